@@ -1,0 +1,50 @@
+"""From what python-socketio's calls take to what messages hold: arguments,
+rooms, targets."""
+from typing import Any, Tuple
+
+from .messages import EVERYONE, Room, Target
+
+
+def arguments(event: Any, data: Any) -> Tuple[Any, ...]:
+    """An event's name and its arguments.
+
+    :param data: ``None``: no argument; a tuple: several; anything else: one.
+    :raises TypeError: the name is no name.
+    """
+    if not isinstance(event, (str, int)):
+        raise TypeError(f'the name of an event must be a text, not '
+                        f'{type(event).__name__}')
+    if isinstance(data, tuple):
+        return (event, *data)
+    if data is None:
+        return (event,)
+    return (event, data)
+
+
+def rooms(value: Any) -> Tuple[Room, ...]:
+    """A room or a sid, or several.
+
+    :raises TypeError: one of them is neither a text nor a whole number,
+                       and no other node could find it.
+    """
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        return (value,)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        found = tuple(each for each in value if each is not None)
+    else:
+        found = (value,)
+    for room in found:
+        # True is an int, and would be taken for the room 1.
+        if not isinstance(room, (str, int)) or isinstance(room, bool):
+            raise TypeError(f'a room or a sid must be a text or a whole '
+                            f'number, not {type(room).__name__}')
+    return found
+
+
+def target(room: Any, skip_sid: Any) -> Target:
+    """Who is meant by ``room`` and ``skip_sid``."""
+    if room is None and skip_sid is None:
+        return EVERYONE
+    return Target(rooms(room), rooms(skip_sid))

@@ -1,0 +1,567 @@
+"""Stream fields to messages and back. Pure, and total in both directions.
+
+An entry's fields are those of ``@socket.io/redis-streams-adapter``
+(``dist/adapter.js``, ``encode`` and ``decode``): ``uid``, ``nsp``, ``type``
+and ``data``, where ``data`` is JSON if it starts with ``{`` and base64 of
+msgpack otherwise. Three fields are our own, and ignored by Node.js: ``wid``,
+the id of the writer, ``seq``, its number for this entry, and ``behind`` in a
+HEARTBEAT, the position of a reader that lags.
+
+*Total* means: whatever bytes stand in the stream, :func:`open_envelope` and
+:func:`decode` return a valid value or raise
+:class:`~redis_streams_adapter.errors.DecodeError`; and whatever
+:meth:`Encoder.encode` accepts, every node can decode and pass on. Hence
+:data:`MAX_DEPTH`, which binds both sides.
+"""
+import base64
+import binascii
+import json as standard_json
+import math
+import re
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from types import MappingProxyType
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, \
+    Protocol, Sequence, Tuple, Union
+
+import msgpack
+
+from .errors import DecodeError
+from .messages import AdapterClose, Broadcast, BroadcastAck, \
+    BroadcastClientCount, DisconnectSockets, EVERYONE, FetchSockets, \
+    FetchSocketsResponse, Heartbeat, InitialHeartbeat, Message, \
+    MessageType, Room, ServerSideEmit, ServerSideEmitResponse, SocketsJoin, \
+    SocketsLeave, Target
+
+#: How deeply lists and mappings may be nested. The packet classes of
+#: python-socketio walk data recursively with three Python frames a level,
+#: and the interpreter's limit is 1000 frames: deeper data would be accepted
+#: here and then fail on its way to a client, on somebody else's node.
+MAX_DEPTH = 100
+
+#: The longest uid, namespace, writer id or request id that is accepted, in
+#: bytes. They are kept in memory by whoever reads them; Node's have 16.
+MAX_NAME = 1024
+
+#: ``type`` of an EVENT and of a BINARY_EVENT packet (``socket.io-parser``).
+EVENT_PACKETS = (2, 5)
+
+#: Names and values in turn, as Redis takes and gives them.
+Fields = Sequence[bytes]
+
+_NO_FLAGS: Mapping[str, Any] = MappingProxyType({})
+#: Half the cost of json.loads, which looks for white space on both sides.
+_from_json = standard_json.JSONDecoder().raw_decode
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+#: The range of JavaScript's dates, in seconds from 1970 (ECMA-262, "Time
+#: Values and Time Range"), and the length of 400 years.
+LAST_DATE = 8_640_000_000_000
+_CYCLE = 146_097 * 86_400
+
+
+class JSONModule(Protocol):
+    """What an application may give as ``json``, as in python-socketio."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        """As :func:`json.dumps`."""
+
+
+class Envelope(NamedTuple):
+    """An entry whose ``data`` has not been looked at yet.
+
+    :param uid: who sent it.
+    :param namespace: the namespace it is for.
+    :param type: the message type.
+    :param data: the undecoded ``data`` field, empty where there is none.
+    :param writer: the id of the writer, where a Python node wrote it.
+    :param sequence: the writer's number for this entry.
+    :param behind: the position in a heartbeat, where it has one.
+    """
+
+    uid: str
+    namespace: str
+    type: MessageType
+    data: bytes
+    writer: Optional[bytes]
+    sequence: int
+    behind: Optional[bytes] = None
+
+
+_TYPES: Dict[bytes, MessageType] = {
+    str(int(each)).encode(): each for each in MessageType}
+
+
+def open_envelope(fields: Fields) -> Envelope:
+    """Read the fields of an entry, all but the data.
+
+    :param fields: names and values in turn.
+    :raises DecodeError: a field is missing or is not what it should be.
+    """
+    pairs = iter(fields)
+    entry = dict(zip(pairs, pairs))
+    try:
+        uid, namespace = entry[b'uid'], entry[b'nsp']
+        kind = entry[b'type']
+    except KeyError as exc:
+        raise DecodeError(f'field {exc.args[0].decode()} is missing') from exc
+    if not 0 < len(uid) <= MAX_NAME or not 0 < len(namespace) <= MAX_NAME:
+        raise DecodeError('field uid or nsp is empty or too long')
+    try:
+        message_type = _TYPES[kind]
+    except KeyError as exc:
+        raise DecodeError('unknown message type') from exc
+    writer = entry.get(b'wid')
+    sequence = 0
+    if writer is not None:
+        number = entry.get(b'seq', b'')
+        # Nineteen digits hold any number that a writer can reach.
+        if not number.isdigit() or len(number) > 19:
+            raise DecodeError('field seq is not a number')
+        if not 0 < len(writer) <= MAX_NAME:
+            raise DecodeError('field wid is empty or too long')
+        sequence = int(number)
+    try:
+        return Envelope(uid.decode(), namespace.decode(), message_type,
+                        entry.get(b'data', b''), writer, sequence,
+                        entry.get(b'behind'))
+    except UnicodeDecodeError as exc:
+        raise DecodeError('field uid or nsp is not UTF-8') from exc
+
+
+def decode(envelope: Envelope) -> Message:
+    """Decode the message in an envelope.
+
+    :raises DecodeError: the data are not those of a message of this type.
+    """
+    reader = _READERS.get(envelope.type)
+    if reader is None:
+        if envelope.behind is not None \
+                and envelope.type is MessageType.HEARTBEAT:
+            return _read_heartbeat(envelope.behind)
+        return _BARE[envelope.type]
+    raw = envelope.data
+    if raw.startswith(b'{'):
+        data = _load_json(raw)
+    else:
+        data = _load_msgpack(raw)
+    if not isinstance(data, dict):
+        raise DecodeError('field data is not a mapping')
+    return reader(data)
+
+
+class Encoder:
+    """Messages to fields, on behalf of one sender.
+
+    :param uid: the ``uid`` of the node, or ``emitter``; :attr:`uid` may be
+                changed, for a process becomes a node at some time.
+    :param json: the application's JSON module: what it can serialise, we
+                 can.
+    :param only_plaintext: refuse what JSON cannot carry.
+    """
+
+    def __init__(self, uid: str, json: JSONModule = standard_json,
+                 only_plaintext: bool = False) -> None:
+        self.uid = uid
+        self._only_plaintext = only_plaintext
+        dumps = json.dumps
+        if dumps is standard_json.dumps:
+            # The same, without making an encoder for each message.
+            self._dumps = standard_json.JSONEncoder(
+                separators=(',', ':')).encode
+        else:
+            self._dumps = partial(dumps, separators=(',', ':'))
+
+    def encode(self, namespace: str, message: Message) -> Tuple[bytes, ...]:
+        """Encode a message.
+
+        :param namespace: the namespace that it is for.
+        :return: names and values in turn, without ``wid`` and ``seq``.
+        :raises TypeError: something in it cannot be serialised.
+        :raises ValueError: something in it is nested too deeply, or a name
+                            is too long.
+        """
+        name = namespace.encode()
+        if not 0 < len(name) <= MAX_NAME:
+            raise ValueError(
+                f'namespace must have 1 to {MAX_NAME} bytes, not {len(name)}')
+        head = (b'uid', self.uid.encode(), b'nsp', name,
+                b'type', b'%d' % message.type)
+        writer = _WRITERS.get(message.type)
+        if writer is None:
+            if isinstance(message, Heartbeat) and message.behind is not None:
+                return head + (b'behind', message.behind)
+            return head
+        return head + (b'data', self._dump(writer(namespace, message)))
+
+    def _dump(self, data: Dict[str, Any]) -> bytes:
+        if _wants_msgpack(data, MAX_DEPTH + _OWN_DEPTH):
+            if self._only_plaintext:
+                raise TypeError('with only_plaintext, data must hold no '
+                                'bytes, NaN or infinity')
+            try:
+                packed: bytes = msgpack.packb(
+                    _packable(data), default=self._as_json)
+            except OverflowError as exc:
+                raise ValueError('a whole number next to bytes must have '
+                                 'at most 64 bits') from exc
+            return base64.b64encode(packed)
+        return self._dumps(data).encode()
+
+    def _as_json(self, value: Any) -> Any:
+        # An application's JSON module may know types that msgpack does not.
+        return standard_json.loads(self._dumps(value))
+
+
+#: How many levels of every message are ours rather than the application's:
+#: the data, the packet, its list.
+_OWN_DEPTH = 3
+
+
+def _wants_msgpack(value: Any, depth: int) -> bool:
+    """Whether only msgpack can carry this: bytes, infinity and NaN.
+
+    :raises ValueError: it is nested too deeply.
+    """
+    if isinstance(value, (str, int)) or value is None:
+        return False
+    if isinstance(value, dict):
+        children: Any = value.values()
+    elif isinstance(value, (list, tuple)):
+        children = value
+    elif isinstance(value, float):
+        return not math.isfinite(value)
+    else:
+        return isinstance(value, (bytes, bytearray))
+    if not depth:
+        raise ValueError(f'data is nested more than {MAX_DEPTH} levels deep')
+    wanted = False
+    for child in children:
+        # Not any(): the depth of every child counts.
+        if _wants_msgpack(child, depth - 1):
+            wanted = True
+    return wanted
+
+
+def _packable(value: Any) -> Any:
+    """With the keys that JSON would make, and without what msgpack alone
+    knows: no node could decode it.
+
+    :raises TypeError: a key is none that JSON could make text of.
+    """
+    if isinstance(value, msgpack.ExtType):
+        raise TypeError('a msgpack extension cannot be sent')
+    if isinstance(value, (list, tuple)):
+        return [_packable(child) for child in value]
+    if isinstance(value, dict):
+        return {_text_of_key(key): _packable(child)
+                for key, child in value.items()}
+    return value
+
+
+def _text_of_key(key: Any) -> str:
+    if isinstance(key, str):
+        return key
+    if key is None or isinstance(key, (bool, int, float)):
+        return standard_json.dumps(key)
+    raise TypeError(f'keys must be text or numbers, not '
+                    f'{type(key).__name__}')
+
+
+def _load_json(raw: bytes) -> Any:
+    try:
+        text = raw.decode()
+        data, end = _from_json(text)
+    except (ValueError, RecursionError) as exc:
+        raise DecodeError('field data is not JSON') from exc
+    if end != len(text) and not text[end:].isspace():
+        raise DecodeError('field data is not JSON')
+    # Counting is quick, and no text without so many brackets can be deep.
+    if raw.count(b'[') + raw.count(b'{') > MAX_DEPTH:
+        _check_depth(data, MAX_DEPTH + _OWN_DEPTH)
+    return data
+
+
+def _check_depth(value: Any, depth: int) -> None:
+    if isinstance(value, dict):
+        children: Any = value.values()
+    elif isinstance(value, list):
+        children = value
+    else:
+        return
+    if not depth:
+        raise DecodeError('field data is nested too deeply')
+    for child in children:
+        _check_depth(child, depth - 1)
+
+
+def _load_msgpack(raw: bytes) -> Any:
+    try:
+        packed = base64.b64decode(raw, validate=True)
+    except binascii.Error as exc:
+        raise DecodeError('field data is neither JSON nor base64') from exc
+    try:
+        data = msgpack.unpackb(packed, strict_map_key=False)
+    except (ValueError, TypeError, OverflowError, RecursionError,
+            msgpack.UnpackException) as exc:
+        raise DecodeError('field data is not msgpack') from exc
+    return _plain(data, MAX_DEPTH + _OWN_DEPTH)
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """Make of a msgpack value what can be sent to a client."""
+    if isinstance(value, (list, dict)) and not depth:
+        raise DecodeError('field data is nested too deeply')
+    if isinstance(value, list):
+        return [_plain(child, depth - 1) for child in value]
+    if isinstance(value, dict):
+        try:
+            return {_text_of_key(key): _plain(child, depth - 1)
+                    for key, child in value.items()}
+        except TypeError as exc:
+            raise DecodeError('field data holds a mapping whose key is no '
+                              'text') from exc
+    if isinstance(value, msgpack.Timestamp):
+        return _iso8601(value)
+    if isinstance(value, msgpack.ExtType):
+        raise DecodeError('field data holds an unknown msgpack extension')
+    return value
+
+
+def _iso8601(stamp: Any) -> str:
+    """A ``Date`` of JavaScript, as ``JSON.stringify`` would have it."""
+    if abs(stamp.seconds) > LAST_DATE:
+        raise DecodeError('field data holds a date out of range')
+    # Python's years end at 9999 and JavaScript's at 275760; the calendar
+    # repeats itself every 400 years.
+    cycles, seconds = divmod(stamp.seconds, _CYCLE)
+    moment = _EPOCH + timedelta(
+        seconds=seconds, milliseconds=stamp.nanoseconds // 10**6)
+    year = moment.year + 400 * cycles
+    text = f'{year:04}' if 0 <= year <= 9999 else f'{year:+07}'
+    rest = moment.isoformat(timespec='milliseconds')[4:]
+    return text + rest.replace('+00:00', 'Z')
+
+
+# -- the data of each type: from the wire ---------------------------------
+
+def _want(condition: bool, what: str) -> None:
+    if not condition:
+        raise DecodeError(f'{what} is missing or of the wrong type')
+
+
+def _rooms(value: Any, what: str) -> Tuple[Room, ...]:
+    if not isinstance(value, list):
+        raise DecodeError(f'{what} is missing or of the wrong type')
+    for room in value:
+        # True is an int, and would be taken for the room 1.
+        if type(room) is not str and type(room) is not int:
+            raise DecodeError(f'{what} holds what is not the name of a room')
+    return tuple(value)
+
+
+def _target(data: Dict[str, Any]) -> Target:
+    opts = data.get('opts')
+    if not isinstance(opts, dict):
+        raise DecodeError('opts is missing or of the wrong type')
+    flags = opts.get('flags')
+    if flags is None:
+        flags = _NO_FLAGS
+    elif not isinstance(flags, dict):
+        raise DecodeError('opts.flags is of the wrong type')
+    rooms = _rooms(opts.get('rooms'), 'opts.rooms')
+    except_rooms = _rooms(opts.get('except'), 'opts.except')
+    if not rooms and not except_rooms and not flags:
+        return EVERYONE
+    return Target(rooms, except_rooms, flags)
+
+
+def _request_id(data: Dict[str, Any]) -> str:
+    request_id = data.get('requestId')
+    if not isinstance(request_id, str) \
+            or not 0 < len(request_id) <= MAX_NAME:
+        raise DecodeError('requestId is missing or of the wrong type')
+    return request_id
+
+
+def _arguments(value: Any, what: str) -> Tuple[Any, ...]:
+    """An event's name and its arguments."""
+    if not isinstance(value, list) or not value \
+            or not isinstance(value[0], (str, int)):
+        raise DecodeError(f'{what} is missing or does not start with a name')
+    return tuple(value)
+
+
+#: An entry's id, see ``streamParseID`` in ``t_stream.c`` of Redis: two
+#: numbers of 64 bits.
+_POSITION = re.compile(rb'[0-9]{1,20}-[0-9]{1,20}')
+
+
+def _read_heartbeat(behind: bytes) -> Heartbeat:
+    if behind and not _POSITION.fullmatch(behind):
+        raise DecodeError('field behind is not the id of an entry')
+    return Heartbeat(behind)
+
+
+def _read_broadcast(data: Dict[str, Any]) -> Broadcast:
+    packet = data.get('packet')
+    if not isinstance(packet, dict) \
+            or packet.get('type') not in EVENT_PACKETS:
+        raise DecodeError('packet is missing or is no event')
+    request_id = None
+    if data.get('requestId') is not None:
+        request_id = _request_id(data)
+    return Broadcast(_arguments(packet.get('data'), 'packet.data'),
+                     _target(data), request_id)
+
+
+def _read_join(data: Dict[str, Any]) -> SocketsJoin:
+    return SocketsJoin(_target(data), _rooms(data.get('rooms'), 'rooms'))
+
+
+def _read_leave(data: Dict[str, Any]) -> SocketsLeave:
+    return SocketsLeave(_target(data), _rooms(data.get('rooms'), 'rooms'))
+
+
+def _read_disconnect(data: Dict[str, Any]) -> DisconnectSockets:
+    close = data.get('close', False)
+    _want(isinstance(close, bool), 'close')
+    return DisconnectSockets(_target(data), close)
+
+
+def _read_fetch(data: Dict[str, Any]) -> FetchSockets:
+    return FetchSockets(_target(data), _request_id(data))
+
+
+def _read_fetched(data: Dict[str, Any]) -> FetchSocketsResponse:
+    sockets = data.get('sockets')
+    _want(isinstance(sockets, list), 'sockets')
+    for socket in sockets or ():
+        _want(isinstance(socket, dict), 'sockets[]')
+        _want(isinstance(socket.get('id'), str), 'sockets[].id')
+        _want(isinstance(socket.get('handshake'), dict),
+              'sockets[].handshake')
+        _rooms(socket.get('rooms'), 'sockets[].rooms')
+    return FetchSocketsResponse(_request_id(data), tuple(sockets or ()))
+
+
+def _read_server_side(data: Dict[str, Any]) -> ServerSideEmit:
+    request_id = None
+    if data.get('requestId') is not None:
+        request_id = _request_id(data)
+    return ServerSideEmit(_arguments(data.get('packet'), 'packet'),
+                          request_id)
+
+
+def _read_response(data: Dict[str, Any]) -> ServerSideEmitResponse:
+    return ServerSideEmitResponse(_request_id(data), data.get('packet'))
+
+
+def _read_count(data: Dict[str, Any]) -> BroadcastClientCount:
+    count = data.get('clientCount')
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise DecodeError('clientCount is missing or of the wrong type')
+    return BroadcastClientCount(_request_id(data), count)
+
+
+def _read_ack(data: Dict[str, Any]) -> BroadcastAck:
+    # `args` is our own: Node.js sends the first argument, as `packet`, and
+    # leaves it out where it is undefined.
+    args = data.get('args')
+    if args is None:
+        args = [data['packet']] if 'packet' in data else []
+    _want(isinstance(args, list), 'args')
+    return BroadcastAck(_request_id(data), tuple(args))
+
+
+_READERS: Dict[MessageType, Callable[[Dict[str, Any]], Message]] = {
+    MessageType.BROADCAST: _read_broadcast,
+    MessageType.SOCKETS_JOIN: _read_join,
+    MessageType.SOCKETS_LEAVE: _read_leave,
+    MessageType.DISCONNECT_SOCKETS: _read_disconnect,
+    MessageType.FETCH_SOCKETS: _read_fetch,
+    MessageType.FETCH_SOCKETS_RESPONSE: _read_fetched,
+    MessageType.SERVER_SIDE_EMIT: _read_server_side,
+    MessageType.SERVER_SIDE_EMIT_RESPONSE: _read_response,
+    MessageType.BROADCAST_CLIENT_COUNT: _read_count,
+    MessageType.BROADCAST_ACK: _read_ack,
+}
+
+_BARE: Dict[MessageType, Message] = {
+    MessageType.INITIAL_HEARTBEAT: InitialHeartbeat(),
+    MessageType.HEARTBEAT: Heartbeat(),
+    MessageType.ADAPTER_CLOSE: AdapterClose(),
+}
+
+
+# -- the data of each type: to the wire -----------------------------------
+
+_Data = Dict[str, Any]
+
+
+def _opts(target: Target) -> _Data:
+    return {'rooms': target.rooms, 'except': target.except_rooms,
+            'flags': dict(target.flags)}
+
+
+def _with_request(data: _Data, request_id: Optional[str]) -> _Data:
+    if request_id is not None:
+        data['requestId'] = request_id
+    return data
+
+
+def _write_broadcast(namespace: str, message: Broadcast) -> _Data:
+    return _with_request(
+        {'opts': _opts(message.target),
+         'packet': {'type': 2, 'data': message.args, 'nsp': namespace}},
+        message.request_id)
+
+
+def _write_rooms(_: str, message: Union[SocketsJoin, SocketsLeave]) -> _Data:
+    return {'opts': _opts(message.target), 'rooms': message.rooms}
+
+
+def _write_disconnect(_: str, message: DisconnectSockets) -> _Data:
+    return {'opts': _opts(message.target), 'close': message.close}
+
+
+def _write_fetch(_: str, message: FetchSockets) -> _Data:
+    return {'opts': _opts(message.target), 'requestId': message.request_id}
+
+
+def _write_fetched(_: str, message: FetchSocketsResponse) -> _Data:
+    return {'requestId': message.request_id, 'sockets': message.sockets}
+
+
+def _write_server_side(_: str, message: ServerSideEmit) -> _Data:
+    return _with_request({'packet': message.args}, message.request_id)
+
+
+def _write_response(_: str, message: ServerSideEmitResponse) -> _Data:
+    return {'requestId': message.request_id, 'packet': message.response}
+
+
+def _write_count(_: str, message: BroadcastClientCount) -> _Data:
+    return {'requestId': message.request_id,
+            'clientCount': message.client_count}
+
+
+def _write_ack(_: str, message: BroadcastAck) -> _Data:
+    data: _Data = {'requestId': message.request_id, 'args': message.args}
+    if message.args:
+        data['packet'] = message.args[0]
+    return data
+
+
+_WRITERS: Dict[MessageType, Callable[[str, Any], _Data]] = {
+    MessageType.BROADCAST: _write_broadcast,
+    MessageType.SOCKETS_JOIN: _write_rooms,
+    MessageType.SOCKETS_LEAVE: _write_rooms,
+    MessageType.DISCONNECT_SOCKETS: _write_disconnect,
+    MessageType.FETCH_SOCKETS: _write_fetch,
+    MessageType.FETCH_SOCKETS_RESPONSE: _write_fetched,
+    MessageType.SERVER_SIDE_EMIT: _write_server_side,
+    MessageType.SERVER_SIDE_EMIT_RESPONSE: _write_response,
+    MessageType.BROADCAST_CLIENT_COUNT: _write_count,
+    MessageType.BROADCAST_ACK: _write_ack,
+}

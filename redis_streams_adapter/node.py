@@ -1,0 +1,324 @@
+"""One member of the cluster, without any I/O: entries and time go in,
+events come out, and the shell carries them out.
+
+The node decides what an entry means for it: whether it is its own, a copy,
+for a namespace that nobody here is in, a sign of life, or a message to act
+on. It answers INITIAL_HEARTBEAT, says when a HEARTBEAT is due and who has
+fallen silent, and finds the callback for an acknowledgement.
+
+=================  ======================================================
+entry              events
+=================  ======================================================
+own                none
+a copy             :class:`Duplicate`
+after a gap        :class:`Missing`, then as follows
+malformed          :class:`Skipped`
+other namespace    none
+first of a node    :class:`NodeJoined`, then what the message asks for
+INITIAL_HEARTBEAT  :class:`Send` of a HEARTBEAT
+HEARTBEAT          :class:`ReaderLags`, where it says so
+ADAPTER_CLOSE      :class:`NodeLeft`
+client count       none
+acknowledgement    :class:`Acknowledged`, where somebody waits for it
+any other          :class:`Act`
+=================  ======================================================
+
+Not synchronised: its owner lets one task in at a time, but for
+:meth:`Node.spoke`, which is one assignment.
+"""
+from dataclasses import dataclass
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, \
+    Optional, Sequence, Tuple, Union
+
+from . import codec
+from .errors import DecodeError
+from .membership import Membership
+from .messages import AdapterClose, BroadcastAck, BroadcastClientCount, \
+    EMITTER_UID, Heartbeat, InitialHeartbeat, Message, MessageType
+from .requests import AckCallback, AckRequests
+from .sequences import Sequences
+
+#: The longest time between two calls of :meth:`Node.tick`, in seconds, as in
+#: Node.js; and the shortest.
+TICK_INTERVAL = 1.0
+TICK_MINIMUM = 0.01
+
+
+@dataclass(frozen=True)
+class Send:
+    """Write this to the stream."""
+
+    namespace: str
+    message: Message
+
+
+class Act(NamedTuple):
+    """Do for the own clients what another process asks for."""
+
+    namespace: str
+    uid: str
+    message: Message
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """A client of another node has acknowledged: call back."""
+
+    callback: AckCallback
+    args: Tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class NodeJoined:
+    """A node was heard of for the first time."""
+
+    namespace: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class NodeLeft:
+    """A node has said goodbye, or was silent for too long."""
+
+    namespace: str
+    uid: str
+    silent: bool
+
+
+@dataclass(frozen=True)
+class ReaderLags:
+    """A node has told how far its reader is; ``None``: at the end."""
+
+    uid: str
+    position: Optional[bytes]
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """The entry does not hold a valid message."""
+
+    error: DecodeError
+
+
+@dataclass(frozen=True)
+class Missing:
+    """So many entries of this process never came to us."""
+
+    uid: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """The entry is a copy of one that was seen."""
+
+
+Event = Union[Send, Act, Acknowledged, NodeJoined, NodeLeft, ReaderLags,
+              Skipped, Missing, Duplicate]
+
+_NOTHING: Tuple[Event, ...] = ()
+_DUPLICATE = Duplicate()
+
+
+class Node:
+    """The state of one member.
+
+    :param uid: its id in the cluster.
+    :param writer_id: the id of its writer. By this an entry is known as its
+                      own: before it was a member it wrote as an emitter.
+    :param heartbeat_interval: seconds after which a namespace in which
+                               nothing was said gets a HEARTBEAT.
+    :param heartbeat_timeout: seconds after which a silent node is gone.
+    """
+
+    def __init__(self, uid: str, writer_id: bytes,
+                 heartbeat_interval: float,
+                 heartbeat_timeout: float) -> None:
+        self.uid = uid
+        self._writer_id = writer_id
+        self._heartbeat_interval = heartbeat_interval
+        # Between two ticks: then it was us who slept.
+        self._asleep_after = max(heartbeat_timeout / 2, 2 * TICK_INTERVAL)
+        self._members = Membership(heartbeat_timeout)
+        self._sequences = Sequences()
+        self._acks = AckRequests()
+        #: When this node last wrote, by served namespace. The one thing that
+        #: any task writes, see :meth:`spoke`.
+        self._spoke: Dict[str, float] = {}
+        self._ticked: Optional[float] = None
+        #: The number of the last own entry that has come back.
+        self.own_sequence = 0
+
+    # -- what comes in ----------------------------------------------------
+
+    def receive(self, fields: codec.Fields, now: float) -> Sequence[Event]:
+        """Take in an entry of the stream.
+
+        :param fields: names and values in turn.
+        :return: what to do about it, in this order.
+        """
+        try:
+            envelope = codec.open_envelope(fields)
+        except DecodeError as exc:
+            return (Skipped(exc),)
+        uid = envelope.uid
+        if uid == self.uid and envelope.writer is None:
+            # What was said outside of the order, see `Writer.say_now`.
+            return _NOTHING
+        if envelope.writer == self._writer_id:
+            self.own_sequence = envelope.sequence
+            return _NOTHING
+        if envelope.writer is not None:
+            missing = self._sequences.missing_before(
+                envelope.writer, envelope.sequence)
+            if missing < 0:
+                return (_DUPLICATE,)
+            if missing:
+                return (Missing(uid, missing), *self._accept(envelope, now))
+        return self._accept(envelope, now)
+
+    def _accept(self, envelope: codec.Envelope,
+                now: float) -> Sequence[Event]:
+        uid, namespace = envelope.uid, envelope.namespace
+        served = self._members.serves(namespace)
+        if not served and envelope.behind is None:
+            return _NOTHING
+        joined = (served and uid != EMITTER_UID
+                  and self._members.heard(namespace, uid, now))
+        try:
+            message = codec.decode(envelope)
+            if not served and not isinstance(message, Heartbeat):
+                return _NOTHING
+            events = self._understand(namespace, uid, message)
+        except DecodeError as exc:
+            events = (Skipped(exc),)
+        if joined and envelope.type is not MessageType.ADAPTER_CLOSE:
+            return (NodeJoined(namespace, uid), *events)
+        return events
+
+    def _understand(self, namespace: str, uid: str,
+                    message: Message) -> Tuple[Event, ...]:
+        kind = message.type
+        if kind is MessageType.BROADCAST:
+            return (Act(namespace, uid, message),)
+        if isinstance(message, Heartbeat):
+            if message.behind is None:
+                return _NOTHING
+            return (ReaderLags(uid, message.behind or None),)
+        if kind is MessageType.INITIAL_HEARTBEAT:
+            return (Send(namespace, Heartbeat()),)
+        if isinstance(message, AdapterClose):
+            return tuple(self._lose(namespace, uid, silent=False))
+        if isinstance(message, BroadcastClientCount):
+            self._acks.counted(message.request_id, uid, message.client_count)
+            return _NOTHING
+        if isinstance(message, BroadcastAck):
+            callback = self._acks.answered(message.request_id)
+            if callback is None:
+                return _NOTHING
+            return (Acknowledged(callback, message.args),)
+        return (Act(namespace, uid, message),)
+
+    def _lose(self, namespace: str, uid: str,
+              silent: bool) -> Iterable[Event]:
+        if silent or self._members.left(namespace, uid):
+            self._acks.node_left(namespace, uid)
+            yield NodeLeft(namespace, uid, silent)
+
+    # -- time -------------------------------------------------------------
+
+    def tick(self, now: float, hearing: bool) -> List[Event]:
+        """Let time pass: to be called after :meth:`next_tick` seconds.
+
+        :param hearing: whether the stream can be read now. If not, no
+                        heartbeat is due and nobody is dropped: what is
+                        written now would arrive late, and silence means
+                        nothing.
+        """
+        asleep = (self._ticked is not None
+                  and now - self._ticked > self._asleep_after)
+        self._ticked = now
+        self._acks.expire(now)
+        if not hearing or asleep:
+            self._members.refresh(now)
+        events: List[Event] = []
+        if not hearing:
+            return events
+        for namespace, uid in self._members.tick(now):
+            events.extend(self._lose(namespace, uid, silent=True))
+        for namespace in self._members.namespaces:
+            if now - self._spoke[namespace] >= self._heartbeat_interval:
+                events.append(Send(namespace, Heartbeat()))
+        return events
+
+    def next_tick(self, now: float) -> float:
+        """In how many seconds to call :meth:`tick` again: when the next
+        heartbeat is due, at the latest."""
+        last = min((self._spoke[namespace]
+                    for namespace in self._members.namespaces), default=now)
+        due = last + self._heartbeat_interval - now
+        # One that is overdue could not be sent: that takes its time.
+        return min(TICK_INTERVAL, max(due, TICK_MINIMUM)) if due > 0 \
+            else TICK_INTERVAL
+
+    def spoke(self, namespace: str, now: float) -> None:
+        """Note that this node has written: no heartbeat is due for a while.
+
+        One assignment, which needs no lock; called by every task that
+        emits.
+        """
+        if namespace in self._spoke:
+            self._spoke[namespace] = now
+
+    # -- membership -------------------------------------------------------
+
+    def serve(self, namespaces: Iterable[str], now: float) -> List[Event]:
+        """Serve exactly these namespaces from now on.
+
+        :return: an INITIAL_HEARTBEAT for each new one, and an ADAPTER_CLOSE
+                 for each that is no longer served.
+        """
+        wanted = dict.fromkeys(namespaces)
+        events: List[Event] = []
+        for namespace in self._members.namespaces:
+            if namespace not in wanted:
+                self._members.forget(namespace)
+                self._spoke.pop(namespace, None)
+                events.append(Send(namespace, AdapterClose()))
+        for namespace in wanted:
+            if not self._members.serves(namespace):
+                self._members.serve(namespace)
+                self._spoke[namespace] = now
+                events.append(Send(namespace, InitialHeartbeat()))
+        return events
+
+    @property
+    def namespaces(self) -> List[str]:
+        """The namespaces that this node is a member of."""
+        return self._members.namespaces
+
+    def serves(self, namespace: str) -> bool:
+        """Whether this node is a member of the namespace."""
+        return self._members.serves(namespace)
+
+    def count(self, namespace: str) -> int:
+        """The number of nodes in a namespace, this one included."""
+        return 1 + self._members.count(namespace)
+
+    @property
+    def others(self) -> int:
+        """The number of other nodes in any namespace."""
+        return len({uid for namespace in self._members.namespaces
+                    for uid in self._members.nodes(namespace)})
+
+    # -- acknowledgements -------------------------------------------------
+
+    def expect_acks(self, request_id: str, namespace: str,
+                    callback: Callable[..., Any], now: float) -> None:
+        """Call back for each client of another node that acknowledges."""
+        self._acks.open(request_id, namespace, callback,
+                        self._members.nodes(namespace), now)
+
+    def forget_acks(self, request_id: str) -> None:
+        """Call nobody back: the event was not sent."""
+        self._acks.forget(request_id)

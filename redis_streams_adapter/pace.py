@@ -1,0 +1,93 @@
+"""How fast a node may write: not so fast that entries are trimmed under those
+who still have to read them. Pure.
+
+A stream keeps a bounded number of entries, and Redis knows nothing of its
+readers. So the readers tell: one that falls behind says so, with its
+position, and says when it has caught up (the field ``behind`` of a
+HEARTBEAT, which Node.js ignores). Our own reader, which sees everything that
+we write, stands for those that keep up. While more of our entries than
+:attr:`Pace.window` are still to be read by one of them, nothing is sent, and
+what is emitted waits in the outbox.
+
+Nobody holds us back for ever: a reader that is silent, or that does not get
+on, for :data:`PATIENCE` seconds is taken out of account until it says
+something new.
+
+A position says how many of our entries it covers by way of checkpoints, one
+for each batch: the id of its last entry, and that entry's number.
+"""
+from collections import deque
+from typing import Deque, Dict, Optional, Tuple
+
+#: How long a reader may hold us back without getting on, in seconds. It may
+#: be dead, or the entries that it should come to may be gone.
+PATIENCE = 2.0
+
+#: Of how many of our last entries it is known where they stand. More are
+#: never to be read where a window is kept.
+REMEMBERED = 100_000
+
+Id = Tuple[int, int]
+
+
+class Pace:
+    """What is still to be read of what one writer has written.
+
+    Not synchronised: its owner, the writer, has a lock.
+    """
+
+    def __init__(self) -> None:
+        #: How many of our entries may be unread by anybody; ``None``: any
+        #: number, where nobody here reads.
+        self.window: Optional[int] = None
+        self._written = 0
+        self._checkpoints: Deque[Tuple[Id, int]] = deque()
+        self._forgotten = 0
+        #: By reader, ours under ``None``: the number of our last entry that
+        #: it has read, and when it last got on.
+        self._readers: Dict[Optional[str], Tuple[int, float]] = {}
+
+    def wrote(self, last_id: Id, sequence: int, now: float) -> None:
+        """A batch is stored; its last entry has this id and this number."""
+        for uid, (read, _) in self._readers.items():
+            if read >= self._written:
+                # It had nothing to read until now.
+                self._readers[uid] = read, now
+        self._written = sequence
+        self._checkpoints.append((last_id, sequence))
+        while self._checkpoints[0][1] < sequence - REMEMBERED:
+            self._forgotten = self._checkpoints.popleft()[1]
+
+    def seen(self, sequence: int, now: float) -> None:
+        """Our own reader has seen our entry of this number."""
+        self._readers[None] = sequence, now
+
+    def behind(self, uid: str, position: Id, now: float) -> None:
+        """A node says that its reader lags, and where it is."""
+        read = self._read_at(position)
+        known = self._readers.get(uid)
+        if known is None or read > known[0]:
+            self._readers[uid] = read, now
+
+    def caught_up(self, uid: str) -> None:
+        """A node says that its reader lags no longer, or is gone."""
+        self._readers.pop(uid, None)
+
+    def room(self, now: float) -> Optional[int]:
+        """How many entries may be written now; ``None``: any number."""
+        if self.window is None:
+            return None
+        slowest = self._written
+        for uid, (read, since) in list(self._readers.items()):
+            if now - since > PATIENCE and self._written - read >= self.window:
+                self._readers[uid] = self._written, now
+            else:
+                slowest = min(slowest, read)
+        return max(0, self.window - (self._written - slowest))
+
+    def _read_at(self, position: Id) -> int:
+        """How many of our entries stand up to a position."""
+        for last_id, sequence in reversed(self._checkpoints):
+            if last_id <= position:
+                return sequence
+        return self._forgotten

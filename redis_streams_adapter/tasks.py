@@ -1,0 +1,325 @@
+"""Tasks that go on: one supervised loop for all of them, in threads or in
+green threads.
+
+A task's work is a function that runs until it is told to stop or until it
+fails. The loop calls it again after each failure, with back-off, until it is
+stopped; nothing that the work raises ends the task. What the outside sees of
+failures is :class:`Condition`, which several tasks share: one line in the log
+when the first of them cannot go on, and one when all of them can again.
+"""
+import logging
+import random
+import threading
+import time
+from typing import Any, Callable, Dict, Optional, Protocol
+
+from .transport import Unavailable
+
+#: Seconds before the second attempt; it doubles with each further one.
+BACKOFF_FIRST = 0.05
+
+#: The longest pause in the first minute, in seconds: most outages are
+#: restarts and failovers, and clients wait meanwhile.
+BACKOFF_CAP = 1.0
+
+#: The longest pause after the first minute, in seconds.
+BACKOFF_CAP_LATER = 4.0
+
+#: When "later" begins, in seconds.
+BACKOFF_PATIENCE = 60.0
+
+
+def compute_backoff(attempt: int, elapsed: float,
+                    jitter: Callable[[], float] = random.random) -> float:
+    """The pause before the next attempt.
+
+    :param attempt: how many attempts have failed, at least 1. The first
+                    failure is answered at once: a connection that was
+                    killed can usually be replaced.
+    :param elapsed: seconds since the first of them.
+    :param jitter: gives a number in [0, 1): half of the pause is drawn by
+                   chance, so that the nodes of a cluster do not come back
+                   all at the same moment.
+    :return: seconds.
+    """
+    if attempt <= 1:
+        return 0.0
+    cap = BACKOFF_CAP if elapsed < BACKOFF_PATIENCE else BACKOFF_CAP_LATER
+    # The exponent is bounded, for the power is not.
+    pause: float = min(cap, BACKOFF_FIRST * 2 ** min(attempt - 2, 10))
+    return pause * (0.5 + 0.5 * jitter())
+
+
+class Event(Protocol):
+    """As :class:`threading.Event`."""
+
+    def set(self) -> None:
+        """Wake all who wait."""
+
+    def clear(self) -> None:
+        """Let them wait again."""
+
+    def is_set(self) -> bool:
+        """Whether it is set."""
+
+    def wait(self, timeout: Optional[float] = None) -> Any:
+        """Wait until it is set, for so many seconds at most."""
+
+
+class Engine(Protocol):
+    """Where tasks come from."""
+
+    def spawn(self, work: Callable[..., Any], *args: Any) -> Any:
+        """Run a function in a task of its own.
+
+        :return: the task, whatever that is.
+        """
+
+    def event(self) -> Event:
+        """A new event, for tasks of this engine."""
+
+    def pause(self) -> None:
+        """Let other tasks run."""
+
+
+class ThreadEngine:
+    """Tasks are threads; green ones in a monkey-patched process."""
+
+    def spawn(self, work: Callable[..., Any], *args: Any) -> Any:
+        thread = threading.Thread(target=work, args=args, daemon=True)
+        thread.start()
+        return thread
+
+    def event(self) -> Event:
+        return threading.Event()
+
+    def pause(self) -> None:
+        time.sleep(0)
+
+
+class ServerEngine:
+    """Tasks are what the Socket.IO server makes of them."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def spawn(self, work: Callable[..., Any], *args: Any) -> Any:
+        return self._server.start_background_task(work, *args)
+
+    def event(self) -> Event:
+        event: Event = self._server.eio.create_event()
+        return event
+
+    def pause(self) -> None:
+        self._server.sleep(0)
+
+
+def check_monkey_patching(async_mode: str) -> None:
+    """Make sure that sockets yield to other tasks.
+
+    :param async_mode: of the server.
+    :raises RuntimeError: gevent or eventlet without monkey patching.
+    """
+    if async_mode == 'eventlet':
+        from eventlet.patcher import is_monkey_patched
+        library, call = 'eventlet', 'eventlet.monkey_patch()'
+        patched = is_monkey_patched('socket')
+    elif 'gevent' in async_mode:
+        from gevent.monkey import is_module_patched
+        library, call = 'gevent', 'gevent.monkey.patch_all()'
+        patched = is_module_patched('socket')
+    else:
+        return
+    if not patched:
+        raise RuntimeError(
+            f'redis-streams-adapter needs a monkey patched socket module '
+            f'with {library}: call {call} before anything else is imported, '
+            f"or give the server async_mode='threading'")
+
+
+class Condition:
+    """What several tasks know of one server: whether it can be used.
+
+    Written by those tasks, read by everybody; the lock makes "the first one
+    down" and "the last one up" a decision of one task. Nothing is logged
+    under the lock.
+
+    :param what: the name of the server in the log.
+    """
+
+    def __init__(self, what: str, logger: Callable[[], logging.Logger],
+                 ) -> None:
+        self._what = what
+        self._logger = logger
+        self._lock = threading.Lock()
+        self._parts: Dict[str, bool] = {}
+        self._down_since: Optional[float] = None
+        self._watchers: Dict[str, Callable[[], None]] = {}
+        self.last_error: Optional[str] = None
+        self.outages = 0
+
+    def add(self, part: str, watcher: Callable[[], None]) -> None:
+        """Take part.
+
+        :param watcher: called when another part has got through.
+        """
+        self._parts[part] = False
+        self._watchers[part] = watcher
+
+    @property
+    def ok(self) -> bool:
+        """Whether all parts work."""
+        return all(self._parts.values())
+
+    def up(self, part: str) -> None:
+        """This part works."""
+        with self._lock:
+            was = self._parts[part]
+            self._parts[part] = True
+            since = self._down_since
+            back = since is not None and self.ok
+            if back:
+                self._down_since = None
+        if not was:
+            for name, watcher in self._watchers.items():
+                if name != part:
+                    watcher()
+        if back and since is not None:
+            self._logger().warning(
+                '%s is back after %.1f s', self._what,
+                time.monotonic() - since)
+
+    def broken(self, part: str, reason: str) -> None:
+        """This part has failed once, and tries again at once."""
+        self._parts[part] = False
+        self.last_error = reason
+
+    def down(self, part: str, reason: str) -> None:
+        """This part cannot go on for now."""
+        with self._lock:
+            self._parts[part] = False
+            self.last_error = reason
+            first = self._down_since is None
+            if first:
+                self._down_since = time.monotonic()
+                self.outages += 1
+        if first:
+            self._logger().warning(
+                '%s cannot be used (%s: %s); messages wait, and are sent '
+                'when it is back', self._what, part, reason)
+
+
+class Task:
+    """A supervised loop.
+
+    :param name: for the log, and for the condition.
+    :param work: called again and again; it returns when :attr:`stopping`
+                 is true. It calls :meth:`works` as soon as it knows that it
+                 gets through.
+    :param condition: what to tell of failures, where the work needs a
+                      server.
+    """
+
+    def __init__(self, name: str, work: Callable[['Task'], None],
+                 engine: Engine, condition: Optional[Condition],
+                 logger: Callable[[], logging.Logger]) -> None:
+        self.name = name
+        #: Set once, by whoever stops the task; read by its work.
+        self.stopping = False
+        #: Failures so far that were answered with a new attempt. Written
+        #: by the task.
+        self.restarts = 0
+        self._work = work
+        self._engine = engine
+        self._condition = condition
+        self._logger = logger
+        #: Set when it is known whether the first attempt works.
+        self.tried = engine.event()
+        self._wake = engine.event()
+        self._ended = engine.event()
+        self._through = False
+        self._handle: Any = None
+        if condition is not None:
+            condition.add(name, self._wake.set)
+
+    def start(self) -> None:
+        """Start the loop, in a task of its own."""
+        self._handle = self._engine.spawn(self._run)
+
+    def works(self) -> None:
+        """Said by the work: it gets through."""
+        self._through = True
+        if self._condition is not None:
+            self._condition.up(self.name)
+        self.tried.set()
+
+    def rest(self, seconds: float) -> None:
+        """Wait, but for no longer than until the loop is stopped."""
+        self._wake.wait(seconds)
+
+    def stop(self) -> None:
+        """Ask the loop to end. The work has to be woken by its owner."""
+        self.stopping = True
+        self._wake.set()
+
+    def abandon(self) -> None:
+        """In a child process after a fork. Threads are not copied by it, but
+        green ones are, in the middle of what they do."""
+        self.stopping = True
+        kill = getattr(self._handle, 'kill', None)
+        if kill is not None:
+            # A greenlet of gevent. One of eventlet cannot be ended without
+            # running it, here and now: it ends at its next command.
+            kill(block=False)
+
+    def join(self, timeout: float) -> bool:
+        """Wait for the end of the loop.
+
+        :return: whether it has ended.
+        """
+        return bool(self._ended.wait(timeout))
+
+    def _run(self) -> None:
+        attempt, since = 0, 0.0
+        while not self.stopping:
+            self._through = False
+            begun = time.monotonic()
+            try:
+                self._work(self)
+                continue
+            except Unavailable as exc:
+                reason = str(exc)
+            except Exception as exc:
+                if self.stopping:
+                    # An interrupted connection fails in every way.
+                    break
+                reason = f'{type(exc).__name__}: {exc}'
+                if self._through or not attempt:
+                    # Once, not at each attempt.
+                    self._logger().exception('%s failed', self.name)
+            if self.stopping:
+                break
+            if self._through:
+                attempt = 0
+            if not attempt:
+                since = time.monotonic()
+            attempt += 1
+            self.restarts += 1
+            self._tell(attempt, reason)
+            self.tried.set()
+            now = time.monotonic()
+            pause = compute_backoff(attempt, now - since)
+            if now - begun < BACKOFF_FIRST:
+                # A server that hangs up on us at once must not be stormed.
+                pause = max(pause, BACKOFF_FIRST)
+            # Not cleared before the attempt: what happened meanwhile counts.
+            self._wake.wait(pause)
+            self._wake.clear()
+        self._ended.set()
+
+    def _tell(self, attempt: int, reason: str) -> None:
+        if self._condition is not None:
+            if attempt == 1:
+                self._condition.broken(self.name, reason)
+            else:
+                self._condition.down(self.name, reason)
