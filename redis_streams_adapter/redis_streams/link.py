@@ -1,0 +1,218 @@
+"""One connection to Redis that does as
+:mod:`redis_streams_adapter.transport` says.
+
+Which error means what is decided here and nowhere else. An error *reply*
+means that a command was not carried out; a broken connection leaves open
+whether it was.
+"""
+import os
+import socket
+from itertools import chain
+from typing import Any, List, Optional, Sequence, Union
+
+from ..transport import Entry, EntryRefused, Fields, Identity, START, \
+    Unavailable
+from .connect import Driver
+
+#: How long a read may take beyond its waiting time, in seconds, before the
+#: connection is taken for dead.
+READ_MARGIN = 5.0
+
+#: Parts of the replies to an entry that the server will never take, from
+#: ``networking.c`` (which then closes the connection) and ``t_stream.c`` of
+#: Redis 6.2 to 7.4. Every other error may pass, or be mended by an operator:
+#: the entry is kept. (Not all of "Protocol error": a server that wants a
+#: password says so in these words too.)
+TOO_LONG = 'invalid bulk length'
+ENTRY_ERRORS = (TOO_LONG, 'Elements are too large')
+
+Result = Union[bytes, EntryRefused]
+
+
+class RedisLink:
+    """A :class:`~redis_streams_adapter.transport.Link` over Redis.
+
+    :param driver: how to connect.
+    :param stream: the key of the stream.
+    :param max_len: about how many entries the stream keeps.
+    :param block: the longest time to wait in a read, in seconds.
+    """
+
+    def __init__(self, driver: Driver, stream: str, max_len: int,
+                 block: float = 0.0) -> None:
+        self._driver = driver
+        self._stream = stream.encode()
+        self._add = (b'XADD', self._stream, b'MAXLEN', b'~',
+                     b'%d' % max_len, b'*')
+        self._timeout = driver.socket_timeout
+        if block:
+            self._timeout = max(self._timeout, block + READ_MARGIN)
+        self._connection: Any = None
+        #: A fork copies green threads, and they must not go on.
+        self._pid = os.getpid()
+        self._identity: Optional[Identity] = None
+        exceptions = driver.module.exceptions
+        self._error_reply = exceptions.ResponseError
+        self._broken = (OSError, getattr(exceptions, 'RedisError', None)
+                        or exceptions.ValkeyError)
+
+    @property
+    def identity(self) -> Optional[Identity]:
+        return self._identity
+
+    def connect(self) -> None:
+        try:
+            self._connection = self._driver.make(self._timeout)
+            self._connection.connect()
+        except self._broken as exc:
+            raise Unavailable(_describe(exc)) from exc
+        reply = self._command(b'CLIENT', b'INFO')
+        if isinstance(reply, bytes):
+            # Numbers begin anew when a server does: with its address, a
+            # number means this connection and no other.
+            known = dict(each.partition(b'=')[::2] for each in reply.split())
+            self._identity = known[b'id'], known[b'addr']
+
+    def append(self, batch: Sequence[Fields]) -> List[Result]:
+        connection = self._open()
+        pack = connection.pack_command
+        add = self._add
+        commands = chain.from_iterable(
+            pack(*add, *fields) for fields in batch)
+        try:
+            if len(batch) == 1:
+                connection.send_packed_command(list(commands))
+                replies = [self._reply(0)]
+            else:
+                # All or nothing; and one command refused stops them all,
+                # so that no later one overtakes it.
+                connection.send_packed_command([b''.join(
+                    chain(pack(b'MULTI'), commands, pack(b'EXEC')))])
+                replies = self._executed(len(batch))
+        except self._broken as exc:
+            raise self._lost(exc, in_doubt=True) from exc
+        return self._results(replies)
+
+    def _executed(self, count: int) -> List[Any]:
+        """The replies to a transaction of so many commands."""
+        error = None
+        for index in range(-1, count):
+            reply = self._reply(index)
+            if error is None and isinstance(reply, self._error_reply):
+                error = reply
+        replies = self._reply(count)
+        if isinstance(replies, list):
+            return replies
+        return [error or replies]
+
+    def _reply(self, index: int) -> Any:
+        """One reply; an error among them is returned, not raised.
+
+        :param index: the entry's place in the batch.
+        """
+        try:
+            return self._connection.read_response()
+        except self._error_reply as exc:
+            if TOO_LONG in str(exc):
+                raise EntryRefused(str(exc), index) from exc
+            return exc
+
+    def _results(self, replies: List[Any]) -> List[Result]:
+        errors = [reply for reply in replies
+                  if isinstance(reply, self._error_reply)]
+        if not errors:
+            return replies
+        if len(errors) == len(replies) and not any(
+                text in str(errors[0]) for text in ENTRY_ERRORS):
+            raise Unavailable(_describe(errors[0])) from errors[0]
+        return [EntryRefused(str(reply), index)
+                if isinstance(reply, self._error_reply) else reply
+                for index, reply in enumerate(replies)]
+
+    def read(self, after: bytes, count: int,
+             block: Optional[float]) -> List[Entry]:
+        wait = () if block is None else (
+            # BLOCK 0 would wait for ever.
+            b'BLOCK', b'%d' % max(1, int(block * 1000)))
+        reply = self._ask(b'XREAD', b'COUNT', b'%d' % count, *wait,
+                          b'STREAMS', self._stream, after)
+        if not reply:
+            return []
+        return [Entry(*entry) for entry in reply[0][1]]
+
+    def last_id(self) -> bytes:
+        reply = self._command(b'XINFO', b'STREAM', self._stream)
+        if isinstance(reply, self._error_reply):
+            if 'no such key' in str(reply):
+                return START
+            raise Unavailable(_describe(reply)) from reply
+        pairs = iter(reply)
+        last: bytes = dict(zip(pairs, pairs))[b'last-generated-id']
+        return last
+
+    def time(self) -> int:
+        seconds, microseconds = self._ask(b'TIME')
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def end_other(self, identity: Identity) -> None:
+        # An error here is "no permission", which leaves copies to the
+        # readers, and they drop them.
+        number, address = identity
+        self._command(b'CLIENT', b'KILL', b'ID', number, b'ADDR', address)
+
+    def interrupt(self) -> None:
+        # redis-py has no public way to end a read from outside:
+        # disconnect() takes the parser away from the task that is in it.
+        sock = getattr(self._connection, '_sock', None)
+        if sock is not None:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                # Not connected any more: then nothing waits on it.
+                return
+
+    def abandon(self) -> None:
+        sock = getattr(self._connection, '_sock', None)
+        if sock is not None:
+            # No shutdown: that would end the connection for the parent.
+            sock.close()
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+
+    def _ask(self, *command: bytes) -> Any:
+        """The reply to a command; an error is :class:`Unavailable`."""
+        reply = self._command(*command)
+        if isinstance(reply, self._error_reply):
+            raise Unavailable(_describe(reply)) from reply
+        return reply
+
+    def _command(self, *command: bytes) -> Any:
+        """The reply to a command, errors included."""
+        connection = self._open()
+        try:
+            connection.send_packed_command(
+                connection.pack_command(*command))
+            return connection.read_response()
+        except self._error_reply as exc:
+            return exc
+        except self._broken as exc:
+            raise self._lost(exc) from exc
+
+    def _lost(self, error: BaseException,
+              in_doubt: bool = False) -> Unavailable:
+        # redis-py would connect again by itself with the next command, and
+        # nobody would have looked what became of the last one.
+        self.close()
+        return Unavailable(_describe(error), in_doubt)
+
+    def _open(self) -> Any:
+        if self._connection is None or os.getpid() != self._pid:
+            raise Unavailable('the connection is closed')
+        return self._connection
+
+
+def _describe(error: BaseException) -> str:
+    return f'{type(error).__name__}: {error}'
