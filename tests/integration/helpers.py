@@ -1,0 +1,71 @@
+"""What several test modules ask of nodes that have been through something.
+"""
+import logging
+from typing import Any, Callable, List
+
+from ..support.client import Client
+from ..support.node_process import NodeProcess
+from ..support.wait import wait_for_value
+
+#: Seconds within which a node has found its way back. The longest pause
+#: between two attempts is a second in the first minute.
+BACK_WITHIN = 15.0
+
+#: Seconds that emits may take while Redis is away, on a busy machine.
+PROMPT = 3.0
+
+
+def numbers(client: Client, event: str) -> List[Any]:
+    """The first arguments of an event's occurrences."""
+    return [args[0] for args in client.received(event)]
+
+
+def check_working(nodes: List[NodeProcess], clients: List[Client],
+                  unique: Callable[[str], str]) -> None:
+    """Every task of every node runs: events pass both ways, each node
+    counts the others, and none has anything to complain of."""
+    for node in nodes:
+        node.wait_health('ok', BACK_WITHIN)
+        node.wait_server_count(len(nodes), timeout=BACK_WITHIN)
+    event = unique('working')
+    for node in nodes:
+        node.emit(event)
+    for client in clients:
+        client.wait_for(event, len(nodes))
+    for node in nodes:
+        assert node.flush()
+        assert node.logs(logging.ERROR) == []
+
+
+def outage_lines(node: NodeProcess, start: int = 0) -> List[str]:
+    """What a node has logged at warning level about Redis.
+
+    :param start: leave out so many of all its records.
+    """
+    return [text for text in node.logs(logging.WARNING, start)
+            if 'Redis' in text]
+
+
+def wait_for_outage(nodes: List[NodeProcess],
+                    starts: List[int]) -> None:
+    """Wait until each node has said that Redis cannot be used, which it
+    does when a second attempt has failed too."""
+    for node, start in zip(nodes, starts):
+        wait_for_value(lambda: len(outage_lines(node, start)), 1,
+                       what=f'the number of complaints of {node.name}')
+        assert node.health()['status'] == 'degraded'
+
+
+def log_lengths(nodes: List[NodeProcess]) -> List[int]:
+    """How many records each node has logged."""
+    return [len(node.control('logs')) for node in nodes]
+
+
+def check_outage_lines(nodes: List[NodeProcess],
+                       starts: List[int]) -> None:
+    """Each node has said once that Redis went and once that it came."""
+    for node, start in zip(nodes, starts):
+        lines = outage_lines(node, start)
+        assert len(lines) == 2, lines
+        assert 'cannot be used' in lines[0]
+        assert 'is back' in lines[1]

@@ -1,0 +1,236 @@
+"""A real Socket.IO client that remembers what it was told."""
+import functools
+import logging
+import queue
+import threading
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, \
+    Sequence, Tuple
+
+import engineio
+import socketio
+
+from .wait import DEADLINE
+
+# A client that polls refuses more than 16 packets at once, whatever has
+# gathered on the server meanwhile.
+engineio.payload.Payload.max_decode_packets = 10_000
+
+
+class Event(NamedTuple):
+    """One event as it arrived."""
+
+    name: str
+    args: Tuple[Any, ...]
+    namespace: str
+
+
+class NoAnswer(Exception):
+    """Raised by an answer: the event is not acknowledged."""
+
+
+class _InOrder(engineio.Client):  # type: ignore[misc]
+    """Handles messages one after the other.
+
+    The original starts a thread for each, and they run as they please.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._messages: 'queue.SimpleQueue[Any]' = queue.SimpleQueue()
+        threading.Thread(target=self._handle_messages, daemon=True).start()
+
+    def start_background_task(self, target: Callable[..., Any], *args: Any,
+                              **kwargs: Any) -> Any:
+        if target != self.handlers.get('message'):
+            return super().start_background_task(target, *args, **kwargs)
+        self._messages.put((target, args))
+        return None
+
+    def connect(self, *args: Any, **kwargs: Any) -> None:
+        super().connect(*args, **kwargs)
+        if self.ws is not None:
+            # It would wait three seconds for the server's closing frame,
+            # which the reading thread has taken.
+            self.ws.close = functools.partial(self.ws.close, timeout=0)
+
+    def end(self) -> None:
+        """End the thread."""
+        self._messages.put(None)
+
+    def _handle_messages(self) -> None:
+        while True:
+            message = self._messages.get()
+            if message is None:
+                return
+            target, args = message
+            try:
+                target(*args)
+            except NoAnswer:
+                pass
+            except Exception:
+                # As in the original, where it ends that one thread.
+                logging.exception('a message could not be handled')
+
+
+class _Socket(socketio.Client):  # type: ignore[misc]
+    def _engineio_client_class(self) -> Any:
+        return _InOrder
+
+
+class Client:
+    """A client that is connected once it is constructed.
+
+    :param url: the server's.
+    :param namespaces: those that it connects to.
+    :param transport: ``'websocket'`` or ``'polling'``.
+    :param auth: goes to the connect handler.
+    """
+
+    def __init__(self, url: str, *namespaces: str,
+                 transport: str = 'websocket', auth: Any = None) -> None:
+        self._namespaces = namespaces or ('/',)
+        self._changed = threading.Condition()
+        self._events: List[Event] = []
+        self._disconnects: List[Tuple[str, str]] = []
+        self._answers: Dict[str, Any] = {}
+        self._socket = _Socket(reconnection=False, handle_sigint=False)
+        self._socket.on('*', self._on_event, namespace='*')
+        self._socket.on('disconnect', self._on_disconnect, namespace='*')
+        self._socket.connect(url, transports=[transport], auth=auth,
+                             namespaces=list(self._namespaces),
+                             wait_timeout=DEADLINE)
+        self.sids: Dict[str, str] = {
+            name: self._socket.get_sid(name) for name in self._namespaces}
+
+    @property
+    def sid(self) -> str:
+        """The socket's id in the first of the namespaces."""
+        return self.sids[self._namespaces[0]]
+
+    # -- what it was told ---------------------------------------------------
+
+    def events(self) -> List[Event]:
+        """All events so far, in the order in which they arrived."""
+        with self._changed:
+            return list(self._events)
+
+    def received(self, name: str) -> List[Tuple[Any, ...]]:
+        """The arguments of the events of this name so far."""
+        return [event.args for event in self.events() if event.name == name]
+
+    def names(self, *among: str) -> List[str]:
+        """The names of the events so far, of these where some are given."""
+        return [event.name for event in self.events()
+                if not among or event.name in among]
+
+    def wait_for(self, name: str, count: int = 1,
+                 timeout: float = DEADLINE) -> List[Tuple[Any, ...]]:
+        """Wait for events of a name.
+
+        :param count: so many at least.
+        :return: the arguments of all that have arrived.
+        """
+        with self._changed:
+            self._changed.wait_for(
+                lambda: len(self._of(name)) >= count, timeout)
+            found = self._of(name)
+        if len(found) < count:
+            raise AssertionError(
+                f'client {self.sid} waited {timeout:g} s in vain for '
+                f'{count} x {name!r}, it has {len(found)}; its last events: '
+                f'{[event.name for event in self.events()[-10:]]}')
+        return found
+
+    def wait_disconnected(self, namespace: Optional[str] = None,
+                          timeout: float = DEADLINE) -> str:
+        """Wait until a namespace, the first unless said, is disconnected.
+
+        :return: the reason.
+        """
+        name = namespace or self._namespaces[0]
+        with self._changed:
+            self._changed.wait_for(
+                lambda: name in dict(self._disconnects), timeout)
+            reasons = dict(self._disconnects)
+        if name not in reasons:
+            raise AssertionError(f'client {self.sid} is still connected to '
+                                 f'{name} after {timeout:g} s')
+        return reasons[name]
+
+    def is_well(self) -> bool:
+        """Whether what it sends is answered."""
+        try:
+            self.call('echo', timeout=2.0)
+        except (OSError, socketio.exceptions.SocketIOError):
+            return False
+        return True
+
+    def is_connected(self, namespace: Optional[str] = None) -> bool:
+        """Whether it is connected to a namespace, the first unless said."""
+        name = namespace or self._namespaces[0]
+        return self._socket.get_sid(name) is not None
+
+    # -- what it does -------------------------------------------------------
+
+    def answer(self, name: str, *args: Any) -> None:
+        """Acknowledge events of this name with these arguments."""
+        self._answers[name] = lambda *_: args
+
+    def answer_with(self, name: str,
+                    function: Callable[..., Any]) -> None:
+        """Acknowledge events of this name with a function's result.
+
+        The function gets the event's arguments. It may raise
+        :class:`NoAnswer`.
+        """
+        self._answers[name] = function
+
+    def never_answer(self, name: str) -> None:
+        """Do not acknowledge events of this name."""
+        def refuse(*args: Any) -> None:
+            raise NoAnswer()
+
+        self._answers[name] = refuse
+
+    def call(self, name: str, *args: Any, namespace: Optional[str] = None,
+             timeout: float = DEADLINE) -> Any:
+        """Send an event and return what the server's handler returned."""
+        return self._socket.call(
+            name, args, namespace=namespace or self._namespaces[0],
+            timeout=timeout)
+
+    def disconnect(self) -> None:
+        """Leave, and wait until the connection is closed."""
+        self._socket.disconnect()
+
+    def close(self) -> None:
+        """End the connection and every thread, whatever its state."""
+        try:
+            self._socket.disconnect()
+        except (OSError, socketio.exceptions.SocketIOError):
+            pass  # the server may be gone
+        finally:
+            self._socket.eio.end()
+
+    # -- called by the socket -----------------------------------------------
+
+    def _of(self, name: str) -> List[Tuple[Any, ...]]:
+        return [event.args for event in self._events if event.name == name]
+
+    def _on_event(self, name: str, namespace: str, *args: Any) -> Any:
+        with self._changed:
+            self._events.append(Event(name, args, namespace))
+            self._changed.notify_all()
+        answer = self._answers.get(name)
+        return answer(*args) if answer is not None else None
+
+    def _on_disconnect(self, namespace: str, reason: str) -> None:
+        with self._changed:
+            self._disconnects.append((namespace, reason))
+            self._changed.notify_all()
+
+
+def close_all(clients: Sequence[Client]) -> None:
+    """Close clients."""
+    for client in clients:
+        client.close()

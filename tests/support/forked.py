@@ -1,0 +1,67 @@
+"""A child of a server process, made by a fork, that does as it is told."""
+import multiprocessing
+from multiprocessing.connection import Connection
+from typing import Any, Callable, List
+
+#: Seconds that a call in the child may take.
+TIMEOUT = 15.0
+
+#: As :meth:`.node_app.Node.invoke`.
+Invoke = Callable[..., Any]
+
+
+class ForkedChild:
+    """A child process; it ends with its parent.
+
+    :param invoke: calls a method in the process that it is called in.
+    """
+
+    def __init__(self, invoke: Invoke) -> None:
+        context = multiprocessing.get_context('fork')
+        self._near, far = context.Pipe()
+        self._process = context.Process(
+            target=_obey, args=(self._near, far, invoke))
+        self._process.start()
+        far.close()
+
+    def invoke(self, *call: Any) -> Any:
+        """Call a method in the child.
+
+        :raises RuntimeError: it raised, or does not answer.
+        """
+        self._near.send(call)
+        if not self._near.poll(TIMEOUT):
+            raise RuntimeError('the child process does not answer')
+        result, error = self._near.recv()
+        if error is not None:
+            raise RuntimeError(f'in the child process: {error}')
+        return result
+
+    def end(self) -> int:
+        """Let it end as a child process of multiprocessing does.
+
+        :return: its exit code.
+        """
+        self._near.close()
+        self._process.join(TIMEOUT)
+        if self._process.exitcode is None:
+            self._process.kill()
+            self._process.join()
+        exitcode = self._process.exitcode
+        assert exitcode is not None
+        return exitcode
+
+
+def _obey(near: Connection, far: Connection, invoke: Invoke) -> None:
+    # Or the child would hold open what tells it of its parent's end.
+    near.close()
+    while True:
+        try:
+            target, method, args, kwargs = far.recv()
+        except EOFError:
+            return
+        try:
+            answer: List[Any] = [invoke(target, method, args, kwargs), None]
+        except Exception as exc:
+            answer = [None, repr(exc)]
+        far.send(answer)

@@ -1,0 +1,86 @@
+"""A gunicorn of the tests' own, with workers that fork from a loaded
+application."""
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any, Dict, Iterator, List
+
+import socketio
+
+from .client import Client
+from .process import OwnProcess
+from .wait import wait_until
+
+#: Which worker class runs the tasks of a mode.
+WORKERS = {'gevent': 'gevent', 'threading': 'gthread'}
+
+
+class GunicornProcess:
+    """A master with ``--preload`` and its workers.
+
+    :param mode: one of :data:`WORKERS`.
+    :param options: those of the manager.
+    :param directory: for its output and its configuration.
+    :param workers: how many.
+    :param configuration: the text of a ``gunicorn.conf.py``.
+    """
+
+    def __init__(self, mode: str, redis_url: str, options: Dict[str, Any],
+                 directory: Path, workers: int = 2,
+                 configuration: str = '') -> None:
+        self._workers = workers
+        config = directory / 'gunicorn.conf.py'
+        config.write_text(configuration)
+        # Made here and inherited, so that nobody else can take the port.
+        self._listener = socket.create_server(('127.0.0.1', 0), backlog=64)
+        self.url = f'http://127.0.0.1:{self._listener.getsockname()[1]}'
+        self.process = OwnProcess(
+            [sys.executable, '-m', 'gunicorn', '--preload',
+             '--config', str(config), '--worker-class', WORKERS[mode],
+             '--workers', str(workers), '--threads', '20',
+             '--graceful-timeout', '1',
+             '--bind', f'fd://{self._listener.fileno()}',
+             'tests.support.gunicorn_app:application'],
+            directory / 'gunicorn.out',
+            env={'NODE_MODE': mode, 'NODE_REDIS_URL': redis_url,
+                 'NODE_OPTIONS': json.dumps(options)},
+            pass_fds=[self._listener.fileno()])
+
+    def clients_of_all_workers(self) -> Iterator[Client]:
+        """Connect a client to each worker, one after the other.
+
+        A worker that has one is frozen until all have, so that the next
+        connection is another worker's.
+        """
+        frozen: List[int] = []
+        try:
+            for _ in range(self._workers):
+                client = self._connect()
+                yield client
+                pid, _ = client.call('identify')
+                os.kill(pid, signal.SIGSTOP)
+                frozen.append(pid)
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
+
+    def _connect(self) -> Client:
+        def attempt() -> Any:
+            if self.process.returncode is not None:
+                raise AssertionError(
+                    f'gunicorn has ended:\n{self.process.tail()}')
+            try:
+                return Client(self.url)
+            except socketio.exceptions.ConnectionError:
+                return None
+
+        return wait_until(attempt, 30.0, lambda: (
+            f'a client to be connected:\n{self.process.tail()}'))
+
+    def stop(self) -> None:
+        """End it, with its workers."""
+        self.process.stop()
+        self._listener.close()

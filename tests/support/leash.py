@@ -1,0 +1,24 @@
+"""Runs a command that does not outlive who started it.
+
+``python leash.py command args...`` asks the kernel to kill the process when
+its parent ends, in whatever way, and then becomes the command: the pid stays
+the same. Where the kernel cannot do that (it is Linux's own) the command
+just runs.
+"""
+import ctypes
+import os
+import signal
+import sys
+
+#: From <sys/prctl.h>.
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.execvp(sys.argv[1], sys.argv[1:])
+
+
+if __name__ == '__main__':
+    main()

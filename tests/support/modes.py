@@ -1,0 +1,77 @@
+"""The three ways in which a server process runs its tasks.
+
+Importing this module imports none of them.
+"""
+import warnings
+from typing import Any, Callable
+
+MODES = ('threading', 'gevent', 'eventlet')
+
+#: The modules that a mode needs, apart from those of every installation.
+REQUIREMENTS = {'threading': ('simple_websocket', 'werkzeug'),
+                'gevent': ('gevent', 'simple_websocket'),
+                'eventlet': ('eventlet',)}
+
+
+def prepare(mode: str) -> None:
+    """Patch the standard library as the mode wants it.
+
+    To be called before anything else is imported.
+    """
+    if mode == 'gevent':
+        from gevent import monkey
+        monkey.patch_all()
+    elif mode == 'eventlet':
+        with warnings.catch_warnings():
+            # That it is only maintained, at every import.
+            warnings.simplefilter('ignore')
+            import eventlet
+        eventlet.monkey_patch()
+
+
+def serve(mode: str, app: Callable[..., Any],
+          announce: Callable[[int], None]) -> None:
+    """Serve a WSGI application on a free port of the loopback interface.
+
+    :param announce: called with the port once connections are accepted.
+    """
+    _SERVERS[mode](app, announce)
+
+
+def _serve_threading(app: Callable[..., Any],
+                     announce: Callable[[int], None]) -> None:
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class QuietHandler(WSGIRequestHandler):
+        def log(self, type: str, message: str, *args: Any) -> None:
+            if type == 'error':
+                super().log(type, message, *args)
+
+    server = make_server('127.0.0.1', 0, app, threaded=True,
+                         request_handler=QuietHandler)
+    announce(server.server_port)
+    server.serve_forever()
+
+
+def _serve_gevent(app: Callable[..., Any],
+                  announce: Callable[[int], None]) -> None:
+    from gevent import pywsgi
+
+    server = pywsgi.WSGIServer(('127.0.0.1', 0), app, log=None)
+    server.start()
+    announce(server.server_port)
+    server.serve_forever()
+
+
+def _serve_eventlet(app: Callable[..., Any],
+                    announce: Callable[[int], None]) -> None:
+    import eventlet
+    from eventlet import wsgi
+
+    listener = eventlet.listen(('127.0.0.1', 0))
+    announce(listener.getsockname()[1])
+    wsgi.server(listener, app, log_output=False)
+
+
+_SERVERS = {'threading': _serve_threading, 'gevent': _serve_gevent,
+            'eventlet': _serve_eventlet}

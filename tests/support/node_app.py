@@ -1,0 +1,313 @@
+"""One server process of a cluster under test.
+
+``python -m tests.support.node_app --mode gevent --redis-url redis://...``
+serves a Socket.IO application and prints ``port <n>`` once it does. The test
+process steers it over ``POST /control`` (:class:`.node_process.NodeProcess`
+has a method for each operation): what is called there is called inside a
+request handler, where applications call it.
+"""
+# The patching comes before every other import, hence the two halves.
+import argparse
+
+from tests.support import modes
+
+if __name__ == '__main__':
+    _parser = argparse.ArgumentParser()
+    _parser.add_argument('--mode', choices=modes.MODES, required=True)
+    _parser.add_argument('--redis-url', required=True)
+    _parser.add_argument('--options', default='{}',
+                         help="the manager's, as JSON")
+    _parser.add_argument('--flask', action='store_true',
+                         help='a Flask-SocketIO application')
+    _arguments = _parser.parse_args()
+    modes.prepare(_arguments.mode)
+
+import json  # noqa: E402
+import logging  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+import traceback  # noqa: E402
+from typing import Any, Callable, Dict, Iterable, List, \
+    Optional, Tuple  # noqa: E402
+
+import socketio  # noqa: E402
+
+from tests.support import json_values  # noqa: E402
+from tests.support.forked import ForkedChild  # noqa: E402
+
+#: Where the manager of a node logs to.
+LOGGER = 'node.manager'
+
+#: Namespaces that have handlers.
+NAMESPACES = ('/', '/chat')
+
+
+class LogRecords(logging.Handler):
+    """Keeps what is logged, for the test to read."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.records: List[Dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.exc_info:
+            text += '\n' + ''.join(
+                traceback.format_exception(*record.exc_info))
+        self.records.append({'logger': record.name, 'level': record.levelno,
+                             'text': text})
+
+
+class Node:
+    """The application and the operations on it.
+
+    Lists are only ever appended to and copied, which is atomic in CPython.
+
+    :param server: the Socket.IO server, with a manager.
+    :param front: what an application of this flavour calls ``emit`` on: the
+                  server itself or Flask-SocketIO's object.
+    :param make_emitter: makes a write-only manager from its options.
+    """
+
+    def __init__(self, server: socketio.Server, front: Any,
+                 make_emitter: Callable[..., Any]) -> None:
+        self.targets = {'server': server, 'manager': server.manager,
+                        'front': front}
+        self._server = server
+        self._make_emitter = make_emitter
+        self._recorded: Dict[str, List[Any]] = {
+            'connect': [], 'disconnect': []}
+        self._pulses: Dict[str, Any] = {}
+        self._child: Optional[ForkedChild] = None
+        self._logs = LogRecords()
+        logging.getLogger().addHandler(self._logs)
+        logging.getLogger(LOGGER).setLevel(logging.DEBUG)
+        for namespace in NAMESPACES:
+            self._register_handlers(namespace)
+
+    def _register_handlers(self, namespace: str) -> None:
+        server = self._server
+
+        def on_connect(sid: str, environ: Any, auth: Any) -> None:
+            self._recorded['connect'].append((namespace, sid, auth))
+
+        def on_disconnect(sid: str, reason: str) -> None:
+            self._recorded['disconnect'].append((namespace, sid, reason))
+
+        def on_echo(sid: str, *args: Any) -> Any:
+            return args
+
+        def on_invoke(sid: str, target: str, method: str, args: List[Any],
+                      kwargs: Dict[str, Any]) -> Any:
+            return self.invoke(target, method, args, kwargs)
+
+        def on_identify(sid: str) -> Any:
+            return self.identify()
+
+        for name, handler in (
+                ('connect', on_connect), ('disconnect', on_disconnect),
+                ('echo', on_echo), ('invoke', on_invoke),
+                ('identify', on_identify)):
+            server.on(name, handler, namespace=namespace)
+
+    # -- operations ---------------------------------------------------------
+
+    def invoke(self, target: str, method: str, args: List[Any],
+               kwargs: Dict[str, Any]) -> Any:
+        """Call a method."""
+        return getattr(self.targets[target], method)(*args, **kwargs)
+
+    def script(self, steps: List[Any]) -> None:
+        """Call several methods, one right after the other."""
+        for target, method, args, kwargs in steps:
+            self.invoke(target, method, args, kwargs)
+
+    def identify(self) -> Tuple[int, str]:
+        """The process, and the id of its node."""
+        return os.getpid(), self.targets['manager'].uid
+
+    def make_emitter(self, options: Dict[str, Any]) -> None:
+        """Make the target ``emitter``, a write-only manager."""
+        self.targets['emitter'] = self._make_emitter(**options)
+
+    def storm(self, event: str, emitters: int, each: int,
+              kwargs: Dict[str, Any]) -> None:
+        """Emit from many tasks at once, and wait until all have.
+
+        Every event has two arguments, the emitter's number and its own
+        count.
+        """
+        def emit_all(emitter: int) -> None:
+            for number in range(each):
+                self._server.emit(event, (emitter, number), **kwargs)
+                # Lets the others in, wherever they stand.
+                self._server.sleep(0)
+
+        tasks = [self._server.start_background_task(emit_all, emitter)
+                 for emitter in range(emitters)]
+        for task in tasks:
+            task.join()
+
+    def fork(self) -> None:
+        """Make a child process."""
+        self._child = ForkedChild(self.in_process)
+
+    def in_child(self, *call: Any) -> Any:
+        """Call a method in it, as :meth:`in_process`."""
+        assert self._child is not None
+        return self._child.invoke(*call)
+
+    def end_child(self) -> int:
+        """Let it end.
+
+        :return: its exit code.
+        """
+        assert self._child is not None
+        return self._child.end()
+
+    def in_process(self, target: str, method: str, args: List[Any],
+                   kwargs: Dict[str, Any]) -> Any:
+        """Call a method, or with the target ``node`` an operation."""
+        if target == 'node':
+            return getattr(self, method)(*args)
+        return self.invoke(target, method, args, kwargs)
+
+    def start_pulse(self, event: str, interval: float,
+                    kwargs: Dict[str, Any]) -> None:
+        """Emit 0, 1, 2, … in the background until told to stop."""
+        pulse: Dict[str, Any] = {
+            'going': True, 'emitted': 0, 'error': None}
+
+        def beat() -> None:
+            try:
+                while pulse['going']:
+                    self._server.emit(event, pulse['emitted'], **kwargs)
+                    pulse['emitted'] += 1
+                    self._server.sleep(interval)
+            except Exception as exc:
+                pulse['error'] = repr(exc)
+
+        pulse['task'] = self._server.start_background_task(beat)
+        self._pulses[event] = pulse
+
+    def stop_pulse(self, event: str) -> Any:
+        """Stop it.
+
+        :return: how many were emitted, and what made it stop before.
+        """
+        pulse = self._pulses.pop(event)
+        pulse['going'] = False
+        pulse['task'].join()
+        return pulse['emitted'], pulse['error']
+
+    def recorded(self, what: str) -> List[Any]:
+        """What was recorded: connects, disconnects, a callback's calls."""
+        return list(self._recorded.get(what, ()))
+
+    def logs(self) -> List[Any]:
+        """What the process has logged."""
+        return list(self._logs.records)
+
+    # -- the endpoint -------------------------------------------------------
+
+    def callback(self, tag: str) -> Callable[..., None]:
+        """A callback that records its arguments under a tag.
+
+        One whose tag starts with ``raise`` raises afterwards.
+        """
+        calls = self._recorded.setdefault(tag, [])
+
+        def record(*args: Any) -> None:
+            calls.append(args)
+            if tag.startswith('raise'):
+                raise RuntimeError(f'callback {tag} was told to raise')
+
+        return record
+
+    def control(self, body: bytes) -> bytes:
+        """Carry out an operation and tell its result or its error."""
+        request = json_values.loads(body, self.callback)
+        try:
+            operation = getattr(self, request['operation'])
+            answer = {'result': operation(*request['arguments'])}
+        except Exception as exc:
+            answer = {'error': {
+                'types': [each.__name__ for each in type(exc).__mro__],
+                'text': str(exc), 'traceback': traceback.format_exc()}}
+        return json_values.dumps(answer)
+
+    def middleware(self, app: Callable[..., Any]) -> Callable[..., Any]:
+        """The WSGI application with the control endpoint in front."""
+        def with_control(environ: Dict[str, Any],
+                         start_response: Callable[..., Any]
+                         ) -> Iterable[bytes]:
+            if environ['PATH_INFO'] != '/control':
+                return app(environ, start_response)  # type: ignore
+            length = int(environ['CONTENT_LENGTH'])
+            answer = self.control(environ['wsgi.input'].read(length))
+            start_response('200 OK', [
+                ('Content-Type', 'application/json'),
+                ('Content-Length', str(len(answer)))])
+            return [answer]
+
+        return with_control
+
+
+def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
+               ) -> Tuple[Node, Any]:
+    """A node, and its WSGI application for python-socketio."""
+    from redis_streams_adapter import RedisStreamsManager
+
+    manager = RedisStreamsManager(
+        redis_url, logger=logging.getLogger(LOGGER), **options)
+    server = socketio.Server(async_mode=mode, client_manager=manager)
+
+    def make_emitter(**emitter_options: Any) -> Any:
+        return RedisStreamsManager(redis_url, write_only=True,
+                                   **emitter_options)
+
+    node = Node(server, server, make_emitter)
+    return node, node.middleware(socketio.WSGIApp(server))
+
+
+def make_flask(mode: str, redis_url: str, options: Dict[str, Any]
+               ) -> Tuple[Node, Any]:
+    """The same for Flask-SocketIO; the manager's options stand in the URL.
+    """
+    import flask
+    import flask_socketio
+
+    from redis_streams_adapter.flask_socketio import SocketIO
+
+    app = flask.Flask(__name__)
+    app.secret_key = 'of no importance'
+    front = SocketIO(app, message_queue=redis_url, async_mode=mode, **options)
+
+    @front.on('join')  # type: ignore
+    def on_join(room: str) -> None:
+        flask_socketio.join_room(room)
+
+    @front.on('say')  # type: ignore
+    def on_say(event: str, data: Any, room: str) -> None:
+        flask_socketio.emit(event, data, to=room, include_self=False)
+
+    def make_emitter(**emitter_options: Any) -> Any:
+        return SocketIO(message_queue=redis_url, **emitter_options)
+
+    node = Node(front.server, front, make_emitter)
+    return node, node.middleware(app.wsgi_app)
+
+
+def main(mode: str, redis_url: str, options: str, flask: bool) -> None:
+    printer = logging.StreamHandler(sys.stdout)
+    printer.setLevel(logging.INFO)
+    logging.basicConfig(handlers=[printer])
+    # Whose complaints are of connections that a WebSocket has left behind.
+    logging.getLogger('werkzeug').setLevel(logging.CRITICAL)
+    make = make_flask if flask else make_plain
+    _, app = make(mode, redis_url, json.loads(options))
+    modes.serve(mode, app, lambda port: print(f'port {port}', flush=True))
+
+
+if __name__ == '__main__':
+    main(**vars(_arguments))

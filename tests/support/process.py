@@ -1,0 +1,94 @@
+"""A process of the tests' own, which always ends.
+
+It is ended by its own pid: by the test, else when the interpreter exits,
+else by the kernel when the test process is gone (see :mod:`.leash`).
+"""
+import atexit
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Mapping, Optional, Sequence
+
+from . import leash
+from .wait import wait_until
+
+#: The root of the repository: where every process is started.
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class OwnProcess:
+    """One process. Its output goes to a file.
+
+    :param command: program and arguments.
+    :param output: the file for what it prints.
+    :param env: added to this process's environment.
+    :param pass_fds: file descriptors that it shall have.
+    """
+
+    def __init__(self, command: Sequence[str], output: Path,
+                 env: Optional[Mapping[str, str]] = None,
+                 pass_fds: Sequence[int] = ()) -> None:
+        self.output_file = output
+        self._name = Path(command[0]).name
+        with output.open('ab') as out:
+            self._popen = subprocess.Popen(
+                [sys.executable, '-I', '-S', leash.__file__, *command],
+                stdin=subprocess.DEVNULL, stdout=out,
+                stderr=subprocess.STDOUT, cwd=ROOT, pass_fds=pass_fds,
+                env={**os.environ, **(env or {})})
+        self.pid = self._popen.pid
+        atexit.register(self.kill)
+
+    @property
+    def returncode(self) -> Optional[int]:
+        """What it exited with, ``None`` while it runs."""
+        return self._popen.poll()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it still runs."""
+        self._popen.send_signal(number)
+
+    def freeze(self) -> None:
+        """Stop its execution; its connections stay open."""
+        self.signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self.signal(signal.SIGCONT)
+
+    def wait(self, timeout: float = 10.0) -> int:
+        """Wait for its end.
+
+        :return: its exit code.
+        """
+        wait_until(lambda: self._popen.poll() is not None, timeout,
+                   lambda: f'{self._name} to end:\n{self.tail()}')
+        return self._popen.returncode
+
+    def stop(self, timeout: float = 10.0) -> int:
+        """Ask it to end, and wait until it has.
+
+        :return: its exit code.
+        """
+        try:
+            self.signal(signal.SIGTERM)
+            return self.wait(timeout)
+        finally:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it at once."""
+        atexit.unregister(self.kill)
+        if self._popen.poll() is None:
+            self._popen.kill()
+            self._popen.wait()
+
+    def output(self) -> str:
+        """What it has printed."""
+        return self.output_file.read_text(errors='replace')
+
+    def tail(self, lines: int = 40) -> str:
+        """The last lines of what it has printed."""
+        return '\n'.join(self.output().splitlines()[-lines:])

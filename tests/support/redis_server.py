@@ -1,0 +1,140 @@
+"""A real Redis server of the tests' own."""
+import random
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any, Optional
+
+import redis
+
+from redis_streams_adapter.demo.embedded import find_redis_server
+
+from .process import OwnProcess
+from .wait import wait_until
+
+
+#: Below the ports that kernels give to outgoing connections. A client that
+#: tries to reach a server that is down could be given the server's own port
+#: as its end of the connection, and would then be connected to itself. And
+#: 10,000 lower still, because members of a cluster add that for another one.
+PORTS = range(12_000, 22_000)
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on."""
+    while True:
+        port = random.choice(PORTS)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(('127.0.0.1', port))
+            except OSError:
+                continue
+        return port
+
+
+class RedisServer:
+    """A redis-server process with its own port and directory.
+
+    It has neither snapshots nor, unless it is asked for, an append-only
+    file; it keeps its port over restarts.
+
+    :param append_only: keep the data over :meth:`restart` and :meth:`kill`.
+    """
+
+    def __init__(self, append_only: bool = False) -> None:
+        self.port = free_port()
+        self._append_only = append_only
+        self._directory = Path(tempfile.mkdtemp(prefix='redis-of-tests-'))
+        self._process: Optional[OwnProcess] = None
+
+    @property
+    def url(self) -> str:
+        """The URL of database 0."""
+        return self.url_of()
+
+    def url_of(self, user: str = '', password: str = '') -> str:
+        """The URL of database 0, for a user of the access control list."""
+        who = f'{user}:{password}@' if user else ''
+        return f'redis://{who}127.0.0.1:{self.port}/0'
+
+    def client(self, **options: Any) -> redis.Redis:
+        """A new client of this server."""
+        return redis.Redis(host='127.0.0.1', port=self.port, **options)
+
+    def start(self, *arguments: str, ready: bool = True) -> 'RedisServer':
+        """Start it.
+
+        :param arguments: more of its command line.
+        :param ready: wait until it answers.
+        """
+        binary = find_redis_server()
+        if binary is None:
+            raise FileNotFoundError('there is no redis-server')
+        self._process = OwnProcess([
+            binary, '--port', str(self.port), '--bind', '127.0.0.1',
+            '--dir', str(self._directory), '--save', '',
+            '--appendonly', 'yes' if self._append_only else 'no',
+            # Written before the reply, never synced: it outlives the
+            # process, and nobody pulls this machine's plug.
+            '--appendfsync', 'no', *arguments],
+            self._directory / 'redis.out')
+        if ready:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self) -> None:
+        """Wait until it answers a PING."""
+        process = self._process
+        assert process is not None
+
+        def answers() -> bool:
+            if process.returncode is not None:
+                raise AssertionError(
+                    f'redis-server has ended:\n{process.tail()}')
+            with self.client(socket_timeout=1.0) as client:
+                try:
+                    # Who answers must be the process started here.
+                    return bool(client.ping()) and client.info(
+                        'server')['process_id'] == process.pid
+                except redis.RedisError:
+                    return False
+
+        wait_until(answers, what=lambda: f'redis-server:\n{process.tail()}')
+
+    def stop(self) -> None:
+        """End it in good order."""
+        if self._process is not None:
+            self._process.stop()
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+
+    def restart(self) -> None:
+        """End it in good order and start it again."""
+        self.stop()
+        self.start()
+
+    def freeze(self) -> None:
+        """Stop its execution; its connections stay open."""
+        assert self._process is not None
+        self._process.freeze()
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.thaw()
+
+    def close(self) -> None:
+        """End it, and remove its directory."""
+        self.kill()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def __enter__(self) -> 'RedisServer':
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

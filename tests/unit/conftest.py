@@ -1,0 +1,92 @@
+"""What the tests of modules share."""
+import logging
+import sys
+import weakref
+from typing import Any, Callable, Iterator, List
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from redis_streams_adapter import life, RedisStreamsManager, runtime
+
+from .fake_transport import FakeStream
+
+# How long an example takes says nothing on a machine that does other things.
+settings.register_profile(
+    'unit', deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile('unit')
+
+
+@pytest.fixture
+def logger() -> Callable[[], logging.Logger]:
+    """What the package's classes take: a function that gives a logger.
+
+    It is not the package's own, so that ``caplog`` sees it whatever a
+    manager does.
+    """
+    return lambda: logging.getLogger('tests.unit')
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[int], List[str]]:
+    """The lines that were logged so far at a level: ``logged(ERROR)``."""
+    caplog.set_level(logging.DEBUG)
+    return lambda level: [record.getMessage() for record in caplog.records
+                          if record.levelno == level]
+
+
+class Log:
+    """Remembers what it is called with."""
+
+    def __init__(self) -> None:
+        self.calls: List[Any] = []
+
+    def __call__(self, *args: Any) -> None:
+        self.calls.append(args[0] if len(args) == 1 else args)
+
+
+@pytest.fixture
+def log() -> Log:
+    """A function that remembers: ``log.calls``."""
+    return Log()
+
+
+#: Nobody listens there. The managers of these tests have a fake stream, and
+#: one that came to speak to Redis all the same would fail.
+NOWHERE = 'redis://127.0.0.1:1'
+
+
+@pytest.fixture
+def stream() -> FakeStream:
+    return FakeStream()
+
+
+@pytest.fixture
+def make_manager(stream: FakeStream, monkeypatch: pytest.MonkeyPatch
+                 ) -> Iterator[Callable[..., Any]]:
+    """Makes managers over the fake stream; closes them at the end."""
+    monkeypatch.setattr(runtime, 'RedisLink',
+                        lambda *args, **kwargs: stream.link())
+    # No test finds those of another.
+    monkeypatch.setattr(life, 'managers', weakref.WeakSet())
+    made: List[RedisStreamsManager] = []
+
+    def make(url: Any = NOWHERE, **options: Any) -> RedisStreamsManager:
+        manager = RedisStreamsManager(url, **options)
+        made.append(manager)
+        return manager
+
+    yield make
+    stream.thaw()
+    for manager in made:
+        manager.close(timeout=0.2)
+
+
+@pytest.fixture(scope='package', autouse=True)
+def nobody_patches_this_process() -> Iterator[None]:
+    """gevent and eventlet change what these tests rely on. Those that need
+    them run them in a process of their own."""
+    before = set(sys.modules)
+    yield
+    imported = set(sys.modules) - before
+    assert not imported & {'gevent', 'eventlet'}

@@ -1,0 +1,58 @@
+"""How a test drives a task's work by itself, without a task."""
+from typing import Any, Callable, List
+
+from redis_streams_adapter.tasks import ThreadEngine
+from redis_streams_adapter.transport import Unavailable
+
+
+class UntilDone:
+    """Stands for a task: its work is to stop as soon as a condition holds,
+    but not before it has begun.
+
+    :param done: the condition.
+    """
+
+    def __init__(self, done: Callable[[], Any]) -> None:
+        self._done = done
+        self._asked = False
+        #: How often the work said that it gets through.
+        self.got_through = 0
+
+    @property
+    def stopping(self) -> bool:
+        # The first time it is asked it has just connected.
+        asked, self._asked = self._asked, True
+        return asked and bool(self._done())
+
+    def works(self) -> None:
+        self.got_through += 1
+
+
+def drive(work: Callable[[Any], None], done: Callable[[], Any],
+          attempts: int = 1000) -> List[Unavailable]:
+    """Do rounds of a task's work until a condition holds.
+
+    :param attempts: how many rounds may fail.
+    :return: what they failed with.
+    """
+    failures: List[Unavailable] = []
+    while len(failures) < attempts:
+        try:
+            work(UntilDone(done))
+        except Unavailable as exc:
+            failures.append(exc)
+        else:
+            return failures
+    raise AssertionError(f'still not done after {attempts} failures; the '
+                         f'last: {failures[-1]}')
+
+
+class CountingEngine(ThreadEngine):
+    """Real threads and events; it counts the pauses."""
+
+    def __init__(self) -> None:
+        self.pauses = 0
+
+    def pause(self) -> None:
+        self.pauses += 1
+        super().pause()

@@ -1,0 +1,159 @@
+"""A real Socket.IO server whose clients have no network.
+
+Where Engine.IO would have a connection there is :class:`FakeSocket`, which
+keeps what it is to send. The server's methods for Engine.IO's events are
+called as Engine.IO calls them.
+"""
+import itertools
+import json
+import threading
+from typing import Any, List, NamedTuple, Optional, Tuple
+
+import socketio
+from engineio.exceptions import SocketIsClosedError
+from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, \
+    DISCONNECT, EVENT, Packet
+
+from ..support.wait import wait_until
+
+_numbers = itertools.count(1)
+
+
+class Event(NamedTuple):
+    """An event as a client got it."""
+
+    name: str
+    args: Tuple[Any, ...]
+    ack_id: Optional[int]
+
+
+def make_server(**options: Any) -> socketio.Server:
+    """A server with threads, and handlers for two namespaces."""
+    server = socketio.Server(async_mode='threading', **options)
+    for namespace in ('/', '/chat'):
+        server.on('hello', lambda sid, *args: None, namespace=namespace)
+    return server
+
+
+class FakeSocket:
+    """Stands for a connection of Engine.IO."""
+
+    def __init__(self, server: socketio.Server, sid: str) -> None:
+        self._server = server
+        self.sid = sid
+        self.packets: List[Any] = []
+        self.closed = False
+        self.closing = False
+        #: When it was asked for a sign of life, until it has given one.
+        self.last_ping: Optional[float] = None
+        #: The threads that have sent something.
+        self.senders: List[threading.Thread] = []
+
+    def send(self, packet: Any) -> None:
+        self.senders.append(threading.current_thread())
+        if self.closed:
+            raise SocketIsClosedError()
+        self.packets.append(packet)
+
+    def close(self, *args: Any, **kwargs: Any) -> None:
+        if not self.closed:
+            self.closed = True
+            self._server._handle_eio_disconnect(
+                self.sid, kwargs.get('reason', 'server disconnect'))
+
+
+class FakeClient:
+    """A client that is connected once it is constructed.
+
+    :param namespaces: those that it connects to.
+    """
+
+    def __init__(self, server: socketio.Server, *namespaces: str) -> None:
+        self._server = server
+        self.namespaces = namespaces or ('/',)
+        self.eio_sid = f'connection-{next(_numbers)}'
+        self.socket = FakeSocket(server, self.eio_sid)
+        server.eio.sockets[self.eio_sid] = self.socket
+        server._handle_eio_connect(self.eio_sid, {})
+        for namespace in self.namespaces:
+            self._say(Packet(CONNECT, namespace=namespace))
+
+    @property
+    def sid(self) -> str:
+        return self.sid_in(self.namespaces[0])
+
+    def sid_in(self, namespace: str) -> str:
+        sid = self._server.manager.sid_from_eio_sid(self.eio_sid, namespace)
+        assert sid is not None, 'not connected'
+        return str(sid)
+
+    def packets(self) -> List[Packet]:
+        """What it got, put together from its parts."""
+        found: List[Packet] = []
+        for part in list(self.socket.packets):
+            if isinstance(part.data, str):
+                packet = Packet(encoded_packet=part.data)
+                if packet.packet_type not in (BINARY_EVENT, BINARY_ACK):
+                    found.append(packet)
+            elif packet.add_attachment(part.data):
+                found.append(packet)
+        return found
+
+    def events(self, namespace: str = '/') -> List[Event]:
+        """The events of a namespace that it got, in order."""
+        return [Event(packet.data[0], tuple(packet.data[1:]), packet.id)
+                for packet in self.packets()
+                if packet.packet_type in (EVENT, BINARY_EVENT)
+                and (packet.namespace or '/') == namespace]
+
+    def received(self, name: str, namespace: str = '/') -> List[Any]:
+        """The arguments of the events of a name."""
+        return [event.args for event in self.events(namespace)
+                if event.name == name]
+
+    def wait_for(self, name: str, count: int = 1,
+                 namespace: str = '/') -> List[Any]:
+        """Wait until so many events of a name are here, and no more."""
+        wait_until(lambda: len(self.received(name, namespace)) >= count,
+                   what=lambda: f'{name!r}; here are {self.events()}')
+        found = self.received(name, namespace)
+        assert len(found) == count
+        return found
+
+    def acknowledge(self, event: Event, *args: Any,
+                    namespace: str = '/') -> None:
+        """Answer an event that wants an acknowledgement."""
+        assert event.ack_id is not None
+        self._say(Packet(ACK, namespace=namespace, id=event.ack_id,
+                         data=list(args)))
+
+    def was_disconnected(self, namespace: str = '/') -> bool:
+        """Whether the server has said so."""
+        return any(packet.packet_type == DISCONNECT
+                   and (packet.namespace or '/') == namespace
+                   for packet in self.packets())
+
+    def leave(self) -> None:
+        """Close the connection from this side."""
+        self._server.eio.sockets.pop(self.eio_sid, None)
+        self.socket.closed = True
+        self._server._handle_eio_disconnect(self.eio_sid, 'client disconnect')
+
+    def _say(self, packet: Packet) -> None:
+        encoded = packet.encode()
+        parts = encoded if isinstance(encoded, list) else [encoded]
+        for part in parts:
+            self._server._handle_eio_message(self.eio_sid, part)
+
+
+class DateJSON:
+    """A JSON module of an application, which knows more than others."""
+
+    loads = staticmethod(json.loads)
+
+    @staticmethod
+    def dumps(value: Any, **kwargs: Any) -> str:
+        def default(each: Any) -> Any:
+            return each.isoformat()
+
+        return json.dumps(value, **{'default': default, **kwargs})

@@ -1,0 +1,331 @@
+"""A stream in memory, with a server's clock and a server's troubles.
+
+:class:`FakeStream` is the server, :class:`FakeLink` a connection to it: a
+:class:`redis_streams_adapter.transport.Link`. What goes wrong is said
+beforehand, see :class:`Fault`, or at any moment by :meth:`FakeStream.freeze`,
+:meth:`~FakeStream.go_away`, :meth:`~FakeStream.kill`,
+:meth:`~FakeStream.trim`, :meth:`~FakeStream.delete`.
+"""
+import threading
+import time
+from bisect import bisect_right
+from collections import defaultdict, deque
+from enum import Enum
+from typing import Callable, Deque, Dict, List, Optional, Sequence, Tuple, \
+    Union
+
+from redis_streams_adapter.transport import Entry, EntryRefused, Fields, \
+    Identity, parse_id, START, Unavailable
+
+#: Where the server's clock starts, in milliseconds since 1970.
+CLOCK_START = 1_700_000_000_000
+
+Result = Union[bytes, EntryRefused]
+
+
+class Fault(Enum):
+    """What happens to one command."""
+
+    #: Nothing: it works. To let one or two pass before a fault.
+    NONE = 'none'
+    #: The connection breaks before the server has the command.
+    BREAK_BEFORE = 'break before'
+    #: The server carries it out; the connection breaks before its reply.
+    BREAK_AFTER = 'break after'
+    #: The connection breaks for the client. The server has the command in a
+    #: buffer, and carries it out at :meth:`FakeStream.arrive`, unless the
+    #: connection was ended there before.
+    BREAK_LATE = 'break late'
+    #: An error reply; the connection stays.
+    ERROR = 'error'
+
+
+class FakeStream:
+    """A server with one stream.
+
+    ``_changed`` protects everything, and is notified of every change.
+
+    :param max_len: how many entries it keeps, exactly.
+    """
+
+    def __init__(self, max_len: int = 1_000_000) -> None:
+        self._changed = threading.Condition()
+        self._max_len = max_len
+        self._faults: Dict[str, Deque[Fault]] = defaultdict(deque)
+        self._links: Dict[int, 'FakeLink'] = {}
+        self._late: List[Tuple['FakeLink', List[Fields]]] = []
+        self._identities = 0
+        self._last = parse_id(START)
+        self._frozen = False
+        self._away = False
+        #: How many reads wait for an entry.
+        self.waiting = 0
+        #: The server's clock, in milliseconds.
+        self.clock = CLOCK_START
+        #: What stands in the stream.
+        self.entries: List[Entry] = []
+        #: What ever stood in it.
+        self.history: List[Entry] = []
+        #: The size of each batch that a connection has tried to append.
+        self.batches: List[int] = []
+        #: While set, appending gets this error reply.
+        self.error: Optional[str] = None
+        #: Which entries the server refuses for good, in the place of an id.
+        self.refuses: Callable[[Fields], bool] = lambda fields: False
+        #: Over which it closes the connection.
+        self.chokes_on: Callable[[Fields], bool] = lambda fields: False
+        #: Whether a connection may know its identity and end others.
+        self.permissive = True
+
+    def link(self) -> 'FakeLink':
+        """A new connection, not connected yet."""
+        return FakeLink(self)
+
+    # -- what happens to it -----------------------------------------------
+
+    def plan(self, operation: str, *faults: Fault) -> None:
+        """Say what happens to the next calls of a method of the links."""
+        with self._changed:
+            self._faults[operation].extend(faults)
+
+    @property
+    def planned(self) -> int:
+        """How many faults have not happened yet."""
+        return sum(map(len, self._faults.values()))
+
+    def advance(self, seconds: float) -> None:
+        """Let the server's time pass."""
+        with self._changed:
+            self.clock += int(seconds * 1000)
+
+    def put(self, *fields: bytes) -> bytes:
+        """Append one entry without a connection.
+
+        :return: its id.
+        """
+        with self._changed:
+            return self._store(fields)
+
+    def freeze(self) -> None:
+        """Answer nothing from now on."""
+        with self._changed:
+            self._frozen = True
+
+    def thaw(self) -> None:
+        """Answer again."""
+        with self._changed:
+            self._frozen = False
+            self._changed.notify_all()
+
+    def go_away(self) -> None:
+        """End all connections, and refuse new ones."""
+        with self._changed:
+            self._away = True
+            for link in list(self._links.values()):
+                self._end(link)
+
+    def come_back(self) -> None:
+        """Accept connections again."""
+        with self._changed:
+            self._away = False
+
+    def kill(self, link: 'FakeLink') -> None:
+        """End one connection."""
+        with self._changed:
+            self._end(link)
+
+    def arrive(self) -> None:
+        """Carry out what hangs in the buffers of connections that are
+        broken for their clients."""
+        with self._changed:
+            late, self._late = self._late, []
+            for link, batch in late:
+                if link in self._links.values():
+                    for fields in batch:
+                        self._store(fields)
+
+    def trim(self, keep: int = 0) -> None:
+        """Forget all entries but the last."""
+        with self._changed:
+            self.entries = self.entries[-keep:] if keep else []
+
+    def delete(self) -> None:
+        """Delete the stream: it never was."""
+        with self._changed:
+            self.entries = []
+            self._last = parse_id(START)
+
+    def set_back(self, entry_id: bytes) -> None:
+        """Lose what stands behind an entry, as a failover to a replica that
+        was behind does."""
+        with self._changed:
+            self._last = parse_id(entry_id)
+            self.entries = [entry for entry in self.entries
+                            if parse_id(entry.id) <= self._last]
+
+    @property
+    def connections(self) -> int:
+        """How many connections there are on the server's side."""
+        with self._changed:
+            return len(self._links)
+
+    @property
+    def last(self) -> bytes:
+        """The highest id given out."""
+        return b'%d-%d' % self._last
+
+    # -- with the lock held -----------------------------------------------
+
+    def _store(self, fields: Sequence[bytes]) -> bytes:
+        milliseconds, number = self._last
+        if self.clock > milliseconds:
+            self._last = (self.clock, 0)
+        else:
+            self._last = (milliseconds, number + 1)
+        entry = Entry(self.last, list(fields))
+        self.entries.append(entry)
+        self.history.append(entry)
+        del self.entries[:-self._max_len]
+        self._changed.notify_all()
+        return entry.id
+
+    def _end(self, link: 'FakeLink') -> None:
+        self._links.pop(link.number, None)
+        link.connected = False
+        self._changed.notify_all()
+
+
+class FakeLink:
+    """One connection to a :class:`FakeStream`."""
+
+    def __init__(self, stream: FakeStream) -> None:
+        self._stream = stream
+        self._interrupted = False
+        self._connecting = False
+        #: What the server calls it, whether or not the client may know.
+        self.number = 0
+        self.connected = False
+        self.abandoned = False
+
+    @property
+    def identity(self) -> Optional[Identity]:
+        if self.number and self._stream.permissive:
+            return (b'%d' % self.number,)
+        return None
+
+    def connect(self) -> None:
+        stream = self._stream
+        with stream._changed:
+            self._connecting = True
+            self._await_thaw(in_doubt=False)
+            self._connecting = False
+            if stream._away or self._next_fault('connect') != Fault.NONE:
+                raise Unavailable('connection refused')
+            stream._identities += 1
+            self.number = stream._identities
+            self.connected = True
+            stream._links[self.number] = self
+
+    def append(self, batch: Sequence[Fields]) -> List[Result]:
+        stream = self._stream
+        with stream._changed:
+            stream.batches.append(len(batch))
+            self._await_thaw(in_doubt=True)
+            fault = self._next_fault('append')
+            if fault is Fault.BREAK_BEFORE:
+                self._break(in_doubt=True)
+            if fault is Fault.BREAK_LATE:
+                stream._late.append((self, list(batch)))
+                # It lives on, on the server's side.
+                self.connected = False
+                raise Unavailable('no reply', in_doubt=True)
+            if fault is Fault.ERROR or stream.error:
+                raise Unavailable(stream.error or 'error reply')
+            for index, fields in enumerate(batch):
+                if stream.chokes_on(fields):
+                    stream._end(self)
+                    raise EntryRefused('Protocol error', index)
+            results: List[Result] = [
+                EntryRefused('too large', index) if stream.refuses(fields)
+                else stream._store(fields)
+                for index, fields in enumerate(batch)]
+            if fault is Fault.BREAK_AFTER:
+                self._break(in_doubt=True)
+            return results
+
+    def read(self, after: bytes, count: int,
+             block: Optional[float]) -> List[Entry]:
+        stream = self._stream
+        deadline = time.monotonic() + (block or 0)
+        with stream._changed:
+            self._ask('read')
+            while True:
+                start = bisect_right(stream.entries, parse_id(after),
+                                     key=lambda entry: parse_id(entry.id))
+                page = stream.entries[start:start + count]
+                left = deadline - time.monotonic()
+                if page or block is None or left <= 0:
+                    return page
+                stream.waiting += 1
+                stream._changed.wait(left)
+                stream.waiting -= 1
+                self._await_thaw(in_doubt=False)
+
+    def last_id(self) -> bytes:
+        with self._stream._changed:
+            self._ask('last_id')
+            return self._stream.last
+
+    def time(self) -> int:
+        with self._stream._changed:
+            self._ask('time')
+            return self._stream.clock
+
+    def end_other(self, identity: Identity) -> None:
+        stream = self._stream
+        with stream._changed:
+            self._ask('end_other')
+            other = stream._links.get(int(identity[0]))
+            if other is not None and stream.permissive:
+                stream._end(other)
+
+    def interrupt(self) -> None:
+        with self._stream._changed:
+            # As with a socket: one that is not there yet ends nothing.
+            if self.connected or self._connecting:
+                self._interrupted = True
+                self._stream._changed.notify_all()
+
+    def abandon(self) -> None:
+        self.abandoned = True
+        self.connected = False
+
+    def close(self) -> None:
+        with self._stream._changed:
+            if self.connected:
+                self._stream._end(self)
+
+    # -- with the lock held -----------------------------------------------
+
+    def _ask(self, operation: str) -> None:
+        """What befalls a command that changes nothing."""
+        self._await_thaw(in_doubt=False)
+        fault = self._next_fault(operation)
+        if fault is Fault.ERROR:
+            raise Unavailable('error reply')
+        if fault is not Fault.NONE:
+            self._break(in_doubt=False)
+
+    def _await_thaw(self, in_doubt: bool) -> None:
+        while self._stream._frozen and not self._interrupted:
+            self._stream._changed.wait()
+        if self._interrupted or not (self.connected or self._connecting):
+            self._break(in_doubt)
+
+    def _next_fault(self, operation: str) -> Fault:
+        planned = self._stream._faults[operation]
+        return planned.popleft() if planned else Fault.NONE
+
+    def _break(self, in_doubt: bool) -> None:
+        self._stream._end(self)
+        raise Unavailable('the connection is broken', in_doubt)

@@ -1,0 +1,69 @@
+"""What an application may import."""
+import inspect
+
+import pytest
+import socketio
+
+import redis_streams_adapter
+from redis_streams_adapter import errors, RedisStreamsManager
+from redis_streams_adapter.errors import ClusterTimeoutError, \
+    ConfigurationError, DecodeError, OutboxFullError, RedisStreamsError
+from redis_streams_adapter.tasks import check_monkey_patching
+
+
+def test_exported_names() -> None:
+    assert redis_streams_adapter.__all__ == [
+        'ClusterTimeoutError', 'ConfigurationError', 'DecodeError',
+        'OutboxFullError', 'RedisStreamsError', 'RedisStreamsManager']
+    for name in redis_streams_adapter.__all__:
+        assert getattr(redis_streams_adapter, name).__name__ == name
+    with pytest.raises(AttributeError, match='no_such_name'):
+        redis_streams_adapter.no_such_name
+
+
+def test_a_star_gives_all_of_them() -> None:
+    names: dict = {}
+    exec('from redis_streams_adapter import *', names)
+    assert set(redis_streams_adapter.__all__) <= set(names)
+
+
+def test_the_version() -> None:
+    assert redis_streams_adapter.__version__[0].isdigit()
+
+
+def test_the_tree_of_errors() -> None:
+    assert RedisStreamsError.__bases__ == (Exception,)
+    assert ConfigurationError.__bases__ == (RedisStreamsError, ValueError)
+    assert ClusterTimeoutError.__bases__ == (RedisStreamsError, TimeoutError)
+    assert OutboxFullError.__bases__ == (RedisStreamsError,)
+    assert DecodeError.__bases__ == (RedisStreamsError,)
+    defined = {name for name, value in vars(errors).items()
+               if inspect.isclass(value)
+               and value.__module__ == errors.__name__}
+    assert defined == {name for name in redis_streams_adapter.__all__
+                       if name.endswith('Error')}
+
+
+def test_a_timeout_tells_who_is_missing() -> None:
+    error = ClusterTimeoutError(['a'], ['uid'])
+    # The text of Node.js.
+    assert str(error) == \
+        'timeout reached: only 1 responses received out of 2'
+    assert error.responses == ['a']
+    assert error.missing == ['uid']
+    assert str(ClusterTimeoutError()).endswith('0 responses received out of 0')
+
+
+def test_the_methods_of_python_socketio() -> None:
+    """All arguments by which its server calls a manager."""
+    for name in ('emit', 'disconnect', 'can_disconnect', 'enter_room',
+                 'leave_room', 'close_room', 'initialize', 'set_server'):
+        ours = inspect.signature(getattr(RedisStreamsManager, name))
+        theirs = inspect.signature(getattr(socketio.PubSubManager, name))
+        assert list(theirs.parameters) == list(ours.parameters)[
+            :len(theirs.parameters)], name
+
+
+def test_monkey_patching_is_only_asked_of_who_needs_it() -> None:
+    for mode in ('threading', 'asgi'):
+        check_monkey_patching(mode)

@@ -1,0 +1,389 @@
+"""What a node makes of entries and of time."""
+from typing import Any, List, Optional, Sequence
+
+import pytest
+
+from redis_streams_adapter.codec import Encoder
+from redis_streams_adapter.messages import AdapterClose, Broadcast, \
+    BroadcastAck, BroadcastClientCount, DisconnectSockets, EMITTER_UID, \
+    EVERYONE, FetchSockets, Heartbeat, InitialHeartbeat, ServerSideEmit, \
+    SocketsJoin, SocketsLeave, Target
+from redis_streams_adapter.node import Acknowledged, Act, Duplicate, \
+    Missing, Node, NodeJoined, NodeLeft, ReaderLags, Send, Skipped, \
+    TICK_INTERVAL
+from redis_streams_adapter.requests import ACK_LIFETIME
+
+from .conftest import Log
+
+INTERVAL, TIMEOUT = 5.0, 10.0
+
+WRITER = b'the-writer-of-this-node'
+
+
+@pytest.fixture
+def node() -> Node:
+    """A node that serves ``/`` since the moment 0, and has said so."""
+    node = Node('me', WRITER, INTERVAL, TIMEOUT)
+    node.serve(['/'], 0.0)
+    return node
+
+
+def entry(message: Any, uid: str = 'a', namespace: str = '/',
+          writer: Optional[bytes] = None, sequence: int = 0) -> List[bytes]:
+    fields = [*Encoder(uid).encode(namespace, message)]
+    if writer is not None:
+        fields += [b'wid', writer, b'seq', b'%d' % sequence]
+    return fields
+
+
+def receive(node: Node, message: Any, now: float = 0.0,
+            **others: Any) -> List[Any]:
+    return list(node.receive(entry(message, **others), now))
+
+
+HELLO = Broadcast(('hello',))
+
+
+# -- entries -----------------------------------------------------------------
+
+def test_the_first_entry_of_a_node(node: Node) -> None:
+    assert receive(node, HELLO) == [NodeJoined('/', 'a'),
+                                    Act('/', 'a', HELLO)]
+    assert receive(node, HELLO) == [Act('/', 'a', HELLO)]
+    assert node.count('/') == 2
+
+
+@pytest.mark.parametrize('message', [
+    HELLO, Broadcast(('hello',), EVERYONE, 'request'),
+    SocketsJoin(Target(('x',)), ('y',)), SocketsLeave(EVERYONE, ('y',)),
+    DisconnectSockets(EVERYONE, True), FetchSockets(EVERYONE, 'request'),
+    ServerSideEmit(('hello',))])
+def test_what_is_to_be_done(node: Node, message: Any) -> None:
+    receive(node, Heartbeat())
+    assert receive(node, message) == [Act('/', 'a', message)]
+
+
+def test_heartbeats(node: Node) -> None:
+    assert receive(node, Heartbeat()) == [NodeJoined('/', 'a')]
+    assert receive(node, Heartbeat()) == []
+
+
+def test_who_arrives_is_answered(node: Node) -> None:
+    answer = Send('/', Heartbeat())
+    assert receive(node, InitialHeartbeat()) == [NodeJoined('/', 'a'), answer]
+    # It may have been away for a moment.
+    assert receive(node, InitialHeartbeat()) == [answer]
+
+
+def test_who_leaves(node: Node) -> None:
+    receive(node, Heartbeat())
+    assert receive(node, AdapterClose()) == [
+        NodeLeft('/', 'a', silent=False)]
+    assert node.count('/') == 1
+
+
+def test_who_leaves_without_having_been_seen(node: Node) -> None:
+    events = receive(node, AdapterClose())
+    assert NodeJoined('/', 'a') not in events
+    assert node.count('/') == 1
+
+
+def test_an_emitter_is_no_node(node: Node) -> None:
+    assert receive(node, HELLO, uid=EMITTER_UID) == [
+        Act('/', EMITTER_UID, HELLO)]
+    assert receive(node, Heartbeat(), uid=EMITTER_UID) == []
+    assert node.count('/') == 1
+    assert node.others == 0
+
+
+def test_another_namespace(node: Node) -> None:
+    for message in (HELLO, InitialHeartbeat(), AdapterClose()):
+        assert receive(node, message, namespace='/chat') == []
+    assert node.count('/chat') == 1
+    assert node.others == 0
+
+
+def test_ones_own_entries(node: Node) -> None:
+    assert node.own_sequence == 0
+    for uid in ('me', EMITTER_UID):
+        for message in (HELLO, InitialHeartbeat(), AdapterClose()):
+            assert receive(node, message, uid=uid, writer=WRITER,
+                           sequence=7) == []
+    assert node.own_sequence == 7
+    assert node.count('/') == 1
+
+
+def test_copies(node: Node) -> None:
+    receive(node, Heartbeat(), writer=b'w', sequence=1)
+    assert receive(node, HELLO, writer=b'w', sequence=2) == [
+        Act('/', 'a', HELLO)]
+    for sequence in (2, 1):
+        assert receive(node, HELLO, writer=b'w', sequence=sequence) == [
+            Duplicate()]
+
+
+def test_a_copy_is_no_sign_of_life(node: Node) -> None:
+    receive(node, Heartbeat(), 0.0, writer=b'w', sequence=1)
+    receive(node, Heartbeat(), 9.0, writer=b'w', sequence=1)
+    node.tick(9.0, True)
+    node.tick(10.5, True)
+    assert node.count('/') == 1
+
+
+def test_copies_of_what_came_in_another_namespace(node: Node) -> None:
+    """A namespace may be served from the moment between the two."""
+    receive(node, HELLO, namespace='/chat', writer=b'w', sequence=1)
+    node.serve(['/', '/chat'], 0.0)
+    assert receive(node, HELLO, namespace='/chat', writer=b'w',
+                   sequence=1) == [Duplicate()]
+
+
+def test_gaps(node: Node) -> None:
+    receive(node, Heartbeat(), writer=b'w', sequence=1)
+    assert receive(node, HELLO, writer=b'w', sequence=5) == [
+        Missing('a', 3), Act('/', 'a', HELLO)]
+    assert receive(node, HELLO, writer=b'w', sequence=7,
+                   namespace='/chat') == [Missing('a', 1)]
+    assert receive(node, HELLO, writer=b'w', sequence=8) == [
+        Act('/', 'a', HELLO)]
+
+
+def test_malformed_entries(node: Node) -> None:
+    event, = node.receive([b'uid', b'a'], 0.0)
+    assert isinstance(event, Skipped)
+    fields = entry(HELLO)
+    joined, skipped = node.receive([*fields[:-1], b'{'], 0.0)
+    # Whoever writes is alive, whatever he writes.
+    assert joined == NodeJoined('/', 'a')
+    assert isinstance(skipped, Skipped)
+    assert 'JSON' in str(skipped.error)
+    assert list(node.receive(fields, 0.0)) == [Act('/', 'a', HELLO)]
+
+
+def test_malformed_data_of_another_namespace(node: Node) -> None:
+    """They are not even looked at."""
+    fields = entry(HELLO, namespace='/chat')
+    assert node.receive([*fields[:-1], b'{'], 0.0) == ()
+
+
+def test_readers_that_lag(node: Node) -> None:
+    receive(node, Heartbeat())
+    assert receive(node, Heartbeat(b'17-3')) == [ReaderLags('a', b'17-3')]
+    assert receive(node, Heartbeat(b'')) == [ReaderLags('a', None)]
+    assert receive(node, Heartbeat()) == []
+
+
+def test_readers_that_lag_in_another_namespace(node: Node) -> None:
+    """One stream carries all of them."""
+    assert receive(node, Heartbeat(b'17-3'), namespace='/chat') == [
+        ReaderLags('a', b'17-3')]
+    assert node.others == 0
+    for fields in ([b'behind', b'x'], [b'type', b'3', b'behind', b'1-1']):
+        assert not any(isinstance(event, ReaderLags) for event in node.receive(
+            [*entry(Heartbeat(), namespace='/chat'), *fields], 0.0))
+
+
+# -- acknowledgements --------------------------------------------------------
+
+def test_acknowledgements(node: Node, log: Log) -> None:
+    receive(node, Heartbeat())
+    node.expect_acks('r', '/', log, 0.0)
+    assert receive(node, BroadcastClientCount('r', 2)) == []
+    assert receive(node, BroadcastAck('r', (1, 'two'))) == [
+        Acknowledged(log, (1, 'two'))]
+    assert receive(node, BroadcastAck('r', ())) == [Acknowledged(log, ())]
+    assert receive(node, BroadcastAck('r', ())) == []
+    # The shell calls, not the node.
+    assert log.calls == []
+
+
+def test_answers_that_nobody_waits_for(node: Node, log: Log) -> None:
+    receive(node, Heartbeat())
+    assert receive(node, BroadcastClientCount('x', 1)) == []
+    assert receive(node, BroadcastAck('x', (1,))) == []
+    node.expect_acks('r', '/', log, 0.0)
+    node.forget_acks('r')
+    assert receive(node, BroadcastAck('r', (1,))) == []
+
+
+@pytest.mark.parametrize('says_goodbye', [True, False])
+def test_who_is_gone_is_not_waited_for(node: Node, log: Log,
+                                       says_goodbye: bool) -> None:
+    for uid in ('a', 'b'):
+        receive(node, Heartbeat(), uid=uid)
+    node.expect_acks('r', '/', log, 0.0)
+    receive(node, BroadcastClientCount('r', 0), uid='a')
+    if says_goodbye:
+        receive(node, AdapterClose(), uid='b')
+    else:
+        receive(node, Heartbeat(), TIMEOUT, uid='a')
+        pass_time(node, 0.0, TIMEOUT + 1)
+    assert receive(node, BroadcastAck('r', ()), uid='a') == []
+
+
+def test_waiting_for_answers_ends(node: Node, log: Log) -> None:
+    receive(node, Heartbeat())
+    node.expect_acks('r', '/', log, 0.0)
+    node.tick(ACK_LIFETIME + 1, False)
+    assert receive(node, BroadcastAck('r', ())) == []
+
+
+# -- time --------------------------------------------------------------------
+
+def pass_time(node: Node, start: float, end: float,
+              hearing: bool = True) -> List[Any]:
+    """Tick as often as is due.
+
+    :return: the events, each with its time.
+    """
+    events = []
+    now = start
+    while now <= end:
+        events += [(now, event) for event in node.tick(now, hearing)]
+        now += TICK_INTERVAL
+    return events
+
+
+def test_a_heartbeat_is_due_after_silence(node: Node) -> None:
+    events = pass_time(node, 0.0, 4.5)
+    assert events == []
+    (now, event), = pass_time(node, 5.0, 5.0)
+    assert event == Send('/', Heartbeat())
+    node.spoke('/', now)
+    assert pass_time(node, 6.0, 9.0) == []
+    # Anything at all that it writes will do.
+    node.spoke('/', 9.0)
+    assert pass_time(node, 10.0, 13.0) == []
+    assert len(pass_time(node, 14.0, 14.0)) == 1
+
+
+def test_heartbeats_are_due_in_each_namespace(node: Node) -> None:
+    node.serve(['/', '/chat'], 0.0)
+    node.spoke('/', 3.0)
+    assert node.tick(5.0, True) == [Send('/chat', Heartbeat())]
+
+
+def test_who_is_silent_is_dropped(node: Node) -> None:
+    receive(node, Heartbeat(), 0.5)
+    node.spoke('/', 100.0)
+    assert pass_time(node, 0.0, 10.0) == []
+    assert pass_time(node, 11.0, 11.0) == [
+        (11.0, NodeLeft('/', 'a', silent=True))]
+    assert node.count('/') == 1
+    assert receive(node, Heartbeat(), 12.0) == [NodeJoined('/', 'a')]
+
+
+def test_while_nothing_is_heard_nobody_is_dropped(node: Node) -> None:
+    receive(node, Heartbeat(), 0.0)
+    assert pass_time(node, 0.0, 100.0, hearing=False) == []
+    assert node.count('/') == 2
+    # Then everybody has the whole timeout again.
+    node.spoke('/', 200.0)
+    assert pass_time(node, 101.0, 110.0) == []
+    assert pass_time(node, 111.0, 111.0) == [
+        (111.0, NodeLeft('/', 'a', silent=True))]
+
+
+#: Intervals and timeouts that the options allow.
+TIMES = [(5.0, 10.0), (0.5, 1.5), (0.5, 0.6), (1.0, 2.0), (1.9, 2.0),
+         (9.0, 10.0), (20.0, 60.0), (0.05, 0.1)]
+
+
+@pytest.mark.parametrize('interval, timeout', TIMES)
+def test_after_sleep_nobody_is_dropped(interval: float,
+                                       timeout: float) -> None:
+    node = Node('me', WRITER, interval, timeout)
+    node.serve(['/'], 0.0)
+    receive(node, Heartbeat(), 0.0)
+    node.tick(0.0, True)
+    events = node.tick(100.0, True)
+    assert NodeLeft('/', 'a', silent=True) not in events
+    assert node.count('/') == 2
+    # But it is told soon that this node is alive.
+    assert Send('/', Heartbeat()) in [*events, *node.tick(
+        100.0 + node.next_tick(100.0), True)]
+
+
+@pytest.mark.parametrize('interval, timeout', TIMES)
+@pytest.mark.parametrize('moment', [0.0, 0.01, 0.5, 0.99])
+def test_idle_nodes_do_not_drop_each_other(interval: float, timeout: float,
+                                           moment: float) -> None:
+    """Whenever it was between two ticks that one of them last spoke."""
+    node = Node('me', WRITER, interval, timeout)
+    node.serve(['/'], 0.0)
+    now = node.next_tick(0.0)
+    spoke = moment * now
+    node.spoke('/', spoke)
+    while Send('/', Heartbeat()) not in node.tick(now, True):
+        now = later(node, now)
+        assert now - spoke < timeout
+
+
+@pytest.mark.parametrize('interval, timeout', TIMES)
+def test_the_dead_are_dropped(interval: float, timeout: float) -> None:
+    node = Node('me', WRITER, interval, timeout)
+    node.serve(['/'], 0.0)
+    receive(node, Heartbeat(), 0.0)
+    now, before = 0.0, 0.0
+    while NodeLeft('/', 'a', silent=True) not in node.tick(now, True):
+        before, now = now, later(node, now)
+        assert now - before <= TICK_INTERVAL * 1.1
+    assert before <= timeout < now
+
+
+def later(node: Node, now: float) -> float:
+    """When it ticks next: always a little late, as in life."""
+    return now + node.next_tick(now) * 1.01
+
+
+def test_ticks(node: Node) -> None:
+    assert Node('x', WRITER, INTERVAL, TIMEOUT).next_tick(0.0) == \
+        TICK_INTERVAL
+    assert node.next_tick(0.0) == TICK_INTERVAL
+    # Earlier where a heartbeat is due earlier.
+    assert node.next_tick(4.5) == 0.5
+    # One that is overdue cannot be sent now; it is not tried for ever.
+    for now in (5.0, 6.0, 100.0):
+        assert node.next_tick(now) == TICK_INTERVAL
+
+
+# -- namespaces --------------------------------------------------------------
+
+def test_serving() -> None:
+    node = Node('me', WRITER, INTERVAL, TIMEOUT)
+    assert node.namespaces == []
+    assert node.serve(['/', '/chat', '/'], 0.0) == [
+        Send('/', InitialHeartbeat()), Send('/chat', InitialHeartbeat())]
+    assert node.serves('/') and node.serves('/chat')
+    assert not node.serves('/news')
+    assert node.serve(['/chat', '/'], 1.0) == []
+    assert node.serve(['/chat', '/news'], 2.0) == [
+        Send('/', AdapterClose()), Send('/news', InitialHeartbeat())]
+    assert node.namespaces == ['/chat', '/news']
+    assert node.serve([], 3.0) == [
+        Send('/chat', AdapterClose()), Send('/news', AdapterClose())]
+
+
+def test_a_namespace_that_is_no_longer_served(node: Node) -> None:
+    receive(node, Heartbeat())
+    node.serve([], 0.0)
+    assert node.count('/') == 1
+    assert receive(node, HELLO) == []
+    # Nor is a heartbeat due in it, whatever was written there.
+    node.spoke('/', 0.0)
+    assert pass_time(node, 0.0, 20.0) == []
+
+
+def test_counts(node: Node) -> None:
+    node.serve(['/', '/chat'], 0.0)
+    for uid, namespace in (('a', '/'), ('b', '/'), ('b', '/chat')):
+        receive(node, Heartbeat(), uid=uid, namespace=namespace)
+    assert (node.count('/'), node.count('/chat')) == (3, 2)
+    assert node.others == 2
+
+
+def test_events_are_told_once(node: Node) -> None:
+    """A list that was returned does not change any more."""
+    events: Sequence[Any] = receive(node, Heartbeat())
+    receive(node, Heartbeat(), uid='b')
+    assert list(events) == [NodeJoined('/', 'a')]

@@ -1,0 +1,226 @@
+"""The options: their defaults, and what each of them refuses."""
+import inspect
+import math
+from typing import Any, Dict, List
+
+import pytest
+
+from redis_streams_adapter import RedisStreamsManager
+from redis_streams_adapter.errors import ConfigurationError
+from redis_streams_adapter.options import DEFAULT_MAX_LEN, \
+    DEFAULT_MAX_LEN_WITH_RETENTION, from_query, make, NAMES, Options
+
+#: As the documentation has them.
+DEFAULTS: Dict[str, Any] = {
+    'stream_name': 'socket.io', 'stream_count': 1, 'max_len': None,
+    'read_count': 100, 'block_time': 5.0, 'heartbeat_interval': 5.0,
+    'heartbeat_timeout': 10.0, 'request_transport': 'stream',
+    'channel_prefix': 'socket.io', 'only_plaintext': False,
+    'connection_state_recovery': None,
+    'session_key_prefix': 'sio:session:', 'retention': None,
+    'outbox_limit': 100_000, 'outbox_max_bytes': 64 * 1024 * 1024,
+    'publish': 'background', 'min_replicas': 0, 'on_loss': None,
+}
+
+TEXTS = ('stream_name', 'channel_prefix', 'session_key_prefix')
+COUNTS = ('stream_count', 'max_len', 'read_count', 'outbox_limit',
+          'outbox_max_bytes')
+TIMES = ('block_time', 'heartbeat_interval', 'heartbeat_timeout',
+         'retention')
+CHOICES = ('request_transport', 'publish')
+
+#: Of no use for any option that is not a text.
+NONSENSE: List[Any] = ['', 'x', b'x', [], {}, object(), 1j]
+
+
+class Incomparable:
+    """As the arrays of some libraries."""
+
+    def __eq__(self, other: object) -> Any:
+        raise ValueError('ambiguous')
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+#: An option and a value that it must refuse.
+WRONG = [
+    *((name, value) for name in TEXTS for value in (
+        '', b'x', None, 5, ['x'], 'x\ud800')),
+    *((name, value) for name in COUNTS for value in (
+        *NONSENSE, 0, -1, 1.0, True, 2**63, math.nan)),
+    *((name, value) for name in TIMES for value in (
+        *NONSENSE, 0, -1, 0.0, -0.5, True, math.nan, math.inf, 1e12, 10**400)),
+    # Whose milliseconds are too many for poll(), which takes a C int.
+    ('block_time', 2**31 / 1000),
+    *((name, None) for name in COUNTS + TIMES
+      if name not in ('max_len', 'retention')),
+    *((name, value) for name in CHOICES for value in (
+        *NONSENSE, None, True, 'STREAM', Incomparable())),
+    *(('only_plaintext', value) for value in (*NONSENSE, None, 0, 1)),
+    *(('min_replicas', value) for value in (
+        *NONSENSE, None, -1, False, True, 0.5, 2**63)),
+    *(('on_loss', value) for value in ('x', 1, True)),
+    *(('connection_state_recovery', value) for value in (
+        'x', 1, [], object(), {'unknown': 1},
+        {'max_disconnection_duration': 0}, {'max_missed_packets': 1.5},
+        {'max_session_bytes': -1}, {'accepts': True})),
+]
+
+
+def test_defaults() -> None:
+    options = Options()
+    assert {name: getattr(options, name) for name in NAMES} == DEFAULTS
+
+
+def test_defaults_of_the_manager() -> None:
+    signature = inspect.signature(RedisStreamsManager)
+    given = {name: parameter.default
+             for name, parameter in signature.parameters.items()}
+    assert list(given)[:6] == ['url', 'stream_name', 'write_only', 'logger',
+                               'json', 'redis_options']
+    assert given['url'] == 'redis://localhost:6379/0'
+    assert given['stream_name'] == DEFAULTS['stream_name']
+    assert given['write_only'] is False
+    assert given['logger'] is given['json'] is given['redis_options'] is None
+
+
+def test_max_len() -> None:
+    assert make({}).max_len == DEFAULT_MAX_LEN == 10_000
+    assert DEFAULT_MAX_LEN_WITH_RETENTION == 1_000_000
+    assert make({'max_len': 5}).max_len == 5
+
+
+@pytest.mark.parametrize('name, value', WRONG)
+def test_wrong_values(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        make({name: value})
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_every_option_refuses_something(name: str) -> None:
+    assert name in {wrong for wrong, _ in WRONG}
+
+
+@pytest.mark.parametrize('name, value', [
+    ('stream_name', 'x'), ('max_len', 1), ('read_count', 1),
+    ('block_time', 1), ('block_time', 0.001), ('heartbeat_interval', 9.9),
+    ('heartbeat_timeout', 5.5), ('only_plaintext', True),
+    ('outbox_limit', 1), ('outbox_max_bytes', 1), ('publish', 'sync'),
+    ('channel_prefix', 'x'), ('session_key_prefix', 'x'),
+    ('connection_state_recovery', False), ('min_replicas', 0)])
+def test_right_values(name: str, value: Any) -> None:
+    assert getattr(make({name: value}), name) == value
+
+
+@pytest.mark.parametrize('interval, timeout', [
+    (10, 10), (10.0, 10), (10.5, 10.0), (20, 10)])
+def test_the_timeout_is_above_the_interval(interval: float,
+                                           timeout: float) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        make({'heartbeat_interval': interval, 'heartbeat_timeout': timeout})
+    assert 'heartbeat_timeout' in str(caught.value)
+    assert 'heartbeat_interval' in str(caught.value)
+
+
+@pytest.mark.parametrize('name, value', [
+    ('stream_count', 2), ('request_transport', 'pubsub'),
+    ('request_transport', 'sharded-pubsub'),
+    ('connection_state_recovery', True), ('connection_state_recovery', {}),
+    ('connection_state_recovery', {'max_disconnection_duration': 60,
+                                   'max_missed_packets': 5,
+                                   'max_session_bytes': 5,
+                                   'accepts': callable}),
+    ('retention', 60), ('min_replicas', 1), ('on_loss', print)])
+def test_what_is_not_available_yet(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError,
+                       match=f'{name} is not available yet'):
+        make({name: value})
+
+
+def test_unknown_options() -> None:
+    for name in ('maxlen', 'url', 'write_only', 'channel', ''):
+        with pytest.raises(ConfigurationError, match=repr(name)):
+            make({name: 1})
+
+
+def test_it_is_a_value_error() -> None:
+    with pytest.raises(ValueError):
+        make({'max_len': 0})
+
+
+# -- in a URL --------------------------------------------------------------
+
+def test_a_query() -> None:
+    texts = {
+        'stream_name': 'x', 'stream_count': '3', 'max_len': '50',
+        'read_count': '5', 'block_time': '1.5', 'heartbeat_interval': '2',
+        'heartbeat_timeout': '2.5', 'request_transport': 'pubsub',
+        'channel_prefix': 'y', 'only_plaintext': 'true',
+        'connection_state_recovery': 'true', 'session_key_prefix': 'z',
+        'retention': '60', 'outbox_limit': '7', 'outbox_max_bytes': '8',
+        'publish': 'sync', 'min_replicas': '1'}
+    # All, but for what no text can be.
+    assert {*texts, 'on_loss'} == set(NAMES)
+    values = from_query(list(texts.items()))
+    assert {name: type(value) for name, value in values.items()
+            if type(value) is not str} == {
+        **dict.fromkeys(['stream_count', 'max_len', 'read_count',
+                         'outbox_limit', 'outbox_max_bytes',
+                         'min_replicas'], int),
+        **dict.fromkeys(['block_time', 'heartbeat_interval',
+                         'heartbeat_timeout', 'retention'], float),
+        'only_plaintext': bool, 'connection_state_recovery': bool}
+    assert values == {
+        'stream_name': 'x', 'stream_count': 3, 'max_len': 50,
+        'read_count': 5, 'block_time': 1.5, 'heartbeat_interval': 2.0,
+        'heartbeat_timeout': 2.5, 'request_transport': 'pubsub',
+        'channel_prefix': 'y', 'only_plaintext': True,
+        'connection_state_recovery': True, 'session_key_prefix': 'z',
+        'retention': 60.0, 'outbox_limit': 7, 'outbox_max_bytes': 8,
+        'publish': 'sync', 'min_replicas': 1}
+    assert from_query([]) == {}
+
+
+@pytest.mark.parametrize('text, value', [
+    ('true', True), ('True', True), ('1', True), ('yes', True), ('on', True),
+    ('false', False), ('FALSE', False), ('0', False), ('no', False),
+    ('off', False)])
+def test_true_and_false(text: str, value: bool) -> None:
+    assert from_query([('only_plaintext', text)]) == {'only_plaintext': value}
+
+
+@pytest.mark.parametrize('text, value', [
+    ('true', True), ('false', False),
+    ('60', {'max_disconnection_duration': 60.0}),
+    ('0.5', {'max_disconnection_duration': 0.5})])
+def test_recovery(text: str, value: Any) -> None:
+    name = 'connection_state_recovery'
+    assert from_query([(name, text)]) == {name: value}
+
+
+@pytest.mark.parametrize('name, text', [
+    ('max_len', 'x'), ('max_len', ''), ('max_len', '1.5'),
+    ('block_time', 'x'), ('block_time', ''), ('only_plaintext', 'x'),
+    ('only_plaintext', ''), ('connection_state_recovery', 'x'),
+    ('unknown', '1'), ('on_loss', 'print'), ('url', 'x'),
+    ('write_only', '1'), ('', 'x')])
+def test_queries_that_are_wrong(name: str, text: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        from_query([(name, text)])
+    assert name in str(caught.value)
+    assert isinstance(caught.value.__cause__, (ValueError, type(None)))
+
+
+def test_twice_in_a_query() -> None:
+    with pytest.raises(ConfigurationError, match='max_len'):
+        from_query([('max_len', '5'), ('read_count', '5'), ('max_len', '5')])
+
+
+@pytest.mark.parametrize('name, text', [
+    ('max_len', '-1'), ('block_time', 'nan'), ('block_time', 'inf'),
+    ('publish', 'x'), ('stream_name', '')])
+def test_what_a_query_can_say_and_the_options_refuse(name: str,
+                                                     text: str) -> None:
+    values = from_query([(name, text)])
+    with pytest.raises(ConfigurationError, match=name):
+        make(values)
