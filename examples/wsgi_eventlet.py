@@ -1,0 +1,50 @@
+"""A small chat, served by eventlet.
+
+Start it twice, with another PORT each time. Whoever is in a room hears what
+is said there, whichever of the two they are connected to.
+"""
+import eventlet
+eventlet.monkey_patch()
+
+import os  # noqa: E402
+
+from eventlet import wsgi  # noqa: E402
+import socketio  # noqa: E402
+
+from redis_streams_adapter import RedisStreamsManager  # noqa: E402
+
+manager = RedisStreamsManager(
+    os.environ.get('REDIS_URL', 'redis://localhost:6379/0'),
+    stream_name='chat')
+sio = socketio.Server(async_mode='eventlet', client_manager=manager)
+app = socketio.WSGIApp(sio)
+
+
+@sio.event
+def connect(sid, environ, auth):
+    print('connected:', sid)
+
+
+@sio.event
+def join(sid, room, name):
+    sio.enter_room(sid, room)
+    sio.save_session(sid, {'name': name})
+    sio.emit('joined', (room, name), to=room)
+
+
+@sio.event
+def message(sid, room, text):
+    name = sio.get_session(sid)['name']
+    sio.emit('message', (room, name, text), to=room, skip_sid=sid)
+
+
+@sio.event
+def disconnect(sid, reason):
+    print('disconnected:', sid, reason)
+
+
+if __name__ == '__main__':
+    port = int(os.environ.get('PORT', 5000))
+    # Member of the cluster from here on, and no longer behind it.
+    with manager:
+        wsgi.server(eventlet.listen(('127.0.0.1', port)), app)

