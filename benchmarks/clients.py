@@ -1,0 +1,314 @@
+"""The clients, all in one process, as cheap as Python can make them.
+
+Run as ``python -m benchmarks.clients``. A client here is a socket and a
+frame counter: the WebSocket handshake, without compression, the Socket.IO
+CONNECT, answers to pings, and for each message its number looked up at a
+fixed place. It costs about 1 us a message, so the nodes are what is measured.
+"""
+import base64
+import json
+import math
+import os
+import selectors
+import socket
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from . import channel, payload
+
+CONNECT_TIMEOUT = 10.0
+"""Seconds until a client must be connected."""
+
+RECEIVE_SIZE = 262144
+"""Bytes read from a socket at once: hundreds of messages."""
+
+TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
+"""WebSocket opcodes (RFC 6455, section 5.2)."""
+
+_START = payload.PACKET_START
+_NUMBER = len(_START)
+_NUMBER_END = _NUMBER + payload.NUMBER_END
+_CLOCK = _NUMBER + payload.CLOCK_START
+_CLOCK_END = _NUMBER + payload.CLOCK_END
+
+
+def frame(opcode: int, data: bytes) -> bytes:
+    """Return a client's frame, of a short payload.
+
+    A client must mask; a mask of zeros leaves the data as it is.
+    """
+    return bytes([0x80 | opcode, 0x80 | len(data)]) + bytes(4) + data
+
+
+class Tally:
+    """What one group of clients is to receive, and what it did.
+
+    :param clients: how many clients are to get each message.
+    :param first: number of the first message.
+    :param count: how many messages, numbered without a gap.
+    :param latency: whether to note each message's time on the way.
+    """
+    def __init__(self, clients: int = 0, first: int = 0, count: int = 0,
+                 latency: bool = False) -> None:
+        self.first = first
+        self.count = count
+        self.left = clients * count
+        self.wanted = self.left
+        self.latencies: list[int] | None = [] if latency else None
+        self.duplicates = 0
+        self.disorder = 0
+        self.strays = 0
+        self.last_at = 0
+        self.closed = 0
+
+    def result(self) -> dict[str, Any]:
+        """Return the account, times in nanoseconds."""
+        times = sorted(self.latencies or [])
+        return {
+            'wanted': self.wanted, 'lost': self.left,
+            'duplicates': self.duplicates, 'disorder': self.disorder,
+            'strays': self.strays, 'closed': self.closed,
+            'last_at': self.last_at,
+            'latency_median': percentile(times, 50),
+            'latency_p99': percentile(times, 99)}
+
+
+def percentile(values: list[int], percent: int) -> int | None:
+    """Return the nearest-rank percentile of sorted ``values``."""
+    if not values:
+        return None
+    return values[math.ceil(len(values) * percent / 100) - 1]
+
+
+class Client:
+    """One WebSocket.
+
+    :param port: where the node listens.
+    :param room: a room that the node is to put it in.
+    :param tally: the account of its group.
+    """
+    def __init__(self, port: int, room: str | None, tally: Tally) -> None:
+        self.sid: str | None = None
+        self.closed = False
+        self._rest = b''
+        self.expect(tally)
+        self.socket = socket.create_connection(('127.0.0.1', port),
+                                               timeout=CONNECT_TIMEOUT)
+        self._upgrade(port, room)
+        while self.sid is None:
+            self.receive()
+            if self.closed:
+                raise ConnectionError('refused by the node')
+        self.socket.setblocking(False)
+
+    def _upgrade(self, port: int, room: str | None) -> None:
+        query = 'EIO=4&transport=websocket'
+        if room is not None:
+            query += f'&room={room}'
+        self.socket.sendall((
+            f'GET /socket.io/?{query} HTTP/1.1\r\n'
+            f'Host: 127.0.0.1:{port}\r\n'
+            'Upgrade: websocket\r\nConnection: Upgrade\r\n'
+            f'Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}'
+            '\r\nSec-WebSocket-Version: 13\r\n\r\n').encode())
+        head = b''
+        while b'\r\n\r\n' not in head:
+            data = self.socket.recv(RECEIVE_SIZE)
+            if not data:
+                raise ConnectionError('closed during the handshake')
+            head += data
+        head, frames = head.split(b'\r\n\r\n', 1)
+        if not head.startswith(b'HTTP/1.1 101 '):
+            raise ConnectionError(f'no WebSocket: {head[:100]!r}')
+        self._feed(frames)
+
+    def expect(self, tally: Tally) -> None:
+        """Count for ``tally`` from now on."""
+        self.tally = tally
+        self._seen = bytearray(tally.count)
+        self._latest = -1
+
+    def receive(self) -> None:
+        """Take in what the socket has."""
+        try:
+            data = self.socket.recv(RECEIVE_SIZE)
+        except ConnectionError:
+            data = b''
+        if not data:
+            self.closed = True
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        now = time.monotonic_ns()
+        buffer = self._rest + data if self._rest else data
+        position, end = 0, len(buffer)
+        while end - position >= 2:
+            length = buffer[position + 1]
+            start = position + 2
+            if length == 126:
+                start += 2
+                length = int.from_bytes(buffer[position + 2:start], 'big')
+            elif length == 127:
+                start += 8
+                length = int.from_bytes(buffer[position + 2:start], 'big')
+            stop = start + length
+            if stop > end or start > end:
+                break
+            if buffer.startswith(_START, start):
+                self._message(buffer, start, now)
+            else:
+                self._other(buffer[position] & 15, buffer[start:stop])
+            position = stop
+        self._rest = buffer[position:]
+
+    def _message(self, buffer: bytes, start: int, now: int) -> None:
+        tally = self.tally
+        index = int(buffer[start + _NUMBER:start + _NUMBER_END]) - tally.first
+        if not 0 <= index < tally.count:
+            tally.strays += 1
+            return
+        if self._seen[index]:
+            tally.duplicates += 1
+            return
+        self._seen[index] = 1
+        if index < self._latest:
+            tally.disorder += 1
+        else:
+            self._latest = index
+        if tally.latencies is not None:
+            tally.latencies.append(
+                now - int(buffer[start + _CLOCK:start + _CLOCK_END]))
+        tally.left -= 1
+        tally.last_at = now
+
+    def _other(self, opcode: int, data: bytes) -> None:
+        if opcode == CLOSE:
+            self.closed = True
+        elif opcode == PING:
+            self.socket.sendall(frame(PONG, data))
+        elif opcode == TEXT:
+            if data == b'2':  # Engine.IO ping
+                self.socket.sendall(frame(TEXT, b'3'))
+            elif data.startswith(b'0'):  # Engine.IO open
+                self.socket.sendall(frame(TEXT, b'40'))
+            elif data.startswith(b'40'):  # Socket.IO connected
+                self.sid = json.loads(data[2:])['sid']
+            elif data.startswith(b'44'):  # Socket.IO refused
+                self.closed = True
+
+
+class Group:
+    """Clients that share one account."""
+    def __init__(self, port: int, count: int, room: str | None) -> None:
+        self.tally = Tally()
+        self.clients = [Client(port, room, self.tally) for _ in range(count)]
+
+    def arm(self, first: int, count: int, latency: bool) -> None:
+        """Begin a new account."""
+        self.tally = Tally(len(self.clients), first, count, latency)
+        for client in self.clients:
+            client.expect(self.tally)
+
+
+class Process:
+    """The loop over the parent's commands and all the sockets."""
+    def __init__(self) -> None:
+        self.groups: dict[str, Group] = {}
+        self.selector = selectors.DefaultSelector()
+        self.selector.register(0, selectors.EVENT_READ)
+        self.input = b''
+        self.ended = False
+
+    def turn(self, timeout: float | None) -> None:
+        """Wait for something to happen and handle it."""
+        for key, _ in self.selector.select(timeout):
+            client = key.data
+            if client is None:
+                data = os.read(0, channel.READ_SIZE)
+                self.input += data
+                self.ended = not data
+                continue
+            client.receive()
+            if client.closed:
+                client.tally.closed += 1
+                self.drop(client)
+
+    def drop(self, client: Client) -> None:
+        self.selector.unregister(client.socket)
+        client.socket.close()
+
+    def run(self) -> None:
+        """Obey until the parent closes its end."""
+        while not self.ended:
+            self.turn(None)
+            while b'\n' in self.input:
+                line, self.input = self.input.split(b'\n', 1)
+                command = json.loads(line)
+                name = command.pop('command')
+                try:
+                    channel.answer(**getattr(self, f'do_{name}')(**command))
+                except Exception as exc:
+                    channel.answer(error=f'{type(exc).__name__}: {exc}')
+
+    def do_cpu(self) -> dict[str, Any]:
+        return {'cpu': time.process_time()}
+
+    def do_connect(self, group: str, port: int, count: int = 1,
+                   room: str | None = None) -> dict[str, Any]:
+        """Connect a group of clients; answer with their sids."""
+        new = self.groups[group] = Group(port, count, room)
+        for client in new.clients:
+            self.selector.register(client.socket, selectors.EVENT_READ,
+                                   client)
+        return {'sids': [client.sid for client in new.clients]}
+
+    def do_close(self, groups: Iterable[str]) -> dict[str, Any]:
+        """Close the connections of these groups."""
+        for name in groups:
+            for client in self.groups.pop(name).clients:
+                if not client.closed:
+                    self.drop(client)
+        return {}
+
+    def do_arm(self, group: str, first: int, count: int,
+               latency: bool = False) -> dict[str, Any]:
+        """Begin a new account for a group."""
+        self.groups[group].arm(first, count, latency)
+        return {}
+
+    def do_wait(self, group: str, timeout: float,
+                silence: float) -> dict[str, Any]:
+        """Answer when the group has all it was to get.
+
+        :param timeout: seconds after which to give up.
+        :param silence: seconds since the latest message after which to.
+        """
+        tally = self.groups[group].tally
+        deadline = time.monotonic() + timeout
+        while tally.left and not self.ended:
+            now = time.monotonic()
+            until = deadline
+            if tally.last_at:
+                until = min(until, tally.last_at / 1e9 + silence)
+            if now >= until:
+                break
+            self.turn(until - now)
+        return tally.result()
+
+    def do_verdict(self, group: str, linger: float) -> dict[str, Any]:
+        """Answer with the account ``linger`` seconds from now.
+
+        A duplicate can come only after what it is a duplicate of.
+        """
+        deadline = time.monotonic() + linger
+        while not self.ended:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            self.turn(left)
+        return self.groups[group].tally.result()
+
+
+if __name__ == '__main__':
+    Process().run()

@@ -1,0 +1,137 @@
+"""One node: python-socketio under gevent's WSGI server.
+
+Run as ``python -m benchmarks.node MANAGER URL``. It serves on a free port of
+127.0.0.1 and obeys the commands ``port``, ``cpu``, ``burst`` and ``pace``.
+"""
+from gevent import monkey
+
+monkey.patch_all()
+
+import itertools  # noqa: E402
+import json  # noqa: E402
+import sys  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Iterator  # noqa: E402
+from typing import Any  # noqa: E402
+from urllib.parse import parse_qs  # noqa: E402
+
+import gevent  # noqa: E402
+import gevent.os  # noqa: E402
+import socketio  # noqa: E402
+from gevent.pywsgi import WSGIServer  # noqa: E402
+
+from . import channel, payload  # noqa: E402
+
+
+def make_manager(kind: str, url: str) -> socketio.PubSubManager:
+    """Return the manager, with nothing but its URL: all by its defaults."""
+    if kind == 'redis':
+        return socketio.RedisManager(url)
+    from redis_streams_adapter import RedisStreamsManager
+    return RedisStreamsManager(url)
+
+
+def commands() -> Iterator[dict[str, Any]]:
+    """Yield the commands of the parent until it closes its end."""
+    gevent.os.make_nonblocking(0)
+    rest = b''
+    while True:
+        data = gevent.os.nb_read(0, channel.READ_SIZE)
+        if not data:
+            return
+        *lines, rest = (rest + data).split(b'\n')
+        yield from map(json.loads, lines)
+
+
+class Node:
+    """A server, and what the parent can have it do."""
+    def __init__(self, kind: str, url: str) -> None:
+        self.sio = socketio.Server(async_mode='gevent',
+                                   client_manager=make_manager(kind, url))
+        self.sio.on('connect', self.on_connect)
+        self.http = WSGIServer(('127.0.0.1', 0),
+                               socketio.WSGIApp(self.sio), log=None)
+
+    def on_connect(self, sid: str, environ: dict[str, Any]) -> None:
+        """Put the client in the room that its URL names, if any."""
+        query = parse_qs(environ.get('QUERY_STRING', ''))
+        for room in query.get('room', []):
+            self.sio.enter_room(sid, room)
+
+    def burst(self, to: str, first: int, count: int, greenlets: int = 1,
+              marker_to: str | None = None) -> None:
+        """Emit ``count`` messages as fast as ``emit`` returns.
+
+        :param first: number of the first message. Numbers are taken in the
+                      order of the emits, whichever greenlet makes them.
+        :param marker_to: whom to send one more message when all are out.
+        """
+        numbers = iter(range(first, first + count))
+        shares = [count // greenlets + (i < count % greenlets)
+                  for i in range(greenlets)]
+        emit, make = self.sio.emit, payload.make
+
+        def emitter(share: int) -> None:
+            for number in itertools.islice(numbers, share):
+                emit(payload.EVENT, make(number), to=to)
+
+        cpu = time.process_time()
+        started = time.monotonic_ns()
+        if greenlets == 1:
+            emitter(count)
+        else:
+            gevent.joinall([gevent.spawn(emitter, share)
+                            for share in shares], raise_error=True)
+        if marker_to is not None:
+            emit(payload.EVENT, make(first + count), to=marker_to)
+        ended = time.monotonic_ns()
+        channel.answer(cpu=cpu, started=started, ended=ended)
+
+    def pace(self, to: str | None, first: int, count: int,
+             rate: float) -> None:
+        """Emit ``count`` messages, ``rate`` of them in a second.
+
+        :param to: where ``None``, keep the pace and emit nothing: what the
+                   pace itself costs is the sender's CPU as well.
+        """
+        cpu = time.process_time()
+        started = time.monotonic_ns()
+        begin = time.monotonic()
+        for i in range(count):
+            delay = begin + i / rate - time.monotonic()
+            if delay > 0:
+                gevent.sleep(delay)
+            data = payload.make(first + i)
+            if to is not None:
+                self.sio.emit(payload.EVENT, data, to=to)
+        ended = time.monotonic_ns()
+        channel.answer(cpu=cpu, started=started, ended=ended)
+
+    def run(self) -> None:
+        """Serve and obey until the parent closes its end."""
+        self.http.start()
+        for command in commands():
+            name = command.pop('command')
+            if name == 'port':
+                channel.answer(port=self.http.server_port)
+            elif name == 'cpu':
+                channel.answer(cpu=time.process_time())
+            elif name == 'burst':
+                gevent.spawn(self.obey, self.burst, command)
+            elif name == 'pace':
+                gevent.spawn(self.obey, self.pace, command)
+            else:
+                channel.answer(error=f'unknown command {name!r}')
+        self.http.stop(timeout=0)
+
+    @staticmethod
+    def obey(work: Any, arguments: dict[str, Any]) -> None:
+        """Run the command and answer it, also where it fails."""
+        try:
+            work(**arguments)
+        except Exception as exc:
+            channel.answer(error=f'{type(exc).__name__}: {exc}')
+
+
+if __name__ == '__main__':
+    Node(*sys.argv[1:]).run()

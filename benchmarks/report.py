@@ -1,0 +1,154 @@
+"""From measurements to figures, ratios and targets."""
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from .scenarios import Measurement, Scenario
+
+BASE, OURS = 'redis', 'streams'
+"""The two managers: what is compared with, and what is compared."""
+
+NAMES = {BASE: 'RedisManager', OURS: 'RedisStreamsManager'}
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a metric has to reach.
+
+    :param metric: the name of a field of :class:`Measurement`.
+    :param how: ``ratio`` and ``difference`` compare the two managers within
+                a round; ``value`` takes ours alone. The median over the
+                rounds decides.
+    :param bound: at least this where ``least``, else at most.
+    """
+    metric: str
+    how: str
+    bound: float
+    least: bool = False
+
+    def value(self, pairs: Sequence[tuple[float, float]]) -> float:
+        """Return the median over rounds of ``(base, ours)``."""
+        combine = _COMBINE[self.how]
+        return median(combine(ours, base) for base, ours in pairs)
+
+    def reached(self, value: float) -> bool:
+        return value >= self.bound if self.least else value <= self.bound
+
+    def __str__(self) -> str:
+        sign = '>=' if self.least else '<='
+        return f'{self.how} {sign} {self.bound:g}'
+
+
+_COMBINE: dict[str, Callable[[float, float], float]] = {
+    'ratio': operator.truediv,
+    'difference': operator.sub,
+    'value': lambda ours, base: ours,
+}
+
+_BURST = (Target('throughput', 'ratio', 3.0, least=True),
+          Target('sender_cpu', 'ratio', 0.3),
+          Target('receiver_cpu', 'ratio', 0.35))
+
+TARGETS = {
+    'single': _BURST,
+    'greenlets': _BURST,
+    'paced': (Target('sender_cpu', 'ratio', 1.5),
+              Target('receiver_cpu', 'ratio', 1.5),
+              Target('latency_median', 'difference', 0.4)),
+    'fanout': (),
+    'nobody': (Target('receiver_cpu', 'value', 12.0),),
+}
+
+METRICS = {
+    'throughput': 'throughput, messages/s',
+    'sender_cpu': 'CPU of the sender, us/message',
+    'pace_cpu': '  the pace itself, of that',
+    'receiver_cpu': 'CPU of the receiver, us/message',
+    'redis_cpu': 'CPU of Redis, us/message',
+    'latency_median': 'latency, median, ms',
+    'latency_p99': 'latency, p99, ms',
+    'clients_load': 'load of the clients, of one CPU',
+}
+
+Rounds = Sequence[dict[str, Measurement]]
+"""Measurements of one scenario, per round by manager."""
+
+
+def figures(rounds: Rounds, metric: str) -> list[tuple[float, float]]:
+    """Return a metric's ``(base, ours)`` of the rounds that have both."""
+    pairs = [(getattr(each[BASE], metric), getattr(each[OURS], metric))
+             for each in rounds if BASE in each and OURS in each]
+    return [pair for pair in pairs if None not in pair]
+
+
+def alone(rounds: Rounds, kind: str, metric: str) -> list[float]:
+    """Return a metric of one manager over the rounds."""
+    values = [getattr(each[kind], metric) for each in rounds if kind in each]
+    return [value for value in values if value is not None]
+
+
+def summary(scenario: Scenario, rounds: Rounds) -> dict[str, Any]:
+    """Return medians, ratios and targets of a scenario."""
+    metrics: dict[str, Any] = {}
+    for metric in METRICS:
+        values = {kind: median(found) for kind in NAMES
+                  if (found := alone(rounds, kind, metric))}
+        if not values:
+            continue
+        metrics[metric] = {'median': values}
+        pairs = figures(rounds, metric)
+        if pairs:
+            ratios = sorted(ours / base for base, ours in pairs if base)
+            metrics[metric]['ratio'] = {
+                'median': median(ratios), 'least': ratios[0],
+                'most': ratios[-1]} if ratios else None
+    targets = []
+    for target in TARGETS[scenario.name]:
+        pairs = figures(rounds, target.metric)
+        if pairs:
+            value = target.value(pairs)
+            targets.append({'metric': target.metric, 'target': str(target),
+                            'value': value,
+                            'reached': target.reached(value)})
+    faults = {kind: [each[kind].faults for each in rounds
+                     if kind in each and each[kind].faults]
+              for kind in NAMES}
+    return {'title': scenario.title, 'metrics': metrics, 'targets': targets,
+            'faults': faults}
+
+
+def text(result: dict[str, Any]) -> str:
+    """Return a scenario's summary as lines for a terminal."""
+    lines = [result['title'],
+             f'  {"":33}{"Redis":>10}{"Streams":>10}'
+             f'{"ratio":>8}  (least - most)']
+    for metric, entry in result['metrics'].items():
+        cells = ''.join(
+            f'{number(entry["median"].get(kind)):>10}' for kind in NAMES)
+        ratio = entry.get('ratio')
+        spread = '' if not ratio else (
+            f'{ratio["median"]:>8.2f}  '
+            f'({ratio["least"]:.2f} - {ratio["most"]:.2f})')
+        lines.append(f'  {METRICS[metric]:33}{cells}{spread}')
+    for target in result['targets']:
+        mark = 'reached' if target['reached'] else 'MISSED'
+        lines.append(f'  {mark:8} {METRICS[target["metric"]]}: '
+                     f'{target["target"]}, is {number(target["value"])}')
+    for kind, faults in result['faults'].items():
+        if faults:
+            lines.append(f'  {NAMES[kind]}: {"; ".join(faults)}')
+        elif any(kind in entry['median']
+                 for entry in result['metrics'].values()):
+            lines.append(f'  {NAMES[kind]}: every message once, in order')
+    return '\n'.join(lines)
+
+
+def number(value: float | None) -> str:
+    """Return a value with about three figures that mean something."""
+    if value is None:
+        return '-'
+    if abs(value) >= 100:
+        return f'{value:,.0f}'
+    return f'{value:.1f}' if abs(value) >= 10 else f'{value:.2f}'

@@ -1,0 +1,23 @@
+"""The Redis server of a run: its own, nothing kept on disk."""
+import redis
+
+from redis_streams_adapter.demo.embedded import (
+    EmbeddedRedis, EmbeddedRedisError)
+
+__all__ = ['EmbeddedRedisError', 'RedisServer']
+
+
+class RedisServer(EmbeddedRedis):
+    """A private server that also tells what it has used."""
+    def __init__(self) -> None:
+        super().__init__()
+        self._client = redis.Redis(host=self.host, port=self.port)
+        self.version = str(self._client.info('server')['redis_version'])
+
+    def __enter__(self) -> 'RedisServer':
+        return self
+
+    def cpu(self) -> float:
+        """Return the seconds of CPU that the server has used so far."""
+        info = self._client.info('cpu')
+        return float(info['used_cpu_user'] + info['used_cpu_sys'])
