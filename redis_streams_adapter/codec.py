@@ -3,9 +3,10 @@
 An entry's fields are those of ``@socket.io/redis-streams-adapter``
 (``dist/adapter.js``, ``encode`` and ``decode``): ``uid``, ``nsp``, ``type``
 and ``data``, where ``data`` is JSON if it starts with ``{`` and base64 of
-msgpack otherwise. Three fields are our own, and ignored by Node.js: ``wid``,
-the id of the writer, ``seq``, its number for this entry, and ``behind`` in a
-HEARTBEAT, the position of a reader that lags.
+msgpack otherwise. Four fields are our own, and ignored by Node.js: ``wid``,
+the id of the writer, ``seq``, its number for this entry, ``since``, where the
+stream ended when it began to write, and ``behind`` in a HEARTBEAT, the
+position of a reader that lags.
 
 *Total* means: whatever bytes stand in the stream, :func:`open_envelope` and
 :func:`decode` return a valid value or raise
@@ -75,7 +76,10 @@ class Envelope(NamedTuple):
     :param type: the message type.
     :param data: the undecoded ``data`` field, empty where there is none.
     :param writer: the id of the writer, where a Python node wrote it.
-    :param sequence: the writer's number for this entry.
+    :param sequence: the writer's number for this entry; of a sign of life,
+                     that of the last message before it.
+    :param since: where the stream ended when the writer began, undecoded;
+                  see :func:`read_position`.
     :param behind: the position in a heartbeat, where it has one.
     """
 
@@ -85,6 +89,7 @@ class Envelope(NamedTuple):
     data: bytes
     writer: Optional[bytes]
     sequence: int
+    since: Optional[bytes] = None
     behind: Optional[bytes] = None
 
 
@@ -124,7 +129,7 @@ def open_envelope(fields: Fields) -> Envelope:
     try:
         return Envelope(uid.decode(), namespace.decode(), message_type,
                         entry.get(b'data', b''), writer, sequence,
-                        entry.get(b'behind'))
+                        entry.get(b'since'), entry.get(b'behind'))
     except UnicodeDecodeError as exc:
         raise DecodeError('field uid or nsp is not UTF-8') from exc
 
@@ -176,7 +181,7 @@ class Encoder:
         """Encode a message.
 
         :param namespace: the namespace that it is for.
-        :return: names and values in turn, without ``wid`` and ``seq``.
+        :return: names and values in turn, without those of the writer.
         :raises TypeError: something in it cannot be serialised.
         :raises ValueError: something in it is nested too deeply, or a name
                             is too long.
@@ -397,9 +402,21 @@ def _arguments(value: Any, what: str) -> Tuple[Any, ...]:
 _POSITION = re.compile(rb'[0-9]{1,20}-[0-9]{1,20}')
 
 
+def read_position(raw: bytes, field: str) -> Tuple[int, int]:
+    """The id of an entry, as numbers.
+
+    :param field: the name of the field it stands in.
+    :raises DecodeError: it is none.
+    """
+    if not _POSITION.fullmatch(raw):
+        raise DecodeError(f'field {field} is not the id of an entry')
+    milliseconds, _, number = raw.partition(b'-')
+    return int(milliseconds), int(number)
+
+
 def _read_heartbeat(behind: bytes) -> Heartbeat:
-    if behind and not _POSITION.fullmatch(behind):
-        raise DecodeError('field behind is not the id of an entry')
+    if behind:
+        read_position(behind, 'behind')
     return Heartbeat(behind)
 
 

@@ -120,7 +120,7 @@ class ManagerLife(PubSubManager):
         :return: ``False`` where time ran out.
         """
         runtime = self._runtime
-        return runtime is None or runtime.writer.flush(timeout)
+        return runtime is None or runtime.flush(timeout)
 
     def _live(self) -> Runtime:
         """The runtime of this process."""
@@ -223,9 +223,11 @@ class ManagerLife(PubSubManager):
         stream after a broken connection; ``outbox`` and ``outbox_bytes``
         waiting; ``received`` entries, of which ``malformed`` ones,
         ``duplicates`` and those that ``failed`` to be carried out did
-        nothing; entries that are ``missing`` for certain;
-        ``stream_setbacks`` when the stream was found shorter than
-        before; ``writer_restarts`` and ``reader_restarts`` after errors;
+        nothing; ``messages_lost`` that others had sent and that never came
+        to us; ``streams_deleted``, ``stream_setbacks`` (a replica that was
+        behind took over) and ``messages_vanished`` (of ours, that Redis had
+        acknowledged), see :mod:`redis_streams_adapter.losses`;
+        ``writer_restarts`` and ``reader_restarts`` after errors;
         ``outages`` that were logged.
         """
         return {
@@ -238,8 +240,11 @@ class ManagerLife(PubSubManager):
         Redis can be read and written, ``reader_lag`` how many seconds the
         reader is behind the stream (``None``: unknown), ``outbox`` and
         ``outbox_bytes`` how much waits to be sent, ``nodes`` how many nodes
-        are known, this one included, ``last_error`` what Redis or its
-        connection said last.
+        are known, this one included, ``messages_lost`` how many messages
+        never came to us, ``last_error`` what Redis or its connection said
+        last. ``outage`` tells for how many seconds Redis has been away now,
+        ``last_outage`` how many seconds ago the last one ``ended``, how many
+        it ``lasted``, and for what ``reason``.
         """
         return self._live().health()
 

@@ -20,7 +20,7 @@ from .messages import Broadcast, BroadcastAck, BroadcastClientCount, \
 from .node import Act
 from .options import make, Options
 from .redis_streams.connect import open_driver
-from .redis_streams.writer import Pending
+from .redis_streams.outbox import Pending
 from .runtime import Runtime
 
 
@@ -56,6 +56,11 @@ class RedisStreamsManager(ManagerLife):
     :param json: a JSON module to serialise with; if not given, the server's.
     :param redis_options: arguments for the connections, as redis-py has
                           them.
+
+    :param on_loss: called, in a task of its own, with a
+                    :class:`~redis_streams_adapter.losses.Loss` for every
+                    loss that was detected, so that an application can tell
+                    its clients to reload.
 
     The other parameters are options, see the table in the README.
 
@@ -188,7 +193,7 @@ class RedisStreamsManager(ManagerLife):
             with runtime.order:
                 pending = runtime.append(namespace, fields)
                 delivery.hand_over(parcel)
-        self._settle(runtime, pending)
+        self._settle(runtime, namespace, pending)
 
     def _deliver(self, namespace: str, args: Tuple[Any, ...],
                  target: Target) -> None:
@@ -236,7 +241,7 @@ class RedisStreamsManager(ManagerLife):
         finally:
             if pending is None:
                 runtime.forget_acks(request_id)
-        self._settle(runtime, pending)
+        self._settle(runtime, namespace, pending)
 
     def _deliver_with_callback(
             self, namespace: str, args: Tuple[Any, ...],
@@ -308,16 +313,17 @@ class RedisStreamsManager(ManagerLife):
                 namespace, SocketsLeave(Target(rooms), rooms))
             for each in rooms:
                 self.basic_close_room(each, namespace)
-        self._settle(runtime, pending)
+        self._settle(runtime, namespace, pending)
 
     def _publish_command(self, namespace: str, message: Message) -> None:
-        runtime = self._live()
-        self._settle(runtime, runtime.publish(namespace or '/', message))
+        runtime, namespace = self._live(), namespace or '/'
+        self._settle(runtime, namespace, runtime.publish(namespace, message))
 
-    def _settle(self, runtime: Runtime, pending: Pending) -> None:
+    def _settle(self, runtime: Runtime, namespace: str,
+                pending: Pending) -> None:
         """What ``publish`` asks for, after something was published."""
         if self._sync:
-            runtime.writer.wait(pending)
+            runtime.wait(namespace, pending)
         else:
             runtime.make_room()
 

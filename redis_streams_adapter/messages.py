@@ -38,6 +38,13 @@ class MessageType(IntEnum):
     ADAPTER_CLOSE = 13
 
 
+#: What a node says to be heard of. Nothing is lost with one of them, so they
+#: are not numbered, see :mod:`redis_streams_adapter.sequences`.
+SIGNS_OF_LIFE = frozenset((
+    MessageType.INITIAL_HEARTBEAT, MessageType.HEARTBEAT,
+    MessageType.ADAPTER_CLOSE))
+
+
 class Target(NamedTuple):
     """Which sockets of a namespace are meant (``opts`` on the wire).
 

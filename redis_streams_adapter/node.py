@@ -34,9 +34,11 @@ from . import codec
 from .errors import DecodeError
 from .membership import Membership
 from .messages import AdapterClose, BroadcastAck, BroadcastClientCount, \
-    EMITTER_UID, Heartbeat, InitialHeartbeat, Message, MessageType
+    EMITTER_UID, Heartbeat, InitialHeartbeat, Message, MessageType, \
+    SIGNS_OF_LIFE
 from .requests import AckCallback, AckRequests
 from .sequences import Sequences
+from .transport import Entry, parse_id
 
 #: The longest time between two calls of :meth:`Node.tick`, in seconds, as in
 #: Node.js; and the shortest.
@@ -102,7 +104,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Missing:
-    """So many entries of this process never came to us."""
+    """So many messages of this process never came to us."""
 
     uid: str
     count: int
@@ -124,57 +126,61 @@ class Node:
     """The state of one member.
 
     :param uid: its id in the cluster.
-    :param writer_id: the id of its writer. By this an entry is known as its
-                      own: before it was a member it wrote as an emitter.
     :param heartbeat_interval: seconds after which a namespace in which
                                nothing was said gets a HEARTBEAT.
     :param heartbeat_timeout: seconds after which a silent node is gone.
     """
 
-    def __init__(self, uid: str, writer_id: bytes,
-                 heartbeat_interval: float,
+    def __init__(self, uid: str, heartbeat_interval: float,
                  heartbeat_timeout: float) -> None:
         self.uid = uid
-        self._writer_id = writer_id
         self._heartbeat_interval = heartbeat_interval
         # Between two ticks: then it was us who slept.
         self._asleep_after = max(heartbeat_timeout / 2, 2 * TICK_INTERVAL)
         self._members = Membership(heartbeat_timeout)
-        self._sequences = Sequences()
         self._acks = AckRequests()
         #: When this node last wrote, by served namespace. The one thing that
         #: any task writes, see :meth:`spoke`.
         self._spoke: Dict[str, float] = {}
         self._ticked: Optional[float] = None
-        #: The number of the last own entry that has come back.
-        self.own_sequence = 0
 
     # -- what comes in ----------------------------------------------------
 
-    def receive(self, fields: codec.Fields, now: float) -> Sequence[Event]:
-        """Take in an entry of the stream.
+    def receive(self, entry: Entry, now: float,
+                sequences: Sequences) -> Sequence[Event]:
+        """Take in an entry.
 
-        :param fields: names and values in turn.
+        :param sequences: what was seen of the stream it stands in. Own
+                          entries are known by the id of the writer: before
+                          it was a member this process wrote as an emitter.
         :return: what to do about it, in this order.
         """
         try:
-            envelope = codec.open_envelope(fields)
+            envelope = codec.open_envelope(entry.fields)
         except DecodeError as exc:
             return (Skipped(exc),)
-        uid = envelope.uid
-        if uid == self.uid and envelope.writer is None:
-            # What was said outside of the order, see `Writer.say_now`.
+        uid, writer = envelope.uid, envelope.writer
+        if writer is None:
+            if uid == self.uid:
+                # What was said outside of the order, see `Writer.say_now`.
+                return _NOTHING
+            return self._accept(envelope, now)
+        if writer == sequences.own:
+            sequences.own_sequence = envelope.sequence
             return _NOTHING
-        if envelope.writer == self._writer_id:
-            self.own_sequence = envelope.sequence
-            return _NOTHING
-        if envelope.writer is not None:
-            missing = self._sequences.missing_before(
-                envelope.writer, envelope.sequence)
-            if missing < 0:
-                return (_DUPLICATE,)
-            if missing:
-                return (Missing(uid, missing), *self._accept(envelope, now))
+        if not sequences.knows(writer):
+            try:
+                since = envelope.since and codec.read_position(
+                    envelope.since, 'since')
+            except DecodeError as exc:
+                return (Skipped(exc),)
+            sequences.meet(writer, since or None, parse_id(entry.id))
+        missing = sequences.missing_before(
+            writer, envelope.sequence, envelope.type not in SIGNS_OF_LIFE)
+        if missing < 0:
+            return (_DUPLICATE,)
+        if missing:
+            return (Missing(uid, missing), *self._accept(envelope, now))
         return self._accept(envelope, now)
 
     def _accept(self, envelope: codec.Envelope,

@@ -146,12 +146,8 @@ _RULES: List[Tuple[str, Callable[[Any], bool], str]] = [
 #: Options of the contract that this version cannot honour, and the values
 #: with which they are off.
 _NOT_YET: List[Tuple[str, Tuple[Any, ...]]] = [
-    ('stream_count', (1,)),
     ('request_transport', ('stream',)),
     ('connection_state_recovery', (None, False)),
-    ('retention', (None,)),
-    ('min_replicas', (0,)),
-    ('on_loss', (None,)),
 ]
 
 _RECOVERY: Dict[str, Tuple[Callable[[Any], bool], str]] = {

@@ -41,8 +41,11 @@ class Pace:
         #: number, where nobody here reads.
         self.window: Optional[int] = None
         self._written = 0
-        self._checkpoints: Deque[Tuple[Id, int]] = deque()
-        self._forgotten = 0
+        #: Where our entries stand: the last id of a batch, and the number of
+        #: our messages up to it; oldest first.
+        self.checkpoints: Deque[Tuple[Id, int]] = deque()
+        #: Up to which number it is not known any more where they stand.
+        self.forgotten = 0
         #: By reader, ours under ``None``: the number of our last entry that
         #: it has read, and when it last got on.
         self._readers: Dict[Optional[str], Tuple[int, float]] = {}
@@ -54,9 +57,15 @@ class Pace:
                 # It had nothing to read until now.
                 self._readers[uid] = read, now
         self._written = sequence
-        self._checkpoints.append((last_id, sequence))
-        while self._checkpoints[0][1] < sequence - REMEMBERED:
-            self._forgotten = self._checkpoints.popleft()[1]
+        self.checkpoints.append((last_id, sequence))
+        while self.checkpoints[0][1] < sequence - REMEMBERED:
+            self.forgotten = self.checkpoints.popleft()[1]
+
+    def lose(self, sequence: int) -> None:
+        """The stream has nothing any more of what we wrote behind this
+        number."""
+        while self.checkpoints and self.checkpoints[-1][1] > sequence:
+            self.checkpoints.pop()
 
     def seen(self, sequence: int, now: float) -> None:
         """Our own reader has seen our entry of this number."""
@@ -87,7 +96,7 @@ class Pace:
 
     def _read_at(self, position: Id) -> int:
         """How many of our entries stand up to a position."""
-        for last_id, sequence in reversed(self._checkpoints):
+        for last_id, sequence in reversed(self.checkpoints):
             if last_id <= position:
                 return sequence
-        return self._forgotten
+        return self.forgotten

@@ -8,10 +8,13 @@ not be shared by two processes hangs on a :class:`Runtime`.
 ========= ==================================== ==========================
 task      does                                 ends
 ========= ==================================== ==========================
-writer    sends the outbox                     after the last flush
+writer    sends the outbox of a stream         after the last flush
 reader    takes entries in, acts on them       when interrupted
 heartbeat lets the node's time pass            at its next tick
 ========= ==================================== ==========================
+
+There is one writer and one reader for each stream, see
+:mod:`redis_streams_adapter.channel`, and one heartbeat.
 
 Two locks, taken in this order and never held over I/O or user code:
 
@@ -25,18 +28,24 @@ import threading
 import time
 from typing import Any, Callable, Dict, Iterable, Optional
 
+from .channel import Channel
 from .codec import decode, Encoder, Fields, open_envelope
 from .errors import DecodeError, OutboxFullError
-from .messages import EMITTER_UID, Heartbeat, Message, MessageType
+from .losses import DELETED, Loss, MISSING, SET_BACK, VANISHED
+from .messages import EMITTER_UID, Heartbeat, Message, MessageType, \
+    SIGNS_OF_LIFE
 from .node import Acknowledged, Act, Duplicate, Event, Missing, Node, \
     NodeJoined, NodeLeft, ReaderLags, Send, Skipped
 from .options import Options
 from .redis_streams.connect import Driver
 from .redis_streams.link import RedisLink
+from .redis_streams.outbox import Capacity, Pending
 from .redis_streams.reader import Reader
-from .redis_streams.writer import Pending, wait_until_empty, Writer
+from .redis_streams.writer import Writer
+from .routing import stream_index, stream_names
+from .sequences import Sequences
 from .tasks import Condition, Engine, Task
-from .transport import Entry
+from .transport import Entry, parse_id
 
 #: How long a start waits for the first attempt to read, in seconds. In good
 #: weather it takes milliseconds, and no client is accepted before the stream
@@ -46,13 +55,22 @@ START_PATIENCE = 2.0
 #: How long a close waits for tasks that were interrupted, in seconds.
 JOIN_PATIENCE = 2.0
 
-#: How often missing messages are logged at most, in seconds.
-MISSING_INTERVAL = 10.0
+#: How often losses of one kind are logged at most, in seconds.
+LOSS_INTERVAL = 10.0
 
 #: After so many entries in the outbox an emitting task lets others run:
 #: under gevent and eventlet nothing would be sent before a loop of emits is
 #: over, and an outbox could be full while Redis is well.
 YIELD_EVERY = 256
+
+#: Of how many namespaces it is remembered where they go. There are never so
+#: many, but anybody can emit to any name.
+MAX_ROUTES = 1000
+
+#: How each kind of loss is counted: its counter, and what for a loss without
+#: a number of messages.
+_COUNTERS = {MISSING: 'messages_lost', DELETED: 'streams_deleted',
+             SET_BACK: 'stream_setbacks', VANISHED: 'messages_vanished'}
 
 Logger = Callable[[], logging.Logger]
 
@@ -78,26 +96,23 @@ class Runtime:
         self._namespaces = namespaces
         # Until it is a member: whoever is counted has to answer.
         self._encoder = Encoder(EMITTER_UID, json, options.only_plaintext)
-        self._condition = Condition('Redis', logger)
+        self._condition = Condition('Redis', logger, self._backlog)
+        self._on_loss = options.on_loss
         max_len = self._max_len = options.max_len or 0
-
-        self.writer = Writer(
-            lambda: RedisLink(driver, options.stream_name, max_len),
-            engine, logger, limit=options.outbox_limit,
-            max_bytes=options.outbox_max_bytes,
-            patience=driver.socket_timeout,
-            overhear=self._overhear if write_only else None)
-        self._node = Node(self.uid, self.writer.writer_id,
-                          options.heartbeat_interval,
+        self._node = Node(self.uid, options.heartbeat_interval,
                           options.heartbeat_timeout)
+        self._capacity = Capacity(options.outbox_limit,
+                                  options.outbox_max_bytes)
+        self._channels = [
+            self._open(key, options, driver, write_only)
+            for key in stream_names(options.stream_name,
+                                    options.stream_count)]
+        #: The channel of each namespace that was asked for. Any task may add
+        #: one, and always the same.
+        self._routes: Dict[str, Channel] = {}
         if write_only:
-            self.writer.set_window(max(1, max_len // 4))
-        self.reader = Reader(
-            lambda: RedisLink(driver, options.stream_name, max_len,
-                              options.block_time),
-            self._take_in, self._resumed, self._lagging, logger,
-            pause=engine.pause, count=options.read_count,
-            block=options.block_time)
+            for channel in self._channels:
+                channel.writer.set_window(max(1, max_len // 4))
         #: Started tasks, by name; under the start lock.
         self._tasks: Dict[str, Task] = {}
         self._starting = threading.RLock()
@@ -105,15 +120,51 @@ class Runtime:
         #: runtime still sends, an ended one has no tasks.
         self._closed = False
         self._ended = False
-        #: Whether the reader has its first position, so that an answer to
-        #: what this node says is not missed. Written by the reader's task.
-        self._positioned = False
-        # Written by the reader's task alone; then its counters.
-        self._own_seen = 0
+        # Counters, each written by any of the readers' tasks, with what
+        # belongs to them under the core lock.
         self._skipped = 0
-        self._missing = 0
-        self._missing_told = -MISSING_INTERVAL
         self._duplicates = 0
+        self._lost = dict.fromkeys(_COUNTERS.values(), 0)
+        self._lost_told = dict.fromkeys(_COUNTERS, -LOSS_INTERVAL)
+
+    def _open(self, key: str, options: Options, driver: Driver,
+              write_only: bool) -> Channel:
+        """The channel for one stream."""
+        max_len = self._max_len
+        engine, logger = self.engine, self._logger
+
+        def overhear(fields: Fields) -> None:
+            self._overhear(channel, fields)
+
+        writer = Writer(
+            lambda: RedisLink(driver, key, max_len,
+                              min_replicas=options.min_replicas),
+            engine, logger, capacity=self._capacity,
+            patience=driver.socket_timeout,
+            vanished=lambda count: self._lose(Loss(VANISHED, key, count)),
+            overhear=overhear if write_only else None,
+            retention=options.retention,
+            replicated=options.min_replicas > 0)
+        reader = Reader(
+            lambda: RedisLink(driver, key, max_len, options.block_time),
+            lambda entry: self._take_in(channel, entry),
+            lambda cursor: self._began(channel, cursor), self._set_windows,
+            lambda kind: self._lose(Loss(kind, key)),
+            lambda cursor: self._lagging(channel, cursor), logger,
+            pause=engine.pause, count=options.read_count,
+            block=options.block_time)
+        channel = Channel(key, writer, reader, Sequences(writer.writer_id))
+        return channel
+
+    def _channel(self, namespace: str) -> Channel:
+        """Where the messages of a namespace go, and come from."""
+        channel = self._routes.get(namespace)
+        if channel is None:
+            channels = self._channels
+            channel = channels[stream_index(namespace, len(channels))]
+            if len(self._routes) < MAX_ROUTES:
+                self._routes[namespace] = channel
+        return channel
 
     # -- beginning and end ------------------------------------------------
 
@@ -125,13 +176,15 @@ class Runtime:
     @property
     def member(self) -> bool:
         """Whether this process takes part, rather than only writes."""
-        return 'reader' in self._tasks
+        return 'heartbeat' in self._tasks
 
-    def start_writer(self) -> None:
+    def _start_writer(self, channel: Channel) -> None:
         """Start sending. Idempotent."""
-        if 'writer' not in self._tasks:
+        if not channel.sending:
             with self._starting:
-                self._start('writer', self.writer.work, self._condition)
+                channel.sending = True
+                self._start(f'writer of {channel.key}', channel.writer.work,
+                            self._condition)
 
     def start(self) -> None:
         """Become a member. Idempotent; waits for :data:`START_PATIENCE` at
@@ -140,11 +193,16 @@ class Runtime:
             if self._closed:
                 return
             self._encoder.uid = self.uid
-            self._start('writer', self.writer.work, self._condition)
-            self._start('reader', self.reader.work, self._condition)
+            for channel in self._channels:
+                self._start_writer(channel)
+                self._start(f'reader of {channel.key}', channel.reader.work,
+                            self._condition)
             self._start('heartbeat', self._keep_time, None)
-            reader = self._tasks['reader']
-        reader.tried.wait(START_PATIENCE)
+            readers = [self._tasks[f'reader of {channel.key}']
+                       for channel in self._channels]
+        deadline = time.monotonic() + START_PATIENCE
+        for reader in readers:
+            reader.tried.wait(max(0.0, deadline - time.monotonic()))
 
     def _start(self, name: str, work: Callable[[Task], None],
                condition: Optional[Condition]) -> None:
@@ -166,21 +224,32 @@ class Runtime:
             self._closed = True
         with self._core:
             goodbyes = self._node.serve((), time.monotonic())
-        for event in goodbyes:
-            self._carry_out(event, None)
-        self.writer.close()
-        left = wait_until_empty(self.writer, timeout)
+        deadline = time.monotonic() + timeout
+        for channel in self._channels:
+            # Nothing of ours may come behind them: whoever read it would
+            # take us for a member again.
+            channel.writer.close([
+                self.encode(event.namespace, event.message)
+                for event in goodbyes if isinstance(event, Send)
+                and self._channel(event.namespace) is channel])
+        for channel in self._channels:
+            if channel.writer.depth:
+                self._start_writer(channel)
+        self.flush(max(0.0, deadline - time.monotonic()))
+        left = self._capacity.count
         with self._starting:
             self._ended = True
             tasks = list(self._tasks.values())
         for task in tasks:
             task.stop()
-        self.writer.interrupt()
-        self.reader.interrupt()
+        for channel in self._channels:
+            channel.writer.interrupt()
+            channel.reader.interrupt()
         deadline = time.monotonic() + JOIN_PATIENCE
         for task in tasks:
             task.join(max(0.0, deadline - time.monotonic()))
-        self.writer.end()
+        for channel in self._channels:
+            channel.writer.end()
         return left
 
     def abandon(self) -> None:
@@ -188,8 +257,9 @@ class Runtime:
         copied of it shall end without touching the parent's connections."""
         for task in self._tasks.values():
             task.abandon()
-        self.writer.abandon()
-        self.reader.abandon()
+        for channel in self._channels:
+            channel.writer.abandon()
+            channel.reader.abandon()
 
     # -- writing ----------------------------------------------------------
 
@@ -200,91 +270,114 @@ class Runtime:
         """
         return self._encoder.encode(namespace, message)
 
-    def append(self, namespace: str, fields: Any) -> Pending:
+    def append(self, namespace: str, fields: Any,
+               numbered: bool = True) -> Pending:
         """Put an encoded message into the outbox. Never blocks.
 
+        :param numbered: whether it is a message; if not, a sign of life.
         :raises OutboxFullError: it was not accepted.
         """
-        pending = self.writer.append(fields)
+        channel = self._channel(namespace)
+        pending = channel.writer.append(fields, numbered)
         self._node.spoke(namespace, time.monotonic())
-        self.start_writer()
+        if not channel.sending:
+            self._start_writer(channel)
         return pending
 
     def publish(self, namespace: str, message: Message) -> Pending:
         """Encode a message and put it into the outbox."""
-        return self.append(namespace, self.encode(namespace, message))
+        return self.append(namespace, self.encode(namespace, message),
+                           message.type not in SIGNS_OF_LIFE)
+
+    def wait(self, namespace: str, pending: Pending) -> None:
+        """See :meth:`~redis_streams_adapter.redis_streams.writer.Writer.\
+wait`."""
+        self._channel(namespace).writer.wait(pending)
+
+    def flush(self, timeout: Optional[float]) -> bool:
+        """Wait until Redis has all that was emitted.
+
+        :param timeout: seconds; ``None``: as long as it takes.
+        :return: ``False`` where time ran out.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        done = True
+        for channel in self._channels:
+            left = None if deadline is None \
+                else max(0.0, deadline - time.monotonic())
+            done = channel.writer.flush(left) and done
+        return done
 
     def make_room(self) -> None:
-        """Let the writer run, from time to time; never under a lock."""
-        depth = self.writer.depth
-        if depth and depth % YIELD_EVERY == 0:
+        """Let the writers run, from time to time; never under a lock."""
+        count = self._capacity.count
+        if count and count % YIELD_EVERY == 0:
             self.engine.pause()
 
-    # -- the reader's task ------------------------------------------------
+    # -- the readers' tasks -----------------------------------------------
 
-    def _resumed(self, first: bool) -> None:
-        self._set_window()
-        if first:
-            self._positioned = True
-            self.serve_namespaces()
+    def _began(self, channel: Channel, cursor: bytes) -> None:
+        channel.sequences.begin(parse_id(cursor))
+        channel.positioned = True
+        self.serve_namespaces()
 
-    def _lagging(self, cursor: Optional[bytes]) -> None:
-        namespaces = self._node.namespaces
-        if namespaces:
-            self.writer.say_now(self._encoder.encode(
-                namespaces[0], Heartbeat(cursor or b'')))
+    def _lagging(self, channel: Channel, cursor: Optional[bytes]) -> None:
+        # It concerns the stream, whatever namespace it names.
+        namespaces = [*self._node.namespaces, '/']
+        channel.writer.say_now(self._encoder.encode(
+            namespaces[0], Heartbeat(cursor or b'')))
 
-    def _take_in(self, entry: Entry) -> None:
+    def _take_in(self, channel: Channel, entry: Entry) -> None:
         now = time.monotonic()
+        sequences = channel.sequences
+        before = sequences.own_sequence
         with self._core:
-            events = self._node.receive(entry.fields, now)
-            own = self._node.own_sequence
-        if own != self._own_seen:
-            self._own_seen = own
-            self.writer.seen(own)
+            events = self._node.receive(entry, now, sequences)
+        if sequences.own_sequence != before:
+            channel.writer.seen(sequences.own_sequence)
         for event in events:
-            self._carry_out(event, entry)
+            self._carry_out(channel, event, entry)
 
-    def _carry_out(self, event: Event, entry: Optional[Entry]) -> None:
+    def _carry_out(self, channel: Channel, event: Event,
+                   entry: Entry) -> None:
         if isinstance(event, Act):
             self._act(event)
-        elif isinstance(event, Send):
-            self._say(event)
         elif isinstance(event, Acknowledged):
             # A task of its own: it is the application's code.
             self.engine.spawn(event.callback, *event.args)
         elif isinstance(event, Missing):
-            self._miss(event)
+            self._lose(Loss(MISSING, channel.key, event.count, event.uid))
         elif isinstance(event, Duplicate):
-            self._duplicates += 1
+            with self._core:
+                self._duplicates += 1
         elif isinstance(event, Skipped):
-            self._skipped += 1
-            self._logger().warning(
-                'entry %s was skipped: %s',
-                entry.id.decode() if entry else '?', event.error)
+            with self._core:
+                self._skipped += 1
+            self._logger().warning('entry %s was skipped: %s',
+                                   entry.id.decode(), event.error)
+        elif isinstance(event, ReaderLags):
+            channel.writer.reader_is_behind(event.uid, event.position)
+        else:
+            self._follow(event)
+
+    def _follow(self, event: Event) -> None:
+        """What an entry may bring about, or time."""
+        if isinstance(event, Send):
+            self._say(event)
         elif isinstance(event, NodeJoined):
             self._logger().info('node %s joined [%s]', event.uid,
                                 event.namespace)
-        elif isinstance(event, ReaderLags):
-            self.writer.reader_is_behind(event.uid, event.position)
         elif isinstance(event, NodeLeft):
-            self.writer.reader_is_behind(event.uid, None)
+            for channel in self._channels:
+                channel.writer.reader_is_behind(event.uid, None)
             self._logger().info(
                 'node %s %s [%s]', event.uid,
                 'fell silent' if event.silent else 'left', event.namespace)
 
-    def _miss(self, event: Missing) -> None:
-        self._missing += event.count
-        now = time.monotonic()
-        if now - self._missing_told > MISSING_INTERVAL:
-            self._missing_told = now
-            self._logger().error(
-                'messages are missing: %d of process %s, %d in all; they '
-                'were trimmed before this node could read them (max_len is '
-                'too small), or refused by Redis', event.count, event.uid,
-                self._missing)
-
     def _say(self, event: Send) -> None:
+        if self._closed:
+            # Others have the goodbye, or will.
+            return
         try:
             self.publish(event.namespace, event.message)
         except OutboxFullError:
@@ -292,55 +385,84 @@ class Runtime:
             # keep this one, and the next is due in a second.
             self._logger().debug('no room for a heartbeat')
 
+    # -- what is lost -----------------------------------------------------
+
+    def _lose(self, loss: Loss) -> None:
+        """Count a loss, log it, tell it. On a reader's or a writer's task.
+        """
+        now = time.monotonic()
+        name = _COUNTERS[loss.kind]
+        with self._core:
+            self._lost[name] += 1 if loss.count is None else loss.count
+            total = self._lost[name]
+            quiet = now - self._lost_told[loss.kind] <= LOSS_INTERVAL
+            if not quiet:
+                self._lost_told[loss.kind] = now
+        if not quiet:
+            self._logger().error('%s (%s: %d in all)', loss, name, total)
+        if self._on_loss is not None:
+            # A task of its own: it is the application's code.
+            self.engine.spawn(self._tell_loss, loss)
+
+    def _tell_loss(self, loss: Loss) -> None:
+        try:
+            if self._on_loss is not None:
+                self._on_loss(loss)
+        except Exception:
+            self._logger().exception('on_loss failed')
+
     # -- the heartbeat's task ---------------------------------------------
 
     def _keep_time(self, task: Task) -> None:
         while not task.stopping:
-            if self._positioned:
-                self.serve_namespaces()
-            hearing = self.reader.connected and self._condition.ok
-            self._set_window()
+            self.serve_namespaces()
+            hearing = self._condition.ok and all(
+                channel.reader.connected for channel in self._channels)
+            self._set_windows()
             with self._core:
                 events = self._node.tick(time.monotonic(), hearing)
             for event in events:
-                self._carry_out(event, None)
+                self._follow(event)
             with self._core:
                 pause = self._node.next_tick(time.monotonic())
             task.rest(pause)
 
-    def _overhear(self, fields: Fields) -> None:
+    def _overhear(self, channel: Channel, fields: Fields) -> None:
         # On the writer's task, of a process that only writes.
+        writer = channel.writer
         try:
             envelope = open_envelope(fields)
-            if envelope.writer == self.writer.writer_id:
-                self.writer.seen(envelope.sequence)
+            if envelope.writer == writer.writer_id:
+                writer.seen(envelope.sequence)
             elif envelope.type is MessageType.HEARTBEAT:
                 message = decode(envelope)
                 if isinstance(message, Heartbeat) \
                         and message.behind is not None:
-                    self.writer.reader_is_behind(
+                    writer.reader_is_behind(
                         envelope.uid, message.behind or None)
         except DecodeError:
             # The readers' business: each of them logs and counts it.
             return
 
-    def _set_window(self) -> None:
-        # Half of what the stream keeps, shared by all who may be writing:
-        # the other half is for what is written until a slow reader is heard.
-        window = None
-        if self.reader.connected:
-            window = max(1, self._max_len // (2 * (self._node.others + 1)))
-        self.writer.set_window(window)
+    def _set_windows(self) -> None:
+        # Half of what a stream keeps, shared by all who may be writing: the
+        # other half is for what is written until a slow reader is heard.
+        share = max(1, self._max_len // (2 * (self._node.others + 1)))
+        for channel in self._channels:
+            channel.writer.set_window(
+                share if channel.reader.connected else None)
 
     def serve_namespaces(self) -> None:
-        """Be a member of the namespaces that are served now."""
-        if not self._positioned or self._closed:
+        """Be a member of the namespaces that are served now, as far as the
+        streams they are in are followed: an answer must not be missed."""
+        if self._closed:
             return
-        namespaces = list(self._namespaces())
+        namespaces = [each for each in self._namespaces()
+                      if self._channel(each).positioned]
         with self._core:
             events = self._node.serve(namespaces, time.monotonic())
         for event in events:
-            self._carry_out(event, None)
+            self._follow(event)
 
     # -- questions --------------------------------------------------------
 
@@ -365,29 +487,35 @@ class Runtime:
         with self._core:
             self._node.forget_acks(request_id)
 
+    def _backlog(self) -> str:
+        """For the log: what waits."""
+        return f'{self._capacity.count} messages wait in the outbox'
+
     def stats(self) -> Dict[str, int]:
         """Counters since the start, see the manager's ``stats``."""
-        tasks = self._tasks
-        writer, reader = self.writer, self.reader
+        writers = [channel.writer for channel in self._channels]
+        readers = [channel.reader for channel in self._channels]
         return {
-            'sent': writer.stored,
-            'batches': writer.batches,
-            'found_after_break': writer.found_stored,
-            'refused': writer.refused,
-            'outbox': writer.depth,
-            'outbox_bytes': writer.size,
-            'received': reader.received,
+            'sent': sum(writer.stored for writer in writers),
+            'batches': sum(writer.batches for writer in writers),
+            'found_after_break': sum(
+                writer.found_stored for writer in writers),
+            'refused': sum(writer.refused for writer in writers),
+            'outbox': self._capacity.count,
+            'outbox_bytes': self._capacity.bytes,
+            'received': sum(reader.received for reader in readers),
             'malformed': self._skipped,
-            'missing': self._missing,
             'duplicates': self._duplicates,
-            'failed': reader.failed,
-            'stream_setbacks': reader.setbacks,
-            'writer_restarts':
-                tasks['writer'].restarts if 'writer' in tasks else 0,
-            'reader_restarts':
-                tasks['reader'].restarts if 'reader' in tasks else 0,
+            'failed': sum(reader.failed for reader in readers),
+            **self._lost,
+            'writer_restarts': self._restarts('writer'),
+            'reader_restarts': self._restarts('reader'),
             'outages': self._condition.outages,
         }
+
+    def _restarts(self, kind: str) -> int:
+        return sum(task.restarts for name, task in list(self._tasks.items())
+                   if name.startswith(kind))
 
     def health(self) -> Dict[str, Any]:
         """See the manager's ``health``."""
@@ -398,9 +526,16 @@ class Runtime:
         return {
             'status': 'ok' if connected or not started else 'degraded',
             'connected': connected,
-            'reader_lag': self.reader.lag if self.member else None,
-            'outbox': self.writer.depth,
-            'outbox_bytes': self.writer.size,
+            'reader_lag': self._lag() if self.member else None,
+            'outbox': self._capacity.count,
+            'outbox_bytes': self._capacity.bytes,
             'nodes': others + 1 if self.member else 0,
+            'messages_lost': self._lost[_COUNTERS[MISSING]],
             'last_error': self._condition.last_error,
+            **self._condition.history(),
         }
+
+    def _lag(self) -> Optional[float]:
+        lags = [channel.reader.lag for channel in self._channels]
+        known = [lag for lag in lags if lag is not None]
+        return max(known) if len(known) == len(lags) else None

@@ -1,49 +1,93 @@
 """Which entries of which writer were seen: the readers' guard against
 entries that stand in the stream twice, and against entries that are missing.
 
-A writer numbers its entries without gaps, and puts them into the stream in
-that order. An entry whose number is not above the highest one seen of its
+A writer numbers its messages without gaps, and puts them into the stream in
+that order. A message whose number is not above the highest one seen of its
 writer is therefore a second copy, which a command that was thought lost has
-left; and where numbers were left out, so many entries were trimmed before
-they were read, or were refused by Redis.
+left; and where numbers were left out, so many messages were trimmed before
+they were read, or were refused by Redis, or were lost by it.
+
+*Signs of life* (heartbeats and the goodbye) are not numbered: nothing is lost
+with them. They carry the number of the last message before them, so that what
+is missing at the end is known too.
+
+The first entry seen of a writer need not be its first: nothing is known of
+what came before it, unless the writer began after the reader did. Hence
+``since``, which each entry carries: where the stream ended when its writer
+began.
 """
-from typing import Dict
+from typing import Dict, Optional, Tuple
 
 #: How many writers are remembered at least. Every process that emits is one
 #: more, so there has to be an end; a copy follows its original within
 #: seconds, and in that time a cluster does not start so many.
 REMEMBERED = 10_000
 
+Id = Tuple[int, int]
+
 
 class Sequences:
-    """The highest number seen, by writer.
+    """What was seen of one stream: the highest number, by writer.
 
     Two dictionaries take turns: when the young one is full it becomes the
     old one, and what the old one held is forgotten. A writer that is still
     heard of moves over to the young one by that.
 
     Written by the reader's task alone.
+
+    :param own: the id of this process's writer.
     """
 
-    def __init__(self, remembered: int = REMEMBERED) -> None:
+    def __init__(self, own: bytes = b'',
+                 remembered: int = REMEMBERED) -> None:
+        self.own = own
+        #: The number of the last own message that has come back.
+        self.own_sequence = 0
         self._remembered = remembered
         self._young: Dict[bytes, int] = {}
         self._old: Dict[bytes, int] = {}
+        #: Of writers that began here or later, everything was to be seen;
+        #: ``None``: not known yet.
+        self._start: Optional[Id] = None
 
-    def missing_before(self, writer: bytes, sequence: int) -> int:
+    def begin(self, position: Id) -> None:
+        """The stream is read from this position on."""
+        self._start = position
+
+    def knows(self, writer: bytes) -> bool:
+        """Whether something was seen of a writer before."""
+        return writer in self._young or writer in self._old
+
+    def meet(self, writer: bytes, since: Optional[Id], at: Id) -> None:
+        """Get to know a writer of which nothing was seen before.
+
+        :param since: where the stream ended when it began, where it says.
+        :param at: the position of its first entry that is seen.
+        """
+        if since is not None and self._start is not None \
+                and since >= self._start:
+            self._young[writer] = 0
+        if len(self._young) > self._remembered:
+            self._old, self._young = self._young, {}
+            # Who began before is not judged: it may be one of those that
+            # are forgotten now.
+            self._start = at
+
+    def missing_before(self, writer: bytes, sequence: int,
+                       numbered: bool = True) -> int:
         """Note an entry.
 
-        :return: how many entries of its writer are missing just before it;
+        :param sequence: its number, or that of the last message before it.
+        :param numbered: whether it is a message with a number of its own.
+        :return: how many messages of its writer are missing just before it;
                  below 0 for a copy of one that was seen.
         """
+        step = 1 if numbered else 0
         last = self._young.get(writer)
         if last is None:
             # Nothing is known of what came before the first one.
-            last = self._old.get(writer, sequence - 1)
-        missing = sequence - last - 1
-        if missing < 0:
-            return missing
-        self._young[writer] = sequence
-        if len(self._young) > self._remembered:
-            self._old, self._young = self._young, {}
+            last = self._old.get(writer, sequence - step)
+        missing = sequence - last - step
+        if missing >= 0:
+            self._young[writer] = sequence
         return missing

@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 import time
-from typing import Any, Callable, Dict, Optional, Protocol
+from typing import Any, Callable, Dict, NamedTuple, Optional, Protocol
 
 from .transport import Unavailable
 
@@ -137,6 +137,15 @@ def check_monkey_patching(async_mode: str) -> None:
             f"or give the server async_mode='threading'")
 
 
+class Outage(NamedTuple):
+    """One that is over: when it ended, by the monotonic clock; how many
+    seconds it took; what was said when it began."""
+
+    ended: float
+    lasted: float
+    reason: str
+
+
 class Condition:
     """What several tasks know of one server: whether it can be used.
 
@@ -145,15 +154,20 @@ class Condition:
     under the lock.
 
     :param what: the name of the server in the log.
+    :param backlog: tells for the log what waits.
     """
 
     def __init__(self, what: str, logger: Callable[[], logging.Logger],
-                 ) -> None:
+                 backlog: Callable[[], str]) -> None:
         self._what = what
         self._logger = logger
+        self._backlog = backlog
         self._lock = threading.Lock()
         self._parts: Dict[str, bool] = {}
         self._down_since: Optional[float] = None
+        #: Why the present outage began, or the last one.
+        self._why = ''
+        self._over: Optional[Outage] = None
         self._watchers: Dict[str, Callable[[], None]] = {}
         self.last_error: Optional[str] = None
         self.outages = 0
@@ -171,6 +185,19 @@ class Condition:
         """Whether all parts work."""
         return all(self._parts.values())
 
+    def history(self) -> Dict[str, Any]:
+        """For ``health()``: ``outage``, how many seconds this one takes so
+        far; ``last_outage``, when and why the last one was."""
+        now = time.monotonic()
+        with self._lock:
+            since, over = self._down_since, self._over
+            return {
+                'outage': None if since is None else now - since,
+                'last_outage': None if over is None else {
+                    'ended': now - over.ended, 'lasted': over.lasted,
+                    'reason': over.reason},
+            }
+
     def up(self, part: str) -> None:
         """This part works."""
         with self._lock:
@@ -178,21 +205,25 @@ class Condition:
             self._parts[part] = True
             since = self._down_since
             back = since is not None and self.ok
-            if back:
+            if since is not None and back:
+                now = time.monotonic()
                 self._down_since = None
+                self._over = Outage(now, now - since, self._why)
         if not was:
             for name, watcher in self._watchers.items():
                 if name != part:
                     watcher()
         if back and since is not None:
             self._logger().warning(
-                '%s is back after %.1f s', self._what,
-                time.monotonic() - since)
+                '%s is back after %.1f s; %s', self._what,
+                time.monotonic() - since, self._backlog())
 
     def broken(self, part: str, reason: str) -> None:
         """This part has failed once, and tries again at once."""
         self._parts[part] = False
         self.last_error = reason
+        self._logger().info('%s: the %s connects again (%s)', self._what,
+                            part, reason)
 
     def down(self, part: str, reason: str) -> None:
         """This part cannot go on for now."""
@@ -202,11 +233,13 @@ class Condition:
             first = self._down_since is None
             if first:
                 self._down_since = time.monotonic()
+                self._why = f'{part}: {reason}'
                 self.outages += 1
         if first:
             self._logger().warning(
                 '%s cannot be used (%s: %s); messages wait, and are sent '
-                'when it is back', self._what, part, reason)
+                'when it is back; %s', self._what, part, reason,
+                self._backlog())
 
 
 class Task:

@@ -45,6 +45,13 @@ class Unavailable(TransportError):
         self.in_doubt = in_doubt
 
 
+class NotReplicated(Unavailable):
+    """What was appended is stored, but too few replicas have it yet."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason, in_doubt=True)
+
+
 class EntryRefused(TransportError):
     """This one entry can never be stored.
 
@@ -68,10 +75,40 @@ class Entry(NamedTuple):
     fields: Fields
 
 
+class Ends(NamedTuple):
+    """Where a stream begins and ends.
+
+    :param first_id: the id of the oldest entry that is there; ``None`` where
+                     none is.
+    :param last_id: the highest id that the stream ever gave out, also where
+                    that entry is gone; :data:`START` for a stream that does
+                    not exist.
+    :param added: how many entries were ever added; ``None`` where the server
+                  does not tell.
+    """
+
+    first_id: Optional[bytes]
+    last_id: bytes
+    added: Optional[int]
+
+
+#: Of a stream that does not exist.
+NO_STREAM = Ends(None, START, 0)
+
+
 def parse_id(entry_id: bytes) -> Tuple[int, int]:
     """The two numbers of an id, by which ids are ordered."""
     milliseconds, _, number = entry_id.partition(b'-')
     return int(milliseconds), int(number)
+
+
+def id_before(entry_id: bytes) -> bytes:
+    """The highest id below another one, to read from there on; a number
+    below 0 is none: the last of the millisecond before."""
+    milliseconds, number = parse_id(entry_id)
+    if number:
+        return b'%d-%d' % (milliseconds, number - 1)
+    return b'%d-%d' % (max(0, milliseconds - 1), 2**64 - 1)
 
 
 class Link(Protocol):
@@ -85,18 +122,23 @@ class Link(Protocol):
         :raises Unavailable: nobody is there, or refuses us.
         """
 
-    def append(self, batch: Sequence[Fields]
+    def append(self, batch: Sequence[Fields],
+               oldest: Optional[bytes] = None
                ) -> List[Union[bytes, EntryRefused]]:
-        """Append entries to the stream.
+        """Append entries to the stream, and have it forget old ones.
 
         Order: they stand in the stream in the order of the batch, and
         behind all that this link has appended before. Atomicity: all of
         them or none, but for entries that concern themselves alone, which
         come back as :class:`EntryRefused` in the place of an id. Blocks
-        until they are stored, no longer than the socket timeout.
+        until they are stored, and until as many replicas have them as the
+        link was told to wait for; no longer than the socket timeout.
 
+        :param oldest: forget what is older than this id, about; ``None``:
+                       what is more than the stream shall keep, about.
         :return: the id of each, in order.
         :raises Unavailable: see the module; ``in_doubt`` is meaningful.
+        :raises NotReplicated: too few replicas have them in time.
         :raises EntryRefused: nothing is stored, and the link is broken.
         """
 
@@ -112,9 +154,14 @@ class Link(Protocol):
         :raises Unavailable: nothing was consumed.
         """
 
-    def last_id(self) -> bytes:
-        """The highest id that the stream ever gave out, also where that
-        entry is gone; :data:`START` for a stream that does not exist.
+    def trim(self) -> None:
+        """Have the stream forget what is more than it shall keep, about.
+
+        :raises Unavailable: always may.
+        """
+
+    def ends(self) -> Ends:
+        """Where the stream begins and ends.
 
         :raises Unavailable: always may.
         """

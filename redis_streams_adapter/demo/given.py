@@ -55,7 +55,7 @@ class GivenRedis:
         # server that has the stream.
         from ..redis_streams.connect import open_driver
         driver = open_driver(plain(self._url), {}, self._stream)
-        connection = driver.make(driver.socket_timeout)
+        connection = driver.make(driver.socket_timeout, self._stream)
         try:
             connection.send_command(*command)
             return connection.read_response()

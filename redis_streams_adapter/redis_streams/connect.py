@@ -28,7 +28,7 @@ _OWN = frozenset((
     'decode_responses', 'health_check_interval', 'socket_timeout',
     'event_dispatcher', 'cache', 'cache_config', 'himport_registry'))
 
-Make = Callable[[float], Any]
+Make = Callable[[float, str], Any]
 
 SCHEMES = ('redis', 'rediss', 'unix', 'valkey', 'valkeys')
 
@@ -38,9 +38,9 @@ class Driver(NamedTuple):
 
     :param module: the package: redis, or valkey, its twin.
     :param make: makes a connection that is not connected yet, given its
-                 socket timeout in seconds. A cluster is asked by it which
-                 server has the stream, so it may block, and raise the
-                 package's errors.
+                 socket timeout in seconds and the key that it is for. A
+                 cluster is asked by it which server has the key, so it may
+                 block, and raise the package's errors.
     :param socket_timeout: seconds, for commands that do not wait.
     """
 
@@ -50,13 +50,13 @@ class Driver(NamedTuple):
 
 
 def open_driver(url: Any, options: Mapping[str, Any],
-                stream: str) -> Driver:
+                service: str) -> Driver:
     """Find out how to connect. Nothing is connected yet.
 
     :param url: a URL, or a client object of redis-py or valkey.
     :param options: arguments for the connections, as redis-py has them.
-    :param stream: the key of the stream, by which a cluster is asked for
-                   the right server.
+    :param service: the service to ask Sentinels for where the URL does not
+                    name one.
     :raises ConfigurationError: the scheme is unknown, the URL or an option
                                 cannot be understood, or the package for it
                                 is not installed. The text never holds the
@@ -65,7 +65,7 @@ def open_driver(url: Any, options: Mapping[str, Any],
     if not isinstance(url, str):
         module = _module_of(url)
         try:
-            return _of_client(module, url, options, stream)
+            return _of_client(module, url, options)
         except (ValueError, TypeError) as exc:
             raise ConfigurationError(f'redis_options: {exc}') from exc
     parts = split_url(url)
@@ -87,8 +87,8 @@ def open_driver(url: Any, options: Mapping[str, Any],
         if base in ('rediss', 'valkeys'):
             kwargs['ssl'] = True
         if topology == 'sentinel':
-            return _of_sentinel(module, parts, kwargs, stream)
-        return _of_cluster(module, parts, kwargs, stream)
+            return _of_sentinel(module, parts, kwargs, service)
+        return _of_cluster(module, parts, kwargs)
     except (ValueError, TypeError, *_errors(module)) as exc:
         if isinstance(exc, ConfigurationError):
             raise
@@ -143,7 +143,7 @@ def _of_pool(module: Any, pool: Any, options: Mapping[str, Any]) -> Driver:
               if name not in _OWN
               and not name.startswith(('maint_', 'orig_'))}
 
-    def make(timeout: float) -> Any:
+    def make(timeout: float, key: str) -> Any:
         retry = module.retry.Retry(module.backoff.NoBackoff(), 0)
         connection = cls(**kwargs, retry=retry, protocol=2,
                          socket_timeout=timeout)
@@ -152,7 +152,7 @@ def _of_pool(module: Any, pool: Any, options: Mapping[str, Any]) -> Driver:
         return connection
 
     # An unknown option shows here, not when Redis is first needed.
-    make(SOCKET_TIMEOUT)
+    make(SOCKET_TIMEOUT, '')
     return Driver(module, make, _timeout(socket_timeout))
 
 
@@ -178,24 +178,24 @@ def _module_of(client: Any) -> Any:
         f'not {type(client).__module__}.{type(client).__name__}')
 
 
-def _of_client(module: Any, client: Any, options: Mapping[str, Any],
-               stream: str) -> Driver:
+def _of_client(module: Any, client: Any,
+               options: Mapping[str, Any]) -> Driver:
     pool = getattr(client, 'connection_pool', None)
     if pool is not None:
         return _of_pool(module, pool, options)
 
-    def make(timeout: float) -> Any:
+    def make(timeout: float, key: str) -> Any:
         # Looked up anew for each connection: the slot may have moved.
         client.nodes_manager.initialize()
         return _connection_to(
-            module, client.get_node_from_key(stream), options, timeout)
+            module, client.get_node_from_key(key), options, timeout)
 
     _try_options(module, {**options})
     return Driver(module, make, _timeout(options.get('socket_timeout')))
 
 
 def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
-                 stream: str) -> Driver:
+                 service: str) -> Driver:
     """``redis+sentinel://[user:password@]host:port,…/db/service``, as
     python-socketio spells it; without a service the stream's name is the
     service's."""
@@ -207,27 +207,27 @@ def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
            'retry': module.retry.Retry(module.backoff.NoBackoff(), 0)}
     sentinel = module.sentinel.Sentinel(
         _hosts(parts), sentinel_kwargs=ask, **kwargs)
-    client = sentinel.master_for(_service(parts) or stream)
+    client = sentinel.master_for(_service(parts) or service)
     return _of_pool(module, client.connection_pool, {})._replace(
         socket_timeout=timeout)
 
 
-def _of_cluster(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
-                stream: str) -> Driver:
+def _of_cluster(module: Any, parts: SplitResult,
+                kwargs: Dict[str, Any]) -> Driver:
     cluster = module.cluster
     cls = getattr(cluster, 'RedisCluster', None) or cluster.ValkeyCluster
     socket_timeout = _timeout(kwargs.pop('socket_timeout', None))
     hosts = _hosts(parts)
     _try_options(module, kwargs)
 
-    def make(timeout: float) -> Any:
+    def make(timeout: float, key: str) -> Any:
         # Asked anew for each connection: the slot may have moved.
         client = cls(
             startup_nodes=[cluster.ClusterNode(*host) for host in hosts],
             socket_timeout=socket_timeout, **kwargs)
         try:
             return _connection_to(
-                module, client.get_node_from_key(stream), {}, timeout)
+                module, client.get_node_from_key(key), {}, timeout)
         finally:
             client.close()
 
@@ -249,7 +249,7 @@ def _connection_to(module: Any, node: Any, options: Mapping[str, Any],
         raise module.exceptions.ConnectionError(
             'no server of the cluster has the slot of the stream')
     pool = node.redis_connection.connection_pool
-    return _of_pool(module, pool, options).make(timeout)
+    return _of_pool(module, pool, options).make(timeout, '')
 
 
 # -- what stands in a URL -------------------------------------------------

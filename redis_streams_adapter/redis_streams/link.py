@@ -8,10 +8,10 @@ whether it was.
 import os
 import socket
 from itertools import chain
-from typing import Any, List, Optional, Sequence, Union
+from typing import Any, Iterable, List, Optional, Sequence, Union
 
-from ..transport import Entry, EntryRefused, Fields, Identity, START, \
-    Unavailable
+from ..transport import Ends, Entry, EntryRefused, Fields, Identity, \
+    NO_STREAM, NotReplicated, Unavailable
 from .connect import Driver
 
 #: How long a read may take beyond its waiting time, in seconds, before the
@@ -36,15 +36,19 @@ class RedisLink:
     :param stream: the key of the stream.
     :param max_len: about how many entries the stream keeps.
     :param block: the longest time to wait in a read, in seconds.
+    :param min_replicas: how many replicas must have what is appended.
     """
 
     def __init__(self, driver: Driver, stream: str, max_len: int,
-                 block: float = 0.0) -> None:
+                 block: float = 0.0, min_replicas: int = 0) -> None:
         self._driver = driver
+        self._key = stream
         self._stream = stream.encode()
-        self._add = (b'XADD', self._stream, b'MAXLEN', b'~',
-                     b'%d' % max_len, b'*')
+        self._cap = (b'MAXLEN', b'~', b'%d' % max_len)
         self._timeout = driver.socket_timeout
+        self._min_replicas = min_replicas
+        # A reply must be here before the connection is taken for dead.
+        self._replica_wait = int(driver.socket_timeout * 1000 / 2)
         if block:
             self._timeout = max(self._timeout, block + READ_MARGIN)
         self._connection: Any = None
@@ -62,7 +66,7 @@ class RedisLink:
 
     def connect(self) -> None:
         try:
-            self._connection = self._driver.make(self._timeout)
+            self._connection = self._driver.make(self._timeout, self._key)
             self._connection.connect()
         except self._broken as exc:
             raise Unavailable(_describe(exc)) from exc
@@ -73,25 +77,44 @@ class RedisLink:
             known = dict(each.partition(b'=')[::2] for each in reply.split())
             self._identity = known[b'id'], known[b'addr']
 
-    def append(self, batch: Sequence[Fields]) -> List[Result]:
+    def append(self, batch: Sequence[Fields],
+               oldest: Optional[bytes] = None) -> List[Result]:
         connection = self._open()
         pack = connection.pack_command
-        add = self._add
-        commands = chain.from_iterable(
+        # One XADD takes one rule of trimming.
+        rule = self._cap if oldest is None else (b'MINID', b'~', oldest)
+        add = (b'XADD', self._stream, *rule, b'*')
+        commands: Iterable[bytes] = chain.from_iterable(
             pack(*add, *fields) for fields in batch)
+        if len(batch) > 1:
+            # All or nothing; and one command refused stops them all, so that
+            # no later one overtakes it.
+            commands = chain(pack(b'MULTI'), commands, pack(b'EXEC'))
+        if self._min_replicas:
+            commands = chain(commands, pack(
+                b'WAIT', b'%d' % self._min_replicas,
+                b'%d' % self._replica_wait))
         try:
-            if len(batch) == 1:
-                connection.send_packed_command(list(commands))
-                replies = [self._reply(0)]
-            else:
-                # All or nothing; and one command refused stops them all,
-                # so that no later one overtakes it.
-                connection.send_packed_command([b''.join(
-                    chain(pack(b'MULTI'), commands, pack(b'EXEC')))])
-                replies = self._executed(len(batch))
+            # A single entry may be large: not copied once more.
+            connection.send_packed_command(
+                list(commands) if len(batch) == 1 else [b''.join(commands)])
+            replies = [self._reply(0)] if len(batch) == 1 \
+                else self._executed(len(batch))
+            replicas = self._reply(0) if self._min_replicas else None
         except self._broken as exc:
             raise self._lost(exc, in_doubt=True) from exc
-        return self._results(replies)
+        results = self._results(replies)
+        if replicas is not None:
+            self._check_replicas(replicas)
+        return results
+
+    def _check_replicas(self, reply: Any) -> None:
+        if isinstance(reply, self._error_reply):
+            raise NotReplicated(_describe(reply)) from reply
+        if reply < self._min_replicas:
+            raise NotReplicated(
+                f'only {reply} of {self._min_replicas} replicas have what '
+                f'was sent (min_replicas)')
 
     def _executed(self, count: int) -> List[Any]:
         """The replies to a transaction of so many commands."""
@@ -140,15 +163,21 @@ class RedisLink:
             return []
         return [Entry(*entry) for entry in reply[0][1]]
 
-    def last_id(self) -> bytes:
+    def trim(self) -> None:
+        self._ask(b'XTRIM', self._stream, *self._cap)
+
+    def ends(self) -> Ends:
         reply = self._command(b'XINFO', b'STREAM', self._stream)
         if isinstance(reply, self._error_reply):
             if 'no such key' in str(reply):
-                return START
+                return NO_STREAM
             raise Unavailable(_describe(reply)) from reply
         pairs = iter(reply)
-        last: bytes = dict(zip(pairs, pairs))[b'last-generated-id']
-        return last
+        info = dict(zip(pairs, pairs))
+        first = info[b'first-entry']
+        # Since Redis 7.0.
+        return Ends(first and first[0], info[b'last-generated-id'],
+                    info.get(b'entries-added'))
 
     def time(self) -> int:
         seconds, microseconds = self._ask(b'TIME')

@@ -5,6 +5,12 @@ stream's last id; from then on it is the id of the last entry that was handed
 on. It is moved after each entry, whatever became of it: an entry is handed
 on once, and one that makes trouble stops nobody.
 
+That history is lost before it was read shows in the numbers of the entries.
+Besides, the reader looks where the stream begins and ends: after each break,
+whenever nothing has come for a while, and every :data:`LOOK_INTERVAL`. So it
+knows of a stream that was deleted, and of a replica that took over and was
+behind, also where nothing was lost for itself.
+
 Where Redis was away when the node started, its clients have been waiting
 since then, and the others' outboxes may come through before this reader
 does. So the first cursor is then the time at which the node started, by the
@@ -14,8 +20,9 @@ import logging
 import time
 from typing import Callable, Optional, Sequence
 
+from ..losses import DELETED, SET_BACK
 from ..tasks import Task
-from ..transport import Entry, Link, parse_id, Unavailable
+from ..transport import Ends, Entry, Link, NO_STREAM, parse_id, Unavailable
 
 #: A reader that is so many seconds behind, with a full page at hand, says
 #: so: a writer in a hurry stores 50,000 entries a second, and a stream keeps
@@ -24,6 +31,10 @@ LAG = 0.05
 
 #: How often it says so, in seconds.
 REPORT_INTERVAL = 0.05
+
+#: How often it looks whether the stream is still the same one, where entries
+#: come all the time, in seconds.
+LOOK_INTERVAL = 5.0
 
 #: How long the first read after a failure waits, in seconds.
 PROBE = 0.1
@@ -34,8 +45,11 @@ class Reader:
 
     :param open_link: makes a new, unconnected link to the stream.
     :param handle: what to do with an entry, on the reader's task.
+    :param began: told the first cursor, once.
     :param resumed: told each time the reader gets through, before the first
-                    entry; with ``True`` the first time.
+                    entry.
+    :param lost: told what the stream has lost: ``'deleted'`` or
+                 ``'set-back'``, see :mod:`redis_streams_adapter.losses`.
     :param lagging: told the cursor while the reader is behind, and ``None``
                     when it has caught up.
     :param pause: lets other tasks run.
@@ -47,14 +61,18 @@ class Reader:
 
     def __init__(self, open_link: Callable[[], Link],
                  handle: Callable[[Entry], None],
-                 resumed: Callable[[bool], None],
+                 began: Callable[[bytes], None],
+                 resumed: Callable[[], None],
+                 lost: Callable[[str], None],
                  lagging: Callable[[Optional[bytes]], None],
                  logger: Callable[[], logging.Logger], *,
                  pause: Callable[[], None], count: int,
                  block: float) -> None:
         self._open_link = open_link
         self._handle = handle
+        self._began = began
         self._resumed = resumed
+        self._lost = lost
         self._lagging = lagging
         self._logger = logger
         self._pause = pause
@@ -63,13 +81,16 @@ class Reader:
         self._started: Optional[float] = None
         self._late = False
         #: Whether it has ever got through: the cursor alone does not say.
-        self._began = False
+        self._through = False
+        #: What the stream was like when it was last looked at, and when that
+        #: was.
+        self._known = NO_STREAM
+        self._looked = 0.0
         self._link: Optional[Link] = None
         self.cursor: Optional[bytes] = None
         self.connected = False
         self.received = 0
         self.failed = 0
-        self.setbacks = 0
         #: By how much the server's clock is ahead of our monotonic one, in
         #: seconds, and when a full page was last read: what `lag` needs.
         self._clock_ahead = 0.0
@@ -120,8 +141,10 @@ class Reader:
             page = link.read(self.cursor, self._count,
                              PROBE if self._late else None)
             self.connected = True
-            first, self._began = not self._began, True
-            self._resumed(first)
+            if not self._through:
+                self._through = True
+                self._began(self.cursor)
+            self._resumed()
             task.works()
             while not task.stopping:
                 self._take(page)
@@ -129,7 +152,8 @@ class Reader:
                     # A reply that is there already is read without a switch
                     # to other green threads, page after page.
                     self._pause()
-                elif not page:
+                if not page or time.monotonic() - self._looked \
+                        > LOOK_INTERVAL:
                     # Nothing may have come because the stream was deleted
                     # and begins again below the cursor.
                     self.cursor = self._position(link)
@@ -143,24 +167,23 @@ class Reader:
             link.close()
 
     def _position(self, link: Link) -> bytes:
-        last = link.last_id()
+        """Where to go on, by what the stream is like now."""
+        ends = link.ends()
+        known, self._known = self._known, ends
+        self._looked = time.monotonic()
         cursor = self.cursor
         if cursor is None:
             if self._late and self._started is not None:
                 started = self._started + self._clock_ahead
-                return min(last, b'%d-0' % int(started * 1000),
+                return min(ends.last_id, b'%d-0' % int(started * 1000),
                            key=parse_id)
-            return last
-        if parse_id(last) < parse_id(cursor):
-            # Deleted, flushed, or a replica that was behind took over:
-            # what stands between is gone, and waiting for ids above the
-            # cursor would miss what comes now.
-            self.setbacks += 1
-            self._logger().error(
-                'the stream was set back from %s to %s: messages may be '
-                'lost', cursor.decode(), last.decode())
-            return last
-        return cursor
+            return ends.last_id
+        behind = parse_id(ends.last_id) < parse_id(cursor)
+        if behind or _has_less(ends, known):
+            # What was between is gone. Waiting for ids above the cursor
+            # would miss what comes now, where it is behind.
+            self._lost(_what_happened(ends, known))
+        return ends.last_id if behind else cursor
 
     def _take(self, page: Sequence[Entry]) -> None:
         full = self._behind = len(page) == self._count
@@ -193,3 +216,18 @@ class Reader:
             self._logger().exception(
                 'entry %s could not be carried out', entry.id.decode())
         self.cursor = entry.id
+
+
+def _has_less(ends: Ends, known: Ends) -> bool:
+    """Whether the stream has had fewer entries by now than before."""
+    return ends.added is not None and known.added is not None \
+        and ends.added < known.added
+
+
+def _what_happened(ends: Ends, known: Ends) -> str:
+    """How a stream came to have lost its end."""
+    if ends.first_id is None \
+            or parse_id(ends.first_id) > parse_id(known.last_id):
+        return DELETED
+    # Something of before is still there.
+    return SET_BACK

@@ -8,7 +8,13 @@ batches are as large as the load asks for.
 knows whether the batch is stored. Every entry carries the writer's id and
 its number (``wid``, ``seq``), so after reconnecting the writer ends the old
 connection on the server's side, reads the stream from its last acknowledged
-id, and takes as stored what it finds there. The rest is sent again.
+id, and takes as stored what it finds there. The rest is sent again. Where
+ending that connection is not permitted, a late command of it may store a
+batch a second time; readers drop the copy by its numbers.
+
+*Gone*: a server that took over may lack what the old one had acknowledged. So
+after reconnecting the writer looks for its last acknowledged entry, and tells
+how many of its messages have vanished.
 
 *Not too fast*: what is sent faster than it is read would be trimmed under the
 readers, see :mod:`redis_streams_adapter.pace`.
@@ -17,31 +23,25 @@ readers, see :mod:`redis_streams_adapter.pace`.
 be long. It is said without a number, ahead of the next batch, and only the
 last word counts; when it is lost, the next one is not far.
 
-Invariants:
-
-- numbers are given in the order of the outbox, without gaps, under the lock;
-- an entry leaves the outbox when it is known to be stored or known to be
-  refused by the server for good, and not otherwise;
-- the first ``_in_flight`` entries of the outbox were sent, and may be
-  stored; none behind them is.
-
-If the process dies, what stands in the outbox is lost with it; what is in
-flight is stored as a whole or not at all.
+Invariant: the first ``_in_flight`` entries of the outbox were sent, and may
+be stored; none behind them is. If the process dies, what is in flight is
+stored as a whole or not at all.
 """
 import logging
 import os
 import threading
 import time
-from collections import deque
+from bisect import bisect_left
 from itertools import islice
-from typing import Callable, Deque, List, Mapping, Optional, Sequence, Set, \
+from typing import Callable, Iterable, List, Mapping, Optional, Set, \
     Union
 
-from ..errors import OutboxFullError, RedisStreamsError
+from ..errors import RedisStreamsError
 from ..pace import Pace
 from ..tasks import Engine, Event, Task
-from ..transport import EntryRefused, Fields, Identity, Link, parse_id, \
-    START, Unavailable
+from ..transport import EntryRefused, Fields, id_before, Identity, Link, \
+    NotReplicated, parse_id, START, Unavailable
+from .outbox import Capacity, Outbox, Pending, Settled
 
 #: How many entries one batch holds at most. A batch is packed and its
 #: replies are read without a pause for other green threads: about 3 ms.
@@ -61,10 +61,6 @@ LARGE = (1 << 20) - (1 << 14)
 #: for the reason. A server may close it without a word that reaches us.
 BREAKS = 3
 
-#: What an entry costs in memory besides its fields, in bytes: objects,
-#: references and the numbers.
-ENTRY_OVERHEAD = 500
-
 #: After how many entries a process without a reader listens for readers that
 #: lag. It reads its own entries back by that, at a tenth of the cost of
 #: emitting them.
@@ -78,60 +74,53 @@ HOLD = 0.1
 SETTLE_COUNT = 1000
 
 
-class Pending:
-    """An entry in the outbox."""
+#: How often a stream that is kept by time is cut to its greatest length, in
+#: seconds: with what two writers in a hurry store meanwhile it becomes a tenth
+#: longer than a million entries.
+TRIM_INTERVAL = 1.0
 
-    __slots__ = ('fields', 'size', 'sequence', 'settled', 'refused',
-                 'waiters', 'breaks')
-
-    def __init__(self, fields: Fields, size: int, sequence: int) -> None:
-        self.fields = fields
-        self.size = size
-        self.sequence = sequence
-        #: Out of the outbox. Written under the writer's lock.
-        self.settled = False
-        self.refused: Optional[EntryRefused] = None
-        #: Whom to wake when it is settled. Under the writer's lock.
-        self.waiters: Optional[List[Event]] = None
-        #: How often it has broken the connection. The task's own.
-        self.breaks = 0
+#: What is appended to make replicas say how far they are: a sign of life of
+#: nobody, which no node takes notice of.
+PROBE = (b'uid', b'emitter', b'nsp', b'/', b'type', b'2')
 
 
 class Writer:
     """The outbox of one process for one stream, and the task that sends it.
 
     :param open_link: makes a new, unconnected link to the stream.
-    :param limit: how many entries the outbox holds.
-    :param max_bytes: how many bytes it holds, :data:`ENTRY_OVERHEAD`
-                      included.
+    :param capacity: how much the outbox holds, which it may share.
     :param patience: how many seconds :meth:`wait` waits at most.
+    :param vanished: told how many messages that Redis had acknowledged are
+                     gone; on the writer's task.
     :param overhear: where no reader of ours runs: what to do with the
                      fields of entries that the task reads back, now and
                      then, to hear of readers that lag.
+    :param retention: how many seconds an entry is to be kept; ``None``: as
+                      long as the stream is not too long.
+    :param replicated: whether the link waits for replicas.
 
-    Shared state: the outbox and its counters, under ``_lock``; it is held
-    for a few assignments, never over I/O, never while an event is set. Only
-    the writer's task takes entries out.
+    Shared state: what the lock of the capacity protects besides the outbox
+    is said where it is defined.
     """
 
     def __init__(self, open_link: Callable[[], Link], engine: Engine,
-                 logger: Callable[[], logging.Logger], *, limit: int,
-                 max_bytes: int, patience: float,
-                 overhear: Optional[Callable[[Fields], None]] = None
-                 ) -> None:
+                 logger: Callable[[], logging.Logger], *,
+                 capacity: Capacity, patience: float,
+                 vanished: Callable[[int], None],
+                 overhear: Optional[Callable[[Fields], None]] = None,
+                 retention: Optional[float] = None,
+                 replicated: bool = False) -> None:
         self.writer_id = os.urandom(8).hex().encode()
         self._open_link = open_link
         self._engine = engine
         self._logger = logger
-        self._limit = limit
-        self._max_bytes = max_bytes
         self._patience = patience
+        self._vanished = vanished
         self._overhear = overhear
-        self._lock = threading.Lock()
-        self._outbox: Deque[Pending] = deque()
-        self._bytes = 0
-        self._sequence = 0
-        self._closed = False
+        self._retention = retention
+        self._replicated = replicated
+        self._lock: threading.Lock = capacity.lock
+        self._outbox = Outbox(capacity)
         self._ended = False
         #: What to say outside of the order. Under the lock.
         self._urgent: Optional[Fields] = None
@@ -145,12 +134,16 @@ class Writer:
         self._link: Optional[Link] = None
         # From here on: the task's own.
         self._in_flight = 0
+        #: The last id at which an entry of ours is known to be stored, or
+        #: the end of the stream when we began.
         self._acknowledged = START
-        self._based = False
+        #: Where the stream ended when we began; ``None``: not known yet.
+        self._since: Optional[bytes] = None
         self._heard = START
         self._unheard = 0
         self._last_identity: Optional[Identity] = None
         self._failures = 0
+        self._trimmed = time.monotonic()
         #: Whether there is reason to hope for a quick reply. Written by the
         #: task; read by those who would wait for one.
         self._hopeful = True
@@ -163,32 +156,15 @@ class Writer:
 
     # -- for everybody ----------------------------------------------------
 
-    def append(self, fields: Sequence[bytes]) -> Pending:
+    def append(self, fields: Fields, numbered: bool = True) -> Pending:
         """Put an entry into the outbox. Never blocks.
 
-        :param fields: names and values in turn; ``wid`` and ``seq`` are
-                       added here.
+        :param fields: names and values in turn; those of the writer are
+                       added when it is sent.
+        :param numbered: whether it is a message; if not, a sign of life.
         :raises OutboxFullError: nothing was accepted.
         """
-        size = sum(map(len, fields)) + ENTRY_OVERHEAD
-        with self._lock:
-            if self._closed:
-                raise RedisStreamsError('the manager is closed')
-            if len(self._outbox) >= self._limit:
-                raise OutboxFullError(
-                    f'the outbox is full (outbox_limit={self._limit})')
-            if self._bytes + size > self._max_bytes:
-                raise OutboxFullError(
-                    f'the outbox is full (outbox_max_bytes='
-                    f'{self._max_bytes}, {self._bytes} in use, {size} more '
-                    f'wanted)')
-            self._sequence += 1
-            sequence = self._sequence
-            pending = Pending(
-                (*fields, b'wid', self.writer_id, b'seq', b'%d' % sequence),
-                size, sequence)
-            self._outbox.append(pending)
-            self._bytes += size
+        pending = self._outbox.put(fields, numbered)
         if not self._work_there.is_set():
             self._work_there.set()
         return pending
@@ -209,7 +185,7 @@ class Writer:
         woken = self._engine.event()
         with self._lock:
             if not pending.settled and self._hopeful:
-                self._enrol(pending, woken)
+                self._outbox.enrol(pending, woken)
                 self._impatient.add(woken)
             else:
                 woken.set()
@@ -229,18 +205,12 @@ class Writer:
         """
         woken = self._engine.event()
         with self._lock:
-            if not self._outbox or self._ended:
-                return not self._outbox
-            last = self._outbox[-1]
-            self._enrol(last, woken)
+            last = self._outbox.last
+            if last is None or self._ended:
+                return last is None
+            self._outbox.enrol(last, woken)
         woken.wait(timeout)
         return last.settled
-
-    @staticmethod
-    def _enrol(pending: Pending, woken: Event) -> None:
-        if pending.waiters is None:
-            pending.waiters = []
-        pending.waiters.append(woken)
 
     @property
     def depth(self) -> int:
@@ -250,12 +220,13 @@ class Writer:
     @property
     def size(self) -> int:
         """How many bytes wait in the outbox."""
-        return self._bytes
+        return self._outbox.bytes
 
-    def close(self) -> None:
-        """Accept nothing more. What is in the outbox is still sent."""
-        with self._lock:
-            self._closed = True
+    def close(self, last_words: Iterable[Fields] = ()) -> None:
+        """Accept nothing more behind these signs of life. What is in the
+        outbox is still sent."""
+        self._outbox.close(last_words)
+        self.wake()
 
     def end(self) -> None:
         """The task has ended: let nobody wait for what is left."""
@@ -317,15 +288,16 @@ class Writer:
             link.connect()
             if task.stopping:
                 return
-            if not self._based:
+            if self._since is None:
                 # From here the tail is searched when the first batch is in
                 # doubt.
-                self._acknowledged = link.last_id()
-                self._based = True
+                self._since = self._acknowledged = link.ends().last_id
+            elif self._acknowledged != self._since:
+                self._look_back(link)
             if self._in_flight:
                 self._settle(link)
             if self._overhear is not None:
-                self._heard = link.last_id()
+                self._heard = link.ends().last_id
             self._last_identity = link.identity
             if not self._outbox:
                 self._gets_through(task)
@@ -338,6 +310,7 @@ class Writer:
                 if batch:
                     self._send(link, batch)
                     self._gets_through(task)
+                    self._cap(link)
                 if len(batch) == BATCH_ENTRIES:
                     # Others shall run, however fast the server answers.
                     self._engine.pause()
@@ -378,15 +351,7 @@ class Writer:
         if not room:
             self._work_there.wait(HOLD)
             return []
-        batch: List[Pending] = []
-        size = 0
-        with self._lock:
-            for pending in islice(self._outbox, room):
-                size += pending.size
-                if batch and size > BATCH_BYTES:
-                    break
-                batch.append(pending)
-        return batch
+        return self._outbox.first(room, BATCH_BYTES)
 
     def _listen(self, link: Link,
                 overhear: Callable[[Fields], None]) -> None:
@@ -409,15 +374,34 @@ class Writer:
         self._held = room == 0
         return BATCH_ENTRIES if room is None else min(room, BATCH_ENTRIES)
 
+    def _cap(self, link: Link) -> None:
+        """Cut a stream that is kept by time to its greatest length."""
+        if self._retention is not None:
+            now = time.monotonic()
+            if now - self._trimmed > TRIM_INTERVAL:
+                self._trimmed = now
+                link.trim()
+
     def _send(self, link: Link, batch: List[Pending]) -> None:
         self._in_flight = len(batch)
+        mark = (b'since', self._since or START)
+        oldest = None
+        if self._retention is not None:
+            # By the server's clock, which the last id shows.
+            now = parse_id(self._acknowledged)[0]
+            oldest = b'%d' % max(0, now - int(self._retention * 1000))
         try:
-            results = link.append([pending.fields for pending in batch])
+            results = link.append(
+                [(*pending.fields, b'wid', self.writer_id,
+                  b'seq', b'%d' % pending.sequence, *mark)
+                 for pending in batch], oldest)
         except EntryRefused as exc:
             self._in_flight = 0
-            self._refuse_at(exc.index, exc)
+            self._tell(self._outbox.refuse(exc.index, exc))
             raise Unavailable('the connection was closed over a refused '
                               'entry') from exc
+        except NotReplicated:
+            raise
         except Unavailable as exc:
             if not exc.in_doubt:
                 self._in_flight = 0
@@ -428,98 +412,95 @@ class Writer:
         self._unheard += len(batch)
         self._leave(results)
 
+    def _look_back(self, link: Link) -> None:
+        """Find out whether what was acknowledged is still there."""
+        if self._is_there(link, self._acknowledged):
+            return
+        ends = link.ends()
+        last = parse_id(self._acknowledged)
+        if parse_id(ends.last_id) < last:
+            self._acknowledged = ends.last_id
+        elif ends.first_id is None or parse_id(ends.first_id) > last:
+            # All that is as old was trimmed.
+            return
+        if ends.first_id is None:
+            # The stream was deleted: the readers' business.
+            return
+        first = parse_id(ends.first_id)
+        with self._lock:
+            marks = list(self._pace.checkpoints)
+        # A replica has everything up to some batch, and nothing behind it.
+        count = bisect_left(marks, True, key=lambda mark: (
+            mark[0] >= first
+            and not self._is_there(link, b'%d-%d' % mark[0])))
+        if count < len(marks):
+            kept = marks[count - 1][1] if count else self._pace.forgotten
+            with self._lock:
+                self._pace.lose(kept)
+            if marks[-1][1] > kept:
+                self._vanished(marks[-1][1] - kept)
+
+    @staticmethod
+    def _is_there(link: Link, entry_id: bytes) -> bool:
+        page = link.read(id_before(entry_id), 1, None)
+        return bool(page) and page[0].id == entry_id
+
     def _settle(self, link: Link) -> None:
         """Find out which entries in flight are stored."""
         if self._last_identity is not None:
             link.end_other(self._last_identity)
-        numbers = {b'%d' % pending.sequence: pending.sequence for pending
-                   in islice(self._outbox, self._in_flight)}
-        highest = self._outbox[0].sequence - 1
-        last = self._outbox[self._in_flight - 1].sequence
-        position = self._acknowledged
-        while highest < last:
+        flight = list(islice(self._outbox, self._in_flight))
+        numbers = {b'%d' % pending.sequence: pending.sequence
+                   for pending in flight}
+        highest = flight[0].sequence - 1
+        position, found_at = self._acknowledged, b''
+        while highest < flight[-1].sequence:
             page = link.read(position, SETTLE_COUNT, None)
             for entry in page:
                 position = entry.id
                 sequence = self._own_sequence(entry.fields, numbers)
                 if sequence > highest:
-                    highest = sequence
-                    self._acknowledged = entry.id
+                    highest, found_at = sequence, entry.id
             if len(page) < SETTLE_COUNT:
                 break
         # Counted: where an entry was refused there is a gap in the numbers.
-        found = sum(pending.sequence <= highest for pending
-                    in islice(self._outbox, self._in_flight))
+        found = sum(pending.sequence <= highest for pending in flight)
+        if found and self._replicated:
+            # Replicas are waited for on the connection that has written.
+            link.append([PROBE])
         self.found_stored += found
-        self._leave([self._acknowledged] * found)
+        self._leave([found_at] * found)
         self._in_flight = 0
-        if self._outbox and self._outbox[0].breaks >= BREAKS:
-            self._refuse_at(0, EntryRefused(
-                f'{self._outbox[0].size} bytes; each time it was sent the '
-                f'connection broke', 0))
+        first = self._outbox.first(1, 0)
+        if first and first[0].breaks >= BREAKS:
+            self._tell(self._outbox.refuse(0, EntryRefused(
+                f'{first[0].size} bytes; each time it was sent the '
+                f'connection broke', 0)))
 
     def _own_sequence(self, fields: Fields,
                       numbers: Mapping[bytes, int]) -> int:
-        # Our fields come last, see append(). Looked up rather than read:
+        # Our fields come last, see _send(). Looked up rather than read:
         # anybody can write what looks like ours.
-        if len(fields) >= 4 and fields[-3] == self.writer_id \
-                and fields[-4] == b'wid' and fields[-2] == b'seq':
-            return numbers.get(fields[-1], -1)
+        if len(fields) >= 6 and fields[-5] == self.writer_id \
+                and fields[-6] == b'wid' and fields[-4] == b'seq':
+            return numbers.get(fields[-3], -1)
         return -1
 
-    def _leave(self, results: Sequence[Union[bytes, EntryRefused]]) -> None:
+    def _leave(self, results: Iterable[Union[bytes, EntryRefused]]) -> None:
         """Take entries off the front of the outbox, with their results."""
-        waiters: List[Event] = []
-        refused: List[EntryRefused] = []
-        last = None
-        with self._lock:
-            for result in results:
-                pending = self._outbox.popleft()
-                self._bytes -= pending.size
-                pending.settled = True
-                if isinstance(result, EntryRefused):
-                    pending.refused = result
-                    refused.append(result)
-                else:
-                    self._acknowledged = result
-                    last = pending.sequence
-                    self.stored += 1
-                if pending.waiters is not None:
-                    waiters.extend(pending.waiters)
-            self._in_flight = 0
-            if last is not None:
-                self._pace.wrote(parse_id(self._acknowledged), last,
-                                 time.monotonic())
-        self._tell(waiters, refused)
+        settled = self._outbox.settle(results)
+        self._in_flight = 0
+        self.stored += settled.stored
+        if settled.last is not None and settled.last_id is not None:
+            self._acknowledged = settled.last_id
+            with self._lock:
+                self._pace.wrote(parse_id(settled.last_id),
+                                 settled.last.sequence, time.monotonic())
+        self._tell(settled)
 
-    def _refuse_at(self, index: int, error: EntryRefused) -> None:
-        """Take one entry out of the middle of the outbox."""
-        with self._lock:
-            pending = self._outbox[index]
-            del self._outbox[index]
-            self._bytes -= pending.size
-            pending.settled = True
-            pending.refused = error
-        self._tell(pending.waiters or [], [error])
-
-    def _tell(self, waiters: List[Event],
-              refused: List[EntryRefused]) -> None:
-        for woken in waiters:
+    def _tell(self, settled: Settled) -> None:
+        for woken in settled.waiters:
             woken.set()
-        self.refused += len(refused)
-        for error in refused:
+        self.refused += len(settled.refused)
+        for error in settled.refused:
             self._logger().error('Redis has refused a message: %s', error)
-
-
-def wait_until_empty(writer: Writer, timeout: float) -> int:
-    """Give an outbox time to empty itself.
-
-    :param timeout: seconds.
-    :return: how many entries are left in it.
-    """
-    deadline = time.monotonic() + timeout
-    while writer.depth:
-        left = deadline - time.monotonic()
-        if left <= 0 or not writer.flush(left):
-            break
-    return writer.depth

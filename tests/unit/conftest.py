@@ -2,7 +2,8 @@
 import logging
 import sys
 import weakref
-from typing import Any, Callable, Iterator, List
+from collections import defaultdict
+from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -62,11 +63,21 @@ def stream() -> FakeStream:
 
 
 @pytest.fixture
-def make_manager(stream: FakeStream, monkeypatch: pytest.MonkeyPatch
+def streams(stream: FakeStream) -> Dict[str, FakeStream]:
+    """The streams by their keys; :func:`stream` has the usual one."""
+    result: Dict[str, FakeStream] = defaultdict(FakeStream)
+    result['socket.io'] = stream
+    return result
+
+
+@pytest.fixture
+def make_manager(streams: Dict[str, FakeStream],
+                 monkeypatch: pytest.MonkeyPatch
                  ) -> Iterator[Callable[..., Any]]:
-    """Makes managers over the fake stream; closes them at the end."""
-    monkeypatch.setattr(runtime, 'RedisLink',
-                        lambda *args, **kwargs: stream.link())
+    """Makes managers over the fake streams; closes them at the end."""
+    monkeypatch.setattr(
+        runtime, 'RedisLink',
+        lambda driver, key, *args, **kwargs: streams[key].link())
     # No test finds those of another.
     monkeypatch.setattr(life, 'managers', weakref.WeakSet())
     made: List[RedisStreamsManager] = []
@@ -77,7 +88,8 @@ def make_manager(stream: FakeStream, monkeypatch: pytest.MonkeyPatch
         return manager
 
     yield make
-    stream.thaw()
+    for stream in streams.values():
+        stream.thaw()
     for manager in made:
         manager.close(timeout=0.2)
 

@@ -14,8 +14,8 @@ from enum import Enum
 from typing import Callable, Deque, Dict, List, Optional, Sequence, Tuple, \
     Union
 
-from redis_streams_adapter.transport import Entry, EntryRefused, Fields, \
-    Identity, parse_id, START, Unavailable
+from redis_streams_adapter.transport import Ends, Entry, EntryRefused, \
+    Fields, Identity, NO_STREAM, NotReplicated, parse_id, START, Unavailable
 
 #: Where the server's clock starts, in milliseconds since 1970.
 CLOCK_START = 1_700_000_000_000
@@ -38,6 +38,8 @@ class Fault(Enum):
     BREAK_LATE = 'break late'
     #: An error reply; the connection stays.
     ERROR = 'error'
+    #: The server carries it out; its replicas are too far behind.
+    LAG = 'lag'
 
 
 class FakeStream:
@@ -56,6 +58,7 @@ class FakeStream:
         self._late: List[Tuple['FakeLink', List[Fields]]] = []
         self._identities = 0
         self._last = parse_id(START)
+        self._added = 0
         self._frozen = False
         self._away = False
         #: How many reads wait for an entry.
@@ -74,6 +77,8 @@ class FakeStream:
         self.refuses: Callable[[Fields], bool] = lambda fields: False
         #: Over which it closes the connection.
         self.chokes_on: Callable[[Fields], bool] = lambda fields: False
+        #: Whether it tells how many entries it ever had, as since Redis 7.
+        self.tells_added = True
         #: Whether a connection may know its identity and end others.
         self.permissive = True
 
@@ -104,7 +109,9 @@ class FakeStream:
         :return: its id.
         """
         with self._changed:
-            return self._store(fields)
+            entry_id = self._store(fields)
+            self.cut()
+            return entry_id
 
     def freeze(self) -> None:
         """Answer nothing from now on."""
@@ -154,14 +161,17 @@ class FakeStream:
         with self._changed:
             self.entries = []
             self._last = parse_id(START)
+            self._added = 0
 
     def set_back(self, entry_id: bytes) -> None:
         """Lose what stands behind an entry, as a failover to a replica that
         was behind does."""
         with self._changed:
             self._last = parse_id(entry_id)
+            count = len(self.entries)
             self.entries = [entry for entry in self.entries
                             if parse_id(entry.id) <= self._last]
+            self._added -= count - len(self.entries)
 
     @property
     def connections(self) -> int:
@@ -185,9 +195,18 @@ class FakeStream:
         entry = Entry(self.last, list(fields))
         self.entries.append(entry)
         self.history.append(entry)
-        del self.entries[:-self._max_len]
+        self._added += 1
         self._changed.notify_all()
         return entry.id
+
+    def cut(self, oldest: Optional[bytes] = None) -> None:
+        """Forget what is too old, or too much."""
+        if oldest is None:
+            del self.entries[:-self._max_len]
+        else:
+            limit = int(oldest.partition(b'-')[0])
+            self.entries = [entry for entry in self.entries
+                            if parse_id(entry.id)[0] >= limit]
 
     def _end(self, link: 'FakeLink') -> None:
         self._links.pop(link.number, None)
@@ -226,7 +245,8 @@ class FakeLink:
             self.connected = True
             stream._links[self.number] = self
 
-    def append(self, batch: Sequence[Fields]) -> List[Result]:
+    def append(self, batch: Sequence[Fields],
+               oldest: Optional[bytes] = None) -> List[Result]:
         stream = self._stream
         with stream._changed:
             stream.batches.append(len(batch))
@@ -249,8 +269,11 @@ class FakeLink:
                 EntryRefused('too large', index) if stream.refuses(fields)
                 else stream._store(fields)
                 for index, fields in enumerate(batch)]
+            stream.cut(oldest)
             if fault is Fault.BREAK_AFTER:
                 self._break(in_doubt=True)
+            if fault is Fault.LAG:
+                raise NotReplicated('only 0 of 1 replicas')
             return results
 
     def read(self, after: bytes, count: int,
@@ -271,10 +294,20 @@ class FakeLink:
                 stream.waiting -= 1
                 self._await_thaw(in_doubt=False)
 
-    def last_id(self) -> bytes:
+    def trim(self) -> None:
         with self._stream._changed:
-            self._ask('last_id')
-            return self._stream.last
+            self._ask('trim')
+            self._stream.cut()
+
+    def ends(self) -> Ends:
+        stream = self._stream
+        with stream._changed:
+            self._ask('ends')
+            if not stream._added:
+                return NO_STREAM
+            first = stream.entries[0].id if stream.entries else None
+            return Ends(first, stream.last,
+                        stream._added if stream.tells_added else None)
 
     def time(self) -> int:
         with self._stream._changed:

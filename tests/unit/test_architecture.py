@@ -16,18 +16,19 @@ PACKAGE = ROOT.name
 #: A module may import from its own floor and from those below.
 FLOORS = [
     ['errors'],
-    ['options', 'messages', 'transport', 'addressing'],
+    ['options', 'messages', 'transport', 'addressing', 'losses', 'routing'],
     ['codec', 'membership', 'sequences', 'pace', 'requests', 'tasks',
      'redis_streams', 'redis_streams.connect', 'redis_streams.link',
-     'redis_streams.reader', 'redis_streams.writer'],
-    ['node', 'delivery'],
+     'redis_streams.outbox', 'redis_streams.reader', 'redis_streams.writer'],
+    ['node', 'delivery', 'channel'],
     ['runtime', 'life', 'manager'],
     ['flask_socketio', 'gunicorn', 'cli', 'demo', '__main__'],
 ]
 
 #: No I/O, no clock, no threads, no logging.
-CORE = ['errors', 'options', 'messages', 'transport', 'addressing', 'codec',
-        'membership', 'sequences', 'pace', 'requests', 'node']
+CORE = ['errors', 'options', 'messages', 'transport', 'addressing', 'losses',
+        'routing', 'codec', 'membership', 'sequences', 'pace', 'requests',
+        'node']
 
 #: Who may import what, besides the standard library; the demo apart.
 FOREIGN = {
@@ -41,9 +42,10 @@ FOREIGN = {
 WORLD = {'threading', 'time', 'logging', 'socket', 'os', 'random',
          'subprocess', 'select', 'queue', 'asyncio'}
 
-#: Where an exception of any kind is caught: around the work of a task, and
-#: around what an entry makes happen.
-CATCH_ALL = {('tasks', '_run'), ('redis_streams.reader', '_hand_on')}
+#: Where an exception of any kind is caught: around the work of a task, around
+#: what an entry makes happen, and around a function of the application's.
+CATCH_ALL = {('tasks', '_run'), ('redis_streams.reader', '_hand_on'),
+             ('runtime', '_tell_loss')}
 
 #: Where a task sleeps: never, it only lets others run.
 SLEEP = {('tasks', 'pause')}

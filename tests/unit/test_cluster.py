@@ -8,9 +8,11 @@ from hypothesis.stateful import invariant, precondition, rule, \
 
 from redis_streams_adapter.codec import Encoder
 from redis_streams_adapter.messages import Broadcast, BroadcastAck, \
-    BroadcastClientCount, MessageType
+    BroadcastClientCount, MessageType, SIGNS_OF_LIFE
 from redis_streams_adapter.node import Acknowledged, Act, Missing, Node, \
     NodeJoined, NodeLeft, Send
+from redis_streams_adapter.sequences import Sequences
+from redis_streams_adapter.transport import parse_id
 
 from .conftest import Log
 from .fake_transport import FakeStream
@@ -62,7 +64,8 @@ class Member:
         # A process that comes back has another one.
         cluster.writers += 1
         self.writer = b'writer-%d' % cluster.writers
-        self.node = Node(uid, self.writer, INTERVAL, TIMEOUT)
+        self.node = Node(uid, INTERVAL, TIMEOUT)
+        self.sequences = Sequences(self.writer)
         self.events: List[Any] = []
         self.hearing = True
         self.asleep = False
@@ -70,13 +73,15 @@ class Member:
         self._sequence = 0
         self._link = cluster.stream.link()
         self._link.connect()
-        self._cursor = self._link.last_id()
+        self._cursor = self._link.ends().last_id
+        self.sequences.begin(parse_id(self._cursor))
 
     def serve(self, *namespaces: str) -> None:
         self._do(self.node.serve(namespaces, self.cluster.now))
 
     def say(self, message: Any, namespace: str = '/') -> None:
-        self._sequence += 1
+        if message.type not in SIGNS_OF_LIFE:
+            self._sequence += 1
         self._link.append([[
             *self._encoder.encode(namespace, message),
             b'wid', self.writer, b'seq', b'%d' % self._sequence]])
@@ -92,7 +97,8 @@ class Member:
         page = self._link.read(self._cursor, 10, None)
         for entry in page:
             self._cursor = entry.id
-            self._do(self.node.receive(entry.fields, self.cluster.now))
+            self._do(self.node.receive(entry, self.cluster.now,
+                                       self.sequences))
         return bool(page)
 
     def tick(self) -> None:

@@ -13,7 +13,7 @@ from redis_streams_adapter.errors import ConfigurationError
 from redis_streams_adapter.redis_streams.connect import Driver, \
     open_driver, SOCKET_TIMEOUT
 from redis_streams_adapter.redis_streams.link import READ_MARGIN, RedisLink
-from redis_streams_adapter.transport import START, Unavailable
+from redis_streams_adapter.transport import NO_STREAM, START, Unavailable
 
 HAS_VALKEY = importlib.util.find_spec('valkey') is not None
 
@@ -23,7 +23,7 @@ def driver_of(url: Any, **options: Any) -> Driver:
 
 
 def connection_of(url: Any, timeout: float = 1.0, **options: Any) -> Any:
-    return driver_of(url, **options).make(timeout)
+    return driver_of(url, **options).make(timeout, 'x')
 
 
 def told(url: Any, **options: Any) -> str:
@@ -133,7 +133,7 @@ def test_the_options_of_a_sentinel_url() -> None:
     url = 'redis+sentinel://a:1/0/name?socket_timeout=2.5&client_name=x'
     driver = driver_of(url)
     assert driver.socket_timeout == 2.5
-    assert driver.make(1.0).client_name == 'x'
+    assert driver.make(1.0, 'x').client_name == 'x'
 
 
 class Cluster:
@@ -168,7 +168,7 @@ def test_cluster(cluster: type, scheme: str) -> None:
     driver = driver_of(f'{scheme}+cluster://user:p%40w@a,b:5',
                        client_name='x', socket_timeout=2.0)
     assert driver.socket_timeout == 2.0
-    connection = driver.make(1.0)
+    connection = driver.make(1.0, 'x')
     made = Cluster.made
     assert made is not None and made.closed
     nodes = made.options.pop('startup_nodes')
@@ -177,7 +177,7 @@ def test_cluster(cluster: type, scheme: str) -> None:
     assert made.options.pop('ssl', False) is (scheme == 'rediss')
     assert made.options == {'username': 'user', 'password': 'p@w',
                             'client_name': 'x', 'socket_timeout': 2.0}
-    assert made.asked == 'the-stream'
+    assert made.asked == 'x'
     check_is_ours(connection, 1.0)
     assert (connection.host, connection.port) == ('master', 7001)
     assert (connection.username, connection.password) == ('u', 'pw')
@@ -198,7 +198,7 @@ def test_a_cluster_is_asked_for_each_connection(cluster: type) -> None:
     driver = driver_of('redis+cluster://a')
     made = []
     for _ in range(2):
-        driver.make(1.0)
+        driver.make(1.0, 'x')
         made.append(Cluster.made)
     assert made[0] is not made[1]
 
@@ -211,7 +211,7 @@ def test_a_client() -> None:
                          client_name='x', socket_timeout=2.0)
     driver = driver_of(client)
     assert driver.socket_timeout == 2.0
-    connection = driver.make(1.0)
+    connection = driver.make(1.0, 'x')
     check_is_ours(connection, 1.0)
     assert (connection.host, connection.port, connection.db) == (
         'host', 7000, 3)
@@ -257,9 +257,9 @@ def test_a_client_of_a_cluster() -> None:
     client.get_node_from_key = functools.partial(
         Cluster.get_node_from_key, client)
     driver = driver_of(client)
-    check_is_ours(driver.make(1.0), 1.0)
-    driver.make(1.0)
-    assert client.asked == 'the-stream'
+    check_is_ours(driver.make(1.0, 'x'), 1.0)
+    driver.make(1.0, 'x')
+    assert client.asked == 'x'
     assert client.nodes_manager.initialized == 2
 
 
@@ -307,7 +307,7 @@ def test_connections_of_a_client_are_our_own() -> None:
 
 def test_each_connection_is_a_new_one() -> None:
     driver = driver_of('redis://host')
-    assert driver.make(1.0) is not driver.make(1.0)
+    assert driver.make(1.0, 'x') is not driver.make(1.0, 'x')
 
 
 @pytest.mark.parametrize('url, options, expected', [
@@ -337,7 +337,7 @@ def test_a_read_may_take_longer_than_it_waits() -> None:
                             (60.0, 60.0 + READ_MARGIN)):
         made = []
         spying = driver._replace(
-            make=lambda timeout: made.append(timeout) or _Nobody())
+            make=lambda timeout, key: made.append(timeout) or _Nobody())
         with pytest.raises(_Stop):
             RedisLink(spying, 'stream', 100, block).connect()
         assert made == [expected]
@@ -425,7 +425,7 @@ def test_a_unix_socket(make_redis: Callable[..., Any],
     assert [entry.id for entry in link.read(START, 10, None)] == [stored]
     other = RedisLink(driver_of(f'unix://{path}'), 'stream', 100)
     other.connect()
-    assert other.last_id() == START
+    assert other.ends() == NO_STREAM
     for each in (link, other):
         each.close()
 

@@ -21,7 +21,7 @@ QUEUE = 'redis+streams://127.0.0.1:1'
 
 
 def connection_of(url: str) -> Any:
-    return make_manager(url)._driver.make(1.0)
+    return make_manager(url)._driver.make(1.0, 'x')
 
 
 def option_of(url: str, name: str) -> Any:

@@ -7,7 +7,8 @@ import logging
 import pickle
 import threading
 import weakref
-from typing import Any, Callable, List, NamedTuple, Optional
+from functools import partial
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 import pytest
 import socketio
@@ -16,6 +17,7 @@ from redis_streams_adapter import ClusterTimeoutError, \
     ConfigurationError, DecodeError, life, OutboxFullError, \
     RedisStreamsError, RedisStreamsManager, runtime
 from redis_streams_adapter.codec import decode, Encoder, open_envelope
+from redis_streams_adapter.losses import Loss
 from redis_streams_adapter.messages import Broadcast, BroadcastAck, \
     BroadcastClientCount, DisconnectSockets, EMITTER_UID, Heartbeat, \
     MessageType, SocketsJoin, SocketsLeave, Target
@@ -115,7 +117,7 @@ def test_channel_is_another_name(make_manager: MakeManager,
     ({'no_such_option': 1}, 'no_such_option'),
     ({'max_length': 5}, 'max_length'), ({'max_len': 0}, 'max_len'),
     ({'heartbeat_timeout': 1}, 'heartbeat_timeout'),
-    ({'channel': ''}, 'stream_name'), ({'stream_count': 2}, 'stream_count'),
+    ({'channel': ''}, 'stream_name'), ({'stream_count': 0}, 'stream_count'),
     ({'redis_options': {'no_such_option': 1}}, 'no_such_option'),
     ({'redis_options': {'socket_timeout': 0}}, 'socket_timeout'),
     ({'url': 'http://host'}, 'url'), ({'url': None}, 'url')])
@@ -244,7 +246,8 @@ def test_a_fork(pair: Pair, stream: FakeStream) -> None:
     manager, uid = pair.a.manager, pair.a.manager.uid
     before = manager._runtime
     assert before is not None
-    links = [before.writer._link, before.reader._link]
+    channel, = before._channels
+    links = [channel.writer._link, channel.reader._link]
     manager.after_fork()
     assert all(link.abandoned for link in links)
     # It was a member, and is one again when it is first used.
@@ -781,7 +784,7 @@ def test_what_is_missing_is_counted(pair: Pair, stream: FakeStream,
         stream.put(*Encoder('x').encode('/', Broadcast(('hello',))),
                    b'wid', b'w', b'seq', b'%d' % sequence)
     b.wait_for('hello', 3)
-    assert pair.b.manager.stats()['missing'] == 3
+    assert pair.b.manager.stats()['messages_lost'] == 3
     assert any('missing' in line for line in logged(logging.ERROR))
 
 
@@ -833,18 +836,19 @@ def test_signs_of_life_need_no_room(make_node: Callable[..., Node],
 def test_a_reader_that_lags_says_so(pair: Pair,
                                     stream: FakeStream) -> None:
     """And the other one takes account of it."""
-    runtimes = [node.manager._live() for node in pair]
+    a, b = (node.manager._live()._channels[0] for node in pair)
+    lagging = partial(pair.b.manager._live()._lagging, b)
     assert pair.a.manager.flush(DEADLINE)
-    runtimes[1]._lagging(stream.entries[0].id)
-    pace = runtimes[0].writer._pace
+    lagging(stream.entries[0].id)
+    pace = a.writer._pace
     wait_until(lambda: pair.b.manager.uid in pace._readers)
     said = open_envelope(stream.history[-1].fields)
     assert said.type is MessageType.HEARTBEAT
     assert said.uid == pair.b.manager.uid
     assert said.behind == stream.entries[0].id
-    runtimes[1]._lagging(None)
+    lagging(None)
     wait_until(lambda: pair.b.manager.uid not in pace._readers)
-    runtimes[1]._lagging(stream.entries[0].id)
+    lagging(stream.entries[0].id)
     wait_until(lambda: pair.b.manager.uid in pace._readers)
     pair.b.manager.close()
     wait_until(lambda: pair.b.manager.uid not in pace._readers)
@@ -942,14 +946,14 @@ def test_stats(pair: Pair) -> None:
     sender, receiver = pair.a.manager.stats(), pair.b.manager.stats()
     assert set(sender) == {
         'delivered', 'sent', 'batches', 'found_after_break', 'refused',
-        'outbox', 'outbox_bytes', 'received', 'malformed', 'missing',
-        'duplicates', 'failed', 'stream_setbacks', 'writer_restarts',
-        'reader_restarts', 'outages'}
+        'outbox', 'outbox_bytes', 'received', 'malformed', 'messages_lost',
+        'messages_vanished', 'duplicates', 'failed', 'streams_deleted',
+        'stream_setbacks', 'writer_restarts', 'reader_restarts', 'outages'}
     assert sender['delivered'] == receiver['delivered'] == 5
     assert sender['sent'] >= 5
     assert receiver['received'] >= 5
-    for name in ('malformed', 'missing', 'duplicates', 'failed', 'refused',
-                 'outages', 'writer_restarts', 'reader_restarts'):
+    for name in ('malformed', 'messages_lost', 'duplicates', 'failed',
+                 'refused', 'outages', 'writer_restarts', 'reader_restarts'):
         assert sender[name] == receiver[name] == 0
     assert all(type(value) is int for value in sender.values())
 
@@ -959,13 +963,15 @@ def test_health(make_node: Callable[..., Node], stream: FakeStream) -> None:
     health = node.manager.health
     assert health() == {
         'status': 'ok', 'connected': False, 'reader_lag': None, 'outbox': 0,
-        'outbox_bytes': 0, 'nodes': 0, 'last_error': None}
+        'outbox_bytes': 0, 'nodes': 0, 'messages_lost': 0,
+        'last_error': None, 'outage': None, 'last_outage': None}
     node.manager.start()
     assert node.manager.flush(DEADLINE)
     wait_until(lambda: health()['connected'])
     assert health() == {
         'status': 'ok', 'connected': True, 'reader_lag': 0.0, 'outbox': 0,
-        'outbox_bytes': 0, 'nodes': 1, 'last_error': None}
+        'outbox_bytes': 0, 'nodes': 1, 'messages_lost': 0,
+        'last_error': None, 'outage': None, 'last_outage': None}
     stream.go_away()
     node.server.emit('hello')
     wait_until(lambda: health()['status'] == 'degraded')
@@ -976,8 +982,14 @@ def test_health(make_node: Callable[..., Node], stream: FakeStream) -> None:
     assert degraded['outbox_bytes'] > 0
     assert 'refused' in degraded['last_error'] \
         or 'broken' in degraded['last_error']
+    wait_until(lambda: health()['outage'])
+    assert health()['last_outage'] is None
     stream.come_back()
     wait_until(lambda: health()['status'] == 'ok')
+    assert health()['outage'] is None
+    past = health()['last_outage']
+    assert past['lasted'] > 0 and past['ended'] >= 0
+    assert 'refused' in past['reason'] or 'broken' in past['reason']
     assert node.manager.flush(DEADLINE)
     node.manager.close()
     assert not health()['connected']
@@ -1020,3 +1032,181 @@ def test_errors_can_be_sent_to_another_process() -> None:
         assert type(copied) is type(error)
         assert str(copied) == str(error)
         assert vars(copied) == vars(error)
+
+
+# -- losses ------------------------------------------------------------------
+
+def test_losses_are_told(make_node: Callable[..., Node], stream: FakeStream,
+                         log: Log, logged: Any) -> None:
+    node = make_node(on_loss=log)
+    node.manager.start()
+    client = node.connect()
+    for sequence in (1, 4, 4, 5, 9):
+        stream.put(*Encoder('x').encode('/', Broadcast(('hello',))),
+                   b'wid', b'w', b'seq', b'%d' % sequence)
+    client.wait_for('hello', 4)
+    assert log.calls == [Loss('missing', 'socket.io', 2, 'x'),
+                         Loss('missing', 'socket.io', 3, 'x')]
+    assert node.manager.stats()['messages_lost'] == 5
+    assert node.manager.health()['messages_lost'] == 5
+    # The second so soon behind the first is in the counter only.
+    line, = logged(logging.ERROR)
+    assert '2 of process x' in line and "'socket.io'" in line
+
+    assert node.manager.flush(DEADLINE)
+    stream.delete()
+    stream.go_away()
+    stream.come_back()
+    wait_until(lambda: node.manager.stats()['streams_deleted'])
+    wait_until(lambda: Loss('deleted', 'socket.io') in log.calls)
+    assert len(logged(logging.ERROR)) == 2
+    assert node.manager.stats()['stream_setbacks'] == 0
+
+
+def test_what_vanishes_is_told(make_manager: MakeManager, stream: FakeStream,
+                               log: Log, logged: Any) -> None:
+    stream.put(b'the', b'first')
+    emitter = make_manager(write_only=True, on_loss=log)
+    for number in range(5):
+        emitter.emit('hello', number)
+    stream.set_back(stream.entries[2].id)
+    stream.go_away()
+    stream.come_back()
+    emitter.emit('hello', 5)
+    assert emitter.flush(DEADLINE)
+    assert emitter.stats()['messages_vanished'] == 3
+    wait_until(lambda: log.calls)
+    assert log.calls == [Loss('vanished', 'socket.io', 3)]
+    assert len(logged(logging.ERROR)) == 1
+
+
+def test_who_tells_of_losses_may_fail(make_node: Callable[..., Node],
+                                      stream: FakeStream,
+                                      logged: Any) -> None:
+    def on_loss(loss: Loss) -> None:
+        raise RuntimeError('of no avail')
+
+    node = make_node(on_loss=on_loss)
+    node.manager.start()
+    client = node.connect()
+    for sequence in (1, 4):
+        stream.put(*Encoder('x').encode('/', Broadcast(('hello',))),
+                   b'wid', b'w', b'seq', b'%d' % sequence)
+    client.wait_for('hello', 2)
+    wait_until(lambda: 'on_loss failed' in logged(logging.ERROR))
+    stream.put(*Encoder('x').encode('/', Broadcast(('hello',))))
+    client.wait_for('hello', 3)
+
+
+# -- several streams ---------------------------------------------------------
+
+#: A namespace for each of three streams, see ``test_routing.py``.
+NAMESPACES = ['/a', '/chat', '/']
+
+
+@pytest.fixture
+def spread(make_node: Callable[..., Node]) -> Pair:
+    """Two nodes over three streams, of which each has a namespace."""
+    pair = Pair(make_node(stream_count=3), make_node(stream_count=3))
+    for node in pair:
+        for namespace in NAMESPACES:
+            node.server.on('anything', print, namespace=namespace)
+        node.manager.start()
+    for node in pair:
+        for namespace in NAMESPACES:
+            wait_for_value(partial(node.manager.server_count, namespace), 2)
+    return pair
+
+
+def test_each_namespace_has_its_stream(
+        spread: Pair, streams: Dict[str, FakeStream]) -> None:
+    clients = spread.connect(*NAMESPACES)
+    for number in range(50):
+        for namespace in NAMESPACES:
+            spread.a.server.emit('hello', (namespace, number),
+                                 namespace=namespace)
+    for client in clients:
+        for namespace in NAMESPACES:
+            assert client.wait_for('hello', 50, namespace) == [
+                (namespace, number) for number in range(50)]
+    for index, namespace in enumerate(NAMESPACES):
+        own = streams[f'socket.io-{index}']
+        assert {entry.fields[3] for entry in own.history} == {
+            namespace.encode()}
+        # Numbers have no gaps in any of them.
+        assert [entry.fields[-3] for entry in own.history
+                if entry.fields[5] == b'3'] == [
+            b'%d' % number for number in range(1, 51)]
+    assert 'socket.io' not in streams or not streams['socket.io'].history
+    assert spread.b.manager.stats()['messages_lost'] == 0
+    assert spread.b.manager.stats()['duplicates'] == 0
+
+
+def test_one_of_the_streams_may_be_away(
+        spread: Pair, streams: Dict[str, FakeStream]) -> None:
+    _, client = spread.connect(*NAMESPACES)
+    streams['socket.io-1'].go_away()
+    for node in spread:
+        wait_until(lambda: not node.manager.health()['connected'])
+    for namespace in NAMESPACES:
+        spread.a.server.emit('hello', namespace, namespace=namespace)
+    for namespace in ('/', '/a'):
+        assert client.wait_for('hello', 1, namespace) == [(namespace,)]
+    assert not spread.a.manager.flush(0.05)
+    assert spread.a.manager.stats()['outbox'] >= 1
+    streams['socket.io-1'].come_back()
+    assert spread.a.manager.flush(DEADLINE)
+    assert client.wait_for('hello', 1, '/chat') == [('/chat',)]
+    for node in spread:
+        wait_until(lambda: node.manager.health()['status'] == 'ok')
+
+
+def test_goodbye_is_said_in_each_of_the_streams(
+        spread: Pair, streams: Dict[str, FakeStream]) -> None:
+    spread.a.server.emit('hello', namespace='/chat')
+    spread.a.manager.close()
+    for index, namespace in enumerate(NAMESPACES):
+        own = [open_envelope(entry.fields)
+               for entry in streams[f'socket.io-{index}'].history]
+        last = [envelope for envelope in own
+                if envelope.uid == spread.a.manager.host_id][-1]
+        assert last.type is MessageType.ADAPTER_CLOSE
+        assert last.namespace == namespace
+        wait_for_value(partial(spread.b.manager.server_count, namespace), 1)
+
+
+def test_an_emitter_with_several_streams(
+        spread: Pair, make_manager: MakeManager) -> None:
+    clients = spread.connect(*NAMESPACES)
+    emitter = make_manager(write_only=True, stream_count=3)
+    for namespace in NAMESPACES:
+        emitter.emit('hello', namespace, namespace=namespace)
+    for client in clients:
+        for namespace in NAMESPACES:
+            assert client.wait_for('hello', 1, namespace) == [(namespace,)]
+
+
+# -- the end -----------------------------------------------------------------
+
+def test_nothing_comes_behind_the_goodbye(pair: Pair,
+                                          stream: FakeStream) -> None:
+    """Whoever read it would take the node for a member again."""
+    going = threading.Event()
+
+    def emit() -> None:
+        going.set()
+        with pytest.raises(RedisStreamsError, match='closed'):
+            while True:
+                pair.a.manager.emit('hello', None)
+
+    uid = pair.a.manager.uid
+    thread = threading.Thread(target=emit, daemon=True)
+    thread.start()
+    assert going.wait(DEADLINE)
+    pair.a.manager.close()
+    thread.join(DEADLINE)
+    assert not thread.is_alive()
+    own = [open_envelope(entry.fields) for entry in stream.history]
+    assert [envelope.type for envelope in own
+            if envelope.uid == uid][-1] is MessageType.ADAPTER_CLOSE
+    wait_for_value(pair.b.manager.server_count, 1)

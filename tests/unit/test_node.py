@@ -1,5 +1,5 @@
 """What a node makes of entries and of time."""
-from typing import Any, List, Optional, Sequence
+from typing import Any, Iterator, List, Optional, Sequence
 
 import pytest
 
@@ -12,6 +12,8 @@ from redis_streams_adapter.node import Acknowledged, Act, Duplicate, \
     Missing, Node, NodeJoined, NodeLeft, ReaderLags, Send, Skipped, \
     TICK_INTERVAL
 from redis_streams_adapter.requests import ACK_LIFETIME
+from redis_streams_adapter.sequences import Sequences
+from redis_streams_adapter.transport import Entry
 
 from .conftest import Log
 
@@ -23,22 +25,42 @@ WRITER = b'the-writer-of-this-node'
 @pytest.fixture
 def node() -> Node:
     """A node that serves ``/`` since the moment 0, and has said so."""
-    node = Node('me', WRITER, INTERVAL, TIMEOUT)
+    node = Node('me', INTERVAL, TIMEOUT)
     node.serve(['/'], 0.0)
     return node
 
 
+@pytest.fixture(autouse=True)
+def sequences() -> Iterator[Sequences]:
+    """What the node of the test has seen, from the position 5-0 on."""
+    seen.append(Sequences(WRITER))
+    seen[-1].begin((5, 0))
+    yield seen[-1]
+    seen.clear()
+
+
+seen: List[Sequences] = []
+
+
 def entry(message: Any, uid: str = 'a', namespace: str = '/',
-          writer: Optional[bytes] = None, sequence: int = 0) -> List[bytes]:
+          writer: Optional[bytes] = None, sequence: int = 0,
+          since: Optional[bytes] = None) -> List[bytes]:
     fields = [*Encoder(uid).encode(namespace, message)]
     if writer is not None:
         fields += [b'wid', writer, b'seq', b'%d' % sequence]
+    if since is not None:
+        fields += [b'since', since]
     return fields
+
+
+def take(node: Node, fields: List[bytes], now: float = 0.0) -> List[Any]:
+    """Have a node take an entry in that stands at 9-0."""
+    return list(node.receive(Entry(b'9-0', fields), now, seen[0]))
 
 
 def receive(node: Node, message: Any, now: float = 0.0,
             **others: Any) -> List[Any]:
-    return list(node.receive(entry(message, **others), now))
+    return take(node, entry(message, **others), now)
 
 
 HELLO = Broadcast(('hello',))
@@ -103,13 +125,13 @@ def test_another_namespace(node: Node) -> None:
     assert node.others == 0
 
 
-def test_ones_own_entries(node: Node) -> None:
-    assert node.own_sequence == 0
+def test_ones_own_entries(node: Node, sequences: Sequences) -> None:
+    assert sequences.own_sequence == 0
     for uid in ('me', EMITTER_UID):
         for message in (HELLO, InitialHeartbeat(), AdapterClose()):
             assert receive(node, message, uid=uid, writer=WRITER,
                            sequence=7) == []
-    assert node.own_sequence == 7
+    assert sequences.own_sequence == 7
     assert node.count('/') == 1
 
 
@@ -123,11 +145,37 @@ def test_copies(node: Node) -> None:
 
 
 def test_a_copy_is_no_sign_of_life(node: Node) -> None:
-    receive(node, Heartbeat(), 0.0, writer=b'w', sequence=1)
-    receive(node, Heartbeat(), 9.0, writer=b'w', sequence=1)
+    receive(node, HELLO, 0.0, writer=b'w', sequence=1)
+    receive(node, HELLO, 9.0, writer=b'w', sequence=1)
     node.tick(9.0, True)
     node.tick(10.5, True)
     assert node.count('/') == 1
+
+
+def test_signs_of_life_are_not_counted(node: Node) -> None:
+    """They carry the number of the message before them."""
+    receive(node, InitialHeartbeat(), writer=b'w', sequence=0)
+    assert receive(node, HELLO, writer=b'w', sequence=1) == [
+        Act('/', 'a', HELLO)]
+    for message in (Heartbeat(), Heartbeat(), AdapterClose()):
+        assert Missing not in map(type, receive(
+            node, message, writer=b'w', sequence=1))
+    assert receive(node, Heartbeat(), writer=b'w', sequence=4)[0] == \
+        Missing('a', 3)
+    assert receive(node, HELLO, writer=b'w', sequence=5) == [
+        Act('/', 'a', HELLO)]
+
+
+def test_who_began_after_us_was_to_be_seen_from_the_first(
+        node: Node) -> None:
+    events = receive(node, HELLO, writer=b'w', sequence=8, since=b'5-0')
+    assert events[0] == Missing('a', 7)
+    assert receive(node, HELLO, writer=b'w', sequence=9, since=b'5-0') == [
+        Act('/', 'a', HELLO)]
+    events = receive(node, HELLO, writer=b'x', sequence=8, since=b'4-7')
+    assert Missing not in map(type, events)
+    skipped, = receive(node, HELLO, writer=b'y', sequence=8, since=b'soon')
+    assert isinstance(skipped, Skipped) and 'since' in str(skipped.error)
 
 
 def test_copies_of_what_came_in_another_namespace(node: Node) -> None:
@@ -149,21 +197,21 @@ def test_gaps(node: Node) -> None:
 
 
 def test_malformed_entries(node: Node) -> None:
-    event, = node.receive([b'uid', b'a'], 0.0)
+    event, = take(node, [b'uid', b'a'])
     assert isinstance(event, Skipped)
     fields = entry(HELLO)
-    joined, skipped = node.receive([*fields[:-1], b'{'], 0.0)
+    joined, skipped = take(node, [*fields[:-1], b'{'])
     # Whoever writes is alive, whatever he writes.
     assert joined == NodeJoined('/', 'a')
     assert isinstance(skipped, Skipped)
     assert 'JSON' in str(skipped.error)
-    assert list(node.receive(fields, 0.0)) == [Act('/', 'a', HELLO)]
+    assert take(node, fields) == [Act('/', 'a', HELLO)]
 
 
 def test_malformed_data_of_another_namespace(node: Node) -> None:
     """They are not even looked at."""
     fields = entry(HELLO, namespace='/chat')
-    assert node.receive([*fields[:-1], b'{'], 0.0) == ()
+    assert take(node, [*fields[:-1], b'{']) == []
 
 
 def test_readers_that_lag(node: Node) -> None:
@@ -179,8 +227,8 @@ def test_readers_that_lag_in_another_namespace(node: Node) -> None:
         ReaderLags('a', b'17-3')]
     assert node.others == 0
     for fields in ([b'behind', b'x'], [b'type', b'3', b'behind', b'1-1']):
-        assert not any(isinstance(event, ReaderLags) for event in node.receive(
-            [*entry(Heartbeat(), namespace='/chat'), *fields], 0.0))
+        assert not any(isinstance(event, ReaderLags) for event in take(
+            node, [*entry(Heartbeat(), namespace='/chat'), *fields]))
 
 
 # -- acknowledgements --------------------------------------------------------
@@ -292,7 +340,7 @@ TIMES = [(5.0, 10.0), (0.5, 1.5), (0.5, 0.6), (1.0, 2.0), (1.9, 2.0),
 @pytest.mark.parametrize('interval, timeout', TIMES)
 def test_after_sleep_nobody_is_dropped(interval: float,
                                        timeout: float) -> None:
-    node = Node('me', WRITER, interval, timeout)
+    node = Node('me', interval, timeout)
     node.serve(['/'], 0.0)
     receive(node, Heartbeat(), 0.0)
     node.tick(0.0, True)
@@ -309,7 +357,7 @@ def test_after_sleep_nobody_is_dropped(interval: float,
 def test_idle_nodes_do_not_drop_each_other(interval: float, timeout: float,
                                            moment: float) -> None:
     """Whenever it was between two ticks that one of them last spoke."""
-    node = Node('me', WRITER, interval, timeout)
+    node = Node('me', interval, timeout)
     node.serve(['/'], 0.0)
     now = node.next_tick(0.0)
     spoke = moment * now
@@ -321,7 +369,7 @@ def test_idle_nodes_do_not_drop_each_other(interval: float, timeout: float,
 
 @pytest.mark.parametrize('interval, timeout', TIMES)
 def test_the_dead_are_dropped(interval: float, timeout: float) -> None:
-    node = Node('me', WRITER, interval, timeout)
+    node = Node('me', interval, timeout)
     node.serve(['/'], 0.0)
     receive(node, Heartbeat(), 0.0)
     now, before = 0.0, 0.0
@@ -337,7 +385,7 @@ def later(node: Node, now: float) -> float:
 
 
 def test_ticks(node: Node) -> None:
-    assert Node('x', WRITER, INTERVAL, TIMEOUT).next_tick(0.0) == \
+    assert Node('x', INTERVAL, TIMEOUT).next_tick(0.0) == \
         TICK_INTERVAL
     assert node.next_tick(0.0) == TICK_INTERVAL
     # Earlier where a heartbeat is due earlier.
@@ -350,7 +398,7 @@ def test_ticks(node: Node) -> None:
 # -- namespaces --------------------------------------------------------------
 
 def test_serving() -> None:
-    node = Node('me', WRITER, INTERVAL, TIMEOUT)
+    node = Node('me', INTERVAL, TIMEOUT)
     assert node.namespaces == []
     assert node.serve(['/', '/chat', '/'], 0.0) == [
         Send('/', InitialHeartbeat()), Send('/chat', InitialHeartbeat())]

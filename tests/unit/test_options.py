@@ -123,14 +123,13 @@ def test_the_timeout_is_above_the_interval(interval: float,
 
 
 @pytest.mark.parametrize('name, value', [
-    ('stream_count', 2), ('request_transport', 'pubsub'),
+    ('request_transport', 'pubsub'),
     ('request_transport', 'sharded-pubsub'),
     ('connection_state_recovery', True), ('connection_state_recovery', {}),
     ('connection_state_recovery', {'max_disconnection_duration': 60,
                                    'max_missed_packets': 5,
                                    'max_session_bytes': 5,
-                                   'accepts': callable}),
-    ('retention', 60), ('min_replicas', 1), ('on_loss', print)])
+                                   'accepts': callable})])
 def test_what_is_not_available_yet(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError,
                        match=f'{name} is not available yet'):

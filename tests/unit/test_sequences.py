@@ -1,9 +1,20 @@
 """Copies and gaps among the entries of writers."""
-from typing import Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 from hypothesis import given, strategies as st
 
-from redis_streams_adapter.sequences import Sequences
+from redis_streams_adapter.sequences import Sequences as _Sequences
+
+
+class Sequences(_Sequences):
+    """Gets to know who is unknown, as a node does."""
+
+    def missing_before(self, writer: bytes, sequence: int,
+                       numbered: bool = True, since: Any = None,
+                       at: Tuple[int, int] = (0, 0)) -> int:
+        if not self.knows(writer):
+            self.meet(writer, since, at)
+        return super().missing_before(writer, sequence, numbered)
 
 
 def test_in_order() -> None:
@@ -79,3 +90,47 @@ def test_as_an_account_that_forgets_nothing(
         if missing >= 0:
             assert missing == number - last - 1
             account[writer] = number
+
+
+def test_signs_of_life() -> None:
+    """They carry the number of the last message before them."""
+    sequences = Sequences()
+    assert [sequences.missing_before(b'a', number, numbered)
+            for number, numbered in [(0, False), (0, False), (1, True),
+                                     (1, False), (4, False), (5, True),
+                                     (9, True), (9, False)]] == [
+        0, 0, 0, 0, 3, 0, 3, 0]
+    # One of before what was seen is a copy.
+    assert sequences.missing_before(b'a', 8, False) < 0
+    # The first that is seen of a writer may be a sign of life.
+    assert sequences.missing_before(b'b', 7, False) == 0
+    assert sequences.missing_before(b'b', 8) == 0
+
+
+def test_who_began_after_the_reader_was_to_be_seen_from_the_first() -> None:
+    sequences = Sequences()
+    # Not known yet where the reader began.
+    assert sequences.missing_before(b'x', 5, since=(9, 9)) == 0
+    sequences.begin((5, 3))
+    assert sequences.missing_before(b'a', 5, since=(5, 2)) == 0
+    assert sequences.missing_before(b'b', 5, since=(5, 3)) == 4
+    assert sequences.missing_before(b'c', 5, since=(6, 0)) == 4
+    assert sequences.missing_before(b'd', 1, since=(6, 0)) == 0
+    assert sequences.missing_before(b'e', 5, False, since=(6, 0)) == 5
+    assert sequences.missing_before(b'f', 5) == 0
+    # Only the first time.
+    assert sequences.missing_before(b'b', 6, since=(5, 3)) == 0
+
+
+def test_who_may_have_been_forgotten_is_not_judged() -> None:
+    sequences = Sequences(remembered=3)
+    sequences.begin((1, 0))
+    sequences.missing_before(b'quiet', 7, since=(2, 0), at=(2, 5))
+    for number in range(10):
+        sequences.missing_before(b'%d' % number, 1, since=(3, 0),
+                                 at=(10, number))
+    assert not sequences.knows(b'quiet')
+    assert sequences.missing_before(b'quiet', 9, since=(2, 0),
+                                    at=(11, 0)) == 0
+    assert sequences.missing_before(b'young', 9, since=(11, 0),
+                                    at=(12, 0)) == 8

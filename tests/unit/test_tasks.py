@@ -57,7 +57,7 @@ def test_nodes_do_not_come_back_together() -> None:
 
 @pytest.fixture
 def condition(logger: Logger) -> Condition:
-    condition = Condition('Redis', logger)
+    condition = Condition('Redis', logger, lambda: '7 messages wait')
     for part in ('writer', 'reader'):
         condition.add(part, lambda: None)
     return condition
@@ -77,7 +77,7 @@ def test_it_is_well_when_all_parts_are(condition: Condition) -> None:
 
 
 def test_without_parts_it_is_well(logger: Logger) -> None:
-    assert Condition('Redis', logger).ok
+    assert Condition('Redis', logger, lambda: '7 messages wait').ok
 
 
 def test_one_line_down_one_line_up(condition: Condition,
@@ -117,7 +117,7 @@ def test_a_connection_that_is_replaced_is_not_worth_a_line(
 
 
 def test_the_others_are_told_that_one_gets_through(logger: Logger) -> None:
-    condition = Condition('Redis', logger)
+    condition = Condition('Redis', logger, lambda: '7 messages wait')
     told: List[str] = []
     for part in ('writer', 'reader'):
         condition.add(part, lambda part=part: told.append(part))
@@ -222,7 +222,7 @@ def test_a_defect_that_stays_is_logged_once(start: Callable[..., Task],
 
 def test_an_outage_is_no_defect(start: Callable[..., Task], logger: Logger,
                                 logged: Logged) -> None:
-    condition = Condition('Redis', logger)
+    condition = Condition('Redis', logger, lambda: '7 messages wait')
     work = Rounds(*[Unavailable('gone')] * 4)
     start(work, condition)
     assert work.at_rest.wait(DEADLINE)
@@ -235,7 +235,7 @@ def test_an_outage_is_no_defect(start: Callable[..., Task], logger: Logger,
 
 def test_one_break_is_no_outage(start: Callable[..., Task], logger: Logger,
                                 logged: Logged) -> None:
-    condition = Condition('Redis', logger)
+    condition = Condition('Redis', logger, lambda: '7 messages wait')
     work = Rounds(None, Unavailable('killed'), None, Unavailable('killed'))
     start(work, condition)
     assert work.at_rest.wait(DEADLINE)
@@ -262,7 +262,7 @@ def endless_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_pause_ends_when_another_part_gets_through(
         start: Callable[..., Task], logger: Logger) -> None:
     """Or else each of them would wait for itself after an outage."""
-    condition = Condition('Redis', logger)
+    condition = Condition('Redis', logger, lambda: '7 messages wait')
     condition.add('other', lambda: None)
     work = Rounds(*[Unavailable('gone')] * 4)
     task = start(work, condition)

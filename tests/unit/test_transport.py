@@ -11,8 +11,8 @@ import pytest
 
 from redis_streams_adapter.redis_streams.connect import open_driver
 from redis_streams_adapter.redis_streams.link import RedisLink
-from redis_streams_adapter.transport import EntryRefused, START, \
-    Unavailable, parse_id
+from redis_streams_adapter.transport import EntryRefused, id_before, \
+    NO_STREAM, NotReplicated, parse_id, START, Unavailable
 
 from ..support.proxy import Proxy
 from ..support.redis_server import RedisServer, free_port
@@ -83,6 +83,9 @@ class Fake:
     def waiting(self) -> int:
         return self.stream.waiting
 
+    def pass_time(self, link: Any) -> None:
+        self.stream.advance(1.0)
+
 
 class Redis:
     """Redis, as this suite wants it."""
@@ -95,9 +98,9 @@ class Redis:
         self.admin = server.client()
 
     def link(self, block: float = 0.0, url: str = '',
-             **options: Any) -> RedisLink:
+             min_replicas: int = 0, **options: Any) -> RedisLink:
         driver = open_driver(url or self._server.url, options, self._stream)
-        return RedisLink(driver, self._stream, MAX_LEN, block)
+        return RedisLink(driver, self._stream, MAX_LEN, block, min_replicas)
 
     def link_to_nobody(self) -> RedisLink:
         return self.link(url=f'redis://127.0.0.1:{free_port()}')
@@ -130,6 +133,10 @@ class Redis:
 
     def waiting(self) -> int:
         return int(self.admin.info('clients')['blocked_clients'])
+
+    def pass_time(self, link: Any) -> None:
+        now = link.time()
+        wait_until(lambda: link.time() > now + 1, what='the next moment')
 
     def entries(self) -> int:
         return int(self.admin.xlen(self._stream))
@@ -243,7 +250,7 @@ def test_batches_are_not_mixed(connect: Callable[..., Any]) -> None:
 def test_one_link_sees_what_another_has_stored(
         link: Any, connect: Callable[..., Any]) -> None:
     stored, = connect().append([fields(7)])
-    assert link.last_id() == stored
+    assert link.ends().last_id == stored
     assert numbers(link.read(START, 10, None)) == [7]
 
 
@@ -409,19 +416,56 @@ def test_a_waiting_read_ends_with_its_connection(
         wait()
 
 
-# -- the last id -----------------------------------------------------------
+# -- the ends --------------------------------------------------------------
 
-def test_last_id(backend: Any, link: Any) -> None:
-    assert link.last_id() == START
+def test_ends(backend: Any, link: Any) -> None:
+    assert link.ends() == NO_STREAM
     ids = link.append([fields(1), fields(2)])
-    assert link.last_id() == ids[-1]
+    assert link.ends()[:2] == (ids[0], ids[-1])
     backend.trim()
-    assert link.last_id() == ids[-1]
+    assert link.ends()[:2] == (None, ids[-1])
     assert link.read(START, 10, None) == []
     later, = link.append([fields(3)])
     assert parse_id(later) > parse_id(ids[-1])
+    assert link.ends()[:2] == (later, later)
+    # The server counts since 7.0.
+    assert link.ends().added in (3, None)
     backend.delete()
-    assert link.last_id() == START
+    assert link.ends() == NO_STREAM
+
+
+def test_where_to_read_from_to_find_an_entry(link: Any) -> None:
+    ids = link.append([fields(number) for number in range(3)])
+    for entry_id in ids:
+        entry, = link.read(id_before(entry_id), 1, None)
+        assert entry.id == entry_id
+    assert id_before(b'5-0') == b'4-%d' % (2**64 - 1)
+    assert id_before(b'5-1') == b'5-0'
+
+
+# -- trimming --------------------------------------------------------------
+
+def test_what_is_old_is_forgotten(link: Any, backend: Any) -> None:
+    """Whole nodes of 100 entries are, in Redis."""
+    batch = [fields(number) for number in range(300)]
+    ids = link.append(batch)
+    backend.pass_time(link)
+    last, = link.append([fields(0)], b'0')
+    assert link.ends().first_id == ids[0]
+    milliseconds = int(last.partition(b'-')[0])
+    link.append([fields(0)], b'%d' % milliseconds)
+    first = link.ends().first_id
+    assert parse_id(ids[199]) < parse_id(first) <= parse_id(last)
+
+
+def test_what_is_too_much_is_forgotten(redis: Redis) -> None:
+    link = redis.link()
+    link.connect()
+    link.append([fields(0)] * (MAX_LEN + 250), b'0')
+    assert redis.entries() == MAX_LEN + 250
+    link.trim()
+    assert MAX_LEN <= redis.entries() < MAX_LEN + 100
+    link.close()
 
 
 # -- connections -----------------------------------------------------------
@@ -469,8 +513,8 @@ def test_a_broken_link_stays_broken(backend: Any, link: Any,
     """What it said would not be covered by its identity any more."""
     backend.kill(link)
     with pytest.raises(Unavailable):
-        link.last_id()
-    for call in (link.last_id, link.time,
+        link.ends()
+    for call in (link.ends, link.time,
                  lambda: link.read(START, 10, None),
                  lambda: link.append([fields(1)])):
         with pytest.raises(Unavailable):
@@ -587,10 +631,10 @@ def test_states_without_reading(redis: Redis, during: State,
     link.append([fields(1)])
     redis.delete()
     with during(redis):
-        for call in (lambda: link.read(START, 10, None), link.last_id):
+        for call in (lambda: link.read(START, 10, None), link.ends):
             with pytest.raises(Unavailable, match=text):
                 call()
-    assert link.last_id() == START
+    assert link.ends() == NO_STREAM
     link.close()
 
 
@@ -611,7 +655,7 @@ def test_no_permission(redis: Redis, user: Callable[..., str]) -> None:
     link.connect()
     for call in (lambda: link.append([fields(1)]),
                  lambda: link.append([fields(1), fields(2)]),
-                 lambda: link.read(START, 10, None), link.last_id):
+                 lambda: link.read(START, 10, None), link.ends):
         with pytest.raises(Unavailable, match='permission') as caught:
             call()
         assert not caught.value.in_doubt
@@ -710,6 +754,30 @@ def test_the_stream_keeps_a_bounded_length(redis: Redis) -> None:
         link.append([fields(0)] * 100)
     # It is trimmed in nodes of 100 entries.
     assert MAX_LEN <= redis.entries() < MAX_LEN + 100
+    link.close()
+
+
+def test_replicas_are_waited_for(redis: Redis,
+                                 make_redis: Callable[..., RedisServer],
+                                 server: RedisServer) -> None:
+    link = redis.link(min_replicas=1, socket_timeout=0.4)
+    link.connect()
+    for batch in ([fields(1)], [fields(2), fields(3)]):
+        with pytest.raises(NotReplicated, match='0 of 1 replicas') as info:
+            link.append(batch)
+        assert info.value.in_doubt
+    # They are stored all the same, and the link goes on.
+    assert redis.entries() == 3
+    replica = make_redis()
+    replica.start('--replicaof', '127.0.0.1', str(server.port),
+                  '--repl-diskless-sync-delay', '0')
+    with replica.client() as admin:
+        wait_until(lambda: admin.info('replication')[
+            'master_link_status'] == 'up', what='the replica')
+        wait_until(lambda: redis.admin.info('replication').get(
+            'slave0', {}).get('state') == 'online', what='the replica')
+    assert len(link.append([fields(4)])) == 1
+    assert len(link.append([fields(5), fields(6)])) == 2
     link.close()
 
 

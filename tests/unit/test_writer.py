@@ -9,9 +9,10 @@ from hypothesis import given, strategies as st
 from redis_streams_adapter.errors import OutboxFullError, RedisStreamsError
 from redis_streams_adapter.pace import PATIENCE
 from redis_streams_adapter.redis_streams import writer as writer_module
+from redis_streams_adapter.redis_streams.outbox import Capacity, \
+    ENTRY_OVERHEAD, Pending
 from redis_streams_adapter.redis_streams.writer import BATCH_BYTES, \
-    BATCH_ENTRIES, BREAKS, ENTRY_OVERHEAD, LARGE, LISTEN_EVERY, Pending, \
-    wait_until_empty, Writer
+    BATCH_ENTRIES, BREAKS, LARGE, LISTEN_EVERY, TRIM_INTERVAL, Writer
 from redis_streams_adapter.tasks import Task, ThreadEngine
 from redis_streams_adapter.transport import EntryRefused, Unavailable
 
@@ -23,13 +24,20 @@ Logger = Callable[[], logging.Logger]
 Make = Callable[..., Writer]
 
 
+def unexpected(count: int) -> None:
+    raise AssertionError(f'{count} messages have vanished')
+
+
 @pytest.fixture
 def make(stream: FakeStream, logger: Logger) -> Make:
     """Makes a writer to the stream."""
     def make_writer(limit: int = 10_000, max_bytes: int = 1 << 30,
-                    patience: float = DEADLINE, **options: Any) -> Writer:
-        return Writer(stream.link, ThreadEngine(), logger, limit=limit,
-                      max_bytes=max_bytes, patience=patience, **options)
+                    patience: float = DEADLINE,
+                    vanished: Callable[[int], None] = unexpected,
+                    **options: Any) -> Writer:
+        return Writer(stream.link, ThreadEngine(), logger,
+                      capacity=Capacity(limit, max_bytes),
+                      patience=patience, vanished=vanished, **options)
 
     return make_writer
 
@@ -72,11 +80,15 @@ def start(logger: Logger, writer: Writer) -> Any:
 
 def test_an_entry_as_it_is_stored(writer: Writer,
                                   stream: FakeStream) -> None:
+    stream.clock = 1
+    for _ in range(8):
+        stream.put(b'older', b'entry')
     put(writer, 1, 2)
     send(writer)
-    assert [entry.fields for entry in stream.entries] == [
+    assert [entry.fields for entry in stream.entries[8:]] == [
         [b'number', b'%d' % number, b'filling', b'',
-         b'wid', writer.writer_id, b'seq', b'%d' % number]
+         b'wid', writer.writer_id, b'seq', b'%d' % number,
+         b'since', b'1-7']
         for number in (1, 2)]
     assert len(writer.writer_id) == 16
 
@@ -111,7 +123,7 @@ def test_the_order_of_each_task(writer: Writer, stream: FakeStream,
                 if first <= number < first + 500] == list(
                     range(first, first + 500))
     # Numbers are given in the order of the outbox.
-    assert [int(entry.fields[-1]) for entry in stream.history] == list(
+    assert [int(entry.fields[-3]) for entry in stream.history] == list(
         range(1, 1501))
 
 
@@ -127,7 +139,7 @@ def test_the_limit_of_entries(make: Make, stream: FakeStream) -> None:
     send(writer)
     assert stored(stream) == [1, 2, 3, 6]
     # A refused one leaves no gap in the numbers.
-    assert stream.entries[-1].fields[-1] == b'4'
+    assert stream.entries[-1].fields[-3] == b'4'
 
 
 def test_the_limit_of_bytes(make: Make, stream: FakeStream) -> None:
@@ -331,7 +343,8 @@ def test_exactly_once_and_in_order(plans: Any, refused: Any,
     stream = FakeStream()
     writer = Writer(stream.link, ThreadEngine(),
                     lambda: logging.getLogger('tests.unit.quiet'),
-                    limit=1000, max_bytes=1 << 30, patience=DEADLINE)
+                    capacity=Capacity(1000, 1 << 30), patience=DEADLINE,
+                    vanished=unexpected)
     # A batch with an entry that is refused in its place, of which the reply
     # is lost, is beyond what can be found out.
     stream.refuses = lambda fields: False
@@ -530,7 +543,7 @@ def test_flush_waits_for_what_is_there_now(writer: Writer) -> None:
     writer.seen(0)
     put(writer, *range(5))
     thread, result = in_thread(writer.flush, DEADLINE)
-    wait_until(lambda: writer._outbox[-1].waiters)
+    wait_until(lambda: writer._outbox.last.waiters)
     put(writer, 5)
     writer.work(UntilDone(lambda: writer.depth == 1))
     thread.join(DEADLINE)
@@ -551,22 +564,12 @@ def test_flush_through_an_outage(writer: Writer, stream: FakeStream,
 def test_nobody_waits_for_a_task_that_has_ended(writer: Writer) -> None:
     put(writer, 1)
     thread, result = in_thread(writer.flush, None)
-    wait_until(lambda: writer._outbox[-1].waiters)
+    wait_until(lambda: writer._outbox.last.waiters)
     writer.close()
     writer.end()
     thread.join(DEADLINE)
     assert result == [False]
     assert writer.flush(None) is False
-
-
-def test_wait_until_empty(writer: Writer, stream: FakeStream,
-                          start: Callable[[], None]) -> None:
-    assert wait_until_empty(writer, 0.0) == 0
-    put(writer, 1, 2)
-    assert wait_until_empty(writer, 0.0) == 2
-    assert wait_until_empty(writer, 0.05) == 2
-    start()
-    assert wait_until_empty(writer, DEADLINE) == 0
 
 
 @pytest.mark.parametrize('frozen', [False, True])
@@ -769,8 +772,8 @@ def test_while_it_is_held_it_listens(
 
     def overhear(fields: Sequence[bytes]) -> None:
         assert own is not None
-        if fields[-3] == own.writer_id:
-            own.seen(int(fields[-1]))
+        if fields[-5] == own.writer_id:
+            own.seen(int(fields[-3]))
 
     own = make(overhear=overhear)
     own.set_window(WINDOW)
@@ -779,3 +782,203 @@ def test_while_it_is_held_it_listens(
     send(own)
     assert stored(stream) == list(range(95))
     assert max(stream.batches) == WINDOW
+
+
+# -- signs of life -----------------------------------------------------------
+
+def test_signs_of_life_have_no_number_of_their_own(
+        writer: Writer, stream: FakeStream) -> None:
+    for numbered in (False, True, False, True, True, False):
+        writer.append([b'number', b'0'], numbered)
+    send(writer)
+    assert [entry.fields[-3] for entry in stream.entries] == [
+        b'0', b'1', b'1', b'2', b'3', b'3']
+
+
+@pytest.mark.parametrize('fault', [Fault.BREAK_BEFORE, Fault.BREAK_AFTER])
+@pytest.mark.parametrize('flight', [
+    [False], [True, False], [False, True], [False, False]])
+def test_signs_of_life_in_doubt(writer: Writer, stream: FakeStream,
+                                fault: Fault, flight: List[bool]) -> None:
+    put(writer, 0)
+    send(writer)
+    for number, numbered in enumerate(flight, 1):
+        writer.append([b'number', b'%d' % number], numbered)
+    stream.plan('append', fault)
+    send(writer)
+    assert stored(stream) == list(range(len(flight) + 1))
+
+
+# -- the end -----------------------------------------------------------------
+
+def test_last_words(make: Make, stream: FakeStream) -> None:
+    writer = make(limit=2)
+    put(writer, 1, 2)
+    writer.close([[b'number', b'3'], [b'number', b'4']])
+    writer.close([[b'number', b'5']])
+    with pytest.raises(RedisStreamsError, match='closed'):
+        put(writer, 6)
+    send(writer)
+    assert stored(stream) == [1, 2, 3, 4]
+    assert stream.entries[-1].fields[-3] == b'2'
+
+
+def test_what_writers_share(stream: FakeStream, logger: Logger) -> None:
+    capacity = Capacity(3, 1 << 20)
+    one, other = (Writer(stream.link, ThreadEngine(), logger,
+                         capacity=capacity, patience=DEADLINE,
+                         vanished=unexpected) for _ in range(2))
+    put(one, 1, 2)
+    put(other, 3)
+    for writer in (one, other):
+        with pytest.raises(OutboxFullError):
+            put(writer, 4)
+    assert (one.depth, other.depth, capacity.count) == (2, 1, 3)
+    assert capacity.bytes == one.size + other.size
+    send(one)
+    put(other, 5)
+    send(other)
+    assert (capacity.count, capacity.bytes) == (0, 0)
+    assert stored(stream) == [1, 2, 3, 5]
+
+
+# -- what has vanished -------------------------------------------------------
+
+def breaks(writer: Writer, stream: FakeStream) -> None:
+    """Have the writer connect anew."""
+    with pytest.raises(Unavailable):
+        stream.plan('append', Fault.BREAK_BEFORE)
+        put(writer, 999)
+        writer.work(UntilDone(lambda: False))
+
+
+@pytest.mark.parametrize('size', [1, 4])
+@pytest.mark.parametrize('kept', range(0, 8, 4))
+@pytest.mark.parametrize('quicker', [False, True])
+def test_a_failover_that_lost_what_was_acknowledged(
+        make: Make, stream: FakeStream, log: Any, size: int, kept: int,
+        quicker: bool) -> None:
+    writer = make(vanished=log)
+    stream.put(b'the', b'first')
+    for start in range(0, 8, size):
+        put(writer, *range(start, start + size))
+        send(writer)
+    breaks(writer, stream)
+    stream.set_back(stream.entries[kept].id)
+    if quicker:
+        stream.advance(60)
+        stream.put(b'of', b'another')
+    send(writer)
+    assert log.calls == [8 - kept]
+    put(writer, 1000)
+    breaks(writer, stream)
+    send(writer)
+    assert log.calls == [8 - kept]
+    assert [entry.fields[1] for entry in stream.entries
+            if entry.fields[0] == b'number'] == [
+        b'%d' % number for number in (*range(kept), 999, 1000, 999)]
+
+
+def test_signs_of_life_that_vanish_are_no_loss(
+        writer: Writer, stream: FakeStream) -> None:
+    put(writer, 1)
+    send(writer)
+    writer.append([b'number', b'2'], numbered=False)
+    send(writer)
+    breaks(writer, stream)
+    stream.set_back(stream.entries[0].id)
+    send(writer)
+    assert stored(stream) == [1, 2, 999]
+
+
+@pytest.mark.parametrize('how', ['trim', 'delete', 'begin again'])
+def test_what_is_gone_with_its_stream_has_not_vanished(
+        writer: Writer, stream: FakeStream, how: str) -> None:
+    """The readers tell of that, and of what they miss."""
+    put(writer, *range(4))
+    send(writer)
+    breaks(writer, stream)
+    if how == 'trim':
+        stream.trim()
+    else:
+        stream.delete()
+    if how == 'begin again':
+        stream.advance(60)
+        stream.put(b'of', b'1000')
+    send(writer)
+    breaks(writer, stream)
+    send(writer)
+    assert [number for number in stored(stream) if number < 1000] == [
+        0, 1, 2, 3, 999, 999]
+
+
+def test_a_failover_after_much_was_trimmed(make: Make, stream: FakeStream,
+                                           log: Any) -> None:
+    writer = make(vanished=log)
+    for number in range(20):
+        put(writer, number)
+        send(writer)
+    stream.trim(keep=5)
+    breaks(writer, stream)
+    stream.set_back(stream.entries[1].id)
+    send(writer)
+    assert log.calls == [3]
+
+
+# -- by time -----------------------------------------------------------------
+
+def test_retention(make: Make, stream: FakeStream) -> None:
+    """By the server's clock: the last id, less the retention."""
+    writer = make(retention=10.0)
+    for number in range(20):
+        put(writer, number)
+        send(writer)
+        stream.advance(1.0)
+    numbers = [int(entry.fields[1]) for entry in stream.entries]
+    # The last id known is that of the entry before.
+    assert numbers == list(range(8, 20))
+
+
+def test_retention_has_a_cap(logger: Logger,
+                             monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(writer_module.time, 'monotonic', lambda: now[0])
+    stream = FakeStream(max_len=5)
+    writer = Writer(stream.link, ThreadEngine(), logger,
+                    capacity=Capacity(1000, 1 << 20), patience=DEADLINE,
+                    vanished=unexpected, retention=3600.0)
+    put(writer, *range(20))
+    send(writer)
+    assert len(stream.entries) == 20
+    now[0] += TRIM_INTERVAL + 0.1
+    put(writer, 20)
+    send(writer)
+    assert [int(entry.fields[1]) for entry in stream.entries] == list(
+        range(16, 21))
+
+
+# -- replicas ----------------------------------------------------------------
+
+def test_what_no_replica_has_is_not_acknowledged(
+        make: Make, stream: FakeStream) -> None:
+    writer = make(replicated=True)
+    pending, *_ = put(writer, 1, 2)
+    stream.plan('append', Fault.LAG, Fault.LAG)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match='replicas'):
+            writer.work(UntilDone(lambda: False))
+        assert writer.depth == 2 and not pending.settled
+    send(writer)
+    assert pending.settled
+    # Found, not sent again; what was appended besides is nobody's.
+    assert [entry.fields[1] for entry in stream.history] == [
+        b'1', b'2', b'emitter', b'emitter']
+
+
+def test_a_large_entry_is_not_to_blame_for_lagging_replicas(
+        make: Make, stream: FakeStream) -> None:
+    writer = make(replicated=True)
+    pending, = put(writer, 1, filling=LARGE)
+    stream.plan('append', *[Fault.LAG] * (BREAKS + 2))
+    send(writer)
+    assert pending.settled and pending.refused is None
