@@ -1,0 +1,1 @@
+"""What goes wrong around a cluster, and what must not come of it."""
