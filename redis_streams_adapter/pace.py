@@ -23,9 +23,13 @@ from typing import Deque, Dict, Optional, Tuple
 #: be dead, or the entries that it should come to may be gone.
 PATIENCE = 2.0
 
-#: Of how many of our last entries it is known where they stand. More are
-#: never to be read where a window is kept.
-REMEMBERED = 100_000
+#: Of how many of our last entries it is known where they stand, at least:
+#: what a replica that was behind may have lost is counted by it. At one entry
+#: a batch that takes 2 MB.
+REMEMBERED = 10_000
+
+#: The widest window. All entries in it are remembered, at most 20 MB of them.
+MAX_WINDOW = 100_000
 
 Id = Tuple[int, int]
 
@@ -37,9 +41,7 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        #: How many of our entries may be unread by anybody; ``None``: any
-        #: number, where nobody here reads.
-        self.window: Optional[int] = None
+        self._window: Optional[int] = None
         self._written = 0
         #: Where our entries stand: the last id of a batch, and the number of
         #: our messages up to it; oldest first.
@@ -50,6 +52,16 @@ class Pace:
         #: it has read, and when it last got on.
         self._readers: Dict[Optional[str], Tuple[int, float]] = {}
 
+    @property
+    def window(self) -> Optional[int]:
+        """How many of our entries may be unread by anybody; ``None``: any
+        number, where nobody here reads."""
+        return self._window
+
+    @window.setter
+    def window(self, window: Optional[int]) -> None:
+        self._window = None if window is None else min(window, MAX_WINDOW)
+
     def wrote(self, last_id: Id, sequence: int, now: float) -> None:
         """A batch is stored; its last entry has this id and this number."""
         for uid, (read, _) in self._readers.items():
@@ -58,7 +70,8 @@ class Pace:
                 self._readers[uid] = read, now
         self._written = sequence
         self.checkpoints.append((last_id, sequence))
-        while self.checkpoints[0][1] < sequence - REMEMBERED:
+        remembered = max(REMEMBERED, self._window or 0)
+        while self.checkpoints[0][1] < sequence - remembered:
             self.forgotten = self.checkpoints.popleft()[1]
 
     def lose(self, sequence: int) -> None:

@@ -113,16 +113,25 @@ def test_saying_the_same_again_is_not_getting_on(pace: Pace) -> None:
 
 def test_not_everything_is_remembered(
         monkeypatch: pytest.MonkeyPatch, pace: Pace) -> None:
-    monkeypatch.setattr(pace_module, 'REMEMBERED', 50)
+    """But for what is in the window: who is further back has no room."""
+    monkeypatch.setattr(pace_module, 'REMEMBERED', 20)
+    pace.window = 50
     for last in range(10, 101, 10):
         write(pace, last)
-    # What is known of one that is further back: it is no further than that.
+    assert pace.forgotten == 40
+    assert len(pace.checkpoints) == 6
+    pace.behind('b', (65, 0), NOW)
+    assert pace.room(NOW) == 10
     pace.behind('a', (15, 0), NOW)
-    assert pace.room(NOW) == WINDOW - 60
-    pace.behind('b', (55, 0), NOW)
-    assert pace.room(NOW) == WINDOW - 60
-    pace.caught_up('a')
-    assert pace.room(NOW) == WINDOW - 50
+    assert pace.room(NOW) == 0
+    pace.window = None
+    write(pace, 110)
+    assert pace.forgotten == 80
+
+
+def test_the_widest_window(pace: Pace) -> None:
+    pace.window = 10**9
+    assert pace.window == pace_module.MAX_WINDOW
 
 
 @given(st.lists(st.tuples(st.sampled_from(['wrote', 'seen', 'behind', 'up']),
