@@ -224,8 +224,9 @@ class ManagerLife(PubSubManager):
         waiting; ``received`` entries, of which ``malformed`` ones,
         ``duplicates`` and those that ``failed`` to be carried out did
         nothing; ``messages_lost`` that others had sent and that never came
-        to us; ``streams_deleted``, ``stream_setbacks`` (a replica that was
-        behind took over) and ``messages_vanished`` (of ours, that Redis had
+        to us, ``entries_trimmed`` that we had not read;
+        ``streams_deleted``, ``stream_setbacks`` (a replica that was behind
+        took over) and ``messages_vanished`` (of ours, that Redis had
         acknowledged), see :mod:`redis_streams_adapter.losses`;
         ``writer_restarts`` and ``reader_restarts`` after errors;
         ``outages`` that were logged.

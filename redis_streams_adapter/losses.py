@@ -9,6 +9,10 @@ kind              counter                what was found
 ================  =====================  ===================================
 ``missing``       ``messages_lost``      a gap in the numbers of a process:
                                          so many messages never came to us
+``trimmed``       ``entries_trimmed``    entries were trimmed before we read
+                                         them: messages and signs of life,
+                                         whoever's. Those that are counted
+                                         as missing are among them (Redis 7)
 ``deleted``       ``streams_deleted``    the stream is gone, or is another
                                          one than before
 ``set-back``      ``stream_setbacks``    the stream ends before the place
@@ -21,22 +25,33 @@ kind              counter                what was found
 ================  =====================  ===================================
 """
 from dataclasses import dataclass
-from typing import Optional
+from typing import Dict, List, Optional, Set
 
 MISSING = 'missing'
+TRIMMED = 'trimmed'
 DELETED = 'deleted'
 SET_BACK = 'set-back'
 VANISHED = 'vanished'
+
+#: The counter of each kind. It counts messages or entries where their number
+#: is known, else how often it happened.
+COUNTERS = {MISSING: 'messages_lost', TRIMMED: 'entries_trimmed',
+            DELETED: 'streams_deleted', SET_BACK: 'stream_setbacks',
+            VANISHED: 'messages_vanished'}
+
+#: How often losses of one kind are logged at most, in seconds.
+LOSS_INTERVAL = 10.0
 
 
 @dataclass(frozen=True)
 class Loss:
     """One loss that was detected; what ``on_loss`` is called with.
 
-    :param kind: ``'missing'``, ``'deleted'``, ``'set-back'`` or
-                 ``'vanished'``, see the module.
+    :param kind: ``'missing'``, ``'trimmed'``, ``'deleted'``, ``'set-back'``
+                 or ``'vanished'``, see the module.
     :param stream: the key of the stream.
-    :param count: how many messages are lost; ``None`` where nobody can know.
+    :param count: how many messages are lost, of ``'trimmed'`` ones: how
+                  many entries; ``None`` where nobody can know.
     :param uid: of ``'missing'`` ones: the id of the process that had sent
                 them.
     """
@@ -52,6 +67,10 @@ class Loss:
                     f'{self.uid} in stream {self.stream!r}; they were '
                     f'trimmed before this node could read them (max_len is '
                     f'too small), or lost or refused by Redis')
+        if self.kind == TRIMMED:
+            return (f'{self.count} entries of stream {self.stream!r} were '
+                    f'trimmed before this node could read them (max_len is '
+                    f'too small)')
         if self.kind == DELETED:
             return (f'the stream {self.stream!r} was deleted; what others '
                     f'had not read yet is lost')
@@ -62,3 +81,43 @@ class Loss:
         return (f'{self.count} messages of this process that Redis had '
                 f'acknowledged are gone from stream {self.stream!r}; who had '
                 f'not read them yet never will')
+
+
+class Losses:
+    """How much was lost, and what the log was told of it.
+
+    Not synchronised: its owner, the runtime, has a lock.
+    """
+
+    def __init__(self) -> None:
+        #: By the name of the counter.
+        self.counts: Dict[str, int] = dict.fromkeys(COUNTERS.values(), 0)
+        self._told: Dict[str, float] = {}
+        self._untold: Set[str] = set()
+
+    def add(self, loss: Loss, now: float) -> Optional[str]:
+        """Count a loss.
+
+        :return: what to log of it; ``None``: the log has a line that is
+                 young enough, see :meth:`more`.
+        """
+        kind, name = loss.kind, COUNTERS[loss.kind]
+        self.counts[name] += 1 if loss.count is None else loss.count
+        told = self._told.get(kind)
+        if told is not None and now - told <= LOSS_INTERVAL:
+            self._untold.add(kind)
+            return None
+        self._told[kind] = now
+        self._untold.discard(kind)
+        return f'{loss} ({name}: {self.counts[name]} in all)'
+
+    def more(self, now: float) -> List[str]:
+        """What to log of losses that came too soon behind another; to be
+        asked now and then, and with infinity at the end."""
+        due = sorted(kind for kind in self._untold
+                     if now - self._told[kind] > LOSS_INTERVAL)
+        self._untold.difference_update(due)
+        self._told.update(dict.fromkeys(due, now))
+        return [f'more was lost since the last line about it '
+                f'({COUNTERS[kind]}: {self.counts[COUNTERS[kind]]} in all)'
+                for kind in due]

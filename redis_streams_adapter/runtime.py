@@ -23,6 +23,7 @@ Two locks, taken in this order and never held over I/O or user code:
 - ``_core`` lets one task at a time into the node.
 """
 import logging
+import math
 import os
 import threading
 import time
@@ -31,7 +32,7 @@ from typing import Any, Callable, Dict, Iterable, Optional
 from .channel import Channel
 from .codec import decode, Encoder, Fields, open_envelope
 from .errors import DecodeError, OutboxFullError
-from .losses import DELETED, Loss, MISSING, SET_BACK, VANISHED
+from .losses import COUNTERS, Loss, Losses, MISSING, VANISHED
 from .messages import EMITTER_UID, Heartbeat, Message, MessageType, \
     SIGNS_OF_LIFE
 from .node import Acknowledged, Act, Duplicate, Event, Missing, Node, \
@@ -55,9 +56,6 @@ START_PATIENCE = 2.0
 #: How long a close waits for tasks that were interrupted, in seconds.
 JOIN_PATIENCE = 2.0
 
-#: How often losses of one kind are logged at most, in seconds.
-LOSS_INTERVAL = 10.0
-
 #: After so many entries in the outbox an emitting task lets others run:
 #: under gevent and eventlet nothing would be sent before a loop of emits is
 #: over, and an outbox could be full while Redis is well.
@@ -66,11 +64,6 @@ YIELD_EVERY = 256
 #: Of how many namespaces it is remembered where they go. There are never so
 #: many, but anybody can emit to any name.
 MAX_ROUTES = 1000
-
-#: How each kind of loss is counted: its counter, and what for a loss without
-#: a number of messages.
-_COUNTERS = {MISSING: 'messages_lost', DELETED: 'streams_deleted',
-             SET_BACK: 'stream_setbacks', VANISHED: 'messages_vanished'}
 
 Logger = Callable[[], logging.Logger]
 
@@ -124,8 +117,8 @@ class Runtime:
         # belongs to them under the core lock.
         self._skipped = 0
         self._duplicates = 0
-        self._lost = dict.fromkeys(_COUNTERS.values(), 0)
-        self._lost_told = dict.fromkeys(_COUNTERS, -LOSS_INTERVAL)
+        #: Under the core lock.
+        self._losses = Losses()
 
     def _open(self, key: str, options: Options, driver: Driver,
               write_only: bool) -> Channel:
@@ -149,7 +142,7 @@ class Runtime:
             lambda: RedisLink(driver, key, max_len, options.block_time),
             lambda entry: self._take_in(channel, entry),
             lambda cursor: self._began(channel, cursor), self._set_windows,
-            lambda kind: self._lose(Loss(kind, key)),
+            lambda kind, count: self._lose(Loss(kind, key, count)),
             lambda cursor: self._lagging(channel, cursor), logger,
             pause=engine.pause, count=options.read_count,
             block=options.block_time)
@@ -250,6 +243,7 @@ class Runtime:
             task.join(max(0.0, deadline - time.monotonic()))
         for channel in self._channels:
             channel.writer.end()
+        self._log_more_losses(math.inf)
         return left
 
     def abandon(self) -> None:
@@ -390,19 +384,19 @@ wait`."""
     def _lose(self, loss: Loss) -> None:
         """Count a loss, log it, tell it. On a reader's or a writer's task.
         """
-        now = time.monotonic()
-        name = _COUNTERS[loss.kind]
         with self._core:
-            self._lost[name] += 1 if loss.count is None else loss.count
-            total = self._lost[name]
-            quiet = now - self._lost_told[loss.kind] <= LOSS_INTERVAL
-            if not quiet:
-                self._lost_told[loss.kind] = now
-        if not quiet:
-            self._logger().error('%s (%s: %d in all)', loss, name, total)
+            line = self._losses.add(loss, time.monotonic())
+        if line is not None:
+            self._logger().error('%s', line)
         if self._on_loss is not None:
             # A task of its own: it is the application's code.
             self.engine.spawn(self._tell_loss, loss)
+
+    def _log_more_losses(self, now: float) -> None:
+        with self._core:
+            lines = self._losses.more(now)
+        for line in lines:
+            self._logger().error('%s', line)
 
     def _tell_loss(self, loss: Loss) -> None:
         try:
@@ -421,6 +415,7 @@ wait`."""
             self._set_windows()
             with self._core:
                 events = self._node.tick(time.monotonic(), hearing)
+            self._log_more_losses(time.monotonic())
             for event in events:
                 self._follow(event)
             with self._core:
@@ -507,7 +502,7 @@ wait`."""
             'malformed': self._skipped,
             'duplicates': self._duplicates,
             'failed': sum(reader.failed for reader in readers),
-            **self._lost,
+            **self._losses.counts,
             'writer_restarts': self._restarts('writer'),
             'reader_restarts': self._restarts('reader'),
             'outages': self._condition.outages,
@@ -530,7 +525,7 @@ wait`."""
             'outbox': self._capacity.count,
             'outbox_bytes': self._capacity.bytes,
             'nodes': others + 1 if self.member else 0,
-            'messages_lost': self._lost[_COUNTERS[MISSING]],
+            'messages_lost': self._losses.counts[COUNTERS[MISSING]],
             'last_error': self._condition.last_error,
             **self._condition.history(),
         }

@@ -85,15 +85,17 @@ class Ends(NamedTuple):
                     not exist.
     :param added: how many entries were ever added; ``None`` where the server
                   does not tell.
+    :param length: how many of them are there.
     """
 
     first_id: Optional[bytes]
     last_id: bytes
     added: Optional[int]
+    length: int
 
 
 #: Of a stream that does not exist.
-NO_STREAM = Ends(None, START, 0)
+NO_STREAM = Ends(None, START, 0, 0)
 
 
 def parse_id(entry_id: bytes) -> Tuple[int, int]:
@@ -197,3 +199,12 @@ class Link(Protocol):
 
     def close(self) -> None:
         """Close the connection. Never raises."""
+
+
+def is_there(link: Link, entry_id: bytes) -> bool:
+    """Whether the stream has an entry of this id.
+
+    :raises Unavailable: always may.
+    """
+    page = link.read(id_before(entry_id), 1, None)
+    return bool(page) and page[0].id == entry_id

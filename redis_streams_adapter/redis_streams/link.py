@@ -177,7 +177,7 @@ class RedisLink:
         first = info[b'first-entry']
         # Since Redis 7.0.
         return Ends(first and first[0], info[b'last-generated-id'],
-                    info.get(b'entries-added'))
+                    info.get(b'entries-added'), info[b'length'])
 
     def time(self) -> int:
         seconds, microseconds = self._ask(b'TIME')

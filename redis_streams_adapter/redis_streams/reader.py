@@ -5,11 +5,17 @@ stream's last id; from then on it is the id of the last entry that was handed
 on. It is moved after each entry, whatever became of it: an entry is handed
 on once, and one that makes trouble stops nobody.
 
-That history is lost before it was read shows in the numbers of the entries.
-Besides, the reader looks where the stream begins and ends: after each break,
-whenever nothing has come for a while, and every :data:`LOOK_INTERVAL`. So it
-knows of a stream that was deleted, and of a replica that took over and was
-behind, also where nothing was lost for itself.
+That history is lost before it was read shows in the numbers of the entries,
+where something is left of a writer that numbers them. Besides, the reader
+looks where the stream begins and ends, and how many entries it ever had:
+after each break, whenever nothing has come for a while, and every
+:data:`LOOK_INTERVAL`. So it knows of entries that were trimmed with all that
+their writer has left, of a stream that was deleted, and of a replica that
+took over and was behind, also where nothing was lost for itself.
+
+Redis before 7.0 does not tell how many entries a stream ever had. There the
+numbers alone show what was trimmed, and a stream that was deleted and has
+begun again before the reader looked is taken for one that was trimmed.
 
 Where Redis was away when the node started, its clients have been waiting
 since then, and the others' outboxes may come through before this reader
@@ -20,9 +26,10 @@ import logging
 import time
 from typing import Callable, Optional, Sequence
 
-from ..losses import DELETED, SET_BACK
+from ..losses import DELETED, SET_BACK, TRIMMED
 from ..tasks import Task
-from ..transport import Ends, Entry, Link, NO_STREAM, parse_id, Unavailable
+from ..transport import Ends, Entry, is_there, Link, NO_STREAM, \
+    parse_id, START, Unavailable
 
 #: A reader that is so many seconds behind, with a full page at hand, says
 #: so: a writer in a hurry stores 50,000 entries a second, and a stream keeps
@@ -48,8 +55,9 @@ class Reader:
     :param began: told the first cursor, once.
     :param resumed: told each time the reader gets through, before the first
                     entry.
-    :param lost: told what the stream has lost: ``'deleted'`` or
-                 ``'set-back'``, see :mod:`redis_streams_adapter.losses`.
+    :param lost: told what was lost, and how many entries where that is
+                 known: ``'deleted'``, ``'set-back'`` or ``'trimmed'``, see
+                 :mod:`redis_streams_adapter.losses`.
     :param lagging: told the cursor while the reader is behind, and ``None``
                     when it has caught up.
     :param pause: lets other tasks run.
@@ -63,7 +71,7 @@ class Reader:
                  handle: Callable[[Entry], None],
                  began: Callable[[bytes], None],
                  resumed: Callable[[], None],
-                 lost: Callable[[str], None],
+                 lost: Callable[[str, Optional[int]], None],
                  lagging: Callable[[Optional[bytes]], None],
                  logger: Callable[[], logging.Logger], *,
                  pause: Callable[[], None], count: int,
@@ -82,10 +90,18 @@ class Reader:
         self._late = False
         #: Whether it has ever got through: the cursor alone does not say.
         self._through = False
-        #: What the stream was like when it was last looked at, and when that
-        #: was.
-        self._known = NO_STREAM
+        #: When the stream was last looked at, and what it was like then.
         self._looked = 0.0
+        self._known = NO_STREAM
+        #: Its last entry then; where it had none, the first one since.
+        self._landmark = START
+        #: How many entries had been added to the stream up to the cursor, at
+        #: least; ``None``: the server does not tell.
+        self._added: Optional[int] = 0
+        #: Whether it is known that they are so many, and no more.
+        self._counted = False
+        #: Whether the cursor is the id of an entry that was there.
+        self._at_entry = False
         self._link: Optional[Link] = None
         self.cursor: Optional[bytes] = None
         self.connected = False
@@ -135,7 +151,7 @@ class Reader:
             if task.stopping:
                 return
             self._clock_ahead = link.time() / 1000 - time.monotonic()
-            self.cursor = self._position(link)
+            self.cursor = self._position(link, anew=True)
             # Whoever may not read, or whose connection does not survive
             # waiting, shall hear of it before saying that all is well.
             page = link.read(self.cursor, self._count,
@@ -166,24 +182,82 @@ class Reader:
             self._link = None
             link.close()
 
-    def _position(self, link: Link) -> bytes:
-        """Where to go on, by what the stream is like now."""
+    def _position(self, link: Link, anew: bool = False) -> bytes:
+        """Where to go on, by what the stream is like now.
+
+        :param anew: it may be another server's than before.
+        """
         ends = link.ends()
-        known, self._known = self._known, ends
         self._looked = time.monotonic()
         cursor = self.cursor
         if cursor is None:
-            if self._late and self._started is not None:
-                started = self._started + self._clock_ahead
-                return min(ends.last_id, b'%d-0' % int(started * 1000),
-                           key=parse_id)
+            cursor = self._first_position(ends)
+        elif parse_id(ends.last_id) < parse_id(cursor):
+            # Waiting for ids above the cursor would miss what comes now.
+            self._lose(ends)
+            cursor = ends.last_id
+        elif self._has_less(ends, cursor) \
+                or anew and self._entry_is_gone(link, cursor):
+            self._lose(ends)
+        if cursor == ends.last_id or ends.added is None:
+            self._count_up(ends.added)
+        self._known, self._landmark = ends, ends.last_id
+        return cursor
+
+    def _first_position(self, ends: Ends) -> bytes:
+        if not self._late or self._started is None:
             return ends.last_id
-        behind = parse_id(ends.last_id) < parse_id(cursor)
-        if behind or _has_less(ends, known):
-            # What was between is gone. Waiting for ids above the cursor
-            # would miss what comes now, where it is behind.
-            self._lost(_what_happened(ends, known))
-        return ends.last_id if behind else cursor
+        started = self._started + self._clock_ahead
+        return min(ends.last_id, b'%d-0' % int(started * 1000),
+                   key=parse_id)
+
+    def _count_up(self, added: Optional[int]) -> None:
+        """Everything was read: so many entries were there to be read."""
+        if added is not None and self._added is not None and self._counted \
+                and added > self._added:
+            self._lost(TRIMMED, added - self._added)
+        self._added = added
+        self._counted = True
+
+    def _lose(self, ends: Ends) -> None:
+        self._lost(self._what_happened(ends), None)
+        self._added = None if ends.added is None else 0
+        self._counted = False
+        self._at_entry = False
+
+    def _what_happened(self, ends: Ends) -> str:
+        """How the stream came to have lost its end."""
+        first, known = ends.first_id, self._known
+        if first is None:
+            return DELETED
+        if parse_id(first) <= parse_id(self._landmark):
+            # Something of before is still there.
+            return SET_BACK
+        if ends.added is not None and known.added is not None \
+                and ends.added - ends.length > known.added:
+            # More is trimmed than there was.
+            return SET_BACK
+        return DELETED
+
+    def _has_less(self, ends: Ends, cursor: bytes) -> bool:
+        """Whether the stream has had fewer entries by now than were read."""
+        if ends.added is None or self._added is None:
+            return False
+        count = ends.added
+        if ends.first_id is not None \
+                and parse_id(ends.first_id) > parse_id(cursor):
+            # All that were read must be among those that are not there.
+            count -= ends.length
+        return count < self._added
+
+    def _entry_is_gone(self, link: Link, cursor: bytes) -> bool:
+        """Whether the last entry that was read is not there, though older
+        ones are. More may have come since than was lost."""
+        if not self._at_entry or is_there(link, cursor):
+            return False
+        # Asked last, for the stream may be trimmed at any time.
+        first = link.ends().first_id
+        return first is not None and parse_id(first) <= parse_id(cursor)
 
     def _take(self, page: Sequence[Entry]) -> None:
         full = self._behind = len(page) == self._count
@@ -216,18 +290,8 @@ class Reader:
             self._logger().exception(
                 'entry %s could not be carried out', entry.id.decode())
         self.cursor = entry.id
-
-
-def _has_less(ends: Ends, known: Ends) -> bool:
-    """Whether the stream has had fewer entries by now than before."""
-    return ends.added is not None and known.added is not None \
-        and ends.added < known.added
-
-
-def _what_happened(ends: Ends, known: Ends) -> str:
-    """How a stream came to have lost its end."""
-    if ends.first_id is None \
-            or parse_id(ends.first_id) > parse_id(known.last_id):
-        return DELETED
-    # Something of before is still there.
-    return SET_BACK
+        self._at_entry = True
+        if self._landmark == START:
+            self._landmark = entry.id
+        if self._added is not None:
+            self._added += 1

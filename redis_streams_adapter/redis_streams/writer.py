@@ -39,7 +39,7 @@ from typing import Callable, Iterable, List, Mapping, Optional, Set, \
 from ..errors import RedisStreamsError
 from ..pace import Pace
 from ..tasks import Engine, Event, Task
-from ..transport import EntryRefused, Fields, id_before, Identity, Link, \
+from ..transport import EntryRefused, Fields, Identity, is_there, Link, \
     NotReplicated, parse_id, START, Unavailable
 from .outbox import Capacity, Outbox, Pending, Settled
 
@@ -414,7 +414,7 @@ class Writer:
 
     def _look_back(self, link: Link) -> None:
         """Find out whether what was acknowledged is still there."""
-        if self._is_there(link, self._acknowledged):
+        if is_there(link, self._acknowledged):
             return
         ends = link.ends()
         last = parse_id(self._acknowledged)
@@ -432,18 +432,13 @@ class Writer:
         # A replica has everything up to some batch, and nothing behind it.
         count = bisect_left(marks, True, key=lambda mark: (
             mark[0] >= first
-            and not self._is_there(link, b'%d-%d' % mark[0])))
+            and not is_there(link, b'%d-%d' % mark[0])))
         if count < len(marks):
             kept = marks[count - 1][1] if count else self._pace.forgotten
             with self._lock:
                 self._pace.lose(kept)
             if marks[-1][1] > kept:
                 self._vanished(marks[-1][1] - kept)
-
-    @staticmethod
-    def _is_there(link: Link, entry_id: bytes) -> bool:
-        page = link.read(id_before(entry_id), 1, None)
-        return bool(page) and page[0].id == entry_id
 
     def _settle(self, link: Link) -> None:
         """Find out which entries in flight are stored."""

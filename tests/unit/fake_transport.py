@@ -307,7 +307,8 @@ class FakeLink:
                 return NO_STREAM
             first = stream.entries[0].id if stream.entries else None
             return Ends(first, stream.last,
-                        stream._added if stream.tells_added else None)
+                        stream._added if stream.tells_added else None,
+                        len(stream.entries))
 
     def time(self) -> int:
         with self._stream._changed:

@@ -947,8 +947,9 @@ def test_stats(pair: Pair) -> None:
     assert set(sender) == {
         'delivered', 'sent', 'batches', 'found_after_break', 'refused',
         'outbox', 'outbox_bytes', 'received', 'malformed', 'messages_lost',
-        'messages_vanished', 'duplicates', 'failed', 'streams_deleted',
-        'stream_setbacks', 'writer_restarts', 'reader_restarts', 'outages'}
+        'entries_trimmed', 'messages_vanished', 'duplicates', 'failed',
+        'streams_deleted', 'stream_setbacks', 'writer_restarts',
+        'reader_restarts', 'outages'}
     assert sender['delivered'] == receiver['delivered'] == 5
     assert sender['sent'] >= 5
     assert receiver['received'] >= 5
@@ -1061,6 +1062,11 @@ def test_losses_are_told(make_node: Callable[..., Node], stream: FakeStream,
     wait_until(lambda: Loss('deleted', 'socket.io') in log.calls)
     assert len(logged(logging.ERROR)) == 2
     assert node.manager.stats()['stream_setbacks'] == 0
+    # What was not logged is, at the end.
+    node.manager.close()
+    assert logged(logging.ERROR)[2:] == [
+        'more was lost since the last line about it '
+        '(messages_lost: 5 in all)']
 
 
 def test_what_vanishes_is_told(make_manager: MakeManager, stream: FakeStream,

@@ -6,7 +6,7 @@ from typing import Any, Callable, List, Optional
 import pytest
 from hypothesis import given, HealthCheck, settings, strategies as st
 
-from redis_streams_adapter.losses import DELETED, SET_BACK
+from redis_streams_adapter.losses import DELETED, SET_BACK, TRIMMED
 from redis_streams_adapter.redis_streams import reader as reader_module
 from redis_streams_adapter.redis_streams.reader import LAG, LOOK_INTERVAL, \
     Reader
@@ -47,9 +47,10 @@ class Readings:
         self.paused = Log()
         self._handle = handle
         self.reader = Reader(
-            stream.link, self._take, self.began, self.resumed, self.lost,
-            self.lagging, lambda: logging.getLogger('tests.unit'),
-            pause=self.paused, count=count, block=block)
+            stream.link, self._take, self.began, self.resumed,
+            lambda *loss: self.lost(*filter(None, loss)), self.lagging,
+            lambda: logging.getLogger('tests.unit'), pause=self.paused,
+            count=count, block=block)
 
     def _take(self, entry: Entry) -> None:
         self.numbers.append(int(entry.fields[0]))
@@ -337,6 +338,64 @@ def test_a_failover_after_which_others_were_quicker(
     assert readings.lost.calls == [SET_BACK]
 
 
+@pytest.mark.parametrize('tells', [True, False])
+def test_a_failover_after_which_more_came_than_was_lost(
+        readings: Readings, stream: FakeStream, tells: bool) -> None:
+    """Neither the ids nor how many there are show it."""
+    stream.tells_added = tells
+    readings.idle()
+    first, *_ = put(stream, 1, 2, 3)
+    readings.idle()
+    stream.set_back(first)
+    stream.advance(60)
+    put(stream, 4, 5, 6)
+    readings.idle()
+    readings.idle()
+    assert readings.numbers == [1, 2, 3, 4, 5, 6]
+    assert readings.lost.calls == [SET_BACK]
+
+
+def test_an_operator_who_deletes_what_was_read_last(
+        readings: Readings, stream: FakeStream) -> None:
+    """That looks like a failover, but only once."""
+    readings.idle()
+    put(stream, 1, 2, 3)
+    readings.idle()
+    del stream.entries[-1]
+    readings.idle()
+    readings.idle()
+    put(stream, 4)
+    readings.idle()
+    assert readings.numbers == [1, 2, 3, 4]
+    assert readings.lost.calls == [SET_BACK]
+
+
+def grow(readings: Readings, stream: FakeStream, count: int) -> List[bytes]:
+    """Let the stream become so long while it is read, between two looks.
+
+    :return: the ids.
+    """
+    ids: List[bytes] = []
+    readings._handle = lambda entry: None if ids else ids.extend(
+        put(stream, *range(1, count)))
+    ids_of_first = put(stream, 0)
+    readings.reader.work(UntilDone(lambda: len(readings.numbers) >= count))
+    readings._handle = None
+    return ids_of_first + ids
+
+
+def test_a_failover_where_all_that_was_known_is_trimmed(
+        stream: FakeStream) -> None:
+    """When it last looked, the stream ended before where it begins now."""
+    readings = Readings(stream, count=2)
+    readings.idle()
+    ids = grow(readings, stream, 6)
+    stream.trim(3)
+    stream.set_back(ids[4])
+    readings.idle()
+    assert readings.lost.calls == [SET_BACK]
+
+
 def test_a_stream_that_was_deleted_begins_again(readings: Readings,
                                                 stream: FakeStream) -> None:
     readings.idle()
@@ -388,6 +447,21 @@ def test_a_stream_that_is_deleted_while_it_is_read(
     assert readings.lost.calls == [DELETED]
 
 
+def test_a_stream_that_was_deleted_after_it_had_grown(
+        stream: FakeStream) -> None:
+    """It has less than what was read of it, and more than when the reader
+    last looked."""
+    readings = Readings(stream, count=2)
+    readings.idle()
+    grow(readings, stream, 8)
+    stream.delete()
+    stream.advance(60)
+    put(stream, *range(8, 12))
+    readings.idle()
+    assert readings.lost.calls == [DELETED]
+    assert readings.numbers == list(range(12))
+
+
 def test_it_looks_while_entries_come_all_the_time(
         stream: FakeStream, clock: Clock) -> None:
     readings = Readings(stream, count=3)
@@ -419,6 +493,38 @@ def test_a_stream_that_was_trimmed_is_not_set_back(
     readings.idle()
     assert readings.lost.calls == []
     assert readings.numbers == [1, 2, 3, 4]
+
+
+def test_entries_that_were_trimmed_before_they_were_read(
+        readings: Readings, stream: FakeStream) -> None:
+    """Nothing need be left of who wrote them."""
+    readings.idle()
+    put(stream, 1, 2, 3)
+    readings.idle()
+    put(stream, 4, 5, 6, 7)
+    stream.trim(1)
+    readings.idle()
+    put(stream, 8)
+    readings.idle()
+    assert readings.numbers == [1, 2, 3, 7, 8]
+    assert readings.lost.calls == [(TRIMMED, 3)]
+
+
+def test_where_the_server_does_not_tell_how_many_entries_there_were(
+        readings: Readings, stream: FakeStream) -> None:
+    stream.tells_added = False
+    readings.idle()
+    put(stream, 1, 2, 3)
+    stream.trim(1)
+    readings.idle()
+    # It is upgraded, and counts what is there.
+    stream.tells_added = True
+    stream._added = 1
+    put(stream, 4)
+    readings.idle()
+    readings.idle()
+    assert readings.numbers == [3, 4]
+    assert readings.lost.calls == []
 
 
 # -- how far behind ----------------------------------------------------------
