@@ -200,8 +200,13 @@ class Node:
         pulse['task'].join()
         return pulse['emitted'], pulse['error']
 
+    def record(self, what: str, records: List[Any]) -> None:
+        """Let a list be read under a name."""
+        self._recorded[what] = records
+
     def recorded(self, what: str) -> List[Any]:
-        """What was recorded: connects, disconnects, a callback's calls."""
+        """What was recorded: connects, disconnects, losses, a callback's
+        calls."""
         return list(self._recorded.get(what, ()))
 
     def logs(self) -> List[Any]:
@@ -253,11 +258,29 @@ class Node:
         return with_control
 
 
+def loss_recorder(losses: List[Any], raises: bool) -> Callable[[Any], None]:
+    """What a manager calls for each loss."""
+    def record(loss: Any) -> None:
+        losses.append((loss.kind, loss.stream, loss.count, loss.uid))
+        if raises:
+            raise RuntimeError('on_loss was told to raise')
+
+    return record
+
+
 def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
                ) -> Tuple[Node, Any]:
-    """A node, and its WSGI application for python-socketio."""
+    """A node, and its WSGI application for python-socketio.
+
+    :param options: the manager's; ``on_loss`` is ``'record'`` or
+                    ``'raise'``, which records too.
+    """
     from redis_streams_adapter import RedisStreamsManager
 
+    losses: List[Any] = []
+    if 'on_loss' in options:
+        options = {**options, 'on_loss': loss_recorder(
+            losses, raises=options['on_loss'] == 'raise')}
     manager = RedisStreamsManager(
         redis_url, logger=logging.getLogger(LOGGER), **options)
     server = socketio.Server(async_mode=mode, client_manager=manager)
@@ -267,6 +290,7 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
                                    **emitter_options)
 
     node = Node(server, server, make_emitter)
+    node.record('loss', losses)
     return node, node.middleware(socketio.WSGIApp(server))
 
 

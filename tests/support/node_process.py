@@ -243,7 +243,8 @@ class NodeProcess:
         self.control('make_emitter', options)
 
     def recorded(self, what: str) -> List[Any]:
-        """What was recorded: connects, disconnects, a callback's calls."""
+        """What was recorded: connects, disconnects, losses, a callback's
+        calls."""
         return list(self.control('recorded', what))
 
     def disconnects_of(self, sid: str) -> List[Tuple[str, str]]:

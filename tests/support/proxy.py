@@ -9,12 +9,13 @@ class Proxy:
 
     It refuses connections until :meth:`open` and after :meth:`cut`.
 
-    :param target_port: a port of the loopback interface.
+    :param target_port: a port of the loopback interface; it may be set to
+                        another one, for connections that come after.
     """
 
     def __init__(self, port: int, target_port: int) -> None:
         self.port = port
-        self._target_port = target_port
+        self.target_port = target_port
         self._listener: Optional[socket.socket] = None
         #: Protects the two below, which the threads use too.
         self._lock = threading.Lock()
@@ -69,7 +70,7 @@ class Proxy:
                 return
             try:
                 far = socket.create_connection(
-                    ('127.0.0.1', self._target_port))
+                    ('127.0.0.1', self.target_port))
             except OSError:
                 near.close()
                 continue

@@ -63,6 +63,25 @@ class RedisServer:
         """A new client of this server."""
         return redis.Redis(host='127.0.0.1', port=self.port, **options)
 
+    def counts_entries(self) -> bool:
+        """Whether it tells how many entries a stream ever had: since 7.0."""
+        with self.client() as client:
+            version = client.info('server')['redis_version']
+        return int(version.partition('.')[0]) >= 7
+
+    def follow(self, port: int) -> None:
+        """Become the replica of a server, and wait until it has all that
+        is there now."""
+        with self.client() as client:
+            client.replicaof('127.0.0.1', port)
+            wait_until(lambda: client.info('replication').get(
+                'master_link_status') == 'up', what='replication')
+
+    def promote(self) -> None:
+        """Be a replica no longer."""
+        with self.client() as client:
+            client.replicaof('NO', 'ONE')
+
     def start(self, *arguments: str, ready: bool = True) -> 'RedisServer':
         """Start it.
 
