@@ -1,7 +1,71 @@
-"""A connection to Redis that can be cut, for one node alone."""
+"""A connection to Redis that can go wrong in every way, for one node alone.
+
+==========================  ================================================
+call                        what the node sees
+==========================  ================================================
+``open``, ``cut``           a port that accepts, or refuses, connections
+``break_connections``       its connections end, and new ones are accepted
+``lose_reply_to``           a command was carried out, its reply never comes
+``tear_command``            a command is on its way when the connection ends
+``tear_reply_to``           so is a reply
+``swallow_commands``        a connection that is half dead: nothing ends, and
+and ``swallow_replies``     nothing more comes through in that direction
+``end_commands``            the end of the bytes in one direction, while the
+and ``end_replies``         other is open for as long as the other side likes
+``delay_commands``          each piece takes its time
+and ``delay_replies``
+``heal``                    all is well again, for new connections
+==========================  ================================================
+
+What is set on a proxy concerns the connections that are there and those that
+come, until it is taken back. A trap (``lose_reply_to``, ``tear_…``) stays
+armed until it was sprung, and is sprung once.
+"""
 import socket
 import threading
-from typing import List, Optional
+import time
+from typing import List, NamedTuple, Optional, Sequence
+
+
+class _Trap(NamedTuple):
+    """What happens to a command, or to the reply to it.
+
+    :param command: a part of the command's bytes.
+    :param of_reply: whether it is the reply that does not get through.
+    :param share: how much of it does, from 0 to 1.
+    :param sprung: set when it has happened.
+    """
+
+    command: bytes
+    of_reply: bool
+    share: float
+    sprung: threading.Event
+
+
+class _Connection:
+    """One connection of the node, and the one to Redis that belongs to it.
+
+    The attributes are written under the proxy's lock.
+    """
+
+    def __init__(self, near: socket.socket, far: socket.socket) -> None:
+        self.near = near
+        self.far = far
+        #: It has stepped into this one, which is not sprung yet.
+        self.trap: Optional[_Trap] = None
+        #: Nothing of the replies comes through any more.
+        self.mute = False
+        #: Something was withheld: what came later would make no sense.
+        self.maimed = False
+
+    def close(self) -> None:
+        """Close both ends. Idempotent."""
+        for each in (self.near, self.far):
+            try:
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # closed before, or by the other side
+            each.close()
 
 
 class Proxy:
@@ -17,16 +81,29 @@ class Proxy:
         self.port = port
         self.target_port = target_port
         self._listener: Optional[socket.socket] = None
-        #: Protects the two below, which the threads use too.
+        #: Protects all below, which the threads use too.
         self._lock = threading.Lock()
-        self._sockets: List[socket.socket] = []
-        self._lose_reply_to: Optional[bytes] = None
-        self._lost = threading.Event()
+        self._connections: List[_Connection] = []
+        self._trap: Optional[_Trap] = None
+        self._deaf = False
+        #: On which connections replies are swallowed: those that send this.
+        self._mute: Optional[bytes] = None
+        self._swallowed = threading.Event()
+        self._command_delay = 0.0
+        self._reply_delay = 0.0
 
     @property
     def url(self) -> str:
         """The URL of the Redis behind it."""
         return f'redis://127.0.0.1:{self.port}/0'
+
+    def __enter__(self) -> 'Proxy':
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.cut()
+
+    # -- whole connections --------------------------------------------------
 
     def open(self) -> None:
         """Accept connections."""
@@ -41,7 +118,26 @@ class Proxy:
             self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
             self._listener = None
-        self._cut_connections()
+        self.break_connections()
+
+    def break_connections(self) -> None:
+        """Close every connection."""
+        with self._lock:
+            connections = list(self._connections)
+        for each in connections:
+            self._end(each)
+
+    def heal(self) -> None:
+        """Swallow and delay nothing more; close the connections on which
+        something was withheld."""
+        with self._lock:
+            self._deaf, self._mute = False, None
+            self._command_delay = self._reply_delay = 0.0
+            maimed = [each for each in self._connections if each.maimed]
+        for each in maimed:
+            self._end(each)
+
+    # -- traps --------------------------------------------------------------
 
     def lose_reply_to(self, command: bytes) -> threading.Event:
         """Let the next command of this name through, once; cut all
@@ -49,16 +145,82 @@ class Proxy:
 
         :return: set when that has happened.
         """
+        return self._set_trap(command, of_reply=True, share=0.0)
+
+    def tear_reply_to(self, command: bytes,
+                      share: float = 0.5) -> threading.Event:
+        """The same, with a part of the reply passed on.
+
+        :param share: how much of it, at least one byte.
+        """
+        return self._set_trap(command, of_reply=True, share=share)
+
+    def tear_command(self, command: bytes,
+                     share: float = 0.5) -> threading.Event:
+        """Pass on a part of the next command of this name, and of what is
+        sent with it; then cut all connections.
+
+        :param share: how much of what follows the name.
+        :return: set when that has happened.
+        """
+        return self._set_trap(command, of_reply=False, share=share)
+
+    def _set_trap(self, command: bytes, of_reply: bool,
+                  share: float) -> threading.Event:
+        trap = _Trap(command, of_reply, share, threading.Event())
         with self._lock:
-            self._lost = threading.Event()
-            self._lose_reply_to = command
-            return self._lost
+            self._trap = trap
+        return trap.sprung
 
-    def __enter__(self) -> 'Proxy':
-        return self
+    # -- one direction ------------------------------------------------------
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.cut()
+    def swallow_commands(self) -> threading.Event:
+        """Let no command through.
+
+        :return: set when something was swallowed.
+        """
+        with self._lock:
+            self._deaf, self._swallowed = True, threading.Event()
+            return self._swallowed
+
+    def swallow_replies(self, to: bytes = b'') -> threading.Event:
+        """Let commands through, and no reply.
+
+        :param to: on those connections only that send such a command from
+                   now on.
+        :return: set when something was swallowed.
+        """
+        with self._lock:
+            self._mute, self._swallowed = to, threading.Event()
+            return self._swallowed
+
+    def end_commands(self) -> None:
+        """Tell Redis that no more commands come."""
+        with self._lock:
+            self._shut_down([each.far for each in self._connections])
+
+    def end_replies(self) -> None:
+        """Tell the node that no more replies come."""
+        with self._lock:
+            self._shut_down([each.near for each in self._connections])
+
+    @staticmethod
+    def _shut_down(sockets: Sequence[socket.socket]) -> None:
+        for each in sockets:
+            try:
+                each.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # it has just ended
+
+    def delay_commands(self, seconds: float) -> None:
+        """Pass on each piece of what the node sends so much later."""
+        with self._lock:
+            self._command_delay = seconds
+
+    def delay_replies(self, seconds: float) -> None:
+        """Pass on each piece of what Redis sends so much later."""
+        with self._lock:
+            self._reply_delay = seconds
 
     # -- threads ------------------------------------------------------------
 
@@ -74,51 +236,78 @@ class Proxy:
             except OSError:
                 near.close()
                 continue
-            doomed = threading.Event()
+            connection = _Connection(near, far)
             with self._lock:
-                self._sockets += [near, far]
-            for target, args in ((self._pass_commands, (near, far, doomed)),
-                                 (self._pass_replies, (far, near, doomed))):
-                threading.Thread(target=target, args=args,
+                self._connections.append(connection)
+            if self._listener is not listener:
+                # It was cut meanwhile.
+                self._end(connection)
+                return
+            for target in (self._pass_commands, self._pass_replies):
+                threading.Thread(target=target, args=(connection,),
                                  daemon=True).start()
 
-    def _pass_commands(self, near: socket.socket, far: socket.socket,
-                       doomed: threading.Event) -> None:
+    def _pass_commands(self, connection: _Connection) -> None:
         try:
-            while chunk := near.recv(65536):
+            while chunk := connection.near.recv(65536):
+                time.sleep(self._command_delay)
                 with self._lock:
-                    wanted = self._lose_reply_to
-                    if wanted is not None and wanted in chunk:
-                        self._lose_reply_to = None
-                        doomed.set()
-                far.sendall(chunk)
+                    self._lead(connection, chunk)
+                    if self._mute and self._mute in chunk:
+                        connection.mute = True
+                    if self._deaf:
+                        connection.maimed = True
+                        self._swallowed.set()
+                        continue
+                    trap = connection.trap
+                if trap is None or trap.of_reply:
+                    connection.far.sendall(chunk)
+                    continue
+                start = chunk.index(trap.command) + len(trap.command)
+                kept = start + int(trap.share * (len(chunk) - start))
+                connection.far.sendall(chunk[:kept])
+                self._spring(connection, trap)
         except OSError:
             pass  # cut
-        self._close(near, far)
+        self._end(connection)
 
-    def _pass_replies(self, far: socket.socket, near: socket.socket,
-                      doomed: threading.Event) -> None:
+    def _pass_replies(self, connection: _Connection) -> None:
         try:
-            while chunk := far.recv(65536):
-                if doomed.is_set():
-                    self._cut_connections()
-                    self._lost.set()
-                    return
-                near.sendall(chunk)
+            while chunk := connection.far.recv(65536):
+                time.sleep(self._reply_delay)
+                with self._lock:
+                    if self._mute == b'' or (self._mute and connection.mute):
+                        connection.maimed = True
+                        self._swallowed.set()
+                        continue
+                    trap = connection.trap
+                if trap is None or not trap.of_reply:
+                    connection.near.sendall(chunk)
+                    continue
+                if trap.share:
+                    kept = max(1, int(trap.share * len(chunk)))
+                    connection.near.sendall(chunk[:kept])
+                self._spring(connection, trap)
         except OSError:
             pass  # cut
-        self._close(near, far)
+        self._end(connection)
 
-    def _cut_connections(self) -> None:
+    def _lead(self, connection: _Connection, chunk: bytes) -> None:
+        """Into the trap, if this is what it waits for; under the lock."""
+        if self._trap is not None and self._trap.command in chunk:
+            connection.trap, self._trap = self._trap, None
+
+    def _spring(self, connection: _Connection, trap: _Trap) -> None:
         with self._lock:
-            sockets, self._sockets = self._sockets, []
-        self._close(*sockets)
+            connection.trap = None
+        self.break_connections()
+        trap.sprung.set()
 
-    @staticmethod
-    def _close(*sockets: socket.socket) -> None:
-        for each in sockets:
-            try:
-                each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # closed by the other thread
-            each.close()
+    def _end(self, connection: _Connection) -> None:
+        with self._lock:
+            if connection in self._connections:
+                self._connections.remove(connection)
+            if connection.trap is not None:
+                # It ended by itself: the trap waits for the next one.
+                self._trap, connection.trap = connection.trap, None
+        connection.close()
