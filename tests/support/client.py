@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, \
 import engineio
 import socketio
 
-from .wait import DEADLINE
+from .wait import DEADLINE, wait_until
 
 # A client that polls refuses more than 16 packets at once, whatever has
 # gathered on the server meanwhile.
@@ -89,8 +89,10 @@ class Client:
     def __init__(self, url: str, *namespaces: str,
                  transport: str = 'websocket', auth: Any = None) -> None:
         self._namespaces = namespaces or ('/',)
-        self._changed = threading.Condition()
+        # Appended to by the thread that handles messages, and copied; both
+        # are atomic in CPython.
         self._events: List[Event] = []
+        self._by_name: Dict[str, List[Tuple[Any, ...]]] = {}
         self._disconnects: List[Tuple[str, str]] = []
         self._answers: Dict[str, Any] = {}
         self._socket = _Socket(reconnection=False, handle_sigint=False)
@@ -111,12 +113,15 @@ class Client:
 
     def events(self) -> List[Event]:
         """All events so far, in the order in which they arrived."""
-        with self._changed:
-            return list(self._events)
+        return list(self._events)
 
     def received(self, name: str) -> List[Tuple[Any, ...]]:
         """The arguments of the events of this name so far."""
-        return [event.args for event in self.events() if event.name == name]
+        return list(self._by_name.get(name, ()))
+
+    def count(self, name: str) -> int:
+        """How many events of this name there are so far."""
+        return len(self._by_name.get(name, ()))
 
     def names(self, *among: str) -> List[str]:
         """The names of the events so far, of these where some are given."""
@@ -130,16 +135,11 @@ class Client:
         :param count: so many at least.
         :return: the arguments of all that have arrived.
         """
-        with self._changed:
-            self._changed.wait_for(
-                lambda: len(self._of(name)) >= count, timeout)
-            found = self._of(name)
-        if len(found) < count:
-            raise AssertionError(
-                f'client {self.sid} waited {timeout:g} s in vain for '
-                f'{count} x {name!r}, it has {len(found)}; its last events: '
-                f'{[event.name for event in self.events()[-10:]]}')
-        return found
+        wait_until(lambda: self.count(name) >= count, timeout, lambda: (
+            f'{count} x {name!r} at client {self.sid}, which has '
+            f'{self.count(name)}; its last events: '
+            f'{[event.name for event in self.events()[-10:]]}'))
+        return self.received(name)
 
     def wait_disconnected(self, namespace: Optional[str] = None,
                           timeout: float = DEADLINE) -> str:
@@ -148,14 +148,9 @@ class Client:
         :return: the reason.
         """
         name = namespace or self._namespaces[0]
-        with self._changed:
-            self._changed.wait_for(
-                lambda: name in dict(self._disconnects), timeout)
-            reasons = dict(self._disconnects)
-        if name not in reasons:
-            raise AssertionError(f'client {self.sid} is still connected to '
-                                 f'{name} after {timeout:g} s')
-        return reasons[name]
+        wait_until(lambda: name in dict(self._disconnects), timeout,
+                   f'client {self.sid} to be disconnected from {name}')
+        return dict(self._disconnects)[name]
 
     def is_well(self) -> bool:
         """Whether what it sends is answered."""
@@ -214,20 +209,14 @@ class Client:
 
     # -- called by the socket -----------------------------------------------
 
-    def _of(self, name: str) -> List[Tuple[Any, ...]]:
-        return [event.args for event in self._events if event.name == name]
-
     def _on_event(self, name: str, namespace: str, *args: Any) -> Any:
-        with self._changed:
-            self._events.append(Event(name, args, namespace))
-            self._changed.notify_all()
+        self._events.append(Event(name, args, namespace))
+        self._by_name.setdefault(name, []).append(args)
         answer = self._answers.get(name)
         return answer(*args) if answer is not None else None
 
     def _on_disconnect(self, namespace: str, reason: str) -> None:
-        with self._changed:
-            self._disconnects.append((namespace, reason))
-            self._changed.notify_all()
+        self._disconnects.append((namespace, reason))
 
 
 def close_all(clients: Sequence[Client]) -> None:
