@@ -225,9 +225,12 @@ class NodeProcess:
         return int(self.control('end_child'))
 
     def start_pulse(self, event: str, interval: float = 0.002,
-                    **kwargs: Any) -> None:
-        """Emit 0, 1, 2, … in the background."""
-        self.control('start_pulse', event, interval, kwargs)
+                    target: str = 'server', **kwargs: Any) -> None:
+        """Emit 0, 1, 2, … in the background.
+
+        :param interval: seconds between two of them.
+        """
+        self.control('start_pulse', event, interval, target, kwargs)
 
     def stop_pulse(self, event: str) -> int:
         """Stop that.
