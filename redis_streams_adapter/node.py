@@ -28,7 +28,7 @@ Not synchronised: its owner lets one task in at a time, but for
 """
 from dataclasses import dataclass
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, \
-    Optional, Sequence, Tuple, Union
+    Optional, Sequence, Set, Tuple, Union
 
 from . import codec
 from .errors import DecodeError
@@ -310,6 +310,19 @@ class Node:
     def count(self, namespace: str) -> int:
         """The number of nodes in a namespace, this one included."""
         return 1 + self._members.count(namespace)
+
+    def who_reads(self, namespaces: Iterable[str]) -> Dict[str, List[str]]:
+        """Whom to ask in which of these namespaces, so that each other
+        node in them is asked once."""
+        asked: Dict[str, List[str]] = {}
+        known: Set[str] = set()
+        for namespace in namespaces:
+            uids = [uid for uid in self._members.nodes(namespace)
+                    if uid not in known]
+            if uids:
+                asked[namespace] = uids
+                known.update(uids)
+        return asked
 
     @property
     def others(self) -> int:

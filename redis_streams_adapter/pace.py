@@ -9,6 +9,11 @@ we write, stands for those that keep up. While more of our entries than
 :attr:`Pace.window` are still to be read by one of them, nothing is sent, and
 what is emitted waits in the outbox.
 
+After an outage the readers may come back later than we do, and there may be
+more in the outbox than the stream keeps. So they are *awaited*: what is
+written from then on counts as unread by each of them until it says where it
+is, for :data:`RETURN_PATIENCE` seconds at most.
+
 Nobody holds us back for ever: a reader that is silent, or that does not get
 on, for :data:`PATIENCE` seconds is taken out of account until it says
 something new.
@@ -17,11 +22,16 @@ A position says how many of our entries it covers by way of checkpoints, one
 for each batch: the id of its last entry, and that entry's number.
 """
 from collections import deque
-from typing import Deque, Dict, Optional, Tuple
+from typing import Deque, Dict, Iterable, Optional, Tuple
 
 #: How long a reader may hold us back without getting on, in seconds. It may
 #: be dead, or the entries that it should come to may be gone.
 PATIENCE = 2.0
+
+#: How long a reader may take to come back after an outage, in seconds: the
+#: longest pause between two attempts to connect is 4 s, and then it has to
+#: connect and to answer.
+RETURN_PATIENCE = 6.0
 
 #: Of how many of our last entries it is known where they stand, at least:
 #: what a replica that was behind may have lost is counted by it. At one entry
@@ -51,6 +61,9 @@ class Pace:
         #: By reader, ours under ``None``: the number of our last entry that
         #: it has read, and when it last got on.
         self._readers: Dict[Optional[str], Tuple[int, float]] = {}
+        #: Those that are awaited, in the same way: the number of our last
+        #: entry before, and since when.
+        self._awaited: Dict[Optional[str], Tuple[int, float]] = {}
 
     @property
     def window(self) -> Optional[int]:
@@ -80,12 +93,24 @@ class Pace:
         while self.checkpoints and self.checkpoints[-1][1] > sequence:
             self.checkpoints.pop()
 
+    def expect(self, uids: Iterable[Optional[str]], now: float) -> None:
+        """These readers may be away, and be on their way back."""
+        for uid in uids:
+            self._awaited[uid] = self._written, now
+
+    def forget_readers(self) -> None:
+        """Nothing can be heard of them now; awaited ones are awaited all
+        the same."""
+        self._readers.clear()
+
     def seen(self, sequence: int, now: float) -> None:
         """Our own reader has seen our entry of this number."""
+        self._awaited.pop(None, None)
         self._readers[None] = sequence, now
 
     def behind(self, uid: str, position: Id, now: float) -> None:
         """A node says that its reader lags, and where it is."""
+        self._awaited.pop(uid, None)
         read = self._read_at(position)
         known = self._readers.get(uid)
         if known is None or read > known[0]:
@@ -94,6 +119,7 @@ class Pace:
     def caught_up(self, uid: str) -> None:
         """A node says that its reader lags no longer, or is gone."""
         self._readers.pop(uid, None)
+        self._awaited.pop(uid, None)
 
     def room(self, now: float) -> Optional[int]:
         """How many entries may be written now; ``None``: any number."""
@@ -103,6 +129,11 @@ class Pace:
         for uid, (read, since) in list(self._readers.items()):
             if now - since > PATIENCE and self._written - read >= self.window:
                 self._readers[uid] = self._written, now
+            else:
+                slowest = min(slowest, read)
+        for uid, (read, since) in list(self._awaited.items()):
+            if now - since > RETURN_PATIENCE:
+                del self._awaited[uid]
             else:
                 slowest = min(slowest, read)
         return max(0, self.window - (self._written - slowest))

@@ -27,14 +27,15 @@ import math
 import os
 import threading
 import time
-from typing import Any, Callable, Dict, Iterable, Optional
+from itertools import chain
+from typing import Any, Callable, Dict, Iterable, List, Optional
 
 from .channel import Channel
 from .codec import decode, Encoder, Fields, open_envelope
 from .errors import DecodeError, OutboxFullError
 from .losses import COUNTERS, Loss, Losses, MISSING, VANISHED
-from .messages import EMITTER_UID, Heartbeat, Message, MessageType, \
-    SIGNS_OF_LIFE
+from .messages import EMITTER_UID, Heartbeat, InitialHeartbeat, Message, \
+    MessageType, SIGNS_OF_LIFE
 from .node import Acknowledged, Act, Duplicate, Event, Missing, Node, \
     NodeJoined, NodeLeft, ReaderLags, Send, Skipped
 from .options import Options
@@ -42,7 +43,7 @@ from .redis_streams.connect import Driver
 from .redis_streams.link import RedisLink
 from .redis_streams.outbox import Capacity, Pending
 from .redis_streams.reader import Reader
-from .redis_streams.writer import Writer
+from .redis_streams.writer import Absent, Writer
 from .routing import stream_index, stream_names
 from .sequences import Sequences
 from .tasks import Condition, Engine, Task
@@ -136,6 +137,7 @@ class Runtime:
             patience=driver.socket_timeout,
             vanished=lambda count: self._lose(Loss(VANISHED, key, count)),
             overhear=overhear if write_only else None,
+            absent=lambda: self._who_is_absent(channel),
             retention=options.retention,
             replicated=options.min_replicas > 0)
         reader = Reader(
@@ -317,9 +319,15 @@ wait`."""
 
     def _lagging(self, channel: Channel, cursor: Optional[bytes]) -> None:
         # It concerns the stream, whatever namespace it names.
-        namespaces = [*self._node.namespaces, '/']
+        namespaces = [*self._namespaces_in(channel),
+                      *self._node.namespaces, '/']
         channel.writer.say_now(self._encoder.encode(
             namespaces[0], Heartbeat(cursor or b'')))
+
+    def _namespaces_in(self, channel: Channel) -> List[str]:
+        """The namespaces that are served and go to this stream."""
+        return [each for each in self._node.namespaces
+                if self._channel(each) is channel]
 
     def _take_in(self, channel: Channel, entry: Entry) -> None:
         now = time.monotonic()
@@ -353,6 +361,11 @@ wait`."""
             channel.writer.reader_is_behind(event.uid, event.position)
         else:
             self._follow(event)
+            if isinstance(event, Send) and not self._closed:
+                # The answer to an INITIAL_HEARTBEAT may stand behind a long
+                # outbox. Who asks after an outage does not send much before
+                # it has this one.
+                channel.reader.tell()
 
     def _follow(self, event: Event) -> None:
         """What an entry may bring about, or time."""
@@ -439,13 +452,26 @@ wait`."""
             # The readers' business: each of them logs and counts it.
             return
 
+    def _who_is_absent(self, channel: Channel) -> Absent:
+        """After an outage, on the writer's task."""
+        # A process that knows nobody awaits somebody, who never answers.
+        strangers: List[Optional[str]] = ['']
+        if not self.member:
+            return strangers, ()
+        self._set_windows()
+        with self._core:
+            asked = self._node.who_reads(self._namespaces_in(channel))
+        uids = list(chain.from_iterable(asked.values()))
+        return [None, *(uids or strangers)], [
+            self.encode(namespace, InitialHeartbeat())
+            for namespace in asked]
+
     def _set_windows(self) -> None:
         # Half of what a stream keeps, shared by all who may be writing: the
         # other half is for what is written until a slow reader is heard.
         share = max(1, self._max_len // (2 * (self._node.others + 1)))
         for channel in self._channels:
-            channel.writer.set_window(
-                share if channel.reader.connected else None)
+            channel.writer.set_window(share, channel.reader.connected)
 
     def serve_namespaces(self) -> None:
         """Be a member of the namespaces that are served now, as far as the

@@ -128,6 +128,14 @@ class Reader:
         now = time.monotonic() + self._clock_ahead
         return max(0.0, now - parse_id(cursor)[0] / 1000)
 
+    def tell(self) -> None:
+        """Say where the reader is; on its own task."""
+        if self._behind:
+            self._reported = time.monotonic()
+            self._lagging(self.cursor)
+        else:
+            self._lagging(None)
+
     def interrupt(self) -> None:
         """End the wait for entries."""
         link = self._link

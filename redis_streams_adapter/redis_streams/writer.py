@@ -33,8 +33,8 @@ import threading
 import time
 from bisect import bisect_left
 from itertools import islice
-from typing import Callable, Iterable, List, Mapping, Optional, Set, \
-    Union
+from typing import Callable, Iterable, List, Mapping, Optional, Sequence, \
+    Set, Tuple, Union
 
 from ..errors import RedisStreamsError
 from ..pace import Pace
@@ -84,6 +84,10 @@ TRIM_INTERVAL = 1.0
 PROBE = (b'uid', b'emitter', b'nsp', b'/', b'type', b'2')
 
 
+#: Which readers may be away, and what to ask them.
+Absent = Tuple[Iterable[Optional[str]], Sequence[Fields]]
+
+
 class Writer:
     """The outbox of one process for one stream, and the task that sends it.
 
@@ -95,6 +99,9 @@ class Writer:
     :param overhear: where no reader of ours runs: what to do with the
                      fields of entries that the task reads back, now and
                      then, to hear of readers that lag.
+    :param absent: tells, after an outage, which readers may not be back yet
+                   (``None``: our own), and what to ask them; on the
+                   writer's task.
     :param retention: how many seconds an entry is to be kept; ``None``: as
                       long as the stream is not too long.
     :param replicated: whether the link waits for replicas.
@@ -108,6 +115,7 @@ class Writer:
                  capacity: Capacity, patience: float,
                  vanished: Callable[[int], None],
                  overhear: Optional[Callable[[Fields], None]] = None,
+                 absent: Optional[Callable[[], Absent]] = None,
                  retention: Optional[float] = None,
                  replicated: bool = False) -> None:
         self.writer_id = os.urandom(8).hex().encode()
@@ -117,6 +125,7 @@ class Writer:
         self._patience = patience
         self._vanished = vanished
         self._overhear = overhear
+        self._absent = absent
         self._retention = retention
         self._replicated = replicated
         self._lock: threading.Lock = capacity.lock
@@ -248,10 +257,16 @@ class Writer:
             link.interrupt()
         self.wake()
 
-    def set_window(self, window: Optional[int]) -> None:
-        """How many of our entries may be unread; ``None``: any number."""
+    def set_window(self, window: Optional[int],
+                   hearing: bool = True) -> None:
+        """How many of our entries may be unread; ``None``: any number.
+
+        :param hearing: whether it can be heard what was read.
+        """
         with self._lock:
             self._pace.window = window
+            if not hearing:
+                self._pace.forget_readers()
 
     def seen(self, sequence: int) -> None:
         """Our own reader has come to our entry of this number."""
@@ -288,6 +303,7 @@ class Writer:
             link.connect()
             if task.stopping:
                 return
+            returned = self._since is not None or self._failures > 0
             if self._since is None:
                 # From here the tail is searched when the first batch is in
                 # doubt.
@@ -298,6 +314,8 @@ class Writer:
                 self._settle(link)
             if self._overhear is not None:
                 self._heard = link.ends().last_id
+            if returned and self._absent is not None:
+                self._expect(link, *self._absent())
             self._last_identity = link.identity
             if not self._outbox:
                 self._gets_through(task)
@@ -327,6 +345,14 @@ class Writer:
         self._failures = 0
         self._hopeful = True
         task.works()
+
+    def _expect(self, link: Link, uids: Iterable[Optional[str]],
+                questions: Sequence[Fields]) -> None:
+        with self._lock:
+            self._pace.expect(uids, time.monotonic())
+        # After that, so that no answer comes before.
+        if questions:
+            link.append(questions)
 
     def _lose_hope(self) -> None:
         with self._lock:

@@ -114,7 +114,7 @@ def check_pairs(node: NodeProcess, outages: int) -> None:
     lines = outage_lines(node)
     assert ['cannot be used' in line for line in lines] \
         == [True, False] * outages, lines
-    assert ['is back' in line for line in lines] \
+    assert ['is back after' in line for line in lines] \
         == [False, True] * outages, lines
     assert node.logs(logging.ERROR) == []
 

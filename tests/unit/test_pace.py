@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from redis_streams_adapter import pace as pace_module
-from redis_streams_adapter.pace import Pace, PATIENCE
+from redis_streams_adapter.pace import Pace, PATIENCE, RETURN_PATIENCE
 
 WINDOW = 100
 
@@ -111,6 +111,33 @@ def test_saying_the_same_again_is_not_getting_on(pace: Pace) -> None:
     assert pace.room(NOW + PATIENCE + 0.1) == WINDOW
 
 
+def test_who_may_be_away_is_awaited(pace: Pace) -> None:
+    write(pace, 500)
+    pace.expect([None, 'a', 'b', 'c'], NOW)
+    assert pace.room(NOW) == WINDOW
+    write(pace, 500 + WINDOW)
+    for speak in (lambda: pace.seen(600, NOW), lambda: pace.caught_up('a'),
+                  lambda: pace.behind('b', (600, 0), NOW)):
+        assert pace.room(NOW) == 0
+        speak()
+    assert pace.room(NOW) == 0
+    # That nothing can be heard just now does not make it come back.
+    pace.forget_readers()
+    assert pace.room(NOW + RETURN_PATIENCE) == 0
+    assert pace.room(NOW + RETURN_PATIENCE + 0.1) == WINDOW
+    # Once: who does not know how to answer counts no more.
+    write(pace, 500 + 10 * WINDOW)
+    assert pace.room(NOW + RETURN_PATIENCE + 0.1) == WINDOW
+
+
+def test_whom_nobody_hears_does_not_count(pace: Pace) -> None:
+    pace.seen(0, NOW)
+    write(pace, WINDOW)
+    assert pace.room(NOW) == 0
+    pace.forget_readers()
+    assert pace.room(NOW) == WINDOW
+
+
 def test_not_everything_is_remembered(
         monkeypatch: pytest.MonkeyPatch, pace: Pace) -> None:
     """But for what is in the window: who is further back has no room."""
@@ -134,8 +161,9 @@ def test_the_widest_window(pace: Pace) -> None:
     assert pace.window == pace_module.MAX_WINDOW
 
 
-@given(st.lists(st.tuples(st.sampled_from(['wrote', 'seen', 'behind', 'up']),
-                          st.integers(0, 50), st.floats(0, 5))))
+@given(st.lists(st.tuples(
+    st.sampled_from(['wrote', 'seen', 'behind', 'up', 'away']),
+    st.integers(0, 50), st.floats(0, 5))))
 def test_whatever_is_said(said: List[Tuple[str, int, float]]) -> None:
     """The room is never below 0, and somebody who waits gets some."""
     pace = Pace()
@@ -150,8 +178,10 @@ def test_whatever_is_said(said: List[Tuple[str, int, float]]) -> None:
             pace.seen(min(number, written), now)
         elif what == 'behind':
             pace.behind('a', (number, 0), now)
+        elif what == 'away':
+            pace.expect([None, 'a'], now)
         else:
             pace.caught_up('a')
         room: Any = pace.room(now)
         assert 0 <= room <= WINDOW
-    assert pace.room(now + PATIENCE + 0.1)
+    assert pace.room(now + RETURN_PATIENCE + 0.1)

@@ -720,6 +720,25 @@ def test_a_reader_elsewhere_that_lags(writer: Writer, stream: FakeStream,
     wait_until(has_stored(stream, 25))
 
 
+def test_readers_may_come_back_later_than_we(
+        make: Make, stream: FakeStream) -> None:
+    """After an outage they are asked, and nobody sends more than a window
+    before they have answered."""
+    question = (b'number', b'-1')
+    writer = make(absent=lambda: (['other'], [question]))
+    writer.set_window(WINDOW)
+    put(writer, 0)
+    send(writer)
+    # Nobody was away.
+    assert stored(stream) == [0]
+    put(writer, *range(1, 26))
+    drive(writer.work, lambda: writer._held)
+    assert stored(stream) == [0, -1, *range(1, WINDOW + 1)]
+    writer.reader_is_behind('other', None)
+    send(writer)
+    assert stored(stream) == [0, -1, *range(1, 26)]
+
+
 def test_nobody_holds_it_for_ever(
         writer: Writer, stream: FakeStream,
         monkeypatch: pytest.MonkeyPatch) -> None:
