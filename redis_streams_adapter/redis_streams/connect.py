@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, \
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..errors import ConfigurationError
+from .members import Members
 
 #: How long a command that does not wait may take, in seconds, unless
 #: ``socket_timeout`` says otherwise. This is how long it takes to notice
@@ -136,24 +137,31 @@ def _import(name: str) -> Any:
 
 def _of_pool(module: Any, pool: Any, options: Mapping[str, Any]) -> Driver:
     """Connect as a pool would, but on connections of our own."""
-    cls = pool.connection_class
-    base = {**pool.connection_kwargs, **options}
-    socket_timeout = base.get('socket_timeout')
-    kwargs = {name: value for name, value in base.items()
+    kwargs = {**pool.connection_kwargs, **options}
+    connect = _connector(module, pool.connection_class, kwargs)
+    # An unknown option shows here, not when Redis is first needed.
+    connect(SOCKET_TIMEOUT)
+    return Driver(module, lambda timeout, key: connect(timeout),
+                  _timeout(kwargs.get('socket_timeout')))
+
+
+def _connector(module: Any, cls: Any,
+               options: Mapping[str, Any]) -> Callable[..., Any]:
+    """What makes connections of our own, given their socket timeout and
+    whatever else differs between them."""
+    kwargs = {name: value for name, value in options.items()
               if name not in _OWN
               and not name.startswith(('maint_', 'orig_'))}
 
-    def make(timeout: float, key: str) -> Any:
+    def connect(timeout: float, **more: Any) -> Any:
         retry = module.retry.Retry(module.backoff.NoBackoff(), 0)
-        connection = cls(**kwargs, retry=retry, protocol=2,
+        connection = cls(**kwargs, **more, retry=retry, protocol=2,
                          socket_timeout=timeout)
         # Unix sockets of redis-py 5.0 forget what they are given.
         connection.socket_timeout = timeout
         return connection
 
-    # An unknown option shows here, not when Redis is first needed.
-    make(SOCKET_TIMEOUT, '')
-    return Driver(module, make, _timeout(socket_timeout))
+    return connect
 
 
 def _timeout(value: Any) -> float:
@@ -214,22 +222,24 @@ def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
 
 def _of_cluster(module: Any, parts: SplitResult,
                 kwargs: Dict[str, Any]) -> Driver:
-    cluster = module.cluster
-    cls = getattr(cluster, 'RedisCluster', None) or cluster.ValkeyCluster
-    socket_timeout = _timeout(kwargs.pop('socket_timeout', None))
-    hosts = _hosts(parts)
-    _try_options(module, kwargs)
+    socket_timeout = _timeout(kwargs.get('socket_timeout'))
+    cls = module.connection.SSLConnection if kwargs.pop('ssl', False) \
+        else module.connection.Connection
+    # An unknown option shows here, not when Redis is first needed.
+    connect = _connector(module, cls, kwargs)
+    connect(SOCKET_TIMEOUT)
+    members = Members(
+        lambda address: connect(
+            socket_timeout, host=address[0], port=address[1]),
+        (OSError, *_errors(module)), _hosts(parts))
 
     def make(timeout: float, key: str) -> Any:
         # Asked anew for each connection: the slot may have moved.
-        client = cls(
-            startup_nodes=[cluster.ClusterNode(*host) for host in hosts],
-            socket_timeout=socket_timeout, **kwargs)
-        try:
-            return _connection_to(
-                module, client.get_node_from_key(key), {}, timeout)
-        finally:
-            client.close()
+        address = members.master_of(
+            module.cluster.key_slot(key.encode()))
+        if address is None:
+            raise _no_server(module)
+        return connect(timeout, host=address[0], port=address[1])
 
     return Driver(module, make, socket_timeout)
 
@@ -246,10 +256,15 @@ def _try_options(module: Any, options: Dict[str, Any]) -> None:
 def _connection_to(module: Any, node: Any, options: Mapping[str, Any],
                    timeout: float) -> Any:
     if node is None:
-        raise module.exceptions.ConnectionError(
-            'no server of the cluster has the slot of the stream')
+        raise _no_server(module)
     pool = node.redis_connection.connection_pool
     return _of_pool(module, pool, options).make(timeout, '')
+
+
+def _no_server(module: Any) -> Exception:
+    error: Exception = module.exceptions.ConnectionError(
+        'no server of the cluster has the slot of the stream')
+    return error
 
 
 # -- what stands in a URL -------------------------------------------------

@@ -4,7 +4,7 @@ import shutil
 import socket
 import tempfile
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Mapping, Optional, Sequence
 
 import redis
 
@@ -41,11 +41,21 @@ class RedisServer:
     file; it keeps its port over restarts.
 
     :param append_only: keep the data over :meth:`restart` and :meth:`kill`.
+    :param binary: the path of the redis-server, if not the usual one.
+    :param arguments: more of its command line, each time it is started.
+    :param client_options: how a client of this server connects.
     """
 
-    def __init__(self, append_only: bool = False) -> None:
+    def __init__(self, append_only: bool = False, binary: str = '',
+                 arguments: Sequence[str] = (),
+                 client_options: Optional[Mapping[str, Any]] = None,
+                 ) -> None:
         self.port = free_port()
         self._append_only = append_only
+        self._binary = binary
+        self._arguments = arguments
+        self._client_options = {
+            'host': '127.0.0.1', 'port': self.port, **(client_options or {})}
         self._directory = Path(tempfile.mkdtemp(prefix='redis-of-tests-'))
         self._process: Optional[OwnProcess] = None
 
@@ -61,7 +71,7 @@ class RedisServer:
 
     def client(self, **options: Any) -> redis.Redis:
         """A new client of this server."""
-        return redis.Redis(host='127.0.0.1', port=self.port, **options)
+        return redis.Redis(**{**self._client_options, **options})
 
     def counts_entries(self) -> bool:
         """Whether it tells how many entries a stream ever had: since 7.0."""
@@ -88,7 +98,7 @@ class RedisServer:
         :param arguments: more of its command line.
         :param ready: wait until it answers.
         """
-        binary = find_redis_server()
+        binary = self._binary or find_redis_server()
         if binary is None:
             raise FileNotFoundError('there is no redis-server')
         self._process = OwnProcess([
@@ -97,7 +107,7 @@ class RedisServer:
             '--appendonly', 'yes' if self._append_only else 'no',
             # Written before the reply, never synced: it outlives the
             # process, and nobody pulls this machine's plug.
-            '--appendfsync', 'no', *arguments],
+            '--appendfsync', 'no', *self._arguments, *arguments],
             self._directory / 'redis.out')
         if ready:
             self.wait_ready()
@@ -121,6 +131,11 @@ class RedisServer:
                     return False
 
         wait_until(answers, what=lambda: f'redis-server:\n{process.tail()}')
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._process is not None and self._process.returncode is None
 
     def stop(self) -> None:
         """End it in good order."""

@@ -1,18 +1,19 @@
 """From URLs and clients to connections; none of them is made here but to a
 server of the tests' own."""
-import functools
 import importlib.util
 from pathlib import Path
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 import pytest
 import redis
 import redis.asyncio
 
 from redis_streams_adapter.errors import ConfigurationError
+from redis_streams_adapter.redis_streams import connect
 from redis_streams_adapter.redis_streams.connect import Driver, \
     open_driver, SOCKET_TIMEOUT
 from redis_streams_adapter.redis_streams.link import READ_MARGIN, RedisLink
+from redis_streams_adapter.redis_streams.members import Members
 from redis_streams_adapter.transport import NO_STREAM, START, Unavailable
 
 HAS_VALKEY = importlib.util.find_spec('valkey') is not None
@@ -136,71 +137,66 @@ def test_the_options_of_a_sentinel_url() -> None:
     assert driver.make(1.0, 'x').client_name == 'x'
 
 
-class Cluster:
-    """Stands for RedisCluster: it would connect when it is made."""
-
-    made: Optional['Cluster'] = None
-
-    def __init__(self, **options: Any) -> None:
-        Cluster.made = self
-        self.options = options
-        self.closed = False
-        self.asked: Optional[str] = None
-
-    def get_node_from_key(self, key: str) -> Any:
-        self.asked = key
-        return type('Node', (), {'redis_connection': redis.Redis(
-            host='master', port=7001, username='u', password='pw',
-            socket_timeout=3.0)})
-
-    def close(self) -> None:
-        self.closed = True
-
-
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> type:
-    monkeypatch.setattr(redis.cluster, 'RedisCluster', Cluster)
-    return Cluster
+def asked(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
+    """Whom a cluster's driver asks, about which slot, in a cluster whose
+    every slot is at master:7001."""
+    found: List[Any] = []
+
+    def master_of(members: Members, slot: int) -> Any:
+        found.append((members, slot))
+        return 'master', 7001
+
+    monkeypatch.setattr(Members, 'master_of', master_of)
+    return found
 
 
-@pytest.mark.parametrize('scheme', ['redis', 'rediss'])
-def test_cluster(cluster: type, scheme: str) -> None:
+@pytest.mark.parametrize('scheme, kind', [
+    ('redis', redis.Connection), ('rediss', redis.SSLConnection)])
+def test_cluster(asked: List[Any], scheme: str, kind: type) -> None:
     driver = driver_of(f'{scheme}+cluster://user:p%40w@a,b:5',
                        client_name='x', socket_timeout=2.0)
     assert driver.socket_timeout == 2.0
     connection = driver.make(1.0, 'x')
-    made = Cluster.made
-    assert made is not None and made.closed
-    nodes = made.options.pop('startup_nodes')
-    assert [(node.host, node.port) for node in nodes] == [
-        ('a', 6379), ('b', 5)]
-    assert made.options.pop('ssl', False) is (scheme == 'rediss')
-    assert made.options == {'username': 'user', 'password': 'p@w',
-                            'client_name': 'x', 'socket_timeout': 2.0}
-    assert made.asked == 'x'
+    assert type(connection) is kind
     check_is_ours(connection, 1.0)
     assert (connection.host, connection.port) == ('master', 7001)
-    assert (connection.username, connection.password) == ('u', 'pw')
+    assert (connection.username, connection.password) == ('user', 'p@w')
+    assert connection.client_name == 'x'
+    ((members, slot),) = asked
+    assert slot == redis.crc.key_slot(b'x')
+    # What is asked of a member goes over a connection of the same kind.
+    asking = members._connect(('a', 6379))
+    assert type(asking) is kind
+    check_is_ours(asking, 2.0)
+    assert (asking.host, asking.port) == ('a', 6379)
+    assert (asking.username, asking.password) == ('user', 'p@w')
 
 
-def test_a_cluster_without_the_slot(
-        cluster: type, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, 'get_node_from_key', lambda *_: None)
+def test_the_servers_of_a_cluster_that_are_asked_first(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    made: List[Any] = []
+    monkeypatch.setattr(
+        connect, 'Members',
+        lambda ask, errors, addresses: made.append(addresses))
+    driver_of('redis+cluster://a,b:5,[::1]:7')
+    assert made == [[('a', 6379), ('b', 5), ('::1', 7)]]
+
+
+def test_a_cluster_without_the_slot(monkeypatch: pytest.MonkeyPatch,
+                                    ) -> None:
+    monkeypatch.setattr(Members, 'master_of', lambda *_: None)
     link = RedisLink(driver_of('redis+cluster://a'), 'the-stream', 100)
     with pytest.raises(Unavailable, match='slot'):
         link.connect()
-    made = Cluster.made
-    assert made is not None and made.closed
 
 
-def test_a_cluster_is_asked_for_each_connection(cluster: type) -> None:
+def test_a_cluster_is_asked_for_each_connection(asked: List[Any]) -> None:
     """A slot may have moved."""
     driver = driver_of('redis+cluster://a')
-    made = []
     for _ in range(2):
         driver.make(1.0, 'x')
-        made.append(Cluster.made)
-    assert made[0] is not made[1]
+    assert len(asked) == 2
 
 
 # -- clients -----------------------------------------------------------------
@@ -252,14 +248,24 @@ def test_a_client_of_a_cluster() -> None:
         def initialize(self) -> None:
             self.initialized += 1
 
+    asked: List[str] = []
+
+    def get_node_from_key(key: str) -> Any:
+        asked.append(key)
+        return type('Node', (), {'redis_connection': redis.Redis(
+            host='master', port=7001, username='u', password='pw',
+            socket_timeout=3.0)})
+
     client = redis.RedisCluster.__new__(redis.RedisCluster)
     client.nodes_manager = Nodes()
-    client.get_node_from_key = functools.partial(
-        Cluster.get_node_from_key, client)
+    client.get_node_from_key = get_node_from_key
     driver = driver_of(client)
-    check_is_ours(driver.make(1.0, 'x'), 1.0)
+    connection = driver.make(1.0, 'x')
+    check_is_ours(connection, 1.0)
+    assert (connection.host, connection.port) == ('master', 7001)
+    assert (connection.username, connection.password) == ('u', 'pw')
     driver.make(1.0, 'x')
-    assert client.asked == 'x'
+    assert asked == ['x', 'x']
     assert client.nodes_manager.initialized == 2
 
 

@@ -1,0 +1,92 @@
+"""The account of what was emitted, what has arrived, and what was told."""
+from typing import Callable, Dict, List, Sequence
+
+from ..integration.helpers import BACK_WITHIN, numbers
+from ..support.client import Client
+from ..support.node_process import NodeProcess
+
+#: The counters of ``stats()`` that tell of losses.
+LOSSES = ('messages_lost', 'messages_vanished', 'streams_deleted',
+          'stream_setbacks')
+
+
+def losses(node: NodeProcess) -> Dict[str, int]:
+    """What a node has told of losses; only what is not 0."""
+    stats = node.stats()
+    return {name: stats[name] for name in LOSSES if stats[name]}
+
+
+class Pulses:
+    """Nodes that emit all the time, and a client on each that counts.
+
+    :param nodes: each emits an event of its own.
+    :param clients: one for each node.
+    """
+
+    def __init__(self, nodes: Sequence[NodeProcess],
+                 clients: Sequence[Client], unique: Callable[[str], str],
+                 interval: float = 0.005) -> None:
+        self._nodes = nodes
+        self._clients = clients
+        self._unique = unique
+        self._events = [unique('event') for _ in nodes]
+        for node, event in zip(nodes, self._events):
+            node.start_pulse(event, interval)
+
+    def wait_flow(self, count: int = 20, timeout: float = BACK_WITHIN,
+                  ) -> None:
+        """Wait until each client has got so many more of each event."""
+        before = {(client, event): len(client.received(event))
+                  for client in self._clients for event in self._events}
+        for (client, event), number in before.items():
+            client.wait_for(event, number + count, timeout)
+
+    def stop(self) -> List[int]:
+        """Stop, and wait until all that is still under way has arrived.
+
+        :return: how many each node has emitted.
+        """
+        counts = [node.stop_pulse(event)
+                  for node, event in zip(self._nodes, self._events)]
+        # What comes behind everything else shows what is missing at the end.
+        last = self._unique('last')
+        for node in self._nodes:
+            assert node.flush(BACK_WITHIN)
+            node.emit(last)
+        for client in self._clients:
+            client.wait_for(last, len(self._nodes), BACK_WITHIN)
+        return counts
+
+    def check_all_arrived(self) -> None:
+        """Every client has got everything once, in order, and nobody has
+        told of a loss."""
+        counts = self.stop()
+        for client in self._clients:
+            for event, count in zip(self._events, counts):
+                assert numbers(client, event) == list(range(count))
+        assert [losses(node) for node in self._nodes] == [
+            {} for _ in self._nodes]
+
+    def check_all_told(self) -> int:
+        """Nothing has come twice or out of order, and exactly what has not
+        come was told: by the node that has not got it, and by the one that
+        had sent it. To be called once for a set of nodes.
+
+        :return: how many were lost, over all clients.
+        """
+        counts = self.stop()
+        lost = [[0] * len(counts) for _ in self._clients]
+        for receiver, client in enumerate(self._clients):
+            for sender, count in enumerate(counts):
+                got = numbers(client, self._events[sender])
+                assert got == sorted(set(got))
+                assert set(got) <= set(range(count))
+                lost[receiver][sender] = count - len(got)
+        for number, node in enumerate(self._nodes):
+            told = losses(node)
+            # The own clients are served without Redis.
+            assert lost[number][number] == 0
+            assert told.get('messages_lost', 0) == sum(lost[number]), told
+            assert told.get('messages_vanished', 0) >= max(
+                row[number] for row in lost), told
+        return sum(map(sum, lost))

@@ -1,0 +1,178 @@
+"""A Redis Cluster loses a master, or moves the stream's slot: messages flow
+again, and what is lost is told."""
+from typing import Any, Callable, Iterator, List
+
+import pytest
+
+from redis_streams_adapter.routing import stream_index, stream_names
+
+from ..integration.conftest import STEADY, start_managers
+from ..integration.helpers import BACK_WITHIN
+from ..support.client import Client
+from ..support.node_process import NodeProcess
+from ..support.redis_cluster import RedisCluster, SLOW
+from ..support.wait import wait_for_value, wait_until
+from .accounts import losses, Pulses
+
+Connect = Callable[..., Client]
+Unique = Callable[[str], str]
+StartNodes = Callable[..., List[NodeProcess]]
+
+#: No sign of life is written while a test looks.
+SILENT = {'heartbeat_interval': 60.0, 'heartbeat_timeout': 120.0}
+
+
+@pytest.fixture(scope='module')
+def cluster(redis_binary: str) -> Iterator[RedisCluster]:
+    """Three masters with a replica each. Who was killed is started again
+    by the test that did it."""
+    with RedisCluster() as servers:
+        yield servers.start()
+
+
+# -- a master is killed -------------------------------------------------------
+
+def test_master_is_killed(cluster: RedisCluster, start_nodes: StartNodes,
+                          connect: Connect, unique: Unique) -> None:
+    """While everybody emits. The nodes were given the address of that
+    server only, and find the others all the same."""
+    name = unique('stream')
+    master = cluster.master_of(name)
+    nodes = start_nodes(2, cluster.url_of(master), stream_name=name,
+                        **STEADY)
+    start_managers(nodes)
+    clients = [connect(node) for node in nodes]
+    pulses = Pulses(nodes, clients, unique)
+    pulses.wait_flow()
+    with cluster.nervous():
+        master.kill()
+        cluster.wait_new_master_of(name, master)
+        pulses.wait_flow(timeout=SLOW)
+    for node in nodes:
+        node.wait_health('ok', BACK_WITHIN)
+    pulses.check_all_told()
+
+
+def test_master_is_killed_with_a_replica_that_has_everything(
+        cluster: RedisCluster, start_nodes: StartNodes, connect: Connect,
+        unique: Unique) -> None:
+    name = unique('stream')
+    nodes = start_nodes(2, cluster.url, stream_name=name, **SILENT)
+    start_managers(nodes)
+    clients = [connect(node) for node in nodes]
+    first = unique('first')
+    for node in nodes:
+        node.emit(first)
+        assert node.flush()
+    for client in clients:
+        client.wait_for(first, 2)
+    master = cluster.master_of(name)
+    cluster.wait_replicated(master)
+    with cluster.nervous():
+        master.kill()
+        pulses = Pulses(nodes, clients, unique)
+        cluster.wait_new_master_of(name, master)
+        pulses.wait_flow(timeout=SLOW)
+    pulses.check_all_arrived()
+
+
+# -- a slot moves -------------------------------------------------------------
+
+def test_slot_moves(cluster: RedisCluster, start_nodes: StartNodes,
+                    connect: Connect, unique: Unique) -> None:
+    """While everybody emits. It takes its time: for a while, the old server
+    has the slot, and the new one has the stream."""
+    name = unique('stream')
+    nodes = start_nodes(2, cluster.url, stream_name=name, **STEADY)
+    start_managers(nodes)
+    clients = [connect(node) for node in nodes]
+    pulses = Pulses(nodes, clients, unique)
+    pulses.wait_flow()
+    source = cluster.master_of(name)
+    target = cluster.others(source)[0]
+    cluster.begin_move(name, source, target)
+    pulses.wait_flow()
+    cluster.move_keys(name, source, target)
+    for node in nodes:
+        node.wait_health('degraded')
+        wait_until(lambda: 'ASK' in node.health()['last_error'].upper(),
+                   what='the redirection')
+    # Nobody begins a second stream at the old place.
+    assert cluster.count_keys(name, source) == 0
+    assert cluster.count_keys(name, target) == 1
+    cluster.end_move(name, source, target)
+    for node in nodes:
+        node.wait_health('ok', BACK_WITHIN)
+    pulses.wait_flow()
+    pulses.check_all_arrived()
+    assert cluster.count_keys(name, source) == 0
+
+
+def test_slot_moves_under_a_reader_that_waits(
+        cluster: RedisCluster, start_nodes: StartNodes, connect: Connect,
+        unique: Unique) -> None:
+    """Nothing is emitted while it moves: who waits for entries at the old
+    place must hear of the new one, and not take the stream for deleted."""
+    name = unique('stream')
+    nodes = start_nodes(2, cluster.url, stream_name=name, **SILENT)
+    start_managers(nodes)
+    clients = [connect(node) for node in nodes]
+    source = cluster.master_of(name)
+    for target in [*cluster.others(source), source]:
+        cluster.begin_move(name, source, target)
+        cluster.move_keys(name, source, target)
+        cluster.end_move(name, source, target)
+        event = unique('event')
+        nodes[0].emit(event)
+        for client in clients:
+            client.wait_for(event, 1, BACK_WITHIN)
+        source = target
+    assert [losses(node) for node in nodes] == [{}, {}]
+
+
+# -- several streams ----------------------------------------------------------
+
+def _name_of_streams_apart(cluster: RedisCluster) -> str:
+    """A name whose three streams are on three servers."""
+    for number in range(1000):
+        name = f'apart-{number}'
+        if len({cluster.master_of(key).port
+                for key in stream_names(name, 3)}) == 3:
+            return name
+    raise AssertionError('there is no such name')
+
+
+def test_streams_on_several_servers(
+        cluster: RedisCluster, start_nodes: StartNodes, connect: Connect,
+        unique: Unique) -> None:
+    name = _name_of_streams_apart(cluster)
+    nodes = start_nodes(2, cluster.url, stream_name=name, stream_count=3,
+                        **STEADY)
+    start_managers(nodes)
+    clients = [connect(node, '/', '/chat') for node in nodes]
+    event = unique('event')
+    namespaces = ['/', '/chat', '/elsewhere']
+    keys = [f'{name}-{stream_index(each, 3)}' for each in namespaces]
+    assert len({*keys}) == 3
+    for number in range(100):
+        for node in nodes:
+            node.script(*(('server', 'emit', [event, number],
+                           {'namespace': namespace})
+                          for namespace in namespaces))
+    for node in nodes:
+        assert node.flush()
+    for client in clients:
+        for namespace in ('/', '/chat'):
+            wait_for_value(lambda: sorted(
+                each.args[0] for each in client.events()
+                if (each.name, each.namespace) == (event, namespace)),
+                sorted([*range(100)] * 2), what='what has arrived')
+    assert len([each for client in clients for each in client.events()
+                if each.name == event]) == 800
+    for key, namespace in zip(keys, namespaces):
+        entries: List[Any] = cluster.ask(
+            cluster.master_of(key), 'XRANGE', key, '-', '+')
+        assert {fields[fields.index('nsp') + 1]
+                for _, fields in entries} == {namespace}
+        assert sum(event in str(fields) for _, fields in entries) == 200
+    assert [losses(node) for node in nodes] == [{}, {}]
