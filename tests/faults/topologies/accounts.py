@@ -1,9 +1,9 @@
 """The account of what was emitted, what has arrived, and what was told."""
-from typing import Callable, Dict, List, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
-from ..integration.helpers import BACK_WITHIN, numbers
-from ..support.client import Client
-from ..support.node_process import NodeProcess
+from ...integration.helpers import BACK_WITHIN, numbers
+from ...support.client import Client
+from ...support.node_process import NodeProcess
 
 #: The counters of ``stats()`` that tell of losses.
 LOSSES = ('messages_lost', 'messages_vanished', 'streams_deleted',
@@ -34,10 +34,15 @@ class Pulses:
             node.start_pulse(event, interval)
 
     def wait_flow(self, count: int = 20, timeout: float = BACK_WITHIN,
-                  ) -> None:
-        """Wait until each client has got so many more of each event."""
+                  among: Optional[Sequence[int]] = None) -> None:
+        """Wait until each client has got so many more of each event.
+
+        :param among: only between these nodes.
+        """
+        chosen = range(len(self._nodes)) if among is None else among
         before = {(client, event): len(client.received(event))
-                  for client in self._clients for event in self._events}
+                  for client in (self._clients[each] for each in chosen)
+                  for event in (self._events[each] for each in chosen)}
         for (client, event), number in before.items():
             client.wait_for(event, number + count, timeout)
 
@@ -67,13 +72,10 @@ class Pulses:
         assert [losses(node) for node in self._nodes] == [
             {} for _ in self._nodes]
 
-    def check_all_told(self) -> int:
+    def check_all_told(self) -> None:
         """Nothing has come twice or out of order, and exactly what has not
         come was told: by the node that has not got it, and by the one that
-        had sent it. To be called once for a set of nodes.
-
-        :return: how many were lost, over all clients.
-        """
+        had sent it. To be called once for a set of nodes."""
         counts = self.stop()
         lost = [[0] * len(counts) for _ in self._clients]
         for receiver, client in enumerate(self._clients):
@@ -89,4 +91,3 @@ class Pulses:
             assert told.get('messages_lost', 0) == sum(lost[number]), told
             assert told.get('messages_vanished', 0) >= max(
                 row[number] for row in lost), told
-        return sum(map(sum, lost))

@@ -1,79 +1,22 @@
-"""A Redis Cluster loses a master, or moves the stream's slot: messages flow
-again, and what is lost is told."""
-from typing import Any, Callable, Iterator, List
-
-import pytest
+"""A Redis Cluster moves the stream's slot, or has several streams: nothing is
+lost, nothing comes twice."""
+from typing import Any, Callable, List
 
 from redis_streams_adapter.routing import stream_index, stream_names
 
-from ..integration.conftest import STEADY, start_managers
-from ..integration.helpers import BACK_WITHIN
-from ..support.client import Client
-from ..support.node_process import NodeProcess
-from ..support.redis_cluster import RedisCluster, SLOW
-from ..support.wait import wait_for_value, wait_until
+from ...integration.conftest import STEADY, start_managers
+from ...integration.helpers import BACK_WITHIN
+from ...support.client import Client
+from ...support.node_process import NodeProcess
+from ...support.redis_cluster import RedisCluster
+from ...support.replicated import ask
+from ...support.wait import wait_for_value, wait_until
 from .accounts import losses, Pulses
+from .conftest import SILENT
 
 Connect = Callable[..., Client]
 Unique = Callable[[str], str]
 StartNodes = Callable[..., List[NodeProcess]]
-
-#: No sign of life is written while a test looks.
-SILENT = {'heartbeat_interval': 60.0, 'heartbeat_timeout': 120.0}
-
-
-@pytest.fixture(scope='module')
-def cluster(redis_binary: str) -> Iterator[RedisCluster]:
-    """Three masters with a replica each. Who was killed is started again
-    by the test that did it."""
-    with RedisCluster() as servers:
-        yield servers.start()
-
-
-# -- a master is killed -------------------------------------------------------
-
-def test_master_is_killed(cluster: RedisCluster, start_nodes: StartNodes,
-                          connect: Connect, unique: Unique) -> None:
-    """While everybody emits. The nodes were given the address of that
-    server only, and find the others all the same."""
-    name = unique('stream')
-    master = cluster.master_of(name)
-    nodes = start_nodes(2, cluster.url_of(master), stream_name=name,
-                        **STEADY)
-    start_managers(nodes)
-    clients = [connect(node) for node in nodes]
-    pulses = Pulses(nodes, clients, unique)
-    pulses.wait_flow()
-    with cluster.nervous():
-        master.kill()
-        cluster.wait_new_master_of(name, master)
-        pulses.wait_flow(timeout=SLOW)
-    for node in nodes:
-        node.wait_health('ok', BACK_WITHIN)
-    pulses.check_all_told()
-
-
-def test_master_is_killed_with_a_replica_that_has_everything(
-        cluster: RedisCluster, start_nodes: StartNodes, connect: Connect,
-        unique: Unique) -> None:
-    name = unique('stream')
-    nodes = start_nodes(2, cluster.url, stream_name=name, **SILENT)
-    start_managers(nodes)
-    clients = [connect(node) for node in nodes]
-    first = unique('first')
-    for node in nodes:
-        node.emit(first)
-        assert node.flush()
-    for client in clients:
-        client.wait_for(first, 2)
-    master = cluster.master_of(name)
-    cluster.wait_replicated(master)
-    with cluster.nervous():
-        master.kill()
-        pulses = Pulses(nodes, clients, unique)
-        cluster.wait_new_master_of(name, master)
-        pulses.wait_flow(timeout=SLOW)
-    pulses.check_all_arrived()
 
 
 # -- a slot moves -------------------------------------------------------------
@@ -170,7 +113,7 @@ def test_streams_on_several_servers(
     assert len([each for client in clients for each in client.events()
                 if each.name == event]) == 800
     for key, namespace in zip(keys, namespaces):
-        entries: List[Any] = cluster.ask(
+        entries: List[Any] = ask(
             cluster.master_of(key), 'XRANGE', key, '-', '+')
         assert {fields[fields.index('nsp') + 1]
                 for _, fields in entries} == {namespace}

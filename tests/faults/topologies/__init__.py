@@ -1,0 +1,1 @@
+"""Servers that are more than one process on one port."""
