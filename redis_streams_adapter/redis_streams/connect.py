@@ -7,6 +7,7 @@ the time of a command. A connection does the handshake (TLS, AUTH, SELECT),
 packs commands and parses replies, and nothing else. RESP2 is asked for, since
 a reply is then the same under every version of redis-py.
 """
+import os
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, \
     Optional, Tuple
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -28,6 +29,9 @@ _OWN = frozenset((
     'retry', 'retry_on_timeout', 'retry_on_error', 'protocol',
     'decode_responses', 'health_check_interval', 'socket_timeout',
     'event_dispatcher', 'cache', 'cache_config', 'himport_registry'))
+
+#: The options that name a file.
+_FILES = ('ssl_certfile', 'ssl_keyfile', 'ssl_ca_certs')
 
 Make = Callable[[float, str], Any]
 
@@ -152,6 +156,11 @@ def _connector(module: Any, cls: Any,
     kwargs = {name: value for name, value in options.items()
               if name not in _OWN
               and not name.startswith(('maint_', 'orig_'))}
+    for name in _FILES:
+        # Later, it would only be said that some file is not there.
+        path = kwargs.get(name)
+        if path and not os.path.isfile(path):
+            raise ConfigurationError(f'{name}: there is no file {path!r}')
 
     def connect(timeout: float, **more: Any) -> Any:
         retry = module.retry.Retry(module.backoff.NoBackoff(), 0)

@@ -380,6 +380,21 @@ def test_wrong_options_in_a_url_are_named() -> None:
         assert 'db' in told(url)
 
 
+@pytest.mark.parametrize('option', [
+    'ssl_certfile', 'ssl_keyfile', 'ssl_ca_certs'])
+@pytest.mark.parametrize('scheme', [
+    'rediss', 'rediss+cluster'])
+def test_files_that_are_not_there(scheme: str, option: str,
+                                  tmp_path: Path) -> None:
+    path = tmp_path / 'file.pem'
+    text = told(f'{scheme}://host', **{option: str(path)})
+    assert option in text and str(path) in text
+    assert option in told(f'{scheme}://host?{option}={path}')
+    assert option in told(redis.Redis(ssl=True, **{option: str(path)}))
+    path.touch()
+    driver_of(f'{scheme}://host', **{option: str(path)})
+
+
 SECRETS = ['geh/eim', 'geh#eim', 'geh?eim', 'geh:eim', 'geh@eim', 'geh[eim',
            'geh]eim', '1/geheim', '12:geheim/5']
 

@@ -1,0 +1,97 @@
+"""Redis wants TLS, and a certificate of its clients."""
+import importlib.util
+from pathlib import Path
+from typing import Any, Callable, Iterator, List
+
+import pytest
+
+from ...conftest import skip_or_fail
+from ...integration.conftest import STEADY, start_managers
+from ...support.certificates import Authority, Certificate, HOST
+from ...support.client import Client
+from ...support.node_process import NodeProcess
+from ...support.redis_binaries import tls_binary
+from ...support.redis_server import RedisServer
+from ...support.wait import wait_until
+from .accounts import Pulses
+
+Connect = Callable[..., Client]
+Unique = Callable[[str], str]
+StartNodes = Callable[..., List[NodeProcess]]
+
+
+@pytest.fixture(scope='module')
+def authority(tmp_path_factory: Any) -> Authority:
+    if importlib.util.find_spec('trustme') is None:
+        skip_or_fail('trustme is not installed')
+    return Authority(tmp_path_factory.mktemp('certificates'))
+
+
+@pytest.fixture(scope='module')
+def certificate(authority: Authority) -> Certificate:
+    """A client's."""
+    return authority.issue('client')
+
+
+@pytest.fixture(scope='module')
+def redis(authority: Authority, certificate: Certificate,
+          ) -> Iterator[RedisServer]:
+    binary = tls_binary()
+    if binary is None:
+        skip_or_fail('there is no redis-server with TLS')
+    with RedisServer(
+            append_only=True, binary=str(binary),
+            client_options={'ssl': True, **certificate.client_options},
+            ) as server:
+        yield server.start(
+            '--port', '0', '--tls-port', str(server.port),
+            *authority.issue('server').server_arguments)
+
+
+def url_of(server: RedisServer, query: str) -> str:
+    return f'rediss://{HOST}:{server.port}/0?{query}'
+
+
+def test_connections_are_killed(
+        redis: RedisServer, certificate: Certificate,
+        start_nodes: StartNodes, connect: Connect, unique: Unique) -> None:
+    nodes = start_nodes(2, url_of(redis, certificate.query),
+                        stream_name=unique('stream'), **STEADY)
+    start_managers(nodes)
+    pulses = Pulses(nodes, [connect(node) for node in nodes], unique)
+    with redis.client() as admin:
+        for _ in range(3):
+            pulses.wait_flow()
+            admin.execute_command('CLIENT', 'KILL', 'TYPE', 'normal')
+    pulses.wait_flow()
+    pulses.check_all_arrived()
+
+
+@pytest.mark.parametrize('fault, told', [
+    ('no certificate', 'certificate required'),
+    ('of another authority', 'unknown ca'),
+    ('trusts another authority', 'certificate verify failed'),
+])
+def test_the_certificate_is_wrong(
+        redis: RedisServer, certificate: Certificate, tmp_path: Path,
+        start_nodes: StartNodes, connect: Connect, unique: Unique,
+        fault: str, told: str) -> None:
+    """The node says so, and its clients do not suffer."""
+    other = Authority(tmp_path).issue('other')
+    query = {
+        'no certificate': f'ssl_ca_certs={certificate.authority}',
+        'of another authority': certificate._replace(
+            cert=other.cert, key=other.key).query,
+        'trusts another authority': certificate._replace(
+            authority=other.authority).query,
+    }[fault]
+    (node,) = start_nodes(1, url_of(redis, query), **STEADY)
+    client = connect(node)
+    node.wait_health('degraded')
+    # The server may hang up before its reason has arrived. Then another
+    # attempt tells.
+    wait_until(lambda: told in node.health()['last_error'],
+               what=lambda: f'{told!r}, not {node.health()["last_error"]!r}')
+    event = unique('event')
+    node.emit(event)
+    client.wait_for(event)
