@@ -35,7 +35,8 @@ class RedisLink:
     :param driver: how to connect.
     :param stream: the key of the stream.
     :param max_len: about how many entries the stream keeps.
-    :param block: the longest time to wait in a read, in seconds.
+    :param block: the longest time to wait in a read, in seconds; 0 for a
+                  link that appends.
     :param min_replicas: how many replicas must have what is appended.
     """
 
@@ -46,6 +47,7 @@ class RedisLink:
         self._stream = stream.encode()
         self._cap = (b'MAXLEN', b'~', b'%d' % max_len)
         self._timeout = driver.socket_timeout
+        self._appends = not block
         self._min_replicas = min_replicas
         # A reply must be here before the connection is taken for dead.
         self._replica_wait = int(driver.socket_timeout * 1000 / 2)
@@ -70,11 +72,16 @@ class RedisLink:
             self._connection.connect()
         except self._broken as exc:
             raise Unavailable(_describe(exc)) from exc
-        reply = self._command(b'CLIENT', b'INFO')
-        if isinstance(reply, bytes):
+        # Where there are no transactions the entries of a batch would be
+        # stored one by one, whatever became of those before them.
+        probe = ((b'MULTI',), (b'EXEC',)) if self._appends else ()
+        info, *begun = self._commands((b'CLIENT', b'INFO'), *probe)
+        for reply in begun:
+            self._check(reply)
+        if isinstance(info, bytes):
             # Numbers begin anew when a server does: with its address, a
             # number means this connection and no other.
-            known = dict(each.partition(b'=')[::2] for each in reply.split())
+            known = dict(each.partition(b'=')[::2] for each in info.split())
             self._identity = known[b'id'], known[b'addr']
 
     def append(self, batch: Sequence[Fields],
@@ -118,27 +125,27 @@ class RedisLink:
 
     def _executed(self, count: int) -> List[Any]:
         """The replies to a transaction of so many commands."""
-        error = None
-        for index in range(-1, count):
-            reply = self._reply(index)
-            if error is None and isinstance(reply, self._error_reply):
-                error = reply
+        begun = self._reply(-1)
+        queued = [self._reply(index) for index in range(count)]
         replies = self._reply(count)
         if isinstance(replies, list):
             return replies
-        return [error or replies]
+        if isinstance(begun, self._error_reply):
+            # It may be forbidden at any time: these were carried out.
+            return queued
+        errors = (reply for reply in queued
+                  if isinstance(reply, self._error_reply))
+        return [next(errors, replies)]
 
     def _reply(self, index: int) -> Any:
         """One reply; an error among them is returned, not raised.
 
         :param index: the entry's place in the batch.
         """
-        try:
-            return self._connection.read_response()
-        except self._error_reply as exc:
-            if TOO_LONG in str(exc):
-                raise EntryRefused(str(exc), index) from exc
-            return exc
+        reply = self._answer()
+        if isinstance(reply, self._error_reply) and TOO_LONG in str(reply):
+            raise EntryRefused(str(reply), index) from reply
+        return reply
 
     def _results(self, replies: List[Any]) -> List[Result]:
         errors = [reply for reply in replies
@@ -213,22 +220,32 @@ class RedisLink:
 
     def _ask(self, *command: bytes) -> Any:
         """The reply to a command; an error is :class:`Unavailable`."""
-        reply = self._command(*command)
+        return self._check(self._command(*command))
+
+    def _check(self, reply: Any) -> Any:
         if isinstance(reply, self._error_reply):
             raise Unavailable(_describe(reply)) from reply
         return reply
 
     def _command(self, *command: bytes) -> Any:
         """The reply to a command, errors included."""
+        return self._commands(command)[0]
+
+    def _commands(self, *commands: Sequence[bytes]) -> List[Any]:
+        """The replies to commands that are sent at once, errors included."""
         connection = self._open()
         try:
-            connection.send_packed_command(
-                connection.pack_command(*command))
-            return connection.read_response()
-        except self._error_reply as exc:
-            return exc
+            connection.send_packed_command(list(chain.from_iterable(
+                connection.pack_command(*each) for each in commands)))
+            return [self._answer() for _ in commands]
         except self._broken as exc:
             raise self._lost(exc) from exc
+
+    def _answer(self) -> Any:
+        try:
+            return self._connection.read_response()
+        except self._error_reply as exc:
+            return exc
 
     def _lost(self, error: BaseException,
               in_doubt: bool = False) -> Unavailable:

@@ -316,6 +316,9 @@ class Writer:
                 self._heard = link.ends().last_id
             if returned and self._absent is not None:
                 self._expect(link, *self._absent())
+            if self._retention is not None:
+                # Whoever may not trim shall hear of it before all is well.
+                link.trim()
             self._last_identity = link.identity
             if not self._outbox:
                 self._gets_through(task)

@@ -666,6 +666,33 @@ def test_no_permission(redis: Redis, user: Callable[..., str]) -> None:
     link.close()
 
 
+def test_no_transactions(redis: Redis, user: Callable[..., str]) -> None:
+    """A batch would not be all or nothing."""
+    for command in ('multi', 'exec'):
+        link = redis.link(url=user('+@all', f'-{command}'))
+        with pytest.raises(Unavailable, match=command):
+            link.connect()
+        link.close()
+
+
+def test_no_transactions_any_more(redis: Redis, user: Callable[..., str],
+                                  ) -> None:
+    """What was sent behind the refused command was carried out."""
+    link = redis.link(url=user('+@all'))
+    link.connect()
+    user('-multi')
+    stored = link.append([fields(1), fields(2)])
+    entries = link.read(START, 10, None)
+    assert [entry.id for entry in entries] == stored
+    assert numbers(entries) == [1, 2]
+    user('+multi', '-exec')
+    with pytest.raises(Unavailable, match='exec') as caught:
+        link.append([fields(3), fields(4)])
+    assert not caught.value.in_doubt
+    link.close()
+    assert redis.entries() == 2
+
+
 def test_without_permission_for_client_commands(
         redis: Redis, user: Callable[..., str]) -> None:
     other = redis.link()

@@ -982,6 +982,20 @@ def test_retention_has_a_cap(logger: Logger,
         range(16, 21))
 
 
+def test_who_may_not_trim_does_not_get_through(
+        make: Make, stream: FakeStream) -> None:
+    """Else it would fail each time it is to trim, and be well between."""
+    writer = make(retention=10.0)
+    put(writer, 1)
+    stream.plan('trim', Fault.ERROR)
+    task = UntilDone(lambda: False)
+    with pytest.raises(Unavailable):
+        writer.work(task)
+    assert not task.got_through
+    send(writer)
+    assert len(stream.entries) == 1
+
+
 # -- replicas ----------------------------------------------------------------
 
 def test_what_no_replica_has_is_not_acknowledged(

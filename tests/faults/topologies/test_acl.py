@@ -1,0 +1,162 @@
+"""A user of the access control list who may do what is needed, and no more.
+"""
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple
+
+import pytest
+
+from redis_streams_adapter import RedisStreamsManager
+
+from ...integration.conftest import STEADY, start_managers
+from ...integration.helpers import BACK_WITHIN
+from ...support.client import Client
+from ...support.node_process import NodeProcess
+from ...support.redis_cluster import RedisCluster
+from ...support.redis_server import RedisServer
+from ...support.replicated import ask
+from ...support.sentinels import SentinelSet
+from ...support.wait import wait_until
+from .accounts import Pulses
+
+Connect = Callable[..., Client]
+Unique = Callable[[str], str]
+StartNodes = Callable[..., List[NodeProcess]]
+
+#: What a node needs, what a process that only writes needs, and what
+#: spares a node the copies that a broken connection may leave.
+WRITER = ('xadd', 'xread', 'xinfo|stream', 'multi', 'exec')
+NODE = (*WRITER, 'time')
+OPTIONAL = ('client|info', 'client|kill')
+
+USER, PASSWORD = 'node', 'secret'
+
+
+class Servers(NamedTuple):
+    """A server with a replica."""
+
+    master: RedisServer
+    replica: RedisServer
+
+
+@pytest.fixture(scope='module')
+def servers(each_binary: str) -> Iterator[Servers]:
+    with RedisServer(binary=each_binary) as master, \
+            RedisServer(binary=each_binary) as replica:
+        master.start('--repl-diskless-sync-delay', '0')
+        replica.start('--replicaof', '127.0.0.1', str(master.port))
+        yield Servers(master, replica)
+
+
+def admit(server: Any, *commands: str, stream: str = '') -> None:
+    """Have the user with these rights, and no others."""
+    rules = [f'+{command}' for command in commands]
+    if stream:
+        rules.append(f'~{stream}')
+    ask(server, 'ACL', 'SETUSER', USER, 'reset', 'on', f'>{PASSWORD}',
+        *rules)
+
+
+@pytest.mark.parametrize('more', [(), OPTIONAL],
+                         ids=['least', 'with options'])
+def test_the_least_is_enough(
+        servers: Servers, start_nodes: StartNodes, connect: Connect,
+        unique: Unique, more: List[str]) -> None:
+    """Also when connections are killed."""
+    master, stream = servers.master, unique('stream')
+    admit(master, *NODE, *more, stream=stream)
+    nodes = start_nodes(2, master.url_of(USER, PASSWORD),
+                        stream_name=stream, **STEADY)
+    start_managers(nodes)
+    pulses = Pulses(nodes, [connect(node) for node in nodes], unique,
+                    interval=0.001)
+    for _ in range(3):
+        pulses.wait_flow()
+        ask(master, 'CLIENT', 'KILL', 'TYPE', 'normal')
+    pulses.wait_flow()
+    pulses.check_all_arrived()
+
+
+def test_the_least_of_a_writer(servers: Servers, unique: Unique) -> None:
+    master, stream = servers.master, unique('stream')
+    admit(master, *WRITER, stream=stream)
+    with RedisStreamsManager(master.url_of(USER, PASSWORD), stream,
+                             write_only=True) as emitter:
+        # So many that it listens for slow readers now and then.
+        for number in range(1000):
+            emitter.emit('event', number)
+            if number == 500:
+                ask(master, 'CLIENT', 'KILL', 'TYPE', 'normal')
+        assert emitter.flush(BACK_WITHIN)
+        assert emitter.stats()['outages'] == 0
+    assert ask(master, 'XLEN', stream) == 1000
+
+
+@pytest.mark.parametrize('command, options', [
+    *((command, {}) for command in NODE),
+    ('xtrim', {'retention': 60.0}),
+    ('wait', {'min_replicas': 1}),
+    ('select', {}),
+])
+def test_everything_of_it_is_needed(
+        servers: Servers, unique: Unique, command: str,
+        options: Dict[str, Any]) -> None:
+    """Without it the node says so, and loses nothing."""
+    master, stream = servers.master, unique('stream')
+    database = 1 if command == 'select' else 0
+    url = f'{master.url_of(USER, PASSWORD)[:-1]}{database}'
+    admit(master, *(each for each in NODE if each != command), stream=stream)
+    with RedisStreamsManager(url, stream, **options) as manager:
+        for number in range(50):
+            manager.emit('event', number)
+
+        def complains() -> bool:
+            health = manager.health()
+            told = (health['last_error'] or '').lower()
+            return health['status'] == 'degraded' \
+                and 'permission' in told \
+                and command.partition('|')[0] in told
+
+        wait_until(complains, what=lambda: f'complaint: {manager.health()}')
+        admit(master, *NODE, command, stream=stream)
+        wait_until(lambda: manager.health()['status'] == 'ok', BACK_WITHIN,
+                   what=lambda: f'recovery: {manager.health()}')
+        assert manager.flush(BACK_WITHIN)
+    with master.client(db=database) as admin:
+        assert sum(b'3' == fields[b'type']
+                   for _, fields in admin.xrange(stream)) == 50
+
+
+def test_of_a_cluster(cluster: RedisCluster, unique: Unique) -> None:
+    stream = unique('stream')
+    url = cluster.url.replace('://', f'://{USER}:{PASSWORD}@')
+    for server in cluster.servers:
+        admit(server, *NODE, stream=stream)
+    with RedisStreamsManager(url, stream) as manager:
+        wait_until(lambda: 'cluster' in (
+            manager.health()['last_error'] or ''), what='a complaint')
+        manager.emit('event', 1)
+        for server in cluster.servers:
+            admit(server, *NODE, 'cluster|slots', stream=stream)
+        assert manager.flush(BACK_WITHIN)
+        wait_until(lambda: manager.health()['status'] == 'ok', BACK_WITHIN,
+                   what='recovery')
+
+
+def test_of_sentinels(sentinels: SentinelSet, unique: Unique) -> None:
+    """They have users of their own."""
+    stream = unique('stream')
+    url = sentinels.url.replace('://', f'://{USER}:{PASSWORD}@')
+    for server in sentinels.servers:
+        admit(server, *NODE, stream=stream)
+    for sentinel in sentinels.sentinels:
+        ask(sentinel, 'ACL', 'SETUSER', 'asks', 'reset', 'on', '>other')
+    with RedisStreamsManager(url, stream, redis_options={
+            'sentinel_kwargs': {'username': 'asks', 'password': 'other'},
+            }) as manager:
+        wait_until(lambda: 'sentinel' in (
+            manager.health()['last_error'] or ''), what='a complaint')
+        manager.emit('event', 1)
+        for sentinel in sentinels.sentinels:
+            ask(sentinel, 'ACL', 'SETUSER', 'asks', '+sentinel|masters')
+        assert manager.flush(BACK_WITHIN)
+        wait_until(lambda: manager.health()['status'] == 'ok', BACK_WITHIN,
+                   what='recovery')
