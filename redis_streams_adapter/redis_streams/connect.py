@@ -33,6 +33,9 @@ _OWN = frozenset((
 #: The options that name a file.
 _FILES = ('ssl_certfile', 'ssl_keyfile', 'ssl_ca_certs')
 
+#: The options that concern the asking of Sentinels.
+_OF_SENTINELS = ('min_other_sentinels', 'force_master_ip')
+
 Make = Callable[[float, str], Any]
 
 SCHEMES = ('redis', 'rediss', 'unix', 'valkey', 'valkeys')
@@ -217,16 +220,41 @@ def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
     python-socketio spells it; without a service the stream's name is the
     service's."""
     kwargs['db'] = _database(parts)
-    timeout = _timeout(kwargs.get('socket_timeout'))
-    # What is asked of a Sentinel itself must not be retried either.
-    ask = {'socket_timeout': timeout, 'socket_connect_timeout': timeout,
-           **kwargs.pop('sentinel_kwargs', {}),
-           'retry': module.retry.Retry(module.backoff.NoBackoff(), 0)}
-    sentinel = module.sentinel.Sentinel(
-        _hosts(parts), sentinel_kwargs=ask, **kwargs)
-    client = sentinel.master_for(_service(parts) or service)
-    return _of_pool(module, client.connection_pool, {})._replace(
-        socket_timeout=timeout)
+    socket_timeout = _timeout(kwargs.get('socket_timeout'))
+    asking = {
+        # What is asked of a Sentinel itself must not be retried either.
+        'sentinel_kwargs': {
+            'socket_timeout': socket_timeout,
+            'socket_connect_timeout': socket_timeout,
+            **kwargs.pop('sentinel_kwargs', {}),
+            'retry': module.retry.Retry(module.backoff.NoBackoff(), 0)},
+        **{name: kwargs.pop(name) for name in _OF_SENTINELS
+           if name in kwargs}}
+    cls = module.connection.SSLConnection if kwargs.pop('ssl', False) \
+        else module.connection.Connection
+    connect = _connector(module, cls, kwargs)
+    hosts, name = _hosts(parts), _service(parts) or service
+    # Unknown options show here, not when Redis is first needed.
+    connect(SOCKET_TIMEOUT)
+    module.sentinel.Sentinel(hosts, **asking)
+
+    def make(timeout: float, key: str) -> Any:
+        nonlocal hosts
+        # Connections to Sentinels that idle until the next failover may
+        # long be cut off then: each time, they are new ones.
+        sentinels = module.sentinel.Sentinel(hosts, **asking)
+        try:
+            host, port = sentinels.discover_master(name)
+        finally:
+            for each in sentinels.sentinels:
+                each.close()
+        # Now the one that has answered comes first.
+        hosts = [(each['host'], each['port']) for each in (
+            each.connection_pool.connection_kwargs
+            for each in sentinels.sentinels)]
+        return connect(timeout, host=host, port=port)
+
+    return Driver(module, make, socket_timeout)
 
 
 def _of_cluster(module: Any, parts: SplitResult,

@@ -99,8 +99,9 @@ class RedisCluster(Replicated):
 
     def set_patience(self, milliseconds: int) -> None:
         for server in self.servers:
-            ask(server, 'CONFIG', 'SET', 'cluster-node-timeout',
-                milliseconds)
+            if server.running:
+                ask(server, 'CONFIG', 'SET', 'cluster-node-timeout',
+                    milliseconds)
 
     # -- what is where ------------------------------------------------------
 

@@ -6,10 +6,9 @@ from typing import Any, Dict, Iterator, Sequence
 from .redis_server import RedisServer
 from .wait import wait_until
 
-#: Milliseconds after which a server that is silent is taken for dead: longer
-#: than a busy machine lets one wait, and short where a test kills one.
+#: Milliseconds after which a server that is silent is taken for dead, where
+#: no test kills one: longer than a busy machine lets one wait.
 CALM = 15_000
-NERVOUS = 1000
 
 #: Seconds that a failover may take.
 SLOW = 60.0
@@ -36,6 +35,9 @@ class Replicated:
 
     :param servers: all that hold data.
     """
+
+    #: The same where a test kills one.
+    NERVOUS = 1000
 
     def __init__(self, servers: Sequence[RedisServer]) -> None:
         self.servers = list(servers)
@@ -75,15 +77,15 @@ class Replicated:
     def nervous(self) -> Iterator[None]:
         """Have it noticed within a second or two that a server is gone; at
         the end all servers are there again."""
-        self.set_patience(NERVOUS)
+        self.set_patience(self.NERVOUS)
         try:
             yield
         finally:
+            self.set_patience(CALM)
             for server in self.servers:
                 if not server.running:
                     self.start_again(server)
             self.wait_well()
-            self.set_patience(CALM)
 
     def replica_of(self, master: RedisServer) -> RedisServer:
         """The server that follows another one."""

@@ -93,6 +93,10 @@ class SentinelSet(Replicated):
     :param settings: more lines of the Sentinels' configuration.
     """
 
+    #: They ask once a second. One who has just become the master would be
+    #: taken for dead before it was asked.
+    NERVOUS = 3000
+
     def __init__(self, settings: str = '') -> None:
         super().__init__([RedisServer(
             append_only=True,

@@ -92,9 +92,25 @@ def test_nobody_is_asked_at_construction() -> None:
 
 # -- sentinel and cluster ----------------------------------------------------
 
-def sentinel_of(url: str, **options: Any) -> Any:
-    """The Sentinel's connection pool behind a connection."""
-    return connection_of(url, **options).connection_pool
+@pytest.fixture(autouse=True)
+def sentinels(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
+    """The Sentinels that were asked and the service, oldest first; they say
+    that the master is at master:7001."""
+    found: List[Any] = []
+
+    def discover_master(sentinel: Any, service: str) -> Any:
+        found.append((sentinel, service))
+        return 'master', 7001
+
+    monkeypatch.setattr(redis.sentinel.Sentinel, 'discover_master',
+                        discover_master)
+    return found
+
+
+def settings(sentinel: Any) -> List[Dict[str, Any]]:
+    """How each of the Sentinels is asked."""
+    return [each.connection_pool.connection_kwargs
+            for each in sentinel.sentinels]
 
 
 @pytest.mark.parametrize('url, hosts, service, expected', [
@@ -107,34 +123,62 @@ def sentinel_of(url: str, **options: Any) -> Any:
     ('redis+sentinel://user:p%40w@a:1,b:2/0/name', [('a', 1), ('b', 2)],
      'name', {'username': 'user', 'password': 'p@w'}),
 ])
-def test_sentinel(url: str, hosts: Any, service: str,
+def test_sentinel(sentinels: List[Any], url: str, hosts: Any, service: str,
                   expected: Dict[str, Any]) -> None:
     connection = connection_of(url)
-    pool = connection.connection_pool
-    assert pool.service_name == service
-    sentinels = [each.connection_pool.connection_kwargs
-                 for each in pool.sentinel_manager.sentinels]
-    assert [(each['host'], each['port']) for each in sentinels] == hosts
+    assert type(connection) is redis.Connection
+    assert (connection.host, connection.port) == ('master', 7001)
     assert {name: getattr(connection, name)
             for name in expected} == expected
+    ((sentinel, name),) = sentinels
+    assert name == service
+    asked = settings(sentinel)
+    assert [(each['host'], each['port']) for each in asked] == hosts
     # What is asked of a Sentinel must not hang either, nor be retried.
-    for each in sentinels:
+    for each in asked:
         assert each['socket_timeout'] == SOCKET_TIMEOUT
+        assert each['socket_connect_timeout'] == SOCKET_TIMEOUT
         assert each['retry']._retries == 0
 
 
-def test_sentinels_with_a_password_of_their_own() -> None:
-    pool = sentinel_of('redis+sentinel://:pw@a:1/0/name',
-                       sentinel_kwargs={'password': 'other'})
-    sentinel, = pool.sentinel_manager.sentinels
-    assert sentinel.connection_pool.connection_kwargs['password'] == 'other'
+def test_the_sentinel_that_has_answered_is_asked_first(
+        sentinels: List[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def discover_master(sentinel: Any, service: str) -> Any:
+        # redis-py puts it to the front.
+        each = sentinel.sentinels
+        each[0], each[1] = each[1], each[0]
+        sentinels.append(sentinel)
+        return 'master', 7001
+
+    monkeypatch.setattr(redis.sentinel.Sentinel, 'discover_master',
+                        discover_master)
+    driver = driver_of('redis+sentinel://a,b/0/name')
+    for _ in range(3):
+        driver.make(1.0, 'x')
+    assert [settings(each)[0]['host'] for each in sentinels] == [
+        'b', 'a', 'b']
 
 
-def test_the_options_of_a_sentinel_url() -> None:
+def test_sentinels_with_a_password_of_their_own(sentinels: List[Any],
+                                                ) -> None:
+    connection = connection_of('redis+sentinel://:pw@a:1/0/name',
+                               sentinel_kwargs={'password': 'other'})
+    assert connection.password == 'pw'
+    ((sentinel, _),) = sentinels
+    assert [each['password'] for each in settings(sentinel)] == ['other']
+
+
+def test_the_options_of_a_sentinel_url(sentinels: List[Any]) -> None:
     url = 'redis+sentinel://a:1/0/name?socket_timeout=2.5&client_name=x'
-    driver = driver_of(url)
+    driver = driver_of(url, min_other_sentinels=1, ssl=True)
     assert driver.socket_timeout == 2.5
-    assert driver.make(1.0, 'x').client_name == 'x'
+    connection = driver.make(1.0, 'x')
+    assert type(connection) is redis.SSLConnection
+    assert connection.client_name == 'x'
+    ((sentinel, _),) = sentinels
+    assert sentinel.min_other_sentinels == 1
+    with pytest.raises(ConfigurationError, match='no_such_option'):
+        driver_of(url, sentinel_kwargs={'no_such_option': 1})
 
 
 @pytest.fixture

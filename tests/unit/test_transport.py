@@ -787,7 +787,7 @@ def test_the_stream_keeps_a_bounded_length(redis: Redis) -> None:
 def test_replicas_are_waited_for(redis: Redis,
                                  make_redis: Callable[..., RedisServer],
                                  server: RedisServer) -> None:
-    link = redis.link(min_replicas=1, socket_timeout=0.4)
+    link = redis.link(min_replicas=1, socket_timeout=1.0)
     link.connect()
     for batch in ([fields(1)], [fields(2), fields(3)]):
         with pytest.raises(NotReplicated, match='0 of 1 replicas') as info:
