@@ -1,5 +1,4 @@
-"""A gunicorn of the tests' own, with workers that fork from a loaded
-application."""
+"""A gunicorn of the tests' own."""
 import json
 import os
 import signal
@@ -19,18 +18,21 @@ WORKERS = {'gevent': 'gevent', 'threading': 'gthread'}
 
 
 class GunicornProcess:
-    """A master with ``--preload`` and its workers.
+    """A master and its workers.
 
     :param mode: one of :data:`WORKERS`.
     :param options: those of the manager.
     :param directory: for its output and its configuration.
     :param workers: how many.
     :param configuration: the text of a ``gunicorn.conf.py``.
+    :param preload: whether the application is loaded before the workers are
+                    forked. The master then is monkey patched, and under
+                    gevent does not notice that a worker has ended.
     """
 
     def __init__(self, mode: str, redis_url: str, options: Dict[str, Any],
                  directory: Path, workers: int = 2,
-                 configuration: str = '') -> None:
+                 configuration: str = '', preload: bool = True) -> None:
         self._workers = workers
         config = directory / 'gunicorn.conf.py'
         config.write_text(configuration)
@@ -38,7 +40,8 @@ class GunicornProcess:
         self._listener = socket.create_server(('127.0.0.1', 0), backlog=64)
         self.url = f'http://127.0.0.1:{self._listener.getsockname()[1]}'
         self.process = OwnProcess(
-            [sys.executable, '-m', 'gunicorn', '--preload',
+            [sys.executable, '-m', 'gunicorn',
+             *(['--preload'] if preload else []),
              '--config', str(config), '--worker-class', WORKERS[mode],
              '--workers', str(workers), '--threads', '20',
              '--graceful-timeout', '1',
