@@ -115,7 +115,8 @@ class Outbox:
         self.sequence = 0
         #: How many bytes the entries take.
         self.bytes = 0
-        self._closed = False
+        #: Whether it accepts nothing more.
+        self.closed = False
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -139,7 +140,7 @@ class Outbox:
         """
         size = sum(map(len, fields)) + ENTRY_OVERHEAD
         with self._lock:
-            if self._closed:
+            if self.closed:
                 raise RedisStreamsError('the manager is closed')
             self._capacity.take(size)
             if numbered:
@@ -153,9 +154,9 @@ class Outbox:
         """Accept nothing more behind these signs of life, for which there is
         always room. Idempotent."""
         with self._lock:
-            if self._closed:
+            if self.closed:
                 return
-            self._closed = True
+            self.closed = True
             for fields in last_words:
                 self._capacity.count += 1
                 self._entries.append(Pending(fields, 0, self.sequence))

@@ -180,8 +180,11 @@ class Writer:
 
     def say_now(self, fields: Fields) -> None:
         """Have an entry sent ahead of the outbox, once, in place of one that
-        was not sent yet. Never blocks."""
+        was not sent yet. Never blocks. Nothing is said after :meth:`close`:
+        it might come behind the last words."""
         with self._lock:
+            if self._outbox.closed:
+                return
             self._urgent = fields
         self.wake()
 

@@ -650,6 +650,20 @@ def test_what_is_urgent_needs_no_outbox(writer: Writer, stream: FakeStream,
     assert writer.depth == 1
 
 
+def test_nothing_is_urgent_behind_the_last_words(
+        writer: Writer, stream: FakeStream,
+        start: Callable[[], None]) -> None:
+    """Others would take us for a member again."""
+    put(writer, 1)
+    writer.say_now([b'urgent', b'7'])
+    writer.close([[b'bye', b'9']])
+    start()
+    wait_until(has_stored(stream, 3))
+    writer.say_now([b'urgent', b'8'])
+    assert writer._urgent is None
+    assert stored(stream) == [7, 1, 9]
+
+
 @pytest.mark.parametrize('fault', [Fault.BREAK_BEFORE, Fault.BREAK_AFTER,
                                    Fault.ERROR])
 def test_what_is_urgent_is_never_in_doubt(
