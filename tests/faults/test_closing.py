@@ -77,7 +77,8 @@ def test_close_sends_what_is_in_the_outbox(
         found, behind = stored(admin, event)
     assert found == list(range(5000))
     # One for each namespace, and nothing behind.
-    assert behind == [ADAPTER_CLOSE] * 2
+    assert behind[-2:] == [ADAPTER_CLOSE] * 2
+    assert behind.count(ADAPTER_CLOSE) == 2
     assert node.logs(logging.WARNING) == []
     assert node.stats()['outbox'] == 0
 
@@ -103,7 +104,7 @@ def test_close_waits_for_redis(make_redis: MakeRedis,
     with server.client() as admin:
         found, behind = stored(admin, event)
     assert found == list(range(1000))
-    assert behind == [ADAPTER_CLOSE] * 2
+    assert behind[-2:] == [ADAPTER_CLOSE] * 2
     assert node.logs(logging.ERROR) == []
 
 
@@ -142,7 +143,9 @@ def test_script_ends(make_redis: MakeRedis, mode: str, unique: Unique,
         found, behind = stored(admin, event)
     assert found == list(range(MANY))
     member, _ = WAYS[way]
-    assert behind == [ADAPTER_CLOSE] * member
+    # There may be a heartbeat before it.
+    assert behind.count(ADAPTER_CLOSE) == member
+    assert behind[-1:] == [ADAPTER_CLOSE] * member
 
 
 # -- a worker of gunicorn ends ----------------------------------------------
@@ -190,16 +193,17 @@ def start_gunicorn(mode: str, tmp_path: Path) -> Iterator[StartGunicorn]:
 
 
 @pytest.mark.parametrize('how', HOOKS)
-def test_worker_is_ended(redis_server: RedisServer, start_nodes: StartNodes,
+def test_worker_is_ended(make_redis: MakeRedis, start_nodes: StartNodes,
                          start_gunicorn: StartGunicorn, connect: Connect,
                          unique: Unique, tmp_path: Path, how: str) -> None:
-    """One worker, and then gunicorn, while all workers emit."""
-    options = {'stream_name': unique('stream'), **STEADY}
-    (listener,) = start_nodes(1, redis_server.url, **options)
+    """One worker, with much in its outbox, and then gunicorn, while all
+    workers emit."""
+    server = make_redis().start()
+    (listener,) = start_nodes(1, server.url, **STEADY)
     listener.start_manager()
     client = connect(listener)
     event = unique('event')
-    gunicorn = start_gunicorn(redis_server.url, options, HOOKS[how]
+    gunicorn = start_gunicorn(server.url, STEADY, HOOKS[how]
                               + COUNT.format(event=event,
                                              directory=str(tmp_path)))
 
@@ -216,7 +220,15 @@ def test_worker_is_ended(redis_server: RedisServer, start_nodes: StartNodes,
         return sorted(busy())
 
     first, _ = wait_busy(2)
+    server.freeze()
+    sent = busy()[first].count(b'\n')
+    wait_until(lambda: busy()[first].count(b'\n') > sent + 500,
+               what='more to be accepted')
     os.kill(first, signal.SIGTERM)
+    # Its last act begins: all of that is still to be sent.
+    wait_until(lambda: f'Worker exiting (pid: {first})'
+               in gunicorn.process.output(), what='the worker to end')
+    server.thaw()
     # Another one has taken its place.
     wait_busy(3)
     assert gunicorn.process.stop() == 0
