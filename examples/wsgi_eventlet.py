@@ -7,6 +7,7 @@ import eventlet
 eventlet.monkey_patch()
 
 import os  # noqa: E402
+import signal  # noqa: E402
 
 from eventlet import wsgi  # noqa: E402
 import socketio  # noqa: E402
@@ -43,8 +44,26 @@ def disconnect(sid, reason):
     print('disconnected:', sid, reason)
 
 
-if __name__ == '__main__':
-    port = int(os.environ.get('PORT', 5000))
+def main():
+    # An exception, as from Ctrl-C, would be raised in whatever task runs just
+    # then; in one that python-socketio runs it would be taken for an error of
+    # a handler, and the server would go on. This takes a second at most:
+    # eventlet looks at it when the manager's heartbeat wakes it.
+    stopped = eventlet.Event()
+
+    def stop(number, frame):
+        if not stopped.ready():
+            stopped.send()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    listener = eventlet.listen(
+        ('127.0.0.1', int(os.environ.get('PORT', 5000))))
     # Member of the cluster from here on, and no longer behind it.
     with manager:
-        wsgi.server(eventlet.listen(('127.0.0.1', port)), app)
+        eventlet.spawn(wsgi.server, listener, app)
+        stopped.wait()
+
+
+if __name__ == '__main__':
+    main()

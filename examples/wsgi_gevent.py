@@ -7,8 +7,11 @@ from gevent import monkey
 monkey.patch_all()
 
 import os  # noqa: E402
+import signal  # noqa: E402
 
+import gevent  # noqa: E402
 from gevent import pywsgi  # noqa: E402
+from gevent.event import Event  # noqa: E402
 import socketio  # noqa: E402
 
 from redis_streams_adapter import RedisStreamsManager  # noqa: E402
@@ -43,8 +46,20 @@ def disconnect(sid, reason):
     print('disconnected:', sid, reason)
 
 
-if __name__ == '__main__':
-    port = int(os.environ.get('PORT', 5000))
+def main():
+    # An exception, as from Ctrl-C, would be raised in whatever task runs just
+    # then; in one that python-socketio runs it would be taken for an error of
+    # a handler, and the server would go on.
+    stopped = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        gevent.signal_handler(number, stopped.set)
+    server = pywsgi.WSGIServer(
+        ('127.0.0.1', int(os.environ.get('PORT', 5000))), app)
     # Member of the cluster from here on, and no longer behind it.
     with manager:
-        pywsgi.WSGIServer(('127.0.0.1', port), app).serve_forever()
+        server.start()
+        stopped.wait()
+
+
+if __name__ == '__main__':
+    main()

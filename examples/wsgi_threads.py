@@ -7,6 +7,7 @@ Werkzeug's server is one for development. In production the same application
 runs under ``gunicorn --threads 100``.
 """
 import os
+import signal
 
 import socketio
 from werkzeug.serving import run_simple
@@ -43,8 +44,15 @@ def disconnect(sid, reason):
     print('disconnected:', sid, reason)
 
 
-if __name__ == '__main__':
-    port = int(os.environ.get('PORT', 5000))
+def main():
+    # Ended as by Ctrl-C. All handlers run in other threads, which signals do
+    # not disturb.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Member of the cluster from here on, and no longer behind it.
     with manager:
-        run_simple('127.0.0.1', port, app, threaded=True)
+        run_simple('127.0.0.1', int(os.environ.get('PORT', 5000)), app,
+                   threaded=True)
+
+
+if __name__ == '__main__':
+    main()

@@ -135,13 +135,24 @@ def test_what_is_said_is_heard_in_the_room_and_nowhere_else(
         ('announcement', 'kitchen', 'good night')]
 
 
-@pytest.mark.parametrize('name', SERVERS)
+#: How each server is ended, and whether it has a client then. gunicorn waits
+#: half a minute for one to leave, unless it is interrupted.
+ENDS = [(name, stays, number) for name in SERVERS for stays in (False, True)
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if (name, stays, number) != ('flask', True, signal.SIGTERM)]
+
+
+@pytest.mark.parametrize(('name', 'stays', 'number'), ENDS)
 def test_a_server_that_is_ended_leaves_the_cluster(
-        cluster: Cluster, name: str) -> None:
+        cluster: Cluster, name: str, stays: bool, number: int) -> None:
+    """Whatever it does just then: a client that leaves makes it run a
+    handler, and one that stays holds a connection."""
     url = cluster.serve(name)
     # Whoever is served is served by a member.
-    cluster.enter(url, 'lobby', 'ana').disconnect()
-    cluster.servers[0].signal(signal.SIGINT)
+    ana = cluster.enter(url, 'lobby', 'ana')
+    if not stays:
+        ana.disconnect()
+    cluster.servers[0].signal(number)
     cluster.servers[0].wait(PROCESS_TIMEOUT)
     with cluster.redis.client() as client:
         types = [entry[b'type'] for _, entry in client.xrange('chat')]
