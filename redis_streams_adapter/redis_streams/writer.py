@@ -21,7 +21,7 @@ readers, see :mod:`redis_streams_adapter.pace`.
 
 *Out of order*: that a reader lags must be known at once, while the outbox may
 be long. It is said without a number, ahead of the next batch, and only the
-last word counts; when it is lost, the next one is not far.
+last word counts.
 
 Invariant: the first ``_in_flight`` entries of the outbox were sent, and may
 be stored; none behind them is. If the process dies, what is in flight is
@@ -371,11 +371,17 @@ class Writer:
         with self._lock:
             urgent, self._urgent = self._urgent, None
         if urgent is not None:
-            link.append([urgent])
+            try:
+                link.append([urgent])
+            except Unavailable:
+                with self._lock:
+                    # Unless there is something newer to say.
+                    self._urgent = self._urgent or urgent
+                raise
 
     def _take(self) -> List[Pending]:
         """The next batch; empty where the wait was ended without one."""
-        if not self._outbox:
+        if not self._outbox and self._urgent is None:
             self._work_there.wait()
         # Cleared before looking: what comes later sets it again.
         self._work_there.clear()

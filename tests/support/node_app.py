@@ -25,6 +25,7 @@ if __name__ == '__main__':
 import json  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
+import statistics  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 import traceback  # noqa: E402
@@ -79,6 +80,7 @@ class Node:
         self._recorded: Dict[str, List[Any]] = {
             'connect': [], 'disconnect': []}
         self._pulses: Dict[str, Any] = {}
+        self._watch: Dict[str, Any] = {}
         self._child: Optional[ForkedChild] = None
         self._logs = LogRecords()
         logging.getLogger().addHandler(self._logs)
@@ -211,6 +213,41 @@ class Node:
     def record(self, what: str, records: List[Any]) -> None:
         """Let a list be read under a name."""
         self._recorded[what] = records
+
+    def time_emits(self, event: str, count: int,
+                   kwargs: Dict[str, Any]) -> Dict[str, float]:
+        """Emit 0, 1, 2, … as fast as it goes.
+
+        :return: how many seconds one took: the median, the longest.
+        """
+        times = []
+        for number in range(count):
+            begun = time.perf_counter()
+            self._server.emit(event, number, **kwargs)
+            times.append(time.perf_counter() - begun)
+        return {'median': statistics.median(times), 'longest': max(times)}
+
+    def start_watch(self) -> None:
+        """Watch how long a task that wants to run has to wait for it."""
+        watch = self._watch = {'going': True, 'longest': 0.0}
+
+        def look() -> None:
+            before = time.perf_counter()
+            while watch['going']:
+                self._server.sleep(0.001)
+                now = time.perf_counter()
+                watch['longest'] = max(watch['longest'], now - before)
+                before = now
+
+        self._server.start_background_task(look)
+
+    def stop_watch(self) -> float:
+        """Stop that.
+
+        :return: the longest time between two runs, in seconds.
+        """
+        self._watch['going'] = False
+        return self._watch['longest']
 
     def recorded(self, what: str) -> List[Any]:
         """What was recorded: connects, disconnects, losses, a callback's

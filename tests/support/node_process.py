@@ -241,6 +241,26 @@ class NodeProcess:
         assert error is None, f'emit raised after {emitted} times: {error}'
         return int(emitted)
 
+    def time_emits(self, event: str, count: int,
+                   **kwargs: Any) -> Dict[str, float]:
+        """Emit 0, 1, 2, … as fast as it goes.
+
+        :return: how many seconds one took: the ``median``, the ``longest``.
+        """
+        return dict(self.control('time_emits', event, count, kwargs,
+                                 timeout=60.0))
+
+    def start_watch(self) -> None:
+        """Watch how long a task that wants to run has to wait for it."""
+        self.control('start_watch')
+
+    def stop_watch(self) -> float:
+        """Stop that.
+
+        :return: the longest time between two runs, in seconds.
+        """
+        return float(self.control('stop_watch'))
+
     def make_emitter(self, **options: Any) -> None:
         """Make a write-only manager there, the target ``emitter``."""
         self.control('make_emitter', options)

@@ -49,7 +49,7 @@ CATCH_ALL = {('tasks', '_run'), ('redis_streams.reader', '_hand_on'),
              ('runtime', '_tell_loss')}
 
 #: Where a task sleeps: never, it only lets others run.
-SLEEP = {('tasks', 'pause')}
+SLEEP = {('tasks', 'pause'), ('tasks', '_let_gevent_poll')}
 
 
 class Module(NamedTuple):

@@ -67,3 +67,34 @@ def test_with_it(library: str) -> None:
     done = run(library, 'patched', 'start')
     assert done.returncode == 0, done.stderr
     assert 'Traceback' not in done.stderr
+
+
+#: A pause lets a task run whose socket has something for it.
+PAUSE = '''
+from gevent import monkey
+monkey.patch_all()
+import socket
+import sys
+import threading
+import socketio
+from redis_streams_adapter.tasks import ServerEngine, ThreadEngine
+
+engine = (ServerEngine(socketio.Server(async_mode='gevent'))
+          if sys.argv[1] == 'server' else ThreadEngine())
+near, far = socket.socketpair()
+received = []
+threading.Thread(target=lambda: received.append(far.recv(1))).start()
+engine.pause()
+near.send(b'x')
+assert not received
+engine.pause()
+assert received == [b'x']
+'''
+
+
+@pytest.mark.parametrize('engine', ['server', 'thread'])
+def test_a_pause_lets_gevent_poll(engine: str) -> None:
+    if importlib.util.find_spec('gevent') is None:
+        skip_or_fail('gevent is not installed')
+    subprocess.run([sys.executable, '-c', PAUSE, engine], check=True,
+                   timeout=30)

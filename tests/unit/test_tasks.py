@@ -337,6 +337,7 @@ def test_the_servers_tasks() -> None:
 
     class Server:
         eio = Eio()
+        async_mode = 'threading'
 
         def __init__(self) -> None:
             self.calls: List[Any] = []
