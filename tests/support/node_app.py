@@ -227,6 +227,10 @@ class Node:
             times.append(time.perf_counter() - begun)
         return {'median': statistics.median(times), 'longest': max(times)}
 
+    def cpu_time(self) -> float:
+        """How many seconds of CPU the process has used."""
+        return time.process_time()
+
     def start_watch(self) -> None:
         """Watch how long a task that wants to run has to wait for it."""
         watch = self._watch = {'going': True, 'longest': 0.0}

@@ -250,6 +250,10 @@ class NodeProcess:
         return dict(self.control('time_emits', event, count, kwargs,
                                  timeout=60.0))
 
+    def cpu_time(self) -> float:
+        """How many seconds of CPU the process has used."""
+        return float(self.control('cpu_time'))
+
     def start_watch(self) -> None:
         """Watch how long a task that wants to run has to wait for it."""
         self.control('start_watch')

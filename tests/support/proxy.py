@@ -84,10 +84,14 @@ class Proxy:
         #: Protects all below, which the threads use too.
         self._lock = threading.Lock()
         self._connections: List[_Connection] = []
+        #: When each connection was accepted, by the monotonic clock.
+        self.accepted: List[float] = []
         self._trap: Optional[_Trap] = None
         self._deaf = False
-        #: On which connections replies are swallowed: those that send this.
-        self._mute: Optional[bytes] = None
+        #: No reply comes through.
+        self._mute = False
+        #: Nor on the connection that sends this next.
+        self._mute_next: Optional[bytes] = None
         self._swallowed = threading.Event()
         self._command_delay = 0.0
         self._reply_delay = 0.0
@@ -131,9 +135,10 @@ class Proxy:
         """Swallow and delay nothing more; close the connections on which
         something was withheld."""
         with self._lock:
-            self._deaf, self._mute = False, None
+            self._deaf, self._mute, self._mute_next = False, False, None
             self._command_delay = self._reply_delay = 0.0
-            maimed = [each for each in self._connections if each.maimed]
+            maimed = [each for each in self._connections
+                      if each.maimed or each.mute]
         for each in maimed:
             self._end(each)
 
@@ -186,12 +191,13 @@ class Proxy:
     def swallow_replies(self, to: bytes = b'') -> threading.Event:
         """Let commands through, and no reply.
 
-        :param to: on those connections only that send such a command from
-                   now on.
+        :param to: on that connection only, from now on, that is the next to
+                   send such a command.
         :return: set when something was swallowed.
         """
         with self._lock:
-            self._mute, self._swallowed = to, threading.Event()
+            self._mute, self._mute_next = not to, to or None
+            self._swallowed = threading.Event()
             return self._swallowed
 
     def end_commands(self) -> None:
@@ -239,6 +245,7 @@ class Proxy:
             connection = _Connection(near, far)
             with self._lock:
                 self._connections.append(connection)
+                self.accepted.append(time.monotonic())
             if self._listener is not listener:
                 # It was cut meanwhile.
                 self._end(connection)
@@ -253,8 +260,8 @@ class Proxy:
                 time.sleep(self._command_delay)
                 with self._lock:
                     self._lead(connection, chunk)
-                    if self._mute and self._mute in chunk:
-                        connection.mute = True
+                    if self._mute_next and self._mute_next in chunk:
+                        self._mute_next, connection.mute = None, True
                     if self._deaf:
                         connection.maimed = True
                         self._swallowed.set()
@@ -276,7 +283,7 @@ class Proxy:
             while chunk := connection.far.recv(65536):
                 time.sleep(self._reply_delay)
                 with self._lock:
-                    if self._mute == b'' or (self._mute and connection.mute):
+                    if self._mute or connection.mute:
                         connection.maimed = True
                         self._swallowed.set()
                         continue
