@@ -190,7 +190,7 @@ def test_reader_follows_the_writer(
     start_managers(nodes)
     clients = [connect(node) for node in nodes]
     apart: List[float] = []
-    for _ in range(3):
+    for _ in range(5):
         complaints = len(outage_lines(nodes[0]))
         proxy.cut()
         nodes[0].emit(unique('event'))

@@ -132,9 +132,10 @@ class Proxy:
             self._end(each)
 
     def heal(self) -> None:
-        """Swallow and delay nothing more; close the connections on which
-        something was withheld."""
+        """Swallow and delay nothing more, and take back the trap; close the
+        connections on which something was withheld."""
         with self._lock:
+            self._trap = None
             self._deaf, self._mute, self._mute_next = False, False, None
             self._command_delay = self._reply_delay = 0.0
             maimed = [each for each in self._connections
