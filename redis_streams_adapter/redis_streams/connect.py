@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, \
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..errors import ConfigurationError
-from .members import Members
+from .discovery import Address, Members, Sentinels
 
 #: How long a command that does not wait may take, in seconds, unless
 #: ``socket_timeout`` says otherwise. This is how long it takes to notice
@@ -32,9 +32,6 @@ _OWN = frozenset((
 
 #: The options that name a file.
 _FILES = ('ssl_certfile', 'ssl_keyfile', 'ssl_ca_certs')
-
-#: The options that concern the asking of Sentinels.
-_OF_SENTINELS = ('min_other_sentinels', 'force_master_ip')
 
 Make = Callable[[float, str], Any]
 
@@ -145,20 +142,25 @@ def _import(name: str) -> Any:
 def _of_pool(module: Any, pool: Any, options: Mapping[str, Any]) -> Driver:
     """Connect as a pool would, but on connections of our own."""
     kwargs = {**pool.connection_kwargs, **options}
-    connect = _connector(module, pool.connection_class, kwargs)
-    # An unknown option shows here, not when Redis is first needed.
-    connect(SOCKET_TIMEOUT)
+    connect = _connector(module, kwargs, pool.connection_class)
     return Driver(module, lambda timeout, key: connect(timeout),
                   _timeout(kwargs.get('socket_timeout')))
 
 
-def _connector(module: Any, cls: Any,
-               options: Mapping[str, Any]) -> Callable[..., Any]:
+def _connector(module: Any, options: Mapping[str, Any],
+               cls: Any = None) -> Callable[..., Any]:
     """What makes connections of our own, given their socket timeout and
-    whatever else differs between them."""
+    whatever else differs between them.
+
+    :param cls: their class, where the options do not tell it.
+    :raises TypeError: an option is unknown.
+    """
     kwargs = {name: value for name, value in options.items()
               if name not in _OWN
               and not name.startswith(('maint_', 'orig_'))}
+    if cls is None:
+        cls = module.connection.SSLConnection if kwargs.pop('ssl', False) \
+            else module.connection.Connection
     for name in _FILES:
         # Later, it would only be said that some file is not there.
         path = kwargs.get(name)
@@ -173,7 +175,18 @@ def _connector(module: Any, cls: Any,
         connection.socket_timeout = timeout
         return connection
 
+    # An unknown option shows here, not when Redis is first needed.
+    connect(SOCKET_TIMEOUT)
     return connect
+
+
+def _asker(module: Any, options: Mapping[str, Any],
+           ) -> Callable[[Address], Any]:
+    """What makes connections to those who know where to connect to."""
+    connect = _connector(module, options)
+    timeout = _timeout(options.get('socket_timeout'))
+    return lambda address: connect(
+        timeout, host=address[0], port=address[1])
 
 
 def _timeout(value: Any) -> float:
@@ -201,6 +214,8 @@ def _module_of(client: Any) -> Any:
 def _of_client(module: Any, client: Any,
                options: Mapping[str, Any]) -> Driver:
     pool = getattr(client, 'connection_pool', None)
+    if hasattr(pool, 'sentinel_manager'):
+        return _of_sentinel_pool(module, pool, options)
     if pool is not None:
         return _of_pool(module, pool, options)
 
@@ -210,7 +225,7 @@ def _of_client(module: Any, client: Any,
         return _connection_to(
             module, client.get_node_from_key(key), options, timeout)
 
-    _try_options(module, {**options})
+    _connector(module, options)
     return Driver(module, make, _timeout(options.get('socket_timeout')))
 
 
@@ -221,73 +236,68 @@ def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
     service's."""
     kwargs['db'] = _database(parts)
     socket_timeout = _timeout(kwargs.get('socket_timeout'))
-    asking = {
-        # What is asked of a Sentinel itself must not be retried either.
-        'sentinel_kwargs': {
-            'socket_timeout': socket_timeout,
-            'socket_connect_timeout': socket_timeout,
-            **kwargs.pop('sentinel_kwargs', {}),
-            'retry': module.retry.Retry(module.backoff.NoBackoff(), 0)},
-        **{name: kwargs.pop(name) for name in _OF_SENTINELS
-           if name in kwargs}}
-    cls = module.connection.SSLConnection if kwargs.pop('ssl', False) \
-        else module.connection.Connection
-    connect = _connector(module, cls, kwargs)
-    hosts, name = _hosts(parts), _service(parts) or service
-    # Unknown options show here, not when Redis is first needed.
-    connect(SOCKET_TIMEOUT)
-    module.sentinel.Sentinel(hosts, **asking)
+    asking = {'socket_timeout': socket_timeout,
+              'socket_connect_timeout': socket_timeout,
+              **kwargs.pop('sentinel_kwargs', {})}
+    others = kwargs.pop('min_other_sentinels', 0)
+    forced_host = kwargs.pop('force_master_ip', None)
+    sentinels = Sentinels(
+        _asker(module, asking), (OSError, *_errors(module)), _hosts(parts),
+        module.exceptions.ConnectionError, _service(parts) or service,
+        others)
+    return _told_by(module, sentinels, forced_host,
+                    _connector(module, kwargs), socket_timeout)
 
+
+def _of_sentinel_pool(module: Any, pool: Any,
+                      options: Mapping[str, Any]) -> Driver:
+    """Of a client that ``Sentinel.master_for`` has made."""
+    manager = pool.sentinel_manager
+    known = [each.connection_pool.connection_kwargs
+             for each in manager.sentinels]
+    asking = {name: value for name, value in known[0].items()
+              if name not in ('host', 'port')}
+    kwargs = {**pool.connection_kwargs, **options}
+    kwargs.pop('connection_pool')
+    kwargs['ssl'] = issubclass(
+        pool.connection_class, module.connection.SSLConnection)
+    sentinels = Sentinels(
+        _asker(module, asking), (OSError, *_errors(module)),
+        [(each['host'], each['port']) for each in known],
+        module.exceptions.ConnectionError, pool.service_name,
+        manager.min_other_sentinels)
+    return _told_by(
+        module, sentinels, getattr(manager, '_force_master_ip', None),
+        _connector(module, kwargs), _timeout(kwargs.get('socket_timeout')))
+
+
+def _told_by(module: Any, sentinels: Sentinels,
+             forced_host: Optional[str], connect: Callable[..., Any],
+             socket_timeout: float) -> Driver:
+    """Connect to the master that they tell of."""
     def make(timeout: float, key: str) -> Any:
-        nonlocal hosts
-        # Connections to Sentinels that idle until the next failover may
-        # long be cut off then: each time, they are new ones.
-        sentinels = module.sentinel.Sentinel(hosts, **asking)
-        try:
-            host, port = sentinels.discover_master(name)
-        finally:
-            for each in sentinels.sentinels:
-                each.close()
-        # Now the one that has answered comes first.
-        hosts = [(each['host'], each['port']) for each in (
-            each.connection_pool.connection_kwargs
-            for each in sentinels.sentinels)]
-        return connect(timeout, host=host, port=port)
+        host, port = sentinels.master()
+        return connect(timeout, host=forced_host or host, port=port)
 
     return Driver(module, make, socket_timeout)
 
 
 def _of_cluster(module: Any, parts: SplitResult,
                 kwargs: Dict[str, Any]) -> Driver:
-    socket_timeout = _timeout(kwargs.get('socket_timeout'))
-    cls = module.connection.SSLConnection if kwargs.pop('ssl', False) \
-        else module.connection.Connection
-    # An unknown option shows here, not when Redis is first needed.
-    connect = _connector(module, cls, kwargs)
-    connect(SOCKET_TIMEOUT)
-    members = Members(
-        lambda address: connect(
-            socket_timeout, host=address[0], port=address[1]),
-        (OSError, *_errors(module)), _hosts(parts))
+    kwargs.setdefault('socket_timeout', None)
+    kwargs['socket_timeout'] = _timeout(kwargs['socket_timeout'])
+    connect = _connector(module, kwargs)
+    members = Members(_asker(module, kwargs), (OSError, *_errors(module)),
+                      _hosts(parts))
 
     def make(timeout: float, key: str) -> Any:
-        # Asked anew for each connection: the slot may have moved.
         address = members.master_of(
             module.cluster.key_slot(key.encode()))
         if address is None:
             raise _no_server(module)
         return connect(timeout, host=address[0], port=address[1])
 
-    return Driver(module, make, socket_timeout)
-
-
-def _try_options(module: Any, options: Dict[str, Any]) -> None:
-    """Have unknown options refused now, not when Redis is first needed."""
-    kwargs = {name: value for name, value in options.items()
-              if name not in _OWN and name != 'ssl'}
-    cls = module.connection.SSLConnection if options.get('ssl') \
-        else module.connection.Connection
-    cls(**kwargs)
+    return Driver(module, make, kwargs['socket_timeout'])
 
 
 def _connection_to(module: Any, node: Any, options: Mapping[str, Any],

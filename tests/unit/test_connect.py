@@ -12,8 +12,9 @@ from redis_streams_adapter.errors import ConfigurationError
 from redis_streams_adapter.redis_streams import connect
 from redis_streams_adapter.redis_streams.connect import Driver, \
     open_driver, SOCKET_TIMEOUT
+from redis_streams_adapter.redis_streams.discovery import Address, \
+    Members, Sentinels
 from redis_streams_adapter.redis_streams.link import READ_MARGIN, RedisLink
-from redis_streams_adapter.redis_streams.members import Members
 from redis_streams_adapter.transport import NO_STREAM, START, Unavailable
 
 HAS_VALKEY = importlib.util.find_spec('valkey') is not None
@@ -93,24 +94,17 @@ def test_nobody_is_asked_at_construction() -> None:
 # -- sentinel and cluster ----------------------------------------------------
 
 @pytest.fixture(autouse=True)
-def sentinels(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
-    """The Sentinels that were asked and the service, oldest first; they say
-    that the master is at master:7001."""
-    found: List[Any] = []
+def sentinels(monkeypatch: pytest.MonkeyPatch) -> List[Sentinels]:
+    """The Sentinels that were asked; they say that the master is at
+    master:7001."""
+    found: List[Sentinels] = []
 
-    def discover_master(sentinel: Any, service: str) -> Any:
-        found.append((sentinel, service))
+    def master(asked: Sentinels) -> Address:
+        found.append(asked)
         return 'master', 7001
 
-    monkeypatch.setattr(redis.sentinel.Sentinel, 'discover_master',
-                        discover_master)
+    monkeypatch.setattr(Sentinels, 'master', master)
     return found
-
-
-def settings(sentinel: Any) -> List[Dict[str, Any]]:
-    """How each of the Sentinels is asked."""
-    return [each.connection_pool.connection_kwargs
-            for each in sentinel.sentinels]
 
 
 @pytest.mark.parametrize('url, hosts, service, expected', [
@@ -130,55 +124,43 @@ def test_sentinel(sentinels: List[Any], url: str, hosts: Any, service: str,
     assert (connection.host, connection.port) == ('master', 7001)
     assert {name: getattr(connection, name)
             for name in expected} == expected
-    ((sentinel, name),) = sentinels
-    assert name == service
-    asked = settings(sentinel)
-    assert [(each['host'], each['port']) for each in asked] == hosts
+    (asked,) = sentinels
+    assert asked._service == service
+    assert asked._known == {*hosts}
     # What is asked of a Sentinel must not hang either, nor be retried.
-    for each in asked:
-        assert each['socket_timeout'] == SOCKET_TIMEOUT
-        assert each['socket_connect_timeout'] == SOCKET_TIMEOUT
-        assert each['retry']._retries == 0
+    asking = asked._connect(('a', 1))
+    assert (asking.host, asking.port) == ('a', 1)
+    assert asking.socket_connect_timeout == SOCKET_TIMEOUT
+    assert asking.username is asking.password is None
+    check_is_ours(asking, SOCKET_TIMEOUT)
 
 
-def test_the_sentinel_that_has_answered_is_asked_first(
-        sentinels: List[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    def discover_master(sentinel: Any, service: str) -> Any:
-        # redis-py puts it to the front.
-        each = sentinel.sentinels
-        each[0], each[1] = each[1], each[0]
-        sentinels.append(sentinel)
-        return 'master', 7001
-
-    monkeypatch.setattr(redis.sentinel.Sentinel, 'discover_master',
-                        discover_master)
-    driver = driver_of('redis+sentinel://a,b/0/name')
-    for _ in range(3):
-        driver.make(1.0, 'x')
-    assert [settings(each)[0]['host'] for each in sentinels] == [
-        'b', 'a', 'b']
-
-
-def test_sentinels_with_a_password_of_their_own(sentinels: List[Any],
-                                                ) -> None:
+def test_sentinels_with_a_password_of_their_own(
+        sentinels: List[Sentinels]) -> None:
     connection = connection_of('redis+sentinel://:pw@a:1/0/name',
                                sentinel_kwargs={'password': 'other'})
     assert connection.password == 'pw'
-    ((sentinel, _),) = sentinels
-    assert [each['password'] for each in settings(sentinel)] == ['other']
+    (asked,) = sentinels
+    assert asked._connect(('a', 1)).password == 'other'
 
 
-def test_the_options_of_a_sentinel_url(sentinels: List[Any]) -> None:
+def test_the_options_of_a_sentinel_url(sentinels: List[Sentinels]) -> None:
     url = 'redis+sentinel://a:1/0/name?socket_timeout=2.5&client_name=x'
-    driver = driver_of(url, min_other_sentinels=1, ssl=True)
+    driver = driver_of(url, min_other_sentinels=1, ssl=True,
+                       force_master_ip='forced', sentinel_kwargs={
+                           'socket_timeout': 1.5, 'ssl': True})
     assert driver.socket_timeout == 2.5
     connection = driver.make(1.0, 'x')
     assert type(connection) is redis.SSLConnection
     assert connection.client_name == 'x'
-    ((sentinel, _),) = sentinels
-    assert sentinel.min_other_sentinels == 1
-    with pytest.raises(ConfigurationError, match='no_such_option'):
-        driver_of(url, sentinel_kwargs={'no_such_option': 1})
+    assert (connection.host, connection.port) == ('forced', 7001)
+    (asked,) = sentinels
+    assert asked._others == 1
+    asking = asked._connect(('a', 1))
+    assert type(asking) is redis.SSLConnection
+    assert asking.socket_timeout == 1.5
+    assert 'no_such_option' in told(
+        url, sentinel_kwargs={'no_such_option': 1})
 
 
 @pytest.fixture
@@ -278,11 +260,30 @@ def test_clients_of_any_kind(make: Callable[[], Any], kind: type) -> None:
     check_is_ours(connection, 1.0)
 
 
-def test_a_client_made_by_a_sentinel() -> None:
-    client = redis.sentinel.Sentinel([('a', 1)]).master_for('name')
-    connection = connection_of(client)
-    assert connection.connection_pool.service_name == 'name'
+@pytest.mark.parametrize('ssl', [False, True])
+def test_a_client_made_by_a_sentinel(sentinels: List[Sentinels],
+                                     ssl: bool) -> None:
+    client = redis.sentinel.Sentinel(
+        [('a', 1), ('b', 2)], min_other_sentinels=1,
+        sentinel_kwargs={'password': 'other'}, password='pw', ssl=ssl,
+        ).master_for('name', db=3, socket_timeout=2.0)
+    driver = driver_of(client)
+    assert driver.socket_timeout == 2.0
+    connection = driver.make(1.0, 'x')
+    assert type(connection) is (
+        redis.SSLConnection if ssl else redis.Connection)
     check_is_ours(connection, 1.0)
+    assert (connection.host, connection.port, connection.db) == (
+        'master', 7001, 3)
+    assert connection.password == 'pw'
+    (asked,) = sentinels
+    assert asked._service == 'name'
+    assert asked._known == {('a', 1), ('b', 2)}
+    assert asked._others == 1
+    asking = asked._connect(('b', 2))
+    check_is_ours(asking, SOCKET_TIMEOUT)
+    assert (asking.host, asking.port) == ('b', 2)
+    assert asking.password == 'other'
 
 
 def test_a_client_of_a_cluster() -> None:

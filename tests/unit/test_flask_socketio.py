@@ -12,6 +12,7 @@ from redis_streams_adapter import ConfigurationError, RedisStreamsManager
 from redis_streams_adapter.flask_socketio import make_manager, SocketIO
 from redis_streams_adapter.messages import Broadcast, EMITTER_UID
 from redis_streams_adapter.codec import decode, open_envelope
+from redis_streams_adapter.redis_streams.discovery import Sentinels
 
 from ..support.wait import DEADLINE, wait_for_value
 from .fake_server import FakeClient
@@ -48,6 +49,19 @@ def make(make_manager: Callable[..., Any]) -> Any:
 
 # -- the URL -----------------------------------------------------------------
 
+@pytest.fixture(autouse=True)
+def sentinels(monkeypatch: pytest.MonkeyPatch) -> List[Sentinels]:
+    """The Sentinels that were asked for the master, and have told."""
+    found: List[Sentinels] = []
+
+    def master(asked: Sentinels) -> Any:
+        found.append(asked)
+        return 'master', 7001
+
+    monkeypatch.setattr(Sentinels, 'master', master)
+    return found
+
+
 @pytest.mark.parametrize('url, expected', [
     ('redis+streams://', {'host': 'localhost', 'port': 6379, 'db': 0}),
     ('redis+streams://host:7000/5', {'host': 'host', 'port': 7000, 'db': 5}),
@@ -70,10 +84,10 @@ def test_connections(url: str, expected: Dict[str, Any]) -> None:
             for name in expected} == expected
 
 
-def test_schemes() -> None:
+def test_schemes(sentinels: List[Sentinels]) -> None:
     assert 'SSL' in type(connection_of('rediss+streams://host')).__name__
-    assert connection_of('redis+sentinel+streams://a:1/0/name'
-                         ).connection_pool.service_name == 'name'
+    connection_of('redis+sentinel+streams://a:1/0/name')
+    assert [each._service for each in sentinels] == ['name']
     for url in ('redis+cluster+streams://host', 'rediss+cluster+streams://a'):
         make_manager(url)
 

@@ -156,7 +156,7 @@ def test_of_sentinels(sentinels: SentinelSet, unique: Unique) -> None:
             manager.health()['last_error'] or ''), what='a complaint')
         manager.emit('event', 1)
         for sentinel in sentinels.sentinels:
-            ask(sentinel, 'ACL', 'SETUSER', 'asks', '+sentinel|masters')
+            ask(sentinel, 'ACL', 'SETUSER', 'asks', '+sentinel|master')
         assert manager.flush(BACK_WITHIN)
         wait_until(lambda: manager.health()['status'] == 'ok', BACK_WITHIN,
                    what='recovery')

@@ -1,10 +1,11 @@
-"""Which server of a cluster has a slot, as its members tell; they are played
-here."""
-from typing import Any, Dict, List
+"""Which server to connect to, as the members of a cluster or Sentinels tell;
+they are played here."""
+from typing import Any, Dict, List, Set, Tuple
 
 import pytest
 
-from redis_streams_adapter.redis_streams.members import Address, Members
+from redis_streams_adapter.redis_streams.discovery import Address, \
+    Members, Sentinels
 
 A, B, C, D = (('host', port) for port in (1, 2, 3, 4))
 
@@ -13,15 +14,20 @@ class Silent(Exception):
     """The member does not answer."""
 
 
-class Play:
-    """Members: what each tells of slots, or why it does not.
+class NotTold(Exception):
+    """Nobody tells where the master is."""
 
-    :param told: by address: its view of the cluster, or an error.
+
+class Play:
+    """Those who are asked.
+
+    :param told: by address: what each replies. Others do not.
     """
 
     def __init__(self, told: Dict[Address, Any]) -> None:
         self.told = told
-        #: Whom was asked, in this order, and how many connections are open.
+        self.commands: Set[Tuple[str, ...]] = set()
+        #: Who was asked, in this order, and how many connections are open.
         self.asked: List[Address] = []
         self.open = 0
 
@@ -32,11 +38,11 @@ class Play:
             def connect(self) -> None:
                 play.asked.append(address)
                 play.open += 1
-                if isinstance(play.told.get(address, Silent()), Silent):
-                    raise Silent(address)
+                if address not in play.told:
+                    raise Silent('no reply')
 
             def send_command(self, *command: str) -> None:
-                assert command == ('CLUSTER', 'SLOTS')
+                play.commands.add(command)
 
             def read_response(self) -> Any:
                 return play.told[address]
@@ -49,6 +55,12 @@ class Play:
     def members(self, *addresses: Address) -> Members:
         return Members(self.connect, (Silent,), addresses)
 
+    def sentinels(self, *addresses: Address, others: int = 0) -> Sentinels:
+        return Sentinels(self.connect, (Silent,), addresses, NotTold,
+                         'name', others)
+
+
+# -- a cluster ---------------------------------------------------------------
 
 def view(*masters: Address, replica: Address = D) -> Any:
     """What a member tells of a cluster with ten slots for each master."""
@@ -64,6 +76,7 @@ def test_the_master() -> None:
     assert members.master_of(0) == members.master_of(9) == A
     assert members.master_of(10) == B
     assert play.open == 0
+    assert play.commands == {('CLUSTER', 'SLOTS')}
 
 
 def test_nobody_has_the_slot() -> None:
@@ -137,3 +150,52 @@ def test_a_member_without_a_name_of_its_own() -> None:
     for name in (b'', None):
         play = Play({A: [[0, 9, [name, 1, b'id']]]})
         assert play.members(A).master_of(0) == A
+
+
+# -- Sentinels ---------------------------------------------------------------
+
+def state(master: Address, flags: str = 'master', others: int = 2) -> Any:
+    """What a Sentinel tells of a master."""
+    host, port = master
+    return [b'name', b'name', b'ip', host.encode(), b'port', b'%d' % port,
+            b'flags', flags.encode(), b'num-other-sentinels', b'%d' % others]
+
+
+def test_the_master_that_a_sentinel_tells_of() -> None:
+    play = Play({A: state(C)})
+    assert play.sentinels(A, B).master() == C
+    assert play.commands == {('SENTINEL', 'MASTER', 'name')}
+    assert play.open == 0
+
+
+@pytest.mark.parametrize('flags', [
+    'master,s_down', 's_down,master,disconnected', 'master,s_down,o_down'])
+def test_another_sentinel_may_reach_the_master(flags: str) -> None:
+    play = Play({A: state(C, flags), B: state(D)})
+    for _ in range(20):
+        assert play.sentinels(A, B).master() == D
+
+
+def test_a_sentinel_that_is_alone_is_not_believed() -> None:
+    play = Play({A: state(C, others=0), B: state(D, others=1)})
+    for _ in range(20):
+        assert play.sentinels(A, B, others=1).master() == D
+
+
+def test_sentinels_are_asked_by_chance() -> None:
+    """One that is cut off from the others tells of a master of old."""
+    play = Play({A: state(C), B: state(D)})
+    sentinels = play.sentinels(A, B)
+    assert {sentinels.master() for _ in range(50)} == {C, D}
+
+
+def test_no_sentinel_tells_of_the_master() -> None:
+    play = Play({A: state(C, 's_down,master'), C: state(C, others=1)})
+    with pytest.raises(NotTold) as caught:
+        play.sentinels(A, B, C, others=2).master()
+    text = str(caught.value)
+    assert "'name'" in text
+    assert 'host:1: the master is down' in text
+    assert 'host:2: no reply' in text
+    assert 'host:3: it knows too few others' in text
+    assert play.open == 0
