@@ -9,7 +9,7 @@ asked each time.
 This is not left to redis-py. Its client for clusters asks only the servers
 of the URL, and the first of them for its table of commands besides. Its
 client for Sentinels writes how it connects to them into the text of its
-error, up to version 7 the password too.
+error, in versions 6 and 7 with the password.
 """
 import random
 from typing import Any, Callable, FrozenSet, Iterator, List, NamedTuple, \

@@ -1,0 +1,142 @@
+"""Passwords are in no record of the log, in no error and in no answer,
+whatever goes wrong and however they were given."""
+import contextlib
+import logging
+from typing import Any, Callable, Dict, Iterator, List, Tuple
+
+import pytest
+import redis
+
+from redis_streams_adapter import RedisStreamsManager
+
+from ...integration.conftest import STEADY
+from ...integration.helpers import BACK_WITHIN, log_lengths, wait_for_outage
+from ...support.node_process import NodeProcess
+from ...support.redis_server import free_port, RedisServer
+from ...support.wait import wait_until
+
+StartNodes = Callable[..., List[NodeProcess]]
+MakeRedis = Callable[..., RedisServer]
+
+#: Stands in every secret. The other one is the server's.
+SECRET = 'geheim'
+WRONG, RIGHT, SENTINELS = (f'{SECRET}-{each}' for each in (
+    'wrong', 'right', 'sentinels'))
+
+Given = Tuple[Any, Dict[str, Any]]
+
+#: How a password can be given: what comes of it is a URL or a client, and
+#: options.
+WAYS: Dict[str, Callable[[int], Given]] = {
+    'url': lambda port: (f'redis://:{WRONG}@127.0.0.1:{port}', {}),
+    'url with user': lambda port: (
+        f'redis://user:{WRONG}@127.0.0.1:{port}/0', {}),
+    'query': lambda port: (
+        f'redis://127.0.0.1:{port}/0?password={WRONG}', {}),
+    'options': lambda port: (
+        f'redis://127.0.0.1:{port}/0', {'password': WRONG}),
+    'client': lambda port: (redis.Redis(port=port, password=WRONG), {}),
+    'cluster': lambda port: (
+        f'redis+cluster://user:{WRONG}@127.0.0.1:{port}', {}),
+    'query of a cluster': lambda port: (
+        f'redis+cluster://127.0.0.1:{port}?password={WRONG}', {}),
+    'sentinel': lambda port: (
+        f'redis+sentinel://user:{WRONG}@127.0.0.1:{port}/0/name', {
+            'sentinel_kwargs': {'password': SENTINELS}}),
+    'client of a sentinel': lambda port: (
+        redis.sentinel.Sentinel(
+            [('127.0.0.1', port)], password=WRONG,
+            sentinel_kwargs={'password': SENTINELS}).master_for('name'), {}),
+}
+
+
+@contextlib.contextmanager
+def watched(given: Given, caplog: pytest.LogCaptureFixture,
+            ) -> Iterator[RedisStreamsManager]:
+    """A member of a cluster. What it ever says is looked through at the
+    end."""
+    url, options = given
+    said: List[str] = []
+
+    def hear(manager: RedisStreamsManager) -> None:
+        said.extend(map(repr, (manager, manager.health(), manager.stats(),
+                               vars(manager))))
+
+    with caplog.at_level(logging.DEBUG):
+        with RedisStreamsManager(
+                url, write_only=False, redis_options=options) as manager:
+            manager.emit('event', None)
+            yield manager
+            hear(manager)
+            manager.close(timeout=0.1)
+        hear(manager)
+    assert 'connects again' in caplog.text
+    for text in (*said, caplog.text, *(
+            repr(vars(record)) for record in caplog.records)):
+        assert SECRET not in text
+
+
+def wait_for_error(manager: RedisStreamsManager, *texts: str) -> None:
+    """Wait until it complains of one of these."""
+    def told() -> bool:
+        health = manager.health()
+        return health['outage'] is not None and any(
+            text in health['last_error'] for text in texts)
+
+    wait_until(told, what=lambda: f'{texts}, not {manager.health()}')
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_nobody_is_there(way: str, caplog: pytest.LogCaptureFixture) -> None:
+    with watched(WAYS[way](free_port()), caplog) as manager:
+        wait_for_error(manager, 'refused')
+
+
+@pytest.fixture(scope='module')
+def guarded(redis_binary: str) -> Iterator[RedisServer]:
+    """It wants a password."""
+    with RedisServer(client_options={'password': RIGHT}) as server:
+        yield server.start('--requirepass', RIGHT)
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_the_password_is_wrong(way: str, guarded: RedisServer,
+                               caplog: pytest.LogCaptureFixture) -> None:
+    with watched(WAYS[way](guarded.port), caplog) as manager:
+        wait_for_error(manager, 'invalid username-password')
+
+
+def test_the_password_is_missing(guarded: RedisServer,
+                                 caplog: pytest.LogCaptureFixture) -> None:
+    with watched((guarded.url, {}), caplog) as manager:
+        wait_for_error(manager, 'Authentication required')
+
+
+def test_in_an_outage(make_redis: MakeRedis, start_nodes: StartNodes,
+                      ) -> None:
+    """Connections are killed, the server is closed, and comes back with
+    another password."""
+    server = make_redis(client_options={'password': RIGHT})
+    server.start('--requirepass', RIGHT)
+    url = f'redis://default:{RIGHT}@127.0.0.1:{server.port}/0'
+    (node,) = start_nodes(1, url, **STEADY)
+    node.start_manager()
+    node.wait_health('ok')
+    told: List[Any] = []
+    with server.client() as admin:
+        admin.execute_command('CLIENT', 'KILL', 'TYPE', 'normal')
+        wait_until(lambda: node.stats()['reader_restarts'],
+                   what='a broken connection')
+    node.wait_health('ok', BACK_WITHIN)
+    starts = log_lengths([node])
+    server.stop()
+    wait_for_outage([node], starts)
+    told.append(node.health())
+    server.start('--requirepass', WRONG, ready=False)
+    wait_until(lambda: 'invalid username-password'
+               in node.health()['last_error'], BACK_WITHIN,
+               'the new password to be noticed')
+    told += [node.health(), node.stats()]
+    text = f'{told} {node.logs()} {node.process.output()}'
+    assert 'connects again' in text
+    assert SECRET not in text
