@@ -8,6 +8,7 @@ from ...integration.helpers import BACK_WITHIN
 from ...support.client import Client
 from ...support.node_process import NodeProcess
 from ...support.replicated import Replicated, SLOW
+from ...support.wait import wait_until
 from .accounts import losses, Pulses
 from .conftest import SILENT
 
@@ -93,3 +94,59 @@ def test_replica_is_behind(
     assert losses(slow)['messages_lost'] >= LOST
     for node in others:
         assert losses(node)['messages_vanished'] >= LOST
+
+
+def test_replica_is_behind_but_waited_for(
+        replicated: Replicated, start_nodes: StartNodes, connect: Connect,
+        unique: Unique) -> None:
+    """With ``min_replicas``, what only the master has was not acknowledged.
+    It is sent again to the one that takes over; those who have read it from
+    the old master do not hear of it twice."""
+    name = unique('stream')
+    nodes = start_nodes(2, replicated.url, stream_name=name, min_replicas=1,
+                        redis_options={'socket_timeout': 1.0}, **STEADY)
+    start_managers(nodes)
+    clients = [connect(node) for node in nodes]
+    pulses = Pulses(nodes, clients, unique)
+    pulses.wait_flow()
+    master = replicated.master_of(name)
+    with replicated.nervous():
+        replica = replicated.stop_replicating(master)
+        for node in nodes:
+            wait_until(lambda: 'replicas' in (
+                node.health()['last_error'] or ''),
+                what='the missing replica to be noticed')
+        master.kill()
+        replica.thaw()
+        replicated.wait_new_master_of(name, master)
+    # Now it has a replica again.
+    pulses.wait_flow()
+    for node in nodes:
+        node.wait_health('ok', BACK_WITHIN)
+    pulses.check_all_arrived(set_back=True)
+
+
+def test_master_is_frozen(replicated: Replicated, start_nodes: StartNodes,
+                          connect: Connect, unique: Unique) -> None:
+    """When it wakes up it carries out what was given up long ago, and
+    learns only then that another one has taken over."""
+    name = unique('stream')
+    nodes = start_nodes(2, replicated.url, stream_name=name, block_time=0.5,
+                        redis_options={'socket_timeout': 1.0}, **STEADY)
+    start_managers(nodes)
+    clients = [connect(node) for node in nodes]
+    pulses = Pulses(nodes, clients, unique)
+    pulses.wait_flow()
+    master = replicated.master_of(name)
+    with replicated.nervous():
+        master.freeze()
+        try:
+            replicated.wait_new_master_of(name, master)
+            pulses.wait_flow(timeout=SLOW)
+        finally:
+            master.thaw()
+        pulses.wait_flow()
+    pulses.wait_flow()
+    for node in nodes:
+        node.wait_health('ok', BACK_WITHIN)
+    pulses.check_all_told()
