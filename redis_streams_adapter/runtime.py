@@ -104,9 +104,9 @@ class Runtime:
         #: The channel of each namespace that was asked for. Any task may add
         #: one, and always the same.
         self._routes: Dict[str, Channel] = {}
-        if write_only:
-            for channel in self._channels:
-                channel.writer.set_window(max(1, max_len // 4))
+        # Until it is known how many others there are.
+        for channel in self._channels:
+            channel.writer.set_window(max(1, max_len // 4))
         #: Started tasks, by name; under the start lock.
         self._tasks: Dict[str, Task] = {}
         self._starting = threading.RLock()
@@ -136,7 +136,7 @@ class Runtime:
             engine, logger, capacity=self._capacity,
             patience=driver.socket_timeout,
             vanished=lambda count: self._lose(Loss(VANISHED, key, count)),
-            overhear=overhear if write_only else None,
+            overhear=overhear,
             absent=lambda: self._who_is_absent(channel),
             retention=options.retention,
             replicated=options.min_replicas > 0)
@@ -189,6 +189,7 @@ class Runtime:
                 return
             self._encoder.uid = self.uid
             for channel in self._channels:
+                channel.writer.stop_listening()
                 self._start_writer(channel)
                 self._start(f'reader of {channel.key}', channel.reader.work,
                             self._condition)
@@ -436,7 +437,8 @@ wait`."""
             task.rest(pause)
 
     def _overhear(self, channel: Channel, fields: Fields) -> None:
-        # On the writer's task, of a process that only writes.
+        # On the writer's task, of a process that only writes, or is not a
+        # member yet.
         writer = channel.writer
         try:
             envelope = open_envelope(fields)

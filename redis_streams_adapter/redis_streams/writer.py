@@ -96,7 +96,7 @@ class Writer:
     :param patience: how many seconds :meth:`wait` waits at most.
     :param vanished: told how many messages that Redis had acknowledged are
                      gone; on the writer's task.
-    :param overhear: where no reader of ours runs: what to do with the
+    :param overhear: as long as no reader of ours runs: what to do with the
                      fields of entries that the task reads back, now and
                      then, to hear of readers that lag.
     :param absent: tells, after an outage, which readers may not be back yet
@@ -271,6 +271,10 @@ class Writer:
             if not hearing:
                 self._pace.forget_readers()
 
+    def stop_listening(self) -> None:
+        """A reader of ours runs from now on."""
+        self._overhear = None
+
     def seen(self, sequence: int) -> None:
         """Our own reader has come to our entry of this number."""
         with self._lock:
@@ -326,9 +330,10 @@ class Writer:
             if not self._outbox:
                 self._gets_through(task)
             while not task.stopping:
-                if self._overhear is not None and (
+                overhear = self._overhear
+                if overhear is not None and (
                         self._held or self._unheard >= LISTEN_EVERY):
-                    self._listen(link, self._overhear)
+                    self._listen(link, overhear)
                 batch = self._take()
                 self._say_urgent(link)
                 if batch:

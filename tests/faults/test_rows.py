@@ -4,12 +4,13 @@ from typing import Callable, List
 
 import pytest
 
+from ..integration.conftest import STEADY, start_managers
 from ..support.entries import add_entry, entry, MALFORMED
 from ..support.proxy import Proxy
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_until
-from .load import check_pairs, Connect, Load, RATE, start_load, \
-    StartNodes, Unique
+from .load import CATCH_UP_WITHIN, check_pairs, Connect, Load, RATE, \
+    start_load, StartNodes, Unique
 
 MakeRedis = Callable[..., RedisServer]
 MakeLoad = Callable[..., Load]
@@ -129,6 +130,32 @@ def test_away_for_long(redis: RedisServer, make_load: MakeLoad) -> None:
     load.go_on(RATE)
     load.check()
     check_one_outage(load)
+
+
+@pytest.mark.parametrize('who', ['member', 'not yet', 'emitter'])
+def test_outbox_longer_than_the_stream(
+        redis: RedisServer, make_load: MakeLoad, start_nodes: StartNodes,
+        unique: Unique, who: str) -> None:
+    """A process has more to send than the stream keeps (10,000), and comes
+    back before the readers do, which have been trying for a while."""
+    load = make_load(redis.url)
+    (sender,) = start_nodes(1, redis.url, **STEADY)
+    if who == 'member':
+        start_managers([*load.nodes, sender])
+    sender.make_emitter(publish='background')
+    target = 'emitter' if who == 'emitter' else 'server'
+    redis.kill()
+    load.last(3.0)
+    event, messages = unique('event'), 15_000
+    sender.time_emits(event, messages, target=target)
+    load.add(event, messages)
+    redis.start()
+    load.go_on(RATE)
+    manager = 'emitter' if who == 'emitter' else 'manager'
+    assert sender.invoke(manager, 'flush', CATCH_UP_WITHIN,
+                         timeout=CATCH_UP_WITHIN + 10)
+    sender.close_manager()
+    load.check()
 
 
 @pytest.mark.parametrize('command', [b'XADD', b'XREAD'])

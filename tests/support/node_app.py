@@ -214,16 +214,17 @@ class Node:
         """Let a list be read under a name."""
         self._recorded[what] = records
 
-    def time_emits(self, event: str, count: int,
+    def time_emits(self, event: str, count: int, target: str,
                    kwargs: Dict[str, Any]) -> Dict[str, float]:
         """Emit 0, 1, 2, … as fast as it goes.
 
         :return: how many seconds one took: the median, the longest.
         """
+        emit = self.targets[target].emit
         times = []
         for number in range(count):
             begun = time.perf_counter()
-            self._server.emit(event, number, **kwargs)
+            emit(event, number, **kwargs)
             times.append(time.perf_counter() - begun)
         return {'median': statistics.median(times), 'longest': max(times)}
 

@@ -241,14 +241,14 @@ class NodeProcess:
         assert error is None, f'emit raised after {emitted} times: {error}'
         return int(emitted)
 
-    def time_emits(self, event: str, count: int,
+    def time_emits(self, event: str, count: int, target: str = 'server',
                    **kwargs: Any) -> Dict[str, float]:
         """Emit 0, 1, 2, … as fast as it goes.
 
         :return: how many seconds one took: the ``median``, the ``longest``.
         """
-        return dict(self.control('time_emits', event, count, kwargs,
-                                 timeout=60.0))
+        return dict(self.control('time_emits', event, count, target,
+                                 kwargs, timeout=60.0))
 
     def cpu_time(self) -> float:
         """How many seconds of CPU the process has used."""
