@@ -86,9 +86,10 @@ class Node:
         logging.getLogger().addHandler(self._logs)
         logging.getLogger(LOGGER).setLevel(logging.DEBUG)
         for namespace in NAMESPACES:
-            self._register_handlers(namespace)
+            self.register_handlers(namespace)
 
-    def _register_handlers(self, namespace: str) -> None:
+    def register_handlers(self, namespace: str) -> None:
+        """Serve a namespace."""
         server = self._server
 
         def on_connect(sid: str, environ: Any, auth: Any) -> None:
@@ -134,15 +135,29 @@ class Node:
         self.targets['emitter'] = self._make_emitter(**options)
 
     def storm(self, event: str, emitters: int, each: int,
-              kwargs: Dict[str, Any]) -> None:
+              kwargs: Dict[str, Any], padding: int = 0) -> List[List[int]]:
         """Emit from many tasks at once, and wait until all have.
 
         Every event has two arguments, the emitter's number and its own
-        count.
+        count, and a third one of this length where it is not 0.
+
+        :return: for each emitter the numbers that were accepted: not those
+                 for which the outbox was full.
         """
+        from redis_streams_adapter import OutboxFullError
+
+        accepted: List[List[int]] = [[] for _ in range(emitters)]
+        more = ('x' * padding,) if padding else ()
+
         def emit_all(emitter: int) -> None:
             for number in range(each):
-                self._server.emit(event, (emitter, number), **kwargs)
+                try:
+                    self._server.emit(event, (emitter, number, *more),
+                                      **kwargs)
+                except OutboxFullError:
+                    pass
+                else:
+                    accepted[emitter].append(number)
                 # Lets the others in, wherever they stand.
                 self._server.sleep(0)
 
@@ -150,6 +165,7 @@ class Node:
                  for emitter in range(emitters)]
         for task in tasks:
             task.join()
+        return accepted
 
     def fork(self) -> None:
         """Make a child process."""
@@ -323,10 +339,12 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
     """A node, and its WSGI application for python-socketio.
 
     :param options: the manager's; ``on_loss`` is ``'record'`` or
-                    ``'raise'``, which records too.
+                    ``'raise'``, which records too. Besides them, in
+                    ``namespaces``, more of these.
     """
     from redis_streams_adapter import RedisStreamsManager
 
+    namespaces = options.pop('namespaces', ())
     losses: List[Any] = []
     if 'on_loss' in options:
         options = {**options, 'on_loss': loss_recorder(
@@ -341,6 +359,8 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
 
     node = Node(server, server, make_emitter)
     node.record('loss', losses)
+    for namespace in namespaces:
+        node.register_handlers(namespace)
     return node, node.middleware(socketio.WSGIApp(server))
 
 

@@ -198,10 +198,14 @@ class NodeProcess:
         rooms = self.invoke('server', 'rooms', sid, **kwargs)
         return sorted(room for room in rooms if room != sid)
 
-    def storm(self, event: str, emitters: int, each: int,
-              **kwargs: Any) -> None:
-        """Emit from many tasks at once."""
-        self.control('storm', event, emitters, each, kwargs, timeout=60.0)
+    def storm(self, event: str, emitters: int, each: int, padding: int = 0,
+              **kwargs: Any) -> List[List[int]]:
+        """Emit from many tasks at once.
+
+        :return: what each of them got accepted.
+        """
+        return [list(numbers) for numbers in self.control(
+            'storm', event, emitters, each, kwargs, padding, timeout=60.0)]
 
     def identify(self) -> Tuple[int, str]:
         """The process that answers, and the id of its node."""

@@ -107,7 +107,9 @@ class RedisServer:
             '--appendonly', 'yes' if self._append_only else 'no',
             # Written before the reply, never synced: it outlives the
             # process, and nobody pulls this machine's plug.
-            '--appendfsync', 'no', *self._arguments, *arguments],
+            '--appendfsync', 'no',
+            # A replica need not wait for others that may want the same.
+            '--repl-diskless-sync-delay', '0', *self._arguments, *arguments],
             self._directory / 'redis.out')
         if ready:
             self.wait_ready()

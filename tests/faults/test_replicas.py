@@ -1,0 +1,161 @@
+"""With ``min_replicas``, is what was acknowledged on the replicas, and what
+is not, not acknowledged?"""
+from typing import Any, Callable, Iterator, List
+
+import pytest
+
+from ..integration.conftest import STEADY, start_managers
+from ..integration.helpers import BACK_WITHIN, check_working, numbers
+from ..support.client import Client
+from ..support.node_process import NodeProcess
+from ..support.proxy import Proxy
+from ..support.redis_server import RedisServer
+from ..support.wait import wait_until
+
+Connect = Callable[..., Client]
+Unique = Callable[[str], str]
+StartNodes = Callable[..., List[NodeProcess]]
+MakeRedis = Callable[..., RedisServer]
+MakeProxy = Callable[[int], Proxy]
+
+STREAM = 'socket.io'
+
+#: A socket timeout of a second, half of which a replica is waited for.
+OPTIONS = {'min_replicas': 1, 'redis_options': {'socket_timeout': 1.0},
+           **STEADY}
+
+
+class Pair:
+    """A master, its replica, and the address at which nodes find them."""
+
+    def __init__(self, master: RedisServer, replica: RedisServer,
+                 address: Proxy, replication: Proxy) -> None:
+        self.master = master
+        self.replica = replica
+        self.address = address
+        #: The replica's way to its master.
+        self.replication = replication
+
+
+@pytest.fixture
+def pair(make_redis: MakeRedis, make_proxy: MakeProxy) -> Iterator[Pair]:
+    master, replica = make_redis().start(), make_redis().start()
+    address, replication = (make_proxy(master.port) for _ in range(2))
+    address.open()
+    replication.open()
+    replica.follow(replication.port)
+    yield Pair(master, replica, address, replication)
+
+
+def stored(server: RedisServer, event: str) -> List[int]:
+    """The numbers of an event in a server's stream."""
+    mark = f'"{event}",'.encode()
+    with server.client() as admin:
+        return [int(rest.partition(b']')[0]) for _, _, rest in (
+            fields.get(b'data', b'').partition(mark)
+            for _, fields in admin.xrange(STREAM)) if rest]
+
+
+def emit_range(node: NodeProcess, event: str, *numbers: int) -> None:
+    node.script(*(('server', 'emit', [event, number], {})
+                  for number in range(*numbers)))
+
+
+@pytest.mark.parametrize('publish', ['sync', 'background'])
+def test_what_was_acknowledged_the_replica_has(
+        pair: Pair, start_nodes: StartNodes, connect: Connect,
+        unique: Unique, publish: str) -> None:
+    """Also where the master dies the moment after."""
+    nodes = start_nodes(2, pair.address.url, publish=publish, **OPTIONS)
+    start_managers(nodes)
+    clients = [connect(node) for node in nodes]
+    event = unique('event')
+    emit_range(nodes[0], event, 40)
+    if publish == 'background':
+        assert nodes[0].flush()
+    pair.master.kill()
+    assert stored(pair.replica, event) == list(range(40))
+
+    # The old master becomes its replica.
+    pair.address.cut()
+    pair.replica.promote()
+    pair.master.start()
+    pair.replication.cut()
+    pair.replication.target_port = pair.replica.port
+    pair.replication.open()
+    pair.master.follow(pair.replication.port)
+    pair.address.target_port = pair.replica.port
+    pair.address.open()
+    emit_range(nodes[0], event, 40, 60)
+    clients[1].wait_for(event, 60, timeout=BACK_WITHIN)
+    check_working(nodes, clients, unique)
+    for client in clients:
+        assert numbers(client, event) == list(range(60))
+    assert stored(pair.replica, event) == list(range(60))
+    for node in nodes:
+        stats = node.stats()
+        assert stats['messages_lost'] == stats['messages_vanished'] == 0
+        assert stats['stream_setbacks'] == stats['streams_deleted'] == 0
+
+
+@pytest.mark.parametrize('how', ['frozen', 'cut off'])
+def test_without_the_replica_nothing_is_acknowledged(
+        pair: Pair, start_nodes: StartNodes, connect: Connect,
+        unique: Unique, how: str) -> None:
+    nodes = start_nodes(2, pair.address.url, **OPTIONS)
+    start_managers(nodes)
+    clients = [connect(node) for node in nodes]
+    event = unique('event')
+    emit_range(nodes[0], event, 10)
+    assert nodes[0].flush()
+    if how == 'frozen':
+        pair.replica.freeze()
+    else:
+        pair.replication.cut()
+    emit_range(nodes[0], event, 10, 60)
+
+    def says_why() -> Any:
+        health = nodes[0].health()
+        return health['status'] == 'degraded' \
+            and 'replicas' in (health['last_error'] or '')
+
+    wait_until(says_why, BACK_WITHIN, lambda: (
+        f'the health to tell of it: {nodes[0].health()}'))
+    assert not nodes[0].flush(2.0)
+    assert nodes[0].stats()['outbox'] >= 50
+    # They are stored, and who reads them need not wait for a replica.
+    clients[1].wait_for(event, 60)
+
+    if how == 'frozen':
+        pair.replica.thaw()
+    else:
+        pair.replication.open()
+    wait_until(lambda: nodes[0].flush(1.0), BACK_WITHIN,
+               'all to be acknowledged')
+    emit_range(nodes[0], event, 60, 70)
+    clients[1].wait_for(event, 70)
+    check_working(nodes, clients, unique)
+    for client in clients:
+        assert numbers(client, event) == list(range(70))
+    for server in pair.master, pair.replica:
+        assert stored(server, event) == list(range(70))
+    for node in nodes:
+        assert node.stats()['duplicates'] == 0
+        assert node.stats()['messages_lost'] == 0
+
+
+def test_emit_that_waits_for_a_replica_in_vain(
+        pair: Pair, start_nodes: StartNodes, unique: Unique) -> None:
+    """It ends, and the outbox has what Redis has not acknowledged."""
+    (node,) = start_nodes(1, pair.address.url, publish='sync', **OPTIONS)
+    node.start_manager()
+    event = unique('event')
+    node.emit(event, 0)
+    assert node.stats()['outbox'] == 0
+    pair.replica.freeze()
+    emit_range(node, event, 1, 5)
+    assert node.stats()['outbox'] >= 4
+    pair.replica.thaw()
+    wait_until(lambda: node.flush(1.0), BACK_WITHIN,
+               'all to be acknowledged')
+    assert stored(pair.replica, event) == list(range(5))
