@@ -10,7 +10,7 @@ from ..support.client import Client
 from ..support.node_process import NodeProcess
 from ..support.proxy import Proxy
 from ..support.redis_server import RedisServer
-from ..support.wait import wait_until
+from ..support.wait import wait_for_value, wait_until
 
 Connect = Callable[..., Client]
 Unique = Callable[[str], str]
@@ -36,6 +36,20 @@ class Pair:
         #: The replica's way to its master.
         self.replication = replication
 
+    def fail_over(self) -> None:
+        """The master dies; the replica takes over its address, and the old
+        master, once it is back, becomes the replica."""
+        self.address.cut()
+        self.replication.cut()
+        self.master.kill()
+        self.replica.promote()
+        self.master.start()
+        self.replication.target_port = self.replica.port
+        self.replication.open()
+        self.master.follow(self.replication.port)
+        self.address.target_port = self.replica.port
+        self.address.open()
+
 
 @pytest.fixture
 def pair(make_redis: MakeRedis, make_proxy: MakeProxy) -> Iterator[Pair]:
@@ -54,6 +68,12 @@ def stored(server: RedisServer, event: str) -> List[int]:
         return [int(rest.partition(b']')[0]) for _, _, rest in (
             fields.get(b'data', b'').partition(mark)
             for _, fields in admin.xrange(STREAM)) if rest]
+
+
+def stats_of(node: NodeProcess, *names: str) -> List[int]:
+    """Some of a node's counters."""
+    stats = node.stats()
+    return [stats[name] for name in names]
 
 
 def emit_range(node: NodeProcess, event: str, *numbers: int) -> None:
@@ -76,16 +96,7 @@ def test_what_was_acknowledged_the_replica_has(
     pair.master.kill()
     assert stored(pair.replica, event) == list(range(40))
 
-    # The old master becomes its replica.
-    pair.address.cut()
-    pair.replica.promote()
-    pair.master.start()
-    pair.replication.cut()
-    pair.replication.target_port = pair.replica.port
-    pair.replication.open()
-    pair.master.follow(pair.replication.port)
-    pair.address.target_port = pair.replica.port
-    pair.address.open()
+    pair.fail_over()
     emit_range(nodes[0], event, 40, 60)
     clients[1].wait_for(event, 60, timeout=BACK_WITHIN)
     check_working(nodes, clients, unique)
@@ -159,3 +170,40 @@ def test_emit_that_waits_for_a_replica_in_vain(
     wait_until(lambda: node.flush(1.0), BACK_WITHIN,
                'all to be acknowledged')
     assert stored(pair.replica, event) == list(range(5))
+
+
+def test_failover_before_the_replica_has_it(
+        pair: Pair, make_proxy: MakeProxy, start_nodes: StartNodes,
+        connect: Connect, unique: Unique) -> None:
+    """Some have read what was never acknowledged, and one has not: it is
+    sent again, and every client gets it once."""
+    early = make_proxy(pair.master.port)
+    early.open()
+    nodes = (start_nodes(2, pair.address.url, **OPTIONS)
+             + start_nodes(1, early.url, **OPTIONS))
+    start_managers(nodes)
+    clients = [connect(node) for node in nodes]
+    event = unique('event')
+    emit_range(nodes[0], event, 10)
+    assert nodes[0].flush()
+    clients[2].wait_for(event, 10)
+    early.cut()
+    pair.replication.cut()
+    emit_range(nodes[0], event, 10, 60)
+    clients[1].wait_for(event, 60)
+    assert nodes[0].stats()['outbox'] >= 50
+    pair.fail_over()
+    early.target_port = pair.replica.port
+    early.open()
+    clients[2].wait_for(event, 60, timeout=BACK_WITHIN)
+    for client in clients:
+        assert numbers(client, event) == list(range(60))
+    assert stored(pair.replica, event) == list(range(60))
+    for node in nodes:
+        stats = node.stats()
+        assert stats['messages_lost'] == stats['messages_vanished'] == 0
+    # Who had read it all has seen that the stream went back, and the copies.
+    for node, seen in (nodes[1], [1, 50]), (nodes[2], [0, 0]):
+        wait_for_value(
+            lambda: stats_of(node, 'stream_setbacks', 'duplicates'), seen,
+            BACK_WITHIN, f'the setbacks and duplicates of {node.name}')
