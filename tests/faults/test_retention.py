@@ -7,7 +7,8 @@ import redis
 
 from ..integration.conftest import STEADY
 from ..support.node_process import NodeProcess
-from ..support.redis_server import redis_binaries, RedisServer
+from ..support.redis_binaries import redis_binaries
+from ..support.redis_server import RedisServer
 from ..support.wait import wait_until
 
 Unique = Callable[[str], str]
