@@ -31,16 +31,16 @@ import logging
 import os
 import threading
 import time
-from bisect import bisect_left
 from itertools import islice
-from typing import Callable, Iterable, List, Mapping, Optional, Sequence, \
+from typing import Callable, Iterable, List, Optional, Sequence, \
     Set, Tuple, Union
 
 from ..errors import RedisStreamsError
 from ..pace import Pace
 from ..tasks import Engine, Event, Task
-from ..transport import EntryRefused, Fields, Identity, is_there, Link, \
+from ..transport import EntryRefused, Fields, Identity, Link, \
     NotReplicated, parse_id, START, Unavailable
+from .doubt import find_kept, find_stored, PAGE, stamp
 from .outbox import Capacity, Outbox, Pending, Settled
 
 #: How many entries one batch holds at most. A batch is packed and its
@@ -69,9 +69,6 @@ LISTEN_EVERY = 500
 #: How long to wait for readers before looking again, in seconds; mostly they
 #: wake us earlier.
 HOLD = 0.1
-
-#: How many entries are read at once when looking for one's own.
-SETTLE_COUNT = 1000
 
 
 #: How often a stream that is kept by time is cut to its greatest length, in
@@ -402,11 +399,11 @@ class Writer:
         self._unheard = 0
         full = True
         while full:
-            page = link.read(self._heard, SETTLE_COUNT, None)
+            page = link.read(self._heard, PAGE, None)
             for entry in page:
                 self._heard = entry.id
                 overhear(entry.fields)
-            full = len(page) == SETTLE_COUNT
+            full = len(page) == PAGE
 
     def _room(self) -> int:
         """How many entries may be sent now."""
@@ -427,7 +424,7 @@ class Writer:
 
     def _send(self, link: Link, batch: List[Pending]) -> None:
         self._in_flight = len(batch)
-        mark = (b'since', self._since or START)
+        writer, since = self.writer_id, self._since or START
         oldest = None
         if self._retention is not None:
             # By the server's clock, which the last id shows.
@@ -435,8 +432,7 @@ class Writer:
             oldest = b'%d' % max(0, now - int(self._retention * 1000))
         try:
             results = link.append(
-                [(*pending.fields, b'wid', self.writer_id,
-                  b'seq', b'%d' % pending.sequence, *mark)
+                [(*pending.fields, *stamp(writer, pending.sequence, since))
                  for pending in batch], oldest)
         except EntryRefused as exc:
             self._in_flight = 0
@@ -457,27 +453,12 @@ class Writer:
 
     def _look_back(self, link: Link) -> None:
         """Find out whether what was acknowledged is still there."""
-        if is_there(link, self._acknowledged):
-            return
-        ends = link.ends()
-        last = parse_id(self._acknowledged)
-        if parse_id(ends.last_id) < last:
-            self._acknowledged = ends.last_id
-        elif ends.first_id is None or parse_id(ends.first_id) > last:
-            # All that is as old was trimmed.
-            return
-        if ends.first_id is None:
-            # The stream was deleted: the readers' business.
-            return
-        first = parse_id(ends.first_id)
         with self._lock:
             marks = list(self._pace.checkpoints)
-        # A replica has everything up to some batch, and nothing behind it.
-        count = bisect_left(marks, True, key=lambda mark: (
-            mark[0] >= first
-            and not is_there(link, b'%d-%d' % mark[0])))
-        if count < len(marks):
-            kept = marks[count - 1][1] if count else self._pace.forgotten
+            forgotten = self._pace.forgotten
+        self._acknowledged, kept = find_kept(
+            link, self._acknowledged, marks, forgotten)
+        if kept is not None:
             with self._lock:
                 self._pace.lose(kept)
             if marks[-1][1] > kept:
@@ -488,19 +469,9 @@ class Writer:
         if self._last_identity is not None:
             link.end_other(self._last_identity)
         flight = list(islice(self._outbox, self._in_flight))
-        numbers = {b'%d' % pending.sequence: pending.sequence
-                   for pending in flight}
-        highest = flight[0].sequence - 1
-        position, found_at = self._acknowledged, b''
-        while highest < flight[-1].sequence:
-            page = link.read(position, SETTLE_COUNT, None)
-            for entry in page:
-                position = entry.id
-                sequence = self._own_sequence(entry.fields, numbers)
-                if sequence > highest:
-                    highest, found_at = sequence, entry.id
-            if len(page) < SETTLE_COUNT:
-                break
+        highest, found_at = find_stored(
+            link, self.writer_id, self._acknowledged,
+            [pending.sequence for pending in flight])
         # Counted: where an entry was refused there is a gap in the numbers.
         found = sum(pending.sequence <= highest for pending in flight)
         if found and self._replicated:
@@ -514,15 +485,6 @@ class Writer:
             self._tell(self._outbox.refuse(0, EntryRefused(
                 f'{first[0].size} bytes; each time it was sent the '
                 f'connection broke', 0)))
-
-    def _own_sequence(self, fields: Fields,
-                      numbers: Mapping[bytes, int]) -> int:
-        # Our fields come last, see _send(). Looked up rather than read:
-        # anybody can write what looks like ours.
-        if len(fields) >= 6 and fields[-5] == self.writer_id \
-                and fields[-6] == b'wid' and fields[-4] == b'seq':
-            return numbers.get(fields[-3], -1)
-        return -1
 
     def _leave(self, results: Iterable[Union[bytes, EntryRefused]]) -> None:
         """Take entries off the front of the outbox, with their results."""

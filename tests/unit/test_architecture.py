@@ -19,6 +19,7 @@ FLOORS = [
     ['options', 'messages', 'transport', 'addressing', 'losses', 'routing'],
     ['codec', 'membership', 'sequences', 'pace', 'requests', 'tasks',
      'redis_streams', 'redis_streams.connect', 'redis_streams.discovery',
+     'redis_streams.doubt',
      'redis_streams.link', 'redis_streams.outbox', 'redis_streams.reader',
      'redis_streams.writer'],
     ['node', 'delivery', 'channel'],
