@@ -37,7 +37,7 @@ NOISE = 1.0
 
 #: How many rounds there are of what others on the machine may spoil. The
 #: best of them counts.
-ROUNDS = 4
+ROUNDS = 8
 
 #: Ways in which Redis goes away: its port refuses, or nobody answers.
 WAYS = ['kill', 'freeze']

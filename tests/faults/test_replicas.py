@@ -20,9 +20,11 @@ MakeProxy = Callable[[int], Proxy]
 
 STREAM = 'socket.io'
 
-#: A socket timeout of a second, half of which a replica is waited for.
-OPTIONS = {'min_replicas': 1, 'redis_options': {'socket_timeout': 1.0},
-           **STEADY}
+#: A socket timeout of a second, half of which a replica is waited for. And
+#: rare heartbeats: one that no replica has would hold up what comes behind.
+OPTIONS = {**STEADY, 'min_replicas': 1,
+           'redis_options': {'socket_timeout': 1.0},
+           'heartbeat_interval': 50.0}
 
 
 class Pair:
