@@ -97,6 +97,17 @@ def test_who_arrives_is_answered(node: Node) -> None:
     assert receive(node, InitialHeartbeat()) == [answer]
 
 
+def test_each_other_node_is_asked_once(node: Node) -> None:
+    node.serve(['/', '/chat', '/nobody'], 0.0)
+    for namespace, uid in (('/', 'a'), ('/', 'b'), ('/chat', 'b'),
+                           ('/chat', 'c')):
+        receive(node, Heartbeat(), namespace=namespace, uid=uid)
+    assert node.who_reads(node.namespaces) == {
+        '/': ['a', 'b'], '/chat': ['c']}
+    assert node.who_reads(['/chat']) == {'/chat': ['b', 'c']}
+    assert node.who_reads([]) == {}
+
+
 def test_who_leaves(node: Node) -> None:
     receive(node, Heartbeat())
     assert receive(node, AdapterClose()) == [

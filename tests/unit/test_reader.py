@@ -578,6 +578,21 @@ def test_one_that_lags_says_where_it_is(stream: FakeStream,
     assert readings.lagging.calls[-1] is None
 
 
+def test_it_says_where_it_is_when_it_is_asked(stream: FakeStream,
+                                              clock: Clock) -> None:
+    readings = Readings(
+        stream, handle=lambda entry: readings.reader.tell())
+    readings.idle()
+    first, _, _, _ = put(stream, *range(4))
+    readings.until(4)
+    told = readings.lagging.calls
+    # Within a full page, the entry before the present one; in the last
+    # page, that there is nothing more.
+    assert told[1] == first
+    assert None not in told[:3]
+    assert told[3:] and set(told[3:]) == {None}
+
+
 def test_reports_are_not_made_for_each_entry(
         stream: FakeStream, clock: Clock) -> None:
     readings = Readings(stream, count=100)
