@@ -51,6 +51,27 @@ def test_slot_moves(cluster: RedisCluster, start_nodes: StartNodes,
     assert cluster.count_keys(name, source) == 0
 
 
+def test_slot_moves_to_and_fro(cluster: RedisCluster,
+                               start_nodes: StartNodes, connect: Connect,
+                               unique: Unique) -> None:
+    """As fast as it can, while everybody emits."""
+    name = unique('stream')
+    nodes = start_nodes(2, cluster.url, stream_name=name, **STEADY)
+    start_managers(nodes)
+    clients = [connect(node) for node in nodes]
+    pulses = Pulses(nodes, clients, unique, interval=0.001)
+    pulses.wait_flow()
+    source = home = cluster.master_of(name)
+    for _ in range(2):
+        for target in [*cluster.others(home), home]:
+            cluster.begin_move(name, source, target)
+            cluster.move_keys(name, source, target)
+            cluster.end_move(name, source, target)
+            source = target
+        pulses.wait_flow(1)
+    pulses.check_all_arrived()
+
+
 def test_slot_moves_under_a_reader_that_waits(
         cluster: RedisCluster, start_nodes: StartNodes, connect: Connect,
         unique: Unique) -> None:

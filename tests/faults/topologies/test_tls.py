@@ -5,13 +5,18 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 
+from redis_streams_adapter import RedisStreamsManager
+
 from ...conftest import skip_or_fail
 from ...integration.conftest import STEADY, start_managers
+from ...integration.helpers import BACK_WITHIN
 from ...support.certificates import Authority, Certificate, HOST
 from ...support.client import Client
 from ...support.node_process import NodeProcess
 from ...support.redis_binaries import tls_binary
+from ...support.redis_cluster import SLOTS
 from ...support.redis_server import RedisServer
+from ...support.replicated import ask
 from ...support.wait import wait_until
 from .accounts import Pulses
 
@@ -65,6 +70,35 @@ def test_connections_are_killed(
             admin.execute_command('CLIENT', 'KILL', 'TYPE', 'normal')
     pulses.wait_flow()
     pulses.check_all_arrived()
+
+
+def test_a_cluster(authority: Authority, certificate: Certificate,
+                   unique: Unique) -> None:
+    """Of one server: who asks it where to connect to needs the certificate
+    too."""
+    binary = tls_binary()
+    if binary is None:
+        skip_or_fail('there is no redis-server with TLS')
+    with RedisServer(
+            binary=str(binary), arguments=(
+                '--cluster-enabled', 'yes', '--tls-cluster', 'yes'),
+            client_options={'ssl': True, **certificate.client_options},
+            ) as server:
+        server.start('--port', '0', '--tls-port', str(server.port),
+                     *authority.issue('member').server_arguments)
+        ask(server, 'CLUSTER', 'ADDSLOTS', *range(SLOTS))
+        wait_until(lambda: 'cluster_state:ok' in ask(
+            server, 'CLUSTER', 'INFO'), what='the cluster')
+        stream = unique('stream')
+        with RedisStreamsManager(
+                f'rediss+cluster://{HOST}:{server.port}?{certificate.query}',
+                stream) as manager:
+            manager.emit('event', None)
+            assert manager.flush(BACK_WITHIN)
+            assert manager.health()['status'] == 'ok'
+        data = [fields[1::2] for _, fields
+                in ask(server, 'XRANGE', stream, '-', '+')]
+        assert sum('["event"]' in str(each) for each in data) == 1
 
 
 @pytest.mark.parametrize('fault, told', [
