@@ -1,13 +1,13 @@
 """A master is gone and its replica takes over, in a Redis Cluster and under
 Sentinels: messages flow again, nothing comes twice or out of order, and
 exactly what is lost is told."""
-from typing import Callable, List
+from typing import Any, Callable, List
 
 from ...integration.conftest import STEADY, start_managers
 from ...integration.helpers import BACK_WITHIN
 from ...support.client import Client
 from ...support.node_process import NodeProcess
-from ...support.replicated import Replicated, SLOW
+from ...support.replicated import ask, Replicated, SLOW
 from ...support.wait import wait_until
 from .accounts import losses, Pulses
 from .conftest import SILENT
@@ -18,6 +18,11 @@ StartNodes = Callable[..., List[NodeProcess]]
 
 #: How many messages of each node are lost at least where some are to be.
 LOST = 20
+
+
+def entries(replicated: Replicated, name: str) -> Any:
+    """What is in the stream."""
+    return ask(replicated.master_of(name), 'XRANGE', name, '-', '+')
 
 
 def test_master_is_killed(replicated: Replicated, start_nodes: StartNodes,
@@ -38,7 +43,7 @@ def test_master_is_killed(replicated: Replicated, start_nodes: StartNodes,
         pulses.wait_flow(timeout=SLOW)
     for node in nodes:
         node.wait_health('ok', BACK_WITHIN)
-    pulses.check_all_told()
+    pulses.check_all_told(lambda: entries(replicated, name))
 
 
 def test_replica_has_everything(
@@ -90,7 +95,7 @@ def test_replica_is_behind(
         replicated.wait_new_master_of(name, master)
         slow.thaw()
         pulses.wait_flow(timeout=SLOW)
-    pulses.check_all_told()
+    pulses.check_all_told(lambda: entries(replicated, name))
     assert losses(slow)['messages_lost'] >= LOST
     for node in others:
         assert losses(node)['messages_vanished'] >= LOST
@@ -149,4 +154,4 @@ def test_master_is_frozen(replicated: Replicated, start_nodes: StartNodes,
     pulses.wait_flow()
     for node in nodes:
         node.wait_health('ok', BACK_WITHIN)
-    pulses.check_all_told()
+    pulses.check_all_told(lambda: entries(replicated, name))
