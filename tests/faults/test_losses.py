@@ -213,6 +213,39 @@ def test_trimmed_with_all_of_its_writer(
     assert witness.stats()['entries_trimmed'] == 0
 
 
+def test_trimmed_of_an_emitter_that_was_there_before(
+        make_redis: MakeRedis, make_proxy: MakeProxy,
+        start_nodes: StartNodes, connect: Connect, unique: Unique) -> None:
+    """It began before the reader, which was cut off before it heard of it:
+    no number tells how many are missing, but the server's count does."""
+    redis = make_redis().start()
+    with RedisStreamsManager(redis.url, write_only=True, max_len=200,
+                             publish='background') as emitter:
+        emitter.emit(unique('before'), None)
+        assert emitter.flush(BACK_WITHIN)
+        proxy = make_proxy(redis.port)
+        proxy.open()
+        (reader,) = start_nodes(1, proxy.url, **{**SHORT, 'block_time': 0.2})
+        reader.start_manager()
+        client = connect(reader)
+        event = unique('event')
+        proxy.cut()
+        for number in range(MANY):
+            emitter.emit(event, number)
+        assert emitter.flush(BACK_WITHIN)
+        proxy.open()
+        wait_for_value(lambda: numbers(client, event)[-1:], [MANY - 1],
+                       BACK_WITHIN, 'the last that the client got')
+    missing = check_gap(client, event, MANY)
+    assert reader.stats()['messages_lost'] == 0
+    if redis.counts_entries():
+        wait_until(lambda: reader.stats()['entries_trimmed'] >= missing,
+                   BACK_WITHIN, 'what was trimmed to be counted')
+        # With at most a few signs of life.
+        assert reader.stats()['entries_trimmed'] <= missing + 10
+        assert complaints(reader, 'entries of stream')
+
+
 # -- the stream is deleted --------------------------------------------------
 
 @pytest.mark.parametrize('command', ['delete', 'flushall'])
