@@ -82,6 +82,9 @@ class Pace:
                 # It had nothing to read until now.
                 self._readers[uid] = read, now
         self._written = sequence
+        if self.checkpoints and self.checkpoints[-1][1] == sequence:
+            # Signs of life alone: they would pile up in one that is idle.
+            return
         self.checkpoints.append((last_id, sequence))
         remembered = max(REMEMBERED, self._window or 0)
         while self.checkpoints[0][1] < sequence - remembered:

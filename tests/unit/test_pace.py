@@ -156,6 +156,19 @@ def test_not_everything_is_remembered(
     assert pace.forgotten == 80
 
 
+def test_who_only_gives_signs_of_life_remembers_no_more_by_it(
+        pace: Pace) -> None:
+    """They have no number of their own, and go on for months."""
+    write(pace, 10)
+    for moment in range(11, 1000):
+        pace.wrote((moment, 0), 10, NOW)
+    assert list(pace.checkpoints) == [((10, 0), 10)]
+    pace.behind('a', (500, 0), NOW)
+    assert pace.room(NOW) == WINDOW
+    write(pace, 1000)
+    assert list(pace.checkpoints) == [((10, 0), 10), ((1000, 0), 1000)]
+
+
 def test_the_widest_window(pace: Pace) -> None:
     pace.window = 10**9
     assert pace.window == pace_module.MAX_WINDOW
