@@ -9,7 +9,7 @@
 Errors of Redis itself never leave the package: a broken connection shows in
 ``health()`` and in the log, and what was accepted is sent later.
 """
-from typing import Any, Sequence, Tuple
+from typing import Any, Optional, Sequence, Tuple
 
 
 class RedisStreamsError(Exception):
@@ -26,23 +26,33 @@ class ConfigurationError(RedisStreamsError, ValueError):
 class ClusterTimeoutError(RedisStreamsError, TimeoutError):
     """Not every node or client answered in time.
 
-    :param responses: the responses that did arrive.
-    :param missing: the uids of the nodes that did not answer.
+    :param responses: what did arrive: responses, or the sockets found.
+    :param missing: the uids of the nodes that did not answer, or whose
+                    clients did not.
+    :param received: how many answers did arrive, where not each of them is
+                     one of the responses.
+    :param expected: how many were expected, where that is not one more for
+                     each node that is missing.
     """
 
     def __init__(self, responses: Sequence[Any] = (),
-                 missing: Sequence[str] = ()) -> None:
+                 missing: Sequence[str] = (),
+                 received: Optional[int] = None,
+                 expected: Optional[int] = None) -> None:
         self.responses = list(responses)
         self.missing = list(missing)
-        received = len(self.responses)
-        super().__init__(
-            f'timeout reached: only {received} responses received out of '
-            f'{received + len(self.missing)}')
+        self._counts = received, expected
+        if received is None:
+            received = len(self.responses)
+        if expected is None:
+            expected = received + len(self.missing)
+        super().__init__(f'timeout reached: only {received} responses '
+                         f'received out of {expected}')
 
     def __reduce__(self) -> Tuple[Any, ...]:
         # Exceptions are copied from their text, which is not what this one
         # is made of.
-        return type(self), (self.responses, self.missing)
+        return type(self), (self.responses, self.missing, *self._counts)
 
 
 class OutboxFullError(RedisStreamsError):

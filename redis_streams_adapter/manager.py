@@ -6,22 +6,18 @@ emit` puts it into the outbox
 node's :class:`~redis_streams_adapter.redis_streams.reader.Reader` takes it
 in, and its :meth:`RedisStreamsManager._act` hands it to the clients.
 """
-import os
-from functools import partial
 from logging import Logger
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from .addressing import arguments, rooms as as_rooms, target as make_target
-from .delivery import Client, Delivery
+from .cluster import ClusterCalls, is_nobody, new_id
 from .errors import ConfigurationError
-from .life import ManagerLife
-from .messages import Broadcast, BroadcastAck, BroadcastClientCount, \
-    DisconnectSockets, Message, Room, SocketsJoin, SocketsLeave, Target
-from .node import Act
+from .messages import Broadcast, DisconnectSockets, Room, SocketsJoin, \
+    SocketsLeave, Target
 from .options import make, Options
+from .own_sockets import note_arrival
 from .redis_streams.connect import open_driver
-from .redis_streams.outbox import Pending
-from .runtime import Runtime
+from .requests import ClientsRequest
 
 
 class _Default(str):
@@ -31,7 +27,7 @@ class _Default(str):
 _BACKGROUND = _Default(Options.publish)
 
 
-class RedisStreamsManager(ManagerLife):
+class RedisStreamsManager(ClusterCalls):
     """A client manager that forwards packets between servers through a Redis
     stream, so that nothing is lost while Redis is away.
 
@@ -110,34 +106,33 @@ class RedisStreamsManager(ManagerLife):
         super().__init__(
             options, open_driver(url, redis_options or {}, stream_name),
             write_only, logger, json)
-        self._sync = options.publish == 'sync'
-        self._delivery: Optional[Delivery] = None
-
-    def set_server(self, server: Any) -> None:
-        super().set_server(server)
-        self._delivery = Delivery(self, server, self._get_logger)
 
     # -- clients come -----------------------------------------------------
 
     def pre_connect(self, eio_sid: str, namespace: str) -> Optional[str]:
         """Before the connect handler; since python-socketio 5.17."""
+        self._note_arrival(eio_sid)
         sid: Optional[str] = super().pre_connect(eio_sid, namespace)
         self._appear_in(namespace)
         return sid
 
     def connect(self, sid: str, namespace: str) -> Optional[str]:
+        # Before python-socketio 5.17 this is the id of the connection.
+        self._note_arrival(sid)
         connected: Optional[str] = super().connect(sid, namespace)
         self._appear_in(namespace)
         return connected
+
+    def _note_arrival(self, eio_sid: str) -> None:
+        if self.server is not None:
+            environ = self.server.environ.get(eio_sid)
+            if environ is not None:
+                note_arrival(environ)
 
     def _appear_in(self, namespace: str) -> None:
         runtime = self._live()
         if not runtime.serves(namespace):
             runtime.serve_namespaces()
-
-    def _is_own(self, sid: Any, namespace: str) -> bool:
-        """Whether a client is connected here, or is just coming or going."""
-        return self.eio_sid_from_sid(sid, namespace) is not None
 
     # -- what the server calls --------------------------------------------
 
@@ -166,9 +161,7 @@ class RedisStreamsManager(ManagerLife):
         namespace = namespace or '/'
         if to is not None:
             room = to
-        if room is not None and not isinstance(room, (str, int)) \
-                and not room:
-            # An empty list: nobody. On the wire it would be everyone.
+        if is_nobody(room):
             return
         args = arguments(event, data)
         target = make_target(room, skip_sid)
@@ -180,29 +173,6 @@ class RedisStreamsManager(ManagerLife):
             self._deliver(namespace, args, target)
         else:
             self._emit(namespace, args, target)
-
-    def _emit(self, namespace: str, args: Tuple[Any, ...],
-              target: Target) -> None:
-        runtime = self._live()
-        fields = runtime.encode(namespace, Broadcast(args, target))
-        delivery = self._delivery
-        if delivery is None or self.write_only:
-            pending = runtime.append(namespace, fields)
-        else:
-            parcel = delivery.pack(namespace, args, target)
-            with runtime.order:
-                pending = runtime.append(namespace, fields)
-                delivery.hand_over(parcel)
-        self._settle(runtime, namespace, pending)
-
-    def _deliver(self, namespace: str, args: Tuple[Any, ...],
-                 target: Target) -> None:
-        delivery = self._delivery
-        if delivery is not None:
-            parcel = delivery.pack(namespace, args, target)
-            if parcel.clients:
-                with self._live().order:
-                    delivery.hand_over(parcel)
 
     def _emit_with_callback(self, namespace: str, args: Tuple[Any, ...],
                             target: Target, callback: Callable[..., Any],
@@ -218,20 +188,15 @@ class RedisStreamsManager(ManagerLife):
                 namespace, args,
                 self._delivery.recipients(namespace, target), callback)
 
-    def _is_one_own_client(self, namespace: str, target: Target) -> bool:
-        return len(target.rooms) == 1 \
-            and self._is_own(target.rooms[0], namespace)
-
     def _ask_cluster(self, namespace: str, args: Tuple[Any, ...],
                      target: Target, callback: Callable[..., Any]) -> None:
         runtime = self._live()
-        request_id = os.urandom(8).hex()
+        request_id = new_id()
         fields = runtime.encode(
             namespace, Broadcast(args, target, request_id))
-        delivery = self._delivery
-        clients = delivery.recipients(namespace, target) if delivery else []
-        # Before it is sent: an answer may be here before append() returns.
-        runtime.expect_acks(request_id, namespace, callback)
+        clients = self._recipients(namespace, target)
+        runtime.expect(request_id, ClientsRequest(
+            namespace, callback=callback))
         pending = None
         try:
             with runtime.order:
@@ -240,19 +205,8 @@ class RedisStreamsManager(ManagerLife):
                     namespace, args, clients, callback)
         finally:
             if pending is None:
-                runtime.forget_acks(request_id)
+                runtime.withdraw(request_id)
         self._settle(runtime, namespace, pending)
-
-    def _deliver_with_callback(
-            self, namespace: str, args: Tuple[Any, ...],
-            clients: List[Client], callback: Callable[..., Any]) -> None:
-        if self._delivery is None or not clients:
-            return
-        parcels = self._delivery.pack_with_acks(
-            namespace, args, clients, callback, self._generate_ack_id)
-        with self._live().order:
-            for parcel in parcels:
-                self._delivery.hand_over(parcel)
 
     def can_disconnect(self, sid: str, namespace: str) -> bool:
         """Asked by the server's ``disconnect``; where the client is another
@@ -314,54 +268,3 @@ class RedisStreamsManager(ManagerLife):
             for each in rooms:
                 self.basic_close_room(each, namespace)
         self._settle(runtime, namespace, pending)
-
-    def _publish_command(self, namespace: str, message: Message) -> None:
-        runtime, namespace = self._live(), namespace or '/'
-        self._settle(runtime, namespace, runtime.publish(namespace, message))
-
-    def _settle(self, runtime: Runtime, namespace: str,
-                pending: Pending) -> None:
-        """What ``publish`` asks for, after something was published."""
-        if self._sync:
-            runtime.wait(namespace, pending)
-        else:
-            runtime.make_room()
-
-    # -- what others ask for, on the reader's task ------------------------
-
-    def _act(self, act: Act) -> None:
-        namespace, message = act.namespace, act.message
-        delivery = self._delivery
-        if isinstance(message, Broadcast):
-            if message.request_id is not None:
-                self._deliver_and_count(
-                    namespace, message.args, message.target,
-                    message.request_id)
-            else:
-                self._deliver(namespace, message.args, message.target)
-        elif delivery is None:
-            return
-        elif isinstance(message, SocketsJoin):
-            delivery.join(namespace, message.target, message.rooms)
-        elif isinstance(message, SocketsLeave):
-            delivery.leave(namespace, message.target, message.rooms)
-        elif isinstance(message, DisconnectSockets):
-            delivery.disconnect(namespace, message.target, message.close)
-
-    def _delivered(self) -> int:
-        return self._delivery.delivered if self._delivery else 0
-
-    def _deliver_and_count(self, namespace: str, args: Tuple[Any, ...],
-                           target: Target, request_id: str) -> None:
-        clients: List[Client] = []
-        if self._delivery is not None:
-            clients = self._delivery.recipients(namespace, target)
-        self._deliver_with_callback(
-            namespace, args, clients,
-            partial(self._pass_on_ack, namespace, request_id))
-        self._live().publish(
-            namespace, BroadcastClientCount(request_id, len(clients)))
-
-    def _pass_on_ack(self, namespace: str, request_id: str,
-                     *args: Any) -> None:
-        self._live().publish(namespace, BroadcastAck(request_id, args))

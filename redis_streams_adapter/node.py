@@ -18,8 +18,9 @@ first of a node    :class:`NodeJoined`, then what the message asks for
 INITIAL_HEARTBEAT  :class:`Send` of a HEARTBEAT
 HEARTBEAT          :class:`ReaderLags`, where it says so
 ADAPTER_CLOSE      :class:`NodeLeft`
-client count       none
-acknowledgement    :class:`Acknowledged`, where somebody waits for it
+a response         :class:`Completed`, where it is the last one
+acknowledgement    :class:`Acknowledged`, where there is a callback;
+                   :class:`Completed`, where it is the last one
 any other          :class:`Act`
 =================  ======================================================
 
@@ -27,16 +28,16 @@ Not synchronised: its owner lets one task in at a time, but for
 :meth:`Node.spoke`, which is one assignment.
 """
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, \
-    Optional, Sequence, Set, Tuple, Union
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, \
+    Sequence, Set, Tuple, Union
 
 from . import codec
 from .errors import DecodeError
 from .membership import Membership
 from .messages import AdapterClose, BroadcastAck, BroadcastClientCount, \
-    EMITTER_UID, Heartbeat, InitialHeartbeat, Message, MessageType, \
-    SIGNS_OF_LIFE
-from .requests import AckCallback, AckRequests
+    EMITTER_UID, FetchSocketsResponse, Heartbeat, InitialHeartbeat, Message, \
+    MessageType, ServerSideEmitResponse, SIGNS_OF_LIFE
+from .requests import AckCallback, Request, Requests
 from .sequences import Sequences
 from .transport import Entry, parse_id
 
@@ -55,7 +56,7 @@ class Send:
 
 
 class Act(NamedTuple):
-    """Do for the own clients what another process asks for."""
+    """Do what another process asks for."""
 
     namespace: str
     uid: str
@@ -68,6 +69,13 @@ class Acknowledged:
 
     callback: AckCallback
     args: Tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Completed:
+    """All have answered: wake who waits for it."""
+
+    waiter: Any
 
 
 @dataclass(frozen=True)
@@ -115,8 +123,11 @@ class Duplicate:
     """The entry is a copy of one that was seen."""
 
 
-Event = Union[Send, Act, Acknowledged, NodeJoined, NodeLeft, ReaderLags,
-              Skipped, Missing, Duplicate]
+Event = Union[Send, Act, Acknowledged, Completed, NodeJoined, NodeLeft,
+              ReaderLags, Skipped, Missing, Duplicate]
+
+Response = Union[BroadcastAck, BroadcastClientCount, FetchSocketsResponse,
+                 ServerSideEmitResponse]
 
 _NOTHING: Tuple[Event, ...] = ()
 _DUPLICATE = Duplicate()
@@ -138,7 +149,7 @@ class Node:
         # Between two ticks: then it was us who slept.
         self._asleep_after = max(heartbeat_timeout / 2, 2 * TICK_INTERVAL)
         self._members = Membership(heartbeat_timeout)
-        self._acks = AckRequests()
+        self._requests = Requests()
         #: When this node last wrote, by served namespace. The one thing that
         #: any task writes, see :meth:`spoke`.
         self._spoke: Dict[str, float] = {}
@@ -195,7 +206,7 @@ class Node:
             message = codec.decode(envelope)
             if not served and not isinstance(message, Heartbeat):
                 return _NOTHING
-            events = self._understand(namespace, uid, message)
+            events = tuple(self._understand(namespace, uid, message))
         except DecodeError as exc:
             events = (Skipped(exc),)
         if joined and envelope.type is not MessageType.ADAPTER_CLOSE:
@@ -203,7 +214,7 @@ class Node:
         return events
 
     def _understand(self, namespace: str, uid: str,
-                    message: Message) -> Tuple[Event, ...]:
+                    message: Message) -> Iterable[Event]:
         kind = message.type
         if kind is MessageType.BROADCAST:
             return (Act(namespace, uid, message),)
@@ -214,22 +225,37 @@ class Node:
         if kind is MessageType.INITIAL_HEARTBEAT:
             return (Send(namespace, Heartbeat()),)
         if isinstance(message, AdapterClose):
-            return tuple(self._lose(namespace, uid, silent=False))
-        if isinstance(message, BroadcastClientCount):
-            self._acks.counted(message.request_id, uid, message.client_count)
-            return _NOTHING
-        if isinstance(message, BroadcastAck):
-            callback = self._acks.answered(message.request_id)
-            if callback is None:
-                return _NOTHING
-            return (Acknowledged(callback, message.args),)
+            return self._lose(namespace, uid, silent=False)
+        if isinstance(message, (BroadcastClientCount, BroadcastAck,
+                                FetchSocketsResponse,
+                                ServerSideEmitResponse)):
+            return self.respond(uid, message)
         return (Act(namespace, uid, message),)
+
+    def respond(self, uid: str, message: Response) -> Iterable[Event]:
+        """Take in an answer to a request, by a node or one of its clients.
+        """
+        requests, request_id = self._requests, message.request_id
+        if isinstance(message, BroadcastAck):
+            callback, waiter = requests.acknowledged(
+                request_id, uid, message.args)
+            if callback is not None:
+                yield Acknowledged(callback, message.args)
+        elif isinstance(message, BroadcastClientCount):
+            waiter = requests.counted(request_id, uid, message.client_count)
+        elif isinstance(message, FetchSocketsResponse):
+            waiter = requests.answered(request_id, uid, message.sockets)
+        else:
+            waiter = requests.answered(request_id, uid, message.response)
+        if waiter is not None:
+            yield Completed(waiter)
 
     def _lose(self, namespace: str, uid: str,
               silent: bool) -> Iterable[Event]:
         if silent or self._members.left(namespace, uid):
-            self._acks.node_left(namespace, uid)
             yield NodeLeft(namespace, uid, silent)
+            for waiter in self._requests.node_left(namespace, uid):
+                yield Completed(waiter)
 
     # -- time -------------------------------------------------------------
 
@@ -244,7 +270,7 @@ class Node:
         asleep = (self._ticked is not None
                   and now - self._ticked > self._asleep_after)
         self._ticked = now
-        self._acks.expire(now)
+        self._requests.expire(now)
         if not hearing or asleep:
             self._members.refresh(now)
         events: List[Event] = []
@@ -330,14 +356,17 @@ class Node:
         return len({uid for namespace in self._members.namespaces
                     for uid in self._members.nodes(namespace)})
 
-    # -- acknowledgements -------------------------------------------------
+    def nodes(self, namespace: str) -> Dict[str, float]:
+        """When each other node of a namespace was last heard of, by uid."""
+        return self._members.nodes(namespace)
 
-    def expect_acks(self, request_id: str, namespace: str,
-                    callback: Callable[..., Any], now: float) -> None:
-        """Call back for each client of another node that acknowledges."""
-        self._acks.open(request_id, namespace, callback,
-                        self._members.nodes(namespace), now)
+    # -- requests ---------------------------------------------------------
 
-    def forget_acks(self, request_id: str) -> None:
-        """Call nobody back: the event was not sent."""
-        self._acks.forget(request_id)
+    def expect(self, request_id: str, request: Request, now: float) -> None:
+        """Wait for the answers of all other nodes of the namespace."""
+        self._requests.open(request_id, request,
+                            self._members.nodes(request.namespace), now)
+
+    def withdraw(self, request_id: str) -> None:
+        """Wait for no answer any longer."""
+        self._requests.withdraw(request_id)

@@ -1,113 +1,238 @@
 """Requests whose answers are still to come. Pure.
 
-A callback that was given to ``emit`` waits here for the acknowledgements of
-clients on other nodes. Each node says at once how many of its clients were
-addressed (BROADCAST_CLIENT_COUNT), then passes on each acknowledgement
-(BROADCAST_ACK); when every node has counted and every client has answered,
-the request is forgotten.
-"""
-from typing import Any, Callable, Dict, Iterable, List, Optional, Set
+There are two kinds, by who answers. *Nodes* answer once each: a response to
+FETCH_SOCKETS or to SERVER_SIDE_EMIT. *Clients* acknowledge an event: then
+each node says at once how many of its clients were addressed
+(BROADCAST_CLIENT_COUNT), and passes on each acknowledgement (BROADCAST_ACK).
 
-#: Seconds for which an answer is waited for. A client may take its time, and
-#: may also never answer: without an end, each such request would stay for
-#: good. Ten times the timeout of ``call``.
-ACK_LIFETIME = 600.0
+A request is over when all have answered; a node that leaves, or falls silent,
+is waited for no longer, and its clients neither. Who waits ends the wait at
+its timeout and withdraws the request; a callback, for which nobody waits,
+lapses by itself.
+
+=================  ========================================================
+``waiter``         whom to wake when it is over; withdrawn by its owner
+``callback``       whom to call for each client that answers; lapses
+=================  ========================================================
+"""
+from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
+
+#: Seconds for which a callback waits for an answer. A client may take its
+#: time, and may also never answer: without an end, each such request would
+#: stay for good. Ten times the timeout of ``call``.
+CALLBACK_LIFETIME = 600.0
 
 #: The same where no other node is known, so that nobody is likely to answer:
 #: a little more than the timeout of ``call``.
-ACK_LIFETIME_ALONE = 120.0
+CALLBACK_LIFETIME_ALONE = 120.0
 
 AckCallback = Callable[..., Any]
 
 
-class _Request:
-    __slots__ = ('namespace', 'callback', 'silent', 'outstanding',
-                 'deadline')
+class Request:
+    """What one call waits for.
 
-    def __init__(self, namespace: str, callback: AckCallback,
-                 silent: Set[str], deadline: float) -> None:
+    :param namespace: the namespace of those who are asked.
+    :param waiter: whatever the caller can be woken by.
+    """
+
+    def __init__(self, namespace: str, waiter: Any = None) -> None:
         self.namespace = namespace
-        self.callback = callback
-        #: Nodes that have not told their number of clients.
-        self.silent = silent
-        #: Clients that were counted, less those that have answered. Below
-        #: zero where an answer overtakes the count of its node.
-        self.outstanding = 0
-        self.deadline = deadline
+        self.waiter = waiter
+        #: Nodes that have not said anything yet.
+        self.silent: Set[str] = set()
+        #: When it lapses; ``None``: never by itself.
+        self.deadline: Optional[float] = None
 
     @property
     def complete(self) -> bool:
-        return not self.silent and self.outstanding <= 0
+        """Whether all have answered."""
+        return not self.silent
+
+    @property
+    def missing(self) -> List[str]:
+        """The uids of the nodes that have not answered, or whose clients
+        have not."""
+        return sorted(self.silent)
+
+    @property
+    def progress(self) -> Tuple[int, int]:
+        """How many answers have come, of how many."""
+        raise NotImplementedError
+
+    def lose(self, uid: str) -> None:
+        """Wait no longer for a node."""
+        self.silent.discard(uid)
 
 
-class AckRequests:
-    """The callbacks that wait for clients of other nodes.
+class NodesRequest(Request):
+    """Each node answers once."""
 
-    Not synchronised: whoever owns it lets one task in at a time.
+    def __init__(self, namespace: str, waiter: Any = None) -> None:
+        super().__init__(namespace, waiter)
+        #: What has come so far, by node.
+        self.answers: Dict[str, Any] = {}
+
+    @property
+    def progress(self) -> Tuple[int, int]:
+        return len(self.answers), len(self.answers) + len(self.silent)
+
+    def answer(self, uid: str, response: Any) -> None:
+        """A node answers. One that does so twice, or is not known, is of no
+        account."""
+        if uid in self.silent:
+            self.silent.discard(uid)
+            self.answers[uid] = response
+
+
+class ClientsRequest(Request):
+    """Each client answers once.
+
+    :param callback: what to call with each acknowledgement, instead of
+                     keeping it.
+    """
+
+    def __init__(self, namespace: str, waiter: Any = None,
+                 callback: Optional[AckCallback] = None) -> None:
+        super().__init__(namespace, waiter)
+        self.callback = callback
+        #: What has come so far, where there is no callback.
+        self.responses: List[Any] = []
+        #: By node: clients that were counted, less those that have answered.
+        #: Below zero where an answer overtakes the count.
+        self._outstanding: Dict[str, int] = {}
+
+    @property
+    def complete(self) -> bool:
+        return not self.silent and sum(self._outstanding.values()) <= 0
+
+    @property
+    def missing(self) -> List[str]:
+        return sorted(self.silent | {
+            uid for uid, clients in self._outstanding.items() if clients > 0})
+
+    @property
+    def progress(self) -> Tuple[int, int]:
+        # A node that has not even counted has one client at least, for all
+        # that is known.
+        due = sum(clients for clients in self._outstanding.values()
+                  if clients > 0) + len(self.silent)
+        return len(self.responses), len(self.responses) + due
+
+    def count(self, uid: str, clients: int) -> None:
+        """A node has passed the event on to so many clients."""
+        self.silent.discard(uid)
+        self._outstanding[uid] = self._outstanding.get(uid, 0) + clients
+
+    def acknowledge(self, uid: str, args: Tuple[Any, ...]) -> None:
+        """A client of a node answers."""
+        self._outstanding[uid] = self._outstanding.get(uid, 0) - 1
+        if self.callback is None:
+            self.responses.append(
+                args[0] if len(args) == 1 else args or None)
+
+    def lose(self, uid: str) -> None:
+        super().lose(uid)
+        self._outstanding.pop(uid, None)
+
+
+class Requests:
+    """The requests of a node that are under way, by id.
+
+    Not synchronised: whoever owns it lets one task in at a time. What ends a
+    request returns its waiter, for the owner to wake.
     """
 
     def __init__(self) -> None:
-        self._requests: Dict[str, _Request] = {}
+        self._requests: Dict[str, Request] = {}
 
     def __len__(self) -> int:
         return len(self._requests)
 
-    def open(self, request_id: str, namespace: str, callback: AckCallback,
+    def open(self, request_id: str, request: Request,
              nodes: Iterable[str], now: float) -> None:
         """Wait for answers.
 
-        :param callback: what to call for each client that answers.
-        :param nodes: the uids of the nodes that will tell a count.
+        :param nodes: the uids of the nodes that are asked.
         """
-        silent = set(nodes)
-        lifetime = ACK_LIFETIME if silent else ACK_LIFETIME_ALONE
-        self._requests[request_id] = _Request(
-            namespace, callback, silent, now + lifetime)
+        request.silent.update(nodes)
+        if request.waiter is None:
+            request.deadline = now + (
+                CALLBACK_LIFETIME if request.silent
+                else CALLBACK_LIFETIME_ALONE)
+        self._requests[request_id] = request
 
-    def counted(self, request_id: str, uid: str, clients: int) -> None:
-        """A node has told to how many clients it passed the event."""
+    def answered(self, request_id: str, uid: str,
+                 response: Any) -> Optional[Any]:
+        """A node has answered.
+
+        :return: whom to wake, if that was the last one.
+        """
         request = self._requests.get(request_id)
-        if request is not None:
-            request.silent.discard(uid)
-            request.outstanding += clients
-            self._close_if_complete(request_id, request)
+        if not isinstance(request, NodesRequest):
+            return None
+        request.answer(uid, response)
+        return self._close_if_complete(request_id, request)
 
-    def answered(self, request_id: str) -> Optional[AckCallback]:
+    def counted(self, request_id: str, uid: str,
+                clients: int) -> Optional[Any]:
+        """A node has told to how many clients it passed the event.
+
+        :return: whom to wake, if there is nobody left to wait for.
+        """
+        request = self._requests.get(request_id)
+        if not isinstance(request, ClientsRequest):
+            return None
+        request.count(uid, clients)
+        return self._close_if_complete(request_id, request)
+
+    def acknowledged(self, request_id: str, uid: str, args: Tuple[Any, ...]
+                     ) -> Tuple[Optional[AckCallback], Optional[Any]]:
         """A client has answered.
 
-        :return: what to call with its arguments, if anybody waits.
+        :return: what to call with its arguments, and whom to wake, if that
+                 was the last one.
         """
         request = self._requests.get(request_id)
-        if request is None:
-            return None
-        request.outstanding -= 1
-        self._close_if_complete(request_id, request)
-        return request.callback
+        if not isinstance(request, ClientsRequest):
+            return None, None
+        request.acknowledge(uid, args)
+        return request.callback, self._close_if_complete(request_id, request)
 
-    def forget(self, request_id: str) -> None:
+    def withdraw(self, request_id: str) -> None:
         """Wait no longer."""
         self._requests.pop(request_id, None)
 
-    def node_left(self, namespace: str, uid: str) -> None:
-        """Wait no longer for a node that is gone from a namespace."""
+    def node_left(self, namespace: str, uid: str) -> List[Any]:
+        """Wait no longer for a node that is gone from a namespace.
+
+        :return: whom to wake.
+        """
+        waiters = []
         for request_id, request in list(self._requests.items()):
-            if request.namespace == namespace and uid in request.silent:
-                request.silent.discard(uid)
-                self._close_if_complete(request_id, request)
+            if request.namespace == namespace:
+                request.lose(uid)
+                waiter = self._close_if_complete(request_id, request)
+                if waiter is not None:
+                    waiters.append(waiter)
+        return waiters
 
     def expire(self, now: float) -> List[str]:
-        """Forget what is overdue.
+        """Forget callbacks that are overdue.
 
         :return: the ids of the requests that were forgotten.
         """
         overdue = [request_id
                    for request_id, request in self._requests.items()
-                   if request.deadline < now]
+                   if request.deadline is not None
+                   and request.deadline < now]
         for request_id in overdue:
             del self._requests[request_id]
         return overdue
 
     def _close_if_complete(self, request_id: str,
-                           request: _Request) -> None:
-        if request.complete:
-            self._requests.pop(request_id, None)
+                           request: Request) -> Optional[Any]:
+        if not request.complete:
+            return None
+        del self._requests[request_id]
+        return request.waiter

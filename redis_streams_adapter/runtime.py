@@ -35,15 +35,16 @@ from .codec import decode, Encoder, Fields, open_envelope
 from .errors import DecodeError, OutboxFullError
 from .losses import COUNTERS, Loss, Losses, MISSING, VANISHED
 from .messages import EMITTER_UID, Heartbeat, InitialHeartbeat, Message, \
-    MessageType, SIGNS_OF_LIFE
-from .node import Acknowledged, Act, Duplicate, Event, Missing, Node, \
-    NodeJoined, NodeLeft, ReaderLags, Send, Skipped
+    MessageType, ServerSideEmitResponse, SIGNS_OF_LIFE
+from .node import Acknowledged, Act, Completed, Duplicate, Event, Missing, \
+    Node, NodeJoined, NodeLeft, ReaderLags, Response, Send, Skipped
 from .options import Options
 from .redis_streams.connect import Driver
 from .redis_streams.link import RedisLink
 from .redis_streams.outbox import Capacity, Pending
 from .redis_streams.reader import Reader
 from .redis_streams.writer import Absent, Writer
+from .requests import Request
 from .routing import stream_index, stream_names
 from .sequences import Sequences
 from .tasks import Condition, Engine, Task
@@ -267,6 +268,14 @@ class Runtime:
         """
         return self._encoder.encode(namespace, message)
 
+    def can_carry(self, value: Any) -> bool:
+        """Whether a value can be serialised."""
+        try:
+            self._encoder.encode('/', ServerSideEmitResponse('', value))
+        except (TypeError, ValueError):
+            return False
+        return True
+
     def append(self, namespace: str, fields: Any,
                numbered: bool = True) -> Pending:
         """Put an encoded message into the outbox. Never blocks.
@@ -345,9 +354,6 @@ wait`."""
                    entry: Entry) -> None:
         if isinstance(event, Act):
             self._act(event)
-        elif isinstance(event, Acknowledged):
-            # A task of its own: it is the application's code.
-            self.engine.spawn(event.callback, *event.args)
         elif isinstance(event, Missing):
             self._lose(Loss(MISSING, channel.key, event.count, event.uid))
         elif isinstance(event, Duplicate):
@@ -372,6 +378,11 @@ wait`."""
         """What an entry may bring about, or time."""
         if isinstance(event, Send):
             self._say(event)
+        elif isinstance(event, Completed):
+            event.waiter.set()
+        elif isinstance(event, Acknowledged):
+            # A task of its own: it is the application's code.
+            self.engine.spawn(event.callback, *event.args)
         elif isinstance(event, NodeJoined):
             self._logger().info('node %s joined [%s]', event.uid,
                                 event.namespace)
@@ -498,17 +509,44 @@ wait`."""
         with self._core:
             return self._node.count(namespace)
 
-    def expect_acks(self, request_id: str, namespace: str,
-                    callback: Callable[..., Any]) -> None:
-        """Call back for each client of another node that acknowledges."""
+    def nodes(self, namespace: str) -> Dict[str, float]:
+        """How many seconds ago each other node was last heard of, by uid."""
         with self._core:
-            self._node.expect_acks(request_id, namespace, callback,
-                                   time.monotonic())
+            seen = self._node.nodes(namespace)
+        now = time.monotonic()
+        return {uid: max(0.0, now - at) for uid, at in seen.items()}
 
-    def forget_acks(self, request_id: str) -> None:
-        """The request was never sent."""
+    # -- requests ---------------------------------------------------------
+
+    def expect(self, request_id: str, request: Request) -> None:
+        """Wait for answers: to be said before the request is sent, for an
+        answer may be here before :meth:`publish` returns."""
         with self._core:
-            self._node.forget_acks(request_id)
+            self._node.expect(request_id, request, time.monotonic())
+
+    def withdraw(self, request_id: str) -> None:
+        """Wait for no answer any longer."""
+        with self._core:
+            self._node.withdraw(request_id)
+
+    def answer(self, response: Response) -> None:
+        """An own client answers a request of this node."""
+        with self._core:
+            events = list(self._node.respond(self.uid, response))
+        for event in events:
+            self._follow(event)
+
+    def refuse_on_own_task(self) -> None:
+        """Make sure that this task may wait for answers.
+
+        :raises RuntimeError: it is one of ours; a reader's takes them in.
+        """
+        if any(self._tasks[name].is_current() for name in list(self._tasks)):
+            raise RuntimeError(
+                'this call waits for other servers, and must not be made on '
+                'a task of the manager, which takes in their answers')
+
+    # -- counters -----------------------------------------------------------
 
     def _backlog(self) -> str:
         """For the log: what waits."""

@@ -272,6 +272,15 @@ class Condition:
                 self._backlog())
 
 
+def _current_task() -> Any:
+    """Whatever tells this thread, or this green thread, from others."""
+    # Not threading's: where only sockets are monkey patched, all green
+    # threads are the same to it. And not an import: threads do without.
+    greenlet = sys.modules.get('greenlet')
+    return threading.get_ident() if greenlet is None \
+        else greenlet.getcurrent()
+
+
 class Task:
     """A supervised loop.
 
@@ -302,6 +311,8 @@ class Task:
         self._ended = engine.event()
         self._through = False
         self._handle: Any = None
+        #: Who runs the loop. Written by it, once.
+        self._identity: Any = None
         if condition is not None:
             condition.add(name, self._wake.set)
 
@@ -335,6 +346,11 @@ class Task:
             # running it, here and now: it ends at its next command.
             kill(block=False)
 
+    def is_current(self) -> bool:
+        """Whether the caller runs on this task."""
+        return self._identity is not None \
+            and self._identity == _current_task()
+
     def join(self, timeout: float) -> bool:
         """Wait for the end of the loop.
 
@@ -343,6 +359,7 @@ class Task:
         return bool(self._ended.wait(timeout))
 
     def _run(self) -> None:
+        self._identity = _current_task()
         attempt, since = 0, 0.0
         while not self.stopping:
             self._through = False

@@ -22,8 +22,9 @@ FLOORS = [
      'redis_streams.doubt',
      'redis_streams.link', 'redis_streams.outbox', 'redis_streams.reader',
      'redis_streams.writer'],
-    ['node', 'delivery', 'channel'],
-    ['runtime', 'life', 'manager'],
+    ['node', 'delivery', 'channel', 'own_sockets', 'remote_socket',
+     'server_side'],
+    ['runtime', 'life', 'dispatch', 'cluster', 'manager'],
     ['flask_socketio', 'gunicorn', 'cli', 'demo', '__main__'],
 ]
 
@@ -47,7 +48,7 @@ WORLD = {'threading', 'time', 'logging', 'socket', 'os', 'random',
 #: Where an exception of any kind is caught: around the work of a task, around
 #: what an entry makes happen, and around a function of the application's.
 CATCH_ALL = {('tasks', '_run'), ('redis_streams.reader', '_hand_on'),
-             ('runtime', '_tell_loss')}
+             ('runtime', '_tell_loss'), ('server_side', '_run')}
 
 #: Where a task sleeps: never, it only lets others run.
 SLEEP = {('tasks', 'pause'), ('tasks', '_let_gevent_poll')}

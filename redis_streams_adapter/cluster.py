@@ -1,0 +1,395 @@
+"""What can be asked of the cluster, and done to all of it.
+
+Each of these calls sends one message to all nodes of a namespace, and does
+its part for the own clients. Those that ask wait for the answers, which come
+back over the stream, and are matched by
+:mod:`redis_streams_adapter.requests`. The wire is that of the npm package
+``socket.io-adapter`` 2.5 (``dist/cluster-adapter.js``).
+
+Every wait ends: when all have answered, when those who have not are gone, or
+at its timeout, also while Redis is away.
+"""
+import os
+from collections import Counter
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, \
+    Optional, Sequence, Tuple, TypeVar
+
+from .addressing import arguments, rooms as as_rooms, target as make_target
+from .dispatch import Dispatch
+from .errors import ClusterTimeoutError
+from .messages import Broadcast, BroadcastAck, BroadcastClientCount, \
+    DisconnectSockets, FetchSockets, FetchSocketsResponse, Message, Room, \
+    ServerSideEmit, ServerSideEmitResponse, SocketsJoin, SocketsLeave, Target
+from .node import Act
+from .own_sockets import describe
+from .remote_socket import RemoteSocket
+from .requests import ClientsRequest, NodesRequest, Request
+from .runtime import Runtime
+from .server_side import check_name, ServerSideHandlers
+
+#: How long a call waits for answers unless it is told, in seconds: Node's
+#: ``requestsTimeout``.
+TIMEOUT = 5.0
+
+_Handler = TypeVar('_Handler', bound=Callable[..., Any])
+
+
+class NodeInfo(NamedTuple):
+    """A node of the cluster.
+
+    :param uid: its id.
+    :param last_seen: how many seconds ago it was last heard of; 0 for this
+                      one.
+    """
+
+    uid: str
+    last_seen: float
+
+
+class ClusterCalls(Dispatch):
+    """Questions and commands to all nodes."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._handlers = ServerSideHandlers(self._get_logger)
+
+    # -- who is there -----------------------------------------------------
+
+    def nodes(self, namespace: str = '/') -> List[NodeInfo]:
+        """The nodes of a namespace, this one first: the uid of each, and how
+        many seconds ago it was last heard of.
+
+        While Redis is away, those last known.
+
+        :raises RuntimeError: the manager is write-only.
+        """
+        if self.write_only:
+            raise RuntimeError('a write-only manager knows no nodes')
+        runtime = self._live()
+        others = runtime.nodes(namespace)
+        return [NodeInfo(runtime.uid, 0.0),
+                *(NodeInfo(*each) for each in sorted(others.items()))]
+
+    def fetch_sockets(self, namespace: str = '/', to: Any = None,
+                      skip_sid: Any = None, local: bool = False,
+                      timeout: float = TIMEOUT) -> List[RemoteSocket]:
+        """Find clients, wherever they are connected.
+
+        :param to: a sid, a room, or a list of them; ``None``: everyone.
+        :param skip_sid: a sid or a room, or a list of them, left out.
+        :param local: only the clients of this server; asks nobody.
+        :param timeout: seconds to wait for the other servers.
+        :raises ClusterTimeoutError: not all have answered, as always while
+                                     Redis is away; ``responses`` holds the
+                                     sockets found.
+        :raises RuntimeError: the manager is write-only, or the call is made
+                              on one of its own tasks.
+        """
+        if is_nobody(to):
+            return []
+        target = make_target(to, skip_sid)
+        runtime = self._member(asks=not local)
+        found = [RemoteSocket(self, namespace, runtime.uid, each)
+                 for each in self._describe(runtime, namespace, target)]
+        if local:
+            return found
+        request = NodesRequest(namespace, runtime.engine.event())
+        self._ask(runtime, request, timeout,
+                  lambda request_id: FetchSockets(target, request_id))
+        found.extend(RemoteSocket(self, namespace, uid, each)
+                     for uid, sockets in request.answers.items()
+                     for each in sockets)
+        if not request.complete:
+            raise ClusterTimeoutError(found, request.missing,
+                                      *request.progress)
+        return found
+
+    def all_rooms(self, namespace: str = '/',
+                  timeout: float = TIMEOUT) -> Dict[Room, int]:
+        """How many clients are in each room, over the whole cluster. Rooms
+        that are named like a client's sid are left out.
+
+        :param timeout: seconds to wait for the other servers.
+        :raises ClusterTimeoutError, RuntimeError: as :meth:`fetch_sockets`.
+        """
+        sockets = self.fetch_sockets(namespace, timeout=timeout)
+        counts = Counter(room for each in sockets for room in each.rooms)
+        for each in sockets:
+            del counts[each.sid]
+        return dict(counts)
+
+    # -- commands ---------------------------------------------------------
+
+    def sockets_join(self, rooms: Any, to: Any = None, skip_sid: Any = None,
+                     namespace: str = '/') -> None:
+        """Let clients enter rooms, wherever they are connected.
+
+        Returns as :meth:`emit` does.
+
+        :param rooms: a room, or a list of them.
+        :param to: a sid, a room, or a list of them; ``None``: everyone.
+        :param skip_sid: a sid or a room, or a list of them, left out.
+        :raises OutboxFullError: Redis is away for too long; nothing was
+                                 done.
+        """
+        names = as_rooms(rooms)
+        if names and not is_nobody(to):
+            target = make_target(to, skip_sid)
+            self._command(namespace, SocketsJoin(target, names))
+
+    def sockets_leave(self, rooms: Any, to: Any = None, skip_sid: Any = None,
+                      namespace: str = '/') -> None:
+        """Let clients leave rooms, wherever they are connected.
+
+        The parameters, and the errors, are those of :meth:`sockets_join`.
+        """
+        names = as_rooms(rooms)
+        if names and not is_nobody(to):
+            target = make_target(to, skip_sid)
+            self._command(namespace, SocketsLeave(target, names))
+
+    def disconnect_sockets(self, to: Any = None, skip_sid: Any = None,
+                           namespace: str = '/',
+                           close: bool = False) -> None:
+        """Disconnect clients, wherever they are connected.
+
+        :param close: close their connections, and with them all namespaces.
+
+        The other parameters, and the errors, are those of
+        :meth:`sockets_join`.
+        """
+        if not is_nobody(to):
+            target = make_target(to, skip_sid)
+            self._command(namespace, DisconnectSockets(target, close))
+
+    def _command(self, namespace: str, message: Message) -> None:
+        runtime = self._live()
+        with runtime.order:
+            pending = runtime.publish(namespace, message)
+            self._obey(namespace, message)
+        self._settle(runtime, namespace, pending)
+
+    # -- broadcast with acknowledgements ----------------------------------
+
+    def emit_with_ack(self, event: str, data: Any = None, to: Any = None,
+                      skip_sid: Any = None, namespace: str = '/',
+                      timeout: float = TIMEOUT) -> List[Any]:
+        """Emit an event to clients, wherever they are connected, and wait
+        until each of them has acknowledged it.
+
+        :param to: a sid, a room, or a list of them; ``None``: everyone.
+        :param skip_sid: a sid or a room, or a list of them, left out.
+        :param timeout: seconds to wait.
+        :return: for each client the acknowledgement's argument; a tuple
+                 where it has several, ``None`` where it has none. Of a
+                 client of a server in Node.js, the first argument.
+        :raises ClusterTimeoutError: not all have answered.
+        :raises OutboxFullError, TypeError, ValueError: as :meth:`emit`.
+        :raises RuntimeError: the manager is write-only, the call is made on
+                              one of its own tasks, or the server has
+                              ``async_handlers=False``.
+        """
+        if is_nobody(to):
+            return []
+        args, target = arguments(event, data), make_target(to, skip_sid)
+        runtime = self._member(asks=True)
+        if self.server is not None and not self.server.async_handlers:
+            # As python-socketio's call(): a handler would keep the answer
+            # of its own client from being taken in.
+            raise RuntimeError(
+                'Cannot use emit_with_ack() when async_handlers is False.')
+        clients = self._recipients(namespace, target)
+        if not clients and runtime.count(namespace) == 1:
+            return []
+        request_id = new_id()
+        message = Broadcast(args, target, request_id)
+        request = ClientsRequest(namespace, runtime.engine.event())
+        request.count(runtime.uid, len(clients))
+        registered: List[Tuple[str, int]] = []
+
+        def ack_id(sid: str, callback: Callable[..., Any]) -> int:
+            number = self._generate_ack_id(sid, callback)
+            registered.append((sid, number))
+            return int(number)
+
+        def acknowledge(*answer: Any) -> None:
+            runtime.answer(BroadcastAck(request_id, answer))
+
+        fields = runtime.encode(namespace, message)
+        runtime.expect(request_id, request)
+        try:
+            with runtime.order:
+                if not self._is_one_own_client(namespace, target):
+                    runtime.append(namespace, fields)
+                self._deliver_with_callback(namespace, args, clients,
+                                            acknowledge, ack_id)
+            request.waiter.wait(timeout)
+        finally:
+            runtime.withdraw(request_id)
+            for sid, number in registered:
+                self.callbacks.get(sid, {}).pop(number, None)
+        if not request.complete:
+            raise ClusterTimeoutError(request.responses, request.missing,
+                                      *request.progress)
+        return request.responses
+
+    # -- between servers --------------------------------------------------
+
+    def on_server_side(self, event: str,
+                       handler: Optional[_Handler] = None,
+                       namespace: str = '/') -> Any:
+        """Handle an event that another server sends with
+        :meth:`server_side_emit` or :meth:`server_side_call`; also as a
+        decorator.
+
+        :param handler: called with the event's arguments, in a task of its
+                        own. What it returns is the response. Where it
+                        raises, that is logged, and nothing is answered. An
+                        event may have several handlers: the first value that
+                        is not ``None`` is the response.
+        """
+        check_name(event)
+
+        def register(handler: _Handler) -> _Handler:
+            self._handlers.add(namespace, event, handler)
+            runtime = self._runtime
+            if runtime is not None and runtime.member:
+                runtime.serve_namespaces()
+            return handler
+
+        return register if handler is None else register(handler)
+
+    def server_side_emit(self, event: str, *args: Any,
+                         namespace: str = '/') -> None:
+        """Send an event to every other server of the cluster.
+
+        Returns as :meth:`emit` does.
+
+        :raises ValueError: the name is reserved in Node.js: ``connect``,
+                            ``connection``, ``new_namespace``.
+        :raises OutboxFullError, TypeError: as :meth:`emit`.
+        """
+        check_name(event)
+        self._publish_command(namespace, ServerSideEmit((event, *args)))
+
+    def server_side_call(self, event: str, *args: Any, namespace: str = '/',
+                         timeout: float = TIMEOUT) -> List[Any]:
+        """Send an event to every other server of the cluster, and wait for
+        their responses.
+
+        :param timeout: seconds to wait. A server without a handler for the
+                        event, or whose handler raises, does not answer.
+        :return: one response for each other server.
+        :raises ClusterTimeoutError: not all have answered.
+        :raises OutboxFullError, TypeError, ValueError: as
+            :meth:`server_side_emit`.
+        :raises RuntimeError: as :meth:`fetch_sockets`.
+        """
+        check_name(event)
+        runtime = self._member(asks=True)
+        request = NodesRequest(namespace, runtime.engine.event())
+        self._ask(
+            runtime, request, timeout,
+            lambda request_id: ServerSideEmit((event, *args), request_id))
+        responses = list(request.answers.values())
+        if not request.complete:
+            raise ClusterTimeoutError(responses, request.missing,
+                                      *request.progress)
+        return responses
+
+    # -- how it is asked --------------------------------------------------
+
+    def _member(self, asks: bool) -> Runtime:
+        """The runtime, as a member of the cluster.
+
+        :param asks: whether answers are going to be waited for.
+        """
+        if self.write_only:
+            raise RuntimeError('a write-only manager cannot ask the cluster')
+        runtime = self._live()
+        if asks:
+            runtime.refuse_on_own_task()
+        if not runtime.member:
+            self.start()
+        return self._live()
+
+    def _ask(self, runtime: Runtime, request: Request, timeout: float,
+             make: Callable[[str], Message]) -> None:
+        """Ask all other nodes, and wait for them."""
+        request_id = new_id()
+        fields = runtime.encode(request.namespace, make(request_id))
+        runtime.expect(request_id, request)
+        try:
+            if not request.complete:
+                runtime.append(request.namespace, fields)
+                request.waiter.wait(timeout)
+        finally:
+            runtime.withdraw(request_id)
+
+    # -- how it answers, on the reader's task -----------------------------
+
+    def _served_namespaces(self) -> Iterable[str]:
+        return dict.fromkeys([*super()._served_namespaces(),
+                              *self._handlers.namespaces])
+
+    def _act(self, act: Act) -> None:
+        namespace, message = act.namespace, act.message
+        if isinstance(message, Broadcast):
+            if message.request_id is None:
+                self._deliver(namespace, message.args, message.target)
+            else:
+                self._deliver_and_count(
+                    namespace, message.args, message.target,
+                    message.request_id)
+        elif isinstance(message, FetchSockets):
+            self._tell_sockets(namespace, message)
+        elif isinstance(message, ServerSideEmit):
+            self._handle(namespace, message)
+        else:
+            self._obey(namespace, message)
+
+    def _deliver_and_count(self, namespace: str, args: Tuple[Any, ...],
+                           target: Target, request_id: str) -> None:
+        runtime = self._live()
+
+        def acknowledge(*answer: Any) -> None:
+            runtime.publish(namespace, BroadcastAck(request_id, answer))
+
+        clients = self._recipients(namespace, target)
+        self._deliver_with_callback(namespace, args, clients, acknowledge)
+        runtime.publish(
+            namespace, BroadcastClientCount(request_id, len(clients)))
+
+    def _tell_sockets(self, namespace: str, message: FetchSockets) -> None:
+        runtime = self._live()
+        runtime.publish(namespace, FetchSocketsResponse(
+            message.request_id,
+            tuple(self._describe(runtime, namespace, message.target))))
+
+    def _handle(self, namespace: str, message: ServerSideEmit) -> None:
+        runtime, request_id = self._live(), message.request_id
+
+        def answer(response: Any) -> None:
+            if request_id is not None:
+                runtime.publish(namespace, ServerSideEmitResponse(
+                    request_id, response))
+
+        self._handlers.handle(runtime.engine, namespace, message.args, answer)
+
+    def _describe(self, runtime: Runtime, namespace: str,
+                  target: Target) -> Sequence[Dict[str, Any]]:
+        clients = self._recipients(namespace, target)
+        if not clients:
+            return ()
+        return describe(self.server, namespace, clients,
+                        lambda value: runtime.can_carry(value))
+
+
+def new_id() -> str:
+    """An id for a request, as Node.js makes one."""
+    return os.urandom(8).hex()
+
+
+def is_nobody(to: Any) -> bool:
+    """An empty list: nobody. On the wire it would be everyone."""
+    return to is not None and not isinstance(to, (str, int)) and not to

@@ -1,0 +1,111 @@
+"""Events between servers: who handles them, and what is answered.
+
+As ``serverSideEmit`` of the npm package ``socket.io`` 4.8: every handler of
+an event is called, and one answer goes back.
+"""
+import logging
+import threading
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+from .tasks import Engine
+
+Handler = Callable[..., Any]
+
+#: Names with a meaning of their own in Node.js, which refuses to emit them
+#: (``dist/namespace.js``, ``RESERVED_EVENTS``).
+RESERVED = frozenset(('connect', 'connection', 'new_namespace'))
+
+
+def check_name(event: Any) -> None:
+    """Make sure that an event may be emitted.
+
+    :raises TypeError: its name is not a text.
+    :raises ValueError: its name is reserved.
+    """
+    if not isinstance(event, str):
+        raise TypeError(f'the name of an event must be a text, not '
+                        f'{type(event).__name__}')
+    if event in RESERVED:
+        raise ValueError(f'{event!r} is a reserved name')
+
+
+class ServerSideHandlers:
+    """The handlers of one manager; they stay over a fork.
+
+    Only ever added to. Whoever looks one up while another is added finds the
+    list as it was before or after.
+    """
+
+    def __init__(self, logger: Callable[[], logging.Logger]) -> None:
+        self._logger = logger
+        self._handlers: Dict[Tuple[str, str], List[Handler]] = {}
+
+    def add(self, namespace: str, event: str, handler: Handler) -> None:
+        """Have an event handled."""
+        key = namespace, event
+        self._handlers[key] = [*self._handlers.get(key, ()), handler]
+
+    @property
+    def namespaces(self) -> List[str]:
+        """Those with a handler."""
+        return [namespace for namespace, _ in list(self._handlers)]
+
+    def handle(self, engine: Engine, namespace: str, args: Tuple[Any, ...],
+               answer: Optional[Callable[[Any], None]]) -> None:
+        """Call the handlers of an event, each in a task of its own.
+
+        :param args: the event's name, then its arguments.
+        :param answer: told what to answer, once: the first value that a
+                       handler returns, or ``None`` where none returns any. A
+                       handler that raises has no answer; where all do, or
+                       there are none, nothing is answered.
+        """
+        handlers = self._handlers.get((namespace, str(args[0])), [])
+        outcome = _Outcome(len(handlers), answer)
+        for handler in handlers:
+            engine.spawn(self._run, handler, args, outcome)
+
+    def _run(self, handler: Handler, args: Tuple[Any, ...],
+             outcome: '_Outcome') -> None:
+        try:
+            # What cannot be sent as an answer is the handler's fault as well.
+            outcome.succeed(handler(*args[1:]))
+        except Exception:
+            self._logger().exception(
+                'a handler of the server-side event %r failed', args[0])
+            outcome.fail()
+
+
+class _Outcome:
+    """What comes of several handlers of one event.
+
+    :param handlers: how many there are.
+    """
+
+    def __init__(self, handlers: int,
+                 answer: Optional[Callable[[Any], None]]) -> None:
+        #: Protects the rest; each handler's task writes it once.
+        self._lock = threading.Lock()
+        self._running = handlers
+        self._succeeded = False
+        self._answer = answer
+
+    def succeed(self, value: Any) -> None:
+        """A handler has returned."""
+        self._settle(True, value)
+
+    def fail(self) -> None:
+        """A handler has raised."""
+        self._settle(False, None)
+
+    def _settle(self, succeeded: bool, value: Any) -> None:
+        with self._lock:
+            self._running -= 1
+            self._succeeded = self._succeeded or succeeded
+            due = value is not None or (
+                not self._running and self._succeeded)
+            answer = self._answer if due else None
+            if due:
+                self._answer = None
+        if answer is not None:
+            answer(value)
