@@ -11,6 +11,7 @@ from redis_streams_adapter.messages import Broadcast, BroadcastAck, \
     BroadcastClientCount, MessageType, SIGNS_OF_LIFE
 from redis_streams_adapter.node import Acknowledged, Act, Missing, Node, \
     NodeJoined, NodeLeft, Send
+from redis_streams_adapter.requests import ClientsRequest
 from redis_streams_adapter.sequences import Sequences
 from redis_streams_adapter.transport import parse_id
 
@@ -273,7 +274,7 @@ def test_a_node_comes_back_under_the_same_uid(cluster: Cluster) -> None:
 
 def test_asking_the_cluster(cluster: Cluster, log: Log) -> None:
     a, b, c = (cluster.start(uid) for uid in 'abc')
-    a.node.expect_acks('r', '/', log, cluster.now)
+    a.node.expect('r', ClientsRequest('/', callback=log), cluster.now)
     a.say(Broadcast(('hello',), request_id='r'))
     cluster.settle()
     for member in (b, c):

@@ -460,7 +460,7 @@ def test_the_outbox_is_full(make_node: Callable[..., Node],
                  lambda: node.server.close_room('x')):
         with pytest.raises(OutboxFullError):
             call()
-    assert len(node.manager._live()._node._acks) == 0
+    assert len(node.manager._live()._node._requests) == 0
     # What was not accepted was not sent to anybody.
     assert client.received('hello') == [(0,), (1,), (2,)]
     stream.come_back()
@@ -533,7 +533,7 @@ def test_a_callback(pair: Pair, log: Log, own: bool, args: Any) -> None:
     client.acknowledge(client.events()[-1], *args)
     wait_for_value(lambda: log.calls, [args])
     # Nothing waits for it any more.
-    assert len(pair.a.manager._live()._node._acks) == 0
+    assert len(pair.a.manager._live()._node._requests) == 0
 
 
 def test_a_callback_of_many(pair: Pair, log: Log) -> None:
@@ -543,7 +543,7 @@ def test_a_callback_of_many(pair: Pair, log: Log) -> None:
         client.wait_for('question')
         client.acknowledge(client.events()[-1], number)
     wait_for_value(lambda: sorted(log.calls), [0, 1, 2, 3])
-    wait_for_value(lambda: len(pair.a.manager._live()._node._acks), 0)
+    wait_for_value(lambda: len(pair.a.manager._live()._node._requests), 0)
 
 
 def test_a_callback_may_take_its_time(pair: Pair, log: Log) -> None:
@@ -591,7 +591,7 @@ def test_the_answers_to_a_node_are_counts_and_acknowledgements(
 def test_a_callback_of_nobody(pair: Pair, stream: FakeStream) -> None:
     pair.a.server.emit('question', to='nobody', callback=print)
     wait_until(lambda: messages(stream, MessageType.BROADCAST_CLIENT_COUNT))
-    wait_for_value(lambda: len(pair.a.manager._live()._node._acks), 0)
+    wait_for_value(lambda: len(pair.a.manager._live()._node._requests), 0)
 
 
 def test_callbacks_need_somebody_who_hears(make_manager: MakeManager) -> None:
@@ -812,7 +812,7 @@ def test_a_member_without_clients(make_manager: MakeManager, pair: Pair,
     client.wait_for('question')
     client.acknowledge(client.events()[-1], 'yes')
     wait_for_value(lambda: log.calls, ['yes'])
-    wait_for_value(lambda: len(pair.a.manager._live()._node._acks), 0)
+    wait_for_value(lambda: len(pair.a.manager._live()._node._requests), 0)
     assert member.stats()['failed'] == 0
 
 

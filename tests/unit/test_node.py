@@ -6,12 +6,14 @@ import pytest
 from redis_streams_adapter.codec import Encoder
 from redis_streams_adapter.messages import AdapterClose, Broadcast, \
     BroadcastAck, BroadcastClientCount, DisconnectSockets, EMITTER_UID, \
-    EVERYONE, FetchSockets, Heartbeat, InitialHeartbeat, ServerSideEmit, \
-    SocketsJoin, SocketsLeave, Target
-from redis_streams_adapter.node import Acknowledged, Act, Duplicate, \
-    Missing, Node, NodeJoined, NodeLeft, ReaderLags, Send, Skipped, \
-    TICK_INTERVAL
-from redis_streams_adapter.requests import ACK_LIFETIME
+    EVERYONE, FetchSockets, FetchSocketsResponse, Heartbeat, \
+    InitialHeartbeat, ServerSideEmit, ServerSideEmitResponse, SocketsJoin, \
+    SocketsLeave, Target
+from redis_streams_adapter.node import Acknowledged, Act, Completed, \
+    Duplicate, Missing, Node, NodeJoined, NodeLeft, ReaderLags, Send, \
+    Skipped, TICK_INTERVAL
+from redis_streams_adapter.requests import CALLBACK_LIFETIME, \
+    ClientsRequest, NodesRequest
 from redis_streams_adapter.sequences import Sequences
 from redis_streams_adapter.transport import Entry
 
@@ -246,7 +248,7 @@ def test_readers_that_lag_in_another_namespace(node: Node) -> None:
 
 def test_acknowledgements(node: Node, log: Log) -> None:
     receive(node, Heartbeat())
-    node.expect_acks('r', '/', log, 0.0)
+    node.expect('r', ClientsRequest('/', callback=log), 0.0)
     assert receive(node, BroadcastClientCount('r', 2)) == []
     assert receive(node, BroadcastAck('r', (1, 'two'))) == [
         Acknowledged(log, (1, 'two'))]
@@ -260,8 +262,8 @@ def test_answers_that_nobody_waits_for(node: Node, log: Log) -> None:
     receive(node, Heartbeat())
     assert receive(node, BroadcastClientCount('x', 1)) == []
     assert receive(node, BroadcastAck('x', (1,))) == []
-    node.expect_acks('r', '/', log, 0.0)
-    node.forget_acks('r')
+    node.expect('r', ClientsRequest('/', callback=log), 0.0)
+    node.withdraw('r')
     assert receive(node, BroadcastAck('r', (1,))) == []
 
 
@@ -270,7 +272,7 @@ def test_who_is_gone_is_not_waited_for(node: Node, log: Log,
                                        says_goodbye: bool) -> None:
     for uid in ('a', 'b'):
         receive(node, Heartbeat(), uid=uid)
-    node.expect_acks('r', '/', log, 0.0)
+    node.expect('r', ClientsRequest('/', callback=log), 0.0)
     receive(node, BroadcastClientCount('r', 0), uid='a')
     if says_goodbye:
         receive(node, AdapterClose(), uid='b')
@@ -282,9 +284,50 @@ def test_who_is_gone_is_not_waited_for(node: Node, log: Log,
 
 def test_waiting_for_answers_ends(node: Node, log: Log) -> None:
     receive(node, Heartbeat())
-    node.expect_acks('r', '/', log, 0.0)
-    node.tick(ACK_LIFETIME + 1, False)
+    node.expect('r', ClientsRequest('/', callback=log), 0.0)
+    node.tick(CALLBACK_LIFETIME + 1, False)
     assert receive(node, BroadcastAck('r', ())) == []
+
+
+WAITER = object()
+
+
+@pytest.mark.parametrize('answer, response', [
+    (FetchSocketsResponse('r', ()), ()),
+    (ServerSideEmitResponse('r', 'x'), 'x')])
+def test_nodes_answer(node: Node, answer: Any, response: Any) -> None:
+    for uid in ('a', 'b'):
+        receive(node, Heartbeat(), uid=uid)
+    request = NodesRequest('/', WAITER)
+    node.expect('r', request, 0.0)
+    assert receive(node, answer, uid='a') == []
+    assert receive(node, answer, uid='b') == [Completed(WAITER)]
+    assert request.answers == {'a': response, 'b': response}
+
+
+def test_the_last_one_that_is_waited_for_is_gone(node: Node) -> None:
+    for uid in ('a', 'b'):
+        receive(node, Heartbeat(), uid=uid)
+    nodes, clients = NodesRequest('/', WAITER), ClientsRequest('/', WAITER)
+    node.expect('1', nodes, 0.0)
+    node.expect('2', clients, 0.0)
+    receive(node, ServerSideEmitResponse('1', 'x'), uid='a')
+    receive(node, BroadcastClientCount('2', 0), uid='a')
+    receive(node, BroadcastClientCount('2', 3), uid='b')
+    receive(node, BroadcastAck('2', (1,)), uid='b')
+    assert receive(node, AdapterClose(), uid='b') == [
+        NodeLeft('/', 'b', False), Completed(WAITER), Completed(WAITER)]
+    assert nodes.answers == {'a': 'x'}
+    assert clients.responses == [1]
+
+
+def test_own_clients_answer(node: Node) -> None:
+    request = ClientsRequest('/', WAITER)
+    request.count(node.uid, 1)
+    node.expect('r', request, 0.0)
+    assert list(node.respond(node.uid, BroadcastAck('r', (1,)))) == [
+        Completed(WAITER)]
+    assert request.responses == [1]
 
 
 # -- time --------------------------------------------------------------------

@@ -3,121 +3,202 @@ from typing import Any
 
 import pytest
 
-from redis_streams_adapter.requests import ACK_LIFETIME, \
-    ACK_LIFETIME_ALONE, AckRequests
+from redis_streams_adapter.requests import CALLBACK_LIFETIME, \
+    CALLBACK_LIFETIME_ALONE, ClientsRequest, NodesRequest, Requests
 
 from .conftest import Log
 
+#: Stands for what the caller waits on.
+WAITER = object()
+
 
 @pytest.fixture
-def requests() -> AckRequests:
-    return AckRequests()
+def requests() -> Requests:
+    return Requests()
 
 
-def is_open(requests: AckRequests) -> bool:
+def is_open(requests: Requests) -> bool:
     return len(requests) == 1
 
 
-def test_every_node_counts_every_client_answers(
-        requests: AckRequests, log: Log) -> None:
-    requests.open('r', '/', log, ['a', 'b'], 0.0)
-    requests.counted('r', 'a', 2)
-    assert requests.answered('r') is log
-    requests.counted('r', 'b', 1)
-    assert requests.answered('r') is log
-    assert is_open(requests)
-    assert requests.answered('r') is log
+def ask_clients(requests: Requests, *nodes: str) -> ClientsRequest:
+    request = ClientsRequest('/', WAITER)
+    requests.open('r', request, nodes, 0.0)
+    return request
+
+
+def ask_nodes(requests: Requests, *nodes: str) -> NodesRequest:
+    request = NodesRequest('/', WAITER)
+    requests.open('r', request, nodes, 0.0)
+    return request
+
+
+# -- nodes answer ------------------------------------------------------------
+
+def test_every_node_answers(requests: Requests) -> None:
+    request = ask_nodes(requests, 'a', 'b')
+    assert request.progress == (0, 2)
+    assert requests.answered('r', 'a', 1) is None
+    assert request.missing == ['b']
+    assert request.progress == (1, 2)
+    assert requests.answered('r', 'b', None) is WAITER
+    assert request.answers == {'a': 1, 'b': None}
+    assert request.complete
     assert not is_open(requests)
+
+
+def test_an_answer_counts_once(requests: Requests) -> None:
+    request = ask_nodes(requests, 'a', 'b')
+    requests.answered('r', 'a', 1)
+    requests.answered('r', 'a', 2)
+    requests.answered('r', 'stranger', 3)
+    assert request.answers == {'a': 1}
+    assert is_open(requests)
+
+
+def test_the_last_node_leaves(requests: Requests) -> None:
+    request = ask_nodes(requests, 'a', 'b')
+    requests.answered('r', 'a', 1)
+    assert requests.node_left('/chat', 'b') == []
+    assert requests.node_left('/', 'c') == []
+    assert requests.node_left('/', 'b') == [WAITER]
+    assert request.answers == {'a': 1}
+    assert request.complete
+    assert not is_open(requests)
+
+
+# -- clients answer ----------------------------------------------------------
+
+def test_every_node_counts_every_client_answers(requests: Requests) -> None:
+    request = ask_clients(requests, 'a', 'b')
+    assert requests.counted('r', 'a', 2) is None
+    assert requests.acknowledged('r', 'a', (1,)) == (None, None)
+    assert requests.counted('r', 'b', 1) is None
+    assert requests.acknowledged('r', 'b', (2, 3)) == (None, None)
+    assert request.missing == ['a']
+    assert request.progress == (2, 3)
+    assert requests.acknowledged('r', 'a', ()) == (None, WAITER)
+    assert request.responses == [1, (2, 3), None]
     # Whoever answers now was not counted.
-    assert requests.answered('r') is None
-    # It only says whom to call.
-    assert log.calls == []
+    assert requests.acknowledged('r', 'a', (4,)) == (None, None)
+    assert len(request.responses) == 3
 
 
-def test_nobody_has_clients(requests: AckRequests, log: Log) -> None:
-    requests.open('r', '/', log, ['a', 'b'], 0.0)
-    requests.counted('r', 'a', 0)
-    assert is_open(requests)
-    requests.counted('r', 'b', 0)
-    assert not is_open(requests)
-
-
-def test_a_node_that_was_not_known_counts_too(
-        requests: AckRequests, log: Log) -> None:
-    requests.open('r', '/', log, ['a'], 0.0)
-    requests.counted('r', 'new', 1)
-    requests.counted('r', 'a', 0)
-    assert is_open(requests)
-    assert requests.answered('r') is log
-    assert not is_open(requests)
-
-
-def test_an_answer_may_overtake_the_count(
-        requests: AckRequests, log: Log) -> None:
-    requests.open('r', '/', log, ['a'], 0.0)
-    assert requests.answered('r') is log
-    assert is_open(requests)
+def test_a_callback(requests: Requests, log: Log) -> None:
+    request = ClientsRequest('/', callback=log)
+    requests.open('r', request, ['a'], 0.0)
     requests.counted('r', 'a', 2)
+    assert requests.acknowledged('r', 'a', (1,)) == (log, None)
     assert is_open(requests)
-    assert requests.answered('r') is log
+    assert requests.acknowledged('r', 'a', (1,)) == (log, None)
+    assert not is_open(requests)
+    # It only says whom to call, and keeps nothing.
+    assert log.calls == request.responses == []
+
+
+def test_nobody_has_clients(requests: Requests) -> None:
+    ask_clients(requests, 'a', 'b')
+    assert requests.counted('r', 'a', 0) is None
+    assert requests.counted('r', 'b', 0) is WAITER
     assert not is_open(requests)
 
 
-def test_a_node_that_leaves_is_not_waited_for(
-        requests: AckRequests, log: Log) -> None:
-    requests.open('r', '/', log, ['a', 'b'], 0.0)
+def test_a_node_that_was_not_known_counts_too(requests: Requests) -> None:
+    ask_clients(requests, 'a')
+    requests.counted('r', 'new', 1)
+    assert requests.counted('r', 'a', 0) is None
+    assert requests.acknowledged('r', 'new', (1,)) == (None, WAITER)
+
+
+def test_an_answer_may_overtake_the_count(requests: Requests) -> None:
+    ask_clients(requests, 'a')
+    assert requests.acknowledged('r', 'a', (1,)) == (None, None)
+    assert requests.counted('r', 'a', 2) is None
+    assert requests.acknowledged('r', 'a', (1,)) == (None, WAITER)
+
+
+def test_own_clients_count_before_anybody_is_asked(
+        requests: Requests) -> None:
+    request = ClientsRequest('/', WAITER)
+    request.count('own', 1)
+    requests.open('r', request, ['a'], 0.0)
+    assert requests.counted('r', 'a', 0) is None
+    assert request.missing == ['own']
+    assert requests.acknowledged('r', 'own', (1,)) == (None, WAITER)
+
+
+def test_a_node_that_leaves_is_not_waited_for(requests: Requests) -> None:
+    ask_clients(requests, 'a', 'b')
     requests.counted('r', 'a', 0)
-    requests.node_left('/chat', 'b')
-    requests.node_left('/', 'c')
-    assert is_open(requests)
-    requests.node_left('/', 'b')
-    assert not is_open(requests)
+    assert requests.node_left('/chat', 'b') == []
+    assert requests.node_left('/', 'c') == []
+    assert requests.node_left('/', 'b') == [WAITER]
 
 
-def test_a_node_that_leaves_after_its_count(
-        requests: AckRequests, log: Log) -> None:
-    requests.open('r', '/', log, ['a', 'b'], 0.0)
-    requests.counted('r', 'a', 1)
-    requests.node_left('/', 'a')
+def test_the_clients_of_a_node_that_leaves(requests: Requests) -> None:
+    """They answer nobody any more; what they have answered is kept."""
+    request = ask_clients(requests, 'a', 'b')
+    requests.counted('r', 'a', 2)
+    requests.acknowledged('r', 'a', (1,))
     requests.counted('r', 'b', 0)
-    # Its client may have gone elsewhere; nobody else will say so.
-    assert is_open(requests)
+    assert requests.node_left('/', 'a') == [WAITER]
+    assert request.responses == [1]
+    assert request.complete
 
+
+# -- the end -----------------------------------------------------------------
 
 @pytest.mark.parametrize('nodes, lifetime', [
-    (['a'], ACK_LIFETIME), ([], ACK_LIFETIME_ALONE)])
-def test_the_end_of_waiting(requests: AckRequests, log: Log, nodes: Any,
-                            lifetime: float) -> None:
-    requests.open('r', '/', log, nodes, 5.0)
+    (['a'], CALLBACK_LIFETIME), ([], CALLBACK_LIFETIME_ALONE)])
+def test_a_callback_lapses(requests: Requests, log: Log, nodes: Any,
+                           lifetime: float) -> None:
+    requests.open('r', ClientsRequest('/', callback=log), nodes, 5.0)
     assert requests.expire(5.0 + lifetime) == []
     assert requests.expire(5.5 + lifetime) == ['r']
     assert not is_open(requests)
-    assert requests.answered('r') is None
+    assert requests.acknowledged('r', 'a', ()) == (None, None)
+
+
+def test_who_waits_ends_the_wait_himself(requests: Requests) -> None:
+    ask_clients(requests, 'a')
+    assert requests.expire(1e9) == []
+    assert is_open(requests)
 
 
 def test_lifetimes_are_above_that_of_a_call() -> None:
     """python-socketio's call() waits for 60 seconds."""
-    assert min(ACK_LIFETIME, ACK_LIFETIME_ALONE) > 60
+    assert min(CALLBACK_LIFETIME, CALLBACK_LIFETIME_ALONE) > 60
 
 
-def test_what_is_forgotten(requests: AckRequests, log: Log) -> None:
-    requests.open('r', '/', log, ['a'], 0.0)
-    requests.forget('r')
+def test_what_is_withdrawn(requests: Requests) -> None:
+    request = ask_clients(requests, 'a')
+    requests.withdraw('r')
     assert not is_open(requests)
     # All of these come late, and harm nobody.
-    requests.forget('r')
-    requests.counted('r', 'a', 5)
-    requests.node_left('/', 'a')
-    assert requests.answered('r') is None
-    assert not is_open(requests)
+    requests.withdraw('r')
+    assert requests.counted('r', 'a', 5) is None
+    assert requests.answered('r', 'a', 5) is None
+    assert requests.node_left('/', 'a') == []
+    assert requests.acknowledged('r', 'a', (1,)) == (None, None)
+    assert request.responses == []
 
 
-def test_requests_are_apart(requests: AckRequests) -> None:
-    first, second = Log(), Log()
-    requests.open('1', '/', first, ['a'], 0.0)
-    requests.open('2', '/', second, ['a'], 0.0)
-    requests.counted('1', 'a', 1)
-    requests.counted('2', 'a', 1)
-    assert requests.answered('2') is second
-    assert requests.answered('1') is first
+def test_an_answer_of_the_wrong_kind(requests: Requests) -> None:
+    request = ask_clients(requests, 'a')
+    assert requests.answered('r', 'a', 5) is None
+    assert request.missing == ['a']
+    requests.withdraw('r')
+    nodes = ask_nodes(requests, 'a')
+    assert requests.counted('r', 'a', 0) is None
+    assert requests.acknowledged('r', 'a', (1,)) == (None, None)
+    assert nodes.missing == ['a']
+
+
+def test_requests_are_apart(requests: Requests) -> None:
+    first, second = NodesRequest('/', 1), NodesRequest('/', 2)
+    requests.open('1', first, ['a'], 0.0)
+    requests.open('2', second, ['a'], 0.0)
+    assert requests.answered('2', 'a', 'x') == 2
+    assert first.answers == {}
+    assert requests.answered('1', 'a', 'y') == 1
     assert len(requests) == 0
