@@ -12,20 +12,13 @@ position of a reader that lags.
 :func:`decode` return a valid value or raise
 :class:`~redis_streams_adapter.errors.DecodeError`; and whatever
 :meth:`Encoder.encode` accepts, every node can decode and pass on. Hence
-:data:`MAX_DEPTH`, which binds both sides.
+:data:`~redis_streams_adapter.values.MAX_DEPTH`, which binds both sides.
 """
-import base64
-import binascii
 import json as standard_json
-import math
 import re
-from datetime import datetime, timedelta, timezone
-from functools import partial
 from types import MappingProxyType
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, \
-    Protocol, Sequence, Tuple, Union
-
-import msgpack
+    Sequence, Tuple, Union
 
 from .errors import DecodeError
 from .messages import AdapterClose, Broadcast, BroadcastAck, \
@@ -33,12 +26,8 @@ from .messages import AdapterClose, Broadcast, BroadcastAck, \
     FetchSocketsResponse, Heartbeat, InitialHeartbeat, Message, \
     MessageType, Room, ServerSideEmit, ServerSideEmitResponse, SocketsJoin, \
     SocketsLeave, Target
-
-#: How deeply lists and mappings may be nested. The packet classes of
-#: python-socketio walk data recursively with three Python frames a level,
-#: and the interpreter's limit is 1000 frames: deeper data would be accepted
-#: here and then fail on its way to a client, on somebody else's node.
-MAX_DEPTH = 100
+from .values import JSONModule, load_base64, load_json, load_msgpack, \
+    Serialiser
 
 #: The longest uid, namespace, writer id or request id that is accepted, in
 #: bytes. They are kept in memory by whoever reads them; Node's have 16.
@@ -51,21 +40,6 @@ EVENT_PACKETS = (2, 5)
 Fields = Sequence[bytes]
 
 _NO_FLAGS: Mapping[str, Any] = MappingProxyType({})
-#: Half the cost of json.loads, which looks for white space on both sides.
-_from_json = standard_json.JSONDecoder().raw_decode
-_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
-
-#: The range of JavaScript's dates, in seconds from 1970 (ECMA-262, "Time
-#: Values and Time Range"), and the length of 400 years.
-LAST_DATE = 8_640_000_000_000
-_CYCLE = 146_097 * 86_400
-
-
-class JSONModule(Protocol):
-    """What an application may give as ``json``, as in python-socketio."""
-
-    def dumps(self, obj: Any, **kwargs: Any) -> str:
-        """As :func:`json.dumps`."""
 
 
 class Envelope(NamedTuple):
@@ -147,12 +121,44 @@ def decode(envelope: Envelope) -> Message:
         return _BARE[envelope.type]
     raw = envelope.data
     if raw.startswith(b'{'):
-        data = _load_json(raw)
+        data = load_json(raw)
     else:
-        data = _load_msgpack(raw)
+        data = load_base64(raw)
     if not isinstance(data, dict):
         raise DecodeError('field data is not a mapping')
     return reader(data)
+
+
+class Packed(NamedTuple):
+    """A message that came over PUB/SUB, and where from."""
+
+    uid: str
+    namespace: str
+    message: Message
+
+
+def unpack(packed: bytes) -> Packed:
+    """Decode what came over PUB/SUB.
+
+    :raises DecodeError: it is no request and no answer.
+    """
+    data = load_msgpack(packed)
+    if not isinstance(data, dict):
+        raise DecodeError('the message is not a mapping')
+    uid, namespace = data.get('uid'), data.get('nsp')
+    for name in (uid, namespace):
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
+            raise DecodeError('uid or nsp is missing, empty or too long')
+    kind: Any = data.get('type')
+    try:
+        # Those without data stay on the stream.
+        reader = _READERS[MessageType(kind)]
+    except (KeyError, ValueError) as exc:
+        raise DecodeError('unknown message type') from exc
+    content = data.get('data')
+    if not isinstance(content, dict):
+        raise DecodeError('data is not a mapping')
+    return Packed(str(uid), str(namespace), reader(content))
 
 
 class Encoder:
@@ -168,14 +174,7 @@ class Encoder:
     def __init__(self, uid: str, json: JSONModule = standard_json,
                  only_plaintext: bool = False) -> None:
         self.uid = uid
-        self._only_plaintext = only_plaintext
-        dumps = json.dumps
-        if dumps is standard_json.dumps:
-            # The same, without making an encoder for each message.
-            self._dumps = standard_json.JSONEncoder(
-                separators=(',', ':')).encode
-        else:
-            self._dumps = partial(dumps, separators=(',', ':'))
+        self._serialiser = Serialiser(json, only_plaintext)
 
     def encode(self, namespace: str, message: Message) -> Tuple[bytes, ...]:
         """Encode a message.
@@ -197,155 +196,17 @@ class Encoder:
             if isinstance(message, Heartbeat) and message.behind is not None:
                 return head + (b'behind', message.behind)
             return head
-        return head + (b'data', self._dump(writer(namespace, message)))
+        return head + (b'data', self._serialiser.dump(
+            writer(namespace, message)))
 
-    def _dump(self, data: Dict[str, Any]) -> bytes:
-        if _wants_msgpack(data, MAX_DEPTH + _OWN_DEPTH):
-            if self._only_plaintext:
-                raise TypeError('with only_plaintext, data must hold no '
-                                'bytes, NaN or infinity')
-            try:
-                packed: bytes = msgpack.packb(
-                    _packable(data), default=self._as_json)
-            except OverflowError as exc:
-                raise ValueError('a whole number next to bytes must have '
-                                 'at most 64 bits') from exc
-            return base64.b64encode(packed)
-        return self._dumps(data).encode()
+    def pack(self, namespace: str, message: Message) -> bytes:
+        """Encode a request or an answer as it travels over PUB/SUB.
 
-    def _as_json(self, value: Any) -> Any:
-        # An application's JSON module may know types that msgpack does not.
-        return standard_json.loads(self._dumps(value))
-
-
-#: How many levels of every message are ours rather than the application's:
-#: the data, the packet, its list.
-_OWN_DEPTH = 3
-
-
-def _wants_msgpack(value: Any, depth: int) -> bool:
-    """Whether only msgpack can carry this: bytes, infinity and NaN.
-
-    :raises ValueError: it is nested too deeply.
-    """
-    if isinstance(value, (str, int)) or value is None:
-        return False
-    if isinstance(value, dict):
-        children: Any = value.values()
-    elif isinstance(value, (list, tuple)):
-        children = value
-    elif isinstance(value, float):
-        return not math.isfinite(value)
-    else:
-        return isinstance(value, (bytes, bytearray))
-    if not depth:
-        raise ValueError(f'data is nested more than {MAX_DEPTH} levels deep')
-    wanted = False
-    for child in children:
-        # Not any(): the depth of every child counts.
-        if _wants_msgpack(child, depth - 1):
-            wanted = True
-    return wanted
-
-
-def _packable(value: Any) -> Any:
-    """With the keys that JSON would make, and without what msgpack alone
-    knows: no node could decode it.
-
-    :raises TypeError: a key is none that JSON could make text of.
-    """
-    if isinstance(value, msgpack.ExtType):
-        raise TypeError('a msgpack extension cannot be sent')
-    if isinstance(value, (list, tuple)):
-        return [_packable(child) for child in value]
-    if isinstance(value, dict):
-        return {_text_of_key(key): _packable(child)
-                for key, child in value.items()}
-    return value
-
-
-def _text_of_key(key: Any) -> str:
-    if isinstance(key, str):
-        return key
-    if key is None or isinstance(key, (bool, int, float)):
-        return standard_json.dumps(key)
-    raise TypeError(f'keys must be text or numbers, not '
-                    f'{type(key).__name__}')
-
-
-def _load_json(raw: bytes) -> Any:
-    try:
-        text = raw.decode()
-        data, end = _from_json(text)
-    except (ValueError, RecursionError) as exc:
-        raise DecodeError('field data is not JSON') from exc
-    if end != len(text) and not text[end:].isspace():
-        raise DecodeError('field data is not JSON')
-    # Counting is quick, and no text without so many brackets can be deep.
-    if raw.count(b'[') + raw.count(b'{') > MAX_DEPTH:
-        _check_depth(data, MAX_DEPTH + _OWN_DEPTH)
-    return data
-
-
-def _check_depth(value: Any, depth: int) -> None:
-    if isinstance(value, dict):
-        children: Any = value.values()
-    elif isinstance(value, list):
-        children = value
-    else:
-        return
-    if not depth:
-        raise DecodeError('field data is nested too deeply')
-    for child in children:
-        _check_depth(child, depth - 1)
-
-
-def _load_msgpack(raw: bytes) -> Any:
-    try:
-        packed = base64.b64decode(raw, validate=True)
-    except binascii.Error as exc:
-        raise DecodeError('field data is neither JSON nor base64') from exc
-    try:
-        data = msgpack.unpackb(packed, strict_map_key=False)
-    except (ValueError, TypeError, OverflowError, RecursionError,
-            msgpack.UnpackException) as exc:
-        raise DecodeError('field data is not msgpack') from exc
-    return _plain(data, MAX_DEPTH + _OWN_DEPTH)
-
-
-def _plain(value: Any, depth: int) -> Any:
-    """Make of a msgpack value what can be sent to a client."""
-    if isinstance(value, (list, dict)) and not depth:
-        raise DecodeError('field data is nested too deeply')
-    if isinstance(value, list):
-        return [_plain(child, depth - 1) for child in value]
-    if isinstance(value, dict):
-        try:
-            return {_text_of_key(key): _plain(child, depth - 1)
-                    for key, child in value.items()}
-        except TypeError as exc:
-            raise DecodeError('field data holds a mapping whose key is no '
-                              'text') from exc
-    if isinstance(value, msgpack.Timestamp):
-        return _iso8601(value)
-    if isinstance(value, msgpack.ExtType):
-        raise DecodeError('field data holds an unknown msgpack extension')
-    return value
-
-
-def _iso8601(stamp: Any) -> str:
-    """A ``Date`` of JavaScript, as ``JSON.stringify`` would have it."""
-    if abs(stamp.seconds) > LAST_DATE:
-        raise DecodeError('field data holds a date out of range')
-    # Python's years end at 9999 and JavaScript's at 275760; the calendar
-    # repeats itself every 400 years.
-    cycles, seconds = divmod(stamp.seconds, _CYCLE)
-    moment = _EPOCH + timedelta(
-        seconds=seconds, milliseconds=stamp.nanoseconds // 10**6)
-    year = moment.year + 400 * cycles
-    text = f'{year:04}' if 0 <= year <= 9999 else f'{year:+07}'
-    rest = moment.isoformat(timespec='milliseconds')[4:]
-    return text + rest.replace('+00:00', 'Z')
+        :raises TypeError, ValueError: as :meth:`encode`.
+        """
+        return self._serialiser.pack({
+            'uid': self.uid, 'nsp': namespace, 'type': int(message.type),
+            'data': _WRITERS[message.type](namespace, message)})
 
 
 # -- the data of each type: from the wire ---------------------------------

@@ -17,7 +17,7 @@ PACKAGE = ROOT.name
 FLOORS = [
     ['errors'],
     ['options', 'messages', 'transport', 'addressing', 'losses', 'routing'],
-    ['codec', 'membership', 'sequences', 'pace', 'requests', 'tasks',
+    ['values', 'codec', 'membership', 'sequences', 'pace', 'requests', 'tasks',
      'redis_streams', 'redis_streams.connect', 'redis_streams.discovery',
      'redis_streams.doubt',
      'redis_streams.link', 'redis_streams.outbox', 'redis_streams.reader',
@@ -30,12 +30,12 @@ FLOORS = [
 
 #: No I/O, no clock, no threads, no logging.
 CORE = ['errors', 'options', 'messages', 'transport', 'addressing', 'losses',
-        'routing', 'codec', 'membership', 'sequences', 'pace', 'requests',
-        'node']
+        'routing', 'values', 'codec', 'membership', 'sequences', 'pace',
+        'requests', 'node']
 
 #: Who may import what, besides the standard library; the demo apart.
 FOREIGN = {
-    'codec': {'msgpack'}, 'redis_streams.connect': {'redis', 'valkey'},
+    'values': {'msgpack'}, 'redis_streams.connect': {'redis', 'valkey'},
     'tasks': {'gevent', 'eventlet'}, 'delivery': {'engineio', 'socketio'},
     'life': {'socketio'},
     'flask_socketio': {'flask_socketio'},

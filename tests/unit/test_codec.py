@@ -12,14 +12,15 @@ import pytest
 from hypothesis import example, given, strategies as st
 from socketio.packet import EVENT, Packet
 
-from redis_streams_adapter.codec import LAST_DATE, MAX_DEPTH, \
-    MAX_NAME, decode, Encoder, open_envelope
+from redis_streams_adapter.codec import decode, Encoder, MAX_NAME, \
+    open_envelope
 from redis_streams_adapter.errors import DecodeError
 from redis_streams_adapter.messages import AdapterClose, Broadcast, \
     BroadcastAck, BroadcastClientCount, DisconnectSockets, EVERYONE, \
     FetchSockets, FetchSocketsResponse, Heartbeat, InitialHeartbeat, \
     MessageType, ServerSideEmit, ServerSideEmitResponse, SocketsJoin, \
     SocketsLeave, Target
+from redis_streams_adapter.values import LAST_DATE, MAX_DEPTH
 
 from .fake_server import DateJSON
 
