@@ -5,14 +5,13 @@ Which error means what is decided here and nowhere else. An error *reply*
 means that a command was not carried out; a broken connection leaves open
 whether it was.
 """
-import os
-import socket
 from itertools import chain
 from typing import Any, Iterable, List, Optional, Sequence, Union
 
 from ..transport import Ends, Entry, EntryRefused, Fields, Identity, \
     NO_STREAM, NotReplicated, Unavailable
 from .connect import Driver
+from .wire import describe, Wire
 
 #: How long a read may take beyond its waiting time, in seconds, before the
 #: connection is taken for dead.
@@ -29,7 +28,7 @@ ENTRY_ERRORS = (TOO_LONG, 'Elements are too large')
 Result = Union[bytes, EntryRefused]
 
 
-class RedisLink:
+class RedisLink(Wire):
     """A :class:`~redis_streams_adapter.transport.Link` over Redis.
 
     :param driver: how to connect.
@@ -42,36 +41,22 @@ class RedisLink:
 
     def __init__(self, driver: Driver, stream: str, max_len: int,
                  block: float = 0.0, min_replicas: int = 0) -> None:
-        self._driver = driver
-        self._key = stream
+        super().__init__(driver, stream, max(
+            driver.socket_timeout, block + READ_MARGIN if block else 0))
         self._stream = stream.encode()
         self._cap = (b'MAXLEN', b'~', b'%d' % max_len)
-        self._timeout = driver.socket_timeout
         self._appends = not block
         self._min_replicas = min_replicas
         # A reply must be here before the connection is taken for dead.
         self._replica_wait = int(driver.socket_timeout * 1000 / 2)
-        if block:
-            self._timeout = max(self._timeout, block + READ_MARGIN)
-        self._connection: Any = None
-        #: A fork copies green threads, and they must not go on.
-        self._pid = os.getpid()
         self._identity: Optional[Identity] = None
-        exceptions = driver.module.exceptions
-        self._error_reply = exceptions.ResponseError
-        self._broken = (OSError, getattr(exceptions, 'RedisError', None)
-                        or exceptions.ValkeyError)
 
     @property
     def identity(self) -> Optional[Identity]:
         return self._identity
 
     def connect(self) -> None:
-        try:
-            self._connection = self._driver.make(self._timeout, self._key)
-            self._connection.connect()
-        except self._broken as exc:
-            raise Unavailable(_describe(exc)) from exc
+        super().connect()
         # Where there are no transactions the entries of a batch would be
         # stored one by one, whatever became of those before them.
         probe = ((b'MULTI',), (b'EXEC',)) if self._appends else ()
@@ -117,7 +102,7 @@ class RedisLink:
 
     def _check_replicas(self, reply: Any) -> None:
         if isinstance(reply, self._error_reply):
-            raise NotReplicated(_describe(reply)) from reply
+            raise NotReplicated(describe(reply)) from reply
         if reply < self._min_replicas:
             raise NotReplicated(
                 f'only {reply} of {self._min_replicas} replicas have what '
@@ -154,7 +139,7 @@ class RedisLink:
             return replies
         if len(errors) == len(replies) and not any(
                 text in str(errors[0]) for text in ENTRY_ERRORS):
-            raise Unavailable(_describe(errors[0])) from errors[0]
+            raise Unavailable(describe(errors[0])) from errors[0]
         return [EntryRefused(str(reply), index)
                 if isinstance(reply, self._error_reply) else reply
                 for index, reply in enumerate(replies)]
@@ -178,7 +163,7 @@ class RedisLink:
         if isinstance(reply, self._error_reply):
             if 'no such key' in str(reply):
                 return NO_STREAM
-            raise Unavailable(_describe(reply)) from reply
+            raise Unavailable(describe(reply)) from reply
         pairs = iter(reply)
         info = dict(zip(pairs, pairs))
         first = info[b'first-entry']
@@ -195,70 +180,3 @@ class RedisLink:
         # readers, and they drop them.
         number, address = identity
         self._command(b'CLIENT', b'KILL', b'ID', number, b'ADDR', address)
-
-    def interrupt(self) -> None:
-        # redis-py has no public way to end a read from outside:
-        # disconnect() takes the parser away from the task that is in it.
-        sock = getattr(self._connection, '_sock', None)
-        if sock is not None:
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                # Not connected any more: then nothing waits on it.
-                return
-
-    def abandon(self) -> None:
-        sock = getattr(self._connection, '_sock', None)
-        if sock is not None:
-            # No shutdown: that would end the connection for the parent.
-            sock.close()
-
-    def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.disconnect()
-
-    def _ask(self, *command: bytes) -> Any:
-        """The reply to a command; an error is :class:`Unavailable`."""
-        return self._check(self._command(*command))
-
-    def _check(self, reply: Any) -> Any:
-        if isinstance(reply, self._error_reply):
-            raise Unavailable(_describe(reply)) from reply
-        return reply
-
-    def _command(self, *command: bytes) -> Any:
-        """The reply to a command, errors included."""
-        return self._commands(command)[0]
-
-    def _commands(self, *commands: Sequence[bytes]) -> List[Any]:
-        """The replies to commands that are sent at once, errors included."""
-        connection = self._open()
-        try:
-            connection.send_packed_command(list(chain.from_iterable(
-                connection.pack_command(*each) for each in commands)))
-            return [self._answer() for _ in commands]
-        except self._broken as exc:
-            raise self._lost(exc) from exc
-
-    def _answer(self) -> Any:
-        try:
-            return self._connection.read_response()
-        except self._error_reply as exc:
-            return exc
-
-    def _lost(self, error: BaseException,
-              in_doubt: bool = False) -> Unavailable:
-        # redis-py would connect again by itself with the next command, and
-        # nobody would have looked what became of the last one.
-        self.close()
-        return Unavailable(_describe(error), in_doubt)
-
-    def _open(self) -> Any:
-        if self._connection is None or os.getpid() != self._pid:
-            raise Unavailable('the connection is closed')
-        return self._connection
-
-
-def _describe(error: BaseException) -> str:
-    return f'{type(error).__name__}: {error}'

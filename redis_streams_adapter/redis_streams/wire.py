@@ -1,0 +1,115 @@
+"""One connection to Redis, and what breaks it.
+
+Nothing is retried here: redis-py would connect again by itself, and nobody
+would have looked what became of the last command.
+"""
+import os
+import socket
+from itertools import chain
+from typing import Any, List, Sequence
+
+from ..transport import Unavailable
+from .connect import Driver
+
+
+class Wire:
+    """One connection. It is used by one task; only :meth:`interrupt` may be
+    called by others.
+
+    :param driver: how to connect.
+    :param key: what it is for: a cluster knows by it which server to take.
+    :param timeout: how long to wait for a reply, in seconds, before the
+                    connection is taken for dead.
+    """
+
+    def __init__(self, driver: Driver, key: str, timeout: float) -> None:
+        self._driver = driver
+        self._key = key
+        self._timeout = timeout
+        self._connection: Any = None
+        #: A fork copies green threads, and they must not go on.
+        self._pid = os.getpid()
+        exceptions = driver.module.exceptions
+        self._error_reply = exceptions.ResponseError
+        self._broken = (OSError, getattr(exceptions, 'RedisError', None)
+                        or exceptions.ValkeyError)
+
+    def connect(self) -> None:
+        """Connect.
+
+        :raises Unavailable: nobody is there, or refuses us.
+        """
+        try:
+            self._connection = self._driver.make(self._timeout, self._key)
+            self._connection.connect()
+        except self._broken as exc:
+            raise Unavailable(describe(exc)) from exc
+
+    def interrupt(self) -> None:
+        """End what waits for a reply."""
+        # redis-py has no public way to end a read from outside:
+        # disconnect() takes the parser away from the task that is in it.
+        sock = getattr(self._connection, '_sock', None)
+        if sock is not None:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                # Not connected any more: then nothing waits on it.
+                return
+
+    def abandon(self) -> None:
+        """After a fork: drop the copy of the parent's connection."""
+        sock = getattr(self._connection, '_sock', None)
+        if sock is not None:
+            # No shutdown: that would end the connection for the parent.
+            sock.close()
+
+    def close(self) -> None:
+        """Close the connection. Never raises."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+
+    def _ask(self, *command: bytes) -> Any:
+        """The reply to a command; an error is :class:`Unavailable`."""
+        return self._check(self._command(*command))
+
+    def _check(self, reply: Any) -> Any:
+        if isinstance(reply, self._error_reply):
+            raise Unavailable(describe(reply)) from reply
+        return reply
+
+    def _command(self, *command: bytes) -> Any:
+        """The reply to a command, errors included."""
+        return self._commands(command)[0]
+
+    def _commands(self, *commands: Sequence[bytes]) -> List[Any]:
+        """The replies to commands that are sent at once, errors included."""
+        connection = self._open()
+        try:
+            connection.send_packed_command(list(chain.from_iterable(
+                connection.pack_command(*each) for each in commands)))
+            return [self._answer() for _ in commands]
+        except self._broken as exc:
+            raise self._lost(exc) from exc
+
+    def _answer(self) -> Any:
+        try:
+            return self._connection.read_response()
+        except self._error_reply as exc:
+            return exc
+
+    def _lost(self, error: BaseException,
+              in_doubt: bool = False) -> Unavailable:
+        self.close()
+        return Unavailable(describe(error), in_doubt)
+
+    def _open(self) -> Any:
+        if self._connection is None or os.getpid() != self._pid:
+            raise Unavailable('the connection is closed')
+        return self._connection
+
+
+def describe(error: BaseException) -> str:
+    """An error as it is told in the log and in ``health()``."""
+    return f'{type(error).__name__}: {error}'
