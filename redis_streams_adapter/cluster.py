@@ -215,12 +215,12 @@ class ClusterCalls(Dispatch):
         def acknowledge(*answer: Any) -> None:
             runtime.answer(BroadcastAck(request_id, answer))
 
-        fields = runtime.encode(namespace, message)
+        send = runtime.request(namespace, message)
         runtime.expect(request_id, request)
         try:
             with runtime.order:
                 if not self._is_one_own_client(namespace, target):
-                    runtime.append(namespace, fields)
+                    send()
                 self._deliver_with_callback(namespace, args, clients,
                                             acknowledge, ack_id)
             request.waiter.wait(timeout)
@@ -317,11 +317,11 @@ class ClusterCalls(Dispatch):
              make: Callable[[str], Message]) -> None:
         """Ask all other nodes, and wait for them."""
         request_id = new_id()
-        fields = runtime.encode(request.namespace, make(request_id))
+        send = runtime.request(request.namespace, make(request_id))
         runtime.expect(request_id, request)
         try:
             if not request.complete:
-                runtime.append(request.namespace, fields)
+                send()
                 request.waiter.wait(timeout)
         finally:
             runtime.withdraw(request_id)
@@ -338,43 +338,42 @@ class ClusterCalls(Dispatch):
             if message.request_id is None:
                 self._deliver(namespace, message.args, message.target)
             else:
-                self._deliver_and_count(
-                    namespace, message.args, message.target,
-                    message.request_id)
+                self._deliver_and_count(act, message, message.request_id)
         elif isinstance(message, FetchSockets):
-            self._tell_sockets(namespace, message)
+            self._tell_sockets(act, message)
         elif isinstance(message, ServerSideEmit):
-            self._handle(namespace, message)
+            self._handle(act, message)
         else:
             self._obey(namespace, message)
 
-    def _deliver_and_count(self, namespace: str, args: Tuple[Any, ...],
-                           target: Target, request_id: str) -> None:
+    def _deliver_and_count(self, act: Act, message: Broadcast,
+                           request_id: str) -> None:
         runtime = self._live()
 
         def acknowledge(*answer: Any) -> None:
-            runtime.publish(namespace, BroadcastAck(request_id, answer))
+            runtime.reply(act, BroadcastAck(request_id, answer))
 
-        clients = self._recipients(namespace, target)
-        self._deliver_with_callback(namespace, args, clients, acknowledge)
-        runtime.publish(
-            namespace, BroadcastClientCount(request_id, len(clients)))
+        clients = self._recipients(act.namespace, message.target)
+        self._deliver_with_callback(act.namespace, message.args, clients,
+                                    acknowledge)
+        runtime.reply(act, BroadcastClientCount(request_id, len(clients)))
 
-    def _tell_sockets(self, namespace: str, message: FetchSockets) -> None:
+    def _tell_sockets(self, act: Act, message: FetchSockets) -> None:
         runtime = self._live()
-        runtime.publish(namespace, FetchSocketsResponse(
-            message.request_id,
-            tuple(self._describe(runtime, namespace, message.target))))
+        sockets = self._describe(runtime, act.namespace, message.target)
+        runtime.reply(act, FetchSocketsResponse(
+            message.request_id, tuple(sockets)))
 
-    def _handle(self, namespace: str, message: ServerSideEmit) -> None:
+    def _handle(self, act: Act, message: ServerSideEmit) -> None:
         runtime, request_id = self._live(), message.request_id
 
         def answer(response: Any) -> None:
             if request_id is not None:
-                runtime.publish(namespace, ServerSideEmitResponse(
+                runtime.reply(act, ServerSideEmitResponse(
                     request_id, response))
 
-        self._handlers.handle(runtime.engine, namespace, message.args, answer)
+        self._handlers.handle(runtime.engine, act.namespace, message.args,
+                              answer)
 
     def _describe(self, runtime: Runtime, namespace: str,
                   target: Target) -> Sequence[Dict[str, Any]]:

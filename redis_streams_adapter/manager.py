@@ -192,21 +192,23 @@ class RedisStreamsManager(ClusterCalls):
                      target: Target, callback: Callable[..., Any]) -> None:
         runtime = self._live()
         request_id = new_id()
-        fields = runtime.encode(
+        send = runtime.request(
             namespace, Broadcast(args, target, request_id))
         clients = self._recipients(namespace, target)
         runtime.expect(request_id, ClientsRequest(
             namespace, callback=callback))
-        pending = None
+        sent = False
         try:
             with runtime.order:
-                pending = runtime.append(namespace, fields)
+                pending = send()
                 self._deliver_with_callback(
                     namespace, args, clients, callback)
+            sent = True
         finally:
-            if pending is None:
+            if not sent:
                 runtime.withdraw(request_id)
-        self._settle(runtime, namespace, pending)
+        if pending is not None:
+            self._settle(runtime, namespace, pending)
 
     def can_disconnect(self, sid: str, namespace: str) -> bool:
         """Asked by the server's ``disconnect``; where the client is another

@@ -56,11 +56,15 @@ class Send:
 
 
 class Act(NamedTuple):
-    """Do what another process asks for."""
+    """Do what another process asks for.
+
+    :param aside: whether it came over PUB/SUB; so does its answer.
+    """
 
     namespace: str
     uid: str
     message: Message
+    aside: bool = False
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,9 @@ Event = Union[Send, Act, Acknowledged, Completed, NodeJoined, NodeLeft,
 
 Response = Union[BroadcastAck, BroadcastClientCount, FetchSocketsResponse,
                  ServerSideEmitResponse]
+
+RESPONSES = (BroadcastAck, BroadcastClientCount, FetchSocketsResponse,
+             ServerSideEmitResponse)
 
 _NOTHING: Tuple[Event, ...] = ()
 _DUPLICATE = Duplicate()
@@ -226,11 +233,18 @@ class Node:
             return (Send(namespace, Heartbeat()),)
         if isinstance(message, AdapterClose):
             return self._lose(namespace, uid, silent=False)
-        if isinstance(message, (BroadcastClientCount, BroadcastAck,
-                                FetchSocketsResponse,
-                                ServerSideEmitResponse)):
+        if isinstance(message, RESPONSES):
             return self.respond(uid, message)
         return (Act(namespace, uid, message),)
+
+    def hear(self, packed: codec.Packed) -> Iterable[Event]:
+        """Take in what came over PUB/SUB."""
+        uid, namespace, message = packed
+        if not self._members.serves(namespace):
+            return _NOTHING
+        if isinstance(message, RESPONSES):
+            return tuple(self.respond(uid, message))
+        return (Act(namespace, uid, message, aside=True),)
 
     def respond(self, uid: str, message: Response) -> Iterable[Event]:
         """Take in an answer to a request, by a node or one of its clients.
@@ -362,10 +376,15 @@ class Node:
 
     # -- requests ---------------------------------------------------------
 
-    def expect(self, request_id: str, request: Request, now: float) -> None:
-        """Wait for the answers of all other nodes of the namespace."""
+    def expect(self, request_id: str, request: Request, now: float,
+               others: Optional[int] = None) -> None:
+        """Wait for the answers of the other nodes of the namespace.
+
+        :param others: how many they are; ``None``: those that are known.
+        """
         self._requests.open(request_id, request,
-                            self._members.nodes(request.namespace), now)
+                            self._members.nodes(request.namespace), now,
+                            others)
 
     def withdraw(self, request_id: str) -> None:
         """Wait for no answer any longer."""

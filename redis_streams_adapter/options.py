@@ -146,7 +146,6 @@ _RULES: List[Tuple[str, Callable[[Any], bool], str]] = [
 #: Options of the contract that this version cannot honour, and the values
 #: with which they are off.
 _NOT_YET: List[Tuple[str, Tuple[Any, ...]]] = [
-    ('request_transport', ('stream',)),
     ('connection_state_recovery', (None, False)),
 ]
 

@@ -15,7 +15,8 @@ lapses by itself.
 ``callback``       whom to call for each client that answers; lapses
 =================  ========================================================
 """
-from typing import Any, Callable, Dict, Iterable, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, FrozenSet, Iterable, List, \
+    Optional, Set, Tuple
 
 #: Seconds for which a callback waits for an answer. A client may take its
 #: time, and may also never answer: without an end, each such request would
@@ -39,10 +40,21 @@ class Request:
     def __init__(self, namespace: str, waiter: Any = None) -> None:
         self.namespace = namespace
         self.waiter = waiter
-        #: Nodes that have not said anything yet.
-        self.silent: Set[str] = set()
+        #: The nodes that were known when it began.
+        self.known: FrozenSet[str] = frozenset()
+        #: How many are asked, where that is known rather than who they are.
+        self.others: Optional[int] = None
+        #: Who has said something, or is waited for no longer.
+        self._heard: Set[str] = set()
         #: When it lapses; ``None``: never by itself.
         self.deadline: Optional[float] = None
+
+    @property
+    def silent(self) -> int:
+        """How many nodes have not said anything yet."""
+        if self.others is None:
+            return len(self.known - self._heard)
+        return max(0, self.others - len(self._heard))
 
     @property
     def complete(self) -> bool:
@@ -52,17 +64,26 @@ class Request:
     @property
     def missing(self) -> List[str]:
         """The uids of the nodes that have not answered, or whose clients
-        have not."""
-        return sorted(self.silent)
+        have not, as far as they are known."""
+        return sorted(self.known - self._heard)
 
     @property
     def progress(self) -> Tuple[int, int]:
         """How many answers have come, of how many."""
         raise NotImplementedError
 
+    def hear(self, uid: str) -> bool:
+        """A node says something.
+
+        :return: whether it is the first thing, and was waited for.
+        """
+        due = self.silent
+        self._heard.add(uid)
+        return self.silent < due
+
     def lose(self, uid: str) -> None:
         """Wait no longer for a node."""
-        self.silent.discard(uid)
+        self._heard.add(uid)
 
 
 class NodesRequest(Request):
@@ -75,13 +96,12 @@ class NodesRequest(Request):
 
     @property
     def progress(self) -> Tuple[int, int]:
-        return len(self.answers), len(self.answers) + len(self.silent)
+        return len(self.answers), len(self.answers) + self.silent
 
     def answer(self, uid: str, response: Any) -> None:
         """A node answers. One that does so twice, or is not known, is of no
         account."""
-        if uid in self.silent:
-            self.silent.discard(uid)
+        if self.hear(uid):
             self.answers[uid] = response
 
 
@@ -108,20 +128,20 @@ class ClientsRequest(Request):
 
     @property
     def missing(self) -> List[str]:
-        return sorted(self.silent | {
+        return sorted({*super().missing} | {
             uid for uid, clients in self._outstanding.items() if clients > 0})
 
     @property
     def progress(self) -> Tuple[int, int]:
         # A node that has not even counted has one client at least, for all
         # that is known.
-        due = sum(clients for clients in self._outstanding.values()
-                  if clients > 0) + len(self.silent)
+        due = self.silent + sum(
+            clients for clients in self._outstanding.values() if clients > 0)
         return len(self.responses), len(self.responses) + due
 
     def count(self, uid: str, clients: int) -> None:
         """A node has passed the event on to so many clients."""
-        self.silent.discard(uid)
+        self.hear(uid)
         self._outstanding[uid] = self._outstanding.get(uid, 0) + clients
 
     def acknowledge(self, uid: str, args: Tuple[Any, ...]) -> None:
@@ -150,16 +170,19 @@ class Requests:
         return len(self._requests)
 
     def open(self, request_id: str, request: Request,
-             nodes: Iterable[str], now: float) -> None:
+             nodes: Iterable[str], now: float,
+             others: Optional[int] = None) -> None:
         """Wait for answers.
 
-        :param nodes: the uids of the nodes that are asked.
+        :param nodes: the uids of the nodes that are known.
+        :param others: how many nodes are asked, where that is known rather
+                       than who they are.
         """
-        request.silent.update(nodes)
+        request.known, request.others = frozenset(nodes), others
         if request.waiter is None:
             request.deadline = now + (
-                CALLBACK_LIFETIME if request.silent
-                else CALLBACK_LIFETIME_ALONE)
+                CALLBACK_LIFETIME_ALONE if request.complete
+                else CALLBACK_LIFETIME)
         self._requests[request_id] = request
 
     def answered(self, request_id: str, uid: str,

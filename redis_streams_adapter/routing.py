@@ -1,4 +1,5 @@
-"""Which streams there are, and which of them a namespace goes to. Pure.
+"""Which streams and channels there are, and which of them a namespace goes
+to. Pure.
 
 The rule is that of ``@socket.io/redis-streams-adapter`` 0.3
 (``dist/adapter.js``, ``hashCode`` and ``streamCount``), so that Node.js and
@@ -40,3 +41,16 @@ def stream_index(namespace: str, count: int) -> int:
         # Node.js has a negative number here.
         value &= 0x7fffffff
     return value % count
+
+
+def public_channel(prefix: str, namespace: str) -> str:
+    """Where requests to all nodes of a namespace are published.
+
+    :param prefix: the option ``channel_prefix``.
+    """
+    return f'{prefix}#{namespace}#'
+
+
+def private_channel(prefix: str, namespace: str, uid: str) -> str:
+    """Where the answers to one node's requests are published."""
+    return f'{prefix}#{namespace}#{uid}#'

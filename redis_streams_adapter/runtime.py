@@ -31,7 +31,7 @@ from itertools import chain
 from typing import Any, Callable, Dict, Iterable, List, Optional
 
 from .channel import Channel
-from .codec import decode, Encoder, Fields, open_envelope
+from .codec import decode, Encoder, Fields, open_envelope, Packed
 from .errors import DecodeError, OutboxFullError
 from .losses import COUNTERS, Loss, Losses, MISSING, VANISHED
 from .messages import EMITTER_UID, Heartbeat, InitialHeartbeat, Message, \
@@ -47,6 +47,7 @@ from .redis_streams.writer import Absent, Writer
 from .requests import Request
 from .routing import stream_index, stream_names
 from .sequences import Sequences
+from .side_channel import SideChannel
 from .tasks import Condition, Engine, Task
 from .transport import Entry, parse_id
 
@@ -121,6 +122,9 @@ class Runtime:
         self._duplicates = 0
         #: Under the core lock.
         self._losses = Losses()
+        self._side = SideChannel(
+            options, driver, engine, logger, self._encoder, self._hear,
+            self._skip, self._start_side)
 
     def _open(self, key: str, options: Options, driver: Driver,
               write_only: bool) -> Channel:
@@ -208,6 +212,12 @@ class Runtime:
             self._tasks[name] = task
             task.start()
 
+    def _start_side(self, name: str, work: Callable[[Task], None],
+                    matters: bool) -> None:
+        if name not in self._tasks:
+            with self._starting:
+                self._start(name, work, self._condition if matters else None)
+
     def close(self, timeout: float) -> int:
         """Send what is in the outbox, say goodbye, end every task and
         connection.
@@ -242,6 +252,7 @@ class Runtime:
         for channel in self._channels:
             channel.writer.interrupt()
             channel.reader.interrupt()
+        self._side.interrupt()
         deadline = time.monotonic() + JOIN_PATIENCE
         for task in tasks:
             task.join(max(0.0, deadline - time.monotonic()))
@@ -258,6 +269,7 @@ class Runtime:
         for channel in self._channels:
             channel.writer.abandon()
             channel.reader.abandon()
+        self._side.abandon()
 
     # -- writing ----------------------------------------------------------
 
@@ -360,10 +372,7 @@ wait`."""
             with self._core:
                 self._duplicates += 1
         elif isinstance(event, Skipped):
-            with self._core:
-                self._skipped += 1
-            self._logger().warning('entry %s was skipped: %s',
-                                   entry.id.decode(), event.error)
+            self._skip(event.error, f'entry {entry.id.decode()}')
         elif isinstance(event, ReaderLags):
             channel.writer.reader_is_behind(event.uid, event.position)
         else:
@@ -373,6 +382,21 @@ wait`."""
                 # outbox. Who asks after an outage does not send much before
                 # it has this one.
                 channel.reader.tell()
+
+    def _skip(self, error: DecodeError, what: str = 'a request') -> None:
+        with self._core:
+            self._skipped += 1
+        self._logger().warning('%s was skipped: %s', what, error)
+
+    def _hear(self, packed: Packed) -> None:
+        """Take in what came over PUB/SUB; on a listener's task."""
+        with self._core:
+            events = list(self._node.hear(packed))
+        for event in events:
+            if isinstance(event, Act):
+                self._act(event)
+            else:
+                self._follow(event)
 
     def _follow(self, event: Event) -> None:
         """What an entry may bring about, or time."""
@@ -497,6 +521,8 @@ wait`."""
             events = self._node.serve(namespaces, time.monotonic())
         for event in events:
             self._follow(event)
+        with self._starting:
+            self._side.serve(namespaces)
 
     # -- questions --------------------------------------------------------
 
@@ -505,7 +531,11 @@ wait`."""
         return self._node.serves(namespace)
 
     def count(self, namespace: str) -> int:
-        """The number of nodes, this one included."""
+        """The number of nodes, this one included. Blocks where Redis has to
+        tell it."""
+        others = self._count_others(namespace)
+        if others is not None:
+            return others + 1
         with self._core:
             return self._node.count(namespace)
 
@@ -518,11 +548,37 @@ wait`."""
 
     # -- requests ---------------------------------------------------------
 
+    def request(self, namespace: str,
+                message: Message) -> Callable[[], Optional[Pending]]:
+        """Encode a request.
+
+        :return: what sends it.
+        :raises TypeError, ValueError: it cannot be serialised.
+        """
+        if self._side.asks:
+            return self._side.ask(namespace, message)
+        fields = self.encode(namespace, message)
+        return lambda: self.append(namespace, fields)
+
     def expect(self, request_id: str, request: Request) -> None:
         """Wait for answers: to be said before the request is sent, for an
-        answer may be here before :meth:`publish` returns."""
+        answer may be here before that returns. Blocks where Redis has to
+        tell how many are going to answer."""
+        others = self._count_others(request.namespace)
         with self._core:
-            self._node.expect(request_id, request, time.monotonic())
+            self._node.expect(request_id, request, time.monotonic(), others)
+
+    def _count_others(self, namespace: str) -> Optional[int]:
+        """How many others hear our requests; ``None``: those that are
+        known."""
+        return self._side.others(namespace) if self._side.asks else None
+
+    def reply(self, act: Act, message: Message) -> None:
+        """Answer a request of another node."""
+        if act.aside:
+            self._side.answer(act.namespace, act.uid, message)
+        else:
+            self.publish(act.namespace, message)
 
     def withdraw(self, request_id: str) -> None:
         """Wait for no answer any longer."""
@@ -571,6 +627,7 @@ wait`."""
             **self._losses.counts,
             'writer_restarts': self._restarts('writer'),
             'reader_restarts': self._restarts('reader'),
+            'requests_dropped': self._side.dropped,
             'outages': self._condition.outages,
         }
 

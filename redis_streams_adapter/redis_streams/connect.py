@@ -47,11 +47,15 @@ class Driver(NamedTuple):
                  cluster is asked by it which server has the key, so it may
                  block, and raise the package's errors.
     :param socket_timeout: seconds, for commands that do not wait.
+    :param masters: makes a connection to each master of a cluster, given
+                    their socket timeout; ``None`` where all keys are on one
+                    server.
     """
 
     module: Any
     make: Make
     socket_timeout: float
+    masters: Optional[Callable[[float], List[Any]]] = None
 
 
 def open_driver(url: Any, options: Mapping[str, Any],
@@ -94,7 +98,7 @@ def open_driver(url: Any, options: Mapping[str, Any],
         if topology == 'sentinel':
             return _of_sentinel(module, parts, kwargs, service)
         return _of_cluster(module, parts, kwargs)
-    except (ValueError, TypeError, *_errors(module)) as exc:
+    except (ValueError, TypeError, *errors_of(module)) as exc:
         if isinstance(exc, ConfigurationError):
             raise
         raise ConfigurationError(f'url or redis_options: {exc}') from exc
@@ -120,7 +124,7 @@ def split_url(url: str) -> SplitResult:
     return parts
 
 
-def _errors(module: Any) -> Tuple[Any, ...]:
+def errors_of(module: Any) -> Tuple[Any, ...]:
     """The base class of all errors of redis-py, or of valkey."""
     exceptions = module.exceptions
     return (getattr(exceptions, 'RedisError', None)
@@ -225,8 +229,14 @@ def _of_client(module: Any, client: Any,
         return _connection_to(
             module, client.get_node_from_key(key), options, timeout)
 
+    def masters(timeout: float) -> List[Any]:
+        client.nodes_manager.initialize()
+        return [_connection_to(module, node, options, timeout)
+                for node in client.get_primaries()]
+
     _connector(module, options)
-    return Driver(module, make, _timeout(options.get('socket_timeout')))
+    return Driver(module, make, _timeout(options.get('socket_timeout')),
+                  masters)
 
 
 def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
@@ -242,7 +252,7 @@ def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
     others = kwargs.pop('min_other_sentinels', 0)
     forced_host = kwargs.pop('force_master_ip', None)
     sentinels = Sentinels(
-        _asker(module, asking), (OSError, *_errors(module)), _hosts(parts),
+        _asker(module, asking), (OSError, *errors_of(module)), _hosts(parts),
         module.exceptions.ConnectionError, _service(parts) or service,
         others)
     return _told_by(module, sentinels, forced_host,
@@ -262,7 +272,7 @@ def _of_sentinel_pool(module: Any, pool: Any,
     kwargs['ssl'] = issubclass(
         pool.connection_class, module.connection.SSLConnection)
     sentinels = Sentinels(
-        _asker(module, asking), (OSError, *_errors(module)),
+        _asker(module, asking), (OSError, *errors_of(module)),
         [(each['host'], each['port']) for each in known],
         module.exceptions.ConnectionError, pool.service_name,
         manager.min_other_sentinels)
@@ -287,7 +297,7 @@ def _of_cluster(module: Any, parts: SplitResult,
     kwargs.setdefault('socket_timeout', None)
     kwargs['socket_timeout'] = _timeout(kwargs['socket_timeout'])
     connect = _connector(module, kwargs)
-    members = Members(_asker(module, kwargs), (OSError, *_errors(module)),
+    members = Members(_asker(module, kwargs), (OSError, *errors_of(module)),
                       _hosts(parts))
 
     def make(timeout: float, key: str) -> Any:
@@ -297,7 +307,11 @@ def _of_cluster(module: Any, parts: SplitResult,
             raise _no_server(module)
         return connect(timeout, host=address[0], port=address[1])
 
-    return Driver(module, make, kwargs['socket_timeout'])
+    def masters(timeout: float) -> List[Any]:
+        return [connect(timeout, host=host, port=port)
+                for host, port in members.masters()]
+
+    return Driver(module, make, kwargs['socket_timeout'], masters)
 
 
 def _connection_to(module: Any, node: Any, options: Mapping[str, Any],

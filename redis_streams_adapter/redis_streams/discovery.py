@@ -88,6 +88,24 @@ class Members(Asked):
         :raises: what asking the last of them has raised, where none
                  answers.
         """
+        for slots in self._views():
+            for some in slots:
+                if some.first <= slot <= some.last:
+                    return some.servers[0]
+        return None
+
+    def masters(self) -> List[Address]:
+        """All servers that have slots, as one of the members sees them.
+
+        :raises: as :meth:`master_of`.
+        """
+        for slots in self._views():
+            if slots:
+                return sorted({some.servers[0] for some in slots})
+        return []
+
+    def _views(self) -> Iterator[List[Slots]]:
+        """How those who answer see the cluster."""
         error: Optional[BaseException] = None
         answered = False
         for address, reply in self._ask('CLUSTER', 'SLOTS'):
@@ -99,12 +117,9 @@ class Members(Asked):
             told = {each for some in slots for each in some.servers}
             if told:
                 self._known = self._given | told
-            for some in slots:
-                if some.first <= slot <= some.last:
-                    return some.servers[0]
+            yield slots
         if error is not None and not answered:
             raise error
-        return None
 
 
 def _parse(reply: Any, asked: Address) -> List[Slots]:

@@ -149,14 +149,14 @@ class RedisLink(Wire):
         wait = () if block is None else (
             # BLOCK 0 would wait for ever.
             b'BLOCK', b'%d' % max(1, int(block * 1000)))
-        reply = self._ask(b'XREAD', b'COUNT', b'%d' % count, *wait,
-                          b'STREAMS', self._stream, after)
+        reply = self.ask(b'XREAD', b'COUNT', b'%d' % count, *wait,
+                         b'STREAMS', self._stream, after)
         if not reply:
             return []
         return [Entry(*entry) for entry in reply[0][1]]
 
     def trim(self) -> None:
-        self._ask(b'XTRIM', self._stream, *self._cap)
+        self.ask(b'XTRIM', self._stream, *self._cap)
 
     def ends(self) -> Ends:
         reply = self._command(b'XINFO', b'STREAM', self._stream)
@@ -172,7 +172,7 @@ class RedisLink(Wire):
                     info.get(b'entries-added'), info[b'length'])
 
     def time(self) -> int:
-        seconds, microseconds = self._ask(b'TIME')
+        seconds, microseconds = self.ask(b'TIME')
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     def end_other(self, identity: Identity) -> None:

@@ -20,12 +20,16 @@ class Wire:
     :param key: what it is for: a cluster knows by it which server to take.
     :param timeout: how long to wait for a reply, in seconds, before the
                     connection is taken for dead.
+    :param made: redis-py's connection, where it is made already, with that
+                 timeout.
     """
 
-    def __init__(self, driver: Driver, key: str, timeout: float) -> None:
+    def __init__(self, driver: Driver, key: str, timeout: float,
+                 made: Any = None) -> None:
         self._driver = driver
         self._key = key
         self._timeout = timeout
+        self._made = made
         self._connection: Any = None
         #: A fork copies green threads, and they must not go on.
         self._pid = os.getpid()
@@ -40,7 +44,8 @@ class Wire:
         :raises Unavailable: nobody is there, or refuses us.
         """
         try:
-            self._connection = self._driver.make(self._timeout, self._key)
+            self._connection = self._made or self._driver.make(
+                self._timeout, self._key)
             self._connection.connect()
         except self._broken as exc:
             raise Unavailable(describe(exc)) from exc
@@ -70,8 +75,11 @@ class Wire:
         if connection is not None:
             connection.disconnect()
 
-    def _ask(self, *command: bytes) -> Any:
-        """The reply to a command; an error is :class:`Unavailable`."""
+    def ask(self, *command: bytes) -> Any:
+        """The reply to a command.
+
+        :raises Unavailable: it is an error, or the connection is broken.
+        """
         return self._check(self._command(*command))
 
     def _check(self, reply: Any) -> Any:

@@ -949,7 +949,7 @@ def test_stats(pair: Pair) -> None:
         'outbox', 'outbox_bytes', 'received', 'malformed', 'messages_lost',
         'entries_trimmed', 'messages_vanished', 'duplicates', 'failed',
         'streams_deleted', 'stream_setbacks', 'writer_restarts',
-        'reader_restarts', 'outages'}
+        'reader_restarts', 'requests_dropped', 'outages'}
     assert sender['delivered'] == receiver['delivered'] == 5
     assert sender['sent'] >= 5
     assert receiver['received'] >= 5

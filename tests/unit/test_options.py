@@ -123,8 +123,6 @@ def test_the_timeout_is_above_the_interval(interval: float,
 
 
 @pytest.mark.parametrize('name, value', [
-    ('request_transport', 'pubsub'),
-    ('request_transport', 'sharded-pubsub'),
     ('connection_state_recovery', True), ('connection_state_recovery', {}),
     ('connection_state_recovery', {'max_disconnection_duration': 60,
                                    'max_missed_packets': 5,

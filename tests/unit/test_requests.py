@@ -67,6 +67,18 @@ def test_the_last_node_leaves(requests: Requests) -> None:
     assert not is_open(requests)
 
 
+def test_only_the_number_of_nodes_is_known(requests: Requests) -> None:
+    request = NodesRequest('/', WAITER)
+    requests.open('r', request, ['a'], 0.0, others=3)
+    assert requests.answered('r', 'x', 1) is None
+    assert requests.answered('r', 'x', 2) is None
+    assert request.missing == ['a']
+    assert request.progress == (1, 3)
+    assert requests.node_left('/', 'a') == []
+    assert requests.answered('r', 'y', 3) is WAITER
+    assert request.answers == {'x': 1, 'y': 3}
+
+
 # -- clients answer ----------------------------------------------------------
 
 def test_every_node_counts_every_client_answers(requests: Requests) -> None:
