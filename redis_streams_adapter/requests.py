@@ -124,7 +124,10 @@ class ClientsRequest(Request):
 
     @property
     def complete(self) -> bool:
-        return not self.silent and sum(self._outstanding.values()) <= 0
+        # Not their sum: a late answer of a client whose node was lost does
+        # not stand for another's.
+        return not self.silent and all(
+            clients <= 0 for clients in self._outstanding.values())
 
     @property
     def missing(self) -> List[str]:

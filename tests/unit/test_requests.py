@@ -214,3 +214,17 @@ def test_requests_are_apart(requests: Requests) -> None:
     assert first.answers == {}
     assert requests.answered('1', 'a', 'y') == 1
     assert len(requests) == 0
+
+
+def test_a_late_answer_of_a_node_that_was_lost(requests: Requests) -> None:
+    """It does not stand for one that is still to come."""
+    request = ask_clients(requests, 'a', 'b')
+    requests.counted('r', 'a', 1)
+    requests.counted('r', 'b', 1)
+    assert requests.node_left('/', 'a') == []
+    # It only slept.
+    assert requests.acknowledged('r', 'a', (1,)) == (None, None)
+    assert not request.complete
+    assert request.missing == ['b']
+    assert requests.acknowledged('r', 'b', (2,)) == (None, WAITER)
+    assert request.responses == [1, 2]
