@@ -272,13 +272,12 @@ class Condition:
                 self._backlog())
 
 
-def _current_task() -> Any:
-    """Whatever tells this thread, or this green thread, from others."""
-    # Not threading's: where only sockets are monkey patched, all green
-    # threads are the same to it. And not an import: threads do without.
+def _current_greenlet() -> Any:
+    """Whatever tells this green thread from others of the same thread;
+    ``None`` while there can be none."""
+    # Not an import: threads do without.
     greenlet = sys.modules.get('greenlet')
-    return threading.get_ident() if greenlet is None \
-        else greenlet.getcurrent()
+    return None if greenlet is None else greenlet.getcurrent()
 
 
 class Task:
@@ -311,8 +310,9 @@ class Task:
         self._ended = engine.event()
         self._through = False
         self._handle: Any = None
-        #: Who runs the loop. Written by it, once.
-        self._identity: Any = None
+        #: Who runs the loop, while it does. Written by it.
+        self._thread: Optional[int] = None
+        self._greenlet: Any = None
         if condition is not None:
             condition.add(name, self._wake.set)
 
@@ -348,8 +348,11 @@ class Task:
 
     def is_current(self) -> bool:
         """Whether the caller runs on this task."""
-        return self._identity is not None \
-            and self._identity == _current_task()
+        # Where only sockets are monkey patched all green threads have one
+        # thread's id; where greenlet was imported after the loop began, it
+        # runs in none.
+        return self._thread == threading.get_ident() and (
+            self._greenlet is None or self._greenlet is _current_greenlet())
 
     def join(self, timeout: float) -> bool:
         """Wait for the end of the loop.
@@ -359,7 +362,8 @@ class Task:
         return bool(self._ended.wait(timeout))
 
     def _run(self) -> None:
-        self._identity = _current_task()
+        self._greenlet = _current_greenlet()
+        self._thread = threading.get_ident()
         attempt, since = 0, 0.0
         while not self.stopping:
             self._through = False
@@ -395,6 +399,8 @@ class Task:
             # Not cleared before the attempt: what happened meanwhile counts.
             self._wake.wait(pause)
             self._wake.clear()
+        # The system gives the id to another thread.
+        self._thread = None
         self._ended.set()
 
     def _tell(self, attempt: int, reason: str) -> None:

@@ -1,6 +1,8 @@
 """Tasks that go on, and what is logged of their troubles."""
 import logging
+import sys
 import threading
+from types import SimpleNamespace
 from typing import Any, Callable, Iterator, List, Optional
 
 import pytest
@@ -372,3 +374,76 @@ def test_threads_do_not_keep_the_process() -> None:
     assert done.wait(DEADLINE)
     assert seen == [True]
     engine.pause()
+
+
+# -- who runs it -------------------------------------------------------------
+
+class OfItself:
+    """A task's work that asks whether it runs on that task, again and again.
+    """
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.answers: List[bool] = []
+
+    def __call__(self, task: Task) -> None:
+        while not task.stopping:
+            if not self.asked.is_set():
+                self.answers.append(task.is_current())
+                self.asked.set()
+            task.rest(0.001)
+
+
+def test_whether_the_caller_runs_on_it(start: Callable[..., Task],
+                                       logger: Logger) -> None:
+    work = OfItself()
+    other = start(Rounds())
+    task = start(work)
+    assert work.asked.wait(DEADLINE)
+    assert work.answers == [True]
+    assert not task.is_current()
+    assert not other.is_current()
+    assert not Task('idle', work, ThreadEngine(), None, logger).is_current()
+
+
+def test_green_threads_may_come_later(
+        start: Callable[..., Task],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application's import brings greenlet in while threads run: they
+    are known all the same."""
+    monkeypatch.delitem(sys.modules, 'greenlet', raising=False)
+    work = OfItself()
+    task = start(work)
+    assert work.asked.wait(DEADLINE)
+    monkeypatch.setitem(sys.modules, 'greenlet', SimpleNamespace(
+        getcurrent=threading.current_thread))
+    work.asked.clear()
+    assert work.asked.wait(DEADLINE)
+    assert work.answers == [True, True]
+    assert not task.is_current()
+
+
+def test_green_threads_of_one_thread(logger: Logger) -> None:
+    """Where only sockets are monkey patched all have one thread's id."""
+    greenlet = pytest.importorskip('greenlet')
+    answers: List[bool] = []
+
+    class Engine(ThreadEngine):
+        def spawn(self, work: Callable[..., Any], *args: Any) -> Any:
+            green = greenlet.greenlet(work)
+            green.switch(*args)
+            return green
+
+    def work(task: Task) -> None:
+        answers.append(task.is_current())
+        greenlet.getcurrent().parent.switch()
+        answers.append(task.is_current())
+
+    task = Task('worker', work, Engine(), None, logger)
+    task.start()
+    assert not task.is_current()
+    task.stop()
+    task._handle.switch()
+    assert task.join(DEADLINE)
+    assert answers == [True, True]
+    assert not task.is_current()
