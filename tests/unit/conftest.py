@@ -10,7 +10,10 @@ from hypothesis import HealthCheck, settings
 
 from redis_streams_adapter import life, RedisStreamsManager, runtime
 
+from ..support.wait import wait_for_value
+from .fake_server import make_server
 from .fake_transport import FakeStream
+from .nodes import Node
 
 # How long an example takes says nothing on a machine that does other things.
 settings.register_profile(
@@ -92,6 +95,34 @@ def make_manager(streams: Dict[str, FakeStream],
         stream.thaw()
     for manager in made:
         manager.close(timeout=0.2)
+
+
+@pytest.fixture
+def make_node(make_manager: Callable[..., RedisStreamsManager]
+              ) -> Callable[..., Node]:
+    """Makes a server with a manager, which has not joined yet; the options
+    of the server are named ``server``."""
+    def make(server: Any = None, **options: Any) -> Node:
+        manager = make_manager(**options)
+        return Node(make_server(client_manager=manager, **(server or {})),
+                    manager)
+
+    return make
+
+
+@pytest.fixture
+def make_cluster(make_node: Callable[..., Node]
+                 ) -> Callable[..., List[Node]]:
+    """Makes so many nodes that know each other."""
+    def make(count: int, **options: Any) -> List[Node]:
+        nodes = [make_node(**options) for _ in range(count)]
+        for node in nodes:
+            node.manager.start()
+        for node in nodes:
+            wait_for_value(node.manager.server_count, count)
+        return nodes
+
+    return make
 
 
 @pytest.fixture(scope='package', autouse=True)

@@ -7,7 +7,7 @@ called as Engine.IO calls them.
 import itertools
 import json
 import threading
-from typing import Any, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import socketio
 from engineio.exceptions import SocketIsClosedError
@@ -42,6 +42,8 @@ class FakeSocket:
         self._server = server
         self.sid = sid
         self.packets: List[Any] = []
+        #: What the application keeps, by namespace.
+        self.session: Dict[str, Any] = {}
         self.closed = False
         self.closing = False
         #: When it was asked for a sign of life, until it has given one.
@@ -66,15 +68,17 @@ class FakeClient:
     """A client that is connected once it is constructed.
 
     :param namespaces: those that it connects to.
+    :param environ: of the request that it came with.
     """
 
-    def __init__(self, server: socketio.Server, *namespaces: str) -> None:
+    def __init__(self, server: socketio.Server, *namespaces: str,
+                 environ: Optional[Dict[str, Any]] = None) -> None:
         self._server = server
         self.namespaces = namespaces or ('/',)
         self.eio_sid = f'connection-{next(_numbers)}'
         self.socket = FakeSocket(server, self.eio_sid)
         server.eio.sockets[self.eio_sid] = self.socket
-        server._handle_eio_connect(self.eio_sid, {})
+        server._handle_eio_connect(self.eio_sid, environ or {})
         for namespace in self.namespaces:
             self._say(Packet(CONNECT, namespace=namespace))
 

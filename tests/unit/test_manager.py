@@ -8,7 +8,7 @@ import pickle
 import threading
 import weakref
 from functools import partial
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple
 
 import pytest
 import socketio
@@ -16,7 +16,7 @@ import socketio
 from redis_streams_adapter import ClusterTimeoutError, \
     ConfigurationError, DecodeError, life, OutboxFullError, \
     RedisStreamsError, RedisStreamsManager, runtime
-from redis_streams_adapter.codec import decode, Encoder, open_envelope
+from redis_streams_adapter.codec import Encoder, open_envelope
 from redis_streams_adapter.losses import Loss
 from redis_streams_adapter.messages import Broadcast, BroadcastAck, \
     BroadcastClientCount, DisconnectSockets, EMITTER_UID, Heartbeat, \
@@ -29,18 +29,9 @@ from .conftest import Log, NOWHERE
 from .driving import CountingEngine
 from .fake_server import DateJSON, FakeClient, make_server
 from .fake_transport import FakeStream
+from .nodes import messages, Node
 
 MakeManager = Callable[..., RedisStreamsManager]
-
-
-class Node(NamedTuple):
-    """One server with its manager."""
-
-    server: socketio.Server
-    manager: RedisStreamsManager
-
-    def connect(self, *namespaces: str) -> FakeClient:
-        return FakeClient(self.server, *namespaces)
 
 
 class Pair(NamedTuple):
@@ -55,16 +46,6 @@ class Pair(NamedTuple):
 
 
 @pytest.fixture
-def make_node(make_manager: MakeManager) -> Callable[..., Node]:
-    """Makes a server with a manager, which has not joined yet."""
-    def make(**options: Any) -> Node:
-        manager = make_manager(**options)
-        return Node(make_server(client_manager=manager), manager)
-
-    return make
-
-
-@pytest.fixture
 def pair(make_node: Callable[..., Node]) -> Pair:
     pair = Pair(make_node(), make_node())
     for node in pair:
@@ -72,14 +53,6 @@ def pair(make_node: Callable[..., Node]) -> Pair:
     for node in pair:
         wait_for_value(node.manager.server_count, 2)
     return pair
-
-
-def messages(stream: FakeStream, kind: Optional[MessageType] = None) -> Any:
-    """What stands in the stream, of one type or all but heartbeats."""
-    envelopes = [open_envelope(entry.fields) for entry in stream.history]
-    return [decode(envelope) for envelope in envelopes
-            if envelope.type == kind or kind is None and envelope.type not in (
-                MessageType.INITIAL_HEARTBEAT, MessageType.HEARTBEAT)]
 
 
 # -- construction ------------------------------------------------------------

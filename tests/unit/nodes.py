@@ -1,0 +1,101 @@
+"""Servers with managers over the fake stream, and what they write."""
+import threading
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional
+
+import socketio
+
+from redis_streams_adapter import RedisStreamsManager
+from redis_streams_adapter.codec import decode, open_envelope
+from redis_streams_adapter.messages import MessageType
+
+from ..support.wait import DEADLINE
+from .fake_server import FakeClient
+from .fake_transport import FakeStream
+
+
+class Node(NamedTuple):
+    """One server with its manager."""
+
+    server: socketio.Server
+    manager: RedisStreamsManager
+
+    def connect(self, *namespaces: str) -> FakeClient:
+        return FakeClient(self.server, *namespaces)
+
+    @property
+    def open_requests(self) -> int:
+        """How many requests wait for answers."""
+        return len(self.manager._live()._node._requests)
+
+    @property
+    def open_acks(self) -> int:
+        """How many acknowledgements python-socketio waits for; under 0 it
+        keeps the counter."""
+        return sum(number != 0 for acks in self.manager.callbacks.values()
+                   for number in acks)
+
+    def fall_silent(self) -> None:
+        """End its tasks, as a process is killed: without a word."""
+        self.manager._live().abandon()
+
+
+def messages(stream: FakeStream, kind: Optional[MessageType] = None) -> Any:
+    """What stands in the stream, of one type or all but heartbeats."""
+    envelopes = [open_envelope(entry.fields) for entry in stream.history]
+    return [decode(envelope) for envelope in envelopes
+            if envelope.type == kind or kind is None and envelope.type not in (
+                MessageType.INITIAL_HEARTBEAT, MessageType.HEARTBEAT)]
+
+
+class Call:
+    """A call that waits, in a thread of its own.
+
+    :param function: called at once.
+    """
+
+    def __init__(self, function: Callable[..., Any], *args: Any,
+                 **kwargs: Any) -> None:
+        self._returned: List[Any] = []
+        self._raised: List[BaseException] = []
+
+        def run() -> None:
+            try:
+                self._returned.append(function(*args, **kwargs))
+            except Exception as exc:
+                self._raised.append(exc)
+
+        self._thread = threading.Thread(target=run, daemon=True)
+        self._thread.start()
+
+    @property
+    def waits(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._thread.is_alive()
+
+    def result(self) -> Any:
+        """Wait for its end.
+
+        :return: what it returned.
+        :raises Exception: what it raised.
+        """
+        self._thread.join(DEADLINE)
+        assert not self.waits, 'the call does not end'
+        if self._raised:
+            raise self._raised[0]
+        return self._returned[0]
+
+
+def answer(client: FakeClient, name: str, *args: Any,
+           namespace: str = '/') -> None:
+    """Acknowledge the one event of this name that comes."""
+    client.wait_for(name, namespace=namespace)
+    event = [each for each in client.events(namespace)
+             if each.name == name][-1]
+    client.acknowledge(event, *args, namespace=namespace)
+
+
+def answer_all(clients: List[FakeClient], name: str) -> Iterator[str]:
+    """Acknowledge it with the number of the client, on each of them."""
+    for number, client in enumerate(clients):
+        answer(client, name, number)
+        yield client.sid
