@@ -5,10 +5,11 @@ The keys are those of ``Handshake`` in the npm package ``socket.io`` 4.8
 so that an application in Node.js finds what it would find with its own.
 """
 import time
-from typing import Any, Callable, Dict, Iterable, List, Mapping
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence
 from urllib.parse import parse_qsl
 
 from .delivery import Client
+from .messages import Room
 
 #: Where the time of connecting is kept, in milliseconds since 1970: in the
 #: environ of the connection, which python-socketio drops with it.
@@ -20,14 +21,16 @@ def note_arrival(environ: Dict[str, Any]) -> None:
     environ.setdefault(ISSUED, int(time.time() * 1000))
 
 
-def describe(server: Any, namespace: str, clients: Iterable[Client],
+def describe(server: Any, namespace: str, clients: Sequence[Client],
              is_sendable: Callable[[Any], bool]) -> List[Dict[str, Any]]:
     """Describe own clients, as Node.js does.
 
-    :param is_sendable: whether a value can be serialised. What cannot be is
-                        left out of ``data``: a session may hold anything.
+    :param is_sendable: whether a value can be serialised, next to whatever
+                        others. What cannot be is left out of ``data`` and
+                        ``rooms``: python-socketio lets both hold anything.
     """
-    manager = server.manager
+    rooms = _rooms(server.manager, namespace,
+                   [sid for sid, _ in clients], is_sendable)
     described = []
     for sid, eio_sid in clients:
         environ = server.environ.get(eio_sid)
@@ -37,10 +40,42 @@ def describe(server: Any, namespace: str, clients: Iterable[Client],
         described.append({
             'id': sid,
             'handshake': _handshake(environ),
-            'rooms': list(manager.get_rooms(sid, namespace)),
+            'rooms': rooms[sid],
             'data': _data(server, eio_sid, namespace, is_sendable),
         })
     return described
+
+
+def _rooms(manager: Any, namespace: str, sids: Iterable[str],
+           is_sendable: Callable[[Any], bool]) -> Dict[str, List[Room]]:
+    """The rooms of each of these clients.
+
+    One pass for all of them: ``get_rooms`` of python-socketio (5.18) looks
+    into all rooms for each, and every client has one of its own. It also
+    fails where another thread makes a room meanwhile.
+    """
+    found: Dict[str, List[Room]] = {sid: [] for sid in sids}
+    for room, members in list(manager.rooms.get(namespace, {}).items()):
+        if not _is_name(room, is_sendable):
+            continue
+        if len(members) > len(found):
+            inside = [sid for sid in found if sid in members]
+        else:
+            inside = [sid for sid, _
+                      in manager.get_participants(namespace, room)
+                      if sid in found]
+        for sid in inside:
+            found[sid].append(room)
+    return found
+
+
+def _is_name(room: Any, is_sendable: Callable[[Any], bool]) -> bool:
+    """Whether other nodes could name this room."""
+    if isinstance(room, str):
+        return room.isascii() or is_sendable(room)
+    # True is an int, and would be taken for the room 1.
+    return isinstance(room, int) and not isinstance(room, bool) \
+        and is_sendable(room)
 
 
 def _data(server: Any, eio_sid: str, namespace: str,
@@ -54,7 +89,7 @@ def _data(server: Any, eio_sid: str, namespace: str,
     if not isinstance(session, Mapping):
         return {}
     data = dict(session)
-    if is_sendable(data):
+    if not data or is_sendable(data):
         return data
     return {key: value for key, value in data.items()
             if is_sendable({key: value})}

@@ -34,8 +34,8 @@ from .channel import Channel
 from .codec import decode, Encoder, Fields, open_envelope, Packed
 from .errors import DecodeError, OutboxFullError
 from .losses import COUNTERS, Loss, Losses, MISSING, VANISHED
-from .messages import EMITTER_UID, Heartbeat, InitialHeartbeat, Message, \
-    MessageType, ServerSideEmitResponse, SIGNS_OF_LIFE
+from .messages import EMITTER_UID, FetchSocketsResponse, Heartbeat, \
+    InitialHeartbeat, Message, MessageType, SIGNS_OF_LIFE
 from .node import Acknowledged, Act, Completed, Duplicate, Event, Missing, \
     Node, NodeJoined, NodeLeft, ReaderLags, Response, Send, Skipped
 from .options import Options
@@ -92,6 +92,7 @@ class Runtime:
         self._namespaces = namespaces
         # Until it is a member: whoever is counted has to answer.
         self._encoder = Encoder(EMITTER_UID, json, options.only_plaintext)
+        self._only_plaintext = options.only_plaintext
         self._condition = Condition('Redis', logger, self._backlog)
         self._on_loss = options.on_loss
         max_len = self._max_len = options.max_len or 0
@@ -281,10 +282,20 @@ class Runtime:
         return self._encoder.encode(namespace, message)
 
     def can_carry(self, value: Any) -> bool:
-        """Whether a value can be serialised."""
+        """Whether a value can be sent as part of what a socket holds, next
+        to whatever is held by others."""
+        neighbours: List[Any] = [None]
+        if not self._only_plaintext:
+            # Bytes anywhere make msgpack of the whole message, which cannot
+            # carry all that JSON can.
+            neighbours.append(b'')
         try:
-            self._encoder.encode('/', ServerSideEmitResponse('', value))
-        except (TypeError, ValueError):
+            for neighbour in neighbours:
+                self._encoder.encode('/', FetchSocketsResponse(
+                    '', ({'data': {'': value}}, neighbour)))
+        except Exception as exc:
+            # Whatever an application's object or JSON module raises.
+            self._logger().debug('a value cannot be sent: %r', exc)
             return False
         return True
 

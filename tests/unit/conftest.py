@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
 from hypothesis import HealthCheck, settings
+from socketio.packet import Packet
 
 from redis_streams_adapter import life, RedisStreamsManager, runtime
 
@@ -123,6 +124,14 @@ def make_cluster(make_node: Callable[..., Node]
         return nodes
 
     return make
+
+
+@pytest.fixture
+def the_json_of_python_socketio() -> Iterator[None]:
+    """A server with a module of its own sets it for all servers."""
+    before = Packet.json
+    yield
+    Packet.json = before
 
 
 @pytest.fixture(scope='package', autouse=True)

@@ -48,8 +48,8 @@ WORLD = {'threading', 'time', 'logging', 'socket', 'os', 'random',
 #: Where an exception of any kind is caught: around the work of a task, around
 #: what an entry makes happen, and around a function of the application's.
 CATCH_ALL = {('tasks', '_run'), ('redis_streams.reader', '_hand_on'),
-             ('runtime', '_tell_loss'), ('server_side', '_run'),
-             ('redis_streams.pubsub', '_hand_on')}
+             ('runtime', '_tell_loss'), ('runtime', 'can_carry'),
+             ('server_side', '_run'), ('redis_streams.pubsub', '_hand_on')}
 
 #: Where a task sleeps: never, it only lets others run.
 SLEEP = {('tasks', 'pause'), ('tasks', '_let_gevent_poll')}

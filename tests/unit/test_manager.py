@@ -391,7 +391,9 @@ def test_wrong_arguments(pair: Pair, stream: FakeStream, wrong: Any) -> None:
     assert messages(stream) == []
 
 
-def test_the_json_module_of_the_server(make_manager: MakeManager) -> None:
+def test_the_json_module_of_the_server(
+        make_manager: MakeManager,
+        the_json_of_python_socketio: None) -> None:
     nodes = []
     for _ in range(2):
         manager = make_manager()
@@ -402,14 +404,6 @@ def test_the_json_module_of_the_server(make_manager: MakeManager) -> None:
     nodes[0].server.emit('hello', datetime.date(2024, 2, 29))
     for client in clients:
         assert client.wait_for('hello') == [('2024-02-29',)]
-
-
-@pytest.fixture(autouse=True)
-def the_json_of_python_socketio() -> Any:
-    """A server with a module of its own sets it for all servers."""
-    before = socketio.packet.Packet.json
-    yield
-    socketio.packet.Packet.json = before
 
 
 def test_only_plaintext(make_manager: MakeManager) -> None:
