@@ -134,9 +134,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
     """Show what the nodes printed where a test failed."""
     report = yield
     if report.failed:
-        from .support.node_process import NodeProcess
+        from .support.controlled import ControlledProcess
 
-        for node in NodeProcess.running:
+        for node in ControlledProcess.running:
             report.sections.append((f'output of {node.name}',
                                     node.process.tail()))
     return report

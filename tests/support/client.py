@@ -77,7 +77,48 @@ class _Socket(socketio.Client):  # type: ignore[misc]
         return _InOrder
 
 
-class Client:
+class Listener:
+    """What any client remembers, in whatever language it runs."""
+
+    #: The socket's id in each of the namespaces, the first one first.
+    sids: Dict[str, str]
+
+    @property
+    def _first(self) -> str:
+        return next(iter(self.sids))
+
+    @property
+    def sid(self) -> str:
+        """The socket's id in the first of the namespaces."""
+        return self.sids[self._first]
+
+    def names(self, *among: str) -> List[str]:
+        """The names of the events so far, in the order in which they
+        arrived; of these where some are given."""
+        raise NotImplementedError
+
+    def received(self, name: str) -> List[Tuple[Any, ...]]:
+        """The arguments of the events of this name so far."""
+        raise NotImplementedError
+
+    def count(self, name: str) -> int:
+        """How many events of this name there are so far."""
+        raise NotImplementedError
+
+    def wait_for(self, name: str, count: int = 1,
+                 timeout: float = DEADLINE) -> List[Tuple[Any, ...]]:
+        """Wait for events of a name.
+
+        :param count: so many at least.
+        :return: the arguments of all that have arrived.
+        """
+        wait_until(lambda: self.count(name) >= count, timeout, lambda: (
+            f'{count} x {name!r} at client {self.sid}, which has '
+            f'{self.count(name)}; its last events: {self.names()[-10:]}'))
+        return self.received(name)
+
+
+class Client(Listener):
     """A client that is connected once it is constructed.
 
     :param url: the server's.
@@ -101,13 +142,8 @@ class Client:
         self._socket.connect(url, transports=[transport], auth=auth,
                              namespaces=list(self._namespaces),
                              wait_timeout=DEADLINE)
-        self.sids: Dict[str, str] = {
+        self.sids = {
             name: self._socket.get_sid(name) for name in self._namespaces}
-
-    @property
-    def sid(self) -> str:
-        """The socket's id in the first of the namespaces."""
-        return self.sids[self._namespaces[0]]
 
     # -- what it was told ---------------------------------------------------
 
@@ -116,30 +152,14 @@ class Client:
         return list(self._events)
 
     def received(self, name: str) -> List[Tuple[Any, ...]]:
-        """The arguments of the events of this name so far."""
         return list(self._by_name.get(name, ()))
 
     def count(self, name: str) -> int:
-        """How many events of this name there are so far."""
         return len(self._by_name.get(name, ()))
 
     def names(self, *among: str) -> List[str]:
-        """The names of the events so far, of these where some are given."""
         return [event.name for event in self.events()
                 if not among or event.name in among]
-
-    def wait_for(self, name: str, count: int = 1,
-                 timeout: float = DEADLINE) -> List[Tuple[Any, ...]]:
-        """Wait for events of a name.
-
-        :param count: so many at least.
-        :return: the arguments of all that have arrived.
-        """
-        wait_until(lambda: self.count(name) >= count, timeout, lambda: (
-            f'{count} x {name!r} at client {self.sid}, which has '
-            f'{self.count(name)}; its last events: '
-            f'{[event.name for event in self.events()[-10:]]}'))
-        return self.received(name)
 
     def wait_disconnected(self, namespace: Optional[str] = None,
                           timeout: float = DEADLINE) -> str:

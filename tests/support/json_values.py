@@ -16,6 +16,15 @@ class Callback(NamedTuple):
     tag: str
 
 
+class Date(NamedTuple):
+    """Stands for a ``Date`` of JavaScript.
+
+    :param milliseconds: since 1970.
+    """
+
+    milliseconds: int
+
+
 class Unserialisable(NamedTuple):
     """Stands for an object that nobody can serialise."""
 
@@ -43,6 +52,8 @@ def loads(raw: bytes,
             return tuple(content)
         if kind == '$dict':
             return {key: value for key, value in content}
+        if kind == '$date':
+            return Date(content)
         if kind == '$callback':
             return make_callback(content)
         if kind == '$unserialisable':
@@ -62,6 +73,8 @@ def _encode(value: Any) -> Any:
         return {kind: base64.b64encode(value).decode()}
     if isinstance(value, Callback):
         return {'$callback': value.tag}
+    if isinstance(value, Date):
+        return {'$date': value.milliseconds}
     if isinstance(value, Unserialisable):
         return {'$unserialisable': None}
     if isinstance(value, list):

@@ -226,6 +226,29 @@ class Node:
         pulse['task'].join()
         return pulse['emitted'], pulse['error']
 
+    def fetch_sockets(self, kwargs: Dict[str, Any]) -> List[Any]:
+        """What ``fetch_sockets`` tells of each socket."""
+        return [{'sid': each.sid, 'handshake': each.handshake,
+                 'rooms': each.rooms, 'data': each.data, 'node': each.node}
+                for each in self.targets['manager'].fetch_sockets(**kwargs)]
+
+    def on_socket(self, sid: str, namespace: str, method: str,
+                  args: List[Any]) -> Any:
+        """Call a method of a socket that ``fetch_sockets`` finds."""
+        socket, = self.targets['manager'].fetch_sockets(namespace, sid)
+        return getattr(socket, method)(*args)
+
+    def handle_server_side(self, event: str, answer: Any,
+                           namespace: str) -> None:
+        """Record server-side events as ``server-side:<event>``, and answer
+        them."""
+        def handle(*args: Any) -> Any:
+            self._recorded.setdefault(f'server-side:{event}', []).append(
+                list(args))
+            return answer
+
+        self.targets['manager'].on_server_side(event, handle, namespace)
+
     def record(self, what: str, records: List[Any]) -> None:
         """Let a list be read under a name."""
         self._recorded[what] = records
@@ -304,7 +327,8 @@ class Node:
         except Exception as exc:
             answer = {'error': {
                 'types': [each.__name__ for each in type(exc).__mro__],
-                'text': str(exc), 'traceback': traceback.format_exc()}}
+                'text': str(exc), 'traceback': traceback.format_exc(),
+                'responses': getattr(exc, 'responses', None)}}
         return json_values.dumps(answer)
 
     def middleware(self, app: Callable[..., Any]) -> Callable[..., Any]:

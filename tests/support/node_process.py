@@ -1,19 +1,13 @@
 """A server process, and its controls as methods."""
-import http.client
 import itertools
 import json
 import sys
-import tempfile
-from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
-from . import json_values
-from .process import OwnProcess
-from .wait import DEADLINE, wait_for_value, wait_until
+from .controlled import CONTROL_TIMEOUT, ControlledProcess, RemoteError
+from .wait import DEADLINE, wait_for_value
 
-#: Seconds that a control call may take. A handler that hangs for longer is
-#: a failure.
-CONTROL_TIMEOUT = 20.0
+__all__ = ['NodeProcess', 'RemoteError', 'Step']
 
 _numbers = itertools.count(1)
 
@@ -21,23 +15,7 @@ _numbers = itertools.count(1)
 Step = Tuple[str, str, List[Any], Dict[str, Any]]
 
 
-class RemoteError(Exception):
-    """An exception that was raised in the node.
-
-    :param types: the names of its class and of that class's bases.
-    :param text: its text.
-    :param remote_traceback: where it was raised.
-    """
-
-    def __init__(self, types: List[str], text: str,
-                 remote_traceback: str) -> None:
-        super().__init__(f'{types[0]}: {text}')
-        self.types = types
-        self.text = text
-        self.remote_traceback = remote_traceback
-
-
-class NodeProcess:
+class NodeProcess(ControlledProcess):
     """A process that runs :mod:`.node_app`.
 
     :param mode: ``'threading'``, ``'gevent'`` or ``'eventlet'``.
@@ -46,111 +24,20 @@ class NodeProcess:
     :param flask: a Flask-SocketIO application instead.
     """
 
-    #: Those that run, for the report of a test that fails.
-    running: 'List[NodeProcess]' = []
-
     def __init__(self, mode: str, redis_url: str,
                  options: Optional[Dict[str, Any]] = None,
                  flask: bool = False) -> None:
-        self.name = f'node-{next(_numbers)}'
-        self.port = 0
         self.options = options or {}
-        self._command = [
+        super().__init__(f'node-{next(_numbers)}', [
             sys.executable, '-m', 'tests.support.node_app', '--mode', mode,
             '--redis-url', redis_url, '--options', json.dumps(self.options),
-            *(['--flask'] if flask else [])]
-        self._process: Optional[OwnProcess] = None
+            *(['--flask'] if flask else [])])
 
-    @property
-    def url(self) -> str:
-        """Where clients connect."""
-        return f'http://127.0.0.1:{self.port}'
-
-    # -- the process --------------------------------------------------------
-
-    def launch(self) -> 'NodeProcess':
-        """Start it, without waiting until it serves."""
-        with tempfile.NamedTemporaryFile(
-                prefix=f'{self.name}-', suffix='.out', delete=False) as file:
-            output = Path(file.name)
-        self._process = OwnProcess(self._command, output)
-        self.running.append(self)
-        return self
-
-    def wait_ready(self) -> 'NodeProcess':
-        """Wait until it serves."""
-        process = self.process
-
-        def announced() -> int:
-            for line in process.output().splitlines():
-                if line.startswith('port '):
-                    return int(line.split()[1])
-            if process.returncode is not None:
-                raise AssertionError(
-                    f'{self.name} has ended:\n{process.tail()}')
-            return 0
-
-        self.port = wait_until(announced, 30.0, lambda: (
-            f'{self.name} to serve:\n{process.tail()}'))
-        return self
-
-    def start(self) -> 'NodeProcess':
-        """Start it and wait until it serves."""
-        return self.launch().wait_ready()
-
-    @property
-    def process(self) -> OwnProcess:
-        """The process, once started."""
-        assert self._process is not None, f'{self.name} was not started'
-        return self._process
-
-    def kill(self) -> None:
-        """End the process at once."""
-        self.process.kill()
-        if self in self.running:
-            self.running.remove(self)
-
-    def stop(self) -> None:
-        """End the process, with leave taken of the cluster if it can."""
-        try:
-            if self.process.returncode is None:
-                # Nobody waits for what a test has left in an outbox.
-                self.close_manager(timeout=0.5)
-        except (OSError, RemoteError):
-            pass  # it is ended all the same
-        finally:
-            self.kill()
-            self.process.output_file.unlink(missing_ok=True)
-
-    def freeze(self) -> None:
-        """Stop its execution; its connections stay open."""
-        self.process.freeze()
-
-    def thaw(self) -> None:
-        """Let it go on."""
-        self.process.thaw()
+    def take_leave(self) -> None:
+        # Nobody waits for what a test has left in an outbox.
+        self.close_manager(timeout=0.5)
 
     # -- operations ---------------------------------------------------------
-
-    def control(self, operation: str, *arguments: Any,
-                timeout: float = CONTROL_TIMEOUT) -> Any:
-        """Carry out an operation in a request handler of the node.
-
-        :raises RemoteError: it raised.
-        """
-        connection = http.client.HTTPConnection(
-            '127.0.0.1', self.port, timeout=timeout)
-        try:
-            connection.request('POST', '/control', json_values.dumps(
-                {'operation': operation, 'arguments': list(arguments)}))
-            answer = json_values.loads(connection.getresponse().read())
-        finally:
-            connection.close()
-        if 'error' in answer:
-            error = answer['error']
-            raise RemoteError(error['types'], error['text'],
-                              error['traceback'])
-        return answer['result']
 
     def invoke(self, target: str, method: str, *args: Any,
                timeout: float = CONTROL_TIMEOUT, **kwargs: Any) -> Any:
@@ -211,6 +98,10 @@ class NodeProcess:
         """The process that answers, and the id of its node."""
         pid, uid = self.control('identify')
         return int(pid), str(uid)
+
+    def uid(self, namespace: str = '/') -> str:
+        """The id of its node, the same in every namespace."""
+        return self.identify()[1]
 
     def fork(self) -> None:
         """Make a child process."""
@@ -273,11 +164,6 @@ class NodeProcess:
         """Make a write-only manager there, the target ``emitter``."""
         self.control('make_emitter', options)
 
-    def recorded(self, what: str) -> List[Any]:
-        """What was recorded: connects, disconnects, losses, a callback's
-        calls."""
-        return list(self.control('recorded', what))
-
     def disconnects_of(self, sid: str) -> List[Tuple[str, str]]:
         """The calls of the disconnect handler: namespace and reason."""
         return [(namespace, reason) for namespace, who, reason
@@ -309,6 +195,72 @@ class NodeProcess:
     def server_count(self, namespace: str = '/') -> int:
         """``RedisStreamsManager.server_count``."""
         return int(self.invoke('manager', 'server_count', namespace))
+
+    def fetch_sockets(self, namespace: str = '/',
+                      timeout: float = DEADLINE,
+                      **kwargs: Any) -> List[Dict[str, Any]]:
+        """``RedisStreamsManager.fetch_sockets``, each as a mapping."""
+        return list(self.control(
+            'fetch_sockets', {'namespace': namespace, 'timeout': timeout,
+                              **kwargs}, timeout=timeout + 10))
+
+    def on_socket(self, sid: str, method: str, *args: Any,
+                  namespace: str = '/') -> Any:
+        """Call a method of a socket that it finds."""
+        return self.control('on_socket', sid, namespace, method, list(args))
+
+    def ask_socket(self, sid: str, event: str, data: Any,
+                   namespace: str = '/', timeout: float = DEADLINE) -> Any:
+        """``RemoteSocket.call``."""
+        return self.on_socket(sid, 'call', event, data, timeout,
+                              namespace=namespace)
+
+    def save_session(self, sid: str, data: Dict[str, Any],
+                     namespace: str = '/') -> None:
+        """``Server.save_session``."""
+        self.invoke('server', 'save_session', sid, data, namespace)
+
+    def sockets_join(self, rooms: Any, **kwargs: Any) -> None:
+        """``RedisStreamsManager.sockets_join``."""
+        self.invoke('manager', 'sockets_join', rooms, **kwargs)
+
+    def sockets_leave(self, rooms: Any, **kwargs: Any) -> None:
+        """``RedisStreamsManager.sockets_leave``."""
+        self.invoke('manager', 'sockets_leave', rooms, **kwargs)
+
+    def disconnect_sockets(self, **kwargs: Any) -> None:
+        """``RedisStreamsManager.disconnect_sockets``."""
+        self.invoke('manager', 'disconnect_sockets', **kwargs)
+
+    def emit_with_ack(self, event: str, data: Any = None,
+                      timeout: float = DEADLINE,
+                      **kwargs: Any) -> List[Any]:
+        """``RedisStreamsManager.emit_with_ack``."""
+        return list(self.control(
+            'invoke', 'manager', 'emit_with_ack', [event, data],
+            {'timeout': timeout, **kwargs}, timeout=timeout + 10))
+
+    def server_side_emit(self, event: str, *args: Any,
+                         namespace: str = '/') -> None:
+        """``RedisStreamsManager.server_side_emit``."""
+        self.invoke('manager', 'server_side_emit', event, *args,
+                    namespace=namespace)
+
+    def server_side_call(self, event: str, *args: Any,
+                         **kwargs: Any) -> List[Any]:
+        """``RedisStreamsManager.server_side_call``."""
+        return list(self.invoke('manager', 'server_side_call', event, *args,
+                                **kwargs))
+
+    def handle_server_side(self, event: str, answer: Any = None,
+                           namespace: str = '/') -> None:
+        """``RedisStreamsManager.on_server_side``: record such events, and
+        answer them."""
+        self.control('handle_server_side', event, answer, namespace)
+
+    def server_side_events(self, event: str) -> List[Any]:
+        """The arguments of those that were recorded."""
+        return self.recorded(f'server-side:{event}')
 
     def stats(self) -> Dict[str, Any]:
         """``RedisStreamsManager.stats``."""

@@ -1,0 +1,79 @@
+"""Clusters of servers in Python and in Node.js."""
+import contextlib
+import itertools
+from typing import Any, Callable, Iterator, List
+
+import pytest
+
+from ..conftest import running, skip_or_fail
+from ..support.client import Client, close_all
+from ..support.js_client import JsClients
+from ..support.js_server import JsServer
+from ..support.node_process import NodeProcess
+from .helpers import adapter_options, NEW, NEW_IOREDIS, OLD, Party, STEADY, \
+    wait_until_heard
+
+#: Namespaces that have handlers on every server.
+NAMESPACES = ('/', '/chat')
+
+
+@pytest.fixture(scope='session')
+def npm_packages() -> None:
+    """The published packages."""
+    from ..support.npm import find_obstacle
+
+    obstacle = find_obstacle()
+    if obstacle is not None:
+        skip_or_fail(obstacle)
+
+
+@pytest.fixture(scope='session')
+def js_clients(npm_packages: None) -> Iterator[JsClients]:
+    """The process of all JavaScript clients."""
+    process = JsClients()
+    try:
+        yield process.start()
+    finally:
+        process.stop()
+
+
+@pytest.fixture
+def start_js(npm_packages: None) -> Iterator[Callable[..., List[JsServer]]]:
+    """Starts servers in Node.js for one test: ``start_js(generations, url,
+    **options)``, the options spelled as our own."""
+    with contextlib.ExitStack() as stack:
+        def start(generations: Any, url: str,
+                  **options: Any) -> List[JsServer]:
+            return stack.enter_context(running([
+                JsServer(generation, url, adapter_options(options))
+                for generation in generations]))
+
+        yield start
+
+
+@pytest.fixture(scope='session')
+def broadcasting(mode: str, redis_server: Any, npm_packages: None,
+                 js_clients: JsClients) -> Iterator[Party]:
+    """One server of each kind in one cluster, for all that goes through the
+    stream. A JavaScript client on each, and a Python one on two."""
+    options = {'stream_name': 'broadcasting', **STEADY}
+    generations = (OLD, NEW, NEW_IOREDIS)
+    numbers = itertools.count(1)
+    with running([
+            NodeProcess(mode, redis_server.url, options),
+            *(JsServer(each, redis_server.url, adapter_options(options))
+              for each in generations)]) as servers:
+        named = dict(zip(['python', *(each.name for each in generations)],
+                         servers))
+        named['python'].start_manager()
+        ours = {f'{name}, Python': Client(named[name].url, *NAMESPACES)
+                for name in ('python', OLD.name)}
+        clients = {**{f'{name}, JavaScript': js_clients.connect(
+            server.url, *NAMESPACES) for name, server in named.items()},
+            **ours}
+        for namespace in NAMESPACES:
+            wait_until_heard(servers, list(clients.values()),
+                             lambda name: f'{name}-{next(numbers)}',
+                             namespace)
+        yield Party(named, clients)
+        close_all(list(ours.values()))

@@ -1,0 +1,89 @@
+"""Who takes part in these tests, and what all of them ask."""
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Union
+
+from ..support.client import Listener
+from ..support.js_server import Generation, JsServer
+from ..support.node_process import NodeProcess
+from ..support.wait import wait_until
+
+#: A server in either language: what both have has one meaning.
+Server = Union[NodeProcess, JsServer]
+Unique = Callable[[str], str]
+
+OLD = Generation('0.2', 'adapter-02', 'redis')
+NEW = Generation('0.3', 'adapter-03', 'redis-5')
+NEW_IOREDIS = Generation('0.3-ioredis', 'adapter-03', 'ioredis')
+
+#: The servers of the cluster for all that goes through the stream.
+JS_SENDERS = [OLD.name, NEW.name, NEW_IOREDIS.name]
+SENDERS = ['python', *JS_SENDERS]
+
+#: Heartbeats of clusters of which no node goes away, in seconds: however
+#: busy the machine, none is ever taken for dead.
+STEADY = {'heartbeat_interval': 1.0, 'heartbeat_timeout': 60.0}
+
+#: Heartbeats of clusters whose nodes die. Node.js looks every second.
+QUICK = {'heartbeat_interval': 0.25, 'heartbeat_timeout': 2.5}
+
+
+class Party(NamedTuple):
+    """Servers of one cluster, and who listens.
+
+    :param servers: by name.
+    :param clients: by the name of their server and of their own language.
+    """
+
+    servers: Dict[str, Server]
+    clients: Dict[str, Listener]
+
+    @property
+    def listeners(self) -> List[Listener]:
+        """The clients."""
+        return list(self.clients.values())
+
+
+def adapter_options(options: Dict[str, Any]) -> Dict[str, Any]:
+    """A manager's options in the spelling of the npm package: milliseconds
+    where we have seconds."""
+    spelled = {}
+    for name, value in options.items():
+        first, *others = name.split('_')
+        js_name = first + ''.join(each.capitalize() for each in others)
+        spelled[js_name] = int(value * 1000) \
+            if name.startswith('heartbeat') else value
+    return spelled
+
+
+def wait_until_heard(servers: Sequence[Server],
+                     clients: Sequence[Listener], unique: Unique,
+                     namespace: str = '/') -> None:
+    """Wait until what each server emits reaches all clients.
+
+    A server in Node.js says not when it begins to read, and until it has
+    read a first entry it misses what comes between two reads.
+    """
+    for server in servers:
+        event = unique('heard')
+
+        def heard() -> bool:
+            server.emit(event, namespace=namespace)
+            return all(client.count(event) for client in clients)
+
+        wait_until(heard, what=f'{server.name} to be heard by all')
+
+
+def check_received(sender: Server, clients: Sequence[Listener],
+                   unique: Unique, namespace: str = '/',
+                   **expected: Any) -> None:
+    """Each client has received what it should have, and nothing else.
+
+    :param sender: who has emitted the events: what it emits now comes
+                   behind them.
+    :param expected: the arguments, by event and for each client.
+    """
+    marker = unique('marker')
+    sender.emit(marker, namespace=namespace)
+    for client in clients:
+        client.wait_for(marker)
+    for event, arguments in expected.items():
+        assert [client.received(event) for client in clients] == arguments

@@ -1,0 +1,172 @@
+// One Socket.IO server in Node.js, with the published adapter.
+//
+// node server.js '{"adapter": "adapter-02", "client": "redis",
+//                  "redisUrl": "redis://...", "options": {}}'
+//
+// It prints `port <n>` once it serves; SIGTERM lets it leave the cluster in
+// good order. tests/support/js_server.py has a method for each operation.
+import { createServer } from 'node:http';
+
+import { Server } from 'socket.io';
+
+import { announce, controlling } from './control.js';
+
+// As in tests/support/node_app.py.
+const NAMESPACES = ['/', '/chat'];
+
+const settings = JSON.parse(process.argv[2]);
+
+async function makeRedisClient(name, url) {
+  if (name === 'ioredis') {
+    const { Redis } = await import(name);
+    const client = new Redis(url);
+    client.on('error', (error) => console.error(`Redis: ${error.message}`));
+    return client;
+  }
+  const { createClient } = await import(name);
+  const client = createClient({ url });
+  client.on('error', (error) => console.error(`Redis: ${error.message}`));
+  await client.connect();
+  return client;
+}
+
+const redisClient = await makeRedisClient(
+  settings.client, settings.redisUrl);
+const { createAdapter } = await import(settings.adapter);
+
+const recorded = new Map([['connect', []], ['disconnect', []]]);
+
+function record(what, entry) {
+  if (!recorded.has(what)) {
+    recorded.set(what, []);
+  }
+  recorded.get(what).push(entry);
+}
+
+// A broadcast operator for `where`: namespace, rooms, except, timeout
+// (milliseconds), local, volatile.
+function operator({ namespace = '/', rooms = [], except = [], ...flags }) {
+  let chosen = io.of(namespace).to(rooms).except(except);
+  if (flags.timeout !== undefined) {
+    chosen = chosen.timeout(flags.timeout);
+  }
+  for (const flag of ['local', 'volatile']) {
+    chosen = flags[flag] ? chosen[flag] : chosen;
+  }
+  return chosen;
+}
+
+function findSocket(sid, namespace) {
+  return io.of(namespace).sockets.get(sid);
+}
+
+const operations = {
+  emit(event, args, where) {
+    operator(where).emit(event, ...args);
+  },
+
+  emitWithAck(event, args, where) {
+    return operator(where).emitWithAck(event, ...args);
+  },
+
+  async fetchSockets(where) {
+    const sockets = await operator(where).fetchSockets();
+    return sockets.map(({ id, handshake, rooms, data }) => ({
+      id, handshake, rooms: [...rooms], data,
+    }));
+  },
+
+  // Calls a method of a socket that fetchSockets() found, wherever it is.
+  async onSocket(sid, namespace, method, args) {
+    const [socket] = await io.of(namespace).in(sid).fetchSockets();
+    socket[method](...args);
+  },
+
+  // Emits to such a socket, and waits for its acknowledgement.
+  async askSocket(sid, namespace, event, args, timeout) {
+    const [socket] = await io.of(namespace).in(sid).fetchSockets();
+    return socket.timeout(timeout).emitWithAck(event, ...args);
+  },
+
+  socketsJoin(rooms, where) {
+    operator(where).socketsJoin(rooms);
+  },
+
+  socketsLeave(rooms, where) {
+    operator(where).socketsLeave(rooms);
+  },
+
+  disconnectSockets(close, where) {
+    operator(where).disconnectSockets(close);
+  },
+
+  serverSideEmit(event, args, namespace) {
+    io.of(namespace).serverSideEmit(event, ...args);
+  },
+
+  serverSideEmitWithAck(event, args, namespace) {
+    return io.of(namespace).serverSideEmitWithAck(event, ...args);
+  },
+
+  // Records what arrives as `server-side:<event>`, and answers it.
+  handleServerSide(event, answer, namespace) {
+    io.of(namespace).on(event, (...args) => {
+      const callback = args.at(-1);
+      if (typeof callback === 'function') {
+        args.pop();
+        callback(answer);
+      }
+      record(`server-side:${event}`, args);
+    });
+  },
+
+  serverCount(namespace) {
+    return io.of(namespace).adapter.serverCount();
+  },
+
+  uid(namespace) {
+    return io.of(namespace).adapter.uid;
+  },
+
+  rooms(sid, namespace) {
+    return [...findSocket(sid, namespace).rooms];
+  },
+
+  setData(sid, data, namespace) {
+    findSocket(sid, namespace).data = data;
+  },
+
+  recorded(what) {
+    return recorded.get(what) ?? [];
+  },
+};
+
+const httpServer = createServer(controlling(operations));
+const io = new Server(httpServer, {
+  adapter: createAdapter(redisClient, settings.options),
+  // A megabyte of bytes, and what is around it, from a client.
+  maxHttpBufferSize: 1e7,
+  serveClient: false,
+});
+
+for (const namespace of NAMESPACES) {
+  io.of(namespace).on('connection', (socket) => {
+    record('connect', [namespace, socket.id]);
+    socket.on('echo', (...args) => {
+      const acknowledge = args.pop();
+      acknowledge(...args);
+    });
+    socket.on('disconnect', (reason) => {
+      record('disconnect', [namespace, socket.id, reason]);
+    });
+  });
+}
+
+process.on('SIGTERM', async () => {
+  await io.close();
+  // Behind the goodbye, which nobody waits for.
+  await redisClient.quit();
+  process.exit(0);
+});
+
+announce(httpServer);

@@ -1,0 +1,144 @@
+"""A process that is steered over ``POST /control``."""
+import http.client
+import tempfile
+from pathlib import Path
+from typing import Any, List, Optional, Sequence, TypeVar
+
+from . import json_values
+from .process import OwnProcess
+from .wait import wait_until
+
+#: Seconds that a control call may take. A handler that hangs for longer is
+#: a failure.
+CONTROL_TIMEOUT = 20.0
+
+_Self = TypeVar('_Self', bound='ControlledProcess')
+
+
+class RemoteError(Exception):
+    """An exception that was raised in the process.
+
+    :param types: the names of its class and of that class's bases.
+    :param text: its text.
+    :param remote_traceback: where it was raised.
+    :param responses: what had been answered until then, where it tells.
+    """
+
+    def __init__(self, types: List[str], text: str,
+                 remote_traceback: str, responses: Any = None) -> None:
+        super().__init__(f'{types[0]}: {text}')
+        self.types = types
+        self.text = text
+        self.remote_traceback = remote_traceback
+        self.responses = responses
+
+
+class ControlledProcess:
+    """A process that says ``port <n>`` once it serves.
+
+    :param name: what it is called where a test fails.
+    :param command: program and arguments.
+    """
+
+    #: Those that run, for the report of a test that fails.
+    running: 'List[ControlledProcess]' = []
+
+    def __init__(self, name: str, command: Sequence[str]) -> None:
+        self.name = name
+        self.port = 0
+        self._command = command
+        self._process: Optional[OwnProcess] = None
+
+    @property
+    def url(self) -> str:
+        """Where it serves."""
+        return f'http://127.0.0.1:{self.port}'
+
+    def launch(self: _Self) -> _Self:
+        """Start it, without waiting until it serves."""
+        with tempfile.NamedTemporaryFile(
+                prefix=f'{self.name}-', suffix='.out', delete=False) as file:
+            output = Path(file.name)
+        self._process = OwnProcess(self._command, output)
+        self.running.append(self)
+        return self
+
+    def wait_ready(self: _Self) -> _Self:
+        """Wait until it serves."""
+        process = self.process
+
+        def announced() -> int:
+            for line in process.output().splitlines():
+                if line.startswith('port '):
+                    return int(line.split()[1])
+            if process.returncode is not None:
+                raise AssertionError(
+                    f'{self.name} has ended:\n{process.tail()}')
+            return 0
+
+        self.port = wait_until(announced, 30.0, lambda: (
+            f'{self.name} to serve:\n{process.tail()}'))
+        return self
+
+    def start(self: _Self) -> _Self:
+        """Start it and wait until it serves."""
+        return self.launch().wait_ready()
+
+    @property
+    def process(self) -> OwnProcess:
+        """The process, once started."""
+        assert self._process is not None, f'{self.name} was not started'
+        return self._process
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self.process.kill()
+        if self in self.running:
+            self.running.remove(self)
+
+    def take_leave(self) -> None:
+        """Let it end in good order what it is in the middle of."""
+
+    def stop(self) -> None:
+        """End the process, with leave taken if it can."""
+        try:
+            if self.process.returncode is None:
+                self.take_leave()
+        except (OSError, RemoteError):
+            pass  # it is ended all the same
+        finally:
+            self.kill()
+            self.process.output_file.unlink(missing_ok=True)
+
+    def freeze(self) -> None:
+        """Stop its execution; its connections stay open."""
+        self.process.freeze()
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self.process.thaw()
+
+    def control(self, operation: str, *arguments: Any,
+                timeout: float = CONTROL_TIMEOUT) -> Any:
+        """Carry out an operation in a request handler of the process.
+
+        :raises RemoteError: it raised.
+        """
+        connection = http.client.HTTPConnection(
+            '127.0.0.1', self.port, timeout=timeout)
+        try:
+            connection.request('POST', '/control', json_values.dumps(
+                {'operation': operation, 'arguments': list(arguments)}))
+            answer = json_values.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        if 'error' in answer:
+            error = answer['error']
+            raise RemoteError(error['types'], error['text'],
+                              error['traceback'], error.get('responses'))
+        return answer['result']
+
+    def recorded(self, what: str) -> List[Any]:
+        """What was recorded: connects, disconnects, losses, a callback's
+        calls."""
+        return list(self.control('recorded', what))
