@@ -10,8 +10,8 @@ from ..support.client import Client, close_all
 from ..support.js_client import JsClients
 from ..support.js_server import JsServer
 from ..support.node_process import NodeProcess
-from .helpers import adapter_options, NEW, NEW_IOREDIS, OLD, Party, STEADY, \
-    wait_until_heard
+from .helpers import adapter_options, Asking, NEW, NEW_IOREDIS, OLD, Party, \
+    STEADY, Transport, TRANSPORTS, wait_until_heard
 
 #: Namespaces that have handlers on every server.
 NAMESPACES = ('/', '/chat')
@@ -77,3 +77,32 @@ def broadcasting(mode: str, redis_server: Any, npm_packages: None,
                              namespace)
         yield Party(named, clients)
         close_all(list(ours.values()))
+
+
+@pytest.fixture(scope='session', params=TRANSPORTS,
+                ids=lambda transport: transport.generation.name)
+def asking(request: Any, mode: str, redis_server: Any, npm_packages: None,
+           js_clients: JsClients) -> Iterator[Asking]:
+    """Four servers that can ask each other, of one generation."""
+    transport: Transport = request.param
+    options = {'stream_name': f'asking-{transport.generation.name}',
+               'channel_prefix': f'asking-{transport.generation.name}',
+               **STEADY}
+    ours = {**options, 'request_transport': transport.request_transport}
+    with running([
+            *(NodeProcess(mode, redis_server.url, ours) for _ in range(2)),
+            *(JsServer(transport.generation, redis_server.url,
+                       adapter_options(options)) for _ in range(2)),
+            ]) as servers:
+        for server in servers[:2]:
+            server.start_manager()
+        clients = {server.name: js_clients.connect(
+            server.url, *NAMESPACES) for server in servers}
+        numbers = itertools.count(1)
+        for namespace in NAMESPACES:
+            wait_until_heard(servers, list(clients.values()),
+                             lambda name: f'{name}-{next(numbers)}',
+                             namespace)
+            for server in servers:
+                server.wait_server_count(len(servers), namespace)
+        yield Asking(*servers, clients)

@@ -87,3 +87,47 @@ def check_received(sender: Server, clients: Sequence[Listener],
         client.wait_for(marker)
     for event, arguments in expected.items():
         assert [client.received(event) for client in clients] == arguments
+
+
+class Asking(NamedTuple):
+    """Servers of one cluster that ask each other, two of each language.
+
+    :param client_of: a JavaScript client of each server, by its name.
+    """
+
+    python: NodeProcess
+    other_python: NodeProcess
+    js: JsServer
+    other_js: JsServer
+    client_of: Dict[str, Listener]
+
+    @property
+    def servers(self) -> List[Server]:
+        """All four."""
+        return [self.python, self.other_python, self.js, self.other_js]
+
+    def asker(self, language: str) -> Server:
+        """One of them, by its language."""
+        return self.python if language == 'Python' else self.js
+
+    def others(self, server: Server) -> List[Server]:
+        """All but one."""
+        return [each for each in self.servers if each is not server]
+
+
+class Transport(NamedTuple):
+    """How requests travel: a published adapter, and what goes with it.
+
+    :param request_transport: our option.
+    """
+
+    generation: Generation
+    request_transport: str
+
+
+#: Those of which our side knows the way of asking. With each, every test of
+#: this directory that asks is run.
+TRANSPORTS = [Transport(OLD, 'stream')]
+
+#: For the ids of tests.
+LANGUAGES = ['Python', 'JavaScript']
