@@ -216,14 +216,16 @@ class ClusterCalls(Dispatch):
             runtime.answer(BroadcastAck(request_id, answer))
 
         send = runtime.request(namespace, message)
-        runtime.expect(request_id, request)
+        alone = self._is_one_own_client(namespace, target)
+        runtime.expect(request_id, request, alone)
         try:
             with runtime.order:
-                if not self._is_one_own_client(namespace, target):
+                if not alone:
                     send()
                 self._deliver_with_callback(namespace, args, clients,
                                             acknowledge, ack_id)
-            request.waiter.wait(timeout)
+            if not request.complete:
+                request.waiter.wait(timeout)
         finally:
             runtime.withdraw(request_id)
             for sid, number in registered:

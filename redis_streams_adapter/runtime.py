@@ -571,11 +571,15 @@ wait`."""
         fields = self.encode(namespace, message)
         return lambda: self.append(namespace, fields)
 
-    def expect(self, request_id: str, request: Request) -> None:
+    def expect(self, request_id: str, request: Request,
+               alone: bool = False) -> None:
         """Wait for answers: to be said before the request is sent, for an
         answer may be here before that returns. Blocks where Redis has to
-        tell how many are going to answer."""
-        others = self._count_others(request.namespace)
+        tell how many are going to answer.
+
+        :param alone: no other node is asked.
+        """
+        others = 0 if alone else self._count_others(request.namespace)
         with self._core:
             self._node.expect(request_id, request, time.monotonic(), others)
 

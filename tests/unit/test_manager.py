@@ -543,6 +543,22 @@ def test_call(pair: Pair) -> None:
     thread.join()
 
 
+def test_ask_one_own_client(pair: Pair, stream: FakeStream) -> None:
+    """Nobody else is asked, so nobody else is waited for."""
+    client = pair.a.connect()
+
+    def answer() -> None:
+        client.wait_for('question')
+        client.acknowledge(client.events()[-1], 'a', 'b')
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    assert pair.a.manager.emit_with_ack(
+        'question', to=client.sid, timeout=DEADLINE) == [('a', 'b')]
+    thread.join()
+    assert messages(stream, MessageType.BROADCAST) == []
+
+
 def test_the_answers_to_a_node_are_counts_and_acknowledgements(
         pair: Pair, stream: FakeStream) -> None:
     client = pair.b.connect()
