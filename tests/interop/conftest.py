@@ -7,11 +7,12 @@ import pytest
 
 from ..conftest import running, skip_or_fail
 from ..support.client import Client, close_all
-from ..support.js_client import JsClients
+from ..support.js_client import JsClient, JsClients
 from ..support.js_server import JsServer
 from ..support.node_process import NodeProcess
+from ..support.wait import wait_for_value
 from .helpers import adapter_options, Asking, NEW, NEW_IOREDIS, OLD, Party, \
-    STEADY, Transport, TRANSPORTS, wait_until_heard
+    Server, STEADY, Transport, TRANSPORTS, wait_until_heard
 
 #: Namespaces that have handlers on every server.
 NAMESPACES = ('/', '/chat')
@@ -35,6 +36,25 @@ def js_clients(npm_packages: None) -> Iterator[JsClients]:
         yield process.start()
     finally:
         process.stop()
+
+
+@pytest.fixture
+def connect_js(js_clients: JsClients) -> Iterator[Callable[..., JsClient]]:
+    """Connects a JavaScript client for one test: ``connect_js(server,
+    *namespaces)``."""
+    clients: List[JsClient] = []
+
+    def connect(server: Server, *namespaces: str) -> JsClient:
+        client = js_clients.connect(server.url, *namespaces)
+        clients.append(client)
+        # As for the fixture `connect`: now its server knows it for sure.
+        for namespace in namespaces or ('/',):
+            client.call('echo', namespace=namespace)
+        return client
+
+    yield connect
+    for client in clients:
+        client.close()
 
 
 @pytest.fixture
@@ -81,8 +101,9 @@ def broadcasting(mode: str, redis_server: Any, npm_packages: None,
 
 @pytest.fixture(scope='session', params=TRANSPORTS,
                 ids=lambda transport: transport.generation.name)
-def asking(request: Any, mode: str, redis_server: Any, npm_packages: None,
-           js_clients: JsClients) -> Iterator[Asking]:
+def asking_cluster(request: Any, mode: str, redis_server: Any,
+                   npm_packages: None, js_clients: JsClients,
+                   ) -> Iterator[Asking]:
     """Four servers that can ask each other, of one generation."""
     transport: Transport = request.param
     options = {'stream_name': f'asking-{transport.generation.name}',
@@ -106,3 +127,12 @@ def asking(request: Any, mode: str, redis_server: Any, npm_packages: None,
             for server in servers:
                 server.wait_server_count(len(servers), namespace)
         yield Asking(*servers, clients)
+
+
+@pytest.fixture
+def asking(asking_cluster: Asking) -> Asking:
+    """The same, with no client of an earlier test still on its way out."""
+    for server in asking_cluster.servers:
+        wait_for_value(lambda: len(server.fetch_sockets(local=True)), 1,
+                       what=f'the number of clients of {server.name}')
+    return asking_cluster

@@ -5,7 +5,6 @@ from typing import Any, Callable, List
 import pytest
 
 from ..support.client import Listener
-from ..support.js_client import JsClients
 from ..support.wait import wait_for_value
 from .helpers import check_received, Party, SENDERS, Unique
 
@@ -21,15 +20,11 @@ def rooms_of(party: Party, clients: List[Listener],
 
 @pytest.fixture
 def fresh(broadcasting: Party,
-          js_clients: JsClients) -> Callable[..., List[Listener]]:
+          connect_js: Connect) -> Callable[..., List[Listener]]:
     """Connects one more JavaScript client to each server."""
     def connect(*namespaces: str) -> List[Listener]:
-        clients = [js_clients.connect(server.url, *namespaces)
-                   for server in broadcasting.servers.values()]
-        for client in clients:
-            for namespace in namespaces or ('/',):
-                client.call('echo', namespace=namespace)
-        return list(clients)
+        return [connect_js(server, *namespaces)
+                for server in broadcasting.servers.values()]
 
     return connect
 

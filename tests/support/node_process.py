@@ -247,10 +247,12 @@ class NodeProcess(ControlledProcess):
                     namespace=namespace)
 
     def server_side_call(self, event: str, *args: Any,
+                         timeout: float = DEADLINE,
                          **kwargs: Any) -> List[Any]:
         """``RedisStreamsManager.server_side_call``."""
-        return list(self.invoke('manager', 'server_side_call', event, *args,
-                                **kwargs))
+        return list(self.control(
+            'invoke', 'manager', 'server_side_call', [event, *args],
+            {'timeout': timeout, **kwargs}, timeout=timeout + 10))
 
     def handle_server_side(self, event: str, answer: Any = None,
                            namespace: str = '/') -> None:
