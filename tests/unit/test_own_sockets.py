@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List
 import pytest
 from bidict import bidict
 
-from redis_streams_adapter.codec import MAX_DEPTH
+from redis_streams_adapter.values import MAX_DEPTH
 from redis_streams_adapter.own_sockets import describe, ISSUED, note_arrival
 
 from .conftest import Log
