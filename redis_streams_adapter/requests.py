@@ -145,6 +145,11 @@ class ClientsRequest(Request):
     def count(self, uid: str, clients: int) -> None:
         """A node has passed the event on to so many clients."""
         self.hear(uid)
+        self.add(uid, clients)
+
+    def add(self, uid: str, clients: int) -> None:
+        """So many clients are asked; of this node itself, which is none of
+        the others that have to be heard."""
         self._outstanding[uid] = self._outstanding.get(uid, 0) + clients
 
     def acknowledge(self, uid: str, args: Tuple[Any, ...]) -> None:

@@ -323,7 +323,7 @@ def test_the_last_one_that_is_waited_for_is_gone(node: Node) -> None:
 
 def test_own_clients_answer(node: Node) -> None:
     request = ClientsRequest('/', WAITER)
-    request.count(node.uid, 1)
+    request.add(node.uid, 1)
     node.expect('r', request, 0.0)
     assert list(node.respond(node.uid, BroadcastAck('r', (1,)))) == [
         Completed(WAITER)]

@@ -132,11 +132,21 @@ def test_an_answer_may_overtake_the_count(requests: Requests) -> None:
 def test_own_clients_count_before_anybody_is_asked(
         requests: Requests) -> None:
     request = ClientsRequest('/', WAITER)
-    request.count('own', 1)
+    request.add('own', 1)
     requests.open('r', request, ['a'], 0.0)
     assert requests.counted('r', 'a', 0) is None
     assert request.missing == ['own']
     assert requests.acknowledged('r', 'own', (1,)) == (None, WAITER)
+
+
+def test_own_clients_are_those_of_none_of_the_others(
+        requests: Requests) -> None:
+    request = ClientsRequest('/', WAITER)
+    request.add('own', 0)
+    requests.open('r', request, [], 0.0, others=2)
+    assert requests.counted('r', 'x', 0) is None
+    assert requests.counted('r', 'y', 1) is None
+    assert requests.acknowledged('r', 'y', (1,)) == (None, WAITER)
 
 
 def test_a_node_that_leaves_is_not_waited_for(requests: Requests) -> None:
