@@ -127,7 +127,8 @@ class Transport(NamedTuple):
 
 #: Those of which our side knows the way of asking. With each, every test of
 #: this directory that asks is run.
-TRANSPORTS = [Transport(OLD, 'stream')]
+TRANSPORTS = [Transport(OLD, 'stream'), Transport(NEW, 'pubsub'),
+              Transport(NEW_IOREDIS, 'pubsub')]
 
 #: For the ids of tests.
 LANGUAGES = ['Python', 'JavaScript']
