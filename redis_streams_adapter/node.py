@@ -157,6 +157,8 @@ class Node:
         self._asleep_after = max(heartbeat_timeout / 2, 2 * TICK_INTERVAL)
         self._members = Membership(heartbeat_timeout)
         self._requests = Requests()
+        #: Who has a heartbeat, by namespace and uid. Node.js 0.3 has none.
+        self._beating: Set[Tuple[str, str]] = set()
         #: When this node last wrote, by served namespace. The one thing that
         #: any task writes, see :meth:`spoke`.
         self._spoke: Dict[str, float] = {}
@@ -209,6 +211,8 @@ class Node:
             return _NOTHING
         joined = (served and uid != EMITTER_UID
                   and self._members.heard(namespace, uid, now))
+        if served and (envelope.writer or envelope.type in SIGNS_OF_LIFE):
+            self._beating.add((namespace, uid))
         try:
             message = codec.decode(envelope)
             if not served and not isinstance(message, Heartbeat):
@@ -268,7 +272,9 @@ class Node:
               silent: bool) -> Iterable[Event]:
         if silent or self._members.left(namespace, uid):
             yield NodeLeft(namespace, uid, silent)
-            for waiter in self._requests.node_left(namespace, uid):
+            certain = not silent or (namespace, uid) in self._beating
+            self._beating.discard((namespace, uid))
+            for waiter in self._requests.node_left(namespace, uid, certain):
                 yield Completed(waiter)
 
     # -- time -------------------------------------------------------------
@@ -329,6 +335,8 @@ class Node:
         for namespace in self._members.namespaces:
             if namespace not in wanted:
                 self._members.forget(namespace)
+                self._beating = {each for each in self._beating
+                                 if each[0] != namespace}
                 self._spoke.pop(namespace, None)
                 events.append(Send(namespace, AdapterClose()))
         for namespace in wanted:

@@ -234,14 +234,19 @@ class Requests:
         """Wait no longer."""
         self._requests.pop(request_id, None)
 
-    def node_left(self, namespace: str, uid: str) -> List[Any]:
+    def node_left(self, namespace: str, uid: str,
+                  certain: bool = True) -> List[Any]:
         """Wait no longer for a node that is gone from a namespace.
 
+        :param certain: if not, it was only silent in the stream: then it may
+                        still hear those requests of which the number of the
+                        asked is known.
         :return: whom to wake.
         """
         waiters = []
         for request_id, request in list(self._requests.items()):
-            if request.namespace == namespace:
+            if request.namespace == namespace and (
+                    certain or request.others is None):
                 request.lose(uid)
                 waiter = self._close_if_complete(request_id, request)
                 if waiter is not None:

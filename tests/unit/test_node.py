@@ -321,6 +321,23 @@ def test_the_last_one_that_is_waited_for_is_gone(node: Node) -> None:
     assert clients.responses == [1]
 
 
+@pytest.mark.parametrize('said, writer, gone', [
+    (HELLO, None, False), (Heartbeat(), None, True), (HELLO, b'w', True)])
+def test_silence_of_who_has_no_heartbeat(
+        node: Node, said: Any, writer: Optional[bytes], gone: bool) -> None:
+    """Node.js 0.3 has none: those that are asked over PUB/SUB are alive as
+    long as they are subscribed. Python nodes have one, whatever they say."""
+    receive(node, said, uid='a', writer=writer, sequence=1)
+    request = ClientsRequest('/', WAITER)
+    node.expect('r', request, 0.0, others=1)
+    receive(node, BroadcastClientCount('r', 1), uid='a')
+    events = [event for _, event in pass_time(
+        node, 0.0, TIMEOUT + TICK_INTERVAL)]
+    assert NodeLeft('/', 'a', True) in events
+    assert (Completed(WAITER) in events) == gone
+    assert request.complete == gone
+
+
 def test_own_clients_answer(node: Node) -> None:
     request = ClientsRequest('/', WAITER)
     request.add(node.uid, 1)
