@@ -3,6 +3,7 @@
 // It prints `port <n>` once it can be steered.
 // tests/support/js_client.py has a class for one client.
 import { createServer } from 'node:http';
+import { setTimeout } from 'node:timers/promises';
 
 import { Manager } from 'socket.io-client';
 
@@ -14,6 +15,7 @@ class Client {
     this.names = [];
     this.disconnects = [];
     this.answers = new Map();
+    this.delays = new Map();
     this.sockets = new Map();
     this.manager = new Manager(url, {
       reconnection: false, transports: [transport],
@@ -33,7 +35,7 @@ class Client {
     });
   }
 
-  take(name, args) {
+  async take(name, args) {
     let acknowledge = () => {};
     if (typeof args.at(-1) === 'function') {
       acknowledge = args.pop();
@@ -45,6 +47,7 @@ class Client {
     this.events.get(name).push(args);
     const answer = this.answers.get(name) ?? [];
     if (answer !== 'never') {
+      await setTimeout(this.delays.get(name) ?? 0);
       acknowledge(...answer);
     }
   }
@@ -66,8 +69,9 @@ const operations = {
   received: (id, name) => clients.get(id).events.get(name) ?? [],
   disconnects: (id) => clients.get(id).disconnects,
 
-  answer(id, name, args) {
+  answer(id, name, args, delay = 0) {
     clients.get(id).answers.set(name, args);
+    clients.get(id).delays.set(name, delay);
   },
 
   neverAnswer(id, name) {

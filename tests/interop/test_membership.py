@@ -1,14 +1,13 @@
-"""Servers of both languages come, leave and die, and the others notice:
-by heartbeat, with the generation of the adapter that has one."""
+"""Servers of both languages come, leave and die, and the others notice."""
 from typing import Any, Callable, List, Tuple
 
 import pytest
 
 from ..integration.test_membership import MISSED_WITHIN, QUICK
 from ..support.js_server import JsServer
-from ..support.node_process import NodeProcess
+from ..support.node_process import NodeProcess, RemoteError
 from ..support.redis_server import RedisServer
-from .helpers import check_received, LANGUAGES, OLD, Server, Unique, \
+from .helpers import check_received, LANGUAGES, NEW, OLD, Server, Unique, \
     wait_until_heard
 
 Connect = Callable[..., Any]
@@ -21,7 +20,8 @@ Four = Tuple[NodeProcess, NodeProcess, JsServer, JsServer]
 def four(redis_server: RedisServer, unique: Unique,
          start_nodes: Callable[..., List[NodeProcess]],
          start_js: Callable[..., List[JsServer]]) -> Four:
-    """Servers of which some shall go: each knows all others."""
+    """Servers with heartbeats, of which some shall go: each knows all
+    others."""
     options = {'stream_name': unique('stream'), **QUICK}
     ours = start_nodes(2, redis_server.url, **options)
     theirs = start_js([OLD, OLD], redis_server.url, **options)
@@ -106,3 +106,67 @@ def test_who_sleeps(four: Four, unique: Unique) -> None:
         finally:
             sleeper.thaw()
         wait_for_count(list(four), 4)
+
+
+# -- the generation that has no heartbeat -----------------------------------
+
+@pytest.fixture
+def pair(redis_server: RedisServer, unique: Unique,
+         start_nodes: Callable[..., List[NodeProcess]],
+         start_js: Callable[..., List[JsServer]]) -> List[Server]:
+    """One of each language, which count those that are subscribed."""
+    options = {'stream_name': unique('stream'),
+               'channel_prefix': unique('channel'), **QUICK}
+    ours = start_nodes(1, redis_server.url, request_transport='pubsub',
+                       **options)
+    theirs = start_js([NEW], redis_server.url, **options)
+    ours[0].start_manager()
+    wait_for_count([*ours, *theirs], 2)
+    return [*ours, *theirs]
+
+
+@pytest.mark.parametrize('how', ['leave', 'kill'])
+def test_who_unsubscribes(pair: List[Server], connect_js: Connect,
+                          unique: Unique, how: str) -> None:
+    python, js = pair
+    getattr(js, how)()
+    wait_for_count([python], 1)
+    check_working([python], connect_js, unique)
+
+
+@pytest.mark.parametrize('how', ['close_manager', 'kill'])
+def test_our_end_unsubscribes(pair: List[Server], connect_js: Connect,
+                              unique: Unique, how: str) -> None:
+    python, js = pair
+    getattr(python, how)()
+    wait_for_count([js], 1)
+    check_working([js], connect_js, unique)
+
+
+def test_who_dies_while_it_is_asked_by_channel(
+        pair: List[Server], connect_js: Connect) -> None:
+    """Nobody tells who it was: the wait ends at its timeout, with what the
+    rest have answered."""
+    python, js = pair
+    connect_js(python), connect_js(js)
+    js.freeze()
+    with pytest.raises(RemoteError) as info:
+        python.fetch_sockets(timeout=1.0)
+    js.thaw()
+    assert info.value.types[0] == 'ClusterTimeoutError'
+    assert info.value.text == (
+        'timeout reached: only 0 responses received out of 1')
+
+
+def test_silence_means_nothing_by_channel(
+        pair: List[Server], connect_js: Connect, unique: Unique) -> None:
+    """A server that has emitted once and then says nothing is as much alive
+    as before, and its clients are waited for."""
+    python, js = pair
+    client = connect_js(js)
+    wait_until_heard([js], [connect_js(python)], unique)
+    event = unique('question')
+    # It takes longer than a node with heartbeats may be silent.
+    client.answer_late(event, 2 * QUICK['heartbeat_timeout'], 'answer')
+    assert python.emit_with_ack(event, timeout=60.0) == [
+        None, 'answer']

@@ -70,6 +70,10 @@ class JsClient(Listener):
         """Acknowledge events of this name with these arguments."""
         self._control('answer', name, args)
 
+    def answer_late(self, name: str, delay: float, *args: Any) -> None:
+        """The same, so many seconds later."""
+        self._control('answer', name, args, int(delay * 1000))
+
     def never_answer(self, name: str) -> None:
         """Do not acknowledge events of this name."""
         self._control('neverAnswer', name)
