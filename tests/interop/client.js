@@ -99,7 +99,9 @@ const operations = {
   },
 
   // Ends the connection as a network would.
-  cut: (id) => clients.get(id).manager.engine.close(),
+  cut(id) {
+    clients.get(id).manager.engine.close();
+  },
 };
 
 announce(createServer(controlling(operations)));
