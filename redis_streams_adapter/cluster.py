@@ -204,7 +204,7 @@ class ClusterCalls(Dispatch):
         request_id = new_id()
         message = Broadcast(args, target, request_id)
         request = ClientsRequest(namespace, runtime.engine.event())
-        request.add(runtime.uid, len(clients))
+        request.count_own(runtime.uid, len(clients))
         registered: List[Tuple[str, int]] = []
 
         def ack_id(sid: str, callback: Callable[..., Any]) -> int:

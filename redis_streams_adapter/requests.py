@@ -40,7 +40,7 @@ class Request:
     def __init__(self, namespace: str, waiter: Any = None) -> None:
         self.namespace = namespace
         self.waiter = waiter
-        #: The nodes that were known when it began.
+        #: The nodes of those asked that are known by name.
         self.known: FrozenSet[str] = frozenset()
         #: How many are asked, where that is known rather than who they are.
         self.others: Optional[int] = None
@@ -83,7 +83,9 @@ class Request:
 
     def lose(self, uid: str) -> None:
         """Wait no longer for a node."""
-        self._heard.add(uid)
+        if self.others is None or uid in self.known:
+            # One that was not counted does not stand for one that was.
+            self._heard.add(uid)
 
 
 class NodesRequest(Request):
@@ -142,14 +144,14 @@ class ClientsRequest(Request):
             clients for clients in self._outstanding.values() if clients > 0)
         return len(self.responses), len(self.responses) + due
 
+    def count_own(self, uid: str, clients: int) -> None:
+        """So many clients of the node that asks are addressed; it is not
+        one of those that are asked."""
+        self._outstanding[uid] = self._outstanding.get(uid, 0) + clients
+
     def count(self, uid: str, clients: int) -> None:
         """A node has passed the event on to so many clients."""
         self.hear(uid)
-        self.add(uid, clients)
-
-    def add(self, uid: str, clients: int) -> None:
-        """So many clients are asked; of this node itself, which is none of
-        the others that have to be heard."""
         self._outstanding[uid] = self._outstanding.get(uid, 0) + clients
 
     def acknowledge(self, uid: str, args: Tuple[Any, ...]) -> None:
@@ -182,7 +184,7 @@ class Requests:
              others: Optional[int] = None) -> None:
         """Wait for answers.
 
-        :param nodes: the uids of the nodes that are known.
+        :param nodes: the uids of those asked, as far as they are known.
         :param others: how many nodes are asked, where that is known rather
                        than who they are.
         """

@@ -79,6 +79,26 @@ def test_only_the_number_of_nodes_is_known(requests: Requests) -> None:
     assert request.answers == {'x': 1, 'y': 3}
 
 
+def test_a_node_that_was_not_asked_leaves(requests: Requests) -> None:
+    """Nobody's answer is taken for its."""
+    request = NodesRequest('/', WAITER)
+    requests.open('r', request, ['a'], 0.0, others=1)
+    assert requests.node_left('/', 'killed long ago') == []
+    assert request.missing == ['a']
+    assert requests.node_left('/', 'a') == [WAITER]
+
+
+def test_more_answer_than_were_counted(requests: Requests) -> None:
+    """One has subscribed a moment later, and its answer is here first."""
+    request = NodesRequest('/', WAITER)
+    requests.open('r', request, ['a'], 0.0, others=2)
+    assert requests.answered('r', 'late', 1) is None
+    assert requests.answered('r', 'late', 2) is None
+    assert requests.answered('r', 'a', 3) is WAITER
+    assert requests.answered('r', 'b', 4) is None
+    assert request.answers == {'late': 1, 'a': 3}
+
+
 # -- clients answer ----------------------------------------------------------
 
 def test_every_node_counts_every_client_answers(requests: Requests) -> None:
@@ -132,21 +152,23 @@ def test_an_answer_may_overtake_the_count(requests: Requests) -> None:
 def test_own_clients_count_before_anybody_is_asked(
         requests: Requests) -> None:
     request = ClientsRequest('/', WAITER)
-    request.add('own', 1)
+    request.count_own('own', 1)
     requests.open('r', request, ['a'], 0.0)
     assert requests.counted('r', 'a', 0) is None
     assert request.missing == ['own']
     assert requests.acknowledged('r', 'own', (1,)) == (None, WAITER)
 
 
-def test_own_clients_are_those_of_none_of_the_others(
+def test_own_clients_do_not_answer_for_another_node(
         requests: Requests) -> None:
+    """Where only the number of nodes is known, too."""
     request = ClientsRequest('/', WAITER)
-    request.add('own', 0)
-    requests.open('r', request, [], 0.0, others=2)
-    assert requests.counted('r', 'x', 0) is None
-    assert requests.counted('r', 'y', 1) is None
-    assert requests.acknowledged('r', 'y', (1,)) == (None, WAITER)
+    request.count_own('own', 0)
+    requests.open('r', request, [], 0.0, others=1)
+    assert not request.complete
+    assert request.progress == (0, 1)
+    assert requests.counted('r', 'a', 1) is None
+    assert requests.acknowledged('r', 'a', (1,)) == (None, WAITER)
 
 
 def test_a_node_that_leaves_is_not_waited_for(requests: Requests) -> None:
