@@ -10,6 +10,7 @@ Every wait ends: when all have answered, when those who have not are gone, or
 at its timeout, also while Redis is away.
 """
 import os
+import time
 from collections import Counter
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, \
     Optional, Sequence, Tuple, TypeVar
@@ -198,9 +199,8 @@ class ClusterCalls(Dispatch):
             # of its own client from being taken in.
             raise RuntimeError(
                 'Cannot use emit_with_ack() when async_handlers is False.')
+        deadline = time.monotonic() + timeout
         clients = self._recipients(namespace, target)
-        if not clients and runtime.count(namespace) == 1:
-            return []
         request_id = new_id()
         message = Broadcast(args, target, request_id)
         request = ClientsRequest(namespace, runtime.engine.event())
@@ -217,15 +217,17 @@ class ClusterCalls(Dispatch):
 
         send = runtime.request(namespace, message)
         alone = self._is_one_own_client(namespace, target)
-        runtime.expect(request_id, request, alone)
+        runtime.expect(request_id, request, timeout, alone)
         try:
+            if request.complete:
+                return []
             with runtime.order:
                 if not alone:
                     send()
                 self._deliver_with_callback(namespace, args, clients,
                                             acknowledge, ack_id)
             if not request.complete:
-                request.waiter.wait(timeout)
+                request.waiter.wait(max(0.0, deadline - time.monotonic()))
         finally:
             runtime.withdraw(request_id)
             for sid, number in registered:
@@ -318,13 +320,15 @@ class ClusterCalls(Dispatch):
     def _ask(self, runtime: Runtime, request: Request, timeout: float,
              make: Callable[[str], Message]) -> None:
         """Ask all other nodes, and wait for them."""
+        deadline = time.monotonic() + timeout
         request_id = new_id()
         send = runtime.request(request.namespace, make(request_id))
-        runtime.expect(request_id, request)
+        # That may take its time as well, in the worst case all of it.
+        runtime.expect(request_id, request, timeout)
         try:
             if not request.complete:
                 send()
-                request.waiter.wait(timeout)
+                request.waiter.wait(max(0.0, deadline - time.monotonic()))
         finally:
             runtime.withdraw(request_id)
 

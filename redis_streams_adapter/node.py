@@ -37,9 +37,9 @@ from .membership import Membership
 from .messages import AdapterClose, BroadcastAck, BroadcastClientCount, \
     EMITTER_UID, FetchSocketsResponse, Heartbeat, InitialHeartbeat, Message, \
     MessageType, ServerSideEmitResponse, SIGNS_OF_LIFE
-from .requests import AckCallback, Request, Requests
+from .requests import AckCallback, Asked, Request, Requests
 from .sequences import Sequences
-from .transport import Entry, parse_id
+from .transport import Entry, parse_id, Way
 
 #: The longest time between two calls of :meth:`Node.tick`, in seconds, as in
 #: Node.js; and the shortest.
@@ -58,13 +58,14 @@ class Send:
 class Act(NamedTuple):
     """Do what another process asks for.
 
-    :param aside: whether it came over PUB/SUB; so does its answer.
+    :param aside: the way over PUB/SUB that it came, where it did; its
+                  answer takes the same.
     """
 
     namespace: str
     uid: str
     message: Message
-    aside: bool = False
+    aside: Optional[Way] = None
 
 
 @dataclass(frozen=True)
@@ -241,14 +242,17 @@ class Node:
             return self.respond(uid, message)
         return (Act(namespace, uid, message),)
 
-    def hear(self, packed: codec.Packed) -> Iterable[Event]:
-        """Take in what came over PUB/SUB."""
+    def hear(self, packed: codec.Packed, way: Way) -> Iterable[Event]:
+        """Take in what came over PUB/SUB.
+
+        :param way: how it came.
+        """
         uid, namespace, message = packed
         if not self._members.serves(namespace):
             return _NOTHING
         if isinstance(message, RESPONSES):
             return tuple(self.respond(uid, message))
-        return (Act(namespace, uid, message, aside=True),)
+        return (Act(namespace, uid, message, way),)
 
     def respond(self, uid: str, message: Response) -> Iterable[Event]:
         """Take in an answer to a request, by a node or one of its clients.
@@ -385,14 +389,14 @@ class Node:
     # -- requests ---------------------------------------------------------
 
     def expect(self, request_id: str, request: Request, now: float,
-               others: Optional[int] = None) -> None:
-        """Wait for the answers of the other nodes of the namespace.
+               asked: Optional[Asked] = None) -> None:
+        """Wait for the answers of other nodes of the namespace.
 
-        :param others: how many they are; ``None``: those that are known.
+        :param asked: which; ``None``: all that are known.
         """
-        self._requests.open(request_id, request,
-                            self._members.nodes(request.namespace), now,
-                            others)
+        others, known = asked or (None, self._members.nodes(
+            request.namespace))
+        self._requests.open(request_id, request, known, now, others)
 
     def withdraw(self, request_id: str) -> None:
         """Wait for no answer any longer."""

@@ -16,7 +16,7 @@ lapses by itself.
 =================  ========================================================
 """
 from typing import Any, Callable, Dict, FrozenSet, Iterable, List, \
-    Optional, Set, Tuple
+    NamedTuple, Optional, Set, Tuple
 
 #: Seconds for which a callback waits for an answer. A client may take its
 #: time, and may also never answer: without an end, each such request would
@@ -28,6 +28,21 @@ CALLBACK_LIFETIME = 600.0
 CALLBACK_LIFETIME_ALONE = 120.0
 
 AckCallback = Callable[..., Any]
+
+
+class Asked(NamedTuple):
+    """Who has to answer, where it is known how many.
+
+    :param others: how many nodes.
+    :param known: the uids of those of them that are known by name.
+    """
+
+    others: int
+    known: Iterable[str] = ()
+
+
+#: No other node is asked.
+NOBODY = Asked(0)
 
 
 class Request:

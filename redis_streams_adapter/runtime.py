@@ -44,12 +44,12 @@ from .redis_streams.link import RedisLink
 from .redis_streams.outbox import Capacity, Pending
 from .redis_streams.reader import Reader
 from .redis_streams.writer import Absent, Writer
-from .requests import Request
+from .requests import Asked, NOBODY, Request
 from .routing import stream_index, stream_names
 from .sequences import Sequences
 from .side_channel import SideChannel
 from .tasks import Condition, Engine, Task
-from .transport import Entry, parse_id
+from .transport import Entry, parse_id, Way
 
 #: How long a start waits for the first attempt to read, in seconds. In good
 #: weather it takes milliseconds, and no client is accepted before the stream
@@ -94,6 +94,10 @@ class Runtime:
         self._encoder = Encoder(EMITTER_UID, json, options.only_plaintext)
         self._only_plaintext = options.only_plaintext
         self._condition = Condition('Redis', logger, self._backlog)
+        #: Apart: where it fails the stream may be well, and nothing waits.
+        self._side_condition = Condition(
+            'PUB/SUB of Redis', logger,
+            lambda: 'events are sent as ever', 'requests fail')
         self._on_loss = options.on_loss
         max_len = self._max_len = options.max_len or 0
         self._node = Node(self.uid, options.heartbeat_interval,
@@ -217,7 +221,8 @@ class Runtime:
                     matters: bool) -> None:
         if name not in self._tasks:
             with self._starting:
-                self._start(name, work, self._condition if matters else None)
+                self._start(name, work,
+                            self._side_condition if matters else None)
 
     def close(self, timeout: float) -> int:
         """Send what is in the outbox, say goodbye, end every task and
@@ -399,10 +404,10 @@ wait`."""
             self._skipped += 1
         self._logger().warning('%s was skipped: %s', what, error)
 
-    def _hear(self, packed: Packed) -> None:
+    def _hear(self, packed: Packed, way: Way) -> None:
         """Take in what came over PUB/SUB; on a listener's task."""
         with self._core:
-            events = list(self._node.hear(packed))
+            events = list(self._node.hear(packed, way))
         for event in events:
             if isinstance(event, Act):
                 self._act(event)
@@ -544,9 +549,10 @@ wait`."""
     def count(self, namespace: str) -> int:
         """The number of nodes, this one included. Blocks where Redis has to
         tell it."""
-        others = self._count_others(namespace)
-        if others is not None:
-            return others + 1
+        if self._side.asks:
+            asked = self._side.listening(namespace, (), math.inf)
+            if asked is not None:
+                return asked.others + 1
         with self._core:
             return self._node.count(namespace)
 
@@ -572,28 +578,37 @@ wait`."""
         return lambda: self.append(namespace, fields)
 
     def expect(self, request_id: str, request: Request,
-               alone: bool = False) -> None:
+               timeout: float = math.inf, alone: bool = False) -> None:
         """Wait for answers: to be said before the request is sent, for an
         answer may be here before that returns. Blocks where Redis has to
         tell how many are going to answer.
 
+        :param timeout: for so many seconds at most.
         :param alone: no other node is asked.
         """
-        others = 0 if alone else self._count_others(request.namespace)
+        asked: Optional[Asked] = NOBODY
+        if not alone:
+            asked = self._who_hears(request.namespace, timeout)
         with self._core:
-            self._node.expect(request_id, request, time.monotonic(), others)
+            self._node.expect(request_id, request, time.monotonic(), asked)
 
-    def _count_others(self, namespace: str) -> Optional[int]:
-        """How many others hear our requests; ``None``: those that are
-        known."""
-        return self._side.others(namespace) if self._side.asks else None
+    def _who_hears(self, namespace: str, timeout: float) -> Optional[Asked]:
+        """Who hears our requests; ``None``: who is known."""
+        if not self._side.asks:
+            return None
+        with self._core:
+            known = list(self._node.nodes(namespace))
+        # Where Redis does not tell, nobody can be asked either, and it must
+        # not look as if there were nobody.
+        return self._side.listening(namespace, known, timeout) \
+            or Asked(max(1, len(known)), known)
 
     def reply(self, act: Act, message: Message) -> None:
         """Answer a request of another node."""
-        if act.aside:
-            self._side.answer(act.namespace, act.uid, message)
-        else:
+        if act.aside is None:
             self.publish(act.namespace, message)
+        else:
+            self._side.answer(act.aside, act.namespace, act.uid, message)
 
     def withdraw(self, request_id: str) -> None:
         """Wait for no answer any longer."""
@@ -654,17 +669,21 @@ wait`."""
         """See the manager's ``health``."""
         started = bool(self._tasks)
         connected = started and not self._closed and self._condition.ok
+        side = self._side_condition
+        well = connected and side.ok
         with self._core:
             others = self._node.others
         return {
-            'status': 'ok' if connected or not started else 'degraded',
+            'status': 'ok' if well or not started else 'degraded',
             'connected': connected,
             'reader_lag': self._lag() if self.member else None,
             'outbox': self._capacity.count,
             'outbox_bytes': self._capacity.bytes,
             'nodes': others + 1 if self.member else 0,
             'messages_lost': self._losses.counts[COUNTERS[MISSING]],
-            'last_error': self._condition.last_error,
+            'last_error': side.last_error if not side.ok
+            and side.last_error else self._condition.last_error
+            or side.last_error,
             **self._condition.history(),
         }
 

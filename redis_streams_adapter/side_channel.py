@@ -6,25 +6,20 @@ moved from one way to the other node by node, and servers in Node.js of both
 generations find it. An answer takes the way that its request has come.
 """
 import logging
-from typing import Any, Callable, Dict, Iterable, Optional, Protocol, \
-    Tuple
+from typing import Any, Callable, Dict, Iterable, Optional, Protocol
 
 from .codec import Encoder, Packed, unpack
 from .errors import DecodeError
 from .messages import Message
 from .options import Options
 from .redis_streams.connect import Driver
-from .redis_streams.pubsub import Courier, Listener
+from .redis_streams.pubsub import Courier, Heard, Listener
+from .requests import Asked
 from .routing import private_channel, public_channel
 from .tasks import Engine, Task
+from .transport import Way
 
-STREAM, SHARDED = 'stream', 'sharded-pubsub'
-
-#: How to listen, and whether the server has to know it: sharded channels are
-#: there since Redis 7.0.
-SUBSCRIBE = b'SUBSCRIBE', True
-SSUBSCRIBE = b'SSUBSCRIBE', True
-OPTIONAL_SSUBSCRIBE = b'SSUBSCRIBE', False
+STREAM = 'stream'
 
 
 class Start(Protocol):
@@ -38,7 +33,8 @@ class SideChannel:
     """Listens to the channels of the served namespaces, and publishes.
 
     :param encoder: makes messages of this node.
-    :param hear: what to do with a message, on a listener's task.
+    :param hear: what to do with a message, and the way it came, on a
+                 listener's task.
     :param malformed: told of what is none.
     :param start: starts tasks; what does not matter to them is whether
                   ``health()`` is told that they cannot go on.
@@ -46,7 +42,7 @@ class SideChannel:
 
     def __init__(self, options: Options, driver: Driver, engine: Engine,
                  logger: Callable[[], logging.Logger], encoder: Encoder,
-                 hear: Callable[[Packed], None],
+                 hear: Callable[[Packed, Way], None],
                  malformed: Callable[[DecodeError], None],
                  start: Start) -> None:
         self._prefix = options.channel_prefix
@@ -57,10 +53,12 @@ class SideChannel:
         self._hear = hear
         self._malformed = malformed
         self._start = start
-        self._sharded = options.request_transport == SHARDED
         #: Whether this node asks this way.
         self.asks = options.request_transport != STREAM
-        self._courier = Courier(driver, engine, self._sharded)
+        #: How it does, if it does.
+        self._way = Way(options.request_transport) if self.asks \
+            else Way.PLAIN
+        self._courier = Courier(driver, engine)
         #: By the key of its connection. Under the runtime's start lock.
         self._listeners: Dict[str, Listener] = {}
 
@@ -76,39 +74,35 @@ class SideChannel:
         uid, prefix = self._encoder.uid, self._prefix
         channels = [channel for each in namespaces for channel in (
             public_channel(prefix, each), private_channel(prefix, each, uid))]
-        apart = self._driver.masters is not None
-        if self._sharded and apart:
-            # Each of them is on one server of the cluster.
-            for key in {*channels, *self._listeners}:
-                self._listener(key, SSUBSCRIBE).listen_to(
-                    [key] if key in channels else [])
-        elif self._sharded:
-            self._listener('', SSUBSCRIBE, SUBSCRIBE).listen_to(channels)
-        elif apart:
-            self._listener('', SUBSCRIBE).listen_to(channels)
-        else:
-            self._listener('', OPTIONAL_SSUBSCRIBE, SUBSCRIBE).listen_to(
-                channels)
+        if self._driver.masters is None:
+            self._listener('', Way.SHARDED, Way.PLAIN).listen_to(channels)
+            return
+        self._listener('', Way.PLAIN).listen_to(channels)
+        # Each of them is on one server of the cluster.
+        for key in {*channels, *self._listeners} - {''}:
+            self._listener(key, Way.SHARDED).listen_to(
+                [key] if key in channels else [])
 
-    def _listener(self, key: str,
-                  *commands: Tuple[bytes, bool]) -> Listener:
+    def _listener(self, key: str, *ways: Way) -> Listener:
         listener = self._listeners.get(key)
         if listener is None:
+            # Sharded channels are there since Redis 7.0, and the rights for
+            # one way need not be those for the other.
             listener = self._listeners[key] = Listener(
-                self._driver, self._engine, key, self._take_in, commands,
-                self._logger)
+                self._driver, self._engine, key, self._take_in,
+                {way: way is not self._way for way in ways}, self._logger)
             self._start(f'listener {key}'.rstrip(), listener.work,
-                        matters=self.asks)
+                        matters=self.asks and self._way in ways)
         return listener
 
-    def _take_in(self, raw: bytes) -> None:
+    def _take_in(self, heard: Heard) -> None:
         try:
-            packed = unpack(raw)
+            packed = unpack(heard.message)
         except DecodeError as exc:
             self._malformed(exc)
             return
         if packed.uid != self._encoder.uid:
-            self._hear(packed)
+            self._hear(packed, heard.way)
 
     # -- what goes out ----------------------------------------------------
 
@@ -120,32 +114,44 @@ class SideChannel:
         """
         packed = self._encoder.pack(namespace, message)
         return lambda: self._publish(
-            public_channel(self._prefix, namespace), packed)
+            self._way, public_channel(self._prefix, namespace), packed)
 
-    def answer(self, namespace: str, uid: str, message: Message) -> None:
-        """Publish an answer to a node.
+    def answer(self, way: Way, namespace: str, uid: str,
+               message: Message) -> None:
+        """Publish an answer to a node, the way that it has asked.
 
         :raises TypeError, ValueError: it cannot be serialised.
         """
-        self._publish(private_channel(self._prefix, namespace, uid),
+        self._publish(way, private_channel(self._prefix, namespace, uid),
                       self._encoder.pack(namespace, message))
 
-    def _publish(self, channel: str, packed: bytes) -> None:
+    def _publish(self, way: Way, channel: str, packed: bytes) -> None:
         self._start('courier', self._courier.work, matters=self.asks)
-        self._courier.publish(channel, packed)
+        self._courier.publish(way, channel, packed)
 
-    def others(self, namespace: str) -> Optional[int]:
-        """How many other nodes of a namespace listen.
+    def listening(self, namespace: str, uids: Iterable[str],
+                  timeout: float) -> Optional[Asked]:
+        """Which other nodes of a namespace listen.
 
+        :param uids: of those that are known.
+        :param timeout: how many seconds to wait for that, at most; no
+                        longer than any command may take.
         :return: ``None`` where Redis does not tell in time.
         """
         self._start('courier', self._courier.work, matters=self.asks)
-        counts = self._courier.count((
-            public_channel(self._prefix, namespace),
-            # Whether we do so ourselves.
-            private_channel(self._prefix, namespace, self._encoder.uid)),
-            self._driver.socket_timeout)
-        return None if counts is None else max(0, counts[0] - counts[1])
+        others = list(uids)
+        counts = self._courier.count(
+            self._way,
+            [public_channel(self._prefix, namespace),
+             *(private_channel(self._prefix, namespace, uid)
+               for uid in (self._encoder.uid, *others))],
+            min(timeout, self._driver.socket_timeout))
+        if counts is None:
+            return None
+        # Whether we do so ourselves, too.
+        everybody, ourselves, *each = counts
+        return Asked(max(0, everybody - ourselves), [
+            uid for uid, count in zip(others, each) if count])
 
     # -- the end ----------------------------------------------------------
 

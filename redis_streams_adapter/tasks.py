@@ -185,11 +185,15 @@ class Condition:
 
     :param what: the name of the server in the log.
     :param backlog: tells for the log what waits.
+    :param meanwhile: tells for the log what comes of it.
     """
 
     def __init__(self, what: str, logger: Callable[[], logging.Logger],
-                 backlog: Callable[[], str]) -> None:
+                 backlog: Callable[[], str],
+                 meanwhile: str = 'messages wait, and are sent when it is '
+                                  'back') -> None:
         self._what = what
+        self._meanwhile = meanwhile
         self._logger = logger
         self._backlog = backlog
         self._lock = threading.Lock()
@@ -267,9 +271,8 @@ class Condition:
                 self.outages += 1
         if first:
             self._logger().warning(
-                '%s cannot be used (%s: %s); messages wait, and are sent '
-                'when it is back; %s', self._what, part, reason,
-                self._backlog())
+                '%s cannot be used (%s: %s); %s; %s', self._what, part,
+                reason, self._meanwhile, self._backlog())
 
 
 def _current_greenlet() -> Any:

@@ -17,6 +17,7 @@ anything else          a defect
 One conformance suite, ``tests/unit/test_transport.py``, runs on the fake of
 the tests and on Redis.
 """
+from enum import Enum
 from typing import List, NamedTuple, Optional, Protocol, Sequence, Tuple, \
     Union
 
@@ -31,6 +32,13 @@ START = b'0-0'
 
 class TransportError(Exception):
     """The base class; these errors never reach the application."""
+
+
+class Way(Enum):
+    """The two kinds of PUB/SUB that there are."""
+
+    PLAIN = 'pubsub'
+    SHARDED = 'sharded-pubsub'
 
 
 class Unavailable(TransportError):

@@ -12,6 +12,11 @@ from ..transport import Unavailable
 from .connect import Driver
 
 
+class Refused(Unavailable):
+    """The server has answered with an error: the command was not carried
+    out, and the connection is whole."""
+
+
 class Wire:
     """One connection. It is used by one task; only :meth:`interrupt` may be
     called by others.
@@ -78,13 +83,14 @@ class Wire:
     def ask(self, *command: bytes) -> Any:
         """The reply to a command.
 
-        :raises Unavailable: it is an error, or the connection is broken.
+        :raises Refused: it is an error.
+        :raises Unavailable: the connection is broken.
         """
         return self._check(self._command(*command))
 
     def _check(self, reply: Any) -> Any:
         if isinstance(reply, self._error_reply):
-            raise Unavailable(describe(reply)) from reply
+            raise Refused(describe(reply)) from reply
         return reply
 
     def _command(self, *command: bytes) -> Any:
