@@ -373,13 +373,14 @@ class ClusterCalls(Dispatch):
     def _handle(self, act: Act, message: ServerSideEmit) -> None:
         runtime, request_id = self._live(), message.request_id
 
-        def answer(response: Any) -> None:
-            if request_id is not None:
-                runtime.reply(act, ServerSideEmitResponse(
-                    request_id, response))
+        def encode(response: Any) -> Callable[[], object]:
+            if request_id is None:
+                return lambda: None
+            return runtime.prepare_reply(
+                act, ServerSideEmitResponse(request_id, response))
 
         self._handlers.handle(runtime.engine, act.namespace, message.args,
-                              answer)
+                              encode, lambda send: send())
 
     def _describe(self, runtime: Runtime, namespace: str,
                   target: Target) -> Sequence[Dict[str, Any]]:

@@ -605,10 +605,20 @@ wait`."""
 
     def reply(self, act: Act, message: Message) -> None:
         """Answer a request of another node."""
-        if act.aside is None:
-            self.publish(act.namespace, message)
-        else:
-            self._side.answer(act.aside, act.namespace, act.uid, message)
+        self.prepare_reply(act, message)()
+
+    def prepare_reply(self, act: Act,
+                      message: Message) -> Callable[[], object]:
+        """Encode an answer to a request of another node.
+
+        :return: what sends it.
+        :raises TypeError, ValueError: it cannot be serialised.
+        """
+        if act.aside is not None:
+            return self._side.answer(
+                act.aside, act.namespace, act.uid, message)
+        fields = self.encode(act.namespace, message)
+        return lambda: self.append(act.namespace, fields)
 
     def withdraw(self, request_id: str) -> None:
         """Wait for no answer any longer."""

@@ -5,7 +5,7 @@ an event is called, and one answer goes back.
 """
 import logging
 import threading
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 from .tasks import Engine
 
@@ -51,17 +51,20 @@ class ServerSideHandlers:
         return [namespace for namespace, _ in list(self._handlers)]
 
     def handle(self, engine: Engine, namespace: str, args: Tuple[Any, ...],
-               answer: Optional[Callable[[Any], None]]) -> None:
+               encode: Callable[[Any], Any],
+               answer: Callable[[Any], None]) -> None:
         """Call the handlers of an event, each in a task of its own.
 
         :param args: the event's name, then its arguments.
-        :param answer: told what to answer, once: the first value that a
-                       handler returns, or ``None`` where none returns any. A
-                       handler that raises has no answer; where all do, or
-                       there are none, nothing is answered.
+        :param encode: what is returned has to pass it; a handler whose value
+                       does not has raised.
+        :param answer: told, once, what comes of ``encode``: of the first
+                       value that a handler returns, or of ``None`` where none
+                       returns any. A handler that raises has no answer; where
+                       all do, or there are none, nothing is answered.
         """
         handlers = self._handlers.get((namespace, str(args[0])), [])
-        outcome = _Outcome(len(handlers), answer)
+        outcome = _Outcome(len(handlers), encode, answer)
         for handler in handlers:
             engine.spawn(self._run, handler, args, outcome)
 
@@ -82,30 +85,35 @@ class _Outcome:
     :param handlers: how many there are.
     """
 
-    def __init__(self, handlers: int,
-                 answer: Optional[Callable[[Any], None]]) -> None:
+    def __init__(self, handlers: int, encode: Callable[[Any], Any],
+                 answer: Callable[[Any], None]) -> None:
         #: Protects the rest; each handler's task writes it once.
         self._lock = threading.Lock()
         self._running = handlers
         self._succeeded = False
+        self._answered = False
+        self._encode = encode
         self._answer = answer
 
     def succeed(self, value: Any) -> None:
-        """A handler has returned."""
-        self._settle(True, value)
+        """A handler has returned.
+
+        :raises TypeError, ValueError: what cannot be sent; then it has not.
+        """
+        encoded = None if value is None else self._encode(value)
+        self._settle(True, value is not None, encoded)
 
     def fail(self) -> None:
         """A handler has raised."""
-        self._settle(False, None)
+        self._settle(False, False, None)
 
-    def _settle(self, succeeded: bool, value: Any) -> None:
+    def _settle(self, succeeded: bool, has_value: bool,
+                encoded: Any) -> None:
         with self._lock:
             self._running -= 1
             self._succeeded = self._succeeded or succeeded
-            due = value is not None or (
-                not self._running and self._succeeded)
-            answer = self._answer if due else None
-            if due:
-                self._answer = None
-        if answer is not None:
-            answer(value)
+            due = not self._answered and (has_value or (
+                not self._running and self._succeeded))
+            self._answered = self._answered or due
+        if due:
+            self._answer(encoded if has_value else self._encode(None))

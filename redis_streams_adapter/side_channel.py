@@ -117,13 +117,15 @@ class SideChannel:
             self._way, public_channel(self._prefix, namespace), packed)
 
     def answer(self, way: Way, namespace: str, uid: str,
-               message: Message) -> None:
-        """Publish an answer to a node, the way that it has asked.
+               message: Message) -> Callable[[], None]:
+        """Encode an answer to a node, for the way that it has asked.
 
+        :return: what publishes it.
         :raises TypeError, ValueError: it cannot be serialised.
         """
-        self._publish(way, private_channel(self._prefix, namespace, uid),
-                      self._encoder.pack(namespace, message))
+        packed = self._encoder.pack(namespace, message)
+        return lambda: self._publish(
+            way, private_channel(self._prefix, namespace, uid), packed)
 
     def _publish(self, way: Way, channel: str, packed: bytes) -> None:
         self._start('courier', self._courier.work, matters=self.asks)
