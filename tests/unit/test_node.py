@@ -12,7 +12,7 @@ from redis_streams_adapter.messages import AdapterClose, Broadcast, \
 from redis_streams_adapter.node import Acknowledged, Act, Completed, \
     Duplicate, Missing, Node, NodeJoined, NodeLeft, ReaderLags, Send, \
     Skipped, TICK_INTERVAL
-from redis_streams_adapter.requests import CALLBACK_LIFETIME, \
+from redis_streams_adapter.requests import Asked, CALLBACK_LIFETIME, \
     ClientsRequest, NodesRequest
 from redis_streams_adapter.sequences import Sequences
 from redis_streams_adapter.transport import Entry
@@ -329,7 +329,7 @@ def test_silence_of_who_has_no_heartbeat(
     long as they are subscribed. Python nodes have one, whatever they say."""
     receive(node, said, uid='a', writer=writer, sequence=1)
     request = ClientsRequest('/', WAITER)
-    node.expect('r', request, 0.0, others=1)
+    node.expect('r', request, 0.0, Asked(1))
     receive(node, BroadcastClientCount('r', 1), uid='a')
     events = [event for _, event in pass_time(
         node, 0.0, TIMEOUT + TICK_INTERVAL)]
@@ -340,7 +340,7 @@ def test_silence_of_who_has_no_heartbeat(
 
 def test_own_clients_answer(node: Node) -> None:
     request = ClientsRequest('/', WAITER)
-    request.add(node.uid, 1)
+    request.count_own(node.uid, 1)
     node.expect('r', request, 0.0)
     assert list(node.respond(node.uid, BroadcastAck('r', (1,)))) == [
         Completed(WAITER)]
