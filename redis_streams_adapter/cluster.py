@@ -13,10 +13,10 @@ import os
 import time
 from collections import Counter
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, \
-    Optional, Sequence, Tuple, TypeVar
+    Optional, Sequence, TypeVar
 
 from .addressing import arguments, rooms as as_rooms, target as make_target
-from .dispatch import Dispatch
+from .dispatch import Acks, Dispatch
 from .errors import ClusterTimeoutError
 from .messages import Broadcast, BroadcastAck, BroadcastClientCount, \
     DisconnectSockets, FetchSockets, FetchSocketsResponse, Message, Room, \
@@ -200,38 +200,30 @@ class ClusterCalls(Dispatch):
             raise RuntimeError(
                 'Cannot use emit_with_ack() when async_handlers is False.')
         deadline = time.monotonic() + timeout
-        clients = self._recipients(namespace, target)
         request_id = new_id()
-        message = Broadcast(args, target, request_id)
+        send = runtime.request(
+            namespace, Broadcast(args, target, request_id))
+        clients = self._recipients(namespace, target)
+        alone = self._is_one_own_client(namespace, target)
         request = ClientsRequest(namespace, runtime.engine.event())
         request.count_own(runtime.uid, len(clients))
-        registered: List[Tuple[str, int]] = []
-
-        def ack_id(sid: str, callback: Callable[..., Any]) -> int:
-            number = self._generate_ack_id(sid, callback)
-            registered.append((sid, number))
-            return int(number)
 
         def acknowledge(*answer: Any) -> None:
             runtime.answer(BroadcastAck(request_id, answer))
 
-        send = runtime.request(namespace, message)
-        alone = self._is_one_own_client(namespace, target)
+        acks: Acks = []
         runtime.expect(request_id, request, timeout, alone)
         try:
             if request.complete:
                 return []
-            with runtime.order:
-                if not alone:
-                    send()
-                self._deliver_with_callback(namespace, args, clients,
-                                            acknowledge, ack_id)
+            acks, _ = self._deliver_with_callback(
+                namespace, args, clients, acknowledge,
+                None if alone else send)
             if not request.complete:
                 request.waiter.wait(max(0.0, deadline - time.monotonic()))
         finally:
             runtime.withdraw(request_id)
-            for sid, number in registered:
-                self.callbacks.get(sid, {}).pop(number, None)
+            self._forget_acks(acks)
         if not request.complete:
             raise ClusterTimeoutError(request.responses, request.missing,
                                       *request.progress)

@@ -16,6 +16,9 @@ from .redis_streams.connect import Driver
 from .redis_streams.outbox import Pending
 from .runtime import Runtime
 
+#: Acknowledgements that python-socketio waits for: sid and number.
+Acks = List[Tuple[str, int]]
+
 
 class Dispatch(ManagerLife):
     """A manager that reaches the cluster and its own clients."""
@@ -75,20 +78,42 @@ class Dispatch(ManagerLife):
     def _deliver_with_callback(
             self, namespace: str, args: Tuple[Any, ...],
             clients: List[Client], callback: Callable[..., Any],
-            ack_id: Optional[Callable[..., int]] = None) -> None:
+            append: Optional[Callable[[], Optional[Pending]]] = None
+            ) -> Tuple[Acks, Optional[Pending]]:
         """Have each of these clients acknowledge an event.
 
         :param callback: called with the arguments of each acknowledgement.
-        :param ack_id: registers it for a sid, and gives an id.
+        :param append: puts the event into the outbox, for others; called
+                       when nothing else can fail.
+        :return: what was registered, and what ``append`` returned.
         """
-        if self._delivery is None or not clients:
-            return
-        parcels = self._delivery.pack_with_acks(
-            namespace, args, clients, callback,
-            ack_id or self._generate_ack_id)
-        with self._live().order:
-            for parcel in parcels:
-                self._delivery.hand_over(parcel)
+        acks: Acks = []
+
+        def ack_id(sid: str, callback: Callable[..., Any]) -> int:
+            number = int(self._generate_ack_id(sid, callback))
+            acks.append((sid, number))
+            return number
+
+        pending, delivery, done = None, self._delivery, False
+        try:
+            parcels = [] if delivery is None else delivery.pack_with_acks(
+                namespace, args, clients, callback, ack_id)
+            with self._live().order:
+                if append is not None:
+                    pending = append()
+                if delivery is not None:
+                    for parcel in parcels:
+                        delivery.hand_over(parcel)
+            done = True
+        finally:
+            if not done:
+                self._forget_acks(acks)
+        return acks, pending
+
+    def _forget_acks(self, acks: Acks) -> None:
+        """Wait for these acknowledgements no longer."""
+        for sid, number in acks:
+            self.callbacks.get(sid, {}).pop(number, None)
 
     # -- commands ---------------------------------------------------------
 

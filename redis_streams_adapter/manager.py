@@ -199,10 +199,8 @@ class RedisStreamsManager(ClusterCalls):
             namespace, callback=callback))
         sent = False
         try:
-            with runtime.order:
-                pending = send()
-                self._deliver_with_callback(
-                    namespace, args, clients, callback)
+            _, pending = self._deliver_with_callback(
+                namespace, args, clients, callback, send)
             sent = True
         finally:
             if not sent:

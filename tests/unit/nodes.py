@@ -1,6 +1,6 @@
 """Servers with managers over the fake stream, and what they write."""
 import threading
-from typing import Any, Callable, Iterator, List, NamedTuple, Optional
+from typing import Any, Callable, List, NamedTuple, Optional
 
 import socketio
 
@@ -92,10 +92,3 @@ def answer(client: FakeClient, name: str, *args: Any,
     event = [each for each in client.events(namespace)
              if each.name == name][-1]
     client.acknowledge(event, *args, namespace=namespace)
-
-
-def answer_all(clients: List[FakeClient], name: str) -> Iterator[str]:
-    """Acknowledge it with the number of the client, on each of them."""
-    for number, client in enumerate(clients):
-        answer(client, name, number)
-        yield client.sid
