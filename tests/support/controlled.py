@@ -22,15 +22,18 @@ class RemoteError(Exception):
     :param text: its text.
     :param remote_traceback: where it was raised.
     :param responses: what had been answered until then, where it tells.
+    :param missing: who had not, where it tells.
     """
 
     def __init__(self, types: List[str], text: str,
-                 remote_traceback: str, responses: Any = None) -> None:
+                 remote_traceback: str, responses: Any = None,
+                 missing: Any = None) -> None:
         super().__init__(f'{types[0]}: {text}')
         self.types = types
         self.text = text
         self.remote_traceback = remote_traceback
         self.responses = responses
+        self.missing = missing
 
 
 class ControlledProcess:
@@ -135,7 +138,8 @@ class ControlledProcess:
         if 'error' in answer:
             error = answer['error']
             raise RemoteError(error['types'], error['text'],
-                              error['traceback'], error.get('responses'))
+                              error['traceback'], error.get('responses'),
+                              error.get('missing'))
         return answer['result']
 
     def recorded(self, what: str) -> List[Any]:

@@ -34,6 +34,7 @@ from typing import Any, Callable, Dict, Iterable, List, \
 
 import socketio  # noqa: E402
 
+from redis_streams_adapter.remote_socket import RemoteSocket  # noqa: E402
 from tests.support import json_values  # noqa: E402
 from tests.support.forked import ForkedChild  # noqa: E402
 
@@ -58,6 +59,16 @@ class LogRecords(logging.Handler):
                 traceback.format_exception(*record.exc_info))
         self.records.append({'logger': record.name, 'level': record.levelno,
                              'text': text})
+
+
+def plain(value: Any) -> Any:
+    """A result as another process can have it."""
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    if isinstance(value, RemoteSocket):
+        return {name: getattr(value, name) for name in (
+            'sid', 'namespace', 'node', 'rooms', 'data', 'handshake')}
+    return value
 
 
 class Node:
@@ -119,7 +130,68 @@ class Node:
     def invoke(self, target: str, method: str, args: List[Any],
                kwargs: Dict[str, Any]) -> Any:
         """Call a method."""
-        return getattr(self.targets[target], method)(*args, **kwargs)
+        return plain(getattr(self.targets[target], method)(*args, **kwargs))
+
+    def side_by_side(self, method: str, args: List[Any],
+                     kwargs: Dict[str, Any], count: int) -> List[Any]:
+        """Call a method of the manager from many tasks at once, and wait
+        until all have returned.
+
+        :return: the results, or what was raised.
+        """
+        results: List[Any] = []
+
+        def call() -> None:
+            try:
+                results.append(self.invoke('manager', method, args, kwargs))
+            except Exception as exc:
+                results.append(repr(exc))
+
+        for task in [self._server.start_background_task(call)
+                     for _ in range(count)]:
+            task.join()
+        return results
+
+    def time_calls(self, method: str, args: List[Any],
+                   kwargs: Dict[str, Any], count: int) -> List[float]:
+        """Call a method of the manager again and again.
+
+        :return: how many seconds each call took.
+        """
+        call, taken = getattr(self.targets['manager'], method), []
+        for _ in range(count):
+            begun = time.perf_counter()
+            call(*args, **kwargs)
+            taken.append(time.perf_counter() - begun)
+        return taken
+
+    def leftovers(self) -> Tuple[int, int]:
+        """How many requests are open in the manager, and how many
+        acknowledgements of own clients, of which 0 is a counter."""
+        manager = self.targets['manager']
+        return len(manager._live()._node._requests), sum(
+            number != 0 for acks in list(manager.callbacks.values())
+            for number in list(acks))
+
+    def on_server_side(self, event: str, does: str, value: Any,
+                       namespace: str) -> None:
+        """Handle a server-side event; its arguments are recorded under its
+        name.
+
+        :param does: ``'return'`` the value, ``'raise'``, or ``'leave'`` the
+                     cluster and then raise.
+        """
+        calls = self._recorded.setdefault(event, [])
+
+        def handler(*args: Any) -> Any:
+            calls.append(args)
+            if does == 'leave':
+                self.targets['manager'].close()
+            if does != 'return':
+                raise RuntimeError(f'{event} was told to raise')
+            return value
+
+        self.targets['manager'].on_server_side(event, handler, namespace)
 
     def script(self, steps: List[Any]) -> None:
         """Call several methods, one right after the other."""
@@ -328,7 +400,8 @@ class Node:
             answer = {'error': {
                 'types': [each.__name__ for each in type(exc).__mro__],
                 'text': str(exc), 'traceback': traceback.format_exc(),
-                'responses': getattr(exc, 'responses', None)}}
+                'responses': plain(getattr(exc, 'responses', None)),
+                'missing': getattr(exc, 'missing', None)}}
         return json_values.dumps(answer)
 
     def middleware(self, app: Callable[..., Any]) -> Callable[..., Any]:

@@ -177,6 +177,27 @@ class NodeProcess(ControlledProcess):
         return [record['text'] for record in self.control('logs')[start:]
                 if record['level'] >= level]
 
+    # -- what is asked of the cluster ---------------------------------------
+
+    def ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
+        """A call of the manager that may wait for other nodes."""
+        kwargs.setdefault('timeout', DEADLINE)
+        return self.control('invoke', 'manager', method, list(args), kwargs,
+                            timeout=kwargs['timeout'] + 10)
+
+    def fetch_sids(self, **kwargs: Any) -> List[str]:
+        """The sids of the sockets found, in order."""
+        return sorted(each['sid'] for each in self.fetch_sockets(**kwargs))
+
+    def on_server_side(self, event: str, does: str = 'return',
+                       value: Any = None, namespace: str = '/') -> None:
+        """Handle a server-side event, see :mod:`.node_app`."""
+        self.control('on_server_side', event, does, value, namespace)
+
+    def leftovers(self) -> Tuple[int, ...]:
+        """How many requests and acknowledgements are still waited for."""
+        return tuple(self.control('leftovers'))
+
     # -- the manager's own --------------------------------------------------
 
     def start_manager(self) -> None:

@@ -1,0 +1,337 @@
+"""Does a cluster of Python nodes do what the Node adapter's published tests
+ask of one of Node.js?
+
+Each test has, as its docstring, the title of the case in ``test/index.ts`` of
+the repository ``socketio/socket.io-redis-streams-adapter`` that it has the
+meaning of, under the same headings and in the same order. The cases about
+connection state recovery are left out.
+"""
+from typing import Any, Callable, List
+
+import pytest
+
+from ..support.client import Client
+from ..support.node_process import NodeProcess, RemoteError
+from ..support.redis_server import RedisServer
+from ..support.wait import wait_for_value
+from .conftest import Cluster, STEADY, start_managers
+
+Connect = Callable[..., Client]
+Unique = Callable[[str], str]
+
+#: Seconds for calls that shall fail for want of an answer.
+SHORT = 2.0
+
+
+@pytest.fixture
+def clients(cluster: Cluster, connect: Connect) -> List[Client]:
+    """One on each node, and no others."""
+    made = [connect(node) for node in cluster]
+    sids = sorted(client.sid for client in made)
+    # Those of the test before may just be going.
+    for node in cluster:
+        for other in set(node.fetch_sids()) - set(sids):
+            node.invoke('manager', 'disconnect_sockets', to=other)
+    wait_for_value(cluster.a.fetch_sids, sids)
+    return made
+
+
+def rooms(cluster: Cluster, clients: List[Client]) -> List[List[str]]:
+    """The rooms of each client, as its own node has them."""
+    return [node.rooms(client.sid)
+            for node, client in zip(cluster, clients)]
+
+
+def check_received(cluster: Cluster, clients: List[Client], event: str,
+                   marker: str, expected: List[int]) -> None:
+    """So many events have come to each client, and no more come."""
+    cluster.a.emit(marker)
+    for client, count in zip(clients, expected):
+        client.wait_for(marker)
+        assert client.count(event) == count
+
+
+# -- broadcast ---------------------------------------------------------------
+
+def test_broadcast_to_all(cluster: Cluster, clients: List[Client],
+                          unique: Unique) -> None:
+    """broadcasts to all clients"""
+    event = unique('test')
+    cluster.a.emit(event, (1, '2', b'\x03\x04'))
+    for client in clients:
+        assert client.wait_for(event) == [(1, '2', b'\x03\x04')]
+
+
+def test_broadcast_in_a_namespace(cluster: Cluster, connect: Connect,
+                                  unique: Unique) -> None:
+    """broadcasts to all clients in a namespace"""
+    event = unique('test')
+    inside = [connect(node, '/', '/chat') for node in cluster]
+    outside = connect(cluster.b)
+    cluster.a.emit(event, namespace='/chat')
+    for client in inside:
+        client.wait_for(event)
+        assert [each.namespace for each in client.events()
+                if each.name == event] == ['/chat']
+    marker = unique('marker')
+    cluster.a.emit(marker)
+    outside.wait_for(marker)
+    assert outside.count(event) == 0
+
+
+def test_broadcast_in_a_room(cluster: Cluster, clients: List[Client],
+                             unique: Unique) -> None:
+    """broadcasts to all clients in a room"""
+    event, room = unique('test'), unique('room1')
+    cluster.b.enter_room(clients[1].sid, room)
+    cluster.a.emit(event, to=room)
+    clients[1].wait_for(event)
+    check_received(cluster, clients, event, unique('marker'), [0, 1, 0])
+
+
+def test_broadcast_except(cluster: Cluster, clients: List[Client],
+                          unique: Unique) -> None:
+    """broadcasts to all clients except in room"""
+    event, room = unique('test'), unique('room1')
+    cluster.b.enter_room(clients[1].sid, room)
+    cluster.a.emit(event, skip_sid=room)
+    check_received(cluster, clients, event, unique('marker'), [1, 0, 1])
+
+
+def test_broadcast_locally(cluster: Cluster, clients: List[Client],
+                           unique: Unique) -> None:
+    """broadcasts to local clients only"""
+    event = unique('test')
+    cluster.a.emit(event, ignore_queue=True)
+    check_received(cluster, clients, event, unique('marker'), [1, 0, 0])
+
+
+def test_acknowledgements(cluster: Cluster, clients: List[Client],
+                          unique: Unique) -> None:
+    """broadcasts with multiple acknowledgements"""
+    event = unique('test')
+    for number, client in enumerate(clients):
+        client.answer(event, number + 1)
+    assert sorted(cluster.a.emit_with_ack(event)) == [1, 2, 3]
+    assert cluster.a.leftovers() == (0, 0)
+
+
+def test_binary_acknowledgements(cluster: Cluster, clients: List[Client],
+                                 unique: Unique) -> None:
+    """broadcasts with multiple acknowledgements (binary content)"""
+    event = unique('test')
+    for number, client in enumerate(clients):
+        client.answer(event, bytes([number + 1]))
+    assert sorted(cluster.a.emit_with_ack(event)) == [
+        b'\x01', b'\x02', b'\x03']
+
+
+def test_acknowledgements_of_nobody(cluster: Cluster, clients: List[Client],
+                                    unique: Unique) -> None:
+    """broadcasts with multiple acknowledgements (no client)"""
+    assert cluster.a.emit_with_ack(unique('test'), to=unique('abc')) == []
+
+
+def test_acknowledgements_timeout(cluster: Cluster, clients: List[Client],
+                                  unique: Unique) -> None:
+    """broadcasts with multiple acknowledgements (timeout)"""
+    event = unique('test')
+    for number, client in enumerate(clients[:2]):
+        client.answer(event, number + 1)
+    clients[2].never_answer(event)
+    with pytest.raises(RemoteError) as info:
+        cluster.a.emit_with_ack(event, timeout=SHORT)
+    assert info.value.types[0] == 'ClusterTimeoutError'
+    assert sorted(info.value.responses) == [1, 2]
+    assert cluster.c.identify()[1] in info.value.missing
+    assert cluster.a.leftovers() == (0, 0)
+
+
+def test_acknowledgement_of_an_own_client(
+        cluster: Cluster, clients: List[Client], unique: Unique) -> None:
+    """broadcasts with a single acknowledgement (local)"""
+    event = unique('test')
+    clients[1].answer(event, 2)
+    assert cluster.b.emit_with_ack(event, to=clients[1].sid) == [2]
+    check_received(cluster, clients, event, unique('marker'), [0, 1, 0])
+
+
+def test_acknowledgement_of_a_remote_client(
+        cluster: Cluster, clients: List[Client], unique: Unique) -> None:
+    """broadcasts with a single acknowledgement (remote)"""
+    event = unique('test')
+    clients[1].answer(event, 2)
+    assert cluster.a.ask_socket(clients[1].sid, event, None) == 2
+    check_received(cluster, clients, event, unique('marker'), [0, 1, 0])
+
+
+# -- socketsJoin -------------------------------------------------------------
+
+def test_join_all(cluster: Cluster, clients: List[Client],
+                  unique: Unique) -> None:
+    """makes all socket instances join the specified room"""
+    room = unique('room1')
+    cluster.a.invoke('manager', 'sockets_join', room)
+    wait_for_value(lambda: rooms(cluster, clients), [[room]] * 3)
+
+
+def test_join_matching(cluster: Cluster, clients: List[Client],
+                       unique: Unique) -> None:
+    """makes the matching socket instances join the specified room"""
+    first, second, third = unique('a'), unique('b'), unique('c')
+    cluster.a.enter_room(clients[0].sid, first)
+    cluster.c.enter_room(clients[2].sid, first)
+    cluster.a.invoke('manager', 'sockets_join', second, to=first)
+    # Behind it, so that nobody enters later.
+    cluster.a.invoke('manager', 'sockets_join', third)
+    wait_for_value(lambda: rooms(cluster, clients), [
+        [first, second, third], [third], [first, second, third]])
+
+
+def test_join_given(cluster: Cluster, clients: List[Client],
+                    unique: Unique) -> None:
+    """makes the given socket instance join the specified room"""
+    room, end = unique('room3'), unique('~end')
+    cluster.a.invoke('manager', 'sockets_join', room, to=clients[1].sid)
+    cluster.a.invoke('manager', 'sockets_join', end)
+    wait_for_value(lambda: rooms(cluster, clients),
+                   [[end], [room, end], [end]])
+
+
+# -- socketsLeave ------------------------------------------------------------
+
+def test_leave_all(cluster: Cluster, clients: List[Client],
+                   unique: Unique) -> None:
+    """makes all socket instances leave the specified room"""
+    room, end = unique('room1'), unique('~end')
+    cluster.a.enter_room(clients[0].sid, room)
+    cluster.c.enter_room(clients[2].sid, room)
+    cluster.a.invoke('manager', 'sockets_leave', room)
+    cluster.a.invoke('manager', 'sockets_join', end)
+    wait_for_value(lambda: rooms(cluster, clients), [[end]] * 3)
+
+
+def test_leave_matching(cluster: Cluster, clients: List[Client],
+                        unique: Unique) -> None:
+    """makes the matching socket instances leave the specified room"""
+    first, second, end = unique('a'), unique('b'), unique('~end')
+    for node, client, entered in zip(
+            cluster, clients, ([first, second], [first, second], [second])):
+        for room in entered:
+            node.enter_room(client.sid, room)
+    cluster.a.invoke('manager', 'sockets_leave', second, to=first)
+    cluster.a.invoke('manager', 'sockets_join', end)
+    wait_for_value(lambda: rooms(cluster, clients),
+                   [[first, end], [first, end], [second, end]])
+
+
+def test_leave_given(cluster: Cluster, clients: List[Client],
+                     unique: Unique) -> None:
+    """makes the given socket instance leave the specified room"""
+    room, end = unique('room3'), unique('~end')
+    for node, client in zip(cluster, clients):
+        node.enter_room(client.sid, room)
+    cluster.a.invoke('manager', 'sockets_leave', room, to=clients[1].sid)
+    cluster.a.invoke('manager', 'sockets_join', end)
+    wait_for_value(lambda: rooms(cluster, clients),
+                   [[room, end], [end], [room, end]])
+
+
+# -- disconnectSockets -------------------------------------------------------
+
+def test_disconnect_all(cluster: Cluster, clients: List[Client]) -> None:
+    """makes all socket instances disconnect"""
+    cluster.a.invoke('manager', 'disconnect_sockets')
+    for client in clients:
+        assert client.wait_disconnected() == 'server disconnect'
+
+
+def test_packet_before_disconnect(cluster: Cluster, clients: List[Client],
+                                  unique: Unique) -> None:
+    """sends a packet before all socket instances disconnect"""
+    event = unique('bye')
+    cluster.a.script(
+        ('server', 'emit', [event], {}),
+        ('manager', 'disconnect_sockets', [], {'close': True}))
+    for client in clients:
+        client.wait_disconnected()
+        assert client.received(event) == [()]
+
+
+# -- fetchSockets ------------------------------------------------------------
+
+def test_fetch_all(cluster: Cluster, clients: List[Client]) -> None:
+    """returns all socket instances"""
+    assert cluster.a.fetch_sids() == sorted(
+        client.sid for client in clients)
+    assert cluster.a.leftovers() == (0, 0)
+
+
+def test_fetch_one(cluster: Cluster, clients: List[Client]) -> None:
+    """returns a single socket instance"""
+    sid = clients[1].sid
+    cluster.b.invoke('server', 'save_session', sid, {'name': 'test'})
+    (found,) = cluster.a.fetch_sockets(to=sid)
+    (own,) = cluster.b.fetch_sockets(to=sid, local=True)
+    assert found['handshake'] == own['handshake']
+    assert found['handshake']['query']['transport'] == 'websocket'
+    assert found['data'] == {'name': 'test'}
+    assert found['rooms'] == [sid]
+
+
+def test_fetch_locally(cluster: Cluster, clients: List[Client]) -> None:
+    """returns only local socket instances"""
+    assert cluster.a.fetch_sids(local=True) == [clients[0].sid]
+
+
+# -- serverSideEmit ----------------------------------------------------------
+
+def test_server_side_emit(cluster: Cluster, unique: Unique) -> None:
+    """sends an event to other server instances"""
+    event, end = unique('hello'), unique('end')
+    for node in cluster:
+        node.on_server_side(event)
+        node.on_server_side(end)
+    cluster.a.invoke('manager', 'server_side_emit', event, 'world', 1, '2')
+    for node in (cluster.b, cluster.c):
+        wait_for_value(lambda: node.recorded(event), [('world', 1, '2')])
+    # Time for it to come back would have been until this has.
+    cluster.b.server_side_call(end)
+    assert cluster.a.recorded(event) == []
+    assert cluster.a.recorded(end) == [()]
+
+
+def test_server_side_call(cluster: Cluster, unique: Unique) -> None:
+    """sends an event and receives a response from the other server instances
+    """
+    event = unique('hello')
+    for node, value in zip(cluster, ('mine', 2, '3')):
+        node.on_server_side(event, value=value)
+    assert sorted(cluster.a.server_side_call(event), key=str) == [2, '3']
+    assert cluster.a.recorded(event) == []
+
+
+def test_server_side_timeout(cluster: Cluster, unique: Unique) -> None:
+    """sends an event but timeout if one server does not respond"""
+    event = unique('hello')
+    cluster.b.on_server_side(event, value=2)
+    with pytest.raises(RemoteError) as info:
+        cluster.a.server_side_call(event, timeout=SHORT)
+    assert info.value.text == ('timeout reached: only 1 responses received '
+                               'out of 2')
+    assert info.value.responses == [2]
+    assert info.value.missing == [cluster.c.identify()[1]]
+
+
+def test_server_side_leave(redis_server: RedisServer, unique: Unique,
+                           start_nodes: Callable[..., List[NodeProcess]]
+                           ) -> None:
+    """succeeds even if an instance leaves the cluster"""
+    options: Any = {'stream_name': unique('stream'), **STEADY}
+    nodes = start_nodes(3, redis_server.url, **options)
+    start_managers(nodes)
+    event = unique('hello')
+    nodes[1].on_server_side(event, value=2)
+    nodes[2].on_server_side(event, 'leave')
+    assert nodes[0].server_side_call(event) == [2]
+    assert nodes[2].recorded(event) == [()]
