@@ -147,8 +147,12 @@ class Node:
             except Exception as exc:
                 results.append(repr(exc))
 
-        for task in [self._server.start_background_task(call)
-                     for _ in range(count)]:
+        tasks = [self._server.start_background_task(call)
+                 for _ in range(count)]
+        # Under eventlet a task that has not begun cannot be joined
+        # (python-engineio 4.15).
+        self._server.sleep(0)
+        for task in tasks:
             task.join()
         return results
 
