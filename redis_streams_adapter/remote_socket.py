@@ -45,7 +45,9 @@ class RemoteSocket:
         self.rooms: List[Room] = list(description['rooms'])
         #: Its session, as far as it can be sent; of a server in Node.js,
         #: ``socket.data``.
-        self.data: Any = description.get('data') or {}
+        self.data: Any = description.get('data')
+        if self.data is None:
+            self.data = {}
         #: How it connected, with Node's keys: ``headers``, ``time``,
         #: ``address``, ``xdomain``, ``secure``, ``issued`` (milliseconds
         #: since 1970), ``url``, ``query`` and ``auth`` (empty where its
