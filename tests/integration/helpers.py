@@ -1,11 +1,12 @@
 """What several test modules ask of nodes that have been through something.
 """
+import contextlib
 import logging
-from typing import Any, Callable, List
+from typing import Any, Callable, Iterator, List
 
 from ..support.client import Client
 from ..support.node_process import NodeProcess
-from ..support.wait import wait_for_value
+from ..support.wait import wait_for_value, wait_until
 
 #: Seconds within which a node has found its way back. The longest pause
 #: between two attempts is a second in the first minute.
@@ -69,3 +70,17 @@ def check_outage_lines(nodes: List[NodeProcess],
         assert len(lines) == 2, lines
         assert 'cannot be used' in lines[0]
         assert 'is back' in lines[1]
+
+
+@contextlib.contextmanager
+def nothing_left_behind(node: NodeProcess) -> Iterator[None]:
+    """What is asked meanwhile is not waited for any longer afterwards,
+    whatever the tests before have left in a node that all of them share."""
+    before = node.leftovers()
+
+    def is_clean() -> bool:
+        return all(now <= then
+                   for now, then in zip(node.leftovers(), before))
+
+    yield
+    wait_until(is_clean, what='requests and acknowledgements to be forgotten')

@@ -4,7 +4,7 @@ import contextlib
 import statistics
 import threading
 import time
-from typing import Any, Callable, List
+from typing import Any, Callable, Iterator, List
 
 import pytest
 
@@ -16,7 +16,7 @@ from ..support.node_process import NodeProcess, RemoteError
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_for_value, wait_until
 from .conftest import Cluster, STEADY, start_managers
-from .helpers import BACK_WITHIN, PROMPT
+from .helpers import BACK_WITHIN, nothing_left_behind, PROMPT
 from .test_membership import MISSED_WITHIN, QUICK
 
 Connect = Callable[..., Client]
@@ -38,6 +38,13 @@ def namespace_clients(cluster: Cluster, connect: Connect) -> List[Client]:
     wait_for_value(lambda: cluster.a.fetch_sids(namespace='/chat'),
                    sorted(client.sid for client in made))
     return made
+
+
+@pytest.fixture(autouse=True)
+def clean(cluster: Cluster) -> Iterator[None]:
+    """Whatever becomes of a call, nothing of it stays."""
+    with nothing_left_behind(cluster.a):
+        yield
 
 
 # -- answers -----------------------------------------------------------------
@@ -102,7 +109,6 @@ def test_callback_of_many(cluster: Cluster, unique: Unique, target: str,
         (number, 'two', b'three')
         for number, client in enumerate(namespace_clients)
         if client in expected]
-    wait_for_value(cluster.a.leftovers, (0, 0))
 
 
 def test_what_cannot_be_serialised(cluster: Cluster, unique: Unique,
@@ -115,7 +121,6 @@ def test_what_cannot_be_serialised(cluster: Cluster, unique: Unique,
             cluster.a.ask(method, event, Unserialisable(),
                           namespace='/chat')
         assert info.value.types[0] == 'TypeError'
-    assert cluster.a.leftovers() == (0, 0)
     assert all(client.count(event) == 0 for client in namespace_clients)
 
 
@@ -150,7 +155,6 @@ def test_from_many_tasks_at_once(cluster: Cluster,
     for found in results:
         assert isinstance(found, list), found
         assert sorted(each['sid'] for each in found) == sids
-    assert cluster.a.leftovers() == (0, 0)
 
 
 def test_many_server_side_calls(cluster: Cluster, unique: Unique) -> None:
@@ -162,7 +166,6 @@ def test_many_server_side_calls(cluster: Cluster, unique: Unique) -> None:
                               {'timeout': 30}, 1000, timeout=120)
     assert len(taken) == 1000
     assert len(cluster.b.recorded(event)) == 1000
-    assert cluster.a.leftovers() == (0, 0)
 
 
 def test_how_long_it_takes(cluster: Cluster,
