@@ -203,7 +203,9 @@ class Requests:
         :param others: how many nodes are asked, where that is known rather
                        than who they are.
         """
-        request.known, request.others = frozenset(nodes), others
+        # Where nobody is asked, nobody is missing either.
+        request.known = frozenset(() if others == 0 else nodes)
+        request.others = others
         if request.waiter is None:
             request.deadline = now + (
                 CALLBACK_LIFETIME_ALONE if request.complete
