@@ -6,13 +6,14 @@ from typing import Any, Callable, Iterator, List
 import pytest
 
 from ..conftest import running, skip_or_fail
+from ..integration.conftest import STEADY
 from ..support.client import Client, close_all
 from ..support.js_client import JsClient, JsClients
 from ..support.js_server import JsServer
 from ..support.node_process import NodeProcess
 from ..support.wait import wait_for_value
 from .helpers import adapter_options, Asking, NEW, NEW_IOREDIS, OLD, Party, \
-    Server, STEADY, Transport, TRANSPORTS, wait_until_heard
+    Server, Transport, TRANSPORTS, wait_until_heard
 
 #: Namespaces that have handlers on every server.
 NAMESPACES = ('/', '/chat')

@@ -18,13 +18,6 @@ NEW_IOREDIS = Generation('0.3-ioredis', 'adapter-03', 'ioredis')
 JS_SENDERS = [OLD.name, NEW.name, NEW_IOREDIS.name]
 SENDERS = ['python', *JS_SENDERS]
 
-#: Heartbeats of clusters of which no node goes away, in seconds: however
-#: busy the machine, none is ever taken for dead.
-STEADY = {'heartbeat_interval': 1.0, 'heartbeat_timeout': 60.0}
-
-#: Heartbeats of clusters whose nodes die. Node.js looks every second.
-QUICK = {'heartbeat_interval': 0.25, 'heartbeat_timeout': 2.5}
-
 
 class Party(NamedTuple):
     """Servers of one cluster, and who listens.
@@ -109,6 +102,20 @@ class Asking(NamedTuple):
     def asker(self, language: str) -> Server:
         """One of them, by its language."""
         return self.python if language == 'Python' else self.js
+
+    def join(self, asker: Server, room: str, clients: Sequence[Listener],
+             namespace: str = '/') -> None:
+        """Let clients enter a room, and wait until they have: a question
+        over PUB/SUB may overtake what goes through the stream."""
+        asker.sockets_join([room], namespace=namespace, to=[
+            client.sids[namespace] for client in clients])
+        for server in self.servers:
+            client = self.client_of[server.name]
+            if client in clients:
+                sid = client.sids[namespace]
+                wait_until(
+                    lambda: room in server.rooms(sid, namespace=namespace),
+                    what=f'the client of {server.name} in the room')
 
     def others(self, server: Server) -> List[Server]:
         """All but one."""

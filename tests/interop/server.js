@@ -65,6 +65,12 @@ const operations = {
     operator(where).emit(event, ...args);
   },
 
+  burst(event, count) {
+    for (let number = 0; number < count; number += 1) {
+      io.emit(event, number);
+    }
+  },
+
   emitWithAck(event, args, where) {
     return operator(where).emitWithAck(event, ...args);
   },

@@ -60,7 +60,7 @@ def test_of_some(asking: Asking, unique: Unique, language: str) -> None:
     event, room = unique('event'), unique('room')
     clients = let_answer(asking, event)
     asker = asking.asker(language)
-    asker.sockets_join([room], to=[client.sid for client in clients[1:]])
+    asking.join(asker, room, clients[1:])
     answers = asker.emit_with_ack(event, to=room, skip_sid=clients[2].sid)
     assert counted(answers) == counted([ANSWERS[1], ANSWERS[3]])
     assert asker.emit_with_ack(event, to=unique('room')) == []

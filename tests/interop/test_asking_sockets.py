@@ -33,15 +33,7 @@ def test_who_is_found(asking: Asking, unique: Unique, language: str,
     asker, room = asking.asker(language), unique('room')
     clients = list(asking.client_of.values())
     assert found(asker, namespace=namespace) == sids(clients, namespace)
-    asker.sockets_join([room], to=sids(clients[1:], namespace),
-                       namespace=namespace)
-    own = [asking.client_of[asker.name].sids[namespace]]
-    if language == 'JavaScript':
-        # Its own clients join when the order is stored; ours at once.
-        wait_for_value(lambda: found(
-            asker, namespace=namespace, to=room, local=True), own,
-            what='the own client in the room')
-    # The question stands behind the order in the stream.
+    asking.join(asker, room, clients[1:], namespace)
     assert found(asker, namespace=namespace, to=room) == sids(
         clients[1:], namespace)
     last = clients[-1].sids[namespace]
@@ -49,7 +41,8 @@ def test_who_is_found(asking: Asking, unique: Unique, language: str,
         clients[1:-1], namespace)
     assert found(asker, namespace=namespace, to=[last]) == [last]
     assert found(asker, namespace=namespace, to=unique('room')) == []
-    assert found(asker, namespace=namespace, local=True) == own
+    assert found(asker, namespace=namespace, local=True) == [
+        asking.client_of[asker.name].sids[namespace]]
 
 
 @pytest.mark.parametrize('language', LANGUAGES)
@@ -125,8 +118,8 @@ def test_all_rooms(asking: Asking, unique: Unique) -> None:
     """The rooms of all clients, counted over servers of both languages."""
     room, smaller = unique('room'), unique('smaller')
     clients = list(asking.client_of.values())
-    asking.python.sockets_join(room)
-    asking.python.sockets_join(smaller, to=sids(clients[2:]))
+    asking.join(asking.python, room, clients)
+    asking.join(asking.python, smaller, clients[2:])
     rooms = asking.python.invoke('manager', 'all_rooms')
     assert (rooms[room], rooms[smaller]) == (4, 2)
     assert not {*rooms} & {*sids(clients)}

@@ -4,12 +4,12 @@ from typing import Any, Callable, List
 
 import pytest
 
+from ..integration.conftest import STEADY
 from ..support.js_server import Generation, JsServer
 from ..support.node_process import NodeProcess
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_for_value
-from .helpers import NEW, NEW_IOREDIS, OLD, Server, STEADY, Unique, \
-    wait_until_heard
+from .helpers import NEW, NEW_IOREDIS, OLD, Server, Unique, wait_until_heard
 
 Connect = Callable[..., Any]
 StartNodes = Callable[..., List[NodeProcess]]

@@ -1,6 +1,7 @@
 """Events reach the clients of every server, whoever emits them: with both
 generations of the published adapter, on each of its clients of Redis."""
 import random
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Dict, Tuple
 
 import pytest
@@ -110,3 +111,21 @@ def test_rooms(broadcasting: Party, unique: Unique, sender: str,
         event: [[('for', event)] if sid in meant else [] for sid in sids]
         for event, (_, meant) in events.items()})
     emitting.sockets_leave([half, third], namespace=namespace)
+
+
+def test_all_at_once(broadcasting: Party, unique: Unique) -> None:
+    """All servers emit as fast as they can; of each, every client gets
+    every event, once, in order."""
+    count = 1000
+    events = {unique('event'): server
+              for server in broadcasting.servers.values()}
+    with ThreadPoolExecutor(len(events)) as pool:
+        list(pool.map(lambda event: events[event].burst(event, count),
+                      events))
+    for client in broadcasting.listeners:
+        for event, server in events.items():
+            client.wait_for(event, count, timeout=30.0)
+    for event, server in events.items():
+        check_received(server, broadcasting.listeners, unique, **{
+            event: [[(number,) for number in range(count)]
+                    for _ in broadcasting.clients]})

@@ -4,10 +4,11 @@ from typing import Any, Callable, List
 
 import pytest
 
+from ..integration.conftest import STEADY
 from ..support.js_server import Generation, JsServer
 from ..support.node_process import NodeProcess
 from ..support.redis_server import RedisServer
-from .helpers import check_received, NEW, NEW_IOREDIS, STEADY, Unique, \
+from .helpers import check_received, NEW, NEW_IOREDIS, Unique, \
     wait_until_heard
 
 

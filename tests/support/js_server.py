@@ -62,6 +62,10 @@ class JsServer(ControlledProcess):
         self.control('emit', event, _arguments(data),
                      _where(to, skip_sid, namespace))
 
+    def burst(self, event: str, count: int) -> None:
+        """Emit 0, 1, 2, … without a pause."""
+        self.control('burst', event, count)
+
     def emit_with_ack(self, event: str, data: Any = None, to: Any = None,
                       skip_sid: Any = None, namespace: str = '/',
                       timeout: float = DEADLINE) -> List[Any]:

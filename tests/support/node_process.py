@@ -94,6 +94,11 @@ class NodeProcess(ControlledProcess):
         return [list(numbers) for numbers in self.control(
             'storm', event, emitters, each, kwargs, padding, timeout=60.0)]
 
+    def burst(self, event: str, count: int) -> None:
+        """Emit 0, 1, 2, … without a pause."""
+        self.script(*(('server', 'emit', [event, number], {})
+                      for number in range(count)))
+
     def identify(self) -> Tuple[int, str]:
         """The process that answers, and the id of its node."""
         pid, uid = self.control('identify')
