@@ -27,15 +27,16 @@ import math
 import os
 import threading
 import time
-from itertools import chain
 from typing import Any, Callable, Dict, Iterable, List, Optional
 
 from .channel import Channel
-from .codec import decode, Encoder, Fields, open_envelope, Packed
+from .codec import Encoder, Packed
 from .errors import DecodeError, OutboxFullError
-from .losses import COUNTERS, Loss, Losses, MISSING, VANISHED
-from .messages import EMITTER_UID, FetchSocketsResponse, Heartbeat, \
-    InitialHeartbeat, Message, MessageType, SIGNS_OF_LIFE
+from .flow import Flow
+from .loss_report import LossReport
+from .losses import COUNTERS, Loss, MISSING, VANISHED
+from .messages import EMITTER_UID, FetchSocketsResponse, Message, \
+    SIGNS_OF_LIFE
 from .node import Acknowledged, Act, Completed, Duplicate, Event, Missing, \
     Node, NodeJoined, NodeLeft, ReaderLags, Response, Send, Skipped
 from .options import Options
@@ -43,7 +44,7 @@ from .redis_streams.connect import Driver
 from .redis_streams.link import RedisLink
 from .redis_streams.outbox import Capacity, Pending
 from .redis_streams.reader import Reader
-from .redis_streams.writer import Absent, Writer
+from .redis_streams.writer import Writer
 from .requests import Asked, NOBODY, Request
 from .routing import stream_index, stream_names
 from .sequences import Sequences
@@ -98,10 +99,11 @@ class Runtime:
         self._side_condition = Condition(
             'PUB/SUB of Redis', logger,
             lambda: 'events are sent as ever', 'requests fail')
-        self._on_loss = options.on_loss
-        max_len = self._max_len = options.max_len or 0
+        self._lose = LossReport(engine, logger, options.on_loss)
         self._node = Node(self.uid, options.heartbeat_interval,
                           options.heartbeat_timeout)
+        self._flow = Flow(self._node, self._core, self._encoder,
+                          options.max_len or 0, self._channel)
         self._capacity = Capacity(options.outbox_limit,
                                   options.outbox_max_bytes)
         self._channels = [
@@ -111,9 +113,8 @@ class Runtime:
         #: The channel of each namespace that was asked for. Any task may add
         #: one, and always the same.
         self._routes: Dict[str, Channel] = {}
-        # Until it is known how many others there are.
         for channel in self._channels:
-            channel.writer.set_window(max(1, max_len // 4))
+            channel.writer.set_window(self._flow.first_window)
         #: Started tasks, by name; under the start lock.
         self._tasks: Dict[str, Task] = {}
         self._starting = threading.RLock()
@@ -125,8 +126,6 @@ class Runtime:
         # belongs to them under the core lock.
         self._skipped = 0
         self._duplicates = 0
-        #: Under the core lock.
-        self._losses = Losses()
         self._side = SideChannel(
             options, driver, engine, logger, self._encoder, self._hear,
             self._skip, self._start_side)
@@ -134,28 +133,25 @@ class Runtime:
     def _open(self, key: str, options: Options, driver: Driver,
               write_only: bool) -> Channel:
         """The channel for one stream."""
-        max_len = self._max_len
+        max_len, flow = options.max_len or 0, self._flow
         engine, logger = self.engine, self._logger
-
-        def overhear(fields: Fields) -> None:
-            self._overhear(channel, fields)
-
         writer = Writer(
             lambda: RedisLink(driver, key, max_len,
                               min_replicas=options.min_replicas),
             engine, logger, capacity=self._capacity,
             patience=driver.socket_timeout,
             vanished=lambda count: self._lose(Loss(VANISHED, key, count)),
-            overhear=overhear,
-            absent=lambda: self._who_is_absent(channel),
+            overhear=lambda fields: flow.overhear(channel, fields),
+            absent=lambda: flow.absent(channel, self.member),
             retention=options.retention,
             replicated=options.min_replicas > 0)
         reader = Reader(
             lambda: RedisLink(driver, key, max_len, options.block_time),
             lambda entry: self._take_in(channel, entry),
-            lambda cursor: self._began(channel, cursor), self._set_windows,
+            lambda cursor: self._began(channel, cursor),
+            lambda: flow.set_window(channel),
             lambda kind, count: self._lose(Loss(kind, key, count)),
-            lambda cursor: self._lagging(channel, cursor), logger,
+            lambda cursor: flow.lagging(channel, cursor), logger,
             pause=engine.pause, count=options.read_count,
             block=options.block_time)
         channel = Channel(key, writer, reader, Sequences(writer.writer_id))
@@ -264,7 +260,7 @@ class Runtime:
             task.join(max(0.0, deadline - time.monotonic()))
         for channel in self._channels:
             channel.writer.end()
-        self._log_more_losses(math.inf)
+        self._lose.log_more(math.inf)
         return left
 
     def abandon(self) -> None:
@@ -355,18 +351,6 @@ wait`."""
         channel.positioned = True
         self.serve_namespaces()
 
-    def _lagging(self, channel: Channel, cursor: Optional[bytes]) -> None:
-        # It concerns the stream, whatever namespace it names.
-        namespaces = [*self._namespaces_in(channel),
-                      *self._node.namespaces, '/']
-        channel.writer.say_now(self._encoder.encode(
-            namespaces[0], Heartbeat(cursor or b'')))
-
-    def _namespaces_in(self, channel: Channel) -> List[str]:
-        """The namespaces that are served and go to this stream."""
-        return [each for each in self._node.namespaces
-                if self._channel(each) is channel]
-
     def _take_in(self, channel: Channel, entry: Entry) -> None:
         now = time.monotonic()
         sequences = channel.sequences
@@ -444,32 +428,6 @@ wait`."""
             # keep this one, and the next is due in a second.
             self._logger().debug('no room for a heartbeat')
 
-    # -- what is lost -----------------------------------------------------
-
-    def _lose(self, loss: Loss) -> None:
-        """Count a loss, log it, tell it. On a reader's or a writer's task.
-        """
-        with self._core:
-            line = self._losses.add(loss, time.monotonic())
-        if line is not None:
-            self._logger().error('%s', line)
-        if self._on_loss is not None:
-            # A task of its own: it is the application's code.
-            self.engine.spawn(self._tell_loss, loss)
-
-    def _log_more_losses(self, now: float) -> None:
-        with self._core:
-            lines = self._losses.more(now)
-        for line in lines:
-            self._logger().error('%s', line)
-
-    def _tell_loss(self, loss: Loss) -> None:
-        try:
-            if self._on_loss is not None:
-                self._on_loss(loss)
-        except Exception:
-            self._logger().exception('on_loss failed')
-
     # -- the heartbeat's task ---------------------------------------------
 
     def _keep_time(self, task: Task) -> None:
@@ -477,54 +435,16 @@ wait`."""
             self.serve_namespaces()
             hearing = self._condition.ok and all(
                 channel.reader.connected for channel in self._channels)
-            self._set_windows()
+            for channel in self._channels:
+                self._flow.set_window(channel)
             with self._core:
                 events = self._node.tick(time.monotonic(), hearing)
-            self._log_more_losses(time.monotonic())
+            self._lose.log_more(time.monotonic())
             for event in events:
                 self._follow(event)
             with self._core:
                 pause = self._node.next_tick(time.monotonic())
             task.rest(pause)
-
-    def _overhear(self, channel: Channel, fields: Fields) -> None:
-        # On the writer's task, of a process that only writes, or is not a
-        # member yet.
-        writer = channel.writer
-        try:
-            envelope = open_envelope(fields)
-            if envelope.writer == writer.writer_id:
-                writer.seen(envelope.sequence)
-            elif envelope.type is MessageType.HEARTBEAT:
-                message = decode(envelope)
-                if isinstance(message, Heartbeat) \
-                        and message.behind is not None:
-                    writer.reader_is_behind(
-                        envelope.uid, message.behind or None)
-        except DecodeError:
-            # The readers' business: each of them logs and counts it.
-            return
-
-    def _who_is_absent(self, channel: Channel) -> Absent:
-        """After an outage, on the writer's task."""
-        # A process that knows nobody awaits somebody, who never answers.
-        strangers: List[Optional[str]] = ['']
-        if not self.member:
-            return strangers, ()
-        self._set_windows()
-        with self._core:
-            asked = self._node.who_reads(self._namespaces_in(channel))
-        uids = list(chain.from_iterable(asked.values()))
-        return [None, *(uids or strangers)], [
-            self.encode(namespace, InitialHeartbeat())
-            for namespace in asked]
-
-    def _set_windows(self) -> None:
-        # Half of what a stream keeps, shared by all who may be writing: the
-        # other half is for what is written until a slow reader is heard.
-        share = max(1, self._max_len // (2 * (self._node.others + 1)))
-        for channel in self._channels:
-            channel.writer.set_window(share, channel.reader.connected)
 
     def serve_namespaces(self) -> None:
         """Be a member of the namespaces that are served now, as far as the
@@ -664,7 +584,7 @@ wait`."""
             'malformed': self._skipped,
             'duplicates': self._duplicates,
             'failed': sum(reader.failed for reader in readers),
-            **self._losses.counts,
+            **self._lose.counts,
             'writer_restarts': self._restarts('writer'),
             'reader_restarts': self._restarts('reader'),
             'requests_dropped': self._side.dropped,
@@ -690,7 +610,7 @@ wait`."""
             'outbox': self._capacity.count,
             'outbox_bytes': self._capacity.bytes,
             'nodes': others + 1 if self.member else 0,
-            'messages_lost': self._losses.counts[COUNTERS[MISSING]],
+            'messages_lost': self._lose.counts[COUNTERS[MISSING]],
             'last_error': side.last_error if not side.ok
             and side.last_error else self._condition.last_error
             or side.last_error,

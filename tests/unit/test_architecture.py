@@ -23,7 +23,7 @@ FLOORS = [
      'redis_streams.pubsub', 'redis_streams.reader', 'redis_streams.wire',
      'redis_streams.writer'],
     ['node', 'delivery', 'channel', 'own_sockets', 'remote_socket',
-     'server_side', 'side_channel'],
+     'server_side', 'side_channel', 'loss_report', 'flow'],
     ['runtime', 'life', 'dispatch', 'cluster', 'manager'],
     ['flask_socketio', 'gunicorn', 'cli', 'demo', '__main__'],
 ]
@@ -48,7 +48,7 @@ WORLD = {'threading', 'time', 'logging', 'socket', 'os', 'random',
 #: Where an exception of any kind is caught: around the work of a task, around
 #: what an entry makes happen, and around a function of the application's.
 CATCH_ALL = {('tasks', '_run'), ('redis_streams.reader', '_hand_on'),
-             ('runtime', '_tell_loss'), ('runtime', 'can_carry'),
+             ('loss_report', '_tell'), ('runtime', 'can_carry'),
              ('server_side', '_run'), ('redis_streams.pubsub', '_hand_on')}
 
 #: Where a task sleeps: never, it only lets others run.

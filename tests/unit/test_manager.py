@@ -820,7 +820,7 @@ def test_a_reader_that_lags_says_so(pair: Pair,
                                     stream: FakeStream) -> None:
     """And the other one takes account of it."""
     a, b = (node.manager._live()._channels[0] for node in pair)
-    lagging = partial(pair.b.manager._live()._lagging, b)
+    lagging = partial(pair.b.manager._live()._flow.lagging, b)
     assert pair.a.manager.flush(DEADLINE)
     lagging(stream.entries[0].id)
     pace = a.writer._pace
