@@ -319,6 +319,8 @@ wait`."""
         self.serve_namespaces()
 
     def _lagging(self, channel: Channel, cursor: Optional[bytes]) -> None:
+        if cursor is not None:
+            channel.writer.reader_is_behind(None, cursor)
         # It concerns the stream, whatever namespace it names.
         namespaces = [*self._namespaces_in(channel),
                       *self._node.namespaces, '/']

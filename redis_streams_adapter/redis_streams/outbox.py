@@ -221,3 +221,9 @@ class Outbox:
             pending.waiters = [woken]
         else:
             pending.waiters.append(woken)
+
+    @staticmethod
+    def strike_off(pending: Pending, woken: Event) -> None:
+        """Have it set no longer; under the lock."""
+        if pending.waiters is not None and woken in pending.waiters:
+            pending.waiters.remove(woken)

@@ -29,7 +29,7 @@ from typing import Callable, Optional, Sequence
 from ..losses import DELETED, SET_BACK, TRIMMED
 from ..tasks import Task
 from ..transport import Ends, Entry, is_there, Link, NO_STREAM, \
-    parse_id, START, Unavailable
+    parse_id, START
 
 #: A reader that is so many seconds behind, with a full page at hand, says
 #: so: a writer in a hurry stores 50,000 entries a second, and a stream keeps
@@ -182,10 +182,9 @@ class Reader:
                     # and begins again below the cursor.
                     self.cursor = self._position(link)
                 page = link.read(self.cursor, self._count, self._block)
-        except Unavailable:
-            self._late = True
-            raise
         finally:
+            # Whatever it was, Redis may have been away.
+            self._late = True
             self.connected = False
             self._link = None
             link.close()
@@ -297,9 +296,11 @@ class Reader:
             self.failed += 1
             self._logger().exception(
                 'entry %s could not be carried out', entry.id.decode())
-        self.cursor = entry.id
-        self._at_entry = True
-        if self._landmark == START:
-            self._landmark = entry.id
-        if self._added is not None:
-            self._added += 1
+        finally:
+            # Also where the log fails.
+            self.cursor = entry.id
+            self._at_entry = True
+            if self._landmark == START:
+                self._landmark = entry.id
+            if self._added is not None:
+                self._added += 1

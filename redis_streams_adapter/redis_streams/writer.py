@@ -198,9 +198,13 @@ class Writer:
                 self._impatient.add(woken)
             else:
                 woken.set()
-        woken.wait(self._patience)
-        with self._lock:
-            self._impatient.discard(woken)
+        try:
+            woken.wait(self._patience)
+        finally:
+            # A timeout of the caller's may have ended it.
+            with self._lock:
+                self._impatient.discard(woken)
+                self._outbox.strike_off(pending, woken)
         if pending.refused is not None:
             raise RedisStreamsError(
                 f'Redis has refused the message: {pending.refused}'
@@ -218,7 +222,11 @@ class Writer:
             if last is None or self._ended:
                 return last is None
             self._outbox.enrol(last, woken)
-        woken.wait(timeout)
+        try:
+            woken.wait(timeout)
+        finally:
+            with self._lock:
+                self._outbox.strike_off(last, woken)
         return last.settled
 
     @property
@@ -279,10 +287,10 @@ class Writer:
         if self._held:
             self.wake()
 
-    def reader_is_behind(self, uid: str,
+    def reader_is_behind(self, uid: Optional[str],
                          position: Optional[bytes]) -> None:
-        """A node has said where its reader is; ``None``: it has caught up,
-        or the node is gone."""
+        """A node has said where its reader is (``None``: we, of our own);
+        no position: it has caught up, or the node is gone."""
         with self._lock:
             if position is None:
                 self._pace.caught_up(uid)

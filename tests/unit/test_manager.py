@@ -23,6 +23,7 @@ from redis_streams_adapter.messages import Broadcast, BroadcastAck, \
     MessageType, SocketsJoin, SocketsLeave, Target
 from redis_streams_adapter.node import Send
 from redis_streams_adapter.redis_streams.writer import LISTEN_EVERY
+from redis_streams_adapter.transport import parse_id
 
 from ..support.wait import DEADLINE, wait_for_value, wait_until
 from .conftest import Log, NOWHERE
@@ -846,6 +847,9 @@ def test_a_reader_that_lags_says_so(pair: Pair,
     assert said.type is MessageType.HEARTBEAT
     assert said.uid == pair.b.manager.uid
     assert said.behind == stream.entries[0].id
+    # It takes account of itself, too: it may be among the entries of others.
+    assert b.writer._pace._readers[None].position == parse_id(
+        stream.entries[0].id)
     lagging(None)
     wait_until(lambda: pair.b.manager.uid not in pace._readers)
     lagging(stream.entries[0].id)

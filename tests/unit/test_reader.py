@@ -160,6 +160,29 @@ def test_a_late_start(stream: FakeStream, clock: Clock,
     assert readings.numbers == [2, 3]
 
 
+def test_a_late_start_for_whatever_reason(stream: FakeStream,
+                                          clock: Clock) -> None:
+    """A client library may fail in its own words."""
+    put(stream, 1)
+    link = stream.link()
+
+    def connect() -> None:
+        raise LookupError('no node of the cluster answers')
+
+    link.connect = connect  # type: ignore[method-assign]
+    links = iter([link, stream.link()])
+    readings = Readings(stream)
+    readings.reader._open_link = lambda: next(links)
+    stream.advance(1)
+    with pytest.raises(LookupError):
+        readings.idle()
+    clock.now += 5
+    stream.advance(5)
+    put(stream, 2)
+    readings.until(1)
+    assert readings.numbers == [2]
+
+
 def test_a_late_start_on_a_stream_that_rests(stream: FakeStream,
                                              clock: Clock) -> None:
     put(stream, 1)
@@ -237,6 +260,24 @@ def test_an_entry_that_makes_trouble(stream: FakeStream,
     assert [ids[1].decode() in lines[0], ids[3].decode() in lines[1]] == [
         True, True]
     assert len(lines) == 2
+
+
+def test_an_entry_that_makes_trouble_and_a_log_that_does(
+        stream: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    def trouble(entry: Entry) -> None:
+        raise ValueError('x')
+
+    def full(*_: Any) -> None:
+        raise OSError('no space left')
+
+    monkeypatch.setattr(logging.getLogger('tests.unit'), 'exception', full)
+    readings = Readings(stream, handle=trouble)
+    readings.idle()
+    put(stream, 1, 2)
+    for _ in range(2):
+        with pytest.raises(OSError):
+            readings.reader.work(UntilDone(lambda: False))
+    assert readings.numbers == [1, 2]
 
 
 def test_an_entry_in_the_middle_of_a_page_is_not_handed_on_again(

@@ -561,6 +561,30 @@ def test_flush_through_an_outage(writer: Writer, stream: FakeStream,
     assert stored(stream) == [1, 2]
 
 
+def test_who_gives_up_waiting_leaves_nothing_behind(
+        writer: Writer, stream: FakeStream,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timeout of gevent is raised wherever it finds one waiting."""
+    class Impatient(threading.Event):
+        def wait(self, timeout: Optional[float] = None) -> bool:
+            raise KeyboardInterrupt
+
+    pending, = put(writer, 1)
+    monkeypatch.setattr(writer._engine, 'event', Impatient)
+    with pytest.raises(KeyboardInterrupt):
+        writer.wait(pending)
+    assert not writer._impatient
+    assert not pending.waiters
+
+
+def test_flushing_in_vain_leaves_nothing_behind(writer: Writer) -> None:
+    pending, = put(writer, 1)
+    for _ in range(10):
+        assert not writer.flush(0.0)
+    assert not pending.waiters
+    assert writer.depth == 1
+
+
 def test_nobody_waits_for_a_task_that_has_ended(writer: Writer) -> None:
     put(writer, 1)
     thread, result = in_thread(writer.flush, None)
