@@ -94,7 +94,7 @@ def open_driver(url: Any, options: Mapping[str, Any],
         if topology == 'sentinel':
             return _of_sentinel(module, parts, kwargs, service)
         return _of_cluster(module, parts, kwargs)
-    except (ValueError, TypeError, *_errors(module)) as exc:
+    except (ValueError, TypeError, *errors_of(module)) as exc:
         if isinstance(exc, ConfigurationError):
             raise
         raise ConfigurationError(f'url or redis_options: {exc}') from exc
@@ -120,11 +120,12 @@ def split_url(url: str) -> SplitResult:
     return parts
 
 
-def _errors(module: Any) -> Tuple[Any, ...]:
-    """The base class of all errors of redis-py, or of valkey."""
-    exceptions = module.exceptions
-    return (getattr(exceptions, 'RedisError', None)
-            or exceptions.ValkeyError,)
+def errors_of(module: Any) -> Tuple[Any, ...]:
+    """The base classes of all errors of redis-py, or of valkey; what their
+    clients of clusters raise stands apart from the others."""
+    prefix = 'Redis' if hasattr(module.exceptions, 'RedisError') else 'Valkey'
+    return (getattr(module.exceptions, prefix + 'Error'),
+            getattr(module.exceptions, prefix + 'ClusterException'))
 
 
 def _import(name: str) -> Any:
@@ -242,7 +243,7 @@ def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
     others = kwargs.pop('min_other_sentinels', 0)
     forced_host = kwargs.pop('force_master_ip', None)
     sentinels = Sentinels(
-        _asker(module, asking), (OSError, *_errors(module)), _hosts(parts),
+        _asker(module, asking), (OSError, *errors_of(module)), _hosts(parts),
         module.exceptions.ConnectionError, _service(parts) or service,
         others)
     return _told_by(module, sentinels, forced_host,
@@ -262,7 +263,7 @@ def _of_sentinel_pool(module: Any, pool: Any,
     kwargs['ssl'] = issubclass(
         pool.connection_class, module.connection.SSLConnection)
     sentinels = Sentinels(
-        _asker(module, asking), (OSError, *_errors(module)),
+        _asker(module, asking), (OSError, *errors_of(module)),
         [(each['host'], each['port']) for each in known],
         module.exceptions.ConnectionError, pool.service_name,
         manager.min_other_sentinels)
@@ -287,7 +288,7 @@ def _of_cluster(module: Any, parts: SplitResult,
     kwargs.setdefault('socket_timeout', None)
     kwargs['socket_timeout'] = _timeout(kwargs['socket_timeout'])
     connect = _connector(module, kwargs)
-    members = Members(_asker(module, kwargs), (OSError, *_errors(module)),
+    members = Members(_asker(module, kwargs), (OSError, *errors_of(module)),
                       _hosts(parts))
 
     def make(timeout: float, key: str) -> Any:

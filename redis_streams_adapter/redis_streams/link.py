@@ -12,7 +12,7 @@ from typing import Any, Iterable, List, Optional, Sequence, Union
 
 from ..transport import Ends, Entry, EntryRefused, Fields, Identity, \
     NO_STREAM, NotReplicated, Unavailable
-from .connect import Driver
+from .connect import Driver, errors_of
 
 #: How long a read may take beyond its waiting time, in seconds, before the
 #: connection is taken for dead.
@@ -57,10 +57,8 @@ class RedisLink:
         #: A fork copies green threads, and they must not go on.
         self._pid = os.getpid()
         self._identity: Optional[Identity] = None
-        exceptions = driver.module.exceptions
-        self._error_reply = exceptions.ResponseError
-        self._broken = (OSError, getattr(exceptions, 'RedisError', None)
-                        or exceptions.ValkeyError)
+        self._error_reply = driver.module.exceptions.ResponseError
+        self._broken = (OSError, *errors_of(driver.module))
 
     @property
     def identity(self) -> Optional[Identity]:

@@ -45,9 +45,10 @@ WORLD = {'threading', 'time', 'logging', 'socket', 'os', 'random',
          'subprocess', 'select', 'queue', 'asyncio'}
 
 #: Where an exception of any kind is caught: around the work of a task, around
-#: what an entry makes happen, and around a function of the application's.
+#: what an entry makes happen, and around a function and the log's handlers of
+#: the application's.
 CATCH_ALL = {('tasks', '_run'), ('redis_streams.reader', '_hand_on'),
-             ('runtime', '_tell_loss')}
+             ('runtime', '_tell_loss'), ('tasks', '_log')}
 
 #: Where a task sleeps: never, it only lets others run.
 SLEEP = {('tasks', 'pause'), ('tasks', '_let_gevent_poll')}
