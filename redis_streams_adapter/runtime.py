@@ -143,7 +143,8 @@ class Runtime:
         reader = Reader(
             lambda: RedisLink(driver, key, max_len, options.block_time),
             lambda entry: self._take_in(channel, entry),
-            lambda cursor: self._began(channel, cursor), self._set_windows,
+            lambda cursor, moment: self._began(channel, cursor, moment),
+            self._set_windows,
             lambda kind, count: self._lose(Loss(kind, key, count)),
             lambda cursor: self._lagging(channel, cursor), logger,
             pause=engine.pause, count=options.read_count,
@@ -177,9 +178,10 @@ class Runtime:
         """Start sending. Idempotent."""
         if not channel.sending:
             with self._starting:
-                channel.sending = True
                 self._start(f'writer of {channel.key}', channel.writer.work,
                             self._condition)
+                # Behind it: there may be no more threads.
+                channel.sending = True
 
     def start(self) -> None:
         """Become a member. Idempotent; waits for :data:`START_PATIENCE` at
@@ -204,8 +206,8 @@ class Runtime:
                condition: Optional[Condition]) -> None:
         if name not in self._tasks and not self._ended:
             task = Task(name, work, self.engine, condition, self._logger)
-            self._tasks[name] = task
             task.start()
+            self._tasks[name] = task
 
     def close(self, timeout: float) -> int:
         """Send what is in the outbox, say goodbye, end every task and
@@ -313,8 +315,9 @@ wait`."""
 
     # -- the readers' tasks -----------------------------------------------
 
-    def _began(self, channel: Channel, cursor: bytes) -> None:
-        channel.sequences.begin(parse_id(cursor))
+    def _began(self, channel: Channel, cursor: bytes,
+               moment: int) -> None:
+        channel.sequences.begin(parse_id(cursor), moment)
         channel.positioned = True
         self.serve_namespaces()
 

@@ -52,7 +52,8 @@ class Reader:
 
     :param open_link: makes a new, unconnected link to the stream.
     :param handle: what to do with an entry, on the reader's task.
-    :param began: told the first cursor, once.
+    :param began: told the first cursor, once, and the time before it was
+                  known, by the server's clock, in milliseconds.
     :param resumed: told each time the reader gets through, before the first
                     entry.
     :param lost: told what was lost, and how many entries where that is
@@ -69,7 +70,7 @@ class Reader:
 
     def __init__(self, open_link: Callable[[], Link],
                  handle: Callable[[Entry], None],
-                 began: Callable[[bytes], None],
+                 began: Callable[[bytes, int], None],
                  resumed: Callable[[], None],
                  lost: Callable[[str, Optional[int]], None],
                  lagging: Callable[[Optional[bytes]], None],
@@ -87,6 +88,7 @@ class Reader:
         self._count = count
         self._block = block
         self._started: Optional[float] = None
+        self._moment = 0
         self._late = False
         #: Whether it has ever got through: the cursor alone does not say.
         self._through = False
@@ -158,7 +160,10 @@ class Reader:
             link.connect()
             if task.stopping:
                 return
-            self._clock_ahead = link.time() / 1000 - time.monotonic()
+            now = link.time()
+            self._clock_ahead = now / 1000 - time.monotonic()
+            if self.cursor is None:
+                self._moment = now
             self.cursor = self._position(link, anew=True)
             # Whoever may not read, or whose connection does not survive
             # waiting, shall hear of it before saying that all is well.
@@ -167,7 +172,7 @@ class Reader:
             self.connected = True
             if not self._through:
                 self._through = True
-                self._began(self.cursor)
+                self._began(self.cursor, self._moment)
             self._resumed()
             task.works()
             while not task.stopping:

@@ -871,6 +871,48 @@ def test_others_run_while_many_are_emitted(
     assert engine.pauses == 4
 
 
+def test_who_wrote_before_the_stream_was_deleted_has_lost_nothing(
+        make_node: Callable[..., Node], make_manager: MakeManager,
+        stream: FakeStream) -> None:
+    """As where Redis keeps nothing, and is started anew with a server."""
+    stream.put(*Encoder(EMITTER_UID).encode('/', Heartbeat()))
+    emitter = make_manager(write_only=True)
+    for number in range(5):
+        emitter.emit('hello', number)
+    stream.delete()
+    stream.advance(60)
+    node = make_node()
+    node.manager.start()
+    client = node.connect()
+    emitter.emit('hello', 5)
+    assert client.wait_for('hello') == [(5,)]
+    assert node.manager.stats()['messages_lost'] == 0
+
+
+def test_a_task_that_could_not_be_started_is_started_later(
+        make_manager: MakeManager, stream: FakeStream,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may have as many threads as it is allowed."""
+    class Engine(CountingEngine):
+        spawned = 0
+
+        def spawn(self, work: Callable[..., Any], *args: Any) -> Any:
+            self.spawned += 1
+            if self.spawned == 1:
+                raise RuntimeError("can't start new thread")
+            return super().spawn(work, *args)
+
+    monkeypatch.setattr(life, 'ThreadEngine', Engine)
+    manager = make_manager()
+    with pytest.raises(RuntimeError, match='thread'):
+        manager.emit('hello', 1)
+    manager.emit('hello', 2)
+    assert manager.flush(DEADLINE)
+    # What was accepted is not lost.
+    assert [each.args for each in messages(stream)] == [
+        ('hello', 1), ('hello', 2)]
+
+
 # -- who only writes ---------------------------------------------------------
 
 def test_an_emitter(make_manager: MakeManager, pair: Pair,

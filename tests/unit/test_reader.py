@@ -299,7 +299,7 @@ def test_it_is_told_when_it_gets_through(readings: Readings,
         task = UntilDone(lambda: True)
         readings.reader.work(task)
         assert len(readings.resumed.calls) == expected
-        assert readings.began.calls == [START]
+        assert readings.began.calls == [(START, CLOCK_START)]
         assert task.got_through == 1
 
 
@@ -317,7 +317,7 @@ def test_first_time_is_told_when_it_gets_through(
     assert task.got_through == 0
     readings.reader.work(UntilDone(lambda: True))
     assert len(readings.resumed.calls) == 1
-    assert readings.began.calls == [START]
+    assert readings.began.calls == [(START, CLOCK_START)]
 
 
 def test_what_is_told_comes_before_the_first_entry(
