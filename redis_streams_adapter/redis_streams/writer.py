@@ -36,7 +36,7 @@ from typing import Callable, Iterable, List, Optional, Sequence, \
     Set, Tuple, Union
 
 from ..errors import RedisStreamsError
-from ..pace import Pace
+from ..pace import Pace, PATIENCE
 from ..tasks import Engine, Event, Task
 from ..transport import EntryRefused, Fields, Identity, Link, \
     NotReplicated, parse_id, START, Unavailable
@@ -405,6 +405,12 @@ class Writer:
                 overhear: Callable[[Fields], None]) -> None:
         """Read what has come since the last time."""
         self._unheard = 0
+        recent = parse_id(self._acknowledged)[0] - int(PATIENCE * 1000)
+        if parse_id(self._heard)[0] < recent:
+            # What is older counts for nobody any more.
+            self._heard = b'%d-0' % recent
+            with self._lock:
+                self._pace.forget_readers()
         full = True
         while full:
             page = link.read(self._heard, PAGE, None)

@@ -838,6 +838,35 @@ def test_a_writer_without_a_reader_listens(make: Make,
     assert heard[-1] == [b'news', b'1']
 
 
+def test_it_does_not_listen_to_what_is_old(make: Make,
+                                           stream: FakeStream) -> None:
+    """A stream that is kept by time may have grown by a million entries
+    since it last did, and what it has to say would wait meanwhile."""
+    heard: List[Sequence[bytes]] = []
+    writer = make(overhear=heard.append)
+    put(writer, 0)
+    grown: List[bool] = []
+
+    def done() -> bool:
+        if writer.depth:
+            return False
+        if grown:
+            return True
+        grown.append(True)
+        for age in range(10 * int(PATIENCE), -1, -1):
+            stream.put(b'age', b'%d' % age)
+            stream.advance(age and 1)
+        writer.reader_is_behind('dead', stream.entries[0].id)
+        put(writer, *range(BATCH_ENTRIES + 1))
+        return False
+
+    drive(writer.work, done)
+    assert [int(fields[1]) for fields in heard if fields[0] == b'age'] \
+        == list(range(int(PATIENCE) - 1, -1, -1))
+    # What it was told of others is old, too.
+    assert 'dead' not in writer._pace._readers
+
+
 def test_while_it_is_held_it_listens(
         make: Make, stream: FakeStream,
         monkeypatch: pytest.MonkeyPatch) -> None:
