@@ -214,7 +214,7 @@ class Runtime:
         connection.
 
         :param timeout: how many seconds to give the outbox.
-        :return: how many entries were left in it.
+        :return: how many messages were left in it.
         """
         with self._starting:
             if self._closed:
@@ -234,7 +234,6 @@ class Runtime:
             if channel.writer.depth:
                 self._start_writer(channel)
         self.flush(max(0.0, deadline - time.monotonic()))
-        left = self._capacity.count
         with self._starting:
             self._ended = True
             tasks = list(self._tasks.values())
@@ -246,8 +245,8 @@ class Runtime:
         deadline = time.monotonic() + JOIN_PATIENCE
         for task in tasks:
             task.join(max(0.0, deadline - time.monotonic()))
-        for channel in self._channels:
-            channel.writer.end()
+        # Now, for the last batch may have got through.
+        left = sum([channel.writer.end() for channel in self._channels])
         self._log_more_losses(math.inf)
         return left
 

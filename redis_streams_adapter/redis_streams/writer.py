@@ -245,14 +245,19 @@ class Writer:
         self._outbox.close(last_words)
         self.wake()
 
-    def end(self) -> None:
-        """The task has ended: let nobody wait for what is left."""
+    def end(self) -> int:
+        """The task has ended: let nobody wait for what is left.
+
+        :return: how many messages that are.
+        """
         with self._lock:
             self._ended = True
             waiters = [woken for pending in self._outbox
                        for woken in pending.waiters or ()]
+            left = sum(pending.numbered for pending in self._outbox)
         for woken in waiters:
             woken.set()
+        return left
 
     def wake(self) -> None:
         """Let the task look whether it is to stop."""

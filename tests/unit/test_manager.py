@@ -889,6 +889,37 @@ def test_who_wrote_before_the_stream_was_deleted_has_lost_nothing(
     assert node.manager.stats()['messages_lost'] == 0
 
 
+@pytest.mark.parametrize('count', [0, 3])
+def test_no_goodbye_is_a_loss(make_node: Callable[..., Node], count: int,
+                              stream: FakeStream, logged: Any) -> None:
+    """Only messages are."""
+    node = make_node()
+    node.manager.start()
+    assert node.manager.flush(DEADLINE)
+    stream.freeze()
+    for number in range(count):
+        node.manager.emit('hello', number)
+    node.manager.close(timeout=0.05)
+    assert logged(logging.ERROR) == count // 3 * [
+        'closed with 3 messages that Redis did not take']
+
+
+def test_what_is_still_sent_is_no_loss(make_node: Callable[..., Node],
+                                       stream: FakeStream,
+                                       logged: Any) -> None:
+    """The batch that is on its way when time is up may get through."""
+    node = make_node()
+    node.manager.start()
+    assert node.manager.flush(DEADLINE)
+    writer = node.manager._live()._channels[0].writer
+    node.manager.emit('hello', 1)
+    interrupt, writer.interrupt = writer.interrupt, lambda: (  # type: ignore
+        writer.flush(DEADLINE), interrupt())
+    node.manager.close(timeout=0)
+    assert len(messages(stream, MessageType.BROADCAST)) == 1
+    assert logged(logging.ERROR) == []
+
+
 def test_a_task_that_could_not_be_started_is_started_later(
         make_manager: MakeManager, stream: FakeStream,
         monkeypatch: pytest.MonkeyPatch) -> None:
