@@ -51,6 +51,8 @@ class Flow:
 
     def lagging(self, channel: Channel, cursor: Optional[bytes]) -> None:
         """Say that the reader of a channel lags, or no longer does."""
+        if cursor is not None:
+            channel.writer.reader_is_behind(None, cursor)
         # It concerns the stream, whatever namespace it names.
         namespaces = [*self._namespaces_in(channel),
                       *self._node.namespaces, '/']

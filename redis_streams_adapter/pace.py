@@ -16,13 +16,14 @@ is, for :data:`RETURN_PATIENCE` seconds at most.
 
 Nobody holds us back for ever: a reader that is silent, or that does not get
 on, for :data:`PATIENCE` seconds is taken out of account until it says
-something new.
+something new. To get on is to move, be it among the entries of others: ours
+would push out what it has not come to yet.
 
 A position says how many of our entries it covers by way of checkpoints, one
 for each batch: the id of its last entry, and that entry's number.
 """
 from collections import deque
-from typing import Deque, Dict, Iterable, Optional, Tuple
+from typing import Deque, Dict, Iterable, NamedTuple, Optional, Tuple
 
 #: How long a reader may hold us back without getting on, in seconds. It may
 #: be dead, or the entries that it should come to may be gone.
@@ -43,6 +44,21 @@ MAX_WINDOW = 100_000
 
 Id = Tuple[int, int]
 
+_NOWHERE = (0, 0)
+
+
+class _Reader(NamedTuple):
+    """How far a reader is.
+
+    :param read: the number of our last entry that it has read.
+    :param position: what it last said of it.
+    :param since: when it last got on; ``None``: too long ago to count.
+    """
+
+    read: int
+    position: Id
+    since: Optional[float]
+
 
 class Pace:
     """What is still to be read of what one writer has written.
@@ -58,11 +74,10 @@ class Pace:
         self.checkpoints: Deque[Tuple[Id, int]] = deque()
         #: Up to which number it is not known any more where they stand.
         self.forgotten = 0
-        #: By reader, ours under ``None``: the number of our last entry that
-        #: it has read, and when it last got on.
-        self._readers: Dict[Optional[str], Tuple[int, float]] = {}
-        #: Those that are awaited, in the same way: the number of our last
-        #: entry before, and since when.
+        #: By reader, ours under ``None``.
+        self._readers: Dict[Optional[str], _Reader] = {}
+        #: Those that are awaited: the number of our last entry before, and
+        #: since when.
         self._awaited: Dict[Optional[str], Tuple[int, float]] = {}
 
     @property
@@ -77,10 +92,13 @@ class Pace:
 
     def wrote(self, last_id: Id, sequence: int, now: float) -> None:
         """A batch is stored; its last entry has this id and this number."""
-        for uid, (read, _) in self._readers.items():
-            if read >= self._written:
+        for uid, reader in list(self._readers.items()):
+            if reader.read >= self._written:
                 # It had nothing to read until now.
-                self._readers[uid] = read, now
+                self._readers[uid] = reader._replace(since=now)
+            elif reader.since is None and reader.read < self.forgotten:
+                # Dead: nobody tells a process that only writes.
+                del self._readers[uid]
         self._written = sequence
         if self.checkpoints and self.checkpoints[-1][1] == sequence:
             # Signs of life alone: they would pile up in one that is idle.
@@ -109,17 +127,20 @@ class Pace:
     def seen(self, sequence: int, now: float) -> None:
         """Our own reader has seen our entry of this number."""
         self._awaited.pop(None, None)
-        self._readers[None] = sequence, now
+        known = self._readers.get(None)
+        self._readers[None] = _Reader(
+            sequence, known.position if known else _NOWHERE, now)
 
-    def behind(self, uid: str, position: Id, now: float) -> None:
+    def behind(self, uid: Optional[str], position: Id, now: float) -> None:
         """A node says that its reader lags, and where it is."""
         self._awaited.pop(uid, None)
         read = self._read_at(position)
         known = self._readers.get(uid)
-        if known is None or read > known[0]:
-            self._readers[uid] = read, now
+        if known is None or position > known.position:
+            self._readers[uid] = _Reader(
+                max(read, known.read if known else 0), position, now)
 
-    def caught_up(self, uid: str) -> None:
+    def caught_up(self, uid: Optional[str]) -> None:
         """A node says that its reader lags no longer, or is gone."""
         self._readers.pop(uid, None)
         self._awaited.pop(uid, None)
@@ -129,11 +150,18 @@ class Pace:
         if self.window is None:
             return None
         slowest = self._written
-        for uid, (read, since) in list(self._readers.items()):
-            if now - since > PATIENCE and self._written - read >= self.window:
-                self._readers[uid] = self._written, now
+        for uid, reader in list(self._readers.items()):
+            if reader.since is None:
+                continue
+            if now - reader.since <= PATIENCE \
+                    or self._written - reader.read < self.window:
+                slowest = min(slowest, reader.read)
+            elif uid is None:
+                # Ours lives, or else we would not hear anybody.
+                self._readers[uid] = reader._replace(
+                    read=self._written, since=now)
             else:
-                slowest = min(slowest, read)
+                self._readers[uid] = reader._replace(since=None)
         for uid, (read, since) in list(self._awaited.items()):
             if now - since > RETURN_PATIENCE:
                 del self._awaited[uid]

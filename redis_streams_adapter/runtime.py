@@ -148,7 +148,7 @@ class Runtime:
         reader = Reader(
             lambda: RedisLink(driver, key, max_len, options.block_time),
             lambda entry: self._take_in(channel, entry),
-            lambda cursor: self._began(channel, cursor),
+            lambda cursor, moment: self._began(channel, cursor, moment),
             lambda: flow.set_window(channel),
             lambda kind, count: self._lose(Loss(kind, key, count)),
             lambda cursor: flow.lagging(channel, cursor), logger,
@@ -183,9 +183,10 @@ class Runtime:
         """Start sending. Idempotent."""
         if not channel.sending:
             with self._starting:
-                channel.sending = True
                 self._start(f'writer of {channel.key}', channel.writer.work,
                             self._condition)
+                # Behind it: there may be no more threads.
+                channel.sending = True
 
     def start(self) -> None:
         """Become a member. Idempotent; waits for :data:`START_PATIENCE` at
@@ -210,8 +211,8 @@ class Runtime:
                condition: Optional[Condition]) -> None:
         if name not in self._tasks and not self._ended:
             task = Task(name, work, self.engine, condition, self._logger)
-            self._tasks[name] = task
             task.start()
+            self._tasks[name] = task
 
     def _start_side(self, name: str, work: Callable[[Task], None],
                     matters: bool) -> None:
@@ -225,7 +226,7 @@ class Runtime:
         connection.
 
         :param timeout: how many seconds to give the outbox.
-        :return: how many entries were left in it.
+        :return: how many messages were left in it.
         """
         with self._starting:
             if self._closed:
@@ -245,7 +246,6 @@ class Runtime:
             if channel.writer.depth:
                 self._start_writer(channel)
         self.flush(max(0.0, deadline - time.monotonic()))
-        left = self._capacity.count
         with self._starting:
             self._ended = True
             tasks = list(self._tasks.values())
@@ -258,8 +258,8 @@ class Runtime:
         deadline = time.monotonic() + JOIN_PATIENCE
         for task in tasks:
             task.join(max(0.0, deadline - time.monotonic()))
-        for channel in self._channels:
-            channel.writer.end()
+        # Now, for the last batch may have got through.
+        left = sum([channel.writer.end() for channel in self._channels])
         self._lose.log_more(math.inf)
         return left
 
@@ -346,8 +346,9 @@ wait`."""
 
     # -- the readers' tasks -----------------------------------------------
 
-    def _began(self, channel: Channel, cursor: bytes) -> None:
-        channel.sequences.begin(parse_id(cursor))
+    def _began(self, channel: Channel, cursor: bytes,
+               moment: int) -> None:
+        channel.sequences.begin(parse_id(cursor), moment)
         channel.positioned = True
         self.serve_namespaces()
 

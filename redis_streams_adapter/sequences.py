@@ -25,6 +25,8 @@ REMEMBERED = 10_000
 
 Id = Tuple[int, int]
 
+_BEGINNING = (0, 0)
+
 
 class Sequences:
     """What was seen of one stream: the highest number, by writer.
@@ -49,10 +51,19 @@ class Sequences:
         #: Of writers that began here or later, everything was to be seen;
         #: ``None``: not known yet.
         self._start: Optional[Id] = None
+        #: Where there was no stream then: what is older than this, and is
+        #: not the beginning, was in another one.
+        self._birth = _BEGINNING
 
-    def begin(self, position: Id) -> None:
-        """The stream is read from this position on."""
+    def begin(self, position: Id, moment: int = 0) -> None:
+        """The stream is read from this position on.
+
+        :param moment: when that was found out, or before, by the server's
+                       clock, in milliseconds.
+        """
         self._start = position
+        if position == _BEGINNING:
+            self._birth = moment, 0
 
     def knows(self, writer: bytes) -> bool:
         """Whether something was seen of a writer before."""
@@ -65,7 +76,8 @@ class Sequences:
         :param at: the position of its first entry that is seen.
         """
         if since is not None and self._start is not None \
-                and since >= self._start:
+                and since >= self._start \
+                and (since >= self._birth or since == _BEGINNING):
             self._young[writer] = 0
         if len(self._young) > self._remembered:
             self._old, self._young = self._young, {}

@@ -12,6 +12,7 @@ import random
 import sys
 import threading
 import time
+import traceback
 from typing import Any, Callable, Dict, NamedTuple, Optional, Protocol
 
 from .transport import Unavailable
@@ -176,6 +177,16 @@ class Outage(NamedTuple):
     reason: str
 
 
+def _log(write: Callable[..., None], *args: Any) -> None:
+    """Log something. Handlers are the application's code, and may emit what
+    they are given: where that fails no task shall end over it."""
+    try:
+        write(*args)
+    except Exception:
+        # As logging does it with what its own handlers raise.
+        traceback.print_exc()
+
+
 class Condition:
     """What several tasks know of one server: whether it can be used.
 
@@ -244,20 +255,21 @@ class Condition:
                 self._down_since = None
                 self._over = Outage(now, now - since, self._why)
         if not was:
-            for name, watcher in self._watchers.items():
+            # Others may be added now.
+            for name, watcher in list(self._watchers.items()):
                 if name != part:
                     watcher()
         if back and since is not None:
-            self._logger().warning(
-                '%s is back after %.1f s; %s', self._what,
-                time.monotonic() - since, self._backlog())
+            _log(self._logger().warning,
+                 '%s is back after %.1f s; %s', self._what,
+                 time.monotonic() - since, self._backlog())
 
     def broken(self, part: str, reason: str) -> None:
         """This part has failed once, and tries again at once."""
         self._parts[part] = False
         self.last_error = reason
-        self._logger().info('%s: the %s connects again (%s)', self._what,
-                            part, reason)
+        _log(self._logger().info, '%s: the %s connects again (%s)',
+             self._what, part, reason)
 
     def down(self, part: str, reason: str) -> None:
         """This part cannot go on for now."""
@@ -270,9 +282,9 @@ class Condition:
                 self._why = f'{part}: {reason}'
                 self.outages += 1
         if first:
-            self._logger().warning(
-                '%s cannot be used (%s: %s); %s; %s', self._what, part,
-                reason, self._meanwhile, self._backlog())
+            _log(self._logger().warning,
+                 '%s cannot be used (%s: %s); %s; %s', self._what, part,
+                 reason, self._meanwhile, self._backlog())
 
 
 def _current_greenlet() -> Any:
@@ -383,7 +395,7 @@ class Task:
                 reason = f'{type(exc).__name__}: {exc}'
                 if self._through or not attempt:
                     # Once, not at each attempt.
-                    self._logger().exception('%s failed', self.name)
+                    _log(self._logger().exception, '%s failed', self.name)
             if self.stopping:
                 break
             if self._through:

@@ -125,10 +125,11 @@ def split_url(url: str) -> SplitResult:
 
 
 def errors_of(module: Any) -> Tuple[Any, ...]:
-    """The base class of all errors of redis-py, or of valkey."""
-    exceptions = module.exceptions
-    return (getattr(exceptions, 'RedisError', None)
-            or exceptions.ValkeyError,)
+    """The base classes of all errors of redis-py, or of valkey; what their
+    clients of clusters raise stands apart from the others."""
+    prefix = 'Redis' if hasattr(module.exceptions, 'RedisError') else 'Valkey'
+    return (getattr(module.exceptions, prefix + 'Error'),
+            getattr(module.exceptions, prefix + 'ClusterException'))
 
 
 def _import(name: str) -> Any:

@@ -66,14 +66,17 @@ class Capacity:
 class Pending:
     """An entry in the outbox."""
 
-    __slots__ = ('fields', 'size', 'sequence', 'settled', 'refused',
-                 'waiters', 'breaks')
+    __slots__ = ('fields', 'size', 'sequence', 'numbered', 'settled',
+                 'refused', 'waiters', 'breaks')
 
-    def __init__(self, fields: Fields, size: int, sequence: int) -> None:
+    def __init__(self, fields: Fields, size: int, sequence: int,
+                 numbered: bool) -> None:
         self.fields = fields
         self.size = size
         #: Its number; of a sign of life, that of the last message.
         self.sequence = sequence
+        #: Whether it is a message; if not, a sign of life.
+        self.numbered = numbered
         #: Out of the outbox. Written under the lock.
         self.settled = False
         self.refused: Optional[EntryRefused] = None
@@ -145,7 +148,7 @@ class Outbox:
             self._capacity.take(size)
             if numbered:
                 self.sequence += 1
-            pending = Pending(fields, size, self.sequence)
+            pending = Pending(fields, size, self.sequence, numbered)
             self._entries.append(pending)
             self.bytes += size
         return pending
@@ -159,7 +162,8 @@ class Outbox:
             self.closed = True
             for fields in last_words:
                 self._capacity.count += 1
-                self._entries.append(Pending(fields, 0, self.sequence))
+                self._entries.append(
+                    Pending(fields, 0, self.sequence, False))
 
     def first(self, count: int, max_bytes: int) -> List[Pending]:
         """The first entries: one, and then as many as fit.
@@ -221,3 +225,9 @@ class Outbox:
             pending.waiters = [woken]
         else:
             pending.waiters.append(woken)
+
+    @staticmethod
+    def strike_off(pending: Pending, woken: Event) -> None:
+        """Have it set no longer; under the lock."""
+        if pending.waiters is not None and woken in pending.waiters:
+            pending.waiters.remove(woken)

@@ -29,7 +29,7 @@ from typing import Callable, Optional, Sequence
 from ..losses import DELETED, SET_BACK, TRIMMED
 from ..tasks import Task
 from ..transport import Ends, Entry, is_there, Link, NO_STREAM, \
-    parse_id, START, Unavailable
+    parse_id, START
 
 #: A reader that is so many seconds behind, with a full page at hand, says
 #: so: a writer in a hurry stores 50,000 entries a second, and a stream keeps
@@ -52,7 +52,8 @@ class Reader:
 
     :param open_link: makes a new, unconnected link to the stream.
     :param handle: what to do with an entry, on the reader's task.
-    :param began: told the first cursor, once.
+    :param began: told the first cursor, once, and the time before it was
+                  known, by the server's clock, in milliseconds.
     :param resumed: told each time the reader gets through, before the first
                     entry.
     :param lost: told what was lost, and how many entries where that is
@@ -69,7 +70,7 @@ class Reader:
 
     def __init__(self, open_link: Callable[[], Link],
                  handle: Callable[[Entry], None],
-                 began: Callable[[bytes], None],
+                 began: Callable[[bytes, int], None],
                  resumed: Callable[[], None],
                  lost: Callable[[str, Optional[int]], None],
                  lagging: Callable[[Optional[bytes]], None],
@@ -87,6 +88,7 @@ class Reader:
         self._count = count
         self._block = block
         self._started: Optional[float] = None
+        self._moment = 0
         self._late = False
         #: Whether it has ever got through: the cursor alone does not say.
         self._through = False
@@ -158,7 +160,10 @@ class Reader:
             link.connect()
             if task.stopping:
                 return
-            self._clock_ahead = link.time() / 1000 - time.monotonic()
+            now = link.time()
+            self._clock_ahead = now / 1000 - time.monotonic()
+            if self.cursor is None:
+                self._moment = now
             self.cursor = self._position(link, anew=True)
             # Whoever may not read, or whose connection does not survive
             # waiting, shall hear of it before saying that all is well.
@@ -167,7 +172,7 @@ class Reader:
             self.connected = True
             if not self._through:
                 self._through = True
-                self._began(self.cursor)
+                self._began(self.cursor, self._moment)
             self._resumed()
             task.works()
             while not task.stopping:
@@ -182,10 +187,9 @@ class Reader:
                     # and begins again below the cursor.
                     self.cursor = self._position(link)
                 page = link.read(self.cursor, self._count, self._block)
-        except Unavailable:
-            self._late = True
-            raise
         finally:
+            # Whatever it was, Redis may have been away.
+            self._late = True
             self.connected = False
             self._link = None
             link.close()
@@ -297,9 +301,11 @@ class Reader:
             self.failed += 1
             self._logger().exception(
                 'entry %s could not be carried out', entry.id.decode())
-        self.cursor = entry.id
-        self._at_entry = True
-        if self._landmark == START:
-            self._landmark = entry.id
-        if self._added is not None:
-            self._added += 1
+        finally:
+            # Also where the log fails.
+            self.cursor = entry.id
+            self._at_entry = True
+            if self._landmark == START:
+                self._landmark = entry.id
+            if self._added is not None:
+                self._added += 1

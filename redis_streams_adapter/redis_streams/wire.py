@@ -9,7 +9,7 @@ from itertools import chain
 from typing import Any, List, Sequence
 
 from ..transport import Unavailable
-from .connect import Driver
+from .connect import Driver, errors_of
 
 
 class Refused(Unavailable):
@@ -38,10 +38,8 @@ class Wire:
         self._connection: Any = None
         #: A fork copies green threads, and they must not go on.
         self._pid = os.getpid()
-        exceptions = driver.module.exceptions
-        self._error_reply = exceptions.ResponseError
-        self._broken = (OSError, getattr(exceptions, 'RedisError', None)
-                        or exceptions.ValkeyError)
+        self._error_reply = driver.module.exceptions.ResponseError
+        self._broken = (OSError, *errors_of(driver.module))
 
     def connect(self) -> None:
         """Connect.

@@ -36,7 +36,7 @@ from typing import Callable, Iterable, List, Optional, Sequence, \
     Set, Tuple, Union
 
 from ..errors import RedisStreamsError
-from ..pace import Pace
+from ..pace import Pace, PATIENCE
 from ..tasks import Engine, Event, Task
 from ..transport import EntryRefused, Fields, Identity, Link, \
     NotReplicated, parse_id, START, Unavailable
@@ -198,9 +198,13 @@ class Writer:
                 self._impatient.add(woken)
             else:
                 woken.set()
-        woken.wait(self._patience)
-        with self._lock:
-            self._impatient.discard(woken)
+        try:
+            woken.wait(self._patience)
+        finally:
+            # A timeout of the caller's may have ended it.
+            with self._lock:
+                self._impatient.discard(woken)
+                self._outbox.strike_off(pending, woken)
         if pending.refused is not None:
             raise RedisStreamsError(
                 f'Redis has refused the message: {pending.refused}'
@@ -218,7 +222,11 @@ class Writer:
             if last is None or self._ended:
                 return last is None
             self._outbox.enrol(last, woken)
-        woken.wait(timeout)
+        try:
+            woken.wait(timeout)
+        finally:
+            with self._lock:
+                self._outbox.strike_off(last, woken)
         return last.settled
 
     @property
@@ -237,14 +245,19 @@ class Writer:
         self._outbox.close(last_words)
         self.wake()
 
-    def end(self) -> None:
-        """The task has ended: let nobody wait for what is left."""
+    def end(self) -> int:
+        """The task has ended: let nobody wait for what is left.
+
+        :return: how many messages that are.
+        """
         with self._lock:
             self._ended = True
             waiters = [woken for pending in self._outbox
                        for woken in pending.waiters or ()]
+            left = sum(pending.numbered for pending in self._outbox)
         for woken in waiters:
             woken.set()
+        return left
 
     def wake(self) -> None:
         """Let the task look whether it is to stop."""
@@ -279,10 +292,10 @@ class Writer:
         if self._held:
             self.wake()
 
-    def reader_is_behind(self, uid: str,
+    def reader_is_behind(self, uid: Optional[str],
                          position: Optional[bytes]) -> None:
-        """A node has said where its reader is; ``None``: it has caught up,
-        or the node is gone."""
+        """A node has said where its reader is (``None``: we, of our own);
+        no position: it has caught up, or the node is gone."""
         with self._lock:
             if position is None:
                 self._pace.caught_up(uid)
@@ -397,6 +410,12 @@ class Writer:
                 overhear: Callable[[Fields], None]) -> None:
         """Read what has come since the last time."""
         self._unheard = 0
+        recent = parse_id(self._acknowledged)[0] - int(PATIENCE * 1000)
+        if parse_id(self._heard)[0] < recent:
+            # What is older counts for nobody any more.
+            self._heard = b'%d-0' % recent
+            with self._lock:
+                self._pace.forget_readers()
         full = True
         while full:
             page = link.read(self._heard, PAGE, None)

@@ -46,10 +46,12 @@ WORLD = {'threading', 'time', 'logging', 'socket', 'os', 'random',
          'subprocess', 'select', 'queue', 'asyncio'}
 
 #: Where an exception of any kind is caught: around the work of a task, around
-#: what an entry makes happen, and around a function of the application's.
+#: what an entry makes happen, and around a function and the log's handlers of
+#: the application's.
 CATCH_ALL = {('tasks', '_run'), ('redis_streams.reader', '_hand_on'),
              ('loss_report', '_tell'), ('runtime', 'can_carry'),
-             ('server_side', '_run'), ('redis_streams.pubsub', '_hand_on')}
+             ('server_side', '_run'), ('redis_streams.pubsub', '_hand_on'),
+             ('tasks', '_log')}
 
 #: Where a task sleeps: never, it only lets others run.
 SLEEP = {('tasks', 'pause'), ('tasks', '_let_gevent_poll')}

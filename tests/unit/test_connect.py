@@ -314,6 +314,19 @@ def test_a_client_of_a_cluster() -> None:
     assert client.nodes_manager.initialized == 2
 
 
+def test_a_client_of_a_cluster_that_is_away() -> None:
+    """What it raises then is none of redis-py's other errors."""
+    class Nodes:
+        def initialize(self) -> None:
+            raise redis.exceptions.RedisClusterException('nobody is there')
+
+    client = redis.RedisCluster.__new__(redis.RedisCluster)
+    client.nodes_manager = Nodes()
+    client.get_node_from_key = None
+    with pytest.raises(Unavailable, match='nobody is there'):
+        RedisLink(driver_of(client), 'x', 1).connect()
+
+
 @pytest.mark.parametrize('make', [
     lambda: redis.asyncio.Redis(),
     lambda: redis.asyncio.RedisCluster(host='host')],

@@ -23,6 +23,7 @@ from redis_streams_adapter.messages import Broadcast, BroadcastAck, \
     MessageType, SocketsJoin, SocketsLeave, Target
 from redis_streams_adapter.node import Send
 from redis_streams_adapter.redis_streams.writer import LISTEN_EVERY
+from redis_streams_adapter.transport import parse_id
 
 from ..support.wait import DEADLINE, wait_for_value, wait_until
 from .conftest import Log, NOWHERE
@@ -829,6 +830,9 @@ def test_a_reader_that_lags_says_so(pair: Pair,
     assert said.type is MessageType.HEARTBEAT
     assert said.uid == pair.b.manager.uid
     assert said.behind == stream.entries[0].id
+    # It takes account of itself, too: it may be among the entries of others.
+    assert b.writer._pace._readers[None].position == parse_id(
+        stream.entries[0].id)
     lagging(None)
     wait_until(lambda: pair.b.manager.uid not in pace._readers)
     lagging(stream.entries[0].id)
@@ -848,6 +852,79 @@ def test_others_run_while_many_are_emitted(
     for _ in range(1024):
         manager.emit('hello', None)
     assert engine.pauses == 4
+
+
+def test_who_wrote_before_the_stream_was_deleted_has_lost_nothing(
+        make_node: Callable[..., Node], make_manager: MakeManager,
+        stream: FakeStream) -> None:
+    """As where Redis keeps nothing, and is started anew with a server."""
+    stream.put(*Encoder(EMITTER_UID).encode('/', Heartbeat()))
+    emitter = make_manager(write_only=True)
+    for number in range(5):
+        emitter.emit('hello', number)
+    stream.delete()
+    stream.advance(60)
+    node = make_node()
+    node.manager.start()
+    client = node.connect()
+    emitter.emit('hello', 5)
+    assert client.wait_for('hello') == [(5,)]
+    assert node.manager.stats()['messages_lost'] == 0
+
+
+@pytest.mark.parametrize('count', [0, 3])
+def test_no_goodbye_is_a_loss(make_node: Callable[..., Node], count: int,
+                              stream: FakeStream, logged: Any) -> None:
+    """Only messages are."""
+    node = make_node()
+    node.manager.start()
+    assert node.manager.flush(DEADLINE)
+    stream.freeze()
+    for number in range(count):
+        node.manager.emit('hello', number)
+    node.manager.close(timeout=0.05)
+    assert logged(logging.ERROR) == count // 3 * [
+        'closed with 3 messages that Redis did not take']
+
+
+def test_what_is_still_sent_is_no_loss(make_node: Callable[..., Node],
+                                       stream: FakeStream,
+                                       logged: Any) -> None:
+    """The batch that is on its way when time is up may get through."""
+    node = make_node()
+    node.manager.start()
+    assert node.manager.flush(DEADLINE)
+    writer = node.manager._live()._channels[0].writer
+    node.manager.emit('hello', 1)
+    interrupt, writer.interrupt = writer.interrupt, lambda: (  # type: ignore
+        writer.flush(DEADLINE), interrupt())
+    node.manager.close(timeout=0)
+    assert len(messages(stream, MessageType.BROADCAST)) == 1
+    assert logged(logging.ERROR) == []
+
+
+def test_a_task_that_could_not_be_started_is_started_later(
+        make_manager: MakeManager, stream: FakeStream,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process may have as many threads as it is allowed."""
+    class Engine(CountingEngine):
+        spawned = 0
+
+        def spawn(self, work: Callable[..., Any], *args: Any) -> Any:
+            self.spawned += 1
+            if self.spawned == 1:
+                raise RuntimeError("can't start new thread")
+            return super().spawn(work, *args)
+
+    monkeypatch.setattr(life, 'ThreadEngine', Engine)
+    manager = make_manager()
+    with pytest.raises(RuntimeError, match='thread'):
+        manager.emit('hello', 1)
+    manager.emit('hello', 2)
+    assert manager.flush(DEADLINE)
+    # What was accepted is not lost.
+    assert [each.args for each in messages(stream)] == [
+        ('hello', 1), ('hello', 2)]
 
 
 # -- who only writes ---------------------------------------------------------

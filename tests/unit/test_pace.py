@@ -111,6 +111,49 @@ def test_saying_the_same_again_is_not_getting_on(pace: Pace) -> None:
     assert pace.room(NOW + PATIENCE + 0.1) == WINDOW
 
 
+def test_who_died_while_it_lagged_holds_us_back_once(pace: Pace) -> None:
+    """Who only writes never hears that a node is gone."""
+    write(pace, 10)
+    pace.behind('a', (10, 0), NOW)
+    write(pace, 10 + WINDOW)
+    assert pace.room(NOW + PATIENCE) == 0
+    later = NOW + PATIENCE + 0.1
+    assert pace.room(later) == WINDOW
+    write(pace, 10 + 2 * WINDOW, later)
+    assert pace.room(later) == WINDOW
+    # Until it says something new.
+    pace.behind('a', (10, 0), later)
+    assert pace.room(later) == WINDOW
+    pace.behind('a', (10 + WINDOW, 0), later)
+    assert pace.room(later) == 0
+
+
+def test_the_dead_are_forgotten(monkeypatch: pytest.MonkeyPatch,
+                                pace: Pace) -> None:
+    monkeypatch.setattr(pace_module, 'REMEMBERED', WINDOW)
+    write(pace, 10)
+    now = NOW
+    for number in range(100):
+        pace.behind(f'node-{number}', (10 + number * WINDOW, 0), now)
+        write(pace, 10 + (number + 1) * WINDOW, now)
+        now += PATIENCE + 0.1
+        assert pace.room(now) == WINDOW
+    assert len(pace._readers) < 5
+
+
+def test_who_gets_on_among_the_entries_of_others_is_waited_for(
+        pace: Pace) -> None:
+    """Ours would push out what it has not come to yet."""
+    write(pace, 10)
+    write(pace, 1000)
+    for uid in ('a', None):
+        for step in range(1, 10):
+            now = NOW + step * 0.9 * PATIENCE
+            pace.behind(uid, (10 + step, 0), now)
+            assert pace.room(now) == 0
+        pace.caught_up(uid)
+
+
 def test_who_may_be_away_is_awaited(pace: Pace) -> None:
     write(pace, 500)
     pace.expect([None, 'a', 'b', 'c'], NOW)

@@ -160,6 +160,29 @@ def test_a_late_start(stream: FakeStream, clock: Clock,
     assert readings.numbers == [2, 3]
 
 
+def test_a_late_start_for_whatever_reason(stream: FakeStream,
+                                          clock: Clock) -> None:
+    """A client library may fail in its own words."""
+    put(stream, 1)
+    link = stream.link()
+
+    def connect() -> None:
+        raise LookupError('no node of the cluster answers')
+
+    link.connect = connect  # type: ignore[method-assign]
+    links = iter([link, stream.link()])
+    readings = Readings(stream)
+    readings.reader._open_link = lambda: next(links)
+    stream.advance(1)
+    with pytest.raises(LookupError):
+        readings.idle()
+    clock.now += 5
+    stream.advance(5)
+    put(stream, 2)
+    readings.until(1)
+    assert readings.numbers == [2]
+
+
 def test_a_late_start_on_a_stream_that_rests(stream: FakeStream,
                                              clock: Clock) -> None:
     put(stream, 1)
@@ -239,6 +262,24 @@ def test_an_entry_that_makes_trouble(stream: FakeStream,
     assert len(lines) == 2
 
 
+def test_an_entry_that_makes_trouble_and_a_log_that_does(
+        stream: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
+    def trouble(entry: Entry) -> None:
+        raise ValueError('x')
+
+    def full(*_: Any) -> None:
+        raise OSError('no space left')
+
+    monkeypatch.setattr(logging.getLogger('tests.unit'), 'exception', full)
+    readings = Readings(stream, handle=trouble)
+    readings.idle()
+    put(stream, 1, 2)
+    for _ in range(2):
+        with pytest.raises(OSError):
+            readings.reader.work(UntilDone(lambda: False))
+    assert readings.numbers == [1, 2]
+
+
 def test_an_entry_in_the_middle_of_a_page_is_not_handed_on_again(
         stream: FakeStream) -> None:
     """The cursor moves with each entry, not with the page."""
@@ -258,7 +299,7 @@ def test_it_is_told_when_it_gets_through(readings: Readings,
         task = UntilDone(lambda: True)
         readings.reader.work(task)
         assert len(readings.resumed.calls) == expected
-        assert readings.began.calls == [START]
+        assert readings.began.calls == [(START, CLOCK_START)]
         assert task.got_through == 1
 
 
@@ -276,7 +317,7 @@ def test_first_time_is_told_when_it_gets_through(
     assert task.got_through == 0
     readings.reader.work(UntilDone(lambda: True))
     assert len(readings.resumed.calls) == 1
-    assert readings.began.calls == [START]
+    assert readings.began.calls == [(START, CLOCK_START)]
 
 
 def test_what_is_told_comes_before_the_first_entry(

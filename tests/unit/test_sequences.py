@@ -122,6 +122,17 @@ def test_who_began_after_the_reader_was_to_be_seen_from_the_first() -> None:
     assert sequences.missing_before(b'b', 6, since=(5, 3)) == 0
 
 
+def test_who_began_with_another_stream_is_not_judged() -> None:
+    """The reader found none; what was there before was deleted, or was lost
+    when Redis was started anew."""
+    sequences = Sequences()
+    sequences.begin((0, 0), 1000)
+    assert sequences.missing_before(b'a', 5, since=(999, 9)) == 0
+    assert sequences.missing_before(b'b', 5, since=(1000, 0)) == 4
+    # It found none, either.
+    assert sequences.missing_before(b'c', 5, since=(0, 0)) == 4
+
+
 def test_who_may_have_been_forgotten_is_not_judged() -> None:
     sequences = Sequences(remembered=3)
     sequences.begin((1, 0))

@@ -133,6 +133,16 @@ def test_the_others_are_told_that_one_gets_through(logger: Logger) -> None:
     assert told == ['reader', 'reader', 'writer']
 
 
+def test_a_part_may_come_while_another_gets_through(logger: Logger) -> None:
+    """With several streams the first one's tasks run before the last one's
+    are made."""
+    condition = Condition('Redis', logger, lambda: '7 messages wait')
+    condition.add('writer', lambda: None)
+    condition.add('reader', lambda: condition.add('late', lambda: None))
+    condition.up('writer')
+    assert not condition.ok
+
+
 # -- the loop ----------------------------------------------------------------
 
 class Rounds:
@@ -220,6 +230,34 @@ def test_a_defect_that_stays_is_logged_once(start: Callable[..., Task],
     assert work.at_rest.wait(DEADLINE)
     assert work.done == 5
     assert len(logged(logging.ERROR)) == 1
+
+
+@pytest.mark.parametrize('failure', [Unavailable('away'), ValueError('x')])
+def test_a_log_that_fails_does_not_end_it(
+        failure: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """A handler of the application may emit what it is given, and an outbox
+    may be full."""
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError('the outbox is full')
+
+    broken = logging.Logger('broken')
+    broken.addHandler(Broken())
+    condition = Condition('Redis', lambda: broken, lambda: '7 messages wait')
+    rounds: List[int] = []
+
+    def work(task: Task) -> None:
+        rounds.append(1)
+        if len(rounds) < 4:
+            raise failure
+        task.works()
+        task.stop()
+
+    task = Task('writer', work, ThreadEngine(), condition, lambda: broken)
+    task.start()
+    assert task.join(DEADLINE)
+    assert len(rounds) == 4
+    assert condition.ok
 
 
 def test_an_outage_is_no_defect(start: Callable[..., Task], logger: Logger,

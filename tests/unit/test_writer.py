@@ -561,6 +561,30 @@ def test_flush_through_an_outage(writer: Writer, stream: FakeStream,
     assert stored(stream) == [1, 2]
 
 
+def test_who_gives_up_waiting_leaves_nothing_behind(
+        writer: Writer, stream: FakeStream,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timeout of gevent is raised wherever it finds one waiting."""
+    class Impatient(threading.Event):
+        def wait(self, timeout: Optional[float] = None) -> bool:
+            raise KeyboardInterrupt
+
+    pending, = put(writer, 1)
+    monkeypatch.setattr(writer._engine, 'event', Impatient)
+    with pytest.raises(KeyboardInterrupt):
+        writer.wait(pending)
+    assert not writer._impatient
+    assert not pending.waiters
+
+
+def test_flushing_in_vain_leaves_nothing_behind(writer: Writer) -> None:
+    pending, = put(writer, 1)
+    for _ in range(10):
+        assert not writer.flush(0.0)
+    assert not pending.waiters
+    assert writer.depth == 1
+
+
 def test_nobody_waits_for_a_task_that_has_ended(writer: Writer) -> None:
     put(writer, 1)
     thread, result = in_thread(writer.flush, None)
@@ -812,6 +836,35 @@ def test_a_writer_without_a_reader_listens(make: Make,
     assert stream.batches[-2:] == [BATCH_ENTRIES, 1]
     assert len(heard) == BATCH_ENTRIES + 1
     assert heard[-1] == [b'news', b'1']
+
+
+def test_it_does_not_listen_to_what_is_old(make: Make,
+                                           stream: FakeStream) -> None:
+    """A stream that is kept by time may have grown by a million entries
+    since it last did, and what it has to say would wait meanwhile."""
+    heard: List[Sequence[bytes]] = []
+    writer = make(overhear=heard.append)
+    put(writer, 0)
+    grown: List[bool] = []
+
+    def done() -> bool:
+        if writer.depth:
+            return False
+        if grown:
+            return True
+        grown.append(True)
+        for age in range(10 * int(PATIENCE), -1, -1):
+            stream.put(b'age', b'%d' % age)
+            stream.advance(age and 1)
+        writer.reader_is_behind('dead', stream.entries[0].id)
+        put(writer, *range(BATCH_ENTRIES + 1))
+        return False
+
+    drive(writer.work, done)
+    assert [int(fields[1]) for fields in heard if fields[0] == b'age'] \
+        == list(range(int(PATIENCE) - 1, -1, -1))
+    # What it was told of others is old, too.
+    assert 'dead' not in writer._pace._readers
 
 
 def test_while_it_is_held_it_listens(
