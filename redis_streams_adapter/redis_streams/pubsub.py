@@ -388,6 +388,11 @@ class Courier:
     def _do(self, jobs: List[Job]) -> None:
         done = 0
         try:
+            # A message that is lost on a broken connection is not sent
+            # again, for it may have arrived.
+            for key in [key for key, link in self._links.items()
+                        if link.ended]:
+                self._links.pop(key).close()
             for job in jobs:
                 if job.counter is None:
                     self._publish(job)

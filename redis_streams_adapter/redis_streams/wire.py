@@ -86,6 +86,15 @@ class Wire:
         """
         return self._check(self._command(*command))
 
+    @property
+    def ended(self) -> bool:
+        """Whether the other side has ended the connection, as far as can be
+        seen; to be asked while no reply is due."""
+        try:
+            return bool(self._open().can_read(0))
+        except (Unavailable, *self._broken):
+            return True
+
     def _check(self, reply: Any) -> Any:
         if isinstance(reply, self._error_reply):
             raise Refused(describe(reply)) from reply

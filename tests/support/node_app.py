@@ -325,6 +325,10 @@ class Node:
 
         self.targets['manager'].on_server_side(event, handle, namespace)
 
+    def open_requests(self) -> int:
+        """How many requests wait for answers."""
+        return len(self.targets['manager']._live()._node._requests)
+
     def record(self, what: str, records: List[Any]) -> None:
         """Let a list be read under a name."""
         self._recorded[what] = records

@@ -290,6 +290,14 @@ class NodeProcess(ControlledProcess):
         """The arguments of those that were recorded."""
         return self.recorded(f'server-side:{event}')
 
+    def open_requests(self) -> int:
+        """How many of its requests wait for answers."""
+        return int(self.control('open_requests'))
+
+    def nodes(self, namespace: str = '/') -> List[str]:
+        """The uids of ``RedisStreamsManager.nodes``."""
+        return [uid for uid, _ in self.invoke('manager', 'nodes', namespace)]
+
     def stats(self) -> Dict[str, Any]:
         """``RedisStreamsManager.stats``."""
         return dict(self.invoke('manager', 'stats'))

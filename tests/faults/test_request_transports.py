@@ -1,0 +1,355 @@
+"""Requests over PUB/SUB while connections break, Redis dies, or refuses: do
+they end, and does all work again afterwards?"""
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Callable, Iterator, List
+
+import pytest
+
+from ..conftest import running, skip_or_fail
+from ..integration.conftest import STEADY
+from ..integration.helpers import BACK_WITHIN, log_lengths, outage_lines, \
+    PROMPT
+from ..support.client import Client
+from ..support.node_process import NodeProcess, RemoteError
+from ..support.proxy import Proxy
+from ..support.redis_binaries import redis_binaries
+from ..support.redis_server import RedisServer
+from ..support.replicated import ask
+from ..support.wait import wait_for_value, wait_until
+
+Connect = Callable[..., Client]
+Unique = Callable[[str], str]
+StartNodes = Callable[..., List[NodeProcess]]
+MakeRedis = Callable[..., RedisServer]
+MakeProxy = Callable[[int], Proxy]
+
+STREAM, PUBSUB, SHARDED = 'stream', 'pubsub', 'sharded-pubsub'
+
+#: Seconds that a request may take which cannot be answered.
+TIMEOUT = 2.0
+
+#: Rights for everything but channels.
+NO_CHANNELS = ('reset', 'on', '>secret', '+@all', 'allkeys', 'resetchannels')
+
+
+@pytest.fixture(scope='module', params=[PUBSUB, SHARDED])
+def transport(request: Any) -> str:
+    """One after the other."""
+    return str(request.param)
+
+
+@pytest.fixture(scope='module')
+def binary(transport: str) -> str:
+    """The path of the oldest redis-server that can do it."""
+    for version, path in sorted(redis_binaries().items()):
+        if transport != SHARDED or int(version.partition('.')[0]) >= 7:
+            return path
+    skip_or_fail(f'there is no redis-server for {transport}')
+    return ''
+
+
+@pytest.fixture(scope='module')
+def redis(binary: str) -> Iterator[RedisServer]:
+    """One that is well again after each test."""
+    with RedisServer(append_only=True, binary=binary) as server:
+        yield server.start()
+
+
+@pytest.fixture(scope='module')
+def nodes(mode: str, redis: RedisServer, transport: str,
+          ) -> Iterator[List[NodeProcess]]:
+    """Three nodes; they answer an event with their names."""
+    with running([NodeProcess(mode, redis.url, {
+            'request_transport': transport, **STEADY, 'redis_options': {
+                'socket_timeout': 1.0, 'client_name': 'node'}})
+            for _ in range(3)]) as nodes:
+        for node in nodes:
+            node.start_manager()
+            node.handle_server_side('who', node.name)
+        yield nodes
+
+
+@pytest.fixture
+def clients(nodes: List[NodeProcess], connect: Connect) -> List[Client]:
+    """One on each; they answer an event with their sids."""
+    found = [connect(node) for node in nodes]
+    for client in found:
+        client.answer('who', client.sid)
+        client.never_answer('silence')
+    return found
+
+
+def check_requests(nodes: List[NodeProcess], clients: List[Client]) -> None:
+    """Every kind of request works, from every node, at the first attempt,
+    and nothing is left of any."""
+    for node in nodes:
+        node.wait_server_count(len(nodes), timeout=BACK_WITHIN)
+        node.wait_health('ok', BACK_WITHIN)
+    sids = sorted(client.sid for client in clients)
+    for node in nodes:
+        assert sorted(node.server_side_call('who')) == sorted(
+            each.name for each in nodes if each is not node)
+        assert sorted(node.emit_with_ack('who', to=sids)) == sids
+        assert sorted(each['sid'] for each in node.fetch_sockets(to=sids)) \
+            == sids
+        for sid in sids:
+            assert node.call('who', to=sid) == sid
+    for node in nodes:
+        # A call is over before those without the client have counted.
+        wait_for_value(node.open_requests, 0, what='the open requests')
+
+
+def connections(server: RedisServer) -> List[str]:
+    """The ids of the nodes' connections."""
+    lines = ask(server, 'CLIENT', 'LIST').splitlines()
+    found = [dict(pair.partition('=')[::2] for pair in line.split())
+             for line in lines]
+    return [each['id'] for each in found if each['name'] == 'node']
+
+
+def listeners(server: RedisServer, transport: str) -> int:
+    """How many listen to the requests of the main namespace."""
+    number = 'SHARDNUMSUB' if transport == SHARDED else 'NUMSUB'
+    return int(ask(server, 'PUBSUB', number, 'socket.io#/#')[1])
+
+
+def expect_timeout(future: 'Future[Any]', started: float) -> RemoteError:
+    """A request ends with its error, and in time."""
+    error = future.exception(TIMEOUT + PROMPT)
+    assert time.monotonic() - started >= TIMEOUT
+    assert isinstance(error, RemoteError)
+    assert error.types[0] == 'ClusterTimeoutError'
+    assert 'timeout reached: only' in error.text
+    return error
+
+
+# -- connections break --------------------------------------------------------
+
+def test_listeners_are_killed(nodes: List[NodeProcess],
+                              clients: List[Client], redis: RedisServer,
+                              transport: str) -> None:
+    """A hundred times; no connection is left over."""
+    check_requests(nodes, clients)
+    before = len(connections(redis))
+    for _ in range(100):
+        assert ask(redis, 'CLIENT', 'KILL', 'TYPE', 'pubsub') == len(nodes)
+        wait_for_value(lambda: listeners(redis, transport), len(nodes),
+                       BACK_WITHIN, 'the number of listeners')
+    check_requests(nodes, clients)
+    assert len(connections(redis)) == before
+
+
+def test_all_connections_are_killed(nodes: List[NodeProcess],
+                                    clients: List[Client],
+                                    redis: RedisServer,
+                                    transport: str) -> None:
+    """Twenty times; the first request afterwards is answered."""
+    check_requests(nodes, clients)
+    before = len(connections(redis))
+    for _ in range(20):
+        for number in connections(redis):
+            ask(redis, 'CLIENT', 'KILL', 'ID', number)
+        wait_for_value(lambda: listeners(redis, transport), len(nodes),
+                       BACK_WITHIN, 'the number of listeners')
+        for node in nodes:
+            assert len(node.server_side_call('who')) == 2
+    check_requests(nodes, clients)
+    wait_for_value(lambda: len(connections(redis)), before,
+                   what='the number of connections')
+
+
+def test_request_under_way_when_redis_dies(
+        nodes: List[NodeProcess], clients: List[Client],
+        redis: RedisServer) -> None:
+    check_requests(nodes, clients)
+    starts = log_lengths(nodes)
+    sids = [client.sid for client in clients]
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        started = time.monotonic()
+        asking = [pool.submit(node.emit_with_ack, 'silence', to=sids,
+                              timeout=TIMEOUT) for node in nodes]
+        for client in clients:
+            client.wait_for('silence', len(nodes))
+        redis.kill()
+        try:
+            for each in asking:
+                assert expect_timeout(each, started).responses == []
+        finally:
+            redis.start()
+    assert [node.open_requests() for node in nodes] == [0, 0, 0]
+    check_requests(nodes, clients)
+    for node, start in zip(nodes, starts):
+        # Of the stream and of PUB/SUB, as far as two attempts have failed.
+        lines = outage_lines(node, start)
+        assert len(lines) in (0, 2, 4), lines
+        assert sum('is back' in line for line in lines) == len(lines) / 2
+
+
+def test_request_while_redis_is_away(
+        nodes: List[NodeProcess], clients: List[Client],
+        redis: RedisServer) -> None:
+    """It ends, and does not look as if there were nobody else."""
+    check_requests(nodes, clients)
+    redis.kill()
+    try:
+        for node in nodes:
+            node.wait_health('degraded')
+        with ThreadPoolExecutor(len(nodes)) as pool:
+            started = time.monotonic()
+            asking = [pool.submit(node.fetch_sockets, timeout=TIMEOUT)
+                      for node in nodes]
+            for each in asking:
+                expect_timeout(each, started)
+    finally:
+        redis.start()
+    assert [node.open_requests() for node in nodes] == [0, 0, 0]
+    check_requests(nodes, clients)
+
+
+def test_request_while_redis_is_frozen(
+        nodes: List[NodeProcess], clients: List[Client],
+        redis: RedisServer) -> None:
+    """The time in which it does not tell how many there are counts, too."""
+    check_requests(nodes, clients)
+    redis.freeze()
+    try:
+        with ThreadPoolExecutor(len(nodes)) as pool:
+            started = time.monotonic()
+            asking = [pool.submit(node.server_side_call, 'who',
+                                  timeout=TIMEOUT) for node in nodes]
+            for each in asking:
+                expect_timeout(each, started)
+            assert time.monotonic() - started < TIMEOUT + PROMPT
+    finally:
+        redis.thaw()
+    check_requests(nodes, clients)
+
+
+def test_listener_that_hears_nothing_more(
+        redis: RedisServer, make_proxy: MakeProxy, start_nodes: StartNodes,
+        unique: Unique, transport: str) -> None:
+    """Its connection looks well, and nothing comes through."""
+    proxy = make_proxy(redis.port)
+    proxy.open()
+    prefix = unique('prefix')
+    options = {'request_transport': transport, 'channel_prefix': prefix,
+               'stream_name': prefix, **STEADY}
+    (deaf,) = start_nodes(1, proxy.url, redis_options={
+        'socket_timeout': 1.0}, **options)
+    (asker,) = start_nodes(1, redis.url, **options)
+    for node in deaf, asker:
+        node.start_manager()
+        node.handle_server_side('who', node.name)
+    for node in deaf, asker:
+        node.wait_server_count(2)
+    assert asker.server_side_call('who') == [deaf.name]
+    accepted = len(proxy.accepted)
+    # It asks for a sign of life, and nobody else does.
+    assert proxy.swallow_replies(to=b'PING').wait(BACK_WITHIN)
+    wait_until(lambda: len(proxy.accepted) > accepted, BACK_WITHIN,
+               'the listener to connect again')
+    for node in deaf, asker:
+        node.wait_server_count(2)
+    assert asker.server_side_call('who') == [deaf.name]
+    assert deaf.server_side_call('who') == [asker.name]
+
+
+# -- it refuses ---------------------------------------------------------------
+
+def test_no_rights_for_channels(
+        redis: RedisServer, start_nodes: StartNodes, unique: Unique,
+        transport: str) -> None:
+    """It says so, is no worse a member of the stream, and asks and answers
+    when it is allowed to."""
+    user, name = unique('user'), unique('cluster')
+    ask(redis, 'ACL', 'SETUSER', user, *NO_CHANNELS)
+    options = {'request_transport': transport, 'channel_prefix': name,
+               'stream_name': name, 'heartbeat_interval': 0.5,
+               'heartbeat_timeout': 3.0}
+    (barred,) = start_nodes(1, redis.url_of(user, 'secret'), **options)
+    (other,) = start_nodes(1, redis.url, **options)
+    for node in barred, other:
+        node.start_manager()
+        node.handle_server_side('who', node.name)
+
+    def complains() -> bool:
+        health = barred.health()
+        return health['status'] == 'degraded' and health['connected'] \
+            and 'permission' in (health['last_error'] or '')
+
+    wait_until(complains, what=lambda: f'a complaint: {barred.health()}')
+    wait_for_value(lambda: len(outage_lines(barred)), 1,
+                   what='the number of complaints')
+    wait_for_value(lambda: len(other.nodes()), 2, what='the known nodes')
+    # It is heard of for longer than one that is silent.
+    begun = time.monotonic()
+    while time.monotonic() - begun < 4.0:
+        assert other.nodes() == [other.uid(), barred.uid()]
+        assert complains()
+    assert other.server_count() == 1
+    assert other.server_side_call('who') == []
+    ask(redis, 'ACL', 'SETUSER', user, f'&{name}#*')
+    barred.wait_health('ok', BACK_WITHIN)
+    for node in barred, other:
+        node.wait_server_count(2)
+    assert barred.server_side_call('who') == [other.name]
+    assert other.server_side_call('who') == [barred.name]
+    assert len(outage_lines(barred)) == 2
+
+
+def test_no_right_to_publish(
+        redis: RedisServer, start_nodes: StartNodes, unique: Unique,
+        transport: str) -> None:
+    user, name = unique('user'), unique('cluster')
+    command = 'spublish' if transport == SHARDED else 'publish'
+    ask(redis, 'ACL', 'SETUSER', user, *NO_CHANNELS, 'allchannels',
+        f'-{command}')
+    options = {'request_transport': transport, 'channel_prefix': name,
+               'stream_name': name, **STEADY}
+    (barred,) = start_nodes(1, redis.url_of(user, 'secret'), **options)
+    (other,) = start_nodes(1, redis.url, **options)
+    for node in barred, other:
+        node.start_manager()
+        node.handle_server_side('who', node.name)
+    for node in barred, other:
+        node.wait_server_count(2)
+    with pytest.raises(RemoteError) as info:
+        barred.server_side_call('who', timeout=TIMEOUT)
+    assert info.value.types[0] == 'ClusterTimeoutError'
+    health = barred.health()
+    assert health['status'] == 'degraded' and health['connected']
+    assert command in health['last_error']
+    ask(redis, 'ACL', 'SETUSER', user, f'+{command}')
+
+    def answered() -> bool:
+        try:
+            return barred.server_side_call('who', timeout=TIMEOUT) \
+                == [other.name]
+        except RemoteError:
+            return False
+
+    wait_until(answered, BACK_WITHIN, 'an answer')
+    assert barred.health()['status'] == 'ok'
+
+
+def test_no_rights_are_needed_for_the_stream(
+        make_redis: MakeRedis, start_nodes: StartNodes) -> None:
+    """Nothing is said of what is not needed."""
+    server = make_redis().start()
+    ask(server, 'ACL', 'SETUSER', 'node', *NO_CHANNELS)
+    nodes = start_nodes(2, server.url_of('node', 'secret'), **STEADY)
+    for node in nodes:
+        node.start_manager()
+        node.handle_server_side('who', node.name)
+    for node in nodes:
+        node.wait_server_count(2)
+    # It has tried to listen, more than once.
+    wait_until(lambda: int(ask(server, 'ACL', 'LOG')[0][1]) > 2,
+               BACK_WITHIN, 'attempts to listen')
+    for node, other in zip(nodes, nodes[::-1]):
+        assert node.server_side_call('who') == [other.name]
+        assert node.health()['status'] == 'ok'
+        assert node.health()['last_error'] is None
+        assert node.health()['outage'] is None
+        assert [line for line in node.logs() if 'permission' in line] == []
