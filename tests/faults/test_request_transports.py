@@ -183,7 +183,8 @@ def test_request_under_way_when_redis_dies(
         # Of the stream and of PUB/SUB, as far as two attempts have failed.
         lines = outage_lines(node, start)
         assert len(lines) in (0, 2, 4), lines
-        assert sum('is back' in line for line in lines) == len(lines) / 2
+        assert sum('is back after' in line
+                   for line in lines) == len(lines) / 2
 
 
 def test_request_while_redis_is_away(
