@@ -152,8 +152,9 @@ class SideChannel:
             return None
         # Whether we do so ourselves, too.
         everybody, ourselves, *each = counts
-        return Asked(max(0, everybody - ourselves), [
-            uid for uid, count in zip(others, each) if count])
+        listening = [uid for uid, count in zip(others, each) if count]
+        # One of our own two channels may be missing for a moment.
+        return Asked(max(everybody - ourselves, len(listening)), listening)
 
     # -- the end ----------------------------------------------------------
 

@@ -393,6 +393,7 @@ class Courier:
             for key in [key for key, link in self._links.items()
                         if link.ended]:
                 self._links.pop(key).close()
+            self._link('')
             for job in jobs:
                 if job.counter is None:
                     self._publish(job)

@@ -9,7 +9,7 @@ import pytest
 from ...integration.conftest import STEADY, start_managers
 from ...integration.helpers import BACK_WITHIN
 from ...support.client import Client
-from ...support.node_process import NodeProcess
+from ...support.node_process import NodeProcess, RemoteError
 from ...support.redis_server import RedisServer
 from ...support.replicated import ask
 from ...support.wait import wait_for_value, wait_until
@@ -18,9 +18,6 @@ from .accounts import Pulses
 Connect = Callable[..., Client]
 Unique = Callable[[str], str]
 StartNodes = Callable[..., List[NodeProcess]]
-
-#: How often connections are killed, all four of the two nodes each time.
-ROUNDS = 25
 
 
 @pytest.fixture
@@ -37,40 +34,66 @@ def connections(server: Any, name: str) -> List[Dict[str, str]]:
     return [each for each in found if each['name'] == name]
 
 
-@pytest.mark.parametrize('topology', ['single', 'cluster', 'sentinels'])
+#: How many connections a node has: those of the reader, the writer and the
+#: listener; of the courier, where it asks that way. In a cluster it listens
+#: to each of its sharded channels on a connection of its own, two for each of
+#: two namespaces; and the courier is connected to where the channels are,
+#: that of the requests and that of the other node.
+CONNECTIONS = {
+    ('single', 'stream'): 3, ('sentinels', 'stream'): 3,
+    ('cluster', 'stream'): 7, ('single', 'pubsub'): 4,
+    ('cluster', 'pubsub'): 8, ('cluster', 'sharded-pubsub'): 10}
+
+
+@pytest.mark.parametrize('which, transport', CONNECTIONS)
 def test_no_connection_is_left_over(
-        request: Any, topology: str, start_nodes: StartNodes,
+        request: Any, which: str, transport: str, start_nodes: StartNodes,
         connect: Connect, unique: Unique) -> None:
-    topology = request.getfixturevalue(topology)
+    topology = request.getfixturevalue(which)
     stream = name = unique('stream')
-    nodes = start_nodes(2, topology.url, stream_name=stream, redis_options={
-        'client_name': name,
-        **({'sentinel_kwargs': {'client_name': name}}
-           if hasattr(topology, 'sentinels') else {})}, **STEADY)
+    nodes = start_nodes(
+        2, topology.url, stream_name=stream, channel_prefix=name,
+        request_transport=transport, redis_options={
+            'client_name': name,
+            **({'sentinel_kwargs': {'client_name': name}}
+               if hasattr(topology, 'sentinels') else {})}, **STEADY)
     start_managers(nodes)
+    for node in nodes:
+        node.handle_server_side('who')
     pulses = Pulses(nodes, [connect(node) for node in nodes], unique)
     pulses.wait_flow()
     servers = getattr(topology, 'servers', [topology])
-    master = topology.master_of(stream) if len(servers) > 1 else topology
     sentinels = getattr(topology, 'sentinels', [])
-    everywhere = [*servers, *sentinels]
 
     def count() -> List[int]:
-        return [len(connections(each, name)) for each in everywhere]
+        return [sum(len(connections(each, name)) for each in some)
+                for some in (servers, sentinels)]
 
-    expected = [4 if each is master else 0 for each in everywhere]
+    def wait_asking(node: NodeProcess) -> None:
+        """Until the courier is connected, and hears from the other's."""
+        def answered() -> bool:
+            try:
+                return node.server_side_call('who', timeout=1.0) == [None]
+            except RemoteError:
+                return False
+
+        wait_until(answered, BACK_WITHIN, f'an answer to {node.name}')
+
+    expected = [2 * CONNECTIONS[which, transport], 0]
+    for node in nodes:
+        wait_asking(node)
     wait_for_value(count, expected, what='connections before')
     files = [psutil.Process(node.process.pid).num_fds() for node in nodes]
-    for _ in range(ROUNDS):
-        killed = connections(master, name)
-        assert len(killed) == 4
-        for each in killed:
-            assert ask(master, 'CLIENT', 'KILL', 'ID', each['id']) == 1
+    killed = 0
+    while killed < 100:
+        for server in servers:
+            for each in connections(server, name):
+                # It may be one that is about to end.
+                killed += ask(server, 'CLIENT', 'KILL', 'ID', each['id'])
         pulses.wait_flow(1)
-        wait_for_value(lambda: len(connections(master, name)), 4,
-                       BACK_WITHIN, 'connections')
-    wait_for_value(count, expected, what='connections afterwards')
+        for node in nodes:
+            wait_asking(node)
+        wait_for_value(count, expected, BACK_WITHIN, 'connections')
     wait_until(lambda: [psutil.Process(node.process.pid).num_fds()
                         for node in nodes] <= files,
                what=lambda: f'{files} files, there are more')
-    pulses.check_all_arrived()
