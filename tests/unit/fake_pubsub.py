@@ -1,0 +1,179 @@
+"""A server's PUB/SUB in memory, with connections as redis-py has them."""
+import threading
+from collections import deque
+from typing import Any, Deque, Dict, List, NamedTuple, Optional, Set, Tuple
+
+import redis
+
+from redis_streams_adapter.redis_streams.connect import Driver
+
+from ..support.wait import DEADLINE, wait_until
+
+#: What listens where: a command's kind, and a channel.
+Place = Tuple[bytes, bytes]
+
+#: The kind of channel that a command is about.
+KINDS = {b'SUBSCRIBE': b'', b'UNSUBSCRIBE': b'', b'PUBLISH': b'',
+         b'NUMSUB': b'', b'SSUBSCRIBE': b's', b'SUNSUBSCRIBE': b's',
+         b'SPUBLISH': b's', b'SHARDNUMSUB': b's'}
+
+
+class Sent(NamedTuple):
+    """A command as it arrived, and what the connection is for."""
+
+    key: str
+    command: Tuple[bytes, ...]
+
+
+class FakePubSub:
+    """One server, or the servers of a cluster as if they were one."""
+
+    def __init__(self) -> None:
+        #: Protects all, and is notified of all that is new.
+        self.changed = threading.Condition(threading.RLock())
+        self.connections: List['FakeConnection'] = []
+        self.sent: List[Sent] = []
+        #: What commands are answered with instead, by their names.
+        self.errors: Dict[bytes, Exception] = {}
+        #: Nobody can connect.
+        self.away = False
+        #: Nothing is answered, and connections look well.
+        self.frozen = False
+
+    def driver(self, cluster: bool = False,
+               socket_timeout: float = DEADLINE) -> Driver:
+        """How to connect to it."""
+        def make(timeout: float, key: str) -> Any:
+            return FakeConnection(self, key, timeout)
+
+        return Driver(redis, make, socket_timeout, (
+            lambda timeout: [make(timeout, 'master')]) if cluster else None)
+
+    def listening(self, channel: str, kind: bytes = b'') -> int:
+        """How many connections listen to a channel."""
+        with self.changed:
+            return sum((kind, channel.encode()) in each.places
+                       for each in self.connections)
+
+    def wait_listening(self, channel: str, count: int = 1,
+                       kind: bytes = b'') -> None:
+        wait_until(lambda: self.listening(channel, kind) == count,
+                   what=lambda: f'{count} at {channel}; here are '
+                   f'{[each.places for each in self.connections]}')
+
+    def publish(self, channel: str, message: bytes,
+                kind: bytes = b'') -> int:
+        """Give a message to those that listen."""
+        with self.changed:
+            found = [each for each in self.connections
+                     if (kind, channel.encode()) in each.places]
+            for each in found:
+                each.replies.append(
+                    [kind + b'message', channel.encode(), message])
+            self.changed.notify_all()
+            return len(found)
+
+    def break_all(self) -> None:
+        """End all connections."""
+        with self.changed:
+            for each in list(self.connections):
+                each.end()
+
+    def commands(self, *names: bytes) -> List[Sent]:
+        """Those of these names that came, in order."""
+        with self.changed:
+            return [each for each in self.sent if each.command[0] in names]
+
+
+class FakeConnection:
+    """Stands for a connection of redis-py."""
+
+    def __init__(self, server: FakePubSub, key: str,
+                 timeout: float) -> None:
+        self._server = server
+        self._key = key
+        self._timeout = timeout
+        self._ended = False
+        self.replies: Deque[Any] = deque()
+        self.places: Set[Place] = set()
+        self._sock: Optional['FakeConnection'] = None
+
+    # -- as redis-py has it -------------------------------------------------
+
+    def connect(self) -> None:
+        with self._server.changed:
+            if self._server.away:
+                raise redis.ConnectionError('nobody is there')
+            self._server.connections.append(self)
+            self._sock = self
+
+    def disconnect(self) -> None:
+        self.end()
+
+    def pack_command(self, *command: bytes) -> List[Tuple[bytes, ...]]:
+        return [command]
+
+    def send_packed_command(self, commands: Any) -> None:
+        with self._server.changed:
+            if self._ended:
+                raise redis.ConnectionError('it has ended')
+            for command in commands:
+                self._server.sent.append(Sent(self._key, command))
+                if not self._server.frozen:
+                    self._answer(*command)
+            self._server.changed.notify_all()
+
+    def can_read(self, timeout: float) -> bool:
+        with self._server.changed:
+            self._server.changed.wait_for(
+                lambda: self.replies or self._ended, timeout)
+            if self._ended and not self.replies:
+                raise redis.ConnectionError('it has ended')
+            return bool(self.replies)
+
+    def read_response(self) -> Any:
+        if not self.can_read(self._timeout):
+            raise redis.TimeoutError('no reply')
+        with self._server.changed:
+            reply = self.replies.popleft()
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+    # -- as its socket ------------------------------------------------------
+
+    def shutdown(self, how: int) -> None:
+        self.end()
+
+    def end(self) -> None:
+        with self._server.changed:
+            self._ended = True
+            self.places.clear()
+            if self in self._server.connections:
+                self._server.connections.remove(self)
+            self._server.changed.notify_all()
+
+    # -- the server's part --------------------------------------------------
+
+    def _answer(self, name: bytes, *args: bytes) -> None:
+        if name == b'PUBSUB':
+            name, *rest = args
+            args = tuple(rest)
+        if name in self._server.errors:
+            self.replies.append(self._server.errors[name])
+        elif name == b'PING':
+            self.replies.append([b'pong', b''] if self.places else b'PONG')
+        elif name.endswith(b'PUBLISH'):
+            self.replies.append(self._server.publish(
+                args[0].decode(), args[1], KINDS[name]))
+        elif name.endswith(b'NUMSUB'):
+            self.replies.append([each for channel in args for each in (
+                channel, self._server.listening(
+                    channel.decode(), KINDS[name]))])
+        else:
+            for channel in args:
+                place = KINDS[name], channel
+                (self.places.discard if b'UNSUB' in name
+                 else self.places.add)(place)
+                self.replies.append(
+                    [name.lower(), channel, len(self.places)])
