@@ -67,7 +67,7 @@ class ClusterCalls(Dispatch):
         if self.write_only:
             raise RuntimeError('a write-only manager knows no nodes')
         runtime = self._live()
-        others = runtime.nodes(namespace)
+        others = runtime.asking.nodes(namespace)
         return [NodeInfo(runtime.uid, 0.0),
                 *(NodeInfo(*each) for each in sorted(others.items()))]
 
@@ -201,7 +201,7 @@ class ClusterCalls(Dispatch):
                 'Cannot use emit_with_ack() when async_handlers is False.')
         deadline = time.monotonic() + timeout
         request_id = new_id()
-        send = runtime.request(
+        send = runtime.asking.request(
             namespace, Broadcast(args, target, request_id))
         clients = self._recipients(namespace, target)
         alone = self._is_one_own_client(namespace, target)
@@ -209,10 +209,10 @@ class ClusterCalls(Dispatch):
         request.count_own(runtime.uid, len(clients))
 
         def acknowledge(*answer: Any) -> None:
-            runtime.answer(BroadcastAck(request_id, answer))
+            runtime.asking.answer(BroadcastAck(request_id, answer))
 
         acks: Acks = []
-        runtime.expect(request_id, request, timeout, alone)
+        runtime.asking.expect(request_id, request, timeout, alone)
         try:
             if request.complete:
                 return []
@@ -222,7 +222,7 @@ class ClusterCalls(Dispatch):
             if not request.complete:
                 request.waiter.wait(max(0.0, deadline - time.monotonic()))
         finally:
-            runtime.withdraw(request_id)
+            runtime.asking.withdraw(request_id)
             self._forget_acks(acks)
         if not request.complete:
             raise ClusterTimeoutError(request.responses, request.missing,
@@ -314,15 +314,15 @@ class ClusterCalls(Dispatch):
         """Ask all other nodes, and wait for them."""
         deadline = time.monotonic() + timeout
         request_id = new_id()
-        send = runtime.request(request.namespace, make(request_id))
+        send = runtime.asking.request(request.namespace, make(request_id))
         # That may take its time as well, in the worst case all of it.
-        runtime.expect(request_id, request, timeout)
+        runtime.asking.expect(request_id, request, timeout)
         try:
             if not request.complete:
                 send()
                 request.waiter.wait(max(0.0, deadline - time.monotonic()))
         finally:
-            runtime.withdraw(request_id)
+            runtime.asking.withdraw(request_id)
 
     # -- how it answers, on the reader's task -----------------------------
 
@@ -349,17 +349,18 @@ class ClusterCalls(Dispatch):
         runtime = self._live()
 
         def acknowledge(*answer: Any) -> None:
-            runtime.reply(act, BroadcastAck(request_id, answer))
+            runtime.asking.reply(act, BroadcastAck(request_id, answer))
 
         clients = self._recipients(act.namespace, message.target)
         self._deliver_with_callback(act.namespace, message.args, clients,
                                     acknowledge)
-        runtime.reply(act, BroadcastClientCount(request_id, len(clients)))
+        runtime.asking.reply(
+            act, BroadcastClientCount(request_id, len(clients)))
 
     def _tell_sockets(self, act: Act, message: FetchSockets) -> None:
         runtime = self._live()
         sockets = self._describe(runtime, act.namespace, message.target)
-        runtime.reply(act, FetchSocketsResponse(
+        runtime.asking.reply(act, FetchSocketsResponse(
             message.request_id, tuple(sockets)))
 
     def _handle(self, act: Act, message: ServerSideEmit) -> None:
@@ -368,7 +369,7 @@ class ClusterCalls(Dispatch):
         def encode(response: Any) -> Callable[[], object]:
             if request_id is None:
                 return lambda: None
-            return runtime.prepare_reply(
+            return runtime.asking.prepare_reply(
                 act, ServerSideEmitResponse(request_id, response))
 
         self._handlers.handle(runtime.engine, act.namespace, message.args,

@@ -213,7 +213,7 @@ class ManagerLife(PubSubManager):
         """
         if self.write_only:
             raise RuntimeError('a write-only manager knows no nodes')
-        return self._live().count(namespace)
+        return self._live().asking.count(namespace)
 
     def stats(self) -> Dict[str, int]:
         """Counters since the manager was started in this process.

@@ -192,10 +192,10 @@ class RedisStreamsManager(ClusterCalls):
                      target: Target, callback: Callable[..., Any]) -> None:
         runtime = self._live()
         request_id = new_id()
-        send = runtime.request(
+        send = runtime.asking.request(
             namespace, Broadcast(args, target, request_id))
         clients = self._recipients(namespace, target)
-        runtime.expect(request_id, ClientsRequest(
+        runtime.asking.expect(request_id, ClientsRequest(
             namespace, callback=callback))
         sent = False
         try:
@@ -204,7 +204,7 @@ class RedisStreamsManager(ClusterCalls):
             sent = True
         finally:
             if not sent:
-                runtime.withdraw(request_id)
+                runtime.asking.withdraw(request_id)
         if pending is not None:
             self._settle(runtime, namespace, pending)
 

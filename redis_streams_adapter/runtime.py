@@ -29,6 +29,7 @@ import threading
 import time
 from typing import Any, Callable, Dict, Iterable, List, Optional
 
+from .asking import Asking
 from .channel import Channel
 from .codec import Encoder, Packed
 from .errors import DecodeError, OutboxFullError
@@ -38,14 +39,13 @@ from .losses import COUNTERS, Loss, MISSING, VANISHED
 from .messages import EMITTER_UID, FetchSocketsResponse, Message, \
     SIGNS_OF_LIFE
 from .node import Acknowledged, Act, Completed, Duplicate, Event, Missing, \
-    Node, NodeJoined, NodeLeft, ReaderLags, Response, Send, Skipped
+    Node, NodeJoined, NodeLeft, ReaderLags, Send, Skipped
 from .options import Options
 from .redis_streams.connect import Driver
 from .redis_streams.link import RedisLink
 from .redis_streams.outbox import Capacity, Pending
 from .redis_streams.reader import Reader
 from .redis_streams.writer import Writer
-from .requests import Asked, NOBODY, Request
 from .routing import stream_index, stream_names
 from .sequences import Sequences
 from .side_channel import SideChannel
@@ -129,6 +129,7 @@ class Runtime:
         self._side = SideChannel(
             options, driver, engine, logger, self._encoder, self._hear,
             self._skip, self._start_side)
+        self.asking = Asking(self._node, self._core, self._side, self)
 
     def _open(self, key: str, options: Options, driver: Driver,
               write_only: bool) -> Channel:
@@ -377,7 +378,7 @@ wait`."""
         elif isinstance(event, ReaderLags):
             channel.writer.reader_is_behind(event.uid, event.position)
         else:
-            self._follow(event)
+            self.follow(event)
             if isinstance(event, Send) and not self._closed:
                 # The answer to an INITIAL_HEARTBEAT may stand behind a long
                 # outbox. Who asks after an outage does not send much before
@@ -397,9 +398,9 @@ wait`."""
             if isinstance(event, Act):
                 self._act(event)
             else:
-                self._follow(event)
+                self.follow(event)
 
-    def _follow(self, event: Event) -> None:
+    def follow(self, event: Event) -> None:
         """What an entry may bring about, or time."""
         if isinstance(event, Send):
             self._say(event)
@@ -442,7 +443,7 @@ wait`."""
                 events = self._node.tick(time.monotonic(), hearing)
             self._lose.log_more(time.monotonic())
             for event in events:
-                self._follow(event)
+                self.follow(event)
             with self._core:
                 pause = self._node.next_tick(time.monotonic())
             task.rest(pause)
@@ -457,7 +458,7 @@ wait`."""
         with self._core:
             events = self._node.serve(namespaces, time.monotonic())
         for event in events:
-            self._follow(event)
+            self.follow(event)
         with self._starting:
             self._side.serve(namespaces)
 
@@ -466,92 +467,6 @@ wait`."""
     def serves(self, namespace: str) -> bool:
         """Whether this node is a member of the namespace."""
         return self._node.serves(namespace)
-
-    def count(self, namespace: str) -> int:
-        """The number of nodes, this one included. Blocks where Redis has to
-        tell it."""
-        if self._side.asks:
-            asked = self._side.listening(namespace, (), math.inf)
-            if asked is not None:
-                return asked.others + 1
-        with self._core:
-            return self._node.count(namespace)
-
-    def nodes(self, namespace: str) -> Dict[str, float]:
-        """How many seconds ago each other node was last heard of, by uid."""
-        with self._core:
-            seen = self._node.nodes(namespace)
-        now = time.monotonic()
-        return {uid: max(0.0, now - at) for uid, at in seen.items()}
-
-    # -- requests ---------------------------------------------------------
-
-    def request(self, namespace: str,
-                message: Message) -> Callable[[], Optional[Pending]]:
-        """Encode a request.
-
-        :return: what sends it.
-        :raises TypeError, ValueError: it cannot be serialised.
-        """
-        if self._side.asks:
-            return self._side.ask(namespace, message)
-        fields = self.encode(namespace, message)
-        return lambda: self.append(namespace, fields)
-
-    def expect(self, request_id: str, request: Request,
-               timeout: float = math.inf, alone: bool = False) -> None:
-        """Wait for answers: to be said before the request is sent, for an
-        answer may be here before that returns. Blocks where Redis has to
-        tell how many are going to answer.
-
-        :param timeout: for so many seconds at most.
-        :param alone: no other node is asked.
-        """
-        asked: Optional[Asked] = NOBODY
-        if not alone:
-            asked = self._who_hears(request.namespace, timeout)
-        with self._core:
-            self._node.expect(request_id, request, time.monotonic(), asked)
-
-    def _who_hears(self, namespace: str, timeout: float) -> Optional[Asked]:
-        """Who hears our requests; ``None``: who is known."""
-        if not self._side.asks:
-            return None
-        with self._core:
-            known = list(self._node.nodes(namespace))
-        # Where Redis does not tell, nobody can be asked either, and it must
-        # not look as if there were nobody.
-        return self._side.listening(namespace, known, timeout) \
-            or Asked(max(1, len(known)), known)
-
-    def reply(self, act: Act, message: Message) -> None:
-        """Answer a request of another node."""
-        self.prepare_reply(act, message)()
-
-    def prepare_reply(self, act: Act,
-                      message: Message) -> Callable[[], object]:
-        """Encode an answer to a request of another node.
-
-        :return: what sends it.
-        :raises TypeError, ValueError: it cannot be serialised.
-        """
-        if act.aside is not None:
-            return self._side.answer(
-                act.aside, act.namespace, act.uid, message)
-        fields = self.encode(act.namespace, message)
-        return lambda: self.append(act.namespace, fields)
-
-    def withdraw(self, request_id: str) -> None:
-        """Wait for no answer any longer."""
-        with self._core:
-            self._node.withdraw(request_id)
-
-    def answer(self, response: Response) -> None:
-        """An own client answers a request of this node."""
-        with self._core:
-            events = list(self._node.respond(self.uid, response))
-        for event in events:
-            self._follow(event)
 
     def refuse_on_own_task(self) -> None:
         """Make sure that this task may wait for answers.

@@ -23,7 +23,8 @@ FLOORS = [
      'redis_streams.pubsub', 'redis_streams.reader', 'redis_streams.wire',
      'redis_streams.writer'],
     ['node', 'delivery', 'channel', 'own_sockets', 'remote_socket',
-     'server_side', 'side_channel', 'loss_report', 'flow'],
+     'server_side', 'side_channel', 'loss_report', 'flow',
+     'asking'],
     ['runtime', 'life', 'dispatch', 'cluster', 'manager'],
     ['flask_socketio', 'gunicorn', 'cli', 'demo', '__main__'],
 ]
