@@ -144,7 +144,7 @@ class Runtime:
             lambda: RedisLink(driver, key, max_len, options.block_time),
             lambda entry: self._take_in(channel, entry),
             lambda cursor, moment: self._began(channel, cursor, moment),
-            self._set_windows,
+            lambda: self._resumed(channel),
             lambda kind, count: self._lose(Loss(kind, key, count)),
             lambda cursor: self._lagging(channel, cursor), logger,
             pause=engine.pause, count=options.read_count,
@@ -320,6 +320,10 @@ wait`."""
         channel.positioned = True
         self.serve_namespaces()
 
+    def _resumed(self, channel: Channel) -> None:
+        self._set_windows()
+        channel.writer.await_reader()
+
     def _lagging(self, channel: Channel, cursor: Optional[bytes]) -> None:
         if cursor is not None:
             channel.writer.reader_is_behind(None, cursor)
@@ -377,6 +381,7 @@ wait`."""
         if isinstance(event, Send):
             self._say(event)
         elif isinstance(event, NodeJoined):
+            self._set_windows()
             self._logger().info('node %s joined [%s]', event.uid,
                                 event.namespace)
         elif isinstance(event, NodeLeft):
