@@ -49,6 +49,11 @@ class Flow:
         share = max(1, self._max_len // (2 * (self._node.others + 1)))
         channel.writer.set_window(share, channel.reader.connected)
 
+    def resume(self, channel: Channel) -> None:
+        """The reader of a channel gets through; on its task."""
+        self.set_window(channel)
+        channel.writer.await_reader()
+
     def lagging(self, channel: Channel, cursor: Optional[bytes]) -> None:
         """Say that the reader of a channel lags, or no longer does."""
         if cursor is not None:

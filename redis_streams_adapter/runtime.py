@@ -150,7 +150,7 @@ class Runtime:
             lambda: RedisLink(driver, key, max_len, options.block_time),
             lambda entry: self._take_in(channel, entry),
             lambda cursor, moment: self._began(channel, cursor, moment),
-            lambda: flow.set_window(channel),
+            lambda: flow.resume(channel),
             lambda kind, count: self._lose(Loss(kind, key, count)),
             lambda cursor: flow.lagging(channel, cursor), logger,
             pause=engine.pause, count=options.read_count,
@@ -410,6 +410,7 @@ wait`."""
             # A task of its own: it is the application's code.
             self.engine.spawn(event.callback, *event.args)
         elif isinstance(event, NodeJoined):
+            self._set_windows()
             self._logger().info('node %s joined [%s]', event.uid,
                                 event.namespace)
         elif isinstance(event, NodeLeft):
@@ -437,8 +438,7 @@ wait`."""
             self.serve_namespaces()
             hearing = self._condition.ok and all(
                 channel.reader.connected for channel in self._channels)
-            for channel in self._channels:
-                self._flow.set_window(channel)
+            self._set_windows()
             with self._core:
                 events = self._node.tick(time.monotonic(), hearing)
             self._lose.log_more(time.monotonic())
@@ -447,6 +447,10 @@ wait`."""
             with self._core:
                 pause = self._node.next_tick(time.monotonic())
             task.rest(pause)
+
+    def _set_windows(self) -> None:
+        for channel in self._channels:
+            self._flow.set_window(channel)
 
     def serve_namespaces(self) -> None:
         """Be a member of the namespaces that are served now, as far as the

@@ -285,6 +285,12 @@ class Writer:
         """A reader of ours runs from now on."""
         self._overhear = None
 
+    def await_reader(self) -> None:
+        """Our own reader gets through: what is written from now on is to be
+        read by it, too."""
+        with self._lock:
+            self._pace.expect([None], time.monotonic())
+
     def seen(self, sequence: int) -> None:
         """Our own reader has come to our entry of this number."""
         with self._lock:

@@ -15,7 +15,7 @@ import socketio
 
 from redis_streams_adapter import ClusterTimeoutError, \
     ConfigurationError, DecodeError, life, OutboxFullError, \
-    RedisStreamsError, RedisStreamsManager, runtime
+    node as node_module, RedisStreamsError, RedisStreamsManager, runtime
 from redis_streams_adapter.codec import Encoder, open_envelope
 from redis_streams_adapter.losses import Loss
 from redis_streams_adapter.messages import Broadcast, BroadcastAck, \
@@ -839,6 +839,40 @@ def test_a_reader_that_lags_says_so(pair: Pair,
     wait_until(lambda: pair.b.manager.uid in pace._readers)
     pair.b.manager.close()
     wait_until(lambda: pair.b.manager.uid not in pace._readers)
+
+
+def test_the_first_burst_is_no_faster_than_it_is_read(
+        make_node: Callable[..., Node], stream: FakeStream) -> None:
+    """Our own reader counts before it has come to anything of ours."""
+    manager = make_node(max_len=20).manager
+    manager.start()
+    assert manager.flush(DEADLINE)
+    channel, = manager._live()._channels
+    stuck = threading.Event()
+    handle = channel.reader._handle
+    channel.reader._handle = lambda entry: (  # type: ignore[assignment]
+        stuck.wait(DEADLINE), handle(entry))
+    for number in range(100):
+        manager.emit('hello', number)
+    wait_until(lambda: channel.writer._held)
+    assert len(messages(stream, MessageType.BROADCAST)) == 10
+    stuck.set()
+    assert manager.flush(DEADLINE)
+
+
+def test_who_joins_has_its_share_at_once(
+        make_node: Callable[..., Node],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """All may have much to say when they start."""
+    monkeypatch.setattr(node_module, 'TICK_INTERVAL', 100)
+    first, second = (make_node(heartbeat_interval=100, heartbeat_timeout=200
+                               ).manager for _ in range(2))
+    first.start()
+    second.start()
+    for manager in (first, second):
+        wait_for_value(manager.server_count, 2)
+        channel, = manager._live()._channels
+        wait_for_value(lambda: channel.writer._pace.window, 2500)
 
 
 def test_others_run_while_many_are_emitted(
