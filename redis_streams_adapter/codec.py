@@ -185,10 +185,7 @@ class Encoder:
         :raises ValueError: something in it is nested too deeply, or a name
                             is too long.
         """
-        name = namespace.encode()
-        if not 0 < len(name) <= MAX_NAME:
-            raise ValueError(
-                f'namespace must have 1 to {MAX_NAME} bytes, not {len(name)}')
+        name = _name_of(namespace)
         head = (b'uid', self.uid.encode(), b'nsp', name,
                 b'type', b'%d' % message.type)
         writer = _WRITERS.get(message.type)
@@ -204,9 +201,19 @@ class Encoder:
 
         :raises TypeError, ValueError: as :meth:`encode`.
         """
+        _name_of(namespace)
         return self._serialiser.pack({
             'uid': self.uid, 'nsp': namespace, 'type': int(message.type),
             'data': _WRITERS[message.type](namespace, message)})
+
+
+def _name_of(namespace: str) -> bytes:
+    """The name of a namespace, checked."""
+    name = namespace.encode()
+    if not 0 < len(name) <= MAX_NAME:
+        raise ValueError(
+            f'namespace must have 1 to {MAX_NAME} bytes, not {len(name)}')
+    return name
 
 
 # -- the data of each type: from the wire ---------------------------------

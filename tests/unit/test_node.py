@@ -3,7 +3,7 @@ from typing import Any, Iterator, List, Optional, Sequence
 
 import pytest
 
-from redis_streams_adapter.codec import Encoder
+from redis_streams_adapter.codec import Encoder, Packed
 from redis_streams_adapter.messages import AdapterClose, Broadcast, \
     BroadcastAck, BroadcastClientCount, DisconnectSockets, EMITTER_UID, \
     EVERYONE, FetchSockets, FetchSocketsResponse, Heartbeat, \
@@ -13,9 +13,9 @@ from redis_streams_adapter.node import Acknowledged, Act, Completed, \
     Duplicate, Missing, Node, NodeJoined, NodeLeft, ReaderLags, Send, \
     Skipped, TICK_INTERVAL
 from redis_streams_adapter.requests import Asked, CALLBACK_LIFETIME, \
-    ClientsRequest, NodesRequest
+    ClientsRequest, NOBODY, NodesRequest
 from redis_streams_adapter.sequences import Sequences
-from redis_streams_adapter.transport import Entry
+from redis_streams_adapter.transport import Entry, Way
 
 from .conftest import Log
 
@@ -85,6 +85,52 @@ def test_the_first_entry_of_a_node(node: Node) -> None:
 def test_what_is_to_be_done(node: Node, message: Any) -> None:
     receive(node, Heartbeat())
     assert receive(node, message) == [Act('/', 'a', message)]
+
+
+@pytest.mark.parametrize('way', Way)
+def test_what_is_heard_over_pubsub(node: Node, way: Way) -> None:
+    """It is answered the same way. It is no sign of life: who listens is
+    counted by Redis."""
+    for message in FetchSockets(EVERYONE, 'r'), ServerSideEmit(('hello',)):
+        assert list(node.hear(Packed('a', '/', message), way)) == [
+            Act('/', 'a', message, way)]
+        assert list(node.hear(Packed('a', '/chat', message), way)) == []
+    assert node.count('/') == 1
+
+
+def test_answer_over_pubsub(node: Node) -> None:
+    """Whatever way it takes, it is one, and counts once."""
+    waiter = object()
+    request = NodesRequest('/', waiter)
+    node.expect('r', request, 0.0, Asked(2, ['a']))
+    one, two = (ServerSideEmitResponse('r', each) for each in (1, 2))
+    assert list(node.hear(Packed('a', '/', one), Way.PLAIN)) == []
+    assert list(node.hear(Packed('a', '/', two), Way.PLAIN)) == []
+    assert receive(node, two, uid='a') == [NodeJoined('/', 'a')]
+    assert list(node.hear(Packed('js', '/', two), Way.SHARDED)) == [
+        Completed(waiter)]
+    assert list(node.hear(Packed('js', '/', two), Way.SHARDED)) == []
+    assert request.answers == {'a': 1, 'js': 2}
+
+
+def test_whom_a_request_waits_for(node: Node) -> None:
+    """Those that were counted, known by name or not; without a count, those
+    that are known."""
+    receive(node, Heartbeat())
+    receive(node, Heartbeat(), uid='killed')
+    counted, known, nobody = (NodesRequest('/', each) for each in range(3))
+    node.expect('1', counted, 0.0, Asked(2, ['a']))
+    node.expect('2', known, 0.0)
+    node.expect('3', nobody, 0.0, NOBODY)
+    assert counted.missing == ['a'] and counted.progress == (0, 2)
+    assert known.missing == ['a', 'killed']
+    assert nobody.complete and nobody.missing == []
+    receive(node, AdapterClose(), uid='killed')
+    assert counted.progress == (0, 2)
+    assert known.missing == ['a']
+    receive(node, AdapterClose(), uid='a')
+    assert counted.progress == (0, 1)
+    assert known.complete
 
 
 def test_heartbeats(node: Node) -> None:

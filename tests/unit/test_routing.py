@@ -4,13 +4,20 @@ from typing import List
 import pytest
 from hypothesis import given, strategies as st
 
-from redis_streams_adapter.routing import hash_code, stream_index, \
-    stream_names
+from redis_streams_adapter.routing import hash_code, private_channel, \
+    public_channel, stream_index, stream_names
 
 
 def test_names() -> None:
     assert stream_names('socket.io', 1) == ['socket.io']
     assert stream_names('x', 3) == ['x-0', 'x-1', 'x-2']
+
+
+def test_channels() -> None:
+    """As ``dist/adapter.js`` of the adapter 0.3 has them."""
+    assert public_channel('socket.io', '/') == 'socket.io#/#'
+    assert public_channel('x', '/chat') == 'x#/chat#'
+    assert private_channel('socket.io', '/', 'uid') == 'socket.io#/#uid#'
 
 
 #: As JavaScript computed them: the hash, and its remainders by 2, 3, 4, 7.
