@@ -22,6 +22,10 @@ class Stream(Protocol):
 
     uid: str
 
+    @property
+    def closed(self) -> bool:
+        """Whether it is over."""
+
     def encode(self, namespace: str, message: Message) -> Any:
         """The fields of a message."""
 
@@ -93,7 +97,7 @@ class Asking:
 
     def _who_hears(self, namespace: str, timeout: float) -> Optional[Asked]:
         """Who hears our requests; ``None``: who is known."""
-        if not self._side.asks:
+        if not self._side.asks or self._stream.closed:
             return None
         with self._core:
             known = list(self._node.nodes(namespace))
