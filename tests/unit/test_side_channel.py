@@ -133,7 +133,7 @@ def test_answer_goes_the_way_of_the_question(
                    [(Packed('a', '/', REQUEST), way)])
     # Its own message has come back to it.
     assert one.heard.calls == []
-    other.channel.answer(way, '/', 'a', ANSWER)
+    other.channel.answer(way, '/', 'a', ANSWER)()
     wait_for_value(lambda: one.heard.calls,
                    [(Packed('b', '/', ANSWER), way)])
     assert len(other.heard.calls) == 1
