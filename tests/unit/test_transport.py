@@ -803,9 +803,13 @@ def test_replicas_are_waited_for(redis: Redis,
             'master_link_status'] == 'up', what='the replica')
         wait_until(lambda: redis.admin.info('replication').get(
             'slave0', {}).get('state') == 'online', what='the replica')
-    assert len(link.append([fields(4)])) == 1
-    assert len(link.append([fields(5), fields(6)])) == 2
     link.close()
+    # It may take its time to say so.
+    patient = redis.link(min_replicas=1, socket_timeout=2 * DEADLINE)
+    patient.connect()
+    assert len(patient.append([fields(4)])) == 1
+    assert len(patient.append([fields(5), fields(6)])) == 2
+    patient.close()
 
 
 @pytest.mark.filterwarnings('ignore:.*fork:DeprecationWarning')
