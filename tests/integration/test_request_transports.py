@@ -2,7 +2,7 @@
 in clusters that use several of them?"""
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Set
 
 import pytest
 
@@ -307,3 +307,48 @@ def test_server_that_leaves_is_not_waited_for(
         assert sorted(asking.result(DEADLINE)) == sorted(
             client.sid for client in clients[:2])
     assert [node.server_count() for node in nodes[:2]] == [2, 2]
+
+
+@pytest.mark.parametrize('transport', [STREAM, PUBSUB, SHARDED])
+def test_child_is_asked_and_asks(
+        mode: str, redis7: RedisServer, start_nodes: StartNodes,
+        unique: Unique, transport: str) -> None:
+    """After a fork; it leaves the connections of its parent alone."""
+    if mode != 'threading':
+        pytest.skip('multiprocessing forks processes with threads')
+    name = unique('cluster')
+    nodes = start_nodes(2, redis7.url, stream_name=name, channel_prefix=name,
+                        request_transport=transport, redis_options={
+                            'client_name': name}, **STEADY)
+    parent, other = nodes
+    for node in nodes:
+        node.start_manager()
+        node.handle_server_side('who', node.name)
+    wait_for_nodes(nodes)
+    assert parent.server_side_call('who') == [other.name]
+
+    def connections() -> Set[str]:
+        with redis7.client() as client:
+            return {each['id'] for each in client.client_list()
+                    if each['name'] == name}
+
+    before = connections()
+    parent.fork()
+    assert parent.in_child('node', 'identify')[1] != parent.uid()
+    for node in nodes:
+        node.wait_server_count(3)
+    wait_for_value(lambda: parent.in_child('manager', 'server_count'), 3,
+                   what="the child's server_count")
+    assert parent.in_child('manager', 'server_side_call', 'who',
+                           timeout=DEADLINE) in (
+        [parent.name, other.name], [other.name, parent.name])
+    for node, asked in zip(nodes, nodes[::-1]):
+        # The child has its parent's handler.
+        assert sorted(node.server_side_call('who')) == sorted(
+            [parent.name, asked.name])
+    assert before <= connections()
+    parent.in_child('manager', 'close')
+    wait_for_nodes(nodes)
+    assert parent.end_child() == 0
+    wait_for_value(connections, before, what='the connections')
+    assert parent.server_side_call('who') == [other.name]
