@@ -27,6 +27,13 @@ WRITER = ('xadd', 'xread', 'xinfo|stream', 'multi', 'exec')
 NODE = (*WRITER, 'time')
 OPTIONAL = ('client|info', 'client|kill')
 
+#: What it needs besides, to ask and to answer, by transport.
+ASKING = {
+    'pubsub': ('subscribe', 'unsubscribe', 'publish', 'pubsub|numsub',
+               'ping'),
+    'sharded-pubsub': ('ssubscribe', 'sunsubscribe', 'spublish',
+                       'pubsub|shardnumsub', 'ping')}
+
 USER, PASSWORD = 'node', 'secret'
 
 
@@ -73,6 +80,40 @@ def test_the_least_is_enough(
         ask(master, 'CLIENT', 'KILL', 'TYPE', 'normal')
     pulses.wait_flow()
     pulses.check_all_arrived()
+
+
+@pytest.mark.parametrize('transport', ASKING)
+def test_the_least_of_requests(
+        servers: Servers, start_nodes: StartNodes, unique: Unique,
+        transport: str) -> None:
+    """Also where the namespaces change, and it is quiet for a while."""
+    master, name = servers.master, unique('cluster')
+    if transport == 'sharded-pubsub' and not master.counts_entries():
+        pytest.skip('it has no sharded channels before version 7')
+    admit(master, *NODE, *ASKING[transport], stream=name)
+    ask(master, 'ACL', 'SETUSER', USER, 'resetchannels', f'&{name}#*')
+    ask(master, 'ACL', 'LOG', 'RESET')
+    ask(master, 'CONFIG', 'RESETSTAT')
+    nodes = start_nodes(2, master.url_of(USER, PASSWORD), stream_name=name,
+                        channel_prefix=name, request_transport=transport,
+                        **STEADY)
+    start_managers(nodes)
+    for namespace in '/', '/later':
+        for node in nodes:
+            node.handle_server_side('who', node.name, namespace)
+        for node, other in zip(nodes, nodes[::-1]):
+            node.wait_server_count(2, namespace)
+        for node, other in zip(nodes, nodes[::-1]):
+            assert node.server_side_call(
+                'who', namespace=namespace) == [other.name]
+    wait_until(lambda: 'cmdstat_ping' in ask(master, 'INFO', 'commandstats'),
+               what='a listener to ask for a sign of life')
+    for node in nodes:
+        assert node.health()['status'] == 'ok'
+        assert node.stats()['requests_dropped'] == 0
+    denied = [each for entry in ask(master, 'ACL', 'LOG') for each in entry
+              if each in ASKING[transport]]
+    assert denied == []
 
 
 def test_the_least_of_a_writer(servers: Servers, unique: Unique) -> None:
