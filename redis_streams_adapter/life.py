@@ -207,7 +207,8 @@ class ManagerLife(PubSubManager):
     def server_count(self, namespace: str = '/') -> int:
         """The number of nodes in a namespace, this one included.
 
-        While Redis is away, the number last known.
+        While Redis is away, the number last known; over PUB/SUB the number
+        of those with heartbeats, after a socket timeout at most.
 
         :raises RuntimeError: the manager is write-only.
         """
@@ -229,7 +230,8 @@ class ManagerLife(PubSubManager):
         took over) and ``messages_vanished`` (of ours, that Redis had
         acknowledged), see :mod:`redis_streams_adapter.losses`;
         ``writer_restarts`` and ``reader_restarts`` after errors;
-        ``outages`` that were logged.
+        ``requests_dropped``, questions and answers over PUB/SUB that were
+        not sent, or not known to be; ``outages`` that were logged.
         """
         return {
             'delivered': self._delivered(), **self._live().stats()}
