@@ -347,7 +347,7 @@ class Courier:
     def work(self, task: Task) -> None:
         """One round of the courier's task: do what there is to do, until a
         connection breaks."""
-        self._down = True
+        # Who counts while it connects for the first time waits for that.
         try:
             self._link('')
             self._down = task.stopping

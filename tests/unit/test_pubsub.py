@@ -21,6 +21,9 @@ from .nodes import Call
 Logger = Callable[[], logging.Logger]
 Run = Callable[..., Task]
 
+#: Seconds that no test waits for.
+AMPLE = DEADLINE * 3
+
 PLAIN, SHARDED = Way.PLAIN, Way.SHARDED
 
 UNKNOWN = redis.ResponseError("unknown command 'SSUBSCRIBE'")
@@ -270,6 +273,20 @@ def test_publish_and_count(server: FakePubSub, courier: Courier, way: Way,
                        [b'1', b'2'])
     assert not others[2].replies
     assert courier.dropped == 0
+
+
+def test_count_while_it_connects(server: FakePubSub, run: Run) -> None:
+    """The first one is not told that nothing can be known."""
+    courier = Courier(server.driver(), ThreadEngine())
+    with server.changed:
+        task = run(courier)
+        call = Call(courier.count, PLAIN, ['a'], AMPLE)
+        wait_until(lambda: '' in courier._links)
+        # Now it tries to connect, and somebody else counts.
+        late = Call(courier.count, PLAIN, ['a'], AMPLE)
+        wait_until(lambda: len(courier._jobs) == 2)
+    assert call.result() == late.result() == [0]
+    assert task.restarts == 0
 
 
 def test_first_message_after_a_break(server: FakePubSub,
