@@ -72,9 +72,8 @@ def make_side(server: FakePubSub, logger: Callable[[], logging.Logger],
         side.channel.serve(namespaces)
         for namespace in namespaces:
             for kind in b'', b's':
-                for end in f'{uid}#', '':
-                    wait_until(lambda: server.listening(
-                        f'x#{namespace}#{end}', kind))
+                server.wait_listening(f'x#{namespace}#{uid}#', 1, kind)
+                server.wait_listening(f'x#{namespace}#', len(made), kind)
         return side
 
     yield make_one
