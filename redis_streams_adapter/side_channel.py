@@ -13,7 +13,8 @@ from .errors import DecodeError
 from .messages import Message
 from .options import Options
 from .redis_streams.connect import Driver
-from .redis_streams.pubsub import Courier, Heard, Listener
+from .redis_streams.courier import Courier
+from .redis_streams.listener import Heard, Listener
 from .requests import Asked
 from .routing import private_channel, public_channel
 from .tasks import Engine, Task

@@ -18,10 +18,10 @@ FLOORS = [
     ['errors'],
     ['options', 'messages', 'transport', 'addressing', 'losses', 'routing'],
     ['values', 'codec', 'membership', 'sequences', 'pace', 'requests', 'tasks',
-     'redis_streams', 'redis_streams.connect', 'redis_streams.discovery',
-     'redis_streams.doubt', 'redis_streams.link', 'redis_streams.outbox',
-     'redis_streams.pubsub', 'redis_streams.reader', 'redis_streams.wire',
-     'redis_streams.writer'],
+     'redis_streams', 'redis_streams.connect', 'redis_streams.courier',
+     'redis_streams.discovery', 'redis_streams.doubt', 'redis_streams.link',
+     'redis_streams.listener', 'redis_streams.outbox', 'redis_streams.reader',
+     'redis_streams.wire', 'redis_streams.writer'],
     ['node', 'delivery', 'channel', 'own_sockets', 'remote_socket',
      'server_side', 'side_channel', 'loss_report', 'flow',
      'asking'],
@@ -51,7 +51,7 @@ WORLD = {'threading', 'time', 'logging', 'socket', 'os', 'random',
 #: the application's.
 CATCH_ALL = {('tasks', '_run'), ('redis_streams.reader', '_hand_on'),
              ('loss_report', '_tell'), ('runtime', 'can_carry'),
-             ('server_side', '_run'), ('redis_streams.pubsub', '_hand_on'),
+             ('server_side', '_run'), ('redis_streams.listener', '_hand_on'),
              ('tasks', '_log')}
 
 #: Where a task sleeps: never, it only lets others run.

@@ -7,9 +7,11 @@ from typing import Any, Callable, Iterator, List
 import pytest
 import redis
 
-from redis_streams_adapter.redis_streams.pubsub import Courier, Heard, \
-    Listener, LOOK, MAX_LINKS, MAX_WAITING
-from redis_streams_adapter.redis_streams import pubsub
+from redis_streams_adapter.redis_streams import listener as listener_module
+from redis_streams_adapter.redis_streams.courier import Courier, \
+    MAX_LINKS, MAX_WAITING
+from redis_streams_adapter.redis_streams.listener import Heard, Listener, \
+    LOOK
 from redis_streams_adapter.tasks import Condition, Task, ThreadEngine
 from redis_streams_adapter.transport import Way
 
@@ -197,7 +199,7 @@ def test_silence(server: FakePubSub, make_listener: Any, run: Run,
                  monkeypatch: pytest.MonkeyPatch,
                  condition: Condition) -> None:
     """It asks for a sign of life, and connects anew where none comes."""
-    monkeypatch.setattr(pubsub, 'QUIET', 2 * LOOK)
+    monkeypatch.setattr(listener_module, 'QUIET', 2 * LOOK)
     listener = make_listener(socket_timeout=0.2)
     task = run(listener)
     listener.listen_to(['a'])
