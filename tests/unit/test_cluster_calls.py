@@ -226,24 +226,22 @@ def test_clients_may_come_and_go_meanwhile(nodes: List[Node]) -> None:
     lasting = nodes[1].connect()
     over = threading.Event()
 
-    def come_and_go(name: str) -> None:
+    def come_and_go() -> None:
         while not over.is_set():
             client = nodes[1].connect()
-            # Its own rooms: python-socketio lets two threads that enter
-            # and leave one room get into each other's way.
             for number in range(20):
-                nodes[1].server.enter_room(client.sid, f'{name} {number}')
+                nodes[1].server.enter_room(client.sid, f'room {number}')
             client.leave()
 
-    threads = [Call(come_and_go, name) for name in 'abc']
+    # One thread: two get into each other's way in python-socketio (5.18).
+    thread = Call(come_and_go)
     try:
         for _ in range(100):
             found = nodes[0].manager.fetch_sockets(timeout=AMPLE)
             assert lasting.sid in sids(found)
     finally:
         over.set()
-    for thread in threads:
-        thread.result()
+    thread.result()
     assert nodes[1].manager.stats()['failed'] == 0
 
 
