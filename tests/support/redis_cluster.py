@@ -20,10 +20,11 @@ class RedisCluster(Replicated):
     """Masters with a replica each.
 
     :param masters: how many.
+    :param binary: the path of the redis-server, if not the usual one.
     """
 
-    def __init__(self, masters: int = 3) -> None:
-        super().__init__([_member() for _ in range(2 * masters)])
+    def __init__(self, masters: int = 3, binary: str = '') -> None:
+        super().__init__([_member(binary) for _ in range(2 * masters)])
         self._masters = masters
         self._ids: Dict[int, str] = {}
 
@@ -178,9 +179,9 @@ class RedisCluster(Replicated):
         return True
 
 
-def _member() -> RedisServer:
+def _member(binary: str) -> RedisServer:
     while True:
-        server = RedisServer(append_only=True, arguments=(
+        server = RedisServer(append_only=True, binary=binary, arguments=(
             '--cluster-enabled', 'yes', '--cluster-node-timeout', str(CALM),
             # However long a replica was cut off, it may take over.
             '--cluster-replica-validity-factor', '0',

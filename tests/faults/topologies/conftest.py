@@ -1,6 +1,6 @@
 """Topologies that the tests of this directory share. Who was killed is
 started again by the test that did it."""
-from typing import Any, Iterator
+from typing import Any, Iterator, List, Tuple
 
 import pytest
 
@@ -14,10 +14,20 @@ from ...support.sentinels import SentinelSet
 SILENT = {'heartbeat_interval': 60.0, 'heartbeat_timeout': 120.0}
 
 
+def binaries() -> List[Tuple[str, str]]:
+    """Version and path of each redis-server that is here, oldest first."""
+    found = sorted(redis_binaries().items(), key=lambda each: [
+        int(number) for number in each[0].split('.')])
+    if not found:
+        skip_or_fail('there is no redis-server')
+    return found
+
+
 @pytest.fixture(scope='session')
-def cluster(redis_binary: str) -> Iterator[RedisCluster]:
-    """Three masters with a replica each."""
-    with RedisCluster() as servers:
+def cluster() -> Iterator[RedisCluster]:
+    """Three masters with a replica each, of the newest version: it has
+    sharded channels."""
+    with RedisCluster(binary=binaries()[-1][1]) as servers:
         yield servers.start()
 
 
@@ -32,13 +42,10 @@ def sentinels(redis_binary: str) -> Iterator[SentinelSet]:
 def each_binary(request: Any) -> str:
     """The redis-server of the oldest version that is here, then that of the
     newest."""
-    binaries = sorted(redis_binaries().items(), key=lambda each: [
-        int(number) for number in each[0].split('.')])
-    if not binaries:
-        skip_or_fail('there is no redis-server')
-    if request.param == 'newest' and len(binaries) == 1:
-        skip_or_fail(f'there is no redis-server but of {binaries[0][0]}')
-    return binaries[0 if request.param == 'oldest' else -1][1]
+    found = binaries()
+    if request.param == 'newest' and len(found) == 1:
+        skip_or_fail(f'there is no redis-server but of {found[0][0]}')
+    return found[0 if request.param == 'oldest' else -1][1]
 
 
 @pytest.fixture(params=['cluster', 'sentinels'])
