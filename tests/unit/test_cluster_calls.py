@@ -227,7 +227,9 @@ def test_clients_may_come_and_go_meanwhile(nodes: List[Node]) -> None:
     over = threading.Event()
 
     def come_and_go() -> None:
-        while not over.is_set():
+        # The pause lets the tasks of the nodes in: a thread that never waits
+        # keeps them from it.
+        while not over.wait(0.001):
             client = nodes[1].connect()
             for number in range(20):
                 nodes[1].server.enter_room(client.sid, f'room {number}')
