@@ -1,9 +1,11 @@
 """One stream, as a process uses it."""
 from dataclasses import dataclass
+from typing import Optional
 
 from .redis_streams.reader import Reader
 from .redis_streams.writer import Writer
 from .sequences import Sequences
+from .timeline import Timeline
 
 
 @dataclass(eq=False)
@@ -20,6 +22,8 @@ class Channel:
     writer: Writer
     reader: Reader
     sequences: Sequences
+    #: What the own clients have of it, where recovery is on.
+    timeline: Optional[Timeline] = None
     #: Whether the writer's task was started. Under the runtime's start lock.
     sending: bool = False
     #: Whether the reader has its first position, so that an answer to what

@@ -166,7 +166,7 @@ class ClusterCalls(Dispatch):
     def _command(self, namespace: str, message: Message) -> None:
         runtime = self._live()
         with runtime.order:
-            pending = runtime.publish(namespace, message)
+            pending = self._put(runtime, namespace, message)
             self._obey(namespace, message)
         self._settle(runtime, namespace, pending)
 
@@ -334,7 +334,7 @@ class ClusterCalls(Dispatch):
         namespace, message = act.namespace, act.message
         if isinstance(message, Broadcast):
             if message.request_id is None:
-                self._deliver(namespace, message.args, message.target)
+                self._deliver_received(namespace, message)
             else:
                 self._deliver_and_count(act, message, message.request_id)
         elif isinstance(message, FetchSockets):
@@ -353,7 +353,7 @@ class ClusterCalls(Dispatch):
 
         clients = self._recipients(act.namespace, message.target)
         self._deliver_with_callback(act.namespace, message.args, clients,
-                                    acknowledge)
+                                    acknowledge, received=act.aside is None)
         runtime.asking.reply(
             act, BroadcastClientCount(request_id, len(clients)))
 

@@ -9,8 +9,10 @@ messages.
 import json
 import logging
 import time
-from typing import Any, Callable, Collection, Iterable, List, NamedTuple, \
-    Optional, Sequence, Tuple
+from copy import deepcopy
+from functools import partial
+from typing import Any, Callable, Collection, Dict, Iterable, List, \
+    NamedTuple, Optional, Sequence, Tuple
 
 from engineio import packet as eio_packet
 from engineio.exceptions import SocketIsClosedError
@@ -20,6 +22,13 @@ from .messages import Room, Target
 
 #: A client: its sid, and the id of its connection.
 Client = Tuple[str, str]
+
+
+class _Held(NamedTuple):
+    """An event that is kept back, and the offset that goes with it."""
+
+    encoded: 'Encoded'
+    mark: Optional[bytes]
 
 
 class Parcel(NamedTuple):
@@ -49,6 +58,59 @@ def _encode_text(namespace: str, data: List[Any]) -> Optional[str]:
         return None
 
 
+def _packets(parts: Iterable[Any]) -> List[Any]:
+    # A bytearray may change before it is sent, and simple-websocket takes
+    # it for text.
+    return [eio_packet.Packet(
+                eio_packet.MESSAGE,
+                bytes(part) if isinstance(part, bytearray) else part)
+            for part in parts]
+
+
+class Encoded:
+    """An event, encoded as soon as it is emitted, with and without an
+    offset.
+
+    :param parts: what the packet class made of it.
+    :param again: makes the same with one more argument, where that cannot
+                  be seen from the parts.
+    :param ends_in_text: whether a client would take its last argument for
+                         an offset.
+    """
+
+    __slots__ = ('_parts', '_again', '_plain', '_marked', '_offset',
+                 'ends_in_text')
+
+    def __init__(self, parts: Sequence[Any],
+                 again: Optional[Callable[[str], Sequence[Any]]],
+                 ends_in_text: bool) -> None:
+        self._parts = parts
+        self._again = again
+        self._plain: Optional[List[Any]] = None
+        self._marked: Optional[List[Any]] = None
+        self._offset = b''
+        self.ends_in_text = ends_in_text
+
+    def plain(self) -> List[Any]:
+        """The packets as they are."""
+        if self._plain is None:
+            self._plain = _packets(self._parts)
+        return self._plain
+
+    def marked(self, offset: bytes) -> List[Any]:
+        """The packets with an offset behind the last argument."""
+        if self._marked is None or self._offset != offset:
+            text = offset.decode()
+            if self._again is not None:
+                parts = self._again(text)
+            else:
+                # A list in JSON; binary parts stand behind it.
+                first, *rest = self._parts
+                parts = [f'{first[:-1]},"{text}"]', *rest]
+            self._marked, self._offset = _packets(parts), offset
+        return self._marked
+
+
 class Delivery:
     """The own clients of a manager.
 
@@ -64,6 +126,13 @@ class Delivery:
         self._eio = server.eio
         #: How many packets were handed over. Written under the order lock.
         self.delivered = 0
+        #: Of each client that takes part in recovery, by its sid: the last
+        #: offset that was handed to it. Under the order lock; when it goes,
+        #: removed by the task that sees it go.
+        self.sent: Dict[str, Optional[bytes]] = {}
+        #: What clients that return will get behind what they missed, by sid.
+        #: Under the order lock.
+        self._held: Dict[str, List[_Held]] = {}
 
     def recipients(self, namespace: str, target: Target) -> List[Client]:
         """The own clients that are meant."""
@@ -105,23 +174,98 @@ class Delivery:
 
     def _encode(self, namespace: str, args: Iterable[Any],
                 ack_id: Any) -> List[Any]:
-        data = list(args)
+        return _packets(self._parts(namespace, list(args), ack_id))
+
+    def _parts(self, namespace: str, data: List[Any],
+               ack_id: Any) -> List[Any]:
         packet_class = self._server.packet_class
         if ack_id is None and packet_class is packet.Packet \
                 and packet_class.json.dumps is json.dumps:
             text = _encode_text(namespace, data)
             if text is not None:
-                return [eio_packet.Packet(eio_packet.MESSAGE, text)]
+                return [text]
         encoded = packet_class(packet.EVENT, namespace=namespace, data=data,
                                id=ack_id).encode()
-        if not isinstance(encoded, list):
-            encoded = [encoded]
-        # A bytearray may change before it is sent, and simple-websocket
-        # takes it for text.
-        return [eio_packet.Packet(
-                    eio_packet.MESSAGE,
-                    bytes(part) if isinstance(part, bytearray) else part)
-                for part in encoded]
+        return encoded if isinstance(encoded, list) else [encoded]
+
+    # -- where recovery is on, see redis_streams_adapter.timeline ----------
+
+    def encode(self, namespace: str, args: Iterable[Any],
+               ack_id: Any = None) -> Encoded:
+        """Encode an event for whoever will get it.
+
+        :raises TypeError: the server's packet class cannot encode it.
+        """
+        data = list(args)
+        parts = self._parts(namespace, data, ack_id)
+        again = None
+        first = parts[0]
+        if not isinstance(first, str) or not first.endswith(']'):
+            # Another serialiser than JSON; the application may change what
+            # it has emitted.
+            again = partial(self._with_offset, namespace, deepcopy(data))
+        # An acknowledgement is asked for: a function stands behind it.
+        return Encoded(parts, again,
+                       ack_id is None and isinstance(data[-1], str))
+
+    def _with_offset(self, namespace: str, data: List[Any],
+                     offset: str) -> Sequence[Any]:
+        return self._parts(namespace, [*data, offset], None)
+
+    def hand_on(self, clients: Iterable[Client], encoded: Encoded,
+                position: bytes, recoverable: bool) -> None:
+        """Put an event into the queues of clients; under the order lock.
+
+        :param position: where the event is in the stream, or what was handed
+                         over before it.
+        :param recoverable: whether it is sent again to who misses it.
+        """
+        sent, held = self.sent, self._held
+        offset = position if recoverable or encoded.ends_in_text else None
+        for sid, eio_sid in clients:
+            mark = offset if sid in sent else None
+            if sid in held:
+                held[sid].append(_Held(encoded, mark))
+                continue
+            self._hand(eio_sid, encoded, mark)
+            if mark is not None:
+                sent[sid] = mark
+            self.delivered += 1
+
+    def _hand(self, eio_sid: str, encoded: Encoded,
+              mark: Optional[bytes]) -> None:
+        for part in encoded.plain() if mark is None else encoded.marked(mark):
+            if part.binary:
+                part = eio_packet.Packet(eio_packet.MESSAGE, part.data)
+            self._send(eio_sid, part)
+
+    def send_again(self, client: Client, encoded: Encoded,
+                   offset: bytes) -> None:
+        """Put an event that it has missed into the queue of a client whose
+        deliveries are held."""
+        sid, eio_sid = client
+        self._hand(eio_sid, encoded, offset)
+        if sid in self.sent:
+            self.sent[sid] = offset
+
+    def hold(self, sid: str) -> None:
+        """Keep back what a client gets from now on; under the order lock."""
+        self._held[sid] = []
+
+    def release(self, client: Client) -> None:
+        """Hand over what was kept back, and no more keep it; under the order
+        lock."""
+        sid, eio_sid = client
+        for encoded, mark in self._held.pop(sid, ()):
+            self._hand(eio_sid, encoded, mark)
+            if mark is not None:
+                self.sent[sid] = mark
+            self.delivered += 1
+
+    def forget(self, sid: str) -> None:
+        """A client is gone; under the order lock."""
+        self._held.pop(sid, None)
+        self.sent.pop(sid, None)
 
     def hand_over(self, parcel: Parcel) -> None:
         """Put a parcel into the queues of its clients. Needs the order
@@ -181,23 +325,27 @@ class Delivery:
             for sid, _ in clients:
                 self._manager.basic_leave_room(sid, namespace, room)
 
-    def disconnect(self, namespace: str, target: Target,
-                   close: bool) -> None:
+    def disconnect(self, namespace: str, target: Target, close: bool,
+                   on_close: Optional[Callable[[str], None]] = None) -> None:
         """Disconnect the own clients that are meant.
 
         In a task of its own: disconnect handlers are the application's.
 
         :param close: close the connection, and with it all namespaces.
+        :param on_close: told of each connection before that.
         """
         clients = self.recipients(namespace, target)
         if clients:
             self._server.start_background_task(
-                self._disconnect, namespace, clients, close)
+                self._disconnect, namespace, clients, close, on_close)
 
     def _disconnect(self, namespace: str, clients: Sequence[Client],
-                    close: bool) -> None:
+                    close: bool,
+                    on_close: Optional[Callable[[str], None]]) -> None:
         for sid, eio_sid in clients:
             if close:
+                if on_close is not None:
+                    on_close(eio_sid)
                 self._eio.disconnect(eio_sid)
             else:
                 self._server.disconnect(sid, namespace, ignore_queue=True)

@@ -5,16 +5,23 @@ What every call of the manager is made of. The order lock of the runtime makes
 node's messages in one order.
 """
 import logging
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Iterable, List, Optional, Tuple
 
+from . import hooks
 from .delivery import Client, Delivery
+from .keeper import Keeper
 from .life import ManagerLife
-from .messages import Broadcast, DisconnectSockets, Message, SocketsJoin, \
-    SocketsLeave, Target
+from .messages import Broadcast, DisconnectSockets, Message, ORDERED, \
+    SocketsJoin, SocketsLeave, Target
 from .options import Options
+from .recovery import SUPERSEDES
 from .redis_streams.connect import Driver
 from .redis_streams.outbox import Pending
+from .redis_streams.sessions import Sessions
+from .returning import Returning
 from .runtime import Runtime
+from .timeline import Load
+from .values import Serialiser
 
 #: Acknowledgements that python-socketio waits for: sid and number.
 Acks = List[Tuple[str, int]]
@@ -28,10 +35,36 @@ class Dispatch(ManagerLife):
         super().__init__(options, driver, write_only, logger, json)
         self._sync = options.publish == 'sync'
         self._delivery: Optional[Delivery] = None
+        #: Who lets clients in, where recovery is on.
+        self._returning: Optional[Returning] = None
 
     def set_server(self, server: Any) -> None:
         super().set_server(server)
         self._delivery = Delivery(self, server, self._get_logger)
+        recovery = self._options.recovery
+        if recovery is not None and not self.write_only:
+            self._returning = Returning(
+                self, server, self._delivery, recovery, self._live,
+                self._put)
+            hooks.install(server, self._returning)
+
+    def _served_namespaces(self) -> Iterable[str]:
+        yield from super()._served_namespaces()
+        if self._returning is not None:
+            yield from self._returning.namespaces
+
+    def _make_runtime(self) -> Runtime:
+        runtime = super()._make_runtime()
+        returning, recovery = self._returning, self._options.recovery
+        if returning is not None and recovery is not None:
+            runtime.keep(self._delivery, Keeper(
+                Sessions(self._driver, runtime.engine,
+                         self._options.session_key_prefix,
+                         recovery.max_disconnection_duration),
+                runtime.engine, recovery, self._options.heartbeat_interval,
+                Serialiser(self._json_module(), False), returning.describe,
+                returning.progress, self._get_logger))
+        return runtime
 
     def _is_own(self, sid: Any, namespace: str) -> bool:
         """Whether a client is connected here, or is just coming or going."""
@@ -55,10 +88,22 @@ class Dispatch(ManagerLife):
     def _emit(self, namespace: str, args: Tuple[Any, ...],
               target: Target) -> None:
         runtime = self._live()
-        fields = runtime.encode(namespace, Broadcast(args, target))
-        delivery = self._delivery
+        message = Broadcast(args, target)
+        fields = runtime.encode(namespace, message)
+        delivery, timeline = self._delivery, runtime.timeline(namespace)
         if delivery is None or self.write_only:
             pending = runtime.append(namespace, fields)
+        elif timeline is not None:
+            with runtime.order:
+                # As of now, and encoded now: what the application does next
+                # comes after this.
+                loads = []
+                clients = delivery.recipients(namespace, target)
+                if clients:
+                    loads.append(Load(
+                        clients, delivery.encode(namespace, args), True))
+                pending = runtime.append(namespace, fields)
+                timeline.emitted(pending, namespace, message, loads)
         else:
             parcel = delivery.pack(namespace, args, target)
             with runtime.order:
@@ -68,23 +113,44 @@ class Dispatch(ManagerLife):
 
     def _deliver(self, namespace: str, args: Tuple[Any, ...],
                  target: Target) -> None:
-        delivery = self._delivery
-        if delivery is not None:
+        """Deliver an event to the own clients alone."""
+        delivery, runtime = self._delivery, self._live()
+        timeline = runtime.timeline(namespace)
+        if delivery is None:
+            return
+        if timeline is not None:
+            with runtime.order:
+                clients = delivery.recipients(namespace, target)
+                if clients:
+                    timeline.locally(namespace, [
+                        Load(clients, delivery.encode(namespace, args))])
+        else:
             parcel = delivery.pack(namespace, args, target)
             if parcel.clients:
-                with self._live().order:
+                with runtime.order:
                     delivery.hand_over(parcel)
+
+    def _deliver_received(self, namespace: str, message: Broadcast) -> None:
+        """Deliver what another process has emitted."""
+        timeline = self._live().timeline(namespace)
+        if timeline is None:
+            self._deliver(namespace, message.args, message.target)
+        else:
+            timeline.deliver(
+                namespace, self._recipients(namespace, message.target),
+                message)
 
     def _deliver_with_callback(
             self, namespace: str, args: Tuple[Any, ...],
             clients: List[Client], callback: Callable[..., Any],
-            append: Optional[Callable[[], Optional[Pending]]] = None
-            ) -> Tuple[Acks, Optional[Pending]]:
+            append: Optional[Callable[[], Optional[Pending]]] = None,
+            received: bool = False) -> Tuple[Acks, Optional[Pending]]:
         """Have each of these clients acknowledge an event.
 
         :param callback: called with the arguments of each acknowledgement.
         :param append: puts the event into the outbox, for others; called
                        when nothing else can fail.
+        :param received: the event is what the reader has just read.
         :return: what was registered, and what ``append`` returned.
         """
         acks: Acks = []
@@ -95,15 +161,31 @@ class Dispatch(ManagerLife):
             return number
 
         pending, delivery, done = None, self._delivery, False
+        runtime = self._live()
+        timeline = runtime.timeline(namespace)
         try:
-            parcels = [] if delivery is None else delivery.pack_with_acks(
-                namespace, args, clients, callback, ack_id)
-            with self._live().order:
+            parcels, loads = [], []
+            if delivery is not None and timeline is not None:
+                loads = [Load([client], delivery.encode(
+                    namespace, args, ack_id(client[0], callback)))
+                    for client in clients]
+            elif delivery is not None:
+                parcels = delivery.pack_with_acks(
+                    namespace, args, clients, callback, ack_id)
+            with runtime.order:
                 if append is not None:
                     pending = append()
                 if delivery is not None:
                     for parcel in parcels:
                         delivery.hand_over(parcel)
+                if timeline is None:
+                    pass
+                elif received:
+                    timeline.hand_over(loads)
+                elif pending is not None:
+                    timeline.emitted(pending, namespace, None, loads)
+                else:
+                    timeline.locally(namespace, loads)
             done = True
         finally:
             if not done:
@@ -127,11 +209,31 @@ class Dispatch(ManagerLife):
         elif isinstance(message, SocketsLeave):
             delivery.leave(namespace, message.target, message.rooms)
         elif isinstance(message, DisconnectSockets):
-            delivery.disconnect(namespace, message.target, message.close)
+            returning = self._returning
+            if SUPERSEDES not in message.target.flags:
+                delivery.disconnect(
+                    namespace, message.target, message.close,
+                    None if returning is None
+                    else returning.close_on_purpose)
+            elif returning is not None:
+                returning.superseded(namespace, message.target)
 
     def _publish_command(self, namespace: str, message: Message) -> None:
         runtime, namespace = self._live(), namespace or '/'
-        self._settle(runtime, namespace, runtime.publish(namespace, message))
+        self._settle(runtime, namespace,
+                     self._put(runtime, namespace, message))
+
+    def _put(self, runtime: Runtime, namespace: str,
+             message: Message) -> Pending:
+        """Put a message into the outbox."""
+        timeline = runtime.timeline(namespace)
+        if timeline is None or message.type not in ORDERED:
+            return runtime.publish(namespace, message)
+        with runtime.order:
+            pending = runtime.publish(namespace, message)
+            # Own clients that are away now will have missed it.
+            timeline.emitted(pending, namespace, message)
+        return pending
 
     def _settle(self, runtime: Runtime, namespace: str,
                 pending: Pending) -> None:

@@ -141,12 +141,9 @@ class ManagerLife(PubSubManager):
         if self.server is not None and not self.write_only:
             self._check_server()
             engine = ServerEngine(self.server)
-        json = self._json
-        if json is None and self.server is not None:
-            json = self.server.packet_class.json
         runtime = Runtime(
             self._options, self._driver, engine, self._get_logger,
-            json or standard_json, self.write_only, self._act,
+            self._json_module(), self.write_only, self._act,
             self._served_namespaces)
         # python-socketio's name for it, which its admin interface shows.
         self.host_id = runtime.uid
@@ -157,6 +154,11 @@ class ManagerLife(PubSubManager):
             self._finalizer = finalizers.Finalize(
                 None, self._close_at_exit, exitpriority=100)
         return runtime
+
+    def _json_module(self) -> Any:
+        if self._json is None and self.server is not None:
+            return self.server.packet_class.json
+        return self._json or standard_json
 
     def _close_at_exit(self) -> None:
         self.close()

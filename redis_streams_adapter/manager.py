@@ -9,6 +9,7 @@ in, and its :meth:`RedisStreamsManager._act` hands it to the clients.
 from logging import Logger
 from typing import Any, Callable, Dict, Optional, Tuple
 
+from . import hooks
 from .addressing import arguments, rooms as as_rooms, target as make_target
 from .cluster import ClusterCalls, is_nobody, new_id
 from .errors import ConfigurationError
@@ -16,6 +17,7 @@ from .messages import Broadcast, DisconnectSockets, Room, SocketsJoin, \
     SocketsLeave, Target
 from .options import make, Options
 from .own_sockets import note_arrival
+from .recovery import Outcome
 from .redis_streams.connect import open_driver
 from .requests import ClientsRequest
 
@@ -112,6 +114,9 @@ class RedisStreamsManager(ClusterCalls):
     def pre_connect(self, eio_sid: str, namespace: str) -> Optional[str]:
         """Before the connect handler; since python-socketio 5.17."""
         self._note_arrival(eio_sid)
+        if self._returning is not None:
+            return self._returning.admit(
+                eio_sid, namespace, self._appear_in)
         sid: Optional[str] = super().pre_connect(eio_sid, namespace)
         self._appear_in(namespace)
         return sid
@@ -119,6 +124,8 @@ class RedisStreamsManager(ClusterCalls):
     def connect(self, sid: str, namespace: str) -> Optional[str]:
         # Before python-socketio 5.17 this is the id of the connection.
         self._note_arrival(sid)
+        if self._returning is not None and not hooks.HAS_PRE_CONNECT:
+            return self._returning.admit(sid, namespace, self._appear_in)
         connected: Optional[str] = super().connect(sid, namespace)
         self._appear_in(namespace)
         return connected
@@ -225,12 +232,47 @@ class RedisStreamsManager(ClusterCalls):
         """
         namespace = namespace or '/'
         if kwargs.get('ignore_queue'):
+            if self._returning is not None:
+                self._returning.going(sid, namespace)
             super().disconnect(sid, namespace, ignore_queue=True)
+            if self._returning is not None:
+                self._returning.gone(sid, namespace)
         elif self.server is not None and self._is_own(sid, namespace):
             self.server.disconnect(sid, namespace, ignore_queue=True)
         else:
             self._publish_command(
                 namespace, DisconnectSockets(Target((sid,))))
+
+    def pre_disconnect(self, sid: str, namespace: str) -> Optional[str]:
+        """Before the disconnect handler."""
+        if self._returning is not None:
+            self._returning.leaving(sid, namespace)
+        eio_sid: Optional[str] = super().pre_disconnect(sid, namespace)
+        return eio_sid
+
+    def basic_enter_room(self, sid: str, namespace: str, room: Room,
+                         eio_sid: Optional[str] = None) -> None:
+        """An own client enters a room."""
+        super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
+        if self._returning is not None:
+            self._returning.entered(sid, namespace, room)
+
+    def basic_leave_room(self, sid: str, namespace: str,
+                         room: Room) -> None:
+        """An own client leaves a room."""
+        super().basic_leave_room(sid, namespace, room)
+        if self._returning is not None:
+            self._returning.left(sid, namespace, room)
+
+    def recovery(self, sid: str, namespace: str = '/') -> Optional[Outcome]:
+        """What became of a client of this server that wanted to be
+        recovered: ``.recovered``, and ``.reason`` where it was not.
+
+        :return: ``None`` for a client that did not, or is not here.
+        """
+        if self._returning is None:
+            return None
+        return self._returning.outcome(sid, namespace)
 
     def enter_room(self, sid: str, namespace: str, room: Room,
                    eio_sid: Optional[str] = None) -> None:
@@ -263,8 +305,8 @@ class RedisStreamsManager(ClusterCalls):
             raise ValueError('cannot close a sid room')
         runtime = self._live()
         with runtime.order:
-            pending = runtime.publish(
-                namespace, SocketsLeave(Target(rooms), rooms))
+            pending = self._put(
+                runtime, namespace, SocketsLeave(Target(rooms), rooms))
             for each in rooms:
                 self.basic_close_room(each, namespace)
         self._settle(runtime, namespace, pending)

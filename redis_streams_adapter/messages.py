@@ -45,6 +45,12 @@ SIGNS_OF_LIFE = frozenset((
     MessageType.ADAPTER_CLOSE))
 
 
+#: What the order of matters to clients.
+ORDERED = frozenset((
+    MessageType.BROADCAST, MessageType.SOCKETS_JOIN,
+    MessageType.SOCKETS_LEAVE, MessageType.DISCONNECT_SOCKETS))
+
+
 class Target(NamedTuple):
     """Which sockets of a namespace are meant (``opts`` on the wire).
 

@@ -9,7 +9,7 @@ fallen silent, and finds the callback for an acknowledgement.
 =================  ======================================================
 entry              events
 =================  ======================================================
-own                none
+own                :class:`Returned`, where the outbox wrote it
 a copy             :class:`Duplicate`
 after a gap        :class:`Missing`, then as follows
 malformed          :class:`Skipped`
@@ -66,6 +66,18 @@ class Act(NamedTuple):
     uid: str
     message: Message
     aside: Optional[Way] = None
+
+
+class Returned(NamedTuple):
+    """An entry of this process was read back.
+
+    :param sequence: its number; of a sign of life, that of the last message
+                     before it.
+    :param is_message: whether it is a message.
+    """
+
+    sequence: int
+    is_message: bool
 
 
 @dataclass(frozen=True)
@@ -128,8 +140,8 @@ class Duplicate:
     """The entry is a copy of one that was seen."""
 
 
-Event = Union[Send, Act, Acknowledged, Completed, NodeJoined, NodeLeft,
-              ReaderLags, Skipped, Missing, Duplicate]
+Event = Union[Send, Act, Returned, Acknowledged, Completed, NodeJoined,
+              NodeLeft, ReaderLags, Skipped, Missing, Duplicate]
 
 Response = Union[BroadcastAck, BroadcastClientCount, FetchSocketsResponse,
                  ServerSideEmitResponse]
@@ -187,8 +199,8 @@ class Node:
                 return _NOTHING
             return self._accept(envelope, now)
         if writer == sequences.own:
-            sequences.own_sequence = envelope.sequence
-            return _NOTHING
+            return (Returned(envelope.sequence,
+                             envelope.type not in SIGNS_OF_LIFE),)
         if not sequences.knows(writer):
             try:
                 since = envelope.since and codec.read_position(

@@ -15,8 +15,31 @@ from .errors import ConfigurationError
 DEFAULT_MAX_LEN = 10_000
 DEFAULT_MAX_LEN_WITH_RETENTION = 1_000_000
 
+#: How much of the stream a recovery needs, in times of the longest
+#: disconnection: what came while a client was away, and what came since its
+#: session last said how far it was, see :mod:`redis_streams_adapter.keeper`.
+RETENTION_FACTOR = 2
+
 REQUEST_TRANSPORTS = ('stream', 'pubsub', 'sharded-pubsub')
 PUBLISH_MODES = ('background', 'sync')
+
+
+@dataclass(frozen=True)
+class RecoveryOptions:
+    """What ``connection_state_recovery`` takes.
+
+    :param max_disconnection_duration: how long a client may be away, in
+                                       seconds. Node's default.
+    :param max_missed_packets: how many packets it may have missed.
+    :param max_session_bytes: how large its session may be in Redis.
+    :param accepts: called with sid, environ and auth: whether a client takes
+                    part; ``None``: each does.
+    """
+
+    max_disconnection_duration: float = 120.0
+    max_missed_packets: int = 10_000
+    max_session_bytes: int = 65_536
+    accepts: Optional[Callable[[str, Dict[str, Any], Any], Any]] = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +68,14 @@ class Options:
     min_replicas: int = 0
     on_loss: Optional[Callable[[Any], Any]] = None
 
+    @property
+    def recovery(self) -> Optional[RecoveryOptions]:
+        """What is meant by ``connection_state_recovery``, where it is on."""
+        value = self.connection_state_recovery
+        if value is None or value is False:
+            return None
+        return RecoveryOptions(**({} if value is True else value))
+
 
 NAMES = tuple(each.name for each in fields(Options))
 
@@ -59,6 +90,11 @@ def make(values: Mapping[str, Any]) -> Options:
             raise ConfigurationError(f'unknown option {name!r}')
     options = Options(**values)
     check(options)
+    recovery = options.recovery
+    if recovery is not None:
+        options = replace(options, retention=max(
+            options.retention or 0,
+            RETENTION_FACTOR * recovery.max_disconnection_duration))
     if options.max_len is None:
         options = replace(options, max_len=(
             DEFAULT_MAX_LEN if options.retention is None
@@ -80,9 +116,6 @@ def check(options: Options) -> None:
             f'heartbeat_timeout ({options.heartbeat_timeout}) must be above '
             f'heartbeat_interval ({options.heartbeat_interval})')
     _check_recovery(options.connection_state_recovery)
-    for name, off in _NOT_YET:
-        if getattr(options, name) not in off:
-            raise ConfigurationError(f'{name} is not available yet')
 
 
 def _is_number(value: Any) -> bool:
@@ -143,17 +176,12 @@ _RULES: List[Tuple[str, Callable[[Any], bool], str]] = [
      'a function or None'),
 ]
 
-#: Options of the contract that this version cannot honour, and the values
-#: with which they are off.
-_NOT_YET: List[Tuple[str, Tuple[Any, ...]]] = [
-    ('connection_state_recovery', (None, False)),
-]
-
 _RECOVERY: Dict[str, Tuple[Callable[[Any], bool], str]] = {
     'max_disconnection_duration': (_is_time, _TIME),
     'max_missed_packets': (_is_count, _COUNT),
     'max_session_bytes': (_is_count, _COUNT),
-    'accepts': (callable, 'a function'),
+    'accepts': (lambda value: value is None or callable(value),
+                'a function or None'),
 }
 
 

@@ -32,14 +32,16 @@ from typing import Any, Callable, Dict, Iterable, List, Optional
 from .asking import Asking
 from .channel import Channel
 from .codec import Encoder, Packed
+from .delivery import Delivery
 from .errors import DecodeError, OutboxFullError
 from .flow import Flow
+from .keeper import Keeper
 from .loss_report import LossReport
-from .losses import COUNTERS, Loss, MISSING, VANISHED
-from .messages import EMITTER_UID, FetchSocketsResponse, Message, \
+from .losses import COUNTERS, Loss, MISSING, TRIMMED, VANISHED
+from .messages import EMITTER_UID, FetchSocketsResponse, Message, ORDERED, \
     SIGNS_OF_LIFE
 from .node import Acknowledged, Act, Completed, Duplicate, Event, Missing, \
-    Node, NodeJoined, NodeLeft, ReaderLags, Send, Skipped
+    Node, NodeJoined, NodeLeft, ReaderLags, Returned, Send, Skipped
 from .options import Options
 from .redis_streams.connect import Driver
 from .redis_streams.link import RedisLink
@@ -50,6 +52,7 @@ from .routing import stream_index, stream_names
 from .sequences import Sequences
 from .side_channel import SideChannel
 from .tasks import Condition, Engine, Task
+from .timeline import Timeline
 from .transport import Entry, parse_id, Way
 
 #: How long a start waits for the first attempt to read, in seconds. In good
@@ -126,6 +129,9 @@ class Runtime:
         # belongs to them under the core lock.
         self._skipped = 0
         self._duplicates = 0
+        #: Who keeps the sessions of the own clients, where recovery is on and
+        #: there is a server. Set before it is used.
+        self.keeper: Optional[Keeper] = None
         self._side = SideChannel(
             options, driver, engine, logger, self._encoder, self._hear,
             self._skip, self._start_side)
@@ -151,11 +157,15 @@ class Runtime:
             lambda entry: self._take_in(channel, entry),
             lambda cursor, moment: self._began(channel, cursor, moment),
             lambda: flow.resume(channel),
-            lambda kind, count: self._lose(Loss(kind, key, count)),
+            lambda kind, count: self._lost_history(channel, kind, count),
             lambda cursor: flow.lagging(channel, cursor), logger,
             pause=engine.pause, count=options.read_count,
             block=options.block_time)
-        channel = Channel(key, writer, reader, Sequences(writer.writer_id))
+        timeline = None
+        if options.recovery is not None and not write_only:
+            timeline = Timeline(self.order, engine.event)
+        channel = Channel(key, writer, reader, Sequences(writer.writer_id),
+                          timeline)
         return channel
 
     def _channel(self, namespace: str) -> Channel:
@@ -167,6 +177,13 @@ class Runtime:
             if len(self._routes) < MAX_ROUTES:
                 self._routes[namespace] = channel
         return channel
+
+    def keep(self, delivery: Optional[Delivery], keeper: Keeper) -> None:
+        """Recovery is on, and there may be clients."""
+        self.keeper = keeper
+        for channel in self._channels:
+            if channel.timeline is not None:
+                channel.timeline.delivery = delivery
 
     # -- beginning and end ------------------------------------------------
 
@@ -202,6 +219,13 @@ class Runtime:
                 self._start(f'reader of {channel.key}', channel.reader.work,
                             self._condition)
             self._start('heartbeat', self._keep_time, None)
+            if self.keeper is not None:
+                # Their outages are Redis's, of which the others tell.
+                for name, work in (
+                        ('sessions', self.keeper.sessions.work),
+                        ('session keeper', self.keeper.work)):
+                    self._start(name, work, None)
+                    self._condition.watch(name, self._tasks[name].hurry)
             readers = [self._tasks[f'reader of {channel.key}']
                        for channel in self._channels]
         deadline = time.monotonic() + START_PATIENCE
@@ -233,6 +257,8 @@ class Runtime:
             if self._closed:
                 return 0
             self._closed = True
+        if self.keeper is not None and self.member:
+            self.keeper.close()
         with self._core:
             goodbyes = self._node.serve((), time.monotonic())
         deadline = time.monotonic() + timeout
@@ -256,6 +282,8 @@ class Runtime:
             channel.writer.interrupt()
             channel.reader.interrupt()
         self._side.interrupt()
+        if self.keeper is not None:
+            self.keeper.interrupt()
         deadline = time.monotonic() + JOIN_PATIENCE
         for task in tasks:
             task.join(max(0.0, deadline - time.monotonic()))
@@ -273,6 +301,8 @@ class Runtime:
             channel.writer.abandon()
             channel.reader.abandon()
         self._side.abandon()
+        if self.keeper is not None:
+            self.keeper.sessions.abandon()
 
     # -- writing ----------------------------------------------------------
 
@@ -350,24 +380,46 @@ wait`."""
     def _began(self, channel: Channel, cursor: bytes,
                moment: int) -> None:
         channel.sequences.begin(parse_id(cursor), moment)
+        if channel.timeline is not None:
+            channel.timeline.begin(cursor)
         channel.positioned = True
         self.serve_namespaces()
 
     def _take_in(self, channel: Channel, entry: Entry) -> None:
         now = time.monotonic()
-        sequences = channel.sequences
-        before = sequences.own_sequence
-        with self._core:
-            events = self._node.receive(entry, now, sequences)
-        if sequences.own_sequence != before:
-            channel.writer.seen(sequences.own_sequence)
-        for event in events:
-            self._carry_out(channel, event, entry)
+        timeline = channel.timeline
+        if timeline is not None:
+            timeline.arrived = entry.id
+        try:
+            with self._core:
+                events = self._node.receive(entry, now, channel.sequences)
+            for event in events:
+                self._carry_out(channel, event, entry)
+        finally:
+            if timeline is not None:
+                timeline.moved(entry.id)
+
+    def _lost_history(self, channel: Channel, kind: str,
+                      count: Optional[int]) -> None:
+        if kind != TRIMMED and channel.timeline is not None:
+            channel.timeline.broken()
+            if self.keeper is not None:
+                self.keeper.history_is_gone()
+        self._lose(Loss(kind, channel.key, count))
 
     def _carry_out(self, channel: Channel, event: Event,
                    entry: Entry) -> None:
+        timeline = channel.timeline
         if isinstance(event, Act):
-            self._act(event)
+            if timeline is None or event.message.type not in ORDERED:
+                self._act(event)
+            else:
+                timeline.received(entry, event.namespace, event.message,
+                                  lambda: self._act(event))
+        elif isinstance(event, Returned):
+            channel.writer.seen(event.sequence)
+            if timeline is not None:
+                timeline.came_back(entry, event.sequence, event.is_message)
         elif isinstance(event, Missing):
             self._lose(Loss(MISSING, channel.key, event.count, event.uid))
         elif isinstance(event, Duplicate):
@@ -436,8 +488,7 @@ wait`."""
     def _keep_time(self, task: Task) -> None:
         while not task.stopping:
             self.serve_namespaces()
-            hearing = self._condition.ok and all(
-                channel.reader.connected for channel in self._channels)
+            hearing = self.is_hearing
             self._set_windows()
             with self._core:
                 events = self._node.tick(time.monotonic(), hearing)
@@ -461,12 +512,32 @@ wait`."""
                       if self._channel(each).positioned]
         with self._core:
             events = self._node.serve(namespaces, time.monotonic())
+        for channel in self._channels:
+            if channel.timeline is not None:
+                channel.timeline.serve(
+                    [each for each in namespaces
+                     if self._channel(each) is channel])
         for event in events:
             self.follow(event)
         with self._starting:
             self._side.serve(namespaces)
 
+    def timeline(self, namespace: str) -> Optional[Timeline]:
+        """What the own clients have of the stream of a namespace, where
+        recovery is on."""
+        return self._channel(namespace).timeline
+
+    def stream(self, namespace: str) -> str:
+        """The key of the stream of a namespace."""
+        return self._channel(namespace).key
+
     # -- questions --------------------------------------------------------
+
+    @property
+    def is_hearing(self) -> bool:
+        """Whether Redis can be used, and the streams are read."""
+        return self._condition.ok and all(
+            channel.reader.connected for channel in self._channels)
 
     def serves(self, namespace: str) -> bool:
         """Whether this node is a member of the namespace."""

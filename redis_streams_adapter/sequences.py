@@ -43,8 +43,6 @@ class Sequences:
     def __init__(self, own: bytes = b'',
                  remembered: int = REMEMBERED) -> None:
         self.own = own
-        #: The number of the last own message that has come back.
-        self.own_sequence = 0
         self._remembered = remembered
         self._young: Dict[bytes, int] = {}
         self._old: Dict[bytes, int] = {}

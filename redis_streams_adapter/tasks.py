@@ -225,6 +225,10 @@ class Condition:
         self._parts[part] = False
         self._watchers[part] = watcher
 
+    def watch(self, name: str, watcher: Callable[[], None]) -> None:
+        """Be told when a part has got through, without taking part."""
+        self._watchers[name] = watcher
+
     @property
     def ok(self) -> bool:
         """Whether all parts work."""
@@ -329,7 +333,7 @@ class Task:
         self._thread: Optional[int] = None
         self._greenlet: Any = None
         if condition is not None:
-            condition.add(name, self._wake.set)
+            condition.add(name, self.hurry)
 
     def start(self) -> None:
         """Start the loop, in a task of its own."""
@@ -345,6 +349,10 @@ class Task:
     def rest(self, seconds: float) -> None:
         """Wait, but for no longer than until the loop is stopped."""
         self._wake.wait(seconds)
+
+    def hurry(self) -> None:
+        """Let the next attempt begin now."""
+        self._wake.set()
 
     def stop(self) -> None:
         """Ask the loop to end. The work has to be woken by its owner."""

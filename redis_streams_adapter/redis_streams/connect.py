@@ -50,12 +50,15 @@ class Driver(NamedTuple):
     :param masters: makes a connection to each master of a cluster, given
                     their socket timeout; ``None`` where all keys are on one
                     server.
+    :param places: asks a cluster where its keys are: what it returns tells
+                   of a key which server that is, by any name.
     """
 
     module: Any
     make: Make
     socket_timeout: float
     masters: Optional[Callable[[float], List[Any]]] = None
+    places: Optional[Callable[[], Callable[[str], Any]]] = None
 
 
 def open_driver(url: Any, options: Mapping[str, Any],
@@ -235,9 +238,16 @@ def _of_client(module: Any, client: Any,
         return [_connection_to(module, node, options, timeout)
                 for node in client.get_primaries()]
 
+    def places() -> Callable[[str], Any]:
+        client.nodes_manager.initialize()
+
+        def place(key: str) -> Any:
+            return client.get_node_from_key(key)
+        return place
+
     _connector(module, options)
     return Driver(module, make, _timeout(options.get('socket_timeout')),
-                  masters)
+                  masters, places)
 
 
 def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
@@ -312,7 +322,16 @@ def _of_cluster(module: Any, parts: SplitResult,
         return [connect(timeout, host=host, port=port)
                 for host, port in members.masters()]
 
-    return Driver(module, make, kwargs['socket_timeout'], masters)
+    def places() -> Callable[[str], Any]:
+        table = members.table()
+
+        def place(key: str) -> Any:
+            slot = module.cluster.key_slot(key.encode())
+            return next((some.servers[0] for some in table
+                         if some.first <= slot <= some.last), None)
+        return place
+
+    return Driver(module, make, kwargs['socket_timeout'], masters, places)
 
 
 def _connection_to(module: Any, node: Any, options: Mapping[str, Any],

@@ -94,15 +94,22 @@ class Members(Asked):
                     return some.servers[0]
         return None
 
-    def masters(self) -> List[Address]:
-        """All servers that have slots, as one of the members sees them.
+    def table(self) -> List[Slots]:
+        """Who has which slots, as one of the members sees it.
 
         :raises: as :meth:`master_of`.
         """
         for slots in self._views():
             if slots:
-                return sorted({some.servers[0] for some in slots})
+                return slots
         return []
+
+    def masters(self) -> List[Address]:
+        """All servers that have slots, as one of the members sees them.
+
+        :raises: as :meth:`master_of`.
+        """
+        return sorted({some.servers[0] for some in self.table()})
 
     def _views(self) -> Iterator[List[Slots]]:
         """How those who answer see the cluster."""

@@ -86,6 +86,13 @@ class Wire:
         """
         return self._check(self._command(*command))
 
+    def exchange(self, commands: Sequence[Sequence[bytes]]) -> List[Any]:
+        """The replies to commands that are sent at once, errors included.
+
+        :raises Unavailable: the connection is broken.
+        """
+        return self._commands(*commands)
+
     @property
     def ended(self) -> bool:
         """Whether the other side has ended the connection, as far as can be

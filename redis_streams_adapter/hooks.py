@@ -1,0 +1,224 @@
+"""What recovery has to hook on python-socketio's server: the only module that
+touches its private names.
+
+Hooks are set on the server object, never on its class. They call what was
+there before, so others' hooks (the admin UI's, see ``instrument()``) and ours
+do not disturb each other. Read from python-socketio 5.12 and 5.18, and
+python-engineio 4.11 and 4.15.
+"""
+import logging
+import re
+import sys
+from importlib.metadata import version
+from typing import Any, Dict, Iterable, Optional, Protocol
+
+from bidict import ValueDuplicationError
+from socketio import packet
+from socketio.base_manager import BaseManager
+
+from .messages import Room
+
+#: Since python-socketio 5.17 a client is registered by ``pre_connect``, and
+#: by ``connect`` when its handler is done; before, by ``connect`` alone.
+HAS_PRE_CONNECT = hasattr(BaseManager, 'pre_connect')
+
+#: What the server must have for this.
+NEEDED = ('_handle_connect', '_handle_disconnect', '_send_packet',
+          '_trigger_event', 'save_session')
+
+#: And its Engine.IO server, where clients' connections are.
+NEEDED_OF_ENGINE = ('sockets', 'generate_id', 'get_session', 'reason',
+                    'logger')
+
+#: What Flask-SocketIO keeps in the environ of a connection.
+FLASK_SESSION = 'saved_session'
+
+#: Where a client's secret stands in a packet, as JSON has it.
+_SECRET = re.compile(r'("pid":\s*")[^"]*')
+
+
+class Visits(Protocol):
+    """Who is told what happens."""
+
+    def begin(self, eio_sid: str, namespace: str, data: Any) -> Any:
+        """A client wants to connect. What is returned has ``auth``, which is
+        what the application shall see."""
+
+    def finish(self, visit: Any, done: bool) -> None:
+        """The connect handler has run, and the client has its reply.
+
+        :param done: whether nothing was raised.
+        """
+
+    def reply(self, eio_sid: str, namespace: str) -> Optional[str]:
+        """A client is about to get its reply.
+
+        :return: the name of its session, if it shall have one.
+        """
+
+    def check_data(self, sid: str, namespace: str, data: Any) -> None:
+        """An application wants to keep something for a client."""
+
+    def saved(self, sid: str, namespace: str) -> None:
+        """What an application keeps for a client has changed."""
+
+    def handled(self, sid: str, namespace: str) -> None:
+        """A handler has run, for an event of a client."""
+
+
+def check(server: Any) -> None:
+    """Make sure that the server is one that we know.
+
+    :raises RuntimeError: it names what is missing.
+    """
+    missing = [name for name in NEEDED if not hasattr(server, name)]
+    missing += [f'eio.{name}' for name in NEEDED_OF_ENGINE
+                if not hasattr(server.eio, name)]
+    if missing:
+        raise RuntimeError(
+            f'connection_state_recovery does not work with python-socketio '
+            f'{version("python-socketio")} and python-engineio '
+            f'{version("python-engineio")}: the server has no '
+            f'{", ".join(missing)}')
+
+
+def install(server: Any, visits: Visits) -> None:
+    """Set the hooks on a server.
+
+    :raises RuntimeError: as :func:`check`.
+    """
+    check(server)
+    handle_connect = server._handle_connect
+    send_packet = server._send_packet
+    trigger_event = server._trigger_event
+    save_session = server.save_session
+
+    def _handle_connect(eio_sid: str, namespace: Optional[str],
+                        data: Any) -> None:
+        visit = visits.begin(eio_sid, namespace or '/', data)
+        done = False
+        try:
+            handle_connect(eio_sid, namespace, visit.auth)
+            done = True
+        finally:
+            visits.finish(visit, done)
+
+    def _send_packet(eio_sid: str, pkt: Any) -> None:
+        if pkt.packet_type == packet.CONNECT and isinstance(pkt.data, dict):
+            pid = visits.reply(eio_sid, pkt.namespace or '/')
+            if pid is not None:
+                pkt.data = {**pkt.data, 'pid': pid}
+        send_packet(eio_sid, pkt)
+
+    def _trigger_event(event: str, namespace: str, *args: Any) -> Any:
+        try:
+            return trigger_event(event, namespace, *args)
+        finally:
+            # Flask-SocketIO's session is changed in place.
+            visits.handled(args[0], namespace)
+
+    def _save_session(sid: str, session: Any,
+                      namespace: Optional[str] = None) -> None:
+        visits.check_data(sid, namespace or '/', session)
+        save_session(sid, session, namespace=namespace)
+        visits.saved(sid, namespace or '/')
+
+    server._handle_connect = _handle_connect
+    server._send_packet = _send_packet
+    server._trigger_event = _trigger_event
+    server.save_session = _save_session
+    logger = server.eio.logger
+    if not any(isinstance(each, NoSecrets) for each in logger.filters):
+        logger.addFilter(NoSecrets())
+
+
+class NoSecrets(logging.Filter):
+    """Keeps the names of sessions out of Engine.IO's log, which shows each
+    packet."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                _SECRET.sub(r'\1...', each)
+                if isinstance(each, str) and '"pid"' in each else each
+                for each in record.args)
+        return True
+
+
+def enter(manager: Any, sid: str, eio_sid: str, namespace: str,
+          rooms: Iterable[Room]) -> bool:
+    """Register a client under a sid of our choice, as ``pre_connect`` does
+    under one of its own.
+
+    :return: whether that could be done: a connection is in a namespace once.
+    """
+    try:
+        BaseManager.basic_enter_room(
+            manager, sid, namespace, None, eio_sid=eio_sid)
+    except ValueDuplicationError:
+        return False
+    for room in (sid, *rooms):
+        try:
+            BaseManager.basic_enter_room(
+                manager, sid, namespace, room, eio_sid=eio_sid)
+        except ValueError:
+            # A room that is now named like another client's sid, which
+            # python-socketio refuses since 5.17.
+            continue
+    if HAS_PRE_CONNECT:
+        manager.pending_connect.setdefault(namespace, []).append(sid)
+    return True
+
+
+def is_closing(server: Any, eio_sid: str) -> bool:
+    """Whether a connection is ending, or gone."""
+    sock = server.eio.sockets.get(eio_sid)
+    return sock is None or sock.closing or sock.closed
+
+
+def drop(server: Any, eio_sid: str) -> None:
+    """End a connection whose other end is gone, with all its clients. Runs
+    their disconnect handlers."""
+    sock = server.eio.sockets.get(eio_sid)
+    if sock is not None:
+        # Not disconnect(), which waits until all was sent.
+        sock.close(wait=False, abort=True,
+                   reason=server.reason.TRANSPORT_CLOSE)
+
+
+def lose(server: Any, eio_sid: str, namespace: str) -> None:
+    """A client was lost while it connected, which nobody noticed."""
+    server._handle_disconnect(eio_sid, namespace,
+                              server.reason.TRANSPORT_CLOSE)
+
+
+# -- the session that Flask-SocketIO manages ------------------------------
+
+def flask_session(environ: Dict[str, Any]) -> Optional[str]:
+    """What Flask-SocketIO keeps for a connection, as Flask serialises what
+    stands in its cookie: ``None`` where there is nothing.
+
+    :raises TypeError: it cannot be serialised.
+    """
+    session = environ.get(FLASK_SESSION)
+    if session is None:
+        return None
+    from flask.json.tag import TaggedJSONSerializer
+    text: str = TaggedJSONSerializer().dumps(dict(session))
+    return text
+
+
+def restore_flask_session(environ: Dict[str, Any], text: str) -> None:
+    """Give a connection what was kept for another one.
+
+    :raises ValueError: it is not valid.
+    """
+    module = sys.modules.get('flask_socketio')
+    if module is None or FLASK_SESSION in environ:
+        # Another namespace of this connection was first.
+        return
+    from flask.json.tag import TaggedJSONSerializer
+    session = TaggedJSONSerializer().loads(text)
+    if not isinstance(session, dict):
+        raise ValueError('a session of Flask is not a mapping')
+    environ[FLASK_SESSION] = module._ManagedSession(session)

@@ -1,0 +1,425 @@
+"""The sessions of the own clients: when they are written, and when they are
+no longer ours.
+
+A session is written before its client has the reply to its CONNECT, again
+when its rooms or its data have changed, and a last time when the client is
+lost; it is deleted when the client leaves on purpose. In between it is kept
+alive, so that a node that is killed leaves sessions that others can take
+over. Now and then it is written all the same, to say how far its client has
+come: what ``upto`` and ``sent`` say must not be older than the stream goes
+back, see :mod:`redis_streams_adapter.recovery`.
+
+Each write is a compare-and-set with what was written last. Where something
+else is found, another node has taken the client over: the session is *lost*,
+and never written again. Where nothing is found, a server in Node.js may have
+taken it (it deletes what it takes), or Redis may have dropped it: it is
+written anew only if Redis was away since it was last seen.
+
+*If the process dies* between any two lines, Redis has a session that was true
+a moment ago. What it lacks are the rooms that were entered in that moment;
+never an event, for the client names its own offset.
+"""
+import base64
+import logging
+import math
+import threading
+import time
+from typing import Any, Callable, Dict, Iterable, List, Optional, \
+    Sequence, Set, Tuple
+
+from .delivery import Client
+from .messages import Room
+from .options import RecoveryOptions
+from .recovery import Session, to_fields
+from .redis_streams.sessions import ABSENT, DONE, Sessions, Swap
+from .tasks import Engine, Event, Task
+from .transport import Unavailable
+from .values import Serialiser
+
+#: How many sessions are written, or kept alive, at once.
+BATCH = 100
+
+
+class Stay:
+    """A client that takes part in recovery, while it is connected here, and
+    until its last session is written.
+
+    Written by the task of the client's connection, and by the keeper's under
+    its lock where said.
+    """
+
+    def __init__(self, client: Client, namespace: str, pid: str, claim: str,
+                 upto: bytes, gone: Event) -> None:
+        self.sid, self.eio_sid = client
+        self.namespace = namespace
+        self.pid = pid
+        self.claim = claim
+        #: How far it had come when its session was written: see
+        #: :mod:`redis_streams_adapter.recovery`.
+        self.upto = upto
+        self.sent: Optional[bytes] = None
+        #: The rooms it is in, and what the application keeps for it: written
+        #: by who changes them.
+        self.rooms: Set[Room] = {self.sid}
+        self.data: Any = None
+        self.flask: Optional[str] = None
+        #: Set when it is no longer registered.
+        self.gone = gone
+        #: Whether its connect handler is done: from then on the keeper's
+        #: task writes it.
+        self.settled = False
+        #: Another node has it, or another connection here: it is not to be
+        #: written again.
+        self.lost = False
+        #: It leaves on purpose.
+        self.intended = False
+        #: What it was like when it left; ``None``: it is here.
+        self.last: Optional[Session] = None
+        #: What Redis has; empty: nothing. Under the lock, as all below.
+        self.stored = b''
+        #: What Redis may have instead, where writes had no reply.
+        self.doubtful: List[bytes] = []
+        self.changed = False
+        self.written = 0.0
+        #: Of the connections to Redis, which one saw it last.
+        self.seen_on = 0
+        #: Whether the log was told that it cannot be written.
+        self.told = False
+
+
+class Keeper:
+    """Keeps the sessions of the own clients in Redis.
+
+    :param describe: what a client's session holds now.
+    :param progress: its ``upto`` and ``sent`` now.
+    :param interval: how often to keep sessions alive, in seconds.
+    :param serialiser: makes bytes of what an application keeps.
+    """
+
+    def __init__(self, sessions: Sessions, engine: Engine,
+                 options: RecoveryOptions, interval: float,
+                 serialiser: Serialiser,
+                 describe: Callable[[Stay], Session],
+                 progress: Callable[[Stay], Tuple[bytes, Optional[bytes]]],
+                 logger: Callable[[], logging.Logger]) -> None:
+        self.sessions = sessions
+        self._engine = engine
+        self._options = options
+        self._describe = describe
+        self._progress = progress
+        self._serialiser = serialiser
+        self._logger = logger
+        duration = options.max_disconnection_duration
+        # Well before it would be gone.
+        self._interval = min(interval, duration / 4)
+        #: After how many seconds to say how far the client has come.
+        self._stale = duration / 2
+        #: Protects the two dictionaries, and what is said in :class:`Stay`.
+        #: Never held over I/O.
+        self._lock = threading.Lock()
+        #: Connected clients.
+        self._by_sid: Dict[str, Stay] = {}
+        #: Those, and those whose last session is not written yet.
+        self._by_pid: Dict[str, Stay] = {}
+        self._work_there = engine.event()
+        #: Raised when sessions may be gone from Redis without having been
+        #: taken over.
+        self._epoch = 0
+        self._renewed = time.monotonic()
+
+    # -- who is here ------------------------------------------------------
+
+    def enter(self, stay: Stay) -> None:
+        """A client is registered."""
+        with self._lock:
+            self._by_sid[stay.sid] = stay
+            self._by_pid[stay.pid] = stay
+
+    def of_sid(self, sid: str, namespace: str) -> Optional[Stay]:
+        """The client of a sid, if it is here and takes part."""
+        stay = self._by_sid.get(sid)
+        return stay if stay is not None and stay.namespace == namespace \
+            else None
+
+    def of_pid(self, pid: str) -> Optional[Stay]:
+        """The client of a session, if it is here, or just was."""
+        return self._by_pid.get(pid)
+
+    def of_connection(self, eio_sid: str) -> List[Stay]:
+        """The clients on a connection, one for each namespace."""
+        with self._lock:
+            return [stay for stay in self._by_sid.values()
+                    if stay.eio_sid == eio_sid]
+
+    @property
+    def count(self) -> int:
+        """How many clients take part."""
+        return len(self._by_sid)
+
+    # -- what becomes of them ---------------------------------------------
+
+    def change(self, stay: Stay) -> None:
+        """Rooms or data of a client have changed."""
+        if not stay.changed:
+            with self._lock:
+                stay.changed = True
+            if stay.settled:
+                self._work_there.set()
+
+    def settle(self, stay: Stay) -> None:
+        """Its connect handler is done, and it stays."""
+        stay.settled = True
+        self.change(stay)
+        self._work_there.set()
+
+    def lose(self, stay: Stay) -> None:
+        """Another connection has taken the client over."""
+        with self._lock:
+            stay.lost = True
+
+    def leave(self, stay: Stay) -> None:
+        """A client is no longer registered: write its session a last time,
+        or delete it."""
+        if stay.last is None:
+            stay.last = self._describe(stay)
+        with self._lock:
+            self._by_sid.pop(stay.sid, None)
+            if stay.lost:
+                self._forget(stay)
+            stay.changed = True
+            stay.settled = True
+        stay.gone.set()
+        self._work_there.set()
+
+    def _forget(self, stay: Stay) -> None:
+        if self._by_pid.get(stay.pid) is stay:
+            del self._by_pid[stay.pid]
+
+    def history_is_gone(self) -> None:
+        """Redis was emptied: sessions that are not there were not taken
+        over."""
+        with self._lock:
+            self._epoch += 1
+            for stay in self._by_sid.values():
+                stay.changed = True
+        self._work_there.set()
+
+    # -- writing ----------------------------------------------------------
+
+    def check_size(self, data: Any) -> None:
+        """Make sure that what an application keeps for a client can be part
+        of its session.
+
+        :raises TypeError: it cannot be serialised.
+        :raises ValueError: it is too large, or nested too deeply.
+        """
+        size = len(self._encode({'data': data}))
+        if size > self._options.max_session_bytes:
+            raise ValueError(
+                f'the session takes {size} bytes in Redis, '
+                f'max_session_bytes is {self._options.max_session_bytes}')
+
+    def _encode(self, fields: Dict[str, Any]) -> bytes:
+        return base64.b64encode(self._serialiser.pack(fields))
+
+    def encode(self, session: Session) -> bytes:
+        """A session as it stands in Redis.
+
+        :raises TypeError, ValueError: it is too large, or holds what cannot
+                                       be serialised.
+        """
+        value = self._encode(to_fields(session))
+        if len(value) > self._options.max_session_bytes:
+            raise ValueError(
+                f'it takes {len(value)} bytes, max_session_bytes is '
+                f'{self._options.max_session_bytes}')
+        return value
+
+    def _value(self, stay: Stay) -> bytes:
+        """What Redis shall have of a client; empty: nothing."""
+        if stay.intended:
+            return b''
+        session = stay.last or self._describe(stay)
+        try:
+            value = self.encode(session._replace(
+                upto=stay.upto, sent=stay.sent))
+        except (TypeError, ValueError) as exc:
+            if not stay.told:
+                stay.told = True
+                self._logger().warning(
+                    'the session of %s cannot be kept, so the client cannot '
+                    'be recovered: %s', stay.sid, exc)
+            return b''
+        stay.told = False
+        return value
+
+    def write_first(self, stay: Stay) -> None:
+        """Write a session before its client is told of it; on the task of
+        its connection. Where Redis is away, it is written later."""
+        with self._lock:
+            stay.changed = False
+        value = self._value(stay)
+        if value == stay.stored:
+            return
+        try:
+            if stay.stored or not value:
+                self._swap([stay], [value])
+            else:
+                with self._lock:
+                    stay.doubtful.append(value)
+                self.sessions.put(stay.pid, value)
+                self._wrote(stay, value)
+        except Unavailable as exc:
+            self._logger().debug('a session was not written: %s', exc)
+            self.change(stay)
+
+    def _wrote(self, stay: Stay, value: bytes) -> None:
+        with self._lock:
+            stay.stored, stay.doubtful = value, []
+            stay.written = time.monotonic()
+            stay.seen_on = self._era
+            if stay.last is not None:
+                # That was the last time.
+                self._forget(stay)
+
+    @property
+    def _era(self) -> int:
+        """What changes whenever Redis may have dropped something."""
+        return self.sessions.connections + self._epoch
+
+    def _swap(self, stays: Sequence[Stay], values: Sequence[bytes]) -> None:
+        swaps = []
+        for stay, value in zip(stays, values):
+            expected = [stay.stored, *stay.doubtful]
+            if not stay.stored or stay.seen_on != self._era:
+                # Redis may have dropped it.
+                expected.append(b'')
+            with self._lock:
+                stay.doubtful.append(value)
+            swaps.append(Swap(stay.pid, value, expected))
+        for stay, value, result in zip(
+                stays, values, self.sessions.swap(swaps)):
+            if result == DONE or (not value and result == ABSENT):
+                self._wrote(stay, value)
+            else:
+                self._was_taken(stay)
+
+    def _was_taken(self, stay: Stay) -> None:
+        with self._lock:
+            stay.lost = True
+            if stay.last is not None:
+                self._forget(stay)
+
+    def claimed(self, stay: Stay, value: bytes) -> None:
+        """Note that a session was taken over with this value."""
+        self._wrote(stay, value)
+        # Soon to be written again: it says how far the client had come
+        # before it was away.
+        stay.written = -math.inf
+
+    # -- the keeper's task ------------------------------------------------
+
+    def work(self, task: Task) -> None:
+        """One round: write what has changed and keep alive what has not,
+        until Redis cannot be reached."""
+        while not task.stopping:
+            due = self._renewed + self._interval - time.monotonic()
+            if due > 0 and not self._has_changed():
+                self._work_there.wait(due)
+            self._work_there.clear()
+            if task.stopping:
+                return
+            self._write_changed()
+            if time.monotonic() - self._renewed >= self._interval:
+                self._renew(task)
+                self._renewed = time.monotonic()
+            task.works()
+
+    def interrupt(self) -> None:
+        """End what the tasks wait for, which are then to end."""
+        self.sessions.interrupt()
+        self._work_there.set()
+
+    def _has_changed(self) -> bool:
+        return any(self._is_due(stay)
+                   for stay in list(self._by_pid.values()))
+
+    def _is_due(self, stay: Stay) -> bool:
+        return stay.changed and stay.settled and not stay.lost
+
+    def _write_changed(self) -> None:
+        with self._lock:
+            due = [stay for stay in self._by_pid.values()
+                   if self._is_due(stay)]
+        for start in range(0, len(due), BATCH):
+            self._write(due[start:start + BATCH])
+            self._engine.pause()
+
+    def _write(self, stays: Iterable[Stay], anyway: bool = False) -> None:
+        """Write sessions.
+
+        :param anyway: also those that have not changed.
+        """
+        batch, values = [], []
+        for stay in stays:
+            stay.changed = False
+            value = self._value(stay)
+            if not value and not stay.stored and not stay.doubtful:
+                self._wrote(stay, value)
+                continue
+            if value != stay.stored or stay.doubtful \
+                    or stay.last or stay.seen_on != self._era or anyway:
+                if stay.last is None and value:
+                    stay.upto, stay.sent = self._progress(stay)
+                    value = self._value(stay)
+                batch.append(stay)
+                values.append(value)
+        done = False
+        try:
+            if batch:
+                self._swap(batch, values)
+            done = True
+        finally:
+            if not done:
+                for stay in batch:
+                    stay.changed = True
+
+    def _renew(self, task: Task) -> None:
+        now = time.monotonic()
+        with self._lock:
+            stays = [stay for stay in self._by_sid.values()
+                     if stay.settled and not stay.lost and stay.stored]
+        for start in range(0, len(stays), BATCH):
+            if task.stopping:
+                return
+            batch = stays[start:start + BATCH]
+            self._write([stay for stay in batch
+                         if now - stay.written > self._stale], anyway=True)
+            self._touch([stay for stay in batch
+                         if now - stay.written <= self._stale])
+            self._engine.pause()
+
+    def _touch(self, stays: Sequence[Stay]) -> None:
+        if not stays:
+            return
+        there = self.sessions.touch([stay.pid for stay in stays])
+        for stay, is_there in zip(stays, there):
+            if is_there:
+                stay.seen_on = self._era
+            elif stay.seen_on == self._era:
+                self._was_taken(stay)
+            else:
+                self.change(stay)
+
+    def close(self) -> None:
+        """Write all sessions a last time: others shall take the clients
+        over. What cannot be written now stays as it was."""
+        with self._lock:
+            stays = [stay for stay in self._by_pid.values()
+                     if not stay.lost]
+        try:
+            for start in range(0, len(stays), BATCH):
+                self._write(stays[start:start + BATCH], anyway=True)
+        except Unavailable as exc:
+            self._logger().warning(
+                'sessions were not written a last time: %s', exc)

@@ -1,0 +1,420 @@
+"""Connection state recovery without any I/O: sessions, offsets, and what a
+client has missed.
+
+*A session* is what another node needs to take a client over. It stands in
+Redis as Node.js writes it (``SessionToPersist`` of the npm package
+``socket.io-adapter`` 2.5, ``dist/in-memory-adapter.d.ts``; key and encoding in
+``@socket.io/redis-streams-adapter``, ``persistSession`` in
+``dist/adapter.js``): base64 of msgpack ``{sid, pid, rooms, data}``. Our own
+keys, which Node.js ignores:
+
+=========  ================================================================
+``nsp``    the namespace; a session does not leave it
+``claim``  a name for this stay on a node: each node that takes the client
+           over gives another one. Whoever holds an older one has lost it
+``upto``   a position in the stream: all before it was handed to the client
+``sent``   the last offset that was handed to it before that; none: none was
+``flask``  the session that Flask-SocketIO manages
+=========  ================================================================
+
+*Where to go on*: behind the offset that the client names, the last that it
+has received. If that is the one in ``sent``, it has received all up to
+``upto``, which may be much later: a client that gets an event once a day does
+not need a day of history.
+
+*What was missed* is what the stream holds from there to the position at which
+the client is registered anew, as far as it was meant for the client: its
+rooms are those of the session, and commands that came while it was away
+change them. A command that disconnects it ends its session.
+"""
+import re
+from bisect import bisect_right
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, \
+    Optional, Sequence, Set, Tuple
+
+from .codec import MAX_NAME
+from .errors import DecodeError
+from .messages import Broadcast, DisconnectSockets, Message, Room, \
+    SocketsJoin, SocketsLeave, Target
+from .transport import parse_id, START
+from .values import load_base64
+
+UNKNOWN_SESSION = 'unknown-session'
+OFFSET_NOT_FOUND = 'offset-not-found'
+INVALID_OFFSET = 'invalid-offset'
+TOO_MANY_MISSED = 'too-many-missed'
+REDIS_UNAVAILABLE = 'redis-unavailable'
+REJECTED = 'rejected'
+
+#: Why a client was not recovered.
+REASONS = (UNKNOWN_SESSION, OFFSET_NOT_FOUND, INVALID_OFFSET,
+           TOO_MANY_MISSED, REDIS_UNAVAILABLE, REJECTED)
+
+#: Among the flags of a DISCONNECT_SOCKETS: the ``claim`` that is superseded.
+#: Node.js, which does not know it, drops the socket whatever it says.
+SUPERSEDES = 'supersedes'
+
+#: How many entries of a stream are kept in memory for clients that return,
+#: and how many bytes: some seconds of a busy stream, so that those who come
+#: back at once need not each read it again.
+HISTORY_ENTRIES = 10_000
+HISTORY_BYTES = 16 * 2**20
+
+#: What an entry in memory costs besides its data, in bytes.
+RECORD_OVERHEAD = 700
+
+_OFFSET = re.compile(r'[0-9]{1,20}-[0-9]{1,20}', re.ASCII)
+
+
+class Outcome(NamedTuple):
+    """What became of a client that came.
+
+    :param recovered: whether its state is back.
+    :param reason: why not, one of :data:`REASONS`; ``None`` where it is, and
+                   for a client that did not ask for it.
+    """
+
+    recovered: bool
+    reason: Optional[str] = None
+
+
+class Refusal(Exception):
+    """A client is not recovered.
+
+    :param reason: one of :data:`REASONS`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+# -- what a client says ---------------------------------------------------
+
+class Return(NamedTuple):
+    """What a client that returns shows.
+
+    :param pid: the name of its session: its secret.
+    :param offset: the last offset it has received, if any, unchecked.
+    """
+
+    pid: Any
+    offset: Any
+
+
+def split_auth(data: Any) -> Tuple[Optional[Return], Any]:
+    """Take apart what a client sends when it connects (``onopen()`` in
+    ``build/esm/socket.js`` of socket.io-client 4.8).
+
+    :return: what it shows, if it wants to be recovered, and what the
+             application is to see.
+    """
+    if not isinstance(data, dict) or 'pid' not in data:
+        return None, data
+    rest = {key: value for key, value in data.items()
+            if key not in ('pid', 'offset')}
+    return Return(data['pid'], data.get('offset')), rest or None
+
+
+def check_pid(pid: Any) -> str:
+    """The name of a session, as it may be part of a key.
+
+    :raises Refusal: it cannot be.
+    """
+    if isinstance(pid, str) and 0 < len(pid) <= MAX_NAME:
+        try:
+            pid.encode()
+        except UnicodeEncodeError as exc:
+            raise Refusal(UNKNOWN_SESSION) from exc
+        return pid
+    raise Refusal(UNKNOWN_SESSION)
+
+
+def check_offset(offset: Any) -> Optional[bytes]:
+    """An offset as a position in the stream.
+
+    :raises Refusal: it is none.
+    """
+    if offset is None:
+        return None
+    if not isinstance(offset, str) or not _OFFSET.fullmatch(offset):
+        raise Refusal(INVALID_OFFSET)
+    position = offset.encode()
+    if max(parse_id(position)) >= 2**64:
+        raise Refusal(INVALID_OFFSET)
+    return position
+
+
+# -- sessions -------------------------------------------------------------
+
+class Session(NamedTuple):
+    """What is kept of a client, see the module."""
+
+    sid: str
+    pid: str
+    rooms: Tuple[Room, ...]
+    data: Any
+    namespace: Optional[str] = None
+    claim: str = ''
+    upto: Optional[bytes] = None
+    sent: Optional[bytes] = None
+    flask: Optional[str] = None
+
+
+def to_fields(session: Session) -> Dict[str, Any]:
+    """A session as it is serialised."""
+    fields: Dict[str, Any] = {
+        'sid': session.sid, 'pid': session.pid,
+        'rooms': list(session.rooms), 'data': session.data,
+        'nsp': session.namespace, 'claim': session.claim}
+    if session.upto is not None:
+        fields['upto'] = session.upto.decode()
+    if session.sent is not None:
+        fields['sent'] = session.sent.decode()
+    if session.flask is not None:
+        fields['flask'] = session.flask
+    return fields
+
+
+def load_session(raw: bytes, pid: str, namespace: str) -> Session:
+    """A session from Redis, where anybody may have written.
+
+    :param pid: whose it has to be.
+    :param namespace: in which it has to be; Node.js does not say.
+    :raises DecodeError: it is not valid, or another one.
+    """
+    fields = load_base64(raw)
+    if not isinstance(fields, dict):
+        raise DecodeError('a session is not a mapping')
+    sid, rooms = fields.get('sid'), fields.get('rooms')
+    if not isinstance(sid, str) or not 0 < len(sid) <= MAX_NAME \
+            or fields.get('pid') != pid:
+        raise DecodeError('sid or pid of a session is wrong')
+    if not isinstance(rooms, list) \
+            or any(type(room) not in (str, int) for room in rooms):
+        raise DecodeError('rooms of a session are wrong')
+    if fields.get('nsp', namespace) != namespace:
+        raise DecodeError('a session is of another namespace')
+    claim, flask = fields.get('claim', ''), fields.get('flask')
+    if not isinstance(claim, str) or not isinstance(flask, (str, type(None))):
+        raise DecodeError('claim or flask of a session is wrong')
+    return Session(
+        sid, pid, tuple(rooms), fields.get('data'), namespace, claim,
+        _position(fields.get('upto')), _position(fields.get('sent')), flask)
+
+
+def _position(value: Any) -> Optional[bytes]:
+    try:
+        return check_offset(value)
+    except Refusal as exc:
+        raise DecodeError('a position in a session is wrong') from exc
+
+
+def start_of(session: Session, offset: Optional[bytes]) -> Tuple[bytes, bool]:
+    """Behind which position to go on.
+
+    :param offset: the one that the client names.
+    :return: the position, and whether it must be that of an entry that is
+             there.
+    :raises Refusal: nobody can know.
+    """
+    if session.upto is not None and offset == session.sent:
+        return session.upto, False
+    if offset is None:
+        # It has received nothing, or not all that was sent before `upto`.
+        raise Refusal(OFFSET_NOT_FOUND)
+    return offset, True
+
+
+# -- what was missed ------------------------------------------------------
+
+class Record:
+    """An entry that clients may have missed.
+
+    :param id: its id.
+    :param message: a broadcast or a command.
+    :param size: about how many bytes it takes.
+    :param load: makes the arguments of a broadcast whose message is still
+                 in the application's hands; ``None``: it is not.
+    """
+
+    __slots__ = ('id', 'message', 'size', 'load', 'encoded')
+
+    def __init__(self, entry_id: bytes, message: Message, size: int = 0,
+                 load: Optional[Callable[[], Sequence[Any]]] = None) -> None:
+        self.id = entry_id
+        self.message = message
+        self.size = size
+        self.load = load
+        #: What goes to clients, once it was made. Under the order lock, and
+        #: always the same.
+        self.encoded: Any = None
+
+
+def is_missed(message: Message) -> bool:
+    """Whether a message is of account to a client that is away: those that
+    are volatile or want to be acknowledged are not sent again."""
+    if isinstance(message, Broadcast):
+        return message.request_id is None \
+            and not message.target.flags.get('volatile')
+    return isinstance(message, (SocketsJoin, SocketsLeave,
+                                DisconnectSockets))
+
+
+def is_meant(target: Target, rooms: Set[Room]) -> bool:
+    """Whether a client that is in these rooms is meant."""
+    return (not target.rooms or not rooms.isdisjoint(target.rooms)) \
+        and rooms.isdisjoint(target.except_rooms)
+
+
+class Replay:
+    """Goes through what came while a client was away.
+
+    :param session: of the client.
+    :param start: behind which position to begin.
+    :param limit: how many packets it may have missed.
+    """
+
+    def __init__(self, session: Session, start: bytes, limit: int) -> None:
+        self.rooms: Set[Room] = {*session.rooms, session.sid}
+        self.missed: List[Record] = []
+        #: How far it went.
+        self.at = start
+        #: Up to where the session knows of commands; ``None``: nobody can
+        #: tell, as of one that Node.js wrote, which looks at none.
+        self._upto = session.upto and parse_id(session.upto)
+        self._limit = limit
+
+    def feed(self, records: Iterable[Record]) -> None:
+        """Go on: records in order, none before what was seen.
+
+        :raises Refusal: there are too many, or the client was disconnected.
+        """
+        for record in records:
+            self.at = record.id
+            message = record.message
+            if isinstance(message, Broadcast):
+                if is_meant(message.target, self.rooms):
+                    if len(self.missed) >= self._limit:
+                        raise Refusal(TOO_MANY_MISSED)
+                    self.missed.append(record)
+            elif self._upto and parse_id(record.id) > self._upto:
+                self.obey(message)
+
+    def obey(self, message: Message) -> None:
+        """Do what a command says, if the client is meant.
+
+        :raises Refusal: it is disconnected.
+        """
+        if isinstance(message, SocketsJoin):
+            if is_meant(message.target, self.rooms):
+                self.rooms.update(message.rooms)
+        elif isinstance(message, SocketsLeave):
+            if is_meant(message.target, self.rooms):
+                self.rooms.difference_update(message.rooms)
+        elif isinstance(message, DisconnectSockets) \
+                and SUPERSEDES not in message.target.flags \
+                and is_meant(message.target, self.rooms):
+            raise Refusal(UNKNOWN_SESSION)
+
+
+class History:
+    """What came lately on one stream, in memory.
+
+    Written by the reader's task under the order lock, and read under it.
+
+    Invariant: of each namespace that is served, all records behind its floor
+    are here.
+    """
+
+    def __init__(self, entries: int = HISTORY_ENTRIES,
+                 size: int = HISTORY_BYTES) -> None:
+        self._entries = entries
+        self._size = size
+        #: By namespace: the records, in order, and from where they are
+        #: complete. Old ones are forgotten from the front.
+        self._records: Dict[str, List[Record]] = {}
+        self._floors: Dict[str, bytes] = {}
+        self._count = 0
+        self._bytes = 0
+
+    def serve(self, namespaces: Iterable[str], position: bytes) -> None:
+        """Of these namespaces, and no others, all behind a position will be
+        recorded; of those that are recorded already, all is kept."""
+        wanted = set(namespaces)
+        for namespace in set(self._floors) - wanted:
+            self._end(namespace)
+        for namespace in wanted - set(self._floors):
+            self._floors[namespace] = position
+            self._records[namespace] = []
+
+    def _end(self, namespace: str) -> None:
+        del self._floors[namespace]
+        for record in self._records.pop(namespace):
+            self._count -= 1
+            self._bytes -= record.size
+
+    def restart(self, position: bytes) -> None:
+        """The stream is another one, from this position on."""
+        namespaces = list(self._floors)
+        self.serve((), position)
+        self.serve(namespaces, position)
+
+    def add(self, namespace: str, record: Record) -> None:
+        """One more."""
+        records = self._records.get(namespace)
+        if records is None:
+            return
+        record.size += RECORD_OVERHEAD
+        records.append(record)
+        self._count += 1
+        self._bytes += record.size
+        if self._count > self._entries or self._bytes > self._size:
+            self._forget()
+
+    def _forget(self) -> None:
+        # An eighth at once: what is removed from the front of a list costs
+        # as much as what is behind it.
+        for namespace, records in self._records.items():
+            gone = records[:max(1, len(records) // 8)]
+            if gone:
+                del records[:len(gone)]
+                self._floors[namespace] = gone[-1].id
+                self._count -= len(gone)
+                self._bytes -= sum(record.size for record in gone)
+
+    def floor(self, namespace: str) -> Optional[bytes]:
+        """From where it is complete; ``None``: nowhere."""
+        return self._floors.get(namespace)
+
+    def after(self, namespace: str,
+              position: bytes) -> Optional[Sequence[Record]]:
+        """All behind a position; ``None`` where not all are here."""
+        floor = self.floor(namespace)
+        start = parse_id(position)
+        if floor is None or start < parse_id(floor):
+            return None
+        records = self._records[namespace]
+        return records[bisect_right(
+            records, start, key=lambda record: parse_id(record.id)):]
+
+    def has(self, namespace: str, position: bytes) -> bool:
+        """Whether the entry at a position is here."""
+        records = self._records.get(namespace, ())
+        start = parse_id(position)
+        index = bisect_right(
+            records, start, key=lambda record: parse_id(record.id)) - 1
+        return index >= 0 and parse_id(records[index].id) == start
+
+
+def is_complete(start: bytes, first: Optional[bytes],
+                last: Optional[bytes]) -> bool:
+    """Whether nothing behind a position can have been trimmed.
+
+    :param first: the first entry of the stream that is there.
+    :param last: the last one.
+    """
+    if first is None or last is None:
+        return start == START
+    return parse_id(first) <= parse_id(start) \
+        or parse_id(start) >= parse_id(last)

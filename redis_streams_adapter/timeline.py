@@ -1,0 +1,316 @@
+"""Where the own clients are in the stream, where recovery is on.
+
+All nodes then deliver all messages in one order, the stream's. So a node's
+own messages too are delivered when they come back from the stream, never
+before; until then they wait here, with the clients that they were meant for
+when they were emitted. What does not pass through the stream
+(``ignore_queue``, an acknowledgement that is asked of an own client) waits
+behind what was emitted before it.
+
+A client that is on its way out need not wait: what waits for it is handed
+over at once, see :meth:`Timeline.flush`. A client that returns is added to
+what waits, see :meth:`Timeline.admit`.
+
+Everything here is read and written under the order lock of the runtime, but
+for :attr:`Timeline.arrived`, and for :attr:`Timeline.position` where no
+message is delivered, which only the reader's task writes. Nothing in it
+survives the process: what was emitted and not read back stands in the stream,
+or is lost with the outbox; the clients' offsets are behind none of it.
+"""
+import threading
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Callable, Collection, Deque, Iterable, List, \
+    Optional, Sequence, Tuple
+
+from . import codec
+from .delivery import Client, Delivery, Encoded
+from .messages import Broadcast, Message
+from .recovery import History, is_meant, is_missed, Record, Replay
+from .redis_streams.outbox import Pending
+from .tasks import Event
+from .transport import Entry, id_before, parse_id, START
+
+
+@dataclass
+class Load:
+    """An event for some own clients.
+
+    :param recoverable: whether the stream has it for those who miss it.
+    """
+
+    clients: List[Client]
+    encoded: Encoded
+    recoverable: bool = False
+
+
+@dataclass
+class Waiting:
+    """What was emitted and has not come back.
+
+    :param sequence: the writer's number for it; of what does not pass
+                     through the stream, that of what is before it.
+    :param pending: its entry, where it passes through the stream.
+    :param loads: what to deliver then.
+    """
+
+    sequence: int
+    pending: Optional[Pending]
+    namespace: str
+    message: Optional[Message]
+    loads: List[Load]
+
+
+class Timeline:
+    """The own clients' view of one stream.
+
+    :param order: the order lock.
+    :param make_event: makes an event for tasks of the server.
+    """
+
+    def __init__(self, order: Any, make_event: Callable[[], Event]) -> None:
+        self._order = order
+        self._make_event = make_event
+        #: Who hands over; set before there are clients.
+        self.delivery: Optional[Delivery] = None
+        self.history = History()
+        #: Up to where everything was handed over.
+        self.position = START
+        #: The entry that is being taken in, or was last. Anything that is
+        #: begun after this was read has what comes behind it.
+        self.arrived = START
+        self._waiting: Deque[Waiting] = deque()
+        #: Of the message that is being carried out.
+        self._current: Optional[Record] = None
+        #: Set by the reader's task when the stream is another one.
+        self._broken = False
+        #: Who waits for a position.
+        self._awaited: List[Tuple[Tuple[int, int], Event]] = []
+        self._awaited_lock = threading.Lock()
+
+    # -- for those who emit, under the order lock -------------------------
+
+    def emitted(self, pending: Pending, namespace: str,
+                message: Optional[Message],
+                loads: Iterable[Load] = ()) -> None:
+        """Something was put into the outbox.
+
+        :param message: what clients that are away miss with it, if any.
+        """
+        self._waiting.append(Waiting(
+            pending.sequence, pending, namespace, message, list(loads)))
+
+    def locally(self, namespace: str, loads: Sequence[Load]) -> None:
+        """Deliver what does not pass through the stream: now, or behind
+        what was emitted before."""
+        if self._waiting:
+            self._waiting.append(Waiting(
+                self._waiting[-1].sequence, None, namespace, None,
+                list(loads)))
+        else:
+            self.hand_over(loads)
+
+    def flush(self, sid: str) -> None:
+        """A client is going to be disconnected: it gets what waits for it,
+        which it would miss."""
+        for waiting in self._waiting:
+            for load in waiting.loads:
+                leaving = [each for each in load.clients if each[0] == sid]
+                if leaving:
+                    load.clients = [each for each in load.clients
+                                    if each[0] != sid]
+                    self.hand_over([Load(leaving, load.encoded)])
+
+    def admit(self, client: Client, namespace: str,
+              replay: Replay) -> None:
+        """A client returns: what waits and is meant for it is delivered to
+        it, too, and what it is told to do is done.
+
+        :raises Refusal: it is disconnected.
+        """
+        sid = client[0]
+        meant = []
+        for waiting in self._waiting:
+            message = waiting.message
+            if message is None or waiting.namespace != namespace \
+                    or not is_missed(message):
+                continue
+            if not isinstance(message, Broadcast):
+                replay.obey(message)
+            elif is_meant(message.target, replay.rooms) or any(
+                    # When it was emitted, it was meant.
+                    each[0] == sid for load in waiting.loads
+                    for each in load.clients):
+                meant.append(waiting)
+        for waiting in meant:
+            if not waiting.loads:
+                waiting.loads.append(self._load_of(waiting))
+            for load in waiting.loads:
+                # On a connection that is gone.
+                load.clients = [each for each in load.clients
+                                if each[0] != sid]
+            waiting.loads[0].clients.append(client)
+
+    def _load_of(self, waiting: Waiting) -> Load:
+        record = self._record(b'', waiting)
+        return Load([], self._encoded(waiting.namespace, record), True)
+
+    # -- for the reader's task --------------------------------------------
+
+    def begin(self, cursor: bytes) -> None:
+        """The stream is read from here on."""
+        self.position = self.arrived = cursor
+
+    def serve(self, namespaces: Collection[str]) -> None:
+        """These namespaces are served from now on, and no others."""
+        with self._order:
+            # What comes behind this is recorded: it is not received yet, and
+            # the node knows already that they are served.
+            self.history.serve(namespaces, self.arrived)
+
+    def broken(self) -> None:
+        """The stream is another one, or ends before what was read."""
+        self._broken = True
+
+    def came_back(self, entry: Entry, sequence: int,
+                  is_message: bool) -> None:
+        """An own entry was read back.
+
+        :param sequence: its number; of a sign of life, that of the message
+                         before it.
+        """
+        with self._order:
+            self._check(entry.id)
+            while self._waiting and (
+                    self._waiting[0].sequence < sequence or not is_message
+                    and self._waiting[0].sequence == sequence):
+                # It was to come before this one, and never will.
+                self._give_up(self._waiting.popleft())
+            self.position = entry.id
+            while self._waiting and self._waiting[0].sequence == sequence:
+                waiting = self._waiting.popleft()
+                message = waiting.message
+                if message is not None and is_missed(message):
+                    record = self._record(entry.id, waiting)
+                    self.history.add(waiting.namespace, record)
+                    if waiting.loads:
+                        record.encoded = waiting.loads[0].encoded
+                self.hand_over(waiting.loads)
+
+    def _give_up(self, waiting: Waiting) -> None:
+        if waiting.pending is not None and waiting.pending.refused:
+            # Its emitter was told, or the log: nobody has it.
+            return
+        # Redis has lost it. Here, at least, it can be delivered.
+        for load in waiting.loads:
+            load.recoverable = False
+        self.hand_over(waiting.loads)
+
+    def received(self, entry: Entry, namespace: str, message: Message,
+                 carry_out: Callable[[], None]) -> None:
+        """A message of another process was read: carry it out."""
+        with self._order:
+            self._check(entry.id)
+            self.position = entry.id
+            self._current = Record(
+                entry.id, message, sum(map(len, entry.fields)))
+            if is_missed(message):
+                self.history.add(namespace, self._current)
+            carry_out()
+
+    def moved(self, entry_id: bytes) -> None:
+        """An entry was taken in, whatever it was."""
+        if self.position != entry_id:
+            with self._order:
+                self._check(entry_id)
+                self.position = entry_id
+        if self._awaited:
+            position = parse_id(entry_id)
+            with self._awaited_lock:
+                arrived = [each for each in self._awaited
+                           if each[0] <= position]
+                self._awaited = [each for each in self._awaited
+                                 if each[0] > position]
+            for _, event in arrived:
+                event.set()
+
+    def _check(self, entry_id: bytes) -> None:
+        if self._broken:
+            self._broken = False
+            self.history.restart(id_before(entry_id))
+
+    # -- for clients that return ------------------------------------------
+
+    def reach(self, position: bytes, timeout: float) -> bool:
+        """Wait until all up to a position was handed over.
+
+        :param timeout: seconds.
+        :return: ``False`` where time ran out.
+        """
+        wanted = parse_id(position)
+        if parse_id(self.position) >= wanted:
+            return True
+        event = self._make_event()
+        with self._awaited_lock:
+            self._awaited.append((wanted, event))
+        # The reader may have come there in between.
+        if parse_id(self.position) < wanted:
+            event.wait(timeout)
+        with self._awaited_lock:
+            self._awaited = [each for each in self._awaited
+                             if each[1] is not event]
+        return parse_id(self.position) >= wanted
+
+    def deliver_again(self, client: Client, namespace: str,
+                      records: Iterable[Record]) -> None:
+        """Hand missed packets to a client whose deliveries are held. Needs
+        no lock: nobody else hands anything to it."""
+        delivery = self._delivering()
+        for record in records:
+            delivery.send_again(client, self._encoded(namespace, record),
+                                record.id)
+
+    # -- how it is delivered ----------------------------------------------
+
+    def deliver(self, namespace: str, clients: List[Client],
+                message: Broadcast) -> None:
+        """Deliver a message of another process, the last one received;
+        under the order lock."""
+        record = self._current
+        if record is not None and record.message is message and clients:
+            self.hand_over([Load(clients, self._encoded(namespace, record),
+                                 is_missed(message))])
+
+    def hand_over(self, loads: Iterable[Load]) -> None:
+        """Deliver now; under the order lock."""
+        for load in loads:
+            self._delivering().hand_on(load.clients, load.encoded,
+                                       self.position, load.recoverable)
+
+    def _delivering(self) -> Delivery:
+        if self.delivery is None:
+            raise RuntimeError('nobody delivers here')
+        return self.delivery
+
+    def _encoded(self, namespace: str, record: Record) -> Encoded:
+        if record.encoded is None:
+            message: Any = record.message
+            args = record.load() if record.load else message.args
+            record.encoded = self._delivering().encode(namespace, args)
+        encoded: Encoded = record.encoded
+        return encoded
+
+    def _record(self, entry_id: bytes, waiting: Waiting) -> Record:
+        # As it was when it was emitted: what the message holds is still in
+        # the application's hands.
+        pending: Any = waiting.pending
+        message: Any = waiting.message
+        fields = pending.fields
+        return Record(entry_id, message, pending.size,
+                      lambda: _arguments_of(fields))
+
+
+def _arguments_of(fields: Sequence[bytes]) -> Sequence[Any]:
+    message: Any = codec.decode(codec.open_envelope(fields))
+    arguments: Sequence[Any] = message.args
+    return arguments
