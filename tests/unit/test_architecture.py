@@ -17,28 +17,29 @@ PACKAGE = ROOT.name
 FLOORS = [
     ['errors'],
     ['options', 'messages', 'transport', 'addressing', 'losses', 'routing'],
-    ['values', 'codec', 'membership', 'sequences', 'pace', 'requests', 'tasks',
-     'redis_streams', 'redis_streams.connect', 'redis_streams.courier',
+    ['values', 'codec', 'membership', 'recovery', 'sequences', 'pace',
+     'requests', 'tasks', 'redis_streams', 'redis_streams.connect',
+     'redis_streams.courier',
      'redis_streams.discovery', 'redis_streams.doubt', 'redis_streams.link',
      'redis_streams.listener', 'redis_streams.outbox', 'redis_streams.reader',
-     'redis_streams.wire', 'redis_streams.writer'],
+     'redis_streams.sessions', 'redis_streams.wire', 'redis_streams.writer'],
     ['node', 'delivery', 'channel', 'own_sockets', 'remote_socket',
-     'server_side', 'side_channel', 'loss_report', 'flow',
-     'asking'],
-    ['runtime', 'life', 'dispatch', 'cluster', 'manager'],
+     'server_side', 'side_channel', 'loss_report', 'flow', 'asking', 'hooks',
+     'keeper', 'timeline'],
+    ['returning', 'runtime', 'life', 'dispatch', 'cluster', 'manager'],
     ['flask_socketio', 'gunicorn', 'cli', 'demo', '__main__'],
 ]
 
 #: No I/O, no clock, no threads, no logging.
 CORE = ['errors', 'options', 'messages', 'transport', 'addressing', 'losses',
-        'routing', 'values', 'codec', 'membership', 'sequences', 'pace',
-        'requests', 'node']
+        'routing', 'values', 'codec', 'membership', 'recovery', 'sequences',
+        'pace', 'requests', 'node']
 
 #: Who may import what, besides the standard library; the demo apart.
 FOREIGN = {
     'values': {'msgpack'}, 'redis_streams.connect': {'redis', 'valkey'},
     'tasks': {'gevent', 'eventlet'}, 'delivery': {'engineio', 'socketio'},
-    'life': {'socketio'},
+    'hooks': {'bidict', 'flask', 'socketio'}, 'life': {'socketio'},
     'flask_socketio': {'flask_socketio'},
 }
 
@@ -52,7 +53,7 @@ WORLD = {'threading', 'time', 'logging', 'socket', 'os', 'random',
 CATCH_ALL = {('tasks', '_run'), ('redis_streams.reader', '_hand_on'),
              ('loss_report', '_tell'), ('runtime', 'can_carry'),
              ('server_side', '_run'), ('redis_streams.listener', '_hand_on'),
-             ('tasks', '_log')}
+             ('tasks', '_log'), ('returning', '_accepts')}
 
 #: Where a task sleeps: never, it only lets others run.
 SLEEP = {('tasks', 'pause'), ('tasks', '_let_gevent_poll')}

@@ -10,8 +10,8 @@ from redis_streams_adapter.messages import AdapterClose, Broadcast, \
     InitialHeartbeat, ServerSideEmit, ServerSideEmitResponse, SocketsJoin, \
     SocketsLeave, Target
 from redis_streams_adapter.node import Acknowledged, Act, Completed, \
-    Duplicate, Missing, Node, NodeJoined, NodeLeft, ReaderLags, Send, \
-    Skipped, TICK_INTERVAL
+    Duplicate, Missing, Node, NodeJoined, NodeLeft, ReaderLags, Returned, \
+    Send, Skipped, TICK_INTERVAL
 from redis_streams_adapter.requests import Asked, CALLBACK_LIFETIME, \
     ClientsRequest, NOBODY, NodesRequest
 from redis_streams_adapter.sequences import Sequences
@@ -185,12 +185,10 @@ def test_another_namespace(node: Node) -> None:
 
 
 def test_ones_own_entries(node: Node, sequences: Sequences) -> None:
-    assert sequences.own_sequence == 0
     for uid in ('me', EMITTER_UID):
         for message in (HELLO, InitialHeartbeat(), AdapterClose()):
             assert receive(node, message, uid=uid, writer=WRITER,
-                           sequence=7) == []
-    assert sequences.own_sequence == 7
+                           sequence=7) == [Returned(7, message is HELLO)]
     assert node.count('/') == 1
 
 

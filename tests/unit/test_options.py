@@ -8,7 +8,8 @@ import pytest
 from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.errors import ConfigurationError
 from redis_streams_adapter.options import DEFAULT_MAX_LEN, \
-    DEFAULT_MAX_LEN_WITH_RETENTION, from_query, make, NAMES, Options
+    DEFAULT_MAX_LEN_WITH_RETENTION, from_query, make, NAMES, Options, \
+    RecoveryOptions
 
 #: As the documentation has them.
 DEFAULTS: Dict[str, Any] = {
@@ -122,16 +123,34 @@ def test_the_timeout_is_above_the_interval(interval: float,
     assert 'heartbeat_interval' in str(caught.value)
 
 
-@pytest.mark.parametrize('name, value', [
-    ('connection_state_recovery', True), ('connection_state_recovery', {}),
-    ('connection_state_recovery', {'max_disconnection_duration': 60,
-                                   'max_missed_packets': 5,
-                                   'max_session_bytes': 5,
-                                   'accepts': callable})])
-def test_what_is_not_available_yet(name: str, value: Any) -> None:
-    with pytest.raises(ConfigurationError,
-                       match=f'{name} is not available yet'):
-        make({name: value})
+@pytest.mark.parametrize('value', [None, False])
+def test_recovery_is_off(value: Any) -> None:
+    options = make({'connection_state_recovery': value})
+    assert options.recovery is None
+    assert (options.retention, options.max_len) == (None, 10_000)
+
+
+@pytest.mark.parametrize('value', [True, {}])
+def test_recovery_by_default(value: Any) -> None:
+    options = make({'connection_state_recovery': value})
+    assert options.recovery == RecoveryOptions(120, 10_000, 65_536, None)
+    assert options.max_len == 1_000_000
+
+
+def test_recovery_as_it_is_said() -> None:
+    given = {'max_disconnection_duration': 60, 'max_missed_packets': 5,
+             'max_session_bytes': 6, 'accepts': callable}
+    options = make({'connection_state_recovery': given})
+    assert options.recovery == RecoveryOptions(60, 5, 6, callable)
+
+
+@pytest.mark.parametrize('given, kept', [
+    (None, 120), (60, 120), (120, 120), (500, 500)])
+def test_recovery_needs_history(given: Any, kept: float) -> None:
+    options = make({
+        'retention': given,
+        'connection_state_recovery': {'max_disconnection_duration': 60}})
+    assert options.retention == kept
 
 
 def test_unknown_options() -> None:
