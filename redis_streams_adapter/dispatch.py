@@ -5,7 +5,7 @@ What every call of the manager is made of. The order lock of the runtime makes
 node's messages in one order.
 """
 import logging
-from typing import Any, Callable, Iterable, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from . import hooks
 from .delivery import Client, Delivery
@@ -80,8 +80,10 @@ class Dispatch(ManagerLife):
         return [] if delivery is None or self.write_only \
             else delivery.recipients(namespace, target)
 
-    def _delivered(self) -> int:
-        return self._delivery.delivered if self._delivery else 0
+    def _own_stats(self) -> Dict[str, int]:
+        delivered = self._delivery.delivered if self._delivery else 0
+        return {'delivered': delivered,
+                **(self._returning.counts if self._returning else {})}
 
     # -- events -----------------------------------------------------------
 

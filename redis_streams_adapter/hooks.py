@@ -56,6 +56,14 @@ class Visits(Protocol):
         :return: the name of its session, if it shall have one.
         """
 
+    def wait_behind(self, eio_sid: str, namespace: str,
+                    pkt: Any) -> bool:
+        """A client's event was handled, and is about to be acknowledged.
+
+        :return: whether the packet is sent later: what the handler has
+                 emitted comes first.
+        """
+
     def check_data(self, sid: str, namespace: str, data: Any) -> None:
         """An application wants to keep something for a client."""
 
@@ -108,6 +116,9 @@ def install(server: Any, visits: Visits) -> None:
             pid = visits.reply(eio_sid, pkt.namespace or '/')
             if pid is not None:
                 pkt.data = {**pkt.data, 'pid': pid}
+        elif pkt.packet_type in (packet.ACK, packet.BINARY_ACK) \
+                and visits.wait_behind(eio_sid, pkt.namespace or '/', pkt):
+            return
         send_packet(eio_sid, pkt)
 
     def _trigger_event(event: str, namespace: str, *args: Any) -> Any:

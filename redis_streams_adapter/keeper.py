@@ -411,9 +411,13 @@ class Keeper:
             else:
                 self.change(stay)
 
-    def close(self) -> None:
+    def close(self, timeout: float) -> None:
         """Write all sessions a last time: others shall take the clients
-        over. What cannot be written now stays as it was."""
+        over. What cannot be written now stays as it was.
+
+        :param timeout: how many seconds a reply of Redis may take.
+        """
+        self.sessions.patience = timeout
         with self._lock:
             stays = [stay for stay in self._by_pid.values()
                      if not stay.lost]

@@ -58,8 +58,8 @@ class ManagerLife(PubSubManager):
         """Carry out what another process asks for, on the reader's task."""
         raise NotImplementedError
 
-    def _delivered(self) -> int:
-        """How many packets were handed to own clients."""
+    def _own_stats(self) -> Dict[str, int]:
+        """What is counted of own clients."""
         raise NotImplementedError
 
     def initialize(self) -> None:
@@ -233,10 +233,11 @@ class ManagerLife(PubSubManager):
         acknowledged), see :mod:`redis_streams_adapter.losses`;
         ``writer_restarts`` and ``reader_restarts`` after errors;
         ``requests_dropped``, questions and answers over PUB/SUB that were
-        not sent, or not known to be; ``outages`` that were logged.
+        not sent, or not known to be; ``outages`` that were logged. With
+        recovery also ``recovered`` clients, and those that were not, by
+        reason: ``not_recovered_unknown_session`` and so on.
         """
-        return {
-            'delivered': self._delivered(), **self._live().stats()}
+        return {**self._own_stats(), **self._live().stats()}
 
     def health(self) -> Dict[str, Any]:
         """How the manager is, for a health check.

@@ -29,7 +29,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, \
     Optional, Sequence, Tuple
 
 from . import codec, hooks
-from .delivery import Delivery
+from .delivery import Delivery, Encoded
 from .errors import DecodeError, OutboxFullError
 from .keeper import Keeper, Stay
 from .messages import DisconnectSockets, Message, ORDERED, Target
@@ -40,7 +40,7 @@ from .recovery import check_offset, check_pid, is_complete, is_missed, \
     split_auth, start_of, SUPERSEDES, UNKNOWN_SESSION
 from .redis_streams.sessions import ABSENT, DONE, Found, Swap
 from .runtime import Runtime
-from .timeline import Timeline
+from .timeline import Load, Timeline
 from .transport import Entry, parse_id, START, Unavailable
 
 #: The name of a session, in bytes of randomness. Node's has 15.
@@ -57,12 +57,20 @@ PATIENCE = 10.0
 FIRST_PATIENCE = 1.0
 
 #: How many entries are read at once of what was missed.
-PAGE = 200
+PAGE = 100
 
 #: After how many missed packets others shall run.
 YIELD_EVERY = 200
 
+#: The counter of those who were recovered.
+RECOVERED = 'recovered'
+
 _NOT_TRIED = Outcome(False)
+
+
+def counter_of(reason: str) -> str:
+    """The counter of those who were not recovered, and why."""
+    return 'not_recovered_' + reason.replace('-', '_')
 
 
 class Visit:
@@ -120,8 +128,10 @@ class Returning:
         #: What became of those who tried and are here, by sid and
         #: namespace. As the visits.
         self._outcomes: Dict[Tuple[str, str], Outcome] = {}
-        #: How many were recovered, and how many not, by reason.
-        self.counts = dict.fromkeys(('recovered', *REASONS), 0)
+        #: How many were recovered, and how many not, by reason. Each written
+        #: by any connection's task: being late by one is no matter.
+        self.counts = dict.fromkeys(
+            (RECOVERED, *map(counter_of, REASONS)), 0)
 
     def _keeper(self) -> Keeper:
         keeper = self._live().keeper
@@ -148,6 +158,19 @@ class Returning:
             return None
         self._keeper().write_first(visit.stay)
         return visit.stay.pid
+
+    def wait_behind(self, eio_sid: str, namespace: str, pkt: Any) -> bool:
+        """See :class:`~redis_streams_adapter.hooks.Visits`."""
+        runtime, timeline = self._live(), self._timeline(namespace)
+        sid = self._manager.sid_from_eio_sid(eio_sid, namespace)
+        if sid is None or not timeline.is_waiting or not runtime.is_hearing:
+            return False
+        encoded = pkt.encode()
+        parts = encoded if isinstance(encoded, list) else [encoded]
+        with runtime.order:
+            timeline.locally(namespace, [Load(
+                [(sid, eio_sid)], Encoded(parts, None, False))])
+        return True
 
     def finish(self, visit: Visit, done: bool) -> None:
         """See :class:`~redis_streams_adapter.hooks.Visits`."""
@@ -176,7 +199,7 @@ class Returning:
         keeper.settle(stay)
         if self._outcomes.get((stay.sid, stay.namespace), _NOT_TRIED
                               ).recovered:
-            self.counts['recovered'] += 1
+            self.counts[RECOVERED] += 1
             self._log('%s was recovered; it had missed %d packets', stay.sid,
                       len(visit.missed))
         if hooks.is_closing(self._server, stay.eio_sid):
@@ -371,7 +394,7 @@ class Returning:
         if environ is not None:
             environ['socketio.recovery'] = outcome
         if outcome.reason is not None:
-            self.counts[outcome.reason] += 1
+            self.counts[counter_of(outcome.reason)] += 1
 
     def _accepts(self, visit: Visit, sid: str) -> bool:
         accepts = self._options.accepts

@@ -16,8 +16,10 @@ heartbeat lets the node's time pass            at its next tick
 There is one writer and one reader for each stream, see
 :mod:`redis_streams_adapter.channel`, and one heartbeat.
 
-Two locks, taken in this order and never held over I/O or user code:
+Three locks, taken in this order and never held over I/O or user code:
 
+- ``_serving`` makes "these namespaces are served" one step, for what the node
+  knows of it and for what is remembered of them;
 - ``order`` makes "into the outbox" and "to the own clients" one step, so that
   every client sees a node's messages in one order;
 - ``_core`` lets one task at a time into the node.
@@ -63,6 +65,10 @@ START_PATIENCE = 2.0
 #: How long a close waits for tasks that were interrupted, in seconds.
 JOIN_PATIENCE = 2.0
 
+#: How long a close waits for its last messages to come back from the stream,
+#: in seconds, where own clients get them by that. It takes milliseconds.
+COME_BACK_PATIENCE = 1.0
+
 #: After so many entries in the outbox an emitting task lets others run:
 #: under gevent and eventlet nothing would be sent before a loop of emits is
 #: over, and an outbox could be full while Redis is well.
@@ -91,6 +97,7 @@ class Runtime:
         self.engine = engine
         self.order = threading.RLock()
         self._core = threading.Lock()
+        self._serving = threading.Lock()
         self._logger = logger
         self._act = act
         self._namespaces = namespaces
@@ -258,7 +265,7 @@ class Runtime:
                 return 0
             self._closed = True
         if self.keeper is not None and self.member:
-            self.keeper.close()
+            self.keeper.close(timeout)
         with self._core:
             goodbyes = self._node.serve((), time.monotonic())
         deadline = time.monotonic() + timeout
@@ -272,7 +279,13 @@ class Runtime:
         for channel in self._channels:
             if channel.writer.depth:
                 self._start_writer(channel)
-        self.flush(max(0.0, deadline - time.monotonic()))
+        if self.flush(max(0.0, deadline - time.monotonic())) and self.member:
+            for channel in self._channels:
+                if channel.timeline is not None:
+                    # The own clients that nobody recovers shall have it.
+                    channel.timeline.drain(min(
+                        COME_BACK_PATIENCE,
+                        max(0.0, deadline - time.monotonic())))
         with self._starting:
             self._ended = True
             tasks = list(self._tasks.values())
@@ -508,15 +521,16 @@ wait`."""
         streams they are in are followed: an answer must not be missed."""
         if self._closed:
             return
-        namespaces = [each for each in self._namespaces()
-                      if self._channel(each).positioned]
-        with self._core:
-            events = self._node.serve(namespaces, time.monotonic())
-        for channel in self._channels:
-            if channel.timeline is not None:
-                channel.timeline.serve(
-                    [each for each in namespaces
-                     if self._channel(each) is channel])
+        with self._serving:
+            namespaces = [each for each in self._namespaces()
+                          if self._channel(each).positioned]
+            with self._core:
+                events = self._node.serve(namespaces, time.monotonic())
+            for channel in self._channels:
+                if channel.timeline is not None:
+                    channel.timeline.serve(
+                        [each for each in namespaces
+                         if self._channel(each) is channel])
         for event in events:
             self.follow(event)
         with self._starting:

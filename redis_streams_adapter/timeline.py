@@ -52,6 +52,7 @@ class Waiting:
                      through the stream, that of what is before it.
     :param pending: its entry, where it passes through the stream.
     :param loads: what to deliver then.
+    :param event: what to set then.
     """
 
     sequence: int
@@ -59,6 +60,7 @@ class Waiting:
     namespace: str
     message: Optional[Message]
     loads: List[Load]
+    event: Optional[Event] = None
 
 
 class Timeline:
@@ -110,6 +112,11 @@ class Timeline:
         else:
             self.hand_over(loads)
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something was emitted that has not come back."""
+        return bool(self._waiting)
+
     def flush(self, sid: str) -> None:
         """A client is going to be disconnected: it gets what waits for it,
         which it would miss."""
@@ -120,6 +127,19 @@ class Timeline:
                     load.clients = [each for each in load.clients
                                     if each[0] != sid]
                     self.hand_over([Load(leaving, load.encoded)])
+
+    def drain(self, timeout: float) -> None:
+        """Wait until what was emitted so far has come back.
+
+        :param timeout: seconds.
+        """
+        event = self._make_event()
+        with self._order:
+            if not self._waiting:
+                return
+            self._waiting.append(Waiting(
+                self._waiting[-1].sequence, None, '', None, [], event))
+        event.wait(timeout)
 
     def admit(self, client: Client, namespace: str,
               replay: Replay) -> None:
@@ -196,12 +216,16 @@ class Timeline:
                     if waiting.loads:
                         record.encoded = waiting.loads[0].encoded
                 self.hand_over(waiting.loads)
+                if waiting.event is not None:
+                    waiting.event.set()
 
     def _give_up(self, waiting: Waiting) -> None:
         if waiting.pending is not None and waiting.pending.refused:
             # Its emitter was told, or the log: nobody has it.
             return
         # Redis has lost it. Here, at least, it can be delivered.
+        if waiting.event is not None:
+            waiting.event.set()
         for load in waiting.loads:
             load.recoverable = False
         self.hand_over(waiting.loads)

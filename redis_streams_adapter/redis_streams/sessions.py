@@ -107,6 +107,9 @@ class Sessions:
         self._engine = engine
         self._prefix = prefix
         self._ttl = b'%d' % max(1, int(ttl * 1000))
+        #: How many seconds to wait for replies at most. Mostly it is the
+        #: connection that gives up, which may have to be made first.
+        self.patience = 2 * driver.socket_timeout
         # Appended to by any task, taken from by ours: both are atomic in
         # CPython.
         self._jobs: Deque[_Job] = deque()
@@ -198,7 +201,7 @@ class Sessions:
         self._work_there.set()
         # Whoever goes down says so first, and then gives up what is there.
         if not self._down:
-            job.event.wait(2 * self._driver.socket_timeout)
+            job.event.wait(self.patience)
         if job.error is not None:
             raise job.error
         for reply in job.replies:
