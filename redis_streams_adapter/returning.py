@@ -292,11 +292,13 @@ class Returning:
     def close_on_purpose(self, eio_sid: str) -> None:
         """A connection is going to be closed, and its clients shall not be
         recovered."""
-        runtime = self._live()
         for stay in self._keeper().of_connection(eio_sid):
             stay.intended = True
-            with runtime.order:
-                self._timeline(stay.namespace).flush(stay.sid)
+        for namespace in list(self._manager.get_namespaces()):
+            sid = self._manager.sid_from_eio_sid(eio_sid, namespace)
+            if sid is not None:
+                with self._live().order:
+                    self._timeline(namespace).flush(sid)
 
     def superseded(self, namespace: str, target: Target) -> None:
         """Another node has taken clients over."""
