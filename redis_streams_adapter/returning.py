@@ -302,13 +302,30 @@ class Returning:
 
     def superseded(self, namespace: str, target: Target) -> None:
         """Another node has taken clients over."""
+        claim = target.flags.get(SUPERSEDES)
         for sid in target.rooms:
             stay = self._keeper().of_sid(str(sid), namespace)
-            if stay is not None \
-                    and stay.claim == target.flags.get(SUPERSEDES):
+            if stay is None:
+                continue
+            if claim == stay.claim:
                 self._keeper().lose(stay)
                 self._server.start_background_task(
                     hooks.drop, self._server, stay.eio_sid)
+            elif not claim:
+                # From a server in Node.js, which does not say from whom it
+                # had it: maybe from us, and we were not told.
+                self._server.start_background_task(self._verify, stay)
+
+    def _verify(self, stay: Stay) -> None:
+        """Drop a client's connection if it is another node's by now."""
+        keeper = self._keeper()
+        try:
+            raw = keeper.sessions.get(stay.pid)
+        except Unavailable:
+            return
+        if raw is not None and not _is_of(raw, stay):
+            keeper.lose(stay)
+            hooks.drop(self._server, stay.eio_sid)
 
     # -- what its session holds -------------------------------------------
 
@@ -488,6 +505,11 @@ class Returning:
                                      or here.namespace != namespace):
                 here = None
             found = keeper.sessions.find(pid, stream, offset)
+            if here is not None and found.session is not None \
+                    and not _is_of(found.session, here):
+                # Another server has had it since, and maybe has not told.
+                keeper.lose(here)
+                here = None
             session = self._found_session(found, pid, namespace, here)
             if before not in (None, session.claim):
                 # Somebody else was faster.
@@ -498,10 +520,8 @@ class Returning:
             start = self._start(session, offset, found, namespace)
             if here is not None:
                 session = self._leave_here(here)
-            elif self._manager.eio_sid_from_sid(
-                    session.sid, namespace) is not None:
-                # Whoever that is, it is not this client.
-                raise Refusal(UNKNOWN_SESSION)
+            else:
+                self._make_room(session, namespace)
             session = session._replace(claim=secrets.token_hex(8))
             value = keeper.encode(session)
             result, = keeper.sessions.swap([
@@ -548,6 +568,18 @@ class Returning:
         if not in_memory and not is_complete(start, found.first, found.last):
             raise Refusal(OFFSET_NOT_FOUND)
         return start
+
+    def _make_room(self, session: Session, namespace: str) -> None:
+        """Drop an old connection of a client, which has lost it.
+
+        :raises Refusal: there is somebody else with its sid.
+        """
+        old = self._keeper().of_sid(session.sid, namespace)
+        if old is not None and old.lost and old.pid == session.pid:
+            self._leave_here(old)
+        elif self._manager.eio_sid_from_sid(
+                session.sid, namespace) is not None:
+            raise Refusal(UNKNOWN_SESSION)
 
     def _leave_here(self, here: Stay) -> Session:
         """Drop a client's connection to this node."""
@@ -662,6 +694,16 @@ def _records(page: Iterable[Entry], namespace: str, floor: bytes,
             continue
         if is_missed(message):
             yield Record(entry.id, message)
+
+
+def _is_of(raw: bytes, stay: Stay) -> bool:
+    """Whether a session in Redis is that of a client that is here, and not
+    one that another server has written since."""
+    try:
+        return load_session(
+            raw, stay.pid, stay.namespace).claim == stay.claim
+    except DecodeError:
+        return False
 
 
 def is_name(room: Any) -> bool:
