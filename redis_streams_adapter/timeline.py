@@ -162,13 +162,15 @@ class Timeline:
                     each[0] == sid for load in waiting.loads
                     for each in load.clients):
                 meant.append(waiting)
+        for waiting in self._waiting:
+            for load in waiting.loads:
+                # On a connection that is gone. An answer that was asked of
+                # it is none of this one's.
+                load.clients = [each for each in load.clients
+                                if each[0] != sid]
         for waiting in meant:
             if not waiting.loads:
                 waiting.loads.append(self._load_of(waiting))
-            for load in waiting.loads:
-                # On a connection that is gone.
-                load.clients = [each for each in load.clients
-                                if each[0] != sid]
             waiting.loads[0].clients.append(client)
 
     def _load_of(self, waiting: Waiting) -> Load:
