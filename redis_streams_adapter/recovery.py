@@ -369,7 +369,7 @@ class History:
         records.append(record)
         self._count += 1
         self._bytes += record.size
-        if self._count > self._entries or self._bytes > self._size:
+        while self._count > self._entries or self._bytes > self._size:
             self._forget()
 
     def _forget(self) -> None:
