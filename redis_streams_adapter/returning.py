@@ -53,6 +53,10 @@ ATTEMPTS = 5
 #: disconnect handler of its old connection, in seconds.
 PATIENCE = 10.0
 
+#: How long it waits for a connection to Redis, where others have theirs, in
+#: seconds.
+CONNECT_PATIENCE = 1.0
+
 #: How long the first client of all waits for the first entry of a stream.
 FIRST_PATIENCE = 1.0
 
@@ -504,7 +508,7 @@ class Returning:
             if here is not None and (here.lost or here.intended
                                      or here.namespace != namespace):
                 here = None
-            found = keeper.sessions.find(pid, stream, offset)
+            found = self._find(pid, stream, offset)
             if here is not None and found.session is not None \
                     and not _is_of(found.session, here):
                 # Another server has had it since, and maybe has not told.
@@ -535,6 +539,20 @@ class Returning:
             if result == ABSENT:
                 break
         raise Refusal(UNKNOWN_SESSION)
+
+    def _find(self, pid: str, stream: str, offset: Optional[bytes]) -> Found:
+        """Look it up; once more, where a connection was merely replaced.
+
+        :raises Unavailable: Redis is away.
+        """
+        sessions = self._keeper().sessions
+        try:
+            return sessions.find(pid, stream, offset)
+        except Unavailable:
+            if not self._live().is_hearing \
+                    or not sessions.wait(CONNECT_PATIENCE):
+                raise
+        return sessions.find(pid, stream, offset)
 
     def _found_session(self, found: Found, pid: str, namespace: str,
                        here: Optional[Stay]) -> Session:

@@ -122,8 +122,17 @@ class Sessions:
         #: Whether the last attempt has failed, or the task has ended.
         #: Written by the task, and by who ends it.
         self._down = False
+        #: Set while it is connected.
+        self._up = engine.event()
         #: How often it has connected. Written by the task.
         self.connections = 0
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until Redis is connected to.
+
+        :param timeout: seconds.
+        """
+        return bool(self._up.wait(timeout)) or self._up.is_set()
 
     # -- for everybody; blocks, and may raise Unavailable ------------------
 
@@ -231,6 +240,7 @@ class Sessions:
             self._link('')
             self.connections += 1
             self._down = task.stopping
+            self._up.set()
             task.works()
             while not task.stopping:
                 self._work_there.wait()
@@ -240,6 +250,7 @@ class Sessions:
                     self._engine.pause()
         finally:
             self._down = True
+            self._up.clear()
             # Who waits had better know.
             while self._jobs:
                 for job in self._take():
@@ -318,7 +329,11 @@ class Sessions:
         if self._place is not None and place is None:
             place = self._place(key)
         link = self._links.get(place)
-        if link is None:
+        if link is None or link.ended:
+            if link is not None:
+                # It has broken since it was last used.
+                link.close()
+                self.connections += 1
             # Known before it is connected: that can be interrupted, too.
             link = self._links[place] = Wire(
                 self._driver, key, self._driver.socket_timeout)
