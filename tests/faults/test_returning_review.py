@@ -1,0 +1,247 @@
+"""What must not happen to clients that return: found by reading."""
+import logging
+import threading
+from typing import Any, Callable, Iterator, List
+
+import pytest
+
+from ..support.recovering import RecoveringNode
+from ..support.wait import wait_for_value, wait_until
+
+Make = Callable[..., RecoveringNode]
+
+
+@pytest.fixture
+def node(redis_server: Any, unique: Any) -> Iterator[Make]:
+    """Makes servers of one cluster, each with its own stream by test."""
+    nodes: List[RecoveringNode] = []
+    stream = unique('stream')
+
+    def make(**options: Any) -> RecoveringNode:
+        nodes.append(RecoveringNode(redis_server.url, stream_name=stream,
+                                    **options))
+        return nodes[-1]
+
+    yield make
+    for each in nodes:
+        each.close()
+
+
+def emit(node: RecoveringNode, *names: str, **options: Any) -> None:
+    for name in names:
+        node.server.emit(name, 1, **options)
+
+
+def test_harness(node: Make) -> None:
+    """A client that returns to another server gets what it has missed."""
+    one, two = node(), node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    client.lose()
+    emit(one, 'b')
+    again = two.client().connect(client.back())
+    again.await_names('b')
+    assert again.sid == client.sid
+
+
+def test_nothing_received_yet(node: Make) -> None:
+    """The first event of all was on its way when the connection broke."""
+    one = node()
+    client = one.client().connect()
+    emit(one, 'a')
+    wait_until(lambda: one.manager.stats()['delivered'] == 1)
+    # The network has swallowed it.
+    client.lose()
+    shown = {'pid': client.pid}
+    again = one.client().connect(shown)
+    assert again.sid == client.sid
+    again.await_names('a')
+
+
+def test_emitted_before_the_first_client(node: Make) -> None:
+    """What a server has emitted before it had a client, and a client that
+    returns missed, it gets once."""
+    one = node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    client.lose()
+    two = node()
+    emit(two, 'b')
+    two.manager.flush(5)
+    again = two.client().connect(client.back())
+    emit(two, 'c')
+    wait_until(lambda: 'c' in again.names())
+    assert again.names() == ['b', 'c']
+
+
+def test_emits_without_clients_are_not_kept(node: Make) -> None:
+    """A server that never has clients remembers nothing of its emits."""
+    one = node()
+    for _ in range(100):
+        emit(one, 'a')
+    one.manager.flush(5)
+    timeline = one.manager._live().timeline('/')
+    assert len(timeline._waiting) == 0
+
+
+def test_connection_of_sessions_was_cut(node: Make,
+                                        redis_server: Any) -> None:
+    """A server that was idle finds its connection for sessions dead."""
+    one = node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    two = node()
+    two.manager.start()
+    # As a time limit of the server's or of the network's does it.
+    sessions = two.keeper.sessions
+    wait_until(lambda: sessions.connections)
+    sock = sessions._links[None]._connection._sock
+    with redis_server.client() as admin:
+        admin.client_kill_filter(addr='%s:%d' % sock.getsockname())
+    client.lose()
+    again = two.client().connect(client.back())
+    assert again.sid == client.sid
+
+
+def test_intended_is_not_recovered(node: Make) -> None:
+    """A client that was disconnected, and is back before its session is
+    deleted, is new."""
+    one = node()
+    client = one.client().connect()
+    wait_until(lambda: one.keeper.of_pid(client.pid).settled)
+    held = threading.Event()
+    swap = one.keeper.sessions.swap
+
+    def slow(swaps: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            held.wait(5)
+        return swap(swaps)
+
+    one.keeper.sessions.swap = slow
+    try:
+        one.server.disconnect(client.sid)
+        again = one.client().connect(client.back())
+    finally:
+        held.set()
+    assert again.sid != client.sid
+
+
+def test_handler_fails_after_reply(node: Make) -> None:
+    """With always_connect a client whose connect handler raises is still
+    connected, as without recovery."""
+    one = node(always_connect=True)
+
+    @one.server.event
+    def connect(sid: str, environ: Any) -> None:
+        raise RuntimeError('the handler fails')
+
+    client = one.client()
+    with pytest.raises(RuntimeError):
+        client.connect()
+    client.receive()
+    assert client.sid
+    assert one.manager.is_connected(client.sid, '/')
+    emit(one, 'a')
+    client.await_names('a')
+
+
+def test_back_where_it_came_from(node: Make) -> None:
+    """A client moves to another server and back, before the first one has
+    heard of it."""
+    one, two = node(), node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    wait_until(lambda: one.keeper.of_pid(client.pid).stored)
+    # The first server is frozen.
+    timeline = one.manager._live().timeline('/')
+    frozen = threading.Event()
+    handle = one.manager._live()._channels[0].reader._handle
+
+    def freeze(entry: Any) -> None:
+        frozen.wait(20)
+        handle(entry)
+
+    one.manager._live()._channels[0].reader._handle = freeze
+    moved = two.client().connect(client.back())
+    assert moved.sid == client.sid
+    two.server.enter_room(moved.sid, 'new')
+    two.server.save_session(moved.sid, {'name': 'new'})
+    value = two.keeper.of_pid(client.pid)
+    wait_until(lambda: not value.changed and value.stored)
+    emit(two, 'b')
+    moved.await_names('b')
+    moved.lose()
+    stay = two.keeper.of_pid(client.pid)
+    wait_until(lambda: two.keeper.of_pid(client.pid) is None)
+    emit(two, 'c', to='new')
+    moved.sid = client.sid
+    shown = {'pid': client.pid, 'offset': moved.offset}
+    # It thaws while the client is on its way.
+    threading.Timer(0.5, frozen.set).start()
+    again = one.client().connect(shown)
+    assert again.sid == client.sid
+    assert 'new' in one.server.rooms(client.sid)
+    assert one.server.get_session(client.sid) == {'name': 'new'}
+    again.await_names('c')
+
+
+def test_handler_clears_its_session(node: Make) -> None:
+    """What a disconnect handler clears away is kept all the same."""
+    one, two = node(), node()
+
+    @one.server.event
+    def disconnect(sid: str, reason: str) -> None:
+        with one.server.session(sid) as session:
+            session.clear()
+
+    client = one.client().connect()
+    one.server.save_session(client.sid, {'name': 'me'})
+    client.lose()
+    wait_until(lambda: one.keeper.of_pid(client.pid) is None)
+    again = two.client().connect(client.back())
+    assert again.sid == client.sid
+    assert two.server.get_session(again.sid) == {'name': 'me'}
+
+
+def test_one_bad_session_harms_nobody_else(node: Make) -> None:
+    """A session that cannot be described, whatever it raises, is one
+    client's trouble."""
+    one = node(recovery={'max_disconnection_duration': 1.0})
+    bad, good = one.client().connect(), one.client().connect()
+    wait_until(lambda: not one.keeper.of_pid(good.pid).changed)
+    circle: Any = {}
+    circle['circle'] = circle
+    # As Flask-SocketIO keeps it.
+    one.server.environ[bad.eio_sid]['saved_session'] = circle
+    good_stay = one.keeper.of_pid(good.pid)
+    written = good_stay.written
+    wait_until(lambda: good_stay.written > written, 5,
+               'the other session to be written again')
+
+
+def test_page_fails(node: Make) -> None:
+    """Redis cannot be asked for what was missed: the session stays."""
+    from redis_streams_adapter.transport import Unavailable
+    one, two = node(), node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    client.lose()
+    emit(one, 'b')
+    wait_until(lambda: one.keeper.of_pid(client.pid) is None)
+    two.manager.start()
+    page = two.keeper.sessions.page
+
+    def fail(*args: Any) -> Any:
+        two.keeper.sessions.page = page
+        raise Unavailable('no reply from Redis in time')
+
+    two.keeper.sessions.page = fail
+    new = two.client().connect(client.back())
+    assert new.sid != client.sid
+    again = two.client().connect(client.back())
+    assert again.sid == client.sid

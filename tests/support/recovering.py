@@ -1,0 +1,112 @@
+"""A python-socketio server whose clients are made by hand: real sockets of
+Engine.IO without a network, so that a test decides when a connection is lost
+and what was received before that."""
+import json
+import logging
+from queue import Empty
+from typing import Any, Dict, List, Optional
+
+import socketio
+from engineio.socket import Socket
+
+from redis_streams_adapter import RedisStreamsManager
+
+from .wait import wait_until
+
+
+class Client:
+    """One connection to one server, and what came over it."""
+
+    def __init__(self, node: 'RecoveringNode') -> None:
+        self.node = node
+        eio = node.server.eio
+        self.eio_sid = eio.generate_id()
+        self.socket = Socket(eio, self.eio_sid)
+        self.socket.connected = self.socket.upgraded = True
+        eio.sockets[self.eio_sid] = self.socket
+        self.received: List[str] = []
+        #: As the JavaScript client keeps them.
+        self.pid: Optional[str] = None
+        self.sid: Optional[str] = None
+        self.offset: Optional[str] = None
+        self.events: List[List[Any]] = []
+        self.refused: Any = None
+        node.server._handle_eio_connect(self.eio_sid, {})
+
+    def connect(self, auth: Any = None, namespace: str = '/') -> 'Client':
+        prefix = '' if namespace == '/' else namespace + ','
+        self.say('0' + prefix + ('' if auth is None else json.dumps(auth)))
+        self.receive()
+        return self
+
+    def say(self, text: str) -> None:
+        self.node.server._handle_eio_message(self.eio_sid, text)
+
+    def back(self) -> Dict[str, Any]:
+        """What this client shows when it returns."""
+        shown = {'pid': self.pid}
+        if self.offset is not None:
+            shown['offset'] = self.offset
+        return shown
+
+    def receive(self) -> List[List[Any]]:
+        """Take in all that waits; all events so far."""
+        while True:
+            try:
+                packet = self.socket.queue.get(block=False)
+            except Empty:
+                return self.events
+            if packet is None or packet.packet_type != 4:
+                continue
+            text = packet.data
+            self.received.append(text)
+            if text.startswith('0'):
+                reply = json.loads(text[text.index('{'):])
+                self.sid, self.pid = reply['sid'], reply.get('pid')
+            elif text.startswith('4'):
+                self.refused = text
+            elif text.startswith('2'):
+                args = json.loads(text[text.index('['):])
+                self.events.append(args)
+                if self.pid and isinstance(args[-1], str):
+                    self.offset = args[-1]
+
+    def names(self) -> List[str]:
+        return [event[0] for event in self.receive()]
+
+    def await_names(self, *names: str) -> None:
+        wait_until(lambda: self.names() == list(names),
+                   what=lambda: f'{list(names)}, got {self.names()}')
+
+    def lose(self) -> None:
+        """The connection breaks."""
+        self.socket.close(wait=False, abort=True,
+                          reason=self.node.server.reason.TRANSPORT_CLOSE)
+        self.node.server.eio.sockets.pop(self.eio_sid, None)
+
+
+class RecoveringNode:
+    """A server."""
+
+    def __init__(self, url: str, always_connect: bool = False,
+                 recovery: Any = True, **options: Any) -> None:
+        self.manager = RedisStreamsManager(
+            url, connection_state_recovery=recovery,
+            logger=logging.getLogger('tests.recovering'), **options)
+        self.server = socketio.Server(
+            client_manager=self.manager, async_mode='threading',
+            always_connect=always_connect, monitor_clients=False)
+
+        @self.server.event
+        def connect(sid: str, environ: Any) -> None:
+            pass
+
+    def client(self) -> Client:
+        return Client(self)
+
+    @property
+    def keeper(self) -> Any:
+        return self.manager._live().keeper
+
+    def close(self) -> None:
+        self.manager.close()
