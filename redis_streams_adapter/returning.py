@@ -505,8 +505,11 @@ class Returning:
         before: Optional[str] = None
         for _ in range(ATTEMPTS):
             here = keeper.of_pid(pid)
-            if here is not None and (here.lost or here.intended
+            if here is not None and (here.intended
                                      or here.namespace != namespace):
+                # Its session may not be deleted yet.
+                raise Refusal(UNKNOWN_SESSION)
+            if here is not None and here.lost:
                 here = None
             found = self._find(pid, stream, offset)
             if here is not None and found.session is not None \
