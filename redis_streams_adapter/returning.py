@@ -472,22 +472,19 @@ class Returning:
         if not runtime.is_hearing:
             raise Refusal(REDIS_UNAVAILABLE)
         claim = self._claim(visit, pid, offset)
-        session, done = claim.session, False
+        session = claim.session
         stay = Stay((session.sid, visit.eio_sid), namespace, pid,
                     session.claim, session.upto or claim.start,
                     runtime.engine.event())
         stay.sent = session.sent
         try:
             self._register(visit, claim, stay, offset)
-            done = True
         except Refusal as exc:
-            done = exc.reason == REDIS_UNAVAILABLE
-            raise
-        finally:
-            if not done:
+            if exc.reason != REDIS_UNAVAILABLE:
                 # Nobody else could do better.
                 self._keeper().sessions.swap([
                     Swap(pid, b'', [claim.value])])
+            raise
         self._keeper().claimed(stay, claim.value)
         self._restore(visit, session)
         outcome = Outcome(True)
