@@ -92,6 +92,8 @@ class Visit:
         self.auth = auth
         #: Whether the server takes clients in this namespace.
         self.admitted = False
+        #: Whether the client was told that it is connected.
+        self.replied = False
         self.stay: Optional[Stay] = None
         self.missed: Sequence[Record] = ()
 
@@ -161,6 +163,7 @@ class Returning:
         if visit is None or visit.stay is None:
             return None
         self._keeper().write_first(visit.stay)
+        visit.replied = True
         return visit.stay.pid
 
     def wait_behind(self, eio_sid: str, namespace: str, pkt: Any) -> bool:
@@ -186,9 +189,10 @@ class Returning:
         if keeper.of_sid(stay.sid, stay.namespace) is not stay:
             # Refused, or gone.
             return
-        if not done:
+        if not done and not visit.replied:
             # Its handler has failed. It has no reply, and python-socketio
-            # would never look at it again.
+            # would never look at it again. With always_connect it has one,
+            # and stays connected.
             manager.disconnect(stay.sid, stay.namespace, ignore_queue=True)
             return
         client = stay.sid, stay.eio_sid
