@@ -58,6 +58,8 @@ class Stay:
         #: :mod:`redis_streams_adapter.recovery`.
         self.upto = upto
         self.sent: Optional[bytes] = None
+        #: Where it goes on while it has received nothing.
+        self.since: Optional[bytes] = None
         #: The rooms it is in, and what the application keeps for it: written
         #: by who changes them.
         self.rooms: Set[Room] = {self.sid}

@@ -14,6 +14,8 @@ keys, which Node.js ignores:
            over gives another one. Whoever holds an older one has lost it
 ``upto``   a position in the stream: all before it was handed to the client
 ``sent``   the last offset that was handed to it before that; none: none was
+``since``  a position in the stream: where a client goes on that has received
+           nothing, whatever was handed to it. None: it has an offset
 ``flask``  the session that Flask-SocketIO manages
 =========  ================================================================
 
@@ -159,6 +161,7 @@ class Session(NamedTuple):
     upto: Optional[bytes] = None
     sent: Optional[bytes] = None
     flask: Optional[str] = None
+    since: Optional[bytes] = None
 
 
 def to_fields(session: Session) -> Dict[str, Any]:
@@ -171,6 +174,8 @@ def to_fields(session: Session) -> Dict[str, Any]:
         fields['upto'] = session.upto.decode()
     if session.sent is not None:
         fields['sent'] = session.sent.decode()
+    if session.since is not None:
+        fields['since'] = session.since.decode()
     if session.flask is not None:
         fields['flask'] = session.flask
     return fields
@@ -200,7 +205,8 @@ def load_session(raw: bytes, pid: str, namespace: str) -> Session:
         raise DecodeError('claim or flask of a session is wrong')
     return Session(
         sid, pid, tuple(rooms), fields.get('data'), namespace, claim,
-        _position(fields.get('upto')), _position(fields.get('sent')), flask)
+        _position(fields.get('upto')), _position(fields.get('sent')), flask,
+        _position(fields.get('since')))
 
 
 def _position(value: Any) -> Optional[bytes]:
@@ -221,8 +227,10 @@ def start_of(session: Session, offset: Optional[bytes]) -> Tuple[bytes, bool]:
     if session.upto is not None and offset == session.sent:
         return session.upto, False
     if offset is None:
-        # It has received nothing, or not all that was sent before `upto`.
-        raise Refusal(OFFSET_NOT_FOUND)
+        # What was handed to it never arrived: its connection was half-open.
+        if session.since is None:
+            raise Refusal(OFFSET_NOT_FOUND)
+        return session.since, False
     return offset, True
 
 

@@ -350,7 +350,7 @@ class Returning:
             stay.sid, stay.pid,
             tuple(room for room in list(stay.rooms) if is_name(room)),
             {} if stay.data is None else stay.data, stay.namespace,
-            stay.claim, stay.upto, stay.sent, stay.flask)
+            stay.claim, stay.upto, stay.sent, stay.flask, stay.since)
 
     def _flask_session(self, stay: Stay) -> Optional[str]:
         environ = self._server.environ.get(stay.eio_sid)
@@ -458,6 +458,7 @@ class Returning:
                 visit.stay = Stay(
                     client, namespace, secrets.token_urlsafe(PID_BYTES),
                     secrets.token_hex(8), upto, runtime.engine.event())
+                visit.stay.since = upto
                 self._keeper().enter(visit.stay)
         if visit.shown is not None:
             self._log('%s was not recovered: %s', sid, outcome.reason)
@@ -481,6 +482,8 @@ class Returning:
                     session.claim, session.upto or claim.start,
                     runtime.engine.event())
         stay.sent = session.sent
+        if offset is None:
+            stay.since = claim.start
         try:
             self._register(visit, claim, stay, offset)
         except Refusal as exc:
