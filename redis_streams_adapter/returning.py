@@ -404,6 +404,11 @@ class Returning:
         # Before it is registered: from now on what comes is remembered.
         visit.admitted = True
         appear_in(namespace)
+        runtime = self._live()
+        if not runtime.is_hearing:
+            # The server lets only its very first client wait until this node
+            # has started. Returns at once where Redis is away.
+            runtime.start()
         outcome = _NOT_TRIED
         if visit.shown is not None:
             try:

@@ -215,7 +215,8 @@ class Runtime:
 
     def start(self) -> None:
         """Become a member. Idempotent; waits for :data:`START_PATIENCE` at
-        most until the stream is followed or cannot be."""
+        most until it is known whether Redis can be used: then the stream is
+        followed."""
         with self._starting:
             if self._closed:
                 return
@@ -233,11 +234,12 @@ class Runtime:
                         ('session keeper', self.keeper.work)):
                     self._start(name, work, None)
                     self._condition.watch(name, self._tasks[name].hurry)
-            readers = [self._tasks[f'reader of {channel.key}']
-                       for channel in self._channels]
+            awaited = [self._tasks[f'{what} of {channel.key}']
+                       for channel in self._channels
+                       for what in ('reader', 'writer')]
         deadline = time.monotonic() + START_PATIENCE
-        for reader in readers:
-            reader.tried.wait(max(0.0, deadline - time.monotonic()))
+        for each in awaited:
+            each.tried.wait(max(0.0, deadline - time.monotonic()))
 
     def _start(self, name: str, work: Callable[[Task], None],
                condition: Optional[Condition]) -> None:
