@@ -395,10 +395,10 @@ class Keeper:
             if task.stopping:
                 return
             batch = stays[start:start + BATCH]
-            self._write([stay for stay in batch
-                         if now - stay.written > self._stale], anyway=True)
-            self._touch([stay for stay in batch
-                         if now - stay.written <= self._stale])
+            stale = {stay for stay in batch
+                     if now - stay.written > self._stale}
+            self._write(stale, anyway=True)
+            self._touch([stay for stay in batch if stay not in stale])
             self._engine.pause()
 
     def _touch(self, stays: Sequence[Stay]) -> None:
