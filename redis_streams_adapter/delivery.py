@@ -19,6 +19,8 @@ from engineio.exceptions import SocketIsClosedError
 from socketio import packet
 
 from .messages import Room, Target
+from .recovery import Gap
+from .transport import id_before
 
 #: A client: its sid, and the id of its connection.
 Client = Tuple[str, str]
@@ -130,6 +132,10 @@ class Delivery:
         #: offset that was handed to it. Under the order lock; when it goes,
         #: removed by the task that sees it go.
         self.sent: Dict[str, Optional[bytes]] = {}
+        #: And the last long time in which it was handed nothing, likewise.
+        self.gaps: Dict[str, Gap] = {}
+        #: How long that is, in milliseconds.
+        self.long_time = 0
         #: What clients that return will get behind what they missed, by sid.
         #: Under the order lock.
         self._held: Dict[str, List[_Held]] = {}
@@ -229,8 +235,15 @@ class Delivery:
                 continue
             self._hand(eio_sid, encoded, mark)
             if mark is not None:
-                sent[sid] = mark
+                self._note(sid, mark)
             self.delivered += 1
+
+    def _note(self, sid: str, mark: bytes) -> None:
+        """A client was handed an offset."""
+        last, self.sent[sid] = self.sent[sid], mark
+        if last is None or int(mark.partition(b'-')[0]) \
+                - int(last.partition(b'-')[0]) > self.long_time:
+            self.gaps[sid] = Gap(last, id_before(mark))
 
     def _hand(self, eio_sid: str, encoded: Encoded,
               mark: Optional[bytes]) -> None:
@@ -246,7 +259,7 @@ class Delivery:
         sid, eio_sid = client
         self._hand(eio_sid, encoded, offset)
         if sid in self.sent:
-            self.sent[sid] = offset
+            self._note(sid, offset)
 
     def hold(self, sid: str) -> None:
         """Keep back what a client gets from now on; under the order lock."""
@@ -259,13 +272,14 @@ class Delivery:
         for encoded, mark in self._held.pop(sid, ()):
             self._hand(eio_sid, encoded, mark)
             if mark is not None:
-                self.sent[sid] = mark
+                self._note(sid, mark)
             self.delivered += 1
 
     def forget(self, sid: str) -> None:
         """A client is gone; under the order lock."""
         self._held.pop(sid, None)
         self.sent.pop(sid, None)
+        self.gaps.pop(sid, None)
 
     def hand_over(self, parcel: Parcel) -> None:
         """Put a parcel into the queues of its clients. Needs the order

@@ -25,12 +25,12 @@ import math
 import threading
 import time
 from typing import Any, Callable, Dict, Iterable, List, Optional, \
-    Sequence, Set, Tuple
+    Sequence, Set
 
 from .delivery import Client
 from .messages import Room
 from .options import RecoveryOptions
-from .recovery import Session, to_fields
+from .recovery import Gap, load_session, Session, to_fields
 from .redis_streams.sessions import ABSENT, DONE, Sessions, Swap
 from .tasks import Engine, Event, Task
 from .transport import Unavailable
@@ -58,8 +58,7 @@ class Stay:
         #: :mod:`redis_streams_adapter.recovery`.
         self.upto = upto
         self.sent: Optional[bytes] = None
-        #: Where it goes on while it has received nothing.
-        self.since: Optional[bytes] = None
+        self.gap: Optional[Gap] = None
         #: The rooms it is in, and what the application keeps for it: written
         #: by who changes them.
         self.rooms: Set[Room] = {self.sid}
@@ -93,7 +92,7 @@ class Keeper:
     """Keeps the sessions of the own clients in Redis.
 
     :param describe: what a client's session holds now.
-    :param progress: its ``upto`` and ``sent`` now.
+    :param progress: notes how far it has come by now.
     :param interval: how often to keep sessions alive, in seconds.
     :param serialiser: makes bytes of what an application keeps.
     """
@@ -102,7 +101,7 @@ class Keeper:
                  options: RecoveryOptions, interval: float,
                  serialiser: Serialiser,
                  describe: Callable[[Stay], Session],
-                 progress: Callable[[Stay], Tuple[bytes, Optional[bytes]]],
+                 progress: Callable[[Stay], None],
                  logger: Callable[[], logging.Logger]) -> None:
         self.sessions = sessions
         self._engine = engine
@@ -181,9 +180,7 @@ class Keeper:
 
     def leave(self, stay: Stay) -> None:
         """A client is no longer registered: write its session a last time,
-        or delete it."""
-        if stay.last is None:
-            stay.last = self._describe(stay)
+        as :attr:`Stay.last` has it, or delete it."""
         with self._lock:
             self._by_sid.pop(stay.sid, None)
             if stay.lost:
@@ -244,16 +241,26 @@ class Keeper:
         session = stay.last or self._describe(stay)
         try:
             value = self.encode(session._replace(
-                upto=stay.upto, sent=stay.sent))
-        except (TypeError, ValueError) as exc:
+                upto=stay.upto, sent=stay.sent, gap=stay.gap))
+        except Exception as exc:
+            # Whatever the application's objects and JSON module raise.
             if not stay.told:
                 stay.told = True
                 self._logger().warning(
                     'the session of %s cannot be kept, so the client cannot '
-                    'be recovered: %s', stay.sid, exc)
+                    'be recovered: %r', stay.sid, exc)
             return b''
-        stay.told = False
         return value
+
+    def copy(self, session: Session) -> Session:
+        """A session as another node would find it, which the application
+        does not change any more; the same where it cannot be serialised."""
+        try:
+            return load_session(self.encode(session), session.pid,
+                                session.namespace or '/')
+        except Exception as exc:
+            self._logger().debug('a session cannot be copied: %r', exc)
+            return session
 
     def write_first(self, stay: Stay) -> None:
         """Write a session before its client is told of it; on the task of
@@ -372,7 +379,7 @@ class Keeper:
             if value != stay.stored or stay.doubtful \
                     or stay.last or stay.seen_on != self._era or anyway:
                 if stay.last is None and value:
-                    stay.upto, stay.sent = self._progress(stay)
+                    self._progress(stay)
                     value = self._value(stay)
                 batch.append(stay)
                 values.append(value)

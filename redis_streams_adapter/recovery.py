@@ -14,15 +14,17 @@ keys, which Node.js ignores:
            over gives another one. Whoever holds an older one has lost it
 ``upto``   a position in the stream: all before it was handed to the client
 ``sent``   the last offset that was handed to it before that; none: none was
-``since``  a position in the stream: where a client goes on that has received
-           nothing, whatever was handed to it. None: it has an offset
+``gap``    an offset, none at all included, and a position in the stream: the
+           next offset that was handed to the client came much later, and all
+           before that position had been handed to it by then
 ``flask``  the session that Flask-SocketIO manages
 =========  ================================================================
 
 *Where to go on*: behind the offset that the client names, the last that it
 has received. If that is the one in ``sent``, it has received all up to
 ``upto``, which may be much later: a client that gets an event once a day does
-not need a day of history.
+not need a day of history. Nor does it where that one event was handed to a
+connection that was half open: then its offset is the one in ``gap``.
 
 *What was missed* is what the stream holds from there to the position at which
 the client is registered anew, as far as it was meant for the client: its
@@ -149,6 +151,17 @@ def check_offset(offset: Any) -> Optional[bytes]:
 
 # -- sessions -------------------------------------------------------------
 
+class Gap(NamedTuple):
+    """A long time in which a client was handed nothing.
+
+    :param offset: the last one before it; ``None``: there was none.
+    :param position: how far it had come at the end of it.
+    """
+
+    offset: Optional[bytes]
+    position: bytes
+
+
 class Session(NamedTuple):
     """What is kept of a client, see the module."""
 
@@ -161,7 +174,7 @@ class Session(NamedTuple):
     upto: Optional[bytes] = None
     sent: Optional[bytes] = None
     flask: Optional[str] = None
-    since: Optional[bytes] = None
+    gap: Optional['Gap'] = None
 
 
 def to_fields(session: Session) -> Dict[str, Any]:
@@ -174,8 +187,9 @@ def to_fields(session: Session) -> Dict[str, Any]:
         fields['upto'] = session.upto.decode()
     if session.sent is not None:
         fields['sent'] = session.sent.decode()
-    if session.since is not None:
-        fields['since'] = session.since.decode()
+    if session.gap is not None:
+        offset, position = session.gap
+        fields['gap'] = [offset and offset.decode(), position.decode()]
     if session.flask is not None:
         fields['flask'] = session.flask
     return fields
@@ -206,7 +220,17 @@ def load_session(raw: bytes, pid: str, namespace: str) -> Session:
     return Session(
         sid, pid, tuple(rooms), fields.get('data'), namespace, claim,
         _position(fields.get('upto')), _position(fields.get('sent')), flask,
-        _position(fields.get('since')))
+        _gap(fields.get('gap')))
+
+
+def _gap(value: Any) -> Optional[Gap]:
+    if value is None:
+        return None
+    if isinstance(value, list) and len(value) == 2:
+        position = _position(value[1])
+        if position is not None:
+            return Gap(_position(value[0]), position)
+    raise DecodeError('gap of a session is wrong')
 
 
 def _position(value: Any) -> Optional[bytes]:
@@ -226,11 +250,10 @@ def start_of(session: Session, offset: Optional[bytes]) -> Tuple[bytes, bool]:
     """
     if session.upto is not None and offset == session.sent:
         return session.upto, False
+    if session.gap is not None and offset == session.gap.offset:
+        return session.gap.position, False
     if offset is None:
-        # What was handed to it never arrived: its connection was half-open.
-        if session.since is None:
-            raise Refusal(OFFSET_NOT_FOUND)
-        return session.since, False
+        raise Refusal(OFFSET_NOT_FOUND)
     return offset, True
 
 

@@ -129,6 +129,10 @@ class Returning:
         self._options = options
         self._live = live
         self._publish = publish
+        # What a client has received last may be as old as this, and the time
+        # in which its connection was half open, and that of its absence.
+        delivery.long_time = int(
+            options.max_disconnection_duration * 1000 / 2)
         #: Those who are connecting; each written by its connection's task.
         self._visits: Dict[Tuple[str, str], Visit] = {}
         #: What became of those who tried and are here, by sid and
@@ -269,9 +273,9 @@ class Returning:
                 timeline.flush(sid)
         if stay is not None and stay.last is None:
             stay.intended = stay.intended or intended
-            stay.upto, stay.sent = self.progress(stay)
+            self.progress(stay)
             # As it is now, whatever the handler clears away.
-            stay.last = self.describe(stay)
+            stay.last = self._keeper().copy(self.describe(stay))
 
     def going(self, sid: str, namespace: str) -> None:
         """A client is about to be unregistered."""
@@ -286,7 +290,7 @@ class Returning:
             if visit.shown is not None:
                 self._tell(visit, Outcome(False, REJECTED))
         if stay.last is None:
-            stay.last = self.describe(stay)
+            stay.last = self._keeper().copy(self.describe(stay))
 
     def gone(self, sid: str, namespace: str) -> None:
         """A client is unregistered."""
@@ -350,7 +354,7 @@ class Returning:
             stay.sid, stay.pid,
             tuple(room for room in list(stay.rooms) if is_name(room)),
             {} if stay.data is None else stay.data, stay.namespace,
-            stay.claim, stay.upto, stay.sent, stay.flask, stay.since)
+            stay.claim, stay.upto, stay.sent, stay.flask, stay.gap)
 
     def _flask_session(self, stay: Stay) -> Optional[str]:
         environ = self._server.environ.get(stay.eio_sid)
@@ -358,21 +362,24 @@ class Returning:
             return stay.flask
         try:
             return hooks.flask_session(environ)
-        except TypeError as exc:
+        except Exception:
+            # Whatever the application's objects raise.
             if not stay.told:
                 stay.told = True
                 self._manager._get_logger().warning(
-                    'the Flask session of %s cannot be kept: %s', stay.sid,
-                    exc)
+                    'the Flask session of %s cannot be kept', stay.sid,
+                    exc_info=True)
             return None
 
-    def progress(self, stay: Stay) -> Tuple[bytes, Optional[bytes]]:
-        """How far a client has come."""
-        timeline = self._timeline(stay.namespace)
+    def progress(self, stay: Stay) -> None:
+        """Note how far a client has come."""
+        timeline, delivery = self._timeline(stay.namespace), self._delivery
         with self._live().order:
-            if not stay.settled or stay.sid not in self._delivery.sent:
-                return stay.upto, stay.sent
-            return timeline.position, self._delivery.sent[stay.sid]
+            # Not while it is to get what it has missed.
+            if stay.settled and stay.sid in delivery.sent:
+                stay.upto = timeline.position
+                stay.sent = delivery.sent[stay.sid]
+                stay.gap = delivery.gaps.get(stay.sid, stay.gap)
 
     def _timeline(self, namespace: str) -> Timeline:
         timeline = self._live().timeline(namespace)
@@ -463,7 +470,6 @@ class Returning:
                 visit.stay = Stay(
                     client, namespace, secrets.token_urlsafe(PID_BYTES),
                     secrets.token_hex(8), upto, runtime.engine.event())
-                visit.stay.since = upto
                 self._keeper().enter(visit.stay)
         if visit.shown is not None:
             self._log('%s was not recovered: %s', sid, outcome.reason)
@@ -486,9 +492,7 @@ class Returning:
         stay = Stay((session.sid, visit.eio_sid), namespace, pid,
                     session.claim, session.upto or claim.start,
                     runtime.engine.event())
-        stay.sent = session.sent
-        if offset is None:
-            stay.since = claim.start
+        stay.sent, stay.gap = session.sent, session.gap
         try:
             self._register(visit, claim, stay, offset)
         except Refusal as exc:
@@ -570,9 +574,9 @@ class Returning:
                        here: Optional[Stay]) -> Session:
         if here is not None:
             # Redis may not have all of it yet.
-            upto, sent = self.progress(here)
+            self.progress(here)
             return (here.last or self.describe(here))._replace(
-                upto=upto, sent=sent)
+                upto=here.upto, sent=here.sent, gap=here.gap)
         if found.session is None:
             raise Refusal(UNKNOWN_SESSION)
         try:
@@ -623,7 +627,8 @@ class Returning:
             raise Refusal(UNKNOWN_SESSION)
         if here.last is None:
             raise Refusal(UNKNOWN_SESSION)
-        return here.last._replace(upto=here.upto, sent=here.sent)
+        return here.last._replace(
+            upto=here.upto, sent=here.sent, gap=here.gap)
 
     # -- 5 ----------------------------------------------------------------
 

@@ -540,8 +540,8 @@ wait`."""
 
     def timeline(self, namespace: str) -> Optional[Timeline]:
         """What the own clients have of the stream of a namespace, where
-        recovery is on."""
-        return self._channel(namespace).timeline
+        recovery is on, and somebody reads it."""
+        return self._channel(namespace).timeline if self.member else None
 
     def stream(self, namespace: str) -> str:
         """The key of the stream of a namespace."""

@@ -25,7 +25,7 @@ from typing import Any, Callable, Collection, Deque, Iterable, List, \
 
 from . import codec
 from .delivery import Client, Delivery, Encoded
-from .messages import Broadcast, Message
+from .messages import Broadcast, Message, ORDERED
 from .recovery import History, is_meant, is_missed, Record, Replay
 from .redis_streams.outbox import Pending
 from .tasks import Event
@@ -209,6 +209,10 @@ class Timeline:
                 # It was to come before this one, and never will.
                 self._give_up(self._waiting.popleft())
             self.position = entry.id
+            if is_message and not (
+                    self._waiting and self._waiting[0].sequence == sequence
+                    and self._waiting[0].pending is not None):
+                self._remember(entry)
             while self._waiting and self._waiting[0].sequence == sequence:
                 waiting = self._waiting.popleft()
                 message = waiting.message
@@ -220,6 +224,16 @@ class Timeline:
                 self.hand_over(waiting.loads)
                 if waiting.event is not None:
                     waiting.event.set()
+
+    def _remember(self, entry: Entry) -> None:
+        """What was emitted before this process had any clients, or asks for
+        no order: others' clients may have missed it."""
+        envelope = codec.open_envelope(entry.fields)
+        if envelope.type in ORDERED:
+            message = codec.decode(envelope)
+            if is_missed(message):
+                self.history.add(envelope.namespace, Record(
+                    entry.id, message, sum(map(len, entry.fields))))
 
     def _give_up(self, waiting: Waiting) -> None:
         if waiting.pending is not None and waiting.pending.refused:

@@ -53,7 +53,9 @@ WORLD = {'threading', 'time', 'logging', 'socket', 'os', 'random',
 CATCH_ALL = {('tasks', '_run'), ('redis_streams.reader', '_hand_on'),
              ('loss_report', '_tell'), ('runtime', 'can_carry'),
              ('server_side', '_run'), ('redis_streams.listener', '_hand_on'),
-             ('tasks', '_log'), ('returning', '_accepts')}
+             ('tasks', '_log'), ('returning', '_accepts'),
+             ('returning', '_flask_session'), ('keeper', '_value'),
+             ('keeper', 'copy')}
 
 #: Where a task sleeps: never, it only lets others run.
 SLEEP = {('tasks', 'pause'), ('tasks', '_let_gevent_poll')}

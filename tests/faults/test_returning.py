@@ -1,12 +1,11 @@
 """What must not happen to clients that return: found by reading."""
-import logging
 import threading
 from typing import Any, Callable, Iterator, List
 
 import pytest
 
 from ..support.recovering import RecoveringNode
-from ..support.wait import wait_for_value, wait_until
+from ..support.wait import wait_until
 
 Make = Callable[..., RecoveringNode]
 
@@ -82,8 +81,8 @@ def test_emits_without_clients_are_not_kept(node: Make) -> None:
     for _ in range(100):
         emit(one, 'a')
     one.manager.flush(5)
-    timeline = one.manager._live().timeline('/')
-    assert len(timeline._waiting) == 0
+    timeline, = [each.timeline for each in one.manager._live()._channels]
+    assert not timeline.is_waiting
 
 
 def test_connection_of_sessions_was_cut(node: Make,
@@ -157,7 +156,6 @@ def test_back_where_it_came_from(node: Make) -> None:
     client.await_names('a')
     wait_until(lambda: one.keeper.of_pid(client.pid).stored)
     # The first server is frozen.
-    timeline = one.manager._live().timeline('/')
     frozen = threading.Event()
     handle = one.manager._live()._channels[0].reader._handle
 
@@ -175,7 +173,6 @@ def test_back_where_it_came_from(node: Make) -> None:
     emit(two, 'b')
     moved.await_names('b')
     moved.lose()
-    stay = two.keeper.of_pid(client.pid)
     wait_until(lambda: two.keeper.of_pid(client.pid) is None)
     emit(two, 'c', to='new')
     moved.sid = client.sid
