@@ -228,6 +228,7 @@ class Delivery:
         """
         sent, held = self.sent, self._held
         offset = position if recoverable or encoded.ends_in_text else None
+        old = self._long_before(position)
         for sid, eio_sid in clients:
             mark = offset if sid in sent else None
             if sid in held:
@@ -235,14 +236,18 @@ class Delivery:
                 continue
             self._hand(eio_sid, encoded, mark)
             if mark is not None:
-                self._note(sid, mark)
+                self._note(sid, mark, old)
             self.delivered += 1
 
-    def _note(self, sid: str, mark: bytes) -> None:
+    def _long_before(self, position: bytes) -> bytes:
+        # As a text, not as a number: there is one comparison for each client
+        # and event, and milliseconds have 13 digits until 2286.
+        return b'%d' % (int(position.partition(b'-')[0]) - self.long_time)
+
+    def _note(self, sid: str, mark: bytes, old: bytes) -> None:
         """A client was handed an offset."""
         last, self.sent[sid] = self.sent[sid], mark
-        if last is None or int(mark.partition(b'-')[0]) \
-                - int(last.partition(b'-')[0]) > self.long_time:
+        if last is None or last < old:
             self.gaps[sid] = Gap(last, id_before(mark))
 
     def _hand(self, eio_sid: str, encoded: Encoded,
@@ -259,7 +264,7 @@ class Delivery:
         sid, eio_sid = client
         self._hand(eio_sid, encoded, offset)
         if sid in self.sent:
-            self._note(sid, offset)
+            self._note(sid, offset, self._long_before(offset))
 
     def hold(self, sid: str) -> None:
         """Keep back what a client gets from now on; under the order lock."""
@@ -272,7 +277,7 @@ class Delivery:
         for encoded, mark in self._held.pop(sid, ()):
             self._hand(eio_sid, encoded, mark)
             if mark is not None:
-                self._note(sid, mark)
+                self._note(sid, mark, self._long_before(mark))
             self.delivered += 1
 
     def forget(self, sid: str) -> None:
