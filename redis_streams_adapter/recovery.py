@@ -315,6 +315,7 @@ class Replay:
         #: tell, as of one that Node.js wrote, which looks at none.
         self._upto = session.upto and parse_id(session.upto)
         self._limit = limit
+        self._claim = session.claim
 
     def feed(self, records: Iterable[Record]) -> None:
         """Go on: records in order, none before what was seen.
@@ -329,7 +330,8 @@ class Replay:
                     if len(self.missed) >= self._limit:
                         raise Refusal(TOO_MANY_MISSED)
                     self.missed.append(record)
-            elif self._upto and parse_id(record.id) > self._upto:
+            elif self._upto and parse_id(record.id) > self._upto \
+                    or self._supersedes(message):
                 self.obey(message)
 
     def obey(self, message: Message) -> None:
@@ -343,10 +345,18 @@ class Replay:
         elif isinstance(message, SocketsLeave):
             if is_meant(message.target, self.rooms):
                 self.rooms.difference_update(message.rooms)
+        elif self._supersedes(message):
+            # Somebody else was faster, and has the client now.
+            raise Refusal(UNKNOWN_SESSION)
         elif isinstance(message, DisconnectSockets) \
                 and SUPERSEDES not in message.target.flags \
                 and is_meant(message.target, self.rooms):
             raise Refusal(UNKNOWN_SESSION)
+
+    def _supersedes(self, message: Message) -> bool:
+        return isinstance(message, DisconnectSockets) \
+            and bool(self._claim) \
+            and message.target.flags.get(SUPERSEDES) == self._claim
 
 
 class History:

@@ -551,6 +551,11 @@ class Returning:
                     self._publish(runtime, namespace, DisconnectSockets(
                         Target((session.sid,), (), {SUPERSEDES: before}),
                         close=True))
+                    late = keeper.of_pid(pid)
+                    if late is not None and late.claim == before:
+                        # Registered here in this moment. From now on it
+                        # would be refused.
+                        self._leave_here(late)
                 return _Claim(session, value, start, found)
             if result == ABSENT:
                 break

@@ -242,3 +242,42 @@ def test_page_fails(node: Make) -> None:
     assert new.sid != client.sid
     again = two.client().connect(client.back())
     assert again.sid == client.sid
+
+
+@pytest.mark.parametrize('same', [True, False])
+def test_one_session_has_one_winner(node: Make, same: bool) -> None:
+    """Two connections show one session, and the second one is faster."""
+    one = node()
+    two = one if same else node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    client.lose()
+    two.manager.start()
+    wait_until(lambda: two.manager._live().is_hearing)
+    timeline = one.manager._live().timeline('/')
+    reach, held, comes = timeline.reach, threading.Event(), threading.Event()
+
+    def slow(*args: Any) -> bool:
+        timeline.reach = reach
+        comes.set()
+        held.wait(10)
+        return reach(*args)
+
+    timeline.reach = slow
+    first = one.client()
+    task = threading.Thread(target=first.connect, args=(client.back(),))
+    task.start()
+    comes.wait(10)
+    second = two.client().connect(client.back())
+    emit(two, 'b')
+    second.await_names('b')
+    wait_until(lambda: not two.manager._live().timeline('/')._waiting)
+    position = two.manager._live().timeline('/').position
+    reach(position, 5)
+    held.set()
+    task.join()
+    first.receive()
+    wait_until(lambda: first.socket.closed or first.sid)
+    assert second.sid == client.sid
+    assert first.sid != client.sid
