@@ -39,6 +39,9 @@ from .values import Serialiser
 #: How many sessions are written, or kept alive, at once.
 BATCH = 100
 
+#: How often a session is serialised that is changed meanwhile.
+ATTEMPTS = 3
+
 
 class Stay:
     """A client that takes part in recovery, while it is connected here, and
@@ -218,8 +221,19 @@ class Keeper:
                 f'the session takes {size} bytes in Redis, '
                 f'max_session_bytes is {self._options.max_session_bytes}')
 
+    def _pack(self, fields: Dict[str, Any]) -> bytes:
+        for _ in range(ATTEMPTS):
+            try:
+                return self._serialiser.pack(fields)
+            except RecursionError as exc:
+                raise ValueError('it is nested too deeply') from exc
+            except RuntimeError as exc:
+                # A handler has changed it meanwhile.
+                reason = exc
+        raise ValueError(f'it changes all the time ({reason})')
+
     def _encode(self, fields: Dict[str, Any]) -> bytes:
-        return base64.b64encode(self._serialiser.pack(fields))
+        return base64.b64encode(self._pack(fields))
 
     def encode(self, session: Session) -> bytes:
         """A session as it stands in Redis.
@@ -238,8 +252,8 @@ class Keeper:
         """What Redis shall have of a client; empty: nothing."""
         if stay.intended:
             return b''
-        session = stay.last or self._describe(stay)
         try:
+            session = stay.last or self._describe(stay)
             value = self.encode(session._replace(
                 upto=stay.upto, sent=stay.sent, gap=stay.gap))
         except Exception as exc:

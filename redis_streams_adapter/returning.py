@@ -543,7 +543,7 @@ class Returning:
             else:
                 self._make_room(session, namespace)
             session = session._replace(claim=secrets.token_hex(8))
-            value = keeper.encode(session)
+            value = self._encode(session)
             result, = keeper.sessions.swap([
                 Swap(pid, value, [found.session or b''])])
             if result == DONE:
@@ -574,6 +574,15 @@ class Returning:
                     or not sessions.wait(CONNECT_PATIENCE):
                 raise
         return sessions.find(pid, stream, offset)
+
+    def _encode(self, session: Session) -> bytes:
+        try:
+            return self._keeper().encode(session)
+        except (TypeError, ValueError) as exc:
+            # It is this node's, or one of a node that allows larger ones.
+            self._log('the session of %s cannot be kept: %s', session.sid,
+                      exc)
+            raise Refusal(UNKNOWN_SESSION) from exc
 
     def _found_session(self, found: Found, pid: str, namespace: str,
                        here: Optional[Stay]) -> Session:

@@ -281,3 +281,41 @@ def test_one_session_has_one_winner(node: Make, same: bool) -> None:
     wait_until(lambda: first.socket.closed or first.sid)
     assert second.sid == client.sid
     assert first.sid != client.sid
+
+
+def test_comes_while_the_node_starts(node: Make) -> None:
+    """Clients that return to a server that is just starting wait for it."""
+    one = node()
+    clients = [one.client().connect() for _ in range(5)]
+    emit(one, 'a')
+    for client in clients:
+        client.await_names('a')
+        client.lose()
+    two = node()
+    begin = threading.Barrier(5)
+    back: List[Any] = []
+
+    def come(client: Any) -> None:
+        begin.wait(5)
+        back.append(two.client().connect(client.back()))
+
+    tasks = [threading.Thread(target=come, args=(client,))
+             for client in clients]
+    for task in tasks:
+        task.start()
+    for task in tasks:
+        task.join()
+    assert {each.sid for each in back} == {each.sid for each in clients}
+
+
+def test_session_that_cannot_be_kept(node: Make) -> None:
+    """A client returns to the server that still has it, and what is kept
+    for it cannot be serialised: it is new, and not left without an
+    answer."""
+    one = node()
+    client = one.client().connect()
+    one.server.get_session(client.sid)['lock'] = threading.Lock()
+    again = one.client().connect(client.back())
+    assert again.sid and again.sid != client.sid
+    outcome = one.manager.recovery(again.sid)
+    assert outcome is not None and outcome.reason == 'unknown-session'
