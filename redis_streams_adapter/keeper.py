@@ -32,6 +32,7 @@ from .messages import Room
 from .options import RecoveryOptions
 from .recovery import Gap, load_session, Session, to_fields
 from .redis_streams.sessions import ABSENT, DONE, Sessions, Swap
+from .redis_streams.wire import Refused
 from .tasks import Engine, Event, Task
 from .transport import Unavailable
 from .values import Serialiser
@@ -130,6 +131,8 @@ class Keeper:
         #: taken over.
         self._epoch = 0
         self._renewed = time.monotonic()
+        #: What the log was told of last, until it is over.
+        self._complaint = ''
 
     # -- who is here ------------------------------------------------------
 
@@ -293,6 +296,8 @@ class Keeper:
                 self.sessions.put(stay.pid, value)
                 self._wrote(stay, value)
         except Unavailable as exc:
+            if isinstance(exc, Refused):
+                self._complain(exc)
             self._logger().debug('a session was not written: %s', exc)
             self.change(stay)
 
@@ -352,10 +357,15 @@ class Keeper:
             self._work_there.clear()
             if task.stopping:
                 return
-            self._write_changed()
-            if time.monotonic() - self._renewed >= self._interval:
-                self._renew(task)
-                self._renewed = time.monotonic()
+            try:
+                # First of all: it works also where Redis refuses to write.
+                if time.monotonic() - self._renewed >= self._interval:
+                    self._renew(task)
+                self._write_changed()
+                self._complaint = ''
+            except Refused as exc:
+                self._complain(exc)
+                raise
             task.works()
 
     def interrupt(self) -> None:
@@ -412,15 +422,30 @@ class Keeper:
         with self._lock:
             stays = [stay for stay in self._by_sid.values()
                      if stay.settled and not stay.lost and stay.stored]
+        for batch in self._batches(task, stays):
+            self._touch(batch)
+        self._renewed = now
+        for batch in self._batches(task, [
+                stay for stay in stays if now - stay.written > self._stale]):
+            self._write(batch, anyway=True)
+
+    def _batches(self, task: Task,
+                 stays: Sequence[Stay]) -> Iterable[Sequence[Stay]]:
         for start in range(0, len(stays), BATCH):
             if task.stopping:
                 return
-            batch = stays[start:start + BATCH]
-            stale = {stay for stay in batch
-                     if now - stay.written > self._stale}
-            self._write(stale, anyway=True)
-            self._touch([stay for stay in batch if stay not in stale])
+            yield [stay for stay in stays[start:start + BATCH]
+                   if not stay.lost]
             self._engine.pause()
+
+    def _complain(self, error: Refused) -> None:
+        reason = str(error)
+        if reason != self._complaint:
+            # Nobody else may notice: not all of Redis is forbidden.
+            self._complaint = reason
+            self._logger().warning(
+                'Redis refuses to keep sessions, so clients may not be '
+                'recovered: %s', reason)
 
     def _touch(self, stays: Sequence[Stay]) -> None:
         if not stays:

@@ -1,5 +1,6 @@
 """What must not happen to clients that return: found by reading."""
 import threading
+import time
 from typing import Any, Callable, Iterator, List
 
 import pytest
@@ -319,3 +320,34 @@ def test_session_that_cannot_be_kept(node: Make) -> None:
     assert again.sid and again.sid != client.sid
     outcome = one.manager.recovery(again.sid)
     assert outcome is not None and outcome.reason == 'unknown-session'
+
+
+def test_sessions_live_on_in_a_full_redis(node: Make, make_redis: Any,
+                                          caplog: Any) -> None:
+    """Where Redis refuses to write, what is there is kept alive, and the
+    log tells."""
+    server = make_redis()
+    server.start()
+    one = RecoveringNode(server.url,
+                         recovery={'max_disconnection_duration': 1.0})
+    try:
+        client = one.client().connect()
+        emit(one, 'a')
+        client.await_names('a')
+        stay = one.keeper.of_pid(client.pid)
+        wait_until(lambda: not stay.changed and stay.stored)
+        key = 'sio:session:' + client.pid
+        with server.client() as admin:
+            admin.config_set('maxmemory', 1)
+            one.server.enter_room(client.sid, 'room')
+            begun = time.monotonic()
+            wait_until(lambda: time.monotonic() - begun > 2.5
+                       or not admin.exists(key))
+            assert admin.exists(key)
+            admin.config_set('maxmemory', 0)
+            wait_until(lambda: not stay.changed and not stay.lost)
+            assert admin.exists(key)
+        assert any('OutOfMemory' in line and 'session' in line
+                   for line in caplog.messages)
+    finally:
+        one.close()
