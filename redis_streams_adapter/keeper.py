@@ -53,7 +53,7 @@ class Stay:
     """
 
     def __init__(self, client: Client, namespace: str, pid: str, claim: str,
-                 upto: bytes, gone: Event) -> None:
+                 upto: bytes, since: Optional[bytes], gone: Event) -> None:
         self.sid, self.eio_sid = client
         self.namespace = namespace
         self.pid = pid
@@ -61,6 +61,7 @@ class Stay:
         #: How far it had come when its session was written: see
         #: :mod:`redis_streams_adapter.recovery`.
         self.upto = upto
+        self.since = since
         self.sent: Optional[bytes] = None
         self.gap: Optional[Gap] = None
         #: The rooms it is in, and what the application keeps for it: written

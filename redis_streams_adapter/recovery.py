@@ -14,6 +14,8 @@ keys, which Node.js ignores:
            over gives another one. Whoever holds an older one has lost it
 ``upto``   a position in the stream: all before it was handed to the client
 ``sent``   the last offset that was handed to it before that; none: none was
+``since``  the position at which the client first came; nothing before it is
+           its own
 ``gap``    an offset, none at all included, and a position in the stream: the
            next offset that was handed to the client came much later, and all
            before that position had been handed to it by then
@@ -174,7 +176,8 @@ class Session(NamedTuple):
     upto: Optional[bytes] = None
     sent: Optional[bytes] = None
     flask: Optional[str] = None
-    gap: Optional['Gap'] = None
+    gap: Optional[Gap] = None
+    since: Optional[bytes] = None
 
 
 def to_fields(session: Session) -> Dict[str, Any]:
@@ -190,6 +193,8 @@ def to_fields(session: Session) -> Dict[str, Any]:
     if session.gap is not None:
         offset, position = session.gap
         fields['gap'] = [offset and offset.decode(), position.decode()]
+    if session.since is not None:
+        fields['since'] = session.since.decode()
     if session.flask is not None:
         fields['flask'] = session.flask
     return fields
@@ -220,7 +225,7 @@ def load_session(raw: bytes, pid: str, namespace: str) -> Session:
     return Session(
         sid, pid, tuple(rooms), fields.get('data'), namespace, claim,
         _position(fields.get('upto')), _position(fields.get('sent')), flask,
-        _gap(fields.get('gap')))
+        _gap(fields.get('gap')), _position(fields.get('since')))
 
 
 def _gap(value: Any) -> Optional[Gap]:
@@ -252,7 +257,9 @@ def start_of(session: Session, offset: Optional[bytes]) -> Tuple[bytes, bool]:
         return session.upto, False
     if session.gap is not None and offset == session.gap.offset:
         return session.gap.position, False
-    if offset is None:
+    if offset is None or session.since is not None \
+            and parse_id(offset) < parse_id(session.since):
+        # It has none of its own, or shows somebody else's.
         raise Refusal(OFFSET_NOT_FOUND)
     return offset, True
 

@@ -354,7 +354,8 @@ class Returning:
             stay.sid, stay.pid,
             tuple(room for room in list(stay.rooms) if is_name(room)),
             {} if stay.data is None else stay.data, stay.namespace,
-            stay.claim, stay.upto, stay.sent, stay.flask, stay.gap)
+            stay.claim, stay.upto, stay.sent, stay.flask, stay.gap,
+            stay.since)
 
     def _flask_session(self, stay: Stay) -> Optional[str]:
         environ = self._server.environ.get(stay.eio_sid)
@@ -469,7 +470,8 @@ class Returning:
             if takes_part:
                 visit.stay = Stay(
                     client, namespace, secrets.token_urlsafe(PID_BYTES),
-                    secrets.token_hex(8), upto, runtime.engine.event())
+                    secrets.token_hex(8), upto, upto,
+                    runtime.engine.event())
                 self._keeper().enter(visit.stay)
         if visit.shown is not None:
             self._log('%s was not recovered: %s', sid, outcome.reason)
@@ -490,7 +492,7 @@ class Returning:
         claim = self._claim(visit, pid, offset)
         session = claim.session
         stay = Stay((session.sid, visit.eio_sid), namespace, pid,
-                    session.claim, session.upto or claim.start,
+                    session.claim, session.upto or claim.start, session.since,
                     runtime.engine.event())
         stay.sent, stay.gap = session.sent, session.gap
         try:
