@@ -60,6 +60,10 @@ CONNECT_PATIENCE = 1.0
 #: How long the first client of all waits for the first entry of a stream.
 FIRST_PATIENCE = 1.0
 
+#: How many claims are remembered that were superseded: far more than can be
+#: between steps 3 and 5.
+SUPERSEDED = 10_000
+
 #: How many entries are read at once of what was missed.
 PAGE = 100
 
@@ -138,6 +142,9 @@ class Returning:
         #: What became of those who tried and are here, by sid and
         #: namespace. As the visits.
         self._outcomes: Dict[Tuple[str, str], Outcome] = {}
+        #: Claims that were superseded, the last :data:`SUPERSEDED` of them.
+        #: Under the order lock.
+        self._superseded: Dict[str, None] = {}
         #: How many were recovered, and how many not, by reason. Each written
         #: by any connection's task: being late by one is no matter.
         self.counts = dict.fromkeys(
@@ -315,6 +322,8 @@ class Returning:
     def superseded(self, namespace: str, target: Target) -> None:
         """Another node has taken clients over."""
         claim = target.flags.get(SUPERSEDES)
+        # The client may be about to be registered here.
+        self._supersede(claim)
         for sid in target.rooms:
             stay = self._keeper().of_sid(str(sid), namespace)
             if stay is None:
@@ -327,6 +336,15 @@ class Returning:
                 # From a server in Node.js, which does not say from whom it
                 # had it: maybe from us, and we were not told.
                 self._server.start_background_task(self._verify, stay)
+
+    def _supersede(self, claim: Any) -> None:
+        """Whoever has claimed a session under this name shall not have
+        it."""
+        if isinstance(claim, str) and claim:
+            with self._live().order:
+                self._superseded[claim] = None
+                if len(self._superseded) > SUPERSEDED:
+                    del self._superseded[next(iter(self._superseded))]
 
     def _verify(self, stay: Stay) -> None:
         """Drop a client's connection if it is another node's by now."""
@@ -553,6 +571,7 @@ class Returning:
                     self._publish(runtime, namespace, DisconnectSockets(
                         Target((session.sid,), (), {SUPERSEDES: before}),
                         close=True))
+                    self._supersede(before)
                     late = keeper.of_pid(pid)
                     if late is not None and late.claim == before:
                         # Registered here in this moment. From now on it
@@ -661,6 +680,9 @@ class Returning:
         while True:
             self._read_pages(replay, claim, namespace)
             with runtime.order:
+                if claim.session.claim in self._superseded:
+                    # Somebody else was faster, and has the client now.
+                    raise Refusal(UNKNOWN_SESSION)
                 records = timeline.history.after(namespace, replay.at)
                 if records is None:
                     # Forgotten in this moment.

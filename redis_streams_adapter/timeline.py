@@ -32,7 +32,7 @@ from .tasks import Event
 from .transport import Entry, id_before, parse_id, START
 
 
-@dataclass
+@dataclass(slots=True)
 class Load:
     """An event for some own clients.
 
@@ -44,13 +44,14 @@ class Load:
     recoverable: bool = False
 
 
-@dataclass
+@dataclass(slots=True)
 class Waiting:
     """What was emitted and has not come back.
 
     :param sequence: the writer's number for it; of what does not pass
                      through the stream, that of what is before it.
     :param pending: its entry, where it passes through the stream.
+    :param message: what clients that are away miss with it, if anything.
     :param loads: what to deliver then.
     :param event: what to set then.
     """
@@ -99,6 +100,8 @@ class Timeline:
 
         :param message: what clients that are away miss with it, if any.
         """
+        if message is not None and not is_missed(message):
+            message = None
         self._waiting.append(Waiting(
             pending.sequence, pending, namespace, message, list(loads)))
 
@@ -152,8 +155,7 @@ class Timeline:
         meant = []
         for waiting in self._waiting:
             message = waiting.message
-            if message is None or waiting.namespace != namespace \
-                    or not is_missed(message):
+            if message is None or waiting.namespace != namespace:
                 continue
             if not isinstance(message, Broadcast):
                 replay.obey(message)
@@ -215,8 +217,7 @@ class Timeline:
                 self._remember(entry)
             while self._waiting and self._waiting[0].sequence == sequence:
                 waiting = self._waiting.popleft()
-                message = waiting.message
-                if message is not None and is_missed(message):
+                if waiting.message is not None:
                     record = self._record(entry.id, waiting)
                     self.history.add(waiting.namespace, record)
                     if waiting.loads:
