@@ -10,6 +10,7 @@ import json
 import logging
 import time
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Callable, Collection, Dict, Iterable, List, \
     NamedTuple, Optional, Sequence, Tuple
@@ -20,7 +21,7 @@ from socketio import packet
 
 from .messages import Room, Target
 from .recovery import Gap
-from .transport import id_before
+from .transport import id_before, START
 
 #: A client: its sid, and the id of its connection.
 Client = Tuple[str, str]
@@ -33,20 +34,7 @@ class _Held(NamedTuple):
     mark: Optional[bytes]
 
 
-class Parcel(NamedTuple):
-    """What is ready to be handed over.
-
-    :param clients: who gets it.
-    :param packets: the Engine.IO packets, the same for all of them.
-    """
-
-    clients: Sequence[Client]
-    packets: Sequence[Any]
-
-
 _to_json = json.JSONEncoder(separators=(',', ':')).encode
-
-NOTHING = Parcel((), ())
 
 
 def _encode_text(namespace: str, data: List[Any]) -> Optional[str]:
@@ -61,12 +49,7 @@ def _encode_text(namespace: str, data: List[Any]) -> Optional[str]:
 
 
 def _packets(parts: Iterable[Any]) -> List[Any]:
-    # A bytearray may change before it is sent, and simple-websocket takes
-    # it for text.
-    return [eio_packet.Packet(
-                eio_packet.MESSAGE,
-                bytes(part) if isinstance(part, bytearray) else part)
-            for part in parts]
+    return [eio_packet.Packet(eio_packet.MESSAGE, part) for part in parts]
 
 
 class Encoded:
@@ -111,6 +94,20 @@ class Encoded:
                 parts = [f'{first[:-1]},"{text}"]', *rest]
             self._marked, self._offset = _packets(parts), offset
         return self._marked
+
+
+@dataclass(slots=True)
+class Load:
+    """An event that is ready to be handed over.
+
+    :param clients: who gets it.
+    :param recoverable: whether who misses it gets it later, see
+                        :mod:`redis_streams_adapter.timeline`.
+    """
+
+    clients: List[Client]
+    encoded: Encoded
+    recoverable: bool = False
 
 
 class Delivery:
@@ -166,8 +163,8 @@ class Delivery:
                     clients.pop(sid, None)
         return list(clients.items())
 
-    def pack(self, namespace: str, args: Iterable[Any],
-             target: Target) -> Parcel:
+    def pack(self, namespace: str, args: Iterable[Any], target: Target,
+             recoverable: bool = False) -> List[Load]:
         """Find out who gets an event, and encode it, if anybody does.
 
         :param args: the event's name, then its arguments.
@@ -175,12 +172,22 @@ class Delivery:
         """
         clients = self.recipients(namespace, target)
         if not clients:
-            return NOTHING
-        return Parcel(clients, self._encode(namespace, args, None))
+            return []
+        return [Load(clients, self.encode(namespace, args), recoverable)]
 
-    def _encode(self, namespace: str, args: Iterable[Any],
-                ack_id: Any) -> List[Any]:
-        return _packets(self._parts(namespace, list(args), ack_id))
+    def pack_with_acks(self, namespace: str, args: Sequence[Any],
+                       clients: Sequence[Client],
+                       callback: Callable[..., Any],
+                       ack_id: Callable[[str, Callable[..., Any]], int]
+                       ) -> List[Load]:
+        """Encode an event that each client shall acknowledge.
+
+        :param callback: called with the arguments of each acknowledgement.
+        :param ack_id: registers the callback for a sid and gives an id.
+        """
+        return [Load([client], self.encode(
+                    namespace, args, ack_id(client[0], callback)))
+                for client in clients]
 
     def _parts(self, namespace: str, data: List[Any],
                ack_id: Any) -> List[Any]:
@@ -192,9 +199,12 @@ class Delivery:
                 return [text]
         encoded = packet_class(packet.EVENT, namespace=namespace, data=data,
                                id=ack_id).encode()
-        return encoded if isinstance(encoded, list) else [encoded]
-
-    # -- where recovery is on, see redis_streams_adapter.timeline ----------
+        if not isinstance(encoded, list):
+            return [encoded]
+        # A bytearray may change before it is sent, and simple-websocket
+        # takes it for text.
+        return [bytes(part) if isinstance(part, bytearray) else part
+                for part in encoded]
 
     def encode(self, namespace: str, args: Iterable[Any],
                ack_id: Any = None) -> Encoded:
@@ -218,26 +228,29 @@ class Delivery:
                      offset: str) -> Sequence[Any]:
         return self._parts(namespace, [*data, offset], None)
 
-    def hand_on(self, clients: Iterable[Client], encoded: Encoded,
-                position: bytes, recoverable: bool) -> None:
-        """Put an event into the queues of clients; under the order lock.
+    def hand_over(self, loads: Iterable[Load],
+                  position: bytes = START) -> None:
+        """Put events into the queues of their clients. Needs the order lock,
+        so that parts of two events are never mixed up.
 
-        :param position: where the event is in the stream, or what was handed
-                         over before it.
-        :param recoverable: whether it is sent again to who misses it.
+        :param position: with recovery: where the event is in the stream, or
+                         what was handed over before it.
         """
         sent, held = self.sent, self._held
-        offset = position if recoverable or encoded.ends_in_text else None
-        old = self._long_before(position)
-        for sid, eio_sid in clients:
-            mark = offset if sid in sent else None
-            if sid in held:
-                held[sid].append(_Held(encoded, mark))
-                continue
-            self._hand(eio_sid, encoded, mark)
-            if mark is not None:
-                self._note(sid, mark, old)
-            self.delivered += 1
+        for load in loads:
+            encoded = load.encoded
+            offset, old = None, b''
+            if sent and (load.recoverable or encoded.ends_in_text):
+                offset, old = position, self._long_before(position)
+            for sid, eio_sid in load.clients:
+                mark = offset if sid in sent else None
+                if sid in held:
+                    held[sid].append(_Held(encoded, mark))
+                    continue
+                self._hand(eio_sid, encoded, mark)
+                if mark is not None:
+                    self._note(sid, mark, old)
+                self.delivered += 1
 
     def _long_before(self, position: bytes) -> bytes:
         # As a text, not as a number: there is one comparison for each client
@@ -285,33 +298,6 @@ class Delivery:
         self._held.pop(sid, None)
         self.sent.pop(sid, None)
         self.gaps.pop(sid, None)
-
-    def hand_over(self, parcel: Parcel) -> None:
-        """Put a parcel into the queues of its clients. Needs the order
-        lock, so that parts of two parcels are never mixed up."""
-        for _, eio_sid in parcel.clients:
-            for part in parcel.packets:
-                if part.binary:
-                    # Its own for each client: a packet of Engine.IO (4.15)
-                    # remembers how it was first encoded, which is not the
-                    # same for polling and for WebSocket.
-                    part = eio_packet.Packet(eio_packet.MESSAGE, part.data)
-                self._send(eio_sid, part)
-        self.delivered += len(parcel.clients)
-
-    def pack_with_acks(self, namespace: str, args: Sequence[Any],
-                       clients: Sequence[Client],
-                       callback: Callable[..., Any],
-                       ack_id: Callable[[str, Callable[..., Any]], int]
-                       ) -> List[Parcel]:
-        """Encode an event that each client shall acknowledge.
-
-        :param callback: called with the arguments of each acknowledgement.
-        :param ack_id: registers the callback for a sid and gives an id.
-        """
-        return [Parcel([client], self._encode(
-                    namespace, args, ack_id(client[0], callback)))
-                for client in clients]
 
     def join(self, namespace: str, target: Target,
              rooms: Iterable[Room]) -> None:

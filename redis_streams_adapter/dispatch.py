@@ -20,7 +20,6 @@ from .redis_streams.outbox import Pending
 from .redis_streams.sessions import Sessions
 from .returning import Returning
 from .runtime import Runtime
-from .timeline import Load
 from .values import Serialiser
 
 #: Acknowledgements that python-socketio waits for: sid and number.
@@ -99,18 +98,14 @@ class Dispatch(ManagerLife):
             with runtime.order:
                 # As of now, and encoded now: what the application does next
                 # comes after this.
-                loads = []
-                clients = delivery.recipients(namespace, target)
-                if clients:
-                    loads.append(Load(
-                        clients, delivery.encode(namespace, args), True))
+                loads = delivery.pack(namespace, args, target, True)
                 pending = runtime.append(namespace, fields)
                 timeline.emitted(pending, namespace, message, loads)
         else:
-            parcel = delivery.pack(namespace, args, target)
+            loads = delivery.pack(namespace, args, target)
             with runtime.order:
                 pending = runtime.append(namespace, fields)
-                delivery.hand_over(parcel)
+                delivery.hand_over(loads)
         self._settle(runtime, namespace, pending)
 
     def _deliver(self, namespace: str, args: Tuple[Any, ...],
@@ -120,17 +115,13 @@ class Dispatch(ManagerLife):
         timeline = runtime.timeline(namespace)
         if delivery is None:
             return
-        if timeline is not None:
+        loads = delivery.pack(namespace, args, target)
+        if loads:
             with runtime.order:
-                clients = delivery.recipients(namespace, target)
-                if clients:
-                    timeline.locally(namespace, [
-                        Load(clients, delivery.encode(namespace, args))])
-        else:
-            parcel = delivery.pack(namespace, args, target)
-            if parcel.clients:
-                with runtime.order:
-                    delivery.hand_over(parcel)
+                if timeline is None:
+                    delivery.hand_over(loads)
+                else:
+                    timeline.locally(namespace, loads)
 
     def _deliver_received(self, namespace: str, message: Broadcast) -> None:
         """Deliver what another process has emitted."""
@@ -166,22 +157,14 @@ class Dispatch(ManagerLife):
         runtime = self._live()
         timeline = runtime.timeline(namespace)
         try:
-            parcels, loads = [], []
-            if delivery is not None and timeline is not None:
-                loads = [Load([client], delivery.encode(
-                    namespace, args, ack_id(client[0], callback)))
-                    for client in clients]
-            elif delivery is not None:
-                parcels = delivery.pack_with_acks(
-                    namespace, args, clients, callback, ack_id)
+            loads = [] if delivery is None else delivery.pack_with_acks(
+                namespace, args, clients, callback, ack_id)
             with runtime.order:
                 if append is not None:
                     pending = append()
-                if delivery is not None:
-                    for parcel in parcels:
-                        delivery.hand_over(parcel)
                 if timeline is None:
-                    pass
+                    if delivery is not None:
+                        delivery.hand_over(loads)
                 elif received:
                     timeline.hand_over(loads)
                 elif pending is not None:

@@ -29,7 +29,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, \
     Optional, Sequence, Tuple
 
 from . import codec, hooks
-from .delivery import Delivery, Encoded
+from .delivery import Delivery, Encoded, Load
 from .errors import DecodeError, OutboxFullError
 from .keeper import Keeper, Stay
 from .messages import DisconnectSockets, Message, ORDERED, Target
@@ -40,7 +40,7 @@ from .recovery import check_offset, check_pid, is_complete, is_missed, \
     split_auth, start_of, SUPERSEDES, UNKNOWN_SESSION
 from .redis_streams.sessions import ABSENT, DONE, Found, Swap
 from .runtime import Runtime
-from .timeline import Load, Timeline
+from .timeline import Timeline
 from .transport import Entry, parse_id, START, Unavailable
 
 #: The name of a session, in bytes of randomness. Node's has 15.

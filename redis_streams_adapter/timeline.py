@@ -24,24 +24,12 @@ from typing import Any, Callable, Collection, Deque, Iterable, List, \
     Optional, Sequence, Tuple
 
 from . import codec
-from .delivery import Client, Delivery, Encoded
+from .delivery import Client, Delivery, Encoded, Load
 from .messages import Broadcast, Message, ORDERED
 from .recovery import History, is_meant, is_missed, Record, Replay
 from .redis_streams.outbox import Pending
 from .tasks import Event
 from .transport import Entry, id_before, parse_id, START
-
-
-@dataclass(slots=True)
-class Load:
-    """An event for some own clients.
-
-    :param recoverable: whether the stream has it for those who miss it.
-    """
-
-    clients: List[Client]
-    encoded: Encoded
-    recoverable: bool = False
 
 
 @dataclass(slots=True)
@@ -322,11 +310,10 @@ class Timeline:
             self.hand_over([Load(clients, self._encoded(namespace, record),
                                  is_missed(message))])
 
-    def hand_over(self, loads: Iterable[Load]) -> None:
+    def hand_over(self, loads: Sequence[Load]) -> None:
         """Deliver now; under the order lock."""
-        for load in loads:
-            self._delivering().hand_on(load.clients, load.encoded,
-                                       self.position, load.recoverable)
+        if loads:
+            self._delivering().hand_over(loads, self.position)
 
     def _delivering(self) -> Delivery:
         if self.delivery is None:

@@ -12,7 +12,7 @@ from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE
 from socketio.packet import BINARY_EVENT, EVENT, Packet
 
-from redis_streams_adapter.delivery import Delivery, NOTHING
+from redis_streams_adapter.delivery import Delivery
 from redis_streams_adapter.messages import EVERYONE, Target
 
 from ..support.wait import DEADLINE, wait_until
@@ -140,8 +140,8 @@ def test_it_is_encoded_once(delivery: Delivery, connect: Connect,
     for _ in range(5):
         connect()
     server.packet_class = Counting
-    parcel = delivery.pack('/', ('hello', 'x'), EVERYONE)
-    assert len(parcel.clients) == 5
+    load, = delivery.pack('/', ('hello', 'x'), EVERYONE)
+    assert len(load.clients) == 5
     assert Counting.encoded == 1
 
 
@@ -149,8 +149,8 @@ def test_what_nobody_gets_is_not_encoded(delivery: Delivery,
                                          connect: Connect) -> None:
     client = connect()
     for target in (Target(('nobody',)), Target((), (client.sid,))):
-        assert delivery.pack('/', ('hello', object()), target) is NOTHING
-    delivery.hand_over(NOTHING)
+        assert delivery.pack('/', ('hello', object()), target) == []
+    delivery.hand_over([])
     assert delivery.delivered == 0
 
 
@@ -185,10 +185,10 @@ def test_a_bytearray_may_change_afterwards(delivery: Delivery,
 def test_a_client_that_has_just_gone(delivery: Delivery,
                                      connect: Connect) -> None:
     gone, closed, here = connect(), connect(), connect()
-    parcel = delivery.pack('/', ('hello',), EVERYONE)
+    loads = delivery.pack('/', ('hello',), EVERYONE)
     gone.leave()
     closed.socket.closed = True
-    delivery.hand_over(parcel)
+    delivery.hand_over(loads)
     assert here.received('hello') == [()]
     assert gone.received('hello') == closed.received('hello') == []
 
@@ -239,11 +239,9 @@ def test_a_client_that_has_time_to_answer(delivery: Delivery,
 def test_acknowledgements(delivery: Delivery, server: socketio.Server,
                           connect: Connect, log: Log, args: Any) -> None:
     clients = [connect(), connect()]
-    parcels = delivery.pack_with_acks(
+    delivery.hand_over(delivery.pack_with_acks(
         '/', ('question', *args), delivery.recipients('/', EVERYONE), log,
-        server.manager._generate_ack_id)
-    for parcel in parcels:
-        delivery.hand_over(parcel)
+        server.manager._generate_ack_id))
     for number, client in enumerate(clients):
         event, = client.events()
         assert event[:2] == ('question', args)
