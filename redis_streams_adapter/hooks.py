@@ -33,8 +33,13 @@ NEEDED_OF_ENGINE = ('sockets', 'generate_id', 'get_session', 'reason',
 #: What Flask-SocketIO keeps in the environ of a connection.
 FLASK_SESSION = 'saved_session'
 
+#: What its serialiser raises, besides ValueError, of what it has not
+#: written itself (Flask 3.1): each tag takes for granted what is behind it.
+_MALFORMED = (TypeError, AttributeError, LookupError, ArithmeticError,
+              StopIteration, RecursionError)
+
 #: Where a client's secret stands in a packet, as JSON has it.
-_SECRET = re.compile(r'("pid":\s*")[^"]*')
+_SECRET = re.compile(r'("pid"\s*:\s*")(?:[^"\\]|\\.)*')
 
 
 class Visits(Protocol):
@@ -215,7 +220,10 @@ def flask_session(environ: Dict[str, Any]) -> Optional[str]:
     if session is None:
         return None
     from flask.json.tag import TaggedJSONSerializer
-    text: str = TaggedJSONSerializer().dumps(dict(session))
+    try:
+        text: str = TaggedJSONSerializer().dumps(dict(session))
+    except (ValueError, RecursionError) as exc:
+        raise TypeError('it holds itself, or is nested too deeply') from exc
     return text
 
 
@@ -229,7 +237,10 @@ def restore_flask_session(environ: Dict[str, Any], text: str) -> None:
         # Another namespace of this connection was first.
         return
     from flask.json.tag import TaggedJSONSerializer
-    session = TaggedJSONSerializer().loads(text)
+    try:
+        session = TaggedJSONSerializer().loads(text)
+    except _MALFORMED as exc:
+        raise ValueError('it is none that Flask has written') from exc
     if not isinstance(session, dict):
         raise ValueError('a session of Flask is not a mapping')
     environ[FLASK_SESSION] = module._ManagedSession(session)
