@@ -131,11 +131,28 @@ class Transport(NamedTuple):
     generation: Generation
     request_transport: str
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether Redis must know sharded channels, as since 7.0."""
+        return self.request_transport == 'sharded-pubsub'
+
+    @property
+    def name(self) -> str:
+        """For the ids of tests, and for what must differ."""
+        return self.generation.name + ('-sharded' if self.is_sharded else '')
+
+    @property
+    def js_options(self) -> Dict[str, Any]:
+        """What an adapter in Node.js is told of it, spelled as our own."""
+        return {'use_sharded_pub_sub': True} if self.is_sharded else {}
+
 
 #: Those of which our side knows the way of asking. With each, every test of
 #: this directory that asks is run.
 TRANSPORTS = [Transport(OLD, 'stream'), Transport(NEW, 'pubsub'),
-              Transport(NEW_IOREDIS, 'pubsub')]
+              Transport(NEW_IOREDIS, 'pubsub'),
+              Transport(NEW, 'sharded-pubsub'),
+              Transport(NEW_IOREDIS, 'sharded-pubsub')]
 
 #: For the ids of tests.
 LANGUAGES = ['Python', 'JavaScript']

@@ -7,8 +7,8 @@ from ..integration.test_membership import MISSED_WITHIN, QUICK
 from ..support.js_server import JsServer
 from ..support.node_process import NodeProcess, RemoteError
 from ..support.redis_server import RedisServer
-from .helpers import check_received, LANGUAGES, NEW, OLD, Server, Unique, \
-    wait_until_heard
+from .helpers import check_received, LANGUAGES, NEW, OLD, Server, Transport, \
+    Unique, wait_until_heard
 
 Connect = Callable[..., Any]
 
@@ -110,16 +110,22 @@ def test_who_sleeps(four: Four, unique: Unique) -> None:
 
 # -- the generation that has no heartbeat -----------------------------------
 
-@pytest.fixture
-def pair(redis_server: RedisServer, unique: Unique,
+@pytest.fixture(params=[Transport(NEW, 'pubsub'),
+                        Transport(NEW, 'sharded-pubsub')],
+                ids=lambda transport: transport.request_transport)
+def pair(request: Any, redis_server: RedisServer, unique: Unique,
          start_nodes: Callable[..., List[NodeProcess]],
          start_js: Callable[..., List[JsServer]]) -> List[Server]:
     """One of each language, which count those that are subscribed."""
+    transport: Transport = request.param
+    if transport.is_sharded and not redis_server.counts_entries():
+        pytest.skip('this Redis is older than 7.0: no sharded channels')
     options = {'stream_name': unique('stream'),
                'channel_prefix': unique('channel'), **QUICK}
-    ours = start_nodes(1, redis_server.url, request_transport='pubsub',
-                       **options)
-    theirs = start_js([NEW], redis_server.url, **options)
+    ours = start_nodes(1, redis_server.url, **options,
+                       request_transport=transport.request_transport)
+    theirs = start_js([transport.generation], redis_server.url, **options,
+                      **transport.js_options)
     ours[0].start_manager()
     wait_for_count([*ours, *theirs], 2)
     return [*ours, *theirs]
