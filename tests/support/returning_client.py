@@ -1,0 +1,239 @@
+"""A client that speaks the protocol itself, and so does what the JavaScript
+client does to come back: python-socketio's does not.
+
+Over a WebSocket, with packets taken apart by python-socketio. Events keep the
+arguments that they have on the wire, the offset included.
+"""
+import contextlib
+import itertools
+import socket
+import threading
+from typing import Any, Dict, List, Mapping, Optional, Sequence, Tuple
+
+import websocket
+from socketio import packet
+
+from .client import Event, Listener
+from .wait import DEADLINE, wait_until
+
+
+class Refused(Exception):
+    """The server has refused the connection to a namespace."""
+
+
+class ReturningClient(Listener):
+    """A client that is connected once it is constructed.
+
+    The attributes are by namespace. Whoever wants to lie to a server changes
+    ``pids`` or ``offsets`` before it connects again.
+
+    :ivar pids: what the server calls the session, if it does.
+    :ivar offsets: the last argument of the last event that had text there.
+    :ivar recovered: whether the server has given back the session that was
+                     asked for.
+
+    :param url: the server's.
+    :param namespaces: those that it connects to.
+    :param auth: goes to the connect handler.
+    """
+
+    def __init__(self, url: str, *namespaces: str,
+                 auth: Optional[Mapping[str, Any]] = None) -> None:
+        self._url = url
+        self._auth = auth or {}
+        self._namespaces = namespaces or ('/',)
+        self.sids: Dict[str, str] = {}
+        self.pids: Dict[str, str] = {}
+        self.offsets: Dict[str, str] = {}
+        self.recovered: Dict[str, bool] = {}
+        # Appended to by the thread that reads, and copied.
+        self._events: List[Event] = []
+        self._disconnects: List[Tuple[str, str]] = []
+        self._refusals: Dict[str, Any] = {}
+        self._answers: Dict[str, Sequence[Any]] = {}
+        self._acknowledged: Dict[int, List[Any]] = {}
+        self._numbers = itertools.count()
+        # Those of the connection that there is; none was made yet.
+        self._socket: Any = None
+        self._reader = threading.Thread()
+        self._missing: List[str] = []
+        self.connect()
+
+    @property
+    def _first(self) -> str:
+        return self._namespaces[0]
+
+    # -- what it does -------------------------------------------------------
+
+    def connect(self, url: Optional[str] = None) -> None:
+        """Connect, again and maybe to another server, and wait for the
+        replies of all namespaces.
+
+        :raises Refused: one of them does not let it in.
+        """
+        self._url = url or self._url
+        self._refusals.clear()
+        self._disconnects.clear()
+        self._missing = list(self._namespaces)
+        self._socket = websocket.create_connection(
+            f'{self._url.replace("http", "ws", 1)}/socket.io/'
+            '?EIO=4&transport=websocket',
+            timeout=DEADLINE, enable_multithread=True)
+        # A server is quiet for as long as it likes.
+        self._socket.settimeout(None)
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        wait_until(lambda: not self._missing or not self.is_connected(),
+                   what=lambda: f'the reply of {self._missing}')
+        if self._refusals:
+            raise Refused(self._refusals)
+        assert not self._missing, f'no reply of {self._missing}'
+
+    def is_connected(self) -> bool:
+        """Whether there is a connection, as far as it can tell."""
+        return self._reader.is_alive()
+
+    def drop(self) -> None:
+        """End the connection without a word, as a network would. Nothing
+        arrives any more when this returns."""
+        with contextlib.suppress(OSError):
+            self._socket.sock.shutdown(socket.SHUT_RDWR)
+        self._reader.join(DEADLINE)
+        self._socket.shutdown()
+
+    def disconnect(self) -> None:
+        """Leave all namespaces on purpose, and end the connection."""
+        for namespace in self._namespaces:
+            self._send(packet.DISCONNECT, namespace)
+        self.drop()
+
+    def close(self) -> None:
+        """End the connection if there is one."""
+        if self.is_connected():
+            with contextlib.suppress(OSError, websocket.WebSocketException):
+                self.disconnect()
+
+    def answer(self, name: str, *args: Any) -> None:
+        """Acknowledge events of this name with these arguments; others are
+        acknowledged without any."""
+        self._answers[name] = args
+
+    def call(self, name: str, *args: Any,
+             namespace: Optional[str] = None) -> List[Any]:
+        """Send an event, and return the arguments of its acknowledgement.
+        """
+        number = next(self._numbers)
+        self._send(packet.EVENT, namespace or self._first, [name, *args],
+                   number)
+        wait_until(lambda: number in self._acknowledged,
+                   what=f'the acknowledgement of {name!r}')
+        return self._acknowledged[number]
+
+    # -- what it was told ---------------------------------------------------
+
+    def events(self) -> List[Event]:
+        """All events so far, in the order in which they arrived."""
+        return list(self._events)
+
+    def names(self, *among: str) -> List[str]:
+        return [event.name for event in self.events()
+                if not among or event.name in among]
+
+    def received(self, name: str) -> List[Tuple[Any, ...]]:
+        return [event.args for event in self.events() if event.name == name]
+
+    def count(self, name: str) -> int:
+        return len(self.received(name))
+
+    def wait_disconnected(self, namespace: Optional[str] = None,
+                          timeout: float = DEADLINE) -> str:
+        """Wait until a namespace, the first unless said, is disconnected.
+
+        :return: the reason, in the words of socket.io-client.
+        """
+        name = namespace or self._first
+        wait_until(lambda: name in dict(self._disconnects), timeout,
+                   f'client {self.sid} to be disconnected from {name}')
+        return dict(self._disconnects)[name]
+
+    # -- the protocol -------------------------------------------------------
+
+    def _send(self, kind: int, namespace: str, data: Any = None,
+              number: Optional[int] = None) -> None:
+        encoded = packet.Packet(kind, data=data, namespace=namespace,
+                                id=number).encode()
+        head, *attachments = [encoded] if isinstance(encoded, str) else encoded
+        self._socket.send(f'4{head}')
+        for attachment in attachments:
+            self._socket.send_binary(attachment)
+
+    def _read(self) -> None:
+        """Take what comes until the connection ends."""
+        incomplete: Any = None
+        with contextlib.suppress(OSError, websocket.WebSocketException):
+            while True:
+                opcode, data = self._socket.recv_data()
+                if opcode == websocket.ABNF.OPCODE_BINARY:
+                    if incomplete.add_attachment(data):
+                        self._take(incomplete)
+                elif opcode != websocket.ABNF.OPCODE_TEXT or data == b'1':
+                    break
+                elif data.startswith(b'0'):
+                    self._introduce()
+                elif data == b'2':
+                    self._socket.send('3')
+                elif data.startswith(b'4'):
+                    incomplete = packet.Packet(
+                        encoded_packet=data[1:].decode())
+                    if not incomplete.attachment_count:
+                        self._take(incomplete)
+        for namespace in self._namespaces:
+            self._disconnects.append((namespace, 'transport close'))
+
+    def _introduce(self) -> None:
+        """Say who it is, and where it was."""
+        for namespace in self._namespaces:
+            known = {}
+            if namespace in self.pids:
+                known['pid'] = self.pids[namespace]
+                if namespace in self.offsets:
+                    known['offset'] = self.offsets[namespace]
+            self._send(packet.CONNECT, namespace, {**known, **self._auth})
+
+    def _take(self, taken: packet.Packet) -> None:
+        namespace = taken.namespace or '/'
+        if taken.packet_type == packet.CONNECT:
+            self._welcome(namespace, taken.data)
+        elif taken.packet_type == packet.CONNECT_ERROR:
+            self._refusals[namespace] = taken.data
+            self._missing.remove(namespace)
+        elif taken.packet_type == packet.DISCONNECT:
+            self._disconnects.append((namespace, 'io server disconnect'))
+        elif taken.packet_type in (packet.ACK, packet.BINARY_ACK):
+            self._acknowledged[taken.id] = taken.data
+        else:
+            self._note(namespace, taken)
+
+    def _welcome(self, namespace: str, data: Mapping[str, str]) -> None:
+        before, pid = self.pids.pop(namespace, None), data.get('pid')
+        self.sids[namespace] = data['sid']
+        self.recovered[namespace] = pid is not None and pid == before
+        if pid is not None:
+            self.pids[namespace] = pid
+        self._missing.remove(namespace)
+
+    def _note(self, namespace: str, event: packet.Packet) -> None:
+        name, *args = event.data
+        self._events.append(Event(name, tuple(args), namespace))
+        if event.id is not None:
+            self._send(packet.ACK, namespace,
+                       list(self._answers.get(name, ())), event.id)
+        # Missed events come before the reply with the same pid.
+        if namespace in self.pids and args and isinstance(args[-1], str):
+            self.offsets[namespace] = args[-1]
+
+
+def close_all(clients: Sequence[ReturningClient]) -> None:
+    """Close clients."""
+    for client in clients:
+        client.close()
