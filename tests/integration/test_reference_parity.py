@@ -3,15 +3,17 @@ ask of one of Node.js?
 
 Each test has, as its docstring, the title of the case in ``test/index.ts`` of
 the repository ``socketio/socket.io-redis-streams-adapter`` that it has the
-meaning of, under the same headings and in the same order. The cases about
-connection state recovery are left out.
+meaning of, under the same headings and in the same order; those about the
+recovery of connections stand in ``test/connection-state-recovery.ts``.
 """
 from typing import Any, Callable, Iterator, List
 
 import pytest
 
+from ..conftest import running
 from ..support.client import Client
 from ..support.node_process import NodeProcess, RemoteError
+from ..support.returning_client import ReturningClient
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_for_value
 from .conftest import Cluster, STEADY, start_managers
@@ -341,3 +343,111 @@ def test_server_side_leave(redis_server: RedisServer, unique: Unique,
     nodes[2].on_server_side(event, 'leave')
     assert nodes[0].server_side_call(event) == [2]
     assert nodes[2].recorded(event) == [()]
+
+
+# -- connection state recovery -----------------------------------------------
+
+@pytest.fixture(scope='module')
+def recovering(mode: str, redis_server: RedisServer) -> Iterator[Cluster]:
+    """Three nodes that give clients back what they had."""
+    options = {'stream_name': 'parity-of-recovery', **STEADY,
+               'connection_state_recovery': {'max_disconnection_duration': 5}}
+    with running([NodeProcess(mode, redis_server.url, options)
+                  for _ in range(3)]) as nodes:
+        start_managers(nodes)
+        yield Cluster(*nodes)
+
+
+@pytest.fixture
+def returning(recovering: Cluster) -> Iterator[ReturningClient]:
+    """A client of the first of them, of which it knows for sure."""
+    client = ReturningClient(recovering.a.url)
+    client.call('echo')
+    yield client
+    client.close()
+
+
+def offsets(client: ReturningClient, *events: str) -> List[Any]:
+    """The last arguments of all events of these names, in order."""
+    return [event.args[-1] for event in client.events()
+            if event.name in events]
+
+
+#: Where a client comes back. In the published cases it is where it was.
+HOMES = pytest.mark.parametrize('home', ['a', 'b'])
+
+
+@HOMES
+def test_restore_session(recovering: Cluster, returning: ReturningClient,
+                         unique: Unique, home: str) -> None:
+    """should restore the session"""
+    init = unique('init')
+    assert not returning.recovered['/']
+    sid = returning.sid
+    recovering.a.emit(init)
+    returning.wait_for(init)
+    returning.drop()
+    returning.connect(getattr(recovering, home).url)
+    assert returning.recovered['/']
+    assert returning.sid == sid
+
+
+@HOMES
+def test_restore_missed_packets(
+        recovering: Cluster, returning: ReturningClient, unique: Unique,
+        home: str) -> None:
+    """should restore any missed packets"""
+    init, event, end = unique('init'), unique('myEvent'), unique('end')
+    room, other = unique('room1'), unique('room2')
+    node, sid = recovering.a, returning.sid
+    node.enter_room(sid, room)
+    recovering.b.emit(init)
+    returning.wait_for(init)
+    returning.drop()
+    wait_for_value(lambda: node.disconnects_of(sid),
+                   [('/', 'transport close')], what='the disconnect handler')
+    node.emit(event, 1, to=sid)
+    node.emit(event, 2)
+    node.emit(event, 3, to=room)
+    # These are not for this client.
+    node.emit(event, 4, to=other)
+    node.emit(event, 5, skip_sid=room)
+    node.emit(event, 6, namespace='/chat')
+    returning.connect(getattr(recovering, home).url)
+    assert returning.recovered['/']
+    # Behind all that is missed.
+    node.emit(end)
+    returning.wait_for(end)
+    assert [number for number, *_ in returning.received(event)] == [1, 2, 3]
+    assert len(set(offsets(returning, init, event))) == 4
+
+
+def check_new(recovering: Cluster, client: ReturningClient, sid: str,
+              unique: Unique) -> None:
+    """It is connected, but as somebody else."""
+    end = unique('end')
+    assert not client.recovered['/']
+    assert client.sid != sid
+    recovering.b.emit(end, to=[sid, client.sid])
+    assert len(client.wait_for(end)) == 1
+
+
+def test_unknown_session(recovering: Cluster, returning: ReturningClient,
+                         unique: Unique) -> None:
+    """should fail to restore an unknown session (invalid session ID)"""
+    sid = returning.sid
+    returning.pids['/'] = 'abc'
+    returning.offsets['/'] = '507f191e810c19729de860ea'
+    returning.drop()
+    returning.connect(recovering.a.url)
+    check_new(recovering, returning, sid, unique)
+
+
+def test_invalid_offset(recovering: Cluster, returning: ReturningClient,
+                        unique: Unique) -> None:
+    """should fail to restore an unknown session (invalid offset)"""
+    sid = returning.sid
+    returning.offsets['/'] = 'abc'
+    returning.drop()
+    returning.connect(recovering.a.url)
+    check_new(recovering, returning, sid, unique)
