@@ -10,45 +10,85 @@ import { Manager } from 'socket.io-client';
 import { announce, controlling } from './control.js';
 
 class Client {
-  constructor(url, transport) {
+  constructor(url, transports, options) {
     this.events = new Map();
-    this.names = [];
+    // Namespaces, names and arguments, in the order of arrival.
+    this.log = [];
+    this.connects = [];
     this.disconnects = [];
+    this.errors = [];
     this.answers = new Map();
     this.delays = new Map();
     this.sockets = new Map();
     this.manager = new Manager(url, {
-      reconnection: false, transports: [transport],
+      reconnection: false, transports, ...options,
     });
   }
 
   connect(namespace, auth) {
     const socket = this.manager.socket(namespace, { auth });
     this.sockets.set(namespace, socket);
-    socket.onAny((name, ...args) => this.take(name, args));
+    socket.onAny((name, ...args) => this.take(namespace, name, args));
+    socket.on('connect', () => {
+      this.connects.push(
+        [namespace, socket.id, Boolean(socket.recovered), this.log.length]);
+    });
+    socket.on('connect_error', (error) => {
+      this.errors.push([namespace, error.message, error.data]);
+    });
     socket.on('disconnect', (reason) => {
       this.disconnects.push([namespace, reason]);
     });
+    return this.arrival(socket, 0);
+  }
+
+  // The socket's id once it is connected.
+  arrival(socket, timeout) {
     return new Promise((resolve, reject) => {
-      socket.on('connect', () => resolve(socket.id));
-      socket.on('connect_error', reject);
+      const timer = timeout && globalThis.setTimeout(
+        () => finish(reject, new Error('no connection in time')), timeout);
+      const onConnect = () => finish(resolve, socket.id);
+      const onError = (error) => finish(reject, error);
+      const finish = (settle, value) => {
+        globalThis.clearTimeout(timer);
+        socket.off('connect', onConnect);
+        socket.off('connect_error', onError);
+        settle(value);
+      };
+      socket.on('connect', onConnect);
+      socket.on('connect_error', onError);
     });
   }
 
-  async take(name, args) {
-    let acknowledge = () => {};
-    if (typeof args.at(-1) === 'function') {
-      acknowledge = args.pop();
-    }
-    this.names.push(name);
+  async take(namespace, name, args) {
+    const acknowledge = typeof args.at(-1) === 'function' ? args.pop() : null;
+    this.log.push([namespace, name, args]);
     if (!this.events.has(name)) {
       this.events.set(name, []);
     }
     this.events.get(name).push(args);
     const answer = this.answers.get(name) ?? [];
-    if (answer !== 'never') {
+    if (acknowledge && answer !== 'never') {
       await setTimeout(this.delays.get(name) ?? 0);
       acknowledge(...answer);
+    }
+  }
+
+  // As when the network is gone: nothing is said to the server.
+  drop() {
+    const { engine } = this.manager;
+    const { transport } = engine;
+    if (transport.ws) {
+      transport.ws.terminate();
+      return;
+    }
+    // It would send a packet that says that it closes.
+    transport.readyState = 'closed';
+    transport.pollXhr?.abort();
+    if (engine.readyState === 'opening') {
+      transport.onError('dropped');
+    } else {
+      engine._onClose('transport close');
     }
   }
 }
@@ -57,14 +97,62 @@ const clients = new Map();
 
 const operations = {
   // Returns the socket ids, one for each namespace.
-  async connect(id, url, namespaces, transport, auth) {
-    const client = new Client(url, transport);
+  async connect(id, url, namespaces, transports, auth, options) {
+    const client = new Client(url, transports, options);
     clients.set(id, client);
     return Promise.all(
       namespaces.map((each) => client.connect(each, auth)));
   },
 
-  names: (id) => clients.get(id).names,
+  // Brings sockets that have lost their connection to a server, this one or
+  // another, as the reconnection of the client itself does. Returns what
+  // `connect` returns.
+  async move(id, url, timeout) {
+    const client = clients.get(id);
+    client.manager.uri = url;
+    return Promise.all([...client.sockets.values()].map((socket) => {
+      if (socket.connected) {
+        throw new Error(`${socket.id} has not lost its connection`);
+      }
+      const arrival = client.arrival(socket, timeout);
+      socket.connect();
+      return arrival;
+    }));
+  },
+
+  // Where the reconnection of the client itself goes from now on.
+  steer(id, url) {
+    clients.get(id).manager.uri = url;
+  },
+
+  // Connects, and drops that so many milliseconds later, however far it is.
+  async flap(id, url, delay) {
+    const client = clients.get(id);
+    client.manager.uri = url;
+    for (const socket of client.sockets.values()) {
+      socket.connect();
+    }
+    await setTimeout(delay);
+    client.drop();
+  },
+
+  // What the client would send to have its state back.
+  state(id, namespace) {
+    const socket = clients.get(id).sockets.get(namespace);
+    return [socket._pid, socket._lastOffset];
+  },
+
+  setState(id, namespace, pid, offset) {
+    const socket = clients.get(id).sockets.get(namespace);
+    socket._pid = pid;
+    socket._lastOffset = offset ?? undefined;
+  },
+
+  connects: (id) => clients.get(id).connects,
+  errors: (id) => clients.get(id).errors,
+  log: (id, start) => clients.get(id).log.slice(start),
+  transport: (id) => clients.get(id).manager.engine.transport.name,
+  names: (id) => clients.get(id).log.map(([, name]) => name),
   count: (id, name) => clients.get(id).events.get(name)?.length ?? 0,
   received: (id, name) => clients.get(id).events.get(name) ?? [],
   disconnects: (id) => clients.get(id).disconnects,
@@ -98,9 +186,13 @@ const operations = {
     }
   },
 
-  // Ends the connection as a network would.
+  // Closes the connection below Socket.IO, which is not told.
   cut(id) {
     clients.get(id).manager.engine.close();
+  },
+
+  drop(id) {
+    clients.get(id).drop();
   },
 };
 

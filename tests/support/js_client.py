@@ -1,12 +1,31 @@
 """Real JavaScript clients, each with the methods of :class:`.client.\
 Client`."""
 import itertools
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple, \
+    Union
 
-from .client import Listener
+from .client import Event, Listener
 from .controlled import ControlledProcess
 from .js_server import script
 from .wait import DEADLINE, wait_until
+
+#: Milliseconds between the attempts of a client that comes back by itself:
+#: the published ones are a second and more.
+PROMPT = {'reconnection': True, 'reconnectionDelay': 50,
+          'reconnectionDelayMax': 250}
+
+
+class Connect(NamedTuple):
+    """What a client has been told when it was connected.
+
+    :param recovered: its state is what it was.
+    :param position: how many events it had received before.
+    """
+
+    namespace: str
+    sid: str
+    recovered: bool
+    position: int
 
 
 class JsClients(ControlledProcess):
@@ -17,13 +36,18 @@ class JsClients(ControlledProcess):
         self._numbers = itertools.count(1)
 
     def connect(self, url: str, *namespaces: str,
-                transport: str = 'websocket', auth: Any = None,
-                ) -> 'JsClient':
-        """Connect one more."""
+                transport: Union[str, Sequence[str]] = 'websocket',
+                auth: Any = None, reconnection: bool = False) -> 'JsClient':
+        """Connect one more.
+
+        :param transport: one, or those that it may upgrade to, in order.
+        :param reconnection: whether it comes back by itself.
+        """
         number = next(self._numbers)
         names = namespaces or ('/',)
-        sids = self.control('connect', number, url, names, transport,
-                            auth or {})
+        transports = [transport] if isinstance(transport, str) else transport
+        sids = self.control('connect', number, url, names, list(transports),
+                            auth or {}, PROMPT if reconnection else {})
         return JsClient(self, number, dict(zip(names, sids)))
 
 
@@ -86,9 +110,91 @@ class JsClient(Listener):
                                int(timeout * 1000))
         return answer[0] if len(answer) == 1 else tuple(answer) or None
 
+    def log(self, start: int = 0) -> List[Event]:
+        """All events so far, in the order in which they arrived.
+
+        :param start: leave out so many.
+        """
+        return [Event(name, tuple(args), namespace)
+                for namespace, name, args in self._control('log', start)]
+
+    def connects(self) -> List[Connect]:
+        """How it was connected, each time."""
+        return [Connect(*each) for each in self._control('connects')]
+
+    def errors(self) -> List[Tuple[str, str, Any]]:
+        """Why it was not: namespace, message and data, each time."""
+        return [(namespace, message, data) for namespace, message, data
+                in self._control('errors')]
+
+    def transport(self) -> str:
+        """The one in use."""
+        return str(self._control('transport'))
+
+    def disconnects(self) -> List[Tuple[str, str]]:
+        """How it was disconnected, each time: namespace and reason."""
+        return [(namespace, reason) for namespace, reason
+                in self._control('disconnects')]
+
     def cut(self) -> None:
-        """End the connection without a goodbye."""
+        """End the connection without a goodbye of Socket.IO's."""
         self._control('cut')
+
+    def drop(self) -> None:
+        """Lose the connection, without a word to the server, and wait until
+        the client knows."""
+        expected = len(self.disconnects()) + len(self.sids)
+        self._control('drop')
+        wait_until(lambda: len(self.disconnects()) >= expected,
+                   what=f'client {self.sid} to have lost its connection')
+
+    def move(self, url: str, timeout: float = DEADLINE) -> List[Connect]:
+        """Come back from a loss of the connection, to this server or to
+        another one.
+
+        :param timeout: seconds until it is given up.
+        :return: how it was connected to each namespace.
+        :raises RemoteError: it was not, in one of them at least.
+        """
+        seen = len(self.connects())
+        sids = self._process.control(
+            'move', self._number, url, int(timeout * 1000),
+            timeout=timeout + 10)
+        self.sids = dict(zip(self.sids, sids))
+        return self.connects()[seen:]
+
+    def steer(self, url: str) -> None:
+        """Let it come back to this server, when it comes back by itself."""
+        self._control('steer', url)
+
+    def flap(self, url: str, delay: float) -> None:
+        """Come back, and lose the connection so many seconds later, however
+        far things are."""
+        self._control('flap', url, int(delay * 1000))
+
+    def wait_connects(self, count: int,
+                      timeout: float = DEADLINE) -> List[Connect]:
+        """Wait until it was connected so many times.
+
+        :return: how, each time.
+        """
+        wait_until(lambda: len(self.connects()) >= count, timeout, lambda: (
+            f'{count} connects of client {self.sid}, it has '
+            f'{self.connects()}; errors: {self.errors()[-3:]}'))
+        found = self.connects()
+        self.sids = {**self.sids,
+                     **{each.namespace: each.sid for each in found}}
+        return found
+
+    def state(self, namespace: Optional[str] = None) -> Tuple[Any, Any]:
+        """What it would send to have its state back: pid and offset."""
+        pid, offset = self._control('state', namespace or self._first)
+        return pid, offset
+
+    def set_state(self, pid: Any, offset: Any,
+                  namespace: Optional[str] = None) -> None:
+        """Let it send these."""
+        self._control('setState', namespace or self._first, pid, offset)
 
     def close(self) -> None:
         """Leave."""

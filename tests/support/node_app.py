@@ -25,6 +25,7 @@ if __name__ == '__main__':
 import json  # noqa: E402
 import logging  # noqa: E402
 import os  # noqa: E402
+import signal  # noqa: E402
 import statistics  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
@@ -80,16 +81,23 @@ class Node:
     :param front: what an application of this flavour calls ``emit`` on: the
                   server itself or Flask-SocketIO's object.
     :param make_emitter: makes a write-only manager from its options.
+    :param with_auth: whether the connect handlers have a third argument.
     """
 
     def __init__(self, server: socketio.Server, front: Any,
-                 make_emitter: Callable[..., Any]) -> None:
+                 make_emitter: Callable[..., Any],
+                 with_auth: bool = True) -> None:
+        self._with_auth = with_auth
         self.targets = {'server': server, 'manager': server.manager,
                         'front': front}
         self._server = server
         self._make_emitter = make_emitter
         self._recorded: Dict[str, List[Any]] = {
             'connect': [], 'disconnect': []}
+        #: How each client was connected, see :meth:`welcome`.
+        self._connected: List[Dict[str, Any]] = []
+        self._refusal: Optional[str] = None
+        self._greeting: Optional[str] = None
         self._pulses: Dict[str, Any] = {}
         self._watch: Dict[str, Any] = {}
         self._child: Optional[ForkedChild] = None
@@ -103,8 +111,12 @@ class Node:
         """Serve a namespace."""
         server = self._server
 
-        def on_connect(sid: str, environ: Any, auth: Any) -> None:
+        def on_connect(sid: str, environ: Any, auth: Any) -> Any:
             self._recorded['connect'].append((namespace, sid, auth))
+            return self.welcome(namespace, sid, environ, auth)
+
+        def on_connect_without_auth(sid: str, environ: Any) -> Any:
+            return self.welcome(namespace, sid, environ, None)
 
         def on_disconnect(sid: str, reason: str) -> None:
             self._recorded['disconnect'].append((namespace, sid, reason))
@@ -120,12 +132,50 @@ class Node:
             return self.identify()
 
         for name, handler in (
-                ('connect', on_connect), ('disconnect', on_disconnect),
+                ('connect', on_connect if self._with_auth
+                 else on_connect_without_auth), ('disconnect', on_disconnect),
                 ('echo', on_echo), ('invoke', on_invoke),
                 ('identify', on_identify)):
             server.on(name, handler, namespace=namespace)
 
+    def welcome(self, namespace: str, sid: str, environ: Dict[str, Any],
+                auth: Any) -> Any:
+        """What a connect handler does: keep what it finds, emit and refuse
+        what it was told to."""
+        manager = self.targets['manager']
+
+        def told(recovery: Any) -> Any:
+            return recovery and [recovery.recovered, recovery.reason]
+
+        self._connected.append({
+            'namespace': namespace, 'sid': sid, 'auth': auth,
+            'environ': told(environ.get('socketio.recovery')),
+            'manager': told(manager.recovery(sid, namespace)) if hasattr(
+                manager, 'recovery') else None,
+            'rooms': sorted(self._server.rooms(sid, namespace)),
+            'session': dict(self._server.get_session(sid, namespace))})
+        if self._greeting is not None:
+            self._server.emit(self._greeting, to=sid, namespace=namespace)
+        if self._refusal == 'raise':
+            raise ConnectionRefusedError('told to refuse')
+        return self._refusal is None
+
     # -- operations ---------------------------------------------------------
+
+    def connected(self, sid: Optional[str]) -> List[Dict[str, Any]]:
+        """What the connect handlers have found, each time; for one client,
+        or for all."""
+        return [each for each in list(self._connected)
+                if sid in (None, each['sid'])]
+
+    def refuse(self, how: Optional[str]) -> None:
+        """Let the connect handlers ``'return'`` ``False``, ``'raise'``, or,
+        with ``None``, do neither any more."""
+        self._refusal = how
+
+    def greet(self, event: Optional[str]) -> None:
+        """Let the connect handlers emit this to the client."""
+        self._greeting = event
 
     def invoke(self, target: str, method: str, args: List[Any],
                kwargs: Dict[str, Any]) -> Any:
@@ -439,31 +489,55 @@ def loss_recorder(losses: List[Any], raises: bool) -> Callable[[Any], None]:
     return record
 
 
+def acceptance(word: str, calls: List[Any]) -> Callable[..., bool]:
+    """What lets clients have their state back, unless they say the word.
+
+    :param calls: for its arguments, but for the environ, each time.
+    """
+    def accepts(sid: str, environ: Dict[str, Any], auth: Any) -> bool:
+        calls.append((sid, 'wsgi.input' in environ, auth))
+        return not (isinstance(auth, dict) and auth.get(word))
+
+    return accepts
+
+
 def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
                ) -> Tuple[Node, Any]:
     """A node, and its WSGI application for python-socketio.
 
     :param options: the manager's; ``on_loss`` is ``'record'`` or
-                    ``'raise'``, which records too. Besides them, in
-                    ``namespaces``, more of these.
+                    ``'raise'``, which records too; ``accepts`` in
+                    ``connection_state_recovery`` is the name of what a
+                    client says in ``auth`` that is not to be accepted.
+                    Besides them, in ``namespaces``, more of these; in
+                    ``server``, options of the server; in ``with_auth``,
+                    whether the connect handlers have a third argument.
     """
     from redis_streams_adapter import RedisStreamsManager
 
     namespaces = options.pop('namespaces', ())
+    server_options = options.pop('server', {})
+    with_auth = options.pop('with_auth', True)
+    accepted: List[Any] = []
+    recovery = options.get('connection_state_recovery')
+    if isinstance(recovery, dict) and 'accepts' in recovery:
+        recovery['accepts'] = acceptance(recovery['accepts'], accepted)
     losses: List[Any] = []
     if 'on_loss' in options:
         options = {**options, 'on_loss': loss_recorder(
             losses, raises=options['on_loss'] == 'raise')}
     manager = RedisStreamsManager(
         redis_url, logger=logging.getLogger(LOGGER), **options)
-    server = socketio.Server(async_mode=mode, client_manager=manager)
+    server = socketio.Server(async_mode=mode, client_manager=manager,
+                             **server_options)
 
     def make_emitter(**emitter_options: Any) -> Any:
         return RedisStreamsManager(redis_url, write_only=True,
                                    **emitter_options)
 
-    node = Node(server, server, make_emitter)
+    node = Node(server, server, make_emitter, with_auth)
     node.record('loss', losses)
+    node.record('accepts', accepted)
     for namespace in namespaces:
         node.register_handlers(namespace)
     return node, node.middleware(socketio.WSGIApp(server))
@@ -497,6 +571,18 @@ def make_flask(mode: str, redis_url: str, options: Dict[str, Any]
     return node, node.middleware(app.wsgi_app)
 
 
+def leave_on_sigterm(server: Any) -> None:
+    """Leave the cluster in good order when told to end, and end."""
+    def leave() -> None:
+        try:
+            server.manager.close()
+        finally:
+            os._exit(0)
+
+    signal.signal(signal.SIGTERM,
+                  lambda *_: server.start_background_task(leave))
+
+
 def main(mode: str, redis_url: str, options: str, flask: bool) -> None:
     printer = logging.StreamHandler(sys.stdout)
     printer.setLevel(logging.INFO)
@@ -504,7 +590,8 @@ def main(mode: str, redis_url: str, options: str, flask: bool) -> None:
     # Whose complaints are of connections that a WebSocket has left behind.
     logging.getLogger('werkzeug').setLevel(logging.CRITICAL)
     make = make_flask if flask else make_plain
-    _, app = make(mode, redis_url, json.loads(options))
+    node, app = make(mode, redis_url, json.loads(options))
+    leave_on_sigterm(node.targets['server'])
     modes.serve(mode, app, lambda port: print(f'port {port}', flush=True))
 
 

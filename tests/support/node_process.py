@@ -2,7 +2,7 @@
 import itertools
 import json
 import sys
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from .controlled import CONTROL_TIMEOUT, ControlledProcess, RemoteError
 from .wait import DEADLINE, wait_for_value
@@ -168,6 +168,26 @@ class NodeProcess(ControlledProcess):
     def make_emitter(self, **options: Any) -> None:
         """Make a write-only manager there, the target ``emitter``."""
         self.control('make_emitter', options)
+
+    def connected(self, sid: Optional[str] = None) -> List[Dict[str, Any]]:
+        """What the connect handlers have found, each time; for one client,
+        or for all."""
+        return list(self.control('connected', sid))
+
+    def refuse(self, how: Optional[str]) -> None:
+        """Let the connect handlers ``'return'`` ``False``, ``'raise'``, or,
+        with ``None``, do neither any more."""
+        self.control('refuse', how)
+
+    def greet(self, event: Optional[str]) -> None:
+        """Let the connect handlers emit this to the client."""
+        self.control('greet', event)
+
+    def emit_range(self, event: str, numbers: Iterable[int],
+                   **kwargs: Any) -> None:
+        """Emit these, without a pause."""
+        self.script(*(('server', 'emit', [event, number], kwargs)
+                      for number in numbers))
 
     def disconnects_of(self, sid: str) -> List[Tuple[str, str]]:
         """The calls of the disconnect handler: namespace and reason."""

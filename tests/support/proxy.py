@@ -10,6 +10,8 @@ call                        what the node sees
 ``tear_reply_to``           so is a reply
 ``swallow_commands``        a connection that is half dead: nothing ends, and
 and ``swallow_replies``     nothing more comes through in that direction
+``go_silent``               the same in both directions; the end of one side
+                            is not told to the other: it looks alive
 ``end_commands``            the end of the bytes in one direction, while the
 and ``end_replies``         other is open for as long as the other side likes
 ``delay_commands``          each piece takes its time
@@ -57,6 +59,8 @@ class _Connection:
         self.mute = False
         #: Something was withheld: what came later would make no sense.
         self.maimed = False
+        #: Nothing comes through any more, not even the end.
+        self.silent = False
 
     def close(self) -> None:
         """Close both ends. Idempotent."""
@@ -201,6 +205,13 @@ class Proxy:
             self._swallowed = threading.Event()
             return self._swallowed
 
+    def go_silent(self) -> None:
+        """Let nothing through on the connections that are there, and tell
+        neither side when the other one ends; new ones are well."""
+        with self._lock:
+            for each in self._connections:
+                each.silent = each.maimed = True
+
     def end_commands(self) -> None:
         """Tell Redis that no more commands come."""
         with self._lock:
@@ -260,6 +271,8 @@ class Proxy:
             while chunk := connection.near.recv(65536):
                 time.sleep(self._command_delay)
                 with self._lock:
+                    if connection.silent:
+                        continue
                     self._lead(connection, chunk)
                     if self._mute_next and self._mute_next in chunk:
                         self._mute_next, connection.mute = None, True
@@ -277,13 +290,15 @@ class Proxy:
                 self._spring(connection, trap)
         except OSError:
             pass  # cut
-        self._end(connection)
+        self._ended(connection)
 
     def _pass_replies(self, connection: _Connection) -> None:
         try:
             while chunk := connection.far.recv(65536):
                 time.sleep(self._reply_delay)
                 with self._lock:
+                    if connection.silent:
+                        continue
                     if self._mute or connection.mute:
                         connection.maimed = True
                         self._swallowed.set()
@@ -298,7 +313,7 @@ class Proxy:
                 self._spring(connection, trap)
         except OSError:
             pass  # cut
-        self._end(connection)
+        self._ended(connection)
 
     def _lead(self, connection: _Connection, chunk: bytes) -> None:
         """Into the trap, if this is what it waits for; under the lock."""
@@ -310,6 +325,13 @@ class Proxy:
             connection.trap = None
         self.break_connections()
         trap.sprung.set()
+
+    def _ended(self, connection: _Connection) -> None:
+        """One of its sides has."""
+        with self._lock:
+            if connection.silent and connection in self._connections:
+                return
+        self._end(connection)
 
     def _end(self, connection: _Connection) -> None:
         with self._lock:

@@ -1,0 +1,113 @@
+"""A client that says exactly what it is told to, over a WebSocket."""
+import json
+import threading
+from typing import Any, Dict, List, Tuple
+
+import websocket
+
+from .wait import DEADLINE, wait_until
+
+#: What begins packets of Socket.IO inside messages of Engine.IO.
+CONNECT, DISCONNECT, EVENT, ERROR = '40', '41', '42', '44'
+
+PING, PONG = '2', '3'
+
+
+class RawClient:
+    """One connection, on which nothing is said yet.
+
+    :param url: the server's.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._socket = websocket.create_connection(
+            url.replace('http', 'ws', 1)
+            + '/socket.io/?EIO=4&transport=websocket', timeout=DEADLINE)
+        # Appended to by the thread that reads, and copied: both are atomic
+        # in CPython.
+        self._packets: List[str] = []
+        self._ended = threading.Event()
+        self._socket.settimeout(None)
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        try:
+            while packet := self._socket.recv():
+                if packet == PING:
+                    self._socket.send(PONG)
+                else:
+                    self._packets.append(packet)
+        except (OSError, websocket.WebSocketException):
+            pass  # it has ended
+        self._ended.set()
+
+    def send_connect(self, auth: Any, namespace: str = '/') -> None:
+        """Ask to be connected to a namespace, with this payload."""
+        self._socket.send(
+            f'{CONNECT}{_prefix(namespace)}{json.dumps(auth)}')
+
+    def wait_reply(self, namespace: str = '/',
+                   timeout: float = DEADLINE) -> Dict[str, Any]:
+        """Wait for the answer to that.
+
+        :return: its payload.
+        """
+        replies = wait_until(lambda: self._payloads(CONNECT, namespace),
+                             timeout, lambda: (
+                                 f'a reply, among {self._packets[-5:]}'))
+        return dict(replies[-1])
+
+    def connect(self, auth: Any, namespace: str = '/') -> Dict[str, Any]:
+        """The two of them."""
+        self.send_connect(auth, namespace)
+        return self.wait_reply(namespace)
+
+    def events(self, namespace: str = '/') -> List[List[Any]]:
+        """The events so far: name and arguments."""
+        return self._payloads(EVENT, namespace)
+
+    def wait_event(self, name: str, namespace: str = '/') -> None:
+        """Wait for an event of a name."""
+        wait_until(lambda: name in [
+            each[0] for each in self.events(namespace)],
+            what=lambda: f'{name!r} among {self.events(namespace)[-5:]}')
+
+    def is_connected(self, namespace: str = '/') -> bool:
+        """Whether a reply was the last that was said of a namespace, and
+        the connection is there."""
+        kinds = [kind for kind, name, _ in self._parsed()
+                 if name == namespace and kind != EVENT]
+        return not self._ended.is_set() and kinds[-1:] == [CONNECT]
+
+    def drop(self) -> None:
+        """End the connection without a word."""
+        self._socket.shutdown()
+        self._thread.join()
+
+    def __enter__(self) -> 'RawClient':
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.drop()
+
+    def _payloads(self, kind: str, namespace: str) -> List[Any]:
+        return [payload for which, name, payload in self._parsed()
+                if (which, name) == (kind, namespace)]
+
+    def _parsed(self) -> List[Tuple[str, str, Any]]:
+        """Kind, namespace and payload of each packet so far."""
+        return [_parse(packet) for packet in list(self._packets)
+                if packet[:2] in (CONNECT, DISCONNECT, EVENT, ERROR)]
+
+
+def _prefix(namespace: str) -> str:
+    return '' if namespace == '/' else f'{namespace},'
+
+
+def _parse(packet: str) -> Tuple[str, str, Any]:
+    kind, rest = packet[:2], packet[2:]
+    namespace = '/'
+    if rest.startswith('/'):
+        namespace, _, rest = rest.partition(',')
+    return kind, namespace, json.loads(rest) if rest else None
