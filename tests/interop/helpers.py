@@ -35,15 +35,22 @@ class Party(NamedTuple):
         return list(self.clients.values())
 
 
+#: Options that are times: milliseconds in Node.js.
+TIMES = {'heartbeat_interval', 'heartbeat_timeout',
+         'max_disconnection_duration'}
+
+
 def adapter_options(options: Dict[str, Any]) -> Dict[str, Any]:
-    """A manager's options in the spelling of the npm package: milliseconds
-    where we have seconds."""
+    """A manager's options in the spelling of the npm package, with
+    milliseconds where we have seconds."""
     spelled = {}
     for name, value in options.items():
         first, *others = name.split('_')
         js_name = first + ''.join(each.capitalize() for each in others)
-        spelled[js_name] = int(value * 1000) \
-            if name.startswith('heartbeat') else value
+        if isinstance(value, dict):
+            spelled[js_name] = adapter_options(value)
+        else:
+            spelled[js_name] = int(value * 1000) if name in TIMES else value
     return spelled
 
 

@@ -147,9 +147,13 @@ const operations = {
   },
 };
 
+// The first is the server's own, though it stands among those of the manager
+// in Python.
+const { connectionStateRecovery, ...adapterOptions } = settings.options;
 const httpServer = createServer(controlling(operations));
 const io = new Server(httpServer, {
-  adapter: createAdapter(redisClient, settings.options),
+  adapter: createAdapter(redisClient, adapterOptions),
+  connectionStateRecovery,
   // A megabyte of bytes, and what is around it, from a client.
   maxHttpBufferSize: 1e7,
   serveClient: false,
@@ -158,6 +162,13 @@ const io = new Server(httpServer, {
 for (const namespace of NAMESPACES) {
   io.of(namespace).on('connection', (socket) => {
     record('connect', [namespace, socket.id]);
+    record('connected', {
+      namespace,
+      sid: socket.id,
+      recovered: socket.recovered,
+      rooms: [...socket.rooms].sort(),
+      session: { ...socket.data },
+    });
     socket.on('echo', (...args) => {
       const acknowledge = args.pop();
       acknowledge(...args);

@@ -36,7 +36,8 @@ class JsServer(ControlledProcess):
     """A process that runs ``server.js``.
 
     :param redis_url: the Redis of its adapter.
-    :param options: the adapter's own, in its spelling.
+    :param options: the adapter's own, in its spelling, and the server's
+                    ``connectionStateRecovery``.
     """
 
     def __init__(self, generation: Generation, redis_url: str,
@@ -122,6 +123,13 @@ class JsServer(ControlledProcess):
         """The rooms of an own client, without its own."""
         rooms = self.control('rooms', sid, namespace)
         return sorted(room for room in rooms if room != sid)
+
+    def connected(self, sid: Optional[str] = None) -> List[Dict[str, Any]]:
+        """What the connection handlers have found, each time; for one
+        client, or for all."""
+        return [{**each, 'environ': [each['recovered'], None]}
+                for each in self.recorded('connected')
+                if sid in (None, each['sid'])]
 
     def save_session(self, sid: str, data: Mapping[str, Any],
                      namespace: str = '/') -> None:

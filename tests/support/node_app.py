@@ -152,7 +152,7 @@ class Node:
             'environ': told(environ.get('socketio.recovery')),
             'manager': told(manager.recovery(sid, namespace)) if hasattr(
                 manager, 'recovery') else None,
-            'rooms': sorted(self._server.rooms(sid, namespace)),
+            'rooms': sorted(self._server.rooms(sid, namespace), key=str),
             'session': dict(self._server.get_session(sid, namespace))})
         if self._greeting is not None:
             self._server.emit(self._greeting, to=sid, namespace=namespace)
