@@ -1,0 +1,536 @@
+"""Sessions move between the servers of one cluster, whatever their language.
+"""
+import base64
+import itertools
+import random
+import threading
+from typing import Any, Callable, Dict, Iterator, List
+
+import msgpack
+import pytest
+
+from ..conftest import running
+from ..integration.conftest import STEADY
+from ..support.account import account, EXACT
+from ..support.js_client import JsClient, JsClients
+from ..support.js_server import JsServer
+from ..support.json_values import Date
+from ..support.node_process import NodeProcess
+from ..support.proxy import Proxy
+from ..support.redis_server import RedisServer
+from ..support.returning_client import ReturningClient
+from ..support.wait import wait_for_value, wait_until
+from .helpers import adapter_options, Server, Transport, TRANSPORTS, Unique, \
+    wait_until_heard
+from .test_wire import load
+from .travels import parse_offset, Recovering, Traveller, wait_for_session
+
+StartNodes = Callable[..., List[NodeProcess]]
+StartJs = Callable[..., List[JsServer]]
+
+DATA: Dict[str, Any] = {
+    'user': 'Zoë 🎉', 'roles': [1, None, True, 0.5, -2 ** 40, {}],
+    'key': b'\x00\xff', 'nested': {'inside': [b'\x01', []]}}
+
+#: Of what both languages have, the published adapters read one way of asking
+#: each, and not all of them know sharded channels.
+ADAPTERS = [each for each in TRANSPORTS if not each.is_sharded]
+
+
+@pytest.fixture(scope='module', params=ADAPTERS,
+                ids=lambda transport: transport.name)
+def cluster(request: Any, mode: str, redis_server: RedisServer,
+            npm_packages: None, js_clients: JsClients,
+            ) -> Iterator[Recovering]:
+    """Two servers of each language, with a client each."""
+    transport: Transport = request.param
+    name = f'recovery-{transport.name}'
+    options = {
+        'stream_name': name, 'channel_prefix': name,
+        'session_key_prefix': f'{name}:', **STEADY,
+        'connection_state_recovery': {'max_disconnection_duration': 60}}
+    ours = {**options, 'request_transport': transport.request_transport}
+    numbers = itertools.count(1)
+    with running([
+            *(NodeProcess(mode, redis_server.url, ours) for _ in range(2)),
+            *(JsServer(transport.generation, redis_server.url,
+                       adapter_options(options)) for _ in range(2)),
+            ]) as servers, redis_server.client() as admin:
+        for server in servers[:2]:
+            server.start_manager()
+        witnesses = [js_clients.connect(server.url, '/', '/chat')
+                     for server in servers]
+        for namespace in ('/', '/chat'):
+            wait_until_heard(servers, witnesses,
+                             lambda name: f'{name}-{next(numbers)}',
+                             namespace)
+            for server in servers:
+                server.wait_server_count(len(servers), namespace)
+        yield Recovering(*servers, witnesses, admin, options)
+        for witness in witnesses:
+            witness.close()
+
+
+@pytest.fixture
+def clients(js_clients: JsClients) -> Iterator[Callable[..., JsClient]]:
+    """Connects clients that may lose their connection: ``clients(server,
+    *namespaces)``."""
+    made: List[JsClient] = []
+
+    def connect(server: Server, *namespaces: str,
+                url: str = '') -> JsClient:
+        client = js_clients.connect(url or server.url, *namespaces)
+        made.append(client)
+        for namespace in namespaces or ('/',):
+            client.call('echo', namespace=namespace)
+        return client
+
+    yield connect
+    for client in made:
+        client.close()
+
+
+@pytest.mark.parametrize('namespace', ['/', '/chat'])
+@pytest.mark.parametrize('route', [
+    ['python', 'js'], ['js', 'python'], ['python', 'js', 'python'],
+    ['js', 'python', 'js'], ['python', 'js', 'other_js', 'other_python']],
+    ids='-'.join)
+def test_route(cluster: Recovering, clients: Callable[..., JsClient],
+               unique: Unique, route: List[str], namespace: str) -> None:
+    """Its id, its room, its data, and all that any server tells it before,
+    meanwhile and afterwards."""
+    first, *others = route
+    traveller = Traveller(
+        cluster, clients(cluster.at(first), namespace), first, unique, DATA,
+        namespace)
+    traveller.tell_present()
+    for home in others:
+        traveller.leave()
+        traveller.tell(2)
+        cluster.settle(unique)
+        traveller.arrive(home)
+        traveller.check_told()
+        traveller.tell_present()
+    traveller.check_told()
+
+
+def test_many_moves(cluster: Recovering, clients: Callable[..., JsClient],
+                    unique: Unique) -> None:
+    """In both namespaces, which have a session each."""
+    chooser = random.Random(5)
+    names = ['python', 'other_python', 'js', 'other_js']
+    home = chooser.choice(names)
+    client = clients(cluster.at(home), '/', '/chat')
+    travellers = [
+        Traveller(cluster, client, home, unique, {'in': namespace}, namespace)
+        for namespace in ('/', '/chat')]
+    one, other = travellers
+    assert one.pid != other.pid
+    for traveller in travellers:
+        traveller.tell_present()
+    for _ in range(8):
+        one.leave()
+        for traveller in travellers:
+            traveller.tell()
+        cluster.settle(unique)
+        home = chooser.choice(names)
+        one.arrive(home)
+        other.home = one.home
+        other.check_there()
+        for traveller in travellers:
+            traveller.check_told()
+            traveller.tell_present()
+    for traveller in travellers:
+        traveller.check_told()
+    assert client.state('/')[0] != client.state('/chat')[0]
+    assert all(each.recovered for each in client.connects()[2:])
+
+
+def test_arrival_under_load(cluster: Recovering,
+                            clients: Callable[..., JsClient],
+                            unique: Unique) -> None:
+    """Servers of both languages emit, while a client of one in Node.js
+    comes back to one in Python."""
+    event, count, bursts = unique('event'), 400, 4
+    traveller = Traveller(cluster, clients(cluster.js), 'js', unique, DATA)
+    traveller.tell_present()
+    traveller.leave()
+    senders: List[Server] = [cluster.other_python, cluster.python,
+                             cluster.other_js, cluster.js]
+    begun = threading.Barrier(len(senders) + 1)
+
+    def emit(sender: Server) -> None:
+        for number in range(bursts):
+            sender.burst(f'{event}-{sender.name}-{number}', count)
+            if number == 0:
+                begun.wait(20)
+
+    threads = [threading.Thread(target=emit, args=[sender])
+               for sender in senders]
+    for thread in threads:
+        thread.start()
+    begun.wait(20)
+    traveller.arrive('python')
+    for thread in threads:
+        thread.join()
+    for sender in senders:
+        for number in range(bursts):
+            name = f'{event}-{sender.name}-{number}'
+            traveller.client.wait_for(name, count, timeout=30.0)
+            numbers = [args[0] for args in traveller.client.received(name)]
+            assert account(numbers, count) == EXACT
+    offsets = [parse_offset(each.args[-1]) for each in traveller.client.log()]
+    assert offsets == sorted(offsets)
+
+
+@pytest.mark.parametrize('route', [['python', 'js'], ['js', 'python']],
+                         ids='-'.join)
+def test_without_data(cluster: Recovering, clients: Callable[..., JsClient],
+                      unique: Unique, route: List[str]) -> None:
+    """Nothing was saved: each language finds what it has of its own then.
+    """
+    first, second = map(cluster.at, route)
+    client, event = clients(first), unique('event')
+    first.emit(event)
+    client.wait_for(event)
+    client.drop()
+    cluster.wait_session(client.state()[0])
+    wait_for_value(lambda: first.fetch_sockets(to=client.sid, local=True), [],
+                   what='the sockets of the server that it left')
+    connect, = client.move(second.url)
+    assert connect.recovered
+    found, = second.fetch_sockets(to=client.sid, local=True)
+    assert found['data'] == {}
+
+
+def test_date(cluster: Recovering, clients: Callable[..., JsClient],
+              unique: Unique) -> None:
+    """As everywhere: what JSON makes of it."""
+    client, event = clients(cluster.js), unique('event')
+    cluster.js.save_session(client.sid, {'since': Date(1_700_000_000_123)})
+    cluster.js.emit(event)
+    client.wait_for(event)
+    client.drop()
+    cluster.wait_session(client.state()[0])
+    connect, = client.move(cluster.python.url)
+    assert connect.recovered
+    assert cluster.python.connected(client.sid)[-1]['session'] == {
+        'since': '2023-11-14T22:13:20.123Z'}
+
+
+@pytest.mark.parametrize('route', [['python', 'js'], ['js', 'python']],
+                         ids='-'.join)
+def test_nothing_received(cluster: Recovering,
+                          clients: Callable[..., JsClient], unique: Unique,
+                          route: List[str]) -> None:
+    """Without an offset a server in Node.js asks for no session, and into
+    its sessions it writes no position: the client is a new one."""
+    first, second = map(cluster.at, route)
+    client = clients(first)
+    sid = client.sid
+    client.drop()
+    cluster.wait_session(client.state()[0])
+    connect, = client.move(second.url)
+    assert not connect.recovered
+    assert client.sid != sid
+    event = unique('event')
+    for server in cluster.servers:
+        server.emit(event, to=[sid, client.sid])
+    assert len(client.wait_for(event, 4)) == 4
+
+
+# -- events carry offsets on every server ------------------------------------
+
+def entry_id(cluster: Recovering, event: str) -> str:
+    """The id of the entry of an event."""
+    found, = [entry.decode() for entry, fields in cluster.redis.xrange(
+        cluster.options['stream_name']) if fields[b'type'] == b'3'
+        and load(fields[b'data'].decode())['packet']['data'][0] == event]
+    return found
+
+
+@pytest.mark.parametrize('argument', [1, 'text', b'\x00'],
+                         ids=['number', 'text', 'bytes'])
+@pytest.mark.parametrize('sender', ['python', 'js'])
+def test_offsets(cluster: Recovering, unique: Unique, sender: str,
+                 argument: Any) -> None:
+    """The same, the entry's id, for the clients of all servers."""
+    event = unique('event')
+    cluster.at(sender).emit(event, argument)
+    for witness in cluster.witnesses:
+        witness.wait_for(event)
+    offset = entry_id(cluster, event)
+    for witness in cluster.witnesses:
+        assert witness.received(event) == [(argument, offset)]
+        assert witness.state()[1] == offset
+
+
+@pytest.mark.parametrize('home', ['python', 'js'])
+def test_volatile_events_of_node(
+        cluster: Recovering, clients: Callable[..., JsClient],
+        unique: Unique, home: str) -> None:
+    """They have none, and text at their end is taken for one: not where the
+    client is on a server in Python."""
+    server = cluster.at(home)
+    client, event, volatile = clients(server), unique('event'), unique('now')
+    cluster.js.emit(event)
+    client.wait_for(event)
+    sid = client.sid
+    cluster.js.control('emit', volatile, ['text'], {'volatile': True})
+    received, = client.wait_for(volatile)
+    client.drop()
+    cluster.wait_session(client.state()[0])
+    connect, = client.move(cluster.other_python.url)
+    assert received[0] == 'text'
+    if home == 'python':
+        parse_offset(received[-1])
+        assert connect.recovered
+        assert client.sid == sid
+    else:
+        assert received == ('text',)
+        assert not connect.recovered
+        assert cluster.other_python.connected(client.sid)[-1]['environ'] == [
+            False, 'invalid-offset']
+
+
+# -- sessions as Node.js writes them -----------------------------------------
+
+def write_session(cluster: Recovering, pid: str, **session: Any) -> None:
+    """Write one by hand, as a server in Node.js does."""
+    cluster.redis.set(
+        cluster.key(pid), base64.b64encode(msgpack.packb(
+            {**session, 'pid': pid})), px=60_000)
+
+
+def emit_known(cluster: Recovering, event: str) -> str:
+    """Emit an event.
+
+    :return: its offset.
+    """
+    cluster.python.emit(event)
+    for witness in cluster.witnesses:
+        witness.wait_for(event)
+    return entry_id(cluster, event)
+
+
+@pytest.fixture
+def stranger(cluster: Recovering) -> Iterator[ReturningClient]:
+    """A client that can claim to be another one. It has lost its
+    connection."""
+    client = ReturningClient(cluster.python.url)
+    client.drop()
+    yield client
+    client.close()
+
+
+def claim(client: ReturningClient, server: Server, pid: str,
+          offset: str) -> bool:
+    """Come back as another.
+
+    :return: whether that was believed.
+    """
+    client.pids['/'], client.offsets['/'] = pid, offset
+    client.connect(server.url)
+    return client.recovered['/']
+
+
+def test_session_by_hand(cluster: Recovering, stranger: ReturningClient,
+                         unique: Unique) -> None:
+    """A room may be a number there."""
+    pid, sid, room = unique('pid'), unique('sid'), unique('room')
+    event = unique('event')
+    offset = emit_known(cluster, unique('known'))
+    write_session(cluster, pid, sid=sid, rooms=[sid, room, 7],
+                  data={'user': 'by hand'})
+    missed = [{'to': room}, {'to': 7}, {'to': sid}, {}]
+    for number, where in enumerate(missed):
+        cluster.other_python.emit(event, number, **where)
+    cluster.python.emit(event, 'lost', to=unique('room'))
+    cluster.python.emit(event, 'lost', skip_sid=room)
+    assert claim(stranger, cluster.python, pid, offset)
+    assert stranger.sid == sid
+    assert stranger.pids['/'] == pid
+    for number, where in enumerate(missed):
+        cluster.js.emit(event, len(missed) + number,
+                        **({'to': [7]} if where == {'to': 7} else where))
+    received = stranger.wait_for(event, 2 * len(missed))
+    assert [args[0] for args in received] == list(range(2 * len(missed)))
+    found, = cluster.js.fetch_sockets(to=sid)
+    assert found['data'] == {'user': 'by hand'}
+    assert {*found['rooms']} == {sid, room, 7}
+
+
+def test_takeover(cluster: Recovering, stranger: ReturningClient,
+                  clients: Callable[..., JsClient], unique: Unique) -> None:
+    """A session is claimed whose client still looks alive to a server in
+    Node.js: that one drops it, and leaves the session alone."""
+    event, room = unique('event'), unique('room')
+    old = clients(cluster.js)
+    sid = old.sid
+    offset = emit_known(cluster, unique('known'))
+    pid = old.state()[0]
+    write_session(cluster, pid, sid=sid, rooms=[sid, room],
+                  data={'by': 'hand'})
+    assert claim(stranger, cluster.python, pid, offset)
+    assert stranger.sid == sid
+    old.wait_disconnected()
+    wait_for_value(lambda: [
+        reason for _, who, reason in cluster.js.recorded('disconnect')
+        if who == sid], ['server namespace disconnect'],
+        what='the end of the old connection')
+    for server in cluster.servers:
+        assert [each['sid'] for each in server.fetch_sockets(to=sid)] == [sid]
+        server.emit(event, to=sid)
+    assert len(stranger.wait_for(event, 4)) == 4
+    assert old.count(event) == 0
+    # On to where the old one was, and back.
+    for home in ('js', 'python'):
+        stranger.drop()
+        wait_until(lambda: cluster.at(home).fetch_sockets(
+            to=sid) == [], what='the end of the connection')
+        cluster.wait_session(pid)
+        stranger.connect(cluster.at(home).url)
+        assert stranger.recovered['/']
+        assert stranger.sid == sid
+        assert cluster.at(home).connected(sid)[-1]['session'] == {
+            'by': 'hand'}
+
+
+# -- connections that are gone, or not, without their server's knowing -------
+
+@pytest.fixture
+def half_open(cluster: Recovering, unique: Unique,
+              make_proxy: Callable[[int], Proxy],
+              clients: Callable[..., JsClient]) -> Traveller:
+    """It has gone from Python to Node.js, and its first connection has never
+    ended for the server in Python."""
+    proxy = make_proxy(cluster.python.port)
+    proxy.open()
+    url = f'http://127.0.0.1:{proxy.port}'
+    traveller = Traveller(cluster, clients(cluster.python, url=url), 'python',
+                          unique, DATA)
+    cluster.wait_session(traveller.pid, DATA)
+    traveller.tell_present()
+    proxy.go_silent()
+    traveller.client.drop()
+    traveller.tell()
+    cluster.settle(unique)
+    connect, = traveller.client.move(cluster.js.url)
+    assert connect.recovered
+    traveller.home = cluster.js
+    traveller.check_told()
+    assert cluster.python.disconnects_of(traveller.sid) == []
+    # Newer than what the server in Python has of it.
+    traveller.settle_in({**DATA, 'since': 'Node.js'})
+    traveller.tell_present()
+    return traveller
+
+
+@pytest.mark.parametrize('route, noticed', [
+    (['python'], False), (['python'], True),
+    (['other_python', 'python'], False), (['other_js', 'python'], True)],
+    ids=['at once', 'noticed', 'by way of Python', 'by way of Node.js'])
+def test_old_connection_looks_alive(
+        cluster: Recovering, half_open: Traveller, unique: Unique,
+        route: List[str], noticed: bool) -> None:
+    """The way back to the first server, at once or when that one has found
+    that it has the session no longer."""
+    traveller = half_open
+    if noticed:
+        cluster.wait_heartbeats(cluster.python, 3)
+    for home in route:
+        traveller.leave()
+        traveller.tell()
+        cluster.settle(unique)
+        traveller.arrive(home, alone=home != 'other_js')
+        traveller.check_told()
+    traveller.tell_present()
+    # That of the old connection; the new one stays.
+    assert cluster.python.disconnects_of(traveller.sid) == [
+        ('/', 'transport close')]
+    traveller.check_there()
+    traveller.check_told()
+
+
+def test_frozen(cluster: Recovering, clients: Callable[..., JsClient],
+                unique: Unique) -> None:
+    """A server in Python stands still, and when it goes on, its client is
+    on one in Node.js: it writes no session of it."""
+    traveller = Traveller(cluster, clients(cluster.python), 'python', unique,
+                          DATA)
+    traveller.tell_present()
+    key = cluster.key(traveller.pid)
+    cluster.python.freeze()
+    try:
+        traveller.client.drop()
+        connect, = traveller.client.move(cluster.js.url)
+        assert connect.recovered
+        assert not cluster.redis.exists(key)
+    finally:
+        cluster.python.thaw()
+    wait_for_value(lambda: len(cluster.python.disconnects_of(traveller.sid)),
+                   1, what='the number of disconnects')
+    assert not cluster.redis.exists(key)
+    traveller.home = cluster.js
+    traveller.check_there()
+    traveller.tell_present()
+    traveller.leave()
+    traveller.tell()
+    cluster.settle(unique)
+    traveller.arrive('python')
+    traveller.check_told()
+
+
+# -- servers that end --------------------------------------------------------
+
+@pytest.fixture(params=ADAPTERS[:2], ids=lambda transport: transport.name)
+def pair(request: Any, redis_server: RedisServer, unique: Unique,
+         start_nodes: StartNodes, start_js: StartJs) -> Dict[str, Server]:
+    """One of each language."""
+    transport: Transport = request.param
+    options = {
+        'stream_name': unique('stream'), **STEADY,
+        'connection_state_recovery': {'max_disconnection_duration': 60}}
+    ours = start_nodes(1, redis_server.url, **options,
+                       request_transport=transport.request_transport)
+    theirs = start_js([transport.generation], redis_server.url, **options)
+    ours[0].start_manager()
+    return {'python': ours[0], 'js': theirs[0]}
+
+
+@pytest.mark.parametrize('language, how, recovered', [
+    ('python', 'kill', True), ('python', 'leave', True),
+    ('js', 'leave', True), ('js', 'kill', False)])
+def test_end_of_a_server(
+        pair: Dict[str, Server], clients: Callable[..., JsClient],
+        unique: Unique, redis_server: RedisServer, language: str, how: str,
+        recovered: bool) -> None:
+    """One in Node.js must find the time to write its sessions; those of
+    Python are there."""
+    ending = pair.pop(language)
+    (staying,) = pair.values()
+    event, room = unique('event'), unique('room')
+    client = clients(ending)
+    wait_until_heard([staying, ending], [client, clients(staying)], unique)
+    ending.sockets_join([room], to=client.sid)
+    wait_until(lambda: ending.rooms(client.sid) == [room], what='the room')
+    ending.save_session(client.sid, DATA)
+    sid = client.sid
+    if language == 'python':
+        # Written in the background, a moment later.
+        with redis_server.client() as admin:
+            wait_for_session(admin, f'sio:session:{client.state()[0]}', DATA)
+    if how == 'leave':
+        assert ending.process.stop() == 0
+    else:
+        ending.kill()
+    client.wait_disconnected()
+    staying.emit(event, 1, to=room)
+    connect, = client.move(staying.url)
+    assert connect.recovered is recovered
+    assert (client.sid == sid) is recovered
+    staying.emit(event, 2, to=client.sid)
+    received = client.wait_for(event, 2 if recovered else 1)
+    assert [args[0] for args in received] == ([1, 2] if recovered else [2])
+    assert staying.connected(client.sid)[-1]['session'] == (
+        DATA if recovered else {})
