@@ -295,11 +295,14 @@ def test_volatile_events_of_node(
 
 # -- sessions as Node.js writes them -----------------------------------------
 
-def write_session(cluster: Recovering, pid: str, **session: Any) -> None:
-    """Write one by hand, as a server in Node.js does."""
+def write_session(cluster: Recovering, key: str, **session: Any) -> None:
+    """Write one by hand, as a server in Node.js does.
+
+    :param key: the pid, as a client has it.
+    """
     cluster.redis.set(
-        cluster.key(pid), base64.b64encode(msgpack.packb(
-            {**session, 'pid': pid})), px=60_000)
+        cluster.key(key), base64.b64encode(msgpack.packb(
+            {'pid': key, **session})), px=60_000)
 
 
 def emit_known(cluster: Recovering, event: str) -> str:
@@ -358,6 +361,65 @@ def test_session_by_hand(cluster: Recovering, stranger: ReturningClient,
     found, = cluster.js.fetch_sockets(to=sid)
     assert found['data'] == {'user': 'by hand'}
     assert {*found['rooms']} == {sid, room, 7}
+
+
+def nested(depth: int) -> Any:
+    """Lists in lists."""
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+#: What may stand in Redis besides, and is nobody's session here.
+STRANGE: Dict[str, Any] = {
+    'too large': {'data': {'text': 'x' * 100_000}},
+    'too deep': {'data': nested(500)},
+    'unknown type': {'data': {'value': msgpack.ExtType(42, b'x')}},
+    'no sid': {'sid': None},
+    'sid is a number': {'sid': 7},
+    'sid of nothing': {'sid': ''},
+    'another pid': {'pid': 'another'},
+    'rooms is text': {'rooms': 'room'},
+    'rooms of lists': {'rooms': [['room']]},
+}
+
+
+@pytest.mark.parametrize('strange', STRANGE.values(), ids=STRANGE)
+def test_strange_session_by_hand(
+        cluster: Recovering, stranger: ReturningClient, unique: Unique,
+        strange: Dict[str, Any]) -> None:
+    """The client is connected, as a new one; nothing hangs."""
+    pid, sid, event = unique('pid'), unique('sid'), unique('event')
+    offset = emit_known(cluster, unique('known'))
+    write_session(cluster, pid, **{
+        'sid': sid, 'rooms': [sid], 'data': {}, 'pid': pid, **strange})
+    assert not claim(stranger, cluster.python, pid, offset)
+    assert stranger.sid != sid
+    connected = cluster.python.connected(stranger.sid)[-1]
+    assert connected['environ'] == [False, 'unknown-session']
+    assert connected['session'] == {}
+    cluster.js.emit(event, 1, to=stranger.sid)
+    stranger.wait_for(event)
+
+
+@pytest.mark.parametrize('data', ['text', [1, 2], 0.5, True],
+                         ids=['text', 'list', 'number', 'truth'])
+def test_odd_data(cluster: Recovering, clients: Callable[..., JsClient],
+                  unique: Unique, data: Any) -> None:
+    """In Node.js anything can be assigned to ``socket.data``."""
+    client, event = clients(cluster.js), unique('event')
+    cluster.js.save_session(client.sid, data)
+    cluster.js.emit(event)
+    client.wait_for(event)
+    sid = client.sid
+    client.drop()
+    cluster.wait_session(client.state()[0], data)
+    connect, = client.move(cluster.python.url)
+    assert connect.recovered
+    assert client.sid == sid
+    assert client.call('echo', 1) == 1
+    assert cluster.python.invoke('server', 'get_session', sid) == data
 
 
 def test_takeover(cluster: Recovering, stranger: ReturningClient,

@@ -144,6 +144,8 @@ class Node:
         what it was told to."""
         manager = self.targets['manager']
 
+        session = self._server.get_session(sid, namespace)
+
         def told(recovery: Any) -> Any:
             return recovery and [recovery.recovered, recovery.reason]
 
@@ -153,7 +155,9 @@ class Node:
             'manager': told(manager.recovery(sid, namespace)) if hasattr(
                 manager, 'recovery') else None,
             'rooms': sorted(self._server.rooms(sid, namespace), key=str),
-            'session': dict(self._server.get_session(sid, namespace))})
+            # Of a client of Node.js, it may be anything.
+            'session': dict(session) if isinstance(session, dict)
+            else session})
         if self._greeting is not None:
             self._server.emit(self._greeting, to=sid, namespace=namespace)
         if self._refusal == 'raise':
