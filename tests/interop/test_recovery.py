@@ -77,9 +77,10 @@ def clients(js_clients: JsClients) -> Iterator[Callable[..., JsClient]]:
     *namespaces)``."""
     made: List[JsClient] = []
 
-    def connect(server: Server, *namespaces: str,
-                url: str = '') -> JsClient:
-        client = js_clients.connect(url or server.url, *namespaces)
+    def connect(server: Server, *namespaces: str, url: str = '',
+                transport: str = 'websocket') -> JsClient:
+        client = js_clients.connect(url or server.url, *namespaces,
+                                    transport=transport)
         made.append(client)
         for namespace in namespaces or ('/',):
             client.call('echo', namespace=namespace)
@@ -111,6 +112,28 @@ def test_route(cluster: Recovering, clients: Callable[..., JsClient],
         traveller.arrive(home)
         traveller.check_told()
         traveller.tell_present()
+    traveller.check_told()
+
+
+def test_polling(cluster: Recovering, clients: Callable[..., JsClient],
+                 unique: Unique) -> None:
+    """No server notices soon when such a client is gone without a word."""
+    traveller = Traveller(
+        cluster, clients(cluster.python, transport='polling'), 'python',
+        unique, DATA)
+    cluster.wait_session(traveller.pid, DATA)
+    traveller.tell_present()
+    traveller.client.drop()
+    traveller.tell()
+    cluster.settle(unique)
+    traveller.arrive('js', alone=False)
+    traveller.check_told()
+    traveller.tell_present()
+    traveller.leave('cut')
+    traveller.tell()
+    cluster.settle(unique)
+    traveller.arrive('other_python')
+    traveller.tell_present()
     traveller.check_told()
 
 

@@ -143,11 +143,13 @@ class Traveller:
         self._owed.setdefault(name, []).append(told)
         server.emit(name, told, to=to, namespace=self._namespace)
 
-    def leave(self) -> None:
+    def leave(self, how: str = 'drop') -> None:
         """Lose the connection. When this returns, its session is in Redis.
+
+        :param how: ``'cut'`` where its server would not notice otherwise.
         """
         before = self.losses()
-        self.client.drop()
+        getattr(self.client, how)()
         wait_for_value(self.losses, before + 1,
                        what='the number of losses of the connection')
         self._cluster.wait_session(self.pid)
