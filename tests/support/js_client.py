@@ -9,10 +9,10 @@ from .controlled import ControlledProcess
 from .js_server import script
 from .wait import DEADLINE, wait_until
 
-#: Milliseconds between the attempts of a client that comes back by itself:
-#: the published ones are a second and more.
+#: Options of a client that comes back by itself, in milliseconds: its own
+#: defaults are a second and more between two attempts.
 PROMPT = {'reconnection': True, 'reconnectionDelay': 50,
-          'reconnectionDelayMax': 250}
+          'reconnectionDelayMax': 250, 'timeout': 5000}
 
 
 class Connect(NamedTuple):
@@ -147,6 +147,10 @@ class JsClient(Listener):
         self._control('drop')
         wait_until(lambda: len(self.disconnects()) >= expected,
                    what=f'client {self.sid} to have lost its connection')
+
+    def give_up(self) -> None:
+        """The same, whether it has a connection now or is about to."""
+        self._control('drop')
 
     def move(self, url: str, timeout: float = DEADLINE) -> List[Connect]:
         """Come back from a loss of the connection, to this server or to

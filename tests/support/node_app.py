@@ -346,6 +346,10 @@ class Node:
         pulse['task'] = self._server.start_background_task(beat)
         self._pulses[event] = pulse
 
+    def pulses(self) -> List[str]:
+        """The events of those that go on."""
+        return list(self._pulses)
+
     def stop_pulse(self, event: str) -> Any:
         """Stop it.
 

@@ -1,0 +1,66 @@
+"""Servers that let clients have their state back, and JavaScript clients
+that come back."""
+from typing import Any, Callable, Iterator, List
+
+import pytest
+
+from ..conftest import running
+from ..integration.conftest import start_managers
+from ..interop.conftest import js_clients, npm_packages
+from ..support.js_client import JsClient, JsClients
+from ..support.node_process import NodeProcess
+from .helpers import Pair, RECOVERING
+
+# Fixtures of theirs.
+__all__ = ['js_clients', 'npm_packages']
+
+
+@pytest.fixture(scope='session')
+def pair(mode: str, redis_server: Any) -> Iterator[Pair]:
+    """Two nodes that all tests share, and none disturbs."""
+    options = {**RECOVERING, 'stream_name': 'recovery'}
+    with running([NodeProcess(mode, redis_server.url, options)
+                  for _ in range(2)]) as nodes:
+        start_managers(nodes)
+        yield Pair(*nodes)
+
+
+@pytest.fixture
+def start(start_nodes: Callable[..., List[NodeProcess]],
+          redis_server: Any, unique: Callable[[str], str],
+          ) -> Callable[..., List[NodeProcess]]:
+    """Starts the nodes of one test: ``start(count, *urls, **options)``,
+    with a Redis for each, or for all, where it is not the common one. They
+    are members of a cluster of their own."""
+    def start_them(count: int, *urls: str,
+                   **options: Any) -> List[NodeProcess]:
+        options = {**RECOVERING, 'stream_name': unique('stream'), **options}
+        if len(urls) < 2:
+            nodes = start_nodes(count, *(urls or [redis_server.url]),
+                                **options)
+        else:
+            nodes = [start_nodes(1, url, **options)[0] for url in urls]
+        start_managers(nodes)
+        return nodes
+
+    return start_them
+
+
+@pytest.fixture
+def connect_js(js_clients: JsClients) -> Iterator[Callable[..., JsClient]]:
+    """Connects a JavaScript client for one test: ``connect_js(node or URL,
+    *namespaces)``."""
+    clients: List[JsClient] = []
+
+    def connect(node: Any, *namespaces: str, **options: Any) -> JsClient:
+        client = js_clients.connect(getattr(node, 'url', node), *namespaces,
+                                    **options)
+        clients.append(client)
+        # As for the fixture `connect`: now its server knows it for sure.
+        for namespace in namespaces or ('/',):
+            client.call('echo', namespace=namespace)
+        return client
+
+    yield connect
+    for client in clients:
+        client.close()

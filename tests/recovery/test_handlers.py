@@ -1,0 +1,272 @@
+"""What the application's handlers see of a client that comes back."""
+import base64
+from typing import Any, Dict, List
+
+import msgpack
+import pytest
+
+from ..support.controlled import RemoteError
+from ..support.js_client import JsClient
+from ..support.wait import wait_for_value
+from .helpers import catch_up, check_came_back, check_new, check_reason, \
+    check_received, ConnectJs, found_by_handler, LOSSES, numbers, Pair, \
+    Start, Unique
+
+
+def sessions(redis: Any, prefix: str) -> List[bytes]:
+    """The keys of the sessions that are there."""
+    return list(redis.scan_iter(f'{prefix}*', count=1000))
+
+
+def stored(redis: Any, prefix: str, client: JsClient) -> Dict[str, Any]:
+    """What every server of a cluster reads of a client's session."""
+    pid, _ = client.state()
+    session = msgpack.unpackb(base64.b64decode(redis.get(f'{prefix}{pid}')))
+    return {'sid': session['sid'], 'pid': session['pid'],
+            'rooms': sorted(session['rooms']), 'data': session['data']}
+
+
+def test_first_connection(pair: Pair, connect_js: ConnectJs) -> None:
+    """A client that did not try to have a state back."""
+    client = connect_js(pair.a, auth={'token': 'mine'})
+    found = found_by_handler(pair.a, client.sid)
+    assert found['environ'] == [False, None]
+    assert found['manager'] is None
+    assert found['auth'] == {'token': 'mine'}
+    assert pair.a.invoke('manager', 'recovery', 'nobody') is None
+
+
+def test_auth(pair: Pair, connect_js: ConnectJs) -> None:
+    """It is what the client's own code gave, without what the client adds;
+    and nothing where it gave nothing."""
+    for given, seen in (({'token': 'mine', 'more': [1]},) * 2, ({}, None)):
+        client = connect_js(pair.a, auth=given)
+        sids = dict(client.sids)
+        first = found_by_handler(pair.a, client.sid)['auth']
+        client.drop()
+        check_came_back(client, client.move(pair.b.url), sids)
+        again = found_by_handler(pair.b, client.sid)['auth']
+        assert again == first or not (again or first)
+        if seen is not None:
+            assert again == seen
+        else:
+            assert not again
+
+
+def test_handler_with_two_arguments(start: Start, connect_js: ConnectJs,
+                                    unique: Unique) -> None:
+    """It keeps working, though the client sends what looks like auth."""
+    first, second = start(2, with_auth=False)
+    client, event = connect_js(first), unique('event')
+    sids = dict(client.sids)
+    client.drop()
+    first.emit_range(event, range(10))
+    check_came_back(client, client.move(second.url), sids)
+    check_received([client], [first], unique, **{event: 10})
+    check_reason(second, client.sid, None)
+
+
+@pytest.mark.parametrize('how', ['return', 'raise'])
+@pytest.mark.parametrize('always_connect', [False, True])
+def test_refused(start: Start, connect_js: ConnectJs, redis_server: Any,
+                 unique: Unique, how: str, always_connect: bool) -> None:
+    """The client gets nothing of what it missed, not even when it comes
+    again and is let in; its session is gone."""
+    prefix = unique('refused')
+    first, second = start(2, session_key_prefix=prefix,
+                          server={'always_connect': always_connect})
+    client, missed, sid = connect_js(first), unique('missed'), ''
+    sid = client.sid
+    pid = client.state()[0]
+    first.emit('before')
+    client.wait_for('before')
+    client.drop()
+    first.emit_range(missed, range(10), to=sid)
+    assert first.flush()
+    second.refuse(how)
+    if always_connect:
+        # It is told that it was let in, and then that it is not.
+        client.move(second.url)
+        client.wait_disconnected()
+    else:
+        with pytest.raises(RemoteError) as refusal:
+            client.move(second.url)
+        assert ('told to refuse' in str(refusal.value)
+                or 'Connection' in str(refusal.value)
+                or 'refused' in str(refusal.value))
+    # The handler had seen the client as it was.
+    check_reason(second, sid, None)
+    with redis_server.client() as redis:
+        wait_for_value(lambda: sessions(redis, prefix), [],
+                       what='the sessions')
+    assert sid not in [each['sid'] for each in second.fetch_sockets()]
+    second.refuse(None)
+    if client.state()[0] is None:
+        # The client has forgotten it, which an attacker would not.
+        client.set_state(pid, '0-1')
+    came, = client.move(second.url)
+    check_new(came, sid)
+    check_reason(second, client.sid, 'unknown-session')
+    catch_up([client], [first, second], unique)
+    assert client.count(missed) == 0
+
+
+def test_refused_the_first_time(start: Start, connect_js: ConnectJs,
+                                redis_server: Any, unique: Unique) -> None:
+    """Nothing is kept of a client that was never let in."""
+    prefix = unique('refused')
+    node, = start(1, session_key_prefix=prefix)
+    node.refuse('return')
+    with pytest.raises(RemoteError):
+        connect_js(node)
+    with redis_server.client() as redis:
+        assert sessions(redis, prefix) == []
+
+
+def test_emit_in_connect_handler(start: Start, connect_js: ConnectJs,
+                                 unique: Unique) -> None:
+    """What the handler emits comes behind what was missed."""
+    first, second = start(2)
+    client, missed, greeting = (
+        connect_js(first), unique('missed'), unique('greeting'))
+    sids = dict(client.sids)
+    second.greet(greeting)
+    client.drop()
+    first.emit_range(missed, range(50))
+    check_came_back(client, client.move(second.url), sids)
+    client.wait_for(greeting)
+    assert client.names(missed, greeting) == [missed] * 50 + [greeting]
+    check_received([client], [first], unique, **{missed: 50})
+
+
+def test_first_greeting(start: Start, connect_js: ConnectJs,
+                        unique: Unique) -> None:
+    """It arrives too, and is replayed to a client that did not get it."""
+    first, second = start(2)
+    greeting = unique('greeting')
+    first.greet(greeting)
+    client = connect_js(first)
+    sids = dict(client.sids)
+    client.wait_for(greeting)
+    client.drop()
+    check_came_back(client, client.move(second.url), sids)
+    catch_up([client], [first, second], unique)
+    assert client.count(greeting) == 1
+
+
+def test_connects_and_disconnects(start: Start, connect_js: ConnectJs,
+                                  unique: Unique) -> None:
+    """The disconnect handler runs once for each real loss, the connect
+    handler once for each return."""
+    nodes = first, second = start(2)
+    client = connect_js(first)
+    sids = dict(client.sids)
+    route = [second, first, first, second, second, first] * 2
+    for node in route:
+        client.drop()
+        check_came_back(client, client.move(node.url), sids)
+    client.drop()
+    for node in nodes:
+        connects = 1 + route.count(node) if node is first \
+            else route.count(node)
+        wait_for_value(lambda: len(node.disconnects_of(client.sid)),
+                       connects, what='the calls of the disconnect handler')
+    # Nothing is left to come.
+    catch_up([connect_js(node) for node in nodes], nodes, unique)
+    for node in nodes:
+        disconnects = node.disconnects_of(client.sid)
+        assert len(disconnects) == len(node.connected(client.sid))
+        assert {reason for _, reason in disconnects} <= set(LOSSES)
+
+
+@pytest.mark.parametrize('who', ['client', 'server', 'cluster'])
+def test_intended(start: Start, connect_js: ConnectJs, redis_server: Any,
+                  unique: Unique, who: str) -> None:
+    """A client that has left, or was told to, does not get its state back."""
+    prefix = unique('intended')
+    first, second = start(2, session_key_prefix=prefix)
+    client = connect_js(first)
+    sid, missed, event = client.sid, unique('missed'), unique('event')
+    first.emit('before')
+    client.wait_for('before')
+    pid, offset = client.state()
+    if who == 'client':
+        client.close()
+    elif who == 'server':
+        # The event that came first still arrives.
+        first.script(('server', 'emit', [event, 0], {'to': sid}),
+                     ('server', 'disconnect', [sid], {}))
+    else:
+        second.disconnect_sockets(to=sid)
+    reason = client.wait_disconnected()
+    assert reason == ('io client disconnect' if who == 'client'
+                      else 'io server disconnect')
+    assert client.count(event) == (who == 'server')
+    wait_for_value(lambda: first.disconnects_of(sid), [
+        ('/', 'client disconnect' if who == 'client'
+         else 'server disconnect')],
+        what='the disconnect handler')
+    with redis_server.client() as redis:
+        wait_for_value(lambda: sessions(redis, prefix), [],
+                       what='the sessions')
+    second.emit(missed, to=sid)
+    client.set_state(pid, offset)
+    came, = client.move(second.url)
+    check_new(came, sid)
+    check_reason(second, client.sid, 'unknown-session')
+    catch_up([client], [first, second], unique)
+    assert client.count(missed) == 0
+
+
+def test_session_changes(start: Start, connect_js: ConnectJs,
+                         redis_server: Any, unique: Unique) -> None:
+    """Rooms and session are what they were when the client was lost, though
+    its node had no time for a last word."""
+    prefix = unique('changes')
+    first, second = start(2, session_key_prefix=prefix)
+    client = connect_js(first, reconnection=True)
+    sids, sid = dict(client.sids), client.sid
+    for room in ('a', 'b', 'c'):
+        first.enter_room(sid, room)
+    first.save_session(sid, {'step': 1})
+    second.sockets_join(['d'], to=[sid])
+    wait_for_value(lambda: first.rooms(sid), ['a', 'b', 'c', 'd'],
+                   what='the rooms')
+    first.leave_room(sid, 'a')
+    first.close_room('b')
+    first.save_session(sid, {'step': 2, 'bytes': b'\x00\xff'})
+    wait_for_value(lambda: first.rooms(sid), ['c', 'd'], what='the rooms')
+    with redis_server.client() as redis:
+        # Without anything being done about it.
+        wait_for_value(lambda: stored(redis, prefix, client), {
+            'sid': sid, 'pid': client.state()[0],
+            'rooms': sorted([sid, 'c', 'd']),
+            'data': {'step': 2, 'bytes': b'\x00\xff'}},
+            what='the stored session')
+    client.steer(second.url)
+    first.kill()
+    check_came_back(client, client.wait_connects(2)[1:], sids)
+    assert second.rooms(sid) == ['c', 'd']
+    assert found_by_handler(second, sid)['session'] == {
+        'step': 2, 'bytes': b'\x00\xff'}
+
+
+def test_rooms_while_away(start: Start, connect_js: ConnectJs,
+                          unique: Unique) -> None:
+    """The events of a room that a client has left are not among those it
+    missed."""
+    first, second = start(2)
+    client = connect_js(first)
+    sids, sid, event = dict(client.sids), client.sid, unique('event')
+    first.enter_room(sid, 'old')
+    first.enter_room(sid, 'new')
+    first.leave_room(sid, 'old')
+    client.drop()
+    second.emit(f'{event}-old', to='old')
+    second.emit_range(event, range(10), to='new')
+    # Once, though it is in both.
+    second.emit(event, 10, to=['new', sid])
+    check_came_back(client, client.move(second.url), sids)
+    check_received([client], [second], unique, **{event: 11})
+    assert client.count(f'{event}-old') == 0
+    assert numbers(client, event) == list(range(11))

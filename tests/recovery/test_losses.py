@@ -1,0 +1,357 @@
+"""A client loses its connection or its server, and comes back with its
+state: its sid, its rooms, its session and all that it has missed."""
+import signal
+from typing import Any, Callable, List
+
+import pytest
+
+from ..support.js_client import JsClients
+from ..support.proxy import Proxy
+from ..support.wait import wait_for_value, wait_until
+from .helpers import catch_up, check_came_back, check_offsets, check_reason, \
+    check_received, ConnectJs, found_by_handler, LOSSES, Pair, Start, \
+    TRANSPORTS, Unique
+
+#: How many of a load's messages each node emits in a second.
+RATE = 200
+
+NAMESPACES = ('/', '/chat')
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: Any) -> List[str]:
+    """What the client uses."""
+    return TRANSPORTS[request.param]
+
+
+@pytest.mark.parametrize('where', ['same node', 'other node'])
+@pytest.mark.parametrize('how', ['drop', 'cut'])
+def test_short_loss(pair: Pair, connect_js: ConnectJs, unique: Unique,
+                    transport: List[str], how: str, where: str) -> None:
+    """In two namespaces at once, while both nodes emit."""
+    home, back = pair if where == 'other node' else (pair.a, pair.a)
+    client = connect_js(home, *NAMESPACES, transport=transport)
+    wait_for_value(client.transport, transport[-1], what='the transport')
+    sids, room, event = dict(client.sids), unique('room'), unique('event')
+    for name, sid in sids.items():
+        home.enter_room(sid, room, namespace=name)
+        home.save_session(sid, {'name': 'Zoë', 'in': name}, namespace=name)
+    # A client that never received anything is another test's.
+    home.emit('first', 0, to=client.sid)
+    client.wait_for('first')
+    pulses = {f'{event}-{number}': node for number, node in enumerate(pair)}
+    for name, node in pulses.items():
+        node.start_pulse(name, 1 / RATE, to=room)
+    for name in pulses:
+        client.wait_for(name, 20)
+    getattr(client, how)()
+    client.wait_disconnected()
+    # More than for it are emitted meanwhile.
+    others = unique('others')
+    for number, node in enumerate(pair):
+        node.emit_range(f'{event}-own-{number}', range(20), to=client.sid)
+        node.emit(others, to=unique('room'))
+        node.emit(others, skip_sid=client.sid)
+        node.emit(others, to=room, skip_sid=[client.sid])
+        node.emit_range(f'{event}-all-{number}', range(20))
+        node.emit_range(f'{event}-chat-{number}', range(20), to=room,
+                        namespace='/chat')
+    came = client.move(back.url)
+    check_came_back(client, came, sids)
+    goals = {name: client.count(name) + 20 for name in pulses}
+    for name, goal in goals.items():
+        client.wait_for(name, goal)
+    emitted = {name: node.stop_pulse(name) for name, node in pulses.items()}
+    for number in range(2):
+        emitted.update({f'{event}-own-{number}': 20,
+                        f'{event}-all-{number}': 20,
+                        f'{event}-chat-{number}': 20})
+    check_received([client], pair, unique, **emitted)
+    assert client.count(others) == 0
+    for name, sid in sids.items():
+        assert back.rooms(sid, namespace=name) == [room]
+        found = found_by_handler(back, sid, name)
+        assert found['session'] == {'name': 'Zoë', 'in': name}
+        assert found['rooms'] == sorted([sid, room])
+        check_reason(back, sid, None, namespace=name)
+
+
+@pytest.mark.parametrize('where', ['same node', 'other node'])
+def test_nothing_received_yet(pair: Pair, connect_js: ConnectJs,
+                              unique: Unique, transport: List[str],
+                              where: str) -> None:
+    """It has no offset to tell."""
+    home, back = pair if where == 'other node' else (pair.a, pair.a)
+    client = connect_js(home, transport=transport)
+    sids, event = dict(client.sids), unique('event')
+    assert client.state()[1] is None
+    client.drop()
+    home.emit_range(event, range(100), to=client.sid)
+    came = client.move(back.url)
+    check_came_back(client, came, sids)
+    # Nor had it the time it came back before; now it has.
+    check_received([client], pair, unique, **{event: 100})
+    client.drop()
+    back.emit_range(event, range(100, 200), to=client.sid)
+    check_came_back(client, client.move(home.url), sids)
+    check_received([client], pair, unique, **{event: 200})
+
+
+def test_nothing_received_twice(pair: Pair, connect_js: ConnectJs,
+                                unique: Unique) -> None:
+    """It comes back twice before the first event, which was emitted between
+    its first connection and the first loss, and did not reach it."""
+    client = connect_js(pair.a)
+    sids, event = dict(client.sids), unique('event')
+    client.drop()
+    check_came_back(client, client.move(pair.b.url), sids)
+    client.drop()
+    pair.a.emit_range(event, range(10))
+    check_came_back(client, client.move(pair.a.url), sids)
+    check_received([client], pair, unique, **{event: 10})
+
+
+#: How many clients a node has that goes away.
+CLIENTS = 50
+
+
+@pytest.mark.parametrize('end', ['SIGKILL', 'SIGTERM'])
+def test_node_ends(start: Start, connect_js: ConnectJs, unique: Unique,
+                   end: str) -> None:
+    """Its clients come back by themselves, to another one, under load."""
+    going, staying = start(2)
+    kinds = list(TRANSPORTS.values())
+    room, event = unique('room'), unique('event')
+    clients = [connect_js(going, transport=kinds[number % len(kinds)],
+                          reconnection=True) for number in range(CLIENTS)]
+    sids = [dict(client.sids) for client in clients]
+    for number, client in enumerate(clients):
+        going.enter_room(client.sid, f'{room}-{number}')
+        going.save_session(client.sid, {'number': number})
+    staying.start_pulse(event, 1 / RATE)
+    # Half of them have received something before.
+    for client in clients[::2]:
+        client.wait_for(event, 20)
+    for client in clients:
+        client.steer(staying.url)
+    going.process.signal(getattr(signal, end))
+    going.process.wait()
+    for number in range(CLIENTS):
+        staying.emit(f'{event}-own', 0, to=f'{room}-{number}')
+    for client, own in zip(clients, sids):
+        check_came_back(client, client.wait_connects(2, 30.0)[1:], own)
+    goals = [client.count(event) + 20 for client in clients]
+    for client, goal in zip(clients, goals):
+        client.wait_for(event, goal, 30.0)
+    check_received(clients, [staying], unique, **{
+        event: staying.stop_pulse(event), f'{event}-own': 1})
+    for number, client in enumerate(clients):
+        assert staying.rooms(client.sid) == [f'{room}-{number}']
+        assert found_by_handler(staying, client.sid)['session'] == {
+            'number': number}
+        check_reason(staying, client.sid, None)
+
+
+@pytest.mark.parametrize('state', ['frozen node', 'half-open', 'both'])
+def test_old_connection_looks_alive(start: Start, connect_js: ConnectJs,
+                                    make_proxy: Callable[[int], Proxy],
+                                    unique: Unique, state: str,
+                                    transport: List[str]) -> None:
+    """To its node, which did not see it go; the client comes to another
+    one, and later back to that."""
+    first, second = start(2)
+    line = make_proxy(first.port)
+    line.open()
+    client = connect_js(f'http://127.0.0.1:{line.port}',
+                        transport=transport)
+    wait_for_value(client.transport, transport[-1], what='the transport')
+    sids, room, event = dict(client.sids), unique('room'), unique('event')
+    first.enter_room(client.sid, room)
+    second.start_pulse(event, 1 / RATE, to=room)
+    client.wait_for(event, 20)
+    if state != 'frozen node':
+        line.go_silent()
+    if state != 'half-open':
+        first.freeze()
+    client.drop()
+    check_came_back(client, client.move(second.url), sids)
+    client.wait_for(event, client.count(event) + 20)
+    first.thaw()
+    # It is told to let the old connection go, once.
+    wait_for_value(lambda: first.disconnects_of(client.sid),
+                   [('/', 'transport close')],
+                   what='the disconnect handler of the first node')
+    client.wait_for(event, client.count(event) + 20)
+    assert second.disconnects_of(client.sid) == []
+    client.drop()
+    check_came_back(client, client.move(first.url), sids)
+    client.wait_for(event, client.count(event) + 20)
+    check_received([client], [second], unique,
+                   **{event: second.stop_pulse(event)})
+    assert first.rooms(client.sid) == [room]
+    assert len(first.disconnects_of(client.sid)) == 1
+    found = [each['sid'] for each in second.fetch_sockets()]
+    assert found == [client.sid]
+
+
+def test_half_open_on_the_same_node(start: Start, connect_js: ConnectJs,
+                                    make_proxy: Callable[[int], Proxy],
+                                    unique: Unique,
+                                    transport: List[str]) -> None:
+    """The old connection and the new one are the same node's."""
+    first, second = start(2)
+    line = make_proxy(first.port)
+    line.open()
+    client = connect_js(f'http://127.0.0.1:{line.port}',
+                        transport=transport)
+    wait_for_value(client.transport, transport[-1], what='the transport')
+    sids, event = dict(client.sids), unique('event')
+    second.start_pulse(event, 1 / RATE)
+    client.wait_for(event, 20)
+    for turn in range(1, 4):
+        line.go_silent()
+        client.drop()
+        check_came_back(client, client.move(
+            f'http://127.0.0.1:{line.port}'), sids)
+        client.wait_for(event, client.count(event) + 20)
+        wait_for_value(lambda: first.disconnects_of(client.sid),
+                       [('/', 'transport close')] * turn,
+                       what='the calls of the disconnect handler')
+        # Until it is the WebSocket that goes silent.
+        wait_for_value(client.transport, transport[-1],
+                       what='the transport')
+    check_received([client], [second], unique,
+                   **{event: second.stop_pulse(event)})
+    assert len(first.connected(client.sid)) == 4
+    assert [each['sid'] for each in first.fetch_sockets()] == [client.sid]
+
+
+#: Of the load under which many clients come and go.
+ROUNDS = 16
+TRAVELLERS = 10
+MESSAGES = 8_000
+MESSAGES_PER_SECOND = 800
+
+
+def test_many_under_load(start: Start, js_clients: JsClients,
+                         connect_js: ConnectJs, unique: Unique) -> None:
+    """Again and again all clients change to the other of two nodes, which
+    both emit to all."""
+    nodes = start(2)
+    event = unique('event')
+    clients = [connect_js(nodes[number % 2]) for number in range(TRAVELLERS)]
+    sids = [dict(client.sids) for client in clients]
+    names = [f'{event}-{number}' for number in range(2)]
+    for node, name in zip(nodes, names):
+        node.start_pulse(name, 2 / MESSAGES_PER_SECOND)
+    each = MESSAGES // ROUNDS // 2
+    for turn in range(1, ROUNDS + 1):
+        for number, client in enumerate(clients):
+            client.drop()
+            came = client.move(nodes[(number + turn) % 2].url)
+            check_came_back(client, came, sids[number])
+        for name in names:
+            clients[0].wait_for(name, each * turn, 30.0)
+    emitted = {name: node.stop_pulse(name)
+               for node, name in zip(nodes, names)}
+    assert sum(emitted.values()) >= MESSAGES
+    check_received(clients, nodes, unique, **emitted)
+    orders = [client.log() for client in clients]
+    assert all(order == orders[0] for order in orders)
+
+
+def test_many_packets_missed(start: Start, connect_js: ConnectJs,
+                             unique: Unique, transport: List[str]) -> None:
+    first, second = start(2)
+    client = connect_js(first, transport=transport)
+    sids, event = dict(client.sids), unique('event')
+    client.drop()
+    second.emit_range(event, range(5_000), to=client.sid)
+    check_came_back(client, client.move(second.url), sids)
+    client.wait_for(event, 5_000, 30.0)
+    check_received([client], [second], unique, **{event: 5_000})
+
+
+def test_too_many_packets_missed(start: Start, connect_js: ConnectJs,
+                                 unique: Unique) -> None:
+    """One more than is allowed, and it begins anew."""
+    node, = start(1, connection_state_recovery={'max_missed_packets': 100})
+    event = unique('event')
+    client = connect_js(node)
+    sids = dict(client.sids)
+    client.drop()
+    # Of others it may miss what it likes.
+    node.emit_range('others', range(500), to='others')
+    node.emit_range(event, range(100))
+    check_came_back(client, client.move(node.url), sids)
+    check_received([client], [node], unique, **{event: 100})
+    client.drop()
+    node.emit_range(event, range(100, 201))
+    came, = client.move(node.url)
+    assert (came.recovered, came.sid == sids['/']) == (False, False)
+    check_reason(node, client.sid, 'too-many-missed')
+    catch_up([client], [node], unique)
+    assert client.count(event) == 100
+
+
+def test_many_messages_for_others(start: Start, connect_js: ConnectJs,
+                                  unique: Unique) -> None:
+    """Three times as many as Node.js would keep."""
+    first, second = start(2)
+    client = connect_js(first)
+    sids, event, others = dict(client.sids), unique('event'), unique('others')
+    first.emit_range(event, range(10))
+    client.wait_for(event, 10)
+    client.drop()
+    for start_of in range(0, 30, 10):
+        first.emit(event, 10 + start_of // 10)
+        second.storm(others, 4, 2_500, to='others')
+    assert second.flush(30.0)
+    check_came_back(client, client.move(second.url), sids)
+    check_received([client], [first, second], unique, **{event: 13})
+    assert client.count(others) == 0
+
+
+def test_away_for_too_long(start: Start, connect_js: ConnectJs,
+                           redis_server: Any, unique: Unique) -> None:
+    """For longer than states are kept."""
+    node, = start(1, connection_state_recovery={
+        'max_disconnection_duration': 1.0}, heartbeat_interval=0.3,
+        session_key_prefix='short:')
+    client = connect_js(node)
+    sid = client.sid
+    with redis_server.client() as redis:
+        def keys() -> List[bytes]:
+            return list(redis.scan_iter('short:*', count=1000))
+
+        wait_until(keys, what='the session')
+        client.drop()
+        wait_for_value(lambda: node.disconnects_of(sid)[0][1] in LOSSES,
+                       True, what='the disconnect handler')
+        wait_until(lambda: not keys(), what='the session to be over')
+    node.emit('missed')
+    came, = client.move(node.url)
+    assert not came.recovered
+    assert client.sid != sid
+    check_reason(node, client.sid, 'unknown-session')
+    assert client.count('missed') == 0
+
+
+def test_kept_for_as_long_as_it_is_connected(
+        start: Start, connect_js: ConnectJs, redis_server: Any,
+        unique: Unique) -> None:
+    """A client that stays for longer than states are kept has one all the
+    same: its node renews it."""
+    first, second = start(2, connection_state_recovery={
+        'max_disconnection_duration': 3.0}, session_key_prefix='renewed:')
+    client = connect_js(first, reconnection=True)
+    sids, event = dict(client.sids), unique('event')
+    second.start_pulse(event, 0.01)
+    # Ten seconds' worth.
+    client.wait_for(event, 1_000, 30.0)
+    client.steer(second.url)
+    first.kill()
+    check_came_back(client, client.wait_connects(2)[1:], sids)
+    check_received([client], [second], unique,
+                   **{event: second.stop_pulse(event)})
+    check_offsets(client)

@@ -1,0 +1,137 @@
+"""What is missed is missed in the same way whatever the options of the nodes
+are, whoever has emitted it and whatever it is."""
+from typing import Any, Dict, List
+
+import pytest
+
+from .helpers import catch_up, check_came_back, check_new, check_reason, \
+    check_received, ConnectJs, Pair, Start, Unique
+
+VARIANTS: Dict[str, Dict[str, Any]] = {
+    'several streams': {'stream_count': 3},
+    'PUB/SUB': {'request_transport': 'pubsub'},
+    'sync': {'publish': 'sync'},
+    'small reads': {'read_count': 1},
+    'server.always_connect': {'server': {'always_connect': True}},
+    'server.async_handlers off': {'server': {'async_handlers': False}},
+    'any namespace': {'server': {'namespaces': '*'}},
+}
+
+
+@pytest.mark.parametrize('variant', VARIANTS)
+def test_options(start: Start, connect_js: ConnectJs, unique: Unique,
+                 variant: str) -> None:
+    """Two namespaces, lost and back on the other node, and lost and back
+    again."""
+    nodes = first, second = start(2, **VARIANTS[variant])
+    client, event = connect_js(first, '/', '/chat'), unique('event')
+    sids = dict(client.sids)
+    names = {name: f'{event}{name}' for name in sids}
+    for turn, node in enumerate([second, first, first]):
+        client.drop()
+        for name in sids:
+            for emitter in nodes:
+                emitter.emit_range(
+                    f'{names[name]}-{emitter.name}',
+                    range(turn * 20, turn * 20 + 20), to=sids[name],
+                    namespace=name)
+        check_came_back(client, client.move(node.url), sids)
+    check_received([client], nodes, unique, **{
+        f'{names[name]}-{emitter.name}': 60
+        for name in sids for emitter in nodes})
+
+
+@pytest.mark.parametrize('data', [
+    None, 'text', '123-4', ('two', {'values': 2}), ['a', 'list'],
+    b'\x00\xff', {'inside': [b'\x01']}, ['Zoë 🎉', None, 1.5], True], ids=str)
+def test_data(pair: Pair, connect_js: ConnectJs, unique: Unique,
+              data: Any) -> None:
+    """It arrives late as it does at once."""
+    clients = [connect_js(pair.a), connect_js(pair.b)]
+    away, there = clients
+    sids, event = dict(away.sids), unique('event')
+    away.drop()
+    for node in pair:
+        node.emit(event, data)
+    there.wait_for(event, 2)
+    check_came_back(away, away.move(pair.b.url), sids)
+    catch_up(clients, pair, unique)
+    assert away.received(event) == there.received(event)
+    arguments: List[Any] = [] if data is None else \
+        list(data) if isinstance(data, tuple) else [data]
+    assert [list(args[:-1]) for args in away.received(event)
+            ] == [arguments] * 2
+
+
+@pytest.mark.parametrize('publish', ['background', 'sync'])
+def test_write_only_emitters(pair: Pair, connect_js: ConnectJs,
+                             unique: Unique, publish: str) -> None:
+    client, event = connect_js(pair.a), unique('event')
+    sids = dict(client.sids)
+    pair.b.make_emitter(stream_name='recovery', publish=publish)
+    client.drop()
+    for number in range(20):
+        pair.b.invoke('emitter', 'emit', event, number)
+    pair.b.invoke('emitter', 'flush')
+    check_came_back(client, client.move(pair.a.url), sids)
+    check_received([client], pair, unique, **{event: 20})
+
+
+def test_trimmed(start: Start, connect_js: ConnectJs, redis_server: Any,
+                 unique: Unique) -> None:
+    """Where the history does not reach back to what the client has, it is
+    new, and gets no part of what it missed."""
+    stream, event = unique('stream'), unique('event')
+    first, second = start(2, stream_name=stream)
+    client = connect_js(first)
+    sid = client.sid
+    first.emit(event, 0)
+    client.wait_for(event)
+    client.drop()
+    first.emit_range(event, range(1, 21))
+    assert first.flush()
+    with redis_server.client() as redis:
+        redis.xtrim(stream, maxlen=10, approximate=False)
+    came, = client.move(second.url)
+    check_new(came, sid)
+    check_reason(second, client.sid, 'offset-not-found')
+    catch_up([client], [first, second], unique)
+    assert client.count(event) == 1
+
+
+def test_trimmed_before_the_first_event(
+        start: Start, connect_js: ConnectJs, redis_server: Any,
+        unique: Unique) -> None:
+    """The same for a client that has no offset to tell."""
+    stream, event = unique('stream'), unique('event')
+    first, second = start(2, stream_name=stream)
+    client = connect_js(first)
+    sid = client.sid
+    client.drop()
+    first.emit_range(event, range(20))
+    assert first.flush()
+    with redis_server.client() as redis:
+        redis.xtrim(stream, maxlen=10, approximate=False)
+    came, = client.move(second.url)
+    check_new(came, sid)
+    check_reason(second, client.sid, 'offset-not-found')
+    catch_up([client], [first, second], unique)
+    assert client.count(event) == 0
+
+
+def test_history_is_flushed(start: Start, connect_js: ConnectJs,
+                            make_redis: Any, unique: Unique) -> None:
+    """Neither session nor history is there any more."""
+    redis = make_redis().start()
+    first, second = start(2, redis.url)
+    client, event = connect_js(first), unique('event')
+    sid = client.sid
+    first.emit(event, 0)
+    client.wait_for(event)
+    client.drop()
+    with redis.client() as admin:
+        admin.flushall()
+    came, = client.move(second.url)
+    check_new(came, sid)
+    check_reason(second, client.sid, 'unknown-session')
+    assert client.call('echo', 1) == 1
