@@ -1,6 +1,9 @@
 """Who comes back, and what it has to have then."""
+import base64
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, \
     Optional, Sequence, Tuple
+
+import msgpack
 
 from ..integration.conftest import STEADY
 from ..support.account import account, EXACT
@@ -128,3 +131,11 @@ def check_reason(node: NodeProcess, sid: str, *reasons: Optional[str],
     assert reason in reasons
     assert recovered == (reason is None)
     assert found['manager'] == [recovered, reason]
+
+
+def stored(redis: Any, prefix: str, client: JsClient) -> Dict[str, Any]:
+    """What every server of a cluster reads of a client's session."""
+    pid, _ = client.state()
+    session = msgpack.unpackb(base64.b64decode(redis.get(f'{prefix}{pid}')))
+    return {'sid': session['sid'], 'pid': session['pid'],
+            'rooms': sorted(session['rooms']), 'data': session['data']}

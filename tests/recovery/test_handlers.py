@@ -1,29 +1,18 @@
 """What the application's handlers see of a client that comes back."""
-import base64
-from typing import Any, Dict, List
+from typing import Any, List
 
-import msgpack
 import pytest
 
 from ..support.controlled import RemoteError
-from ..support.js_client import JsClient
 from ..support.wait import wait_for_value
 from .helpers import catch_up, check_came_back, check_new, check_reason, \
     check_received, ConnectJs, found_by_handler, LOSSES, numbers, Pair, \
-    Start, Unique
+    Start, stored, Unique
 
 
 def sessions(redis: Any, prefix: str) -> List[bytes]:
     """The keys of the sessions that are there."""
     return list(redis.scan_iter(f'{prefix}*', count=1000))
-
-
-def stored(redis: Any, prefix: str, client: JsClient) -> Dict[str, Any]:
-    """What every server of a cluster reads of a client's session."""
-    pid, _ = client.state()
-    session = msgpack.unpackb(base64.b64decode(redis.get(f'{prefix}{pid}')))
-    return {'sid': session['sid'], 'pid': session['pid'],
-            'rooms': sorted(session['rooms']), 'data': session['data']}
 
 
 def test_first_connection(pair: Pair, connect_js: ConnectJs) -> None:

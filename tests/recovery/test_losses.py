@@ -10,7 +10,7 @@ from ..support.proxy import Proxy
 from ..support.wait import wait_for_value, wait_until
 from .helpers import catch_up, check_came_back, check_offsets, check_reason, \
     check_received, ConnectJs, found_by_handler, LOSSES, Pair, Start, \
-    TRANSPORTS, Unique
+    stored, TRANSPORTS, Unique
 
 #: How many of a load's messages each node emits in a second.
 RATE = 200
@@ -109,6 +109,30 @@ def test_nothing_received_twice(pair: Pair, connect_js: ConnectJs,
     pair.a.emit_range(event, range(10))
     check_came_back(client, client.move(pair.a.url), sids)
     check_received([client], pair, unique, **{event: 10})
+
+
+def test_nothing_received_while_half_open(
+        start: Start, connect_js: ConnectJs, redis_server: Any,
+        unique: Unique, make_proxy: Callable[[int], Proxy]) -> None:
+    """Its node has handed events to a connection that was half-open, and
+    has kept what it knew since."""
+    prefix, event = unique('half-open'), unique('event')
+    first, second = start(2, session_key_prefix=prefix)
+    line = make_proxy(first.port)
+    line.open()
+    client = connect_js(f'http://127.0.0.1:{line.port}')
+    sids, sid = dict(client.sids), client.sid
+    line.go_silent()
+    first.emit_range(event, range(10), to=sid)
+    assert first.flush()
+    with redis_server.client() as redis:
+        for room in ('a', 'b'):
+            first.enter_room(sid, room)
+            wait_until(lambda: room in stored(redis, prefix, client)['rooms'],
+                       what='the stored session')
+    client.drop()
+    check_came_back(client, client.move(second.url), sids)
+    check_received([client], [first], unique, **{event: 10})
 
 
 #: How many clients a node has that goes away.
