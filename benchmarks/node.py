@@ -24,11 +24,20 @@ from . import channel, payload  # noqa: E402
 
 
 def make_manager(kind: str, url: str) -> socketio.PubSubManager:
-    """Return the manager, with nothing but its URL: all by its defaults."""
+    """Return the manager, all options by their defaults.
+
+    :param kind: ``redis``, ``streams``; or ``plain`` and ``recovery``, the
+                 latter with connection state recovery. These two have a
+                 stream each, so that they do not hear one another.
+    """
     if kind == 'redis':
         return socketio.RedisManager(url)
     from redis_streams_adapter import RedisStreamsManager
-    return RedisStreamsManager(url)
+    if kind == 'streams':
+        return RedisStreamsManager(url)
+    return RedisStreamsManager(
+        url, stream_name=kind,
+        connection_state_recovery=True if kind == 'recovery' else None)
 
 
 def commands() -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What is measured: two nodes of one manager, and what passes between them.
+"""What is measured: two nodes of one kind, and what passes between them.
 
 A measurement takes the CPU time of the processes before the first emit and
 after the last arrival, and nothing else lies between. Connecting, warming up
@@ -49,6 +49,9 @@ class Scenario:
     :param rate: messages per second; as fast as they go where 0.
     :param clients: how many clients of the other node are to get each;
                     where 0, nobody is, and one message to a client follows.
+    :param own: it is the client of the emitting node that gets them.
+    :param unit: what there are ``count`` of: with ``connect`` it is clients
+                 that come, one after the other, and nothing is emitted.
     """
     name: str
     title: str
@@ -56,6 +59,8 @@ class Scenario:
     greenlets: int = 1
     rate: float = 0
     clients: int = 1
+    own: bool = False
+    unit: str = 'message'
 
 
 SCENARIOS = (
@@ -70,6 +75,15 @@ SCENARIOS = (
              20_000, clients=0),
 )
 
+RECOVERY_SCENARIOS = (
+    Scenario('own', '500 messages a second for 10 s to a client of the '
+             'emitting node', 5_000, rate=500, own=True),
+    *SCENARIOS[:2],
+    Scenario('connects', '500 clients come, one after the other', 500,
+             unit='connect'),
+)
+"""For the cost of connection state recovery."""
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -79,6 +93,9 @@ class Measurement:
     ``throughput`` is in messages per second from the first emit to the last
     arrival, latencies are in milliseconds from emit to receipt. ``pace_cpu``
     is the part of ``sender_cpu`` that keeping the pace takes by itself.
+    ``session_writes`` are those in Redis, per message.
+
+    Where the unit is another one than a message, read that instead.
     """
     throughput: float
     emit_throughput: float
@@ -90,6 +107,7 @@ class Measurement:
     clients_load: float
     latency_median: float | None
     latency_p99: float | None
+    session_writes: float
     lost: int
     duplicates: int
     disorder: int
@@ -108,13 +126,37 @@ class Measurement:
         return ', '.join(f'{n} {what}' for what, n in parts.items() if n)
 
 
+class Usage:
+    """What a measurement has used of the processes beside the sender.
+
+    :param receiver: the node that is measured besides the sender.
+    """
+    def __init__(self, redis: RedisServer, clients: Child,
+                 receiver: Child) -> None:
+        self._redis = redis
+        self._clients = clients
+        self._receiver = receiver
+        self.redis = redis.cpu()
+        self.session_writes = redis.session_writes()
+        self.clients = clients.cpu()
+        self.receiver = receiver.cpu()
+
+    def end(self) -> None:
+        """Take the difference, that of the nearest process first."""
+        self.receiver = self._receiver.cpu() - self.receiver
+        self.clients = self._clients.cpu() - self.clients
+        self.redis = self._redis.cpu() - self.redis
+        self.session_writes = \
+            self._redis.session_writes() - self.session_writes
+
+
 class Pair:
-    """Two nodes with the same manager, a client on each.
+    """Two nodes of the same kind, a client on each.
 
-    The sending node has a client of its own, that wants nothing: a node
-    joins its cluster when the first client connects.
+    The sending node has a client of its own: a node joins its cluster when
+    the first client connects. It wants nothing, unless the scenario says so.
 
-    :param kind: ``redis`` or ``streams``.
+    :param kind: as :func:`.node.make_manager` has it.
     :param redis: the server they share.
     :param clients: the process that holds the clients.
     """
@@ -140,7 +182,8 @@ class Pair:
                                     self.redis.url))
         self.sender, self.receiver = self.nodes
         ports = [node.ask('port')['port'] for node in self.nodes]
-        self.clients.ask('connect', group=self.idle, port=ports[0])
+        answer = self.clients.ask('connect', group=self.idle, port=ports[0])
+        self.own_sid: str = answer['sids'][0]
         self.port = ports[1]
         answer = self.clients.ask('connect', group=self.group, port=self.port)
         self.sid: str = answer['sids'][0]
@@ -171,8 +214,12 @@ class Pair:
     def measure(self, scenario: Scenario) -> Measurement:
         """Run the scenario once."""
         self._deliver(WARM_UP, timeout=SILENCE)
+        if scenario.unit == 'connect':
+            return self._measure_connects(scenario)
         group, to = self.group, self.sid
-        if scenario.clients == 0:
+        if scenario.own:
+            group, to = self.idle, self.own_sid
+        elif scenario.clients == 0:
             to = NOBODY
         elif scenario.clients > 1:
             group = to = f'{self.kind}-many'
@@ -203,18 +250,14 @@ class Pair:
         self.clients.ask('arm', group=group, latency=bool(scenario.rate),
                          **expected)
 
-        redis_cpu = self.redis.cpu()
-        clients_cpu = self.clients.cpu()
-        receiver_cpu = self.receiver.cpu()
+        usage = Usage(self.redis, self.clients, self.receiver)
         self.sender.send('pace' if scenario.rate else 'burst', **arguments)
         self.clients.send('wait', group=group, timeout=timeout,
                           silence=SILENCE)
         result = self.clients.receive(timeout + SILENCE)
-        receiver_cpu = self.receiver.cpu() - receiver_cpu
         sent = self.sender.receive(timeout)
         sender_cpu = self.sender.cpu() - sent['cpu']
-        clients_cpu = self.clients.cpu() - clients_cpu
-        redis_cpu = self.redis.cpu() - redis_cpu
+        usage.end()
 
         arrived_at = result['last_at'] or time.monotonic_ns()
         elapsed = (arrived_at - sent['started']) / 1e9
@@ -229,14 +272,39 @@ class Pair:
             throughput=count * arrived / elapsed,
             emit_throughput=count / (sent['ended'] - sent['started']) * 1e9,
             sender_cpu=sender_cpu * each, pace_cpu=pace_cpu,
-            receiver_cpu=receiver_cpu * received,
-            redis_cpu=redis_cpu * each,
-            clients_cpu=clients_cpu * each,
-            clients_load=clients_cpu / elapsed,
+            receiver_cpu=usage.receiver * received,
+            redis_cpu=usage.redis * each,
+            clients_cpu=usage.clients * each,
+            clients_load=usage.clients / elapsed,
             latency_median=milliseconds(result['latency_median']),
             latency_p99=milliseconds(result['latency_p99']),
+            session_writes=usage.session_writes / count,
             lost=verdict['lost'], duplicates=verdict['duplicates'],
             disorder=verdict['disorder'], strays=verdict['strays'],
+            closed=verdict['closed'])
+
+    def _measure_connects(self, scenario: Scenario) -> Measurement:
+        """Let clients come to the receiver; nothing is emitted."""
+        count, group = scenario.count, f'{self.kind}-many'
+        sender_cpu = self.sender.cpu()
+        usage = Usage(self.redis, self.clients, self.receiver)
+        started = time.monotonic()
+        self.clients.ask('connect', group=group, port=self.port, count=count)
+        elapsed = time.monotonic() - started
+        usage.end()
+        sender_cpu = self.sender.cpu() - sender_cpu
+        verdict = self.clients.ask('verdict', group=group, linger=LINGER)
+        self.clients.ask('close', groups=[group])
+        each = 1e6 / count
+        return Measurement(
+            throughput=count / elapsed, emit_throughput=count / elapsed,
+            sender_cpu=sender_cpu * each, pace_cpu=None,
+            receiver_cpu=usage.receiver * each, redis_cpu=usage.redis * each,
+            clients_cpu=usage.clients * each,
+            clients_load=usage.clients / elapsed,
+            latency_median=None, latency_p99=None,
+            session_writes=usage.session_writes / count,
+            lost=0, duplicates=0, disorder=0, strays=verdict['strays'],
             closed=verdict['closed'])
 
     def _pace_cpu(self, scenario: Scenario) -> float:

@@ -6,6 +6,12 @@ from redis_streams_adapter.demo.embedded import (
 
 __all__ = ['EmbeddedRedisError', 'RedisServer']
 
+WRITES = frozenset(('append', 'del', 'getdel', 'getset', 'psetex', 'set',
+                    'setex', 'unlink'))
+"""Commands that write a plain key: nothing but sessions is one. Those that a
+script makes count like any other; what only renews a key's time to live does
+not change it."""
+
 
 class RedisServer(EmbeddedRedis):
     """A private server that also tells what it has used."""
@@ -21,3 +27,9 @@ class RedisServer(EmbeddedRedis):
         """Return the seconds of CPU that the server has used so far."""
         info = self._client.info('cpu')
         return float(info['used_cpu_user'] + info['used_cpu_sys'])
+
+    def session_writes(self) -> int:
+        """Return how often a session was written so far."""
+        calls = self._client.info('commandstats')
+        return sum(int(calls.get(f'cmdstat_{name}', {}).get('calls', 0))
+                   for name in WRITES)
