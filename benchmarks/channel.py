@@ -92,6 +92,11 @@ class Child:
         """Return the seconds of CPU that the process has used so far."""
         return float(self.ask('cpu')['cpu'])
 
+    def kill(self) -> None:
+        """End the process at once, without a goodbye."""
+        self._process.kill()
+        self.stop()
+
     def stop(self) -> None:
         """End the process: by the end of its input, else by a signal."""
         for pipe in (self._process.stdin, self._process.stdout):

@@ -38,7 +38,28 @@ def frame(opcode: int, data: bytes) -> bytes:
 
     A client must mask; a mask of zeros leaves the data as it is.
     """
-    return bytes([0x80 | opcode, 0x80 | len(data)]) + bytes(4) + data
+    length = len(data)
+    if length < 126:
+        head = bytes([0x80 | opcode, 0x80 | length])
+    else:
+        head = bytes([0x80 | opcode, 0x80 | 126]) + length.to_bytes(2, 'big')
+    return head + bytes(4) + data
+
+
+def request(port: int, room: str | None) -> bytes:
+    """Return what opens a WebSocket to a node.
+
+    :param room: a room that the node is to put the client in.
+    """
+    query = 'EIO=4&transport=websocket'
+    if room is not None:
+        query += f'&room={room}'
+    key = base64.b64encode(os.urandom(16)).decode()
+    return (f'GET /socket.io/?{query} HTTP/1.1\r\n'
+            f'Host: 127.0.0.1:{port}\r\n'
+            'Upgrade: websocket\r\nConnection: Upgrade\r\n'
+            f'Sec-WebSocket-Key: {key}\r\n'
+            'Sec-WebSocket-Version: 13\r\n\r\n').encode()
 
 
 class Tally:
@@ -71,7 +92,8 @@ class Tally:
             'strays': self.strays, 'closed': self.closed,
             'last_at': self.last_at,
             'latency_median': percentile(times, 50),
-            'latency_p99': percentile(times, 99)}
+            'latency_p99': percentile(times, 99),
+            'latency_max': percentile(times, 100)}
 
 
 def percentile(values: list[int], percent: int) -> int | None:
@@ -103,15 +125,7 @@ class Client:
         self.socket.setblocking(False)
 
     def _upgrade(self, port: int, room: str | None) -> None:
-        query = 'EIO=4&transport=websocket'
-        if room is not None:
-            query += f'&room={room}'
-        self.socket.sendall((
-            f'GET /socket.io/?{query} HTTP/1.1\r\n'
-            f'Host: 127.0.0.1:{port}\r\n'
-            'Upgrade: websocket\r\nConnection: Upgrade\r\n'
-            f'Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}'
-            '\r\nSec-WebSocket-Version: 13\r\n\r\n').encode())
+        self.socket.sendall(request(port, room))
         head = b''
         while b'\r\n\r\n' not in head:
             data = self.socket.recv(RECEIVE_SIZE)
@@ -162,15 +176,17 @@ class Client:
             position = stop
         self._rest = buffer[position:]
 
-    def _message(self, buffer: bytes, start: int, now: int) -> None:
+    def _message(self, buffer: bytes, start: int, now: int) -> int | None:
+        """Take in a message; return its index in the account, ``None``
+        where it is none that was still wanted."""
         tally = self.tally
         index = int(buffer[start + _NUMBER:start + _NUMBER_END]) - tally.first
         if not 0 <= index < tally.count:
             tally.strays += 1
-            return
+            return None
         if self._seen[index]:
             tally.duplicates += 1
-            return
+            return None
         self._seen[index] = 1
         if index < self._latest:
             tally.disorder += 1
@@ -181,6 +197,7 @@ class Client:
                 now - int(buffer[start + _CLOCK:start + _CLOCK_END]))
         tally.left -= 1
         tally.last_at = now
+        return index
 
     def _other(self, opcode: int, data: bytes) -> None:
         if opcode == CLOSE:
@@ -191,11 +208,19 @@ class Client:
             if data == b'2':  # Engine.IO ping
                 self.socket.sendall(frame(TEXT, b'3'))
             elif data.startswith(b'0'):  # Engine.IO open
-                self.socket.sendall(frame(TEXT, b'40'))
+                self.socket.sendall(frame(TEXT, self.hello()))
             elif data.startswith(b'40'):  # Socket.IO connected
-                self.sid = json.loads(data[2:])['sid']
+                self.welcome(json.loads(data[2:]))
             elif data.startswith(b'44'):  # Socket.IO refused
                 self.closed = True
+
+    def hello(self) -> bytes:
+        """Return what asks the node to be connected."""
+        return b'40'
+
+    def welcome(self, reply: dict[str, Any]) -> None:
+        """Take in that the node has connected us."""
+        self.sid = reply['sid']
 
 
 class Group:
@@ -229,10 +254,14 @@ class Process:
                 self.input += data
                 self.ended = not data
                 continue
-            client.receive()
+            self.ready(client)
             if client.closed:
                 client.tally.closed += 1
                 self.drop(client)
+
+    def ready(self, client: Client) -> None:
+        """A client's socket has something to say."""
+        client.receive()
 
     def drop(self, client: Client) -> None:
         self.selector.unregister(client.socket)

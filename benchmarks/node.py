@@ -1,7 +1,8 @@
 """One node: python-socketio under gevent's WSGI server.
 
 Run as ``python -m benchmarks.node MANAGER URL``. It serves on a free port of
-127.0.0.1 and obeys the commands ``port``, ``cpu``, ``burst`` and ``pace``.
+127.0.0.1 and obeys the commands ``port``, ``cpu``, ``burst``, ``pace``,
+``live`` and ``hush``.
 """
 from gevent import monkey
 
@@ -9,6 +10,7 @@ monkey.patch_all()
 
 import itertools  # noqa: E402
 import json  # noqa: E402
+import resource  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
 from collections.abc import Iterator  # noqa: E402
@@ -21,6 +23,10 @@ import socketio  # noqa: E402
 from gevent.pywsgi import WSGIServer  # noqa: E402
 
 from . import channel, payload  # noqa: E402
+
+
+BACKLOG = 2048
+"""Connections that may wait to be accepted: as many as gunicorn has."""
 
 
 def make_manager(kind: str, url: str) -> socketio.PubSubManager:
@@ -58,8 +64,9 @@ class Node:
         self.sio = socketio.Server(async_mode='gevent',
                                    client_manager=make_manager(kind, url))
         self.sio.on('connect', self.on_connect)
-        self.http = WSGIServer(('127.0.0.1', 0),
-                               socketio.WSGIApp(self.sio), log=None)
+        self.http = WSGIServer(('127.0.0.1', 0), socketio.WSGIApp(self.sio),
+                               log=None, backlog=BACKLOG)
+        self.lively = False
 
     def on_connect(self, sid: str, environ: dict[str, Any]) -> None:
         """Put the client in the room that its URL names, if any."""
@@ -116,6 +123,18 @@ class Node:
         ended = time.monotonic_ns()
         channel.answer(cpu=cpu, started=started, ended=ended)
 
+    def live(self, to: str, first: int, rate: float) -> None:
+        """Answer, and go on emitting, ``rate`` messages in a second, until
+        told to ``hush``, which is answered with how many there were."""
+        self.lively = True
+        channel.answer()
+        begin, count = time.monotonic(), 0
+        while self.lively:
+            self.sio.emit(payload.EVENT, payload.make(first + count), to=to)
+            count += 1
+            gevent.sleep(max(0.0, begin + count / rate - time.monotonic()))
+        channel.answer(count=count)
+
     def run(self) -> None:
         """Serve and obey until the parent closes its end."""
         self.http.start()
@@ -129,6 +148,10 @@ class Node:
                 gevent.spawn(self.obey, self.burst, command)
             elif name == 'pace':
                 gevent.spawn(self.obey, self.pace, command)
+            elif name == 'live':
+                gevent.spawn(self.obey, self.live, command)
+            elif name == 'hush':
+                self.lively = False
             else:
                 channel.answer(error=f'unknown command {name!r}')
         self.http.stop(timeout=0)
@@ -143,4 +166,7 @@ class Node:
 
 
 if __name__ == '__main__':
+    # Thousands of clients are more than most shells allow.
+    resource.setrlimit(resource.RLIMIT_NOFILE,
+                       (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     Node(*sys.argv[1:]).run()

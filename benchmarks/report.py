@@ -179,8 +179,9 @@ def text(result: dict[str, Any], compared: Comparison) -> str:
             lines.append(f'  {compared.names[kind]}: {"; ".join(faults)}')
         elif any(kind in entry['median']
                  for entry in result['metrics'].values()):
-            lines.append(f'  {compared.names[kind]}: '
-                         f'every {result["unit"]} once, in order')
+            lines.append(f'  {compared.names[kind]}: ' + (
+                'every message once, in order'
+                if result['unit'] == 'message' else 'nothing wrong'))
     return '\n'.join(lines)
 
 

@@ -1,0 +1,410 @@
+"""Kill a node, and see its clients come back on another one.
+
+Run as ``python -m benchmarks.recovery``; see ``README.rst`` beside this file.
+"""
+import argparse
+import json
+import re
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from .channel import Child, ChildError
+from .compare import environment
+from .report import number
+from .scenarios import LINGER, WARM_UP, milliseconds
+from .server import EmbeddedRedisError, RedisServer
+
+KINDS = {'plain': 'without', 'recovery': 'with'}
+"""Without connection state recovery clients come back too, with nothing: what
+that takes is not recovery's."""
+
+ALL, STAYING, IDLE = 'all', 'staying', 'idle'
+"""The room of those that return; groups of clients that do not."""
+
+LIVE_RATE = 200.0
+"""Messages per second to the client that stays."""
+
+CALM = 3.0
+"""Seconds of that before the node is killed, to compare with."""
+
+FURTHER = 20
+"""Messages to all clients while they return, behind those they missed."""
+
+FURTHER_INTERVAL = 0.1
+"""Seconds between two of these."""
+
+CONNECT_TIMEOUT = 120.0
+"""Seconds for all clients to connect to the node that will be killed."""
+
+RETURN_TIMEOUT = 60.0
+"""Seconds for all of them to be back, and as many for all they missed."""
+
+SILENCE = 10.0
+"""Seconds without a message after which the missing ones are lost."""
+
+TARGET = 5.0
+"""Seconds in which all are back, with all that they missed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was measured of one return: times in seconds, latencies in
+    milliseconds, memory in MiB, CPU in seconds, from the moment at which
+    the clients set out to the moment at which the last had everything.
+    """
+    back: int
+    recovered: int
+    first_reply: float | None
+    median_reply: float | None
+    last_reply: float | None
+    last_missed: float | None
+    lost: int
+    duplicates: int
+    disorder: int
+    closed: int
+    memory_before: float
+    memory_after: float
+    memory_peak: float
+    live_messages: int
+    live_lost: int
+    live_calm_median: float | None
+    live_calm_p99: float | None
+    live_median: float | None
+    live_p99: float | None
+    live_max: float | None
+    elapsed: float
+    node_cpu: float
+    emitter_cpu: float
+    redis_cpu: float
+    clients_cpu: float
+    faults: tuple[str, ...]
+
+    @property
+    def complaints(self) -> list[str]:
+        """What was wrong with the delivery, if anything."""
+        wrong = {'lost': self.lost, 'twice': self.duplicates,
+                 'out of order': self.disorder,
+                 'connections closed': self.closed,
+                 'lost of the live traffic': self.live_lost}
+        return [f'{n} {what}' for what, n in wrong.items() if n] \
+            + list(self.faults)
+
+
+def memory(process: Child) -> tuple[float, float]:
+    """Return the MiB of memory that a process has, and has had at most
+    (``/proc``, Linux)."""
+    with open(f'/proc/{process.pid}/status', encoding='ascii') as file:
+        found = dict(re.findall(r'^(VmRSS|VmHWM):\s+(\d+) kB$', file.read(),
+                                re.MULTILINE))
+    return int(found['VmRSS']) / 1024, int(found['VmHWM']) / 1024
+
+
+def forget_peak(process: Child) -> None:
+    """Let the peak of a process's memory begin anew."""
+    with open(f'/proc/{process.pid}/clear_refs', 'w',
+              encoding='ascii') as file:
+        file.write('5')
+
+
+class Stage:
+    """Three nodes and two processes of clients.
+
+    ``doomed`` is killed, its clients go to ``refuge``, where one client is
+    already, and ``emitter`` emits to all of them.
+
+    :param kind: one of :data:`KINDS`.
+    :param stack: ends the processes.
+    """
+    def __init__(self, kind: str, redis: RedisServer,
+                 stack: ExitStack) -> None:
+        self.kind = kind
+        self.redis = redis
+        self.number = 0
+
+        def start(name: str, module: str, *arguments: str) -> Child:
+            child = Child(name, module, *arguments)
+            stack.callback(child.stop)
+            return child
+
+        self.doomed, self.refuge, self.emitter = (
+            start(f'{role} node, {KINDS[kind]} recovery', 'benchmarks.node',
+                  kind, redis.url)
+            for role in ('doomed', 'other', 'emitting'))
+        self.few = start('staying clients', 'benchmarks.clients')
+        self.many = start('returning clients', 'benchmarks.returning')
+
+    def numbers(self, count: int) -> int:
+        """Return the first of so many numbers for messages."""
+        self.number += count
+        return self.number - count
+
+    def emit(self, count: int, first: int) -> None:
+        """Emit to all who return, as fast as it goes."""
+        self.emitter.ask('burst', to=ALL, first=first, count=count)
+
+    def run(self, clients: int, missed: int,
+            spread: tuple[float, float]) -> Outcome:
+        """Let it happen."""
+        port = self._connect(clients)
+        calm = self._live_begins()
+        time.sleep(CALM)
+        calm = self._live_ends(calm)
+
+        self.doomed.kill()
+        self.many.send('wait_closed', timeout=RETURN_TIMEOUT)
+        self.many.receive(RETURN_TIMEOUT + 1)
+        total = missed + FURTHER
+        first = self.numbers(total)
+        self.many.ask('arm_missed', first=first, count=total, missed=missed)
+        self.emit(missed, first)
+
+        forget_peak(self.refuge)
+        before, _ = memory(self.refuge)
+        live = self._live_begins()
+        cpu = self._cpu()
+        began = self.many.ask('come_back', port=port, earliest=spread[0],
+                              latest=spread[1])['at']
+        self.many.send('wait_back', timeout=RETURN_TIMEOUT + spread[1])
+        for index in range(FURTHER):
+            self.emit(1, first + missed + index)
+            time.sleep(FURTHER_INTERVAL)
+        back = self.many.receive(RETURN_TIMEOUT + spread[1] + 1)
+        verdict = self._wait_complete() if self.kind == 'recovery' else {}
+        elapsed = (time.monotonic_ns() - began) / 1e9
+        cpu = [after - each for after, each in zip(self._cpu(), cpu)]
+        live = self._live_ends(live)
+        after, peak = memory(self.refuge)
+        return Outcome(
+            back=back['back'], recovered=back['recovered'],
+            first_reply=seconds(back['first']),
+            median_reply=seconds(back['median']),
+            last_reply=seconds(back['last']),
+            last_missed=seconds(verdict['missed_at'] - began)
+            if verdict.get('missed_at') else None,
+            lost=verdict.get('lost', 0),
+            duplicates=verdict.get('duplicates', 0),
+            disorder=verdict.get('disorder', 0),
+            closed=verdict.get('closed', 0),
+            memory_before=before, memory_after=after, memory_peak=peak,
+            live_messages=live['wanted'], live_lost=live['lost'],
+            live_calm_median=milliseconds(calm['latency_median']),
+            live_calm_p99=milliseconds(calm['latency_p99']),
+            live_median=milliseconds(live['latency_median']),
+            live_p99=milliseconds(live['latency_p99']),
+            live_max=milliseconds(live['latency_max']),
+            elapsed=elapsed, node_cpu=cpu[0], emitter_cpu=cpu[1],
+            redis_cpu=cpu[2], clients_cpu=cpu[3] + cpu[4],
+            faults=tuple(back['faults']))
+
+    def _connect(self, clients: int) -> int:
+        """Connect everybody; return where those who return shall go."""
+        ports = [node.ask('port')['port'] for node in (
+            self.doomed, self.refuge, self.emitter)]
+        # A node joins its cluster when its first client connects.
+        self.few.ask('connect', group=IDLE, port=ports[2])
+        self.sid = self.few.ask('connect', group=STAYING,
+                                port=ports[1])['sids'][0]
+        self.many.send('connect', group=ALL, port=ports[0], count=clients,
+                       room=ALL)
+        self.many.receive(CONNECT_TIMEOUT)
+        # So that everything has run once, and everybody has an offset.
+        first = self.numbers(WARM_UP)
+        self.few.ask('arm', group=STAYING, first=first, count=WARM_UP)
+        self.emitter.ask('burst', to=self.sid, first=first, count=WARM_UP)
+        self._arrived(self.few, STAYING)
+        first = self.numbers(1)
+        self.many.ask('arm_missed', first=first, count=1, missed=0)
+        self.emit(1, first)
+        self._arrived(self.many, ALL)
+        return int(ports[1])
+
+    @staticmethod
+    def _arrived(process: Child, group: str) -> None:
+        process.send('wait', group=group, timeout=SILENCE, silence=SILENCE)
+        lost = process.receive(2 * SILENCE)['lost']
+        if lost:
+            raise ChildError(f'{lost} messages did not arrive in peace')
+
+    def _wait_complete(self) -> dict[str, Any]:
+        """Wait until they have everything; return the account."""
+        self.many.send('wait', group=ALL, timeout=RETURN_TIMEOUT,
+                       silence=SILENCE)
+        self.many.receive(RETURN_TIMEOUT + SILENCE)
+        # Once more, for the duplicates that come behind.
+        return self.many.ask('verdict', group=ALL, linger=LINGER)
+
+    def _live_begins(self) -> dict[str, Any]:
+        """Begin to emit to the client that stays."""
+        room = int(LIVE_RATE * 2 * (RETURN_TIMEOUT + CALM))
+        first = self.numbers(room)
+        self.few.ask('arm', group=STAYING, first=first, count=room,
+                     latency=True)
+        self.emitter.ask('live', to=self.sid, first=first, rate=LIVE_RATE)
+        return {'room': room}
+
+    def _live_ends(self, begun: dict[str, Any]) -> dict[str, Any]:
+        """Stop; return what arrived."""
+        count = self.emitter.ask('hush')['count']
+        result = self.few.ask('verdict', group=STAYING, linger=1.0)
+        return {**result, 'wanted': count,
+                'lost': result['lost'] - (begun['room'] - count)}
+
+    def _cpu(self) -> list[float]:
+        return [self.refuge.cpu(), self.emitter.cpu(), self.redis.cpu(),
+                self.many.cpu(), self.few.cpu()]
+
+
+def seconds(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds / 1e9
+
+
+ROWS = (
+    ('clients back', 'back'), ('  recovered', 'recovered'),
+    ('CONNECT reply, first, s', 'first_reply'),
+    ('CONNECT reply, median, s', 'median_reply'),
+    ('CONNECT reply, last, s', 'last_reply'),
+    ('last missed message, s', 'last_missed'),
+    ('memory of the node, before, MiB', 'memory_before'),
+    ('  after', 'memory_after'), ('  peak', 'memory_peak'),
+    ('latency at the client that stays,', None),
+    ('  before, median, ms', 'live_calm_median'),
+    ('  before, p99, ms', 'live_calm_p99'),
+    ('  meanwhile, median, ms', 'live_median'),
+    ('  meanwhile, p99, ms', 'live_p99'),
+    ('  meanwhile, longest, ms', 'live_max'),
+    ('time in all, s', 'elapsed'),
+    ('  CPU of the node, s', 'node_cpu'),
+    ('  CPU of the emitting node, s', 'emitter_cpu'),
+    ('  CPU of Redis, s', 'redis_cpu'),
+    ('  CPU of the clients, s', 'clients_cpu'),
+)
+
+
+def middle(outcomes: Sequence[Outcome], name: str) -> float | None:
+    """Return the median of a figure over the rounds."""
+    values = [getattr(each, name) for each in outcomes]
+    found = [value for value in values if value is not None]
+    return median(found) if found else None
+
+
+def text(results: dict[str, list[Outcome]]) -> str:
+    """Return the results as lines for a terminal."""
+    heads = ''.join(f'{KINDS[kind]:>10}' for kind in results)
+    lines = [f'  {"":35}{heads}']
+    for title, name in ROWS:
+        cells = '' if name is None else ''.join(
+            f'{figure(middle(outcomes, name)):>10}'
+            for outcomes in results.values())
+        lines.append(f'  {title:35}{cells}')
+    for kind, outcomes in results.items():
+        complaints = [each for outcome in outcomes
+                      for each in outcome.complaints]
+        right = 'every message once, in order' \
+            if kind == 'recovery' else 'nothing wrong'
+        lines.append(f'  {KINDS[kind]} recovery: '
+                     f'{"; ".join(complaints) or right}')
+    return '\n'.join(lines)
+
+
+def figure(value: float | None) -> str:
+    """Return a number of clients as it is, others with some digits."""
+    if value is not None and value == int(value):
+        return f'{int(value):,}'
+    return number(value)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(
+        prog='python -m benchmarks.recovery',
+        description='Kill a node, and see its clients come back on another '
+                    'one.')
+    parser.add_argument('--clients', type=int, default=2000, metavar='N',
+                        help='how many there are (default: 2000)')
+    parser.add_argument('--missed', type=int, default=20, metavar='N',
+                        help='messages that each of them misses (default: '
+                             '20)')
+    parser.add_argument('--spread', type=float, nargs=2, default=(0.0, 0.0),
+                        metavar=('FROM', 'TO'),
+                        help='seconds after which the clients set out, at '
+                             'random; 0.5 1.5 is what the JavaScript client '
+                             'does (default: all at once)')
+    parser.add_argument('--rounds', type=int, default=1, metavar='N',
+                        help='how often (default: 1); figures are medians')
+    parser.add_argument('--kind', choices=list(KINDS),
+                        help='only without recovery (plain), or only with')
+    parser.add_argument('--json', metavar='FILE',
+                        help='write all measurements there')
+    parser.add_argument('--check', action='store_true',
+                        help='exit with 1 also where they took more than '
+                             f'{TARGET:g} s')
+    options = parser.parse_args(arguments)
+    if min(options.clients, options.missed, options.rounds) < 1:
+        parser.error('numbers must be 1 or more')
+    if not 0 <= options.spread[0] <= options.spread[1]:
+        parser.error('--spread FROM TO: from 0, in order')
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; return the exit status."""
+    options = parse(arguments)
+    # Ends by the same way as an interrupt, so that no process stays behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    kinds = [options.kind] if options.kind else list(KINDS)
+    results: dict[str, list[Outcome]] = {kind: [] for kind in kinds}
+    try:
+        for turn in range(options.rounds):
+            for kind in kinds:
+                # A server each: no one's memory is another's history.
+                with RedisServer() as redis, ExitStack() as stack:
+                    about = environment(redis)
+                    outcome = Stage(kind, redis, stack).run(
+                        options.clients, options.missed,
+                        tuple(options.spread))
+                    results[kind].append(outcome)
+                print(f'round {turn + 1}  {KINDS[kind]:8} '
+                      f'{outcome.recovered} of {options.clients} recovered '
+                      f'{"; ".join(outcome.complaints)}',
+                      file=sys.stderr, flush=True)
+    except (ChildError, EmbeddedRedisError) as exc:
+        print(f'failed: {exc}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    print(', '.join(f'{name} {value}' for name, value in about.items()))
+    print(f'{options.clients:,} clients of a killed node return to one other '
+          f'node, {options.spread[0]:g} to {options.spread[1]:g} s later;\n'
+          f'each has missed {options.missed} messages, and {FURTHER} more '
+          f'follow meanwhile')
+    print(text(results))
+    if options.json:
+        with open(options.json, 'w', encoding='utf-8') as file:
+            json.dump({'environment': about, 'rounds': {
+                kind: [asdict(each) for each in outcomes]
+                for kind, outcomes in results.items()}}, file, indent=2)
+            file.write('\n')
+    return status(results.get('recovery', []), options)
+
+
+def status(outcomes: Sequence[Outcome], options: argparse.Namespace) -> int:
+    """Return 1 where somebody did not come back as he was or, on request,
+    where it took too long, else 0."""
+    faulty = [each for each in outcomes if each.complaints
+              or each.recovered < options.clients]
+    late = [each for each in outcomes
+            if max(each.last_reply or 0.0, each.last_missed or 0.0)
+            > TARGET + options.spread[1]]
+    if faulty:
+        print('delivery at fault', file=sys.stderr)
+    return 1 if faulty or (options.check and late) else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
