@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator, List, Mapping, Optional
 
 import socketio
 
@@ -28,17 +28,22 @@ class GunicornProcess:
     :param preload: whether the application is loaded before the workers are
                     forked. The master then is monkey patched, and under
                     gevent does not notice that a worker has ended.
+    :param application: the module that has it.
+    :param env: more of what that wants to know.
     """
 
     def __init__(self, mode: str, redis_url: str, options: Dict[str, Any],
                  directory: Path, workers: int = 2,
-                 configuration: str = '', preload: bool = True) -> None:
+                 configuration: str = '', preload: bool = True,
+                 application: str = 'tests.support.gunicorn_app',
+                 env: Optional[Mapping[str, str]] = None) -> None:
         self._workers = workers
         config = directory / 'gunicorn.conf.py'
         config.write_text(configuration)
         # Made here and inherited, so that nobody else can take the port.
         self._listener = socket.create_server(('127.0.0.1', 0), backlog=64)
-        self.url = f'http://127.0.0.1:{self._listener.getsockname()[1]}'
+        self.port: int = self._listener.getsockname()[1]
+        self.url = f'http://127.0.0.1:{self.port}'
         self.process = OwnProcess(
             [sys.executable, '-m', 'gunicorn',
              *(['--preload'] if preload else []),
@@ -46,10 +51,10 @@ class GunicornProcess:
              '--workers', str(workers), '--threads', '20',
              '--graceful-timeout', '1',
              '--bind', f'fd://{self._listener.fileno()}',
-             'tests.support.gunicorn_app:application'],
+             f'{application}:application'],
             directory / 'gunicorn.out',
             env={'NODE_MODE': mode, 'NODE_REDIS_URL': redis_url,
-                 'NODE_OPTIONS': json.dumps(options)},
+                 'NODE_OPTIONS': json.dumps(options), **(env or {})},
             pass_fds=[self._listener.fileno()])
 
     def clients_of_all_workers(self) -> Iterator[Client]:

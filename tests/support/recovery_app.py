@@ -1,0 +1,147 @@
+"""An application for gunicorn that shows what its clients come back with.
+
+``gunicorn tests.support.recovery_app:application``, with its parameters in
+the environment. It is written twice, for python-socketio and for
+Flask-SocketIO, and answers the same events:
+
+=============  ==============================================================
+event          does
+=============  ==============================================================
+``identify``   tells the worker's process, and the id of its node
+``remember``   puts something of its own into the client's session, and lets
+               the client enter a room
+``recall``     tells what is in the session now, what the connect handler
+               found there, and why, and the client's rooms
+``say``        emits an event to a room, from within the handler
+``echo``       answers with what it was sent
+=============  ==============================================================
+"""
+import os
+
+from tests.support import modes
+
+modes.prepare(os.environ['NODE_MODE'])
+
+import datetime  # noqa: E402
+import json  # noqa: E402
+from typing import Any, Dict, List, Mapping, Tuple  # noqa: E402
+from urllib.parse import urlencode  # noqa: E402
+
+#: What goes into a session besides what the client sends. Of Flask's this
+#: is what its own cookie can hold.
+KEEPSAKES: Dict[str, Dict[str, Any]] = {
+    'plain': {'number': 7, 'text': 'Zoë', 'nothing': None, 'yes': True,
+              'share': 0.5, 'list': [1, [2, 'three']],
+              'map': {'a': {'b': [4]}}},
+    'flask': {'number': 7, 'text': 'Zoë', 'nothing': None, 'yes': True,
+              'share': 0.5, 'list': [1, [2, 'three']],
+              'map': {'a': {'b': [4]}}, 'pair': (1, ('two', b'\x00\xff')),
+              'when': datetime.datetime(2026, 2, 3, 4, 5, 6,
+                                        tzinfo=datetime.timezone.utc)}}
+
+
+def picture(session: Mapping[str, Any]) -> List[List[str]]:
+    """A session as a client can be told of it, with its types."""
+    return [[name, repr(session[name])] for name in sorted(session)]
+
+
+def verdict(environ: Mapping[str, Any]) -> List[Any]:
+    """What the connect handler was told about the recovery."""
+    recovery = environ['socketio.recovery']
+    return [recovery.recovered, recovery.reason]
+
+
+def make_plain(mode: str, redis_url: str, options: Dict[str, Any]) -> Any:
+    """The application for python-socketio."""
+    import socketio
+
+    from redis_streams_adapter import RedisStreamsManager
+
+    manager = RedisStreamsManager(redis_url, **options)
+    server = socketio.Server(async_mode=mode, client_manager=manager)
+    found: Dict[str, Any] = {}
+
+    @server.event  # type: ignore
+    def connect(sid: str, environ: Dict[str, Any]) -> None:
+        # Two arguments, although such a client sends something like "auth".
+        found[sid] = [picture(server.get_session(sid)), verdict(environ),
+                      sorted(set(server.rooms(sid)) - {sid})]
+
+    @server.event  # type: ignore
+    def identify(sid: str) -> Tuple[int, str]:
+        return os.getpid(), manager.uid
+
+    @server.event  # type: ignore
+    def remember(sid: str, value: Any, room: str) -> None:
+        server.save_session(sid, {'value': value, **KEEPSAKES['plain']})
+        server.enter_room(sid, room)
+
+    @server.event  # type: ignore
+    def recall(sid: str) -> List[Any]:
+        return [picture(server.get_session(sid)), found[sid],
+                sorted(set(server.rooms(sid)) - {sid})]
+
+    @server.event  # type: ignore
+    def say(sid: str, event: str, data: Any, room: str) -> None:
+        server.emit(event, data, to=room)
+
+    @server.event  # type: ignore
+    def echo(sid: str, *args: Any) -> Any:
+        return args
+
+    return socketio.WSGIApp(server)
+
+
+def make_flask(mode: str, redis_url: str, options: Dict[str, Any]) -> Any:
+    """The application for Flask-SocketIO, which manages the sessions."""
+    import flask
+    import flask_socketio
+
+    from redis_streams_adapter.flask_socketio import SocketIO
+
+    app = flask.Flask(__name__)
+    app.secret_key = 'of no importance'
+    scheme, _, rest = redis_url.partition('://')
+    front = SocketIO(app, async_mode=mode, message_queue=(
+        f'{scheme}+streams://{rest}?{urlencode(options)}'))
+    found: Dict[str, Any] = {}
+
+    def own_rooms() -> List[str]:
+        return sorted({*flask_socketio.rooms()} - {flask.request.sid})
+
+    @front.on('connect')  # type: ignore
+    def on_connect() -> None:
+        found[flask.request.sid] = [
+            picture(flask.session), verdict(flask.request.environ),
+            own_rooms()]
+
+    @front.on('identify')  # type: ignore
+    def identify() -> Tuple[int, str]:
+        return os.getpid(), front.server.manager.uid
+
+    @front.on('remember')  # type: ignore
+    def remember(value: Any, room: str) -> None:
+        flask.session.update(value=value, **KEEPSAKES['flask'])
+        flask_socketio.join_room(room)
+
+    @front.on('recall')  # type: ignore
+    def recall() -> List[Any]:
+        return [picture(flask.session), found[flask.request.sid],
+                own_rooms()]
+
+    @front.on('say')  # type: ignore
+    def say(event: str, data: Any, room: str) -> None:
+        flask_socketio.emit(event, data, to=room)
+
+    @front.on('echo')  # type: ignore
+    def echo(*args: Any) -> Any:
+        return args
+
+    return app
+
+
+MAKERS = {'plain': make_plain, 'flask': make_flask}
+
+application = MAKERS[os.environ['NODE_FLAVOUR']](
+    os.environ['NODE_MODE'], os.environ['NODE_REDIS_URL'],
+    json.loads(os.environ['NODE_OPTIONS']))
