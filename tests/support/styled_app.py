@@ -1,0 +1,287 @@
+"""A server process whose handlers are written in every way there is.
+
+``python -m tests.support.styled_app``, with the parameters of
+:mod:`.node_app` and what that does besides; :class:`StyledProcess` has the
+methods. Which handlers there are says ``style`` among the options:
+
+``'apart'``
+    namespaces with functions, with classes, with a handler for all events,
+    without connect handlers; see :data:`APART`
+``'functions 2'``, ``'functions 3'``, ``'class 2'``, ``'class 3'``
+    handlers for all namespaces, whose connect handler has two arguments
+    besides the namespace, or three
+
+and ``instrument`` the mode of the admin UI, if there shall be one.
+
+Every client can send ``remember``, which puts a value into its session, lets
+it enter a room, and emits ``remembered`` to it.
+"""
+# The patching comes before every other import, hence the two halves.
+import argparse
+
+from tests.support import modes
+
+if __name__ == '__main__':
+    _parser = argparse.ArgumentParser()
+    _parser.add_argument('--mode', choices=modes.MODES, required=True)
+    _parser.add_argument('--redis-url', required=True)
+    _parser.add_argument('--options', default='{}')
+    _arguments = _parser.parse_args()
+    modes.prepare(_arguments.mode)
+
+import json  # noqa: E402
+import logging  # noqa: E402
+import sys  # noqa: E402
+from typing import Any, Callable, Dict, List, Tuple  # noqa: E402
+
+import socketio  # noqa: E402
+
+from tests.support import node_app  # noqa: E402
+from tests.support.node_process import NodeProcess  # noqa: E402
+
+#: The namespaces that have handlers of their own, and how many arguments
+#: their connect handlers have; ``None``: there is none.
+APART = {'/functions-2': 2, '/functions-3': 3, '/functions-default': 3,
+         '/class-2': 2, '/class-3': 3, '/all-events': 3, '/mute': None}
+
+#: How those of all namespaces are written.
+TOGETHER = {'functions 2': 2, 'functions 3': 3, 'class 2': 2, 'class 3': 3}
+
+#: What stands for the argument that a handler does not have.
+ABSENT = 'absent'
+
+
+class StyledProcess(NodeProcess):
+    """A process that runs this module.
+
+    :param options: those of :func:`.node_app.make_plain`, ``style`` and
+                    ``instrument``.
+    """
+
+    def __init__(self, mode: str, redis_url: str,
+                 options: Dict[str, Any]) -> None:
+        super().__init__(mode, redis_url, options)
+        self._command = [
+            sys.executable, '-m', 'tests.support.styled_app', '--mode', mode,
+            '--redis-url', redis_url, '--options', json.dumps(options)]
+
+    def arrivals(self, sid: str) -> List[Dict[str, Any]]:
+        """What the connect handlers were given, and found, each time."""
+        return [each for each in self.recorded('arrivals')
+                if each['sid'] == sid]
+
+    def departures(self, sid: str) -> List[Tuple[str, str]]:
+        """The calls of the disconnect handlers: namespace and reason, or
+        :data:`ABSENT`."""
+        return [(namespace, reason) for namespace, who, reason
+                in self.recorded('departures') if who == sid]
+
+
+class Application:
+    """What all the handlers do."""
+
+    def __init__(self, server: socketio.Server) -> None:
+        self.server = server
+        self.arrivals: List[Dict[str, Any]] = []
+        self.departures: List[Any] = []
+
+    def arrive(self, namespace: str, sid: str, environ: Dict[str, Any],
+               auth: Any = ABSENT) -> None:
+        recovery = environ['socketio.recovery']
+        self.arrivals.append({
+            'namespace': namespace, 'sid': sid, 'auth': auth,
+            'recovery': [recovery.recovered, recovery.reason],
+            'rooms': sorted(set(self.server.rooms(sid, namespace)) - {sid}),
+            'session': dict(self.server.get_session(sid, namespace))})
+
+    def depart(self, namespace: str, sid: str, reason: str = ABSENT) -> None:
+        self.departures.append((namespace, sid, reason))
+
+    def remember(self, namespace: str, sid: str, value: Any,
+                 room: str) -> Any:
+        with self.server.session(sid, namespace) as session:
+            session['value'] = value
+        self.server.enter_room(sid, room, namespace)
+        self.server.emit('remembered', value, to=sid, namespace=namespace)
+        return namespace, value
+
+
+def add_functions_2(does: Application, namespace: str) -> None:
+    server = does.server
+
+    @server.on('connect', namespace=namespace)  # type: ignore
+    def connect(sid: str, environ: Dict[str, Any]) -> None:
+        does.arrive(namespace, sid, environ)
+
+    @server.on('disconnect', namespace=namespace)  # type: ignore
+    def disconnect(sid: str) -> None:
+        does.depart(namespace, sid)
+
+    add_remember(does, namespace)
+
+
+def add_remember(does: Application, namespace: str) -> None:
+    @does.server.on('remember', namespace=namespace)  # type: ignore
+    def remember(sid: str, value: Any, room: str) -> Any:
+        return does.remember(namespace, sid, value, room)
+
+
+def add_functions_3(does: Application, namespace: str,
+                    rest: Callable[..., None] = add_remember) -> None:
+    server = does.server
+
+    @server.on('connect', namespace=namespace)  # type: ignore
+    def connect(sid: str, environ: Dict[str, Any], auth: Any) -> None:
+        does.arrive(namespace, sid, environ, auth)
+
+    @server.on('disconnect', namespace=namespace)  # type: ignore
+    def disconnect(sid: str, reason: str) -> None:
+        does.depart(namespace, sid, reason)
+
+    rest(does, namespace)
+
+
+def add_functions_default(does: Application, namespace: str) -> None:
+    server = does.server
+
+    @server.on('connect', namespace=namespace)  # type: ignore
+    def connect(sid: str, environ: Dict[str, Any], auth: Any = None) -> None:
+        does.arrive(namespace, sid, environ, auth)
+
+    @server.on('disconnect', namespace=namespace)  # type: ignore
+    def disconnect(sid: str, *reason: str) -> None:
+        does.depart(namespace, sid, *reason)
+
+    add_remember(does, namespace)
+
+
+def add_all_events(does: Application, namespace: str) -> None:
+    def rest(does: Application, namespace: str) -> None:
+        @does.server.on('*', namespace=namespace)  # type: ignore
+        def any_event(event: str, sid: str, *args: Any) -> Any:
+            return getattr(does, event)(namespace, sid, *args)
+
+    add_functions_3(does, namespace, rest)
+
+
+def add_class_2(does: Application, namespace: str) -> None:
+    class Two(socketio.Namespace):  # type: ignore
+        def on_connect(self, sid: str, environ: Dict[str, Any]) -> None:
+            does.arrive(self.namespace, sid, environ)
+
+        def on_disconnect(self, sid: str) -> None:
+            does.depart(self.namespace, sid)
+
+        def on_remember(self, sid: str, value: Any, room: str) -> Any:
+            with self.session(sid) as session:
+                session['value'] = value
+            self.enter_room(sid, room)
+            self.emit('remembered', value, to=sid)
+            return self.namespace, value
+
+    does.server.register_namespace(Two(namespace))
+
+
+def add_class_3(does: Application, namespace: str) -> None:
+    class Three(socketio.Namespace):  # type: ignore
+        def on_connect(self, sid: str, environ: Dict[str, Any],
+                       auth: Any) -> None:
+            does.arrive(self.namespace, sid, environ, auth)
+
+        def on_disconnect(self, sid: str, reason: str) -> None:
+            does.depart(self.namespace, sid, reason)
+
+        def on_remember(self, sid: str, value: Any, room: str) -> Any:
+            self.save_session(sid, {'value': value})
+            self.enter_room(sid, room)
+            self.send('sent', to=sid)
+            self.emit('remembered', value, room=sid)
+            return self.namespace, value
+
+    does.server.register_namespace(Three(namespace))
+
+
+def add_caught_functions(does: Application, arguments: int) -> None:
+    """Handlers for the namespaces that have no other."""
+    server = does.server
+
+    if arguments == 2:
+        @server.on('connect', namespace='*')  # type: ignore
+        def connect_2(namespace: str, sid: str,
+                      environ: Dict[str, Any]) -> None:
+            does.arrive(namespace, sid, environ)
+    else:
+        @server.on('connect', namespace='*')  # type: ignore
+        def connect_3(namespace: str, sid: str, environ: Dict[str, Any],
+                      auth: Any) -> None:
+            does.arrive(namespace, sid, environ, auth)
+
+    @server.on('disconnect', namespace='*')  # type: ignore
+    def disconnect(namespace: str, sid: str, reason: str) -> None:
+        does.depart(namespace, sid, reason)
+
+    @server.on('*', namespace='*')  # type: ignore
+    def any_event(event: str, namespace: str, sid: str, *args: Any) -> Any:
+        return getattr(does, event)(namespace, sid, *args)
+
+
+def add_caught_class(does: Application, arguments: int) -> None:
+    """A class for the namespaces that have no other handlers."""
+    class Base(socketio.Namespace):  # type: ignore
+        def on_disconnect(self, namespace: str, sid: str,
+                          reason: str) -> None:
+            does.depart(namespace, sid, reason)
+
+        def on_remember(self, namespace: str, sid: str, value: Any,
+                        room: str) -> Any:
+            return does.remember(namespace, sid, value, room)
+
+    class Two(Base):
+        def on_connect(self, namespace: str, sid: str,
+                       environ: Dict[str, Any]) -> None:
+            does.arrive(namespace, sid, environ)
+
+    class Three(Base):
+        def on_connect(self, namespace: str, sid: str,
+                       environ: Dict[str, Any], auth: Any) -> None:
+            does.arrive(namespace, sid, environ, auth)
+
+    does.server.register_namespace({2: Two, 3: Three}[arguments]('*'))
+
+
+def add_handlers(does: Application, style: str) -> None:
+    """Those of a style."""
+    if style == 'apart':
+        add_functions_2(does, '/functions-2')
+        add_functions_3(does, '/functions-3')
+        add_functions_default(does, '/functions-default')
+        add_class_2(does, '/class-2')
+        add_class_3(does, '/class-3')
+        add_all_events(does, '/all-events')
+        add_remember(does, '/mute')
+    elif style.startswith('functions'):
+        add_caught_functions(does, TOGETHER[style])
+    else:
+        add_caught_class(does, TOGETHER[style])
+
+
+def main(mode: str, redis_url: str, options: str) -> None:
+    printer = logging.StreamHandler(sys.stdout)
+    printer.setLevel(logging.INFO)
+    logging.basicConfig(handlers=[printer])
+    logging.getLogger('werkzeug').setLevel(logging.CRITICAL)
+    given = json.loads(options)
+    style, admin = given.pop('style'), given.pop('instrument', None)
+    node, app = node_app.make_plain(mode, redis_url, given)
+    server = node.targets['server']
+    does = Application(server)
+    node.record('arrivals', does.arrivals)
+    node.record('departures', does.departures)
+    if admin is not None:
+        server.instrument(auth=False, mode=admin, server_stats_interval=0.2)
+    add_handlers(does, style)
+    modes.serve(mode, app, lambda port: print(f'port {port}', flush=True))
+
+
+if __name__ == '__main__':
+    main(**vars(_arguments))
