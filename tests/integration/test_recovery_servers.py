@@ -1,5 +1,6 @@
 """Connection state recovery, however an application is written."""
 import contextlib
+import threading
 from typing import Any, Callable, Dict, Iterator, List
 
 import pytest
@@ -44,9 +45,14 @@ NOT_NAMED = ('/one', '/another')
 @pytest.fixture
 def start_styled(mode: str, redis_server: RedisServer, unique: Unique,
                  ) -> Iterator[StartStyled]:
-    """Starts two servers: ``start_styled(style, **options)``."""
+    """Starts two servers: ``start_styled(style, **options)``.
+
+    Only the first so many ``members``, both unless said, are in the cluster
+    from the start.
+    """
     with contextlib.ExitStack() as stack:
-        def start(style: str, **options: Any) -> List[StyledProcess]:
+        def start(style: str, members: int = 2,
+                  **options: Any) -> List[StyledProcess]:
             every = {'style': style, 'stream_name': unique('stream'),
                      'connection_state_recovery': True, **STEADY, **options}
             if style != 'apart':
@@ -55,7 +61,7 @@ def start_styled(mode: str, redis_server: RedisServer, unique: Unique,
             nodes: List[StyledProcess] = stack.enter_context(running(
                 [StyledProcess(mode, redis_server.url, every)
                  for _ in range(2)]))
-            start_managers(list(nodes))
+            start_managers(list(nodes[:members]))
             return nodes
 
         yield start
@@ -154,6 +160,51 @@ def check_handlers(nodes: List[StyledProcess], sid: str, namespace: str,
         assert {where for where, _ in node.departures(sid)} == {namespace}
         assert {reason for _, reason in node.departures(sid)} <= {
             ABSENT, 'transport close', 'transport error'}
+
+
+def test_first_clients_of_a_node(start_styled: StartStyled,
+                                 connect_returning: ConnectReturning,
+                                 unique: Unique) -> None:
+    """They come all at once, and one of them makes it join the cluster."""
+    first, second = start_styled('apart', members=1)
+    clients = [connect_returning(first, '/mute') for _ in range(20)]
+    event = unique('event')
+    for client in clients:
+        client.drop()
+    first.emit(event, 0, namespace='/mute')
+    coming = [threading.Thread(target=client.connect, args=(second.url,))
+              for client in clients]
+    for thread in coming:
+        thread.start()
+    for thread in coming:
+        thread.join()
+    assert [client.recovered for client in clients] == [{'/mute': True}] * 20
+    for client in clients:
+        client.wait_for(event)
+
+
+def test_first_new_clients_of_a_node(start_styled: StartStyled,
+                                     connect_returning: ConnectReturning,
+                                     unique: Unique) -> None:
+    """The same with clients that are new there, and then come back without
+    having received anything."""
+    first, second = start_styled('apart', members=0)
+    clients: List[ReturningClient] = []
+    coming = [threading.Thread(target=lambda: clients.append(
+        connect_returning(first, '/mute'))) for _ in range(20)]
+    for thread in coming:
+        thread.start()
+    for thread in coming:
+        thread.join()
+    event = unique('event')
+    for client in clients:
+        client.drop()
+    first.emit(event, 0, namespace='/mute')
+    for client in clients:
+        client.connect(second.url)
+    assert [client.recovered for client in clients] == [{'/mute': True}] * 20
+    for client in clients:
+        client.wait_for(event)
 
 
 @pytest.mark.parametrize('admin', ['development', 'production'])

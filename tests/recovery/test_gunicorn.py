@@ -165,9 +165,11 @@ class Crowd:
         they had and all that was emitted."""
         for client in self.clients:
             first, *others = client.connects()
-            assert {(each.sid, each.recovered) for each in others} <= {
-                (first.sid, True)}, client.errors()
             now, at_connect, rooms = client.call('recall')
+            assert {(each.sid, each.recovered) for each in others} <= {
+                (first.sid, True)}, (
+                f'{first.sid} was not recovered: {at_connect}; '
+                f'{client.disconnects()}, {client.errors()}')
             expected = self._remembered[first.sid]
             assert now == expected
             assert rooms == [self._room, f'{self._room}-{first.sid}']
