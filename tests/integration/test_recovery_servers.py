@@ -8,10 +8,11 @@ import pytest
 from ..conftest import running
 from ..support.account import account, EXACT
 from ..support.client import Client
-from ..support.returning_client import close_all, ReturningClient
+from ..support.proxy import Proxy
 from ..support.redis_server import RedisServer
+from ..support.returning_client import close_all, ReturningClient
 from ..support.styled_app import ABSENT, APART, StyledProcess, TOGETHER
-from ..support.wait import wait_for_value
+from ..support.wait import wait_for_value, wait_until
 from .conftest import STEADY, start_managers
 
 Unique = Callable[[str], str]
@@ -205,6 +206,45 @@ def test_first_new_clients_of_a_node(start_styled: StartStyled,
     assert [client.recovered for client in clients] == [{'/mute': True}] * 20
     for client in clients:
         client.wait_for(event)
+
+
+@pytest.mark.parametrize('how', ['noticed', 'half-open', 'killed'])
+def test_sent_and_not_received(
+        start_styled: StartStyled, connect_returning: ConnectReturning,
+        make_proxy: Callable[[int], Proxy], unique: Unique,
+        how: str) -> None:
+    """A client that has received nothing, to which something was sent: it
+    names no offset, and missed it."""
+    first, second = start_styled('apart')
+    event = unique('event')
+    line = make_proxy(first.port)
+    line.open()
+    client = ReturningClient(f'http://127.0.0.1:{line.port}', '/functions-3')
+    sid = client.sid
+    try:
+        line.go_silent()
+        for number in range(10):
+            first.emit(event, number, to=sid, namespace='/functions-3')
+        # They went out, as far as the node can tell.
+        wait_until(lambda: first.stats()['delivered'] >= 10,
+                   what='the node to have sent them')
+        if how == 'noticed':
+            line.break_connections()
+            wait_for_value(lambda: len(first.departures(sid)), 1,
+                           what='how often it was lost')
+            wait_until(lambda: not client.is_connected(),
+                       what='the client to know')
+        else:
+            if how == 'killed':
+                first.kill()
+            client.drop()
+        client.connect(second.url)
+        assert client.recovered == {'/functions-3': True}
+        assert client.sid == sid
+        client.wait_for(event, 10)
+        check_numbers(client, '/functions-3', event, 10)
+    finally:
+        client.close()
 
 
 @pytest.mark.parametrize('admin', ['development', 'production'])
