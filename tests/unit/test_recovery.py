@@ -1,0 +1,569 @@
+"""Sessions, offsets, and what a client has missed."""
+import base64
+from typing import Any, Dict, List, Optional, Tuple
+
+import msgpack
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from redis_streams_adapter.codec import MAX_NAME
+from redis_streams_adapter.errors import DecodeError
+from redis_streams_adapter.messages import Broadcast, DisconnectSockets, \
+    EVERYONE, FetchSockets, Message, ServerSideEmit, SocketsJoin, \
+    SocketsLeave, Target
+from redis_streams_adapter.recovery import check_offset, check_pid, \
+    History, INVALID_OFFSET, is_complete, is_meant, is_missed, \
+    load_session, OFFSET_NOT_FOUND, Outcome, REASONS, Record, \
+    RECORD_OVERHEAD, Refusal, Replay, Return, Session, split_auth, \
+    start_of, SUPERSEDES, to_fields, TOO_MANY_MISSED, UNKNOWN_SESSION
+from redis_streams_adapter.transport import parse_id, START
+
+EVENT = Broadcast(('hello',))
+
+
+def reason_of(caught: Any) -> str:
+    return str(caught.value.reason)
+
+
+# -- what a client says ------------------------------------------------------
+
+@pytest.mark.parametrize('data', [
+    None, {}, {'offset': '1-0'}, {'token': 'x'}, 'pid', ['pid'], 5, True])
+def test_a_client_that_does_not_want_to_be_recovered(data: Any) -> None:
+    """The application sees all that it has sent."""
+    assert split_auth(data) == (None, data)
+
+
+@pytest.mark.parametrize('data, shown, rest', [
+    ({'pid': 'p'}, Return('p', None), None),
+    ({'pid': 'p', 'offset': '1-0'}, Return('p', '1-0'), None),
+    ({'pid': 'p', 'offset': '1-0', 'token': 'x'}, Return('p', '1-0'),
+     {'token': 'x'}),
+    ({'pid': None, 'token': 0}, Return(None, None), {'token': 0}),
+    ({'pid': ['p'], 'offset': {}}, Return(['p'], {}), None)])
+def test_a_client_that_wants_to_be_recovered(
+        data: Any, shown: Return, rest: Any) -> None:
+    before = dict(data)
+    assert split_auth(data) == (shown, rest)
+    assert data == before
+
+
+@pytest.mark.parametrize('pid', [
+    'p', 'ü' * 10, 'x' * MAX_NAME, '\0', 'sio:session:'])
+def test_a_pid(pid: str) -> None:
+    assert check_pid(pid) == pid
+
+
+@pytest.mark.parametrize('pid', [
+    None, '', 5, True, b'p', ['p'], {}, 'x' * (MAX_NAME + 1), '\ud800',
+    'a\udfff'])
+def test_what_is_no_pid(pid: Any) -> None:
+    with pytest.raises(Refusal) as caught:
+        check_pid(pid)
+    assert reason_of(caught) == UNKNOWN_SESSION
+
+
+@pytest.mark.parametrize('offset', [
+    '1-0', '0-0', '0-1', '1700000000000-12', '18446744073709551615-0',
+    '0-18446744073709551615'])
+def test_an_offset(offset: str) -> None:
+    assert check_offset(offset) == offset.encode()
+
+
+def test_no_offset() -> None:
+    assert check_offset(None) is None
+
+
+@pytest.mark.parametrize('offset', [
+    '', '-', '1', '1-', '-1', '1-0-0', ' 1-0', '1-0 ', '1-0\n', '\n1-0',
+    '+1-0', '1--1', '-1-0', '0x1-0', '1.0-0', '1e3-0', '1_0-0', 'a-b',
+    '(1-0', '$', '*', '>', '+', '1-*', '1-0\0', '\u0661-0', '1-\u0660',
+    '\uff11-0', '1\u20130', '18446744073709551616-0',
+    '0-18446744073709551616', '9' * 20 + '-0', '9' * 21 + '-0',
+    '0' * 21 + '-0', '1-' + '0' * 21, '1-0' * 1000,
+    b'1-0', 1, 1.5, 0, True, False, [], ['1-0'], {}, {'a': 1}, ('1', '0')],
+    ids=lambda offset: repr(offset)[:30])
+def test_what_is_no_offset(offset: Any) -> None:
+    with pytest.raises(Refusal) as caught:
+        check_offset(offset)
+    assert reason_of(caught) == INVALID_OFFSET
+
+
+@given(st.text() | st.from_regex(r'[0-9]{0,22}-?[0-9]{0,22}'))
+def test_an_offset_is_a_position_that_redis_has(offset: str) -> None:
+    try:
+        position = check_offset(offset)
+    except Refusal as exc:
+        assert exc.reason == INVALID_OFFSET
+    else:
+        assert position is not None
+        assert all(0 <= number < 2**64 for number in parse_id(position))
+
+
+def test_reasons() -> None:
+    """These the documentation names."""
+    assert REASONS == (
+        'unknown-session', 'offset-not-found', 'invalid-offset',
+        'too-many-missed', 'redis-unavailable', 'rejected')
+    assert Outcome(True) == (True, None)
+    assert str(Refusal(UNKNOWN_SESSION)) == UNKNOWN_SESSION
+
+
+# -- sessions ----------------------------------------------------------------
+
+def encoded(fields: Any) -> bytes:
+    return base64.b64encode(msgpack.packb(fields))
+
+
+#: As Node.js writes it.
+NODES: Dict[str, Any] = {'sid': 's', 'pid': 'p', 'rooms': ['s', 'x'],
+                         'data': {'a': 1}}
+
+TEXT = st.text(st.characters(exclude_categories=['Cs']))
+NAMES = TEXT.filter(bool)
+NUMBERS = st.integers(-2**63, 2**64 - 1)
+DATA = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXT | st.binary()
+    | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(TEXT, inner, max_size=3), max_leaves=10)
+POSITIONS = st.builds(
+    lambda milliseconds, number: b'%d-%d' % (milliseconds, number),
+    st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+SESSIONS = st.builds(
+    Session, sid=NAMES, pid=NAMES,
+    rooms=st.lists(TEXT | NUMBERS, max_size=5).map(tuple), data=DATA,
+    namespace=NAMES, claim=TEXT, upto=st.none() | POSITIONS,
+    sent=st.none() | POSITIONS, flask=st.none() | TEXT)
+
+
+@given(SESSIONS)
+def test_a_session_and_back(session: Session) -> None:
+    assert session.namespace is not None
+    assert load_session(encoded(to_fields(session)), session.pid,
+                        session.namespace) == session
+
+
+def test_as_node_reads_it() -> None:
+    """It takes the keys that it knows, and leaves ours alone."""
+    fields = to_fields(Session('s', 'p', ('s', 7), {'a': 1}, '/', 'c'))
+    assert {key: fields[key] for key in NODES} == {
+        'sid': 's', 'pid': 'p', 'rooms': ['s', 7], 'data': {'a': 1}}
+    assert set(fields) - set(NODES) == {'nsp', 'claim'}
+
+
+@pytest.mark.parametrize('fields, data', [
+    (NODES, {'a': 1}), ({**NODES, 'data': None}, None),
+    ({key: NODES[key] for key in ('sid', 'pid', 'rooms')}, None),
+    ({**NODES, 'unknown': object}, {'a': 1})])
+def test_as_node_writes_it(fields: Any, data: Any) -> None:
+    """It does not say in which namespace."""
+    if 'unknown' in fields:
+        fields = {**fields, 'unknown': [{'of': b'another version'}]}
+    assert load_session(encoded(fields), 'p', '/any') == Session(
+        's', 'p', ('s', 'x'), data, '/any')
+
+
+@pytest.mark.parametrize('changes', [
+    {'sid': None}, {'sid': ''}, {'sid': 5}, {'sid': b's'},
+    {'sid': 'x' * (MAX_NAME + 1)},
+    {'pid': 'another'}, {'pid': None}, {'pid': b'p'}, {'pid': ['p']},
+    {'rooms': None}, {'rooms': 's'}, {'rooms': {'s': 1}},
+    {'rooms': ['s', None]}, {'rooms': [['s']]}, {'rooms': [True]},
+    {'rooms': [1.5]}, {'rooms': [b's']}, {'rooms': [{}]},
+    {'nsp': '/other'}, {'nsp': None}, {'nsp': ''}, {'nsp': b'/'},
+    {'claim': None}, {'claim': 5}, {'claim': b'c'}, {'claim': []},
+    {'flask': 5}, {'flask': {}}, {'flask': b'{}'},
+    {'upto': 5}, {'upto': '5'}, {'upto': b'5-0'}, {'upto': '$'},
+    {'upto': '(1-0'}, {'sent': False}, {'sent': 'x'}, {'sent': ['1-0']},
+    {'upto': '99999999999999999999-0'}], ids=repr)
+def test_a_session_that_is_wrong(changes: Dict[str, Any]) -> None:
+    with pytest.raises(DecodeError):
+        load_session(encoded({**NODES, **changes}), 'p', '/')
+
+
+@pytest.mark.parametrize('missing', ['sid', 'pid', 'rooms'])
+def test_a_session_that_lacks_something(missing: str) -> None:
+    fields = {key: value for key, value in NODES.items() if key != missing}
+    with pytest.raises(DecodeError):
+        load_session(encoded(fields), 'p', '/')
+
+
+@pytest.mark.parametrize('raw', [
+    b'', b'nonsense', b'\xff\xfe', b'{"sid":"s"}', b'gA', b'gA==!',
+    encoded(None), encoded([]), encoded('p'), encoded(5),
+    base64.b64encode(b'\xc1'), base64.b64encode(b'\x91' * 5000 + b'\x01'),
+    base64.b64encode(msgpack.packb(msgpack.ExtType(5, b'x'))),
+    base64.b64encode(b'cposix\nsystem\n(S"true"\ntR.')],
+    ids=lambda raw: repr(raw)[:30])
+def test_hostile_bytes(raw: bytes) -> None:
+    """A pickle is one of them: nothing is ever executed."""
+    with pytest.raises(DecodeError):
+        load_session(raw, 'p', '/')
+
+
+@given(st.binary() | st.binary().map(base64.b64encode)
+       | (DATA | st.dictionaries(st.sampled_from([
+           'sid', 'pid', 'rooms', 'data', 'nsp', 'claim', 'upto', 'sent',
+           'flask']), DATA | st.just('p') | st.lists(TEXT))).map(encoded))
+def test_whatever_stands_there(raw: bytes) -> None:
+    try:
+        session = load_session(raw, 'p', '/')
+    except DecodeError:
+        return
+    assert session.pid == 'p' and session.namespace == '/'
+    assert isinstance(session.sid, str) and session.sid
+    assert isinstance(session.claim, str)
+    assert all(type(room) in (str, int) for room in session.rooms)
+
+
+# -- where to go on ----------------------------------------------------------
+
+def session(*rooms: Any, upto: Optional[bytes] = START,
+            sent: Optional[bytes] = None) -> Session:
+    return Session('s', 'p', rooms, {}, '/', 'c', upto, sent)
+
+
+@pytest.mark.parametrize('upto, sent, offset, expected', [
+    # It has received all up to there.
+    (b'9-0', b'3-0', b'3-0', (b'9-0', False)),
+    (b'9-0', None, None, (b'9-0', False)),
+    # It has received more, or less.
+    (b'9-0', b'3-0', b'12-0', (b'12-0', True)),
+    (b'9-0', b'3-0', b'2-0', (b'2-0', True)),
+    (b'9-0', None, b'12-0', (b'12-0', True)),
+    # Node.js tells nothing.
+    (None, None, b'3-0', (b'3-0', True))])
+def test_where_to_go_on(upto: Any, sent: Any, offset: Any,
+                        expected: Any) -> None:
+    assert start_of(session(upto=upto, sent=sent), offset) == expected
+
+
+@pytest.mark.parametrize('upto, sent', [
+    # It has not received what was sent to it: maybe not the one before.
+    (b'9-0', b'3-0'),
+    (None, None)])
+def test_nobody_knows_where_to_go_on(upto: Any, sent: Any) -> None:
+    with pytest.raises(Refusal) as caught:
+        start_of(session(upto=upto, sent=sent), None)
+    assert reason_of(caught) == OFFSET_NOT_FOUND
+
+
+@pytest.mark.parametrize('start, first, last, expected', [
+    (b'5-0', b'5-0', b'9-0', True), (b'5-0', b'4-7', b'9-0', True),
+    (b'5-0', b'5-1', b'9-0', False), (b'9-0', b'10-0', b'11-0', False),
+    # Nothing was added behind it.
+    (b'9-0', b'9-0', b'9-0', True), (b'10-0', b'9-0', b'9-0', True),
+    # There is no stream.
+    (START, None, None, True), (b'5-0', None, None, False),
+    (START, b'1-0', b'1-0', False)])
+def test_is_complete(start: bytes, first: Any, last: Any,
+                     expected: bool) -> None:
+    assert is_complete(start, first, last) is expected
+
+
+# -- what was missed ---------------------------------------------------------
+
+@pytest.mark.parametrize('message, expected', [
+    (EVENT, True), (Broadcast(('x',), Target(('a',), ('b',))), True),
+    (Broadcast(('x',), EVERYONE, 'request'), False),
+    (Broadcast(('x',), Target(flags={'volatile': True})), False),
+    (Broadcast(('x',), Target(flags={'volatile': False})), True),
+    (Broadcast(('x',), Target(flags={'compress': True})), True),
+    (SocketsJoin(EVERYONE, ('x',)), True),
+    (SocketsLeave(EVERYONE, ('x',)), True),
+    (DisconnectSockets(EVERYONE), True),
+    (FetchSockets(EVERYONE, 'r'), False), (ServerSideEmit(('x',)), False)],
+    ids=repr)
+def test_is_missed(message: Message, expected: bool) -> None:
+    assert is_missed(message) is expected
+
+
+@pytest.mark.parametrize('rooms, except_rooms, expected', [
+    ((), (), True), (('x',), (), True), (('y',), (), False),
+    (('y', 'x'), (), True), ((), ('x',), False), ((), ('y',), True),
+    (('x',), ('x',), False), (('x',), ('s',), False), (('s',), (), True),
+    ((7,), (), True), (('7',), (), False), ((), (7,), False)])
+def test_is_meant(rooms: Any, except_rooms: Any, expected: bool) -> None:
+    assert is_meant(Target(rooms, except_rooms),
+                    {'s', 'x', 7}) is expected
+
+
+def records(*messages: Message, first: int = 1) -> List[Record]:
+    return [Record(b'%d-0' % number, message)
+            for number, message in enumerate(messages, first)]
+
+
+def to(*rooms: Any, skip: Any = ()) -> Broadcast:
+    return Broadcast(('hello',), Target(rooms, tuple(skip)))
+
+
+def test_what_is_meant_for_it() -> None:
+    replay = Replay(session('x', 7), START, 100)
+    # Its own room it is always in.
+    messages = [to(), to('x'), to('y'), to('s'), to(7), to('7'),
+                to(skip=['x']), to(skip=['y']), to('x', skip=['s']),
+                to('y', 'x')]
+    replay.feed(records(*messages))
+    assert [int(parse_id(each.id)[0]) for each in replay.missed] == [
+        1, 2, 4, 5, 8, 10]
+    assert replay.at == b'10-0'
+
+
+def test_commands_change_its_rooms() -> None:
+    replay = Replay(session('x'), START, 100)
+    replay.feed(records(
+        to('y'), SocketsJoin(Target(('x',)), ('y', 'z')), to('y'),
+        SocketsLeave(Target(('s',)), ('x',)), to('x'),
+        SocketsJoin(Target(('x',)), ('w',)), to('w'),
+        SocketsLeave(Target(('z',)), ('z', 'y')), to('y'), to('s')))
+    assert [each.id for each in replay.missed] == [b'3-0', b'10-0']
+    assert replay.rooms == {'s'}
+
+
+def test_commands_that_are_not_for_it() -> None:
+    replay = Replay(session('x'), START, 100)
+    replay.feed(records(
+        SocketsJoin(Target(('other',)), ('y',)),
+        SocketsLeave(Target((), ('s',)), ('x',)),
+        DisconnectSockets(Target(('other',))),
+        DisconnectSockets(Target((), ('x',)))))
+    assert replay.rooms == {'s', 'x'}
+    assert replay.missed == []
+
+
+def test_commands_that_its_session_knows_of() -> None:
+    """They were carried out while it was there: what came after them on
+    its node must not be undone."""
+    replay = Replay(session('x', upto=b'2-0'), START, 100)
+    replay.feed(records(
+        SocketsLeave(EVERYONE, ('x',)), DisconnectSockets(EVERYONE),
+        to('x'), SocketsLeave(EVERYONE, ('x',)), to('x')))
+    assert [each.id for each in replay.missed] == [b'3-0']
+    assert replay.rooms == {'s'}
+
+
+def test_of_a_session_of_node_nobody_knows() -> None:
+    replay = Replay(session('x', upto=None), START, 100)
+    replay.feed(records(SocketsLeave(EVERYONE, ('x',)), to('x'),
+                        DisconnectSockets(EVERYONE)))
+    assert [each.id for each in replay.missed] == [b'2-0']
+    assert replay.rooms == {'s', 'x'}
+
+
+@pytest.mark.parametrize('target', [
+    EVERYONE, Target(('s',)), Target(('x',)), Target((), ('y',))])
+def test_it_was_disconnected_meanwhile(target: Target) -> None:
+    replay = Replay(session('x'), START, 100)
+    with pytest.raises(Refusal) as caught:
+        replay.feed(records(to(), DisconnectSockets(target), to()))
+    assert reason_of(caught) == UNKNOWN_SESSION
+
+
+def test_it_was_taken_over_meanwhile() -> None:
+    """That ends the connection, and nothing else."""
+    replay = Replay(session('x'), START, 100)
+    replay.feed(records(DisconnectSockets(
+        Target(('s',), (), {SUPERSEDES: 'c'}), close=True), to()))
+    assert [each.id for each in replay.missed] == [b'2-0']
+
+
+def test_too_many() -> None:
+    replay = Replay(session('x'), START, 3)
+    replay.feed(records(to(), to('other'), to(), to()))
+    replay.feed(records(to('other'), SocketsJoin(EVERYONE, ('y',)),
+                        first=10))
+    assert len(replay.missed) == 3
+    with pytest.raises(Refusal) as caught:
+        replay.feed(records(to('y'), first=20))
+    assert reason_of(caught) == TOO_MANY_MISSED
+
+
+@given(st.lists(st.sampled_from([
+    to(), to('x'), to('y'), to(skip=['x']), to('s'),
+    SocketsJoin(Target(('s',)), ('y',)), SocketsLeave(EVERYONE, ('x',)),
+    SocketsJoin(Target(('y',)), ('x',)),
+    SocketsLeave(Target(('x',)), ('y',))]), max_size=20),
+    st.lists(st.integers(0, 20)), st.integers(0, 20))
+def test_it_does_not_matter_how_it_is_fed(
+        messages: Any, cuts: List[int], upto: int) -> None:
+    whole, pieces = [
+        Replay(session('x', upto=b'%d-0' % upto), START, 100)
+        for _ in range(2)]
+    everything = records(*messages)
+    whole.feed(everything)
+    borders = [0, *sorted(cuts), len(everything)]
+    for start, end in zip(borders, borders[1:]):
+        pieces.feed(iter(everything[start:end]))
+    assert pieces.missed == whole.missed
+    assert pieces.rooms == whole.rooms
+    assert pieces.at == whole.at
+
+
+# -- what came lately --------------------------------------------------------
+
+def entry_id(number: int) -> bytes:
+    # Text and numbers have different orders.
+    return b'%d-%d' % (number // 3, number % 3)
+
+
+def ids(found: Any) -> Any:
+    return None if found is None else [record.id for record in found]
+
+
+def test_what_is_served_is_recorded() -> None:
+    history = History()
+    history.add('/', Record(entry_id(1), EVENT))
+    assert history.after('/', START) is None
+    assert history.floor('/') is None
+    history.serve(['/', '/chat'], entry_id(2))
+    for number, namespace in enumerate(
+            ['/', '/chat', '/other', '/', '/'], 3):
+        history.add(namespace, Record(entry_id(number), EVENT))
+    assert history.floor('/') == entry_id(2)
+    assert ids(history.after('/', entry_id(2))) == [
+        entry_id(3), entry_id(6), entry_id(7)]
+    assert ids(history.after('/chat', entry_id(4))) == []
+    assert ids(history.after('/', entry_id(5))) == [entry_id(6), entry_id(7)]
+    assert history.after('/', entry_id(1)) is None
+    assert history.after('/other', entry_id(9)) is None
+    assert history.has('/', entry_id(3))
+    assert not history.has('/', entry_id(4))
+    assert not history.has('/', START)
+    assert not history.has('/other', entry_id(5))
+
+
+def test_a_namespace_is_served_no_longer_and_again() -> None:
+    history = History()
+    history.serve(['/', '/chat'], START)
+    history.add('/', Record(b'1-0', EVENT))
+    history.add('/chat', Record(b'2-0', EVENT))
+    history.serve(['/'], b'2-0')
+    assert history.after('/chat', b'2-0') is None
+    assert ids(history.after('/', START)) == [b'1-0']
+    history.serve(['/chat', '/'], b'5-0')
+    assert history.floor('/chat') == b'5-0'
+    assert not history.has('/chat', b'2-0')
+    assert ids(history.after('/', START)) == [b'1-0']
+
+
+def test_the_stream_is_another_one() -> None:
+    history = History()
+    history.serve(['/', '/chat'], START)
+    history.add('/', Record(b'9-0', EVENT))
+    history.restart(b'2-0')
+    history.add('/', Record(b'3-0', EVENT))
+    assert history.after('/', b'1-0') is None
+    assert ids(history.after('/', b'2-0')) == [b'3-0']
+    assert ids(history.after('/chat', b'2-0')) == []
+    assert not history.has('/', b'9-0')
+
+
+def test_a_large_entry_makes_room_for_itself() -> None:
+    """However small those are that were there before."""
+    size = 100 * (RECORD_OVERHEAD + 10)
+    history = History(size=size)
+    history.serve(['/'], START)
+    for number in range(1, 100):
+        history.add('/', Record(entry_id(number), EVENT, 10))
+    for number in range(100, 110):
+        history.add('/', Record(entry_id(number), EVENT, size // 2))
+        floor = history.floor('/')
+        assert floor is not None
+        found = history.after('/', floor)
+        assert found is not None
+        assert sum(record.size for record in found) <= size
+
+
+def test_an_entry_larger_than_all_that_is_kept() -> None:
+    history = History(size=1000)
+    history.serve(['/', '/chat'], START)
+    history.add('/', Record(b'1-0', EVENT, 5000))
+    history.add('/', Record(b'2-0', EVENT, 10))
+    assert ids(history.after('/', b'1-0')) == [b'2-0']
+    assert history.after('/', START) is None
+
+
+class Model:
+    """What a history has to know, told in the simplest way."""
+
+    def __init__(self) -> None:
+        self.floors: Dict[str, bytes] = {}
+        self.all: Dict[str, List[bytes]] = {}
+
+    def serve(self, namespaces: Any, position: bytes) -> None:
+        self.floors = {each: self.floors.get(each, position)
+                       for each in namespaces}
+        self.all = {each: self.all.get(each, []) for each in namespaces}
+
+    def restart(self, position: bytes) -> None:
+        self.floors = dict.fromkeys(self.floors, position)
+        self.all = {each: [] for each in self.all}
+
+    def add(self, namespace: str, position: bytes) -> None:
+        if namespace in self.all:
+            self.all[namespace].append(position)
+
+
+NAMESPACES = ('/', '/chat', '/other')
+
+STEPS = st.lists(st.one_of(
+    st.tuples(st.just('serve'), st.sets(st.sampled_from(NAMESPACES))),
+    st.tuples(st.just('restart'), st.none()),
+    *[st.tuples(st.just('add'), st.tuples(
+        st.sampled_from(NAMESPACES), st.integers(0, 3000)))] * 6),
+    max_size=60)
+
+
+@settings(max_examples=300)
+@given(STEPS, st.integers(1, 12), st.integers(1, 8_000))
+def test_all_behind_the_floor_is_there(
+        steps: List[Tuple[str, Any]], entries: int, size: int) -> None:
+    history, model = History(entries, size), Model()
+    history.serve(NAMESPACES[:1], START)
+    model.serve(NAMESPACES[:1], START)
+    for number, (name, value) in enumerate(steps, 1):
+        position = entry_id(number)
+        if name == 'add':
+            namespace, length = value
+            history.add(namespace, Record(position, EVENT, length))
+            model.add(namespace, position)
+        elif name == 'serve':
+            history.serve(value, position)
+            model.serve(value, position)
+        else:
+            history.restart(position)
+            model.restart(position)
+        kept: List[Record] = []
+        for namespace in NAMESPACES:
+            floor = history.floor(namespace)
+            assert (floor is None) == (namespace not in model.floors)
+            if floor is None:
+                assert history.after(namespace, position) is None
+                continue
+            # It is never lower than it was when that was served.
+            assert parse_id(floor) >= parse_id(model.floors[namespace])
+            for other in range(number + 1):
+                at = entry_id(other)
+                found = history.after(namespace, at)
+                if parse_id(at) < parse_id(floor):
+                    assert found is None
+                else:
+                    assert ids(found) == [
+                        each for each in model.all[namespace]
+                        if parse_id(each) > parse_id(at)]
+                    assert history.has(namespace, at) == (
+                        at in model.all[namespace]) or at == floor
+            kept.extend(history.after(namespace, floor) or ())
+        assert len(kept) <= entries
+        assert sum(record.size for record in kept) <= size
+
+
+def test_little_is_forgotten_at_once() -> None:
+    history = History(entries=800)
+    history.serve(['/'], START)
+    for number in range(1, 5000):
+        history.add('/', Record(entry_id(number), EVENT))
+    floor = history.floor('/')
+    assert floor is not None
+    assert len(history.after('/', floor) or ()) >= 700
