@@ -53,7 +53,8 @@ class Stay:
     """
 
     def __init__(self, client: Client, namespace: str, pid: str, claim: str,
-                 upto: bytes, since: Optional[bytes], gone: Event) -> None:
+                 upto: bytes, gone: Event,
+                 since: Optional[bytes] = None) -> None:
         self.sid, self.eio_sid = client
         self.namespace = namespace
         self.pid = pid
@@ -185,9 +186,15 @@ class Keeper:
         with self._lock:
             stay.lost = True
 
+    def note_last(self, stay: Stay) -> None:
+        """A client is about to leave: as it is now, others get it."""
+        if stay.last is None:
+            stay.last = self.copy(self._describe(stay))
+
     def leave(self, stay: Stay) -> None:
         """A client is no longer registered: write its session a last time,
-        as :attr:`Stay.last` has it, or delete it."""
+        or delete it."""
+        self.note_last(stay)
         with self._lock:
             self._by_sid.pop(stay.sid, None)
             if stay.lost:

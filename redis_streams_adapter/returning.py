@@ -282,7 +282,7 @@ class Returning:
             stay.intended = stay.intended or intended
             self.progress(stay)
             # As it is now, whatever the handler clears away.
-            stay.last = self._keeper().copy(self.describe(stay))
+            self._keeper().note_last(stay)
 
     def going(self, sid: str, namespace: str) -> None:
         """A client is about to be unregistered."""
@@ -296,8 +296,7 @@ class Returning:
             stay.intended = True
             if visit.shown is not None:
                 self._tell(visit, Outcome(False, REJECTED))
-        if stay.last is None:
-            stay.last = self._keeper().copy(self.describe(stay))
+        self._keeper().note_last(stay)
 
     def gone(self, sid: str, namespace: str) -> None:
         """A client is unregistered."""
@@ -488,8 +487,8 @@ class Returning:
             if takes_part:
                 visit.stay = Stay(
                     client, namespace, secrets.token_urlsafe(PID_BYTES),
-                    secrets.token_hex(8), upto, upto,
-                    runtime.engine.event())
+                    secrets.token_hex(8), upto,
+                    runtime.engine.event(), since=upto)
                 self._keeper().enter(visit.stay)
         if visit.shown is not None:
             self._log('%s was not recovered: %s', sid, outcome.reason)
@@ -510,8 +509,8 @@ class Returning:
         claim = self._claim(visit, pid, offset)
         session = claim.session
         stay = Stay((session.sid, visit.eio_sid), namespace, pid,
-                    session.claim, session.upto or claim.start, session.since,
-                    runtime.engine.event())
+                    session.claim, session.upto or claim.start,
+                    runtime.engine.event(), session.since)
         stay.sent, stay.gap = session.sent, session.gap
         try:
             self._register(visit, claim, stay, offset)
