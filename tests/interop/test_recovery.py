@@ -262,6 +262,48 @@ def test_nothing_received(cluster: Recovering,
     assert len(client.wait_for(event, 4)) == 4
 
 
+@pytest.mark.parametrize('home, noticed', [('python', True), ('js', False)])
+def test_room_entered_meanwhile(
+        cluster: Recovering, clients: Callable[..., JsClient],
+        unique: Unique, home: str, noticed: bool) -> None:
+    """A server in Node.js writes no position, and so nobody can tell which
+    rooms its sessions know of."""
+    traveller = Traveller(cluster, clients(cluster.at(home)), home, unique,
+                          DATA)
+    client, event, room = traveller.client, unique('event'), unique('room')
+    traveller.tell_present()
+    traveller.leave()
+    cluster.other_js.sockets_join([room], to=traveller.sid)
+    cluster.settle(unique)
+    cluster.other_js.emit(event, 1, to=room)
+    cluster.settle(unique)
+    connect, = client.move(cluster.other_python.url)
+    assert connect.recovered
+    cluster.other_js.emit(event, 2, to=room)
+    cluster.settle(unique)
+    cluster.other_js.emit(event, 3, to=traveller.sid)
+    wait_until(lambda: 3 in [args[0] for args in client.received(event)],
+               what='the last event')
+    assert [args[0] for args in client.received(event)] == (
+        [1, 2, 3] if noticed else [3])
+
+
+@pytest.mark.parametrize('home, noticed', [('python', True), ('js', False)])
+def test_disconnected_meanwhile(
+        cluster: Recovering, clients: Callable[..., JsClient],
+        unique: Unique, home: str, noticed: bool) -> None:
+    """The same."""
+    traveller = Traveller(cluster, clients(cluster.at(home)), home, unique,
+                          DATA)
+    traveller.tell_present()
+    traveller.leave()
+    cluster.other_js.disconnect_sockets(to=traveller.sid)
+    cluster.settle(unique)
+    connect, = traveller.client.move(cluster.other_python.url)
+    assert connect.recovered is not noticed
+    assert (traveller.client.sid == traveller.sid) is not noticed
+
+
 # -- events carry offsets on every server ------------------------------------
 
 def entry_id(cluster: Recovering, event: str) -> str:
