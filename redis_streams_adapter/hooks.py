@@ -181,6 +181,11 @@ def enter(manager: Any, sid: str, eio_sid: str, namespace: str,
             # A room that is now named like another client's sid, which
             # python-socketio refuses since 5.17.
             continue
+    going = manager.pending_disconnect.get(namespace, [])
+    while sid in going:
+        # Refused when it was gone already: python-socketio, where a sid is
+        # never used again, does not forget that.
+        going.remove(sid)
     if HAS_PRE_CONNECT:
         manager.pending_connect.setdefault(namespace, []).append(sid)
     return True
