@@ -291,6 +291,9 @@ class Keeper:
         """Write a session before its client is told of it; on the task of
         its connection. Where Redis is away, it is written later."""
         with self._lock:
+            if stay.last is not None:
+                # It has gone meanwhile, and the keeper's task sees to it.
+                return
             stay.changed = False
         value = self._value(stay)
         if value == stay.stored:

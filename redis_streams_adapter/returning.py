@@ -171,7 +171,8 @@ class Returning:
     def reply(self, eio_sid: str, namespace: str) -> Optional[str]:
         """See :class:`~redis_streams_adapter.hooks.Visits`."""
         visit = self._visits.get((eio_sid, namespace))
-        if visit is None or visit.stay is None:
+        if visit is None or visit.stay is None \
+                or visit.stay.last is not None:
             return None
         self._keeper().write_first(visit.stay)
         visit.replied = True

@@ -351,3 +351,96 @@ def test_sessions_live_on_in_a_full_redis(node: Make, make_redis: Any,
                    for line in caplog.messages)
     finally:
         one.close()
+
+
+def left_over(node: RecoveringNode) -> Any:
+    """What a server still knows of clients."""
+    returning, delivery = node.manager._returning, node.manager._delivery
+    timeline = node.manager._live().timeline('/')
+    return {name: value for name, value in {
+        'visits': returning._visits, 'outcomes': returning._outcomes,
+        'sent': delivery.sent, 'held': delivery._held,
+        'stays': node.keeper._by_sid, 'sessions': node.keeper._by_pid,
+        'rooms': node.manager.rooms, 'environ': node.server.environ,
+        'pending': getattr(node.manager, 'pending_connect', None),
+        'going': node.manager.pending_disconnect,
+        'awaited': timeline._awaited, 'waiting': timeline._waiting,
+    }.items() if value}
+
+
+@pytest.mark.parametrize('returns', [False, True])
+@pytest.mark.parametrize('always_connect', [False, True])
+@pytest.mark.parametrize('way', [
+    'refuses', 'raises', 'dies', 'dies and raises', 'dies and refuses',
+    'disconnects'])
+def test_nothing_is_left(node: Make, way: str, always_connect: bool,
+                         returns: bool) -> None:
+    """However a connect ends, nothing of it stays behind."""
+    one = node(always_connect=always_connect)
+    two = node(always_connect=always_connect)
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    client.lose()
+    emit(one, 'b')
+    calls: List[str] = []
+    coming = two.client()
+
+    @two.server.event
+    def connect(sid: str, environ: Any) -> Any:
+        calls.append('connect')
+        two.server.emit('hello', 1, to=sid)
+        if 'dies' in way:
+            coming.lose()
+        if way == 'disconnects':
+            two.server.disconnect(sid)
+        if 'raises' in way:
+            raise RuntimeError('the handler fails')
+        return False if 'refuses' in way else None
+
+    @two.server.event
+    def disconnect(sid: str, reason: str) -> None:
+        calls.append('disconnect')
+
+    try:
+        coming.connect(client.back() if returns else None)
+    except RuntimeError:
+        assert 'raises' in way
+    except KeyError:
+        # So python-socketio has it: it is gone already.
+        assert way == 'dies and refuses'
+    coming.lose()
+    if way == 'dies and refuses':
+        # So python-socketio has it, too.
+        two.manager.pending_disconnect.clear()
+    wait_until(lambda: not left_over(two),
+               what=lambda: f'nothing to be left, there is {left_over(two)}')
+    if 'refuses' in way:
+        assert 'b' not in coming.names()
+    if way == 'refuses':
+        assert 'disconnect' not in calls
+    if way == 'dies':
+        assert calls == ['connect', 'disconnect']
+
+
+def test_refused_when_it_was_gone_already(node: Make) -> None:
+    """A client whose connection was lost while it was refused returns, and
+    is connected."""
+    one = node(always_connect=True)
+    coming = one.client()
+
+    @one.server.event
+    def connect(sid: str, environ: Any) -> Any:
+        if coming.socket.closed:
+            return None
+        coming.lose()
+        return False
+
+    try:
+        coming.connect()
+    except KeyError:
+        # So python-socketio has it.
+        coming.receive()
+    again = one.client().connect(coming.back())
+    assert again.sid == coming.sid
+    assert one.manager.is_connected(again.sid, '/')
