@@ -334,7 +334,8 @@ class Keeper:
                 # Redis may have dropped it.
                 expected.append(b'')
             with self._lock:
-                stay.doubtful.append(value)
+                if value not in stay.doubtful:
+                    stay.doubtful.append(value)
             swaps.append(Swap(stay.pid, value, expected))
         for stay, value, result in zip(
                 stays, values, self.sessions.swap(swaps)):

@@ -1,6 +1,9 @@
 """What must not happen to clients that return: found by reading."""
+import enum
+import json
 import threading
 import time
+from datetime import date
 from typing import Any, Callable, Iterator, List
 
 import pytest
@@ -444,3 +447,109 @@ def test_refused_when_it_was_gone_already(node: Make) -> None:
     again = one.client().connect(coming.back())
     assert again.sid == coming.sid
     assert one.manager.is_connected(again.sid, '/')
+
+
+def test_one_bad_event_harms_nobody_else(node: Make) -> None:
+    """A missed event that cannot be encoded for clients is left out."""
+    one, two = node(), node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    client.lose()
+    emit(one, 'b', 'bad', 'c')
+    two.manager.start()
+    delivery = two.manager._delivery
+    encode = delivery.encode
+
+    def picky(namespace: str, args: Any, *more: Any) -> Any:
+        if args[0] == 'bad':
+            raise OverflowError('msgpack cannot have it')
+        return encode(namespace, args, *more)
+
+    delivery.encode = picky
+    again = two.client().connect(client.back())
+    assert again.sid == client.sid
+    again.await_names('b', 'c')
+    emit(one, 'd')
+    again.await_names('b', 'c', 'd')
+
+
+def test_emitted_as_it_was(node: Make) -> None:
+    """What is emitted is what it was when it was emitted, bytes too."""
+    one = node()
+    client = one.client().connect()
+    data = bytearray(b'before')
+    one.server.emit('a', data)
+    data[:] = b'behind'
+    parts: List[Any] = []
+
+    def arrived() -> bool:
+        while not client.socket.queue.empty():
+            packet = client.socket.queue.get()
+            if packet is not None and packet.binary:
+                parts.append(packet.data)
+        return bool(parts)
+
+    wait_until(arrived)
+    assert parts == [b'before']
+
+
+class Name(str, enum.Enum):
+    """How applications name rooms."""
+
+    ROOM = 'room'
+
+
+def test_rooms_with_names_of_a_class(node: Make) -> None:
+    """A room whose name is text of another class is one that others can
+    name."""
+    one, two = node(), node()
+    client = one.client().connect()
+    one.server.enter_room(client.sid, Name.ROOM)
+    client.lose()
+    wait_until(lambda: one.keeper.of_pid(client.pid) is None)
+    again = two.client().connect(client.back())
+    assert set(two.server.rooms(again.sid)) == {client.sid, 'room'}
+
+
+def test_text_by_json_is_text(node: Make) -> None:
+    """What a JSON module makes text of does not become the offset of a
+    client."""
+    class Json:
+        """Knows dates."""
+
+        loads = staticmethod(json.loads)
+
+        @staticmethod
+        def dumps(value: Any, **options: Any) -> str:
+            return json.dumps(value, default=str, **options)
+
+    one = node()
+    one.server.packet_class = type(
+        'Packet', (one.server.packet_class,), {'json': Json})
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    one.server.emit('b', date(2026, 1, 1), ignore_queue=True)
+    client.await_names('a', 'b')
+    assert client.offset and '-' in client.offset
+    assert not client.offset.startswith('2026-01')
+
+
+def test_writes_that_never_went_out_are_not_kept(make_redis: Any) -> None:
+    """While Redis is away the keeper tries again and again, and remembers
+    of that what Redis may have, once."""
+    server = make_redis()
+    server.start()
+    one = RecoveringNode(server.url)
+    try:
+        client = one.client().connect()
+        stay = one.keeper.of_pid(client.pid)
+        wait_until(lambda: not stay.changed and stay.stored)
+        server.kill()
+        one.server.enter_room(client.sid, 'room')
+        begun = time.monotonic()
+        wait_until(lambda: time.monotonic() - begun > 3)
+        assert len(stay.doubtful) <= 2
+    finally:
+        one.close()
