@@ -220,9 +220,12 @@ class Delivery:
             # Another serialiser than JSON; the application may change what
             # it has emitted.
             again = partial(self._with_offset, namespace, deepcopy(data))
+            ends_in_text = isinstance(data[-1], str)
+        else:
+            # An application's JSON module makes text of dates, say.
+            ends_in_text = first.endswith('"]')
         # An acknowledgement is asked for: a function stands behind it.
-        return Encoded(parts, again,
-                       ack_id is None and isinstance(data[-1], str))
+        return Encoded(parts, again, ack_id is None and ends_in_text)
 
     def _with_offset(self, namespace: str, data: List[Any],
                      offset: str) -> Sequence[Any]:
