@@ -781,4 +781,4 @@ def _is_of(raw: bytes, stay: Stay) -> bool:
 
 def is_name(room: Any) -> bool:
     """Whether other nodes could name this room."""
-    return type(room) in (str, int)
+    return isinstance(room, (str, int)) and not isinstance(room, bool)
