@@ -17,6 +17,7 @@ message is delivered, which only the reader's task writes. Nothing in it
 survives the process: what was emitted and not read back stands in the stream,
 or is lost with the outbox; the clients' offsets are behind none of it.
 """
+import logging
 import threading
 from collections import deque
 from dataclasses import dataclass
@@ -59,7 +60,9 @@ class Timeline:
     :param make_event: makes an event for tasks of the server.
     """
 
-    def __init__(self, order: Any, make_event: Callable[[], Event]) -> None:
+    def __init__(self, order: Any, make_event: Callable[[], Event],
+                 logger: Callable[[], logging.Logger]) -> None:
+        self._logger = logger
         self._order = order
         self._make_event = make_event
         #: Who hands over; set before there are clients.
@@ -160,7 +163,13 @@ class Timeline:
                                 if each[0] != sid]
         for waiting in meant:
             if not waiting.loads:
-                waiting.loads.append(self._load_of(waiting))
+                try:
+                    waiting.loads.append(self._load_of(waiting))
+                except Exception:
+                    # As in deliver_again().
+                    self._logger().exception(
+                        'an event could not be delivered')
+                    continue
             waiting.loads[0].clients.append(client)
 
     def _load_of(self, waiting: Waiting) -> Load:
@@ -296,8 +305,16 @@ class Timeline:
         no lock: nobody else hands anything to it."""
         delivery = self._delivering()
         for record in records:
-            delivery.send_again(client, self._encoded(namespace, record),
-                                record.id)
+            try:
+                encoded = self._encoded(namespace, record)
+            except Exception:
+                # Whatever the server's packet class cannot carry: nobody
+                # here had it when it came, either.
+                self._logger().exception(
+                    'entry %s could not be delivered again',
+                    record.id.decode())
+                continue
+            delivery.send_again(client, encoded, record.id)
 
     # -- how it is delivered ----------------------------------------------
 

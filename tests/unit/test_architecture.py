@@ -55,7 +55,8 @@ CATCH_ALL = {('tasks', '_run'), ('redis_streams.reader', '_hand_on'),
              ('server_side', '_run'), ('redis_streams.listener', '_hand_on'),
              ('tasks', '_log'), ('returning', '_accepts'),
              ('returning', '_flask_session'), ('keeper', '_value'),
-             ('keeper', 'copy')}
+             ('keeper', 'copy'), ('timeline', 'deliver_again'),
+             ('timeline', 'admit')}
 
 #: Where a task sleeps: never, it only lets others run.
 SLEEP = {('tasks', 'pause'), ('tasks', '_let_gevent_poll')}
