@@ -53,7 +53,7 @@ from .redis_streams.writer import Writer
 from .routing import stream_index, stream_names
 from .sequences import Sequences
 from .side_channel import SideChannel
-from .tasks import Condition, Engine, Task
+from .tasks import Condition, Engine, Event as TaskEvent, Task
 from .timeline import Timeline
 from .transport import Entry, parse_id, Way
 
@@ -109,6 +109,9 @@ class Runtime:
         self._side_condition = Condition(
             'PUB/SUB of Redis', logger,
             lambda: 'events are sent as ever', 'requests fail')
+        #: Who waits until Redis can be used. Appended to by any task.
+        self._hopeful: List[TaskEvent] = []
+        self._condition.watch('the hopeful', self._tell_hopeful)
         self._lose = LossReport(engine, logger, options.on_loss)
         self._node = Node(self.uid, options.heartbeat_interval,
                           options.heartbeat_timeout)
@@ -554,6 +557,32 @@ wait`."""
         """Whether Redis can be used, and the streams are read."""
         return self._condition.ok and all(
             channel.reader.connected for channel in self._channels)
+
+    def await_hearing(self, timeout: float) -> bool:
+        """Wait for connections that are just made anew, but not for a Redis
+        that is known to be away.
+
+        :param timeout: seconds.
+        :return: whether Redis can be used, and the streams are read.
+        """
+        deadline = time.monotonic() + timeout
+        event = self.engine.event()
+        self._hopeful.append(event)
+        try:
+            while not self.is_hearing and not self._condition.away \
+                    and not self._closed:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                event.wait(left)
+                event.clear()
+        finally:
+            self._hopeful.remove(event)
+        return self.is_hearing
+
+    def _tell_hopeful(self) -> None:
+        for event in list(self._hopeful):
+            event.set()
 
     def serves(self, namespace: str) -> bool:
         """Whether this node is a member of the namespace."""

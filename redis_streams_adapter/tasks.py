@@ -234,6 +234,12 @@ class Condition:
         """Whether all parts work."""
         return all(self._parts.values())
 
+    @property
+    def away(self) -> bool:
+        """Whether it is known that the server cannot be used for now: more
+        than a connection was lost."""
+        return self._down_since is not None
+
     def history(self) -> Dict[str, Any]:
         """For ``health()``: ``outage``, how many seconds this one takes so
         far; ``last_outage``, when and why the last one was."""

@@ -553,3 +553,22 @@ def test_writes_that_never_went_out_are_not_kept(make_redis: Any) -> None:
         assert len(stay.doubtful) <= 2
     finally:
         one.close()
+
+
+def test_comes_while_connections_are_made_anew(node: Make,
+                                               redis_server: Any) -> None:
+    """A client that returns in the moment in which a node's connections to
+    Redis were cut is recovered."""
+    one, two = node(), node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    client.lose()
+    two.manager.start()
+    runtime = two.manager._live()
+    with redis_server.client() as admin:
+        admin.execute_command('CLIENT', 'KILL', 'TYPE', 'normal',
+                              'SKIPME', 'yes')
+    wait_until(lambda: not runtime.is_hearing)
+    again = two.client().connect(client.back())
+    assert again.sid == client.sid
