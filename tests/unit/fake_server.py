@@ -12,7 +12,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 import socketio
 from engineio.exceptions import SocketIsClosedError
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, \
-    DISCONNECT, EVENT, Packet
+    CONNECT_ERROR, DISCONNECT, EVENT, Packet
 
 from ..support.wait import wait_until
 
@@ -46,6 +46,8 @@ class FakeSocket:
         self.session: Dict[str, Any] = {}
         self.closed = False
         self.closing = False
+        #: Whether it is a WebSocket.
+        self.upgraded = True
         #: When it was asked for a sign of life, until it has given one.
         self.last_ping: Optional[float] = None
         #: The threads that have sent something.
@@ -58,10 +60,11 @@ class FakeSocket:
         self.packets.append(packet)
 
     def close(self, *args: Any, **kwargs: Any) -> None:
-        if not self.closed:
-            self.closed = True
+        if not self.closed and not self.closing:
+            self.closing = True
             self._server._handle_eio_disconnect(
                 self.sid, kwargs.get('reason', 'server disconnect'))
+            self.closed = True
 
 
 class FakeClient:
@@ -69,10 +72,12 @@ class FakeClient:
 
     :param namespaces: those that it connects to.
     :param environ: of the request that it came with.
+    :param auth: what it sends when it connects.
     """
 
     def __init__(self, server: socketio.Server, *namespaces: str,
-                 environ: Optional[Dict[str, Any]] = None) -> None:
+                 environ: Optional[Dict[str, Any]] = None,
+                 auth: Any = None) -> None:
         self._server = server
         self.namespaces = namespaces or ('/',)
         self.eio_sid = f'connection-{next(_numbers)}'
@@ -80,7 +85,7 @@ class FakeClient:
         server.eio.sockets[self.eio_sid] = self.socket
         server._handle_eio_connect(self.eio_sid, environ or {})
         for namespace in self.namespaces:
-            self._say(Packet(CONNECT, namespace=namespace))
+            self._say(Packet(CONNECT, namespace=namespace, data=auth))
 
     @property
     def sid(self) -> str:
@@ -136,6 +141,34 @@ class FakeClient:
         return any(packet.packet_type == DISCONNECT
                    and (packet.namespace or '/') == namespace
                    for packet in self.packets())
+
+    def reply(self, namespace: str = '/') -> Any:
+        """What the server has answered to its CONNECT; ``None``: nothing,
+        or that it refuses."""
+        return self._first(CONNECT, namespace)
+
+    def refusal(self, namespace: str = '/') -> Any:
+        """What the server has said when it refused it."""
+        return self._first(CONNECT_ERROR, namespace)
+
+    def _first(self, kind: int, namespace: str) -> Any:
+        return next((packet.data for packet in self.packets()
+                     if packet.packet_type == kind
+                     and (packet.namespace or '/') == namespace), None)
+
+    def emit(self, *data: Any, ack_id: Optional[int] = None,
+             namespace: str = '/') -> None:
+        """Send an event."""
+        self._say(Packet(EVENT, namespace=namespace, id=ack_id,
+                         data=list(data)))
+
+    def say_goodbye(self, namespace: str = '/') -> None:
+        """Leave a namespace on purpose."""
+        self._say(Packet(DISCONNECT, namespace=namespace))
+
+    def lose(self) -> None:
+        """Lose the connection, and have the server notice."""
+        self.socket.close(reason='transport close')
 
     def leave(self) -> None:
         """Close the connection from this side."""
