@@ -134,7 +134,8 @@ SESSIONS = st.builds(
     Session, sid=NAMES, pid=NAMES,
     rooms=st.lists(TEXT | NUMBERS, max_size=5).map(tuple), data=DATA,
     namespace=NAMES, claim=TEXT, upto=st.none() | POSITIONS,
-    sent=st.none() | POSITIONS, flask=st.none() | TEXT)
+    sent=st.none() | POSITIONS, flask=st.none() | TEXT,
+    since=st.none() | POSITIONS)
 
 
 @given(SESSIONS)
@@ -176,7 +177,8 @@ def test_as_node_writes_it(fields: Any, data: Any) -> None:
     {'flask': 5}, {'flask': {}}, {'flask': b'{}'},
     {'upto': 5}, {'upto': '5'}, {'upto': b'5-0'}, {'upto': '$'},
     {'upto': '(1-0'}, {'sent': False}, {'sent': 'x'}, {'sent': ['1-0']},
-    {'upto': '99999999999999999999-0'}], ids=repr)
+    {'upto': '99999999999999999999-0'}, {'since': ''}, {'since': 5},
+    {'since': '+'}], ids=repr)
 def test_a_session_that_is_wrong(changes: Dict[str, Any]) -> None:
     with pytest.raises(DecodeError):
         load_session(encoded({**NODES, **changes}), 'p', '/')
@@ -192,7 +194,8 @@ def test_a_session_that_lacks_something(missing: str) -> None:
 @pytest.mark.parametrize('raw', [
     b'', b'nonsense', b'\xff\xfe', b'{"sid":"s"}', b'gA', b'gA==!',
     encoded(None), encoded([]), encoded('p'), encoded(5),
-    base64.b64encode(b'\xc1'), base64.b64encode(b'\x91' * 5000 + b'\x01'),
+    base64.b64encode(b'\xc1'),
+    base64.b64encode(b'\x91' * 5000 + b'\x01'),
     base64.b64encode(msgpack.packb(msgpack.ExtType(5, b'x'))),
     base64.b64encode(b'cposix\nsystem\n(S"true"\ntR.')],
     ids=lambda raw: repr(raw)[:30])
@@ -203,9 +206,11 @@ def test_hostile_bytes(raw: bytes) -> None:
 
 
 @given(st.binary() | st.binary().map(base64.b64encode)
-       | (DATA | st.dictionaries(st.sampled_from([
-           'sid', 'pid', 'rooms', 'data', 'nsp', 'claim', 'upto', 'sent',
-           'flask']), DATA | st.just('p') | st.lists(TEXT))).map(encoded))
+       | (DATA | st.dictionaries(
+           st.sampled_from([
+               'sid', 'pid', 'rooms', 'data', 'nsp', 'claim', 'upto',
+               'sent', 'since', 'flask']),
+           DATA | st.just('p') | st.lists(TEXT))).map(encoded))
 def test_whatever_stands_there(raw: bytes) -> None:
     try:
         session = load_session(raw, 'p', '/')
@@ -220,8 +225,9 @@ def test_whatever_stands_there(raw: bytes) -> None:
 # -- where to go on ----------------------------------------------------------
 
 def session(*rooms: Any, upto: Optional[bytes] = START,
-            sent: Optional[bytes] = None) -> Session:
-    return Session('s', 'p', rooms, {}, '/', 'c', upto, sent)
+            sent: Optional[bytes] = None,
+            since: Optional[bytes] = None) -> Session:
+    return Session('s', 'p', rooms, {}, '/', 'c', upto, sent, None, since)
 
 
 @pytest.mark.parametrize('upto, sent, offset, expected', [
@@ -237,6 +243,15 @@ def session(*rooms: Any, upto: Optional[bytes] = START,
 def test_where_to_go_on(upto: Any, sent: Any, offset: Any,
                         expected: Any) -> None:
     assert start_of(session(upto=upto, sent=sent), offset) == expected
+
+
+def test_it_has_received_nothing_of_what_was_sent() -> None:
+    """Its connection was half-open from the beginning."""
+    known = session(upto=b'9-0', sent=b'3-0', since=b'1-0')
+    assert start_of(known, None) == (b'1-0', False)
+    # It has received something all the same.
+    assert start_of(known, b'3-0') == (b'9-0', False)
+    assert start_of(known, b'2-0') == (b'2-0', True)
 
 
 @pytest.mark.parametrize('upto, sent', [

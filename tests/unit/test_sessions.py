@@ -356,11 +356,14 @@ def test_a_reply_is_lost(make: Make, proxy: Proxy, redis: Any,
 
 def test_a_connection_ends_while_nothing_is_asked(
         make: Make, proxy: Proxy) -> None:
+    """Nobody need know; but what was there may be gone."""
     sessions = make(proxy.url)
     sessions.put('p', b'1')
+    link, = sessions._links.values()
     proxy.break_connections()
-    wait_well(sessions)
+    wait_until(lambda: link.ended)
     assert sessions.get('p') == b'1'
+    assert sessions.connections == 2
 
 
 def test_a_server_is_frozen(make: Make, server: RedisServer) -> None:
@@ -439,6 +442,19 @@ def test_a_fork_leaves_the_parent_its_connection(
     os.waitpid(pid, 0)
     assert sessions.get('p') == b'1'
     assert sessions.connections == 1
+
+
+def test_wait(make: Make, proxy: Proxy, server: RedisServer) -> None:
+    sessions = make(proxy.url)
+    assert sessions.wait(0)
+    proxy.cut()
+    with pytest.raises(Unavailable):
+        sessions.get('p')
+    wait_for_value(lambda: sessions.wait(0), False)
+    assert not sessions.wait(0.01)
+    proxy.open()
+    assert sessions.wait(DEADLINE)
+    assert sessions.get('p') is None
 
 
 # -- what is refused ---------------------------------------------------------
