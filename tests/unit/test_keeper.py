@@ -13,9 +13,10 @@ from hypothesis import given, settings, strategies as st
 from redis_streams_adapter import keeper as keeper_module
 from redis_streams_adapter.keeper import BATCH, Keeper, Stay
 from redis_streams_adapter.options import RecoveryOptions
-from redis_streams_adapter.recovery import load_session, Session
+from redis_streams_adapter.recovery import Gap, load_session, Session
 from redis_streams_adapter.redis_streams.sessions import ABSENT, CHANGED, \
     DONE, Swap
+from redis_streams_adapter.redis_streams.wire import Refused
 from redis_streams_adapter.tasks import ThreadEngine
 from redis_streams_adapter.transport import Unavailable
 from redis_streams_adapter.values import Serialiser
@@ -36,7 +37,7 @@ class FakeSessions:
         #: What was asked, by the name of the method; of each the pids.
         self.calls: List[Tuple[str, List[str]]] = []
         #: For the next calls: whether each works, fails before it is carried
-        #: out, or behind that.
+        #: out or behind that, or is refused.
         self.faults: Deque[str] = deque()
         self.connections = 1
         self.interrupted = False
@@ -70,6 +71,8 @@ class FakeSessions:
         fault = self.faults.popleft() if self.faults else 'none'
         if fault == 'before':
             raise Unavailable('the connection is broken')
+        if fault.startswith('refused'):
+            raise Refused(fault)
         self.calls.append((name, pids))
         return _Failing(fault == 'after')
 
@@ -113,23 +116,27 @@ class House:
         #: Where all clients are in the stream.
         self.position = b'100-0'
         self.sent: Optional[bytes] = None
+        self.gap: Optional[Gap] = None
         self.keeper = Keeper(
             store, ThreadEngine(),  # type: ignore[arg-type]
             RecoveryOptions(DURATION, max_session_bytes=max_bytes), INTERVAL,
-            Serialiser(json, False), self.describe,
-            lambda stay: (self.position, self.sent), logger)
+            Serialiser(json, False), self.describe, self.progress, logger)
 
     @staticmethod
     def describe(stay: Stay) -> Session:
         return Session(
             stay.sid, stay.pid, tuple(sorted(map(str, stay.rooms))),
             {} if stay.data is None else stay.data, stay.namespace,
-            stay.claim, stay.upto, stay.sent, stay.flask)
+            stay.claim, stay.upto, stay.sent, stay.flask, stay.gap,
+            stay.since)
+
+    def progress(self, stay: Stay) -> None:
+        stay.upto, stay.sent, stay.gap = self.position, self.sent, self.gap
 
     def enter(self, sid: str = 's', namespace: str = '/',
               connection: str = 'e', pid: str = '') -> Stay:
         stay = Stay((sid, connection), namespace, pid or f'pid of {sid}',
-                    'claim', b'1-0', threading.Event())
+                    'claim', b'1-0', b'0-1', threading.Event())
         self.keeper.enter(stay)
         return stay
 
@@ -141,6 +148,11 @@ class House:
         self.round()
         self.store.calls.clear()
         return stay
+
+    def leave(self, stay: Stay, intended: bool = False) -> None:
+        stay.intended = stay.intended or intended
+        stay.last = stay.last or self.describe(stay)
+        self.keeper.leave(stay)
 
     def room(self, stay: Stay, room: str) -> None:
         stay.rooms.add(room)
@@ -222,7 +234,8 @@ def test_one_write_for_each_connect(house: House,
     assert store.calls == []
     house.keeper.write_first(stay)
     assert house.kept(stay) == Session(
-        's', 'pid of s', ('s', 'x'), {'name': 'x'}, '/', 'claim', b'1-0')
+        's', 'pid of s', ('s', 'x'), {'name': 'x'}, '/', 'claim', b'1-0',
+        since=b'0-1')
     house.keeper.settle(stay)
     for _ in range(3):
         assert house.round()
@@ -242,6 +255,7 @@ def test_what_has_changed_is_written_once(house: House,
                                           store: FakeSessions) -> None:
     stay = house.stays()
     house.position, house.sent = b'200-0', b'199-0'
+    house.gap = Gap(None, b'150-0')
     for number in range(10):
         house.room(stay, str(number))
     house.round()
@@ -249,7 +263,8 @@ def test_what_has_changed_is_written_once(house: House,
     kept = house.kept(stay)
     assert kept is not None and len(kept.rooms) == 11
     # And with it how far the client has come.
-    assert (kept.upto, kept.sent) == (b'200-0', b'199-0')
+    assert (kept.upto, kept.sent, kept.gap, kept.since) == (
+        b'200-0', b'199-0', (None, b'150-0'), b'0-1')
 
 
 def test_what_is_as_before_is_not_written(house: House,
@@ -296,7 +311,7 @@ def test_its_task_is_woken(house: House) -> None:
     house.room(stay, 'x')
     assert woken.is_set()
     woken.clear()
-    house.keeper.leave(stay)
+    house.leave(stay)
     assert woken.is_set() and stay.gone.is_set()
 
 
@@ -341,8 +356,7 @@ def test_a_write_is_in_doubt(house: House, store: FakeSessions,
         house.room(stay, str(number))
         assert not house.round()
     if intended is not None:
-        stay.intended = intended
-        house.keeper.leave(stay)
+        house.leave(stay, intended)
     assert house.round()
     kept = house.kept(stay)
     if intended:
@@ -386,7 +400,7 @@ def test_what_was_lost_is_never_written_again(
     clock.now += INTERVAL
     house.round()
     house.keeper.close(AMPLE)
-    house.keeper.leave(stay)
+    house.leave(stay)
     house.round()
     assert all(stay.pid not in pids for _, pids in store.calls)
     assert store.values[stay.pid] == b'of another'
@@ -398,8 +412,7 @@ def test_it_was_lost_before_it_leaves(house: House, store: FakeSessions,
                                       intended: bool) -> None:
     stay = house.stays()
     taken(store, stay)
-    stay.intended = intended
-    house.keeper.leave(stay)
+    house.leave(stay, intended)
     house.round()
     assert store.values[stay.pid] == b'of another'
     assert house.keeper.of_pid(stay.pid) is None
@@ -413,7 +426,7 @@ def test_we_are_told_that_it_is_lost(house: House,
     house.keeper.lose(stay)
     house.room(stay, 'x')
     house.round()
-    house.keeper.leave(stay)
+    house.leave(stay)
     assert house.keeper.of_pid(stay.pid) is None
     assert store.calls == []
     assert stay.gone.is_set()
@@ -424,7 +437,7 @@ def test_another_connection_here_has_it(house: House,
     """Of two of one name, the one that leaves is forgotten."""
     old = house.stays()
     house.keeper.lose(old)
-    house.keeper.leave(old)
+    house.leave(old)
     new = house.enter('s', pid=old.pid)
     new.claim = 'another'
     house.keeper.claimed(new, store.values[old.pid])
@@ -481,8 +494,7 @@ def test_redis_was_emptied(house: House, store: FakeSessions) -> None:
 
 def test_it_leaves_on_purpose(house: House, store: FakeSessions) -> None:
     stay = house.stays()
-    stay.intended = True
-    house.keeper.leave(stay)
+    house.leave(stay, intended=True)
     # It may return before that is written.
     assert house.keeper.of_pid(stay.pid) is stay
     assert house.keeper.of_sid(stay.sid, '/') is None
@@ -496,8 +508,7 @@ def test_it_leaves_on_purpose(house: House, store: FakeSessions) -> None:
 def test_it_leaves_before_anything_was_written(
         house: House, store: FakeSessions) -> None:
     stay = house.enter()
-    stay.intended = True
-    house.keeper.leave(stay)
+    house.leave(stay, intended=True)
     house.round()
     assert store.values == {}
     assert store.calls == []
@@ -509,7 +520,7 @@ def test_it_leaves_on_purpose_and_is_gone_already(
     stay = house.stays()
     stay.intended = True
     store.values.clear()
-    house.keeper.leave(stay)
+    house.leave(stay)
     house.round()
     assert house.keeper.of_pid(stay.pid) is None
     assert not stay.lost
@@ -523,7 +534,7 @@ def test_the_connection_is_lost(house: House, store: FakeSessions,
     # Whatever changes in its disconnect handler.
     house.room(stay, 'too late')
     house.position = b'400-0'
-    house.keeper.leave(stay)
+    house.leave(stay)
     house.round()
     kept = house.kept(stay)
     assert kept is not None
@@ -541,8 +552,7 @@ def test_the_time_to_live_starts_when_it_leaves(
         house: House, store: FakeSessions) -> None:
     """Also where nothing has changed."""
     stay = house.stays()
-    stay.last = house.describe(stay)
-    house.keeper.leave(stay)
+    house.leave(stay)
     house.round()
     assert store.calls == [('swap', [stay.pid])]
 
@@ -605,6 +615,19 @@ def test_a_touch_fails(house: House, store: FakeSessions,
     assert [name for name, _ in store.calls] == ['touch']
 
 
+def test_it_is_kept_alive_first_of_all(house: House, store: FakeSessions,
+                                       clock: Any) -> None:
+    """That works also where Redis refuses to write."""
+    stay = house.stays()
+    house.room(stay, 'x')
+    clock.now += INTERVAL
+    store.faults.extend(['none', 'refused'])
+    assert not house.round()
+    assert store.calls == [('touch', [stay.pid])]
+    assert house.round()
+    assert [name for name, _ in store.calls] == ['touch', 'swap']
+
+
 def test_how_far_it_has_come(house: House, store: FakeSessions,
                              clock: Any) -> None:
     """What its session says must not be older than the stream goes back."""
@@ -616,7 +639,7 @@ def test_how_far_it_has_come(house: House, store: FakeSessions,
         assert kept is not None and kept.upto == b'1-0'
         clock.now += INTERVAL
         house.round()
-    assert [name for name, _ in store.calls] == ['touch'] * 12 + ['swap']
+    assert [name for name, _ in store.calls] == ['touch'] * 13 + ['swap']
     kept = house.kept(stay)
     assert kept is not None
     assert (kept.upto, kept.sent) == (b'500-0', b'400-0')
@@ -635,12 +658,12 @@ def test_soon_after_it_was_taken_over(house: House, store: FakeSessions,
     assert store.calls == []
     clock.now += INTERVAL
     house.round()
-    assert [name for name, _ in store.calls] == ['swap']
+    assert [name for name, _ in store.calls] == ['touch', 'swap']
     kept = house.kept(stay)
     assert kept is not None and kept.upto == b'100-0'
     clock.now += INTERVAL
     house.round()
-    assert [name for name, _ in store.calls] == ['swap', 'touch']
+    assert [name for name, _ in store.calls] == ['touch', 'swap', 'touch']
 
 
 # -- what cannot be kept -----------------------------------------------------
@@ -680,7 +703,7 @@ def test_what_cannot_be_kept(
     house.keeper.change(stay)
     house.round()
     assert store.values == {}
-    assert len(logged(logging.WARNING)) == 2
+    assert len(logged(logging.WARNING)) == 1
 
 
 def test_it_could_never_be_kept(
@@ -693,8 +716,7 @@ def test_it_could_never_be_kept(
     house.round()
     clock.now += DURATION
     house.round()
-    stay.last = house.describe(stay)
-    house.keeper.leave(stay)
+    house.leave(stay)
     house.round()
     assert store.calls == []
     assert house.keeper.of_pid(stay.pid) is None
@@ -717,6 +739,90 @@ def test_check_size(small_house: House) -> None:
         check(deep)
 
 
+@pytest.mark.parametrize('error', [
+    KeyError('x'), RecursionError('x'), RuntimeError('x'), OSError('x')],
+    ids=repr)
+def test_whatever_an_application_keeps(
+        house: House, store: FakeSessions, error: Exception,
+        logged: Callable[[int], List[str]]) -> None:
+    """It is one client's trouble."""
+    bad, good = house.stays('bad'), house.stays('good')
+
+    def describe(stay: Stay) -> Session:
+        if stay is bad:
+            raise error
+        return House.describe(stay)
+
+    house.keeper._describe = describe
+    for stay in bad, good:
+        house.room(stay, 'x')
+    assert house.round()
+    assert house.kept(bad) is None
+    kept = house.kept(good)
+    assert kept is not None and kept.rooms == ('good', 'x')
+    assert len(logged(logging.WARNING)) == 1
+
+
+def test_it_changes_while_it_is_serialised(house: House) -> None:
+    """A handler runs on another task."""
+    stay = house.stays()
+    serialiser, attempts = house.keeper._serialiser, []
+
+    def pack(fields: Dict[str, Any]) -> bytes:
+        attempts.append(fields)
+        if len(attempts) % 3:
+            raise RuntimeError('dictionary changed size during iteration')
+        return Serialiser.pack(serialiser, fields)
+
+    serialiser.pack = pack  # type: ignore[method-assign]
+    house.room(stay, 'x')
+    house.round()
+    kept = house.kept(stay)
+    assert kept is not None and kept.rooms == ('s', 'x')
+    assert attempts
+
+
+def test_copy(house: House) -> None:
+    """Whatever the application does with it afterwards."""
+    stay = house.stays()
+    stay.data = {'a': [1], 2: (3,)}
+    session = house.describe(stay)
+    copy = house.keeper.copy(session)
+    assert copy == session._replace(data={'a': [1], '2': [3]})
+    stay.data['a'].append(2)
+    assert copy.data['a'] == [1]
+    # What cannot be kept is as good as it is.
+    stay.data['b'] = object()
+    assert house.keeper.copy(session) is session
+
+
+def test_redis_refuses(house: House, store: FakeSessions, clock: Any,
+                       logged: Callable[[int], List[str]]) -> None:
+    """Nobody else may notice; the log is told once, until it is over."""
+    stay = house.enter()
+    store.faults.append('refused: NOPERM')
+    house.keeper.write_first(stay)
+    house.keeper.settle(stay)
+    for _ in range(3):
+        store.faults.append('refused: NOPERM')
+        assert not house.round()
+    warning, = logged(logging.WARNING)
+    assert 'NOPERM' in warning
+    store.faults.append('refused: OOM')
+    assert not house.round()
+    assert len(logged(logging.WARNING)) == 2
+    assert house.round()
+    assert house.kept(stay) is not None
+    house.room(stay, 'x')
+    store.faults.append('refused: OOM')
+    assert not house.round()
+    assert len(logged(logging.WARNING)) == 3
+    # An outage is told by others.
+    store.faults.append('before')
+    assert not house.round()
+    assert len(logged(logging.WARNING)) == 3
+
+
 # -- the end -----------------------------------------------------------------
 
 def test_close(house: House, store: FakeSessions) -> None:
@@ -725,8 +831,7 @@ def test_close(house: House, store: FakeSessions) -> None:
     taken(store, lost)
     house.keeper.lose(lost)
     leaves = house.stays('leaves')
-    leaves.intended = True
-    house.keeper.leave(leaves)
+    house.leave(leaves, intended=True)
     house.position = b'900-0'
     house.keeper.close(AMPLE)
     assert store.patience == AMPLE
@@ -786,9 +891,7 @@ def test_whatever_happens(events: List[str]) -> None:
                 store.values[stay.pid] = b'of another'
                 other = True
             elif event in ('leave', 'purpose') and stay.last is None:
-                stay.intended = event == 'purpose'
-                stay.last = house.describe(stay)
-                house.keeper.leave(stay)
+                house.leave(stay, intended=event == 'purpose')
             if other:
                 assert store.values[stay.pid] == b'of another'
         store.faults.clear()

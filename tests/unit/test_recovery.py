@@ -12,7 +12,7 @@ from redis_streams_adapter.messages import Broadcast, DisconnectSockets, \
     EVERYONE, FetchSockets, Message, ServerSideEmit, SocketsJoin, \
     SocketsLeave, Target
 from redis_streams_adapter.recovery import check_offset, check_pid, \
-    History, INVALID_OFFSET, is_complete, is_meant, is_missed, \
+    Gap, History, INVALID_OFFSET, is_complete, is_meant, is_missed, \
     load_session, OFFSET_NOT_FOUND, Outcome, REASONS, Record, \
     RECORD_OVERHEAD, Refusal, Replay, Return, Session, split_auth, \
     start_of, SUPERSEDES, to_fields, TOO_MANY_MISSED, UNKNOWN_SESSION
@@ -135,6 +135,7 @@ SESSIONS = st.builds(
     rooms=st.lists(TEXT | NUMBERS, max_size=5).map(tuple), data=DATA,
     namespace=NAMES, claim=TEXT, upto=st.none() | POSITIONS,
     sent=st.none() | POSITIONS, flask=st.none() | TEXT,
+    gap=st.none() | st.builds(Gap, st.none() | POSITIONS, POSITIONS),
     since=st.none() | POSITIONS)
 
 
@@ -178,7 +179,10 @@ def test_as_node_writes_it(fields: Any, data: Any) -> None:
     {'upto': 5}, {'upto': '5'}, {'upto': b'5-0'}, {'upto': '$'},
     {'upto': '(1-0'}, {'sent': False}, {'sent': 'x'}, {'sent': ['1-0']},
     {'upto': '99999999999999999999-0'}, {'since': ''}, {'since': 5},
-    {'since': '+'}], ids=repr)
+    {'since': '+'}, {'gap': []}, {'gap': '1-0'}, {'gap': ['1-0']},
+    {'gap': [None, None]}, {'gap': ['1-0', None]}, {'gap': [5, '1-0']},
+    {'gap': ['x', '1-0']}, {'gap': ['1-0', '2-0', '3-0']},
+    {'gap': {'1-0': '2-0'}}], ids=repr)
 def test_a_session_that_is_wrong(changes: Dict[str, Any]) -> None:
     with pytest.raises(DecodeError):
         load_session(encoded({**NODES, **changes}), 'p', '/')
@@ -209,7 +213,7 @@ def test_hostile_bytes(raw: bytes) -> None:
        | (DATA | st.dictionaries(
            st.sampled_from([
                'sid', 'pid', 'rooms', 'data', 'nsp', 'claim', 'upto',
-               'sent', 'since', 'flask']),
+               'sent', 'since', 'gap', 'flask']),
            DATA | st.just('p') | st.lists(TEXT))).map(encoded))
 def test_whatever_stands_there(raw: bytes) -> None:
     try:
@@ -226,8 +230,10 @@ def test_whatever_stands_there(raw: bytes) -> None:
 
 def session(*rooms: Any, upto: Optional[bytes] = START,
             sent: Optional[bytes] = None,
+            gap: Optional[Gap] = None,
             since: Optional[bytes] = None) -> Session:
-    return Session('s', 'p', rooms, {}, '/', 'c', upto, sent, None, since)
+    return Session('s', 'p', rooms, {}, '/', 'c', upto, sent, None, gap,
+                   since)
 
 
 @pytest.mark.parametrize('upto, sent, offset, expected', [
@@ -245,13 +251,34 @@ def test_where_to_go_on(upto: Any, sent: Any, offset: Any,
     assert start_of(session(upto=upto, sent=sent), offset) == expected
 
 
+@pytest.mark.parametrize('offset, expected', [
+    # It was handed nothing for a long time, then much: all of that has gone
+    # to a connection that was half open.
+    (b'2-0', (b'7-0', False)),
+    # Not all of it.
+    (b'8-0', (b'8-0', True)), (b'9-0', (b'10-0', False)),
+    (b'1-0', (b'1-0', True)), (b'11-0', (b'11-0', True))])
+def test_after_a_long_time(offset: bytes, expected: Any) -> None:
+    known = session(upto=b'10-0', sent=b'9-0', gap=Gap(b'2-0', b'7-0'))
+    assert start_of(known, offset) == expected
+
+
 def test_it_has_received_nothing_of_what_was_sent() -> None:
-    """Its connection was half-open from the beginning."""
-    known = session(upto=b'9-0', sent=b'3-0', since=b'1-0')
-    assert start_of(known, None) == (b'1-0', False)
-    # It has received something all the same.
-    assert start_of(known, b'3-0') == (b'9-0', False)
-    assert start_of(known, b'2-0') == (b'2-0', True)
+    """Its connection was half open from the beginning."""
+    known = session(upto=b'10-0', sent=b'9-0', gap=Gap(None, b'7-0'),
+                    since=b'1-0')
+    assert start_of(known, None) == (b'7-0', False)
+
+
+def test_what_came_before_it_is_not_its_own() -> None:
+    """It shows somebody else's offset, or one that it has made up."""
+    known = session(upto=b'30-0', sent=b'20-0', since=b'9-0')
+    for offset in b'1-0', b'8-9':
+        with pytest.raises(Refusal) as caught:
+            start_of(known, offset)
+        assert reason_of(caught) == OFFSET_NOT_FOUND
+    for offset in b'9-0', b'10-0', b'100-0':
+        assert start_of(known, offset) == (offset, True)
 
 
 @pytest.mark.parametrize('upto, sent', [
@@ -376,11 +403,9 @@ def test_it_was_disconnected_meanwhile(target: Target) -> None:
 
 
 def test_it_was_taken_over_meanwhile() -> None:
-    """That ends the connection, and nothing else."""
-    replay = Replay(session('x'), START, 100)
-    replay.feed(records(DisconnectSockets(
-        Target(('s',), (), {SUPERSEDES: 'c'}), close=True), to()))
-    assert [each.id for each in replay.missed] == [b'2-0']
+    """That ends the connection, and nothing else: it is no command."""
+    assert not is_missed(DisconnectSockets(
+        Target(('s',), (), {SUPERSEDES: 'c'}), close=True))
 
 
 def test_too_many() -> None:

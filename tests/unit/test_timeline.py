@@ -9,7 +9,7 @@ import socketio
 from redis_streams_adapter.codec import Encoder
 from redis_streams_adapter.delivery import Delivery
 from redis_streams_adapter.messages import Broadcast, DisconnectSockets, \
-    EVERYONE, Message, SocketsJoin, SocketsLeave, Target
+    EVERYONE, Message, ServerSideEmit, SocketsJoin, SocketsLeave, Target
 from redis_streams_adapter.recovery import Refusal, Replay, Session, \
     UNKNOWN_SESSION
 from redis_streams_adapter.redis_streams.outbox import Pending
@@ -165,6 +165,27 @@ def test_nobody_is_there(process: Process) -> None:
     assert process.timeline.position == b'101-0'
     assert process.timeline.history.has('/', b'101-0')
     assert not process.timeline._waiting
+
+
+def test_what_was_emitted_before_there_were_clients(
+        process: Process) -> None:
+    """It does not wait here; but clients of others may have missed it."""
+    client, history = process.connect(), process.timeline.history
+    for number, (message, remembered) in enumerate([
+            (Broadcast(('hello', 1)), True),
+            (SocketsJoin(EVERYONE, ('x',)), True),
+            (Broadcast(('x',), Target(flags={'volatile': True})), False),
+            (Broadcast(('x',), EVERYONE, 'request'), False),
+            (ServerSideEmit(('x',)), False)], 101):
+        entry_id = b'%d-0' % number
+        process.back(process.put(message), entry_id)
+        assert history.has('/', entry_id) is remembered
+    pending = process.emit('hello')
+    process.locally('local', 1)
+    process.back(pending, b'200-0')
+    assert got(client) == [('hello', '200-0'), ('local', 1)]
+    missed = history.after('/', b'199-0')
+    assert missed is not None and len(missed) == 1
 
 
 @pytest.mark.parametrize('flags', [{'volatile': True}, {}])
