@@ -271,6 +271,9 @@ class Runtime:
             self._closed = True
         if self.keeper is not None and self.member:
             self.keeper.close(timeout)
+        for channel in self._channels:
+            if channel.timeline is not None:
+                channel.timeline.leave()
         with self._core:
             goodbyes = self._node.serve((), time.monotonic())
         deadline = time.monotonic() + timeout

@@ -78,6 +78,8 @@ class Timeline:
         self._current: Optional[Record] = None
         #: Set by the reader's task when the stream is another one.
         self._broken = False
+        #: Where this node took its leave; ``None``: it is a member.
+        self._end: Optional[bytes] = None
         #: Who waits for a position.
         self._awaited: List[Tuple[Tuple[int, int], Event]] = []
         self._awaited_lock = threading.Lock()
@@ -121,6 +123,13 @@ class Timeline:
                     load.clients = [each for each in load.clients
                                     if each[0] != sid]
                     self.hand_over([Load(leaving, load.encoded)])
+
+    def leave(self) -> None:
+        """This node takes its leave: other processes' messages are taken in
+        no more. Its own still come back, and clients that can be recovered
+        must not get them: their offsets would lead past the others."""
+        with self._order:
+            self._end = self.position
 
     def drain(self, timeout: float) -> None:
         """Wait until what was emitted so far has come back.
@@ -329,8 +338,16 @@ class Timeline:
 
     def hand_over(self, loads: Sequence[Load]) -> None:
         """Deliver now; under the order lock."""
-        if loads:
-            self._delivering().hand_over(loads, self.position)
+        if not loads:
+            return
+        delivery, position = self._delivering(), self.position
+        if self._end is not None:
+            # Those who can be recovered get it where they return.
+            position = self._end
+            loads = [Load([each for each in load.clients
+                           if each[0] not in delivery.sent], load.encoded)
+                     if load.recoverable else load for load in loads]
+        delivery.hand_over(loads, position)
 
     def _delivering(self) -> Delivery:
         if self.delivery is None:

@@ -1,5 +1,6 @@
 """Who comes back, and what it has to have then."""
 import base64
+import json
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, \
     Optional, Sequence, Tuple
 
@@ -139,3 +140,35 @@ def stored(redis: Any, prefix: str, client: JsClient) -> Dict[str, Any]:
     session = msgpack.unpackb(base64.b64decode(redis.get(f'{prefix}{pid}')))
     return {'sid': session['sid'], 'pid': session['pid'],
             'rooms': sorted(session['rooms']), 'data': session['data']}
+
+
+class Message(NamedTuple):
+    """One that was emitted, or received."""
+
+    event: str
+    number: int
+    offset: str
+
+
+def due_to(redis: Any, stream: str, prefix: str, *rooms: str,
+           namespace: str = '/') -> List[Message]:
+    """What is in a stream for whoever is in these rooms.
+
+    :param prefix: of the events that count.
+    """
+    found = []
+    for offset, fields in redis.xrange(stream):
+        if fields[b'type'] != b'3' or fields[b'nsp'] != namespace.encode():
+            continue
+        message = json.loads(fields[b'data'])
+        event, *args = message['packet']['data']
+        to = message['opts']['rooms']
+        if event.startswith(prefix) and (not to or set(to) & set(rooms)):
+            found.append(Message(event, args[0], offset.decode()))
+    return found
+
+
+def received_by(client: JsClient, prefix: str) -> List[Message]:
+    """What has arrived there."""
+    return [Message(event.name, *event.args) for event in client.log()
+            if event.name.startswith(prefix)]

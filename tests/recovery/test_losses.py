@@ -9,8 +9,8 @@ from ..support.js_client import JsClients
 from ..support.proxy import Proxy
 from ..support.wait import wait_for_value, wait_until
 from .helpers import catch_up, check_came_back, check_offsets, check_reason, \
-    check_received, ConnectJs, found_by_handler, LOSSES, Pair, Start, \
-    stored, TRANSPORTS, Unique
+    check_received, ConnectJs, due_to, found_by_handler, LOSSES, Pair, \
+    received_by, Start, stored, TRANSPORTS, Unique
 
 #: How many of a load's messages each node emits in a second.
 RATE = 200
@@ -174,6 +174,34 @@ def test_node_ends(start: Start, connect_js: ConnectJs, unique: Unique,
         assert found_by_handler(staying, client.sid)['session'] == {
             'number': number}
         check_reason(staying, client.sid, None)
+
+
+def test_node_leaves_while_it_emits(
+        start: Start, connect_js: ConnectJs, redis_server: Any,
+        unique: Unique, transport: List[str]) -> None:
+    """Up to its end it and the others emit; what reaches its clients in that
+    time does not make them miss anything."""
+    stream, event = unique('stream'), unique('event')
+    going, staying = start(2, stream_name=stream)
+    clients = [connect_js(going, transport=transport, reconnection=True)
+               for _ in range(5)]
+    sids = [dict(client.sids) for client in clients]
+    for node in (going, staying):
+        for number in range(2):
+            node.start_pulse(f'{event}-{node.name}-{number}', 0.002)
+    for client in clients:
+        client.wait_for(f'{event}-{going.name}-1', 100)
+        client.steer(staying.url)
+    going.process.stop()
+    for client, own in zip(clients, sids):
+        check_came_back(client, client.wait_connects(2, 30.0)[1:], own)
+    for number in range(2):
+        staying.stop_pulse(f'{event}-{staying.name}-{number}')
+    catch_up(clients, [staying], unique)
+    with redis_server.client() as redis:
+        due = due_to(redis, stream, event)
+    for client in clients:
+        assert received_by(client, event) == due
 
 
 @pytest.mark.parametrize('state', ['frozen node', 'half-open', 'both'])

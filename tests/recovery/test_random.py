@@ -6,11 +6,10 @@ is in the stream for it, once and in the stream's order.
 faults of a run again, in the same order.
 """
 import contextlib
-import json
 import os
 import random
 import time
-from typing import Any, Callable, Iterator, List, NamedTuple, Tuple
+from typing import Any, Callable, Iterator, List, Tuple
 
 import pytest
 
@@ -21,7 +20,8 @@ from ..support.node_process import NodeProcess
 from ..support.proxy import Proxy
 from ..support.redis_server import free_port
 from ..support.wait import wait_until
-from .helpers import ConnectJs, RECOVERING, TRANSPORTS, Unique
+from .helpers import ConnectJs, due_to, Message, received_by, RECOVERING, \
+    TRANSPORTS, Unique
 
 #: Seconds in which faults are made.
 DURATION = 30.0
@@ -44,14 +44,6 @@ LOAD = 'load'
 
 #: How many differences are told.
 EXAMPLES = 5
-
-
-class Message(NamedTuple):
-    """One that was emitted, or received."""
-
-    event: str
-    number: int
-    offset: str
 
 
 class Place:
@@ -221,43 +213,27 @@ class World:
             client.wait_for(marker, timeout=BACK_WITHIN)
 
 
-def emitted(redis: Any, stream: str, sid: str, room: str) -> List[Message]:
-    """What is in the stream for a client."""
-    found = []
-    for offset, fields in redis.xrange(stream):
-        if fields[b'type'] != b'3':
-            continue
-        message = json.loads(fields[b'data'])
-        event, *args = message['packet']['data']
-        rooms = message['opts']['rooms']
-        if event.startswith(LOAD) and (
-                not rooms or {sid, room} & set(rooms)):
-            found.append(Message(event, args[0], offset.decode()))
-    return found
-
-
-def received(client: JsClient) -> List[Message]:
-    """What has arrived there."""
-    return [Message(event.name, *event.args) for event in client.log()
-            if event.name.startswith(LOAD)]
-
-
 def differences(client: JsClient, due: List[Message],
                 came: List[Message]) -> Iterator[str]:
     """What is not as it has to be, in words."""
     if came == due:
         return
-    seen = set(came)
+    seen, place = set(came), {each: n for n, each in enumerate(due)}
     lost = [each for each in due if each not in seen]
     strange = sorted(seen - set(due))
     late = [behind for before, behind in zip(came, came[1:])
-            if due.index(before) > due.index(behind)
-            ] if not strange else []
+            if place.get(before, 0) > place.get(behind, 0)]
     yield (f'{client.sid}: {len(due)} due, {len(came)} came; '
            f'{len(lost)} lost: {lost[:EXAMPLES]}; '
            f'{len(came) - len(seen)} twice; {len(late)} too late: '
            f'{late[:EXAMPLES]}; {len(strange)} strange: '
-           f'{strange[:EXAMPLES]}; its connects: {client.connects()}')
+           f'{strange[:EXAMPLES]}')
+    for wrong in [*lost[:EXAMPLES], *late[:EXAMPLES]]:
+        # Since when it was connected then.
+        before = sum(place.get(each, 0) < place[wrong] for each in came)
+        yield f'  {wrong} at {before}, connected at ' + str([
+            each.position for each in client.connects()
+            if abs(each.position - before) < 500])
 
 
 @pytest.fixture
@@ -296,11 +272,12 @@ def check(world: World, redis_server: Any, stream: str) -> None:
             new = [each for each in client.connects()[1:]
                    if not each.recovered or each.sid != sid]
             if new:
-                found.append(f'{sid} was new: {new}')
-            due = emitted(redis, stream, sid, room)
+                found.append(f'{sid} was new: {new[0]}')
+            due = due_to(redis, stream, LOAD, sid, room)
             assert len(due) > DURATION / INTERVAL
-            found.extend(differences(client, due, received(client)))
-    assert found == []
+            found.extend(differences(client, due, received_by(client, LOAD)))
+    if found:
+        pytest.fail('\n'.join(found))
     wait_until(lambda: sorted(
         each['sid'] for each in world.places[0].node.fetch_sockets()
         ) == sorted(sid for _, sid, _ in world.clients),
