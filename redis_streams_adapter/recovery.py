@@ -35,8 +35,8 @@ change them. A command that disconnects it ends its session.
 """
 import re
 from bisect import bisect_right
-from typing import Any, Callable, Dict, Iterable, List, NamedTuple, \
-    Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, \
+    Sequence, Set, Tuple, Union
 
 from .codec import MAX_NAME
 from .errors import DecodeError
@@ -269,23 +269,34 @@ def start_of(session: Session, offset: Optional[bytes]) -> Tuple[bytes, bool]:
 class Record:
     """An entry that clients may have missed.
 
+    Thousands of them are kept, and the collector of garbage goes through all
+    objects that are: what it would look at, a message and its arguments, is
+    made anew when it is wanted. Tuples of text and bytes it lets go.
+
     :param id: its id.
     :param message: a broadcast or a command.
     :param size: about how many bytes it takes.
-    :param load: makes the arguments of a broadcast whose message is still
-                 in the application's hands; ``None``: it is not.
+    :param fields: those of the entry, of a broadcast whose arguments will be
+                   wanted.
     """
 
-    __slots__ = ('id', 'message', 'size', 'load', 'encoded')
+    __slots__ = ('id', 'rooms', 'except_rooms', 'command', 'size', 'fields',
+                 'encoded')
 
     def __init__(self, entry_id: bytes, message: Message, size: int = 0,
-                 load: Optional[Callable[[], Sequence[Any]]] = None) -> None:
+                 fields: Sequence[bytes] = ()) -> None:
         self.id = entry_id
-        self.message = message
+        #: ``None``: it is a broadcast, to these rooms but for those.
+        self.command: Optional[Message] = message
+        self.rooms: Tuple[Room, ...] = ()
+        self.except_rooms: Tuple[Room, ...] = ()
+        if isinstance(message, Broadcast):
+            self.command = None
+            self.rooms, self.except_rooms, _ = message.target
         self.size = size
-        self.load = load
-        #: What goes to clients, once it was made. Under the order lock, and
-        #: always the same.
+        self.fields = tuple(fields)
+        #: What goes to clients that return, once it was made. Always the
+        #: same.
         self.encoded: Any = None
 
 
@@ -302,7 +313,7 @@ def is_missed(message: Message) -> bool:
     return isinstance(message, (SocketsJoin, SocketsLeave))
 
 
-def is_meant(target: Target, rooms: Set[Room]) -> bool:
+def is_meant(target: Union[Target, Record], rooms: Set[Room]) -> bool:
     """Whether a client that is in these rooms is meant."""
     return (not target.rooms or not rooms.isdisjoint(target.rooms)) \
         and rooms.isdisjoint(target.except_rooms)
@@ -333,14 +344,14 @@ class Replay:
         """
         for record in records:
             self.at = record.id
-            message = record.message
-            if isinstance(message, Broadcast):
-                if is_meant(message.target, self.rooms):
+            command = record.command
+            if command is None:
+                if is_meant(record, self.rooms):
                     if len(self.missed) >= self._limit:
                         raise Refusal(TOO_MANY_MISSED)
                     self.missed.append(record)
             elif self._upto and parse_id(record.id) > self._upto:
-                self.obey(message)
+                self.obey(command)
 
     def obey(self, message: Message) -> None:
         """Do what a command says, if the client is meant.

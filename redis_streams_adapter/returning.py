@@ -767,7 +767,7 @@ def _records(page: Iterable[Entry], namespace: str, floor: bytes,
             # Whoever read it when it came has told the log.
             continue
         if is_missed(message):
-            yield Record(entry.id, message)
+            yield Record(entry.id, message, fields=entry.fields)
 
 
 def _is_of(raw: bytes, stay: Stay) -> bool:

@@ -75,7 +75,7 @@ class Timeline:
         self.arrived = START
         self._waiting: Deque[Waiting] = deque()
         #: Of the message that is being carried out.
-        self._current: Optional[Record] = None
+        self._current: Optional[Message] = None
         #: Set by the reader's task when the stream is another one.
         self._broken = False
         #: Where this node took its leave; ``None``: it is a member.
@@ -224,10 +224,8 @@ class Timeline:
             while self._waiting and self._waiting[0].sequence == sequence:
                 waiting = self._waiting.popleft()
                 if waiting.message is not None:
-                    record = self._record(entry.id, waiting)
-                    self.history.add(waiting.namespace, record)
-                    if waiting.loads:
-                        record.encoded = waiting.loads[0].encoded
+                    self.history.add(waiting.namespace, self._record(
+                        entry.id, waiting))
                 self.hand_over(waiting.loads)
                 if waiting.event is not None:
                     waiting.event.set()
@@ -239,8 +237,8 @@ class Timeline:
         if envelope.type in ORDERED:
             message = codec.decode(envelope)
             if is_missed(message):
-                self.history.add(envelope.namespace, Record(
-                    entry.id, message, sum(map(len, entry.fields))))
+                self.history.add(
+                    envelope.namespace, _record_of(entry, message))
 
     def _give_up(self, waiting: Waiting) -> None:
         if waiting.pending is not None and waiting.pending.refused:
@@ -259,10 +257,9 @@ class Timeline:
         with self._order:
             self._check(entry.id)
             self.position = entry.id
-            self._current = Record(
-                entry.id, message, sum(map(len, entry.fields)))
+            self._current = message
             if is_missed(message):
-                self.history.add(namespace, self._current)
+                self.history.add(namespace, _record_of(entry, message))
             carry_out()
 
     def moved(self, entry_id: bytes) -> None:
@@ -331,10 +328,10 @@ class Timeline:
                 message: Broadcast) -> None:
         """Deliver a message of another process, the last one received;
         under the order lock."""
-        record = self._current
-        if record is not None and record.message is message and clients:
-            self.hand_over([Load(clients, self._encoded(namespace, record),
-                                 is_missed(message))])
+        if self._current is message and clients:
+            self.hand_over([Load(
+                clients, self._delivering().encode(namespace, message.args),
+                is_missed(message))])
 
     def hand_over(self, loads: Sequence[Load]) -> None:
         """Deliver now; under the order lock."""
@@ -356,9 +353,8 @@ class Timeline:
 
     def _encoded(self, namespace: str, record: Record) -> Encoded:
         if record.encoded is None:
-            message: Any = record.message
-            args = record.load() if record.load else message.args
-            record.encoded = self._delivering().encode(namespace, args)
+            record.encoded = self._delivering().encode(
+                namespace, _arguments_of(record.fields))
         encoded: Encoded = record.encoded
         return encoded
 
@@ -367,9 +363,12 @@ class Timeline:
         # the application's hands.
         pending: Any = waiting.pending
         message: Any = waiting.message
-        fields = pending.fields
-        return Record(entry_id, message, pending.size,
-                      lambda: _arguments_of(fields))
+        return Record(entry_id, message, pending.size, pending.fields)
+
+
+def _record_of(entry: Entry, message: Message) -> Record:
+    return Record(entry.id, message, sum(map(len, entry.fields)),
+                  entry.fields)
 
 
 def _arguments_of(fields: Sequence[bytes]) -> Sequence[Any]:

@@ -105,8 +105,8 @@ class Process:
         self.timeline.arrived = entry_id
         message = Broadcast(args, Target(tuple(to), (), flags))
         self.timeline.received(
-            Entry(entry_id, [b'x' * 10]), namespace, message,
-            lambda: self.timeline.deliver(
+            Entry(entry_id, self._encoder.encode(namespace, message)),
+            namespace, message, lambda: self.timeline.deliver(
                 namespace,
                 self.delivery.recipients(namespace, message.target), message))
         self.timeline.moved(entry_id)
