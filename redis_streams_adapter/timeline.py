@@ -40,7 +40,8 @@ class Waiting:
     :param sequence: the writer's number for it; of what does not pass
                      through the stream, that of what is before it.
     :param pending: its entry, where it passes through the stream.
-    :param message: what clients that are away miss with it, if anything.
+    :param record: what clients that are away miss with it, if anything. It
+                   has no id yet.
     :param loads: what to deliver then.
     :param event: what to set then.
     """
@@ -48,7 +49,7 @@ class Waiting:
     sequence: int
     pending: Optional[Pending]
     namespace: str
-    message: Optional[Message]
+    record: Optional[Record]
     loads: List[Load]
     event: Optional[Event] = None
 
@@ -93,10 +94,13 @@ class Timeline:
 
         :param message: what clients that are away miss with it, if any.
         """
-        if message is not None and not is_missed(message):
-            message = None
+        record = None
+        if message is not None and is_missed(message):
+            # As it was when it was emitted: what the message holds is still
+            # in the application's hands, what stands in the entry is not.
+            record = Record(b'', message, pending.size, pending.fields)
         self._waiting.append(Waiting(
-            pending.sequence, pending, namespace, message, list(loads)))
+            pending.sequence, pending, namespace, record, list(loads)))
 
     def locally(self, namespace: str, loads: Sequence[Load]) -> None:
         """Deliver what does not pass through the stream: now, or behind
@@ -154,12 +158,12 @@ class Timeline:
         sid = client[0]
         meant = []
         for waiting in self._waiting:
-            message = waiting.message
-            if message is None or waiting.namespace != namespace:
+            record = waiting.record
+            if record is None or waiting.namespace != namespace:
                 continue
-            if not isinstance(message, Broadcast):
-                replay.obey(message)
-            elif is_meant(message.target, replay.rooms) or any(
+            if record.command is not None:
+                replay.obey(record.command)
+            elif is_meant(record, replay.rooms) or any(
                     # When it was emitted, it was meant.
                     each[0] == sid for load in waiting.loads
                     for each in load.clients):
@@ -171,19 +175,16 @@ class Timeline:
                 load.clients = [each for each in load.clients
                                 if each[0] != sid]
         for waiting in meant:
-            if not waiting.loads:
+            if not waiting.loads and waiting.record is not None:
                 try:
-                    waiting.loads.append(self._load_of(waiting))
+                    waiting.loads.append(Load([], self._encoded(
+                        namespace, waiting.record), True))
                 except Exception:
                     # As in deliver_again().
                     self._logger().exception(
                         'an event could not be delivered')
                     continue
             waiting.loads[0].clients.append(client)
-
-    def _load_of(self, waiting: Waiting) -> Load:
-        record = self._record(b'', waiting)
-        return Load([], self._encoded(waiting.namespace, record), True)
 
     # -- for the reader's task --------------------------------------------
 
@@ -223,9 +224,9 @@ class Timeline:
                 self._remember(entry)
             while self._waiting and self._waiting[0].sequence == sequence:
                 waiting = self._waiting.popleft()
-                if waiting.message is not None:
-                    self.history.add(waiting.namespace, self._record(
-                        entry.id, waiting))
+                if waiting.record is not None:
+                    waiting.record.id = entry.id
+                    self.history.add(waiting.namespace, waiting.record)
                 self.hand_over(waiting.loads)
                 if waiting.event is not None:
                     waiting.event.set()
@@ -357,13 +358,6 @@ class Timeline:
                 namespace, _arguments_of(record.fields))
         encoded: Encoded = record.encoded
         return encoded
-
-    def _record(self, entry_id: bytes, waiting: Waiting) -> Record:
-        # As it was when it was emitted: what the message holds is still in
-        # the application's hands.
-        pending: Any = waiting.pending
-        message: Any = waiting.message
-        return Record(entry_id, message, pending.size, pending.fields)
 
 
 def _record_of(entry: Entry, message: Message) -> Record:
