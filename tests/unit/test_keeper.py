@@ -136,7 +136,8 @@ class House:
     def enter(self, sid: str = 's', namespace: str = '/',
               connection: str = 'e', pid: str = '') -> Stay:
         stay = Stay((sid, connection), namespace, pid or f'pid of {sid}',
-                    'claim', b'1-0', b'0-1', threading.Event())
+                    'claim', upto=b'1-0', gone=threading.Event(),
+                    since=b'0-1')
         self.keeper.enter(stay)
         return stay
 
