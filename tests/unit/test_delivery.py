@@ -1,4 +1,5 @@
 """Packets to the own clients."""
+import datetime
 import functools
 import logging
 import math
@@ -17,7 +18,7 @@ from redis_streams_adapter.messages import EVERYONE, Target
 
 from ..support.wait import DEADLINE, wait_until
 from .conftest import Log
-from .fake_server import FakeClient, make_server
+from .fake_server import DateJSON, FakeClient, make_server
 
 
 @pytest.fixture
@@ -178,6 +179,192 @@ def test_a_bytearray_may_change_afterwards(delivery: Delivery,
     delivery.hand_over(delivery.pack('/', ('hello', data), EVERYONE))
     data[:] = b'xyz'
     assert client.received('hello') == [(b'abc',)]
+
+
+# -- offsets -----------------------------------------------------------------
+
+OFFSET = b'1700000000000-12'
+LATER = b'1700000000000-13'
+
+
+def decoded(server: socketio.Server, parts: Any) -> Any:
+    """What a client makes of these packets."""
+    first, *rest = [part.data for part in parts]
+    result = server.packet_class(encoded_packet=first)
+    for part in rest:
+        result.add_attachment(part)
+    return result
+
+
+@pytest.fixture(params=['default', 'msgpack'])
+def each(request: pytest.FixtureRequest,
+         logger: Callable[[], logging.Logger]) -> Delivery:
+    """With either serialiser that python-socketio has."""
+    server = make_server(client_manager=socketio.Manager(),
+                         serializer=request.param)
+    return Delivery(server.manager, server, logger)
+
+
+@pytest.mark.parametrize('args', [
+    (), ('text',), (1,), (None,), ([],), ({},), ('', 'x', ''), (5, ']'),
+    ('"]',), ('\\',), ('\u2603\U0001f600',), (['a', ['b']],),
+    ({'a': {'b': 'c'}},), (b'x',), (b'x', 'text'), ({'a': [b'1', b'2']}, 5),
+    (1.5, True, 'x', None)], ids=repr)
+@pytest.mark.parametrize('namespace', ['/', '/chat'])
+def test_with_an_offset_and_without(each: Delivery, args: Any,
+                                    namespace: str) -> None:
+    server, encoded = each._server, each.encode(namespace, ['hello', *args])
+    for _ in range(2):
+        plain = decoded(server, encoded.plain())
+        assert plain.data == ['hello', *args]
+        for offset in (OFFSET, LATER, LATER):
+            marked = decoded(server, encoded.marked(offset))
+            assert marked.data == ['hello', *args, offset.decode()]
+            assert (marked.namespace or '/') == namespace
+            assert marked.packet_type == plain.packet_type
+            assert marked.id is None
+    # A client takes the name of an event, too, for an offset.
+    assert encoded.ends_in_text is isinstance((args or ('hello',))[-1], str)
+
+
+def test_it_is_marked_once(delivery: Delivery) -> None:
+    encoded = delivery.encode('/', ['hello', 1])
+    assert encoded.marked(OFFSET) is encoded.marked(OFFSET)
+    assert encoded.plain() is encoded.plain()
+    assert encoded.marked(OFFSET) is not encoded.marked(LATER)
+
+
+def test_it_is_as_it_was_emitted(each: Delivery) -> None:
+    """Whatever the application does with it then."""
+    data: Any = {'a': [1, b'x'], 'b': {}}
+    encoded = each.encode('/', ['hello', data])
+    data['a'].append(2)
+    data['b']['c'] = 3
+    data['d'] = b'y'
+    expected = {'a': [1, b'x'], 'b': {}}
+    server = each._server
+    assert decoded(server, encoded.plain()).data == ['hello', expected]
+    assert decoded(server, encoded.marked(OFFSET)).data == [
+        'hello', expected, OFFSET.decode()]
+
+
+def test_a_question_never_ends_in_text(each: Delivery) -> None:
+    """A function stands behind it."""
+    encoded = each.encode('/', ['hello', 'text'], 5)
+    assert not encoded.ends_in_text
+    assert decoded(each._server, encoded.plain()).id == 5
+
+
+@pytest.mark.usefixtures('the_json_of_python_socketio')
+def test_what_an_application_makes_text_of(
+        logger: Callable[[], logging.Logger]) -> None:
+    """A date, say: a client sees a text."""
+    server = make_server(client_manager=socketio.Manager(), json=DateJSON)
+    delivery = Delivery(server.manager, server, logger)
+    encoded = delivery.encode('/', ['hello', datetime.date(2020, 1, 2)])
+    assert encoded.ends_in_text
+    assert decoded(server, encoded.marked(OFFSET)).data == [
+        'hello', '2020-01-02', OFFSET.decode()]
+
+
+def hand(delivery: Delivery, *args: Any, recoverable: bool = True,
+         position: bytes = OFFSET) -> None:
+    delivery.hand_over(delivery.pack(
+        '/', ('hello', *args), EVERYONE, recoverable), position)
+
+
+def test_who_takes_part_gets_offsets(delivery: Delivery,
+                                     connect: Connect) -> None:
+    client, guest = connect(), connect()
+    delivery.sent[client.sid] = None
+    for args in ((), (1,), ('text',), (b'x',)):
+        hand(delivery, *args)
+        assert client.received('hello')[-1] == (*args, OFFSET.decode())
+        assert guest.received('hello')[-1] == args
+    assert delivery.sent == {client.sid: OFFSET}
+    # What is not sent again has none, but where it would be taken for one.
+    hand(delivery, 1, recoverable=False, position=LATER)
+    hand(delivery, 'text', recoverable=False, position=LATER)
+    assert client.received('hello')[4:] == [
+        (1,), ('text', LATER.decode())]
+    assert delivery.delivered == 12
+
+
+def test_binary_packets_with_offsets_are_not_shared(
+        delivery: Delivery, connect: Connect) -> None:
+    clients = [connect(), connect()]
+    for client in clients:
+        delivery.sent[client.sid] = None
+    hand(delivery, b'x')
+    one, other = (client.socket.packets[-1] for client in clients)
+    assert one.data == other.data == b'x'
+    assert one is not other
+
+
+def test_what_is_held(delivery: Delivery, connect: Connect) -> None:
+    """It comes behind what was missed, with the offsets that it had."""
+    client, other = connect(), connect()
+    sid = client.sid
+    delivery.sent[sid] = b'1-0'
+    delivery.hold(sid)
+    hand(delivery, 1)
+    hand(delivery, 2, recoverable=False)
+    hand(delivery, 'text', recoverable=False, position=LATER)
+    assert client.events() == []
+    assert len(other.events()) == 3
+    assert delivery.sent[sid] == b'1-0'
+    for number in range(2):
+        delivery.send_again(
+            (sid, client.eio_sid), delivery.encode('/', ['missed', number]),
+            b'2-%d' % number)
+    assert delivery.sent[sid] == b'2-1'
+    delivery.release((sid, client.eio_sid))
+    assert [event.args for event in client.events()] == [
+        (0, '2-0'), (1, '2-1'), (1, OFFSET.decode()), (2,),
+        ('text', LATER.decode())]
+    assert delivery.sent[sid] == LATER
+    hand(delivery, 3, position=b'1700000000001-0')
+    assert client.received('hello')[-1] == (3, '1700000000001-0')
+    # Nothing is held any more.
+    delivery.release((sid, client.eio_sid))
+    assert len(client.events()) == 6
+
+
+def test_it_goes_while_it_is_held(delivery: Delivery,
+                                  connect: Connect) -> None:
+    client = connect()
+    delivery.sent[client.sid] = None
+    delivery.hold(client.sid)
+    hand(delivery, 1)
+    delivery.forget(client.sid)
+    delivery.release((client.sid, client.eio_sid))
+    assert client.events() == []
+    assert not (delivery.sent or delivery.gaps or delivery._held)
+
+
+def test_a_long_time_without_anything(delivery: Delivery,
+                                      connect: Connect) -> None:
+    client = connect()
+    sid = client.sid
+    delivery.long_time = 1000
+    delivery.sent[sid] = None
+    hand(delivery, position=b'1700000000500-1')
+    # Before its first one, whenever that is.
+    assert delivery.gaps[sid] == (None, b'1700000000500-0')
+    hand(delivery, position=b'1700000001500-0')
+    assert delivery.gaps[sid] == (None, b'1700000000500-0')
+    hand(delivery, position=b'1700000002600-5')
+    assert delivery.gaps[sid] == (b'1700000001500-0', b'1700000002600-4')
+    # What is no offset is of no account.
+    hand(delivery, 5, recoverable=False, position=b'1700000009000-0')
+    assert delivery.gaps[sid] == (b'1700000001500-0', b'1700000002600-4')
+    delivery.hold(sid)
+    delivery.send_again((sid, client.eio_sid), delivery.encode(
+        '/', ['missed']), b'1700000005000-0')
+    assert delivery.gaps[sid] == (
+        b'1700000002600-5', b'1700000004999-18446744073709551615')
+    delivery.forget(sid)
+    assert delivery.gaps == {}
 
 
 # -- clients that are going --------------------------------------------------
