@@ -34,7 +34,8 @@ def start(start_nodes: Callable[..., List[NodeProcess]],
     are members of a cluster of their own."""
     def start_them(count: int, *urls: str,
                    **options: Any) -> List[NodeProcess]:
-        options = {**RECOVERING, 'stream_name': unique('stream'), **options}
+        options = {**RECOVERING, 'stream_name': unique('stream'),
+                   'channel_prefix': unique('channel'), **options}
         if len(urls) < 2:
             nodes = start_nodes(count, *(urls or [redis_server.url]),
                                 **options)

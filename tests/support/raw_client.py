@@ -1,5 +1,6 @@
 """A client that says exactly what it is told to, over a WebSocket."""
 import json
+import socket
 import threading
 from typing import Any, Dict, List, Tuple
 
@@ -82,8 +83,13 @@ class RawClient:
 
     def drop(self) -> None:
         """End the connection without a word."""
-        self._socket.shutdown()
+        try:
+            # Wakes the thread that reads, which close() does not.
+            self._socket.sock.shutdown(socket.SHUT_RDWR)
+        except (AttributeError, OSError):
+            pass  # the server was first
         self._thread.join()
+        self._socket.shutdown()
 
     def __enter__(self) -> 'RawClient':
         return self
