@@ -30,7 +30,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, \
 from .delivery import Client
 from .messages import Room
 from .options import RecoveryOptions
-from .recovery import Gap, load_session, Session, to_fields
+from .recovery import Gap, load_session, Origin, Session, to_fields
 from .redis_streams.sessions import ABSENT, DONE, Sessions, Swap
 from .redis_streams.wire import Refused
 from .tasks import Engine, Event, Task
@@ -63,6 +63,8 @@ class Stay:
         #: :mod:`redis_streams_adapter.recovery`.
         self.upto = upto
         self.since = since
+        self.obeyed: Optional[bytes] = upto
+        self.own: Optional[Origin] = None
         self.sent: Optional[bytes] = None
         self.gap: Optional[Gap] = None
         #: The rooms it is in, and what the application keeps for it: written
@@ -92,6 +94,12 @@ class Stay:
         self.seen_on = 0
         #: Whether the log was told that it cannot be written.
         self.told = False
+
+    def marked(self, session: Session) -> Session:
+        """What it leaves, with how far it has come."""
+        return session._replace(upto=self.upto, sent=self.sent, gap=self.gap,
+                                since=self.since, obeyed=self.obeyed,
+                                own=self.own)
 
 
 class Keeper:
@@ -265,8 +273,7 @@ class Keeper:
             return b''
         try:
             session = stay.last or self._describe(stay)
-            value = self.encode(session._replace(
-                upto=stay.upto, sent=stay.sent, gap=stay.gap))
+            value = self.encode(stay.marked(session))
         except Exception as exc:
             # Whatever the application's objects and JSON module raise.
             if not stay.told:
@@ -295,9 +302,10 @@ class Keeper:
                 # It has gone meanwhile, and the keeper's task sees to it.
                 return
             stay.changed = False
-        value = self._value(stay)
-        if value == stay.stored:
+        if stay.stored and self._value(stay) == stay.stored:
             return
+        self._progress(stay)
+        value = self._value(stay)
         try:
             if stay.stored or not value:
                 self._swap([stay], [value])

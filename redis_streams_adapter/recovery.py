@@ -14,6 +14,10 @@ keys, which Node.js ignores:
            over gives another one. Whoever holds an older one has lost it
 ``upto``   a position in the stream: all before it was handed to the client
 ``sent``   the last offset that was handed to it before that; none: none was
+``obeyed`` a position in the stream: what commands before it made of ``rooms``
+           is in there
+``own``    the id of the node's writer, and a number: so are its commands up
+           to that one, which are carried out before they are in the stream
 ``since``  the position at which the client first came; nothing before it is
            its own
 ``gap``    an offset, none at all included, and a position in the stream: the
@@ -164,6 +168,17 @@ class Gap(NamedTuple):
     position: bytes
 
 
+class Origin(NamedTuple):
+    """Who has written a command.
+
+    :param writer: the id of its writer.
+    :param sequence: the writer's number for it.
+    """
+
+    writer: bytes
+    sequence: int
+
+
 class Session(NamedTuple):
     """What is kept of a client, see the module."""
 
@@ -178,6 +193,8 @@ class Session(NamedTuple):
     flask: Optional[str] = None
     gap: Optional[Gap] = None
     since: Optional[bytes] = None
+    obeyed: Optional[bytes] = None
+    own: Optional[Origin] = None
 
 
 def to_fields(session: Session) -> Dict[str, Any]:
@@ -186,15 +203,14 @@ def to_fields(session: Session) -> Dict[str, Any]:
         'sid': session.sid, 'pid': session.pid,
         'rooms': list(session.rooms), 'data': session.data,
         'nsp': session.namespace, 'claim': session.claim}
-    if session.upto is not None:
-        fields['upto'] = session.upto.decode()
-    if session.sent is not None:
-        fields['sent'] = session.sent.decode()
+    for name in ('upto', 'sent', 'since', 'obeyed'):
+        position = getattr(session, name)
+        if position is not None:
+            fields[name] = position.decode()
     if session.gap is not None:
-        offset, position = session.gap
-        fields['gap'] = [offset and offset.decode(), position.decode()]
-    if session.since is not None:
-        fields['since'] = session.since.decode()
+        fields['gap'] = [each and each.decode() for each in session.gap]
+    if session.own is not None:
+        fields['own'] = [session.own.writer.decode(), session.own.sequence]
     if session.flask is not None:
         fields['flask'] = session.flask
     return fields
@@ -225,7 +241,18 @@ def load_session(raw: bytes, pid: str, namespace: str) -> Session:
     return Session(
         sid, pid, tuple(rooms), fields.get('data'), namespace, claim,
         _position(fields.get('upto')), _position(fields.get('sent')), flask,
-        _gap(fields.get('gap')), _position(fields.get('since')))
+        _gap(fields.get('gap')), _position(fields.get('since')),
+        _position(fields.get('obeyed')), _origin(fields.get('own')))
+
+
+def _origin(value: Any) -> Optional[Origin]:
+    if value is None:
+        return None
+    if isinstance(value, list) and len(value) == 2 \
+            and isinstance(value[0], str) and value[0].isascii() \
+            and type(value[1]) is int:
+        return Origin(value[0].encode(), value[1])
+    raise DecodeError('own of a session is wrong')
 
 
 def _gap(value: Any) -> Optional[Gap]:
@@ -278,13 +305,15 @@ class Record:
     :param size: about how many bytes it takes.
     :param fields: those of the entry, of a broadcast whose arguments will be
                    wanted.
+    :param origin: who has written it, of a command of a Python node.
     """
 
     __slots__ = ('id', 'rooms', 'except_rooms', 'command', 'size', 'fields',
-                 'encoded')
+                 'origin', 'encoded')
 
     def __init__(self, entry_id: bytes, message: Message, size: int = 0,
-                 fields: Sequence[bytes] = ()) -> None:
+                 fields: Sequence[bytes] = (),
+                 origin: Optional[Origin] = None) -> None:
         self.id = entry_id
         #: ``None``: it is a broadcast, to these rooms but for those.
         self.command: Optional[Message] = message
@@ -295,6 +324,7 @@ class Record:
             self.rooms, self.except_rooms, _ = message.target
         self.size = size
         self.fields = tuple(fields)
+        self.origin = origin
         #: What goes to clients that return, once it was made. Always the
         #: same.
         self.encoded: Any = None
@@ -334,7 +364,8 @@ class Replay:
         self.at = start
         #: Up to where the session knows of commands; ``None``: nobody can
         #: tell, as of one that Node.js wrote, which looks at none.
-        self._upto = session.upto and parse_id(session.upto)
+        self._obeyed = session.obeyed and parse_id(session.obeyed)
+        self._own = session.own
         self._limit = limit
 
     def feed(self, records: Iterable[Record]) -> None:
@@ -344,20 +375,24 @@ class Replay:
         """
         for record in records:
             self.at = record.id
-            command = record.command
-            if command is None:
+            if record.command is None:
                 if is_meant(record, self.rooms):
                     if len(self.missed) >= self._limit:
                         raise Refusal(TOO_MANY_MISSED)
                     self.missed.append(record)
-            elif self._upto and parse_id(record.id) > self._upto:
-                self.obey(command)
+            elif self._obeyed and parse_id(record.id) > self._obeyed:
+                self.obey(record)
 
-    def obey(self, message: Message) -> None:
-        """Do what a command says, if the client is meant.
+    def obey(self, record: Record) -> None:
+        """Do what a command says, if the client is meant, and has not done
+        it.
 
         :raises Refusal: it is disconnected.
         """
+        own, origin, message = self._own, record.origin, record.command
+        if own and origin and origin.writer == own.writer \
+                and origin.sequence <= own.sequence:
+            return
         if isinstance(message, SocketsJoin):
             if is_meant(message.target, self.rooms):
                 self.rooms.update(message.rooms)

@@ -40,7 +40,7 @@ from .recovery import check_offset, check_pid, is_complete, is_missed, \
     split_auth, start_of, SUPERSEDES, UNKNOWN_SESSION
 from .redis_streams.sessions import ABSENT, DONE, Found, Swap
 from .runtime import Runtime
-from .timeline import Timeline
+from .timeline import record_of, Timeline
 from .transport import Entry, parse_id, START, Unavailable
 
 #: The name of a session, in bytes of randomness. Node's has 15.
@@ -279,6 +279,9 @@ class Returning:
         with runtime.order:
             if intended or stay is not None and stay.intended:
                 timeline.flush(sid)
+                if eio_sid is not None:
+                    # With always_connect, by its connect handler.
+                    self._delivery.release((sid, eio_sid))
         if stay is not None and stay.last is None:
             stay.intended = stay.intended or intended
             self.progress(stay)
@@ -370,10 +373,10 @@ class Returning:
         stay.flask = self._flask_session(stay)
         return Session(
             stay.sid, stay.pid,
-            tuple(room for room in list(stay.rooms) if is_name(room)),
+            # In one order, so that what is the same looks the same.
+            tuple(sorted(filter(is_name, list(stay.rooms)), key=str)),
             {} if stay.data is None else stay.data, stay.namespace,
-            stay.claim, stay.upto, stay.sent, stay.flask, stay.gap,
-            stay.since)
+            stay.claim, flask=stay.flask)
 
     def _flask_session(self, stay: Stay) -> Optional[str]:
         environ = self._server.environ.get(stay.eio_sid)
@@ -394,6 +397,7 @@ class Returning:
         """Note how far a client has come."""
         timeline, delivery = self._timeline(stay.namespace), self._delivery
         with self._live().order:
+            stay.obeyed, stay.own = timeline.position, timeline.commanded
             # Not while it is to get what it has missed.
             if stay.settled and stay.sid in delivery.sent:
                 stay.upto = timeline.position
@@ -514,6 +518,7 @@ class Returning:
                     session.claim, session.upto or claim.start,
                     runtime.engine.event(), session.since)
         stay.sent, stay.gap = session.sent, session.gap
+        stay.obeyed, stay.own = session.obeyed, session.own
         try:
             self._register(visit, claim, stay, offset)
         except Refusal as exc:
@@ -611,8 +616,7 @@ class Returning:
         if here is not None:
             # Redis may not have all of it yet.
             self.progress(here)
-            return (here.last or self.describe(here))._replace(
-                upto=here.upto, sent=here.sent, gap=here.gap)
+            return here.marked(here.last or self.describe(here))
         if found.session is None:
             raise Refusal(UNKNOWN_SESSION)
         try:
@@ -663,8 +667,7 @@ class Returning:
             raise Refusal(UNKNOWN_SESSION)
         if here.last is None:
             raise Refusal(UNKNOWN_SESSION)
-        return here.last._replace(
-            upto=here.upto, sent=here.sent, gap=here.gap)
+        return here.marked(here.last)
 
     # -- 5 ----------------------------------------------------------------
 
@@ -767,7 +770,7 @@ def _records(page: Iterable[Entry], namespace: str, floor: bytes,
             # Whoever read it when it came has told the log.
             continue
         if is_missed(message):
-            yield Record(entry.id, message, fields=entry.fields)
+            yield record_of(entry, message)
 
 
 def _is_of(raw: bytes, stay: Stay) -> bool:

@@ -173,7 +173,8 @@ class Runtime:
             block=options.block_time)
         timeline = None
         if options.recovery is not None and not write_only:
-            timeline = Timeline(self.order, engine.event, logger)
+            timeline = Timeline(
+                writer.writer_id, self.order, engine.event, logger)
         channel = Channel(key, writer, reader, Sequences(writer.writer_id),
                           timeline)
         return channel

@@ -27,7 +27,8 @@ from typing import Any, Callable, Collection, Deque, Iterable, List, \
 from . import codec
 from .delivery import Client, Delivery, Encoded, Load
 from .messages import Broadcast, Message, ORDERED
-from .recovery import History, is_meant, is_missed, Record, Replay
+from .recovery import History, is_meant, is_missed, Origin, Record, \
+    Replay
 from .redis_streams.outbox import Pending
 from .tasks import Event
 from .transport import Entry, id_before, parse_id, START
@@ -57,13 +58,16 @@ class Waiting:
 class Timeline:
     """The own clients' view of one stream.
 
+    :param writer: the id of the writer of this process.
     :param order: the order lock.
     :param make_event: makes an event for tasks of the server.
     """
 
-    def __init__(self, order: Any, make_event: Callable[[], Event],
+    def __init__(self, writer: bytes, order: Any,
+                 make_event: Callable[[], Event],
                  logger: Callable[[], logging.Logger]) -> None:
         self._logger = logger
+        self._writer = writer
         self._order = order
         self._make_event = make_event
         #: Who hands over; set before there are clients.
@@ -75,6 +79,8 @@ class Timeline:
         #: begun after this was read has what comes behind it.
         self.arrived = START
         self._waiting: Deque[Waiting] = deque()
+        #: The last command of ours: it was carried out when it was emitted.
+        self.commanded: Optional[Origin] = None
         #: Of the message that is being carried out.
         self._current: Optional[Message] = None
         #: Set by the reader's task when the stream is another one.
@@ -98,7 +104,10 @@ class Timeline:
         if message is not None and is_missed(message):
             # As it was when it was emitted: what the message holds is still
             # in the application's hands, what stands in the entry is not.
-            record = Record(b'', message, pending.size, pending.fields)
+            record = Record(b'', message, pending.size, pending.fields,
+                            Origin(self._writer, pending.sequence))
+            if record.command is not None:
+                self.commanded = record.origin
         self._waiting.append(Waiting(
             pending.sequence, pending, namespace, record, list(loads)))
 
@@ -162,7 +171,7 @@ class Timeline:
             if record is None or waiting.namespace != namespace:
                 continue
             if record.command is not None:
-                replay.obey(record.command)
+                replay.obey(record)
             elif is_meant(record, replay.rooms) or any(
                     # When it was emitted, it was meant.
                     each[0] == sid for load in waiting.loads
@@ -239,7 +248,7 @@ class Timeline:
             message = codec.decode(envelope)
             if is_missed(message):
                 self.history.add(
-                    envelope.namespace, _record_of(entry, message))
+                    envelope.namespace, record_of(entry, message))
 
     def _give_up(self, waiting: Waiting) -> None:
         if waiting.pending is not None and waiting.pending.refused:
@@ -260,7 +269,7 @@ class Timeline:
             self.position = entry.id
             self._current = message
             if is_missed(message):
-                self.history.add(namespace, _record_of(entry, message))
+                self.history.add(namespace, record_of(entry, message))
             carry_out()
 
     def moved(self, entry_id: bytes) -> None:
@@ -360,9 +369,15 @@ class Timeline:
         return encoded
 
 
-def _record_of(entry: Entry, message: Message) -> Record:
+def record_of(entry: Entry, message: Message) -> Record:
+    """What clients may have missed with an entry."""
+    origin = None
+    if not isinstance(message, Broadcast):
+        envelope = codec.open_envelope(entry.fields)
+        if envelope.writer is not None:
+            origin = Origin(envelope.writer, envelope.sequence)
     return Record(entry.id, message, sum(map(len, entry.fields)),
-                  entry.fields)
+                  entry.fields, origin)
 
 
 def _arguments_of(fields: Sequence[bytes]) -> Sequence[Any]:

@@ -127,11 +127,13 @@ class House:
         return Session(
             stay.sid, stay.pid, tuple(sorted(map(str, stay.rooms))),
             {} if stay.data is None else stay.data, stay.namespace,
-            stay.claim, stay.upto, stay.sent, stay.flask, stay.gap,
-            stay.since)
+            stay.claim, flask=stay.flask)
 
     def progress(self, stay: Stay) -> None:
-        stay.upto, stay.sent, stay.gap = self.position, self.sent, self.gap
+        stay.obeyed = self.position
+        if stay.settled:
+            stay.upto, stay.sent = self.position, self.sent
+            stay.gap = self.gap
 
     def enter(self, sid: str = 's', namespace: str = '/',
               connection: str = 'e', pid: str = '') -> Stay:
@@ -236,7 +238,7 @@ def test_one_write_for_each_connect(house: House,
     house.keeper.write_first(stay)
     assert house.kept(stay) == Session(
         's', 'pid of s', ('s', 'x'), {'name': 'x'}, '/', 'claim', b'1-0',
-        since=b'0-1')
+        since=b'0-1', obeyed=b'100-0')
     house.keeper.settle(stay)
     for _ in range(3):
         assert house.round()
@@ -650,7 +652,7 @@ def test_soon_after_it_was_taken_over(house: House, store: FakeSessions,
                                       clock: Any) -> None:
     """It says how far the client was before it was away."""
     stay = house.enter()
-    value = house.keeper.encode(house.describe(stay))
+    value = house.keeper.encode(stay.marked(house.describe(stay)))
     store.values[stay.pid] = value
     house.keeper.claimed(stay, value)
     house.keeper.write_first(stay)

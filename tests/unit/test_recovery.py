@@ -13,7 +13,7 @@ from redis_streams_adapter.messages import Broadcast, DisconnectSockets, \
     SocketsLeave, Target
 from redis_streams_adapter.recovery import check_offset, check_pid, \
     Gap, History, INVALID_OFFSET, is_complete, is_meant, is_missed, \
-    load_session, OFFSET_NOT_FOUND, Outcome, REASONS, Record, \
+    load_session, OFFSET_NOT_FOUND, Origin, Outcome, REASONS, Record, \
     RECORD_OVERHEAD, Refusal, Replay, Return, Session, split_auth, \
     start_of, SUPERSEDES, to_fields, TOO_MANY_MISSED, UNKNOWN_SESSION
 from redis_streams_adapter.transport import parse_id, START
@@ -136,7 +136,10 @@ SESSIONS = st.builds(
     namespace=NAMES, claim=TEXT, upto=st.none() | POSITIONS,
     sent=st.none() | POSITIONS, flask=st.none() | TEXT,
     gap=st.none() | st.builds(Gap, st.none() | POSITIONS, POSITIONS),
-    since=st.none() | POSITIONS)
+    since=st.none() | POSITIONS, obeyed=st.none() | POSITIONS,
+    own=st.none() | st.builds(
+        Origin, st.binary(min_size=8, max_size=8).map(
+            lambda raw: raw.hex().encode()), st.integers(0, 2**63)))
 
 
 @given(SESSIONS)
@@ -213,7 +216,7 @@ def test_hostile_bytes(raw: bytes) -> None:
        | (DATA | st.dictionaries(
            st.sampled_from([
                'sid', 'pid', 'rooms', 'data', 'nsp', 'claim', 'upto',
-               'sent', 'since', 'gap', 'flask']),
+               'sent', 'since', 'gap', 'flask', 'obeyed', 'own']),
            DATA | st.just('p') | st.lists(TEXT))).map(encoded))
 def test_whatever_stands_there(raw: bytes) -> None:
     try:
@@ -233,7 +236,7 @@ def session(*rooms: Any, upto: Optional[bytes] = START,
             gap: Optional[Gap] = None,
             since: Optional[bytes] = None) -> Session:
     return Session('s', 'p', rooms, {}, '/', 'c', upto, sent, None, gap,
-                   since)
+                   since, upto)
 
 
 @pytest.mark.parametrize('upto, sent, offset, expected', [

@@ -31,7 +31,7 @@ class Process:
         self.server = make_server(client_manager=socketio.Manager())
         self.delivery = Delivery(self.server.manager, self.server, logger)
         self.order = threading.RLock()
-        self.timeline = Timeline(self.order, threading.Event, logger)
+        self.timeline = Timeline(b'w', self.order, threading.Event, logger)
         self.timeline.delivery = self.delivery
         self.timeline.begin(b'100-0')
         self.timeline.serve(['/', '/chat'])
@@ -224,7 +224,7 @@ def test_another_message_than_the_last_is_not_delivered(
 def test_without_clients_there_is_no_delivery(
         logger: Callable[[], logging.Logger]) -> None:
     """As in a member without a server."""
-    timeline = Timeline(threading.RLock(), threading.Event, logger)
+    timeline = Timeline(b'w', threading.RLock(), threading.Event, logger)
     timeline.begin(b'1-0')
     timeline.received(Entry(b'2-0', []), '/', Broadcast(('x',)), lambda: None)
     assert timeline.position == b'2-0'
