@@ -21,8 +21,8 @@ import logging
 import threading
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Collection, Deque, Iterable, List, \
-    Optional, Sequence, Tuple
+from typing import Any, Callable, Collection, Deque, Dict, Iterable, \
+    List, Optional, Sequence, Tuple
 
 from . import codec
 from .delivery import Client, Delivery, Encoded, Load
@@ -32,6 +32,51 @@ from .recovery import History, is_meant, is_missed, Origin, Record, \
 from .redis_streams.outbox import Pending
 from .tasks import Event
 from .transport import Entry, id_before, parse_id, START
+
+
+#: From how many waiting messages on memory matters more than the time that it
+#: takes to compare lists of clients.
+MANY = 100
+
+#: For how many targets the clients of what waits are shared.
+MAX_SHARED = 1000
+
+
+class _Parted:
+    """Takes a client out of lists that many loads may share, each once."""
+
+    def __init__(self, sid: str) -> None:
+        self._sid = sid
+        #: By identity; with the list, so that nothing else becomes it.
+        self._known: Dict[int, Tuple[List[Client], List[Client],
+                                     List[Client]]] = {}
+
+    def __call__(self, clients: List[Client]
+                 ) -> Tuple[List[Client], List[Client]]:
+        """The others, and what was the client."""
+        known = self._known.get(id(clients))
+        if known is None:
+            leaving = [each for each in clients if each[0] == self._sid]
+            kept = [each for each in clients if each[0] != self._sid] \
+                if leaving else clients
+            known = self._known[id(clients)] = clients, kept, leaving
+        return known[1:]
+
+
+class _Joined:
+    """Adds a client to such lists."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._known: Dict[int, Tuple[List[Client], List[Client]]] = {}
+
+    def __call__(self, clients: List[Client]) -> List[Client]:
+        """All of them."""
+        known = self._known.get(id(clients))
+        if known is None:
+            known = self._known[id(clients)] = \
+                clients, [*clients, self._client]
+        return known[1]
 
 
 @dataclass(slots=True)
@@ -81,6 +126,13 @@ class Timeline:
         self._waiting: Deque[Waiting] = deque()
         #: The last command of ours: it was carried out when it was emitted.
         self.commanded: Optional[Origin] = None
+        #: The clients of what waits, by whom it was meant for: while they
+        #: are the same ones there is one list of them. In an outage very
+        #: much may wait.
+        self._shared: Dict[Any, List[Client]] = {}
+        #: The highest number of an own message that came back: what comes
+        #: with one that is not above it is a copy.
+        self._returned = 0
         #: Of the message that is being carried out.
         self._current: Optional[Message] = None
         #: Set by the reader's task when the stream is another one.
@@ -95,7 +147,7 @@ class Timeline:
 
     def emitted(self, pending: Pending, namespace: str,
                 message: Optional[Message],
-                loads: Iterable[Load] = ()) -> None:
+                loads: Collection[Load] = ()) -> None:
         """Something was put into the outbox.
 
         :param message: what clients that are away miss with it, if any.
@@ -108,8 +160,21 @@ class Timeline:
                             Origin(self._writer, pending.sequence))
             if record.command is not None:
                 self.commanded = record.origin
+        if not self._waiting:
+            self._shared.clear()
+        elif len(self._waiting) > MANY and isinstance(message, Broadcast):
+            for load in loads:
+                self._share(load, (namespace, message.target.rooms,
+                                   message.target.except_rooms))
         self._waiting.append(Waiting(
             pending.sequence, pending, namespace, record, list(loads)))
+
+    def _share(self, load: Load, key: Any) -> None:
+        known = self._shared.get(key)
+        if known == load.clients:
+            load.clients = known
+        elif len(self._shared) < MAX_SHARED or known is not None:
+            self._shared[key] = load.clients
 
     def locally(self, namespace: str, loads: Sequence[Load]) -> None:
         """Deliver what does not pass through the stream: now, or behind
@@ -129,12 +194,12 @@ class Timeline:
     def flush(self, sid: str) -> None:
         """A client is going to be disconnected: it gets what waits for it,
         which it would miss."""
+        parted = _Parted(sid)
         for waiting in self._waiting:
             for load in waiting.loads:
-                leaving = [each for each in load.clients if each[0] == sid]
+                kept, leaving = parted(load.clients)
                 if leaving:
-                    load.clients = [each for each in load.clients
-                                    if each[0] != sid]
+                    load.clients = kept
                     self.hand_over([Load(leaving, load.encoded)])
 
     def leave(self) -> None:
@@ -164,7 +229,7 @@ class Timeline:
 
         :raises Refusal: it is disconnected.
         """
-        sid = client[0]
+        parted, joined = _Parted(client[0]), _Joined(client)
         meant = []
         for waiting in self._waiting:
             record = waiting.record
@@ -174,15 +239,13 @@ class Timeline:
                 replay.obey(record)
             elif is_meant(record, replay.rooms) or any(
                     # When it was emitted, it was meant.
-                    each[0] == sid for load in waiting.loads
-                    for each in load.clients):
+                    parted(load.clients)[1] for load in waiting.loads):
                 meant.append(waiting)
         for waiting in self._waiting:
             for load in waiting.loads:
                 # On a connection that is gone. An answer that was asked of
                 # it is none of this one's.
-                load.clients = [each for each in load.clients
-                                if each[0] != sid]
+                load.clients = parted(load.clients)[0]
         for waiting in meant:
             if not waiting.loads and waiting.record is not None:
                 try:
@@ -193,7 +256,8 @@ class Timeline:
                     self._logger().exception(
                         'an event could not be delivered')
                     continue
-            waiting.loads[0].clients.append(client)
+            load = waiting.loads[0]
+            load.clients = joined(load.clients)
 
     # -- for the reader's task --------------------------------------------
 

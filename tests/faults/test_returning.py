@@ -572,3 +572,137 @@ def test_comes_while_connections_are_made_anew(node: Make,
     wait_until(lambda: not runtime.is_hearing)
     again = two.client().connect(client.back())
     assert again.sid == client.sid
+
+
+def test_after_the_database_was_emptied(make_redis: Any) -> None:
+    """Redis has lost everything, and clients stay connected: from then on
+    they can be recovered again."""
+    server = make_redis()
+    server.start()
+    one, two = RecoveringNode(server.url), RecoveringNode(server.url)
+    try:
+        client = one.client().connect()
+        two.manager.start()
+        emit(one, 'a')
+        client.await_names('a')
+        with server.client() as admin:
+            admin.flushall()
+        emit(two, 'b')
+        client.await_names('a', 'b')
+        key = 'sio:session:' + client.pid
+        with server.client() as admin:
+            wait_until(lambda: admin.exists(key))
+        client.lose()
+        emit(one, 'c')
+        again = two.client().connect(client.back())
+        assert again.sid == client.sid
+        again.await_names('c')
+    finally:
+        one.close()
+        two.close()
+
+
+def test_clients_of_a_server_that_closes(node: Make) -> None:
+    """A server ends in good order, and its clients are recovered."""
+    one, two = node(), node()
+    client = one.client().connect()
+    two.manager.start()
+    emit(one, 'a')
+    client.await_names('a')
+    one.server.enter_room(client.sid, 'room')
+    emit(one, 'b', to='room')
+    one.close()
+    emit(two, 'c', to='room')
+    again = two.client().connect(client.back())
+    assert again.sid == client.sid
+    again.await_names('b', 'c')
+
+
+def test_own_entry_stands_there_twice(node: Make, redis_server: Any) -> None:
+    """A copy of an own entry, which a lost command has left, is not missed
+    twice."""
+    one = node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    client.lose()
+    emit(one, 'b')
+    one.manager.flush(5)
+    key = one.manager._live()._channels[0].key
+    with redis_server.client() as admin:
+        fields = [fields for _, fields in admin.xrange(key)
+                  if b'"b"' in fields.get(b'data', b'')][0]
+        copy = admin.xadd(key, fields)
+    assert one.manager._live().timeline('/').reach(copy, 5)
+    again = one.client().connect(client.back())
+    emit(one, 'c')
+    again.await_names('b', 'c')
+
+
+def test_outage_with_many_clients(make_redis: Any) -> None:
+    """What waits in an outage does not cost memory by clients, and comes to
+    all but those who were disconnected, who get it at once."""
+    server = make_redis(append_only=True)
+    server.start()
+    one = RecoveringNode(server.url)
+    try:
+        clients = [one.client().connect() for _ in range(20)]
+        server.kill()
+        names = [f'e{number}' for number in range(500)]
+        emit(one, *names[:400])
+        one.server.disconnect(clients[0].sid)
+        assert clients[0].names() == names[:400]
+        emit(one, *names[400:])
+        waiting = one.manager._live().timeline('/')._waiting
+        lists = {id(load.clients) for each in waiting for load in each.loads}
+        assert len(lists) < 250
+        server.start()
+        for client in clients[1:]:
+            client.await_names(*names)
+    finally:
+        one.close()
+
+
+def test_session_is_gone_on_a_new_connection(make_redis: Any) -> None:
+    """A session that is written on a connection that was just made anew, to
+    a Redis that has started empty, is written, not taken for claimed."""
+    server = make_redis()
+    server.start()
+    one = RecoveringNode(server.url)
+    try:
+        client = one.client().connect()
+        stay = one.keeper.of_pid(client.pid)
+        wait_until(lambda: stay.stored and not stay.changed)
+        key = 'sio:session:' + client.pid
+        # As the reader has not noticed it yet.
+        one.keeper.history_is_gone = lambda: None
+        with server.client() as admin:
+            admin.delete(key)
+            sock = one.keeper.sessions._links[None]._connection._sock
+            admin.client_kill_filter(addr='%s:%d' % sock.getsockname())
+            one.server.enter_room(client.sid, 'room')
+            wait_until(lambda: admin.exists(key))
+        assert not stay.lost
+    finally:
+        one.close()
+
+
+def test_closed_and_started_again(node: Make) -> None:
+    """A manager that is closed and started again keeps the sessions of the
+    clients that stayed connected."""
+    one, two = node(), node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    one.manager.close()
+    one.manager.start()
+    emit(one, 'b')
+    client.await_names('a', 'b')
+    assert one.keeper.of_pid(client.pid) is not None
+    one.server.enter_room(client.sid, 'room')
+    client.lose()
+    wait_until(lambda: one.keeper.of_pid(client.pid) is None)
+    again = two.client().connect(client.back())
+    assert again.sid == client.sid
+    assert 'room' in two.server.rooms(again.sid)
+    assert not left_over(one)
