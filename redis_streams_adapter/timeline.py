@@ -291,10 +291,12 @@ class Timeline:
                 # It was to come before this one, and never will.
                 self._give_up(self._waiting.popleft())
             self.position = entry.id
-            if is_message and not (
+            if is_message and sequence > self._returned and not (
                     self._waiting and self._waiting[0].sequence == sequence
                     and self._waiting[0].pending is not None):
                 self._remember(entry)
+            if is_message:
+                self._returned = max(self._returned, sequence)
             while self._waiting and self._waiting[0].sequence == sequence:
                 waiting = self._waiting.popleft()
                 if waiting.record is not None:
