@@ -80,6 +80,9 @@ class Stay:
         #: Another node has it, or another connection here: it is not to be
         #: written again.
         self.lost = False
+        #: That it is lost was concluded from its not being there. Under the
+        #: lock.
+        self.absent = False
         #: It leaves on purpose.
         self.intended = False
         #: What it was like when it left; ``None``: it is here.
@@ -192,7 +195,7 @@ class Keeper:
     def lose(self, stay: Stay) -> None:
         """Another connection has taken the client over."""
         with self._lock:
-            stay.lost = True
+            stay.lost, stay.absent = True, False
 
     def note_last(self, stay: Stay) -> None:
         """A client is about to leave: as it is now, others get it."""
@@ -223,6 +226,9 @@ class Keeper:
             self._epoch += 1
             for stay in self._by_sid.values():
                 stay.changed = True
+                if stay.absent:
+                    # This was why.
+                    stay.absent = stay.lost = False
         self._work_there.set()
 
     # -- writing ----------------------------------------------------------
@@ -350,10 +356,12 @@ class Keeper:
             if result == DONE or (not value and result == ABSENT):
                 self._wrote(stay, value)
             else:
-                self._was_taken(stay)
+                self._was_taken(stay, absent=result == ABSENT)
 
-    def _was_taken(self, stay: Stay) -> None:
+    def _was_taken(self, stay: Stay, absent: bool = False) -> None:
         with self._lock:
+            # Not if it was known before, from whoever has it.
+            stay.absent = absent and not stay.lost
             stay.lost = True
             if stay.last is not None:
                 self._forget(stay)
@@ -475,7 +483,7 @@ class Keeper:
             if is_there:
                 stay.seen_on = self._era
             elif stay.seen_on == self._era:
-                self._was_taken(stay)
+                self._was_taken(stay, absent=True)
             else:
                 self.change(stay)
 

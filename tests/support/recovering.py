@@ -89,12 +89,13 @@ class RecoveringNode:
     """A server."""
 
     def __init__(self, url: str, always_connect: bool = False,
-                 recovery: Any = True, **options: Any) -> None:
+                 recovery: Any = True, async_mode: str = 'threading',
+                 **options: Any) -> None:
         self.manager = RedisStreamsManager(
             url, connection_state_recovery=recovery,
             logger=logging.getLogger('tests.recovering'), **options)
         self.server = socketio.Server(
-            client_manager=self.manager, async_mode='threading',
+            client_manager=self.manager, async_mode=async_mode,
             always_connect=always_connect, monitor_clients=False)
 
         @self.server.event
