@@ -341,7 +341,7 @@ class Keeper:
         return self.sessions.connections + self._epoch
 
     def _swap(self, stays: Sequence[Stay], values: Sequence[bytes]) -> None:
-        swaps = []
+        swaps, era = [], self._era
         for stay, value in zip(stays, values):
             expected = [stay.stored, *stay.doubtful]
             if not stay.stored or stay.seen_on != self._era:
@@ -355,6 +355,9 @@ class Keeper:
                 stays, values, self.sessions.swap(swaps)):
             if result == DONE or (not value and result == ABSENT):
                 self._wrote(stay, value)
+            elif result == ABSENT and era != self._era:
+                # On a new connection: Redis may have dropped it.
+                stay.changed = True
             else:
                 self._was_taken(stay, absent=result == ABSENT)
 
