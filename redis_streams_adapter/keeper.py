@@ -87,6 +87,8 @@ class Stay:
         self.intended = False
         #: What it was like when it left; ``None``: it is here.
         self.last: Optional[Session] = None
+        #: When that was.
+        self.left = math.inf
         #: What Redis has; empty: nothing. Under the lock, as all below.
         self.stored = b''
         #: What Redis may have instead, where writes had no reply.
@@ -210,6 +212,7 @@ class Keeper:
             self._by_sid.pop(stay.sid, None)
             if stay.lost:
                 self._forget(stay)
+            stay.left = time.monotonic()
             stay.changed = True
             stay.settled = True
         stay.gone.set()
@@ -312,8 +315,10 @@ class Keeper:
             return
         self._progress(stay)
         value = self._value(stay)
+        if not value and not stay.stored:
+            return
         try:
-            if stay.stored or not value:
+            if stay.stored:
                 self._swap([stay], [value])
             else:
                 with self._lock:
@@ -412,7 +417,12 @@ class Keeper:
         return stay.changed and stay.settled and not stay.lost
 
     def _write_changed(self) -> None:
+        oldest = time.monotonic() - self._options.max_disconnection_duration
         with self._lock:
+            for stay in list(self._by_pid.values()):
+                if stay.left < oldest:
+                    # Redis was away for too long.
+                    self._forget(stay)
             due = [stay for stay in self._by_pid.values()
                    if self._is_due(stay)]
         for start in range(0, len(due), BATCH):

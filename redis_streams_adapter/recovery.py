@@ -67,8 +67,8 @@ SUPERSEDES = 'supersedes'
 #: How many entries of a stream are kept in memory for clients that return,
 #: and how many bytes: some seconds of a busy stream, so that those who come
 #: back at once need not each read it again.
-HISTORY_ENTRIES = 10_000
-HISTORY_BYTES = 16 * 2**20
+HISTORY_ENTRIES = 30_000
+HISTORY_BYTES = 32 * 2**20
 
 #: What an entry in memory costs besides its data, in bytes.
 RECORD_OVERHEAD = 700
@@ -284,9 +284,13 @@ def start_of(session: Session, offset: Optional[bytes]) -> Tuple[bytes, bool]:
         return session.upto, False
     if session.gap is not None and offset == session.gap.offset:
         return session.gap.position, False
-    if offset is None or session.since is not None \
+    if offset is None:
+        if session.since is None:
+            raise Refusal(OFFSET_NOT_FOUND)
+        return session.since, False
+    if session.since is not None \
             and parse_id(offset) < parse_id(session.since):
-        # It has none of its own, or shows somebody else's.
+        # It was somebody else's.
         raise Refusal(OFFSET_NOT_FOUND)
     return offset, True
 
@@ -457,6 +461,25 @@ class History:
         self._bytes += record.size
         while self._count > self._entries or self._bytes > self._size:
             self._forget()
+
+    def prepend(self, namespace: str, position: bytes,
+                records: Sequence[Record], floor: bytes) -> None:
+        """What was read of older ones, if there is room for it.
+
+        :param position: all behind it, and up to the floor, is there.
+        :param floor: where it began before.
+        """
+        size = sum(record.size + RECORD_OVERHEAD for record in records)
+        if self._floors.get(namespace) != floor \
+                or self._count + len(records) > self._entries \
+                or self._bytes + size > self._size:
+            return
+        for record in records:
+            record.size += RECORD_OVERHEAD
+        self._records[namespace][:0] = records
+        self._floors[namespace] = position
+        self._count += len(records)
+        self._bytes += size
 
     def _forget(self) -> None:
         # An eighth at once: what is removed from the front of a list costs

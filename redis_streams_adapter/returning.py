@@ -25,12 +25,13 @@ with others, rooms and deliveries are under the order lock, sessions under the
 keeper's; a visit is its connection's own.
 """
 import secrets
+import time
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, \
     Optional, Sequence, Tuple
 
 from . import codec, hooks
 from .delivery import Delivery, Encoded, Load
-from .errors import DecodeError, OutboxFullError
+from .errors import DecodeError, RedisStreamsError
 from .keeper import Keeper, Stay
 from .messages import DisconnectSockets, Message, ORDERED, Target
 from .options import RecoveryOptions
@@ -40,6 +41,7 @@ from .recovery import check_offset, check_pid, is_complete, is_missed, \
     split_auth, start_of, SUPERSEDES, UNKNOWN_SESSION
 from .redis_streams.sessions import ABSENT, DONE, Found, Swap
 from .runtime import Runtime
+from .tasks import Event
 from .timeline import record_of, Timeline
 from .transport import Entry, parse_id, START, Unavailable
 
@@ -142,6 +144,9 @@ class Returning:
         #: What became of those who tried and are here, by sid and
         #: namespace. As the visits.
         self._outcomes: Dict[Tuple[str, str], Outcome] = {}
+        #: Who reads what is older than what is in memory, by namespace: set
+        #: when it is done. Under the order lock.
+        self._reading: Dict[str, Event] = {}
         #: Claims that were superseded, the last :data:`SUPERSEDED` of them.
         #: Under the order lock.
         self._superseded: Dict[str, None] = {}
@@ -445,7 +450,8 @@ class Returning:
                 sid = self._bring_back(visit, visit.shown)
             except Refusal as exc:
                 outcome = Outcome(False, exc.reason)
-            except (Unavailable, OutboxFullError):
+            except (Unavailable, RedisStreamsError):
+                # The outbox is full, or closed.
                 outcome = Outcome(False, REDIS_UNAVAILABLE)
             else:
                 return sid
@@ -706,27 +712,54 @@ class Returning:
 
     def _read_pages(self, replay: Replay, claim: _Claim,
                     namespace: str) -> None:
-        """Read from Redis what is older than what is in memory."""
-        runtime = self._live()
-        stream = runtime.stream(namespace)
-        timeline = self._timeline(namespace)
-        copies: Dict[bytes, int] = {}
+        """Read from Redis what is older than what is in memory.
+
+        One client at a time, for most want the same: what one has read is
+        in memory for the next.
+        """
+        runtime, timeline = self._live(), self._timeline(namespace)
+        deadline = time.monotonic() + PATIENCE
         while True:
             with runtime.order:
                 floor = timeline.history.floor(namespace)
-            if floor is None:
+                if floor is None:
+                    raise Refusal(REDIS_UNAVAILABLE)
+                if parse_id(replay.at) >= parse_id(floor):
+                    return
+                busy = self._reading.get(namespace)
+                if busy is None:
+                    done = self._reading[namespace] = runtime.engine.event()
+            if busy is None:
+                try:
+                    self._read_older(replay, claim, namespace, floor)
+                finally:
+                    with runtime.order:
+                        del self._reading[namespace]
+                    done.set()
+            elif not busy.wait(max(0.0, deadline - time.monotonic())) \
+                    and not busy.is_set():
                 raise Refusal(REDIS_UNAVAILABLE)
-            if parse_id(replay.at) >= parse_id(floor):
-                return
+
+    def _read_older(self, replay: Replay, claim: _Claim, namespace: str,
+                    floor: bytes) -> None:
+        runtime, timeline = self._live(), self._timeline(namespace)
+        stream = runtime.stream(namespace)
+        begin, older = replay.at, []
+        copies: Dict[bytes, int] = {}
+        while parse_id(replay.at) < parse_id(floor):
             page, first = self._keeper().sessions.page(
                 stream, replay.at, PAGE)
-            if not is_complete(claim.start, first, claim.found.last):
+            if not is_complete(replay.at, first, claim.found.last):
                 raise Refusal(OFFSET_NOT_FOUND)
-            replay.feed(_records(page, namespace, floor, copies))
+            records = list(_records(page, namespace, floor, copies))
+            replay.feed(records)
+            older += records
             if len(page) < PAGE or parse_id(page[-1].id) >= parse_id(floor):
                 replay.at = floor
             else:
                 replay.at = page[-1].id
+        with runtime.order:
+            timeline.history.prepend(namespace, begin, older, floor)
 
     def _restore(self, visit: Visit, session: Session) -> None:
         """Give the connection what was kept for the client."""

@@ -685,24 +685,3 @@ def test_session_is_gone_on_a_new_connection(make_redis: Any) -> None:
         assert not stay.lost
     finally:
         one.close()
-
-
-def test_closed_and_started_again(node: Make) -> None:
-    """A manager that is closed and started again keeps the sessions of the
-    clients that stayed connected."""
-    one, two = node(), node()
-    client = one.client().connect()
-    emit(one, 'a')
-    client.await_names('a')
-    one.manager.close()
-    one.manager.start()
-    emit(one, 'b')
-    client.await_names('a', 'b')
-    assert one.keeper.of_pid(client.pid) is not None
-    one.server.enter_room(client.sid, 'room')
-    client.lose()
-    wait_until(lambda: one.keeper.of_pid(client.pid) is None)
-    again = two.client().connect(client.back())
-    assert again.sid == client.sid
-    assert 'room' in two.server.rooms(again.sid)
-    assert not left_over(one)

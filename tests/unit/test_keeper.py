@@ -840,7 +840,9 @@ def test_close(house: House, store: FakeSessions) -> None:
     assert store.patience == AMPLE
     for stay in [*stays, connecting]:
         kept = house.kept(stay)
-        assert kept is not None and kept.upto == b'900-0'
+        assert kept is not None and kept.obeyed == b'900-0'
+        # Who is connecting has not got what it missed.
+        assert kept.upto == (b'1-0' if stay is connecting else b'900-0')
     assert leaves.pid not in store.values
     assert store.values[lost.pid] == b'of another'
 
@@ -904,6 +906,9 @@ def test_whatever_happens(events: List[str]) -> None:
     if other:
         assert store.values[stay.pid] == b'of another'
         assert stay.lost or stay.last is not None
+    elif clock.now - stay.left > DURATION:
+        # It could not come back any more: it need not be written.
+        assert stay.last is not None
     elif stay.intended:
         assert store.values == {}
     else:
