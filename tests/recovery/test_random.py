@@ -278,7 +278,9 @@ def check(world: World, redis_server: Any, stream: str) -> None:
             found.extend(differences(client, due, received_by(client, LOAD)))
     if found:
         pytest.fail('\n'.join(found))
+    # Of each node itself: those that were killed cannot be asked.
     wait_until(lambda: sorted(
-        each['sid'] for each in world.places[0].node.fetch_sockets()
-        ) == sorted(sid for _, sid, _ in world.clients),
+        each['sid'] for place in world.places
+        for each in place.node.fetch_sockets(local=True)
+    ) == sorted(sid for _, sid, _ in world.clients),
         what='every client to be there once')
