@@ -24,7 +24,7 @@ from .helpers import ConnectJs, due_to, Message, received_by, RECOVERING, \
     TRANSPORTS, Unique
 
 #: Seconds in which faults are made.
-DURATION = 30.0
+DURATION = 25.0
 
 #: Seconds between two of them, at most.
 REST = 0.5

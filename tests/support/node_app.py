@@ -322,8 +322,9 @@ class Node:
         return self.invoke(target, method, args, kwargs)
 
     def start_pulse(self, event: str, interval: float, target: str,
-                    kwargs: Dict[str, Any]) -> None:
-        """Emit 0, 1, 2, … in the background until told to stop.
+                    kwargs: Dict[str, Any],
+                    limit: Optional[int] = None) -> None:
+        """Emit 0, 1, 2, … in the background until told to stop, or so many.
 
         What it falls behind by, it makes good: so many messages come of it
         in an hour, however busy the machine is.
@@ -335,7 +336,7 @@ class Node:
         def beat() -> None:
             begun = time.monotonic()
             try:
-                while pulse['going']:
+                while pulse['going'] and pulse['emitted'] != limit:
                     emit(event, pulse['emitted'], **kwargs)
                     pulse['emitted'] += 1
                     due = begun + pulse['emitted'] * interval

@@ -125,12 +125,14 @@ class NodeProcess(ControlledProcess):
         return int(self.control('end_child'))
 
     def start_pulse(self, event: str, interval: float = 0.002,
-                    target: str = 'server', **kwargs: Any) -> None:
+                    target: str = 'server', limit: Optional[int] = None,
+                    **kwargs: Any) -> None:
         """Emit 0, 1, 2, … in the background.
 
         :param interval: seconds between two of them.
+        :param limit: no more than so many.
         """
-        self.control('start_pulse', event, interval, target, kwargs)
+        self.control('start_pulse', event, interval, target, kwargs, limit)
 
     def stop_pulse(self, event: str) -> int:
         """Stop that.
