@@ -2,7 +2,7 @@
 
 Run as ``python -m benchmarks.node MANAGER URL``. It serves on a free port of
 127.0.0.1 and obeys the commands ``port``, ``cpu``, ``burst``, ``pace``,
-``live`` and ``hush``.
+``live``, ``hush`` and ``counts``.
 """
 from gevent import monkey
 
@@ -24,6 +24,10 @@ from gevent.pywsgi import WSGIServer  # noqa: E402
 
 from . import channel, payload  # noqa: E402
 
+
+REASONS = ('recovered', 'unknown-session', 'offset-not-found',
+           'invalid-offset', 'too-many-missed', 'redis-unavailable',
+           'rejected')
 
 BACKLOG = 2048
 """Connections that may wait to be accepted: as many as gunicorn has."""
@@ -152,6 +156,13 @@ class Node:
                 gevent.spawn(self.obey, self.live, command)
             elif name == 'hush':
                 self.lively = False
+            elif name == 'counts':
+                # Of clients that returned: how many were recovered, and how
+                # many not, by reason.
+                channel.answer(counts={
+                    name: count for name, count
+                    in self.sio.manager.stats().items()
+                    if name in REASONS and count})
             else:
                 channel.answer(error=f'unknown command {name!r}')
         self.http.stop(timeout=0)

@@ -180,6 +180,8 @@ class Stage:
         cpu = [after - each for after, each in zip(self._cpu(), cpu)]
         live = self._live_ends(live)
         after, peak = memory(self.refuge)
+        counts = self.refuge.ask('counts')['counts']
+        counts.pop('recovered', None)
         return Outcome(
             back=back['back'], recovered=back['recovered'],
             first_reply=seconds(back['first']),
@@ -200,7 +202,9 @@ class Stage:
             live_max=milliseconds(live['latency_max']),
             elapsed=elapsed, node_cpu=cpu[0], emitter_cpu=cpu[1],
             redis_cpu=cpu[2], clients_cpu=cpu[3] + cpu[4],
-            faults=tuple(back['faults']))
+            faults=(*back['faults'], *(
+                f'{count} not recovered: {reason}'
+                for reason, count in counts.items())))
 
     def _connect(self, clients: int) -> int:
         """Connect everybody; return where those who return shall go."""

@@ -68,8 +68,6 @@ class Returning(Client):
         self._port = port
         self._rest = b''
         self._head = b''
-        self.replied_at = 0
-        self.recovered = False
         self.closed = False
         self.socket = socket.socket()
         self.socket.setblocking(False)
@@ -225,6 +223,8 @@ class ReturningProcess(Process):
         """
         self._port = port
         self._began_at = time.monotonic_ns()
+        for client in self.group.clients:
+            client.replied_at, client.recovered = 0, False
         now = time.monotonic()
         self._due = [(now + random.uniform(earliest, latest), index)
                      for index in range(len(self.group.clients))]
