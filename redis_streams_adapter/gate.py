@@ -1,0 +1,54 @@
+"""So many tasks at a time, in the order in which they came.
+
+Under gevent and eventlet every task that can run does so once before any has
+its second turn: among thousands, the one that reads the stream would have its
+turn once in seconds.
+"""
+import threading
+from collections import deque
+from typing import Callable, Deque
+
+from .tasks import Event
+
+
+class Gate:
+    """Lets tasks in.
+
+    :param limit: how many are in at most.
+    :param make_event: makes an event for those tasks.
+    """
+
+    def __init__(self, limit: int, make_event: Callable[[], Event]) -> None:
+        self._make_event = make_event
+        # The lock protects both. There are free places, or tasks that wait,
+        # never both.
+        self._lock = threading.Lock()
+        self._free = limit
+        self._waiting: Deque[Event] = deque()
+
+    def enter(self, patience: float) -> bool:
+        """Wait for a place.
+
+        :param patience: seconds.
+        :return: whether there was one, which is to be left again.
+        """
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return True
+            called = self._make_event()
+            self._waiting.append(called)
+        called.wait(patience)
+        with self._lock:
+            if called.is_set():
+                return True
+            self._waiting.remove(called)
+            return False
+
+    def leave(self) -> None:
+        """Leave a place to the next one."""
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._free += 1
