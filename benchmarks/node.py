@@ -25,10 +25,6 @@ from gevent.pywsgi import WSGIServer  # noqa: E402
 from . import channel, payload  # noqa: E402
 
 
-REASONS = ('recovered', 'unknown-session', 'offset-not-found',
-           'invalid-offset', 'too-many-missed', 'redis-unavailable',
-           'rejected')
-
 BACKLOG = 2048
 """Connections that may wait to be accepted: as many as gunicorn has."""
 
@@ -157,12 +153,11 @@ class Node:
             elif name == 'hush':
                 self.lively = False
             elif name == 'counts':
-                # Of clients that returned: how many were recovered, and how
-                # many not, by reason.
+                # Of clients that were not recovered, by reason.
                 channel.answer(counts={
                     name: count for name, count
                     in self.sio.manager.stats().items()
-                    if name in REASONS and count})
+                    if name.startswith('not_recovered') and count})
             else:
                 channel.answer(error=f'unknown command {name!r}')
         self.http.stop(timeout=0)

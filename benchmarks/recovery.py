@@ -181,7 +181,6 @@ class Stage:
         live = self._live_ends(live)
         after, peak = memory(self.refuge)
         counts = self.refuge.ask('counts')['counts']
-        counts.pop('recovered', None)
         return Outcome(
             back=back['back'], recovered=back['recovered'],
             first_reply=seconds(back['first']),
@@ -203,8 +202,7 @@ class Stage:
             elapsed=elapsed, node_cpu=cpu[0], emitter_cpu=cpu[1],
             redis_cpu=cpu[2], clients_cpu=cpu[3] + cpu[4],
             faults=(*back['faults'], *(
-                f'{count} not recovered: {reason}'
-                for reason, count in counts.items())))
+                f'{count} {name}' for name, count in counts.items())))
 
     def _connect(self, clients: int) -> int:
         """Connect everybody; return where those who return shall go."""
