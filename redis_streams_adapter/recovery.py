@@ -464,22 +464,23 @@ class History:
 
     def prepend(self, namespace: str, position: bytes,
                 records: Sequence[Record], floor: bytes) -> None:
-        """What was read of older ones, if there is room for it.
+        """What was read of older ones, as far back as there is room.
 
-        :param position: all behind it, and up to the floor, is there.
+        :param position: all behind it, and up to the floor, is among them.
         :param floor: where it began before.
         """
-        size = sum(record.size + RECORD_OVERHEAD for record in records)
-        if self._floors.get(namespace) != floor \
-                or self._count + len(records) > self._entries \
-                or self._bytes + size > self._size:
+        if self._floors.get(namespace) != floor:
             return
-        for record in records:
-            record.size += RECORD_OVERHEAD
-        self._records[namespace][:0] = records
-        self._floors[namespace] = position
-        self._count += len(records)
-        self._bytes += size
+        first = len(records)
+        while first and self._count < self._entries and self._bytes \
+                + records[first - 1].size + RECORD_OVERHEAD <= self._size:
+            first -= 1
+            records[first].size += RECORD_OVERHEAD
+            self._bytes += records[first].size
+            self._count += 1
+        self._records[namespace][:0] = records[first:]
+        self._floors[namespace] = records[first - 1].id if first \
+            else position
 
     def _forget(self) -> None:
         # An eighth at once: what is removed from the front of a list costs

@@ -26,7 +26,8 @@ FLOORS = [
     ['node', 'delivery', 'channel', 'own_sockets', 'remote_socket',
      'server_side', 'side_channel', 'loss_report', 'flow', 'asking', 'hooks',
      'keeper', 'timeline', 'gate'],
-    ['returning', 'runtime', 'life', 'dispatch', 'cluster', 'manager'],
+    ['runtime', 'own_clients', 'claims', 'catching_up', 'returning',
+     'life', 'dispatch', 'cluster', 'manager'],
     ['flask_socketio', 'gunicorn', 'cli', 'demo', '__main__'],
 ]
 
@@ -54,7 +55,7 @@ CATCH_ALL = {('tasks', '_run'), ('redis_streams.reader', '_hand_on'),
              ('loss_report', '_tell'), ('runtime', 'can_carry'),
              ('server_side', '_run'), ('redis_streams.listener', '_hand_on'),
              ('tasks', '_log'), ('returning', '_accepts'),
-             ('returning', '_flask_session'), ('keeper', '_value'),
+             ('own_clients', 'flask_session'), ('keeper', '_value'),
              ('keeper', 'copy'), ('timeline', 'deliver_again'),
              ('timeline', 'admit')}
 

@@ -1,0 +1,259 @@
+"""Sessions are claimed: of all who try to take a client over, one wins.
+
+Whoever claims a session gives this stay of its client a new name, by
+compare-and-set with what it has read, and tells all nodes which name is
+superseded by that. A node that has a client under that name drops it, and one
+that is about to register it does not.
+"""
+import secrets
+from typing import Any, Callable, Dict, NamedTuple, Optional
+
+from . import hooks
+from .errors import DecodeError
+from .keeper import Stay
+from .messages import DisconnectSockets, Message, Target
+from .own_clients import OwnClients
+from .recovery import is_complete, load_session, OFFSET_NOT_FOUND, Refusal, \
+    REJECTED, Session, start_of, SUPERSEDES, UNKNOWN_SESSION
+from .redis_streams.sessions import ABSENT, DONE, Found, Swap
+from .runtime import Runtime
+from .transport import parse_id, Unavailable
+
+#: How often a session is claimed that changes meanwhile.
+ATTEMPTS = 5
+
+#: How long a client that returns waits for the disconnect handler of its old
+#: connection, in seconds.
+PATIENCE = 10.0
+
+#: How long it waits for connections to Redis that are just made anew, in
+#: seconds: that takes a fifth of one.
+CONNECT_PATIENCE = 1.0
+
+#: How many claims are remembered that were superseded: far more than there
+#: can be between a claim and the registration of its client.
+SUPERSEDED = 10_000
+
+
+class Claim(NamedTuple):
+    """A session that is ours now.
+
+    :param session: what it holds.
+    :param value: how it stands in Redis.
+    :param start: behind which position to go on.
+    :param found: what Redis had.
+    """
+
+    session: Session
+    value: bytes
+    start: bytes
+    found: Found
+
+
+class Claims:
+    """Claims sessions, and loses them.
+
+    :param publish: puts a message into the outbox.
+    """
+
+    def __init__(self, clients: OwnClients,
+                 publish: Callable[[Runtime, str, Message], Any]) -> None:
+        self._clients = clients
+        self._publish = publish
+        #: Claims that were superseded, the last :data:`SUPERSEDED` of them.
+        #: Under the order lock.
+        self._superseded: Dict[str, None] = {}
+
+    def claim(self, namespace: str, pid: str, offset: Optional[bytes],
+              accepts: Callable[[str], bool]) -> Claim:
+        """Claim a session, and drop the old connections of its client.
+
+        :param offset: the last one that the client has received.
+        :param accepts: whether a client of a sid may take part.
+        :raises Refusal: it is not there, or nothing can come of it.
+        :raises Unavailable: Redis is away.
+        """
+        keeper = self._clients.keeper
+        runtime = self._clients.live()
+        stream = runtime.stream(namespace)
+        before: Optional[str] = None
+        for _ in range(ATTEMPTS):
+            here = keeper.of_pid(pid)
+            if here is not None and (here.intended
+                                     or here.namespace != namespace):
+                # Its session may not be deleted yet.
+                raise Refusal(UNKNOWN_SESSION)
+            if here is not None and here.lost:
+                here = None
+            found = self._find(pid, stream, offset)
+            if here is not None and found.session is not None \
+                    and not _is_of(found.session, here):
+                # Another server has had it since, and maybe has not told.
+                keeper.lose(here)
+                here = None
+            session = self._found_session(found, pid, namespace, here)
+            if before not in (None, session.claim):
+                # Somebody else was faster.
+                raise Refusal(UNKNOWN_SESSION)
+            before = session.claim
+            if not accepts(session.sid):
+                raise Refusal(REJECTED)
+            start = self._start(session, offset, found, namespace)
+            if here is not None:
+                session = self._leave_here(here)
+            else:
+                self._make_room(session, namespace)
+            session = session._replace(claim=secrets.token_hex(8))
+            value = self._encode(session)
+            result, = keeper.sessions.swap([
+                Swap(pid, value, [found.session or b''])])
+            if result == DONE:
+                if here is None:
+                    self._publish(runtime, namespace, DisconnectSockets(
+                        Target((session.sid,), (), {SUPERSEDES: before}),
+                        close=True))
+                    self._supersede(before)
+                    late = keeper.of_pid(pid)
+                    if late is not None and late.claim == before:
+                        # Registered here in this moment. From now on it
+                        # would be refused.
+                        self._leave_here(late)
+                return Claim(session, value, start, found)
+            if result == ABSENT:
+                break
+        raise Refusal(UNKNOWN_SESSION)
+
+    def _find(self, pid: str, stream: str, offset: Optional[bytes]) -> Found:
+        """Look it up; once more, where a connection was merely replaced.
+
+        :raises Unavailable: Redis is away.
+        """
+        sessions = self._clients.keeper.sessions
+        try:
+            return sessions.find(pid, stream, offset)
+        except Unavailable:
+            if not self._clients.live().await_hearing(CONNECT_PATIENCE) \
+                    or not sessions.wait(CONNECT_PATIENCE):
+                raise
+        return sessions.find(pid, stream, offset)
+
+    def _encode(self, session: Session) -> bytes:
+        try:
+            return self._clients.keeper.encode(session)
+        except (TypeError, ValueError) as exc:
+            # It is this node's, or one of a node that allows larger ones.
+            self._clients.log('the session of %s cannot be kept: %s',
+                              session.sid, exc)
+            raise Refusal(UNKNOWN_SESSION) from exc
+
+    def _found_session(self, found: Found, pid: str, namespace: str,
+                       here: Optional[Stay]) -> Session:
+        if here is not None:
+            # Redis may not have all of it yet.
+            self._clients.progress(here)
+            return here.marked(here.last or self._clients.describe(here))
+        if found.session is None:
+            raise Refusal(UNKNOWN_SESSION)
+        try:
+            return load_session(found.session, pid, namespace)
+        except DecodeError as exc:
+            self._clients.log('a session was not accepted: %s', exc)
+            raise Refusal(UNKNOWN_SESSION) from exc
+
+    def _start(self, session: Session, offset: Optional[bytes],
+               found: Found, namespace: str) -> bytes:
+        """Behind which position to go on.
+
+        :raises Refusal: what came behind it is not there any more.
+        """
+        start, must_exist = start_of(session, offset)
+        timeline = self._clients.timeline(namespace)
+        with self._clients.live().order:
+            remembered = timeline.history.has(namespace, start)
+            floor = timeline.history.floor(namespace)
+        if must_exist and not found.is_there and not remembered:
+            raise Refusal(OFFSET_NOT_FOUND)
+        in_memory = floor is not None and parse_id(floor) <= parse_id(start)
+        if not in_memory and not is_complete(start, found.first, found.last):
+            raise Refusal(OFFSET_NOT_FOUND)
+        return start
+
+    def _make_room(self, session: Session, namespace: str) -> None:
+        """Drop an old connection of a client, which has lost it.
+
+        :raises Refusal: there is somebody else with its sid.
+        """
+        old = self._clients.keeper.of_sid(session.sid, namespace)
+        if old is not None and old.lost and old.pid == session.pid:
+            self._leave_here(old)
+        elif self._clients.manager.eio_sid_from_sid(
+                session.sid, namespace) is not None:
+            raise Refusal(UNKNOWN_SESSION)
+
+    def _leave_here(self, here: Stay) -> Session:
+        """Drop a client's connection to this node."""
+        self._clients.keeper.lose(here)
+        hooks.drop(self._clients.server, here.eio_sid)
+        if not here.gone.wait(PATIENCE) and not here.gone.is_set():
+            # Its disconnect handler takes its time, and two clients with one
+            # sid cannot be.
+            self._clients.log('%s was not recovered: its disconnect '
+                              'handler has not ended', here.sid)
+            raise Refusal(UNKNOWN_SESSION)
+        if here.last is None:
+            raise Refusal(UNKNOWN_SESSION)
+        return here.marked(here.last)
+
+    # -- and loses them ---------------------------------------------------
+
+    def superseded(self, namespace: str, target: Target) -> None:
+        """Another node has taken clients over."""
+        claim = target.flags.get(SUPERSEDES)
+        # The client may be about to be registered here.
+        self._supersede(claim)
+        for sid in target.rooms:
+            stay = self._clients.keeper.of_sid(str(sid), namespace)
+            if stay is None:
+                continue
+            if claim == stay.claim:
+                self._clients.keeper.lose(stay)
+                self._clients.server.start_background_task(
+                    hooks.drop, self._clients.server, stay.eio_sid)
+            elif not claim:
+                # From a server in Node.js, which does not say from whom it
+                # had it: maybe from us, and we were not told.
+                self._clients.server.start_background_task(self._verify, stay)
+
+    def is_superseded(self, claim: Claim) -> bool:
+        """Whether somebody else was faster; under the order lock."""
+        return claim.session.claim in self._superseded
+
+    def _supersede(self, claim: Any) -> None:
+        """Whoever has claimed a session under this name shall not have
+        it."""
+        if isinstance(claim, str) and claim:
+            with self._clients.live().order:
+                self._superseded[claim] = None
+                if len(self._superseded) > SUPERSEDED:
+                    del self._superseded[next(iter(self._superseded))]
+
+    def _verify(self, stay: Stay) -> None:
+        """Drop a client's connection if it is another node's by now."""
+        keeper = self._clients.keeper
+        try:
+            raw = keeper.sessions.get(stay.pid)
+        except Unavailable:
+            return
+        if raw is not None and not _is_of(raw, stay):
+            keeper.lose(stay)
+            hooks.drop(self._clients.server, stay.eio_sid)
+
+
+def _is_of(raw: bytes, stay: Stay) -> bool:
+    """Whether a session in Redis is that of a client that is here, and not
+    one that another server has written since."""
+    try:
+        return load_session(
+            raw, stay.pid, stay.namespace).claim == stay.claim
+    except DecodeError:
+        return False
