@@ -198,6 +198,9 @@ class Keeper:
         """Another connection has taken the client over."""
         with self._lock:
             stay.lost, stay.absent = True, False
+            if self._by_sid.get(stay.sid) is not stay:
+                # It has left, and nothing more is written of it.
+                self._forget(stay)
 
     def note_last(self, stay: Stay) -> None:
         """A client is about to leave: as it is now, others get it."""

@@ -185,7 +185,10 @@ def test_as_node_writes_it(fields: Any, data: Any) -> None:
     {'since': '+'}, {'gap': []}, {'gap': '1-0'}, {'gap': ['1-0']},
     {'gap': [None, None]}, {'gap': ['1-0', None]}, {'gap': [5, '1-0']},
     {'gap': ['x', '1-0']}, {'gap': ['1-0', '2-0', '3-0']},
-    {'gap': {'1-0': '2-0'}}], ids=repr)
+    {'gap': {'1-0': '2-0'}}, {'obeyed': 5}, {'obeyed': '5'}, {'own': 5},
+    {'own': []}, {'own': ['w']}, {'own': ['w', '5']}, {'own': ['w', True]},
+    {'own': [b'w', 5]}, {'own': ['w', 5, 6]}, {'own': {'w': 5}},
+    {'own': ['\xfc', 5]}], ids=repr)
 def test_a_session_that_is_wrong(changes: Dict[str, Any]) -> None:
     with pytest.raises(DecodeError):
         load_session(encoded({**NODES, **changes}), 'p', '/')
@@ -386,6 +389,27 @@ def test_commands_that_its_session_knows_of() -> None:
         to('x'), SocketsLeave(EVERYONE, ('x',)), to('x')))
     assert [each.id for each in replay.missed] == [b'3-0']
     assert replay.rooms == {'s'}
+
+
+def test_commands_that_were_carried_out_before_they_were_read() -> None:
+    """A node does to its own clients what it commands at once; the
+    application may then do the contrary, before the command is read."""
+    leave, out = SocketsLeave(EVERYONE, ('x',)), DisconnectSockets(EVERYONE)
+    known = session('x', upto=b'1-0')._replace(own=Origin(b'w', 5))
+    for origin, message, rooms in (
+            (Origin(b'w', 4), leave, {'s', 'x'}),
+            (Origin(b'w', 5), leave, {'s', 'x'}),
+            (Origin(b'w', 5), out, {'s', 'x'}),
+            (Origin(b'w', 6), leave, {'s'}),
+            (Origin(b'other', 5), leave, {'s'}),
+            # Node.js has no numbers.
+            (None, leave, {'s'})):
+        replay = Replay(known, START, 100)
+        replay.feed([Record(b'20-0', message, origin=origin)])
+        assert replay.rooms == rooms
+    with pytest.raises(Refusal):
+        Replay(known, START, 100).feed([
+            Record(b'20-0', out, origin=Origin(b'w', 6))])
 
 
 def test_of_a_session_of_node_nobody_knows() -> None:

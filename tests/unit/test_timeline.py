@@ -10,8 +10,8 @@ from redis_streams_adapter.codec import Encoder
 from redis_streams_adapter.delivery import Delivery
 from redis_streams_adapter.messages import Broadcast, DisconnectSockets, \
     EVERYONE, Message, ServerSideEmit, SocketsJoin, SocketsLeave, Target
-from redis_streams_adapter.recovery import Refusal, Replay, Session, \
-    UNKNOWN_SESSION
+from redis_streams_adapter.recovery import Origin, Refusal, Replay, \
+    Session, UNKNOWN_SESSION
 from redis_streams_adapter.redis_streams.outbox import Pending
 from redis_streams_adapter.timeline import Load, Timeline
 from redis_streams_adapter.transport import Entry, EntryRefused, START
@@ -292,6 +292,10 @@ def test_flush(process: Process) -> None:
 
 # -- a client returns --------------------------------------------------------
 
+def session_of(sid: str, *rooms: Any) -> Session:
+    return Session(sid, 'p', rooms, {}, upto=b'100-0', obeyed=b'100-0')
+
+
 def returns(process: Process, client: FakeClient, *rooms: Any,
             namespace: str = '/') -> FakeClient:
     """Let a client return on a new connection, with these rooms in its
@@ -302,8 +306,7 @@ def returns(process: Process, client: FakeClient, *rooms: Any,
     sid = client.sid
     client.leave()
     connection = FakeClient(process.server, '/chat')
-    replay = Replay(Session(sid, 'p', rooms, {}, upto=b'100-0'), b'100-0',
-                    100)
+    replay = Replay(session_of(sid, *rooms), b'100-0', 100)
     process.timeline.admit((sid, connection.eio_sid), namespace, replay)
     process.delivery.sent[sid] = None
     return connection
@@ -401,6 +404,39 @@ def test_commands_that_wait(process: Process) -> None:
     assert got(again) == [('yes', '103-0'), ('yes', '106-0')]
 
 
+def test_commands_that_wait_and_were_carried_out(process: Process) -> None:
+    """While it was there: what the application did after them holds."""
+    client = process.connect('x')
+    assert process.timeline.commanded is None
+    process.command(SocketsLeave(EVERYONE, ('x',)))
+    process.command(DisconnectSockets(Target(('y',))))
+    own = process.timeline.commanded
+    assert own == Origin(b'w', 2)
+    process.emit('event')
+    assert process.timeline.commanded == own
+    process.command(SocketsJoin(EVERYONE, ('z',)))
+    client.leave()
+    replay = Replay(session_of('s', 'x', 'y')._replace(own=own), b'100-0',
+                    100)
+    process.timeline.admit(('s', 'e'), '/', replay)
+    assert replay.rooms == {'s', 'x', 'y', 'z'}
+
+
+def test_whose_commands_they_are(process: Process) -> None:
+    """That can be told of those that were read, too."""
+    pending = process.command(SocketsLeave(EVERYONE, ('x',)))
+    process.timeline.came_back(
+        Entry(b'101-0', (*pending.fields, b'wid', b'w', b'seq', b'1')), 1,
+        True)
+    other = process.put(SocketsLeave(EVERYONE, ('x',)))
+    process.timeline.received(
+        Entry(b'102-0', (*other.fields, b'wid', b'v', b'seq', b'9')), '/',
+        SocketsLeave(EVERYONE, ('x',)), lambda: None)
+    records = process.timeline.history.after('/', b'100-0')
+    assert [record.origin for record in records or ()] == [
+        Origin(b'w', 1), Origin(b'v', 9)]
+
+
 def test_it_is_disconnected_by_what_waits(process: Process) -> None:
     client = process.connect('x')
     pending = process.emit('hello')
@@ -424,6 +460,50 @@ def test_commands_are_no_events(process: Process) -> None:
     process.back(process.command(SocketsJoin(EVERYONE, ('x',))), b'101-0')
     assert got(client) == []
     assert process.timeline.history.has('/', b'101-0')
+
+
+# -- the end -----------------------------------------------------------------
+
+def test_drain(process: Process) -> None:
+    timeline = process.timeline
+    timeline.drain(AMPLE)
+    first, last = process.emit('first'), process.emit('last')
+    assert timeline.is_waiting
+    timeline.drain(0.01)
+    call = Call(timeline.drain, DEADLINE)
+    wait_until(lambda: len(timeline._waiting) == 4)
+    process.emit('later')
+    process.back(first, b'101-0')
+    assert call.waits
+    process.back(last, b'102-0')
+    call.result()
+    assert timeline.is_waiting
+
+
+def test_leave(process: Process) -> None:
+    """Other nodes' messages are taken in no more, so an offset of an own one
+    would lead past them: who can be recovered gets both where it returns."""
+    client, guest = process.connect(), process.connect(takes_part=False)
+    process.receive(b'101-0', 'before')
+    own = process.emit('own', 1)
+    process.locally('local', 2)
+    process.locally('local', 'text')
+    process.timeline.leave()
+    process.back(own, b'103-0')
+    assert got(client) == [('before', '101-0'), ('local', 2),
+                           ('local', 'text', '101-0')]
+    assert got(guest) == [('before',), ('own', 1), ('local', 2),
+                          ('local', 'text')]
+    assert process.delivery.sent == {client.sid: b'101-0'}
+
+
+def test_drain_of_what_never_comes_back(process: Process) -> None:
+    gone = process.emit('gone')
+    call = Call(process.timeline.drain, DEADLINE)
+    wait_until(lambda: len(process.timeline._waiting) == 2)
+    process.heartbeat(gone, b'101-0')
+    call.result()
+    assert not process.timeline.is_waiting
 
 
 # -- what never comes back ---------------------------------------------------
