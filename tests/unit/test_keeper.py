@@ -71,6 +71,10 @@ class FakeSessions:
         fault = self.faults.popleft() if self.faults else 'none'
         if fault == 'before':
             raise Unavailable('the connection is broken')
+        if fault == 'replaced':
+            # By a connection to a Redis that has nothing.
+            self.connections += 1
+            self.values.clear()
         if fault.startswith('refused'):
             raise Refused(fault)
         self.calls.append((name, pids))
@@ -435,6 +439,18 @@ def test_we_are_told_that_it_is_lost(house: House,
     assert stay.gone.is_set()
 
 
+def test_it_is_lost_before_its_last_session_is_written(
+        house: House, store: FakeSessions) -> None:
+    """It returns to this node at once."""
+    stay = house.stays()
+    house.leave(stay)
+    assert house.keeper.of_pid(stay.pid) is stay
+    house.keeper.lose(stay)
+    assert house.keeper.of_pid(stay.pid) is None
+    house.round()
+    assert store.calls == []
+
+
 def test_another_connection_here_has_it(house: House,
                                         store: FakeSessions) -> None:
     """Of two of one name, the one that leaves is forgotten."""
@@ -491,6 +507,43 @@ def test_redis_was_emptied(house: House, store: FakeSessions) -> None:
     assert store.writes == 2
     house.round()
     assert store.writes == 2
+
+
+@pytest.mark.parametrize('how', ['touch', 'swap'])
+def test_we_see_that_first(house: House, store: FakeSessions, clock: Any,
+                           how: str) -> None:
+    """It looks as if a server in Node.js had taken them all."""
+    stay, taken_over = house.stays(), house.stays('other')
+    taken(store, taken_over)
+    house.room(taken_over, 'x')
+    house.round()
+    store.values.clear()
+    if how == 'swap':
+        house.room(stay, 'x')
+    else:
+        clock.now += INTERVAL
+    house.round()
+    assert stay.lost and taken_over.lost
+    house.keeper.history_is_gone()
+    house.round()
+    assert not stay.lost and house.kept(stay) is not None
+    # This one was seen elsewhere.
+    assert taken_over.lost and house.kept(taken_over) is None
+
+
+@pytest.mark.parametrize('leaves', [False, True])
+def test_the_connection_is_replaced_under_way(
+        house: House, store: FakeSessions, leaves: bool) -> None:
+    stay = house.stays()
+    house.room(stay, 'x')
+    if leaves:
+        house.leave(stay)
+    store.faults.append('replaced')
+    house.round()
+    house.round()
+    kept = house.kept(stay)
+    assert kept is not None and kept.rooms == ('s', 'x')
+    assert not stay.lost
 
 
 # -- it leaves ---------------------------------------------------------------
@@ -558,6 +611,24 @@ def test_the_time_to_live_starts_when_it_leaves(
     house.leave(stay)
     house.round()
     assert store.calls == [('swap', [stay.pid])]
+
+
+def test_redis_is_away_for_longer_than_it_may_be(
+        house: House, store: FakeSessions, clock: Any) -> None:
+    """Nobody could come back to it: it is not written any more."""
+    stay, here = house.stays(), house.stays('here')
+    house.leave(stay)
+    store.faults.extend(['before'] * 2)
+    assert not house.round()
+    clock.now += DURATION
+    assert not house.round()
+    assert house.keeper.of_pid(stay.pid) is stay
+    store.calls.clear()
+    clock.now += 1
+    assert house.round()
+    assert house.keeper.of_pid(stay.pid) is None
+    assert all(stay.pid not in pids for _, pids in store.calls)
+    assert house.keeper.of_pid(here.pid) is here
 
 
 # -- it is kept alive --------------------------------------------------------

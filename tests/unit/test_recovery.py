@@ -551,12 +551,50 @@ def test_an_entry_larger_than_all_that_is_kept() -> None:
     assert history.after('/', START) is None
 
 
+def test_older_ones_are_read() -> None:
+    history = History(entries=5)
+    history.serve(['/', '/chat'], b'10-0')
+    for number in 11, 12:
+        history.add('/', Record(b'%d-0' % number, EVENT))
+    older = records(EVENT, EVENT, first=8)
+    # Meanwhile it begins elsewhere, or is not served.
+    history.prepend('/', b'7-0', older, b'9-0')
+    history.prepend('/other', b'7-0', older, b'10-0')
+    assert history.floor('/') == b'10-0'
+    history.prepend('/', b'7-0', older, b'10-0')
+    assert history.floor('/') == b'7-0'
+    assert ids(history.after('/', b'7-0')) == [
+        b'8-0', b'9-0', b'11-0', b'12-0']
+    assert history.has('/', b'8-0')
+    assert history.floor('/chat') == b'10-0'
+    # There is no room for more.
+    history.prepend('/', b'1-0', records(EVENT, EVENT, first=5), b'7-0')
+    assert history.floor('/') == b'7-0'
+    # But where nothing is, that can be known.
+    history.prepend('/', b'5-0', [], b'7-0')
+    assert history.after('/', b'5-0') == history.after('/', b'7-0')
+    history.add('/', Record(b'13-0', EVENT))
+    history.add('/', Record(b'14-0', EVENT))
+    assert history.floor('/') == b'8-0'
+
+
+def test_older_ones_take_too_much() -> None:
+    history = History(size=2 * RECORD_OVERHEAD)
+    history.serve(['/'], b'10-0')
+    older = [Record(b'9-0', EVENT, RECORD_OVERHEAD + 1)]
+    history.prepend('/', b'7-0', older, b'10-0')
+    assert history.floor('/') == b'10-0'
+    history.prepend('/', b'7-0', [Record(b'9-0', EVENT, 5)], b'10-0')
+    assert history.floor('/') == b'7-0'
+
+
 class Model:
     """What a history has to know, told in the simplest way."""
 
     def __init__(self) -> None:
         self.floors: Dict[str, bytes] = {}
         self.all: Dict[str, List[bytes]] = {}
+        self.lengths: Dict[bytes, int] = {}
 
     def serve(self, namespaces: Any, position: bytes) -> None:
         self.floors = {each: self.floors.get(each, position)
@@ -567,9 +605,17 @@ class Model:
         self.floors = dict.fromkeys(self.floors, position)
         self.all = {each: [] for each in self.all}
 
-    def add(self, namespace: str, position: bytes) -> None:
+    def add(self, namespace: str, position: bytes, length: int) -> None:
+        self.lengths[position] = length
         if namespace in self.all:
             self.all[namespace].append(position)
+
+    def older(self, namespace: str, position: bytes,
+              floor: bytes) -> List[Record]:
+        """What the stream has between two positions."""
+        return [Record(each, EVENT, self.lengths[each])
+                for each in self.all[namespace]
+                if parse_id(position) < parse_id(each) <= parse_id(floor)]
 
 
 NAMESPACES = ('/', '/chat', '/other')
@@ -577,6 +623,8 @@ NAMESPACES = ('/', '/chat', '/other')
 STEPS = st.lists(st.one_of(
     st.tuples(st.just('serve'), st.sets(st.sampled_from(NAMESPACES))),
     st.tuples(st.just('restart'), st.none()),
+    *[st.tuples(st.just('prepend'), st.tuples(
+        st.sampled_from(NAMESPACES), st.integers(0, 30)))] * 3,
     *[st.tuples(st.just('add'), st.tuples(
         st.sampled_from(NAMESPACES), st.integers(0, 3000)))] * 6),
     max_size=60)
@@ -594,7 +642,16 @@ def test_all_behind_the_floor_is_there(
         if name == 'add':
             namespace, length = value
             history.add(namespace, Record(position, EVENT, length))
-            model.add(namespace, position)
+            model.add(namespace, position, length)
+        elif name == 'prepend':
+            namespace, back = value
+            floor, at = history.floor(namespace), entry_id(
+                max(0, number - back))
+            if floor is not None and parse_id(
+                    model.floors[namespace]) <= parse_id(
+                        at) < parse_id(floor):
+                history.prepend(namespace, at, model.older(
+                    namespace, at, floor), floor)
         elif name == 'serve':
             history.serve(value, position)
             model.serve(value, position)

@@ -947,11 +947,12 @@ def test_what_changes_is_kept(node: Node, kept: Kept) -> None:
     wait_for_value(rooms, {sid, 'y', 'b', 'last'})
 
 
+@pytest.mark.parametrize('how', ['lost', 'killed', 'at once'])
 def test_a_room_that_is_closed_and_entered_again(
-        node: Node, other: Node, kept: Kept,
+        node: Node, other: Node, kept: Kept, how: str,
         monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the node has read back that it was closed: it is in the room
-    also when it returns elsewhere."""
+    also when it returns."""
     client = node.connect()
     sid, runtime = client.sid, node.manager._live()
     node.server.enter_room(sid, 'game')
@@ -964,15 +965,55 @@ def test_a_room_that_is_closed_and_entered_again(
 
     monkeypatch.setattr(runtime, '_take_in', wait)
     node.server.close_room('game')
+    node.manager.disconnect_sockets(to='game')
     node.server.enter_room(sid, 'game')
     node.server.enter_room(sid, 'seen')
     wait_until(lambda: 'seen' in kept(client).rooms)  # type: ignore
+    target = other
+    if how == 'killed':
+        gate.set()
+        wait_until(lambda: not node.remains()['waiting'])
+        node.fall_silent()
+    else:
+        client.lose()
+        if how == 'at once':
+            # It is let in while that waits, when all that was there is read.
+            target, found = node, runtime.keeper.sessions  # type: ignore
+            monkeypatch.setattr(found, 'find', without_end(found.find))
+        else:
+            gate.set()
+    again = target.take(client)
     gate.set()
+    assert set(target.server.rooms(sid)) == {sid, 'game', 'seen'}
+    assert target.outcome(again) == Outcome(True)
+    wait_until(lambda: not target.remains()['waiting'])
+    assert set(target.server.rooms(sid)) == {sid, 'game', 'seen'}
+
+
+def test_commands_before_its_last_session_is_written(
+        node: Node, other: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It returns to where it was, before Redis has what it left."""
+    client = node.connect()
+    sid, keeper = client.sid, node.manager._live().keeper
+    node.server.enter_room(sid, 'x')
+    write = keeper._write_changed  # type: ignore[union-attr]
+    monkeypatch.setattr(keeper, '_write_changed', lambda: None)
+    client.lose()
+    node.manager.sockets_join('y', to='x')
+    node.manager.flush()
+    other.manager.sockets_join('z', to='y')
+    other.manager.flush()
     wait_until(lambda: not node.remains()['waiting'])
-    node.fall_silent()
-    again = other.take(client)
-    assert set(other.server.rooms(sid)) == {sid, 'game', 'seen'}
-    assert other.outcome(again) == Outcome(True)
+    assert node.remains()['leaving']
+    again = node.take(client)
+    assert node.outcome(again) == Outcome(True)
+    assert set(node.server.rooms(sid)) == {sid, 'x', 'y', 'z'}
+    monkeypatch.setattr(keeper, '_write_changed', write)
+
+
+def without_end(find: Callable[..., Any]) -> Callable[..., Any]:
+    """Have a client wait for nothing that the reader has not read."""
+    return lambda *args: find(*args)._replace(last=None)
 
 
 # -- with others -------------------------------------------------------------
@@ -996,6 +1037,9 @@ def test_with_the_admin_ui(make: MakeNode,
     wait_until(lambda: len(admin.received(
         'socket_connected', '/admin')) == 3)
     wait_until(lambda: admin.received('socket_disconnected', '/admin'))
+    # The rest it tells on a task of its own.
+    wait_until(lambda: not any(
+        '(config)' in each.name for each in threading.enumerate()))
 
 
 def test_a_manager_without_recovery(redis_server: RedisServer, stream: str,
