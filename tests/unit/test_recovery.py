@@ -567,12 +567,14 @@ def test_older_ones_are_read() -> None:
         b'8-0', b'9-0', b'11-0', b'12-0']
     assert history.has('/', b'8-0')
     assert history.floor('/chat') == b'10-0'
-    # There is no room for more.
+    # There is room for one more.
     history.prepend('/', b'1-0', records(EVENT, EVENT, first=5), b'7-0')
-    assert history.floor('/') == b'7-0'
+    assert history.floor('/') == b'5-0'
+    assert ids(history.after('/', b'5-0')) == [
+        b'6-0', b'8-0', b'9-0', b'11-0', b'12-0']
     # But where nothing is, that can be known.
-    history.prepend('/', b'5-0', [], b'7-0')
-    assert history.after('/', b'5-0') == history.after('/', b'7-0')
+    history.prepend('/', b'4-0', [], b'5-0')
+    assert history.after('/', b'4-0') == history.after('/', b'5-0')
     history.add('/', Record(b'13-0', EVENT))
     history.add('/', Record(b'14-0', EVENT))
     assert history.floor('/') == b'8-0'
@@ -583,8 +585,9 @@ def test_older_ones_take_too_much() -> None:
     history.serve(['/'], b'10-0')
     older = [Record(b'9-0', EVENT, RECORD_OVERHEAD + 1)]
     history.prepend('/', b'7-0', older, b'10-0')
-    assert history.floor('/') == b'10-0'
-    history.prepend('/', b'7-0', [Record(b'9-0', EVENT, 5)], b'10-0')
+    assert history.floor('/') == b'9-0'
+    assert history.after('/', b'9-0') == []
+    history.prepend('/', b'7-0', [Record(b'9-0', EVENT, 5)], b'9-0')
     assert history.floor('/') == b'7-0'
 
 
