@@ -63,12 +63,12 @@ def test_client_returns(redis: RedisServer, start: Start,
     assert client.call('echo', 1) == 1
     second.emit_range(event, range(10))
     bring_back(redis, how)
-    check_working_again(client, (first, second), event, unique)
+    check_working_again(redis, client, (first, second), event, unique)
     assert client.count(missed) == 0
 
 
-def check_working_again(client: Any, nodes: Any, event: str,
-                        unique: Unique) -> None:
+def check_working_again(redis: RedisServer, client: Any, nodes: Any,
+                        event: str, unique: Unique) -> None:
     """After Redis is back: what was emitted meanwhile arrives, and the
     client, which has been new, can be recovered."""
     first, second = nodes
@@ -76,7 +76,9 @@ def check_working_again(client: Any, nodes: Any, event: str,
         node.wait_health('ok', BACK_WITHIN)
     client.wait_for(event, 10, BACK_WITHIN)
     sids = dict(client.sids)
-    wait_until(lambda: client.state()[1], what='an offset')
+    with redis.client() as admin:
+        wait_until(lambda: admin.exists(f'sio:session:{client.state()[0]}'),
+                   what='the session, which could not be written before')
     client.drop()
     second.emit_range(event, range(10, 20))
     check_came_back(client, client.move(first.url), sids)
