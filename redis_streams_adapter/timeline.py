@@ -156,10 +156,10 @@ class Timeline:
         if message is not None and is_missed(message):
             # As it was when it was emitted: what the message holds is still
             # in the application's hands, what stands in the entry is not.
-            record = Record(b'', message, pending.size, pending.fields,
-                            Origin(self._writer, pending.sequence))
+            record = Record(b'', message, pending.size, pending.fields)
             if record.command is not None:
-                self.commanded = record.origin
+                self.commanded = record.origin = Origin(
+                    self._writer, pending.sequence)
         if not self._waiting:
             self._shared.clear()
         elif len(self._waiting) > MANY and isinstance(message, Broadcast):
