@@ -16,7 +16,7 @@ import socketio
 from engineio.socket import Socket
 from socketio.packet import ACK, BINARY_ACK
 
-from redis_streams_adapter import RedisStreamsManager
+from redis_streams_adapter import claims, RedisStreamsManager, returning
 from redis_streams_adapter.hooks import HAS_PRE_CONNECT
 from redis_streams_adapter.recovery import load_session, Outcome, Session
 
@@ -302,6 +302,7 @@ def test_a_short_loss(make: MakeNode, always_connect: bool, where: str,
         client.wait_for('first')
     client.lose()
     assert node.disconnects == [(sid, 'transport close')]
+    wait_until(lambda: where == 'here' or not node.remains()['leaving'])
     for number in range(5):
         (node, other)[number % 2].server.emit('missed', number, to='x')
         node.manager.flush()
@@ -710,6 +711,85 @@ def test_redis_was_never_there(make: MakeNode) -> None:
     # What cannot be written stays, and is let go with the process.
     node.clients.clear()
     node.manager._live().keeper._by_pid.clear()  # type: ignore
+
+
+def test_this_node_allows_only_smaller_ones(make: MakeNode) -> None:
+    node, other = make(), make(recovery={'max_session_bytes': 400})
+    client = node.connect()
+    node.server.save_session(client.sid, {'a': 'x' * 1000})
+    client.lose()
+    wait_until(lambda: not node.remains()['leaving'])
+    refused(other, other.take(client), 'unknown-session')
+    # It is there for one that allows it.
+    again = node.take(client)
+    assert node.outcome(again) == Outcome(True)
+
+
+def test_its_disconnect_handler_does_not_end(
+        node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two clients with one sid cannot be."""
+    monkeypatch.setattr(claims, 'PATIENCE', 0.1)
+    client, hangs = node.connect(), threading.Event()
+    node.server.on('disconnect', lambda sid, reason: hangs.wait(DEADLINE))
+    call = Call(client.lose)
+    wait_until(lambda: client.socket.closing)
+    again = node.take(client)
+    refused(node, again, 'unknown-session')
+    hangs.set()
+    call.result()
+
+
+@pytest.mark.parametrize('where', ['here', 'there'])
+def test_the_reader_is_behind(node: Node, other: Node, where: str,
+                              monkeypatch: pytest.MonkeyPatch) -> None:
+    """For too long. Its session is there for the next time."""
+    client = node.connect()
+    client.lose()
+    target = node if where == 'here' else other
+    runtime = target.manager._live()
+    gate, take_in = threading.Event(), runtime._take_in
+
+    def wait(*args: Any) -> None:
+        assert gate.wait(DEADLINE)
+        take_in(*args)
+
+    monkeypatch.setattr(runtime, '_take_in', wait)
+    node.server.emit('missed')
+    node.manager.flush()
+    with monkeypatch.context() as patch:
+        patch.setattr(returning, 'PATIENCE', 0.1)
+        refused(target, target.take(client), 'redis-unavailable')
+    gate.set()
+    again = target.take(client)
+    again.wait_for('missed')
+    assert target.outcome(again) == Outcome(True)
+
+
+def test_what_does_not_belong_in_the_stream(node: Node, other: Node,
+                                            redis: Any, stream: str) -> None:
+    """Nor in the way of who has missed what is around it."""
+    client = node.connect()
+    client.lose()
+    for number in range(3):
+        node.server.emit('missed', number)
+        node.server.emit('elsewhere', number, namespace='/chat')
+        node.manager.flush()
+        # What a lost reply may leave, and what anybody may write.
+        for entry_id, fields in redis.xrevrange(stream, count=2):
+            redis.xadd(stream, fields)
+        redis.xadd(stream, {'uid': 'x', 'nsp': '/', 'type': '3',
+                            'data': '{"broken'})
+        redis.xadd(stream, {'a': 'b'})
+    node.server.emit('missed', 3)
+    node.manager.flush()
+    wait_until(lambda: not node.remains()['waiting'])
+    timeline: Any = other.manager._live().timeline('/')
+    timeline.reach(redis.xrevrange(stream, count=1)[0][0], DEADLINE)
+    with other.manager._live().order:
+        timeline.history.restart(timeline.position)
+    again = other.take(client)
+    again.wait_for('missed', 4)
+    assert got(again) == [('missed', number) for number in range(4)]
 
 
 # -- who takes part ----------------------------------------------------------

@@ -13,7 +13,7 @@ from redis_streams_adapter.messages import Broadcast, DisconnectSockets, \
 from redis_streams_adapter.recovery import Origin, Refusal, Replay, \
     Session, UNKNOWN_SESSION
 from redis_streams_adapter.redis_streams.outbox import Pending
-from redis_streams_adapter.timeline import Load, Timeline
+from redis_streams_adapter.timeline import Load, MANY, Timeline
 from redis_streams_adapter.transport import Entry, EntryRefused, START
 
 from ..support.wait import DEADLINE, wait_until
@@ -453,6 +453,35 @@ def test_it_is_disconnected_by_what_waits(process: Process) -> None:
     assert again.eio_sid not in [
         eio_sid for waiting in process.timeline._waiting
         for load in waiting.loads for _, eio_sid in load.clients]
+
+
+@pytest.mark.parametrize('count', [10, 3 * MANY])
+def test_much_waits(process: Process, count: int) -> None:
+    """As in an outage, in which clients leave, and return."""
+    stays, leaves, client = (process.connect('x') for _ in range(3))
+    targets: List[Any] = [(), ('x',), (stays.sid,), ('nobody',)]
+    own = []
+    for number in range(2 * count):
+        if number == count:
+            process.timeline.flush(leaves.sid)
+            leaves.leave()
+        own.append(process.emit('event', number, to=targets[number % 4]))
+    again = returns(process, client, 'x')
+    own.append(process.emit('event', 2 * count))
+    for number, pending in enumerate(own):
+        process.back(pending, b'101-%d' % number)
+
+    def numbers(client: FakeClient) -> List[int]:
+        return [args[0] for args in client.received('event')]
+
+    everything = range(2 * count)
+    assert numbers(stays) == [
+        number for number in everything if number % 4 < 3] + [2 * count]
+    assert numbers(leaves) == [
+        number for number in range(count) if number % 4 < 2]
+    assert numbers(again) == [
+        number for number in everything if number % 4 < 2]
+    assert numbers(client) == []
 
 
 def test_commands_are_no_events(process: Process) -> None:
