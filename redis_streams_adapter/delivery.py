@@ -214,16 +214,15 @@ class Delivery:
         """
         data = list(args)
         parts = self._parts(namespace, data, ack_id)
-        again = None
+        again, ends_in_text = None, isinstance(data[-1], str)
         first = parts[0]
         if not isinstance(first, str) or not first.endswith(']'):
             # Another serialiser than JSON; the application may change what
             # it has emitted.
             again = partial(self._with_offset, namespace, deepcopy(data))
-            ends_in_text = isinstance(data[-1], str)
         else:
             # An application's JSON module makes text of dates, say.
-            ends_in_text = first.endswith('"]')
+            ends_in_text = ends_in_text or first.endswith('"]')
         # An acknowledgement is asked for: a function stands behind it.
         return Encoded(parts, again, ack_id is None and ends_in_text)
 

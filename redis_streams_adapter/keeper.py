@@ -16,8 +16,8 @@ taken it (it deletes what it takes), or Redis may have dropped it: it is
 written anew only if Redis was away since it was last seen.
 
 *If the process dies* between any two lines, Redis has a session that was true
-a moment ago. What it lacks are the rooms that were entered in that moment;
-never an event, for the client names its own offset.
+a moment ago. What it lacks are the rooms that were entered in that moment, and
+what was saved; never an event, for the client names its own offset.
 """
 import base64
 import logging
