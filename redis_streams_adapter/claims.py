@@ -77,6 +77,7 @@ class Claims:
         runtime = self._clients.live()
         stream = runtime.stream(namespace)
         before: Optional[str] = None
+        left: Optional[Session] = None
         for _ in range(ATTEMPTS):
             here = keeper.of_pid(pid)
             if here is not None and (here.intended
@@ -100,10 +101,11 @@ class Claims:
                 raise Refusal(REJECTED)
             start = self._start(session, offset, found, namespace)
             if here is not None:
-                session = self._leave_here(here)
-            else:
+                left = self._leave_here(here)
+            elif left is None:
                 self._make_room(session, namespace)
-            session = session._replace(claim=secrets.token_hex(8))
+            # What was left here is newer than what Redis has.
+            session = (left or session)._replace(claim=secrets.token_hex(8))
             value = self._encode(session)
             result, = keeper.sessions.swap([
                 Swap(pid, value, [found.session or b''])])

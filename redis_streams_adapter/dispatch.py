@@ -81,8 +81,11 @@ class Dispatch(ManagerLife):
 
     def _own_stats(self) -> Dict[str, int]:
         delivered = self._delivery.delivered if self._delivery else 0
-        return {'delivered': delivered,
-                **(self._returning.counts if self._returning else {})}
+        if self._returning is None:
+            return {'delivered': delivered}
+        keeper = self._live().keeper
+        return {'delivered': delivered, **self._returning.counts,
+                'sessions': keeper.count if keeper is not None else 0}
 
     # -- events -----------------------------------------------------------
 

@@ -234,8 +234,9 @@ class ManagerLife(PubSubManager):
         ``writer_restarts`` and ``reader_restarts`` after errors;
         ``requests_dropped``, questions and answers over PUB/SUB that were
         not sent, or not known to be; ``outages`` that were logged. With
-        recovery also ``recovered`` clients, and those that were not, by
-        reason: ``not_recovered_unknown_session`` and so on.
+        recovery also how many ``sessions`` of own clients are kept, how many
+        clients were ``recovered``, and how many were not, by reason:
+        ``not_recovered_unknown_session`` and so on.
         """
         return {**self._own_stats(), **self._live().stats()}
 

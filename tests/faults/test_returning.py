@@ -8,6 +8,9 @@ from typing import Any, Callable, Iterator, List
 
 import pytest
 
+from redis_streams_adapter.redis_streams.sessions import CHANGED
+from redis_streams_adapter.transport import Unavailable
+
 from ..support.recovering import RecoveringNode
 from ..support.wait import wait_until
 
@@ -226,7 +229,6 @@ def test_one_bad_session_harms_nobody_else(node: Make) -> None:
 
 def test_page_fails(node: Make) -> None:
     """Redis cannot be asked for what was missed: the session stays."""
-    from redis_streams_adapter.transport import Unavailable
     one, two = node(), node()
     client = one.client().connect()
     emit(one, 'a')
@@ -685,3 +687,25 @@ def test_session_is_gone_on_a_new_connection(make_redis: Any) -> None:
         assert not stay.lost
     finally:
         one.close()
+
+
+def test_its_last_session_is_just_written(node: Make) -> None:
+    """A client returns to its server, whose keeper writes the session while
+    it is claimed: what the old connection left counts."""
+    one = node()
+    client = one.client().connect()
+    wait_until(lambda: one.keeper.of_pid(client.pid).stored)
+    swap, claims = one.keeper.sessions.swap, []
+
+    def late(swaps: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            raise Unavailable('no reply from Redis in time')
+        claims.append(swaps)
+        return [CHANGED] if len(claims) == 1 else swap(swaps)
+
+    one.keeper.sessions.swap = late
+    one.server.enter_room(client.sid, 'late')
+    again = one.client().connect({'pid': client.pid})
+    assert len(claims) >= 2
+    assert again.sid == client.sid
+    assert 'late' in one.server.rooms(again.sid)
