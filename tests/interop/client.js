@@ -151,6 +151,8 @@ const operations = {
   connects: (id) => clients.get(id).connects,
   errors: (id) => clients.get(id).errors,
   log: (id, start) => clients.get(id).log.slice(start),
+  // Of the server that it is connected to, or tries to be, or was last.
+  port: (id) => Number(clients.get(id).manager.engine.port),
   transport: (id) => clients.get(id).manager.engine.transport.name,
   names: (id) => clients.get(id).log.map(([, name]) => name),
   count: (id, name) => clients.get(id).events.get(name)?.length ?? 0,

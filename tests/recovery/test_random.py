@@ -19,7 +19,7 @@ from ..support.js_client import JsClient
 from ..support.node_process import NodeProcess
 from ..support.proxy import Proxy
 from ..support.redis_server import free_port
-from ..support.wait import wait_until
+from ..support.wait import wait_for_value
 from .helpers import ConnectJs, due_to, Message, received_by, RECOVERING, \
     TRANSPORTS, Unique
 
@@ -124,8 +124,12 @@ class World:
 
         :return: who they are.
         """
-        clients, place.clients = place.clients, []
+        clients = [client for client, _, _ in self.clients
+                   if client in place.clients
+                   # It was told to go elsewhere, but had begun to come.
+                   or client.port() == place.line.port]
         for client in clients:
+            self._leave(client)
             self._bring(client, self._others(place, *avoid))
         return clients
 
@@ -279,8 +283,8 @@ def check(world: World, redis_server: Any, stream: str) -> None:
     if found:
         pytest.fail('\n'.join(found))
     # Of each node itself: those that were killed cannot be asked.
-    wait_until(lambda: sorted(
+    expected = sorted(sid for _, sid, _ in world.clients)
+    wait_for_value(lambda: sorted(
         each['sid'] for place in world.places
-        for each in place.node.fetch_sockets(local=True)
-    ) == sorted(sid for _, sid, _ in world.clients),
-        what='every client to be there once')
+        for each in place.node.fetch_sockets(local=True)), expected,
+        what='the clients of all nodes')

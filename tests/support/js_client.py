@@ -131,6 +131,11 @@ class JsClient(Listener):
         """The one in use."""
         return str(self._control('transport'))
 
+    def port(self) -> int:
+        """Of the server that it is connected to, or tries to be, or was
+        last."""
+        return int(self._control('port'))
+
     def disconnects(self) -> List[Tuple[str, str]]:
         """How it was disconnected, each time: namespace and reason."""
         return [(namespace, reason) for namespace, reason
