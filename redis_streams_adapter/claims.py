@@ -221,9 +221,10 @@ class Claims:
                 self._clients.keeper.lose(stay)
                 self._clients.server.start_background_task(
                     hooks.drop, self._clients.server, stay.eio_sid)
-            elif not claim:
-                # From a server in Node.js, which does not say from whom it
-                # had it: maybe from us, and we were not told.
+            else:
+                # Somebody has had it in between, or this is old: a node
+                # that died before it told us, or a server in Node.js, which
+                # does not say from whom it had it.
                 self._clients.server.start_background_task(self._verify, stay)
 
     def is_superseded(self, claim: Claim) -> bool:

@@ -1,8 +1,10 @@
 """A client loses its connection or its server, and comes back with its
 state: its sid, its rooms, its session and all that it has missed."""
+import base64
 import signal
 from typing import Any, Callable, List
 
+import msgpack
 import pytest
 
 from ..support.proxy import Proxy
@@ -243,6 +245,34 @@ def test_old_connection_looks_alive(start: Start, connect_js: ConnectJs,
     assert len(first.disconnects_of(client.sid)) == 1
     found = [each['sid'] for each in second.fetch_sockets()]
     assert found == [client.sid]
+
+
+def test_a_node_died_while_it_took_over(
+        start: Start, connect_js: ConnectJs, redis_server: Any,
+        make_proxy: Callable[[int], Proxy], unique: Unique) -> None:
+    """It had the session, and had not told the node where the old connection
+    still looks alive; whoever has the client in the end must."""
+    prefix, event = unique('died'), unique('event')
+    first, second = start(2, session_key_prefix=prefix)
+    line = make_proxy(first.port)
+    line.open()
+    client = connect_js(f'http://127.0.0.1:{line.port}')
+    sids, key = dict(client.sids), f'{prefix}{client.state()[0]}'
+    line.go_silent()
+    client.drop()
+    with redis_server.client() as redis:
+        session = msgpack.unpackb(base64.b64decode(redis.get(key)))
+        # All that the dead one has left.
+        session['claim'] = 'of-a-node-that-died'
+        redis.set(key, base64.b64encode(msgpack.packb(session)),
+                  keepttl=True)
+    second.emit_range(event, range(10))
+    check_came_back(client, client.move(second.url), sids)
+    wait_for_value(lambda: first.disconnects_of(client.sid),
+                   [('/', 'transport close')],
+                   what='the disconnect handler of the first node')
+    check_received([client], [second], unique, **{event: 10})
+    assert [each['sid'] for each in second.fetch_sockets()] == [client.sid]
 
 
 def test_half_open_on_the_same_node(start: Start, connect_js: ConnectJs,
