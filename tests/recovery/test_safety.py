@@ -187,11 +187,12 @@ def test_forged_offset(pair: Pair, connect_js: ConnectJs, unique: Unique,
 def test_offset_of_another_client(pair: Pair, connect_js: ConnectJs,
                                   redis_server: Any, unique: Unique) -> None:
     """One that is in the stream, but from before the client was there."""
-    early, event = connect_js(pair.a), unique('event')
+    early, event = connect_js(pair.b), unique('event')
     pair.a.emit(event, 0)
     early.wait_for(event)
-    pair.a.emit(event, 1)
     _, offset = early.state()
+    pair.a.emit(event, 1)
+    early.wait_for(event, 2)
     check_forged(pair, connect_js, unique, lambda _: offset,
                  'invalid-offset', 'offset-not-found', event=event)
 
@@ -233,7 +234,11 @@ PIDS: Dict[str, Any] = {
 def test_forged_pid(pair: Pair, unique: Unique, kind: str) -> None:
     """Who comes with it begins anew, at once."""
     event = unique('event')
-    pair.a.emit(event, 'before')
+    with RawClient(pair.b.url) as witness:
+        witness.connect({})
+        pair.a.emit(event, 'before')
+        # Now its node has handed it to whoever shall have it.
+        witness.wait_event(event)
     with RawClient(pair.b.url) as thief:
         reply = thief.connect(
             {'pid': PIDS[kind], 'offset': '1-1', 'token': 'mine'})
