@@ -395,7 +395,7 @@ class Returning:
         """
         runtime, namespace = self._clients.live(), visit.namespace
         pid, offset = check_pid(shown.pid), check_offset(shown.offset)
-        if not runtime.is_hearing \
+        if runtime.closed or not runtime.is_hearing \
                 and not runtime.await_hearing(CONNECT_PATIENCE):
             raise Refusal(REDIS_UNAVAILABLE)
         claim = self._claims.claim(
@@ -438,6 +438,8 @@ class Returning:
                 if self._claims.is_superseded(claim):
                     # Somebody else has the client now.
                     raise Refusal(UNKNOWN_SESSION)
+                if timeline.has_left:
+                    raise Refusal(REDIS_UNAVAILABLE)
                 records = timeline.history.after(namespace, replay.at)
                 if records is None:
                     # Forgotten in this moment.

@@ -209,6 +209,12 @@ class Timeline:
         with self._order:
             self._end = self.position
 
+    @property
+    def has_left(self) -> bool:
+        """Whether this node has taken its leave: what is remembered from
+        then on is not all."""
+        return self._end is not None
+
     def drain(self, timeout: float) -> None:
         """Wait until what was emitted so far has come back.
 

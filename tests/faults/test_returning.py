@@ -709,3 +709,28 @@ def test_its_last_session_is_just_written(node: Make) -> None:
     assert len(claims) >= 2
     assert again.sid == client.sid
     assert 'late' in one.server.rooms(again.sid)
+
+
+def test_returns_to_a_server_that_closes(node: Make) -> None:
+    """From its goodbye on a server does not take in what others emit, so it
+    takes nobody over; the next one does."""
+    one, two = node(), node()
+    client = one.client().connect()
+    two.manager.start()
+    emit(one, 'a')
+    client.await_names('a')
+    client.lose()
+    reach = two.manager._live().timeline('/').reach
+
+    def close(*args: Any) -> bool:
+        done = reach(*args)
+        two.manager._live().timeline('/').reach = reach
+        two.manager.close()
+        return bool(done)
+
+    two.manager._live().timeline('/').reach = close
+    assert two.client().connect(client.back()).sid != client.sid
+    emit(one, 'b')
+    again = one.client().connect(client.back())
+    assert again.sid == client.sid
+    again.await_names('b')
