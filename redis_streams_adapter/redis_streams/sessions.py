@@ -45,10 +45,13 @@ return now and 0 or -1
 DONE, CHANGED, ABSENT = 1, 0, -1
 
 #: Errors of a cluster whose keys are moving: the command was not carried out.
+#: The names of redis-py's classes, and the codes for where it has none (5.0).
 MOVING = ('MovedError', 'AskError', 'TryAgainError')
+MOVING_CODES = ('MOVED ', 'ASK ', 'TRYAGAIN ')
 
-#: Errors of a server that another one has taken the place of.
+#: Errors of a server that another one has taken the place of, likewise.
 DEPOSED = ('ReadOnlyError', 'MasterDownError', 'ClusterDownError')
+DEPOSED_CODES = ('READONLY ', 'MASTERDOWN ', 'CLUSTERDOWN ')
 
 
 class Swap(NamedTuple):
@@ -306,9 +309,14 @@ class Sessions:
                 job.commands[index][1] for job, index in parts])
             for (job, index), reply in zip(parts, replies):
                 job.replies[index] = reply
-                if isinstance(reply, self._moving):
+                if not isinstance(reply, Exception):
+                    continue
+                text = str(reply)
+                if isinstance(reply, self._moving) \
+                        or text.startswith(MOVING_CODES):
                     moved.append((job, index))
-                elif isinstance(reply, self._deposed):
+                elif isinstance(reply, self._deposed) \
+                        or text.startswith(DEPOSED_CODES):
                     raise Unavailable(describe(reply)) from reply
         return moved
 

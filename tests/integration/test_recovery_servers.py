@@ -12,6 +12,7 @@ from ..support.proxy import Proxy
 from ..support.redis_server import RedisServer
 from ..support.returning_client import close_all, ReturningClient
 from ..support.styled_app import ABSENT, APART, StyledProcess, TOGETHER
+from ..support.upstream import LOST, NEEDS_ADMIN
 from ..support.wait import wait_for_value, wait_until
 from .conftest import STEADY, start_managers
 
@@ -34,10 +35,14 @@ SERVERS: Dict[str, Dict[str, Any]] = {
 
 #: Style, server and auth. A connect handler without the third argument is
 #: not for clients that have auth of their own: python-socketio's own rule.
-CASES = [*(('apart', name, auth) for name in SERVERS for auth in (0, 1)),
-         *((style, name, auth) for style, count in TOGETHER.items()
-           for name in ('default', 'both', 'admin UI')
-           for auth in range(count - 1))]
+CASES = [
+    pytest.param(style, name, auth, id=f'{style}, {name}{", auth" * auth}',
+                 marks=[NEEDS_ADMIN] if name.startswith('admin') else [])
+    for style, name, auth in [
+        *(('apart', name, auth) for name in SERVERS for auth in (0, 1)),
+        *((style, name, auth) for style, count in TOGETHER.items()
+          for name in ('default', 'both', 'admin UI')
+          for auth in range(count - 1))]]
 
 #: A namespace that no handler is written for.
 NOT_NAMED = ('/one', '/another')
@@ -93,8 +98,7 @@ def check_numbers(client: ReturningClient, namespace: str, event: str,
     assert all(len(args) == 2 and '-' in args[1] for args in found)
 
 
-@pytest.mark.parametrize('style,server,with_auth', CASES, ids=[
-    f'{style}, {server}{", auth" * auth}' for style, server, auth in CASES])
+@pytest.mark.parametrize('style,server,with_auth', CASES)
 def test_style(start_styled: StartStyled,
                connect_returning: ConnectReturning, unique: Unique,
                style: str, server: str, with_auth: int) -> None:
@@ -160,7 +164,7 @@ def check_handlers(nodes: List[StyledProcess], sid: str, namespace: str,
                        what=f'the losses of {node.name}')
         assert {where for where, _ in node.departures(sid)} == {namespace}
         assert {reason for _, reason in node.departures(sid)} <= {
-            ABSENT, 'transport close', 'transport error'}
+            ABSENT, LOST, 'transport close', 'transport error'}
 
 
 def test_first_clients_of_a_node(start_styled: StartStyled,
@@ -247,6 +251,7 @@ def test_sent_and_not_received(
         client.close()
 
 
+@NEEDS_ADMIN
 @pytest.mark.parametrize('admin', ['development', 'production'])
 def test_admin_ui(start_styled: StartStyled,
                   connect_returning: ConnectReturning, unique: Unique,
@@ -288,6 +293,7 @@ def test_admin_ui(start_styled: StartStyled,
     assert watcher.recovered == {'/admin': True}
 
 
+@NEEDS_ADMIN
 def test_admin_lets_a_client_leave_a_room(
         start_styled: StartStyled, connect_returning: ConnectReturning,
         unique: Unique) -> None:

@@ -15,6 +15,7 @@ from ..support.client import Client
 from ..support.node_process import NodeProcess, RemoteError
 from ..support.returning_client import ReturningClient
 from ..support.redis_server import RedisServer
+from ..support.upstream import LOST
 from ..support.wait import wait_for_value
 from .conftest import Cluster, STEADY, start_managers
 from .helpers import nothing_left_behind
@@ -405,7 +406,7 @@ def test_restore_missed_packets(
     returning.wait_for(init)
     returning.drop()
     wait_for_value(lambda: node.disconnects_of(sid),
-                   [('/', 'transport close')], what='the disconnect handler')
+                   [('/', LOST)], what='the disconnect handler')
     node.emit(event, 1, to=sid)
     node.emit(event, 2)
     node.emit(event, 3, to=room)
