@@ -352,7 +352,9 @@ def test_sessions_live_on_in_a_full_redis(node: Make, make_redis: Any,
             admin.config_set('maxmemory', 0)
             wait_until(lambda: not stay.changed and not stay.lost)
             assert admin.exists(key)
-        assert any('OutOfMemory' in line and 'session' in line
+        # Redis 6.2 quotes it in an error of the script.
+        assert any('session' in line
+                   and ('OutOfMemory' in line or 'OOM' in line)
                    for line in caplog.messages)
     finally:
         one.close()
@@ -581,6 +583,8 @@ def test_after_the_database_was_emptied(make_redis: Any) -> None:
     they can be recovered again."""
     server = make_redis()
     server.start()
+    if not server.counts_entries():
+        pytest.skip('this Redis does not show that its stream is another one')
     one, two = RecoveringNode(server.url), RecoveringNode(server.url)
     try:
         client = one.client().connect()
