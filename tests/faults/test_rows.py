@@ -93,19 +93,25 @@ def test_frozen(redis: RedisServer, make_load: MakeLoad) -> None:
 
 
 def test_replies_swallowed(proxy: Proxy, make_load: MakeLoad) -> None:
-    """What was stored is not known to be, ten times."""
+    """What was stored is not known to be, ten times for each node."""
     load = make_load(proxy.url)
-    times = 10
-    for _ in range(times):
+    times = [0 for _ in load.nodes]
+    for _ in range(20):
+        before = load.stats('found_after_break')
         swallowed = proxy.swallow_replies()
         load.go_on(RATE // 5)
         assert swallowed.is_set()
         proxy.heal()
         proxy.break_connections()
         load.go_on(RATE // 5)
+        # A writer may have been on its way back: then nothing of its node
+        # was in doubt.
+        times = [count + (found > were) for count, found, were in zip(
+            times, load.stats('found_after_break'), before)]
+        if min(times) >= 10:
+            break
+    assert min(times) >= 10
     load.check()
-    # Each node has had at least one message in doubt each time.
-    assert min(load.stats('found_after_break')) >= times
 
 
 def test_malformed_entries(redis: RedisServer, make_load: MakeLoad) -> None:
