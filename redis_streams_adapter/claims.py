@@ -2,8 +2,10 @@
 
 Whoever claims a session gives this stay of its client a new name, by
 compare-and-set with what it has read, and tells all nodes which name is
-superseded by that. A node that has a client under that name drops it, and one
-that is about to register it does not.
+superseded by that. A node that has a client under that name drops its
+connection, and so does one that is about to register it: a client that was on
+its way here when it lost its connection again is already on its way elsewhere,
+and if it is this one that lives, it comes back and claims in turn.
 """
 import secrets
 from typing import Any, Callable, Dict, NamedTuple, Optional
@@ -66,7 +68,9 @@ class Claims:
 
     def claim(self, namespace: str, pid: str, offset: Optional[bytes],
               accepts: Callable[[str], bool]) -> Claim:
-        """Claim a session, and drop the old connections of its client.
+        """Claim a session, and drop the old connections of its client. Where
+        another connection of it does so at the same time, here or elsewhere,
+        the last one has it.
 
         :param offset: the last one that the client has received.
         :param accepts: whether a client of a sid may take part.
@@ -76,34 +80,38 @@ class Claims:
         keeper = self._clients.keeper
         runtime = self._clients.live()
         stream = runtime.stream(namespace)
-        before: Optional[str] = None
         left: Optional[Session] = None
         for _ in range(ATTEMPTS):
+            known = keeper.of_pid(pid)
+            found = self._find(pid, stream, offset)
             here = keeper.of_pid(pid)
+            if here is not known:
+                # Registered here in this moment, or gone: what was found is
+                # older than that.
+                continue
             if here is not None and (here.intended
                                      or here.namespace != namespace):
                 # Its session may not be deleted yet.
                 raise Refusal(UNKNOWN_SESSION)
             if here is not None and here.lost:
                 here = None
-            found = self._find(pid, stream, offset)
             if here is not None and found.session is not None \
                     and not _is_of(found.session, here):
                 # Another server has had it since, and maybe has not told.
                 keeper.lose(here)
                 here = None
             session = self._found_session(found, pid, namespace, here)
-            if before not in (None, session.claim):
-                # Somebody else was faster.
-                raise Refusal(UNKNOWN_SESSION)
             before = session.claim
+            if left is not None and left.claim != before:
+                # Somebody has had it in between.
+                left = None
             if not accepts(session.sid):
                 raise Refusal(REJECTED)
             start = self._start(session, offset, found, namespace)
             if here is not None:
                 left = self._leave_here(here)
-            elif left is None:
-                self._make_room(session, namespace)
+            elif left is None and not self._make_room(session, namespace):
+                continue
             # What was left here is newer than what Redis has.
             session = (left or session)._replace(claim=secrets.token_hex(8))
             value = self._encode(session)
@@ -118,7 +126,7 @@ class Claims:
                     late = keeper.of_pid(pid)
                     if late is not None and late.claim == before:
                         # Registered here in this moment. From now on it
-                        # would be refused.
+                        # would not be.
                         self._leave_here(late)
                 return Claim(session, value, start, found)
             if result == ABSENT:
@@ -180,17 +188,21 @@ class Claims:
             raise Refusal(OFFSET_NOT_FOUND)
         return start
 
-    def _make_room(self, session: Session, namespace: str) -> None:
+    def _make_room(self, session: Session, namespace: str) -> bool:
         """Drop an old connection of a client, which has lost it.
 
+        :return: ``False`` where it was registered here in this moment.
         :raises Refusal: there is somebody else with its sid.
         """
         old = self._clients.keeper.of_sid(session.sid, namespace)
-        if old is not None and old.lost and old.pid == session.pid:
+        if old is not None and old.pid == session.pid:
+            if not old.lost:
+                return False
             self._leave_here(old)
         elif self._clients.manager.eio_sid_from_sid(
                 session.sid, namespace) is not None:
             raise Refusal(UNKNOWN_SESSION)
+        return True
 
     def _leave_here(self, here: Stay) -> Session:
         """Drop a client's connection to this node."""
@@ -228,7 +240,8 @@ class Claims:
                 self._clients.server.start_background_task(self._verify, stay)
 
     def is_superseded(self, claim: Claim) -> bool:
-        """Whether somebody else was faster; under the order lock."""
+        """Whether somebody else has claimed it since; under the order
+        lock."""
         return claim.session.claim in self._superseded
 
     def _supersede(self, claim: Any) -> None:

@@ -39,7 +39,7 @@ from .options import RecoveryOptions
 from .own_clients import OwnClients
 from .recovery import check_offset, check_pid, Outcome, Record, REASONS, \
     REDIS_UNAVAILABLE, Refusal, REJECTED, Replay, Return, split_auth, \
-    UNKNOWN_SESSION
+    TurnedAway, UNKNOWN_SESSION
 from .redis_streams.sessions import Swap
 from .runtime import Runtime
 from .transport import START, Unavailable
@@ -306,7 +306,7 @@ class Returning:
 
         :param appear_in: makes this node a member of a namespace.
         :return: its sid; ``None`` where its connection is in the namespace
-                 already.
+                 already, or is dropped.
         """
         visit = self._visits.get((eio_sid, namespace))
         if visit is None:
@@ -327,6 +327,9 @@ class Returning:
             has_turn = self._gate.enter(TURN_PATIENCE)
             try:
                 return self._bring_back(visit, visit.shown)
+            except TurnedAway:
+                self._turn_away(eio_sid)
+                return None
             except Refusal as exc:
                 outcome = Outcome(False, exc.reason)
             except (Unavailable, RedisStreamsError):
@@ -335,7 +338,16 @@ class Returning:
             finally:
                 if has_turn:
                     self._gate.leave()
+            if runtime.closed:
+                # This may have been why.
+                self._turn_away(eio_sid)
+                return None
         return self._welcome(visit, outcome)
+
+    def _turn_away(self, eio_sid: str) -> None:
+        """End a connection on which a client wanted to be recovered: if it
+        is still there, it tries again."""
+        hooks.drop(self._clients.server, eio_sid)
 
     def _tell(self, visit: Visit, outcome: Outcome) -> None:
         environ = self._clients.environ(visit.eio_sid)
@@ -391,16 +403,24 @@ class Returning:
         """Register a client that returns.
 
         :raises Refusal: it cannot be recovered.
+        :raises TurnedAway: its connection is to be dropped.
         :raises Unavailable: Redis is away.
         """
         runtime, namespace = self._clients.live(), visit.namespace
         pid, offset = check_pid(shown.pid), check_offset(shown.offset)
-        if runtime.closed or not runtime.is_hearing \
+        if runtime.closed:
+            raise TurnedAway
+        if not runtime.is_hearing \
                 and not runtime.await_hearing(CONNECT_PATIENCE):
             raise Refusal(REDIS_UNAVAILABLE)
-        claim = self._claims.claim(
-            namespace, pid, offset,
-            lambda sid: self._accepts(visit, sid))
+
+        def accepts(sid: str) -> bool:
+            if hooks.is_closing(self._clients.server, visit.eio_sid):
+                # Its client may be elsewhere by now.
+                raise TurnedAway
+            return self._accepts(visit, sid)
+
+        claim = self._claims.claim(namespace, pid, offset, accepts)
         session = claim.session
         stay = Stay((session.sid, visit.eio_sid), namespace, pid,
                     session.claim, session.upto or claim.start,
@@ -436,10 +456,9 @@ class Returning:
             self._backlog.read(replay, claim, namespace)
             with runtime.order:
                 if self._claims.is_superseded(claim):
-                    # Somebody else has the client now.
-                    raise Refusal(UNKNOWN_SESSION)
+                    raise TurnedAway
                 if timeline.has_left:
-                    raise Refusal(REDIS_UNAVAILABLE)
+                    raise TurnedAway
                 records = timeline.history.after(namespace, replay.at)
                 if records is None:
                     # Forgotten in this moment.
