@@ -17,12 +17,36 @@ class Client {
     this.connects = [];
     this.disconnects = [];
     this.errors = [];
+    // What has happened to it, and when, for a test that fails.
+    this.story = [];
     this.answers = new Map();
     this.delays = new Map();
     this.sockets = new Map();
     this.manager = new Manager(url, {
       reconnection: false, transports, ...options,
     });
+  }
+
+  // One more thing that has happened.
+  note(...what) {
+    this.story.push([Date.now() / 1000, what.join(' ')]);
+  }
+
+  // Where its reconnection goes from now on.
+  steer(url) {
+    this.manager.uri = url;
+    this.note('steered to', url);
+  }
+
+  // How the connection stands.
+  condition() {
+    const { engine, _readyState, _reconnecting } = this.manager;
+    return [
+      'manager', _readyState, _reconnecting ? 'reconnecting' : '',
+      'engine', engine.readyState, 'of port', engine.port,
+      engine.transport.name, engine.transport.readyState,
+      engine.upgrading ? 'upgrading' : '',
+    ].join(' ');
   }
 
   connect(namespace, auth) {
@@ -32,12 +56,15 @@ class Client {
     socket.on('connect', () => {
       this.connects.push(
         [namespace, socket.id, Boolean(socket.recovered), this.log.length]);
+      this.note('connected to', this.manager.engine.port);
     });
     socket.on('connect_error', (error) => {
       this.errors.push([namespace, error.message, error.data]);
+      this.note('not connected:', error.message);
     });
     socket.on('disconnect', (reason) => {
       this.disconnects.push([namespace, reason]);
+      this.note('disconnected:', reason);
     });
     return this.arrival(socket, 0);
   }
@@ -78,6 +105,7 @@ class Client {
   drop() {
     const { engine } = this.manager;
     const { transport } = engine;
+    this.note('dropped:', this.condition());
     if (transport.ws) {
       transport.ws.terminate();
       return;
@@ -109,7 +137,7 @@ const operations = {
   // `connect` returns.
   async move(id, url, timeout) {
     const client = clients.get(id);
-    client.manager.uri = url;
+    client.steer(url);
     return Promise.all([...client.sockets.values()].map((socket) => {
       if (socket.connected) {
         throw new Error(`${socket.id} has not lost its connection`);
@@ -122,16 +150,14 @@ const operations = {
 
   // Where the reconnection of the client itself goes from now on.
   steer(id, url) {
-    clients.get(id).manager.uri = url;
+    clients.get(id).steer(url);
   },
 
-  // Connects, and drops that so many milliseconds later, however far it is.
+  // Lets its own reconnection go on for so many milliseconds, and loses the
+  // connection then, however far it is.
   async flap(id, url, delay) {
     const client = clients.get(id);
-    client.manager.uri = url;
-    for (const socket of client.sockets.values()) {
-      socket.connect();
-    }
+    client.steer(url);
     await setTimeout(delay);
     client.drop();
   },
@@ -147,6 +173,12 @@ const operations = {
     socket._pid = pid;
     socket._lastOffset = offset ?? undefined;
   },
+
+  // What has happened to it, and how its connection stands.
+  story: (id) => [
+    ...clients.get(id).story,
+    [Date.now() / 1000, clients.get(id).condition()],
+  ],
 
   connects: (id) => clients.get(id).connects,
   errors: (id) => clients.get(id).errors,

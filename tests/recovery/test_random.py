@@ -19,7 +19,7 @@ from ..support.js_client import JsClient
 from ..support.node_process import NodeProcess
 from ..support.proxy import Proxy
 from ..support.redis_server import free_port
-from ..support.wait import wait_for_value
+from ..support.wait import wait_for_value, wait_until
 from .helpers import ConnectJs, due_to, Message, received_by, RECOVERING, \
     TRANSPORTS, Unique
 
@@ -36,8 +36,13 @@ CLIENTS = 9
 #: for all clients and one for those of a room.
 INTERVAL = 0.02
 
-#: Seconds in which all clients are back after the last fault.
-BACK_WITHIN = 30.0
+#: Seconds after which either side knows that a connection is lost of which it
+#: hears nothing: what python-engineio has by default, and some more.
+PING_TIMES_OUT = 25.0 + 20.0 + 5.0
+
+#: Seconds in which all clients are back after the last fault. One whose server
+#: is killed in the middle of an upgrade waits for a ping.
+BACK_WITHIN = PING_TIMES_OUT + 10.0
 
 #: The first letters of the events that are accounted for.
 LOAD = 'load'
@@ -213,8 +218,19 @@ class World:
             assert node.flush(BACK_WITHIN)
         self._steady.emit(marker)
         self._steady.flush()
-        for client, _, _ in self.clients:
-            client.wait_for(marker, timeout=BACK_WITHIN)
+        for client, sid, _ in self.clients:
+            wait_until(lambda: client.count(marker), BACK_WITHIN, lambda: (
+                f'{marker} at {sid}; it has {len(client.log())} events'
+                f'\n{client.story()}\n{self._whereabouts(sid)}'))
+
+    def _whereabouts(self, sid: str) -> str:
+        """Which nodes have a client."""
+        return '\n'.join(
+            f'{place.url} is node {place.node.port}, '
+            f'its log: {place.node.process.tail(10)}, '
+            + ' '.join(['it has', *(each['sid'] for each in
+                       place.node.fetch_sockets(local=True))])
+            for place in self.places)
 
 
 def differences(client: JsClient, due: List[Message],
@@ -238,6 +254,12 @@ def differences(client: JsClient, due: List[Message],
         yield f'  {wrong} at {before}, connected at ' + str([
             each.position for each in client.connects()
             if abs(each.position - before) < 500])
+    for wrong in late[:EXAMPLES]:
+        at = came.index(wrong)
+        yield f'  around {wrong}: ' + ', '.join(
+            f'{place.get(each)}: {each.offset}'
+            for each in came[max(0, at - 5):at + 5])
+    yield client.story(60)
 
 
 @pytest.fixture
@@ -247,6 +269,7 @@ def seed() -> int:
                or random.SystemRandom().randrange(10**6))
 
 
+@pytest.mark.timeout(DURATION + BACK_WITHIN + PING_TIMES_OUT + 60.0)
 def test_random_faults(mode: str, redis_server: Any, connect_js: ConnectJs,
                        unique: Unique, seed: int) -> None:
     print(f'RECOVERY_SEED={seed}')
@@ -261,7 +284,7 @@ def test_random_faults(mode: str, redis_server: Any, connect_js: ConnectJs,
             # All of them once before any of them twice.
             faults = faults or chance.sample(every, len(every))
             fault = faults.pop()
-            print(f'{end - time.monotonic():5.1f} s left: {fault.__name__}')
+            print(f'{time.time() % 1000:7.3f} {fault.__name__}')
             fault()
             time.sleep(chance.uniform(0.0, REST))
         world.settle(unique('marker'))
@@ -282,9 +305,11 @@ def check(world: World, redis_server: Any, stream: str) -> None:
             found.extend(differences(client, due, received_by(client, LOAD)))
     if found:
         pytest.fail('\n'.join(found))
-    # Of each node itself: those that were killed cannot be asked.
+    # Of each node itself: those that were killed cannot be asked. Polling
+    # clients that were lost on their way are there until they do not answer
+    # a ping.
     expected = sorted(sid for _, sid, _ in world.clients)
     wait_for_value(lambda: sorted(
         each['sid'] for place in world.places
         for each in place.node.fetch_sockets(local=True)), expected,
-        what='the clients of all nodes')
+        PING_TIMES_OUT, 'the clients of all nodes')

@@ -141,6 +141,15 @@ class JsClient(Listener):
         return [(namespace, reason) for namespace, reason
                 in self._control('disconnects')]
 
+    def story(self, last: int = 20) -> str:
+        """What has happened to it, and when, in lines; how its connection
+        stands is in the last one.
+
+        :param last: how many lines.
+        """
+        return '\n'.join(f'{when % 1000:7.3f} {what}' for when, what
+                         in self._control('story')[-last:])
+
     def cut(self) -> None:
         """End the connection without a goodbye of Socket.IO's."""
         self._control('cut')
@@ -177,8 +186,8 @@ class JsClient(Listener):
         self._control('steer', url)
 
     def flap(self, url: str, delay: float) -> None:
-        """Come back, and lose the connection so many seconds later, however
-        far things are."""
+        """Go on coming back, and lose the connection so many seconds later,
+        however far things are."""
         self._control('flap', url, int(delay * 1000))
 
     def wait_connects(self, count: int,
