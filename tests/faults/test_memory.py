@@ -2,7 +2,6 @@
 process stay small?"""
 from typing import Any, Callable, List
 
-import psutil
 import pytest
 
 from redis_streams_adapter.codec import Encoder
@@ -32,11 +31,6 @@ OUTBOX = 64 * MIB
 #: What a process may need besides what is counted, in bytes: what the
 #: allocator holds back, and what a request of the test takes.
 SLACK = 24 * MIB
-
-
-def memory(node: NodeProcess) -> int:
-    """How many bytes of memory a process has."""
-    return int(psutil.Process(node.process.pid).memory_info().rss)
 
 
 @pytest.mark.parametrize(('option', 'value', 'padding'), [
@@ -86,17 +80,17 @@ def test_memory_of_a_full_outbox(
     redis.stop()
     node.wait_health('degraded')
     event = unique('event')
-    before = memory(node)
+    before = node.memory()
     accepted = sum(map(len, node.storm(event, 2, each, padding)))
     assert accepted < 2 * each
-    full = memory(node)
+    full = node.memory()
     stats = node.stats()
     assert stats['outbox'] >= accepted
     assert 0.8 * OUTBOX < stats['outbox_bytes'] <= OUTBOX
     assert full - before < OUTBOX + SLACK
     # What is refused leaves nothing behind.
     assert node.storm(event, 2, 5000, padding) == [[], []]
-    assert memory(node) - full < SLACK / 2
+    assert node.memory() - full < SLACK / 2
 
 
 def test_reader_far_behind(make_redis: MakeRedis, make_proxy: MakeProxy,
@@ -109,7 +103,7 @@ def test_reader_far_behind(make_redis: MakeRedis, make_proxy: MakeProxy,
     (node,) = start_nodes(1, proxy.url, max_len=1_000_000, **STEADY)
     node.start_manager()
     client = connect(node)
-    before = memory(node)
+    before = node.memory()
     proxy.cut()
     count, event = 100_000, unique('event')
     # Of 1,000 bytes each, to nobody; the last one is to everybody.
@@ -132,7 +126,7 @@ def test_reader_far_behind(make_redis: MakeRedis, make_proxy: MakeProxy,
 
     def arrived() -> bool:
         nonlocal most
-        most = max(most, memory(node))
+        most = max(most, node.memory())
         return bool(client.received(event))
 
     wait_until(arrived, 60.0, lambda: f'the last one: {node.stats()}')

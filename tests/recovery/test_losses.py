@@ -7,7 +7,9 @@ from typing import Any, Callable, List
 import msgpack
 import pytest
 
+from ..support.account import account, EXACT
 from ..support.proxy import Proxy
+from ..support.redis_server import free_port
 from ..support.wait import wait_for_value, wait_until
 from .helpers import catch_up, check_came_back, check_offsets, check_reason, \
     check_received, ConnectJs, due_to, found_by_handler, LOSSES, Pair, \
@@ -356,6 +358,44 @@ def test_many_packets_missed(start: Start, connect_js: ConnectJs,
     check_came_back(client, client.move(second.url), sids)
     client.wait_for(event, 5_000, 30.0)
     check_received([client], [second], unique, **{event: 5_000})
+
+
+def test_memory_of_packets_missed(start: Start, start_nodes: Any,
+                                  connect_js: ConnectJs, unique: Unique,
+                                  redis_server: Any) -> None:
+    """Many clients come back at once to a node that has to read all from
+    Redis: it has in memory once what they have missed, not once for each."""
+    count, size, event = 5_000, 2_000, unique('event')
+    first, = start(1)
+    clients = [connect_js(first, reconnection=True) for _ in range(20)]
+    for client in clients:
+        # Not yet to anybody.
+        client.steer(f'http://127.0.0.1:{free_port()}')
+        client.drop()
+    first.script(*(('server', 'emit', [event, [number, 'x' * size]], {})
+                   for number in range(count)))
+    assert first.flush(30.0)
+    second, = start_nodes(1, redis_server.url, **first.options)
+    second.start_manager()
+    before = most = second.memory()
+    for client in clients:
+        client.steer(second.url)
+
+    def arrived() -> bool:
+        nonlocal most
+        most = max(most, second.memory())
+        return all(client.count(event) >= count for client in clients)
+
+    wait_until(arrived, 60.0, 'all to have what they missed')
+    catch_up(clients, [second], unique)
+    for client in clients:
+        assert [connect.recovered for connect in client.connects()
+                ] == [False, True]
+        assert account([args[0][0] for args in client.received(event)],
+                       count) == EXACT
+        check_offsets(client)
+    # Twenty copies would be 190 MiB; what it has is under 60.
+    assert most - before < len(clients) * count * size / 2
 
 
 def test_too_many_packets_missed(start: Start, connect_js: ConnectJs,

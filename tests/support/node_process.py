@@ -4,6 +4,8 @@ import json
 import sys
 from typing import Any, Dict, Iterable, List, Optional, Tuple
 
+import psutil
+
 from .controlled import CONTROL_TIMEOUT, ControlledProcess, RemoteError
 from .wait import DEADLINE, wait_for_value
 
@@ -184,6 +186,10 @@ class NodeProcess(ControlledProcess):
     def greet(self, event: Optional[str]) -> None:
         """Let the connect handlers emit this to the client."""
         self.control('greet', event)
+
+    def memory(self) -> int:
+        """How many bytes of memory the process has."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def emit_range(self, event: str, numbers: Iterable[int],
                    **kwargs: Any) -> None:
