@@ -61,7 +61,7 @@ TURN_PATIENCE = 10.0
 FIRST_PATIENCE = 1.0
 
 #: After how many missed packets others shall run.
-YIELD_EVERY = 200
+YIELD_EVERY = 100
 
 #: The counter of those who were recovered.
 RECOVERED = 'recovered'
@@ -167,7 +167,7 @@ class Returning:
         if stay is None:
             return
         keeper, manager = self._clients.keeper, self._clients.manager
-        if keeper.of_sid(stay.sid, stay.namespace) is not stay:
+        if not self._is_here(stay):
             # Refused, or gone.
             return
         if not done and not visit.replied:
@@ -176,15 +176,8 @@ class Returning:
             # and stays connected.
             manager.disconnect(stay.sid, stay.namespace, ignore_queue=True)
             return
-        client = stay.sid, stay.eio_sid
-        runtime = self._clients.live()
-        timeline = self._clients.timeline(stay.namespace)
-        for start in range(0, len(visit.missed), YIELD_EVERY):
-            timeline.deliver_again(client, stay.namespace, visit.missed[
-                start:start + YIELD_EVERY])
-            runtime.engine.pause()
-        with runtime.order:
-            self._clients.delivery.release(client)
+        if not self._hand_over(stay, visit.missed):
+            return
         keeper.settle(stay)
         if self._outcomes.get((stay.sid, stay.namespace), _NOT_TRIED
                               ).recovered:
@@ -193,6 +186,30 @@ class Returning:
                               stay.sid, len(visit.missed))
         if hooks.is_closing(self._clients.server, stay.eio_sid):
             hooks.lose(self._clients.server, stay.eio_sid, stay.namespace)
+
+    def _hand_over(self, stay: Stay, missed: Sequence[Record]) -> bool:
+        """Give a client what it has missed, and then what was held.
+
+        :return: ``False`` where it is gone. Another connection may have taken
+                 it over: what is known under its sid is not this one's.
+        """
+        client, runtime = (stay.sid, stay.eio_sid), self._clients.live()
+        timeline = self._clients.timeline(stay.namespace)
+        for start in range(0, len(missed), YIELD_EVERY):
+            with runtime.order:
+                if not self._is_here(stay):
+                    return False
+                timeline.deliver_again(client, stay.namespace,
+                                       missed[start:start + YIELD_EVERY])
+            runtime.engine.pause()
+        with runtime.order:
+            if not self._is_here(stay):
+                return False
+            self._clients.delivery.release(client)
+        return True
+
+    def _is_here(self, stay: Stay) -> bool:
+        return self._clients.keeper.of_sid(stay.sid, stay.namespace) is stay
 
     def check_data(self, sid: str, namespace: str, data: Any) -> None:
         """See :class:`~redis_streams_adapter.hooks.Visits`."""

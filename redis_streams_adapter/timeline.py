@@ -389,8 +389,8 @@ class Timeline:
 
     def deliver_again(self, client: Client, namespace: str,
                       records: Iterable[Record]) -> None:
-        """Hand missed packets to a client whose deliveries are held. Needs
-        no lock: nobody else hands anything to it."""
+        """Hand missed packets to a client whose deliveries are held; under
+        the order lock."""
         delivery = self._delivering()
         for record in records:
             try:

@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterator, List
 import pytest
 
 from redis_streams_adapter.redis_streams.sessions import CHANGED
+from redis_streams_adapter.returning import YIELD_EVERY
 from redis_streams_adapter.transport import Unavailable
 
 from ..support.recovering import RecoveringNode
@@ -320,6 +321,50 @@ def test_its_own_connection_was_faster(node: Make, same: bool,
     again.await_names('b')
     wait_until(lambda: lost.socket.closed, what='the lost one to be dropped')
     assert again.socket.connected
+
+
+def test_taken_over_while_it_gets_what_it_missed(node: Make) -> None:
+    """What is under way to the old connection does not disturb the new one:
+    neither the order of what it gets, nor what is known of it."""
+    one = node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    client.lose()
+    missed = [f'missed-{number}' for number in range(3 * YIELD_EVERY)]
+    emit(one, *missed)
+    runtime = one.manager._live()
+    wait_until(lambda: not runtime.timeline('/').is_waiting)
+    reached = {name: threading.Event() for name in ('first', 'second')}
+    go_on = {name: threading.Event() for name in reached}
+    pause = runtime.engine.pause
+
+    def wait_between() -> None:
+        name = threading.current_thread().name
+        if name in reached:
+            reached[name].set()
+            go_on[name].wait(10)
+        pause()
+
+    runtime.engine.pause = wait_between
+    connections = {name: one.client() for name in reached}
+    tasks = []
+    for name in reached:
+        tasks.append(threading.Thread(
+            target=connections[name].connect, args=(client.back(),),
+            name=name))
+        tasks[-1].start()
+        assert reached[name].wait(10)
+    go_on['first'].set()
+    tasks[0].join()
+    sent = one.manager._returning._clients.delivery.sent
+    *_, last = connections['second'].receive()
+    assert sent[client.sid].decode() == last[-1]
+    emit(one, 'live')
+    wait_until(lambda: not runtime.timeline('/').is_waiting)
+    go_on['second'].set()
+    tasks[1].join()
+    connections['second'].await_names(*missed, 'live')
 
 
 def test_lost_before_it_is_taken_over(node: Make) -> None:
