@@ -11,9 +11,9 @@ from . import codec
 from .claims import Claim
 from .errors import DecodeError
 from .messages import ORDERED
+from .missed import is_complete, is_missed, Record, Replay
 from .own_clients import OwnClients
-from .recovery import is_complete, is_missed, OFFSET_NOT_FOUND, Record, \
-    REDIS_UNAVAILABLE, Refusal, Replay
+from .recovery import OFFSET_NOT_FOUND, REDIS_UNAVAILABLE, Refusal
 from .tasks import Event
 from .timeline import record_of
 from .transport import Entry, parse_id

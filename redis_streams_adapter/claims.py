@@ -14,9 +14,10 @@ from . import hooks
 from .errors import DecodeError
 from .keeper import Stay
 from .messages import DisconnectSockets, Message, Target
+from .missed import is_complete
 from .own_clients import OwnClients
-from .recovery import is_complete, load_session, OFFSET_NOT_FOUND, Refusal, \
-    REJECTED, Session, start_of, SUPERSEDES, UNKNOWN_SESSION
+from .recovery import load_session, OFFSET_NOT_FOUND, Refusal, REJECTED, \
+    Session, start_of, SUPERSEDES, UNKNOWN_SESSION
 from .redis_streams.sessions import ABSENT, DONE, Found, Swap
 from .runtime import Runtime
 from .transport import parse_id, Unavailable

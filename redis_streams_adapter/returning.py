@@ -35,11 +35,12 @@ from .errors import RedisStreamsError
 from .gate import Gate
 from .keeper import Stay
 from .messages import Message
+from .missed import Record, Replay
 from .options import RecoveryOptions
 from .own_clients import OwnClients
-from .recovery import check_offset, check_pid, Outcome, Record, REASONS, \
-    REDIS_UNAVAILABLE, Refusal, REJECTED, Replay, Return, split_auth, \
-    TurnedAway, UNKNOWN_SESSION
+from .recovery import check_offset, check_pid, Outcome, REASONS, \
+    REDIS_UNAVAILABLE, Refusal, REJECTED, Return, split_auth, TurnedAway, \
+    UNKNOWN_SESSION
 from .redis_streams.sessions import Swap
 from .runtime import Runtime
 from .transport import START, Unavailable

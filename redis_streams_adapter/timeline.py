@@ -27,8 +27,8 @@ from typing import Any, Callable, Collection, Deque, Dict, Iterable, \
 from . import codec
 from .delivery import Client, Delivery, Encoded, Load
 from .messages import Broadcast, Message, ORDERED
-from .recovery import History, is_meant, is_missed, Origin, Record, \
-    Replay
+from .missed import History, is_meant, is_missed, Record, Replay
+from .recovery import Origin
 from .redis_streams.outbox import Pending
 from .tasks import Event
 from .transport import Entry, id_before, parse_id, START

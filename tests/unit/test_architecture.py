@@ -23,7 +23,7 @@ FLOORS = [
      'redis_streams.discovery', 'redis_streams.doubt', 'redis_streams.link',
      'redis_streams.listener', 'redis_streams.outbox', 'redis_streams.reader',
      'redis_streams.sessions', 'redis_streams.wire', 'redis_streams.writer'],
-    ['node', 'delivery', 'channel', 'own_sockets', 'remote_socket',
+    ['missed', 'node', 'delivery', 'channel', 'own_sockets', 'remote_socket',
      'server_side', 'side_channel', 'loss_report', 'flow', 'asking', 'hooks',
      'keeper', 'timeline', 'gate'],
     ['runtime', 'own_clients', 'claims', 'catching_up', 'returning',
@@ -33,8 +33,8 @@ FLOORS = [
 
 #: No I/O, no clock, no threads, no logging.
 CORE = ['errors', 'options', 'messages', 'transport', 'addressing', 'losses',
-        'routing', 'values', 'codec', 'membership', 'recovery', 'sequences',
-        'pace', 'requests', 'node']
+        'routing', 'values', 'codec', 'membership', 'recovery', 'missed',
+        'sequences', 'pace', 'requests', 'node']
 
 #: Who may import what, besides the standard library; the demo apart.
 FOREIGN = {

@@ -10,8 +10,9 @@ from redis_streams_adapter.codec import Encoder
 from redis_streams_adapter.delivery import Delivery
 from redis_streams_adapter.messages import Broadcast, DisconnectSockets, \
     EVERYONE, Message, ServerSideEmit, SocketsJoin, SocketsLeave, Target
-from redis_streams_adapter.recovery import Origin, Refusal, Replay, \
-    Session, UNKNOWN_SESSION
+from redis_streams_adapter.missed import Replay
+from redis_streams_adapter.recovery import Origin, Refusal, Session, \
+    UNKNOWN_SESSION
 from redis_streams_adapter.redis_streams.outbox import Pending
 from redis_streams_adapter.timeline import Load, MANY, Timeline
 from redis_streams_adapter.transport import Entry, EntryRefused, START
