@@ -12,7 +12,6 @@ from typing import Any, Callable, Dict, NamedTuple, Optional
 
 from . import hooks
 from .errors import DecodeError
-from .keeper import Stay
 from .messages import DisconnectSockets, Message, Target
 from .missed import is_complete
 from .own_clients import OwnClients
@@ -20,6 +19,7 @@ from .recovery import load_session, OFFSET_NOT_FOUND, Refusal, REJECTED, \
     Session, start_of, SUPERSEDES, UNKNOWN_SESSION
 from .redis_streams.sessions import ABSENT, DONE, Found, Swap
 from .runtime import Runtime
+from .stay import Stay
 from .transport import parse_id, Unavailable
 
 #: How often a session is claimed that changes meanwhile.

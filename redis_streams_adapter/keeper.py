@@ -25,15 +25,14 @@ import math
 import threading
 import time
 from typing import Any, Callable, Dict, Iterable, List, Optional, \
-    Sequence, Set
+    Sequence
 
-from .delivery import Client
-from .messages import Room
 from .options import RecoveryOptions
-from .recovery import Gap, load_session, Origin, Session, to_fields
+from .recovery import load_session, Session, to_fields
 from .redis_streams.sessions import ABSENT, DONE, Sessions, Swap
 from .redis_streams.wire import Refused
-from .tasks import Engine, Event, Task
+from .stay import Stay
+from .tasks import Engine, Task
 from .transport import Unavailable
 from .values import Serialiser
 
@@ -42,69 +41,6 @@ BATCH = 100
 
 #: How often a session is serialised that is changed meanwhile.
 ATTEMPTS = 3
-
-
-class Stay:
-    """A client that takes part in recovery, while it is connected here, and
-    until its last session is written.
-
-    Written by the task of the client's connection, and by the keeper's under
-    its lock where said.
-    """
-
-    def __init__(self, client: Client, namespace: str, pid: str, claim: str,
-                 upto: bytes, gone: Event,
-                 since: Optional[bytes] = None) -> None:
-        self.sid, self.eio_sid = client
-        self.namespace = namespace
-        self.pid = pid
-        self.claim = claim
-        #: How far it had come when its session was written: see
-        #: :mod:`redis_streams_adapter.recovery`.
-        self.upto = upto
-        self.since = since
-        self.obeyed: Optional[bytes] = upto
-        self.own: Optional[Origin] = None
-        self.sent: Optional[bytes] = None
-        self.gap: Optional[Gap] = None
-        #: The rooms it is in, and what the application keeps for it: written
-        #: by who changes them.
-        self.rooms: Set[Room] = {self.sid}
-        self.data: Any = None
-        self.flask: Optional[str] = None
-        #: Set when it is no longer registered.
-        self.gone = gone
-        #: Whether its connect handler is done: from then on the keeper's
-        #: task writes it.
-        self.settled = False
-        #: Another node has it, or another connection here: it is not to be
-        #: written again.
-        self.lost = False
-        #: That it is lost was concluded from its not being there. Under the
-        #: lock.
-        self.absent = False
-        #: It leaves on purpose.
-        self.intended = False
-        #: What it was like when it left; ``None``: it is here.
-        self.last: Optional[Session] = None
-        #: When that was.
-        self.left = math.inf
-        #: What Redis has; empty: nothing. Under the lock, as all below.
-        self.stored = b''
-        #: What Redis may have instead, where writes had no reply.
-        self.doubtful: List[bytes] = []
-        self.changed = False
-        self.written = 0.0
-        #: Of the connections to Redis, which one saw it last.
-        self.seen_on = 0
-        #: Whether the log was told that it cannot be written.
-        self.told = False
-
-    def marked(self, session: Session) -> Session:
-        """What it leaves, with how far it has come."""
-        return session._replace(upto=self.upto, sent=self.sent, gap=self.gap,
-                                since=self.since, obeyed=self.obeyed,
-                                own=self.own)
 
 
 class Keeper:
@@ -134,7 +70,8 @@ class Keeper:
         self._interval = min(interval, duration / 4)
         #: After how many seconds to say how far the client has come.
         self._stale = duration / 2
-        #: Protects the two dictionaries, and what is said in :class:`Stay`.
+        #: Protects the two dictionaries, and what is said in
+        #: :class:`~redis_streams_adapter.stay.Stay`.
         #: Never held over I/O.
         self._lock = threading.Lock()
         #: Connected clients.

@@ -4,9 +4,10 @@ from typing import Any, Callable, Dict, Optional
 
 from . import hooks
 from .delivery import Delivery
-from .keeper import Keeper, Stay
+from .keeper import Keeper
 from .recovery import Session
 from .runtime import Runtime
+from .stay import Stay
 from .timeline import Timeline
 
 

@@ -33,7 +33,6 @@ from .claims import Claim, Claims, CONNECT_PATIENCE
 from .delivery import Delivery, Encoded, Load
 from .errors import RedisStreamsError
 from .gate import Gate
-from .keeper import Stay
 from .messages import Message
 from .missed import Record, Replay
 from .options import RecoveryOptions
@@ -43,6 +42,7 @@ from .recovery import check_offset, check_pid, Outcome, REASONS, \
     UNKNOWN_SESSION
 from .redis_streams.sessions import Swap
 from .runtime import Runtime
+from .stay import Stay
 from .transport import START, Unavailable
 
 #: The name of a session, in bytes of randomness. Node's has 15.

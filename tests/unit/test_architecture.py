@@ -25,7 +25,7 @@ FLOORS = [
      'redis_streams.sessions', 'redis_streams.wire', 'redis_streams.writer'],
     ['missed', 'node', 'delivery', 'channel', 'own_sockets', 'remote_socket',
      'server_side', 'side_channel', 'loss_report', 'flow', 'asking', 'hooks',
-     'keeper', 'timeline', 'gate'],
+     'stay', 'keeper', 'timeline', 'gate'],
     ['runtime', 'own_clients', 'claims', 'catching_up', 'returning',
      'life', 'dispatch', 'cluster', 'manager'],
     ['flask_socketio', 'gunicorn', 'cli', 'demo', '__main__'],

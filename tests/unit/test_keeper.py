@@ -11,12 +11,13 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from redis_streams_adapter import keeper as keeper_module
-from redis_streams_adapter.keeper import BATCH, Keeper, Stay
+from redis_streams_adapter.keeper import BATCH, Keeper
 from redis_streams_adapter.options import RecoveryOptions
 from redis_streams_adapter.recovery import Gap, load_session, Session
 from redis_streams_adapter.redis_streams.sessions import ABSENT, CHANGED, \
     DONE, Swap
 from redis_streams_adapter.redis_streams.wire import Refused
+from redis_streams_adapter.stay import Stay
 from redis_streams_adapter.tasks import ThreadEngine
 from redis_streams_adapter.transport import Unavailable
 from redis_streams_adapter.values import Serialiser

@@ -1,0 +1,73 @@
+"""A client that takes part in recovery, while it is connected here, and until
+its last session is written.
+
+Written by the task of the client's connection, and by the keeper's under its
+lock where said. A client that is taken over, here or elsewhere, has another
+one from then on: what a task of its old connection does is to concern its own
+alone, and what is known of a client by its sid is not its own any more.
+"""
+import math
+from typing import Any, List, Optional, Set
+
+from .delivery import Client
+from .messages import Room
+from .recovery import Gap, Origin, Session
+from .tasks import Event
+
+
+class Stay:
+    """One client, and what Redis has of it."""
+
+    def __init__(self, client: Client, namespace: str, pid: str, claim: str,
+                 upto: bytes, gone: Event,
+                 since: Optional[bytes] = None) -> None:
+        self.sid, self.eio_sid = client
+        self.namespace = namespace
+        self.pid = pid
+        self.claim = claim
+        #: How far it had come when its session was written: see
+        #: :mod:`redis_streams_adapter.recovery`.
+        self.upto = upto
+        self.since = since
+        self.obeyed: Optional[bytes] = upto
+        self.own: Optional[Origin] = None
+        self.sent: Optional[bytes] = None
+        self.gap: Optional[Gap] = None
+        #: The rooms it is in, and what the application keeps for it: written
+        #: by who changes them.
+        self.rooms: Set[Room] = {self.sid}
+        self.data: Any = None
+        self.flask: Optional[str] = None
+        #: Set when it is no longer registered.
+        self.gone = gone
+        #: Whether its connect handler is done: from then on the keeper's
+        #: task writes it.
+        self.settled = False
+        #: Another node has it, or another connection here: it is not to be
+        #: written again.
+        self.lost = False
+        #: That it is lost was concluded from its not being there. Under the
+        #: lock.
+        self.absent = False
+        #: It leaves on purpose.
+        self.intended = False
+        #: What it was like when it left; ``None``: it is here.
+        self.last: Optional[Session] = None
+        #: When that was.
+        self.left = math.inf
+        #: What Redis has; empty: nothing. Under the lock, as all below.
+        self.stored = b''
+        #: What Redis may have instead, where writes had no reply.
+        self.doubtful: List[bytes] = []
+        self.changed = False
+        self.written = 0.0
+        #: Of the connections to Redis, which one saw it last.
+        self.seen_on = 0
+        #: Whether the log was told that it cannot be written.
+        self.told = False
+
+    def marked(self, session: Session) -> Session:
+        """What it leaves, with how far it has come."""
+        return session._replace(upto=self.upto, sent=self.sent, gap=self.gap,
+                                since=self.since, obeyed=self.obeyed,
+                                own=self.own)
