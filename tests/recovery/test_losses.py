@@ -469,12 +469,12 @@ def test_kept_for_as_long_as_it_is_connected(
     """A client that stays for longer than states are kept has one all the
     same: its node renews it."""
     first, second = start(2, connection_state_recovery={
-        'max_disconnection_duration': 2.0}, session_key_prefix='renewed:')
+        'max_disconnection_duration': 4.0}, session_key_prefix='renewed:')
     client = connect_js(first, reconnection=True)
     sids, event = dict(client.sids), unique('event')
     second.start_pulse(event, 0.01)
-    # Five seconds' worth.
-    client.wait_for(event, 500, 30.0)
+    # Eight seconds' worth.
+    client.wait_for(event, 800, 30.0)
     client.steer(second.url)
     first.kill()
     check_came_back(client, client.wait_connects(2)[1:], sids)
