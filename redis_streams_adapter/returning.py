@@ -365,6 +365,10 @@ class Returning:
     def _turn_away(self, eio_sid: str) -> None:
         """End a connection on which a client wanted to be recovered: if it
         is still there, it tries again."""
+        self._clients.log(
+            'the connection of a client that returns was closed: %s',
+            'this server takes its leave' if self._clients.live().closed
+            else 'it was lost, or another one of the client is newer')
         hooks.drop(self._clients.server, eio_sid)
 
     def _tell(self, visit: Visit, outcome: Outcome) -> None:
@@ -473,9 +477,7 @@ class Returning:
         while True:
             self._backlog.read(replay, claim, namespace)
             with runtime.order:
-                if self._claims.is_superseded(claim):
-                    raise TurnedAway
-                if timeline.has_left:
+                if self._claims.is_superseded(claim) or timeline.has_left:
                     raise TurnedAway
                 records = timeline.history.after(namespace, replay.at)
                 if records is None:
