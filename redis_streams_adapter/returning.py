@@ -449,6 +449,8 @@ class Returning:
                     runtime.engine.event(), session.since)
         stay.sent, stay.gap = session.sent, session.gap
         stay.obeyed, stay.own = session.obeyed, session.own
+        # Should its connection be gone before it has them.
+        stay.data, stay.flask = session.data, session.flask
         try:
             self._register(visit, claim, stay, offset)
         except Refusal as exc:
@@ -458,7 +460,6 @@ class Returning:
                     Swap(pid, b'', [claim.value])])
             raise
         self._clients.keeper.claimed(stay, claim.value)
-        self._clients.restore(visit.eio_sid, session)
         outcome = Outcome(True)
         self._outcomes[session.sid, namespace] = outcome
         self._tell(visit, outcome)
@@ -467,7 +468,8 @@ class Returning:
     def _register(self, visit: Visit, claim: Claim, stay: Stay,
                   offset: Optional[bytes]) -> None:
         runtime, namespace = self._clients.live(), visit.namespace
-        timeline = self._clients.timeline(namespace)
+        server, timeline = self._clients.server, self._clients.timeline(
+            namespace)
         last = claim.found.last
         if last is not None and not timeline.reach(last, PATIENCE):
             raise Refusal(REDIS_UNAVAILABLE)
@@ -477,7 +479,8 @@ class Returning:
         while True:
             self._backlog.read(replay, claim, namespace)
             with runtime.order:
-                if self._claims.is_superseded(claim) or timeline.has_left:
+                if self._claims.is_superseded(claim) or timeline.has_left \
+                        or hooks.is_closing(server, stay.eio_sid):
                     raise TurnedAway
                 records = timeline.history.after(namespace, replay.at)
                 if records is None:
@@ -492,6 +495,8 @@ class Returning:
                     self._clients.delivery.forget(stay.sid)
                     raise Refusal(UNKNOWN_SESSION)
                 stay.rooms = set(replay.rooms)
+                # Before anybody can write its session anew.
+                self._clients.restore(stay.eio_sid, claim.session)
                 self._clients.keeper.enter(stay)
                 visit.stay, visit.missed = stay, replay.missed
                 return

@@ -388,6 +388,29 @@ def test_lost_before_it_is_taken_over(node: Make) -> None:
     assert one.keeper.sessions.get(client.pid) == before
 
 
+def test_lost_while_it_is_taken_over(node: Make) -> None:
+    """What its application keeps for it is there the next time."""
+    one = node()
+    client = one.client().connect()
+    one.server.save_session(client.sid, {'name': 'Ada'})
+    client.lose()
+    lost, enter = one.client(), one.keeper.enter
+
+    def lose(stay: Any) -> None:
+        enter(stay)
+        lost.lose()
+
+    one.keeper.enter = lose
+    with pytest.raises(KeyError):
+        # python-socketio looks for what it knew of the connection.
+        lost.connect({'pid': client.pid})
+    one.keeper.enter = enter
+    assert lost.sid is None
+    again = one.client().connect({'pid': client.pid})
+    assert again.sid == client.sid
+    assert one.server.get_session(again.sid) == {'name': 'Ada'}
+
+
 def test_comes_while_the_node_starts(node: Make) -> None:
     """Clients that return to a server that is just starting wait for it."""
     one = node()

@@ -64,6 +64,16 @@ class RawClient:
         self.send_connect(auth, namespace)
         return self.wait_reply(namespace)
 
+    def try_to_connect(self, auth: Any,
+                       namespace: str = '/') -> Dict[str, Any]:
+        """The same, where the server may end the connection instead: then
+        there is nothing in the answer."""
+        self.send_connect(auth, namespace)
+        wait_until(lambda: self._ended.is_set()
+                   or self._payloads(CONNECT, namespace), what='an answer')
+        replies = self._payloads(CONNECT, namespace)
+        return dict(replies[-1]) if replies else {}
+
     def events(self, namespace: str = '/') -> List[List[Any]]:
         """The events so far: name and arguments."""
         return self._payloads(EVENT, namespace)
