@@ -72,7 +72,7 @@ class Visits(Protocol):
     def check_data(self, sid: str, namespace: str, data: Any) -> None:
         """An application wants to keep something for a client."""
 
-    def saved(self, sid: str, namespace: str) -> None:
+    def saved(self, sid: str, namespace: str, data: Any) -> None:
         """What an application keeps for a client has changed."""
 
     def handled(self, sid: str, namespace: str) -> None:
@@ -137,7 +137,7 @@ def install(server: Any, visits: Visits) -> None:
                       namespace: Optional[str] = None) -> None:
         visits.check_data(sid, namespace or '/', session)
         save_session(sid, session, namespace=namespace)
-        visits.saved(sid, namespace or '/')
+        visits.saved(sid, namespace or '/', session)
 
     server._handle_connect = _handle_connect
     server._send_packet = _send_packet

@@ -218,11 +218,14 @@ class Returning:
         if keeper.of_sid(sid, namespace) is not None:
             keeper.check_size(data)
 
-    def saved(self, sid: str, namespace: str) -> None:
+    def saved(self, sid: str, namespace: str, data: Any) -> None:
         """See :class:`~redis_streams_adapter.hooks.Visits`."""
         keeper = self._clients.keeper
         stay = keeper.of_sid(sid, namespace)
         if stay is not None:
+            # Its connection, where this is kept, may be gone before it is
+            # written.
+            stay.data = data
             keeper.change(stay)
 
     def handled(self, sid: str, namespace: str) -> None:

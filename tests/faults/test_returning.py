@@ -411,6 +411,25 @@ def test_lost_while_it_is_taken_over(node: Make) -> None:
     assert one.server.get_session(again.sid) == {'name': 'Ada'}
 
 
+def test_lost_in_its_connect_handler(node: Make) -> None:
+    """What was kept for it before that is there the next time."""
+    one = node()
+    client = one.client().connect()
+    client.lose()
+    lost = one.client()
+
+    def handler(sid: str, environ: Any) -> None:
+        one.server.save_session(sid, {'name': 'Ada'})
+        lost.lose()
+
+    one.server.on('connect', handler)
+    lost.connect({'pid': client.pid})
+    one.server.on('connect', lambda sid, environ: None)
+    again = one.client().connect({'pid': client.pid})
+    assert again.sid == client.sid
+    assert one.server.get_session(again.sid) == {'name': 'Ada'}
+
+
 def test_comes_while_the_node_starts(node: Make) -> None:
     """Clients that return to a server that is just starting wait for it."""
     one = node()

@@ -58,7 +58,7 @@ class FakeVisits:
         if len(repr(data)) > self.largest:
             raise ValueError('too large')
 
-    def saved(self, sid: str, namespace: str) -> None:
+    def saved(self, sid: str, namespace: str, data: Any) -> None:
         self.calls.append(('saved', sid, namespace))
 
     def handled(self, sid: str, namespace: str) -> None:
