@@ -67,7 +67,7 @@ YIELD_EVERY = 100
 #: The counter of those who were recovered.
 RECOVERED = 'recovered'
 
-_NOT_TRIED = Outcome(False)
+_NOT_TRIED, _RECOVERED = Outcome(False), Outcome(True)
 
 
 def counter_of(reason: str) -> str:
@@ -412,6 +412,8 @@ class Returning:
                                namespace, ()):
                 self._clients.delivery.forget(sid)
                 return None
+            if visit.shown is not None:
+                self._outcomes[sid, namespace] = outcome
             if takes_part:
                 visit.stay = Stay(
                     client, namespace, secrets.token_urlsafe(PID_BYTES),
@@ -420,7 +422,6 @@ class Returning:
                 self._clients.keeper.enter(visit.stay)
         if visit.shown is not None:
             self._clients.log('%s was not recovered: %s', sid, outcome.reason)
-            self._outcomes[sid, namespace] = outcome
         self._tell(visit, outcome)
         return sid
 
@@ -463,9 +464,7 @@ class Returning:
                     Swap(pid, b'', [claim.value])])
             raise
         self._clients.keeper.claimed(stay, claim.value)
-        outcome = Outcome(True)
-        self._outcomes[session.sid, namespace] = outcome
-        self._tell(visit, outcome)
+        self._tell(visit, _RECOVERED)
         return session.sid
 
     def _register(self, visit: Visit, claim: Claim, stay: Stay,
@@ -500,6 +499,8 @@ class Returning:
                 stay.rooms = set(replay.rooms)
                 # Before anybody can write its session anew.
                 self._clients.restore(stay.eio_sid, claim.session)
+                # Until it is gone, which it may be as soon as it is known.
+                self._outcomes[stay.sid, namespace] = _RECOVERED
                 self._clients.keeper.enter(stay)
                 visit.stay, visit.missed = stay, replay.missed
                 return
