@@ -8,6 +8,7 @@ import msgpack
 import pytest
 
 from ..support.account import account, EXACT
+from ..support.node_process import NodeProcess
 from ..support.proxy import Proxy
 from ..support.redis_server import free_port
 from ..support.wait import wait_for_value, wait_until
@@ -205,6 +206,33 @@ def test_node_leaves_while_it_emits(
         due = due_to(redis, stream, event)
     for client in clients:
         assert received_by(client, event) == due
+
+
+def test_returns_to_a_node_that_leaves(
+        start: Start, connect_js: ConnectJs, unique: Unique,
+        transport: List[str]) -> None:
+    """It is not told that it is new, nor kept waiting: it tries again, and
+    has everything where it is let in."""
+    first, second = start(2)
+    client = connect_js(first, transport=transport, reconnection=True)
+    sids, event = dict(client.sids), unique('event')
+    # The first client of all makes it a member, also of a closed manager.
+    connect_js(second)
+    # Its process goes on for a while.
+    second.invoke('manager', 'close')
+    client.steer(second.url)
+    client.give_up()
+    first.emit_range(event, range(10), to=client.sid)
+    wait_until(lambda: len(turned_away(second)) >= 3,
+               what='it to be turned away, again and again')
+    client.steer(first.url)
+    check_came_back(client, client.wait_connects(2)[1:], sids)
+    check_received([client], [first], unique, **{event: 10})
+
+
+def turned_away(node: NodeProcess) -> List[str]:
+    """What a node has logged of clients that it let try again."""
+    return [line for line in node.logs() if 'takes its leave' in line]
 
 
 @pytest.mark.parametrize('state', ['frozen node', 'half-open', 'both'])
