@@ -52,6 +52,8 @@ class Driver(NamedTuple):
                     server.
     :param places: asks a cluster where its keys are: what it returns tells
                    of a key which server that is, by any name.
+    :param at: makes a connection to a server of a cluster, given its socket
+               timeout and its address; may block, and raise, as ``make``.
     """
 
     module: Any
@@ -59,6 +61,7 @@ class Driver(NamedTuple):
     socket_timeout: float
     masters: Optional[Callable[[float], List[Any]]] = None
     places: Optional[Callable[[], Callable[[str], Any]]] = None
+    at: Optional[Callable[[float, Address], Any]] = None
 
 
 def open_driver(url: Any, options: Mapping[str, Any],
@@ -245,9 +248,18 @@ def _of_client(module: Any, client: Any,
             return client.get_node_from_key(key)
         return place
 
+    def at(timeout: float, address: Address) -> Any:
+        host, port = address
+        node = client.get_node(host=host, port=port)
+        if node is None:
+            # It has joined since.
+            client.nodes_manager.initialize()
+            node = client.get_node(host=host, port=port)
+        return _connection_to(module, node, options, timeout)
+
     _connector(module, options)
     return Driver(module, make, _timeout(options.get('socket_timeout')),
-                  masters, places)
+                  masters, places, at)
 
 
 def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
@@ -316,11 +328,13 @@ def _of_cluster(module: Any, parts: SplitResult,
             module.cluster.key_slot(key.encode()))
         if address is None:
             raise _no_server(module)
+        return at(timeout, address)
+
+    def at(timeout: float, address: Address) -> Any:
         return connect(timeout, host=address[0], port=address[1])
 
     def masters(timeout: float) -> List[Any]:
-        return [connect(timeout, host=host, port=port)
-                for host, port in members.masters()]
+        return [at(timeout, address) for address in members.masters()]
 
     def places() -> Callable[[str], Any]:
         table = members.table()
@@ -331,7 +345,7 @@ def _of_cluster(module: Any, parts: SplitResult,
                          if some.first <= slot <= some.last), None)
         return place
 
-    return Driver(module, make, kwargs['socket_timeout'], masters, places)
+    return Driver(module, make, kwargs['socket_timeout'], masters, places, at)
 
 
 def _connection_to(module: Any, node: Any, options: Mapping[str, Any],

@@ -12,13 +12,13 @@ not write it again. That takes a script: one command, one key, on any server
 of a cluster.
 """
 from collections import deque
-from typing import Any, Callable, Deque, Dict, Iterable, List, NamedTuple, \
-    Optional, Sequence, Tuple
+from typing import Any, Deque, List, NamedTuple, Optional, Sequence, Tuple
 
 from ..tasks import Engine, Event, Task
 from ..transport import Entry, Unavailable
-from .connect import Driver, errors_of
-from .wire import describe, Refused, Wire
+from .connect import Driver
+from .servers import Command, Servers
+from .wire import describe, Refused
 
 #: How many commands are sent at once to one server.
 PIPELINE = 200
@@ -43,15 +43,6 @@ return now and 0 or -1
 
 #: What :meth:`Sessions.swap` found.
 DONE, CHANGED, ABSENT = 1, 0, -1
-
-#: Errors of a cluster whose keys are moving: the command was not carried out.
-#: The names of redis-py's classes, and the codes for where it has none (5.0).
-MOVING = ('MovedError', 'AskError', 'TryAgainError')
-MOVING_CODES = ('MOVED ', 'ASK ', 'TRYAGAIN ')
-
-#: Errors of a server that another one has taken the place of, likewise.
-DEPOSED = ('ReadOnlyError', 'MasterDownError', 'ClusterDownError')
-DEPOSED_CODES = ('READONLY ', 'MASTERDOWN ', 'CLUSTERDOWN ')
 
 
 class Swap(NamedTuple):
@@ -87,12 +78,12 @@ class _Job:
 
     __slots__ = ('commands', 'event', 'replies', 'error')
 
-    def __init__(self, commands: Sequence[Tuple[str, Sequence[bytes]]],
+    def __init__(self, commands: Sequence[Command],
                  event: Event) -> None:
         self.commands = commands
         self.event = event
         # Written by the task before the event is set.
-        self.replies: List[Any] = [None] * len(commands)
+        self.replies: Sequence[Any] = ()
         self.error: Optional[Exception] = Unavailable(
             'no reply from Redis in time')
 
@@ -106,7 +97,6 @@ class Sessions:
 
     def __init__(self, driver: Driver, engine: Engine, prefix: str,
                  ttl: float) -> None:
-        self._driver = driver
         self._engine = engine
         self._prefix = prefix
         self._ttl = b'%d' % max(1, int(ttl * 1000))
@@ -117,18 +107,17 @@ class Sessions:
         # CPython.
         self._jobs: Deque[_Job] = deque()
         self._work_there = engine.event()
-        self._links: Dict[Any, Wire] = {}
-        self._place: Optional[Callable[[str], Any]] = None
-        exceptions = driver.module.exceptions
-        self._moving = tuple(getattr(exceptions, each) for each in MOVING)
-        self._deposed = tuple(getattr(exceptions, each) for each in DEPOSED)
+        self._servers = Servers(driver)
         #: Whether the last attempt has failed, or the task has ended.
         #: Written by the task, and by who ends it.
         self._down = False
         #: Set while it is connected.
         self._up = engine.event()
-        #: How often it has connected. Written by the task.
-        self.connections = 0
+
+    @property
+    def connections(self) -> int:
+        """How often a server was connected to."""
+        return self._servers.connections
 
     def wait(self, timeout: float) -> bool:
         """Wait until Redis is connected to.
@@ -200,8 +189,7 @@ class Sessions:
     def _key(self, pid: str) -> str:
         return self._prefix + pid
 
-    def _do(self, commands: Sequence[Tuple[str, Sequence[bytes]]]
-            ) -> List[Any]:
+    def _do(self, commands: Sequence[Command]) -> Sequence[Any]:
         """Have commands carried out.
 
         :raises Unavailable: some of them may have been, but not all.
@@ -224,14 +212,12 @@ class Sessions:
     def interrupt(self) -> None:
         """End what the task waits for, which is then to end."""
         self._down = True
-        for link in list(self._links.values()):
-            link.interrupt()
+        self._servers.interrupt()
         self._work_there.set()
 
     def abandon(self) -> None:
         """See :meth:`~redis_streams_adapter.transport.Link.abandon`."""
-        for link in list(self._links.values()):
-            link.abandon()
+        self._servers.abandon()
 
     # -- the task ---------------------------------------------------------
 
@@ -239,9 +225,7 @@ class Sessions:
         """One round: connect, then carry out what there is to do until a
         connection breaks."""
         try:
-            self._find_places()
-            self._link('')
-            self.connections += 1
+            self._servers.open()
             self._down = task.stopping
             self._up.set()
             task.works()
@@ -258,9 +242,7 @@ class Sessions:
             while self._jobs:
                 for job in self._take():
                     self._answer(job, Unavailable('Redis is away'))
-            for link in list(self._links.values()):
-                link.close()
-            self._links.clear()
+            self._servers.close()
 
     def _take(self) -> List[_Job]:
         jobs: List[_Job] = []
@@ -278,72 +260,12 @@ class Sessions:
     def _carry_out(self, jobs: List[_Job]) -> None:
         done = False
         try:
-            moved = self._send([
-                (job, index) for job in jobs
-                for index in range(len(job.commands))])
-            if moved:
-                # They are elsewhere now, and were not carried out.
-                self._find_places()
-                self._send(moved)
+            replies = iter(self._servers.carry_out([
+                command for job in jobs for command in job.commands]))
+            for job in jobs:
+                job.replies = [next(replies) for _ in job.commands]
             done = True
         finally:
             for job in jobs:
                 self._answer(job, None if done else Unavailable(
                     'the connection to Redis is broken'))
-
-    def _send(self, each: Iterable[Tuple[_Job, int]]
-              ) -> List[Tuple[_Job, int]]:
-        """Send commands, each to its server.
-
-        :return: those whose key is on another one.
-        """
-        by_place: Dict[Any, List[Tuple[_Job, int]]] = {}
-        for job, index in each:
-            place = self._place and self._place(job.commands[index][0])
-            by_place.setdefault(place, []).append((job, index))
-        moved = []
-        for place, parts in by_place.items():
-            job, index = parts[0]
-            link = self._link(job.commands[index][0], place)
-            replies = link.exchange([
-                job.commands[index][1] for job, index in parts])
-            for (job, index), reply in zip(parts, replies):
-                job.replies[index] = reply
-                if not isinstance(reply, Exception):
-                    continue
-                text = str(reply)
-                if isinstance(reply, self._moving) \
-                        or text.startswith(MOVING_CODES):
-                    moved.append((job, index))
-                elif isinstance(reply, self._deposed) \
-                        or text.startswith(DEPOSED_CODES):
-                    raise Unavailable(describe(reply)) from reply
-        return moved
-
-    def _find_places(self) -> None:
-        driver = self._driver
-        if driver.places is None:
-            return
-        for link in list(self._links.values()):
-            link.close()
-        self._links.clear()
-        try:
-            self._place = driver.places()
-        except (OSError, *errors_of(driver.module)) as exc:
-            raise Unavailable(describe(exc)) from exc
-
-    def _link(self, key: str, place: Any = None) -> Wire:
-        """The connection to the server that has a key."""
-        if self._place is not None and place is None:
-            place = self._place(key)
-        link = self._links.get(place)
-        if link is None or link.ended:
-            if link is not None:
-                # It has broken since it was last used.
-                link.close()
-                self.connections += 1
-            # Known before it is connected: that can be interrupted, too.
-            link = self._links[place] = Wire(
-                self._driver, key, self._driver.socket_timeout)
-            link.connect()
-        return link

@@ -94,6 +94,11 @@ class Wire:
         return self._commands(*commands)
 
     @property
+    def host(self) -> str:
+        """Where the other side is."""
+        return str(getattr(self._open(), 'host', ''))
+
+    @property
     def ended(self) -> bool:
         """Whether the other side has ended the connection, as far as can be
         seen; to be asked while no reply is due."""

@@ -105,7 +105,7 @@ def test_connection_of_sessions_was_cut(node: Make,
     # As a time limit of the server's or of the network's does it.
     sessions = two.keeper.sessions
     wait_until(lambda: sessions.connections)
-    sock = sessions._links[None]._connection._sock
+    sock = sessions._servers._links[None]._connection._sock
     with redis_server.client() as admin:
         admin.client_kill_filter(addr='%s:%d' % sock.getsockname())
     client.lose()
@@ -825,7 +825,7 @@ def test_session_is_gone_on_a_new_connection(make_redis: Any) -> None:
         one.keeper.history_is_gone = lambda: None
         with server.client() as admin:
             admin.delete(key)
-            sock = one.keeper.sessions._links[None]._connection._sock
+            sock = one.keeper.sessions._servers._links[None]._connection._sock
             admin.client_kill_filter(addr='%s:%d' % sock.getsockname())
             one.server.enter_room(client.sid, 'room')
             wait_until(lambda: admin.exists(key))

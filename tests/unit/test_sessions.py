@@ -7,6 +7,7 @@ import time
 from typing import Any, Callable, Iterator, List, Optional
 
 import pytest
+import redis as redis_py
 
 from redis_streams_adapter.redis_streams.connect import open_driver
 from redis_streams_adapter.redis_streams.sessions import ABSENT, CHANGED, \
@@ -81,7 +82,7 @@ def end(sessions: Sessions, task: Task) -> None:
     task.stop()
     sessions.interrupt()
     assert task.join(DEADLINE)
-    assert not sessions._links and not sessions._jobs
+    assert not sessions._servers._links and not sessions._jobs
 
 
 @pytest.fixture
@@ -359,7 +360,7 @@ def test_a_connection_ends_while_nothing_is_asked(
     """Nobody need know; but what was there may be gone."""
     sessions = make(proxy.url)
     sessions.put('p', b'1')
-    link, = sessions._links.values()
+    link, = sessions._servers._links.values()
     proxy.break_connections()
     wait_until(lambda: link.ended)
     assert sessions.get('p') == b'1'
@@ -548,17 +549,42 @@ def test_in_a_cluster(make: Make, cluster: RedisCluster) -> None:
     assert sessions.connections == 1
 
 
-def test_a_slot_moves(make: Make, cluster: RedisCluster) -> None:
-    """Nobody has to know."""
-    sessions = make(cluster.url)
-    pid = 'moves'
-    source = cluster.master_of(PREFIX + pid)
+@pytest.fixture(params=['URL', 'client'])
+def place(request: Any, cluster: RedisCluster) -> Any:
+    """What an application names a cluster by."""
+    if request.param == 'URL':
+        return cluster.url
+    server = cluster.servers[0]
+    return redis_py.cluster.RedisCluster(
+        host='127.0.0.1', port=server.port)
+
+
+def test_a_slot_moves(make: Make, cluster: RedisCluster, place: Any) -> None:
+    """Nobody has to know, neither before nor while nor when its keys are
+    elsewhere."""
+    sessions = make(place)
+    # In one slot, and another one each time.
+    tag = f'{{{type(place).__name__}}}'
+    pid, late = f'moves{tag}', f'late{tag}'
+    key = PREFIX + pid
+    source = cluster.master_of(key)
     target, = cluster.others(source)
     sessions.put(pid, b'1')
-    cluster.begin_move(PREFIX + pid, source, target)
+    cluster.begin_move(key, source, target)
     assert sessions.swap([Swap(pid, b'2', [b'1'])]) == [DONE]
-    cluster.move_keys(PREFIX + pid, source, target)
-    cluster.end_move(PREFIX + pid, source, target)
-    assert sessions.swap([Swap(pid, b'3', [b'2']),
-                          Swap('stays', b'1', [b''])]) == [DONE, DONE]
-    assert sessions.get(pid) == b'3'
+    cluster.move_keys(key, source, target)
+    # Among others, which are asked for where they always were.
+    others = [f'other-{number}' for number in range(20)]
+    assert sessions.swap([
+        *(Swap(other, b'1', [b'']) for other in others),
+        Swap(pid, b'3', [b'2']), Swap(late, b'1', [b''])]
+    ) == [DONE] * 22
+    assert sessions.touch([pid, 'nobody', late]) == [True, False, True]
+    assert sessions.find(pid, STREAM, None).session == b'3'
+    assert cluster.count_keys(key, source) == 0
+    assert cluster.count_keys(key, target) == 2
+    cluster.end_move(key, source, target)
+    assert sessions.swap([Swap(pid, b'4', [b'3']),
+                          *(Swap(other, b'', [b'1']) for other in others),
+                          Swap(late, b'', [b'1'])]) == [DONE] * 22
+    assert sessions.get(pid) == b'4'

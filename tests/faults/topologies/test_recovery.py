@@ -1,0 +1,148 @@
+"""Clients come back while servers of Redis fail, or give keys away: their
+sessions are on all masters of a cluster, and the stream is on one."""
+from typing import Callable, Iterator, List
+
+import pytest
+
+from ...integration.conftest import start_managers
+from ...integration.helpers import BACK_WITHIN
+from ...recovery.helpers import RECOVERING
+from ...support.account import account, EXACT
+from ...support.node_process import NodeProcess
+from ...support.redis_cluster import RedisCluster
+from ...support.replicated import Replicated, SLOW
+from ...support.returning_client import close_all, ReturningClient
+from ...support.wait import wait_until
+
+Unique = Callable[[str], str]
+StartNodes = Callable[..., List[NodeProcess]]
+Connect = Callable[[NodeProcess], ReturningClient]
+
+#: So many that their sessions are on several servers.
+CLIENTS = 10
+
+#: What sessions are called.
+PREFIX = 'sio:session:'
+
+
+@pytest.fixture
+def connect_returning() -> Iterator[Connect]:
+    clients: List[ReturningClient] = []
+
+    def connect(node: NodeProcess) -> ReturningClient:
+        clients.append(ReturningClient(node.url))
+        return clients[-1]
+
+    yield connect
+    close_all(clients)
+
+
+def start_pair(servers: Replicated, start_nodes: StartNodes,
+               unique: Unique) -> List[NodeProcess]:
+    nodes = start_nodes(2, servers.url, stream_name=unique('stream'),
+                        **RECOVERING)
+    start_managers(nodes)
+    return nodes
+
+
+def settle_in(node: NodeProcess, clients: List[ReturningClient],
+              event: str) -> None:
+    """Each has received an event, and is in a room of all."""
+    for client in clients:
+        node.enter_room(client.sid, 'room')
+    node.emit_range(event, range(1), to='room')
+    for client in clients:
+        client.wait_for(event)
+
+
+def check_back(node: NodeProcess, clients: List[ReturningClient], event: str,
+               count: int) -> None:
+    """They come to a node, and have their state and all events."""
+    for client in clients:
+        sid = client.sid
+        client.connect(node.url)
+        assert (client.sid, client.recovered['/']) == (sid, True), \
+            node.logs()[-5:]
+        client.wait_for(event, count, BACK_WITHIN)
+        assert account([args[0] for args in client.received(event)],
+                       count) == EXACT
+        assert 'room' in node.rooms(client.sid)
+
+
+def test_node_is_killed(replicated: Replicated, start_nodes: StartNodes,
+                        connect_returning: Connect, unique: Unique) -> None:
+    """Redis is well."""
+    first, second = start_pair(replicated, start_nodes, unique)
+    clients = [connect_returning(first) for _ in range(CLIENTS)]
+    event = unique('event')
+    settle_in(first, clients, event)
+    first.kill()
+    for client in clients:
+        client.drop()
+    second.emit_range(event, range(1, 20), to='room')
+    check_back(second, clients, event, 20)
+
+
+def test_master_is_killed(replicated: Replicated, start_nodes: StartNodes,
+                          connect_returning: Connect, unique: Unique) -> None:
+    """While clients are away: that of the stream, and with it some of the
+    sessions."""
+    first, second = start_pair(replicated, start_nodes, unique)
+    clients = [connect_returning(first) for _ in range(CLIENTS)]
+    event, name = unique('event'), first.options['stream_name']
+    settle_in(first, clients, event)
+    for client in clients:
+        client.drop()
+        sessions_are_written(first, client)
+    second.emit_range(event, range(1, 10), to='room')
+    assert second.flush()
+    for master in {replicated.master_of(key) for key in [
+            name, *(PREFIX + client.pids['/'] for client in clients)]}:
+        replicated.wait_replicated(master)
+    master = replicated.master_of(name)
+    with replicated.nervous():
+        master.kill()
+        replicated.wait_new_master_of(name, master)
+        for node in (first, second):
+            node.wait_health('ok', SLOW)
+        second.emit_range(event, range(10, 20), to='room')
+        check_back(second, clients, event, 20)
+
+
+def sessions_are_written(node: NodeProcess,
+                         client: ReturningClient) -> None:
+    """A node that has lost a client has written its session a last time."""
+    wait_until(lambda: node.disconnects_of(client.sid),
+               what='the disconnect handler')
+    assert node.flush()
+
+
+@pytest.mark.parametrize('state', ['moving', 'moved'])
+def test_slot_of_a_session_moves(cluster: RedisCluster,
+                                 start_nodes: StartNodes,
+                                 connect_returning: Connect, unique: Unique,
+                                 state: str) -> None:
+    """While its client is away: it is at the new place already, and maybe
+    it is still asked for at the old one."""
+    first, second = start_pair(cluster, start_nodes, unique)
+    client, event = connect_returning(first), unique('event')
+    settle_in(first, [client], event)
+    client.drop()
+    sessions_are_written(first, client)
+    first.emit_range(event, range(1, 10), to='room')
+    key = PREFIX + client.pids['/']
+    source = cluster.master_of(key)
+    target = cluster.others(source)[0]
+    cluster.begin_move(key, source, target)
+    try:
+        cluster.move_keys(key, source, target)
+        if state == 'moving':
+            check_back(second, [client], event, 10)
+    finally:
+        cluster.end_move(key, source, target)
+    if state == 'moved':
+        check_back(second, [client], event, 10)
+    # And it is still written, where it is now.
+    client.drop()
+    first.emit_range(event, range(10, 20), to='room')
+    check_back(first, [client], event, 20)
