@@ -273,17 +273,12 @@ def start_of(session: Session, offset: Optional[bytes]) -> Tuple[bytes, bool]:
         return session.upto, False
     if session.gap is not None and offset == session.gap.offset:
         return session.gap.position, False
-    is_older = offset is not None and session.since is not None \
-        and parse_id(offset) < parse_id(session.since)
-    if is_older and session.sent is None and session.upto is not None:
-        # The JavaScript client keeps the last one when it begins anew, until
-        # it receives something.
-        return session.upto, False
-    if is_older:
-        # It was somebody else's.
-        raise Refusal(OFFSET_NOT_FOUND)
     if offset is None:
         if session.since is None:
             raise Refusal(OFFSET_NOT_FOUND)
         return session.since, False
+    if session.since is not None \
+            and parse_id(offset) < parse_id(session.since):
+        # It was somebody else's.
+        raise Refusal(OFFSET_NOT_FOUND)
     return offset, True

@@ -37,13 +37,13 @@ from .messages import Message
 from .missed import Record, Replay
 from .options import RecoveryOptions
 from .own_clients import OwnClients
-from .recovery import check_offset, check_pid, Outcome, REASONS, \
+from .recovery import check_offset, check_pid, Gap, Outcome, REASONS, \
     REDIS_UNAVAILABLE, Refusal, REJECTED, Return, split_auth, TurnedAway, \
     UNKNOWN_SESSION
 from .redis_streams.sessions import Swap
 from .runtime import Runtime
 from .stay import Stay
-from .transport import START, Unavailable
+from .transport import parse_id, START, Unavailable
 
 #: The name of a session, in bytes of randomness. Node's has 15.
 PID_BYTES = 24
@@ -406,8 +406,9 @@ class Returning:
         takes_part = self._accepts(visit, sid)
         with runtime.order:
             upto = timeline.position
+            former = _former_offset(visit.shown, upto)
             if takes_part:
-                self._clients.delivery.sent[sid] = None
+                self._clients.delivery.sent[sid] = former
             if not hooks.enter(self._clients.manager, sid, visit.eio_sid,
                                namespace, ()):
                 self._clients.delivery.forget(sid)
@@ -419,6 +420,9 @@ class Returning:
                     client, namespace, secrets.token_urlsafe(PID_BYTES),
                     secrets.token_hex(8), upto,
                     runtime.engine.event(), since=upto)
+                if former is not None:
+                    visit.stay.sent = former
+                    visit.stay.gap = Gap(former, upto)
                 self._clients.keeper.enter(visit.stay)
         if visit.shown is not None:
             self._clients.log('%s was not recovered: %s', sid, outcome.reason)
@@ -504,3 +508,20 @@ class Returning:
                 self._clients.keeper.enter(stay)
                 visit.stay, visit.missed = stay, replay.missed
                 return
+
+
+def _former_offset(shown: Optional[Return], upto: bytes) -> Optional[bytes]:
+    """What a client that begins anew will show for as long as it receives
+    nothing: the JavaScript client (socket.io-client 4.8) keeps the offset of
+    its former session.
+
+    :param upto: where it begins: nothing before that is its own.
+    """
+    if shown is None:
+        return None
+    try:
+        offset = check_offset(shown.offset)
+    except Refusal:
+        return None
+    return offset if offset is not None \
+        and parse_id(offset) < parse_id(upto) else None

@@ -245,7 +245,9 @@ def _of_client(module: Any, client: Any,
         client.nodes_manager.initialize()
 
         def place(key: str) -> Any:
-            return client.get_node_from_key(key)
+            node = client.get_node_from_key(key)
+            # redis-py 5.0 has no hash of one.
+            return node and (node.host, node.port)
         return place
 
     def at(timeout: float, address: Address) -> Any:

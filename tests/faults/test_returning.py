@@ -388,6 +388,36 @@ def test_lost_before_it_is_taken_over(node: Make) -> None:
     assert one.keeper.sessions.get(client.pid) == before
 
 
+@pytest.mark.parametrize('missed', [(), ('b',), ('b', 'c')])
+@pytest.mark.parametrize('sent', [False, True])
+def test_begins_anew_and_receives_nothing(node: Make, sent: bool,
+                                          missed: Any) -> None:
+    """The JavaScript client still shows the offset of its former session,
+    also when it was sent something over a connection that was half open."""
+    one = node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    client.lose()
+    timeline = one.manager._live().timeline('/')
+    emit(one, 'meanwhile')
+    wait_until(lambda: not timeline.is_waiting)
+    new = one.client().connect({'pid': 'unknown', 'offset': client.offset})
+    assert new.sid != client.sid
+    if sent:
+        emit(one, 'half open')
+        wait_until(lambda: not timeline.is_waiting)
+    new.lose()
+    emit(one, *missed)
+    expected = ['half open', *missed] if sent else list(missed)
+    for _ in range(2):
+        again = one.client().connect(
+            {'pid': new.pid, 'offset': client.offset})
+        assert again.sid == new.sid
+        again.await_names(*expected)
+        again.lose()
+
+
 def test_lost_while_it_is_taken_over(node: Make) -> None:
     """What its application keeps for it is there the next time."""
     one = node()

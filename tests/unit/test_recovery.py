@@ -281,12 +281,6 @@ def test_what_came_before_it_is_not_its_own() -> None:
         assert start_of(known, offset) == (offset, True)
 
 
-def test_it_has_begun_anew_and_received_nothing_since() -> None:
-    """The JavaScript client still shows the offset of its former session."""
-    known = session(upto=b'30-0', sent=None, since=b'9-0')
-    assert start_of(known, b'8-9') == (b'30-0', False)
-
-
 @pytest.mark.parametrize('upto, sent', [
     # It has not received what was sent to it: maybe not the one before.
     (b'9-0', b'3-0'),
