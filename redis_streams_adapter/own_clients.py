@@ -84,12 +84,13 @@ class OwnClients:
         """Note how far a client has come."""
         timeline, delivery = self.timeline(stay.namespace), self.delivery
         with self.live().order:
+            position = timeline.handed_over
             if stay.last is None:
                 # What it left knows of nothing that came later.
-                stay.obeyed, stay.own = timeline.position, timeline.commanded
+                stay.obeyed, stay.own = position, timeline.commanded
             # Not while it is to get what it has missed.
             if stay.settled and stay.sid in delivery.sent:
-                stay.upto = timeline.position
+                stay.upto = position
                 stay.sent = delivery.sent[stay.sid]
                 stay.gap = delivery.gaps.get(stay.sid, stay.gap)
 

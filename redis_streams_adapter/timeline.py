@@ -210,6 +210,11 @@ class Timeline:
             self._end = self.position
 
     @property
+    def handed_over(self) -> bytes:
+        """Up to where clients that can be recovered have everything."""
+        return self.position if self._end is None else self._end
+
+    @property
     def has_left(self) -> bool:
         """Whether this node has taken its leave: what is remembered from
         then on is not all."""

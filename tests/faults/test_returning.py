@@ -918,3 +918,49 @@ def test_returns_to_a_server_that_closes(node: Make) -> None:
     again = one.client().connect(client.back())
     assert again.sid == client.sid
     again.await_names('b')
+
+
+def stop_while_it_closes(node: RecoveringNode) -> Callable[[], None]:
+    """Let a server take its leave, and stop before its tasks end.
+
+    :return: goes on, and waits for the end.
+    """
+    runtime = node.manager._live()
+    flush, there, go_on = runtime.flush, threading.Event(), threading.Event()
+
+    def slow(*args: Any) -> bool:
+        there.set()
+        go_on.wait(10)
+        return flush(*args)
+
+    runtime.flush = slow  # type: ignore
+    task = threading.Thread(target=node.close)
+    task.start()
+    assert there.wait(10)
+
+    def finish() -> None:
+        go_on.set()
+        task.join()
+
+    return finish
+
+
+def test_lost_while_its_server_closes(node: Make) -> None:
+    """What is read behind the goodbye was handed to nobody."""
+    one, two = node(), node()
+    client = one.client().connect()
+    two.manager.start()
+    emit(one, 'a')
+    client.await_names('a')
+    finish = stop_while_it_closes(one)
+    emit(two, 'b')
+    timeline = two.manager._live().timeline('/')
+    wait_until(lambda: not timeline.is_waiting)
+    assert one.manager._live().timeline('/').reach(timeline.position, 5)
+    client.lose()
+    wait_until(lambda: one.keeper.of_pid(client.pid) is None)
+    finish()
+    assert client.names() == ['a']
+    again = two.client().connect(client.back())
+    assert again.sid == client.sid
+    again.await_names('b')
