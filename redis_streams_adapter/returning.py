@@ -335,9 +335,21 @@ class Returning:
         manager = self._clients.manager
         if manager.sid_from_eio_sid(eio_sid, namespace) is not None:
             return None
+        try:
+            return self._let_in(visit, appear_in)
+        except TurnedAway:
+            self._turn_away(eio_sid)
+            return None
+
+    def _let_in(self, visit: Visit,
+                appear_in: Callable[[str], None]) -> Optional[str]:
+        """Register a client that returns, or is new.
+
+        :raises TurnedAway: its connection is to be dropped.
+        """
         # Before it is registered: from now on what comes is remembered.
         visit.admitted = True
-        appear_in(namespace)
+        appear_in(visit.namespace)
         runtime = self._clients.live()
         if not runtime.is_hearing:
             # The server lets only its very first client wait until this node
@@ -348,9 +360,6 @@ class Returning:
             has_turn = self._gate.enter(TURN_PATIENCE)
             try:
                 return self._bring_back(visit, visit.shown)
-            except TurnedAway:
-                self._turn_away(eio_sid)
-                return None
             except Refusal as exc:
                 outcome = Outcome(False, exc.reason)
             except (Unavailable, RedisStreamsError):
@@ -361,15 +370,14 @@ class Returning:
                     self._gate.leave()
             if runtime.closed:
                 # This may have been why.
-                self._turn_away(eio_sid)
-                return None
+                raise TurnedAway
         return self._welcome(visit, outcome)
 
     def _turn_away(self, eio_sid: str) -> None:
-        """End a connection on which a client wanted to be recovered: if it
-        is still there, it tries again."""
+        """End the connection of a client that is not let in: if it is still
+        there, it tries again."""
         self._clients.log(
-            'the connection of a client that returns was closed: %s',
+            'the connection of a client that comes was closed: %s',
             'this server takes its leave' if self._clients.live().closed
             else 'it was lost, or another one of the client is newer')
         hooks.drop(self._clients.server, eio_sid)
@@ -394,7 +402,10 @@ class Returning:
             return False
 
     def _welcome(self, visit: Visit, outcome: Outcome) -> Optional[str]:
-        """Register a new client."""
+        """Register a new client.
+
+        :raises TurnedAway: here it would get nothing of what others emit.
+        """
         runtime, namespace = self._clients.live(), visit.namespace
         timeline = self._clients.timeline(namespace)
         if timeline.position == START and runtime.is_hearing:
@@ -405,6 +416,8 @@ class Returning:
         client = sid, visit.eio_sid
         takes_part = self._accepts(visit, sid)
         with runtime.order:
+            if timeline.has_left:
+                raise TurnedAway
             upto = timeline.position
             former = _former_offset(visit.shown, upto)
             if takes_part:

@@ -270,11 +270,12 @@ class Runtime:
             if self._closed:
                 return 0
             self._closed = True
-        if self.keeper is not None and self.member:
-            self.keeper.close(timeout)
         for channel in self._channels:
             if channel.timeline is not None:
                 channel.timeline.leave()
+        if self.keeper is not None and self.member:
+            # Behind that: nobody comes any more, who would not be written.
+            self.keeper.close(timeout)
         with self._core:
             goodbyes = self._node.serve((), time.monotonic())
         deadline = time.monotonic() + timeout

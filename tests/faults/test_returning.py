@@ -964,3 +964,20 @@ def test_lost_while_its_server_closes(node: Make) -> None:
     again = two.client().connect(client.back())
     assert again.sid == client.sid
     again.await_names('b')
+
+
+@pytest.mark.parametrize('takes_part', [False, True])
+@pytest.mark.parametrize('when', ['while', 'after'])
+def test_new_at_a_server_that_closes(node: Make, when: str,
+                                     takes_part: bool) -> None:
+    """It would get nothing of what others emit, and have no session: it is
+    turned away, and comes to another server."""
+    one = node(recovery={'accepts': lambda *_: takes_part})
+    one.client().connect()
+    finish = stop_while_it_closes(one)
+    if when == 'after':
+        finish()
+    coming = one.client().connect()
+    finish()
+    assert (coming.socket.closed, coming.sid) == (True, None)
+    assert coming.refused is None
