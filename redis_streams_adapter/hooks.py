@@ -129,6 +129,14 @@ def install(server: Any, visits: Visits) -> None:
     def _trigger_event(event: str, namespace: str, *args: Any) -> Any:
         try:
             return trigger_event(event, namespace, *args)
+        except Exception:
+            if event != 'disconnect':
+                raise
+            # python-socketio would never unregister the client, nor the
+            # others on its connection: who returns waits for that.
+            server.logger.exception('the disconnect handler of %s failed',
+                                    args[0])
+            return None
         finally:
             # Flask-SocketIO's session is changed in place.
             visits.handled(args[0], namespace)

@@ -601,6 +601,30 @@ def test_nothing_is_left(node: Make, way: str, always_connect: bool,
         assert calls == ['connect', 'disconnect']
 
 
+@pytest.mark.parametrize('way', ['lost', 'disconnected'])
+def test_disconnect_handler_fails(node: Make, way: str, caplog: Any) -> None:
+    """Nothing of the client stays behind, in any namespace, and it can
+    return."""
+    one = node()
+    client = one.client()
+    one.server.on('connect', lambda sid, environ: None, namespace='/more')
+
+    @one.server.event
+    def disconnect(sid: str, reason: str) -> None:
+        raise RuntimeError('the handler fails')
+
+    client.connect(namespace='/more')
+    client.connect()
+    if way == 'disconnected':
+        one.server.disconnect(client.sid)
+    client.lose()
+    wait_until(lambda: not left_over(one),
+               what=lambda: f'nothing to be left, there is {left_over(one)}')
+    assert any('handler of' in line for line in caplog.messages)
+    again = one.client().connect(client.back())
+    assert (again.sid == client.sid) == (way == 'lost')
+
+
 def test_refused_when_it_was_gone_already(node: Make) -> None:
     """A client whose connection was lost while it was refused returns, and
     is connected."""

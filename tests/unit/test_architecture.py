@@ -50,15 +50,15 @@ WORLD = {'threading', 'time', 'logging', 'socket', 'os', 'random',
          'subprocess', 'select', 'queue', 'asyncio'}
 
 #: Where an exception of any kind is caught: around the work of a task, around
-#: what an entry makes happen, and around a function and the log's handlers of
-#: the application's.
+#: what an entry makes happen, and around functions, disconnect handlers and
+#: the log's handlers of the application's.
 CATCH_ALL = {('tasks', '_run'), ('redis_streams.reader', '_hand_on'),
              ('loss_report', '_tell'), ('runtime', 'can_carry'),
              ('server_side', '_run'), ('redis_streams.listener', '_hand_on'),
              ('tasks', '_log'), ('returning', '_accepts'),
              ('own_clients', 'flask_session'), ('keeper', '_value'),
              ('keeper', 'copy'), ('timeline', 'deliver_again'),
-             ('timeline', 'admit')}
+             ('timeline', 'admit'), ('hooks', '_trigger_event')}
 
 #: Where a task sleeps: never, it only lets others run.
 SLEEP = {('tasks', 'pause'), ('tasks', '_let_gevent_poll')}
