@@ -349,13 +349,30 @@ class Delivery:
     def _disconnect(self, namespace: str, clients: Sequence[Client],
                     close: bool,
                     on_close: Optional[Callable[[str], None]]) -> None:
-        for sid, eio_sid in clients:
-            if close:
-                if on_close is not None:
-                    on_close(eio_sid)
-                self._eio.disconnect(eio_sid)
-            else:
-                self._server.disconnect(sid, namespace, ignore_queue=True)
+        for client in clients:
+            try:
+                self._disconnect_one(namespace, client, close, on_close)
+            except Exception:
+                # Its disconnect handler has failed. The others are to go all
+                # the same.
+                self._logger().exception(
+                    'the disconnect handler of %s failed', client[0])
+
+    def _disconnect_one(self, namespace: str, client: Client, close: bool,
+                        on_close: Optional[Callable[[str], None]]) -> None:
+        sid, eio_sid = client
+        if not close:
+            self._server.disconnect(sid, namespace, ignore_queue=True)
+            return
+        if on_close is not None:
+            on_close(eio_sid)
+        sock = self._eio.sockets.get(eio_sid)
+        if sock is not None:
+            # Not disconnect(), which waits until all was sent: to a client
+            # that polls it never has an end (python-engineio 4.15, whose
+            # poll() puts the mark of the end back).
+            sock.close(wait=False,
+                       reason=self._server.reason.SERVER_DISCONNECT)
 
     def _send(self, eio_sid: str, part: Any) -> None:
         # A send to a client that has not answered a ping makes Engine.IO

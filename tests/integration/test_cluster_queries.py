@@ -168,6 +168,21 @@ def test_many_server_side_calls(cluster: Cluster, unique: Unique) -> None:
     assert len(cluster.b.recorded(event)) == 1000
 
 
+@pytest.mark.parametrize('transport', ['websocket', 'polling'])
+def test_many_are_disconnected(cluster: Cluster, unique: Unique,
+                               connect: Connect, transport: str) -> None:
+    """None has to wait until another one has taken in what was sent to
+    it."""
+    clients = [connect(node, transport=transport)
+               for node in cluster for _ in range(3)]
+    room = unique('room')
+    cluster.a.invoke('manager', 'sockets_join', room,
+                     to=[client.sid for client in clients])
+    cluster.a.invoke('manager', 'disconnect_sockets', room, close=True)
+    for client in clients:
+        client.wait_disconnected()
+
+
 def test_how_long_it_takes(cluster: Cluster,
                            namespace_clients: List[Client]) -> None:
     best = float('inf')

@@ -58,7 +58,8 @@ CATCH_ALL = {('tasks', '_run'), ('redis_streams.reader', '_hand_on'),
              ('tasks', '_log'), ('returning', '_accepts'),
              ('own_clients', 'flask_session'), ('keeper', '_value'),
              ('keeper', 'copy'), ('timeline', 'deliver_again'),
-             ('timeline', 'admit'), ('hooks', '_trigger_event')}
+             ('timeline', 'admit'), ('hooks', '_trigger_event'),
+             ('delivery', '_disconnect')}
 
 #: Where a task sleeps: never, it only lets others run.
 SLEEP = {('tasks', 'pause'), ('tasks', '_let_gevent_poll')}

@@ -530,6 +530,21 @@ def test_disconnect_closes_the_connection(
     assert sids(delivery.recipients('/', EVERYONE)) == [other.sid]
 
 
+def test_disconnect_handler_fails(delivery: Delivery,
+                                  server: socketio.Server,
+                                  connect: Connect) -> None:
+    """The others are disconnected all the same."""
+    clients = [connect() for _ in range(3)]
+
+    @server.on('disconnect')
+    def on_disconnect(sid: str, reason: str) -> None:
+        raise RuntimeError('the handler fails')
+
+    delivery.disconnect('/', EVERYONE, close=False)
+    for client in clients:
+        wait_until(client.was_disconnected)
+
+
 def test_disconnect_nobody(delivery: Delivery, server: socketio.Server,
                            monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(type(server), 'start_background_task')
