@@ -333,16 +333,23 @@ class Delivery:
                 self._manager.basic_leave_room(sid, namespace, room)
 
     def disconnect(self, namespace: str, target: Target, close: bool,
-                   on_close: Optional[Callable[[str], None]] = None) -> None:
+                   on_close: Optional[Callable[[str], None]] = None,
+                   expect: Optional[Callable[[str, Client, bool],
+                                             None]] = None) -> None:
         """Disconnect the own clients that are meant.
 
         In a task of its own: disconnect handlers are the application's.
 
         :param close: close the connection, and with it all namespaces.
         :param on_close: told of each connection before that.
+        :param expect: told at once, of the namespace, each client, and
+                       whether its connection is closed.
         """
         clients = self.recipients(namespace, target)
         if clients:
+            if expect is not None:
+                for client in clients:
+                    expect(namespace, client, close)
             self._server.start_background_task(
                 self._disconnect, namespace, clients, close, on_close)
 

@@ -198,13 +198,14 @@ class Dispatch(ManagerLife):
             delivery.leave(namespace, message.target, message.rooms)
         elif isinstance(message, DisconnectSockets):
             returning = self._returning
-            if SUPERSEDES not in message.target.flags:
+            if returning is None:
+                delivery.disconnect(namespace, message.target, message.close)
+            elif SUPERSEDES in message.target.flags:
+                returning.superseded(namespace, message.target)
+            else:
                 delivery.disconnect(
                     namespace, message.target, message.close,
-                    None if returning is None
-                    else returning.close_on_purpose)
-            elif returning is not None:
-                returning.superseded(namespace, message.target)
+                    returning.close_on_purpose, returning.expel)
 
     def _publish_command(self, namespace: str, message: Message) -> None:
         runtime, namespace = self._live(), namespace or '/'

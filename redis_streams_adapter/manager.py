@@ -218,11 +218,18 @@ class RedisStreamsManager(ClusterCalls):
     def can_disconnect(self, sid: str, namespace: str) -> bool:
         """Asked by the server's ``disconnect``; where the client is another
         server's, that one is told."""
-        if self._is_own(sid, namespace):
-            return bool(self.is_connected(sid, namespace))
-        self._publish_command(
-            namespace, DisconnectSockets(Target((sid,))))
-        return False
+        eio_sid = self.eio_sid_from_sid(sid, namespace)
+        connected = eio_sid is not None \
+            and bool(self.is_connected(sid, namespace))
+        returning = self._returning
+        if eio_sid is None or returning is not None \
+                and returning.is_leaving(sid, namespace):
+            # Whoever has it, or takes it over, is told.
+            self._publish_command(
+                namespace, DisconnectSockets(Target((sid,))))
+        elif connected and returning is not None:
+            returning.expel(namespace, (sid, eio_sid))
+        return connected
 
     def disconnect(self, sid: str, namespace: Optional[str] = None,
                    **kwargs: Any) -> None:

@@ -30,7 +30,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 from . import hooks
 from .catching_up import Backlog
 from .claims import Claim, Claims, CONNECT_PATIENCE
-from .delivery import Delivery, Encoded, Load
+from .delivery import Client, Delivery, Encoded, Load
 from .errors import RedisStreamsError
 from .gate import Gate
 from .messages import Message
@@ -187,6 +187,10 @@ class Returning:
                               stay.sid, len(visit.missed))
         if hooks.is_closing(self._clients.server, stay.eio_sid):
             hooks.lose(self._clients.server, stay.eio_sid, stay.namespace)
+        elif stay.intended:
+            # Told to go while it came, when python-socketio does not hear.
+            self._clients.server.disconnect(stay.sid, stay.namespace,
+                                            ignore_queue=True)
 
     def _hand_over(self, stay: Stay, missed: Sequence[Record]) -> bool:
         """Give a client what it has missed, and then what was held.
@@ -301,6 +305,32 @@ class Returning:
             with self._clients.live().order:
                 self._clients.delivery.forget(sid)
             self._clients.keeper.leave(stay)
+
+    def expel(self, namespace: str, client: Client,
+              close: bool = False) -> None:
+        """A client is going to be disconnected on purpose: should it lose
+        its connection before its turn comes, it is not recovered either.
+
+        :param close: with all that are on its connection.
+        """
+        sid, eio_sid = client
+        clients = {namespace: sid}
+        if close:
+            for each in list(self._clients.manager.get_namespaces()):
+                clients[each] = self._clients.manager.sid_from_eio_sid(
+                    eio_sid, each)
+        for each, sid in clients.items():
+            stay = self._clients.keeper.of_sid(sid, each)
+            if stay is not None:
+                stay.intended = True
+                self._clients.keeper.change(stay)
+
+    def is_leaving(self, sid: str, namespace: str) -> bool:
+        """Whether a client that is still here is on its way out, or another
+        node's by now: what is done to it here is of no account to where it
+        returns."""
+        stay = self._clients.keeper.of_sid(sid, namespace)
+        return stay is not None and (stay.lost or stay.last is not None)
 
     def close_on_purpose(self, eio_sid: str) -> None:
         """A connection is going to be closed, and its clients shall not be

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from datetime import date
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Iterator, List, Tuple
 
 import pytest
 
@@ -1005,3 +1005,85 @@ def test_new_at_a_server_that_closes(node: Make, when: str,
     finish()
     assert (coming.socket.closed, coming.sid) == (True, None)
     assert coming.refused is None
+
+
+def stop_in_disconnect_handler(node: RecoveringNode, namespace: str = '/'
+                               ) -> Tuple[threading.Event, List[str],
+                                          threading.Event]:
+    """Let the first disconnect handler of a server take its time.
+
+    :return: what is set when it runs, whose have run, and what lets it end.
+    """
+    runs, go_on, sids = threading.Event(), threading.Event(), []
+
+    def disconnect(sid: str, reason: str) -> None:
+        sids.append(sid)
+        if len(sids) == 1:
+            runs.set()
+            go_on.wait(10)
+
+    node.server.on('disconnect', disconnect, namespace=namespace)
+    return runs, sids, go_on
+
+
+def check_is_new(node: RecoveringNode, client: Any) -> None:
+    """It returns, and is not recovered."""
+    again = node.client().connect(client.back())
+    assert again.sid and again.sid != client.sid
+
+
+@pytest.mark.parametrize('by_another', [False, True])
+@pytest.mark.parametrize('close', [False, True])
+def test_lost_before_it_is_disconnected(node: Make, close: bool,
+                                        by_another: bool) -> None:
+    """Many are disconnected at once, which takes as long as their handlers
+    do: one whose connection is lost before its turn comes is disconnected on
+    purpose all the same."""
+    one, two = node(), node()
+    two.manager.start()
+    clients = [one.client().connect() for _ in range(2)]
+    emit(one, 'a')
+    for client in clients:
+        client.await_names('a')
+    runs, sids, go_on = stop_in_disconnect_handler(one)
+    (two if by_another else one).manager.disconnect_sockets(close=close)
+    assert runs.wait(10)
+    waiting, = [each for each in clients if each.sid not in sids]
+    waiting.lose()
+    go_on.set()
+    check_is_new(one, waiting)
+
+
+@pytest.mark.parametrize('handled', [False, True])
+def test_disconnected_when_it_is_lost(node: Make, handled: bool) -> None:
+    """An application disconnects a client whose connection was just lost:
+    before its disconnect handler runs, or while it does."""
+    one = node()
+    one.server.on('connect', lambda sid, environ: None, namespace='/more')
+    client = one.client()
+    client.connect(namespace='/more')
+    client.connect()
+    runs, _, go_on = stop_in_disconnect_handler(
+        one, '/' if handled else '/more')
+    task = threading.Thread(target=client.lose)
+    task.start()
+    assert runs.wait(10)
+    one.server.disconnect(client.sid)
+    go_on.set()
+    task.join()
+    check_is_new(one, client)
+
+
+def test_disconnected_while_it_comes(node: Make) -> None:
+    """All clients are told to go, also one whose connect handler runs."""
+    one = node()
+
+    @one.server.event
+    def connect(sid: str, environ: Any) -> None:
+        one.manager.disconnect_sockets(to=sid)
+        wait_until(lambda: one.keeper.of_sid(sid, '/').intended)
+
+    client = one.client().connect()
+    assert '1' in client.received
+    one.server.on('connect', lambda sid, environ: None)
+    check_is_new(one, client)
