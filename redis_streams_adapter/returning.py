@@ -92,6 +92,9 @@ class Visit:
         self.admitted = False
         #: Whether the client was told that it is connected.
         self.replied = False
+        #: Under which sid it was registered.
+        self.sid: Optional[str] = None
+        #: Where it takes part.
         self.stay: Optional[Stay] = None
         self.missed: Sequence[Record] = ()
 
@@ -140,12 +143,16 @@ class Returning:
     def reply(self, eio_sid: str, namespace: str) -> Optional[str]:
         """See :class:`~redis_streams_adapter.hooks.Visits`."""
         visit = self._visits.get((eio_sid, namespace))
-        if visit is None or visit.stay is None \
-                or visit.stay.last is not None:
+        if visit is None:
             return None
-        self._clients.keeper.write_first(visit.stay)
+        stay, pid = visit.stay, None
+        if stay is not None:
+            if stay.last is not None:
+                return None
+            self._clients.keeper.write_first(stay)
+            pid = stay.pid
         visit.replied = True
-        return visit.stay.pid
+        return pid
 
     def wait_behind(self, eio_sid: str, namespace: str, pkt: Any) -> bool:
         """See :class:`~redis_streams_adapter.hooks.Visits`."""
@@ -164,18 +171,20 @@ class Returning:
     def finish(self, visit: Visit, done: bool) -> None:
         """See :class:`~redis_streams_adapter.hooks.Visits`."""
         self._visits.pop((visit.eio_sid, visit.namespace), None)
-        stay = visit.stay
-        if stay is None:
-            return
+        stay, sid, namespace = visit.stay, visit.sid, visit.namespace
         keeper, manager = self._clients.keeper, self._clients.manager
-        if not self._is_here(stay):
+        if sid is None or manager.eio_sid_from_sid(
+                sid, namespace) != visit.eio_sid:
             # Refused, or gone.
             return
         if not done and not visit.replied:
             # Its handler has failed. It has no reply, and python-socketio
             # would never look at it again. With always_connect it has one,
             # and stays connected.
-            manager.disconnect(stay.sid, stay.namespace, ignore_queue=True)
+            manager.disconnect(sid, namespace, ignore_queue=True)
+            return
+        if stay is None:
+            self._see_off(visit.eio_sid, namespace)
             return
         if not self._hand_over(stay, visit.missed):
             return
@@ -185,12 +194,17 @@ class Returning:
             self.counts[RECOVERED] += 1
             self._clients.log('%s was recovered; it had missed %d packets',
                               stay.sid, len(visit.missed))
-        if hooks.is_closing(self._clients.server, stay.eio_sid):
-            hooks.lose(self._clients.server, stay.eio_sid, stay.namespace)
-        elif stay.intended:
+        self._see_off(stay.eio_sid, namespace)
+        if stay.intended and stay.last is None:
             # Told to go while it came, when python-socketio does not hear.
             self._clients.server.disconnect(stay.sid, stay.namespace,
                                             ignore_queue=True)
+
+    def _see_off(self, eio_sid: str, namespace: str) -> None:
+        """Unregister a client whose connection has ended while it came: no
+        sooner than it has its reply python-socketio would do that."""
+        if hooks.is_closing(self._clients.server, eio_sid):
+            hooks.lose(self._clients.server, eio_sid, namespace)
 
     def _hand_over(self, stay: Stay, missed: Sequence[Record]) -> bool:
         """Give a client what it has missed, and then what was held.
@@ -456,6 +470,7 @@ class Returning:
                                namespace, ()):
                 self._clients.delivery.forget(sid)
                 return None
+            visit.sid = sid
             if visit.shown is not None:
                 self._outcomes[sid, namespace] = outcome
             if takes_part:
@@ -549,7 +564,8 @@ class Returning:
                 # Until it is gone, which it may be as soon as it is known.
                 self._outcomes[stay.sid, namespace] = _RECOVERED
                 self._clients.keeper.enter(stay)
-                visit.stay, visit.missed = stay, replay.missed
+                visit.sid, visit.stay = stay.sid, stay
+                visit.missed = replay.missed
                 return
 
 

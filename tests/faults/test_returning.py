@@ -601,6 +601,31 @@ def test_nothing_is_left(node: Make, way: str, always_connect: bool,
         assert calls == ['connect', 'disconnect']
 
 
+@pytest.mark.parametrize('shown', [None, {'pid': 'unknown'}])
+@pytest.mark.parametrize('always_connect', [False, True])
+@pytest.mark.parametrize('way', ['raises', 'dies', 'dies and raises'])
+def test_nothing_is_left_of_who_takes_no_part(
+        node: Make, way: str, always_connect: bool, shown: Any) -> None:
+    one = node(always_connect=always_connect,
+               recovery={'accepts': lambda *_: False})
+    coming = one.client()
+
+    @one.server.event
+    def connect(sid: str, environ: Any) -> None:
+        if 'dies' in way:
+            coming.lose()
+        if 'raises' in way:
+            raise RuntimeError('the handler fails')
+
+    try:
+        coming.connect(shown)
+    except RuntimeError:
+        assert 'raises' in way
+    coming.lose()
+    wait_until(lambda: not left_over(one),
+               what=lambda: f'nothing to be left, there is {left_over(one)}')
+
+
 @pytest.mark.parametrize('way', ['lost', 'disconnected'])
 def test_disconnect_handler_fails(node: Make, way: str, caplog: Any) -> None:
     """Nothing of the client stays behind, in any namespace, and it can
