@@ -252,9 +252,11 @@ class RedisStreamsManager(ClusterCalls):
 
     def pre_disconnect(self, sid: str, namespace: str) -> Optional[str]:
         """Before the disconnect handler."""
+        # First of all: nobody else disconnects it from now on, which would be
+        # the end of another connection that takes it over.
+        eio_sid: Optional[str] = super().pre_disconnect(sid, namespace)
         if self._returning is not None:
             self._returning.leaving(sid, namespace)
-        eio_sid: Optional[str] = super().pre_disconnect(sid, namespace)
         return eio_sid
 
     def basic_enter_room(self, sid: str, namespace: str, room: Room,

@@ -8,6 +8,7 @@ from typing import Any, Callable, Iterator, List, Tuple
 
 import pytest
 
+from redis_streams_adapter import hooks
 from redis_streams_adapter.redis_streams.sessions import CHANGED
 from redis_streams_adapter.returning import YIELD_EVERY
 from redis_streams_adapter.transport import Unavailable
@@ -1112,3 +1113,38 @@ def test_disconnected_while_it_comes(node: Make) -> None:
     assert '1' in client.received
     one.server.on('connect', lambda sid, environ: None)
     check_is_new(one, client)
+
+
+def test_two_tasks_see_that_it_is_lost(node: Make) -> None:
+    """The one that is second does not disturb the connection that has taken
+    the client over by then."""
+    one = node()
+    other, client = one.client().connect(), one.client().connect()
+    returning = one.manager._returning
+    leaving, calls = returning.leaving, []
+    stands, go_on = threading.Event(), threading.Event()
+
+    def slow(*args: Any) -> None:
+        calls.append(args)
+        if len(calls) == 1:
+            stands.set()
+            go_on.wait(10)
+        leaving(*args)
+
+    returning.leaving = slow
+    first = threading.Thread(target=client.lose)
+    first.start()
+    assert stands.wait(10)
+    # As at the end of its connect.
+    hooks.lose(one.server, client.eio_sid, '/')
+    assert len(calls) == 1
+    again = one.client()
+    second = threading.Thread(target=again.connect, args=(client.back(),))
+    second.start()
+    go_on.set()
+    first.join()
+    second.join()
+    assert again.sid == client.sid
+    emit(one, 'b')
+    again.await_names('b')
+    other.await_names('b')
