@@ -90,6 +90,8 @@ class Visit:
         self.auth = auth
         #: Whether the server takes clients in this namespace.
         self.admitted = False
+        #: Whether its connection is to end, and it to try again.
+        self.turned_away = False
         #: Whether the client was told that it is connected.
         self.replied = False
         #: Under which sid it was registered.
@@ -153,6 +155,12 @@ class Returning:
             pid = stay.pid
         visit.replied = True
         return pid
+
+    def is_turned_away(self, eio_sid: str, namespace: str) -> bool:
+        """See :class:`~redis_streams_adapter.hooks.Visits`."""
+        # Its connection may be ending by another task, and not have ended.
+        visit = self._visits.get((eio_sid, namespace))
+        return visit is not None and visit.turned_away
 
     def wait_behind(self, eio_sid: str, namespace: str, pkt: Any) -> bool:
         """See :class:`~redis_streams_adapter.hooks.Visits`."""
@@ -382,6 +390,7 @@ class Returning:
         try:
             return self._let_in(visit, appear_in)
         except TurnedAway:
+            visit.turned_away = True
             self._turn_away(eio_sid)
             return None
 

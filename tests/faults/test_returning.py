@@ -1115,6 +1115,25 @@ def test_disconnected_while_it_comes(node: Make) -> None:
     check_is_new(one, client)
 
 
+def test_turned_away_while_its_connection_ends(node: Make) -> None:
+    """It is told nothing, so that it comes back in all namespaces, also
+    where the end takes its time."""
+    one = node()
+    one.server.on('connect', lambda sid, environ: None, namespace='/more')
+    client = one.client().connect()
+    client.lose()
+    again = one.client()
+    again.connect(namespace='/more')
+    runs, _, go_on = stop_in_disconnect_handler(one, '/more')
+    task = threading.Thread(target=again.lose)
+    task.start()
+    assert runs.wait(10)
+    again.connect(client.back())
+    go_on.set()
+    task.join()
+    assert again.refused is None
+
+
 def test_two_tasks_see_that_it_is_lost(node: Make) -> None:
     """The one that is second does not disturb the connection that has taken
     the client over by then."""

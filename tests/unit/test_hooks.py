@@ -48,6 +48,9 @@ class FakeVisits:
         self.calls.append(('reply', namespace))
         return self.pid
 
+    def is_turned_away(self, eio_sid: str, namespace: str) -> bool:
+        return False
+
     def wait_behind(self, eio_sid: str, namespace: str, pkt: Any) -> bool:
         if self.waits:
             self.waiting.append((eio_sid, namespace, pkt))
