@@ -141,6 +141,10 @@ class RedisStreamsManager(ClusterCalls):
         if not runtime.serves(namespace):
             runtime.serve_namespaces()
 
+    def _is_leaving(self, sid: str, namespace: str) -> bool:
+        return self._returning is not None \
+            and self._returning.is_leaving(sid, namespace)
+
     # -- what the server calls --------------------------------------------
 
     def emit(self, event: str, data: Any, namespace: Optional[str] = None,
@@ -221,14 +225,12 @@ class RedisStreamsManager(ClusterCalls):
         eio_sid = self.eio_sid_from_sid(sid, namespace)
         connected = eio_sid is not None \
             and bool(self.is_connected(sid, namespace))
-        returning = self._returning
-        if eio_sid is None or returning is not None \
-                and returning.is_leaving(sid, namespace):
+        if eio_sid is None or self._is_leaving(sid, namespace):
             # Whoever has it, or takes it over, is told.
             self._publish_command(
                 namespace, DisconnectSockets(Target((sid,))))
-        elif connected and returning is not None:
-            returning.expel(namespace, (sid, eio_sid))
+        elif connected and self._returning is not None:
+            self._returning.expel(namespace, (sid, eio_sid))
         return connected
 
     def disconnect(self, sid: str, namespace: Optional[str] = None,
@@ -286,19 +288,21 @@ class RedisStreamsManager(ClusterCalls):
     def enter_room(self, sid: str, namespace: str, room: Room,
                    eio_sid: Optional[str] = None) -> None:
         """Let a client enter a room, wherever it is connected."""
-        if eio_sid is not None or self._is_own(sid, namespace):
-            self.basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
-        else:
+        is_own = eio_sid is not None or self._is_own(sid, namespace)
+        if not is_own or self._is_leaving(sid, namespace):
             self._publish_command(
                 namespace, SocketsJoin(Target((sid,)), as_rooms(room)))
+        if is_own:
+            self.basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
 
     def leave_room(self, sid: str, namespace: str, room: Room) -> None:
         """Let a client leave a room, wherever it is connected."""
-        if self._is_own(sid, namespace):
-            self.basic_leave_room(sid, namespace, room)
-        else:
+        is_own = self._is_own(sid, namespace)
+        if not is_own or self._is_leaving(sid, namespace):
             self._publish_command(
                 namespace, SocketsLeave(Target((sid,)), as_rooms(room)))
+        if is_own:
+            self.basic_leave_room(sid, namespace, room)
 
     def close_room(self, room: Room,
                    namespace: Optional[str] = None) -> None:

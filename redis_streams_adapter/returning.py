@@ -25,6 +25,7 @@ with others, rooms and deliveries are under the order lock, sessions under the
 keeper's; a visit is its connection's own.
 """
 import secrets
+import threading
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from . import hooks
@@ -300,6 +301,7 @@ class Returning:
                     # With always_connect, by its connect handler.
                     self._clients.delivery.release((sid, eio_sid))
         if stay is not None and stay.last is None:
+            stay.leaver = threading.get_ident()
             stay.intended = stay.intended or intended
             self._clients.progress(stay)
             # As it is now, whatever the handler clears away.
@@ -350,9 +352,10 @@ class Returning:
     def is_leaving(self, sid: str, namespace: str) -> bool:
         """Whether a client that is still here is on its way out, or another
         node's by now: what is done to it here is of no account to where it
-        returns."""
+        returns. What its disconnect handler does is not meant to be."""
         stay = self._clients.keeper.of_sid(sid, namespace)
-        return stay is not None and (stay.lost or stay.last is not None)
+        return stay is not None and (stay.lost or stay.last is not None) \
+            and stay.leaver != threading.get_ident()
 
     def close_on_purpose(self, eio_sid: str) -> None:
         """A connection is going to be closed, and its clients shall not be

@@ -51,6 +51,8 @@ class Stay:
         self.absent = False
         #: It leaves on purpose.
         self.intended = False
+        #: The task that runs its disconnect handler.
+        self.leaver: Optional[int] = None
         #: What it was like when it left; ``None``: it is here.
         self.last: Optional[Session] = None
         #: When that was.

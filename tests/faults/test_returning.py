@@ -1100,6 +1100,38 @@ def test_disconnected_when_it_is_lost(node: Make, handled: bool) -> None:
     check_is_new(one, client)
 
 
+@pytest.mark.parametrize('same', [True, False])
+def test_its_rooms_change_when_it_is_lost(node: Make, same: bool) -> None:
+    """While its disconnect handler runs, an application lets a client enter
+    one room and leave another; what the handler does itself is no matter."""
+    one = node()
+    two = one if same else node()
+    client = one.client().connect()
+    two.manager.start()
+    for room in ('old', 'kept'):
+        one.server.enter_room(client.sid, room)
+    runs, go_on = threading.Event(), threading.Event()
+
+    @one.server.event
+    def disconnect(sid: str, reason: str) -> None:
+        one.server.leave_room(sid, 'kept')
+        runs.set()
+        go_on.wait(10)
+
+    task = threading.Thread(target=client.lose)
+    task.start()
+    assert runs.wait(10)
+    one.server.enter_room(client.sid, 'new')
+    one.server.leave_room(client.sid, 'old')
+    go_on.set()
+    task.join()
+    one.manager.flush(5)
+    wait_until(lambda: one.keeper.of_pid(client.pid) is None)
+    again = two.client().connect(client.back())
+    assert again.sid == client.sid
+    assert set(two.server.rooms(again.sid)) == {again.sid, 'kept', 'new'}
+
+
 def test_disconnected_while_it_comes(node: Make) -> None:
     """All clients are told to go, also one whose connect handler runs."""
     one = node()
