@@ -137,9 +137,7 @@ class RedisStreamsManager(ClusterCalls):
                 note_arrival(environ)
 
     def _appear_in(self, namespace: str) -> None:
-        runtime = self._live()
-        if not runtime.serves(namespace):
-            runtime.serve_namespaces()
+        self._live().appear_in(namespace)
 
     def _is_leaving(self, sid: str, namespace: str) -> bool:
         return self._returning is not None \

@@ -546,6 +546,14 @@ wait`."""
         with self._starting:
             self._side.serve(namespaces)
 
+    def appear_in(self, namespace: str) -> None:
+        """Be a member of a namespace that is served from now on."""
+        with self._serving:
+            # Not while what is served is put together, maybe without it.
+            serves = self._node.serves(namespace)
+        if not serves:
+            self.serve_namespaces()
+
     def timeline(self, namespace: str) -> Optional[Timeline]:
         """What the own clients have of the stream of a namespace, where
         recovery is on, and somebody reads it."""
@@ -588,10 +596,6 @@ wait`."""
     def _tell_hopeful(self) -> None:
         for event in list(self._hopeful):
             event.set()
-
-    def serves(self, namespace: str) -> bool:
-        """Whether this node is a member of the namespace."""
-        return self._node.serves(namespace)
 
     def refuse_on_own_task(self) -> None:
         """Make sure that this task may wait for answers.

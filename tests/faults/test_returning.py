@@ -1199,3 +1199,39 @@ def test_two_tasks_see_that_it_is_lost(node: Make) -> None:
     emit(one, 'b')
     again.await_names('b')
     other.await_names('b')
+
+
+def test_comes_while_its_namespace_is_left(node: Make) -> None:
+    """A namespace without handlers is served as long as there are clients:
+    while a server puts together which ones there are, one comes."""
+    one = node()
+    one.server.namespaces = '*'
+    client = one.client()
+    client.connect(namespace='/own')
+    client.lose()
+    runtime = one.manager._live()
+    namespaces, task = runtime._namespaces, threading.current_thread()
+    looked, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Any:
+        found = list(namespaces())
+        if threading.current_thread() is task:
+            looked.set()
+            go_on.wait(10)
+        return found
+
+    runtime._namespaces = slow
+    task = threading.Thread(target=runtime.serve_namespaces)
+    task.start()
+    assert looked.wait(10)
+    again = one.client()
+    comes = threading.Thread(
+        target=again.connect, args=(client.back(), '/own'))
+    comes.start()
+    # It waits for the other one, or need not.
+    comes.join(0.5)
+    go_on.set()
+    task.join()
+    comes.join()
+    assert again.sid == client.sid
+    assert runtime._node.serves('/own')
