@@ -247,8 +247,9 @@ class Keeper:
         """Write a session before its client is told of it; on the task of
         its connection. Where Redis is away, it is written later."""
         with self._lock:
-            if stay.last is not None:
-                # It has gone meanwhile, and the keeper's task sees to it.
+            if stay.last is not None or stay.lost:
+                # It has gone meanwhile, and the keeper's task sees to it, or
+                # another node.
                 return
             stay.changed = False
         if stay.stored and self._value(stay) == stay.stored:

@@ -1235,3 +1235,26 @@ def test_comes_while_its_namespace_is_left(node: Make) -> None:
     comes.join()
     assert again.sid == client.sid
     assert runtime._node.serves('/own')
+
+
+def test_taken_over_while_its_connect_handler_runs(
+        node: Make, redis_server: Any) -> None:
+    """What another node has had, and deleted since, is not written again,
+    also where Redis may have dropped it."""
+    one = node()
+    client = one.client().connect()
+    client.lose()
+    wait_until(lambda: one.keeper.of_pid(client.pid) is None)
+
+    @one.server.event
+    def connect(sid: str, environ: Any) -> None:
+        one.keeper.history_is_gone()
+        one.keeper.lose(one.keeper.of_sid(sid, '/'))
+        with redis_server.client() as admin:
+            admin.delete('sio:session:' + client.pid)
+        one.server.enter_room(sid, 'room')
+
+    again = one.client().connect(client.back())
+    again.lose()
+    wait_until(lambda: not left_over(one))
+    assert one.keeper.sessions.get(client.pid) is None
