@@ -24,8 +24,7 @@ import logging
 import math
 import threading
 import time
-from typing import Any, Callable, Dict, Iterable, List, Optional, \
-    Sequence
+from typing import Any, Callable, Dict, Iterable, Optional, Sequence
 
 from .options import RecoveryOptions
 from .recovery import load_session, Session, to_fields
@@ -103,12 +102,6 @@ class Keeper:
     def of_pid(self, pid: str) -> Optional[Stay]:
         """The client of a session, if it is here, or just was."""
         return self._by_pid.get(pid)
-
-    def of_connection(self, eio_sid: str) -> List[Stay]:
-        """The clients on a connection, one for each namespace."""
-        with self._lock:
-            return [stay for stay in self._by_sid.values()
-                    if stay.eio_sid == eio_sid]
 
     @property
     def count(self) -> int:

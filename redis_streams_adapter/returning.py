@@ -1,109 +1,32 @@
-"""Clients that come, where recovery is on: a client that returns is taken
-over, any other gets a session.
+"""What becomes of the own clients, where recovery is on: the server's hooks
+and the manager tell it, and their sessions follow.
 
-How a client is taken over, in this order:
-
-1. its session is looked up, and whether the stream goes back to its offset;
-   what it shows is checked, and nothing was changed so far;
-2. where it is still connected to this node, that connection is dropped;
-3. the session is claimed, by compare-and-set: of two who try, one wins. Its
-   content stays, so whoever finds this node dead can claim it in turn;
-4. all other nodes are told to drop the client's old connection, which may
-   look alive to them;
-5. when this node's reader has come as far as the stream was in step 1, what
-   was missed is gathered: first from Redis, in pages, what is older than
-   what is in memory. Then, as one step under the order lock: what is in
-   memory, and the client is registered in its rooms, its deliveries held;
-6. its connect handler runs, and may refuse; it gets its reply, what it has
-   missed, what was held, and is like any other.
-
-*If the process dies* before step 3, nothing has happened; behind it, the
-session is there for the next one, and the client has no new offset yet.
-
-Steps 1 to 6 run on the task of the client's connection. Of what they share
-with others, rooms and deliveries are under the order lock, sessions under the
-keeper's; a visit is its connection's own.
+A visit is a client that connects, until its connect handler is done: how it is
+let in is the matter of :mod:`redis_streams_adapter.admission`. What follows is
+its stay, see :mod:`redis_streams_adapter.stay`.
 """
-import secrets
 import threading
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 from . import hooks
-from .catching_up import Backlog
-from .claims import Claim, Claims, CONNECT_PATIENCE
+from .admission import Admission, Visit
+from .claims import Claims
 from .delivery import Client, Delivery, Encoded, Load
-from .errors import RedisStreamsError
-from .gate import Gate
 from .messages import Message
-from .missed import Record, Replay
+from .missed import Record
 from .options import RecoveryOptions
+from .outcomes import Outcomes
 from .own_clients import OwnClients
-from .recovery import check_offset, check_pid, Gap, Outcome, REASONS, \
-    REDIS_UNAVAILABLE, Refusal, REJECTED, Return, split_auth, TurnedAway, \
-    UNKNOWN_SESSION
-from .redis_streams.sessions import Swap
+from .recovery import Outcome, REJECTED, split_auth
 from .runtime import Runtime
 from .stay import Stay
-from .transport import parse_id, START, Unavailable
-
-#: The name of a session, in bytes of randomness. Node's has 15.
-PID_BYTES = 24
-
-#: How long a client that returns waits for this node's reader, in seconds.
-PATIENCE = 10.0
-
-#: How many clients are taken over at a time, and how many seconds another one
-#: waits at most until it is its turn. Fewer take longer, for each has to wait
-#: for Redis and for this node's reader; with more the reader, and with it live
-#: traffic, has its turn too seldom. Measured with 2,000 clients.
-AT_A_TIME = 128
-TURN_PATIENCE = 10.0
-
-#: How long the first client of all waits for the first entry of a stream.
-FIRST_PATIENCE = 1.0
 
 #: After how many missed packets others shall run.
 YIELD_EVERY = 100
 
-#: The counter of those who were recovered.
-RECOVERED = 'recovered'
-
-_NOT_TRIED, _RECOVERED = Outcome(False), Outcome(True)
-
-
-def counter_of(reason: str) -> str:
-    """The counter of those who were not recovered, and why."""
-    return 'not_recovered_' + reason.replace('-', '_')
-
-
-class Visit:
-    """A client that connects to a namespace; its connection's task's own.
-
-    :param shown: what it shows, if it wants to be recovered.
-    :param auth: what the application sees of what it sends.
-    """
-
-    def __init__(self, eio_sid: str, namespace: str,
-                 shown: Optional[Return], auth: Any) -> None:
-        self.eio_sid = eio_sid
-        self.namespace = namespace
-        self.shown = shown
-        self.auth = auth
-        #: Whether the server takes clients in this namespace.
-        self.admitted = False
-        #: Whether its connection is to end, and it to try again.
-        self.turned_away = False
-        #: Whether the client was told that it is connected.
-        self.replied = False
-        #: Under which sid it was registered.
-        self.sid: Optional[str] = None
-        #: Where it takes part.
-        self.stay: Optional[Stay] = None
-        self.missed: Sequence[Record] = ()
-
 
 class Returning:
-    """Lets clients in.
+    """Follows clients from their connection to their end.
 
     :param live: the runtime of this process.
     :param publish: puts a message into the outbox.
@@ -114,25 +37,20 @@ class Returning:
                  publish: Callable[[Runtime, str, Message], Any]) -> None:
         self._clients = OwnClients(manager, server, delivery, live)
         self._claims = Claims(self._clients, publish)
-        self._backlog = Backlog(self._clients)
-        self._options = options
+        self._outcomes = Outcomes(self._clients)
+        self._admission = Admission(self._clients, self._claims, options,
+                                    self._outcomes)
         self.describe = self._clients.describe
         self.progress = self._clients.progress
         self.superseded = self._claims.superseded
+        self.outcome = self._outcomes.of
+        self.counts = self._outcomes.counts
         # What a client has received last may be as old as this, and the time
         # in which its connection was half open, and that of its absence.
         delivery.long_time = int(
             options.max_disconnection_duration * 1000 / 2)
-        self._gate = Gate(AT_A_TIME, lambda: live().engine.event())
         #: Those who are connecting; each written by its connection's task.
         self._visits: Dict[Tuple[str, str], Visit] = {}
-        #: What became of those who tried and are here, by sid and
-        #: namespace. As the visits.
-        self._outcomes: Dict[Tuple[str, str], Outcome] = {}
-        #: How many were recovered, and how many not, by reason. Each written
-        #: by any connection's task: being late by one is no matter.
-        self.counts = dict.fromkeys(
-            (RECOVERED, *map(counter_of, REASONS)), 0)
 
     # -- hooks, see redis_streams_adapter.hooks ----------------------------
 
@@ -198,9 +116,7 @@ class Returning:
         if not self._hand_over(stay, visit.missed):
             return
         keeper.settle(stay)
-        if self._outcomes.get((stay.sid, stay.namespace), _NOT_TRIED
-                              ).recovered:
-            self.counts[RECOVERED] += 1
+        if self._outcomes.settled(stay.sid, namespace):
             self._clients.log('%s was recovered; it had missed %d packets',
                               stay.sid, len(visit.missed))
         self._see_off(stay.eio_sid, namespace)
@@ -265,11 +181,6 @@ class Returning:
 
     # -- for the manager --------------------------------------------------
 
-    def outcome(self, sid: str, namespace: str) -> Optional[Outcome]:
-        """What became of a client that is here and wanted to be
-        recovered."""
-        return self._outcomes.get((sid, namespace))
-
     def entered(self, sid: str, namespace: str, room: Any) -> None:
         """A client has entered a room."""
         stay = self._clients.keeper.of_sid(sid, namespace)
@@ -318,13 +229,13 @@ class Returning:
             # Its connect handler has refused it.
             stay.intended = True
             if visit.shown is not None:
-                self._tell(visit, Outcome(False, REJECTED))
+                self._outcomes.tell(stay.eio_sid, Outcome(False, REJECTED))
         self._clients.keeper.note_last(stay)
 
     def gone(self, sid: str, namespace: str) -> None:
         """A client is unregistered."""
         stay = self._clients.keeper.of_sid(sid, namespace)
-        self._outcomes.pop((sid, namespace), None)
+        self._outcomes.forget(sid, namespace)
         if stay is not None:
             with self._clients.live().order:
                 self._clients.delivery.forget(sid)
@@ -338,16 +249,15 @@ class Returning:
         :param close: with all that are on its connection.
         """
         sid, eio_sid = client
-        clients = {namespace: sid}
-        if close:
-            for each in list(self._clients.manager.get_namespaces()):
-                clients[each] = self._clients.manager.sid_from_eio_sid(
-                    eio_sid, each)
-        for each, sid in clients.items():
-            stay = self._clients.keeper.of_sid(sid, each)
-            if stay is not None:
-                stay.intended = True
-                self._clients.keeper.change(stay)
+        for each, other in self._on_connection(eio_sid) if close else [
+                (namespace, sid)]:
+            self._expel(other, each)
+
+    def _expel(self, sid: str, namespace: str) -> None:
+        stay = self._clients.keeper.of_sid(sid, namespace)
+        if stay is not None:
+            stay.intended = True
+            self._clients.keeper.change(stay)
 
     def is_leaving(self, sid: str, namespace: str) -> bool:
         """Whether a client that is still here is on its way out, or another
@@ -360,13 +270,17 @@ class Returning:
     def close_on_purpose(self, eio_sid: str) -> None:
         """A connection is going to be closed, and its clients shall not be
         recovered."""
-        for stay in self._clients.keeper.of_connection(eio_sid):
-            stay.intended = True
-        for namespace in list(self._clients.manager.get_namespaces()):
-            sid = self._clients.manager.sid_from_eio_sid(eio_sid, namespace)
-            if sid is not None:
-                with self._clients.live().order:
-                    self._clients.timeline(namespace).flush(sid)
+        for namespace, sid in self._on_connection(eio_sid):
+            self._expel(sid, namespace)
+            with self._clients.live().order:
+                self._clients.timeline(namespace).flush(sid)
+
+    def _on_connection(self, eio_sid: str) -> List[Tuple[str, str]]:
+        """Namespaces and sids of the clients on a connection."""
+        manager = self._clients.manager
+        found = [(each, manager.sid_from_eio_sid(eio_sid, each))
+                 for each in list(manager.get_namespaces())]
+        return [(each, sid) for each, sid in found if sid is not None]
 
     # -- a client comes ---------------------------------------------------
 
@@ -387,212 +301,7 @@ class Returning:
         visit = self._visits.get((eio_sid, namespace))
         if visit is None:
             raise RuntimeError('a client connects past the server')
-        manager = self._clients.manager
-        if manager.sid_from_eio_sid(eio_sid, namespace) is not None:
+        if self._clients.manager.sid_from_eio_sid(
+                eio_sid, namespace) is not None:
             return None
-        try:
-            return self._let_in(visit, appear_in)
-        except TurnedAway:
-            visit.turned_away = True
-            self._turn_away(eio_sid)
-            return None
-
-    def _let_in(self, visit: Visit,
-                appear_in: Callable[[str], None]) -> Optional[str]:
-        """Register a client that returns, or is new.
-
-        :raises TurnedAway: its connection is to be dropped.
-        """
-        # Before it is registered: from now on what comes is remembered.
-        visit.admitted = True
-        appear_in(visit.namespace)
-        runtime = self._clients.live()
-        if not runtime.is_hearing:
-            # The server lets only its very first client wait until this node
-            # has started. Returns at once where Redis is away.
-            runtime.start()
-        outcome = _NOT_TRIED
-        if visit.shown is not None:
-            has_turn = self._gate.enter(TURN_PATIENCE)
-            try:
-                return self._bring_back(visit, visit.shown)
-            except Refusal as exc:
-                outcome = Outcome(False, exc.reason)
-            except (Unavailable, RedisStreamsError):
-                # The outbox is full, or closed.
-                outcome = Outcome(False, REDIS_UNAVAILABLE)
-            finally:
-                if has_turn:
-                    self._gate.leave()
-            if runtime.closed:
-                # This may have been why.
-                raise TurnedAway
-        return self._welcome(visit, outcome)
-
-    def _turn_away(self, eio_sid: str) -> None:
-        """End the connection of a client that is not let in: if it is still
-        there, it tries again."""
-        self._clients.log(
-            'the connection of a client that comes was closed: %s',
-            'this server takes its leave' if self._clients.live().closed
-            else 'it was lost, or another one of the client is newer')
-        hooks.drop(self._clients.server, eio_sid)
-
-    def _tell(self, visit: Visit, outcome: Outcome) -> None:
-        environ = self._clients.environ(visit.eio_sid)
-        if environ is not None:
-            environ['socketio.recovery'] = outcome
-        if outcome.reason is not None:
-            self.counts[counter_of(outcome.reason)] += 1
-
-    def _accepts(self, visit: Visit, sid: str) -> bool:
-        accepts = self._options.accepts
-        if accepts is None:
-            return True
-        try:
-            return bool(accepts(
-                sid, self._clients.server.environ[visit.eio_sid], visit.auth))
-        except Exception:
-            self._clients.manager._get_logger().exception(
-                'connection_state_recovery: accepts failed')
-            return False
-
-    def _welcome(self, visit: Visit, outcome: Outcome) -> Optional[str]:
-        """Register a new client.
-
-        :raises TurnedAway: here it would get nothing of what others emit.
-        """
-        runtime, namespace = self._clients.live(), visit.namespace
-        timeline = self._clients.timeline(namespace)
-        if timeline.position == START and runtime.is_hearing:
-            # The first heartbeat is on its way. Nobody could tell later
-            # whether something was trimmed before the first entry.
-            timeline.reach(b'0-1', FIRST_PATIENCE)
-        sid: str = self._clients.server.eio.generate_id()
-        client = sid, visit.eio_sid
-        takes_part = self._accepts(visit, sid)
-        with runtime.order:
-            if timeline.has_left:
-                raise TurnedAway
-            upto = timeline.position
-            former = _former_offset(visit.shown, upto)
-            if takes_part:
-                self._clients.delivery.sent[sid] = former
-            if not hooks.enter(self._clients.manager, sid, visit.eio_sid,
-                               namespace, ()):
-                self._clients.delivery.forget(sid)
-                return None
-            visit.sid = sid
-            if visit.shown is not None:
-                self._outcomes[sid, namespace] = outcome
-            if takes_part:
-                visit.stay = Stay(
-                    client, namespace, secrets.token_urlsafe(PID_BYTES),
-                    secrets.token_hex(8), upto,
-                    runtime.engine.event(), since=upto)
-                if former is not None:
-                    visit.stay.sent = former
-                    visit.stay.gap = Gap(former, upto)
-                self._clients.keeper.enter(visit.stay)
-        if visit.shown is not None:
-            self._clients.log('%s was not recovered: %s', sid, outcome.reason)
-        self._tell(visit, outcome)
-        return sid
-
-    def _bring_back(self, visit: Visit, shown: Return) -> str:
-        """Register a client that returns.
-
-        :raises Refusal: it cannot be recovered.
-        :raises TurnedAway: its connection is to be dropped.
-        :raises Unavailable: Redis is away.
-        """
-        runtime, namespace = self._clients.live(), visit.namespace
-        pid, offset = check_pid(shown.pid), check_offset(shown.offset)
-        if runtime.closed:
-            raise TurnedAway
-        if not runtime.is_hearing \
-                and not runtime.await_hearing(CONNECT_PATIENCE):
-            raise Refusal(REDIS_UNAVAILABLE)
-
-        def accepts(sid: str) -> bool:
-            if hooks.is_closing(self._clients.server, visit.eio_sid):
-                # Its client may be elsewhere by now.
-                raise TurnedAway
-            return self._accepts(visit, sid)
-
-        claim = self._claims.claim(namespace, pid, offset, accepts)
-        session = claim.session
-        stay = Stay((session.sid, visit.eio_sid), namespace, pid,
-                    session.claim, session.upto or claim.start,
-                    runtime.engine.event(), session.since)
-        stay.sent, stay.gap = session.sent, session.gap
-        stay.obeyed, stay.own = session.obeyed, session.own
-        # Should its connection be gone before it has them.
-        stay.data, stay.flask = session.data, session.flask
-        try:
-            self._register(visit, claim, stay, offset)
-        except Refusal as exc:
-            if exc.reason != REDIS_UNAVAILABLE:
-                # Nobody else could do better.
-                self._clients.keeper.sessions.swap([
-                    Swap(pid, b'', [claim.value])])
-            raise
-        self._clients.keeper.claimed(stay, claim.value)
-        self._tell(visit, _RECOVERED)
-        return session.sid
-
-    def _register(self, visit: Visit, claim: Claim, stay: Stay,
-                  offset: Optional[bytes]) -> None:
-        runtime, namespace = self._clients.live(), visit.namespace
-        server, timeline = self._clients.server, self._clients.timeline(
-            namespace)
-        last = claim.found.last
-        if last is not None and not timeline.reach(last, PATIENCE):
-            raise Refusal(REDIS_UNAVAILABLE)
-        replay = Replay(claim.session, claim.start,
-                        self._options.max_missed_packets)
-        client = stay.sid, stay.eio_sid
-        while True:
-            self._backlog.read(replay, claim, namespace)
-            with runtime.order:
-                if self._claims.is_superseded(claim) or timeline.has_left \
-                        or hooks.is_closing(server, stay.eio_sid):
-                    raise TurnedAway
-                records = timeline.history.after(namespace, replay.at)
-                if records is None:
-                    # Forgotten in this moment.
-                    continue
-                replay.feed(records)
-                timeline.admit(client, namespace, replay)
-                self._clients.delivery.sent[stay.sid] = offset
-                self._clients.delivery.hold(stay.sid)
-                if not hooks.enter(self._clients.manager, stay.sid,
-                                   stay.eio_sid, namespace, replay.rooms):
-                    self._clients.delivery.forget(stay.sid)
-                    raise Refusal(UNKNOWN_SESSION)
-                stay.rooms = set(replay.rooms)
-                # Before anybody can write its session anew.
-                self._clients.restore(stay.eio_sid, claim.session)
-                # Until it is gone, which it may be as soon as it is known.
-                self._outcomes[stay.sid, namespace] = _RECOVERED
-                self._clients.keeper.enter(stay)
-                visit.sid, visit.stay = stay.sid, stay
-                visit.missed = replay.missed
-                return
-
-
-def _former_offset(shown: Optional[Return], upto: bytes) -> Optional[bytes]:
-    """What a client that begins anew will show for as long as it receives
-    nothing: the JavaScript client (socket.io-client 4.8) keeps the offset of
-    its former session.
-
-    :param upto: where it begins: nothing before that is its own.
-    """
-    if shown is None:
-        return None
-    try:
-        offset = check_offset(shown.offset)
-    except Refusal:
-        return None
-    return offset if offset is not None \
-        and parse_id(offset) < parse_id(upto) else None
+        return self._admission.admit(visit, appear_in)

@@ -49,7 +49,7 @@ class Stay:
         #: That it is lost was concluded from its not being there. Under the
         #: lock.
         self.absent = False
-        #: It leaves on purpose.
+        #: It leaves on purpose. Set by any task, and never taken back.
         self.intended = False
         #: The task that runs its disconnect handler.
         self.leaver: Optional[int] = None

@@ -537,7 +537,8 @@ def left_over(node: RecoveringNode) -> Any:
     returning, delivery = node.manager._returning, node.manager._delivery
     timeline = node.manager._live().timeline('/')
     return {name: value for name, value in {
-        'visits': returning._visits, 'outcomes': returning._outcomes,
+        'visits': returning._visits,
+        'outcomes': returning._outcomes._outcomes,
         'sent': delivery.sent, 'held': delivery._held,
         'stays': node.keeper._by_sid, 'sessions': node.keeper._by_pid,
         'rooms': node.manager.rooms, 'environ': node.server.environ,

@@ -222,12 +222,11 @@ def test_who_is_here(house: House) -> None:
     other = house.enter('c', connection='f')
     assert keeper.count == 3
     assert keeper.of_sid('a', '/') is a
+    assert keeper.of_sid('b', '/chat') is chat
     assert keeper.of_sid('a', '/chat') is None
     assert keeper.of_sid('nobody', '/') is None
     assert keeper.of_pid(other.pid) is other
     assert keeper.of_pid('nobody') is None
-    assert keeper.of_connection('e') == [a, chat]
-    assert keeper.of_connection('nobody') == []
 
 
 # -- when it is written ------------------------------------------------------

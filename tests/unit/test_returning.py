@@ -16,7 +16,7 @@ import socketio
 from engineio.socket import Socket
 from socketio.packet import ACK, BINARY_ACK
 
-from redis_streams_adapter import claims, RedisStreamsManager, returning
+from redis_streams_adapter import admission, claims, RedisStreamsManager
 from redis_streams_adapter.hooks import HAS_PRE_CONNECT
 from redis_streams_adapter.recovery import load_session, Outcome, Session
 
@@ -93,7 +93,8 @@ class Node:
         returning, keeper = manager._returning, runtime.keeper
         timeline = runtime.timeline('/')
         return {
-            'visits': returning._visits, 'outcomes': returning._outcomes,
+            'visits': returning._visits,
+            'outcomes': returning._outcomes._outcomes,
             'stays': keeper._by_sid, 'leaving': keeper._by_pid,
             'sent': manager._delivery.sent, 'held': manager._delivery._held,
             'waiting': list(timeline._waiting),
@@ -485,8 +486,10 @@ def test_of_two_who_return_one_wins(node: Node, other: Node) -> None:
                      if each.reply() and each.reply()['sid'] == sid]
         # Who came later has driven out the others, also those that had no
         # reply yet.
-        wait_until(lambda: sum(
-            not each.socket.closed for each in recovered) == 1)
+        wait_until(
+            lambda: sum(not each.socket.closed for each in recovered) == 1,
+            what=lambda: f'one alone of {[vars(each) for each in again]}; '
+                         f'here are {node.remains()}, {other.remains()}')
         for each in again:
             if each not in recovered:
                 assert each.reply()['pid'] != pid_of(client) \
@@ -759,7 +762,7 @@ def test_the_reader_is_behind(node: Node, other: Node, where: str,
     node.server.emit('missed')
     node.manager.flush()
     with monkeypatch.context() as patch:
-        patch.setattr(returning, 'PATIENCE', 0.1)
+        patch.setattr(admission, 'PATIENCE', 0.1)
         refused(target, target.take(client), 'redis-unavailable')
     gate.set()
     again = target.take(client)
