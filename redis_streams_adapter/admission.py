@@ -26,6 +26,7 @@ with others, rooms and deliveries are under the order lock, sessions under the
 keeper's; a visit is its connection's own.
 """
 import secrets
+import threading
 from typing import Any, Callable, Optional, Sequence
 
 from . import hooks
@@ -75,6 +76,8 @@ class Visit:
         self.namespace = namespace
         self.shown = shown
         self.auth = auth
+        #: Which task that is.
+        self.task = threading.get_ident()
         #: Whether the server takes clients in this namespace.
         self.admitted = False
         #: Whether its connection is to end, and it to try again.
@@ -193,8 +196,8 @@ class Admission:
             former = _former_offset(visit.shown, upto)
             if takes_part:
                 self._clients.delivery.sent[sid] = former
-            if not hooks.enter(self._clients.manager, sid, visit.eio_sid,
-                               namespace, ()):
+            if not self._clients.manager.register(
+                    sid, visit.eio_sid, namespace, ()):
                 self._clients.delivery.forget(sid)
                 return None
             visit.sid = sid
@@ -267,6 +270,7 @@ class Admission:
         replay = Replay(claim.session, claim.start,
                         self._options.max_missed_packets)
         client = stay.sid, stay.eio_sid
+        keeper = self._clients.keeper
         while True:
             self._backlog.read(replay, claim, namespace)
             with runtime.order:
@@ -281,8 +285,8 @@ class Admission:
                 timeline.admit(client, namespace, replay)
                 self._clients.delivery.sent[stay.sid] = offset
                 self._clients.delivery.hold(stay.sid)
-                if not hooks.enter(self._clients.manager, stay.sid,
-                                   stay.eio_sid, namespace, replay.rooms):
+                if not self._clients.manager.register(
+                        *client, namespace, replay.rooms):
                     self._clients.delivery.forget(stay.sid)
                     raise Refusal(UNKNOWN_SESSION)
                 stay.rooms = set(replay.rooms)
@@ -290,7 +294,7 @@ class Admission:
                 self._clients.restore(stay.eio_sid, claim.session)
                 # Until it is gone, which it may be as soon as it is known.
                 self._outcomes.note(stay.sid, namespace, _RECOVERED)
-                self._clients.keeper.enter(stay)
+                keeper.enter(stay)
                 visit.sid, visit.stay = stay.sid, stay
                 visit.missed = replay.missed
                 return

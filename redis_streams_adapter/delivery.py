@@ -314,15 +314,6 @@ class Delivery:
                     # python-socketio refuses since 5.17. The others enter.
                     self._logger().warning(
                         '%s did not enter room %s: %s', sid, room, exc)
-                    self._sweep(namespace, room)
-
-    def _sweep(self, namespace: str, room: Room) -> None:
-        # basic_enter_room makes the room before it looks for the client.
-        members = self._manager.rooms.get(namespace, {})
-        if not members.get(room, True):
-            del members[room]
-            if not members:
-                del self._manager.rooms[namespace]
 
     def leave(self, namespace: str, target: Target,
               rooms: Iterable[Room]) -> None:

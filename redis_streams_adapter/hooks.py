@@ -10,17 +10,11 @@ import logging
 import re
 import sys
 from importlib.metadata import version
-from typing import Any, Dict, Iterable, Optional, Protocol
+from typing import Any, Dict, Optional, Protocol
 
-from bidict import ValueDuplicationError
 from socketio import packet
-from socketio.base_manager import BaseManager
 
-from .messages import Room
-
-#: Since python-socketio 5.17 a client is registered by ``pre_connect``, and
-#: by ``connect`` when its handler is done; before, by ``connect`` alone.
-HAS_PRE_CONNECT = hasattr(BaseManager, 'pre_connect')
+from .registry import AlreadyGone, ending
 
 #: What the server must have for this.
 NEEDED = ('_handle_connect', '_handle_disconnect', '_send_packet',
@@ -107,6 +101,8 @@ def install(server: Any, visits: Visits) -> None:
     """
     check(server)
     handle_connect = server._handle_connect
+    handle_disconnect = server._handle_disconnect
+    disconnect = server.disconnect
     send_packet = server._send_packet
     trigger_event = server._trigger_event
     save_session = server.save_session
@@ -118,8 +114,28 @@ def install(server: Any, visits: Visits) -> None:
         try:
             handle_connect(eio_sid, namespace, visit.auth)
             done = True
+        except AlreadyGone:
+            # Refused, with always_connect.
+            pass
         finally:
             visits.finish(visit, done)
+
+    def _handle_disconnect(eio_sid: str, namespace: Optional[str],
+                           reason: Any = None) -> None:
+        token = ending.set(eio_sid)
+        try:
+            handle_disconnect(eio_sid, namespace, reason)
+        except AlreadyGone:
+            pass
+        finally:
+            ending.reset(token)
+
+    def _disconnect(sid: str, namespace: Optional[str] = None,
+                    ignore_queue: bool = False) -> None:
+        try:
+            disconnect(sid, namespace, ignore_queue)
+        except AlreadyGone:
+            pass
 
     def _send_packet(eio_sid: str, pkt: Any) -> None:
         if pkt.packet_type == packet.CONNECT and isinstance(pkt.data, dict):
@@ -156,6 +172,8 @@ def install(server: Any, visits: Visits) -> None:
         visits.saved(sid, namespace or '/', session)
 
     server._handle_connect = _handle_connect
+    server._handle_disconnect = _handle_disconnect
+    server.disconnect = _disconnect
     server._send_packet = _send_packet
     server._trigger_event = _trigger_event
     server.save_session = _save_session
@@ -175,36 +193,6 @@ class NoSecrets(logging.Filter):
                 if isinstance(each, str) and '"pid"' in each else each
                 for each in record.args)
         return True
-
-
-def enter(manager: Any, sid: str, eio_sid: str, namespace: str,
-          rooms: Iterable[Room]) -> bool:
-    """Register a client under a sid of our choice, as ``pre_connect`` does
-    under one of its own.
-
-    :return: whether that could be done: a connection is in a namespace once.
-    """
-    try:
-        BaseManager.basic_enter_room(
-            manager, sid, namespace, None, eio_sid=eio_sid)
-    except ValueDuplicationError:
-        return False
-    for room in (sid, *rooms):
-        try:
-            BaseManager.basic_enter_room(
-                manager, sid, namespace, room, eio_sid=eio_sid)
-        except ValueError:
-            # A room that is now named like another client's sid, which
-            # python-socketio refuses since 5.17.
-            continue
-    going = manager.pending_disconnect.get(namespace, [])
-    while sid in going:
-        # Refused when it was gone already: python-socketio, where a sid is
-        # never used again, does not forget that.
-        going.remove(sid)
-    if HAS_PRE_CONNECT:
-        manager.pending_connect.setdefault(namespace, []).append(sid)
-    return True
 
 
 def is_closing(server: Any, eio_sid: str) -> bool:

@@ -12,11 +12,10 @@ import threading
 import weakref
 from typing import Any, Dict, Iterable, Optional, TypeVar
 
-from socketio import PubSubManager
-
 from .node import Act
 from .options import Options
 from .redis_streams.connect import Driver
+from .registry import Registry
 from .runtime import Runtime
 from .tasks import check_monkey_patching, Engine, ServerEngine, ThreadEngine
 
@@ -28,7 +27,7 @@ managers: 'weakref.WeakSet[ManagerLife]' = weakref.WeakSet()
 Self = TypeVar('Self', bound='ManagerLife')
 
 
-class ManagerLife(PubSubManager):
+class ManagerLife(Registry):
     """A client manager that lives in one process after the other.
 
     :param options: checked options.
@@ -165,6 +164,7 @@ class ManagerLife(PubSubManager):
 
     def after_fork(self) -> None:
         """In a child process: begin a life of its own when next used."""
+        super().after_fork()
         runtime, self._runtime = self._runtime, None
         # The parent may have held it.
         self._runtime_lock = threading.RLock()

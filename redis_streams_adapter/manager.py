@@ -9,7 +9,6 @@ in, and its :meth:`RedisStreamsManager._act` hands it to the clients.
 from logging import Logger
 from typing import Any, Callable, Dict, Optional, Tuple
 
-from . import hooks
 from .addressing import arguments, rooms as as_rooms, target as make_target
 from .cluster import ClusterCalls, is_nobody, new_id
 from .errors import ConfigurationError
@@ -19,6 +18,7 @@ from .options import make, Options
 from .own_sockets import note_arrival
 from .recovery import Outcome
 from .redis_streams.connect import open_driver
+from .registry import HAS_PRE_CONNECT
 from .requests import ClientsRequest
 
 
@@ -124,7 +124,7 @@ class RedisStreamsManager(ClusterCalls):
     def connect(self, sid: str, namespace: str) -> Optional[str]:
         # Before python-socketio 5.17 this is the id of the connection.
         self._note_arrival(sid)
-        if self._returning is not None and not hooks.HAS_PRE_CONNECT:
+        if self._returning is not None and not HAS_PRE_CONNECT:
             return self._returning.admit(sid, namespace, self._appear_in)
         connected: Optional[str] = super().connect(sid, namespace)
         self._appear_in(namespace)
@@ -239,8 +239,9 @@ class RedisStreamsManager(ClusterCalls):
         """
         namespace = namespace or '/'
         if kwargs.get('ignore_queue'):
-            if self._returning is not None:
-                self._returning.going(sid, namespace)
+            if self._returning is not None \
+                    and not self._returning.going(sid, namespace):
+                return
             super().disconnect(sid, namespace, ignore_queue=True)
             if self._returning is not None:
                 self._returning.gone(sid, namespace)
@@ -252,14 +253,16 @@ class RedisStreamsManager(ClusterCalls):
 
     def pre_disconnect(self, sid: str, namespace: str) -> Optional[str]:
         """Before the disconnect handler."""
-        # First of all: nobody else disconnects it from now on, which would be
-        # the end of another connection that takes it over.
-        eio_sid: Optional[str] = super().pre_disconnect(sid, namespace)
+        with self.registry_lock:
+            if self._returning is not None:
+                self.check_disconnect(sid, namespace)
+            eio_sid = super().pre_disconnect(sid, namespace)
         if self._returning is not None:
             self._returning.leaving(sid, namespace)
         return eio_sid
 
-    def basic_enter_room(self, sid: str, namespace: str, room: Room,
+    def basic_enter_room(self, sid: str, namespace: str,
+                         room: Optional[Room],
                          eio_sid: Optional[str] = None) -> None:
         """An own client enters a room."""
         super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)

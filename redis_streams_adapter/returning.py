@@ -108,6 +108,8 @@ class Returning:
             # Its handler has failed. It has no reply, and python-socketio
             # would never look at it again. With always_connect it has one,
             # and stays connected.
+            if stay is not None:
+                stay.leaver = visit.task
             manager.disconnect(sid, namespace, ignore_queue=True)
             return
         if stay is None:
@@ -218,19 +220,30 @@ class Returning:
             # As it is now, whatever the handler clears away.
             self._clients.keeper.note_last(stay)
 
-    def going(self, sid: str, namespace: str) -> None:
-        """A client is about to be unregistered."""
+    def going(self, sid: str, namespace: str) -> bool:
+        """A client is about to be unregistered.
+
+        :return: whether by a task that may: one that disconnects it, or that
+                 of its connection, where it is refused. Another one's client
+                 is gone, and another connection has taken it over.
+        """
         stay = self._clients.keeper.of_sid(sid, namespace)
         if stay is None:
-            return
+            return True
+        task = threading.get_ident()
         visit = self._visits.get((stay.eio_sid, namespace))
-        if visit is not None and visit.stay is stay \
+        if visit is None or visit.stay is not stay or visit.task != task:
+            visit = None
+        if stay.leaver != task and (visit is None or stay.leaver is not None):
+            return False
+        if visit is not None \
                 and not hooks.is_closing(self._clients.server, stay.eio_sid):
             # Its connect handler has refused it.
             stay.intended = True
             if visit.shown is not None:
                 self._outcomes.tell(stay.eio_sid, Outcome(False, REJECTED))
         self._clients.keeper.note_last(stay)
+        return True
 
     def gone(self, sid: str, namespace: str) -> None:
         """A client is unregistered."""

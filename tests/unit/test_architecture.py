@@ -18,7 +18,7 @@ FLOORS = [
     ['errors'],
     ['options', 'messages', 'transport', 'addressing', 'losses', 'routing'],
     ['values', 'codec', 'membership', 'recovery', 'sequences', 'pace',
-     'requests', 'tasks', 'redis_streams', 'redis_streams.connect',
+     'registry', 'requests', 'tasks', 'redis_streams', 'redis_streams.connect',
      'redis_streams.courier',
      'redis_streams.discovery', 'redis_streams.doubt', 'redis_streams.link',
      'redis_streams.listener', 'redis_streams.outbox', 'redis_streams.reader',
@@ -42,7 +42,7 @@ CORE = ['errors', 'options', 'messages', 'transport', 'addressing', 'losses',
 FOREIGN = {
     'values': {'msgpack'}, 'redis_streams.connect': {'redis', 'valkey'},
     'tasks': {'gevent', 'eventlet'}, 'delivery': {'engineio', 'socketio'},
-    'hooks': {'bidict', 'flask', 'socketio'}, 'life': {'socketio'},
+    'hooks': {'flask', 'socketio'}, 'registry': {'bidict', 'socketio'},
     'flask_socketio': {'flask_socketio'},
 }
 

@@ -467,22 +467,6 @@ def test_one_that_has_just_gone_does_not_enter(
     assert set(server.rooms(here.sid)) == {here.sid, 'x', 'y'}
 
 
-def test_one_that_has_just_gone_leaves_no_trace(
-        delivery: Delivery, server: socketio.Server, connect: Connect,
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    """python-socketio takes a namespace in which there is a room for one in
-    which there are clients."""
-    gone, here = connect(), connect()
-    clients = delivery.recipients('/', Target((gone.sid,)))
-    monkeypatch.setattr(delivery, 'recipients', lambda *_: clients)
-    gone.leave()
-    delivery.join('/', EVERYONE, ('x',))
-    assert 'x' not in server.manager.rooms['/']
-    here.leave()
-    assert '/' not in server.manager.rooms
-    assert server.manager.eio_sid_from_sid('sid', '/') is None
-
-
 def test_all_that_can_enter_do(delivery: Delivery, server: socketio.Server,
                                connect: Connect) -> None:
     """One may not enter another's own room since python-socketio 5.17."""

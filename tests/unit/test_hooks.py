@@ -153,11 +153,11 @@ def test_what_a_connection_has() -> None:
     assert set(inspect.signature(sock.close).parameters) >= {
         'wait', 'abort', 'reason'}
     assert server.reason.TRANSPORT_CLOSE == 'transport close'
-    assert hooks.HAS_PRE_CONNECT == hasattr(socketio.Manager, 'pre_connect')
 
 
 def test_the_instance_alone_is_hooked(server: socketio.Server) -> None:
-    for name in ('_handle_connect', '_send_packet', '_trigger_event',
+    for name in ('_handle_connect', '_handle_disconnect', 'disconnect',
+                 '_send_packet', '_trigger_event',
                  'save_session'):
         assert name in vars(server)
         assert name not in vars(make_server())
@@ -402,25 +402,6 @@ def test_no_secrets(args: Any, expected: Any) -> None:
 
 
 # -- connections -------------------------------------------------------------
-
-def test_enter(server: socketio.Server) -> None:
-    manager = server.manager
-    connection, other = (FakeClient(server, '/chat') for _ in range(2))
-    assert hooks.enter(manager, 's', connection.eio_sid, '/', ['x', 7])
-    assert set(server.rooms('s')) == {'s', 'x', 7}
-    assert manager.eio_sid_from_sid('s', '/') == connection.eio_sid
-    if hooks.HAS_PRE_CONNECT:
-        assert not manager.is_connected('s', '/')
-        assert manager.connect('s', '/') == 's'
-    assert manager.is_connected('s', '/')
-    # It is in the namespace once.
-    assert not hooks.enter(manager, 't', connection.eio_sid, '/', ['x'])
-    assert manager.eio_sid_from_sid('t', '/') is None
-    assert server.rooms('t') == []
-    # A room may have got another's name meanwhile.
-    assert hooks.enter(manager, 'u', other.eio_sid, '/', ['s', 'x'])
-    assert set(server.rooms('u')) >= {'u', 'x'}
-
 
 def test_is_closing(server: socketio.Server) -> None:
     client = FakeClient(server)

@@ -17,8 +17,8 @@ from engineio.socket import Socket
 from socketio.packet import ACK, BINARY_ACK
 
 from redis_streams_adapter import admission, claims, RedisStreamsManager
-from redis_streams_adapter.hooks import HAS_PRE_CONNECT
 from redis_streams_adapter.recovery import load_session, Outcome, Session
+from redis_streams_adapter.registry import HAS_PRE_CONNECT
 
 from ..support.redis_server import free_port, RedisServer
 from ..support.wait import DEADLINE, wait_for_value, wait_until
@@ -494,6 +494,109 @@ def test_of_two_who_return_one_wins(node: Node, other: Node) -> None:
             if each not in recovered:
                 assert each.reply()['pid'] != pid_of(client) \
                     if each.reply() else each.socket.closed
+
+
+class Late:
+    """Stops a thread in the middle of a method, once it knows its result.
+
+    :param function: called at once, in that thread.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any,
+                 name: str, function: Callable[..., Any],
+                 *args: Any) -> None:
+        method = getattr(owner, name)
+        stands, self._go_on = threading.Event(), threading.Event()
+
+        def stop(*args: Any, **kwargs: Any) -> Any:
+            result = method(*args, **kwargs)
+            if threading.current_thread() is thread and not stands.is_set():
+                stands.set()
+                self._go_on.wait(DEADLINE)
+            return result
+
+        monkeypatch.setattr(owner, name, stop)
+        self._thread = thread = threading.Thread(
+            target=function, args=args, daemon=True)
+        thread.start()
+        assert stands.wait(DEADLINE), f'{name} is not called'
+
+    def go_on(self) -> None:
+        """Let it come to its end."""
+        self._go_on.set()
+        self._thread.join(DEADLINE)
+        assert not self._thread.is_alive()
+
+
+def is_well(node: Node, client: FakeClient, sid: str) -> None:
+    """It is here, and gets what is emitted."""
+    assert client.sid == sid
+    assert not client.socket.closed and not client.was_disconnected()
+    assert node.outcome(client) == Outcome(True)
+    node.server.emit('well', to=sid)
+    client.wait_for('well')
+    assert set(node.server.rooms(sid)) == {sid}
+
+
+@pytest.mark.parametrize('name', ['sid_from_eio_sid', 'is_connected'])
+def test_who_ends_a_connection_late(node: Node, name: str,
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second task sees that a connection has ended, and before it does
+    anything about it another one has the client."""
+    client = node.connect()
+    sid = client.sid
+    late = Late(monkeypatch, node.manager, name,
+                node.server._handle_disconnect, client.eio_sid, '/')
+    client.lose()
+    again = node.take(client)
+    late.go_on()
+    is_well(node, again, sid)
+    assert [each[0] for each in node.disconnects] == [sid]
+
+
+@pytest.mark.parametrize('always', [True, False])
+def test_who_is_disconnected_twice(make: MakeNode, always: bool,
+                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its connection ends while a task is about to disconnect it."""
+    node = make({'always_connect': always})
+    client = node.connect()
+    sid = client.sid
+    late = Late(monkeypatch, node.manager, 'is_connected',
+                lambda: node.server.disconnect(sid, ignore_queue=True))
+    client.lose()
+    late.go_on()
+    assert [each[0] for each in node.disconnects] == [sid]
+    again = node.take(client)
+    is_well(node, again, sid)
+
+
+def test_who_is_refused_late(node: Node) -> None:
+    """The connect handler that refuses it has outlived its connection."""
+    client = node.connect()
+    sid = client.sid
+    client.lose()
+    stands, go_on = threading.Event(), threading.Event()
+
+    def refuse(sid: str) -> Any:
+        node.on_connect = lambda sid: None
+        stands.set()
+        go_on.wait(DEADLINE)
+        return False
+
+    node.on_connect = refuse
+    late = Call(node.take, client)
+    assert stands.wait(DEADLINE)
+    lost = node.server.eio.sockets[max(
+        node.server.eio.sockets, key=lambda name: int(name.split('-')[1]))]
+    lost.close(reason='transport close')
+    again = Call(node.take, client)
+    if HAS_PRE_CONNECT:
+        # It stays registered until its handler is done.
+        go_on.set()
+    assert again.result().reply()['sid'] == sid
+    go_on.set()
+    late.result()
+    is_well(node, again.result(), sid)
 
 
 def test_a_session_of_node(node: Node, redis: Any, stream: str) -> None:
