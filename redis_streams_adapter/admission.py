@@ -273,7 +273,13 @@ class Admission:
         keeper = self._clients.keeper
         while True:
             self._backlog.read(replay, claim, namespace)
+            rival = keeper.of_sid(stay.sid, namespace)
+            if rival is not None:
+                self._claims.oust(rival, claim)
             with runtime.order:
+                if keeper.of_sid(stay.sid, namespace) is not None:
+                    # In this moment.
+                    continue
                 if self._claims.is_superseded(claim) or timeline.has_left \
                         or hooks.is_closing(server, stay.eio_sid):
                     raise TurnedAway

@@ -16,7 +16,7 @@ from .messages import DisconnectSockets, Message, Target
 from .missed import is_complete
 from .own_clients import OwnClients
 from .recovery import load_session, OFFSET_NOT_FOUND, Refusal, REJECTED, \
-    Session, start_of, SUPERSEDES, UNKNOWN_SESSION
+    Session, start_of, SUPERSEDES, TurnedAway, UNKNOWN_SESSION
 from .redis_streams.sessions import ABSENT, DONE, Found, Swap
 from .runtime import Runtime
 from .stay import Stay
@@ -218,6 +218,20 @@ class Claims:
         if here.last is None:
             raise Refusal(UNKNOWN_SESSION)
         return here.marked(here.last)
+
+    def oust(self, rival: Stay, claim: Claim) -> None:
+        """Drop another connection of a client that was on its way here, too,
+        and was registered first. Which of the two claimed the session last,
+        only Redis knows: others may have had it in between.
+
+        :raises TurnedAway: it was not this one.
+        :raises Refusal: the other one is there to stay.
+        :raises Unavailable: Redis is away.
+        """
+        raw = self._clients.keeper.sessions.get(claim.session.pid)
+        if raw != claim.value:
+            raise TurnedAway
+        self._leave_here(rival)
 
     # -- and loses them ---------------------------------------------------
 

@@ -599,6 +599,35 @@ def test_who_is_refused_late(node: Node) -> None:
     is_well(node, again.result(), sid)
 
 
+@pytest.mark.parametrize('order', ['the last first', 'the last last'])
+def test_two_on_their_way_into_one_node(
+        node: Node, other: Node, order: str,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between them another node has had the session, whose word that the
+    first is superseded is still on its way."""
+    client = node.connect()
+    sid = client.sid
+    client.lose()
+    backlog = node.manager._returning._admission._backlog  # type: ignore
+    taken: Dict[str, FakeClient] = {}
+
+    def take(name: str) -> None:
+        taken[name] = node.take(client)
+
+    first = Late(monkeypatch, backlog, 'read', take, 'first')
+    with monkeypatch.context() as patch:
+        claims_there: Any = other.manager._returning._claims  # type: ignore
+        patch.setattr(claims_there, '_publish', lambda *args: None)
+        between = other.take(client)
+    assert between.sid == sid
+    last = Late(monkeypatch, backlog, 'read', take, 'last')
+    for each in (last, first) if order == 'the last first' else (first, last):
+        each.go_on()
+    wait_until(lambda: between.socket.closed)
+    assert taken['first'].socket.closed
+    is_well(node, taken['last'], sid)
+
+
 def test_a_session_of_node(node: Node, redis: Any, stream: str) -> None:
     """It has been on a server in Node.js."""
     sender = node.connect()
