@@ -14,7 +14,9 @@ How a client is taken over, in this order:
 5. when this node's reader has come as far as the stream was in step 1, what
    was missed is gathered: first from Redis, in pages, what is older than
    what is in memory. Then, as one step under the order lock: what is in
-   memory, and the client is registered in its rooms, its deliveries held;
+   memory, and the client is registered in its rooms, its deliveries held.
+   Where another connection of it was registered meanwhile, Redis tells which
+   of the two has the session, and the other one goes;
 6. its connect handler runs, and may refuse; it gets its reply, what it has
    missed, what was held, and is like any other.
 

@@ -51,7 +51,9 @@ class Stay:
         self.absent = False
         #: It leaves on purpose. Set by any task, and never taken back.
         self.intended = False
-        #: The task that runs its disconnect handler.
+        #: The task that disconnects it, and runs its disconnect handler.
+        #: Written once, by that task, which alone may: see
+        #: :mod:`redis_streams_adapter.registry`.
         self.leaver: Optional[int] = None
         #: What it was like when it left; ``None``: it is here.
         self.last: Optional[Session] = None
