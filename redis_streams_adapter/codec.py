@@ -27,7 +27,7 @@ from .messages import AdapterClose, Broadcast, BroadcastAck, \
     MessageType, Room, ServerSideEmit, ServerSideEmitResponse, SocketsJoin, \
     SocketsLeave, Target
 from .values import JSONModule, load_base64, load_json, load_msgpack, \
-    Serialiser
+    Serialiser, without_nonfinite
 
 #: The longest uid, namespace, writer id or request id that is accepted, in
 #: bytes. They are kept in memory by whoever reads them; Node's have 16.
@@ -124,6 +124,8 @@ def decode(envelope: Envelope) -> Message:
         data = load_json(raw)
     else:
         data = load_base64(raw)
+        if envelope.type is MessageType.BROADCAST:
+            data = without_nonfinite(data)
     if not isinstance(data, dict):
         raise DecodeError('field data is not a mapping')
     return reader(data)
@@ -158,6 +160,8 @@ def unpack(packed: bytes) -> Packed:
     content = data.get('data')
     if not isinstance(content, dict):
         raise DecodeError('data is not a mapping')
+    if kind == MessageType.BROADCAST:
+        content = without_nonfinite(content)
     return Packed(str(uid), str(namespace), reader(content))
 
 
@@ -182,8 +186,9 @@ class Encoder:
         :param namespace: the namespace that it is for.
         :return: names and values in turn, without those of the writer.
         :raises TypeError: something in it cannot be serialised.
-        :raises ValueError: something in it is nested too deeply, or a name
-                            is too long.
+        :raises ValueError: something in it is nested too deeply, a name is
+                            too long, or an event for clients holds infinity
+                            or NaN.
         """
         name = _name_of(namespace)
         head = (b'uid', self.uid.encode(), b'nsp', name,
@@ -194,7 +199,8 @@ class Encoder:
                 return head + (b'behind', message.behind)
             return head
         return head + (b'data', self._serialiser.dump(
-            writer(namespace, message)))
+            writer(namespace, message),
+            message.type is MessageType.BROADCAST))
 
     def pack(self, namespace: str, message: Message) -> bytes:
         """Encode a request or an answer as it travels over PUB/SUB.
@@ -204,7 +210,8 @@ class Encoder:
         _name_of(namespace)
         return self._serialiser.pack({
             'uid': self.uid, 'nsp': namespace, 'type': int(message.type),
-            'data': _WRITERS[message.type](namespace, message)})
+            'data': _WRITERS[message.type](namespace, message)},
+            message.type is MessageType.BROADCAST)
 
 
 def _name_of(namespace: str) -> bytes:

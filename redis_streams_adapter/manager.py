@@ -20,6 +20,7 @@ from .recovery import Outcome
 from .redis_streams.connect import open_driver
 from .registry import HAS_PRE_CONNECT
 from .requests import ClientsRequest
+from .values import check_finite
 
 
 class _Default(str):
@@ -164,8 +165,10 @@ class RedisStreamsManager(ClusterCalls):
         :param ignore_queue: only to the clients of this server.
         :raises OutboxFullError: Redis is away for too long; the message was
                                  not sent to anybody.
-        :raises TypeError, ValueError: the data cannot be serialised; the
-                                       message was not sent to anybody.
+        :raises TypeError, ValueError: the data cannot be serialised, or
+                                       holds infinity or NaN, which no
+                                       browser takes; the message was not
+                                       sent to anybody.
         """
         namespace = namespace or '/'
         if to is not None:
@@ -179,6 +182,8 @@ class RedisStreamsManager(ClusterCalls):
             self._emit_with_callback(
                 namespace, args, target, callback, local)
         elif local:
+            # Encoding for others does this.
+            check_finite(args)
             self._deliver(namespace, args, target)
         else:
             self._emit(namespace, args, target)
@@ -193,6 +198,7 @@ class RedisStreamsManager(ClusterCalls):
         if not local and not self._is_one_own_client(namespace, target):
             self._ask_cluster(namespace, args, target, callback)
         elif self._delivery is not None:
+            check_finite(args)
             self._deliver_with_callback(
                 namespace, args,
                 self._delivery.recipients(namespace, target), callback)

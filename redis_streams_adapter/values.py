@@ -4,14 +4,22 @@ total in both directions.
 What nodes exchange is what JSON can say, and bytes; only with bytes in it (or
 infinity, or NaN) it is msgpack. What Node.js writes as an extension of
 msgpack, a date, becomes what JSON would make of it.
+
+*Infinity and NaN* are not JSON, although Python's ``json`` reads and writes
+them: a browser that gets them in an event closes its connection with a parse
+error. In an event for clients they are refused where it is emitted; read from
+msgpack, they become what JavaScript's ``JSON.stringify`` makes of them,
+``null``; in JSON they are malformed, and so is a number that no double can
+hold, such as ``1e999``. Servers among themselves exchange them in msgpack.
 """
 import base64
 import binascii
 import json as standard_json
 import math
+import re
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from typing import Any, Dict, Protocol
+from typing import Any, Callable, Dict, Protocol
 
 import msgpack
 
@@ -27,8 +35,26 @@ MAX_DEPTH = 100
 #: the data, the packet, its list.
 _OWN_DEPTH = 3
 
+#: How Python's ``json`` writes what is not JSON, and what a number looks like
+#: that may be beyond the range of a double (1.8e308): an exponent, or many
+#: digits. For text that an application's JSON module has made.
+_DOUBTFUL = re.compile(r'NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{309}')
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f'{name} is not JSON')
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f'{text:.20} is out of range')
+    return number
+
+
 #: Half the cost of json.loads, which looks for white space on both sides.
-_from_json = standard_json.JSONDecoder().raw_decode
+_from_json = standard_json.JSONDecoder(
+    parse_constant=_refuse_constant, parse_float=_finite).raw_decode
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 #: The range of JavaScript's dates, in seconds from 1970 (ECMA-262, "Time
@@ -122,6 +148,38 @@ def _plain(value: Any, depth: int) -> Any:
     return value
 
 
+def check_finite(value: Any) -> None:
+    """Make sure that a value for clients holds no infinity and no NaN.
+
+    :raises ValueError: it does.
+    """
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(
+                f'an event for clients must not hold {value}, which is not '
+                f'JSON: send None, or text')
+    elif isinstance(value, dict):
+        for child in value.values():
+            check_finite(child)
+    elif isinstance(value, (list, tuple)):
+        for child in value:
+            check_finite(child)
+
+
+def without_nonfinite(value: Any) -> Any:
+    """What ``JSON.stringify`` makes of infinity and NaN, ``null``, in a value
+    that was just read, which is changed in place."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        for index, child in enumerate(value):
+            value[index] = without_nonfinite(child)
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            value[key] = without_nonfinite(child)
+    return value
+
+
 def _iso8601(stamp: Any) -> str:
     """A ``Date`` of JavaScript, as ``JSON.stringify`` would have it."""
     if abs(stamp.seconds) > LAST_DATE:
@@ -155,28 +213,34 @@ class Serialiser:
             self._dumps = standard_json.JSONEncoder(
                 separators=(',', ':')).encode
         else:
-            self._dumps = partial(dumps, separators=(',', ':'))
+            self._dumps = partial(_dumps_checked, dumps)
 
-    def dump(self, data: Dict[str, Any]) -> bytes:
-        """JSON, or msgpack in base64 where JSON will not do.
+    def dump(self, data: Dict[str, Any], for_clients: bool) -> bytes:
+        """JSON, or msgpack in base64 if JSON cannot carry it.
 
+        :param for_clients: whether it is an event for clients, which must not
+                            hold infinity or NaN.
         :raises TypeError: something in it cannot be serialised.
-        :raises ValueError: something in it is nested too deeply.
+        :raises ValueError: something in it is nested too deeply, or is not
+                            for clients.
         """
-        if self._wants_msgpack(data):
+        if self._wants_msgpack(data, for_clients):
             return base64.b64encode(self._pack(data))
         return self._dumps(data).encode()
 
-    def pack(self, data: Dict[str, Any]) -> bytes:
+    def pack(self, data: Dict[str, Any], for_clients: bool) -> bytes:
         """Msgpack.
 
         :raises TypeError, ValueError: as :meth:`dump`.
         """
-        self._wants_msgpack(data)
+        self._wants_msgpack(data, for_clients)
         return self._pack(data)
 
-    def _wants_msgpack(self, data: Dict[str, Any]) -> bool:
+    def _wants_msgpack(self, data: Dict[str, Any],
+                       for_clients: bool) -> bool:
         wanted = _wants_msgpack(data, MAX_DEPTH + _OWN_DEPTH)
+        if wanted and for_clients:
+            check_finite(data)
         if wanted and self._only_plaintext:
             raise TypeError('with only_plaintext, data must hold no bytes, '
                             'NaN or infinity')
@@ -194,6 +258,23 @@ class Serialiser:
     def _as_json(self, value: Any) -> Any:
         # An application's JSON module may know types that msgpack does not.
         return standard_json.loads(self._dumps(value))
+
+
+def _dumps_checked(dumps: Callable[..., str], data: Any) -> str:
+    """What an application's JSON module makes of a value.
+
+    :raises ValueError: it is not JSON.
+    """
+    text = dumps(data, separators=(',', ':'))
+    if _DOUBTFUL.search(text):
+        # Also said in a text that a client may well get.
+        try:
+            _from_json(text)
+        except ValueError as exc:
+            raise ValueError(
+                f'the JSON module made of the data what is not JSON: '
+                f'{exc}') from exc
+    return text
 
 
 def _wants_msgpack(value: Any, depth: int) -> bool:

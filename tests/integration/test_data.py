@@ -1,4 +1,5 @@
 """What arrives is what was sent, on every node alike."""
+import math
 import random
 from typing import Any, Callable, Dict, List, Tuple
 
@@ -100,19 +101,24 @@ def test_a_megabyte(cluster: Cluster, listeners: List[Client],
         assert client.wait_for(event) == [('before', data, 'after')]
 
 
-@pytest.mark.parametrize('data', [
-    Unserialisable(), {'a': [1, Unserialisable()]}, ('fine', Unserialisable()),
-    [b'binary', Unserialisable()]], ids=['alone', 'inside', 'several',
-                                         'with bytes'])
+@pytest.mark.parametrize('data, error', [
+    (Unserialisable(), 'TypeError'),
+    ({'a': [1, Unserialisable()]}, 'TypeError'),
+    (('fine', Unserialisable()), 'TypeError'),
+    ([b'binary', Unserialisable()], 'TypeError'),
+    ({'a': [1, math.nan]}, 'ValueError'),
+    ([b'binary', -math.inf], 'ValueError')],
+    ids=['alone', 'inside', 'several', 'with bytes', 'NaN',
+         'infinity with bytes'])
 def test_what_cannot_be_serialised(cluster: Cluster,
                                    listeners: List[Client],
                                    redis_server: Any, unique: Unique,
-                                   data: Any) -> None:
+                                   data: Any, error: str) -> None:
     """It raises in the caller, and no client of any node gets anything."""
     event, marker = unique('event'), unique('marker')
     with pytest.raises(RemoteError) as info:
         cluster.a.emit(event, data)
-    assert 'TypeError' in info.value.types
+    assert error in info.value.types
     cluster.a.emit(marker)
     for client in listeners:
         client.wait_for(marker)

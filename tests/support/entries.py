@@ -105,6 +105,11 @@ MALFORMED: Dict[str, Fields] = {
     'deep JSON': entry(b'{"a":' * DEEP + b'1' + b'}' * DEEP),
     'deep lists': entry(b'{"opts":' + b'[' * DEEP + b']' * DEEP + b'}'),
     'a number of many digits': entry(b'{"opts": ' + b'9' * 100_000 + b'}'),
+    **{f'{word} in JSON': entry(
+        b'{"opts":{"rooms":[],"except":[],"flags":{}},"packet":'
+        b'{"type":2,"nsp":"/","data":["malformed",{"a":[%s]}]}}'
+        % word.encode())
+        for word in ('NaN', 'Infinity', '-Infinity', '1e999', '-1E+400')},
     'not base64': entry(b'%%%%'),
     'half of base64': entry(b'abc'),
     'base64 of nothing known': entry(packed(b'\xc1')),
@@ -188,9 +193,6 @@ ODD: Dict[str, Fields] = {
     'an acknowledgement id in the packet': with_packet(id=7),
     'data with a placeholder': with_packet(
         data=['malformed', {'_placeholder': True, 'num': 0}]),
-    'data with infinity': entry(
-        b'{"opts":{"rooms":[],"except":[],"flags":{}},"packet":'
-        b'{"type":2,"nsp":"/","data":["malformed",1e999,NaN]}}'),
     'data with half a surrogate': entry(
         b'{"opts":{"rooms":[],"except":[],"flags":{}},"packet":'
         b'{"type":2,"nsp":"/","data":["malformed","\\ud800"]}}'),

@@ -239,13 +239,6 @@ def test_a_bytearray_becomes_bytes() -> None:
     assert again([bytearray(b'abc')]) == [b'abc']
 
 
-@pytest.mark.parametrize('number', [math.inf, -math.inf, math.nan])
-def test_what_json_has_no_word_for(number: float) -> None:
-    fields = encoder.encode('/', Broadcast(('event', number)))
-    assert not fields[-1].startswith(b'{')
-    assert repr(again([number])) == repr([number])
-
-
 @pytest.mark.parametrize('number', [
     0, -1, 2**31, 2**53 + 1, 2**63, 2**64, -2**63 - 1, 2**200, 1.5, -0.1,
     1e300, 5e-324])
@@ -303,9 +296,11 @@ def test_only_plaintext() -> None:
     plaintext = Encoder(UID, only_plaintext=True)
     message = Broadcast(('event', 'text', 1.5))
     assert understand(plaintext.encode('/', message)) == message
-    for value in (b'x', [b'x'], bytearray(b''), math.nan, math.inf):
+    for value in (b'x', [b'x'], bytearray(b'')):
         with pytest.raises(TypeError, match='only_plaintext'):
             plaintext.encode('/', Broadcast(('event', value)))
+    with pytest.raises(TypeError, match='only_plaintext'):
+        plaintext.encode('/', ServerSideEmit(('event', math.inf)))
 
 
 def test_only_plaintext_reads_everything() -> None:
@@ -391,7 +386,8 @@ def test_numbers_of_node_that_json_has_no_word_for() -> None:
     text = ('gqZwYWNrZXSDpHR5cGUCpGRhdGGVoWXLf/gAAAAAAADLf/AAAAAAAADL//AAAAAA'
             'AADEAQCjbnNwoS+kb3B0c4Olcm9vbXORonIxpmV4Y2VwdJClZmxhZ3OA')
     message = understand(fields_of(3, text.encode()))
-    assert repr(message.args) == "('e', nan, inf, -inf, b'\\x00')"
+    # As JSON.stringify has it: so a server in Node.js tells its clients.
+    assert message.args == ('e', None, None, None, b'\x00')
 
 
 @pytest.mark.parametrize('number, text, message', [
@@ -586,7 +582,8 @@ def test_names_that_cannot_be_sent(namespace: str) -> None:
 keys = st.one_of(st.text(max_size=5), st.integers(-10**6, 10**6),
                  st.booleans(), st.none(), st.floats(allow_nan=False))
 scalars = st.one_of(
-    st.none(), st.booleans(), st.integers(-2**63, 2**64 - 1), st.floats(),
+    st.none(), st.booleans(), st.integers(-2**63, 2**64 - 1),
+    st.floats(allow_nan=False, allow_infinity=False),
     st.text(max_size=20), st.binary(max_size=20),
     st.binary(max_size=20).map(bytearray))
 values = st.recursive(scalars, lambda children: st.one_of(
@@ -596,7 +593,7 @@ values = st.recursive(scalars, lambda children: st.one_of(
 
 
 def plain(value: Any) -> Any:
-    """What JSON makes of a value; bytes stay, and so does NaN."""
+    """What JSON makes of a value; bytes stay."""
     if isinstance(value, (list, tuple)):
         return [plain(child) for child in value]
     if isinstance(value, dict):
@@ -607,20 +604,11 @@ def plain(value: Any) -> Any:
     return value
 
 
-def comparable(value: Any) -> Any:
-    """NaN equals nothing; this does."""
-    if isinstance(value, list):
-        return [comparable(child) for child in value]
-    if isinstance(value, dict):
-        return {key: comparable(child) for key, child in value.items()}
-    return 'NaN' if value != value else value
-
-
 @given(values)
 @example([b'', {1: 1, '1': 2}])
 @example({'a': '\ud800'})
 def test_all_that_is_accepted_arrives(value: Any) -> None:
-    assert comparable(again(value)) == comparable(plain(value))
+    assert again(value) == plain(value)
 
 
 names = st.sampled_from([b'uid', b'nsp', b'type', b'data', b'wid', b'seq',
