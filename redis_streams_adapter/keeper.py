@@ -185,7 +185,7 @@ class Keeper:
     def _pack(self, fields: Dict[str, Any]) -> bytes:
         for _ in range(ATTEMPTS):
             try:
-                return self._serialiser.pack(fields, False)
+                return self._serialiser.pack(fields)
             except RecursionError as exc:
                 raise ValueError('it is nested too deeply') from exc
             except RuntimeError as exc:

@@ -215,7 +215,8 @@ class Serialiser:
         else:
             self._dumps = partial(_dumps_checked, dumps)
 
-    def dump(self, data: Dict[str, Any], for_clients: bool) -> bytes:
+    def dump(self, data: Dict[str, Any],
+             for_clients: bool = False) -> bytes:
         """JSON, or msgpack in base64 if JSON cannot carry it.
 
         :param for_clients: whether it is an event for clients, which must not
@@ -228,7 +229,8 @@ class Serialiser:
             return base64.b64encode(self._pack(data))
         return self._dumps(data).encode()
 
-    def pack(self, data: Dict[str, Any], for_clients: bool) -> bytes:
+    def pack(self, data: Dict[str, Any],
+             for_clients: bool = False) -> bytes:
         """Msgpack.
 
         :raises TypeError, ValueError: as :meth:`dump`.
