@@ -1,9 +1,15 @@
 """The stream is read by one task, from a cursor that never goes astray.
 
-The cursor is resolved once, when the reader first gets through, to the
-stream's last id; from then on it is the id of the last entry that was handed
-on. It is moved after each entry, whatever became of it: an entry is handed
-on once, and one that makes trouble stops nobody.
+The cursor is resolved once, when the reader first gets through; from then on
+it is the id of the last entry that was handed on. It is moved after each
+entry, whatever became of it: an entry is handed on once, and one that makes
+trouble stops nobody.
+
+The first position is never later than the moment from which a local client
+may have been told that it is connected. Redis may hang or be slow for any
+length of time between that moment and the reply that says where the stream
+ends, so the end alone would be too late. The moment is converted to the
+server's clock, by which ids are made: see :meth:`Reader._first_position`.
 
 That history is lost before it was read shows in the numbers of the entries,
 where something is left of a writer that numbers them. Besides, the reader
@@ -16,11 +22,6 @@ took over and was behind, also where nothing was lost for itself.
 Redis before 7.0 does not tell how many entries a stream ever had. There the
 numbers alone show what was trimmed, and a stream that was deleted and has
 begun again before the reader looked is taken for one that was trimmed.
-
-Where Redis was away when the node started, its clients have been waiting
-since then, and the others' outboxes may come through before this reader
-does. So the first cursor is then the time at which the node started, by the
-server's clock, if that is earlier than the last id.
 """
 import logging
 import time
@@ -28,8 +29,8 @@ from typing import Callable, Optional, Sequence
 
 from ..losses import DELETED, SET_BACK, TRIMMED
 from ..tasks import Task
-from ..transport import Ends, Entry, is_there, Link, NO_STREAM, \
-    parse_id, START
+from ..transport import Ends, Entry, id_before, is_there, Link, \
+    NO_STREAM, parse_id, START
 
 #: A reader that is so many seconds behind, with a full page at hand, says
 #: so: a writer in a hurry stores 50,000 entries a second, and a stream keeps
@@ -52,6 +53,9 @@ class Reader:
 
     :param open_link: makes a new, unconnected link to the stream.
     :param handle: what to do with an entry, on the reader's task.
+    :param since: returns the moment from which a local client may have been
+                  told that it is connected, by ``time.monotonic()``. Asked
+                  when the reader gets through, once or, after failures, again.
     :param began: told the first cursor, once, and the time before it was
                   known, by the server's clock, in milliseconds.
     :param resumed: told each time the reader gets through, before the first
@@ -70,6 +74,7 @@ class Reader:
 
     def __init__(self, open_link: Callable[[], Link],
                  handle: Callable[[Entry], None],
+                 since: Callable[[], float],
                  began: Callable[[bytes, int], None],
                  resumed: Callable[[], None],
                  lost: Callable[[str, Optional[int]], None],
@@ -79,6 +84,7 @@ class Reader:
                  block: float) -> None:
         self._open_link = open_link
         self._handle = handle
+        self._since = since
         self._began = began
         self._resumed = resumed
         self._lost = lost
@@ -87,9 +93,9 @@ class Reader:
         self._pause = pause
         self._count = count
         self._block = block
-        self._started: Optional[float] = None
         self._moment = 0
-        self._late = False
+        #: Whether a round has ended: Redis may have been away.
+        self._failed = False
         #: Whether it has ever got through: the cursor alone does not say.
         self._through = False
         #: When the stream was last looked at, and what it was like then.
@@ -110,7 +116,8 @@ class Reader:
         self.received = 0
         self.failed = 0
         #: By how much the server's clock is ahead of our monotonic one, in
-        #: seconds, and when a full page was last read: what `lag` needs.
+        #: seconds, or less, by what the reply took: what `lag` and the first
+        #: position need. And whether a full page was last read.
         self._clock_ahead = 0.0
         self._behind = False
         #: When it was last told that the reader is behind, until it is told
@@ -152,8 +159,6 @@ class Reader:
     def work(self, task: Task) -> None:
         """One round of the reader's task: connect, find the position, then
         read until it fails or is stopped."""
-        if self._started is None:
-            self._started = time.monotonic()
         link = self._open_link()
         self._link = link
         try:
@@ -161,6 +166,7 @@ class Reader:
             if task.stopping:
                 return
             now = link.time()
+            # After the reply: so it is never more than it really is.
             self._clock_ahead = now / 1000 - time.monotonic()
             if self.cursor is None:
                 self._moment = now
@@ -168,7 +174,7 @@ class Reader:
             # Whoever may not read, or whose connection does not survive
             # waiting, shall hear of it before saying that all is well.
             page = link.read(self.cursor, self._count,
-                             PROBE if self._late else None)
+                             PROBE if self._failed else None)
             self.connected = True
             if not self._through:
                 self._through = True
@@ -188,8 +194,7 @@ class Reader:
                     self.cursor = self._position(link)
                 page = link.read(self.cursor, self._count, self._block)
         finally:
-            # Whatever it was, Redis may have been away.
-            self._late = True
+            self._failed = True
             self.connected = False
             self._link = None
             link.close()
@@ -217,10 +222,16 @@ class Reader:
         return cursor
 
     def _first_position(self, ends: Ends) -> bytes:
-        if not self._late or self._started is None:
-            return ends.last_id
-        started = self._started + self._clock_ahead
-        return min(ends.last_id, b'%d-0' % int(started * 1000),
+        """Where to begin: before all that was stored since a local client
+        may be connected, however long the replies of Redis took.
+
+        Each inaccuracy leads to an earlier position: the difference of the
+        clocks is underestimated, and milliseconds are rounded down. So some
+        entries may be read that were stored a moment before.
+        """
+        moment = int((self._since() + self._clock_ahead) * 1000)
+        # The entry with the id of the moment itself may be later than that.
+        return min(ends.last_id, id_before(b'%d-0' % max(0, moment)),
                    key=parse_id)
 
     def _count_up(self, added: Optional[int]) -> None:
