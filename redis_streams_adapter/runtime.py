@@ -423,8 +423,14 @@ wait`."""
     def _began(self, channel: Channel, cursor: bytes,
                moment: int) -> None:
         channel.sequences.begin(parse_id(cursor), moment)
-        if channel.timeline is not None:
-            channel.timeline.begin(cursor)
+        timeline = channel.timeline
+        if timeline is not None:
+            with self.order:
+                timeline.begin(cursor)
+                if self.keeper is not None:
+                    self.keeper.begin(
+                        timeline.place,
+                        lambda each: self._channel(each) is channel)
         channel.positioned = True
         self.serve_namespaces()
 

@@ -175,10 +175,11 @@ class Reader:
             # waiting, shall hear of it before saying that all is well.
             page = link.read(self.cursor, self._count,
                              PROBE if self._failed else None)
-            self.connected = True
             if not self._through:
                 self._through = True
                 self._began(self.cursor, self._moment)
+            # Now: who finds it connected may rely on its position.
+            self.connected = True
             self._resumed()
             task.works()
             while not task.stopping:
