@@ -87,12 +87,14 @@ class Runtime:
     :param act: carries out a message for the own clients; on the reader's
                 task.
     :param namespaces: tells which namespaces are served.
+    :param former: the one before it in this process, which is closed.
     """
 
     def __init__(self, options: Options, driver: Driver, engine: Engine,
                  logger: Logger, json: Any, write_only: bool,
                  act: Callable[[Act], None],
-                 namespaces: Callable[[], Iterable[str]]) -> None:
+                 namespaces: Callable[[], Iterable[str]],
+                 former: Optional['Runtime'] = None) -> None:
         self.uid = EMITTER_UID if write_only else os.urandom(8).hex()
         self.engine = engine
         self.order = threading.RLock()
@@ -128,6 +130,9 @@ class Runtime:
         self._routes: Dict[str, Channel] = {}
         for channel in self._channels:
             channel.writer.set_window(self._flow.first_window)
+        if former is not None:
+            for channel, old in zip(self._channels, former._channels):
+                channel.succeed(old)
         #: From when on a client of this process may have been told that it is
         #: connected, by the monotonic clock; empty until then. Written by
         #: whichever task comes first: one that starts this runtime, or one
@@ -177,7 +182,7 @@ class Runtime:
             lambda: flow.resume(channel),
             lambda kind, count: self._lost_history(channel, kind, count),
             lambda cursor: flow.lagging(channel, cursor), logger,
-            pause=engine.pause, count=options.read_count,
+            pause=engine.pause, max_len=max_len, count=options.read_count,
             block=options.block_time)
         timeline = None
         if options.recovery is not None and not write_only:

@@ -19,9 +19,10 @@ after each break, whenever nothing has come for a while, and every
 their writer has left, of a stream that was deleted, and of a replica that
 took over and was behind, also where nothing was lost for itself.
 
-Redis before 7.0 does not tell how many entries a stream ever had. There the
-numbers alone show what was trimmed, and a stream that was deleted and has
-begun again before the reader looked is taken for one that was trimmed.
+Redis before 7.0 does not tell how many entries a stream ever had. Once the
+reader has begun, the numbers alone show there what was trimmed, and a stream
+that was deleted and has begun again before the reader looked is taken for one
+that was trimmed.
 """
 import logging
 import time
@@ -66,6 +67,7 @@ class Reader:
     :param lagging: told the cursor while the reader is behind, and ``None``
                     when it has caught up.
     :param pause: lets other tasks run.
+    :param max_len: about how many entries the stream keeps.
     :param count: how many entries to read at once.
     :param block: how many seconds to wait for one.
 
@@ -80,7 +82,7 @@ class Reader:
                  lost: Callable[[str, Optional[int]], None],
                  lagging: Callable[[Optional[bytes]], None],
                  logger: Callable[[], logging.Logger], *,
-                 pause: Callable[[], None], count: int,
+                 pause: Callable[[], None], max_len: int, count: int,
                  block: float) -> None:
         self._open_link = open_link
         self._handle = handle
@@ -91,11 +93,15 @@ class Reader:
         self._lagging = lagging
         self._logger = logger
         self._pause = pause
+        self._max_len = max_len
         self._count = count
         self._block = block
         self._moment = 0
         #: Whether a round has ended: Redis may have been away.
         self._failed = False
+        #: Up to where everything was handed on by an earlier reader of this
+        #: process; ``None``: there was none. Set before the task starts.
+        self.skip_to: Optional[bytes] = None
         #: Whether it has ever got through: the cursor alone does not say.
         self._through = False
         #: When the stream was last looked at, and what it was like then.
@@ -108,6 +114,11 @@ class Reader:
         self._added: Optional[int] = 0
         #: Whether it is known that they are so many, and no more.
         self._counted = False
+        #: From its first position on, until it has come to where the stream
+        #: ended then: what is behind this may have been trimmed before it was
+        #: read. From there on entries are counted.
+        self._unsure: Optional[bytes] = None
+        self._goal = START
         #: Whether the cursor is the id of an entry that was there.
         self._at_entry = False
         self._link: Optional[Link] = None
@@ -188,8 +199,8 @@ class Reader:
                     # A reply that is there already is read without a switch
                     # to other green threads, page after page.
                     self._pause()
-                if not page or time.monotonic() - self._looked \
-                        > LOOK_INTERVAL:
+                if not page or self._unsure is not None \
+                        or time.monotonic() - self._looked > LOOK_INTERVAL:
                     # Nothing may have come because the stream was deleted
                     # and begins again below the cursor.
                     self.cursor = self._position(link)
@@ -209,7 +220,8 @@ class Reader:
         self._looked = time.monotonic()
         cursor = self.cursor
         if cursor is None:
-            cursor = self._first_position(ends)
+            cursor = self._unsure = self._first_position(ends)
+            self._goal = ends.last_id
         elif parse_id(ends.last_id) < parse_id(cursor):
             # Waiting for ids above the cursor would miss what comes now.
             self._lose(ends)
@@ -217,6 +229,7 @@ class Reader:
         elif self._has_less(ends, cursor) \
                 or anew and self._entry_is_gone(link, cursor):
             self._lose(ends)
+        self._check_beginning(ends, cursor)
         if cursor == ends.last_id or ends.added is None:
             self._count_up(ends.added)
         self._known, self._landmark = ends, ends.last_id
@@ -232,8 +245,46 @@ class Reader:
         """
         moment = int((self._since() + self._clock_ahead) * 1000)
         # The entry with the id of the moment itself may be later than that.
-        return min(ends.last_id, id_before(b'%d-0' % max(0, moment)),
-                   key=parse_id)
+        position = min(ends.last_id, id_before(b'%d-0' % max(0, moment)),
+                       key=parse_id)
+        done = self.skip_to
+        if done is not None and \
+                parse_id(position) < parse_id(done) <= parse_id(ends.last_id):
+            return done
+        return position
+
+    def _check_beginning(self, ends: Ends, cursor: bytes) -> None:
+        """Whether all that is behind the first position was there to be
+        read. While the oldest entry is not behind a position, nothing that
+        is behind the position was trimmed."""
+        unsure, first = self._unsure, ends.first_id
+        if unsure is None:
+            return
+        self._unsure = None if parse_id(cursor) >= parse_id(self._goal) \
+            else cursor
+        if unsure != ends.last_id and self._is_trimmed(ends) and (
+                first is None or parse_id(first) > parse_id(unsure)):
+            # It may have been older: nobody can know.
+            self._lost(TRIMMED, None)
+            if self._unsure is not None and first is not None:
+                self._unsure = max(cursor, first, key=parse_id)
+
+    def _is_trimmed(self, ends: Ends) -> bool:
+        """Whether the stream has had entries that are not there."""
+        if ends.added is None:
+            # Each entry that is stored trims what is more than this.
+            return ends.length >= self._max_len
+        return ends.added > ends.length
+
+    def _count_from(self, page: Sequence[Entry]) -> None:
+        """Begin to count, with the page that comes to where the stream ended
+        when it was looked at: it is known how many entries it had then."""
+        goal, added = parse_id(self._known.last_id), self._known.added
+        if added is not None and page and parse_id(page[-1].id) >= goal:
+            # Each entry of the page is counted as it is handed on.
+            self._added = added - sum(
+                parse_id(entry.id) <= goal for entry in page)
+            self._counted = True
 
     def _count_up(self, added: Optional[int]) -> None:
         """Everything was read: so many entries were there to be read."""
@@ -247,6 +298,7 @@ class Reader:
         self._lost(self._what_happened(ends), None)
         self._added = None if ends.added is None else 0
         self._counted = False
+        self._unsure = None
         self._at_entry = False
 
     def _what_happened(self, ends: Ends) -> str:
@@ -284,6 +336,8 @@ class Reader:
         return first is not None and parse_id(first) <= parse_id(cursor)
 
     def _take(self, page: Sequence[Entry]) -> None:
+        if not self._counted:
+            self._count_from(page)
         full = self._behind = len(page) == self._count
         begun = time.monotonic()
         slow = False

@@ -251,6 +251,77 @@ def test_own_events(make: MakeNode, proxy: Proxy) -> None:
     check_all([client], 'own')
 
 
+@RECOVERY
+def test_what_is_trimmed_meanwhile(make: MakeNode, proxy: Proxy,
+                                   recovery: bool) -> None:
+    """It is not passed over in silence, though nobody can know how much it
+    was."""
+    emitter = make(write_only=True, max_len=200)
+    emit(emitter, 'before', range(5))
+    wait_for_clock()
+    proxy.hold()
+    losses: List[Any] = []
+    node = make(proxy.url, max_len=200, on_loss=losses.append,
+                connection_state_recovery=recovery)
+    client = node.connect()
+    emit(emitter, 'event', range(1000))
+    proxy.let_go()
+    wait_until(lambda: 999 in numbers(client, 'event'))
+    arrived = numbers(client, 'event')
+    assert arrived == list(range(arrived[0], 1000)) and arrived[0] > 0
+    wait_until(lambda: losses)
+    assert [(each.kind, each.count) for each in losses] == [('trimmed', None)]
+    assert node.losses() == 1
+
+
+@RECOVERY
+def test_a_manager_that_starts_again(
+        make: MakeNode, proxy: Proxy, monkeypatch: pytest.MonkeyPatch,
+        recovery: bool) -> None:
+    """What its clients had before it was closed does not come once more,
+    however slow Redis is then: neither of others nor its own."""
+    emitter = make(write_only=True)
+    node = make(proxy.url, connection_state_recovery=recovery)
+    client = node.connect()
+    emit(emitter, 'event')
+    check_all([client], 'event')
+    emit(node, 'own')
+    check_all([client], 'own')
+    node.manager.close()
+    # The reply with the server's time takes long: so much earlier the reader
+    # begins.
+    proxy.hold(b'TIME', reply=True)
+    monkeypatch.setattr(runtime, 'START_PATIENCE', 1.0)
+    node.manager.start()
+    proxy.let_go()
+    emit(emitter, 'end', range(1))
+    check_all([client], 'end', range(1))
+    check_all([client], 'event')
+    check_all([client], 'own')
+    assert node.losses() == 0
+
+
+def test_own_events_that_were_not_read_before_the_manager_was_closed(
+        make: MakeNode, proxy: Proxy,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were delivered when they were emitted."""
+    emitter, node = make(write_only=True), make(proxy.url)
+    client = node.connect()
+    swallowed = proxy.swallow_replies(to=b'XREAD')
+    emit(node, 'own')
+    assert swallowed.wait(DEADLINE)
+    node.manager.close()
+    proxy.heal()
+    proxy.hold(b'TIME', reply=True)
+    monkeypatch.setattr(runtime, 'START_PATIENCE', 1.0)
+    node.manager.start()
+    proxy.let_go()
+    emit(emitter, 'end', range(1))
+    check_all([client], 'end', range(1))
+    check_all([client], 'own')
+    assert node.losses() == 0
+
+
 # -- recovery ---------------------------------------------------------------
 
 def shown(client: FakeClient, offset: Optional[str] = None) -> Any:

@@ -12,6 +12,9 @@ from .fake_transport import FakeStream
 #: Seconds: no test waits for so long where nothing is to come.
 BLOCK = 0.001
 
+#: How many entries the stream keeps.
+MAX_LEN = 1000
+
 #: A moment that never comes: no client is ever connected, and a reader begins
 #: where the stream ends.
 NEVER = 1e9
@@ -47,7 +50,7 @@ class Readings:
             self.resumed,
             lambda *loss: self.lost(*filter(None, loss)), self.lagging,
             lambda: logging.getLogger('tests.unit'), pause=self.paused,
-            count=count, block=block)
+            max_len=MAX_LEN, count=count, block=block)
 
     def _take(self, entry: Entry) -> None:
         self.numbers.append(int(entry.fields[0]))

@@ -6,13 +6,14 @@ from typing import Any, Iterator, List, Tuple
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from redis_streams_adapter.losses import TRIMMED
 from redis_streams_adapter.redis_streams import reader as reader_module
 from redis_streams_adapter.transport import Ends, Entry, START, \
     Unavailable
 
 from .driving import UntilDone
 from .fake_transport import CLOCK_START, FakeLink, FakeStream, Fault
-from .readings import BLOCK, Clock, put, Readings
+from .readings import BLOCK, Clock, MAX_LEN, put, Readings
 
 #: The calls of a reader that wait for a reply.
 OPERATIONS = ('connect', 'time', 'ends', 'read')
@@ -23,10 +24,11 @@ class World:
 
     :param delays: how many seconds each command takes to the server, and its
                    reply takes back, in turn; none once they are used up.
+    :param max_len: how many entries the stream keeps.
     """
 
-    def __init__(self, delays: Any = ()) -> None:
-        self.stream = FakeStream()
+    def __init__(self, delays: Any = (), max_len: int = MAX_LEN) -> None:
+        self.stream = FakeStream(max_len)
         self.clock = Clock()
         self._begun = self.clock.now
         self._delays = iter(delays)
@@ -102,8 +104,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return make_world(monkeypatch)
 
 
-def make_world(patch: pytest.MonkeyPatch, delays: Any = ()) -> World:
-    world = World(delays)
+def make_world(patch: pytest.MonkeyPatch, delays: Any = (),
+               max_len: int = MAX_LEN) -> World:
+    world = World(delays, max_len)
     patch.setattr(reader_module, 'time', world.clock)
     patch.setattr(reader_module, 'PROBE', BLOCK)
     return world
@@ -220,6 +223,57 @@ def test_a_stream_that_is_not_there(world: World) -> None:
     assert world.readings.numbers == [1]
 
 
+@pytest.mark.parametrize('tells', [True, False],
+                         ids=['counted', 'not counted'])
+@pytest.mark.parametrize('operation', ['time', 'ends'])
+def test_what_is_trimmed_before_it_can_be_read(
+        monkeypatch: pytest.MonkeyPatch, operation: str,
+        tells: bool) -> None:
+    """Nobody knows how much it was, but that it was."""
+    world = make_world(monkeypatch, hang(operation))
+    world.stream.tells_added = tells
+    put(world.stream, 0)
+    world.pass_time(1.0)
+    world.readings.since = world.clock.now
+    count = 2 * MAX_LEN
+    world.due = [(2.0, number) for number in range(1, count)]
+    world.read_all()
+    assert world.readings.numbers == list(range(MAX_LEN, count))
+    assert world.readings.lost.calls == [TRIMMED]
+
+
+def test_what_is_trimmed_between_two_calls(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader has seen where the stream begins and ends, and not read
+    it."""
+    world = make_world(monkeypatch, hang('ends', 'read'))
+    put(world.stream, 0)
+    world.pass_time(1.0)
+    world.readings.since = world.clock.now
+    world.due = [(2.0, 1), *(
+        (7.0, number) for number in range(2, MAX_LEN + 1)),
+        (7.0, MAX_LEN + 1)]
+    world.read_all()
+    assert 1 not in world.readings.numbers
+    assert world.readings.lost.calls == [TRIMMED]
+
+
+@pytest.mark.parametrize('tells', [True, False],
+                         ids=['counted', 'not counted'])
+def test_what_was_trimmed_before_is_no_loss(world: World,
+                                            tells: bool) -> None:
+    """It was never for a client of this process."""
+    world.stream.tells_added = tells
+    put(world.stream, *range(3 * MAX_LEN))
+    world.pass_time(1.0)
+    world.readings.since = world.clock.now
+    world.pass_time(1.0)
+    put(world.stream, -1)
+    world.read_all()
+    assert world.readings.numbers == [-1]
+    assert world.readings.lost.calls == []
+
+
 #: Seconds: about none, such as on a network, or until something gives up.
 SECONDS = st.one_of(
     st.just(0.0), st.floats(0.0, 0.003), st.floats(0.0, 10.0))
@@ -232,14 +286,17 @@ SECONDS = st.one_of(
        faults=st.lists(st.tuples(st.sampled_from(OPERATIONS),
                                  st.sampled_from([Fault.BREAK_BEFORE,
                                                   Fault.ERROR])),
-                       max_size=3), started=SECONDS)
+                       max_size=3), started=SECONDS,
+       max_len=st.sampled_from([2, 5, MAX_LEN]))
 def test_whatever_takes_its_time(delays: List[float], since: float,
                                  before: List[float], gaps: List[float],
-                                 faults: List[Any], started: float) -> None:
-    """All that is stored from the moment on arrives, once and in order; what
-    was stored before that only if replies were slow."""
+                                 faults: List[Any], started: float,
+                                 max_len: int) -> None:
+    """All that is stored from the moment on arrives, once and in order, or
+    it is told that it was trimmed; what was stored before that arrives only
+    if replies were slow."""
     with pytest.MonkeyPatch.context() as patch:
-        world = make_world(patch, delays)
+        world = make_world(patch, delays, max_len)
         moments = sorted(before)
         world.due = [(moment, number)
                      for number, moment in enumerate(moments)]
@@ -257,9 +314,12 @@ def test_whatever_takes_its_time(delays: List[float], since: float,
         readings = world.readings
         world.read_all()
         first = readings.numbers[0] if readings.numbers else put_before
-        assert readings.numbers == list(range(first, last))
-        assert first <= put_before
+        lost = set(range(put_before, last)) - set(readings.numbers)
+        assert readings.numbers == sorted(
+            set(range(first, last)) - lost)
+        assert not lost or readings.lost.calls
+        if max_len == MAX_LEN:
+            assert not lost and not readings.lost.calls
         # By as much as a reply took, and two milliseconds.
         oldest = came - max(delays, default=0.0) - 0.003
         assert all(moment > oldest for moment in moments[first:])
-        assert readings.lost.calls == []
