@@ -40,11 +40,11 @@ from .missed import Record, Replay
 from .options import RecoveryOptions
 from .outcomes import Outcomes
 from .own_clients import OwnClients
-from .recovery import check_offset, check_pid, Gap, Outcome, \
+from .recovery import check_offset, check_pid, Outcome, \
     REDIS_UNAVAILABLE, Refusal, Return, TurnedAway, UNKNOWN_SESSION
 from .redis_streams.sessions import Swap
 from .stay import Stay
-from .transport import parse_id, START, Unavailable
+from .transport import START, Unavailable
 
 #: The name of a session, in bytes of randomness. Node's has 15.
 PID_BYTES = 24
@@ -194,10 +194,8 @@ class Admission:
         with runtime.order:
             if timeline.has_left:
                 raise TurnedAway
-            upto = timeline.position
-            former = _former_offset(visit.shown, upto)
             if takes_part:
-                self._clients.delivery.sent[sid] = former
+                self._clients.delivery.sent[sid] = None
             if not self._clients.manager.register(
                     sid, visit.eio_sid, namespace, ()):
                 self._clients.delivery.forget(sid)
@@ -208,11 +206,10 @@ class Admission:
             if takes_part:
                 visit.stay = Stay(
                     client, namespace, secrets.token_urlsafe(PID_BYTES),
-                    secrets.token_hex(8), upto,
-                    runtime.engine.event(), since=upto)
-                if former is not None:
-                    visit.stay.sent = former
-                    visit.stay.gap = Gap(former, upto)
+                    secrets.token_hex(8), START, runtime.engine.event(),
+                    placed=False, former=_former_offset(visit.shown))
+                if timeline.has_begun:
+                    timeline.place(visit.stay)
                 self._clients.keeper.enter(visit.stay)
         if visit.shown is not None:
             self._clients.log('%s was not recovered: %s', sid, outcome.reason)
@@ -308,18 +305,11 @@ class Admission:
                 return
 
 
-def _former_offset(shown: Optional[Return], upto: bytes) -> Optional[bytes]:
-    """What a client that begins anew will show for as long as it receives
-    nothing: the JavaScript client (socket.io-client 4.8) keeps the offset of
-    its former session.
-
-    :param upto: where it begins: nothing before that is its own.
-    """
+def _former_offset(shown: Optional[Return]) -> Optional[bytes]:
+    """The last offset that a client received in a former session."""
     if shown is None:
         return None
     try:
-        offset = check_offset(shown.offset)
+        return check_offset(shown.offset)
     except Refusal:
         return None
-    return offset if offset is not None \
-        and parse_id(offset) < parse_id(upto) else None

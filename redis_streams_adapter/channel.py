@@ -29,3 +29,11 @@ class Channel:
     #: Whether the reader has its first position, so that an answer to what
     #: this node says is not missed. Written by the reader's task, once.
     positioned: bool = False
+
+    def succeed(self, former: 'Channel') -> None:
+        """Take over from the channel of a runtime of this process that was
+        closed: what its clients had by then does not come once more. To be
+        called before the tasks are started."""
+        self.reader.skip_to = former.reader.cursor
+        self.sequences.former = \
+            former.sequences.former | {former.sequences.own}

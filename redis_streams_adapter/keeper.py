@@ -110,6 +110,22 @@ class Keeper:
 
     # -- what becomes of them ---------------------------------------------
 
+    def begin(self, place: Callable[[Stay], None],
+              is_there: Callable[[str], bool]) -> None:
+        """A reader has its first position: it is known now where clients
+        begin that were let in before; under the order lock.
+
+        :param place: notes that of one of them.
+        :param is_there: whether a namespace goes to this reader's stream.
+        """
+        with self._lock:
+            early = [stay for stay in self._by_pid.values()
+                     if not stay.placed and is_there(stay.namespace)]
+        for stay in early:
+            place(stay)
+            self.change(stay)
+        self._work_there.set()
+
     def change(self, stay: Stay) -> None:
         """Rooms or data of a client have changed."""
         if not stay.changed:
@@ -244,7 +260,10 @@ class Keeper:
                 # It has gone meanwhile, and the keeper's task sees to it, or
                 # another node.
                 return
-            stay.changed = False
+            # One whose place is not known yet is written as soon as it is.
+            stay.changed = not stay.placed
+        if not stay.placed:
+            return
         if stay.stored and self._value(stay) == stay.stored:
             return
         self._progress(stay)
@@ -348,7 +367,8 @@ class Keeper:
                    for stay in list(self._by_pid.values()))
 
     def _is_due(self, stay: Stay) -> bool:
-        return stay.changed and stay.settled and not stay.lost
+        return stay.changed and stay.settled and stay.placed \
+            and not stay.lost
 
     def _write_changed(self) -> None:
         oldest = time.monotonic() - self._options.max_disconnection_duration
@@ -443,7 +463,7 @@ class Keeper:
         self.sessions.patience = timeout
         with self._lock:
             stays = [stay for stay in self._by_pid.values()
-                     if not stay.lost]
+                     if stay.placed and not stay.lost]
         try:
             for start in range(0, len(stays), BATCH):
                 self._write(stays[start:start + BATCH], anyway=True)

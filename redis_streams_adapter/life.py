@@ -45,6 +45,8 @@ class ManagerLife(Registry):
         #: This process's life; made when first needed, and anew after a
         #: fork and when started after close(). Written under the lock.
         self._runtime: Optional[Runtime] = None
+        #: The one before it, until that one is made. Written likewise.
+        self._closed_runtime: Optional[Runtime] = None
         self._runtime_lock = threading.RLock()
         #: Whether the parent process was a member when it forked. Written
         #: by the fork handler, and under the lock.
@@ -82,7 +84,7 @@ class ManagerLife(Registry):
         self._check_server()
         with self._runtime_lock:
             if self._runtime is not None and self._runtime.closed:
-                self._runtime = None
+                self._closed_runtime, self._runtime = self._runtime, None
         self._live().start()
 
     def close(self, timeout: float = 5) -> None:
@@ -143,7 +145,8 @@ class ManagerLife(Registry):
         runtime = Runtime(
             self._options, self._driver, engine, self._get_logger,
             self._json_module(), self.write_only, self._act,
-            self._served_namespaces)
+            self._served_namespaces, self._closed_runtime)
+        self._closed_runtime = None
         # python-socketio's name for it, which its admin interface shows.
         self.host_id = runtime.uid
         atexit.register(self._close_at_exit)
@@ -166,6 +169,7 @@ class ManagerLife(Registry):
         """In a child process: begin a life of its own when next used."""
         super().after_fork()
         runtime, self._runtime = self._runtime, None
+        self._closed_runtime = None
         # The parent may have held it.
         self._runtime_lock = threading.RLock()
         if runtime is not None:

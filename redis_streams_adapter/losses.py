@@ -12,7 +12,9 @@ kind              counter                what was found
 ``trimmed``       ``entries_trimmed``    entries were trimmed before we read
                                          them: messages and signs of life,
                                          whoever's. Those that are counted
-                                         as missing are among them (Redis 7)
+                                         as missing are among them (Redis 7).
+                                         Without a number: they may have been
+                                         trimmed while this process started
 ``deleted``       ``streams_deleted``    the stream is gone, or is another
                                          one than before
 ``set-back``      ``stream_setbacks``    the stream ends before the place
@@ -67,6 +69,10 @@ class Loss:
                     f'{self.uid} in stream {self.stream!r}; they were '
                     f'trimmed before this node could read them (max_len is '
                     f'too small), or lost or refused by Redis')
+        if self.kind == TRIMMED and self.count is None:
+            return (f'entries of stream {self.stream!r} may have been '
+                    f'trimmed before this node could begin to read them '
+                    f'(max_len is too small)')
         if self.kind == TRIMMED:
             return (f'{self.count} entries of stream {self.stream!r} were '
                     f'trimmed before this node could read them (max_len is '

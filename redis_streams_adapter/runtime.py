@@ -87,12 +87,14 @@ class Runtime:
     :param act: carries out a message for the own clients; on the reader's
                 task.
     :param namespaces: tells which namespaces are served.
+    :param former: the one before it in this process, which is closed.
     """
 
     def __init__(self, options: Options, driver: Driver, engine: Engine,
                  logger: Logger, json: Any, write_only: bool,
                  act: Callable[[Act], None],
-                 namespaces: Callable[[], Iterable[str]]) -> None:
+                 namespaces: Callable[[], Iterable[str]],
+                 former: Optional['Runtime'] = None) -> None:
         self.uid = EMITTER_UID if write_only else os.urandom(8).hex()
         self.engine = engine
         self.order = threading.RLock()
@@ -128,6 +130,16 @@ class Runtime:
         self._routes: Dict[str, Channel] = {}
         for channel in self._channels:
             channel.writer.set_window(self._flow.first_window)
+        if former is not None:
+            for channel, old in zip(self._channels, former._channels):
+                channel.succeed(old)
+        #: From when on a client of this process may have been told that it is
+        #: connected, by the monotonic clock; empty until then. Written by
+        #: whichever task comes first: one that starts this runtime, or one
+        #: that lets a client in, which python-socketio does while another
+        #: task still waits in ``start``. One atomic ``setdefault``, before
+        #: that task goes on; read by the readers' tasks.
+        self._expecting: Dict[str, float] = {}
         #: Started tasks, by name; under the start lock.
         self._tasks: Dict[str, Task] = {}
         self._starting = threading.RLock()
@@ -165,11 +177,12 @@ class Runtime:
         reader = Reader(
             lambda: RedisLink(driver, key, max_len, options.block_time),
             lambda entry: self._take_in(channel, entry),
+            self._clients_since,
             lambda cursor, moment: self._began(channel, cursor, moment),
             lambda: flow.resume(channel),
             lambda kind, count: self._lost_history(channel, kind, count),
             lambda cursor: flow.lagging(channel, cursor), logger,
-            pause=engine.pause, count=options.read_count,
+            pause=engine.pause, max_len=max_len, count=options.read_count,
             block=options.block_time)
         timeline = None
         if options.recovery is not None and not write_only:
@@ -221,6 +234,7 @@ class Runtime:
         """Become a member. Idempotent; waits for :data:`START_PATIENCE` at
         most until it is known whether Redis can be used: then the stream is
         followed."""
+        self._expect_clients()
         with self._starting:
             if self._closed:
                 return
@@ -244,6 +258,17 @@ class Runtime:
         deadline = time.monotonic() + START_PATIENCE
         for each in awaited:
             each.tried.wait(max(0.0, deadline - time.monotonic()))
+
+    def _expect_clients(self) -> None:
+        """A client may be told that it is connected when this returns: it
+        gets what is stored in the streams from now on."""
+        if not self._expecting:
+            self._expecting.setdefault('since', time.monotonic())
+
+    def _clients_since(self) -> float:
+        """When that was said for the first time."""
+        self._expect_clients()
+        return self._expecting['since']
 
     def _start(self, name: str, work: Callable[[Task], None],
                condition: Optional[Condition]) -> None:
@@ -403,8 +428,14 @@ wait`."""
     def _began(self, channel: Channel, cursor: bytes,
                moment: int) -> None:
         channel.sequences.begin(parse_id(cursor), moment)
-        if channel.timeline is not None:
-            channel.timeline.begin(cursor)
+        timeline = channel.timeline
+        if timeline is not None:
+            with self.order:
+                timeline.begin(cursor)
+                if self.keeper is not None:
+                    self.keeper.begin(
+                        timeline.place,
+                        lambda each: self._channel(each) is channel)
         channel.positioned = True
         self.serve_namespaces()
 
@@ -547,7 +578,9 @@ wait`."""
             self._side.serve(namespaces)
 
     def appear_in(self, namespace: str) -> None:
-        """Be a member of a namespace that is served from now on."""
+        """Be a member of a namespace that is served from now on: a client
+        is let in there."""
+        self._expect_clients()
         with self._serving:
             # Not while what is served is put together, maybe without it.
             serves = self._node.serves(namespace)

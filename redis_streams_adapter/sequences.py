@@ -16,12 +16,15 @@ what came before it, unless the writer began after the reader did. Hence
 ``since``, which each entry carries: where the stream ended when its writer
 began.
 """
-from typing import Dict, Optional, Tuple
+from typing import Dict, FrozenSet, Optional, Tuple
 
 #: How many writers are remembered at least. Every process that emits is one
 #: more, so there has to be an end; a copy follows its original within
 #: seconds, and in that time a cluster does not start so many.
 REMEMBERED = 10_000
+
+#: No writer ever comes to a number that is above this.
+MAX_NUMBER = 2**63
 
 Id = Tuple[int, int]
 
@@ -46,6 +49,8 @@ class Sequences:
         self._remembered = remembered
         self._young: Dict[bytes, int] = {}
         self._old: Dict[bytes, int] = {}
+        #: Earlier writers of this process: what they have written it knows.
+        self.former: FrozenSet[bytes] = frozenset()
         #: Of writers that began here or later, everything was to be seen;
         #: ``None``: not known yet.
         self._start: Optional[Id] = None
@@ -73,7 +78,10 @@ class Sequences:
         :param since: where the stream ended when it began, where it says.
         :param at: the position of its first entry that is seen.
         """
-        if since is not None and self._start is not None \
+        if writer in self.former:
+            # Whatever its number, it is a copy.
+            self._young[writer] = MAX_NUMBER
+        elif since is not None and self._start is not None \
                 and since >= self._start \
                 and (since >= self._birth or since == _BEGINNING):
             self._young[writer] = 0

@@ -13,6 +13,7 @@ from .delivery import Client
 from .messages import Room
 from .recovery import Gap, Origin, Session
 from .tasks import Event
+from .transport import parse_id
 
 
 class Stay:
@@ -20,7 +21,8 @@ class Stay:
 
     def __init__(self, client: Client, namespace: str, pid: str, claim: str,
                  upto: bytes, gone: Event,
-                 since: Optional[bytes] = None) -> None:
+                 since: Optional[bytes] = None, placed: bool = True,
+                 former: Optional[bytes] = None) -> None:
         self.sid, self.eio_sid = client
         self.namespace = namespace
         self.pid = pid
@@ -29,6 +31,14 @@ class Stay:
         #: :mod:`redis_streams_adapter.recovery`.
         self.upto = upto
         self.since = since
+        #: Whether it is known where in the stream a new client begins: not
+        #: while the reader has no first position. Until then its session is
+        #: not written. Under the order lock, set once.
+        self.placed = placed
+        #: Of a new client: the last offset that it received in a former
+        #: session, and shows for as long as it receives nothing, as the
+        #: JavaScript client does (socket.io-client 4.8).
+        self.former = former
         self.obeyed: Optional[bytes] = upto
         self.own: Optional[Origin] = None
         self.sent: Optional[bytes] = None
@@ -69,6 +79,18 @@ class Stay:
         self.seen_on = 0
         #: Whether the log was told that it cannot be written.
         self.told = False
+
+    def place(self, position: bytes) -> None:
+        """It is new, and gets all that is behind this position; under the
+        order lock."""
+        self.upto = self.since = self.obeyed = position
+        former = self.former
+        if former is not None and parse_id(former) < parse_id(position):
+            # Not one that it may receive here, too.
+            self.gap = Gap(former, position)
+            if self.sent is None:
+                self.sent = former
+        self.placed = True
 
     def marked(self, session: Session) -> Session:
         """What it leaves, with how far it has come."""

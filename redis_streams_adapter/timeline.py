@@ -30,6 +30,7 @@ from .messages import Broadcast, Message, ORDERED
 from .missed import History, is_meant, is_missed, Record, Replay
 from .recovery import Origin
 from .redis_streams.outbox import Pending
+from .stay import Stay
 from .tasks import Event
 from .transport import Entry, id_before, parse_id, START
 
@@ -120,6 +121,8 @@ class Timeline:
         self.history = History()
         #: Up to where everything was handed over.
         self.position = START
+        #: Whether the reader has its first position.
+        self.has_begun = False
         #: The entry that is being taken in, or was last. Anything that is
         #: begun after this was read has what comes behind it.
         self.arrived = START
@@ -273,8 +276,18 @@ class Timeline:
     # -- for the reader's task --------------------------------------------
 
     def begin(self, cursor: bytes) -> None:
-        """The stream is read from here on."""
+        """The stream is read from here on; under the order lock."""
         self.position = self.arrived = cursor
+        self.has_begun = True
+
+    def place(self, stay: Stay) -> None:
+        """A new client gets all that is behind the position of now; under
+        the order lock. One that was let in before the reader began gets all
+        that the reader reads."""
+        stay.place(self.position)
+        sent = self._delivering().sent
+        if sent.get(stay.sid, stay) is None:
+            sent[stay.sid] = stay.sent
 
     def serve(self, namespaces: Collection[str]) -> None:
         """These namespaces are served from now on, and no others."""

@@ -1,9 +1,15 @@
 """The stream is read by one task, from a cursor that never goes astray.
 
-The cursor is resolved once, when the reader first gets through, to the
-stream's last id; from then on it is the id of the last entry that was handed
-on. It is moved after each entry, whatever became of it: an entry is handed
-on once, and one that makes trouble stops nobody.
+The cursor is resolved once, when the reader first gets through; from then on
+it is the id of the last entry that was handed on. It is moved after each
+entry, whatever became of it: an entry is handed on once, and one that makes
+trouble stops nobody.
+
+The first position is never later than the moment from which a local client
+may have been told that it is connected. Redis may hang or be slow for any
+length of time between that moment and the reply that says where the stream
+ends, so the end alone would be too late. The moment is converted to the
+server's clock, by which ids are made: see :meth:`Reader._first_position`.
 
 That history is lost before it was read shows in the numbers of the entries,
 where something is left of a writer that numbers them. Besides, the reader
@@ -13,14 +19,10 @@ after each break, whenever nothing has come for a while, and every
 their writer has left, of a stream that was deleted, and of a replica that
 took over and was behind, also where nothing was lost for itself.
 
-Redis before 7.0 does not tell how many entries a stream ever had. There the
-numbers alone show what was trimmed, and a stream that was deleted and has
-begun again before the reader looked is taken for one that was trimmed.
-
-Where Redis was away when the node started, its clients have been waiting
-since then, and the others' outboxes may come through before this reader
-does. So the first cursor is then the time at which the node started, by the
-server's clock, if that is earlier than the last id.
+Redis before 7.0 does not tell how many entries a stream ever had. Once the
+reader has begun, the numbers alone show there what was trimmed, and a stream
+that was deleted and has begun again before the reader looked is taken for one
+that was trimmed.
 """
 import logging
 import time
@@ -28,8 +30,8 @@ from typing import Callable, Optional, Sequence
 
 from ..losses import DELETED, SET_BACK, TRIMMED
 from ..tasks import Task
-from ..transport import Ends, Entry, is_there, Link, NO_STREAM, \
-    parse_id, START
+from ..transport import Ends, Entry, id_before, is_there, Link, \
+    NO_STREAM, parse_id, START
 
 #: A reader that is so many seconds behind, with a full page at hand, says
 #: so: a writer in a hurry stores 50,000 entries a second, and a stream keeps
@@ -52,6 +54,9 @@ class Reader:
 
     :param open_link: makes a new, unconnected link to the stream.
     :param handle: what to do with an entry, on the reader's task.
+    :param since: returns the moment from which a local client may have been
+                  told that it is connected, by ``time.monotonic()``. Asked
+                  when the reader gets through, once or, after failures, again.
     :param began: told the first cursor, once, and the time before it was
                   known, by the server's clock, in milliseconds.
     :param resumed: told each time the reader gets through, before the first
@@ -62,6 +67,7 @@ class Reader:
     :param lagging: told the cursor while the reader is behind, and ``None``
                     when it has caught up.
     :param pause: lets other tasks run.
+    :param max_len: about how many entries the stream keeps.
     :param count: how many entries to read at once.
     :param block: how many seconds to wait for one.
 
@@ -70,26 +76,32 @@ class Reader:
 
     def __init__(self, open_link: Callable[[], Link],
                  handle: Callable[[Entry], None],
+                 since: Callable[[], float],
                  began: Callable[[bytes, int], None],
                  resumed: Callable[[], None],
                  lost: Callable[[str, Optional[int]], None],
                  lagging: Callable[[Optional[bytes]], None],
                  logger: Callable[[], logging.Logger], *,
-                 pause: Callable[[], None], count: int,
+                 pause: Callable[[], None], max_len: int, count: int,
                  block: float) -> None:
         self._open_link = open_link
         self._handle = handle
+        self._since = since
         self._began = began
         self._resumed = resumed
         self._lost = lost
         self._lagging = lagging
         self._logger = logger
         self._pause = pause
+        self._max_len = max_len
         self._count = count
         self._block = block
-        self._started: Optional[float] = None
         self._moment = 0
-        self._late = False
+        #: Whether a round has ended: Redis may have been away.
+        self._failed = False
+        #: Up to where everything was handed on by an earlier reader of this
+        #: process; ``None``: there was none. Set before the task starts.
+        self.skip_to: Optional[bytes] = None
         #: Whether it has ever got through: the cursor alone does not say.
         self._through = False
         #: When the stream was last looked at, and what it was like then.
@@ -102,6 +114,11 @@ class Reader:
         self._added: Optional[int] = 0
         #: Whether it is known that they are so many, and no more.
         self._counted = False
+        #: From its first position on, until it has come to where the stream
+        #: ended then: what is behind this may have been trimmed before it was
+        #: read. From there on entries are counted.
+        self._unsure: Optional[bytes] = None
+        self._goal = START
         #: Whether the cursor is the id of an entry that was there.
         self._at_entry = False
         self._link: Optional[Link] = None
@@ -110,7 +127,8 @@ class Reader:
         self.received = 0
         self.failed = 0
         #: By how much the server's clock is ahead of our monotonic one, in
-        #: seconds, and when a full page was last read: what `lag` needs.
+        #: seconds, or less, by what the reply took: what `lag` and the first
+        #: position need. And whether a full page was last read.
         self._clock_ahead = 0.0
         self._behind = False
         #: When it was last told that the reader is behind, until it is told
@@ -152,8 +170,6 @@ class Reader:
     def work(self, task: Task) -> None:
         """One round of the reader's task: connect, find the position, then
         read until it fails or is stopped."""
-        if self._started is None:
-            self._started = time.monotonic()
         link = self._open_link()
         self._link = link
         try:
@@ -161,6 +177,7 @@ class Reader:
             if task.stopping:
                 return
             now = link.time()
+            # After the reply: so it is never more than it really is.
             self._clock_ahead = now / 1000 - time.monotonic()
             if self.cursor is None:
                 self._moment = now
@@ -168,11 +185,12 @@ class Reader:
             # Whoever may not read, or whose connection does not survive
             # waiting, shall hear of it before saying that all is well.
             page = link.read(self.cursor, self._count,
-                             PROBE if self._late else None)
-            self.connected = True
+                             PROBE if self._failed else None)
             if not self._through:
                 self._through = True
                 self._began(self.cursor, self._moment)
+            # Now: who finds it connected may rely on its position.
+            self.connected = True
             self._resumed()
             task.works()
             while not task.stopping:
@@ -181,15 +199,14 @@ class Reader:
                     # A reply that is there already is read without a switch
                     # to other green threads, page after page.
                     self._pause()
-                if not page or time.monotonic() - self._looked \
-                        > LOOK_INTERVAL:
+                if not page or self._unsure is not None \
+                        or time.monotonic() - self._looked > LOOK_INTERVAL:
                     # Nothing may have come because the stream was deleted
                     # and begins again below the cursor.
                     self.cursor = self._position(link)
                 page = link.read(self.cursor, self._count, self._block)
         finally:
-            # Whatever it was, Redis may have been away.
-            self._late = True
+            self._failed = True
             self.connected = False
             self._link = None
             link.close()
@@ -203,7 +220,8 @@ class Reader:
         self._looked = time.monotonic()
         cursor = self.cursor
         if cursor is None:
-            cursor = self._first_position(ends)
+            cursor = self._unsure = self._first_position(ends)
+            self._goal = ends.last_id
         elif parse_id(ends.last_id) < parse_id(cursor):
             # Waiting for ids above the cursor would miss what comes now.
             self._lose(ends)
@@ -211,17 +229,62 @@ class Reader:
         elif self._has_less(ends, cursor) \
                 or anew and self._entry_is_gone(link, cursor):
             self._lose(ends)
+        self._check_beginning(ends, cursor)
         if cursor == ends.last_id or ends.added is None:
             self._count_up(ends.added)
         self._known, self._landmark = ends, ends.last_id
         return cursor
 
     def _first_position(self, ends: Ends) -> bytes:
-        if not self._late or self._started is None:
-            return ends.last_id
-        started = self._started + self._clock_ahead
-        return min(ends.last_id, b'%d-0' % int(started * 1000),
-                   key=parse_id)
+        """Where to begin: before all that was stored since a local client
+        may be connected, however long the replies of Redis took.
+
+        Each inaccuracy leads to an earlier position: the difference of the
+        clocks is underestimated, and milliseconds are rounded down. So some
+        entries may be read that were stored a moment before.
+        """
+        moment = int((self._since() + self._clock_ahead) * 1000)
+        # The entry with the id of the moment itself may be later than that.
+        position = min(ends.last_id, id_before(b'%d-0' % max(0, moment)),
+                       key=parse_id)
+        done = self.skip_to
+        if done is not None and \
+                parse_id(position) < parse_id(done) <= parse_id(ends.last_id):
+            return done
+        return position
+
+    def _check_beginning(self, ends: Ends, cursor: bytes) -> None:
+        """Whether all that is behind the first position was there to be
+        read. While the oldest entry is not behind a position, nothing that
+        is behind the position was trimmed."""
+        unsure, first = self._unsure, ends.first_id
+        if unsure is None:
+            return
+        self._unsure = None if parse_id(cursor) >= parse_id(self._goal) \
+            else cursor
+        if unsure != ends.last_id and self._is_trimmed(ends) and (
+                first is None or parse_id(first) > parse_id(unsure)):
+            # It may have been older: nobody can know.
+            self._lost(TRIMMED, None)
+            if self._unsure is not None and first is not None:
+                self._unsure = max(cursor, first, key=parse_id)
+
+    def _is_trimmed(self, ends: Ends) -> bool:
+        """Whether the stream has had entries that are not there."""
+        if ends.added is None:
+            # Each entry that is stored trims what is more than this.
+            return ends.length >= self._max_len
+        return ends.added > ends.length
+
+    def _count_from(self, page: Sequence[Entry]) -> None:
+        """Begin to count, with the page that comes to where the stream ended
+        when it was looked at: it is known how many entries it had then."""
+        goal, added = parse_id(self._known.last_id), self._known.added
+        if added is not None and page and parse_id(page[-1].id) >= goal:
+            # Each entry of the page is counted as it is handed on.
+            self._added = added - sum(
+                parse_id(entry.id) <= goal for entry in page)
+            self._counted = True
 
     def _count_up(self, added: Optional[int]) -> None:
         """Everything was read: so many entries were there to be read."""
@@ -235,6 +298,7 @@ class Reader:
         self._lost(self._what_happened(ends), None)
         self._added = None if ends.added is None else 0
         self._counted = False
+        self._unsure = None
         self._at_entry = False
 
     def _what_happened(self, ends: Ends) -> str:
@@ -272,6 +336,8 @@ class Reader:
         return first is not None and parse_id(first) <= parse_id(cursor)
 
     def _take(self, page: Sequence[Entry]) -> None:
+        if not self._counted:
+            self._count_from(page)
         full = self._behind = len(page) == self._count
         begun = time.monotonic()
         slow = False

@@ -16,6 +16,8 @@ and ``swallow_replies``     nothing more comes through in that direction
 and ``end_replies``         other is open for as long as the other side likes
 ``delay_commands``          each piece takes its time
 and ``delay_replies``
+``hold``, ``let_go``        nothing comes through until it does, whole and in
+                            order, as if Redis were frozen for this node alone
 ``heal``                    all is well again, for new connections
 ==========================  ================================================
 
@@ -99,6 +101,14 @@ class Proxy:
         self._swallowed = threading.Event()
         self._command_delay = 0.0
         self._reply_delay = 0.0
+        #: Cleared while everything is held.
+        self._flows = threading.Event()
+        self._flows.set()
+        #: What makes it so: a part of the command's bytes, and whether that
+        #: command itself still comes through.
+        self._hold_at: Optional[bytes] = None
+        self._hold_behind = False
+        self._holds = threading.Event()
 
     @property
     def url(self) -> str:
@@ -127,6 +137,8 @@ class Proxy:
             self._listener.close()
             self._listener = None
         self.break_connections()
+        # The threads that hold something are to end.
+        self._flows.set()
 
     def break_connections(self) -> None:
         """Close every connection."""
@@ -230,6 +242,42 @@ class Proxy:
             except OSError:
                 pass  # it has just ended
 
+    def hold(self, at: bytes = b'', reply: bool = False) -> threading.Event:
+        """Let nothing through in either direction, until :meth:`let_go`.
+
+        :param at: from the next command of this name on; empty: from now on.
+        :param reply: from its reply on; that command comes through.
+        :return: set from then on.
+        """
+        with self._lock:
+            self._holds = threading.Event()
+            self._hold_at, self._hold_behind = at or None, reply
+            if not at:
+                self._flows.clear()
+                self._holds.set()
+            return self._holds
+
+    def let_go(self) -> None:
+        """Let through what was held, and all that comes."""
+        with self._lock:
+            self._hold_at = None
+            self._flows.set()
+
+    def _await_flow(self, chunk: bytes = b'') -> None:
+        """Before something is passed on.
+
+        :param chunk: commands.
+        """
+        with self._lock:
+            begins = self._hold_at is not None and self._hold_at in chunk
+            if begins:
+                self._hold_at = None
+                self._flows.clear()
+                self._holds.set()
+            passes = begins and self._hold_behind
+        if not passes:
+            self._flows.wait()
+
     def delay_commands(self, seconds: float) -> None:
         """Pass on each piece of what the node sends so much later."""
         with self._lock:
@@ -270,6 +318,7 @@ class Proxy:
         try:
             while chunk := connection.near.recv(65536):
                 time.sleep(self._command_delay)
+                self._await_flow(chunk)
                 with self._lock:
                     if connection.silent:
                         continue
@@ -296,6 +345,7 @@ class Proxy:
         try:
             while chunk := connection.far.recv(65536):
                 time.sleep(self._reply_delay)
+                self._await_flow()
                 with self._lock:
                     if connection.silent:
                         continue

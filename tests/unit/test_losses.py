@@ -39,3 +39,11 @@ def test_one_line_for_each_kind_at_a_time() -> None:
     assert losses.add(Loss(MISSING, 'chat', 4, 'x'), 3 * LOSS_INTERVAL)
     # Which has told of all that was not told before.
     assert losses.more(math.inf) == []
+
+
+def test_what_was_trimmed_without_a_number() -> None:
+    losses = Losses()
+    line = losses.add(Loss(TRIMMED, 's'), 0.0)
+    assert line is not None
+    assert "'s'" in line and 'None' not in line
+    assert losses.counts['entries_trimmed'] == 1

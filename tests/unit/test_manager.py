@@ -47,10 +47,13 @@ class Pair(NamedTuple):
 
 
 @pytest.fixture
-def pair(make_node: Callable[..., Node]) -> Pair:
+def pair(make_node: Callable[..., Node], stream: FakeStream) -> Pair:
     pair = Pair(make_node(), make_node())
     for node in pair:
         node.manager.start()
+        # The next one reads nothing that was written before it started.
+        assert node.manager.flush(DEADLINE)
+        stream.advance(1.0)
     for node in pair:
         wait_for_value(node.manager.server_count, 2)
     return pair

@@ -1,78 +1,21 @@
 """The cursor, and how it is moved, over the fake stream."""
 import logging
 import threading
-from typing import Any, Callable, List, Optional
+from typing import Any, List, Optional
 
 import pytest
 from hypothesis import given, HealthCheck, settings, strategies as st
 
 from redis_streams_adapter.losses import DELETED, SET_BACK, TRIMMED
 from redis_streams_adapter.redis_streams import reader as reader_module
-from redis_streams_adapter.redis_streams.reader import LAG, LOOK_INTERVAL, \
-    Reader
+from redis_streams_adapter.redis_streams.reader import LAG, LOOK_INTERVAL
 from redis_streams_adapter.tasks import Task, ThreadEngine
 from redis_streams_adapter.transport import Entry, START, Unavailable
 
 from ..support.wait import DEADLINE, wait_until
-from .conftest import Log
-from .driving import UntilDone, drive
+from .driving import drive, UntilDone
 from .fake_transport import CLOCK_START, FakeStream, Fault
-
-#: Seconds: no test waits for so long where nothing is to come.
-BLOCK = 0.001
-
-
-class Clock:
-    """Stands for the module ``time``: the process's own clock."""
-
-    def __init__(self) -> None:
-        self.now = 50.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-
-class Readings:
-    """A reader, and what it was given."""
-
-    def __init__(self, stream: FakeStream, count: int = 3,
-                 block: float = BLOCK,
-                 handle: Optional[Callable[[Entry], None]] = None) -> None:
-        self.stream = stream
-        self.numbers: List[int] = []
-        self.began = Log()
-        self.resumed = Log()
-        self.lost = Log()
-        self.lagging = Log()
-        self.paused = Log()
-        self._handle = handle
-        self.reader = Reader(
-            stream.link, self._take, self.began, self.resumed,
-            lambda *loss: self.lost(*filter(None, loss)), self.lagging,
-            lambda: logging.getLogger('tests.unit'), pause=self.paused,
-            count=count, block=block)
-
-    def _take(self, entry: Entry) -> None:
-        self.numbers.append(int(entry.fields[0]))
-        if self._handle is not None:
-            self._handle(entry)
-
-    def until(self, count: int) -> List[Unavailable]:
-        """Read until so many entries have come.
-
-        :return: what went wrong meanwhile.
-        """
-        return drive(self.reader.work, lambda: len(self.numbers) >= count)
-
-    def idle(self) -> List[Unavailable]:
-        """Read until nothing more is there."""
-        reads: List[int] = []
-
-        def done() -> bool:
-            reads.append(len(self.numbers))
-            return len(reads) > 1 and reads[-1] == reads[-2]
-
-        return drive(self.reader.work, done)
+from .readings import BLOCK, Clock, put, Readings
 
 
 @pytest.fixture(autouse=True)
@@ -83,10 +26,6 @@ def probe(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def readings(stream: FakeStream) -> Readings:
     return Readings(stream)
-
-
-def put(stream: FakeStream, *numbers: int) -> List[bytes]:
-    return [stream.put(b'%d' % number) for number in numbers]
 
 
 # -- the first position ------------------------------------------------------
@@ -137,80 +76,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(reader_module, 'time', clock)
     return clock
-
-
-@pytest.mark.parametrize('operation', ['connect', 'time', 'ends'])
-def test_a_late_start(stream: FakeStream, clock: Clock,
-                      operation: str) -> None:
-    """Clients have been waiting since the node was made; what others have
-    sent since then is for them."""
-    put(stream, 1)
-    stream.advance(1.0)
-    readings = Readings(stream)
-    stream.plan(operation, Fault.BREAK_BEFORE, Fault.BREAK_BEFORE)
-    for number in (2, 3):
-        with pytest.raises(Unavailable):
-            readings.reader.work(UntilDone(lambda: False))
-        stream.advance(1.0)
-        clock.now += 1.0
-        put(stream, number)
-    stream.advance(1.0)
-    clock.now += 1.0
-    readings.idle()
-    assert readings.numbers == [2, 3]
-
-
-def test_a_late_start_for_whatever_reason(stream: FakeStream,
-                                          clock: Clock) -> None:
-    """A client library may fail in its own words."""
-    put(stream, 1)
-    link = stream.link()
-
-    def connect() -> None:
-        raise LookupError('no node of the cluster answers')
-
-    link.connect = connect  # type: ignore[method-assign]
-    links = iter([link, stream.link()])
-    readings = Readings(stream)
-    readings.reader._open_link = lambda: next(links)
-    stream.advance(1)
-    with pytest.raises(LookupError):
-        readings.idle()
-    clock.now += 5
-    stream.advance(5)
-    put(stream, 2)
-    readings.until(1)
-    assert readings.numbers == [2]
-
-
-def test_a_late_start_on_a_stream_that_rests(stream: FakeStream,
-                                             clock: Clock) -> None:
-    put(stream, 1)
-    stream.advance(1.0)
-    readings = Readings(stream)
-    stream.plan('connect', Fault.BREAK_BEFORE)
-    with pytest.raises(Unavailable):
-        readings.reader.work(UntilDone(lambda: False))
-    stream.advance(1.0)
-    clock.now += 1.0
-    readings.idle()
-    assert readings.numbers == []
-    # No id that will be given out is before it.
-    assert readings.reader.cursor == stream.last
-
-
-def test_late_is_only_who_came_late(stream: FakeStream,
-                                    clock: Clock) -> None:
-    """A first connection that works begins with what comes next, however
-    long it took to get there."""
-    readings = Readings(stream)
-    stream.advance(60.0)
-    clock.now += 60.0
-    put(stream, 1)
-    stream.advance(60.0)
-    clock.now += 60.0
-    readings.idle()
-    assert readings.numbers == []
 
 
 # -- the cursor --------------------------------------------------------------

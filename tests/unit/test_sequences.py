@@ -145,3 +145,14 @@ def test_who_may_have_been_forgotten_is_not_judged() -> None:
                                     at=(11, 0)) == 0
     assert sequences.missing_before(b'young', 9, since=(11, 0),
                                     at=(12, 0)) == 8
+
+
+def test_what_this_process_wrote_before_it_closed() -> None:
+    """Its clients had it when it was emitted, whatever its number."""
+    sequences = Sequences(b'own')
+    sequences.former = frozenset([b'former'])
+    sequences.begin((5, 0))
+    sequences.meet(b'former', (6, 0), (7, 0))
+    for sequence in (3, 4, 9):
+        assert sequences.missing_before(b'former', sequence) < 0
+        assert sequences.missing_before(b'former', sequence, False) < 0

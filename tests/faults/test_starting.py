@@ -1,0 +1,402 @@
+"""Servers that start while Redis does not answer them, over a real Redis
+whose replies are held back: their clients get all that is emitted from the
+moment on at which they are told that they are connected."""
+import contextlib
+import itertools
+import threading
+import time
+from typing import Any, Callable, Iterator, List, NamedTuple, Optional
+
+import pytest
+import socketio
+
+from redis_streams_adapter import RedisStreamsManager, runtime
+from redis_streams_adapter.losses import COUNTERS
+
+from ..support.proxy import Proxy
+from ..support.redis_server import free_port, RedisServer
+from ..support.wait import DEADLINE, wait_until
+from ..unit.fake_server import FakeClient, make_server
+from ..unit.nodes import Call
+
+_numbers = itertools.count(1)
+
+#: How many events are emitted at once: more than one page.
+COUNT = 250
+
+#: Commands whose arrival, or whose reply, is held back, and all that comes
+#: after it; empty: everything from the start.
+HELD = [(b'', False), (b'CLIENT', True), (b'TIME', False), (b'TIME', True),
+        (b'XINFO', False), (b'XINFO', True), (b'XREAD', False),
+        (b'XREAD', True)]
+
+#: Seconds that a session waits to be written, which is not to be waited for.
+TIMEOUT = 1.0
+
+RECOVERY = pytest.mark.parametrize(
+    'recovery', [False, True], ids=['plain', 'recovery'])
+
+
+class Node(NamedTuple):
+    """One server."""
+
+    server: socketio.Server
+    manager: RedisStreamsManager
+
+    def connect(self, *namespaces: str, auth: Any = None) -> FakeClient:
+        client = FakeClient(self.server, *namespaces, auth=auth)
+        for namespace in namespaces or ('/',):
+            assert client.reply(namespace) is not None
+        return client
+
+    def losses(self) -> int:
+        """How much it has counted as lost, of whatever kind."""
+        counters = self.manager.stats()
+        return sum(counters[name] for name in COUNTERS.values())
+
+
+@pytest.fixture(scope='module')
+def redis_server(redis_binary: str) -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server.start()
+
+
+@pytest.fixture
+def proxy(redis_server: RedisServer) -> Iterator[Proxy]:
+    with Proxy(free_port(), redis_server.port) as proxy:
+        proxy.open()
+        yield proxy
+
+
+MakeNode = Callable[..., Node]
+
+
+@pytest.fixture
+def make(redis_server: RedisServer, proxy: Proxy,
+         monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeNode]:
+    """Makes nodes of one cluster that have not started."""
+    name = f'starting-{next(_numbers)}'
+    monkeypatch.setattr(runtime, 'START_PATIENCE', 0.2)
+    with contextlib.ExitStack() as stack:
+        def make_one(url: str = redis_server.url, write_only: bool = False,
+                     **options: Any) -> Node:
+            manager = RedisStreamsManager(
+                url, name, write_only, session_key_prefix=name + ':',
+                redis_options={'socket_timeout': TIMEOUT}, **options)
+            stack.callback(manager.close, 1.0)
+            server = None if write_only else make_server(
+                client_manager=manager)
+            return Node(server, manager)
+
+        yield make_one
+        proxy.let_go()
+
+
+def emit(node: Node, event: str, numbers: Any = range(COUNT),
+         **options: Any) -> None:
+    """Emit numbers, and wait until Redis has them."""
+    for number in numbers:
+        node.manager.emit(event, number, '/', **options)
+    assert node.manager.flush(DEADLINE)
+
+
+def numbers(client: FakeClient, event: str, namespace: str = '/'
+            ) -> List[int]:
+    return [args[0] for args in client.received(event, namespace)]
+
+
+def check_all(clients: List[FakeClient], event: str,
+              expected: Any = range(COUNT), namespace: str = '/') -> None:
+    """Each has received these numbers, once and in order."""
+    expected = list(expected)
+    for client in clients:
+        wait_until(
+            lambda: len(numbers(client, event, namespace)) >= len(expected),
+            what=lambda: f'{len(expected)} x {event!r}: '
+                         f'{len(numbers(client, event, namespace))}')
+        assert numbers(client, event, namespace) == expected
+
+
+@RECOVERY
+@pytest.mark.parametrize('held, reply', HELD)
+def test_redis_does_not_answer(make: MakeNode, proxy: Proxy, held: bytes,
+                               reply: bool, recovery: bool) -> None:
+    """Clients that came before that is over miss nothing, wherever the
+    start got stuck."""
+    emitter = make(write_only=True)
+    emit(emitter, 'before', range(5))
+    holds = proxy.hold(held, reply)
+    node = make(proxy.url, connection_state_recovery=recovery)
+    clients = [node.connect()]
+    assert holds.is_set()
+    emit(emitter, 'event')
+    clients.append(node.connect())
+    emit(emitter, 'more')
+    proxy.let_go()
+    check_all(clients, 'more')
+    check_all(clients[:1], 'event')
+    assert node.losses() == 0
+    # Own events stand in the stream, too.
+    emit(node, 'own', range(5))
+    emit(emitter, 'end', range(1))
+    check_all(clients, 'end', range(1))
+    check_all(clients, 'own', range(5))
+
+
+@pytest.mark.parametrize('when', ['in the wait', 'before the first line'])
+def test_a_client_for_which_nobody_waits(
+        make: MakeNode, proxy: Proxy, monkeypatch: pytest.MonkeyPatch,
+        when: str) -> None:
+    """python-socketio lets the first client wait for the start, and others
+    in meanwhile."""
+    monkeypatch.setattr(runtime, 'START_PATIENCE', DEADLINE)
+    emitter, node = make(write_only=True), make(proxy.url)
+    proxy.hold()
+    begins, goes_on = threading.Event(), threading.Event()
+    start = node.manager.start
+
+    def wait_and_start() -> None:
+        if when == 'before the first line':
+            begins.set()
+            goes_on.wait()
+            start()
+        else:
+            threading.Thread(target=start, daemon=True).start()
+            wait_until(lambda: node.manager._live().member)
+            begins.set()
+            goes_on.wait()
+
+    monkeypatch.setattr(node.manager, 'start', wait_and_start)
+    first = Call(node.connect)
+    assert begins.wait(DEADLINE)
+    second = node.connect()
+    emit(emitter, 'event')
+    goes_on.set()
+    proxy.let_go()
+    check_all([second], 'event')
+    assert first.result().reply() is not None
+    assert node.losses() == 0
+
+
+def test_each_stream(make: MakeNode, proxy: Proxy) -> None:
+    """The readers of all streams begin early enough."""
+    emitter = make(write_only=True, stream_count=3)
+    node = make(proxy.url, stream_count=3)
+    namespaces = ('/', '/chat', '/a', '/b', '/c')
+    for name in namespaces:
+        node.server.on('hello', lambda sid: None, namespace=name)
+    assert {runtime.stream_index(name, 3) for name in namespaces} == {0, 1, 2}
+    for name in namespaces:
+        emitter.manager.emit('before', 0, name)
+    assert emitter.manager.flush(DEADLINE)
+    proxy.hold(b'TIME')
+    client = node.connect(*namespaces)
+    for number in range(COUNT):
+        for name in namespaces:
+            emitter.manager.emit('event', number, name)
+    assert emitter.manager.flush(DEADLINE)
+    proxy.let_go()
+    for name in namespaces:
+        check_all([client], 'event', namespace=name)
+    assert node.losses() == 0
+
+
+@RECOVERY
+def test_server_side_events(make: MakeNode, proxy: Proxy,
+                            recovery: bool) -> None:
+    """What was sent to all servers before this one started is not for it,
+    however long it existed before and however late it gets through."""
+    emitter = make()
+    node = make(proxy.url, connection_state_recovery=recovery)
+    handled: List[int] = []
+    node.manager.on_server_side('event', handled.append)
+    # It emits, and is no member.
+    emit(node, 'own', range(3))
+    emitter.manager.start()
+    for number in range(3):
+        emitter.manager.server_side_emit('event', number)
+    assert emitter.manager.flush(DEADLINE)
+    wait_for_clock()
+    proxy.hold(b'TIME')
+    client = node.connect()
+    for number in range(3, 6):
+        emitter.manager.server_side_emit('event', number)
+    emit(emitter, 'end', range(1))
+    proxy.let_go()
+    check_all([client], 'end', range(1))
+    wait_until(lambda: len(handled) >= 3)
+    assert handled == [3, 4, 5]
+    assert client.received('own') == []
+    assert node.losses() == 0
+
+
+def wait_for_clock() -> None:
+    """Wait until what comes is certainly later than what came before."""
+    begun = time.monotonic()
+    wait_until(lambda: time.monotonic() > begun + 0.05)
+
+
+def test_own_events(make: MakeNode, proxy: Proxy) -> None:
+    """What the node itself has emitted comes once, when it is read, too."""
+    emitter, node = make(write_only=True), make(proxy.url)
+    proxy.hold()
+    client = node.connect()
+    for number in range(COUNT):
+        node.server.emit('own', number)
+    check_all([client], 'own')
+    proxy.let_go()
+    assert node.manager.flush(DEADLINE)
+    emit(emitter, 'end', range(1))
+    check_all([client], 'end', range(1))
+    check_all([client], 'own')
+
+
+@RECOVERY
+def test_what_is_trimmed_meanwhile(make: MakeNode, proxy: Proxy,
+                                   recovery: bool) -> None:
+    """It is not passed over in silence, though nobody can know how much it
+    was."""
+    emitter = make(write_only=True, max_len=200)
+    emit(emitter, 'before', range(5))
+    wait_for_clock()
+    proxy.hold()
+    losses: List[Any] = []
+    node = make(proxy.url, max_len=200, on_loss=losses.append,
+                connection_state_recovery=recovery)
+    client = node.connect()
+    emit(emitter, 'event', range(1000))
+    proxy.let_go()
+    wait_until(lambda: 999 in numbers(client, 'event'))
+    arrived = numbers(client, 'event')
+    assert arrived == list(range(arrived[0], 1000)) and arrived[0] > 0
+    wait_until(lambda: losses)
+    assert [(each.kind, each.count) for each in losses] == [('trimmed', None)]
+    assert node.losses() == 1
+
+
+@RECOVERY
+def test_a_manager_that_starts_again(
+        make: MakeNode, proxy: Proxy, monkeypatch: pytest.MonkeyPatch,
+        recovery: bool) -> None:
+    """What its clients had before it was closed does not come once more,
+    however slow Redis is then: neither of others nor its own."""
+    emitter = make(write_only=True)
+    node = make(proxy.url, connection_state_recovery=recovery)
+    client = node.connect()
+    emit(emitter, 'event')
+    check_all([client], 'event')
+    emit(node, 'own')
+    check_all([client], 'own')
+    node.manager.close()
+    # The reply with the server's time takes long: so much earlier the reader
+    # begins.
+    proxy.hold(b'TIME', reply=True)
+    monkeypatch.setattr(runtime, 'START_PATIENCE', 1.0)
+    node.manager.start()
+    proxy.let_go()
+    emit(emitter, 'end', range(1))
+    check_all([client], 'end', range(1))
+    check_all([client], 'event')
+    check_all([client], 'own')
+    assert node.losses() == 0
+
+
+def test_own_events_that_were_not_read_before_the_manager_was_closed(
+        make: MakeNode, proxy: Proxy,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were delivered when they were emitted."""
+    emitter, node = make(write_only=True), make(proxy.url)
+    client = node.connect()
+    swallowed = proxy.swallow_replies(to=b'XREAD')
+    emit(node, 'own')
+    assert swallowed.wait(DEADLINE)
+    node.manager.close()
+    proxy.heal()
+    proxy.hold(b'TIME', reply=True)
+    monkeypatch.setattr(runtime, 'START_PATIENCE', 1.0)
+    node.manager.start()
+    proxy.let_go()
+    emit(emitter, 'end', range(1))
+    check_all([client], 'end', range(1))
+    check_all([client], 'own')
+    assert node.losses() == 0
+
+
+# -- recovery ---------------------------------------------------------------
+
+def shown(client: FakeClient, offset: Optional[str] = None) -> Any:
+    """What a client sends that was connected before."""
+    auth = {'pid': client.reply()['pid']}
+    return auth if offset is None else {**auth, 'offset': offset}
+
+
+def is_written(redis: Any, client: FakeClient) -> bool:
+    """Whether its session is there."""
+    return bool(redis.keys('*:' + client.reply()['pid']))
+
+
+@pytest.mark.parametrize('lost', ['before', 'after'])
+@pytest.mark.parametrize('held', [b'', b'XREAD'])
+def test_a_client_that_has_received_nothing(
+        make: MakeNode, proxy: Proxy, redis_server: RedisServer, held: bytes,
+        lost: str) -> None:
+    """It was let in before it was known where the stream ends, and can
+    return all the same: to what was emitted since.
+
+    :param lost: when its connection breaks: before Redis answers, or after.
+    """
+    emitter = make(write_only=True)
+    other = make(connection_state_recovery=True)
+    other.manager.start()
+    emit(emitter, 'before', range(5))
+    wait_for_clock()
+    proxy.hold(held)
+    node = make(proxy.url, connection_state_recovery=True)
+    client = node.connect()
+    numbers_missed = range(COUNT)
+    if lost == 'before':
+        client.lose()
+        emit(emitter, 'event')
+        proxy.let_go()
+    else:
+        proxy.let_go()
+        wait_until(lambda: node.manager.health()['status'] == 'ok')
+        client.lose()
+        emit(emitter, 'event')
+    with redis_server.client() as redis:
+        wait_until(lambda: is_written(redis, client))
+    again = other.connect(auth=shown(client))
+    outcome = other.manager.recovery(again.sid)
+    assert outcome is not None and outcome.recovered
+    check_all([again], 'event', numbers_missed)
+    assert again.received('before') == []
+
+
+def test_a_client_that_shows_the_offset_of_a_former_session(
+        make: MakeNode, proxy: Proxy, redis_server: RedisServer) -> None:
+    """Nothing from before it began anew comes to it."""
+    emitter = make(write_only=True)
+    other = make(connection_state_recovery=True)
+    former = other.connect()
+    emit(emitter, 'former', range(1))
+    check_all([former], 'former', range(1))
+    offset = former.received('former')[0][-1]
+    former.lose()
+    emit(emitter, 'between')
+    wait_for_clock()
+    proxy.hold()
+    node = make(proxy.url, connection_state_recovery=True)
+    client = node.connect(auth=shown(former, offset))
+    outcome = node.manager.recovery(client.sid)
+    assert outcome is not None and outcome.reason == 'redis-unavailable'
+    proxy.let_go()
+    wait_until(lambda: node.manager.health()['status'] == 'ok')
+    client.lose()
+    emit(emitter, 'event')
+    with redis_server.client() as redis:
+        wait_until(lambda: is_written(redis, client))
+    again = other.connect(auth=shown(client, offset))
+    outcome = other.manager.recovery(again.sid)
+    assert outcome is not None and outcome.recovered
+    check_all([again], 'event')
+    assert again.received('between') == []

@@ -1,0 +1,79 @@
+"""A reader of the fake stream, driven by a test, and what it was given."""
+import logging
+from typing import Callable, List, Optional
+
+from redis_streams_adapter.redis_streams.reader import Reader
+from redis_streams_adapter.transport import Entry, Unavailable
+
+from .conftest import Log
+from .driving import drive
+from .fake_transport import FakeStream
+
+#: Seconds: no test waits for so long where nothing is to come.
+BLOCK = 0.001
+
+#: How many entries the stream keeps.
+MAX_LEN = 1000
+
+#: A moment that never comes: no client is ever connected, and a reader begins
+#: where the stream ends.
+NEVER = 1e9
+
+
+class Clock:
+    """Stands for the module ``time``: the process's own clock."""
+
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Readings:
+    """A reader, and what it was given."""
+
+    def __init__(self, stream: FakeStream, count: int = 3,
+                 block: float = BLOCK,
+                 handle: Optional[Callable[[Entry], None]] = None) -> None:
+        self.stream = stream
+        self.since = NEVER
+        self.numbers: List[int] = []
+        self.began = Log()
+        self.resumed = Log()
+        self.lost = Log()
+        self.lagging = Log()
+        self.paused = Log()
+        self._handle = handle
+        self.reader = Reader(
+            stream.link, self._take, lambda: self.since, self.began,
+            self.resumed,
+            lambda *loss: self.lost(*filter(None, loss)), self.lagging,
+            lambda: logging.getLogger('tests.unit'), pause=self.paused,
+            max_len=MAX_LEN, count=count, block=block)
+
+    def _take(self, entry: Entry) -> None:
+        self.numbers.append(int(entry.fields[0]))
+        if self._handle is not None:
+            self._handle(entry)
+
+    def until(self, count: int) -> List[Unavailable]:
+        """Read until so many entries have come.
+
+        :return: what went wrong meanwhile.
+        """
+        return drive(self.reader.work, lambda: len(self.numbers) >= count)
+
+    def idle(self) -> List[Unavailable]:
+        """Read until nothing more is there."""
+        reads: List[int] = []
+
+        def done() -> bool:
+            reads.append(len(self.numbers))
+            return len(reads) > 1 and reads[-1] == reads[-2]
+
+        return drive(self.reader.work, done)
+
+
+def put(stream: FakeStream, *numbers: int) -> List[bytes]:
+    return [stream.put(b'%d' % number) for number in numbers]
