@@ -1129,6 +1129,18 @@ def test_a_session_that_is_too_large(make: MakeNode, kept: Kept) -> None:
     assert node.server.get_session(again.sid) == {'a': 1}
 
 
+@pytest.mark.parametrize('value', [
+    'text', '', [], [1], 0, False, True, b'', b'raw', {}], ids=repr)
+def test_a_session_that_is_no_mapping(node: Node, other: Node,
+                                      value: Any) -> None:
+    client = node.connect()
+    node.server.save_session(client.sid, value)
+    client.lose()
+    again = other.take(client)
+    found = other.server.get_session(again.sid)
+    assert (type(found), found) == (type(value), value)
+
+
 def test_one_that_takes_no_part_keeps_what_it_likes(make: MakeNode) -> None:
     node = make(recovery={'max_session_bytes': 600,
                           'accepts': lambda *_: False})
