@@ -112,26 +112,17 @@ class Returning:
                 stay.leaver = visit.task
             manager.disconnect(sid, namespace, ignore_queue=True)
             return
-        if stay is None:
-            self._see_off(visit.eio_sid, namespace)
-            return
-        if not self._hand_over(stay, visit.missed):
+        if stay is None or not self._hand_over(stay, visit.missed):
             return
         keeper.settle(stay)
         if self._outcomes.settled(stay.sid, namespace):
             self._clients.log('%s was recovered; it had missed %d packets',
                               stay.sid, len(visit.missed))
-        self._see_off(stay.eio_sid, namespace)
-        if stay.intended and stay.last is None:
+        if stay.intended and stay.last is None and not hooks.is_closing(
+                self._clients.server, stay.eio_sid):
             # Told to go while it came, when python-socketio does not hear.
             self._clients.server.disconnect(stay.sid, stay.namespace,
                                             ignore_queue=True)
-
-    def _see_off(self, eio_sid: str, namespace: str) -> None:
-        """Unregister a client whose connection has ended while it came: no
-        sooner than it has its reply python-socketio would do that."""
-        if hooks.is_closing(self._clients.server, eio_sid):
-            hooks.lose(self._clients.server, eio_sid, namespace)
 
     def _hand_over(self, stay: Stay, missed: Sequence[Record]) -> bool:
         """Give a client what it has missed, and then what was held.

@@ -14,7 +14,7 @@ import msgpack
 import pytest
 import socketio
 from engineio.socket import Socket
-from socketio.packet import ACK, BINARY_ACK
+from socketio.packet import ACK, BINARY_ACK, CONNECT, DISCONNECT, Packet
 
 from redis_streams_adapter import admission, claims, RedisStreamsManager
 from redis_streams_adapter.recovery import load_session, Outcome, Session
@@ -272,14 +272,59 @@ def test_an_answer_comes_behind_what_was_emitted(node: Node,
     client.wait_for('event', 20)
 
 
-def test_a_connection_is_in_a_namespace_once(node: Node) -> None:
+@ALWAYS
+def test_a_connection_is_in_a_namespace_once(make: MakeNode,
+                                             always_connect: bool) -> None:
+    """A second CONNECT ends the connection, without a word: its client
+    returns by itself, and is recovered."""
+    node = make({'always_connect': always_connect})
     client = node.connect()
-    client.emit('hello')
     sid, before = client.sid, len(client.socket.packets)
     node.server._handle_connect(client.eio_sid, '/', None)
-    assert client.sid == sid
-    assert client.refusal() == 'Unable to connect'
-    assert len(client.socket.packets) == before + 1
+    assert client.socket.closed
+    assert len(client.socket.packets) == before
+    assert node.disconnects == [(sid, 'transport close')]
+    node.server.emit('missed')
+    again = node.take(client)
+    assert node.outcome(again) == Outcome(True)
+    again.wait_for('missed')
+
+
+@ALWAYS
+@pytest.mark.parametrize('kind', [CONNECT, DISCONNECT])
+@pytest.mark.parametrize('returns', [False, True])
+def test_while_it_is_let_in(make: MakeNode, always_connect: bool, kind: int,
+                            returns: bool) -> None:
+    """The same, of the first of two attempts and of one that is taken
+    back: nothing is left of either."""
+    node = make({'always_connect': always_connect})
+    client = node.connect()
+    node.server.emit('event', 0)
+    client.wait_for('event')
+    client.lose()
+    node.server.emit('event', 1)
+    node.manager.flush()
+    began, may_end = threading.Event(), threading.Event()
+
+    def wait(sid: str) -> None:
+        began.set()
+        may_end.wait(DEADLINE)
+
+    node.on_connect = wait
+    before = set(node.server.environ)
+    call = Call(node.take, client) if returns else Call(node.connect)
+    assert began.wait(DEADLINE)
+    eio_sid, = set(node.server.environ) - before
+    node.server._handle_eio_message(eio_sid, Packet(kind).encode())
+    may_end.set()
+    again = call.result()
+    assert again.socket.closed
+    assert again.refusal() is None and not again.was_disconnected()
+    wait_until(lambda: node.server.manager.rooms == {})
+    node.on_connect = lambda sid: None
+    third = node.take(client)
+    third.wait_for('event')
+    assert got(third) == [('event', 1)]
 
 
 # -- a client returns --------------------------------------------------------
@@ -1136,6 +1181,7 @@ def test_a_session_that_is_no_mapping(node: Node, other: Node,
     client = node.connect()
     node.server.save_session(client.sid, value)
     client.lose()
+    wait_until(lambda: not node.remains()['leaving'])
     again = other.take(client)
     found = other.server.get_session(again.sid)
     assert (type(found), found) == (type(value), value)
