@@ -10,11 +10,13 @@ They call what was there before, so others' hooks (the admin UI's, see
 import logging
 import re
 import sys
+from collections import deque
 from importlib.metadata import version
-from typing import Any, Dict, Optional, Protocol, Tuple
+from typing import Any, Deque, Dict, Optional, Protocol, Tuple
 
 from socketio import packet
 
+from .receipts import when_read
 from .registry import AlreadyGone, ending
 
 #: What the server must have for recovery.
@@ -32,6 +34,10 @@ FLASK_SESSION = 'saved_session'
 #: written itself (Flask 3.1): each tag takes for granted what is behind it.
 _MALFORMED = (TypeError, AttributeError, LookupError, ArithmeticError,
               StopIteration, RecursionError)
+
+#: Under which name a connection has the namespaces of refusals that its
+#: client has not read.
+UNREAD = '_redis_streams_unread'
 
 #: Where a client's secret stands in a packet, as JSON has it.
 _SECRET = re.compile(r'("pid"\s*:\s*")(?:[^"\\]|\\.)*')
@@ -119,6 +125,7 @@ def guard(server: Any) -> None:
     handle_connect = server._handle_connect
     handle_disconnect = server._handle_disconnect
     disconnect = server.disconnect
+    send_packet = server._send_packet
     #: The CONNECTs that are being handled, by connection and namespace, each
     #: with a mark of the task that handles it, which alone takes it out.
     #: Putting in is one atomic step, so there is no lock. If an exception
@@ -131,7 +138,8 @@ def guard(server: Any) -> None:
         key, mark = (eio_sid, namespace or '/'), object()
         try:
             if pending.setdefault(key, mark) is not mark \
-                    or server.manager.sid_from_eio_sid(*key) is not None:
+                    or server.manager.sid_from_eio_sid(*key) is not None \
+                    or _was_not_read(server, *key):
                 _end_invalid(server, *key)
                 return
             try:
@@ -166,9 +174,38 @@ def guard(server: Any) -> None:
         except AlreadyGone:
             pass
 
+    def _send_packet(eio_sid: str, pkt: Any) -> None:
+        if pkt.packet_type in (packet.CONNECT_ERROR, packet.DISCONNECT):
+            _note_refusal(server, eio_sid, pkt.namespace or '/')
+        send_packet(eio_sid, pkt)
+
     server._handle_connect = _handle_connect
     server._handle_disconnect = _handle_disconnect
     server.disconnect = _disconnect
+    server._send_packet = _send_packet
+
+
+def _note_refusal(server: Any, eio_sid: str, namespace: str) -> None:
+    """A client is about to be told that it is refused, or disconnected.
+
+    The PING comes before that: a CONNECT that the client sends when it has
+    read the refusal comes after the answer, however quick its application
+    is."""
+    sock = server.eio.sockets.get(eio_sid)
+    if sock is None:
+        return
+    # Put in by any task, and taken out by the one that receives: both are
+    # atomic.
+    unread: Deque[str] = vars(sock).setdefault(UNREAD, deque())
+    unread.append(namespace)
+    when_read(server, eio_sid, unread.popleft)
+
+
+def _was_not_read(server: Any, eio_sid: str, namespace: str) -> bool:
+    """Whether a client does not know yet that it was refused, or
+    disconnected."""
+    unread = getattr(server.eio.sockets.get(eio_sid), UNREAD, ())
+    return namespace in unread
 
 
 def _end_invalid(server: Any, eio_sid: str, namespace: str) -> None:

@@ -199,6 +199,42 @@ def test_it_comes_again_when_it_was_refused(app: Application) -> None:
     assert not client.socket.closed
 
 
+@pytest.mark.parametrize('how', ['refused', 'disconnected'])
+def test_it_does_not_know_yet(app: Application, how: str) -> None:
+    """It would take that for the answer to a CONNECT that it has sent
+    before it was there, and not listen any more."""
+    client = FakeClient(app.server, '/chat')
+    client.socket.reads = False
+    if how == 'refused':
+        app.on_connect['/'] = lambda: False
+        app.say(client, CONNECT)
+        app.on_connect.clear()
+    else:
+        app.say(client, CONNECT)
+        app.server.disconnect(app.sid_of(client))
+    # That is of one namespace alone.
+    app.say(client, DISCONNECT, '/chat')
+    app.say(client, CONNECT, '/chat')
+    assert app.sid_of(client, '/chat')
+    app.say(client, CONNECT)
+    assert client.socket.closed
+    assert app.server.manager.rooms == {}
+
+
+def test_it_reads_it_late(app: Application) -> None:
+    app.on_connect['/'] = lambda: False
+    client = FakeClient(app.server, '/chat')
+    for _ in range(3):
+        client.socket.reads = False
+        app.say(client, CONNECT)
+        assert client.socket.pings == 1
+        client.socket.reads = True
+        client.socket.answer()
+    app.on_connect.clear()
+    app.say(client, CONNECT)
+    assert app.sid_of(client)
+
+
 def test_its_handler_fails(app: Application) -> None:
     """It may come again on the same connection, unless it was let in before
     the handler ran."""
