@@ -57,15 +57,17 @@ class Visits(Protocol):
         """
 
     def reply(self, eio_sid: str, namespace: str) -> Optional[str]:
-        """A client is about to get its reply.
+        """A client is about to get its reply. What it is to have before
+        that is sent now.
 
         :return: the name of its session, if it shall have one.
         """
 
     def is_turned_away(self, eio_sid: str, namespace: str) -> bool:
-        """Whether a client that is about to be told that it cannot connect
-        is to try again instead: the JavaScript client, once it was told,
-        does not (socket.io-client 4.8)."""
+        """Whether a client that is about to get its reply, or be told that it
+        cannot connect, is to be told nothing, so that it tries again: the
+        JavaScript client, once it was refused, does not (socket.io-client
+        4.8)."""
 
     def wait_behind(self, eio_sid: str, namespace: str,
                     pkt: Any) -> bool:
@@ -257,9 +259,9 @@ def install(server: Any, visits: Visits) -> None:
             pid = visits.reply(eio_sid, pkt.namespace or '/')
             if pid is not None:
                 pkt.data = {**pkt.data, 'pid': pid}
-        elif pkt.packet_type == packet.CONNECT_ERROR \
-                and visits.is_turned_away(eio_sid, pkt.namespace or '/'):
-            return
+        if pkt.packet_type in (packet.CONNECT, packet.CONNECT_ERROR):
+            if visits.is_turned_away(eio_sid, pkt.namespace or '/'):
+                return
         elif pkt.packet_type in (packet.ACK, packet.BINARY_ACK) \
                 and visits.wait_behind(eio_sid, pkt.namespace or '/', pkt):
             return

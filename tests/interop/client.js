@@ -137,6 +137,29 @@ const operations = {
     clients.get(id).connect(namespace, {}).catch(() => {});
   },
 
+  // Loses the connection in the moment in which something arrives behind so
+  // many events, whatever it is: on a connection that is yet to come.
+  fuse(id, count) {
+    const client = clients.get(id);
+    const { manager } = client;
+    const decoded = manager.ondecoded;
+    let left = count;
+    let engine = null;
+    manager.ondecoded = (packet) => {
+      if (engine === manager.engine) {
+        return;
+      }
+      const isEvent = packet.data instanceof Array;
+      if (engine === null && (left === 0 || !isEvent)) {
+        engine = manager.engine;
+        client.drop();
+        return;
+      }
+      left -= engine === null;
+      decoded.call(manager, packet);
+    };
+  },
+
   // Lets an application change its mind twice.
   hurry(id, namespace) {
     const socket = clients.get(id).sockets.get(namespace);

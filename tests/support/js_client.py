@@ -154,6 +154,12 @@ class JsClient(Listener):
         """Connect to one more namespace, without waiting for it."""
         self._control('begin', namespace)
 
+    def fuse(self, count: int) -> None:
+        """Lose the next connection that it makes when so many events, in any
+        namespace, have arrived there, in the moment in which the next packet
+        does."""
+        self._control('fuse', count)
+
     def hurry(self, namespace: str) -> None:
         """Disconnect from a namespace and connect again, at once."""
         self._control('hurry', namespace)
