@@ -17,8 +17,14 @@ How a client is taken over, in this order:
    memory, and the client is registered in its rooms, its deliveries held.
    Where another connection of it was registered meanwhile, Redis tells which
    of the two has the session, and the other one goes;
-6. its connect handler runs, and may refuse; it gets its reply, what it has
-   missed, what was held, and is like any other.
+6. its connect handler runs, and may refuse. If it lets the client in, the
+   client gets what it has missed, its reply, what was held, and is like any
+   other. With ``always_connect`` the reply was sent before the handler ran,
+   and what it has missed is not, for the handler may refuse it: it follows
+   when the handler is done. A client that may have some of it already, see
+   :mod:`redis_streams_adapter.recovery`, gets its reply alone, and is dropped
+   as soon as it has read it: then its offset tells how much that is, and it
+   comes again.
 
 *If the process dies* before step 3, nothing has happened; behind it, the
 session is there for the next one, and the client has no new offset yet.
@@ -91,6 +97,12 @@ class Visit:
         #: Where it takes part.
         self.stay: Optional[Stay] = None
         self.missed: Sequence[Record] = ()
+        #: Whether it has got that.
+        self.has_missed = False
+        #: The offset that it has shown; empty: none.
+        self.offset = ''
+        #: Whether it may have some of it from before.
+        self.is_ahead = False
 
 
 class Admission:
@@ -244,6 +256,8 @@ class Admission:
                     runtime.engine.event(), session.since)
         stay.sent, stay.gap = session.sent, session.gap
         stay.obeyed, stay.own = session.obeyed, session.own
+        visit.offset, stay.ahead = (offset or b'').decode(), session.ahead
+        visit.is_ahead = session.ahead == visit.offset
         # Should its connection be gone before it has them.
         stay.data, stay.flask = session.data, session.flask
         try:

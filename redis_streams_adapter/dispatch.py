@@ -46,6 +46,8 @@ class Dispatch(ManagerLife):
                 self, server, self._delivery, recovery, self._live,
                 self._put)
             hooks.install(server, self._returning)
+        else:
+            hooks.guard(server)
 
     def _served_namespaces(self) -> Iterable[str]:
         yield from super()._served_namespaces()

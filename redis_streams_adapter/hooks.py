@@ -1,22 +1,25 @@
-"""What recovery has to hook on python-socketio's server: the only module that
-touches its private names.
+"""Hooks on python-socketio's server: the only module that touches its private
+names.
 
-Hooks are set on the server object, never on its class. They call what was
-there before, so others' hooks (the admin UI's, see ``instrument()``) and ours
-do not disturb each other. Read from python-socketio 5.12 and 5.18, and
-python-engineio 4.11 and 4.15.
+:func:`guard` sets those that every server gets, :func:`install` those that
+recovery needs besides. They are set on the server object, never on its class.
+They call what was there before, so others' hooks (the admin UI's, see
+``instrument()``) and ours do not disturb each other. Read from python-socketio
+5.12 and 5.18, and python-engineio 4.11 and 4.15.
 """
 import logging
 import re
 import sys
+from collections import deque
 from importlib.metadata import version
-from typing import Any, Dict, Optional, Protocol
+from typing import Any, Deque, Dict, Optional, Protocol, Tuple
 
 from socketio import packet
 
+from .receipts import when_read
 from .registry import AlreadyGone, ending
 
-#: What the server must have for this.
+#: What the server must have for recovery.
 NEEDED = ('_handle_connect', '_handle_disconnect', '_send_packet',
           '_trigger_event', 'save_session')
 
@@ -31,6 +34,10 @@ FLASK_SESSION = 'saved_session'
 #: written itself (Flask 3.1): each tag takes for granted what is behind it.
 _MALFORMED = (TypeError, AttributeError, LookupError, ArithmeticError,
               StopIteration, RecursionError)
+
+#: Under which name a connection has the namespaces of refusals that its
+#: client has not read.
+UNREAD = '_redis_streams_unread'
 
 #: Where a client's secret stands in a packet, as JSON has it.
 _SECRET = re.compile(r'("pid"\s*:\s*")(?:[^"\\]|\\.)*')
@@ -50,15 +57,17 @@ class Visits(Protocol):
         """
 
     def reply(self, eio_sid: str, namespace: str) -> Optional[str]:
-        """A client is about to get its reply.
+        """A client is about to get its reply. What it is to have before
+        that is sent now.
 
         :return: the name of its session, if it shall have one.
         """
 
     def is_turned_away(self, eio_sid: str, namespace: str) -> bool:
-        """Whether a client that is about to be told that it cannot connect
-        is to try again instead: the JavaScript client, once it was told,
-        does not (socket.io-client 4.8)."""
+        """Whether a client that is about to get its reply, or be told that it
+        cannot connect, is to be told nothing, so that it tries again: the
+        JavaScript client, once it was refused, does not (socket.io-client
+        4.8)."""
 
     def wait_behind(self, eio_sid: str, namespace: str,
                     pkt: Any) -> bool:
@@ -94,34 +103,64 @@ def check(server: Any) -> None:
             f'{", ".join(missing)}')
 
 
-def install(server: Any, visits: Visits) -> None:
-    """Set the hooks on a server.
+def guard(server: Any) -> None:
+    """Keep a client and its server of one mind on whether it is connected.
 
-    :raises RuntimeError: as :func:`check`.
+    *A second CONNECT* for a namespace, while the first is being handled or
+    after it has succeeded, ends the whole connection, without a word; the
+    client then comes back by itself. So does a DISCONNECT while a CONNECT is
+    being handled. That is what Node.js does (``ondecoded()`` in
+    ``dist/client.js`` of the npm package ``socket.io`` 4.8). The JavaScript
+    client sends a second CONNECT if it is told to disconnect and to connect
+    again before it has the reply, for it sends no DISCONNECT then. It takes
+    the first reply as its own. If it was refused after that, as
+    python-socketio does, it would say that it is connected, and no longer
+    receive anything.
+
+    *A connection that ends while the connect handler runs*, or a handler that
+    fails: python-socketio (5.17 and later) does not look at that client
+    again. It is unregistered when the handler is done.
+
+    *A client is disconnected once*, see
+    :mod:`redis_streams_adapter.registry`.
     """
-    check(server)
     handle_connect = server._handle_connect
     handle_disconnect = server._handle_disconnect
     disconnect = server.disconnect
     send_packet = server._send_packet
-    trigger_event = server._trigger_event
-    save_session = server.save_session
+    #: The CONNECTs that are being handled, by connection and namespace, each
+    #: with a mark of the task that handles it, which alone takes it out.
+    #: Putting in is one atomic step, so there is no lock. If an exception
+    #: strikes before the mark is out, that connection cannot connect to that
+    #: namespace: the next attempt ends it.
+    pending: Dict[Tuple[str, str], object] = {}
 
     def _handle_connect(eio_sid: str, namespace: Optional[str],
                         data: Any) -> None:
-        visit = visits.begin(eio_sid, namespace or '/', data)
-        done = False
+        key, mark = (eio_sid, namespace or '/'), object()
         try:
-            handle_connect(eio_sid, namespace, visit.auth)
-            done = True
+            if pending.setdefault(key, mark) is not mark \
+                    or server.manager.sid_from_eio_sid(*key) is not None \
+                    or _was_not_read(server, *key):
+                _end_invalid(server, *key)
+                return
+            try:
+                handle_connect(eio_sid, namespace, data)
+            finally:
+                _see_off(server, *key)
         except AlreadyGone:
             # Refused, with always_connect.
             pass
         finally:
-            visits.finish(visit, done)
+            if pending.get(key) is mark:
+                del pending[key]
 
     def _handle_disconnect(eio_sid: str, namespace: Optional[str],
                            reason: Any = None) -> None:
+        key = eio_sid, namespace or '/'
+        if key in pending and not is_closing(server, eio_sid):
+            _end_invalid(server, *key)
+            return
         token = ending.set(eio_sid)
         try:
             handle_disconnect(eio_sid, namespace, reason)
@@ -138,13 +177,91 @@ def install(server: Any, visits: Visits) -> None:
             pass
 
     def _send_packet(eio_sid: str, pkt: Any) -> None:
+        if pkt.packet_type in (packet.CONNECT_ERROR, packet.DISCONNECT):
+            _note_refusal(server, eio_sid, pkt.namespace or '/')
+        send_packet(eio_sid, pkt)
+
+    server._handle_connect = _handle_connect
+    server._handle_disconnect = _handle_disconnect
+    server.disconnect = _disconnect
+    server._send_packet = _send_packet
+
+
+def _note_refusal(server: Any, eio_sid: str, namespace: str) -> None:
+    """A client is about to be told that it is refused, or disconnected.
+
+    The PING comes before that: a CONNECT that the client sends when it has
+    read the refusal comes after the answer, however quick its application
+    is."""
+    sock = server.eio.sockets.get(eio_sid)
+    if sock is None:
+        return
+    # Put in by any task, and taken out by the one that receives: both are
+    # atomic.
+    unread: Deque[str] = vars(sock).setdefault(UNREAD, deque())
+    unread.append(namespace)
+    when_read(server, eio_sid, unread.popleft)
+
+
+def _was_not_read(server: Any, eio_sid: str, namespace: str) -> bool:
+    """Whether a client does not know yet that it was refused, or
+    disconnected."""
+    unread = getattr(server.eio.sockets.get(eio_sid), UNREAD, ())
+    return namespace in unread
+
+
+def _end_invalid(server: Any, eio_sid: str, namespace: str) -> None:
+    server.logger.info(
+        'closing connection %s: a CONNECT or DISCONNECT for %s that its '
+        'state does not allow', eio_sid, namespace)
+    drop(server, eio_sid)
+
+
+def _see_off(server: Any, eio_sid: str, namespace: str) -> None:
+    """A CONNECT was handled: unregister a client that python-socketio would
+    keep for ever."""
+    manager = server.manager
+    sid = manager.sid_from_eio_sid(eio_sid, namespace)
+    if sid is None:
+        return
+    # Since python-socketio 5.17.
+    is_pre_connected = getattr(manager, 'is_pre_connected', None)
+    if is_pre_connected is not None and is_pre_connected(sid, namespace):
+        # Its handler has failed: it has no reply.
+        manager.disconnect(sid, namespace, ignore_queue=True)
+    elif is_closing(server, eio_sid):
+        lose(server, eio_sid, namespace)
+
+
+def install(server: Any, visits: Visits) -> None:
+    """Set the hooks of recovery on a server, and those of :func:`guard`.
+
+    :raises RuntimeError: as :func:`check`.
+    """
+    check(server)
+    handle_connect = server._handle_connect
+    send_packet = server._send_packet
+    trigger_event = server._trigger_event
+    save_session = server.save_session
+
+    def _handle_connect(eio_sid: str, namespace: Optional[str],
+                        data: Any) -> None:
+        visit = visits.begin(eio_sid, namespace or '/', data)
+        done = False
+        try:
+            handle_connect(eio_sid, namespace, visit.auth)
+            done = True
+        finally:
+            visits.finish(visit, done)
+
+    def _send_packet(eio_sid: str, pkt: Any) -> None:
         if pkt.packet_type == packet.CONNECT and isinstance(pkt.data, dict):
             pid = visits.reply(eio_sid, pkt.namespace or '/')
             if pid is not None:
                 pkt.data = {**pkt.data, 'pid': pid}
-        elif pkt.packet_type == packet.CONNECT_ERROR \
-                and visits.is_turned_away(eio_sid, pkt.namespace or '/'):
-            return
+        if pkt.packet_type in (packet.CONNECT, packet.CONNECT_ERROR):
+            if visits.is_turned_away(eio_sid, pkt.namespace or '/'):
+                return
         elif pkt.packet_type in (packet.ACK, packet.BINARY_ACK) \
                 and visits.wait_behind(eio_sid, pkt.namespace or '/', pkt):
             return
@@ -172,11 +289,11 @@ def install(server: Any, visits: Visits) -> None:
         visits.saved(sid, namespace or '/', session)
 
     server._handle_connect = _handle_connect
-    server._handle_disconnect = _handle_disconnect
-    server.disconnect = _disconnect
     server._send_packet = _send_packet
     server._trigger_event = _trigger_event
     server.save_session = _save_session
+    # The outermost: an attempt that is not valid is none of a visit.
+    guard(server)
     logger = server.eio.logger
     if not any(isinstance(each, NoSecrets) for each in logger.filters):
         logger.addFilter(NoSecrets())

@@ -260,8 +260,7 @@ class RedisStreamsManager(ClusterCalls):
     def pre_disconnect(self, sid: str, namespace: str) -> Optional[str]:
         """Before the disconnect handler."""
         with self.registry_lock:
-            if self._returning is not None:
-                self.check_disconnect(sid, namespace)
+            self.check_disconnect(sid, namespace)
             eio_sid = super().pre_disconnect(sid, namespace)
         if self._returning is not None:
             self._returning.leaving(sid, namespace)

@@ -101,7 +101,7 @@ class OwnClients:
         except KeyError:
             # Gone again.
             return
-        if session.data:
+        if session.data is not None:
             kept[session.namespace] = session.data
         environ = self.environ(eio_sid)
         if environ is not None and session.flask is not None:

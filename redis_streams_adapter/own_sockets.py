@@ -79,15 +79,22 @@ def _is_name(room: Any, is_sendable: Callable[[Any], bool]) -> bool:
 
 
 def _data(server: Any, eio_sid: str, namespace: str,
-          is_sendable: Callable[[Any], bool]) -> Dict[str, Any]:
-    """The client's session, see ``save_session`` of python-socketio."""
+          is_sendable: Callable[[Any], bool]) -> Any:
+    """The client's session, see ``save_session`` of python-socketio: as it
+    is, if it can be sent; else an empty mapping, or what of a mapping can be.
+    """
     try:
         session = server.eio.get_session(eio_sid).get(namespace)
     except KeyError:
         # Just gone.
         return {}
-    if not isinstance(session, Mapping):
+    if session is None:
+        # Nothing was saved.
         return {}
+    if not isinstance(session, Mapping):
+        if not is_sendable(session):
+            return {}
+        return list(session) if isinstance(session, list) else session
     data = dict(session)
     if not data or is_sendable(data):
         return data

@@ -23,6 +23,8 @@ keys, which Node.js ignores:
 ``gap``    an offset, none at all included, and a position in the stream: the
            next offset that was handed to the client came much later, and all
            before that position had been handed to it by then
+``ahead``  the offset that the client had shown, empty for none, when it was
+           sent packets ahead of its reply
 ``flask``  the session that Flask-SocketIO manages
 =========  ================================================================
 
@@ -184,6 +186,7 @@ class Session(NamedTuple):
     since: Optional[bytes] = None
     obeyed: Optional[bytes] = None
     own: Optional[Origin] = None
+    ahead: Optional[str] = None
 
 
 def to_fields(session: Session) -> Dict[str, Any]:
@@ -200,8 +203,10 @@ def to_fields(session: Session) -> Dict[str, Any]:
         fields['gap'] = [each and each.decode() for each in session.gap]
     if session.own is not None:
         fields['own'] = [session.own.writer.decode(), session.own.sequence]
-    if session.flask is not None:
-        fields['flask'] = session.flask
+    for name in ('flask', 'ahead'):
+        text = getattr(session, name)
+        if text is not None:
+            fields[name] = text
     return fields
 
 
@@ -225,13 +230,15 @@ def load_session(raw: bytes, pid: str, namespace: str) -> Session:
     if fields.get('nsp', namespace) != namespace:
         raise DecodeError('a session is of another namespace')
     claim, flask = fields.get('claim', ''), fields.get('flask')
-    if not isinstance(claim, str) or not isinstance(flask, (str, type(None))):
-        raise DecodeError('claim or flask of a session is wrong')
+    ahead = fields.get('ahead')
+    if not isinstance(claim, str) or not all(
+            isinstance(each, (str, type(None))) for each in (flask, ahead)):
+        raise DecodeError('claim, flask or ahead of a session is wrong')
     return Session(
         sid, pid, tuple(rooms), fields.get('data'), namespace, claim,
         _position(fields.get('upto')), _position(fields.get('sent')), flask,
         _gap(fields.get('gap')), _position(fields.get('since')),
-        _position(fields.get('obeyed')), _origin(fields.get('own')))
+        _position(fields.get('obeyed')), _origin(fields.get('own')), ahead)
 
 
 def _origin(value: Any) -> Optional[Origin]:

@@ -17,12 +17,18 @@ from .missed import Record
 from .options import RecoveryOptions
 from .outcomes import Outcomes
 from .own_clients import OwnClients
+from .receipts import when_read
 from .recovery import Outcome, REJECTED, split_auth
 from .runtime import Runtime
 from .stay import Stay
 
 #: After how many missed packets others shall run.
 YIELD_EVERY = 100
+
+#: How long a client may take to read its reply, in seconds, if nothing else
+#: can be done before it has. The least that its connection survives, by
+#: default, if it does not answer at all.
+PATIENCE = 20.0
 
 
 class Returning:
@@ -66,14 +72,47 @@ class Returning:
         visit = self._visits.get((eio_sid, namespace))
         if visit is None:
             return None
-        stay, pid = visit.stay, None
-        if stay is not None:
-            if stay.last is not None:
-                return None
+        stay = visit.stay
+        if visit.sid is not None and self._is_going(visit):
+            visit.turned_away = True
+            return None
+        if stay is None:
+            visit.replied = True
+            return None
+        if visit.is_ahead or self._clients.server.always_connect:
+            # What it has missed it gets later.
             self._clients.keeper.write_first(stay)
-            pid = stay.pid
+        elif not self._send_ahead(visit, stay):
+            visit.turned_away = True
+            return None
         visit.replied = True
-        return pid
+        return stay.pid
+
+    def _is_going(self, visit: Visit) -> bool:
+        """Whether a client that was registered is gone, or about to be."""
+        stay = visit.stay
+        return hooks.is_closing(self._clients.server, visit.eio_sid) \
+            or stay is not None and (
+                stay.last is not None or not self._is_here(stay)) \
+            or self._clients.manager.eio_sid_from_sid(
+                visit.sid, visit.namespace) != visit.eio_sid
+
+    def _send_ahead(self, visit: Visit, stay: Stay) -> bool:
+        """Give a client what it has missed ahead of its reply.
+
+        :return: ``False`` where it is gone.
+        """
+        before = stay.ahead
+        if visit.missed:
+            # Before it has any of it: whoever takes it over is to know.
+            stay.ahead = visit.offset
+        self._clients.keeper.write_first(stay)
+        if self._is_going(visit):
+            # It has none.
+            stay.ahead = before
+            return False
+        visit.has_missed = self._give_missed(stay, visit.missed)
+        return visit.has_missed
 
     def is_turned_away(self, eio_sid: str, namespace: str) -> bool:
         """See :class:`~redis_streams_adapter.hooks.Visits`."""
@@ -112,47 +151,75 @@ class Returning:
                 stay.leaver = visit.task
             manager.disconnect(sid, namespace, ignore_queue=True)
             return
-        if stay is None:
-            self._see_off(visit.eio_sid, namespace)
+        if stay is None or visit.turned_away \
+                or hooks.is_closing(self._clients.server, stay.eio_sid):
+            # Its end is another task's, or that of the hook that calls this.
             return
-        if not self._hand_over(stay, visit.missed):
+        if not visit.has_missed:
+            if visit.is_ahead and not stay.intended:
+                self._let_it_count(stay)
+                return
+            if not self._give_missed(stay, visit.missed):
+                return
+        if not self._release(stay):
             return
         keeper.settle(stay)
         if self._outcomes.settled(stay.sid, namespace):
             self._clients.log('%s was recovered; it had missed %d packets',
                               stay.sid, len(visit.missed))
-        self._see_off(stay.eio_sid, namespace)
         if stay.intended and stay.last is None:
             # Told to go while it came, when python-socketio does not hear.
             self._clients.server.disconnect(stay.sid, stay.namespace,
                                             ignore_queue=True)
 
-    def _see_off(self, eio_sid: str, namespace: str) -> None:
-        """Unregister a client whose connection has ended while it came: no
-        sooner than it has its reply python-socketio would do that."""
-        if hooks.is_closing(self._clients.server, eio_sid):
-            hooks.lose(self._clients.server, eio_sid, namespace)
-
-    def _hand_over(self, stay: Stay, missed: Sequence[Record]) -> bool:
-        """Give a client what it has missed, and then what was held.
+    def _give_missed(self, stay: Stay, missed: Sequence[Record]) -> bool:
+        """Give a client what it has missed. Nothing blocks between the last
+        packets and what the caller sends next.
 
         :return: ``False`` where it is gone. Another connection may have taken
                  it over: what is known under its sid is not this one's.
         """
         client, runtime = (stay.sid, stay.eio_sid), self._clients.live()
         timeline = self._clients.timeline(stay.namespace)
-        for start in range(0, len(missed), YIELD_EVERY):
+        for start in range(0, len(missed) or 1, YIELD_EVERY):
+            if start:
+                runtime.engine.pause()
             with runtime.order:
                 if not self._is_here(stay):
                     return False
                 timeline.deliver_again(client, stay.namespace,
                                        missed[start:start + YIELD_EVERY])
-            runtime.engine.pause()
-        with runtime.order:
+        return True
+
+    def _release(self, stay: Stay) -> bool:
+        """Give a client what was held until it has its reply.
+
+        :return: as :meth:`_give_missed`.
+        """
+        with self._clients.live().order:
             if not self._is_here(stay):
                 return False
-            self._clients.delivery.release(client)
+            self._clients.delivery.release((stay.sid, stay.eio_sid))
         return True
+
+    def _let_it_count(self, stay: Stay) -> None:
+        """Drop a client as soon as it has read its reply, and all is in the
+        offset that it will show. What was emitted meanwhile it has missed.
+        """
+        server = self._clients.server
+
+        def has_read() -> None:
+            stay.ahead = None
+            hooks.drop(server, stay.eio_sid)
+
+        def give_up() -> None:
+            stay.gone.wait(PATIENCE)
+            hooks.drop(server, stay.eio_sid)
+
+        if when_read(server, stay.eio_sid, has_read):
+            self._clients.log('%s has to come again, for it may have some of '
+                              'what it had missed', stay.sid)
+            server.start_background_task(give_up)
 
     def _is_here(self, stay: Stay) -> bool:
         return self._clients.keeper.of_sid(stay.sid, stay.namespace) is stay

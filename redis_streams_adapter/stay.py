@@ -43,6 +43,10 @@ class Stay:
         self.own: Optional[Origin] = None
         self.sent: Optional[bytes] = None
         self.gap: Optional[Gap] = None
+        #: What it may have that its offset does not say, likewise: written
+        #: by the task of its connection, and by the one that receives what
+        #: it sends.
+        self.ahead: Optional[str] = None
         #: The rooms it is in, and what the application keeps for it: written
         #: by who changes them.
         self.rooms: Set[Room] = {self.sid}
@@ -96,4 +100,4 @@ class Stay:
         """What it leaves, with how far it has come."""
         return session._replace(upto=self.upto, sent=self.sent, gap=self.gap,
                                 since=self.since, obeyed=self.obeyed,
-                                own=self.own)
+                                own=self.own, ahead=self.ahead)

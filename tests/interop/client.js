@@ -132,6 +132,47 @@ const operations = {
       namespaces.map((each) => client.connect(each, auth)));
   },
 
+  // The same for one more namespace of a client, without waiting for it.
+  begin(id, namespace) {
+    clients.get(id).connect(namespace, {}).catch(() => {});
+  },
+
+  // Loses the connection in the moment in which something arrives behind so
+  // many events, whatever it is: on a connection that is yet to come.
+  fuse(id, count) {
+    const client = clients.get(id);
+    const { manager } = client;
+    const decoded = manager.ondecoded;
+    let left = count;
+    let engine = null;
+    manager.ondecoded = (packet) => {
+      if (engine === manager.engine) {
+        return;
+      }
+      const isEvent = packet.data instanceof Array;
+      if (engine === null && (left === 0 || !isEvent)) {
+        engine = manager.engine;
+        client.drop();
+        return;
+      }
+      left -= engine === null;
+      decoded.call(manager, packet);
+    };
+  },
+
+  // Lets an application change its mind twice.
+  hurry(id, namespace) {
+    const socket = clients.get(id).sockets.get(namespace);
+    socket.disconnect();
+    socket.connect();
+  },
+
+  // Whether it says that it is connected, and if so, under which id.
+  standing(id, namespace) {
+    const { connected, id: sid } = clients.get(id).sockets.get(namespace);
+    return connected ? sid : null;
+  },
+
   // Brings sockets that have lost their connection to a server, this one or
   // another, as the reconnection of the client itself does. Returns what
   // `connect` returns.

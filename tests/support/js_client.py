@@ -150,6 +150,25 @@ class JsClient(Listener):
         return '\n'.join(f'{when % 1000:7.3f} {what}' for when, what
                          in self._control('story')[-last:])
 
+    def begin(self, namespace: str) -> None:
+        """Connect to one more namespace, without waiting for it."""
+        self._control('begin', namespace)
+
+    def fuse(self, count: int) -> None:
+        """Lose the next connection that it makes when so many events, in any
+        namespace, have arrived there, in the moment in which the next packet
+        does."""
+        self._control('fuse', count)
+
+    def hurry(self, namespace: str) -> None:
+        """Disconnect from a namespace and connect again, at once."""
+        self._control('hurry', namespace)
+
+    def standing(self, namespace: str) -> Optional[str]:
+        """The sid, if the client says that it is connected."""
+        sid = self._control('standing', namespace)
+        return None if sid is None else str(sid)
+
     def cut(self) -> None:
         """End the connection without a goodbye of Socket.IO's."""
         self._control('cut')

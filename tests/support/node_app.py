@@ -160,6 +160,8 @@ class Node:
             else session})
         if self._greeting is not None:
             self._server.emit(self._greeting, to=sid, namespace=namespace)
+        while self._refusal == 'wait':
+            self._server.sleep(0.01)
         if self._refusal == 'raise':
             raise ConnectionRefusedError('told to refuse')
         return self._refusal is None
@@ -173,8 +175,8 @@ class Node:
                 if sid in (None, each['sid'])]
 
     def refuse(self, how: Optional[str]) -> None:
-        """Let the connect handlers ``'return'`` ``False``, ``'raise'``, or,
-        with ``None``, do neither any more."""
+        """Let the connect handlers ``'return'`` ``False``, ``'raise'``,
+        ``'wait'`` until told otherwise, or, with ``None``, none of it."""
         self._refusal = how
 
     def greet(self, event: Optional[str]) -> None:

@@ -179,8 +179,8 @@ class NodeProcess(ControlledProcess):
         return list(self.control('connected', sid))
 
     def refuse(self, how: Optional[str]) -> None:
-        """Let the connect handlers ``'return'`` ``False``, ``'raise'``, or,
-        with ``None``, do neither any more."""
+        """Let the connect handlers ``'return'`` ``False``, ``'raise'``,
+        ``'wait'`` until told otherwise, or, with ``None``, none of it."""
         self.control('refuse', how)
 
     def greet(self, event: Optional[str]) -> None:

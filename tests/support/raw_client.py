@@ -48,6 +48,14 @@ class RawClient:
         self._socket.send(
             f'{CONNECT}{_prefix(namespace)}{json.dumps(auth)}')
 
+    def send_disconnect(self, namespace: str = '/') -> None:
+        """Leave a namespace."""
+        self._socket.send(f'{DISCONNECT}{_prefix(namespace)}')
+
+    def wait_ended(self) -> None:
+        """Wait until the server has ended the connection."""
+        wait_until(self._ended.is_set, what='the end of the connection')
+
     def wait_reply(self, namespace: str = '/',
                    timeout: float = DEADLINE) -> Dict[str, Any]:
         """Wait for the answer to that.

@@ -63,13 +63,19 @@ class Client:
             if text.startswith('0'):
                 reply = json.loads(text[text.index('{'):])
                 self.sid, self.pid = reply['sid'], reply.get('pid')
+                # What came before it is handled now.
+                for args in self.events:
+                    self._note_offset(args)
             elif text.startswith('4'):
                 self.refused = text
             elif text.startswith('2'):
                 args = json.loads(text[text.index('['):])
                 self.events.append(args)
-                if self.pid and isinstance(args[-1], str):
-                    self.offset = args[-1]
+                self._note_offset(args)
+
+    def _note_offset(self, args: List[Any]) -> None:
+        if self.pid and isinstance(args[-1], str):
+            self.offset = args[-1]
 
     def names(self) -> List[str]:
         return [event[0] for event in self.receive()]

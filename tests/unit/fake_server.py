@@ -11,6 +11,7 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 import socketio
 from engineio.exceptions import SocketIsClosedError
+from engineio.packet import Packet as EnginePacket, PING, PONG
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, \
     CONNECT_ERROR, DISCONNECT, EVENT, Packet
 
@@ -50,6 +51,9 @@ class FakeSocket:
         self.upgraded = True
         #: When it was asked for a sign of life, until it has given one.
         self.last_ping: Optional[float] = None
+        #: Whether the client reads what it is sent, and the PINGs that it
+        #: has not answered.
+        self.reads, self.pings = True, 0
         #: The threads that have sent something.
         self.senders: List[threading.Thread] = []
 
@@ -57,7 +61,20 @@ class FakeSocket:
         self.senders.append(threading.current_thread())
         if self.closed:
             raise SocketIsClosedError()
-        self.packets.append(packet)
+        if packet.packet_type == PING:
+            self.pings += 1
+            self.answer()
+        else:
+            self.packets.append(packet)
+
+    def answer(self) -> None:
+        """Answer all PINGs, unless it has stopped reading."""
+        while self.reads and self.pings:
+            self.pings -= 1
+            self.receive(EnginePacket(PONG))
+
+    def receive(self, packet: Any) -> None:
+        """Take a packet of the client's."""
 
     def close(self, *args: Any, **kwargs: Any) -> None:
         if not self.closed and not self.closing:

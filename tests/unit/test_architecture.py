@@ -26,7 +26,7 @@ FLOORS = [
      'redis_streams.writer'],
     ['missed', 'node', 'delivery', 'channel', 'own_sockets', 'remote_socket',
      'server_side', 'side_channel', 'loss_report', 'flow', 'asking', 'hooks',
-     'stay', 'keeper', 'timeline', 'gate'],
+     'receipts', 'stay', 'keeper', 'timeline', 'gate'],
     ['runtime', 'own_clients', 'claims', 'catching_up', 'outcomes',
      'admission', 'returning',
      'life', 'dispatch', 'cluster', 'manager'],
@@ -42,7 +42,8 @@ CORE = ['errors', 'options', 'messages', 'transport', 'addressing', 'losses',
 FOREIGN = {
     'values': {'msgpack'}, 'redis_streams.connect': {'redis', 'valkey'},
     'tasks': {'gevent', 'eventlet'}, 'delivery': {'engineio', 'socketio'},
-    'hooks': {'flask', 'socketio'}, 'registry': {'bidict', 'socketio'},
+    'hooks': {'flask', 'socketio'}, 'receipts': {'engineio'},
+    'registry': {'bidict', 'socketio'},
     'flask_socketio': {'flask_socketio'},
 }
 

@@ -199,11 +199,34 @@ def test_the_session(node: Node, log: Log) -> None:
     assert node.server.get_session(client.sid)['a'] == 1
 
 
-def test_a_session_that_is_no_mapping(node: Node) -> None:
+@pytest.mark.parametrize('session', [
+    'text', '', 'ü\u2603', 7, 0, 1.5, True, False, [], [1, {'a': ['b']}],
+    b'\0\xff', [b'x', 'y'], {}], ids=repr)
+def test_a_session_that_is_no_mapping(make_cluster: MakeCluster,
+                                      session: Any) -> None:
+    """What was saved is told, on whichever node, as it is."""
+    a, b = make_cluster(2)
+    client = b.connect()
+    b.server.save_session(client.sid, session)
+    for found in (a.manager.fetch_sockets(timeout=AMPLE),
+                  b.manager.fetch_sockets(local=True)):
+        assert [each.data for each in found] == [session]
+        assert type(found[0].data) is type(session)
+
+
+def test_a_session_of_nothing(node: Node) -> None:
+    """As if nothing had been saved."""
     client = node.connect()
-    for session in ('text', [1], 7, object()):
-        node.server.save_session(client.sid, session)
-        assert tell(node, client)[0]['data'] == {}
+    node.server.save_session(client.sid, None)
+    found, = node.manager.fetch_sockets(local=True)
+    assert found.data == {}
+
+
+def test_a_session_that_is_a_list_is_told_as_a_copy(node: Node) -> None:
+    client = node.connect()
+    node.server.save_session(client.sid, [1])
+    tell(node, client)[0]['data'].append(2)
+    assert node.server.get_session(client.sid) == [1]
 
 
 def test_what_cannot_be_sent_is_left_out(node: Node) -> None:
@@ -247,6 +270,26 @@ def test_a_session_that_cannot_be_serialised(
         assert found[one.sid].pop('bad', None) in (None, bad)
         assert found == {one.sid: {'good': 1},
                          other.sid: {'good': 2, **neighbour}}
+    assert b.manager.stats()['failed'] == 0
+    assert a.manager.stats()['malformed'] == 0
+
+
+@pytest.mark.parametrize('session', [
+    object(), {1, 2}, datetime.date(2024, 2, 29), 2**70, '\ud800',
+    ['good', {'bad': object()}], circular(), nested(MAX_DEPTH + 1)],
+    ids=lambda value: type(value).__name__)
+def test_no_mapping_and_not_to_be_serialised(make_cluster: MakeCluster,
+                                             session: Any) -> None:
+    """What is no mapping has no keys that could be left out: a list without
+    some of its items would be another list."""
+    a, b = make_cluster(2)
+    one, other = b.connect(), b.connect()
+    b.server.save_session(one.sid, session)
+    b.server.save_session(other.sid, ['good'])
+    for found in (a.manager.fetch_sockets(timeout=AMPLE),
+                  b.manager.fetch_sockets(local=True)):
+        assert {each.sid: each.data for each in found} == {
+            one.sid: {}, other.sid: ['good']}
     assert b.manager.stats()['failed'] == 0
     assert a.manager.stats()['malformed'] == 0
 

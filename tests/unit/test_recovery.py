@@ -133,7 +133,8 @@ SESSIONS = st.builds(
     since=st.none() | POSITIONS, obeyed=st.none() | POSITIONS,
     own=st.none() | st.builds(
         Origin, st.binary(min_size=8, max_size=8).map(
-            lambda raw: raw.hex().encode()), st.integers(0, 2**63)))
+            lambda raw: raw.hex().encode()), st.integers(0, 2**63)),
+    ahead=st.none() | TEXT)
 
 
 @given(SESSIONS)
@@ -182,7 +183,7 @@ def test_as_node_writes_it(fields: Any, data: Any) -> None:
     {'gap': {'1-0': '2-0'}}, {'obeyed': 5}, {'obeyed': '5'}, {'own': 5},
     {'own': []}, {'own': ['w']}, {'own': ['w', '5']}, {'own': ['w', True]},
     {'own': [b'w', 5]}, {'own': ['w', 5, 6]}, {'own': {'w': 5}},
-    {'own': ['\xfc', 5]}], ids=repr)
+    {'own': ['\xfc', 5]}, {'ahead': 5}, {'ahead': b'1-0'}], ids=repr)
 def test_a_session_that_is_wrong(changes: Dict[str, Any]) -> None:
     with pytest.raises(DecodeError):
         load_session(encoded({**NODES, **changes}), 'p', '/')
@@ -213,7 +214,7 @@ def test_hostile_bytes(raw: bytes) -> None:
        | (DATA | st.dictionaries(
            st.sampled_from([
                'sid', 'pid', 'rooms', 'data', 'nsp', 'claim', 'upto',
-               'sent', 'since', 'gap', 'flask', 'obeyed', 'own']),
+               'sent', 'since', 'gap', 'flask', 'obeyed', 'own', 'ahead']),
            DATA | st.just('p') | st.lists(TEXT))).map(encoded))
 def test_whatever_stands_there(raw: bytes) -> None:
     try:

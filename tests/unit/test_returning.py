@@ -14,11 +14,14 @@ import msgpack
 import pytest
 import socketio
 from engineio.socket import Socket
-from socketio.packet import ACK, BINARY_ACK
+from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, \
+    DISCONNECT, EVENT, Packet
 
-from redis_streams_adapter import admission, claims, RedisStreamsManager
+from redis_streams_adapter import admission, claims, hooks, \
+    RedisStreamsManager
 from redis_streams_adapter.recovery import load_session, Outcome, Session
 from redis_streams_adapter.registry import HAS_PRE_CONNECT
+from redis_streams_adapter.returning import YIELD_EVERY
 
 from ..support.redis_server import free_port, RedisServer
 from ..support.wait import DEADLINE, wait_for_value, wait_until
@@ -272,14 +275,59 @@ def test_an_answer_comes_behind_what_was_emitted(node: Node,
     client.wait_for('event', 20)
 
 
-def test_a_connection_is_in_a_namespace_once(node: Node) -> None:
+@ALWAYS
+def test_a_connection_is_in_a_namespace_once(make: MakeNode,
+                                             always_connect: bool) -> None:
+    """A second CONNECT ends the connection, without a word: its client
+    returns by itself, and is recovered."""
+    node = make({'always_connect': always_connect})
     client = node.connect()
-    client.emit('hello')
     sid, before = client.sid, len(client.socket.packets)
     node.server._handle_connect(client.eio_sid, '/', None)
-    assert client.sid == sid
-    assert client.refusal() == 'Unable to connect'
-    assert len(client.socket.packets) == before + 1
+    assert client.socket.closed
+    assert len(client.socket.packets) == before
+    assert node.disconnects == [(sid, 'transport close')]
+    node.server.emit('missed')
+    again = node.take(client)
+    assert node.outcome(again) == Outcome(True)
+    again.wait_for('missed')
+
+
+@ALWAYS
+@pytest.mark.parametrize('kind', [CONNECT, DISCONNECT])
+@pytest.mark.parametrize('returns', [False, True])
+def test_while_it_is_let_in(make: MakeNode, always_connect: bool, kind: int,
+                            returns: bool) -> None:
+    """The same, of the first of two attempts and of one that is taken
+    back: nothing is left of either."""
+    node = make({'always_connect': always_connect})
+    client = node.connect()
+    node.server.emit('event', 0)
+    client.wait_for('event')
+    client.lose()
+    node.server.emit('event', 1)
+    node.manager.flush()
+    began, may_end = threading.Event(), threading.Event()
+
+    def wait(sid: str) -> None:
+        began.set()
+        may_end.wait(DEADLINE)
+
+    node.on_connect = wait
+    before = set(node.server.environ)
+    call = Call(node.take, client) if returns else Call(node.connect)
+    assert began.wait(DEADLINE)
+    eio_sid, = set(node.server.environ) - before
+    node.server._handle_eio_message(eio_sid, Packet(kind).encode())
+    may_end.set()
+    again = call.result()
+    assert again.socket.closed
+    assert again.refusal() is None and not again.was_disconnected()
+    wait_until(lambda: node.server.manager.rooms == {})
+    node.on_connect = lambda sid: None
+    third = node.take(client)
+    third.wait_for('event')
+    assert got(third) == [('event', 1)]
 
 
 # -- a client returns --------------------------------------------------------
@@ -424,15 +472,93 @@ def test_what_was_missed_comes_first(node: Node) -> None:
     assert [args[0] for args in again.received('event')] == [*range(6)]
 
 
-def test_the_reply_comes_first_of_all(node: Node) -> None:
+@ALWAYS
+@pytest.mark.parametrize('count', [1, YIELD_EVERY, 2 * YIELD_EVERY + 1])
+def test_what_was_missed_comes_before_the_reply(
+        make: MakeNode, always_connect: bool, count: int) -> None:
+    """The JavaScript client hands it to its application before it says that
+    it is connected. With ``always_connect`` the reply comes before the
+    handler runs, which may refuse: then it comes when that is done. What was
+    held is always behind both."""
+    node = make({'always_connect': always_connect})
     client = node.connect()
     client.lose()
-    node.server.emit('missed')
+    missed: List[Any] = [(number, b'raw') if number % 7 else number
+                         for number in range(count)]
+    for data in missed:
+        node.server.emit('missed', data)
     node.manager.flush()
+    seen: List[Any] = []
+
+    def greet(sid: str) -> None:
+        node.server.emit('held', to=sid)
+        node.manager.flush()
+        node.server.emit('held', to=sid, ignore_queue=True)
+        connection = node.server.manager.eio_sid_from_sid(sid, '/')
+        seen.extend(node.server.eio.sockets[connection].packets)
+
+    node.on_connect = greet
     again = node.take(client)
-    again.wait_for('missed')
-    assert again.packets()[0].data == {
-        'sid': again.sid, 'pid': pid_of(client)}
+    node.server.emit('live')
+    again.wait_for('live')
+    assert len(seen) == always_connect
+    kinds = [packet.data[0] if packet.packet_type in (EVENT, BINARY_EVENT)
+             else 'reply' for packet in again.packets()]
+    reply, all_missed = ['reply'], ['missed'] * count
+    assert kinds == [
+        *(reply + all_missed if always_connect else all_missed + reply),
+        'held', 'held', 'live']
+    assert again.reply() == {'sid': again.sid, 'pid': pid_of(client)}
+    assert [args[:-1] for args in again.received('missed')] == [
+        data if isinstance(data, tuple) else (data,) for data in missed]
+
+
+@pytest.mark.parametrize('when', ['in its handler', 'in the middle'])
+def test_another_connection_takes_it_over_before_its_reply(
+        node: Node, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """While it is given what it has missed: it gets no more, and no
+    reply."""
+    client = node.connect()
+    client.lose()
+    for number in range(3 * YIELD_EVERY):
+        node.server.emit('missed', number)
+    node.manager.flush()
+    began, may_go_on = threading.Event(), threading.Event()
+    tasks: List[int] = []
+
+    def wait(*_: Any) -> None:
+        if tasks == [threading.get_ident()] and not began.is_set():
+            began.set()
+            assert may_go_on.wait(DEADLINE)
+
+    def connect(sid: str) -> None:
+        tasks.append(threading.get_ident())
+        if when == 'in its handler':
+            wait()
+
+    node.on_connect = connect
+    monkeypatch.setattr(node.manager._live().engine, 'pause', wait)
+    before = set(node.server.eio.sockets)
+    first = Call(node.take, client)
+    assert began.wait(DEADLINE)
+    eio_sid, = set(node.server.eio.sockets) - before
+    second = Call(node.take, client)
+    wait_until(lambda: hooks.is_closing(node.server, eio_sid))
+    may_go_on.set()
+    gone = first.result()
+    assert gone.reply() is None and gone.refusal() is None
+    assert len(gone.received('missed')) <= 3 * YIELD_EVERY
+    winner = second.result()
+    if when == 'in the middle':
+        # It may have some of it: that is read from what it shows when it has
+        # read its reply.
+        assert winner.reply()['pid'] == pid_of(client)
+        assert winner.socket.closed and winner.events() == []
+        winner = node.take(winner)
+    winner.wait_for('missed', 3 * YIELD_EVERY)
+    node.server.emit('live')
+    winner.wait_for('live')
+    assert node.outcome(winner) == Outcome(True)
 
 
 @pytest.mark.parametrize('count', [150, 700])
@@ -1127,6 +1253,19 @@ def test_a_session_that_is_too_large(make: MakeNode, kept: Kept) -> None:
     client.lose()
     again = node.take(client)
     assert node.server.get_session(again.sid) == {'a': 1}
+
+
+@pytest.mark.parametrize('value', [
+    'text', '', [], [1], 0, False, True, b'', b'raw', {}], ids=repr)
+def test_a_session_that_is_no_mapping(node: Node, other: Node,
+                                      value: Any) -> None:
+    client = node.connect()
+    node.server.save_session(client.sid, value)
+    client.lose()
+    wait_until(lambda: not node.remains()['leaving'])
+    again = other.take(client)
+    found = other.server.get_session(again.sid)
+    assert (type(found), found) == (type(value), value)
 
 
 def test_one_that_takes_no_part_keeps_what_it_likes(make: MakeNode) -> None:

@@ -1,0 +1,111 @@
+"""Whether a client has read what was sent to it, on connections of
+python-engineio's whose other end is this test."""
+import time
+from typing import Any, List
+
+import pytest
+import socketio
+from engineio.packet import MESSAGE, Packet, PING, PONG
+from engineio.socket import Socket
+
+from redis_streams_adapter.receipts import when_read
+
+from .conftest import Log
+from .fake_server import make_server
+
+
+class Connection:
+    """Both ends of one."""
+
+    def __init__(self, server: socketio.Server) -> None:
+        self.server = server
+        self.socket = Socket(server.eio, 'sid')
+        self.socket.connected = True
+        self.socket.last_ping = None
+        server.eio.sockets['sid'] = self.socket
+        #: How often python-engineio began to send regular PINGs.
+        self.scheduled = 0
+        self.socket.schedule_ping = self._schedule
+
+    def _schedule(self) -> None:
+        self.scheduled += 1
+        self.socket.last_ping = None
+
+    def sent(self) -> List[int]:
+        """The types of the packets that were sent."""
+        found = []
+        while self.socket.queue.qsize():
+            found.append(self.socket.queue.get().packet_type)
+        return found
+
+    def ping(self) -> None:
+        """A regular one."""
+        self.socket.last_ping = time.time()
+        self.socket.send(Packet(PING))
+
+    def answer(self) -> None:
+        self.socket.receive(Packet(PONG))
+
+
+@pytest.fixture
+def connection() -> Connection:
+    return Connection(make_server(client_manager=socketio.Manager()))
+
+
+def test_it_answers(connection: Connection, log: Log) -> None:
+    connection.server.eio.send_packet('sid', Packet(MESSAGE, 'x'))
+    assert when_read(connection.server, 'sid', log)
+    assert connection.sent() == [MESSAGE, PING]
+    assert log.calls == []
+    connection.answer()
+    assert len(log.calls) == 1
+    # python-engineio does not know of it.
+    assert connection.scheduled == 0
+    connection.answer()
+    assert (len(log.calls), connection.scheduled) == (1, 1)
+
+
+def test_a_regular_ping_comes_first(connection: Connection,
+                                    log: Log) -> None:
+    connection.ping()
+    for number in range(2):
+        when_read(connection.server, 'sid', lambda number=number: log(number))
+    connection.answer()
+    assert (log.calls, connection.scheduled) == ([], 1)
+    connection.answer()
+    assert log.calls == [0]
+    connection.answer()
+    assert (log.calls, connection.scheduled) == ([0, 1], 1)
+
+
+def test_a_regular_ping_in_between(connection: Connection,
+                                   log: Log) -> None:
+    when_read(connection.server, 'sid', lambda: log(0))
+    connection.ping()
+    when_read(connection.server, 'sid', lambda: log(1))
+    for calls, scheduled in (([0], 0), ([0], 1), ([0, 1], 1)):
+        connection.answer()
+        assert (log.calls, connection.scheduled) == (calls, scheduled)
+    # The next regular one is as ever.
+    connection.ping()
+    connection.answer()
+    assert connection.scheduled == 2
+
+
+def test_other_packets(connection: Connection, log: Log) -> None:
+    seen: List[Any] = []
+    connection.server.eio.handlers['message'] = \
+        lambda *args: seen.append(args)
+    when_read(connection.server, 'sid', log)
+    connection.socket.receive(Packet(MESSAGE, 'x'))
+    assert (seen, log.calls) == ([('sid', 'x')], [])
+
+
+@pytest.mark.parametrize('how', ['nobody', 'closing', 'closed'])
+def test_it_is_not_there(connection: Connection, log: Log, how: str) -> None:
+    if how == 'nobody':
+        connection.server.eio.sockets.clear()
+    else:
+        setattr(connection.socket, how, True)
+    assert not when_read(connection.server, 'sid', log)
+    assert connection.sent() == []
