@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 from .addressing import arguments, rooms as as_rooms, target as make_target
 from .cluster import ClusterCalls, is_nobody, new_id
+from .connections import turn_away
 from .errors import ConfigurationError
 from .messages import Broadcast, DisconnectSockets, Room, SocketsJoin, \
     SocketsLeave, Target
@@ -113,6 +114,9 @@ class RedisStreamsManager(ClusterCalls):
 
     def pre_connect(self, eio_sid: str, namespace: str) -> Optional[str]:
         """Before the connect handler; since python-socketio 5.17."""
+        if self.turns_away:
+            turn_away(self.server, eio_sid)
+            return None
         self._note_arrival(eio_sid)
         if self._returning is not None:
             return self._returning.admit(
@@ -123,6 +127,9 @@ class RedisStreamsManager(ClusterCalls):
 
     def connect(self, sid: str, namespace: str) -> Optional[str]:
         # Before python-socketio 5.17 this is the id of the connection.
+        if self.turns_away and not HAS_PRE_CONNECT:
+            turn_away(self.server, sid)
+            return None
         self._note_arrival(sid)
         if self._returning is not None and not HAS_PRE_CONNECT:
             return self._returning.admit(sid, namespace, self._appear_in)
