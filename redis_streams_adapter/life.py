@@ -96,8 +96,11 @@ class ManagerLife(Registry):
         """Leave the cluster: send what is in the outbox, say goodbye, end
         every task and connection. Idempotent.
 
-        :param timeout: how many seconds to give the outbox; what is left
-                        after that is lost, and the log says how much.
+        :param timeout: how many seconds to give the outbox and, for half
+                        of that at most, the sessions of clients; what is
+                        left in the outbox after that is lost, and the log
+                        says how much. Up to two more seconds are waited for
+                        tasks that do not end.
         """
         with self._runtime_lock:
             runtime, self._restart = self._runtime, False

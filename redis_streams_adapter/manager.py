@@ -115,7 +115,7 @@ class RedisStreamsManager(ClusterCalls):
     def pre_connect(self, eio_sid: str, namespace: str) -> Optional[str]:
         """Before the connect handler; since python-socketio 5.17."""
         if self.turns_away:
-            turn_away(self.server, eio_sid)
+            self._turn_away(eio_sid)
             return None
         self._note_arrival(eio_sid)
         if self._returning is not None:
@@ -128,7 +128,7 @@ class RedisStreamsManager(ClusterCalls):
     def connect(self, sid: str, namespace: str) -> Optional[str]:
         # Before python-socketio 5.17 this is the id of the connection.
         if self.turns_away and not HAS_PRE_CONNECT:
-            turn_away(self.server, sid)
+            self._turn_away(sid)
             return None
         self._note_arrival(sid)
         if self._returning is not None and not HAS_PRE_CONNECT:
@@ -136,6 +136,12 @@ class RedisStreamsManager(ClusterCalls):
         connected: Optional[str] = super().connect(sid, namespace)
         self._appear_in(namespace)
         return connected
+
+    def _turn_away(self, eio_sid: str) -> None:
+        self._get_logger().info(
+            'the connection of a client that comes was closed: this server '
+            'takes its leave')
+        turn_away(self.server, eio_sid)
 
     def _note_arrival(self, eio_sid: str) -> None:
         if self.server is not None:
