@@ -8,6 +8,7 @@ import logging
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
 from . import hooks
+from .connections import Connections
 from .delivery import Client, Delivery
 from .keeper import Keeper
 from .life import ManagerLife
@@ -39,6 +40,7 @@ class Dispatch(ManagerLife):
 
     def set_server(self, server: Any) -> None:
         super().set_server(server)
+        self.connections = Connections(server, lambda: self.turns_away)
         self._delivery = Delivery(self, server, self._get_logger)
         recovery = self._options.recovery
         if recovery is not None and not self.write_only:

@@ -78,6 +78,9 @@ class Keeper:
         #: Those, and those whose last session is not written yet.
         self._by_pid: Dict[str, Stay] = {}
         self._work_there = engine.event()
+        #: Set by the keeper's task after each round; cleared by the one that
+        #: waits for it, when the server shuts down.
+        self._round_ended = engine.event()
         #: Raised when sessions may be gone from Redis without having been
         #: taken over.
         self._epoch = 0
@@ -351,6 +354,7 @@ class Keeper:
                 if time.monotonic() - self._renewed >= self._interval:
                     self._renew(task)
                 self._write_changed()
+                self._round_ended.set()
                 self._complaint = ''
             except Refused as exc:
                 self._complain(exc)
@@ -453,6 +457,18 @@ class Keeper:
                 self._was_taken(stay, absent=True)
             else:
                 self.change(stay)
+
+    def catch_up(self, timeout: float) -> None:
+        """Wait until all that has changed is written.
+
+        :param timeout: seconds.
+        """
+        deadline = time.monotonic() + timeout
+        self._round_ended.clear()
+        while self._has_changed() and time.monotonic() < deadline:
+            self._work_there.set()
+            self._round_ended.wait(max(0.0, deadline - time.monotonic()))
+            self._round_ended.clear()
 
     def close(self, timeout: float) -> None:
         """Write all sessions a last time: others shall take the clients

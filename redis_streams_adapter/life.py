@@ -12,6 +12,7 @@ import threading
 import weakref
 from typing import Any, Dict, Iterable, Optional, TypeVar
 
+from .connections import Connections
 from .node import Act
 from .options import Options
 from .redis_streams.connect import Driver
@@ -53,6 +54,11 @@ class ManagerLife(Registry):
         self._restart = False
         #: What closes it at the end of a child of multiprocessing.
         self._finalizer: Any = None
+        #: Those of its server; set with it.
+        self.connections: Optional[Connections] = None
+        #: Whether its server shuts down. Set by the task that does that,
+        #: taken back by start() and in a child process; read by any.
+        self._shutting_down = False
         managers.add(self)
 
     def _act(self, act: Act) -> None:
@@ -85,14 +91,18 @@ class ManagerLife(Registry):
         with self._runtime_lock:
             if self._runtime is not None and self._runtime.closed:
                 self._closed_runtime, self._runtime = self._runtime, None
+                self._shutting_down = False
         self._live().start()
 
     def close(self, timeout: float = 5) -> None:
         """Leave the cluster: send what is in the outbox, say goodbye, end
         every task and connection. Idempotent.
 
-        :param timeout: how many seconds to give the outbox; what is left
-                        after that is lost, and the log says how much.
+        :param timeout: how many seconds to give the outbox and, for half
+                        of that at most, the sessions of clients; what is
+                        left in the outbox after that is lost, and the log
+                        says how much. Up to two more seconds are waited for
+                        tasks that do not end.
         """
         with self._runtime_lock:
             runtime, self._restart = self._runtime, False
@@ -105,6 +115,28 @@ class ManagerLife(Registry):
         finalizer, self._finalizer = self._finalizer, None
         if finalizer is not None:
             finalizer.cancel()
+
+    @property
+    def turns_away(self) -> bool:
+        """Whether clients that come are to try another server: here they
+        would get nothing of what others emit, or not for long."""
+        runtime = self._runtime
+        return self._shutting_down or runtime is not None and runtime.closed
+
+    def turn_clients_away(self) -> None:
+        """The server shuts down: it lets no more clients in."""
+        self._shutting_down = True
+
+    def settle(self, timeout: float) -> None:
+        """Let Redis have what was emitted and the sessions of the clients,
+        and the clients what comes back of it.
+
+        :param timeout: seconds. It does not wait for a Redis that is known
+                        to be away.
+        """
+        runtime = self._runtime
+        if runtime is not None:
+            runtime.settle(timeout)
 
     def __enter__(self: Self) -> Self:
         if not self.write_only:
@@ -172,6 +204,7 @@ class ManagerLife(Registry):
         self._closed_runtime = None
         # The parent may have held it.
         self._runtime_lock = threading.RLock()
+        self._shutting_down = False
         if runtime is not None:
             self._restart = runtime.member and not runtime.closed
             runtime.abandon()

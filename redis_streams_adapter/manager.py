@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 from .addressing import arguments, rooms as as_rooms, target as make_target
 from .cluster import ClusterCalls, is_nobody, new_id
+from .connections import turn_away
 from .errors import ConfigurationError
 from .messages import Broadcast, DisconnectSockets, Room, SocketsJoin, \
     SocketsLeave, Target
@@ -114,6 +115,9 @@ class RedisStreamsManager(ClusterCalls):
 
     def pre_connect(self, eio_sid: str, namespace: str) -> Optional[str]:
         """Before the connect handler; since python-socketio 5.17."""
+        if self.turns_away:
+            self._turn_away(eio_sid)
+            return None
         self._note_arrival(eio_sid)
         if self._returning is not None:
             return self._returning.admit(
@@ -124,12 +128,21 @@ class RedisStreamsManager(ClusterCalls):
 
     def connect(self, sid: str, namespace: str) -> Optional[str]:
         # Before python-socketio 5.17 this is the id of the connection.
+        if self.turns_away and not HAS_PRE_CONNECT:
+            self._turn_away(sid)
+            return None
         self._note_arrival(sid)
         if self._returning is not None and not HAS_PRE_CONNECT:
             return self._returning.admit(sid, namespace, self._appear_in)
         connected: Optional[str] = super().connect(sid, namespace)
         self._appear_in(namespace)
         return connected
+
+    def _turn_away(self, eio_sid: str) -> None:
+        self._get_logger().info(
+            'the connection of a client that comes was closed: this server '
+            'takes its leave')
+        turn_away(self.server, eio_sid)
 
     def _note_arrival(self, eio_sid: str) -> None:
         if self.server is not None:

@@ -295,15 +295,16 @@ class Runtime:
             if self._closed:
                 return 0
             self._closed = True
+        # One for all of it, of which sessions take no more than half.
+        deadline = time.monotonic() + timeout
         for channel in self._channels:
             if channel.timeline is not None:
                 channel.timeline.leave()
         if self.keeper is not None and self.member:
             # Behind that: nobody comes any more, who would not be written.
-            self.keeper.close(timeout)
+            self.keeper.close(timeout / 2)
         with self._core:
             goodbyes = self._node.serve((), time.monotonic())
-        deadline = time.monotonic() + timeout
         for channel in self._channels:
             # Nothing of ours may come behind them: whoever read it would
             # take us for a member again.
@@ -314,13 +315,7 @@ class Runtime:
         for channel in self._channels:
             if channel.writer.depth:
                 self._start_writer(channel)
-        if self.flush(max(0.0, deadline - time.monotonic())) and self.member:
-            for channel in self._channels:
-                if channel.timeline is not None:
-                    # The own clients that nobody recovers shall have it.
-                    channel.timeline.drain(min(
-                        COME_BACK_PATIENCE,
-                        max(0.0, deadline - time.monotonic())))
+        self._flush_and_drain(deadline)
         with self._starting:
             self._ended = True
             tasks = list(self._tasks.values())
@@ -339,6 +334,35 @@ class Runtime:
         left = sum([channel.writer.end() for channel in self._channels])
         self._lose.log_more(math.inf)
         return left
+
+    def _flush_and_drain(self, deadline: float) -> bool:
+        """Have the outbox sent, and own clients get what comes back of it.
+
+        :return: whether the outbox was sent.
+        """
+        if not self.flush(max(0.0, deadline - time.monotonic())):
+            return False
+        for channel in self._channels:
+            if channel.timeline is not None and self.member:
+                # The own clients that nobody recovers shall have it.
+                channel.timeline.drain(min(
+                    COME_BACK_PATIENCE,
+                    max(0.0, deadline - time.monotonic())))
+        return True
+
+    def settle(self, timeout: float) -> None:
+        """Let Redis have what was emitted and the sessions, and the local
+        clients what comes back of it. Does not wait for a Redis that is
+        known to be away.
+
+        :param timeout: seconds.
+        """
+        if self._closed or self._condition.away:
+            return
+        deadline = time.monotonic() + timeout
+        if self._flush_and_drain(deadline) \
+                and self.keeper is not None and self.member:
+            self.keeper.catch_up(max(0.0, deadline - time.monotonic()))
 
     def abandon(self) -> None:
         """In a child process: this life is the parent's. Whatever was

@@ -10,7 +10,5 @@ __all__ = ['post_worker_init', 'worker_exit']
 
 worker_class = 'gevent'
 workers = 1
-#: Seconds that a worker has for its open connections when it is told to end.
-graceful_timeout = 2
 #: Newer gunicorns would leave a control socket in the home directory.
 control_socket_disable = True

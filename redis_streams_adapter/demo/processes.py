@@ -30,8 +30,7 @@ APPLICATION = 'redis_streams_adapter.demo.worker:app'
 POLL_INTERVAL = 0.05
 
 #: Seconds from SIGTERM to SIGKILL. gunicorn's gevent worker looks once a
-#: second whether it is to end, then gives its open connections the
-#: ``graceful_timeout`` of gunicorn_conf.py.
+#: second whether it is to end, and whether its connections have.
 END_TIMEOUT = 6.0
 
 #: Characters of a process's log that an error quotes at most.

@@ -141,11 +141,9 @@ def test_what_is_said_is_heard_in_the_room_and_nowhere_else(
         ('announcement', 'kitchen', 'good night')]
 
 
-#: How each server is ended, and whether it has a client then. gunicorn waits
-#: half a minute for one to leave, unless it is interrupted.
+#: How each server is ended, and whether it has a client then.
 ENDS = [(name, stays, number) for name in SERVERS for stays in (False, True)
-        for number in (signal.SIGINT, signal.SIGTERM)
-        if (name, stays, number) != ('flask', True, signal.SIGTERM)]
+        for number in (signal.SIGINT, signal.SIGTERM)]
 
 
 @pytest.mark.parametrize(('name', 'stays', 'number'), ENDS)

@@ -20,12 +20,12 @@ from ..support.node_process import NodeProcess
 from ..support.wait import DEADLINE, wait_until
 from .helpers import check_received, ConnectJs, RECOVERING, Start, Unique
 
-#: A worker that has said nothing for so many seconds is killed: one with
-#: threads, told to end, waits for its WebSockets until then.
-TIMEOUT = 'timeout = 8\n'
-
 HOOKS = 'from redis_streams_adapter.gunicorn import ' \
     'post_worker_init, worker_exit\n'
+
+#: Without them a worker waits for its WebSockets as long as gunicorn lets it,
+#: and one with threads until gunicorn kills it.
+NO_HOOKS = 'graceful_timeout = 1\ntimeout = 8\n'
 
 #: Messages per second to everybody, all the time.
 RATE = 200
@@ -72,7 +72,7 @@ def start_gunicorn(mode: str, flavour: str, emitter: NodeProcess,
         servers.append(GunicornProcess(
             mode, redis_server.url,
             {**RECOVERING, 'stream_name': emitter.options['stream_name']},
-            directory, workers, configuration + TIMEOUT, preload=False,
+            directory, workers, configuration, preload=False,
             application='tests.support.recovery_app',
             env={'NODE_FLAVOUR': flavour}))
         return servers[-1]
@@ -217,7 +217,8 @@ def wait_until_serving(url: str) -> None:
     wait_until(answers, 30.0, f'{url} to serve')
 
 
-@pytest.mark.parametrize('hooks', [HOOKS, ''], ids=['hooks', 'no hooks'])
+@pytest.mark.parametrize('hooks', [HOOKS, NO_HOOKS],
+                         ids=['hooks', 'no hooks'])
 def test_all_workers_are_replaced(start_gunicorn: StartGunicorn,
                                   gather: Gather, hooks: str) -> None:
     """As when an application is deployed: HUP."""

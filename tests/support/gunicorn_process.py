@@ -41,21 +41,22 @@ class GunicornProcess:
         config = directory / 'gunicorn.conf.py'
         config.write_text(configuration)
         # Made here and inherited, so that nobody else can take the port.
-        self._listener = socket.create_server(('127.0.0.1', 0), backlog=64)
-        self.port: int = self._listener.getsockname()[1]
+        listener = socket.create_server(('127.0.0.1', 0), backlog=64)
+        self.port: int = listener.getsockname()[1]
         self.url = f'http://127.0.0.1:{self.port}'
         self.process = OwnProcess(
             [sys.executable, '-m', 'gunicorn',
              *(['--preload'] if preload else []),
              '--config', str(config), '--worker-class', WORKERS[mode],
              '--workers', str(workers), '--threads', '20',
-             '--graceful-timeout', '1',
-             '--bind', f'fd://{self._listener.fileno()}',
+             '--bind', f'fd://{listener.fileno()}',
              f'{application}:application'],
             directory / 'gunicorn.out',
             env={'NODE_MODE': mode, 'NODE_REDIS_URL': redis_url,
                  'NODE_OPTIONS': json.dumps(options), **(env or {})},
-            pass_fds=[self._listener.fileno()])
+            pass_fds=[listener.fileno()])
+        # When it has ended, nobody accepts connections any more.
+        listener.close()
 
     def clients_of_all_workers(self) -> Iterator[Client]:
         """Connect a client to each worker, one after the other.
@@ -91,4 +92,3 @@ class GunicornProcess:
     def stop(self) -> None:
         """End it, with its workers."""
         self.process.stop()
-        self._listener.close()

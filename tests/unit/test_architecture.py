@@ -26,10 +26,10 @@ FLOORS = [
      'redis_streams.writer'],
     ['missed', 'node', 'delivery', 'channel', 'own_sockets', 'remote_socket',
      'server_side', 'side_channel', 'loss_report', 'flow', 'asking', 'hooks',
-     'receipts', 'stay', 'keeper', 'timeline', 'gate'],
+     'receipts', 'stay', 'keeper', 'timeline', 'gate', 'connections'],
     ['runtime', 'own_clients', 'claims', 'catching_up', 'outcomes',
      'admission', 'returning',
-     'life', 'dispatch', 'cluster', 'manager'],
+     'life', 'dispatch', 'cluster', 'manager', 'shutdown'],
     ['flask_socketio', 'gunicorn', 'cli', 'demo', '__main__'],
 ]
 

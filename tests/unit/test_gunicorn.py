@@ -1,15 +1,52 @@
 """The hooks of gunicorn."""
+import os
 import subprocess
 import sys
-from typing import Any, Callable
+import threading
+from typing import Any, Callable, Iterator
 
 import pytest
 
 from redis_streams_adapter import gunicorn
 
 from ..support.wait import wait_until
-from .fake_server import make_server
+from .fake_server import FakeClient, make_server
 from .fake_transport import FakeStream
+
+
+class Settings:
+    """Those of gunicorn, with its defaults."""
+
+    timeout = 30
+    graceful_timeout = 30
+
+
+class Worker:
+    """What the hooks need to know of gunicorn's."""
+
+    def __init__(self) -> None:
+        self.alive = True
+        self.pid = os.getpid()
+        self.ppid = os.getppid()
+        self.cfg = Settings()
+
+
+@pytest.fixture
+def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+    """One that ends with the test."""
+    monkeypatch.setattr(gunicorn, '_end', None)
+    found = Worker()
+    yield found
+    found.alive = False
+    gunicorn.worker_exit(None, found)
+
+
+def leave(worker: Worker) -> None:
+    worker.alive = False
+
+
+def lose_master(worker: Worker) -> None:
+    worker.ppid = 0
 
 
 def test_a_worker_is_a_member_before_its_first_client(
@@ -39,6 +76,86 @@ def test_a_worker_says_goodbye(make_manager: Callable[..., Any],
     assert kinds.count(b'3') == 2
     assert kinds[-1] == b'13'
     gunicorn.worker_exit(server=None, worker=None)
+
+
+@pytest.mark.parametrize('end', [leave, lose_master])
+def test_clients_of_a_worker_that_is_to_end(
+        make_manager: Callable[..., Any], stream: FakeStream, worker: Worker,
+        end: Callable[[Worker], None]) -> None:
+    """They go at once; what requests that are under way emit is sent."""
+    manager = make_manager()
+    server = make_server(client_manager=manager, monitor_clients=False)
+    gunicorn.post_worker_init(worker)
+    client = FakeClient(server)
+    assert client.reply() is not None
+    end(worker)
+    wait_until(lambda: client.socket.closed)
+    assert FakeClient(server).reply() is None
+    manager.emit('hello', 1)
+    assert manager.server_count() == 1
+    gunicorn.worker_exit(None, worker)
+    assert stream.connections == 0
+    kinds = [entry.fields[5] for entry in stream.history]
+    assert kinds.count(b'3') == 1
+    assert kinds[-1] == b'13'
+
+
+def test_a_worker_whose_requests_do_not_end(
+        make_manager: Callable[..., Any], stream: FakeStream,
+        worker: Worker) -> None:
+    """It is killed soon, and says goodbye before."""
+    manager = make_manager()
+    make_server(client_manager=manager, monitor_clients=False)
+    worker.cfg.graceful_timeout = 1
+    gunicorn.post_worker_init(worker)
+    worker.alive = False
+    wait_until(lambda: stream.history
+               and stream.history[-1].fields[5] == b'13')
+
+
+@pytest.mark.parametrize('error', [SystemExit, KeyboardInterrupt])
+def test_a_second_signal_while_a_worker_ends(
+        make_manager: Callable[..., Any], stream: FakeStream, worker: Worker,
+        monkeypatch: pytest.MonkeyPatch, error: type) -> None:
+    """It raises in whatever waits for the end, which goes on."""
+    manager = make_manager()
+    make_server(client_manager=manager, monitor_clients=False)
+    gunicorn.post_worker_init(worker)
+    assert gunicorn._end is not None
+    done = gunicorn._end._done
+    struck = []
+
+    class Struck(threading.Event):
+        def wait(self, timeout: Any = None) -> bool:
+            if len(struck) < 3:
+                struck.append(timeout)
+                raise error
+            return done.wait(timeout)
+
+        def is_set(self) -> bool:
+            return done.is_set()
+
+        def set(self) -> None:
+            done.set()
+
+    monkeypatch.setattr(gunicorn._end, '_done', Struck())
+    manager.emit('hello', 1)
+    gunicorn.worker_exit(None, worker)
+    assert stream.connections == 0
+    assert len(struck) == 3
+
+
+def test_the_master_misses_a_worker(
+        make_manager: Callable[..., Any], worker: Worker) -> None:
+    """It then calls the hook itself; its own managers are those that other
+    workers will have."""
+    manager = make_manager()
+    make_server(client_manager=manager)
+    manager.start()
+    worker.pid += 1
+    gunicorn.worker_exit(None, worker)
+    assert manager.health()['connected']
+    assert not manager.turns_away
 
 
 @pytest.mark.parametrize('name', ['redis', 'ssl', 'socketio', 'engineio'])

@@ -988,3 +988,27 @@ def test_whatever_happens(events: List[str]) -> None:
         assert kept.rooms == (stay.last or house.describe(stay)).rooms
     assert (house.keeper.of_pid(stay.pid) is None) is (
         stay.last is not None)
+
+
+# -- the server shuts down ----------------------------------------------------
+
+def test_what_has_changed_is_waited_for(
+        store: FakeSessions, logger: Callable[[], logging.Logger]) -> None:
+    house = House(store, logger)
+    stay = house.stays()
+    house.keeper.catch_up(AMPLE)
+    house.room(stay, 'tea')
+    task = SimpleNamespace(stopping=False, works=lambda: None)
+    thread = threading.Thread(target=house.keeper.work, args=(task,))
+    waits = threading.Thread(target=house.keeper.catch_up, args=(AMPLE,))
+    waits.start()
+    thread.start()
+    waits.join(2 * AMPLE)
+    kept = house.kept(stay)
+    assert kept is not None and 'tea' in kept.rooms
+    task.stopping = True
+    house.keeper.interrupt()
+    thread.join(AMPLE)
+    # Nobody writes it any more.
+    house.room(stay, 'cake')
+    house.keeper.catch_up(0.1)

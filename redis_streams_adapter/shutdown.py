@@ -1,0 +1,96 @@
+"""How a server process shuts down: its clients first, its managers last.
+
+1. New clients are turned away, so that they try another server.
+2. Redis gets what was emitted and the sessions of the clients, and the local
+   clients get what comes back.
+3. The connections are closed. The application's disconnect handlers run, and
+   what they emit is sent. The clients reconnect by themselves; with recovery
+   on, any other server gives them back what they had.
+4. What is left is sent, the node says goodbye, and its tasks end.
+
+:func:`disconnect_clients` does 1 to 3, :func:`close` does 4. Between the two
+the node is a member like any other: what the process has under way besides,
+requests of HTTP for instance, may emit. Each step ends in time, whatever Redis
+does.
+"""
+import time
+from typing import Any, Callable, Iterable, List
+
+from .life import ManagerLife
+from .tasks import Engine, Event, ServerEngine, ThreadEngine
+
+#: How long step 2 may take, in seconds. It takes milliseconds, and clients
+#: are without a useful server meanwhile.
+SETTLE_TIMEOUT = 1.0
+
+#: How long disconnect handlers may take, in seconds, all together.
+HANDLERS_TIMEOUT = 5.0
+
+#: How long :func:`close` waits beyond its timeout, in seconds: a manager
+#: waits as long for its tasks, see
+#: :data:`redis_streams_adapter.runtime.JOIN_PATIENCE`.
+MARGIN = 2.5
+
+
+def watch(manager: ManagerLife) -> None:
+    """Know of the requests of its server from now on, so that their
+    connections can be cut off if their clients do not let them end."""
+    if manager.connections is not None:
+        manager.connections.watch()
+
+
+def disconnect_clients(managers: Iterable[ManagerLife],
+                       timeout: float = HANDLERS_TIMEOUT) -> None:
+    """Turn new clients away, and close the connections of all others.
+
+    :param timeout: how many seconds disconnect handlers may take.
+    """
+    serving = [manager for manager in managers
+               if manager.connections is not None and not manager.write_only]
+    for manager in serving:
+        manager.turn_clients_away()
+
+    def disconnect(manager: ManagerLife) -> None:
+        manager.settle(min(timeout, SETTLE_TIMEOUT))
+        if manager.connections is not None:
+            manager.connections.close(timeout)
+
+    _together(disconnect, serving, SETTLE_TIMEOUT + timeout + MARGIN)
+
+
+def close(managers: Iterable[ManagerLife], timeout: float = 5.0) -> None:
+    """Close managers, all at the same time.
+
+    :param timeout: see :meth:`~redis_streams_adapter.RedisStreamsManager.\
+close`.
+    """
+    _together(lambda manager: manager.close(timeout), managers,
+              timeout + MARGIN)
+
+
+def _engine(manager: ManagerLife) -> Engine:
+    return ThreadEngine() if manager.server is None \
+        else ServerEngine(manager.server)
+
+
+def _together(call: Callable[[ManagerLife], Any],
+              managers: Iterable[ManagerLife], timeout: float) -> None:
+    """Make a call for each manager, in tasks of their own, and wait.
+
+    :param timeout: for so many seconds at most.
+    """
+    def run(manager: ManagerLife, ended: Event) -> None:
+        try:
+            call(manager)
+        finally:
+            ended.set()
+
+    awaited: List[Event] = []
+    for manager in managers:
+        engine = _engine(manager)
+        ended = engine.event()
+        engine.spawn(run, manager, ended)
+        awaited.append(ended)
+    deadline = time.monotonic() + timeout
+    for ended in awaited:
+        ended.wait(max(0.0, deadline - time.monotonic()))

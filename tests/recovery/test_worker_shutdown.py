@@ -1,0 +1,279 @@
+"""Workers of gunicorn that end while they have clients, with gunicorn's own
+defaults: nobody waits for a connection to end by itself."""
+import contextlib
+import importlib.util
+import os
+import signal
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List
+
+import psutil
+import pytest
+import socketio
+import websocket
+
+from ..conftest import skip_or_fail
+from ..integration.conftest import STEADY
+from ..support.gunicorn_process import GunicornProcess, WORKERS
+from ..support.node_process import NodeProcess
+from ..support.wait import DEADLINE, wait_until
+from .helpers import check_received, ConnectJs, RECOVERING, Start, Unique
+
+HOOKS = 'from redis_streams_adapter.gunicorn import ' \
+    'post_worker_init, worker_exit\n'
+
+#: Seconds in which a worker ends on a busy machine; on an idle one it takes
+#: two. gunicorn would wait for 30.
+ENDS_WITHIN = 10.0
+
+#: And where Redis does not answer.
+ENDS_WITHIN_ANYWAY = 20.0
+
+StartGunicorn = Callable[..., GunicornProcess]
+
+
+@pytest.fixture
+def node(start: Start) -> NodeProcess:
+    """Another server of the cluster."""
+    found, = start(1)
+    return found
+
+
+@pytest.fixture
+def start_gunicorn(mode: str, tmp_path: Path) -> Iterator[StartGunicorn]:
+    """Starts a gunicorn with one worker, and waits until it serves."""
+    if mode not in WORKERS:
+        pytest.skip(f'gunicorn has no worker for {mode}')
+    if importlib.util.find_spec('gunicorn') is None:
+        skip_or_fail('gunicorn is not installed')
+    servers: List[GunicornProcess] = []
+    workers: List[int] = []
+
+    def start_it(redis_url: str, options: Dict[str, Any],
+                 configuration: str = '', **env: str) -> GunicornProcess:
+        server = GunicornProcess(
+            mode, redis_url, options, tmp_path, 1, HOOKS + configuration,
+            preload=False, application='tests.support.shutdown_app', env=env)
+        servers.append(server)
+        workers.append(wait_until(lambda: pid_of(server), 30.0, lambda: (
+            f'it to serve:\n{server.process.tail()}')))
+        return server
+
+    yield start_it
+    for server in servers:
+        server.stop()
+    for pid in workers:
+        # Whose master was killed, and who goes on.
+        if not has_ended(pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def pid_of(gunicorn: GunicornProcess) -> int:
+    """The worker that answers now; 0: none does."""
+    with contextlib.suppress(OSError), urllib.request.urlopen(
+            f'{gunicorn.url}/pid', timeout=5.0) as response:
+        return int(response.read())
+    return 0
+
+
+def has_ended(pid: int) -> bool:
+    """Whether there is no such process any more."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def wait_ended(pid: int, gunicorn: GunicornProcess,
+               timeout: float = ENDS_WITHIN) -> None:
+    """Wait for the end of a worker, which was not killed."""
+    wait_until(lambda: has_ended(pid), timeout, lambda: (
+        f'worker {pid} to end:\n{gunicorn.process.tail()}'))
+    assert f'(pid:{pid}) was sent SIGKILL' not in gunicorn.process.output()
+
+
+# -- why a worker ends --------------------------------------------------------
+
+MANY = 200
+
+
+def interrupt(gunicorn: GunicornProcess, pid: int, _: Path) -> None:
+    """A Ctrl-C, which reaches them all."""
+    os.kill(pid, signal.SIGINT)
+    gunicorn.process.signal(signal.SIGINT)
+
+
+def signal_master(number: int) -> Callable[..., None]:
+    return lambda gunicorn, pid, _: gunicorn.process.signal(number)
+
+
+def signal_worker(number: int) -> Callable[..., None]:
+    return lambda gunicorn, pid, _: os.kill(pid, number)
+
+
+def ask_often(gunicorn: GunicornProcess, pid: int, _: Path) -> None:
+    for _each in range(MANY):
+        if 'Autorestarting' in gunicorn.process.output():
+            return
+        pid_of(gunicorn)
+    raise AssertionError('the worker goes on')
+
+
+def change_file(gunicorn: GunicornProcess, pid: int, file: Path) -> None:
+    file.write_text('changed')
+    os.utime(file, (time.time() + 10, time.time() + 10))
+
+
+#: How it is brought about, and whether another worker takes its place.
+WAYS: Dict[str, Any] = {
+    'TERM': (signal_master(signal.SIGTERM), False),
+    'QUIT': (signal_master(signal.SIGQUIT), False),
+    'Ctrl-C': (interrupt, False),
+    'HUP': (signal_master(signal.SIGHUP), True),
+    'worker is sent TERM': (signal_worker(signal.SIGTERM), True),
+    'max_requests': (ask_often, True),
+    'reload': (change_file, True),
+    'master is killed': (signal_master(signal.SIGKILL), False),
+}
+
+CONFIGURATIONS = {
+    'max_requests': 'max_requests = 100\n',
+    'reload': 'reload = True\nreload_engine = "poll"\n'
+              'reload_extra_files = [{file!r}]\n'}
+
+
+@pytest.mark.parametrize('way', WAYS)
+def test_clients_are_recovered(
+        start_gunicorn: StartGunicorn, connect_js: ConnectJs,
+        node: NodeProcess, redis_server: Any, unique: Unique,
+        tmp_path: Path, way: str) -> None:
+    """At once, with all that they have missed; the other servers know."""
+    file = tmp_path / 'watched'
+    file.write_text('')
+    gunicorn = start_gunicorn(
+        redis_server.url,
+        {**RECOVERING, 'stream_name': node.options['stream_name']},
+        CONFIGURATIONS.get(way, '').format(file=str(file)))
+    end, has_successor = WAYS[way]
+    watcher = connect_js(node)
+    clients = [connect_js(gunicorn.url, reconnection=True)]
+    if way != 'max_requests':
+        clients.append(connect_js(gunicorn.url, transport='polling',
+                                  reconnection=True))
+    silent = websocket.create_connection(
+        gunicorn.url.replace('http', 'ws') + '/socket.io/?EIO=4'
+        '&transport=websocket', timeout=DEADLINE)
+    pid, uid = clients[0].call('identify')
+    event = unique('event')
+    node.start_pulse(event, 0.01)
+    for client in clients:
+        client.wait_for(event, 5)
+        if not has_successor:
+            client.steer(node.url)
+    end(gunicorn, pid, file)
+    wait_ended(pid, gunicorn)
+    # Whoever does not answer is no member any more.
+    assert uid not in node.nodes()
+    assert watcher.sid in node.fetch_sids(timeout=5.0)
+    for client in clients:
+        # One that polls may get to both workers, while there are two.
+        first, *others = client.wait_connects(2, 30.0)
+        assert {(each.sid, each.recovered) for each in others} == {
+            (first.sid, True)}, f'{client.disconnects()}, {client.errors()}'
+    # Its last argument is an offset.
+    left = watcher.wait_for('left', len(clients))
+    assert {each[0] for each in left} == {client.sid for client in clients}
+    assert (clients[0].sid, 'transport close') in {each[:2] for each in left}
+    silent.close()
+    check_received(clients, [node], unique,
+                   **{event: node.stop_pulse(event)})
+
+
+def test_clients_reconnect_where_recovery_is_off(
+        start_gunicorn: StartGunicorn, connect_js: ConnectJs,
+        node: NodeProcess, redis_server: Any, unique: Unique) -> None:
+    """Those of JavaScript and of Python, whatever they connect with."""
+    gunicorn = start_gunicorn(redis_server.url, {
+        **STEADY, 'stream_name': node.options['stream_name']})
+    watcher, event = connect_js(node), unique('event')
+    clients = [connect_js(gunicorn.url, transport=transport,
+                          reconnection=True)
+               for transport in ('websocket', 'polling')]
+    counts: Dict[str, List[Any]] = {}
+    with contextlib.ExitStack() as stack:
+        for transport in ('websocket', 'polling'):
+            found = counts[transport] = []
+            client = socketio.Client(reconnection_delay=0.1,
+                                     reconnection_delay_max=0.5,
+                                     handle_sigint=False)
+            client.on(event, found.append)
+            client.connect(gunicorn.url, transports=[transport])
+            stack.callback(client.shutdown)
+        pid, uid = clients[0].call('identify')
+        gunicorn.process.signal(signal.SIGHUP)
+        wait_ended(pid, gunicorn)
+        assert uid not in node.nodes()
+        # What the disconnect handlers of all four have emitted.
+        watcher.wait_for('left', 4)
+        wait_until(lambda: len(node.fetch_sids(timeout=5.0)) == 5, 30.0,
+                   'all clients to be connected again')
+        node.emit(event, 1)
+        for each in clients:
+            each.wait_for(event)
+        wait_until(lambda: all(counts.values()),
+                   what=lambda: f'an event to arrive everywhere: {counts}')
+
+
+def test_what_handlers_and_requests_emit_is_sent(
+        start_gunicorn: StartGunicorn, connect_js: ConnectJs,
+        node: NodeProcess, redis_server: Any) -> None:
+    """Disconnect handlers, and requests of HTTP that are under way."""
+    gunicorn = start_gunicorn(
+        redis_server.url,
+        {**STEADY, 'stream_name': node.options['stream_name']},
+        HANDLER_SECONDS='1')
+    watcher = connect_js(node)
+    clients = [connect_js(gunicorn.url) for _ in range(3)]
+    pid, uid = clients[0].call('identify')
+    answers: List[bytes] = []
+
+    def ask() -> None:
+        with urllib.request.urlopen(f'{gunicorn.url}/slow') as response:
+            answers.append(response.read())
+
+    request = threading.Thread(target=ask)
+    request.start()
+    watcher.wait_for('begun')
+    os.kill(pid, signal.SIGTERM)
+    for client in clients:
+        client.wait_disconnected()
+    request.join(ENDS_WITHIN)
+    assert answers == [str(pid).encode()]
+    wait_ended(pid, gunicorn)
+    assert uid not in node.nodes()
+    # A worker that is just starting does not hear a TERM (gunicorn 27).
+    wait_until(lambda: pid_of(gunicorn), 30.0, 'another worker to serve')
+    assert [each[0] for each in watcher.wait_for('slow')] == [pid]
+    left = watcher.wait_for('left', len(clients))
+    assert {each[0] for each in left} == {client.sid for client in clients}
+
+
+def test_it_ends_while_redis_does_not_answer(
+        start_gunicorn: StartGunicorn, connect_js: ConnectJs,
+        make_redis: Any) -> None:
+    """Its clients do not wait for that."""
+    redis = make_redis().start()
+    gunicorn = start_gunicorn(redis.url, RECOVERING)
+    client = connect_js(gunicorn.url)
+    pid, _ = client.call('identify')
+    redis.freeze()
+    try:
+        gunicorn.process.signal(signal.SIGTERM)
+        client.wait_disconnected()
+        wait_ended(pid, gunicorn, ENDS_WITHIN_ANYWAY)
+    finally:
+        redis.thaw()
+    assert gunicorn.process.wait() == 0
