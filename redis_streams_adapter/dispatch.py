@@ -7,10 +7,10 @@ node's messages in one order.
 import logging
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
-from . import hooks
+from . import hooks, websocket
 from .delivery import Client, Delivery
 from .keeper import Keeper
-from .life import ManagerLife
+from .life import ManagerLife, package_logger
 from .messages import Broadcast, DisconnectSockets, Message, ORDERED, \
     SocketsJoin, SocketsLeave, Target
 from .options import Options
@@ -39,6 +39,7 @@ class Dispatch(ManagerLife):
 
     def set_server(self, server: Any) -> None:
         super().set_server(server)
+        websocket.install(server, package_logger)
         self._delivery = Delivery(self, server, self._get_logger)
         recovery = self._options.recovery
         if recovery is not None and not self.write_only:

@@ -26,7 +26,7 @@ FLOORS = [
      'redis_streams.writer'],
     ['missed', 'node', 'delivery', 'channel', 'own_sockets', 'remote_socket',
      'server_side', 'side_channel', 'loss_report', 'flow', 'asking', 'hooks',
-     'stay', 'keeper', 'timeline', 'gate'],
+     'websocket', 'stay', 'keeper', 'timeline', 'gate'],
     ['runtime', 'own_clients', 'claims', 'catching_up', 'outcomes',
      'admission', 'returning',
      'life', 'dispatch', 'cluster', 'manager'],
