@@ -13,8 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from typing import Any, Callable, ContextManager, Dict, NamedTuple, \
-    Optional, Protocol
+from typing import Any, Callable, Dict, NamedTuple, Optional, Protocol
 
 from .transport import Unavailable
 
@@ -122,19 +121,6 @@ class ServerEngine:
             _let_gevent_poll()
         else:
             self._server.sleep(0)
-
-
-def make_lock(async_mode: str) -> ContextManager[Any]:
-    """A lock that tasks of a server may hold while they wait for something:
-    under gevent also where only ``socket`` is monkey patched.
-
-    :param async_mode: of the server.
-    """
-    if 'gevent' in async_mode:
-        from gevent.lock import BoundedSemaphore
-        green: ContextManager[Any] = BoundedSemaphore()
-        return green
-    return threading.Lock()
 
 
 def _is_green_by_gevent() -> bool:

@@ -1,35 +1,36 @@
 """WebSocket frames to slow clients, whole and one after the other.
 
-The only module that touches private names of python-engineio, and of
-simple-websocket, through which it serves WebSockets under threads and under
-gevent unless gevent-websocket is installed. simple-websocket (1.0 and 1.1)
-writes each frame with one ``socket.send()``:
+The only module that touches private names of python-engineio, and of the
+packages through which it serves WebSockets under threads and under gevent:
 
-- It ignores how much of the frame was written. As soon as the client reads
+- simple-websocket (1.0 and 1.1) writes each frame with one ``socket.send()``,
+  and ignores how much of the frame was written. As soon as the client reads
   more slowly than the server writes, gevent's ``send()`` writes a part, or
   nothing, and the client finds the next frame in the middle of this one.
-- The task that sends data and the task that reads, which answers PING and
-  CLOSE frames, write to one socket without a lock. A blocking ``send()`` of
-  a thread writes all, but in pieces between which the other task's frame
-  fits.
+- In both, it and gevent-websocket (0.10), the task that sends data and the
+  task that reads, which answers PING and CLOSE frames, write to one socket
+  without a lock. A blocking ``send()`` of a thread, or ``sendall()`` of
+  gevent, writes all, but in pieces between which the other task's frame fits.
 
-So :func:`install` puts a :class:`FrameSocket` between the two. eventlet's own
-WebSocket (0.36 and 0.41) has a lock and ``sendall()``, and uWSGI makes the
-frames itself: they are left alone. Read from python-engineio 4.11 and 4.15.
+So :func:`install` puts a :class:`FrameSocket` between the package and the
+socket. eventlet's own WebSocket (0.36 and 0.41) has a lock and ``sendall()``,
+and uWSGI makes the frames itself: they are left alone. Read from
+python-engineio 4.11 and 4.15.
 """
 import errno
 import logging
 import socket
-from typing import Any, Callable, ContextManager
+from typing import Any, Callable, Optional
 
-from .tasks import make_lock
+from .gate import Gate
 
 #: Where Engine.IO's server keeps what its async mode is made of, and in that
 #: mapping what serves a WebSocket.
 TABLE, ENTRY = '_async', 'websocket'
 
-#: The module whose class serves WebSockets through simple-websocket.
-AFFECTED = 'engineio.async_drivers._websocket_wsgi'
+#: The modules whose classes serve WebSockets through these packages.
+AFFECTED = ('engineio.async_drivers._websocket_wsgi',
+            'engineio.async_drivers.gevent')
 
 
 class FrameSocket:
@@ -38,18 +39,21 @@ class FrameSocket:
     All else is the socket's own.
 
     :param sock: a connected socket, of threads or of gevent.
-    :param lock: held while a frame is written, so for as long as the client
-                 reads nothing. Only the two tasks of this connection take
-                 it, and neither holds another one then: its purpose is that
-                 one waits for the other.
+    :param turn: lets one task at a time write, in the order in which they
+                 came: a task with one frame after the other would keep the
+                 task that reads from its PONG, and from reading. A task is
+                 in while it writes a frame, so for as long as the client
+                 reads nothing. Only the two tasks of this connection come
+                 here, and neither holds a lock then: the purpose is that one
+                 waits for the other.
     """
 
-    def __init__(self, sock: Any, lock: ContextManager[Any]) -> None:
+    def __init__(self, sock: Any, turn: Gate) -> None:
         self._sock = sock
-        self._lock = lock
-        #: Whether a part of a frame is all that was written of it. Written
-        #: under the lock, once. Nothing may follow then, and both ends learn
-        #: that the connection is gone.
+        self._turn = turn
+        #: Whether a part of a frame may be all that was written of it.
+        #: Written once, by the task whose turn it is. Nothing may follow
+        #: then, and both ends learn that the connection is gone.
         self._torn = False
 
     def send(self, data: bytes) -> int:
@@ -60,21 +64,26 @@ class FrameSocket:
                                  the one that simple-websocket expects, also
                                  where it closes a connection.
         """
-        with self._lock:
+        timeout = self._sock.gettimeout()
+        # The one in front has so long. It was struck between two lines if
+        # it takes twice as much.
+        if not self._turn.enter(None if timeout is None else 2 * timeout):
+            raise BrokenPipeError(errno.EPIPE, 'nothing can be written')
+        whole = False
+        try:
             if self._torn:
                 raise BrokenPipeError(errno.EPIPE, 'the connection is gone')
-            whole = False
-            try:
-                self._sock.sendall(data)
-                whole = True
-            except OSError as exc:
-                raise BrokenPipeError(errno.EPIPE, str(exc)) from exc
-            finally:
-                # Whatever has struck, a timeout of gevent's for example:
-                # nobody knows how much was written.
-                if not whole:
-                    self._torn = True
-                    self._hang_up()
+            self._sock.sendall(data)
+            whole = True
+        except OSError as exc:
+            raise BrokenPipeError(errno.EPIPE, str(exc)) from exc
+        finally:
+            # Whatever has struck, a timeout of gevent's for example: nobody
+            # knows how much was written.
+            if not whole:
+                self._torn = True
+                self._hang_up()
+            self._turn.leave()
         return len(data)
 
     def close(self) -> None:
@@ -109,11 +118,11 @@ def install(server: Any, logger: logging.Logger) -> None:
                      'no table of what serves them')
         return
     driver = table[ENTRY]
-    if not any(each.__module__ == AFFECTED
+    if not any(each.__module__ in AFFECTED
                for each in getattr(driver, '__mro__', ())):
         return
     setattr(eio, TABLE, {**table, ENTRY: _Driver(
-        driver, eio.async_mode, logger)})
+        driver, eio.create_event, logger)})
 
 
 class _Driver:
@@ -121,15 +130,17 @@ class _Driver:
     :class:`FrameSocket`.
 
     :param driver: the other one.
+    :param make_event: makes an event for the server's tasks.
     """
 
-    def __init__(self, driver: Callable[..., Any], async_mode: str,
+    def __init__(self, driver: Callable[..., Any],
+                 make_event: Callable[[], Any],
                  logger: logging.Logger) -> None:
         self._driver = driver
-        self._async_mode = async_mode
+        self._make_event = make_event
         self._logger = logger
-        #: Whether it was logged that simple-websocket is not as it is known
-        #: here. Two tasks may log it both.
+        #: Whether it was logged that the package is not as it is known here.
+        #: Two tasks may log it both.
         self._told = False
 
     def __call__(self, handler: Callable[[Any], Any], eio: Any) -> Any:
@@ -142,18 +153,39 @@ class _Driver:
     def _replace_socket(self, ws: Any) -> None:
         """The handshake is over: only now the socket is known. Nothing was
         sent but its few bytes, into an empty buffer."""
+        frames = self._of_simple_websocket(ws) \
+            or self._of_gevent_websocket(ws)
+        if frames is not None:
+            # Here Engine.IO looks for a socket, to give it the time of a
+            # ping and its answer as its timeout; the packages' it does not
+            # find. So a client that reads nothing is given up, with all that
+            # waits for it.
+            ws.socket = frames
+        elif not self._told:
+            self._told = True
+            self._logger.debug('WebSockets are left as they are: %s has no '
+                               'socket', type(ws).__name__)
+
+    def _of_simple_websocket(self, ws: Any) -> Optional[FrameSocket]:
         connection = getattr(ws, 'ws', None)
         sock = getattr(connection, 'sock', None)
-        if connection is None or not callable(getattr(sock, 'sendall', None)):
-            if not self._told:
-                self._told = True
-                self._logger.debug('WebSockets are left as they are: '
-                                   'simple-websocket has no socket')
-            return
-        frames = FrameSocket(sock, make_lock(self._async_mode))
-        connection.sock = frames
-        # Where Engine.IO looks for a socket, to give it the time of a ping
-        # and its answer as its timeout; simple-websocket's it does not find.
-        # So a client that reads nothing is given up, with all that waits for
-        # it.
-        ws._sock = frames
+        if connection is None or not hasattr(sock, 'sendall'):
+            return None
+        frames = self._frames(sock)
+        setattr(connection, 'sock', frames)
+        return frames
+
+    def _of_gevent_websocket(self, ws: Any) -> Optional[FrameSocket]:
+        connection = getattr(ws, '_sock', None)
+        handler = getattr(connection, 'handler', None)
+        sock = getattr(handler, 'socket', None)
+        if not hasattr(connection, 'raw_write') \
+                or not hasattr(sock, 'sendall'):
+            return None
+        frames = self._frames(sock)
+        # Until then, the socket's sendall().
+        setattr(connection, 'raw_write', frames.send)
+        return frames
+
+    def _frames(self, sock: Any) -> FrameSocket:
+        return FrameSocket(sock, Gate(1, self._make_event))

@@ -1,5 +1,6 @@
 """Clients that do not read for a while, on a WebSocket."""
 import base64
+import functools
 import json
 import random
 from typing import Any, Callable, List, Set
@@ -16,7 +17,7 @@ EVENTS = 12_000
 
 #: The lengths of their texts. Each one in so many is longer.
 SHORT, LONG = 1_000, 1_000_000
-LONG_EVERY = 2_000
+LONG_EVERY = 3_000
 
 #: Each one in so many holds bytes instead.
 BINARY_EVERY = 500
@@ -26,6 +27,7 @@ BINARY_EVERY = 500
 EARLY_PINGS, PING_EVERY = 20, 100
 
 
+@functools.lru_cache(EVENTS)
 def data_of(number: int) -> Any:
     """What an event holds: nothing that could be compressed much."""
     length = LONG if number % LONG_EVERY == 1 else SHORT
@@ -64,8 +66,7 @@ def test_every_frame_arrives_whole(node: NodeProcess,
             expected = data_of(number)
             text = next(messages)
             if isinstance(expected, bytes):
-                name, (found, data) = 'event', (
-                    number, next(messages))
+                name, found, data = 'event', number, next(messages)
                 assert json.loads(text.partition('-')[2]) == [
                     'event', number, {'_placeholder': True, 'num': 0}]
             else:

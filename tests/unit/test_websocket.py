@@ -1,9 +1,6 @@
 """Frames are written whole, and one after the other."""
-import importlib.util
 import logging
 import socket
-import subprocess
-import sys
 import threading
 from typing import Any, Iterator, List, Tuple
 
@@ -12,10 +9,10 @@ import socketio
 from engineio.async_drivers import threading as upstream
 
 from redis_streams_adapter import RedisStreamsManager
-from redis_streams_adapter.tasks import make_lock
+from redis_streams_adapter.gate import Gate
 from redis_streams_adapter.websocket import FrameSocket, install
 
-from ..conftest import skip_or_fail
+from ..support.wait import wait_until
 
 #: More than the buffers of a pair of sockets hold.
 LARGE = 4 * 2**20
@@ -30,16 +27,18 @@ def pair() -> Iterator[Tuple[FrameSocket, socket.socket]]:
     with near, far:
         # As Engine.IO does: then send() writes what there is room for.
         near.settimeout(10.0)
-        yield FrameSocket(near, threading.Lock()), far
+        yield FrameSocket(near, Gate(1, threading.Event)), far
 
 
-def write(frames: FrameSocket, *data: bytes) -> List[threading.Thread]:
-    """Write each from a thread of its own."""
-    threads = [threading.Thread(target=frames.send, args=(each,), daemon=True)
-               for each in data]
-    for thread in threads:
-        thread.start()
-    return threads
+def write(frames: FrameSocket, *data: bytes) -> threading.Thread:
+    """Write one after the other, from a thread."""
+    def send() -> None:
+        for each in data:
+            frames.send(each)
+
+    thread = threading.Thread(target=send, daemon=True)
+    thread.start()
+    return thread
 
 
 def read(sock: socket.socket, length: int) -> bytes:
@@ -51,20 +50,23 @@ def read(sock: socket.socket, length: int) -> bytes:
 
 def test_all_is_written(pair: Tuple[FrameSocket, socket.socket]) -> None:
     frames, far = pair
-    thread, = write(frames, b'x' * LARGE)
+    thread = write(frames, b'x' * LARGE)
     assert read(far, LARGE) == b'x' * LARGE
     thread.join(10.0)
     assert frames.send(b'more') == 4
     assert far.recv(100) == b'more'
 
 
-def test_two_frames_are_never_mixed(
+def test_frames_of_two_tasks(
         pair: Tuple[FrameSocket, socket.socket]) -> None:
+    """They are never mixed, and whoever has to wait is next."""
     frames, far = pair
-    write(frames, b'x' * LARGE)
+    write(frames, b'x' * LARGE, b'y' * LARGE)
     far.recv(1, socket.MSG_PEEK)
     write(frames, b'pong')
-    assert read(far, LARGE + 4) == b'x' * LARGE + b'pong'
+    wait_until(lambda: frames._turn._waiting)
+    assert read(far, 2 * LARGE + 4) == b''.join(
+        [b'x' * LARGE, b'pong', b'y' * LARGE])
 
 
 def test_nothing_follows_half_a_frame(
@@ -90,13 +92,16 @@ def test_nothing_follows_where_something_strikes(
         pass
 
     class Socket:
+        def gettimeout(self) -> None:
+            return None
+
         def sendall(self, data: bytes) -> None:
             raise Struck
 
         def shutdown(self, how: int) -> None:
             raise OSError('gone already')
 
-    frames = FrameSocket(Socket(), threading.Lock())
+    frames = FrameSocket(Socket(), Gate(1, threading.Event))
     with pytest.raises(Struck):
         frames.send(b'frame')
     with pytest.raises(BrokenPipeError):
@@ -158,7 +163,43 @@ def test_a_server_is_given_it(options: Any, monkeypatch: Any,
     assert isinstance(connection.sock, FrameSocket)
     assert connection.sock.fileno() == near.fileno()
     # Where Engine.IO looks for what has a timeout.
-    assert ws._sock is connection.sock
+    assert ws.socket is connection.sock
+
+
+def test_gevent_websocket(monkeypatch: Any,
+                          pair: Tuple[FrameSocket, socket.socket]) -> None:
+    """Its frames are made elsewhere, and written by the socket's own
+    sendall()."""
+    near = pair[0]._sock
+
+    class Handler:
+        socket = near
+
+    class WebSocket:
+        __slots__ = ('raw_write', 'handler')
+
+        def __init__(self) -> None:
+            self.raw_write = near.sendall
+            self.handler = Handler()
+
+    class Driver:
+        __module__ = 'engineio.async_drivers.gevent'
+
+        def __init__(self, handler: Any, server: Any) -> None:
+            self.app = handler
+
+        def __call__(self, environ: Any, start_response: Any) -> Any:
+            self._sock = WebSocket()
+            return self.app(self)
+
+    server = socketio.Server(async_mode='threading')
+    server.eio._async = {**upstream._async, 'websocket': Driver}
+    install(server, LOGGER)
+    handled: List[Any] = []
+    server.eio._async['websocket'](handled.append, server.eio)({}, None)
+    ws, = handled
+    assert isinstance(ws.socket, FrameSocket)
+    assert ws._sock.raw_write == ws.socket.send
 
 
 def test_other_servers_are_not() -> None:
@@ -208,38 +249,6 @@ def test_an_unknown_simple_websocket(connection: Any, monkeypatch: Any,
     with caplog.at_level(logging.DEBUG):
         for _ in range(2):
             ws, = serve(server, connection, monkeypatch)
-            assert not hasattr(ws, '_sock')
+            assert not hasattr(ws, 'socket')
     assert getattr(connection, 'sock', None) is sock
     assert [each.levelname for each in caplog.records] == ['DEBUG']
-
-
-def test_a_lock_of_threads() -> None:
-    lock: Any = make_lock('threading')
-    with lock:
-        assert not lock.acquire(blocking=False)
-
-
-#: Only the socket module is monkey patched: threading's locks stop all green
-#: threads.
-SCRIPT = """
-from gevent import monkey
-monkey.patch_socket()
-import gevent
-from redis_streams_adapter.tasks import make_lock
-
-lock = make_lock('gevent')
-lock.acquire()
-waiting = gevent.spawn(lock.acquire)
-gevent.sleep(0.01)
-assert not waiting.dead
-lock.release()
-waiting.join()
-"""
-
-
-def test_a_lock_of_green_threads() -> None:
-    if importlib.util.find_spec('gevent') is None:
-        skip_or_fail('gevent is not installed')
-    done = subprocess.run([sys.executable, '-W', 'ignore', '-c', SCRIPT],
-                          stderr=subprocess.PIPE, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (0, '')
