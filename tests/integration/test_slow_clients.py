@@ -84,19 +84,30 @@ def test_every_frame_arrives_whole(node: NodeProcess,
 def test_a_client_that_reads_nothing_is_given_up(
         start_nodes: Callable[..., List[NodeProcess]], redis_server: Any,
         unique: Callable[[str], str]) -> None:
-    """With its connection, and what waits for it."""
+    """With its connection, and what waits for it. When it comes back it has
+    lost nothing."""
     node, = start_nodes(1, redis_server.url, stream_name=unique('stream'),
+                        connection_state_recovery=True,
                         server={'ping_interval': 1, 'ping_timeout': 1})
     node.start_manager()
     with SlowClient(node.url, compress=False) as client:
-        node.script(*(('server', 'emit', ['event', data_of(1)], {})
-                      for _ in range(12)))
+        node.script(*(('server', 'emit', ['event', (number, data_of(1))], {})
+                      for number in range(12)))
+        _, _, _, offset = json.loads(next(client.messages())[2:])
         client.wait_stalled()
         assert client.port in remote_ports(node)
         wait_until(lambda: node.disconnects_of(client.sid),
                    what='the disconnect handler')
         wait_until(lambda: client.port not in remote_ports(node),
                    what='the end of the connection')
+    with SlowClient(node.url, compress=False, auth={
+            'pid': client.pid, 'offset': offset}) as again:
+        assert (again.sid, again.pid) == (client.sid, client.pid)
+        messages = again.messages()
+        for number in range(1, 12):
+            name, found, data, _ = json.loads(next(messages)[2:])
+            assert (name, found) == ('event', number)
+            assert data == data_of(1)
 
 
 def remote_ports(node: NodeProcess) -> Set[int]:

@@ -5,7 +5,7 @@ import fcntl
 import json
 import socket
 import termios
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Iterator, List, Mapping, Optional
 from urllib.parse import urlsplit
 
 from wsproto import ConnectionType, WSConnection
@@ -34,9 +34,12 @@ class SlowClient:
 
     :param url: the server's.
     :param compress: whether to offer permessage-deflate.
+    :param auth: what it shows to the server: the ``pid`` and ``offset`` of
+                 a session that it had.
     """
 
-    def __init__(self, url: str, compress: bool) -> None:
+    def __init__(self, url: str, compress: bool,
+                 auth: Optional[Mapping[str, Any]] = None) -> None:
         parts = urlsplit(url)
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF,
@@ -49,16 +52,24 @@ class SlowClient:
         self.pongs: List[bytes] = []
         #: Whether the server compresses.
         self.compressed = False
-        #: What the server has said of itself.
-        self.opened: Dict[str, Any] = {}
         self._send(Request(
             host=parts.netloc,
             target='/socket.io/?EIO=4&transport=websocket',
             extensions=[PerMessageDeflate()] if compress else []))
-        messages = self.messages()
-        self.opened = json.loads(next(messages)[1:])
-        self.say('40')
-        self.sid = json.loads(next(messages)[2:])['sid']
+        #: What came before the reply.
+        self._early: List[Any] = []
+        messages = self._arriving()
+        next(messages)
+        self.say('40' + json.dumps(auth or {}))
+        self._early.extend(iter(
+            lambda: self._until_reply(next(messages)), None))
+
+    def _until_reply(self, message: Any) -> Any:
+        if not message.startswith('40'):
+            return message
+        reply = json.loads(message[2:])
+        self.sid, self.pid = reply['sid'], reply.get('pid')
+        return None
 
     def _send(self, event: Any) -> None:
         self._socket.sendall(self._protocol.send(event))
@@ -91,6 +102,11 @@ class SlowClient:
 
         :raises Ended: it says something, or has sent what is no frame.
         """
+        while self._early:
+            yield self._early.pop(0)
+        yield from self._arriving()
+
+    def _arriving(self) -> Iterator[Any]:
         parts: List[Any] = []
         while True:
             for event in self._protocol.events():
