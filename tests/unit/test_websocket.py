@@ -95,6 +95,9 @@ def test_nothing_follows_where_something_strikes(
         def gettimeout(self) -> None:
             return None
 
+        def send(self, data: bytes) -> int:
+            return 1
+
         def sendall(self, data: bytes) -> None:
             raise Struck
 
