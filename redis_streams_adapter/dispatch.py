@@ -7,11 +7,11 @@ node's messages in one order.
 import logging
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
-from . import hooks
+from . import hooks, websocket
 from .connections import Connections
 from .delivery import Client, Delivery
 from .keeper import Keeper
-from .life import ManagerLife
+from .life import ManagerLife, package_logger
 from .messages import Broadcast, DisconnectSockets, Message, ORDERED, \
     SocketsJoin, SocketsLeave, Target
 from .options import Options
@@ -41,6 +41,7 @@ class Dispatch(ManagerLife):
     def set_server(self, server: Any) -> None:
         super().set_server(server)
         self.connections = Connections(server, lambda: self.turns_away)
+        websocket.install(server, package_logger)
         self._delivery = Delivery(self, server, self._get_logger)
         recovery = self._options.recovery
         if recovery is not None and not self.write_only:

@@ -6,7 +6,7 @@ turn once in seconds.
 """
 import threading
 from collections import deque
-from typing import Callable, Deque
+from typing import Callable, Deque, Optional
 
 from .tasks import Event
 
@@ -26,10 +26,10 @@ class Gate:
         self._free = limit
         self._waiting: Deque[Event] = deque()
 
-    def enter(self, patience: float) -> bool:
+    def enter(self, patience: Optional[float]) -> bool:
         """Wait for a place.
 
-        :param patience: seconds.
+        :param patience: seconds; ``None``: as long as it takes.
         :return: whether there was one, which is to be left again.
         """
         with self._lock:
@@ -38,12 +38,19 @@ class Gate:
                 return True
             called = self._make_event()
             self._waiting.append(called)
-        called.wait(patience)
-        with self._lock:
-            if called.is_set():
-                return True
-            self._waiting.remove(called)
-            return False
+        waited = False
+        try:
+            called.wait(patience)
+            waited = True
+        finally:
+            with self._lock:
+                entered = called.is_set()
+                if not entered:
+                    self._waiting.remove(called)
+            if entered and not waited:
+                # Something has struck, and nobody would leave the place.
+                self.leave()
+        return entered
 
     def leave(self) -> None:
         """Leave a place to the next one."""

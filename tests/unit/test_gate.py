@@ -3,6 +3,8 @@ import threading
 import time
 from typing import Any, List
 
+import pytest
+
 from redis_streams_adapter.gate import Gate
 
 from ..support.wait import wait_until
@@ -93,3 +95,25 @@ def test_many() -> None:
         thread.join()
     assert len(through) == 400
     assert most[0] <= 3
+
+
+@pytest.mark.parametrize('called', [False, True])
+def test_who_is_struck_while_waiting(called: bool) -> None:
+    """By a timeout of gevent's, say, and maybe just when it was called: the
+    next one gets the place."""
+    class Struck(BaseException):
+        pass
+
+    class Event(threading.Event):
+        def wait(self, timeout: Any = None) -> bool:
+            if called:
+                gate.leave()
+            raise Struck
+
+    gate = Gate(1, Event)
+    assert gate.enter(FOREVER)
+    with pytest.raises(Struck):
+        gate.enter(None)
+    if not called:
+        gate.leave()
+    assert gate.enter(FOREVER)

@@ -1,0 +1,348 @@
+"""Servers, clients, and what the faults do to them."""
+import contextlib
+import random
+import threading
+from typing import Any, Callable, Dict, List, NamedTuple, Tuple
+
+from ..conftest import running
+from ..faults.load import LOSSES
+from ..integration.conftest import start_managers
+from ..support.js_client import JsClient, JsClients
+from ..support.node_process import NodeProcess
+from ..support.proxy import Proxy
+from ..support.redis_server import free_port, RedisServer
+from ..support.wait import wait_until
+from .oracle import Member
+from .schedule import Fault
+
+NAMESPACES = ('/', '/chat')
+
+#: Where servers are.
+PLACES = 3
+
+CLIENTS = 30
+
+ROOMS = ('room-0', 'room-1', 'room-2')
+
+#: To whom messages go: the arguments of ``emit``. Those in two of the rooms
+#: get one that is for both of them once.
+TARGETS: Tuple[Dict[str, Any], ...] = (
+    {}, *({'to': room} for room in ROOMS), {'to': list(ROOMS[:2])},
+    {'skip_sid': ROOMS[1]})
+
+#: Messages per second, of all servers together.
+RATE = 300.0
+
+#: Seconds between two of one server, one namespace, one target.
+INTERVAL = PLACES * len(NAMESPACES) * len(TARGETS) / RATE
+
+#: What begins the names of the numbered events.
+LOAD = 'load-'
+
+#: The event after which nothing comes.
+FINAL = 'final'
+
+#: A server is given these besides what concerns Redis. Nobody is away for
+#: long, nothing is trimmed, and who does not answer is soon known.
+OPTIONS: Dict[str, Any] = {
+    'stream_name': 'chaos', 'retention': 3600.0,
+    'connection_state_recovery': {'max_disconnection_duration': 600.0,
+                                  'max_missed_packets': 100_000},
+    'server': {'ping_interval': 5, 'ping_timeout': 5}}
+
+#: What clients connect with: most with a WebSocket, as they do.
+TRANSPORTS = (['websocket'], ['websocket'], ['polling', 'websocket'],
+              ['websocket'], ['polling'])
+
+#: Seconds in which all are back, and have everything, after the last fault.
+BACK_WITHIN = 45.0
+
+
+class Place:
+    """Where a server is, and another one when that is gone.
+
+    :param line: what clients reach it by.
+    :param link: what it reaches Redis by.
+    """
+
+    def __init__(self, line: Proxy, link: Proxy, node: NodeProcess) -> None:
+        self.line = line
+        self.link = link
+        self.node = node
+
+    @property
+    def url(self) -> str:
+        """Where clients find it, whoever it is."""
+        return f'http://127.0.0.1:{self.line.port}'
+
+
+class Follows(NamedTuple):
+    """A client, and who it is in each of its namespaces."""
+
+    client: JsClient
+    members: List[Member]
+
+
+class World:
+    """Everything that there is.
+
+    Faults come from several threads; of one place, from one at a time.
+
+    :param mode: how servers run their tasks.
+    """
+
+    def __init__(self, mode: str, stack: contextlib.ExitStack) -> None:
+        self._mode = mode
+        self._stack = stack
+        self.redis = stack.enter_context(RedisServer())
+        self.redis.start()
+        self._lock = threading.Lock()
+        #: How many servers there were. Under the lock.
+        self._emitters = 0
+        #: What was not as it has to be, in words. Appended to.
+        self.complaints: List[str] = []
+        self.places = [self._make_place() for _ in range(PLACES)]
+        start_managers([place.node for place in self.places])
+        self._js = stack.enter_context(contextlib.closing(_Js()))
+        self.clients = [self._connect(number) for number in range(CLIENTS)]
+        self._work: Dict[str, Callable[
+            [Place, float, random.Random], None]] = {
+            'server killed': self._kill,
+            'server restarted': self._restart,
+            'server frozen': self._freeze,
+            'clients cut off': self._cut_off,
+            "clients' connections broken": self._break,
+            "clients' connections silent": self._silence,
+            'clients moved': self._move,
+            'clients flapping': self._flap,
+            'Redis frozen': self._freeze_redis,
+            'Redis connection cut': self._cut_redis,
+            "Redis' connections broken": self._break_redis,
+            "Redis' replies lost": self._mute_redis,
+            'Redis slow': self._slow_redis,
+        }
+
+    # -- the beginning ------------------------------------------------------
+
+    def _make_place(self) -> Place:
+        line, link = (self._stack.enter_context(Proxy(free_port(), port))
+                      for port in (0, self.redis.port))
+        line.open()
+        link.open()
+        place = Place(line, link, self._start_node(link))
+        line.target_port = place.node.port
+        return place
+
+    def _start_node(self, link: Proxy) -> NodeProcess:
+        node = NodeProcess(self._mode, link.url, OPTIONS)
+        self._stack.enter_context(running([node]))
+        return node
+
+    def _connect(self, number: int) -> Follows:
+        """One more client: in one of the namespaces, or in both, and in one
+        room or two."""
+        place = self.places[number % PLACES]
+        namespaces = (NAMESPACES[:1], NAMESPACES[1:],
+                      NAMESPACES)[number // PLACES % 3]
+        rooms = {ROOMS[number // 2 % 3], ROOMS[number // 5 % 3]}
+        client = self._js.clients.connect(
+            place.url, *namespaces, reconnection=True,
+            transport=TRANSPORTS[number % len(TRANSPORTS)])
+        members = []
+        for namespace in namespaces:
+            # As for the fixture `connect`: now its server knows it for sure.
+            client.call('echo', namespace=namespace)
+            sid = client.sids[namespace]
+            for room in rooms:
+                place.node.enter_room(sid, room, namespace=namespace)
+            members.append(Member(f'client {number}', namespace, sid,
+                                  frozenset({sid, *rooms})))
+        return Follows(client, members)
+
+    def start_load(self) -> None:
+        for place in self.places:
+            self._let_emit(place.node)
+
+    def _let_emit(self, node: NodeProcess) -> None:
+        with self._lock:
+            emitter = self._emitters
+            self._emitters += 1
+        for namespace in NAMESPACES:
+            for number, target in enumerate(TARGETS):
+                node.start_pulse(
+                    f'{LOAD}{emitter}{namespace}{number}', INTERVAL,
+                    namespace=namespace, **target)
+
+    # -- faults -------------------------------------------------------------
+
+    def bring_about(self, fault: Fault) -> None:
+        """Bring a fault about, and its end."""
+        self._work[fault.kind.name](self.places[fault.place], fault.lasts,
+                                    random.Random(fault.seed))
+
+    def _kill(self, place: Place, lasts: float,
+              chance: random.Random) -> None:
+        place.node.kill()
+        self._replace(place, lasts)
+
+    def _restart(self, place: Place, lasts: float,
+                 chance: random.Random) -> None:
+        self._check_node(place.node)
+        place.node.process.stop()
+        self._replace(place, lasts)
+
+    def _replace(self, place: Place, lasts: float) -> None:
+        _rest(lasts)
+        place.node = self._start_node(place.link)
+        place.line.target_port = place.node.port
+        place.node.start_manager()
+        self._let_emit(place.node)
+
+    def _freeze(self, place: Place, lasts: float,
+                chance: random.Random) -> None:
+        place.node.freeze()
+        try:
+            # Half of its clients do not wait for it.
+            for client in self._clients_of(place):
+                if chance.random() < 0.5:
+                    self._send_away(client, place, chance)
+            _rest(lasts)
+        finally:
+            place.node.thaw()
+
+    def _cut_off(self, place: Place, lasts: float,
+                 chance: random.Random) -> None:
+        place.line.cut()
+        _rest(lasts)
+        place.line.open()
+
+    def _break(self, place: Place, lasts: float,
+               chance: random.Random) -> None:
+        for client in self._clients_of(place):
+            if chance.random() < 0.5:
+                client.steer(chance.choice(self.places).url)
+        place.line.break_connections()
+
+    def _silence(self, place: Place, lasts: float,
+                 chance: random.Random) -> None:
+        """The server believes that they are there, until they are seen
+        elsewhere or do not answer."""
+        place.line.go_silent()
+        _rest(lasts)
+        for client in self._clients_of(place):
+            self._send_away(client, place, chance)
+
+    def _move(self, place: Place, lasts: float,
+              chance: random.Random) -> None:
+        for client, _ in chance.sample(self.clients,
+                                       chance.randint(1, CLIENTS // 2)):
+            client.steer(place.url)
+            client.give_up()
+
+    def _flap(self, place: Place, lasts: float,
+              chance: random.Random) -> None:
+        client, _ = chance.choice(self.clients)
+        for _ in range(chance.randint(2, 6)):
+            client.flap(place.url, chance.uniform(0.0, lasts / 4))
+
+    def _freeze_redis(self, place: Place, lasts: float,
+                      chance: random.Random) -> None:
+        self.redis.freeze()
+        try:
+            _rest(lasts)
+        finally:
+            self.redis.thaw()
+
+    def _cut_redis(self, place: Place, lasts: float,
+                   chance: random.Random) -> None:
+        place.link.cut()
+        _rest(lasts)
+        place.link.open()
+
+    def _break_redis(self, place: Place, lasts: float,
+                     chance: random.Random) -> None:
+        for _ in range(chance.randint(1, 5)):
+            place.link.break_connections()
+            _rest(chance.uniform(0.0, 0.2))
+
+    def _mute_redis(self, place: Place, lasts: float,
+                    chance: random.Random) -> None:
+        place.link.swallow_replies()
+        _rest(lasts)
+        place.link.heal()
+
+    def _slow_redis(self, place: Place, lasts: float,
+                    chance: random.Random) -> None:
+        place.link.delay_replies(chance.uniform(0.01, 0.3))
+        _rest(lasts)
+        place.link.heal()
+
+    def _clients_of(self, place: Place) -> List[JsClient]:
+        """Those that are connected there, or try to be."""
+        return [client for client, _ in self.clients
+                if client.port() == place.line.port]
+
+    def _send_away(self, client: JsClient, place: Place,
+                   chance: random.Random) -> None:
+        client.steer(chance.choice(
+            [each for each in self.places if each is not place]).url)
+        client.give_up()
+
+    # -- the end ------------------------------------------------------------
+
+    def settle(self) -> int:
+        """Stop emitting, and wait until all clients have what comes after
+        all else.
+
+        :return: how many messages were emitted by the servers that are left.
+        """
+        emitted = 0
+        for place in self.places:
+            for event in list(place.node.control('pulses')):
+                emitted += place.node.stop_pulse(event)
+            assert place.node.flush(BACK_WITHIN), 'the outbox is not empty'
+        for namespace in NAMESPACES:
+            self.places[0].node.emit(FINAL, namespace=namespace)
+        for client, members in self.clients:
+            try:
+                wait_until(lambda: client.count(FINAL) >= len(members),
+                           BACK_WITHIN)
+            except AssertionError:
+                self.complaints.append(
+                    f'{members[0].name} has no final message:\n'
+                    f'{client.story()}')
+        for place in self.places:
+            place.node.wait_health('ok', BACK_WITHIN)
+            self._check_node(place.node)
+        return emitted
+
+    def _check_node(self, node: NodeProcess) -> None:
+        stats = node.stats()
+        wrong = {name: stats[name] for name in (*LOSSES, 'malformed')
+                 if stats[name]}
+        if wrong:
+            self.complaints.append(f'{node.name} counts {wrong}')
+
+    def reason_of(self, sid: str, namespace: str) -> str:
+        """Why a client was not recovered, for as long as its server has
+        not been replaced."""
+        for place in self.places:
+            for found in place.node.connected(sid):
+                if found['namespace'] == namespace:
+                    return f'{found["environ"]} by {place.node.name}'
+        return 'by a server that is gone'
+
+
+def _rest(seconds: float) -> None:
+    # Nothing is waited for: so long a fault lasts.
+    threading.Event().wait(seconds)
+
+
+class _Js:
+    """The process of the JavaScript clients, for as long as it is needed."""
+
+    def __init__(self) -> None:
+        self.clients = JsClients().start()
+
+    def close(self) -> None:
+        self.clients.stop()
