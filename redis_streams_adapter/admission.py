@@ -152,8 +152,9 @@ class Admission:
             runtime.start()
         outcome = _NOT_TRIED
         if visit.shown is not None:
-            has_turn = self._gate.enter(TURN_PATIENCE)
+            turn = self._gate.turn()
             try:
+                turn.enter(TURN_PATIENCE)
                 return self._bring_back(visit, visit.shown)
             except Refusal as exc:
                 outcome = Outcome(False, exc.reason)
@@ -161,8 +162,11 @@ class Admission:
                 # The outbox is full, or closed.
                 outcome = Outcome(False, REDIS_UNAVAILABLE)
             finally:
-                if has_turn:
-                    self._gate.leave()
+                try:
+                    turn.leave()
+                finally:
+                    # The first one may be struck.
+                    turn.leave()
             if runtime.closed:
                 # This may have been why.
                 raise TurnedAway

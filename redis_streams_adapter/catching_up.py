@@ -45,23 +45,24 @@ class Backlog:
         timeline = self._clients.timeline(namespace)
         deadline = time.monotonic() + PATIENCE
         while True:
-            with runtime.order:
-                floor = timeline.history.floor(namespace)
-                if floor is None:
-                    raise Refusal(REDIS_UNAVAILABLE)
-                if parse_id(replay.at) >= parse_id(floor):
-                    return
-                busy = self._reading.get(namespace)
-                if busy is None:
-                    done = self._reading[namespace] = runtime.engine.event()
-            if busy is None:
-                try:
+            done = runtime.engine.event()
+            try:
+                with runtime.order:
+                    floor = timeline.history.floor(namespace)
+                    if floor is None:
+                        raise Refusal(REDIS_UNAVAILABLE)
+                    if parse_id(replay.at) >= parse_id(floor):
+                        return
+                    busy = self._reading.setdefault(namespace, done)
+                if busy is done:
                     self._read(replay, claim, namespace, floor)
-                finally:
-                    with runtime.order:
-                        del self._reading[namespace]
-                    done.set()
-            elif not busy.wait(max(0.0, deadline - time.monotonic())) \
+            finally:
+                if self._reading.get(namespace) is done:
+                    del self._reading[namespace]
+                done.set()
+            if busy is done:
+                continue
+            if not busy.wait(max(0.0, deadline - time.monotonic())) \
                     and not busy.is_set():
                 self._read(replay, claim, namespace, floor)
 

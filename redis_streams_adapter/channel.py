@@ -24,7 +24,8 @@ class Channel:
     sequences: Sequences
     #: What the own clients have of it, where recovery is on.
     timeline: Optional[Timeline] = None
-    #: Whether the writer's task was started. Under the runtime's start lock.
+    #: Whether the writer's task is known to run. Under the runtime's start
+    #: lock.
     sending: bool = False
     #: Whether the reader has its first position, so that an answer to what
     #: this node says is not missed. Written by the reader's task, once.

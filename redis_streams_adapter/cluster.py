@@ -16,7 +16,7 @@ from typing import Any, Callable, Dict, Iterable, List, NamedTuple, \
     Optional, Sequence, TypeVar
 
 from .addressing import arguments, rooms as as_rooms, target as make_target
-from .dispatch import Acks, Dispatch
+from .dispatch import Dispatch
 from .errors import ClusterTimeoutError
 from .messages import Broadcast, BroadcastAck, BroadcastClientCount, \
     DisconnectSockets, FetchSockets, FetchSocketsResponse, Message, Room, \
@@ -211,19 +211,25 @@ class ClusterCalls(Dispatch):
         def acknowledge(*answer: Any) -> None:
             runtime.asking.answer(BroadcastAck(request_id, answer))
 
-        acks: Acks = []
-        runtime.asking.expect(request_id, request, timeout, alone)
         try:
+            runtime.asking.expect(request_id, request, timeout, alone)
             if request.complete:
                 return []
-            acks, _ = self._deliver_with_callback(
+            self._deliver_with_callback(
                 namespace, args, clients, acknowledge,
                 None if alone else send)
             if not request.complete:
                 request.waiter.wait(max(0.0, deadline - time.monotonic()))
         finally:
-            runtime.asking.withdraw(request_id)
-            self._forget_acks(acks)
+            def withdraw() -> None:
+                runtime.asking.withdraw(request_id)
+                self._forget_acks(clients, acknowledge)
+
+            try:
+                withdraw()
+            finally:
+                # The first one may be struck.
+                withdraw()
         if not request.complete:
             raise ClusterTimeoutError(request.responses, request.missing,
                                       *request.progress)
@@ -315,14 +321,18 @@ class ClusterCalls(Dispatch):
         deadline = time.monotonic() + timeout
         request_id = new_id()
         send = runtime.asking.request(request.namespace, make(request_id))
-        # That may take its time as well, in the worst case all of it.
-        runtime.asking.expect(request_id, request, timeout)
         try:
+            # That may take its time as well, in the worst case all of it.
+            runtime.asking.expect(request_id, request, timeout)
             if not request.complete:
                 send()
                 request.waiter.wait(max(0.0, deadline - time.monotonic()))
         finally:
-            runtime.asking.withdraw(request_id)
+            try:
+                runtime.asking.withdraw(request_id)
+            finally:
+                # The first one may be struck.
+                runtime.asking.withdraw(request_id)
 
     # -- how it answers, on the reader's task -----------------------------
 

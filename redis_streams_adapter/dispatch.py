@@ -23,9 +23,6 @@ from .returning import Returning
 from .runtime import Runtime
 from .values import Serialiser
 
-#: Acknowledgements that python-socketio waits for: sid and number.
-Acks = List[Tuple[str, int]]
-
 
 class Dispatch(ManagerLife):
     """A manager that reaches the cluster and its own clients."""
@@ -145,28 +142,23 @@ class Dispatch(ManagerLife):
             self, namespace: str, args: Tuple[Any, ...],
             clients: List[Client], callback: Callable[..., Any],
             append: Optional[Callable[[], Optional[Pending]]] = None,
-            received: bool = False) -> Tuple[Acks, Optional[Pending]]:
-        """Have each of these clients acknowledge an event.
+            received: bool = False) -> Optional[Pending]:
+        """Have each of these clients acknowledge an event. If it raises, no
+        acknowledgement is waited for, or the event was sent.
 
-        :param callback: called with the arguments of each acknowledgement.
+        :param callback: called with the arguments of each acknowledgement;
+                         an object that no other event has.
         :param append: puts the event into the outbox, for others; called
                        when nothing else can fail.
         :param received: the event is what the reader has just read.
-        :return: what was registered, and what ``append`` returned.
+        :return: what ``append`` returned.
         """
-        acks: Acks = []
-
-        def ack_id(sid: str, callback: Callable[..., Any]) -> int:
-            number = int(self._generate_ack_id(sid, callback))
-            acks.append((sid, number))
-            return number
-
         pending, delivery, done = None, self._delivery, False
         runtime = self._live()
         timeline = runtime.timeline(namespace)
         try:
             loads = [] if delivery is None else delivery.pack_with_acks(
-                namespace, args, clients, callback, ack_id)
+                namespace, args, clients, callback, self._generate_ack_id)
             with runtime.order:
                 if append is not None:
                     pending = append()
@@ -182,13 +174,22 @@ class Dispatch(ManagerLife):
             done = True
         finally:
             if not done:
-                self._forget_acks(acks)
-        return acks, pending
+                self._forget_acks(clients, callback)
+        return pending
 
-    def _forget_acks(self, acks: Acks) -> None:
-        """Wait for these acknowledgements no longer."""
-        for sid, number in acks:
-            self.callbacks.get(sid, {}).pop(number, None)
+    def _forget_acks(self, clients: Iterable[Client],
+                     callback: Callable[..., Any]) -> None:
+        """Wait for no acknowledgement any longer that goes to this object.
+
+        Whatever was registered shows in the register alone: python-socketio
+        may have done so and been struck before it said so.
+        """
+        for sid, _ in clients:
+            acks = self.callbacks.get(sid)
+            if acks:
+                for number, each in list(acks.items()):
+                    if each is callback:
+                        acks.pop(number, None)
 
     # -- commands ---------------------------------------------------------
 

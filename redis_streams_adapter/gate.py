@@ -4,10 +4,9 @@ Under gevent and eventlet every task that can run does so once before any has
 its second turn: among thousands, the one that reads the stream would have its
 turn once in seconds.
 """
-import threading
-from collections import deque
-from typing import Callable, Deque, Optional
+from typing import Callable, List, Optional
 
+from .locks import Lock
 from .tasks import Event
 
 
@@ -19,43 +18,59 @@ class Gate:
     """
 
     def __init__(self, limit: int, make_event: Callable[[], Event]) -> None:
-        self._make_event = make_event
-        # The lock protects both. There are free places, or tasks that wait,
-        # never both.
-        self._lock = threading.Lock()
-        self._free = limit
-        self._waiting: Deque[Event] = deque()
+        self.make_event = make_event
+        self.limit = limit
+        #: Who is in, at most :attr:`limit`, and behind them who waits; under
+        #: the lock. To come and to go is one step each: a task that is
+        #: struck while it waits gives away nobody's place.
+        self.line: List['Turn'] = []
+        self.lock = Lock()
+
+    def turn(self) -> 'Turn':
+        """A turn for one task, which has not come yet. It is to be left,
+        whatever became of it."""
+        return Turn(self)
+
+
+class Turn:
+    """One task's, from when it comes until it leaves."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        #: Set when it is in, by the one that makes room; made where it has
+        #: to wait. Written under the lock.
+        self._called: Optional[Event] = None
 
     def enter(self, patience: Optional[float]) -> bool:
         """Wait for a place.
 
         :param patience: seconds; ``None``: as long as it takes.
-        :return: whether there was one, which is to be left again.
+        :return: whether there was one.
         """
-        with self._lock:
-            if self._free:
-                self._free -= 1
-                return True
-            called = self._make_event()
-            self._waiting.append(called)
-        waited = False
-        try:
-            called.wait(patience)
-            waited = True
-        finally:
-            with self._lock:
-                entered = called.is_set()
-                if not entered:
-                    self._waiting.remove(called)
-            if entered and not waited:
-                # Something has struck, and nobody would leave the place.
-                self.leave()
-        return entered
+        gate = self._gate
+        with gate.lock:
+            gate.line.append(self)
+            is_in = len(gate.line) <= gate.limit
+            if not is_in:
+                self._called = gate.make_event()
+        if self._called is not None:
+            self._called.wait(patience)
+            with gate.lock:
+                # Rather than the event: who made room may have been struck.
+                is_in = gate.line.index(self) < gate.limit
+                if not is_in:
+                    gate.line.remove(self)
+        return is_in
 
     def leave(self) -> None:
-        """Leave a place to the next one."""
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().set()
-            else:
-                self._free += 1
+        """Leave the place to the next one. Idempotent; one that is not in
+        waits no longer."""
+        gate = self._gate
+        with gate.lock:
+            if self in gate.line:
+                gate.line.remove(self)
+            inside = gate.line[:gate.limit]
+        # All of them, for the last one to leave may have been struck here.
+        for turn in inside:
+            if turn._called is not None:
+                turn._called.set()

@@ -22,10 +22,10 @@ what was saved; never an event, for the client names its own offset.
 import base64
 import logging
 import math
-import threading
 import time
 from typing import Any, Callable, Dict, Iterable, Optional, Sequence
 
+from .locks import Lock
 from .options import RecoveryOptions
 from .recovery import load_session, Session, to_fields
 from .redis_streams.sessions import ABSENT, DONE, Sessions, Swap
@@ -72,7 +72,7 @@ class Keeper:
         #: Protects the two dictionaries, and what is said in
         #: :class:`~redis_streams_adapter.stay.Stay`.
         #: Never held over I/O.
-        self._lock = threading.Lock()
+        self._lock = Lock()
         #: Connected clients.
         self._by_sid: Dict[str, Stay] = {}
         #: Those, and those whose last session is not written yet.

@@ -4,15 +4,16 @@ What python-socketio calls for its clients is in
 :mod:`redis_streams_adapter.manager`.
 """
 import atexit
+import contextlib
 import json as standard_json
 import logging
 import os
 import sys
-import threading
 import weakref
 from typing import Any, Dict, Iterable, Optional, TypeVar
 
 from .connections import Connections
+from .locks import Lock
 from .node import Act
 from .options import Options
 from .redis_streams.connect import Driver
@@ -48,12 +49,11 @@ class ManagerLife(Registry):
         self._runtime: Optional[Runtime] = None
         #: The one before it, until that one is made. Written likewise.
         self._closed_runtime: Optional[Runtime] = None
-        self._runtime_lock = threading.RLock()
-        #: Whether the parent process was a member when it forked. Written
-        #: by the fork handler, and under the lock.
+        self._runtime_lock = Lock()
+        #: Whether the parent process was a member when it forked, and this
+        #: one is not yet. Written by the fork handler, and by who starts or
+        #: closes.
         self._restart = False
-        #: What closes it at the end of a child of multiprocessing.
-        self._finalizer: Any = None
         #: Those of its server; set with it.
         self.connections: Optional[Connections] = None
         #: Whether its server shuts down. Set by the task that does that,
@@ -88,6 +88,9 @@ class ManagerLife(Registry):
         if self.write_only:
             raise RuntimeError('a write-only manager cannot join the cluster')
         self._check_server()
+        runtime = self._runtime
+        if runtime is not None and runtime.half_closed:
+            self.close()
         with self._runtime_lock:
             if self._runtime is not None and self._runtime.closed:
                 self._closed_runtime, self._runtime = self._runtime, None
@@ -96,7 +99,8 @@ class ManagerLife(Registry):
 
     def close(self, timeout: float = 5) -> None:
         """Leave the cluster: send what is in the outbox, say goodbye, end
-        every task and connection. Idempotent.
+        every task and connection. Idempotent; where an exception strikes it
+        (a time limit, say), call it again.
 
         :param timeout: how many seconds to give the outbox and, for half
                         of that at most, the sessions of clients; what is
@@ -111,10 +115,6 @@ class ManagerLife(Registry):
             if left:
                 self._get_logger().error(
                     'closed with %d messages that Redis did not take', left)
-        atexit.unregister(self._close_at_exit)
-        finalizer, self._finalizer = self._finalizer, None
-        if finalizer is not None:
-            finalizer.cancel()
 
     @property
     def turns_away(self) -> bool:
@@ -158,15 +158,16 @@ class ManagerLife(Registry):
     def _live(self) -> Runtime:
         """The runtime of this process."""
         runtime = self._runtime
-        if runtime is not None:
-            return runtime
-        with self._runtime_lock:
-            runtime = self._runtime
-            restart, self._restart = self._restart, False
-            if runtime is None:
-                runtime = self._runtime = self._make_runtime()
-        if restart:
-            runtime.start()
+        if runtime is None:
+            with self._runtime_lock:
+                runtime = self._runtime
+                if runtime is None:
+                    # One step, once all of it is there.
+                    runtime = self._runtime = self._make_runtime()
+        if self._restart:
+            if not runtime.member:
+                runtime.start()
+            self._restart = False
         return runtime
 
     def _make_runtime(self) -> Runtime:
@@ -181,12 +182,7 @@ class ManagerLife(Registry):
         self._closed_runtime = None
         # python-socketio's name for it, which its admin interface shows.
         self.host_id = runtime.uid
-        atexit.register(self._close_at_exit)
-        finalizers = sys.modules.get('multiprocessing.util')
-        if finalizers is not None:
-            # Its children end without running atexit's.
-            self._finalizer = finalizers.Finalize(
-                None, self._close_at_exit, exitpriority=100)
+        _close_in_children()
         return runtime
 
     def _json_module(self) -> Any:
@@ -194,16 +190,13 @@ class ManagerLife(Registry):
             return self.server.packet_class.json
         return self._json or standard_json
 
-    def _close_at_exit(self) -> None:
-        self.close()
-
     def after_fork(self) -> None:
         """In a child process: begin a life of its own when next used."""
         super().after_fork()
         runtime, self._runtime = self._runtime, None
         self._closed_runtime = None
         # The parent may have held it.
-        self._runtime_lock = threading.RLock()
+        self._runtime_lock = Lock()
         self._shutting_down = False
         if runtime is not None:
             self._restart = runtime.member and not runtime.closed
@@ -293,9 +286,34 @@ class ManagerLife(Registry):
         return self._live().health()
 
 
+def _close_all() -> None:
+    """At the end of a process, whose managers may still have something to
+    send."""
+    with contextlib.ExitStack() as stack:
+        for manager in list(managers):
+            # All of them, also where one raises.
+            stack.callback(manager.close)
+
+
+class _Children:
+    """Which process has multiprocessing's finalizer. Written by any task of
+    it: what it does twice does no harm."""
+
+    registered_in: Optional[int] = None
+
+
+def _close_in_children() -> None:
+    """Children of :mod:`multiprocessing` end without running atexit's."""
+    finalizers = sys.modules.get('multiprocessing.util')
+    if finalizers is not None and _Children.registered_in != os.getpid():
+        finalizers.Finalize(None, _close_all, exitpriority=100)
+        _Children.registered_in = os.getpid()
+
+
 def _after_fork_in_child() -> None:
     for manager in list(managers):
         manager.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
+atexit.register(_close_all)

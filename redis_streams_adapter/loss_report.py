@@ -1,9 +1,9 @@
 """Losses are counted, logged, and told to the application."""
 import logging
-import threading
 import time
 from typing import Any, Callable, Dict, Optional
 
+from .locks import Lock
 from .losses import Loss, Losses
 from .tasks import Engine
 
@@ -20,7 +20,7 @@ class LossReport:
         self._logger = logger
         self._on_loss = on_loss
         #: Protects the losses. Nothing is logged or called under it.
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._losses = Losses()
 
     @property

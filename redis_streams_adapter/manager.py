@@ -6,6 +6,7 @@ emit` puts it into the outbox
 node's :class:`~redis_streams_adapter.redis_streams.reader.Reader` takes it
 in, and its :meth:`RedisStreamsManager._act` hands it to the clients.
 """
+from functools import partial
 from logging import Logger
 from typing import Any, Callable, Dict, Optional, Tuple
 
@@ -214,7 +215,9 @@ class RedisStreamsManager(ClusterCalls):
             check_finite(args)
             self._deliver_with_callback(
                 namespace, args,
-                self._delivery.recipients(namespace, target), callback)
+                self._delivery.recipients(namespace, target),
+                # The application may have given the same one before.
+                partial(callback))
 
     def _ask_cluster(self, namespace: str, args: Tuple[Any, ...],
                      target: Target, callback: Callable[..., Any]) -> None:
@@ -223,12 +226,12 @@ class RedisStreamsManager(ClusterCalls):
         send = runtime.asking.request(
             namespace, Broadcast(args, target, request_id))
         clients = self._recipients(namespace, target)
-        runtime.asking.expect(request_id, ClientsRequest(
-            namespace, callback=callback))
-        sent = False
+        pending, sent = None, False
         try:
-            _, pending = self._deliver_with_callback(
-                namespace, args, clients, callback, send)
+            runtime.asking.expect(request_id, ClientsRequest(
+                namespace, callback=callback))
+            pending = self._deliver_with_callback(
+                namespace, args, clients, partial(callback), send)
             sent = True
         finally:
             if not sent:

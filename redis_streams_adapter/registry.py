@@ -16,13 +16,13 @@ is taken behind the order lock, and the keeper's behind it; nothing is waited
 for under it. Nothing of the register survives the process.
 """
 import contextvars
-import threading
 from typing import Any, Dict, Iterable, List, Optional
 
 from bidict import ValueDuplicationError
 from socketio import PubSubManager
 from socketio.base_manager import BaseManager
 
+from .locks import Lock
 from .messages import Room
 
 #: Since python-socketio 5.17 a client is registered by ``pre_connect``, and
@@ -50,12 +50,12 @@ class Registry(PubSubManager):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.registry_lock = threading.RLock()
+        self.registry_lock = Lock()
 
     def after_fork(self) -> None:
         """In a child process."""
         # The parent may have held it.
-        self.registry_lock = threading.RLock()
+        self.registry_lock = Lock()
 
     def register(self, sid: str, eio_sid: str, namespace: str,
                  rooms: Iterable[Room]) -> bool:

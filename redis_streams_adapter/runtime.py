@@ -27,9 +27,8 @@ Three locks, taken in this order and never held over I/O or user code:
 import logging
 import math
 import os
-import threading
 import time
-from typing import Any, Callable, Dict, Iterable, List, Optional
+from typing import Any, Callable, cast, Dict, Iterable, List, Optional
 
 from .asking import Asking
 from .channel import Channel
@@ -38,10 +37,11 @@ from .delivery import Delivery
 from .errors import DecodeError, OutboxFullError
 from .flow import Flow
 from .keeper import Keeper
+from .locks import Lock
 from .loss_report import LossReport
 from .losses import COUNTERS, Loss, MISSING, TRIMMED, VANISHED
-from .messages import EMITTER_UID, FetchSocketsResponse, Message, ORDERED, \
-    SIGNS_OF_LIFE
+from .messages import AdapterClose, EMITTER_UID, FetchSocketsResponse, \
+    Message, ORDERED, SIGNS_OF_LIFE
 from .node import Acknowledged, Act, Completed, Duplicate, Event, Missing, \
     Node, NodeJoined, NodeLeft, ReaderLags, Returned, Send, Skipped
 from .options import Options
@@ -97,9 +97,9 @@ class Runtime:
                  former: Optional['Runtime'] = None) -> None:
         self.uid = EMITTER_UID if write_only else os.urandom(8).hex()
         self.engine = engine
-        self.order = threading.RLock()
-        self._core = threading.Lock()
-        self._serving = threading.Lock()
+        self.order = engine.lock()
+        self._core = cast(Any, Lock())
+        self._serving = engine.lock()
         self._logger = logger
         self._act = act
         self._namespaces = namespaces
@@ -140,13 +140,22 @@ class Runtime:
         #: task still waits in ``start``. One atomic ``setdefault``, before
         #: that task goes on; read by the readers' tasks.
         self._expecting: Dict[str, float] = {}
-        #: Started tasks, by name; under the start lock.
+        #: Tasks by name, each from before it is started; under the start
+        #: lock.
         self._tasks: Dict[str, Task] = {}
-        self._starting = threading.RLock()
-        #: Set once, one after the other; under the start lock. A closed
-        #: runtime still sends, an ended one has no tasks.
+        self._starting = engine.lock()
+        #: Whether this process takes part, rather than only writes. Set once
+        #: all that takes was started, under the start lock.
+        self.member = False
+        #: Set once, one after the other; the first under the start lock. A
+        #: closed runtime still sends, an ended one starts no tasks, and a
+        #: finished one has none. Where a close() is struck, the next one goes
+        #: on with what the first has left.
         self._closed = False
         self._ended = False
+        self._finished = False
+        #: Whether a close() is about it. Set under the start lock.
+        self._closing = False
         # Counters, each written by any of the readers' tasks, with what
         # belongs to them under the core lock.
         self._skipped = 0
@@ -217,18 +226,19 @@ class Runtime:
         return self._closed
 
     @property
-    def member(self) -> bool:
-        """Whether this process takes part, rather than only writes."""
-        return 'heartbeat' in self._tasks
+    def half_closed(self) -> bool:
+        """Whether what closed it was struck, so that it is to be closed once
+        more."""
+        return self._closed and not self._finished and not self._closing
 
     def _start_writer(self, channel: Channel) -> None:
         """Start sending. Idempotent."""
         if not channel.sending:
             with self._starting:
-                self._start(f'writer of {channel.key}', channel.writer.work,
-                            self._condition)
-                # Behind it: there may be no more threads.
-                channel.sending = True
+                task = self._start(f'writer of {channel.key}',
+                                   channel.writer.work, self._condition)
+                # Once it runs: until then it may have to be started again.
+                channel.sending = task is not None and task.begun
 
     def start(self) -> None:
         """Become a member. Idempotent; waits for :data:`START_PATIENCE` at
@@ -244,7 +254,6 @@ class Runtime:
                 self._start_writer(channel)
                 self._start(f'reader of {channel.key}', channel.reader.work,
                             self._condition)
-            self._start('heartbeat', self._keep_time, None)
             if self.keeper is not None:
                 # Their outages are Redis's, of which the others tell.
                 for name, work in (
@@ -252,12 +261,22 @@ class Runtime:
                         ('session keeper', self.keeper.work)):
                     self._start(name, work, None)
                     self._condition.watch(name, self._tasks[name].hurry)
+            self._start('heartbeat', self._keep_time, None)
+            self.member = True
             awaited = [self._tasks[f'{what} of {channel.key}']
                        for channel in self._channels
                        for what in ('reader', 'writer')]
         deadline = time.monotonic() + START_PATIENCE
         for each in awaited:
             each.tried.wait(max(0.0, deadline - time.monotonic()))
+        self._revive()
+
+    def _revive(self) -> None:
+        """Start again what was struck before it had begun."""
+        with self._starting:
+            if not self._ended:
+                for task in self._tasks.values():
+                    task.start()
 
     def _expect_clients(self) -> None:
         """A client may be told that it is connected when this returns: it
@@ -271,15 +290,21 @@ class Runtime:
         return self._expecting['since']
 
     def _start(self, name: str, work: Callable[[Task], None],
-               condition: Optional[Condition]) -> None:
-        if name not in self._tasks and not self._ended:
-            task = Task(name, work, self.engine, condition, self._logger)
+               condition: Optional[Condition]) -> Optional[Task]:
+        """Start a task, unless it runs; under the start lock. Idempotent."""
+        task = self._tasks.get(name)
+        if not self._ended:
+            if task is None:
+                # Known before it is started: there is no second one.
+                task = self._tasks[name] = Task(
+                    name, work, self.engine, condition, self._logger)
             task.start()
-            self._tasks[name] = task
+        return task
 
     def _start_side(self, name: str, work: Callable[[Task], None],
                     matters: bool) -> None:
-        if name not in self._tasks:
+        task = self._tasks.get(name)
+        if task is None or not task.begun:
             with self._starting:
                 self._start(name, work,
                             self._side_condition if matters else None)
@@ -291,10 +316,26 @@ class Runtime:
         :param timeout: how many seconds to give the outbox.
         :return: how many messages were left in it.
         """
-        with self._starting:
-            if self._closed:
-                return 0
-            self._closed = True
+        left, ours = 0, False
+        try:
+            with self._starting:
+                if not self._closing and not self._finished:
+                    ours = self._closing = self._closed = True
+            if ours and not self._ended:
+                self._say_goodbye(timeout)
+                self._ended = True
+            if ours:
+                left = self._end()
+        finally:
+            if ours:
+                self._closing = False
+        return left
+
+    def _say_goodbye(self, timeout: float) -> None:
+        """Send what is in the outbox, and behind it the goodbye.
+
+        :param timeout: how many seconds all of it may take.
+        """
         # One for all of it, of which sessions take no more than half.
         deadline = time.monotonic() + timeout
         for channel in self._channels:
@@ -304,20 +345,25 @@ class Runtime:
             # Behind that: nobody comes any more, who would not be written.
             self.keeper.close(timeout / 2)
         with self._core:
-            goodbyes = self._node.serve((), time.monotonic())
+            namespaces = self._node.namespaces
         for channel in self._channels:
             # Nothing of ours may come behind them: whoever read it would
             # take us for a member again.
             channel.writer.close([
-                self.encode(event.namespace, event.message)
-                for event in goodbyes if isinstance(event, Send)
-                and self._channel(event.namespace) is channel])
-        for channel in self._channels:
-            if channel.writer.depth:
-                self._start_writer(channel)
+                self.encode(namespace, AdapterClose())
+                for namespace in namespaces
+                if self._channel(namespace) is channel])
+        with self._core:
+            # It has said so.
+            self._node.serve((), time.monotonic())
         self._flush_and_drain(deadline)
+
+    def _end(self) -> int:
+        """End every task and connection. Idempotent.
+
+        :return: how many messages are left in the outbox.
+        """
         with self._starting:
-            self._ended = True
             tasks = list(self._tasks.values())
         for task in tasks:
             task.stop()
@@ -329,10 +375,12 @@ class Runtime:
             self.keeper.interrupt()
         deadline = time.monotonic() + JOIN_PATIENCE
         for task in tasks:
-            task.join(max(0.0, deadline - time.monotonic()))
+            if task.begun:
+                task.join(max(0.0, deadline - time.monotonic()))
         # Now, for the last batch may have got through.
         left = sum([channel.writer.end() for channel in self._channels])
         self._lose.log_more(math.inf)
+        self._finished = True
         return left
 
     def _flush_and_drain(self, deadline: float) -> bool:
@@ -414,6 +462,7 @@ class Runtime:
         pending = channel.writer.append(fields, numbered)
         self._node.spoke(namespace, time.monotonic())
         if not channel.sending:
+            # Struck before this, the next one does it, or a flush().
             self._start_writer(channel)
         return pending
 
@@ -436,6 +485,8 @@ wait`."""
         deadline = None if timeout is None else time.monotonic() + timeout
         done = True
         for channel in self._channels:
+            if channel.writer.depth:
+                self._start_writer(channel)
             left = None if deadline is None \
                 else max(0.0, deadline - time.monotonic())
             done = channel.writer.flush(left) and done
@@ -443,8 +494,8 @@ wait`."""
 
     def make_room(self) -> None:
         """Let the writers run, from time to time; never under a lock."""
-        count = self._capacity.count
-        if count and count % YIELD_EVERY == 0:
+        # With the one that was just emitted.
+        if (self._capacity.before_last + 1) % YIELD_EVERY == 0:
             self.engine.pause()
 
     # -- the readers' tasks -----------------------------------------------
@@ -565,6 +616,7 @@ wait`."""
 
     def _keep_time(self, task: Task) -> None:
         while not task.stopping:
+            self._revive()
             self.serve_namespaces()
             hearing = self.is_hearing
             self._set_windows()
@@ -637,8 +689,8 @@ wait`."""
         """
         deadline = time.monotonic() + timeout
         event = self.engine.event()
-        self._hopeful.append(event)
         try:
+            self._hopeful.append(event)
             while not self.is_hearing and not self._condition.away \
                     and not self._closed:
                 left = deadline - time.monotonic()
@@ -647,7 +699,9 @@ wait`."""
                 event.wait(left)
                 event.clear()
         finally:
-            self._hopeful.remove(event)
+            # Struck before it was added, it is not there.
+            if event in self._hopeful:
+                self._hopeful.remove(event)
         return self.is_hearing
 
     def _tell_hopeful(self) -> None:

@@ -4,9 +4,9 @@ As ``serverSideEmit`` of the npm package ``socket.io`` 4.8: every handler of
 an event is called, and one answer goes back.
 """
 import logging
-import threading
 from typing import Any, Callable, Dict, List, Tuple
 
+from .locks import Lock
 from .tasks import Engine
 
 Handler = Callable[..., Any]
@@ -32,8 +32,8 @@ def check_name(event: Any) -> None:
 class ServerSideHandlers:
     """The handlers of one manager; they stay over a fork.
 
-    Only ever added to. Whoever looks one up while another is added finds the
-    list as it was before or after.
+    Only ever added to, each in one step. Whoever looks one up while another
+    is added finds it, or not.
     """
 
     def __init__(self, logger: Callable[[], logging.Logger]) -> None:
@@ -42,13 +42,13 @@ class ServerSideHandlers:
 
     def add(self, namespace: str, event: str, handler: Handler) -> None:
         """Have an event handled."""
-        key = namespace, event
-        self._handlers[key] = [*self._handlers.get(key, ()), handler]
+        self._handlers.setdefault((namespace, event), []).append(handler)
 
     @property
     def namespaces(self) -> List[str]:
         """Those with a handler."""
-        return [namespace for namespace, _ in list(self._handlers)]
+        return [namespace for (namespace, _), handlers
+                in list(self._handlers.items()) if handlers]
 
     def handle(self, engine: Engine, namespace: str, args: Tuple[Any, ...],
                encode: Callable[[Any], Any],
@@ -63,7 +63,7 @@ class ServerSideHandlers:
                        returns any. A handler that raises has no answer; where
                        all do, or there are none, nothing is answered.
         """
-        handlers = self._handlers.get((namespace, str(args[0])), [])
+        handlers = list(self._handlers.get((namespace, str(args[0])), ()))
         outcome = _Outcome(len(handlers), encode, answer)
         for handler in handlers:
             engine.spawn(self._run, handler, args, outcome)
@@ -88,7 +88,7 @@ class _Outcome:
     def __init__(self, handlers: int, encode: Callable[[Any], Any],
                  answer: Callable[[Any], None]) -> None:
         #: Protects the rest; each handler's task writes it once.
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._running = handlers
         self._succeeded = False
         self._answered = False

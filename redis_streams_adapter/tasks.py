@@ -7,6 +7,7 @@ stopped; nothing that the work raises ends the task. What the outside sees of
 failures is :class:`Condition`, which several tasks share: one line in the log
 when the first of them cannot go on, and one when all of them can again.
 """
+import _thread
 import logging
 import random
 import sys
@@ -15,6 +16,7 @@ import time
 import traceback
 from typing import Any, Callable, Dict, NamedTuple, Optional, Protocol
 
+from .locks import GreenLock, Lock, ThreadEvent
 from .transport import Unavailable
 
 #: Seconds before the second attempt; it doubles with each further one.
@@ -77,8 +79,16 @@ class Engine(Protocol):
         :return: the task, whatever that is.
         """
 
+    def start(self, loop: Callable[[], Any]) -> Any:
+        """As :meth:`spawn`, for a loop of ours, in as few steps as can be.
+        """
+
     def event(self) -> Event:
         """A new event, for tasks of this engine."""
+
+    def lock(self) -> Any:
+        """A new reentrant lock, for tasks of this engine that may switch
+        while they hold it."""
 
     def pause(self) -> None:
         """Let other tasks run."""
@@ -88,12 +98,22 @@ class ThreadEngine:
     """Tasks are threads; green ones in a monkey-patched process."""
 
     def spawn(self, work: Callable[..., Any], *args: Any) -> Any:
-        thread = threading.Thread(target=work, args=args, daemon=True)
-        thread.start()
-        return thread
+        if _is_green():
+            thread = threading.Thread(target=work, args=args, daemon=True)
+            thread.start()
+            return thread
+        # One step. What Thread.start() does is many: struck among them it
+        # may have started a thread, or one that hangs, or none.
+        return _thread.start_new_thread(_begin_thread, (work, args))
+
+    def start(self, loop: Callable[[], Any]) -> Any:
+        return self.spawn(loop)
 
     def event(self) -> Event:
-        return threading.Event()
+        return threading.Event() if _is_green() else ThreadEvent()
+
+    def lock(self) -> Any:
+        return GreenLock(self.event()) if _is_green() else Lock()
 
     def pause(self) -> None:
         if _is_green_by_gevent():
@@ -102,25 +122,57 @@ class ThreadEngine:
             time.sleep(0)
 
 
+def _begin_thread(work: Callable[..., Any], args: Any) -> None:
+    """Run a function in a thread that :mod:`threading` knows. Runs in one
+    that it does not know, and that nobody strikes."""
+    try:
+        threading.Thread(target=work, args=args, daemon=True).start()
+    except RuntimeError:
+        # There may be no more threads: this is the last one.
+        work(*args)
+
+
 class ServerEngine:
     """Tasks are what the Socket.IO server makes of them."""
 
     def __init__(self, server: Any) -> None:
         self._server = server
         self._gevent = 'gevent' in server.async_mode
+        #: Where tasks are threads.
+        self._threads = ThreadEngine() \
+            if server.async_mode == 'threading' else None
 
     def spawn(self, work: Callable[..., Any], *args: Any) -> Any:
         return self._server.start_background_task(work, *args)
 
+    def start(self, loop: Callable[[], Any]) -> Any:
+        if self._threads is not None:
+            return self._threads.start(loop)
+        return self.spawn(loop)
+
     def event(self) -> Event:
+        if self._threads is not None:
+            return self._threads.event()
         event: Event = self._server.eio.create_event()
         return event
+
+    def lock(self) -> Any:
+        if self._threads is not None:
+            return self._threads.lock()
+        return GreenLock(self.event())
 
     def pause(self) -> None:
         if self._gevent:
             _let_gevent_poll()
         else:
             self._server.sleep(0)
+
+
+def _is_green() -> bool:
+    """Whether what should be threads are green ones."""
+    patcher = sys.modules.get('eventlet.patcher')
+    return _is_green_by_gevent() or patcher is not None \
+        and bool(patcher.is_monkey_patched('thread'))
 
 
 def _is_green_by_gevent() -> bool:
@@ -207,7 +259,7 @@ class Condition:
         self._meanwhile = meanwhile
         self._logger = logger
         self._backlog = backlog
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._parts: Dict[str, bool] = {}
         self._down_since: Optional[float] = None
         #: Why the present outage began, or the last one.
@@ -334,16 +386,30 @@ class Task:
         self._wake = engine.event()
         self._ended = engine.event()
         self._through = False
+        #: What ``spawn`` gave. Written by who starts it, one at a time.
         self._handle: Any = None
+        #: Which call of :meth:`_run` is the loop: the first one to put
+        #: itself there, which is one step.
+        self._loops: Dict[str, Any] = {}
         #: Who runs the loop, while it does. Written by it.
         self._thread: Optional[int] = None
         self._greenlet: Any = None
         if condition is not None:
             condition.add(name, self.hurry)
 
+    @property
+    def begun(self) -> bool:
+        """Whether the loop runs, or did."""
+        return bool(self._loops)
+
     def start(self) -> None:
-        """Start the loop, in a task of its own."""
-        self._handle = self._engine.spawn(self._run)
+        """Start the loop, in a task of its own. Idempotent, for one task at
+        a time: where it was struck on the way, call it again."""
+        if not self._loops and (self._handle is None or getattr(
+                self._handle, 'dead', False)):
+            # What was spawned by a call that was struck ends at once, or
+            # this one does.
+            self._handle = self._engine.start(self._run)
 
     def works(self) -> None:
         """Said by the work: it gets through."""
@@ -391,15 +457,34 @@ class Task:
         return bool(self._ended.wait(timeout))
 
     def _run(self) -> None:
+        me, loop = object(), None
+        while True:
+            try:
+                # By identity: struck behind this it does it again.
+                loop = self._loops.setdefault('loop', me)
+                if loop is me:
+                    self._go_round()
+                    # The system gives the id to another thread.
+                    self._thread = None
+                    self._ended.set()
+                return
+            except Exception:
+                # Not the work's: it has struck between two rounds.
+                self.restarts += 1
+                _log(self._logger().exception, '%s was interrupted',
+                     self.name)
+                self.rest(BACKOFF_FIRST)
+
+    def _go_round(self) -> None:
         self._greenlet = _current_greenlet()
         self._thread = threading.get_ident()
         attempt, since = 0, 0.0
         while not self.stopping:
             self._through = False
             begun = time.monotonic()
+            reason = None
             try:
                 self._work(self)
-                continue
             except Unavailable as exc:
                 reason = str(exc)
             except Exception as exc:
@@ -412,6 +497,8 @@ class Task:
                     _log(self._logger().exception, '%s failed', self.name)
             if self.stopping:
                 break
+            if reason is None:
+                continue
             if self._through:
                 attempt = 0
             if not attempt:
@@ -428,9 +515,6 @@ class Task:
             # Not cleared before the attempt: what happened meanwhile counts.
             self._wake.wait(pause)
             self._wake.clear()
-        # The system gives the id to another thread.
-        self._thread = None
-        self._ended.set()
 
     def _tell(self, attempt: int, reason: str) -> None:
         if self._condition is not None:

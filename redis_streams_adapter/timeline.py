@@ -18,7 +18,6 @@ survives the process: what was emitted and not read back stands in the stream,
 or is lost with the outbox; the clients' offsets are behind none of it.
 """
 import logging
-import threading
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Callable, Collection, Deque, Dict, Iterable, \
@@ -26,6 +25,7 @@ from typing import Any, Callable, Collection, Deque, Dict, Iterable, \
 
 from . import codec
 from .delivery import Client, Delivery, Encoded, Load
+from .locks import Lock
 from .messages import Broadcast, Message, ORDERED
 from .missed import History, is_meant, is_missed, Record, Replay
 from .recovery import Origin
@@ -144,7 +144,7 @@ class Timeline:
         self._end: Optional[bytes] = None
         #: Who waits for a position.
         self._awaited: List[Tuple[Tuple[int, int], Event]] = []
-        self._awaited_lock = threading.Lock()
+        self._awaited_lock = Lock()
 
     # -- for those who emit, under the order lock -------------------------
 
@@ -210,7 +210,8 @@ class Timeline:
         no more. Its own still come back, and clients that can be recovered
         must not get them: their offsets would lead past the others."""
         with self._order:
-            self._end = self.position
+            if self._end is None:
+                self._end = self.position
 
     @property
     def handed_over(self) -> bytes:
@@ -395,14 +396,16 @@ class Timeline:
         if parse_id(self.position) >= wanted:
             return True
         event = self._make_event()
-        with self._awaited_lock:
-            self._awaited.append((wanted, event))
-        # The reader may have come there in between.
-        if parse_id(self.position) < wanted:
-            event.wait(timeout)
-        with self._awaited_lock:
-            self._awaited = [each for each in self._awaited
-                             if each[1] is not event]
+        try:
+            with self._awaited_lock:
+                self._awaited.append((wanted, event))
+            # The reader may have come there in between.
+            if parse_id(self.position) < wanted:
+                event.wait(timeout)
+        finally:
+            with self._awaited_lock:
+                self._awaited = [each for each in self._awaited
+                                 if each[1] is not event]
         return parse_id(self.position) >= wanted
 
     def deliver_again(self, client: Client, namespace: str,

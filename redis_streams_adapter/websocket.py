@@ -39,7 +39,7 @@ class FrameSocket:
     All else is the socket's own.
 
     :param sock: a connected socket, of threads or of gevent.
-    :param turn: lets one task at a time write, in the order in which they
+    :param gate: lets one task at a time write, in the order in which they
                  came: a task with one frame after the other would keep the
                  task that reads from its PONG, and from reading. A task is
                  in while it writes a frame, so for as long as the client
@@ -48,9 +48,9 @@ class FrameSocket:
                  waits for the other.
     """
 
-    def __init__(self, sock: Any, turn: Gate) -> None:
+    def __init__(self, sock: Any, gate: Gate) -> None:
         self._sock = sock
-        self._turn = turn
+        self._gate = gate
         #: Whether a part of a frame may be all that was written of it.
         #: Written once, by the task whose turn it is. Nothing may follow
         #: then, and both ends learn that the connection is gone.
@@ -65,12 +65,13 @@ class FrameSocket:
                                  where it closes a connection.
         """
         timeout = self._sock.gettimeout()
-        # The one in front has so long. It was struck between two lines if
-        # it takes twice as much.
-        if not self._turn.enter(None if timeout is None else 2 * timeout):
-            raise BrokenPipeError(errno.EPIPE, 'nothing can be written')
-        whole = False
+        turn, whole, has_turn = self._gate.turn(), False, False
         try:
+            # The one in front has so long. It was struck between two lines
+            # if it takes twice as much.
+            has_turn = turn.enter(None if timeout is None else 2 * timeout)
+            if not has_turn:
+                raise BrokenPipeError(errno.EPIPE, 'nothing can be written')
             if self._torn:
                 raise BrokenPipeError(errno.EPIPE, 'the connection is gone')
             # Mostly there is room for all, and gevent's sendall() costs more.
@@ -83,10 +84,10 @@ class FrameSocket:
         finally:
             # Whatever has struck, a timeout of gevent's for example: nobody
             # knows how much was written.
-            if not whole:
+            if has_turn and not whole:
                 self._torn = True
                 self._hang_up()
-            self._turn.leave()
+            turn.leave()
         return len(data)
 
     def close(self) -> None:

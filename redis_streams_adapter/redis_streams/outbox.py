@@ -11,15 +11,21 @@ One lock for all outboxes of a process, which share a :class:`Capacity`; it
 is held for a few assignments, never over I/O, never while an event is set.
 Anybody puts entries in; only the writer's task takes them out. If the process
 dies, what stands in the outbox is lost with it.
+
+An exception may strike between any two steps (see
+:mod:`redis_streams_adapter.locks`), so each change is one step: an entry is
+accepted by being appended, and has left when it is marked as settled. How many
+entries there are, how many bytes they take, and which number is the next, is
+read off the entries. A settled one that still stands at the front is taken
+away by the next who looks.
 """
-import threading
 from collections import deque
 from itertools import islice
 from typing import Deque, Iterable, Iterator, List, NamedTuple, Optional, \
     Sequence, Union
 
 from ..errors import OutboxFullError, RedisStreamsError
-from ..tasks import Event
+from ..locks import Lock
 from ..transport import EntryRefused, Fields
 
 #: What an entry costs in memory besides its fields, in bytes: objects,
@@ -30,44 +36,51 @@ ENTRY_OVERHEAD = 500
 class Capacity:
     """How much the outboxes of a process hold together.
 
+    It counts nothing by itself: what is in use is read off the outboxes.
+
     :param limit: how many entries.
     :param max_bytes: how many bytes, :data:`ENTRY_OVERHEAD` included.
     """
 
     def __init__(self, limit: int, max_bytes: int) -> None:
-        self.lock = threading.Lock()
-        self._limit = limit
-        self._max_bytes = max_bytes
-        #: In use; written under the lock.
-        self.count = 0
-        self.bytes = 0
+        self.lock = Lock()
+        self.limit = limit
+        self.max_bytes = max_bytes
+        #: How many entries there were before the last one. Written under the
+        #: lock; it may be out of date.
+        self.before_last = 0
+        #: Who shares it; none comes or goes while any is in use.
+        self.outboxes: List['Outbox'] = []
 
-    def take(self, size: int) -> None:
-        """Use some of it; under the lock.
+    @property
+    def count(self) -> int:
+        """How many entries are in use."""
+        count = 0
+        for each in self.outboxes:
+            count += len(each.entries)
+        return count
 
-        :raises OutboxFullError: there is not so much left.
-        """
-        if self.count >= self._limit:
-            raise OutboxFullError(
-                f'the outbox is full (outbox_limit={self._limit})')
-        if self.bytes + size > self._max_bytes:
-            raise OutboxFullError(
-                f'the outbox is full (outbox_max_bytes={self._max_bytes}, '
-                f'{self.bytes} in use, {size} more wanted)')
-        self.count += 1
-        self.bytes += size
+    @property
+    def bytes(self) -> int:
+        """How many bytes are in use."""
+        with self.lock:
+            return sum([each.bytes for each in self.outboxes])
 
-    def give_back(self, size: int) -> None:
-        """Use it no longer; under the lock."""
-        self.count -= 1
-        self.bytes -= size
+    def full(self, size: int) -> OutboxFullError:
+        """What to raise where there is no room for one more entry."""
+        if self.count >= self.limit:
+            return OutboxFullError(
+                f'the outbox is full (outbox_limit={self.limit})')
+        return OutboxFullError(
+            f'the outbox is full (outbox_max_bytes={self.max_bytes}, '
+            f'{self.bytes} in use, {size} more wanted)')
 
 
 class Pending:
     """An entry in the outbox."""
 
-    __slots__ = ('fields', 'size', 'sequence', 'numbered', 'settled',
-                 'refused', 'waiters', 'breaks')
+    __slots__ = ('fields', 'size', 'sequence', 'numbered', 'before',
+                 'settled', 'refused', 'breaks')
 
     def __init__(self, fields: Fields, size: int, sequence: int,
                  numbered: bool) -> None:
@@ -77,30 +90,31 @@ class Pending:
         self.sequence = sequence
         #: Whether it is a message; if not, a sign of life.
         self.numbered = numbered
-        #: Out of the outbox. Written under the lock.
+        #: How many bytes stand before it in the outbox, those counted that
+        #: have left since the outbox was last empty.
+        self.before = 0
+        #: It is stored, or refused. Written under the lock.
         self.settled = False
         self.refused: Optional[EntryRefused] = None
-        #: Whom to wake when it is settled. Under the lock.
-        self.waiters: Optional[List[Event]] = None
         #: How often it has broken the connection. The writer's task's own.
         self.breaks = 0
+
+
+#: What became of an entry: its id, or that it was refused.
+Result = Union[bytes, EntryRefused]
 
 
 class Settled(NamedTuple):
     """What has left the outbox at once.
 
-    :param stored: how many entries are stored.
-    :param last: the last of them.
+    :param last: the last entry of it that is stored.
     :param last_id: its id.
     :param refused: what was refused for good.
-    :param waiters: whom to wake.
     """
 
-    stored: int
     last: Optional[Pending]
     last_id: Optional[bytes]
     refused: Sequence[EntryRefused]
-    waiters: Sequence[Event]
 
 
 class Outbox:
@@ -112,27 +126,41 @@ class Outbox:
     def __init__(self, capacity: Capacity) -> None:
         self._capacity = capacity
         self._lock = capacity.lock
-        self._entries: Deque[Pending] = deque()
-        # Written under the lock.
-        #: The number of the last message that was accepted.
-        self.sequence = 0
-        #: How many bytes the entries take.
-        self.bytes = 0
+        #: Under the lock; the length is read without it.
+        self.entries: Deque[Pending] = deque()
+        #: The highest number of a message that has left.
+        self._sequence = 0
+        #: How many entries are stored, and how many were refused. Written
+        #: with the mark of the entry, without a call between.
+        self.stored = 0
+        self.refused = 0
         #: Whether it accepts nothing more.
         self.closed = False
+        capacity.outboxes.append(self)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
     def __iter__(self) -> Iterator[Pending]:
         """The entries, oldest first; for the writer's task, or under the
         lock."""
-        return iter(self._entries)
+        return iter(self.entries)
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes the entries take."""
+        with self._lock:
+            entries = self.entries
+            if not entries:
+                return 0
+            last = entries[-1]
+            return last.before + last.size - entries[0].before
 
     @property
     def last(self) -> Optional[Pending]:
-        """The youngest entry; under the lock."""
-        return self._entries[-1] if self._entries else None
+        """The youngest entry."""
+        with self._lock:
+            return self.entries[-1] if self.entries else None
 
     def put(self, fields: Fields, numbered: bool = True) -> Pending:
         """Accept an entry. Never blocks.
@@ -142,28 +170,49 @@ class Outbox:
         :raises RedisStreamsError: the outbox is closed.
         """
         size = sum(map(len, fields)) + ENTRY_OVERHEAD
+        pending = Pending(fields, size, 1 if numbered else 0, numbered)
         with self._lock:
             if self.closed:
                 raise RedisStreamsError('the manager is closed')
-            self._capacity.take(size)
-            if numbered:
-                self.sequence += 1
-            pending = Pending(fields, size, self.sequence, numbered)
-            self._entries.append(pending)
-            self.bytes += size
+            self._append(pending)
         return pending
+
+    def _append(self, pending: Pending, bounded: bool = True) -> None:
+        """Number an entry and accept it; under the lock.
+
+        :param bounded: whether there has to be room for it.
+        :raises OutboxFullError: there is none.
+        """
+        if bounded:
+            capacity, count, used = self._capacity, 0, pending.size
+            for each in capacity.outboxes:
+                entries = each.entries
+                if entries:
+                    last = entries[-1]
+                    used += last.before + last.size - entries[0].before
+                    count += len(entries)
+            if count >= capacity.limit or used > capacity.max_bytes:
+                raise capacity.full(pending.size)
+            capacity.before_last = count
+        # Nothing is called before the end: a signal handler that emits does
+        # so before, or behind.
+        entries, number = self.entries, self._sequence
+        if entries:
+            last = entries[-1]
+            pending.before = last.before + last.size
+            if last.sequence > number:
+                number = last.sequence
+        pending.sequence += number
+        entries.append(pending)
 
     def close(self, last_words: Iterable[Fields]) -> None:
         """Accept nothing more behind these signs of life, for which there is
         always room. Idempotent."""
         with self._lock:
-            if self.closed:
-                return
-            self.closed = True
-            for fields in last_words:
-                self._capacity.count += 1
-                self._entries.append(
-                    Pending(fields, 0, self.sequence, False))
+            if not self.closed:
+                for fields in last_words:
+                    self._append(Pending(fields, 0, 0, False), False)
+                self.closed = True
 
     def first(self, count: int, max_bytes: int) -> List[Pending]:
         """The first entries: one, and then as many as fit.
@@ -174,60 +223,64 @@ class Outbox:
         batch: List[Pending] = []
         size = 0
         with self._lock:
-            for pending in islice(self._entries, count):
+            self._tidy()
+            for pending in islice(self.entries, count):
                 size += pending.size
                 if batch and size > max_bytes:
                     break
                 batch.append(pending)
         return batch
 
-    def settle(self, results: Iterable[Union[bytes, EntryRefused]]
-               ) -> Settled:
+    def settle(self, results: Iterable[Result]) -> Settled:
         """Take entries off the front, with what became of them."""
-        waiters: List[Event] = []
         refused: List[EntryRefused] = []
         last: Optional[Pending] = None
         last_id: Optional[bytes] = None
-        stored = 0
         with self._lock:
+            self._tidy()
+            entries = self.entries
             for result in results:
-                pending = self._entries.popleft()
-                self._settle(pending, waiters)
+                pending = entries[0]
+                self._note(pending)
                 if isinstance(result, EntryRefused):
-                    pending.refused = result
                     refused.append(result)
+                    pending.refused = result
+                    # One step, and below.
+                    self.refused += 1
+                    pending.settled = True
                 else:
-                    stored += 1
                     last, last_id = pending, result
-        return Settled(stored, last, last_id, refused, waiters)
+                    self.stored += 1
+                    pending.settled = True
+                entries.popleft()
+        return Settled(last, last_id, refused)
 
     def refuse(self, index: int, error: EntryRefused) -> Settled:
         """Take one entry out of the middle."""
-        waiters: List[Event] = []
         with self._lock:
-            pending = self._entries[index]
-            del self._entries[index]
-            self._settle(pending, waiters)
+            self._tidy()
+            entries = self.entries
+            pending = entries[index]
+            self._note(pending)
             pending.refused = error
-        return Settled(0, None, None, [error], waiters)
+            # One step.
+            self.refused += 1
+            pending.settled = True
+            del entries[index]
+            # Now those before it stand next to those behind it. Struck here,
+            # they count as larger until they leave.
+            for each in islice(entries, index):
+                each.before += pending.size
+        return Settled(None, None, [error])
 
-    def _settle(self, pending: Pending, waiters: List[Event]) -> None:
-        self._capacity.give_back(pending.size)
-        self.bytes -= pending.size
-        pending.settled = True
-        if pending.waiters is not None:
-            waiters.extend(pending.waiters)
+    def _note(self, pending: Pending) -> None:
+        """An entry is about to leave: no other gets its number."""
+        if pending.sequence > self._sequence:
+            self._sequence = pending.sequence
 
-    @staticmethod
-    def enrol(pending: Pending, woken: Event) -> None:
-        """Have an event set when an entry is settled; under the lock."""
-        if pending.waiters is None:
-            pending.waiters = [woken]
-        else:
-            pending.waiters.append(woken)
-
-    @staticmethod
-    def strike_off(pending: Pending, woken: Event) -> None:
-        """Have it set no longer; under the lock."""
-        if pending.waiters is not None and woken in pending.waiters:
-            pending.waiters.remove(woken)
+    def _tidy(self) -> None:
+        """Take away what is settled, and was not taken away because the task
+        was struck; under the lock."""
+        entries = self.entries
+        while entries and entries[0].settled:
+            entries.popleft()

@@ -202,8 +202,10 @@ class Sessions:
         # Whoever goes down says so first, and then gives up what is there.
         if not self._down:
             job.event.wait(self.patience)
-        if job.error is not None:
-            raise job.error
+        # Read once: the reply may come at this very moment.
+        error = job.error
+        if error is not None:
+            raise error
         for reply in job.replies:
             if isinstance(reply, Exception):
                 raise Refused(describe(reply)) from reply

@@ -23,17 +23,22 @@ readers, see :mod:`redis_streams_adapter.pace`.
 be long. It is said without a number, ahead of the next batch, and only the
 last word counts.
 
-Invariant: the first ``_in_flight`` entries of the outbox were sent, and may
-be stored; none behind them is. If the process dies, what is in flight is
-stored as a whole or not at all.
+Invariant: what stands in ``_flight`` and is not settled was sent, and may be
+stored; nothing behind it is. If the process dies, what is in flight is stored
+as a whole or not at all.
+
+*Struck*: an exception that strikes the writer's task at any line ends its
+round as a broken connection does; the next round looks at the stream for what
+was in flight, and takes up the rest from the outbox. One that strikes a task
+that emits, or waits, leaves nothing behind: a waiter is known by one entry of
+a dictionary from before it waits until it is over, and what was put into the
+outbox without a word to the writer is found within :data:`IDLE`.
 """
 import logging
 import os
-import threading
 import time
-from itertools import islice
-from typing import Callable, Iterable, List, Optional, Sequence, \
-    Set, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, \
+    Tuple, Union
 
 from ..errors import RedisStreamsError
 from ..pace import Pace, PATIENCE
@@ -70,6 +75,10 @@ LISTEN_EVERY = 500
 #: wake us earlier.
 HOLD = 0.1
 
+#: How long an idle writer waits before it looks into the outbox again, in
+#: seconds. Whoever puts something in wakes it, but for one that is struck
+#: between the two.
+IDLE = 1.0
 
 #: How often a stream that is kept by time is cut to its greatest length, in
 #: seconds: with what two writers in a hurry store meanwhile it becomes a tenth
@@ -125,21 +134,29 @@ class Writer:
         self._absent = absent
         self._retention = retention
         self._replicated = replicated
-        self._lock: threading.Lock = capacity.lock
+        self._lock: Any = capacity.lock
         self._outbox = Outbox(capacity)
+        #: Set once, by who closes, when the task is to have ended.
         self._ended = False
         #: What to say outside of the order. Under the lock.
         self._urgent: Optional[Fields] = None
-        #: Who does not want to wait through an outage. Under the lock.
-        self._impatient: Set[Event] = set()
+        #: Who waits for what. Each adds and removes its own, one step each;
+        #: the task, and who ends it, wake them. The impatient do not wait
+        #: through an outage.
+        self._waiting: Dict[Event, Pending] = {}
+        self._impatient: Dict[Event, Pending] = {}
         #: Who still has to read what. Under the lock.
         self._pace = Pace()
         # Written by the task, read by those who would wake or interrupt it;
         # each is one assignment, and being late costs a pause of HOLD.
         self._held = False
         self._link: Optional[Link] = None
+        #: Said before it looks into the outbox, so that who puts something
+        #: in behind that wakes it. The first one who does takes it back.
+        self._asleep = False
         # From here on: the task's own.
-        self._in_flight = 0
+        #: The last batch that was sent, as long as that is in doubt.
+        self._flight: Sequence[Pending] = ()
         #: The last id at which an entry of ours is known to be stored, or
         #: the end of the stream when we began.
         self._acknowledged = START
@@ -155,8 +172,6 @@ class Writer:
         self._hopeful = True
         self._work_there = engine.event()
         # Counters, written by the task alone.
-        self.stored = 0
-        self.refused = 0
         self.batches = 0
         self.found_stored = 0
 
@@ -171,7 +186,9 @@ class Writer:
         :raises OutboxFullError: nothing was accepted.
         """
         pending = self._outbox.put(fields, numbered)
-        if not self._work_there.is_set():
+        if self._asleep:
+            # In this order: who sees that it is awake knows that it will be.
+            self._asleep = False
             self._work_there.set()
         return pending
 
@@ -192,19 +209,13 @@ class Writer:
         :raises RedisStreamsError: Redis has refused this entry for good.
         """
         woken = self._engine.event()
-        with self._lock:
-            if not pending.settled and self._hopeful:
-                self._outbox.enrol(pending, woken)
-                self._impatient.add(woken)
-            else:
-                woken.set()
         try:
-            woken.wait(self._patience)
+            self._impatient[woken] = pending
+            # Behind that: who settles it from now on wakes us.
+            if not pending.settled and self._hopeful and not self._ended:
+                woken.wait(self._patience)
         finally:
-            # A timeout of the caller's may have ended it.
-            with self._lock:
-                self._impatient.discard(woken)
-                self._outbox.strike_off(pending, woken)
+            self._impatient.pop(woken, None)
         if pending.refused is not None:
             raise RedisStreamsError(
                 f'Redis has refused the message: {pending.refused}'
@@ -216,17 +227,18 @@ class Writer:
         :param timeout: seconds; ``None``: as long as it takes.
         :return: ``False`` where time ran out.
         """
+        last = self._outbox.last
+        if last is None:
+            return True
         woken = self._engine.event()
-        with self._lock:
-            last = self._outbox.last
-            if last is None or self._ended:
-                return last is None
-            self._outbox.enrol(last, woken)
         try:
-            woken.wait(timeout)
+            self._waiting[woken] = last
+            self.wake()
+            # As in wait().
+            if not last.settled and not self._ended:
+                woken.wait(timeout)
         finally:
-            with self._lock:
-                self._outbox.strike_off(last, woken)
+            self._waiting.pop(woken, None)
         return last.settled
 
     @property
@@ -239,6 +251,16 @@ class Writer:
         """How many bytes wait in the outbox."""
         return self._outbox.bytes
 
+    @property
+    def stored(self) -> int:
+        """How many entries are known to be stored."""
+        return self._outbox.stored
+
+    @property
+    def refused(self) -> int:
+        """How many entries Redis has refused for good."""
+        return self._outbox.refused
+
     def close(self, last_words: Iterable[Fields] = ()) -> None:
         """Accept nothing more behind these signs of life. What is in the
         outbox is still sent."""
@@ -250,12 +272,11 @@ class Writer:
 
         :return: how many messages that are.
         """
+        self._ended = True
         with self._lock:
-            self._ended = True
-            waiters = [woken for pending in self._outbox
-                       for woken in pending.waiters or ()]
-            left = sum(pending.numbered for pending in self._outbox)
-        for woken in waiters:
+            left = sum([pending.numbered and not pending.settled
+                        for pending in self._outbox])
+        for woken in (*self._waiting.copy(), *self._impatient.copy()):
             woken.set()
         return left
 
@@ -320,6 +341,8 @@ class Writer:
     def work(self, task: Task) -> None:
         """One round of the writer's task: connect, settle, then send until
         it fails or is stopped."""
+        # Of those that the last round has not come to any more.
+        self._wake_waiters()
         link = self._open_link()
         self._link = link
         try:
@@ -333,7 +356,7 @@ class Writer:
                 self._since = self._acknowledged = link.ends().last_id
             elif self._acknowledged != self._since:
                 self._look_back(link)
-            if self._in_flight:
+            if self._flight:
                 self._settle(link)
             if self._overhear is not None:
                 self._heard = link.ends().last_id
@@ -382,28 +405,34 @@ class Writer:
             link.append(questions)
 
     def _lose_hope(self) -> None:
-        with self._lock:
-            self._hopeful = False
-            impatient = list(self._impatient)
-        for woken in impatient:
+        self._hopeful = False
+        for woken in self._impatient.copy():
             woken.set()
 
+    def _wake_waiters(self) -> None:
+        """Wake those whose entry is settled."""
+        for waiting in (self._waiting, self._impatient):
+            if waiting:
+                for woken, pending in waiting.copy().items():
+                    if pending.settled:
+                        woken.set()
+
     def _say_urgent(self, link: Link) -> None:
-        with self._lock:
-            urgent, self._urgent = self._urgent, None
+        urgent = self._urgent
         if urgent is not None:
-            try:
-                link.append([urgent])
-            except Unavailable:
-                with self._lock:
-                    # Unless there is something newer to say.
-                    self._urgent = self._urgent or urgent
-                raise
+            link.append([urgent])
+            with self._lock:
+                # Unless there is something newer to say. Struck before this
+                # it is said again.
+                if self._urgent is urgent:
+                    self._urgent = None
 
     def _take(self) -> List[Pending]:
         """The next batch; empty where the wait was ended without one."""
+        self._asleep = True
         if not self._outbox and self._urgent is None:
-            self._work_there.wait()
+            self._work_there.wait(IDLE)
+        self._asleep = False
         # Cleared before looking: what comes later sets it again.
         self._work_there.clear()
         room = self._room()
@@ -448,7 +477,7 @@ class Writer:
                 link.trim()
 
     def _send(self, link: Link, batch: List[Pending]) -> None:
-        self._in_flight = len(batch)
+        self._flight = batch
         writer, since = self.writer_id, self._since or START
         oldest = None
         if self._retention is not None:
@@ -460,15 +489,15 @@ class Writer:
                 [(*pending.fields, *stamp(writer, pending.sequence, since))
                  for pending in batch], oldest)
         except EntryRefused as exc:
-            self._in_flight = 0
             self._tell(self._outbox.refuse(exc.index, exc))
+            self._flight = ()
             raise Unavailable('the connection was closed over a refused '
                               'entry') from exc
         except NotReplicated:
             raise
         except Unavailable as exc:
             if not exc.in_doubt:
-                self._in_flight = 0
+                self._flight = ()
             elif batch[0].size >= LARGE:
                 batch[0].breaks += 1
             raise
@@ -493,7 +522,11 @@ class Writer:
         """Find out which entries in flight are stored."""
         if self._last_identity is not None:
             link.end_other(self._last_identity)
-        flight = list(islice(self._outbox, self._in_flight))
+        flight = [pending for pending in self._flight
+                  if not pending.settled]
+        if not flight:
+            self._flight = ()
+            return
         highest, found_at = find_stored(
             link, self.writer_id, self._acknowledged,
             [pending.sequence for pending in flight])
@@ -504,7 +537,6 @@ class Writer:
             link.append([PROBE])
         self.found_stored += found
         self._leave([found_at] * found)
-        self._in_flight = 0
         first = self._outbox.first(1, 0)
         if first and first[0].breaks >= BREAKS:
             self._tell(self._outbox.refuse(0, EntryRefused(
@@ -514,8 +546,7 @@ class Writer:
     def _leave(self, results: Iterable[Union[bytes, EntryRefused]]) -> None:
         """Take entries off the front of the outbox, with their results."""
         settled = self._outbox.settle(results)
-        self._in_flight = 0
-        self.stored += settled.stored
+        self._flight = ()
         if settled.last is not None and settled.last_id is not None:
             self._acknowledged = settled.last_id
             with self._lock:
@@ -524,8 +555,6 @@ class Writer:
         self._tell(settled)
 
     def _tell(self, settled: Settled) -> None:
-        for woken in settled.waiters:
-            woken.set()
-        self.refused += len(settled.refused)
+        self._wake_waiters()
         for error in settled.refused:
             self._logger().error('Redis has refused a message: %s', error)

@@ -15,7 +15,7 @@ PACKAGE = ROOT.name
 
 #: A module may import from its own floor and from those below.
 FLOORS = [
-    ['errors'],
+    ['errors', 'locks'],
     ['options', 'messages', 'transport', 'addressing', 'losses', 'routing'],
     ['values', 'codec', 'membership', 'recovery', 'sequences', 'pace',
      'registry', 'requests', 'tasks', 'redis_streams', 'redis_streams.connect',
@@ -55,7 +55,8 @@ WORLD = {'threading', 'time', 'logging', 'socket', 'os', 'random',
 #: Where an exception of any kind is caught: around the work of a task, around
 #: what an entry makes happen, and around functions, disconnect handlers and
 #: the log's handlers of the application's.
-CATCH_ALL = {('tasks', '_run'), ('redis_streams.reader', '_hand_on'),
+CATCH_ALL = {('tasks', '_run'), ('tasks', '_go_round'),
+             ('redis_streams.reader', '_hand_on'),
              ('loss_report', '_tell'), ('runtime', 'can_carry'),
              ('server_side', '_run'), ('redis_streams.listener', '_hand_on'),
              ('tasks', '_log'), ('admission', '_accepts'),

@@ -1,47 +1,55 @@
 """So many at a time, in the order in which they came."""
 import threading
 import time
-from typing import Any, List
+from typing import Any, List, Optional
 
 import pytest
 
-from redis_streams_adapter.gate import Gate
+from redis_streams_adapter.gate import Gate, Turn
 
 from ..support.wait import wait_until
 
 FOREVER = 10.0
 
 
+def enter(gate: Gate, patience: float = FOREVER) -> Optional[Turn]:
+    """Take a turn.
+
+    :return: ``None``: there was no place.
+    """
+    turn = gate.turn()
+    return turn if turn.enter(patience) else None
+
+
 def test_limit() -> None:
     gate = Gate(2, threading.Event)
-    assert gate.enter(FOREVER) and gate.enter(FOREVER)
-    assert not gate.enter(0.01)
-    gate.leave()
-    assert gate.enter(FOREVER)
-    assert not gate.enter(0.01)
+    first, second = enter(gate), enter(gate)
+    assert first and second
+    assert not enter(gate, 0.01)
+    first.leave()
+    assert enter(gate)
+    assert not enter(gate, 0.01)
 
 
 def test_in_the_order_in_which_they_came() -> None:
-    events: List[threading.Event] = []
-
-    def make_event() -> threading.Event:
-        events.append(threading.Event())
-        return events[-1]
-
-    gate, entered = Gate(1, make_event), []  # type: Any
-    assert gate.enter(FOREVER)
+    gate, entered = Gate(1, threading.Event), []  # type: Any
+    turn = enter(gate)
+    assert turn
+    turns = [turn]
 
     def come(number: int) -> None:
-        assert gate.enter(FOREVER)
+        turn = enter(gate)
+        assert turn
+        turns.append(turn)
         entered.append(number)
 
     threads = []
     for number in range(5):
         threads.append(threading.Thread(target=come, args=(number,)))
         threads[-1].start()
-        wait_until(lambda: len(events) == number + 1)
+        wait_until(lambda: len(gate.line) == number + 2)
     for count in range(1, 6):
-        gate.leave()
+        turns[-1].leave()
         wait_until(lambda: len(entered) == count)
     for thread in threads:
         thread.join()
@@ -50,25 +58,49 @@ def test_in_the_order_in_which_they_came() -> None:
 
 def test_who_has_waited_in_vain_takes_nobodys_place() -> None:
     gate = Gate(1, threading.Event)
-    assert gate.enter(FOREVER)
-    assert not gate.enter(0.0)
-    gate.leave()
-    assert gate.enter(FOREVER)
-    assert not gate.enter(0.0)
+    turn = enter(gate)
+    assert turn
+    assert not enter(gate, 0.0)
+    turn.leave()
+    turn.leave()
+    assert enter(gate)
+    assert not enter(gate, 0.0)
 
 
 def test_called_as_patience_ends() -> None:
     """Whoever was called in the last moment has the place, and leaves it."""
+    turns: List[Turn] = []
+
     class Late(threading.Event):
         def wait(self, timeout: Any = None) -> bool:
-            gate.leave()
+            turns.pop().leave()
             return False
 
     gate = Gate(1, Late)
-    assert gate.enter(FOREVER)
-    assert gate.enter(0.0)
-    gate.leave()
-    assert gate.enter(FOREVER)
+    for _ in range(3):
+        turn = enter(gate, 0.0)
+        assert turn
+        turns.append(turn)
+    assert len(gate.line) == 1
+
+
+def test_who_is_struck_while_it_waits_takes_no_place() -> None:
+    """A timeout of gevent is raised wherever it finds one waiting."""
+    class Impatient(threading.Event):
+        def wait(self, timeout: Any = None) -> bool:
+            raise KeyboardInterrupt
+
+    gate = Gate(1, Impatient)
+    first, second = enter(gate), gate.turn()
+    assert first
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            second.enter(FOREVER)
+    finally:
+        second.leave()
+    first.leave()
+    assert enter(gate)
+    assert len(gate.line) == 1
 
 
 def test_many() -> None:
@@ -78,7 +110,8 @@ def test_many() -> None:
 
     def come() -> None:
         for _ in range(50):
-            assert gate.enter(FOREVER)
+            turn = enter(gate)
+            assert turn
             with lock:
                 inside[0] += 1
                 most[0] = max(most[0], inside[0])
@@ -86,7 +119,7 @@ def test_many() -> None:
             with lock:
                 inside[0] -= 1
                 through.append(1)
-            gate.leave()
+            turn.leave()
 
     threads = [threading.Thread(target=come) for _ in range(8)]
     for thread in threads:
@@ -95,25 +128,4 @@ def test_many() -> None:
         thread.join()
     assert len(through) == 400
     assert most[0] <= 3
-
-
-@pytest.mark.parametrize('called', [False, True])
-def test_who_is_struck_while_waiting(called: bool) -> None:
-    """By a timeout of gevent's, say, and maybe just when it was called: the
-    next one gets the place."""
-    class Struck(BaseException):
-        pass
-
-    class Event(threading.Event):
-        def wait(self, timeout: Any = None) -> bool:
-            if called:
-                gate.leave()
-            raise Struck
-
-    gate = Gate(1, Event)
-    assert gate.enter(FOREVER)
-    with pytest.raises(Struck):
-        gate.enter(None)
-    if not called:
-        gate.leave()
-    assert gate.enter(FOREVER)
+    assert not gate.line
