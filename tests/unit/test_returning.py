@@ -17,6 +17,7 @@ from engineio.socket import Socket
 from socketio.packet import ACK, BINARY_ACK
 
 from redis_streams_adapter import admission, claims, RedisStreamsManager
+from redis_streams_adapter.application import Application
 from redis_streams_adapter.recovery import load_session, Outcome, Session
 from redis_streams_adapter.registry import HAS_PRE_CONNECT
 
@@ -202,7 +203,7 @@ def kept(redis: Any, stream: str) -> Callable[..., Optional[Session]]:
         pid = pid_of(client, namespace)
         raw = redis.get(f'{stream}:{pid}')
         return raw and load_session(  # type: ignore[no-any-return]
-            raw, pid, namespace)
+            raw, pid, namespace, Application(stream, 0))
 
     return look
 
