@@ -51,13 +51,11 @@ class Known(NamedTuple):
     """Another node, as far as the stream shows it.
 
     :param namespace: one that it serves.
-    :param seen: when it was last heard of.
     :param python: whether it is one in Python, which listens to PUB/SUB as
                    well.
     """
 
     namespace: str
-    seen: float
     python: bool
 
 
@@ -419,9 +417,9 @@ class Node:
         """The other nodes of a namespace, by uid; if this node does not
         serve it, those of all namespaces that it serves, for they may."""
         served = self._members.namespaces
-        return {uid: Known(each, seen, self._beating.get((each, uid), False))
+        return {uid: Known(each, self._beating.get((each, uid), False))
                 for each in ([namespace] if namespace in served else served)
-                for uid, seen in self._members.nodes(each).items()}
+                for uid in self._members.nodes(each)}
 
     # -- requests ---------------------------------------------------------
 

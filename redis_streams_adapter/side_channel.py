@@ -13,8 +13,10 @@ is dropped, see :mod:`redis_streams_adapter.application`.
 Python nodes of this application on a channel of their own, the servers in
 Node.js as those that listen to the public channel and are no Python nodes,
 see :mod:`redis_streams_adapter.routing`. A frozen node still listens, and is
-waited for. A node that is known from the stream and does not listen is
-missing, and :class:`Absence` decides whether that means anything.
+waited for. So is a Python node that is known from the stream and does not
+listen: its connection may be about to be made anew, as all are after an
+outage, and an answer without its clients would look complete. If it is dead,
+that ends with its heartbeats, as over the stream.
 
 *Who asks.* Nothing is published before Redis has confirmed that this node
 hears the answers, see :mod:`redis_streams_adapter.subscriptions`. A guest is
@@ -22,10 +24,9 @@ not counted, and not asked.
 """
 import logging
 import math
-import threading
 import time
-from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, \
-    Optional, Sequence
+from typing import Callable, Iterable, Mapping, NamedTuple, Optional, \
+    Sequence
 
 from .application import Application
 from .codec import Encoder, Packed, unpack
@@ -45,13 +46,6 @@ STREAM = 'stream'
 
 #: Seconds between two looks at who listens, while somebody is missing.
 RECOUNT = 0.1
-
-#: How long a node may be away from its channels, in seconds, before it is
-#: taken for dead: a connection that breaks alone is replaced at once.
-RETURN_PATIENCE = 1.0
-
-#: For how many seconds it is remembered that a node was missed.
-FORGET_AFTER = 60.0
 
 #: What wakes our own listener. It comes from ourselves, so nobody acts on it.
 _WAKE = ServerSideEmitResponse('wake', None)
@@ -77,41 +71,6 @@ class Survey(NamedTuple):
     answers: bool
     asked: Sequence[str]
     missing: Sequence[str]
-
-
-class Absence:
-    """Since when known nodes do not listen, and what that means.
-
-    A dead node and one whose connection is just being made anew look the
-    same. A node is waited for while PUB/SUB has not settled after an outage,
-    for a short time otherwise, and for as long as it is heard in the stream:
-    then it lives, and its clients would be missing from an answer.
-
-    Any task may call it; the lock protects the dictionary.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        #: When each was first missed, by uid.
-        self._since: Dict[str, float] = {}
-
-    def awaited(self, known: Mapping[str, Known], missing: Iterable[str],
-                settled: bool, now: float) -> List[str]:
-        """Which of the nodes that do not listen have to be waited for.
-
-        :param known: all that were looked for.
-        :param missing: those of them that do not listen.
-        :param settled: whether they had the time to connect.
-        """
-        with self._lock:
-            since = {uid: self._since.get(uid, now) for uid in missing}
-            # In other namespaces there are others.
-            self._since = {**since, **{
-                uid: first for uid, first in self._since.items()
-                if uid not in known and now - first < FORGET_AFTER}}
-        return [uid for uid, first in since.items() if not settled
-                or now - first < RETURN_PATIENCE
-                or known[uid].seen > first + RETURN_PATIENCE]
 
 
 class SideChannel:
@@ -150,7 +109,6 @@ class SideChannel:
             options, driver, engine, logger, self._channels,
             self._way if self.asks else None, self._take_in, start)
         self._courier = Courier(driver, engine)
-        self._absence = Absence()
 
     @property
     def dropped(self) -> int:
@@ -229,11 +187,11 @@ class SideChannel:
                                   deadline - time.monotonic())
             now = time.monotonic()
             if survey is not None and survey.answers:
-                awaited = self._awaited(namespace, known, survey, now)
-                # The other half is for answers.
-                if not awaited or not patient or now >= begun + timeout / 2:
-                    return Asked(survey.others + len(awaited),
-                                 [*survey.asked, *awaited])
+                # The other half of the time is for answers.
+                if not survey.missing or not patient \
+                        or now >= begun + timeout / 2:
+                    return Asked(survey.others + len(survey.missing),
+                                 [*survey.asked, *survey.missing])
             elif survey is not None and not doubted:
                 doubted = True
                 self._subscriptions.doubt(namespace)
@@ -262,8 +220,7 @@ class SideChannel:
             if survey is None or now >= deadline:
                 return None
             if survey.ourselves == joins():
-                return survey.others + survey.ourselves + len(
-                    self._awaited(namespace, known, survey, now))
+                return survey.others + survey.ourselves + len(survey.missing)
             pause.wait(RECOUNT)
 
     def _visit(self, namespace: str) -> None:
@@ -273,12 +230,6 @@ class SideChannel:
             self._publish(self._way, self._channels.private(heard),
                           self._encoder.pack(heard, _WAKE,
                                              self._application))
-
-    def _awaited(self, namespace: str, known: Mapping[str, Known],
-                 survey: Survey, now: float) -> List[str]:
-        return self._absence.awaited(
-            known, survey.missing, self._subscriptions.is_settled(namespace),
-            now)
 
     def _survey(self, namespace: str, known: Mapping[str, Known],
                 timeout: float) -> Optional[Survey]:

@@ -18,18 +18,12 @@ from .redis_streams.connect import Driver
 from .redis_streams.listener import Heard, Listener
 from .routing import application_channel, marker_channel, member_channel, \
     private_channel, public_channel, slot_key
-from .tasks import BACKOFF_CAP_LATER, Engine, Event, Task
+from .tasks import Engine, Event, Task
 from .transport import Way
 
 #: In how many namespaces a process is a guest. In a cluster each sharded one
 #: takes a connection. The one in which it asked longest ago is given up.
 MAX_GUESTS = 64
-
-#: For how many seconds after a connection of ours was made silence on PUB/SUB
-#: says nothing: Redis was away for others as well, and they try again after
-#: so long at the latest, see :func:`~redis_streams_adapter.tasks.\
-#: compute_backoff`.
-SETTLING = 2 * BACKOFF_CAP_LATER
 
 
 class Start(Protocol):
@@ -231,12 +225,6 @@ class Subscriptions:
         listener = self._of(namespace)
         if listener is not None and self.hears(namespace):
             listener.interrupt()
-
-    def is_settled(self, namespace: str) -> bool:
-        """Whether other nodes have had the time to connect as well."""
-        listener = self._of(namespace)
-        return listener is not None \
-            and time.monotonic() - listener.since >= SETTLING
 
     def _tell_waiting(self) -> None:
         for event in list(self._waiting):

@@ -10,8 +10,6 @@ In a cluster, sharded channels are on different servers: there is a listener
 for each of them.
 """
 import logging
-import math
-import time
 from collections import deque
 from typing import Any, Callable, Deque, FrozenSet, Iterable, Mapping, \
     NamedTuple, Optional, Sequence, Tuple
@@ -169,9 +167,6 @@ class Listener:
         #: The channels that the server has confirmed on the present
         #: connection. Replaced by the task; empty while there is none.
         self._confirmed: FrozenSet[bytes] = frozenset()
-        #: When the present connection was made, or the next one will be.
-        #: Written by the task.
-        self._since = math.inf
         #: Whether the last attempt to listen has ended in an error. Written
         #: by the task.
         self.fails = False
@@ -195,12 +190,6 @@ class Listener:
         """Whether the server has confirmed a channel, on a connection that
         is not known to be broken."""
         return channel.encode() in self._confirmed
-
-    @property
-    def since(self) -> float:
-        """When the present connection was made, by the monotonic clock;
-        infinite while there is none."""
-        return self._since if self._confirmed else math.inf
 
     def interrupt(self) -> None:
         """End what the task waits for."""
@@ -230,7 +219,6 @@ class Listener:
         done = False
         try:
             link.connect()
-            self._since = time.monotonic()
             ways = dict(self._ways)
             for way, dispensable in self._ways.items():
                 if not self._subscribe(link, way, wanted.channels,

@@ -1,7 +1,6 @@
 """Who listens to what, for which transport, and what is made of it."""
 import logging
 import math
-import time
 from typing import Any, Callable, Dict, Iterator, List, Optional, \
     Set
 
@@ -11,13 +10,12 @@ from redis_streams_adapter.application import Application
 from redis_streams_adapter.codec import Encoder, Packed
 from redis_streams_adapter.messages import EVERYONE, FetchSockets, \
     FetchSocketsResponse
-from redis_streams_adapter import subscriptions as subscriptions_module
 from redis_streams_adapter.node import Known
 from redis_streams_adapter.options import make
 from redis_streams_adapter.requests import Asked
 from redis_streams_adapter.routing import application_channel, \
     marker_channel, member_channel
-from redis_streams_adapter.side_channel import RETURN_PATIENCE, SideChannel
+from redis_streams_adapter.side_channel import SideChannel
 from redis_streams_adapter.subscriptions import MAX_GUESTS
 from redis_streams_adapter.redis_streams import listener as listener_module
 from redis_streams_adapter.tasks import Task, ThreadEngine
@@ -74,9 +72,8 @@ class Side:
 
     def knows(self, *uids: str, python: bool = True,
               namespace: str = '/') -> None:
-        """They have just been heard of in the stream."""
-        self.known = {uid: Known(namespace, time.monotonic(), python)
-                      for uid in uids}
+        """They are heard of in the stream."""
+        self.known = {uid: Known(namespace, python) for uid in uids}
 
     def close(self) -> None:
         for task in self.tasks.values():
@@ -297,14 +294,10 @@ def test_one_in_node_js_that_is_asked_over_the_stream(
     assert me.count() == 1
 
 
-@pytest.mark.parametrize('settled', [False, True])
-def test_node_that_comes_back(server: FakePubSub, make_side: MakeSide,
-                              monkeypatch: pytest.MonkeyPatch,
-                              settled: bool) -> None:
-    """It is known, and its connection is being made anew: it is waited
-    for before anything is asked."""
-    if settled:
-        monkeypatch.setattr(subscriptions_module, 'SETTLING', 0.0)
+def test_node_that_comes_back(server: FakePubSub,
+                              make_side: MakeSide) -> None:
+    """It is known, and its connection is being made anew: it is waited for
+    before anything is asked."""
     me = make_side('me', 'pubsub')
     me.knows('a')
     asking = Call(me.listening)
@@ -314,22 +307,20 @@ def test_node_that_comes_back(server: FakePubSub, make_side: MakeSide,
     assert asking.result() == Asked(1, ['a'])
 
 
+@pytest.mark.parametrize('namespace', ['/', '/chat'])
 def test_node_that_does_not_come_back(
-        server: FakePubSub, make_side: MakeSide,
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is waited for in vain while others may be on their way, too; when
-    all had the time, a short while; and always while it is heard in the
-    stream."""
+        make_side: MakeSide, namespace: str) -> None:
+    """It is waited for in vain for as long as it is known; also in a
+    namespace of which nothing is known."""
     me = make_side('me', 'pubsub')
+    me.joins = namespace == '/'
+    make_side('b', 'pubsub', serve=[namespace])
     me.knows('a')
-    assert me.listening(timeout=0.4) == Asked(1, ['a'])
-    assert me.count() == 2
-    monkeypatch.setattr(subscriptions_module, 'SETTLING', 0.0)
-    assert me.listening(timeout=4 * RETURN_PATIENCE) == Asked(0, [])
-    assert me.count() == 1
-    me.knows('a')
-    assert me.listening(timeout=0.4) == Asked(1, ['a'])
-    assert me.count() == 2
+    assert me.listening(namespace, 0.4) == Asked(2, ['a'])
+    assert me.count(namespace) == 2 + me.joins
+    me.known.clear()
+    assert me.listening(namespace, 0.4) == Asked(1, [])
+    assert me.count(namespace) == 1 + me.joins
 
 
 def test_nobody_waits_for_a_node_where_nobody_waits_for_answers(
