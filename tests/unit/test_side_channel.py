@@ -10,13 +10,13 @@ from redis_streams_adapter.application import Application
 from redis_streams_adapter.codec import Encoder, Packed
 from redis_streams_adapter.messages import EVERYONE, FetchSockets, \
     FetchSocketsResponse
+from redis_streams_adapter import subscriptions as subscriptions_module
 from redis_streams_adapter.node import Known
 from redis_streams_adapter.options import make
 from redis_streams_adapter.requests import Asked
 from redis_streams_adapter.routing import application_channel, \
     marker_channel, member_channel
 from redis_streams_adapter.side_channel import SideChannel
-from redis_streams_adapter.subscriptions import MAX_GUESTS
 from redis_streams_adapter.redis_streams import listener as listener_module
 from redis_streams_adapter.tasks import Task, ThreadEngine
 from redis_streams_adapter.transport import Way
@@ -378,18 +378,19 @@ def test_guest(server: FakePubSub, make_side: MakeSide, transport: str,
 @pytest.mark.parametrize('cluster', [False, True])
 @pytest.mark.parametrize('transport', TRANSPORTS[1:])
 def test_guests_are_bounded(server: FakePubSub, make_side: MakeSide,
+                            monkeypatch: pytest.MonkeyPatch,
                             transport: str, cluster: bool) -> None:
     """In namespaces, connections and tasks."""
+    monkeypatch.setattr(subscriptions_module, 'MAX_GUESTS', 2)
     me = make_side('me', transport, cluster)
-    for number in range(MAX_GUESTS + 10):
+    for number in range(6):
         assert me.listening(f'/{number}') == Asked(0, [])
     kind = b's' if transport == 'sharded-pubsub' else b''
-    for number in range(10):
-        server.wait_listening(f'x#/{number}#me#', 0, kind)
-    for number in range(10, MAX_GUESTS + 10):
-        server.wait_listening(f'x#/{number}#me#', 1, kind)
-    assert len(me.tasks) <= MAX_GUESTS + 5
-    wait_until(lambda: len(server.connections) <= MAX_GUESTS + 5)
+    for number in range(6):
+        server.wait_listening(f'x#/{number}#me#', int(number >= 4), kind)
+    # For what is served three, the courier's, the guest's, and one that ends.
+    assert len(me.tasks) <= 7
+    wait_until(lambda: len(server.connections) <= 6)
     # What was given up is had again.
     assert me.listening('/0') == Asked(0, [])
 
