@@ -107,7 +107,7 @@ class SideChannel:
                                   lambda: encoder.uid)
         self._subscriptions = Subscriptions(
             options, driver, engine, logger, self._channels,
-            self._way if self.asks else None, self._take_in, start)
+            self._way, self.asks, self._take_in, start)
         self._courier = Courier(driver, engine)
 
     @property
@@ -216,11 +216,12 @@ class SideChannel:
             known = members()
             survey = self._survey(namespace, known,
                                   deadline - time.monotonic())
-            now = time.monotonic()
-            if survey is None or now >= deadline:
+            if survey is None:
                 return None
             if survey.ourselves == joins():
                 return survey.others + survey.ourselves + len(survey.missing)
+            if time.monotonic() >= deadline:
+                return None
             pause.wait(RECOUNT)
 
     def _visit(self, namespace: str) -> None:

@@ -76,7 +76,9 @@ class Subscriptions:
     """Keeps the listeners of a process.
 
     :param channels: those of this node.
-    :param way: how this node asks; ``None``: over the stream.
+    :param way: how this node asks, if it asks over PUB/SUB; if not, the way
+                that it does not do without.
+    :param asks: whether it asks over PUB/SUB.
     :param hear: what to do with a message, on a listener's task.
     :param start: starts tasks; what does not matter to them is whether
                   ``health()`` is told that they cannot go on.
@@ -84,13 +86,14 @@ class Subscriptions:
 
     def __init__(self, options: Options, driver: Driver, engine: Engine,
                  logger: Callable[[], logging.Logger], channels: Channels,
-                 way: Optional[Way], hear: Callable[[Heard], None],
+                 way: Way, asks: bool, hear: Callable[[Heard], None],
                  start: Start) -> None:
         self._driver = driver
         self._engine = engine
         self._logger = logger
         self._channels = channels
         self._way = way
+        self._asks = asks
         self._hear = hear
         self._start = start
         #: Protects what is listened to: the four below. Taken before the
@@ -177,7 +180,7 @@ class Subscriptions:
                 {way: way is not self._way for way in ways}, self._logger,
                 self._tell_waiting)
             self._start(f'listener {key}'.rstrip(), listener.work,
-                        matters=self._way in ways)
+                        matters=self._asks and self._way in ways)
         return listener
 
     # -- whether answers are heard ----------------------------------------

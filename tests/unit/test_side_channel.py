@@ -5,6 +5,7 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, \
     Set
 
 import pytest
+import redis
 
 from redis_streams_adapter.application import Application
 from redis_streams_adapter.codec import Encoder, Packed
@@ -180,6 +181,20 @@ def test_nothing_is_served_yet(server: FakePubSub,
         assert [*side.tasks] == ['listener']
         wait_until(lambda: side.tasks['listener'].tried.is_set())
     assert server.connections == []
+
+
+@pytest.mark.parametrize('transport', TRANSPORTS)
+def test_rights_that_come_later(server: FakePubSub, make_side: MakeSide,
+                                transport: str) -> None:
+    """It tries again until it may, also where it can do without."""
+    side = make_side('me', transport, serve=[])
+    for name in b'SUBSCRIBE', b'SSUBSCRIBE':
+        server.errors[name] = redis.exceptions.NoPermissionError('no')
+    side.channel.serve(['/'])
+    wait_until(lambda: side.tasks['listener'].restarts >= 2)
+    server.errors.clear()
+    server.wait_listening(
+        'x#/#', kind=b's' if transport == 'sharded-pubsub' else b'')
 
 
 # -- questions and answers ---------------------------------------------------
