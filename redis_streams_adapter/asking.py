@@ -11,7 +11,7 @@ import time
 from typing import Any, Callable, Dict, Optional, Protocol
 
 from .messages import Message
-from .node import Act, Event, Node, Response
+from .node import Act, Event, Known, Node, Response
 from .redis_streams.outbox import Pending
 from .requests import Asked, NOBODY, Request
 from .side_channel import SideChannel
@@ -25,6 +25,9 @@ class Stream(Protocol):
     @property
     def closed(self) -> bool:
         """Whether it is over."""
+
+    def joins(self, namespace: str) -> bool:
+        """Whether it serves a namespace, or is about to."""
 
     def encode(self, namespace: str, message: Message) -> Any:
         """The fields of a message."""
@@ -52,12 +55,14 @@ class Asking:
         self._stream = stream
 
     def count(self, namespace: str) -> int:
-        """The number of nodes, this one included. Blocks where Redis has to
-        tell it."""
+        """The number of nodes, this one included if it serves the namespace.
+        Blocks where Redis has to tell it."""
         if self._side.asks:
-            asked = self._side.listening(namespace, (), math.inf)
-            if asked is not None:
-                return asked.others + 1
+            count = self._side.count(
+                namespace, lambda: self._known(namespace),
+                lambda: self._stream.joins(namespace))
+            if count is not None:
+                return count
         with self._core:
             return self._node.count(namespace)
 
@@ -99,12 +104,19 @@ class Asking:
         """Who hears our requests; ``None``: who is known."""
         if not self._side.asks or self._stream.closed:
             return None
+        asked = self._side.listening(
+            namespace, lambda: self._known(namespace), timeout)
+        if asked is None:
+            # Where Redis does not tell, nobody can be asked either, and it
+            # must not look as if there were nobody.
+            with self._core:
+                known = list(self._node.nodes(namespace))
+            asked = Asked(max(1, len(known)), known)
+        return asked
+
+    def _known(self, namespace: str) -> Dict[str, Known]:
         with self._core:
-            known = list(self._node.nodes(namespace))
-        # Where Redis does not tell, nobody can be asked either, and it must
-        # not look as if there were nobody.
-        return self._side.listening(namespace, known, timeout) \
-            or Asked(max(1, len(known)), known)
+            return self._node.known(namespace)
 
     def reply(self, act: Act, message: Message) -> None:
         """Answer a request of another node."""

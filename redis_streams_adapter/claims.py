@@ -15,8 +15,8 @@ from .errors import DecodeError
 from .messages import DisconnectSockets, Message, Target
 from .missed import is_complete
 from .own_clients import OwnClients
-from .recovery import load_session, OFFSET_NOT_FOUND, Refusal, REJECTED, \
-    Session, start_of, SUPERSEDES, TurnedAway, UNKNOWN_SESSION
+from .recovery import OFFSET_NOT_FOUND, Refusal, REJECTED, Session, \
+    start_of, SUPERSEDES, TurnedAway, UNKNOWN_SESSION
 from .redis_streams.sessions import ABSENT, DONE, Found, Swap
 from .runtime import Runtime
 from .stay import Stay
@@ -97,7 +97,7 @@ class Claims:
             if here is not None and here.lost:
                 here = None
             if here is not None and found.session is not None \
-                    and not _is_of(found.session, here):
+                    and not self._is_of(found.session, here):
                 # Another server has had it since, and maybe has not told.
                 keeper.lose(here)
                 here = None
@@ -166,7 +166,7 @@ class Claims:
         if found.session is None:
             raise Refusal(UNKNOWN_SESSION)
         try:
-            return load_session(found.session, pid, namespace)
+            return self._clients.keeper.load(found.session, pid, namespace)
         except DecodeError as exc:
             self._clients.log('a session was not accepted: %s', exc)
             raise Refusal(UNKNOWN_SESSION) from exc
@@ -275,16 +275,15 @@ class Claims:
             raw = keeper.sessions.get(stay.pid)
         except Unavailable:
             return
-        if raw is not None and not _is_of(raw, stay):
+        if raw is not None and not self._is_of(raw, stay):
             keeper.lose(stay)
             hooks.drop(self._clients.server, stay.eio_sid)
 
-
-def _is_of(raw: bytes, stay: Stay) -> bool:
-    """Whether a session in Redis is that of a client that is here, and not
-    one that another server has written since."""
-    try:
-        return load_session(
-            raw, stay.pid, stay.namespace).claim == stay.claim
-    except DecodeError:
-        return False
+    def _is_of(self, raw: bytes, stay: Stay) -> bool:
+        """Whether a session in Redis is that of a client that is here, and
+        not one that another server has written since."""
+        try:
+            return self._clients.keeper.load(
+                raw, stay.pid, stay.namespace).claim == stay.claim
+        except DecodeError:
+            return False

@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, \
     Sequence, Tuple, Union
 
+from .application import Application, KEY
 from .errors import DecodeError
 from .messages import AdapterClose, Broadcast, BroadcastAck, \
     BroadcastClientCount, DisconnectSockets, EVERYONE, FetchSockets, \
@@ -139,14 +140,18 @@ class Packed(NamedTuple):
     message: Message
 
 
-def unpack(packed: bytes) -> Packed:
+def unpack(packed: bytes, application: Application) -> Optional[Packed]:
     """Decode what came over PUB/SUB.
 
+    :param application: ours.
+    :return: ``None`` for a message of another application, valid or not.
     :raises DecodeError: it is no request and no answer.
     """
     data = load_msgpack(packed)
     if not isinstance(data, dict):
         raise DecodeError('the message is not a mapping')
+    if application.is_foreign(data.get(KEY)):
+        return None
     uid, namespace = data.get('uid'), data.get('nsp')
     for name in (uid, namespace):
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME:
@@ -202,14 +207,17 @@ class Encoder:
             writer(namespace, message),
             message.type is MessageType.BROADCAST))
 
-    def pack(self, namespace: str, message: Message) -> bytes:
+    def pack(self, namespace: str, message: Message,
+             application: Application) -> bytes:
         """Encode a request or an answer as it travels over PUB/SUB.
 
+        :param application: ours.
         :raises TypeError, ValueError: as :meth:`encode`.
         """
         _name_of(namespace)
         return self._serialiser.pack({
-            'uid': self.uid, 'nsp': namespace, 'type': int(message.type),
+            'uid': self.uid, 'nsp': namespace, KEY: application.name,
+            'type': int(message.type),
             'data': _WRITERS[message.type](namespace, message)},
             message.type is MessageType.BROADCAST)
 

@@ -63,8 +63,8 @@ class Dispatch(ManagerLife):
                          self._options.session_key_prefix,
                          recovery.max_disconnection_duration),
                 runtime.engine, recovery, self._options.heartbeat_interval,
-                Serialiser(self._json_module(), False), returning.describe,
-                returning.progress, self._get_logger))
+                Serialiser(self._json_module(), False), runtime.application,
+                returning.describe, returning.progress, self._get_logger))
         return runtime
 
     def _is_own(self, sid: Any, namespace: str) -> bool:

@@ -25,6 +25,7 @@ import math
 import time
 from typing import Any, Callable, Dict, Iterable, Optional, Sequence
 
+from .application import Application
 from .locks import Lock
 from .options import RecoveryOptions
 from .recovery import load_session, Session, to_fields
@@ -45,6 +46,7 @@ ATTEMPTS = 3
 class Keeper:
     """Keeps the sessions of the own clients in Redis.
 
+    :param application: whose sessions they are.
     :param describe: what a client's session holds now.
     :param progress: notes how far it has come by now.
     :param interval: how often to keep sessions alive, in seconds.
@@ -53,7 +55,7 @@ class Keeper:
 
     def __init__(self, sessions: Sessions, engine: Engine,
                  options: RecoveryOptions, interval: float,
-                 serialiser: Serialiser,
+                 serialiser: Serialiser, application: Application,
                  describe: Callable[[Stay], Session],
                  progress: Callable[[Stay], None],
                  logger: Callable[[], logging.Logger]) -> None:
@@ -63,6 +65,7 @@ class Keeper:
         self._describe = describe
         self._progress = progress
         self._serialiser = serialiser
+        self._application = application
         self._logger = logger
         duration = options.max_disconnection_duration
         # Well before it would be gone.
@@ -221,12 +224,20 @@ class Keeper:
         :raises TypeError, ValueError: it is too large, or holds what cannot
                                        be serialised.
         """
-        value = self._encode(to_fields(session))
+        value = self._encode(to_fields(session, self._application))
         if len(value) > self._options.max_session_bytes:
             raise ValueError(
                 f'it takes {len(value)} bytes, max_session_bytes is '
                 f'{self._options.max_session_bytes}')
         return value
+
+    def load(self, raw: bytes, pid: str, namespace: str) -> Session:
+        """A session as it was found in Redis.
+
+        :raises DecodeError: see
+            :func:`~redis_streams_adapter.recovery.load_session`.
+        """
+        return load_session(raw, pid, namespace, self._application)
 
     def _value(self, stay: Stay) -> bytes:
         """What Redis shall have of a client; empty: nothing."""
@@ -249,8 +260,8 @@ class Keeper:
         """A session as another node would find it, which the application
         does not change any more; the same where it cannot be serialised."""
         try:
-            return load_session(self.encode(session), session.pid,
-                                session.namespace or '/')
+            return self.load(self.encode(session), session.pid,
+                             session.namespace or '/')
         except Exception as exc:
             self._logger().debug('a session cannot be copied: %r', exc)
             return session

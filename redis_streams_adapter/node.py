@@ -47,6 +47,18 @@ TICK_INTERVAL = 1.0
 TICK_MINIMUM = 0.01
 
 
+class Known(NamedTuple):
+    """Another node, as far as the stream shows it.
+
+    :param namespace: one that it serves.
+    :param python: whether it is one in Python, which listens to PUB/SUB as
+                   well.
+    """
+
+    namespace: str
+    python: bool
+
+
 @dataclass(frozen=True)
 class Send:
     """Write this to the stream."""
@@ -170,8 +182,9 @@ class Node:
         self._asleep_after = max(heartbeat_timeout / 2, 2 * TICK_INTERVAL)
         self._members = Membership(heartbeat_timeout)
         self._requests = Requests()
-        #: Who has a heartbeat, by namespace and uid. Node.js 0.3 has none.
-        self._beating: Set[Tuple[str, str]] = set()
+        #: Who has a heartbeat, by namespace and uid, and whether it is a node
+        #: in Python. Node.js 0.3 has none.
+        self._beating: Dict[Tuple[str, str], bool] = {}
         #: When this node last wrote, by served namespace. The one thing that
         #: any task writes, see :meth:`spoke`.
         self._spoke: Dict[str, float] = {}
@@ -225,7 +238,7 @@ class Node:
         joined = (served and uid != EMITTER_UID
                   and self._members.heard(namespace, uid, now))
         if served and (envelope.writer or envelope.type in SIGNS_OF_LIFE):
-            self._beating.add((namespace, uid))
+            self._beating[namespace, uid] = envelope.writer is not None
         try:
             message = codec.decode(envelope)
             if not served and not isinstance(message, Heartbeat):
@@ -260,10 +273,11 @@ class Node:
         :param way: how it came.
         """
         uid, namespace, message = packed
+        if isinstance(message, RESPONSES):
+            # Also where we have asked without being a member.
+            return tuple(self.respond(uid, message))
         if not self._members.serves(namespace):
             return _NOTHING
-        if isinstance(message, RESPONSES):
-            return tuple(self.respond(uid, message))
         return (Act(namespace, uid, message, way),)
 
     def respond(self, uid: str, message: Response) -> Iterable[Event]:
@@ -289,7 +303,7 @@ class Node:
         if silent or self._members.left(namespace, uid):
             yield NodeLeft(namespace, uid, silent)
             certain = not silent or (namespace, uid) in self._beating
-            self._beating.discard((namespace, uid))
+            self._beating.pop((namespace, uid), None)
             for waiter in self._requests.node_left(namespace, uid, certain):
                 yield Completed(waiter)
 
@@ -351,7 +365,8 @@ class Node:
         for namespace in self._members.namespaces:
             if namespace not in wanted:
                 self._members.forget(namespace)
-                self._beating = {each for each in self._beating
+                self._beating = {each: python for each, python
+                                 in self._beating.items()
                                  if each[0] != namespace}
                 self._spoke.pop(namespace, None)
                 events.append(Send(namespace, AdapterClose()))
@@ -397,6 +412,14 @@ class Node:
     def nodes(self, namespace: str) -> Dict[str, float]:
         """When each other node of a namespace was last heard of, by uid."""
         return self._members.nodes(namespace)
+
+    def known(self, namespace: str) -> Dict[str, Known]:
+        """The other nodes of a namespace, by uid; if this node does not
+        serve it, those of all namespaces that it serves, for they may."""
+        served = self._members.namespaces
+        return {uid: Known(each, self._beating.get((each, uid), False))
+                for each in ([namespace] if namespace in served else served)
+                for uid in self._members.nodes(each)}
 
     # -- requests ---------------------------------------------------------
 

@@ -26,6 +26,9 @@ keys, which Node.js ignores:
 ``ahead``  the offset that the client had shown, empty for none, when it was
            sent packets ahead of its reply
 ``flask``  the session that Flask-SocketIO manages
+``app``    the application of the node that wrote it, see
+           :mod:`redis_streams_adapter.application`; a session does not
+           leave it
 =========  ================================================================
 
 *Where to go on*: behind the offset that the client names, the last that it
@@ -37,6 +40,7 @@ connection that was half open: then its offset is the one in ``gap``.
 import re
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
+from .application import Application, KEY
 from .codec import MAX_NAME
 from .errors import DecodeError
 from .messages import Room
@@ -187,14 +191,21 @@ class Session(NamedTuple):
     obeyed: Optional[bytes] = None
     own: Optional[Origin] = None
     ahead: Optional[str] = None
+    #: It does not say which application it belongs to: a server in Node.js
+    #: wrote it, or an older version of this package.
+    anonymous: bool = False
 
 
-def to_fields(session: Session) -> Dict[str, Any]:
-    """A session as it is serialised."""
+def to_fields(session: Session, application: Application) -> Dict[str, Any]:
+    """A session as it is serialised.
+
+    :param application: ours, and so the session's from now on.
+    """
     fields: Dict[str, Any] = {
         'sid': session.sid, 'pid': session.pid,
         'rooms': list(session.rooms), 'data': session.data,
-        'nsp': session.namespace, 'claim': session.claim}
+        'nsp': session.namespace, 'claim': session.claim,
+        KEY: application.name}
     for name in ('upto', 'sent', 'since', 'obeyed'):
         position = getattr(session, name)
         if position is not None:
@@ -210,16 +221,20 @@ def to_fields(session: Session) -> Dict[str, Any]:
     return fields
 
 
-def load_session(raw: bytes, pid: str, namespace: str) -> Session:
+def load_session(raw: bytes, pid: str, namespace: str,
+                 application: Application) -> Session:
     """A session from Redis, where anybody may have written.
 
     :param pid: whose it has to be.
     :param namespace: in which it has to be; Node.js does not say.
+    :param application: to which it has to belong; Node.js does not say.
     :raises DecodeError: it is not valid, or another one.
     """
     fields = load_base64(raw)
     if not isinstance(fields, dict):
         raise DecodeError('a session is not a mapping')
+    if application.is_foreign(fields.get(KEY)):
+        raise DecodeError('a session is of another application')
     sid, rooms = fields.get('sid'), fields.get('rooms')
     if not isinstance(sid, str) or not 0 < len(sid) <= MAX_NAME \
             or fields.get('pid') != pid:
@@ -238,7 +253,8 @@ def load_session(raw: bytes, pid: str, namespace: str) -> Session:
         sid, pid, tuple(rooms), fields.get('data'), namespace, claim,
         _position(fields.get('upto')), _position(fields.get('sent')), flask,
         _gap(fields.get('gap')), _position(fields.get('since')),
-        _position(fields.get('obeyed')), _origin(fields.get('own')), ahead)
+        _position(fields.get('obeyed')), _origin(fields.get('own')), ahead,
+        fields.get(KEY) is None)
 
 
 def _origin(value: Any) -> Optional[Origin]:
@@ -272,18 +288,19 @@ def start_of(session: Session, offset: Optional[bytes]) -> Tuple[bytes, bool]:
     """Behind which position to go on.
 
     :param offset: the one that the client names.
-    :return: the position, and whether it must be that of an entry that is
-             there.
+    :return: the position, and whether it, or the offset, must be that of an
+             entry that is there. An anonymous session has to be tied to our
+             stream in this way, for it may be another application's.
     :raises Refusal: nobody can know.
     """
     if session.upto is not None and offset == session.sent:
-        return session.upto, False
+        return session.upto, session.anonymous
     if session.gap is not None and offset == session.gap.offset:
-        return session.gap.position, False
+        return session.gap.position, session.anonymous
     if offset is None:
         if session.since is None:
             raise Refusal(OFFSET_NOT_FOUND)
-        return session.since, False
+        return session.since, session.anonymous
     if session.since is not None \
             and parse_id(offset) < parse_id(session.since):
         # It was somebody else's.

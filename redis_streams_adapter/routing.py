@@ -1,11 +1,25 @@
 """Which streams and channels there are, and which of them a namespace goes
 to. Pure.
 
-The rule is that of ``@socket.io/redis-streams-adapter`` 0.3
+The rule for streams is that of ``@socket.io/redis-streams-adapter`` 0.3
 (``dist/adapter.js``, ``hashCode`` and ``streamCount``), so that Node.js and
 Python look for a namespace in the same stream. One thing is ours: the
 remainder of a negative number is negative in JavaScript, and Node.js then
 writes to a stream such as ``socket.io--2`` that nobody reads.
+
+Node.js dictates two channels for each namespace, the public one for requests
+and each server's private one for answers. Three more exist only to be counted;
+nothing is published on them. Their names begin like the public one, so one
+pattern of an access control list matches all, and they are in its slot of a
+Redis Cluster, so one connection listens to all four.
+
+==============  ===================================================
+marker          every Python server, of any application
+application     every Python server of one application
+member          one Python server, where it serves the namespace
+==============  ===================================================
+
+The public channel minus the marker leaves the servers in Node.js.
 """
 from typing import List
 
@@ -54,3 +68,41 @@ def public_channel(prefix: str, namespace: str) -> str:
 def private_channel(prefix: str, namespace: str, uid: str) -> str:
     """Where the answers to one node's requests are published."""
     return f'{prefix}#{namespace}#{uid}#'
+
+
+def marker_channel(prefix: str, namespace: str) -> str:
+    """Where Python servers of all applications are counted."""
+    return _beside(public_channel(prefix, namespace), 'python')
+
+
+def application_channel(prefix: str, namespace: str,
+                        application: str) -> str:
+    """Where the Python servers of one application are counted.
+
+    :param application: its name, see
+                        :mod:`redis_streams_adapter.application`.
+    """
+    return _beside(public_channel(prefix, namespace), application)
+
+
+def member_channel(prefix: str, namespace: str, application: str,
+                   uid: str) -> str:
+    """Where one Python server is counted."""
+    return application_channel(prefix, namespace, application) + uid + '#'
+
+
+def _beside(channel: str, name: str) -> str:
+    """A channel in the same slot, unless the channel's own name holds a
+    brace that is not part of a hash tag; then each has its own slot."""
+    return f'{channel}{{{channel}}}{name}#'
+
+
+def slot_key(channel: str) -> str:
+    """The part of a name that decides its slot in a Redis Cluster: the hash
+    tag if there is one (``keyHashSlot`` in ``cluster.c`` of Redis 7.0).
+
+    :return: a key in the same slot, the same for all names with that tag.
+    """
+    _, brace, rest = channel.partition('{')
+    tag, end, _ = rest.partition('}')
+    return tag if brace and end and tag else channel

@@ -30,6 +30,7 @@ import os
 import time
 from typing import Any, Callable, cast, Dict, Iterable, List, Optional
 
+from .application import Application
 from .asking import Asking
 from .channel import Channel
 from .codec import Encoder, Packed
@@ -96,6 +97,7 @@ class Runtime:
                  namespaces: Callable[[], Iterable[str]],
                  former: Optional['Runtime'] = None) -> None:
         self.uid = EMITTER_UID if write_only else os.urandom(8).hex()
+        self.application = Application(options.stream_name, driver.database)
         self.engine = engine
         self.order = engine.lock()
         self._core = cast(Any, Lock())
@@ -164,8 +166,8 @@ class Runtime:
         #: there is a server. Set before it is used.
         self.keeper: Optional[Keeper] = None
         self._side = SideChannel(
-            options, driver, engine, logger, self._encoder, self._hear,
-            self._skip, self._start_side)
+            options, driver, engine, logger, self._encoder,
+            self.application, self._hear, self._skip, self._start_side)
         self.asking = Asking(self._node, self._core, self._side, self)
 
     def _open(self, key: str, options: Options, driver: Driver,
@@ -650,8 +652,7 @@ wait`."""
                          if self._channel(each) is channel])
         for event in events:
             self.follow(event)
-        with self._starting:
-            self._side.serve(namespaces)
+        self._side.serve(namespaces)
 
     def appear_in(self, namespace: str) -> None:
         """Be a member of a namespace that is served from now on: a client
@@ -662,6 +663,12 @@ wait`."""
             serves = self._node.serves(namespace)
         if not serves:
             self.serve_namespaces()
+
+    def joins(self, namespace: str) -> bool:
+        """Whether this process is a member of a namespace, or is about to
+        be."""
+        return self.member and not self._closed \
+            and namespace in self._namespaces()
 
     def timeline(self, namespace: str) -> Optional[Timeline]:
         """What the own clients have of the stream of a namespace, where

@@ -54,6 +54,7 @@ class Driver(NamedTuple):
                    of a key which server that is, by any name.
     :param at: makes a connection to a server of a cluster, given its socket
                timeout and its address; may block, and raise, as ``make``.
+    :param database: the number of the database that they select.
     """
 
     module: Any
@@ -62,6 +63,7 @@ class Driver(NamedTuple):
     masters: Optional[Callable[[float], List[Any]]] = None
     places: Optional[Callable[[], Callable[[str], Any]]] = None
     at: Optional[Callable[[float, Address], Any]] = None
+    database: int = 0
 
 
 def open_driver(url: Any, options: Mapping[str, Any],
@@ -155,7 +157,13 @@ def _of_pool(module: Any, pool: Any, options: Mapping[str, Any]) -> Driver:
     kwargs = {**pool.connection_kwargs, **options}
     connect = _connector(module, kwargs, pool.connection_class)
     return Driver(module, lambda timeout, key: connect(timeout),
-                  _timeout(kwargs.get('socket_timeout')))
+                  _timeout(kwargs.get('socket_timeout')),
+                  database=_selected(kwargs))
+
+
+def _selected(kwargs: Mapping[str, Any]) -> int:
+    """The database that a connection with these arguments selects."""
+    return int(kwargs.get('db') or 0)
 
 
 def _connector(module: Any, options: Mapping[str, Any],
@@ -261,7 +269,7 @@ def _of_client(module: Any, client: Any,
 
     _connector(module, options)
     return Driver(module, make, _timeout(options.get('socket_timeout')),
-                  masters, places, at)
+                  masters, places, at, _selected(options))
 
 
 def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
@@ -281,7 +289,8 @@ def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
         module.exceptions.ConnectionError, _service(parts) or service,
         others)
     return _told_by(module, sentinels, forced_host,
-                    _connector(module, kwargs), socket_timeout)
+                    _connector(module, kwargs), socket_timeout,
+                    _selected(kwargs))
 
 
 def _of_sentinel_pool(module: Any, pool: Any,
@@ -303,18 +312,19 @@ def _of_sentinel_pool(module: Any, pool: Any,
         manager.min_other_sentinels)
     return _told_by(
         module, sentinels, getattr(manager, '_force_master_ip', None),
-        _connector(module, kwargs), _timeout(kwargs.get('socket_timeout')))
+        _connector(module, kwargs), _timeout(kwargs.get('socket_timeout')),
+        _selected(kwargs))
 
 
 def _told_by(module: Any, sentinels: Sentinels,
              forced_host: Optional[str], connect: Callable[..., Any],
-             socket_timeout: float) -> Driver:
+             socket_timeout: float, database: int) -> Driver:
     """Connect to the master that they tell of."""
     def make(timeout: float, key: str) -> Any:
         host, port = sentinels.master()
         return connect(timeout, host=forced_host or host, port=port)
 
-    return Driver(module, make, socket_timeout)
+    return Driver(module, make, socket_timeout, database=database)
 
 
 def _of_cluster(module: Any, parts: SplitResult,
@@ -347,7 +357,8 @@ def _of_cluster(module: Any, parts: SplitResult,
                          if some.first <= slot <= some.last), None)
         return place
 
-    return Driver(module, make, kwargs['socket_timeout'], masters, places, at)
+    return Driver(module, make, kwargs['socket_timeout'], masters, places, at,
+                  _selected(kwargs))
 
 
 def _connection_to(module: Any, node: Any, options: Mapping[str, Any],

@@ -11,8 +11,8 @@ for each of them.
 """
 import logging
 from collections import deque
-from typing import Any, Callable, Deque, Iterable, Mapping, NamedTuple, \
-    Optional, Sequence, Tuple
+from typing import Any, Callable, Deque, FrozenSet, Iterable, Mapping, \
+    NamedTuple, Optional, Sequence, Tuple
 
 from ..tasks import Engine, Task
 from ..transport import Unavailable, Way
@@ -129,6 +129,16 @@ class ListenerLink(Wire):
             raise self._lost(exc) from exc
 
 
+class Wanted(NamedTuple):
+    """What to listen to.
+
+    :param key: what the connection is for, see :class:`Wire`.
+    """
+
+    key: str
+    channels: Sequence[bytes]
+
+
 class Listener:
     """What listens to channels, and its task.
 
@@ -136,37 +146,57 @@ class Listener:
     :param hear: what to do with a message, on the listener's task.
     :param ways: the ways to listen, and whether it does without one that
                  the server does not know, or allow.
+    :param changed: called on the listener's task when :meth:`hears` may
+                    have another answer.
 
-    Who wants other channels writes :attr:`_channels`, one assignment; the
-    task notices within :data:`LOOK`.
+    To change the channels, :attr:`_wanted` is replaced, one assignment; the
+    task notices within :data:`LOOK`, or at the next message.
     """
 
     def __init__(self, driver: Driver, engine: Engine, key: str,
                  hear: Callable[[Heard], None], ways: Mapping[Way, bool],
-                 logger: Callable[[], logging.Logger]) -> None:
+                 logger: Callable[[], logging.Logger],
+                 changed: Callable[[], None] = lambda: None) -> None:
         self._driver = driver
-        self._key = key
         self._hear = hear
         self._ways = ways
         self._logger = logger
-        self._wanted = engine.event()
-        self._channels: Sequence[bytes] = ()
+        self._changed = changed
+        self._work_there = engine.event()
+        self._wanted = Wanted(key, ())
+        #: The channels that the server has confirmed on the present
+        #: connection. Replaced by the task; empty while there is none.
+        self._confirmed: FrozenSet[bytes] = frozenset()
+        #: Whether the last attempt to listen has ended in an error. Written
+        #: by the task.
+        self.fails = False
         # Written by the task; read by those who interrupt it.
         self._link: Optional[ListenerLink] = None
 
-    def listen_to(self, channels: Sequence[str]) -> None:
-        """Listen to exactly these channels from now on."""
-        encoded = [each.encode() for each in channels]
-        if encoded != self._channels:
-            self._channels = encoded
-            self._wanted.set()
+    def listen_to(self, channels: Sequence[str],
+                  key: Optional[str] = None) -> None:
+        """Listen to exactly these channels from now on.
+
+        :param key: what the connection is for, if that has changed.
+        """
+        before = self._wanted
+        wanted = Wanted(before.key if key is None else key,
+                        [each.encode() for each in channels])
+        if wanted != before:
+            self._wanted = wanted
+            self._work_there.set()
+
+    def hears(self, channel: str) -> bool:
+        """Whether the server has confirmed a channel, on a connection that
+        is not known to be broken."""
+        return channel.encode() in self._confirmed
 
     def interrupt(self) -> None:
         """End what the task waits for."""
         link = self._link
         if link is not None:
             link.interrupt()
-        self._wanted.set()
+        self._work_there.set()
 
     def abandon(self) -> None:
         """See :meth:`~redis_streams_adapter.transport.Link.abandon`."""
@@ -175,32 +205,48 @@ class Listener:
 
     def work(self, task: Task) -> None:
         """One round of the listener's task: connect, subscribe, listen."""
-        if not self._channels:
+        if not self._wanted.channels:
             # Nothing to do, and nothing amiss.
             task.works()
-        while not self._channels and not task.stopping:
-            self._wanted.wait()
-            self._wanted.clear()
+        while not self._wanted.channels and not task.stopping:
+            self._work_there.wait()
+            self._work_there.clear()
         if task.stopping:
             return
-        link = ListenerLink(self._driver, self._key)
+        wanted = self._wanted
+        link = ListenerLink(self._driver, wanted.key)
         self._link = link
+        done = False
         try:
             link.connect()
-            ways, channels = dict(self._ways), self._channels
+            ways = dict(self._ways)
             for way, dispensable in self._ways.items():
-                if not self._subscribe(link, way, channels, dispensable):
+                if not self._subscribe(link, way, wanted.channels,
+                                       dispensable):
                     del ways[way]
+            self.fails = False
+            self._confirm(wanted.channels)
             task.works()
-            while channels and not task.stopping:
-                self._listen(link, task, channels)
-                wanted = self._channels
-                if wanted is not channels:
-                    self._change(link, ways, channels, wanted)
-                    channels = wanted
+            while wanted.channels and not task.stopping:
+                self._listen(link, task, wanted)
+                before, wanted = wanted, self._wanted
+                if wanted.key != before.key:
+                    # That is on another connection.
+                    break
+                if wanted is not before:
+                    self._change(link, ways, before.channels,
+                                 wanted.channels)
+                    self._confirm(wanted.channels)
+            done = True
         finally:
+            self.fails = not done
+            self._confirm(())
             self._link = None
             link.close()
+
+    def _confirm(self, channels: Iterable[bytes]) -> None:
+        self._confirmed = frozenset(channels)
+        self._changed()
 
     @staticmethod
     def _subscribe(link: ListenerLink, way: Way, channels: Sequence[bytes],
@@ -226,10 +272,10 @@ class Listener:
                 link.unsubscribe(way, old)
 
     def _listen(self, link: ListenerLink, task: Task,
-                channels: Sequence[bytes]) -> None:
+                wanted: Wanted) -> None:
         """Until other channels are wanted."""
         quiet = 0.0
-        while channels is self._channels and not task.stopping:
+        while wanted is self._wanted and not task.stopping:
             spoke, heard = link.hear(LOOK)
             quiet = 0.0 if spoke else quiet + LOOK
             if quiet >= QUIET:

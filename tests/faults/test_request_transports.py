@@ -288,8 +288,12 @@ def test_no_rights_for_channels(
     while time.monotonic() - begun < 4.0:
         assert other.nodes() == [other.uid(), barred.uid()]
         assert complains()
-    assert other.server_count() == 1
-    assert other.server_side_call('who') == []
+    # One that cannot be asked is missing, not absent.
+    assert other.server_count() == 2
+    with pytest.raises(RemoteError) as info:
+        other.server_side_call('who', timeout=TIMEOUT)
+    assert info.value.types[0] == 'ClusterTimeoutError'
+    assert info.value.missing == [barred.uid()]
     ask(redis, 'ACL', 'SETUSER', user, f'&{name}#*')
     barred.wait_health('ok', BACK_WITHIN)
     for node in barred, other:

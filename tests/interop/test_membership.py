@@ -176,3 +176,24 @@ def test_silence_means_nothing_by_channel(
     client.answer_late(event, 2 * QUICK['heartbeat_timeout'], 'answer')
     assert python.emit_with_ack(event, timeout=60.0) == [
         None, 'answer']
+
+
+def test_another_application_on_the_same_channels(
+        pair: List[Server], start_nodes: Callable[..., List[NodeProcess]],
+        redis_server: RedisServer, connect_js: Connect) -> None:
+    """Its servers in Python are no servers in Node.js: they are neither
+    counted nor asked, and what they say is not heard."""
+    python, js = pair
+    stranger, = start_nodes(1, redis_server.url, **{
+        **python.options, 'stream_name': 'of another application'})
+    stranger.start_manager()
+    # The other one in Node.js is taken for its own: channels do not tell.
+    stranger.wait_server_count(2)
+    ours = {connect_js(each).sid for each in pair}
+    stranger.handle_server_side('who', 'a stranger')
+    for each in pair:
+        each.handle_server_side('who', each.name)
+    assert python.server_count() == 2
+    assert {each['sid'] for each in python.fetch_sockets()} == ours
+    assert python.server_side_call('who') == [js.name]
+    assert stranger.server_side_events('who') == []

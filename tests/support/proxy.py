@@ -129,6 +129,11 @@ class Proxy:
         threading.Thread(target=self._accept, args=(self._listener,),
                          daemon=True).start()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it accepts connections."""
+        return self._listener is not None
+
     def cut(self) -> None:
         """Close every connection, and accept no more."""
         if self._listener is not None:

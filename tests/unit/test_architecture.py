@@ -16,7 +16,8 @@ PACKAGE = ROOT.name
 #: A module may import from its own floor and from those below.
 FLOORS = [
     ['errors', 'locks'],
-    ['options', 'messages', 'transport', 'addressing', 'losses', 'routing'],
+    ['options', 'messages', 'transport', 'addressing', 'losses', 'routing',
+     'application'],
     ['values', 'codec', 'membership', 'recovery', 'sequences', 'pace',
      'registry', 'requests', 'tasks', 'redis_streams', 'redis_streams.connect',
      'redis_streams.courier',
@@ -25,9 +26,9 @@ FLOORS = [
      'redis_streams.servers', 'redis_streams.sessions', 'redis_streams.wire',
      'redis_streams.writer'],
     ['missed', 'node', 'delivery', 'channel', 'own_sockets', 'remote_socket',
-     'server_side', 'side_channel', 'loss_report', 'flow', 'asking', 'hooks',
-     'receipts', 'stay', 'keeper', 'timeline', 'gate', 'connections',
-     'websocket'],
+     'server_side', 'side_channel', 'subscriptions', 'loss_report', 'flow',
+     'asking', 'hooks', 'receipts', 'stay', 'keeper', 'timeline', 'gate',
+     'connections', 'websocket'],
     ['runtime', 'own_clients', 'claims', 'catching_up', 'outcomes',
      'admission', 'returning',
      'life', 'dispatch', 'cluster', 'manager', 'shutdown'],
@@ -36,8 +37,8 @@ FLOORS = [
 
 #: No I/O, no clock, no threads, no logging.
 CORE = ['errors', 'options', 'messages', 'transport', 'addressing', 'losses',
-        'routing', 'values', 'codec', 'membership', 'recovery', 'missed',
-        'sequences', 'pace', 'requests', 'node']
+        'routing', 'application', 'values', 'codec', 'membership',
+        'recovery', 'missed', 'sequences', 'pace', 'requests', 'node']
 
 #: Who may import what, besides the standard library; the demo apart.
 FOREIGN = {

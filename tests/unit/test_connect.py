@@ -91,6 +91,20 @@ def test_nobody_is_asked_at_construction() -> None:
         driver_of(url)
 
 
+@pytest.mark.parametrize('url, options', [
+    ('redis://host', {}), ('redis://host/5', {}), ('redis://host?db=3', {}),
+    ('redis://host', {'db': 4}), ('redis://host/5', {'db': 4}),
+    ('rediss://host/2', {}), ('unix:///tmp/redis.sock?db=2', {}),
+    ('redis+sentinel://a:1/2/name', {}), ('redis+sentinel://a:1', {'db': 4}),
+    (redis.Redis(), {}), (redis.Redis(db=6), {}),
+    (redis.Redis(db=6), {'db': 4}), (redis.Redis(db='7'), {}),
+    (redis.sentinel.Sentinel([('a', 1)]).master_for('name', db=6), {})])
+def test_the_database_is_known(url: Any, options: Dict[str, Any]) -> None:
+    """It is that which the connections select."""
+    driver = driver_of(url, **options)
+    assert driver.database == int(driver.make(1.0, 'x').db)
+
+
 # -- sentinel and cluster ----------------------------------------------------
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from redis_streams_adapter import keeper as keeper_module
+from redis_streams_adapter.application import Application
 from redis_streams_adapter.keeper import BATCH, Keeper
 from redis_streams_adapter.options import RecoveryOptions
 from redis_streams_adapter.recovery import Gap, load_session, Session
@@ -21,6 +22,8 @@ from redis_streams_adapter.stay import Stay
 from redis_streams_adapter.tasks import ThreadEngine
 from redis_streams_adapter.transport import Unavailable
 from redis_streams_adapter.values import Serialiser
+
+OURS = Application('socket.io', 0)
 
 #: Of the sessions of these tests, in seconds.
 DURATION = 120.0
@@ -125,7 +128,8 @@ class House:
         self.keeper = Keeper(
             store, ThreadEngine(),  # type: ignore[arg-type]
             RecoveryOptions(DURATION, max_session_bytes=max_bytes), INTERVAL,
-            Serialiser(json, False), self.describe, self.progress, logger)
+            Serialiser(json, False), OURS, self.describe, self.progress,
+            logger)
 
     @staticmethod
     def describe(stay: Stay) -> Session:
@@ -181,8 +185,8 @@ class House:
     def kept(self, stay: Stay) -> Optional[Session]:
         """What Redis has of a client."""
         value = self.store.values.get(stay.pid)
-        return value and load_session(
-            value, stay.pid, stay.namespace)  # type: ignore[return-value]
+        return value and load_session(  # type: ignore[return-value]
+            value, stay.pid, stay.namespace, OURS)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import Any, Callable, List
 import msgpack
 import pytest
 
+from redis_streams_adapter.application import Application
 from redis_streams_adapter.codec import Encoder, unpack
 from redis_streams_adapter.errors import DecodeError
 from redis_streams_adapter.messages import Broadcast, EVERYONE, \
@@ -14,6 +15,8 @@ from redis_streams_adapter.messages import Broadcast, EVERYONE, \
 
 from .nodes import Node
 from .test_codec import encoder, fields_of, REQUEST, SOCKET, UID, understand
+
+OURS = Application('socket.io', 0)
 
 NOT_JSON = [math.inf, -math.inf, math.nan]
 
@@ -30,7 +33,7 @@ def test_no_event_for_clients_holds_what_is_not_json(
         with pytest.raises(ValueError, match=f'{number}.* not JSON'):
             encoder.encode('/', message)
         with pytest.raises(ValueError, match=f'{number}.* not JSON'):
-            encoder.pack('/', message)
+            encoder.pack('/', message, OURS)
 
 
 @pytest.mark.parametrize('number', NOT_JSON)
@@ -93,7 +96,8 @@ def test_over_pubsub() -> None:
         'opts': {'rooms': [], 'except': [], 'flags': {}},
         'requestId': REQUEST, 'packet': {
             'type': 2, 'data': ['event', {'a': [math.nan, 1.5]}, math.inf]}}})
-    assert unpack(raw).message == Broadcast(
+    unpacked = unpack(raw, OURS)
+    assert unpacked is not None and unpacked.message == Broadcast(
         ('event', {'a': [None, 1.5]}, None), EVERYONE, REQUEST)
 
 

@@ -5,6 +5,7 @@ import msgpack
 import pytest
 from hypothesis import given, strategies as st
 
+from redis_streams_adapter.application import Application
 from redis_streams_adapter.codec import Encoder, MAX_NAME, Packed, unpack
 from redis_streams_adapter.errors import DecodeError
 from redis_streams_adapter.messages import Broadcast, BroadcastAck, \
@@ -14,6 +15,8 @@ from redis_streams_adapter.messages import Broadcast, BroadcastAck, \
 from .test_codec import WIRE
 
 encoder = Encoder('me')
+
+OURS = Application('socket.io', 0)
 
 ALL = {'rooms': [], 'except': [], 'flags': {}}
 
@@ -34,10 +37,11 @@ def packed(**others: Any) -> bytes:
 def test_as_in_the_stream(message: Any, number: int,
                           data: Dict[str, Any]) -> None:
     """What is packed is the whole message, with the same data."""
-    raw = encoder.pack('/chat', message)
+    raw = encoder.pack('/chat', message, OURS)
     assert msgpack.unpackb(raw) == {
-        'uid': 'me', 'nsp': '/chat', 'type': number, 'data': data}
-    assert unpack(raw) == Packed('me', '/chat', message)
+        'uid': 'me', 'nsp': '/chat', 'app': OURS.name, 'type': number,
+        'data': data}
+    assert unpack(raw, OURS) == Packed('me', '/chat', message)
 
 
 @pytest.mark.parametrize('message', [
@@ -49,12 +53,14 @@ def test_as_in_the_stream(message: Any, number: int,
     FetchSockets(Target(('ä', 5), ('x',)), 'r'),
     BroadcastClientCount('r', 0)])
 def test_bytes(message: Any) -> None:
-    assert unpack(encoder.pack('/', message)) == Packed('me', '/', message)
+    assert unpack(encoder.pack('/', message, OURS), OURS) == Packed(
+        'me', '/', message)
 
 
 @pytest.mark.parametrize('name', ['a' * MAX_NAME, 'Zoë 🎉'])
 def test_names(name: str) -> None:
-    assert unpack(packed(uid=name, nsp=name))[:2] == (name, name)
+    message = unpack(packed(uid=name, nsp=name), OURS)
+    assert message is not None and message[:2] == (name, name)
 
 
 @pytest.mark.parametrize('others', [
@@ -69,7 +75,24 @@ def test_names(name: str) -> None:
     {'data': {'opts': ALL, 'requestId': ''}}])
 def test_malformed(others: Dict[str, Any]) -> None:
     with pytest.raises(DecodeError):
-        unpack(packed(**others))
+        unpack(packed(**others), OURS)
+
+
+@pytest.mark.parametrize('name', [
+    Application('other', 0).name, Application('socket.io', 1).name, '', 0,
+    False, [], {}, b'', OURS.name.encode()], ids=repr)
+@pytest.mark.parametrize('others', [
+    {}, {'uid': 5}, {'type': 13}, {'data': None}], ids=repr)
+def test_of_another_application(name: Any, others: Dict[str, Any]) -> None:
+    """Valid or not, it is none of our business."""
+    assert unpack(packed(app=name, **others), OURS) is None
+
+
+@pytest.mark.parametrize('name', [..., None, OURS.name])
+def test_of_this_application(name: Any) -> None:
+    """Or of one that does not say so: Node.js, or an older version."""
+    message = unpack(packed(app=name), OURS)
+    assert message is not None and message.uid == 'a'
 
 
 @pytest.mark.parametrize('raw', [
@@ -77,20 +100,22 @@ def test_malformed(others: Dict[str, Any]) -> None:
     b'{"uid":"a"}', b'\xdf\xff\xff\xff\xff', b'\x91' * 2000])
 def test_not_even_a_mapping(raw: bytes) -> None:
     with pytest.raises(DecodeError):
-        unpack(raw)
+        unpack(raw, OURS)
 
 
 def check(raw: bytes) -> None:
     """Nothing but a message or the error comes of it."""
     try:
-        uid, namespace, message = unpack(raw)
+        heard = unpack(raw, OURS)
     except DecodeError:
         return
+    assert heard is not None
+    uid, namespace, message = heard
     assert uid and namespace
     assert isinstance(message.type, MessageType)
     # What one node understands every node does.
-    assert unpack(Encoder(uid).pack(namespace, message))[:2] == (
-        uid, namespace)
+    again = unpack(Encoder(uid).pack(namespace, message, OURS), OURS)
+    assert again is not None and again[:2] == (uid, namespace)
 
 
 @given(st.binary(max_size=200))
@@ -137,15 +162,15 @@ def test_any_data(kind: Any, data: Any) -> None:
 def test_what_cannot_be_packed() -> None:
     for value in object(), {b'key': 1}, msgpack.ExtType(5, b'x'):
         with pytest.raises(TypeError):
-            encoder.pack('/', ServerSideEmit(('event', value), 'r'))
+            encoder.pack('/', ServerSideEmit(('event', value), 'r'), OURS)
     with pytest.raises(ValueError):
-        encoder.pack('/', ServerSideEmit(('event', 2**64), 'r'))
+        encoder.pack('/', ServerSideEmit(('event', 2**64), 'r'), OURS)
     with pytest.raises(TypeError):
         Encoder('me', only_plaintext=True).pack(
-            '/', ServerSideEmit(('event', b''), 'r'))
+            '/', ServerSideEmit(('event', b''), 'r'), OURS)
 
 
 @pytest.mark.parametrize('namespace', ['', '/' * (MAX_NAME + 1)])
 def test_namespace_that_no_node_would_take(namespace: str) -> None:
     with pytest.raises(ValueError):
-        encoder.pack(namespace, FetchSockets(EVERYONE, 'r'))
+        encoder.pack(namespace, FetchSockets(EVERYONE, 'r'), OURS)

@@ -6,6 +6,7 @@ import msgpack
 import pytest
 from hypothesis import given, strategies as st
 
+from redis_streams_adapter.application import Application
 from redis_streams_adapter.codec import MAX_NAME
 from redis_streams_adapter.errors import DecodeError
 from redis_streams_adapter.recovery import check_offset, check_pid, Gap, \
@@ -13,6 +14,11 @@ from redis_streams_adapter.recovery import check_offset, check_pid, Gap, \
     REASONS, Refusal, Return, Session, split_auth, start_of, to_fields, \
     UNKNOWN_SESSION
 from redis_streams_adapter.transport import parse_id, START
+
+
+OURS = Application('socket.io', 0)
+THEIRS = Application('other', 0)
+OTHER_DATABASE = Application('socket.io', 1)
 
 
 def reason_of(caught: Any) -> str:
@@ -134,22 +140,22 @@ SESSIONS = st.builds(
     own=st.none() | st.builds(
         Origin, st.binary(min_size=8, max_size=8).map(
             lambda raw: raw.hex().encode()), st.integers(0, 2**63)),
-    ahead=st.none() | TEXT)
+    ahead=st.none() | TEXT, anonymous=st.just(False))
 
 
 @given(SESSIONS)
 def test_a_session_and_back(session: Session) -> None:
     assert session.namespace is not None
-    assert load_session(encoded(to_fields(session)), session.pid,
-                        session.namespace) == session
+    assert load_session(encoded(to_fields(session, OURS)), session.pid,
+                        session.namespace, OURS) == session
 
 
 def test_as_node_reads_it() -> None:
     """It takes the keys that it knows, and leaves ours alone."""
-    fields = to_fields(Session('s', 'p', ('s', 7), {'a': 1}, '/', 'c'))
+    fields = to_fields(Session('s', 'p', ('s', 7), {'a': 1}, '/', 'c'), OURS)
     assert {key: fields[key] for key in NODES} == {
         'sid': 's', 'pid': 'p', 'rooms': ['s', 7], 'data': {'a': 1}}
-    assert set(fields) - set(NODES) == {'nsp', 'claim'}
+    assert set(fields) - set(NODES) == {'nsp', 'claim', 'app'}
 
 
 @pytest.mark.parametrize('fields, data', [
@@ -157,11 +163,11 @@ def test_as_node_reads_it() -> None:
     ({key: NODES[key] for key in ('sid', 'pid', 'rooms')}, None),
     ({**NODES, 'unknown': object}, {'a': 1})])
 def test_as_node_writes_it(fields: Any, data: Any) -> None:
-    """It does not say in which namespace."""
+    """It does not say in which namespace, or for which application."""
     if 'unknown' in fields:
         fields = {**fields, 'unknown': [{'of': b'another version'}]}
-    assert load_session(encoded(fields), 'p', '/any') == Session(
-        's', 'p', ('s', 'x'), data, '/any')
+    assert load_session(encoded(fields), 'p', '/any', OURS) == Session(
+        's', 'p', ('s', 'x'), data, '/any', anonymous=True)
 
 
 @pytest.mark.parametrize('changes', [
@@ -183,17 +189,20 @@ def test_as_node_writes_it(fields: Any, data: Any) -> None:
     {'gap': {'1-0': '2-0'}}, {'obeyed': 5}, {'obeyed': '5'}, {'own': 5},
     {'own': []}, {'own': ['w']}, {'own': ['w', '5']}, {'own': ['w', True]},
     {'own': [b'w', 5]}, {'own': ['w', 5, 6]}, {'own': {'w': 5}},
-    {'own': ['\xfc', 5]}, {'ahead': 5}, {'ahead': b'1-0'}], ids=repr)
+    {'own': ['\xfc', 5]}, {'ahead': 5}, {'ahead': b'1-0'},
+    {'app': THEIRS.name}, {'app': OTHER_DATABASE.name},
+    {'app': ''}, {'app': 0}, {'app': False}, {'app': []},
+    {'app': OURS.name.encode()}], ids=repr)
 def test_a_session_that_is_wrong(changes: Dict[str, Any]) -> None:
     with pytest.raises(DecodeError):
-        load_session(encoded({**NODES, **changes}), 'p', '/')
+        load_session(encoded({**NODES, **changes}), 'p', '/', OURS)
 
 
 @pytest.mark.parametrize('missing', ['sid', 'pid', 'rooms'])
 def test_a_session_that_lacks_something(missing: str) -> None:
     fields = {key: value for key, value in NODES.items() if key != missing}
     with pytest.raises(DecodeError):
-        load_session(encoded(fields), 'p', '/')
+        load_session(encoded(fields), 'p', '/', OURS)
 
 
 @pytest.mark.parametrize('raw', [
@@ -207,18 +216,19 @@ def test_a_session_that_lacks_something(missing: str) -> None:
 def test_hostile_bytes(raw: bytes) -> None:
     """A pickle is one of them: nothing is ever executed."""
     with pytest.raises(DecodeError):
-        load_session(raw, 'p', '/')
+        load_session(raw, 'p', '/', OURS)
 
 
 @given(st.binary() | st.binary().map(base64.b64encode)
        | (DATA | st.dictionaries(
            st.sampled_from([
-               'sid', 'pid', 'rooms', 'data', 'nsp', 'claim', 'upto',
-               'sent', 'since', 'gap', 'flask', 'obeyed', 'own', 'ahead']),
+                'sid', 'pid', 'rooms', 'data', 'nsp', 'claim', 'upto',
+                'sent', 'since', 'gap', 'flask', 'obeyed', 'own', 'ahead',
+                'app']),
            DATA | st.just('p') | st.lists(TEXT))).map(encoded))
 def test_whatever_stands_there(raw: bytes) -> None:
     try:
-        session = load_session(raw, 'p', '/')
+        session = load_session(raw, 'p', '/', OURS)
     except DecodeError:
         return
     assert session.pid == 'p' and session.namespace == '/'
@@ -280,6 +290,16 @@ def test_what_came_before_it_is_not_its_own() -> None:
         assert reason_of(caught) == OFFSET_NOT_FOUND
     for offset in b'9-0', b'10-0', b'100-0':
         assert start_of(known, offset) == (offset, True)
+
+
+@pytest.mark.parametrize('offset, start', [
+    (b'9-0', b'10-0'), (b'2-0', b'7-0'), (b'5-0', b'5-0'), (None, b'1-0')])
+def test_an_anonymous_session_is_tied_to_our_stream(
+        offset: Optional[bytes], start: bytes) -> None:
+    """An older version of another application may have written it."""
+    known = session(upto=b'10-0', sent=b'9-0', gap=Gap(b'2-0', b'7-0'),
+                    since=b'1-0')._replace(anonymous=True)
+    assert start_of(known, offset) == (start, True)
 
 
 @pytest.mark.parametrize('upto, sent', [

@@ -19,6 +19,7 @@ from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, \
 
 from redis_streams_adapter import admission, claims, hooks, \
     RedisStreamsManager
+from redis_streams_adapter.application import Application
 from redis_streams_adapter.recovery import load_session, Outcome, Session
 from redis_streams_adapter.registry import HAS_PRE_CONNECT
 from redis_streams_adapter.returning import YIELD_EVERY
@@ -205,7 +206,7 @@ def kept(redis: Any, stream: str) -> Callable[..., Optional[Session]]:
         pid = pid_of(client, namespace)
         raw = redis.get(f'{stream}:{pid}')
         return raw and load_session(  # type: ignore[no-any-return]
-            raw, pid, namespace)
+            raw, pid, namespace, Application(stream, 0))
 
     return look
 

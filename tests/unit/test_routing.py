@@ -3,9 +3,12 @@ from typing import List
 
 import pytest
 from hypothesis import given, strategies as st
+from redis.crc import key_slot
 
-from redis_streams_adapter.routing import hash_code, private_channel, \
-    public_channel, stream_index, stream_names
+from redis_streams_adapter.application import Application
+from redis_streams_adapter.routing import application_channel, hash_code, \
+    marker_channel, member_channel, private_channel, public_channel, \
+    slot_key, stream_index, stream_names
 
 
 def test_names() -> None:
@@ -18,6 +21,49 @@ def test_channels() -> None:
     assert public_channel('socket.io', '/') == 'socket.io#/#'
     assert public_channel('x', '/chat') == 'x#/chat#'
     assert private_channel('socket.io', '/', 'uid') == 'socket.io#/#uid#'
+
+
+@pytest.mark.parametrize('prefix, namespace', [
+    ('socket.io', '/'), ('socket.io', '/chat'), ('{x}', '/'), ('x', '/{a}b'),
+    ('a{b', '/'), ('x', '/a{b}c{d}')])
+def test_channels_that_are_counted_are_in_one_slot(
+        prefix: str, namespace: str) -> None:
+    """They differ from each other and from those of Node.js, and one pattern
+    of an access control list has them all."""
+    public = public_channel(prefix, namespace)
+    counted = [marker_channel(prefix, namespace),
+               application_channel(prefix, namespace, 'one'),
+               application_channel(prefix, namespace, 'two'),
+               member_channel(prefix, namespace, 'one', 'uid'),
+               member_channel(prefix, namespace, 'one', 'uid2')]
+    assert len({public, private_channel(prefix, namespace, 'one'),
+                *counted}) == 2 + len(counted)
+    assert all(each.startswith(f'{prefix}#') for each in counted)
+    slots = {key_slot(each.encode()) for each in counted}
+    assert len({slot_key(each) for each in counted}) == len(slots) == 1
+    if '{' not in public or '}' in public:
+        assert slots == {key_slot(public.encode())}
+
+
+@given(st.text(st.sampled_from('ab{}#'), max_size=12))
+def test_slots(channel: str) -> None:
+    """As a server computes them."""
+    assert key_slot(slot_key(channel).encode()) == key_slot(channel.encode())
+
+
+@given(st.text(), st.text(), st.integers(0, 15), st.integers(0, 15))
+def test_names_of_applications(one: str, other: str, database: int,
+                               number: int) -> None:
+    try:
+        first = Application(one, database)
+        second = Application(other, number)
+    except UnicodeEncodeError:
+        return  # it cannot be the key of a stream
+    same = (one, database) == (other, number)
+    assert (first.name == second.name) is same
+    assert first.is_foreign(second.name) is not same
+    assert not {*'#{}'} & {*first.name}
+    assert not first.is_foreign(None)
 
 
 #: As JavaScript computed them: the hash, and its remainders by 2, 3, 4, 7.

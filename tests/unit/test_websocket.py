@@ -64,7 +64,7 @@ def test_frames_of_two_tasks(
     write(frames, b'x' * LARGE, b'y' * LARGE)
     far.recv(1, socket.MSG_PEEK)
     write(frames, b'pong')
-    wait_until(lambda: frames._turn._waiting)
+    wait_until(lambda: len(frames._gate.line) == 2)
     assert read(far, 2 * LARGE + 4) == b''.join(
         [b'x' * LARGE, b'pong', b'y' * LARGE])
 

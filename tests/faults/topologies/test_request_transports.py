@@ -117,6 +117,14 @@ def test_requests(cluster: RedisCluster, start_nodes: StartNodes,
                   transports: List[str]) -> None:
     party = Party(cluster, start_nodes, connect, unique, *transports)
     party.check_requests()
+    *guests, member = party.nodes
+    member.handle_server_side('who', member.name, namespace='/elsewhere')
+    for node in guests:
+        if node.options['request_transport'] != STREAM:
+            node.wait_server_count(1, '/elsewhere')
+            assert node.server_side_call(
+                'who', namespace='/elsewhere') == [member.name]
+            assert node.server_count('/elsewhere') == 1
     for node in party.nodes:
         assert node.health()['status'] == 'ok'
         stats = node.stats()

@@ -1,0 +1,194 @@
+"""Two applications keep their sessions in one database, under one prefix: is
+a client of one ever taken for a client of the other?"""
+import base64
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple
+
+import msgpack
+import pytest
+
+from ..conftest import running
+from ..integration.conftest import start_managers
+from ..support.node_process import NodeProcess
+from ..support.redis_server import RedisServer
+from ..support.returning_client import close_all, ReturningClient
+from ..support.wait import wait_for_value
+from .helpers import check_reason, RECOVERING, Unique
+
+PREFIX = 'shared:'
+
+
+class Application(NamedTuple):
+    """Two nodes, and a client that stays."""
+
+    nodes: List[NodeProcess]
+    witness: ReturningClient
+
+
+Applications = Dict[str, Application]
+
+
+@pytest.fixture(scope='module')
+def applications(mode: str, redis_server: RedisServer,
+                 ) -> Iterator[Applications]:
+    """By the names of their streams."""
+    with running([NodeProcess(mode, redis_server.url, {
+            **RECOVERING, 'stream_name': name, 'session_key_prefix': PREFIX})
+            for name in ('one', 'one', 'other', 'other')]) as nodes:
+        found = {}
+        for name, some in ('one', nodes[:2]), ('other', nodes[2:]):
+            start_managers(some)
+            found[name] = Application(some, ReturningClient(some[0].url))
+        yield found
+        close_all([each.witness for each in found.values()])
+
+
+Connect = Callable[[str], ReturningClient]
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    clients: List[ReturningClient] = []
+
+    def connect_to(url: str) -> ReturningClient:
+        clients.append(ReturningClient(url))
+        return clients[-1]
+
+    yield connect_to
+    close_all(clients)
+
+
+class Lost:
+    """A client of an application that has a room and data, and has just lost
+    its connection; while it is away there are events for it."""
+
+    def __init__(self, home: Application, connect: Connect, redis: Any,
+                 unique: Unique) -> None:
+        self.home, self.redis = home, redis
+        self.event, self.room = unique('event'), unique('room')
+        node, other = home.nodes
+        self.client = connect(node.url)
+        self.sid, self.pid = self.client.sid, self.client.pids['/']
+        node.enter_room(self.sid, self.room)
+        node.save_session(self.sid, {'user': self.room})
+        node.emit(self.event, 0, to=self.room)
+        self.client.wait_for(self.event)
+        self.client.drop()
+        wait_for_value(lambda: len(node.disconnects_of(self.sid)), 1,
+                       what='the end of the connection')
+        wait_for_value(lambda: self.room in self.session()['rooms'], True,
+                       what='the last session')
+        other.emit_range(self.event, range(1, 4), to=self.room)
+        assert other.flush(10)
+
+    @property
+    def key(self) -> str:
+        return f'{PREFIX}{self.pid}'
+
+    def session(self) -> Dict[str, Any]:
+        """As it is in Redis."""
+        raw = self.redis.get(self.key)
+        session: Dict[str, Any] = msgpack.unpackb(base64.b64decode(raw))
+        return session
+
+    def rewrite(self, *keys: str) -> None:
+        """Leave nothing but these keys in the session."""
+        session = self.session()
+        self.redis.set(self.key, base64.b64encode(msgpack.packb(
+            {key: session[key] for key in keys or session
+             if keys or key != 'app'})), keepttl=True)
+
+    def show(self, url: str, offset: str) -> ReturningClient:
+        """Go somewhere with its pid."""
+        self.client.pids['/'], self.client.offsets['/'] = self.pid, offset
+        self.client.connect(url)
+        return self.client
+
+    def check_comes_back(self, offset: str) -> None:
+        """To its own application, with what it has missed."""
+        node = self.home.nodes[1]
+        client = self.show(node.url, offset)
+        assert client.recovered['/'] and client.sid == self.sid
+        check_reason(node, self.sid, None)
+        assert self.room in node.rooms(self.sid)
+        client.wait_for(self.event, 4)
+        assert [args[0] for args in client.received(self.event)] == [
+            0, 1, 2, 3]
+
+
+@pytest.fixture
+def redis(redis_server: RedisServer) -> Iterator[Any]:
+    with redis_server.client() as client:
+        yield client
+
+
+@pytest.fixture(params=['one', 'other'])
+def lost(request: Any, applications: Applications, connect: Connect,
+         redis: Any, unique: Unique) -> Lost:
+    """A client of each of them, one after the other."""
+    return Lost(applications[request.param], connect, redis, unique)
+
+
+@pytest.fixture
+def strangers(lost: Lost, applications: Applications) -> Application:
+    """The application that is not its own."""
+    found, = [each for each in applications.values() if each != lost.home]
+    return found
+
+
+def offset_at(application: Application, unique: Unique) -> str:
+    """The offset of an event that all clients there have."""
+    event = unique('event')
+    application.nodes[0].emit(event, 0)
+    application.witness.wait_for(event)
+    return application.witness.offsets['/']
+
+
+@pytest.mark.parametrize('whose', ['its own', 'theirs'])
+def test_pid_is_shown_to_another_application(
+        lost: Lost, strangers: Application, unique: Unique,
+        whose: str) -> None:
+    """With the last offset that it has, or with one that exists there. It is
+    a new client, and nothing became of its session: neither is it used up nor
+    does it live any longer."""
+    own = lost.client.offsets['/']
+    offset = own if whose == 'its own' else offset_at(strangers, unique)
+    before, left = lost.redis.get(lost.key), lost.redis.pttl(lost.key)
+    node = strangers.nodes[0]
+    client = lost.show(node.url, offset)
+    assert not client.recovered['/']
+    assert client.sid != lost.sid and client.pids['/'] != lost.pid
+    check_reason(node, client.sid, 'unknown-session')
+    assert node.rooms(client.sid) == []
+    # What was said to it at home, and what is said to its room here.
+    node.emit(lost.event, 9, to=lost.room)
+    node.emit(lost.event, 10, to=lost.sid)
+    node.emit(f'end of {lost.event}')
+    client.wait_for(f'end of {lost.event}')
+    assert [args[0] for args in client.received(lost.event)] == [0]
+    assert lost.redis.get(lost.key) == before
+    assert 0 < lost.redis.pttl(lost.key) <= left
+    client.drop()
+    lost.check_comes_back(own)
+    for each in (*lost.home.nodes, *strangers.nodes):
+        assert [line for line in each.logs() if lost.pid in line] == []
+
+
+@pytest.mark.parametrize('keys', [(), ('sid', 'pid', 'rooms', 'data')],
+                         ids=['an older version', 'Node.js'])
+def test_session_that_does_not_say_whose_it_is(
+        lost: Lost, strangers: Application, keys: List[str]) -> None:
+    """The offset tells: its event has to be in the stream."""
+    offset = lost.client.offsets['/']
+    lost.rewrite(*keys)
+    before = lost.redis.get(lost.key)
+    node = strangers.nodes[0]
+    client = lost.show(node.url, offset)
+    assert not client.recovered['/'] and client.sid != lost.sid
+    check_reason(node, client.sid, 'offset-not-found')
+    assert lost.redis.get(lost.key) == before
+    client.drop()
+    lost.check_comes_back(offset)
+    # From now on it says so.
+    wait_for_value(lambda: lost.session().get('app'),
+                   f'0:{lost.home.nodes[0].options["stream_name"]}',
+                   what='the application of the session')
