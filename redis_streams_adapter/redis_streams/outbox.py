@@ -15,8 +15,8 @@ dies, what stands in the outbox is lost with it.
 import threading
 from collections import deque
 from itertools import islice
-from typing import Deque, Iterable, Iterator, List, NamedTuple, Optional, \
-    Sequence, Union
+from typing import Callable, Deque, Iterable, Iterator, List, NamedTuple, \
+    Optional, Sequence, Union
 
 from ..errors import OutboxFullError, RedisStreamsError
 from ..tasks import Event
@@ -107,10 +107,15 @@ class Outbox:
     """The entries for one stream, in order.
 
     :param capacity: what it shares with others.
+    :param sign: gives the fields of each entry the uid that is right at its
+                 place in the order, under the lock; see
+                 :mod:`redis_streams_adapter.signature`.
     """
 
-    def __init__(self, capacity: Capacity) -> None:
+    def __init__(self, capacity: Capacity,
+                 sign: Optional[Callable[[Fields], Fields]] = None) -> None:
         self._capacity = capacity
+        self._sign = sign
         self._lock = capacity.lock
         self._entries: Deque[Pending] = deque()
         # Written under the lock.
@@ -146,6 +151,8 @@ class Outbox:
             if self.closed:
                 raise RedisStreamsError('the manager is closed')
             self._capacity.take(size)
+            if self._sign is not None:
+                fields = self._sign(fields)
             if numbered:
                 self.sequence += 1
             pending = Pending(fields, size, self.sequence, numbered)

@@ -102,6 +102,8 @@ class Writer:
     :param retention: how many seconds an entry is to be kept; ``None``: as
                       long as the stream is not too long.
     :param replicated: whether the link waits for replicas.
+    :param sign: see :class:`~redis_streams_adapter.redis_streams.outbox.\
+Outbox`.
 
     Shared state: what the lock of the capacity protects besides the outbox
     is said where it is defined.
@@ -114,7 +116,8 @@ class Writer:
                  overhear: Optional[Callable[[Fields], None]] = None,
                  absent: Optional[Callable[[], Absent]] = None,
                  retention: Optional[float] = None,
-                 replicated: bool = False) -> None:
+                 replicated: bool = False,
+                 sign: Optional[Callable[[Fields], Fields]] = None) -> None:
         self.writer_id = os.urandom(8).hex().encode()
         self._open_link = open_link
         self._engine = engine
@@ -126,7 +129,8 @@ class Writer:
         self._retention = retention
         self._replicated = replicated
         self._lock: threading.Lock = capacity.lock
-        self._outbox = Outbox(capacity)
+        self._sign = sign
+        self._outbox = Outbox(capacity, sign)
         self._ended = False
         #: What to say outside of the order. Under the lock.
         self._urgent: Optional[Fields] = None
@@ -182,7 +186,8 @@ class Writer:
         with self._lock:
             if self._outbox.closed:
                 return
-            self._urgent = fields
+            self._urgent = fields if self._sign is None \
+                else self._sign(fields)
         self.wake()
 
     def wait(self, pending: Pending) -> None:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from socketio.packet import Packet
 
-from redis_streams_adapter import life, RedisStreamsManager, runtime
+from redis_streams_adapter import knowledge, life, RedisStreamsManager, \
+    runtime
 
 from ..support.wait import wait_for_value
 from .fake_server import make_server
@@ -82,6 +83,8 @@ def make_manager(streams: Dict[str, FakeStream],
     monkeypatch.setattr(
         runtime, 'RedisLink',
         lambda driver, key, *args, **kwargs: streams[key].link())
+    # All nodes are in this process, and there is no network between them.
+    monkeypatch.setattr(knowledge, 'ANSWER_PATIENCE', 0.02)
     # No test finds those of another.
     monkeypatch.setattr(life, 'managers', weakref.WeakSet())
     made: List[RedisStreamsManager] = []
