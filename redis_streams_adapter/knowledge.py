@@ -28,6 +28,7 @@ list.
 Times are seconds of the process's own monotonic clock, and come in as
 ``now``.
 """
+import math
 from typing import Dict, NamedTuple, Optional, Set, Tuple
 
 from .transport import Position
@@ -82,6 +83,8 @@ class Knowledge:
         self._since: Optional[float] = None
         #: The position from which on everything was read.
         self._start: Position = (0, 0)
+        #: When a loss was last a reason to ask who is there.
+        self._lost = -math.inf
         #: Whether nobody but members of another stream can be unknown.
         self._young = False
         #: Whether all members are known, in every namespace.
@@ -116,9 +119,11 @@ class Knowledge:
         """
         if self._since is None:
             return False
-        asks = self._settled or now - self._since > LONGEST_PATIENCE
         self._restart(start, now, young)
-        return asks
+        if now - self._lost <= LONGEST_PATIENCE:
+            return False
+        self._lost = now
+        return True
 
     def _restart(self, start: Position, since: float, young: bool) -> None:
         self._start, self._since, self._young = start, since, young
