@@ -8,19 +8,24 @@ says which of them this process takes; an answer takes the way of its request.
 import math
 import threading
 import time
-from typing import Any, Callable, Dict, Optional, Protocol
+from typing import Any, Callable, Dict, List, Optional, Protocol
 
+from .channel import Channel
+from .errors import RedisStreamsError
+from .knowledge import ASK_INTERVAL
 from .messages import Message
 from .node import Act, Event, Known, Node, Response
 from .redis_streams.outbox import Pending
-from .requests import Asked, NOBODY, Request
+from .requests import Asked, NOBODY, Request, UNKNOWN_MEMBERS
 from .side_channel import SideChannel
+from .tasks import Engine, Event as TaskEvent
 
 
 class Stream(Protocol):
     """What a runtime does for this."""
 
     uid: str
+    engine: Engine
 
     @property
     def closed(self) -> bool:
@@ -28,6 +33,18 @@ class Stream(Protocol):
 
     def joins(self, namespace: str) -> bool:
         """Whether it serves a namespace, or is about to."""
+
+    def channel(self, namespace: str) -> Channel:
+        """Where the messages of a namespace go, and come from."""
+
+    def ask_for_members(self, namespace: str) -> None:
+        """Ask the members of a namespace for all members."""
+
+    def refuse_on_own_task(self) -> None:
+        """Make sure that this task may wait.
+
+        :raises RuntimeError: it is one of ours.
+        """
 
     def encode(self, namespace: str, message: Message) -> Any:
         """The fields of a message."""
@@ -42,7 +59,8 @@ class Stream(Protocol):
 class Asking:
     """The requests of a process, and its answers.
 
-    It has no state of its own: what is asked for is the node's.
+    What is asked for is the node's. All that it has of its own is who waits
+    until all members are known.
 
     :param core: under it one task at a time is in the node.
     """
@@ -53,27 +71,93 @@ class Asking:
         self._core = core
         self._side = side
         self._stream = stream
+        #: Who waits until all members are known. Each task adds and removes
+        #: its own event, and a task that is ended over it does so, too.
+        self._curious: List[TaskEvent] = []
 
-    def count(self, namespace: str) -> int:
-        """The number of nodes, this one included if it serves the namespace.
-        Blocks where Redis has to tell it."""
+    def count(self, namespace: str, timeout: float) -> Optional[int]:
+        """The number of nodes, this one included if it is a member. Blocks
+        where Redis has to tell it, or until all members are known.
+
+        :param timeout: for so many seconds at most.
+        :return: ``None``: they are not known.
+        """
+        deadline = time.monotonic() + timeout
         if self._side.asks:
             count = self._side.count(
                 namespace, lambda: self._known(namespace),
                 lambda: self._stream.joins(namespace))
             if count is not None:
                 return count
-        with self._core:
-            return self._node.count(namespace)
+        counts: List[int] = []
+        self._await_members(
+            namespace, max(0.0, deadline - time.monotonic()),
+            lambda: counts.append(self._node.count(namespace)))
+        return counts[0] if counts else None
 
-    def nodes(self, namespace: str) -> Dict[str, float]:
-        """How many seconds ago each other node was last heard of, by uid."""
-        with self._core:
-            seen = self._node.nodes(namespace)
-        now = time.monotonic()
-        return {uid: max(0.0, now - at) for uid, at in seen.items()}
+    def nodes(self, namespace: str,
+              timeout: float) -> Optional[Dict[str, float]]:
+        """How many seconds ago each node was last heard of, by uid; this one
+        included if it is a member. Blocks until all members are known.
 
-    def request(self, namespace: str,
+        :param timeout: for so many seconds at most.
+        :return: ``None``: they are not known.
+        """
+        found: List[Dict[str, float]] = []
+
+        def look() -> None:
+            now = time.monotonic()
+            found.append({uid: max(0.0, now - at) for uid, at
+                          in self._node.nodes(namespace).items()})
+            if self._node.serves(namespace):
+                found[0][self._stream.uid] = 0.0
+
+        self._await_members(namespace, timeout, look)
+        return found[0] if found else None
+
+    def _await_members(self, namespace: str, timeout: float,
+                       then: Callable[[], None]) -> bool:
+        """Wait until all members of a namespace are known.
+
+        :param timeout: for so many seconds at most.
+        :param then: what to do at that very moment, under the core lock.
+        :return: whether they are.
+        """
+        knowledge = self._stream.channel(namespace).knowledge
+        deadline = time.monotonic() + timeout
+        learned = None
+        try:
+            while True:
+                now = time.monotonic()
+                with self._core:
+                    left = self._node.unknown_for(namespace, knowledge, now)
+                    if left == 0:
+                        then()
+                        return True
+                    asks = knowledge.is_to_ask(namespace, now)
+                if learned is None:
+                    self._stream.refuse_on_own_task()
+                    learned = self._stream.engine.event()
+                    self._curious.append(learned)
+                    # It may have become known before this one waited.
+                    continue
+                if now >= deadline or self._stream.closed:
+                    return False
+                if asks:
+                    self._stream.ask_for_members(namespace)
+                learned.wait(min(deadline - now, ASK_INTERVAL,
+                                 math.inf if left is None else left))
+                learned.clear()
+        finally:
+            if learned is not None and learned in self._curious:
+                self._curious.remove(learned)
+
+    def learned(self) -> None:
+        """More may be known of who is a member."""
+        for event in list(self._curious):
+            event.set()
+
+    def request(self, request_id: str, namespace: str,
                 message: Message) -> Callable[[], Optional[Pending]]:
         """Encode a request.
 
@@ -83,26 +167,68 @@ class Asking:
         if self._side.asks:
             return self._side.ask(namespace, message)
         fields = self._stream.encode(namespace, message)
-        return lambda: self._stream.append(namespace, fields)
+
+        def send() -> Pending:
+            pending = self._stream.append(namespace, fields)
+            with self._core:
+                events = self._node.written(
+                    request_id, self._writer(namespace), pending.sequence)
+            for event in events:
+                self._stream.follow(event)
+            return pending
+
+        return send
+
+    def _writer(self, namespace: str) -> bytes:
+        return self._stream.channel(namespace).writer.writer_id
 
     def expect(self, request_id: str, request: Request,
-               timeout: float = math.inf, alone: bool = False) -> None:
+               timeout: float = math.inf, alone: bool = False) -> bool:
         """Wait for answers: to be said before the request is sent, for an
         answer may be here before that returns. Blocks where Redis has to
-        tell how many are going to answer.
+        tell how many are going to answer, and until all members are known;
+        not for a callback, for which nobody waits.
 
         :param timeout: for so many seconds at most.
         :param alone: no other node is asked.
+        :return: ``False``: nobody knows who has to answer, and the request
+                 must not be sent; its ``obstacle`` says why.
+        :raises RedisStreamsError: the manager is closed.
         """
-        asked: Optional[Asked] = NOBODY
-        if not alone:
-            asked = self._who_hears(request.namespace, timeout)
+        namespace, asked = request.namespace, None
+
+        def take(writer: Optional[bytes] = None) -> None:
+            self._node.expect(request_id, request, time.monotonic(), asked,
+                              writer)
+
+        if self._stream.closed:
+            raise RedisStreamsError('the manager is closed')
+        if alone:
+            asked = NOBODY
+        elif self._side.asks:
+            asked = self._who_hears(namespace, timeout)
+        if asked is not None or self._side.asks:
+            with self._core:
+                take()
+            return True
+        writer = self._writer(namespace)
+        if request.waiter is not None:
+            if not self._await_members(namespace, timeout,
+                                       lambda: take(writer)):
+                request.doubt = UNKNOWN_MEMBERS
+                return False
+            return True
+        knowledge = self._stream.channel(namespace).knowledge
         with self._core:
-            self._node.expect(request_id, request, time.monotonic(), asked)
+            if self._node.unknown_for(namespace, knowledge,
+                                      time.monotonic()) != 0:
+                request.doubt = UNKNOWN_MEMBERS
+            take(writer)
+        return True
 
     def _who_hears(self, namespace: str, timeout: float) -> Optional[Asked]:
         """Who hears our requests; ``None``: who is known."""
-        if not self._side.asks or self._stream.closed:
+        if not self._side.asks:
             return None
         asked = self._side.listening(
             namespace, lambda: self._known(namespace), timeout)

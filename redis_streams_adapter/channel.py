@@ -2,9 +2,11 @@
 from dataclasses import dataclass
 from typing import Optional
 
+from .knowledge import Knowledge
 from .redis_streams.reader import Reader
 from .redis_streams.writer import Writer
 from .sequences import Sequences
+from .signature import Signature
 from .timeline import Timeline
 
 
@@ -16,12 +18,16 @@ class Channel:
     :param writer: what sends.
     :param reader: what reads; it may never be started.
     :param sequences: what was seen of the stream; the reader's task's own.
+    :param knowledge: what is known of its members; under the core lock.
+    :param signature: under which uid this process writes to it.
     """
 
     key: str
     writer: Writer
     reader: Reader
     sequences: Sequences
+    knowledge: Knowledge
+    signature: Signature
     #: What the own clients have of it, where recovery is on.
     timeline: Optional[Timeline] = None
     #: Whether the writer's task is known to run. Under the runtime's start

@@ -24,7 +24,8 @@ from .messages import Broadcast, BroadcastAck, BroadcastClientCount, \
 from .node import Act
 from .own_sockets import describe
 from .remote_socket import RemoteSocket
-from .requests import ClientsRequest, NodesRequest, Request
+from .requests import ClientsRequest, NodesRequest, Request, \
+    UNKNOWN_MEMBERS
 from .runtime import Runtime
 from .server_side import check_name, ServerSideHandlers
 
@@ -56,20 +57,43 @@ class ClusterCalls(Dispatch):
 
     # -- who is there -----------------------------------------------------
 
-    def nodes(self, namespace: str = '/') -> List[NodeInfo]:
-        """The nodes of a namespace, this one first: the uid of each, and how
-        many seconds ago it was last heard of.
+    def server_count(self, namespace: str = '/') -> int:
+        """The number of nodes in a namespace; this one counts if it serves
+        the namespace.
 
-        While Redis is away, those last known.
+        A manager that has not joined the cluster joins it by this. The first
+        call may wait for some milliseconds until all nodes are known, and for
+        :data:`TIMEOUT` seconds at most; after that the call answers at once.
+        While Redis is away, it is the number last known; over PUB/SUB the
+        number of those with heartbeats, after a socket timeout at most.
 
-        :raises RuntimeError: the manager is write-only.
+        :raises ClusterTimeoutError: this server does not know all nodes yet:
+                                     it has just started and Redis is away,
+                                     or part of the stream was lost.
+        :raises RuntimeError: the manager is write-only, or it does not know
+                              all nodes and is called on one of its own
+                              tasks.
         """
-        if self.write_only:
-            raise RuntimeError('a write-only manager knows no nodes')
-        runtime = self._live()
-        others = runtime.asking.nodes(namespace)
-        return [NodeInfo(runtime.uid, 0.0),
-                *(NodeInfo(*each) for each in sorted(others.items()))]
+        runtime = self._knowing()
+        count = runtime.asking.count(namespace, TIMEOUT)
+        if count is None:
+            raise ClusterTimeoutError(reason=UNKNOWN_MEMBERS)
+        return count
+
+    def nodes(self, namespace: str = '/') -> List[NodeInfo]:
+        """The nodes of a namespace, this one first if it serves the
+        namespace: the uid of each, and how many seconds ago it was last heard
+        of.
+
+        Waits and raises as :meth:`server_count` does. While Redis is away,
+        those last known.
+        """
+        runtime = self._knowing()
+        found = runtime.asking.nodes(namespace, TIMEOUT)
+        if found is None:
+            raise ClusterTimeoutError(reason=UNKNOWN_MEMBERS)
+        return [NodeInfo(*each) for each in sorted(
+            found.items(), key=lambda each: (each[0] != runtime.uid, each))]
 
     def fetch_sockets(self, namespace: str = '/', to: Any = None,
                       skip_sid: Any = None, local: bool = False,
@@ -78,11 +102,14 @@ class ClusterCalls(Dispatch):
 
         :param to: a sid, a room, or a list of them; ``None``: everyone.
         :param skip_sid: a sid or a room, or a list of them, left out.
+        The namespace need not be one that this server serves.
+
         :param local: only the clients of this server; asks nobody.
         :param timeout: seconds to wait for the other servers.
-        :raises ClusterTimeoutError: not all have answered, as always while
-                                     Redis is away; ``responses`` holds the
-                                     sockets found.
+        :raises ClusterTimeoutError: not all have answered, or it is not known
+                                     who has to, as always while Redis is
+                                     away; ``responses`` holds the sockets
+                                     found.
         :raises RuntimeError: the manager is write-only, or the call is made
                               on one of its own tasks.
         """
@@ -101,8 +128,7 @@ class ClusterCalls(Dispatch):
                      for uid, sockets in request.answers.items()
                      for each in sockets)
         if not request.complete:
-            raise ClusterTimeoutError(found, request.missing,
-                                      *request.progress)
+            raise not_complete(request, found)
         return found
 
     def all_rooms(self, namespace: str = '/',
@@ -202,7 +228,7 @@ class ClusterCalls(Dispatch):
         deadline = time.monotonic() + timeout
         request_id = new_id()
         send = runtime.asking.request(
-            namespace, Broadcast(args, target, request_id))
+            request_id, namespace, Broadcast(args, target, request_id))
         clients = self._recipients(namespace, target)
         alone = self._is_one_own_client(namespace, target)
         request = ClientsRequest(namespace, runtime.engine.event())
@@ -212,13 +238,15 @@ class ClusterCalls(Dispatch):
             runtime.asking.answer(BroadcastAck(request_id, answer))
 
         try:
-            runtime.asking.expect(request_id, request, timeout, alone)
-            if request.complete:
-                return []
-            self._deliver_with_callback(
-                namespace, args, clients, acknowledge,
-                None if alone else send)
-            if not request.complete:
+            # Before anything is sent: nobody gets the event if nobody can
+            # say who has to acknowledge it.
+            asked = runtime.asking.expect(
+                request_id, request, timeout, alone)
+            if asked and not request.complete:
+                self._deliver_with_callback(
+                    namespace, args, clients, acknowledge,
+                    None if alone else send)
+            if asked and not request.complete:
                 request.waiter.wait(max(0.0, deadline - time.monotonic()))
         finally:
             def withdraw() -> None:
@@ -231,8 +259,7 @@ class ClusterCalls(Dispatch):
                 # The first one may be struck.
                 withdraw()
         if not request.complete:
-            raise ClusterTimeoutError(request.responses, request.missing,
-                                      *request.progress)
+            raise not_complete(request, request.responses)
         return request.responses
 
     # -- between servers --------------------------------------------------
@@ -295,8 +322,7 @@ class ClusterCalls(Dispatch):
             lambda request_id: ServerSideEmit((event, *args), request_id))
         responses = list(request.answers.values())
         if not request.complete:
-            raise ClusterTimeoutError(responses, request.missing,
-                                      *request.progress)
+            raise not_complete(request, responses)
         return responses
 
     # -- how it is asked --------------------------------------------------
@@ -315,16 +341,23 @@ class ClusterCalls(Dispatch):
             self.start()
         return self._live()
 
+    def _knowing(self) -> Runtime:
+        """The runtime, as a member that can say who is there."""
+        if self.write_only:
+            raise RuntimeError('a write-only manager knows no nodes')
+        return self._member(asks=False)
+
     def _ask(self, runtime: Runtime, request: Request, timeout: float,
              make: Callable[[str], Message]) -> None:
         """Ask all other nodes, and wait for them."""
         deadline = time.monotonic() + timeout
         request_id = new_id()
-        send = runtime.asking.request(request.namespace, make(request_id))
+        send = runtime.asking.request(
+            request_id, request.namespace, make(request_id))
         try:
             # That may take its time as well, in the worst case all of it.
-            runtime.asking.expect(request_id, request, timeout)
-            if not request.complete:
+            asked = runtime.asking.expect(request_id, request, timeout)
+            if asked and not request.complete:
                 send()
                 request.waiter.wait(max(0.0, deadline - time.monotonic()))
         finally:
@@ -392,6 +425,13 @@ class ClusterCalls(Dispatch):
             return ()
         return describe(self.server, namespace, clients,
                         lambda value: runtime.can_carry(value))
+
+
+def not_complete(request: Request,
+                 responses: Sequence[Any]) -> ClusterTimeoutError:
+    """The error of a call whose time is over."""
+    return ClusterTimeoutError(responses, request.missing, *request.progress,
+                               reason=request.obstacle)
 
 
 def new_id() -> str:

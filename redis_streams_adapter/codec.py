@@ -3,10 +3,12 @@
 An entry's fields are those of ``@socket.io/redis-streams-adapter``
 (``dist/adapter.js``, ``encode`` and ``decode``): ``uid``, ``nsp``, ``type``
 and ``data``, where ``data`` is JSON if it starts with ``{`` and base64 of
-msgpack otherwise. Four fields are our own, and ignored by Node.js: ``wid``,
+msgpack otherwise. These fields are our own, and ignored by Node.js: ``wid``,
 the id of the writer, ``seq``, its number for this entry, ``since``, where the
-stream ended when it began to write, and ``behind`` in a HEARTBEAT, the
-position of a reader that lags.
+stream ended when it began to write; in a HEARTBEAT ``behind`` and ``reader``,
+the position of a reader that lags and whose it is, ``members`` and ``at``,
+all members and the position at which they were that; in an INITIAL_HEARTBEAT
+``asks``, which asks for the latter.
 
 *Total* means: whatever bytes stand in the stream, :func:`open_envelope` and
 :func:`decode` return a valid value or raise
@@ -34,6 +36,10 @@ from .values import JSONModule, load_base64, load_json, load_msgpack, \
 #: bytes. They are kept in memory by whoever reads them; Node's have 16.
 MAX_NAME = 1024
 
+#: The greatest age of a member that is listed, in seconds: no option of time
+#: is longer.
+MAX_AGE = 10**6
+
 #: ``type`` of an EVENT and of a BINARY_EVENT packet (``socket.io-parser``).
 EVENT_PACKETS = (2, 5)
 
@@ -55,7 +61,7 @@ class Envelope(NamedTuple):
                      that of the last message before it.
     :param since: where the stream ended when the writer began, undecoded;
                   see :func:`read_position`.
-    :param behind: the position in a heartbeat, where it has one.
+    :param extra: of a heartbeat, all its fields.
     """
 
     uid: str
@@ -65,11 +71,16 @@ class Envelope(NamedTuple):
     writer: Optional[bytes]
     sequence: int
     since: Optional[bytes] = None
-    behind: Optional[bytes] = None
+    extra: Optional[Mapping[bytes, bytes]] = None
 
 
 _TYPES: Dict[bytes, MessageType] = {
     str(int(each)).encode(): each for each in MessageType}
+
+#: Those that have fields of our own instead of data.
+_HEARTBEATS = frozenset(
+    b'%d' % each for each in (MessageType.INITIAL_HEARTBEAT,
+                              MessageType.HEARTBEAT))
 
 
 def open_envelope(fields: Fields) -> Envelope:
@@ -104,7 +115,8 @@ def open_envelope(fields: Fields) -> Envelope:
     try:
         return Envelope(uid.decode(), namespace.decode(), message_type,
                         entry.get(b'data', b''), writer, sequence,
-                        entry.get(b'since'), entry.get(b'behind'))
+                        entry.get(b'since'),
+                        entry if kind in _HEARTBEATS else None)
     except UnicodeDecodeError as exc:
         raise DecodeError('field uid or nsp is not UTF-8') from exc
 
@@ -116,10 +128,12 @@ def decode(envelope: Envelope) -> Message:
     """
     reader = _READERS.get(envelope.type)
     if reader is None:
-        if envelope.behind is not None \
-                and envelope.type is MessageType.HEARTBEAT:
-            return _read_heartbeat(envelope.behind)
-        return _BARE[envelope.type]
+        bare = _BARE[envelope.type]
+        if envelope.extra is None or not _EXTRA.intersection(envelope.extra):
+            return bare
+        if envelope.type is MessageType.HEARTBEAT:
+            return _read_heartbeat(envelope.extra)
+        return InitialHeartbeat(asks=bool(envelope.extra.get(b'asks')))
     raw = envelope.data
     if raw.startswith(b'{'):
         data = load_json(raw)
@@ -200,9 +214,8 @@ class Encoder:
                 b'type', b'%d' % message.type)
         writer = _WRITERS.get(message.type)
         if writer is None:
-            if isinstance(message, Heartbeat) and message.behind is not None:
-                return head + (b'behind', message.behind)
-            return head
+            # The uid, the namespace and the type stay first, see `signature`.
+            return head + _write_extra(message)
         return head + (b'data', self._serialiser.dump(
             writer(namespace, message),
             message.type is MessageType.BROADCAST))
@@ -297,10 +310,41 @@ def read_position(raw: bytes, field: str) -> Tuple[int, int]:
     return int(milliseconds), int(number)
 
 
-def _read_heartbeat(behind: bytes) -> Heartbeat:
+#: The fields of heartbeats that are our own.
+_EXTRA = frozenset((b'behind', b'reader', b'members', b'at', b'asks'))
+
+
+def _read_heartbeat(extra: Mapping[bytes, bytes]) -> Heartbeat:
+    behind, reader = extra.get(b'behind'), extra.get(b'reader')
+    members, at = extra.get(b'members'), extra.get(b'at')
     if behind:
         read_position(behind, 'behind')
-    return Heartbeat(behind)
+    if members is None or at is None:
+        return Heartbeat(behind, _read_reader(reader))
+    read_position(at, 'at')
+    return Heartbeat(behind, _read_reader(reader), _read_members(members), at)
+
+
+def _read_reader(reader: Optional[bytes]) -> Optional[str]:
+    if reader is None:
+        return None
+    _want(0 < len(reader) <= MAX_NAME, 'reader')
+    try:
+        return reader.decode()
+    except UnicodeDecodeError as exc:
+        raise DecodeError('field reader is not UTF-8') from exc
+
+
+def _read_members(raw: bytes) -> Mapping[str, float]:
+    members = load_json(raw)
+    if not isinstance(members, dict):
+        raise DecodeError('members is of the wrong type')
+    for uid, seconds in members.items():
+        # A comparison that NaN does not pass either.
+        if not 0 < len(uid) <= MAX_NAME or type(seconds) not in (int, float) \
+                or not 0 <= seconds <= MAX_AGE:
+            raise DecodeError('members holds what is not a member')
+    return members
 
 
 def _read_broadcast(data: Dict[str, Any]) -> Broadcast:
@@ -397,6 +441,24 @@ _BARE: Dict[MessageType, Message] = {
 # -- the data of each type: to the wire -----------------------------------
 
 _Data = Dict[str, Any]
+
+
+def _write_extra(message: Message) -> Tuple[bytes, ...]:
+    """The fields of our own that a heartbeat has."""
+    if isinstance(message, InitialHeartbeat):
+        return (b'asks', b'1') if message.asks else ()
+    if not isinstance(message, Heartbeat):
+        return ()
+    extra: Tuple[bytes, ...] = ()
+    if message.behind is not None:
+        extra += b'behind', message.behind
+    if message.reader is not None:
+        extra += b'reader', message.reader.encode()
+    if message.members is not None and message.at is not None:
+        extra += (b'members', standard_json.dumps(
+            dict(message.members), separators=(',', ':')).encode(),
+            b'at', message.at)
+    return extra
 
 
 def _opts(target: Target) -> _Data:

@@ -33,21 +33,26 @@ class ClusterTimeoutError(RedisStreamsError, TimeoutError):
                      one of the responses.
     :param expected: how many were expected, where that is not one more for
                      each node that is missing.
+    :param reason: why it is not even known who has to answer.
     """
 
     def __init__(self, responses: Sequence[Any] = (),
                  missing: Sequence[str] = (),
                  received: Optional[int] = None,
-                 expected: Optional[int] = None) -> None:
+                 expected: Optional[int] = None,
+                 reason: Optional[str] = None) -> None:
         self.responses = list(responses)
         self.missing = list(missing)
-        self._counts = received, expected
+        self._counts = received, expected, reason
         if received is None:
             received = len(self.responses)
         if expected is None:
             expected = received + len(self.missing)
-        super().__init__(f'timeout reached: only {received} responses '
-                         f'received out of {expected}')
+        if reason is None or received < expected:
+            super().__init__(f'timeout reached: only {received} responses '
+                             f'received out of {expected}')
+        else:
+            super().__init__(f'timeout reached: {reason}')
 
     def __reduce__(self) -> Tuple[Any, ...]:
         # Exceptions are copied from their text, which is not what this one

@@ -58,11 +58,13 @@ class Flow:
         """Say that the reader of a channel lags, or no longer does."""
         if cursor is not None:
             channel.writer.reader_is_behind(None, cursor)
-        # It concerns the stream, whatever namespace it names.
-        namespaces = [*self._namespaces_in(channel),
-                      *self._node.namespaces, '/']
+        # It concerns the stream, whatever namespace it names. A node that
+        # is a member of none in this stream writes as an emitter.
+        namespaces = self._namespaces_in(channel)
+        reader = None if namespaces else self._node.uid
         channel.writer.say_now(self._encoder.encode(
-            namespaces[0], Heartbeat(cursor or b'')))
+            namespaces[0] if namespaces else '/',
+            Heartbeat(cursor or b'', reader)))
 
     def overhear(self, channel: Channel, fields: Fields) -> None:
         """Hear of readers that lag; on the writer's task, of a process that
@@ -77,7 +79,8 @@ class Flow:
                 if isinstance(message, Heartbeat) \
                         and message.behind is not None:
                     writer.reader_is_behind(
-                        envelope.uid, message.behind or None)
+                        message.reader or envelope.uid,
+                        message.behind or None)
         except DecodeError:
             # The readers' business: each of them logs and counts it.
             return
@@ -98,7 +101,7 @@ class Flow:
         uids = list(chain.from_iterable(asked.values()))
         return [None, *(uids or strangers)], [
             self._encoder.encode(namespace, InitialHeartbeat())
-            for namespace in asked]
+            for namespace in asked if channel.signature.joined(namespace)]
 
     def _namespaces_in(self, channel: Channel) -> List[str]:
         """The namespaces that are served and go to this stream."""

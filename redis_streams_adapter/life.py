@@ -236,18 +236,6 @@ class ManagerLife(Registry):
         """This process's id in the cluster; a fork has another."""
         return self._live().uid
 
-    def server_count(self, namespace: str = '/') -> int:
-        """The number of nodes in a namespace, this one included.
-
-        While Redis is away, the number last known; over PUB/SUB the number
-        of those with heartbeats, after a socket timeout at most.
-
-        :raises RuntimeError: the manager is write-only.
-        """
-        if self.write_only:
-            raise RuntimeError('a write-only manager knows no nodes')
-        return self._live().asking.count(namespace)
-
     def stats(self) -> Dict[str, int]:
         """Counters since the manager was started in this process.
 

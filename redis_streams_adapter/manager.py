@@ -224,7 +224,7 @@ class RedisStreamsManager(ClusterCalls):
         runtime = self._live()
         request_id = new_id()
         send = runtime.asking.request(
-            namespace, Broadcast(args, target, request_id))
+            request_id, namespace, Broadcast(args, target, request_id))
         clients = self._recipients(namespace, target)
         pending, sent = None, False
         try:

@@ -5,6 +5,10 @@ The rules are those of ``ClusterAdapterWithHeartbeat`` in the npm package
 goodbye is dropped at once, and one that is silent for the heartbeat timeout
 is dropped by the next :meth:`Membership.tick`.
 
+Account is kept of every namespace that is heard of, whether or not it is
+served here: a process can ask the servers of any namespace. A namespace is
+dropped with its last member.
+
 One rule is our own: only a node that we *could have heard* is dropped. While
 the stream cannot be read, and after this process has been asleep, silence
 says nothing about the others, and :meth:`Membership.refresh` gives each of
@@ -13,7 +17,7 @@ them the whole timeout again.
 Times are seconds of the receiver's own monotonic clock, and come in as
 ``now``; clocks of different machines are never compared.
 """
-from typing import Dict, List, Tuple
+from typing import Dict, List, Set, Tuple
 
 
 class Membership:
@@ -28,29 +32,15 @@ class Membership:
         self._timeout = timeout
         self._seen: Dict[str, Dict[str, float]] = {}
 
-    def serve(self, namespace: str) -> None:
-        """Keep account of a namespace from now on."""
-        self._seen.setdefault(namespace, {})
-
-    def forget(self, namespace: str) -> None:
-        """Keep no account of a namespace any longer."""
-        self._seen.pop(namespace, None)
-
-    def serves(self, namespace: str) -> bool:
-        """Whether account is kept of this namespace."""
-        return namespace in self._seen
-
-    @property
-    def namespaces(self) -> List[str]:
-        """The namespaces of which account is kept."""
-        return list(self._seen)
-
     def heard(self, namespace: str, uid: str, now: float) -> bool:
         """Note a sign of life.
 
         :return: whether the node is new here.
         """
-        nodes = self._seen[namespace]
+        nodes = self._seen.get(namespace)
+        if nodes is None:
+            self._seen[namespace] = {uid: now}
+            return True
         new = uid not in nodes
         nodes[uid] = now
         return new
@@ -60,7 +50,12 @@ class Membership:
 
         :return: whether it was known.
         """
-        return self._seen[namespace].pop(uid, None) is not None
+        nodes = self._seen.get(namespace)
+        if nodes is None or nodes.pop(uid, None) is None:
+            return False
+        if not nodes:
+            del self._seen[namespace]
+        return True
 
     def tick(self, now: float) -> List[Tuple[str, str]]:
         """Drop who is silent.
@@ -72,7 +67,7 @@ class Membership:
                 for uid, seen in nodes.items()
                 if now - seen > self._timeout]
         for namespace, uid in gone:
-            del self._seen[namespace][uid]
+            self.left(namespace, uid)
         return gone
 
     def refresh(self, now: float) -> None:
@@ -88,3 +83,11 @@ class Membership:
     def count(self, namespace: str) -> int:
         """The number of other nodes."""
         return len(self._seen.get(namespace, ()))
+
+    @property
+    def uids(self) -> Set[str]:
+        """The other nodes of all namespaces."""
+        known: Set[str] = set()
+        for nodes in list(self._seen.values()):
+            known.update(nodes)
+        return known

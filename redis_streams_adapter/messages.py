@@ -45,6 +45,13 @@ SIGNS_OF_LIFE = frozenset((
     MessageType.ADAPTER_CLOSE))
 
 
+#: The answers to requests.
+RESPONSE_TYPES = frozenset((
+    MessageType.FETCH_SOCKETS_RESPONSE,
+    MessageType.SERVER_SIDE_EMIT_RESPONSE,
+    MessageType.BROADCAST_CLIENT_COUNT, MessageType.BROADCAST_ACK))
+
+
 #: What the order of matters to clients.
 ORDERED = frozenset((
     MessageType.BROADCAST, MessageType.SOCKETS_JOIN,
@@ -70,22 +77,41 @@ EVERYONE = Target()
 
 @dataclass(frozen=True)
 class InitialHeartbeat:
-    """A node has arrived; every other node answers with a heartbeat."""
+    """A node has arrived; every other node answers with a heartbeat.
+
+    :param asks: the node does not know all members yet, and asks those who
+                 do to list them. Our own, see
+                 :mod:`redis_streams_adapter.knowledge`.
+    """
 
     type = MessageType.INITIAL_HEARTBEAT
+
+    asks: bool = False
 
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """A node has had nothing else to say for a while, or its reader lags.
+    """A node has had nothing else to say for a while, or its reader lags, or
+    it lists the members that it knows.
+
+    All fields are our own; Node.js ignores them.
 
     :param behind: the position of a reader that lags; empty when it has
-                   caught up. Our own, see :mod:`redis_streams_adapter.pace`.
+                   caught up, see :mod:`redis_streams_adapter.pace`.
+    :param reader: the uid of the node whose reader that is, if it writes as
+                   an emitter.
+    :param members: all other members of the namespace: uid, and how many
+                    seconds ago it was heard of. See
+                    :mod:`redis_streams_adapter.knowledge`.
+    :param at: the position at which that was so.
     """
 
     type = MessageType.HEARTBEAT
 
     behind: Optional[bytes] = None
+    reader: Optional[str] = None
+    members: Optional[Mapping[str, float]] = None
+    at: Optional[bytes] = None
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ own                :class:`Returned`, where the outbox wrote it
 a copy             :class:`Duplicate`
 after a gap        :class:`Missing`, then as follows
 malformed          :class:`Skipped`
-other namespace    none
+other namespace    none, but for those of membership and the answers
 first of a node    :class:`NodeJoined`, then what the message asks for
 INITIAL_HEARTBEAT  :class:`Send` of a HEARTBEAT
-HEARTBEAT          :class:`ReaderLags`, where it says so
+HEARTBEAT          :class:`ReaderLags`, where it says so;
+                   :class:`Learned`, where it lists members
 ADAPTER_CLOSE      :class:`NodeLeft`
 a response         :class:`Completed`, where it is the last one
 acknowledgement    :class:`Acknowledged`, where there is a callback;
@@ -33,10 +34,11 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, \
 
 from . import codec
 from .errors import DecodeError
+from .knowledge import Knowledge
 from .membership import Membership
 from .messages import AdapterClose, BroadcastAck, BroadcastClientCount, \
     EMITTER_UID, FetchSocketsResponse, Heartbeat, InitialHeartbeat, Message, \
-    MessageType, ServerSideEmitResponse, SIGNS_OF_LIFE
+    MessageType, RESPONSE_TYPES, ServerSideEmitResponse, SIGNS_OF_LIFE
 from .requests import AckCallback, Asked, Request, Requests
 from .sequences import Sequences
 from .transport import Entry, parse_id, Way
@@ -45,6 +47,13 @@ from .transport import Entry, parse_id, Way
 #: Node.js; and the shortest.
 TICK_INTERVAL = 1.0
 TICK_MINIMUM = 0.01
+
+#: How many members are listed in an answer at most, and how many bytes their
+#: uids have. Each member answers a newcomer that asks: a hundred members with
+#: a hundred uids write 200 KB. A newcomer to a larger cluster has to wait for
+#: one heartbeat timeout, and only if the stream is trimmed to less than that.
+MAX_LISTED = 100
+MAX_LISTED_BYTES = 8192
 
 
 class Known(NamedTuple):
@@ -132,6 +141,10 @@ class ReaderLags:
     position: Optional[bytes]
 
 
+class Learned(NamedTuple):
+    """More may be known of who is a member: wake who waits for that."""
+
+
 @dataclass(frozen=True)
 class Skipped:
     """The entry does not hold a valid message."""
@@ -153,7 +166,7 @@ class Duplicate:
 
 
 Event = Union[Send, Act, Returned, Acknowledged, Completed, NodeJoined,
-              NodeLeft, ReaderLags, Skipped, Missing, Duplicate]
+              NodeLeft, ReaderLags, Learned, Skipped, Missing, Duplicate]
 
 Response = Union[BroadcastAck, BroadcastClientCount, FetchSocketsResponse,
                  ServerSideEmitResponse]
@@ -185,6 +198,10 @@ class Node:
         #: Who has a heartbeat, by namespace and uid, and whether it is a node
         #: in Python. Node.js 0.3 has none.
         self._beating: Dict[Tuple[str, str], bool] = {}
+        #: The namespaces that are served, in order.
+        self._served: Dict[str, None] = {}
+        #: Those of them in which no INITIAL_HEARTBEAT could be written yet.
+        self._unannounced: Set[str] = set()
         #: When this node last wrote, by served namespace. The one thing that
         #: any task writes, see :meth:`spoke`.
         self._spoke: Dict[str, float] = {}
@@ -192,13 +209,15 @@ class Node:
 
     # -- what comes in ----------------------------------------------------
 
-    def receive(self, entry: Entry, now: float,
-                sequences: Sequences) -> Sequence[Event]:
+    def receive(self, entry: Entry, now: float, sequences: Sequences,
+                knowledge: Optional[Knowledge] = None) -> Sequence[Event]:
         """Take in an entry.
 
         :param sequences: what was seen of the stream it stands in. Own
-                          entries are known by the id of the writer: before
-                          it was a member this process wrote as an emitter.
+                          entries are known by the id of the writer: where
+                          it is no member this process writes as an emitter.
+        :param knowledge: what is known of the members in that stream;
+                          ``None``: all of them are known.
         :return: what to do about it, in this order.
         """
         try:
@@ -207,13 +226,12 @@ class Node:
             return (Skipped(exc),)
         uid, writer = envelope.uid, envelope.writer
         if writer is None:
-            if uid == self.uid:
+            if uid == self.uid or self._is_own_report(envelope):
                 # What was said outside of the order, see `Writer.say_now`.
                 return _NOTHING
-            return self._accept(envelope, now)
+            return self._accept(entry, envelope, now, sequences, knowledge)
         if writer == sequences.own:
-            return (Returned(envelope.sequence,
-                             envelope.type not in SIGNS_OF_LIFE),)
+            return self._return(envelope, now, knowledge)
         if not sequences.knows(writer):
             try:
                 since = envelope.since and codec.read_position(
@@ -226,46 +244,144 @@ class Node:
         if missing < 0:
             return (_DUPLICATE,)
         if missing:
-            return (Missing(uid, missing), *self._accept(envelope, now))
-        return self._accept(envelope, now)
+            return (Missing(uid, missing), *self._accept(
+                entry, envelope, now, sequences, knowledge))
+        return self._accept(entry, envelope, now, sequences, knowledge)
 
-    def _accept(self, envelope: codec.Envelope,
-                now: float) -> Sequence[Event]:
-        uid, namespace = envelope.uid, envelope.namespace
-        served = self._members.serves(namespace)
-        if not served and envelope.behind is None:
-            return _NOTHING
-        joined = (served and uid != EMITTER_UID
-                  and self._members.heard(namespace, uid, now))
-        if served and (envelope.writer or envelope.type in SIGNS_OF_LIFE):
-            self._beating[namespace, uid] = envelope.writer is not None
+    def _is_own_report(self, envelope: codec.Envelope) -> bool:
+        """Whether it says where our own reader is."""
+        return envelope.uid == EMITTER_UID and envelope.extra is not None \
+            and envelope.extra.get(b'reader') == self.uid.encode()
+
+    def _return(self, envelope: codec.Envelope, now: float,
+                knowledge: Optional[Knowledge]) -> Sequence[Event]:
+        """An own entry was read back."""
+        kind, number = envelope.type, envelope.sequence
+        event = Returned(number, kind not in SIGNS_OF_LIFE)
+        waiters = self._requests.returned(envelope.writer or b'', number)
+        if waiters:
+            return (event, *map(Completed, waiters))
+        if kind is MessageType.INITIAL_HEARTBEAT and knowledge is not None:
+            knowledge.asked_back(envelope.namespace, now)
+            return (event, Learned())
+        return (event,)
+
+    def _accept(self, entry: Entry, envelope: codec.Envelope, now: float,
+                sequences: Sequences,
+                knowledge: Optional[Knowledge]) -> Sequence[Event]:
+        uid, namespace, kind = envelope.uid, envelope.namespace, envelope.type
+        joined = self._hear(envelope, now)
+        if namespace not in self._served and not self._concerns(envelope):
+            if not joined:
+                return _NOTHING
+            self._requests.joined(namespace, uid, sequences.own)
+            return (NodeJoined(namespace, uid),)
+        if kind is MessageType.ADAPTER_CLOSE:
+            if knowledge is not None:
+                knowledge.left(namespace, uid)
+            return tuple(self._lose(namespace, uid, silent=False))
         try:
             message = codec.decode(envelope)
-            if not served and not isinstance(message, Heartbeat):
-                return _NOTHING
-            events = tuple(self._understand(namespace, uid, message))
+            events: List[Event]
+            if kind is MessageType.BROADCAST:
+                events = [Act(namespace, uid, message)]
+            elif isinstance(message, Heartbeat):
+                events = self._understand_heartbeat(
+                    namespace, uid, message, now, knowledge)
+            elif isinstance(message, InitialHeartbeat):
+                events = [Send(namespace, self._introduce(
+                    entry, namespace, message, now, knowledge))]
+            elif isinstance(message, RESPONSES):
+                events = list(self.respond(uid, message))
+            else:
+                events = [Act(namespace, uid, message)]
         except DecodeError as exc:
-            events = (Skipped(exc),)
-        if joined and envelope.type is not MessageType.ADAPTER_CLOSE:
+            events = [Skipped(exc)]
+        if joined:
+            self._requests.joined(namespace, uid, sequences.own)
             return (NodeJoined(namespace, uid), *events)
         return events
 
-    def _understand(self, namespace: str, uid: str,
-                    message: Message) -> Iterable[Event]:
-        kind = message.type
-        if kind is MessageType.BROADCAST:
-            return (Act(namespace, uid, message),)
-        if isinstance(message, Heartbeat):
-            if message.behind is None:
-                return _NOTHING
-            return (ReaderLags(uid, message.behind or None),)
-        if kind is MessageType.INITIAL_HEARTBEAT:
-            return (Send(namespace, Heartbeat()),)
-        if isinstance(message, AdapterClose):
-            return self._lose(namespace, uid, silent=False)
-        if isinstance(message, RESPONSES):
-            return self.respond(uid, message)
-        return (Act(namespace, uid, message),)
+    def _hear(self, envelope: codec.Envelope, now: float) -> bool:
+        """Note who has written something.
+
+        :return: whether it is the first thing.
+        """
+        uid, namespace = envelope.uid, envelope.namespace
+        if uid == EMITTER_UID:
+            return False
+        if envelope.writer or envelope.type in SIGNS_OF_LIFE:
+            self._beating[namespace, uid] = envelope.writer is not None
+        return self._members.heard(namespace, uid, now)
+
+    def _concerns(self, envelope: codec.Envelope) -> bool:
+        """Whether an entry of a namespace that is not served matters."""
+        kind = envelope.type
+        if kind in RESPONSE_TYPES:
+            return self._requests.concern(envelope.namespace)
+        if kind is MessageType.HEARTBEAT:
+            extra = envelope.extra
+            return extra is not None and (
+                b'behind' in extra or b'members' in extra)
+        return kind is MessageType.ADAPTER_CLOSE
+
+    def _understand_heartbeat(
+            self, namespace: str, uid: str, message: Heartbeat, now: float,
+            knowledge: Optional[Knowledge]) -> List[Event]:
+        events: List[Event] = []
+        if message.behind is not None:
+            events.append(ReaderLags(message.reader or uid,
+                                     message.behind or None))
+        if knowledge is not None and message.members is not None \
+                and message.at is not None \
+                and knowledge.tell(namespace, parse_id(message.at)):
+            known = self._members.nodes(namespace)
+            for each, age in message.members.items():
+                if each not in known and each not in (self.uid, EMITTER_UID) \
+                        and not knowledge.has_left(namespace, each):
+                    self._members.heard(namespace, each, now - age)
+                    events.append(NodeJoined(namespace, each))
+            events.append(Learned())
+        return events
+
+    def _introduce(self, entry: Entry, namespace: str,
+                   message: InitialHeartbeat, now: float,
+                   knowledge: Optional[Knowledge]) -> Heartbeat:
+        """What is answered to a node that has arrived."""
+        if not message.asks or knowledge is None \
+                or self.unknown_for(namespace, knowledge, now) != 0:
+            return Heartbeat()
+        seen = self._members.nodes(namespace)
+        if len(seen) > MAX_LISTED or sum(
+                len(uid.encode()) for uid in seen) > MAX_LISTED_BYTES:
+            return Heartbeat()
+        return Heartbeat(members={
+            uid: round(max(0.0, now - at), 1) for uid, at in seen.items()},
+            at=entry.id)
+
+    def recall(self, entry: Entry, seen: float,
+               sequences: Sequences) -> None:
+        """Take in an entry of the time before the first position: note who
+        was a member then, and nothing else.
+
+        :param seen: when it was written, by our own clock.
+        :param sequences: what was seen of that time.
+        """
+        try:
+            envelope = codec.open_envelope(entry.fields)
+        except DecodeError:
+            # It was another reader's business, when it was new.
+            return
+        uid, namespace = envelope.uid, envelope.namespace
+        if envelope.writer is not None and sequences.missing_before(
+                envelope.writer, envelope.sequence,
+                envelope.type not in SIGNS_OF_LIFE) < 0:
+            return
+        if envelope.type is MessageType.ADAPTER_CLOSE:
+            self._members.left(namespace, uid)
+            self._beating.pop((namespace, uid), None)
+        elif uid != self.uid:
+            self._hear(envelope, seen)
 
     def hear(self, packed: codec.Packed, way: Way) -> Iterable[Event]:
         """Take in what came over PUB/SUB.
@@ -274,9 +390,9 @@ class Node:
         """
         uid, namespace, message = packed
         if isinstance(message, RESPONSES):
-            # Also where we have asked without being a member.
+            # Also where this node is no member: it may have asked there.
             return tuple(self.respond(uid, message))
-        if not self._members.serves(namespace):
+        if namespace not in self._served:
             return _NOTHING
         return (Act(namespace, uid, message, way),)
 
@@ -309,35 +425,62 @@ class Node:
 
     # -- time -------------------------------------------------------------
 
-    def tick(self, now: float, hearing: bool) -> List[Event]:
+    def tick(self, now: float, hearing: bool,
+             knowledge: Iterable[Knowledge] = ()) -> List[Event]:
         """Let time pass: to be called after :meth:`next_tick` seconds.
 
         :param hearing: whether the stream can be read now. If not, no
                         heartbeat is due and nobody is dropped: what is
                         written now would arrive late, and silence means
                         nothing.
+        :param knowledge: what is known of the members in each stream.
         """
-        asleep = (self._ticked is not None
-                  and now - self._ticked > self._asleep_after)
+        elapsed = 0.0 if self._ticked is None else now - self._ticked
+        asleep = elapsed > self._asleep_after
         self._ticked = now
         self._requests.expire(now)
         if not hearing or asleep:
             self._members.refresh(now)
-        events: List[Event] = []
+            for each in knowledge:
+                each.suspend(elapsed)
         if not hearing:
-            return events
+            return []
+        events: List[Event] = []
         for namespace, uid in self._members.tick(now):
             events.extend(self._lose(namespace, uid, silent=True))
-        for namespace in self._members.namespaces:
-            if now - self._spoke[namespace] >= self._heartbeat_interval:
+        # Who has slept may have been dropped, and says at once that it is
+        # there.
+        events.extend(self.due(0.0 if asleep else self._heartbeat_interval,
+                               now))
+        return events
+
+    def due(self, interval: float, now: float) -> List[Event]:
+        """The signs of life of the namespaces in which this node has been
+        silent for so many seconds."""
+        events: List[Event] = []
+        for namespace in self._served:
+            if namespace in self._unannounced:
+                self._unannounced.discard(namespace)
+                events.append(Send(namespace, InitialHeartbeat()))
+            elif now - self._spoke[namespace] >= interval:
                 events.append(Send(namespace, Heartbeat()))
         return events
+
+    def resume(self, now: float) -> List[Event]:
+        """The stream can be read again: say at once what is due."""
+        return self.due(self._heartbeat_interval, now)
+
+    def unannounced(self, namespace: str) -> None:
+        """The INITIAL_HEARTBEAT could not be written: the next tick tries
+        again."""
+        if namespace in self._served:
+            self._unannounced.add(namespace)
 
     def next_tick(self, now: float) -> float:
         """In how many seconds to call :meth:`tick` again: when the next
         heartbeat is due, at the latest."""
         last = min((self._spoke[namespace]
-                    for namespace in self._members.namespaces), default=now)
+                    for namespace in self._served), default=now)
         due = last + self._heartbeat_interval - now
         # One that is overdue could not be sent: that takes its time.
         return min(TICK_INTERVAL, max(due, TICK_MINIMUM)) if due > 0 \
@@ -362,33 +505,48 @@ class Node:
         """
         wanted = dict.fromkeys(namespaces)
         events: List[Event] = []
-        for namespace in self._members.namespaces:
+        for namespace in list(self._served):
             if namespace not in wanted:
-                self._members.forget(namespace)
-                self._beating = {each: python for each, python
-                                 in self._beating.items()
-                                 if each[0] != namespace}
+                del self._served[namespace]
+                self._unannounced.discard(namespace)
                 self._spoke.pop(namespace, None)
                 events.append(Send(namespace, AdapterClose()))
         for namespace in wanted:
-            if not self._members.serves(namespace):
-                self._members.serve(namespace)
+            if namespace not in self._served:
                 self._spoke[namespace] = now
+                self._served[namespace] = None
                 events.append(Send(namespace, InitialHeartbeat()))
         return events
 
     @property
     def namespaces(self) -> List[str]:
         """The namespaces that this node is a member of."""
-        return self._members.namespaces
+        return list(self._served)
 
     def serves(self, namespace: str) -> bool:
         """Whether this node is a member of the namespace."""
-        return self._members.serves(namespace)
+        return namespace in self._served
 
     def count(self, namespace: str) -> int:
-        """The number of nodes in a namespace, this one included."""
-        return 1 + self._members.count(namespace)
+        """The number of nodes in a namespace, this one included if it is
+        one."""
+        return self._members.count(namespace) + self.serves(namespace)
+
+    def lose_sight(self, writer: bytes) -> None:
+        """Part of a stream was lost, see
+        :meth:`~redis_streams_adapter.requests.Requests.lost`."""
+        self._requests.lost(writer)
+
+    def unknown_for(self, namespace: str, knowledge: Knowledge,
+                    now: float) -> Optional[float]:
+        """In how many seconds to look again whether all members of a
+        namespace are known; 0: they are. See
+        :meth:`~redis_streams_adapter.knowledge.Knowledge.remaining`."""
+        if not knowledge.settled and self._ticked is not None \
+                and now - self._ticked > self._asleep_after:
+            # We slept, or do not get to run: the next tick says how long.
+            return TICK_MINIMUM
+        return knowledge.remaining(namespace, now)
 
     def who_reads(self, namespaces: Iterable[str]) -> Dict[str, List[str]]:
         """Whom to ask in which of these namespaces, so that each other
@@ -406,32 +564,38 @@ class Node:
     @property
     def others(self) -> int:
         """The number of other nodes in any namespace."""
-        return len({uid for namespace in self._members.namespaces
-                    for uid in self._members.nodes(namespace)})
+        return len(self._members.uids)
 
     def nodes(self, namespace: str) -> Dict[str, float]:
         """When each other node of a namespace was last heard of, by uid."""
         return self._members.nodes(namespace)
 
     def known(self, namespace: str) -> Dict[str, Known]:
-        """The other nodes of a namespace, by uid; if this node does not
-        serve it, those of all namespaces that it serves, for they may."""
-        served = self._members.namespaces
-        return {uid: Known(each, self._beating.get((each, uid), False))
-                for each in ([namespace] if namespace in served else served)
-                for uid in self._members.nodes(each)}
+        """The other nodes of a namespace, by uid."""
+        return {uid: Known(namespace,
+                           self._beating.get((namespace, uid), False))
+                for uid in self._members.nodes(namespace)}
 
     # -- requests ---------------------------------------------------------
 
     def expect(self, request_id: str, request: Request, now: float,
-               asked: Optional[Asked] = None) -> None:
+               asked: Optional[Asked] = None,
+               writer: Optional[bytes] = None) -> None:
         """Wait for the answers of other nodes of the namespace.
 
         :param asked: which; ``None``: all that are known.
+        :param writer: who writes the request, if it goes to the stream.
         """
         others, known = asked or (None, self._members.nodes(
             request.namespace))
-        self._requests.open(request_id, request, known, now, others)
+        self._requests.open(request_id, request, known, now, others, writer)
+
+    def written(self, request_id: str, writer: bytes,
+                number: int) -> List[Event]:
+        """A request was put into the outbox, see
+        :meth:`~redis_streams_adapter.requests.Requests.written`."""
+        waiter = self._requests.written(request_id, writer, number)
+        return [] if waiter is None else [Completed(waiter)]
 
     def withdraw(self, request_id: str) -> None:
         """Wait for no answer any longer."""

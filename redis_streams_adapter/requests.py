@@ -5,6 +5,12 @@ FETCH_SOCKETS or to SERVER_SIDE_EMIT. *Clients* acknowledge an event: then
 each node says at once how many of its clients were addressed
 (BROADCAST_CLIENT_COUNT), and passes on each acknowledgement (BROADCAST_ACK).
 
+Over the stream the nodes that are asked are those that had joined when the
+request itself stands in the stream. Nobody knows that before this process has
+read its own entry back. So the request is *open-ended* until then: a node
+that joins meanwhile is added, and the request cannot be over. Everything in
+one stream has one order, so the answer is exact.
+
 A request is over when all have answered; a node that leaves, or falls silent,
 is waited for no longer, and its clients neither. Who waits ends the wait at
 its timeout and withdraws the request; a callback, for which nobody waits,
@@ -44,6 +50,11 @@ class Asked(NamedTuple):
 #: No other node is asked.
 NOBODY = Asked(0)
 
+#: Why a request has not ended, for the text of the error.
+NOT_READ_BACK = 'the request has not come through Redis'
+UNKNOWN_MEMBERS = 'this server does not know all members of the namespace yet'
+LOST = 'part of the stream was lost before this server had read it'
+
 
 class Request:
     """What one call waits for.
@@ -61,6 +72,16 @@ class Request:
         self.others: Optional[int] = None
         #: Who has said something, or is waited for no longer.
         self._heard: Set[str] = set()
+        #: The writer whose entry has to be read back before it is known who
+        #: is asked; ``None``: that is known.
+        self.writer: Optional[bytes] = None
+        #: The number of that entry; ``None``: it is not written yet.
+        self.number: Optional[int] = None
+        #: Who has joined since the request was opened: the number of the
+        #: last own entry that had been read back then.
+        self._joined: Dict[str, int] = {}
+        #: Why it cannot be known who is asked, if it cannot.
+        self.doubt: Optional[str] = None
         #: When it lapses; ``None``: never by itself.
         self.deadline: Optional[float] = None
 
@@ -72,9 +93,40 @@ class Request:
         return max(0, self.others - len(self._heard))
 
     @property
+    def settled(self) -> bool:
+        """Whether it is known who is asked."""
+        return self.writer is None and self.doubt is None
+
+    @property
     def complete(self) -> bool:
         """Whether all have answered."""
-        return not self.silent
+        return self.settled and not self.silent
+
+    @property
+    def obstacle(self) -> Optional[str]:
+        """Why it is not known who is asked; ``None``: it is."""
+        if self.doubt is not None:
+            return self.doubt
+        return None if self.writer is None else NOT_READ_BACK
+
+    def join(self, uid: str, number: int) -> None:
+        """A node has joined while the request is open-ended.
+
+        :param number: that of the last own entry that was read back.
+        """
+        if uid not in self.known or uid in self._heard:
+            self._joined[uid] = number
+            self.known |= {uid}
+            self._heard.discard(uid)
+
+    def place(self, number: int) -> None:
+        """The request is the own entry of this number: who has joined after
+        that was read back is not asked."""
+        self.number = number
+        for uid, joined in self._joined.items():
+            if joined >= number:
+                self.lose(uid)
+        self._joined.clear()
 
     @property
     def missing(self) -> List[str]:
@@ -86,6 +138,12 @@ class Request:
     def progress(self) -> Tuple[int, int]:
         """How many answers have come, of how many."""
         raise NotImplementedError
+
+    @property
+    def has_stranger(self) -> bool:
+        """Whether a node takes part of which it was not known that it is
+        asked."""
+        return False
 
     def hear(self, uid: str) -> bool:
         """A node says something.
@@ -143,7 +201,7 @@ class ClientsRequest(Request):
     def complete(self) -> bool:
         # Not their sum: a late answer of a client whose node was lost does
         # not stand for another's.
-        return not self.silent and all(
+        return self.settled and not self.silent and all(
             clients <= 0 for clients in self._outstanding.values())
 
     @property
@@ -169,6 +227,13 @@ class ClientsRequest(Request):
         self.hear(uid)
         self._outstanding[uid] = self._outstanding.get(uid, 0) + clients
 
+    @property
+    def has_stranger(self) -> bool:
+        """Whether a node has said something of which it was not known that
+        it is asked: there may be more of its clients, and of such nodes."""
+        return self.others is None and not self.known.issuperset(
+            self._outstanding)
+
     def acknowledge(self, uid: str, args: Tuple[Any, ...]) -> None:
         """A client of a node answers."""
         self._outstanding[uid] = self._outstanding.get(uid, 0) - 1
@@ -190,27 +255,98 @@ class Requests:
 
     def __init__(self) -> None:
         self._requests: Dict[str, Request] = {}
+        #: Those that are open-ended.
+        self._open_ended: Dict[str, Request] = {}
+        #: How many there are in each namespace; none with zero.
+        self._namespaces: Dict[str, int] = {}
+        #: The number of the last own entry that was read back, by writer.
+        self._returned: Dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._requests)
 
     def open(self, request_id: str, request: Request,
              nodes: Iterable[str], now: float,
-             others: Optional[int] = None) -> None:
+             others: Optional[int] = None,
+             writer: Optional[bytes] = None) -> None:
         """Wait for answers.
 
         :param nodes: the uids of those asked, as far as they are known.
         :param others: how many nodes are asked, where that is known rather
                        than who they are.
+        :param writer: who writes the request, if it goes to the stream: it
+                       is open-ended then.
         """
         # Where nobody is asked, nobody is missing either.
         request.known = frozenset(() if others == 0 else nodes)
         request.others = others
         if request.waiter is None:
             request.deadline = now + (
-                CALLBACK_LIFETIME_ALONE if request.complete
-                else CALLBACK_LIFETIME)
+                CALLBACK_LIFETIME if request.silent or request.doubt
+                else CALLBACK_LIFETIME_ALONE)
         self._requests[request_id] = request
+        self._namespaces[request.namespace] = \
+            self._namespaces.get(request.namespace, 0) + 1
+        if writer is not None:
+            request.writer = writer
+            self._open_ended[request_id] = request
+
+    def concern(self, namespace: str) -> bool:
+        """Whether answers are waited for in a namespace."""
+        return namespace in self._namespaces
+
+    def written(self, request_id: str, writer: bytes,
+                number: int) -> Optional[Any]:
+        """A request was put into the outbox.
+
+        :param number: that of its entry.
+        :return: whom to wake, if nobody is left to wait for.
+        """
+        request = self._open_ended.get(request_id)
+        if request is None:
+            return None
+        request.place(number)
+        if self._returned.get(writer, 0) < number:
+            return None
+        return self._settle(request_id, request)
+
+    def returned(self, writer: bytes, number: int) -> List[Any]:
+        """An own entry was read back, and with it all before it.
+
+        :return: whom to wake.
+        """
+        self._returned[writer] = number
+        if not self._open_ended:
+            return []
+        waiters = [self._settle(request_id, request)
+                   for request_id, request in list(self._open_ended.items())
+                   if request.writer == writer and request.number is not None
+                   and request.number <= number]
+        return [each for each in waiters if each is not None]
+
+    def joined(self, namespace: str, uid: str, writer: bytes) -> None:
+        """A node has joined a namespace.
+
+        :param writer: the own writer to the stream of that namespace.
+        """
+        for request in self._open_ended.values():
+            if request.namespace == namespace:
+                request.join(uid, self._returned.get(writer, 0))
+
+    def lost(self, writer: bytes) -> None:
+        """Part of the stream with the entries of an own writer was lost:
+        who may have joined there is unknown."""
+        for request in self._open_ended.values():
+            if request.writer == writer:
+                request.doubt = LOST
+
+    def _settle(self, request_id: str, request: Request) -> Optional[Any]:
+        del self._open_ended[request_id]
+        request.writer = None
+        if request.waiter is None:
+            # A node that was silent for too long may still answer.
+            return None
+        return self._close_if_complete(request_id, request)
 
     def answered(self, request_id: str, uid: str,
                  response: Any) -> Optional[Any]:
@@ -251,7 +387,13 @@ class Requests:
 
     def withdraw(self, request_id: str) -> None:
         """Wait no longer."""
-        self._requests.pop(request_id, None)
+        self._open_ended.pop(request_id, None)
+        request = self._requests.pop(request_id, None)
+        if request is not None:
+            namespace = request.namespace
+            self._namespaces[namespace] -= 1
+            if not self._namespaces[namespace]:
+                del self._namespaces[namespace]
 
     def node_left(self, namespace: str, uid: str,
                   certain: bool = True) -> List[Any]:
@@ -282,12 +424,13 @@ class Requests:
                    if request.deadline is not None
                    and request.deadline < now]
         for request_id in overdue:
-            del self._requests[request_id]
+            self.withdraw(request_id)
         return overdue
 
     def _close_if_complete(self, request_id: str,
                            request: Request) -> Optional[Any]:
-        if not request.complete:
+        if not request.complete or request.waiter is None \
+                and request.has_stranger:
             return None
-        del self._requests[request_id]
+        self.withdraw(request_id)
         return request.waiter

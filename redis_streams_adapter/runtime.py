@@ -38,25 +38,28 @@ from .delivery import Delivery
 from .errors import DecodeError, OutboxFullError
 from .flow import Flow
 from .keeper import Keeper
+from .knowledge import Knowledge, Span
 from .locks import Lock
 from .loss_report import LossReport
-from .losses import COUNTERS, Loss, MISSING, TRIMMED, VANISHED
+from .losses import COUNTERS, DELETED, Loss, MISSING, TRIMMED, VANISHED
 from .messages import AdapterClose, EMITTER_UID, FetchSocketsResponse, \
-    Message, ORDERED, SIGNS_OF_LIFE
-from .node import Acknowledged, Act, Completed, Duplicate, Event, Missing, \
-    Node, NodeJoined, NodeLeft, ReaderLags, Returned, Send, Skipped
+    InitialHeartbeat, Message, MessageType, ORDERED, SIGNS_OF_LIFE
+from .node import Acknowledged, Act, Completed, Duplicate, Event, Learned, \
+    Missing, Node, NodeJoined, NodeLeft, ReaderLags, Returned, Send, Skipped
 from .options import Options
 from .redis_streams.connect import Driver
 from .redis_streams.link import RedisLink
 from .redis_streams.outbox import Capacity, Pending
+from .redis_streams.read_back import ReadBack
 from .redis_streams.reader import Reader
 from .redis_streams.writer import Writer
 from .routing import stream_index, stream_names
 from .sequences import Sequences
 from .side_channel import SideChannel
+from .signature import Signature
 from .tasks import Condition, Engine, Event as TaskEvent, Task
 from .timeline import Timeline
-from .transport import Entry, parse_id, Way
+from .transport import Entry, parse_id, START, Way
 
 #: How long a start waits for the first attempt to read, in seconds. In good
 #: weather it takes milliseconds, and no client is accepted before the stream
@@ -107,6 +110,7 @@ class Runtime:
         self._namespaces = namespaces
         # Until it is a member: whoever is counted has to answer.
         self._encoder = Encoder(EMITTER_UID, json, options.only_plaintext)
+        self._emitter = Encoder(EMITTER_UID, json)
         self._only_plaintext = options.only_plaintext
         self._condition = Condition('Redis', logger, self._backlog)
         #: Apart: where it fails the stream may be well, and nothing waits.
@@ -120,7 +124,7 @@ class Runtime:
         self._node = Node(self.uid, options.heartbeat_interval,
                           options.heartbeat_timeout)
         self._flow = Flow(self._node, self._core, self._encoder,
-                          options.max_len or 0, self._channel)
+                          options.max_len or 0, self.channel)
         self._capacity = Capacity(options.outbox_limit,
                                   options.outbox_max_bytes)
         self._channels = [
@@ -173,7 +177,8 @@ class Runtime:
     def _open(self, key: str, options: Options, driver: Driver,
               write_only: bool) -> Channel:
         """The channel for one stream."""
-        max_len, flow = options.max_len or 0, self._flow
+        max_len, flow, signature = options.max_len or 0, self._flow, \
+            Signature()
         engine, logger = self.engine, self._logger
         writer = Writer(
             lambda: RedisLink(driver, key, max_len,
@@ -184,26 +189,38 @@ class Runtime:
             overhear=lambda fields: flow.overhear(channel, fields),
             absent=lambda: flow.absent(channel, self.member),
             retention=options.retention,
-            replicated=options.min_replicas > 0)
+            replicated=options.min_replicas > 0, sign=signature)
+        trimmed_by_time = options.retention is not None \
+            and options.retention < options.heartbeat_timeout
+        #: What was seen of the history before the first position.
+        before = Sequences()
+        read_back = ReadBack(
+            lambda entry, at: self._recall(entry, at, before),
+            lambda cursor, span: self._recalled(channel, cursor, span),
+            seconds=options.heartbeat_timeout, pause=engine.pause,
+            count=options.read_count,
+            max_len=None if trimmed_by_time else options.max_len)
         reader = Reader(
             lambda: RedisLink(driver, key, max_len, options.block_time),
             lambda entry: self._take_in(channel, entry),
             self._clients_since,
             lambda cursor, moment: self._began(channel, cursor, moment),
-            lambda: flow.resume(channel),
+            lambda: self._resume(channel),
             lambda kind, count: self._lost_history(channel, kind, count),
             lambda cursor: flow.lagging(channel, cursor), logger,
             pause=engine.pause, max_len=max_len, count=options.read_count,
-            block=options.block_time)
+            block=options.block_time, read_back=read_back,
+            doubtful=lambda: self._lose_sight(channel, False))
         timeline = None
         if options.recovery is not None and not write_only:
             timeline = Timeline(
                 writer.writer_id, self.order, engine.event, logger)
         channel = Channel(key, writer, reader, Sequences(writer.writer_id),
+                          Knowledge(options.heartbeat_timeout), signature,
                           timeline)
         return channel
 
-    def _channel(self, namespace: str) -> Channel:
+    def channel(self, namespace: str) -> Channel:
         """Where the messages of a namespace go, and come from."""
         channel = self._routes.get(namespace)
         if channel is None:
@@ -346,7 +363,8 @@ class Runtime:
         if self.keeper is not None and self.member:
             # Behind that: nobody comes any more, who would not be written.
             self.keeper.close(timeout / 2)
-        with self._core:
+        with self._serving, self._core:
+            # From here on nothing is served again.
             namespaces = self._node.namespaces
         for channel in self._channels:
             # Nothing of ours may come behind them: whoever read it would
@@ -354,7 +372,7 @@ class Runtime:
             channel.writer.close([
                 self.encode(namespace, AdapterClose())
                 for namespace in namespaces
-                if self._channel(namespace) is channel])
+                if self.channel(namespace) is channel])
         with self._core:
             # It has said so.
             self._node.serve((), time.monotonic())
@@ -460,7 +478,7 @@ class Runtime:
         :param numbered: whether it is a message; if not, a sign of life.
         :raises OutboxFullError: it was not accepted.
         """
-        channel = self._channel(namespace)
+        channel = self.channel(namespace)
         pending = channel.writer.append(fields, numbered)
         self._node.spoke(namespace, time.monotonic())
         if not channel.sending:
@@ -476,7 +494,7 @@ class Runtime:
     def wait(self, namespace: str, pending: Pending) -> None:
         """See :meth:`~redis_streams_adapter.redis_streams.writer.Writer.\
 wait`."""
-        self._channel(namespace).writer.wait(pending)
+        self.channel(namespace).writer.wait(pending)
 
     def flush(self, timeout: Optional[float]) -> bool:
         """Wait until Redis has all that was emitted.
@@ -512,7 +530,7 @@ wait`."""
                 if self.keeper is not None:
                     self.keeper.begin(
                         timeline.place,
-                        lambda each: self._channel(each) is channel)
+                        lambda each: self.channel(each) is channel)
         channel.positioned = True
         self.serve_namespaces()
 
@@ -523,7 +541,8 @@ wait`."""
             timeline.arrived = entry.id
         try:
             with self._core:
-                events = self._node.receive(entry, now, channel.sequences)
+                events = self._node.receive(
+                    entry, now, channel.sequences, channel.knowledge)
             for event in events:
                 self._carry_out(channel, event, entry)
         finally:
@@ -537,6 +556,38 @@ wait`."""
             if self.keeper is not None:
                 self.keeper.history_is_gone()
         self._lose(Loss(kind, channel.key, count))
+        self._lose_sight(channel, kind == DELETED)
+
+    def _recall(self, entry: Entry, at: float, before: Sequences) -> None:
+        """An entry of the history before the first position."""
+        with self._core:
+            self._node.recall(entry, min(at, time.monotonic()), before)
+
+    def _recalled(self, channel: Channel, cursor: bytes, span: Span) -> None:
+        now = time.monotonic()
+        with self._core:
+            channel.knowledge.begin(parse_id(cursor), span, now)
+        self.asking.learned()
+
+    def _resume(self, channel: Channel) -> None:
+        """The reader of a channel gets through."""
+        self._flow.resume(channel)
+        with self._core:
+            events = self._node.resume(time.monotonic())
+        for event in events:
+            self.follow(event)
+
+    def _lose_sight(self, channel: Channel, young: bool) -> None:
+        """Members may have joined unseen: ask who is there."""
+        now, cursor = time.monotonic(), channel.reader.cursor or START
+        with self._core:
+            asks = channel.knowledge.lose(parse_id(cursor), young, now)
+            self._node.lose_sight(channel.writer.writer_id)
+            namespaces = self._node.namespaces
+        if asks:
+            for namespace in namespaces:
+                if self.channel(namespace) is channel:
+                    self._say(Send(namespace, InitialHeartbeat()))
 
     def _carry_out(self, channel: Channel, event: Event,
                    entry: Entry) -> None:
@@ -553,6 +604,9 @@ wait`."""
                 timeline.came_back(entry, event.sequence, event.is_message)
         elif isinstance(event, Missing):
             self._lose(Loss(MISSING, channel.key, event.count, event.uid))
+            if not channel.reader.counts:
+                # It does not see by itself that entries were trimmed.
+                self._lose_sight(channel, False)
         elif isinstance(event, Duplicate):
             with self._core:
                 self._duplicates += 1
@@ -592,27 +646,77 @@ wait`."""
         elif isinstance(event, Acknowledged):
             # A task of its own: it is the application's code.
             self.engine.spawn(event.callback, *event.args)
+        elif isinstance(event, Learned):
+            self.asking.learned()
         elif isinstance(event, NodeJoined):
             self._set_windows()
-            self._logger().info('node %s joined [%s]', event.uid,
-                                event.namespace)
+            self._logger().log(
+                self._level_of(event.namespace), 'node %s joined [%s]',
+                event.uid, event.namespace)
         elif isinstance(event, NodeLeft):
             for channel in self._channels:
                 channel.writer.reader_is_behind(event.uid, None)
-            self._logger().info(
-                'node %s %s [%s]', event.uid,
+            self._logger().log(
+                self._level_of(event.namespace), 'node %s %s [%s]', event.uid,
                 'fell silent' if event.silent else 'left', event.namespace)
 
+    def _level_of(self, namespace: str) -> int:
+        """How much it matters who is a member of a namespace."""
+        return logging.INFO if self._node.serves(namespace) \
+            else logging.DEBUG
+
     def _say(self, event: Send) -> None:
+        if event.message.type is MessageType.INITIAL_HEARTBEAT:
+            with self._serving:
+                # Never behind the goodbye.
+                said = not self._node.serves(event.namespace) \
+                    or self._put_sign(event)
+        else:
+            said = self._put_sign(event)
+        if not said:
+            self._logger().debug('no room for a heartbeat')
+
+    def _put_sign(self, event: Send) -> bool:
+        """Put a sign of life into the outbox; one with which this node joins
+        or leaves, under the serving lock.
+
+        :return: whether there was room.
+        """
         if self._closed:
             # Others have the goodbye, or will.
-            return
+            return True
+        namespace, message = event.namespace, event.message
+        joins = message.type is MessageType.INITIAL_HEARTBEAT
+        if joins:
+            message = self._arrival(namespace)
         try:
-            self.publish(event.namespace, event.message)
+            self.publish(namespace, message)
         except OutboxFullError:
             # Signs of life are worth nothing later; there is no need to
             # keep this one, and the next is due in a second.
-            self._logger().debug('no room for a heartbeat')
+            if joins:
+                with self._core:
+                    self._node.unannounced(namespace)
+            return False
+        return True
+
+    def _arrival(self, namespace: str) -> InitialHeartbeat:
+        """What this node says when it arrives in a namespace."""
+        knowledge, now = self.channel(namespace).knowledge, time.monotonic()
+        with self._core:
+            asks = self._node.unknown_for(namespace, knowledge, now) != 0
+            if asks:
+                knowledge.asked(namespace, now)
+        return InitialHeartbeat(asks)
+
+    def ask_for_members(self, namespace: str) -> None:
+        """Ask the members of a namespace for all members. As an emitter,
+        whether or not this node is a member: who asks so does not join."""
+        try:
+            self.append(namespace, self._emitter.encode(
+                namespace, self._arrival(namespace)), numbered=False)
+        except OutboxFullError:
+            self._logger().debug('no room for a question')
 
     # -- the heartbeat's task ---------------------------------------------
 
@@ -623,7 +727,8 @@ wait`."""
             hearing = self.is_hearing
             self._set_windows()
             with self._core:
-                events = self._node.tick(time.monotonic(), hearing)
+                events = self._node.tick(time.monotonic(), hearing, [
+                    each.knowledge for each in self._channels])
             self._lose.log_more(time.monotonic())
             for event in events:
                 self.follow(event)
@@ -638,20 +743,31 @@ wait`."""
     def serve_namespaces(self) -> None:
         """Be a member of the namespaces that are served now, as far as the
         streams they are in are followed: an answer must not be missed."""
-        if self._closed:
-            return
         with self._serving:
+            if self._closed:
+                return
             namespaces = [each for each in self._namespaces()
-                          if self._channel(each).positioned]
+                          if self.channel(each).positioned]
             with self._core:
                 events = self._node.serve(namespaces, time.monotonic())
             for channel in self._channels:
                 if channel.timeline is not None:
                     channel.timeline.serve(
                         [each for each in namespaces
-                         if self._channel(each) is channel])
-        for event in events:
-            self.follow(event)
+                         if self.channel(each) is channel])
+            # In the order of what was decided: another task may take back
+            # what this one says.
+            said = [self._put_sign(event) for event in events
+                    if isinstance(event, Send)]
+            with self._core:
+                there = [(uid, event.namespace) for event in events
+                         if isinstance(event, Send)
+                         for uid in self._node.nodes(event.namespace)]
+        if not all(said):
+            self._logger().debug('no room for a heartbeat')
+        for uid, namespace in there:
+            self._logger().log(self._level_of(namespace),
+                               'node %s is there [%s]', uid, namespace)
         self._side.serve(namespaces)
 
     def appear_in(self, namespace: str) -> None:
@@ -673,11 +789,11 @@ wait`."""
     def timeline(self, namespace: str) -> Optional[Timeline]:
         """What the own clients have of the stream of a namespace, where
         recovery is on, and somebody reads it."""
-        return self._channel(namespace).timeline if self.member else None
+        return self.channel(namespace).timeline if self.member else None
 
     def stream(self, namespace: str) -> str:
         """The key of the stream of a namespace."""
-        return self._channel(namespace).key
+        return self.channel(namespace).key
 
     # -- questions --------------------------------------------------------
 

@@ -23,6 +23,9 @@ from typing import List, NamedTuple, Optional, Protocol, Sequence, Tuple, \
 
 Fields = Sequence[bytes]
 
+#: The two numbers of an id, by which ids are ordered.
+Position = Tuple[int, int]
+
 #: What a server calls a connection.
 Identity = Tuple[bytes, ...]
 
@@ -106,7 +109,7 @@ class Ends(NamedTuple):
 NO_STREAM = Ends(None, START, 0, 0)
 
 
-def parse_id(entry_id: bytes) -> Tuple[int, int]:
+def parse_id(entry_id: bytes) -> Position:
     """The two numbers of an id, by which ids are ordered."""
     milliseconds, _, number = entry_id.partition(b'-')
     return int(milliseconds), int(number)

@@ -21,8 +21,8 @@ away by the next who looks.
 """
 from collections import deque
 from itertools import islice
-from typing import Deque, Iterable, Iterator, List, NamedTuple, Optional, \
-    Sequence, Union
+from typing import Callable, Deque, Iterable, Iterator, List, NamedTuple, \
+    Optional, Sequence, Union
 
 from ..errors import OutboxFullError, RedisStreamsError
 from ..locks import Lock
@@ -121,10 +121,15 @@ class Outbox:
     """The entries for one stream, in order.
 
     :param capacity: what it shares with others.
+    :param sign: gives the fields of each entry the uid that is right at its
+                 place in the order, under the lock; see
+                 :mod:`redis_streams_adapter.signature`.
     """
 
-    def __init__(self, capacity: Capacity) -> None:
+    def __init__(self, capacity: Capacity,
+                 sign: Optional[Callable[[Fields], Fields]] = None) -> None:
         self._capacity = capacity
+        self._sign = sign
         self._lock = capacity.lock
         #: Under the lock; the length is read without it.
         self.entries: Deque[Pending] = deque()
@@ -174,6 +179,8 @@ class Outbox:
         with self._lock:
             if self.closed:
                 raise RedisStreamsError('the manager is closed')
+            if self._sign is not None:
+                pending.fields = self._sign(fields)
             self._append(pending)
         return pending
 

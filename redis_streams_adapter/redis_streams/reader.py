@@ -32,6 +32,7 @@ from ..losses import DELETED, SET_BACK, TRIMMED
 from ..tasks import Task
 from ..transport import Ends, Entry, id_before, is_there, Link, \
     NO_STREAM, parse_id, START
+from .read_back import ReadBack
 
 #: A reader that is so many seconds behind, with a full page at hand, says
 #: so: a writer in a hurry stores 50,000 entries a second, and a stream keeps
@@ -70,6 +71,9 @@ class Reader:
     :param max_len: about how many entries the stream keeps.
     :param count: how many entries to read at once.
     :param block: how many seconds to wait for one.
+    :param read_back: reads the history before the first cursor, once.
+    :param doubtful: told that entries may have been lost, where the server
+                     cannot tell.
 
     All attributes are written by the reader's task alone.
     """
@@ -83,7 +87,8 @@ class Reader:
                  lagging: Callable[[Optional[bytes]], None],
                  logger: Callable[[], logging.Logger], *,
                  pause: Callable[[], None], max_len: int, count: int,
-                 block: float) -> None:
+                 block: float, read_back: Optional[ReadBack] = None,
+                 doubtful: Optional[Callable[[], None]] = None) -> None:
         self._open_link = open_link
         self._handle = handle
         self._since = since
@@ -96,6 +101,8 @@ class Reader:
         self._max_len = max_len
         self._count = count
         self._block = block
+        self._read_back = read_back
+        self._doubtful = doubtful
         self._moment = 0
         #: Whether a round has ended: Redis may have been away.
         self._failed = False
@@ -182,6 +189,9 @@ class Reader:
             if self.cursor is None:
                 self._moment = now
             self.cursor = self._position(link, anew=True)
+            if not self._through and self._read_back is not None:
+                self._read_back(link, self._clock_ahead, self.cursor,
+                                self._known)
             # Whoever may not read, or whose connection does not survive
             # waiting, shall hear of it before saying that all is well.
             page = link.read(self.cursor, self._count,
@@ -229,6 +239,8 @@ class Reader:
         elif self._has_less(ends, cursor) \
                 or anew and self._entry_is_gone(link, cursor):
             self._lose(ends)
+        elif self._doubtful is not None and self._may_have_less(ends, cursor):
+            self._doubtful()
         self._check_beginning(ends, cursor)
         if cursor == ends.last_id or ends.added is None:
             self._count_up(ends.added)
@@ -325,6 +337,19 @@ class Reader:
             # All that were read must be among those that are not there.
             count -= ends.length
         return count < self._added
+
+    def _may_have_less(self, ends: Ends, cursor: bytes) -> bool:
+        """Whether entries may have been trimmed before they were read,
+        without any that would show it: all that were read are gone, and the
+        server does not count."""
+        return ends.added is None and self._at_entry \
+            and ends.first_id is not None \
+            and parse_id(ends.first_id) > parse_id(cursor)
+
+    @property
+    def counts(self) -> bool:
+        """Whether the server tells how many entries the stream ever had."""
+        return self._known.added is not None
 
     def _entry_is_gone(self, link: Link, cursor: bytes) -> bool:
         """Whether the last entry that was read is not there, though older

@@ -111,6 +111,8 @@ class Writer:
     :param retention: how many seconds an entry is to be kept; ``None``: as
                       long as the stream is not too long.
     :param replicated: whether the link waits for replicas.
+    :param sign: see :class:`~redis_streams_adapter.redis_streams.outbox.\
+Outbox`.
 
     Shared state: what the lock of the capacity protects besides the outbox
     is said where it is defined.
@@ -123,7 +125,8 @@ class Writer:
                  overhear: Optional[Callable[[Fields], None]] = None,
                  absent: Optional[Callable[[], Absent]] = None,
                  retention: Optional[float] = None,
-                 replicated: bool = False) -> None:
+                 replicated: bool = False,
+                 sign: Optional[Callable[[Fields], Fields]] = None) -> None:
         self.writer_id = os.urandom(8).hex().encode()
         self._open_link = open_link
         self._engine = engine
@@ -135,7 +138,8 @@ class Writer:
         self._retention = retention
         self._replicated = replicated
         self._lock: Any = capacity.lock
-        self._outbox = Outbox(capacity)
+        self._sign = sign
+        self._outbox = Outbox(capacity, sign)
         #: Set once, by who closes, when the task is to have ended.
         self._ended = False
         #: What to say outside of the order. Under the lock.
@@ -199,7 +203,8 @@ class Writer:
         with self._lock:
             if self._outbox.closed:
                 return
-            self._urgent = fields
+            self._urgent = fields if self._sign is None \
+                else self._sign(fields)
         self.wake()
 
     def wait(self, pending: Pending) -> None:

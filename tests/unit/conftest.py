@@ -9,9 +9,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 from socketio.packet import Packet
 
-from redis_streams_adapter import life, RedisStreamsManager, runtime
+from redis_streams_adapter import knowledge, life, RedisStreamsManager, \
+    runtime
+from redis_streams_adapter.codec import open_envelope
+from redis_streams_adapter.messages import MessageType
 
-from ..support.wait import wait_for_value
+from ..support.wait import wait_for_value, wait_until
 from .fake_server import make_server
 from .fake_transport import FakeStream
 from .nodes import Node
@@ -82,6 +85,8 @@ def make_manager(streams: Dict[str, FakeStream],
     monkeypatch.setattr(
         runtime, 'RedisLink',
         lambda driver, key, *args, **kwargs: streams[key].link())
+    # All nodes are in this process, and there is no network between them.
+    monkeypatch.setattr(knowledge, 'ANSWER_PATIENCE', 0.02)
     # No test finds those of another.
     monkeypatch.setattr(life, 'managers', weakref.WeakSet())
     made: List[RedisStreamsManager] = []
@@ -112,18 +117,42 @@ def make_node(make_manager: Callable[..., RedisStreamsManager]
 
 
 @pytest.fixture
-def make_cluster(make_node: Callable[..., Node]
+def make_cluster(make_node: Callable[..., Node],
+                 streams: Dict[str, FakeStream]
                  ) -> Callable[..., List[Node]]:
-    """Makes so many nodes that know each other."""
+    """Makes so many nodes that know each other, and have nothing more to say
+    about it."""
     def make(count: int, **options: Any) -> List[Node]:
         nodes = [make_node(**options) for _ in range(count)]
         for node in nodes:
             node.manager.start()
         for node in nodes:
             wait_for_value(node.manager.server_count, count)
+        uids = [node.manager.uid for node in nodes]
+        wait_until(lambda: all(
+            have_answered(stream, uids) for stream in list(streams.values())))
         return nodes
 
     return make
+
+
+def have_answered(stream: FakeStream, uids: List[str]) -> bool:
+    """Whether each of these nodes has answered all questions of others."""
+    due: Dict[Any, int] = defaultdict(int)
+    writers: Dict[Any, bytes] = {}
+    for envelope in [open_envelope(entry.fields)
+                     for entry in list(stream.history)]:
+        who = envelope.uid, envelope.namespace
+        if envelope.type is MessageType.INITIAL_HEARTBEAT:
+            for each, writer in writers.items():
+                if each[1] == envelope.namespace \
+                        and writer != envelope.writer:
+                    due[each] += 1
+            if envelope.uid in uids and envelope.writer is not None:
+                writers[who] = envelope.writer
+        elif envelope.type is MessageType.HEARTBEAT:
+            due[who] -= 1
+    return all(count <= 0 for count in due.values())
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ FLOORS = [
     ['options', 'messages', 'transport', 'addressing', 'losses', 'routing',
      'application'],
     ['values', 'codec', 'membership', 'recovery', 'sequences', 'pace',
-     'registry', 'requests', 'tasks', 'redis_streams', 'redis_streams.connect',
+     'registry', 'requests', 'tasks', 'knowledge', 'signature',
+     'redis_streams', 'redis_streams.connect', 'redis_streams.read_back',
      'redis_streams.courier',
      'redis_streams.discovery', 'redis_streams.doubt', 'redis_streams.link',
      'redis_streams.listener', 'redis_streams.outbox', 'redis_streams.reader',
@@ -38,7 +39,8 @@ FLOORS = [
 #: No I/O, no clock, no threads, no logging.
 CORE = ['errors', 'options', 'messages', 'transport', 'addressing', 'losses',
         'routing', 'application', 'values', 'codec', 'membership',
-        'recovery', 'missed', 'sequences', 'pace', 'requests', 'node']
+        'recovery', 'missed', 'sequences', 'pace', 'requests', 'knowledge',
+        'signature', 'node']
 
 #: Who may import what, besides the standard library; the demo apart.
 FOREIGN = {

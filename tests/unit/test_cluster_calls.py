@@ -74,7 +74,7 @@ def test_nodes(nodes: List[Node]) -> None:
         assert {each.uid for each in found} == uids
         assert len(found) == 3
         assert all(0 <= each.last_seen < 60 for each in found)
-        assert node.manager.nodes('/nowhere') == [found[0]]
+        assert node.manager.nodes('/nowhere') == []
     nodes[2].manager.close()
     wait_for_value(lambda: len(nodes[0].manager.nodes()), 2)
 
@@ -100,9 +100,9 @@ def test_fetch_sockets(make_cluster: MakeCluster, stream: FakeStream,
             assert each.rooms == [each.sid]
             assert each.namespace == '/'
             assert each.data == {}
-    # Who is alone asks nobody.
-    asked = messages(stream, MessageType.FETCH_SOCKETS)
-    assert len(asked) == (count if count > 1 else 0)
+    # A server that knows no other asks as well: one may have joined that it
+    # has not read of yet.
+    assert len(messages(stream, MessageType.FETCH_SOCKETS)) == count
 
 
 def test_what_is_told_of_a_socket(nodes: List[Node]) -> None:

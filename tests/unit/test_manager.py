@@ -16,7 +16,7 @@ import socketio
 from redis_streams_adapter import ClusterTimeoutError, \
     ConfigurationError, DecodeError, life, OutboxFullError, \
     node as node_module, RedisStreamsError, RedisStreamsManager, runtime
-from redis_streams_adapter.codec import Encoder, open_envelope
+from redis_streams_adapter.codec import decode, Encoder, open_envelope
 from redis_streams_adapter.losses import Loss
 from redis_streams_adapter.messages import Broadcast, BroadcastAck, \
     BroadcastClientCount, DisconnectSockets, EMITTER_UID, Heartbeat, \
@@ -118,7 +118,11 @@ def test_nothing_happens_before_it_is_used(
 def test_start_is_idempotent(pair: Pair, stream: FakeStream) -> None:
     for _ in range(3):
         pair.a.manager.start()
-    assert len(messages(stream, MessageType.INITIAL_HEARTBEAT)) == 4
+    arrivals = [each for each in map(
+        open_envelope, (entry.fields for entry in stream.history))
+        if each.type is MessageType.INITIAL_HEARTBEAT]
+    # Others are questions: the stream is new.
+    assert sum(each.uid != EMITTER_UID for each in arrivals) == 4
     assert stream.connections == 4
 
 
@@ -195,9 +199,9 @@ def test_without_redis_a_server_serves(make_node: Callable[..., Node],
     node.server.emit('hello', 1)
     assert client.received('hello') == [(1,)]
     assert node.manager.health()['status'] == 'degraded'
-    assert node.manager.server_count() == 1
     wait_until(lambda: node.manager.stats()['outages'])
     stream.come_back()
+    assert node.manager.server_count() == 1
     wait_until(lambda: node.manager.health()['status'] == 'ok')
     assert node.manager.flush(DEADLINE)
     wait_until(lambda: messages(stream, MessageType.INITIAL_HEARTBEAT))
@@ -756,8 +760,9 @@ def test_a_copy(pair: Pair, stream: FakeStream) -> None:
     _, b = pair.connect()
     pair.a.server.emit('hello')
     b.wait_for('hello')
-    copied = stream.history[-1]
-    stream.put(*copied.fields)
+    copied, = (entry.fields for entry in stream.history
+               if open_envelope(entry.fields).type is MessageType.BROADCAST)
+    stream.put(*copied)
     pair.a.server.emit('end')
     b.wait_for('end')
     assert b.received('hello') == [()]
@@ -829,10 +834,10 @@ def test_a_reader_that_lags_says_so(pair: Pair,
     lagging(stream.entries[0].id)
     pace = a.writer._pace
     wait_until(lambda: pair.b.manager.uid in pace._readers)
-    said = open_envelope(stream.history[-1].fields)
-    assert said.type is MessageType.HEARTBEAT
+    said = [open_envelope(entry.fields) for entry in stream.history
+            if b'behind' in entry.fields][-1]
     assert said.uid == pair.b.manager.uid
-    assert said.behind == stream.entries[0].id
+    assert decode(said) == Heartbeat(stream.entries[0].id)
     # It takes account of itself, too: it may be among the entries of others.
     assert b.writer._pace._readers[None].position == parse_id(
         stream.entries[0].id)
@@ -1100,7 +1105,7 @@ def test_server_count(make_manager: MakeManager) -> None:
         members[-1].start()
         for member in members:
             wait_for_value(member.server_count, count)
-    assert members[0].server_count('/chat') == 1
+    assert members[0].server_count('/chat') == 0
     members.pop().close()
     for member in members:
         wait_for_value(member.server_count, 2)

@@ -8,9 +8,7 @@ TIMEOUT = 10.0
 
 @pytest.fixture
 def members() -> Membership:
-    members = Membership(TIMEOUT)
-    members.serve('/')
-    return members
+    return Membership(TIMEOUT)
 
 
 def test_nobody_at_first(members: Membership) -> None:
@@ -53,7 +51,6 @@ def test_each_sign_of_life_gives_the_whole_timeout(
 
 def test_refresh_gives_everybody_the_whole_timeout(
         members: Membership) -> None:
-    members.serve('/chat')
     members.heard('/', 'a', 1.0)
     members.heard('/chat', 'b', 2.0)
     members.refresh(100.0)
@@ -63,7 +60,6 @@ def test_refresh_gives_everybody_the_whole_timeout(
 
 
 def test_namespaces_are_apart(members: Membership) -> None:
-    members.serve('/chat')
     members.heard('/', 'a', 1.0)
     members.heard('/chat', 'a', 5.0)
     members.heard('/chat', 'b', 5.0)
@@ -74,22 +70,20 @@ def test_namespaces_are_apart(members: Membership) -> None:
     assert members.nodes('/chat') == {'b': 5.0}
 
 
-def test_serving(members: Membership) -> None:
-    assert members.serves('/')
-    assert not members.serves('/chat')
-    members.serve('/chat')
-    assert members.namespaces == ['/', '/chat']
-    members.heard('/', 'a', 1.0)
-    # Again: nothing is forgotten by that.
-    members.serve('/')
-    assert members.count('/') == 1
-    members.forget('/')
-    assert not members.serves('/')
-    assert members.count('/') == 0
-    assert members.nodes('/') == {}
-    members.forget('/')
-    members.serve('/')
-    assert members.count('/') == 0
+def test_a_namespace_lasts_as_long_as_its_members(
+        members: Membership) -> None:
+    """Names that nobody uses any more do not pile up."""
+    for number in range(100):
+        members.heard(f'/{number}', 'a', 1.0)
+        members.heard(f'/{number}', 'b', 1.0)
+    assert members.uids == {'a', 'b'}
+    for number in range(50):
+        members.left(f'/{number}', 'a')
+        members.left(f'/{number}', 'b')
+    assert len(members._seen) == 50
+    members.tick(1.5 + TIMEOUT)
+    assert members._seen == {} and members.uids == set()
+    assert not members.left('/nowhere', 'a')
 
 
 def test_what_is_told_can_be_kept(members: Membership) -> None:

@@ -178,10 +178,21 @@ def test_an_emitter_is_no_node(node: Node) -> None:
 
 
 def test_another_namespace(node: Node) -> None:
-    for message in (HELLO, InitialHeartbeat(), AdapterClose()):
-        assert receive(node, message, namespace='/chat') == []
-    assert node.count('/chat') == 1
-    assert node.others == 0
+    """Who is a member there is known; nothing is done for it."""
+    assert receive(node, HELLO, namespace='/chat') == [
+        NodeJoined('/chat', 'a')]
+    assert receive(node, HELLO, namespace='/chat') == []
+    assert receive(node, InitialHeartbeat(), namespace='/chat',
+                   uid='b') == [NodeJoined('/chat', 'b')]
+    assert receive(node, HELLO, namespace='/chat', uid=EMITTER_UID) == []
+    # This node itself is not one of them.
+    assert (node.count('/chat'), node.count('/')) == (2, 1)
+    assert node.others == 2
+    assert receive(node, AdapterClose(), namespace='/chat') == [
+        NodeLeft('/chat', 'a', silent=False)]
+    assert (11.0, NodeLeft('/chat', 'b', True)) in pass_time(
+        node, 0.0, TIMEOUT + 1)
+    assert node.count('/chat') == node.others == 0
 
 
 def test_ones_own_entries(node: Node, sequences: Sequences) -> None:
@@ -248,7 +259,8 @@ def test_gaps(node: Node) -> None:
     assert receive(node, HELLO, writer=b'w', sequence=5) == [
         Missing('a', 3), Act('/', 'a', HELLO)]
     assert receive(node, HELLO, writer=b'w', sequence=7,
-                   namespace='/chat') == [Missing('a', 1)]
+                   namespace='/chat') == [Missing('a', 1),
+                                          NodeJoined('/chat', 'a')]
     assert receive(node, HELLO, writer=b'w', sequence=8) == [
         Act('/', 'a', HELLO)]
 
@@ -268,7 +280,7 @@ def test_malformed_entries(node: Node) -> None:
 def test_malformed_data_of_another_namespace(node: Node) -> None:
     """They are not even looked at."""
     fields = entry(HELLO, namespace='/chat')
-    assert take(node, [*fields[:-1], b'{']) == []
+    assert take(node, [*fields[:-1], b'{']) == [NodeJoined('/chat', 'a')]
 
 
 def test_readers_that_lag(node: Node) -> None:
@@ -280,9 +292,9 @@ def test_readers_that_lag(node: Node) -> None:
 
 def test_readers_that_lag_in_another_namespace(node: Node) -> None:
     """One stream carries all of them."""
+    receive(node, Heartbeat(), namespace='/chat')
     assert receive(node, Heartbeat(b'17-3'), namespace='/chat') == [
         ReaderLags('a', b'17-3')]
-    assert node.others == 0
     for fields in ([b'behind', b'x'], [b'type', b'3', b'behind', b'1-1']):
         assert not any(isinstance(event, ReaderLags) for event in take(
             node, [*entry(Heartbeat(), namespace='/chat'), *fields]))
@@ -534,7 +546,7 @@ def test_a_namespace_that_is_no_longer_served(node: Node) -> None:
     assert receive(node, HELLO) == []
     # Nor is a heartbeat due in it, whatever was written there.
     node.spoke('/', 0.0)
-    assert pass_time(node, 0.0, 20.0) == []
+    assert pass_time(node, 0.0, 20.0) == [(11.0, NodeLeft('/', 'a', True))]
 
 
 def test_counts(node: Node) -> None:

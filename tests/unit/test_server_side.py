@@ -119,7 +119,8 @@ def test_who_is_alone(make_node: Callable[..., Node],
     node = make_node()
     node.manager.on_server_side('hello', fail)
     assert node.manager.server_side_call('hello', timeout=AMPLE) == []
-    assert messages(stream) == []
+    # Another server may have joined that it has not read of yet.
+    assert len(messages(stream, MessageType.SERVER_SIDE_EMIT)) == 1
 
 
 def test_as_a_decorator(nodes: List[Node]) -> None:

@@ -1,0 +1,144 @@
+"""Who is asked, after Redis was away, lost its data, or servers were taken
+for dead: an answer is complete, or an error."""
+import contextlib
+import threading
+from typing import Any, Callable, Iterator, List
+
+import pytest
+
+from redis_streams_adapter import RedisStreamsManager
+
+from ..integration.conftest import start_managers
+from ..integration.helpers import BACK_WITHIN
+from ..integration.test_membership import MISSED_WITHIN, QUICK
+from ..support.client import Client
+from ..support.node_process import NodeProcess, RemoteError
+from ..support.redis_server import RedisServer
+from ..support.wait import wait_for_value, wait_until
+
+Connect = Callable[..., Client]
+Unique = Callable[[str], str]
+StartNodes = Callable[..., List[NodeProcess]]
+MakeRedis = Callable[..., RedisServer]
+
+#: Heartbeats of servers that Redis' restart must not make forget each other.
+CALM = {'heartbeat_interval': 1.0, 'heartbeat_timeout': 10.0}
+
+
+class Asking:
+    """Has a server asked all the time, and remembers what was no error."""
+
+    def __init__(self, node: NodeProcess, namespace: str) -> None:
+        self.answers: List[int] = []
+        self.errors = 0
+        self._node = node
+        self._namespace = namespace
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+
+    def _ask(self) -> None:
+        while not self._over.is_set():
+            try:
+                self.answers.append(len(self._node.fetch_sockets(
+                    self._namespace, timeout=1.0)))
+            except RemoteError as exc:
+                assert exc.types[0] == 'ClusterTimeoutError', exc
+                self.errors += 1
+
+    def end(self) -> None:
+        self._over.set()
+        self._thread.join(30.0)
+        assert not self._thread.is_alive()
+
+
+@contextlib.contextmanager
+def asking(node: NodeProcess, namespace: str) -> Iterator[Asking]:
+    found = Asking(node, namespace)
+    try:
+        wait_until(lambda: found.answers)
+        yield found
+    finally:
+        found.end()
+
+
+@pytest.mark.parametrize('keeps', [True, False])
+def test_redis_is_killed(make_redis: MakeRedis, start_nodes: StartNodes,
+                         connect: Connect, keeps: bool) -> None:
+    """With its data, and without. Servers of before are asked all the time,
+    and processes that are new ask soon after."""
+    redis = make_redis(append_only=keeps).start()
+    nodes = start_nodes(3, redis.url, **CALM)
+    start_managers(nodes)
+    for node in nodes:
+        for namespace in ('/', '/chat'):
+            connect(node, namespace)
+    with asking(nodes[0], '/') as one, asking(nodes[1], '/chat') as other:
+        redis.kill()
+        wait_until(lambda: one.errors and other.errors)
+        redis.start()
+        before = len(one.answers), len(other.answers)
+        wait_until(lambda: len(one.answers) > before[0] + 3
+                   and len(other.answers) > before[1] + 3, BACK_WITHIN)
+    for node in nodes:
+        node.wait_health('ok', BACK_WITHIN)
+    for namespace, count in (('/', 4), ('/chat', 3)):
+        with RedisStreamsManager(
+                redis.url, **CALM) as manager:  # type: ignore[arg-type]
+            assert manager.server_count(namespace) == count
+            assert len(manager.fetch_sockets(namespace, timeout=10.0)) == 3
+    # Never a part.
+    assert set(one.answers) == set(other.answers) == {3}
+
+
+def test_server_that_was_forgotten(redis_server: RedisServer, unique: Unique,
+                                   connect: Connect,
+                                   start_nodes: StartNodes) -> None:
+    """It says at once that it is there, and asks all others."""
+    stream = unique('stream')
+    nodes = start_nodes(3, redis_server.url, stream_name=stream,
+                        **{**QUICK, 'heartbeat_interval': 2.0})
+    start_managers(nodes)
+    sleeper, *others = nodes
+    clients = [connect(node, '/chat') for node in nodes]
+    sids = sorted(client.sid for client in clients)
+    sleeper.freeze()
+    try:
+        for node in others:
+            node.wait_server_count(2, '/chat', MISSED_WITHIN)
+        assert len(others[0].fetch_sids(namespace='/chat')) == 2
+    finally:
+        sleeper.thaw()
+    assert sleeper.fetch_sids(namespace='/chat') == sids
+    for node in others:
+        for namespace in ('/chat', '/'):
+            # Its next heartbeat alone would take longer.
+            node.wait_server_count(3, namespace, timeout=1.5)
+        assert node.fetch_sids(namespace='/chat') == sids
+
+
+def test_stream_is_deleted(redis_server: RedisServer, unique: Unique,
+                           connect: Connect,
+                           start_nodes: StartNodes) -> None:
+    """Those who are there introduce themselves, and nobody is forgotten."""
+    stream = unique('stream')
+    nodes = start_nodes(2, redis_server.url, stream_name=stream,
+                        heartbeat_interval=20.0, heartbeat_timeout=60.0,
+                        block_time=0.5)
+    start_managers(nodes)
+    for node in nodes:
+        connect(node)
+    with redis_server.client() as redis:
+        redis.delete(stream)
+
+        def introduced() -> Any:
+            return {fields[b'uid'] for _, fields in redis.xrange(stream)
+                    if fields[b'type'] == b'1'}
+
+        wait_for_value(introduced, {
+            node.identify()[1].encode() for node in nodes})
+    for node in nodes:
+        assert node.server_count() == 2
+        assert len(node.fetch_sids()) == 2
+    with RedisStreamsManager(redis_server.url, stream) as manager:
+        assert len(manager.fetch_sockets(timeout=10.0)) == 2
