@@ -257,8 +257,8 @@ class Requests:
         self._requests: Dict[str, Request] = {}
         #: Those that are open-ended.
         self._open_ended: Dict[str, Request] = {}
-        #: How many there are in each namespace; none with zero.
-        self._namespaces: Dict[str, int] = {}
+        #: The ids of those in each namespace; no namespace without any.
+        self._namespaces: Dict[str, Dict[str, None]] = {}
         #: The number of the last own entry that was read back, by writer.
         self._returned: Dict[bytes, int] = {}
 
@@ -285,8 +285,8 @@ class Requests:
                 CALLBACK_LIFETIME if request.silent or request.doubt
                 else CALLBACK_LIFETIME_ALONE)
         self._requests[request_id] = request
-        self._namespaces[request.namespace] = \
-            self._namespaces.get(request.namespace, 0) + 1
+        self._namespaces.setdefault(
+            request.namespace, {})[request_id] = None
         if writer is not None:
             request.writer = writer
             self._open_ended[request_id] = request
@@ -386,14 +386,16 @@ class Requests:
         return request.callback, self._close_if_complete(request_id, request)
 
     def withdraw(self, request_id: str) -> None:
-        """Wait no longer."""
-        self._open_ended.pop(request_id, None)
-        request = self._requests.pop(request_id, None)
+        """Wait no longer. Where an exception strikes it, the next call goes
+        on: what it is found by is removed last."""
+        request = self._requests.get(request_id)
         if request is not None:
-            namespace = request.namespace
-            self._namespaces[namespace] -= 1
-            if not self._namespaces[namespace]:
-                del self._namespaces[namespace]
+            ids = self._namespaces.get(request.namespace, {})
+            ids.pop(request_id, None)
+            if not ids:
+                self._namespaces.pop(request.namespace, None)
+        self._open_ended.pop(request_id, None)
+        self._requests.pop(request_id, None)
 
     def node_left(self, namespace: str, uid: str,
                   certain: bool = True) -> List[Any]:

@@ -179,8 +179,6 @@ class Outbox:
         with self._lock:
             if self.closed:
                 raise RedisStreamsError('the manager is closed')
-            if self._sign is not None:
-                pending.fields = self._sign(fields)
             self._append(pending)
         return pending
 
@@ -201,6 +199,8 @@ class Outbox:
             if count >= capacity.limit or used > capacity.max_bytes:
                 raise capacity.full(pending.size)
             capacity.before_last = count
+            if self._sign is not None:
+                pending.fields = self._sign(pending.fields)
         # Nothing is called before the end: a signal handler that emits does
         # so before, or behind.
         entries, number = self.entries, self._sequence
