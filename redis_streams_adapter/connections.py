@@ -29,7 +29,7 @@ FETCH_PATIENCE = 0.5
 
 #: After how many seconds connections that were closed, and have not ended,
 #: are cut off. A WebSocket ends within one round trip.
-CUT_AFTER = 1.5
+CUT_AFTER = 1.0
 
 #: How many disconnect handlers of the application run at a time.
 AT_A_TIME = 50

@@ -77,12 +77,16 @@ class _End:
 
     def __init__(self, worker: Any) -> None:
         self._worker = worker
+        #: A child process that exits has nothing to do with it.
+        self._pid = os.getpid()
         limits = [] if worker is None else [
             each for each in (worker.cfg.timeout, worker.cfg.graceful_timeout)
             if each > 0]
         self._limit = min(limits, default=60.0)
         self._graceful = 0.0 if worker is None \
             else worker.cfg.graceful_timeout * REQUESTS_SHARE
+        #: Until when to wait for it. Set once, by the main thread.
+        self._deadline: Optional[float] = None
         #: Set once, by the main thread: no request is under way.
         self._exiting = threading.Event()
         #: Set once, by the task: all is said and closed.
@@ -98,16 +102,22 @@ class _End:
             thread = threading.Thread(target=self._run, daemon=True,
                                       name='end of the worker')
             thread.start()
+            # Struck before this line it begins twice, and each step of it
+            # is idempotent.
             self._thread = thread
 
     def finish(self) -> None:
         """Begin it now, if it has not begun, and wait until it is over."""
-        deadline = time.monotonic() + EXIT_PATIENCE
-        while not self._done.is_set() and time.monotonic() < deadline:
+        if self._deadline is None:
+            self._deadline = time.monotonic() + EXIT_PATIENCE
+        while self._pid == os.getpid() and not self._done.is_set():
             try:
+                left = self._deadline - time.monotonic()
+                if left <= 0:
+                    return
                 self.watch()
                 self._exiting.set()
-                self._done.wait(deadline - time.monotonic())
+                self._done.wait(left)
             except (SystemExit, KeyboardInterrupt):
                 # Of the second signal: a Ctrl-C reaches the workers, and
                 # their master, who sends them QUIT. They are about it.

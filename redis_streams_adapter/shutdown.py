@@ -48,6 +48,7 @@ def disconnect_clients(managers: Iterable[ManagerLife],
     serving = [manager for manager in managers
                if manager.connections is not None and not manager.write_only]
     for manager in serving:
+        watch(manager)
         manager.turn_clients_away()
 
     def disconnect(manager: ManagerLife) -> None:

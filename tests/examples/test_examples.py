@@ -1,6 +1,7 @@
 """Each example with a real Redis, several processes and real clients."""
+import contextlib
+import http.client
 import signal
-import socket
 import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
@@ -55,19 +56,24 @@ class Cluster:
                                                      'redis+streams', 1)})
 
     def serve(self, name: str) -> str:
-        """Start a server; return its URL once it listens."""
+        """Start a server; return its URL once it answers."""
         port = free_port()
         arguments, directory, _ = SERVERS[name]
         server = self.run(arguments, directory=directory, port=port)
         self.servers.append(server)
 
-        def listens() -> bool:
+        def answers() -> bool:
             assert server.returncode is None, server.tail()
-            with socket.socket() as probe:
-                return probe.connect_ex(('127.0.0.1', port)) == 0
+            # The master of a gunicorn listens long before a worker serves.
+            connection = http.client.HTTPConnection(
+                '127.0.0.1', port, timeout=5)
+            with contextlib.closing(connection), contextlib.suppress(OSError):
+                connection.request('GET', '/')
+                return connection.getresponse().status > 0
+            return False
 
-        wait_until(listens, PROCESS_TIMEOUT,
-                   lambda: f'{name} to listen:\n{server.tail()}')
+        wait_until(answers, PROCESS_TIMEOUT,
+                   lambda: f'{name} to serve:\n{server.tail()}')
         return f'http://127.0.0.1:{port}'
 
     def enter(self, url: str, room: str, name: str) -> Client:
@@ -177,8 +183,6 @@ def test_all_servers_together_are_one_cluster(cluster: Cluster) -> None:
 
 def test_the_web_page_of_the_flask_application_emits_too(
         cluster: Cluster) -> None:
-    import http.client
-
     ana = cluster.enter(cluster.serve('flask'), 'lobby', 'ana')
     other = cluster.serve('flask').partition('//')[2]
     connection = http.client.HTTPConnection(other, timeout=10)

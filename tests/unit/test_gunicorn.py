@@ -145,6 +145,17 @@ def test_a_second_signal_while_a_worker_ends(
     assert len(struck) == 3
 
 
+def test_a_child_of_a_worker_has_no_part_in_it(worker: Worker) -> None:
+    """When it exits, nothing ends that its parent has."""
+    gunicorn.post_worker_init(worker)
+    end = gunicorn._end
+    assert end is not None
+    end._pid += 1
+    end.finish()
+    assert not end._exiting.is_set()
+    end._pid -= 1
+
+
 def test_the_master_misses_a_worker(
         make_manager: Callable[..., Any], worker: Worker) -> None:
     """It then calls the hook itself; its own managers are those that other
