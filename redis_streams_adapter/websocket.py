@@ -162,8 +162,9 @@ class _Driver:
         if frames is not None:
             # Here Engine.IO looks for a socket, to give it the time of a
             # ping and its answer as its timeout; the packages' it does not
-            # find. So a client that reads nothing is given up, with all that
-            # waits for it.
+            # find. So the connection of a client that reads nothing, or has
+            # not answered, is ended, with all that waits for it: it would
+            # get that first, and come back too late.
             ws.socket = frames
         elif not self._told:
             self._told = True
