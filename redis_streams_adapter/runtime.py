@@ -260,9 +260,9 @@ class Runtime:
                 channel.sending = task is not None and task.begun
 
     def start(self) -> None:
-        """Become a member. Idempotent; waits for :data:`START_PATIENCE` at
-        most until it is known whether Redis can be used: then the stream is
-        followed."""
+        """Become a member. Idempotent; waits until it is known whether Redis
+        can be used: then the stream is followed. It waits no longer than
+        until :data:`START_PATIENCE` after the first call."""
         self._expect_clients()
         with self._starting:
             if self._closed:
@@ -285,7 +285,8 @@ class Runtime:
             awaited = [self._tasks[f'{what} of {channel.key}']
                        for channel in self._channels
                        for what in ('reader', 'writer')]
-        deadline = time.monotonic() + START_PATIENCE
+        # For all calls together: in a Redis that hangs each client would wait.
+        deadline = self._clients_since() + START_PATIENCE
         for each in awaited:
             each.tried.wait(max(0.0, deadline - time.monotonic()))
         self._revive()

@@ -1,0 +1,100 @@
+"""Server processes that start while Redis is in trouble: whoever was told
+that it is connected gets all that others emit from then on."""
+import functools
+from typing import Any, Callable, Dict, List, NamedTuple
+
+import pytest
+
+from redis_streams_adapter.losses import COUNTERS
+
+from ..integration.conftest import STEADY
+from ..integration.helpers import BACK_WITHIN, check_working, numbers
+from ..support.account import account, EXACT
+from ..support.client import Client, close_all
+from ..support.node_process import NodeProcess
+from ..support.proxy import Proxy
+from ..support.redis_server import RedisServer
+from ..unit.nodes import Call
+
+Unique = Callable[[str], str]
+StartNodes = Callable[..., List[NodeProcess]]
+MakeRedis = Callable[..., RedisServer]
+MakeProxy = Callable[[int], Proxy]
+
+#: How many events are emitted at once.
+BURST = 200
+
+#: The options of the servers that start: with and without recovery.
+STARTING: Dict[str, Any] = {
+    'plain': STEADY, 'recovery': {
+        'connection_state_recovery': True, **STEADY}}
+
+
+class Trouble(NamedTuple):
+    """What Redis is like for the servers that start.
+
+    :param begin: brings it about.
+    :param end: ends it.
+    """
+
+    begin: Callable[[], Any]
+    end: Callable[[], Any]
+
+
+def slow(proxy: Proxy, seconds: float) -> Trouble:
+    """Each piece takes so long, in each direction."""
+    def delay(by: float) -> None:
+        proxy.delay_commands(by)
+        proxy.delay_replies(by)
+
+    return Trouble(functools.partial(delay, seconds),
+                   functools.partial(delay, 0.0))
+
+
+#: By name; those of the proxy are not there for the server that emits.
+TROUBLES: Dict[str, Callable[[RedisServer, Proxy], Trouble]] = {
+    'frozen': lambda redis, proxy: Trouble(redis.freeze, redis.thaw),
+    'killed': lambda redis, proxy: Trouble(redis.kill, redis.start),
+    'held': lambda redis, proxy: Trouble(proxy.hold, proxy.let_go),
+    'cut off': lambda redis, proxy: Trouble(proxy.cut, proxy.open),
+    'slow': lambda redis, proxy: slow(proxy, 0.05),
+    'very slow': lambda redis, proxy: slow(proxy, 1.0)}
+
+
+@pytest.mark.parametrize('how', TROUBLES)
+def test_clients_that_come_meanwhile(
+        make_redis: MakeRedis, make_proxy: MakeProxy,
+        start_nodes: StartNodes, unique: Unique, how: str) -> None:
+    """The first one of each server, for which the start waits; one that
+    comes at the same time; and one that comes later."""
+    redis = make_redis(append_only=True).start()
+    proxy = make_proxy(redis.port)
+    proxy.open()
+    there, = start_nodes(1, redis.url, **STEADY)
+    there.start_manager()
+    starting = [start_nodes(1, proxy.url, **options)[0]
+                for options in STARTING.values()]
+    trouble = TROUBLES[how](redis, proxy)
+    clients: List[Client] = []
+    try:
+        trouble.begin()
+        calls = [Call(Client, node.url) for node in starting
+                 for _ in range(2)]
+        clients += [call.result() for call in calls]
+        event, more = unique('event'), unique('more')
+        there.burst(event, BURST)
+        clients += [Client(node.url) for node in starting]
+        there.burst(more, BURST)
+        trouble.end()
+        for client in clients:
+            client.wait_for(more, BURST, 2 * BACK_WITHIN)
+            assert account(numbers(client, more), BURST) == EXACT
+        for client in clients[:len(calls)]:
+            assert account(numbers(client, event), BURST) == EXACT
+        check_working([there, *starting], clients, unique)
+        for node in starting:
+            stats = node.stats()
+            assert [stats[name] for name in COUNTERS.values()] == [
+                0] * len(COUNTERS)
+    finally:
+        close_all(clients)
