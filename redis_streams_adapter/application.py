@@ -10,8 +10,9 @@ under the key :data:`KEY`, and a server refuses what carries another one.
 What carries none was written by a server in Node.js, which has no such key
 and ignores ours, or by an older version of this package. Nobody can tell
 whose it is, so it is accepted; only a different ``channel_prefix`` and
-``session_key_prefix`` keep it apart. A session of that kind has to prove
-itself, see :func:`~redis_streams_adapter.recovery.start_of`.
+``session_key_prefix`` keep it apart. A session of that kind is accepted only
+with the offset of an event that is in our stream, which keeps accidents rare:
+two streams seldom have events of the same millisecond.
 
 Pure.
 """

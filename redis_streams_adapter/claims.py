@@ -13,14 +13,14 @@ from typing import Any, Callable, Dict, NamedTuple, Optional
 from . import hooks
 from .errors import DecodeError
 from .messages import DisconnectSockets, Message, Target
-from .missed import is_complete
+from .missed import is_complete, is_event
 from .own_clients import OwnClients
 from .recovery import OFFSET_NOT_FOUND, Refusal, REJECTED, Session, \
     start_of, SUPERSEDES, TurnedAway, UNKNOWN_SESSION
 from .redis_streams.sessions import ABSENT, DONE, Found, Swap
 from .runtime import Runtime
 from .stay import Stay
-from .transport import parse_id, Unavailable
+from .transport import id_before, parse_id, Unavailable
 
 #: How often a session is claimed that changes meanwhile.
 ATTEMPTS = 5
@@ -184,10 +184,31 @@ class Claims:
             floor = timeline.history.floor(namespace)
         if must_exist and not found.is_there and not remembered:
             raise Refusal(OFFSET_NOT_FOUND)
+        if session.anonymous and not self._is_of_ours(offset, namespace):
+            raise Refusal(OFFSET_NOT_FOUND)
         in_memory = floor is not None and parse_id(floor) <= parse_id(start)
         if not in_memory and not is_complete(start, found.first, found.last):
             raise Refusal(OFFSET_NOT_FOUND)
         return start
+
+    def _is_of_ours(self, offset: Optional[bytes], namespace: str) -> bool:
+        """Whether an event of this application has an offset. All that can
+        be known of whose client it is, where its session does not say.
+
+        :raises Unavailable: Redis is away.
+        """
+        if offset is None:
+            return False
+        runtime = self._clients.live()
+        timeline = self._clients.timeline(namespace)
+        with runtime.order:
+            remembered = timeline.history.has(namespace, offset)
+        if remembered:
+            return True
+        page, _ = self._clients.keeper.sessions.page(
+            runtime.stream(namespace), id_before(offset), 1)
+        return any(parse_id(entry.id) == parse_id(offset)
+                   and is_event(entry.fields, namespace) for entry in page)
 
     def _make_room(self, session: Session, namespace: str) -> bool:
         """Drop an old connection of a client, which has lost it.

@@ -9,8 +9,10 @@ from bisect import bisect_right
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, \
     Tuple, Union
 
-from .messages import Broadcast, DisconnectSockets, Message, Room, \
-    SocketsJoin, SocketsLeave, Target
+from .codec import open_envelope
+from .errors import DecodeError
+from .messages import Broadcast, DisconnectSockets, Message, MessageType, \
+    Room, SocketsJoin, SocketsLeave, Target
 from .recovery import Origin, Refusal, Session, SUPERSEDES, \
     TOO_MANY_MISSED, UNKNOWN_SESSION
 from .transport import parse_id, START
@@ -243,6 +245,19 @@ class History:
         index = bisect_right(
             records, start, key=lambda record: parse_id(record.id)) - 1
         return index >= 0 and parse_id(records[index].id) == start
+
+
+def is_event(fields: Sequence[bytes], namespace: str) -> bool:
+    """Whether an entry holds an event of a namespace.
+
+    :param fields: those of the entry.
+    """
+    try:
+        envelope = open_envelope(fields)
+    except DecodeError:
+        return False
+    return envelope.type is MessageType.BROADCAST \
+        and envelope.namespace == namespace
 
 
 def is_complete(start: bytes, first: Optional[bytes],

@@ -288,19 +288,18 @@ def start_of(session: Session, offset: Optional[bytes]) -> Tuple[bytes, bool]:
     """Behind which position to go on.
 
     :param offset: the one that the client names.
-    :return: the position, and whether it, or the offset, must be that of an
-             entry that is there. An anonymous session has to be tied to our
-             stream in this way, for it may be another application's.
+    :return: the position, and whether it must be that of an entry that is
+             there.
     :raises Refusal: nobody can know.
     """
     if session.upto is not None and offset == session.sent:
-        return session.upto, session.anonymous
+        return session.upto, False
     if session.gap is not None and offset == session.gap.offset:
-        return session.gap.position, session.anonymous
+        return session.gap.position, False
     if offset is None:
         if session.since is None:
             raise Refusal(OFFSET_NOT_FOUND)
-        return session.since, session.anonymous
+        return session.since, False
     if session.since is not None \
             and parse_id(offset) < parse_id(session.since):
         # It was somebody else's.

@@ -11,7 +11,7 @@ from ..integration.conftest import start_managers
 from ..support.node_process import NodeProcess
 from ..support.redis_server import RedisServer
 from ..support.returning_client import close_all, ReturningClient
-from ..support.wait import wait_for_value
+from ..support.wait import wait_for_value, wait_until
 from .helpers import check_reason, RECOVERING, Unique
 
 PREFIX = 'shared:'
@@ -177,7 +177,7 @@ def test_pid_is_shown_to_another_application(
                          ids=['an older version', 'Node.js'])
 def test_session_that_does_not_say_whose_it_is(
         lost: Lost, strangers: Application, keys: List[str]) -> None:
-    """The offset tells: its event has to be in the stream."""
+    """Its offset tells: that has to be the one of an event here."""
     offset = lost.client.offsets['/']
     lost.rewrite(*keys)
     before = lost.redis.get(lost.key)
@@ -192,3 +192,26 @@ def test_session_that_does_not_say_whose_it_is(
     wait_for_value(lambda: lost.session().get('app'),
                    f'0:{lost.home.nodes[0].options["stream_name"]}',
                    what='the application of the session')
+
+
+@pytest.mark.parametrize('fields', [
+    {b'type': b'2'}, {b'type': b'3', b'nsp': b'/chat'}],
+    ids=['a heartbeat', 'an event in another namespace'])
+def test_offset_that_no_event_of_its_namespace_has(
+        lost: Lost, strangers: Application, unique: Unique,
+        fields: Dict[bytes, bytes]) -> None:
+    """Whatever else stands in the stream proves nothing."""
+    node, own = strangers.nodes[0], lost.client.offsets['/']
+    node.emit(unique('event'), 0, namespace='/chat')
+    stream = node.options['stream_name']
+    found = wait_until(lambda: [
+        offset.decode() for offset, entry in lost.redis.xrange(stream)
+        if fields.items() <= entry.items()], what='an entry of that kind')
+    lost.rewrite('sid', 'pid', 'rooms', 'data')
+    before = lost.redis.get(lost.key)
+    client = lost.show(node.url, found[-1])
+    assert not client.recovered['/'] and client.sid != lost.sid
+    check_reason(node, client.sid, 'offset-not-found')
+    assert lost.redis.get(lost.key) == before
+    client.drop()
+    lost.check_comes_back(own)

@@ -292,16 +292,6 @@ def test_what_came_before_it_is_not_its_own() -> None:
         assert start_of(known, offset) == (offset, True)
 
 
-@pytest.mark.parametrize('offset, start', [
-    (b'9-0', b'10-0'), (b'2-0', b'7-0'), (b'5-0', b'5-0'), (None, b'1-0')])
-def test_an_anonymous_session_is_tied_to_our_stream(
-        offset: Optional[bytes], start: bytes) -> None:
-    """An older version of another application may have written it."""
-    known = session(upto=b'10-0', sent=b'9-0', gap=Gap(b'2-0', b'7-0'),
-                    since=b'1-0')._replace(anonymous=True)
-    assert start_of(known, offset) == (start, True)
-
-
 @pytest.mark.parametrize('upto, sent', [
     # It has not received what was sent to it: maybe not the one before.
     (b'9-0', b'3-0'),
