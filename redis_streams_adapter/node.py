@@ -231,7 +231,10 @@ class Node:
                 return _NOTHING
             return self._accept(entry, envelope, now, sequences, knowledge)
         if writer == sequences.own:
-            return self._return(envelope, now, knowledge)
+            if self._requests.open_ended or envelope.type in SIGNS_OF_LIFE:
+                return self._return(envelope, now, knowledge)
+            self._requests.read_back[writer] = envelope.sequence
+            return (Returned(envelope.sequence, True),)
         if not sequences.knows(writer):
             try:
                 since = envelope.since and codec.read_position(
@@ -257,21 +260,22 @@ class Node:
                 knowledge: Optional[Knowledge]) -> Sequence[Event]:
         """An own entry was read back."""
         kind, number = envelope.type, envelope.sequence
-        event = Returned(number, kind not in SIGNS_OF_LIFE)
-        waiters = self._requests.returned(envelope.writer or b'', number)
-        if waiters:
-            return (event, *map(Completed, waiters))
+        events: List[Event] = [Returned(number, kind not in SIGNS_OF_LIFE)]
+        events.extend(map(Completed, self._requests.returned(
+            envelope.writer or b'', number)))
         if kind is MessageType.INITIAL_HEARTBEAT and knowledge is not None:
             knowledge.asked_back(envelope.namespace, now)
-            return (event, Learned())
-        return (event,)
+            events.append(Learned())
+        return events
 
     def _accept(self, entry: Entry, envelope: codec.Envelope, now: float,
                 sequences: Sequences,
                 knowledge: Optional[Knowledge]) -> Sequence[Event]:
         uid, namespace, kind = envelope.uid, envelope.namespace, envelope.type
         joined = self._hear(envelope, now)
-        if namespace not in self._served and not self._concerns(envelope):
+        if namespace not in self._served and (
+                kind is MessageType.BROADCAST
+                or not self._concerns(envelope)):
             if not joined:
                 return _NOTHING
             self._requests.joined(namespace, uid, sequences.own)
@@ -310,9 +314,10 @@ class Node:
         uid, namespace = envelope.uid, envelope.namespace
         if uid == EMITTER_UID:
             return False
-        if envelope.writer or envelope.type in SIGNS_OF_LIFE:
+        joined = self._members.heard(namespace, uid, now)
+        if joined and envelope.writer or envelope.type in SIGNS_OF_LIFE:
             self._beating[namespace, uid] = envelope.writer is not None
-        return self._members.heard(namespace, uid, now)
+        return joined
 
     def _concerns(self, envelope: codec.Envelope) -> bool:
         """Whether an entry of a namespace that is not served matters."""

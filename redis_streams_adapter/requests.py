@@ -256,11 +256,11 @@ class Requests:
     def __init__(self) -> None:
         self._requests: Dict[str, Request] = {}
         #: Those that are open-ended.
-        self._open_ended: Dict[str, Request] = {}
+        self.open_ended: Dict[str, Request] = {}
         #: The ids of those in each namespace; no namespace without any.
         self._namespaces: Dict[str, Dict[str, None]] = {}
-        #: The number of the last own entry that was read back, by writer.
-        self._returned: Dict[bytes, int] = {}
+        #: The number of the last own message that was read back, by writer.
+        self.read_back: Dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -289,7 +289,7 @@ class Requests:
             request.namespace, {})[request_id] = None
         if writer is not None:
             request.writer = writer
-            self._open_ended[request_id] = request
+            self.open_ended[request_id] = request
 
     def concern(self, namespace: str) -> bool:
         """Whether answers are waited for in a namespace."""
@@ -302,11 +302,11 @@ class Requests:
         :param number: that of its entry.
         :return: whom to wake, if nobody is left to wait for.
         """
-        request = self._open_ended.get(request_id)
+        request = self.open_ended.get(request_id)
         if request is None:
             return None
         request.place(number)
-        if self._returned.get(writer, 0) < number:
+        if self.read_back.get(writer, 0) < number:
             return None
         return self._settle(request_id, request)
 
@@ -315,11 +315,11 @@ class Requests:
 
         :return: whom to wake.
         """
-        self._returned[writer] = number
-        if not self._open_ended:
+        self.read_back[writer] = number
+        if not self.open_ended:
             return []
         waiters = [self._settle(request_id, request)
-                   for request_id, request in list(self._open_ended.items())
+                   for request_id, request in list(self.open_ended.items())
                    if request.writer == writer and request.number is not None
                    and request.number <= number]
         return [each for each in waiters if each is not None]
@@ -329,19 +329,19 @@ class Requests:
 
         :param writer: the own writer to the stream of that namespace.
         """
-        for request in self._open_ended.values():
+        for request in self.open_ended.values():
             if request.namespace == namespace:
-                request.join(uid, self._returned.get(writer, 0))
+                request.join(uid, self.read_back.get(writer, 0))
 
     def lost(self, writer: bytes) -> None:
         """Part of the stream with the entries of an own writer was lost:
         who may have joined there is unknown."""
-        for request in self._open_ended.values():
+        for request in self.open_ended.values():
             if request.writer == writer:
                 request.doubt = LOST
 
     def _settle(self, request_id: str, request: Request) -> Optional[Any]:
-        del self._open_ended[request_id]
+        del self.open_ended[request_id]
         request.writer = None
         if request.waiter is None:
             # A node that was silent for too long may still answer.
@@ -394,7 +394,7 @@ class Requests:
             ids.pop(request_id, None)
             if not ids:
                 self._namespaces.pop(request.namespace, None)
-        self._open_ended.pop(request_id, None)
+        self.open_ended.pop(request_id, None)
         self._requests.pop(request_id, None)
 
     def node_left(self, namespace: str, uid: str,

@@ -11,6 +11,7 @@ from redis_streams_adapter.transport import START, Unavailable
 
 from .conftest import Log
 from .fake_transport import CLOCK_START, FakeStream, Fault
+from .test_reader import Readings
 
 #: How old the entries are that matter, in seconds.
 SECONDS = 10.0
@@ -199,3 +200,55 @@ def test_clock(stream: FakeStream) -> None:
     reading = Reading(stream)
     assert reading.read().whole
     assert abs(reading.ages[0] - 5.0) < 1.0
+
+
+# -- as a part of the reader -------------------------------------------------
+
+def readings(stream: FakeStream, read_back: Any = None,
+             doubtful: Any = None) -> Readings:
+    found = Readings(stream)
+    found.reader._read_back = read_back
+    found.reader._doubtful = doubtful
+    return found
+
+
+def test_a_reader_reads_back_once(stream: FakeStream) -> None:
+    """Before it says that it has begun, and again if that has failed."""
+    put(stream, 1, 2)
+    events: List[Any] = []
+
+    def read_back(link: Any, ahead: float, cursor: bytes, ends: Any) -> None:
+        events.append((cursor, ends.last_id))
+        link.read(START, 1, None)
+
+    found = readings(stream, read_back)
+    found.reader._began = lambda *args: events.append('began')
+    stream.plan('read', Fault.BREAK_BEFORE)
+    found.idle()
+    put(stream, 3)
+    found.idle()
+    last = stream.entries[1].id
+    assert events == [(last, last)] * 2 + ['began']
+    assert found.numbers == [3]
+
+
+@pytest.mark.parametrize('tells', [False, True])
+def test_a_loss_that_nothing_shows(stream: FakeStream, tells: bool) -> None:
+    """All that was read is gone, and more may be. A server that counts knows
+    that it is not."""
+    stream.tells_added = tells
+    doubts = Log()
+    found = readings(stream, doubtful=lambda: doubts(1))
+    found.idle()
+    put(stream, 1, 2)
+    found.idle()
+    assert doubts.calls == []
+    put(stream, 3)
+    stream.trim(1)
+    stream.go_away()
+    stream.come_back()
+    found.idle()
+    assert found.numbers == [1, 2, 3]
+    assert doubts.calls == ([] if tells else [1])
+    assert found.lost.calls == []
+    assert found.reader.counts is tells
