@@ -107,7 +107,9 @@ class ThreadEngine:
         return _thread.start_new_thread(_begin_thread, (work, args))
 
     def start(self, loop: Callable[[], Any]) -> Any:
-        return self.spawn(loop)
+        if not _is_green():
+            return self.spawn(loop)
+        return _start_green(loop, _is_green_by_gevent())
 
     def event(self) -> Event:
         return threading.Event() if _is_green() else ThreadEvent()
@@ -148,7 +150,7 @@ class ServerEngine:
     def start(self, loop: Callable[[], Any]) -> Any:
         if self._threads is not None:
             return self._threads.start(loop)
-        return self.spawn(loop)
+        return _start_green(loop, self._gevent)
 
     def event(self) -> Event:
         if self._threads is not None:
@@ -173,6 +175,19 @@ def _is_green() -> bool:
     patcher = sys.modules.get('eventlet.patcher')
     return _is_green_by_gevent() or patcher is not None \
         and bool(patcher.is_monkey_patched('thread'))
+
+
+def _start_green(loop: Callable[[], Any], by_gevent: bool) -> Any:
+    """Run a loop in a green thread, without what :mod:`threading`, or the
+    server, would do around it: struck there, it would never begin.
+
+    :return: the green thread, which tells whether it is ``dead``.
+    """
+    if by_gevent:
+        import gevent
+        return gevent.spawn(loop)
+    import eventlet
+    return eventlet.spawn(loop)
 
 
 def _is_green_by_gevent() -> bool:

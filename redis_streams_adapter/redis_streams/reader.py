@@ -3,7 +3,12 @@
 The cursor is resolved once, when the reader first gets through, to the
 stream's last id; from then on it is the id of the last entry that was handed
 on. It is moved after each entry, whatever became of it: an entry is handed
-on once, and one that makes trouble stops nobody.
+on once, and one that makes trouble stops nobody. The same goes for an
+exception from outside that strikes the task while it carries an entry out (a
+signal handler's, which strikes whichever green thread runs): the entry may be
+done in part, so it is not done again; it is counted as failed, and logged
+with its id. Between two entries such an exception costs nothing: the rest of
+the page is read again.
 
 That history is lost before it was read shows in the numbers of the entries,
 where something is left of a writer that numbers them. Besides, the reader
@@ -171,8 +176,9 @@ class Reader:
                              PROBE if self._late else None)
             self.connected = True
             if not self._through:
-                self._through = True
                 self._began(self.cursor, self._moment)
+                # Behind it: struck before this, it is told again.
+                self._through = True
             self._resumed()
             task.works()
             while not task.stopping:
@@ -293,7 +299,6 @@ class Reader:
             self._lagging(self.cursor)
 
     def _hand_on(self, entry: Entry) -> None:
-        self.received += 1
         try:
             self._handle(entry)
         except Exception:
@@ -302,8 +307,9 @@ class Reader:
             self._logger().exception(
                 'entry %s could not be carried out', entry.id.decode())
         finally:
-            # Also where the log fails.
+            # Also where the log fails. One step: nothing is called.
             self.cursor = entry.id
+            self.received += 1
             self._at_entry = True
             if self._landmark == START:
                 self._landmark = entry.id
