@@ -94,6 +94,41 @@ class Engine(Protocol):
         """Let other tasks run."""
 
 
+class GeventEvent(ThreadEvent):
+    """The same for greenlets of gevent.
+
+    gevent's own wait with a timeout is struck as others are: then its timer
+    goes on, and at its end raises in whatever that greenlet does by then. The
+    timer of this one wakes somebody who is not there any more.
+    """
+
+    __slots__ = ()
+
+    @staticmethod
+    def _wake(waiter: Any) -> None:
+        waiter.set()
+
+    def wait(self, timeout: Optional[float] = None) -> bool:
+        if self._is_set:
+            return True
+        import gevent
+        import gevent.event
+
+        waiter, timer = gevent.event.Event(), None
+        try:
+            self._waiting.append(waiter)
+            if timeout is not None:
+                timer = gevent.get_hub().loop.timer(max(0.0, timeout))
+                timer.start(waiter.set)
+            if not self._is_set:
+                waiter.wait()
+        finally:
+            if timer is not None:
+                timer.close()
+            self._remove(waiter)
+        return self._is_set
+
+
 class ThreadEngine:
     """Tasks are threads; green ones in a monkey-patched process."""
 
@@ -112,6 +147,8 @@ class ThreadEngine:
         return _start_green(loop, _is_green_by_gevent())
 
     def event(self) -> Event:
+        if _is_green_by_gevent():
+            return GeventEvent()
         return threading.Event() if _is_green() else ThreadEvent()
 
     def lock(self) -> Any:
@@ -155,6 +192,8 @@ class ServerEngine:
     def event(self) -> Event:
         if self._threads is not None:
             return self._threads.event()
+        if self._gevent:
+            return GeventEvent()
         event: Event = self._server.eio.create_event()
         return event
 
