@@ -123,8 +123,10 @@ class Connections:
                 ended.set()
 
         while True:
-            # Before the look: what happens behind it is seen next time.
+            # Both before the look: whoever opens connections has done so by
+            # then, and what happens behind it is seen next time.
             ended.clear()
+            idle = not (working or self._requests)
             for eio_sid, sock in list(self._server.eio.sockets.items()):
                 if seen.get(eio_sid) is not sock:
                     seen[eio_sid] = sock
@@ -132,7 +134,7 @@ class Connections:
             while len(working) < min(AT_A_TIME, len(todo)):
                 working.append(None)
                 engine.spawn(work)
-            if not (todo or working or self._requests):
+            if idle and not (todo or working):
                 return True
             now = time.monotonic()
             if now >= cut_at:

@@ -82,7 +82,8 @@ class ThreadEvent:
     def __init__(self) -> None:
         #: Written by those who set and clear it.
         self._is_set = False
-        #: The locks of those who wait. Each adds and removes its own.
+        #: What each of those who wait can be woken by. Each adds and removes
+        #: its own.
         self._waiting: Deque[Any] = deque()
 
     def is_set(self) -> bool:
@@ -93,12 +94,16 @@ class ThreadEvent:
         """Wake all who wait."""
         self._is_set = True
         if self._waiting:
-            for lock in self._waiting.copy():
-                try:
-                    lock.release()
-                except RuntimeError:
-                    # Somebody else was faster.
-                    continue
+            for waiter in self._waiting.copy():
+                self._wake(waiter)
+
+    @staticmethod
+    def _wake(waiter: Any) -> None:
+        try:
+            waiter.release()
+        except RuntimeError:
+            # Somebody else was faster.
+            return
 
     def clear(self) -> None:
         """Let them wait again."""
@@ -123,8 +128,11 @@ class ThreadEvent:
                 return woken or self._is_set
             return True
         finally:
-            try:
-                self._waiting.remove(lock)
-            except ValueError:
-                # Struck before it was added.
-                pass
+            self._remove(lock)
+
+    def _remove(self, waiter: Any) -> None:
+        try:
+            self._waiting.remove(waiter)
+        except ValueError:
+            # Struck before it was added.
+            return

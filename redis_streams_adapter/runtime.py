@@ -73,6 +73,10 @@ JOIN_PATIENCE = 2.0
 #: in seconds, where own clients get them by that. It takes milliseconds.
 COME_BACK_PATIENCE = 1.0
 
+#: How long a writer's task may take to begin before it is looked after, in
+#: seconds.
+BEGIN_PATIENCE = 0.1
+
 #: After so many entries in the outbox an emitting task lets others run:
 #: under gevent and eventlet nothing would be sent before a loop of emits is
 #: over, and an outbox could be full while Redis is well.
@@ -503,15 +507,23 @@ wait`."""
         :param timeout: seconds; ``None``: as long as it takes.
         :return: ``False`` where time ran out.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        done = True
-        for channel in self._channels:
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        return all([self._flush(channel, deadline)
+                    for channel in self._channels])
+
+    def _flush(self, channel: Channel, deadline: float) -> bool:
+        while True:
             if channel.writer.depth:
                 self._start_writer(channel)
-            left = None if deadline is None \
-                else max(0.0, deadline - time.monotonic())
-            done = channel.writer.flush(left) and done
-        return done
+            left = max(0.0, deadline - time.monotonic())
+            begun = channel.sending
+            if not begun:
+                # It may be struck before it has.
+                left = min(left, BEGIN_PATIENCE)
+            if channel.writer.flush(None if left == math.inf else left):
+                return True
+            if begun or self._ended or time.monotonic() >= deadline:
+                return False
 
     def make_room(self) -> None:
         """Let the writers run, from time to time; never under a lock."""

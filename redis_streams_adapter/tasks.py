@@ -94,6 +94,41 @@ class Engine(Protocol):
         """Let other tasks run."""
 
 
+class GeventEvent(ThreadEvent):
+    """The same for greenlets of gevent.
+
+    gevent's own wait with a timeout is struck as others are: then its timer
+    goes on, and at its end raises in whatever that greenlet does by then. The
+    timer of this one wakes somebody who is not there any more.
+    """
+
+    __slots__ = ()
+
+    @staticmethod
+    def _wake(waiter: Any) -> None:
+        waiter.set()
+
+    def wait(self, timeout: Optional[float] = None) -> bool:
+        if self._is_set:
+            return True
+        import gevent
+        import gevent.event
+
+        waiter, timer = gevent.event.Event(), None
+        try:
+            self._waiting.append(waiter)
+            if timeout is not None:
+                timer = gevent.get_hub().loop.timer(max(0.0, timeout))
+                timer.start(waiter.set)
+            if not self._is_set:
+                waiter.wait()
+        finally:
+            if timer is not None:
+                timer.close()
+            self._remove(waiter)
+        return self._is_set
+
+
 class ThreadEngine:
     """Tasks are threads; green ones in a monkey-patched process."""
 
@@ -107,9 +142,13 @@ class ThreadEngine:
         return _thread.start_new_thread(_begin_thread, (work, args))
 
     def start(self, loop: Callable[[], Any]) -> Any:
-        return self.spawn(loop)
+        if not _is_green():
+            return self.spawn(loop)
+        return _start_green(loop, _is_green_by_gevent())
 
     def event(self) -> Event:
+        if _is_green_by_gevent():
+            return GeventEvent()
         return threading.Event() if _is_green() else ThreadEvent()
 
     def lock(self) -> Any:
@@ -148,11 +187,13 @@ class ServerEngine:
     def start(self, loop: Callable[[], Any]) -> Any:
         if self._threads is not None:
             return self._threads.start(loop)
-        return self.spawn(loop)
+        return _start_green(loop, self._gevent)
 
     def event(self) -> Event:
         if self._threads is not None:
             return self._threads.event()
+        if self._gevent:
+            return GeventEvent()
         event: Event = self._server.eio.create_event()
         return event
 
@@ -173,6 +214,19 @@ def _is_green() -> bool:
     patcher = sys.modules.get('eventlet.patcher')
     return _is_green_by_gevent() or patcher is not None \
         and bool(patcher.is_monkey_patched('thread'))
+
+
+def _start_green(loop: Callable[[], Any], by_gevent: bool) -> Any:
+    """Run a loop in a green thread, without what :mod:`threading`, or the
+    server, would do around it: struck there, it would never begin.
+
+    :return: the green thread, which tells whether it is ``dead``.
+    """
+    if by_gevent:
+        import gevent
+        return gevent.spawn(loop)
+    import eventlet
+    return eventlet.spawn(loop)
 
 
 def _is_green_by_gevent() -> bool:

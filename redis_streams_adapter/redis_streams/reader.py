@@ -3,7 +3,11 @@
 The cursor is resolved once, when the reader first gets through; from then on
 it is the id of the last entry that was handed on. It is moved after each
 entry, whatever became of it: an entry is handed on once, and one that makes
-trouble stops nobody.
+trouble stops nobody. The same goes for an exception from outside that strikes
+the task while it carries an entry out (a signal handler's, which strikes
+whichever green thread runs): the entry may be done in part, so it is not done
+again; it is counted as failed, and logged with its id. Between two entries
+such an exception costs nothing: the rest of the page is read again.
 
 The first position is never later than the moment from which a local client
 may have been told that it is connected. Redis may hang or be slow for any
@@ -197,8 +201,9 @@ class Reader:
             page = link.read(self.cursor, self._count,
                              PROBE if self._failed else None)
             if not self._through:
-                self._through = True
                 self._began(self.cursor, self._moment)
+                # After it: if it was struck before, it is called again.
+                self._through = True
             # Now: who finds it connected may rely on its position.
             self.connected = True
             self._resumed()
@@ -384,7 +389,6 @@ class Reader:
             self._lagging(self.cursor)
 
     def _hand_on(self, entry: Entry) -> None:
-        self.received += 1
         try:
             self._handle(entry)
         except Exception:
@@ -393,8 +397,9 @@ class Reader:
             self._logger().exception(
                 'entry %s could not be carried out', entry.id.decode())
         finally:
-            # Also where the log fails.
+            # Also where the log fails. One step: nothing is called.
             self.cursor = entry.id
+            self.received += 1
             self._at_entry = True
             if self._landmark == START:
                 self._landmark = entry.id

@@ -37,7 +37,8 @@ _SPARED = (_TESTS, str(logging.__file__), str(Path(redis.__file__).parent),
 
 
 def is_spared(frame: FrameType) -> bool:
-    """Whether it belongs to what is not struck, or was called by that."""
+    """Whether it is not ours, nor called by us; or called by us, but part of
+    what is not struck."""
     each: Optional[FrameType] = frame
     while each is not None:
         name = each.f_code.co_filename
@@ -46,7 +47,7 @@ def is_spared(frame: FrameType) -> bool:
         if name.startswith(_PACKAGE):
             return False
         each = each.f_back
-    return False
+    return True
 
 
 class Strike(BaseException):

@@ -1,0 +1,148 @@
+"""Processes that emit numbers and are struck by time limits meanwhile.
+
+``python -m tests.support.struck_script MODE REDIS_URL STREAM TRIES EMITS``
+makes so many processes, one after the other, each with a manager of its own
+on the stream ``STREAM-<n>``. Each prints a line of JSON: ``returned`` and
+``raised``, the numbers whose ``emit`` did so; ``writers``, how many tasks
+there are that write; ``flushed``, ``outbox``, ``outbox_bytes`` and ``sent``
+behind that. The last two numbers are emitted without a limit.
+"""
+import sys
+
+from tests.support import modes
+
+if __name__ == '__main__':
+    modes.prepare(sys.argv[1])
+
+import gc  # noqa: E402
+import json  # noqa: E402
+import os  # noqa: E402
+import random  # noqa: E402
+import signal  # noqa: E402
+import time  # noqa: E402
+from typing import Any, Callable, Dict, Iterator, List  # noqa: E402
+
+from redis_streams_adapter import RedisStreamsManager  # noqa: E402
+from redis_streams_adapter.redis_streams.writer import Writer  # noqa: E402
+
+#: Seconds that a process may take.
+PATIENCE = 20
+
+#: The limits of a first emit, and of any other: as long as they may take, in
+#: seconds.
+FIRST, OTHER = 0.004, 0.0003
+
+
+class Limit(Exception):
+    """As the soft limit of a job queue."""
+
+
+def strike(*_: Any) -> None:
+    raise Limit
+
+
+def by_signal(seconds: float, call: Callable[[], Any]) -> bool:
+    """Call, with a limit from a signal handler.
+
+    :return: whether it returned in time.
+    """
+    done = False
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            call()
+            done = True
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except Limit:
+        pass
+    return done
+
+
+def by_timeout(seconds: float, call: Callable[[], Any]) -> bool:
+    """The same, with a timeout of the green threads' library."""
+    if 'gevent' in sys.modules:
+        from gevent import Timeout
+    else:
+        from eventlet import Timeout
+    done = False
+    try:
+        with Timeout(seconds):
+            call()
+            done = True
+    except Timeout:
+        pass
+    return done
+
+
+def frames() -> Iterator[Any]:
+    """Where all threads and green threads are."""
+    yield from sys._current_frames().values()
+    greenlet = sys.modules.get('greenlet')
+    if greenlet is not None:
+        for each in gc.get_objects():
+            if isinstance(each, greenlet.greenlet) and each.gr_frame:
+                yield each.gr_frame
+
+
+def count_writers() -> int:
+    """How many tasks are in the writer's work."""
+    seen = set()
+    for frame in list(frames()):
+        while frame is not None:
+            if frame.f_code is Writer.work.__code__:
+                seen.add(id(frame))
+            frame = frame.f_back
+    return len(seen)
+
+
+def emit_all(url: str, stream: str, emits: int, limits: List[Any],
+             rng: random.Random) -> Dict[str, Any]:
+    manager = RedisStreamsManager(
+        url, stream, write_only=True, max_len=100_000,
+        publish=rng.choice(['background', 'sync']))
+    returned, raised = [], []
+    for number in range(emits):
+        limit = rng.choice(limits)
+        span = OTHER if number else FIRST
+        if limit(rng.uniform(1e-6, span),
+                 lambda: manager.emit('number', number)):
+            returned.append(number)
+        else:
+            raised.append(number)
+    for number in (emits, emits + 1):
+        manager.emit('number', number)
+        returned.append(number)
+    flushed = manager.flush(PATIENCE / 2)
+    stats, writers = manager.stats(), count_writers()
+    manager.close()
+    return {'returned': returned, 'raised': raised, 'writers': writers,
+            'flushed': flushed, 'left': count_writers(),
+            **{name: stats[name]
+               for name in ('outbox', 'outbox_bytes', 'sent')}}
+
+
+def main(mode: str, url: str, stream: str, tries: int, emits: int) -> None:
+    seed = int(os.environ.get('SEED') or time.time_ns() % 1_000_000)
+    limits: List[Any] = [by_timeout] if mode == 'eventlet' else [
+        by_signal] if mode == 'threading' else [by_signal, by_timeout]
+    for number in range(tries):
+        child = os.fork()
+        if not child:
+            # If it hangs it ends without a line.
+            signal.signal(signal.SIGALRM, strike)
+            result = emit_all(url, f'{stream}-{number}', emits, limits,
+                              random.Random(seed + number))
+            result['seed'] = seed + number
+            os.write(1, json.dumps(result).encode() + b'\n')
+            os._exit(0)
+        deadline = time.monotonic() + PATIENCE
+        while os.waitpid(child, os.WNOHANG) == (0, 0):
+            time.sleep(0.002)
+            if time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+                deadline += PATIENCE
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:4], tries=int(sys.argv[4]), emits=int(sys.argv[5]))
