@@ -84,6 +84,8 @@ class Asking:
         """
         deadline = time.monotonic() + timeout
         if self._side.asks:
+            if not self._await_members(namespace, timeout, lambda: None):
+                return None
             count = self._side.count(
                 namespace, lambda: self._known(namespace),
                 lambda: self._stream.joins(namespace))
@@ -206,7 +208,14 @@ class Asking:
         if alone:
             asked = NOBODY
         elif self._side.asks:
-            asked = self._who_hears(namespace, timeout)
+            deadline = time.monotonic() + timeout
+            # Those that cannot hear it are known from the stream alone.
+            if request.waiter is not None and not self._await_members(
+                    namespace, timeout, lambda: None):
+                request.doubt = UNKNOWN_MEMBERS
+                return False
+            asked = self._who_hears(
+                namespace, deadline - time.monotonic())
         if asked is not None or self._side.asks:
             with self._core:
                 take()

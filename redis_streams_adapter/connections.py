@@ -123,18 +123,19 @@ class Connections:
                 ended.set()
 
         while True:
-            # Both before the look: whoever opens connections has done so by
-            # then, and what happens behind it is seen next time.
+            # Before the look: what happens after it is seen next time.
             ended.clear()
-            idle = not (working or self._requests)
+            # Whatever opens connections has done so by then.
+            idle = not (todo or working or self._requests)
             for eio_sid, sock in list(self._server.eio.sockets.items()):
                 if seen.get(eio_sid) is not sock:
                     seen[eio_sid] = sock
                     todo.append(sock)
+                    idle = False
             while len(working) < min(AT_A_TIME, len(todo)):
                 working.append(None)
                 engine.spawn(work)
-            if idle and not (todo or working):
+            if idle:
                 return True
             now = time.monotonic()
             if now >= cut_at:
