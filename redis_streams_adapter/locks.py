@@ -128,11 +128,9 @@ class ThreadEvent:
                 return woken or self._is_set
             return True
         finally:
-            self._remove(lock)
-
-    def _remove(self, waiter: Any) -> None:
-        try:
-            self._waiting.remove(waiter)
-        except ValueError:
-            # Struck before it was added.
-            return
+            # Here, for a function of ours could be struck as it begins.
+            try:
+                self._waiting.remove(lock)
+            except ValueError:
+                # Struck before it was added.
+                pass

@@ -123,9 +123,15 @@ class GeventEvent(ThreadEvent):
             if not self._is_set:
                 waiter.wait()
         finally:
-            if timer is not None:
-                timer.close()
-            self._remove(waiter)
+            # One call each, the more important one first.
+            try:
+                self._waiting.remove(waiter)
+            except ValueError:
+                # Struck before it was added.
+                pass
+            finally:
+                if timer is not None:
+                    timer.close()
         return self._is_set
 
 

@@ -15,7 +15,7 @@ from redis_streams_adapter.codec import decode, open_envelope
 from ..support.redis_server import RedisServer
 
 #: How many processes are struck at their first emit and at so many more.
-TRIES, EMITS = 30, 20
+TRIES, EMITS = 12, 30
 
 #: Seconds that all of them may take.
 PATIENCE = 120.0
