@@ -123,8 +123,6 @@ def test_handlers_are_not_called(party: Party) -> None:
 
 def test_namespace_that_the_one_who_asks_does_not_serve(
         party: Party) -> None:
-    if party.transport == 'stream':
-        pytest.skip('over PUB/SUB it needs a channel there')
     manager = party.nodes['a1'].manager
     assert manager.server_side_call('who', namespace='/there') == ['a2']
     assert manager.server_count('/there') == 1

@@ -334,6 +334,7 @@ def test_who_comes_and_goes_is_logged(make_manager: MakeManager,
     import logging
 
     put(stream, Heartbeat(), 'before')
+    stream.advance(1)
     manager = make_manager(logger=logging.getLogger('tests.unit'))
     manager.start()
     for uid in ('a', 'b'):
