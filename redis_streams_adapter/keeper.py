@@ -1,9 +1,11 @@
 """The sessions of the own clients: when they are written, and when they are
 no longer ours.
 
-A session is written before its client has the reply to its CONNECT, again
-when its rooms or its data have changed, and a last time when the client is
-lost; it is deleted when the client leaves on purpose. In between it is kept
+A session is written before its client has the reply to its CONNECT, or, where
+the client was let in before the reader had its first position, as soon as it
+has: nobody could know what to replay. It is written again when its rooms or
+its data have changed, and a last time when the client is lost; it is deleted
+when the client leaves on purpose. In between it is kept
 alive, so that a node that is killed leaves sessions that others can take
 over. Now and then it is written all the same, to say how far its client has
 come: what ``upto`` and ``sent`` say must not be older than the stream goes
