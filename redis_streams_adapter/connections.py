@@ -88,12 +88,12 @@ class Connections:
             return response
         finally:
             self._requests.pop(number, None)
-            self._tell()
-
-    def _tell(self) -> None:
-        ended = self._ended
-        if ended is not None:
-            ended.set()
+            ended = self._ended
+            if ended is not None:
+                if environ.get('HTTP_UPGRADE', '').lower() == 'websocket':
+                    # gevent's pywsgi would wait for one more request.
+                    _cut(environ)
+                ended.set()
 
     def close(self, timeout: float) -> bool:
         """Close all connections, also those that are opened meanwhile. The
@@ -123,23 +123,24 @@ class Connections:
                 ended.set()
 
         while True:
-            # Before the look: what happens after it is seen next time.
+            # Before the look: what happens after it is seen next time. The
+            # last to end may have brought one more.
             ended.clear()
-            # Whatever opens connections has done so by then.
-            idle = not (todo or working or self._requests)
+            is_done = not (todo or working or self._requests)
             for eio_sid, sock in list(self._server.eio.sockets.items()):
                 if seen.get(eio_sid) is not sock:
                     seen[eio_sid] = sock
                     todo.append(sock)
-                    idle = False
+                    is_done = False
             while len(working) < min(AT_A_TIME, len(todo)):
                 working.append(None)
                 engine.spawn(work)
-            if idle:
+            if is_done:
                 return True
             now = time.monotonic()
             if now >= cut_at:
-                self._cut()
+                for environ in list(self._requests.values()):
+                    _cut(environ)
                 if now >= deadline or not (todo or working):
                     return not (todo or working)
             ended.wait(LOOK_AGAIN)
@@ -159,14 +160,14 @@ class Connections:
         sock.close(wait=False, abort=True,
                    reason=self._server.reason.TRANSPORT_CLOSE)
 
-    def _cut(self) -> None:
-        """End what is left by the socket, whatever its other end does."""
-        for environ in list(self._requests.values()):
-            for name in SOCKETS:
-                connection = environ.get(name)
-                if connection is not None:
-                    with suppress(OSError, ValueError):
-                        connection.shutdown(socket.SHUT_RDWR)
+
+def _cut(environ: Dict[str, Any]) -> None:
+    """End the connection of a request, whatever its other end does."""
+    for name in SOCKETS:
+        connection = environ.get(name)
+        if connection is not None:
+            with suppress(OSError, ValueError):
+                connection.shutdown(socket.SHUT_RDWR)
 
 
 def turn_away(server: Any, eio_sid: str) -> None:

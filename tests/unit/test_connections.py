@@ -205,6 +205,38 @@ def test_what_does_not_end_is_cut_off(
         assert time.monotonic() - begun < 5
 
 
+@pytest.mark.parametrize('upgrade', ['websocket', ''])
+def test_nothing_comes_behind_a_web_socket(
+        server: Any, connections: Connections, upgrade: str) -> None:
+    """A WSGI server that keeps its connection would wait for a request. It
+    may for those of others."""
+    with connected() as (ours, theirs):
+        go_on = threading.Event()
+
+        def serve(environ: Any, start_response: Any) -> List[bytes]:
+            go_on.wait(20)
+            return []
+
+        connections._serve = serve
+        thread = threading.Thread(target=server.handle_request, args=[
+            {**HANDSHAKE, 'gunicorn.socket': ours, 'HTTP_UPGRADE': upgrade},
+            None])
+        thread.start()
+        wait_until(lambda: connections._requests)
+        closing = threading.Thread(target=connections.close, args=[5.0])
+        closing.start()
+        wait_until(lambda: connections._ended is not None)
+        go_on.set()
+        thread.join(10)
+        closing.join(10)
+        theirs.setblocking(False)
+        if upgrade:
+            assert theirs.recv(1) == b''
+        else:
+            with pytest.raises(BlockingIOError):
+                theirs.recv(1)
+
+
 def test_a_request_that_has_no_socket_is_left_alone(
         server: Any, connections: Connections) -> None:
     go_on = threading.Event()
