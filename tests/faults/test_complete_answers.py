@@ -21,7 +21,7 @@ from ..support.wait import DEADLINE, wait_until
 ELSEWHERE = '/elsewhere'
 
 #: Seconds that a question may take while it is asked again and again.
-PATIENCE = 2.0
+PATIENCE = 1.0
 
 
 @pytest.fixture(scope='module', params=['pubsub', 'sharded-pubsub'])
