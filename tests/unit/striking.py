@@ -8,10 +8,14 @@ raised *by* that call, in the frame of the caller: it finds there the ``try``
 that the call stands in. A profile function is called at the same moments and
 raises in the same way. Loops of ours without a call are not struck.
 
-It is not called between the call of ``__enter__`` and the block of a ``with``
-statement, and no exception strikes there: entering a block is one instruction.
-So locks of the interpreter are safe there, and those in Python are not.
+Nothing strikes between the end of ``__enter__`` and the block of a ``with``
+statement: entering a block is one instruction, and no call to the interpreter
+(``BEFORE_WITH``, in 3.10 ``SETUP_WITH``). So locks of the interpreter are safe
+there. Where ``__enter__`` is written in Python the profile function is called
+at its end all the same: that moment is left out. All others within it, and
+the beginning of an ``__exit__`` in Python, are struck.
 """
+import _weakrefset
 import logging
 import os
 import sys
@@ -31,9 +35,10 @@ _TESTS = str(Path(__file__).parents[1])
 _PACKAGE = str(Path(redis_streams_adapter.__file__).parent)
 
 #: Not struck: what stands for Redis and for clients; the standard library's
-#: log, whose own locks are nobody else's business; imports.
+#: log, whose own locks are nobody else's business; imports; and finalizers of
+#: redis-py and of weak sets, whose exceptions the interpreter swallows.
 _SPARED = (_TESTS, str(logging.__file__), str(Path(redis.__file__).parent),
-           '<frozen')
+           str(_weakrefset.__file__), '<frozen')
 
 
 def is_spared(frame: FrameType) -> bool:
@@ -78,6 +83,8 @@ class Striker:
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
         if event not in ('call', 'return', 'c_return') or is_spared(frame):
+            return
+        if event == 'return' and frame.f_code.co_name == '__enter__':
             return
         self.count += 1
         if self.count == self._at:

@@ -122,4 +122,26 @@ def test_reader(streams: Streams, make_manager: Make,
             Call(manager.close, 1).result()
         wait_for_value(lambda: stream.connections, 0)
 
-    strike(receive, kind=Struck, step=4 * STEP)
+    strike(receive, kind=Struck, step=6 * STEP)
+
+
+def test_heartbeat(streams: Streams, make_node: Callable[..., Node],
+                   strike_task: Target) -> None:
+    """It goes on: the node stays one, and says so."""
+    def beat(striker: Striker) -> None:
+        stream = streams['socket.io'] = FakeStream()
+        strike_task('heartbeat', striker)
+        node = make_node(heartbeat_interval=0.02)
+        node.manager.start()
+        task = node.manager._live()._tasks['heartbeat']
+        for _ in range(2):
+            count = len(messages(stream, MessageType.HEARTBEAT))
+            wait_until(lambda: len(messages(
+                stream, MessageType.HEARTBEAT)) > count, what=striker.where)
+        assert not task.stopping
+        assert not held_locks(node.manager), striker.where
+        Call(node.manager.close, 1).result()
+        assert messages(stream, MessageType.ADAPTER_CLOSE), striker.where
+        wait_for_value(lambda: stream.connections, 0)
+
+    strike(beat, kind=Struck, step=8 * STEP)
