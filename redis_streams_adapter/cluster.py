@@ -98,12 +98,11 @@ class ClusterCalls(Dispatch):
     def fetch_sockets(self, namespace: str = '/', to: Any = None,
                       skip_sid: Any = None, local: bool = False,
                       timeout: float = TIMEOUT) -> List[RemoteSocket]:
-        """Find clients, wherever they are connected.
+        """Find clients, wherever they are connected. The namespace need not
+        be one that this server serves.
 
         :param to: a sid, a room, or a list of them; ``None``: everyone.
         :param skip_sid: a sid or a room, or a list of them, left out.
-        The namespace need not be one that this server serves.
-
         :param local: only the clients of this server; asks nobody.
         :param timeout: seconds to wait for the other servers.
         :raises ClusterTimeoutError: not all have answered, or it is not known
@@ -210,7 +209,9 @@ class ClusterCalls(Dispatch):
         :return: for each client the acknowledgement's argument; a tuple
                  where it has several, ``None`` where it has none. Of a
                  client of a server in Node.js, the first argument.
-        :raises ClusterTimeoutError: not all have answered.
+        :raises ClusterTimeoutError: not all have answered; or it is not
+                                     known in time which servers have to, and
+                                     nothing was sent.
         :raises OutboxFullError, TypeError, ValueError: as :meth:`emit`.
         :raises RuntimeError: the manager is write-only, the call is made on
                               one of its own tasks, or the server has
@@ -309,7 +310,8 @@ class ClusterCalls(Dispatch):
         :param timeout: seconds to wait. A server without a handler for the
                         event, or whose handler raises, does not answer.
         :return: one response for each other server.
-        :raises ClusterTimeoutError: not all have answered.
+        :raises ClusterTimeoutError: not all have answered, or it is not known
+                                     in time which servers have to.
         :raises OutboxFullError, TypeError, ValueError: as
             :meth:`server_side_emit`.
         :raises RuntimeError: as :meth:`fetch_sockets`.

@@ -112,7 +112,8 @@ class Knowledge:
     def lose(self, start: Position, young: bool, now: float) -> bool:
         """Entries were lost before they were read.
 
-        :param start: the position from which on everything will be read.
+        :param start: a position behind all that is lost, from which on
+                      everything will be read.
         :param young: the stream is another one, and will be read as a whole.
         :return: whether to ask who is there: not again before the answers to
                  the last question can be here.

@@ -19,7 +19,8 @@ There is one writer and one reader for each stream, see
 Three locks, taken in this order and never held over I/O or user code:
 
 - ``_serving`` makes "these namespaces are served" one step, for what the node
-  knows of it and for what is remembered of them;
+  knows of it, for what is remembered of them, and for the arrivals and
+  goodbyes in the outbox, which so stand in the order of the decisions;
 - ``order`` makes "into the outbox" and "to the own clients" one step, so that
   every client sees a node's messages in one order;
 - ``_core`` lets one task at a time into the node.
@@ -59,7 +60,7 @@ from .side_channel import SideChannel
 from .signature import Signature
 from .tasks import Condition, Engine, Event as TaskEvent, Task
 from .timeline import Timeline
-from .transport import Entry, parse_id, START, Way
+from .transport import Entry, parse_id, Way
 
 #: How long a start waits for the first attempt to read, in seconds. In good
 #: weather it takes milliseconds, and no client is accepted before the stream
@@ -592,9 +593,9 @@ wait`."""
 
     def _lose_sight(self, channel: Channel, young: bool) -> None:
         """Members may have joined unseen: ask who is there."""
-        now, cursor = time.monotonic(), channel.reader.cursor or START
+        now, start = time.monotonic(), channel.reader.horizon
         with self._core:
-            asks = channel.knowledge.lose(parse_id(cursor), young, now)
+            asks = channel.knowledge.lose(start, young, now)
             self._node.lose_sight(channel.writer.writer_id)
             namespaces = self._node.namespaces
         if asks:

@@ -35,7 +35,7 @@ from typing import Callable, Optional, Sequence
 from ..losses import DELETED, SET_BACK, TRIMMED
 from ..tasks import Task
 from ..transport import Ends, Entry, id_before, is_there, Link, \
-    NO_STREAM, parse_id, START
+    NO_STREAM, parse_id, Position, START
 from .read_back import ReadBack
 
 #: A reader that is so many seconds behind, with a full page at hand, says
@@ -158,6 +158,14 @@ class Reader:
             return 0.0
         now = time.monotonic() + self._clock_ahead
         return max(0.0, now - parse_id(cursor)[0] / 1000)
+
+    @property
+    def horizon(self) -> Position:
+        """What any entry up to now, of whatever stream, may have had as its
+        position: what is lost stands before it."""
+        now = int((time.monotonic() + self._clock_ahead) * 1000), 0
+        return max(now, parse_id(self._known.last_id),
+                   parse_id(self.cursor or START))
 
     def tell(self) -> None:
         """Say where the reader is; on its own task."""

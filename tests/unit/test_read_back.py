@@ -7,7 +7,7 @@ import pytest
 from redis_streams_adapter.knowledge import Span
 from redis_streams_adapter.redis_streams import read_back as module
 from redis_streams_adapter.redis_streams.read_back import ReadBack
-from redis_streams_adapter.transport import START, Unavailable
+from redis_streams_adapter.transport import parse_id, START, Unavailable
 
 from .conftest import Log
 from .fake_transport import CLOCK_START, FakeStream, Fault
@@ -252,3 +252,19 @@ def test_a_loss_that_nothing_shows(stream: FakeStream, tells: bool) -> None:
     assert doubts.calls == ([] if tells else [1])
     assert found.lost.calls == []
     assert found.reader.counts is tells
+
+
+def test_what_is_lost_stands_before_the_horizon(stream: FakeStream) -> None:
+    """Whatever the stream is like now: a list of members that is older than
+    the loss must not be taken for a complete one."""
+    found = readings(stream)
+    found.idle()
+    put(stream, 1)
+    found.idle()
+    stream.advance(0.001)
+    unread, = put(stream, 2)
+    stream.delete()
+    found.reader._clock_ahead = stream.clock / 1000 - time.monotonic()
+    found.idle()
+    assert found.lost.calls
+    assert found.reader.horizon >= parse_id(unread)
