@@ -24,7 +24,8 @@ keys, which Node.js ignores:
            next offset that was handed to the client came much later, and all
            before that position had been handed to it by then
 ``ahead``  the offset that the client had shown, empty for none, when it was
-           sent packets ahead of its reply
+           sent packets ahead of its reply, until it has read that
+``final``  ``True`` with ``ahead``: its connection has ended, so it will not
 ``flask``  the session that Flask-SocketIO manages
 =========  ================================================================
 
@@ -187,6 +188,7 @@ class Session(NamedTuple):
     obeyed: Optional[bytes] = None
     own: Optional[Origin] = None
     ahead: Optional[str] = None
+    final: bool = False
 
 
 def to_fields(session: Session) -> Dict[str, Any]:
@@ -207,6 +209,8 @@ def to_fields(session: Session) -> Dict[str, Any]:
         text = getattr(session, name)
         if text is not None:
             fields[name] = text
+    if session.final:
+        fields['final'] = True
     return fields
 
 
@@ -238,7 +242,8 @@ def load_session(raw: bytes, pid: str, namespace: str) -> Session:
         sid, pid, tuple(rooms), fields.get('data'), namespace, claim,
         _position(fields.get('upto')), _position(fields.get('sent')), flask,
         _gap(fields.get('gap')), _position(fields.get('since')),
-        _position(fields.get('obeyed')), _origin(fields.get('own')), ahead)
+        _position(fields.get('obeyed')), _origin(fields.get('own')), ahead,
+        fields.get('final') is True)
 
 
 def _origin(value: Any) -> Optional[Origin]:

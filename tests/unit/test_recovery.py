@@ -134,7 +134,7 @@ SESSIONS = st.builds(
     own=st.none() | st.builds(
         Origin, st.binary(min_size=8, max_size=8).map(
             lambda raw: raw.hex().encode()), st.integers(0, 2**63)),
-    ahead=st.none() | TEXT)
+    ahead=st.none() | TEXT, final=st.booleans())
 
 
 @given(SESSIONS)
@@ -214,7 +214,8 @@ def test_hostile_bytes(raw: bytes) -> None:
        | (DATA | st.dictionaries(
            st.sampled_from([
                'sid', 'pid', 'rooms', 'data', 'nsp', 'claim', 'upto',
-               'sent', 'since', 'gap', 'flask', 'obeyed', 'own', 'ahead']),
+               'sent', 'since', 'gap', 'flask', 'obeyed', 'own', 'ahead',
+               'final']),
            DATA | st.just('p') | st.lists(TEXT))).map(encoded))
 def test_whatever_stands_there(raw: bytes) -> None:
     try:
