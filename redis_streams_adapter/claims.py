@@ -33,6 +33,12 @@ PATIENCE = 10.0
 #: seconds: that takes a fifth of one.
 CONNECT_PATIENCE = 1.0
 
+#: How often, and after how many seconds each time, to look whether another
+#: connection, which was sent packets ahead of its reply, has read that: then
+#: it is another client's, and this one has none of them.
+AHEAD_LOOKS = 10
+AHEAD_INTERVAL = 0.1
+
 #: How many claims are remembered that were superseded: far more than there
 #: can be between a claim and the registration of its client.
 SUPERSEDED = 10_000
@@ -51,6 +57,28 @@ class Claim(NamedTuple):
     value: bytes
     start: bytes
     found: Found
+
+
+class _Ahead:
+    """What a session says of packets that were sent ahead of a reply, when
+    its client has come: what another connection is sent later is not its own.
+
+    :param offset: the one that the client shows.
+    """
+
+    def __init__(self, offset: Optional[bytes]) -> None:
+        self._shown = (offset or b'').decode()
+        self._looks = 0
+        self.found: Optional[str] = None
+
+    def may_change(self, session: Session) -> bool:
+        """Whether to look again: another connection may be about to read its
+        reply."""
+        if self._looks == 0 or self.found == self._shown:
+            self._looks += 1
+            self.found = session.ahead
+        return self.found == self._shown and not session.final \
+            and self._looks <= AHEAD_LOOKS
 
 
 class Claims:
@@ -82,7 +110,8 @@ class Claims:
         runtime = self._clients.live()
         stream = runtime.stream(namespace)
         left: Optional[Session] = None
-        for _ in range(ATTEMPTS):
+        ahead = _Ahead(offset)
+        for _ in range(ATTEMPTS + AHEAD_LOOKS):
             known = keeper.of_pid(pid)
             found = self._find(pid, stream, offset)
             here = keeper.of_pid(pid)
@@ -102,6 +131,9 @@ class Claims:
                 keeper.lose(here)
                 here = None
             session = self._found_session(found, pid, namespace, here)
+            if ahead.may_change(session):
+                runtime.engine.event().wait(AHEAD_INTERVAL)
+                continue
             before = session.claim
             if left is not None and left.claim != before:
                 # Somebody has had it in between.
@@ -114,7 +146,8 @@ class Claims:
             elif left is None and not self._make_room(session, namespace):
                 continue
             # What was left here is newer than what Redis has.
-            session = (left or session)._replace(claim=secrets.token_hex(8))
+            session = (left or session)._replace(
+                claim=secrets.token_hex(8), ahead=ahead.found, final=False)
             value = self._encode(session)
             result, = keeper.sessions.swap([
                 Swap(pid, value, [found.session or b''])])

@@ -58,10 +58,11 @@ def when_read(server: Any, eio_sid: str, call: Callable[[], Any]) -> bool:
     :param call: called when the client has read all that was sent before, by
                  the task that receives what it sends; never, if the
                  connection ends before.
-    :return: ``False`` if the connection is not there any more.
+    :return: ``False`` if the connection is not there any more, or is not
+             python-engineio's own.
     """
     sock = server.eio.sockets.get(eio_sid)
-    if sock is None or sock.closing or sock.closed:
+    if not hasattr(sock, 'receive') or sock.closing or sock.closed:
         return False
     receipts: Receipts = vars(sock).setdefault(ATTRIBUTE, Receipts(sock))
     sock.receive = receipts.receive

@@ -24,7 +24,8 @@ keys, which Node.js ignores:
            next offset that was handed to the client came much later, and all
            before that position had been handed to it by then
 ``ahead``  the offset that the client had shown, empty for none, when it was
-           sent packets ahead of its reply
+           sent packets ahead of its reply, until it has read that
+``final``  ``True`` with ``ahead``: its connection has ended, so it will not
 ``flask``  the session that Flask-SocketIO manages
 ``app``    the application of the node that wrote it, see
            :mod:`redis_streams_adapter.application`; a session does not
@@ -191,6 +192,7 @@ class Session(NamedTuple):
     obeyed: Optional[bytes] = None
     own: Optional[Origin] = None
     ahead: Optional[str] = None
+    final: bool = False
     #: It does not say which application it belongs to: a server in Node.js
     #: wrote it, or an older version of this package.
     anonymous: bool = False
@@ -218,6 +220,8 @@ def to_fields(session: Session, application: Application) -> Dict[str, Any]:
         text = getattr(session, name)
         if text is not None:
             fields[name] = text
+    if session.final:
+        fields['final'] = True
     return fields
 
 
@@ -254,7 +258,7 @@ def load_session(raw: bytes, pid: str, namespace: str,
         _position(fields.get('upto')), _position(fields.get('sent')), flask,
         _gap(fields.get('gap')), _position(fields.get('since')),
         _position(fields.get('obeyed')), _origin(fields.get('own')), ahead,
-        fields.get(KEY) is None)
+        fields.get('final') is True, fields.get(KEY) is None)
 
 
 def _origin(value: Any) -> Optional[Origin]:

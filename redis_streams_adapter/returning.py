@@ -161,6 +161,8 @@ class Returning:
                 return
             if not self._give_missed(stay, visit.missed):
                 return
+        elif visit.missed:
+            self._note_reading(stay)
         if not self._release(stay):
             return
         keeper.settle(stay)
@@ -202,6 +204,14 @@ class Returning:
             self._clients.delivery.release((stay.sid, stay.eio_sid))
         return True
 
+    def _note_reading(self, stay: Stay) -> None:
+        """Note it when a client has read its reply."""
+        def has_read() -> None:
+            stay.ahead = None
+            self._clients.keeper.change(stay)
+
+        when_read(self._clients.server, stay.eio_sid, has_read)
+
     def _let_it_count(self, stay: Stay) -> None:
         """Drop a client as soon as it has read its reply, and all is in the
         offset that it will show. What was emitted meanwhile it has missed.
@@ -220,6 +230,8 @@ class Returning:
             self._clients.log('%s has to come again, for it may have some of '
                               'what it had missed', stay.sid)
             server.start_background_task(give_up)
+        else:
+            hooks.drop(server, stay.eio_sid)
 
     def _is_here(self, stay: Stay) -> bool:
         return self._clients.keeper.of_sid(stay.sid, stay.namespace) is stay

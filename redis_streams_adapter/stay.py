@@ -100,4 +100,6 @@ class Stay:
         """What it leaves, with how far it has come."""
         return session._replace(upto=self.upto, sent=self.sent, gap=self.gap,
                                 since=self.since, obeyed=self.obeyed,
-                                own=self.own, ahead=self.ahead)
+                                own=self.own, ahead=self.ahead,
+                                final=self.last is not None
+                                and self.ahead is not None)

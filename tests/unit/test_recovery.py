@@ -140,7 +140,7 @@ SESSIONS = st.builds(
     own=st.none() | st.builds(
         Origin, st.binary(min_size=8, max_size=8).map(
             lambda raw: raw.hex().encode()), st.integers(0, 2**63)),
-    ahead=st.none() | TEXT, anonymous=st.just(False))
+    ahead=st.none() | TEXT, final=st.booleans(), anonymous=st.just(False))
 
 
 @given(SESSIONS)
@@ -224,7 +224,7 @@ def test_hostile_bytes(raw: bytes) -> None:
            st.sampled_from([
                 'sid', 'pid', 'rooms', 'data', 'nsp', 'claim', 'upto',
                 'sent', 'since', 'gap', 'flask', 'obeyed', 'own', 'ahead',
-                'app']),
+                'final', 'app']),
            DATA | st.just('p') | st.lists(TEXT))).map(encoded))
 def test_whatever_stands_there(raw: bytes) -> None:
     try:

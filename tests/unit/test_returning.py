@@ -562,6 +562,100 @@ def test_another_connection_takes_it_over_before_its_reply(
     assert node.outcome(winner) == Outcome(True)
 
 
+@pytest.mark.parametrize('how, where', [
+    ('lost', 'here'), ('lost', 'there'), ('half open', 'here'),
+    ('half open', 'there'), ('killed', 'there')])
+@pytest.mark.parametrize('offset', [True, False])
+def test_it_has_not_read_its_reply(node: Node, other: Node, how: str,
+                                   where: str, offset: bool) -> None:
+    """It may have what was sent ahead of that, and hand it over with the
+    next reply: it gets one, and comes again with what it has then."""
+    client = node.connect()
+    if offset:
+        node.server.emit('event', 0)
+        client.wait_for('event')
+    shown = {'pid': pid_of(client), 'offset': offset_of(client)}
+    client.lose()
+    for number in range(1, 4):
+        node.server.emit('event', number)
+    node.manager.flush()
+
+    def stop_reading(sid: str) -> None:
+        connection = node.server.manager.eio_sid_from_sid(sid, '/')
+        node.server.eio.sockets[connection].reads = False
+
+    node.on_connect = stop_reading
+    first = node.connect(auth=shown)
+    assert [args[0] for args in first.received('event')] == [1, 2, 3]
+    if how == 'killed':
+        node.fall_silent()
+    elif how == 'lost':
+        first.lose()
+    node.on_connect = lambda sid: None
+    target = node if where == 'here' else other
+    target.server.emit('event', 4)
+    target.manager.flush()
+    second = target.connect(auth=shown)
+    assert second.events() == []
+    assert second.reply() == {'sid': first.reply()['sid'],
+                              'pid': shown['pid']}
+    assert second.socket.closed
+    # It had none of it; or one, which it has handed over by now.
+    for got_before in (0, 1):
+        if got_before:
+            again = target.connect(auth={
+                **shown, 'offset': first.events()[0].args[-1]})
+        else:
+            again = target.connect(auth=shown)
+        again.wait_for('event', 4 - got_before)
+        assert [args[0] for args in again.received('event')] == [
+            1, 2, 3, 4][got_before:]
+        assert target.outcome(again) == Outcome(True)
+        again.lose()
+
+
+@pytest.mark.parametrize('where', ['here', 'there'])
+def test_it_has_read_its_reply(node: Node, other: Node, kept: Kept,
+                               where: str) -> None:
+    """Who shows the same offset after that is another client: it has
+    nothing of what it missed, and gets all of it."""
+    client = node.connect()
+    client.lose()
+    node.server.emit('missed')
+    node.manager.flush()
+    first = node.take(client)
+    first.wait_for('missed')
+    wait_until(lambda: kept(client).ahead is None)  # type: ignore[union-attr]
+    second = (node if where == 'here' else other).take(client)
+    second.wait_for('missed')
+    assert not second.socket.closed
+    wait_until(lambda: first.socket.closed)
+
+
+def test_redis_does_not_know_yet_that_it_has_read_its_reply(
+        node: Node, other: Node) -> None:
+    """It is waited for."""
+    client = node.connect()
+    client.lose()
+    node.server.emit('missed')
+    node.manager.flush()
+    sockets: List[Any] = []
+
+    def stop_reading(sid: str) -> None:
+        connection = node.server.manager.eio_sid_from_sid(sid, '/')
+        sockets.append(node.server.eio.sockets[connection])
+        sockets[0].reads = False
+
+    node.on_connect = stop_reading
+    node.take(client).wait_for('missed')
+    call = Call(other.take, client)
+    sockets[0].reads = True
+    sockets[0].answer()
+    second = call.result()
+    second.wait_for('missed')
+    assert not second.socket.closed
+
+
 @pytest.mark.parametrize('count', [150, 700])
 def test_much_was_missed(node: Node, other: Node, count: int,
                          monkeypatch: pytest.MonkeyPatch) -> None:
