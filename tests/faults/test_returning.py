@@ -349,22 +349,33 @@ def test_taken_over_while_it_gets_what_it_missed(node: Make) -> None:
 
     runtime.engine.pause = wait_between
     connections = {name: one.client() for name in reached}
-    tasks = []
-    for name in reached:
-        tasks.append(threading.Thread(
-            target=connections[name].connect, args=(client.back(),),
-            name=name))
-        tasks[-1].start()
+
+    def begin(name: str) -> threading.Thread:
+        task = threading.Thread(target=connections[name].connect,
+                                args=(client.back(),), name=name)
+        task.start()
         assert reached[name].wait(10)
+        return task
+
+    first, between = begin('first'), one.client()
+    task = threading.Thread(target=between.connect, args=(client.back(),))
+    task.start()
+    wait_until(lambda: connections['first'].socket.closed)
     go_on['first'].set()
-    tasks[0].join()
+    first.join()
+    task.join()
+    assert connections['first'].sid is None
+    # It may have some of it: it has to say how much, first of all.
+    assert between.sid == client.sid and between.events == []
+    wait_until(lambda: between.socket.closed)
+    second = begin('second')
     sent = one.manager._returning._clients.delivery.sent
     *_, last = connections['second'].receive()
     assert sent[client.sid].decode() == last[-1]
     emit(one, 'live')
     wait_until(lambda: not runtime.timeline('/').is_waiting)
     go_on['second'].set()
-    tasks[1].join()
+    second.join()
     connections['second'].await_names(*missed, 'live')
 
 

@@ -7,6 +7,7 @@ from queue import Empty
 from typing import Any, Dict, List, Optional
 
 import socketio
+from engineio.packet import MESSAGE, Packet, PING, PONG
 from engineio.socket import Socket
 
 from redis_streams_adapter import RedisStreamsManager
@@ -23,6 +24,8 @@ class Client:
         self.eio_sid = eio.generate_id()
         self.socket = Socket(eio, self.eio_sid)
         self.socket.connected = self.socket.upgraded = True
+        # As in a connection that was accepted: there was no PING yet.
+        self.socket.last_ping = None
         eio.sockets[self.eio_sid] = self.socket
         self.received: List[str] = []
         #: As the JavaScript client keeps them.
@@ -56,7 +59,9 @@ class Client:
                 packet = self.socket.queue.get(block=False)
             except Empty:
                 return self.events
-            if packet is None or packet.packet_type != 4:
+            if packet is not None and packet.packet_type == PING:
+                self.socket.receive(Packet(PONG))
+            if packet is None or packet.packet_type != MESSAGE:
                 continue
             text = packet.data
             self.received.append(text)
