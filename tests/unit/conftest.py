@@ -14,7 +14,7 @@ from redis_streams_adapter import knowledge, life, RedisStreamsManager, \
 from redis_streams_adapter.codec import open_envelope
 from redis_streams_adapter.messages import MessageType
 
-from ..support.wait import wait_for_value, wait_until
+from ..support.wait import DEADLINE, wait_for_value, wait_until
 from .fake_server import make_server
 from .fake_transport import FakeStream
 from .nodes import Node
@@ -128,6 +128,10 @@ def make_cluster(make_node: Callable[..., Node],
             node.manager.start()
         for node in nodes:
             wait_for_value(node.manager.server_count, count)
+        # A question may still be on its way, though the answer to an earlier
+        # one was enough.
+        for node in nodes:
+            assert node.manager.flush(DEADLINE)
         uids = [node.manager.uid for node in nodes]
         wait_until(lambda: all(
             have_answered(stream, uids) for stream in list(streams.values())))
@@ -150,7 +154,9 @@ def have_answered(stream: FakeStream, uids: List[str]) -> bool:
                     due[each] += 1
             if envelope.uid in uids and envelope.writer is not None:
                 writers[who] = envelope.writer
-        elif envelope.type is MessageType.HEARTBEAT:
+        elif envelope.type is MessageType.HEARTBEAT \
+                and envelope.writer is not None:
+            # Not one that says where a reader is.
             due[who] -= 1
     return all(count <= 0 for count in due.values())
 
