@@ -7,7 +7,7 @@ node's messages in one order.
 import logging
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 
-from . import hooks, websocket
+from . import client_queue, hooks, websocket
 from .connections import Connections
 from .delivery import Client, Delivery
 from .keeper import Keeper
@@ -39,6 +39,7 @@ class Dispatch(ManagerLife):
         super().set_server(server)
         self.connections = Connections(server, lambda: self.turns_away)
         websocket.install(server, package_logger)
+        client_queue.install(server)
         self._delivery = Delivery(self, server, self._get_logger)
         recovery = self._options.recovery
         if recovery is not None and not self.write_only:

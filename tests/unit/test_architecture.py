@@ -29,7 +29,7 @@ FLOORS = [
     ['missed', 'node', 'delivery', 'channel', 'own_sockets', 'remote_socket',
      'server_side', 'side_channel', 'subscriptions', 'loss_report', 'flow',
      'asking', 'hooks', 'receipts', 'stay', 'keeper', 'timeline', 'gate',
-     'connections', 'websocket'],
+     'connections', 'websocket', 'client_queue'],
     ['runtime', 'own_clients', 'claims', 'catching_up', 'outcomes',
      'admission', 'returning',
      'life', 'dispatch', 'cluster', 'manager', 'shutdown'],
