@@ -353,8 +353,8 @@ def test_nobody_waits_for_a_node_where_nobody_waits_for_answers(
 def test_nothing_is_asked_before_answers_are_heard(
         server: FakePubSub, make_side: MakeSide, transport: str) -> None:
     me = make_side('me', transport, serve=[])
-    other = make_side('other', transport, serve=[])
-    other.channel.serve(['/'])
+    # Returns when it listens.
+    make_side('other', transport)
     with server.changed:
         me.channel.serve(['/'])
         asking = Call(me.listening)
