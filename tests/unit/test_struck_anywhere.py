@@ -4,7 +4,7 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 
-from redis_streams_adapter import RedisStreamsManager
+from redis_streams_adapter import asking, knowledge, RedisStreamsManager
 from redis_streams_adapter.gate import Gate
 from redis_streams_adapter.locks import ThreadEvent
 from redis_streams_adapter.messages import MessageType
@@ -21,6 +21,13 @@ Streams = Dict[str, FakeStream]
 
 #: Recovery off and on.
 RECOVERY = [{}, {'connection_state_recovery': True}]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question about members that was struck is asked again soon."""
+    for module in asking, knowledge:
+        monkeypatch.setattr(module, 'ASK_INTERVAL', 0.05)
 
 
 def numbers(stream: FakeStream) -> List[int]:
