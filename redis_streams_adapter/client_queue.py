@@ -23,7 +23,7 @@ TABLE, ENTRY = '_async', 'queue'
 LOOK_AGAIN = 0.01
 
 
-class ClientQueue(queue.SimpleQueue):  # type: ignore[type-arg]
+class ClientQueue(queue.SimpleQueue[Any]):
     """A queue as python-engineio uses it.
 
     It keeps no count of unfinished tasks: python-engineio calls

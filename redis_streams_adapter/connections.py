@@ -55,7 +55,9 @@ class Connections:
     def __init__(self, server: Any, refuses: Callable[[], bool]) -> None:
         self._server = server
         self._refuses = refuses
-        self._serve: Optional[Callable[..., Any]] = None
+        #: What serves a request: what the server had before we watched.
+        self._serve: Callable[..., Any] = server.eio.handle_request
+        self._watches = False
         #: The environ of each request under way. Written by the request's
         #: own task; each step is atomic in CPython. An entry that an
         #: exception has left behind is that of a socket that is closed.
@@ -67,7 +69,8 @@ class Connections:
 
     def watch(self) -> None:
         """Know of the requests from now on. Idempotent."""
-        if self._serve is None:
+        if not self._watches:
+            self._watches = True
             self._serve = self._server.eio.handle_request
             # Called by each request by this name.
             self._server.eio.handle_request = self._handle
@@ -83,8 +86,7 @@ class Connections:
         number = next(self._numbers)
         self._requests[number] = environ
         try:
-            response: Iterable[bytes] = self._serve(  # type: ignore[misc]
-                environ, start_response)
+            response: Iterable[bytes] = self._serve(environ, start_response)
             return response
         finally:
             self._requests.pop(number, None)

@@ -34,6 +34,7 @@ _NativeLock: Any = _thread.RLock
 LOOK_AGAIN = 0.001
 
 
+# A type checker takes the base for a function.
 class GreenLock(_NativeLock):  # type: ignore[misc]
     """A reentrant lock for green threads, which may switch while they hold
     it.
