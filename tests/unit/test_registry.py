@@ -12,7 +12,7 @@ from redis_streams_adapter.registry import HAS_PRE_CONNECT
 
 from .conftest import NOWHERE
 from .fake_server import FakeClient, make_server
-from .nodes import Call
+from .nodes import Call, Node
 
 
 @pytest.fixture
@@ -103,11 +103,12 @@ def test_nobody_enters_a_room(server: socketio.Server) -> None:
 
 
 @pytest.mark.parametrize('what', ['connect', 'disconnect'])
-def test_hooks_that_emit(server: socketio.Server, what: str,
+def test_hooks_that_emit(make_node: Callable[..., Node], what: str,
                          monkeypatch: pytest.MonkeyPatch) -> None:
     """As those of python-socketio's admin UI do whenever a client enters or
     leaves a room: nobody who emits or closes a room waits for ever."""
-    manager, closes = server.manager, threading.Event()
+    node, closes = make_node(), threading.Event()
+    server, manager = node.server, node.manager
     client = FakeClient(server)
     close_room = manager.basic_close_room
     calls: List[Call] = []
@@ -138,3 +139,23 @@ def test_hooks_that_emit(server: socketio.Server, what: str,
     Call(client.lose if what == 'disconnect'
          else lambda: FakeClient(server)).result()
     calls[0].result()
+
+
+def test_rooms_are_asked_for_while_others_change(
+        server: socketio.Server, at_any_line: None) -> None:
+    """python-socketio looks at all rooms, for those of one client."""
+    client, other = FakeClient(server), FakeClient(server)
+    sid, rooms = client.sid, [f'room-{number}' for number in range(200)]
+    for room in rooms:
+        server.enter_room(sid, room)
+
+    def move() -> None:
+        for number in range(200):
+            server.enter_room(other.sid, f'other-{number}')
+        for number in range(200):
+            server.leave_room(other.sid, f'other-{number}')
+
+    mover = Call(move)
+    while mover.waits:
+        assert set(server.rooms(sid)) == {sid, *rooms}
+    mover.result()
