@@ -50,6 +50,28 @@ class Dispatch(ManagerLife):
         else:
             hooks.guard(server)
 
+    # -- the register of clients ------------------------------------------
+    #
+    # While python-socketio writes it, under the registry's lock, it calls
+    # methods that others replace with ones that emit (its admin UI does so,
+    # in development mode). An emit takes the order lock, which comes first.
+
+    def pre_connect(self, eio_sid: str, namespace: str) -> Optional[str]:
+        """Register a client; since python-socketio 5.17."""
+        with self._live().order:
+            return super().pre_connect(eio_sid, namespace)
+
+    def connect(self, sid: str, namespace: str) -> Optional[str]:
+        """Its connect handler is done; before 5.17, register a client."""
+        with self._live().order:
+            return super().connect(sid, namespace)
+
+    def basic_disconnect(self, sid: str, namespace: str,
+                         **kwargs: Any) -> None:
+        """A client is not registered any more."""
+        with self._live().order:
+            super().basic_disconnect(sid, namespace, **kwargs)
+
     def _served_namespaces(self) -> Iterable[str]:
         yield from super()._served_namespaces()
         if self._returning is not None:

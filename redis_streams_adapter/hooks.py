@@ -39,6 +39,11 @@ _MALFORMED = (TypeError, AttributeError, LookupError, ArithmeticError,
 #: client has not read.
 UNREAD = '_redis_streams_unread'
 
+#: How many of these a client may have that connects to one more namespace. A
+#: browser has no more than a few; whatever sends one CONNECT after the other
+#: and reads nothing is cut off.
+MAX_UNREAD = 100
+
 #: Where a client's secret stands in a packet, as JSON has it.
 _SECRET = re.compile(r'("pid"\s*:\s*")(?:[^"\\]|\\.)*')
 
@@ -205,9 +210,9 @@ def _note_refusal(server: Any, eio_sid: str, namespace: str) -> None:
 
 def _was_not_read(server: Any, eio_sid: str, namespace: str) -> bool:
     """Whether a client does not know yet that it was refused, or
-    disconnected."""
+    disconnected; or has not read so much that it does not seem to care."""
     unread = getattr(server.eio.sockets.get(eio_sid), UNREAD, ())
-    return namespace in unread
+    return len(unread) >= MAX_UNREAD or namespace in unread
 
 
 def _end_invalid(server: Any, eio_sid: str, namespace: str) -> None:

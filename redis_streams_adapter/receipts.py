@@ -6,13 +6,19 @@ effect: a client answers a PING at once, and in order (``_onPacket()`` in
 the regular ones, is answered when all before it has been read.
 
 *State*: it is kept on the connection, and gone with it. Any task adds to the
-queue; the task that receives what the client sends takes from it. Both are
-atomic, so there is no lock.
+queue, one at a time, under a lock that is held for a few assignments; the
+task that receives what the client sends takes from it, which is atomic. If an
+exception strikes before the PING is queued, its answer is no longer expected:
+a regular one would be taken for it, and python-engineio would give the client
+up.
 """
 from collections import deque
+from contextlib import suppress
 from typing import Any, Callable, Deque, Optional
 
 from engineio import packet
+
+from .locks import Lock
 
 #: Under which name a connection has it.
 ATTRIBUTE = '_redis_streams_receipts'
@@ -31,15 +37,22 @@ class Receipts:
         self._expected: Deque[Optional[Callable[[], Any]]] = deque()
         #: The regular PING that was counted last, by its time.
         self._counted: Optional[float] = None
+        self._lock = Lock()
 
     def expect(self, call: Callable[[], Any]) -> None:
         """Call this at the answer to the PING that is about to be sent."""
-        regular = self._sock.last_ping
-        if regular and regular != self._counted:
-            # It is under way.
-            self._counted = regular
-            self._expected.append(None)
-        self._expected.append(call)
+        with self._lock:
+            regular = self._sock.last_ping
+            if regular and regular != self._counted:
+                # It is under way.
+                self._counted = regular
+                self._expected.append(None)
+            self._expected.append(call)
+
+    def withdraw(self, call: Callable[[], Any]) -> None:
+        """The PING was not sent, as far as is known."""
+        with suppress(ValueError):
+            self._expected.remove(call)
 
     def receive(self, received: Any) -> None:
         """In the place of the connection's own: take out our answers, for
@@ -66,6 +79,12 @@ def when_read(server: Any, eio_sid: str, call: Callable[[], Any]) -> bool:
         return False
     receipts: Receipts = vars(sock).setdefault(ATTRIBUTE, Receipts(sock))
     sock.receive = receipts.receive
-    receipts.expect(call)
-    server.eio.send_packet(eio_sid, packet.Packet(packet.PING))
+    sent = False
+    try:
+        receipts.expect(call)
+        server.eio.send_packet(eio_sid, packet.Packet(packet.PING))
+        sent = True
+    finally:
+        if not sent:
+            receipts.withdraw(call)
     return True

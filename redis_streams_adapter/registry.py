@@ -155,3 +155,10 @@ class Registry(PubSubManager):
         """An own client leaves a room."""
         with self.registry_lock:
             super().basic_leave_room(sid, namespace, room)
+
+    def get_rooms(self, sid: str, namespace: str) -> List[Room]:
+        """The rooms of a local client. python-socketio (5.18) goes through
+        all rooms, and fails if another thread makes one meanwhile."""
+        with self.registry_lock:
+            rooms: List[Room] = super().get_rooms(sid, namespace)
+        return rooms

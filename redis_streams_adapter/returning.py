@@ -107,6 +107,9 @@ class Returning:
             # Before it has any of it: whoever takes it over is to know.
             stay.ahead = visit.offset
         self._clients.keeper.write_first(stay)
+        if stay.lost and not stay.absent:
+            # Another server has it by now, which would not know of this.
+            hooks.drop(self._clients.server, stay.eio_sid)
         if self._is_going(visit):
             # It has none.
             stay.ahead = before
@@ -218,13 +221,18 @@ class Returning:
         """
         server = self._clients.server
 
+        def drop() -> None:
+            # Its connection may outlive it, for clients in other namespaces.
+            if not stay.gone.is_set():
+                hooks.drop(server, stay.eio_sid)
+
         def has_read() -> None:
             stay.ahead = None
-            hooks.drop(server, stay.eio_sid)
+            drop()
 
         def give_up() -> None:
             stay.gone.wait(PATIENCE)
-            hooks.drop(server, stay.eio_sid)
+            drop()
 
         if when_read(server, stay.eio_sid, has_read):
             self._clients.log('%s has to come again, for it may have some of '

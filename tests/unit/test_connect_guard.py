@@ -11,6 +11,8 @@ import pytest
 import socketio
 from socketio.packet import CONNECT, DISCONNECT, Packet
 
+from redis_streams_adapter.hooks import MAX_UNREAD
+
 from ..support.wait import DEADLINE, wait_until
 from .fake_server import FakeClient
 from .nodes import Call, Node
@@ -233,6 +235,18 @@ def test_it_reads_it_late(app: Application) -> None:
     app.on_connect.clear()
     app.say(client, CONNECT)
     assert app.sid_of(client)
+
+
+def test_it_reads_nothing(app: Application) -> None:
+    """It cannot make the server remember refusals without end."""
+    client = FakeClient(app.server, '/chat')
+    client.socket.reads = False
+    for number in range(MAX_UNREAD):
+        app.say(client, CONNECT, f'/{number}')
+    assert not client.socket.closed
+    app.say(client, CONNECT, '/one-more')
+    assert client.socket.closed
+    assert client.socket.pings == MAX_UNREAD
 
 
 def test_its_handler_fails(app: Application) -> None:

@@ -1,5 +1,6 @@
 """Whether a client has read what was sent to it, on connections of
 python-engineio's whose other end is this test."""
+import threading
 import time
 from typing import Any, List
 
@@ -10,6 +11,7 @@ from engineio.socket import Socket
 
 from redis_streams_adapter.receipts import when_read
 
+from ..support.wait import DEADLINE
 from .conftest import Log
 from .fake_server import make_server
 
@@ -109,3 +111,52 @@ def test_it_is_not_there(connection: Connection, log: Log, how: str) -> None:
         setattr(connection.socket, how, True)
     assert not when_read(connection.server, 'sid', log)
     assert connection.sent() == []
+
+
+def test_two_at_once_while_a_regular_ping_is_under_way(
+        connection: Connection, log: Log) -> None:
+    """It is counted once: python-engineio would miss an answer, and take
+    the client for gone."""
+    others: List[threading.Thread] = []
+
+    class Late(float):
+        """Lets another thread by when it is looked at."""
+
+        def __ne__(self, other: object) -> bool:
+            result = super().__ne__(other)
+            if not others:
+                others.append(threading.Thread(
+                    target=when_read, daemon=True,
+                    args=(connection.server, 'sid', lambda: log('other'))))
+                others[0].start()
+                # It may have to wait for this one.
+                others[0].join(0.2)
+            return result
+
+        __hash__ = float.__hash__
+
+    connection.socket.last_ping = Late(time.time())
+    connection.socket.send(Packet(PING))
+    assert when_read(connection.server, 'sid', lambda: log('first'))
+    others[0].join(DEADLINE)
+    assert not others[0].is_alive()
+    for _ in range(3):
+        connection.answer()
+    assert sorted(log.calls) == ['first', 'other']
+    connection.ping()
+    connection.answer()
+    assert connection.scheduled == 2
+
+
+def test_it_is_struck(connection: Connection, log: Log,
+                      monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer of another PING is taken for its own."""
+    def strike(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(connection.server.eio, 'send_packet', strike)
+    with pytest.raises(KeyboardInterrupt):
+        when_read(connection.server, 'sid', log)
+    connection.ping()
+    connection.answer()
+    assert (log.calls, connection.scheduled) == ([], 1)

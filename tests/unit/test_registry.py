@@ -1,7 +1,8 @@
 """The register of own clients and their rooms; who may disconnect them is
 tested with those who return."""
 import sys
-from typing import Any, Iterator
+import threading
+from typing import Any, Callable, Iterator, List
 
 import pytest
 import socketio
@@ -11,7 +12,7 @@ from redis_streams_adapter.registry import HAS_PRE_CONNECT
 
 from .conftest import NOWHERE
 from .fake_server import FakeClient, make_server
-from .nodes import Call
+from .nodes import Call, Node
 
 
 @pytest.fixture
@@ -99,3 +100,62 @@ def test_nobody_enters_a_room(server: socketio.Server) -> None:
     with pytest.raises((KeyError, ValueError)):
         server.manager.basic_enter_room('nobody', '/', 'x')
     assert set(server.manager.rooms['/']) == {None, client.sid}
+
+
+@pytest.mark.parametrize('what', ['connect', 'disconnect'])
+def test_hooks_that_emit(make_node: Callable[..., Node], what: str,
+                         monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of python-socketio's admin UI do whenever a client enters or
+    leaves a room: nobody who emits or closes a room waits for ever."""
+    node, closes = make_node(), threading.Event()
+    server, manager = node.server, node.manager
+    client = FakeClient(server)
+    close_room = manager.basic_close_room
+    calls: List[Call] = []
+
+    def close(*args: Any) -> None:
+        closes.set()
+        close_room(*args)
+
+    def emitting(name: str) -> Callable[..., Any]:
+        method = getattr(manager, name)
+
+        def hook(sid: str, namespace: str, room: Any,
+                 eio_sid: Any = None) -> Any:
+            if not calls:
+                calls.append(Call(manager.close_room, 'room', namespace))
+                # It may have to wait until this is done.
+                closes.wait(0.2)
+                server.emit('moved', room)
+            return method(sid, namespace, room,
+                          *([] if eio_sid is None else [eio_sid]))
+
+        return hook
+
+    server.enter_room(client.sid, 'room')
+    monkeypatch.setattr(manager, 'basic_close_room', close)
+    for name in ('basic_enter_room', 'basic_leave_room'):
+        monkeypatch.setattr(manager, name, emitting(name))
+    Call(client.lose if what == 'disconnect'
+         else lambda: FakeClient(server)).result()
+    calls[0].result()
+
+
+def test_rooms_are_asked_for_while_others_change(
+        server: socketio.Server, at_any_line: None) -> None:
+    """python-socketio looks at all rooms, for those of one client."""
+    client, other = FakeClient(server), FakeClient(server)
+    sid, rooms = client.sid, [f'room-{number}' for number in range(200)]
+    for room in rooms:
+        server.enter_room(sid, room)
+
+    def move() -> None:
+        for number in range(200):
+            server.enter_room(other.sid, f'other-{number}')
+        for number in range(200):
+            server.leave_room(other.sid, f'other-{number}')
+
+    mover = Call(move)
+    while mover.waits:
+        assert set(server.rooms(sid)) == {sid, *rooms}
+    mover.result()

@@ -1513,3 +1513,61 @@ def test_a_manager_without_recovery(redis_server: RedisServer, stream: str,
         assert client.wait_for('hello') == [('text',)]
         client.lose()
         assert 'recovered' not in manager.stats()
+
+
+def test_another_server_takes_it_over_before_its_reply(
+        node: Node, other: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And has not told yet: it gets nothing of what it has missed, of which
+    the other server would not know, and comes again."""
+    client = node.connect()
+    client.lose()
+    node.server.emit('missed')
+    node.manager.flush()
+    winners: List[FakeClient] = []
+    monkeypatch.setattr(node.manager._returning, 'superseded',
+                        lambda *args: None)
+    node.on_connect = lambda sid: winners.append(other.take(client))
+    gone = node.take(client)
+    assert gone.events() == []
+    assert gone.reply() is None and gone.refusal() is None
+    assert gone.socket.closed
+    winner, = winners
+    winner.wait_for('missed')
+    is_well(other, winner, winner.sid)
+
+
+def test_it_leaves_before_it_has_to_come_again(
+        node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others on its connection are none of its business."""
+    client = node.connect()
+    client.lose()
+    node.server.emit('missed')
+    node.manager.flush()
+
+    def stop_reading(sid: str) -> None:
+        connection = node.server.manager.eio_sid_from_sid(sid, '/')
+        node.server.eio.sockets[connection].reads = False
+
+    node.on_connect = stop_reading
+    node.take(client).wait_for('missed')
+    node.clients[-1].lose()
+    tasks: List[Call] = []
+    monkeypatch.setattr(
+        node.server, 'start_background_task',
+        lambda call, *args: tasks.append(Call(call, *args)))
+    node.on_connect = lambda sid: None
+    again = FakeClient(node.server, '/chat')
+    again.socket.reads = False
+    node.clients.append(again)
+    node.server._handle_eio_message(again.eio_sid, Packet(
+        CONNECT, data={'pid': pid_of(client)}).encode())
+    assert again.reply('/') is not None
+    node.server._handle_eio_message(
+        again.eio_sid, Packet(DISCONNECT).encode())
+    for task in tasks:
+        task.result()
+    assert tasks and not again.socket.closed
+    again.socket.reads = True
+    again.socket.answer()
+    assert not again.socket.closed
+    assert again.sid_in('/chat')
