@@ -578,10 +578,7 @@ wait`."""
             self._node.recall(entry, min(at, time.monotonic()), before)
 
     def _recalled(self, channel: Channel, cursor: bytes, span: Span) -> None:
-        now = time.monotonic()
-        with self._core:
-            channel.knowledge.begin(parse_id(cursor), span, now)
-        self.asking.learned()
+        channel.history = parse_id(cursor), span, time.monotonic()
 
     def _resume(self, channel: Channel) -> None:
         """The reader of a channel gets through."""
@@ -763,6 +760,9 @@ wait`."""
             namespaces = [each for each in self._namespaces()
                           if self.channel(each).positioned]
             with self._core:
+                # Who knows all others counts itself, too.
+                learned = [self._begin_to_know(channel)
+                           for channel in self._channels]
                 events = self._node.serve(namespaces, time.monotonic())
             for channel in self._channels:
                 if channel.timeline is not None:
@@ -777,12 +777,29 @@ wait`."""
                 there = [(uid, event.namespace) for event in events
                          if isinstance(event, Send)
                          for uid in self._node.nodes(event.namespace)]
+        if any(learned):
+            self.asking.learned()
         if not all(said):
             self._logger().debug('no room for a heartbeat')
         for uid, namespace in there:
             self._logger().log(self._level_of(namespace),
                                'node %s is there [%s]', uid, namespace)
         self._side.serve(namespaces)
+
+    @staticmethod
+    def _begin_to_know(channel: Channel) -> bool:
+        """Note what was read of the history of a stream that is followed
+        now; under the core lock.
+
+        :return: whether there was something new.
+        """
+        history = channel.history
+        if history is None or not channel.positioned:
+            return False
+        channel.knowledge.begin(*history)
+        # Struck before this it is noted twice.
+        channel.history = None
+        return True
 
     def appear_in(self, namespace: str) -> None:
         """Be a member of a namespace that is served from now on: a client

@@ -89,6 +89,32 @@ def test_members_are_known_in_time(make_manager: MakeManager,
     assert call.result() == 2
 
 
+def test_it_counts_itself(make_manager: MakeManager,
+                          stream: FakeStream) -> None:
+    """Also if it knows all others a moment before it joins."""
+    put(stream, Broadcast(('hello',)))
+    stream.advance(60.0)
+    manager = make_manager()
+    runtime = manager._live()
+    reader = runtime._channels[0].reader
+    read_back: Any = reader._read_back
+    has_read, go_on = threading.Event(), threading.Event()
+
+    def read_slowly(*args: Any) -> None:
+        read_back(*args)
+        has_read.set()
+        go_on.wait(DEADLINE)
+
+    reader._read_back = read_slowly  # type: ignore[assignment]
+    start = Call(manager.start)
+    assert has_read.wait(DEADLINE)
+    count = Call(manager.server_count)
+    wait_until(lambda: runtime.asking._curious or not count.waits)
+    go_on.set()
+    assert count.result() == 1
+    start.result()
+
+
 def test_members_are_listed(make_manager: MakeManager,
                             stream: FakeStream) -> None:
     """By one that has been there for longer, also of a namespace that the
