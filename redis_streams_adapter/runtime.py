@@ -722,12 +722,17 @@ wait`."""
 
     def ask_for_members(self, namespace: str) -> None:
         """Ask the members of a namespace for all members. As an emitter,
-        whether or not this node is a member: who asks so does not join."""
+        whether or not this node is a member: who asks so does not join, and
+        has given no sign of life."""
+        channel = self.channel(namespace)
         try:
-            self.append(namespace, self._emitter.encode(
+            channel.writer.append(self._emitter.encode(
                 namespace, self._arrival(namespace)), numbered=False)
         except OutboxFullError:
             self._logger().debug('no room for a question')
+        else:
+            if not channel.sending:
+                self._start_writer(channel)
 
     # -- the heartbeat's task ---------------------------------------------
 

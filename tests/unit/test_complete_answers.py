@@ -312,6 +312,21 @@ def test_nothing_comes_behind_the_goodbye(make_manager: MakeManager,
     assert member == {'/': False, '/chat': False}
 
 
+def test_questions_are_no_signs_of_life(make_manager: MakeManager,
+                                        trimmed: FakeStream) -> None:
+    """They come from an emitter: others would forget who asks all the
+    time."""
+    manager = make_manager(heartbeat_interval=60.0, heartbeat_timeout=120.0)
+    manager.start()
+    runtime = manager._live()
+    wait_until(lambda: runtime._node.serves('/'))
+    said = runtime._node._spoke['/']
+    runtime.ask_for_members('/')
+    assert runtime._node._spoke['/'] == said
+    assert manager.flush(DEADLINE)
+    assert envelopes(trimmed)[-1].uid == EMITTER_UID
+
+
 def test_an_arrival_without_room(make_manager: MakeManager,
                                  stream: FakeStream) -> None:
     """It is an emitter until there is some."""
