@@ -29,7 +29,8 @@ import logging
 import math
 import os
 import time
-from typing import Any, Callable, cast, Dict, Iterable, List, Optional
+from typing import Any, Callable, cast, Dict, FrozenSet, Iterable, List, \
+    Optional
 
 from .application import Application
 from .asking import Asking
@@ -126,8 +127,11 @@ class Runtime:
         self._hopeful: List[TaskEvent] = []
         self._condition.watch('the hopeful', self._tell_hopeful)
         self._lose = LossReport(engine, logger, options.on_loss)
+        #: The ids that this process had before.
+        self._former_uids: FrozenSet[str] = frozenset() if former is None \
+            else former._former_uids | {former.uid}
         self._node = Node(self.uid, options.heartbeat_interval,
-                          options.heartbeat_timeout)
+                          options.heartbeat_timeout, self._former_uids)
         self._flow = Flow(self._node, self._core, self._encoder,
                           options.max_len or 0, self.channel)
         self._capacity = Capacity(options.outbox_limit,

@@ -183,8 +183,10 @@ class Subscriptions:
     def _find_idle(self, ways: Sequence[Way]) -> Optional[Listener]:
         """One that has nothing to do; under the lock."""
         busy = list(self._listeners.values())
-        return next((each for each in self._made
-                     if each not in busy and [*each.ways] == [*ways]), None)
+        for each in self._made:
+            if each not in busy and [*each.ways] == [*ways]:
+                return each
+        return None
 
     def _make(self, key: str, ways: Sequence[Way]) -> Listener:
         """Under the lock."""

@@ -8,8 +8,8 @@ import pytest
 from redis_streams_adapter import cluster, ClusterTimeoutError, \
     RedisStreamsError, RedisStreamsManager
 from redis_streams_adapter.codec import Encoder, Envelope, open_envelope
-from redis_streams_adapter.messages import Broadcast, EMITTER_UID, \
-    Heartbeat, MessageType, ServerSideEmit
+from redis_streams_adapter.messages import AdapterClose, Broadcast, \
+    EMITTER_UID, Heartbeat, MessageType, ServerSideEmit
 from redis_streams_adapter.routing import stream_index
 
 from ..support.wait import DEADLINE, wait_for_value, wait_until
@@ -134,6 +134,17 @@ def test_members_are_listed(make_manager: MakeManager,
         first.uid, 'silent'}
 
 
+def answer(manager: RedisStreamsManager, stream: FakeStream,
+           members: Dict[str, float]) -> None:
+    """As a member that knows all others, and leaves."""
+    reader = manager._live()._channels[0].reader
+    wait_until(lambda: reader.cursor is not None)
+    stream.advance(0.001)
+    put(stream, Heartbeat(members=members, at=stream.last), 'a')
+    put(stream, AdapterClose(), 'a')
+    wait_until(lambda: reader.cursor == stream.last)
+
+
 def test_while_redis_is_away(make_manager: MakeManager, stream: FakeStream,
                              quick: None) -> None:
     """The number last known, once there was one."""
@@ -204,6 +215,29 @@ def test_after_the_end(make_manager: MakeManager) -> None:
     assert manager.server_count() == 0 and manager.nodes() == []
     with pytest.raises(RedisStreamsError):
         manager.fetch_sockets(timeout=AMPLE)
+
+
+@pytest.mark.parametrize('listed', [False, True])
+def test_it_does_not_count_what_it_was(make_manager: MakeManager,
+                                       stream: FakeStream,
+                                       listed: bool) -> None:
+    """Its goodbye did not come through, so others take it for a member."""
+    manager = make_manager()
+    manager.start()
+    assert manager.server_count() == 1
+    former = manager.uid
+    stream.go_away()
+    manager.close(0.1)
+    stream.come_back()
+    stream.advance(1.0)
+    if listed:
+        put(stream, Heartbeat(), former)
+        stream.trim(1)
+    manager.start()
+    if listed:
+        answer(manager, stream, {former: 1.0})
+    assert manager.server_count() == 1
+    assert manager.fetch_sockets(timeout=AMPLE) == []
 
 
 # -- whom a request asks -----------------------------------------------------
