@@ -16,14 +16,17 @@ heartbeat lets the node's time pass            at its next tick
 There is one writer and one reader for each stream, see
 :mod:`redis_streams_adapter.channel`, and one heartbeat.
 
-Three locks, taken in this order and never held over I/O or user code:
+Four locks, taken in this order and never held over I/O or user code:
 
 - ``_serving`` makes "these namespaces are served" one step, for what the node
-  knows of it, for what is remembered of them, and for the arrivals and
-  goodbyes in the outbox, which so stand in the order of the decisions;
+  knows of it, for what is remembered of them, for what is listened to, and
+  for the arrivals and goodbyes in the outbox, which so stand in the order of
+  the decisions;
 - ``order`` makes "into the outbox" and "to the own clients" one step, so that
   every client sees a node's messages in one order;
-- ``_core`` lets one task at a time into the node.
+- ``_core`` lets one task at a time into the node;
+- ``_starting`` lets one task at a time start tasks. That of the subscriptions
+  is taken before it.
 """
 import logging
 import math
@@ -786,6 +789,7 @@ wait`."""
                 there = [(uid, event.namespace) for event in events
                          if isinstance(event, Send)
                          for uid in self._node.nodes(event.namespace)]
+            self._side.serve(namespaces)
         if any(learned):
             self.asking.learned()
         if not all(said):
@@ -793,7 +797,6 @@ wait`."""
         for uid, namespace in there:
             self._logger().log(self._level_of(namespace),
                                'node %s is there [%s]', uid, namespace)
-        self._side.serve(namespaces)
 
     @staticmethod
     def _begin_to_know(channel: Channel) -> bool:

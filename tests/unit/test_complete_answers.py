@@ -361,6 +361,33 @@ def test_questions_are_no_signs_of_life(make_manager: MakeManager,
     assert envelopes(trimmed)[-1].uid == EMITTER_UID
 
 
+def test_what_is_decided_last_is_listened_to(
+        make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One task is slow, and another one serves more meanwhile."""
+    manager = make_manager()
+    manager.start()
+    runtime = manager._live()
+    runtime._tasks['heartbeat'].stop()
+    assert runtime._tasks['heartbeat'].join(DEADLINE)
+    serve, listened = runtime._side.serve, []
+    decided, go_on = threading.Event(), threading.Event()
+
+    def serve_slowly(namespaces: Any) -> None:
+        if not decided.is_set():
+            decided.set()
+            go_on.wait(SHORT)
+        serve(namespaces)
+        listened.append([*namespaces])
+
+    monkeypatch.setattr(runtime._side, 'serve', serve_slowly)
+    call = Call(runtime.serve_namespaces)
+    assert decided.wait(DEADLINE)
+    manager.on_server_side('x', lambda: None, namespace='/chat')
+    go_on.set()
+    call.result()
+    assert listened == [['/'], ['/', '/chat']]
+
+
 def test_an_arrival_without_room(make_manager: MakeManager,
                                  stream: FakeStream) -> None:
     """It is an emitter until there is some."""
