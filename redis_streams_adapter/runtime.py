@@ -417,7 +417,7 @@ class Runtime:
         return left
 
     def _flush_and_drain(self, deadline: float) -> bool:
-        """Have the outbox sent, and own clients get what comes back of it.
+        """Send the outbox, and give local clients what comes back of it.
 
         :return: whether the outbox was sent.
         """
@@ -425,7 +425,7 @@ class Runtime:
             return False
         for channel in self._channels:
             if channel.timeline is not None and self.member:
-                # The own clients that nobody recovers shall have it.
+                # For the local clients that are not recovered elsewhere.
                 channel.timeline.drain(min(
                     COME_BACK_PATIENCE,
                     max(0.0, deadline - time.monotonic())))
