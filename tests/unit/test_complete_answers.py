@@ -13,7 +13,7 @@ from redis_streams_adapter.messages import AdapterClose, Broadcast, \
 from redis_streams_adapter.routing import stream_index
 
 from ..support.wait import DEADLINE, wait_for_value, wait_until
-from .fake_transport import FakeStream
+from .fake_transport import FakeStream, Fault
 from .nodes import Call, messages, Node
 
 MakeManager = Callable[..., RedisStreamsManager]
@@ -386,6 +386,30 @@ def test_what_is_decided_last_is_listened_to(
     go_on.set()
     call.result()
     assert listened == [['/'], ['/', '/chat']]
+
+
+def test_nobody_asks_behind_the_goodbye(
+        make_cluster: Any, stream: FakeStream,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a close was struck, and the connection breaks over it."""
+    node, _ = make_cluster(2, heartbeat_interval=60.0,
+                           heartbeat_timeout=120.0)
+    runtime, uid = node.manager._live(), node.manager.uid
+
+    def strike(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    stream.plan('append', Fault.BREAK_AFTER)
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime._node, 'serve', strike)
+        with pytest.raises(KeyboardInterrupt):
+            node.manager.close()
+        assert node.manager.flush(DEADLINE)
+        assert not stream.planned
+        wait_until(lambda: runtime._condition.ok)
+    node.manager.close()
+    assert [each.type for each in envelopes(stream)
+            if each.uid == uid][-1] is MessageType.ADAPTER_CLOSE
 
 
 def test_an_arrival_without_room(make_manager: MakeManager,
