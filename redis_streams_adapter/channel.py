@@ -1,13 +1,14 @@
 """One stream, as a process uses it."""
 from dataclasses import dataclass
-from typing import Optional
+from typing import Optional, Tuple
 
-from .knowledge import Knowledge
+from .knowledge import Knowledge, Span
 from .redis_streams.reader import Reader
 from .redis_streams.writer import Writer
 from .sequences import Sequences
 from .signature import Signature
 from .timeline import Timeline
+from .transport import Position
 
 
 @dataclass(eq=False)
@@ -33,6 +34,10 @@ class Channel:
     #: Whether the writer's task is known to run. Under the runtime's start
     #: lock.
     sending: bool = False
+    #: What was read of the history before the first position, and when.
+    #: Written by the reader's task; taken, under the core lock, by the first
+    #: task that serves namespaces when the stream is followed.
+    history: Optional[Tuple[Position, Span, float]] = None
     #: Whether the reader has its first position, so that an answer to what
     #: this node says is not missed. Written by the reader's task, once.
     positioned: bool = False

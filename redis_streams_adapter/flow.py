@@ -93,7 +93,8 @@ class Flow:
         """
         # A process that knows nobody awaits somebody, who never answers.
         strangers: List[Optional[str]] = ['']
-        if not member:
+        if not member or channel.writer.closed:
+            # The goodbye may be stored: who asks behind it is a member again.
             return strangers, ()
         self.set_window(channel)
         with self._core:

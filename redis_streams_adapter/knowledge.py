@@ -6,7 +6,7 @@ had during that time. A reader therefore reads the recent history first, see
 :mod:`redis_streams_adapter.redis_streams.read_back`. If the stream still has
 all of that, the process knows everybody from its first moment on.
 
-There are three other cases, and in each of them the process *asks*: it writes
+There are four other cases, and in each of them the process *asks*: it writes
 an INITIAL_HEARTBEAT, which every member answers at once.
 
 ==================  =====================================================
@@ -14,6 +14,8 @@ the stream          known are all members
 ==================  =====================================================
 is trimmed to less  when a member that knows all of them has listed them in
                     its answer; at the latest after one heartbeat timeout
+could not be read   as above: other members could not write either
+at the start
 is young            as above, or after :data:`ANSWER_PATIENCE`. Members that
                     have not written to it yet have lost another stream
                     before it, and answer the question at once

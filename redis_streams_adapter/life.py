@@ -47,7 +47,8 @@ class ManagerLife(Registry):
         #: This process's life; made when first needed, and anew after a
         #: fork and when started after close(). Written under the lock.
         self._runtime: Optional[Runtime] = None
-        #: The one before it, until that one is made. Written likewise.
+        #: The one before it, until that one is made. Written under
+        #: the lock.
         self._closed_runtime: Optional[Runtime] = None
         self._runtime_lock = Lock()
         #: Whether the parent process was a member when it forked, and this

@@ -53,7 +53,7 @@ class GreenLock(_NativeLock):  # type: ignore[misc]
         self._owner: Any = None
 
     def __enter__(self) -> bool:
-        # Not an import: whoever has none of its threads does without.
+        # Not an import: a process without green threads has no greenlet.
         me = sys.modules['greenlet'].getcurrent()
         while self._is_owned() and self._owner is not me:
             self._nothing.wait(LOOK_AGAIN)

@@ -185,11 +185,16 @@ class Node:
     :param heartbeat_interval: seconds after which a namespace in which
                                nothing was said gets a HEARTBEAT.
     :param heartbeat_timeout: seconds after which a silent node is gone.
+    :param former: the ids that this process had before. They never count as
+                   members: a goodbye may not have been stored.
     """
 
     def __init__(self, uid: str, heartbeat_interval: float,
-                 heartbeat_timeout: float) -> None:
+                 heartbeat_timeout: float,
+                 former: Iterable[str] = ()) -> None:
         self.uid = uid
+        #: Who is never another member.
+        self._not_others = frozenset((uid, EMITTER_UID, *former))
         self._heartbeat_interval = heartbeat_interval
         # Between two ticks: then it was us who slept.
         self._asleep_after = max(heartbeat_timeout / 2, 2 * TICK_INTERVAL)
@@ -312,7 +317,7 @@ class Node:
         :return: whether it is the first thing.
         """
         uid, namespace = envelope.uid, envelope.namespace
-        if uid == EMITTER_UID:
+        if uid in self._not_others:
             return False
         joined = self._members.heard(namespace, uid, now)
         if joined and envelope.writer or envelope.type in SIGNS_OF_LIFE:
@@ -342,7 +347,7 @@ class Node:
                 and knowledge.tell(namespace, parse_id(message.at)):
             known = self._members.nodes(namespace)
             for each, age in message.members.items():
-                if each not in known and each not in (self.uid, EMITTER_UID) \
+                if each not in known and each not in self._not_others \
                         and not knowledge.has_left(namespace, each):
                     self._members.heard(namespace, each, now - age)
                     events.append(NodeJoined(namespace, each))
@@ -385,7 +390,7 @@ class Node:
         if envelope.type is MessageType.ADAPTER_CLOSE:
             self._members.left(namespace, uid)
             self._beating.pop((namespace, uid), None)
-        elif uid != self.uid:
+        else:
             self._hear(envelope, seen)
 
     def hear(self, packed: codec.Packed, way: Way) -> Iterable[Event]:

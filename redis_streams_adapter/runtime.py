@@ -16,20 +16,24 @@ heartbeat lets the node's time pass            at its next tick
 There is one writer and one reader for each stream, see
 :mod:`redis_streams_adapter.channel`, and one heartbeat.
 
-Three locks, taken in this order and never held over I/O or user code:
+Four locks, taken in this order and never held over I/O or user code:
 
 - ``_serving`` makes "these namespaces are served" one step, for what the node
-  knows of it, for what is remembered of them, and for the arrivals and
-  goodbyes in the outbox, which so stand in the order of the decisions;
+  knows of it, for what is remembered of them, for what is listened to, and
+  for the arrivals and goodbyes in the outbox, which so stand in the order of
+  the decisions;
 - ``order`` makes "into the outbox" and "to the own clients" one step, so that
   every client sees a node's messages in one order;
-- ``_core`` lets one task at a time into the node.
+- ``_core`` lets one task at a time into the node;
+- ``_starting`` lets one task at a time start tasks. That of the subscriptions
+  is taken before it.
 """
 import logging
 import math
 import os
 import time
-from typing import Any, Callable, cast, Dict, Iterable, List, Optional
+from typing import Any, Callable, cast, Dict, FrozenSet, Iterable, List, \
+    Optional
 
 from .application import Application
 from .asking import Asking
@@ -126,8 +130,11 @@ class Runtime:
         self._hopeful: List[TaskEvent] = []
         self._condition.watch('the hopeful', self._tell_hopeful)
         self._lose = LossReport(engine, logger, options.on_loss)
+        #: The ids that this process had before.
+        self._former_uids: FrozenSet[str] = frozenset() if former is None \
+            else former._former_uids | {former.uid}
         self._node = Node(self.uid, options.heartbeat_interval,
-                          options.heartbeat_timeout)
+                          options.heartbeat_timeout, self._former_uids)
         self._flow = Flow(self._node, self._core, self._encoder,
                           options.max_len or 0, self.channel)
         self._capacity = Capacity(options.outbox_limit,
@@ -410,7 +417,7 @@ class Runtime:
         return left
 
     def _flush_and_drain(self, deadline: float) -> bool:
-        """Have the outbox sent, and own clients get what comes back of it.
+        """Send the outbox, and give local clients what comes back of it.
 
         :return: whether the outbox was sent.
         """
@@ -418,7 +425,7 @@ class Runtime:
             return False
         for channel in self._channels:
             if channel.timeline is not None and self.member:
-                # The own clients that nobody recovers shall have it.
+                # For the local clients that are not recovered elsewhere.
                 channel.timeline.drain(min(
                     COME_BACK_PATIENCE,
                     max(0.0, deadline - time.monotonic())))
@@ -578,10 +585,7 @@ wait`."""
             self._node.recall(entry, min(at, time.monotonic()), before)
 
     def _recalled(self, channel: Channel, cursor: bytes, span: Span) -> None:
-        now = time.monotonic()
-        with self._core:
-            channel.knowledge.begin(parse_id(cursor), span, now)
-        self.asking.learned()
+        channel.history = parse_id(cursor), span, time.monotonic()
 
     def _resume(self, channel: Channel) -> None:
         """The reader of a channel gets through."""
@@ -725,12 +729,17 @@ wait`."""
 
     def ask_for_members(self, namespace: str) -> None:
         """Ask the members of a namespace for all members. As an emitter,
-        whether or not this node is a member: who asks so does not join."""
+        whether or not this node is a member: who asks so does not join, and
+        has given no sign of life."""
+        channel = self.channel(namespace)
         try:
-            self.append(namespace, self._emitter.encode(
+            channel.writer.append(self._emitter.encode(
                 namespace, self._arrival(namespace)), numbered=False)
         except OutboxFullError:
             self._logger().debug('no room for a question')
+        else:
+            if not channel.sending:
+                self._start_writer(channel)
 
     # -- the heartbeat's task ---------------------------------------------
 
@@ -763,6 +772,9 @@ wait`."""
             namespaces = [each for each in self._namespaces()
                           if self.channel(each).positioned]
             with self._core:
+                # Who knows all others counts itself, too.
+                learned = [self._begin_to_know(channel)
+                           for channel in self._channels]
                 events = self._node.serve(namespaces, time.monotonic())
             for channel in self._channels:
                 if channel.timeline is not None:
@@ -777,12 +789,29 @@ wait`."""
                 there = [(uid, event.namespace) for event in events
                          if isinstance(event, Send)
                          for uid in self._node.nodes(event.namespace)]
+            self._side.serve(namespaces)
+        if any(learned):
+            self.asking.learned()
         if not all(said):
             self._logger().debug('no room for a heartbeat')
         for uid, namespace in there:
             self._logger().log(self._level_of(namespace),
                                'node %s is there [%s]', uid, namespace)
-        self._side.serve(namespaces)
+
+    @staticmethod
+    def _begin_to_know(channel: Channel) -> bool:
+        """Note what was read of the history of a stream that is followed
+        now; under the core lock.
+
+        :return: whether there was something new.
+        """
+        history = channel.history
+        if history is None or not channel.positioned:
+            return False
+        channel.knowledge.begin(*history)
+        # Struck before this it is noted twice.
+        channel.history = None
+        return True
 
     def appear_in(self, namespace: str) -> None:
         """Be a member of a namespace that is served from now on: a client

@@ -8,9 +8,9 @@ One connection listens to all of them. In a Redis Cluster that one listens to
 the plain channels, and each slot of sharded ones has another.
 """
 import logging
-import threading
 import time
-from typing import Callable, Dict, Iterable, List, Optional, Protocol
+from typing import Callable, Dict, Iterable, List, Optional, Protocol, \
+    Sequence
 
 from .application import Application
 from .options import Options
@@ -98,17 +98,19 @@ class Subscriptions:
         self._start = start
         #: Protects what is listened to: the four below. Taken before the
         #: runtime's start lock, and never held over I/O. If the process
-        #: dies, Redis ends its subscriptions.
-        self._lock = threading.Lock()
+        #: dies, Redis ends its subscriptions. If an exception strikes, the
+        #: next call of :meth:`serve` makes up for it, within a second.
+        self._lock = engine.lock()
         self._served: List[str] = []
         #: Namespaces that are asked in and not served; the last one last.
         self._guests: Dict[str, None] = {}
-        #: By slot in a cluster; those of plain channels under no name.
+        #: All that were made. Each keeps its task, so none is removed.
+        self._made: List[Listener] = []
+        #: Those that have something to do, by slot in a cluster; those of
+        #: plain channels under no name.
         self._listeners: Dict[str, Listener] = {}
-        #: Those of sharded channels that have nothing to do.
-        self._idle: List[Listener] = []
-        #: Set when something was confirmed. Appended to by any task, set by
-        #: the listeners'.
+        #: Set when something was confirmed. Each task adds and removes its
+        #: own, the listeners' set them.
         self._waiting: List[Event] = []
         #: Set once, by the task that closes the manager.
         self._ended = False
@@ -161,26 +163,41 @@ class Subscriptions:
         for channel in both if self._way is Way.SHARDED else served:
             by_slot.setdefault(slot_key(channel), []).append(channel)
         for key in {*self._listeners} - {*by_slot, ''}:
-            listener = self._listeners.pop(key)
-            listener.listen_to(())
-            self._idle.append(listener)
+            # In this order: where it is struck, it is done again.
+            self._listeners[key].listen_to(())
+            del self._listeners[key]
         for key, some in by_slot.items():
             self._listener(key, Way.SHARDED).listen_to(some, key)
 
     def _listener(self, key: str, *ways: Way) -> Listener:
         """Under the lock."""
         listener = self._listeners.get(key)
-        if listener is None and key and self._idle:
-            listener = self._listeners[key] = self._idle.pop()
         if listener is None:
-            # Sharded channels are there since Redis 7.0, and the rights for
-            # one way need not be those for the other.
-            listener = self._listeners[key] = Listener(
-                self._driver, self._engine, key, self._hear,
-                {way: way is not self._way for way in ways}, self._logger,
-                self._tell_waiting)
-            self._start(f'listener {key}'.rstrip(), listener.work,
-                        matters=self._asks and self._way in ways)
+            listener = self._listeners[key] = \
+                self._find_idle(ways) or self._make(key, ways)
+        # Each time, for it may have been struck.
+        self._start(listener.name, listener.work,
+                    matters=self._asks and self._way in ways)
+        return listener
+
+    def _find_idle(self, ways: Sequence[Way]) -> Optional[Listener]:
+        """One that has nothing to do; under the lock."""
+        busy = list(self._listeners.values())
+        for each in self._made:
+            if each not in busy and [*each.ways] == [*ways]:
+                return each
+        return None
+
+    def _make(self, key: str, ways: Sequence[Way]) -> Listener:
+        """Under the lock."""
+        count = len(self._made)
+        # Sharded channels are there since Redis 7.0, and the rights for one
+        # way need not be those for the other.
+        listener = Listener(
+            self._driver, self._engine, key, self._hear,
+            {way: way is not self._way for way in ways}, self._logger,
+            self._tell_waiting, f'listener {count}' if count else 'listener')
+        self._made.append(listener)
         return listener
 
     # -- whether answers are heard ----------------------------------------
@@ -208,8 +225,8 @@ class Subscriptions:
         :return: ``False`` if it does not by then.
         """
         event = self._engine.event()
-        self._waiting.append(event)
         try:
+            self._waiting.append(event)
             while not self.hears(namespace):
                 left = deadline - time.monotonic()
                 listener = self._of(namespace)
@@ -219,7 +236,9 @@ class Subscriptions:
                 event.wait(left)
                 event.clear()
         finally:
-            self._waiting.remove(event)
+            # Struck before it was added, it is not there.
+            if event in self._waiting:
+                self._waiting.remove(event)
         return True
 
     def doubt(self, namespace: str) -> None:
@@ -239,13 +258,10 @@ class Subscriptions:
         """End what tasks wait for."""
         self._ended = True
         self._tell_waiting()
-        for each in self._all():
+        for each in list(self._made):
             each.interrupt()
 
     def abandon(self) -> None:
         """In a child process after a fork."""
-        for each in self._all():
+        for each in list(self._made):
             each.abandon()
-
-    def _all(self) -> List[Listener]:
-        return [*self._listeners.values(), *self._idle]

@@ -148,6 +148,7 @@ class Listener:
                  the server does not know, or allow.
     :param changed: called on the listener's task when :meth:`hears` may
                     have another answer.
+    :param name: that of its task.
 
     To change the channels, :attr:`_wanted` is replaced, one assignment; the
     task notices within :data:`LOOK`, or at the next message.
@@ -156,10 +157,12 @@ class Listener:
     def __init__(self, driver: Driver, engine: Engine, key: str,
                  hear: Callable[[Heard], None], ways: Mapping[Way, bool],
                  logger: Callable[[], logging.Logger],
-                 changed: Callable[[], None] = lambda: None) -> None:
+                 changed: Callable[[], None] = lambda: None,
+                 name: str = 'listener') -> None:
+        self.name = name
+        self.ways = ways
         self._driver = driver
         self._hear = hear
-        self._ways = ways
         self._logger = logger
         self._changed = changed
         self._work_there = engine.event()
@@ -184,7 +187,8 @@ class Listener:
                         [each.encode() for each in channels])
         if wanted != before:
             self._wanted = wanted
-            self._work_there.set()
+        # Also where it is not new: the one before may have been struck.
+        self._work_there.set()
 
     def hears(self, channel: str) -> bool:
         """Whether the server has confirmed a channel, on a connection that
@@ -219,8 +223,8 @@ class Listener:
         done = False
         try:
             link.connect()
-            ways = dict(self._ways)
-            for way, dispensable in self._ways.items():
+            ways = dict(self.ways)
+            for way, dispensable in self.ways.items():
                 if not self._subscribe(link, way, wanted.channels,
                                        dispensable):
                     del ways[way]

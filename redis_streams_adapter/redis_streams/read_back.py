@@ -4,11 +4,18 @@ It shows who is a member: each live member has written something during the
 last heartbeat timeout. Nothing else of it is carried out. See
 :mod:`redis_streams_adapter.knowledge` for what follows from it.
 
+It ends at the reader's first position, and its age is counted from the moment
+of that position. If an attempt to read has failed since then, or has taken
+longer than :data:`LATE`, Redis may have been away for any time before.
+Members could not write during that time, and may not have reconnected yet, so
+the history does not show all of them, and they have to be asked.
+
 The stream is read with XREAD alone, which a server's rights have to allow
 anyway. A stream may be trimmed while it is read. So the end of this is to ask
 where it begins: what stands behind that place now stood there when it was
 read, too.
 """
+import math
 import time
 from typing import Callable, Optional
 
@@ -24,6 +31,10 @@ PAGE_ENTRIES = 2000
 #: How long to go on reading, in seconds. A start must not take longer; then
 #: the other members have to be asked.
 PATIENCE = 1.0
+
+#: How long a start may take until the history can be read, in seconds. It
+#: takes some five trips to Redis, so 0.2 seconds each are not an outage.
+LATE = 2.0
 
 
 class ReadBack:
@@ -55,26 +66,31 @@ class ReadBack:
         self._max_len = max_len
 
     def __call__(self, link: Link, clock_ahead: float, cursor: bytes,
-                 ends: Ends) -> None:
+                 ends: Ends, since: float = math.inf,
+                 failed: bool = False) -> None:
         """Read up to a cursor.
 
         :param clock_ahead: by how much the server's clock is ahead of our
                             own one, in seconds.
         :param ends: where the stream begins and ends.
+        :param since: the moment of the cursor, by our own monotonic clock;
+                      in the future: now.
+        :param failed: an attempt to read has failed since then.
         :raises Unavailable: always may.
         """
         span = Span(0.0, True)
         if cursor != START:
             now = time.monotonic()
+            moment = min(now, since)
             oldest = id_before(b'%d-0' % max(
-                0, int((now - self._seconds + clock_ahead) * 1000)))
+                0, int((moment - self._seconds + clock_ahead) * 1000)))
             pages = self._read(link, clock_ahead, oldest, cursor)
-            if pages == 0:
+            if pages == 0 or failed or now - moment > LATE:
                 span = Span(0.0, False)
             else:
                 if pages > 1 or self._is_near_trimming(ends):
                     ends = link.ends()
-                span = self._span(ends, now, clock_ahead)
+                span = self._span(ends, moment, clock_ahead)
         self._done(cursor, span)
 
     def _read(self, link: Link, clock_ahead: float, after: bytes,
@@ -117,11 +133,11 @@ class ReadBack:
         # Empty, and yet it was there: somebody has emptied it.
         return self._max_len is not None and 0 < ends.length < self._max_len
 
-    def _span(self, ends: Ends, now: float, clock_ahead: float) -> Span:
+    def _span(self, ends: Ends, moment: float, clock_ahead: float) -> Span:
         whole = self._is_whole(ends)
         if ends.first_id is None:
             return Span(0.0, whole)
-        age = now - (parse_id(ends.first_id)[0] / 1000 - clock_ahead)
+        age = moment - (parse_id(ends.first_id)[0] / 1000 - clock_ahead)
         if age >= self._seconds:
             # From the time on that was asked for, and so to the end.
             return Span(self._seconds, False)

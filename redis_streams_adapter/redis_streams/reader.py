@@ -203,7 +203,7 @@ class Reader:
             self.cursor = self._position(link, anew=True)
             if not self._through and self._read_back is not None:
                 self._read_back(link, self._clock_ahead, self.cursor,
-                                self._known)
+                                self._known, self._since(), self._failed)
             # Whoever may not read, or whose connection does not survive
             # waiting, shall hear of it before saying that all is well.
             page = link.read(self.cursor, self._count,

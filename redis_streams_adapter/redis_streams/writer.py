@@ -247,6 +247,11 @@ Outbox`.
         return last.settled
 
     @property
+    def closed(self) -> bool:
+        """Whether nothing may come behind what is in the outbox."""
+        return self._outbox.closed
+
+    @property
     def depth(self) -> int:
         """How many entries wait in the outbox."""
         return len(self._outbox)

@@ -8,12 +8,12 @@ import pytest
 from redis_streams_adapter import cluster, ClusterTimeoutError, \
     RedisStreamsError, RedisStreamsManager
 from redis_streams_adapter.codec import Encoder, Envelope, open_envelope
-from redis_streams_adapter.messages import Broadcast, EMITTER_UID, \
-    Heartbeat, MessageType, ServerSideEmit
+from redis_streams_adapter.messages import AdapterClose, Broadcast, \
+    EMITTER_UID, Heartbeat, MessageType, ServerSideEmit
 from redis_streams_adapter.routing import stream_index
 
 from ..support.wait import DEADLINE, wait_for_value, wait_until
-from .fake_transport import FakeStream
+from .fake_transport import FakeStream, Fault
 from .nodes import Call, messages, Node
 
 MakeManager = Callable[..., RedisStreamsManager]
@@ -89,6 +89,32 @@ def test_members_are_known_in_time(make_manager: MakeManager,
     assert call.result() == 2
 
 
+def test_it_counts_itself(make_manager: MakeManager,
+                          stream: FakeStream) -> None:
+    """Also if it knows all others a moment before it joins."""
+    put(stream, Broadcast(('hello',)))
+    stream.advance(60.0)
+    manager = make_manager()
+    runtime = manager._live()
+    reader = runtime._channels[0].reader
+    read_back: Any = reader._read_back
+    has_read, go_on = threading.Event(), threading.Event()
+
+    def read_slowly(*args: Any) -> None:
+        read_back(*args)
+        has_read.set()
+        go_on.wait(DEADLINE)
+
+    reader._read_back = read_slowly  # type: ignore[assignment]
+    start = Call(manager.start)
+    assert has_read.wait(DEADLINE)
+    count = Call(manager.server_count)
+    wait_until(lambda: runtime.asking._curious or not count.waits)
+    go_on.set()
+    assert count.result() == 1
+    start.result()
+
+
 def test_members_are_listed(make_manager: MakeManager,
                             stream: FakeStream) -> None:
     """By one that has been there for longer, also of a namespace that the
@@ -106,6 +132,17 @@ def test_members_are_listed(make_manager: MakeManager,
     assert newcomer.server_count() == 2
     assert {each.uid for each in newcomer.nodes('/chat')} == {
         first.uid, 'silent'}
+
+
+def answer(manager: RedisStreamsManager, stream: FakeStream,
+           members: Dict[str, float]) -> None:
+    """As a member that knows all others, and leaves."""
+    reader = manager._live()._channels[0].reader
+    wait_until(lambda: reader.cursor is not None)
+    stream.advance(0.001)
+    put(stream, Heartbeat(members=members, at=stream.last), 'a')
+    put(stream, AdapterClose(), 'a')
+    wait_until(lambda: reader.cursor == stream.last)
 
 
 def test_while_redis_is_away(make_manager: MakeManager, stream: FakeStream,
@@ -178,6 +215,29 @@ def test_after_the_end(make_manager: MakeManager) -> None:
     assert manager.server_count() == 0 and manager.nodes() == []
     with pytest.raises(RedisStreamsError):
         manager.fetch_sockets(timeout=AMPLE)
+
+
+@pytest.mark.parametrize('listed', [False, True])
+def test_it_does_not_count_what_it_was(make_manager: MakeManager,
+                                       stream: FakeStream,
+                                       listed: bool) -> None:
+    """Its goodbye did not come through, so others take it for a member."""
+    manager = make_manager()
+    manager.start()
+    assert manager.server_count() == 1
+    former = manager.uid
+    stream.go_away()
+    manager.close(0.1)
+    stream.come_back()
+    stream.advance(1.0)
+    if listed:
+        put(stream, Heartbeat(), former)
+        stream.trim(1)
+    manager.start()
+    if listed:
+        answer(manager, stream, {former: 1.0})
+    assert manager.server_count() == 1
+    assert manager.fetch_sockets(timeout=AMPLE) == []
 
 
 # -- whom a request asks -----------------------------------------------------
@@ -284,6 +344,72 @@ def test_nothing_comes_behind_the_goodbye(make_manager: MakeManager,
         if each.type is MessageType.ADAPTER_CLOSE:
             member[each.namespace] = False
     assert member == {'/': False, '/chat': False}
+
+
+def test_questions_are_no_signs_of_life(make_manager: MakeManager,
+                                        trimmed: FakeStream) -> None:
+    """They come from an emitter: others would forget who asks all the
+    time."""
+    manager = make_manager(heartbeat_interval=60.0, heartbeat_timeout=120.0)
+    manager.start()
+    runtime = manager._live()
+    wait_until(lambda: runtime._node.serves('/'))
+    said = runtime._node._spoke['/']
+    runtime.ask_for_members('/')
+    assert runtime._node._spoke['/'] == said
+    assert manager.flush(DEADLINE)
+    assert envelopes(trimmed)[-1].uid == EMITTER_UID
+
+
+def test_what_is_decided_last_is_listened_to(
+        make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One task is slow, and another one serves more meanwhile."""
+    manager = make_manager()
+    manager.start()
+    runtime = manager._live()
+    runtime._tasks['heartbeat'].stop()
+    assert runtime._tasks['heartbeat'].join(DEADLINE)
+    serve, listened = runtime._side.serve, []
+    decided, go_on = threading.Event(), threading.Event()
+
+    def serve_slowly(namespaces: Any) -> None:
+        if not decided.is_set():
+            decided.set()
+            go_on.wait(SHORT)
+        serve(namespaces)
+        listened.append([*namespaces])
+
+    monkeypatch.setattr(runtime._side, 'serve', serve_slowly)
+    call = Call(runtime.serve_namespaces)
+    assert decided.wait(DEADLINE)
+    manager.on_server_side('x', lambda: None, namespace='/chat')
+    go_on.set()
+    call.result()
+    assert listened == [['/'], ['/', '/chat']]
+
+
+def test_nobody_asks_behind_the_goodbye(
+        make_cluster: Any, stream: FakeStream,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a close was struck, and the connection breaks over it."""
+    node, _ = make_cluster(2, heartbeat_interval=60.0,
+                           heartbeat_timeout=120.0)
+    runtime, uid = node.manager._live(), node.manager.uid
+
+    def strike(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    stream.plan('append', Fault.BREAK_AFTER)
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime._node, 'serve', strike)
+        with pytest.raises(KeyboardInterrupt):
+            node.manager.close()
+        assert node.manager.flush(DEADLINE)
+        assert not stream.planned
+        wait_until(lambda: runtime._condition.ok)
+    node.manager.close()
+    assert [each.type for each in envelopes(stream)
+            if each.uid == uid][-1] is MessageType.ADAPTER_CLOSE
 
 
 def test_an_arrival_without_room(make_manager: MakeManager,

@@ -40,13 +40,15 @@ class Reading:
         self.numbers.append(int(entry.fields[0]))
         self.ages.append(time.monotonic() - at)
 
-    def read(self, cursor: bytes = b'') -> Span:
+    def read(self, cursor: bytes = b'', ago: float = 0.0,
+             failed: bool = False) -> Span:
         link = self.stream.link()
         link.connect()
         ends = link.ends()
         ahead = self.stream.clock / 1000 - time.monotonic()
         cursor = cursor or ends.last_id
-        self._read_back(link, ahead, cursor, ends)
+        self._read_back(link, ahead, cursor, ends,
+                        time.monotonic() - ago, failed)
         link.close()
         where, span = self.done.calls[-1]
         assert where == cursor
@@ -202,6 +204,31 @@ def test_clock(stream: FakeStream) -> None:
     assert abs(reading.ages[0] - 5.0) < 1.0
 
 
+# -- after an outage ---------------------------------------------------------
+
+def test_redis_does_not_answer_at_first(stream: FakeStream) -> None:
+    """What matters is what was written before the first position. It does not
+    show all members, for they could not write either."""
+    put(stream, 1)
+    stream.advance(SECONDS - 1)
+    put(stream, 2)
+    stream.advance(SECONDS + 5)
+    reading = Reading(stream)
+    assert reading.read(ago=SECONDS + 5) == (0.0, False)
+    assert reading.numbers == [1, 2]
+
+
+@pytest.mark.parametrize('ago, failed', [
+    (module.LATE + 0.1, False), (0.0, True)])
+def test_redis_was_away(stream: FakeStream, ago: float,
+                        failed: bool) -> None:
+    """Members had no time to come back, though the stream is old enough."""
+    put(stream, 1)
+    stream.advance(SECONDS + 1)
+    put(stream, 2)
+    assert Reading(stream).read(ago=ago, failed=failed) == (0.0, False)
+
+
 # -- as a part of the reader -------------------------------------------------
 
 def readings(stream: FakeStream, read_back: Any = None,
@@ -217,8 +244,9 @@ def test_a_reader_reads_back_once(stream: FakeStream) -> None:
     put(stream, 1, 2)
     events: List[Any] = []
 
-    def read_back(link: Any, ahead: float, cursor: bytes, ends: Any) -> None:
-        events.append((cursor, ends.last_id))
+    def read_back(link: Any, ahead: float, cursor: bytes, ends: Any,
+                  since: float, failed: bool) -> None:
+        events.append((cursor, ends.last_id, failed))
         link.read(START, 1, None)
 
     found = readings(stream, read_back)
@@ -228,7 +256,7 @@ def test_a_reader_reads_back_once(stream: FakeStream) -> None:
     put(stream, 3)
     found.idle()
     last = stream.entries[1].id
-    assert events == [(last, last)] * 2 + ['began']
+    assert events == [(last, last, False), (last, last, True), 'began']
     assert found.numbers == [3]
 
 

@@ -41,6 +41,7 @@ class Side:
     def __init__(self, server: FakePubSub, logger: Any, uid: str,
                  transport: str, cluster: bool,
                  application: Application) -> None:
+        self.server = server
         self.heard, self.malformed = Log(), Log()
         self.tasks: Dict[str, Task] = {}
         #: What is known of other nodes from the stream.
@@ -56,12 +57,13 @@ class Side:
             application, self.heard, self.malformed, self._start)
 
     def _start(self, name: str, work: Any, matters: bool) -> None:
+        """As the runtime does."""
         if name not in self.tasks:
-            task = self.tasks[name] = Task(
+            self.tasks[name] = Task(
                 name, work, ThreadEngine(), None, self._logger)
             if matters:
                 self.matters.append(name)
-            task.start()
+        self.tasks[name].start()
 
     def listening(self, namespace: str = '/',
                   timeout: float = DEADLINE) -> Optional[Asked]:
@@ -81,7 +83,7 @@ class Side:
             task.stop()
         self.channel.interrupt()
         for task in self.tasks.values():
-            assert task.join(DEADLINE)
+            assert not task.begun or task.join(DEADLINE)
 
 
 @pytest.fixture
@@ -150,7 +152,7 @@ def test_on_one_server(server: FakePubSub, make_side: MakeSide,
 
 @pytest.mark.parametrize('transport, matters', [
     ('stream', []), ('pubsub', ['listener']),
-    ('sharded-pubsub', ['listener x#/#', 'listener x#/#me#'])])
+    ('sharded-pubsub', ['listener 1', 'listener 2'])])
 def test_in_a_cluster(server: FakePubSub, make_side: MakeSide,
                       transport: str, matters: List[str]) -> None:
     """Plain channels are everywhere, sharded ones each somewhere."""
@@ -171,6 +173,17 @@ def test_in_a_cluster(server: FakePubSub, make_side: MakeSide,
     wait_for_value(lambda: len(server.connections), 3)
     # Those that had nothing to do any more have them.
     assert len(side.tasks) == 3
+
+
+def test_channels_that_come_back(server: FakePubSub,
+                                 make_side: MakeSide) -> None:
+    """Their connection in a cluster may have others by then."""
+    side = make_side('me', 'sharded-pubsub', cluster=True)
+    for namespaces in ['/chat'], ['/chat', '/']:
+        side.channel.serve(namespaces)
+        for namespace in namespaces:
+            server.wait_listening(f'x#{namespace}#', kind=b's')
+            server.wait_listening(f'x#{namespace}#me#', kind=b's')
 
 
 def test_nothing_is_served_yet(server: FakePubSub,
