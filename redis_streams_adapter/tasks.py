@@ -119,7 +119,8 @@ class GeventEvent(ThreadEvent):
             self._waiting.append(waiter)
             if timeout is not None:
                 timer = gevent.get_hub().loop.timer(max(0.0, timeout))
-                timer.start(waiter.set)
+                # The loop's clock stands still while tasks run.
+                timer.start(waiter.set, update=True)
             if not self._is_set:
                 waiter.wait()
         finally:
