@@ -194,7 +194,8 @@ def test_without_redis_a_server_serves(make_node: Callable[..., Node],
                                        stream: FakeStream,
                                        logged: Any) -> None:
     stream.go_away()
-    node = make_node()
+    # After so long it knows that nobody else is there.
+    node = make_node(heartbeat_interval=0.1, heartbeat_timeout=1.0)
     client = node.connect()
     node.server.emit('hello', 1)
     assert client.received('hello') == [(1,)]
@@ -815,6 +816,9 @@ def test_signs_of_life_need_no_room(make_node: Callable[..., Node],
     """Where the outbox is full they are left out, and nothing ends."""
     node = make_node(outbox_limit=1)
     node.manager.start()
+    # In two namespaces; there was no room for the second one at once.
+    wait_until(lambda: len(messages(
+        stream, MessageType.INITIAL_HEARTBEAT)) == 2)
     assert node.manager.flush(DEADLINE)
     stream.freeze()
     node.manager.emit('hello', None)
