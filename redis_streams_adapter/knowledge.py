@@ -14,11 +14,11 @@ the stream          known are all members
 ==================  =====================================================
 is trimmed to less  when a member that knows all of them has listed them in
                     its answer; at the latest after one heartbeat timeout
-could not be read   as above: other members could not write either
-at the start
 is young            as above, or after :data:`ANSWER_PATIENCE`. Members that
                     have not written to it yet have lost another stream
                     before it, and answer the question at once
+could not be read   as above, or after :data:`RECONNECT_PATIENCE`. Other
+at the start        members could not write either, and reconnect
 has lost entries    as above; without the patience, unless it was deleted
 ==================  =====================================================
 
@@ -52,6 +52,11 @@ TRIPS = 2
 #: for much longer, which says nothing about the network.
 LONGEST_PATIENCE = 1.0
 
+#: How long members may take to reconnect and to answer, in seconds, after an
+#: outage during which this process has started: the longest pause between two
+#: of their attempts is 4 seconds.
+RECONNECT_PATIENCE = 4.2
+
 #: How often the members are asked while a call waits, in seconds: those that
 #: did not know all members may know them then.
 ASK_INTERVAL = 1.0
@@ -64,10 +69,13 @@ class Span(NamedTuple):
                     read, or the age from which on there was nothing older to
                     be read.
     :param whole: whether that is all that the stream ever had.
+    :param late: whether Redis could not be reached, or was slow, when this
+                 process started.
     """
 
     seconds: float
     whole: bool
+    late: bool = False
 
 
 class Knowledge:
@@ -87,8 +95,10 @@ class Knowledge:
         self._start: Position = (0, 0)
         #: When a loss was last a reason to ask who is there.
         self._lost = -math.inf
-        #: Whether nobody but members of another stream can be unknown.
+        #: Whether whoever is unknown answers a question, within a patience.
         self._young = False
+        #: How long that is at least, in seconds.
+        self._least = ANSWER_PATIENCE
         #: Whether all members are known, in every namespace.
         self._settled = False
         # What follows is empty once it is settled.
@@ -107,9 +117,14 @@ class Knowledge:
 
         :param span: what was read of the history before it.
         """
-        self._restart(start, now - span.seconds, span.whole)
-        if span.seconds >= self._timeout:
-            self._settle()
+        is_covered = span.seconds >= self._timeout
+        if span.late:
+            self._restart(start, now, span.whole or is_covered)
+            self._least = RECONNECT_PATIENCE
+        else:
+            self._restart(start, now - span.seconds, span.whole)
+            if is_covered:
+                self._settle()
 
     def lose(self, start: Position, young: bool, now: float) -> bool:
         """Entries were lost before they were read.
@@ -130,6 +145,7 @@ class Knowledge:
 
     def _restart(self, start: Position, since: float, young: bool) -> None:
         self._start, self._since, self._young = start, since, young
+        self._least = ANSWER_PATIENCE
         self._settled = False
         self._forget()
 
@@ -172,9 +188,8 @@ class Knowledge:
         patience = self._patience.get(namespace)
         if patience is None:
             first, _ = self._asked.get(namespace, (now, now))
-            self._patience[namespace] = now + min(
-                max(ANSWER_PATIENCE, TRIPS * (now - first)),
-                LONGEST_PATIENCE)
+            self._patience[namespace] = now + max(self._least, min(
+                TRIPS * (now - first), LONGEST_PATIENCE))
         elif self._young and now >= patience:
             self._told.add(namespace)
 

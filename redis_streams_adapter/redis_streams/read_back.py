@@ -78,20 +78,20 @@ class ReadBack:
         :param failed: an attempt to read has failed since then.
         :raises Unavailable: always may.
         """
-        span = Span(0.0, True)
+        span, now = Span(0.0, True), time.monotonic()
+        moment = min(now, since)
         if cursor != START:
-            now = time.monotonic()
-            moment = min(now, since)
             oldest = id_before(b'%d-0' % max(
                 0, int((moment - self._seconds + clock_ahead) * 1000)))
             pages = self._read(link, clock_ahead, oldest, cursor)
-            if pages == 0 or failed or now - moment > LATE:
+            if pages == 0:
                 span = Span(0.0, False)
             else:
                 if pages > 1 or self._is_near_trimming(ends):
                     ends = link.ends()
                 span = self._span(ends, moment, clock_ahead)
-        self._done(cursor, span)
+        self._done(cursor, span._replace(
+            late=failed or now - moment > LATE))
 
     def _read(self, link: Link, clock_ahead: float, after: bytes,
               cursor: bytes) -> int:

@@ -87,6 +87,7 @@ def make_manager(streams: Dict[str, FakeStream],
         lambda driver, key, *args, **kwargs: streams[key].link())
     # All nodes are in this process, and there is no network between them.
     monkeypatch.setattr(knowledge, 'ANSWER_PATIENCE', 0.02)
+    monkeypatch.setattr(knowledge, 'RECONNECT_PATIENCE', 0.1)
     # No test finds those of another.
     monkeypatch.setattr(life, 'managers', weakref.WeakSet())
     made: List[RedisStreamsManager] = []

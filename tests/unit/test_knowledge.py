@@ -4,7 +4,7 @@ from typing import Optional
 import pytest
 
 from redis_streams_adapter.knowledge import ANSWER_PATIENCE, ASK_INTERVAL, \
-    Knowledge, LONGEST_PATIENCE, Span, TRIPS
+    Knowledge, LONGEST_PATIENCE, RECONNECT_PATIENCE, Span, TRIPS
 
 TIMEOUT = 10.0
 
@@ -164,3 +164,36 @@ def test_another_stream() -> None:
     ask(knowledge, 200.0, 200.0)
     ask(knowledge, 201.0, 201.0)
     assert known_at(knowledge, 201.0)
+
+
+@pytest.mark.parametrize('span', [
+    Span(TIMEOUT, False, True), Span(0.0, True, True)])
+def test_redis_was_away_at_the_start(span: Span) -> None:
+    """Members have time to reconnect before silence means anything."""
+    knowledge = Knowledge(TIMEOUT)
+    knowledge.begin(START, span, 100.0)
+    assert not known_at(knowledge, 100.0)
+    ask(knowledge, 100.0, 100.1)
+    ask(knowledge, 101.0, 101.1)
+    assert not known_at(knowledge, 100.1 + RECONNECT_PATIENCE)
+    ask(knowledge, 104.0, 100.2 + RECONNECT_PATIENCE)
+    assert known_at(knowledge, 100.2 + RECONNECT_PATIENCE)
+
+
+def test_redis_was_away_and_the_stream_is_trimmed() -> None:
+    """Then one heartbeat timeout has to pass, unless a member lists all."""
+    knowledge = Knowledge(TIMEOUT)
+    knowledge.begin(START, Span(TIMEOUT - 1, False, True), 100.0)
+    ask(knowledge, 100.0, 100.1)
+    ask(knowledge, 108.0, 108.1)
+    assert not known_at(knowledge, 100.0 + TIMEOUT - 0.1)
+    assert known_at(knowledge, 100.0 + TIMEOUT)
+
+
+def test_a_later_loss_is_no_start_during_an_outage() -> None:
+    knowledge = Knowledge(TIMEOUT)
+    knowledge.begin(START, Span(0.0, True, True), 100.0)
+    knowledge.lose((9, 0), True, 200.0)
+    ask(knowledge, 200.0, 200.0)
+    ask(knowledge, 200.0, 200.0 + ANSWER_PATIENCE)
+    assert known_at(knowledge, 200.0 + ANSWER_PATIENCE)

@@ -194,8 +194,7 @@ def test_without_redis_a_server_serves(make_node: Callable[..., Node],
                                        stream: FakeStream,
                                        logged: Any) -> None:
     stream.go_away()
-    # After so long it knows that nobody else is there.
-    node = make_node(heartbeat_interval=0.1, heartbeat_timeout=1.0)
+    node = make_node()
     client = node.connect()
     node.server.emit('hello', 1)
     assert client.received('hello') == [(1,)]

@@ -62,7 +62,7 @@ def put(stream: FakeStream, *numbers: int) -> List[bytes]:
 
 def test_no_stream(stream: FakeStream) -> None:
     reading = Reading(stream)
-    assert reading.read(START) == (0.0, True)
+    assert reading.read(START) == Span(0.0, True)
     assert reading.numbers == []
 
 
@@ -128,7 +128,7 @@ def test_a_stream_that_was_emptied(stream: FakeStream) -> None:
     put(stream, 1, 2)
     stream.trim()
     for stream.tells_added in (False, True):
-        assert Reading(stream).read() == (0.0, False)
+        assert Reading(stream).read() == Span(0.0, False)
 
 
 def test_trimmed_by_time_by_a_server_that_does_not_count(
@@ -179,7 +179,7 @@ def test_it_takes_too_long(stream: FakeStream,
     """A start has to go on; the others can be asked."""
     monkeypatch.setattr(module, 'PATIENCE', -1.0)
     put(stream, 1, 2)
-    assert Reading(stream).read() == (0.0, False)
+    assert Reading(stream).read() == Span(0.0, False)
 
 
 def test_the_connection_breaks(stream: FakeStream) -> None:
@@ -214,7 +214,7 @@ def test_redis_does_not_answer_at_first(stream: FakeStream) -> None:
     put(stream, 2)
     stream.advance(SECONDS + 5)
     reading = Reading(stream)
-    assert reading.read(ago=SECONDS + 5) == (0.0, False)
+    assert reading.read(ago=SECONDS + 5).late
     assert reading.numbers == [1, 2]
 
 
@@ -224,9 +224,15 @@ def test_redis_was_away(stream: FakeStream, ago: float,
                         failed: bool) -> None:
     """Members had no time to come back, though the stream is old enough."""
     put(stream, 1)
-    stream.advance(SECONDS + 1)
+    stream.advance(SECONDS + 4)
     put(stream, 2)
-    assert Reading(stream).read(ago=ago, failed=failed) == (0.0, False)
+    reading = Reading(stream)
+    assert reading.read() == Span(SECONDS, False)
+    assert reading.read(ago=ago, failed=failed) == Span(SECONDS, False, True)
+
+
+def test_redis_was_away_and_has_no_stream(stream: FakeStream) -> None:
+    assert Reading(stream).read(START, failed=True) == Span(0.0, True, True)
 
 
 # -- as a part of the reader -------------------------------------------------
