@@ -321,7 +321,10 @@ class Node:
             return False
         joined = self._members.heard(namespace, uid, now)
         if joined and envelope.writer or envelope.type in SIGNS_OF_LIFE:
-            self._beating[namespace, uid] = envelope.writer is not None
+            # Node.js writes neither. A report of a reader has no writer.
+            self._beating[namespace, uid] = envelope.writer is not None \
+                or b'behind' in (envelope.extra or ()) \
+                or self._beating.get((namespace, uid), False)
         return joined
 
     def _concerns(self, envelope: codec.Envelope) -> bool:

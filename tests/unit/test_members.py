@@ -305,3 +305,16 @@ def test_reader_of_a_node_that_writes_as_an_emitter(
         ReaderLags('b', b'3-1')]
     # Our own writer knows it from our own reader.
     assert watched.receive(Heartbeat(b'3-1', 'me'), EMITTER_UID) == []
+
+
+def test_a_report_of_a_reader_does_not_make_a_python_node_another_one(
+        watched: Watched) -> None:
+    """It is written outside of the order, without the writer's fields. Over
+    PUB/SUB a Python node that does not listen yet is waited for."""
+    watched.receive(Heartbeat(), writer=b'w')
+    watched.receive(Heartbeat(b''))
+    assert watched.node.known('/')['a'].python
+    watched.receive(Heartbeat(b'8-0'), 'b')
+    assert watched.node.known('/')['b'].python
+    watched.receive(Heartbeat(), 'of node.js')
+    assert not watched.node.known('/')['of node.js'].python
