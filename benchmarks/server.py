@@ -1,8 +1,8 @@
 """The Redis server of a run: its own, nothing kept on disk."""
 import redis
 
-from redis_streams_adapter.demo.embedded import (
-    EmbeddedRedis, EmbeddedRedisError)
+from redis_streams_adapter.demo.embedded import EmbeddedRedis, \
+    EmbeddedRedisError
 
 __all__ = ['EmbeddedRedisError', 'RedisServer']
 

@@ -18,7 +18,7 @@ import flask_socketio
 from .errors import ConfigurationError
 from .manager import RedisStreamsManager
 from .options import from_query
-from .redis_streams.connect import split_url
+from .stream.driver import split_url
 
 #: What stands at the end of the scheme.
 SUFFIX = '+streams'

@@ -61,7 +61,7 @@ EXIT_PATIENCE = 20.0
 
 
 def _managers() -> List[Any]:
-    from .life import managers
+    from .runtime.lifecycle import managers
     return list(managers)
 
 

@@ -2,27 +2,28 @@
 
 One ``emit`` to the wire and back, in three jumps: :meth:`RedisStreamsManager.\
 emit` puts it into the outbox
-(:class:`~redis_streams_adapter.redis_streams.writer.Writer`), the other
-node's :class:`~redis_streams_adapter.redis_streams.reader.Reader` takes it
+(:class:`~redis_streams_adapter.stream.writer.Writer`), the other
+node's :class:`~redis_streams_adapter.stream.reader.Reader` takes it
 in, and its :meth:`RedisStreamsManager._act` hands it to the clients.
 """
 from functools import partial
 from logging import Logger
 from typing import Any, Callable, Dict, Optional, Tuple
 
-from .addressing import arguments, rooms as as_rooms, target as make_target
-from .cluster import ClusterCalls, is_nobody, new_id
-from .connections import turn_away
+from .protocol.addressing import arguments, rooms as as_rooms, \
+    target as make_target
+from .cluster.calls import ClusterCalls, is_nobody, new_id
+from .clients.connections import turn_away
 from .errors import ConfigurationError
-from .messages import Broadcast, DisconnectSockets, Room, SocketsJoin, \
-    SocketsLeave, Target
+from .protocol.messages import Broadcast, DisconnectSockets, Room, \
+    SocketsJoin, SocketsLeave, Target
 from .options import make, Options
-from .own_sockets import note_arrival
-from .recovery import Outcome
-from .redis_streams.connect import open_driver
-from .registry import HAS_PRE_CONNECT
-from .requests import ClientsRequest
-from .values import check_finite
+from .clients.descriptions import note_arrival
+from .recovery.session import Outcome
+from .stream.driver import open_driver
+from .clients.registry import HAS_PRE_CONNECT
+from .protocol.requests import ClientsRequest
+from .protocol.values import check_finite
 
 
 class _Default(str):

@@ -17,7 +17,8 @@ DEFAULT_MAX_LEN_WITH_RETENTION = 1_000_000
 
 #: How much of the stream a recovery needs, in times of the longest
 #: disconnection: what came while a client was away, and what came since its
-#: session last said how far it was, see :mod:`redis_streams_adapter.keeper`.
+#: session last said how far it was, see
+#: :mod:`redis_streams_adapter.recovery.session_writer`.
 RETENTION_FACTOR = 2
 
 REQUEST_TRANSPORTS = ('stream', 'pubsub', 'sharded-pubsub')

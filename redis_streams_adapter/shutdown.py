@@ -16,8 +16,8 @@ does.
 import time
 from typing import Any, Callable, Iterable, List
 
-from .life import ManagerLife
-from .tasks import Engine, Event, ServerEngine, ThreadEngine
+from .runtime.lifecycle import ManagerLife
+from .concurrency.tasks import Engine, Event, ServerEngine, ThreadEngine
 
 #: How long step 2 may take, in seconds. It takes milliseconds, and clients
 #: are without a useful server meanwhile.
@@ -28,7 +28,7 @@ HANDLERS_TIMEOUT = 5.0
 
 #: How long :func:`close` waits beyond its timeout, in seconds: a manager
 #: waits as long for its tasks, see
-#: :data:`redis_streams_adapter.runtime.JOIN_PATIENCE`.
+#: :data:`redis_streams_adapter.runtime.runtime.JOIN_PATIENCE`.
 MARGIN = 2.5
 
 

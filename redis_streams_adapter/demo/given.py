@@ -53,7 +53,7 @@ class GivenRedis:
         # Through the package's own way of connecting, so that every scheme
         # of the manager is one of the demo, and a cluster is asked for the
         # server that has the stream.
-        from ..redis_streams.connect import open_driver
+        from ..stream.driver import open_driver
         driver = open_driver(plain(self._url), {}, self._stream)
         connection = driver.make(driver.socket_timeout, self._stream)
         try:

@@ -19,8 +19,8 @@ from .given import GivenRedis
 from .orders import ROOM
 from .processes import APPLICATION, Emitter, Worker, cluster_environment
 from .redis_url import hide_secrets, message_queue, shown
-from .scenario import CLIENTS, EXTERNAL, LAST, MEMBERS, STEPS, WORKERS, \
-    Cell, Step, explain, judge, strangers
+from .scenario import CLIENTS, EXTERNAL, LAST, MEMBERS, STEPS, WORKERS, Cell, \
+    Step, explain, judge, strangers
 from .signals import Signals
 
 TITLE = 'One event, emitted on one server, reaches the clients of all'

@@ -25,8 +25,7 @@ from ..support.npm import find_obstacle
 from .oracle import check_connects, check_record, due_to, Follower, Message, \
     stored_twice
 from .schedule import Fault, make
-from .world import BACK_WITHIN, LOAD, OPTIONS, PLACES, \
-    RATE, World
+from .world import BACK_WITHIN, LOAD, OPTIONS, PLACES, RATE, World
 
 #: What ends a run before its account: something was waited for in vain; a
 #: server does not answer, or its emit has raised; Redis does not answer.

@@ -4,8 +4,8 @@ from typing import Dict, List
 import pytest
 
 from redis_streams_adapter.demo.clients import Delivery
-from redis_streams_adapter.demo.redis_url import hide_secrets, \
-    message_queue, plain, shown
+from redis_streams_adapter.demo.redis_url import hide_secrets, message_queue, \
+    plain, shown
 from redis_streams_adapter.demo.scenario import CLIENTS, MEMBERS, STEPS, \
     judge, strangers
 

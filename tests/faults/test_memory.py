@@ -4,8 +4,8 @@ from typing import Any, Callable, List
 
 import pytest
 
-from redis_streams_adapter.codec import Encoder
-from redis_streams_adapter.messages import Broadcast, Target
+from redis_streams_adapter.protocol.codec import Encoder
+from redis_streams_adapter.protocol.messages import Broadcast, Target
 
 from ..integration.conftest import STEADY, start_managers
 from ..integration.helpers import BACK_WITHIN, check_working

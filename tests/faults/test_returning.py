@@ -8,10 +8,10 @@ from typing import Any, Callable, Iterator, List, Tuple
 
 import pytest
 
-from redis_streams_adapter import hooks
-from redis_streams_adapter.redis_streams.sessions import CHANGED
-from redis_streams_adapter.returning import YIELD_EVERY
-from redis_streams_adapter.transport import Unavailable
+from redis_streams_adapter.clients import hooks
+from redis_streams_adapter.stream.session_store import CHANGED
+from redis_streams_adapter.recovery.tracker import YIELD_EVERY
+from redis_streams_adapter.protocol.transport import Unavailable
 
 from ..support.recovering import RecoveringNode
 from ..support.wait import wait_until

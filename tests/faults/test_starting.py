@@ -10,7 +10,8 @@ from typing import Any, Callable, Iterator, List, NamedTuple, Optional
 import pytest
 import socketio
 
-from redis_streams_adapter import RedisStreamsManager, runtime
+from redis_streams_adapter import RedisStreamsManager
+from redis_streams_adapter.runtime import runtime
 from redis_streams_adapter.losses import COUNTERS
 
 from ..support.proxy import Proxy

@@ -8,8 +8,8 @@ import redis
 
 from ..conftest import running
 from ..support.client import Client
-from ..support.entries import add_entry, broadcast, entry, Fields, \
-    MALFORMED, ODD, packed
+from ..support.entries import add_entry, broadcast, entry, Fields, MALFORMED, \
+    ODD, packed
 from ..support.node_process import NodeProcess
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_for_value

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from typing import Any, Callable, Dict, List
 
-from redis_streams_adapter.codec import decode, open_envelope
+from redis_streams_adapter.protocol.codec import decode, open_envelope
 
 from ..support.redis_server import RedisServer
 

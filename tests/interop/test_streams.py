@@ -8,8 +8,7 @@ from ..integration.conftest import STEADY
 from ..support.js_server import Generation, JsServer
 from ..support.node_process import NodeProcess
 from ..support.redis_server import RedisServer
-from .helpers import check_received, NEW, NEW_IOREDIS, Unique, \
-    wait_until_heard
+from .helpers import check_received, NEW, NEW_IOREDIS, Unique, wait_until_heard
 
 
 @pytest.mark.parametrize('generation', [NEW, NEW_IOREDIS],

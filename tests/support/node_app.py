@@ -35,7 +35,8 @@ from typing import Any, Callable, Dict, Iterable, List, \
 
 import socketio  # noqa: E402
 
-from redis_streams_adapter.remote_socket import RemoteSocket  # noqa: E402
+from redis_streams_adapter.cluster.remote_socket import \
+    RemoteSocket  # noqa: E402
 from tests.support import json_values  # noqa: E402
 from tests.support.forked import ForkedChild  # noqa: E402
 

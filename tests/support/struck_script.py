@@ -23,7 +23,7 @@ import time  # noqa: E402
 from typing import Any, Callable, Dict, Iterator, List  # noqa: E402
 
 from redis_streams_adapter import RedisStreamsManager  # noqa: E402
-from redis_streams_adapter.redis_streams.writer import Writer  # noqa: E402
+from redis_streams_adapter.stream.writer import Writer  # noqa: E402
 
 #: Seconds that a process may take.
 PATIENCE = 20

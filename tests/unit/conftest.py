@@ -9,10 +9,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 from socketio.packet import Packet
 
-from redis_streams_adapter import knowledge, life, RedisStreamsManager, \
-    runtime
-from redis_streams_adapter.codec import open_envelope
-from redis_streams_adapter.messages import MessageType
+from redis_streams_adapter import RedisStreamsManager
+from redis_streams_adapter.protocol import discovery
+from redis_streams_adapter.runtime import lifecycle, runtime
+from redis_streams_adapter.protocol.codec import open_envelope
+from redis_streams_adapter.protocol.messages import MessageType
 
 from ..support.wait import DEADLINE, wait_for_value, wait_until
 from .fake_server import make_server
@@ -86,10 +87,10 @@ def make_manager(streams: Dict[str, FakeStream],
         runtime, 'RedisLink',
         lambda driver, key, *args, **kwargs: streams[key].link())
     # All nodes are in this process, and there is no network between them.
-    monkeypatch.setattr(knowledge, 'ANSWER_PATIENCE', 0.02)
-    monkeypatch.setattr(knowledge, 'RECONNECT_PATIENCE', 0.1)
+    monkeypatch.setattr(discovery, 'ANSWER_PATIENCE', 0.02)
+    monkeypatch.setattr(discovery, 'RECONNECT_PATIENCE', 0.1)
     # No test finds those of another.
-    monkeypatch.setattr(life, 'managers', weakref.WeakSet())
+    monkeypatch.setattr(lifecycle, 'managers', weakref.WeakSet())
     made: List[RedisStreamsManager] = []
 
     def make(url: Any = NOWHERE, **options: Any) -> RedisStreamsManager:

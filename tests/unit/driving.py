@@ -1,8 +1,8 @@
 """How a test drives a task's work by itself, without a task."""
 from typing import Any, Callable, List
 
-from redis_streams_adapter.tasks import ThreadEngine
-from redis_streams_adapter.transport import Unavailable
+from redis_streams_adapter.concurrency.tasks import ThreadEngine
+from redis_streams_adapter.protocol.transport import Unavailable
 
 
 class UntilDone:

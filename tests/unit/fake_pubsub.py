@@ -5,7 +5,7 @@ from typing import Any, Deque, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import redis
 
-from redis_streams_adapter.redis_streams.connect import Driver
+from redis_streams_adapter.stream.driver import Driver
 
 from ..support.wait import DEADLINE, wait_until
 

@@ -1,7 +1,7 @@
 """A stream in memory, with a server's clock and a server's troubles.
 
 :class:`FakeStream` is the server, :class:`FakeLink` a connection to it: a
-:class:`redis_streams_adapter.transport.Link`. What goes wrong is said
+:class:`redis_streams_adapter.protocol.transport.Link`. What goes wrong is said
 beforehand, see :class:`Fault`, or at any moment by :meth:`FakeStream.freeze`,
 :meth:`~FakeStream.go_away`, :meth:`~FakeStream.kill`,
 :meth:`~FakeStream.trim`, :meth:`~FakeStream.delete`.
@@ -14,8 +14,9 @@ from enum import Enum
 from typing import Callable, Deque, Dict, List, Optional, Sequence, Tuple, \
     Union
 
-from redis_streams_adapter.transport import Ends, Entry, EntryRefused, \
-    Fields, Identity, NO_STREAM, NotReplicated, parse_id, START, Unavailable
+from redis_streams_adapter.protocol.transport import Ends, Entry, \
+    EntryRefused, Fields, Identity, NO_STREAM, NotReplicated, parse_id, \
+    START, Unavailable
 
 #: Where the server's clock starts, in milliseconds since 1970.
 CLOCK_START = 1_700_000_000_000

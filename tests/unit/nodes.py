@@ -5,8 +5,8 @@ from typing import Any, Callable, List, NamedTuple, Optional
 import socketio
 
 from redis_streams_adapter import RedisStreamsManager
-from redis_streams_adapter.codec import decode, open_envelope
-from redis_streams_adapter.messages import MessageType
+from redis_streams_adapter.protocol.codec import decode, open_envelope
+from redis_streams_adapter.protocol.messages import MessageType
 
 from ..support.wait import DEADLINE
 from .fake_server import FakeClient

@@ -2,8 +2,8 @@
 import logging
 from typing import Callable, List, Optional
 
-from redis_streams_adapter.redis_streams.reader import Reader
-from redis_streams_adapter.transport import Entry, Unavailable
+from redis_streams_adapter.stream.reader import Reader
+from redis_streams_adapter.protocol.transport import Entry, Unavailable
 
 from .conftest import Log
 from .driving import drive

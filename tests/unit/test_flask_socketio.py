@@ -10,9 +10,9 @@ from flask import Flask
 
 from redis_streams_adapter import ConfigurationError, RedisStreamsManager
 from redis_streams_adapter.flask_socketio import make_manager, SocketIO
-from redis_streams_adapter.messages import Broadcast, EMITTER_UID
-from redis_streams_adapter.codec import decode, open_envelope
-from redis_streams_adapter.redis_streams.discovery import Sentinels
+from redis_streams_adapter.protocol.messages import Broadcast, EMITTER_UID
+from redis_streams_adapter.protocol.codec import decode, open_envelope
+from redis_streams_adapter.stream.topology import Sentinels
 
 from ..support.wait import DEADLINE, wait_for_value
 from .fake_server import FakeClient

@@ -13,17 +13,18 @@ from typing import Any, Callable, Dict, List, NamedTuple
 import pytest
 import socketio
 
-from redis_streams_adapter import ClusterTimeoutError, \
-    ConfigurationError, DecodeError, life, OutboxFullError, \
-    node as node_module, RedisStreamsError, RedisStreamsManager, runtime
-from redis_streams_adapter.codec import decode, Encoder, open_envelope
+from redis_streams_adapter import ClusterTimeoutError, ConfigurationError, \
+    DecodeError, OutboxFullError, RedisStreamsError, RedisStreamsManager
+from redis_streams_adapter.protocol import node as node_module
+from redis_streams_adapter.runtime import lifecycle, runtime
+from redis_streams_adapter.protocol.codec import decode, Encoder, open_envelope
 from redis_streams_adapter.losses import Loss
-from redis_streams_adapter.messages import Broadcast, BroadcastAck, \
+from redis_streams_adapter.protocol.messages import Broadcast, BroadcastAck, \
     BroadcastClientCount, DisconnectSockets, EMITTER_UID, Heartbeat, \
     MessageType, SocketsJoin, SocketsLeave, Target
-from redis_streams_adapter.node import Send
-from redis_streams_adapter.redis_streams.writer import LISTEN_EVERY
-from redis_streams_adapter.transport import parse_id
+from redis_streams_adapter.protocol.node import Send
+from redis_streams_adapter.stream.writer import LISTEN_EVERY
+from redis_streams_adapter.protocol.transport import parse_id
 
 from ..support.wait import DEADLINE, wait_for_value, wait_until
 from .conftest import Log, NOWHERE
@@ -892,7 +893,7 @@ def test_others_run_while_many_are_emitted(
         monkeypatch: pytest.MonkeyPatch) -> None:
     """Under gevent nothing would be sent before the loop is over."""
     engine = CountingEngine()
-    monkeypatch.setattr(life, 'ThreadEngine', lambda: engine)
+    monkeypatch.setattr(lifecycle, 'ThreadEngine', lambda: engine)
     manager = make_manager()
     stream.freeze()
     for _ in range(1024):
@@ -962,7 +963,7 @@ def test_a_task_that_could_not_be_started_is_started_later(
                 raise RuntimeError("can't start new thread")
             return super().spawn(work, *args)
 
-    monkeypatch.setattr(life, 'ThreadEngine', Engine)
+    monkeypatch.setattr(lifecycle, 'ThreadEngine', Engine)
     manager = make_manager()
     with pytest.raises(RuntimeError, match='thread'):
         manager.emit('hello', 1)

@@ -4,10 +4,12 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 
-from redis_streams_adapter import asking, knowledge, RedisStreamsManager
-from redis_streams_adapter.gate import Gate
-from redis_streams_adapter.locks import ThreadEvent
-from redis_streams_adapter.messages import MessageType
+from redis_streams_adapter import RedisStreamsManager
+from redis_streams_adapter.cluster import requester
+from redis_streams_adapter.protocol import discovery
+from redis_streams_adapter.concurrency.limiter import Gate
+from redis_streams_adapter.concurrency.locks import ThreadEvent
+from redis_streams_adapter.protocol.messages import MessageType
 
 from ..support.wait import DEADLINE, wait_for_value, wait_until
 from .fake_server import FakeClient
@@ -26,7 +28,7 @@ RECOVERY = [{}, {'connection_state_recovery': True}]
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A question about members that was struck is asked again soon."""
-    for module in asking, knowledge:
+    for module in requester, discovery:
         monkeypatch.setattr(module, 'ASK_INTERVAL', 0.05)
 
 

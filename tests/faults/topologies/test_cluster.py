@@ -2,7 +2,7 @@
 lost, nothing comes twice."""
 from typing import Any, Callable, List
 
-from redis_streams_adapter.routing import stream_index, stream_names
+from redis_streams_adapter.protocol.routing import stream_index, stream_names
 
 from ...integration.conftest import STEADY, start_managers
 from ...integration.helpers import BACK_WITHIN

@@ -4,7 +4,8 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 
-from redis_streams_adapter.routing import private_channel, public_channel
+from redis_streams_adapter.protocol.routing import private_channel, \
+    public_channel
 
 from ...conftest import skip_or_fail
 from ...integration.conftest import STEADY

@@ -1,0 +1,262 @@
+"""One message to the cluster, and its part for the own clients, as one step.
+
+What every call of the manager is made of. The order lock of the runtime makes
+"into the outbox" and "to the own clients" one step, so that all clients see a
+node's messages in one order.
+"""
+import logging
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+
+from ..clients import send_queue, hooks, websocket
+from ..clients.connections import Connections
+from ..clients.delivery import Client, Delivery
+from ..recovery.session_writer import Keeper
+from ..runtime.lifecycle import ManagerLife, package_logger
+from ..protocol.messages import Broadcast, DisconnectSockets, Message, \
+    ORDERED, SocketsJoin, SocketsLeave, Target
+from ..options import Options
+from ..recovery.session import SUPERSEDES
+from ..stream.driver import Driver
+from ..stream.outbox import Pending
+from ..stream.session_store import Sessions
+from ..recovery.tracker import Returning
+from ..runtime.runtime import Runtime
+from ..protocol.values import Serialiser
+
+
+class Dispatch(ManagerLife):
+    """A manager that reaches the cluster and its own clients."""
+
+    def __init__(self, options: Options, driver: Driver, write_only: bool,
+                 logger: Optional[logging.Logger], json: Any) -> None:
+        super().__init__(options, driver, write_only, logger, json)
+        self._sync = options.publish == 'sync'
+        self._delivery: Optional[Delivery] = None
+        #: Who lets clients in, where recovery is on.
+        self._returning: Optional[Returning] = None
+
+    def set_server(self, server: Any) -> None:
+        super().set_server(server)
+        self.connections = Connections(server, lambda: self.turns_away)
+        websocket.install(server, package_logger)
+        send_queue.install(server)
+        self._delivery = Delivery(self, server, self._get_logger)
+        recovery = self._options.recovery
+        if recovery is not None and not self.write_only:
+            self._returning = Returning(
+                self, server, self._delivery, recovery, self._live,
+                self._put)
+            hooks.install(server, self._returning)
+        else:
+            hooks.guard(server)
+
+    # -- the register of clients ------------------------------------------
+    #
+    # While python-socketio writes it, under the registry's lock, it calls
+    # methods that others replace with ones that emit (its admin UI does so,
+    # in development mode). An emit takes the order lock, which comes first.
+
+    def pre_connect(self, eio_sid: str, namespace: str) -> Optional[str]:
+        """Register a client; since python-socketio 5.17."""
+        with self._live().order:
+            return super().pre_connect(eio_sid, namespace)
+
+    def connect(self, sid: str, namespace: str) -> Optional[str]:
+        """Its connect handler is done; before 5.17, register a client."""
+        with self._live().order:
+            return super().connect(sid, namespace)
+
+    def basic_disconnect(self, sid: str, namespace: str,
+                         **kwargs: Any) -> None:
+        """A client is not registered any more."""
+        with self._live().order:
+            super().basic_disconnect(sid, namespace, **kwargs)
+
+    def _served_namespaces(self) -> Iterable[str]:
+        yield from super()._served_namespaces()
+        if self._returning is not None:
+            yield from self._returning.namespaces
+
+    def _make_runtime(self) -> Runtime:
+        runtime = super()._make_runtime()
+        returning, recovery = self._returning, self._options.recovery
+        if returning is not None and recovery is not None:
+            runtime.keep(self._delivery, Keeper(
+                Sessions(self._driver, runtime.engine,
+                         self._options.session_key_prefix,
+                         recovery.max_disconnection_duration),
+                runtime.engine, recovery, self._options.heartbeat_interval,
+                Serialiser(self._json_module(), False), runtime.application,
+                returning.describe, returning.progress, self._get_logger))
+        return runtime
+
+    def _is_own(self, sid: Any, namespace: str) -> bool:
+        """Whether a client is connected here, or is just coming or going."""
+        return self.eio_sid_from_sid(sid, namespace) is not None
+
+    def _is_one_own_client(self, namespace: str, target: Target) -> bool:
+        return len(target.rooms) == 1 \
+            and self._is_own(target.rooms[0], namespace)
+
+    def _recipients(self, namespace: str, target: Target) -> List[Client]:
+        """The own clients that are meant."""
+        delivery = self._delivery
+        return [] if delivery is None or self.write_only \
+            else delivery.recipients(namespace, target)
+
+    def _own_stats(self) -> Dict[str, int]:
+        delivered = self._delivery.delivered if self._delivery else 0
+        if self._returning is None:
+            return {'delivered': delivered}
+        keeper = self._live().keeper
+        return {'delivered': delivered, **self._returning.counts,
+                'sessions': keeper.count if keeper is not None else 0}
+
+    # -- events -----------------------------------------------------------
+
+    def _emit(self, namespace: str, args: Tuple[Any, ...],
+              target: Target) -> None:
+        runtime = self._live()
+        message = Broadcast(args, target)
+        fields = runtime.encode(namespace, message)
+        delivery, timeline = self._delivery, runtime.timeline(namespace)
+        if delivery is None or self.write_only:
+            pending = runtime.append(namespace, fields)
+        elif timeline is not None:
+            with runtime.order:
+                # As of now, and encoded now: what the application does next
+                # comes after this.
+                loads = delivery.pack(namespace, args, target, True)
+                pending = runtime.append(namespace, fields)
+                timeline.emitted(pending, namespace, message, loads)
+        else:
+            loads = delivery.pack(namespace, args, target)
+            with runtime.order:
+                pending = runtime.append(namespace, fields)
+                delivery.hand_over(loads)
+        self._settle(runtime, namespace, pending)
+
+    def _deliver(self, namespace: str, args: Tuple[Any, ...],
+                 target: Target) -> None:
+        """Deliver an event to the own clients alone."""
+        delivery, runtime = self._delivery, self._live()
+        timeline = runtime.timeline(namespace)
+        if delivery is None:
+            return
+        loads = delivery.pack(namespace, args, target)
+        if loads:
+            with runtime.order:
+                if timeline is None:
+                    delivery.hand_over(loads)
+                else:
+                    timeline.locally(namespace, loads)
+
+    def _deliver_received(self, namespace: str, message: Broadcast) -> None:
+        """Deliver what another process has emitted."""
+        timeline = self._live().timeline(namespace)
+        if timeline is None:
+            self._deliver(namespace, message.args, message.target)
+        else:
+            timeline.deliver(
+                namespace, self._recipients(namespace, message.target),
+                message)
+
+    def _deliver_with_callback(
+            self, namespace: str, args: Tuple[Any, ...],
+            clients: List[Client], callback: Callable[..., Any],
+            append: Optional[Callable[[], Optional[Pending]]] = None,
+            received: bool = False) -> Optional[Pending]:
+        """Have each of these clients acknowledge an event. If it raises, no
+        acknowledgement is waited for, or the event was sent.
+
+        :param callback: called with the arguments of each acknowledgement;
+                         an object that no other event has.
+        :param append: puts the event into the outbox, for others; called
+                       when nothing else can fail.
+        :param received: the event is what the reader has just read.
+        :return: what ``append`` returned.
+        """
+        pending, delivery, done = None, self._delivery, False
+        runtime = self._live()
+        timeline = runtime.timeline(namespace)
+        try:
+            loads = [] if delivery is None else delivery.pack_with_acks(
+                namespace, args, clients, callback, self._generate_ack_id)
+            with runtime.order:
+                if append is not None:
+                    pending = append()
+                if timeline is None:
+                    if delivery is not None:
+                        delivery.hand_over(loads)
+                elif received:
+                    timeline.hand_over(loads)
+                elif pending is not None:
+                    timeline.emitted(pending, namespace, None, loads)
+                else:
+                    timeline.locally(namespace, loads)
+            done = True
+        finally:
+            if not done:
+                self._forget_acks(clients, callback)
+        return pending
+
+    def _forget_acks(self, clients: Iterable[Client],
+                     callback: Callable[..., Any]) -> None:
+        """Wait for no acknowledgement any longer that goes to this object.
+
+        Whatever was registered shows in the register alone: python-socketio
+        may have done so and been struck before it said so.
+        """
+        for sid, _ in clients:
+            acks = self.callbacks.get(sid)
+            if acks:
+                for number, each in list(acks.items()):
+                    if each is callback:
+                        acks.pop(number, None)
+
+    # -- commands ---------------------------------------------------------
+
+    def _obey(self, namespace: str, message: Message) -> None:
+        """Do to the own clients what a command says."""
+        delivery = self._delivery
+        if delivery is None or self.write_only:
+            return
+        if isinstance(message, SocketsJoin):
+            delivery.join(namespace, message.target, message.rooms)
+        elif isinstance(message, SocketsLeave):
+            delivery.leave(namespace, message.target, message.rooms)
+        elif isinstance(message, DisconnectSockets):
+            returning = self._returning
+            if returning is None:
+                delivery.disconnect(namespace, message.target, message.close)
+            elif SUPERSEDES in message.target.flags:
+                returning.superseded(namespace, message.target)
+            else:
+                delivery.disconnect(
+                    namespace, message.target, message.close,
+                    returning.close_on_purpose, returning.expel)
+
+    def _publish_command(self, namespace: str, message: Message) -> None:
+        runtime, namespace = self._live(), namespace or '/'
+        self._settle(runtime, namespace,
+                     self._put(runtime, namespace, message))
+
+    def _put(self, runtime: Runtime, namespace: str,
+             message: Message) -> Pending:
+        """Put a message into the outbox."""
+        timeline = runtime.timeline(namespace)
+        if timeline is None or message.type not in ORDERED:
+            return runtime.publish(namespace, message)
+        with runtime.order:
+            pending = runtime.publish(namespace, message)
+            # Own clients that are away now will have missed it.
+            timeline.emitted(pending, namespace, message)
+        return pending
+
+    def _settle(self, runtime: Runtime, namespace: str,
+                pending: Pending) -> None:
+        """What ``publish`` asks for, after something was published."""
+        if self._sync:
+            runtime.wait(namespace, pending)
+        else:
+            runtime.make_room()

@@ -1,0 +1,278 @@
+"""The second way between nodes, as a process uses it: requests and answers
+over PUB/SUB.
+
+Every node listens there, whichever way it takes itself: so a cluster can be
+moved from one way to the other node by node, and servers in Node.js of both
+generations find it. An answer takes the way that its request has come.
+
+*Whose it is.* PUB/SUB is common to all applications on one Redis. Each
+message of ours carries the name of its application, and that of another one
+is dropped, see :mod:`redis_streams_adapter.protocol.application`.
+
+*Who is asked.* Redis counts who listens at the moment of the question: the
+Python nodes of this application on a channel of their own, the servers in
+Node.js as those that listen to the public channel and are no Python nodes,
+see :mod:`redis_streams_adapter.protocol.routing`. A frozen node still
+listens, and is waited for. So is a Python node that is known from the stream
+and does not listen: its connection may be about to be made anew, as all are
+after an outage, and an answer without its clients would look complete. If it
+is dead, that ends with its heartbeats, as over the stream.
+
+*Who asks.* Nothing is published before Redis has confirmed that this node
+hears the answers, see :mod:`redis_streams_adapter.cluster.subscriptions`. A
+guest is not counted, and not asked.
+"""
+import logging
+import math
+import time
+from typing import Callable, Iterable, Mapping, NamedTuple, Optional, \
+    Sequence
+
+from ..protocol.application import Application
+from ..protocol.codec import Encoder, Packed, unpack
+from ..errors import DecodeError
+from ..protocol.messages import Message, ServerSideEmitResponse
+from ..protocol.node import Known
+from ..options import Options
+from ..stream.driver import Driver
+from ..stream.publisher import Courier
+from ..stream.listener import Heard
+from ..protocol.requests import Asked
+from .subscriptions import Channels, Start, Subscriptions
+from ..concurrency.tasks import Engine
+from ..protocol.transport import Way
+
+STREAM = 'stream'
+
+#: Seconds between two looks at who listens, while somebody is missing.
+RECOUNT = 0.1
+
+#: What wakes our own listener. It comes from ourselves, so nobody acts on it.
+_WAKE = ServerSideEmitResponse('wake', None)
+
+#: Tells which other nodes are known from the stream, by uid.
+Members = Callable[[], Mapping[str, Known]]
+
+
+class Survey(NamedTuple):
+    """Who listens in a namespace, as Redis has counted at one moment.
+
+    :param others: how many nodes besides this one: those of this application
+                   in Python, and the servers in Node.js.
+    :param ourselves: whether this node is counted as one of its members.
+    :param answers: whether it hears answers.
+    :param asked: the uids of the known nodes that hear requests here.
+    :param missing: those of the known nodes in Python that listen to nothing
+                    where they are known.
+    """
+
+    others: int
+    ourselves: bool
+    answers: bool
+    asked: Sequence[str]
+    missing: Sequence[str]
+
+
+class SideChannel:
+    """Listens to the channels of the served namespaces, and publishes.
+
+    :param encoder: makes messages of this node.
+    :param application: the one that this node belongs to.
+    :param hear: what to do with a message, and the way it came, on a
+                 listener's task.
+    :param malformed: told of what is none.
+    :param start: starts tasks; what does not matter to them is whether
+                  ``health()`` is told that they cannot go on.
+    """
+
+    def __init__(self, options: Options, driver: Driver, engine: Engine,
+                 logger: Callable[[], logging.Logger], encoder: Encoder,
+                 application: Application,
+                 hear: Callable[[Packed, Way], None],
+                 malformed: Callable[[DecodeError], None],
+                 start: Start) -> None:
+        self._patience = driver.socket_timeout
+        self._engine = engine
+        self._encoder = encoder
+        self._application = application
+        self._hear = hear
+        self._malformed = malformed
+        self._start = start
+        #: Whether this node asks this way.
+        self.asks = options.request_transport != STREAM
+        #: How it does, if it does.
+        self._way = Way(options.request_transport) if self.asks \
+            else Way.PLAIN
+        self._channels = Channels(options.channel_prefix, application,
+                                  lambda: encoder.uid)
+        self._subscriptions = Subscriptions(
+            options, driver, engine, logger, self._channels,
+            self._way, self.asks, self._take_in, start)
+        self._courier = Courier(driver, engine)
+
+    @property
+    def dropped(self) -> int:
+        """How many messages were not sent, or not known to be."""
+        return self._courier.dropped
+
+    # -- what comes in ----------------------------------------------------
+
+    def serve(self, namespaces: Iterable[str]) -> None:
+        """Listen for exactly these namespaces, as a member."""
+        self._subscriptions.serve(namespaces)
+
+    def _take_in(self, heard: Heard) -> None:
+        try:
+            packed = unpack(heard.message, self._application)
+        except DecodeError as exc:
+            self._malformed(exc)
+            return
+        if packed is not None and packed.uid != self._encoder.uid:
+            self._hear(packed, heard.way)
+
+    # -- what goes out ----------------------------------------------------
+
+    def ask(self, namespace: str, message: Message) -> Callable[[], None]:
+        """Encode a request to all nodes of a namespace.
+
+        :return: what publishes it.
+        :raises TypeError, ValueError: it cannot be serialised.
+        """
+        packed = self._encoder.pack(namespace, message, self._application)
+        return lambda: self._publish(
+            self._way, self._channels.public(namespace), packed)
+
+    def answer(self, way: Way, namespace: str, uid: str,
+               message: Message) -> Callable[[], None]:
+        """Encode an answer to a node, for the way that it has asked.
+
+        :return: what publishes it.
+        :raises TypeError, ValueError: it cannot be serialised.
+        """
+        packed = self._encoder.pack(namespace, message, self._application)
+        return lambda: self._publish(
+            way, self._channels.private(namespace, uid), packed)
+
+    def _publish(self, way: Way, channel: str, packed: bytes) -> None:
+        self._start('courier', self._courier.work, matters=self.asks)
+        self._courier.publish(way, channel, packed)
+
+    # -- who is there -----------------------------------------------------
+
+    def listening(self, namespace: str, members: Members,
+                  timeout: float) -> Optional[Asked]:
+        """Which other nodes of a namespace have to answer a request that is
+        published now: those that hear it, and those that should and do not,
+        which are waited for in vain.
+
+        :param members: tells who is known.
+        :param timeout: how many seconds to wait for that, at most. Where
+                        that is infinite, nobody waits for the answers: it
+                        takes as long as any command may, and is not tried
+                        again.
+        :return: ``None`` where Redis does not tell in time, or this node
+                 would not hear the answers.
+        """
+        patient = math.isfinite(timeout)
+        if not patient:
+            timeout = self._patience
+        begun = time.monotonic()
+        deadline, pause = begun + timeout, self._engine.event()
+        doubted = False
+        self._visit(namespace)
+        while self._subscriptions.await_answers(namespace, deadline,
+                                                patient):
+            known = members()
+            survey = self._survey(namespace, known,
+                                  deadline - time.monotonic())
+            now = time.monotonic()
+            if survey is not None and survey.answers:
+                # The other half of the time is for answers.
+                if not survey.missing or not patient \
+                        or now >= begun + timeout / 2:
+                    return Asked(survey.others + len(survey.missing),
+                                 [*survey.asked, *survey.missing])
+            elif survey is not None and not doubted:
+                doubted = True
+                self._subscriptions.doubt(namespace)
+            if now >= deadline or (survey is None and not patient):
+                break
+            pause.wait(min(RECOUNT, deadline - now))
+            self._visit(namespace)
+        return None
+
+    def count(self, namespace: str, members: Members,
+              joins: Callable[[], bool]) -> Optional[int]:
+        """How many nodes a namespace has, this one included if it serves
+        it.
+
+        :param members: tells who is known.
+        :param joins: tells whether this node serves it, or is about to.
+        :return: ``None`` where Redis does not tell in time.
+        """
+        deadline = time.monotonic() + self._patience
+        pause = self._engine.event()
+        while True:
+            known = members()
+            survey = self._survey(namespace, known,
+                                  deadline - time.monotonic())
+            if survey is None:
+                return None
+            if survey.ourselves == joins():
+                return survey.others + survey.ourselves + len(survey.missing)
+            if time.monotonic() >= deadline:
+                return None
+            pause.wait(RECOUNT)
+
+    def _visit(self, namespace: str) -> None:
+        """Make sure that answers in a namespace are going to be heard."""
+        heard = self._subscriptions.visit(namespace)
+        if heard is not None:
+            self._publish(self._way, self._channels.private(heard),
+                          self._encoder.pack(heard, _WAKE,
+                                             self._application))
+
+    def _survey(self, namespace: str, known: Mapping[str, Known],
+                timeout: float) -> Optional[Survey]:
+        """Have Redis count, by one command.
+
+        :param known: other nodes, and where each is known.
+        :return: ``None`` where it does not tell in time.
+        """
+        self._start('courier', self._courier.work, matters=self.asks)
+        channels = self._channels
+        counts = self._courier.count(
+            self._way,
+            [*channels.counted(namespace), channels.private(namespace),
+             *(channels.member(namespace, uid) for uid in known),
+             *(channels.private(each.namespace, uid)
+               for uid, each in known.items())],
+            min(timeout, self._patience))
+        if counts is None:
+            return None
+        public, marked, ours, ourselves, answers, *rest = counts
+        asked, missing = [], []
+        for (uid, each), here, private in zip(
+                known.items(), rest, rest[len(known):]):
+            if here or (private and not each.python
+                        and each.namespace == namespace):
+                asked.append(uid)
+            elif each.python and not private:
+                missing.append(uid)
+        # Between the counts of two masters of a cluster a node may have
+        # moved from one to the other.
+        others = max(ours - ourselves, 0) + max(public - marked, 0)
+        return Survey(max(others, len(asked)), bool(ourselves),
+                      bool(answers), asked, missing)
+
+    # -- the end ----------------------------------------------------------
+
+    def interrupt(self) -> None:
+        """End what the tasks wait for."""
+        self._courier.interrupt()
+        self._subscriptions.interrupt()
+
+    def abandon(self) -> None:
+        """In a child process after a fork."""
+        self._courier.abandon()
+        self._subscriptions.abandon()

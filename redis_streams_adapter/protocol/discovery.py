@@ -1,0 +1,240 @@
+"""Whether a process knows all members of a stream. Pure.
+
+Each live member writes something at least once in every heartbeat timeout.
+So a process knows all members once it has seen everything that the stream
+had during that time. A reader therefore reads the recent history first, see
+:mod:`redis_streams_adapter.stream.read_back`. If the stream still has
+all of that, the process knows everybody from its first moment on.
+
+There are four other cases, and in each of them the process *asks*: it writes
+an INITIAL_HEARTBEAT, which every member answers at once.
+
+==================  =====================================================
+the stream          known are all members
+==================  =====================================================
+is trimmed to less  when a member that knows all of them has listed them in
+                    its answer; at the latest after one heartbeat timeout
+is young            as above, or after :data:`ANSWER_PATIENCE`. Members that
+                    have not written to it yet have lost another stream
+                    before it, and answer the question at once
+could not be read   as above, or after :data:`RECONNECT_PATIENCE`. Other
+at the start        members could not write either, and reconnect
+has lost entries    as above; without the patience, unless it was deleted
+==================  =====================================================
+
+A list names the position at which it was true. Together with what was read
+behind that position it is complete, if everything from that position on was
+read. A goodbye that was read before the list arrived counts more than the
+list.
+
+Times are seconds of the process's own monotonic clock, and come in as
+``now``.
+"""
+import math
+from typing import Dict, NamedTuple, Optional, Set, Tuple
+
+from .transport import Position
+
+#: How long a process that has asked waits for answers, in seconds, from the
+#: moment at which it reads its own question. A member answers in some
+#: milliseconds; a busy machine may let it wait for some slices of its
+#: interpreter and of its processor. A server that starts alone on an empty
+#: Redis waits for so long before it can say that it is alone. When the time
+#: is over it asks again, and what it has read up to that second question
+#: counts: its own reader may have had to wait as well.
+ANSWER_PATIENCE = 0.2
+
+#: The same over a slow network: so many times what the question itself took,
+#: for an answer takes the same way twice.
+TRIPS = 2
+
+#: The longest patience, in seconds. A question may have waited in the outbox
+#: for much longer, which says nothing about the network.
+LONGEST_PATIENCE = 1.0
+
+#: How long members may take to reconnect and to answer, in seconds, after an
+#: outage during which this process has started: the longest pause between two
+#: of their attempts is 4 seconds.
+RECONNECT_PATIENCE = 4.2
+
+#: How often the members are asked while a call waits, in seconds: those that
+#: did not know all members may know them then.
+ASK_INTERVAL = 1.0
+
+
+class Span(NamedTuple):
+    """How much of the history of a stream was read.
+
+    :param seconds: the age of the oldest entry from which on everything was
+                    read, or the age from which on there was nothing older to
+                    be read.
+    :param whole: whether that is all that the stream ever had.
+    :param late: whether Redis could not be reached, or was slow, when this
+                 process started.
+    """
+
+    seconds: float
+    whole: bool
+    late: bool = False
+
+
+class Knowledge:
+    """What one process knows of one stream.
+
+    Not synchronised: its owner, the runtime, lets one task in at a time.
+    Nothing here survives the process.
+
+    :param timeout: the heartbeat timeout, in seconds.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        #: From when on everything was seen; ``None``: nothing was read yet.
+        self._since: Optional[float] = None
+        #: The position from which on everything was read.
+        self._start: Position = (0, 0)
+        #: When a loss was last a reason to ask who is there.
+        self._lost = -math.inf
+        #: Whether whoever is unknown answers a question, within a patience.
+        self._young = False
+        #: How long that is at least, in seconds.
+        self._least = ANSWER_PATIENCE
+        #: Whether all members are known, in every namespace.
+        self._settled = False
+        # What follows is empty once it is settled.
+        #: In which namespaces they are: a member has listed all of them, or
+        #: nobody else has answered.
+        self._told: Set[str] = set()
+        #: When the first question was written, by namespace, and the last.
+        self._asked: Dict[str, Tuple[float, float]] = {}
+        #: Until when answers may take, by namespace.
+        self._patience: Dict[str, float] = {}
+        #: Who has said goodbye meanwhile: namespace and uid.
+        self._left: Set[Tuple[str, str]] = set()
+
+    def begin(self, start: Position, span: Span, now: float) -> None:
+        """The stream is read from a position on.
+
+        :param span: what was read of the history before it.
+        """
+        is_covered = span.seconds >= self._timeout
+        if span.late:
+            self._restart(start, now, span.whole or is_covered)
+            self._least = RECONNECT_PATIENCE
+        else:
+            self._restart(start, now - span.seconds, span.whole)
+            if is_covered:
+                self._settle()
+
+    def lose(self, start: Position, young: bool, now: float) -> bool:
+        """Entries were lost before they were read.
+
+        :param start: a position behind all that is lost, from which on
+                      everything will be read.
+        :param young: the stream is another one, and will be read as a whole.
+        :return: whether to ask who is there: not again before the answers to
+                 the last question can be here.
+        """
+        if self._since is None:
+            return False
+        self._restart(start, now, young)
+        if now - self._lost <= LONGEST_PATIENCE:
+            return False
+        self._lost = now
+        return True
+
+    def _restart(self, start: Position, since: float, young: bool) -> None:
+        self._start, self._since, self._young = start, since, young
+        self._least = ANSWER_PATIENCE
+        self._settled = False
+        self._forget()
+
+    def _settle(self) -> None:
+        self._settled = True
+        self._forget()
+
+    def _forget(self) -> None:
+        self._told.clear()
+        self._asked.clear()
+        self._patience.clear()
+        self._left.clear()
+
+    @property
+    def settled(self) -> bool:
+        """Whether all members are known, in every namespace."""
+        return self._settled
+
+    def asked(self, namespace: str, now: float) -> None:
+        """A question was written."""
+        if not self._settled:
+            first, _ = self._asked.get(namespace, (now, now))
+            self._asked[namespace] = first, now
+
+    def is_to_ask(self, namespace: str, now: float) -> bool:
+        """Whether it is time for a question, if somebody needs to know."""
+        if self._settled or self._since is None:
+            return False
+        if namespace not in self._asked:
+            return True
+        _, last = self._asked[namespace]
+        return now - last >= ASK_INTERVAL or self._young \
+            and last < self._patience.get(namespace, last) <= now
+
+    def asked_back(self, namespace: str, now: float) -> None:
+        """A question of this process was read back, and with it all answers
+        that stand before it."""
+        if self._settled:
+            return
+        patience = self._patience.get(namespace)
+        if patience is None:
+            first, _ = self._asked.get(namespace, (now, now))
+            self._patience[namespace] = now + max(self._least, min(
+                TRIPS * (now - first), LONGEST_PATIENCE))
+        elif self._young and now >= patience:
+            self._told.add(namespace)
+
+    def tell(self, namespace: str, at: Position) -> bool:
+        """A member lists all members.
+
+        :param at: the position at which the list was true.
+        :return: whether that helps.
+        """
+        if self._settled or namespace in self._told or self._since is None \
+                or at < self._start:
+            return False
+        self._told.add(namespace)
+        return True
+
+    def left(self, namespace: str, uid: str) -> None:
+        """A member has said goodbye."""
+        if not self._settled:
+            self._left.add((namespace, uid))
+
+    def has_left(self, namespace: str, uid: str) -> bool:
+        """Whether a member has said goodbye since the list may have been
+        made."""
+        return (namespace, uid) in self._left
+
+    def suspend(self, seconds: float) -> None:
+        """For so long nobody could be heard: that time does not count."""
+        if not self._settled and self._since is not None:
+            self._since += seconds
+
+    def remaining(self, namespace: str, now: float) -> Optional[float]:
+        """In how many seconds to look again whether all members of a
+        namespace are known; 0: they are. ``None``: the stream is not read
+        yet."""
+        if self._settled:
+            return 0.0
+        if self._since is None:
+            return None
+        left = self._since + self._timeout - now
+        if left <= 0:
+            self._settle()
+            return 0.0
+        if namespace in self._told:
+            return 0.0
+        patience = self._patience.get(namespace, now)
+        # When it is over the second question has to come back.
+        return min(left, patience - now) \
+            if self._young and patience > now else left

@@ -1,0 +1,245 @@
+"""What nodes say to each other: one frozen dataclass per message.
+
+The types and their numbers are those of ``MessageType`` in the npm package
+``socket.io-adapter`` 2.5 (``dist/cluster-adapter.js``). How they look on
+the stream is the business of :mod:`redis_streams_adapter.protocol.codec`.
+
+A message does not know who sent it: that is the envelope, see
+:class:`redis_streams_adapter.protocol.codec.Envelope`.
+"""
+from dataclasses import dataclass
+from enum import IntEnum
+from types import MappingProxyType
+from typing import Any, Mapping, NamedTuple, Optional, Tuple, Union
+
+#: The name of a room. Node's are text; Python applications use numbers too,
+#: and JSON keeps them apart.
+Room = Union[str, int]
+
+#: ``uid`` of a process that only writes. It is never counted as a node.
+EMITTER_UID = 'emitter'
+
+
+class MessageType(IntEnum):
+    """The ``type`` field of a stream entry."""
+
+    INITIAL_HEARTBEAT = 1
+    HEARTBEAT = 2
+    BROADCAST = 3
+    SOCKETS_JOIN = 4
+    SOCKETS_LEAVE = 5
+    DISCONNECT_SOCKETS = 6
+    FETCH_SOCKETS = 7
+    FETCH_SOCKETS_RESPONSE = 8
+    SERVER_SIDE_EMIT = 9
+    SERVER_SIDE_EMIT_RESPONSE = 10
+    BROADCAST_CLIENT_COUNT = 11
+    BROADCAST_ACK = 12
+    ADAPTER_CLOSE = 13
+
+
+#: What a node says to be heard of. Nothing is lost with one of them, so they
+#: are not numbered, see :mod:`redis_streams_adapter.protocol.sequences`.
+SIGNS_OF_LIFE = frozenset((
+    MessageType.INITIAL_HEARTBEAT, MessageType.HEARTBEAT,
+    MessageType.ADAPTER_CLOSE))
+
+
+#: The answers to requests.
+RESPONSE_TYPES = frozenset((
+    MessageType.FETCH_SOCKETS_RESPONSE,
+    MessageType.SERVER_SIDE_EMIT_RESPONSE,
+    MessageType.BROADCAST_CLIENT_COUNT, MessageType.BROADCAST_ACK))
+
+
+#: What the order of matters to clients.
+ORDERED = frozenset((
+    MessageType.BROADCAST, MessageType.SOCKETS_JOIN,
+    MessageType.SOCKETS_LEAVE, MessageType.DISCONNECT_SOCKETS))
+
+
+class Target(NamedTuple):
+    """Which sockets of a namespace are meant (``opts`` on the wire).
+
+    :param rooms: the rooms whose members are meant; none: everyone.
+    :param except_rooms: rooms whose members are left out. A socket id is
+                         the name of a room with that one socket in it.
+    :param flags: Node's broadcast flags; unknown ones are of no account.
+    """
+
+    rooms: Tuple[Room, ...] = ()
+    except_rooms: Tuple[Room, ...] = ()
+    flags: Mapping[str, Any] = MappingProxyType({})
+
+
+EVERYONE = Target()
+
+
+@dataclass(frozen=True)
+class InitialHeartbeat:
+    """A node has arrived; every other node answers with a heartbeat.
+
+    :param asks: the node does not know all members yet, and asks those who
+                 do to list them. Our own, see
+                 :mod:`redis_streams_adapter.protocol.discovery`.
+    """
+
+    type = MessageType.INITIAL_HEARTBEAT
+
+    asks: bool = False
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """A node has had nothing else to say for a while, or its reader lags, or
+    it lists the members that it knows.
+
+    All fields are our own; Node.js ignores them.
+
+    :param behind: the position of a reader that lags; empty when it has
+                   caught up, see
+                   :mod:`redis_streams_adapter.protocol.flow_control`.
+    :param reader: the uid of the node whose reader that is, if it writes as
+                   an emitter.
+    :param members: all other members of the namespace: uid, and how many
+                    seconds ago it was heard of. See
+                    :mod:`redis_streams_adapter.protocol.discovery`.
+    :param at: the position at which that was so.
+    """
+
+    type = MessageType.HEARTBEAT
+
+    behind: Optional[bytes] = None
+    reader: Optional[str] = None
+    members: Optional[Mapping[str, float]] = None
+    at: Optional[bytes] = None
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """An event for clients.
+
+    :param args: the event's name, then its arguments.
+    :param target: the clients that are meant.
+    :param request_id: asks for an acknowledgement of each client.
+    """
+
+    type = MessageType.BROADCAST
+
+    args: Tuple[Any, ...]
+    target: Target = EVERYONE
+    request_id: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class SocketsJoin:
+    """All matching sockets enter rooms."""
+
+    type = MessageType.SOCKETS_JOIN
+
+    target: Target
+    rooms: Tuple[Room, ...]
+
+
+@dataclass(frozen=True)
+class SocketsLeave:
+    """All matching sockets leave rooms."""
+
+    type = MessageType.SOCKETS_LEAVE
+
+    target: Target
+    rooms: Tuple[Room, ...]
+
+
+@dataclass(frozen=True)
+class DisconnectSockets:
+    """All matching sockets are disconnected.
+
+    :param close: close the whole connection, not just the namespace.
+    """
+
+    type = MessageType.DISCONNECT_SOCKETS
+
+    target: Target
+    close: bool = False
+
+
+@dataclass(frozen=True)
+class FetchSockets:
+    """Asks every node for its matching sockets."""
+
+    type = MessageType.FETCH_SOCKETS
+
+    target: Target
+    request_id: str
+
+
+@dataclass(frozen=True)
+class FetchSocketsResponse:
+    """The matching sockets of one node, as mappings with Node's keys."""
+
+    type = MessageType.FETCH_SOCKETS_RESPONSE
+
+    request_id: str
+    sockets: Tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class ServerSideEmit:
+    """An event for the other nodes' applications.
+
+    :param args: the event's name, then its arguments.
+    """
+
+    type = MessageType.SERVER_SIDE_EMIT
+
+    args: Tuple[Any, ...]
+    request_id: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class ServerSideEmitResponse:
+    """One node's response to a server-side event."""
+
+    type = MessageType.SERVER_SIDE_EMIT_RESPONSE
+
+    request_id: str
+    response: Any
+
+
+@dataclass(frozen=True)
+class BroadcastClientCount:
+    """To how many clients a node has passed on a broadcast with a
+    ``request_id``."""
+
+    type = MessageType.BROADCAST_CLIENT_COUNT
+
+    request_id: str
+    client_count: int
+
+
+@dataclass(frozen=True)
+class BroadcastAck:
+    """One client's acknowledgement.
+
+    :param args: all its arguments. A Node node reads and writes the first
+                 alone.
+    """
+
+    type = MessageType.BROADCAST_ACK
+
+    request_id: str
+    args: Tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class AdapterClose:
+    """A node leaves in good order."""
+
+    type = MessageType.ADAPTER_CLOSE
+
+
+Message = Union[
+    InitialHeartbeat, Heartbeat, Broadcast, SocketsJoin, SocketsLeave,
+    DisconnectSockets, FetchSockets, FetchSocketsResponse, ServerSideEmit,
+    ServerSideEmitResponse, BroadcastClientCount, BroadcastAck, AdapterClose]

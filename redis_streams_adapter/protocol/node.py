@@ -1,0 +1,616 @@
+"""One member of the cluster, without any I/O: entries and time go in,
+events come out, and the shell carries them out.
+
+The node decides what an entry means for it: whether it is its own, a copy,
+for a namespace that nobody here is in, a sign of life, or a message to act
+on. It answers INITIAL_HEARTBEAT, says when a HEARTBEAT is due and who has
+fallen silent, and finds the callback for an acknowledgement.
+
+=================  ======================================================
+entry              events
+=================  ======================================================
+own                :class:`Returned`, where the outbox wrote it
+a copy             :class:`Duplicate`
+after a gap        :class:`Missing`, then as follows
+malformed          :class:`Skipped`
+other namespace    none, but for those of membership and the answers
+first of a node    :class:`NodeJoined`, then what the message asks for
+INITIAL_HEARTBEAT  :class:`Send` of a HEARTBEAT
+HEARTBEAT          :class:`ReaderLags`, where it says so;
+                   :class:`Learned`, where it lists members
+ADAPTER_CLOSE      :class:`NodeLeft`
+a response         :class:`Completed`, where it is the last one
+acknowledgement    :class:`Acknowledged`, where there is a callback;
+                   :class:`Completed`, where it is the last one
+any other          :class:`Act`
+=================  ======================================================
+
+Not synchronised: its owner lets one task in at a time, but for
+:meth:`Node.spoke`, which is one assignment.
+"""
+from dataclasses import dataclass
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, \
+    Sequence, Set, Tuple, Union
+
+from . import codec
+from ..errors import DecodeError
+from .discovery import Knowledge
+from .membership import Membership
+from .messages import AdapterClose, BroadcastAck, BroadcastClientCount, \
+    EMITTER_UID, FetchSocketsResponse, Heartbeat, InitialHeartbeat, Message, \
+    MessageType, RESPONSE_TYPES, ServerSideEmitResponse, SIGNS_OF_LIFE
+from .requests import AckCallback, Asked, Request, Requests
+from .sequences import Sequences
+from .transport import Entry, parse_id, Way
+
+#: The longest time between two calls of :meth:`Node.tick`, in seconds, as in
+#: Node.js; and the shortest.
+TICK_INTERVAL = 1.0
+TICK_MINIMUM = 0.01
+
+#: How many members are listed in an answer at most, and how many bytes their
+#: uids have. Each member answers a newcomer that asks: a hundred members with
+#: a hundred uids write 200 KB. A newcomer to a larger cluster has to wait for
+#: one heartbeat timeout, and only if the stream is trimmed to less than that.
+MAX_LISTED = 100
+MAX_LISTED_BYTES = 8192
+
+
+class Known(NamedTuple):
+    """Another node, as far as the stream shows it.
+
+    :param namespace: one that it serves.
+    :param python: whether it is one in Python, which listens to PUB/SUB as
+                   well.
+    """
+
+    namespace: str
+    python: bool
+
+
+@dataclass(frozen=True)
+class Send:
+    """Write this to the stream."""
+
+    namespace: str
+    message: Message
+
+
+class Act(NamedTuple):
+    """Do what another process asks for.
+
+    :param aside: the way over PUB/SUB that it came, where it did; its
+                  answer takes the same.
+    """
+
+    namespace: str
+    uid: str
+    message: Message
+    aside: Optional[Way] = None
+
+
+class Returned(NamedTuple):
+    """An entry of this process was read back.
+
+    :param sequence: its number; of a sign of life, that of the last message
+                     before it.
+    :param is_message: whether it is a message.
+    """
+
+    sequence: int
+    is_message: bool
+
+
+@dataclass(frozen=True)
+class Acknowledged:
+    """A client of another node has acknowledged: call back."""
+
+    callback: AckCallback
+    args: Tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Completed:
+    """All have answered: wake who waits for it."""
+
+    waiter: Any
+
+
+@dataclass(frozen=True)
+class NodeJoined:
+    """A node was heard of for the first time."""
+
+    namespace: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class NodeLeft:
+    """A node has said goodbye, or was silent for too long."""
+
+    namespace: str
+    uid: str
+    silent: bool
+
+
+@dataclass(frozen=True)
+class ReaderLags:
+    """A node has told how far its reader is; ``None``: at the end."""
+
+    uid: str
+    position: Optional[bytes]
+
+
+class Learned(NamedTuple):
+    """More may be known of who is a member: wake who waits for that."""
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """The entry does not hold a valid message."""
+
+    error: DecodeError
+
+
+@dataclass(frozen=True)
+class Missing:
+    """So many messages of this process never came to us."""
+
+    uid: str
+    count: int
+
+
+@dataclass(frozen=True)
+class Duplicate:
+    """The entry is a copy of one that was seen."""
+
+
+Event = Union[Send, Act, Returned, Acknowledged, Completed, NodeJoined,
+              NodeLeft, ReaderLags, Learned, Skipped, Missing, Duplicate]
+
+Response = Union[BroadcastAck, BroadcastClientCount, FetchSocketsResponse,
+                 ServerSideEmitResponse]
+
+RESPONSES = (BroadcastAck, BroadcastClientCount, FetchSocketsResponse,
+             ServerSideEmitResponse)
+
+_NOTHING: Tuple[Event, ...] = ()
+_DUPLICATE = Duplicate()
+
+
+class Node:
+    """The state of one member.
+
+    :param uid: its id in the cluster.
+    :param heartbeat_interval: seconds after which a namespace in which
+                               nothing was said gets a HEARTBEAT.
+    :param heartbeat_timeout: seconds after which a silent node is gone.
+    :param former: the ids that this process had before. They never count as
+                   members: a goodbye may not have been stored.
+    """
+
+    def __init__(self, uid: str, heartbeat_interval: float,
+                 heartbeat_timeout: float,
+                 former: Iterable[str] = ()) -> None:
+        self.uid = uid
+        #: Who is never another member.
+        self._not_others = frozenset((uid, EMITTER_UID, *former))
+        self._heartbeat_interval = heartbeat_interval
+        # Between two ticks: then it was us who slept.
+        self._asleep_after = max(heartbeat_timeout / 2, 2 * TICK_INTERVAL)
+        self._members = Membership(heartbeat_timeout)
+        self._requests = Requests()
+        #: Who has a heartbeat, by namespace and uid, and whether it is a node
+        #: in Python. Node.js 0.3 has none.
+        self._beating: Dict[Tuple[str, str], bool] = {}
+        #: The namespaces that are served, in order.
+        self._served: Dict[str, None] = {}
+        #: Those of them in which no INITIAL_HEARTBEAT could be written yet.
+        self._unannounced: Set[str] = set()
+        #: When this node last wrote, by served namespace. The one thing that
+        #: any task writes, see :meth:`spoke`.
+        self._spoke: Dict[str, float] = {}
+        self._ticked: Optional[float] = None
+
+    # -- what comes in ----------------------------------------------------
+
+    def receive(self, entry: Entry, now: float, sequences: Sequences,
+                knowledge: Optional[Knowledge] = None) -> Sequence[Event]:
+        """Take in an entry.
+
+        :param sequences: what was seen of the stream it stands in. Own
+                          entries are known by the id of the writer: where
+                          it is no member this process writes as an emitter.
+        :param knowledge: what is known of the members in that stream;
+                          ``None``: all of them are known.
+        :return: what to do about it, in this order.
+        """
+        try:
+            envelope = codec.open_envelope(entry.fields)
+        except DecodeError as exc:
+            return (Skipped(exc),)
+        uid, writer = envelope.uid, envelope.writer
+        if writer is None:
+            if uid == self.uid or self._is_own_report(envelope):
+                # What was said outside of the order, see `Writer.say_now`.
+                return _NOTHING
+            return self._accept(entry, envelope, now, sequences, knowledge)
+        if writer == sequences.own:
+            if self._requests.open_ended or envelope.type in SIGNS_OF_LIFE:
+                return self._return(envelope, now, knowledge)
+            self._requests.read_back[writer] = envelope.sequence
+            return (Returned(envelope.sequence, True),)
+        if not sequences.knows(writer):
+            try:
+                since = envelope.since and codec.read_position(
+                    envelope.since, 'since')
+            except DecodeError as exc:
+                return (Skipped(exc),)
+            sequences.meet(writer, since or None, parse_id(entry.id))
+        missing = sequences.missing_before(
+            writer, envelope.sequence, envelope.type not in SIGNS_OF_LIFE)
+        if missing < 0:
+            return (_DUPLICATE,)
+        if missing:
+            return (Missing(uid, missing), *self._accept(
+                entry, envelope, now, sequences, knowledge))
+        return self._accept(entry, envelope, now, sequences, knowledge)
+
+    def _is_own_report(self, envelope: codec.Envelope) -> bool:
+        """Whether it says where our own reader is."""
+        return envelope.uid == EMITTER_UID and envelope.extra is not None \
+            and envelope.extra.get(b'reader') == self.uid.encode()
+
+    def _return(self, envelope: codec.Envelope, now: float,
+                knowledge: Optional[Knowledge]) -> Sequence[Event]:
+        """An own entry was read back."""
+        kind, number = envelope.type, envelope.sequence
+        events: List[Event] = [Returned(number, kind not in SIGNS_OF_LIFE)]
+        events.extend(map(Completed, self._requests.returned(
+            envelope.writer or b'', number)))
+        if kind is MessageType.INITIAL_HEARTBEAT and knowledge is not None:
+            knowledge.asked_back(envelope.namespace, now)
+            events.append(Learned())
+        return events
+
+    def _accept(self, entry: Entry, envelope: codec.Envelope, now: float,
+                sequences: Sequences,
+                knowledge: Optional[Knowledge]) -> Sequence[Event]:
+        uid, namespace, kind = envelope.uid, envelope.namespace, envelope.type
+        joined = self._hear(envelope, now)
+        if namespace not in self._served and (
+                kind is MessageType.BROADCAST
+                or not self._concerns(envelope)):
+            if not joined:
+                return _NOTHING
+            self._requests.joined(namespace, uid, sequences.own)
+            return (NodeJoined(namespace, uid),)
+        if kind is MessageType.ADAPTER_CLOSE:
+            if knowledge is not None:
+                knowledge.left(namespace, uid)
+            return tuple(self._lose(namespace, uid, silent=False))
+        try:
+            message = codec.decode(envelope)
+            events: List[Event]
+            if kind is MessageType.BROADCAST:
+                events = [Act(namespace, uid, message)]
+            elif isinstance(message, Heartbeat):
+                events = self._understand_heartbeat(
+                    namespace, uid, message, now, knowledge)
+            elif isinstance(message, InitialHeartbeat):
+                events = [Send(namespace, self._introduce(
+                    entry, namespace, message, now, knowledge))]
+            elif isinstance(message, RESPONSES):
+                events = list(self.respond(uid, message))
+            else:
+                events = [Act(namespace, uid, message)]
+        except DecodeError as exc:
+            events = [Skipped(exc)]
+        if joined:
+            self._requests.joined(namespace, uid, sequences.own)
+            return (NodeJoined(namespace, uid), *events)
+        return events
+
+    def _hear(self, envelope: codec.Envelope, now: float) -> bool:
+        """Note who has written something.
+
+        :return: whether it is the first thing.
+        """
+        uid, namespace = envelope.uid, envelope.namespace
+        if uid in self._not_others:
+            return False
+        joined = self._members.heard(namespace, uid, now)
+        if joined and envelope.writer or envelope.type in SIGNS_OF_LIFE:
+            # Node.js writes neither. A report of a reader has no writer.
+            self._beating[namespace, uid] = envelope.writer is not None \
+                or b'behind' in (envelope.extra or ()) \
+                or self._beating.get((namespace, uid), False)
+        return joined
+
+    def _concerns(self, envelope: codec.Envelope) -> bool:
+        """Whether an entry of a namespace that is not served matters."""
+        kind = envelope.type
+        if kind in RESPONSE_TYPES:
+            return self._requests.concern(envelope.namespace)
+        if kind is MessageType.HEARTBEAT:
+            extra = envelope.extra
+            return extra is not None and (
+                b'behind' in extra or b'members' in extra)
+        return kind is MessageType.ADAPTER_CLOSE
+
+    def _understand_heartbeat(
+            self, namespace: str, uid: str, message: Heartbeat, now: float,
+            knowledge: Optional[Knowledge]) -> List[Event]:
+        events: List[Event] = []
+        if message.behind is not None:
+            events.append(ReaderLags(message.reader or uid,
+                                     message.behind or None))
+        if knowledge is not None and message.members is not None \
+                and message.at is not None \
+                and knowledge.tell(namespace, parse_id(message.at)):
+            known = self._members.nodes(namespace)
+            for each, age in message.members.items():
+                if each not in known and each not in self._not_others \
+                        and not knowledge.has_left(namespace, each):
+                    self._members.heard(namespace, each, now - age)
+                    events.append(NodeJoined(namespace, each))
+            events.append(Learned())
+        return events
+
+    def _introduce(self, entry: Entry, namespace: str,
+                   message: InitialHeartbeat, now: float,
+                   knowledge: Optional[Knowledge]) -> Heartbeat:
+        """What is answered to a node that has arrived."""
+        if not message.asks or knowledge is None \
+                or self.unknown_for(namespace, knowledge, now) != 0:
+            return Heartbeat()
+        seen = self._members.nodes(namespace)
+        if len(seen) > MAX_LISTED or sum(
+                len(uid.encode()) for uid in seen) > MAX_LISTED_BYTES:
+            return Heartbeat()
+        return Heartbeat(members={
+            uid: round(max(0.0, now - at), 1) for uid, at in seen.items()},
+            at=entry.id)
+
+    def recall(self, entry: Entry, seen: float,
+               sequences: Sequences) -> None:
+        """Take in an entry of the time before the first position: note who
+        was a member then, and nothing else.
+
+        :param seen: when it was written, by our own clock.
+        :param sequences: what was seen of that time.
+        """
+        try:
+            envelope = codec.open_envelope(entry.fields)
+        except DecodeError:
+            # It was another reader's business, when it was new.
+            return
+        uid, namespace = envelope.uid, envelope.namespace
+        if envelope.writer is not None and sequences.missing_before(
+                envelope.writer, envelope.sequence,
+                envelope.type not in SIGNS_OF_LIFE) < 0:
+            return
+        if envelope.type is MessageType.ADAPTER_CLOSE:
+            self._members.left(namespace, uid)
+            self._beating.pop((namespace, uid), None)
+        else:
+            self._hear(envelope, seen)
+
+    def hear(self, packed: codec.Packed, way: Way) -> Iterable[Event]:
+        """Take in what came over PUB/SUB.
+
+        :param way: how it came.
+        """
+        uid, namespace, message = packed
+        if isinstance(message, RESPONSES):
+            # Also where this node is no member: it may have asked there.
+            return tuple(self.respond(uid, message))
+        if namespace not in self._served:
+            return _NOTHING
+        return (Act(namespace, uid, message, way),)
+
+    def respond(self, uid: str, message: Response) -> Iterable[Event]:
+        """Take in an answer to a request, by a node or one of its clients.
+        """
+        requests, request_id = self._requests, message.request_id
+        if isinstance(message, BroadcastAck):
+            callback, waiter = requests.acknowledged(
+                request_id, uid, message.args)
+            if callback is not None:
+                yield Acknowledged(callback, message.args)
+        elif isinstance(message, BroadcastClientCount):
+            waiter = requests.counted(request_id, uid, message.client_count)
+        elif isinstance(message, FetchSocketsResponse):
+            waiter = requests.answered(request_id, uid, message.sockets)
+        else:
+            waiter = requests.answered(request_id, uid, message.response)
+        if waiter is not None:
+            yield Completed(waiter)
+
+    def _lose(self, namespace: str, uid: str,
+              silent: bool) -> Iterable[Event]:
+        if silent or self._members.left(namespace, uid):
+            yield NodeLeft(namespace, uid, silent)
+            certain = not silent or (namespace, uid) in self._beating
+            self._beating.pop((namespace, uid), None)
+            for waiter in self._requests.node_left(namespace, uid, certain):
+                yield Completed(waiter)
+
+    # -- time -------------------------------------------------------------
+
+    def tick(self, now: float, hearing: bool,
+             knowledge: Iterable[Knowledge] = ()) -> List[Event]:
+        """Let time pass: to be called after :meth:`next_tick` seconds.
+
+        :param hearing: whether the stream can be read now. If not, no
+                        heartbeat is due and nobody is dropped: what is
+                        written now would arrive late, and silence means
+                        nothing.
+        :param knowledge: what is known of the members in each stream.
+        """
+        elapsed = 0.0 if self._ticked is None else now - self._ticked
+        asleep = elapsed > self._asleep_after
+        self._ticked = now
+        self._requests.expire(now)
+        if not hearing or asleep:
+            self._members.refresh(now)
+            for each in knowledge:
+                each.suspend(elapsed)
+        if not hearing:
+            return []
+        events: List[Event] = []
+        for namespace, uid in self._members.tick(now):
+            events.extend(self._lose(namespace, uid, silent=True))
+        # Who has slept may have been dropped, and says at once that it is
+        # there.
+        events.extend(self.due(0.0 if asleep else self._heartbeat_interval,
+                               now))
+        return events
+
+    def due(self, interval: float, now: float) -> List[Event]:
+        """The signs of life of the namespaces in which this node has been
+        silent for so many seconds."""
+        events: List[Event] = []
+        for namespace in self._served:
+            if namespace in self._unannounced:
+                self._unannounced.discard(namespace)
+                events.append(Send(namespace, InitialHeartbeat()))
+            elif now - self._spoke[namespace] >= interval:
+                events.append(Send(namespace, Heartbeat()))
+        return events
+
+    def resume(self, now: float) -> List[Event]:
+        """The stream can be read again: say at once what is due."""
+        return self.due(self._heartbeat_interval, now)
+
+    def unannounced(self, namespace: str) -> None:
+        """The INITIAL_HEARTBEAT could not be written: the next tick tries
+        again."""
+        if namespace in self._served:
+            self._unannounced.add(namespace)
+
+    def next_tick(self, now: float) -> float:
+        """In how many seconds to call :meth:`tick` again: when the next
+        heartbeat is due, at the latest."""
+        last = min((self._spoke[namespace]
+                    for namespace in self._served), default=now)
+        due = last + self._heartbeat_interval - now
+        # One that is overdue could not be sent: that takes its time.
+        return min(TICK_INTERVAL, max(due, TICK_MINIMUM)) if due > 0 \
+            else TICK_INTERVAL
+
+    def spoke(self, namespace: str, now: float) -> None:
+        """Note that this node has written: no heartbeat is due for a while.
+
+        One assignment, which needs no lock; called by every task that
+        emits.
+        """
+        if namespace in self._spoke:
+            self._spoke[namespace] = now
+
+    # -- membership -------------------------------------------------------
+
+    def serve(self, namespaces: Iterable[str], now: float) -> List[Event]:
+        """Serve exactly these namespaces from now on.
+
+        :return: an INITIAL_HEARTBEAT for each new one, and an ADAPTER_CLOSE
+                 for each that is no longer served.
+        """
+        wanted = dict.fromkeys(namespaces)
+        events: List[Event] = []
+        for namespace in list(self._served):
+            if namespace not in wanted:
+                del self._served[namespace]
+                self._unannounced.discard(namespace)
+                self._spoke.pop(namespace, None)
+                events.append(Send(namespace, AdapterClose()))
+        for namespace in wanted:
+            if namespace not in self._served:
+                self._spoke[namespace] = now
+                self._served[namespace] = None
+                events.append(Send(namespace, InitialHeartbeat()))
+        return events
+
+    @property
+    def namespaces(self) -> List[str]:
+        """The namespaces that this node is a member of."""
+        return list(self._served)
+
+    def serves(self, namespace: str) -> bool:
+        """Whether this node is a member of the namespace."""
+        return namespace in self._served
+
+    def count(self, namespace: str) -> int:
+        """The number of nodes in a namespace, this one included if it is
+        one."""
+        return self._members.count(namespace) + self.serves(namespace)
+
+    def lose_sight(self, writer: bytes) -> None:
+        """Part of a stream was lost, see
+        :meth:`~redis_streams_adapter.protocol.requests.Requests.lost`."""
+        self._requests.lost(writer)
+
+    def unknown_for(self, namespace: str, knowledge: Knowledge,
+                    now: float) -> Optional[float]:
+        """In how many seconds to look again whether all members of a
+        namespace are known; 0: they are. See
+        :meth:`~redis_streams_adapter.protocol.discovery.Knowledge.remaining`.\
+"""
+        if not knowledge.settled and self._ticked is not None \
+                and now - self._ticked > self._asleep_after:
+            # We slept, or do not get to run: the next tick says how long.
+            return TICK_MINIMUM
+        return knowledge.remaining(namespace, now)
+
+    def who_reads(self, namespaces: Iterable[str]) -> Dict[str, List[str]]:
+        """Whom to ask in which of these namespaces, so that each other
+        node in them is asked once."""
+        asked: Dict[str, List[str]] = {}
+        known: Set[str] = set()
+        for namespace in namespaces:
+            uids = [uid for uid in self._members.nodes(namespace)
+                    if uid not in known]
+            if uids:
+                asked[namespace] = uids
+                known.update(uids)
+        return asked
+
+    @property
+    def others(self) -> int:
+        """The number of other nodes in any namespace."""
+        return len(self._members.uids)
+
+    def nodes(self, namespace: str) -> Dict[str, float]:
+        """When each other node of a namespace was last heard of, by uid."""
+        return self._members.nodes(namespace)
+
+    def known(self, namespace: str) -> Dict[str, Known]:
+        """The other nodes of a namespace, by uid."""
+        return {uid: Known(namespace,
+                           self._beating.get((namespace, uid), False))
+                for uid in self._members.nodes(namespace)}
+
+    # -- requests ---------------------------------------------------------
+
+    def expect(self, request_id: str, request: Request, now: float,
+               asked: Optional[Asked] = None,
+               writer: Optional[bytes] = None) -> None:
+        """Wait for the answers of other nodes of the namespace.
+
+        :param asked: which; ``None``: all that are known.
+        :param writer: who writes the request, if it goes to the stream.
+        """
+        others, known = asked or (None, self._members.nodes(
+            request.namespace))
+        self._requests.open(request_id, request, known, now, others, writer)
+
+    def written(self, request_id: str, writer: bytes,
+                number: int) -> List[Event]:
+        """A request was put into the outbox, see
+        :meth:`~redis_streams_adapter.protocol.requests.Requests.written`."""
+        waiter = self._requests.written(request_id, writer, number)
+        return [] if waiter is None else [Completed(waiter)]
+
+    def withdraw(self, request_id: str) -> None:
+        """Wait for no answer any longer."""
+        self._requests.withdraw(request_id)

@@ -1,0 +1,329 @@
+"""What stands in a message, as bytes and back: JSON and msgpack. Pure, and
+total in both directions.
+
+What nodes exchange is what JSON can say, and bytes; only with bytes in it (or
+infinity, or NaN) it is msgpack. What Node.js writes as an extension of
+msgpack, a date, becomes what JSON would make of it.
+
+*Infinity and NaN* are not JSON, although Python's ``json`` reads and writes
+them: a browser that gets them in an event closes its connection with a parse
+error. In an event for clients they are refused where it is emitted; read from
+msgpack, they become what JavaScript's ``JSON.stringify`` makes of them,
+``null``; in JSON they are malformed, and so is a number that no double can
+hold, such as ``1e999``. Servers among themselves exchange them in msgpack.
+"""
+import base64
+import binascii
+import json as standard_json
+import math
+import re
+from datetime import datetime, timedelta, timezone
+from functools import partial
+from typing import Any, Callable, Dict, Protocol
+
+import msgpack
+
+from ..errors import DecodeError
+
+#: How deeply lists and mappings may be nested. The packet classes of
+#: python-socketio walk data recursively with three Python frames a level,
+#: and the interpreter's limit is 1000 frames: deeper data would be accepted
+#: here and then fail on its way to a client, on somebody else's node.
+MAX_DEPTH = 100
+
+#: How many levels of every message are ours rather than the application's:
+#: the data, the packet, its list.
+_OWN_DEPTH = 3
+
+#: How Python's ``json`` writes what is not JSON, and what a number looks like
+#: that may be beyond the range of a double (1.8e308): an exponent, or many
+#: digits. For text that an application's JSON module has made.
+_DOUBTFUL = re.compile(r'NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{309}')
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f'{name} is not JSON')
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f'{text:.20} is out of range')
+    return number
+
+
+#: Half the cost of json.loads, which looks for white space on both sides.
+_from_json = standard_json.JSONDecoder(
+    parse_constant=_refuse_constant, parse_float=_finite).raw_decode
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+#: The range of JavaScript's dates, in seconds from 1970 (ECMA-262, "Time
+#: Values and Time Range"), and the length of 400 years.
+LAST_DATE = 8_640_000_000_000
+_CYCLE = 146_097 * 86_400
+
+
+class JSONModule(Protocol):
+    """What an application may give as ``json``, as in python-socketio."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        """As :func:`json.dumps`."""
+
+
+# -- from bytes -----------------------------------------------------------
+
+def load_json(raw: bytes) -> Any:
+    """JSON.
+
+    :raises DecodeError: it is none.
+    """
+    try:
+        text = raw.decode()
+        data, end = _from_json(text)
+    except (ValueError, RecursionError) as exc:
+        raise DecodeError('field data is not JSON') from exc
+    if end != len(text) and not text[end:].isspace():
+        raise DecodeError('field data is not JSON')
+    # Counting is quick, and no text without so many brackets can be deep.
+    if raw.count(b'[') + raw.count(b'{') > MAX_DEPTH:
+        _check_depth(data, MAX_DEPTH + _OWN_DEPTH)
+    return data
+
+
+def _check_depth(value: Any, depth: int) -> None:
+    if isinstance(value, dict):
+        children: Any = value.values()
+    elif isinstance(value, list):
+        children = value
+    else:
+        return
+    if not depth:
+        raise DecodeError('field data is nested too deeply')
+    for child in children:
+        _check_depth(child, depth - 1)
+
+
+def load_base64(raw: bytes) -> Any:
+    """Msgpack in base64, as values that can be sent to a client.
+
+    :raises DecodeError: it is none.
+    """
+    try:
+        packed = base64.b64decode(raw, validate=True)
+    except binascii.Error as exc:
+        raise DecodeError('field data is neither JSON nor base64') from exc
+    return load_msgpack(packed)
+
+
+def load_msgpack(packed: bytes) -> Any:
+    """Msgpack, as values that can be sent to a client.
+
+    :raises DecodeError: it is none.
+    """
+    try:
+        data = msgpack.unpackb(packed, strict_map_key=False)
+    except (ValueError, TypeError, OverflowError, RecursionError,
+            msgpack.UnpackException) as exc:
+        raise DecodeError('field data is not msgpack') from exc
+    return _plain(data, MAX_DEPTH + _OWN_DEPTH)
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """Make of a msgpack value what can be sent to a client."""
+    if isinstance(value, (list, dict)) and not depth:
+        raise DecodeError('field data is nested too deeply')
+    if isinstance(value, list):
+        return [_plain(child, depth - 1) for child in value]
+    if isinstance(value, dict):
+        try:
+            return {_text_of_key(key): _plain(child, depth - 1)
+                    for key, child in value.items()}
+        except TypeError as exc:
+            raise DecodeError('field data holds a mapping whose key is no '
+                              'text') from exc
+    if isinstance(value, msgpack.Timestamp):
+        return _iso8601(value)
+    if isinstance(value, msgpack.ExtType):
+        raise DecodeError('field data holds an unknown msgpack extension')
+    return value
+
+
+def check_finite(value: Any) -> None:
+    """Make sure that a value for clients holds no infinity and no NaN.
+
+    :raises ValueError: it does.
+    """
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(
+                f'an event for clients must not hold {value}, which is not '
+                f'JSON: send None, or text')
+    elif isinstance(value, dict):
+        for child in value.values():
+            check_finite(child)
+    elif isinstance(value, (list, tuple)):
+        for child in value:
+            check_finite(child)
+
+
+def without_nonfinite(value: Any) -> Any:
+    """What ``JSON.stringify`` makes of infinity and NaN, ``null``, in a value
+    that was just read, which is changed in place."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        for index, child in enumerate(value):
+            value[index] = without_nonfinite(child)
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            value[key] = without_nonfinite(child)
+    return value
+
+
+def _iso8601(stamp: Any) -> str:
+    """A ``Date`` of JavaScript, as ``JSON.stringify`` would have it."""
+    if abs(stamp.seconds) > LAST_DATE:
+        raise DecodeError('field data holds a date out of range')
+    # Python's years end at 9999 and JavaScript's at 275760; the calendar
+    # repeats itself every 400 years.
+    cycles, seconds = divmod(stamp.seconds, _CYCLE)
+    moment = _EPOCH + timedelta(
+        seconds=seconds, milliseconds=stamp.nanoseconds // 10**6)
+    year = moment.year + 400 * cycles
+    text = f'{year:04}' if 0 <= year <= 9999 else f'{year:+07}'
+    rest = moment.isoformat(timespec='milliseconds')[4:]
+    return text + rest.replace('+00:00', 'Z')
+
+
+# -- to bytes -------------------------------------------------------------
+
+class Serialiser:
+    """Makes bytes of what an application sends.
+
+    :param json: the application's JSON module: what it can serialise, we
+                 can.
+    :param only_plaintext: refuse what JSON cannot carry.
+    """
+
+    def __init__(self, json: JSONModule, only_plaintext: bool) -> None:
+        self._only_plaintext = only_plaintext
+        dumps = json.dumps
+        if dumps is standard_json.dumps:
+            # The same, without making an encoder for each message.
+            self._dumps = standard_json.JSONEncoder(
+                separators=(',', ':')).encode
+        else:
+            self._dumps = partial(_dumps_checked, dumps)
+
+    def dump(self, data: Dict[str, Any],
+             for_clients: bool = False) -> bytes:
+        """JSON, or msgpack in base64 if JSON cannot carry it.
+
+        :param for_clients: whether it is an event for clients, which must not
+                            hold infinity or NaN.
+        :raises TypeError: something in it cannot be serialised.
+        :raises ValueError: something in it is nested too deeply, or is not
+                            for clients.
+        """
+        if self._wants_msgpack(data, for_clients):
+            return base64.b64encode(self._pack(data))
+        return self._dumps(data).encode()
+
+    def pack(self, data: Dict[str, Any],
+             for_clients: bool = False) -> bytes:
+        """Msgpack.
+
+        :raises TypeError, ValueError: as :meth:`dump`.
+        """
+        self._wants_msgpack(data, for_clients)
+        return self._pack(data)
+
+    def _wants_msgpack(self, data: Dict[str, Any],
+                       for_clients: bool) -> bool:
+        wanted = _wants_msgpack(data, MAX_DEPTH + _OWN_DEPTH)
+        if wanted and for_clients:
+            check_finite(data)
+        if wanted and self._only_plaintext:
+            raise TypeError('with only_plaintext, data must hold no bytes, '
+                            'NaN or infinity')
+        return wanted
+
+    def _pack(self, data: Dict[str, Any]) -> bytes:
+        try:
+            packed: bytes = msgpack.packb(
+                _packable(data), default=self._as_json)
+        except OverflowError as exc:
+            raise ValueError('a whole number next to bytes must have '
+                             'at most 64 bits') from exc
+        return packed
+
+    def _as_json(self, value: Any) -> Any:
+        # An application's JSON module may know types that msgpack does not.
+        return standard_json.loads(self._dumps(value))
+
+
+def _dumps_checked(dumps: Callable[..., str], data: Any) -> str:
+    """What an application's JSON module makes of a value.
+
+    :raises ValueError: it is not JSON.
+    """
+    text = dumps(data, separators=(',', ':'))
+    if _DOUBTFUL.search(text):
+        # Also said in a text that a client may well get.
+        try:
+            _from_json(text)
+        except ValueError as exc:
+            raise ValueError(
+                f'the JSON module made of the data what is not JSON: '
+                f'{exc}') from exc
+    return text
+
+
+def _wants_msgpack(value: Any, depth: int) -> bool:
+    """Whether only msgpack can carry this: bytes, infinity and NaN.
+
+    :raises ValueError: it is nested too deeply.
+    """
+    if isinstance(value, (str, int)) or value is None:
+        return False
+    if isinstance(value, dict):
+        children: Any = value.values()
+    elif isinstance(value, (list, tuple)):
+        children = value
+    elif isinstance(value, float):
+        return not math.isfinite(value)
+    else:
+        return isinstance(value, (bytes, bytearray))
+    if not depth:
+        raise ValueError(f'data is nested more than {MAX_DEPTH} levels deep')
+    wanted = False
+    for child in children:
+        # Not any(): the depth of every child counts.
+        if _wants_msgpack(child, depth - 1):
+            wanted = True
+    return wanted
+
+
+def _packable(value: Any) -> Any:
+    """With the keys that JSON would make, and without what msgpack alone
+    knows: no node could decode it.
+
+    :raises TypeError: a key is none that JSON could make text of.
+    """
+    if isinstance(value, msgpack.ExtType):
+        raise TypeError('a msgpack extension cannot be sent')
+    if isinstance(value, (list, tuple)):
+        return [_packable(child) for child in value]
+    if isinstance(value, dict):
+        return {_text_of_key(key): _packable(child)
+                for key, child in value.items()}
+    return value
+
+
+def _text_of_key(key: Any) -> str:
+    if isinstance(key, str):
+        return key
+    if key is None or isinstance(key, (bool, int, float)):
+        return standard_json.dumps(key)
+    raise TypeError(f'keys must be text or numbers, not '
+                    f'{type(key).__name__}')

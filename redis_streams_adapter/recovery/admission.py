@@ -1,0 +1,333 @@
+"""A client comes, where recovery is on: one that returns is taken over, any
+other gets a session.
+
+How a client is taken over, in this order:
+
+1. its session is looked up, and whether the stream goes back to its offset;
+   what it shows is checked, and nothing was changed so far;
+2. where it is still connected to this node, that connection is dropped;
+3. the session is claimed, by compare-and-set: of two who try at once, the
+   last has it. Its content stays, so whoever finds this node dead can claim
+   it in turn;
+4. all other nodes are told to drop the client's old connection, which may
+   look alive to them;
+5. when this node's reader has come as far as the stream was in step 1, what
+   was missed is gathered: first from Redis, in pages, what is older than
+   what is in memory. Then, as one step under the order lock: what is in
+   memory, and the client is registered in its rooms, its deliveries held.
+   Where another connection of it was registered meanwhile, Redis tells which
+   of the two has the session, and the other one goes;
+6. its connect handler runs, and may refuse. If it lets the client in, the
+   client gets what it has missed, its reply, what was held, and is like any
+   other. With ``always_connect`` the reply was sent before the handler ran,
+   and what it has missed is not, for the handler may refuse it: it follows
+   when the handler is done. A client that may have some of it already, see
+   :mod:`redis_streams_adapter.recovery.session`, gets its reply alone, and is
+   dropped as soon as it has read it: then its offset tells how much that is,
+   and it comes again.
+
+*If the process dies* before step 3, nothing has happened; behind it, the
+session is there for the next one, and the client has no new offset yet.
+
+Steps 1 to 6 run on the task of the client's connection. Of what they share
+with others, rooms and deliveries are under the order lock, sessions under the
+keeper's; a visit is its connection's own.
+"""
+import secrets
+import threading
+from typing import Any, Callable, Optional, Sequence
+
+from ..clients import hooks
+from .backlog import Backlog
+from .claims import Claim, Claims, CONNECT_PATIENCE
+from ..errors import RedisStreamsError
+from ..concurrency.limiter import Gate
+from .replay import Record, Replay
+from ..options import RecoveryOptions
+from .outcomes import Outcomes
+from .local_clients import OwnClients
+from .session import check_offset, check_pid, Outcome, REDIS_UNAVAILABLE, \
+    Refusal, Return, TurnedAway, UNKNOWN_SESSION
+from ..stream.session_store import Swap
+from .client_session import Stay
+from ..protocol.transport import START, Unavailable
+
+#: The name of a session, in bytes of randomness. Node's has 15.
+PID_BYTES = 24
+
+#: How long a client that returns waits for this node's reader, in seconds.
+PATIENCE = 10.0
+
+#: How many clients are taken over at a time, and how many seconds another one
+#: waits at most until it is its turn. Fewer take longer, for each has to wait
+#: for Redis and for this node's reader; with more the reader, and with it live
+#: traffic, has its turn too seldom. Measured with 2,000 clients.
+AT_A_TIME = 128
+TURN_PATIENCE = 10.0
+
+#: How long the first client of all waits for the first entry of a stream.
+FIRST_PATIENCE = 1.0
+
+_NOT_TRIED, _RECOVERED = Outcome(False), Outcome(True)
+
+
+class Visit:
+    """A client that connects to a namespace; its connection's task's own.
+
+    :param shown: what it shows, if it wants to be recovered.
+    :param auth: what the application sees of what it sends.
+    """
+
+    def __init__(self, eio_sid: str, namespace: str,
+                 shown: Optional[Return], auth: Any) -> None:
+        self.eio_sid = eio_sid
+        self.namespace = namespace
+        self.shown = shown
+        self.auth = auth
+        #: Which task that is.
+        self.task = threading.get_ident()
+        #: Whether the server takes clients in this namespace.
+        self.admitted = False
+        #: Whether its connection is to end, and it to try again.
+        self.turned_away = False
+        #: Whether the client was told that it is connected.
+        self.replied = False
+        #: Under which sid it was registered.
+        self.sid: Optional[str] = None
+        #: Where it takes part.
+        self.stay: Optional[Stay] = None
+        self.missed: Sequence[Record] = ()
+        #: Whether it has got that.
+        self.has_missed = False
+        #: The offset that it has shown; empty: none.
+        self.offset = ''
+        #: Whether it may have some of it from before.
+        self.is_ahead = False
+
+
+class Admission:
+    """Lets clients in.
+
+    :param outcomes: is told what becomes of them.
+    """
+
+    def __init__(self, clients: OwnClients, claims: Claims,
+                 options: RecoveryOptions, outcomes: Outcomes) -> None:
+        self._clients = clients
+        self._claims = claims
+        self._options = options
+        self._outcomes = outcomes
+        self._backlog = Backlog(clients)
+        self._gate = Gate(
+            AT_A_TIME, lambda: clients.live().engine.event())
+
+    def admit(self, visit: Visit,
+              appear_in: Callable[[str], None]) -> Optional[str]:
+        """Register a client that connects.
+
+        :param appear_in: makes this node a member of a namespace.
+        :return: its sid; ``None`` where its connection is in the namespace
+                 already, or is dropped.
+        """
+        try:
+            return self._let_in(visit, appear_in)
+        except TurnedAway:
+            visit.turned_away = True
+            self._turn_away(visit.eio_sid)
+            return None
+
+    def _let_in(self, visit: Visit,
+                appear_in: Callable[[str], None]) -> Optional[str]:
+        """Register a client that returns, or is new.
+
+        :raises TurnedAway: its connection is to be dropped.
+        """
+        # Before it is registered: from now on what comes is remembered.
+        visit.admitted = True
+        appear_in(visit.namespace)
+        runtime = self._clients.live()
+        if not runtime.is_hearing:
+            # The server lets only its very first client wait until this node
+            # has started. Returns at once where Redis is away.
+            runtime.start()
+        outcome = _NOT_TRIED
+        if visit.shown is not None:
+            turn = self._gate.turn()
+            try:
+                turn.enter(TURN_PATIENCE)
+                return self._bring_back(visit, visit.shown)
+            except Refusal as exc:
+                outcome = Outcome(False, exc.reason)
+            except (Unavailable, RedisStreamsError):
+                # The outbox is full, or closed.
+                outcome = Outcome(False, REDIS_UNAVAILABLE)
+            finally:
+                try:
+                    turn.leave()
+                finally:
+                    # The first one may be struck.
+                    turn.leave()
+            if runtime.closed:
+                # This may have been why.
+                raise TurnedAway
+        return self._welcome(visit, outcome)
+
+    def _turn_away(self, eio_sid: str) -> None:
+        """End the connection of a client that is not let in: if it is still
+        there, it tries again."""
+        self._clients.log(
+            'the connection of a client that comes was closed: %s',
+            'this server takes its leave' if self._clients.live().closed
+            else 'it was lost, or another one of the client is newer')
+        hooks.drop(self._clients.server, eio_sid)
+
+    def _accepts(self, visit: Visit, sid: str) -> bool:
+        accepts = self._options.accepts
+        if accepts is None:
+            return True
+        try:
+            return bool(accepts(
+                sid, self._clients.server.environ[visit.eio_sid], visit.auth))
+        except Exception:
+            self._clients.manager._get_logger().exception(
+                'connection_state_recovery: accepts failed')
+            return False
+
+    def _welcome(self, visit: Visit, outcome: Outcome) -> Optional[str]:
+        """Register a new client.
+
+        :raises TurnedAway: here it would get nothing of what others emit.
+        """
+        runtime, namespace = self._clients.live(), visit.namespace
+        timeline = self._clients.timeline(namespace)
+        if timeline.position == START and runtime.is_hearing:
+            # The first heartbeat is on its way. Nobody could tell later
+            # whether something was trimmed before the first entry.
+            timeline.reach(b'0-1', FIRST_PATIENCE)
+        sid: str = self._clients.server.eio.generate_id()
+        client = sid, visit.eio_sid
+        takes_part = self._accepts(visit, sid)
+        with runtime.order:
+            if timeline.has_left:
+                raise TurnedAway
+            if takes_part:
+                self._clients.delivery.sent[sid] = None
+            if not self._clients.manager.register(
+                    sid, visit.eio_sid, namespace, ()):
+                self._clients.delivery.forget(sid)
+                return None
+            visit.sid = sid
+            if visit.shown is not None:
+                self._outcomes.note(sid, namespace, outcome)
+            if takes_part:
+                visit.stay = Stay(
+                    client, namespace, secrets.token_urlsafe(PID_BYTES),
+                    secrets.token_hex(8), START, runtime.engine.event(),
+                    placed=False, former=_former_offset(visit.shown))
+                if timeline.has_begun:
+                    timeline.place(visit.stay)
+                self._clients.keeper.enter(visit.stay)
+        if visit.shown is not None:
+            self._clients.log('%s was not recovered: %s', sid, outcome.reason)
+        self._outcomes.tell(visit.eio_sid, outcome)
+        return sid
+
+    def _bring_back(self, visit: Visit, shown: Return) -> str:
+        """Register a client that returns.
+
+        :raises Refusal: it cannot be recovered.
+        :raises TurnedAway: its connection is to be dropped.
+        :raises Unavailable: Redis is away.
+        """
+        runtime, namespace = self._clients.live(), visit.namespace
+        pid, offset = check_pid(shown.pid), check_offset(shown.offset)
+        if runtime.closed:
+            raise TurnedAway
+        if not runtime.is_hearing \
+                and not runtime.await_hearing(CONNECT_PATIENCE):
+            raise Refusal(REDIS_UNAVAILABLE)
+
+        def accepts(sid: str) -> bool:
+            if hooks.is_closing(self._clients.server, visit.eio_sid):
+                # Its client may be elsewhere by now.
+                raise TurnedAway
+            return self._accepts(visit, sid)
+
+        claim = self._claims.claim(namespace, pid, offset, accepts)
+        session = claim.session
+        stay = Stay((session.sid, visit.eio_sid), namespace, pid,
+                    session.claim, session.upto or claim.start,
+                    runtime.engine.event(), session.since)
+        stay.sent, stay.gap = session.sent, session.gap
+        stay.obeyed, stay.own = session.obeyed, session.own
+        visit.offset, stay.ahead = (offset or b'').decode(), session.ahead
+        visit.is_ahead = session.ahead == visit.offset
+        # Should its connection be gone before it has them.
+        stay.data, stay.flask = session.data, session.flask
+        try:
+            self._register(visit, claim, stay, offset)
+        except Refusal as exc:
+            if exc.reason != REDIS_UNAVAILABLE:
+                # Nobody else could do better.
+                self._clients.keeper.sessions.swap([
+                    Swap(pid, b'', [claim.value])])
+            raise
+        self._clients.keeper.claimed(stay, claim.value)
+        self._outcomes.tell(visit.eio_sid, _RECOVERED)
+        return session.sid
+
+    def _register(self, visit: Visit, claim: Claim, stay: Stay,
+                  offset: Optional[bytes]) -> None:
+        runtime, namespace = self._clients.live(), visit.namespace
+        server, timeline = self._clients.server, self._clients.timeline(
+            namespace)
+        last = claim.found.last
+        if last is not None and not timeline.reach(last, PATIENCE):
+            raise Refusal(REDIS_UNAVAILABLE)
+        replay = Replay(claim.session, claim.start,
+                        self._options.max_missed_packets)
+        client = stay.sid, stay.eio_sid
+        keeper = self._clients.keeper
+        while True:
+            self._backlog.read(replay, claim, namespace)
+            rival = keeper.of_sid(stay.sid, namespace)
+            if rival is not None:
+                self._claims.oust(rival, claim)
+            with runtime.order:
+                if keeper.of_sid(stay.sid, namespace) is not None:
+                    # In this moment.
+                    continue
+                if self._claims.is_superseded(claim) or timeline.has_left \
+                        or hooks.is_closing(server, stay.eio_sid):
+                    raise TurnedAway
+                records = timeline.history.after(namespace, replay.at)
+                if records is None:
+                    # Forgotten in this moment.
+                    continue
+                replay.feed(records)
+                timeline.admit(client, namespace, replay)
+                self._clients.delivery.sent[stay.sid] = offset
+                self._clients.delivery.hold(stay.sid)
+                if not self._clients.manager.register(
+                        *client, namespace, replay.rooms):
+                    self._clients.delivery.forget(stay.sid)
+                    raise Refusal(UNKNOWN_SESSION)
+                stay.rooms = set(replay.rooms)
+                # Before anybody can write its session anew.
+                self._clients.restore(stay.eio_sid, claim.session)
+                # Until it is gone, which it may be as soon as it is known.
+                self._outcomes.note(stay.sid, namespace, _RECOVERED)
+                keeper.enter(stay)
+                visit.sid, visit.stay = stay.sid, stay
+                visit.missed = replay.missed
+                return
+
+
+def _former_offset(shown: Optional[Return]) -> Optional[bytes]:
+    """The last offset that a client received in a former session."""
+    if shown is None:
+        return None
+    try:
+        return check_offset(shown.offset)
+    except Refusal:
+        return None

@@ -1,0 +1,118 @@
+"""What clients have missed is gathered: from memory, and what is older from
+Redis, in pages.
+
+One client at a time reads, for most want the same: what one has read is in
+memory for the next.
+"""
+import time
+from typing import Dict, Iterable, List
+
+from ..protocol import codec
+from .claims import Claim
+from ..errors import DecodeError
+from ..protocol.messages import ORDERED
+from .replay import is_complete, is_missed, Record, Replay
+from .local_clients import OwnClients
+from .session import OFFSET_NOT_FOUND, REDIS_UNAVAILABLE, Refusal
+from ..concurrency.tasks import Event
+from .stream_order import record_of
+from ..protocol.transport import Entry, parse_id
+
+#: How long a client waits for others who read, in seconds, before it reads by
+#: itself: where there is too much for the memory, each has to.
+PATIENCE = 10.0
+
+#: How many entries are read at once.
+PAGE = 100
+
+
+class Backlog:
+    """What is older than what is in memory."""
+
+    def __init__(self, clients: OwnClients) -> None:
+        self._clients = clients
+        #: Who reads, by namespace: set when it is done. Under the order
+        #: lock.
+        self._reading: Dict[str, Event] = {}
+
+    def read(self, replay: Replay, claim: Claim, namespace: str) -> None:
+        """Go on up to where the memory begins.
+
+        :raises Refusal: there is too much, or it is not there any more.
+        :raises Unavailable: Redis is away.
+        """
+        runtime = self._clients.live()
+        timeline = self._clients.timeline(namespace)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            done = runtime.engine.event()
+            try:
+                with runtime.order:
+                    floor = timeline.history.floor(namespace)
+                    if floor is None:
+                        raise Refusal(REDIS_UNAVAILABLE)
+                    if parse_id(replay.at) >= parse_id(floor):
+                        return
+                    busy = self._reading.setdefault(namespace, done)
+                if busy is done:
+                    self._read(replay, claim, namespace, floor)
+            finally:
+                if self._reading.get(namespace) is done:
+                    del self._reading[namespace]
+                done.set()
+            if busy is done:
+                continue
+            if not busy.wait(max(0.0, deadline - time.monotonic())) \
+                    and not busy.is_set():
+                self._read(replay, claim, namespace, floor)
+
+    def _read(self, replay: Replay, claim: Claim, namespace: str,
+              floor: bytes) -> None:
+        runtime = self._clients.live()
+        timeline = self._clients.timeline(namespace)
+        stream = runtime.stream(namespace)
+        begin = replay.at
+        older: List[Record] = []
+        copies: Dict[bytes, int] = {}
+        while parse_id(replay.at) < parse_id(floor):
+            page, first = self._clients.keeper.sessions.page(
+                stream, replay.at, PAGE)
+            if not is_complete(replay.at, first, claim.found.last):
+                raise Refusal(OFFSET_NOT_FOUND)
+            records = list(_records(page, namespace, floor, copies))
+            replay.feed(records)
+            older += records
+            if len(page) < PAGE or parse_id(page[-1].id) >= parse_id(floor):
+                replay.at = floor
+            else:
+                replay.at = page[-1].id
+        with runtime.order:
+            timeline.history.prepend(namespace, begin, older, floor)
+
+
+def _records(page: Iterable[Entry], namespace: str, floor: bytes,
+             copies: Dict[bytes, int]) -> Iterable[Record]:
+    """What clients of a namespace may have missed of some entries.
+
+    :param floor: the last one that is wanted.
+    :param copies: the highest number that was seen, by writer: what stands
+                   in the stream twice is missed once.
+    """
+    for entry in page:
+        if parse_id(entry.id) > parse_id(floor):
+            return
+        try:
+            envelope = codec.open_envelope(entry.fields)
+            if envelope.namespace != namespace \
+                    or envelope.type not in ORDERED:
+                continue
+            if envelope.writer is not None:
+                if envelope.sequence <= copies.get(envelope.writer, 0):
+                    continue
+                copies[envelope.writer] = envelope.sequence
+            message = codec.decode(envelope)
+        except DecodeError:
+            # Whoever read it when it came has told the log.
+            continue
+        if is_missed(message):
+            yield record_of(entry, message)

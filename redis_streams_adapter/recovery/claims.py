@@ -1,0 +1,343 @@
+"""Sessions are claimed: of all who try to take a client over, one wins.
+
+Whoever claims a session gives this stay of its client a new name, by
+compare-and-set with what it has read, and tells all nodes which name is
+superseded by that. A node that has a client under that name drops its
+connection, and so does one that is about to register it: a client that was on
+its way here when it lost its connection again is already on its way elsewhere,
+and if it is this one that lives, it comes back and claims in turn.
+"""
+import secrets
+from typing import Any, Callable, Dict, NamedTuple, Optional
+
+from ..clients import hooks
+from ..errors import DecodeError
+from ..protocol.messages import DisconnectSockets, Message, Target
+from .replay import is_complete, is_event
+from .local_clients import OwnClients
+from .session import OFFSET_NOT_FOUND, Refusal, REJECTED, Session, start_of, \
+    SUPERSEDES, TurnedAway, UNKNOWN_SESSION
+from ..stream.session_store import ABSENT, DONE, Found, Swap
+from ..runtime.runtime import Runtime
+from .client_session import Stay
+from ..protocol.transport import id_before, parse_id, Unavailable
+
+#: How often a session is claimed that changes meanwhile.
+ATTEMPTS = 5
+
+#: How long a client that returns waits for the disconnect handler of its old
+#: connection, in seconds.
+PATIENCE = 10.0
+
+#: How long it waits for connections to Redis that are just made anew, in
+#: seconds: that takes a fifth of one.
+CONNECT_PATIENCE = 1.0
+
+#: How often, and after how many seconds each time, to look whether another
+#: connection, which was sent packets ahead of its reply, has read that: then
+#: it is another client's, and this one has none of them.
+AHEAD_LOOKS = 10
+AHEAD_INTERVAL = 0.1
+
+#: How many claims are remembered that were superseded: far more than there
+#: can be between a claim and the registration of its client.
+SUPERSEDED = 10_000
+
+
+class Claim(NamedTuple):
+    """A session that is ours now.
+
+    :param session: what it holds.
+    :param value: how it stands in Redis.
+    :param start: behind which position to go on.
+    :param found: what Redis had.
+    """
+
+    session: Session
+    value: bytes
+    start: bytes
+    found: Found
+
+
+class _Ahead:
+    """What a session says of packets that were sent ahead of a reply, when
+    its client has come: what another connection is sent later is not its own.
+
+    :param offset: the one that the client shows.
+    """
+
+    def __init__(self, offset: Optional[bytes]) -> None:
+        self._shown = (offset or b'').decode()
+        self._looks = 0
+        self.found: Optional[str] = None
+
+    def may_change(self, session: Session) -> bool:
+        """Whether to look again: another connection may be about to read its
+        reply."""
+        if self._looks == 0 or self.found == self._shown:
+            self._looks += 1
+            self.found = session.ahead
+        return self.found == self._shown and not session.final \
+            and self._looks <= AHEAD_LOOKS
+
+
+class Claims:
+    """Claims sessions, and loses them.
+
+    :param publish: puts a message into the outbox.
+    """
+
+    def __init__(self, clients: OwnClients,
+                 publish: Callable[[Runtime, str, Message], Any]) -> None:
+        self._clients = clients
+        self._publish = publish
+        #: Claims that were superseded, the last :data:`SUPERSEDED` of them.
+        #: Under the order lock.
+        self._superseded: Dict[str, None] = {}
+
+    def claim(self, namespace: str, pid: str, offset: Optional[bytes],
+              accepts: Callable[[str], bool]) -> Claim:
+        """Claim a session, and drop the old connections of its client. Where
+        another connection of it does so at the same time, here or elsewhere,
+        the last one has it.
+
+        :param offset: the last one that the client has received.
+        :param accepts: whether a client of a sid may take part.
+        :raises Refusal: it is not there, or nothing can come of it.
+        :raises Unavailable: Redis is away.
+        """
+        keeper = self._clients.keeper
+        runtime = self._clients.live()
+        stream = runtime.stream(namespace)
+        left: Optional[Session] = None
+        ahead = _Ahead(offset)
+        for _ in range(ATTEMPTS + AHEAD_LOOKS):
+            known = keeper.of_pid(pid)
+            found = self._find(pid, stream, offset)
+            here = keeper.of_pid(pid)
+            if here is not known:
+                # Registered here in this moment, or gone: what was found is
+                # older than that.
+                continue
+            if here is not None and (here.intended
+                                     or here.namespace != namespace):
+                # Its session may not be deleted yet.
+                raise Refusal(UNKNOWN_SESSION)
+            if here is not None and here.lost:
+                here = None
+            if here is not None and found.session is not None \
+                    and not self._is_of(found.session, here):
+                # Another server has had it since, and maybe has not told.
+                keeper.lose(here)
+                here = None
+            session = self._found_session(found, pid, namespace, here)
+            if ahead.may_change(session):
+                runtime.engine.event().wait(AHEAD_INTERVAL)
+                continue
+            before = session.claim
+            if left is not None and left.claim != before:
+                # Somebody has had it in between.
+                left = None
+            if not accepts(session.sid):
+                raise Refusal(REJECTED)
+            start = self._start(session, offset, found, namespace)
+            if here is not None:
+                left = self._leave_here(here)
+            elif left is None and not self._make_room(session, namespace):
+                continue
+            # What was left here is newer than what Redis has.
+            session = (left or session)._replace(
+                claim=secrets.token_hex(8), ahead=ahead.found, final=False)
+            value = self._encode(session)
+            result, = keeper.sessions.swap([
+                Swap(pid, value, [found.session or b''])])
+            if result == DONE:
+                if here is None:
+                    self._publish(runtime, namespace, DisconnectSockets(
+                        Target((session.sid,), (), {SUPERSEDES: before}),
+                        close=True))
+                    self._supersede(before)
+                    late = keeper.of_pid(pid)
+                    if late is not None and late.claim == before:
+                        # Registered here in this moment. From now on it
+                        # would not be.
+                        self._leave_here(late)
+                return Claim(session, value, start, found)
+            if result == ABSENT:
+                break
+        raise Refusal(UNKNOWN_SESSION)
+
+    def _find(self, pid: str, stream: str, offset: Optional[bytes]) -> Found:
+        """Look it up; once more, where a connection was merely replaced.
+
+        :raises Unavailable: Redis is away.
+        """
+        sessions = self._clients.keeper.sessions
+        try:
+            return sessions.find(pid, stream, offset)
+        except Unavailable:
+            if not self._clients.live().await_hearing(CONNECT_PATIENCE) \
+                    or not sessions.wait(CONNECT_PATIENCE):
+                raise
+        return sessions.find(pid, stream, offset)
+
+    def _encode(self, session: Session) -> bytes:
+        try:
+            return self._clients.keeper.encode(session)
+        except (TypeError, ValueError) as exc:
+            # It is this node's, or one of a node that allows larger ones.
+            self._clients.log('the session of %s cannot be kept: %s',
+                              session.sid, exc)
+            raise Refusal(UNKNOWN_SESSION) from exc
+
+    def _found_session(self, found: Found, pid: str, namespace: str,
+                       here: Optional[Stay]) -> Session:
+        if here is not None:
+            # Redis may not have all of it yet.
+            self._clients.progress(here)
+            return here.marked(here.last or self._clients.describe(here))
+        if found.session is None:
+            raise Refusal(UNKNOWN_SESSION)
+        try:
+            return self._clients.keeper.load(found.session, pid, namespace)
+        except DecodeError as exc:
+            self._clients.log('a session was not accepted: %s', exc)
+            raise Refusal(UNKNOWN_SESSION) from exc
+
+    def _start(self, session: Session, offset: Optional[bytes],
+               found: Found, namespace: str) -> bytes:
+        """Behind which position to go on.
+
+        :raises Refusal: what came behind it is not there any more.
+        """
+        start, must_exist = start_of(session, offset)
+        timeline = self._clients.timeline(namespace)
+        with self._clients.live().order:
+            remembered = timeline.history.has(namespace, start)
+            floor = timeline.history.floor(namespace)
+        if must_exist and not found.is_there and not remembered:
+            raise Refusal(OFFSET_NOT_FOUND)
+        if session.anonymous and not self._is_of_ours(offset, namespace):
+            raise Refusal(OFFSET_NOT_FOUND)
+        in_memory = floor is not None and parse_id(floor) <= parse_id(start)
+        if not in_memory and not is_complete(start, found.first, found.last):
+            raise Refusal(OFFSET_NOT_FOUND)
+        return start
+
+    def _is_of_ours(self, offset: Optional[bytes], namespace: str) -> bool:
+        """Whether an event of this application has an offset. All that can
+        be known of whose client it is, where its session does not say.
+
+        :raises Unavailable: Redis is away.
+        """
+        if offset is None:
+            return False
+        runtime = self._clients.live()
+        timeline = self._clients.timeline(namespace)
+        with runtime.order:
+            remembered = timeline.history.has(namespace, offset)
+        if remembered:
+            return True
+        page, _ = self._clients.keeper.sessions.page(
+            runtime.stream(namespace), id_before(offset), 1)
+        return any(parse_id(entry.id) == parse_id(offset)
+                   and is_event(entry.fields, namespace) for entry in page)
+
+    def _make_room(self, session: Session, namespace: str) -> bool:
+        """Drop an old connection of a client, which has lost it.
+
+        :return: ``False`` where it was registered here in this moment.
+        :raises Refusal: there is somebody else with its sid.
+        """
+        old = self._clients.keeper.of_sid(session.sid, namespace)
+        if old is not None and old.pid == session.pid:
+            if not old.lost:
+                return False
+            self._leave_here(old)
+        elif self._clients.manager.eio_sid_from_sid(
+                session.sid, namespace) is not None:
+            raise Refusal(UNKNOWN_SESSION)
+        return True
+
+    def _leave_here(self, here: Stay) -> Session:
+        """Drop a client's connection to this node."""
+        self._clients.keeper.lose(here)
+        hooks.drop(self._clients.server, here.eio_sid)
+        if not here.gone.wait(PATIENCE) and not here.gone.is_set():
+            # Its disconnect handler takes its time, and two clients with one
+            # sid cannot be.
+            self._clients.log('%s was not recovered: its disconnect '
+                              'handler has not ended', here.sid)
+            raise Refusal(UNKNOWN_SESSION)
+        if here.last is None:
+            raise Refusal(UNKNOWN_SESSION)
+        return here.marked(here.last)
+
+    def oust(self, rival: Stay, claim: Claim) -> None:
+        """Drop another connection of a client that was on its way here, too,
+        and was registered first. Which of the two claimed the session last,
+        only Redis knows: others may have had it in between.
+
+        :raises TurnedAway: it was not this one.
+        :raises Refusal: the other one is there to stay.
+        :raises Unavailable: Redis is away.
+        """
+        raw = self._clients.keeper.sessions.get(claim.session.pid)
+        if raw != claim.value:
+            raise TurnedAway
+        self._leave_here(rival)
+
+    # -- and loses them ---------------------------------------------------
+
+    def superseded(self, namespace: str, target: Target) -> None:
+        """Another node has taken clients over."""
+        claim = target.flags.get(SUPERSEDES)
+        # The client may be about to be registered here.
+        self._supersede(claim)
+        for sid in target.rooms:
+            stay = self._clients.keeper.of_sid(str(sid), namespace)
+            if stay is None:
+                continue
+            if claim == stay.claim:
+                self._clients.keeper.lose(stay)
+                self._clients.server.start_background_task(
+                    hooks.drop, self._clients.server, stay.eio_sid)
+            else:
+                # Somebody has had it in between, or this is old: a node
+                # that died before it told us, or a server in Node.js, which
+                # does not say from whom it had it.
+                self._clients.server.start_background_task(self._verify, stay)
+
+    def is_superseded(self, claim: Claim) -> bool:
+        """Whether somebody else has claimed it since; under the order
+        lock."""
+        return claim.session.claim in self._superseded
+
+    def _supersede(self, claim: Any) -> None:
+        """Whoever has claimed a session under this name shall not have
+        it."""
+        if isinstance(claim, str) and claim:
+            with self._clients.live().order:
+                self._superseded[claim] = None
+                if len(self._superseded) > SUPERSEDED:
+                    del self._superseded[next(iter(self._superseded))]
+
+    def _verify(self, stay: Stay) -> None:
+        """Drop a client's connection if it is another node's by now."""
+        keeper = self._clients.keeper
+        try:
+            raw = keeper.sessions.get(stay.pid)
+        except Unavailable:
+            return
+        if raw is not None and not self._is_of(raw, stay):
+            keeper.lose(stay)
+            hooks.drop(self._clients.server, stay.eio_sid)
+
+    def _is_of(self, raw: bytes, stay: Stay) -> bool:
+        """Whether a session in Redis is that of a client that is here, and
+        not one that another server has written since."""
+        try:
+            return self._clients.keeper.load(
+                raw, stay.pid, stay.namespace).claim == stay.claim
+        except DecodeError:
+            return False

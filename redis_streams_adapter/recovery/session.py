@@ -1,0 +1,312 @@
+"""Connection state recovery without any I/O: what a client shows that returns,
+and its session. What it has missed is in
+:mod:`redis_streams_adapter.recovery.replay`.
+
+*A session* is what another node needs to take a client over. It stands in
+Redis as Node.js writes it (``SessionToPersist`` of the npm package
+``socket.io-adapter`` 2.5, ``dist/in-memory-adapter.d.ts``; key and encoding in
+``@socket.io/redis-streams-adapter``, ``persistSession`` in
+``dist/adapter.js``): base64 of msgpack ``{sid, pid, rooms, data}``. Our own
+keys, which Node.js ignores:
+
+=========  ================================================================
+``nsp``    the namespace; a session does not leave it
+``claim``  a name for this stay on a node: each node that takes the client
+           over gives another one. Whoever holds an older one has lost it
+``upto``   a position in the stream: all before it was handed to the client
+``sent``   the last offset that was handed to it before that; none: none was
+``obeyed`` a position in the stream: what commands before it made of ``rooms``
+           is in there
+``own``    the id of the node's writer, and a number: so are its commands up
+           to that one, which are carried out before they are in the stream
+``since``  the position at which the client first came; nothing before it is
+           its own
+``gap``    an offset, none at all included, and a position in the stream: the
+           next offset that was handed to the client came much later, and all
+           before that position had been handed to it by then
+``ahead``  the offset that the client had shown, empty for none, when it was
+           sent packets ahead of its reply, until it has read that
+``final``  ``True`` with ``ahead``: its connection has ended, so it will not
+``flask``  the session that Flask-SocketIO manages
+``app``    the application of the node that wrote it, see
+           :mod:`redis_streams_adapter.protocol.application`; a session does
+           not leave it
+=========  ================================================================
+
+*Where to go on*: behind the offset that the client names, the last that it
+has received. If that is the one in ``sent``, it has received all up to
+``upto``, which may be much later: a client that gets an event once a day does
+not need a day of history. Nor does it where that one event was handed to a
+connection that was half open: then its offset is the one in ``gap``.
+"""
+import re
+from typing import Any, Dict, NamedTuple, Optional, Tuple
+
+from ..protocol.application import Application, KEY
+from ..protocol.codec import MAX_NAME
+from ..errors import DecodeError
+from ..protocol.messages import Room
+from ..protocol.transport import parse_id
+from ..protocol.values import load_base64
+
+UNKNOWN_SESSION = 'unknown-session'
+OFFSET_NOT_FOUND = 'offset-not-found'
+INVALID_OFFSET = 'invalid-offset'
+TOO_MANY_MISSED = 'too-many-missed'
+REDIS_UNAVAILABLE = 'redis-unavailable'
+REJECTED = 'rejected'
+
+#: Why a client was not recovered.
+REASONS = (UNKNOWN_SESSION, OFFSET_NOT_FOUND, INVALID_OFFSET,
+           TOO_MANY_MISSED, REDIS_UNAVAILABLE, REJECTED)
+
+#: Among the flags of a DISCONNECT_SOCKETS: the ``claim`` that is superseded.
+#: Node.js, which does not know it, drops the socket whatever it says.
+SUPERSEDES = 'supersedes'
+
+_OFFSET = re.compile(r'[0-9]{1,20}-[0-9]{1,20}', re.ASCII)
+
+
+class Outcome(NamedTuple):
+    """What became of a client that came.
+
+    :param recovered: whether its state is back.
+    :param reason: why not, one of :data:`REASONS`; ``None`` where it is, and
+                   for a client that did not ask for it.
+    """
+
+    recovered: bool
+    reason: Optional[str] = None
+
+
+class Refusal(Exception):
+    """A client is not recovered.
+
+    :param reason: one of :data:`REASONS`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class TurnedAway(Exception):
+    """A client that returns is to try again, if it is still there: its
+    connection has ended, another one has claimed the session since, or this
+    node takes its leave. As a new client it would have lost everything."""
+
+
+# -- what a client says ---------------------------------------------------
+
+class Return(NamedTuple):
+    """What a client that returns shows.
+
+    :param pid: the name of its session: its secret.
+    :param offset: the last offset it has received, if any, unchecked.
+    """
+
+    pid: Any
+    offset: Any
+
+
+def split_auth(data: Any) -> Tuple[Optional[Return], Any]:
+    """Take apart what a client sends when it connects (``onopen()`` in
+    ``build/esm/socket.js`` of socket.io-client 4.8).
+
+    :return: what it shows, if it wants to be recovered, and what the
+             application is to see.
+    """
+    if not isinstance(data, dict) or 'pid' not in data:
+        return None, data
+    rest = {key: value for key, value in data.items()
+            if key not in ('pid', 'offset')}
+    return Return(data['pid'], data.get('offset')), rest or None
+
+
+def check_pid(pid: Any) -> str:
+    """The name of a session, as it may be part of a key.
+
+    :raises Refusal: it cannot be.
+    """
+    if isinstance(pid, str) and 0 < len(pid) <= MAX_NAME:
+        try:
+            pid.encode()
+        except UnicodeEncodeError as exc:
+            raise Refusal(UNKNOWN_SESSION) from exc
+        return pid
+    raise Refusal(UNKNOWN_SESSION)
+
+
+def check_offset(offset: Any) -> Optional[bytes]:
+    """An offset as a position in the stream.
+
+    :raises Refusal: it is none.
+    """
+    if offset is None:
+        return None
+    if not isinstance(offset, str) or not _OFFSET.fullmatch(offset):
+        raise Refusal(INVALID_OFFSET)
+    position = offset.encode()
+    if max(parse_id(position)) >= 2**64:
+        raise Refusal(INVALID_OFFSET)
+    return position
+
+
+# -- sessions -------------------------------------------------------------
+
+class Gap(NamedTuple):
+    """A long time in which a client was handed nothing.
+
+    :param offset: the last one before it; ``None``: there was none.
+    :param position: how far it had come at the end of it.
+    """
+
+    offset: Optional[bytes]
+    position: bytes
+
+
+class Origin(NamedTuple):
+    """Who has written a command.
+
+    :param writer: the id of its writer.
+    :param sequence: the writer's number for it.
+    """
+
+    writer: bytes
+    sequence: int
+
+
+class Session(NamedTuple):
+    """What is kept of a client, see the module."""
+
+    sid: str
+    pid: str
+    rooms: Tuple[Room, ...]
+    data: Any
+    namespace: Optional[str] = None
+    claim: str = ''
+    upto: Optional[bytes] = None
+    sent: Optional[bytes] = None
+    flask: Optional[str] = None
+    gap: Optional[Gap] = None
+    since: Optional[bytes] = None
+    obeyed: Optional[bytes] = None
+    own: Optional[Origin] = None
+    ahead: Optional[str] = None
+    final: bool = False
+    #: It does not say which application it belongs to: a server in Node.js
+    #: wrote it, or an older version of this package.
+    anonymous: bool = False
+
+
+def to_fields(session: Session, application: Application) -> Dict[str, Any]:
+    """A session as it is serialised.
+
+    :param application: ours, and so the session's from now on.
+    """
+    fields: Dict[str, Any] = {
+        'sid': session.sid, 'pid': session.pid,
+        'rooms': list(session.rooms), 'data': session.data,
+        'nsp': session.namespace, 'claim': session.claim,
+        KEY: application.name}
+    for name in ('upto', 'sent', 'since', 'obeyed'):
+        position = getattr(session, name)
+        if position is not None:
+            fields[name] = position.decode()
+    if session.gap is not None:
+        fields['gap'] = [each and each.decode() for each in session.gap]
+    if session.own is not None:
+        fields['own'] = [session.own.writer.decode(), session.own.sequence]
+    for name in ('flask', 'ahead'):
+        text = getattr(session, name)
+        if text is not None:
+            fields[name] = text
+    if session.final:
+        fields['final'] = True
+    return fields
+
+
+def load_session(raw: bytes, pid: str, namespace: str,
+                 application: Application) -> Session:
+    """A session from Redis, where anybody may have written.
+
+    :param pid: whose it has to be.
+    :param namespace: in which it has to be; Node.js does not say.
+    :param application: to which it has to belong; Node.js does not say.
+    :raises DecodeError: it is not valid, or another one.
+    """
+    fields = load_base64(raw)
+    if not isinstance(fields, dict):
+        raise DecodeError('a session is not a mapping')
+    if application.is_foreign(fields.get(KEY)):
+        raise DecodeError('a session is of another application')
+    sid, rooms = fields.get('sid'), fields.get('rooms')
+    if not isinstance(sid, str) or not 0 < len(sid) <= MAX_NAME \
+            or fields.get('pid') != pid:
+        raise DecodeError('sid or pid of a session is wrong')
+    if not isinstance(rooms, list) \
+            or any(type(room) not in (str, int) for room in rooms):
+        raise DecodeError('rooms of a session are wrong')
+    if fields.get('nsp', namespace) != namespace:
+        raise DecodeError('a session is of another namespace')
+    claim, flask = fields.get('claim', ''), fields.get('flask')
+    ahead = fields.get('ahead')
+    if not isinstance(claim, str) or not all(
+            isinstance(each, (str, type(None))) for each in (flask, ahead)):
+        raise DecodeError('claim, flask or ahead of a session is wrong')
+    return Session(
+        sid, pid, tuple(rooms), fields.get('data'), namespace, claim,
+        _position(fields.get('upto')), _position(fields.get('sent')), flask,
+        _gap(fields.get('gap')), _position(fields.get('since')),
+        _position(fields.get('obeyed')), _origin(fields.get('own')), ahead,
+        fields.get('final') is True, fields.get(KEY) is None)
+
+
+def _origin(value: Any) -> Optional[Origin]:
+    if value is None:
+        return None
+    if isinstance(value, list) and len(value) == 2 \
+            and isinstance(value[0], str) and value[0].isascii() \
+            and type(value[1]) is int:
+        return Origin(value[0].encode(), value[1])
+    raise DecodeError('own of a session is wrong')
+
+
+def _gap(value: Any) -> Optional[Gap]:
+    if value is None:
+        return None
+    if isinstance(value, list) and len(value) == 2:
+        position = _position(value[1])
+        if position is not None:
+            return Gap(_position(value[0]), position)
+    raise DecodeError('gap of a session is wrong')
+
+
+def _position(value: Any) -> Optional[bytes]:
+    try:
+        return check_offset(value)
+    except Refusal as exc:
+        raise DecodeError('a position in a session is wrong') from exc
+
+
+def start_of(session: Session, offset: Optional[bytes]) -> Tuple[bytes, bool]:
+    """Behind which position to go on.
+
+    :param offset: the one that the client names.
+    :return: the position, and whether it must be that of an entry that is
+             there.
+    :raises Refusal: nobody can know.
+    """
+    if session.upto is not None and offset == session.sent:
+        return session.upto, False
+    if session.gap is not None and offset == session.gap.offset:
+        return session.gap.position, False
+    if offset is None:
+        if session.since is None:
+            raise Refusal(OFFSET_NOT_FOUND)
+        return session.since, False
+    if session.since is not None \
+            and parse_id(offset) < parse_id(session.since):
+        # It was somebody else's.
+        raise Refusal(OFFSET_NOT_FOUND)
+    return offset, True

@@ -1,0 +1,407 @@
+"""What becomes of the own clients, where recovery is on: the server's hooks
+and the manager tell it, and their sessions follow.
+
+A visit is a client that connects, until its connect handler is done: how it is
+let in is the matter of :mod:`redis_streams_adapter.recovery.admission`. What
+follows is its stay, see :mod:`redis_streams_adapter.recovery.client_session`.
+"""
+import threading
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+
+from ..clients import hooks
+from .admission import Admission, Visit
+from .claims import Claims
+from ..clients.delivery import Client, Delivery, Encoded, Load
+from ..protocol.messages import Message
+from .replay import Record
+from ..options import RecoveryOptions
+from .outcomes import Outcomes
+from .local_clients import OwnClients
+from ..clients.receipts import when_read
+from .session import Outcome, REJECTED, split_auth
+from ..runtime.runtime import Runtime
+from .client_session import Stay
+
+#: After how many missed packets others shall run.
+YIELD_EVERY = 100
+
+#: How long a client may take to read its reply, in seconds, if nothing else
+#: can be done before it has. The least that its connection survives, by
+#: default, if it does not answer at all.
+PATIENCE = 20.0
+
+
+class Returning:
+    """Follows clients from their connection to their end.
+
+    :param live: the runtime of this process.
+    :param publish: puts a message into the outbox.
+    """
+
+    def __init__(self, manager: Any, server: Any, delivery: Delivery,
+                 options: RecoveryOptions, live: Callable[[], Runtime],
+                 publish: Callable[[Runtime, str, Message], Any]) -> None:
+        self._clients = OwnClients(manager, server, delivery, live)
+        self._claims = Claims(self._clients, publish)
+        self._outcomes = Outcomes(self._clients)
+        self._admission = Admission(self._clients, self._claims, options,
+                                    self._outcomes)
+        self.describe = self._clients.describe
+        self.progress = self._clients.progress
+        self.superseded = self._claims.superseded
+        self.outcome = self._outcomes.of
+        self.counts = self._outcomes.counts
+        # What a client has received last may be as old as this, and the time
+        # in which its connection was half open, and that of its absence.
+        delivery.long_time = int(
+            options.max_disconnection_duration * 1000 / 2)
+        #: Those who are connecting; each written by its connection's task.
+        self._visits: Dict[Tuple[str, str], Visit] = {}
+
+    # -- hooks, see redis_streams_adapter.clients.hooks
+
+    def begin(self, eio_sid: str, namespace: str, data: Any) -> Visit:
+        """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
+        shown, auth = split_auth(data)
+        visit = Visit(eio_sid, namespace, shown, auth)
+        self._visits[eio_sid, namespace] = visit
+        return visit
+
+    def reply(self, eio_sid: str, namespace: str) -> Optional[str]:
+        """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
+        visit = self._visits.get((eio_sid, namespace))
+        if visit is None:
+            return None
+        stay = visit.stay
+        if visit.sid is not None and self._is_going(visit):
+            visit.turned_away = True
+            return None
+        if stay is None:
+            visit.replied = True
+            return None
+        if visit.is_ahead or self._clients.server.always_connect:
+            # What it has missed it gets later.
+            self._clients.keeper.write_first(stay)
+        elif not self._send_ahead(visit, stay):
+            visit.turned_away = True
+            return None
+        visit.replied = True
+        return stay.pid
+
+    def _is_going(self, visit: Visit) -> bool:
+        """Whether a client that was registered is gone, or about to be."""
+        stay = visit.stay
+        return hooks.is_closing(self._clients.server, visit.eio_sid) \
+            or stay is not None and (
+                stay.last is not None or not self._is_here(stay)) \
+            or self._clients.manager.eio_sid_from_sid(
+                visit.sid, visit.namespace) != visit.eio_sid
+
+    def _send_ahead(self, visit: Visit, stay: Stay) -> bool:
+        """Give a client what it has missed ahead of its reply.
+
+        :return: ``False`` where it is gone.
+        """
+        before = stay.ahead
+        if visit.missed:
+            # Before it has any of it: whoever takes it over is to know.
+            stay.ahead = visit.offset
+        self._clients.keeper.write_first(stay)
+        if stay.lost and not stay.absent:
+            # Another server has it by now, which would not know of this.
+            hooks.drop(self._clients.server, stay.eio_sid)
+        if self._is_going(visit):
+            # It has none.
+            stay.ahead = before
+            return False
+        visit.has_missed = self._give_missed(stay, visit.missed)
+        return visit.has_missed
+
+    def is_turned_away(self, eio_sid: str, namespace: str) -> bool:
+        """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
+        # Its connection may be ending by another task, and not have ended.
+        visit = self._visits.get((eio_sid, namespace))
+        return visit is not None and visit.turned_away
+
+    def wait_behind(self, eio_sid: str, namespace: str, pkt: Any) -> bool:
+        """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
+        runtime = self._clients.live()
+        timeline = self._clients.timeline(namespace)
+        sid = self._clients.manager.sid_from_eio_sid(eio_sid, namespace)
+        if sid is None or not timeline.is_waiting or not runtime.is_hearing:
+            return False
+        encoded = pkt.encode()
+        parts = encoded if isinstance(encoded, list) else [encoded]
+        with runtime.order:
+            timeline.locally(namespace, [Load(
+                [(sid, eio_sid)], Encoded(parts, None, False))])
+        return True
+
+    def finish(self, visit: Visit, done: bool) -> None:
+        """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
+        self._visits.pop((visit.eio_sid, visit.namespace), None)
+        stay, sid, namespace = visit.stay, visit.sid, visit.namespace
+        keeper, manager = self._clients.keeper, self._clients.manager
+        if sid is None or manager.eio_sid_from_sid(
+                sid, namespace) != visit.eio_sid:
+            # Refused, or gone.
+            return
+        if not done and not visit.replied:
+            # Its handler has failed. It has no reply, and python-socketio
+            # would never look at it again. With always_connect it has one,
+            # and stays connected.
+            if stay is not None:
+                stay.leaver = visit.task
+            manager.disconnect(sid, namespace, ignore_queue=True)
+            return
+        if stay is None or visit.turned_away \
+                or hooks.is_closing(self._clients.server, stay.eio_sid):
+            # Its end is another task's, or that of the hook that calls this.
+            return
+        if not visit.has_missed:
+            if visit.is_ahead and not stay.intended:
+                self._let_it_count(stay)
+                return
+            if not self._give_missed(stay, visit.missed):
+                return
+        elif visit.missed:
+            self._note_reading(stay)
+        if not self._release(stay):
+            return
+        keeper.settle(stay)
+        if self._outcomes.settled(stay.sid, namespace):
+            self._clients.log('%s was recovered; it had missed %d packets',
+                              stay.sid, len(visit.missed))
+        if stay.intended and stay.last is None:
+            # Told to go while it came, when python-socketio does not hear.
+            self._clients.server.disconnect(stay.sid, stay.namespace,
+                                            ignore_queue=True)
+
+    def _give_missed(self, stay: Stay, missed: Sequence[Record]) -> bool:
+        """Give a client what it has missed. Nothing blocks between the last
+        packets and what the caller sends next.
+
+        :return: ``False`` where it is gone. Another connection may have taken
+                 it over: what is known under its sid is not this one's.
+        """
+        client, runtime = (stay.sid, stay.eio_sid), self._clients.live()
+        timeline = self._clients.timeline(stay.namespace)
+        for start in range(0, len(missed) or 1, YIELD_EVERY):
+            if start:
+                runtime.engine.pause()
+            with runtime.order:
+                if not self._is_here(stay):
+                    return False
+                timeline.deliver_again(client, stay.namespace,
+                                       missed[start:start + YIELD_EVERY])
+        return True
+
+    def _release(self, stay: Stay) -> bool:
+        """Give a client what was held until it has its reply.
+
+        :return: as :meth:`_give_missed`.
+        """
+        with self._clients.live().order:
+            if not self._is_here(stay):
+                return False
+            self._clients.delivery.release((stay.sid, stay.eio_sid))
+        return True
+
+    def _note_reading(self, stay: Stay) -> None:
+        """Note it when a client has read its reply."""
+        def has_read() -> None:
+            stay.ahead = None
+            self._clients.keeper.change(stay)
+
+        when_read(self._clients.server, stay.eio_sid, has_read)
+
+    def _let_it_count(self, stay: Stay) -> None:
+        """Drop a client as soon as it has read its reply, and all is in the
+        offset that it will show. What was emitted meanwhile it has missed.
+        """
+        server = self._clients.server
+
+        def drop() -> None:
+            # Its connection may outlive it, for clients in other namespaces.
+            if not stay.gone.is_set():
+                hooks.drop(server, stay.eio_sid)
+
+        def has_read() -> None:
+            stay.ahead = None
+            drop()
+
+        def give_up() -> None:
+            stay.gone.wait(PATIENCE)
+            drop()
+
+        if when_read(server, stay.eio_sid, has_read):
+            self._clients.log('%s has to come again, for it may have some of '
+                              'what it had missed', stay.sid)
+            server.start_background_task(give_up)
+        else:
+            hooks.drop(server, stay.eio_sid)
+
+    def _is_here(self, stay: Stay) -> bool:
+        return self._clients.keeper.of_sid(stay.sid, stay.namespace) is stay
+
+    def check_data(self, sid: str, namespace: str, data: Any) -> None:
+        """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
+        keeper = self._clients.keeper
+        if keeper.of_sid(sid, namespace) is not None:
+            keeper.check_size(data)
+
+    def saved(self, sid: str, namespace: str, data: Any) -> None:
+        """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
+        keeper = self._clients.keeper
+        stay = keeper.of_sid(sid, namespace)
+        if stay is not None:
+            # Its connection, where this is kept, may be gone before it is
+            # written.
+            stay.data = data
+            keeper.change(stay)
+
+    def handled(self, sid: str, namespace: str) -> None:
+        """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
+        keeper = self._clients.keeper
+        stay = keeper.of_sid(sid, namespace)
+        if stay is not None and stay.settled \
+                and self._clients.flask_session(stay) != stay.flask:
+            keeper.change(stay)
+
+    # -- for the manager --------------------------------------------------
+
+    def entered(self, sid: str, namespace: str, room: Any) -> None:
+        """A client has entered a room."""
+        stay = self._clients.keeper.of_sid(sid, namespace)
+        if stay is not None and room is not None \
+                and room not in stay.rooms:
+            stay.rooms.add(room)
+            self._clients.keeper.change(stay)
+
+    def left(self, sid: str, namespace: str, room: Any) -> None:
+        """A client has left a room."""
+        stay = self._clients.keeper.of_sid(sid, namespace)
+        if stay is not None and room in stay.rooms and stay.last is None:
+            stay.rooms.discard(room)
+            self._clients.keeper.change(stay)
+
+    def leaving(self, sid: str, namespace: str) -> None:
+        """A client is about to be disconnected; its disconnect handler is
+        next."""
+        runtime = self._clients.live()
+        timeline = self._clients.timeline(namespace)
+        stay = self._clients.keeper.of_sid(sid, namespace)
+        eio_sid = self._clients.manager.eio_sid_from_sid(sid, namespace)
+        intended = eio_sid is not None \
+            and not hooks.is_closing(self._clients.server, eio_sid)
+        with runtime.order:
+            if intended or stay is not None and stay.intended:
+                timeline.flush(sid)
+                if eio_sid is not None:
+                    # With always_connect, by its connect handler.
+                    self._clients.delivery.release((sid, eio_sid))
+        if stay is not None and stay.last is None:
+            stay.leaver = threading.get_ident()
+            stay.intended = stay.intended or intended
+            self._clients.progress(stay)
+            # As it is now, whatever the handler clears away.
+            self._clients.keeper.note_last(stay)
+
+    def going(self, sid: str, namespace: str) -> bool:
+        """A client is about to be unregistered.
+
+        :return: whether by a task that may: one that disconnects it, or that
+                 of its connection, where it is refused. Another one's client
+                 is gone, and another connection has taken it over.
+        """
+        stay = self._clients.keeper.of_sid(sid, namespace)
+        if stay is None:
+            return True
+        task = threading.get_ident()
+        visit = self._visits.get((stay.eio_sid, namespace))
+        if visit is None or visit.stay is not stay or visit.task != task:
+            visit = None
+        if stay.leaver != task and (visit is None or stay.leaver is not None):
+            return False
+        if visit is not None \
+                and not hooks.is_closing(self._clients.server, stay.eio_sid):
+            # Its connect handler has refused it.
+            stay.intended = True
+            if visit.shown is not None:
+                self._outcomes.tell(stay.eio_sid, Outcome(False, REJECTED))
+        self._clients.keeper.note_last(stay)
+        return True
+
+    def gone(self, sid: str, namespace: str) -> None:
+        """A client is unregistered."""
+        stay = self._clients.keeper.of_sid(sid, namespace)
+        self._outcomes.forget(sid, namespace)
+        if stay is not None:
+            with self._clients.live().order:
+                self._clients.delivery.forget(sid)
+            self._clients.keeper.leave(stay)
+
+    def expel(self, namespace: str, client: Client,
+              close: bool = False) -> None:
+        """A client is going to be disconnected on purpose: should it lose
+        its connection before its turn comes, it is not recovered either.
+
+        :param close: with all that are on its connection.
+        """
+        sid, eio_sid = client
+        for each, other in self._on_connection(eio_sid) if close else [
+                (namespace, sid)]:
+            self._expel(other, each)
+
+    def _expel(self, sid: str, namespace: str) -> None:
+        stay = self._clients.keeper.of_sid(sid, namespace)
+        if stay is not None:
+            stay.intended = True
+            self._clients.keeper.change(stay)
+
+    def is_leaving(self, sid: str, namespace: str) -> bool:
+        """Whether a client that is still here is on its way out, or another
+        node's by now: what is done to it here is of no account to where it
+        returns. What its disconnect handler does is not meant to be."""
+        stay = self._clients.keeper.of_sid(sid, namespace)
+        return stay is not None and (stay.lost or stay.last is not None) \
+            and stay.leaver != threading.get_ident()
+
+    def close_on_purpose(self, eio_sid: str) -> None:
+        """A connection is going to be closed, and its clients shall not be
+        recovered."""
+        for namespace, sid in self._on_connection(eio_sid):
+            self._expel(sid, namespace)
+            with self._clients.live().order:
+                self._clients.timeline(namespace).flush(sid)
+
+    def _on_connection(self, eio_sid: str) -> List[Tuple[str, str]]:
+        """Namespaces and sids of the clients on a connection."""
+        manager = self._clients.manager
+        found = [(each, manager.sid_from_eio_sid(eio_sid, each))
+                 for each in list(manager.get_namespaces())]
+        return [(each, sid) for each, sid in found if sid is not None]
+
+    # -- a client comes ---------------------------------------------------
+
+    @property
+    def namespaces(self) -> List[str]:
+        """Namespaces that clients are being let into."""
+        return [visit.namespace for visit in list(self._visits.values())
+                if visit.admitted]
+
+    def admit(self, eio_sid: str, namespace: str,
+              appear_in: Callable[[str], None]) -> Optional[str]:
+        """Register a client that connects.
+
+        :param appear_in: makes this node a member of a namespace.
+        :return: its sid; ``None`` where its connection is in the namespace
+                 already, or is dropped.
+        """
+        visit = self._visits.get((eio_sid, namespace))
+        if visit is None:
+            raise RuntimeError('a client connects past the server')
+        if self._clients.manager.sid_from_eio_sid(
+                eio_sid, namespace) is not None:
+            return None
+        return self._admission.admit(visit, appear_in)

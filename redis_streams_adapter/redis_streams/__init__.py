@@ -1,1 +1,0 @@
-"""The transport over Redis Streams; the only place that imports redis."""

@@ -1,0 +1,51 @@
+"""One stream, as a process uses it."""
+from dataclasses import dataclass
+from typing import Optional, Tuple
+
+from ..protocol.discovery import Knowledge, Span
+from ..stream.reader import Reader
+from ..stream.writer import Writer
+from ..protocol.sequences import Sequences
+from ..protocol.sender import Signature
+from ..recovery.stream_order import Timeline
+from ..protocol.transport import Position
+
+
+@dataclass(eq=False)
+class Channel:
+    """The two tasks of one stream, and what they know of it.
+
+    :param key: the key of the stream.
+    :param writer: what sends.
+    :param reader: what reads; it may never be started.
+    :param sequences: what was seen of the stream; the reader's task's own.
+    :param knowledge: what is known of its members; under the core lock.
+    :param signature: under which uid this process writes to it.
+    """
+
+    key: str
+    writer: Writer
+    reader: Reader
+    sequences: Sequences
+    knowledge: Knowledge
+    signature: Signature
+    #: What the own clients have of it, where recovery is on.
+    timeline: Optional[Timeline] = None
+    #: Whether the writer's task is known to run. Under the runtime's start
+    #: lock.
+    sending: bool = False
+    #: What was read of the history before the first position, and when.
+    #: Written by the reader's task; taken, under the core lock, by the first
+    #: task that serves namespaces when the stream is followed.
+    history: Optional[Tuple[Position, Span, float]] = None
+    #: Whether the reader has its first position, so that an answer to what
+    #: this node says is not missed. Written by the reader's task, once.
+    positioned: bool = False
+
+    def succeed(self, former: 'Channel') -> None:
+        """Take over from the channel of a runtime of this process that was
+        closed: what its clients had by then does not come once more. To be
+        called before the tasks are started."""
+        self.reader.skip_to = former.reader.cursor
+        self.sequences.former = \
+            former.sequences.former | {former.sequences.own}

@@ -1,0 +1,947 @@
+"""The life of a manager in one process: its node, its connections, its
+tasks.
+
+A fork ends a life: the child makes itself a new one, with a new uid and new
+connections, and leaves its copy of the old one alone. Everything that must
+not be shared by two processes hangs on a :class:`Runtime`.
+
+========= ==================================== ==========================
+task      does                                 ends
+========= ==================================== ==========================
+writer    sends the outbox of a stream         after the last flush
+reader    takes entries in, acts on them       when interrupted
+heartbeat lets the node's time pass            at its next tick
+========= ==================================== ==========================
+
+There is one writer and one reader for each stream, see
+:mod:`redis_streams_adapter.runtime.channel`, and one heartbeat.
+
+Four locks, taken in this order and never held over I/O or user code:
+
+- ``_serving`` makes "these namespaces are served" one step, for what the node
+  knows of it, for what is remembered of them, for what is listened to, and
+  for the arrivals and goodbyes in the outbox, which so stand in the order of
+  the decisions;
+- ``order`` makes "into the outbox" and "to the own clients" one step, so that
+  every client sees a node's messages in one order;
+- ``_core`` lets one task at a time into the node;
+- ``_starting`` lets one task at a time start tasks. That of the subscriptions
+  is taken before it.
+"""
+import logging
+import math
+import os
+import time
+from typing import Any, Callable, cast, Dict, FrozenSet, Iterable, List, \
+    Optional
+
+from ..protocol.application import Application
+from ..cluster.requester import Asking
+from .channel import Channel
+from ..protocol.codec import Encoder, Packed
+from ..clients.delivery import Delivery
+from ..errors import DecodeError, OutboxFullError
+from .flow import Flow
+from ..recovery.session_writer import Keeper
+from ..protocol.discovery import Knowledge, Span
+from ..concurrency.locks import Lock
+from .loss_report import LossReport
+from ..losses import COUNTERS, DELETED, Loss, MISSING, TRIMMED, VANISHED
+from ..protocol.messages import AdapterClose, EMITTER_UID, \
+    FetchSocketsResponse, InitialHeartbeat, Message, MessageType, ORDERED, \
+    SIGNS_OF_LIFE
+from ..protocol.node import Acknowledged, Act, Completed, Duplicate, Event, \
+    Learned, Missing, Node, NodeJoined, NodeLeft, ReaderLags, Returned, Send, \
+    Skipped
+from ..options import Options
+from ..stream.driver import Driver
+from ..stream.link import RedisLink
+from ..stream.outbox import Capacity, Pending
+from ..stream.read_back import ReadBack
+from ..stream.reader import Reader
+from ..stream.writer import Writer
+from ..protocol.routing import stream_index, stream_names
+from ..protocol.sequences import Sequences
+from ..cluster.pubsub import SideChannel
+from ..protocol.sender import Signature
+from ..concurrency.tasks import Condition, Engine, Event as TaskEvent, Task
+from ..recovery.stream_order import Timeline
+from ..protocol.transport import Entry, parse_id, Way
+
+#: How long a start waits for the first attempt to read, in seconds. In good
+#: weather it takes milliseconds, and no client is accepted before the stream
+#: is followed; a server without its Redis shall still start.
+START_PATIENCE = 2.0
+
+#: How long a close waits for tasks that were interrupted, in seconds.
+JOIN_PATIENCE = 2.0
+
+#: How long a close waits for its last messages to come back from the stream,
+#: in seconds, where own clients get them by that. It takes milliseconds.
+COME_BACK_PATIENCE = 1.0
+
+#: How long a writer's task may take to begin before it is looked after, in
+#: seconds.
+BEGIN_PATIENCE = 0.1
+
+#: After so many entries in the outbox an emitting task lets others run:
+#: under gevent and eventlet nothing would be sent before a loop of emits is
+#: over, and an outbox could be full while Redis is well.
+YIELD_EVERY = 256
+
+#: Of how many namespaces it is remembered where they go. There are never so
+#: many, but anybody can emit to any name.
+MAX_ROUTES = 1000
+
+Logger = Callable[[], logging.Logger]
+
+
+class Runtime:
+    """Everything of a manager that belongs to this process.
+
+    :param act: carries out a message for the own clients; on the reader's
+                task.
+    :param namespaces: tells which namespaces are served.
+    :param former: the one before it in this process, which is closed.
+    """
+
+    def __init__(self, options: Options, driver: Driver, engine: Engine,
+                 logger: Logger, json: Any, write_only: bool,
+                 act: Callable[[Act], None],
+                 namespaces: Callable[[], Iterable[str]],
+                 former: Optional['Runtime'] = None) -> None:
+        self.uid = EMITTER_UID if write_only else os.urandom(8).hex()
+        self.application = Application(options.stream_name, driver.database)
+        self.engine = engine
+        self.order = engine.lock()
+        self._core = cast(Any, Lock())
+        self._serving = engine.lock()
+        self._logger = logger
+        self._act = act
+        self._namespaces = namespaces
+        # Until it is a member: whoever is counted has to answer.
+        self._encoder = Encoder(EMITTER_UID, json, options.only_plaintext)
+        self._emitter = Encoder(EMITTER_UID, json)
+        self._only_plaintext = options.only_plaintext
+        self._condition = Condition('Redis', logger, self._backlog)
+        #: Apart: where it fails the stream may be well, and nothing waits.
+        self._side_condition = Condition(
+            'PUB/SUB of Redis', logger,
+            lambda: 'events are sent as ever', 'requests fail')
+        #: Who waits until Redis can be used. Appended to by any task.
+        self._hopeful: List[TaskEvent] = []
+        self._condition.watch('the hopeful', self._tell_hopeful)
+        self._lose = LossReport(engine, logger, options.on_loss)
+        #: The ids that this process had before.
+        self._former_uids: FrozenSet[str] = frozenset() if former is None \
+            else former._former_uids | {former.uid}
+        self._node = Node(self.uid, options.heartbeat_interval,
+                          options.heartbeat_timeout, self._former_uids)
+        self._flow = Flow(self._node, self._core, self._encoder,
+                          options.max_len or 0, self.channel)
+        self._capacity = Capacity(options.outbox_limit,
+                                  options.outbox_max_bytes)
+        self._channels = [
+            self._open(key, options, driver, write_only)
+            for key in stream_names(options.stream_name,
+                                    options.stream_count)]
+        #: The channel of each namespace that was asked for. Any task may add
+        #: one, and always the same.
+        self._routes: Dict[str, Channel] = {}
+        for channel in self._channels:
+            channel.writer.set_window(self._flow.first_window)
+        if former is not None:
+            for channel, old in zip(self._channels, former._channels):
+                channel.succeed(old)
+        #: From when on a client of this process may have been told that it is
+        #: connected, by the monotonic clock; empty until then. Written by
+        #: whichever task comes first: one that starts this runtime, or one
+        #: that lets a client in, which python-socketio does while another
+        #: task still waits in ``start``. One atomic ``setdefault``, before
+        #: that task goes on; read by the readers' tasks.
+        self._expecting: Dict[str, float] = {}
+        #: Tasks by name, each from before it is started; under the start
+        #: lock.
+        self._tasks: Dict[str, Task] = {}
+        self._starting = engine.lock()
+        #: Whether this process takes part, rather than only writes. Set once
+        #: all that takes was started, under the start lock.
+        self.member = False
+        #: Set once, one after the other; the first under the start lock. A
+        #: closed runtime still sends, an ended one starts no tasks, and a
+        #: finished one has none. Where a close() is struck, the next one goes
+        #: on with what the first has left.
+        self._closed = False
+        self._ended = False
+        self._finished = False
+        #: Whether a close() is about it. Set under the start lock.
+        self._closing = False
+        # Counters, each written by any of the readers' tasks, with what
+        # belongs to them under the core lock.
+        self._skipped = 0
+        self._duplicates = 0
+        #: Who keeps the sessions of the own clients, where recovery is on and
+        #: there is a server. Set before it is used.
+        self.keeper: Optional[Keeper] = None
+        self._side = SideChannel(
+            options, driver, engine, logger, self._encoder,
+            self.application, self._hear, self._skip, self._start_side)
+        self.asking = Asking(self._node, self._core, self._side, self)
+
+    def _open(self, key: str, options: Options, driver: Driver,
+              write_only: bool) -> Channel:
+        """The channel for one stream."""
+        max_len, flow, signature = options.max_len or 0, self._flow, \
+            Signature()
+        engine, logger = self.engine, self._logger
+        writer = Writer(
+            lambda: RedisLink(driver, key, max_len,
+                              min_replicas=options.min_replicas),
+            engine, logger, capacity=self._capacity,
+            patience=driver.socket_timeout,
+            vanished=lambda count: self._lose(Loss(VANISHED, key, count)),
+            overhear=lambda fields: flow.overhear(channel, fields),
+            absent=lambda: flow.absent(channel, self.member),
+            retention=options.retention,
+            replicated=options.min_replicas > 0, sign=signature)
+        trimmed_by_time = options.retention is not None \
+            and options.retention < options.heartbeat_timeout
+        #: What was seen of the history before the first position.
+        before = Sequences()
+        read_back = ReadBack(
+            lambda entry, at: self._recall(entry, at, before),
+            lambda cursor, span: self._recalled(channel, cursor, span),
+            seconds=options.heartbeat_timeout, pause=engine.pause,
+            count=options.read_count,
+            max_len=None if trimmed_by_time else options.max_len)
+        reader = Reader(
+            lambda: RedisLink(driver, key, max_len, options.block_time),
+            lambda entry: self._take_in(channel, entry),
+            self._clients_since,
+            lambda cursor, moment: self._began(channel, cursor, moment),
+            lambda: self._resume(channel),
+            lambda kind, count: self._lost_history(channel, kind, count),
+            lambda cursor: flow.lagging(channel, cursor), logger,
+            pause=engine.pause, max_len=max_len, count=options.read_count,
+            block=options.block_time, read_back=read_back,
+            doubtful=lambda: self._lose_sight(channel, False))
+        timeline = None
+        if options.recovery is not None and not write_only:
+            timeline = Timeline(
+                writer.writer_id, self.order, engine.event, logger)
+        channel = Channel(key, writer, reader, Sequences(writer.writer_id),
+                          Knowledge(options.heartbeat_timeout), signature,
+                          timeline)
+        return channel
+
+    def channel(self, namespace: str) -> Channel:
+        """Where the messages of a namespace go, and come from."""
+        channel = self._routes.get(namespace)
+        if channel is None:
+            channels = self._channels
+            channel = channels[stream_index(namespace, len(channels))]
+            if len(self._routes) < MAX_ROUTES:
+                self._routes[namespace] = channel
+        return channel
+
+    def keep(self, delivery: Optional[Delivery], keeper: Keeper) -> None:
+        """Recovery is on, and there may be clients."""
+        self.keeper = keeper
+        for channel in self._channels:
+            if channel.timeline is not None:
+                channel.timeline.delivery = delivery
+
+    # -- beginning and end ------------------------------------------------
+
+    @property
+    def closed(self) -> bool:
+        """Whether this life is over."""
+        return self._closed
+
+    @property
+    def half_closed(self) -> bool:
+        """Whether what closed it was struck, so that it is to be closed once
+        more."""
+        return self._closed and not self._finished and not self._closing
+
+    def _start_writer(self, channel: Channel) -> None:
+        """Start sending. Idempotent."""
+        if not channel.sending:
+            with self._starting:
+                task = self._start(f'writer of {channel.key}',
+                                   channel.writer.work, self._condition)
+                # Once it runs: until then it may have to be started again.
+                channel.sending = task is not None and task.begun
+
+    def start(self) -> None:
+        """Become a member. Idempotent; waits until it is known whether Redis
+        can be used: then the stream is followed. It waits no longer than
+        until :data:`START_PATIENCE` after the first call."""
+        self._expect_clients()
+        with self._starting:
+            if self._closed:
+                return
+            self._encoder.uid = self.uid
+            for channel in self._channels:
+                channel.writer.stop_listening()
+                self._start_writer(channel)
+                self._start(f'reader of {channel.key}', channel.reader.work,
+                            self._condition)
+            if self.keeper is not None:
+                # Their outages are Redis's, of which the others tell.
+                for name, work in (
+                        ('sessions', self.keeper.sessions.work),
+                        ('session keeper', self.keeper.work)):
+                    self._start(name, work, None)
+                    self._condition.watch(name, self._tasks[name].hurry)
+            self._start('heartbeat', self._keep_time, None)
+            self.member = True
+            awaited = [self._tasks[f'{what} of {channel.key}']
+                       for channel in self._channels
+                       for what in ('reader', 'writer')]
+        # For all calls together: in a Redis that hangs each client would wait.
+        deadline = self._clients_since() + START_PATIENCE
+        for each in awaited:
+            each.tried.wait(max(0.0, deadline - time.monotonic()))
+        self._revive()
+
+    def _revive(self) -> None:
+        """Start again what was struck before it had begun."""
+        with self._starting:
+            if not self._ended:
+                for task in self._tasks.values():
+                    task.start()
+
+    def _expect_clients(self) -> None:
+        """A client may be told that it is connected when this returns: it
+        gets what is stored in the streams from now on."""
+        if not self._expecting:
+            self._expecting.setdefault('since', time.monotonic())
+
+    def _clients_since(self) -> float:
+        """When that was said for the first time."""
+        self._expect_clients()
+        return self._expecting['since']
+
+    def _start(self, name: str, work: Callable[[Task], None],
+               condition: Optional[Condition]) -> Optional[Task]:
+        """Start a task, unless it runs; under the start lock. Idempotent."""
+        task = self._tasks.get(name)
+        if not self._ended:
+            if task is None:
+                # Known before it is started: there is no second one.
+                task = self._tasks[name] = Task(
+                    name, work, self.engine, condition, self._logger)
+            task.start()
+        return task
+
+    def _start_side(self, name: str, work: Callable[[Task], None],
+                    matters: bool) -> None:
+        task = self._tasks.get(name)
+        if task is None or not task.begun:
+            with self._starting:
+                self._start(name, work,
+                            self._side_condition if matters else None)
+
+    def close(self, timeout: float) -> int:
+        """Send what is in the outbox, say goodbye, end every task and
+        connection.
+
+        :param timeout: how many seconds to give the outbox.
+        :return: how many messages were left in it.
+        """
+        left, ours = 0, False
+        try:
+            with self._starting:
+                if not self._closing and not self._finished:
+                    ours = self._closing = self._closed = True
+            if ours and not self._ended:
+                self._say_goodbye(timeout)
+                self._ended = True
+            if ours:
+                left = self._end()
+        finally:
+            if ours:
+                self._closing = False
+        return left
+
+    def _say_goodbye(self, timeout: float) -> None:
+        """Send what is in the outbox, and behind it the goodbye.
+
+        :param timeout: how many seconds all of it may take.
+        """
+        # One for all of it, of which sessions take no more than half.
+        deadline = time.monotonic() + timeout
+        for channel in self._channels:
+            if channel.timeline is not None:
+                channel.timeline.leave()
+        if self.keeper is not None and self.member:
+            # Behind that: nobody comes any more, who would not be written.
+            self.keeper.close(timeout / 2)
+        with self._serving, self._core:
+            # From here on nothing is served again.
+            namespaces = self._node.namespaces
+        for channel in self._channels:
+            # Nothing of ours may come behind them: whoever read it would
+            # take us for a member again.
+            channel.writer.close([
+                self.encode(namespace, AdapterClose())
+                for namespace in namespaces
+                if self.channel(namespace) is channel])
+        with self._core:
+            # It has said so.
+            self._node.serve((), time.monotonic())
+        self._flush_and_drain(deadline)
+
+    def _end(self) -> int:
+        """End every task and connection. Idempotent.
+
+        :return: how many messages are left in the outbox.
+        """
+        with self._starting:
+            tasks = list(self._tasks.values())
+        for task in tasks:
+            task.stop()
+        for channel in self._channels:
+            channel.writer.interrupt()
+            channel.reader.interrupt()
+        self._side.interrupt()
+        if self.keeper is not None:
+            self.keeper.interrupt()
+        deadline = time.monotonic() + JOIN_PATIENCE
+        for task in tasks:
+            if task.begun:
+                task.join(max(0.0, deadline - time.monotonic()))
+        # Now, for the last batch may have got through.
+        left = sum([channel.writer.end() for channel in self._channels])
+        self._lose.log_more(math.inf)
+        self._finished = True
+        return left
+
+    def _flush_and_drain(self, deadline: float) -> bool:
+        """Send the outbox, and give local clients what comes back of it.
+
+        :return: whether the outbox was sent.
+        """
+        if not self.flush(max(0.0, deadline - time.monotonic())):
+            return False
+        for channel in self._channels:
+            if channel.timeline is not None and self.member:
+                # For the local clients that are not recovered elsewhere.
+                channel.timeline.drain(min(
+                    COME_BACK_PATIENCE,
+                    max(0.0, deadline - time.monotonic())))
+        return True
+
+    def settle(self, timeout: float) -> None:
+        """Let Redis have what was emitted and the sessions, and the local
+        clients what comes back of it. Does not wait for a Redis that is
+        known to be away.
+
+        :param timeout: seconds.
+        """
+        if self._closed or self._condition.away:
+            return
+        deadline = time.monotonic() + timeout
+        if self._flush_and_drain(deadline) \
+                and self.keeper is not None and self.member:
+            self.keeper.catch_up(max(0.0, deadline - time.monotonic()))
+
+    def abandon(self) -> None:
+        """In a child process: this life is the parent's. Whatever was
+        copied of it shall end without touching the parent's connections."""
+        for task in self._tasks.values():
+            task.abandon()
+        for channel in self._channels:
+            channel.writer.abandon()
+            channel.reader.abandon()
+        self._side.abandon()
+        if self.keeper is not None:
+            self.keeper.sessions.abandon()
+
+    # -- writing ----------------------------------------------------------
+
+    def encode(self, namespace: str, message: Message) -> Any:
+        """The fields of a message.
+
+        :raises TypeError, ValueError: it cannot be serialised.
+        """
+        return self._encoder.encode(namespace, message)
+
+    def can_carry(self, value: Any) -> bool:
+        """Whether a value can be sent as part of what a socket holds, next
+        to whatever is held by others."""
+        neighbours: List[Any] = [None]
+        if not self._only_plaintext:
+            # Bytes anywhere make msgpack of the whole message, which cannot
+            # carry all that JSON can.
+            neighbours.append(b'')
+        try:
+            for neighbour in neighbours:
+                self._encoder.encode('/', FetchSocketsResponse(
+                    '', ({'data': {'': value}}, neighbour)))
+        except Exception as exc:
+            # Whatever an application's object or JSON module raises.
+            self._logger().debug('a value cannot be sent: %r', exc)
+            return False
+        return True
+
+    def append(self, namespace: str, fields: Any,
+               numbered: bool = True) -> Pending:
+        """Put an encoded message into the outbox. Never blocks.
+
+        :param numbered: whether it is a message; if not, a sign of life.
+        :raises OutboxFullError: it was not accepted.
+        """
+        channel = self.channel(namespace)
+        pending = channel.writer.append(fields, numbered)
+        self._node.spoke(namespace, time.monotonic())
+        if not channel.sending:
+            # Struck before this, the next one does it, or a flush().
+            self._start_writer(channel)
+        return pending
+
+    def publish(self, namespace: str, message: Message) -> Pending:
+        """Encode a message and put it into the outbox."""
+        return self.append(namespace, self.encode(namespace, message),
+                           message.type not in SIGNS_OF_LIFE)
+
+    def wait(self, namespace: str, pending: Pending) -> None:
+        """See :meth:`~redis_streams_adapter.stream.writer.Writer.\
+wait`."""
+        self.channel(namespace).writer.wait(pending)
+
+    def flush(self, timeout: Optional[float]) -> bool:
+        """Wait until Redis has all that was emitted.
+
+        :param timeout: seconds; ``None``: as long as it takes.
+        :return: ``False`` where time ran out.
+        """
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        return all([self._flush(channel, deadline)
+                    for channel in self._channels])
+
+    def _flush(self, channel: Channel, deadline: float) -> bool:
+        while True:
+            if channel.writer.depth:
+                self._start_writer(channel)
+            left = max(0.0, deadline - time.monotonic())
+            begun = channel.sending
+            if not begun:
+                # It may be struck before it has.
+                left = min(left, BEGIN_PATIENCE)
+            if channel.writer.flush(None if left == math.inf else left):
+                return True
+            if begun or self._ended or time.monotonic() >= deadline:
+                return False
+
+    def make_room(self) -> None:
+        """Let the writers run, from time to time; never under a lock."""
+        # With the one that was just emitted.
+        if (self._capacity.before_last + 1) % YIELD_EVERY == 0:
+            self.engine.pause()
+
+    # -- the readers' tasks -----------------------------------------------
+
+    def _began(self, channel: Channel, cursor: bytes,
+               moment: int) -> None:
+        channel.sequences.begin(parse_id(cursor), moment)
+        timeline = channel.timeline
+        if timeline is not None:
+            with self.order:
+                timeline.begin(cursor)
+                if self.keeper is not None:
+                    self.keeper.begin(
+                        timeline.place,
+                        lambda each: self.channel(each) is channel)
+        channel.positioned = True
+        self.serve_namespaces()
+
+    def _take_in(self, channel: Channel, entry: Entry) -> None:
+        now = time.monotonic()
+        timeline = channel.timeline
+        if timeline is not None:
+            timeline.arrived = entry.id
+        try:
+            with self._core:
+                events = self._node.receive(
+                    entry, now, channel.sequences, channel.knowledge)
+            for event in events:
+                self._carry_out(channel, event, entry)
+        finally:
+            if timeline is not None:
+                timeline.moved(entry.id)
+
+    def _lost_history(self, channel: Channel, kind: str,
+                      count: Optional[int]) -> None:
+        if kind != TRIMMED and channel.timeline is not None:
+            channel.timeline.broken()
+            if self.keeper is not None:
+                self.keeper.history_is_gone()
+        self._lose(Loss(kind, channel.key, count))
+        self._lose_sight(channel, kind == DELETED)
+
+    def _recall(self, entry: Entry, at: float, before: Sequences) -> None:
+        """An entry of the history before the first position."""
+        with self._core:
+            self._node.recall(entry, min(at, time.monotonic()), before)
+
+    def _recalled(self, channel: Channel, cursor: bytes, span: Span) -> None:
+        channel.history = parse_id(cursor), span, time.monotonic()
+
+    def _resume(self, channel: Channel) -> None:
+        """The reader of a channel gets through."""
+        self._flow.resume(channel)
+        with self._core:
+            events = self._node.resume(time.monotonic())
+        for event in events:
+            self.follow(event)
+
+    def _lose_sight(self, channel: Channel, young: bool) -> None:
+        """Members may have joined unseen: ask who is there."""
+        now, start = time.monotonic(), channel.reader.horizon
+        with self._core:
+            asks = channel.knowledge.lose(start, young, now)
+            self._node.lose_sight(channel.writer.writer_id)
+            namespaces = self._node.namespaces
+        if asks:
+            for namespace in namespaces:
+                if self.channel(namespace) is channel:
+                    self._say(Send(namespace, InitialHeartbeat()))
+
+    def _carry_out(self, channel: Channel, event: Event,
+                   entry: Entry) -> None:
+        timeline = channel.timeline
+        if isinstance(event, Act):
+            if timeline is None or event.message.type not in ORDERED:
+                self._act(event)
+            else:
+                timeline.received(entry, event.namespace, event.message,
+                                  lambda: self._act(event))
+        elif isinstance(event, Returned):
+            channel.writer.seen(event.sequence)
+            if timeline is not None:
+                timeline.came_back(entry, event.sequence, event.is_message)
+        elif isinstance(event, Missing):
+            self._lose(Loss(MISSING, channel.key, event.count, event.uid))
+            if not channel.reader.counts:
+                # It does not see by itself that entries were trimmed.
+                self._lose_sight(channel, False)
+        elif isinstance(event, Duplicate):
+            with self._core:
+                self._duplicates += 1
+        elif isinstance(event, Skipped):
+            self._skip(event.error, f'entry {entry.id.decode()}')
+        elif isinstance(event, ReaderLags):
+            channel.writer.reader_is_behind(event.uid, event.position)
+        else:
+            self.follow(event)
+            if isinstance(event, Send) and not self._closed:
+                # The answer to an INITIAL_HEARTBEAT may stand behind a long
+                # outbox. Who asks after an outage does not send much before
+                # it has this one.
+                channel.reader.tell()
+
+    def _skip(self, error: DecodeError, what: str = 'a request') -> None:
+        with self._core:
+            self._skipped += 1
+        self._logger().warning('%s was skipped: %s', what, error)
+
+    def _hear(self, packed: Packed, way: Way) -> None:
+        """Take in what came over PUB/SUB; on a listener's task."""
+        with self._core:
+            events = list(self._node.hear(packed, way))
+        for event in events:
+            if isinstance(event, Act):
+                self._act(event)
+            else:
+                self.follow(event)
+
+    def follow(self, event: Event) -> None:
+        """What an entry may bring about, or time."""
+        if isinstance(event, Send):
+            self._say(event)
+        elif isinstance(event, Completed):
+            event.waiter.set()
+        elif isinstance(event, Acknowledged):
+            # A task of its own: it is the application's code.
+            self.engine.spawn(event.callback, *event.args)
+        elif isinstance(event, Learned):
+            self.asking.learned()
+        elif isinstance(event, NodeJoined):
+            self._set_windows()
+            self._logger().log(
+                self._level_of(event.namespace), 'node %s joined [%s]',
+                event.uid, event.namespace)
+        elif isinstance(event, NodeLeft):
+            for channel in self._channels:
+                channel.writer.reader_is_behind(event.uid, None)
+            self._logger().log(
+                self._level_of(event.namespace), 'node %s %s [%s]', event.uid,
+                'fell silent' if event.silent else 'left', event.namespace)
+
+    def _level_of(self, namespace: str) -> int:
+        """How much it matters who is a member of a namespace."""
+        return logging.INFO if self._node.serves(namespace) \
+            else logging.DEBUG
+
+    def _say(self, event: Send) -> None:
+        if event.message.type is MessageType.INITIAL_HEARTBEAT:
+            with self._serving:
+                # Never behind the goodbye.
+                said = not self._node.serves(event.namespace) \
+                    or self._put_sign(event)
+        else:
+            said = self._put_sign(event)
+        if not said:
+            self._logger().debug('no room for a heartbeat')
+
+    def _put_sign(self, event: Send) -> bool:
+        """Put a sign of life into the outbox; one with which this node joins
+        or leaves, under the serving lock.
+
+        :return: whether there was room.
+        """
+        if self._closed:
+            # Others have the goodbye, or will.
+            return True
+        namespace, message = event.namespace, event.message
+        joins = message.type is MessageType.INITIAL_HEARTBEAT
+        if joins:
+            message = self._arrival(namespace)
+        try:
+            self.publish(namespace, message)
+        except OutboxFullError:
+            # Signs of life are worth nothing later; there is no need to
+            # keep this one, and the next is due in a second.
+            if joins:
+                with self._core:
+                    self._node.unannounced(namespace)
+            return False
+        return True
+
+    def _arrival(self, namespace: str) -> InitialHeartbeat:
+        """What this node says when it arrives in a namespace."""
+        knowledge, now = self.channel(namespace).knowledge, time.monotonic()
+        with self._core:
+            asks = self._node.unknown_for(namespace, knowledge, now) != 0
+            if asks:
+                knowledge.asked(namespace, now)
+        return InitialHeartbeat(asks)
+
+    def ask_for_members(self, namespace: str) -> None:
+        """Ask the members of a namespace for all members. As an emitter,
+        whether or not this node is a member: who asks so does not join, and
+        has given no sign of life."""
+        channel = self.channel(namespace)
+        try:
+            channel.writer.append(self._emitter.encode(
+                namespace, self._arrival(namespace)), numbered=False)
+        except OutboxFullError:
+            self._logger().debug('no room for a question')
+        else:
+            if not channel.sending:
+                self._start_writer(channel)
+
+    # -- the heartbeat's task ---------------------------------------------
+
+    def _keep_time(self, task: Task) -> None:
+        while not task.stopping:
+            self._revive()
+            self.serve_namespaces()
+            hearing = self.is_hearing
+            self._set_windows()
+            with self._core:
+                events = self._node.tick(time.monotonic(), hearing, [
+                    each.knowledge for each in self._channels])
+            self._lose.log_more(time.monotonic())
+            for event in events:
+                self.follow(event)
+            with self._core:
+                pause = self._node.next_tick(time.monotonic())
+            task.rest(pause)
+
+    def _set_windows(self) -> None:
+        for channel in self._channels:
+            self._flow.set_window(channel)
+
+    def serve_namespaces(self) -> None:
+        """Be a member of the namespaces that are served now, as far as the
+        streams they are in are followed: an answer must not be missed."""
+        with self._serving:
+            if self._closed:
+                return
+            namespaces = [each for each in self._namespaces()
+                          if self.channel(each).positioned]
+            with self._core:
+                # Who knows all others counts itself, too.
+                learned = [self._begin_to_know(channel)
+                           for channel in self._channels]
+                events = self._node.serve(namespaces, time.monotonic())
+            for channel in self._channels:
+                if channel.timeline is not None:
+                    channel.timeline.serve(
+                        [each for each in namespaces
+                         if self.channel(each) is channel])
+            # In the order of what was decided: another task may take back
+            # what this one says.
+            said = [self._put_sign(event) for event in events
+                    if isinstance(event, Send)]
+            with self._core:
+                there = [(uid, event.namespace) for event in events
+                         if isinstance(event, Send)
+                         for uid in self._node.nodes(event.namespace)]
+            self._side.serve(namespaces)
+        if any(learned):
+            self.asking.learned()
+        if not all(said):
+            self._logger().debug('no room for a heartbeat')
+        for uid, namespace in there:
+            self._logger().log(self._level_of(namespace),
+                               'node %s is there [%s]', uid, namespace)
+
+    @staticmethod
+    def _begin_to_know(channel: Channel) -> bool:
+        """Note what was read of the history of a stream that is followed
+        now; under the core lock.
+
+        :return: whether there was something new.
+        """
+        history = channel.history
+        if history is None or not channel.positioned:
+            return False
+        channel.knowledge.begin(*history)
+        # Struck before this it is noted twice.
+        channel.history = None
+        return True
+
+    def appear_in(self, namespace: str) -> None:
+        """Be a member of a namespace that is served from now on: a client
+        is let in there."""
+        self._expect_clients()
+        with self._serving:
+            # Not while what is served is put together, maybe without it.
+            serves = self._node.serves(namespace)
+        if not serves:
+            self.serve_namespaces()
+
+    def joins(self, namespace: str) -> bool:
+        """Whether this process is a member of a namespace, or is about to
+        be."""
+        return self.member and not self._closed \
+            and namespace in self._namespaces()
+
+    def timeline(self, namespace: str) -> Optional[Timeline]:
+        """What the own clients have of the stream of a namespace, where
+        recovery is on, and somebody reads it."""
+        return self.channel(namespace).timeline if self.member else None
+
+    def stream(self, namespace: str) -> str:
+        """The key of the stream of a namespace."""
+        return self.channel(namespace).key
+
+    # -- questions --------------------------------------------------------
+
+    @property
+    def is_hearing(self) -> bool:
+        """Whether Redis can be used, and the streams are read."""
+        return self._condition.ok and all(
+            channel.reader.connected for channel in self._channels)
+
+    def await_hearing(self, timeout: float) -> bool:
+        """Wait for connections that are just made anew, but not for a Redis
+        that is known to be away.
+
+        :param timeout: seconds.
+        :return: whether Redis can be used, and the streams are read.
+        """
+        deadline = time.monotonic() + timeout
+        event = self.engine.event()
+        try:
+            self._hopeful.append(event)
+            while not self.is_hearing and not self._condition.away \
+                    and not self._closed:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                event.wait(left)
+                event.clear()
+        finally:
+            # Struck before it was added, it is not there.
+            if event in self._hopeful:
+                self._hopeful.remove(event)
+        return self.is_hearing
+
+    def _tell_hopeful(self) -> None:
+        for event in list(self._hopeful):
+            event.set()
+
+    def refuse_on_own_task(self) -> None:
+        """Make sure that this task may wait for answers.
+
+        :raises RuntimeError: it is one of ours; a reader's takes them in.
+        """
+        if any(self._tasks[name].is_current() for name in list(self._tasks)):
+            raise RuntimeError(
+                'this call waits for other servers, and must not be made on '
+                'a task of the manager, which takes in their answers')
+
+    # -- counters -----------------------------------------------------------
+
+    def _backlog(self) -> str:
+        """For the log: what waits."""
+        return f'{self._capacity.count} messages wait in the outbox'
+
+    def stats(self) -> Dict[str, int]:
+        """Counters since the start, see the manager's ``stats``."""
+        writers = [channel.writer for channel in self._channels]
+        readers = [channel.reader for channel in self._channels]
+        return {
+            'sent': sum(writer.stored for writer in writers),
+            'batches': sum(writer.batches for writer in writers),
+            'found_after_break': sum(
+                writer.found_stored for writer in writers),
+            'refused': sum(writer.refused for writer in writers),
+            'outbox': self._capacity.count,
+            'outbox_bytes': self._capacity.bytes,
+            'received': sum(reader.received for reader in readers),
+            'malformed': self._skipped,
+            'duplicates': self._duplicates,
+            'failed': sum(reader.failed for reader in readers),
+            **self._lose.counts,
+            'writer_restarts': self._restarts('writer'),
+            'reader_restarts': self._restarts('reader'),
+            'requests_dropped': self._side.dropped,
+            'outages': self._condition.outages,
+        }
+
+    def _restarts(self, kind: str) -> int:
+        return sum(task.restarts for name, task in list(self._tasks.items())
+                   if name.startswith(kind))
+
+    def health(self) -> Dict[str, Any]:
+        """See the manager's ``health``."""
+        started = bool(self._tasks)
+        connected = started and not self._closed and self._condition.ok
+        side = self._side_condition
+        well = connected and side.ok
+        with self._core:
+            others = self._node.others
+        return {
+            'status': 'ok' if well or not started else 'degraded',
+            'connected': connected,
+            'reader_lag': self._lag() if self.member else None,
+            'outbox': self._capacity.count,
+            'outbox_bytes': self._capacity.bytes,
+            'nodes': others + 1 if self.member else 0,
+            'messages_lost': self._lose.counts[COUNTERS[MISSING]],
+            'last_error': side.last_error if not side.ok
+            and side.last_error else self._condition.last_error
+            or side.last_error,
+            **self._condition.history(),
+        }
+
+    def _lag(self) -> Optional[float]:
+        lags = [channel.reader.lag for channel in self._channels]
+        known = [lag for lag in lags if lag is not None]
+        return max(known) if len(known) == len(lags) else None

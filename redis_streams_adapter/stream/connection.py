@@ -1,0 +1,148 @@
+"""One connection to Redis, and what breaks it.
+
+Nothing is retried here: redis-py would connect again by itself, and nobody
+would have looked what became of the last command.
+"""
+import os
+import socket
+from itertools import chain
+from typing import Any, List, Sequence
+
+from ..protocol.transport import Unavailable
+from .driver import Driver, errors_of
+
+
+class Refused(Unavailable):
+    """The server has answered with an error: the command was not carried
+    out, and the connection is whole."""
+
+
+class Wire:
+    """One connection. It is used by one task; only :meth:`interrupt` may be
+    called by others.
+
+    :param driver: how to connect.
+    :param key: what it is for: a cluster knows by it which server to take.
+    :param timeout: how long to wait for a reply, in seconds, before the
+                    connection is taken for dead.
+    :param made: redis-py's connection, where it is made already, with that
+                 timeout.
+    """
+
+    def __init__(self, driver: Driver, key: str, timeout: float,
+                 made: Any = None) -> None:
+        self._driver = driver
+        self._key = key
+        self._timeout = timeout
+        self._made = made
+        self._connection: Any = None
+        #: A fork copies green threads, and they must not go on.
+        self._pid = os.getpid()
+        self._error_reply = driver.module.exceptions.ResponseError
+        self._broken = (OSError, *errors_of(driver.module))
+
+    def connect(self) -> None:
+        """Connect.
+
+        :raises Unavailable: nobody is there, or refuses us.
+        """
+        try:
+            self._connection = self._made or self._driver.make(
+                self._timeout, self._key)
+            self._connection.connect()
+        except self._broken as exc:
+            raise Unavailable(describe(exc)) from exc
+
+    def interrupt(self) -> None:
+        """End what waits for a reply."""
+        # redis-py has no public way to end a read from outside:
+        # disconnect() takes the parser away from the task that is in it.
+        sock = getattr(self._connection, '_sock', None)
+        if sock is not None:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                # Not connected any more: then nothing waits on it.
+                return
+
+    def abandon(self) -> None:
+        """After a fork: drop the copy of the parent's connection."""
+        sock = getattr(self._connection, '_sock', None)
+        if sock is not None:
+            # No shutdown: that would end the connection for the parent.
+            sock.close()
+
+    def close(self) -> None:
+        """Close the connection. Never raises."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
+
+    def ask(self, *command: bytes) -> Any:
+        """The reply to a command.
+
+        :raises Refused: it is an error.
+        :raises Unavailable: the connection is broken.
+        """
+        return self._check(self._command(*command))
+
+    def exchange(self, commands: Sequence[Sequence[bytes]]) -> List[Any]:
+        """The replies to commands that are sent at once, errors included.
+
+        :raises Unavailable: the connection is broken.
+        """
+        return self._commands(*commands)
+
+    @property
+    def host(self) -> str:
+        """Where the other side is."""
+        return str(getattr(self._open(), 'host', ''))
+
+    @property
+    def ended(self) -> bool:
+        """Whether the other side has ended the connection, as far as can be
+        seen; to be asked while no reply is due."""
+        try:
+            return bool(self._open().can_read(0))
+        except (Unavailable, *self._broken):
+            return True
+
+    def _check(self, reply: Any) -> Any:
+        if isinstance(reply, self._error_reply):
+            raise Refused(describe(reply)) from reply
+        return reply
+
+    def _command(self, *command: bytes) -> Any:
+        """The reply to a command, errors included."""
+        return self._commands(command)[0]
+
+    def _commands(self, *commands: Sequence[bytes]) -> List[Any]:
+        """The replies to commands that are sent at once, errors included."""
+        connection = self._open()
+        try:
+            connection.send_packed_command(list(chain.from_iterable(
+                connection.pack_command(*each) for each in commands)))
+            return [self._answer() for _ in commands]
+        except self._broken as exc:
+            raise self._lost(exc) from exc
+
+    def _answer(self) -> Any:
+        try:
+            return self._connection.read_response()
+        except self._error_reply as exc:
+            return exc
+
+    def _lost(self, error: BaseException,
+              in_doubt: bool = False) -> Unavailable:
+        self.close()
+        return Unavailable(describe(error), in_doubt)
+
+    def _open(self) -> Any:
+        if self._connection is None or os.getpid() != self._pid:
+            raise Unavailable('the connection is closed')
+        return self._connection
+
+
+def describe(error: BaseException) -> str:
+    """An error as it is told in the log and in ``health()``."""
+    return f'{type(error).__name__}: {error}'

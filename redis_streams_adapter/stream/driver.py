@@ -1,0 +1,412 @@
+"""How to connect: from a URL, or a client object, to a connection.
+
+We speak to redis-py's *connections*, not to its clients. A client retries in
+silence (redis-py 8: ten times, which stores an entry three times when two
+replies are lost), keeps a pool that a fork would share, and takes most of
+the time of a command. A connection does the handshake (TLS, AUTH, SELECT),
+packs commands and parses replies, and nothing else. RESP2 is asked for, since
+a reply is then the same under every version of redis-py.
+"""
+import os
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, \
+    Optional, Tuple
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from ..errors import ConfigurationError
+from .topology import Address, Members, Sentinels
+
+#: How long a command that does not wait may take, in seconds, unless
+#: ``socket_timeout`` says otherwise. This is how long it takes to notice
+#: that a server is frozen.
+SOCKET_TIMEOUT = 5.0
+
+#: The port of a server whose URL does not name one.
+DEFAULT_PORT = 6379
+
+#: What we decide ourselves for our connections, whatever the client object
+#: or the options say: retries, the protocol, and what hangs on a pool.
+_OWN = frozenset((
+    'retry', 'retry_on_timeout', 'retry_on_error', 'protocol',
+    'decode_responses', 'health_check_interval', 'socket_timeout',
+    'event_dispatcher', 'cache', 'cache_config', 'himport_registry'))
+
+#: The options that name a file.
+_FILES = ('ssl_certfile', 'ssl_keyfile', 'ssl_ca_certs')
+
+Make = Callable[[float, str], Any]
+
+SCHEMES = ('redis', 'rediss', 'unix', 'valkey', 'valkeys')
+
+
+class Driver(NamedTuple):
+    """The client library in use, and how it connects.
+
+    :param module: the package: redis, or valkey, its twin.
+    :param make: makes a connection that is not connected yet, given its
+                 socket timeout in seconds and the key that it is for. A
+                 cluster is asked by it which server has the key, so it may
+                 block, and raise the package's errors.
+    :param socket_timeout: seconds, for commands that do not wait.
+    :param masters: makes a connection to each master of a cluster, given
+                    their socket timeout; ``None`` where all keys are on one
+                    server.
+    :param places: asks a cluster where its keys are: what it returns tells
+                   of a key which server that is, by any name.
+    :param at: makes a connection to a server of a cluster, given its socket
+               timeout and its address; may block, and raise, as ``make``.
+    :param database: the number of the database that they select.
+    """
+
+    module: Any
+    make: Make
+    socket_timeout: float
+    masters: Optional[Callable[[float], List[Any]]] = None
+    places: Optional[Callable[[], Callable[[str], Any]]] = None
+    at: Optional[Callable[[float, Address], Any]] = None
+    database: int = 0
+
+
+def open_driver(url: Any, options: Mapping[str, Any],
+                service: str) -> Driver:
+    """Find out how to connect. Nothing is connected yet.
+
+    :param url: a URL, or a client object of redis-py or valkey.
+    :param options: arguments for the connections, as redis-py has them.
+    :param service: the service to ask Sentinels for where the URL does not
+                    name one.
+    :raises ConfigurationError: the scheme is unknown, the URL or an option
+                                cannot be understood, or the package for it
+                                is not installed. The text never holds the
+                                URL, which may hold a password.
+    """
+    if not isinstance(url, str):
+        module = _module_of(url)
+        try:
+            return _of_client(module, url, options)
+        except (ValueError, TypeError) as exc:
+            raise ConfigurationError(f'redis_options: {exc}') from exc
+    parts = split_url(url)
+    base, _, topology = parts.scheme.partition('+')
+    if base not in SCHEMES or topology not in ('', 'sentinel', 'cluster') \
+            or (base == 'unix' and topology) \
+            or (base in ('rediss', 'valkeys') and topology == 'sentinel'):
+        raise ConfigurationError(
+            f'url: unknown scheme {parts.scheme!r}; known are redis, rediss, '
+            f'unix, redis+sentinel, redis+cluster, rediss+cluster, and the '
+            f'same with valkey')
+    module = _import('valkey' if base.startswith('valkey') else 'redis')
+    try:
+        if not topology:
+            pool = module.ConnectionPool.from_url(
+                url, **{**options, 'protocol': 2})
+            return _of_pool(module, pool, {})
+        kwargs = {**_credentials(parts), **_query(module, parts), **options}
+        if base in ('rediss', 'valkeys'):
+            kwargs['ssl'] = True
+        if topology == 'sentinel':
+            return _of_sentinel(module, parts, kwargs, service)
+        return _of_cluster(module, parts, kwargs)
+    except (ValueError, TypeError, *errors_of(module)) as exc:
+        if isinstance(exc, ConfigurationError):
+            raise
+        raise ConfigurationError(f'url or redis_options: {exc}') from exc
+
+
+def split_url(url: str) -> SplitResult:
+    """The parts of a URL of Redis, checked.
+
+    :raises ConfigurationError: it cannot be understood.
+    """
+    try:
+        parts = urlsplit(url)
+        _hosts(parts)
+        if not parts.scheme.startswith('unix'):
+            _database(parts)
+    except ValueError as exc:
+        # Not the text of that error: it may quote what is in truth a piece
+        # of a password. And not its traceback, for the same reason.
+        raise ConfigurationError(
+            'url: the host, the port or the database cannot be understood; '
+            'in a password, percent-encode : / ? # [ ] @') from (
+                exc if isinstance(exc, ConfigurationError) else None)
+    return parts
+
+
+def errors_of(module: Any) -> Tuple[Any, ...]:
+    """The base classes of all errors of redis-py, or of valkey; what their
+    clients of clusters raise stands apart from the others."""
+    prefix = 'Redis' if hasattr(module.exceptions, 'RedisError') else 'Valkey'
+    return (getattr(module.exceptions, prefix + 'Error'),
+            getattr(module.exceptions, prefix + 'ClusterException'))
+
+
+def _import(name: str) -> Any:
+    try:
+        if name == 'redis':
+            import redis
+            return redis
+        import valkey
+        return valkey
+    except ImportError as exc:
+        raise ConfigurationError(
+            f'url: the package {name} is not installed') from exc
+
+
+def _of_pool(module: Any, pool: Any, options: Mapping[str, Any]) -> Driver:
+    """Connect as a pool would, but on connections of our own."""
+    kwargs = {**pool.connection_kwargs, **options}
+    connect = _connector(module, kwargs, pool.connection_class)
+    return Driver(module, lambda timeout, key: connect(timeout),
+                  _timeout(kwargs.get('socket_timeout')),
+                  database=_selected(kwargs))
+
+
+def _selected(kwargs: Mapping[str, Any]) -> int:
+    """The database that a connection with these arguments selects."""
+    return int(kwargs.get('db') or 0)
+
+
+def _connector(module: Any, options: Mapping[str, Any],
+               cls: Any = None) -> Callable[..., Any]:
+    """What makes connections of our own, given their socket timeout and
+    whatever else differs between them.
+
+    :param cls: their class, where the options do not tell it.
+    :raises TypeError: an option is unknown.
+    """
+    kwargs = {name: value for name, value in options.items()
+              if name not in _OWN
+              and not name.startswith(('maint_', 'orig_'))}
+    if cls is None:
+        cls = module.connection.SSLConnection if kwargs.pop('ssl', False) \
+            else module.connection.Connection
+    for name in _FILES:
+        # Later, it would only be said that some file is not there.
+        path = kwargs.get(name)
+        if path and not os.path.isfile(path):
+            raise ConfigurationError(f'{name}: there is no file {path!r}')
+
+    def connect(timeout: float, **more: Any) -> Any:
+        retry = module.retry.Retry(module.backoff.NoBackoff(), 0)
+        connection = cls(**kwargs, **more, retry=retry, protocol=2,
+                         socket_timeout=timeout)
+        # Unix sockets of redis-py 5.0 forget what they are given.
+        connection.socket_timeout = timeout
+        return connection
+
+    # An unknown option shows here, not when Redis is first needed.
+    connect(SOCKET_TIMEOUT)
+    return connect
+
+
+def _asker(module: Any, options: Mapping[str, Any],
+           ) -> Callable[[Address], Any]:
+    """What makes connections to those who know where to connect to."""
+    connect = _connector(module, options)
+    timeout = _timeout(options.get('socket_timeout'))
+    return lambda address: connect(
+        timeout, host=address[0], port=address[1])
+
+
+def _timeout(value: Any) -> float:
+    if value is None:
+        return SOCKET_TIMEOUT
+    if not isinstance(value, (int, float)) or not 0 < value <= 10**6:
+        raise ConfigurationError(
+            'redis_options: socket_timeout must be above 0 seconds')
+    return float(value)
+
+
+def _module_of(client: Any) -> Any:
+    """The package that a client object comes from."""
+    modules = [cls.__module__.split('.') for cls in type(client).__mro__]
+    names = [each[0] for each in modules if each[0] in ('redis', 'valkey')]
+    if names and not any('asyncio' in each for each in modules) \
+            and (hasattr(client, 'connection_pool')
+                 or hasattr(client, 'get_node_from_key')):
+        return _import(names[0])
+    raise ConfigurationError(
+        f'url must be a URL or a synchronous client of redis-py or valkey, '
+        f'not {type(client).__module__}.{type(client).__name__}')
+
+
+def _of_client(module: Any, client: Any,
+               options: Mapping[str, Any]) -> Driver:
+    pool = getattr(client, 'connection_pool', None)
+    if hasattr(pool, 'sentinel_manager'):
+        return _of_sentinel_pool(module, pool, options)
+    if pool is not None:
+        return _of_pool(module, pool, options)
+
+    def make(timeout: float, key: str) -> Any:
+        # Looked up anew for each connection: the slot may have moved.
+        client.nodes_manager.initialize()
+        return _connection_to(
+            module, client.get_node_from_key(key), options, timeout)
+
+    def masters(timeout: float) -> List[Any]:
+        client.nodes_manager.initialize()
+        return [_connection_to(module, node, options, timeout)
+                for node in client.get_primaries()]
+
+    def places() -> Callable[[str], Any]:
+        client.nodes_manager.initialize()
+
+        def place(key: str) -> Any:
+            node = client.get_node_from_key(key)
+            # redis-py 5.0 has no hash of one.
+            return node and (node.host, node.port)
+        return place
+
+    def at(timeout: float, address: Address) -> Any:
+        host, port = address
+        node = client.get_node(host=host, port=port)
+        if node is None:
+            # It has joined since.
+            client.nodes_manager.initialize()
+            node = client.get_node(host=host, port=port)
+        return _connection_to(module, node, options, timeout)
+
+    _connector(module, options)
+    return Driver(module, make, _timeout(options.get('socket_timeout')),
+                  masters, places, at, _selected(options))
+
+
+def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
+                 service: str) -> Driver:
+    """``redis+sentinel://[user:password@]host:port,…/db/service``, as
+    python-socketio spells it; without a service the stream's name is the
+    service's."""
+    kwargs['db'] = _database(parts)
+    socket_timeout = _timeout(kwargs.get('socket_timeout'))
+    asking = {'socket_timeout': socket_timeout,
+              'socket_connect_timeout': socket_timeout,
+              **kwargs.pop('sentinel_kwargs', {})}
+    others = kwargs.pop('min_other_sentinels', 0)
+    forced_host = kwargs.pop('force_master_ip', None)
+    sentinels = Sentinels(
+        _asker(module, asking), (OSError, *errors_of(module)), _hosts(parts),
+        module.exceptions.ConnectionError, _service(parts) or service,
+        others)
+    return _told_by(module, sentinels, forced_host,
+                    _connector(module, kwargs), socket_timeout,
+                    _selected(kwargs))
+
+
+def _of_sentinel_pool(module: Any, pool: Any,
+                      options: Mapping[str, Any]) -> Driver:
+    """Of a client that ``Sentinel.master_for`` has made."""
+    manager = pool.sentinel_manager
+    known = [each.connection_pool.connection_kwargs
+             for each in manager.sentinels]
+    asking = {name: value for name, value in known[0].items()
+              if name not in ('host', 'port')}
+    kwargs = {**pool.connection_kwargs, **options}
+    kwargs.pop('connection_pool')
+    kwargs['ssl'] = issubclass(
+        pool.connection_class, module.connection.SSLConnection)
+    sentinels = Sentinels(
+        _asker(module, asking), (OSError, *errors_of(module)),
+        [(each['host'], each['port']) for each in known],
+        module.exceptions.ConnectionError, pool.service_name,
+        manager.min_other_sentinels)
+    return _told_by(
+        module, sentinels, getattr(manager, '_force_master_ip', None),
+        _connector(module, kwargs), _timeout(kwargs.get('socket_timeout')),
+        _selected(kwargs))
+
+
+def _told_by(module: Any, sentinels: Sentinels,
+             forced_host: Optional[str], connect: Callable[..., Any],
+             socket_timeout: float, database: int) -> Driver:
+    """Connect to the master that they tell of."""
+    def make(timeout: float, key: str) -> Any:
+        host, port = sentinels.master()
+        return connect(timeout, host=forced_host or host, port=port)
+
+    return Driver(module, make, socket_timeout, database=database)
+
+
+def _of_cluster(module: Any, parts: SplitResult,
+                kwargs: Dict[str, Any]) -> Driver:
+    kwargs.setdefault('socket_timeout', None)
+    kwargs['socket_timeout'] = _timeout(kwargs['socket_timeout'])
+    connect = _connector(module, kwargs)
+    members = Members(_asker(module, kwargs), (OSError, *errors_of(module)),
+                      _hosts(parts))
+
+    def make(timeout: float, key: str) -> Any:
+        address = members.master_of(
+            module.cluster.key_slot(key.encode()))
+        if address is None:
+            raise _no_server(module)
+        return at(timeout, address)
+
+    def at(timeout: float, address: Address) -> Any:
+        return connect(timeout, host=address[0], port=address[1])
+
+    def masters(timeout: float) -> List[Any]:
+        return [at(timeout, address) for address in members.masters()]
+
+    def places() -> Callable[[str], Any]:
+        table = members.table()
+
+        def place(key: str) -> Any:
+            slot = module.cluster.key_slot(key.encode())
+            return next((some.servers[0] for some in table
+                         if some.first <= slot <= some.last), None)
+        return place
+
+    return Driver(module, make, kwargs['socket_timeout'], masters, places, at,
+                  _selected(kwargs))
+
+
+def _connection_to(module: Any, node: Any, options: Mapping[str, Any],
+                   timeout: float) -> Any:
+    if node is None:
+        raise _no_server(module)
+    pool = node.redis_connection.connection_pool
+    return _of_pool(module, pool, options).make(timeout, '')
+
+
+def _no_server(module: Any) -> Exception:
+    error: Exception = module.exceptions.ConnectionError(
+        'no server of the cluster has the slot of the stream')
+    return error
+
+
+# -- what stands in a URL -------------------------------------------------
+
+def _credentials(parts: SplitResult) -> Dict[str, Any]:
+    found: Dict[str, Optional[str]] = {
+        'username': parts.username, 'password': parts.password}
+    return {name: unquote(value) for name, value in found.items() if value}
+
+
+def _query(module: Any, parts: SplitResult) -> Dict[str, Any]:
+    """The options in a query, typed as redis-py types them."""
+    scheme = 'valkey' if parts.scheme.startswith('valkey') else 'redis'
+    kwargs: Dict[str, Any] = module.connection.parse_url(
+        f'{scheme}://localhost?{parts.query}')
+    kwargs.pop('host')
+    return kwargs
+
+
+def _hosts(parts: SplitResult) -> List[Tuple[str, int]]:
+    hosts = []
+    for each in parts.netloc.rpartition('@')[2].split(','):
+        host, colon, port = each.rpartition(':')
+        if not colon or port.endswith(']'):
+            host, port = each, ''
+        if port and not port.isdigit():
+            raise ValueError('a port is not a number')
+        hosts.append((host.strip('[]'), int(port or DEFAULT_PORT)))
+    return hosts
+
+
+def _database(parts: SplitResult) -> int:
+    return int(parts.path[1:].partition('/')[0] or 0)
+
+
+def _service(parts: SplitResult) -> str:
+    return (parts.path.split('/') + ['', ''])[2]

@@ -1,0 +1,182 @@
+"""One connection to Redis that does as
+:mod:`redis_streams_adapter.protocol.transport` says.
+
+Which error means what is decided here and nowhere else. An error *reply*
+means that a command was not carried out; a broken connection leaves open
+whether it was.
+"""
+from itertools import chain
+from typing import Any, Iterable, List, Optional, Sequence, Union
+
+from ..protocol.transport import Ends, Entry, EntryRefused, Fields, Identity, \
+    NO_STREAM, NotReplicated, Unavailable
+from .driver import Driver
+from .connection import describe, Wire
+
+#: How long a read may take beyond its waiting time, in seconds, before the
+#: connection is taken for dead.
+READ_MARGIN = 5.0
+
+#: Parts of the replies to an entry that the server will never take, from
+#: ``networking.c`` (which then closes the connection) and ``t_stream.c`` of
+#: Redis 6.2 to 7.4. Every other error may pass, or be mended by an operator:
+#: the entry is kept. (Not all of "Protocol error": a server that wants a
+#: password says so in these words too.)
+TOO_LONG = 'invalid bulk length'
+ENTRY_ERRORS = (TOO_LONG, 'Elements are too large')
+
+Result = Union[bytes, EntryRefused]
+
+
+class RedisLink(Wire):
+    """A :class:`~redis_streams_adapter.protocol.transport.Link` over Redis.
+
+    :param driver: how to connect.
+    :param stream: the key of the stream.
+    :param max_len: about how many entries the stream keeps.
+    :param block: the longest time to wait in a read, in seconds; 0 for a
+                  link that appends.
+    :param min_replicas: how many replicas must have what is appended.
+    """
+
+    def __init__(self, driver: Driver, stream: str, max_len: int,
+                 block: float = 0.0, min_replicas: int = 0) -> None:
+        super().__init__(driver, stream, max(
+            driver.socket_timeout, block + READ_MARGIN if block else 0))
+        self._stream = stream.encode()
+        self._cap = (b'MAXLEN', b'~', b'%d' % max_len)
+        self._appends = not block
+        self._min_replicas = min_replicas
+        # A reply must be here before the connection is taken for dead.
+        self._replica_wait = int(driver.socket_timeout * 1000 / 2)
+        self._identity: Optional[Identity] = None
+
+    @property
+    def identity(self) -> Optional[Identity]:
+        return self._identity
+
+    def connect(self) -> None:
+        super().connect()
+        # Where there are no transactions the entries of a batch would be
+        # stored one by one, whatever became of those before them.
+        probe = ((b'MULTI',), (b'EXEC',)) if self._appends else ()
+        info, *begun = self._commands((b'CLIENT', b'INFO'), *probe)
+        for reply in begun:
+            self._check(reply)
+        if isinstance(info, bytes):
+            # Numbers begin anew when a server does: with its address, a
+            # number means this connection and no other.
+            known = dict(each.partition(b'=')[::2] for each in info.split())
+            self._identity = known[b'id'], known[b'addr']
+
+    def append(self, batch: Sequence[Fields],
+               oldest: Optional[bytes] = None) -> List[Result]:
+        connection = self._open()
+        pack = connection.pack_command
+        # One XADD takes one rule of trimming.
+        rule = self._cap if oldest is None else (b'MINID', b'~', oldest)
+        add = (b'XADD', self._stream, *rule, b'*')
+        commands: Iterable[bytes] = chain.from_iterable(
+            pack(*add, *fields) for fields in batch)
+        if len(batch) > 1:
+            # All or nothing; and one command refused stops them all, so that
+            # no later one overtakes it.
+            commands = chain(pack(b'MULTI'), commands, pack(b'EXEC'))
+        if self._min_replicas:
+            commands = chain(commands, pack(
+                b'WAIT', b'%d' % self._min_replicas,
+                b'%d' % self._replica_wait))
+        try:
+            # A single entry may be large: not copied once more.
+            connection.send_packed_command(
+                list(commands) if len(batch) == 1 else [b''.join(commands)])
+            replies = [self._reply(0)] if len(batch) == 1 \
+                else self._executed(len(batch))
+            replicas = self._reply(0) if self._min_replicas else None
+        except self._broken as exc:
+            raise self._lost(exc, in_doubt=True) from exc
+        results = self._results(replies)
+        if replicas is not None:
+            self._check_replicas(replicas)
+        return results
+
+    def _check_replicas(self, reply: Any) -> None:
+        if isinstance(reply, self._error_reply):
+            raise NotReplicated(describe(reply)) from reply
+        if reply < self._min_replicas:
+            raise NotReplicated(
+                f'only {reply} of {self._min_replicas} replicas have what '
+                f'was sent (min_replicas)')
+
+    def _executed(self, count: int) -> List[Any]:
+        """The replies to a transaction of so many commands."""
+        begun = self._reply(-1)
+        queued = [self._reply(index) for index in range(count)]
+        replies = self._reply(count)
+        if isinstance(replies, list):
+            return replies
+        if isinstance(begun, self._error_reply):
+            # It may be forbidden at any time: these were carried out.
+            return queued
+        errors = (reply for reply in queued
+                  if isinstance(reply, self._error_reply))
+        return [next(errors, replies)]
+
+    def _reply(self, index: int) -> Any:
+        """One reply; an error among them is returned, not raised.
+
+        :param index: the entry's place in the batch.
+        """
+        reply = self._answer()
+        if isinstance(reply, self._error_reply) and TOO_LONG in str(reply):
+            raise EntryRefused(str(reply), index) from reply
+        return reply
+
+    def _results(self, replies: List[Any]) -> List[Result]:
+        errors = [reply for reply in replies
+                  if isinstance(reply, self._error_reply)]
+        if not errors:
+            return replies
+        if len(errors) == len(replies) and not any(
+                text in str(errors[0]) for text in ENTRY_ERRORS):
+            raise Unavailable(describe(errors[0])) from errors[0]
+        return [EntryRefused(str(reply), index)
+                if isinstance(reply, self._error_reply) else reply
+                for index, reply in enumerate(replies)]
+
+    def read(self, after: bytes, count: int,
+             block: Optional[float]) -> List[Entry]:
+        wait = () if block is None else (
+            # BLOCK 0 would wait for ever.
+            b'BLOCK', b'%d' % max(1, int(block * 1000)))
+        reply = self.ask(b'XREAD', b'COUNT', b'%d' % count, *wait,
+                         b'STREAMS', self._stream, after)
+        if not reply:
+            return []
+        return [Entry(*entry) for entry in reply[0][1]]
+
+    def trim(self) -> None:
+        self.ask(b'XTRIM', self._stream, *self._cap)
+
+    def ends(self) -> Ends:
+        reply = self._command(b'XINFO', b'STREAM', self._stream)
+        if isinstance(reply, self._error_reply):
+            if 'no such key' in str(reply):
+                return NO_STREAM
+            raise Unavailable(describe(reply)) from reply
+        pairs = iter(reply)
+        info = dict(zip(pairs, pairs))
+        first = info[b'first-entry']
+        # Since Redis 7.0.
+        return Ends(first and first[0], info[b'last-generated-id'],
+                    info.get(b'entries-added'), info[b'length'])
+
+    def time(self) -> int:
+        seconds, microseconds = self.ask(b'TIME')
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def end_other(self, identity: Identity) -> None:
+        # An error here is "no permission", which leaves copies to the
+        # readers, and they drop them.
+        number, address = identity
+        self._command(b'CLIENT', b'KILL', b'ID', number, b'ADDR', address)

@@ -1,0 +1,293 @@
+"""What was emitted and is not known to be stored yet.
+
+Invariants:
+
+- numbers are given in the order of the outbox, without gaps, under the lock;
+- an entry leaves the outbox when it is known to be stored or known to be
+  refused by the server for good, and not otherwise;
+- what is full refuses; nothing that was accepted is dropped.
+
+One lock for all outboxes of a process, which share a :class:`Capacity`; it
+is held for a few assignments, never over I/O, never while an event is set.
+Anybody puts entries in; only the writer's task takes them out. If the process
+dies, what stands in the outbox is lost with it.
+
+An exception may strike between any two steps (see
+:mod:`redis_streams_adapter.concurrency.locks`), so each change is one step:
+an entry is accepted by being appended, and has left when it is marked as
+settled. How many entries there are, how many bytes they take, and which
+number is the next, is read off the entries. A settled one that still stands
+at the front is taken away by the next who looks.
+"""
+from collections import deque
+from itertools import islice
+from typing import Callable, Deque, Iterable, Iterator, List, NamedTuple, \
+    Optional, Sequence, Union
+
+from ..errors import OutboxFullError, RedisStreamsError
+from ..concurrency.locks import Lock
+from ..protocol.transport import EntryRefused, Fields
+
+#: What an entry costs in memory besides its fields, in bytes: objects,
+#: references and the numbers.
+ENTRY_OVERHEAD = 500
+
+
+class Capacity:
+    """How much the outboxes of a process hold together.
+
+    It counts nothing by itself: what is in use is read off the outboxes.
+
+    :param limit: how many entries.
+    :param max_bytes: how many bytes, :data:`ENTRY_OVERHEAD` included.
+    """
+
+    def __init__(self, limit: int, max_bytes: int) -> None:
+        self.lock = Lock()
+        self.limit = limit
+        self.max_bytes = max_bytes
+        #: How many entries there were before the last one. Written under the
+        #: lock; it may be out of date.
+        self.before_last = 0
+        #: Who shares it; none comes or goes while any is in use.
+        self.outboxes: List['Outbox'] = []
+
+    @property
+    def count(self) -> int:
+        """How many entries are in use."""
+        count = 0
+        for each in self.outboxes:
+            count += len(each.entries)
+        return count
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes are in use."""
+        with self.lock:
+            return sum([each.bytes for each in self.outboxes])
+
+    def full(self, size: int) -> OutboxFullError:
+        """What to raise where there is no room for one more entry."""
+        if self.count >= self.limit:
+            return OutboxFullError(
+                f'the outbox is full (outbox_limit={self.limit})')
+        return OutboxFullError(
+            f'the outbox is full (outbox_max_bytes={self.max_bytes}, '
+            f'{self.bytes} in use, {size} more wanted)')
+
+
+class Pending:
+    """An entry in the outbox."""
+
+    __slots__ = ('fields', 'size', 'sequence', 'numbered', 'before',
+                 'settled', 'refused', 'breaks')
+
+    def __init__(self, fields: Fields, size: int, sequence: int,
+                 numbered: bool) -> None:
+        self.fields = fields
+        self.size = size
+        #: Its number; of a sign of life, that of the last message.
+        self.sequence = sequence
+        #: Whether it is a message; if not, a sign of life.
+        self.numbered = numbered
+        #: How many bytes stand before it in the outbox, those counted that
+        #: have left since the outbox was last empty.
+        self.before = 0
+        #: It is stored, or refused. Written under the lock.
+        self.settled = False
+        self.refused: Optional[EntryRefused] = None
+        #: How often it has broken the connection. The writer's task's own.
+        self.breaks = 0
+
+
+#: What became of an entry: its id, or that it was refused.
+Result = Union[bytes, EntryRefused]
+
+
+class Settled(NamedTuple):
+    """What has left the outbox at once.
+
+    :param last: the last entry of it that is stored.
+    :param last_id: its id.
+    :param refused: what was refused for good.
+    """
+
+    last: Optional[Pending]
+    last_id: Optional[bytes]
+    refused: Sequence[EntryRefused]
+
+
+class Outbox:
+    """The entries for one stream, in order.
+
+    :param capacity: what it shares with others.
+    :param sign: gives the fields of each entry the uid that is right at its
+                 place in the order, under the lock; see
+                 :mod:`redis_streams_adapter.protocol.sender`.
+    """
+
+    def __init__(self, capacity: Capacity,
+                 sign: Optional[Callable[[Fields], Fields]] = None) -> None:
+        self._capacity = capacity
+        self._sign = sign
+        self._lock = capacity.lock
+        #: Under the lock; the length is read without it.
+        self.entries: Deque[Pending] = deque()
+        #: The highest number of a message that has left.
+        self._sequence = 0
+        #: How many entries are stored, and how many were refused. Written
+        #: with the mark of the entry, without a call between.
+        self.stored = 0
+        self.refused = 0
+        #: Whether it accepts nothing more.
+        self.closed = False
+        capacity.outboxes.append(self)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Pending]:
+        """The entries, oldest first; for the writer's task, or under the
+        lock."""
+        return iter(self.entries)
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes the entries take."""
+        with self._lock:
+            entries = self.entries
+            if not entries:
+                return 0
+            last = entries[-1]
+            return last.before + last.size - entries[0].before
+
+    @property
+    def last(self) -> Optional[Pending]:
+        """The youngest entry."""
+        with self._lock:
+            return self.entries[-1] if self.entries else None
+
+    def put(self, fields: Fields, numbered: bool = True) -> Pending:
+        """Accept an entry. Never blocks.
+
+        :param numbered: whether it is a message; if not, a sign of life.
+        :raises OutboxFullError: it was not accepted.
+        :raises RedisStreamsError: the outbox is closed.
+        """
+        size = sum(map(len, fields)) + ENTRY_OVERHEAD
+        pending = Pending(fields, size, 1 if numbered else 0, numbered)
+        with self._lock:
+            if self.closed:
+                raise RedisStreamsError('the manager is closed')
+            self._append(pending)
+        return pending
+
+    def _append(self, pending: Pending, bounded: bool = True) -> None:
+        """Number an entry and accept it; under the lock.
+
+        :param bounded: whether there has to be room for it.
+        :raises OutboxFullError: there is none.
+        """
+        if bounded:
+            capacity, count, used = self._capacity, 0, pending.size
+            for each in capacity.outboxes:
+                entries = each.entries
+                if entries:
+                    last = entries[-1]
+                    used += last.before + last.size - entries[0].before
+                    count += len(entries)
+            if count >= capacity.limit or used > capacity.max_bytes:
+                raise capacity.full(pending.size)
+            capacity.before_last = count
+            if self._sign is not None:
+                pending.fields = self._sign(pending.fields)
+        # Nothing is called before the end: a signal handler that emits does
+        # so before, or behind.
+        entries, number = self.entries, self._sequence
+        if entries:
+            last = entries[-1]
+            pending.before = last.before + last.size
+            if last.sequence > number:
+                number = last.sequence
+        pending.sequence += number
+        entries.append(pending)
+
+    def close(self, last_words: Iterable[Fields]) -> None:
+        """Accept nothing more behind these signs of life, for which there is
+        always room. Idempotent."""
+        with self._lock:
+            if not self.closed:
+                for fields in last_words:
+                    self._append(Pending(fields, 0, 0, False), False)
+                self.closed = True
+
+    def first(self, count: int, max_bytes: int) -> List[Pending]:
+        """The first entries: one, and then as many as fit.
+
+        :param count: how many at most.
+        :param max_bytes: how large they may be together.
+        """
+        batch: List[Pending] = []
+        size = 0
+        with self._lock:
+            self._tidy()
+            for pending in islice(self.entries, count):
+                size += pending.size
+                if batch and size > max_bytes:
+                    break
+                batch.append(pending)
+        return batch
+
+    def settle(self, results: Iterable[Result]) -> Settled:
+        """Take entries off the front, with what became of them."""
+        refused: List[EntryRefused] = []
+        last: Optional[Pending] = None
+        last_id: Optional[bytes] = None
+        with self._lock:
+            self._tidy()
+            entries = self.entries
+            for result in results:
+                pending = entries[0]
+                self._note(pending)
+                if isinstance(result, EntryRefused):
+                    refused.append(result)
+                    pending.refused = result
+                    # One step, and below.
+                    self.refused += 1
+                    pending.settled = True
+                else:
+                    last, last_id = pending, result
+                    self.stored += 1
+                    pending.settled = True
+                entries.popleft()
+        return Settled(last, last_id, refused)
+
+    def refuse(self, index: int, error: EntryRefused) -> Settled:
+        """Take one entry out of the middle."""
+        with self._lock:
+            self._tidy()
+            entries = self.entries
+            pending = entries[index]
+            self._note(pending)
+            pending.refused = error
+            # One step.
+            self.refused += 1
+            pending.settled = True
+            del entries[index]
+            # Now those before it stand next to those behind it. Struck here,
+            # they count as larger until they leave.
+            for each in islice(entries, index):
+                each.before += pending.size
+        return Settled(None, None, [error])
+
+    def _note(self, pending: Pending) -> None:
+        """An entry is about to leave: no other gets its number."""
+        if pending.sequence > self._sequence:
+            self._sequence = pending.sequence
+
+    def _tidy(self) -> None:
+        """Take away what is settled, and was not taken away because the task
+        was struck; under the lock."""
+        entries = self.entries
+        while entries and entries[0].settled:
+            entries.popleft()

@@ -1,0 +1,416 @@
+"""The stream is read by one task, from a cursor that never goes astray.
+
+The cursor is resolved once, when the reader first gets through; from then on
+it is the id of the last entry that was handed on. It is moved after each
+entry, whatever became of it: an entry is handed on once, and one that makes
+trouble stops nobody. The same goes for an exception from outside that strikes
+the task while it carries an entry out (a signal handler's, which strikes
+whichever green thread runs): the entry may be done in part, so it is not done
+again; it is counted as failed, and logged with its id. Between two entries
+such an exception costs nothing: the rest of the page is read again.
+
+The first position is never later than the moment from which a local client
+may have been told that it is connected. Redis may hang or be slow for any
+length of time between that moment and the reply that says where the stream
+ends, so the end alone would be too late. The moment is converted to the
+server's clock, by which ids are made: see :meth:`Reader._first_position`.
+
+That history is lost before it was read shows in the numbers of the entries,
+where something is left of a writer that numbers them. Besides, the reader
+looks where the stream begins and ends, and how many entries it ever had:
+after each break, whenever nothing has come for a while, and every
+:data:`LOOK_INTERVAL`. So it knows of entries that were trimmed with all that
+their writer has left, of a stream that was deleted, and of a replica that
+took over and was behind, also where nothing was lost for itself.
+
+Redis before 7.0 does not tell how many entries a stream ever had. Once the
+reader has begun, the numbers alone show there what was trimmed, and a stream
+that was deleted and has begun again before the reader looked is taken for one
+that was trimmed.
+"""
+import logging
+import time
+from typing import Callable, Optional, Sequence
+
+from ..losses import DELETED, SET_BACK, TRIMMED
+from ..concurrency.tasks import Task
+from ..protocol.transport import Ends, Entry, id_before, is_there, Link, \
+    NO_STREAM, parse_id, Position, START
+from .read_back import ReadBack
+
+#: A reader that is so many seconds behind, with a full page at hand, says
+#: so: a writer in a hurry stores 50,000 entries a second, and a stream keeps
+#: 10,000.
+LAG = 0.05
+
+#: How often it says so, in seconds.
+REPORT_INTERVAL = 0.05
+
+#: How often it looks whether the stream is still the same one, where entries
+#: come all the time, in seconds.
+LOOK_INTERVAL = 5.0
+
+#: How long the first read after a failure waits, in seconds.
+PROBE = 0.1
+
+
+class Reader:
+    """The cursor, and the task that moves it.
+
+    :param open_link: makes a new, unconnected link to the stream.
+    :param handle: what to do with an entry, on the reader's task.
+    :param since: returns the moment from which a local client may have been
+                  told that it is connected, by ``time.monotonic()``. Asked
+                  when the reader gets through, once or, after failures, again.
+    :param began: told the first cursor, once, and the time before it was
+                  known, by the server's clock, in milliseconds.
+    :param resumed: told each time the reader gets through, before the first
+                    entry.
+    :param lost: told what was lost, and how many entries where that is
+                 known: ``'deleted'``, ``'set-back'`` or ``'trimmed'``, see
+                 :mod:`redis_streams_adapter.losses`.
+    :param lagging: told the cursor while the reader is behind, and ``None``
+                    when it has caught up.
+    :param pause: lets other tasks run.
+    :param max_len: about how many entries the stream keeps.
+    :param count: how many entries to read at once.
+    :param block: how many seconds to wait for one.
+    :param read_back: reads the history before the first cursor, once.
+    :param doubtful: told that entries may have been lost, where the server
+                     cannot tell.
+
+    All attributes are written by the reader's task alone.
+    """
+
+    def __init__(self, open_link: Callable[[], Link],
+                 handle: Callable[[Entry], None],
+                 since: Callable[[], float],
+                 began: Callable[[bytes, int], None],
+                 resumed: Callable[[], None],
+                 lost: Callable[[str, Optional[int]], None],
+                 lagging: Callable[[Optional[bytes]], None],
+                 logger: Callable[[], logging.Logger], *,
+                 pause: Callable[[], None], max_len: int, count: int,
+                 block: float, read_back: Optional[ReadBack] = None,
+                 doubtful: Optional[Callable[[], None]] = None) -> None:
+        self._open_link = open_link
+        self._handle = handle
+        self._since = since
+        self._began = began
+        self._resumed = resumed
+        self._lost = lost
+        self._lagging = lagging
+        self._logger = logger
+        self._pause = pause
+        self._max_len = max_len
+        self._count = count
+        self._block = block
+        self._read_back = read_back
+        self._doubtful = doubtful
+        self._moment = 0
+        #: Whether a round has ended: Redis may have been away.
+        self._failed = False
+        #: Up to where everything was handed on by an earlier reader of this
+        #: process; ``None``: there was none. Set before the task starts.
+        self.skip_to: Optional[bytes] = None
+        #: Whether it has ever got through: the cursor alone does not say.
+        self._through = False
+        #: When the stream was last looked at, and what it was like then.
+        self._looked = 0.0
+        self._known = NO_STREAM
+        #: Its last entry then; where it had none, the first one since.
+        self._landmark = START
+        #: How many entries had been added to the stream up to the cursor, at
+        #: least; ``None``: the server does not tell.
+        self._added: Optional[int] = 0
+        #: Whether it is known that they are so many, and no more.
+        self._counted = False
+        #: From its first position on, until it has come to where the stream
+        #: ended then: what is behind this may have been trimmed before it was
+        #: read. From there on entries are counted.
+        self._unsure: Optional[bytes] = None
+        self._goal = START
+        #: Whether the cursor is the id of an entry that was there.
+        self._at_entry = False
+        self._link: Optional[Link] = None
+        self.cursor: Optional[bytes] = None
+        self.connected = False
+        self.received = 0
+        self.failed = 0
+        #: By how much the server's clock is ahead of our monotonic one, in
+        #: seconds, or less, by what the reply took: what `lag` and the first
+        #: position need. And whether a full page was last read.
+        self._clock_ahead = 0.0
+        self._behind = False
+        #: When it was last told that the reader is behind, until it is told
+        #: that it has caught up.
+        self._reported: Optional[float] = None
+
+    @property
+    def lag(self) -> Optional[float]:
+        """How many seconds the reader is behind the stream: the age of the
+        last entry where more of them wait, 0 where none does, ``None``
+        while it cannot read."""
+        cursor = self.cursor
+        if not self.connected or cursor is None:
+            return None
+        if not self._behind:
+            return 0.0
+        now = time.monotonic() + self._clock_ahead
+        return max(0.0, now - parse_id(cursor)[0] / 1000)
+
+    @property
+    def horizon(self) -> Position:
+        """What any entry up to now, of whatever stream, may have had as its
+        position: what is lost stands before it."""
+        now = int((time.monotonic() + self._clock_ahead) * 1000), 0
+        return max(now, parse_id(self._known.last_id),
+                   parse_id(self.cursor or START))
+
+    def tell(self) -> None:
+        """Say where the reader is; on its own task."""
+        if self._behind:
+            self._reported = time.monotonic()
+            self._lagging(self.cursor)
+        else:
+            self._lagging(None)
+
+    def interrupt(self) -> None:
+        """End the wait for entries."""
+        link = self._link
+        if link is not None:
+            link.interrupt()
+
+    def abandon(self) -> None:
+        """See :meth:`~redis_streams_adapter.protocol.transport.Link.abandon`.\
+"""
+        if self._link is not None:
+            self._link.abandon()
+
+    def work(self, task: Task) -> None:
+        """One round of the reader's task: connect, find the position, then
+        read until it fails or is stopped."""
+        link = self._open_link()
+        self._link = link
+        try:
+            link.connect()
+            if task.stopping:
+                return
+            now = link.time()
+            # After the reply: so it is never more than it really is.
+            self._clock_ahead = now / 1000 - time.monotonic()
+            if self.cursor is None:
+                self._moment = now
+            self.cursor = self._position(link, anew=True)
+            if not self._through and self._read_back is not None:
+                self._read_back(link, self._clock_ahead, self.cursor,
+                                self._known, self._since(), self._failed)
+            # Whoever may not read, or whose connection does not survive
+            # waiting, shall hear of it before saying that all is well.
+            page = link.read(self.cursor, self._count,
+                             PROBE if self._failed else None)
+            if not self._through:
+                self._began(self.cursor, self._moment)
+                # After it: if it was struck before, it is called again.
+                self._through = True
+            # Now: who finds it connected may rely on its position.
+            self.connected = True
+            self._resumed()
+            task.works()
+            while not task.stopping:
+                self._take(page)
+                if self._behind:
+                    # A reply that is there already is read without a switch
+                    # to other green threads, page after page.
+                    self._pause()
+                if not page or self._unsure is not None \
+                        or time.monotonic() - self._looked > LOOK_INTERVAL:
+                    # Nothing may have come because the stream was deleted
+                    # and begins again below the cursor.
+                    self.cursor = self._position(link)
+                page = link.read(self.cursor, self._count, self._block)
+        finally:
+            self._failed = True
+            self.connected = False
+            self._link = None
+            link.close()
+
+    def _position(self, link: Link, anew: bool = False) -> bytes:
+        """Where to go on, by what the stream is like now.
+
+        :param anew: it may be another server's than before.
+        """
+        ends = link.ends()
+        self._looked = time.monotonic()
+        cursor = self.cursor
+        if cursor is None:
+            cursor = self._unsure = self._first_position(ends)
+            self._goal = ends.last_id
+        elif parse_id(ends.last_id) < parse_id(cursor):
+            # Waiting for ids above the cursor would miss what comes now.
+            self._lose(ends)
+            cursor = ends.last_id
+        elif self._has_less(ends, cursor) \
+                or anew and self._entry_is_gone(link, cursor):
+            self._lose(ends)
+        elif self._doubtful is not None and self._may_have_less(ends, cursor):
+            self._doubtful()
+        self._check_beginning(ends, cursor)
+        if cursor == ends.last_id or ends.added is None:
+            self._count_up(ends.added)
+        self._known, self._landmark = ends, ends.last_id
+        return cursor
+
+    def _first_position(self, ends: Ends) -> bytes:
+        """Where to begin: before all that was stored since a local client
+        may be connected, however long the replies of Redis took.
+
+        Each inaccuracy leads to an earlier position: the difference of the
+        clocks is underestimated, and milliseconds are rounded down. So some
+        entries may be read that were stored a moment before.
+        """
+        moment = int((self._since() + self._clock_ahead) * 1000)
+        # The entry with the id of the moment itself may be later than that.
+        position = min(ends.last_id, id_before(b'%d-0' % max(0, moment)),
+                       key=parse_id)
+        done = self.skip_to
+        if done is not None and \
+                parse_id(position) < parse_id(done) <= parse_id(ends.last_id):
+            return done
+        return position
+
+    def _check_beginning(self, ends: Ends, cursor: bytes) -> None:
+        """Whether all that is behind the first position was there to be
+        read. While the oldest entry is not behind a position, nothing that
+        is behind the position was trimmed."""
+        unsure, first = self._unsure, ends.first_id
+        if unsure is None:
+            return
+        self._unsure = None if parse_id(cursor) >= parse_id(self._goal) \
+            else cursor
+        if unsure != ends.last_id and self._is_trimmed(ends) and (
+                first is None or parse_id(first) > parse_id(unsure)):
+            # It may have been older: nobody can know.
+            self._lost(TRIMMED, None)
+            if self._unsure is not None and first is not None:
+                self._unsure = max(cursor, first, key=parse_id)
+
+    def _is_trimmed(self, ends: Ends) -> bool:
+        """Whether the stream has had entries that are not there."""
+        if ends.added is None:
+            # Each entry that is stored trims what is more than this.
+            return ends.length >= self._max_len
+        return ends.added > ends.length
+
+    def _count_from(self, page: Sequence[Entry]) -> None:
+        """Begin to count, with the page that comes to where the stream ended
+        when it was looked at: it is known how many entries it had then."""
+        goal, added = parse_id(self._known.last_id), self._known.added
+        if added is not None and page and parse_id(page[-1].id) >= goal:
+            # Each entry of the page is counted as it is handed on.
+            self._added = added - sum(
+                parse_id(entry.id) <= goal for entry in page)
+            self._counted = True
+
+    def _count_up(self, added: Optional[int]) -> None:
+        """Everything was read: so many entries were there to be read."""
+        if added is not None and self._added is not None and self._counted \
+                and added > self._added:
+            self._lost(TRIMMED, added - self._added)
+        self._added = added
+        self._counted = True
+
+    def _lose(self, ends: Ends) -> None:
+        self._lost(self._what_happened(ends), None)
+        self._added = None if ends.added is None else 0
+        self._counted = False
+        self._unsure = None
+        self._at_entry = False
+
+    def _what_happened(self, ends: Ends) -> str:
+        """How the stream came to have lost its end."""
+        first, known = ends.first_id, self._known
+        if first is None:
+            return DELETED
+        if parse_id(first) <= parse_id(self._landmark):
+            # Something of before is still there.
+            return SET_BACK
+        if ends.added is not None and known.added is not None \
+                and ends.added - ends.length > known.added:
+            # More is trimmed than there was.
+            return SET_BACK
+        return DELETED
+
+    def _has_less(self, ends: Ends, cursor: bytes) -> bool:
+        """Whether the stream has had fewer entries by now than were read."""
+        if ends.added is None or self._added is None:
+            return False
+        count = ends.added
+        if ends.first_id is not None \
+                and parse_id(ends.first_id) > parse_id(cursor):
+            # All that were read must be among those that are not there.
+            count -= ends.length
+        return count < self._added
+
+    def _may_have_less(self, ends: Ends, cursor: bytes) -> bool:
+        """Whether entries may have been trimmed before they were read,
+        without any that would show it: all that were read are gone, and the
+        server does not count."""
+        return ends.added is None and self._at_entry \
+            and ends.first_id is not None \
+            and parse_id(ends.first_id) > parse_id(cursor)
+
+    @property
+    def counts(self) -> bool:
+        """Whether the server tells how many entries the stream ever had."""
+        return self._known.added is not None
+
+    def _entry_is_gone(self, link: Link, cursor: bytes) -> bool:
+        """Whether the last entry that was read is not there, though older
+        ones are. More may have come since than was lost."""
+        if not self._at_entry or is_there(link, cursor):
+            return False
+        # Asked last, for the stream may be trimmed at any time.
+        first = link.ends().first_id
+        return first is not None and parse_id(first) <= parse_id(cursor)
+
+    def _take(self, page: Sequence[Entry]) -> None:
+        if not self._counted:
+            self._count_from(page)
+        full = self._behind = len(page) == self._count
+        begun = time.monotonic()
+        slow = False
+        if full:
+            read = begun + self._clock_ahead
+            slow = read - parse_id(page[-1].id)[0] / 1000 > LAG
+        for entry in page:
+            if full and (slow or time.monotonic() - begun > LAG):
+                self._report()
+            self._hand_on(entry)
+        if not full and self._reported is not None:
+            self._reported = None
+            self._lagging(None)
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        if self._reported is None or now - self._reported > REPORT_INTERVAL:
+            self._reported = now
+            self._lagging(self.cursor)
+
+    def _hand_on(self, entry: Entry) -> None:
+        try:
+            self._handle(entry)
+        except Exception:
+            # Whatever it is, it concerns this entry alone.
+            self.failed += 1
+            self._logger().exception(
+                'entry %s could not be carried out', entry.id.decode())
+        finally:
+            # Also where the log fails. One step: nothing is called.
+            self.cursor = entry.id
+            self.received += 1
+            self._at_entry = True
+            if self._landmark == START:
+                self._landmark = entry.id
+            if self._added is not None:
+                self._added += 1

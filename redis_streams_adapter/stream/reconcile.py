@@ -1,0 +1,114 @@
+"""What the stream holds of what a writer has sent.
+
+Each entry bears a *stamp*: the id of its writer, its number, and where the
+stream ended when its writer began. So it can be found again, after a
+connection broke before the reply was here, and after a server took over that
+may lack what the old one had acknowledged.
+"""
+from bisect import bisect_left
+from typing import Mapping, NamedTuple, Optional, Sequence, Tuple
+
+from ..protocol.transport import Ends, Fields, is_there, Link, parse_id
+
+#: How many entries are read at once when looking for one's own.
+PAGE = 1000
+
+#: How many fields a stamp has: names and values.
+_STAMP_LENGTH = 6
+
+#: Where our entries stand: the last id of a batch, and the number of our
+#: messages up to it.
+Mark = Tuple[Tuple[int, int], int]
+
+
+def stamp(writer: bytes, sequence: int, since: bytes) -> Fields:
+    """The fields that a writer adds to an entry, behind all others.
+
+    :param writer: its id.
+    :param sequence: the number of the entry.
+    :param since: where the stream ended when it began.
+    """
+    return (b'wid', writer, b'seq', b'%d' % sequence, b'since', since)
+
+
+def _number_in(fields: Fields, writer: bytes,
+               numbers: Mapping[bytes, int]) -> int:
+    """The number of an entry of this writer; below every other for one of
+    somebody else."""
+    # Looked up rather than read: anybody can write what looks like ours.
+    if len(fields) >= _STAMP_LENGTH and fields[-5] == writer \
+            and fields[-6] == b'wid' and fields[-4] == b'seq':
+        return numbers.get(fields[-3], -1)
+    return -1
+
+
+def find_stored(link: Link, writer: bytes, after: bytes,
+                sequences: Sequence[int]) -> Tuple[int, bytes]:
+    """Find out which entries are stored of those that were in flight.
+
+    :param after: the id behind which they would stand.
+    :param sequences: their numbers, in order.
+    :return: the highest number that is stored, below all of them if none is,
+             and the id of that entry.
+    :raises Unavailable: always may.
+    """
+    numbers = {b'%d' % sequence: sequence for sequence in sequences}
+    highest, found_at = sequences[0] - 1, b''
+    position = after
+    while highest < sequences[-1]:
+        page = link.read(position, PAGE, None)
+        for entry in page:
+            position = entry.id
+            sequence = _number_in(entry.fields, writer, numbers)
+            if sequence > highest:
+                highest, found_at = sequence, entry.id
+        if len(page) < PAGE:
+            break
+    return highest, found_at
+
+
+class Kept(NamedTuple):
+    """What is left of what was acknowledged.
+
+    :param position: the id up to which the stream has it.
+    :param sequence: the number of the last message that is there; ``None``:
+                     all are, as far as that can be told.
+    """
+
+    position: bytes
+    sequence: Optional[int] = None
+
+
+def find_kept(link: Link, acknowledged: bytes, marks: Sequence[Mark],
+              forgotten: int) -> Kept:
+    """Find out whether what was acknowledged is still there.
+
+    :param acknowledged: the id of the last entry of it.
+    :param marks: where the entries stand, oldest first.
+    :param forgotten: the number up to which that is not known.
+    :raises Unavailable: always may.
+    """
+    if is_there(link, acknowledged):
+        return Kept(acknowledged)
+    ends = link.ends()
+    last = parse_id(acknowledged)
+    set_back = parse_id(ends.last_id) < last
+    position = ends.last_id if set_back else acknowledged
+    if ends.first_id is None:
+        # All was trimmed; or the stream was deleted, the readers' business.
+        return Kept(position)
+    if not set_back and parse_id(ends.first_id) > last:
+        # All that is as old was trimmed.
+        return Kept(position)
+    count = _count_there(link, ends, marks)
+    if count == len(marks):
+        return Kept(position)
+    return Kept(position, marks[count - 1][1] if count else forgotten)
+
+
+def _count_there(link: Link, ends: Ends, marks: Sequence[Mark]) -> int:
+    """How many of the marked entries are there, or were trimmed."""
+    first = parse_id(ends.first_id or ends.last_id)
+    # A replica has everything up to some batch, and nothing behind it.
+    return bisect_left(marks, True, key=lambda mark: (
+        mark[0] >= first and not is_there(link, b'%d-%d' % mark[0])))

@@ -1,0 +1,193 @@
+"""Commands for keys that may be on several servers, each sent to the one that
+has the key: in one pipeline for each server, and after keys that move.
+
+Used by one task; others may only interrupt it, or abandon it after a fork.
+"""
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, \
+    Tuple
+
+from ..protocol.transport import Unavailable
+from .driver import Driver, errors_of
+from .topology import Address
+from .connection import describe, Wire
+
+#: Errors of a cluster whose keys have moved: the command was not carried out.
+#: The names of redis-py's classes, and the codes for where it has none (5.0).
+MOVED = ('MovedError', 'TryAgainError')
+MOVED_CODES = ('MOVED ', 'TRYAGAIN ')
+
+#: The same while a slot moves, and the key has moved already, or is none: it
+#: names who is to be asked, this once.
+ASK, ASK_CODE = 'AskError', 'ASK '
+
+#: Errors of a server that another one has taken the place of, likewise.
+DEPOSED = ('ReadOnlyError', 'MasterDownError', 'ClusterDownError')
+DEPOSED_CODES = ('READONLY ', 'MASTERDOWN ', 'CLUSTERDOWN ')
+
+#: A command and the key that it is for.
+Command = Tuple[str, Sequence[bytes]]
+
+
+class Servers:
+    """The servers that have the keys, and a connection to each that was
+    needed so far."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        #: By what the driver calls a server, or by its address.
+        self._links: Dict[Any, Wire] = {}
+        self._place: Optional[Callable[[str], Any]] = None
+        exceptions = driver.module.exceptions
+        self._moved = tuple(getattr(exceptions, each) for each in MOVED)
+        self._ask: Any = getattr(exceptions, ASK)
+        self._deposed = tuple(getattr(exceptions, each) for each in DEPOSED)
+        #: How often a server was connected to anew: what one of them has
+        #: dropped since can be told by it.
+        self.connections = 0
+
+    def open(self) -> None:
+        """Find out where keys are, and connect to one server.
+
+        :raises Unavailable: that cannot be done.
+        """
+        self._find_places()
+        self._link('')
+        self.connections += 1
+
+    def interrupt(self) -> None:
+        """End what waits for a reply."""
+        for link in list(self._links.values()):
+            link.interrupt()
+
+    def abandon(self) -> None:
+        """See :meth:`~redis_streams_adapter.protocol.transport.Link.abandon`.\
+"""
+        for link in list(self._links.values()):
+            link.abandon()
+
+    def close(self) -> None:
+        """Close all connections."""
+        for link in list(self._links.values()):
+            link.close()
+        self._links.clear()
+
+    def carry_out(self, commands: Sequence[Command]) -> List[Any]:
+        """Send commands, each to its server.
+
+        :return: the replies, errors included.
+        :raises Unavailable: some may have been carried out, and not all.
+        """
+        replies: List[Any] = [None] * len(commands)
+        moved = self._send(commands, range(len(commands)), replies)
+        if moved:
+            # They are elsewhere now, and were not carried out.
+            self._find_places()
+            self._send(commands, moved, replies)
+        return replies
+
+    def _send(self, commands: Sequence[Command], which: Iterable[int],
+              replies: List[Any]) -> List[int]:
+        """Send some of the commands, and note the replies.
+
+        :return: those whose key is on another server.
+        """
+        by_place: Dict[Any, List[int]] = {}
+        for index in which:
+            place = self._place and self._place(commands[index][0])
+            by_place.setdefault(place, []).append(index)
+        moved: List[int] = []
+        moving: Dict[Address, List[int]] = {}
+        for place, indexes in by_place.items():
+            link = self._link(commands[indexes[0]][0], place)
+            for index in self._exchange(link, commands, indexes, replies):
+                reply = replies[index]
+                if isinstance(reply, self._ask) \
+                        or str(reply).startswith(ASK_CODE):
+                    moving.setdefault(
+                        _asked_for(reply, link.host), []).append(index)
+                else:
+                    moved.append(index)
+        for address, indexes in moving.items():
+            moved += self._exchange(self._link_at(address), commands, indexes,
+                                    replies, [(b'ASKING',)])
+        return moved
+
+    def _exchange(self, link: Wire, commands: Sequence[Command],
+                  indexes: Sequence[int], replies: List[Any],
+                  before: Sequence[Sequence[bytes]] = ()) -> List[int]:
+        """Send some of the commands over a connection, and note the replies.
+
+        :param before: what is sent before each.
+        :return: those whose key is on another server.
+        """
+        found = link.exchange([
+            command for index in indexes
+            for command in (*before, commands[index][1])])
+        elsewhere = []
+        for index, reply in zip(
+                indexes, found[len(before)::len(before) + 1]):
+            replies[index] = reply
+            if not isinstance(reply, Exception):
+                continue
+            text = str(reply)
+            if isinstance(reply, (*self._moved, self._ask)) \
+                    or text.startswith((*MOVED_CODES, ASK_CODE)):
+                elsewhere.append(index)
+            elif isinstance(reply, self._deposed) \
+                    or text.startswith(DEPOSED_CODES):
+                raise Unavailable(describe(reply)) from reply
+        return elsewhere
+
+    def _find_places(self) -> None:
+        driver = self._driver
+        if driver.places is None:
+            return
+        self.close()
+        try:
+            self._place = driver.places()
+        except (OSError, *errors_of(driver.module)) as exc:
+            raise Unavailable(describe(exc)) from exc
+
+    def _link(self, key: str, place: Any = None) -> Wire:
+        """The connection to the server that has a key."""
+        if self._place is not None and place is None:
+            place = self._place(key)
+        link = self._links.get(place)
+        if link is None or link.ended:
+            if link is not None:
+                # It has broken since it was last used.
+                link.close()
+                self.connections += 1
+            # Known before it is connected: that can be interrupted, too.
+            link = self._links[place] = Wire(
+                self._driver, key, self._driver.socket_timeout)
+            link.connect()
+        return link
+
+    def _link_at(self, address: Address) -> Wire:
+        """A connection to a server of a cluster."""
+        driver, link = self._driver, self._links.get(address)
+        if driver.at is None:
+            raise Unavailable('a server that is none of a cluster names '
+                              'another one')
+        if link is None or link.ended:
+            if link is not None:
+                link.close()
+            try:
+                made = driver.at(driver.socket_timeout, address)
+            except (OSError, *errors_of(driver.module)) as exc:
+                raise Unavailable(describe(exc)) from exc
+            link = self._links[address] = Wire(
+                driver, '', driver.socket_timeout, made)
+            link.connect()
+        return link
+
+
+def _asked_for(reply: Exception, host: str) -> Address:
+    """Whom a server names: the last word is its address.
+
+    :param host: where that server itself is: it names none where it does not
+                 know its own name.
+    """
+    named, _, port = str(reply).split()[-1].rpartition(':')
+    return named or host, int(port)

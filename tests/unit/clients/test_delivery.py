@@ -1,0 +1,535 @@
+"""Packets to the own clients."""
+import datetime
+import functools
+import logging
+import math
+import threading
+import time
+from typing import Any, Callable, List
+
+import pytest
+import socketio
+from engineio.exceptions import SocketIsClosedError
+from engineio.packet import MESSAGE
+from socketio.packet import BINARY_EVENT, EVENT, Packet
+
+from redis_streams_adapter.clients.delivery import Delivery
+from redis_streams_adapter.protocol.messages import EVERYONE, Target
+
+from ...support.wait import DEADLINE, wait_until
+from ..conftest import Log
+from ..fake_server import DateJSON, FakeClient, make_server
+
+
+@pytest.fixture
+def server() -> socketio.Server:
+    return make_server(client_manager=socketio.Manager())
+
+
+@pytest.fixture
+def delivery(server: socketio.Server,
+             logger: Callable[[], logging.Logger]) -> Delivery:
+    return Delivery(server.manager, server, logger)
+
+
+Connect = Callable[..., FakeClient]
+
+NEEDS_BYTEARRAY = pytest.mark.skipif(
+    Packet(data=[bytearray()]).packet_type != BINARY_EVENT,
+    reason='this python-socketio does not know bytearray')
+
+
+@pytest.fixture
+def connect(server: socketio.Server) -> Connect:
+    return functools.partial(FakeClient, server)
+
+
+def sids(clients: Any) -> List[str]:
+    return [sid for sid, _ in clients]
+
+
+# -- who ---------------------------------------------------------------------
+
+def test_recipients(delivery: Delivery, server: socketio.Server,
+                    connect: Connect) -> None:
+    a, b, c = connect().sid, connect().sid, connect().sid
+    other = connect('/chat').sid
+    for sid, room in ((a, 'x'), (b, 'x'), (b, 'y'), (c, 7)):
+        server.enter_room(sid, room)
+
+    def meant(*rooms: Any, skip: Any = (), namespace: str = '/') -> Any:
+        return set(sids(delivery.recipients(
+            namespace, Target(rooms, tuple(skip)))))
+
+    assert meant() == {a, b, c}
+    assert meant('x') == {a, b}
+    assert meant('x', 'y') == {a, b}
+    assert meant('x', 7) == {a, b, c}
+    assert meant(a) == {a}
+    assert meant(a, 'y') == {a, b}
+    assert meant('nobody') == meant('') == meant('7') == set()
+    assert meant(skip=[a]) == {b, c}
+    assert meant(skip=['x']) == {c}
+    assert meant('x', skip=['y']) == {a}
+    assert meant('x', skip=['x']) == set()
+    assert meant('x', skip=[7, 'nobody']) == {a, b}
+    assert meant(other) == set()
+    assert meant(namespace='/chat') == {other}
+    assert meant(namespace='/nobody') == set()
+    assert meant('x', namespace='/chat') == set()
+
+
+def test_everybody_is_meant_once(delivery: Delivery, server: socketio.Server,
+                                 connect: Connect) -> None:
+    client = connect()
+    for room in 'xyz':
+        server.enter_room(client.sid, room)
+    target = Target(('x', 'y', 'z', client.sid))
+    assert delivery.recipients('/', target) == [(client.sid, client.eio_sid)]
+
+
+# -- what --------------------------------------------------------------------
+
+@pytest.mark.parametrize('args', [
+    (), ('text',), (1, 'two', [3], {'four': None}), (b'bytes',),
+    ({'a': [b'1', b'2']}, b'', 'x'),
+    pytest.param((bytearray(b'abc'),), marks=NEEDS_BYTEARRAY)])
+@pytest.mark.parametrize('namespace', ['/', '/chat'])
+def test_a_packet(delivery: Delivery, connect: Connect, args: Any,
+                  namespace: str) -> None:
+    clients = [connect(namespace) for _ in range(3)]
+    delivery.hand_over(delivery.pack(namespace, ('hello', *args), EVERYONE))
+    for client in clients:
+        assert client.received('hello', namespace) == [args]
+        assert client.events(namespace)[0].ack_id is None
+        # As a WebSocket wants them.
+        assert all(type(part.data) in (str, bytes)
+                   for part in client.socket.packets)
+    assert delivery.delivered == 3
+
+
+@pytest.mark.parametrize('args', [
+    (), ('text', '"\\\n\u2603\U0001f600\ud800'), (1, -2, 1.5, 1e300, 2**70),
+    (None, True, False), ([], {}, [[{}]], {'a': {'b': [None]}}),
+    ({1: 'one', None: 'none', 1.5: 'x'}, {True: 'y'}), (('a', ('b',)),),
+    (math.nan, math.inf), (b'x',), ('text', {'a': [b'x', 'y', b'z']})],
+    ids=repr)
+@pytest.mark.parametrize('namespace', ['/', '/chat'])
+def test_it_is_what_python_socketio_sends(
+        delivery: Delivery, connect: Connect, args: Any,
+        namespace: str) -> None:
+    client = connect(namespace)
+    expected = Packet(EVENT, namespace=namespace,
+                      data=['hello', *args]).encode()
+    if not isinstance(expected, list):
+        expected = [expected]
+    delivery.hand_over(delivery.pack(namespace, ('hello', *args), EVERYONE))
+    sent = client.socket.packets[-len(expected):]
+    assert [part.data for part in sent] == expected
+    assert all(part.packet_type == MESSAGE for part in sent)
+
+
+def test_it_is_encoded_once(delivery: Delivery, connect: Connect,
+                            server: socketio.Server) -> None:
+    class Counting(server.packet_class):  # type: ignore[name-defined]
+        encoded = 0
+
+        def encode(self) -> Any:
+            Counting.encoded += 1
+            return super().encode()
+
+    for _ in range(5):
+        connect()
+    server.packet_class = Counting
+    load, = delivery.pack('/', ('hello', 'x'), EVERYONE)
+    assert len(load.clients) == 5
+    assert Counting.encoded == 1
+
+
+def test_what_nobody_gets_is_not_encoded(delivery: Delivery,
+                                         connect: Connect) -> None:
+    client = connect()
+    for target in (Target(('nobody',)), Target((), (client.sid,))):
+        assert delivery.pack('/', ('hello', object()), target) == []
+    delivery.hand_over([])
+    assert delivery.delivered == 0
+
+
+def test_what_cannot_be_encoded(delivery: Delivery,
+                                connect: Connect) -> None:
+    connect()
+    with pytest.raises(TypeError):
+        delivery.pack('/', ('hello', object()), EVERYONE)
+
+
+def test_binary_packets_are_not_shared(delivery: Delivery,
+                                       connect: Connect) -> None:
+    """Engine.IO may encode one for a client that polls, and remember it."""
+    a, b = connect(), connect()
+    delivery.hand_over(delivery.pack('/', ('hello', b'x'), EVERYONE))
+    for part, other in zip(a.socket.packets[-1:], b.socket.packets[-1:]):
+        assert part.data == other.data == b'x'
+        assert part is not other
+
+
+@NEEDS_BYTEARRAY
+def test_a_bytearray_may_change_afterwards(delivery: Delivery,
+                                           connect: Connect) -> None:
+    client, data = connect(), bytearray(b'abc')
+    delivery.hand_over(delivery.pack('/', ('hello', data), EVERYONE))
+    data[:] = b'xyz'
+    assert client.received('hello') == [(b'abc',)]
+
+
+# -- offsets -----------------------------------------------------------------
+
+OFFSET = b'1700000000000-12'
+LATER = b'1700000000000-13'
+
+
+def decoded(server: socketio.Server, parts: Any) -> Any:
+    """What a client makes of these packets."""
+    first, *rest = [part.data for part in parts]
+    result = server.packet_class(encoded_packet=first)
+    for part in rest:
+        result.add_attachment(part)
+    return result
+
+
+@pytest.fixture(params=['default', 'msgpack'])
+def each(request: pytest.FixtureRequest,
+         logger: Callable[[], logging.Logger]) -> Delivery:
+    """With either serialiser that python-socketio has."""
+    server = make_server(client_manager=socketio.Manager(),
+                         serializer=request.param)
+    return Delivery(server.manager, server, logger)
+
+
+@pytest.mark.parametrize('args', [
+    (), ('text',), (1,), (None,), ([],), ({},), ('', 'x', ''), (5, ']'),
+    ('"]',), ('\\',), ('\u2603\U0001f600',), (['a', ['b']],),
+    ({'a': {'b': 'c'}},), (b'x',), (b'x', 'text'), ({'a': [b'1', b'2']}, 5),
+    (1.5, True, 'x', None)], ids=repr)
+@pytest.mark.parametrize('namespace', ['/', '/chat'])
+def test_with_an_offset_and_without(each: Delivery, args: Any,
+                                    namespace: str) -> None:
+    server, encoded = each._server, each.encode(namespace, ['hello', *args])
+    for _ in range(2):
+        plain = decoded(server, encoded.plain())
+        assert plain.data == ['hello', *args]
+        for offset in (OFFSET, LATER, LATER):
+            marked = decoded(server, encoded.marked(offset))
+            assert marked.data == ['hello', *args, offset.decode()]
+            assert (marked.namespace or '/') == namespace
+            assert marked.packet_type == plain.packet_type
+            assert marked.id is None
+    # A client takes the name of an event, too, for an offset.
+    assert encoded.ends_in_text is isinstance((args or ('hello',))[-1], str)
+
+
+def test_it_is_marked_once(delivery: Delivery) -> None:
+    encoded = delivery.encode('/', ['hello', 1])
+    assert encoded.marked(OFFSET) is encoded.marked(OFFSET)
+    assert encoded.plain() is encoded.plain()
+    assert encoded.marked(OFFSET) is not encoded.marked(LATER)
+
+
+def test_it_is_as_it_was_emitted(each: Delivery) -> None:
+    """Whatever the application does with it then."""
+    data: Any = {'a': [1, b'x'], 'b': {}}
+    encoded = each.encode('/', ['hello', data])
+    data['a'].append(2)
+    data['b']['c'] = 3
+    data['d'] = b'y'
+    expected = {'a': [1, b'x'], 'b': {}}
+    server = each._server
+    assert decoded(server, encoded.plain()).data == ['hello', expected]
+    assert decoded(server, encoded.marked(OFFSET)).data == [
+        'hello', expected, OFFSET.decode()]
+
+
+def test_a_question_never_ends_in_text(each: Delivery) -> None:
+    """A function stands behind it."""
+    encoded = each.encode('/', ['hello', 'text'], 5)
+    assert not encoded.ends_in_text
+    assert decoded(each._server, encoded.plain()).id == 5
+
+
+@pytest.mark.usefixtures('the_json_of_python_socketio')
+def test_what_an_application_makes_text_of(
+        logger: Callable[[], logging.Logger]) -> None:
+    """A date, say: a client sees a text."""
+    server = make_server(client_manager=socketio.Manager(), json=DateJSON)
+    delivery = Delivery(server.manager, server, logger)
+    encoded = delivery.encode('/', ['hello', datetime.date(2020, 1, 2)])
+    assert encoded.ends_in_text
+    assert decoded(server, encoded.marked(OFFSET)).data == [
+        'hello', '2020-01-02', OFFSET.decode()]
+
+
+def hand(delivery: Delivery, *args: Any, recoverable: bool = True,
+         position: bytes = OFFSET) -> None:
+    delivery.hand_over(delivery.pack(
+        '/', ('hello', *args), EVERYONE, recoverable), position)
+
+
+def test_who_takes_part_gets_offsets(delivery: Delivery,
+                                     connect: Connect) -> None:
+    client, guest = connect(), connect()
+    delivery.sent[client.sid] = None
+    for args in ((), (1,), ('text',), (b'x',)):
+        hand(delivery, *args)
+        assert client.received('hello')[-1] == (*args, OFFSET.decode())
+        assert guest.received('hello')[-1] == args
+    assert delivery.sent == {client.sid: OFFSET}
+    # What is not sent again has none, but where it would be taken for one.
+    hand(delivery, 1, recoverable=False, position=LATER)
+    hand(delivery, 'text', recoverable=False, position=LATER)
+    assert client.received('hello')[4:] == [
+        (1,), ('text', LATER.decode())]
+    assert delivery.delivered == 12
+
+
+def test_binary_packets_with_offsets_are_not_shared(
+        delivery: Delivery, connect: Connect) -> None:
+    clients = [connect(), connect()]
+    for client in clients:
+        delivery.sent[client.sid] = None
+    hand(delivery, b'x')
+    one, other = (client.socket.packets[-1] for client in clients)
+    assert one.data == other.data == b'x'
+    assert one is not other
+
+
+def test_what_is_held(delivery: Delivery, connect: Connect) -> None:
+    """It comes behind what was missed, with the offsets that it had."""
+    client, other = connect(), connect()
+    sid = client.sid
+    delivery.sent[sid] = b'1-0'
+    delivery.hold(sid)
+    hand(delivery, 1)
+    hand(delivery, 2, recoverable=False)
+    hand(delivery, 'text', recoverable=False, position=LATER)
+    assert client.events() == []
+    assert len(other.events()) == 3
+    assert delivery.sent[sid] == b'1-0'
+    for number in range(2):
+        delivery.send_again(
+            (sid, client.eio_sid), delivery.encode('/', ['missed', number]),
+            b'2-%d' % number)
+    assert delivery.sent[sid] == b'2-1'
+    delivery.release((sid, client.eio_sid))
+    assert [event.args for event in client.events()] == [
+        (0, '2-0'), (1, '2-1'), (1, OFFSET.decode()), (2,),
+        ('text', LATER.decode())]
+    assert delivery.sent[sid] == LATER
+    hand(delivery, 3, position=b'1700000000001-0')
+    assert client.received('hello')[-1] == (3, '1700000000001-0')
+    # Nothing is held any more.
+    delivery.release((sid, client.eio_sid))
+    assert len(client.events()) == 6
+
+
+def test_it_goes_while_it_is_held(delivery: Delivery,
+                                  connect: Connect) -> None:
+    client = connect()
+    delivery.sent[client.sid] = None
+    delivery.hold(client.sid)
+    hand(delivery, 1)
+    delivery.forget(client.sid)
+    delivery.release((client.sid, client.eio_sid))
+    assert client.events() == []
+    assert not (delivery.sent or delivery.gaps or delivery._held)
+
+
+def test_a_long_time_without_anything(delivery: Delivery,
+                                      connect: Connect) -> None:
+    client = connect()
+    sid = client.sid
+    delivery.long_time = 1000
+    delivery.sent[sid] = None
+    hand(delivery, position=b'1700000000500-1')
+    # Before its first one, whenever that is.
+    assert delivery.gaps[sid] == (None, b'1700000000500-0')
+    hand(delivery, position=b'1700000001500-0')
+    assert delivery.gaps[sid] == (None, b'1700000000500-0')
+    hand(delivery, position=b'1700000002600-5')
+    assert delivery.gaps[sid] == (b'1700000001500-0', b'1700000002600-4')
+    # What is no offset is of no account.
+    hand(delivery, 5, recoverable=False, position=b'1700000009000-0')
+    assert delivery.gaps[sid] == (b'1700000001500-0', b'1700000002600-4')
+    delivery.hold(sid)
+    delivery.send_again((sid, client.eio_sid), delivery.encode(
+        '/', ['missed']), b'1700000005000-0')
+    assert delivery.gaps[sid] == (
+        b'1700000002600-5', b'1700000004999-18446744073709551615')
+    delivery.forget(sid)
+    assert delivery.gaps == {}
+
+
+# -- clients that are going --------------------------------------------------
+
+def test_a_client_that_has_just_gone(delivery: Delivery,
+                                     connect: Connect) -> None:
+    gone, closed, here = connect(), connect(), connect()
+    loads = delivery.pack('/', ('hello',), EVERYONE)
+    gone.leave()
+    closed.socket.closed = True
+    delivery.hand_over(loads)
+    assert here.received('hello') == [()]
+    assert gone.received('hello') == closed.received('hello') == []
+
+
+def test_a_socket_that_closes_in_this_moment(delivery: Delivery,
+                                             connect: Connect) -> None:
+    closing, here = connect(), connect()
+    closing.socket.send = raise_closed  # type: ignore[method-assign]
+    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    assert here.received('hello') == [()]
+
+
+def raise_closed(packet: Any) -> None:
+    raise SocketIsClosedError()
+
+
+def test_a_client_that_gives_no_sign_of_life(
+        delivery: Delivery, connect: Connect,
+        server: socketio.Server) -> None:
+    """Engine.IO closes it when it is sent something, and runs the
+    application's handler in that."""
+    silent, here = connect(), connect()
+    silent.socket.last_ping = time.time() - server.eio.ping_timeout - 1
+    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    assert here.received('hello') == [()]
+    wait_until(lambda: silent.received('hello'))
+    assert threading.current_thread() is not silent.socket.senders[-1]
+    assert threading.current_thread() is here.socket.senders[-1]
+    # Not again and again, while it is being closed.
+    silent.socket.closing = True
+    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    assert here.received('hello') == [(), ()]
+    assert silent.received('hello') == [()]
+
+
+def test_a_client_that_has_time_to_answer(delivery: Delivery,
+                                          connect: Connect) -> None:
+    client = connect()
+    client.socket.last_ping = time.time()
+    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    assert client.received('hello') == [()]
+    assert threading.current_thread() is client.socket.senders[-1]
+
+
+# -- acknowledgements --------------------------------------------------------
+
+@pytest.mark.parametrize('args', [(), (1,), (b'x', {'a': b'y'})])
+def test_acknowledgements(delivery: Delivery, server: socketio.Server,
+                          connect: Connect, log: Log, args: Any) -> None:
+    clients = [connect(), connect()]
+    delivery.hand_over(delivery.pack_with_acks(
+        '/', ('question', *args), delivery.recipients('/', EVERYONE), log,
+        server.manager._generate_ack_id))
+    for number, client in enumerate(clients):
+        event, = client.events()
+        assert event[:2] == ('question', args)
+        client.acknowledge(event, 'answer', number)
+    assert log.calls == [('answer', 0), ('answer', 1)]
+    # The second time there is nobody who waits.
+    clients[0].acknowledge(clients[0].events()[0], 'again')
+    assert len(log.calls) == 2
+
+
+# -- rooms -------------------------------------------------------------------
+
+def test_join_and_leave(delivery: Delivery, server: socketio.Server,
+                        connect: Connect) -> None:
+    a, b, c = connect().sid, connect().sid, connect().sid
+    delivery.join('/', Target((a, b)), ('x', 7))
+    assert set(server.rooms(a)) == {a, 'x', 7}
+    assert set(server.rooms(b)) == {b, 'x', 7}
+    assert set(server.rooms(c)) == {c}
+    delivery.leave('/', Target(('x',), (b,)), (7, 'nobody'))
+    assert set(server.rooms(a)) == {a, 'x'}
+    assert set(server.rooms(b)) == {b, 'x', 7}
+    # A room can be left by all who are in it.
+    delivery.leave('/', Target(('x',)), ('x',))
+    assert 'x' not in server.manager.rooms['/']
+
+
+def test_one_that_has_just_gone_does_not_enter(
+        delivery: Delivery, server: socketio.Server, connect: Connect,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, here = connect(), connect()
+    clients = delivery.recipients('/', EVERYONE)
+    monkeypatch.setattr(delivery, 'recipients', lambda *_: clients)
+    gone.leave()
+    delivery.join('/', EVERYONE, ('x', 'y'))
+    assert set(server.rooms(here.sid)) == {here.sid, 'x', 'y'}
+
+
+def test_all_that_can_enter_do(delivery: Delivery, server: socketio.Server,
+                               connect: Connect) -> None:
+    """One may not enter another's own room since python-socketio 5.17."""
+    a, b = connect().sid, connect().sid
+    delivery.join('/', EVERYONE, (a, 'x'))
+    for sid in (a, b):
+        assert 'x' in server.rooms(sid)
+
+
+# -- disconnecting -----------------------------------------------------------
+
+def test_disconnect(delivery: Delivery, server: socketio.Server,
+                    connect: Connect) -> None:
+    seen: List[Any] = []
+    done = threading.Event()
+
+    @server.on('disconnect')
+    def on_disconnect(sid: str, reason: str) -> None:
+        seen.append((sid, threading.current_thread()))
+        done.set()
+
+    client, other = connect('/', '/chat'), connect()
+    sid = client.sid
+    delivery.disconnect('/', Target((sid,)), close=False)
+    assert done.wait(DEADLINE)
+    wait_until(lambda: not server.manager.is_connected(sid, '/'))
+    (who, thread), = seen
+    assert who == sid
+    # Handlers are the application's, and may take their time.
+    assert thread is not threading.current_thread()
+    assert client.was_disconnected('/')
+    assert not client.was_disconnected('/chat')
+    assert not client.socket.closed
+    assert not other.was_disconnected()
+
+
+def test_disconnect_closes_the_connection(
+        delivery: Delivery, server: socketio.Server,
+        connect: Connect) -> None:
+    client, other = connect('/', '/chat'), connect()
+    delivery.disconnect('/', Target((client.sid,)), close=True)
+    wait_until(lambda: client.socket.closed)
+    wait_until(lambda: '/chat' not in server.manager.rooms)
+    assert not other.socket.closed
+    assert sids(delivery.recipients('/', EVERYONE)) == [other.sid]
+
+
+def test_disconnect_handler_fails(delivery: Delivery,
+                                  server: socketio.Server,
+                                  connect: Connect) -> None:
+    """The others are disconnected all the same."""
+    clients = [connect() for _ in range(3)]
+
+    @server.on('disconnect')
+    def on_disconnect(sid: str, reason: str) -> None:
+        raise RuntimeError('the handler fails')
+
+    delivery.disconnect('/', EVERYONE, close=False)
+    for client in clients:
+        wait_until(client.was_disconnected)
+
+
+def test_disconnect_nobody(delivery: Delivery, server: socketio.Server,
+                           monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(type(server), 'start_background_task')
+    delivery.disconnect('/', EVERYONE, close=True)

@@ -1,0 +1,315 @@
+"""What others are told of the own clients."""
+import datetime
+import time
+from types import SimpleNamespace
+from typing import Any, Callable, Dict, List
+
+import pytest
+from bidict import bidict
+
+from redis_streams_adapter.protocol.values import MAX_DEPTH
+from redis_streams_adapter.clients.descriptions import describe, ISSUED, \
+    note_arrival
+
+from ..conftest import Log
+from ..fake_server import DateJSON, FakeClient
+from ..nodes import Node
+
+MakeNode = Callable[..., Node]
+MakeCluster = Callable[..., List[Node]]
+
+#: Seconds that a wait which ends by itself is given.
+AMPLE = 5.0
+
+
+@pytest.fixture
+def node(make_node: MakeNode) -> Node:
+    return make_node()
+
+
+def tell(node: Node, *clients: FakeClient, namespace: str = '/',
+         is_sendable: Callable[[Any], bool] = lambda value: True
+         ) -> List[Dict[str, Any]]:
+    """What is told of these clients."""
+    return describe(node.server, namespace, [
+        (client.sid_in(namespace), client.eio_sid) for client in clients],
+        is_sendable)
+
+
+# -- the handshake -----------------------------------------------------------
+
+def test_nothing_is_known(node: Node) -> None:
+    client = node.connect()
+    told, = tell(node, client)
+    assert set(told) == {'id', 'handshake', 'rooms', 'data'}
+    assert told['id'] == client.sid
+    # Node's keys.
+    assert set(told['handshake']) == {
+        'headers', 'time', 'address', 'xdomain', 'secure', 'issued', 'url',
+        'query', 'auth'}
+    assert told['handshake']['headers'] == told['handshake']['query'] == {}
+    assert told['handshake']['secure'] is False
+    assert told['handshake']['xdomain'] is False
+
+
+def test_the_request(node: Node) -> None:
+    client = FakeClient(node.server, environ={
+        'PATH_INFO': '/socket.io/', 'HTTP_X_FORWARDED_FOR': '10.0.0.9',
+        'HTTP_COOKIE': 'a=b', 'HTTP_NOT_TEXT': 5, 'wsgi.input': object(),
+        'QUERY_STRING': 'EIO=4&empty=&name=%C3%BC&broken=%ff&x=1&x=2'})
+    handshake = tell(node, client)[0]['handshake']
+    assert handshake['headers'] == {
+        'x-forwarded-for': '10.0.0.9', 'cookie': 'a=b'}
+    assert handshake['query'] == {
+        'EIO': '4', 'empty': '', 'name': 'ü', 'broken': '\ufffd', 'x': '2'}
+
+
+def test_what_a_client_proved_itself_with_is_not_told(
+        node: Node) -> None:
+    node.server.on('connect', lambda sid, environ, auth: None)
+    client = node.connect()
+    assert tell(node, client)[0]['handshake']['auth'] == {}
+
+
+def test_when_it_came(node: Node) -> None:
+    before = int(time.time() * 1000)
+    client = node.connect('/', '/chat')
+    first, = tell(node, client)
+    again, = tell(node, client, namespace='/chat')
+    issued = first['handshake']['issued']
+    # A connection comes once, however many namespaces it is for.
+    assert again['handshake']['issued'] == issued
+    assert before <= issued <= time.time() * 1000
+
+
+def test_the_time_as_javascript_writes_it() -> None:
+    environ: Dict[str, Any] = {ISSUED: 951782399000}
+    note_arrival(environ)
+    assert environ == {ISSUED: 951782399000}
+    server = SimpleNamespace(
+        environ={'e': environ}, manager=SimpleNamespace(rooms={}),
+        eio=SimpleNamespace(get_session=lambda eio_sid: {}))
+    told, = describe(server, '/', [('s', 'e')], lambda value: True)
+    assert told['handshake']['time'] == (
+        'Mon Feb 28 2000 23:59:59 GMT+0000 (Coordinated Universal Time)')
+
+
+# -- who is just going -------------------------------------------------------
+
+def test_a_client_that_is_gone(node: Node) -> None:
+    gone, here = node.connect(), node.connect()
+    clients = [(gone.sid, gone.eio_sid), (here.sid, here.eio_sid)]
+    gone.leave()
+    told, = describe(node.server, '/', clients, lambda value: True)
+    assert told['id'] == here.sid
+
+
+def test_a_client_whose_session_is_gone(node: Node) -> None:
+    client = node.connect()
+    del node.server.eio.sockets[client.eio_sid]
+    assert tell(node, client)[0]['data'] == {}
+
+
+# -- rooms -------------------------------------------------------------------
+
+def test_rooms(node: Node) -> None:
+    a, b = node.connect(), node.connect('/', '/chat')
+    for sid, room in ((a.sid, 'x'), (a.sid, 7), (b.sid, 'x')):
+        node.server.enter_room(sid, room)
+    node.server.enter_room(b.sid_in('/chat'), 'y', '/chat')
+    first, second = tell(node, a, b)
+    assert set(first['rooms']) == {a.sid, 'x', 7}
+    assert set(second['rooms']) == {b.sid, 'x'}
+    assert len(first['rooms']) == 3
+    assert set(tell(node, b)[0]['rooms']) == {b.sid, 'x'}
+    assert set(tell(node, b, namespace='/chat')[0]['rooms']) == {
+        b.sid_in('/chat'), 'y'}
+
+
+def test_rooms_may_change_meanwhile(node: Node) -> None:
+    """Under threads they do, and nobody is left out for it."""
+    clients = [node.connect() for _ in range(3)]
+    rooms = node.manager.rooms['/']
+
+    class Changing(bidict):  # type: ignore[type-arg]
+        def __contains__(self, sid: Any) -> bool:
+            rooms[f'new {len(rooms)}'] = bidict()
+            return super().__contains__(sid)
+
+        def __len__(self) -> int:
+            rooms[f'new {len(rooms)}'] = bidict()
+            return super().__len__()
+
+    rooms['changing'] = Changing()
+    for client in clients:
+        node.server.enter_room(client.sid, 'changing')
+    for asked in (clients, clients[:1]):
+        for told in tell(node, *asked):
+            assert set(told['rooms']) == {told['id'], 'changing'}
+
+
+def test_it_takes_no_time_for_each_pair(node: Node) -> None:
+    """Each client has a room of its own, so looking into all rooms for each
+    of them would be their number squared."""
+    clients = [node.connect() for _ in range(300)]
+    looked: List[Any] = []
+
+    class Counting(bidict):  # type: ignore[type-arg]
+        def __contains__(self, sid: Any) -> bool:
+            looked.append(sid)
+            return super().__contains__(sid)
+
+    rooms = node.manager.rooms['/']
+    for room, members in list(rooms.items()):
+        rooms[room] = Counting(members)
+    told = tell(node, *clients)
+    assert [each['rooms'] for each in told] == [
+        [client.sid] for client in clients]
+    assert len(looked) < 10 * len(clients)
+
+
+@pytest.mark.parametrize('room', [
+    ('a', 1), 1.5, True, b'x', frozenset('x'), '\ud800', 2**70], ids=repr)
+def test_a_room_that_nobody_else_can_name(make_cluster: MakeCluster,
+                                          room: Any) -> None:
+    """python-socketio lets an own client into it. It is left out, and does
+    not keep the answer from arriving."""
+    a, b = make_cluster(2)
+    client = b.connect()
+    # bytes make the whole answer msgpack, which has no such numbers.
+    b.server.save_session(client.sid, {'raw': b'x'})
+    b.server.enter_room(client.sid, 'x')
+    b.manager.basic_enter_room(client.sid, '/', room)
+    found, = a.manager.fetch_sockets(timeout=AMPLE)
+    assert set(found.rooms) == {client.sid, 'x'}
+    assert a.manager.all_rooms(timeout=AMPLE) == {'x': 1}
+    found, = b.manager.fetch_sockets(local=True)
+    assert set(found.rooms) == {client.sid, 'x'}
+
+
+# -- the session -------------------------------------------------------------
+
+def test_the_session(node: Node, log: Log) -> None:
+    client = node.connect('/', '/chat')
+    node.server.save_session(client.sid, {'a': 1, 'b': [2]})
+    node.server.save_session(client.sid_in('/chat'), {'c': 3}, '/chat')
+    assert tell(node, client)[0]['data'] == {'a': 1, 'b': [2]}
+    assert tell(node, client, namespace='/chat')[0]['data'] == {'c': 3}
+    # It is a copy.
+    tell(node, client)[0]['data']['a'] = 2
+    assert node.server.get_session(client.sid)['a'] == 1
+
+
+@pytest.mark.parametrize('session', [
+    'text', '', 'ü\u2603', 7, 0, 1.5, True, False, [], [1, {'a': ['b']}],
+    b'\0\xff', [b'x', 'y'], {}], ids=repr)
+def test_a_session_that_is_no_mapping(make_cluster: MakeCluster,
+                                      session: Any) -> None:
+    """What was saved is told, on whichever node, as it is."""
+    a, b = make_cluster(2)
+    client = b.connect()
+    b.server.save_session(client.sid, session)
+    for found in (a.manager.fetch_sockets(timeout=AMPLE),
+                  b.manager.fetch_sockets(local=True)):
+        assert [each.data for each in found] == [session]
+        assert type(found[0].data) is type(session)
+
+
+def test_a_session_of_nothing(node: Node) -> None:
+    """As if nothing had been saved."""
+    client = node.connect()
+    node.server.save_session(client.sid, None)
+    found, = node.manager.fetch_sockets(local=True)
+    assert found.data == {}
+
+
+def test_a_session_that_is_a_list_is_told_as_a_copy(node: Node) -> None:
+    client = node.connect()
+    node.server.save_session(client.sid, [1])
+    tell(node, client)[0]['data'].append(2)
+    assert node.server.get_session(client.sid) == [1]
+
+
+def test_what_cannot_be_sent_is_left_out(node: Node) -> None:
+    client = node.connect()
+    node.server.save_session(client.sid, {'a': 1, 'b': 2, 'c': 3})
+    told, = tell(node, client, is_sendable=lambda value: 'b' not in value)
+    assert told['data'] == {'a': 1, 'c': 3}
+
+
+def nested(levels: int) -> Any:
+    value: Any = 'x'
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def circular() -> Any:
+    value: List[Any] = []
+    value.append(value)
+    return value
+
+
+@pytest.mark.parametrize('bad', [
+    object(), {1, 2}, {(1, 2): 3}, datetime.date(2024, 2, 29), memoryview(
+        b'x'), 2**70, '\ud800', nested(5000), circular(),
+    nested(MAX_DEPTH), nested(MAX_DEPTH + 1), nested(MAX_DEPTH + 2),
+    lambda: None], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize('neighbour', [{}, {'raw': b'x'}, {'nan': 1e999}],
+                         ids=['plain', 'bytes', 'infinity'])
+def test_a_session_that_cannot_be_serialised(
+        make_cluster: MakeCluster, bad: Any, neighbour: Any) -> None:
+    """Of it, and of all others, the rest is told, on whichever node; also
+    where each can be sent alone, but not both together."""
+    a, b = make_cluster(2)
+    one, other = b.connect(), b.connect()
+    b.server.save_session(one.sid, {'good': 1, 'bad': bad})
+    b.server.save_session(other.sid, {'good': 2, **neighbour})
+    for node in (a, b):
+        found = {each.sid: each.data for each in
+                 node.manager.fetch_sockets(timeout=AMPLE)}
+        assert found[one.sid].pop('bad', None) in (None, bad)
+        assert found == {one.sid: {'good': 1},
+                         other.sid: {'good': 2, **neighbour}}
+    assert b.manager.stats()['failed'] == 0
+    assert a.manager.stats()['malformed'] == 0
+
+
+@pytest.mark.parametrize('session', [
+    object(), {1, 2}, datetime.date(2024, 2, 29), 2**70, '\ud800',
+    ['good', {'bad': object()}], circular(), nested(MAX_DEPTH + 1)],
+    ids=lambda value: type(value).__name__)
+def test_no_mapping_and_not_to_be_serialised(make_cluster: MakeCluster,
+                                             session: Any) -> None:
+    """What is no mapping has no keys that could be left out: a list without
+    some of its items would be another list."""
+    a, b = make_cluster(2)
+    one, other = b.connect(), b.connect()
+    b.server.save_session(one.sid, session)
+    b.server.save_session(other.sid, ['good'])
+    for found in (a.manager.fetch_sockets(timeout=AMPLE),
+                  b.manager.fetch_sockets(local=True)):
+        assert {each.sid: each.data for each in found} == {
+            one.sid: {}, other.sid: ['good']}
+    assert b.manager.stats()['failed'] == 0
+    assert a.manager.stats()['malformed'] == 0
+
+
+def test_a_json_module_that_fails_in_its_own_way(
+        make_cluster: MakeCluster,
+        the_json_of_python_socketio: None) -> None:
+    a, b = make_cluster(2, server={'json': DateJSON})
+    client = b.connect()
+    b.server.save_session(client.sid, {
+        'bad': object(), 'day': datetime.date(2024, 2, 29)})
+    found, = a.manager.fetch_sockets(timeout=AMPLE)
+    assert found.data == {'day': '2024-02-29'}
+
+
+def test_a_session_of_bytes_where_there_is_only_text(
+        make_cluster: MakeCluster) -> None:
+    a, b = make_cluster(2, only_plaintext=True)
+    client = b.connect()
+    b.server.save_session(client.sid, {'raw': b'x', 'good': 1})
+    found, = a.manager.fetch_sockets(timeout=AMPLE)
+    assert found.data == {'good': 1}

@@ -1,0 +1,162 @@
+"""Whether a client has read what was sent to it, on connections of
+python-engineio's whose other end is this test."""
+import threading
+import time
+from typing import Any, List
+
+import pytest
+import socketio
+from engineio.packet import MESSAGE, Packet, PING, PONG
+from engineio.socket import Socket
+
+from redis_streams_adapter.clients.receipts import when_read
+
+from ...support.wait import DEADLINE
+from ..conftest import Log
+from ..fake_server import make_server
+
+
+class Connection:
+    """Both ends of one."""
+
+    def __init__(self, server: socketio.Server) -> None:
+        self.server = server
+        self.socket = Socket(server.eio, 'sid')
+        self.socket.connected = True
+        self.socket.last_ping = None
+        server.eio.sockets['sid'] = self.socket
+        #: How often python-engineio began to send regular PINGs.
+        self.scheduled = 0
+        self.socket.schedule_ping = self._schedule
+
+    def _schedule(self) -> None:
+        self.scheduled += 1
+        self.socket.last_ping = None
+
+    def sent(self) -> List[int]:
+        """The types of the packets that were sent."""
+        found = []
+        while self.socket.queue.qsize():
+            found.append(self.socket.queue.get().packet_type)
+        return found
+
+    def ping(self) -> None:
+        """A regular one."""
+        self.socket.last_ping = time.time()
+        self.socket.send(Packet(PING))
+
+    def answer(self) -> None:
+        self.socket.receive(Packet(PONG))
+
+
+@pytest.fixture
+def connection() -> Connection:
+    return Connection(make_server(client_manager=socketio.Manager()))
+
+
+def test_it_answers(connection: Connection, log: Log) -> None:
+    connection.server.eio.send_packet('sid', Packet(MESSAGE, 'x'))
+    assert when_read(connection.server, 'sid', log)
+    assert connection.sent() == [MESSAGE, PING]
+    assert log.calls == []
+    connection.answer()
+    assert len(log.calls) == 1
+    # python-engineio does not know of it.
+    assert connection.scheduled == 0
+    connection.answer()
+    assert (len(log.calls), connection.scheduled) == (1, 1)
+
+
+def test_a_regular_ping_comes_first(connection: Connection,
+                                    log: Log) -> None:
+    connection.ping()
+    for number in range(2):
+        when_read(connection.server, 'sid', lambda number=number: log(number))
+    connection.answer()
+    assert (log.calls, connection.scheduled) == ([], 1)
+    connection.answer()
+    assert log.calls == [0]
+    connection.answer()
+    assert (log.calls, connection.scheduled) == ([0, 1], 1)
+
+
+def test_a_regular_ping_in_between(connection: Connection,
+                                   log: Log) -> None:
+    when_read(connection.server, 'sid', lambda: log(0))
+    connection.ping()
+    when_read(connection.server, 'sid', lambda: log(1))
+    for calls, scheduled in (([0], 0), ([0], 1), ([0, 1], 1)):
+        connection.answer()
+        assert (log.calls, connection.scheduled) == (calls, scheduled)
+    # The next regular one is as ever.
+    connection.ping()
+    connection.answer()
+    assert connection.scheduled == 2
+
+
+def test_other_packets(connection: Connection, log: Log) -> None:
+    seen: List[Any] = []
+    connection.server.eio.handlers['message'] = \
+        lambda *args: seen.append(args)
+    when_read(connection.server, 'sid', log)
+    connection.socket.receive(Packet(MESSAGE, 'x'))
+    assert (seen, log.calls) == ([('sid', 'x')], [])
+
+
+@pytest.mark.parametrize('how', ['nobody', 'closing', 'closed'])
+def test_it_is_not_there(connection: Connection, log: Log, how: str) -> None:
+    if how == 'nobody':
+        connection.server.eio.sockets.clear()
+    else:
+        setattr(connection.socket, how, True)
+    assert not when_read(connection.server, 'sid', log)
+    assert connection.sent() == []
+
+
+def test_two_at_once_while_a_regular_ping_is_under_way(
+        connection: Connection, log: Log) -> None:
+    """It is counted once: python-engineio would miss an answer, and take
+    the client for gone."""
+    others: List[threading.Thread] = []
+
+    class Late(float):
+        """Lets another thread by when it is looked at."""
+
+        def __ne__(self, other: object) -> bool:
+            result = super().__ne__(other)
+            if not others:
+                others.append(threading.Thread(
+                    target=when_read, daemon=True,
+                    args=(connection.server, 'sid', lambda: log('other'))))
+                others[0].start()
+                # It may have to wait for this one.
+                others[0].join(0.2)
+            return result
+
+        __hash__ = float.__hash__
+
+    connection.socket.last_ping = Late(time.time())
+    connection.socket.send(Packet(PING))
+    assert when_read(connection.server, 'sid', lambda: log('first'))
+    others[0].join(DEADLINE)
+    assert not others[0].is_alive()
+    for _ in range(3):
+        connection.answer()
+    assert sorted(log.calls) == ['first', 'other']
+    connection.ping()
+    connection.answer()
+    assert connection.scheduled == 2
+
+
+def test_it_is_struck(connection: Connection, log: Log,
+                      monkeypatch: pytest.MonkeyPatch) -> None:
+    """No answer of another PING is taken for its own."""
+    def strike(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(connection.server.eio, 'send_packet', strike)
+    with pytest.raises(KeyboardInterrupt):
+        when_read(connection.server, 'sid', log)
+    connection.ping()
+    connection.answer()
+    assert (log.calls, connection.scheduled) == ([], 1)

@@ -1,0 +1,73 @@
+"""What waits to be sent to one client, under threads."""
+import queue
+from types import SimpleNamespace
+from typing import Any, Callable
+
+import pytest
+from engineio.socket import Socket
+
+from redis_streams_adapter.clients.send_queue import ClientQueue, install
+from redis_streams_adapter.clients.delivery import Load
+
+from ..fake_server import make_server
+from ..nodes import Call, Node
+from ..striking import strike, Striker
+
+
+def connection(server: Any) -> Any:
+    """A connection of Engine.IO's whose client reads nothing."""
+    sock = Socket(server.eio, 'connection')
+    sock.connected = True
+    server.eio.sockets['connection'] = sock
+    return sock
+
+
+def test_events_for_a_client_wherever_one_is_struck(
+        make_node: Callable[..., Node]) -> None:
+    """The others come to it, each once, and whoever emits does not wait."""
+    node = make_node()
+    delivery = node.manager._delivery
+    assert delivery is not None
+
+    def emit(striker: Striker) -> None:
+        sock = connection(node.server)
+
+        def hand_over(number: int) -> None:
+            delivery.hand_over([Load(
+                [('sid', 'connection')],
+                delivery.encode('/', ('event', number)))])
+
+        striker.run(lambda: hand_over(1))
+        Call(hand_over, 2).result()
+        got = [each.data for each in Call(sock.poll).result()]
+        assert got[-1] == '2["event",2]', striker.where
+        assert got[:-1] in ([], ['2["event",1]']), striker.where
+
+    strike(emit, step=1)
+
+
+def test_as_engine_io_uses_it() -> None:
+    waiting = ClientQueue()
+    with pytest.raises(queue.Empty):
+        waiting.get(timeout=0.01)
+    for each in 'a', 'b', None:
+        waiting.put(each)
+    joining = Call(waiting.join)
+    assert [waiting.get(block=False), waiting.get(timeout=1)] == ['a', 'b']
+    waiting.task_done()
+    assert joining.waits and not waiting.empty()
+    assert waiting.get() is None
+    joining.result()
+    with pytest.raises(queue.Empty):
+        waiting.get(block=False)
+
+
+def test_others_are_left_alone() -> None:
+    server, other = make_server(), make_server()
+    install(server)
+    install(server)
+    assert isinstance(server.eio.create_queue(), ClientQueue)
+    assert not isinstance(other.eio.create_queue(), ClientQueue)
+    green = SimpleNamespace(eio=SimpleNamespace(_async={'queue': list}))
+    install(green)
+    assert green.eio._async == {'queue': list}

@@ -1,0 +1,487 @@
+"""Tasks that go on, and what is logged of their troubles."""
+import logging
+import sys
+import threading
+from types import SimpleNamespace
+from typing import Any, Callable, Iterator, List, Optional
+
+import pytest
+from hypothesis import given, strategies as st
+
+from redis_streams_adapter.concurrency import tasks
+from redis_streams_adapter.concurrency.tasks import BACKOFF_CAP, \
+    BACKOFF_CAP_LATER, BACKOFF_FIRST, BACKOFF_PATIENCE, Condition, \
+    compute_backoff, ServerEngine, Task, ThreadEngine
+from redis_streams_adapter.protocol.transport import Unavailable
+
+from ...support.wait import DEADLINE, wait_until
+
+Logged = Callable[[int], List[str]]
+Logger = Callable[[], logging.Logger]
+
+
+# -- pauses ------------------------------------------------------------------
+
+def test_the_first_failure_is_answered_at_once() -> None:
+    assert compute_backoff(1, 0.0) == 0.0
+    assert compute_backoff(1, 1e6) == 0.0
+
+
+def test_pauses_double() -> None:
+    pauses = [compute_backoff(attempt, 0.0, lambda: 1.0)
+              for attempt in range(2, 7)]
+    assert pauses == [BACKOFF_FIRST * 2 ** power for power in range(5)]
+
+
+def test_pauses_are_longer_later() -> None:
+    def longest(elapsed: float) -> float:
+        return compute_backoff(1000, elapsed, lambda: 1.0)
+
+    assert longest(0.0) == longest(BACKOFF_PATIENCE - 1) == BACKOFF_CAP
+    assert longest(BACKOFF_PATIENCE) == longest(1e9) == BACKOFF_CAP_LATER
+
+
+@given(st.integers(2, 10**12), st.floats(0, 1e12),
+       st.floats(0, 1, exclude_max=True))
+def test_bounds(attempt: int, elapsed: float, chance: float) -> None:
+    pause = compute_backoff(attempt, elapsed, lambda: chance)
+    cap = BACKOFF_CAP if elapsed < BACKOFF_PATIENCE else BACKOFF_CAP_LATER
+    assert BACKOFF_FIRST / 2 <= pause <= cap
+    # Half of it is drawn by chance.
+    assert pause >= compute_backoff(attempt, elapsed, lambda: 1.0) / 2
+
+
+def test_nodes_do_not_come_back_together() -> None:
+    assert len({compute_backoff(5, 0.0) for _ in range(20)}) > 1
+
+
+# -- the condition -----------------------------------------------------------
+
+@pytest.fixture
+def condition(logger: Logger) -> Condition:
+    condition = Condition('Redis', logger, lambda: '7 messages wait')
+    for part in ('writer', 'reader'):
+        condition.add(part, lambda: None)
+    return condition
+
+
+def test_it_is_well_when_all_parts_are(condition: Condition) -> None:
+    assert not condition.ok
+    condition.up('writer')
+    assert not condition.ok
+    condition.up('reader')
+    assert condition.ok
+    condition.broken('writer', 'lost')
+    assert not condition.ok
+    assert condition.last_error == 'lost'
+    condition.up('writer')
+    assert condition.ok
+
+
+def test_without_parts_it_is_well(logger: Logger) -> None:
+    assert Condition('Redis', logger, lambda: '7 messages wait').ok
+
+
+def test_one_line_down_one_line_up(condition: Condition,
+                                   logged: Logged) -> None:
+    for part in ('writer', 'reader'):
+        condition.up(part)
+    assert logged(logging.WARNING) == []
+    for _ in range(10):
+        for part in ('writer', 'reader'):
+            condition.broken(part, 'refused')
+            condition.down(part, 'refused')
+    down, = logged(logging.WARNING)
+    assert 'Redis' in down and 'refused' in down and 'writer' in down
+    condition.up('reader')
+    assert logged(logging.WARNING) == [down]
+    assert not condition.ok
+    condition.up('writer')
+    assert len(logged(logging.WARNING)) == 2
+    assert 'back' in logged(logging.WARNING)[1]
+    assert condition.outages == 1
+    condition.down('reader', 'again')
+    condition.up('reader')
+    assert len(logged(logging.WARNING)) == 4
+    assert condition.outages == 2
+
+
+def test_a_connection_that_is_replaced_is_not_worth_a_line(
+        condition: Condition, logged: Logged) -> None:
+    for part in ('writer', 'reader'):
+        condition.up(part)
+    for _ in range(10):
+        condition.broken('writer', 'killed')
+        condition.up('writer')
+    assert logged(logging.WARNING) == []
+    assert condition.outages == 0
+    assert condition.last_error == 'killed'
+
+
+def test_the_others_are_told_that_one_gets_through(logger: Logger) -> None:
+    condition = Condition('Redis', logger, lambda: '7 messages wait')
+    told: List[str] = []
+    for part in ('writer', 'reader'):
+        condition.add(part, lambda part=part: told.append(part))
+    condition.up('writer')
+    assert told == ['reader']
+    condition.up('writer')
+    assert told == ['reader']
+    condition.down('writer', 'x')
+    condition.up('writer')
+    condition.up('reader')
+    assert told == ['reader', 'reader', 'writer']
+
+
+def test_a_part_may_come_while_another_gets_through(logger: Logger) -> None:
+    """With several streams the first one's tasks run before the last one's
+    are made."""
+    condition = Condition('Redis', logger, lambda: '7 messages wait')
+    condition.add('writer', lambda: None)
+    condition.add('reader', lambda: condition.add('late', lambda: None))
+    condition.up('writer')
+    assert not condition.ok
+
+
+# -- the loop ----------------------------------------------------------------
+
+class Rounds:
+    """A task's work that goes wrong as it is told, then waits for its end.
+
+    :param troubles: what each round raises; ``None``: it gets through
+                     before.
+    """
+
+    def __init__(self, *troubles: Any) -> None:
+        self.troubles = list(troubles)
+        self.done = 0
+        self.at_rest = threading.Event()
+
+    def __call__(self, task: Task) -> None:
+        self.done += 1
+        while self.troubles:
+            trouble = self.troubles.pop(0)
+            if trouble is not None:
+                raise trouble
+            task.works()
+        task.works()
+        self.at_rest.set()
+        while not task.stopping:
+            task.rest(DEADLINE)
+
+
+@pytest.fixture
+def start(logger: Logger) -> Iterator[Callable[..., Task]]:
+    """Starts a task; stops it at the end."""
+    started: List[Task] = []
+
+    def start_task(work: Any, condition: Optional[Condition] = None) -> Task:
+        task = Task('worker', work, ThreadEngine(), condition, logger)
+        started.append(task)
+        task.start()
+        return task
+
+    yield start_task
+    for task in started:
+        task.stop()
+        assert task.join(DEADLINE)
+
+
+def test_it_runs_until_it_is_stopped(start: Callable[..., Task]) -> None:
+    work = Rounds()
+    task = start(work)
+    assert work.at_rest.wait(DEADLINE)
+    assert not task.join(0.0)
+    task.stop()
+    assert task.join(DEADLINE)
+    assert work.done == 1
+    assert task.restarts == 0
+
+
+@pytest.mark.parametrize('trouble', [
+    Unavailable('gone'), OSError('broken'), ValueError('a defect'),
+    RecursionError(), MemoryError(), KeyError('x'), StopIteration(),
+    AssertionError()], ids=lambda trouble: type(trouble).__name__)
+def test_nothing_ends_it(start: Callable[..., Task],
+                         trouble: Exception) -> None:
+    work = Rounds(trouble, None, trouble, None, trouble)
+    task = start(work)
+    assert work.at_rest.wait(DEADLINE)
+    assert work.done == 4
+    assert task.restarts == 3
+
+
+def test_a_defect_is_logged_with_its_traceback(
+        start: Callable[..., Task],
+        caplog: pytest.LogCaptureFixture) -> None:
+    work = Rounds(ValueError('a defect'))
+    start(work)
+    assert work.at_rest.wait(DEADLINE)
+    record, = caplog.records
+    assert record.levelno == logging.ERROR
+    assert record.exc_info is not None
+    assert 'worker' in record.getMessage()
+
+
+def test_a_defect_that_stays_is_logged_once(start: Callable[..., Task],
+                                            logged: Logged) -> None:
+    work = Rounds(*[ValueError('a defect')] * 4)
+    start(work)
+    assert work.at_rest.wait(DEADLINE)
+    assert work.done == 5
+    assert len(logged(logging.ERROR)) == 1
+
+
+@pytest.mark.parametrize('failure', [Unavailable('away'), ValueError('x')])
+def test_a_log_that_fails_does_not_end_it(
+        failure: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """A handler of the application may emit what it is given, and an outbox
+    may be full."""
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            raise RuntimeError('the outbox is full')
+
+    broken = logging.Logger('broken')
+    broken.addHandler(Broken())
+    condition = Condition('Redis', lambda: broken, lambda: '7 messages wait')
+    rounds: List[int] = []
+
+    def work(task: Task) -> None:
+        rounds.append(1)
+        if len(rounds) < 4:
+            raise failure
+        task.works()
+        task.stop()
+
+    task = Task('writer', work, ThreadEngine(), condition, lambda: broken)
+    task.start()
+    assert task.join(DEADLINE)
+    assert len(rounds) == 4
+    assert condition.ok
+
+
+def test_an_outage_is_no_defect(start: Callable[..., Task], logger: Logger,
+                                logged: Logged) -> None:
+    condition = Condition('Redis', logger, lambda: '7 messages wait')
+    work = Rounds(*[Unavailable('gone')] * 4)
+    start(work, condition)
+    assert work.at_rest.wait(DEADLINE)
+    assert logged(logging.ERROR) == []
+    assert [line.split()[1] for line in logged(logging.WARNING)] == [
+        'cannot', 'is']
+    assert condition.ok
+    assert condition.outages == 1
+
+
+def test_one_break_is_no_outage(start: Callable[..., Task], logger: Logger,
+                                logged: Logged) -> None:
+    condition = Condition('Redis', logger, lambda: '7 messages wait')
+    work = Rounds(None, Unavailable('killed'), None, Unavailable('killed'))
+    start(work, condition)
+    assert work.at_rest.wait(DEADLINE)
+    assert logged(logging.WARNING) == []
+    assert condition.ok
+    assert condition.outages == 0
+
+
+@pytest.mark.parametrize('troubles', [[], [Unavailable('gone')]],
+                         ids=['works', 'fails'])
+def test_it_is_known_soon_whether_it_works(start: Callable[..., Task],
+                                           troubles: Any) -> None:
+    task = start(Rounds(*troubles))
+    assert task.tried.wait(DEADLINE)
+
+
+@pytest.fixture
+def endless_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what wakes a task ends its pause."""
+    monkeypatch.setattr(tasks, 'compute_backoff', lambda *_: 3600.0)
+
+
+@pytest.mark.usefixtures('endless_pauses')
+def test_a_pause_ends_when_another_part_gets_through(
+        start: Callable[..., Task], logger: Logger) -> None:
+    """Or else each of them would wait for itself after an outage."""
+    condition = Condition('Redis', logger, lambda: '7 messages wait')
+    condition.add('other', lambda: None)
+    work = Rounds(*[Unavailable('gone')] * 4)
+    task = start(work, condition)
+    for failures in range(1, 5):
+        wait_until(lambda: task.restarts == failures)
+        condition.broken('other', 'gone')
+        condition.up('other')
+    assert work.at_rest.wait(DEADLINE)
+
+
+@pytest.mark.usefixtures('endless_pauses')
+def test_it_can_be_stopped_in_a_pause(start: Callable[..., Task]) -> None:
+    work = Rounds(Unavailable('gone'))
+    task = start(work)
+    wait_until(lambda: task.restarts)
+    task.stop()
+    assert task.join(DEADLINE)
+    assert not work.at_rest.is_set()
+
+
+def test_what_it_raises_while_it_ends_is_nothing(
+        start: Callable[..., Task], logged: Logged) -> None:
+    """A connection that was interrupted fails in every way."""
+    ready = threading.Event()
+
+    def work(task: Task) -> None:
+        ready.set()
+        while not task.stopping:
+            task.rest(DEADLINE)
+        raise ValueError('I/O operation on closed file')
+
+    task = start(work)
+    assert ready.wait(DEADLINE)
+    task.stop()
+    assert task.join(DEADLINE)
+    assert logged(logging.ERROR) == []
+    assert task.restarts == 0
+
+
+def test_in_a_child_process(logger: Logger) -> None:
+    """Threads are not copied by a fork; a greenlet is, and is killed."""
+    class Greenlet:
+        killed: Any = None
+
+        def kill(self, **options: Any) -> None:
+            self.killed = options
+
+    class Engine(ThreadEngine):
+        def spawn(self, work: Callable[..., Any], *args: Any) -> Any:
+            return greenlet
+
+    greenlet = Greenlet()
+    for engine in (Engine(), ThreadEngine()):
+        task = Task('worker', lambda task: None, engine, None, logger)
+        task.abandon()
+        task = Task('worker', lambda task: task.rest(DEADLINE), engine, None,
+                    logger)
+        task.start()
+        task.abandon()
+        assert task.stopping
+        task.stop()
+    # Not here and now: this is within the fork.
+    assert greenlet.killed == {'block': False}
+
+
+# -- where tasks come from ---------------------------------------------------
+
+def test_the_servers_tasks() -> None:
+    class Eio:
+        def create_event(self) -> threading.Event:
+            return threading.Event()
+
+    class Server:
+        eio = Eio()
+        async_mode = 'threading'
+
+        def __init__(self) -> None:
+            self.calls: List[Any] = []
+
+        def start_background_task(self, *args: Any) -> None:
+            self.calls.append(args)
+
+        def sleep(self, seconds: float) -> None:
+            self.calls.append(seconds)
+
+    server = Server()
+    engine = ServerEngine(server)
+    engine.spawn(print, 'x', 1)
+    engine.pause()
+    assert server.calls == [(print, 'x', 1), 0]
+    event = engine.event()
+    assert not event.is_set()
+    event.set()
+    assert event.wait(0)
+
+
+def test_threads_do_not_keep_the_process() -> None:
+    engine = ThreadEngine()
+    seen: List[bool] = []
+    done = engine.event()
+
+    def work() -> None:
+        seen.append(threading.current_thread().daemon)
+        done.set()
+
+    engine.spawn(work)
+    assert done.wait(DEADLINE)
+    assert seen == [True]
+    engine.pause()
+
+
+# -- who runs it -------------------------------------------------------------
+
+class OfItself:
+    """A task's work that asks whether it runs on that task, again and again.
+    """
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.answers: List[bool] = []
+
+    def __call__(self, task: Task) -> None:
+        while not task.stopping:
+            if not self.asked.is_set():
+                self.answers.append(task.is_current())
+                self.asked.set()
+            task.rest(0.001)
+
+
+def test_whether_the_caller_runs_on_it(start: Callable[..., Task],
+                                       logger: Logger) -> None:
+    work = OfItself()
+    other = start(Rounds())
+    task = start(work)
+    assert work.asked.wait(DEADLINE)
+    assert work.answers == [True]
+    assert not task.is_current()
+    assert not other.is_current()
+    assert not Task('idle', work, ThreadEngine(), None, logger).is_current()
+
+
+def test_green_threads_may_come_later(
+        start: Callable[..., Task],
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application's import brings greenlet in while threads run: they
+    are known all the same."""
+    monkeypatch.delitem(sys.modules, 'greenlet', raising=False)
+    work = OfItself()
+    task = start(work)
+    assert work.asked.wait(DEADLINE)
+    monkeypatch.setitem(sys.modules, 'greenlet', SimpleNamespace(
+        getcurrent=threading.current_thread))
+    work.asked.clear()
+    assert work.asked.wait(DEADLINE)
+    assert work.answers == [True, True]
+    assert not task.is_current()
+
+
+def test_green_threads_of_one_thread(logger: Logger) -> None:
+    """Where only sockets are monkey patched all have one thread's id."""
+    greenlet = pytest.importorskip('greenlet')
+    answers: List[bool] = []
+
+    class Engine(ThreadEngine):
+        def spawn(self, work: Callable[..., Any], *args: Any) -> Any:
+            green = greenlet.greenlet(work)
+            green.switch(*args)
+            return green
+
+    def work(task: Task) -> None:
+        answers.append(task.is_current())
+        greenlet.getcurrent().parent.switch()
+        answers.append(task.is_current())
+
+    task = Task('worker', work, Engine(), None, logger)
+    task.start()
+    assert not task.is_current()
+    task.stop()
+    task._handle.switch()
+    assert task.join(DEADLINE)
+    assert answers == [True, True]
+    assert not task.is_current()

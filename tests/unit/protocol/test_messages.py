@@ -1,0 +1,39 @@
+"""What nodes say to each other."""
+import dataclasses
+import typing
+
+import pytest
+
+from redis_streams_adapter.protocol.messages import Broadcast, EMITTER_UID, \
+    EVERYONE, Heartbeat, Message, MessageType, Target
+
+ALL = typing.get_args(Message)
+
+
+def test_the_numbers_of_node() -> None:
+    """``MessageType`` of socket.io-adapter 2.5."""
+    assert {each.name: each.value for each in MessageType} == {
+        'INITIAL_HEARTBEAT': 1, 'HEARTBEAT': 2, 'BROADCAST': 3,
+        'SOCKETS_JOIN': 4, 'SOCKETS_LEAVE': 5, 'DISCONNECT_SOCKETS': 6,
+        'FETCH_SOCKETS': 7, 'FETCH_SOCKETS_RESPONSE': 8,
+        'SERVER_SIDE_EMIT': 9, 'SERVER_SIDE_EMIT_RESPONSE': 10,
+        'BROADCAST_CLIENT_COUNT': 11, 'BROADCAST_ACK': 12,
+        'ADAPTER_CLOSE': 13}
+    assert EMITTER_UID == 'emitter'
+
+
+def test_each_type_has_its_message() -> None:
+    assert [each.type for each in ALL] == list(MessageType)
+
+
+@pytest.mark.parametrize('kind', ALL, ids=lambda kind: kind.__name__)
+def test_messages_do_not_change(kind: type) -> None:
+    assert dataclasses.is_dataclass(kind)
+    assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+
+
+def test_equality() -> None:
+    assert Target() == EVERYONE
+    assert Broadcast(('a',)) == Broadcast(('a',), Target((), (), {}))
+    assert Broadcast(('a',)) != Broadcast(('a',), Target(('x',)))
+    assert Heartbeat() == Heartbeat(None) != Heartbeat(b'')

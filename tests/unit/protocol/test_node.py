@@ -1,0 +1,564 @@
+"""What a node makes of entries and of time."""
+from typing import Any, Iterator, List, Optional, Sequence
+
+import pytest
+
+from redis_streams_adapter.protocol.codec import Encoder, Packed
+from redis_streams_adapter.protocol.messages import AdapterClose, Broadcast, \
+    BroadcastAck, BroadcastClientCount, DisconnectSockets, EMITTER_UID, \
+    EVERYONE, FetchSockets, FetchSocketsResponse, Heartbeat, \
+    InitialHeartbeat, ServerSideEmit, ServerSideEmitResponse, SocketsJoin, \
+    SocketsLeave, Target
+from redis_streams_adapter.protocol.node import Acknowledged, Act, Completed, \
+    Duplicate, Missing, Node, NodeJoined, NodeLeft, ReaderLags, Returned, \
+    Send, Skipped, TICK_INTERVAL
+from redis_streams_adapter.protocol.requests import Asked, CALLBACK_LIFETIME, \
+    ClientsRequest, NOBODY, NodesRequest
+from redis_streams_adapter.protocol.sequences import Sequences
+from redis_streams_adapter.protocol.transport import Entry, Way
+
+from ..conftest import Log
+
+INTERVAL, TIMEOUT = 5.0, 10.0
+
+WRITER = b'the-writer-of-this-node'
+
+
+@pytest.fixture
+def node() -> Node:
+    """A node that serves ``/`` since the moment 0, and has said so."""
+    node = Node('me', INTERVAL, TIMEOUT)
+    node.serve(['/'], 0.0)
+    return node
+
+
+@pytest.fixture(autouse=True)
+def sequences() -> Iterator[Sequences]:
+    """What the node of the test has seen, from the position 5-0 on."""
+    seen.append(Sequences(WRITER))
+    seen[-1].begin((5, 0))
+    yield seen[-1]
+    seen.clear()
+
+
+seen: List[Sequences] = []
+
+
+def entry(message: Any, uid: str = 'a', namespace: str = '/',
+          writer: Optional[bytes] = None, sequence: int = 0,
+          since: Optional[bytes] = None) -> List[bytes]:
+    fields = [*Encoder(uid).encode(namespace, message)]
+    if writer is not None:
+        fields += [b'wid', writer, b'seq', b'%d' % sequence]
+    if since is not None:
+        fields += [b'since', since]
+    return fields
+
+
+def take(node: Node, fields: List[bytes], now: float = 0.0) -> List[Any]:
+    """Have a node take an entry in that stands at 9-0."""
+    return list(node.receive(Entry(b'9-0', fields), now, seen[0]))
+
+
+def receive(node: Node, message: Any, now: float = 0.0,
+            **others: Any) -> List[Any]:
+    return take(node, entry(message, **others), now)
+
+
+HELLO = Broadcast(('hello',))
+
+
+# -- entries -----------------------------------------------------------------
+
+def test_the_first_entry_of_a_node(node: Node) -> None:
+    assert receive(node, HELLO) == [NodeJoined('/', 'a'),
+                                    Act('/', 'a', HELLO)]
+    assert receive(node, HELLO) == [Act('/', 'a', HELLO)]
+    assert node.count('/') == 2
+
+
+@pytest.mark.parametrize('message', [
+    HELLO, Broadcast(('hello',), EVERYONE, 'request'),
+    SocketsJoin(Target(('x',)), ('y',)), SocketsLeave(EVERYONE, ('y',)),
+    DisconnectSockets(EVERYONE, True), FetchSockets(EVERYONE, 'request'),
+    ServerSideEmit(('hello',))])
+def test_what_is_to_be_done(node: Node, message: Any) -> None:
+    receive(node, Heartbeat())
+    assert receive(node, message) == [Act('/', 'a', message)]
+
+
+@pytest.mark.parametrize('way', Way)
+def test_what_is_heard_over_pubsub(node: Node, way: Way) -> None:
+    """It is answered the same way. It is no sign of life: who listens is
+    counted by Redis."""
+    for message in FetchSockets(EVERYONE, 'r'), ServerSideEmit(('hello',)):
+        assert list(node.hear(Packed('a', '/', message), way)) == [
+            Act('/', 'a', message, way)]
+        assert list(node.hear(Packed('a', '/chat', message), way)) == []
+    assert node.count('/') == 1
+
+
+def test_answer_over_pubsub(node: Node) -> None:
+    """Whatever way it takes, it is one, and counts once."""
+    waiter = object()
+    request = NodesRequest('/', waiter)
+    node.expect('r', request, 0.0, Asked(2, ['a']))
+    one, two = (ServerSideEmitResponse('r', each) for each in (1, 2))
+    assert list(node.hear(Packed('a', '/', one), Way.PLAIN)) == []
+    assert list(node.hear(Packed('a', '/', two), Way.PLAIN)) == []
+    assert receive(node, two, uid='a') == [NodeJoined('/', 'a')]
+    assert list(node.hear(Packed('js', '/', two), Way.SHARDED)) == [
+        Completed(waiter)]
+    assert list(node.hear(Packed('js', '/', two), Way.SHARDED)) == []
+    assert request.answers == {'a': 1, 'js': 2}
+
+
+def test_whom_a_request_waits_for(node: Node) -> None:
+    """Those that were counted, known by name or not; without a count, those
+    that are known."""
+    receive(node, Heartbeat())
+    receive(node, Heartbeat(), uid='killed')
+    counted, known, nobody = (NodesRequest('/', each) for each in range(3))
+    node.expect('1', counted, 0.0, Asked(2, ['a']))
+    node.expect('2', known, 0.0)
+    node.expect('3', nobody, 0.0, NOBODY)
+    assert counted.missing == ['a'] and counted.progress == (0, 2)
+    assert known.missing == ['a', 'killed']
+    assert nobody.complete and nobody.missing == []
+    receive(node, AdapterClose(), uid='killed')
+    assert counted.progress == (0, 2)
+    assert known.missing == ['a']
+    receive(node, AdapterClose(), uid='a')
+    assert counted.progress == (0, 1)
+    assert known.complete
+
+
+def test_heartbeats(node: Node) -> None:
+    assert receive(node, Heartbeat()) == [NodeJoined('/', 'a')]
+    assert receive(node, Heartbeat()) == []
+
+
+def test_who_arrives_is_answered(node: Node) -> None:
+    answer = Send('/', Heartbeat())
+    assert receive(node, InitialHeartbeat()) == [NodeJoined('/', 'a'), answer]
+    # It may have been away for a moment.
+    assert receive(node, InitialHeartbeat()) == [answer]
+
+
+def test_each_other_node_is_asked_once(node: Node) -> None:
+    node.serve(['/', '/chat', '/nobody'], 0.0)
+    for namespace, uid in (('/', 'a'), ('/', 'b'), ('/chat', 'b'),
+                           ('/chat', 'c')):
+        receive(node, Heartbeat(), namespace=namespace, uid=uid)
+    assert node.who_reads(node.namespaces) == {
+        '/': ['a', 'b'], '/chat': ['c']}
+    assert node.who_reads(['/chat']) == {'/chat': ['b', 'c']}
+    assert node.who_reads([]) == {}
+
+
+def test_who_leaves(node: Node) -> None:
+    receive(node, Heartbeat())
+    assert receive(node, AdapterClose()) == [
+        NodeLeft('/', 'a', silent=False)]
+    assert node.count('/') == 1
+
+
+def test_who_leaves_without_having_been_seen(node: Node) -> None:
+    events = receive(node, AdapterClose())
+    assert NodeJoined('/', 'a') not in events
+    assert node.count('/') == 1
+
+
+def test_an_emitter_is_no_node(node: Node) -> None:
+    assert receive(node, HELLO, uid=EMITTER_UID) == [
+        Act('/', EMITTER_UID, HELLO)]
+    assert receive(node, Heartbeat(), uid=EMITTER_UID) == []
+    assert node.count('/') == 1
+    assert node.others == 0
+
+
+def test_another_namespace(node: Node) -> None:
+    """Who is a member there is known; nothing is done for it."""
+    assert receive(node, HELLO, namespace='/chat') == [
+        NodeJoined('/chat', 'a')]
+    assert receive(node, HELLO, namespace='/chat') == []
+    assert receive(node, InitialHeartbeat(), namespace='/chat',
+                   uid='b') == [NodeJoined('/chat', 'b')]
+    assert receive(node, HELLO, namespace='/chat', uid=EMITTER_UID) == []
+    # This node itself is not one of them.
+    assert (node.count('/chat'), node.count('/')) == (2, 1)
+    assert node.others == 2
+    assert receive(node, AdapterClose(), namespace='/chat') == [
+        NodeLeft('/chat', 'a', silent=False)]
+    assert (11.0, NodeLeft('/chat', 'b', True)) in pass_time(
+        node, 0.0, TIMEOUT + 1)
+    assert node.count('/chat') == node.others == 0
+
+
+def test_ones_own_entries(node: Node, sequences: Sequences) -> None:
+    for uid in ('me', EMITTER_UID):
+        for message in (HELLO, InitialHeartbeat(), AdapterClose()):
+            assert receive(node, message, uid=uid, writer=WRITER,
+                           sequence=7) == [Returned(7, message is HELLO)]
+    assert node.count('/') == 1
+
+
+def test_copies(node: Node) -> None:
+    receive(node, Heartbeat(), writer=b'w', sequence=1)
+    assert receive(node, HELLO, writer=b'w', sequence=2) == [
+        Act('/', 'a', HELLO)]
+    for sequence in (2, 1):
+        assert receive(node, HELLO, writer=b'w', sequence=sequence) == [
+            Duplicate()]
+
+
+def test_a_copy_is_no_sign_of_life(node: Node) -> None:
+    receive(node, HELLO, 0.0, writer=b'w', sequence=1)
+    receive(node, HELLO, 9.0, writer=b'w', sequence=1)
+    node.tick(9.0, True)
+    node.tick(10.5, True)
+    assert node.count('/') == 1
+
+
+def test_signs_of_life_are_not_counted(node: Node) -> None:
+    """They carry the number of the message before them."""
+    receive(node, InitialHeartbeat(), writer=b'w', sequence=0)
+    assert receive(node, HELLO, writer=b'w', sequence=1) == [
+        Act('/', 'a', HELLO)]
+    for message in (Heartbeat(), Heartbeat(), AdapterClose()):
+        assert Missing not in map(type, receive(
+            node, message, writer=b'w', sequence=1))
+    assert receive(node, Heartbeat(), writer=b'w', sequence=4)[0] == \
+        Missing('a', 3)
+    assert receive(node, HELLO, writer=b'w', sequence=5) == [
+        Act('/', 'a', HELLO)]
+
+
+def test_who_began_after_us_was_to_be_seen_from_the_first(
+        node: Node) -> None:
+    events = receive(node, HELLO, writer=b'w', sequence=8, since=b'5-0')
+    assert events[0] == Missing('a', 7)
+    assert receive(node, HELLO, writer=b'w', sequence=9, since=b'5-0') == [
+        Act('/', 'a', HELLO)]
+    events = receive(node, HELLO, writer=b'x', sequence=8, since=b'4-7')
+    assert Missing not in map(type, events)
+    skipped, = receive(node, HELLO, writer=b'y', sequence=8, since=b'soon')
+    assert isinstance(skipped, Skipped) and 'since' in str(skipped.error)
+
+
+def test_copies_of_what_came_in_another_namespace(node: Node) -> None:
+    """A namespace may be served from the moment between the two."""
+    receive(node, HELLO, namespace='/chat', writer=b'w', sequence=1)
+    node.serve(['/', '/chat'], 0.0)
+    assert receive(node, HELLO, namespace='/chat', writer=b'w',
+                   sequence=1) == [Duplicate()]
+
+
+def test_gaps(node: Node) -> None:
+    receive(node, Heartbeat(), writer=b'w', sequence=1)
+    assert receive(node, HELLO, writer=b'w', sequence=5) == [
+        Missing('a', 3), Act('/', 'a', HELLO)]
+    assert receive(node, HELLO, writer=b'w', sequence=7,
+                   namespace='/chat') == [Missing('a', 1),
+                                          NodeJoined('/chat', 'a')]
+    assert receive(node, HELLO, writer=b'w', sequence=8) == [
+        Act('/', 'a', HELLO)]
+
+
+def test_malformed_entries(node: Node) -> None:
+    event, = take(node, [b'uid', b'a'])
+    assert isinstance(event, Skipped)
+    fields = entry(HELLO)
+    joined, skipped = take(node, [*fields[:-1], b'{'])
+    # Whoever writes is alive, whatever he writes.
+    assert joined == NodeJoined('/', 'a')
+    assert isinstance(skipped, Skipped)
+    assert 'JSON' in str(skipped.error)
+    assert take(node, fields) == [Act('/', 'a', HELLO)]
+
+
+def test_malformed_data_of_another_namespace(node: Node) -> None:
+    """They are not even looked at."""
+    fields = entry(HELLO, namespace='/chat')
+    assert take(node, [*fields[:-1], b'{']) == [NodeJoined('/chat', 'a')]
+
+
+def test_readers_that_lag(node: Node) -> None:
+    receive(node, Heartbeat())
+    assert receive(node, Heartbeat(b'17-3')) == [ReaderLags('a', b'17-3')]
+    assert receive(node, Heartbeat(b'')) == [ReaderLags('a', None)]
+    assert receive(node, Heartbeat()) == []
+
+
+def test_readers_that_lag_in_another_namespace(node: Node) -> None:
+    """One stream carries all of them."""
+    receive(node, Heartbeat(), namespace='/chat')
+    assert receive(node, Heartbeat(b'17-3'), namespace='/chat') == [
+        ReaderLags('a', b'17-3')]
+    for fields in ([b'behind', b'x'], [b'type', b'3', b'behind', b'1-1']):
+        assert not any(isinstance(event, ReaderLags) for event in take(
+            node, [*entry(Heartbeat(), namespace='/chat'), *fields]))
+
+
+# -- acknowledgements --------------------------------------------------------
+
+def test_acknowledgements(node: Node, log: Log) -> None:
+    receive(node, Heartbeat())
+    node.expect('r', ClientsRequest('/', callback=log), 0.0)
+    assert receive(node, BroadcastClientCount('r', 2)) == []
+    assert receive(node, BroadcastAck('r', (1, 'two'))) == [
+        Acknowledged(log, (1, 'two'))]
+    assert receive(node, BroadcastAck('r', ())) == [Acknowledged(log, ())]
+    assert receive(node, BroadcastAck('r', ())) == []
+    # The shell calls, not the node.
+    assert log.calls == []
+
+
+def test_answers_that_nobody_waits_for(node: Node, log: Log) -> None:
+    receive(node, Heartbeat())
+    assert receive(node, BroadcastClientCount('x', 1)) == []
+    assert receive(node, BroadcastAck('x', (1,))) == []
+    node.expect('r', ClientsRequest('/', callback=log), 0.0)
+    node.withdraw('r')
+    assert receive(node, BroadcastAck('r', (1,))) == []
+
+
+@pytest.mark.parametrize('says_goodbye', [True, False])
+def test_who_is_gone_is_not_waited_for(node: Node, log: Log,
+                                       says_goodbye: bool) -> None:
+    for uid in ('a', 'b'):
+        receive(node, Heartbeat(), uid=uid)
+    node.expect('r', ClientsRequest('/', callback=log), 0.0)
+    receive(node, BroadcastClientCount('r', 0), uid='a')
+    if says_goodbye:
+        receive(node, AdapterClose(), uid='b')
+    else:
+        receive(node, Heartbeat(), TIMEOUT, uid='a')
+        pass_time(node, 0.0, TIMEOUT + 1)
+    assert receive(node, BroadcastAck('r', ()), uid='a') == []
+
+
+def test_waiting_for_answers_ends(node: Node, log: Log) -> None:
+    receive(node, Heartbeat())
+    node.expect('r', ClientsRequest('/', callback=log), 0.0)
+    node.tick(CALLBACK_LIFETIME + 1, False)
+    assert receive(node, BroadcastAck('r', ())) == []
+
+
+WAITER = object()
+
+
+@pytest.mark.parametrize('answer, response', [
+    (FetchSocketsResponse('r', ()), ()),
+    (ServerSideEmitResponse('r', 'x'), 'x')])
+def test_nodes_answer(node: Node, answer: Any, response: Any) -> None:
+    for uid in ('a', 'b'):
+        receive(node, Heartbeat(), uid=uid)
+    request = NodesRequest('/', WAITER)
+    node.expect('r', request, 0.0)
+    assert receive(node, answer, uid='a') == []
+    assert receive(node, answer, uid='b') == [Completed(WAITER)]
+    assert request.answers == {'a': response, 'b': response}
+
+
+def test_the_last_one_that_is_waited_for_is_gone(node: Node) -> None:
+    for uid in ('a', 'b'):
+        receive(node, Heartbeat(), uid=uid)
+    nodes, clients = NodesRequest('/', WAITER), ClientsRequest('/', WAITER)
+    node.expect('1', nodes, 0.0)
+    node.expect('2', clients, 0.0)
+    receive(node, ServerSideEmitResponse('1', 'x'), uid='a')
+    receive(node, BroadcastClientCount('2', 0), uid='a')
+    receive(node, BroadcastClientCount('2', 3), uid='b')
+    receive(node, BroadcastAck('2', (1,)), uid='b')
+    assert receive(node, AdapterClose(), uid='b') == [
+        NodeLeft('/', 'b', False), Completed(WAITER), Completed(WAITER)]
+    assert nodes.answers == {'a': 'x'}
+    assert clients.responses == [1]
+
+
+@pytest.mark.parametrize('said, writer, gone', [
+    (HELLO, None, False), (Heartbeat(), None, True), (HELLO, b'w', True)])
+def test_silence_of_who_has_no_heartbeat(
+        node: Node, said: Any, writer: Optional[bytes], gone: bool) -> None:
+    """Node.js 0.3 has none: those that are asked over PUB/SUB are alive as
+    long as they are subscribed. Python nodes have one, whatever they say."""
+    receive(node, said, uid='a', writer=writer, sequence=1)
+    request = ClientsRequest('/', WAITER)
+    node.expect('r', request, 0.0, Asked(1))
+    receive(node, BroadcastClientCount('r', 1), uid='a')
+    events = [event for _, event in pass_time(
+        node, 0.0, TIMEOUT + TICK_INTERVAL)]
+    assert NodeLeft('/', 'a', True) in events
+    assert (Completed(WAITER) in events) == gone
+    assert request.complete == gone
+
+
+def test_own_clients_answer(node: Node) -> None:
+    request = ClientsRequest('/', WAITER)
+    request.count_own(node.uid, 1)
+    node.expect('r', request, 0.0)
+    assert list(node.respond(node.uid, BroadcastAck('r', (1,)))) == [
+        Completed(WAITER)]
+    assert request.responses == [1]
+
+
+# -- time --------------------------------------------------------------------
+
+def pass_time(node: Node, start: float, end: float,
+              hearing: bool = True) -> List[Any]:
+    """Tick as often as is due.
+
+    :return: the events, each with its time.
+    """
+    events = []
+    now = start
+    while now <= end:
+        events += [(now, event) for event in node.tick(now, hearing)]
+        now += TICK_INTERVAL
+    return events
+
+
+def test_a_heartbeat_is_due_after_silence(node: Node) -> None:
+    events = pass_time(node, 0.0, 4.5)
+    assert events == []
+    (now, event), = pass_time(node, 5.0, 5.0)
+    assert event == Send('/', Heartbeat())
+    node.spoke('/', now)
+    assert pass_time(node, 6.0, 9.0) == []
+    # Anything at all that it writes will do.
+    node.spoke('/', 9.0)
+    assert pass_time(node, 10.0, 13.0) == []
+    assert len(pass_time(node, 14.0, 14.0)) == 1
+
+
+def test_heartbeats_are_due_in_each_namespace(node: Node) -> None:
+    node.serve(['/', '/chat'], 0.0)
+    node.spoke('/', 3.0)
+    assert node.tick(5.0, True) == [Send('/chat', Heartbeat())]
+
+
+def test_who_is_silent_is_dropped(node: Node) -> None:
+    receive(node, Heartbeat(), 0.5)
+    node.spoke('/', 100.0)
+    assert pass_time(node, 0.0, 10.0) == []
+    assert pass_time(node, 11.0, 11.0) == [
+        (11.0, NodeLeft('/', 'a', silent=True))]
+    assert node.count('/') == 1
+    assert receive(node, Heartbeat(), 12.0) == [NodeJoined('/', 'a')]
+
+
+def test_while_nothing_is_heard_nobody_is_dropped(node: Node) -> None:
+    receive(node, Heartbeat(), 0.0)
+    assert pass_time(node, 0.0, 100.0, hearing=False) == []
+    assert node.count('/') == 2
+    # Then everybody has the whole timeout again.
+    node.spoke('/', 200.0)
+    assert pass_time(node, 101.0, 110.0) == []
+    assert pass_time(node, 111.0, 111.0) == [
+        (111.0, NodeLeft('/', 'a', silent=True))]
+
+
+#: Intervals and timeouts that the options allow.
+TIMES = [(5.0, 10.0), (0.5, 1.5), (0.5, 0.6), (1.0, 2.0), (1.9, 2.0),
+         (9.0, 10.0), (20.0, 60.0), (0.05, 0.1)]
+
+
+@pytest.mark.parametrize('interval, timeout', TIMES)
+def test_after_sleep_nobody_is_dropped(interval: float,
+                                       timeout: float) -> None:
+    node = Node('me', interval, timeout)
+    node.serve(['/'], 0.0)
+    receive(node, Heartbeat(), 0.0)
+    node.tick(0.0, True)
+    events = node.tick(100.0, True)
+    assert NodeLeft('/', 'a', silent=True) not in events
+    assert node.count('/') == 2
+    # But it is told soon that this node is alive.
+    assert Send('/', Heartbeat()) in [*events, *node.tick(
+        100.0 + node.next_tick(100.0), True)]
+
+
+@pytest.mark.parametrize('interval, timeout', TIMES)
+@pytest.mark.parametrize('moment', [0.0, 0.01, 0.5, 0.99])
+def test_idle_nodes_do_not_drop_each_other(interval: float, timeout: float,
+                                           moment: float) -> None:
+    """Whenever it was between two ticks that one of them last spoke."""
+    node = Node('me', interval, timeout)
+    node.serve(['/'], 0.0)
+    now = node.next_tick(0.0)
+    spoke = moment * now
+    node.spoke('/', spoke)
+    while Send('/', Heartbeat()) not in node.tick(now, True):
+        now = later(node, now)
+        assert now - spoke < timeout
+
+
+@pytest.mark.parametrize('interval, timeout', TIMES)
+def test_the_dead_are_dropped(interval: float, timeout: float) -> None:
+    node = Node('me', interval, timeout)
+    node.serve(['/'], 0.0)
+    receive(node, Heartbeat(), 0.0)
+    now, before = 0.0, 0.0
+    while NodeLeft('/', 'a', silent=True) not in node.tick(now, True):
+        before, now = now, later(node, now)
+        assert now - before <= TICK_INTERVAL * 1.1
+    assert before <= timeout < now
+
+
+def later(node: Node, now: float) -> float:
+    """When it ticks next: always a little late, as in life."""
+    return now + node.next_tick(now) * 1.01
+
+
+def test_ticks(node: Node) -> None:
+    assert Node('x', INTERVAL, TIMEOUT).next_tick(0.0) == \
+        TICK_INTERVAL
+    assert node.next_tick(0.0) == TICK_INTERVAL
+    # Earlier where a heartbeat is due earlier.
+    assert node.next_tick(4.5) == 0.5
+    # One that is overdue cannot be sent now; it is not tried for ever.
+    for now in (5.0, 6.0, 100.0):
+        assert node.next_tick(now) == TICK_INTERVAL
+
+
+# -- namespaces --------------------------------------------------------------
+
+def test_serving() -> None:
+    node = Node('me', INTERVAL, TIMEOUT)
+    assert node.namespaces == []
+    assert node.serve(['/', '/chat', '/'], 0.0) == [
+        Send('/', InitialHeartbeat()), Send('/chat', InitialHeartbeat())]
+    assert node.serves('/') and node.serves('/chat')
+    assert not node.serves('/news')
+    assert node.serve(['/chat', '/'], 1.0) == []
+    assert node.serve(['/chat', '/news'], 2.0) == [
+        Send('/', AdapterClose()), Send('/news', InitialHeartbeat())]
+    assert node.namespaces == ['/chat', '/news']
+    assert node.serve([], 3.0) == [
+        Send('/chat', AdapterClose()), Send('/news', AdapterClose())]
+
+
+def test_a_namespace_that_is_no_longer_served(node: Node) -> None:
+    receive(node, Heartbeat())
+    node.serve([], 0.0)
+    assert node.count('/') == 1
+    assert receive(node, HELLO) == []
+    # Nor is a heartbeat due in it, whatever was written there.
+    node.spoke('/', 0.0)
+    assert pass_time(node, 0.0, 20.0) == [(11.0, NodeLeft('/', 'a', True))]
+
+
+def test_counts(node: Node) -> None:
+    node.serve(['/', '/chat'], 0.0)
+    for uid, namespace in (('a', '/'), ('b', '/'), ('b', '/chat')):
+        receive(node, Heartbeat(), uid=uid, namespace=namespace)
+    assert (node.count('/'), node.count('/chat')) == (3, 2)
+    assert node.others == 2
+
+
+def test_events_are_told_once(node: Node) -> None:
+    """A list that was returned does not change any more."""
+    events: Sequence[Any] = receive(node, Heartbeat())
+    receive(node, Heartbeat(), uid='b')
+    assert list(events) == [NodeJoined('/', 'a')]

@@ -1,0 +1,169 @@
+"""Requests of which it is not known yet who is asked: those over the stream,
+until their own entry has been read back."""
+from typing import Any
+
+import pytest
+
+from redis_streams_adapter.protocol.requests import CALLBACK_LIFETIME, \
+    CALLBACK_LIFETIME_ALONE, ClientsRequest, LOST, NodesRequest, \
+    NOT_READ_BACK, Requests, UNKNOWN_MEMBERS
+
+from ..conftest import Log
+
+WAITER = object()
+WRITER = b'w'
+
+
+@pytest.fixture
+def requests() -> Requests:
+    return Requests()
+
+
+def ask(requests: Requests, *nodes: str) -> NodesRequest:
+    request = NodesRequest('/', WAITER)
+    requests.open('r', request, nodes, 0.0, writer=WRITER)
+    return request
+
+
+def test_nobody_else_is_there(requests: Requests) -> None:
+    request = ask(requests)
+    assert not request.complete
+    assert request.obstacle == NOT_READ_BACK
+    assert request.progress == (0, 0)
+    assert requests.written('r', WRITER, 3) is None
+    assert requests.returned(WRITER, 2) == []
+    assert requests.returned(WRITER, 3) == [WAITER]
+    assert request.complete and request.obstacle is None
+    assert len(requests) == 0
+
+
+def test_it_was_read_back_before_that_was_noted(requests: Requests) -> None:
+    ask(requests)
+    assert requests.returned(WRITER, 3) == []
+    assert requests.written('r', WRITER, 3) is WAITER
+
+
+def test_it_is_read_back_with_one_that_came_later(
+        requests: Requests) -> None:
+    """As where Redis has refused it."""
+    ask(requests)
+    requests.written('r', WRITER, 3)
+    assert requests.returned(WRITER, 7) == [WAITER]
+
+
+def test_entries_of_another_stream(requests: Requests) -> None:
+    ask(requests)
+    requests.written('r', WRITER, 3)
+    assert requests.returned(b'other', 9) == []
+    assert requests.returned(WRITER, 3) == [WAITER]
+
+
+def test_who_joins_before_it_is_asked(requests: Requests) -> None:
+    request = ask(requests, 'a')
+    requests.joined('/', 'early', WRITER)
+    requests.written('r', WRITER, 3)
+    requests.joined('/', 'b', WRITER)
+    requests.joined('/chat', 'elsewhere', WRITER)
+    assert requests.returned(WRITER, 3) == []
+    requests.joined('/', 'late', WRITER)
+    assert request.missing == ['a', 'b', 'early']
+    for uid in ('a', 'b'):
+        assert requests.answered('r', uid, uid) is None
+    assert requests.answered('r', 'early', 'e') is WAITER
+    assert request.answers == {'a': 'a', 'b': 'b', 'early': 'e'}
+
+
+def test_who_joins_between_its_return_and_the_note_of_it(
+        requests: Requests) -> None:
+    request = ask(requests, 'a')
+    requests.joined('/', 'early', WRITER)
+    requests.returned(WRITER, 3)
+    requests.joined('/', 'late', WRITER)
+    assert requests.written('r', WRITER, 3) is None
+    assert request.missing == ['a', 'early']
+
+
+def test_who_leaves_and_comes_back(requests: Requests) -> None:
+    request = ask(requests, 'a', 'b')
+    assert requests.node_left('/', 'a') == []
+    assert requests.node_left('/', 'b') == []
+    assert not request.complete
+    requests.joined('/', 'b', WRITER)
+    requests.written('r', WRITER, 1)
+    assert requests.returned(WRITER, 1) == []
+    assert request.missing == ['b']
+    assert requests.node_left('/', 'b') == [WAITER]
+
+
+def test_who_leaves_and_comes_back_too_late(requests: Requests) -> None:
+    request = ask(requests, 'a')
+    requests.node_left('/', 'a')
+    requests.returned(WRITER, 1)
+    requests.joined('/', 'a', WRITER)
+    assert requests.written('r', WRITER, 1) is WAITER
+    assert request.missing == []
+
+
+def test_history_was_lost(requests: Requests) -> None:
+    """Who may have joined there is unknown: it ends at its timeout."""
+    request = ask(requests, 'a')
+    requests.lost(b'other')
+    assert request.obstacle == NOT_READ_BACK
+    requests.lost(WRITER)
+    requests.written('r', WRITER, 3)
+    assert requests.returned(WRITER, 3) == []
+    assert requests.answered('r', 'a', 1) is None
+    assert not request.complete and request.obstacle == LOST
+    assert request.answers == {'a': 1}
+    requests.withdraw('r')
+    assert len(requests) == 0
+
+
+def test_history_that_is_lost_later(requests: Requests) -> None:
+    request = ask(requests, 'a')
+    requests.written('r', WRITER, 3)
+    requests.returned(WRITER, 3)
+    requests.lost(WRITER)
+    assert requests.answered('r', 'a', 1) is WAITER
+    assert request.complete
+
+
+def test_callback_while_members_are_unknown(requests: Requests,
+                                            log: Log) -> None:
+    """Nobody knows who else may have clients that answer."""
+    request = ClientsRequest('/', callback=log)
+    request.doubt = UNKNOWN_MEMBERS
+    requests.open('r', request, [], 0.0, writer=WRITER)
+    requests.written('r', WRITER, 1)
+    assert requests.returned(WRITER, 1) == []
+    requests.counted('r', 'a', 1)
+    assert requests.acknowledged('r', 'a', (1,)) == (log, None)
+    requests.counted('r', 'b', 1)
+    assert requests.acknowledged('r', 'b', (1,)) == (log, None)
+    assert requests.expire(CALLBACK_LIFETIME - 1) == []
+    assert requests.expire(CALLBACK_LIFETIME + 1) == ['r']
+    assert requests.acknowledged('r', 'b', (1,)) == (None, None)
+
+
+def test_callback_without_other_nodes(requests: Requests, log: Log) -> None:
+    """One that was silent for too long may answer after all."""
+    request: Any = ClientsRequest('/', callback=log)
+    requests.open('r', request, [], 0.0, writer=WRITER)
+    requests.written('r', WRITER, 1)
+    assert requests.returned(WRITER, 1) == []
+    for _ in range(2):
+        assert requests.acknowledged('r', 'a', (1,)) == (log, None)
+    requests.counted('r', 'b', 0)
+    assert requests.expire(CALLBACK_LIFETIME_ALONE + 1) == ['r']
+
+
+def test_where_answers_are_waited_for(requests: Requests) -> None:
+    assert not requests.concern('/')
+    ask(requests, 'a')
+    other = NodesRequest('/', WAITER)
+    requests.open('s', other, ['a'], 0.0)
+    requests.withdraw('r')
+    requests.withdraw('r')
+    assert requests.concern('/') and not requests.concern('/chat')
+    assert requests.answered('s', 'a', 1) is WAITER
+    assert not requests.concern('/')

@@ -1,0 +1,423 @@
+"""What clients have missed, while they were away and lately."""
+from typing import Any, Dict, List, Optional, Tuple
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from redis_streams_adapter.protocol.messages import Broadcast, \
+    DisconnectSockets, EVERYONE, FetchSockets, Message, ServerSideEmit, \
+    SocketsJoin, SocketsLeave, Target
+from redis_streams_adapter.recovery.replay import History, is_complete, \
+    is_meant, is_missed, Record, RECORD_OVERHEAD, Replay
+from redis_streams_adapter.recovery.session import Origin, Refusal, Session, \
+    SUPERSEDES, TOO_MANY_MISSED, UNKNOWN_SESSION
+from redis_streams_adapter.protocol.transport import parse_id, START
+
+EVENT = Broadcast(('hello',))
+
+
+def session(*rooms: Any, upto: Optional[bytes] = START) -> Session:
+    return Session('s', 'p', rooms, {}, '/', 'c', upto, obeyed=upto)
+
+
+def reason_of(caught: Any) -> str:
+    return str(caught.value.reason)
+
+
+@pytest.mark.parametrize('start, first, last, expected', [
+    (b'5-0', b'5-0', b'9-0', True), (b'5-0', b'4-7', b'9-0', True),
+    (b'5-0', b'5-1', b'9-0', False), (b'9-0', b'10-0', b'11-0', False),
+    # Nothing was added behind it.
+    (b'9-0', b'9-0', b'9-0', True), (b'10-0', b'9-0', b'9-0', True),
+    # There is no stream.
+    (START, None, None, True), (b'5-0', None, None, False),
+    (START, b'1-0', b'1-0', False)])
+def test_is_complete(start: bytes, first: Any, last: Any,
+                     expected: bool) -> None:
+    assert is_complete(start, first, last) is expected
+
+
+# -- what was missed ---------------------------------------------------------
+
+@pytest.mark.parametrize('message, expected', [
+    (EVENT, True), (Broadcast(('x',), Target(('a',), ('b',))), True),
+    (Broadcast(('x',), EVERYONE, 'request'), False),
+    (Broadcast(('x',), Target(flags={'volatile': True})), False),
+    (Broadcast(('x',), Target(flags={'volatile': False})), True),
+    (Broadcast(('x',), Target(flags={'compress': True})), True),
+    (SocketsJoin(EVERYONE, ('x',)), True),
+    (SocketsLeave(EVERYONE, ('x',)), True),
+    (DisconnectSockets(EVERYONE), True),
+    (FetchSockets(EVERYONE, 'r'), False), (ServerSideEmit(('x',)), False)],
+    ids=repr)
+def test_is_missed(message: Message, expected: bool) -> None:
+    assert is_missed(message) is expected
+
+
+@pytest.mark.parametrize('rooms, except_rooms, expected', [
+    ((), (), True), (('x',), (), True), (('y',), (), False),
+    (('y', 'x'), (), True), ((), ('x',), False), ((), ('y',), True),
+    (('x',), ('x',), False), (('x',), ('s',), False), (('s',), (), True),
+    ((7,), (), True), (('7',), (), False), ((), (7,), False)])
+def test_is_meant(rooms: Any, except_rooms: Any, expected: bool) -> None:
+    assert is_meant(Target(rooms, except_rooms),
+                    {'s', 'x', 7}) is expected
+
+
+def records(*messages: Message, first: int = 1) -> List[Record]:
+    return [Record(b'%d-0' % number, message)
+            for number, message in enumerate(messages, first)]
+
+
+def to(*rooms: Any, skip: Any = ()) -> Broadcast:
+    return Broadcast(('hello',), Target(rooms, tuple(skip)))
+
+
+def test_what_is_meant_for_it() -> None:
+    replay = Replay(session('x', 7), START, 100)
+    # Its own room it is always in.
+    messages = [to(), to('x'), to('y'), to('s'), to(7), to('7'),
+                to(skip=['x']), to(skip=['y']), to('x', skip=['s']),
+                to('y', 'x')]
+    replay.feed(records(*messages))
+    assert [int(parse_id(each.id)[0]) for each in replay.missed] == [
+        1, 2, 4, 5, 8, 10]
+    assert replay.at == b'10-0'
+
+
+def test_commands_change_its_rooms() -> None:
+    replay = Replay(session('x'), START, 100)
+    replay.feed(records(
+        to('y'), SocketsJoin(Target(('x',)), ('y', 'z')), to('y'),
+        SocketsLeave(Target(('s',)), ('x',)), to('x'),
+        SocketsJoin(Target(('x',)), ('w',)), to('w'),
+        SocketsLeave(Target(('z',)), ('z', 'y')), to('y'), to('s')))
+    assert [each.id for each in replay.missed] == [b'3-0', b'10-0']
+    assert replay.rooms == {'s'}
+
+
+def test_commands_that_are_not_for_it() -> None:
+    replay = Replay(session('x'), START, 100)
+    replay.feed(records(
+        SocketsJoin(Target(('other',)), ('y',)),
+        SocketsLeave(Target((), ('s',)), ('x',)),
+        DisconnectSockets(Target(('other',))),
+        DisconnectSockets(Target((), ('x',)))))
+    assert replay.rooms == {'s', 'x'}
+    assert replay.missed == []
+
+
+def test_commands_that_its_session_knows_of() -> None:
+    """They were carried out while it was there: what came after them on
+    its node must not be undone."""
+    replay = Replay(session('x', upto=b'2-0'), START, 100)
+    replay.feed(records(
+        SocketsLeave(EVERYONE, ('x',)), DisconnectSockets(EVERYONE),
+        to('x'), SocketsLeave(EVERYONE, ('x',)), to('x')))
+    assert [each.id for each in replay.missed] == [b'3-0']
+    assert replay.rooms == {'s'}
+
+
+def test_commands_that_were_carried_out_before_they_were_read() -> None:
+    """A node does to its own clients what it commands at once; the
+    application may then do the contrary, before the command is read."""
+    leave, out = SocketsLeave(EVERYONE, ('x',)), DisconnectSockets(EVERYONE)
+    known = session('x', upto=b'1-0')._replace(own=Origin(b'w', 5))
+    for origin, message, rooms in (
+            (Origin(b'w', 4), leave, {'s', 'x'}),
+            (Origin(b'w', 5), leave, {'s', 'x'}),
+            (Origin(b'w', 5), out, {'s', 'x'}),
+            (Origin(b'w', 6), leave, {'s'}),
+            (Origin(b'other', 5), leave, {'s'}),
+            # Node.js has no numbers.
+            (None, leave, {'s'})):
+        replay = Replay(known, START, 100)
+        replay.feed([Record(b'20-0', message, origin=origin)])
+        assert replay.rooms == rooms
+    with pytest.raises(Refusal):
+        Replay(known, START, 100).feed([
+            Record(b'20-0', out, origin=Origin(b'w', 6))])
+
+
+def test_of_a_session_of_node_nobody_knows() -> None:
+    replay = Replay(session('x', upto=None), START, 100)
+    replay.feed(records(SocketsLeave(EVERYONE, ('x',)), to('x'),
+                        DisconnectSockets(EVERYONE)))
+    assert [each.id for each in replay.missed] == [b'2-0']
+    assert replay.rooms == {'s', 'x'}
+
+
+@pytest.mark.parametrize('target', [
+    EVERYONE, Target(('s',)), Target(('x',)), Target((), ('y',))])
+def test_it_was_disconnected_meanwhile(target: Target) -> None:
+    replay = Replay(session('x'), START, 100)
+    with pytest.raises(Refusal) as caught:
+        replay.feed(records(to(), DisconnectSockets(target), to()))
+    assert reason_of(caught) == UNKNOWN_SESSION
+
+
+def test_it_was_taken_over_meanwhile() -> None:
+    """That ends the connection, and nothing else: it is no command."""
+    assert not is_missed(DisconnectSockets(
+        Target(('s',), (), {SUPERSEDES: 'c'}), close=True))
+
+
+def test_too_many() -> None:
+    replay = Replay(session('x'), START, 3)
+    replay.feed(records(to(), to('other'), to(), to()))
+    replay.feed(records(to('other'), SocketsJoin(EVERYONE, ('y',)),
+                        first=10))
+    assert len(replay.missed) == 3
+    with pytest.raises(Refusal) as caught:
+        replay.feed(records(to('y'), first=20))
+    assert reason_of(caught) == TOO_MANY_MISSED
+
+
+@given(st.lists(st.sampled_from([
+    to(), to('x'), to('y'), to(skip=['x']), to('s'),
+    SocketsJoin(Target(('s',)), ('y',)), SocketsLeave(EVERYONE, ('x',)),
+    SocketsJoin(Target(('y',)), ('x',)),
+    SocketsLeave(Target(('x',)), ('y',))]), max_size=20),
+    st.lists(st.integers(0, 20)), st.integers(0, 20))
+def test_it_does_not_matter_how_it_is_fed(
+        messages: Any, cuts: List[int], upto: int) -> None:
+    whole, pieces = [
+        Replay(session('x', upto=b'%d-0' % upto), START, 100)
+        for _ in range(2)]
+    everything = records(*messages)
+    whole.feed(everything)
+    borders = [0, *sorted(cuts), len(everything)]
+    for start, end in zip(borders, borders[1:]):
+        pieces.feed(iter(everything[start:end]))
+    assert pieces.missed == whole.missed
+    assert pieces.rooms == whole.rooms
+    assert pieces.at == whole.at
+
+
+# -- what came lately --------------------------------------------------------
+
+def entry_id(number: int) -> bytes:
+    # Text and numbers have different orders.
+    return b'%d-%d' % (number // 3, number % 3)
+
+
+def ids(found: Any) -> Any:
+    return None if found is None else [record.id for record in found]
+
+
+def test_what_is_served_is_recorded() -> None:
+    history = History()
+    history.add('/', Record(entry_id(1), EVENT))
+    assert history.after('/', START) is None
+    assert history.floor('/') is None
+    history.serve(['/', '/chat'], entry_id(2))
+    for number, namespace in enumerate(
+            ['/', '/chat', '/other', '/', '/'], 3):
+        history.add(namespace, Record(entry_id(number), EVENT))
+    assert history.floor('/') == entry_id(2)
+    assert ids(history.after('/', entry_id(2))) == [
+        entry_id(3), entry_id(6), entry_id(7)]
+    assert ids(history.after('/chat', entry_id(4))) == []
+    assert ids(history.after('/', entry_id(5))) == [entry_id(6), entry_id(7)]
+    assert history.after('/', entry_id(1)) is None
+    assert history.after('/other', entry_id(9)) is None
+    assert history.has('/', entry_id(3))
+    assert not history.has('/', entry_id(4))
+    assert not history.has('/', START)
+    assert not history.has('/other', entry_id(5))
+
+
+def test_a_namespace_is_served_no_longer_and_again() -> None:
+    history = History()
+    history.serve(['/', '/chat'], START)
+    history.add('/', Record(b'1-0', EVENT))
+    history.add('/chat', Record(b'2-0', EVENT))
+    history.serve(['/'], b'2-0')
+    assert history.after('/chat', b'2-0') is None
+    assert ids(history.after('/', START)) == [b'1-0']
+    history.serve(['/chat', '/'], b'5-0')
+    assert history.floor('/chat') == b'5-0'
+    assert not history.has('/chat', b'2-0')
+    assert ids(history.after('/', START)) == [b'1-0']
+
+
+def test_the_stream_is_another_one() -> None:
+    history = History()
+    history.serve(['/', '/chat'], START)
+    history.add('/', Record(b'9-0', EVENT))
+    history.restart(b'2-0')
+    history.add('/', Record(b'3-0', EVENT))
+    assert history.after('/', b'1-0') is None
+    assert ids(history.after('/', b'2-0')) == [b'3-0']
+    assert ids(history.after('/chat', b'2-0')) == []
+    assert not history.has('/', b'9-0')
+
+
+def test_a_large_entry_makes_room_for_itself() -> None:
+    """However small those are that were there before."""
+    size = 100 * (RECORD_OVERHEAD + 10)
+    history = History(size=size)
+    history.serve(['/'], START)
+    for number in range(1, 100):
+        history.add('/', Record(entry_id(number), EVENT, 10))
+    for number in range(100, 110):
+        history.add('/', Record(entry_id(number), EVENT, size // 2))
+        floor = history.floor('/')
+        assert floor is not None
+        found = history.after('/', floor)
+        assert found is not None
+        assert sum(record.size for record in found) <= size
+
+
+def test_an_entry_larger_than_all_that_is_kept() -> None:
+    history = History(size=1000)
+    history.serve(['/', '/chat'], START)
+    history.add('/', Record(b'1-0', EVENT, 5000))
+    history.add('/', Record(b'2-0', EVENT, 10))
+    assert ids(history.after('/', b'1-0')) == [b'2-0']
+    assert history.after('/', START) is None
+
+
+def test_older_ones_are_read() -> None:
+    history = History(entries=5)
+    history.serve(['/', '/chat'], b'10-0')
+    for number in 11, 12:
+        history.add('/', Record(b'%d-0' % number, EVENT))
+    older = records(EVENT, EVENT, first=8)
+    # Meanwhile it begins elsewhere, or is not served.
+    history.prepend('/', b'7-0', older, b'9-0')
+    history.prepend('/other', b'7-0', older, b'10-0')
+    assert history.floor('/') == b'10-0'
+    history.prepend('/', b'7-0', older, b'10-0')
+    assert history.floor('/') == b'7-0'
+    assert ids(history.after('/', b'7-0')) == [
+        b'8-0', b'9-0', b'11-0', b'12-0']
+    assert history.has('/', b'8-0')
+    assert history.floor('/chat') == b'10-0'
+    # There is room for one more.
+    history.prepend('/', b'1-0', records(EVENT, EVENT, first=5), b'7-0')
+    assert history.floor('/') == b'5-0'
+    assert ids(history.after('/', b'5-0')) == [
+        b'6-0', b'8-0', b'9-0', b'11-0', b'12-0']
+    # But where nothing is, that can be known.
+    history.prepend('/', b'4-0', [], b'5-0')
+    assert history.after('/', b'4-0') == history.after('/', b'5-0')
+    history.add('/', Record(b'13-0', EVENT))
+    history.add('/', Record(b'14-0', EVENT))
+    assert history.floor('/') == b'8-0'
+
+
+def test_older_ones_take_too_much() -> None:
+    history = History(size=2 * RECORD_OVERHEAD)
+    history.serve(['/'], b'10-0')
+    older = [Record(b'9-0', EVENT, RECORD_OVERHEAD + 1)]
+    history.prepend('/', b'7-0', older, b'10-0')
+    assert history.floor('/') == b'9-0'
+    assert history.after('/', b'9-0') == []
+    history.prepend('/', b'7-0', [Record(b'9-0', EVENT, 5)], b'9-0')
+    assert history.floor('/') == b'7-0'
+
+
+class Model:
+    """What a history has to know, told in the simplest way."""
+
+    def __init__(self) -> None:
+        self.floors: Dict[str, bytes] = {}
+        self.all: Dict[str, List[bytes]] = {}
+        self.lengths: Dict[bytes, int] = {}
+
+    def serve(self, namespaces: Any, position: bytes) -> None:
+        self.floors = {each: self.floors.get(each, position)
+                       for each in namespaces}
+        self.all = {each: self.all.get(each, []) for each in namespaces}
+
+    def restart(self, position: bytes) -> None:
+        self.floors = dict.fromkeys(self.floors, position)
+        self.all = {each: [] for each in self.all}
+
+    def add(self, namespace: str, position: bytes, length: int) -> None:
+        self.lengths[position] = length
+        if namespace in self.all:
+            self.all[namespace].append(position)
+
+    def older(self, namespace: str, position: bytes,
+              floor: bytes) -> List[Record]:
+        """What the stream has between two positions."""
+        return [Record(each, EVENT, self.lengths[each])
+                for each in self.all[namespace]
+                if parse_id(position) < parse_id(each) <= parse_id(floor)]
+
+
+NAMESPACES = ('/', '/chat', '/other')
+
+STEPS = st.lists(st.one_of(
+    st.tuples(st.just('serve'), st.sets(st.sampled_from(NAMESPACES))),
+    st.tuples(st.just('restart'), st.none()),
+    *[st.tuples(st.just('prepend'), st.tuples(
+        st.sampled_from(NAMESPACES), st.integers(0, 30)))] * 3,
+    *[st.tuples(st.just('add'), st.tuples(
+        st.sampled_from(NAMESPACES), st.integers(0, 3000)))] * 6),
+    max_size=60)
+
+
+@settings(max_examples=300)
+@given(STEPS, st.integers(1, 12), st.integers(1, 8_000))
+def test_all_behind_the_floor_is_there(
+        steps: List[Tuple[str, Any]], entries: int, size: int) -> None:
+    history, model = History(entries, size), Model()
+    history.serve(NAMESPACES[:1], START)
+    model.serve(NAMESPACES[:1], START)
+    for number, (name, value) in enumerate(steps, 1):
+        position = entry_id(number)
+        if name == 'add':
+            namespace, length = value
+            history.add(namespace, Record(position, EVENT, length))
+            model.add(namespace, position, length)
+        elif name == 'prepend':
+            namespace, back = value
+            floor, at = history.floor(namespace), entry_id(
+                max(0, number - back))
+            if floor is not None and parse_id(
+                    model.floors[namespace]) <= parse_id(
+                        at) < parse_id(floor):
+                history.prepend(namespace, at, model.older(
+                    namespace, at, floor), floor)
+        elif name == 'serve':
+            history.serve(value, position)
+            model.serve(value, position)
+        else:
+            history.restart(position)
+            model.restart(position)
+        kept: List[Record] = []
+        for namespace in NAMESPACES:
+            floor = history.floor(namespace)
+            assert (floor is None) == (namespace not in model.floors)
+            if floor is None:
+                assert history.after(namespace, position) is None
+                continue
+            # It is never lower than it was when that was served.
+            assert parse_id(floor) >= parse_id(model.floors[namespace])
+            for other in range(number + 1):
+                at = entry_id(other)
+                found = history.after(namespace, at)
+                if parse_id(at) < parse_id(floor):
+                    assert found is None
+                else:
+                    assert ids(found) == [
+                        each for each in model.all[namespace]
+                        if parse_id(each) > parse_id(at)]
+                    assert history.has(namespace, at) == (
+                        at in model.all[namespace]) or at == floor
+            kept.extend(history.after(namespace, floor) or ())
+        assert len(kept) <= entries
+        assert sum(record.size for record in kept) <= size
+
+
+def test_little_is_forgotten_at_once() -> None:
+    history = History(entries=800)
+    history.serve(['/'], START)
+    for number in range(1, 5000):
+        history.add('/', Record(entry_id(number), EVENT))
+    floor = history.floor('/')
+    assert floor is not None
+    assert len(history.after('/', floor) or ()) >= 700

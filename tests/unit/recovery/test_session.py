@@ -1,0 +1,302 @@
+"""What a client shows that returns, and its session."""
+import base64
+from typing import Any, Dict, Optional
+
+import msgpack
+import pytest
+from hypothesis import given, strategies as st
+
+from redis_streams_adapter.protocol.application import Application
+from redis_streams_adapter.protocol.codec import MAX_NAME
+from redis_streams_adapter.errors import DecodeError
+from redis_streams_adapter.recovery.session import check_offset, check_pid, \
+    Gap, INVALID_OFFSET, load_session, OFFSET_NOT_FOUND, Origin, Outcome, \
+    REASONS, Refusal, Return, Session, split_auth, start_of, to_fields, \
+    UNKNOWN_SESSION
+from redis_streams_adapter.protocol.transport import parse_id, START
+
+
+OURS = Application('socket.io', 0)
+THEIRS = Application('other', 0)
+OTHER_DATABASE = Application('socket.io', 1)
+
+
+def reason_of(caught: Any) -> str:
+    return str(caught.value.reason)
+
+
+# -- what a client says ------------------------------------------------------
+
+@pytest.mark.parametrize('data', [
+    None, {}, {'offset': '1-0'}, {'token': 'x'}, 'pid', ['pid'], 5, True])
+def test_a_client_that_does_not_want_to_be_recovered(data: Any) -> None:
+    """The application sees all that it has sent."""
+    assert split_auth(data) == (None, data)
+
+
+@pytest.mark.parametrize('data, shown, rest', [
+    ({'pid': 'p'}, Return('p', None), None),
+    ({'pid': 'p', 'offset': '1-0'}, Return('p', '1-0'), None),
+    ({'pid': 'p', 'offset': '1-0', 'token': 'x'}, Return('p', '1-0'),
+     {'token': 'x'}),
+    ({'pid': None, 'token': 0}, Return(None, None), {'token': 0}),
+    ({'pid': ['p'], 'offset': {}}, Return(['p'], {}), None)])
+def test_a_client_that_wants_to_be_recovered(
+        data: Any, shown: Return, rest: Any) -> None:
+    before = dict(data)
+    assert split_auth(data) == (shown, rest)
+    assert data == before
+
+
+@pytest.mark.parametrize('pid', [
+    'p', 'ü' * 10, 'x' * MAX_NAME, '\0', 'sio:session:'])
+def test_a_pid(pid: str) -> None:
+    assert check_pid(pid) == pid
+
+
+@pytest.mark.parametrize('pid', [
+    None, '', 5, True, b'p', ['p'], {}, 'x' * (MAX_NAME + 1), '\ud800',
+    'a\udfff'])
+def test_what_is_no_pid(pid: Any) -> None:
+    with pytest.raises(Refusal) as caught:
+        check_pid(pid)
+    assert reason_of(caught) == UNKNOWN_SESSION
+
+
+@pytest.mark.parametrize('offset', [
+    '1-0', '0-0', '0-1', '1700000000000-12', '18446744073709551615-0',
+    '0-18446744073709551615'])
+def test_an_offset(offset: str) -> None:
+    assert check_offset(offset) == offset.encode()
+
+
+def test_no_offset() -> None:
+    assert check_offset(None) is None
+
+
+@pytest.mark.parametrize('offset', [
+    '', '-', '1', '1-', '-1', '1-0-0', ' 1-0', '1-0 ', '1-0\n', '\n1-0',
+    '+1-0', '1--1', '-1-0', '0x1-0', '1.0-0', '1e3-0', '1_0-0', 'a-b',
+    '(1-0', '$', '*', '>', '+', '1-*', '1-0\0', '\u0661-0', '1-\u0660',
+    '\uff11-0', '1\u20130', '18446744073709551616-0',
+    '0-18446744073709551616', '9' * 20 + '-0', '9' * 21 + '-0',
+    '0' * 21 + '-0', '1-' + '0' * 21, '1-0' * 1000,
+    b'1-0', 1, 1.5, 0, True, False, [], ['1-0'], {}, {'a': 1}, ('1', '0')],
+    ids=lambda offset: repr(offset)[:30])
+def test_what_is_no_offset(offset: Any) -> None:
+    with pytest.raises(Refusal) as caught:
+        check_offset(offset)
+    assert reason_of(caught) == INVALID_OFFSET
+
+
+@given(st.text() | st.from_regex(r'[0-9]{0,22}-?[0-9]{0,22}'))
+def test_an_offset_is_a_position_that_redis_has(offset: str) -> None:
+    try:
+        position = check_offset(offset)
+    except Refusal as exc:
+        assert exc.reason == INVALID_OFFSET
+    else:
+        assert position is not None
+        assert all(0 <= number < 2**64 for number in parse_id(position))
+
+
+def test_reasons() -> None:
+    """These the documentation names."""
+    assert REASONS == (
+        'unknown-session', 'offset-not-found', 'invalid-offset',
+        'too-many-missed', 'redis-unavailable', 'rejected')
+    assert Outcome(True) == (True, None)
+    assert str(Refusal(UNKNOWN_SESSION)) == UNKNOWN_SESSION
+
+
+# -- sessions ----------------------------------------------------------------
+
+def encoded(fields: Any) -> bytes:
+    return base64.b64encode(msgpack.packb(fields))
+
+
+#: As Node.js writes it.
+NODES: Dict[str, Any] = {'sid': 's', 'pid': 'p', 'rooms': ['s', 'x'],
+                         'data': {'a': 1}}
+
+TEXT = st.text(st.characters(exclude_categories=['Cs']))
+NAMES = TEXT.filter(bool)
+NUMBERS = st.integers(-2**63, 2**64 - 1)
+DATA = st.recursive(
+    st.none() | st.booleans() | NUMBERS | TEXT | st.binary()
+    | st.floats(allow_nan=False),
+    lambda inner: st.lists(inner, max_size=3)
+    | st.dictionaries(TEXT, inner, max_size=3), max_leaves=10)
+POSITIONS = st.builds(
+    lambda milliseconds, number: b'%d-%d' % (milliseconds, number),
+    st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
+SESSIONS = st.builds(
+    Session, sid=NAMES, pid=NAMES,
+    rooms=st.lists(TEXT | NUMBERS, max_size=5).map(tuple), data=DATA,
+    namespace=NAMES, claim=TEXT, upto=st.none() | POSITIONS,
+    sent=st.none() | POSITIONS, flask=st.none() | TEXT,
+    gap=st.none() | st.builds(Gap, st.none() | POSITIONS, POSITIONS),
+    since=st.none() | POSITIONS, obeyed=st.none() | POSITIONS,
+    own=st.none() | st.builds(
+        Origin, st.binary(min_size=8, max_size=8).map(
+            lambda raw: raw.hex().encode()), st.integers(0, 2**63)),
+    ahead=st.none() | TEXT, final=st.booleans(), anonymous=st.just(False))
+
+
+@given(SESSIONS)
+def test_a_session_and_back(session: Session) -> None:
+    assert session.namespace is not None
+    assert load_session(encoded(to_fields(session, OURS)), session.pid,
+                        session.namespace, OURS) == session
+
+
+def test_as_node_reads_it() -> None:
+    """It takes the keys that it knows, and leaves ours alone."""
+    fields = to_fields(Session('s', 'p', ('s', 7), {'a': 1}, '/', 'c'), OURS)
+    assert {key: fields[key] for key in NODES} == {
+        'sid': 's', 'pid': 'p', 'rooms': ['s', 7], 'data': {'a': 1}}
+    assert set(fields) - set(NODES) == {'nsp', 'claim', 'app'}
+
+
+@pytest.mark.parametrize('fields, data', [
+    (NODES, {'a': 1}), ({**NODES, 'data': None}, None),
+    ({key: NODES[key] for key in ('sid', 'pid', 'rooms')}, None),
+    ({**NODES, 'unknown': object}, {'a': 1})])
+def test_as_node_writes_it(fields: Any, data: Any) -> None:
+    """It does not say in which namespace, or for which application."""
+    if 'unknown' in fields:
+        fields = {**fields, 'unknown': [{'of': b'another version'}]}
+    assert load_session(encoded(fields), 'p', '/any', OURS) == Session(
+        's', 'p', ('s', 'x'), data, '/any', anonymous=True)
+
+
+@pytest.mark.parametrize('changes', [
+    {'sid': None}, {'sid': ''}, {'sid': 5}, {'sid': b's'},
+    {'sid': 'x' * (MAX_NAME + 1)},
+    {'pid': 'another'}, {'pid': None}, {'pid': b'p'}, {'pid': ['p']},
+    {'rooms': None}, {'rooms': 's'}, {'rooms': {'s': 1}},
+    {'rooms': ['s', None]}, {'rooms': [['s']]}, {'rooms': [True]},
+    {'rooms': [1.5]}, {'rooms': [b's']}, {'rooms': [{}]},
+    {'nsp': '/other'}, {'nsp': None}, {'nsp': ''}, {'nsp': b'/'},
+    {'claim': None}, {'claim': 5}, {'claim': b'c'}, {'claim': []},
+    {'flask': 5}, {'flask': {}}, {'flask': b'{}'},
+    {'upto': 5}, {'upto': '5'}, {'upto': b'5-0'}, {'upto': '$'},
+    {'upto': '(1-0'}, {'sent': False}, {'sent': 'x'}, {'sent': ['1-0']},
+    {'upto': '99999999999999999999-0'}, {'since': ''}, {'since': 5},
+    {'since': '+'}, {'gap': []}, {'gap': '1-0'}, {'gap': ['1-0']},
+    {'gap': [None, None]}, {'gap': ['1-0', None]}, {'gap': [5, '1-0']},
+    {'gap': ['x', '1-0']}, {'gap': ['1-0', '2-0', '3-0']},
+    {'gap': {'1-0': '2-0'}}, {'obeyed': 5}, {'obeyed': '5'}, {'own': 5},
+    {'own': []}, {'own': ['w']}, {'own': ['w', '5']}, {'own': ['w', True]},
+    {'own': [b'w', 5]}, {'own': ['w', 5, 6]}, {'own': {'w': 5}},
+    {'own': ['\xfc', 5]}, {'ahead': 5}, {'ahead': b'1-0'},
+    {'app': THEIRS.name}, {'app': OTHER_DATABASE.name},
+    {'app': ''}, {'app': 0}, {'app': False}, {'app': []},
+    {'app': OURS.name.encode()}], ids=repr)
+def test_a_session_that_is_wrong(changes: Dict[str, Any]) -> None:
+    with pytest.raises(DecodeError):
+        load_session(encoded({**NODES, **changes}), 'p', '/', OURS)
+
+
+@pytest.mark.parametrize('missing', ['sid', 'pid', 'rooms'])
+def test_a_session_that_lacks_something(missing: str) -> None:
+    fields = {key: value for key, value in NODES.items() if key != missing}
+    with pytest.raises(DecodeError):
+        load_session(encoded(fields), 'p', '/', OURS)
+
+
+@pytest.mark.parametrize('raw', [
+    b'', b'nonsense', b'\xff\xfe', b'{"sid":"s"}', b'gA', b'gA==!',
+    encoded(None), encoded([]), encoded('p'), encoded(5),
+    base64.b64encode(b'\xc1'),
+    base64.b64encode(b'\x91' * 5000 + b'\x01'),
+    base64.b64encode(msgpack.packb(msgpack.ExtType(5, b'x'))),
+    base64.b64encode(b'cposix\nsystem\n(S"true"\ntR.')],
+    ids=lambda raw: repr(raw)[:30])
+def test_hostile_bytes(raw: bytes) -> None:
+    """A pickle is one of them: nothing is ever executed."""
+    with pytest.raises(DecodeError):
+        load_session(raw, 'p', '/', OURS)
+
+
+@given(st.binary() | st.binary().map(base64.b64encode)
+       | (DATA | st.dictionaries(
+           st.sampled_from([
+                'sid', 'pid', 'rooms', 'data', 'nsp', 'claim', 'upto',
+                'sent', 'since', 'gap', 'flask', 'obeyed', 'own', 'ahead',
+                'final', 'app']),
+           DATA | st.just('p') | st.lists(TEXT))).map(encoded))
+def test_whatever_stands_there(raw: bytes) -> None:
+    try:
+        session = load_session(raw, 'p', '/', OURS)
+    except DecodeError:
+        return
+    assert session.pid == 'p' and session.namespace == '/'
+    assert isinstance(session.sid, str) and session.sid
+    assert isinstance(session.claim, str)
+    assert all(type(room) in (str, int) for room in session.rooms)
+
+
+# -- where to go on ----------------------------------------------------------
+
+def session(*rooms: Any, upto: Optional[bytes] = START,
+            sent: Optional[bytes] = None,
+            gap: Optional[Gap] = None,
+            since: Optional[bytes] = None) -> Session:
+    return Session('s', 'p', rooms, {}, '/', 'c', upto, sent, None, gap,
+                   since, upto)
+
+
+@pytest.mark.parametrize('upto, sent, offset, expected', [
+    # It has received all up to there.
+    (b'9-0', b'3-0', b'3-0', (b'9-0', False)),
+    (b'9-0', None, None, (b'9-0', False)),
+    # It has received more, or less.
+    (b'9-0', b'3-0', b'12-0', (b'12-0', True)),
+    (b'9-0', b'3-0', b'2-0', (b'2-0', True)),
+    (b'9-0', None, b'12-0', (b'12-0', True)),
+    # Node.js tells nothing.
+    (None, None, b'3-0', (b'3-0', True))])
+def test_where_to_go_on(upto: Any, sent: Any, offset: Any,
+                        expected: Any) -> None:
+    assert start_of(session(upto=upto, sent=sent), offset) == expected
+
+
+@pytest.mark.parametrize('offset, expected', [
+    # It was handed nothing for a long time, then much: all of that has gone
+    # to a connection that was half open.
+    (b'2-0', (b'7-0', False)),
+    # Not all of it.
+    (b'8-0', (b'8-0', True)), (b'9-0', (b'10-0', False)),
+    (b'1-0', (b'1-0', True)), (b'11-0', (b'11-0', True))])
+def test_after_a_long_time(offset: bytes, expected: Any) -> None:
+    known = session(upto=b'10-0', sent=b'9-0', gap=Gap(b'2-0', b'7-0'))
+    assert start_of(known, offset) == expected
+
+
+def test_it_has_received_nothing_of_what_was_sent() -> None:
+    """Its connection was half open from the beginning."""
+    known = session(upto=b'10-0', sent=b'9-0', gap=Gap(None, b'7-0'),
+                    since=b'1-0')
+    assert start_of(known, None) == (b'7-0', False)
+
+
+def test_what_came_before_it_is_not_its_own() -> None:
+    """It shows somebody else's offset, or one that it has made up."""
+    known = session(upto=b'30-0', sent=b'20-0', since=b'9-0')
+    for offset in b'1-0', b'8-9':
+        with pytest.raises(Refusal) as caught:
+            start_of(known, offset)
+        assert reason_of(caught) == OFFSET_NOT_FOUND
+    for offset in b'9-0', b'10-0', b'100-0':
+        assert start_of(known, offset) == (offset, True)
+
+
+@pytest.mark.parametrize('upto, sent', [
+    # It has not received what was sent to it: maybe not the one before.
+    (b'9-0', b'3-0'),
+    (None, None)])
+def test_nobody_knows_where_to_go_on(upto: Any, sent: Any) -> None:
+    with pytest.raises(Refusal) as caught:
+        start_of(session(upto=upto, sent=sent), None)
+    assert reason_of(caught) == OFFSET_NOT_FOUND

@@ -1,0 +1,305 @@
+"""The history that is read before a reader begins, over the fake stream."""
+import time
+from typing import Any, List
+
+import pytest
+
+from redis_streams_adapter.protocol.discovery import Span
+from redis_streams_adapter.stream import read_back as module
+from redis_streams_adapter.stream.read_back import ReadBack
+from redis_streams_adapter.protocol.transport import parse_id, START, \
+    Unavailable
+
+from ..conftest import Log
+from ..fake_transport import CLOCK_START, FakeStream, Fault
+from .test_reader import Readings
+
+#: How old the entries are that matter, in seconds.
+SECONDS = 10.0
+
+MAX_LEN = 1000
+
+
+class Reading:
+    """What was read."""
+
+    def __init__(self, stream: FakeStream, count: int = 3,
+                 max_len: Any = MAX_LEN) -> None:
+        self.stream = stream
+        self.numbers: List[int] = []
+        self.ages: List[float] = []
+        self.done = Log()
+        self.pages = 0
+        self._read_back = ReadBack(
+            self._note, self.done, seconds=SECONDS, pause=self._pause,
+            count=count, max_len=max_len)
+
+    def _pause(self) -> None:
+        self.pages += 1
+
+    def _note(self, entry: Any, at: float) -> None:
+        self.numbers.append(int(entry.fields[0]))
+        self.ages.append(time.monotonic() - at)
+
+    def read(self, cursor: bytes = b'', ago: float = 0.0,
+             failed: bool = False) -> Span:
+        link = self.stream.link()
+        link.connect()
+        ends = link.ends()
+        ahead = self.stream.clock / 1000 - time.monotonic()
+        cursor = cursor or ends.last_id
+        self._read_back(link, ahead, cursor, ends,
+                        time.monotonic() - ago, failed)
+        link.close()
+        where, span = self.done.calls[-1]
+        assert where == cursor
+        assert isinstance(span, Span)
+        return span
+
+
+def put(stream: FakeStream, *numbers: int) -> List[bytes]:
+    return [stream.put(b'%d' % number) for number in numbers]
+
+
+def test_no_stream(stream: FakeStream) -> None:
+    reading = Reading(stream)
+    assert reading.read(START) == Span(0.0, True)
+    assert reading.numbers == []
+
+
+@pytest.mark.parametrize('count', [1, 3, 100])
+def test_what_is_recent(stream: FakeStream, count: int) -> None:
+    """The rest of the stream is not even read."""
+    put(stream, 1, 2)
+    stream.advance(SECONDS + 1)
+    put(stream, 3)
+    stream.advance(4.0)
+    put(stream, *range(4, 10))
+    reading = Reading(stream, count)
+    span = reading.read()
+    assert span.seconds == SECONDS
+    assert reading.numbers == list(range(3, 10))
+    assert abs(reading.ages[0] - 4.0) < 1.0 and reading.ages[1] < 1.0
+
+
+def test_not_beyond_the_cursor(stream: FakeStream) -> None:
+    """What is behind it is read as ever."""
+    ids = put(stream, *range(10))
+    reading = Reading(stream)
+    reading.read(ids[4])
+    assert reading.numbers == list(range(5))
+
+
+def test_a_stream_that_rests(stream: FakeStream) -> None:
+    put(stream, 1)
+    stream.advance(60.0)
+    reading = Reading(stream)
+    assert reading.read().seconds == SECONDS
+    assert reading.numbers == []
+
+
+@pytest.mark.parametrize('tells', [False, True])
+def test_a_young_stream(stream: FakeStream, tells: bool) -> None:
+    stream.tells_added = tells
+    put(stream, 1)
+    stream.advance(3.0)
+    put(stream, 2)
+    span = Reading(stream).read()
+    assert span.whole and abs(span.seconds - 3.0) < 1.0
+
+
+@pytest.mark.parametrize('tells', [False, True])
+@pytest.mark.parametrize('count', [3, 100])
+def test_a_stream_that_was_trimmed(count: int, tells: bool) -> None:
+    stream = FakeStream(max_len=5)
+    stream.tells_added = tells
+    put(stream, *range(10))
+    stream.advance(2.0)
+    put(stream, 10, 11)
+    reading = Reading(stream, count, max_len=5)
+    span = reading.read()
+    assert not span.whole and abs(span.seconds - 2.0) < 1.0
+    assert reading.numbers == [7, 8, 9, 10, 11]
+    # As long as what is left reaches back far enough it does not matter.
+    stream.advance(SECONDS)
+    assert Reading(stream, count, max_len=5).read().seconds == SECONDS
+
+
+def test_a_stream_that_was_emptied(stream: FakeStream) -> None:
+    put(stream, 1, 2)
+    stream.trim()
+    for stream.tells_added in (False, True):
+        assert Reading(stream).read() == Span(0.0, False)
+
+
+def test_trimmed_by_time_by_a_server_that_does_not_count(
+        stream: FakeStream) -> None:
+    """Its length says nothing."""
+    stream.tells_added = False
+    put(stream, 1, 2)
+    assert not Reading(stream, max_len=None).read().whole
+
+
+def test_trimmed_meanwhile() -> None:
+    """What is known begins with what was there to the end."""
+    stream = FakeStream(max_len=8)
+    put(stream, *range(4))
+    stream.advance(5.0)
+    ids = put(stream, *range(4, 8))
+    reading = Reading(stream, 3, 8)
+    pause = reading._read_back._pause
+
+    def trim() -> None:
+        pause()
+        put(stream, *range(8, 12))
+
+    reading._read_back._pause = trim
+    span = reading.read(ids[-1])
+    assert not span.whole and span.seconds < 1.0
+
+
+def test_pages_grow_with_small_entries(stream: FakeStream) -> None:
+    put(stream, *range(3000))
+    reading = Reading(stream, 10, 10_000)
+    reading.read()
+    assert reading.numbers == list(range(3000))
+    assert reading.pages <= 3
+
+
+def test_pages_of_large_entries_do_not(stream: FakeStream) -> None:
+    for number in range(30):
+        stream.put(b'%d' % number, b'x' * (module.PAGE_BYTES // 10))
+    reading = Reading(stream, 3)
+    reading.read()
+    assert len(reading.numbers) == 30
+    assert reading.pages >= 3
+
+
+def test_it_takes_too_long(stream: FakeStream,
+                           monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start has to go on; the others can be asked."""
+    monkeypatch.setattr(module, 'PATIENCE', -1.0)
+    put(stream, 1, 2)
+    assert Reading(stream).read() == Span(0.0, False)
+
+
+def test_the_connection_breaks(stream: FakeStream) -> None:
+    put(stream, *range(10))
+    reading = Reading(stream)
+    stream.plan('read', Fault.NONE, Fault.BREAK_BEFORE)
+    with pytest.raises(Unavailable):
+        reading.read()
+    assert reading.done.calls == []
+    reading.numbers.clear()
+    assert reading.read().whole
+    assert reading.numbers == list(range(10))
+
+
+def test_clock(stream: FakeStream) -> None:
+    """Only the server's own clock counts."""
+    stream.clock = CLOCK_START - 10**9
+    put(stream, 1)
+    stream.advance(5.0)
+    reading = Reading(stream)
+    assert reading.read().whole
+    assert abs(reading.ages[0] - 5.0) < 1.0
+
+
+# -- after an outage ---------------------------------------------------------
+
+def test_redis_does_not_answer_at_first(stream: FakeStream) -> None:
+    """What matters is what was written before the first position. It does not
+    show all members, for they could not write either."""
+    put(stream, 1)
+    stream.advance(SECONDS - 1)
+    put(stream, 2)
+    stream.advance(SECONDS + 5)
+    reading = Reading(stream)
+    assert reading.read(ago=SECONDS + 5).late
+    assert reading.numbers == [1, 2]
+
+
+@pytest.mark.parametrize('ago, failed', [
+    (module.LATE + 0.1, False), (0.0, True)])
+def test_redis_was_away(stream: FakeStream, ago: float,
+                        failed: bool) -> None:
+    """Members had no time to come back, though the stream is old enough."""
+    put(stream, 1)
+    stream.advance(SECONDS + 4)
+    put(stream, 2)
+    reading = Reading(stream)
+    assert reading.read() == Span(SECONDS, False)
+    assert reading.read(ago=ago, failed=failed) == Span(SECONDS, False, True)
+
+
+def test_redis_was_away_and_has_no_stream(stream: FakeStream) -> None:
+    assert Reading(stream).read(START, failed=True) == Span(0.0, True, True)
+
+
+# -- as a part of the reader -------------------------------------------------
+
+def readings(stream: FakeStream, read_back: Any = None,
+             doubtful: Any = None) -> Readings:
+    found = Readings(stream)
+    found.reader._read_back = read_back
+    found.reader._doubtful = doubtful
+    return found
+
+
+def test_a_reader_reads_back_once(stream: FakeStream) -> None:
+    """Before it says that it has begun, and again if that has failed."""
+    put(stream, 1, 2)
+    events: List[Any] = []
+
+    def read_back(link: Any, ahead: float, cursor: bytes, ends: Any,
+                  since: float, failed: bool) -> None:
+        events.append((cursor, ends.last_id, failed))
+        link.read(START, 1, None)
+
+    found = readings(stream, read_back)
+    found.reader._began = lambda *args: events.append('began')
+    stream.plan('read', Fault.BREAK_BEFORE)
+    found.idle()
+    put(stream, 3)
+    found.idle()
+    last = stream.entries[1].id
+    assert events == [(last, last, False), (last, last, True), 'began']
+    assert found.numbers == [3]
+
+
+@pytest.mark.parametrize('tells', [False, True])
+def test_a_loss_that_nothing_shows(stream: FakeStream, tells: bool) -> None:
+    """All that was read is gone, and more may be. A server that counts knows
+    that it is not."""
+    stream.tells_added = tells
+    doubts = Log()
+    found = readings(stream, doubtful=lambda: doubts(1))
+    found.idle()
+    put(stream, 1, 2)
+    found.idle()
+    assert doubts.calls == []
+    put(stream, 3)
+    stream.trim(1)
+    stream.go_away()
+    stream.come_back()
+    found.idle()
+    assert found.numbers == [1, 2, 3]
+    assert doubts.calls == ([] if tells else [1])
+    assert found.lost.calls == []
+    assert found.reader.counts is tells
+
+
+def test_what_is_lost_stands_before_the_horizon(stream: FakeStream) -> None:
+    """Whatever the stream is like now: a list of members that is older than
+    the loss must not be taken for a complete one."""
+    found = readings(stream)
+    found.idle()
+    put(stream, 1)
+    found.idle()
+    stream.advance(0.001)
+    unread, = put(stream, 2)
+    stream.delete()
+    found.reader._clock_ahead = stream.clock / 1000 - time.monotonic()
+    found.idle()
+    assert found.lost.calls
+    assert found.reader.horizon >= parse_id(unread)

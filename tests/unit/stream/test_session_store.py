@@ -1,0 +1,590 @@
+"""Sessions in a real Redis, asked for by many tasks at once."""
+import contextlib
+import logging
+import os
+import threading
+import time
+from typing import Any, Callable, Iterator, List, Optional
+
+import pytest
+import redis as redis_py
+
+from redis_streams_adapter.stream.driver import open_driver
+from redis_streams_adapter.stream.session_store import ABSENT, CHANGED, DONE, \
+    Found, PIPELINE, Sessions, Swap
+from redis_streams_adapter.stream.connection import Refused, Wire
+from redis_streams_adapter.concurrency.tasks import Task, ThreadEngine
+from redis_streams_adapter.protocol.transport import START, Unavailable
+
+from ...support.proxy import Proxy
+from ...support.redis_cluster import RedisCluster
+from ...support.redis_server import free_port, RedisServer
+from ...support.replicated import ask
+from ...support.wait import DEADLINE, wait_for_value, wait_until
+from ..nodes import Call
+
+#: Of the sessions of these tests, in seconds.
+TTL = 100.0
+
+#: After which a server is taken for dead, in seconds.
+SHORT = 0.3
+
+PREFIX = 'sessions:'
+STREAM = 'a-stream'
+
+
+@pytest.fixture(scope='module')
+def server(redis_binary: str) -> Iterator[RedisServer]:
+    """One whose data outlive it."""
+    with RedisServer(append_only=True) as own:
+        yield own.start()
+
+
+@pytest.fixture
+def redis(server: RedisServer) -> Iterator[Any]:
+    """A client of it, which then is empty."""
+    with server.client() as client:
+        client.flushall()
+        yield client
+
+
+@pytest.fixture
+def proxy(server: RedisServer) -> Iterator[Proxy]:
+    with Proxy(free_port(), server.port) as proxy:
+        proxy.open()
+        yield proxy
+
+
+Make = Callable[..., Sessions]
+
+
+@pytest.fixture
+def make(server: RedisServer, redis: Any,
+         logger: Callable[[], logging.Logger]) -> Iterator[Make]:
+    """Makes sessions with their task: ``make(url, ttl, **options)``."""
+    with contextlib.ExitStack() as stack:
+        def make_one(url: str = '', ttl: float = TTL,
+                     **options: Any) -> Sessions:
+            sessions = Sessions(
+                open_driver(url or server.url, options, STREAM),
+                ThreadEngine(), PREFIX, ttl)
+            task = Task('sessions', sessions.work, ThreadEngine(), None,
+                        logger)
+            task.start()
+            stack.callback(end, sessions, task)
+            assert task.tried.wait(DEADLINE)
+            return sessions
+
+        yield make_one
+
+
+def end(sessions: Sessions, task: Task) -> None:
+    task.stop()
+    sessions.interrupt()
+    assert task.join(DEADLINE)
+    assert not sessions._servers._links and not sessions._jobs
+
+
+@pytest.fixture
+def sessions(make: Make) -> Sessions:
+    return make()
+
+
+def wait_well(sessions: Sessions) -> None:
+    """Wait until they can be asked for."""
+    def is_well() -> bool:
+        try:
+            sessions.get('any')
+            return True
+        except Unavailable:
+            return False
+
+    wait_until(is_well, what='sessions')
+
+
+# -- what stands there -------------------------------------------------------
+
+def test_put(sessions: Sessions, redis: Any) -> None:
+    assert sessions.get('p') is None
+    value = bytes(range(256)) * 10
+    sessions.put('p', value)
+    assert sessions.get('p') == value == redis.get('sessions:p')
+    assert TTL - DEADLINE < redis.pttl('sessions:p') / 1000 <= TTL
+    sessions.put('p', b'another')
+    assert sessions.get('p') == b'another'
+    assert redis.dbsize() == 1
+
+
+@pytest.mark.parametrize('pid', ['ü', 'a b', '\0\r\n', '{p}', '*', 'x' * 900])
+def test_any_name(sessions: Sessions, pid: str) -> None:
+    sessions.put(pid, b'1')
+    assert sessions.swap([Swap(pid, b'2', [b'1'])]) == [DONE]
+    assert sessions.touch([pid]) == [True]
+    assert sessions.find(pid, STREAM, None).session == b'2'
+
+
+@pytest.mark.parametrize('before, new, expected, result, after', [
+    (b'1', b'2', [b'1'], DONE, b'2'),
+    (b'1', b'2', [b'0', b'x', b'1'], DONE, b'2'),
+    (b'1', b'1', [b'1'], DONE, b'1'),
+    (b'1', b'', [b'1'], DONE, None),
+    (b'1', b'2', [b'0'], CHANGED, b'1'),
+    (b'1', b'2', [b''], CHANGED, b'1'),
+    (b'1', b'', [b'2', b''], CHANGED, b'1'),
+    (b'1', b'2', [], CHANGED, b'1'),
+    (None, b'2', [b''], DONE, b'2'),
+    (None, b'2', [b'1', b''], DONE, b'2'),
+    (None, b'2', [b'1'], ABSENT, None),
+    (None, b'', [b'1'], ABSENT, None),
+    (None, b'', [b'', b'1'], DONE, None),
+    (None, b'2', [], ABSENT, None)])
+def test_swap(sessions: Sessions, redis: Any, before: Optional[bytes],
+              new: bytes, expected: List[bytes], result: int,
+              after: Optional[bytes]) -> None:
+    if before is not None:
+        redis.set('sessions:p', before, px=5000)
+    assert sessions.swap([Swap('p', new, expected)]) == [result]
+    assert redis.get('sessions:p') == after
+    if after is not None:
+        # It lives longer only by what was done.
+        assert (redis.pttl('sessions:p') > 5000) is (result == DONE)
+
+
+def test_many_swaps(sessions: Sessions, redis: Any) -> None:
+    """Each by itself."""
+    for number in range(0, 500, 2):
+        redis.set(f'sessions:{number}', b'x')
+    results = sessions.swap([
+        Swap(str(number), b'%d' % number, [b'x', b'' if number % 3 else b'y'])
+        for number in range(500)])
+    assert results == [
+        ABSENT if number % 2 and not number % 3 else DONE
+        for number in range(500)]
+    assert redis.get('sessions:101') == b'101'
+
+
+def test_touch(make: Make, redis: Any) -> None:
+    sessions = make(ttl=50.0)
+    for name, lives in ('a', 1000), ('b', 90_000), ('c', 10_000):
+        redis.set(f'sessions:{name}', b'1', px=lives)
+    assert sessions.touch(['a', 'x', 'b']) == [True, False, True]
+    for name in 'ab':
+        assert 40_000 < redis.pttl(f'sessions:{name}') <= 50_000
+    assert redis.pttl('sessions:c') <= 10_000
+    assert redis.exists('sessions:x') == 0
+    assert sessions.touch([]) == []
+
+
+def test_it_ends_after_its_time(make: Make, redis: Any) -> None:
+    sessions = make(ttl=0.05)
+    sessions.put('p', b'1')
+    wait_for_value(lambda: sessions.get('p'), None)
+    assert sessions.swap([Swap('p', b'2', [b'1'])]) == [ABSENT]
+
+
+# -- the stream --------------------------------------------------------------
+
+def test_find(sessions: Sessions, redis: Any) -> None:
+    assert sessions.find('p', STREAM, None) == Found(None, False, None, None)
+    assert sessions.find('p', STREAM, b'5-0') == Found(
+        None, False, None, None)
+    sessions.put('p', b'1')
+    for number in range(2, 10):
+        redis.xadd(STREAM, {'a': 'b'}, f'{number}-1')
+    for offset, is_there in (
+            (None, False), (b'5-1', True), (b'5-0', False), (b'1-1', False),
+            (b'2-1', True), (b'9-1', True), (b'10-0', False),
+            (START, False), (b'0005-1', True),
+            (b'18446744073709551615-18446744073709551615', False)):
+        assert sessions.find('p', STREAM, offset) == Found(
+            b'1', is_there, b'2-1', b'9-1')
+    redis.xtrim(STREAM, minid='5-1', approximate=False)
+    assert sessions.find('p', STREAM, b'4-1') == Found(
+        b'1', False, b'5-1', b'9-1')
+    redis.xtrim(STREAM, 0, approximate=False)
+    assert sessions.find('p', STREAM, b'9-1') == Found(
+        b'1', False, None, None)
+
+
+def test_page(sessions: Sessions, redis: Any) -> None:
+    assert sessions.page(STREAM, START, 10) == ([], None)
+    for number in range(25):
+        redis.xadd(STREAM, {'number': number}, f'5-{number + 1}')
+    position, found = START, []
+    while True:
+        page, first = sessions.page(STREAM, position, 10)
+        assert first == b'5-1'
+        assert len(page) <= 10
+        found += page
+        if len(page) < 10:
+            break
+        position = page[-1].id
+    assert [entry.id for entry in found] == [
+        b'5-%d' % number for number in range(1, 26)]
+    assert found[3].fields == [b'number', b'3']
+    assert sessions.page(STREAM, b'5-25', 10) == ([], b'5-1')
+    # One that was trimmed is good enough to go on behind.
+    redis.xtrim(STREAM, 5, approximate=False)
+    page, first = sessions.page(STREAM, b'5-3', 10)
+    assert [entry.id for entry in page] == [
+        b'5-%d' % number for number in range(21, 26)]
+    assert first == b'5-21'
+
+
+# -- many at once ------------------------------------------------------------
+
+def test_everybody_gets_his_own_answer(sessions: Sessions,
+                                       redis: Any) -> None:
+    redis.xadd(STREAM, {'a': 'b'}, '5-1')
+
+    def use(number: int) -> None:
+        pid = f'p{number}'
+        for turn in range(10):
+            before = b'%d of %d' % (turn - 1, number) if turn else b''
+            value = b'%d of %d' % (turn, number)
+            assert sessions.swap([
+                Swap(pid, b'x', [b'never']), Swap(pid, value, [before]),
+            ])[1] == DONE
+            assert sessions.get(pid) == value
+            assert sessions.find(pid, STREAM, b'5-1').session == value
+
+    for call in [Call(use, number) for number in range(40)]:
+        call.result()
+    assert redis.dbsize() == 41
+
+
+def test_of_those_who_claim_one_wins(sessions: Sessions,
+                                     make: Make) -> None:
+    others = make()
+    for turn in range(10):
+        pid = f'p{turn}'
+        sessions.put(pid, b'as it was')
+        calls = [Call((sessions, others)[number % 2].swap, [
+            Swap(pid, b'claimed by %d' % number, [b'as it was'])])
+            for number in range(20)]
+        results = [call.result()[0] for call in calls]
+        assert sorted(results) == [CHANGED] * 19 + [DONE]
+        assert sessions.get(pid) == b'claimed by %d' % results.index(DONE)
+
+
+def test_few_round_trips(make: Make, server: RedisServer,
+                         monkeypatch: pytest.MonkeyPatch) -> None:
+    """For as many as want something while others wait."""
+    sizes: List[int] = []
+    exchange = Wire.exchange
+
+    def counted(wire: Wire, commands: Any) -> Any:
+        sizes.append(len(commands))
+        return exchange(wire, commands)
+
+    sessions = make()
+    monkeypatch.setattr(Wire, 'exchange', counted)
+    server.freeze()
+    try:
+        calls = [Call(sessions.get, 'first')]
+        wait_until(lambda: sizes == [1])
+        calls += [Call(sessions.get, str(number)) for number in range(300)]
+        wait_until(lambda: len(sessions._jobs) == 300)
+    finally:
+        server.thaw()
+    for call in calls:
+        assert call.result() is None
+    assert sum(sizes) == 301
+    assert len(sizes) == 3
+    assert max(sizes) <= PIPELINE
+
+
+# -- outages -----------------------------------------------------------------
+
+def test_nobody_is_there(make: Make) -> None:
+    sessions = make(f'redis://127.0.0.1:{free_port()}')
+    begun = time.monotonic()
+    with pytest.raises(Unavailable):
+        sessions.get('p')
+    # Nobody waits for an answer that cannot come.
+    assert time.monotonic() - begun < 1.0
+    assert sessions.connections == 0
+
+
+def test_an_outage(make: Make, server: RedisServer) -> None:
+    sessions = make()
+    sessions.put('p', b'1')
+    assert sessions.connections == 1
+    stop = threading.Event()
+    failures: List[Exception] = []
+
+    def use(number: int) -> None:
+        while not stop.is_set():
+            try:
+                sessions.touch([str(number)])
+            except Unavailable as exc:
+                failures.append(exc)
+                stop.wait(0.01)
+
+    calls = [Call(use, number) for number in range(10)]
+    server.kill()
+    try:
+        wait_until(lambda: len(failures) >= 20)
+        with pytest.raises(Unavailable):
+            sessions.swap([Swap('p', b'2', [b'1'])])
+    finally:
+        server.start()
+    wait_well(sessions)
+    stop.set()
+    for call in calls:
+        call.result()
+    assert sessions.get('p') == b'1'
+    assert sessions.connections >= 2
+
+
+@pytest.mark.parametrize('command, carry_out', [
+    (b'SET', lambda sessions: sessions.put('p', b'2')),
+    (b'EVAL', lambda sessions: sessions.swap([Swap('p', b'2', [b'1'])]))])
+def test_a_reply_is_lost(make: Make, proxy: Proxy, redis: Any,
+                         command: bytes, carry_out: Any) -> None:
+    """It was carried out, once, and nobody is told."""
+    sessions = make(proxy.url)
+    redis.set('sessions:p', b'1')
+    sprung = proxy.lose_reply_to(command)
+    with pytest.raises(Unavailable):
+        carry_out(sessions)
+    assert sprung.wait(DEADLINE)
+    wait_well(sessions)
+    assert redis.get('sessions:p') == b'2'
+    stats = redis.info('commandstats')
+    assert stats[f'cmdstat_{command.decode().lower()}']['calls'] >= 1
+
+
+def test_a_connection_ends_while_nothing_is_asked(
+        make: Make, proxy: Proxy) -> None:
+    """Nobody need know; but what was there may be gone."""
+    sessions = make(proxy.url)
+    sessions.put('p', b'1')
+    link, = sessions._servers._links.values()
+    proxy.break_connections()
+    wait_until(lambda: link.ended)
+    assert sessions.get('p') == b'1'
+    assert sessions.connections == 2
+
+
+def test_a_server_is_frozen(make: Make, server: RedisServer) -> None:
+    sessions = make(socket_timeout=SHORT)
+    sessions.put('p', b'1')
+    server.freeze()
+    try:
+        begun = time.monotonic()
+        calls = [Call(sessions.swap, [Swap('p', b'2', [b'1'])]),
+                 *[Call(sessions.get, 'p') for _ in range(5)]]
+        for call in calls:
+            with pytest.raises(Unavailable):
+                call.result()
+        # It may have taken a connection, and a new one, to notice.
+        assert time.monotonic() - begun < 10 * SHORT
+    finally:
+        server.thaw()
+    wait_well(sessions)
+    # Carried out or not, nothing else can have come of it.
+    assert sessions.get('p') in (b'1', b'2')
+
+
+def test_no_reply_in_time(make: Make, server: RedisServer) -> None:
+    """Whoever closes does not wait as long as a connection does."""
+    sessions = make()
+    server.freeze()
+    try:
+        sessions.patience = 0.05
+        with pytest.raises(Unavailable):
+            sessions.get('p')
+    finally:
+        server.thaw()
+
+
+def test_end_while_somebody_waits(
+        server: RedisServer, redis: Any, logger: Any,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+    exchange = Wire.exchange
+
+    def noted(wire: Wire, commands: Any) -> Any:
+        asked.set()
+        return exchange(wire, commands)
+
+    monkeypatch.setattr(Wire, 'exchange', noted)
+    sessions = Sessions(open_driver(server.url, {}, STREAM), ThreadEngine(),
+                        PREFIX, TTL)
+    task = Task('sessions', sessions.work, ThreadEngine(), None, logger)
+    task.start()
+    assert task.tried.wait(DEADLINE)
+    server.freeze()
+    try:
+        calls = [Call(sessions.get, 'p')]
+        assert asked.wait(DEADLINE)
+        calls += [Call(sessions.get, 'p') for _ in range(4)]
+        wait_until(lambda: len(sessions._jobs) == 4)
+        end(sessions, task)
+        for call in calls:
+            with pytest.raises(Unavailable):
+                call.result()
+        with pytest.raises(Unavailable):
+            sessions.get('p')
+    finally:
+        server.thaw()
+
+
+def test_a_fork_leaves_the_parent_its_connection(
+        sessions: Sessions) -> None:
+    sessions.put('p', b'1')
+    pid = os.fork()
+    if not pid:
+        try:
+            sessions.abandon()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert sessions.get('p') == b'1'
+    assert sessions.connections == 1
+
+
+def test_wait(make: Make, proxy: Proxy, server: RedisServer) -> None:
+    sessions = make(proxy.url)
+    assert sessions.wait(0)
+    proxy.cut()
+    with pytest.raises(Unavailable):
+        sessions.get('p')
+    wait_for_value(lambda: sessions.wait(0), False)
+    assert not sessions.wait(0.01)
+    proxy.open()
+    assert sessions.wait(DEADLINE)
+    assert sessions.get('p') is None
+
+
+# -- what is refused ---------------------------------------------------------
+
+def test_a_command_that_is_not_permitted(
+        make: Make, server: RedisServer, redis: Any) -> None:
+    """The others are as before, on the same connection."""
+    ask(server, 'ACL', 'SETUSER', 'node', 'reset', 'on', '>secret',
+        '~sessions:*', f'~{STREAM}', '+get', '+set', '+xrange',
+        '+xrevrange', '+pexpire')
+    sessions = make(server.url_of('node', 'secret'))
+    sessions.put('p', b'1')
+    for _ in range(3):
+        with pytest.raises(Refused, match='EVAL|eval'):
+            sessions.swap([Swap('p', b'2', [b'1'])])
+        assert sessions.touch(['p']) == [True]
+        assert sessions.find('p', STREAM, None).session == b'1'
+    with pytest.raises(Refused):
+        sessions.page('another stream', START, 10)
+    assert sessions.connections == 1
+
+
+def test_a_key_of_another_type(sessions: Sessions, redis: Any) -> None:
+    redis.rpush('sessions:p', 'x')
+    with pytest.raises(Unavailable):
+        sessions.find('p', STREAM, None)
+    with pytest.raises(Unavailable):
+        sessions.swap([Swap('p', b'2', [b''])])
+    sessions.put('q', b'1')
+    assert sessions.connections == 1
+
+
+def test_a_server_without_memory(sessions: Sessions, redis: Any) -> None:
+    sessions.put('p', b'1')
+    redis.config_set('maxmemory', 1)
+    try:
+        with pytest.raises(Unavailable):
+            sessions.put('p', b'2')
+        with pytest.raises(Unavailable):
+            sessions.swap([Swap('p', b'2', [b'1'])])
+        assert sessions.get('p') == b'1'
+    finally:
+        redis.config_set('maxmemory', 0)
+    sessions.put('p', b'2')
+    assert sessions.connections == 1
+
+
+def test_a_server_that_was_deposed(sessions: Sessions, redis: Any,
+                                   server: RedisServer) -> None:
+    """It answers, but is not the one to ask."""
+    redis.replicaof('127.0.0.1', free_port())
+    try:
+        with pytest.raises(Unavailable):
+            sessions.put('p', b'1')
+        wait_until(lambda: sessions.connections > 1)
+    finally:
+        server.promote()
+    wait_well(sessions)
+    sessions.put('p', b'1')
+
+
+# -- a cluster ---------------------------------------------------------------
+
+@pytest.fixture(scope='module')
+def cluster(redis_binary: str) -> Iterator[RedisCluster]:
+    with RedisCluster(masters=2) as servers:
+        yield servers.start()
+
+
+def test_in_a_cluster(make: Make, cluster: RedisCluster) -> None:
+    """Sessions are everywhere, and the stream is somewhere."""
+    sessions = make(cluster.url)
+    pids = [f'p{number}' for number in range(60)]
+    masters = {cluster.master_of(PREFIX + pid).port for pid in pids}
+    assert len(masters) == 2
+    for pid in pids:
+        sessions.put(pid, pid.encode())
+    assert sessions.swap([
+        Swap(pid, b'new', [pid.encode()]) for pid in pids]) == [DONE] * 60
+    assert sessions.touch([*pids, 'nobody']) == [True] * 60 + [False]
+    with cluster.master_of(STREAM).client() as redis:
+        redis.xadd(STREAM, {'a': 'b'}, '5-1')
+    for pid in pids:
+        assert sessions.find(pid, STREAM, b'5-1') == Found(
+            b'new', True, b'5-1', b'5-1')
+    calls = [Call(sessions.swap, [
+        Swap(other, other.encode(), [b'new']) for other in pids[number::6]])
+        for number in range(6)]
+    for call in calls:
+        assert call.result() == [DONE] * 10
+    assert sessions.connections == 1
+
+
+@pytest.fixture(params=['URL', 'client'])
+def place(request: Any, cluster: RedisCluster) -> Any:
+    """What an application names a cluster by."""
+    if request.param == 'URL':
+        return cluster.url
+    server = cluster.servers[0]
+    return redis_py.cluster.RedisCluster(
+        host='127.0.0.1', port=server.port)
+
+
+def test_a_slot_moves(make: Make, cluster: RedisCluster, place: Any) -> None:
+    """Nobody has to know, neither before nor while nor when its keys are
+    elsewhere."""
+    sessions = make(place)
+    # In one slot, and another one each time.
+    tag = f'{{{type(place).__name__}}}'
+    pid, late = f'moves{tag}', f'late{tag}'
+    key = PREFIX + pid
+    source = cluster.master_of(key)
+    target, = cluster.others(source)
+    sessions.put(pid, b'1')
+    cluster.begin_move(key, source, target)
+    assert sessions.swap([Swap(pid, b'2', [b'1'])]) == [DONE]
+    cluster.move_keys(key, source, target)
+    # Among others, which are asked for where they always were.
+    others = [f'other-{number}' for number in range(20)]
+    assert sessions.swap([
+        *(Swap(other, b'1', [b'']) for other in others),
+        Swap(pid, b'3', [b'2']), Swap(late, b'1', [b''])]
+    ) == [DONE] * 22
+    assert sessions.touch([pid, 'nobody', late]) == [True, False, True]
+    assert sessions.find(pid, STREAM, None).session == b'3'
+    assert cluster.count_keys(key, source) == 0
+    assert cluster.count_keys(key, target) == 2
+    cluster.end_move(key, source, target)
+    assert sessions.swap([Swap(pid, b'4', [b'3']),
+                          *(Swap(other, b'', [b'1']) for other in others),
+                          Swap(late, b'', [b'1'])]) == [DONE] * 22
+    assert sessions.get(pid) == b'4'
