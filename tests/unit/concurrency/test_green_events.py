@@ -9,7 +9,7 @@ from ...conftest import skip_or_fail
 SCRIPT = '''
 import time
 import gevent
-from redis_streams_adapter.tasks import GeventEvent
+from redis_streams_adapter.concurrency.tasks import GeventEvent
 
 gevent.sleep(0.01)
 event, begun = GeventEvent(), time.monotonic()

@@ -77,7 +77,7 @@ import socket
 import sys
 import threading
 import socketio
-from redis_streams_adapter.tasks import ServerEngine, ThreadEngine
+from redis_streams_adapter.concurrency.tasks import ServerEngine, ThreadEngine
 
 engine = (ServerEngine(socketio.Server(async_mode='gevent'))
           if sys.argv[1] == 'server' else ThreadEngine())
