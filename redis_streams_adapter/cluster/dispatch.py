@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
 from ..clients import send_queue, hooks, websocket
 from ..clients.connections import Connections
 from ..clients.delivery import Client, Delivery
-from ..recovery.session_writer import Keeper
+from ..recovery.session_writer import SessionWriter
 from ..runtime.lifecycle import ManagerLife, package_logger
 from ..protocol.messages import Broadcast, DisconnectSockets, Message, \
     ORDERED, SocketsJoin, SocketsLeave, Target
@@ -19,7 +19,7 @@ from ..recovery.session import SUPERSEDES
 from ..stream.driver import Driver
 from ..stream.outbox import Pending
 from ..stream.session_store import Sessions
-from ..recovery.tracker import Returning
+from ..recovery.tracker import ClientTracker
 from ..runtime.runtime import Runtime
 from ..protocol.values import Serialiser
 
@@ -33,7 +33,7 @@ class Dispatch(ManagerLife):
         self._sync = options.publish == 'sync'
         self._delivery: Optional[Delivery] = None
         #: Who lets clients in, where recovery is on.
-        self._returning: Optional[Returning] = None
+        self._returning: Optional[ClientTracker] = None
 
     def set_server(self, server: Any) -> None:
         super().set_server(server)
@@ -43,7 +43,7 @@ class Dispatch(ManagerLife):
         self._delivery = Delivery(self, server, self._get_logger)
         recovery = self._options.recovery
         if recovery is not None and not self.write_only:
-            self._returning = Returning(
+            self._returning = ClientTracker(
                 self, server, self._delivery, recovery, self._live,
                 self._put)
             hooks.install(server, self._returning)
@@ -81,7 +81,7 @@ class Dispatch(ManagerLife):
         runtime = super()._make_runtime()
         returning, recovery = self._returning, self._options.recovery
         if returning is not None and recovery is not None:
-            runtime.keep(self._delivery, Keeper(
+            runtime.keep(self._delivery, SessionWriter(
                 Sessions(self._driver, runtime.engine,
                          self._options.session_key_prefix,
                          recovery.max_disconnection_duration),

@@ -44,12 +44,11 @@ from ..errors import RedisStreamsError
 from ..concurrency.limiter import Gate
 from .replay import Record, Replay
 from ..options import RecoveryOptions
-from .outcomes import Outcomes
-from .local_clients import OwnClients
+from .local_clients import LocalClients, Outcomes
 from .session import check_offset, check_pid, Outcome, REDIS_UNAVAILABLE, \
     Refusal, Return, TurnedAway, UNKNOWN_SESSION
 from ..stream.session_store import Swap
-from .client_session import Stay
+from .client_session import ClientSession
 from ..protocol.transport import START, Unavailable
 
 #: The name of a session, in bytes of randomness. Node's has 15.
@@ -95,7 +94,7 @@ class Visit:
         #: Under which sid it was registered.
         self.sid: Optional[str] = None
         #: Where it takes part.
-        self.stay: Optional[Stay] = None
+        self.client: Optional[ClientSession] = None
         self.missed: Sequence[Record] = ()
         #: Whether it has got that.
         self.has_missed = False
@@ -111,7 +110,7 @@ class Admission:
     :param outcomes: is told what becomes of them.
     """
 
-    def __init__(self, clients: OwnClients, claims: Claims,
+    def __init__(self, clients: LocalClients, claims: Claims,
                  options: RecoveryOptions, outcomes: Outcomes) -> None:
         self._clients = clients
         self._claims = claims
@@ -205,7 +204,7 @@ class Admission:
             # whether something was trimmed before the first entry.
             timeline.reach(b'0-1', FIRST_PATIENCE)
         sid: str = self._clients.server.eio.generate_id()
-        client = sid, visit.eio_sid
+        address = sid, visit.eio_sid
         takes_part = self._accepts(visit, sid)
         with runtime.order:
             if timeline.has_left:
@@ -220,13 +219,13 @@ class Admission:
             if visit.shown is not None:
                 self._outcomes.note(sid, namespace, outcome)
             if takes_part:
-                visit.stay = Stay(
-                    client, namespace, secrets.token_urlsafe(PID_BYTES),
+                visit.client = ClientSession(
+                    address, namespace, secrets.token_urlsafe(PID_BYTES),
                     secrets.token_hex(8), START, runtime.engine.event(),
                     placed=False, former=_former_offset(visit.shown))
                 if timeline.has_begun:
-                    timeline.place(visit.stay)
-                self._clients.keeper.enter(visit.stay)
+                    timeline.place(visit.client)
+                self._clients.session_writer.enter(visit.client)
         if visit.shown is not None:
             self._clients.log('%s was not recovered: %s', sid, outcome.reason)
         self._outcomes.tell(visit.eio_sid, outcome)
@@ -255,28 +254,29 @@ class Admission:
 
         claim = self._claims.claim(namespace, pid, offset, accepts)
         session = claim.session
-        stay = Stay((session.sid, visit.eio_sid), namespace, pid,
-                    session.claim, session.upto or claim.start,
-                    runtime.engine.event(), session.since)
-        stay.sent, stay.gap = session.sent, session.gap
-        stay.obeyed, stay.own = session.obeyed, session.own
-        visit.offset, stay.ahead = (offset or b'').decode(), session.ahead
+        client = ClientSession(
+            (session.sid, visit.eio_sid), namespace, pid, session.claim,
+            session.upto or claim.start, runtime.engine.event(),
+            session.since)
+        client.sent, client.gap = session.sent, session.gap
+        client.obeyed, client.own = session.obeyed, session.own
+        visit.offset, client.ahead = (offset or b'').decode(), session.ahead
         visit.is_ahead = session.ahead == visit.offset
         # Should its connection be gone before it has them.
-        stay.data, stay.flask = session.data, session.flask
+        client.data, client.flask = session.data, session.flask
         try:
-            self._register(visit, claim, stay, offset)
+            self._register(visit, claim, client, offset)
         except Refusal as exc:
             if exc.reason != REDIS_UNAVAILABLE:
                 # Nobody else could do better.
-                self._clients.keeper.sessions.swap([
+                self._clients.session_writer.sessions.swap([
                     Swap(pid, b'', [claim.value])])
             raise
-        self._clients.keeper.claimed(stay, claim.value)
+        self._clients.session_writer.claimed(client, claim.value)
         self._outcomes.tell(visit.eio_sid, _RECOVERED)
         return session.sid
 
-    def _register(self, visit: Visit, claim: Claim, stay: Stay,
+    def _register(self, visit: Visit, claim: Claim, client: ClientSession,
                   offset: Optional[bytes]) -> None:
         runtime, namespace = self._clients.live(), visit.namespace
         server, timeline = self._clients.server, self._clients.timeline(
@@ -286,39 +286,39 @@ class Admission:
             raise Refusal(REDIS_UNAVAILABLE)
         replay = Replay(claim.session, claim.start,
                         self._options.max_missed_packets)
-        client = stay.sid, stay.eio_sid
-        keeper = self._clients.keeper
+        address = client.sid, client.eio_sid
+        writer = self._clients.session_writer
         while True:
             self._backlog.read(replay, claim, namespace)
-            rival = keeper.of_sid(stay.sid, namespace)
+            rival = writer.of_sid(client.sid, namespace)
             if rival is not None:
                 self._claims.oust(rival, claim)
             with runtime.order:
-                if keeper.of_sid(stay.sid, namespace) is not None:
+                if writer.of_sid(client.sid, namespace) is not None:
                     # In this moment.
                     continue
                 if self._claims.is_superseded(claim) or timeline.has_left \
-                        or hooks.is_closing(server, stay.eio_sid):
+                        or hooks.is_closing(server, client.eio_sid):
                     raise TurnedAway
                 records = timeline.history.after(namespace, replay.at)
                 if records is None:
                     # Forgotten in this moment.
                     continue
                 replay.feed(records)
-                timeline.admit(client, namespace, replay)
-                self._clients.delivery.sent[stay.sid] = offset
-                self._clients.delivery.hold(stay.sid)
+                timeline.admit(address, namespace, replay)
+                self._clients.delivery.sent[client.sid] = offset
+                self._clients.delivery.hold(client.sid)
                 if not self._clients.manager.register(
-                        *client, namespace, replay.rooms):
-                    self._clients.delivery.forget(stay.sid)
+                        *address, namespace, replay.rooms):
+                    self._clients.delivery.forget(client.sid)
                     raise Refusal(UNKNOWN_SESSION)
-                stay.rooms = set(replay.rooms)
+                client.rooms = set(replay.rooms)
                 # Before anybody can write its session anew.
-                self._clients.restore(stay.eio_sid, claim.session)
+                self._clients.restore(client.eio_sid, claim.session)
                 # Until it is gone, which it may be as soon as it is known.
-                self._outcomes.note(stay.sid, namespace, _RECOVERED)
-                keeper.enter(stay)
-                visit.sid, visit.stay = stay.sid, stay
+                self._outcomes.note(client.sid, namespace, _RECOVERED)
+                writer.enter(client)
+                visit.sid, visit.client = client.sid, client
                 visit.missed = replay.missed
                 return
 

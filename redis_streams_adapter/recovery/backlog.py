@@ -12,7 +12,7 @@ from .claims import Claim
 from ..errors import DecodeError
 from ..protocol.messages import ORDERED
 from .replay import is_complete, is_missed, Record, Replay
-from .local_clients import OwnClients
+from .local_clients import LocalClients
 from .session import OFFSET_NOT_FOUND, REDIS_UNAVAILABLE, Refusal
 from ..concurrency.tasks import Event
 from .stream_order import record_of
@@ -29,7 +29,7 @@ PAGE = 100
 class Backlog:
     """What is older than what is in memory."""
 
-    def __init__(self, clients: OwnClients) -> None:
+    def __init__(self, clients: LocalClients) -> None:
         self._clients = clients
         #: Who reads, by namespace: set when it is done. Under the order
         #: lock.
@@ -75,7 +75,7 @@ class Backlog:
         older: List[Record] = []
         copies: Dict[bytes, int] = {}
         while parse_id(replay.at) < parse_id(floor):
-            page, first = self._clients.keeper.sessions.page(
+            page, first = self._clients.session_writer.sessions.page(
                 stream, replay.at, PAGE)
             if not is_complete(replay.at, first, claim.found.last):
                 raise Refusal(OFFSET_NOT_FOUND)

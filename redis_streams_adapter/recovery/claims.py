@@ -14,12 +14,12 @@ from ..clients import hooks
 from ..errors import DecodeError
 from ..protocol.messages import DisconnectSockets, Message, Target
 from .replay import is_complete, is_event
-from .local_clients import OwnClients
+from .local_clients import LocalClients
 from .session import OFFSET_NOT_FOUND, Refusal, REJECTED, Session, start_of, \
     SUPERSEDES, TurnedAway, UNKNOWN_SESSION
 from ..stream.session_store import ABSENT, DONE, Found, Swap
 from ..runtime.runtime import Runtime
-from .client_session import Stay
+from .client_session import ClientSession
 from ..protocol.transport import id_before, parse_id, Unavailable
 
 #: How often a session is claimed that changes meanwhile.
@@ -87,7 +87,7 @@ class Claims:
     :param publish: puts a message into the outbox.
     """
 
-    def __init__(self, clients: OwnClients,
+    def __init__(self, clients: LocalClients,
                  publish: Callable[[Runtime, str, Message], Any]) -> None:
         self._clients = clients
         self._publish = publish
@@ -106,15 +106,15 @@ class Claims:
         :raises Refusal: it is not there, or nothing can come of it.
         :raises Unavailable: Redis is away.
         """
-        keeper = self._clients.keeper
+        writer = self._clients.session_writer
         runtime = self._clients.live()
         stream = runtime.stream(namespace)
         left: Optional[Session] = None
         ahead = _Ahead(offset)
         for _ in range(ATTEMPTS + AHEAD_LOOKS):
-            known = keeper.of_pid(pid)
+            known = writer.of_pid(pid)
             found = self._find(pid, stream, offset)
-            here = keeper.of_pid(pid)
+            here = writer.of_pid(pid)
             if here is not known:
                 # Registered here in this moment, or gone: what was found is
                 # older than that.
@@ -128,7 +128,7 @@ class Claims:
             if here is not None and found.session is not None \
                     and not self._is_of(found.session, here):
                 # Another server has had it since, and maybe has not told.
-                keeper.lose(here)
+                writer.lose(here)
                 here = None
             session = self._found_session(found, pid, namespace, here)
             if ahead.may_change(session):
@@ -149,7 +149,7 @@ class Claims:
             session = (left or session)._replace(
                 claim=secrets.token_hex(8), ahead=ahead.found, final=False)
             value = self._encode(session)
-            result, = keeper.sessions.swap([
+            result, = writer.sessions.swap([
                 Swap(pid, value, [found.session or b''])])
             if result == DONE:
                 if here is None:
@@ -157,7 +157,7 @@ class Claims:
                         Target((session.sid,), (), {SUPERSEDES: before}),
                         close=True))
                     self._supersede(before)
-                    late = keeper.of_pid(pid)
+                    late = writer.of_pid(pid)
                     if late is not None and late.claim == before:
                         # Registered here in this moment. From now on it
                         # would not be.
@@ -172,7 +172,7 @@ class Claims:
 
         :raises Unavailable: Redis is away.
         """
-        sessions = self._clients.keeper.sessions
+        sessions = self._clients.session_writer.sessions
         try:
             return sessions.find(pid, stream, offset)
         except Unavailable:
@@ -183,7 +183,7 @@ class Claims:
 
     def _encode(self, session: Session) -> bytes:
         try:
-            return self._clients.keeper.encode(session)
+            return self._clients.session_writer.encode(session)
         except (TypeError, ValueError) as exc:
             # It is this node's, or one of a node that allows larger ones.
             self._clients.log('the session of %s cannot be kept: %s',
@@ -191,7 +191,7 @@ class Claims:
             raise Refusal(UNKNOWN_SESSION) from exc
 
     def _found_session(self, found: Found, pid: str, namespace: str,
-                       here: Optional[Stay]) -> Session:
+                       here: Optional[ClientSession]) -> Session:
         if here is not None:
             # Redis may not have all of it yet.
             self._clients.progress(here)
@@ -199,7 +199,8 @@ class Claims:
         if found.session is None:
             raise Refusal(UNKNOWN_SESSION)
         try:
-            return self._clients.keeper.load(found.session, pid, namespace)
+            return self._clients.session_writer.load(
+                found.session, pid, namespace)
         except DecodeError as exc:
             self._clients.log('a session was not accepted: %s', exc)
             raise Refusal(UNKNOWN_SESSION) from exc
@@ -238,7 +239,7 @@ class Claims:
             remembered = timeline.history.has(namespace, offset)
         if remembered:
             return True
-        page, _ = self._clients.keeper.sessions.page(
+        page, _ = self._clients.session_writer.sessions.page(
             runtime.stream(namespace), id_before(offset), 1)
         return any(parse_id(entry.id) == parse_id(offset)
                    and is_event(entry.fields, namespace) for entry in page)
@@ -249,7 +250,7 @@ class Claims:
         :return: ``False`` where it was registered here in this moment.
         :raises Refusal: there is somebody else with its sid.
         """
-        old = self._clients.keeper.of_sid(session.sid, namespace)
+        old = self._clients.session_writer.of_sid(session.sid, namespace)
         if old is not None and old.pid == session.pid:
             if not old.lost:
                 return False
@@ -259,9 +260,9 @@ class Claims:
             raise Refusal(UNKNOWN_SESSION)
         return True
 
-    def _leave_here(self, here: Stay) -> Session:
+    def _leave_here(self, here: ClientSession) -> Session:
         """Drop a client's connection to this node."""
-        self._clients.keeper.lose(here)
+        self._clients.session_writer.lose(here)
         hooks.drop(self._clients.server, here.eio_sid)
         if not here.gone.wait(PATIENCE) and not here.gone.is_set():
             # Its disconnect handler takes its time, and two clients with one
@@ -273,7 +274,7 @@ class Claims:
             raise Refusal(UNKNOWN_SESSION)
         return here.marked(here.last)
 
-    def oust(self, rival: Stay, claim: Claim) -> None:
+    def oust(self, rival: ClientSession, claim: Claim) -> None:
         """Drop another connection of a client that was on its way here, too,
         and was registered first. Which of the two claimed the session last,
         only Redis knows: others may have had it in between.
@@ -282,7 +283,7 @@ class Claims:
         :raises Refusal: the other one is there to stay.
         :raises Unavailable: Redis is away.
         """
-        raw = self._clients.keeper.sessions.get(claim.session.pid)
+        raw = self._clients.session_writer.sessions.get(claim.session.pid)
         if raw != claim.value:
             raise TurnedAway
         self._leave_here(rival)
@@ -295,18 +296,19 @@ class Claims:
         # The client may be about to be registered here.
         self._supersede(claim)
         for sid in target.rooms:
-            stay = self._clients.keeper.of_sid(str(sid), namespace)
-            if stay is None:
+            client = self._clients.session_writer.of_sid(str(sid), namespace)
+            if client is None:
                 continue
-            if claim == stay.claim:
-                self._clients.keeper.lose(stay)
+            if claim == client.claim:
+                self._clients.session_writer.lose(client)
                 self._clients.server.start_background_task(
-                    hooks.drop, self._clients.server, stay.eio_sid)
+                    hooks.drop, self._clients.server, client.eio_sid)
             else:
                 # Somebody has had it in between, or this is old: a node
                 # that died before it told us, or a server in Node.js, which
                 # does not say from whom it had it.
-                self._clients.server.start_background_task(self._verify, stay)
+                self._clients.server.start_background_task(
+                    self._verify, client)
 
     def is_superseded(self, claim: Claim) -> bool:
         """Whether somebody else has claimed it since; under the order
@@ -322,22 +324,22 @@ class Claims:
                 if len(self._superseded) > SUPERSEDED:
                     del self._superseded[next(iter(self._superseded))]
 
-    def _verify(self, stay: Stay) -> None:
+    def _verify(self, client: ClientSession) -> None:
         """Drop a client's connection if it is another node's by now."""
-        keeper = self._clients.keeper
+        writer = self._clients.session_writer
         try:
-            raw = keeper.sessions.get(stay.pid)
+            raw = writer.sessions.get(client.pid)
         except Unavailable:
             return
-        if raw is not None and not self._is_of(raw, stay):
-            keeper.lose(stay)
-            hooks.drop(self._clients.server, stay.eio_sid)
+        if raw is not None and not self._is_of(raw, client):
+            writer.lose(client)
+            hooks.drop(self._clients.server, client.eio_sid)
 
-    def _is_of(self, raw: bytes, stay: Stay) -> bool:
+    def _is_of(self, raw: bytes, client: ClientSession) -> bool:
         """Whether a session in Redis is that of a client that is here, and
         not one that another server has written since."""
         try:
-            return self._clients.keeper.load(
-                raw, stay.pid, stay.namespace).claim == stay.claim
+            return self._clients.session_writer.load(
+                raw, client.pid, client.namespace).claim == client.claim
         except DecodeError:
             return False

@@ -16,14 +16,14 @@ from ..concurrency.tasks import Event
 from ..protocol.transport import parse_id
 
 
-class Stay:
+class ClientSession:
     """One client, and what Redis has of it."""
 
-    def __init__(self, client: Client, namespace: str, pid: str, claim: str,
+    def __init__(self, address: Client, namespace: str, pid: str, claim: str,
                  upto: bytes, gone: Event,
                  since: Optional[bytes] = None, placed: bool = True,
                  former: Optional[bytes] = None) -> None:
-        self.sid, self.eio_sid = client
+        self.sid, self.eio_sid = address
         self.namespace = namespace
         self.pid = pid
         self.claim = claim

@@ -1,17 +1,25 @@
-"""The own clients, as recovery sees them: what their sessions hold, and how
-far they have come."""
-from typing import Any, Callable, Dict, Optional
+"""The local clients, as recovery sees them: what their sessions hold, how far
+they have come, and what became of those that came."""
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from ..clients import hooks
 from ..clients.delivery import Delivery
-from .session_writer import Keeper
-from .session import Session
+from .session_writer import SessionWriter
+from .session import Outcome, REASONS, Session
 from ..runtime.runtime import Runtime
-from .client_session import Stay
+from .client_session import ClientSession
 from .stream_order import Timeline
 
+#: The counter of clients that were recovered.
+RECOVERED = 'recovered'
 
-class OwnClients:
+
+def counter_of(reason: str) -> str:
+    """The counter of clients that were not recovered for this reason."""
+    return 'not_recovered_' + reason.replace('-', '_')
+
+
+class LocalClients:
     """What there is to know of them. It has no state of its own.
 
     :param live: the runtime of this process.
@@ -25,12 +33,12 @@ class OwnClients:
         self.live = live
 
     @property
-    def keeper(self) -> Keeper:
-        """Who keeps their sessions."""
-        keeper = self.live().keeper
-        if keeper is None:
+    def session_writer(self) -> SessionWriter:
+        """What keeps their sessions in Redis."""
+        writer = self.live().keeper
+        if writer is None:
             raise RuntimeError('no sessions are kept here')
-        return keeper
+        return writer
 
     def timeline(self, namespace: str) -> Timeline:
         """Where those of a namespace are in the stream."""
@@ -48,51 +56,51 @@ class OwnClients:
         environ: Optional[Dict[str, Any]] = self.server.environ.get(eio_sid)
         return environ
 
-    def describe(self, stay: Stay) -> Session:
+    def describe(self, client: ClientSession) -> Session:
         """A client's session as it is now."""
         try:
-            stay.data = self.server.eio.get_session(stay.eio_sid).get(
-                stay.namespace)
+            client.data = self.server.eio.get_session(client.eio_sid).get(
+                client.namespace)
         except KeyError:
             # Its connection is gone: as it was last.
-            self.log('the last session of %s may be old', stay.sid)
-        stay.flask = self.flask_session(stay)
+            self.log('the last session of %s may be old', client.sid)
+        client.flask = self.flask_session(client)
         return Session(
-            stay.sid, stay.pid,
+            client.sid, client.pid,
             # In one order, so that what is the same looks the same.
-            tuple(sorted(filter(is_name, list(stay.rooms)), key=str)),
-            {} if stay.data is None else stay.data, stay.namespace,
-            stay.claim, flask=stay.flask)
+            tuple(sorted(filter(is_name, list(client.rooms)), key=str)),
+            {} if client.data is None else client.data, client.namespace,
+            client.claim, flask=client.flask)
 
-    def flask_session(self, stay: Stay) -> Optional[str]:
+    def flask_session(self, client: ClientSession) -> Optional[str]:
         """What Flask-SocketIO keeps for a client's connection."""
-        environ = self.environ(stay.eio_sid)
+        environ = self.environ(client.eio_sid)
         if environ is None:
-            return stay.flask
+            return client.flask
         try:
             return hooks.flask_session(environ)
         except Exception:
             # Whatever the application's objects raise.
-            if not stay.told:
-                stay.told = True
+            if not client.told:
+                client.told = True
                 self.manager._get_logger().warning(
-                    'the Flask session of %s cannot be kept', stay.sid,
+                    'the Flask session of %s cannot be kept', client.sid,
                     exc_info=True)
             return None
 
-    def progress(self, stay: Stay) -> None:
+    def progress(self, client: ClientSession) -> None:
         """Note how far a client has come."""
-        timeline, delivery = self.timeline(stay.namespace), self.delivery
+        timeline, delivery = self.timeline(client.namespace), self.delivery
         with self.live().order:
             position = timeline.handed_over
-            if stay.last is None:
+            if client.last is None:
                 # What it left knows of nothing that came later.
-                stay.obeyed, stay.own = position, timeline.commanded
+                client.obeyed, client.own = position, timeline.commanded
             # Not while it is to get what it has missed.
-            if stay.settled and stay.sid in delivery.sent:
-                stay.upto = position
-                stay.sent = delivery.sent[stay.sid]
-                stay.gap = delivery.gaps.get(stay.sid, stay.gap)
+            if client.settled and client.sid in delivery.sent:
+                client.upto = position
+                client.sent = delivery.sent[client.sid]
+                client.gap = delivery.gaps.get(client.sid, client.gap)
 
     def restore(self, eio_sid: str, session: Session) -> None:
         """Give a connection what was kept for its client."""
@@ -114,3 +122,55 @@ class OwnClients:
 def is_name(room: Any) -> bool:
     """Whether other nodes could name this room."""
     return isinstance(room, (str, int)) and not isinstance(room, bool)
+
+
+class Outcomes:
+    """What became of clients that came: for their handlers, for the
+    application, and counted.
+
+    Written without a lock. The task of a client's connection writes its
+    entry; any of those tasks updates a count, which may under-count slightly.
+    An entry goes when its client does; nothing of it survives the process.
+    """
+
+    def __init__(self, clients: LocalClients) -> None:
+        self._clients = clients
+        #: Of those that are here and asked to be recovered, by sid and
+        #: namespace.
+        self._outcomes: Dict[Tuple[str, str], Outcome] = {}
+        #: How many were recovered, and how many not, by reason.
+        self.counts = dict.fromkeys(
+            (RECOVERED, *map(counter_of, REASONS)), 0)
+
+    def note(self, sid: str, namespace: str, outcome: Outcome) -> None:
+        """A client that asked to be recovered is registered."""
+        self._outcomes[sid, namespace] = outcome
+
+    def of(self, sid: str, namespace: str) -> Optional[Outcome]:
+        """What became of a client that is here; ``None`` if it did not
+        ask to be recovered."""
+        return self._outcomes.get((sid, namespace))
+
+    def forget(self, sid: str, namespace: str) -> None:
+        """A client is gone."""
+        self._outcomes.pop((sid, namespace), None)
+
+    def tell(self, eio_sid: str, outcome: Outcome) -> None:
+        """Show it to the connect handler of a client, and count a client that
+        is not recovered."""
+        environ = self._clients.environ(eio_sid)
+        if environ is not None:
+            environ['socketio.recovery'] = outcome
+        if outcome.reason is not None:
+            self.counts[counter_of(outcome.reason)] += 1
+
+    def settled(self, sid: str, namespace: str) -> bool:
+        """A client has all that it missed: count it.
+
+        :return: whether it had been away.
+        """
+        outcome = self.of(sid, namespace)
+        recovered = outcome is not None and outcome.recovered
+        if recovered:
+            self.counts[RECOVERED] += 1
+        return recovered

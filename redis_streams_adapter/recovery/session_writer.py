@@ -33,7 +33,7 @@ from ..options import RecoveryOptions
 from .session import load_session, Session, to_fields
 from ..stream.session_store import ABSENT, DONE, Sessions, Swap
 from ..stream.connection import Refused
-from .client_session import Stay
+from .client_session import ClientSession
 from ..concurrency.tasks import Engine, Task
 from ..protocol.transport import Unavailable
 from ..protocol.values import Serialiser
@@ -45,7 +45,7 @@ BATCH = 100
 ATTEMPTS = 3
 
 
-class Keeper:
+class SessionWriter:
     """Keeps the sessions of the own clients in Redis.
 
     :param application: whose sessions they are.
@@ -58,8 +58,8 @@ class Keeper:
     def __init__(self, sessions: Sessions, engine: Engine,
                  options: RecoveryOptions, interval: float,
                  serialiser: Serialiser, application: Application,
-                 describe: Callable[[Stay], Session],
-                 progress: Callable[[Stay], None],
+                 describe: Callable[[ClientSession], Session],
+                 progress: Callable[[ClientSession], None],
                  logger: Callable[[], logging.Logger]) -> None:
         self.sessions = sessions
         self._engine = engine
@@ -79,9 +79,9 @@ class Keeper:
         #: Never held over I/O.
         self._lock = Lock()
         #: Connected clients.
-        self._by_sid: Dict[str, Stay] = {}
+        self._by_sid: Dict[str, ClientSession] = {}
         #: Those, and those whose last session is not written yet.
-        self._by_pid: Dict[str, Stay] = {}
+        self._by_pid: Dict[str, ClientSession] = {}
         self._work_there = engine.event()
         #: Set by the keeper's task after each round; cleared by the one that
         #: waits for it, when the server shuts down.
@@ -95,19 +95,19 @@ class Keeper:
 
     # -- who is here ------------------------------------------------------
 
-    def enter(self, stay: Stay) -> None:
+    def enter(self, client: ClientSession) -> None:
         """A client is registered."""
         with self._lock:
-            self._by_sid[stay.sid] = stay
-            self._by_pid[stay.pid] = stay
+            self._by_sid[client.sid] = client
+            self._by_pid[client.pid] = client
 
-    def of_sid(self, sid: str, namespace: str) -> Optional[Stay]:
+    def of_sid(self, sid: str, namespace: str) -> Optional[ClientSession]:
         """The client of a sid, if it is here and takes part."""
-        stay = self._by_sid.get(sid)
-        return stay if stay is not None and stay.namespace == namespace \
+        client = self._by_sid.get(sid)
+        return client if client is not None and client.namespace == namespace \
             else None
 
-    def of_pid(self, pid: str) -> Optional[Stay]:
+    def of_pid(self, pid: str) -> Optional[ClientSession]:
         """The client of a session, if it is here, or just was."""
         return self._by_pid.get(pid)
 
@@ -118,7 +118,7 @@ class Keeper:
 
     # -- what becomes of them ---------------------------------------------
 
-    def begin(self, place: Callable[[Stay], None],
+    def begin(self, place: Callable[[ClientSession], None],
               is_there: Callable[[str], bool]) -> None:
         """A reader has its first position: it is known now where clients
         begin that were let in before; under the order lock.
@@ -127,68 +127,68 @@ class Keeper:
         :param is_there: whether a namespace goes to this reader's stream.
         """
         with self._lock:
-            early = [stay for stay in self._by_pid.values()
-                     if not stay.placed and is_there(stay.namespace)]
-        for stay in early:
-            place(stay)
-            self.change(stay)
+            early = [client for client in self._by_pid.values()
+                     if not client.placed and is_there(client.namespace)]
+        for client in early:
+            place(client)
+            self.change(client)
         self._work_there.set()
 
-    def change(self, stay: Stay) -> None:
+    def change(self, client: ClientSession) -> None:
         """Rooms or data of a client have changed."""
-        if not stay.changed:
+        if not client.changed:
             with self._lock:
-                stay.changed = True
-            if stay.settled:
+                client.changed = True
+            if client.settled:
                 self._work_there.set()
 
-    def settle(self, stay: Stay) -> None:
+    def settle(self, client: ClientSession) -> None:
         """Its connect handler is done, and it stays."""
-        stay.settled = True
-        self.change(stay)
+        client.settled = True
+        self.change(client)
         self._work_there.set()
 
-    def lose(self, stay: Stay) -> None:
+    def lose(self, client: ClientSession) -> None:
         """Another connection has taken the client over."""
         with self._lock:
-            stay.lost, stay.absent = True, False
-            if self._by_sid.get(stay.sid) is not stay:
+            client.lost, client.absent = True, False
+            if self._by_sid.get(client.sid) is not client:
                 # It has left, and nothing more is written of it.
-                self._forget(stay)
+                self._forget(client)
 
-    def note_last(self, stay: Stay) -> None:
+    def note_last(self, client: ClientSession) -> None:
         """A client is about to leave: as it is now, others get it."""
-        if stay.last is None:
-            stay.last = self.copy(self._describe(stay))
+        if client.last is None:
+            client.last = self.copy(self._describe(client))
 
-    def leave(self, stay: Stay) -> None:
+    def leave(self, client: ClientSession) -> None:
         """A client is no longer registered: write its session a last time,
         or delete it."""
-        self.note_last(stay)
+        self.note_last(client)
         with self._lock:
-            self._by_sid.pop(stay.sid, None)
-            if stay.lost:
-                self._forget(stay)
-            stay.left = time.monotonic()
-            stay.changed = True
-            stay.settled = True
-        stay.gone.set()
+            self._by_sid.pop(client.sid, None)
+            if client.lost:
+                self._forget(client)
+            client.left = time.monotonic()
+            client.changed = True
+            client.settled = True
+        client.gone.set()
         self._work_there.set()
 
-    def _forget(self, stay: Stay) -> None:
-        if self._by_pid.get(stay.pid) is stay:
-            del self._by_pid[stay.pid]
+    def _forget(self, client: ClientSession) -> None:
+        if self._by_pid.get(client.pid) is client:
+            del self._by_pid[client.pid]
 
     def history_is_gone(self) -> None:
         """Redis was emptied: sessions that are not there were not taken
         over."""
         with self._lock:
             self._epoch += 1
-            for stay in self._by_sid.values():
-                stay.changed = True
-                if stay.absent:
+            for client in self._by_sid.values():
+                client.changed = True
+                if client.absent:
                     # This was why.
-                    stay.absent = stay.lost = False
+                    client.absent = client.lost = False
         self._work_there.set()
 
     # -- writing ----------------------------------------------------------
@@ -241,20 +241,20 @@ class Keeper:
         """
         return load_session(raw, pid, namespace, self._application)
 
-    def _value(self, stay: Stay) -> bytes:
+    def _value(self, client: ClientSession) -> bytes:
         """What Redis shall have of a client; empty: nothing."""
-        if stay.intended:
+        if client.intended:
             return b''
         try:
-            session = stay.last or self._describe(stay)
-            value = self.encode(stay.marked(session))
+            session = client.last or self._describe(client)
+            value = self.encode(client.marked(session))
         except Exception as exc:
             # Whatever the application's objects and JSON module raise.
-            if not stay.told:
-                stay.told = True
+            if not client.told:
+                client.told = True
                 self._logger().warning(
                     'the session of %s cannot be kept, so the client cannot '
-                    'be recovered: %r', stay.sid, exc)
+                    'be recovered: %r', client.sid, exc)
             return b''
         return value
 
@@ -268,87 +268,88 @@ class Keeper:
             self._logger().debug('a session cannot be copied: %r', exc)
             return session
 
-    def write_first(self, stay: Stay) -> None:
+    def write_first(self, client: ClientSession) -> None:
         """Write a session before its client is told of it; on the task of
         its connection. Where Redis is away, it is written later."""
         with self._lock:
-            if stay.last is not None or stay.lost:
+            if client.last is not None or client.lost:
                 # It has gone meanwhile, and the keeper's task sees to it, or
                 # another node.
                 return
             # One whose place is not known yet is written as soon as it is.
-            stay.changed = not stay.placed
-        if not stay.placed:
+            client.changed = not client.placed
+        if not client.placed:
             return
-        if stay.stored and self._value(stay) == stay.stored:
+        if client.stored and self._value(client) == client.stored:
             return
-        self._progress(stay)
-        value = self._value(stay)
-        if not value and not stay.stored:
+        self._progress(client)
+        value = self._value(client)
+        if not value and not client.stored:
             return
         try:
-            if stay.stored:
-                self._swap([stay], [value])
+            if client.stored:
+                self._swap([client], [value])
             else:
                 with self._lock:
-                    stay.doubtful.append(value)
-                self.sessions.put(stay.pid, value)
-                self._wrote(stay, value)
+                    client.doubtful.append(value)
+                self.sessions.put(client.pid, value)
+                self._wrote(client, value)
         except Unavailable as exc:
             if isinstance(exc, Refused):
                 self._complain(exc)
             self._logger().debug('a session was not written: %s', exc)
-            self.change(stay)
+            self.change(client)
 
-    def _wrote(self, stay: Stay, value: bytes) -> None:
+    def _wrote(self, client: ClientSession, value: bytes) -> None:
         with self._lock:
-            stay.stored, stay.doubtful = value, []
-            stay.written = time.monotonic()
-            stay.seen_on = self._era
-            if stay.last is not None:
+            client.stored, client.doubtful = value, []
+            client.written = time.monotonic()
+            client.seen_on = self._era
+            if client.last is not None:
                 # That was the last time.
-                self._forget(stay)
+                self._forget(client)
 
     @property
     def _era(self) -> int:
         """What changes whenever Redis may have dropped something."""
         return self.sessions.connections + self._epoch
 
-    def _swap(self, stays: Sequence[Stay], values: Sequence[bytes]) -> None:
+    def _swap(self, clients: Sequence[ClientSession],
+              values: Sequence[bytes]) -> None:
         swaps, era = [], self._era
-        for stay, value in zip(stays, values):
-            expected = [stay.stored, *stay.doubtful]
-            if not stay.stored or stay.seen_on != self._era:
+        for client, value in zip(clients, values):
+            expected = [client.stored, *client.doubtful]
+            if not client.stored or client.seen_on != self._era:
                 # Redis may have dropped it.
                 expected.append(b'')
             with self._lock:
-                if value not in stay.doubtful:
-                    stay.doubtful.append(value)
-            swaps.append(Swap(stay.pid, value, expected))
-        for stay, value, result in zip(
-                stays, values, self.sessions.swap(swaps)):
+                if value not in client.doubtful:
+                    client.doubtful.append(value)
+            swaps.append(Swap(client.pid, value, expected))
+        for client, value, result in zip(
+                clients, values, self.sessions.swap(swaps)):
             if result == DONE or (not value and result == ABSENT):
-                self._wrote(stay, value)
+                self._wrote(client, value)
             elif result == ABSENT and era != self._era:
                 # On a new connection: Redis may have dropped it.
-                stay.changed = True
+                client.changed = True
             else:
-                self._was_taken(stay, absent=result == ABSENT)
+                self._was_taken(client, absent=result == ABSENT)
 
-    def _was_taken(self, stay: Stay, absent: bool = False) -> None:
+    def _was_taken(self, client: ClientSession, absent: bool = False) -> None:
         with self._lock:
             # Not if it was known before, from whoever has it.
-            stay.absent = absent and not stay.lost
-            stay.lost = True
-            if stay.last is not None:
-                self._forget(stay)
+            client.absent = absent and not client.lost
+            client.lost = True
+            if client.last is not None:
+                self._forget(client)
 
-    def claimed(self, stay: Stay, value: bytes) -> None:
+    def claimed(self, client: ClientSession, value: bytes) -> None:
         """Note that a session was taken over with this value."""
-        self._wrote(stay, value)
+        self._wrote(client, value)
         # Soon to be written again: it says how far the client had come
         # before it was away.
-        stay.written = -math.inf
+        client.written = -math.inf
 
     # -- the keeper's task ------------------------------------------------
 
@@ -380,44 +381,45 @@ class Keeper:
         self._work_there.set()
 
     def _has_changed(self) -> bool:
-        return any(self._is_due(stay)
-                   for stay in list(self._by_pid.values()))
+        return any(self._is_due(client)
+                   for client in list(self._by_pid.values()))
 
-    def _is_due(self, stay: Stay) -> bool:
-        return stay.changed and stay.settled and stay.placed \
-            and not stay.lost
+    def _is_due(self, client: ClientSession) -> bool:
+        return client.changed and client.settled and client.placed \
+            and not client.lost
 
     def _write_changed(self) -> None:
         oldest = time.monotonic() - self._options.max_disconnection_duration
         with self._lock:
-            for stay in list(self._by_pid.values()):
-                if stay.left < oldest:
+            for client in list(self._by_pid.values()):
+                if client.left < oldest:
                     # Redis was away for too long.
-                    self._forget(stay)
-            due = [stay for stay in self._by_pid.values()
-                   if self._is_due(stay)]
+                    self._forget(client)
+            due = [client for client in self._by_pid.values()
+                   if self._is_due(client)]
         for start in range(0, len(due), BATCH):
             self._write(due[start:start + BATCH])
             self._engine.pause()
 
-    def _write(self, stays: Iterable[Stay], anyway: bool = False) -> None:
+    def _write(self, clients: Iterable[ClientSession],
+               anyway: bool = False) -> None:
         """Write sessions.
 
         :param anyway: also those that have not changed.
         """
         batch, values = [], []
-        for stay in stays:
-            stay.changed = False
-            value = self._value(stay)
-            if not value and not stay.stored and not stay.doubtful:
-                self._wrote(stay, value)
+        for client in clients:
+            client.changed = False
+            value = self._value(client)
+            if not value and not client.stored and not client.doubtful:
+                self._wrote(client, value)
                 continue
-            if value != stay.stored or stay.doubtful \
-                    or stay.last or stay.seen_on != self._era or anyway:
-                if stay.last is None and value:
-                    self._progress(stay)
-                    value = self._value(stay)
-                batch.append(stay)
+            if value != client.stored or client.doubtful \
+                    or client.last or client.seen_on != self._era or anyway:
+                if client.last is None and value:
+                    self._progress(client)
+                    value = self._value(client)
+                batch.append(client)
                 values.append(value)
         done = False
         try:
@@ -426,28 +428,30 @@ class Keeper:
             done = True
         finally:
             if not done:
-                for stay in batch:
-                    stay.changed = True
+                for client in batch:
+                    client.changed = True
 
     def _renew(self, task: Task) -> None:
         now = time.monotonic()
         with self._lock:
-            stays = [stay for stay in self._by_sid.values()
-                     if stay.settled and not stay.lost and stay.stored]
-        for batch in self._batches(task, stays):
+            clients = [client for client in self._by_sid.values()
+                       if client.settled and not client.lost
+                       and client.stored]
+        for batch in self._batches(task, clients):
             self._touch(batch)
         self._renewed = now
         for batch in self._batches(task, [
-                stay for stay in stays if now - stay.written > self._stale]):
+                client for client in clients
+                if now - client.written > self._stale]):
             self._write(batch, anyway=True)
 
-    def _batches(self, task: Task,
-                 stays: Sequence[Stay]) -> Iterable[Sequence[Stay]]:
-        for start in range(0, len(stays), BATCH):
+    def _batches(self, task: Task, clients: Sequence[ClientSession]
+                 ) -> Iterable[Sequence[ClientSession]]:
+        for start in range(0, len(clients), BATCH):
             if task.stopping:
                 return
-            yield [stay for stay in stays[start:start + BATCH]
-                   if not stay.lost]
+            yield [client for client in clients[start:start + BATCH]
+                   if not client.lost]
             self._engine.pause()
 
     def _complain(self, error: Refused) -> None:
@@ -459,17 +463,17 @@ class Keeper:
                 'Redis refuses to keep sessions, so clients may not be '
                 'recovered: %s', reason)
 
-    def _touch(self, stays: Sequence[Stay]) -> None:
-        if not stays:
+    def _touch(self, clients: Sequence[ClientSession]) -> None:
+        if not clients:
             return
-        there = self.sessions.touch([stay.pid for stay in stays])
-        for stay, is_there in zip(stays, there):
+        there = self.sessions.touch([client.pid for client in clients])
+        for client, is_there in zip(clients, there):
             if is_there:
-                stay.seen_on = self._era
-            elif stay.seen_on == self._era:
-                self._was_taken(stay, absent=True)
+                client.seen_on = self._era
+            elif client.seen_on == self._era:
+                self._was_taken(client, absent=True)
             else:
-                self.change(stay)
+                self.change(client)
 
     def catch_up(self, timeout: float) -> None:
         """Wait until all that has changed is written.
@@ -491,11 +495,11 @@ class Keeper:
         """
         self.sessions.patience = timeout
         with self._lock:
-            stays = [stay for stay in self._by_pid.values()
-                     if stay.placed and not stay.lost]
+            clients = [client for client in self._by_pid.values()
+                       if client.placed and not client.lost]
         try:
-            for start in range(0, len(stays), BATCH):
-                self._write(stays[start:start + BATCH], anyway=True)
+            for start in range(0, len(clients), BATCH):
+                self._write(clients[start:start + BATCH], anyway=True)
         except Unavailable as exc:
             self._logger().warning(
                 'sessions were not written a last time: %s', exc)

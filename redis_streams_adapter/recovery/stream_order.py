@@ -30,7 +30,7 @@ from ..protocol.messages import Broadcast, Message, ORDERED
 from .replay import History, is_meant, is_missed, Record, Replay
 from .session import Origin
 from ..stream.outbox import Pending
-from .client_session import Stay
+from .client_session import ClientSession
 from ..concurrency.tasks import Event
 from ..protocol.transport import Entry, id_before, parse_id, START
 
@@ -281,14 +281,14 @@ class Timeline:
         self.position = self.arrived = cursor
         self.has_begun = True
 
-    def place(self, stay: Stay) -> None:
+    def place(self, client: ClientSession) -> None:
         """A new client gets all that is behind the position of now; under
         the order lock. One that was let in before the reader began gets all
         that the reader reads."""
-        stay.place(self.position)
+        client.place(self.position)
         sent = self._delivering().sent
-        if sent.get(stay.sid, stay) is None:
-            sent[stay.sid] = stay.sent
+        if sent.get(client.sid, client) is None:
+            sent[client.sid] = client.sent
 
     def serve(self, namespaces: Collection[str]) -> None:
         """These namespaces are served from now on, and no others."""

@@ -15,12 +15,11 @@ from ..clients.delivery import Client, Delivery, Encoded, Load
 from ..protocol.messages import Message
 from .replay import Record
 from ..options import RecoveryOptions
-from .outcomes import Outcomes
-from .local_clients import OwnClients
+from .local_clients import LocalClients, Outcomes
 from ..clients.receipts import when_read
 from .session import Outcome, REJECTED, split_auth
 from ..runtime.runtime import Runtime
-from .client_session import Stay
+from .client_session import ClientSession
 
 #: After how many missed packets others shall run.
 YIELD_EVERY = 100
@@ -31,7 +30,7 @@ YIELD_EVERY = 100
 PATIENCE = 20.0
 
 
-class Returning:
+class ClientTracker:
     """Follows clients from their connection to their end.
 
     :param live: the runtime of this process.
@@ -41,7 +40,7 @@ class Returning:
     def __init__(self, manager: Any, server: Any, delivery: Delivery,
                  options: RecoveryOptions, live: Callable[[], Runtime],
                  publish: Callable[[Runtime, str, Message], Any]) -> None:
-        self._clients = OwnClients(manager, server, delivery, live)
+        self._clients = LocalClients(manager, server, delivery, live)
         self._claims = Claims(self._clients, publish)
         self._outcomes = Outcomes(self._clients)
         self._admission = Admission(self._clients, self._claims, options,
@@ -72,49 +71,49 @@ class Returning:
         visit = self._visits.get((eio_sid, namespace))
         if visit is None:
             return None
-        stay = visit.stay
+        client = visit.client
         if visit.sid is not None and self._is_going(visit):
             visit.turned_away = True
             return None
-        if stay is None:
+        if client is None:
             visit.replied = True
             return None
         if visit.is_ahead or self._clients.server.always_connect:
             # What it has missed it gets later.
-            self._clients.keeper.write_first(stay)
-        elif not self._send_ahead(visit, stay):
+            self._clients.session_writer.write_first(client)
+        elif not self._send_ahead(visit, client):
             visit.turned_away = True
             return None
         visit.replied = True
-        return stay.pid
+        return client.pid
 
     def _is_going(self, visit: Visit) -> bool:
         """Whether a client that was registered is gone, or about to be."""
-        stay = visit.stay
+        client = visit.client
         return hooks.is_closing(self._clients.server, visit.eio_sid) \
-            or stay is not None and (
-                stay.last is not None or not self._is_here(stay)) \
+            or client is not None and (
+                client.last is not None or not self._is_here(client)) \
             or self._clients.manager.eio_sid_from_sid(
                 visit.sid, visit.namespace) != visit.eio_sid
 
-    def _send_ahead(self, visit: Visit, stay: Stay) -> bool:
+    def _send_ahead(self, visit: Visit, client: ClientSession) -> bool:
         """Give a client what it has missed ahead of its reply.
 
         :return: ``False`` where it is gone.
         """
-        before = stay.ahead
+        before = client.ahead
         if visit.missed:
             # Before it has any of it: whoever takes it over is to know.
-            stay.ahead = visit.offset
-        self._clients.keeper.write_first(stay)
-        if stay.lost and not stay.absent:
+            client.ahead = visit.offset
+        self._clients.session_writer.write_first(client)
+        if client.lost and not client.absent:
             # Another server has it by now, which would not know of this.
-            hooks.drop(self._clients.server, stay.eio_sid)
+            hooks.drop(self._clients.server, client.eio_sid)
         if self._is_going(visit):
             # It has none.
-            stay.ahead = before
+            client.ahead = before
             return False
-        visit.has_missed = self._give_missed(stay, visit.missed)
+        visit.has_missed = self._give_missed(client, visit.missed)
         return visit.has_missed
 
     def is_turned_away(self, eio_sid: str, namespace: str) -> bool:
@@ -140,8 +139,8 @@ class Returning:
     def finish(self, visit: Visit, done: bool) -> None:
         """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
         self._visits.pop((visit.eio_sid, visit.namespace), None)
-        stay, sid, namespace = visit.stay, visit.sid, visit.namespace
-        keeper, manager = self._clients.keeper, self._clients.manager
+        client, sid, namespace = visit.client, visit.sid, visit.namespace
+        writer, manager = self._clients.session_writer, self._clients.manager
         if sid is None or manager.eio_sid_from_sid(
                 sid, namespace) != visit.eio_sid:
             # Refused, or gone.
@@ -150,72 +149,73 @@ class Returning:
             # Its handler has failed. It has no reply, and python-socketio
             # would never look at it again. With always_connect it has one,
             # and stays connected.
-            if stay is not None:
-                stay.leaver = visit.task
+            if client is not None:
+                client.leaver = visit.task
             manager.disconnect(sid, namespace, ignore_queue=True)
             return
-        if stay is None or visit.turned_away \
-                or hooks.is_closing(self._clients.server, stay.eio_sid):
+        if client is None or visit.turned_away \
+                or hooks.is_closing(self._clients.server, client.eio_sid):
             # Its end is another task's, or that of the hook that calls this.
             return
         if not visit.has_missed:
-            if visit.is_ahead and not stay.intended:
-                self._let_it_count(stay)
+            if visit.is_ahead and not client.intended:
+                self._let_it_count(client)
                 return
-            if not self._give_missed(stay, visit.missed):
+            if not self._give_missed(client, visit.missed):
                 return
         elif visit.missed:
-            self._note_reading(stay)
-        if not self._release(stay):
+            self._note_reading(client)
+        if not self._release(client):
             return
-        keeper.settle(stay)
-        if self._outcomes.settled(stay.sid, namespace):
+        writer.settle(client)
+        if self._outcomes.settled(client.sid, namespace):
             self._clients.log('%s was recovered; it had missed %d packets',
-                              stay.sid, len(visit.missed))
-        if stay.intended and stay.last is None:
+                              client.sid, len(visit.missed))
+        if client.intended and client.last is None:
             # Told to go while it came, when python-socketio does not hear.
-            self._clients.server.disconnect(stay.sid, stay.namespace,
+            self._clients.server.disconnect(client.sid, client.namespace,
                                             ignore_queue=True)
 
-    def _give_missed(self, stay: Stay, missed: Sequence[Record]) -> bool:
+    def _give_missed(self, client: ClientSession,
+                     missed: Sequence[Record]) -> bool:
         """Give a client what it has missed. Nothing blocks between the last
         packets and what the caller sends next.
 
         :return: ``False`` where it is gone. Another connection may have taken
                  it over: what is known under its sid is not this one's.
         """
-        client, runtime = (stay.sid, stay.eio_sid), self._clients.live()
-        timeline = self._clients.timeline(stay.namespace)
+        address, runtime = (client.sid, client.eio_sid), self._clients.live()
+        timeline = self._clients.timeline(client.namespace)
         for start in range(0, len(missed) or 1, YIELD_EVERY):
             if start:
                 runtime.engine.pause()
             with runtime.order:
-                if not self._is_here(stay):
+                if not self._is_here(client):
                     return False
-                timeline.deliver_again(client, stay.namespace,
+                timeline.deliver_again(address, client.namespace,
                                        missed[start:start + YIELD_EVERY])
         return True
 
-    def _release(self, stay: Stay) -> bool:
+    def _release(self, client: ClientSession) -> bool:
         """Give a client what was held until it has its reply.
 
         :return: as :meth:`_give_missed`.
         """
         with self._clients.live().order:
-            if not self._is_here(stay):
+            if not self._is_here(client):
                 return False
-            self._clients.delivery.release((stay.sid, stay.eio_sid))
+            self._clients.delivery.release((client.sid, client.eio_sid))
         return True
 
-    def _note_reading(self, stay: Stay) -> None:
+    def _note_reading(self, client: ClientSession) -> None:
         """Note it when a client has read its reply."""
         def has_read() -> None:
-            stay.ahead = None
-            self._clients.keeper.change(stay)
+            client.ahead = None
+            self._clients.session_writer.change(client)
 
-        when_read(self._clients.server, stay.eio_sid, has_read)
+        when_read(self._clients.server, client.eio_sid, has_read)
 
-    def _let_it_count(self, stay: Stay) -> None:
+    def _let_it_count(self, client: ClientSession) -> None:
         """Drop a client as soon as it has read its reply, and all is in the
         offset that it will show. What was emitted meanwhile it has missed.
         """
@@ -223,89 +223,90 @@ class Returning:
 
         def drop() -> None:
             # Its connection may outlive it, for clients in other namespaces.
-            if not stay.gone.is_set():
-                hooks.drop(server, stay.eio_sid)
+            if not client.gone.is_set():
+                hooks.drop(server, client.eio_sid)
 
         def has_read() -> None:
-            stay.ahead = None
+            client.ahead = None
             drop()
 
         def give_up() -> None:
-            stay.gone.wait(PATIENCE)
+            client.gone.wait(PATIENCE)
             drop()
 
-        if when_read(server, stay.eio_sid, has_read):
+        if when_read(server, client.eio_sid, has_read):
             self._clients.log('%s has to come again, for it may have some of '
-                              'what it had missed', stay.sid)
+                              'what it had missed', client.sid)
             server.start_background_task(give_up)
         else:
-            hooks.drop(server, stay.eio_sid)
+            hooks.drop(server, client.eio_sid)
 
-    def _is_here(self, stay: Stay) -> bool:
-        return self._clients.keeper.of_sid(stay.sid, stay.namespace) is stay
+    def _is_here(self, client: ClientSession) -> bool:
+        return self._clients.session_writer.of_sid(
+            client.sid, client.namespace) is client
 
     def check_data(self, sid: str, namespace: str, data: Any) -> None:
         """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
-        keeper = self._clients.keeper
-        if keeper.of_sid(sid, namespace) is not None:
-            keeper.check_size(data)
+        writer = self._clients.session_writer
+        if writer.of_sid(sid, namespace) is not None:
+            writer.check_size(data)
 
     def saved(self, sid: str, namespace: str, data: Any) -> None:
         """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
-        keeper = self._clients.keeper
-        stay = keeper.of_sid(sid, namespace)
-        if stay is not None:
+        writer = self._clients.session_writer
+        client = writer.of_sid(sid, namespace)
+        if client is not None:
             # Its connection, where this is kept, may be gone before it is
             # written.
-            stay.data = data
-            keeper.change(stay)
+            client.data = data
+            writer.change(client)
 
     def handled(self, sid: str, namespace: str) -> None:
         """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
-        keeper = self._clients.keeper
-        stay = keeper.of_sid(sid, namespace)
-        if stay is not None and stay.settled \
-                and self._clients.flask_session(stay) != stay.flask:
-            keeper.change(stay)
+        writer = self._clients.session_writer
+        client = writer.of_sid(sid, namespace)
+        if client is not None and client.settled \
+                and self._clients.flask_session(client) != client.flask:
+            writer.change(client)
 
     # -- for the manager --------------------------------------------------
 
     def entered(self, sid: str, namespace: str, room: Any) -> None:
         """A client has entered a room."""
-        stay = self._clients.keeper.of_sid(sid, namespace)
-        if stay is not None and room is not None \
-                and room not in stay.rooms:
-            stay.rooms.add(room)
-            self._clients.keeper.change(stay)
+        client = self._clients.session_writer.of_sid(sid, namespace)
+        if client is not None and room is not None \
+                and room not in client.rooms:
+            client.rooms.add(room)
+            self._clients.session_writer.change(client)
 
     def left(self, sid: str, namespace: str, room: Any) -> None:
         """A client has left a room."""
-        stay = self._clients.keeper.of_sid(sid, namespace)
-        if stay is not None and room in stay.rooms and stay.last is None:
-            stay.rooms.discard(room)
-            self._clients.keeper.change(stay)
+        client = self._clients.session_writer.of_sid(sid, namespace)
+        if client is not None and room in client.rooms and client.last is None:
+            client.rooms.discard(room)
+            self._clients.session_writer.change(client)
 
     def leaving(self, sid: str, namespace: str) -> None:
         """A client is about to be disconnected; its disconnect handler is
         next."""
         runtime = self._clients.live()
         timeline = self._clients.timeline(namespace)
-        stay = self._clients.keeper.of_sid(sid, namespace)
+        client = self._clients.session_writer.of_sid(sid, namespace)
         eio_sid = self._clients.manager.eio_sid_from_sid(sid, namespace)
         intended = eio_sid is not None \
             and not hooks.is_closing(self._clients.server, eio_sid)
         with runtime.order:
-            if intended or stay is not None and stay.intended:
+            if intended or client is not None and client.intended:
                 timeline.flush(sid)
                 if eio_sid is not None:
                     # With always_connect, by its connect handler.
                     self._clients.delivery.release((sid, eio_sid))
-        if stay is not None and stay.last is None:
-            stay.leaver = threading.get_ident()
-            stay.intended = stay.intended or intended
-            self._clients.progress(stay)
+        if client is not None and client.last is None:
+            client.leaver = threading.get_ident()
+            client.intended = client.intended or intended
+            self._clients.progress(client)
             # As it is now, whatever the handler clears away.
-            self._clients.keeper.note_last(stay)
+            self._clients.session_writer.note_last(client)
 
     def going(self, sid: str, namespace: str) -> bool:
         """A client is about to be unregistered.
@@ -314,58 +315,60 @@ class Returning:
                  of its connection, where it is refused. Another one's client
                  is gone, and another connection has taken it over.
         """
-        stay = self._clients.keeper.of_sid(sid, namespace)
-        if stay is None:
+        client = self._clients.session_writer.of_sid(sid, namespace)
+        if client is None:
             return True
         task = threading.get_ident()
-        visit = self._visits.get((stay.eio_sid, namespace))
-        if visit is None or visit.stay is not stay or visit.task != task:
+        visit = self._visits.get((client.eio_sid, namespace))
+        if visit is None or visit.client is not client or visit.task != task:
             visit = None
-        if stay.leaver != task and (visit is None or stay.leaver is not None):
+        if client.leaver != task \
+                and (visit is None or client.leaver is not None):
             return False
         if visit is not None \
-                and not hooks.is_closing(self._clients.server, stay.eio_sid):
+                and not hooks.is_closing(self._clients.server, client.eio_sid):
             # Its connect handler has refused it.
-            stay.intended = True
+            client.intended = True
             if visit.shown is not None:
-                self._outcomes.tell(stay.eio_sid, Outcome(False, REJECTED))
-        self._clients.keeper.note_last(stay)
+                self._outcomes.tell(client.eio_sid, Outcome(False, REJECTED))
+        self._clients.session_writer.note_last(client)
         return True
 
     def gone(self, sid: str, namespace: str) -> None:
         """A client is unregistered."""
-        stay = self._clients.keeper.of_sid(sid, namespace)
+        client = self._clients.session_writer.of_sid(sid, namespace)
         self._outcomes.forget(sid, namespace)
-        if stay is not None:
+        if client is not None:
             with self._clients.live().order:
                 self._clients.delivery.forget(sid)
-            self._clients.keeper.leave(stay)
+            self._clients.session_writer.leave(client)
 
-    def expel(self, namespace: str, client: Client,
+    def expel(self, namespace: str, address: Client,
               close: bool = False) -> None:
         """A client is going to be disconnected on purpose: should it lose
         its connection before its turn comes, it is not recovered either.
 
         :param close: with all that are on its connection.
         """
-        sid, eio_sid = client
+        sid, eio_sid = address
         for each, other in self._on_connection(eio_sid) if close else [
                 (namespace, sid)]:
             self._expel(other, each)
 
     def _expel(self, sid: str, namespace: str) -> None:
-        stay = self._clients.keeper.of_sid(sid, namespace)
-        if stay is not None:
-            stay.intended = True
-            self._clients.keeper.change(stay)
+        client = self._clients.session_writer.of_sid(sid, namespace)
+        if client is not None:
+            client.intended = True
+            self._clients.session_writer.change(client)
 
     def is_leaving(self, sid: str, namespace: str) -> bool:
         """Whether a client that is still here is on its way out, or another
         node's by now: what is done to it here is of no account to where it
         returns. What its disconnect handler does is not meant to be."""
-        stay = self._clients.keeper.of_sid(sid, namespace)
-        return stay is not None and (stay.lost or stay.last is not None) \
-            and stay.leaver != threading.get_ident()
+        client = self._clients.session_writer.of_sid(sid, namespace)
+        return client is not None \
+            and (client.lost or client.last is not None) \
+            and client.leaver != threading.get_ident()
 
     def close_on_purpose(self, eio_sid: str) -> None:
         """A connection is going to be closed, and its clients shall not be

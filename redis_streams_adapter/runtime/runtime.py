@@ -42,7 +42,7 @@ from ..protocol.codec import Encoder, Packed
 from ..clients.delivery import Delivery
 from ..errors import DecodeError, OutboxFullError
 from .flow import Flow
-from ..recovery.session_writer import Keeper
+from ..recovery.session_writer import SessionWriter
 from ..protocol.discovery import Knowledge, Span
 from ..concurrency.locks import Lock
 from .loss_report import LossReport
@@ -182,7 +182,7 @@ class Runtime:
         self._duplicates = 0
         #: Who keeps the sessions of the own clients, where recovery is on and
         #: there is a server. Set before it is used.
-        self.keeper: Optional[Keeper] = None
+        self.keeper: Optional[SessionWriter] = None
         self._side = SideChannel(
             options, driver, engine, logger, self._encoder,
             self.application, self._hear, self._skip, self._start_side)
@@ -244,7 +244,8 @@ class Runtime:
                 self._routes[namespace] = channel
         return channel
 
-    def keep(self, delivery: Optional[Delivery], keeper: Keeper) -> None:
+    def keep(self, delivery: Optional[Delivery],
+             keeper: SessionWriter) -> None:
         """Recovery is on, and there may be clients."""
         self.keeper = keeper
         for channel in self._channels:

@@ -47,7 +47,7 @@ WITHIN = {
         ['client_session', 'replay'],
         ['session_writer', 'stream_order'],
         ['local_clients'],
-        ['claims', 'outcomes'],
+        ['claims'],
         ['backlog'],
         ['admission'],
         ['tracker']],

@@ -5,40 +5,41 @@ from typing import Optional
 import pytest
 
 from redis_streams_adapter.recovery.session import Gap
-from redis_streams_adapter.recovery.client_session import Stay
+from redis_streams_adapter.recovery.client_session import ClientSession
 
 
-def make(former: Optional[bytes] = None) -> Stay:
-    return Stay(('s', 'e'), '/', 'pid', 'claim', b'0-0', threading.Event(),
-                placed=False, former=former)
+def make(former: Optional[bytes] = None) -> ClientSession:
+    return ClientSession(
+        ('s', 'e'), '/', 'pid', 'claim', b'0-0', threading.Event(),
+        placed=False, former=former)
 
 
 def test_it_begins_there() -> None:
-    stay = make()
-    stay.place(b'5-0')
-    assert stay.placed
-    assert (stay.upto, stay.since, stay.obeyed) == (b'5-0',) * 3
-    assert (stay.sent, stay.gap) == (None, None)
+    session = make()
+    session.place(b'5-0')
+    assert session.placed
+    assert (session.upto, session.since, session.obeyed) == (b'5-0',) * 3
+    assert (session.sent, session.gap) == (None, None)
 
 
 def test_the_offset_of_a_former_session() -> None:
     """It shows that for as long as it receives nothing here."""
-    stay = make(b'4-9')
-    stay.place(b'5-0')
-    assert (stay.sent, stay.gap) == (b'4-9', Gap(b'4-9', b'5-0'))
+    session = make(b'4-9')
+    session.place(b'5-0')
+    assert (session.sent, session.gap) == (b'4-9', Gap(b'4-9', b'5-0'))
 
 
 @pytest.mark.parametrize('former', [b'5-0', b'5-1', b'10-0'])
 def test_an_offset_that_it_may_receive_here(former: bytes) -> None:
     """Nobody could tell later in which session that was."""
-    stay = make(former)
-    stay.place(b'5-0')
-    assert (stay.sent, stay.gap) == (None, None)
+    session = make(former)
+    session.place(b'5-0')
+    assert (session.sent, session.gap) == (None, None)
 
 
 def test_what_it_was_handed_before() -> None:
     """What did not pass through the stream comes before it is placed."""
-    stay = make(b'4-9')
-    stay.sent = b'0-0'
-    stay.place(b'5-0')
-    assert (stay.sent, stay.gap) == (b'0-0', Gap(b'4-9', b'5-0'))
+    session = make(b'4-9')
+    session.sent = b'0-0'
+    session.place(b'5-0')
+    assert (session.sent, session.gap) == (b'0-0', Gap(b'4-9', b'5-0'))

@@ -10,15 +10,15 @@ import json
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from redis_streams_adapter.recovery import session_writer as keeper_module
+from redis_streams_adapter.recovery import session_writer as writer_module
 from redis_streams_adapter.protocol.application import Application
-from redis_streams_adapter.recovery.session_writer import BATCH, Keeper
+from redis_streams_adapter.recovery.session_writer import BATCH, SessionWriter
 from redis_streams_adapter.options import RecoveryOptions
 from redis_streams_adapter.recovery.session import Gap, load_session, Session
 from redis_streams_adapter.stream.session_store import ABSENT, CHANGED, DONE, \
     Swap
 from redis_streams_adapter.stream.connection import Refused
-from redis_streams_adapter.recovery.client_session import Stay
+from redis_streams_adapter.recovery.client_session import ClientSession
 from redis_streams_adapter.concurrency.tasks import ThreadEngine
 from redis_streams_adapter.protocol.transport import Unavailable
 from redis_streams_adapter.protocol.values import Serialiser
@@ -125,75 +125,75 @@ class House:
         self.position = b'100-0'
         self.sent: Optional[bytes] = None
         self.gap: Optional[Gap] = None
-        self.keeper = Keeper(
+        self.writer = SessionWriter(
             store, ThreadEngine(),  # type: ignore[arg-type]
             RecoveryOptions(DURATION, max_session_bytes=max_bytes), INTERVAL,
             Serialiser(json, False), OURS, self.describe, self.progress,
             logger)
 
     @staticmethod
-    def describe(stay: Stay) -> Session:
+    def describe(client: ClientSession) -> Session:
         return Session(
-            stay.sid, stay.pid, tuple(sorted(map(str, stay.rooms))),
-            {} if stay.data is None else stay.data, stay.namespace,
-            stay.claim, flask=stay.flask)
+            client.sid, client.pid, tuple(sorted(map(str, client.rooms))),
+            {} if client.data is None else client.data, client.namespace,
+            client.claim, flask=client.flask)
 
-    def progress(self, stay: Stay) -> None:
-        stay.obeyed = self.position
-        if stay.settled:
-            stay.upto, stay.sent = self.position, self.sent
-            stay.gap = self.gap
+    def progress(self, client: ClientSession) -> None:
+        client.obeyed = self.position
+        if client.settled:
+            client.upto, client.sent = self.position, self.sent
+            client.gap = self.gap
 
     def enter(self, sid: str = 's', namespace: str = '/',
-              connection: str = 'e', pid: str = '') -> Stay:
-        stay = Stay((sid, connection), namespace, pid or f'pid of {sid}',
-                    'claim', upto=b'1-0', gone=threading.Event(),
-                    since=b'0-1')
-        self.keeper.enter(stay)
-        return stay
+              connection: str = 'e', pid: str = '') -> ClientSession:
+        client = ClientSession(
+            (sid, connection), namespace, pid or f'pid of {sid}', 'claim',
+            upto=b'1-0', gone=threading.Event(), since=b'0-1')
+        self.writer.enter(client)
+        return client
 
-    def stays(self, sid: str = 's') -> Stay:
+    def stays(self, sid: str = 's') -> ClientSession:
         """A client that has connected in good weather."""
-        stay = self.enter(sid)
-        self.keeper.write_first(stay)
-        self.keeper.settle(stay)
+        client = self.enter(sid)
+        self.writer.write_first(client)
+        self.writer.settle(client)
         self.round()
         self.store.calls.clear()
-        return stay
+        return client
 
-    def leave(self, stay: Stay, intended: bool = False) -> None:
-        stay.intended = stay.intended or intended
-        stay.last = stay.last or self.describe(stay)
-        self.keeper.leave(stay)
+    def leave(self, client: ClientSession, intended: bool = False) -> None:
+        client.intended = client.intended or intended
+        client.last = client.last or self.describe(client)
+        self.writer.leave(client)
 
-    def room(self, stay: Stay, room: str) -> None:
-        stay.rooms.add(room)
-        self.keeper.change(stay)
+    def room(self, client: ClientSession, room: str) -> None:
+        client.rooms.add(room)
+        self.writer.change(client)
 
     def round(self) -> bool:
         """Let the keeper's task go once through what there is to do.
 
         :return: whether it could.
         """
-        self.keeper._work_there.set()
+        self.writer._work_there.set()
         try:
-            self.keeper.work(OneRound())  # type: ignore[arg-type]
+            self.writer.work(OneRound())  # type: ignore[arg-type]
         except Unavailable:
             return False
         return True
 
-    def kept(self, stay: Stay) -> Optional[Session]:
+    def kept(self, client: ClientSession) -> Optional[Session]:
         """What Redis has of a client."""
-        value = self.store.values.get(stay.pid)
+        value = self.store.values.get(client.pid)
         return value and load_session(  # type: ignore[return-value]
-            value, stay.pid, stay.namespace, OURS)
+            value, client.pid, client.namespace, OURS)
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What the keeper takes for the time: ``clock.now``."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(keeper_module, 'time', SimpleNamespace(
+    monkeypatch.setattr(writer_module, 'time', SimpleNamespace(
         monotonic=lambda: clock.now))
     return clock
 
@@ -209,10 +209,10 @@ def house(store: FakeSessions, clock: Any,
     return House(store, logger)
 
 
-def taken(store: FakeSessions, stay: Stay) -> None:
+def taken(store: FakeSessions, client: ClientSession) -> None:
     """Another node takes a client over."""
     result, = store.swap([Swap(
-        stay.pid, b'of another', [store.values[stay.pid]])])
+        client.pid, b'of another', [store.values[client.pid]])])
     assert result == DONE
     store.calls.clear()
 
@@ -220,34 +220,34 @@ def taken(store: FakeSessions, stay: Stay) -> None:
 # -- who is here -------------------------------------------------------------
 
 def test_who_is_here(house: House) -> None:
-    keeper = house.keeper
+    writer = house.writer
     a = house.enter('a')
     chat = house.enter('b', '/chat')
     other = house.enter('c', connection='f')
-    assert keeper.count == 3
-    assert keeper.of_sid('a', '/') is a
-    assert keeper.of_sid('b', '/chat') is chat
-    assert keeper.of_sid('a', '/chat') is None
-    assert keeper.of_sid('nobody', '/') is None
-    assert keeper.of_pid(other.pid) is other
-    assert keeper.of_pid('nobody') is None
+    assert writer.count == 3
+    assert writer.of_sid('a', '/') is a
+    assert writer.of_sid('b', '/chat') is chat
+    assert writer.of_sid('a', '/chat') is None
+    assert writer.of_sid('nobody', '/') is None
+    assert writer.of_pid(other.pid) is other
+    assert writer.of_pid('nobody') is None
 
 
 # -- when it is written ------------------------------------------------------
 
 def test_one_write_for_each_connect(house: House,
                                     store: FakeSessions) -> None:
-    stay = house.enter()
-    stay.data = {'name': 'x'}
+    client = house.enter()
+    client.data = {'name': 'x'}
     # In its connect handler.
-    house.room(stay, 'x')
+    house.room(client, 'x')
     house.round()
     assert store.calls == []
-    house.keeper.write_first(stay)
-    assert house.kept(stay) == Session(
+    house.writer.write_first(client)
+    assert house.kept(client) == Session(
         's', 'pid of s', ('s', 'x'), {'name': 'x'}, '/', 'claim', b'1-0',
         since=b'0-1', obeyed=b'100-0')
-    house.keeper.settle(stay)
+    house.writer.settle(client)
     for _ in range(3):
         assert house.round()
     assert store.calls == [('put', ['pid of s'])]
@@ -264,14 +264,14 @@ def test_no_write_for_an_event(house: House, store: FakeSessions,
 
 def test_what_has_changed_is_written_once(house: House,
                                           store: FakeSessions) -> None:
-    stay = house.stays()
+    client = house.stays()
     house.position, house.sent = b'200-0', b'199-0'
     house.gap = Gap(None, b'150-0')
     for number in range(10):
-        house.room(stay, str(number))
+        house.room(client, str(number))
     house.round()
-    assert store.calls == [('swap', [stay.pid])]
-    kept = house.kept(stay)
+    assert store.calls == [('swap', [client.pid])]
+    kept = house.kept(client)
     assert kept is not None and len(kept.rooms) == 11
     # And with it how far the client has come.
     assert (kept.upto, kept.sent, kept.gap, kept.since) == (
@@ -280,10 +280,10 @@ def test_what_has_changed_is_written_once(house: House,
 
 def test_what_is_as_before_is_not_written(house: House,
                                           store: FakeSessions) -> None:
-    stay = house.stays()
-    house.room(stay, 'x')
-    stay.rooms.discard('x')
-    house.keeper.change(stay)
+    client = house.stays()
+    house.room(client, 'x')
+    client.rooms.discard('x')
+    house.writer.change(client)
     house.position = b'200-0'
     house.round()
     assert store.calls == []
@@ -292,46 +292,46 @@ def test_what_is_as_before_is_not_written(house: House,
 def test_the_reply_comes_before_the_connect_handler(
         house: House, store: FakeSessions) -> None:
     """As with ``always_connect``."""
-    stay = house.enter()
-    house.keeper.write_first(stay)
-    house.room(stay, 'x')
+    client = house.enter()
+    house.writer.write_first(client)
+    house.room(client, 'x')
     house.round()
     assert store.writes == 1
-    house.keeper.settle(stay)
+    house.writer.settle(client)
     house.round()
-    kept = house.kept(stay)
+    kept = house.kept(client)
     assert kept is not None and kept.rooms == ('s', 'x')
     assert store.writes == 2
 
 
 def test_many_at_once(house: House, store: FakeSessions) -> None:
     stays = [house.stays(f's{number}') for number in range(2 * BATCH + 1)]
-    for stay in stays:
-        house.room(stay, 'x')
+    for client in stays:
+        house.room(client, 'x')
     house.round()
     assert [len(pids) for _, pids in store.calls] == [BATCH, BATCH, 1]
-    for stay in stays:
-        kept = house.kept(stay)
+    for client in stays:
+        kept = house.kept(client)
         assert kept is not None and 'x' in kept.rooms
 
 
 def test_its_task_is_woken(house: House) -> None:
-    stay = house.stays()
-    woken = house.keeper._work_there
+    client = house.stays()
+    woken = house.writer._work_there
     woken.clear()
-    house.room(stay, 'x')
+    house.room(client, 'x')
     assert woken.is_set()
     woken.clear()
-    house.leave(stay)
-    assert woken.is_set() and stay.gone.is_set()
+    house.leave(client)
+    assert woken.is_set() and client.gone.is_set()
 
 
 def test_its_task_ends(house: House, store: FakeSessions) -> None:
     task = SimpleNamespace(stopping=False, works=lambda: None)
-    thread = threading.Thread(target=house.keeper.work, args=(task,))
+    thread = threading.Thread(target=house.writer.work, args=(task,))
     thread.start()
     task.stopping = True
-    house.keeper.interrupt()
+    house.writer.interrupt()
     thread.join(10.0)
     assert not thread.is_alive()
     assert store.interrupted
@@ -343,15 +343,15 @@ def test_its_task_ends(house: House, store: FakeSessions) -> None:
 def test_the_first_write_is_in_doubt(house: House, store: FakeSessions,
                                      fault: str) -> None:
     """The client is let in all the same, and it is written later."""
-    stay = house.enter()
+    client = house.enter()
     store.faults.append(fault)
-    house.keeper.write_first(stay)
-    house.room(stay, 'x')
-    house.keeper.settle(stay)
+    house.writer.write_first(client)
+    house.room(client, 'x')
+    house.writer.settle(client)
     assert house.round()
-    kept = house.kept(stay)
+    kept = house.kept(client)
     assert kept is not None and kept.rooms == ('s', 'x')
-    assert not stay.lost and stay.doubtful == []
+    assert not client.lost and client.doubtful == []
 
 
 @pytest.mark.parametrize('faults', [
@@ -361,96 +361,96 @@ def test_the_first_write_is_in_doubt(house: House, store: FakeSessions,
 def test_a_write_is_in_doubt(house: House, store: FakeSessions,
                              faults: List[str],
                              intended: Optional[bool]) -> None:
-    stay = house.stays()
+    client = house.stays()
     store.faults.extend(faults)
     for number, _ in enumerate(faults):
-        house.room(stay, str(number))
+        house.room(client, str(number))
         assert not house.round()
     if intended is not None:
-        house.leave(stay, intended)
+        house.leave(client, intended)
     assert house.round()
-    kept = house.kept(stay)
+    kept = house.kept(client)
     if intended:
         assert kept is None
     else:
         assert kept is not None
         assert len(kept.rooms) == 1 + len(faults)
-    assert not stay.lost
-    assert (house.keeper.of_pid(stay.pid) is None) is (intended is not None)
+    assert not client.lost
+    assert (house.writer.of_pid(client.pid) is None) is (intended is not None)
 
 
 def test_all_of_a_batch_is_in_doubt(house: House,
                                     store: FakeSessions) -> None:
     stays = [house.stays(f's{number}') for number in range(BATCH + 10)]
-    for stay in stays:
-        house.room(stay, 'x')
+    for client in stays:
+        house.room(client, 'x')
     store.faults.append('after')
     assert not house.round()
     assert house.round()
-    for stay in stays:
-        kept = house.kept(stay)
+    for client in stays:
+        kept = house.kept(client)
         assert kept is not None and kept.rooms[-1] == 'x'
-        assert not stay.lost
+        assert not client.lost
 
 
 # -- another node has it -----------------------------------------------------
 
 def test_what_was_lost_is_never_written_again(
         house: House, store: FakeSessions, clock: Any) -> None:
-    stay, other = house.stays(), house.stays('other')
-    taken(store, stay)
-    house.room(stay, 'x')
+    client, other = house.stays(), house.stays('other')
+    taken(store, client)
+    house.room(client, 'x')
     assert house.round()
-    assert stay.lost and not other.lost
+    assert client.lost and not other.lost
     store.calls.clear()
-    house.room(stay, 'y')
+    house.room(client, 'y')
     clock.now += DURATION
     house.round()
     store.connections += 1
-    house.keeper.history_is_gone()
+    house.writer.history_is_gone()
     clock.now += INTERVAL
     house.round()
-    house.keeper.close(AMPLE)
-    house.leave(stay)
+    house.writer.close(AMPLE)
+    house.leave(client)
     house.round()
-    assert all(stay.pid not in pids for _, pids in store.calls)
-    assert store.values[stay.pid] == b'of another'
-    assert house.keeper.of_pid(stay.pid) is None
+    assert all(client.pid not in pids for _, pids in store.calls)
+    assert store.values[client.pid] == b'of another'
+    assert house.writer.of_pid(client.pid) is None
 
 
 @pytest.mark.parametrize('intended', [False, True])
 def test_it_was_lost_before_it_leaves(house: House, store: FakeSessions,
                                       intended: bool) -> None:
-    stay = house.stays()
-    taken(store, stay)
-    house.leave(stay, intended)
+    client = house.stays()
+    taken(store, client)
+    house.leave(client, intended)
     house.round()
-    assert store.values[stay.pid] == b'of another'
-    assert house.keeper.of_pid(stay.pid) is None
+    assert store.values[client.pid] == b'of another'
+    assert house.writer.of_pid(client.pid) is None
     house.round()
     assert store.writes == 1
 
 
 def test_we_are_told_that_it_is_lost(house: House,
                                      store: FakeSessions) -> None:
-    stay = house.stays()
-    house.keeper.lose(stay)
-    house.room(stay, 'x')
+    client = house.stays()
+    house.writer.lose(client)
+    house.room(client, 'x')
     house.round()
-    house.leave(stay)
-    assert house.keeper.of_pid(stay.pid) is None
+    house.leave(client)
+    assert house.writer.of_pid(client.pid) is None
     assert store.calls == []
-    assert stay.gone.is_set()
+    assert client.gone.is_set()
 
 
 def test_it_is_lost_before_its_last_session_is_written(
         house: House, store: FakeSessions) -> None:
     """It returns to this node at once."""
-    stay = house.stays()
-    house.leave(stay)
-    assert house.keeper.of_pid(stay.pid) is stay
-    house.keeper.lose(stay)
-    assert house.keeper.of_pid(stay.pid) is None
+    client = house.stays()
+    house.leave(client)
+    assert house.writer.of_pid(client.pid) is client
+    house.writer.lose(client)
+    assert house.writer.of_pid(client.pid) is None
     house.round()
     assert store.calls == []
 
@@ -459,15 +459,15 @@ def test_another_connection_here_has_it(house: House,
                                         store: FakeSessions) -> None:
     """Of two of one name, the one that leaves is forgotten."""
     old = house.stays()
-    house.keeper.lose(old)
+    house.writer.lose(old)
     house.leave(old)
     new = house.enter('s', pid=old.pid)
     new.claim = 'another'
-    house.keeper.claimed(new, store.values[old.pid])
-    house.keeper.settle(new)
-    assert house.keeper.of_pid(old.pid) is new
-    house.keeper._forget(old)
-    assert house.keeper.of_pid(old.pid) is new
+    house.writer.claimed(new, store.values[old.pid])
+    house.writer.settle(new)
+    assert house.writer.of_pid(old.pid) is new
+    house.writer._forget(old)
+    assert house.writer.of_pid(old.pid) is new
     house.round()
     kept = house.kept(new)
     assert kept is not None and kept.claim == 'another'
@@ -476,38 +476,38 @@ def test_another_connection_here_has_it(house: House,
 def test_a_server_in_node_has_taken_it(house: House,
                                        store: FakeSessions) -> None:
     """It deletes what it takes."""
-    stay = house.stays()
-    del store.values[stay.pid]
-    house.room(stay, 'x')
+    client = house.stays()
+    del store.values[client.pid]
+    house.room(client, 'x')
     house.round()
-    assert stay.lost
+    assert client.lost
     assert store.values == {}
 
 
 def test_redis_has_dropped_it(house: House, store: FakeSessions) -> None:
     """We had to connect again since it was seen: it may be another
     Redis."""
-    stay = house.stays()
+    client = house.stays()
     store.values.clear()
     store.connections += 1
-    house.room(stay, 'x')
+    house.room(client, 'x')
     house.round()
-    kept = house.kept(stay)
-    assert kept is not None and not stay.lost
+    kept = house.kept(client)
+    assert kept is not None and not client.lost
     # Now it was seen.
     store.values.clear()
-    house.room(stay, 'y')
+    house.room(client, 'y')
     house.round()
-    assert stay.lost and store.values == {}
+    assert client.lost and store.values == {}
 
 
 def test_redis_was_emptied(house: House, store: FakeSessions) -> None:
     """Without our losing the connection."""
     stays = [house.stays(), house.stays('other')]
     store.values.clear()
-    house.keeper.history_is_gone()
+    house.writer.history_is_gone()
     house.round()
-    assert set(store.values) == {stay.pid for stay in stays}
+    assert set(store.values) == {client.pid for client in stays}
     assert store.writes == 2
     house.round()
     assert store.writes == 2
@@ -517,20 +517,20 @@ def test_redis_was_emptied(house: House, store: FakeSessions) -> None:
 def test_we_see_that_first(house: House, store: FakeSessions, clock: Any,
                            how: str) -> None:
     """It looks as if a server in Node.js had taken them all."""
-    stay, taken_over = house.stays(), house.stays('other')
+    client, taken_over = house.stays(), house.stays('other')
     taken(store, taken_over)
     house.room(taken_over, 'x')
     house.round()
     store.values.clear()
     if how == 'swap':
-        house.room(stay, 'x')
+        house.room(client, 'x')
     else:
         clock.now += INTERVAL
     house.round()
-    assert stay.lost and taken_over.lost
-    house.keeper.history_is_gone()
+    assert client.lost and taken_over.lost
+    house.writer.history_is_gone()
     house.round()
-    assert not stay.lost and house.kept(stay) is not None
+    assert not client.lost and house.kept(client) is not None
     # This one was seen elsewhere.
     assert taken_over.lost and house.kept(taken_over) is None
 
@@ -538,69 +538,69 @@ def test_we_see_that_first(house: House, store: FakeSessions, clock: Any,
 @pytest.mark.parametrize('leaves', [False, True])
 def test_the_connection_is_replaced_under_way(
         house: House, store: FakeSessions, leaves: bool) -> None:
-    stay = house.stays()
-    house.room(stay, 'x')
+    client = house.stays()
+    house.room(client, 'x')
     if leaves:
-        house.leave(stay)
+        house.leave(client)
     store.faults.append('replaced')
     house.round()
     house.round()
-    kept = house.kept(stay)
+    kept = house.kept(client)
     assert kept is not None and kept.rooms == ('s', 'x')
-    assert not stay.lost
+    assert not client.lost
 
 
 # -- it leaves ---------------------------------------------------------------
 
 def test_it_leaves_on_purpose(house: House, store: FakeSessions) -> None:
-    stay = house.stays()
-    house.leave(stay, intended=True)
+    client = house.stays()
+    house.leave(client, intended=True)
     # It may return before that is written.
-    assert house.keeper.of_pid(stay.pid) is stay
-    assert house.keeper.of_sid(stay.sid, '/') is None
+    assert house.writer.of_pid(client.pid) is client
+    assert house.writer.of_sid(client.sid, '/') is None
     house.round()
     assert store.values == {}
-    assert house.keeper.of_pid(stay.pid) is None
+    assert house.writer.of_pid(client.pid) is None
     house.round()
     assert store.writes == 1
 
 
 def test_it_leaves_before_anything_was_written(
         house: House, store: FakeSessions) -> None:
-    stay = house.enter()
-    house.leave(stay, intended=True)
+    client = house.enter()
+    house.leave(client, intended=True)
     house.round()
     assert store.values == {}
     assert store.calls == []
-    assert house.keeper.of_pid(stay.pid) is None
+    assert house.writer.of_pid(client.pid) is None
 
 
 def test_it_leaves_on_purpose_and_is_gone_already(
         house: House, store: FakeSessions) -> None:
-    stay = house.stays()
-    stay.intended = True
+    client = house.stays()
+    client.intended = True
     store.values.clear()
-    house.leave(stay)
+    house.leave(client)
     house.round()
-    assert house.keeper.of_pid(stay.pid) is None
-    assert not stay.lost
+    assert house.writer.of_pid(client.pid) is None
+    assert not client.lost
 
 
 def test_the_connection_is_lost(house: House, store: FakeSessions,
                                 clock: Any) -> None:
-    stay = house.stays()
-    stay.upto, stay.sent = b'300-0', b'299-0'
-    stay.last = house.describe(stay)._replace(rooms=('s', 'last'))
+    client = house.stays()
+    client.upto, client.sent = b'300-0', b'299-0'
+    client.last = house.describe(client)._replace(rooms=('s', 'last'))
     # Whatever changes in its disconnect handler.
-    house.room(stay, 'too late')
+    house.room(client, 'too late')
     house.position = b'400-0'
-    house.leave(stay)
+    house.leave(client)
     house.round()
-    kept = house.kept(stay)
+    kept = house.kept(client)
     assert kept is not None
     assert kept.rooms == ('s', 'last')
     assert (kept.upto, kept.sent) == (b'300-0', b'299-0')
-    assert house.keeper.of_pid(stay.pid) is None
+    assert house.writer.of_pid(client.pid) is None
     # Its time runs from now on.
     store.calls.clear()
     clock.now += DURATION
@@ -611,28 +611,28 @@ def test_the_connection_is_lost(house: House, store: FakeSessions,
 def test_the_time_to_live_starts_when_it_leaves(
         house: House, store: FakeSessions) -> None:
     """Also where nothing has changed."""
-    stay = house.stays()
-    house.leave(stay)
+    client = house.stays()
+    house.leave(client)
     house.round()
-    assert store.calls == [('swap', [stay.pid])]
+    assert store.calls == [('swap', [client.pid])]
 
 
 def test_redis_is_away_for_longer_than_it_may_be(
         house: House, store: FakeSessions, clock: Any) -> None:
     """Nobody could come back to it: it is not written any more."""
-    stay, here = house.stays(), house.stays('here')
-    house.leave(stay)
+    client, here = house.stays(), house.stays('here')
+    house.leave(client)
     store.faults.extend(['before'] * 2)
     assert not house.round()
     clock.now += DURATION
     assert not house.round()
-    assert house.keeper.of_pid(stay.pid) is stay
+    assert house.writer.of_pid(client.pid) is client
     store.calls.clear()
     clock.now += 1
     assert house.round()
-    assert house.keeper.of_pid(stay.pid) is None
-    assert all(stay.pid not in pids for _, pids in store.calls)
-    assert house.keeper.of_pid(here.pid) is here
+    assert house.writer.of_pid(client.pid) is None
+    assert all(client.pid not in pids for _, pids in store.calls)
+    assert house.writer.of_pid(here.pid) is here
 
 
 # -- it is kept alive --------------------------------------------------------
@@ -645,7 +645,7 @@ def test_touch(house: House, store: FakeSessions, clock: Any) -> None:
     assert store.calls == []
     clock.now += 1
     house.round()
-    assert store.calls == [('touch', [stay.pid for stay in stays])]
+    assert store.calls == [('touch', [client.pid for client in stays])]
     house.round()
     assert len(store.calls) == 1
 
@@ -673,14 +673,14 @@ def test_touch_finds_that_it_was_taken(house: House, store: FakeSessions,
 
 def test_touch_finds_that_redis_has_dropped_it(
         house: House, store: FakeSessions, clock: Any) -> None:
-    stay = house.stays()
+    client = house.stays()
     store.values.clear()
     store.connections += 1
     clock.now += INTERVAL
     house.round()
     house.round()
-    assert not stay.lost
-    assert stay.pid in store.values
+    assert not client.lost
+    assert client.pid in store.values
 
 
 def test_a_touch_fails(house: House, store: FakeSessions,
@@ -696,12 +696,12 @@ def test_a_touch_fails(house: House, store: FakeSessions,
 def test_it_is_kept_alive_first_of_all(house: House, store: FakeSessions,
                                        clock: Any) -> None:
     """That works also where Redis refuses to write."""
-    stay = house.stays()
-    house.room(stay, 'x')
+    client = house.stays()
+    house.room(client, 'x')
     clock.now += INTERVAL
     store.faults.extend(['none', 'refused'])
     assert not house.round()
-    assert store.calls == [('touch', [stay.pid])]
+    assert store.calls == [('touch', [client.pid])]
     assert house.round()
     assert [name for name, _ in store.calls] == ['touch', 'swap']
 
@@ -709,16 +709,16 @@ def test_it_is_kept_alive_first_of_all(house: House, store: FakeSessions,
 def test_how_far_it_has_come(house: House, store: FakeSessions,
                              clock: Any) -> None:
     """What its session says must not be older than the stream goes back."""
-    stay = house.stays()
+    client = house.stays()
     house.position, house.sent = b'500-0', b'400-0'
     began = clock.now
     while clock.now - began <= DURATION / 2:
-        kept = house.kept(stay)
+        kept = house.kept(client)
         assert kept is not None and kept.upto == b'1-0'
         clock.now += INTERVAL
         house.round()
     assert [name for name, _ in store.calls] == ['touch'] * 13 + ['swap']
-    kept = house.kept(stay)
+    kept = house.kept(client)
     assert kept is not None
     assert (kept.upto, kept.sent) == (b'500-0', b'400-0')
 
@@ -726,18 +726,18 @@ def test_how_far_it_has_come(house: House, store: FakeSessions,
 def test_soon_after_it_was_taken_over(house: House, store: FakeSessions,
                                       clock: Any) -> None:
     """It says how far the client was before it was away."""
-    stay = house.enter()
-    value = house.keeper.encode(stay.marked(house.describe(stay)))
-    store.values[stay.pid] = value
-    house.keeper.claimed(stay, value)
-    house.keeper.write_first(stay)
-    house.keeper.settle(stay)
+    client = house.enter()
+    value = house.writer.encode(client.marked(house.describe(client)))
+    store.values[client.pid] = value
+    house.writer.claimed(client, value)
+    house.writer.write_first(client)
+    house.writer.settle(client)
     house.round()
     assert store.calls == []
     clock.now += INTERVAL
     house.round()
     assert [name for name, _ in store.calls] == ['touch', 'swap']
-    kept = house.kept(stay)
+    kept = house.kept(client)
     assert kept is not None and kept.upto == b'100-0'
     clock.now += INTERVAL
     house.round()
@@ -761,24 +761,24 @@ def test_what_cannot_be_kept(
         small_house: House, store: FakeSessions, clock: Any, data: Any,
         why: str, logged: Callable[[int], List[str]]) -> None:
     """Nothing is kept, rather than something old; the log is told once."""
-    house, stay = small_house, small_house.stays()
-    stay.data = data
+    house, client = small_house, small_house.stays()
+    client.data = data
     for number in range(3):
-        house.room(stay, str(number))
+        house.room(client, str(number))
         house.round()
         clock.now += INTERVAL
     assert store.values == {}
     warning, = logged(logging.WARNING)
-    assert stay.sid in warning and why in warning
-    assert stay.pid not in warning
+    assert client.sid in warning and why in warning
+    assert client.pid not in warning
     # Until it can be kept again.
-    stay.data = {'a': 1}
-    house.keeper.change(stay)
+    client.data = {'a': 1}
+    house.writer.change(client)
     house.round()
-    kept = house.kept(stay)
+    kept = house.kept(client)
     assert kept is not None and kept.data == {'a': 1}
-    stay.data = data
-    house.keeper.change(stay)
+    client.data = data
+    house.writer.change(client)
     house.round()
     assert store.values == {}
     assert len(logged(logging.WARNING)) == 1
@@ -787,22 +787,22 @@ def test_what_cannot_be_kept(
 def test_it_could_never_be_kept(
         small_house: House, store: FakeSessions, clock: Any,
         logged: Callable[[int], List[str]]) -> None:
-    house, stay = small_house, small_house.enter()
-    stay.data = LARGE
-    house.keeper.write_first(stay)
-    house.keeper.settle(stay)
+    house, client = small_house, small_house.enter()
+    client.data = LARGE
+    house.writer.write_first(client)
+    house.writer.settle(client)
     house.round()
     clock.now += DURATION
     house.round()
-    house.leave(stay)
+    house.leave(client)
     house.round()
     assert store.calls == []
-    assert house.keeper.of_pid(stay.pid) is None
+    assert house.writer.of_pid(client.pid) is None
     assert len(logged(logging.WARNING)) == 1
 
 
 def test_check_size(small_house: House) -> None:
-    check = small_house.keeper.check_size
+    check = small_house.writer.check_size
     check({})
     check(None)
     check({'a': 'x' * 300})
@@ -826,14 +826,14 @@ def test_whatever_an_application_keeps(
     """It is one client's trouble."""
     bad, good = house.stays('bad'), house.stays('good')
 
-    def describe(stay: Stay) -> Session:
-        if stay is bad:
+    def describe(client: ClientSession) -> Session:
+        if client is bad:
             raise error
-        return House.describe(stay)
+        return House.describe(client)
 
-    house.keeper._describe = describe
-    for stay in bad, good:
-        house.room(stay, 'x')
+    house.writer._describe = describe
+    for client in bad, good:
+        house.room(client, 'x')
     assert house.round()
     assert house.kept(bad) is None
     kept = house.kept(good)
@@ -843,8 +843,8 @@ def test_whatever_an_application_keeps(
 
 def test_it_changes_while_it_is_serialised(house: House) -> None:
     """A handler runs on another task."""
-    stay = house.stays()
-    serialiser, attempts = house.keeper._serialiser, []
+    client = house.stays()
+    serialiser, attempts = house.writer._serialiser, []
 
     def pack(fields: Dict[str, Any]) -> bytes:
         attempts.append(fields)
@@ -853,34 +853,34 @@ def test_it_changes_while_it_is_serialised(house: House) -> None:
         return Serialiser.pack(serialiser, fields)
 
     serialiser.pack = pack  # type: ignore[method-assign]
-    house.room(stay, 'x')
+    house.room(client, 'x')
     house.round()
-    kept = house.kept(stay)
+    kept = house.kept(client)
     assert kept is not None and kept.rooms == ('s', 'x')
     assert attempts
 
 
 def test_copy(house: House) -> None:
     """Whatever the application does with it afterwards."""
-    stay = house.stays()
-    stay.data = {'a': [1], 2: (3,)}
-    session = house.describe(stay)
-    copy = house.keeper.copy(session)
+    client = house.stays()
+    client.data = {'a': [1], 2: (3,)}
+    session = house.describe(client)
+    copy = house.writer.copy(session)
     assert copy == session._replace(data={'a': [1], '2': [3]})
-    stay.data['a'].append(2)
+    client.data['a'].append(2)
     assert copy.data['a'] == [1]
     # What cannot be kept is as good as it is.
-    stay.data['b'] = object()
-    assert house.keeper.copy(session) is session
+    client.data['b'] = object()
+    assert house.writer.copy(session) is session
 
 
 def test_redis_refuses(house: House, store: FakeSessions, clock: Any,
                        logged: Callable[[int], List[str]]) -> None:
     """Nobody else may notice; the log is told once, until it is over."""
-    stay = house.enter()
+    client = house.enter()
     store.faults.append('refused: NOPERM')
-    house.keeper.write_first(stay)
-    house.keeper.settle(stay)
+    house.writer.write_first(client)
+    house.writer.settle(client)
     for _ in range(3):
         store.faults.append('refused: NOPERM')
         assert not house.round()
@@ -890,8 +890,8 @@ def test_redis_refuses(house: House, store: FakeSessions, clock: Any,
     assert not house.round()
     assert len(logged(logging.WARNING)) == 2
     assert house.round()
-    assert house.kept(stay) is not None
-    house.room(stay, 'x')
+    assert house.kept(client) is not None
+    house.room(client, 'x')
     store.faults.append('refused: OOM')
     assert not house.round()
     assert len(logged(logging.WARNING)) == 3
@@ -907,17 +907,17 @@ def test_close(house: House, store: FakeSessions) -> None:
     stays = [house.stays(f's{number}') for number in range(BATCH + 1)]
     connecting, lost = house.enter('connecting'), house.stays('lost')
     taken(store, lost)
-    house.keeper.lose(lost)
+    house.writer.lose(lost)
     leaves = house.stays('leaves')
     house.leave(leaves, intended=True)
     house.position = b'900-0'
-    house.keeper.close(AMPLE)
+    house.writer.close(AMPLE)
     assert store.patience == AMPLE
-    for stay in [*stays, connecting]:
-        kept = house.kept(stay)
+    for client in [*stays, connecting]:
+        kept = house.kept(client)
         assert kept is not None and kept.obeyed == b'900-0'
         # Who is connecting has not got what it missed.
-        assert kept.upto == (b'1-0' if stay is connecting else b'900-0')
+        assert kept.upto == (b'1-0' if client is connecting else b'900-0')
     assert leaves.pid not in store.values
     assert store.values[lost.pid] == b'of another'
 
@@ -927,7 +927,7 @@ def test_close_while_redis_is_away(
         logged: Callable[[int], List[str]]) -> None:
     house.stays()
     store.faults.append('before')
-    house.keeper.close(AMPLE)
+    house.writer.close(AMPLE)
     assert len(logged(logging.WARNING)) == 1
 
 
@@ -946,15 +946,15 @@ def test_whatever_happens(events: List[str]) -> None:
     store, clock = FakeSessions(), SimpleNamespace(now=1000.0)
     other = False
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(keeper_module, 'time', SimpleNamespace(
+        patch.setattr(writer_module, 'time', SimpleNamespace(
             monotonic=lambda: clock.now))
         house = House(store, lambda: logging.getLogger('tests.unit'))
-        stay = house.enter()
-        house.keeper.write_first(stay)
-        house.keeper.settle(stay)
+        client = house.enter()
+        house.writer.write_first(client)
+        house.writer.settle(client)
         for number, event in enumerate(events):
-            if event == 'room' and stay.last is None:
-                house.room(stay, str(number))
+            if event == 'room' and client.last is None:
+                house.room(client, str(number))
             elif event == 'round':
                 house.round()
             elif event in ('before', 'after'):
@@ -964,34 +964,34 @@ def test_whatever_happens(events: List[str]) -> None:
             elif event == 'time':
                 clock.now += 3 * INTERVAL
             elif event == 'emptied' and not other \
-                    and house.keeper.of_pid(stay.pid):
+                    and house.writer.of_pid(client.pid):
                 store.values.clear()
-                house.keeper.history_is_gone()
-            elif event == 'taken' and stay.pid in store.values:
-                store.values[stay.pid] = b'of another'
+                house.writer.history_is_gone()
+            elif event == 'taken' and client.pid in store.values:
+                store.values[client.pid] = b'of another'
                 other = True
-            elif event in ('leave', 'purpose') and stay.last is None:
-                house.leave(stay, intended=event == 'purpose')
+            elif event in ('leave', 'purpose') and client.last is None:
+                house.leave(client, intended=event == 'purpose')
             if other:
-                assert store.values[stay.pid] == b'of another'
+                assert store.values[client.pid] == b'of another'
         store.faults.clear()
         clock.now += DURATION
         for _ in range(3):
             assert house.round()
     if other:
-        assert store.values[stay.pid] == b'of another'
-        assert stay.lost or stay.last is not None
-    elif clock.now - stay.left > DURATION:
+        assert store.values[client.pid] == b'of another'
+        assert client.lost or client.last is not None
+    elif clock.now - client.left > DURATION:
         # It could not come back any more: it need not be written.
-        assert stay.last is not None
-    elif stay.intended:
+        assert client.last is not None
+    elif client.intended:
         assert store.values == {}
     else:
-        kept = house.kept(stay)
+        kept = house.kept(client)
         assert kept is not None
-        assert kept.rooms == (stay.last or house.describe(stay)).rooms
-    assert (house.keeper.of_pid(stay.pid) is None) is (
-        stay.last is not None)
+        assert kept.rooms == (client.last or house.describe(client)).rooms
+    assert (house.writer.of_pid(client.pid) is None) is (
+        client.last is not None)
 
 
 # -- the server shuts down ----------------------------------------------------
@@ -999,20 +999,20 @@ def test_whatever_happens(events: List[str]) -> None:
 def test_what_has_changed_is_waited_for(
         store: FakeSessions, logger: Callable[[], logging.Logger]) -> None:
     house = House(store, logger)
-    stay = house.stays()
-    house.keeper.catch_up(AMPLE)
-    house.room(stay, 'tea')
+    client = house.stays()
+    house.writer.catch_up(AMPLE)
+    house.room(client, 'tea')
     task = SimpleNamespace(stopping=False, works=lambda: None)
-    thread = threading.Thread(target=house.keeper.work, args=(task,))
-    waits = threading.Thread(target=house.keeper.catch_up, args=(AMPLE,))
+    thread = threading.Thread(target=house.writer.work, args=(task,))
+    waits = threading.Thread(target=house.writer.catch_up, args=(AMPLE,))
     waits.start()
     thread.start()
     waits.join(2 * AMPLE)
-    kept = house.kept(stay)
+    kept = house.kept(client)
     assert kept is not None and 'tea' in kept.rooms
     task.stopping = True
-    house.keeper.interrupt()
+    house.writer.interrupt()
     thread.join(AMPLE)
     # Nobody writes it any more.
-    house.room(stay, 'cake')
-    house.keeper.catch_up(0.1)
+    house.room(client, 'cake')
+    house.writer.catch_up(0.1)
