@@ -17,7 +17,7 @@ import time
 from typing import Any, Callable, Iterable, List
 
 from .runtime.lifecycle import ManagerLife
-from .concurrency.tasks import Engine, Event, ServerEngine, ThreadEngine
+from .concurrency.engines import Engine, Event, ServerEngine, ThreadEngine
 
 #: How long step 2 may take, in seconds. It takes milliseconds, and clients
 #: are without a useful server meanwhile.

@@ -21,7 +21,7 @@ from contextlib import suppress
 from typing import Any, Callable, Deque, Dict, Iterable, List, Optional
 from urllib.parse import parse_qs
 
-from ..concurrency.tasks import Event, ServerEngine
+from ..concurrency.engines import Event, ServerEngine
 
 #: How long clients that poll may take to fetch what waits for them, in
 #: seconds: one round trip, of a phone on a train.

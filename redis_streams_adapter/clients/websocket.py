@@ -1,31 +1,33 @@
 """WebSocket frames to slow clients, whole and one after the other.
 
-The only module that touches private names of python-engineio, and of the
-packages through which it serves WebSockets under threads and under gevent:
+This module touches private names of python-engineio, and of the packages with
+which it serves WebSockets under threads and gevent:
 
 - simple-websocket (1.0 and 1.1) writes each frame with one ``socket.send()``,
-  and ignores how much of the frame was written. As soon as the client reads
-  more slowly than the server writes, gevent's ``send()`` writes a part, or
-  nothing, and the client finds the next frame in the middle of this one.
+  and ignores how much of the frame was written. If the client reads more
+  slowly than the server writes, gevent's ``send()`` writes a part of the
+  frame, or nothing, and the client finds the next frame in the middle of this
+  one.
 - In both, it and gevent-websocket (0.10), the task that sends data and the
   task that reads, which answers PING and CLOSE frames, write to one socket
   without a lock. A blocking ``send()`` of a thread, or ``sendall()`` of
-  gevent, writes all, but in pieces between which the other task's frame fits.
+  gevent, writes everything, but in pieces, and the other task's frame can get
+  between them.
 
 So :func:`install` puts a :class:`FrameSocket` between the package and the
-socket. eventlet's own WebSocket (0.36 and 0.41) has a lock and ``sendall()``,
-and uWSGI makes the frames itself: they are left alone. Read from
-python-engineio 4.11 and 4.15.
+socket. eventlet's WebSocket (0.36 and 0.41) has a lock and uses
+``sendall()``, and uWSGI makes the frames itself: these two stay as they are.
+Read from python-engineio 4.11 and 4.15.
 """
 import errno
 import logging
 import socket
 from typing import Any, Callable, Optional
 
-from ..concurrency.limiter import Gate
+from ..concurrency.limiter import Limiter
 
-#: Where Engine.IO's server keeps what its async mode is made of, and in that
-#: mapping what serves a WebSocket.
+#: The attribute of an Engine.IO server with the parts of its async mode, and
+#: the key of the part that serves a WebSocket.
 TABLE, ENTRY = '_async', 'websocket'
 
 #: The modules whose classes serve WebSockets through these packages.
@@ -34,26 +36,26 @@ AFFECTED = ('engineio.async_drivers._websocket_wsgi',
 
 
 class FrameSocket:
-    """A socket on which each ``send()`` writes all that it is given.
+    """A socket on which each ``send()`` writes all its data.
 
-    All else is the socket's own.
+    Everything else is the socket's own.
 
     :param sock: a connected socket, of threads or of gevent.
-    :param gate: lets one task at a time write, in the order in which they
-                 came: a task with one frame after the other would keep the
-                 task that reads from its PONG, and from reading. A task is
-                 in while it writes a frame, so for as long as the client
-                 reads nothing. Only the two tasks of this connection come
-                 here, and neither holds a lock then: the purpose is that one
-                 waits for the other.
+    :param limiter: lets one task at a time write, first come first served:
+                    otherwise a task that sends frame after frame would keep
+                    the reading task from its PONG, and so from reading. A
+                    task has the slot while it writes a frame, so for as long
+                    as the client reads nothing. Only the two tasks of this
+                    connection use it, and neither holds a lock meanwhile:
+                    one is meant to wait for the other.
     """
 
-    def __init__(self, sock: Any, gate: Gate) -> None:
+    def __init__(self, sock: Any, limiter: Limiter) -> None:
         self._sock = sock
-        self._gate = gate
-        #: Whether a part of a frame may be all that was written of it.
-        #: Written once, by the task whose turn it is. Nothing may follow
-        #: then, and both ends learn that the connection is gone.
+        self._limiter = limiter
+        #: Whether a frame may have been written in part. Written once, by
+        #: the task that has the slot. Nothing may follow then, and both ends
+        #: learn that the connection is gone.
         self._torn = False
 
     def send(self, data: bytes) -> int:
@@ -62,19 +64,19 @@ class FrameSocket:
         :return: its length.
         :raises BrokenPipeError: the connection is gone. Of all errors it is
                                  the one that simple-websocket expects, also
-                                 where it closes a connection.
+                                 when it closes a connection.
         """
         timeout = self._sock.gettimeout()
-        turn, whole, has_turn = self._gate.turn(), False, False
+        slot, whole, has_slot = self._limiter.slot(), False, False
         try:
-            # The one in front has so long. It was struck between two lines
-            # if it takes twice as much.
-            has_turn = turn.enter(None if timeout is None else 2 * timeout)
-            if not has_turn:
+            # The task in front has the timeout. If it takes twice as long,
+            # an exception has struck it between two lines.
+            has_slot = slot.acquire(None if timeout is None else 2 * timeout)
+            if not has_slot:
                 raise BrokenPipeError(errno.EPIPE, 'nothing can be written')
             if self._torn:
                 raise BrokenPipeError(errno.EPIPE, 'the connection is gone')
-            # Mostly there is room for all, and gevent's sendall() costs more.
+            # Mostly the buffer has room, and gevent's sendall() costs more.
             written = self._sock.send(data)
             if written < len(data):
                 self._sock.sendall(memoryview(data)[written:])
@@ -82,18 +84,19 @@ class FrameSocket:
         except OSError as exc:
             raise BrokenPipeError(errno.EPIPE, str(exc)) from exc
         finally:
-            # Whatever has struck, a timeout of gevent's for example: nobody
-            # knows how much was written.
-            if has_turn and not whole:
+            # Whatever was raised, a timeout of gevent for example: it is not
+            # known how much was written.
+            if has_slot and not whole:
                 self._torn = True
                 self._hang_up()
-            turn.leave()
+            slot.release()
         return len(data)
 
     def close(self) -> None:
-        """End the connection, after what was written so far. To close the
-        socket is not enough: gevent's server (26.9) has another one for it,
-        and would write a response to what it takes for a request."""
+        """End the connection, after what was written so far. Closing the
+        socket is not enough: gevent's server (26.9) has another one for the
+        connection, and would write a response to what it takes for a request.
+        """
         self._hang_up()
         self._sock.close()
 
@@ -109,10 +112,10 @@ class FrameSocket:
 
 
 def install(server: Any, logger: logging.Logger) -> None:
-    """Let a server send whole frames. Does nothing where it does already, or
-    where python-engineio is not as it is known here, which is logged.
+    """Let a server send whole frames. Does nothing if it already does, or if
+    python-engineio does not look as expected, which is logged.
 
-    :param server: a Socket.IO server. Its own table is replaced; the one of
+    :param server: a Socket.IO server. Its own table is replaced; the table of
                    python-engineio, which other servers share, is not changed.
     """
     eio = server.eio
@@ -130,10 +133,10 @@ def install(server: Any, logger: logging.Logger) -> None:
 
 
 class _Driver:
-    """Serves a WebSocket of Engine.IO as another driver does, on a
+    """Serves a WebSocket of Engine.IO as another driver does, but on a
     :class:`FrameSocket`.
 
-    :param driver: the other one.
+    :param driver: the other driver.
     :param make_event: makes an event for the server's tasks.
     """
 
@@ -143,9 +146,9 @@ class _Driver:
         self._driver = driver
         self._make_event = make_event
         self._logger = logger
-        #: Whether it was logged that the package is not as it is known here.
-        #: Two tasks may log it both.
-        self._told = False
+        #: Whether it was logged that the package does not look as expected.
+        #: Written without a lock; two tasks may both log it.
+        self._logged = False
 
     def __call__(self, handler: Callable[[Any], Any], eio: Any) -> Any:
         def handle(ws: Any) -> Any:
@@ -155,19 +158,21 @@ class _Driver:
         return self._driver(handle, eio)
 
     def _replace_socket(self, ws: Any) -> None:
-        """The handshake is over: only now the socket is known. Nothing was
-        sent but its few bytes, into an empty buffer."""
+        """Called after the handshake: only then the socket is known. So far
+        only the few bytes of the handshake were sent, into an empty buffer.
+        """
         frames = self._of_simple_websocket(ws) \
             or self._of_gevent_websocket(ws)
         if frames is not None:
-            # Here Engine.IO looks for a socket, to give it the time of a
-            # ping and its answer as its timeout; the packages' it does not
-            # find. So the connection of a client that reads nothing, or has
-            # not answered, is ended, with all that waits for it: it would
-            # get that first, and come back too late.
+            # Engine.IO looks for a socket in this attribute, and sets its
+            # timeout to the time of a ping and its answer; it does not find
+            # the package's own socket. So the connection of a client that
+            # reads nothing, or does not answer, is ended together with all
+            # that waits for it. Otherwise the client would get all that
+            # first, and reconnect too late.
             ws.socket = frames
-        elif not self._told:
-            self._told = True
+        elif not self._logged:
+            self._logged = True
             self._logger.debug('WebSockets are left as they are: %s has no '
                                'socket', type(ws).__name__)
 
@@ -188,9 +193,9 @@ class _Driver:
                 or not hasattr(sock, 'sendall'):
             return None
         frames = self._frames(sock)
-        # Until then, the socket's sendall().
+        # Before, it is the socket's sendall().
         setattr(connection, 'raw_write', frames.send)
         return frames
 
     def _frames(self, sock: Any) -> FrameSocket:
-        return FrameSocket(sock, Gate(1, self._make_event))
+        return FrameSocket(sock, Limiter(1, self._make_event))

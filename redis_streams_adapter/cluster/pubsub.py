@@ -39,7 +39,7 @@ from ..stream.publisher import Courier
 from ..stream.listener import Heard
 from ..protocol.requests import Asked
 from .subscriptions import Channels, Start, Subscriptions
-from ..concurrency.tasks import Engine
+from ..concurrency.engines import Engine
 from ..protocol.transport import Way
 
 STREAM = 'stream'

@@ -18,7 +18,7 @@ from ..protocol.node import Act, Event, Known, Node, Response
 from ..stream.outbox import Pending
 from ..protocol.requests import Asked, NOBODY, Request, UNKNOWN_MEMBERS
 from .pubsub import SideChannel
-from ..concurrency.tasks import Engine, Event as TaskEvent
+from ..concurrency.engines import Engine, Event as TaskEvent
 
 
 class Stream(Protocol):

@@ -7,7 +7,7 @@ import logging
 from typing import Any, Callable, Dict, List, Tuple
 
 from ..concurrency.locks import Lock
-from ..concurrency.tasks import Engine
+from ..concurrency.engines import Engine
 
 Handler = Callable[..., Any]
 

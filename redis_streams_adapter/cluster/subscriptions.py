@@ -19,7 +19,8 @@ from ..stream.driver import Driver
 from ..stream.listener import Heard, Listener
 from ..protocol.routing import application_channel, marker_channel, \
     member_channel, private_channel, public_channel, slot_key
-from ..concurrency.tasks import Engine, Event, Task
+from ..concurrency.engines import Engine, Event
+from ..concurrency.tasks import Task
 from ..protocol.transport import Way
 
 #: In how many namespaces a process is a guest. In a cluster each sharded one

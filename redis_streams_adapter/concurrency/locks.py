@@ -2,63 +2,63 @@
 
 A signal handler's exception, a job queue's time limit, ``gevent.Timeout`` or
 ``greenlet.kill()`` may strike the application's task in the middle of any
-call of ours. CPython raises the first two when a function begins, when a call
-is over, and where a loop jumps back (``ceval.c`` of 3.10 to 3.13; 3.10 also
-where a condition jumps); the last two are raised where a green thread waits.
+call of this package. CPython raises the first two when a function begins,
+when a call is over, and when a loop jumps back (``ceval.c`` of 3.10 to 3.13;
+3.10 also when a condition jumps). The last two are raised while a green
+thread waits.
 
-So one call of something written in C is one step, and so are assignments
+So one call of a function written in C is one step, and so are assignments
 without a call between them. Entering and leaving a ``with`` block is one step
-each if the lock is the interpreter's own. :class:`threading.Condition`, and by
-that :class:`threading.Event`, is written in Python: struck between "its lock
-is acquired" and "the block begins", it is locked for good. The same goes for
-the locks that gevent and eventlet put in the place of the interpreter's.
+each if the lock is the interpreter's own. :class:`threading.Condition` is
+written in Python, and :class:`threading.Event` uses it: struck between "its
+lock is acquired" and "the block begins", it stays locked for good. The same
+holds for the locks with which gevent and eventlet replace the interpreter's.
 """
 import _thread
 import sys
 from collections import deque
 from typing import Any, Deque, Optional
 
-#: For a few assignments: nothing that lets green threads switch may be done
-#: under it, no I/O and no waiting. It is the interpreter's own lock, also
-#: where gevent or eventlet have patched :mod:`threading`: there nobody ever
-#: waits for it, for no green thread is interrupted. A signal handler that
-#: uses what it protects does not wait for itself.
+#: A lock for a few assignments. No I/O and no waiting under it, nothing that
+#: lets green threads switch. It is the interpreter's own lock even if gevent
+#: or eventlet have patched :mod:`threading`: no green thread is interrupted
+#: while it holds the lock, so none ever waits for it. It is reentrant: a
+#: signal handler that uses what it protects does not wait for itself.
 Lock = _thread.RLock
 
-#: The same, without what a type checker believes of it.
+#: The same, untyped: a type checker takes it for a function.
 _NativeLock: Any = _thread.RLock
 
-#: How long a green thread waits before it looks again whether a lock is free,
-#: in seconds. It is not told: to leave the lock would be more than one step.
-#: A green thread that holds one hardly ever switches, so hardly any waits.
+#: How long a green thread waits before it tries a lock again, in seconds.
+#: Nothing wakes it: leaving the lock would take more than one step. A green
+#: thread that holds a lock hardly ever switches, so hardly any waits.
 LOOK_AGAIN = 0.001
 
 
-# A type checker takes the base for a function.
 class GreenLock(_NativeLock):  # type: ignore[misc]
     """A reentrant lock for green threads, which may switch while they hold
     it.
 
-    Towards other threads it is the interpreter's lock. All green threads of
-    one thread are one to that: they are told apart by their objects. It is
-    left by what it inherits, in one step.
+    Between threads it is the interpreter's lock. To that lock, all green
+    threads of one thread are the same owner, so their objects are compared,
+    too. The inherited ``__exit__`` leaves it in one step.
 
-    :param nothing: an event of theirs, which is never set.
+    :param never: an event of the green threads, which is never set.
     """
 
-    def __init__(self, nothing: Any) -> None:
-        self._nothing = nothing
-        #: Which green thread is to have it, or had it last. Written by that
-        #: one, while no other of its thread has it.
+    def __init__(self, never: Any) -> None:
+        self._never = never
+        #: The green thread that takes the lock, or had it last. Written by
+        #: that green thread, while no other of its thread has the lock.
         self._owner: Any = None
 
     def __enter__(self) -> bool:
         # Not an import: a process without green threads has no greenlet.
         me = sys.modules['greenlet'].getcurrent()
         while self._is_owned() and self._owner is not me:
-            self._nothing.wait(LOOK_AGAIN)
+            self._never.wait(LOOK_AGAIN)
         self._owner = me
-        # The text says how often it is held.
+        # The lock's repr() contains how often it is held.
         before, entered = repr(self), False
         try:
             super().__enter__()
@@ -66,25 +66,26 @@ class GreenLock(_NativeLock):  # type: ignore[misc]
             return entered
         finally:
             if not entered and repr(self) != before and self._is_owned():
-                # Struck when it was acquired.
+                # Struck after the lock was acquired.
                 self.release()
 
 
 class ThreadEvent:
     """As :class:`threading.Event`, for threads of the interpreter.
 
-    A waiter has a lock of its own, which it cannot have until it is set. Who
-    sets it and is struck may leave waiters that sleep on: the next who sets
-    it wakes them.
+    Each waiter has a lock of its own, which it cannot acquire until the event
+    is set. If an exception strikes a task that sets the event, some waiters
+    may sleep on; the next call of :meth:`set` wakes them.
     """
 
     __slots__ = ('_is_set', '_waiting')
 
     def __init__(self) -> None:
-        #: Written by those who set and clear it.
+        #: Written by the tasks that set and clear it, without a lock; the
+        #: last one wins.
         self._is_set = False
-        #: What each of those who wait can be woken by. Each adds and removes
-        #: its own.
+        #: One lock (or gevent's event) for each task that waits. Each task
+        #: adds and removes its own, in one step.
         self._waiting: Deque[Any] = deque()
 
     def is_set(self) -> bool:
@@ -92,7 +93,7 @@ class ThreadEvent:
         return self._is_set
 
     def set(self) -> None:
-        """Wake all who wait."""
+        """Wake all tasks that wait."""
         self._is_set = True
         if self._waiting:
             for waiter in self._waiting.copy():
@@ -103,17 +104,17 @@ class ThreadEvent:
         try:
             waiter.release()
         except RuntimeError:
-            # Somebody else was faster.
+            # Another task was faster.
             return
 
     def clear(self) -> None:
-        """Let them wait again."""
+        """Let tasks wait again."""
         self._is_set = False
 
     def wait(self, timeout: Optional[float] = None) -> bool:
         """Wait until it is set.
 
-        :param timeout: for so many seconds at most.
+        :param timeout: seconds at most; ``None``: without a limit.
         """
         if self._is_set:
             return True
@@ -121,7 +122,8 @@ class ThreadEvent:
         lock.acquire()
         try:
             self._waiting.append(lock)
-            # It may have been set since; from now on it releases the lock.
+            # It may have been set since. From now on set() releases the
+            # lock.
             if not self._is_set:
                 woken = lock.acquire(
                     True, -1 if timeout is None
@@ -129,7 +131,7 @@ class ThreadEvent:
                 return woken or self._is_set
             return True
         finally:
-            # Here, for a function of ours could be struck as it begins.
+            # Not in a function: that could be struck as it begins.
             try:
                 self._waiting.remove(lock)
             except ValueError:

@@ -41,7 +41,7 @@ from ..clients import hooks
 from .backlog import Backlog
 from .claims import Claim, Claims, CONNECT_PATIENCE
 from ..errors import RedisStreamsError
-from ..concurrency.limiter import Gate
+from ..concurrency.limiter import Limiter
 from .replay import Record, Replay
 from ..options import RecoveryOptions
 from .local_clients import LocalClients, Outcomes
@@ -117,7 +117,7 @@ class Admission:
         self._options = options
         self._outcomes = outcomes
         self._backlog = Backlog(clients)
-        self._gate = Gate(
+        self._limiter = Limiter(
             AT_A_TIME, lambda: clients.live().engine.event())
 
     def admit(self, visit: Visit,
@@ -151,9 +151,9 @@ class Admission:
             runtime.start()
         outcome = _NOT_TRIED
         if visit.shown is not None:
-            turn = self._gate.turn()
+            slot = self._limiter.slot()
             try:
-                turn.enter(TURN_PATIENCE)
+                slot.acquire(TURN_PATIENCE)
                 return self._bring_back(visit, visit.shown)
             except Refusal as exc:
                 outcome = Outcome(False, exc.reason)
@@ -162,10 +162,10 @@ class Admission:
                 outcome = Outcome(False, REDIS_UNAVAILABLE)
             finally:
                 try:
-                    turn.leave()
+                    slot.release()
                 finally:
                     # The first one may be struck.
-                    turn.leave()
+                    slot.release()
             if runtime.closed:
                 # This may have been why.
                 raise TurnedAway

@@ -14,7 +14,7 @@ from ..protocol.messages import ORDERED
 from .replay import is_complete, is_missed, Record, Replay
 from .local_clients import LocalClients
 from .session import OFFSET_NOT_FOUND, REDIS_UNAVAILABLE, Refusal
-from ..concurrency.tasks import Event
+from ..concurrency.engines import Event
 from .stream_order import record_of
 from ..protocol.transport import Entry, parse_id
 

@@ -12,7 +12,7 @@ from typing import Any, List, Optional, Set
 from ..clients.delivery import Client
 from ..protocol.messages import Room
 from .session import Gap, Origin, Session
-from ..concurrency.tasks import Event
+from ..concurrency.engines import Event
 from ..protocol.transport import parse_id
 
 

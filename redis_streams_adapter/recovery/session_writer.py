@@ -34,7 +34,8 @@ from .session import load_session, Session, to_fields
 from ..stream.session_store import ABSENT, DONE, Sessions, Swap
 from ..stream.connection import Refused
 from .client_session import ClientSession
-from ..concurrency.tasks import Engine, Task
+from ..concurrency.engines import Engine
+from ..concurrency.tasks import Task
 from ..protocol.transport import Unavailable
 from ..protocol.values import Serialiser
 

@@ -31,7 +31,7 @@ from .replay import History, is_meant, is_missed, Record, Replay
 from .session import Origin
 from ..stream.outbox import Pending
 from .client_session import ClientSession
-from ..concurrency.tasks import Event
+from ..concurrency.engines import Event
 from ..protocol.transport import Entry, id_before, parse_id, START
 
 

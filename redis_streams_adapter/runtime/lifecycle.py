@@ -19,8 +19,8 @@ from ..options import Options
 from ..stream.driver import Driver
 from ..clients.registry import Registry
 from .runtime import Runtime
-from ..concurrency.tasks import check_monkey_patching, Engine, ServerEngine, \
-    ThreadEngine
+from ..concurrency.engines import check_monkey_patching, Engine, \
+    ServerEngine, ThreadEngine
 
 package_logger = logging.getLogger('redis_streams_adapter')
 

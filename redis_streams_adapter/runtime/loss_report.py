@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, Optional
 
 from ..concurrency.locks import Lock
 from ..losses import Loss, Losses
-from ..concurrency.tasks import Engine
+from ..concurrency.engines import Engine
 
 
 class LossReport:

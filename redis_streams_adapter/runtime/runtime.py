@@ -64,7 +64,9 @@ from ..protocol.routing import stream_index, stream_names
 from ..protocol.sequences import Sequences
 from ..cluster.pubsub import SideChannel
 from ..protocol.sender import Signature
-from ..concurrency.tasks import Condition, Engine, Event as TaskEvent, Task
+from ..concurrency.availability import Availability
+from ..concurrency.engines import Engine, Event as TaskEvent
+from ..concurrency.tasks import Task
 from ..recovery.stream_order import Timeline
 from ..protocol.transport import Entry, parse_id, Way
 
@@ -123,9 +125,9 @@ class Runtime:
         self._encoder = Encoder(EMITTER_UID, json, options.only_plaintext)
         self._emitter = Encoder(EMITTER_UID, json)
         self._only_plaintext = options.only_plaintext
-        self._condition = Condition('Redis', logger, self._backlog)
+        self._condition = Availability('Redis', logger, self._backlog)
         #: Apart: where it fails the stream may be well, and nothing waits.
-        self._side_condition = Condition(
+        self._side_condition = Availability(
             'PUB/SUB of Redis', logger,
             lambda: 'events are sent as ever', 'requests fail')
         #: Who waits until Redis can be used. Appended to by any task.
@@ -325,7 +327,7 @@ class Runtime:
         return self._expecting['since']
 
     def _start(self, name: str, work: Callable[[Task], None],
-               condition: Optional[Condition]) -> Optional[Task]:
+               condition: Optional[Availability]) -> Optional[Task]:
         """Start a task, unless it runs; under the start lock. Idempotent."""
         task = self._tasks.get(name)
         if not self._ended:

@@ -14,7 +14,8 @@ from collections import deque
 from typing import Any, Callable, Deque, FrozenSet, Iterable, Mapping, \
     NamedTuple, Optional, Sequence, Tuple
 
-from ..concurrency.tasks import Engine, Task
+from ..concurrency.engines import Engine
+from ..concurrency.tasks import Task
 from ..protocol.transport import Unavailable, Way
 from .driver import Driver
 from .connection import describe, Refused, Wire

@@ -7,7 +7,8 @@ connects to where a channel is.
 from collections import deque
 from typing import Any, Deque, Dict, List, NamedTuple, Optional, Sequence
 
-from ..concurrency.tasks import Engine, Event, Task
+from ..concurrency.engines import Engine, Event
+from ..concurrency.tasks import Task
 from ..protocol.transport import Unavailable, Way
 from .driver import Driver, errors_of
 from .connection import describe, Refused, Wire

@@ -14,7 +14,8 @@ of a cluster.
 from collections import deque
 from typing import Any, Deque, List, NamedTuple, Optional, Sequence, Tuple
 
-from ..concurrency.tasks import Engine, Event, Task
+from ..concurrency.engines import Engine, Event
+from ..concurrency.tasks import Task
 from ..protocol.transport import Entry, Unavailable
 from .driver import Driver
 from .servers import Command, Servers

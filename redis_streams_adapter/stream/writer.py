@@ -42,7 +42,8 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, \
 
 from ..errors import RedisStreamsError
 from ..protocol.flow_control import Pace, PATIENCE
-from ..concurrency.tasks import Engine, Event, Task
+from ..concurrency.engines import Engine, Event
+from ..concurrency.tasks import Task
 from ..protocol.transport import EntryRefused, Fields, Identity, Link, \
     NotReplicated, parse_id, START, Unavailable
 from .reconcile import find_kept, find_stored, PAGE, stamp

@@ -1,7 +1,7 @@
 """How a test drives a task's work by itself, without a task."""
 from typing import Any, Callable, List
 
-from redis_streams_adapter.concurrency.tasks import ThreadEngine
+from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.protocol.transport import Unavailable
 
 

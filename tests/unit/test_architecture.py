@@ -29,7 +29,8 @@ WITHIN = {
          'routing', 'sequences', 'transport', 'values'],
         ['addressing', 'codec', 'discovery'],
         ['node', 'sender']],
-    'concurrency': [['locks'], ['tasks'], ['limiter']],
+    'concurrency': [
+        ['locks'], ['availability', 'engines'], ['limiter', 'tasks']],
     'stream': [
         ['outbox', 'read_back', 'reconcile', 'topology'],
         ['driver', 'reader', 'writer'],
@@ -77,7 +78,7 @@ CORE = ['errors', 'options', 'losses', 'protocol', 'recovery.session',
 #: Who may import what, besides the standard library; the demo apart.
 FOREIGN = {
     'protocol.values': {'msgpack'}, 'stream.driver': {'redis', 'valkey'},
-    'concurrency.tasks': {'gevent', 'eventlet'},
+    'concurrency.engines': {'gevent', 'eventlet'},
     'clients.delivery': {'engineio', 'socketio'},
     'clients.hooks': {'flask', 'socketio'}, 'clients.receipts': {'engineio'},
     'clients.registry': {'bidict', 'socketio'},
@@ -92,8 +93,8 @@ WORLD = {'threading', 'time', 'logging', 'socket', 'os', 'random',
 #: what an entry makes happen, and around functions, disconnect handlers and
 #: the log's handlers of the application's.
 CATCH_ALL = {('concurrency.tasks', '_run'),
-             ('concurrency.tasks', '_go_round'),
-             ('concurrency.tasks', '_log'),
+             ('concurrency.tasks', '_repeat'),
+             ('concurrency.availability', 'log_safely'),
              ('stream.reader', '_hand_on'), ('stream.listener', '_hand_on'),
              ('runtime.loss_report', '_tell'),
              ('runtime.runtime', 'can_carry'),
@@ -108,8 +109,8 @@ CATCH_ALL = {('concurrency.tasks', '_run'),
              ('clients.delivery', '_disconnect')}
 
 #: Where a task sleeps: never, it only lets others run.
-SLEEP = {('concurrency.tasks', 'pause'),
-         ('concurrency.tasks', '_let_gevent_poll')}
+SLEEP = {('concurrency.engines', 'pause'),
+         ('concurrency.engines', '_let_gevent_poll')}
 
 
 class Module(NamedTuple):

@@ -8,7 +8,7 @@ import redis_streams_adapter
 from redis_streams_adapter import errors, RedisStreamsManager
 from redis_streams_adapter.errors import ClusterTimeoutError, \
     ConfigurationError, DecodeError, OutboxFullError, RedisStreamsError
-from redis_streams_adapter.concurrency.tasks import check_monkey_patching
+from redis_streams_adapter.concurrency.engines import check_monkey_patching
 
 
 def test_exported_names() -> None:

@@ -7,7 +7,7 @@ import pytest
 from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.cluster import requester
 from redis_streams_adapter.protocol import discovery
-from redis_streams_adapter.concurrency.limiter import Gate
+from redis_streams_adapter.concurrency.limiter import Limiter
 from redis_streams_adapter.concurrency.locks import ThreadEvent
 from redis_streams_adapter.protocol.messages import MessageType
 
@@ -238,32 +238,32 @@ def test_emit_with_ack(make_cluster: Callable[..., List[Node]],
     strike(struck, step=2 * STEP)
 
 
-def test_gate() -> None:
-    """A place is given away to those who have one alone."""
-    def enter(striker: Striker) -> None:
-        gate = Gate(1, ThreadEvent)
-        first = gate.turn()
-        assert first.enter(0)
+def test_limiter() -> None:
+    """A task that is struck frees its own slot, and no other one."""
+    def acquire(striker: Striker) -> None:
+        limiter = Limiter(1, ThreadEvent)
+        first = limiter.slot()
+        assert first.acquire(0)
 
         def pass_through() -> bool:
-            turn = gate.turn()
+            slot = limiter.slot()
             try:
-                return turn.enter(DEADLINE)
+                return slot.acquire(DEADLINE)
             finally:
                 try:
-                    turn.leave()
+                    slot.release()
                 finally:
-                    turn.leave()
+                    slot.release()
 
         call = Call(striker.run, pass_through)
-        wait_until(lambda: len(gate.line) == 2 or not call.waits)
-        first.leave()
-        entered, raised = call.result()
-        assert entered or raised
-        assert not gate.line, striker.where
-        assert not held_locks(gate), striker.where
+        wait_until(lambda: len(limiter.queue) == 2 or not call.waits)
+        first.release()
+        acquired, raised = call.result()
+        assert acquired or raised
+        assert not limiter.queue, striker.where
+        assert not held_locks(limiter), striker.where
 
-    strike(enter, step=1)
+    strike(acquire, step=1)
 
 
 def test_event() -> None:

@@ -9,7 +9,7 @@ import socketio
 from engineio.async_drivers import threading as upstream
 
 from redis_streams_adapter import RedisStreamsManager
-from redis_streams_adapter.concurrency.limiter import Gate
+from redis_streams_adapter.concurrency.limiter import Limiter
 from redis_streams_adapter.clients.websocket import FrameSocket, install
 
 from ...support.wait import wait_until
@@ -27,7 +27,7 @@ def pair() -> Iterator[Tuple[FrameSocket, socket.socket]]:
     with near, far:
         # As Engine.IO does: then send() writes what there is room for.
         near.settimeout(10.0)
-        yield FrameSocket(near, Gate(1, threading.Event)), far
+        yield FrameSocket(near, Limiter(1, threading.Event)), far
 
 
 def write(frames: FrameSocket, *data: bytes) -> threading.Thread:
@@ -59,12 +59,12 @@ def test_all_is_written(pair: Tuple[FrameSocket, socket.socket]) -> None:
 
 def test_frames_of_two_tasks(
         pair: Tuple[FrameSocket, socket.socket]) -> None:
-    """They are never mixed, and whoever has to wait is next."""
+    """They are never mixed, and the task that waits is next."""
     frames, far = pair
     write(frames, b'x' * LARGE, b'y' * LARGE)
     far.recv(1, socket.MSG_PEEK)
     write(frames, b'pong')
-    wait_until(lambda: len(frames._gate.line) == 2)
+    wait_until(lambda: len(frames._limiter.queue) == 2)
     assert read(far, 2 * LARGE + 4) == b''.join(
         [b'x' * LARGE, b'pong', b'y' * LARGE])
 
@@ -104,7 +104,7 @@ def test_nothing_follows_where_something_strikes(
         def shutdown(self, how: int) -> None:
             raise OSError('gone already')
 
-    frames = FrameSocket(Socket(), Gate(1, threading.Event))
+    frames = FrameSocket(Socket(), Limiter(1, threading.Event))
     with pytest.raises(Struck):
         frames.send(b'frame')
     with pytest.raises(BrokenPipeError):

@@ -19,7 +19,8 @@ from redis_streams_adapter.protocol.routing import application_channel, \
     marker_channel, member_channel
 from redis_streams_adapter.cluster.pubsub import SideChannel
 from redis_streams_adapter.stream import listener as listener_module
-from redis_streams_adapter.concurrency.tasks import Task, ThreadEngine
+from redis_streams_adapter.concurrency.engines import ThreadEngine
+from redis_streams_adapter.concurrency.tasks import Task
 from redis_streams_adapter.protocol.transport import Way
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until

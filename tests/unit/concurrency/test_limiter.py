@@ -1,117 +1,117 @@
-"""So many at a time, in the order in which they came."""
+"""A limited number of tasks at a time, first come first served."""
 import threading
 import time
 from typing import Any, List, Optional
 
 import pytest
 
-from redis_streams_adapter.concurrency.limiter import Gate, Turn
+from redis_streams_adapter.concurrency.limiter import Limiter, Slot
 
 from ...support.wait import wait_until
 
 FOREVER = 10.0
 
 
-def enter(gate: Gate, patience: float = FOREVER) -> Optional[Turn]:
-    """Take a turn.
+def acquire(limiter: Limiter, timeout: float = FOREVER) -> Optional[Slot]:
+    """Acquire a slot.
 
-    :return: ``None``: there was no place.
+    :return: ``None``: there was none. It is not released then.
     """
-    turn = gate.turn()
-    return turn if turn.enter(patience) else None
+    slot = limiter.slot()
+    return slot if slot.acquire(timeout) else None
 
 
 def test_limit() -> None:
-    gate = Gate(2, threading.Event)
-    first, second = enter(gate), enter(gate)
+    limiter = Limiter(2, threading.Event)
+    first, second = acquire(limiter), acquire(limiter)
     assert first and second
-    assert not enter(gate, 0.01)
-    first.leave()
-    assert enter(gate)
-    assert not enter(gate, 0.01)
+    assert not acquire(limiter, 0.01)
+    first.release()
+    assert acquire(limiter)
+    assert not acquire(limiter, 0.01)
 
 
-def test_in_the_order_in_which_they_came() -> None:
-    gate, entered = Gate(1, threading.Event), []  # type: Any
-    turn = enter(gate)
-    assert turn
-    turns = [turn]
+def test_first_come_first_served() -> None:
+    limiter, entered = Limiter(1, threading.Event), []  # type: Any
+    slot = acquire(limiter)
+    assert slot
+    slots = [slot]
 
     def come(number: int) -> None:
-        turn = enter(gate)
-        assert turn
-        turns.append(turn)
+        slot = acquire(limiter)
+        assert slot
+        slots.append(slot)
         entered.append(number)
 
     threads = []
     for number in range(5):
         threads.append(threading.Thread(target=come, args=(number,)))
         threads[-1].start()
-        wait_until(lambda: len(gate.line) == number + 2)
+        wait_until(lambda: len(limiter.queue) == number + 2)
     for count in range(1, 6):
-        turns[-1].leave()
+        slots[-1].release()
         wait_until(lambda: len(entered) == count)
     for thread in threads:
         thread.join()
     assert entered == list(range(5))
 
 
-def test_who_has_waited_in_vain_takes_nobodys_place() -> None:
-    gate = Gate(1, threading.Event)
-    turn = enter(gate)
-    assert turn
-    assert not enter(gate, 0.0)
-    turn.leave()
-    turn.leave()
-    assert enter(gate)
-    assert not enter(gate, 0.0)
+def test_a_task_that_gives_up_frees_no_slot() -> None:
+    limiter = Limiter(1, threading.Event)
+    slot = acquire(limiter)
+    assert slot
+    assert not acquire(limiter, 0.0)
+    slot.release()
+    slot.release()
+    assert acquire(limiter)
+    assert not acquire(limiter, 0.0)
 
 
-def test_called_as_patience_ends() -> None:
-    """Whoever was called in the last moment has the place, and leaves it."""
-    turns: List[Turn] = []
+def test_a_slot_that_gets_free_at_the_timeout() -> None:
+    """The task has it, and releases it."""
+    slots: List[Slot] = []
 
     class Late(threading.Event):
         def wait(self, timeout: Any = None) -> bool:
-            turns.pop().leave()
+            slots.pop().release()
             return False
 
-    gate = Gate(1, Late)
+    limiter = Limiter(1, Late)
     for _ in range(3):
-        turn = enter(gate, 0.0)
-        assert turn
-        turns.append(turn)
-    assert len(gate.line) == 1
+        slot = acquire(limiter, 0.0)
+        assert slot
+        slots.append(slot)
+    assert len(limiter.queue) == 1
 
 
-def test_who_is_struck_while_it_waits_takes_no_place() -> None:
-    """A timeout of gevent is raised wherever it finds one waiting."""
+def test_a_task_struck_while_it_waits_holds_no_slot() -> None:
+    """``gevent.Timeout`` is raised while a task waits."""
     class Impatient(threading.Event):
         def wait(self, timeout: Any = None) -> bool:
             raise KeyboardInterrupt
 
-    gate = Gate(1, Impatient)
-    first, second = enter(gate), gate.turn()
+    limiter = Limiter(1, Impatient)
+    first, second = acquire(limiter), limiter.slot()
     assert first
     try:
         with pytest.raises(KeyboardInterrupt):
-            second.enter(FOREVER)
+            second.acquire(FOREVER)
     finally:
-        second.leave()
-    first.leave()
-    assert enter(gate)
-    assert len(gate.line) == 1
+        second.release()
+    first.release()
+    assert acquire(limiter)
+    assert len(limiter.queue) == 1
 
 
 def test_many() -> None:
-    """Never more than the limit, and all get through."""
-    gate, inside, most, through = Gate(3, threading.Event), [0], [0], []
+    """Never more than the limit, and every task gets a slot."""
+    limiter, inside, most, through = Limiter(3, threading.Event), [0], [0], []
     lock = threading.Lock()
 
     def come() -> None:
         for _ in range(50):
-            turn = enter(gate)
-            assert turn
+            slot = acquire(limiter)
+            assert slot
             with lock:
                 inside[0] += 1
                 most[0] = max(most[0], inside[0])
@@ -119,7 +119,7 @@ def test_many() -> None:
             with lock:
                 inside[0] -= 1
                 through.append(1)
-            turn.leave()
+            slot.release()
 
     threads = [threading.Thread(target=come) for _ in range(8)]
     for thread in threads:
@@ -128,4 +128,4 @@ def test_many() -> None:
         thread.join()
     assert len(through) == 400
     assert most[0] <= 3
-    assert not gate.line
+    assert not limiter.queue

@@ -10,7 +10,7 @@ from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.concurrency import tasks
 from redis_streams_adapter.runtime import runtime
 from redis_streams_adapter.protocol.messages import MessageType
-from redis_streams_adapter.concurrency.tasks import ThreadEngine
+from redis_streams_adapter.concurrency.engines import ThreadEngine
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ..fake_transport import FakeStream, Fault

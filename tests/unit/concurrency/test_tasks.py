@@ -1,4 +1,4 @@
-"""Tasks that go on, and what is logged of their troubles."""
+"""The supervised loop, its pauses, and which task the caller is on."""
 import logging
 import sys
 import threading
@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from redis_streams_adapter.concurrency import tasks
+from redis_streams_adapter.concurrency.availability import Availability
+from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.concurrency.tasks import BACKOFF_CAP, \
-    BACKOFF_CAP_LATER, BACKOFF_FIRST, BACKOFF_PATIENCE, Condition, \
-    compute_backoff, ServerEngine, Task, ThreadEngine
+    BACKOFF_CAP_LATER, BACKOFF_FIRST, BACKOFF_PATIENCE, compute_backoff, Task
 from redis_streams_adapter.protocol.transport import Unavailable
 
 from ...support.wait import DEADLINE, wait_until
@@ -55,94 +56,6 @@ def test_nodes_do_not_come_back_together() -> None:
     assert len({compute_backoff(5, 0.0) for _ in range(20)}) > 1
 
 
-# -- the condition -----------------------------------------------------------
-
-@pytest.fixture
-def condition(logger: Logger) -> Condition:
-    condition = Condition('Redis', logger, lambda: '7 messages wait')
-    for part in ('writer', 'reader'):
-        condition.add(part, lambda: None)
-    return condition
-
-
-def test_it_is_well_when_all_parts_are(condition: Condition) -> None:
-    assert not condition.ok
-    condition.up('writer')
-    assert not condition.ok
-    condition.up('reader')
-    assert condition.ok
-    condition.broken('writer', 'lost')
-    assert not condition.ok
-    assert condition.last_error == 'lost'
-    condition.up('writer')
-    assert condition.ok
-
-
-def test_without_parts_it_is_well(logger: Logger) -> None:
-    assert Condition('Redis', logger, lambda: '7 messages wait').ok
-
-
-def test_one_line_down_one_line_up(condition: Condition,
-                                   logged: Logged) -> None:
-    for part in ('writer', 'reader'):
-        condition.up(part)
-    assert logged(logging.WARNING) == []
-    for _ in range(10):
-        for part in ('writer', 'reader'):
-            condition.broken(part, 'refused')
-            condition.down(part, 'refused')
-    down, = logged(logging.WARNING)
-    assert 'Redis' in down and 'refused' in down and 'writer' in down
-    condition.up('reader')
-    assert logged(logging.WARNING) == [down]
-    assert not condition.ok
-    condition.up('writer')
-    assert len(logged(logging.WARNING)) == 2
-    assert 'back' in logged(logging.WARNING)[1]
-    assert condition.outages == 1
-    condition.down('reader', 'again')
-    condition.up('reader')
-    assert len(logged(logging.WARNING)) == 4
-    assert condition.outages == 2
-
-
-def test_a_connection_that_is_replaced_is_not_worth_a_line(
-        condition: Condition, logged: Logged) -> None:
-    for part in ('writer', 'reader'):
-        condition.up(part)
-    for _ in range(10):
-        condition.broken('writer', 'killed')
-        condition.up('writer')
-    assert logged(logging.WARNING) == []
-    assert condition.outages == 0
-    assert condition.last_error == 'killed'
-
-
-def test_the_others_are_told_that_one_gets_through(logger: Logger) -> None:
-    condition = Condition('Redis', logger, lambda: '7 messages wait')
-    told: List[str] = []
-    for part in ('writer', 'reader'):
-        condition.add(part, lambda part=part: told.append(part))
-    condition.up('writer')
-    assert told == ['reader']
-    condition.up('writer')
-    assert told == ['reader']
-    condition.down('writer', 'x')
-    condition.up('writer')
-    condition.up('reader')
-    assert told == ['reader', 'reader', 'writer']
-
-
-def test_a_part_may_come_while_another_gets_through(logger: Logger) -> None:
-    """With several streams the first one's tasks run before the last one's
-    are made."""
-    condition = Condition('Redis', logger, lambda: '7 messages wait')
-    condition.add('writer', lambda: None)
-    condition.add('reader', lambda: condition.add('late', lambda: None))
-    condition.up('writer')
-    assert not condition.ok
-
-
 # -- the loop ----------------------------------------------------------------
 
 class Rounds:
@@ -175,8 +88,9 @@ def start(logger: Logger) -> Iterator[Callable[..., Task]]:
     """Starts a task; stops it at the end."""
     started: List[Task] = []
 
-    def start_task(work: Any, condition: Optional[Condition] = None) -> Task:
-        task = Task('worker', work, ThreadEngine(), condition, logger)
+    def start_task(work: Any,
+                   availability: Optional[Availability] = None) -> Task:
+        task = Task('worker', work, ThreadEngine(), availability, logger)
         started.append(task)
         task.start()
         return task
@@ -243,7 +157,8 @@ def test_a_log_that_fails_does_not_end_it(
 
     broken = logging.Logger('broken')
     broken.addHandler(Broken())
-    condition = Condition('Redis', lambda: broken, lambda: '7 messages wait')
+    availability = Availability(
+        'Redis', lambda: broken, lambda: '7 messages wait')
     rounds: List[int] = []
 
     def work(task: Task) -> None:
@@ -253,35 +168,35 @@ def test_a_log_that_fails_does_not_end_it(
         task.works()
         task.stop()
 
-    task = Task('writer', work, ThreadEngine(), condition, lambda: broken)
+    task = Task('writer', work, ThreadEngine(), availability, lambda: broken)
     task.start()
     assert task.join(DEADLINE)
     assert len(rounds) == 4
-    assert condition.ok
+    assert availability.ok
 
 
 def test_an_outage_is_no_defect(start: Callable[..., Task], logger: Logger,
                                 logged: Logged) -> None:
-    condition = Condition('Redis', logger, lambda: '7 messages wait')
+    availability = Availability('Redis', logger, lambda: '7 messages wait')
     work = Rounds(*[Unavailable('gone')] * 4)
-    start(work, condition)
+    start(work, availability)
     assert work.at_rest.wait(DEADLINE)
     assert logged(logging.ERROR) == []
     assert [line.split()[1] for line in logged(logging.WARNING)] == [
         'cannot', 'is']
-    assert condition.ok
-    assert condition.outages == 1
+    assert availability.ok
+    assert availability.outages == 1
 
 
 def test_one_break_is_no_outage(start: Callable[..., Task], logger: Logger,
                                 logged: Logged) -> None:
-    condition = Condition('Redis', logger, lambda: '7 messages wait')
+    availability = Availability('Redis', logger, lambda: '7 messages wait')
     work = Rounds(None, Unavailable('killed'), None, Unavailable('killed'))
-    start(work, condition)
+    start(work, availability)
     assert work.at_rest.wait(DEADLINE)
     assert logged(logging.WARNING) == []
-    assert condition.ok
-    assert condition.outages == 0
+    assert availability.ok
+    assert availability.outages == 0
 
 
 @pytest.mark.parametrize('troubles', [[], [Unavailable('gone')]],
@@ -302,14 +217,14 @@ def endless_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_pause_ends_when_another_part_gets_through(
         start: Callable[..., Task], logger: Logger) -> None:
     """Or else each of them would wait for itself after an outage."""
-    condition = Condition('Redis', logger, lambda: '7 messages wait')
-    condition.add('other', lambda: None)
+    availability = Availability('Redis', logger, lambda: '7 messages wait')
+    availability.add('other', lambda: None)
     work = Rounds(*[Unavailable('gone')] * 4)
-    task = start(work, condition)
+    task = start(work, availability)
     for failures in range(1, 5):
         wait_until(lambda: task.restarts == failures)
-        condition.broken('other', 'gone')
-        condition.up('other')
+        availability.broken('other', 'gone')
+        availability.up('other')
     assert work.at_rest.wait(DEADLINE)
 
 
@@ -368,53 +283,7 @@ def test_in_a_child_process(logger: Logger) -> None:
     assert greenlet.killed == {'block': False}
 
 
-# -- where tasks come from ---------------------------------------------------
-
-def test_the_servers_tasks() -> None:
-    class Eio:
-        def create_event(self) -> threading.Event:
-            return threading.Event()
-
-    class Server:
-        eio = Eio()
-        async_mode = 'threading'
-
-        def __init__(self) -> None:
-            self.calls: List[Any] = []
-
-        def start_background_task(self, *args: Any) -> None:
-            self.calls.append(args)
-
-        def sleep(self, seconds: float) -> None:
-            self.calls.append(seconds)
-
-    server = Server()
-    engine = ServerEngine(server)
-    engine.spawn(print, 'x', 1)
-    engine.pause()
-    assert server.calls == [(print, 'x', 1), 0]
-    event = engine.event()
-    assert not event.is_set()
-    event.set()
-    assert event.wait(0)
-
-
-def test_threads_do_not_keep_the_process() -> None:
-    engine = ThreadEngine()
-    seen: List[bool] = []
-    done = engine.event()
-
-    def work() -> None:
-        seen.append(threading.current_thread().daemon)
-        done.set()
-
-    engine.spawn(work)
-    assert done.wait(DEADLINE)
-    assert seen == [True]
-    engine.pause()
-
-
-# -- who runs it -------------------------------------------------------------
+# -- which task is the current one ------------------------------------------
 
 class OfItself:
     """A task's work that asks whether it runs on that task, again and again.

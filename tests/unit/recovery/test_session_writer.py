@@ -19,7 +19,7 @@ from redis_streams_adapter.stream.session_store import ABSENT, CHANGED, DONE, \
     Swap
 from redis_streams_adapter.stream.connection import Refused
 from redis_streams_adapter.recovery.client_session import ClientSession
-from redis_streams_adapter.concurrency.tasks import ThreadEngine
+from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.protocol.transport import Unavailable
 from redis_streams_adapter.protocol.values import Serialiser
 

@@ -11,8 +11,9 @@ from redis_streams_adapter.stream import listener as listener_module
 from redis_streams_adapter.stream.publisher import Courier, MAX_LINKS, \
     MAX_WAITING
 from redis_streams_adapter.stream.listener import Heard, Listener, LOOK
-from redis_streams_adapter.concurrency.tasks import Condition, Task, \
-    ThreadEngine
+from redis_streams_adapter.concurrency.availability import Availability
+from redis_streams_adapter.concurrency.engines import ThreadEngine
+from redis_streams_adapter.concurrency.tasks import Task
 from redis_streams_adapter.protocol.transport import Way
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
@@ -39,12 +40,12 @@ def server() -> FakePubSub:
 
 
 @pytest.fixture
-def condition(logger: Logger) -> Condition:
-    return Condition('PUB/SUB', logger, str)
+def condition(logger: Logger) -> Availability:
+    return Availability('PUB/SUB', logger, str)
 
 
 @pytest.fixture
-def run(logger: Logger, condition: Condition) -> Iterator[Run]:
+def run(logger: Logger, condition: Availability) -> Iterator[Run]:
     """Runs the task of a listener or a courier; ends it."""
     running: List[Any] = []
 
@@ -106,7 +107,7 @@ def test_both_ways(server: FakePubSub, listener: Listener, log: Log) -> None:
 @pytest.mark.parametrize('error', [UNKNOWN, NO_PERMISSION])
 def test_a_way_that_is_dispensable(
         server: FakePubSub, listener: Listener, log: Log, run: Run,
-        make_listener: Any, condition: Condition,
+        make_listener: Any, condition: Availability,
         error: Exception) -> None:
     server.errors[b'SSUBSCRIBE'] = error
     server.break_all()
@@ -128,7 +129,7 @@ def test_a_way_that_is_dispensable(
     (b'SSUBSCRIBE', redis.exceptions.ClusterDownError('not served'))])
 def test_what_is_not_dispensable(
         server: FakePubSub, make_listener: Any, run: Run,
-        condition: Condition, command: bytes, error: Exception) -> None:
+        condition: Availability, command: bytes, error: Exception) -> None:
     """It tries again until it may."""
     server.errors[command] = error
     listener = make_listener()
@@ -197,7 +198,7 @@ def test_channel_moves(server: FakePubSub, listener: Listener) -> None:
 
 def test_silence(server: FakePubSub, make_listener: Any, run: Run,
                  monkeypatch: pytest.MonkeyPatch,
-                 condition: Condition) -> None:
+                 condition: Availability) -> None:
     """It asks for a sign of life, and connects anew where none comes."""
     monkeypatch.setattr(listener_module, 'QUIET', 2 * LOOK)
     listener = make_listener(socket_timeout=0.2)
@@ -215,7 +216,7 @@ def test_silence(server: FakePubSub, make_listener: Any, run: Run,
 
 def test_nothing_to_listen_to_is_no_fault(
         server: FakePubSub, make_listener: Any, run: Run,
-        condition: Condition) -> None:
+        condition: Availability) -> None:
     """Also where it could not be listened to before."""
     server.away = True
     listener = make_listener()
@@ -304,7 +305,7 @@ def test_first_message_after_a_break(server: FakePubSub,
 
 
 def test_server_that_is_away(server: FakePubSub, courier: Courier,
-                             condition: Condition) -> None:
+                             condition: Availability) -> None:
     """Nobody waits, nothing gathers, and what is of today is sent."""
     assert courier.count(PLAIN, ['a'], DEADLINE) == [0]
     server.away = True
@@ -352,7 +353,7 @@ def test_nobody_counts_on_a_courier_that_was_never_started(
 
 
 def test_refusal(server: FakePubSub, courier: Courier,
-                 condition: Condition) -> None:
+                 condition: Availability) -> None:
     """It is told of until something gets through."""
     assert courier.count(PLAIN, ['a'], DEADLINE) == [0]
     server.errors[b'PUBLISH'] = redis.exceptions.NoPermissionError(

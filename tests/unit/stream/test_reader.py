@@ -9,7 +9,8 @@ from hypothesis import given, HealthCheck, settings, strategies as st
 from redis_streams_adapter.losses import DELETED, SET_BACK, TRIMMED
 from redis_streams_adapter.stream import reader as reader_module
 from redis_streams_adapter.stream.reader import LAG, LOOK_INTERVAL
-from redis_streams_adapter.concurrency.tasks import Task, ThreadEngine
+from redis_streams_adapter.concurrency.engines import ThreadEngine
+from redis_streams_adapter.concurrency.tasks import Task
 from redis_streams_adapter.protocol.transport import Entry, START, Unavailable
 
 from ...support.wait import DEADLINE, wait_until

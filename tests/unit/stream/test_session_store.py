@@ -13,7 +13,8 @@ from redis_streams_adapter.stream.driver import open_driver
 from redis_streams_adapter.stream.session_store import ABSENT, CHANGED, DONE, \
     Found, PIPELINE, Sessions, Swap
 from redis_streams_adapter.stream.connection import Refused, Wire
-from redis_streams_adapter.concurrency.tasks import Task, ThreadEngine
+from redis_streams_adapter.concurrency.engines import ThreadEngine
+from redis_streams_adapter.concurrency.tasks import Task
 from redis_streams_adapter.protocol.transport import START, Unavailable
 
 from ...support.proxy import Proxy

@@ -13,7 +13,8 @@ from redis_streams_adapter.stream.outbox import Capacity, ENTRY_OVERHEAD, \
     Pending
 from redis_streams_adapter.stream.writer import BATCH_BYTES, BATCH_ENTRIES, \
     BREAKS, LARGE, LISTEN_EVERY, TRIM_INTERVAL, Writer
-from redis_streams_adapter.concurrency.tasks import Task, ThreadEngine
+from redis_streams_adapter.concurrency.engines import ThreadEngine
+from redis_streams_adapter.concurrency.tasks import Task
 from redis_streams_adapter.protocol.transport import EntryRefused, Unavailable
 
 from ...support.wait import DEADLINE, wait_until

@@ -1,0 +1,151 @@
+"""Whether a server can be used, as far as the tasks that need it know, and
+what is logged of its outages.
+
+One line in the log when the first task cannot go on, one when all tasks can
+again: not one for each task and attempt.
+"""
+import logging
+import time
+import traceback
+from typing import Any, Callable, Dict, NamedTuple, Optional
+
+from .locks import Lock
+
+
+class Outage(NamedTuple):
+    """An outage that is over."""
+
+    #: When it ended, by the monotonic clock.
+    ended: float
+    #: How many seconds it took.
+    lasted: float
+    #: Why it began.
+    reason: str
+
+
+def log_safely(write: Callable[..., None], *args: Any) -> None:
+    """Log something. Log handlers are the application's code, and may emit
+    what they get: if one fails, the task that logs goes on.
+
+    :param write: a method of a logger.
+    """
+    try:
+        write(*args)
+    except Exception:
+        # As logging does with what its own handlers raise.
+        traceback.print_exc()
+
+
+class Availability:
+    """What several tasks, its parts, know of one server.
+
+    Nothing is logged, and no watcher is called, under the lock.
+
+    :param what: the name of the server in the log.
+    :param backlog: says in the log what waits.
+    :param meanwhile: says in the log what happens to it.
+    """
+
+    def __init__(self, what: str, logger: Callable[[], logging.Logger],
+                 backlog: Callable[[], str],
+                 meanwhile: str = 'messages wait, and are sent when it is '
+                                  'back') -> None:
+        self._what = what
+        self._meanwhile = meanwhile
+        self._logger = logger
+        self._backlog = backlog
+        #: Makes "the first part down" and "the last part up" one task's
+        #: decision. It protects the fields down to :attr:`outages`, but for
+        #: what is said there.
+        self._lock = Lock()
+        #: Whether each part works. A part's own entry is also written
+        #: without the lock when it is added or its connection breaks.
+        self._parts: Dict[str, bool] = {}
+        self._down_since: Optional[float] = None
+        #: Why the present outage began, or the last one.
+        self._why = ''
+        self._over: Optional[Outage] = None
+        self.outages = 0
+        #: Written without the lock; the last writer wins.
+        self.last_error: Optional[str] = None
+        #: Added to by the task that adds a part, one entry at a time.
+        self._watchers: Dict[str, Callable[[], None]] = {}
+
+    def add(self, part: str, watcher: Callable[[], None]) -> None:
+        """Add a part.
+
+        :param watcher: called when another part reaches the server again.
+        """
+        self._parts[part] = False
+        self._watchers[part] = watcher
+
+    def watch(self, name: str, watcher: Callable[[], None]) -> None:
+        """Call ``watcher`` when a part reaches the server again."""
+        self._watchers[name] = watcher
+
+    @property
+    def ok(self) -> bool:
+        """Whether all parts work."""
+        return all(self._parts.values())
+
+    @property
+    def away(self) -> bool:
+        """Whether it is known that the server cannot be used for now: more
+        than a connection was lost."""
+        return self._down_since is not None
+
+    def history(self) -> Dict[str, Any]:
+        """For ``health()``: ``outage``, how many seconds the present outage
+        has taken so far; ``last_outage``, when and why the last one was."""
+        now = time.monotonic()
+        with self._lock:
+            since, over = self._down_since, self._over
+            return {
+                'outage': None if since is None else now - since,
+                'last_outage': None if over is None else {
+                    'ended': now - over.ended, 'lasted': over.lasted,
+                    'reason': over.reason},
+            }
+
+    def up(self, part: str) -> None:
+        """This part works."""
+        with self._lock:
+            was = self._parts[part]
+            self._parts[part] = True
+            since = self._down_since
+            back = since is not None and self.ok
+            if since is not None and back:
+                now = time.monotonic()
+                self._down_since = None
+                self._over = Outage(now, now - since, self._why)
+        if not was:
+            # Others may be added now.
+            for name, watcher in list(self._watchers.items()):
+                if name != part:
+                    watcher()
+        if back and since is not None:
+            log_safely(self._logger().warning,
+                       '%s is back after %.1f s; %s', self._what,
+                       time.monotonic() - since, self._backlog())
+
+    def broken(self, part: str, reason: str) -> None:
+        """This part has failed once, and tries again at once."""
+        self._parts[part] = False
+        self.last_error = reason
+        log_safely(self._logger().info, '%s: the %s connects again (%s)',
+                   self._what, part, reason)
+
+    def down(self, part: str, reason: str) -> None:
+        """This part cannot go on for now."""
+        with self._lock:
+            self._parts[part] = False
+            self.last_error = reason
+            first = self._down_since is None
+            if first:
+                self._down_since = time.monotonic()
+                self._why = f'{part}: {reason}'
+                self.outages += 1
+        if first:
+            log_safely(self._logger().warning,
+                       '%s cannot be used (%s: %s); %s; %s', self._what, part,
+                       reason, self._meanwhile, self._backlog())

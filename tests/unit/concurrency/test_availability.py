@@ -1,0 +1,149 @@
+"""Whether a server can be used, and what is logged of its outages."""
+import logging
+from typing import Callable, List
+
+import pytest
+
+from redis_streams_adapter.concurrency.availability import Availability, \
+    log_safely
+
+Logged = Callable[[int], List[str]]
+Logger = Callable[[], logging.Logger]
+
+
+@pytest.fixture
+def availability(logger: Logger) -> Availability:
+    availability = Availability('Redis', logger, lambda: '7 messages wait')
+    for part in ('writer', 'reader'):
+        availability.add(part, lambda: None)
+    return availability
+
+
+def test_ok_when_all_parts_work(availability: Availability) -> None:
+    assert not availability.ok
+    availability.up('writer')
+    assert not availability.ok
+    availability.up('reader')
+    assert availability.ok
+    availability.broken('writer', 'lost')
+    assert not availability.ok
+    assert availability.last_error == 'lost'
+    availability.up('writer')
+    assert availability.ok
+
+
+def test_ok_without_parts(logger: Logger) -> None:
+    assert Availability('Redis', logger, lambda: '7 messages wait').ok
+
+
+def test_one_line_down_one_line_up(availability: Availability,
+                                   logged: Logged) -> None:
+    for part in ('writer', 'reader'):
+        availability.up(part)
+    assert logged(logging.WARNING) == []
+    for _ in range(10):
+        for part in ('writer', 'reader'):
+            availability.broken(part, 'refused')
+            availability.down(part, 'refused')
+    down, = logged(logging.WARNING)
+    assert 'Redis' in down and 'refused' in down and 'writer' in down
+    availability.up('reader')
+    assert logged(logging.WARNING) == [down]
+    assert not availability.ok
+    availability.up('writer')
+    assert len(logged(logging.WARNING)) == 2
+    assert 'back' in logged(logging.WARNING)[1]
+    assert availability.outages == 1
+    availability.down('reader', 'again')
+    availability.up('reader')
+    assert len(logged(logging.WARNING)) == 4
+    assert availability.outages == 2
+
+
+def test_a_replaced_connection_logs_no_warning(
+        availability: Availability, logged: Logged) -> None:
+    for part in ('writer', 'reader'):
+        availability.up(part)
+    for _ in range(10):
+        availability.broken('writer', 'killed')
+        availability.up('writer')
+    assert logged(logging.WARNING) == []
+    assert availability.outages == 0
+    assert availability.last_error == 'killed'
+
+
+def test_one_part_that_works_wakes_the_others(logger: Logger) -> None:
+    availability = Availability('Redis', logger, lambda: '7 messages wait')
+    told: List[str] = []
+    for part in ('writer', 'reader'):
+        availability.add(part, lambda part=part: told.append(part))
+    availability.up('writer')
+    assert told == ['reader']
+    availability.up('writer')
+    assert told == ['reader']
+    availability.down('writer', 'x')
+    availability.up('writer')
+    availability.up('reader')
+    assert told == ['reader', 'reader', 'writer']
+
+
+def test_a_part_added_while_another_reports(logger: Logger) -> None:
+    """With several streams the first one's tasks run before the last one's
+    are made."""
+    availability = Availability('Redis', logger, lambda: '7 messages wait')
+    availability.add('writer', lambda: None)
+    availability.add('reader', lambda: availability.add('late', lambda: None))
+    availability.up('writer')
+    assert not availability.ok
+
+
+def test_watchers_that_are_no_parts(availability: Availability) -> None:
+    """They are called for each part that works again, and do not count."""
+    called: List[int] = []
+    availability.watch('recovery', lambda: called.append(1))
+    for part in ('writer', 'reader'):
+        availability.up(part)
+    assert len(called) == 2
+    assert availability.ok
+
+
+def test_away_is_more_than_a_lost_connection(
+        availability: Availability) -> None:
+    for part in ('writer', 'reader'):
+        availability.up(part)
+    availability.broken('writer', 'lost')
+    assert not availability.away
+    availability.down('writer', 'refused')
+    assert availability.away
+    availability.up('writer')
+    assert not availability.away
+
+
+def test_history(availability: Availability) -> None:
+    for part in ('writer', 'reader'):
+        availability.up(part)
+    assert availability.history() == {'outage': None, 'last_outage': None}
+    availability.down('writer', 'refused')
+    availability.down('reader', 'lost')
+    history = availability.history()
+    assert history['outage'] >= 0
+    assert history['last_outage'] is None
+    availability.up('writer')
+    assert availability.history()['outage'] is not None
+    availability.up('reader')
+    history = availability.history()
+    assert history['outage'] is None
+    # The reason for which it began.
+    assert history['last_outage']['reason'] == 'writer: refused'
+    assert history['last_outage']['lasted'] >= 0
+    assert history['last_outage']['ended'] >= 0
+
+
+def test_a_log_handler_that_fails(
+        capsys: pytest.CaptureFixture[str]) -> None:
+    """It is printed, as logging prints what its own handlers raise."""
+    def write(*args: object) -> None:
+        raise RuntimeError('the outbox is full')
+
+    log_safely(write, 'Redis is away')
+    assert 'the outbox is full' in capsys.readouterr().err

@@ -1,0 +1,181 @@
+"""Tasks and events of threads, gevent and eventlet; the latter two each in a
+process of its own."""
+import importlib.util
+import subprocess
+import sys
+import threading
+from typing import Any, List
+
+import pytest
+
+from redis_streams_adapter.concurrency.engines import ServerEngine, \
+    ThreadEngine
+
+from ...conftest import skip_or_fail
+from ...support.wait import DEADLINE
+
+
+def test_the_servers_tasks() -> None:
+    class Eio:
+        def create_event(self) -> threading.Event:
+            return threading.Event()
+
+    class Server:
+        eio = Eio()
+        async_mode = 'threading'
+
+        def __init__(self) -> None:
+            self.calls: List[Any] = []
+
+        def start_background_task(self, *args: Any) -> None:
+            self.calls.append(args)
+
+        def sleep(self, seconds: float) -> None:
+            self.calls.append(seconds)
+
+    server = Server()
+    engine = ServerEngine(server)
+    engine.spawn(print, 'x', 1)
+    engine.pause()
+    assert server.calls == [(print, 'x', 1), 0]
+    event = engine.event()
+    assert not event.is_set()
+    event.set()
+    assert event.wait(0)
+
+
+def test_threads_do_not_keep_the_process() -> None:
+    engine = ThreadEngine()
+    seen: List[bool] = []
+    done = engine.event()
+
+    def work() -> None:
+        seen.append(threading.current_thread().daemon)
+        done.set()
+
+    engine.spawn(work)
+    assert done.wait(DEADLINE)
+    assert seen == [True]
+    engine.pause()
+
+
+# -- events of gevent -------------------------------------------------------
+
+#: Keeps gevent's loop from looking at the clock, and then waits.
+LATE_CLOCK = '''
+import time
+import gevent
+from redis_streams_adapter.concurrency.engines import GeventEvent
+
+gevent.sleep(0.01)
+event, begun = GeventEvent(), time.monotonic()
+while time.monotonic() < begun + 0.2:
+    pass
+begun = time.monotonic()
+assert not event.wait(0.1)
+print(time.monotonic() - begun)
+'''
+
+
+def test_a_wait_of_gevent_is_no_shorter_than_its_timeout() -> None:
+    """Also if the loop has not looked at the clock for a while."""
+    if importlib.util.find_spec('gevent') is None:
+        skip_or_fail('gevent is not installed')
+    waited = subprocess.run([sys.executable, '-c', LATE_CLOCK], check=True,
+                            timeout=30, capture_output=True, text=True)
+    assert float(waited.stdout) >= 0.099
+
+
+# -- monkey patching ---------------------------------------------------------
+
+#: Makes a server that uses a library, and starts its manager in one of three
+#: ways. Nothing listens on that port.
+SCRIPT = '''
+import sys
+mode, patched, way = sys.argv[1:]
+if patched == 'patched':
+    if mode == 'gevent':
+        from gevent import monkey
+        monkey.patch_all()
+    else:
+        import eventlet
+        eventlet.monkey_patch()
+import socketio
+from redis_streams_adapter import RedisStreamsManager
+
+manager = RedisStreamsManager('redis://127.0.0.1:1')
+server = socketio.Server(async_mode=mode, client_manager=manager)
+try:
+    if way == 'start':
+        manager.start()
+    elif way == 'initialize':
+        manager.initialize()
+    else:
+        server.emit('hello')
+except RuntimeError as exc:
+    sys.exit(str(exc))
+manager.close(timeout=0)
+'''
+
+
+@pytest.fixture(params=['gevent', 'eventlet'])
+def library(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    if importlib.util.find_spec(name) is None:
+        skip_or_fail(f'{name} is not installed')
+    return name
+
+
+def run(*args: str) -> Any:
+    return subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', SCRIPT, *args],
+        stderr=subprocess.PIPE, text=True, timeout=60)
+
+
+@pytest.mark.parametrize('way', ['start', 'initialize', 'emit'])
+def test_without_monkey_patching(library: str, way: str) -> None:
+    """The error says what to do."""
+    done = run(library, 'plain', way)
+    assert done.returncode == 1
+    assert 'monkey patched' in done.stderr
+    assert {'gevent': 'gevent.monkey.patch_all()',
+            'eventlet': 'eventlet.monkey_patch()'}[library] in done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+def test_with_monkey_patching(library: str) -> None:
+    done = run(library, 'patched', 'start')
+    assert done.returncode == 0, done.stderr
+    assert 'Traceback' not in done.stderr
+
+
+#: A pause lets a task run whose socket has something for it.
+PAUSE = '''
+from gevent import monkey
+monkey.patch_all()
+import socket
+import sys
+import threading
+import socketio
+from redis_streams_adapter.concurrency.engines import \
+    ServerEngine, ThreadEngine
+
+engine = (ServerEngine(socketio.Server(async_mode='gevent'))
+          if sys.argv[1] == 'server' else ThreadEngine())
+near, far = socket.socketpair()
+received = []
+threading.Thread(target=lambda: received.append(far.recv(1))).start()
+engine.pause()
+near.send(b'x')
+assert not received
+engine.pause()
+assert received == [b'x']
+'''
+
+
+@pytest.mark.parametrize('engine', ['server', 'thread'])
+def test_a_pause_lets_gevent_poll(engine: str) -> None:
+    if importlib.util.find_spec('gevent') is None:
+        skip_or_fail('gevent is not installed')
+    subprocess.run([sys.executable, '-c', PAUSE, engine], check=True,
+                   timeout=30)
