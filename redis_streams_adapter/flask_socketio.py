@@ -15,9 +15,8 @@ from urllib.parse import parse_qsl, urlencode
 
 import flask_socketio
 
-from .errors import ConfigurationError
 from .manager import RedisStreamsManager
-from .options import from_query
+from .options import from_query, one_name
 from .stream.driver import split_url
 
 #: What stands at the end of the scheme.
@@ -90,10 +89,8 @@ def make_manager(url: str, channel: Any = None,
         pairs.append((name, value))
     options: Dict[str, Any] = from_query(ours)
     if channel is not None:
-        if 'stream_name' in options:
-            raise ConfigurationError(
-                'stream_name and channel are the same option: give one')
-        options['stream_name'] = channel
+        options['stream_name'] = one_name(
+            options.get('stream_name'), channel)
     # By hand: geturl() makes `unix:/path` of `unix:///path`.
     plain = (f'{parts.scheme[:-len(SUFFIX)]}://{parts.netloc}{parts.path}'
              f'?{urlencode(theirs)}')

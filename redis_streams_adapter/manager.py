@@ -8,29 +8,21 @@ in, and its :meth:`RedisStreamsManager._act` hands it to the clients.
 """
 from functools import partial
 from logging import Logger
-from typing import Any, Callable, Dict, Optional, Tuple
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 
 from .protocol.addressing import arguments, rooms as as_rooms, \
     target as make_target
 from .cluster.calls import ClusterCalls, is_nobody, new_id
 from .clients.connections import turn_away
-from .errors import ConfigurationError
 from .protocol.messages import Broadcast, DisconnectSockets, Room, \
     SocketsJoin, SocketsLeave, Target
-from .options import make, Options
+from .options import from_arguments, Options
 from .clients.descriptions import note_arrival
 from .recovery.session import Outcome
 from .stream.driver import open_driver
 from .clients.registry import HAS_PRE_CONNECT
 from .protocol.requests import ClientsRequest
 from .protocol.values import check_finite
-
-
-class _Default(str):
-    """A default that can be told from the same value when it is given."""
-
-
-_BACKGROUND = _Default(Options.publish)
 
 
 class RedisStreamsManager(ClusterCalls):
@@ -45,31 +37,74 @@ class RedisStreamsManager(ClusterCalls):
     what is emitted waits in the outbox and is sent, in order, when Redis is
     back; the clients of this server get it at once.
 
-    :param url: ``redis://``, ``rediss://``, ``unix://``,
-                ``redis+sentinel://``, ``redis+cluster://``,
-                ``rediss+cluster://``, the same with ``valkey``; or a client
-                of redis-py. Connections are always our own.
-    :param stream_name: the key of the stream; all servers of a cluster have
-                        the same. ``channel`` is another name for it.
-    :param write_only: only emit. Such a manager is used without a server, in
-                       an external process, and is never counted as a node.
-    :param logger: a logger; if not given, the server's, or this package's
-                   own where the server's does not show warnings.
-    :param json: a JSON module to serialise with; if not given, the server's.
-    :param redis_options: arguments for the connections, as redis-py has
-                          them.
-
-    :param on_loss: called, in a task of its own, with a
-                    :class:`~redis_streams_adapter.losses.Loss` for every
-                    loss that was detected, so that an application can tell
-                    its clients to reload.
-
-    The other parameters are options, see the table in the README.
-
+    :param url: Where Redis is: ``redis``, ``rediss``, ``unix``,
+        ``redis+sentinel`` (as in python-socketio), ``redis+cluster`` or
+        ``rediss+cluster``, the same with ``valkey``; or a client object of
+        redis-py, whose settings are used but not its connections. Redis may be
+        away at construction. Default: ``'redis://localhost:6379/0'``.
+    :param stream_name: Key of the stream, the same on all servers of a
+        cluster. Default: ``'socket.io'``.
+    :param write_only: Only emit. For a process without clients, which then
+        does not count as a server. Default: ``False``.
+    :param logger: The logger to use. Without it the server's, if that shows
+        warnings, else ``logging.getLogger('redis_streams_adapter')``. Default:
+        the server's.
+    :param json: The JSON module to serialise with. Default: the server's.
+    :param redis_options: Arguments for the connections, as redis-py takes
+        them. ``socket_timeout`` (5 s) is how long a frozen Redis goes
+        unnoticed. Default: ``None``.
+    :param stream_count: Number of streams. A hash of its name assigns a
+        namespace to one of them. The same on all servers of a cluster.
+        Default: 1.
+    :param max_len: About how many entries a stream keeps. A server that is cut
+        off from Redis while more are added misses the oldest. Default: 10,000
+        entries; 1,000,000 with ``retention``.
+    :param read_count: How many entries one read returns at most. Default: 100
+        entries.
+    :param block_time: How long one read waits for entries. Default: 5.0 s.
+    :param heartbeat_interval: A server that has sent no message for so long
+        sends a heartbeat. Default: 5.0 s.
+    :param heartbeat_timeout: A server that has sent no message for so long is
+        considered gone. Must be above ``heartbeat_interval``. Default: 10.0 s.
+    :param request_transport: How requests travel: ``'stream'``, ``'pubsub'``
+        or ``'sharded-pubsub'``, see ``docs/interop.rst``. Requests over
+        PUB/SUB are lost while Redis is away, and time out. Default:
+        ``'stream'``.
+    :param channel_prefix: Prefix of the names of PUB/SUB channels. Default:
+        ``'socket.io'``.
+    :param only_plaintext: Refuse ``bytes``, so that every entry is JSON.
+        Default: ``False``.
+    :param connection_state_recovery: Give clients that reconnect their state
+        and the events that they missed: ``True``, or a mapping with
+        ``max_disconnection_duration``, ``max_missed_packets``,
+        ``max_session_bytes``, ``accepts``, see ``docs/recovery.rst``. With it,
+        events to local clients, too, wait while Redis is away. Default:
+        ``None``.
+    :param session_key_prefix: Prefix of the keys of the sessions that recovery
+        stores. Default: ``'sio:session:'``.
+    :param retention: For how many seconds entries are kept at least, up to
+        ``max_len`` of them. With recovery, at least 2 times
+        ``max_disconnection_duration``. Default: ``None``.
+    :param outbox_limit: How many events may wait for Redis. Above that
+        ``emit`` raises ``OutboxFullError``. Default: 100,000 events.
+    :param outbox_max_bytes: How much memory the events that wait for Redis may
+        take. Above that ``emit`` raises ``OutboxFullError``. Default: 64 MiB.
+    :param publish: ``'background'``: ``emit`` returns when the event is in the
+        outbox. ``'sync'``: ``emit`` returns when Redis has stored the event,
+        or, while Redis is away, when it is in the outbox. Default:
+        ``'background'``; ``'sync'`` with ``write_only``.
+    :param min_replicas: How many replicas must have an event before it counts
+        as stored. While fewer have it, events wait in the outbox. Default: 0
+        replicas.
+    :param on_loss: Called with a ``redis_streams_adapter.losses.Loss`` for
+        every loss that was detected, in a task of its own, so that the
+        application can ask its clients to reload. Default: ``None``.
+    :param channel: Another name for ``stream_name``. Give one of them.
+        Default: ``None``.
     :raises ConfigurationError: an option is unknown or wrong; it is named.
     """
     def __init__(self, url: Any = 'redis://localhost:6379/0',
-                 stream_name: str = Options.stream_name,
+                 stream_name: str = 'socket.io',
                  write_only: bool = False,
                  logger: Optional[Logger] = None, json: Any = None,
                  redis_options: Optional[Dict[str, Any]] = None, *,
@@ -80,25 +115,21 @@ class RedisStreamsManager(ClusterCalls):
                  request_transport: str = 'stream',
                  channel_prefix: str = 'socket.io',
                  only_plaintext: bool = False,
-                 connection_state_recovery: Any = None,
+                 connection_state_recovery: Union[
+                     None, bool, Mapping[str, Any]] = None,
                  session_key_prefix: str = 'sio:session:',
                  retention: Optional[float] = None,
                  outbox_limit: int = 100_000,
                  outbox_max_bytes: int = 64 * 2**20,
-                 publish: str = _BACKGROUND, min_replicas: int = 0,
+                 # Not a literal: it differs from the same text given.
+                 publish: str = Options.publish, min_replicas: int = 0,
                  on_loss: Optional[Callable[[Any], Any]] = None,
                  channel: Optional[str] = None, **unknown: Any) -> None:
-        if channel is not None:
-            if stream_name != Options.stream_name:
-                raise ConfigurationError(
-                    'stream_name and channel are the same option: give one')
-            stream_name = channel
-        if write_only and publish is _BACKGROUND:
-            publish = 'sync'
-        options = make({
-            'stream_name': stream_name, 'stream_count': stream_count,
-            'max_len': max_len, 'read_count': read_count,
-            'block_time': block_time,
+        options = from_arguments({
+            'url': url, 'stream_name': stream_name, 'write_only': write_only,
+            'logger': logger, 'json': json, 'redis_options': redis_options,
+            'stream_count': stream_count, 'max_len': max_len,
+            'read_count': read_count, 'block_time': block_time,
             'heartbeat_interval': heartbeat_interval,
             'heartbeat_timeout': heartbeat_timeout,
             'request_transport': request_transport,
@@ -108,9 +139,11 @@ class RedisStreamsManager(ClusterCalls):
             'session_key_prefix': session_key_prefix,
             'retention': retention, 'outbox_limit': outbox_limit,
             'outbox_max_bytes': outbox_max_bytes, 'publish': publish,
-            'min_replicas': min_replicas, 'on_loss': on_loss, **unknown})
+            'min_replicas': min_replicas, 'on_loss': on_loss,
+            'channel': channel, **unknown})
         super().__init__(
-            options, open_driver(url, redis_options or {}, stream_name),
+            options,
+            open_driver(url, redis_options or {}, options.stream_name),
             write_only, logger, json)
 
     # -- clients come -----------------------------------------------------

@@ -1,84 +1,391 @@
-"""The options: their defaults, their checks, and how they are written in the
-query of a URL.
+"""The options of ``RedisStreamsManager``: one table.
 
-An option is wrong at construction or never: :func:`check` looks at all of
-them, and :class:`~redis_streams_adapter.errors.ConfigurationError` names the
-one that is wrong.
+Each option stands here once, with its type, default, unit, rule, URL parser,
+name in Node.js and explanation. Error texts are made from the table. The
+constructor's signature, its docstring and the documentation's tables repeat
+it for editors and readers; tests compare them with it, and
+``python -m tests.support.option_tables`` writes them anew.
+
+An option is wrong at construction or never:
+:class:`~redis_streams_adapter.errors.ConfigurationError` names the option,
+the rule, and the value given unless that may be a secret.
 """
-from dataclasses import dataclass, fields, replace
-from typing import Any, Callable, Dict, List, Mapping, Optional, Tuple, Union
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Callable, Dict, get_type_hints, List, Mapping, \
+    NamedTuple, Optional, Tuple, Type, TYPE_CHECKING, Union
 
 from .errors import ConfigurationError
 
-#: The defaults of ``max_len``, in entries: Node's, and what leaves room for
-#: a retention by time.
+if TYPE_CHECKING:
+    # The core imports no logging.
+    from logging import Logger
+
+#: The defaults of ``max_len``, in entries: Node's, and one that leaves room
+#: for a retention by time.
 DEFAULT_MAX_LEN = 10_000
 DEFAULT_MAX_LEN_WITH_RETENTION = 1_000_000
 
-#: How much of the stream a recovery needs, in times of the longest
-#: disconnection: what came while a client was away, and what came since its
-#: session last said how far it was, see
+#: How much of the stream recovery needs, as a multiple of the longest
+#: disconnection: the entries that came while a client was away, and those
+#: that came since its session was last renewed, see
 #: :mod:`redis_streams_adapter.recovery.session_writer`.
 RETENTION_FACTOR = 2
 
 REQUEST_TRANSPORTS = ('stream', 'pubsub', 'sharded-pubsub')
 PUBLISH_MODES = ('background', 'sync')
 
+#: The longest wait, in seconds: as milliseconds it has to fit into 31 bits,
+#: for Redis and for sockets.
+LONGEST_TIME = 10**6
+
+#: The longest retention, in seconds: about 30 years.
+LONGEST_RETENTION = 10**9
+
+#: Redis' integers have so many bits, besides the sign.
+INTEGER_BITS = 63
+
+
+# -- rules ----------------------------------------------------------------
+
+class Rule(NamedTuple):
+    """What an option's value must be.
+
+    :param text: completes "the option must be ...".
+    :param allows: whether a value keeps to the rule.
+    """
+
+    text: str
+    allows: Callable[[Any], bool]
+
+
+def _seconds(limit: int) -> Rule:
+    return Rule(
+        f'a number of seconds above 0, {limit:,} at most',
+        lambda value: isinstance(value, (int, float))
+        and not isinstance(value, bool) and 0 < value <= limit)
+
+
+def _count(least: int) -> Rule:
+    return Rule(
+        f'a whole number from {least} to 2**{INTEGER_BITS} - 1',
+        lambda value: isinstance(value, int) and not isinstance(value, bool)
+        and least <= value < 2**INTEGER_BITS)
+
+
+def _one_of(*choices: str) -> Rule:
+    # Values that cannot be compared are wrong, too, not an error.
+    return Rule(' or '.join(map(repr, choices)),
+                lambda value: isinstance(value, str) and value in choices)
+
+
+def _or_none(rule: Rule) -> Rule:
+    return Rule(f'{rule.text}, or None',
+                lambda value: value is None or rule.allows(value))
+
+
+def _is_text(value: Any) -> bool:
+    try:
+        return isinstance(value, str) and value.encode() != b''
+    except UnicodeEncodeError:
+        return False
+
+
+def _has(*names: str) -> Callable[[Any], bool]:
+    return lambda value: all(
+        callable(getattr(value, name, None)) for name in names)
+
+
+_ANYTHING = Rule('any value', lambda value: True)
+_BOOL = Rule('True or False', lambda value: isinstance(value, bool))
+_FUNCTION = _or_none(Rule('a function', callable))
+_MAPPING = Rule('a mapping', lambda value: isinstance(value, Mapping))
+_TEXT = Rule('a string that is not empty and can be encoded as UTF-8',
+             _is_text)
+
+
+# -- URL parsers ----------------------------------------------------------
+
+#: What stands for true and for false in a URL.
+_WORDS = {'true': True, '1': True, 'yes': True, 'on': True,
+          'false': False, '0': False, 'no': False, 'off': False}
+
+
+def _parse_bool(text: str) -> bool:
+    if text.lower() not in _WORDS:
+        raise ValueError(text)
+    return _WORDS[text.lower()]
+
+
+def _parse_recovery(text: str) -> Union[bool, Dict[str, float]]:
+    """``true``, ``false``, or the ``max_disconnection_duration``."""
+    if text.lower() in ('true', 'false'):
+        return text.lower() == 'true'
+    return {'max_disconnection_duration': float(text)}
+
+
+# -- the table ------------------------------------------------------------
+
+class Option(NamedTuple):
+    """One row of the table.
+
+    :param type: a type hint.
+    :param text: explains the option to users; reStructuredText.
+    :param unit: of numbers.
+    :param shown: how the documentation shows the default if not as its
+                  ``repr`` with the unit.
+    :param parse: makes a value from the text in a URL, or raises
+                  ``ValueError``; ``None``: the option cannot be in a URL.
+    :param node: the name in ``@socket.io/redis-streams-adapter``.
+    :param secret: the value may be a secret, and errors do not repeat it.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    rule: Rule
+    text: str
+    unit: str = ''
+    shown: str = ''
+    parse: Optional[Callable[[str], Any]] = None
+    node: str = ''
+    secret: bool = False
+
+    def check(self, value: Any, prefix: str = '') -> None:
+        """Apply the rule to a value.
+
+        :param prefix: of the error's text.
+        :raises ConfigurationError: the value breaks the rule.
+        """
+        if not self.rule.allows(value):
+            raise ConfigurationError(prefix + self.complaint(value))
+
+    def complaint(self, value: Any) -> str:
+        """The text of the error for a value that breaks the rule."""
+        given = f'a {type(value).__name__}' if self.secret else repr(value)
+        return f'{self.name} must be {self.rule.text}, not {given}'
+
+
+def _option(default: Any, rule: Rule, text: str, **more: Any) -> Any:
+    """A field of the classes below, which becomes an :class:`Option`."""
+    return field(default=default,
+                 metadata={'rule': rule, 'text': text, **more})
+
+
+def _rows(cls: Type[Any]) -> Tuple[Option, ...]:
+    hints = get_type_hints(cls)
+    return tuple(Option(each.name, hints[each.name], each.default,
+                        **each.metadata) for each in fields(cls))
+
 
 @dataclass(frozen=True)
 class RecoveryOptions:
-    """What ``connection_state_recovery`` takes.
+    """The options within ``connection_state_recovery``."""
 
-    :param max_disconnection_duration: how long a client may be away, in
-                                       seconds. Node's default.
-    :param max_missed_packets: how many packets it may have missed.
-    :param max_session_bytes: how large its session may be in Redis.
-    :param accepts: called with sid, environ and auth: whether a client takes
-                    part; ``None``: each does.
-    """
+    max_disconnection_duration: float = _option(
+        120.0, _seconds(LONGEST_TIME),
+        'How long a client may be away and still be recovered.',
+        unit='s', node='maxDisconnectionDuration')
+    max_missed_packets: int = _option(
+        10_000, _count(1),
+        'How many packets a client may have missed and still be recovered.',
+        unit='packets')
+    max_session_bytes: int = _option(
+        65_536, _count(1), 'How large one session may be in Redis.',
+        unit='bytes')
+    accepts: Optional[Callable[[str, Dict[str, Any], Any], Any]] = _option(
+        None, _FUNCTION,
+        'Called with ``sid``, ``environ`` and ``auth`` at each connection: '
+        'returns whether the client takes part. Without it, all do.')
 
-    max_disconnection_duration: float = 120.0
-    max_missed_packets: int = 10_000
-    max_session_bytes: int = 65_536
-    accepts: Optional[Callable[[str, Dict[str, Any], Any], Any]] = None
+
+RECOVERY = _rows(RecoveryOptions)
+
+
+def _is_recovery(value: Any) -> bool:
+    # The options within have rules of their own, see `check`.
+    return value is None or isinstance(value, (bool, Mapping))
+
+
+class _Default(str):
+    """A default that differs from the same value given by the caller."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What ``RedisStreamsManager`` takes besides its URL; times in seconds.
+    """The options that the parts of the package work with."""
 
-    See the table in the README for the meaning of each.
-    """
-
-    stream_name: str = 'socket.io'
-    stream_count: int = 1
-    max_len: Optional[int] = None
-    read_count: int = 100
-    block_time: float = 5.0
-    heartbeat_interval: float = 5.0
-    heartbeat_timeout: float = 10.0
-    request_transport: str = 'stream'
-    channel_prefix: str = 'socket.io'
-    only_plaintext: bool = False
-    connection_state_recovery: Union[None, bool, Mapping[str, Any]] = None
-    session_key_prefix: str = 'sio:session:'
-    retention: Optional[float] = None
-    outbox_limit: int = 100_000
-    outbox_max_bytes: int = 64 * 2**20
-    publish: str = 'background'
-    min_replicas: int = 0
-    on_loss: Optional[Callable[[Any], Any]] = None
+    stream_name: str = _option(
+        'socket.io', _TEXT,
+        'Key of the stream, the same on all servers of a cluster.',
+        parse=str, node='streamName')
+    stream_count: int = _option(
+        1, _count(1),
+        'Number of streams. A hash of its name assigns a namespace to one of '
+        'them. The same on all servers of a cluster.',
+        parse=int, node='streamCount')
+    max_len: Optional[int] = _option(
+        None, _or_none(_count(1)),
+        'About how many entries a stream keeps. A server that is cut off '
+        'from Redis while more are added misses the oldest.',
+        unit='entries', parse=int, node='maxLen',
+        shown=f'{DEFAULT_MAX_LEN:,} entries; '
+              f'{DEFAULT_MAX_LEN_WITH_RETENTION:,} with ``retention``')
+    read_count: int = _option(
+        100, _count(1), 'How many entries one read returns at most.',
+        unit='entries', parse=int, node='readCount')
+    block_time: float = _option(
+        5.0, _seconds(LONGEST_TIME),
+        'How long one read waits for entries.',
+        unit='s', parse=float, node='blockTimeInMs')
+    heartbeat_interval: float = _option(
+        5.0, _seconds(LONGEST_TIME),
+        'A server that has sent no message for so long sends a heartbeat.',
+        unit='s', parse=float, node='heartbeatInterval')
+    heartbeat_timeout: float = _option(
+        10.0, _seconds(LONGEST_TIME),
+        'A server that has sent no message for so long is considered gone. '
+        'Must be above ``heartbeat_interval``.',
+        unit='s', parse=float, node='heartbeatTimeout')
+    request_transport: str = _option(
+        'stream', _one_of(*REQUEST_TRANSPORTS),
+        "How requests travel: ``'stream'``, ``'pubsub'`` or "
+        "``'sharded-pubsub'``, see ``docs/interop.rst``. Requests over "
+        'PUB/SUB are lost while Redis is away, and time out.',
+        parse=str, node='the version, ``useShardedPubSub``')
+    channel_prefix: str = _option(
+        'socket.io', _TEXT, 'Prefix of the names of PUB/SUB channels.',
+        parse=str, node='channelPrefix')
+    only_plaintext: bool = _option(
+        False, _BOOL, 'Refuse ``bytes``, so that every entry is JSON.',
+        parse=_parse_bool, node='onlyPlaintext')
+    connection_state_recovery: Union[None, bool, Mapping[str, Any]] = _option(
+        None, Rule('True, False, None or a mapping', _is_recovery),
+        'Give clients that reconnect their state and the events that they '
+        'missed: ``True``, or a mapping with '
+        + ', '.join(f'``{each.name}``' for each in RECOVERY)
+        + ', see ``docs/recovery.rst``. With it, events to local clients, '
+        'too, wait while Redis is away.',
+        parse=_parse_recovery, node="the server's "
+                                    '``connectionStateRecovery``')
+    session_key_prefix: str = _option(
+        'sio:session:', _TEXT,
+        'Prefix of the keys of the sessions that recovery stores.',
+        parse=str, node='sessionKeyPrefix')
+    retention: Optional[float] = _option(
+        None, _or_none(_seconds(LONGEST_RETENTION)),
+        'For how many seconds entries are kept at least, up to ``max_len`` '
+        f'of them. With recovery, at least {RETENTION_FACTOR} times '
+        '``max_disconnection_duration``.',
+        unit='s', parse=float)
+    outbox_limit: int = _option(
+        100_000, _count(1),
+        'How many events may wait for Redis. Above that ``emit`` raises '
+        '``OutboxFullError``.',
+        unit='events', parse=int)
+    outbox_max_bytes: int = _option(
+        64 * 2**20, _count(1),
+        'How much memory the events that wait for Redis may take. Above that '
+        '``emit`` raises ``OutboxFullError``.',
+        unit='bytes', parse=int, shown='64 MiB')
+    publish: str = _option(
+        _Default('background'), _one_of(*PUBLISH_MODES),
+        "``'background'``: ``emit`` returns when the event is in the outbox. "
+        "``'sync'``: ``emit`` returns when Redis has stored the event, or, "
+        'while Redis is away, when it is in the outbox.',
+        parse=str, shown="``'background'``; ``'sync'`` with ``write_only``")
+    min_replicas: int = _option(
+        0, _count(0),
+        'How many replicas must have an event before it counts as stored. '
+        'While fewer have it, events wait in the outbox.',
+        unit='replicas', parse=int)
+    on_loss: Optional[Callable[[Any], Any]] = _option(
+        None, _FUNCTION,
+        'Called with a ``redis_streams_adapter.losses.Loss`` for every loss '
+        'that was detected, in a task of its own, so that the application '
+        'can ask its clients to reload.')
 
     @property
     def recovery(self) -> Optional[RecoveryOptions]:
-        """What is meant by ``connection_state_recovery``, where it is on."""
+        """What ``connection_state_recovery`` means; ``None`` if it is
+        off."""
         value = self.connection_state_recovery
         if value is None or value is False:
             return None
         return RecoveryOptions(**({} if value is True else value))
 
 
-NAMES = tuple(each.name for each in fields(Options))
+OPTIONS = _rows(Options)
+NAMES = tuple(each.name for each in OPTIONS)
+
+#: The constructor's arguments that are no fields of :class:`Options`.
+ARGUMENTS = (
+    Option('url', Any, 'redis://localhost:6379/0', _ANYTHING,
+           'Where Redis is: ``redis``, ``rediss``, ``unix``, '
+           '``redis+sentinel`` (as in python-socketio), ``redis+cluster`` or '
+           '``rediss+cluster``, the same with ``valkey``; or a client object '
+           'of redis-py, whose settings are used but not its connections. '
+           'Redis may be away at construction.',
+           node='the client', secret=True),
+    Option('write_only', bool, False, _BOOL,
+           'Only emit. For a process without clients, which then does not '
+           'count as a server.'),
+    Option('logger', Optional['Logger'], None,
+           _or_none(Rule('a logger', _has('info', 'warning', 'error'))),
+           "The logger to use. Without it the server's, if that shows "
+           "warnings, else ``logging.getLogger('redis_streams_adapter')``.",
+           shown="the server's"),
+    Option('json', Any, None,
+           _or_none(Rule('a module with dumps() and loads()',
+                         _has('dumps', 'loads'))),
+           'The JSON module to serialise with.', shown="the server's"),
+    Option('redis_options', Optional[Dict[str, Any]], None,
+           _or_none(_MAPPING),
+           'Arguments for the connections, as redis-py takes them. '
+           '``socket_timeout`` (5 s) is how long a frozen Redis goes '
+           'unnoticed.', node='of the client', secret=True),
+    Option('channel', Optional[str], None, _or_none(_TEXT),
+           'Another name for ``stream_name``. Give one of them.'),
+)
+
+#: All parameters of the constructor, in its order.
+TABLE: Tuple[Option, ...] = (
+    ARGUMENTS[0], OPTIONS[0], *ARGUMENTS[1:5], *OPTIONS[1:], ARGUMENTS[5])
+
+
+# -- from arguments -------------------------------------------------------
+
+def from_arguments(arguments: Mapping[str, Any]) -> Options:
+    """Options from the arguments of the constructor.
+
+    :raises ConfigurationError: a name is unknown, a value is wrong, or the
+                                stream has two names.
+    """
+    values = dict(arguments)
+    for option in ARGUMENTS:
+        option.check(values.get(option.name, option.default))
+        values.pop(option.name, None)
+    channel = arguments.get('channel')
+    if channel is not None:
+        given = values.get('stream_name', Options.stream_name)
+        values['stream_name'] = one_name(
+            None if given == Options.stream_name else given, channel)
+    if arguments.get('write_only') \
+            and values.get('publish', Options.publish) is Options.publish:
+        values['publish'] = 'sync'
+    return make(values)
+
+
+def one_name(stream_name: Optional[str], channel: Optional[str]) -> Any:
+    """The stream's name, which two options may give; ``None`` if neither
+    does.
+
+    :raises ConfigurationError: both do.
+    """
+    if stream_name is None or channel is None:
+        return channel if stream_name is None else stream_name
+    raise ConfigurationError(
+        f'stream_name and channel are the same option: give one, not both '
+        f'{stream_name!r} and {channel!r}')
 
 
 def make(values: Mapping[str, Any]) -> Options:
@@ -108,101 +415,23 @@ def check(options: Options) -> None:
 
     :raises ConfigurationError: it names the first that is wrong.
     """
-    for name, rule, wanted in _RULES:
-        value = getattr(options, name)
-        if not rule(value):
-            raise ConfigurationError(f'{name} must be {wanted}, not {value!r}')
+    for option in OPTIONS:
+        option.check(getattr(options, option.name))
     if options.heartbeat_timeout <= options.heartbeat_interval:
         raise ConfigurationError(
             f'heartbeat_timeout ({options.heartbeat_timeout}) must be above '
             f'heartbeat_interval ({options.heartbeat_interval})')
-    _check_recovery(options.connection_state_recovery)
+    recovery = options.connection_state_recovery
+    if isinstance(recovery, Mapping):
+        prefix = 'connection_state_recovery: '
+        known = {each.name: each for each in RECOVERY}
+        for name, value in recovery.items():
+            if name not in known:
+                raise ConfigurationError(f'{prefix}unknown option {name!r}')
+            known[name].check(value, prefix)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_time(value: Any) -> bool:
-    # Milliseconds have to fit into 31 bits, for Redis and for sockets.
-    return _is_number(value) and 0 < value <= 10**6
-
-
-def _is_period(value: Any) -> bool:
-    return _is_number(value) and 0 < value <= 10**9
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) \
-        and 0 < value < 2**63
-
-
-def _is_text(value: Any) -> bool:
-    # What cannot be encoded cannot be a key of Redis.
-    return isinstance(value, str) and bool(value) \
-        and not any('\ud800' <= each <= '\udfff' for each in value)
-
-
-def _one_of(*choices: str) -> Callable[[Any], bool]:
-    # Not `value in choices`: what cannot be compared is wrong, not an error.
-    return lambda value: isinstance(value, str) and value in choices
-
-
-_TIME = 'a number of seconds above 0, a million at most'
-_COUNT = 'a whole number above 0'
-_TEXT = 'a text that is not empty'
-
-_RULES: List[Tuple[str, Callable[[Any], bool], str]] = [
-    ('stream_name', _is_text, _TEXT),
-    ('stream_count', _is_count, _COUNT),
-    ('max_len', lambda value: value is None or _is_count(value), _COUNT),
-    ('read_count', _is_count, _COUNT),
-    ('block_time', _is_time, _TIME),
-    ('heartbeat_interval', _is_time, _TIME),
-    ('heartbeat_timeout', _is_time, _TIME),
-    ('request_transport', _one_of(*REQUEST_TRANSPORTS),
-     ' or '.join(map(repr, REQUEST_TRANSPORTS))),
-    ('channel_prefix', _is_text, _TEXT),
-    ('only_plaintext', lambda value: isinstance(value, bool),
-     'True or False'),
-    ('session_key_prefix', _is_text, _TEXT),
-    ('retention', lambda value: value is None or _is_period(value), _TIME),
-    ('outbox_limit', _is_count, _COUNT),
-    ('outbox_max_bytes', _is_count, _COUNT),
-    ('publish', _one_of(*PUBLISH_MODES),
-     ' or '.join(map(repr, PUBLISH_MODES))),
-    ('min_replicas', lambda value: _is_count(value) or value == 0
-     and type(value) is int, 'a whole number, 0 or above'),
-    ('on_loss', lambda value: value is None or callable(value),
-     'a function or None'),
-]
-
-_RECOVERY: Dict[str, Tuple[Callable[[Any], bool], str]] = {
-    'max_disconnection_duration': (_is_time, _TIME),
-    'max_missed_packets': (_is_count, _COUNT),
-    'max_session_bytes': (_is_count, _COUNT),
-    'accepts': (lambda value: value is None or callable(value),
-                'a function or None'),
-}
-
-
-def _check_recovery(value: Any) -> None:
-    name = 'connection_state_recovery'
-    if value is None or isinstance(value, bool):
-        return
-    if not isinstance(value, Mapping):
-        raise ConfigurationError(
-            f'{name} must be True, False, None or a mapping, not {value!r}')
-    for key, each in value.items():
-        if key not in _RECOVERY:
-            raise ConfigurationError(f'{name}: unknown option {key!r}')
-        rule, wanted = _RECOVERY[key]
-        if not rule(each):
-            raise ConfigurationError(
-                f'{name}: {key} must be {wanted}, not {each!r}')
-
-
-# -- in the query of a URL ------------------------------------------------
+# -- from the query of a URL ----------------------------------------------
 
 def from_query(pairs: List[Tuple[str, str]]) -> Dict[str, Any]:
     """Keyword arguments from a URL's query.
@@ -212,42 +441,23 @@ def from_query(pairs: List[Tuple[str, str]]) -> Dict[str, Any]:
     :raises ConfigurationError: a name is unknown, is there twice, or its
                                 value is not of the option's type.
     """
+    options = {each.name: each for each in OPTIONS if each.parse}
     values: Dict[str, Any] = {}
     for name, text in pairs:
-        if name not in _PARSERS:
+        option = options.get(name)
+        if option is None and any('@' in ''.join(each) for each in pairs):
+            # A bare question mark in the password begins the query there.
+            raise ConfigurationError(
+                "url: there is an '@' in the query, but no option of that "
+                "name; a '?' in a password is written %3F")
+        if option is None or option.parse is None:
             raise ConfigurationError(f'unknown option {name!r} in the URL')
         if name in values:
             raise ConfigurationError(f'{name} is in the URL twice')
         try:
-            values[name] = _PARSERS[name](text)
+            values[name] = option.parse(text)
         except ValueError as exc:
+            hidden = option._replace(secret='@' in text)
             raise ConfigurationError(
-                f'{name}: {text!r} in the URL cannot be understood') from exc
+                f'{hidden.complaint(text)}, in the URL') from exc
     return values
-
-
-def _bool(text: str) -> bool:
-    try:
-        return {'true': True, '1': True, 'yes': True, 'on': True,
-                'false': False, '0': False, 'no': False, 'off': False}[
-                    text.lower()]
-    except KeyError as exc:
-        raise ValueError(text) from exc
-
-
-def _recovery(text: str) -> Union[bool, Dict[str, float]]:
-    """``true``, ``false``, or the ``max_disconnection_duration``."""
-    if text.lower() in ('true', 'false'):
-        return text.lower() == 'true'
-    return {'max_disconnection_duration': float(text)}
-
-
-_PARSERS: Dict[str, Callable[[str], Any]] = {
-    'stream_name': str, 'stream_count': int, 'max_len': int,
-    'read_count': int, 'block_time': float, 'heartbeat_interval': float,
-    'heartbeat_timeout': float, 'request_transport': str,
-    'channel_prefix': str, 'only_plaintext': _bool,
-    'connection_state_recovery': _recovery, 'session_key_prefix': str,
-    'retention': float, 'outbox_limit': int, 'outbox_max_bytes': int,
-    'publish': str, 'min_replicas': int,
-}

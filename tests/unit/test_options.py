@@ -1,17 +1,18 @@
 """The options: their defaults, and what each of them refuses."""
-import inspect
 import math
+import re
 from typing import Any, Dict, List
 
 import pytest
+from hypothesis import given, strategies as st
 
 from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.errors import ConfigurationError
-from redis_streams_adapter.options import DEFAULT_MAX_LEN, \
-    DEFAULT_MAX_LEN_WITH_RETENTION, from_query, make, NAMES, Options, \
-    RecoveryOptions
+from redis_streams_adapter.options import ARGUMENTS, DEFAULT_MAX_LEN, \
+    DEFAULT_MAX_LEN_WITH_RETENTION, from_arguments, from_query, make, NAMES, \
+    Option, Options, OPTIONS, RECOVERY, RecoveryOptions, TABLE
 
-#: As the documentation has them.
+#: Written out once more, so that none changes by accident.
 DEFAULTS: Dict[str, Any] = {
     'stream_name': 'socket.io', 'stream_count': 1, 'max_len': None,
     'read_count': 100, 'block_time': 5.0, 'heartbeat_interval': 5.0,
@@ -73,18 +74,6 @@ def test_defaults() -> None:
     assert {name: getattr(options, name) for name in NAMES} == DEFAULTS
 
 
-def test_defaults_of_the_manager() -> None:
-    signature = inspect.signature(RedisStreamsManager)
-    given = {name: parameter.default
-             for name, parameter in signature.parameters.items()}
-    assert list(given)[:6] == ['url', 'stream_name', 'write_only', 'logger',
-                               'json', 'redis_options']
-    assert given['url'] == 'redis://localhost:6379/0'
-    assert given['stream_name'] == DEFAULTS['stream_name']
-    assert given['write_only'] is False
-    assert given['logger'] is given['json'] is given['redis_options'] is None
-
-
 def test_max_len() -> None:
     assert make({}).max_len == DEFAULT_MAX_LEN == 10_000
     assert DEFAULT_MAX_LEN_WITH_RETENTION == 1_000_000
@@ -112,6 +101,130 @@ def test_every_option_refuses_something(name: str) -> None:
 def test_right_values(name: str, value: Any) -> None:
     assert getattr(make({name: value}), name) == value
 
+
+# -- rules -----------------------------------------------------------------
+
+#: How a rule names the greatest value that it allows.
+LIMITS = [(re.compile(r'([\d,]+) at most'), lambda found: int(
+              found.group(1).replace(',', ''))),
+          (re.compile(r'2\*\*(\d+) - 1'), lambda found: 2**int(
+              found.group(1)) - 1)]
+
+
+def names_of(options: Any) -> List[str]:
+    return [each.name for each in options]
+
+
+def limit_of(option: Option) -> Any:
+    found = [read(pattern.search(option.rule.text))
+             for pattern, read in LIMITS if pattern.search(option.rule.text)]
+    return found[0] if found else None
+
+
+LIMITED = [option for option in (*OPTIONS, *RECOVERY) if limit_of(option)]
+
+
+def test_options_with_limits() -> None:
+    assert set(names_of(LIMITED)) == {
+        *COUNTS, *TIMES, 'min_replicas', 'max_disconnection_duration',
+        'max_missed_packets', 'max_session_bytes'}
+
+
+@pytest.mark.parametrize('option', LIMITED, ids=names_of(LIMITED))
+def test_the_text_of_a_rule_names_its_limit(option: Option) -> None:
+    limit = limit_of(option)
+    option.check(limit)
+    option.check(limit - 1)
+    with pytest.raises(ConfigurationError) as caught:
+        option.check(limit + 1)
+    assert option.rule.text in str(caught.value)
+    assert repr(limit + 1) in str(caught.value)
+
+
+ANY_VALUE = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(),
+    st.binary(), st.lists(st.integers(), max_size=2),
+    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
+    st.just(len), st.complex_numbers())
+
+
+@given(st.sampled_from((*TABLE, *RECOVERY)), ANY_VALUE)
+def test_any_value_is_allowed_or_complained_about(option: Option,
+                                                  value: Any) -> None:
+    try:
+        option.check(value)
+    except ConfigurationError as exc:
+        text = f'{option.name} must be {option.rule.text}, not '
+        assert str(exc).startswith(text)
+        assert option.secret or str(exc) == text + repr(value)
+
+
+@given(st.sampled_from(OPTIONS), ANY_VALUE)
+def test_the_constructor_applies_the_rules(option: Option,
+                                           value: Any) -> None:
+    """The mapping of recovery, and pairs of options, have rules besides."""
+    if option.rule.allows(value) or option.name == 'retention':
+        return
+    with pytest.raises(ConfigurationError) as caught:
+        make({option.name: value})
+    assert str(caught.value) == option.complaint(value)
+
+
+@pytest.mark.parametrize('option', [*TABLE, *RECOVERY],
+                         ids=names_of([*TABLE, *RECOVERY]))
+def test_defaults_keep_to_the_rules(option: Option) -> None:
+    option.check(option.default)
+
+
+# -- the constructor's arguments -------------------------------------------
+
+WRONG_ARGUMENTS = [
+    *(('write_only', value) for value in (None, 0, 1, 'false')),
+    *(('logger', value) for value in (True, 'x', object())),
+    *(('json', value) for value in (True, 'x', object())),
+    *(('redis_options', value) for value in ([], 'x', 5, ())),
+    *(('channel', value) for value in ('', 5, b'x', 'x\ud800')),
+]
+
+
+@pytest.mark.parametrize('name, value', WRONG_ARGUMENTS)
+def test_wrong_arguments(name: str, value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=f'^{name} must be '):
+        RedisStreamsManager(**{name: value})
+
+
+def test_every_argument_but_the_url_refuses_something() -> None:
+    # What the URL may be is up to the driver.
+    assert {name for name, _ in WRONG_ARGUMENTS} == set(
+        names_of(ARGUMENTS)) - {'url'}
+
+
+def test_an_error_does_not_repeat_secrets() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        RedisStreamsManager(
+            redis_options=[('password', 'hidden')])  # type: ignore
+    assert str(caught.value) == \
+        'redis_options must be a mapping, or None, not a list'
+
+
+def test_publish_of_an_emitter() -> None:
+    assert from_arguments({}).publish == 'background'
+    assert from_arguments({'write_only': True}).publish == 'sync'
+    assert from_arguments({'write_only': True, 'publish': 'background'}
+                          ).publish == 'background'
+
+
+def test_two_names_of_the_stream() -> None:
+    assert from_arguments({'channel': 'x'}).stream_name == 'x'
+    assert from_arguments({'channel': 'x', 'stream_name': 'socket.io'}
+                          ).stream_name == 'x'
+    with pytest.raises(ConfigurationError) as caught:
+        from_arguments({'channel': 'x', 'stream_name': 'y'})
+    assert {'stream_name', 'channel', "'x'", "'y'"} <= set(
+        re.findall(r"'?\w+'?", str(caught.value)))
+
+
+# -- options that depend on each other -------------------------------------
 
 @pytest.mark.parametrize('interval, timeout', [
     (10, 10), (10.0, 10), (10.5, 10.0), (20, 10)])
@@ -225,6 +338,26 @@ def test_queries_that_are_wrong(name: str, text: str) -> None:
         from_query([(name, text)])
     assert name in str(caught.value)
     assert isinstance(caught.value.__cause__, (ValueError, type(None)))
+    if caught.value.__cause__ is not None:
+        option, = (each for each in OPTIONS if each.name == name)
+        assert str(caught.value) == \
+            f'{name} must be {option.rule.text}, not {text!r}, in the URL'
+
+
+@pytest.mark.parametrize('pairs', [
+    [('hidden@host', '')], [('hidden', ''), ('x@host', '')],
+    [('hidden', 'x@host')], [('max_len', 'hidden@host')],
+    [('max_len', '5'), ('hidden@host', '')]])
+def test_a_question_mark_in_a_password(pairs: Any) -> None:
+    """The query of such a URL begins within the password."""
+    with pytest.raises(ConfigurationError) as caught:
+        from_query(pairs)
+    assert 'hidden' not in str(caught.value)
+
+
+def test_an_at_sign_in_an_option() -> None:
+    assert from_query([('channel_prefix', 'a@b')]) == {
+        'channel_prefix': 'a@b'}
 
 
 def test_twice_in_a_query() -> None:
