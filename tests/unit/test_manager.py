@@ -95,7 +95,7 @@ def test_channel_is_another_name(make_manager: MakeManager,
     ({'no_such_option': 1}, 'no_such_option'),
     ({'max_length': 5}, 'max_length'), ({'max_len': 0}, 'max_len'),
     ({'heartbeat_timeout': 1}, 'heartbeat_timeout'),
-    ({'channel': ''}, 'stream_name'), ({'stream_count': 0}, 'stream_count'),
+    ({'channel': ''}, 'channel'), ({'stream_count': 0}, 'stream_count'),
     ({'redis_options': {'no_such_option': 1}}, 'no_such_option'),
     ({'redis_options': {'socket_timeout': 0}}, 'socket_timeout'),
     ({'url': 'http://host'}, 'url'), ({'url': None}, 'url')])
