@@ -60,9 +60,9 @@ REQUESTS_SHARE = 0.5
 EXIT_PATIENCE = 20.0
 
 
-def _managers() -> List[Any]:
-    from .runtime.lifecycle import managers
-    return list(managers)
+def _lifecycles() -> List[Any]:
+    from .runtime.lifecycle import lifecycles
+    return list(lifecycles)
 
 
 class _End:
@@ -136,10 +136,10 @@ class _End:
             part = self._limit * SHARE
             close_by = time.monotonic() + self._graceful
             shutdown.disconnect_clients(
-                _managers(), min(part, shutdown.HANDLERS_TIMEOUT))
+                _lifecycles(), min(part, shutdown.HANDLERS_TIMEOUT))
             # Other requests may be under way, and emit.
             self._exiting.wait(max(0.0, close_by - time.monotonic()))
-            shutdown.close(_managers(), min(part, CLOSE_TIMEOUT))
+            shutdown.close(_lifecycles(), min(part, CLOSE_TIMEOUT))
         finally:
             self._done.set()
 
@@ -160,10 +160,10 @@ RedisStreamsManager.start`.
     global _end
 
     from . import shutdown
-    for manager in _managers():
-        if manager.server is not None and not manager.write_only:
-            shutdown.watch(manager)
-            manager.start()
+    for lifecycle in _lifecycles():
+        if lifecycle.server is not None and not lifecycle.write_only:
+            shutdown.watch(lifecycle)
+            lifecycle.start()
     if worker is not None:
         _end = _End(worker)
         _end.watch()

@@ -8,7 +8,8 @@ in, and its :meth:`RedisStreamsManager._act` hands it to the clients.
 """
 from functools import partial
 from logging import Logger
-from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, \
+    Tuple, TypeVar, Union
 
 from .protocol.addressing import arguments, rooms as as_rooms, \
     target as make_target
@@ -23,6 +24,9 @@ from .stream.driver import open_driver
 from .clients.registry import HAS_PRE_CONNECT
 from .protocol.requests import ClientsRequest
 from .protocol.values import check_finite
+
+
+Self = TypeVar('Self', bound='RedisStreamsManager')
 
 
 class RedisStreamsManager(ClusterCalls):
@@ -103,6 +107,8 @@ class RedisStreamsManager(ClusterCalls):
         Default: ``None``.
     :raises ConfigurationError: an option is unknown or wrong; it is named.
     """
+    name = 'redis-streams'
+
     def __init__(self, url: Any = 'redis://localhost:6379/0',
                  stream_name: str = 'socket.io',
                  write_only: bool = False,
@@ -146,32 +152,86 @@ class RedisStreamsManager(ClusterCalls):
             open_driver(url, redis_options or {}, options.stream_name),
             write_only, logger, json)
 
+    # -- start and end ----------------------------------------------------
+
+    def initialize(self) -> None:
+        """Called by the server before its first request."""
+        self.start()
+        self._get_logger().info(self.name + ' backend initialized.')
+
+    def start(self) -> None:
+        """Join the cluster. Idempotent.
+
+        Returns when the stream is followed, which takes milliseconds, or
+        when that cannot be done now: then the node joins by itself as soon
+        as Redis is there. It waits for no more than two seconds.
+
+        :raises RuntimeError: the manager is write-only; or the server runs
+                              under gevent or eventlet and ``socket`` is not
+                              monkey patched.
+        """
+        self._lifecycle.start()
+
+    def close(self, timeout: float = 5) -> None:
+        """Leave the cluster: send what is in the outbox, say goodbye, end
+        every task and connection. Idempotent; if an exception strikes it (a
+        time limit, say), call it again.
+
+        :param timeout: how many seconds to give the outbox and, for half
+                        of that at most, the sessions of clients; what is
+                        left in the outbox after that is lost, and the log
+                        says how much. Up to two more seconds are waited for
+                        tasks that do not end.
+        """
+        self._lifecycle.close(timeout)
+
+    def __enter__(self: Self) -> Self:
+        if not self.write_only:
+            self.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def flush(self, timeout: Optional[float] = None) -> bool:
+        """Wait until Redis has all that was emitted.
+
+        :param timeout: seconds; ``None``: as long as it takes.
+        :return: ``False`` if time ran out.
+        """
+        return self._lifecycle.flush(timeout)
+
     # -- clients come -----------------------------------------------------
 
     def pre_connect(self, eio_sid: str, namespace: str) -> Optional[str]:
         """Before the connect handler; since python-socketio 5.17."""
-        if self.turns_away:
+        return self._admit(eio_sid, namespace)
+
+    def connect(self, sid: str, namespace: str) -> Optional[str]:
+        """After the connect handler. Before python-socketio 5.17 it is
+        called before, with the id of the connection."""
+        if not HAS_PRE_CONNECT:
+            return self._admit(sid, namespace)
+        connected = self._registry.connect(sid, namespace)
+        self._appear_in(namespace)
+        return connected
+
+    def _admit(self, eio_sid: str, namespace: str) -> Optional[str]:
+        if self._lifecycle.turns_away:
             self._turn_away(eio_sid)
             return None
         self._note_arrival(eio_sid)
         if self._returning is not None:
             return self._returning.admit(
                 eio_sid, namespace, self._appear_in)
-        sid: Optional[str] = super().pre_connect(eio_sid, namespace)
+        sid = self._registry.admit(eio_sid, namespace)
         self._appear_in(namespace)
         return sid
 
-    def connect(self, sid: str, namespace: str) -> Optional[str]:
-        # Before python-socketio 5.17 this is the id of the connection.
-        if self.turns_away and not HAS_PRE_CONNECT:
-            self._turn_away(sid)
-            return None
-        self._note_arrival(sid)
-        if self._returning is not None and not HAS_PRE_CONNECT:
-            return self._returning.admit(sid, namespace, self._appear_in)
-        connected: Optional[str] = super().connect(sid, namespace)
-        self._appear_in(namespace)
-        return connected
+    def register(self, sid: str, eio_sid: str, namespace: str,
+                 rooms: Iterable[Room]) -> bool:
+        """Register a client under a sid of our choice."""
+        return self._registry.register(sid, eio_sid, namespace, rooms)
 
     def _turn_away(self, eio_sid: str) -> None:
         self._get_logger().info(
@@ -309,27 +369,34 @@ class RedisStreamsManager(ClusterCalls):
 
     def pre_disconnect(self, sid: str, namespace: str) -> Optional[str]:
         """Before the disconnect handler."""
-        with self.registry_lock:
-            self.check_disconnect(sid, namespace)
-            eio_sid = super().pre_disconnect(sid, namespace)
+        eio_sid = self._registry.pre_disconnect(sid, namespace)
         if self._returning is not None:
             self._returning.leaving(sid, namespace)
         return eio_sid
 
+    def basic_disconnect(self, sid: str, namespace: str,
+                         **kwargs: Any) -> None:
+        """A local client is no longer registered."""
+        self._registry.basic_disconnect(sid, namespace, **kwargs)
+
     def basic_enter_room(self, sid: str, namespace: str,
                          room: Optional[Room],
                          eio_sid: Optional[str] = None) -> None:
-        """An own client enters a room."""
-        super().basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
+        """A local client enters a room."""
+        self._registry.basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
         if self._returning is not None:
             self._returning.entered(sid, namespace, room)
 
     def basic_leave_room(self, sid: str, namespace: str,
                          room: Room) -> None:
-        """An own client leaves a room."""
-        super().basic_leave_room(sid, namespace, room)
+        """A local client leaves a room."""
+        self._registry.basic_leave_room(sid, namespace, room)
         if self._returning is not None:
             self._returning.left(sid, namespace, room)
+
+    def get_rooms(self, sid: str, namespace: str) -> List[Room]:
+        """The rooms of a local client."""
+        return self._registry.get_rooms(sid, namespace)
 
     def recovery(self, sid: str, namespace: str = '/') -> Optional[Outcome]:
         """What became of a client of this server that wanted to be
@@ -379,3 +446,47 @@ class RedisStreamsManager(ClusterCalls):
             for each in rooms:
                 self.basic_close_room(each, namespace)
         self._settle(runtime, namespace, pending)
+
+    # -- questions --------------------------------------------------------
+
+    @property
+    def uid(self) -> str:
+        """This process's id in the cluster; a fork has another."""
+        return self._live().uid
+
+    def stats(self) -> Dict[str, int]:
+        """Counters since the manager was started in this process.
+
+        ``delivered`` packets to local clients; ``sent`` to Redis in so many
+        ``batches``, ``refused`` by it for good, ``found_after_break`` in the
+        stream after a broken connection; ``outbox`` and ``outbox_bytes``
+        waiting; ``received`` entries, of which ``malformed`` ones,
+        ``duplicates`` and those that ``failed`` to be carried out did
+        nothing; ``messages_lost`` that others had sent and that never came
+        to us, ``entries_trimmed`` that we had not read;
+        ``streams_deleted``, ``stream_setbacks`` (a replica that was behind
+        took over) and ``messages_vanished`` (of ours, that Redis had
+        acknowledged), see :mod:`redis_streams_adapter.losses`;
+        ``writer_restarts`` and ``reader_restarts`` after errors;
+        ``requests_dropped``, questions and answers over PUB/SUB that were
+        not sent, or not known to be; ``outages`` that were logged. With
+        recovery also how many ``sessions`` of local clients are kept, how many
+        clients were ``recovered``, and how many were not, by reason:
+        ``not_recovered_unknown_session`` and so on.
+        """
+        return {**self._own_stats(), **self._live().stats()}
+
+    def health(self) -> Dict[str, Any]:
+        """How the manager is, for a health check.
+
+        ``status`` is ``'ok'`` or ``'degraded'``; ``connected`` tells whether
+        Redis can be read and written, ``reader_lag`` how many seconds the
+        reader is behind the stream (``None``: unknown), ``outbox`` and
+        ``outbox_bytes`` how much waits to be sent, ``nodes`` how many nodes
+        are known, this one included, ``messages_lost`` how many messages
+        never came to us, ``last_error`` what Redis or its connection said
+        last. ``outage`` tells for how many seconds Redis has been away now,
+        ``last_outage`` how many seconds ago the last one ``ended``, how many
+        it ``lasted``, and for what ``reason``.
+        """
+        return self._live().health()

@@ -16,7 +16,7 @@ does.
 import time
 from typing import Any, Callable, Iterable, List
 
-from .runtime.lifecycle import ManagerLife
+from .runtime.lifecycle import Lifecycle
 from .concurrency.engines import Engine, Event, ServerEngine, ThreadEngine
 
 #: How long step 2 may take, in seconds. It takes milliseconds, and clients
@@ -32,65 +32,65 @@ HANDLERS_TIMEOUT = 5.0
 MARGIN = 2.5
 
 
-def watch(manager: ManagerLife) -> None:
+def watch(lifecycle: Lifecycle) -> None:
     """Know of the requests of its server from now on, so that their
     connections can be cut off if their clients do not let them end."""
-    if manager.connections is not None:
-        manager.connections.watch()
+    if lifecycle.connections is not None:
+        lifecycle.connections.watch()
 
 
-def disconnect_clients(managers: Iterable[ManagerLife],
+def disconnect_clients(lifecycles: Iterable[Lifecycle],
                        timeout: float = HANDLERS_TIMEOUT) -> None:
     """Turn new clients away, and close the connections of all others.
 
     :param timeout: how many seconds disconnect handlers may take.
     """
-    serving = [manager for manager in managers
-               if manager.connections is not None and not manager.write_only]
-    for manager in serving:
-        watch(manager)
-        manager.turn_clients_away()
+    serving = [each for each in lifecycles
+               if each.connections is not None and not each.write_only]
+    for lifecycle in serving:
+        watch(lifecycle)
+        lifecycle.turn_clients_away()
 
-    def disconnect(manager: ManagerLife) -> None:
-        manager.settle(min(timeout, SETTLE_TIMEOUT))
-        if manager.connections is not None:
-            manager.connections.close(timeout)
+    def disconnect(lifecycle: Lifecycle) -> None:
+        lifecycle.settle(min(timeout, SETTLE_TIMEOUT))
+        if lifecycle.connections is not None:
+            lifecycle.connections.close(timeout)
 
     _together(disconnect, serving, SETTLE_TIMEOUT + timeout + MARGIN)
 
 
-def close(managers: Iterable[ManagerLife], timeout: float = 5.0) -> None:
+def close(lifecycles: Iterable[Lifecycle], timeout: float = 5.0) -> None:
     """Close managers, all at the same time.
 
     :param timeout: see :meth:`~redis_streams_adapter.RedisStreamsManager.\
 close`.
     """
-    _together(lambda manager: manager.close(timeout), managers,
+    _together(lambda lifecycle: lifecycle.close(timeout), lifecycles,
               timeout + MARGIN)
 
 
-def _engine(manager: ManagerLife) -> Engine:
-    return ThreadEngine() if manager.server is None \
-        else ServerEngine(manager.server)
+def _engine(lifecycle: Lifecycle) -> Engine:
+    return ThreadEngine() if lifecycle.server is None \
+        else ServerEngine(lifecycle.server)
 
 
-def _together(call: Callable[[ManagerLife], Any],
-              managers: Iterable[ManagerLife], timeout: float) -> None:
+def _together(call: Callable[[Lifecycle], Any],
+              lifecycles: Iterable[Lifecycle], timeout: float) -> None:
     """Make a call for each manager, in tasks of their own, and wait.
 
     :param timeout: for so many seconds at most.
     """
-    def run(manager: ManagerLife, ended: Event) -> None:
+    def run(lifecycle: Lifecycle, ended: Event) -> None:
         try:
-            call(manager)
+            call(lifecycle)
         finally:
             ended.set()
 
     awaited: List[Event] = []
-    for manager in managers:
-        engine = _engine(manager)
+    for lifecycle in lifecycles:
+        engine = _engine(lifecycle)
         ended = engine.event()
-        engine.spawn(run, manager, ended)
+        engine.spawn(run, lifecycle, ended)
         awaited.append(ended)
     deadline = time.monotonic() + timeout
     for ended in awaited:

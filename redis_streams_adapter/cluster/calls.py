@@ -284,7 +284,7 @@ class ClusterCalls(Dispatch):
 
         def register(handler: _Handler) -> _Handler:
             self._handlers.add(namespace, event, handler)
-            runtime = self._runtime
+            runtime = self._lifecycle.current
             if runtime is not None and runtime.member:
                 runtime.serve_namespaces()
             return handler
@@ -342,7 +342,7 @@ class ClusterCalls(Dispatch):
         if asks:
             runtime.refuse_on_own_task()
         if not runtime.member:
-            self.start()
+            self._lifecycle.start()
         return self._live()
 
     def _knowing(self) -> Runtime:

@@ -4,16 +4,22 @@ What every call of the manager is made of. The order lock of the runtime makes
 "into the outbox" and "to the own clients" one step, so that all clients see a
 node's messages in one order.
 """
+import json as standard_json
 import logging
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+
+from socketio import PubSubManager
 
 from ..clients import send_queue, hooks, websocket
 from ..clients.connections import Connections
 from ..clients.delivery import Client, Delivery
 from ..recovery.session_writer import SessionWriter
-from ..runtime.lifecycle import ManagerLife, package_logger
+from ..clients.registry import Registry
+from ..concurrency.engines import Engine, ServerEngine, ThreadEngine
+from ..runtime.lifecycle import Lifecycle
 from ..protocol.messages import Broadcast, DisconnectSockets, Message, \
     ORDERED, SocketsJoin, SocketsLeave, Target
+from ..protocol.node import Act
 from ..options import Options
 from ..recovery.session import SUPERSEDES
 from ..stream.driver import Driver
@@ -23,21 +29,42 @@ from ..recovery.tracker import ClientTracker
 from ..runtime.runtime import Runtime
 from ..protocol.values import Serialiser
 
+#: Which logger is used unless the application or its server has one.
+package_logger = logging.getLogger('redis_streams_adapter')
 
-class Dispatch(ManagerLife):
-    """A manager that reaches the cluster and its own clients."""
+
+class Dispatch(PubSubManager):
+    """A manager that reaches the cluster and its local clients.
+
+    :param options: checked options.
+    :param driver: how to connect.
+    """
 
     def __init__(self, options: Options, driver: Driver, write_only: bool,
                  logger: Optional[logging.Logger], json: Any) -> None:
-        super().__init__(options, driver, write_only, logger, json)
+        super().__init__(channel=options.stream_name, write_only=write_only,
+                         logger=logger)
+        self._options = options
+        self._driver = driver
+        self._json = json
         self._sync = options.publish == 'sync'
+        self._registry = Registry(
+            self, super(Dispatch, self), lambda: self._live().order)
+        self._lifecycle = Lifecycle(
+            self._make_runtime, write_only, self._get_logger,
+            self._registry.after_fork)
+        #: The runtime of this process.
+        self._live = self._lifecycle.runtime
         self._delivery: Optional[Delivery] = None
         #: Who lets clients in, where recovery is on.
         self._returning: Optional[ClientTracker] = None
 
     def set_server(self, server: Any) -> None:
         super().set_server(server)
-        self.connections = Connections(server, lambda: self.turns_away)
+        lifecycle = self._lifecycle
+        lifecycle.server = server
+        lifecycle.connections = Connections(
+            server, lambda: lifecycle.turns_away)
         websocket.install(server, package_logger)
         send_queue.install(server)
         self._delivery = Delivery(self, server, self._get_logger)
@@ -50,35 +77,26 @@ class Dispatch(ManagerLife):
         else:
             hooks.guard(server)
 
-    # -- the register of clients ------------------------------------------
-    #
-    # While python-socketio writes it, under the registry's lock, it calls
-    # methods that others replace with ones that emit (its admin UI does so,
-    # in development mode). An emit takes the order lock, which comes first.
-
-    def pre_connect(self, eio_sid: str, namespace: str) -> Optional[str]:
-        """Register a client; since python-socketio 5.17."""
-        with self._live().order:
-            return super().pre_connect(eio_sid, namespace)
-
-    def connect(self, sid: str, namespace: str) -> Optional[str]:
-        """Its connect handler is done; before 5.17, register a client."""
-        with self._live().order:
-            return super().connect(sid, namespace)
-
-    def basic_disconnect(self, sid: str, namespace: str,
-                         **kwargs: Any) -> None:
-        """A client is not registered any more."""
-        with self._live().order:
-            super().basic_disconnect(sid, namespace, **kwargs)
+    def _act(self, act: Act) -> None:
+        """Carry out what another process asks for, on the reader's task."""
+        raise NotImplementedError
 
     def _served_namespaces(self) -> Iterable[str]:
-        yield from super()._served_namespaces()
+        yield from self._registry.namespaces()
         if self._returning is not None:
             yield from self._returning.namespaces
 
-    def _make_runtime(self) -> Runtime:
-        runtime = super()._make_runtime()
+    def _make_runtime(self, former: Optional[Runtime]) -> Runtime:
+        engine: Engine = ThreadEngine()
+        if self.server is not None and not self.write_only:
+            self._lifecycle.check_server()
+            engine = ServerEngine(self.server)
+        runtime = Runtime(
+            self._options, self._driver, engine, self._get_logger,
+            self._json_module(), self.write_only, self._act,
+            self._served_namespaces, former)
+        # python-socketio's name for it, which its admin interface shows.
+        self.host_id = runtime.uid
         returning, recovery = self._returning, self._options.recovery
         if returning is not None and recovery is not None:
             runtime.keep(self._delivery, SessionWriter(
@@ -89,6 +107,27 @@ class Dispatch(ManagerLife):
                 Serialiser(self._json_module(), False), runtime.application,
                 returning.describe, returning.progress, self._get_logger))
         return runtime
+
+    def _json_module(self) -> Any:
+        if self._json is None and self.server is not None:
+            return self.server.packet_class.json
+        return self._json or standard_json
+
+    def _get_logger(self) -> logging.Logger:
+        given: Optional[logging.Logger] = self.logger
+        if given:
+            return given
+        # A server that was not asked to log is silent but for errors; that
+        # Redis is away must be seen all the same.
+        if self.server is not None \
+                and self.server.logger.isEnabledFor(logging.WARNING):
+            logger: logging.Logger = self.server.logger
+            return logger
+        return package_logger
+
+    def eio_sid_from_sid(self, sid: str, namespace: str) -> Optional[str]:
+        """The connection of a local client."""
+        return self._registry.eio_sid_from_sid(sid, namespace)
 
     def _is_own(self, sid: Any, namespace: str) -> bool:
         """Whether a client is connected here, or is just coming or going."""

@@ -1,128 +1,128 @@
-"""The life of a manager: it starts and closes, forks, and is asked how it is.
+"""When a manager is a member of the cluster: it starts and closes, also in
+the child processes of a fork.
 
-What python-socketio calls for its clients is in
-:mod:`redis_streams_adapter.manager`.
+Each process that uses a manager has a
+:class:`~redis_streams_adapter.runtime.runtime.Runtime`. It is made when it is
+first needed, and anew after a fork, and at a start after a close.
 """
 import atexit
 import contextlib
-import json as standard_json
 import logging
 import os
 import sys
 import weakref
-from typing import Any, Dict, Iterable, Optional, TypeVar
+from typing import Any, Callable, Optional, Protocol
 
-from ..clients.connections import Connections
 from ..concurrency.locks import Lock
-from ..protocol.node import Act
-from ..options import Options
-from ..stream.driver import Driver
-from ..clients.registry import Registry
+from ..concurrency.engines import check_monkey_patching
 from .runtime import Runtime
-from ..concurrency.engines import check_monkey_patching, Engine, \
-    ServerEngine, ThreadEngine
 
-package_logger = logging.getLogger('redis_streams_adapter')
-
-#: Every manager of this process, for the fork handler and for gunicorn.
-managers: 'weakref.WeakSet[ManagerLife]' = weakref.WeakSet()
-
-Self = TypeVar('Self', bound='ManagerLife')
+#: The lifecycle of every manager of this process, for the fork handler, the
+#: end of the process, and gunicorn.
+lifecycles: 'weakref.WeakSet[Lifecycle]' = weakref.WeakSet()
 
 
-class ManagerLife(Registry):
-    """A client manager that lives in one process after the other.
+class Connections(Protocol):
+    """The connections of a server, see
+    :mod:`redis_streams_adapter.clients.connections`."""
 
-    :param options: checked options.
-    :param driver: how to connect.
+    def watch(self) -> None: ...
+
+    def close(self, timeout: float) -> Any: ...
+
+
+class Lifecycle:
+    """The runtimes of one manager, one after the other.
+
+    :param make_runtime: makes the runtime of this process. It is given the
+                         one before it in this process, which is closed.
+    :param reset: called in the child process of a fork: locks may be held
+                  there by tasks that only the parent has.
     """
-    name = 'redis-streams'
 
-    def __init__(self, options: Options, driver: Driver, write_only: bool,
-                 logger: Optional[logging.Logger], json: Any) -> None:
-        super().__init__(channel=options.stream_name, write_only=write_only,
-                         logger=logger)
-        self._options = options
-        self._driver = driver
-        self._json = json
-        #: This process's life; made when first needed, and anew after a
-        #: fork and when started after close(). Written under the lock.
-        self._runtime: Optional[Runtime] = None
-        #: The one before it, until that one is made. Written under
-        #: the lock.
-        self._closed_runtime: Optional[Runtime] = None
-        self._runtime_lock = Lock()
-        #: Whether the parent process was a member when it forked, and this
-        #: one is not yet. Written by the fork handler, and by who starts or
-        #: closes.
-        self._restart = False
-        #: Those of its server; set with it.
+    def __init__(self, make_runtime: Callable[[Optional[Runtime]], Runtime],
+                 write_only: bool, logger: Callable[[], logging.Logger],
+                 reset: Callable[[], None]) -> None:
+        self._make_runtime = make_runtime
+        self.write_only = write_only
+        self._logger = logger
+        self._reset = reset
+        #: The manager's server, and its connections. Set once, before either
+        #: is used; ``None``: a member without clients.
+        self.server: Any = None
         self.connections: Optional[Connections] = None
-        #: Whether its server shuts down. Set by the task that does that,
+        #: The runtime of this process. Written under the lock: by the task
+        #: that first needs one, by start() after a close; and by the fork
+        #: handler.
+        self.current: Optional[Runtime] = None
+        #: The one before it, until that one is made. Written under the
+        #: lock. If an exception strikes before it is taken out, the next
+        #: runtime is given it again.
+        self._former: Optional[Runtime] = None
+        self._lock = Lock()
+        #: Whether the parent process was a member when it forked, and this
+        #: one is not yet. Set by the fork handler; taken back by the task
+        #: that starts, or closes.
+        self._restart = False
+        #: Whether the server shuts down. Set by the task that does that,
         #: taken back by start() and in a child process; read by any.
         self._shutting_down = False
-        managers.add(self)
+        lifecycles.add(self)
 
-    def _act(self, act: Act) -> None:
-        """Carry out what another process asks for, on the reader's task."""
-        raise NotImplementedError
-
-    def _own_stats(self) -> Dict[str, int]:
-        """What is counted of own clients."""
-        raise NotImplementedError
-
-    def initialize(self) -> None:
-        """Called by the server before its first request."""
-        self.start()
-        self._get_logger().info(self.name + ' backend initialized.')
+    def runtime(self) -> Runtime:
+        """The runtime of this process."""
+        runtime = self.current
+        if runtime is None:
+            with self._lock:
+                runtime = self.current
+                if runtime is None:
+                    # One step, once all of it is there.
+                    runtime = self.current = self._make_runtime(self._former)
+                    self._former = None
+                    _close_in_children()
+        if self._restart:
+            if not runtime.member:
+                runtime.start()
+            self._restart = False
+        return runtime
 
     def start(self) -> None:
-        """Join the cluster. Idempotent.
-
-        Returns when the stream is followed, which takes milliseconds, or
-        when that cannot be done now: then the node joins by itself as soon
-        as Redis is there. It waits for no more than two seconds.
-
-        :raises RuntimeError: the manager is write-only; or the server runs
-                              under gevent or eventlet and ``socket`` is not
-                              monkey patched.
-        """
+        """Join the cluster. See the manager."""
         if self.write_only:
             raise RuntimeError('a write-only manager cannot join the cluster')
-        self._check_server()
-        runtime = self._runtime
+        self.check_server()
+        runtime = self.current
         if runtime is not None and runtime.half_closed:
             self.close()
-        with self._runtime_lock:
-            if self._runtime is not None and self._runtime.closed:
-                self._closed_runtime, self._runtime = self._runtime, None
+        with self._lock:
+            if self.current is not None and self.current.closed:
+                self._former, self.current = self.current, None
                 self._shutting_down = False
-        self._live().start()
+        self.runtime().start()
+
+    def check_server(self) -> None:
+        """Make sure that tasks of the server's kind work.
+
+        :raises RuntimeError: ``socket`` is not monkey patched.
+        """
+        if self.server is not None:
+            check_monkey_patching(self.server.async_mode)
 
     def close(self, timeout: float = 5) -> None:
-        """Leave the cluster: send what is in the outbox, say goodbye, end
-        every task and connection. Idempotent; where an exception strikes it
-        (a time limit, say), call it again.
-
-        :param timeout: how many seconds to give the outbox and, for half
-                        of that at most, the sessions of clients; what is
-                        left in the outbox after that is lost, and the log
-                        says how much. Up to two more seconds are waited for
-                        tasks that do not end.
-        """
-        with self._runtime_lock:
-            runtime, self._restart = self._runtime, False
+        """Leave the cluster. See the manager."""
+        with self._lock:
+            runtime, self._restart = self.current, False
         if runtime is not None:
             left = runtime.close(timeout)
             if left:
-                self._get_logger().error(
+                self._logger().error(
                     'closed with %d messages that Redis did not take', left)
 
     @property
     def turns_away(self) -> bool:
         """Whether clients that come are to try another server: here they
-        would get nothing of what others emit, or not for long."""
-        runtime = self._runtime
+        would not receive what others emit, or not for long."""
+        runtime = self.current
         return self._shutting_down or runtime is not None and runtime.closed
 
     def turn_clients_away(self) -> None:
@@ -130,164 +130,46 @@ class ManagerLife(Registry):
         self._shutting_down = True
 
     def settle(self, timeout: float) -> None:
-        """Let Redis have what was emitted and the sessions of the clients,
-        and the clients what comes back of it.
+        """Wait until Redis has what was emitted and the sessions of the
+        clients, and the clients have what comes back of it.
 
         :param timeout: seconds. It does not wait for a Redis that is known
                         to be away.
         """
-        runtime = self._runtime
+        runtime = self.current
         if runtime is not None:
             runtime.settle(timeout)
 
-    def __enter__(self: Self) -> Self:
-        if not self.write_only:
-            self.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
-
     def flush(self, timeout: Optional[float] = None) -> bool:
-        """Wait until Redis has all that was emitted.
-
-        :param timeout: seconds; ``None``: as long as it takes.
-        :return: ``False`` where time ran out.
-        """
-        runtime = self._runtime
+        """Wait until Redis has all that was emitted. See the manager."""
+        runtime = self.current
         return runtime is None or runtime.flush(timeout)
 
-    def _live(self) -> Runtime:
-        """The runtime of this process."""
-        runtime = self._runtime
-        if runtime is None:
-            with self._runtime_lock:
-                runtime = self._runtime
-                if runtime is None:
-                    # One step, once all of it is there.
-                    runtime = self._runtime = self._make_runtime()
-        if self._restart:
-            if not runtime.member:
-                runtime.start()
-            self._restart = False
-        return runtime
-
-    def _make_runtime(self) -> Runtime:
-        engine: Engine = ThreadEngine()
-        if self.server is not None and not self.write_only:
-            self._check_server()
-            engine = ServerEngine(self.server)
-        runtime = Runtime(
-            self._options, self._driver, engine, self._get_logger,
-            self._json_module(), self.write_only, self._act,
-            self._served_namespaces, self._closed_runtime)
-        self._closed_runtime = None
-        # python-socketio's name for it, which its admin interface shows.
-        self.host_id = runtime.uid
-        _close_in_children()
-        return runtime
-
-    def _json_module(self) -> Any:
-        if self._json is None and self.server is not None:
-            return self.server.packet_class.json
-        return self._json or standard_json
-
     def after_fork(self) -> None:
-        """In a child process: begin a life of its own when next used."""
-        super().after_fork()
-        runtime, self._runtime = self._runtime, None
-        self._closed_runtime = None
+        """In a child process: make a new runtime when one is next needed."""
+        self._reset()
+        runtime, self.current = self.current, None
+        self._former = None
         # The parent may have held it.
-        self._runtime_lock = Lock()
+        self._lock = Lock()
         self._shutting_down = False
         if runtime is not None:
             self._restart = runtime.member and not runtime.closed
             runtime.abandon()
-
-    def _check_server(self) -> None:
-        if self.server is not None:
-            check_monkey_patching(self.server.async_mode)
-
-    def _served_namespaces(self) -> Iterable[str]:
-        """Handlers, the server's list, and clients make a namespace."""
-        server = self.server
-        if server is None:
-            return ['/']
-        served = [*server.handlers, *server.namespace_handlers,
-                  *self.get_namespaces()]
-        if server.namespaces != '*':
-            served.extend(server.namespaces)
-        return [each for each in dict.fromkeys(served) if each != '*']
-
-    def _get_logger(self) -> logging.Logger:
-        given: Optional[logging.Logger] = self.logger
-        if given:
-            return given
-        # A server that was not asked to log is silent but for errors; that
-        # Redis is away must be seen all the same.
-        if self.server is not None \
-                and self.server.logger.isEnabledFor(logging.WARNING):
-            logger: logging.Logger = self.server.logger
-            return logger
-        return package_logger
-
-    # -- questions --------------------------------------------------------
-
-    @property
-    def uid(self) -> str:
-        """This process's id in the cluster; a fork has another."""
-        return self._live().uid
-
-    def stats(self) -> Dict[str, int]:
-        """Counters since the manager was started in this process.
-
-        ``delivered`` packets to own clients; ``sent`` to Redis in so many
-        ``batches``, ``refused`` by it for good, ``found_after_break`` in the
-        stream after a broken connection; ``outbox`` and ``outbox_bytes``
-        waiting; ``received`` entries, of which ``malformed`` ones,
-        ``duplicates`` and those that ``failed`` to be carried out did
-        nothing; ``messages_lost`` that others had sent and that never came
-        to us, ``entries_trimmed`` that we had not read;
-        ``streams_deleted``, ``stream_setbacks`` (a replica that was behind
-        took over) and ``messages_vanished`` (of ours, that Redis had
-        acknowledged), see :mod:`redis_streams_adapter.losses`;
-        ``writer_restarts`` and ``reader_restarts`` after errors;
-        ``requests_dropped``, questions and answers over PUB/SUB that were
-        not sent, or not known to be; ``outages`` that were logged. With
-        recovery also how many ``sessions`` of own clients are kept, how many
-        clients were ``recovered``, and how many were not, by reason:
-        ``not_recovered_unknown_session`` and so on.
-        """
-        return {**self._own_stats(), **self._live().stats()}
-
-    def health(self) -> Dict[str, Any]:
-        """How the manager is, for a health check.
-
-        ``status`` is ``'ok'`` or ``'degraded'``; ``connected`` tells whether
-        Redis can be read and written, ``reader_lag`` how many seconds the
-        reader is behind the stream (``None``: unknown), ``outbox`` and
-        ``outbox_bytes`` how much waits to be sent, ``nodes`` how many nodes
-        are known, this one included, ``messages_lost`` how many messages
-        never came to us, ``last_error`` what Redis or its connection said
-        last. ``outage`` tells for how many seconds Redis has been away now,
-        ``last_outage`` how many seconds ago the last one ``ended``, how many
-        it ``lasted``, and for what ``reason``.
-        """
-        return self._live().health()
 
 
 def _close_all() -> None:
     """At the end of a process, whose managers may still have something to
     send."""
     with contextlib.ExitStack() as stack:
-        for manager in list(managers):
-            # All of them, also where one raises.
-            stack.callback(manager.close)
+        for lifecycle in list(lifecycles):
+            # All of them, also if one raises.
+            stack.callback(lifecycle.close)
 
 
 class _Children:
     """Which process has multiprocessing's finalizer. Written by any task of
-    it: what it does twice does no harm."""
+    it: registering it twice does no harm."""
 
     registered_in: Optional[int] = None
 
@@ -301,8 +183,8 @@ def _close_in_children() -> None:
 
 
 def _after_fork_in_child() -> None:
-    for manager in list(managers):
-        manager.after_fork()
+    for lifecycle in list(lifecycles):
+        lifecycle.after_fork()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -79,7 +79,14 @@ def streams(stream: FakeStream) -> Dict[str, FakeStream]:
 
 
 @pytest.fixture
+def managers() -> List[RedisStreamsManager]:
+    """All that :func:`make_manager` has made."""
+    return []
+
+
+@pytest.fixture
 def make_manager(streams: Dict[str, FakeStream],
+                 managers: List[RedisStreamsManager],
                  monkeypatch: pytest.MonkeyPatch
                  ) -> Iterator[Callable[..., Any]]:
     """Makes managers over the fake streams; closes them at the end."""
@@ -90,18 +97,17 @@ def make_manager(streams: Dict[str, FakeStream],
     monkeypatch.setattr(discovery, 'ANSWER_PATIENCE', 0.02)
     monkeypatch.setattr(discovery, 'RECONNECT_PATIENCE', 0.1)
     # No test finds those of another.
-    monkeypatch.setattr(lifecycle, 'managers', weakref.WeakSet())
-    made: List[RedisStreamsManager] = []
+    monkeypatch.setattr(lifecycle, 'lifecycles', weakref.WeakSet())
 
     def make(url: Any = NOWHERE, **options: Any) -> RedisStreamsManager:
         manager = RedisStreamsManager(url, **options)
-        made.append(manager)
+        managers.append(manager)
         return manager
 
     yield make
     for stream in streams.values():
         stream.thaw()
-    for manager in made:
+    for manager in managers:
         manager.close(timeout=0.2)
 
 

@@ -66,8 +66,6 @@ UPWARDS = {
     ('runtime.runtime', 'cluster.requester'),
     ('runtime.runtime', 'recovery.session_writer'),
     ('runtime.runtime', 'recovery.stream_order'),
-    ('runtime.lifecycle', 'clients.connections'),
-    ('runtime.lifecycle', 'clients.registry'),
     ('clients.delivery', 'recovery.session'),
 }
 
@@ -82,7 +80,7 @@ FOREIGN = {
     'clients.delivery': {'engineio', 'socketio'},
     'clients.hooks': {'flask', 'socketio'}, 'clients.receipts': {'engineio'},
     'clients.registry': {'bidict', 'socketio'},
-    'flask_socketio': {'flask_socketio'},
+    'cluster.dispatch': {'socketio'}, 'flask_socketio': {'flask_socketio'},
 }
 
 #: What core modules have no business with.

@@ -166,7 +166,7 @@ def test_the_master_misses_a_worker(
     worker.pid += 1
     gunicorn.worker_exit(None, worker)
     assert manager.health()['connected']
-    assert not manager.turns_away
+    assert not manager._lifecycle.turns_away
 
 
 @pytest.mark.parametrize('name', ['redis', 'ssl', 'socketio', 'engineio'])

@@ -16,7 +16,8 @@ import socketio
 from redis_streams_adapter import ClusterTimeoutError, ConfigurationError, \
     DecodeError, OutboxFullError, RedisStreamsError, RedisStreamsManager
 from redis_streams_adapter.protocol import node as node_module
-from redis_streams_adapter.runtime import lifecycle, runtime
+from redis_streams_adapter.cluster import dispatch
+from redis_streams_adapter.runtime import runtime
 from redis_streams_adapter.protocol.codec import decode, Encoder, open_envelope
 from redis_streams_adapter.losses import Loss
 from redis_streams_adapter.protocol.messages import Broadcast, BroadcastAck, \
@@ -226,11 +227,11 @@ def test_an_outage_between(pair: Pair, stream: FakeStream) -> None:
 def test_a_fork(pair: Pair, stream: FakeStream) -> None:
     """As in the child; the parent's is another process."""
     manager, uid = pair.a.manager, pair.a.manager.uid
-    before = manager._runtime
+    before = manager._lifecycle.current
     assert before is not None
     channel, = before._channels
     links = [channel.writer._link, channel.reader._link]
-    manager.after_fork()
+    manager._lifecycle.after_fork()
     assert all(link.abandoned for link in links)
     # It was a member, and is one again when it is first used.
     manager.emit('hello', None)
@@ -243,11 +244,11 @@ def test_a_fork(pair: Pair, stream: FakeStream) -> None:
 def test_a_fork_before_the_start(make_manager: MakeManager,
                                  stream: FakeStream) -> None:
     manager = make_manager()
-    manager.after_fork()
+    manager._lifecycle.after_fork()
     manager.emit('hello', None)
     assert manager.flush(DEADLINE)
     assert stream.connections == 1
-    manager.after_fork()
+    manager._lifecycle.after_fork()
     manager.emit('hello', None)
     assert manager.flush(DEADLINE)
     assert len(messages(stream, MessageType.BROADCAST)) == 2
@@ -893,7 +894,7 @@ def test_others_run_while_many_are_emitted(
         monkeypatch: pytest.MonkeyPatch) -> None:
     """Under gevent nothing would be sent before the loop is over."""
     engine = CountingEngine()
-    monkeypatch.setattr(lifecycle, 'ThreadEngine', lambda: engine)
+    monkeypatch.setattr(dispatch, 'ThreadEngine', lambda: engine)
     manager = make_manager()
     stream.freeze()
     for _ in range(1024):
@@ -963,7 +964,7 @@ def test_a_task_that_could_not_be_started_is_started_later(
                 raise RuntimeError("can't start new thread")
             return super().spawn(work, *args)
 
-    monkeypatch.setattr(lifecycle, 'ThreadEngine', Engine)
+    monkeypatch.setattr(dispatch, 'ThreadEngine', Engine)
     manager = make_manager()
     with pytest.raises(RuntimeError, match='thread'):
         manager.emit('hello', 1)

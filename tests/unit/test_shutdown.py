@@ -26,13 +26,13 @@ def test_what_handlers_emit_is_sent_before_the_goodbye(
     server.on('disconnect', lambda sid, reason: server.emit('left', sid))
     manager.start()
     clients = [FakeClient(server) for _ in range(3)]
-    shutdown.watch(manager)
-    shutdown.disconnect_clients([manager])
+    shutdown.watch(manager._lifecycle)
+    shutdown.disconnect_clients([manager._lifecycle])
     assert all(client.socket.closed for client in clients)
     assert manager.server_count() == 1
     # As a request does that is under way.
     manager.emit('done', 1)
-    shutdown.close([manager])
+    shutdown.close([manager._lifecycle])
     found = [kind for kind in kinds(stream) if kind in (BROADCAST, GOODBYE)]
     assert found[:4] == [BROADCAST] * 4
     assert set(found[4:]) == {GOODBYE}
@@ -47,7 +47,7 @@ def test_clients_get_what_was_emitted_before(
     client = FakeClient(server)
     for number in range(100):
         server.emit('news', number)
-    shutdown.disconnect_clients([manager])
+    shutdown.disconnect_clients([manager._lifecycle])
     assert [args[0] for args in client.received('news')] == list(range(100))
 
 
@@ -56,26 +56,27 @@ def test_managers_without_clients_are_closed_only(
     emitter, asker = make_manager(write_only=True), make_manager()
     asker.start()
     emitter.emit('hello', 1)
-    shutdown.watch(emitter)
-    shutdown.disconnect_clients([emitter, asker])
+    shutdown.watch(emitter._lifecycle)
+    both = [emitter._lifecycle, asker._lifecycle]
+    shutdown.disconnect_clients(both)
     emitter.emit('hello', 2)
-    shutdown.close([emitter, asker])
+    shutdown.close(both)
     assert kinds(stream).count(BROADCAST) == 2
     assert stream.connections == 0
 
 
 def test_managers_are_closed_at_the_same_time(
         make_manager: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    managers = [make_manager() for _ in range(3)]
+    lifecycles = [make_manager()._lifecycle for _ in range(3)]
     together = threading.Barrier(3, timeout=10)
     closed: Dict[int, float] = {}
 
     def close(timeout: float) -> None:
         closed[together.wait()] = timeout
 
-    for manager in managers:
-        monkeypatch.setattr(manager, 'close', close)
-    shutdown.close(managers, 1.5)
+    for lifecycle in lifecycles:
+        monkeypatch.setattr(lifecycle, 'close', close)
+    shutdown.close(lifecycles, 1.5)
     assert closed == dict.fromkeys(range(3), 1.5)
     monkeypatch.undo()
 
@@ -84,8 +85,9 @@ def test_a_manager_that_hangs_is_not_waited_for_for_ever(
         make_manager: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     manager, go_on = make_manager(), threading.Event()
     monkeypatch.setattr(shutdown, 'MARGIN', 0.1)
-    monkeypatch.setattr(manager, 'close', lambda timeout: go_on.wait(20))
-    shutdown.close([manager], 0.1)
+    monkeypatch.setattr(manager._lifecycle, 'close',
+                        lambda timeout: go_on.wait(20))
+    shutdown.close([manager._lifecycle], 0.1)
     assert not go_on.is_set()
     go_on.set()
     monkeypatch.undo()

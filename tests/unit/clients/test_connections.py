@@ -268,7 +268,7 @@ def test_a_manager_turns_clients_away(
     if how == 'closed':
         manager.close()
     else:
-        manager.turn_clients_away()
+        manager._lifecycle.turn_clients_away()
     coming = FakeClient(server)
     assert coming.socket.closed
     assert coming.reply() is None and coming.refusal() is None
@@ -294,7 +294,7 @@ def test_a_client_is_told_nothing_while_its_connection_ends(
 
     server.on('disconnect', disconnect)
     client = FakeClient(server)
-    manager.turn_clients_away()
+    manager._lifecycle.turn_clients_away()
     task = threading.Thread(target=client.lose)
     task.start()
     assert runs.wait(10)

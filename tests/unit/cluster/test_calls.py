@@ -53,13 +53,12 @@ def deaf(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind(make_manager: Any) -> Iterator[None]:
+def nothing_is_left_behind(make_manager: Any, managers: List[Any]
+                           ) -> Iterator[None]:
     """Whatever becomes of a call."""
-    from redis_streams_adapter.runtime import lifecycle
-
     yield
-    for manager in lifecycle.managers:
-        node = Node(manager.server, manager)  # type: ignore[arg-type]
+    for manager in managers:
+        node = Node(manager.server, manager)
         assert node.open_requests == 0
         assert node.open_acks == 0
 

@@ -29,12 +29,11 @@ def trio(make_cluster: MakeCluster) -> List[Node]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind(make_manager: Any) -> Iterator[None]:
+def nothing_is_left_behind(make_manager: Any, managers: List[Any]
+                           ) -> Iterator[None]:
     """On the side that asks."""
-    from redis_streams_adapter.runtime import lifecycle
-
     yield
-    for manager in lifecycle.managers:
+    for manager in managers:
         assert len(manager._live()._node._requests) == 0
 
 

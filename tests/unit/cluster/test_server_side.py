@@ -28,11 +28,10 @@ def nodes(make_cluster: MakeCluster) -> List[Node]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind(make_manager: Any) -> Iterator[None]:
-    from redis_streams_adapter.runtime import lifecycle
-
+def nothing_is_left_behind(make_manager: Any, managers: List[Any]
+                           ) -> Iterator[None]:
     yield
-    for manager in lifecycle.managers:
+    for manager in managers:
         assert len(manager._live()._node._requests) == 0
 
 
