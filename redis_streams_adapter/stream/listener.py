@@ -1,33 +1,30 @@
-"""What listens to channels of PUB/SUB.
+"""A connection that listens to channels of PUB/SUB, and its task.
 
-``@socket.io/redis-streams-adapter`` 0.3 takes this way for what is worth
-nothing later: requests, and the answers to them (``dist/adapter.js``,
-``doPublish`` and ``doPublishResponse``). What is published while the
-connection is broken is not heard; whoever waits for an answer ends his wait
-at its timeout.
+``@socket.io/redis-streams-adapter`` 0.3 sends over PUB/SUB what has no value
+later: requests and the answers to them (``dist/adapter.js``, ``doPublish``
+and ``doPublishResponse``). A message that is published while the connection
+is broken is not heard; a task that waits for an answer waits until its
+timeout.
 
-In a cluster, sharded channels are on different servers: there is a listener
-for each of them.
+The task sleeps until the server says something, until it is to listen to
+other channels, or until it is time to check the connection, :data:`QUIET`.
 """
 import logging
+import time
 from collections import deque
-from typing import Any, Callable, Deque, FrozenSet, Iterable, Mapping, \
-    NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Callable, Deque, FrozenSet, Mapping, NamedTuple, \
+    Optional, Sequence, Tuple, Union
 
 from ..concurrency.engines import Engine
 from ..concurrency.tasks import Task
+from ..concurrency.wakeup import Wakeup
 from ..protocol.transport import Unavailable, Way
 from .driver import Driver
 from .connection import describe, Refused, Wire
 
-#: How many seconds of silence on a connection that listens are followed by
-#: the question whether it still lives.
+#: After how many seconds of silence the listener asks whether the connection
+#: still works.
 QUIET = 5.0
-
-#: How long it takes until a listener notices that it is to listen to other
-#: channels, in seconds. To wake it earlier would mean to end its connection,
-#: and with it the requests that are under way.
-LOOK = 0.25
 
 #: The commands of each way.
 SUBSCRIBE = {Way.PLAIN: b'SUBSCRIBE', Way.SHARDED: b'SSUBSCRIBE'}
@@ -36,8 +33,8 @@ UNSUBSCRIBE = {Way.PLAIN: b'UNSUBSCRIBE', Way.SHARDED: b'SUNSUBSCRIBE'}
 #: The ways by what a message starts with.
 _WAYS = {b'message': Way.PLAIN, b'smessage': Way.SHARDED}
 
-#: What is said of a command that the server does not know, or that we may
-#: not use: to ask again would be of no use.
+#: What errors say of a command that the server does not know, or that this
+#: user may not use: it is useless to try again.
 NOT_FOR_US = ('unknown command', 'NoPermission')
 
 
@@ -48,24 +45,35 @@ class Heard(NamedTuple):
     message: bytes
 
 
-class ListenerLink(Wire):
-    """A connection that listens to channels."""
+class Removed(NamedTuple):
+    """A sharded channel whose slot was moved to another server (``cluster.c``
+    of Redis 7.0, ``removeChannelsInSlot``). The connection goes on."""
 
-    def __init__(self, driver: Driver, key: str) -> None:
+    channel: bytes
+
+
+class ListenerLink(Wire):
+    """A connection that listens to channels.
+
+    :param wakeup: ends :meth:`wait`.
+    """
+
+    def __init__(self, driver: Driver, key: str, wakeup: Wakeup) -> None:
         super().__init__(driver, key, driver.socket_timeout)
-        #: What was heard while a subscription was confirmed.
-        self._early: Deque[Heard] = deque()
+        self._wakeup = wakeup
+        #: What arrived while a subscription was confirmed.
+        self._early: Deque[Union[Heard, Removed]] = deque()
 
     def subscribe(self, way: Way, channels: Sequence[bytes]) -> None:
         """Listen to channels.
 
-        :raises Refused: we may not, or cannot here.
+        :raises Refused: the user may not, or the server does not have them.
         :raises Unavailable: the connection is broken.
         """
         self._change(SUBSCRIBE[way], channels)
 
     def unsubscribe(self, way: Way, channels: Sequence[bytes]) -> None:
-        """Listen to them no longer.
+        """Stop listening to channels.
 
         :raises Refused, Unavailable: as :meth:`subscribe`.
         """
@@ -76,42 +84,53 @@ class ListenerLink(Wire):
         for _ in channels:
             while True:
                 reply = self._receive()
-                if reply[0] == command.lower():
+                if reply[0] == command.lower() and reply[1] in channels:
                     break
-                heard = self._read(reply)
-                if heard is not None:
-                    self._early.append(heard)
+                early = self._parse(reply)
+                if early is not None:
+                    self._early.append(early)
 
-    def hear(self, patience: float) -> Tuple[bool, Optional[Heard]]:
-        """Wait for the server to say something.
+    def wait(self, timeout: float) -> bool:
+        """Wait until the server says something.
 
-        :param patience: for so many seconds at most.
-        :return: whether it did, and the message, if it was one.
-        :raises Unavailable: the connection is broken, or the server does
-                             not have a channel any longer.
+        :param timeout: how many seconds to wait, at most.
+        :return: whether it did. If not, the time is over or another task
+                 has called for attention.
+        :raises Unavailable: the connection is broken.
         """
         if self._early:
-            return True, self._early.popleft()
+            return True
         connection = self._open()
         try:
-            ready = connection.can_read(patience)
+            # The parser or TLS may hold what the socket no longer has.
+            if connection.can_read(0):
+                return True
+            readable = self._wakeup.wait(connection._sock.fileno(), timeout)
         except self._broken as exc:
             raise self._lost(exc) from exc
-        return ready, self._read(self._receive()) if ready else None
+        # This may be a copy of the task, in a child process.
+        self._open()
+        return readable
+
+    def read(self) -> Union[Heard, Removed, None]:
+        """What the server has said; ``None``: an answer to a PING.
+
+        :raises Unavailable: the connection is broken.
+        """
+        if self._early:
+            return self._early.popleft()
+        return self._parse(self._receive())
 
     @staticmethod
-    def _read(reply: Any) -> Optional[Heard]:
+    def _parse(reply: Any) -> Union[Heard, Removed, None]:
         kind = reply[0]
         if kind == b'sunsubscribe':
-            # Its slot was moved to another server (``cluster.c`` of Redis
-            # 7.0, ``removeChannelsInSlot``).
-            raise Unavailable('a channel is on another server now')
+            return Removed(bytes(reply[1]))
         way = _WAYS.get(kind)
-        # Anything else: the answer to a PING.
         return None if way is None else Heard(way, bytes(reply[2]))
 
-    def ask_for_life(self) -> None:
-        """Have the server say something, which :meth:`hear` then hears."""
+    def ping(self) -> None:
+        """Have the server say something."""
         self._send(b'PING')
 
     def _send(self, *command: bytes) -> None:
@@ -137,22 +156,23 @@ class Wanted(NamedTuple):
     """
 
     key: str
-    channels: Sequence[bytes]
+    channels: Tuple[bytes, ...]
 
 
 class Listener:
-    """What listens to channels, and its task.
+    """Listens to channels, on one connection and one task.
 
     :param key: what the connection is for, see :class:`Wire`.
-    :param hear: what to do with a message, on the listener's task.
-    :param ways: the ways to listen, and whether it does without one that
-                 the server does not know, or allow.
+    :param hear: called with each message, on the listener's task.
+    :param ways: how to listen, and whether the listener does without a way
+                 that the server does not know or allow.
     :param changed: called on the listener's task when :meth:`hears` may
                     have another answer.
     :param name: that of its task.
 
-    To change the channels, :attr:`_wanted` is replaced, one assignment; the
-    task notices within :data:`LOOK`, or at the next message.
+    To change the channels, another task replaces :attr:`_wanted`, in one
+    assignment, and wakes the listener. If the task is interrupted between the
+    two, the next call of :meth:`listen_to` wakes it.
     """
 
     def __init__(self, driver: Driver, engine: Engine, key: str,
@@ -167,7 +187,10 @@ class Listener:
         self._logger = logger
         self._changed = changed
         self._work_there = engine.event()
+        self._wakeup = Wakeup()
         self._wanted = Wanted(key, ())
+        #: What of that the listener works on. Written by its task.
+        self._taken = self._wanted
         #: The channels that the server has confirmed on the present
         #: connection. Replaced by the task; empty while there is none.
         self._confirmed: FrozenSet[bytes] = frozenset()
@@ -185,11 +208,13 @@ class Listener:
         """
         before = self._wanted
         wanted = Wanted(before.key if key is None else key,
-                        [each.encode() for each in channels])
+                        tuple(each.encode() for each in channels))
         if wanted != before:
             self._wanted = wanted
-        # Also where it is not new: the one before may have been struck.
+        # Also if it is not new: the call before may have been interrupted.
         self._work_there.set()
+        if self._wanted is not self._taken:
+            self._wakeup.set()
 
     def hears(self, channel: str) -> bool:
         """Whether the server has confirmed a channel, on a connection that
@@ -220,82 +245,81 @@ class Listener:
         if task.stopping:
             return
         wanted = self._wanted
-        link = ListenerLink(self._driver, wanted.key)
+        link = ListenerLink(self._driver, wanted.key, self._wakeup)
         self._link = link
         done = False
         try:
             link.connect()
             ways = dict(self.ways)
-            for way, dispensable in self.ways.items():
-                if not self._subscribe(link, way, wanted.channels,
-                                       dispensable):
-                    del ways[way]
-            self.fails = False
-            self._confirm(wanted.channels)
-            task.works()
-            while wanted.channels and not task.stopping:
+            key = wanted.key
+            # Another key is on another connection.
+            while wanted.channels and wanted.key == key \
+                    and not task.stopping:
+                self._taken = wanted
+                self._change(link, ways, wanted.channels)
+                self.fails = False
+                task.works()
                 self._listen(link, task, wanted)
-                before, wanted = wanted, self._wanted
-                if wanted.key != before.key:
-                    # That is on another connection.
-                    break
-                if wanted is not before:
-                    self._change(link, ways, before.channels,
-                                 wanted.channels)
-                    self._confirm(wanted.channels)
+                wanted = self._wanted
             done = True
         finally:
             self.fails = not done
-            self._confirm(())
+            self._confirm(frozenset())
             self._link = None
             link.close()
 
-    def _confirm(self, channels: Iterable[bytes]) -> None:
-        self._confirmed = frozenset(channels)
+    def _confirm(self, channels: FrozenSet[bytes]) -> None:
+        self._confirmed = channels
         self._changed()
 
-    @staticmethod
-    def _subscribe(link: ListenerLink, way: Way, channels: Sequence[bytes],
-                   dispensable: bool) -> bool:
-        try:
-            link.subscribe(way, channels)
-        except Refused as exc:
-            if not dispensable or not any(
-                    text in str(exc) for text in NOT_FOR_US):
-                raise
-            return False
-        return True
+    def _change(self, link: ListenerLink, ways: Any,
+                wanted: Sequence[bytes]) -> None:
+        """Listen to other channels on the same connection.
 
-    @staticmethod
-    def _change(link: ListenerLink, ways: Iterable[Way],
-                channels: Sequence[bytes], wanted: Sequence[bytes]) -> None:
-        new = [each for each in wanted if each not in channels]
-        old = [each for each in channels if each not in wanted]
-        for way in ways:
-            if new:
-                link.subscribe(way, new)
+        :param ways: those in use; one that is refused is removed.
+        """
+        new = [each for each in wanted if each not in self._confirmed]
+        old = [each for each in self._confirmed if each not in wanted]
+        for way, dispensable in list(ways.items()):
+            try:
+                if new:
+                    link.subscribe(way, new)
+            except Refused as exc:
+                if not dispensable or not any(
+                        text in str(exc) for text in NOT_FOR_US):
+                    raise
+                del ways[way]
+                continue
             if old:
                 link.unsubscribe(way, old)
+        self._confirm(frozenset(wanted))
 
     def _listen(self, link: ListenerLink, task: Task,
                 wanted: Wanted) -> None:
-        """Until other channels are wanted."""
-        quiet = 0.0
+        """Hand on what is heard, until other channels are wanted."""
+        asked, due = False, time.monotonic() + QUIET
         while wanted is self._wanted and not task.stopping:
-            spoke, heard = link.hear(LOOK)
-            quiet = 0.0 if spoke else quiet + LOOK
-            if quiet >= QUIET:
-                link.ask_for_life()
-                spoke, heard = link.hear(self._driver.socket_timeout)
-                if not spoke:
-                    raise Unavailable('the server has fallen silent')
-                quiet = 0.0
-            if heard is not None:
-                self._hand_on(heard)
+            left = due - time.monotonic()
+            if left > 0:
+                if link.wait(left):
+                    self._take(link.read())
+                    asked, due = False, time.monotonic() + QUIET
+            elif asked:
+                raise Unavailable('the server has fallen silent')
+            else:
+                link.ping()
+                asked = True
+                due = time.monotonic() + self._driver.socket_timeout
+
+    def _take(self, said: Union[Heard, Removed, None]) -> None:
+        if isinstance(said, Removed):
+            raise Unavailable('a channel is on another server now')
+        if said is not None:
+            self._hand_on(said)
 
     def _hand_on(self, heard: Heard) -> None:
         try:
             self._hear(heard)
         except Exception:
-            # Whatever it is, it concerns this message alone.
+            # The defect concerns this message alone.
             self._logger().exception('a request could not be carried out')

@@ -1,6 +1,6 @@
 """A server's PUB/SUB in memory, with connections as redis-py has them."""
+import os
 import threading
-from collections import deque
 from typing import Any, Deque, Dict, List, NamedTuple, Optional, Set, Tuple
 
 import redis
@@ -37,6 +37,9 @@ class FakePubSub:
         self.errors: Dict[bytes, Exception] = {}
         #: Nobody can connect.
         self.away = False
+        #: How often something was looked for on a connection. Counted by
+        #: each task without a lock; exact for one task.
+        self.reads = 0
         #: Nothing is answered, and connections look well.
         self.frozen = False
 
@@ -85,6 +88,32 @@ class FakePubSub:
             return [each for each in self.sent if each.command[0] in names]
 
 
+class Replies(Deque[Any]):
+    """What a connection has to read, and a file that is readable while there
+    is something. To be used under the server's lock."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ends = os.pipe()
+        self.file = self._ends[0]
+
+    def append(self, reply: Any) -> None:
+        super().append(reply)
+        os.write(self._ends[1], b'.')
+
+    def popleft(self) -> Any:
+        os.read(self._ends[0], 1)
+        return super().popleft()
+
+    def end(self) -> None:
+        """Be readable from now on."""
+        os.write(self._ends[1], b'.')
+
+    def __del__(self) -> None:
+        for end in self._ends:
+            os.close(end)
+
+
 class FakeConnection:
     """Stands for a connection of redis-py."""
 
@@ -94,7 +123,7 @@ class FakeConnection:
         self._key = key
         self._timeout = timeout
         self._ended = False
-        self.replies: Deque[Any] = deque()
+        self.replies = Replies()
         self.places: Set[Place] = set()
         self._sock: Optional['FakeConnection'] = None
 
@@ -124,6 +153,7 @@ class FakeConnection:
             self._server.changed.notify_all()
 
     def can_read(self, timeout: float) -> bool:
+        self._server.reads += 1
         with self._server.changed:
             self._server.changed.wait_for(
                 lambda: self.replies or self._ended, timeout)
@@ -142,12 +172,16 @@ class FakeConnection:
 
     # -- as its socket ------------------------------------------------------
 
+    def fileno(self) -> int:
+        return self.replies.file
+
     def shutdown(self, how: int) -> None:
         self.end()
 
     def end(self) -> None:
         with self._server.changed:
             self._ended = True
+            self.replies.end()
             self.places.clear()
             if self in self._server.connections:
                 self._server.connections.remove(self)

@@ -30,7 +30,8 @@ WITHIN = {
         ['addressing', 'codec', 'discovery'],
         ['node', 'sender']],
     'concurrency': [
-        ['locks'], ['availability', 'engines'], ['limiter', 'tasks']],
+        ['locks', 'wakeup'], ['availability', 'engines'],
+        ['limiter', 'tasks']],
     'stream': [
         ['outbox', 'read_back', 'reconcile', 'topology'],
         ['driver', 'reader', 'writer'],
@@ -77,6 +78,7 @@ CORE = ['errors', 'options', 'losses', 'protocol', 'recovery.session',
 FOREIGN = {
     'protocol.values': {'msgpack'}, 'stream.driver': {'redis', 'valkey'},
     'concurrency.engines': {'gevent', 'eventlet'},
+    'concurrency.wakeup': {'gevent', 'eventlet'},
     'clients.delivery': {'engineio', 'socketio'},
     'clients.hooks': {'flask', 'socketio'}, 'clients.receipts': {'engineio'},
     'clients.registry': {'bidict', 'socketio'},

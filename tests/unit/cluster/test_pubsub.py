@@ -426,8 +426,8 @@ def test_guests_are_bounded(server: FakePubSub, make_side: MakeSide,
 
 def test_listener_is_woken(server: FakePubSub, make_side: MakeSide,
                            monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever asks as a guest does not wait for its next look."""
-    monkeypatch.setattr(listener_module, 'LOOK', 3 * DEADLINE)
+    """It does not wait until the connection is to be checked."""
+    monkeypatch.setattr(listener_module, 'QUIET', 3 * DEADLINE)
     me = make_side('me', 'pubsub')
     assert me.listening('/chat') == Asked(0, [])
     assert me.heard.calls == []

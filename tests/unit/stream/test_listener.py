@@ -2,6 +2,7 @@
 publishes."""
 import logging
 import threading
+import time
 from typing import Any, Callable, Iterator, List
 
 import pytest
@@ -10,7 +11,7 @@ import redis
 from redis_streams_adapter.stream import listener as listener_module
 from redis_streams_adapter.stream.publisher import Courier, MAX_LINKS, \
     MAX_WAITING
-from redis_streams_adapter.stream.listener import Heard, Listener, LOOK
+from redis_streams_adapter.stream.listener import Heard, Listener
 from redis_streams_adapter.concurrency.availability import Availability
 from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.concurrency.tasks import Task
@@ -200,7 +201,7 @@ def test_silence(server: FakePubSub, make_listener: Any, run: Run,
                  monkeypatch: pytest.MonkeyPatch,
                  condition: Availability) -> None:
     """It asks for a sign of life, and connects anew where none comes."""
-    monkeypatch.setattr(listener_module, 'QUIET', 2 * LOOK)
+    monkeypatch.setattr(listener_module, 'QUIET', 0.1)
     listener = make_listener(socket_timeout=0.2)
     task = run(listener)
     listener.listen_to(['a'])
@@ -212,6 +213,21 @@ def test_silence(server: FakePubSub, make_listener: Any, run: Run,
     server.frozen = False
     server.wait_listening('a')
     wait_until(lambda: condition.ok)
+
+
+def test_idle_listener_sleeps(server: FakePubSub, listener: Listener,
+                              log: Log) -> None:
+    """It looks for data when there is some, and when the silence lasts."""
+    server.wait_listening('b')
+    server.publish('b', b'1')
+    wait_for_value(lambda: len(log.calls), 1)
+    before = server.reads
+    time.sleep(2.0)
+    # It may just be about to fall asleep.
+    assert server.reads <= before + 1
+    listener.listen_to(['c'])
+    server.wait_listening('c')
+    server.wait_listening('b', 0)
 
 
 def test_nothing_to_listen_to_is_no_fault(

@@ -1,0 +1,84 @@
+"""How to wake a task that waits for a socket, without ending the connection.
+
+A task that reads a connection is the only one that uses it: under TLS, a
+connection must not be read and written by two threads at once. So another
+task that has news for it does not touch the socket. It writes one byte into a
+pipe, and the reading task waits for the socket and the pipe together.
+"""
+import os
+import select
+import sys
+from typing import Sequence, Tuple
+
+
+class Wakeup:
+    """A pipe that one task waits for beside its socket.
+
+    It is closed when nothing refers to it any more, not before: a number of a
+    file that is closed may at once be that of another connection, and
+    :meth:`set` would write there.
+    """
+
+    #: What to read from, and what to write to. Written once.
+    _ends: Tuple[int, ...] = ()
+
+    def __init__(self) -> None:
+        self._ends = os.pipe()
+        for end in self._ends:
+            os.set_blocking(end, False)
+        #: A child process shares the pipe with its parent after a fork, and
+        #: must not take what is in it.
+        self._pid = os.getpid()
+
+    def set(self) -> None:
+        """Wake the task that waits, or the next one that does. May be called
+        by any task."""
+        if os.getpid() == self._pid:
+            try:
+                os.write(self._ends[1], b'\0')
+            except BlockingIOError:
+                # The pipe is full, so the task wakes anyway.
+                return
+
+    def wait(self, socket: int, timeout: float) -> bool:
+        """Wait until there is something to read from a socket, or until
+        :meth:`set` is called.
+
+        :param socket: the number of its file.
+        :param timeout: how many seconds to wait, at most.
+        :return: whether the socket can be read.
+        """
+        pipe = self._ends[0]
+        ready = wait_readable((socket, pipe), timeout)
+        if pipe in ready and os.getpid() == self._pid:
+            os.read(pipe, 65536)
+        return socket in ready
+
+    def __del__(self) -> None:
+        for end in self._ends:
+            os.close(end)
+
+
+def wait_readable(files: Sequence[int], timeout: float) -> Sequence[int]:
+    """Wait until one of some files can be read, or has ended. Only this task
+    waits: the call yields if sockets are those of gevent or of eventlet.
+
+    :param files: their numbers; any number, not only those below 1024.
+    :param timeout: how many seconds to wait, at most.
+    :return: those that can be read; none at the timeout.
+    """
+    patcher = sys.modules.get('eventlet.patcher')
+    if patcher is not None and patcher.is_monkey_patched('socket'):
+        from eventlet.green.select import select as green_select
+        # eventlet has no poll(); this one has no limit of 1024.
+        found: Sequence[int] = green_select(files, (), (), timeout)[0]
+        return found
+    monkey = sys.modules.get('gevent.monkey')
+    if monkey is not None and monkey.is_module_patched('socket'):
+        from gevent.select import poll as green_poll
+        waiting = green_poll()
+    else:
+        waiting = select.poll()
+    for file in files:
+        waiting.register(file, select.POLLIN)
+    return [file for file, _ in waiting.poll(timeout * 1000)]

@@ -1,0 +1,163 @@
+"""Waiting for a socket, and being woken: in threads, and in green threads in
+a process of their own."""
+import importlib.util
+import os
+import resource
+import socket
+import subprocess
+import sys
+import time
+from typing import Iterator, Tuple
+
+import pytest
+
+from redis_streams_adapter.concurrency.wakeup import Wakeup
+
+from ...conftest import skip_or_fail
+from ...support.wait import DEADLINE
+from ..nodes import Call
+
+#: Longer than any of these tests waits.
+LONG = 3 * DEADLINE
+
+Pair = Tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    one, other = socket.socketpair()
+    with one, other:
+        yield one, other
+
+
+def test_data(pair: Pair) -> None:
+    wakeup = Wakeup()
+    waiting = Call(wakeup.wait, pair[0].fileno(), LONG)
+    pair[1].send(b'1')
+    assert waiting.result() is True
+    assert wakeup.wait(pair[0].fileno(), LONG) is True
+
+
+def test_end(pair: Pair) -> None:
+    """Of this side, by another task."""
+    waiting = Call(Wakeup().wait, pair[0].fileno(), LONG)
+    pair[0].shutdown(socket.SHUT_RDWR)
+    assert waiting.result() is True
+
+
+def test_timeout(pair: Pair) -> None:
+    begun = time.monotonic()
+    assert Wakeup().wait(pair[0].fileno(), 0.1) is False
+    assert time.monotonic() - begun >= 0.099
+
+
+def test_set(pair: Pair) -> None:
+    """Before and after the wait begins; each wait ends once."""
+    wakeup = Wakeup()
+    for _ in range(3):
+        wakeup.set()
+    assert wakeup.wait(pair[0].fileno(), LONG) is False
+    waiting = Call(wakeup.wait, pair[0].fileno(), LONG)
+    assert waiting.waits
+    wakeup.set()
+    assert waiting.result() is False
+    assert wakeup.wait(pair[0].fileno(), 0.01) is False
+
+
+def test_set_while_nothing_waits(pair: Pair) -> None:
+    """More often than the pipe has room for."""
+    wakeup = Wakeup()
+    for _ in range(100_000):
+        wakeup.set()
+    assert wakeup.wait(pair[0].fileno(), LONG) is False
+
+
+def test_files_are_closed() -> None:
+    wakeup = Wakeup()
+    ends = wakeup._ends
+    del wakeup
+    for end in ends:
+        with pytest.raises(OSError):
+            os.fstat(end)
+
+
+def test_high_numbers(pair: Pair) -> None:
+    """A server may have more than 1024 files open."""
+    wanted = 1100
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard <= wanted:
+        pytest.skip('this process may not open so many files')
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted + 1), hard))
+    high = os.dup2(pair[0].fileno(), wanted)
+    try:
+        pair[1].send(b'1')
+        assert Wakeup().wait(high, LONG) is True
+    finally:
+        os.close(high)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork')
+def test_child_process_leaves_it_alone(pair: Pair) -> None:
+    wakeup = Wakeup()
+    wakeup.set()
+    child = os.fork()
+    if not child:
+        # It takes nothing out of the pipe, and puts nothing in.
+        woken = not wakeup.wait(pair[0].fileno(), LONG)
+        wakeup.set()
+        os._exit(0 if woken else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert wakeup.wait(pair[0].fileno(), LONG) is False
+    assert wakeup.wait(pair[0].fileno(), 0.01) is False
+
+
+#: One green thread waits, another one works meanwhile and wakes it; so does
+#: a thread of the system, and data.
+SCRIPT = '''
+import sys
+if sys.argv[1] == 'gevent':
+    from gevent import monkey
+    monkey.patch_all()
+    import gevent
+    spawn, join = gevent.spawn, lambda task: task.get(timeout=20)
+    from gevent.monkey import get_original
+    start = get_original('_thread', 'start_new_thread')
+else:
+    import eventlet
+    eventlet.monkey_patch()
+    spawn, join = eventlet.spawn, lambda task: task.wait()
+    from eventlet.patcher import original
+    start = original('threading')._start_new_thread
+import socket
+import time
+from redis_streams_adapter.concurrency.wakeup import Wakeup
+
+wakeup = Wakeup()
+one, other = socket.socketpair()
+for begin, wake, expected in (
+        (spawn, wakeup.set, False),
+        (lambda function: start(function, ()), wakeup.set, False),
+        (spawn, lambda: other.send(b'1'), True)):
+    task = spawn(wakeup.wait, one.fileno(), 60)
+    # The others run meanwhile.
+    time.sleep(0.05)
+    begin(wake)
+    assert join(task) is expected
+one.recv(1)
+begun = time.monotonic()
+assert wakeup.wait(one.fileno(), 0.1) is False
+assert 0.09 < time.monotonic() - begun < 10
+task = spawn(wakeup.wait, one.fileno(), 60)
+time.sleep(0.05)
+one.shutdown(socket.SHUT_RDWR)
+assert join(task) is True
+'''
+
+
+@pytest.mark.parametrize('library', ['gevent', 'eventlet'])
+def test_green_threads(library: str) -> None:
+    if importlib.util.find_spec(library) is None:
+        skip_or_fail(f'{library} is not installed')
+    subprocess.run([sys.executable, '-c', SCRIPT, library], check=True,
+                   timeout=60)
