@@ -1,7 +1,9 @@
-"""Fixtures for tests with real processes."""
+"""What the directories of tests share: loggers, and fixtures for real
+processes."""
 import contextlib
 import importlib.util
 import itertools
+import logging
 import os
 import uuid
 from typing import Any, Callable, Generator, Iterator, List, Sequence
@@ -9,6 +11,9 @@ from typing import Any, Callable, Generator, Iterator, List, Sequence
 import pytest
 
 from .support import modes
+
+# Before the module is imported.
+pytest.register_assert_rewrite('tests.support.transport_contract')
 
 #: ``CI=true`` makes a failure of what at home is skipped.
 IN_CI = os.environ.get('CI') == 'true'
@@ -19,6 +24,40 @@ def skip_or_fail(reason: str) -> None:
     if IN_CI:
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+@pytest.fixture
+def logger() -> Callable[[], logging.Logger]:
+    """What the package's classes take: a function that gives a logger.
+
+    It is not the package's own, so that ``caplog`` sees it whatever a
+    manager does.
+    """
+    return lambda: logging.getLogger('tests')
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Callable[[int], List[str]]:
+    """The lines that were logged so far at a level: ``logged(ERROR)``."""
+    caplog.set_level(logging.DEBUG)
+    return lambda level: [record.getMessage() for record in caplog.records
+                          if record.levelno == level]
+
+
+class Log:
+    """Remembers what it is called with."""
+
+    def __init__(self) -> None:
+        self.calls: List[Any] = []
+
+    def __call__(self, *args: Any) -> None:
+        self.calls.append(args[0] if len(args) == 1 else args)
+
+
+@pytest.fixture
+def log() -> Log:
+    """A function that remembers: ``log.calls``."""
+    return Log()
 
 
 @pytest.fixture(scope='session')

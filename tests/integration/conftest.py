@@ -1,5 +1,12 @@
-"""The cluster that most tests of this directory share."""
-from typing import Any, Iterator, List, NamedTuple
+"""The cluster that most tests of this directory share.
+
+Its sub-directories have the names of the package's, and tests of single
+modules against a real Redis. These run in this process, on threads, so they
+are left out if ``ASYNC_MODE`` is gevent or eventlet: nothing in them differs.
+"""
+import os
+from pathlib import Path
+from typing import Any, Iterator, List, NamedTuple, Optional
 
 import pytest
 
@@ -10,6 +17,15 @@ from ..support.node_process import NodeProcess
 #: The heartbeats of a cluster of which no node goes away: however busy the
 #: machine, none is ever taken for dead.
 STEADY = {'heartbeat_interval': 1.0, 'heartbeat_timeout': 60.0}
+
+
+def pytest_ignore_collect(collection_path: Path) -> Optional[bool]:
+    """Leave out the sub-directories, but with threads."""
+    if collection_path.parent == Path(__file__).parent \
+            and collection_path.is_dir() \
+            and os.environ.get('ASYNC_MODE', 'threading') != 'threading':
+        return True
+    return None
 
 
 class Cluster(NamedTuple):

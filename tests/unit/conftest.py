@@ -1,5 +1,4 @@
 """What the tests of modules share."""
-import logging
 import sys
 import weakref
 from collections import defaultdict
@@ -15,6 +14,7 @@ from redis_streams_adapter.runtime import lifecycle, runtime
 from redis_streams_adapter.protocol.codec import open_envelope
 from redis_streams_adapter.protocol.messages import MessageType
 
+from ..conftest import Log  # noqa: F401, for the tests
 from ..support.wait import DEADLINE, wait_for_value, wait_until
 from .fake_server import make_server
 from .fake_transport import FakeStream
@@ -24,40 +24,6 @@ from .nodes import Node
 settings.register_profile(
     'unit', deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('unit')
-
-
-@pytest.fixture
-def logger() -> Callable[[], logging.Logger]:
-    """What the package's classes take: a function that gives a logger.
-
-    It is not the package's own, so that ``caplog`` sees it whatever a
-    manager does.
-    """
-    return lambda: logging.getLogger('tests.unit')
-
-
-@pytest.fixture
-def logged(caplog: pytest.LogCaptureFixture) -> Callable[[int], List[str]]:
-    """The lines that were logged so far at a level: ``logged(ERROR)``."""
-    caplog.set_level(logging.DEBUG)
-    return lambda level: [record.getMessage() for record in caplog.records
-                          if record.levelno == level]
-
-
-class Log:
-    """Remembers what it is called with."""
-
-    def __init__(self) -> None:
-        self.calls: List[Any] = []
-
-    def __call__(self, *args: Any) -> None:
-        self.calls.append(args[0] if len(args) == 1 else args)
-
-
-@pytest.fixture
-def log() -> Log:
-    """A function that remembers: ``log.calls``."""
-    return Log()
 
 
 #: Nobody listens there. The managers of these tests have a fake stream, and

@@ -14,8 +14,7 @@ from redis_streams_adapter.stream.driver import Driver, open_driver, \
     SOCKET_TIMEOUT
 from redis_streams_adapter.stream.topology import Address, Members, Sentinels
 from redis_streams_adapter.stream.link import READ_MARGIN, RedisLink
-from redis_streams_adapter.protocol.transport import NO_STREAM, START, \
-    Unavailable
+from redis_streams_adapter.protocol.transport import Unavailable
 
 HAS_VALKEY = importlib.util.find_spec('valkey') is not None
 
@@ -504,33 +503,3 @@ def chain_of(error: Optional[BaseException]) -> Any:
     'redis://host/x'])
 def test_urls_that_cannot_be_understood(url: str) -> None:
     assert 'url' in told(url)
-
-
-# -- a real server -----------------------------------------------------------
-
-def test_a_unix_socket(make_redis: Callable[..., Any],
-                       tmp_path: Path) -> None:
-    path = tmp_path / 'redis.sock'
-    make_redis().start('--unixsocket', str(path))
-    link = RedisLink(driver_of(f'unix://{path}?db=3'), 'stream', 100)
-    link.connect()
-    stored, = link.append([[b'name', b'value']])
-    assert [entry.id for entry in link.read(START, 10, None)] == [stored]
-    other = RedisLink(driver_of(f'unix://{path}'), 'stream', 100)
-    other.connect()
-    assert other.ends() == NO_STREAM
-    for each in (link, other):
-        each.close()
-
-
-def test_users(make_redis: Callable[..., Any]) -> None:
-    server = make_redis().start()
-    with server.client() as admin:
-        admin.acl_setuser('user', enabled=True, passwords=['+p/w@d'],
-                          categories=['+@all'], keys=['*'])
-    url = f'redis://user:p%2Fw%40d@127.0.0.1:{server.port}/0'
-    for each in (url, redis.Redis.from_url(url)):
-        link = RedisLink(driver_of(each), 'stream', 100)
-        link.connect()
-        link.append([[b'name', b'value']])
-        link.close()

@@ -11,8 +11,8 @@ from ...conftest import skip_or_fail
 from ...support.redis_binaries import redis_binaries
 from ...support.redis_server import RedisServer
 from ...support.wait import wait_until
-from ..fake_server import FakeClient, make_server
-from ..nodes import answer, Call, Node
+from ...unit.fake_server import FakeClient, make_server
+from ...unit.nodes import answer, Call, Node
 
 TRANSPORTS = ['stream', 'pubsub', 'sharded-pubsub']
 

@@ -22,7 +22,7 @@ from ...support.redis_cluster import RedisCluster
 from ...support.redis_server import free_port, RedisServer
 from ...support.replicated import ask
 from ...support.wait import DEADLINE, wait_for_value, wait_until
-from ..nodes import Call
+from ...unit.nodes import Call
 
 #: Of the sessions of these tests, in seconds.
 TTL = 100.0

@@ -1,0 +1,406 @@
+"""The contract of a transport: tests of any
+:class:`redis_streams_adapter.protocol.transport.Link`.
+
+A test module imports all names of this one, and adds the fixture ``backend``:
+an object that makes links and brings its server into trouble. Its methods are
+those of ``Fake`` in ``tests/unit/protocol/test_transport.py`` and of ``Redis``
+in ``tests/integration/stream/test_link.py``.
+"""
+import contextlib
+import threading
+import time
+from typing import Any, Callable, Iterator, List
+
+import pytest
+
+from redis_streams_adapter.protocol.transport import EntryRefused, id_before, \
+    NO_STREAM, parse_id, START, Unavailable
+
+from .wait import DEADLINE, wait_until
+
+#: The longest value that the server of these tests takes, in bytes. It is
+#: the least that Redis can be told.
+LONGEST = 1 << 20
+
+MAX_LEN = 1000
+
+#: Seconds: longer than any test, so that only what a test does ends a wait.
+FOR_GOOD = 60.0
+
+
+def fields(number: Any) -> List[bytes]:
+    return [b'name', b'value', b'number', str(number).encode()]
+
+
+def numbers(entries: Any) -> List[int]:
+    """What :func:`fields` was given for each entry."""
+    return [int(entry.fields[3]) for entry in entries]
+
+
+@pytest.fixture
+def connect(backend: Any) -> Iterator[Callable[..., Any]]:
+    """Makes a connected link, and closes it at the end."""
+    with contextlib.ExitStack() as stack:
+        def make(link: Any = None, **options: Any) -> Any:
+            if link is None:
+                link = backend.link(**options)
+            link.connect()
+            stack.callback(link.close)
+            return link
+
+        yield make
+
+
+@pytest.fixture
+def link(connect: Callable[..., Any]) -> Any:
+    return connect()
+
+
+def in_thread(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """Call a function in a thread.
+
+    :return: waits for its result, or raises what it raised.
+    """
+    result: List[Any] = []
+
+    def run() -> None:
+        try:
+            result.append((function(*args), None))
+        except Exception as exc:
+            result.append((None, exc))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def wait() -> Any:
+        thread.join(DEADLINE)
+        assert result, 'the call has not ended'
+        value, error = result[0]
+        if error is not None:
+            raise error
+        return value
+
+    return wait
+
+
+# -- appending -----------------------------------------------------------
+
+@pytest.mark.parametrize('count', [1, 2, 50])
+def test_append_and_read(link: Any, count: int) -> None:
+    batch = [fields(number) for number in range(count)]
+    ids = link.append(batch)
+    entries = link.read(START, 100, None)
+    assert [list(entry.fields) for entry in entries] == batch
+    assert [entry.id for entry in entries] == ids
+    assert all(isinstance(each, bytes) for each in ids)
+
+
+def test_any_bytes(link: Any) -> None:
+    content = [b'', bytes(range(256)), b'\r\n$5\r\n', b'\xff' * 100_000, b'k',
+               b'\x00']
+    link.append([content])
+    link.append([content, content])
+    assert [list(entry.fields) for entry in link.read(START, 10, None)] == [
+        content] * 3
+
+
+def test_ids_ascend(link: Any) -> None:
+    ids = [entry_id for _ in range(20)
+           for entry_id in link.append([fields(0)] * 10)]
+    parsed = [parse_id(entry_id) for entry_id in ids]
+    assert parsed == sorted(set(parsed))
+
+
+def test_batches_are_not_mixed(connect: Callable[..., Any]) -> None:
+    writers, size = 4, 10
+    done = [in_thread(lambda link, first: [
+                link.append([fields(first)] * size) for _ in range(20)],
+                connect(), writer) for writer in range(writers)]
+    for wait in done:
+        wait()
+    found = numbers(connect().read(START, 10_000, None))
+    assert len(found) == writers * size * 20
+    for start in range(0, len(found), size):
+        assert len(set(found[start:start + size])) == 1
+
+
+def test_one_link_sees_what_another_has_stored(
+        link: Any, connect: Callable[..., Any]) -> None:
+    stored, = connect().append([fields(7)])
+    assert link.ends().last_id == stored
+    assert numbers(link.read(START, 10, None)) == [7]
+
+
+def test_a_refusal_is_not_in_doubt(backend: Any, link: Any) -> None:
+    link.append([fields(0)])
+    with backend.refusing():
+        for batch in ([fields(1)], [fields(1), fields(2)]):
+            with pytest.raises(Unavailable) as caught:
+                link.append(batch)
+            assert not caught.value.in_doubt
+    # The connection is as good as before.
+    link.append([fields(3)])
+    assert numbers(link.read(START, 10, None)) == [0, 3]
+
+
+def test_what_is_killed_before_a_command_is_in_doubt(
+        backend: Any, link: Any, connect: Callable[..., Any]) -> None:
+    backend.kill(link)
+    with pytest.raises(Unavailable) as caught:
+        link.append([fields(1)])
+    assert caught.value.in_doubt
+    assert connect().read(START, 10, None) == []
+
+
+@pytest.mark.parametrize('count', [1, 3])
+def test_what_is_killed_after_a_command_is_in_doubt(
+        backend: Any, connect: Callable[..., Any], count: int) -> None:
+    link = connect(backend.link_losing_a_reply())
+    with pytest.raises(Unavailable) as caught:
+        link.append([fields(number) for number in range(count)])
+    assert caught.value.in_doubt
+    assert numbers(connect().read(START, 10, None)) == list(range(count))
+
+
+def test_a_frozen_append_can_be_interrupted(backend: Any,
+                                            link: Any) -> None:
+    with backend.frozen():
+        wait = in_thread(link.append, [fields(1)])
+        with pytest.raises(Unavailable) as caught:
+            interrupt_until(link, wait)
+    assert caught.value.in_doubt
+
+
+def interrupt_until(link: Any, wait: Callable[[], Any]) -> None:
+    """Interrupt a call that goes on in a thread, from two sides."""
+    link.interrupt()
+    link.interrupt()
+    wait()
+
+
+# -- an entry that is refused -----------------------------------------------
+
+@pytest.mark.parametrize('size', [LONGEST + 1, LONGEST * 16])
+@pytest.mark.parametrize('count, index', [(1, 0), (3, 0), (3, 1), (3, 2)])
+def test_an_entry_that_can_never_be_stored(
+        link: Any, connect: Callable[..., Any], count: int, index: int,
+        size: int) -> None:
+    batch = [fields(number) for number in range(count)]
+    batch[index] = [b'name', b'x' * size]
+    with pytest.raises((EntryRefused, Unavailable)) as caught:
+        link.append(batch)
+    # A server that hangs up before it has read it all may not be
+    # understood.
+    if isinstance(caught.value, EntryRefused):
+        assert caught.value.index == index
+    else:
+        assert caught.value.in_doubt
+    assert connect().read(START, 10, None) == []
+
+
+# -- reading ---------------------------------------------------------------
+
+def test_pages_without_gaps(link: Any) -> None:
+    link.append([fields(number) for number in range(25)])
+    position, found = START, []
+    while page := link.read(position, 10, None):
+        assert len(page) <= 10
+        found += numbers(page)
+        position = page[-1].id
+    assert found == list(range(25))
+
+
+def test_read_behind_a_cursor(link: Any) -> None:
+    ids = link.append([fields(number) for number in range(5)])
+    assert numbers(link.read(ids[2], 10, None)) == [3, 4]
+    assert link.read(ids[-1], 10, None) == []
+
+
+def test_the_cursor_may_be_of_an_entry_that_is_gone(
+        backend: Any, link: Any) -> None:
+    ids = link.append([fields(number) for number in range(5)])
+    backend.trim(2)
+    assert numbers(link.read(ids[0], 10, None)) == [3, 4]
+    assert numbers(link.read(ids[3], 10, None)) == [4]
+
+
+def test_read_of_a_stream_that_is_not_there(link: Any) -> None:
+    assert link.read(START, 10, None) == []
+    assert link.read(START, 10, 0.001) == []
+
+
+def test_read_returns_what_is_there_at_once(
+        connect: Callable[..., Any]) -> None:
+    link = connect(block=FOR_GOOD)
+    link.append([fields(1)])
+    assert numbers(in_thread(link.read, START, 10, FOR_GOOD)()) == [1]
+
+
+def test_read_wakes_on_append(backend: Any, link: Any,
+                              connect: Callable[..., Any]) -> None:
+    reader = connect(block=FOR_GOOD)
+    wait = in_thread(reader.read, START, 10, FOR_GOOD)
+    wait_until(backend.waiting)
+    link.append([fields(1), fields(2)])
+    assert numbers(wait())[:1] == [1]
+
+
+def test_read_wakes_on_the_first_append_after_a_deletion(
+        backend: Any, link: Any, connect: Callable[..., Any]) -> None:
+    last, = link.append([fields(1)])
+    backend.delete()
+    reader = connect(block=FOR_GOOD)
+    wait = in_thread(reader.read, START, 10, FOR_GOOD)
+    wait_until(backend.waiting)
+    link.append([fields(2)])
+    assert numbers(wait()) == [2]
+
+
+@pytest.mark.parametrize('block', [0.0001, 0.05])
+def test_read_ends_after_its_time(connect: Callable[..., Any],
+                                  block: float) -> None:
+    link = connect(block=block)
+    begun = time.monotonic()
+    assert in_thread(link.read, START, 10, block)() == []
+    assert time.monotonic() - begun >= block
+
+
+def test_a_waiting_read_can_be_interrupted(
+        backend: Any, connect: Callable[..., Any]) -> None:
+    link = connect(block=FOR_GOOD)
+    wait = in_thread(link.read, START, 10, FOR_GOOD)
+    wait_until(backend.waiting)
+    with pytest.raises(Unavailable):
+        interrupt_until(link, wait)
+
+
+def test_a_read_after_an_interrupt_does_not_wait(
+        connect: Callable[..., Any]) -> None:
+    """It may come a moment before the read that it is meant for."""
+    link = connect(block=FOR_GOOD)
+    link.interrupt()
+    with pytest.raises(Unavailable):
+        in_thread(link.read, START, 10, FOR_GOOD)()
+
+
+def test_a_waiting_read_ends_with_its_connection(
+        backend: Any, connect: Callable[..., Any]) -> None:
+    link = connect(block=FOR_GOOD)
+    wait = in_thread(link.read, START, 10, FOR_GOOD)
+    wait_until(backend.waiting)
+    backend.kill(link)
+    with pytest.raises(Unavailable):
+        wait()
+
+
+# -- the ends --------------------------------------------------------------
+
+def test_ends(backend: Any, link: Any) -> None:
+    assert link.ends() == NO_STREAM
+    ids = link.append([fields(1), fields(2)])
+    assert link.ends()[:2] == (ids[0], ids[-1])
+    backend.trim()
+    assert link.ends()[:2] == (None, ids[-1])
+    assert link.read(START, 10, None) == []
+    later, = link.append([fields(3)])
+    assert parse_id(later) > parse_id(ids[-1])
+    assert link.ends()[:2] == (later, later)
+    # The server counts since 7.0.
+    assert link.ends().added in (3, None)
+    backend.delete()
+    assert link.ends() == NO_STREAM
+
+
+def test_where_to_read_from_to_find_an_entry(link: Any) -> None:
+    ids = link.append([fields(number) for number in range(3)])
+    for entry_id in ids:
+        entry, = link.read(id_before(entry_id), 1, None)
+        assert entry.id == entry_id
+    assert id_before(b'5-0') == b'4-%d' % (2**64 - 1)
+    assert id_before(b'5-1') == b'5-0'
+
+
+# -- trimming --------------------------------------------------------------
+
+def test_what_is_old_is_forgotten(link: Any, backend: Any) -> None:
+    """Whole nodes of 100 entries are, in Redis."""
+    batch = [fields(number) for number in range(300)]
+    ids = link.append(batch)
+    backend.pass_time(link)
+    last, = link.append([fields(0)], b'0')
+    assert link.ends().first_id == ids[0]
+    milliseconds = int(last.partition(b'-')[0])
+    link.append([fields(0)], b'%d' % milliseconds)
+    first = link.ends().first_id
+    assert parse_id(ids[199]) < parse_id(first) <= parse_id(last)
+
+
+# -- connections -----------------------------------------------------------
+
+def test_nobody_there(backend: Any) -> None:
+    link = backend.link_to_nobody()
+    with pytest.raises(Unavailable) as caught:
+        link.connect()
+    assert not caught.value.in_doubt
+    link.close()
+
+
+def test_identities_differ(connect: Callable[..., Any]) -> None:
+    identities = [connect().identity for _ in range(3)]
+    assert len(set(identities)) == 3
+    assert None not in identities
+
+
+def test_end_other(link: Any, connect: Callable[..., Any]) -> None:
+    other, third = connect(), connect()
+    other.append([fields(1)])
+    link.end_other(other.identity)
+    # Nothing that it sends takes effect any more.
+    with pytest.raises(Unavailable):
+        other.append([fields(2)])
+    assert numbers(link.read(START, 10, None)) == [1]
+    third.append([fields(3)])
+    # It is gone, which is as good.
+    link.end_other(other.identity)
+    assert numbers(link.read(START, 10, None)) == [1, 3]
+
+
+def test_end_other_ends_a_waiting_read(
+        backend: Any, link: Any, connect: Callable[..., Any]) -> None:
+    other = connect(block=FOR_GOOD)
+    wait = in_thread(other.read, START, 10, FOR_GOOD)
+    wait_until(backend.waiting)
+    link.end_other(other.identity)
+    with pytest.raises(Unavailable):
+        wait()
+
+
+def test_a_broken_link_stays_broken(backend: Any, link: Any,
+                                    connect: Callable[..., Any]) -> None:
+    """What it said would not be covered by its identity any more."""
+    backend.kill(link)
+    with pytest.raises(Unavailable):
+        link.ends()
+    for call in (link.ends, link.time,
+                 lambda: link.read(START, 10, None),
+                 lambda: link.append([fields(1)])):
+        with pytest.raises(Unavailable):
+            call()
+    assert connect().read(START, 10, None) == []
+
+
+def test_close_and_interrupt_never_fail(backend: Any) -> None:
+    link = backend.link()
+    link.interrupt()
+    link.close()
+    link = backend.link()
+    link.connect()
+    link.close()
+    link.interrupt()
+    link.close()
+
+
+def test_the_servers_clock(link: Any) -> None:
+    before = link.time()
+    stored, = link.append([fields(1)])
+    assert before <= parse_id(stored)[0] <= link.time()
