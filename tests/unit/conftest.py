@@ -18,7 +18,7 @@ from ..conftest import Log  # noqa: F401, for the tests
 from ..support.wait import DEADLINE, wait_for_value, wait_until
 from .fake_server import make_server
 from .fake_transport import FakeStream
-from .nodes import Node
+from .nodes import Node, Pair
 
 # How long an example takes says nothing on a machine that does other things.
 settings.register_profile(
@@ -112,6 +112,19 @@ def make_cluster(make_node: Callable[..., Node],
         return nodes
 
     return make
+
+
+@pytest.fixture
+def pair(make_node: Callable[..., Node], stream: FakeStream) -> Pair:
+    pair = Pair(make_node(), make_node())
+    for node in pair:
+        node.manager.start()
+        # The next one reads nothing that was written before it started.
+        assert node.manager.flush(DEADLINE)
+        stream.advance(1.0)
+    for node in pair:
+        wait_for_value(node.manager.server_count, 2)
+    return pair
 
 
 def have_answered(stream: FakeStream, uids: List[str]) -> bool:

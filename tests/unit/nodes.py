@@ -39,6 +39,17 @@ class Node(NamedTuple):
         self.manager._live().abandon()
 
 
+class Pair(NamedTuple):
+    """Two nodes that know each other."""
+
+    a: Node
+    b: Node
+
+    def connect(self, *namespaces: str) -> List[FakeClient]:
+        """A client on each."""
+        return [node.connect(*namespaces) for node in self]
+
+
 def messages(stream: FakeStream, kind: Optional[MessageType] = None) -> Any:
     """What stands in the stream, of one type or all but heartbeats."""
     envelopes = [open_envelope(entry.fields) for entry in stream.history]

@@ -1,0 +1,81 @@
+"""A process that only emits, and ``publish``."""
+from typing import Callable
+
+import pytest
+
+from redis_streams_adapter import RedisStreamsError, RedisStreamsManager
+from redis_streams_adapter.protocol.messages import Broadcast, EMITTER_UID, \
+    MessageType
+
+from ...support.wait import DEADLINE, wait_until
+from ..fake_transport import FakeStream
+from ..nodes import messages, Node, Pair
+
+MakeManager = Callable[..., RedisStreamsManager]
+
+
+def test_an_emitter(make_manager: MakeManager, pair: Pair,
+                    stream: FakeStream) -> None:
+    emitter = make_manager(write_only=True)
+    clients = pair.connect()
+    emitter.emit('hello', b'x')
+    # It returns when Redis has it.
+    assert messages(stream, MessageType.BROADCAST) == [
+        Broadcast(('hello', b'x'))]
+    for client in clients:
+        assert client.wait_for('hello') == [(b'x',)]
+    emitter.enter_room(clients[0].sid, '/', 'x')
+    emitter.close_room('x')
+    emitter.disconnect(clients[1].sid, '/')
+    wait_until(clients[1].was_disconnected)
+    assert emitter.uid == EMITTER_UID
+    for node in pair:
+        assert node.manager.server_count() == 2
+
+
+def test_what_an_emitter_cannot(make_manager: MakeManager) -> None:
+    emitter = make_manager(write_only=True)
+    for call in (emitter.start, emitter.server_count):
+        with pytest.raises(RuntimeError, match='write-only'):
+            call()
+    with emitter as entered:
+        entered.emit('hello', None)
+
+
+def test_an_emitter_in_the_background(make_manager: MakeManager,
+                                      stream: FakeStream) -> None:
+    emitter = make_manager(write_only=True, publish='background')
+    stream.freeze()
+    emitter.emit('hello', None)
+    stream.thaw()
+    assert emitter.flush(DEADLINE)
+
+
+def test_an_emitter_without_redis(make_manager: MakeManager,
+                                  stream: FakeStream) -> None:
+    stream.go_away()
+    emitter = make_manager(write_only=True)
+    for number in range(3):
+        emitter.emit('hello', number)
+    stream.come_back()
+    assert emitter.flush(DEADLINE)
+    assert [message.args[1] for message in messages(stream)] == [0, 1, 2]
+
+
+def test_a_server_can_wait_for_redis(make_node: Callable[..., Node],
+                                     stream: FakeStream) -> None:
+    node = make_node(publish='sync')
+    node.connect()
+    for number in range(3):
+        node.server.emit('hello', number)
+        assert messages(stream)[-1].args[1] == number
+
+
+def test_a_message_that_redis_refuses(make_manager: MakeManager,
+                                      stream: FakeStream) -> None:
+    emitter = make_manager(write_only=True)
+    stream.refuses = lambda fields: b'too much' in fields[7]
+    with pytest.raises(RedisStreamsError, match='refused'):
+        emitter.emit('hello', 'too much')
+    emitter.emit('hello', 'enough')
+    assert emitter.stats()['refused'] == 1

@@ -1,0 +1,16 @@
+"""The errors of the package."""
+import pickle
+
+from redis_streams_adapter import ClusterTimeoutError, ConfigurationError, \
+    DecodeError, OutboxFullError, RedisStreamsError
+
+
+def test_errors_can_be_sent_to_another_process() -> None:
+    """As multiprocessing does."""
+    for error in (OutboxFullError('full'), ConfigurationError('wrong'),
+                  RedisStreamsError('x'), DecodeError('y'),
+                  ClusterTimeoutError(['a'], ['b', 'c'])):
+        copied = pickle.loads(pickle.dumps(error))
+        assert type(copied) is type(error)
+        assert str(copied) == str(error)
+        assert vars(copied) == vars(error)
