@@ -17,7 +17,7 @@ from redis_streams_adapter.protocol.messages import MessageType
 from ..conftest import Log  # noqa: F401, for the tests
 from ..support.wait import DEADLINE, wait_for_value, wait_until
 from .fake_server import make_server
-from .fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 from .nodes import Node, Pair
 
 # How long an example takes says nothing on a machine that does other things.

@@ -10,7 +10,7 @@ from redis_streams_adapter.protocol.messages import MessageType
 
 from ..support.wait import DEADLINE
 from .fake_server import FakeClient
-from .fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 
 
 class Node(NamedTuple):

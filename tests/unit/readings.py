@@ -7,7 +7,7 @@ from redis_streams_adapter.protocol.transport import Entry, Unavailable
 
 from .conftest import Log
 from .driving import drive
-from .fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 
 #: Seconds: no test waits for so long where nothing is to come.
 BLOCK = 0.001

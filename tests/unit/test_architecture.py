@@ -17,8 +17,8 @@ PACKAGE = ROOT.name
 TOP = [
     ['errors', 'losses'], ['options'], ['protocol'], ['concurrency'],
     ['stream'], ['runtime'], ['clients'], ['recovery'], ['cluster'],
-    ['manager'], ['flask_socketio', 'shutdown'], ['gunicorn'], ['demo'],
-    ['cli'], ['__main__'],
+    ['manager'], ['flask_socketio', 'shutdown', 'testing'], ['gunicorn'],
+    ['demo'], ['cli'], ['__main__'],
 ]
 
 #: The same for the modules within each package. Two of one floor do not
@@ -57,6 +57,7 @@ WITHIN = {
         ['dispatch', 'remote_socket', 'server_side', 'subscriptions'],
         ['calls', 'pubsub'],
         ['requester']],
+    'testing': [['pubsub', 'stream']],
 }
 
 #: Imports that still point upwards. There are to be none.

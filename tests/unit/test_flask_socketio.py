@@ -16,7 +16,7 @@ from redis_streams_adapter.stream.topology import Sentinels
 
 from ..support.wait import DEADLINE, wait_for_value
 from .fake_server import FakeClient
-from .fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 
 QUEUE = 'redis+streams://127.0.0.1:1'
 

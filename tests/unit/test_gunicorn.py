@@ -11,7 +11,7 @@ from redis_streams_adapter import gunicorn
 
 from ..support.wait import wait_until
 from .fake_server import FakeClient, make_server
-from .fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 
 
 class Settings:

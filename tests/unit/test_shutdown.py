@@ -7,7 +7,7 @@ import pytest
 from redis_streams_adapter import shutdown
 
 from .fake_server import FakeClient, make_server
-from .fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 
 BROADCAST, GOODBYE = b'3', b'13'
 

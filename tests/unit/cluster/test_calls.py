@@ -17,7 +17,7 @@ from redis_streams_adapter.cluster.remote_socket import RemoteSocket
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ..fake_server import FakeClient
-from ..fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 from ..nodes import Call, messages, Node
 
 MakeNode = Callable[..., Node]

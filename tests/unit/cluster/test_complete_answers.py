@@ -15,7 +15,7 @@ from redis_streams_adapter.protocol.messages import AdapterClose, Broadcast, \
 from redis_streams_adapter.protocol.routing import stream_index
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
-from ..fake_transport import FakeStream, Fault
+from redis_streams_adapter.testing.stream import FakeStream, Fault
 from ..nodes import Call, messages, Node
 
 MakeManager = Callable[..., RedisStreamsManager]

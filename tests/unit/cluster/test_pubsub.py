@@ -25,7 +25,7 @@ from redis_streams_adapter.protocol.transport import Way
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ..conftest import Log
-from ..fake_pubsub import FakePubSub
+from redis_streams_adapter.testing.pubsub import FakePubSub
 from ..nodes import Call
 
 OURS, THEIRS = Application('ours', 0), Application('theirs', 0)

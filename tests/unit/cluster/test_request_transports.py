@@ -7,7 +7,7 @@ import pytest
 from redis_streams_adapter import ClusterTimeoutError, RedisStreamsError
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
-from ..fake_pubsub import FakePubSub
+from redis_streams_adapter.testing.pubsub import FakePubSub
 from ..nodes import answer, Call, Node
 
 MakeNode = Callable[..., Node]

@@ -13,7 +13,7 @@ from redis_streams_adapter.protocol.messages import MessageType, \
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ..conftest import Log
-from ..fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 from ..nodes import Call, messages, Node
 
 MakeCluster = Callable[..., List[Node]]

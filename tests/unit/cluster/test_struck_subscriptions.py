@@ -7,7 +7,7 @@ import pytest
 from redis_streams_adapter.protocol.requests import Asked
 
 from ...support.wait import DEADLINE
-from ..fake_pubsub import FakePubSub
+from redis_streams_adapter.testing.pubsub import FakePubSub
 from ..nodes import Call
 from ..striking import held_locks, STEP, strike, Striker
 from .test_pubsub import OURS, Side

@@ -13,7 +13,7 @@ from redis_streams_adapter.protocol.messages import MessageType
 from redis_streams_adapter.concurrency.engines import ThreadEngine
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
-from ..fake_transport import FakeStream, Fault
+from redis_streams_adapter.testing.stream import FakeStream, Fault
 from ..nodes import Call, messages, Node
 from ..striking import held_locks, STEP, strike, Striker, Struck
 

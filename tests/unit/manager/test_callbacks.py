@@ -10,7 +10,7 @@ from redis_streams_adapter.protocol.messages import BroadcastAck, \
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ..conftest import Log
-from ..fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 from ..nodes import messages, Pair
 
 MakeManager = Callable[..., RedisStreamsManager]

@@ -10,7 +10,7 @@ from redis_streams_adapter import ConfigurationError, RedisStreamsManager
 
 from ..conftest import NOWHERE
 from ..fake_server import DateJSON, make_server
-from ..fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 from ..nodes import Node
 
 MakeManager = Callable[..., RedisStreamsManager]

@@ -10,7 +10,7 @@ from redis_streams_adapter.protocol.messages import MessageType
 
 from ...support.wait import DEADLINE, wait_for_value
 from ..fake_server import DateJSON, make_server
-from ..fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 from ..nodes import messages, Node, Pair
 
 MakeManager = Callable[..., RedisStreamsManager]

@@ -12,7 +12,7 @@ from redis_streams_adapter.stream.writer import LISTEN_EVERY
 
 from ...support.wait import DEADLINE, wait_for_value
 from ..conftest import Log
-from ..fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 from ..nodes import Pair
 
 MakeManager = Callable[..., RedisStreamsManager]

@@ -9,7 +9,7 @@ from redis_streams_adapter.protocol.messages import Broadcast
 
 from ...support.wait import DEADLINE, wait_until
 from ..conftest import Log
-from ..fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 from ..nodes import Node
 
 MakeManager = Callable[..., RedisStreamsManager]

@@ -5,7 +5,7 @@ from redis_streams_adapter.protocol.messages import DisconnectSockets, \
     SocketsJoin, SocketsLeave, Target
 
 from ...support.wait import wait_until
-from ..fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 from ..nodes import messages, Pair
 
 

@@ -9,7 +9,7 @@ from redis_streams_adapter.protocol.codec import open_envelope
 from redis_streams_adapter.protocol.messages import MessageType
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
-from ..fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 from ..nodes import Node, Pair
 
 MakeManager = Callable[..., RedisStreamsManager]

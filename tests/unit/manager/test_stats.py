@@ -4,7 +4,7 @@ from typing import Callable
 from redis_streams_adapter import RedisStreamsManager
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
-from ..fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 from ..nodes import Node, Pair
 
 MakeManager = Callable[..., RedisStreamsManager]

@@ -8,7 +8,7 @@ from redis_streams_adapter.protocol.messages import Broadcast, EMITTER_UID, \
     MessageType
 
 from ...support.wait import DEADLINE, wait_until
-from ..fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 from ..nodes import messages, Node, Pair
 
 MakeManager = Callable[..., RedisStreamsManager]

@@ -16,7 +16,7 @@ from redis_streams_adapter.protocol.sequences import Sequences
 from redis_streams_adapter.protocol.transport import parse_id
 
 from ..conftest import Log
-from ..fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 
 INTERVAL, TIMEOUT = 5.0, 10.0
 

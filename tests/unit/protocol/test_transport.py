@@ -7,7 +7,7 @@ import pytest
 # The tests, and their fixtures.
 from ...support.transport_contract import *  # noqa: F401, F403
 from ...support.transport_contract import LONGEST
-from ..fake_transport import FakeStream, Fault
+from redis_streams_adapter.testing.stream import FakeStream, Fault
 
 
 class Fake:

@@ -16,7 +16,7 @@ from redis_streams_adapter.protocol.messages import Broadcast, EMITTER_UID, \
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ..conftest import NOWHERE
-from ..fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 from ..nodes import messages, Node, Pair
 
 MakeManager = Callable[..., RedisStreamsManager]

@@ -18,7 +18,7 @@ from redis_streams_adapter.protocol.transport import parse_id
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ..driving import CountingEngine
-from ..fake_transport import FakeStream
+from redis_streams_adapter.testing.stream import FakeStream
 from ..nodes import messages, Node, Pair
 
 MakeManager = Callable[..., RedisStreamsManager]

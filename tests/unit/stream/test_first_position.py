@@ -12,7 +12,8 @@ from redis_streams_adapter.protocol.transport import Ends, Entry, START, \
     Unavailable
 
 from ..driving import UntilDone
-from ..fake_transport import CLOCK_START, FakeLink, FakeStream, Fault
+from redis_streams_adapter.testing.stream import CLOCK_START, FakeLink, \
+    FakeStream, Fault
 from ..readings import BLOCK, Clock, MAX_LEN, put, Readings
 
 #: The calls of a reader that wait for a reply.

@@ -19,7 +19,7 @@ from redis_streams_adapter.protocol.transport import Way
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ..conftest import Log
-from ..fake_pubsub import FakePubSub
+from redis_streams_adapter.testing.pubsub import FakePubSub
 from ..nodes import Call
 
 Logger = Callable[[], logging.Logger]

@@ -11,7 +11,7 @@ from redis_streams_adapter.protocol.transport import parse_id, START, \
     Unavailable
 
 from ..conftest import Log
-from ..fake_transport import CLOCK_START, FakeStream, Fault
+from redis_streams_adapter.testing.stream import CLOCK_START, FakeStream, Fault
 from .test_reader import Readings
 
 #: How old the entries are that matter, in seconds.

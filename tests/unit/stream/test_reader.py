@@ -15,7 +15,7 @@ from redis_streams_adapter.protocol.transport import Entry, START, Unavailable
 
 from ...support.wait import DEADLINE, wait_until
 from ..driving import drive, UntilDone
-from ..fake_transport import CLOCK_START, FakeStream, Fault
+from redis_streams_adapter.testing.stream import CLOCK_START, FakeStream, Fault
 from ..readings import BLOCK, Clock, put, Readings
 
 

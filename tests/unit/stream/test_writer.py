@@ -19,7 +19,7 @@ from redis_streams_adapter.protocol.transport import EntryRefused, Unavailable
 
 from ...support.wait import DEADLINE, wait_until
 from ..driving import UntilDone, drive
-from ..fake_transport import FakeStream, Fault
+from redis_streams_adapter.testing.stream import FakeStream, Fault
 
 Logger = Callable[[], logging.Logger]
 Make = Callable[..., Writer]

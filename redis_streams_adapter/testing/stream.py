@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Callable, Deque, Dict, List, Optional, Sequence, Tuple, \
     Union
 
-from redis_streams_adapter.protocol.transport import Ends, Entry, \
+from ..protocol.transport import Ends, Entry, \
     EntryRefused, Fields, Identity, NO_STREAM, NotReplicated, parse_id, \
     START, Unavailable
 

@@ -3,11 +3,14 @@ import os
 import threading
 from typing import Any, Deque, Dict, List, NamedTuple, Optional, Set, Tuple
 
-import redis
+from ..stream.driver import Driver, open_driver
 
-from redis_streams_adapter.stream.driver import Driver
+#: Seconds that anything may take in a test. Generous: only a test that fails
+#: waits for so long.
+PATIENCE = 10.0
 
-from ..support.wait import DEADLINE, wait_until
+#: redis-py, or rather its names.
+_redis = open_driver('redis://', {}, '').module
 
 #: What listens where: a command's kind, and a channel.
 Place = Tuple[bytes, bytes]
@@ -44,12 +47,12 @@ class FakePubSub:
         self.frozen = False
 
     def driver(self, cluster: bool = False,
-               socket_timeout: float = DEADLINE) -> Driver:
+               socket_timeout: float = PATIENCE) -> Driver:
         """How to connect to it."""
         def make(timeout: float, key: str) -> Any:
             return FakeConnection(self, key, timeout)
 
-        return Driver(redis, make, socket_timeout, (
+        return Driver(_redis, make, socket_timeout, (
             lambda timeout: [make(timeout, 'master')]) if cluster else None)
 
     def listening(self, channel: str, kind: bytes = b'') -> int:
@@ -60,9 +63,16 @@ class FakePubSub:
 
     def wait_listening(self, channel: str, count: int = 1,
                        kind: bytes = b'') -> None:
-        wait_until(lambda: self.listening(channel, kind) == count,
-                   what=lambda: f'{count} at {channel}; here are '
-                   f'{[each.places for each in self.connections]}')
+        """Wait until so many connections listen to a channel.
+
+        :raises TimeoutError: they do not in time.
+        """
+        with self.changed:
+            if not self.changed.wait_for(
+                    lambda: self.listening(channel, kind) == count, PATIENCE):
+                raise TimeoutError(
+                    f'not {count} at {channel}; here are '
+                    f'{[each.places for each in self.connections]}')
 
     def publish(self, channel: str, message: bytes,
                 kind: bytes = b'') -> int:
@@ -132,7 +142,7 @@ class FakeConnection:
     def connect(self) -> None:
         with self._server.changed:
             if self._server.away:
-                raise redis.ConnectionError('nobody is there')
+                raise _redis.ConnectionError('nobody is there')
             self._server.connections.append(self)
             self._sock = self
 
@@ -145,7 +155,7 @@ class FakeConnection:
     def send_packed_command(self, commands: Any) -> None:
         with self._server.changed:
             if self._ended:
-                raise redis.ConnectionError('it has ended')
+                raise _redis.ConnectionError('it has ended')
             for command in commands:
                 self._server.sent.append(Sent(self._key, command))
                 if not self._server.frozen:
@@ -158,12 +168,12 @@ class FakeConnection:
             self._server.changed.wait_for(
                 lambda: self.replies or self._ended, timeout)
             if self._ended and not self.replies:
-                raise redis.ConnectionError('it has ended')
+                raise _redis.ConnectionError('it has ended')
             return bool(self.replies)
 
     def read_response(self) -> Any:
         if not self.can_read(self._timeout):
-            raise redis.TimeoutError('no reply')
+            raise _redis.TimeoutError('no reply')
         with self._server.changed:
             reply = self.replies.popleft()
         if isinstance(reply, Exception):
