@@ -1,6 +1,6 @@
-"""The clients that are connected to this server: their rooms, delivery to
-them, and the hooks on python-socketio, whose private names no other package
-touches.
+"""The local clients, those that are connected to this server: their rooms and
+acknowledgements, delivery to them, and the hooks on python-socketio. No other
+package touches private names of python-socketio and python-engineio.
 
 Imports :mod:`~redis_streams_adapter.runtime` and what lies below it. Start
 reading at :mod:`~redis_streams_adapter.clients.delivery`.

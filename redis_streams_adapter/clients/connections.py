@@ -1,17 +1,18 @@
 """The connections of a server, and how they end when it shuts down.
 
-A client whose connection ends reconnects by itself, wherever it gets to; a
-client that is told to disconnect does not. So nothing is said here that a
-client could take for that: neither Socket.IO's DISCONNECT and CONNECT_ERROR
+A client whose connection ends reconnects by itself, to any server; a client
+that is told to disconnect does not. So a client must get nothing here that it
+could take for that: neither Socket.IO's DISCONNECT and CONNECT_ERROR
 (socket.io-client 4.8), nor Engine.IO's CLOSE (python-engineio 4.15, whose
-client ends for good). A WebSocket is closed, a request that polls is answered.
+client ends for good). A WebSocket is closed, a polling request is answered.
 
-python-engineio closes a connection once it has sent what it had to; a client
+python-engineio closes a connection after it has sent everything; a client
 that is gone, or reads too slowly, would keep its request for ever. Therefore
-:class:`Connections` knows the requests under way, and cuts off what is left.
+:class:`Connections` knows the requests under way, and cuts off those that
+remain.
 
-Here only public names of python-engineio's server are used; what they do was
-read from 4.11 and 4.15.
+This module uses only public names of python-engineio's server; their
+behaviour was read from 4.11 and 4.15.
 """
 import itertools
 import socket
@@ -23,25 +24,25 @@ from urllib.parse import parse_qs
 
 from ..concurrency.engines import Event, ServerEngine
 
-#: How long clients that poll may take to fetch what waits for them, in
-#: seconds: one round trip, of a phone on a train.
+#: How long polling clients have to fetch what waits for them, in seconds: one
+#: round trip, of a phone on a train.
 FETCH_PATIENCE = 0.5
 
-#: After how many seconds connections that were closed, and have not ended,
-#: are cut off. A WebSocket ends within one round trip.
+#: After how many seconds connections that were closed but have not ended are
+#: cut off. A WebSocket ends within one round trip.
 CUT_AFTER = 1.0
 
 #: How many disconnect handlers of the application run at a time.
 AT_A_TIME = 50
 
-#: How often to look for connections that have come meanwhile, in seconds.
+#: How often to look for new connections, in seconds.
 LOOK_AGAIN = 0.1
 
 #: Where a WSGI server keeps the socket of a request: gunicorn's workers,
 #: its ``gevent_pywsgi``, and Werkzeug.
 SOCKETS = ('gunicorn.socket', 'gunicorn.sock', 'werkzeug.socket')
 
-#: What a client is told that comes while the server shuts down.
+#: The answer to a new client while the server shuts down.
 _AWAY = b'"This server is shutting down"'
 
 
@@ -49,18 +50,18 @@ class Connections:
     """The connections of one server.
 
     :param server: a server of python-socketio.
-    :param refuses: whether new clients are to try another server.
+    :param refuses: whether new clients have to try another server.
     """
 
     def __init__(self, server: Any, refuses: Callable[[], bool]) -> None:
         self._server = server
         self._refuses = refuses
-        #: What serves a request: what the server had before we watched.
+        #: The function that serves a request: the server's own.
         self._serve: Callable[..., Any] = server.eio.handle_request
         self._watches = False
-        #: The environ of each request under way. Written by the request's
-        #: own task; each step is atomic in CPython. An entry that an
-        #: exception has left behind is that of a socket that is closed.
+        #: The environ of each request under way. Each request's task adds
+        #: and removes its own, in one step each. If an exception strikes
+        #: before it is removed, the entry's socket is closed anyway.
         self._requests: Dict[int, Dict[str, Any]] = {}
         self._numbers = itertools.count()
         #: Set when a request or a disconnect handler has ended, while
@@ -68,11 +69,11 @@ class Connections:
         self._ended: Optional[Event] = None
 
     def watch(self) -> None:
-        """Know of the requests from now on. Idempotent."""
+        """Keep track of the requests from now on. Idempotent."""
         if not self._watches:
             self._watches = True
             self._serve = self._server.eio.handle_request
-            # Called by each request by this name.
+            # Each request is passed to this attribute.
             self._server.eio.handle_request = self._handle
 
     def _handle(self, environ: Dict[str, Any],
@@ -93,7 +94,7 @@ class Connections:
             ended = self._ended
             if ended is not None:
                 if environ.get('HTTP_UPGRADE', '').lower() == 'websocket':
-                    # gevent's pywsgi would wait for one more request.
+                    # gevent's pywsgi would wait for another request.
                     _cut(environ)
                 ended.set()
 
@@ -102,7 +103,7 @@ class Connections:
         disconnect handlers run.
 
         :param timeout: how many seconds the handlers may take.
-        :return: whether all is done.
+        :return: whether all connections are closed and all handlers are done.
         """
         engine = ServerEngine(self._server)
         ended = self._ended = engine.event()
@@ -125,8 +126,8 @@ class Connections:
                 ended.set()
 
         while True:
-            # Before the look: what happens after it is seen next time. The
-            # last to end may have brought one more.
+            # Cleared first: what happens after this line is seen in the next
+            # round. The last handler may have opened another connection.
             ended.clear()
             is_done = not (todo or working or self._requests)
             for eio_sid, sock in list(self._server.eio.sockets.items()):
@@ -148,23 +149,23 @@ class Connections:
             ended.wait(LOOK_AGAIN)
 
     def _wait_fetched(self, deadline: float) -> None:
-        """Wait until clients that poll have got what waits for them."""
+        """Wait until polling clients have fetched what waits for them."""
         ended = self._ended
         while ended is not None and time.monotonic() < deadline and any(
                 not (sock.upgraded or sock.closed or sock.queue.empty())
                 for sock in list(self._server.eio.sockets.values())):
-            # Fetched by a request, which then ends.
+            # The request that fetches it then ends.
             ended.wait(LOOK_AGAIN)
             ended.clear()
 
     def _close_one(self, sock: Any) -> None:
-        # Runs the disconnect handlers of its clients.
+        # This runs the disconnect handlers of its clients.
         sock.close(wait=False, abort=True,
                    reason=self._server.reason.TRANSPORT_CLOSE)
 
 
 def _cut(environ: Dict[str, Any]) -> None:
-    """End the connection of a request, whatever its other end does."""
+    """End the connection of a request, whatever the client does."""
     for name in SOCKETS:
         connection = environ.get(name)
         if connection is not None:
@@ -173,12 +174,12 @@ def _cut(environ: Dict[str, Any]) -> None:
 
 
 def turn_away(server: Any, eio_sid: str) -> None:
-    """End the connection of a client that is not let in, so that it tries
-    again, elsewhere."""
+    """End the connection of a client without a refusal, so that it tries
+    another server."""
     sock = server.eio.sockets.get(eio_sid)
     if sock is not None:
         sock.close(wait=False, abort=True,
                    reason=server.reason.TRANSPORT_CLOSE)
-        # Another task may be about to close it, and is not done: what it is
-        # sent from now on, a CONNECT_ERROR, must not reach it.
+        # If another task is just closing it, packets could still reach the
+        # client: it must not get the CONNECT_ERROR that follows.
         server.eio.sockets.pop(eio_sid, None)

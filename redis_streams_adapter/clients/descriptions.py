@@ -1,8 +1,8 @@
-"""What others are told of the own clients: FETCH_SOCKETS_RESPONSE.
+"""How other servers see the local clients: FETCH_SOCKETS_RESPONSE.
 
 The keys are those of ``Handshake`` in the npm package ``socket.io`` 4.8
 (``dist/socket-types.d.ts`` and ``buildHandshake()`` in ``dist/socket.js``),
-so that an application in Node.js finds what it would find with its own.
+so that an application in Node.js finds the same as for its own clients.
 """
 import time
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence
@@ -11,23 +11,24 @@ from urllib.parse import parse_qsl
 from .delivery import Client
 from ..protocol.messages import Room
 
-#: Where the time of connecting is kept, in milliseconds since 1970: in the
-#: environ of the connection, which python-socketio drops with it.
+#: The key of the time of connecting, in milliseconds since 1970, in the
+#: environ of the connection; python-socketio drops both together.
 ISSUED = 'redis_streams_adapter.issued'
 
 
 def note_arrival(environ: Dict[str, Any]) -> None:
-    """A client connects: remember when."""
+    """Remember when a client connects."""
     environ.setdefault(ISSUED, int(time.time() * 1000))
 
 
 def describe(server: Any, namespace: str, clients: Sequence[Client],
              is_sendable: Callable[[Any], bool]) -> List[Dict[str, Any]]:
-    """Describe own clients, as Node.js does.
+    """Describe local clients, as Node.js does.
 
-    :param is_sendable: whether a value can be serialised, next to whatever
-                        others. What cannot be is left out of ``data`` and
-                        ``rooms``: python-socketio lets both hold anything.
+    :param is_sendable: whether a value can be serialised, next to any other
+                        values. Those that cannot are left out of ``data``
+                        and ``rooms``: python-socketio allows any value in
+                        both.
     """
     rooms = _rooms(server.manager, namespace,
                    [sid for sid, _ in clients], is_sendable)
@@ -35,7 +36,7 @@ def describe(server: Any, namespace: str, clients: Sequence[Client],
     for sid, eio_sid in clients:
         environ = server.environ.get(eio_sid)
         if environ is None:
-            # Just gone.
+            # It has just disconnected.
             continue
         described.append({
             'id': sid,
@@ -48,11 +49,11 @@ def describe(server: Any, namespace: str, clients: Sequence[Client],
 
 def _rooms(manager: Any, namespace: str, sids: Iterable[str],
            is_sendable: Callable[[Any], bool]) -> Dict[str, List[Room]]:
-    """The rooms of each of these clients.
+    """The rooms of each of these clients, in one pass.
 
-    One pass for all of them: ``get_rooms`` of python-socketio (5.18) looks
-    into all rooms for each, and every client has one of its own. It also
-    fails where another thread makes a room meanwhile.
+    ``get_rooms`` of python-socketio (5.18) would go through all rooms for
+    each client, and each client has a room of its own. It also fails if
+    another thread makes a room meanwhile.
     """
     found: Dict[str, List[Room]] = {sid: [] for sid in sids}
     for room, members in list(manager.rooms.get(namespace, {}).items()):
@@ -70,7 +71,7 @@ def _rooms(manager: Any, namespace: str, sids: Iterable[str],
 
 
 def _is_name(room: Any, is_sendable: Callable[[Any], bool]) -> bool:
-    """Whether other nodes could name this room."""
+    """Whether other servers could name this room."""
     if isinstance(room, str):
         return room.isascii() or is_sendable(room)
     # True is an int, and would be taken for the room 1.
@@ -80,13 +81,15 @@ def _is_name(room: Any, is_sendable: Callable[[Any], bool]) -> bool:
 
 def _data(server: Any, eio_sid: str, namespace: str,
           is_sendable: Callable[[Any], bool]) -> Any:
-    """The client's session, see ``save_session`` of python-socketio: as it
-    is, if it can be sent; else an empty mapping, or what of a mapping can be.
+    """The client's session, see ``save_session`` of python-socketio.
+
+    If it cannot be sent: those items of a mapping that can, else an empty
+    mapping.
     """
     try:
         session = server.eio.get_session(eio_sid).get(namespace)
     except KeyError:
-        # Just gone.
+        # It has just disconnected.
         return {}
     if session is None:
         # Nothing was saved.
@@ -122,7 +125,7 @@ def _handshake(environ: Mapping[str, Any]) -> Dict[str, Any]:
         'issued': issued,
         'url': f'{path}?{query}' if query else path,
         'query': dict(parse_qsl(query, keep_blank_values=True)),
-        # What a client gave to its connect handler is that handler's alone:
-        # mostly a token.
+        # What a client sent to its connect handler, mostly a token, is only
+        # for that handler.
         'auth': {},
     }

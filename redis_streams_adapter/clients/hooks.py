@@ -1,11 +1,11 @@
 """Hooks on python-socketio's server: the only module that touches its private
 names.
 
-:func:`guard` sets those that every server gets, :func:`install` those that
-recovery needs besides. They are set on the server object, never on its class.
-They call what was there before, so others' hooks (the admin UI's, see
-``instrument()``) and ours do not disturb each other. Read from python-socketio
-5.12 and 5.18, and python-engineio 4.11 and 4.15.
+:func:`guard` sets the hooks of every server, :func:`install` those that
+recovery needs in addition. They are set on the server object, never on its
+class, and call what was there before. So they work together with the hooks of
+others (the admin UI's, see ``instrument()``). Read from python-socketio 5.12
+and 5.18, and python-engineio 4.11 and 4.15.
 """
 import logging
 import re
@@ -19,83 +19,89 @@ from socketio import packet
 from .receipts import when_read
 from .registry import AlreadyGone, ending
 
-#: What the server must have for recovery.
+#: What recovery needs of the server.
 NEEDED = ('_handle_connect', '_handle_disconnect', '_send_packet',
           '_trigger_event', 'save_session')
 
-#: And its Engine.IO server, where clients' connections are.
+#: What recovery needs of its Engine.IO server, which has the connections.
 NEEDED_OF_ENGINE = ('sockets', 'generate_id', 'get_session', 'reason',
                     'logger')
 
-#: What Flask-SocketIO keeps in the environ of a connection.
+#: The key of Flask-SocketIO's session in the environ of a connection.
 FLASK_SESSION = 'saved_session'
 
-#: What its serialiser raises, besides ValueError, of what it has not
-#: written itself (Flask 3.1): each tag takes for granted what is behind it.
+#: What Flask's serialiser raises, besides ValueError, for a text that it has
+#: not written itself (Flask 3.1): it does not check the value after a tag.
 _MALFORMED = (TypeError, AttributeError, LookupError, ArithmeticError,
               StopIteration, RecursionError)
 
-#: Under which name a connection has the namespaces of refusals that its
-#: client has not read.
+#: The attribute of a connection with the namespaces of those refusals that
+#: its client has not read.
 UNREAD = '_redis_streams_unread'
 
-#: How many of these a client may have that connects to one more namespace. A
-#: browser has no more than a few; whatever sends one CONNECT after the other
-#: and reads nothing is cut off.
+#: How many unread refusals a client may have when it connects to another
+#: namespace. A browser has only a few; a client that sends CONNECT after
+#: CONNECT and reads nothing is cut off.
 MAX_UNREAD = 100
 
-#: Where a client's secret stands in a packet, as JSON has it.
+#: A client's secret in a packet, in JSON.
 _SECRET = re.compile(r'("pid"\s*:\s*")(?:[^"\\]|\\.)*')
 
 
 class Visits(Protocol):
-    """Who is told what happens."""
+    """The connects, handlers and sessions of clients, as recovery follows
+    them."""
 
     def begin(self, eio_sid: str, namespace: str, data: Any) -> Any:
-        """A client wants to connect. What is returned has ``auth``, which is
-        what the application shall see."""
+        """A client sends CONNECT.
+
+        :return: an object with ``auth``, for the application's handler.
+        """
 
     def finish(self, visit: Any, done: bool) -> None:
         """The connect handler has run, and the client has its reply.
 
-        :param done: whether nothing was raised.
+        :param done: ``False``: an exception was raised.
         """
 
     def reply(self, eio_sid: str, namespace: str) -> Optional[str]:
-        """A client is about to get its reply. What it is to have before
-        that is sent now.
+        """A client is about to get its reply. Send what it has to get
+        before.
 
-        :return: the name of its session, if it shall have one.
+        :return: the name of its session; ``None``: it gets none.
         """
 
     def is_turned_away(self, eio_sid: str, namespace: str) -> bool:
-        """Whether a client that is about to get its reply, or be told that it
-        cannot connect, is to be told nothing, so that it tries again: the
-        JavaScript client, once it was refused, does not (socket.io-client
-        4.8)."""
+        """Return True to suppress a client's reply or CONNECT_ERROR, so that
+        the client retries: after a refusal the JavaScript client does not
+        (socket.io-client 4.8)."""
 
     def wait_behind(self, eio_sid: str, namespace: str,
                     pkt: Any) -> bool:
         """A client's event was handled, and is about to be acknowledged.
 
-        :return: whether the packet is sent later: what the handler has
-                 emitted comes first.
+        :return: whether the packet is sent later, after what the handler
+                 has emitted.
         """
 
     def check_data(self, sid: str, namespace: str, data: Any) -> None:
-        """An application wants to keep something for a client."""
+        """An application is about to save a client's session.
+
+        :raises TypeError: ``data`` cannot be serialised.
+        :raises ValueError: it is too large, or nested too deeply.
+        """
 
     def saved(self, sid: str, namespace: str, data: Any) -> None:
-        """What an application keeps for a client has changed."""
+        """An application has saved a client's session."""
 
     def handled(self, sid: str, namespace: str) -> None:
-        """A handler has run, for an event of a client."""
+        """A handler has run for an event of a client."""
 
 
 def check(server: Any) -> None:
-    """Make sure that the server is one that we know.
+    """Make sure that the server has what recovery needs.
 
-    :raises RuntimeError: it names what is missing.
+    :raises RuntimeError: it has not; the text names what is missing.
     """
     missing = [name for name in NEEDED if not hasattr(server, name)]
     missing += [f'eio.{name}' for name in NEEDED_OF_ENGINE
@@ -109,22 +115,22 @@ def check(server: Any) -> None:
 
 
 def guard(server: Any) -> None:
-    """Keep a client and its server of one mind on whether it is connected.
+    """Let a client and its server agree on whether the client is connected.
 
     *A second CONNECT* for a namespace, while the first is being handled or
-    after it has succeeded, ends the whole connection, without a word; the
-    client then comes back by itself. So does a DISCONNECT while a CONNECT is
-    being handled. That is what Node.js does (``ondecoded()`` in
+    after it has succeeded, ends the whole connection without a packet; the
+    client then reconnects by itself. The same holds for a DISCONNECT while a
+    CONNECT is being handled. Node.js does the same (``ondecoded()`` in
     ``dist/client.js`` of the npm package ``socket.io`` 4.8). The JavaScript
-    client sends a second CONNECT if it is told to disconnect and to connect
-    again before it has the reply, for it sends no DISCONNECT then. It takes
-    the first reply as its own. If it was refused after that, as
-    python-socketio does, it would say that it is connected, and no longer
-    receive anything.
+    client sends a second CONNECT if the application disconnects and connects
+    it again before it has the reply, because it sends no DISCONNECT then. It
+    takes the first reply as that to its second CONNECT. If the second CONNECT
+    was then refused, as python-socketio does, the client would report that it
+    is connected, and receive nothing any more.
 
-    *A connection that ends while the connect handler runs*, or a handler that
-    fails: python-socketio (5.17 and later) does not look at that client
-    again. It is unregistered when the handler is done.
+    *The connection ends while the connect handler runs*, or the handler
+    fails: python-socketio (5.17 and later) never unregisters that client.
+    This hook does it after the handler.
 
     *A client is disconnected once*, see
     :mod:`redis_streams_adapter.clients.registry`.
@@ -134,10 +140,10 @@ def guard(server: Any) -> None:
     disconnect = server.disconnect
     send_packet = server._send_packet
     #: The CONNECTs that are being handled, by connection and namespace, each
-    #: with a mark of the task that handles it, which alone takes it out.
-    #: Putting in is one atomic step, so there is no lock. If an exception
-    #: strikes before the mark is out, that connection cannot connect to that
-    #: namespace: the next attempt ends it.
+    #: with a mark of the task that handles it. Only that task removes it.
+    #: Adding is one atomic step, so there is no lock. If an exception strikes
+    #: before the mark is removed, that connection cannot connect to that
+    #: namespace any more: the next attempt ends it.
     pending: Dict[Tuple[str, str], object] = {}
 
     def _handle_connect(eio_sid: str, namespace: Optional[str],
@@ -152,9 +158,9 @@ def guard(server: Any) -> None:
             try:
                 handle_connect(eio_sid, namespace, data)
             finally:
-                _see_off(server, *key)
+                _unregister_unconnected(server, *key)
         except AlreadyGone:
-            # Refused, with always_connect.
+            # It was refused, with always_connect.
             pass
         finally:
             if pending.get(key) is mark:
@@ -193,24 +199,24 @@ def guard(server: Any) -> None:
 
 
 def _note_refusal(server: Any, eio_sid: str, namespace: str) -> None:
-    """A client is about to be told that it is refused, or disconnected.
+    """Called before a client is told that it is refused or disconnected.
 
-    The PING comes before that: a CONNECT that the client sends when it has
-    read the refusal comes after the answer, however quick its application
-    is."""
+    The PING is sent before that packet: a CONNECT that the client sends after
+    it has read the refusal arrives after the PONG, however quick its
+    application is.
+    """
     sock = server.eio.sockets.get(eio_sid)
     if sock is None:
         return
-    # Put in by any task, and taken out by the one that receives: both are
-    # atomic.
+    # Any task appends, the receiving task pops, in one step each.
     unread: Deque[str] = vars(sock).setdefault(UNREAD, deque())
     unread.append(namespace)
     when_read(server, eio_sid, unread.popleft)
 
 
 def _was_not_read(server: Any, eio_sid: str, namespace: str) -> bool:
-    """Whether a client does not know yet that it was refused, or
-    disconnected; or has not read so much that it does not seem to care."""
+    """Whether a client has not read yet that it was refused or disconnected,
+    or has not read more refusals than a client in order ever gets."""
     unread = getattr(server.eio.sockets.get(eio_sid), UNREAD, ())
     return len(unread) >= MAX_UNREAD or namespace in unread
 
@@ -222,9 +228,9 @@ def _end_invalid(server: Any, eio_sid: str, namespace: str) -> None:
     drop(server, eio_sid)
 
 
-def _see_off(server: Any, eio_sid: str, namespace: str) -> None:
-    """A CONNECT was handled: unregister a client that python-socketio would
-    keep for ever."""
+def _unregister_unconnected(server: Any, eio_sid: str, namespace: str) -> None:
+    """Called after a CONNECT was handled. Unregister a client that
+    python-socketio would keep for ever."""
     manager = server.manager
     sid = manager.sid_from_eio_sid(eio_sid, namespace)
     if sid is None:
@@ -232,7 +238,7 @@ def _see_off(server: Any, eio_sid: str, namespace: str) -> None:
     # Since python-socketio 5.17.
     is_pre_connected = getattr(manager, 'is_pre_connected', None)
     if is_pre_connected is not None and is_pre_connected(sid, namespace):
-        # Its handler has failed: it has no reply.
+        # Its handler has failed, so it has no reply.
         manager.disconnect(sid, namespace, ignore_queue=True)
     elif is_closing(server, eio_sid):
         lose(server, eio_sid, namespace)
@@ -278,13 +284,14 @@ def install(server: Any, visits: Visits) -> None:
         except Exception:
             if event != 'disconnect':
                 raise
-            # python-socketio would never unregister the client, nor the
-            # others on its connection: who returns waits for that.
+            # Otherwise python-socketio would never unregister the client, nor
+            # the others on its connection. A client that returns waits for
+            # that.
             server.logger.exception('the disconnect handler of %s failed',
                                     args[0])
             return None
         finally:
-            # Flask-SocketIO's session is changed in place.
+            # Flask-SocketIO changes its session in place.
             visits.handled(args[0], namespace)
 
     def _save_session(sid: str, session: Any,
@@ -297,7 +304,7 @@ def install(server: Any, visits: Visits) -> None:
     server._send_packet = _send_packet
     server._trigger_event = _trigger_event
     server.save_session = _save_session
-    # The outermost: an attempt that is not valid is none of a visit.
+    # The guard is outermost: recovery sees no invalid attempts.
     guard(server)
     logger = server.eio.logger
     if not any(isinstance(each, NoSecrets) for each in logger.filters):
@@ -305,8 +312,8 @@ def install(server: Any, visits: Visits) -> None:
 
 
 class NoSecrets(logging.Filter):
-    """Keeps the names of sessions out of Engine.IO's log, which shows each
-    packet."""
+    """Keeps the names of sessions out of Engine.IO's log, which contains all
+    packets."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
@@ -318,23 +325,24 @@ class NoSecrets(logging.Filter):
 
 
 def is_closing(server: Any, eio_sid: str) -> bool:
-    """Whether a connection is ending, or gone."""
+    """Whether a connection is closing or gone."""
     sock = server.eio.sockets.get(eio_sid)
     return sock is None or sock.closing or sock.closed
 
 
 def drop(server: Any, eio_sid: str) -> None:
-    """End a connection whose other end is gone, with all its clients. Runs
-    their disconnect handlers."""
+    """End a connection that does not answer any more, with all its clients.
+    Their disconnect handlers run."""
     sock = server.eio.sockets.get(eio_sid)
     if sock is not None:
-        # Not disconnect(), which waits until all was sent.
+        # Not disconnect(), which waits until everything was sent.
         sock.close(wait=False, abort=True,
                    reason=server.reason.TRANSPORT_CLOSE)
 
 
 def lose(server: Any, eio_sid: str, namespace: str) -> None:
-    """A client was lost while it connected, which nobody noticed."""
+    """Unregister a client whose connection ended while it connected, since
+    python-socketio does not."""
     server._handle_disconnect(eio_sid, namespace,
                               server.reason.TRANSPORT_CLOSE)
 
@@ -342,9 +350,10 @@ def lose(server: Any, eio_sid: str, namespace: str) -> None:
 # -- the session that Flask-SocketIO manages ------------------------------
 
 def flask_session(environ: Dict[str, Any]) -> Optional[str]:
-    """What Flask-SocketIO keeps for a connection, as Flask serialises what
-    stands in its cookie: ``None`` where there is nothing.
+    """Flask-SocketIO's session of a connection, serialised as Flask does it
+    for its cookie.
 
+    :return: ``None``: the connection has none.
     :raises TypeError: it cannot be serialised.
     """
     session = environ.get(FLASK_SESSION)
@@ -359,8 +368,9 @@ def flask_session(environ: Dict[str, Any]) -> Optional[str]:
 
 
 def restore_flask_session(environ: Dict[str, Any], text: str) -> None:
-    """Give a connection what was kept for another one.
+    """Give a connection the Flask session that was saved for another one.
 
+    :param text: as :func:`flask_session` returned it.
     :raises ValueError: it is not valid.
     """
     module = sys.modules.get('flask_socketio')

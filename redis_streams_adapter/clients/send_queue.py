@@ -1,11 +1,11 @@
-"""What waits to be sent to one client, under threads.
+"""The queue of packets to one client, under threads.
 
-python-engineio keeps it in a :class:`queue.Queue`, which is written in Python:
-an exception that strikes inside its ``put()`` can leave its lock held for good
-(see :mod:`redis_streams_adapter.concurrency.locks`). Then every task that
-emits to that client waits for ever, and holds the lock that keeps the order
-of events. :class:`queue.SimpleQueue` is written in C: each call is one step,
-and costs less. gevent and eventlet have queues of their own.
+python-engineio uses :class:`queue.Queue`, which is written in Python: an
+exception that strikes inside its ``put()`` can leave its lock held for good
+(see :mod:`redis_streams_adapter.concurrency.locks`). Then each task that emits
+to that client waits for ever, and holds the lock that keeps the order of
+events. :class:`queue.SimpleQueue` is written in C: each call is one step, and
+costs less. gevent and eventlet have queues of their own.
 
 Read from python-engineio 4.11 and 4.15, which use ``put()``, ``get()``,
 ``empty()``, ``task_done()`` and ``join()``.
@@ -15,15 +15,15 @@ from typing import Any
 
 from ..concurrency.locks import ThreadEvent
 
-#: Where Engine.IO's server keeps what its async mode is made of, and in that
-#: mapping what makes a queue.
+#: The attribute of an Engine.IO server with the parts of its async mode, and
+#: the key of the part that makes a queue.
 TABLE, ENTRY = '_async', 'queue'
 
-#: How often ``join()`` looks whether all was taken, in seconds.
+#: How often ``join()`` looks whether the queue is empty, in seconds.
 LOOK_AGAIN = 0.01
 
 
-class ClientQueue(queue.SimpleQueue[Any]):
+class SendQueue(queue.SimpleQueue[Any]):
     """A queue as python-engineio uses it.
 
     It keeps no count of unfinished tasks: python-engineio calls
@@ -31,22 +31,22 @@ class ClientQueue(queue.SimpleQueue[Any]):
     """
 
     def task_done(self) -> None:
-        """What was taken is done with."""
+        """Do nothing: there is no count."""
 
     def join(self) -> None:
-        """Wait until all was taken."""
+        """Wait until the queue is empty."""
         never = ThreadEvent()
         while not self.empty():
             never.wait(LOOK_AGAIN)
 
 
 def install(server: Any) -> None:
-    """Let a server make such queues. Does nothing where it does already, or
-    where its queues are not those of threads.
+    """Let a server make such queues. Does nothing if it already does, or if
+    its queues are not those of threads.
 
-    :param server: a Socket.IO server. Its own table is replaced; the one of
+    :param server: a Socket.IO server. Its own table is replaced; the table of
                    python-engineio, which other servers share, is not changed.
     """
     table = getattr(server.eio, TABLE, None)
     if isinstance(table, dict) and table.get(ENTRY) is queue.Queue:
-        setattr(server.eio, TABLE, {**table, ENTRY: ClientQueue})
+        setattr(server.eio, TABLE, {**table, ENTRY: SendQueue})

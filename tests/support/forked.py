@@ -6,7 +6,7 @@ from typing import Any, Callable, List
 #: Seconds that a call in the child may take.
 TIMEOUT = 15.0
 
-#: As :meth:`.node_app.Node.invoke`.
+#: As :meth:`.controlled_node.Node.invoke`.
 Invoke = Callable[..., Any]
 
 

@@ -6,7 +6,7 @@ from typing import Any, Callable
 import pytest
 from engineio.socket import Socket
 
-from redis_streams_adapter.clients.send_queue import ClientQueue, install
+from redis_streams_adapter.clients.send_queue import SendQueue, install
 from redis_streams_adapter.clients.delivery import Load
 
 from ..fake_server import make_server
@@ -47,7 +47,7 @@ def test_events_for_a_client_wherever_one_is_struck(
 
 
 def test_as_engine_io_uses_it() -> None:
-    waiting = ClientQueue()
+    waiting = SendQueue()
     with pytest.raises(queue.Empty):
         waiting.get(timeout=0.01)
     for each in 'a', 'b', None:
@@ -66,8 +66,8 @@ def test_others_are_left_alone() -> None:
     server, other = make_server(), make_server()
     install(server)
     install(server)
-    assert isinstance(server.eio.create_queue(), ClientQueue)
-    assert not isinstance(other.eio.create_queue(), ClientQueue)
+    assert isinstance(server.eio.create_queue(), SendQueue)
+    assert not isinstance(other.eio.create_queue(), SendQueue)
     green = SimpleNamespace(eio=SimpleNamespace(_async={'queue': list}))
     install(green)
     assert green.eio._async == {'queue': list}

@@ -1,0 +1,465 @@
+"""The application of :mod:`.node_app`, and the operations on it that the test
+process calls."""
+import logging
+import os
+import statistics
+import time
+import traceback
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
+
+import socketio
+
+from redis_streams_adapter.cluster.remote_socket import RemoteSocket
+
+from . import json_values
+from .forked import ForkedChild
+
+#: Where the manager of a node logs to.
+LOGGER = 'node.manager'
+
+#: Namespaces that have handlers.
+NAMESPACES = ('/', '/chat')
+
+
+class LogRecords(logging.Handler):
+    """Keeps what is logged, for the test to read."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.DEBUG)
+        self.records: List[Dict[str, Any]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if record.exc_info:
+            text += '\n' + ''.join(
+                traceback.format_exception(*record.exc_info))
+        self.records.append({'logger': record.name, 'level': record.levelno,
+                             'text': text})
+
+
+def plain(value: Any) -> Any:
+    """A result as another process can have it."""
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    if isinstance(value, RemoteSocket):
+        return {name: getattr(value, name) for name in (
+            'sid', 'namespace', 'node', 'rooms', 'data', 'handshake')}
+    return value
+
+
+class Node:
+    """The application and the operations on it.
+
+    Lists are only ever appended to and copied, which is atomic in CPython.
+
+    :param server: the Socket.IO server, with a manager.
+    :param front: what an application of this flavour calls ``emit`` on: the
+                  server itself or Flask-SocketIO's object.
+    :param make_emitter: makes a write-only manager from its options.
+    :param with_auth: whether the connect handlers have a third argument.
+    """
+
+    def __init__(self, server: socketio.Server, front: Any,
+                 make_emitter: Callable[..., Any],
+                 with_auth: bool = True) -> None:
+        self._with_auth = with_auth
+        self.targets = {'server': server, 'manager': server.manager,
+                        'front': front}
+        self._server = server
+        self._make_emitter = make_emitter
+        self._recorded: Dict[str, List[Any]] = {
+            'connect': [], 'disconnect': []}
+        #: How each client was connected, see :meth:`welcome`.
+        self._connected: List[Dict[str, Any]] = []
+        self._refusal: Optional[str] = None
+        self._greeting: Optional[str] = None
+        self._pulses: Dict[str, Any] = {}
+        self._watch: Dict[str, Any] = {}
+        self._child: Optional[ForkedChild] = None
+        self._logs = LogRecords()
+        logging.getLogger().addHandler(self._logs)
+        logging.getLogger(LOGGER).setLevel(logging.DEBUG)
+        for namespace in NAMESPACES:
+            self.register_handlers(namespace)
+
+    def register_handlers(self, namespace: str) -> None:
+        """Serve a namespace."""
+        server = self._server
+
+        def on_connect(sid: str, environ: Any, auth: Any) -> Any:
+            self._recorded['connect'].append((namespace, sid, auth))
+            return self.welcome(namespace, sid, environ, auth)
+
+        def on_connect_without_auth(sid: str, environ: Any) -> Any:
+            return self.welcome(namespace, sid, environ, None)
+
+        def on_disconnect(sid: str, reason: str) -> None:
+            self._recorded['disconnect'].append((namespace, sid, reason))
+
+        def on_echo(sid: str, *args: Any) -> Any:
+            return args
+
+        def on_invoke(sid: str, target: str, method: str, args: List[Any],
+                      kwargs: Dict[str, Any]) -> Any:
+            return self.invoke(target, method, args, kwargs)
+
+        def on_identify(sid: str) -> Any:
+            return self.identify()
+
+        for name, handler in (
+                ('connect', on_connect if self._with_auth
+                 else on_connect_without_auth), ('disconnect', on_disconnect),
+                ('echo', on_echo), ('invoke', on_invoke),
+                ('identify', on_identify)):
+            server.on(name, handler, namespace=namespace)
+
+    def welcome(self, namespace: str, sid: str, environ: Dict[str, Any],
+                auth: Any) -> Any:
+        """What a connect handler does: keep what it finds, emit and refuse
+        what it was told to."""
+        manager = self.targets['manager']
+
+        session = self._server.get_session(sid, namespace)
+
+        def told(recovery: Any) -> Any:
+            return recovery and [recovery.recovered, recovery.reason]
+
+        self._connected.append({
+            'namespace': namespace, 'sid': sid, 'auth': auth,
+            'environ': told(environ.get('socketio.recovery')),
+            'manager': told(manager.recovery(sid, namespace)) if hasattr(
+                manager, 'recovery') else None,
+            'rooms': sorted(self._server.rooms(sid, namespace), key=str),
+            # Of a client of Node.js, it may be anything.
+            'session': dict(session) if isinstance(session, dict)
+            else session})
+        if self._greeting is not None:
+            self._server.emit(self._greeting, to=sid, namespace=namespace)
+        while self._refusal == 'wait':
+            self._server.sleep(0.01)
+        if self._refusal == 'raise':
+            raise ConnectionRefusedError('told to refuse')
+        return self._refusal is None
+
+    # -- operations ---------------------------------------------------------
+
+    def connected(self, sid: Optional[str]) -> List[Dict[str, Any]]:
+        """What the connect handlers have found, each time; for one client,
+        or for all."""
+        return [each for each in list(self._connected)
+                if sid in (None, each['sid'])]
+
+    def refuse(self, how: Optional[str]) -> None:
+        """Let the connect handlers ``'return'`` ``False``, ``'raise'``,
+        ``'wait'`` until told otherwise, or, with ``None``, none of it."""
+        self._refusal = how
+
+    def greet(self, event: Optional[str]) -> None:
+        """Let the connect handlers emit this to the client."""
+        self._greeting = event
+
+    def invoke(self, target: str, method: str, args: List[Any],
+               kwargs: Dict[str, Any]) -> Any:
+        """Call a method."""
+        return plain(getattr(self.targets[target], method)(*args, **kwargs))
+
+    def side_by_side(self, method: str, args: List[Any],
+                     kwargs: Dict[str, Any], count: int) -> List[Any]:
+        """Call a method of the manager from many tasks at once, and wait
+        until all have returned.
+
+        :return: the results, or what was raised.
+        """
+        results: List[Any] = []
+
+        def call() -> None:
+            try:
+                results.append(self.invoke('manager', method, args, kwargs))
+            except Exception as exc:
+                results.append(repr(exc))
+
+        tasks = [self._server.start_background_task(call)
+                 for _ in range(count)]
+        # Under eventlet a task that has not begun cannot be joined
+        # (python-engineio 4.15).
+        self._server.sleep(0)
+        for task in tasks:
+            task.join()
+        return results
+
+    def time_calls(self, method: str, args: List[Any],
+                   kwargs: Dict[str, Any], count: int) -> List[float]:
+        """Call a method of the manager again and again.
+
+        :return: how many seconds each call took.
+        """
+        call, taken = getattr(self.targets['manager'], method), []
+        for _ in range(count):
+            begun = time.perf_counter()
+            call(*args, **kwargs)
+            taken.append(time.perf_counter() - begun)
+        return taken
+
+    def leftovers(self) -> Tuple[int, int]:
+        """How many requests are open in the manager, and how many
+        acknowledgements of own clients, of which 0 is a counter."""
+        manager = self.targets['manager']
+        return len(manager._live()._node._requests), sum(
+            number != 0 for acks in list(manager.callbacks.values())
+            for number in list(acks))
+
+    def on_server_side(self, event: str, does: str, value: Any,
+                       namespace: str) -> None:
+        """Handle a server-side event; its arguments are recorded under its
+        name.
+
+        :param does: ``'return'`` the value, ``'raise'``, or ``'leave'`` the
+                     cluster and then raise.
+        """
+        calls = self._recorded.setdefault(event, [])
+
+        def handler(*args: Any) -> Any:
+            calls.append(args)
+            if does == 'leave':
+                self.targets['manager'].close()
+            if does != 'return':
+                raise RuntimeError(f'{event} was told to raise')
+            return value
+
+        self.targets['manager'].on_server_side(event, handler, namespace)
+
+    def script(self, steps: List[Any]) -> None:
+        """Call several methods, one right after the other."""
+        for target, method, args, kwargs in steps:
+            self.invoke(target, method, args, kwargs)
+
+    def identify(self) -> Tuple[int, str]:
+        """The process, and the id of its node."""
+        return os.getpid(), self.targets['manager'].uid
+
+    def make_emitter(self, options: Dict[str, Any]) -> None:
+        """Make the target ``emitter``, a write-only manager."""
+        self.targets['emitter'] = self._make_emitter(**options)
+
+    def storm(self, event: str, emitters: int, each: int,
+              kwargs: Dict[str, Any], padding: int = 0) -> List[List[int]]:
+        """Emit from many tasks at once, and wait until all have.
+
+        Every event has two arguments, the emitter's number and its own
+        count, and a third one of this length where it is not 0.
+
+        :return: for each emitter the numbers that were accepted: not those
+                 for which the outbox was full.
+        """
+        from redis_streams_adapter import OutboxFullError
+
+        accepted: List[List[int]] = [[] for _ in range(emitters)]
+        more = ('x' * padding,) if padding else ()
+
+        def emit_all(emitter: int) -> None:
+            for number in range(each):
+                try:
+                    self._server.emit(event, (emitter, number, *more),
+                                      **kwargs)
+                except OutboxFullError:
+                    pass
+                else:
+                    accepted[emitter].append(number)
+                # Lets the others in, wherever they stand.
+                self._server.sleep(0)
+
+        tasks = [self._server.start_background_task(emit_all, emitter)
+                 for emitter in range(emitters)]
+        for task in tasks:
+            task.join()
+        return accepted
+
+    def fork(self) -> None:
+        """Make a child process."""
+        self._child = ForkedChild(self.in_process)
+
+    def in_child(self, *call: Any) -> Any:
+        """Call a method in it, as :meth:`in_process`."""
+        assert self._child is not None
+        return self._child.invoke(*call)
+
+    def end_child(self) -> int:
+        """Let it end.
+
+        :return: its exit code.
+        """
+        assert self._child is not None
+        return self._child.end()
+
+    def in_process(self, target: str, method: str, args: List[Any],
+                   kwargs: Dict[str, Any]) -> Any:
+        """Call a method, or with the target ``node`` an operation."""
+        if target == 'node':
+            return getattr(self, method)(*args)
+        return self.invoke(target, method, args, kwargs)
+
+    def start_pulse(self, event: str, interval: float, target: str,
+                    kwargs: Dict[str, Any],
+                    limit: Optional[int] = None) -> None:
+        """Emit 0, 1, 2, … in the background until told to stop, or so many.
+
+        What it falls behind by, it makes good: so many messages come of it
+        in an hour, however busy the machine is.
+        """
+        pulse: Dict[str, Any] = {
+            'going': True, 'emitted': 0, 'error': None}
+        emit = self.targets[target].emit
+
+        def beat() -> None:
+            begun = time.monotonic()
+            try:
+                while pulse['going'] and pulse['emitted'] != limit:
+                    emit(event, pulse['emitted'], **kwargs)
+                    pulse['emitted'] += 1
+                    due = begun + pulse['emitted'] * interval
+                    self._server.sleep(max(0.0, due - time.monotonic()))
+            except Exception as exc:
+                pulse['error'] = repr(exc)
+
+        pulse['task'] = self._server.start_background_task(beat)
+        self._pulses[event] = pulse
+
+    def pulses(self) -> List[str]:
+        """The events of those that go on."""
+        return list(self._pulses)
+
+    def stop_pulse(self, event: str) -> Any:
+        """Stop it.
+
+        :return: how many were emitted, and what made it stop before.
+        """
+        pulse = self._pulses.pop(event)
+        pulse['going'] = False
+        pulse['task'].join()
+        return pulse['emitted'], pulse['error']
+
+    def fetch_sockets(self, kwargs: Dict[str, Any]) -> List[Any]:
+        """What ``fetch_sockets`` tells of each socket."""
+        return [{'sid': each.sid, 'handshake': each.handshake,
+                 'rooms': each.rooms, 'data': each.data, 'node': each.node}
+                for each in self.targets['manager'].fetch_sockets(**kwargs)]
+
+    def on_socket(self, sid: str, namespace: str, method: str,
+                  args: List[Any]) -> Any:
+        """Call a method of a socket that ``fetch_sockets`` finds."""
+        socket, = self.targets['manager'].fetch_sockets(namespace, sid)
+        return getattr(socket, method)(*args)
+
+    def handle_server_side(self, event: str, answer: Any,
+                           namespace: str) -> None:
+        """Record server-side events as ``server-side:<event>``, and answer
+        them."""
+        def handle(*args: Any) -> Any:
+            self._recorded.setdefault(f'server-side:{event}', []).append(
+                list(args))
+            return answer
+
+        self.targets['manager'].on_server_side(event, handle, namespace)
+
+    def open_requests(self) -> int:
+        """How many requests wait for answers."""
+        return len(self.targets['manager']._live()._node._requests)
+
+    def record(self, what: str, records: List[Any]) -> None:
+        """Let a list be read under a name."""
+        self._recorded[what] = records
+
+    def time_emits(self, event: str, count: int, target: str,
+                   kwargs: Dict[str, Any]) -> Dict[str, float]:
+        """Emit 0, 1, 2, … as fast as it goes.
+
+        :return: how many seconds one took: the median, the longest.
+        """
+        emit = self.targets[target].emit
+        times = []
+        for number in range(count):
+            begun = time.perf_counter()
+            emit(event, number, **kwargs)
+            times.append(time.perf_counter() - begun)
+        return {'median': statistics.median(times), 'longest': max(times)}
+
+    def cpu_time(self) -> float:
+        """How many seconds of CPU the process has used."""
+        return time.process_time()
+
+    def start_watch(self) -> None:
+        """Watch how long a task that wants to run has to wait for it."""
+        watch = self._watch = {'going': True, 'longest': 0.0}
+
+        def look() -> None:
+            before = time.perf_counter()
+            while watch['going']:
+                self._server.sleep(0.001)
+                now = time.perf_counter()
+                watch['longest'] = max(watch['longest'], now - before)
+                before = now
+
+        self._server.start_background_task(look)
+
+    def stop_watch(self) -> float:
+        """Stop that.
+
+        :return: the longest time between two runs, in seconds.
+        """
+        self._watch['going'] = False
+        return self._watch['longest']
+
+    def recorded(self, what: str) -> List[Any]:
+        """What was recorded: connects, disconnects, losses, a callback's
+        calls."""
+        return list(self._recorded.get(what, ()))
+
+    def logs(self) -> List[Any]:
+        """What the process has logged."""
+        return list(self._logs.records)
+
+    # -- the endpoint -------------------------------------------------------
+
+    def callback(self, tag: str) -> Callable[..., None]:
+        """A callback that records its arguments under a tag.
+
+        One whose tag starts with ``raise`` raises afterwards.
+        """
+        calls = self._recorded.setdefault(tag, [])
+
+        def record(*args: Any) -> None:
+            calls.append(args)
+            if tag.startswith('raise'):
+                raise RuntimeError(f'callback {tag} was told to raise')
+
+        return record
+
+    def control(self, body: bytes) -> bytes:
+        """Carry out an operation and tell its result or its error."""
+        request = json_values.loads(body, self.callback)
+        try:
+            operation = getattr(self, request['operation'])
+            answer = {'result': operation(*request['arguments'])}
+        except Exception as exc:
+            answer = {'error': {
+                'types': [each.__name__ for each in type(exc).__mro__],
+                'text': str(exc), 'traceback': traceback.format_exc(),
+                'responses': plain(getattr(exc, 'responses', None)),
+                'missing': getattr(exc, 'missing', None)}}
+        return json_values.dumps(answer)
+
+    def middleware(self, app: Callable[..., Any]) -> Callable[..., Any]:
+        """The WSGI application with the control endpoint in front."""
+        def with_control(environ: Dict[str, Any],
+                         start_response: Callable[..., Any]
+                         ) -> Iterable[bytes]:
+            if environ['PATH_INFO'] != '/control':
+                return app(environ, start_response)  # type: ignore
+            length = int(environ['CONTENT_LENGTH'])
+            answer = self.control(environ['wsgi.input'].read(length))
+            start_response('200 OK', [
+                ('Content-Type', 'application/json'),
+                ('Content-Length', str(len(answer)))])
+            return [answer]
+
+        return with_control
