@@ -37,8 +37,9 @@ _PACKAGE = str(Path(redis_streams_adapter.__file__).parent)
 #: Not struck: what stands for Redis and for clients; the standard library's
 #: log, whose own locks are nobody else's business; imports; and finalizers of
 #: redis-py and of weak sets, whose exceptions the interpreter swallows.
-_SPARED = (_TESTS, str(logging.__file__), str(Path(redis.__file__).parent),
-           str(_weakrefset.__file__), '<frozen')
+_SPARED = (_TESTS, str(Path(_PACKAGE) / 'testing'), str(logging.__file__),
+           str(Path(redis.__file__).parent), str(_weakrefset.__file__),
+           '<frozen')
 
 
 def is_spared(frame: FrameType) -> bool:
