@@ -13,23 +13,28 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, \
 
 from .protocol.addressing import arguments, rooms as as_rooms, \
     target as make_target
-from .cluster.calls import ClusterCalls, is_nobody, new_id
+from .cluster.calls import Cluster, is_nobody, NodeInfo, TIMEOUT
+from .cluster.dispatch import Dispatch
+from .cluster.incoming import Incoming
+from .cluster.remote_socket import RemoteSocket
+from .cluster.server_side import ServerSideHandlers
 from .clients.connections import turn_away
-from .protocol.messages import Broadcast, DisconnectSockets, Room, \
+from .protocol.messages import DisconnectSockets, Room, \
     SocketsJoin, SocketsLeave, Target
 from .options import from_arguments, Options
 from .clients.descriptions import note_arrival
 from .recovery.session import Outcome
 from .stream.driver import open_driver
 from .clients.registry import HAS_PRE_CONNECT
-from .protocol.requests import ClientsRequest
 from .protocol.values import check_finite
 
+
+_Handler = TypeVar('_Handler', bound=Callable[..., Any])
 
 Self = TypeVar('Self', bound='RedisStreamsManager')
 
 
-class RedisStreamsManager(ClusterCalls):
+class RedisStreamsManager(Dispatch):
     """A client manager that forwards packets between servers through a Redis
     stream, so that nothing is lost while Redis is away.
 
@@ -151,6 +156,16 @@ class RedisStreamsManager(ClusterCalls):
             options,
             open_driver(url, redis_options or {}, options.stream_name),
             write_only, logger, json)
+        handlers = ServerSideHandlers(self._get_logger)
+        self._handlers = handlers
+        self._incoming = Incoming(self._lifecycle, self, handlers)
+        self._act = self._incoming.act
+        self._cluster = Cluster(self, self._lifecycle, self, self._incoming,
+                                handlers)
+
+    def _served_namespaces(self) -> Iterable[str]:
+        return dict.fromkeys([*super()._served_namespaces(),
+                              *self._handlers.namespaces])
 
     # -- start and end ----------------------------------------------------
 
@@ -304,7 +319,8 @@ class RedisStreamsManager(ClusterCalls):
             raise RuntimeError('Callbacks can only be issued from the '
                                'context of a server.')
         if not local and not self._is_one_own_client(namespace, target):
-            self._ask_cluster(namespace, args, target, callback)
+            self._cluster.emit_with_callback(
+                namespace, args, target, callback)
         elif self._delivery is not None:
             check_finite(args)
             self._deliver_with_callback(
@@ -312,26 +328,6 @@ class RedisStreamsManager(ClusterCalls):
                 self._delivery.recipients(namespace, target),
                 # The application may have given the same one before.
                 partial(callback))
-
-    def _ask_cluster(self, namespace: str, args: Tuple[Any, ...],
-                     target: Target, callback: Callable[..., Any]) -> None:
-        runtime = self._live()
-        request_id = new_id()
-        send = runtime.asking.request(
-            request_id, namespace, Broadcast(args, target, request_id))
-        clients = self._recipients(namespace, target)
-        pending, sent = None, False
-        try:
-            runtime.asking.expect(request_id, ClientsRequest(
-                namespace, callback=callback))
-            pending = self._deliver_with_callback(
-                namespace, args, clients, partial(callback), send)
-            sent = True
-        finally:
-            if not sent:
-                runtime.asking.withdraw(request_id)
-        if pending is not None:
-            self._settle(runtime, namespace, pending)
 
     def can_disconnect(self, sid: str, namespace: str) -> bool:
         """Asked by the server's ``disconnect``; where the client is another
@@ -446,6 +442,167 @@ class RedisStreamsManager(ClusterCalls):
             for each in rooms:
                 self.basic_close_room(each, namespace)
         self._settle(runtime, namespace, pending)
+
+    # -- the whole cluster ------------------------------------------------
+
+    def server_count(self, namespace: str = '/') -> int:
+        """The number of nodes in a namespace; this one counts if it serves
+        the namespace.
+
+        A manager that has not joined the cluster joins it by this. The first
+        call may wait for some milliseconds until all nodes are known, and for
+        :data:`TIMEOUT` seconds at most; after that the call answers at once.
+        While Redis is away, it is the number last known; over PUB/SUB the
+        number of those with heartbeats, after a socket timeout at most.
+
+        :raises ClusterTimeoutError: this server does not know all nodes yet:
+                                     it has just started and Redis is away,
+                                     or part of the stream was lost.
+        :raises RuntimeError: the manager is write-only, or it does not know
+                              all nodes and is called on one of its own
+                              tasks.
+        """
+        return self._cluster.server_count(namespace)
+
+    def nodes(self, namespace: str = '/') -> List[NodeInfo]:
+        """The nodes of a namespace, this one first if it serves the
+        namespace: the uid of each, and how many seconds ago it was last heard
+        of.
+
+        Waits and raises as :meth:`server_count` does. While Redis is away,
+        those last known.
+        """
+        return self._cluster.nodes(namespace)
+
+    def fetch_sockets(self, namespace: str = '/', to: Any = None,
+                      skip_sid: Any = None, local: bool = False,
+                      timeout: float = TIMEOUT) -> List[RemoteSocket]:
+        """Find clients, wherever they are connected. The namespace need not
+        be one that this server serves.
+
+        :param to: a sid, a room, or a list of them; ``None``: everyone.
+        :param skip_sid: a sid or a room, or a list of them, left out.
+        :param local: only the clients of this server; asks nobody.
+        :param timeout: seconds to wait for the other servers.
+        :raises ClusterTimeoutError: not all have answered, or it is not known
+                                     who has to, as always while Redis is
+                                     away; ``responses`` holds the sockets
+                                     found.
+        :raises RuntimeError: the manager is write-only, or the call is made
+                              on one of its own tasks.
+        """
+        return self._cluster.fetch_sockets(
+            namespace, to, skip_sid, local, timeout)
+
+    def all_rooms(self, namespace: str = '/',
+                  timeout: float = TIMEOUT) -> Dict[Room, int]:
+        """How many clients are in each room, over the whole cluster. Rooms
+        that are named like a client's sid are left out.
+
+        :param timeout: seconds to wait for the other servers.
+        :raises ClusterTimeoutError, RuntimeError: as :meth:`fetch_sockets`.
+        """
+        return self._cluster.all_rooms(namespace, timeout)
+
+    def sockets_join(self, rooms: Any, to: Any = None, skip_sid: Any = None,
+                     namespace: str = '/') -> None:
+        """Let clients enter rooms, wherever they are connected.
+
+        Returns as :meth:`emit` does.
+
+        :param rooms: a room, or a list of them.
+        :param to: a sid, a room, or a list of them; ``None``: everyone.
+        :param skip_sid: a sid or a room, or a list of them, left out.
+        :raises OutboxFullError: Redis is away for too long; nothing was
+                                 done.
+        """
+        self._cluster.sockets_join(rooms, to, skip_sid, namespace)
+
+    def sockets_leave(self, rooms: Any, to: Any = None, skip_sid: Any = None,
+                      namespace: str = '/') -> None:
+        """Let clients leave rooms, wherever they are connected.
+
+        The parameters, and the errors, are those of :meth:`sockets_join`.
+        """
+        self._cluster.sockets_leave(rooms, to, skip_sid, namespace)
+
+    def disconnect_sockets(self, to: Any = None, skip_sid: Any = None,
+                           namespace: str = '/',
+                           close: bool = False) -> None:
+        """Disconnect clients, wherever they are connected.
+
+        :param close: close their connections, and with them all namespaces.
+
+        The other parameters, and the errors, are those of
+        :meth:`sockets_join`.
+        """
+        self._cluster.disconnect_sockets(to, skip_sid, namespace, close)
+
+    def emit_with_ack(self, event: str, data: Any = None, to: Any = None,
+                      skip_sid: Any = None, namespace: str = '/',
+                      timeout: float = TIMEOUT) -> List[Any]:
+        """Emit an event to clients, wherever they are connected, and wait
+        until each of them has acknowledged it.
+
+        :param to: a sid, a room, or a list of them; ``None``: everyone.
+        :param skip_sid: a sid or a room, or a list of them, left out.
+        :param timeout: seconds to wait.
+        :return: for each client the acknowledgement's argument; a tuple
+                 where it has several, ``None`` where it has none. Of a
+                 client of a server in Node.js, the first argument.
+        :raises ClusterTimeoutError: not all have answered; or it is not
+                                     known in time which servers have to, and
+                                     nothing was sent.
+        :raises OutboxFullError, TypeError, ValueError: as :meth:`emit`.
+        :raises RuntimeError: the manager is write-only, the call is made on
+                              one of its own tasks, or the server has
+                              ``async_handlers=False``.
+        """
+        return self._cluster.emit_with_ack(
+            event, data, to, skip_sid, namespace, timeout)
+
+    def on_server_side(self, event: str,
+                       handler: Optional[_Handler] = None,
+                       namespace: str = '/') -> Any:
+        """Handle an event that another server sends with
+        :meth:`server_side_emit` or :meth:`server_side_call`; also as a
+        decorator.
+
+        :param handler: called with the event's arguments, in a task of its
+                        own. What it returns is the response. Where it
+                        raises, that is logged, and nothing is answered. An
+                        event may have several handlers: the first value that
+                        is not ``None`` is the response.
+        """
+        return self._cluster.on_server_side(event, handler, namespace)
+
+    def server_side_emit(self, event: str, *args: Any,
+                         namespace: str = '/') -> None:
+        """Send an event to every other server of the cluster.
+
+        Returns as :meth:`emit` does.
+
+        :raises ValueError: the name is reserved in Node.js: ``connect``,
+                            ``connection``, ``new_namespace``.
+        :raises OutboxFullError, TypeError: as :meth:`emit`.
+        """
+        self._cluster.server_side_emit(event, args, namespace)
+
+    def server_side_call(self, event: str, *args: Any, namespace: str = '/',
+                         timeout: float = TIMEOUT) -> List[Any]:
+        """Send an event to every other server of the cluster, and wait for
+        their responses.
+
+        :param timeout: seconds to wait. A server without a handler for the
+                        event, or whose handler raises, does not answer.
+        :return: one response for each other server.
+        :raises ClusterTimeoutError: not all have answered, or it is not known
+                                     in time which servers have to.
+        :raises OutboxFullError, TypeError, ValueError: as
+            :meth:`server_side_emit`.
+        :raises RuntimeError: as :meth:`fetch_sockets`.
+        """
+        return self._cluster.server_side_call(event, args, namespace, timeout)
 
     # -- questions --------------------------------------------------------
 

@@ -17,11 +17,9 @@ from ..recovery.session_writer import SessionWriter
 from ..clients.registry import Registry
 from ..concurrency.engines import Engine, ServerEngine, ThreadEngine
 from ..runtime.lifecycle import Lifecycle
-from ..protocol.messages import Broadcast, DisconnectSockets, Message, \
-    ORDERED, SocketsJoin, SocketsLeave, Target
+from ..protocol.messages import Broadcast, Message, ORDERED, Target
 from ..protocol.node import Act
 from ..options import Options
-from ..recovery.session import SUPERSEDES
 from ..stream.driver import Driver
 from ..stream.outbox import Pending
 from ..stream.session_store import Sessions
@@ -39,6 +37,9 @@ class Dispatch(PubSubManager):
     :param options: checked options.
     :param driver: how to connect.
     """
+
+    #: Carries out a message of another process.
+    _act: Callable[[Act], None]
 
     def __init__(self, options: Options, driver: Driver, write_only: bool,
                  logger: Optional[logging.Logger], json: Any) -> None:
@@ -76,10 +77,6 @@ class Dispatch(PubSubManager):
             hooks.install(server, self._returning)
         else:
             hooks.guard(server)
-
-    def _act(self, act: Act) -> None:
-        """Carry out what another process asks for, on the reader's task."""
-        raise NotImplementedError
 
     def _served_namespaces(self) -> Iterable[str]:
         yield from self._registry.namespaces()
@@ -254,26 +251,6 @@ class Dispatch(PubSubManager):
                         acks.pop(number, None)
 
     # -- commands ---------------------------------------------------------
-
-    def _obey(self, namespace: str, message: Message) -> None:
-        """Do to the own clients what a command says."""
-        delivery = self._delivery
-        if delivery is None or self.write_only:
-            return
-        if isinstance(message, SocketsJoin):
-            delivery.join(namespace, message.target, message.rooms)
-        elif isinstance(message, SocketsLeave):
-            delivery.leave(namespace, message.target, message.rooms)
-        elif isinstance(message, DisconnectSockets):
-            returning = self._returning
-            if returning is None:
-                delivery.disconnect(namespace, message.target, message.close)
-            elif SUPERSEDES in message.target.flags:
-                returning.superseded(namespace, message.target)
-            else:
-                delivery.disconnect(
-                    namespace, message.target, message.close,
-                    returning.close_on_purpose, returning.expel)
 
     def _publish_command(self, namespace: str, message: Message) -> None:
         runtime, namespace = self._live(), namespace or '/'

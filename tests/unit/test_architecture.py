@@ -55,7 +55,8 @@ WITHIN = {
         ['tracker']],
     'cluster': [
         ['dispatch', 'remote_socket', 'server_side', 'subscriptions'],
-        ['calls', 'pubsub'],
+        ['incoming', 'pubsub'],
+        ['calls'],
         ['requester']],
     'testing': [['pubsub', 'stream']],
 }
