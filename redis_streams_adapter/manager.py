@@ -340,7 +340,7 @@ class RedisStreamsManager(Dispatch):
             self._publish_command(
                 namespace, DisconnectSockets(Target((sid,))))
         elif connected and self._returning is not None:
-            self._returning.expel(namespace, (sid, eio_sid))
+            self._returning.discard(namespace, (sid, eio_sid))
         return connected
 
     def disconnect(self, sid: str, namespace: Optional[str] = None,
@@ -352,11 +352,11 @@ class RedisStreamsManager(Dispatch):
         namespace = namespace or '/'
         if kwargs.get('ignore_queue'):
             if self._returning is not None \
-                    and not self._returning.going(sid, namespace):
+                    and not self._returning.may_unregister(sid, namespace):
                 return
             super().disconnect(sid, namespace, ignore_queue=True)
             if self._returning is not None:
-                self._returning.gone(sid, namespace)
+                self._returning.unregister(sid, namespace)
         elif self.server is not None and self._is_own(sid, namespace):
             self.server.disconnect(sid, namespace, ignore_queue=True)
         else:
@@ -367,7 +367,7 @@ class RedisStreamsManager(Dispatch):
         """Before the disconnect handler."""
         eio_sid = self._registry.pre_disconnect(sid, namespace)
         if self._returning is not None:
-            self._returning.leaving(sid, namespace)
+            self._returning.leave(sid, namespace)
         return eio_sid
 
     def basic_disconnect(self, sid: str, namespace: str,

@@ -146,7 +146,7 @@ class Dispatch(PubSubManager):
             return {'delivered': delivered}
         keeper = self._live().keeper
         return {'delivered': delivered, **self._returning.counts,
-                'sessions': keeper.count if keeper is not None else 0}
+                'sessions': keeper.local.count if keeper is not None else 0}
 
     # -- events -----------------------------------------------------------
 

@@ -106,4 +106,4 @@ class Incoming:
             else:
                 delivery.disconnect(
                     namespace, message.target, message.close,
-                    returning.close_on_purpose, returning.expel)
+                    returning.discard_connection, returning.discard)

@@ -225,7 +225,7 @@ class Admission:
                     placed=False, former=_former_offset(visit.shown))
                 if timeline.has_begun:
                     timeline.place(visit.client)
-                self._clients.session_writer.enter(visit.client)
+                self._clients.sessions.register(visit.client)
         if visit.shown is not None:
             self._clients.log('%s was not recovered: %s', sid, outcome.reason)
         self._outcomes.tell(visit.eio_sid, outcome)
@@ -287,14 +287,14 @@ class Admission:
         replay = Replay(claim.session, claim.start,
                         self._options.max_missed_packets)
         address = client.sid, client.eio_sid
-        writer = self._clients.session_writer
+        sessions = self._clients.sessions
         while True:
             self._backlog.read(replay, claim, namespace)
-            rival = writer.of_sid(client.sid, namespace)
+            rival = sessions.of_sid(client.sid, namespace)
             if rival is not None:
-                self._claims.oust(rival, claim)
+                self._claims.supersede_rival(rival, claim)
             with runtime.order:
-                if writer.of_sid(client.sid, namespace) is not None:
+                if sessions.of_sid(client.sid, namespace) is not None:
                     # In this moment.
                     continue
                 if self._claims.is_superseded(claim) or timeline.has_left \
@@ -317,7 +317,7 @@ class Admission:
                 self._clients.restore(client.eio_sid, claim.session)
                 # Until it is gone, which it may be as soon as it is known.
                 self._outcomes.note(client.sid, namespace, _RECOVERED)
-                writer.enter(client)
+                sessions.register(client)
                 visit.sid, visit.client = client.sid, client
                 visit.missed = replay.missed
                 return

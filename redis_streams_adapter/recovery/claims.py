@@ -106,29 +106,29 @@ class Claims:
         :raises Refusal: it is not there, or nothing can come of it.
         :raises Unavailable: Redis is away.
         """
-        writer = self._clients.session_writer
+        writer, sessions = self._clients.session_writer, self._clients.sessions
         runtime = self._clients.live()
         stream = runtime.stream(namespace)
         left: Optional[Session] = None
         ahead = _Ahead(offset)
         for _ in range(ATTEMPTS + AHEAD_LOOKS):
-            known = writer.of_pid(pid)
+            known = sessions.of_pid(pid)
             found = self._find(pid, stream, offset)
-            here = writer.of_pid(pid)
+            here = sessions.of_pid(pid)
             if here is not known:
                 # Registered here in this moment, or gone: what was found is
                 # older than that.
                 continue
-            if here is not None and (here.intended
+            if here is not None and (here.is_discarded
                                      or here.namespace != namespace):
                 # Its session may not be deleted yet.
                 raise Refusal(UNKNOWN_SESSION)
-            if here is not None and here.lost:
+            if here is not None and not here.is_held:
                 here = None
             if here is not None and found.session is not None \
                     and not self._is_of(found.session, here):
                 # Another server has had it since, and maybe has not told.
-                writer.lose(here)
+                sessions.supersede(here)
                 here = None
             session = self._found_session(found, pid, namespace, here)
             if ahead.may_change(session):
@@ -142,7 +142,7 @@ class Claims:
                 raise Refusal(REJECTED)
             start = self._start(session, offset, found, namespace)
             if here is not None:
-                left = self._leave_here(here)
+                left = self._supersede_here(here)
             elif left is None and not self._make_room(session, namespace):
                 continue
             # What was left here is newer than what Redis has.
@@ -157,11 +157,11 @@ class Claims:
                         Target((session.sid,), (), {SUPERSEDES: before}),
                         close=True))
                     self._supersede(before)
-                    late = writer.of_pid(pid)
+                    late = sessions.of_pid(pid)
                     if late is not None and late.claim == before:
                         # Registered here in this moment. From now on it
                         # would not be.
-                        self._leave_here(late)
+                        self._supersede_here(late)
                 return Claim(session, value, start, found)
             if result == ABSENT:
                 break
@@ -183,7 +183,7 @@ class Claims:
 
     def _encode(self, session: Session) -> bytes:
         try:
-            return self._clients.session_writer.encode(session)
+            return self._clients.session_writer.codec.encode(session)
         except (TypeError, ValueError) as exc:
             # It is this node's, or one of a node that allows larger ones.
             self._clients.log('the session of %s cannot be kept: %s',
@@ -199,7 +199,7 @@ class Claims:
         if found.session is None:
             raise Refusal(UNKNOWN_SESSION)
         try:
-            return self._clients.session_writer.load(
+            return self._clients.session_writer.codec.load(
                 found.session, pid, namespace)
         except DecodeError as exc:
             self._clients.log('a session was not accepted: %s', exc)
@@ -250,19 +250,19 @@ class Claims:
         :return: ``False`` where it was registered here in this moment.
         :raises Refusal: there is somebody else with its sid.
         """
-        old = self._clients.session_writer.of_sid(session.sid, namespace)
+        old = self._clients.sessions.of_sid(session.sid, namespace)
         if old is not None and old.pid == session.pid:
-            if not old.lost:
+            if old.is_held:
                 return False
-            self._leave_here(old)
+            self._supersede_here(old)
         elif self._clients.manager.eio_sid_from_sid(
                 session.sid, namespace) is not None:
             raise Refusal(UNKNOWN_SESSION)
         return True
 
-    def _leave_here(self, here: ClientSession) -> Session:
-        """Drop a client's connection to this node."""
-        self._clients.session_writer.lose(here)
+    def _supersede_here(self, here: ClientSession) -> Session:
+        """Take a client over from its connection to this node."""
+        self._clients.sessions.supersede(here)
         hooks.drop(self._clients.server, here.eio_sid)
         if not here.gone.wait(PATIENCE) and not here.gone.is_set():
             # Its disconnect handler takes its time, and two clients with one
@@ -274,7 +274,7 @@ class Claims:
             raise Refusal(UNKNOWN_SESSION)
         return here.marked(here.last)
 
-    def oust(self, rival: ClientSession, claim: Claim) -> None:
+    def supersede_rival(self, rival: ClientSession, claim: Claim) -> None:
         """Drop another connection of a client that was on its way here, too,
         and was registered first. Which of the two claimed the session last,
         only Redis knows: others may have had it in between.
@@ -286,7 +286,7 @@ class Claims:
         raw = self._clients.session_writer.sessions.get(claim.session.pid)
         if raw != claim.value:
             raise TurnedAway
-        self._leave_here(rival)
+        self._supersede_here(rival)
 
     # -- and loses them ---------------------------------------------------
 
@@ -296,11 +296,11 @@ class Claims:
         # The client may be about to be registered here.
         self._supersede(claim)
         for sid in target.rooms:
-            client = self._clients.session_writer.of_sid(str(sid), namespace)
+            client = self._clients.sessions.of_sid(str(sid), namespace)
             if client is None:
                 continue
             if claim == client.claim:
-                self._clients.session_writer.lose(client)
+                self._clients.sessions.supersede(client)
                 self._clients.server.start_background_task(
                     hooks.drop, self._clients.server, client.eio_sid)
             else:
@@ -326,20 +326,19 @@ class Claims:
 
     def _verify(self, client: ClientSession) -> None:
         """Drop a client's connection if it is another node's by now."""
-        writer = self._clients.session_writer
         try:
-            raw = writer.sessions.get(client.pid)
+            raw = self._clients.session_writer.sessions.get(client.pid)
         except Unavailable:
             return
         if raw is not None and not self._is_of(raw, client):
-            writer.lose(client)
+            self._clients.sessions.supersede(client)
             hooks.drop(self._clients.server, client.eio_sid)
 
     def _is_of(self, raw: bytes, client: ClientSession) -> bool:
         """Whether a session in Redis is that of a client that is here, and
         not one that another server has written since."""
         try:
-            return self._clients.session_writer.load(
+            return self._clients.session_writer.codec.load(
                 raw, client.pid, client.namespace).claim == client.claim
         except DecodeError:
             return False

@@ -4,6 +4,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 from ..clients import hooks
 from ..clients.delivery import Delivery
+from .local_sessions import LocalSessions
 from .session_writer import SessionWriter
 from .session import Outcome, REASONS, Session
 from ..runtime.runtime import Runtime
@@ -39,6 +40,11 @@ class LocalClients:
         if writer is None:
             raise RuntimeError('no sessions are kept here')
         return writer
+
+    @property
+    def sessions(self) -> LocalSessions:
+        """Their sessions, and what becomes of them."""
+        return self.session_writer.local
 
     def timeline(self, namespace: str) -> Timeline:
         """Where those of a namespace are in the stream."""
@@ -81,8 +87,7 @@ class LocalClients:
             return hooks.flask_session(environ)
         except Exception:
             # Whatever the application's objects raise.
-            if not client.told:
-                client.told = True
+            if client.warn():
                 self.manager._get_logger().warning(
                     'the Flask session of %s cannot be kept', client.sid,
                     exc_info=True)
@@ -93,11 +98,11 @@ class LocalClients:
         timeline, delivery = self.timeline(client.namespace), self.delivery
         with self.live().order:
             position = timeline.handed_over
-            if client.last is None:
+            if not client.is_leaving:
                 # What it left knows of nothing that came later.
                 client.obeyed, client.own = position, timeline.commanded
             # Not while it is to get what it has missed.
-            if client.settled and client.sid in delivery.sent:
+            if client.is_settled and client.sid in delivery.sent:
                 client.upto = position
                 client.sent = delivery.sent[client.sid]
                 client.gap = delivery.gaps.get(client.sid, client.gap)

@@ -285,7 +285,7 @@ class Timeline:
         """A new client gets all that is behind the position of now; under
         the order lock. One that was let in before the reader began gets all
         that the reader reads."""
-        client.place(self.position)
+        client.begin_at(self.position)
         sent = self._delivering().sent
         if sent.get(client.sid, client) is None:
             sent[client.sid] = client.sent

@@ -20,6 +20,7 @@ from ..clients.receipts import when_read
 from .session import Outcome, REJECTED, split_auth
 from ..runtime.runtime import Runtime
 from .client_session import ClientSession
+from .states import State
 
 #: After how many missed packets others shall run.
 YIELD_EVERY = 100
@@ -92,7 +93,7 @@ class ClientTracker:
         client = visit.client
         return hooks.is_closing(self._clients.server, visit.eio_sid) \
             or client is not None and (
-                client.last is not None or not self._is_here(client)) \
+                client.is_leaving or not self._is_here(client)) \
             or self._clients.manager.eio_sid_from_sid(
                 visit.sid, visit.namespace) != visit.eio_sid
 
@@ -106,7 +107,7 @@ class ClientTracker:
             # Before it has any of it: whoever takes it over is to know.
             client.ahead = visit.offset
         self._clients.session_writer.write_first(client)
-        if client.lost and not client.absent:
+        if client.possession is State.SUPERSEDED:
             # Another server has it by now, which would not know of this.
             hooks.drop(self._clients.server, client.eio_sid)
         if self._is_going(visit):
@@ -140,7 +141,7 @@ class ClientTracker:
         """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
         self._visits.pop((visit.eio_sid, visit.namespace), None)
         client, sid, namespace = visit.client, visit.sid, visit.namespace
-        writer, manager = self._clients.session_writer, self._clients.manager
+        sessions, manager = self._clients.sessions, self._clients.manager
         if sid is None or manager.eio_sid_from_sid(
                 sid, namespace) != visit.eio_sid:
             # Refused, or gone.
@@ -150,7 +151,7 @@ class ClientTracker:
             # would never look at it again. With always_connect it has one,
             # and stays connected.
             if client is not None:
-                client.leaver = visit.task
+                client.leaving_task = visit.task
             manager.disconnect(sid, namespace, ignore_queue=True)
             return
         if client is None or visit.turned_away \
@@ -158,7 +159,7 @@ class ClientTracker:
             # Its end is another task's, or that of the hook that calls this.
             return
         if not visit.has_missed:
-            if visit.is_ahead and not client.intended:
+            if visit.is_ahead and not client.is_discarded:
                 self._let_it_count(client)
                 return
             if not self._give_missed(client, visit.missed):
@@ -167,11 +168,11 @@ class ClientTracker:
             self._note_reading(client)
         if not self._release(client):
             return
-        writer.settle(client)
+        sessions.settle(client)
         if self._outcomes.settled(client.sid, namespace):
             self._clients.log('%s was recovered; it had missed %d packets',
                               client.sid, len(visit.missed))
-        if client.intended and client.last is None:
+        if client.is_discarded and not client.is_leaving:
             # Told to go while it came, when python-socketio does not hear.
             self._clients.server.disconnect(client.sid, client.namespace,
                                             ignore_queue=True)
@@ -211,7 +212,7 @@ class ClientTracker:
         """Note it when a client has read its reply."""
         def has_read() -> None:
             client.ahead = None
-            self._clients.session_writer.change(client)
+            self._clients.sessions.change(client)
 
         when_read(self._clients.server, client.eio_sid, has_read)
 
@@ -242,109 +243,110 @@ class ClientTracker:
             hooks.drop(server, client.eio_sid)
 
     def _is_here(self, client: ClientSession) -> bool:
-        return self._clients.session_writer.of_sid(
+        return self._clients.sessions.of_sid(
             client.sid, client.namespace) is client
 
     def check_data(self, sid: str, namespace: str, data: Any) -> None:
         """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
-        writer = self._clients.session_writer
-        if writer.of_sid(sid, namespace) is not None:
-            writer.check_size(data)
+        if self._clients.sessions.of_sid(sid, namespace) is not None:
+            self._clients.session_writer.codec.check_size(data)
 
     def saved(self, sid: str, namespace: str, data: Any) -> None:
         """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
-        writer = self._clients.session_writer
-        client = writer.of_sid(sid, namespace)
+        sessions = self._clients.sessions
+        client = sessions.of_sid(sid, namespace)
         if client is not None:
             # Its connection, where this is kept, may be gone before it is
             # written.
             client.data = data
-            writer.change(client)
+            sessions.change(client)
 
     def handled(self, sid: str, namespace: str) -> None:
         """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
-        writer = self._clients.session_writer
-        client = writer.of_sid(sid, namespace)
-        if client is not None and client.settled \
+        sessions = self._clients.sessions
+        client = sessions.of_sid(sid, namespace)
+        if client is not None and client.is_settled \
                 and self._clients.flask_session(client) != client.flask:
-            writer.change(client)
+            sessions.change(client)
 
     # -- for the manager --------------------------------------------------
 
     def entered(self, sid: str, namespace: str, room: Any) -> None:
         """A client has entered a room."""
-        client = self._clients.session_writer.of_sid(sid, namespace)
+        client = self._clients.sessions.of_sid(sid, namespace)
         if client is not None and room is not None \
                 and room not in client.rooms:
             client.rooms.add(room)
-            self._clients.session_writer.change(client)
+            self._clients.sessions.change(client)
 
     def left(self, sid: str, namespace: str, room: Any) -> None:
         """A client has left a room."""
-        client = self._clients.session_writer.of_sid(sid, namespace)
-        if client is not None and room in client.rooms and client.last is None:
+        client = self._clients.sessions.of_sid(sid, namespace)
+        if client is not None and room in client.rooms \
+                and not client.is_leaving:
             client.rooms.discard(room)
-            self._clients.session_writer.change(client)
+            self._clients.sessions.change(client)
 
-    def leaving(self, sid: str, namespace: str) -> None:
+    def leave(self, sid: str, namespace: str) -> None:
         """A client is about to be disconnected; its disconnect handler is
         next."""
         runtime = self._clients.live()
         timeline = self._clients.timeline(namespace)
-        client = self._clients.session_writer.of_sid(sid, namespace)
+        client = self._clients.sessions.of_sid(sid, namespace)
         eio_sid = self._clients.manager.eio_sid_from_sid(sid, namespace)
         intended = eio_sid is not None \
             and not hooks.is_closing(self._clients.server, eio_sid)
         with runtime.order:
-            if intended or client is not None and client.intended:
+            if intended or client is not None and client.is_discarded:
                 timeline.flush(sid)
                 if eio_sid is not None:
                     # With always_connect, by its connect handler.
                     self._clients.delivery.release((sid, eio_sid))
-        if client is not None and client.last is None:
-            client.leaver = threading.get_ident()
-            client.intended = client.intended or intended
+        if client is not None and not client.is_leaving:
+            client.leaving_task = threading.get_ident()
+            if intended:
+                self._clients.sessions.discard(client)
             self._clients.progress(client)
             # As it is now, whatever the handler clears away.
-            self._clients.session_writer.note_last(client)
+            self._clients.sessions.leave(client)
 
-    def going(self, sid: str, namespace: str) -> bool:
+    def may_unregister(self, sid: str, namespace: str) -> bool:
         """A client is about to be unregistered.
 
         :return: whether by a task that may: one that disconnects it, or that
                  of its connection, where it is refused. Another one's client
                  is gone, and another connection has taken it over.
         """
-        client = self._clients.session_writer.of_sid(sid, namespace)
+        client = self._clients.sessions.of_sid(sid, namespace)
         if client is None:
             return True
         task = threading.get_ident()
         visit = self._visits.get((client.eio_sid, namespace))
         if visit is None or visit.client is not client or visit.task != task:
             visit = None
-        if client.leaver != task \
-                and (visit is None or client.leaver is not None):
+        if client.leaving_task != task \
+                and (visit is None or client.leaving_task is not None):
             return False
         if visit is not None \
                 and not hooks.is_closing(self._clients.server, client.eio_sid):
             # Its connect handler has refused it.
-            client.intended = True
+            self._clients.sessions.discard(client)
             if visit.shown is not None:
                 self._outcomes.tell(client.eio_sid, Outcome(False, REJECTED))
-        self._clients.session_writer.note_last(client)
+        self._clients.sessions.leave(client)
         return True
 
-    def gone(self, sid: str, namespace: str) -> None:
+    def unregister(self, sid: str, namespace: str) -> None:
         """A client is unregistered."""
-        client = self._clients.session_writer.of_sid(sid, namespace)
+        client = self._clients.sessions.of_sid(sid, namespace)
         self._outcomes.forget(sid, namespace)
         if client is not None:
             with self._clients.live().order:
                 self._clients.delivery.forget(sid)
-            self._clients.session_writer.leave(client)
+            self._clients.sessions.unregister(client)
 
-    def expel(self, namespace: str, address: Client,
-              close: bool = False) -> None:
+    def discard(self, namespace: str, address: Client,
+                close: bool = False) -> None:
         """A client is going to be disconnected on purpose: should it lose
         its connection before its turn comes, it is not recovered either.
 
@@ -353,28 +355,28 @@ class ClientTracker:
         sid, eio_sid = address
         for each, other in self._on_connection(eio_sid) if close else [
                 (namespace, sid)]:
-            self._expel(other, each)
+            self._discard(other, each)
 
-    def _expel(self, sid: str, namespace: str) -> None:
-        client = self._clients.session_writer.of_sid(sid, namespace)
+    def _discard(self, sid: str, namespace: str) -> None:
+        client = self._clients.sessions.of_sid(sid, namespace)
         if client is not None:
-            client.intended = True
-            self._clients.session_writer.change(client)
+            self._clients.sessions.discard(client)
+            self._clients.sessions.change(client)
 
     def is_leaving(self, sid: str, namespace: str) -> bool:
         """Whether a client that is still here is on its way out, or another
         node's by now: what is done to it here is of no account to where it
         returns. What its disconnect handler does is not meant to be."""
-        client = self._clients.session_writer.of_sid(sid, namespace)
+        client = self._clients.sessions.of_sid(sid, namespace)
         return client is not None \
-            and (client.lost or client.last is not None) \
-            and client.leaver != threading.get_ident()
+            and (client.is_leaving or not client.is_held) \
+            and client.leaving_task != threading.get_ident()
 
-    def close_on_purpose(self, eio_sid: str) -> None:
+    def discard_connection(self, eio_sid: str) -> None:
         """A connection is going to be closed, and its clients shall not be
         recovered."""
         for namespace, sid in self._on_connection(eio_sid):
-            self._expel(sid, namespace)
+            self._discard(sid, namespace)
             with self._clients.live().order:
                 self._clients.timeline(namespace).flush(sid)
 

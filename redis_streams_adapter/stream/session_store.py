@@ -12,7 +12,8 @@ not write it again. That takes a script: one command, one key, on any server
 of a cluster.
 """
 from collections import deque
-from typing import Any, Deque, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, Deque, List, NamedTuple, Optional, Sequence, Tuple, \
+    Union
 
 from ..concurrency.engines import Engine, Event
 from ..concurrency.tasks import Task
@@ -134,25 +135,30 @@ class Sessions:
         self._do([(self._key(pid), (
             b'SET', self._key(pid).encode(), value, b'PX', self._ttl))])
 
-    def swap(self, swaps: Sequence[Swap]) -> List[int]:
+    def swap(self, swaps: Sequence[Swap]) -> List[Union[int, Refused]]:
         """Replace sessions, each if it is still what is expected.
 
-        :return: of each :data:`DONE`, :data:`CHANGED` or :data:`ABSENT`.
+        :return: of each :data:`DONE`, :data:`CHANGED` or :data:`ABSENT`; or
+                 why its server refuses it, if others do not.
+        :raises Refused: all are refused.
         """
-        return [int(reply) for reply in self._do([
-            (self._key(each.pid), (
-                b'EVAL', SWAP, b'1', self._key(each.pid).encode(), each.new,
-                self._ttl, *each.expected)) for each in swaps])]
+        return [reply if isinstance(reply, Refused) else int(reply)
+                for reply in self._do_each([
+                    (self._key(each.pid), (
+                        b'EVAL', SWAP, b'1', self._key(each.pid).encode(),
+                        each.new, self._ttl, *each.expected))
+                    for each in swaps])]
 
-    def touch(self, pids: Sequence[str]) -> List[bool]:
+    def touch(self, pids: Sequence[str]) -> List[Union[bool, Refused]]:
         """Let sessions live on.
 
-        :return: of each whether it is there.
+        :return: of each whether it is there; otherwise as :meth:`swap`.
         """
-        return [bool(reply) for reply in self._do([
-            (self._key(pid), (
-                b'PEXPIRE', self._key(pid).encode(), self._ttl))
-            for pid in pids])]
+        return [reply if isinstance(reply, Refused) else bool(reply)
+                for reply in self._do_each([
+                    (self._key(pid), (
+                        b'PEXPIRE', self._key(pid).encode(), self._ttl))
+                    for pid in pids])]
 
     def find(self, pid: str, stream: str, offset: Optional[bytes]) -> Found:
         """Look for a session, and whether the stream goes back so far."""
@@ -190,9 +196,10 @@ class Sessions:
     def _key(self, pid: str) -> str:
         return self._prefix + pid
 
-    def _do(self, commands: Sequence[Command]) -> Sequence[Any]:
+    def _ask(self, commands: Sequence[Command]) -> Sequence[Any]:
         """Have commands carried out.
 
+        :return: the replies, errors included.
         :raises Unavailable: some of them may have been, but not all.
         """
         if self._down:
@@ -207,10 +214,40 @@ class Sessions:
         error = job.error
         if error is not None:
             raise error
-        for reply in job.replies:
+        return job.replies
+
+    def _do(self, commands: Sequence[Command]) -> Sequence[Any]:
+        """Have commands carried out, all or none of which are of use.
+
+        :raises Refused: one of them was refused.
+        :raises Unavailable: some of them may have been, but not all.
+        """
+        replies = self._ask(commands)
+        for reply in replies:
             if isinstance(reply, Exception):
                 raise Refused(describe(reply)) from reply
-        return job.replies
+        return replies
+
+    def _do_each(self, commands: Sequence[Command]) -> List[Any]:
+        """Have commands carried out that have nothing to do with each other:
+        a server that refuses some does not keep others from the rest.
+
+        :return: the replies; of one that was refused, why.
+        :raises Refused: all were refused.
+        :raises Unavailable: some of them may have been, but not all.
+        """
+        found: List[Any] = []
+        refusal: Optional[Refused] = None
+        for reply in self._ask(commands):
+            if isinstance(reply, Exception):
+                refusal = Refused(describe(reply))
+                refusal.__cause__ = reply
+                reply = refusal
+            found.append(reply)
+        if refusal is not None and all(
+                isinstance(reply, Refused) for reply in found):
+            raise refusal
+        return found
 
     def interrupt(self) -> None:
         """End what the task waits for, which is then to end."""

@@ -119,7 +119,7 @@ def test_intended_is_not_recovered(node: Make) -> None:
     deleted, is new."""
     one = node()
     client = one.client().connect()
-    wait_until(lambda: one.keeper.of_pid(client.pid).settled)
+    wait_until(lambda: one.keeper.local.of_pid(client.pid).is_settled)
     held = threading.Event()
     swap = one.keeper.sessions.swap
 
@@ -163,7 +163,7 @@ def test_back_where_it_came_from(node: Make) -> None:
     client = one.client().connect()
     emit(one, 'a')
     client.await_names('a')
-    wait_until(lambda: one.keeper.of_pid(client.pid).stored)
+    wait_until(lambda: one.keeper.local.of_pid(client.pid).stored)
     # The first server is frozen.
     frozen = threading.Event()
     handle = one.manager._live()._channels[0].reader._handle
@@ -177,12 +177,12 @@ def test_back_where_it_came_from(node: Make) -> None:
     assert moved.sid == client.sid
     two.server.enter_room(moved.sid, 'new')
     two.server.save_session(moved.sid, {'name': 'new'})
-    value = two.keeper.of_pid(client.pid)
-    wait_until(lambda: not value.changed and value.stored)
+    value = two.keeper.local.of_pid(client.pid)
+    wait_until(lambda: not value.has_changed and value.stored)
     emit(two, 'b')
     moved.await_names('b')
     moved.lose()
-    wait_until(lambda: two.keeper.of_pid(client.pid) is None)
+    wait_until(lambda: two.keeper.local.of_pid(client.pid) is None)
     emit(two, 'c', to='new')
     moved.sid = client.sid
     shown = {'pid': client.pid, 'offset': moved.offset}
@@ -207,7 +207,7 @@ def test_handler_clears_its_session(node: Make) -> None:
     client = one.client().connect()
     one.server.save_session(client.sid, {'name': 'me'})
     client.lose()
-    wait_until(lambda: one.keeper.of_pid(client.pid) is None)
+    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
     again = two.client().connect(client.back())
     assert again.sid == client.sid
     assert two.server.get_session(again.sid) == {'name': 'me'}
@@ -218,12 +218,12 @@ def test_one_bad_session_harms_nobody_else(node: Make) -> None:
     client's trouble."""
     one = node(recovery={'max_disconnection_duration': 4.0})
     bad, good = one.client().connect(), one.client().connect()
-    wait_until(lambda: not one.keeper.of_pid(good.pid).changed)
+    wait_until(lambda: not one.keeper.local.of_pid(good.pid).has_changed)
     circle: Any = {}
     circle['circle'] = circle
     # As Flask-SocketIO keeps it.
     one.server.environ[bad.eio_sid]['saved_session'] = circle
-    good_stay = one.keeper.of_pid(good.pid)
+    good_stay = one.keeper.local.of_pid(good.pid)
     written = good_stay.written
     wait_until(lambda: good_stay.written > written, 10,
                'the other session to be written again')
@@ -237,7 +237,7 @@ def test_page_fails(node: Make) -> None:
     client.await_names('a')
     client.lose()
     emit(one, 'b')
-    wait_until(lambda: one.keeper.of_pid(client.pid) is None)
+    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
     two.manager.start()
     page = two.keeper.sessions.page
 
@@ -386,7 +386,7 @@ def test_lost_before_it_is_taken_over(node: Make) -> None:
     emit(one, 'a')
     client.await_names('a')
     client.lose()
-    wait_until(lambda: one.keeper.of_pid(client.pid) is None)
+    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
     before = one.keeper.sessions.get(client.pid)
     lost = one.client()
     find = one.keeper.sessions.find
@@ -436,17 +436,17 @@ def test_lost_while_it_is_taken_over(node: Make) -> None:
     client = one.client().connect()
     one.server.save_session(client.sid, {'name': 'Ada'})
     client.lose()
-    lost, enter = one.client(), one.keeper.enter
+    lost, enter = one.client(), one.keeper.local.register
 
     def lose(stay: Any) -> None:
         enter(stay)
         lost.lose()
 
-    one.keeper.enter = lose
+    one.keeper.local.register = lose
     with pytest.raises(KeyError):
         # python-socketio looks for what it knew of the connection.
         lost.connect({'pid': client.pid})
-    one.keeper.enter = enter
+    one.keeper.local.register = enter
     assert lost.sid is None
     again = one.client().connect({'pid': client.pid})
     assert again.sid == client.sid
@@ -522,8 +522,8 @@ def test_sessions_live_on_in_a_full_redis(node: Make, make_redis: Any,
         client = one.client().connect()
         emit(one, 'a')
         client.await_names('a')
-        stay = one.keeper.of_pid(client.pid)
-        wait_until(lambda: not stay.changed and stay.stored)
+        stay = one.keeper.local.of_pid(client.pid)
+        wait_until(lambda: not stay.has_changed and stay.stored)
         key = 'sio:session:' + client.pid
         with server.client() as admin:
             admin.config_set('maxmemory', 1)
@@ -533,7 +533,7 @@ def test_sessions_live_on_in_a_full_redis(node: Make, make_redis: Any,
                        or not admin.exists(key))
             assert admin.exists(key)
             admin.config_set('maxmemory', 0)
-            wait_until(lambda: not stay.changed and not stay.lost)
+            wait_until(lambda: not stay.has_changed and stay.is_held)
             assert admin.exists(key)
         # Redis 6.2 quotes it in an error of the script.
         assert any('session' in line
@@ -551,7 +551,8 @@ def left_over(node: RecoveringNode) -> Any:
         'visits': returning._visits,
         'outcomes': returning._outcomes._outcomes,
         'sent': delivery.sent, 'held': delivery._held,
-        'stays': node.keeper._by_sid, 'sessions': node.keeper._by_pid,
+        'connected': node.keeper.local._by_sid,
+        'sessions': node.keeper.local._by_pid,
         'rooms': node.manager.rooms, 'environ': node.server.environ,
         'pending': getattr(node.manager, 'pending_connect', None),
         'going': node.manager.pending_disconnect,
@@ -744,7 +745,7 @@ def test_rooms_with_names_of_a_class(node: Make) -> None:
     client = one.client().connect()
     one.server.enter_room(client.sid, Name.ROOM)
     client.lose()
-    wait_until(lambda: one.keeper.of_pid(client.pid) is None)
+    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
     again = two.client().connect(client.back())
     assert set(two.server.rooms(again.sid)) == {client.sid, 'room'}
 
@@ -781,8 +782,8 @@ def test_writes_that_never_went_out_are_not_kept(make_redis: Any) -> None:
     one = RecoveringNode(server.url)
     try:
         client = one.client().connect()
-        stay = one.keeper.of_pid(client.pid)
-        wait_until(lambda: not stay.changed and stay.stored)
+        stay = one.keeper.local.of_pid(client.pid)
+        wait_until(lambda: not stay.has_changed and stay.stored)
         server.kill()
         one.server.enter_room(client.sid, 'room')
         begun = time.monotonic()
@@ -910,8 +911,8 @@ def test_session_is_gone_on_a_new_connection(make_redis: Any) -> None:
     one = RecoveringNode(server.url)
     try:
         client = one.client().connect()
-        stay = one.keeper.of_pid(client.pid)
-        wait_until(lambda: stay.stored and not stay.changed)
+        stay = one.keeper.local.of_pid(client.pid)
+        wait_until(lambda: stay.stored and not stay.has_changed)
         key = 'sio:session:' + client.pid
         # As the reader has not noticed it yet.
         one.keeper.history_is_gone = lambda: None
@@ -921,7 +922,7 @@ def test_session_is_gone_on_a_new_connection(make_redis: Any) -> None:
             admin.client_kill_filter(addr='%s:%d' % sock.getsockname())
             one.server.enter_room(client.sid, 'room')
             wait_until(lambda: admin.exists(key))
-        assert not stay.lost
+        assert stay.is_held
     finally:
         one.close()
 
@@ -931,7 +932,7 @@ def test_its_last_session_is_just_written(node: Make) -> None:
     it is claimed: what the old connection left counts."""
     one = node()
     client = one.client().connect()
-    wait_until(lambda: one.keeper.of_pid(client.pid).stored)
+    wait_until(lambda: one.keeper.local.of_pid(client.pid).stored)
     swap, claims = one.keeper.sessions.swap, []
 
     def late(swaps: Any) -> Any:
@@ -1020,7 +1021,7 @@ def test_lost_while_its_server_closes(node: Make) -> None:
     wait_until(lambda: not timeline.is_waiting)
     assert one.manager._live().timeline('/').reach(timeline.position, 5)
     client.lose()
-    wait_until(lambda: one.keeper.of_pid(client.pid) is None)
+    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
     finish()
     assert client.names() == ['a']
     again = two.client().connect(client.back())
@@ -1138,7 +1139,7 @@ def test_its_rooms_change_when_it_is_lost(node: Make, same: bool) -> None:
     go_on.set()
     task.join()
     one.manager.flush(5)
-    wait_until(lambda: one.keeper.of_pid(client.pid) is None)
+    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
     again = two.client().connect(client.back())
     assert again.sid == client.sid
     assert set(two.server.rooms(again.sid)) == {again.sid, 'kept', 'new'}
@@ -1151,7 +1152,7 @@ def test_disconnected_while_it_comes(node: Make) -> None:
     @one.server.event
     def connect(sid: str, environ: Any) -> None:
         one.manager.disconnect_sockets(to=sid)
-        wait_until(lambda: one.keeper.of_sid(sid, '/').intended)
+        wait_until(lambda: one.keeper.local.of_sid(sid, '/').is_discarded)
 
     client = one.client().connect()
     assert '1' in client.received
@@ -1256,12 +1257,12 @@ def test_taken_over_while_its_connect_handler_runs(
     one = node()
     client = one.client().connect()
     client.lose()
-    wait_until(lambda: one.keeper.of_pid(client.pid) is None)
+    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
 
     @one.server.event
     def connect(sid: str, environ: Any) -> None:
         one.keeper.history_is_gone()
-        one.keeper.lose(one.keeper.of_sid(sid, '/'))
+        one.keeper.local.supersede(one.keeper.local.of_sid(sid, '/'))
         with redis_server.client() as admin:
             admin.delete('sio:session:' + client.pid)
         one.server.enter_room(sid, 'room')

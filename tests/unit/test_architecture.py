@@ -45,9 +45,11 @@ WITHIN = {
          'websocket'],
         ['descriptions', 'hooks']],
     'recovery': [
-        ['session'],
-        ['client_session', 'replay'],
-        ['session_writer', 'stream_order'],
+        ['session', 'states'],
+        ['client_session', 'replay', 'session_codec'],
+        ['local_sessions', 'stream_order'],
+        ['stored_sessions'],
+        ['session_writer'],
         ['local_clients'],
         ['claims'],
         ['backlog'],
@@ -74,7 +76,7 @@ UPWARDS = {
 
 #: No I/O, no clock, no threads, no logging.
 CORE = ['errors', 'options', 'losses', 'protocol', 'recovery.session',
-        'recovery.replay']
+        'recovery.replay', 'recovery.states']
 
 #: Who may import what, besides the standard library; the demo apart.
 FOREIGN = {
@@ -104,7 +106,7 @@ CATCH_ALL = {('concurrency.tasks', '_run'),
              ('recovery.admission', '_accepts'),
              ('recovery.local_clients', 'flask_session'),
              ('recovery.session_writer', '_value'),
-             ('recovery.session_writer', 'copy'),
+             ('recovery.session_codec', 'copy'),
              ('recovery.stream_order', 'deliver_again'),
              ('recovery.stream_order', 'admit'),
              ('clients.hooks', '_trigger_event'),

@@ -489,6 +489,16 @@ def test_a_key_of_another_type(sessions: Sessions, redis: Any) -> None:
     assert sessions.connections == 1
 
 
+def test_one_server_refuses(sessions: Sessions, redis: Any) -> None:
+    """The others carry out what is theirs."""
+    redis.rpush(PREFIX + 'p', 'x')
+    refused, done = sessions.swap([
+        Swap('p', b'2', [b'']), Swap('q', b'2', [b''])])
+    assert isinstance(refused, Refused) and 'WRONGTYPE' in str(refused)
+    assert done == DONE
+    assert redis.get(PREFIX + 'q') == b'2'
+
+
 def test_a_server_without_memory(sessions: Sessions, redis: Any) -> None:
     sessions.put('p', b'1')
     redis.config_set('maxmemory', 1)

@@ -16,8 +16,8 @@ def make(former: Optional[bytes] = None) -> ClientSession:
 
 def test_it_begins_there() -> None:
     session = make()
-    session.place(b'5-0')
-    assert session.placed
+    session.begin_at(b'5-0')
+    assert session.is_placed
     assert (session.upto, session.since, session.obeyed) == (b'5-0',) * 3
     assert (session.sent, session.gap) == (None, None)
 
@@ -25,7 +25,7 @@ def test_it_begins_there() -> None:
 def test_the_offset_of_a_former_session() -> None:
     """It shows that for as long as it receives nothing here."""
     session = make(b'4-9')
-    session.place(b'5-0')
+    session.begin_at(b'5-0')
     assert (session.sent, session.gap) == (b'4-9', Gap(b'4-9', b'5-0'))
 
 
@@ -33,7 +33,7 @@ def test_the_offset_of_a_former_session() -> None:
 def test_an_offset_that_it_may_receive_here(former: bytes) -> None:
     """Nobody could tell later in which session that was."""
     session = make(former)
-    session.place(b'5-0')
+    session.begin_at(b'5-0')
     assert (session.sent, session.gap) == (None, None)
 
 
@@ -41,5 +41,5 @@ def test_what_it_was_handed_before() -> None:
     """What did not pass through the stream comes before it is placed."""
     session = make(b'4-9')
     session.sent = b'0-0'
-    session.place(b'5-0')
+    session.begin_at(b'5-0')
     assert (session.sent, session.gap) == (b'0-0', Gap(b'4-9', b'5-0'))

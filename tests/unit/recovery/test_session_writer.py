@@ -4,16 +4,18 @@ import threading
 from collections import deque
 from types import SimpleNamespace
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, \
-    Tuple
+    Set, Tuple, Union
 
 import json
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from redis_streams_adapter.recovery import session_writer as writer_module
+from redis_streams_adapter.recovery import local_sessions, session_writer, \
+    stored_sessions
 from redis_streams_adapter.protocol.application import Application
 from redis_streams_adapter.recovery.session_writer import BATCH, SessionWriter
 from redis_streams_adapter.options import RecoveryOptions
+from redis_streams_adapter.recovery.stored_sessions import MAX_DOUBTFUL
 from redis_streams_adapter.recovery.session import Gap, load_session, Session
 from redis_streams_adapter.stream.session_store import ABSENT, CHANGED, DONE, \
     Swap
@@ -43,17 +45,24 @@ class FakeSessions:
         #: For the next calls: whether each works, fails before it is carried
         #: out or behind that, or is refused.
         self.faults: Deque[str] = deque()
+        #: Whose sessions a server has that refuses all writes.
+        self.refusing: Set[str] = set()
         self.connections = 1
         self.interrupted = False
         self.patience = 0.0
+        #: How many bytes the swaps have sent.
+        self.sent = 0
 
     def put(self, pid: str, value: bytes) -> None:
         with self._call('put', [pid]):
             self.values[pid] = value
 
-    def swap(self, swaps: Sequence[Swap]) -> List[int]:
+    def swap(self, swaps: Sequence[Swap]) -> List[Union[int, Refused]]:
         with self._call('swap', [each.pid for each in swaps]):
-            return [self._swap(*each) for each in swaps]
+            self.sent += sum(len(value) for each in swaps
+                             for value in (each.new, *each.expected))
+            return [Refused('OOM') if each.pid in self.refusing
+                    else self._swap(*each) for each in swaps]
 
     def _swap(self, pid: str, new: bytes, expected: Sequence[bytes]) -> int:
         now = self.values.get(pid)
@@ -64,9 +73,10 @@ class FakeSessions:
             self.values[pid] = new
         return DONE
 
-    def touch(self, pids: Sequence[str]) -> List[bool]:
+    def touch(self, pids: Sequence[str]) -> List[Union[bool, Refused]]:
         with self._call('touch', list(pids)):
-            return [pid in self.values for pid in pids]
+            return [Refused('OOM') if pid in self.refusing
+                    else pid in self.values for pid in pids]
 
     def interrupt(self) -> None:
         self.interrupted = True
@@ -130,6 +140,7 @@ class House:
             RecoveryOptions(DURATION, max_session_bytes=max_bytes), INTERVAL,
             Serialiser(json, False), OURS, self.describe, self.progress,
             logger)
+        self.local = self.writer.local
 
     @staticmethod
     def describe(client: ClientSession) -> Session:
@@ -140,7 +151,7 @@ class House:
 
     def progress(self, client: ClientSession) -> None:
         client.obeyed = self.position
-        if client.settled:
+        if client.is_settled:
             client.upto, client.sent = self.position, self.sent
             client.gap = self.gap
 
@@ -149,26 +160,26 @@ class House:
         client = ClientSession(
             (sid, connection), namespace, pid or f'pid of {sid}', 'claim',
             upto=b'1-0', gone=threading.Event(), since=b'0-1')
-        self.writer.enter(client)
+        self.local.register(client)
         return client
 
     def stays(self, sid: str = 's') -> ClientSession:
         """A client that has connected in good weather."""
         client = self.enter(sid)
         self.writer.write_first(client)
-        self.writer.settle(client)
+        self.local.settle(client)
         self.round()
         self.store.calls.clear()
         return client
 
     def leave(self, client: ClientSession, intended: bool = False) -> None:
-        client.intended = client.intended or intended
-        client.last = client.last or self.describe(client)
-        self.writer.leave(client)
+        if intended:
+            self.local.discard(client)
+        self.local.unregister(client)
 
     def room(self, client: ClientSession, room: str) -> None:
         client.rooms.add(room)
-        self.writer.change(client)
+        self.local.change(client)
 
     def round(self) -> bool:
         """Let the keeper's task go once through what there is to do.
@@ -193,9 +204,15 @@ class House:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     """What the keeper takes for the time: ``clock.now``."""
     clock = SimpleNamespace(now=1000.0)
-    monkeypatch.setattr(writer_module, 'time', SimpleNamespace(
-        monotonic=lambda: clock.now))
+    show(clock, monkeypatch)
     return clock
+
+
+def show(clock: Any, patch: pytest.MonkeyPatch) -> None:
+    """Let all that writes sessions see this clock."""
+    for module in (local_sessions, session_writer, stored_sessions):
+        patch.setattr(module, 'time', SimpleNamespace(
+            monotonic=lambda: clock.now))
 
 
 @pytest.fixture
@@ -220,17 +237,17 @@ def taken(store: FakeSessions, client: ClientSession) -> None:
 # -- who is here -------------------------------------------------------------
 
 def test_who_is_here(house: House) -> None:
-    writer = house.writer
+    local = house.local
     a = house.enter('a')
     chat = house.enter('b', '/chat')
     other = house.enter('c', connection='f')
-    assert writer.count == 3
-    assert writer.of_sid('a', '/') is a
-    assert writer.of_sid('b', '/chat') is chat
-    assert writer.of_sid('a', '/chat') is None
-    assert writer.of_sid('nobody', '/') is None
-    assert writer.of_pid(other.pid) is other
-    assert writer.of_pid('nobody') is None
+    assert local.count == 3
+    assert local.of_sid('a', '/') is a
+    assert local.of_sid('b', '/chat') is chat
+    assert local.of_sid('a', '/chat') is None
+    assert local.of_sid('nobody', '/') is None
+    assert local.of_pid(other.pid) is other
+    assert local.of_pid('nobody') is None
 
 
 # -- when it is written ------------------------------------------------------
@@ -247,7 +264,7 @@ def test_one_write_for_each_connect(house: House,
     assert house.kept(client) == Session(
         's', 'pid of s', ('s', 'x'), {'name': 'x'}, '/', 'claim', b'1-0',
         since=b'0-1', obeyed=b'100-0')
-    house.writer.settle(client)
+    house.local.settle(client)
     for _ in range(3):
         assert house.round()
     assert store.calls == [('put', ['pid of s'])]
@@ -283,7 +300,7 @@ def test_what_is_as_before_is_not_written(house: House,
     client = house.stays()
     house.room(client, 'x')
     client.rooms.discard('x')
-    house.writer.change(client)
+    house.local.change(client)
     house.position = b'200-0'
     house.round()
     assert store.calls == []
@@ -297,7 +314,7 @@ def test_the_reply_comes_before_the_connect_handler(
     house.room(client, 'x')
     house.round()
     assert store.writes == 1
-    house.writer.settle(client)
+    house.local.settle(client)
     house.round()
     kept = house.kept(client)
     assert kept is not None and kept.rooms == ('s', 'x')
@@ -347,11 +364,11 @@ def test_the_first_write_is_in_doubt(house: House, store: FakeSessions,
     store.faults.append(fault)
     house.writer.write_first(client)
     house.room(client, 'x')
-    house.writer.settle(client)
+    house.local.settle(client)
     assert house.round()
     kept = house.kept(client)
     assert kept is not None and kept.rooms == ('s', 'x')
-    assert not client.lost and client.doubtful == []
+    assert client.is_held and client.doubtful == []
 
 
 @pytest.mark.parametrize('faults', [
@@ -375,8 +392,63 @@ def test_a_write_is_in_doubt(house: House, store: FakeSessions,
     else:
         assert kept is not None
         assert len(kept.rooms) == 1 + len(faults)
-    assert not client.lost
-    assert (house.writer.of_pid(client.pid) is None) is (intended is not None)
+    assert client.is_held
+    assert (house.local.of_pid(client.pid) is None) is (intended is not None)
+
+
+def test_a_refusal_leaves_no_doubt(house: House,
+                                   store: FakeSessions) -> None:
+    """Nothing was written, and it is not sent again with the next one."""
+    fresh, client = house.enter('fresh'), house.stays()
+    store.faults.append('refused: OOM')
+    house.writer.write_first(fresh)
+    assert fresh.doubtful == []
+    for number in range(20):
+        house.room(client, str(number))
+        store.faults.append('refused: OOM')
+        assert not house.round()
+        assert client.doubtful == []
+    assert house.round()
+    kept = house.kept(client)
+    assert kept is not None and len(kept.rooms) == 21
+
+
+def test_what_was_in_doubt_before_stays_so(house: House,
+                                           store: FakeSessions) -> None:
+    """The same value was sent before, without a reply."""
+    client = house.stays()
+    house.room(client, 'x')
+    for fault in ('after', 'refused: OOM'):
+        store.faults.append(fault)
+        assert not house.round()
+    assert len(client.doubtful) == 1
+    assert house.round()
+    assert client.is_held and client.doubtful == []
+
+
+@pytest.mark.parametrize('fault', ['before', 'after'])
+@pytest.mark.parametrize('intended', [None, False, True])
+def test_doubt_is_bounded(house: House, store: FakeSessions, fault: str,
+                          intended: Optional[bool]) -> None:
+    """However often a reply is lost, and whatever changes meanwhile."""
+    client = house.stays()
+    for number in range(50):
+        house.room(client, str(number))
+        store.faults.append(fault)
+        assert not house.round()
+        assert len(client.doubtful) <= MAX_DOUBTFUL
+    if intended is not None:
+        house.leave(client, intended)
+    store.sent = 0
+    assert house.round() and house.round()
+    assert store.sent < 20_000
+    kept = house.kept(client)
+    if intended:
+        assert kept is None
+    else:
+        assert kept is not None and len(kept.rooms) == 51
+    assert client.is_held and client.doubtful == []
+    assert (house.local.of_pid(client.pid) is None) is (intended is not None)
 
 
 def test_all_of_a_batch_is_in_doubt(house: House,
@@ -390,7 +462,7 @@ def test_all_of_a_batch_is_in_doubt(house: House,
     for client in stays:
         kept = house.kept(client)
         assert kept is not None and kept.rooms[-1] == 'x'
-        assert not client.lost
+        assert client.is_held
 
 
 # -- another node has it -----------------------------------------------------
@@ -401,7 +473,7 @@ def test_what_was_lost_is_never_written_again(
     taken(store, client)
     house.room(client, 'x')
     assert house.round()
-    assert client.lost and not other.lost
+    assert not client.is_held and other.is_held
     store.calls.clear()
     house.room(client, 'y')
     clock.now += DURATION
@@ -415,7 +487,7 @@ def test_what_was_lost_is_never_written_again(
     house.round()
     assert all(client.pid not in pids for _, pids in store.calls)
     assert store.values[client.pid] == b'of another'
-    assert house.writer.of_pid(client.pid) is None
+    assert house.local.of_pid(client.pid) is None
 
 
 @pytest.mark.parametrize('intended', [False, True])
@@ -426,7 +498,7 @@ def test_it_was_lost_before_it_leaves(house: House, store: FakeSessions,
     house.leave(client, intended)
     house.round()
     assert store.values[client.pid] == b'of another'
-    assert house.writer.of_pid(client.pid) is None
+    assert house.local.of_pid(client.pid) is None
     house.round()
     assert store.writes == 1
 
@@ -434,11 +506,11 @@ def test_it_was_lost_before_it_leaves(house: House, store: FakeSessions,
 def test_we_are_told_that_it_is_lost(house: House,
                                      store: FakeSessions) -> None:
     client = house.stays()
-    house.writer.lose(client)
+    house.local.supersede(client)
     house.room(client, 'x')
     house.round()
     house.leave(client)
-    assert house.writer.of_pid(client.pid) is None
+    assert house.local.of_pid(client.pid) is None
     assert store.calls == []
     assert client.gone.is_set()
 
@@ -448,9 +520,9 @@ def test_it_is_lost_before_its_last_session_is_written(
     """It returns to this node at once."""
     client = house.stays()
     house.leave(client)
-    assert house.writer.of_pid(client.pid) is client
-    house.writer.lose(client)
-    assert house.writer.of_pid(client.pid) is None
+    assert house.local.of_pid(client.pid) is client
+    house.local.supersede(client)
+    assert house.local.of_pid(client.pid) is None
     house.round()
     assert store.calls == []
 
@@ -459,15 +531,15 @@ def test_another_connection_here_has_it(house: House,
                                         store: FakeSessions) -> None:
     """Of two of one name, the one that leaves is forgotten."""
     old = house.stays()
-    house.writer.lose(old)
+    house.local.supersede(old)
     house.leave(old)
     new = house.enter('s', pid=old.pid)
     new.claim = 'another'
     house.writer.claimed(new, store.values[old.pid])
-    house.writer.settle(new)
-    assert house.writer.of_pid(old.pid) is new
-    house.writer._forget(old)
-    assert house.writer.of_pid(old.pid) is new
+    house.local.settle(new)
+    assert house.local.of_pid(old.pid) is new
+    house.local.forget(old)
+    assert house.local.of_pid(old.pid) is new
     house.round()
     kept = house.kept(new)
     assert kept is not None and kept.claim == 'another'
@@ -480,7 +552,7 @@ def test_a_server_in_node_has_taken_it(house: House,
     del store.values[client.pid]
     house.room(client, 'x')
     house.round()
-    assert client.lost
+    assert not client.is_held
     assert store.values == {}
 
 
@@ -493,12 +565,12 @@ def test_redis_has_dropped_it(house: House, store: FakeSessions) -> None:
     house.room(client, 'x')
     house.round()
     kept = house.kept(client)
-    assert kept is not None and not client.lost
+    assert kept is not None and client.is_held
     # Now it was seen.
     store.values.clear()
     house.room(client, 'y')
     house.round()
-    assert client.lost and store.values == {}
+    assert not client.is_held and store.values == {}
 
 
 def test_redis_was_emptied(house: House, store: FakeSessions) -> None:
@@ -527,12 +599,12 @@ def test_we_see_that_first(house: House, store: FakeSessions, clock: Any,
     else:
         clock.now += INTERVAL
     house.round()
-    assert client.lost and taken_over.lost
+    assert not client.is_held and not taken_over.is_held
     house.writer.history_is_gone()
     house.round()
-    assert not client.lost and house.kept(client) is not None
+    assert client.is_held and house.kept(client) is not None
     # This one was seen elsewhere.
-    assert taken_over.lost and house.kept(taken_over) is None
+    assert not taken_over.is_held and house.kept(taken_over) is None
 
 
 @pytest.mark.parametrize('leaves', [False, True])
@@ -547,7 +619,7 @@ def test_the_connection_is_replaced_under_way(
     house.round()
     kept = house.kept(client)
     assert kept is not None and kept.rooms == ('s', 'x')
-    assert not client.lost
+    assert client.is_held
 
 
 # -- it leaves ---------------------------------------------------------------
@@ -556,11 +628,11 @@ def test_it_leaves_on_purpose(house: House, store: FakeSessions) -> None:
     client = house.stays()
     house.leave(client, intended=True)
     # It may return before that is written.
-    assert house.writer.of_pid(client.pid) is client
-    assert house.writer.of_sid(client.sid, '/') is None
+    assert house.local.of_pid(client.pid) is client
+    assert house.local.of_sid(client.sid, '/') is None
     house.round()
     assert store.values == {}
-    assert house.writer.of_pid(client.pid) is None
+    assert house.local.of_pid(client.pid) is None
     house.round()
     assert store.writes == 1
 
@@ -572,25 +644,26 @@ def test_it_leaves_before_anything_was_written(
     house.round()
     assert store.values == {}
     assert store.calls == []
-    assert house.writer.of_pid(client.pid) is None
+    assert house.local.of_pid(client.pid) is None
 
 
 def test_it_leaves_on_purpose_and_is_gone_already(
         house: House, store: FakeSessions) -> None:
     client = house.stays()
-    client.intended = True
+    house.local.discard(client)
     store.values.clear()
     house.leave(client)
     house.round()
-    assert house.writer.of_pid(client.pid) is None
-    assert not client.lost
+    assert house.local.of_pid(client.pid) is None
+    assert client.is_held
 
 
 def test_the_connection_is_lost(house: House, store: FakeSessions,
                                 clock: Any) -> None:
     client = house.stays()
     client.upto, client.sent = b'300-0', b'299-0'
-    client.last = house.describe(client)._replace(rooms=('s', 'last'))
+    house.room(client, 'last')
+    house.local.leave(client)
     # Whatever changes in its disconnect handler.
     house.room(client, 'too late')
     house.position = b'400-0'
@@ -598,9 +671,9 @@ def test_the_connection_is_lost(house: House, store: FakeSessions,
     house.round()
     kept = house.kept(client)
     assert kept is not None
-    assert kept.rooms == ('s', 'last')
+    assert kept.rooms == ('last', 's')
     assert (kept.upto, kept.sent) == (b'300-0', b'299-0')
-    assert house.writer.of_pid(client.pid) is None
+    assert house.local.of_pid(client.pid) is None
     # Its time runs from now on.
     store.calls.clear()
     clock.now += DURATION
@@ -626,13 +699,13 @@ def test_redis_is_away_for_longer_than_it_may_be(
     assert not house.round()
     clock.now += DURATION
     assert not house.round()
-    assert house.writer.of_pid(client.pid) is client
+    assert house.local.of_pid(client.pid) is client
     store.calls.clear()
     clock.now += 1
     assert house.round()
-    assert house.writer.of_pid(client.pid) is None
+    assert house.local.of_pid(client.pid) is None
     assert all(client.pid not in pids for _, pids in store.calls)
-    assert house.writer.of_pid(here.pid) is here
+    assert house.local.of_pid(here.pid) is here
 
 
 # -- it is kept alive --------------------------------------------------------
@@ -666,7 +739,7 @@ def test_touch_finds_that_it_was_taken(house: House, store: FakeSessions,
     del store.values[gone.pid]
     clock.now += INTERVAL
     house.round()
-    assert gone.lost and not here.lost
+    assert not gone.is_held and here.is_held
     house.round()
     assert gone.pid not in store.values
 
@@ -679,7 +752,7 @@ def test_touch_finds_that_redis_has_dropped_it(
     clock.now += INTERVAL
     house.round()
     house.round()
-    assert not client.lost
+    assert client.is_held
     assert client.pid in store.values
 
 
@@ -727,11 +800,11 @@ def test_soon_after_it_was_taken_over(house: House, store: FakeSessions,
                                       clock: Any) -> None:
     """It says how far the client was before it was away."""
     client = house.enter()
-    value = house.writer.encode(client.marked(house.describe(client)))
+    value = house.writer.codec.encode(client.marked(house.describe(client)))
     store.values[client.pid] = value
     house.writer.claimed(client, value)
     house.writer.write_first(client)
-    house.writer.settle(client)
+    house.local.settle(client)
     house.round()
     assert store.calls == []
     clock.now += INTERVAL
@@ -773,12 +846,12 @@ def test_what_cannot_be_kept(
     assert client.pid not in warning
     # Until it can be kept again.
     client.data = {'a': 1}
-    house.writer.change(client)
+    house.local.change(client)
     house.round()
     kept = house.kept(client)
     assert kept is not None and kept.data == {'a': 1}
     client.data = data
-    house.writer.change(client)
+    house.local.change(client)
     house.round()
     assert store.values == {}
     assert len(logged(logging.WARNING)) == 1
@@ -790,19 +863,19 @@ def test_it_could_never_be_kept(
     house, client = small_house, small_house.enter()
     client.data = LARGE
     house.writer.write_first(client)
-    house.writer.settle(client)
+    house.local.settle(client)
     house.round()
     clock.now += DURATION
     house.round()
     house.leave(client)
     house.round()
     assert store.calls == []
-    assert house.writer.of_pid(client.pid) is None
+    assert house.local.of_pid(client.pid) is None
     assert len(logged(logging.WARNING)) == 1
 
 
 def test_check_size(small_house: House) -> None:
-    check = small_house.writer.check_size
+    check = small_house.writer.codec.check_size
     check({})
     check(None)
     check({'a': 'x' * 300})
@@ -844,7 +917,7 @@ def test_whatever_an_application_keeps(
 def test_it_changes_while_it_is_serialised(house: House) -> None:
     """A handler runs on another task."""
     client = house.stays()
-    serialiser, attempts = house.writer._serialiser, []
+    serialiser, attempts = house.writer.codec._serialiser, []
 
     def pack(fields: Dict[str, Any]) -> bytes:
         attempts.append(fields)
@@ -865,13 +938,13 @@ def test_copy(house: House) -> None:
     client = house.stays()
     client.data = {'a': [1], 2: (3,)}
     session = house.describe(client)
-    copy = house.writer.copy(session)
+    copy = house.writer.codec.copy(session)
     assert copy == session._replace(data={'a': [1], '2': [3]})
     client.data['a'].append(2)
     assert copy.data['a'] == [1]
     # What cannot be kept is as good as it is.
     client.data['b'] = object()
-    assert house.writer.copy(session) is session
+    assert house.writer.codec.copy(session) is session
 
 
 def test_redis_refuses(house: House, store: FakeSessions, clock: Any,
@@ -880,7 +953,7 @@ def test_redis_refuses(house: House, store: FakeSessions, clock: Any,
     client = house.enter()
     store.faults.append('refused: NOPERM')
     house.writer.write_first(client)
-    house.writer.settle(client)
+    house.local.settle(client)
     for _ in range(3):
         store.faults.append('refused: NOPERM')
         assert not house.round()
@@ -901,13 +974,38 @@ def test_redis_refuses(house: House, store: FakeSessions, clock: Any,
     assert len(logged(logging.WARNING)) == 3
 
 
+def test_one_server_refuses(house: House, store: FakeSessions, clock: Any,
+                            logged: Callable[[int], List[str]]) -> None:
+    """The sessions that other servers have are written all the same."""
+    clients = [house.stays(f's{number}') for number in range(2 * BATCH)]
+    store.refusing = {client.pid for client in clients[::2]}
+    for attempt in range(3):
+        clock.now += INTERVAL
+        for client in clients:
+            house.room(client, f'room {attempt}')
+        assert not house.round()
+        for client in clients[1::2]:
+            kept = house.kept(client)
+            assert kept is not None and f'room {attempt}' in kept.rooms
+            assert not client.has_changed
+        assert all(client.has_changed and not client.doubtful
+                   for client in clients[::2])
+    assert len(logged(logging.WARNING)) == 1
+    store.refusing.clear()
+    assert house.round()
+    for client in clients:
+        kept = house.kept(client)
+        assert kept is not None and len(kept.rooms) == 4
+    assert all(client.is_held for client in clients)
+
+
 # -- the end -----------------------------------------------------------------
 
 def test_close(house: House, store: FakeSessions) -> None:
     stays = [house.stays(f's{number}') for number in range(BATCH + 1)]
     connecting, lost = house.enter('connecting'), house.stays('lost')
     taken(store, lost)
-    house.writer.lose(lost)
+    house.local.supersede(lost)
     leaves = house.stays('leaves')
     house.leave(leaves, intended=True)
     house.position = b'900-0'
@@ -946,14 +1044,13 @@ def test_whatever_happens(events: List[str]) -> None:
     store, clock = FakeSessions(), SimpleNamespace(now=1000.0)
     other = False
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(writer_module, 'time', SimpleNamespace(
-            monotonic=lambda: clock.now))
+        show(clock, patch)
         house = House(store, lambda: logging.getLogger('tests.unit'))
         client = house.enter()
         house.writer.write_first(client)
-        house.writer.settle(client)
+        house.local.settle(client)
         for number, event in enumerate(events):
-            if event == 'room' and client.last is None:
+            if event == 'room' and not client.is_leaving:
                 house.room(client, str(number))
             elif event == 'round':
                 house.round()
@@ -964,13 +1061,13 @@ def test_whatever_happens(events: List[str]) -> None:
             elif event == 'time':
                 clock.now += 3 * INTERVAL
             elif event == 'emptied' and not other \
-                    and house.writer.of_pid(client.pid):
+                    and house.local.of_pid(client.pid):
                 store.values.clear()
                 house.writer.history_is_gone()
             elif event == 'taken' and client.pid in store.values:
                 store.values[client.pid] = b'of another'
                 other = True
-            elif event in ('leave', 'purpose') and client.last is None:
+            elif event in ('leave', 'purpose') and not client.is_leaving:
                 house.leave(client, intended=event == 'purpose')
             if other:
                 assert store.values[client.pid] == b'of another'
@@ -980,18 +1077,18 @@ def test_whatever_happens(events: List[str]) -> None:
             assert house.round()
     if other:
         assert store.values[client.pid] == b'of another'
-        assert client.lost or client.last is not None
+        assert not client.is_held or client.is_leaving
     elif clock.now - client.left > DURATION:
         # It could not come back any more: it need not be written.
-        assert client.last is not None
-    elif client.intended:
+        assert client.is_leaving
+    elif client.is_discarded:
         assert store.values == {}
     else:
         kept = house.kept(client)
         assert kept is not None
         assert kept.rooms == (client.last or house.describe(client)).rooms
-    assert (house.writer.of_pid(client.pid) is None) is (
-        client.last is not None)
+    assert (house.local.of_pid(client.pid) is None) is (
+        client.is_leaving)
 
 
 # -- the server shuts down ----------------------------------------------------

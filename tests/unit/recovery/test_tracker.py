@@ -88,6 +88,12 @@ class Node:
         self.manager._live().abandon()
         self.clients.clear()
 
+    def is_written(self) -> bool:
+        """Whether Redis has all that has changed."""
+        keeper: Any = self.manager._live().keeper
+        return not any(client.has_changed
+                       for client in keeper.local.connected())
+
     @property
     def is_clean(self) -> bool:
         return not any(self.remains().values())
@@ -101,7 +107,7 @@ class Node:
         return {
             'visits': returning._visits,
             'outcomes': returning._outcomes._outcomes,
-            'stays': keeper._by_sid, 'leaving': keeper._by_pid,
+            'connected': keeper.local._by_sid, 'leaving': keeper.local._by_pid,
             'sent': manager._delivery.sent, 'held': manager._delivery._held,
             'waiting': list(timeline._waiting),
             'awaited': timeline._awaited, 'rooms': manager.rooms,
@@ -412,9 +418,7 @@ def test_a_node_is_killed(node: Node, other: Node) -> None:
     node.server.emit('first', to='x')
     for client in clients:
         client.wait_for('first')
-    wait_until(lambda: not any(
-        stay.changed for stay in node.manager._live().keeper  # type: ignore
-        ._by_sid.values()))
+    wait_until(node.is_written)
     node.fall_silent()
     other.server.emit('missed', to='x')
     calls = [Call(other.take, client) for client in clients]
@@ -1052,9 +1056,7 @@ def test_redis_is_away(make_redis: Callable[..., Any],
     node.server.enter_room(again.sid, 'x')
     redis.start()
     wait_until(lambda: node.manager.health()['connected'])
-    wait_until(lambda: not any(
-        stay.changed for stay in node.manager._live().keeper  # type: ignore
-        ._by_sid.values()))
+    wait_until(node.is_written)
     again.lose()
     third = node.take(again)
     assert node.outcome(third) == Outcome(True)
@@ -1071,7 +1073,7 @@ def test_redis_was_never_there(make: MakeNode) -> None:
     client.lose()
     # What cannot be written stays, and is let go with the process.
     node.clients.clear()
-    node.manager._live().keeper._by_pid.clear()  # type: ignore
+    node.manager._live().keeper.local._by_pid.clear()  # type: ignore
 
 
 def test_this_node_allows_only_smaller_ones(make: MakeNode) -> None:
