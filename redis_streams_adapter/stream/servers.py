@@ -101,7 +101,9 @@ class Servers:
             link = self._link(commands[indexes[0]][0], place)
             for index in self._exchange(link, commands, indexes, replies):
                 reply = replies[index]
+                # redis-py's MovedError is an AskError.
                 if isinstance(reply, self._ask) \
+                        and not isinstance(reply, self._moved) \
                         or str(reply).startswith(ASK_CODE):
                     moving.setdefault(
                         _asked_for(reply, link.host), []).append(index)

@@ -1,49 +1,97 @@
-"""How much was lost, and what the log was told of it."""
+"""Losses are counted, logged, and reported to the application."""
+import logging
 import math
+import threading
+from typing import Any, Callable, List
 
-from redis_streams_adapter.losses import COUNTERS, DELETED, Loss, \
-    LOSS_INTERVAL, Losses, MISSING, SET_BACK, TRIMMED, VANISHED
+from redis_streams_adapter.concurrency.engines import ThreadEngine
+from redis_streams_adapter.losses import DELETED, Loss, LOSS_INTERVAL, MISSING
+from redis_streams_adapter.runtime.loss_report import LossReport
 
-KINDS = (MISSING, TRIMMED, DELETED, SET_BACK, VANISHED)
+from ...support.wait import DEADLINE, wait_until
 
+Logger = Callable[[], logging.Logger]
+Logged = Callable[[int], List[str]]
 
-def test_each_kind_has_a_counter_and_words() -> None:
-    losses = Losses()
-    lines = [losses.add(Loss(kind, 'chat', 3, 'x'), 0.0) for kind in KINDS]
-    assert set(losses.counts) == set(COUNTERS.values())
-    assert set(losses.counts.values()) == {3}
-    assert len(set(lines)) == len(KINDS)
-    for line, kind in zip(lines, KINDS):
-        assert line is not None and "'chat'" in line
-        assert f'({COUNTERS[kind]}: 3 in all)' in line
+LOSS = Loss(MISSING, 'chat', 3, 'x')
 
 
-def test_what_has_no_number_is_counted_itself() -> None:
-    losses = Losses()
-    losses.add(Loss(DELETED, 'chat'), 0.0)
-    losses.add(Loss(DELETED, 'chat'), 0.0)
-    assert losses.counts['streams_deleted'] == 2
+def test_counted_and_logged(logger: Logger, logged: Logged) -> None:
+    report = LossReport(ThreadEngine(), logger, None)
+    report(LOSS)
+    report(Loss(DELETED, 'chat'))
+    assert report.counts['messages_lost'] == 3
+    assert report.counts['streams_deleted'] == 1
+    assert len(logged(logging.ERROR)) == 2
+    # A copy: the caller may change it.
+    report.counts.clear()
+    assert report.counts['messages_lost'] == 3
 
 
-def test_one_line_for_each_kind_at_a_time() -> None:
-    losses = Losses()
-    assert losses.add(Loss(MISSING, 'chat', 1, 'x'), 0.0)
-    assert losses.add(Loss(MISSING, 'chat', 2, 'x'), LOSS_INTERVAL) is None
-    assert losses.add(Loss(SET_BACK, 'chat'), LOSS_INTERVAL)
-    assert losses.more(LOSS_INTERVAL) == []
-    line, = losses.more(LOSS_INTERVAL + 1)
-    assert '(messages_lost: 3 in all)' in line
-    # That was a line too.
-    assert losses.add(Loss(MISSING, 'chat', 4, 'x'),
-                      2 * LOSS_INTERVAL) is None
-    assert losses.add(Loss(MISSING, 'chat', 4, 'x'), 3 * LOSS_INTERVAL)
-    # Which has told of all that was not told before.
-    assert losses.more(math.inf) == []
+def test_many_losses_of_a_kind_make_few_lines(logger: Logger,
+                                              logged: Logged) -> None:
+    report = LossReport(ThreadEngine(), logger, None)
+    for _ in range(100):
+        report(LOSS)
+    assert len(logged(logging.ERROR)) == 1
+    report.log_more(-LOSS_INTERVAL)
+    assert len(logged(logging.ERROR)) == 1
+    report.log_more(math.inf)
+    assert '300 in all' in logged(logging.ERROR)[-1]
+    report.log_more(math.inf)
+    assert len(logged(logging.ERROR)) == 2
 
 
-def test_what_was_trimmed_without_a_number() -> None:
-    losses = Losses()
-    line = losses.add(Loss(TRIMMED, 's'), 0.0)
-    assert line is not None
-    assert "'s'" in line and 'None' not in line
-    assert losses.counts['entries_trimmed'] == 1
+def test_on_loss_runs_in_a_task_of_its_own(logger: Logger) -> None:
+    """It is the application's code, and may block."""
+    called = threading.Event()
+    calls: List[Any] = []
+
+    def on_loss(loss: Loss) -> None:
+        calls.append((loss, threading.current_thread()))
+        called.set()
+
+    LossReport(ThreadEngine(), logger, on_loss)(LOSS)
+    assert called.wait(DEADLINE)
+    (loss, thread), = calls
+    assert loss == LOSS
+    assert thread is not threading.current_thread()
+
+
+def test_on_loss_that_fails(logger: Logger, logged: Logged) -> None:
+    """It is logged, and called again for the next loss."""
+    calls: List[Loss] = []
+
+    def on_loss(loss: Loss) -> None:
+        calls.append(loss)
+        raise RuntimeError('a defect')
+
+    report = LossReport(ThreadEngine(), logger, on_loss)
+    for count in (1, 2):
+        report(LOSS)
+        wait_until(lambda: logged(logging.ERROR).count(
+            'on_loss failed') == count)
+    assert calls == [LOSS, LOSS]
+
+
+def test_nothing_is_logged_under_the_lock(caplog: Any,
+                                          logger: Logger) -> None:
+    """A log handler of the application may ask for the counters."""
+    report = LossReport(ThreadEngine(), logger, None)
+    counts: List[int] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            # Another thread, since the lock is reentrant.
+            thread = threading.Thread(target=lambda: counts.append(
+                report.counts['messages_lost']))
+            thread.start()
+            thread.join(DEADLINE)
+
+    handler = Handler()
+    logger().addHandler(handler)
+    try:
+        report(LOSS)
+    finally:
+        logger().removeHandler(handler)
+    assert counts == [3]

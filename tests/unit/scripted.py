@@ -1,0 +1,136 @@
+"""Connections as redis-py has them, whose servers reply what a test says."""
+import io
+import pickle
+import socket
+from collections import deque
+from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, \
+    Tuple
+
+import redis
+
+from redis_streams_adapter.stream.driver import Driver
+
+#: Seconds: the socket timeout of the driver. Nothing here waits.
+SOCKET_TIMEOUT = 5.0
+
+
+class Break(Exception):
+    """Instead of a reply: the connection breaks."""
+
+
+class Sent(NamedTuple):
+    """A command, and the server that got it."""
+
+    place: Any
+    command: Tuple[bytes, ...]
+
+
+class ScriptedServers:
+    """Servers that reply as the test says.
+
+    :param reply: what a server replies to a command: called with the
+                  server's name and the command. An exception is an error
+                  reply; :class:`Break` breaks the connection.
+    """
+
+    def __init__(self, reply: Callable[..., Any] = lambda *_: b'OK') -> None:
+        self.reply = reply
+        self.sent: List[Sent] = []
+        self.connections: List['ScriptedConnection'] = []
+        #: The servers that refuse connections.
+        self.away: List[Any] = []
+
+    def driver(self, **options: Any) -> Driver:
+        """How to connect to the one server, which is named ``None``."""
+        return Driver(redis, lambda timeout, key: self.connection(
+            None, timeout, key), SOCKET_TIMEOUT)._replace(**options)
+
+    def connection(self, place: Any = None, timeout: float = 0.0,
+                   key: str = '') -> 'ScriptedConnection':
+        return ScriptedConnection(self, place, timeout, key)
+
+    def commands(self) -> List[Tuple[bytes, ...]]:
+        """The commands that have arrived."""
+        return [each.command for each in self.sent]
+
+
+class ScriptedSocket:
+    """Remembers how it was ended."""
+
+    def __init__(self) -> None:
+        self.ended_by: Optional[str] = None
+
+    def shutdown(self, how: int) -> None:
+        assert how == socket.SHUT_RDWR
+        if self.ended_by is not None:
+            raise OSError('not connected')
+        self.ended_by = 'shutdown'
+
+    def close(self) -> None:
+        self.ended_by = 'close'
+
+
+class ScriptedConnection:
+    """One connection.
+
+    :param place: the name of the server.
+    :param timeout: the socket timeout, in seconds.
+    :param key: the key that the connection is for.
+    """
+
+    def __init__(self, servers: ScriptedServers, place: Any, timeout: float,
+                 key: str) -> None:
+        self._servers = servers
+        self.place = place
+        self.timeout = timeout
+        self.key = key
+        self.host = f'host of {place}'
+        self._replies: Deque[Any] = deque()
+        self._sock: Optional[ScriptedSocket] = None
+        #: Whether the server has ended it.
+        self.ended = False
+        self.closed = False
+
+    def connect(self) -> None:
+        if self.place in self._servers.away:
+            raise redis.ConnectionError('connection refused')
+        self._sock = ScriptedSocket()
+        self._servers.connections.append(self)
+
+    def disconnect(self) -> None:
+        self.closed = True
+
+    def pack_command(self, *command: bytes) -> List[bytes]:
+        return [pickle.dumps(command)]
+
+    def send_packed_command(self, packed: List[bytes]) -> None:
+        stream = io.BytesIO(b''.join(packed))
+        while stream.tell() < len(stream.getvalue()):
+            command = pickle.load(stream)
+            self._servers.sent.append(Sent(self.place, command))
+            self._replies.append(self._servers.reply(self.place, command))
+
+    def can_read(self, timeout: float) -> bool:
+        if self.ended:
+            raise redis.ConnectionError('closed by the server')
+        return bool(self._replies)
+
+    def read_response(self) -> Any:
+        reply = self._replies.popleft()
+        if isinstance(reply, Break):
+            self.ended = True
+            raise redis.ConnectionError('closed by the server')
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+def replies(*values: Any) -> Callable[..., Any]:
+    """For :class:`ScriptedServers`: these replies, one after the other."""
+    rest = deque(values)
+    return lambda place, command: rest.popleft()
+
+
+def by_command(table: Dict[bytes, Any]) -> Callable[..., Any]:
+    """For :class:`ScriptedServers`: a reply for each command's name."""
+    return lambda place, command: table[command[0]]

@@ -1,0 +1,137 @@
+"""One connection: what breaks it, and what does not."""
+import os
+from typing import Any
+
+import pytest
+import redis
+
+from redis_streams_adapter.protocol.transport import Unavailable
+from redis_streams_adapter.stream.connection import Refused, Wire
+
+from ..scripted import Break, replies, ScriptedServers
+
+
+@pytest.fixture
+def servers() -> ScriptedServers:
+    return ScriptedServers()
+
+
+@pytest.fixture
+def wire(servers: ScriptedServers) -> Wire:
+    wire = Wire(servers.driver(), 'a key', 2.0)
+    wire.connect()
+    return wire
+
+
+def test_how_it_connects(servers: ScriptedServers, wire: Wire) -> None:
+    connection, = servers.connections
+    assert (connection.key, connection.timeout) == ('a key', 2.0)
+    assert wire.host == 'host of None'
+
+
+def test_a_connection_that_is_made_already(servers: ScriptedServers) -> None:
+    made = servers.connection('there', 1.0)
+    wire = Wire(servers.driver(), '', 1.0, made)
+    wire.connect()
+    assert servers.connections == [made]
+    wire.ask(b'PING')
+    assert servers.sent == [('there', (b'PING',))]
+
+
+def test_a_server_that_is_away(servers: ScriptedServers) -> None:
+    servers.away.append(None)
+    with pytest.raises(Unavailable, match='ConnectionError: connection '
+                                          'refused') as caught:
+        Wire(servers.driver(), '', 1.0).connect()
+    assert not caught.value.in_doubt
+
+
+def test_ask(servers: ScriptedServers, wire: Wire) -> None:
+    servers.reply = replies(b'1', [b'2', None])
+    assert wire.ask(b'GET', b'x') == b'1'
+    assert wire.ask(b'XRANGE') == [b'2', None]
+    assert servers.commands() == [(b'GET', b'x'), (b'XRANGE',)]
+
+
+def test_an_error_reply_does_not_break_it(servers: ScriptedServers,
+                                          wire: Wire) -> None:
+    servers.reply = replies(redis.ResponseError('WRONGTYPE ...'), b'1')
+    with pytest.raises(Refused, match='WRONGTYPE'):
+        wire.ask(b'GET', b'x')
+    assert wire.ask(b'GET', b'y') == b'1'
+    assert not servers.connections[0].closed
+
+
+def test_exchange(servers: ScriptedServers, wire: Wire) -> None:
+    """The errors stand among the replies, each at its place."""
+    error = redis.ResponseError('ERR')
+    servers.reply = replies(b'1', error, b'3')
+    assert wire.exchange([(b'A',), (b'B', b'x'), (b'C',)]) == [
+        b'1', error, b'3']
+    assert servers.commands() == [(b'A',), (b'B', b'x'), (b'C',)]
+
+
+@pytest.mark.parametrize('call', [
+    lambda wire: wire.ask(b'A'),
+    lambda wire: wire.exchange([(b'A',), (b'B',)])])
+def test_it_stays_broken(servers: ScriptedServers, wire: Wire,
+                         call: Any) -> None:
+    """Nothing is retried: the result of the last command is unknown."""
+    servers.reply = replies(Break(), Break())
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            call(wire)
+    connection, = servers.connections
+    assert connection.closed
+    assert not any(isinstance(each.command[0], Break)
+                   for each in servers.sent)
+    assert len(servers.sent) <= 2
+
+
+def test_ended(servers: ScriptedServers, wire: Wire) -> None:
+    """As far as can be seen while no reply is due."""
+    assert not wire.ended
+    servers.connections[0].ended = True
+    assert wire.ended
+    wire.close()
+    assert wire.ended
+
+
+def test_interrupt_ends_it_for_the_task_that_waits(
+        servers: ScriptedServers, wire: Wire) -> None:
+    """redis-py would take the parser away from that task."""
+    wire.interrupt()
+    # It is not connected any more; that is no error.
+    wire.interrupt()
+    connection, = servers.connections
+    assert connection._sock is not None
+    assert connection._sock.ended_by == 'shutdown'
+    assert not connection.closed
+
+
+def test_abandon_leaves_the_parent_its_connection(
+        servers: ScriptedServers, wire: Wire) -> None:
+    wire.abandon()
+    connection, = servers.connections
+    assert connection._sock is not None
+    assert connection._sock.ended_by == 'close'
+
+
+def test_nothing_is_open_yet(servers: ScriptedServers) -> None:
+    wire = Wire(servers.driver(), '', 1.0)
+    for call in (wire.interrupt, wire.abandon, wire.close):
+        call()
+    assert wire.ended
+    with pytest.raises(Unavailable, match='closed'):
+        wire.ask(b'A')
+
+
+def test_a_child_process_does_not_use_it(
+        servers: ScriptedServers, wire: Wire,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork copies green threads, which would go on."""
+    parent = os.getpid()
+    monkeypatch.setattr(os, 'getpid', lambda: parent + 1)
+    with pytest.raises(Unavailable):
+        wire.ask(b'A')
+    assert servers.sent == []

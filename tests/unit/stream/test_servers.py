@@ -1,0 +1,197 @@
+"""Commands for keys on several servers: each is sent to the right one."""
+from typing import Any, Callable, Dict, List
+
+import pytest
+import redis
+from redis.exceptions import AskError, MovedError, ReadOnlyError, \
+    TryAgainError
+
+from redis_streams_adapter.protocol.transport import Unavailable
+from redis_streams_adapter.stream.servers import Servers
+
+from ..scripted import Break, ScriptedServers
+
+
+class FakeCluster(ScriptedServers):
+    """A cluster: its keys have places, and may move."""
+
+    def __init__(self) -> None:
+        super().__init__(self.answer)
+        #: Where each key is, and where the client believes it is.
+        self.places: Dict[str, Any] = {}
+        self.known: Dict[str, Any] = {}
+        #: The error of a server that has not the key.
+        self.error: Callable[[str, Any], Exception] = \
+            lambda key, place: MovedError(f'1 {place}:1')
+        #: How often the client has asked where keys are.
+        self.looks = 0
+        #: The servers that were told ASKING before the next command.
+        self.asking: List[Any] = []
+
+    def answer(self, place: Any, command: Any) -> Any:
+        if command[0] == b'ASKING':
+            self.asking.append(place)
+            return b'OK'
+        key = command[1].decode()
+        if place in self.asking:
+            self.asking.remove(place)
+        elif self.places[key] != place:
+            return self.error(key, self.places[key])
+        return f'{key} at {place}'.encode()
+
+    def look(self) -> Callable[[str], Any]:
+        self.looks += 1
+        self.known = dict(self.places)
+        known = self.known
+        return lambda key: known.get(key, 'a')
+
+    def servers(self) -> Servers:
+        return Servers(self.driver(
+            make=lambda timeout, key: self.connection(
+                self.known.get(key, 'a'), timeout, key),
+            places=self.look,
+            at=lambda timeout, address: self.connection(
+                address[0], timeout)))
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    cluster = FakeCluster()
+    cluster.places = {'x': 'a', 'y': 'b', 'z': 'a'}
+    return cluster
+
+
+def get(*keys: str) -> Any:
+    return [(key, (b'GET', key.encode())) for key in keys]
+
+
+def test_one_server() -> None:
+    scripted = ScriptedServers(lambda place, command: command[1])
+    servers = Servers(scripted.driver())
+    servers.open()
+    assert servers.carry_out(get('x', 'y', 'x')) == [b'x', b'y', b'x']
+    assert len(scripted.connections) == 1
+    assert servers.connections == 1
+
+
+def test_each_command_goes_to_its_server(cluster: FakeCluster) -> None:
+    servers = cluster.servers()
+    servers.open()
+    assert servers.carry_out(get('x', 'y', 'z', 'y')) == [
+        b'x at a', b'y at b', b'z at a', b'y at b']
+    # One connection to each, and one pipeline.
+    assert [each.place for each in cluster.connections] == ['a', 'b']
+    assert [each.place for each in cluster.sent] == ['a', 'a', 'b', 'b']
+    assert cluster.looks == 1
+
+
+def test_an_error_reply_stays_with_its_command(
+        cluster: FakeCluster) -> None:
+    error = redis.ResponseError('WRONGTYPE')
+    cluster.reply = lambda place, command: \
+        error if command[1] == b'y' else cluster.answer(place, command)
+    servers = cluster.servers()
+    servers.open()
+    assert servers.carry_out(get('x', 'y', 'z')) == [
+        b'x at a', error, b'z at a']
+
+
+@pytest.mark.parametrize('error', [
+    lambda key, place: MovedError(f'1 {place}:1'),
+    lambda key, place: TryAgainError('multiple keys'),
+    # As redis-py 5.0 has it.
+    lambda key, place: redis.ResponseError(f'MOVED 1 {place}:1')])
+def test_keys_that_have_moved(cluster: FakeCluster, error: Any) -> None:
+    servers = cluster.servers()
+    servers.open()
+    cluster.error = error
+    cluster.places['y'] = 'c'
+    assert servers.carry_out(get('x', 'y', 'z')) == [
+        b'x at a', b'y at c', b'z at a']
+    assert cluster.looks == 2
+    # Only what was refused is sent again.
+    assert [each.command[1] for each in cluster.sent].count(b'x') == 1
+    assert servers.carry_out(get('y')) == [b'y at c']
+    assert cluster.looks == 2
+
+
+@pytest.mark.parametrize('error', [
+    lambda key, place: AskError(f'1 {place}:1'),
+    lambda key, place: redis.ResponseError(f'ASK 1 {place}:1')])
+def test_keys_that_are_moving(cluster: FakeCluster, error: Any) -> None:
+    """The other server is asked this once; the table stays as it is."""
+    servers = cluster.servers()
+    servers.open()
+    cluster.error = error
+    cluster.places.update(y='c', z='c')
+    assert servers.carry_out(get('x', 'y', 'z')) == [
+        b'x at a', b'y at c', b'z at c']
+    assert cluster.looks == 1
+    asked = [each.command[0] for each in cluster.sent if each.place == 'c']
+    assert asked == [b'ASKING', b'GET', b'ASKING', b'GET']
+
+
+@pytest.mark.parametrize('error', [
+    ReadOnlyError('a replica'), redis.ResponseError('READONLY a replica'),
+    redis.ResponseError('CLUSTERDOWN no'),
+    redis.ResponseError('MASTERDOWN no')])
+def test_a_server_that_was_deposed(error: Exception) -> None:
+    """It is no answer: another server has to be found."""
+    servers = Servers(ScriptedServers(lambda *_: error).driver())
+    servers.open()
+    with pytest.raises(Unavailable):
+        servers.carry_out(get('x'))
+
+
+def test_a_connection_that_has_ended_is_replaced(
+        cluster: FakeCluster) -> None:
+    """It is counted, since the server may have dropped something."""
+    servers = cluster.servers()
+    servers.open()
+    servers.carry_out(get('x', 'y'))
+    assert servers.connections == 1
+    cluster.connections[1].ended = True
+    assert servers.carry_out(get('x', 'y')) == [b'x at a', b'y at b']
+    assert servers.connections == 2
+    assert cluster.connections[1].closed
+
+
+def test_a_connection_that_breaks(cluster: FakeCluster) -> None:
+    """Nothing is sent twice."""
+    servers = cluster.servers()
+    servers.open()
+    cluster.reply = lambda *_: Break()
+    with pytest.raises(Unavailable):
+        servers.carry_out(get('x', 'z'))
+    assert len(cluster.sent) == 2
+
+
+def test_a_server_that_is_away(cluster: FakeCluster) -> None:
+    servers = cluster.servers()
+    servers.open()
+    cluster.away.append('b')
+    with pytest.raises(Unavailable):
+        servers.carry_out(get('y'))
+
+
+def test_where_keys_are_cannot_be_found_out(cluster: FakeCluster) -> None:
+    def look() -> Any:
+        raise redis.ConnectionError('no server answers')
+
+    servers = Servers(cluster.driver(places=look))
+    with pytest.raises(Unavailable, match='no server answers'):
+        servers.open()
+
+
+@pytest.mark.parametrize('call, ended_by', [
+    (Servers.interrupt, 'shutdown'), (Servers.abandon, 'close')])
+def test_all_connections_are_ended(cluster: FakeCluster, call: Any,
+                                   ended_by: str) -> None:
+    servers = cluster.servers()
+    servers.open()
+    servers.carry_out(get('x', 'y'))
+    call(servers)
+    assert [each._sock and each._sock.ended_by
+            for each in cluster.connections] == [ended_by] * 2
+    servers.close()
+    assert all(each.closed for each in cluster.connections)
