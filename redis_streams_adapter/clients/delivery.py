@@ -21,7 +21,7 @@ from socketio import packet
 
 from ..protocol.messages import Room, Target
 from ..recovery.session import Gap
-from ..protocol.transport import id_before, START
+from ..protocol.position import Position, START
 
 #: A client: its sid, and the id of its connection.
 Client = Tuple[str, str]
@@ -31,7 +31,7 @@ class _Held(NamedTuple):
     """An event that is kept back, and the offset that goes with it."""
 
     encoded: 'Encoded'
-    mark: Optional[bytes]
+    mark: Optional[Position]
 
 
 _to_json = json.JSONEncoder(separators=(',', ':')).encode
@@ -73,7 +73,7 @@ class Encoded:
         self._again = again
         self._plain: Optional[List[Any]] = None
         self._marked: Optional[List[Any]] = None
-        self._offset = b''
+        self._offset = START
         self.ends_in_text = ends_in_text
 
     def plain(self) -> List[Any]:
@@ -82,10 +82,10 @@ class Encoded:
             self._plain = _packets(self._parts)
         return self._plain
 
-    def marked(self, offset: bytes) -> List[Any]:
+    def marked(self, offset: Position) -> List[Any]:
         """The packets with an offset behind the last argument."""
         if self._marked is None or self._offset != offset:
-            text = offset.decode()
+            text = str(offset)
             if self._again is not None:
                 parts = self._again(text)
             else:
@@ -128,7 +128,7 @@ class Delivery:
         #: Of each client that takes part in recovery, by its sid: the last
         #: offset that was handed to it. Under the order lock; when it goes,
         #: removed by the task that sees it go.
-        self.sent: Dict[str, Optional[bytes]] = {}
+        self.sent: Dict[str, Optional[Position]] = {}
         #: And the last long time in which it was handed nothing, likewise.
         self.gaps: Dict[str, Gap] = {}
         #: How long that is, in milliseconds.
@@ -231,7 +231,7 @@ class Delivery:
         return self._parts(namespace, [*data, offset], None)
 
     def hand_over(self, loads: Iterable[Load],
-                  position: bytes = START) -> None:
+                  position: Position = START) -> None:
         """Put events into the queues of their clients. Needs the order lock,
         so that parts of two events are never mixed up.
 
@@ -241,7 +241,8 @@ class Delivery:
         sent, held = self.sent, self._held
         for load in loads:
             encoded = load.encoded
-            offset, old = None, b''
+            offset: Optional[Position] = None
+            old: Tuple[int] = (0,)
             if sent and (load.recoverable or encoded.ends_in_text):
                 offset, old = position, self._long_before(position)
             for sid, eio_sid in load.clients:
@@ -254,26 +255,25 @@ class Delivery:
                     self._note(sid, mark, old)
                 self.delivered += 1
 
-    def _long_before(self, position: bytes) -> bytes:
-        # As a text, not as a number: there is one comparison for each client
-        # and event, and milliseconds have 13 digits until 2286.
-        return b'%d' % (int(position.partition(b'-')[0]) - self.long_time)
+    def _long_before(self, position: Position) -> Tuple[int]:
+        # Compared with a position for each client and event.
+        return (position.milliseconds - self.long_time,)
 
-    def _note(self, sid: str, mark: bytes, old: bytes) -> None:
+    def _note(self, sid: str, mark: Position, old: Tuple[int]) -> None:
         """A client was handed an offset."""
         last, self.sent[sid] = self.sent[sid], mark
         if last is None or last < old:
-            self.gaps[sid] = Gap(last, id_before(mark))
+            self.gaps[sid] = Gap(last, mark.before())
 
     def _hand(self, eio_sid: str, encoded: Encoded,
-              mark: Optional[bytes]) -> None:
+              mark: Optional[Position]) -> None:
         for part in encoded.plain() if mark is None else encoded.marked(mark):
             if part.binary:
                 part = eio_packet.Packet(eio_packet.MESSAGE, part.data)
             self._send(eio_sid, part)
 
     def send_again(self, client: Client, encoded: Encoded,
-                   offset: bytes) -> None:
+                   offset: Position) -> None:
         """Put an event that it has missed into the queue of a client whose
         deliveries are held."""
         sid, eio_sid = client

@@ -18,7 +18,6 @@ all members and the position at which they were that; in an INITIAL_HEARTBEAT
 sides.
 """
 import json as standard_json
-import re
 from types import MappingProxyType
 from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, \
     Sequence, Tuple, Union
@@ -26,10 +25,11 @@ from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, \
 from .application import Application, KEY
 from ..errors import DecodeError
 from .messages import AdapterClose, Broadcast, BroadcastAck, \
-    BroadcastClientCount, DisconnectSockets, EVERYONE, FetchSockets, \
-    FetchSocketsResponse, Heartbeat, InitialHeartbeat, Message, MessageType, \
-    Room, ServerSideEmit, ServerSideEmitResponse, SocketsJoin, SocketsLeave, \
-    Target
+    BroadcastClientCount, CAUGHT_UP, DisconnectSockets, EVERYONE, \
+    FetchSockets, FetchSocketsResponse, Heartbeat, InitialHeartbeat, Message, \
+    MessageType, Room, ServerSideEmit, ServerSideEmitResponse, SocketsJoin, \
+    SocketsLeave, Target
+from .position import Position
 from .values import JSONModule, load_base64, load_json, load_msgpack, \
     Serialiser, without_nonfinite
 
@@ -294,21 +294,16 @@ def _arguments(value: Any, what: str) -> Tuple[Any, ...]:
     return tuple(value)
 
 
-#: An entry's id, see ``streamParseID`` in ``t_stream.c`` of Redis: two
-#: numbers of 64 bits.
-_POSITION = re.compile(rb'[0-9]{1,20}-[0-9]{1,20}')
-
-
-def read_position(raw: bytes, field: str) -> Tuple[int, int]:
-    """The id of an entry, as numbers.
+def read_position(raw: bytes, field: str) -> Position:
+    """A position.
 
     :param field: the name of the field it stands in.
-    :raises DecodeError: it is none.
+    :raises DecodeError: it is not one.
     """
-    if not _POSITION.fullmatch(raw):
-        raise DecodeError(f'field {field} is not the id of an entry')
-    milliseconds, _, number = raw.partition(b'-')
-    return int(milliseconds), int(number)
+    try:
+        return Position.parse(raw)
+    except DecodeError as exc:
+        raise DecodeError(f'field {field} is {exc}') from exc
 
 
 #: The fields of heartbeats that are our own.
@@ -318,12 +313,12 @@ _EXTRA = frozenset((b'behind', b'reader', b'members', b'at', b'asks'))
 def _read_heartbeat(extra: Mapping[bytes, bytes]) -> Heartbeat:
     behind, reader = extra.get(b'behind'), extra.get(b'reader')
     members, at = extra.get(b'members'), extra.get(b'at')
-    if behind:
-        read_position(behind, 'behind')
+    report = None if behind is None else behind and read_position(
+        behind, 'behind') or CAUGHT_UP
     if members is None or at is None:
-        return Heartbeat(behind, _read_reader(reader))
-    read_position(at, 'at')
-    return Heartbeat(behind, _read_reader(reader), _read_members(members), at)
+        return Heartbeat(report, _read_reader(reader))
+    return Heartbeat(report, _read_reader(reader), _read_members(members),
+                     read_position(at, 'at'))
 
 
 def _read_reader(reader: Optional[bytes]) -> Optional[str]:
@@ -452,13 +447,14 @@ def _write_extra(message: Message) -> Tuple[bytes, ...]:
         return ()
     extra: Tuple[bytes, ...] = ()
     if message.behind is not None:
-        extra += b'behind', message.behind
+        extra += b'behind', \
+            bytes(message.behind) if message.behind else b''
     if message.reader is not None:
         extra += b'reader', message.reader.encode()
     if message.members is not None and message.at is not None:
         extra += (b'members', standard_json.dumps(
             dict(message.members), separators=(',', ':')).encode(),
-            b'at', message.at)
+            b'at', bytes(message.at))
     return extra
 
 

@@ -33,7 +33,7 @@ Times are seconds of the process's own monotonic clock, and come in as
 import math
 from typing import Dict, NamedTuple, Optional, Set, Tuple
 
-from .transport import Position
+from .position import Position, START
 
 #: How long a process that has asked waits for answers, in seconds, from the
 #: moment at which it reads its own question. A member answers in some
@@ -92,7 +92,7 @@ class Knowledge:
         #: From when on everything was seen; ``None``: nothing was read yet.
         self._since: Optional[float] = None
         #: The position from which on everything was read.
-        self._start: Position = (0, 0)
+        self._start = START
         #: When a loss was last a reason to ask who is there.
         self._lost = -math.inf
         #: Whether whoever is unknown answers a question, within a patience.

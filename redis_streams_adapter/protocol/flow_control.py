@@ -25,6 +25,8 @@ for each batch: the id of its last entry, and that entry's number.
 from collections import deque
 from typing import Deque, Dict, Iterable, NamedTuple, Optional, Tuple
 
+from .position import Position, START
+
 #: How long a reader may hold us back without getting on, in seconds. It may
 #: be dead, or the entries that it should come to may be gone.
 PATIENCE = 2.0
@@ -42,10 +44,6 @@ REMEMBERED = 10_000
 #: The widest window. All entries in it are remembered, at most 20 MB of them.
 MAX_WINDOW = 100_000
 
-Id = Tuple[int, int]
-
-_NOWHERE = (0, 0)
-
 
 class _Reader(NamedTuple):
     """How far a reader is.
@@ -56,7 +54,7 @@ class _Reader(NamedTuple):
     """
 
     read: int
-    position: Id
+    position: Position
     since: Optional[float]
 
 
@@ -71,7 +69,7 @@ class Pace:
         self._written = 0
         #: Where our entries stand: the last id of a batch, and the number of
         #: our messages up to it; oldest first.
-        self.checkpoints: Deque[Tuple[Id, int]] = deque()
+        self.checkpoints: Deque[Tuple[Position, int]] = deque()
         #: Up to which number it is not known any more where they stand.
         self.forgotten = 0
         #: By reader, ours under ``None``.
@@ -90,7 +88,7 @@ class Pace:
     def window(self, window: Optional[int]) -> None:
         self._window = None if window is None else min(window, MAX_WINDOW)
 
-    def wrote(self, last_id: Id, sequence: int, now: float) -> None:
+    def wrote(self, last_id: Position, sequence: int, now: float) -> None:
         """A batch is stored; its last entry has this id and this number."""
         for uid, reader in list(self._readers.items()):
             if reader.read >= self._written:
@@ -129,9 +127,10 @@ class Pace:
         self._awaited.pop(None, None)
         known = self._readers.get(None)
         self._readers[None] = _Reader(
-            sequence, known.position if known else _NOWHERE, now)
+            sequence, known.position if known else START, now)
 
-    def behind(self, uid: Optional[str], position: Id, now: float) -> None:
+    def behind(self, uid: Optional[str], position: Position,
+               now: float) -> None:
         """A node says that its reader lags, and where it is."""
         self._awaited.pop(uid, None)
         read = self._read_at(position)
@@ -169,7 +168,7 @@ class Pace:
                 slowest = min(slowest, read)
         return max(0, self.window - (self._written - slowest))
 
-    def _read_at(self, position: Id) -> int:
+    def _read_at(self, position: Position) -> int:
         """How many of our entries stand up to a position."""
         for last_id, sequence in reversed(self.checkpoints):
             if last_id <= position:

@@ -12,6 +12,8 @@ from enum import IntEnum
 from types import MappingProxyType
 from typing import Any, Mapping, NamedTuple, Optional, Tuple, Union
 
+from .position import Position
+
 #: The name of a room. Node's are text; Python applications use numbers too,
 #: and JSON keeps them apart.
 Room = Union[str, int]
@@ -75,6 +77,10 @@ class Target(NamedTuple):
 EVERYONE = Target()
 
 
+#: Instead of the position of a reader: it lags no longer. False in a test.
+CAUGHT_UP: Tuple[()] = ()
+
+
 @dataclass(frozen=True)
 class InitialHeartbeat:
     """A node has arrived; every other node answers with a heartbeat.
@@ -96,8 +102,8 @@ class Heartbeat:
 
     All fields are our own; Node.js ignores them.
 
-    :param behind: the position of a reader that lags; empty when it has
-                   caught up, see
+    :param behind: the position of a reader that lags, or :data:`CAUGHT_UP`,
+                   see
                    :mod:`redis_streams_adapter.protocol.flow_control`.
     :param reader: the uid of the node whose reader that is, if it writes as
                    an emitter.
@@ -109,10 +115,10 @@ class Heartbeat:
 
     type = MessageType.HEARTBEAT
 
-    behind: Optional[bytes] = None
+    behind: Union[Position, Tuple[()], None] = None
     reader: Optional[str] = None
     members: Optional[Mapping[str, float]] = None
-    at: Optional[bytes] = None
+    at: Optional[Position] = None
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ from .messages import AdapterClose, BroadcastAck, BroadcastClientCount, \
     MessageType, RESPONSE_TYPES, ServerSideEmitResponse, SIGNS_OF_LIFE
 from .requests import AckCallback, Asked, Request, Requests
 from .sequences import Sequences
-from .transport import Entry, parse_id, Way
+from .position import Position
+from .transport import Entry, Way
 
 #: The longest time between two calls of :meth:`Node.tick`, in seconds, as in
 #: Node.js; and the shortest.
@@ -138,7 +139,7 @@ class ReaderLags:
     """A node has told how far its reader is; ``None``: at the end."""
 
     uid: str
-    position: Optional[bytes]
+    position: Optional[Position]
 
 
 class Learned(NamedTuple):
@@ -242,11 +243,11 @@ class Node:
             return (Returned(envelope.sequence, True),)
         if not sequences.knows(writer):
             try:
-                since = envelope.since and codec.read_position(
-                    envelope.since, 'since')
+                since = codec.read_position(envelope.since, 'since') \
+                    if envelope.since else None
             except DecodeError as exc:
                 return (Skipped(exc),)
-            sequences.meet(writer, since or None, parse_id(entry.id))
+            sequences.meet(writer, since, entry.id)
         missing = sequences.missing_before(
             writer, envelope.sequence, envelope.type not in SIGNS_OF_LIFE)
         if missing < 0:
@@ -347,7 +348,7 @@ class Node:
                                      message.behind or None))
         if knowledge is not None and message.members is not None \
                 and message.at is not None \
-                and knowledge.tell(namespace, parse_id(message.at)):
+                and knowledge.tell(namespace, message.at):
             known = self._members.nodes(namespace)
             for each, age in message.members.items():
                 if each not in known and each not in self._not_others \

@@ -16,7 +16,9 @@ what came before it, unless the writer began after the reader did. Hence
 ``since``, which each entry carries: where the stream ended when its writer
 began.
 """
-from typing import Dict, FrozenSet, Optional, Tuple
+from typing import Dict, FrozenSet, Optional
+
+from .position import Position, START
 
 #: How many writers are remembered at least. Every process that emits is one
 #: more, so there has to be an end; a copy follows its original within
@@ -25,10 +27,6 @@ REMEMBERED = 10_000
 
 #: No writer ever comes to a number that is above this.
 MAX_NUMBER = 2**63
-
-Id = Tuple[int, int]
-
-_BEGINNING = (0, 0)
 
 
 class Sequences:
@@ -53,26 +51,27 @@ class Sequences:
         self.former: FrozenSet[bytes] = frozenset()
         #: Of writers that began here or later, everything was to be seen;
         #: ``None``: not known yet.
-        self._start: Optional[Id] = None
+        self._start: Optional[Position] = None
         #: Where there was no stream then: what is older than this, and is
         #: not the beginning, was in another one.
-        self._birth = _BEGINNING
+        self._birth = START
 
-    def begin(self, position: Id, moment: int = 0) -> None:
+    def begin(self, position: Position, moment: int = 0) -> None:
         """The stream is read from this position on.
 
         :param moment: when that was found out, or before, by the server's
                        clock, in milliseconds.
         """
         self._start = position
-        if position == _BEGINNING:
-            self._birth = moment, 0
+        if position == START:
+            self._birth = Position(moment)
 
     def knows(self, writer: bytes) -> bool:
         """Whether something was seen of a writer before."""
         return writer in self._young or writer in self._old
 
-    def meet(self, writer: bytes, since: Optional[Id], at: Id) -> None:
+    def meet(self, writer: bytes, since: Optional[Position],
+             at: Position) -> None:
         """Get to know a writer of which nothing was seen before.
 
         :param since: where the stream ended when it began, where it says.
@@ -83,7 +82,7 @@ class Sequences:
             self._young[writer] = MAX_NUMBER
         elif since is not None and self._start is not None \
                 and since >= self._start \
-                and (since >= self._birth or since == _BEGINNING):
+                and (since >= self._birth or since == START):
             self._young[writer] = 0
         if len(self._young) > self._remembered:
             self._old, self._young = self._young, {}

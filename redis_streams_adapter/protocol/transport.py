@@ -21,16 +21,12 @@ from enum import Enum
 from typing import List, NamedTuple, Optional, Protocol, Sequence, Tuple, \
     Union
 
-Fields = Sequence[bytes]
+from .position import Position, START
 
-#: The two numbers of an id, by which ids are ordered.
-Position = Tuple[int, int]
+Fields = Sequence[bytes]
 
 #: What a server calls a connection.
 Identity = Tuple[bytes, ...]
-
-#: The id before every entry.
-START = b'0-0'
 
 
 class TransportError(Exception):
@@ -77,12 +73,11 @@ class EntryRefused(TransportError):
 class Entry(NamedTuple):
     """An entry of the stream.
 
-    :param id: ``<ms>-<n>``; the milliseconds are those of the server's
-               clock.
+    :param id: its position in the stream.
     :param fields: names and values in turn.
     """
 
-    id: bytes
+    id: Position
     fields: Fields
 
 
@@ -99,29 +94,14 @@ class Ends(NamedTuple):
     :param length: how many of them are there.
     """
 
-    first_id: Optional[bytes]
-    last_id: bytes
+    first_id: Optional[Position]
+    last_id: Position
     added: Optional[int]
     length: int
 
 
 #: Of a stream that does not exist.
 NO_STREAM = Ends(None, START, 0, 0)
-
-
-def parse_id(entry_id: bytes) -> Position:
-    """The two numbers of an id, by which ids are ordered."""
-    milliseconds, _, number = entry_id.partition(b'-')
-    return int(milliseconds), int(number)
-
-
-def id_before(entry_id: bytes) -> bytes:
-    """The highest id below another one, to read from there on; a number
-    below 0 is none: the last of the millisecond before."""
-    milliseconds, number = parse_id(entry_id)
-    if number:
-        return b'%d-%d' % (milliseconds, number - 1)
-    return b'%d-%d' % (max(0, milliseconds - 1), 2**64 - 1)
 
 
 class Link(Protocol):
@@ -136,7 +116,7 @@ class Link(Protocol):
         """
 
     def append(self, batch: Sequence[Fields],
-               oldest: Optional[bytes] = None
+               oldest: Optional[int] = None
                ) -> List[Union[bytes, EntryRefused]]:
         """Append entries to the stream, and have it forget old ones.
 
@@ -147,20 +127,22 @@ class Link(Protocol):
         until they are stored, and until as many replicas have them as the
         link was told to wait for; no longer than the socket timeout.
 
-        :param oldest: forget what is older than this id, about; ``None``:
-                       what is more than the stream shall keep, about.
-        :return: the id of each, in order.
+        :param oldest: have the stream forget about what is older than this,
+                       in milliseconds by the server's clock; ``None``: about
+                       what is more than the stream keeps.
+        :return: the id of each as Redis wrote it, in order. The caller needs
+                 the position of the last one alone.
         :raises Unavailable: see the module; ``in_doubt`` is meaningful.
         :raises NotReplicated: too few replicas have them in time.
         :raises EntryRefused: nothing is stored, and the link is broken.
         """
 
-    def read(self, after: bytes, count: int,
+    def read(self, after: Position, count: int,
              block: Optional[float]) -> List[Entry]:
         """Read the entries behind a position, oldest first, without gaps
         (but for what was trimmed).
 
-        :param after: the id of the last entry that is not wanted.
+        :param after: the position of the last entry before them.
         :param count: how many entries at most.
         :param block: how many seconds to wait for one; ``None``: do not
                       wait.
@@ -212,10 +194,10 @@ class Link(Protocol):
         """Close the connection. Never raises."""
 
 
-def is_there(link: Link, entry_id: bytes) -> bool:
-    """Whether the stream has an entry of this id.
+def is_there(link: Link, position: Position) -> bool:
+    """Whether the stream has an entry at a position.
 
     :raises Unavailable: always may.
     """
-    page = link.read(id_before(entry_id), 1, None)
-    return bool(page) and page[0].id == entry_id
+    page = link.read(position.before(), 1, None)
+    return bool(page) and page[0].id == position

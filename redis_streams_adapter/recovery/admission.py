@@ -49,7 +49,8 @@ from .session import check_offset, check_pid, Outcome, REDIS_UNAVAILABLE, \
     Refusal, Return, TurnedAway, UNKNOWN_SESSION
 from ..stream.session_store import Swap
 from .client_session import ClientSession
-from ..protocol.transport import START, Unavailable
+from ..protocol.position import Position, START
+from ..protocol.transport import Unavailable
 
 #: The name of a session, in bytes of randomness. Node's has 15.
 PID_BYTES = 24
@@ -202,7 +203,7 @@ class Admission:
         if timeline.position == START and runtime.is_hearing:
             # The first heartbeat is on its way. Nobody could tell later
             # whether something was trimmed before the first entry.
-            timeline.reach(b'0-1', FIRST_PATIENCE)
+            timeline.reach(Position(0, 1), FIRST_PATIENCE)
         sid: str = self._clients.server.eio.generate_id()
         address = sid, visit.eio_sid
         takes_part = self._accepts(visit, sid)
@@ -260,7 +261,7 @@ class Admission:
             session.since)
         client.sent, client.gap = session.sent, session.gap
         client.obeyed, client.own = session.obeyed, session.own
-        visit.offset, client.ahead = (offset or b'').decode(), session.ahead
+        visit.offset, client.ahead = str(offset or ''), session.ahead
         visit.is_ahead = session.ahead == visit.offset
         # Should its connection be gone before it has them.
         client.data, client.flask = session.data, session.flask
@@ -277,7 +278,7 @@ class Admission:
         return session.sid
 
     def _register(self, visit: Visit, claim: Claim, client: ClientSession,
-                  offset: Optional[bytes]) -> None:
+                  offset: Optional[Position]) -> None:
         runtime, namespace = self._clients.live(), visit.namespace
         server, timeline = self._clients.server, self._clients.timeline(
             namespace)
@@ -323,7 +324,7 @@ class Admission:
                 return
 
 
-def _former_offset(shown: Optional[Return]) -> Optional[bytes]:
+def _former_offset(shown: Optional[Return]) -> Optional[Position]:
     """The last offset that a client received in a former session."""
     if shown is None:
         return None

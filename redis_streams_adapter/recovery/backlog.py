@@ -16,7 +16,8 @@ from .local_clients import LocalClients
 from .session import OFFSET_NOT_FOUND, REDIS_UNAVAILABLE, Refusal
 from ..concurrency.engines import Event
 from .stream_order import record_of
-from ..protocol.transport import Entry, parse_id
+from ..protocol.position import Position
+from ..protocol.transport import Entry
 
 #: How long a client waits for others who read, in seconds, before it reads by
 #: itself: where there is too much for the memory, each has to.
@@ -51,7 +52,7 @@ class Backlog:
                     floor = timeline.history.floor(namespace)
                     if floor is None:
                         raise Refusal(REDIS_UNAVAILABLE)
-                    if parse_id(replay.at) >= parse_id(floor):
+                    if replay.at >= floor:
                         return
                     busy = self._reading.setdefault(namespace, done)
                 if busy is done:
@@ -67,14 +68,14 @@ class Backlog:
                 self._read(replay, claim, namespace, floor)
 
     def _read(self, replay: Replay, claim: Claim, namespace: str,
-              floor: bytes) -> None:
+              floor: Position) -> None:
         runtime = self._clients.live()
         timeline = self._clients.timeline(namespace)
         stream = runtime.stream(namespace)
         begin = replay.at
         older: List[Record] = []
         copies: Dict[bytes, int] = {}
-        while parse_id(replay.at) < parse_id(floor):
+        while replay.at < floor:
             page, first = self._clients.session_writer.sessions.page(
                 stream, replay.at, PAGE)
             if not is_complete(replay.at, first, claim.found.last):
@@ -82,7 +83,7 @@ class Backlog:
             records = list(_records(page, namespace, floor, copies))
             replay.feed(records)
             older += records
-            if len(page) < PAGE or parse_id(page[-1].id) >= parse_id(floor):
+            if len(page) < PAGE or page[-1].id >= floor:
                 replay.at = floor
             else:
                 replay.at = page[-1].id
@@ -90,7 +91,7 @@ class Backlog:
             timeline.history.prepend(namespace, begin, older, floor)
 
 
-def _records(page: Iterable[Entry], namespace: str, floor: bytes,
+def _records(page: Iterable[Entry], namespace: str, floor: Position,
              copies: Dict[bytes, int]) -> Iterable[Record]:
     """What clients of a namespace may have missed of some entries.
 
@@ -99,7 +100,7 @@ def _records(page: Iterable[Entry], namespace: str, floor: bytes,
                    in the stream twice is missed once.
     """
     for entry in page:
-        if parse_id(entry.id) > parse_id(floor):
+        if entry.id > floor:
             return
         try:
             envelope = codec.open_envelope(entry.fields)

@@ -20,7 +20,8 @@ from .session import OFFSET_NOT_FOUND, Refusal, REJECTED, Session, start_of, \
 from ..stream.session_store import ABSENT, DONE, Found, Swap
 from ..runtime.runtime import Runtime
 from .client_session import ClientSession
-from ..protocol.transport import id_before, parse_id, Unavailable
+from ..protocol.position import Position
+from ..protocol.transport import Unavailable
 
 #: How often a session is claimed that changes meanwhile.
 ATTEMPTS = 5
@@ -55,7 +56,7 @@ class Claim(NamedTuple):
 
     session: Session
     value: bytes
-    start: bytes
+    start: Position
     found: Found
 
 
@@ -66,8 +67,8 @@ class _Ahead:
     :param offset: the one that the client shows.
     """
 
-    def __init__(self, offset: Optional[bytes]) -> None:
-        self._shown = (offset or b'').decode()
+    def __init__(self, offset: Optional[Position]) -> None:
+        self._shown = str(offset or '')
         self._looks = 0
         self.found: Optional[str] = None
 
@@ -95,7 +96,7 @@ class Claims:
         #: Under the order lock.
         self._superseded: Dict[str, None] = {}
 
-    def claim(self, namespace: str, pid: str, offset: Optional[bytes],
+    def claim(self, namespace: str, pid: str, offset: Optional[Position],
               accepts: Callable[[str], bool]) -> Claim:
         """Claim a session, and drop the old connections of its client. Where
         another connection of it does so at the same time, here or elsewhere,
@@ -167,7 +168,8 @@ class Claims:
                 break
         raise Refusal(UNKNOWN_SESSION)
 
-    def _find(self, pid: str, stream: str, offset: Optional[bytes]) -> Found:
+    def _find(self, pid: str, stream: str,
+              offset: Optional[Position]) -> Found:
         """Look it up; once more, where a connection was merely replaced.
 
         :raises Unavailable: Redis is away.
@@ -205,8 +207,8 @@ class Claims:
             self._clients.log('a session was not accepted: %s', exc)
             raise Refusal(UNKNOWN_SESSION) from exc
 
-    def _start(self, session: Session, offset: Optional[bytes],
-               found: Found, namespace: str) -> bytes:
+    def _start(self, session: Session, offset: Optional[Position],
+               found: Found, namespace: str) -> Position:
         """Behind which position to go on.
 
         :raises Refusal: what came behind it is not there any more.
@@ -220,12 +222,12 @@ class Claims:
             raise Refusal(OFFSET_NOT_FOUND)
         if session.anonymous and not self._is_of_ours(offset, namespace):
             raise Refusal(OFFSET_NOT_FOUND)
-        in_memory = floor is not None and parse_id(floor) <= parse_id(start)
+        in_memory = floor is not None and floor <= start
         if not in_memory and not is_complete(start, found.first, found.last):
             raise Refusal(OFFSET_NOT_FOUND)
         return start
 
-    def _is_of_ours(self, offset: Optional[bytes], namespace: str) -> bool:
+    def _is_of_ours(self, offset: Optional[Position], namespace: str) -> bool:
         """Whether an event of this application has an offset. All that can
         be known of whose client it is, where its session does not say.
 
@@ -240,8 +242,8 @@ class Claims:
         if remembered:
             return True
         page, _ = self._clients.session_writer.sessions.page(
-            runtime.stream(namespace), id_before(offset), 1)
-        return any(parse_id(entry.id) == parse_id(offset)
+            runtime.stream(namespace), offset.before(), 1)
+        return any(entry.id == offset
                    and is_event(entry.fields, namespace) for entry in page)
 
     def _make_room(self, session: Session, namespace: str) -> bool:

@@ -13,7 +13,7 @@ from ..protocol.messages import Room
 from .session import Gap, Origin, Session
 from .states import Event as Change, State, state_after
 from ..concurrency.engines import Event
-from ..protocol.transport import parse_id
+from ..protocol.position import Position
 
 
 class ClientSession:
@@ -36,9 +36,9 @@ class ClientSession:
     """
 
     def __init__(self, client: Client, namespace: str, pid: str, claim: str,
-                 upto: bytes, gone: Event,
-                 since: Optional[bytes] = None, placed: bool = True,
-                 former: Optional[bytes] = None) -> None:
+                 upto: Position, gone: Event,
+                 since: Optional[Position] = None, placed: bool = True,
+                 former: Optional[Position] = None) -> None:
         self.sid, self.eio_sid = client
         self.namespace = namespace
         self.pid = pid
@@ -56,9 +56,9 @@ class ClientSession:
         self.upto = upto
         self.since = since
         self.former = former
-        self.obeyed: Optional[bytes] = upto
+        self.obeyed: Optional[Position] = upto
         self.own: Optional[Origin] = None
-        self.sent: Optional[bytes] = None
+        self.sent: Optional[Position] = None
         self.gap: Optional[Gap] = None
         #: What it may have that its offset does not say: written by the task
         #: of its connection, and by the one that receives what it sends.
@@ -144,12 +144,12 @@ class ClientSession:
         self.warnings += 1
         return self.warnings == 1
 
-    def begin_at(self, position: bytes) -> None:
+    def begin_at(self, position: Position) -> None:
         """A new client gets all that is after this position; under the order
         lock. What is set before the state is not read until then."""
         self.upto = self.since = self.obeyed = position
         former = self.former
-        if former is not None and parse_id(former) < parse_id(position):
+        if former is not None and former < position:
             # Not one that it may receive here, too.
             self.gap = Gap(former, position)
             if self.sent is None:

@@ -6,6 +6,7 @@ rooms are those of its session, and commands that came while it was away change
 them. A command that disconnects it ends its session.
 """
 from bisect import bisect_right
+from operator import attrgetter
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, \
     Tuple, Union
 
@@ -15,7 +16,7 @@ from ..protocol.messages import Broadcast, DisconnectSockets, Message, \
     MessageType, Room, SocketsJoin, SocketsLeave, Target
 from .session import Origin, Refusal, Session, SUPERSEDES, TOO_MANY_MISSED, \
     UNKNOWN_SESSION
-from ..protocol.transport import parse_id, START
+from ..protocol.position import Position, START
 
 #: How many entries of a stream are kept in memory for clients that return,
 #: and how many bytes: some seconds of a busy stream, so that those who come
@@ -27,6 +28,9 @@ HISTORY_BYTES = 32 * 2**20
 RECORD_OVERHEAD = 700
 
 
+_position_of = attrgetter('id')
+
+
 class Record:
     """An entry that clients may have missed.
 
@@ -34,7 +38,7 @@ class Record:
     objects that are: what it would look at, a message and its arguments, is
     made anew when it is wanted. Tuples of text and bytes it lets go.
 
-    :param id: its id.
+    :param id: its position in the stream.
     :param message: a broadcast or a command.
     :param size: about how many bytes it takes.
     :param fields: those of the entry, of a broadcast whose arguments will be
@@ -45,10 +49,10 @@ class Record:
     __slots__ = ('id', 'rooms', 'except_rooms', 'command', 'size', 'fields',
                  'origin', 'encoded')
 
-    def __init__(self, entry_id: bytes, message: Message, size: int = 0,
+    def __init__(self, position: Position, message: Message, size: int = 0,
                  fields: Sequence[bytes] = (),
                  origin: Optional[Origin] = None) -> None:
-        self.id = entry_id
+        self.id = position
         #: ``None``: it is a broadcast, to these rooms but for those.
         self.command: Optional[Message] = message
         self.rooms: Tuple[Room, ...] = ()
@@ -91,14 +95,14 @@ class Replay:
     :param limit: how many packets it may have missed.
     """
 
-    def __init__(self, session: Session, start: bytes, limit: int) -> None:
+    def __init__(self, session: Session, start: Position, limit: int) -> None:
         self.rooms: Set[Room] = {*session.rooms, session.sid}
         self.missed: List[Record] = []
         #: How far it went.
         self.at = start
         #: Up to where the session knows of commands; ``None``: nobody can
         #: tell, as of one that Node.js wrote, which looks at none.
-        self._obeyed = session.obeyed and parse_id(session.obeyed)
+        self._obeyed = session.obeyed
         self._own = session.own
         self._limit = limit
 
@@ -114,7 +118,7 @@ class Replay:
                     if len(self.missed) >= self._limit:
                         raise Refusal(TOO_MANY_MISSED)
                     self.missed.append(record)
-            elif self._obeyed and parse_id(record.id) > self._obeyed:
+            elif self._obeyed and record.id > self._obeyed:
                 self.obey(record)
 
     def obey(self, record: Record) -> None:
@@ -154,11 +158,11 @@ class History:
         #: By namespace: the records, in order, and from where they are
         #: complete. Old ones are forgotten from the front.
         self._records: Dict[str, List[Record]] = {}
-        self._floors: Dict[str, bytes] = {}
+        self._floors: Dict[str, Position] = {}
         self._count = 0
         self._bytes = 0
 
-    def serve(self, namespaces: Iterable[str], position: bytes) -> None:
+    def serve(self, namespaces: Iterable[str], position: Position) -> None:
         """Of these namespaces, and no others, all behind a position will be
         recorded; of those that are recorded already, all is kept."""
         wanted = set(namespaces)
@@ -174,7 +178,7 @@ class History:
             self._count -= 1
             self._bytes -= record.size
 
-    def restart(self, position: bytes) -> None:
+    def restart(self, position: Position) -> None:
         """The stream is another one, from this position on."""
         namespaces = list(self._floors)
         self.serve((), position)
@@ -192,8 +196,8 @@ class History:
         while self._count > self._entries or self._bytes > self._size:
             self._forget()
 
-    def prepend(self, namespace: str, position: bytes,
-                records: Sequence[Record], floor: bytes) -> None:
+    def prepend(self, namespace: str, position: Position,
+                records: Sequence[Record], floor: Position) -> None:
         """What was read of older ones, as far back as there is room.
 
         :param position: all behind it, and up to the floor, is among them.
@@ -223,28 +227,24 @@ class History:
                 self._count -= len(gone)
                 self._bytes -= sum(record.size for record in gone)
 
-    def floor(self, namespace: str) -> Optional[bytes]:
+    def floor(self, namespace: str) -> Optional[Position]:
         """From where it is complete; ``None``: nowhere."""
         return self._floors.get(namespace)
 
     def after(self, namespace: str,
-              position: bytes) -> Optional[Sequence[Record]]:
+              position: Position) -> Optional[Sequence[Record]]:
         """All behind a position; ``None`` where not all are here."""
         floor = self.floor(namespace)
-        start = parse_id(position)
-        if floor is None or start < parse_id(floor):
+        if floor is None or position < floor:
             return None
         records = self._records[namespace]
-        return records[bisect_right(
-            records, start, key=lambda record: parse_id(record.id)):]
+        return records[bisect_right(records, position, key=_position_of):]
 
-    def has(self, namespace: str, position: bytes) -> bool:
+    def has(self, namespace: str, position: Position) -> bool:
         """Whether the entry at a position is here."""
         records = self._records.get(namespace, ())
-        start = parse_id(position)
-        index = bisect_right(
-            records, start, key=lambda record: parse_id(record.id)) - 1
-        return index >= 0 and parse_id(records[index].id) == start
+        index = bisect_right(records, position, key=_position_of) - 1
+        return index >= 0 and records[index].id == position
 
 
 def is_event(fields: Sequence[bytes], namespace: str) -> bool:
@@ -260,8 +260,8 @@ def is_event(fields: Sequence[bytes], namespace: str) -> bool:
         and envelope.namespace == namespace
 
 
-def is_complete(start: bytes, first: Optional[bytes],
-                last: Optional[bytes]) -> bool:
+def is_complete(start: Position, first: Optional[Position],
+                last: Optional[Position]) -> bool:
     """Whether nothing behind a position can have been trimmed.
 
     :param first: the first entry of the stream that is there.
@@ -269,5 +269,4 @@ def is_complete(start: bytes, first: Optional[bytes],
     """
     if first is None or last is None:
         return start == START
-    return parse_id(first) <= parse_id(start) \
-        or parse_id(start) >= parse_id(last)
+    return first <= start or start >= last

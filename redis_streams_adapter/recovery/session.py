@@ -39,14 +39,13 @@ has received. If that is the one in ``sent``, it has received all up to
 not need a day of history. Nor does it where that one event was handed to a
 connection that was half open: then its offset is the one in ``gap``.
 """
-import re
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from ..protocol.application import Application, KEY
 from ..protocol.codec import MAX_NAME
 from ..errors import DecodeError
 from ..protocol.messages import Room
-from ..protocol.transport import parse_id
+from ..protocol.position import Position
 from ..protocol.values import load_base64
 
 UNKNOWN_SESSION = 'unknown-session'
@@ -63,8 +62,6 @@ REASONS = (UNKNOWN_SESSION, OFFSET_NOT_FOUND, INVALID_OFFSET,
 #: Among the flags of a DISCONNECT_SOCKETS: the ``claim`` that is superseded.
 #: Node.js, which does not know it, drops the socket whatever it says.
 SUPERSEDES = 'supersedes'
-
-_OFFSET = re.compile(r'[0-9]{1,20}-[0-9]{1,20}', re.ASCII)
 
 
 class Outcome(NamedTuple):
@@ -137,19 +134,19 @@ def check_pid(pid: Any) -> str:
     raise Refusal(UNKNOWN_SESSION)
 
 
-def check_offset(offset: Any) -> Optional[bytes]:
+def check_offset(offset: Any) -> Optional[Position]:
     """An offset as a position in the stream.
 
     :raises Refusal: it is none.
     """
     if offset is None:
         return None
-    if not isinstance(offset, str) or not _OFFSET.fullmatch(offset):
+    if not isinstance(offset, str):
         raise Refusal(INVALID_OFFSET)
-    position = offset.encode()
-    if max(parse_id(position)) >= 2**64:
-        raise Refusal(INVALID_OFFSET)
-    return position
+    try:
+        return Position.parse(offset.encode())
+    except (DecodeError, UnicodeEncodeError) as exc:
+        raise Refusal(INVALID_OFFSET) from exc
 
 
 # -- sessions -------------------------------------------------------------
@@ -161,8 +158,8 @@ class Gap(NamedTuple):
     :param position: how far it had come at the end of it.
     """
 
-    offset: Optional[bytes]
-    position: bytes
+    offset: Optional[Position]
+    position: Position
 
 
 class Origin(NamedTuple):
@@ -185,12 +182,12 @@ class Session(NamedTuple):
     data: Any
     namespace: Optional[str] = None
     claim: str = ''
-    upto: Optional[bytes] = None
-    sent: Optional[bytes] = None
+    upto: Optional[Position] = None
+    sent: Optional[Position] = None
     flask: Optional[str] = None
     gap: Optional[Gap] = None
-    since: Optional[bytes] = None
-    obeyed: Optional[bytes] = None
+    since: Optional[Position] = None
+    obeyed: Optional[Position] = None
     own: Optional[Origin] = None
     ahead: Optional[str] = None
     final: bool = False
@@ -212,9 +209,9 @@ def to_fields(session: Session, application: Application) -> Dict[str, Any]:
     for name in ('upto', 'sent', 'since', 'obeyed'):
         position = getattr(session, name)
         if position is not None:
-            fields[name] = position.decode()
+            fields[name] = str(position)
     if session.gap is not None:
-        fields['gap'] = [each and each.decode() for each in session.gap]
+        fields['gap'] = [each and str(each) for each in session.gap]
     if session.own is not None:
         fields['own'] = [session.own.writer.decode(), session.own.sequence]
     for name in ('flask', 'ahead'):
@@ -282,14 +279,15 @@ def _gap(value: Any) -> Optional[Gap]:
     raise DecodeError('gap of a session is wrong')
 
 
-def _position(value: Any) -> Optional[bytes]:
+def _position(value: Any) -> Optional[Position]:
     try:
         return check_offset(value)
     except Refusal as exc:
         raise DecodeError('a position in a session is wrong') from exc
 
 
-def start_of(session: Session, offset: Optional[bytes]) -> Tuple[bytes, bool]:
+def start_of(session: Session, offset: Optional[Position]) -> Tuple[Position,
+                                                                    bool]:
     """Behind which position to go on.
 
     :param offset: the one that the client names.
@@ -306,7 +304,7 @@ def start_of(session: Session, offset: Optional[bytes]) -> Tuple[bytes, bool]:
             raise Refusal(OFFSET_NOT_FOUND)
         return session.since, False
     if session.since is not None \
-            and parse_id(offset) < parse_id(session.since):
+            and offset < session.since:
         # It was somebody else's.
         raise Refusal(OFFSET_NOT_FOUND)
     return offset, True

@@ -32,7 +32,8 @@ from .session import Origin
 from ..stream.outbox import Pending
 from .client_session import ClientSession
 from ..concurrency.engines import Event
-from ..protocol.transport import Entry, id_before, parse_id, START
+from ..protocol.position import Position, START
+from ..protocol.transport import Entry
 
 
 #: From how many waiting messages on memory matters more than the time that it
@@ -141,9 +142,9 @@ class Timeline:
         #: Set by the reader's task when the stream is another one.
         self._broken = False
         #: Where this node took its leave; ``None``: it is a member.
-        self._end: Optional[bytes] = None
+        self._end: Optional[Position] = None
         #: Who waits for a position.
-        self._awaited: List[Tuple[Tuple[int, int], Event]] = []
+        self._awaited: List[Tuple[Position, Event]] = []
         self._awaited_lock = Lock()
 
     # -- for those who emit, under the order lock -------------------------
@@ -159,7 +160,7 @@ class Timeline:
         if message is not None and is_missed(message):
             # As it was when it was emitted: what the message holds is still
             # in the application's hands, what stands in the entry is not.
-            record = Record(b'', message, pending.size, pending.fields)
+            record = Record(START, message, pending.size, pending.fields)
             if record.command is not None:
                 self.commanded = record.origin = Origin(
                     self._writer, pending.sequence)
@@ -214,7 +215,7 @@ class Timeline:
                 self._end = self.position
 
     @property
-    def handed_over(self) -> bytes:
+    def handed_over(self) -> Position:
         """Up to where clients that can be recovered have everything."""
         return self.position if self._end is None else self._end
 
@@ -276,7 +277,7 @@ class Timeline:
 
     # -- for the reader's task --------------------------------------------
 
-    def begin(self, cursor: bytes) -> None:
+    def begin(self, cursor: Position) -> None:
         """The stream is read from here on; under the order lock."""
         self.position = self.arrived = cursor
         self.has_begun = True
@@ -363,14 +364,13 @@ class Timeline:
                 self.history.add(namespace, record_of(entry, message))
             carry_out()
 
-    def moved(self, entry_id: bytes) -> None:
+    def moved(self, position: Position) -> None:
         """An entry was taken in, whatever it was."""
-        if self.position != entry_id:
+        if self.position != position:
             with self._order:
-                self._check(entry_id)
-                self.position = entry_id
+                self._check(position)
+                self.position = position
         if self._awaited:
-            position = parse_id(entry_id)
             with self._awaited_lock:
                 arrived = [each for each in self._awaited
                            if each[0] <= position]
@@ -379,34 +379,33 @@ class Timeline:
             for _, event in arrived:
                 event.set()
 
-    def _check(self, entry_id: bytes) -> None:
+    def _check(self, position: Position) -> None:
         if self._broken:
             self._broken = False
-            self.history.restart(id_before(entry_id))
+            self.history.restart(position.before())
 
     # -- for clients that return ------------------------------------------
 
-    def reach(self, position: bytes, timeout: float) -> bool:
+    def reach(self, position: Position, timeout: float) -> bool:
         """Wait until all up to a position was handed over.
 
         :param timeout: seconds.
         :return: ``False`` where time ran out.
         """
-        wanted = parse_id(position)
-        if parse_id(self.position) >= wanted:
+        if self.position >= position:
             return True
         event = self._make_event()
         try:
             with self._awaited_lock:
-                self._awaited.append((wanted, event))
+                self._awaited.append((position, event))
             # The reader may have come there in between.
-            if parse_id(self.position) < wanted:
+            if self.position < position:
                 event.wait(timeout)
         finally:
             with self._awaited_lock:
                 self._awaited = [each for each in self._awaited
                                  if each[1] is not event]
-        return parse_id(self.position) >= wanted
+        return self.position >= position
 
     def deliver_again(self, client: Client, namespace: str,
                       records: Iterable[Record]) -> None:
@@ -421,7 +420,7 @@ class Timeline:
                 # here had it when it came, either.
                 self._logger().exception(
                     'entry %s could not be delivered again',
-                    record.id.decode())
+                    record.id)
                 continue
             delivery.send_again(client, encoded, record.id)
 

@@ -8,7 +8,7 @@ from ..stream.writer import Writer
 from ..protocol.sequences import Sequences
 from ..protocol.sender import Signature
 from ..recovery.stream_order import Timeline
-from ..protocol.transport import Position
+from ..protocol.position import Position
 
 
 @dataclass(eq=False)

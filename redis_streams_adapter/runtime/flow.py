@@ -11,8 +11,10 @@ from typing import Callable, List, Optional
 from .channel import Channel
 from ..protocol.codec import decode, Encoder, Fields, open_envelope
 from ..errors import DecodeError
-from ..protocol.messages import Heartbeat, InitialHeartbeat, MessageType
+from ..protocol.messages import CAUGHT_UP, Heartbeat, InitialHeartbeat, \
+    MessageType
 from ..protocol.node import Node
+from ..protocol.position import Position
 from ..stream.writer import Absent
 
 
@@ -54,7 +56,7 @@ class Flow:
         self.set_window(channel)
         channel.writer.await_reader()
 
-    def lagging(self, channel: Channel, cursor: Optional[bytes]) -> None:
+    def lagging(self, channel: Channel, cursor: Optional[Position]) -> None:
         """Say that the reader of a channel lags, or no longer does."""
         if cursor is not None:
             channel.writer.reader_is_behind(None, cursor)
@@ -64,7 +66,7 @@ class Flow:
         reader = None if namespaces else self._node.uid
         channel.writer.say_now(self._encoder.encode(
             namespaces[0] if namespaces else '/',
-            Heartbeat(cursor or b'', reader)))
+            Heartbeat(cursor or CAUGHT_UP, reader)))
 
     def overhear(self, channel: Channel, fields: Fields) -> None:
         """Hear of readers that lag; on the writer's task, of a process that

@@ -68,7 +68,8 @@ from ..concurrency.availability import Availability
 from ..concurrency.engines import Engine, Event as TaskEvent
 from ..concurrency.tasks import Task
 from ..recovery.stream_order import Timeline
-from ..protocol.transport import Entry, parse_id, Way
+from ..protocol.position import Position
+from ..protocol.transport import Entry, Way
 
 #: How long a start waits for the first attempt to read, in seconds. In good
 #: weather it takes milliseconds, and no client is accepted before the stream
@@ -546,9 +547,9 @@ wait`."""
 
     # -- the readers' tasks -----------------------------------------------
 
-    def _began(self, channel: Channel, cursor: bytes,
+    def _began(self, channel: Channel, cursor: Position,
                moment: int) -> None:
-        channel.sequences.begin(parse_id(cursor), moment)
+        channel.sequences.begin(cursor, moment)
         timeline = channel.timeline
         if timeline is not None:
             with self.order:
@@ -589,8 +590,9 @@ wait`."""
         with self._core:
             self._node.recall(entry, min(at, time.monotonic()), before)
 
-    def _recalled(self, channel: Channel, cursor: bytes, span: Span) -> None:
-        channel.history = parse_id(cursor), span, time.monotonic()
+    def _recalled(self, channel: Channel, cursor: Position,
+                  span: Span) -> None:
+        channel.history = cursor, span, time.monotonic()
 
     def _resume(self, channel: Channel) -> None:
         """The reader of a channel gets through."""
@@ -634,7 +636,7 @@ wait`."""
             with self._core:
                 self._duplicates += 1
         elif isinstance(event, Skipped):
-            self._skip(event.error, f'entry {entry.id.decode()}')
+            self._skip(event.error, f'entry {entry.id}')
         elif isinstance(event, ReaderLags):
             channel.writer.reader_is_behind(event.uid, event.position)
         else:

@@ -8,6 +8,7 @@ whether it was.
 from itertools import chain
 from typing import Any, Iterable, List, Optional, Sequence, Union
 
+from ..protocol.position import Position
 from ..protocol.transport import Ends, Entry, EntryRefused, Fields, Identity, \
     NO_STREAM, NotReplicated, Unavailable
 from .driver import Driver
@@ -70,11 +71,12 @@ class RedisLink(Wire):
             self._identity = known[b'id'], known[b'addr']
 
     def append(self, batch: Sequence[Fields],
-               oldest: Optional[bytes] = None) -> List[Result]:
+               oldest: Optional[int] = None) -> List[Result]:
         connection = self._open()
         pack = connection.pack_command
         # One XADD takes one rule of trimming.
-        rule = self._cap if oldest is None else (b'MINID', b'~', oldest)
+        rule = self._cap if oldest is None else (
+            b'MINID', b'~', b'%d' % oldest)
         add = (b'XADD', self._stream, *rule, b'*')
         commands: Iterable[bytes] = chain.from_iterable(
             pack(*add, *fields) for fields in batch)
@@ -144,16 +146,18 @@ class RedisLink(Wire):
                 if isinstance(reply, self._error_reply) else reply
                 for index, reply in enumerate(replies)]
 
-    def read(self, after: bytes, count: int,
+    def read(self, after: Position, count: int,
              block: Optional[float]) -> List[Entry]:
         wait = () if block is None else (
             # BLOCK 0 would wait for ever.
             b'BLOCK', b'%d' % max(1, int(block * 1000)))
         reply = self.ask(b'XREAD', b'COUNT', b'%d' % count, *wait,
-                         b'STREAMS', self._stream, after)
+                         b'STREAMS', self._stream, bytes(after))
         if not reply:
             return []
-        return [Entry(*entry) for entry in reply[0][1]]
+        parse = Position.parse
+        return [Entry(parse(entry_id), fields)
+                for entry_id, fields in reply[0][1]]
 
     def trim(self) -> None:
         self.ask(b'XTRIM', self._stream, *self._cap)
@@ -168,7 +172,8 @@ class RedisLink(Wire):
         info = dict(zip(pairs, pairs))
         first = info[b'first-entry']
         # Since Redis 7.0.
-        return Ends(first and first[0], info[b'last-generated-id'],
+        return Ends(first and Position.parse(first[0]),
+                    Position.parse(info[b'last-generated-id']),
                     info.get(b'entries-added'), info[b'length'])
 
     def time(self) -> int:

@@ -108,7 +108,7 @@ class Settled(NamedTuple):
     """What has left the outbox at once.
 
     :param last: the last entry of it that is stored.
-    :param last_id: its id.
+    :param last_id: its id, as Redis wrote it.
     :param refused: what was refused for good.
     """
 

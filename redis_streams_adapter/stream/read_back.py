@@ -20,7 +20,8 @@ import time
 from typing import Callable, Optional
 
 from ..protocol.discovery import Span
-from ..protocol.transport import Ends, Entry, id_before, Link, parse_id, START
+from ..protocol.position import Position, START
+from ..protocol.transport import Ends, Entry, Link
 
 #: About how many bytes to read at once, and how many entries at most: half a
 #: megabyte passes a network of 100 Mbit/s in 40 ms, and two thousand entries
@@ -55,7 +56,7 @@ class ReadBack:
     """
 
     def __init__(self, note: Callable[[Entry, float], None],
-                 done: Callable[[bytes, Span], None], *, seconds: float,
+                 done: Callable[[Position, Span], None], *, seconds: float,
                  pause: Callable[[], None], count: int,
                  max_len: Optional[int]) -> None:
         self._note = note
@@ -65,7 +66,7 @@ class ReadBack:
         self._count = count
         self._max_len = max_len
 
-    def __call__(self, link: Link, clock_ahead: float, cursor: bytes,
+    def __call__(self, link: Link, clock_ahead: float, cursor: Position,
                  ends: Ends, since: float = math.inf,
                  failed: bool = False) -> None:
         """Read up to a cursor.
@@ -81,8 +82,8 @@ class ReadBack:
         span, now = Span(0.0, True), time.monotonic()
         moment = min(now, since)
         if cursor != START:
-            oldest = id_before(b'%d-0' % max(
-                0, int((moment - self._seconds + clock_ahead) * 1000)))
+            oldest = Position(max(0, int(
+                (moment - self._seconds + clock_ahead) * 1000))).before()
             pages = self._read(link, clock_ahead, oldest, cursor)
             if pages == 0:
                 span = Span(0.0, False)
@@ -93,26 +94,25 @@ class ReadBack:
         self._done(cursor, span._replace(
             late=failed or now - moment > LATE))
 
-    def _read(self, link: Link, clock_ahead: float, after: bytes,
-              cursor: bytes) -> int:
+    def _read(self, link: Link, clock_ahead: float, after: Position,
+              end: Position) -> int:
         """Read all between two positions.
 
         :return: in how many pages; 0: there was not enough time.
         """
-        end, count, pages = parse_id(cursor), self._count, 0
+        count, pages = self._count, 0
         deadline = time.monotonic() + PATIENCE
-        while parse_id(after) < end:
+        while after < end:
             if time.monotonic() > deadline:
                 return 0
             page = link.read(after, count, None)
             pages += 1
             size = 0
             for entry in page:
-                position = parse_id(entry.id)
-                if position > end:
+                if entry.id > end:
                     return pages
                 size += sum(map(len, entry.fields))
-                self._note(entry, position[0] / 1000 - clock_ahead)
+                self._note(entry, entry.id.milliseconds / 1000 - clock_ahead)
             if len(page) < count:
                 break
             after = page[-1].id
@@ -137,7 +137,7 @@ class ReadBack:
         whole = self._is_whole(ends)
         if ends.first_id is None:
             return Span(0.0, whole)
-        age = moment - (parse_id(ends.first_id)[0] / 1000 - clock_ahead)
+        age = moment - (ends.first_id.milliseconds / 1000 - clock_ahead)
         if age >= self._seconds:
             # From the time on that was asked for, and so to the end.
             return Span(self._seconds, False)

@@ -34,8 +34,8 @@ from typing import Callable, Optional, Sequence
 
 from ..losses import DELETED, SET_BACK, TRIMMED
 from ..concurrency.tasks import Task
-from ..protocol.transport import Ends, Entry, id_before, is_there, Link, \
-    NO_STREAM, parse_id, Position, START
+from ..protocol.position import Position, START
+from ..protocol.transport import Ends, Entry, is_there, Link, NO_STREAM
 from .read_back import ReadBack
 
 #: A reader that is so many seconds behind, with a full page at hand, says
@@ -85,10 +85,10 @@ class Reader:
     def __init__(self, open_link: Callable[[], Link],
                  handle: Callable[[Entry], None],
                  since: Callable[[], float],
-                 began: Callable[[bytes, int], None],
+                 began: Callable[[Position, int], None],
                  resumed: Callable[[], None],
                  lost: Callable[[str, Optional[int]], None],
-                 lagging: Callable[[Optional[bytes]], None],
+                 lagging: Callable[[Optional[Position]], None],
                  logger: Callable[[], logging.Logger], *,
                  pause: Callable[[], None], max_len: int, count: int,
                  block: float, read_back: Optional[ReadBack] = None,
@@ -112,7 +112,7 @@ class Reader:
         self._failed = False
         #: Up to where everything was handed on by an earlier reader of this
         #: process; ``None``: there was none. Set before the task starts.
-        self.skip_to: Optional[bytes] = None
+        self.skip_to: Optional[Position] = None
         #: Whether it has ever got through: the cursor alone does not say.
         self._through = False
         #: When the stream was last looked at, and what it was like then.
@@ -128,12 +128,12 @@ class Reader:
         #: From its first position on, until it has come to where the stream
         #: ended then: what is behind this may have been trimmed before it was
         #: read. From there on entries are counted.
-        self._unsure: Optional[bytes] = None
+        self._unsure: Optional[Position] = None
         self._goal = START
         #: Whether the cursor is the id of an entry that was there.
         self._at_entry = False
         self._link: Optional[Link] = None
-        self.cursor: Optional[bytes] = None
+        self.cursor: Optional[Position] = None
         self.connected = False
         self.received = 0
         self.failed = 0
@@ -157,15 +157,14 @@ class Reader:
         if not self._behind:
             return 0.0
         now = time.monotonic() + self._clock_ahead
-        return max(0.0, now - parse_id(cursor)[0] / 1000)
+        return max(0.0, now - cursor.milliseconds / 1000)
 
     @property
     def horizon(self) -> Position:
         """What any entry up to now, of whatever stream, may have had as its
         position: what is lost stands before it."""
-        now = int((time.monotonic() + self._clock_ahead) * 1000), 0
-        return max(now, parse_id(self._known.last_id),
-                   parse_id(self.cursor or START))
+        now = int((time.monotonic() + self._clock_ahead) * 1000)
+        return max(Position(now), self._known.last_id, self.cursor or START)
 
     def tell(self) -> None:
         """Say where the reader is; on its own task."""
@@ -235,7 +234,7 @@ class Reader:
             self._link = None
             link.close()
 
-    def _position(self, link: Link, anew: bool = False) -> bytes:
+    def _position(self, link: Link, anew: bool = False) -> Position:
         """Where to go on, by what the stream is like now.
 
         :param anew: it may be another server's than before.
@@ -246,7 +245,7 @@ class Reader:
         if cursor is None:
             cursor = self._unsure = self._first_position(ends)
             self._goal = ends.last_id
-        elif parse_id(ends.last_id) < parse_id(cursor):
+        elif ends.last_id < cursor:
             # Waiting for ids above the cursor would miss what comes now.
             self._lose(ends)
             cursor = ends.last_id
@@ -261,7 +260,7 @@ class Reader:
         self._known, self._landmark = ends, ends.last_id
         return cursor
 
-    def _first_position(self, ends: Ends) -> bytes:
+    def _first_position(self, ends: Ends) -> Position:
         """Where to begin: before all that was stored since a local client
         may be connected, however long the replies of Redis took.
 
@@ -271,29 +270,26 @@ class Reader:
         """
         moment = int((self._since() + self._clock_ahead) * 1000)
         # The entry with the id of the moment itself may be later than that.
-        position = min(ends.last_id, id_before(b'%d-0' % max(0, moment)),
-                       key=parse_id)
+        position = min(ends.last_id, Position(max(0, moment)).before())
         done = self.skip_to
-        if done is not None and \
-                parse_id(position) < parse_id(done) <= parse_id(ends.last_id):
+        if done is not None and position < done <= ends.last_id:
             return done
         return position
 
-    def _check_beginning(self, ends: Ends, cursor: bytes) -> None:
+    def _check_beginning(self, ends: Ends, cursor: Position) -> None:
         """Whether all that is behind the first position was there to be
         read. While the oldest entry is not behind a position, nothing that
         is behind the position was trimmed."""
         unsure, first = self._unsure, ends.first_id
         if unsure is None:
             return
-        self._unsure = None if parse_id(cursor) >= parse_id(self._goal) \
-            else cursor
+        self._unsure = None if cursor >= self._goal else cursor
         if unsure != ends.last_id and self._is_trimmed(ends) and (
-                first is None or parse_id(first) > parse_id(unsure)):
+                first is None or first > unsure):
             # It may have been older: nobody can know.
             self._lost(TRIMMED, None)
             if self._unsure is not None and first is not None:
-                self._unsure = max(cursor, first, key=parse_id)
+                self._unsure = max(cursor, first)
 
     def _is_trimmed(self, ends: Ends) -> bool:
         """Whether the stream has had entries that are not there."""
@@ -305,11 +301,10 @@ class Reader:
     def _count_from(self, page: Sequence[Entry]) -> None:
         """Begin to count, with the page that comes to where the stream ended
         when it was looked at: it is known how many entries it had then."""
-        goal, added = parse_id(self._known.last_id), self._known.added
-        if added is not None and page and parse_id(page[-1].id) >= goal:
+        goal, added = self._known.last_id, self._known.added
+        if added is not None and page and page[-1].id >= goal:
             # Each entry of the page is counted as it is handed on.
-            self._added = added - sum(
-                parse_id(entry.id) <= goal for entry in page)
+            self._added = added - sum(entry.id <= goal for entry in page)
             self._counted = True
 
     def _count_up(self, added: Optional[int]) -> None:
@@ -332,7 +327,7 @@ class Reader:
         first, known = ends.first_id, self._known
         if first is None:
             return DELETED
-        if parse_id(first) <= parse_id(self._landmark):
+        if first <= self._landmark:
             # Something of before is still there.
             return SET_BACK
         if ends.added is not None and known.added is not None \
@@ -341,38 +336,36 @@ class Reader:
             return SET_BACK
         return DELETED
 
-    def _has_less(self, ends: Ends, cursor: bytes) -> bool:
+    def _has_less(self, ends: Ends, cursor: Position) -> bool:
         """Whether the stream has had fewer entries by now than were read."""
         if ends.added is None or self._added is None:
             return False
         count = ends.added
-        if ends.first_id is not None \
-                and parse_id(ends.first_id) > parse_id(cursor):
+        if ends.first_id is not None and ends.first_id > cursor:
             # All that were read must be among those that are not there.
             count -= ends.length
         return count < self._added
 
-    def _may_have_less(self, ends: Ends, cursor: bytes) -> bool:
+    def _may_have_less(self, ends: Ends, cursor: Position) -> bool:
         """Whether entries may have been trimmed before they were read,
         without any that would show it: all that were read are gone, and the
         server does not count."""
         return ends.added is None and self._at_entry \
-            and ends.first_id is not None \
-            and parse_id(ends.first_id) > parse_id(cursor)
+            and ends.first_id is not None and ends.first_id > cursor
 
     @property
     def counts(self) -> bool:
         """Whether the server tells how many entries the stream ever had."""
         return self._known.added is not None
 
-    def _entry_is_gone(self, link: Link, cursor: bytes) -> bool:
+    def _entry_is_gone(self, link: Link, cursor: Position) -> bool:
         """Whether the last entry that was read is not there, though older
         ones are. More may have come since than was lost."""
         if not self._at_entry or is_there(link, cursor):
             return False
         # Asked last, for the stream may be trimmed at any time.
         first = link.ends().first_id
-        return first is not None and parse_id(first) <= parse_id(cursor)
+        return first is not None and first <= cursor
 
     def _take(self, page: Sequence[Entry]) -> None:
         if not self._counted:
@@ -382,7 +375,7 @@ class Reader:
         slow = False
         if full:
             read = begun + self._clock_ahead
-            slow = read - parse_id(page[-1].id)[0] / 1000 > LAG
+            slow = read - page[-1].id.milliseconds / 1000 > LAG
         for entry in page:
             if full and (slow or time.monotonic() - begun > LAG):
                 self._report()
@@ -404,7 +397,7 @@ class Reader:
             # Whatever it is, it concerns this entry alone.
             self.failed += 1
             self._logger().exception(
-                'entry %s could not be carried out', entry.id.decode())
+                'entry %s could not be carried out', entry.id)
         finally:
             # Also where the log fails. One step: nothing is called.
             self.cursor = entry.id

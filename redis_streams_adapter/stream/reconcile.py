@@ -8,7 +8,8 @@ may lack what the old one had acknowledged.
 from bisect import bisect_left
 from typing import Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ..protocol.transport import Ends, Fields, is_there, Link, parse_id
+from ..protocol.position import Position
+from ..protocol.transport import Ends, Fields, is_there, Link
 
 #: How many entries are read at once when looking for one's own.
 PAGE = 1000
@@ -18,7 +19,7 @@ _STAMP_LENGTH = 6
 
 #: Where our entries stand: the last id of a batch, and the number of our
 #: messages up to it.
-Mark = Tuple[Tuple[int, int], int]
+Mark = Tuple[Position, int]
 
 
 def stamp(writer: bytes, sequence: int, since: bytes) -> Fields:
@@ -42,18 +43,18 @@ def _number_in(fields: Fields, writer: bytes,
     return -1
 
 
-def find_stored(link: Link, writer: bytes, after: bytes,
-                sequences: Sequence[int]) -> Tuple[int, bytes]:
+def find_stored(link: Link, writer: bytes, after: Position,
+                sequences: Sequence[int]) -> Tuple[int, Position]:
     """Find out which entries are stored of those that were in flight.
 
-    :param after: the id behind which they would stand.
+    :param after: the position after which they would stand.
     :param sequences: their numbers, in order.
     :return: the highest number that is stored, below all of them if none is,
-             and the id of that entry.
+             and the position of that entry.
     :raises Unavailable: always may.
     """
     numbers = {b'%d' % sequence: sequence for sequence in sequences}
-    highest, found_at = sequences[0] - 1, b''
+    highest, found_at = sequences[0] - 1, after
     position = after
     while highest < sequences[-1]:
         page = link.read(position, PAGE, None)
@@ -70,20 +71,20 @@ def find_stored(link: Link, writer: bytes, after: bytes,
 class Kept(NamedTuple):
     """What is left of what was acknowledged.
 
-    :param position: the id up to which the stream has it.
+    :param position: up to where the stream has it.
     :param sequence: the number of the last message that is there; ``None``:
                      all are, as far as that can be told.
     """
 
-    position: bytes
+    position: Position
     sequence: Optional[int] = None
 
 
-def find_kept(link: Link, acknowledged: bytes, marks: Sequence[Mark],
+def find_kept(link: Link, acknowledged: Position, marks: Sequence[Mark],
               forgotten: int) -> Kept:
     """Find out whether what was acknowledged is still there.
 
-    :param acknowledged: the id of the last entry of it.
+    :param acknowledged: the position of the last entry of it.
     :param marks: where the entries stand, oldest first.
     :param forgotten: the number up to which that is not known.
     :raises Unavailable: always may.
@@ -91,13 +92,12 @@ def find_kept(link: Link, acknowledged: bytes, marks: Sequence[Mark],
     if is_there(link, acknowledged):
         return Kept(acknowledged)
     ends = link.ends()
-    last = parse_id(acknowledged)
-    set_back = parse_id(ends.last_id) < last
+    set_back = ends.last_id < acknowledged
     position = ends.last_id if set_back else acknowledged
     if ends.first_id is None:
         # All was trimmed; or the stream was deleted, the readers' business.
         return Kept(position)
-    if not set_back and parse_id(ends.first_id) > last:
+    if not set_back and ends.first_id > acknowledged:
         # All that is as old was trimmed.
         return Kept(position)
     count = _count_there(link, ends, marks)
@@ -108,7 +108,7 @@ def find_kept(link: Link, acknowledged: bytes, marks: Sequence[Mark],
 
 def _count_there(link: Link, ends: Ends, marks: Sequence[Mark]) -> int:
     """How many of the marked entries are there, or were trimmed."""
-    first = parse_id(ends.first_id or ends.last_id)
+    first = ends.first_id or ends.last_id
     # A replica has everything up to some batch, and nothing behind it.
     return bisect_left(marks, True, key=lambda mark: (
-        mark[0] >= first and not is_there(link, b'%d-%d' % mark[0])))
+        mark[0] >= first and not is_there(link, mark[0])))

@@ -17,6 +17,7 @@ from typing import Any, Deque, List, NamedTuple, Optional, Sequence, Tuple, \
 
 from ..concurrency.engines import Engine, Event
 from ..concurrency.tasks import Task
+from ..protocol.position import Position
 from ..protocol.transport import Entry, Unavailable
 from .driver import Driver
 from .servers import Command, Servers
@@ -71,8 +72,8 @@ class Found(NamedTuple):
 
     session: Optional[bytes]
     is_there: bool
-    first: Optional[bytes]
-    last: Optional[bytes]
+    first: Optional[Position]
+    last: Optional[Position]
 
 
 class _Job:
@@ -160,7 +161,7 @@ class Sessions:
                         b'PEXPIRE', self._key(pid).encode(), self._ttl))
                     for pid in pids])]
 
-    def find(self, pid: str, stream: str, offset: Optional[bytes]) -> Found:
+    def find(self, pid: str, stream: str, offset: Optional[Position]) -> Found:
         """Look for a session, and whether the stream goes back so far."""
         key = stream.encode()
         session, first, last, *there = self._do([
@@ -168,10 +169,9 @@ class Sessions:
             (stream, (b'XRANGE', key, b'-', b'+', b'COUNT', b'1')),
             (stream, (b'XREVRANGE', key, b'+', b'-', b'COUNT', b'1')),
             *([] if offset is None else [
-                (stream, (b'XRANGE', key, offset, offset))])])
+                (stream, (b'XRANGE', key, bytes(offset), bytes(offset)))])])
         return Found(session, bool(there and there[0]),
-                     first[0][0] if first else None,
-                     last[0][0] if last else None)
+                     _position_of(first), _position_of(last))
 
     def get(self, pid: str) -> Optional[bytes]:
         """A session as it is."""
@@ -179,19 +179,20 @@ class Sessions:
             (self._key(pid), (b'GET', self._key(pid).encode()))])[0]
         return value
 
-    def page(self, stream: str, after: bytes,
-             count: int) -> Tuple[List[Entry], Optional[bytes]]:
+    def page(self, stream: str, after: Position,
+             count: int) -> Tuple[List[Entry], Optional[Position]]:
         """Entries of the stream behind a position.
 
-        :return: them, and the first entry that is there, asked later.
+        :return: them, and the position of the first entry that is there,
+                 asked later.
         """
         key = stream.encode()
         page, first = self._do([
-            (stream, (b'XRANGE', key, b'(' + after, b'+', b'COUNT',
+            (stream, (b'XRANGE', key, b'(%d-%d' % after, b'+', b'COUNT',
                       b'%d' % count)),
             (stream, (b'XRANGE', key, b'-', b'+', b'COUNT', b'1'))])
-        return [Entry(*each) for each in page], \
-            first[0][0] if first else None
+        return [Entry(Position.parse(entry_id), fields)
+                for entry_id, fields in page], _position_of(first)
 
     def _key(self, pid: str) -> str:
         return self._prefix + pid
@@ -310,3 +311,8 @@ class Sessions:
             for job in jobs:
                 self._answer(job, None if done else Unavailable(
                     'the connection to Redis is broken'))
+
+
+def _position_of(reply: Sequence[Any]) -> Optional[Position]:
+    """Where the one entry of a reply is; ``None``: the reply is empty."""
+    return Position.parse(reply[0][0]) if reply else None

@@ -44,8 +44,9 @@ from ..errors import RedisStreamsError
 from ..protocol.flow_control import Pace, PATIENCE
 from ..concurrency.engines import Engine, Event
 from ..concurrency.tasks import Task
+from ..protocol.position import Position, START
 from ..protocol.transport import EntryRefused, Fields, Identity, Link, \
-    NotReplicated, parse_id, START, Unavailable
+    NotReplicated, Unavailable
 from .reconcile import find_kept, find_stored, PAGE, stamp
 from .outbox import Capacity, Outbox, Pending, Settled
 
@@ -166,7 +167,7 @@ Outbox`.
         #: the end of the stream when we began.
         self._acknowledged = START
         #: Where the stream ended when we began; ``None``: not known yet.
-        self._since: Optional[bytes] = None
+        self._since: Optional[Position] = None
         self._heard = START
         self._unheard = 0
         self._last_identity: Optional[Identity] = None
@@ -331,14 +332,14 @@ Outbox`.
             self.wake()
 
     def reader_is_behind(self, uid: Optional[str],
-                         position: Optional[bytes]) -> None:
+                         position: Optional[Position]) -> None:
         """A node has said where its reader is (``None``: we, of our own);
         no position: it has caught up, or the node is gone."""
         with self._lock:
             if position is None:
                 self._pace.caught_up(uid)
             else:
-                self._pace.behind(uid, parse_id(position), time.monotonic())
+                self._pace.behind(uid, position, time.monotonic())
         if self._held:
             self.wake()
 
@@ -457,10 +458,10 @@ Outbox`.
                 overhear: Callable[[Fields], None]) -> None:
         """Read what has come since the last time."""
         self._unheard = 0
-        recent = parse_id(self._acknowledged)[0] - int(PATIENCE * 1000)
-        if parse_id(self._heard)[0] < recent:
+        recent = self._acknowledged.milliseconds - int(PATIENCE * 1000)
+        if self._heard.milliseconds < recent:
             # What is older counts for nobody any more.
-            self._heard = b'%d-0' % recent
+            self._heard = Position(recent)
             with self._lock:
                 self._pace.forget_readers()
         full = True
@@ -490,12 +491,12 @@ Outbox`.
 
     def _send(self, link: Link, batch: List[Pending]) -> None:
         self._flight = batch
-        writer, since = self.writer_id, self._since or START
+        writer, since = self.writer_id, bytes(self._since or START)
         oldest = None
         if self._retention is not None:
             # By the server's clock, which the last id shows.
-            now = parse_id(self._acknowledged)[0]
-            oldest = b'%d' % max(0, now - int(self._retention * 1000))
+            now = self._acknowledged.milliseconds
+            oldest = max(0, now - int(self._retention * 1000))
         try:
             results = link.append(
                 [(*pending.fields, *stamp(writer, pending.sequence, since))
@@ -548,21 +549,26 @@ Outbox`.
             # Replicas are waited for on the connection that has written.
             link.append([PROBE])
         self.found_stored += found
-        self._leave([found_at] * found)
+        self._leave([b''] * found, found_at)
         first = self._outbox.first(1, 0)
         if first and first[0].breaks >= BREAKS:
             self._tell(self._outbox.refuse(0, EntryRefused(
                 f'{first[0].size} bytes; each time it was sent the '
                 f'connection broke', 0)))
 
-    def _leave(self, results: Iterable[Union[bytes, EntryRefused]]) -> None:
-        """Take entries off the front of the outbox, with their results."""
+    def _leave(self, results: Iterable[Union[bytes, EntryRefused]],
+               found_at: Optional[Position] = None) -> None:
+        """Take entries off the front of the outbox, with their results.
+
+        :param found_at: the position of the last one, if it is known already.
+        """
         settled = self._outbox.settle(results)
         self._flight = ()
         if settled.last is not None and settled.last_id is not None:
-            self._acknowledged = settled.last_id
+            position = found_at or Position.parse(settled.last_id)
+            self._acknowledged = position
             with self._lock:
-                self._pace.wrote(parse_id(settled.last_id),
+                self._pace.wrote(position,
                                  settled.last.sequence, time.monotonic())
         self._tell(settled)
 

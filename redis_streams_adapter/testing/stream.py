@@ -14,9 +14,9 @@ from enum import Enum
 from typing import Callable, Deque, Dict, List, Optional, Sequence, Tuple, \
     Union
 
-from ..protocol.transport import Ends, Entry, \
-    EntryRefused, Fields, Identity, NO_STREAM, NotReplicated, parse_id, \
-    START, Unavailable
+from ..protocol.position import Position, START
+from ..protocol.transport import Ends, Entry, EntryRefused, Fields, \
+    Identity, NO_STREAM, NotReplicated, Unavailable
 
 #: Where the server's clock starts, in milliseconds since 1970.
 CLOCK_START = 1_700_000_000_000
@@ -58,7 +58,7 @@ class FakeStream:
         self._links: Dict[int, 'FakeLink'] = {}
         self._late: List[Tuple['FakeLink', List[Fields]]] = []
         self._identities = 0
-        self._last = parse_id(START)
+        self._last = START
         self._added = 0
         self._frozen = False
         self._away = False
@@ -104,15 +104,15 @@ class FakeStream:
         with self._changed:
             self.clock += int(seconds * 1000)
 
-    def put(self, *fields: bytes) -> bytes:
+    def put(self, *fields: bytes) -> Position:
         """Append one entry without a connection.
 
-        :return: its id.
+        :return: its position.
         """
         with self._changed:
-            entry_id = self._store(fields)
+            position = self._store(fields)
             self.cut()
-            return entry_id
+            return position
 
     def freeze(self) -> None:
         """Answer nothing from now on."""
@@ -161,17 +161,17 @@ class FakeStream:
         """Delete the stream: it never was."""
         with self._changed:
             self.entries = []
-            self._last = parse_id(START)
+            self._last = START
             self._added = 0
 
-    def set_back(self, entry_id: bytes) -> None:
+    def set_back(self, position: Position) -> None:
         """Lose what stands behind an entry, as a failover to a replica that
         was behind does."""
         with self._changed:
-            self._last = parse_id(entry_id)
+            self._last = position
             count = len(self.entries)
             self.entries = [entry for entry in self.entries
-                            if parse_id(entry.id) <= self._last]
+                            if entry.id <= self._last]
             self._added -= count - len(self.entries)
 
     @property
@@ -181,18 +181,18 @@ class FakeStream:
             return len(self._links)
 
     @property
-    def last(self) -> bytes:
+    def last(self) -> Position:
         """The highest id given out."""
-        return b'%d-%d' % self._last
+        return self._last
 
     # -- with the lock held -----------------------------------------------
 
-    def _store(self, fields: Sequence[bytes]) -> bytes:
+    def _store(self, fields: Sequence[bytes]) -> Position:
         milliseconds, number = self._last
         if self.clock > milliseconds:
-            self._last = (self.clock, 0)
+            self._last = Position(self.clock)
         else:
-            self._last = (milliseconds, number + 1)
+            self._last = Position(milliseconds, number + 1)
         entry = Entry(self.last, list(fields))
         self.entries.append(entry)
         self.history.append(entry)
@@ -200,14 +200,13 @@ class FakeStream:
         self._changed.notify_all()
         return entry.id
 
-    def cut(self, oldest: Optional[bytes] = None) -> None:
+    def cut(self, oldest: Optional[int] = None) -> None:
         """Forget what is too old, or too much."""
         if oldest is None:
             del self.entries[:-self._max_len]
         else:
-            limit = int(oldest.partition(b'-')[0])
             self.entries = [entry for entry in self.entries
-                            if parse_id(entry.id)[0] >= limit]
+                            if entry.id.milliseconds >= oldest]
 
     def _end(self, link: 'FakeLink') -> None:
         self._links.pop(link.number, None)
@@ -247,7 +246,7 @@ class FakeLink:
             stream._links[self.number] = self
 
     def append(self, batch: Sequence[Fields],
-               oldest: Optional[bytes] = None) -> List[Result]:
+               oldest: Optional[int] = None) -> List[Result]:
         stream = self._stream
         with stream._changed:
             stream.batches.append(len(batch))
@@ -268,7 +267,7 @@ class FakeLink:
                     raise EntryRefused('Protocol error', index)
             results: List[Result] = [
                 EntryRefused('too large', index) if stream.refuses(fields)
-                else stream._store(fields)
+                else bytes(stream._store(fields))
                 for index, fields in enumerate(batch)]
             stream.cut(oldest)
             if fault is Fault.BREAK_AFTER:
@@ -277,15 +276,15 @@ class FakeLink:
                 raise NotReplicated('only 0 of 1 replicas')
             return results
 
-    def read(self, after: bytes, count: int,
+    def read(self, after: Position, count: int,
              block: Optional[float]) -> List[Entry]:
         stream = self._stream
         deadline = time.monotonic() + (block or 0)
         with stream._changed:
             self._ask('read')
             while True:
-                start = bisect_right(stream.entries, parse_id(after),
-                                     key=lambda entry: parse_id(entry.id))
+                start = bisect_right(stream.entries, after,
+                                     key=lambda entry: entry.id)
                 page = stream.entries[start:start + count]
                 left = deadline - time.monotonic()
                 if page or block is None or left <= 0:

@@ -11,6 +11,7 @@ import pytest
 from redis_streams_adapter.clients import hooks
 from redis_streams_adapter.stream.session_store import CHANGED
 from redis_streams_adapter.recovery.tracker import YIELD_EVERY
+from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.transport import Unavailable
 
 from ..support.recovering import RecoveringNode
@@ -873,7 +874,8 @@ def test_own_entry_stands_there_twice(node: Make, redis_server: Any) -> None:
         fields = [fields for _, fields in admin.xrange(key)
                   if b'"b"' in fields.get(b'data', b'')][0]
         copy = admin.xadd(key, fields)
-    assert one.manager._live().timeline('/').reach(copy, 5)
+    assert one.manager._live().timeline('/').reach(
+        Position.parse(copy), 5)
     again = one.client().connect(client.back())
     emit(one, 'c')
     again.await_names('b', 'c')

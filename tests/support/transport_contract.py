@@ -9,12 +9,13 @@ in ``tests/integration/stream/test_link.py``.
 import contextlib
 import threading
 import time
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, Iterator, List, Optional
 
 import pytest
 
-from redis_streams_adapter.protocol.transport import EntryRefused, id_before, \
-    NO_STREAM, parse_id, START, Unavailable
+from redis_streams_adapter.protocol.position import Position, START
+from redis_streams_adapter.protocol.transport import EntryRefused, NO_STREAM, \
+    Unavailable
 
 from .wait import DEADLINE, wait_until
 
@@ -56,6 +57,15 @@ def link(connect: Callable[..., Any]) -> Any:
     return connect()
 
 
+def stored(link: Any, batch: List[List[bytes]],
+           oldest: Optional[int] = None) -> List[Position]:
+    """Append a batch.
+
+    :return: where the entries are.
+    """
+    return [Position.parse(each) for each in link.append(batch, oldest)]
+
+
 def in_thread(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
     """Call a function in a thread.
 
@@ -89,10 +99,10 @@ def in_thread(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
 def test_append_and_read(link: Any, count: int) -> None:
     batch = [fields(number) for number in range(count)]
     ids = link.append(batch)
+    assert all(isinstance(each, bytes) for each in ids)
     entries = link.read(START, 100, None)
     assert [list(entry.fields) for entry in entries] == batch
-    assert [entry.id for entry in entries] == ids
-    assert all(isinstance(each, bytes) for each in ids)
+    assert [bytes(entry.id) for entry in entries] == ids
 
 
 def test_any_bytes(link: Any) -> None:
@@ -106,9 +116,8 @@ def test_any_bytes(link: Any) -> None:
 
 def test_ids_ascend(link: Any) -> None:
     ids = [entry_id for _ in range(20)
-           for entry_id in link.append([fields(0)] * 10)]
-    parsed = [parse_id(entry_id) for entry_id in ids]
-    assert parsed == sorted(set(parsed))
+           for entry_id in stored(link, [fields(0)] * 10)]
+    assert ids == sorted(set(ids))
 
 
 def test_batches_are_not_mixed(connect: Callable[..., Any]) -> None:
@@ -126,8 +135,8 @@ def test_batches_are_not_mixed(connect: Callable[..., Any]) -> None:
 
 def test_one_link_sees_what_another_has_stored(
         link: Any, connect: Callable[..., Any]) -> None:
-    stored, = connect().append([fields(7)])
-    assert link.ends().last_id == stored
+    position, = stored(connect(), [fields(7)])
+    assert link.ends().last_id == position
     assert numbers(link.read(START, 10, None)) == [7]
 
 
@@ -211,14 +220,14 @@ def test_pages_without_gaps(link: Any) -> None:
 
 
 def test_read_behind_a_cursor(link: Any) -> None:
-    ids = link.append([fields(number) for number in range(5)])
+    ids = stored(link, [fields(number) for number in range(5)])
     assert numbers(link.read(ids[2], 10, None)) == [3, 4]
     assert link.read(ids[-1], 10, None) == []
 
 
 def test_the_cursor_may_be_of_an_entry_that_is_gone(
         backend: Any, link: Any) -> None:
-    ids = link.append([fields(number) for number in range(5)])
+    ids = stored(link, [fields(number) for number in range(5)])
     backend.trim(2)
     assert numbers(link.read(ids[0], 10, None)) == [3, 4]
     assert numbers(link.read(ids[3], 10, None)) == [4]
@@ -247,7 +256,7 @@ def test_read_wakes_on_append(backend: Any, link: Any,
 
 def test_read_wakes_on_the_first_append_after_a_deletion(
         backend: Any, link: Any, connect: Callable[..., Any]) -> None:
-    last, = link.append([fields(1)])
+    last, = stored(link, [fields(1)])
     backend.delete()
     reader = connect(block=FOR_GOOD)
     wait = in_thread(reader.read, START, 10, FOR_GOOD)
@@ -297,13 +306,13 @@ def test_a_waiting_read_ends_with_its_connection(
 
 def test_ends(backend: Any, link: Any) -> None:
     assert link.ends() == NO_STREAM
-    ids = link.append([fields(1), fields(2)])
+    ids = stored(link, [fields(1), fields(2)])
     assert link.ends()[:2] == (ids[0], ids[-1])
     backend.trim()
     assert link.ends()[:2] == (None, ids[-1])
     assert link.read(START, 10, None) == []
-    later, = link.append([fields(3)])
-    assert parse_id(later) > parse_id(ids[-1])
+    later, = stored(link, [fields(3)])
+    assert later > ids[-1]
     assert link.ends()[:2] == (later, later)
     # The server counts since 7.0.
     assert link.ends().added in (3, None)
@@ -312,12 +321,12 @@ def test_ends(backend: Any, link: Any) -> None:
 
 
 def test_where_to_read_from_to_find_an_entry(link: Any) -> None:
-    ids = link.append([fields(number) for number in range(3)])
+    ids = stored(link, [fields(number) for number in range(3)])
     for entry_id in ids:
-        entry, = link.read(id_before(entry_id), 1, None)
+        entry, = link.read(entry_id.before(), 1, None)
         assert entry.id == entry_id
-    assert id_before(b'5-0') == b'4-%d' % (2**64 - 1)
-    assert id_before(b'5-1') == b'5-0'
+    assert Position(5).before() == Position(4, 2**64 - 1)
+    assert Position(5, 1).before() == Position(5)
 
 
 # -- trimming --------------------------------------------------------------
@@ -325,14 +334,13 @@ def test_where_to_read_from_to_find_an_entry(link: Any) -> None:
 def test_what_is_old_is_forgotten(link: Any, backend: Any) -> None:
     """Whole nodes of 100 entries are, in Redis."""
     batch = [fields(number) for number in range(300)]
-    ids = link.append(batch)
+    ids = stored(link, batch)
     backend.pass_time(link)
-    last, = link.append([fields(0)], b'0')
+    last, = stored(link, [fields(0)], 0)
     assert link.ends().first_id == ids[0]
-    milliseconds = int(last.partition(b'-')[0])
-    link.append([fields(0)], b'%d' % milliseconds)
+    link.append([fields(0)], last.milliseconds)
     first = link.ends().first_id
-    assert parse_id(ids[199]) < parse_id(first) <= parse_id(last)
+    assert ids[199] < first <= last
 
 
 # -- connections -----------------------------------------------------------
@@ -402,5 +410,5 @@ def test_close_and_interrupt_never_fail(backend: Any) -> None:
 
 def test_the_servers_clock(link: Any) -> None:
     before = link.time()
-    stored, = link.append([fields(1)])
-    assert before <= parse_id(stored)[0] <= link.time()
+    position, = stored(link, [fields(1)])
+    assert before <= position.milliseconds <= link.time()

@@ -25,9 +25,10 @@ TOP = [
 #: import each other: that is a circle in the making.
 WITHIN = {
     'protocol': [
-        ['application', 'flow_control', 'membership', 'messages', 'requests',
-         'routing', 'sequences', 'transport', 'values'],
-        ['addressing', 'codec', 'discovery'],
+        ['application', 'membership', 'position', 'requests', 'routing',
+         'values'],
+        ['discovery', 'flow_control', 'messages', 'sequences', 'transport'],
+        ['addressing', 'codec'],
         ['node', 'sender']],
     'concurrency': [
         ['locks', 'wakeup'], ['availability', 'engines'],

@@ -6,7 +6,8 @@ import redis
 
 from redis_streams_adapter.stream.driver import open_driver
 from redis_streams_adapter.stream.link import RedisLink
-from redis_streams_adapter.protocol.transport import NO_STREAM, START
+from redis_streams_adapter.protocol.position import START
+from redis_streams_adapter.protocol.transport import NO_STREAM
 
 
 def driver_of(place: Any) -> Any:
@@ -20,7 +21,8 @@ def test_a_unix_socket(make_redis: Callable[..., Any],
     link = RedisLink(driver_of(f'unix://{path}?db=3'), 'stream', 100)
     link.connect()
     stored, = link.append([[b'name', b'value']])
-    assert [entry.id for entry in link.read(START, 10, None)] == [stored]
+    assert [bytes(entry.id)
+            for entry in link.read(START, 10, None)] == [stored]
     other = RedisLink(driver_of(f'unix://{path}'), 'stream', 100)
     other.connect()
     assert other.ends() == NO_STREAM

@@ -9,8 +9,9 @@ import pytest
 
 from redis_streams_adapter.stream.driver import open_driver
 from redis_streams_adapter.stream.link import RedisLink
+from redis_streams_adapter.protocol.position import START
 from redis_streams_adapter.protocol.transport import NO_STREAM, \
-    NotReplicated, START, Unavailable
+    NotReplicated, Unavailable
 
 from ...support.proxy import Proxy
 from ...support.redis_server import RedisServer, free_port
@@ -102,7 +103,7 @@ def backend(redis: Redis) -> Redis:
 def test_what_is_too_much_is_forgotten(redis: Redis) -> None:
     link = redis.link()
     link.connect()
-    link.append([fields(0)] * (MAX_LEN + 250), b'0')
+    link.append([fields(0)] * (MAX_LEN + 250), 0)
     assert redis.entries() == MAX_LEN + 250
     link.trim()
     assert MAX_LEN <= redis.entries() < MAX_LEN + 100
@@ -251,9 +252,9 @@ def test_no_transactions_any_more(redis: Redis, user: Callable[..., str],
     link = redis.link(url=user('+@all'))
     link.connect()
     user('-multi')
-    stored = link.append([fields(1), fields(2)])
+    ids = link.append([fields(1), fields(2)])
     entries = link.read(START, 10, None)
-    assert [entry.id for entry in entries] == stored
+    assert [bytes(entry.id) for entry in entries] == ids
     assert numbers(entries) == [1, 2]
     user('+multi', '-exec')
     with pytest.raises(Unavailable, match='exec') as caught:

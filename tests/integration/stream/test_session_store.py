@@ -15,7 +15,8 @@ from redis_streams_adapter.stream.session_store import ABSENT, CHANGED, DONE, \
 from redis_streams_adapter.stream.connection import Refused, Wire
 from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.concurrency.tasks import Task
-from redis_streams_adapter.protocol.transport import START, Unavailable
+from redis_streams_adapter.protocol.position import Position, START
+from redis_streams_adapter.protocol.transport import Unavailable
 
 from ...support.proxy import Proxy
 from ...support.redis_cluster import RedisCluster
@@ -187,23 +188,26 @@ def test_it_ends_after_its_time(make: Make, redis: Any) -> None:
 
 def test_find(sessions: Sessions, redis: Any) -> None:
     assert sessions.find('p', STREAM, None) == Found(None, False, None, None)
-    assert sessions.find('p', STREAM, b'5-0') == Found(
+    assert sessions.find('p', STREAM, Position(5)) == Found(
         None, False, None, None)
     sessions.put('p', b'1')
     for number in range(2, 10):
         redis.xadd(STREAM, {'a': 'b'}, f'{number}-1')
     for offset, is_there in (
-            (None, False), (b'5-1', True), (b'5-0', False), (b'1-1', False),
-            (b'2-1', True), (b'9-1', True), (b'10-0', False),
-            (START, False), (b'0005-1', True),
-            (b'18446744073709551615-18446744073709551615', False)):
+            (None, False), (Position(5, 1), True), (Position(5),
+                                                    False), (Position(1, 1),
+                                                             False),
+            (Position(2, 1), True), (Position(9, 1), True), (Position(10),
+                                                             False),
+            (START, False),
+            (Position(2**64 - 1, 2**64 - 1), False)):
         assert sessions.find('p', STREAM, offset) == Found(
-            b'1', is_there, b'2-1', b'9-1')
+            b'1', is_there, Position(2, 1), Position(9, 1))
     redis.xtrim(STREAM, minid='5-1', approximate=False)
-    assert sessions.find('p', STREAM, b'4-1') == Found(
-        b'1', False, b'5-1', b'9-1')
+    assert sessions.find('p', STREAM, Position(4, 1)) == Found(
+        b'1', False, Position(5, 1), Position(9, 1))
     redis.xtrim(STREAM, 0, approximate=False)
-    assert sessions.find('p', STREAM, b'9-1') == Found(
+    assert sessions.find('p', STREAM, Position(9, 1)) == Found(
         b'1', False, None, None)
 
 
@@ -214,22 +218,22 @@ def test_page(sessions: Sessions, redis: Any) -> None:
     position, found = START, []
     while True:
         page, first = sessions.page(STREAM, position, 10)
-        assert first == b'5-1'
+        assert first == Position(5, 1)
         assert len(page) <= 10
         found += page
         if len(page) < 10:
             break
         position = page[-1].id
     assert [entry.id for entry in found] == [
-        b'5-%d' % number for number in range(1, 26)]
+        Position(5, number) for number in range(1, 26)]
     assert found[3].fields == [b'number', b'3']
-    assert sessions.page(STREAM, b'5-25', 10) == ([], b'5-1')
+    assert sessions.page(STREAM, Position(5, 25), 10) == ([], Position(5, 1))
     # One that was trimmed is good enough to go on behind.
     redis.xtrim(STREAM, 5, approximate=False)
-    page, first = sessions.page(STREAM, b'5-3', 10)
+    page, first = sessions.page(STREAM, Position(5, 3), 10)
     assert [entry.id for entry in page] == [
-        b'5-%d' % number for number in range(21, 26)]
-    assert first == b'5-21'
+        Position(5, number) for number in range(21, 26)]
+    assert first == Position(5, 21)
 
 
 # -- many at once ------------------------------------------------------------
@@ -247,7 +251,7 @@ def test_everybody_gets_his_own_answer(sessions: Sessions,
                 Swap(pid, b'x', [b'never']), Swap(pid, value, [before]),
             ])[1] == DONE
             assert sessions.get(pid) == value
-            assert sessions.find(pid, STREAM, b'5-1').session == value
+            assert sessions.find(pid, STREAM, Position(5, 1)).session == value
 
     for call in [Call(use, number) for number in range(40)]:
         call.result()
@@ -550,8 +554,8 @@ def test_in_a_cluster(make: Make, cluster: RedisCluster) -> None:
     with cluster.master_of(STREAM).client() as redis:
         redis.xadd(STREAM, {'a': 'b'}, '5-1')
     for pid in pids:
-        assert sessions.find(pid, STREAM, b'5-1') == Found(
-            b'new', True, b'5-1', b'5-1')
+        assert sessions.find(pid, STREAM, Position(5, 1)) == Found(
+            b'new', True, Position(5, 1), Position(5, 1))
     calls = [Call(sessions.swap, [
         Swap(other, other.encode(), [b'new']) for other in pids[number::6]])
         for number in range(6)]

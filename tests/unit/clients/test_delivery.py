@@ -15,6 +15,7 @@ from socketio.packet import BINARY_EVENT, EVENT, Packet
 
 from redis_streams_adapter.clients.delivery import Delivery
 from redis_streams_adapter.protocol.messages import EVERYONE, Target
+from redis_streams_adapter.protocol.position import Position
 
 from ...support.wait import DEADLINE, wait_until
 from ..conftest import Log
@@ -183,8 +184,8 @@ def test_a_bytearray_may_change_afterwards(delivery: Delivery,
 
 # -- offsets -----------------------------------------------------------------
 
-OFFSET = b'1700000000000-12'
-LATER = b'1700000000000-13'
+OFFSET = Position(1700000000000, 12)
+LATER = Position(1700000000000, 13)
 
 
 def decoded(server: socketio.Server, parts: Any) -> Any:
@@ -219,7 +220,7 @@ def test_with_an_offset_and_without(each: Delivery, args: Any,
         assert plain.data == ['hello', *args]
         for offset in (OFFSET, LATER, LATER):
             marked = decoded(server, encoded.marked(offset))
-            assert marked.data == ['hello', *args, offset.decode()]
+            assert marked.data == ['hello', *args, str(offset)]
             assert (marked.namespace or '/') == namespace
             assert marked.packet_type == plain.packet_type
             assert marked.id is None
@@ -245,7 +246,7 @@ def test_it_is_as_it_was_emitted(each: Delivery) -> None:
     server = each._server
     assert decoded(server, encoded.plain()).data == ['hello', expected]
     assert decoded(server, encoded.marked(OFFSET)).data == [
-        'hello', expected, OFFSET.decode()]
+        'hello', expected, str(OFFSET)]
 
 
 def test_a_question_never_ends_in_text(each: Delivery) -> None:
@@ -264,7 +265,7 @@ def test_what_an_application_makes_text_of(
     encoded = delivery.encode('/', ['hello', datetime.date(2020, 1, 2)])
     assert encoded.ends_in_text
     assert decoded(server, encoded.marked(OFFSET)).data == [
-        'hello', '2020-01-02', OFFSET.decode()]
+        'hello', '2020-01-02', str(OFFSET)]
 
 
 def hand(delivery: Delivery, *args: Any, recoverable: bool = True,
@@ -279,14 +280,14 @@ def test_who_takes_part_gets_offsets(delivery: Delivery,
     delivery.sent[client.sid] = None
     for args in ((), (1,), ('text',), (b'x',)):
         hand(delivery, *args)
-        assert client.received('hello')[-1] == (*args, OFFSET.decode())
+        assert client.received('hello')[-1] == (*args, str(OFFSET))
         assert guest.received('hello')[-1] == args
     assert delivery.sent == {client.sid: OFFSET}
     # What is not sent again has none, but where it would be taken for one.
     hand(delivery, 1, recoverable=False, position=LATER)
     hand(delivery, 'text', recoverable=False, position=LATER)
     assert client.received('hello')[4:] == [
-        (1,), ('text', LATER.decode())]
+        (1,), ('text', str(LATER))]
     assert delivery.delivered == 12
 
 
@@ -305,25 +306,25 @@ def test_what_is_held(delivery: Delivery, connect: Connect) -> None:
     """It comes behind what was missed, with the offsets that it had."""
     client, other = connect(), connect()
     sid = client.sid
-    delivery.sent[sid] = b'1-0'
+    delivery.sent[sid] = Position(1)
     delivery.hold(sid)
     hand(delivery, 1)
     hand(delivery, 2, recoverable=False)
     hand(delivery, 'text', recoverable=False, position=LATER)
     assert client.events() == []
     assert len(other.events()) == 3
-    assert delivery.sent[sid] == b'1-0'
+    assert delivery.sent[sid] == Position(1)
     for number in range(2):
         delivery.send_again(
             (sid, client.eio_sid), delivery.encode('/', ['missed', number]),
-            b'2-%d' % number)
-    assert delivery.sent[sid] == b'2-1'
+            Position(2, number))
+    assert delivery.sent[sid] == Position(2, 1)
     delivery.release((sid, client.eio_sid))
     assert [event.args for event in client.events()] == [
-        (0, '2-0'), (1, '2-1'), (1, OFFSET.decode()), (2,),
-        ('text', LATER.decode())]
+        (0, '2-0'), (1, '2-1'), (1, str(OFFSET)), (2,),
+        ('text', str(LATER))]
     assert delivery.sent[sid] == LATER
-    hand(delivery, 3, position=b'1700000000001-0')
+    hand(delivery, 3, position=Position(1700000000001))
     assert client.received('hello')[-1] == (3, '1700000000001-0')
     # Nothing is held any more.
     delivery.release((sid, client.eio_sid))
@@ -348,21 +349,23 @@ def test_a_long_time_without_anything(delivery: Delivery,
     sid = client.sid
     delivery.long_time = 1000
     delivery.sent[sid] = None
-    hand(delivery, position=b'1700000000500-1')
+    hand(delivery, position=Position(1700000000500, 1))
     # Before its first one, whenever that is.
-    assert delivery.gaps[sid] == (None, b'1700000000500-0')
-    hand(delivery, position=b'1700000001500-0')
-    assert delivery.gaps[sid] == (None, b'1700000000500-0')
-    hand(delivery, position=b'1700000002600-5')
-    assert delivery.gaps[sid] == (b'1700000001500-0', b'1700000002600-4')
+    assert delivery.gaps[sid] == (None, Position(1700000000500))
+    hand(delivery, position=Position(1700000001500))
+    assert delivery.gaps[sid] == (None, Position(1700000000500))
+    hand(delivery, position=Position(1700000002600, 5))
+    assert delivery.gaps[sid] == (Position(1700000001500),
+                                  Position(1700000002600, 4))
     # What is no offset is of no account.
-    hand(delivery, 5, recoverable=False, position=b'1700000009000-0')
-    assert delivery.gaps[sid] == (b'1700000001500-0', b'1700000002600-4')
+    hand(delivery, 5, recoverable=False, position=Position(1700000009000))
+    assert delivery.gaps[sid] == (Position(1700000001500),
+                                  Position(1700000002600, 4))
     delivery.hold(sid)
     delivery.send_again((sid, client.eio_sid), delivery.encode(
-        '/', ['missed']), b'1700000005000-0')
+        '/', ['missed']), Position(1700000005000))
     assert delivery.gaps[sid] == (
-        b'1700000002600-5', b'1700000004999-18446744073709551615')
+        Position(1700000002600, 5), Position(1700000004999, 2**64 - 1))
     delivery.forget(sid)
     assert delivery.gaps == {}
 

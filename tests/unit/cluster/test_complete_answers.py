@@ -12,6 +12,7 @@ from redis_streams_adapter.protocol.codec import Encoder, Envelope, \
     open_envelope
 from redis_streams_adapter.protocol.messages import AdapterClose, Broadcast, \
     EMITTER_UID, Heartbeat, MessageType, ServerSideEmit
+from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.routing import stream_index
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
@@ -444,7 +445,7 @@ def test_reader_that_lags_where_it_is_no_member(
         each.server_count()
     other = 1 - stream_index('/', 2)
     channel, theirs = (each._live()._channels[other] for each in (one, two))
-    one._live()._flow.lagging(channel, b'1-1')
+    one._live()._flow.lagging(channel, Position(1, 1))
     wait_until(lambda: one.uid in theirs.writer._pace._readers)
     assert {each.uid for each in envelopes(
         streams[f'socket.io-{other}'])} == {EMITTER_UID}

@@ -35,7 +35,7 @@ def test_a_malformed_entry(pair: Pair, stream: FakeStream, logged: Any,
     wait_for_value(lambda: pair.a.manager.stats()['malformed'], 1)
 
     def lines() -> int:
-        return sum(bad.decode() in line for line in logged(logging.WARNING))
+        return sum(str(bad) in line for line in logged(logging.WARNING))
 
     # Once on each node.
     wait_for_value(lines, 2)

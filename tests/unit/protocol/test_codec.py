@@ -16,10 +16,11 @@ from redis_streams_adapter.protocol.codec import decode, Encoder, MAX_NAME, \
     open_envelope
 from redis_streams_adapter.errors import DecodeError
 from redis_streams_adapter.protocol.messages import AdapterClose, Broadcast, \
-    BroadcastAck, BroadcastClientCount, DisconnectSockets, EVERYONE, \
-    FetchSockets, FetchSocketsResponse, Heartbeat, InitialHeartbeat, \
-    MessageType, ServerSideEmit, ServerSideEmitResponse, SocketsJoin, \
-    SocketsLeave, Target
+    BroadcastAck, BroadcastClientCount, CAUGHT_UP, DisconnectSockets, \
+    EVERYONE, FetchSockets, FetchSocketsResponse, Heartbeat, \
+    InitialHeartbeat, MessageType, ServerSideEmit, ServerSideEmitResponse, \
+    SocketsJoin, SocketsLeave, Target
+from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.values import LAST_DATE, MAX_DEPTH
 
 from ..fake_server import DateJSON
@@ -193,9 +194,10 @@ def test_the_writers_fields() -> None:
 
 
 def test_a_position_in_a_heartbeat() -> None:
-    for position in (b'1700000000000-12', b''):
+    for position in (Position(1700000000000, 12), CAUGHT_UP):
         fields = encoder.encode('/', Heartbeat(position))
-        assert fields[-2:] == (b'behind', position)
+        assert fields[-2:] == (
+            b'behind', bytes(position) if position else b'')
         assert understand(fields) == Heartbeat(position)
     # In another message it means nothing.
     assert understand(fields_of(13, behind=b'x')) == AdapterClose()

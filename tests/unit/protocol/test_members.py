@@ -8,13 +8,15 @@ from redis_streams_adapter.protocol.codec import decode, Encoder, open_envelope
 from redis_streams_adapter.errors import DecodeError
 from redis_streams_adapter.protocol.discovery import Knowledge, Span
 from redis_streams_adapter.protocol.messages import AdapterClose, Broadcast, \
-    BroadcastAck, BroadcastClientCount, EMITTER_UID, EVERYONE, FetchSockets, \
-    FetchSocketsResponse, Heartbeat, InitialHeartbeat, ServerSideEmitResponse
+    BroadcastAck, BroadcastClientCount, CAUGHT_UP, EMITTER_UID, EVERYONE, \
+    FetchSockets, FetchSocketsResponse, Heartbeat, InitialHeartbeat, \
+    ServerSideEmitResponse
 from redis_streams_adapter.protocol.node import Act, Completed, Learned, \
     MAX_LISTED, MAX_LISTED_BYTES, Node, NodeJoined, NodeLeft, ReaderLags, \
     Returned, Send
 from redis_streams_adapter.protocol.requests import NodesRequest
 from redis_streams_adapter.protocol.sequences import Sequences
+from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.transport import Entry
 
 INTERVAL, TIMEOUT = 5.0, 10.0
@@ -42,12 +44,12 @@ class Watched:
     def receive(self, message: Any, uid: str = 'a', namespace: str = '/',
                 now: float = 0.0, **stamp: Any) -> List[Any]:
         return list(self.node.receive(
-            Entry(b'9-0', fields(message, uid, namespace, **stamp)), now,
+            Entry(Position(9), fields(message, uid, namespace, **stamp)), now,
             self.sequences, self.knowledge))
 
     def recall(self, message: Any, uid: str = 'a', namespace: str = '/',
                at: float = -1.0, **stamp: Any) -> None:
-        self.node.recall(Entry(b'4-0', fields(
+        self.node.recall(Entry(Position(4), fields(
             message, uid, namespace, **stamp)), at, self.before)
 
     def knows(self, namespace: str = '/', now: float = 0.0) -> bool:
@@ -99,7 +101,8 @@ def test_goodbyes_in_the_history(watched: Watched) -> None:
 def test_nothing_of_the_history_is_done(watched: Watched) -> None:
     for message in (InitialHeartbeat(True), FetchSockets(EVERYONE, 'r')):
         watched.recall(message)
-    watched.node.recall(Entry(b'4-0', [b'uid', b'a']), 0.0, watched.before)
+    watched.node.recall(Entry(Position(4), [b'uid', b'a']), 0.0,
+                        watched.before)
     assert watched.receive(HELLO, writer=b'w', sequence=1) == [
         Act('/', 'a', HELLO)]
     # Nor is it taken for a copy when it comes again.
@@ -121,7 +124,8 @@ def test_who_knows_all_lists_them(watched: Watched) -> None:
     for uid, now in (('a', 1.0), ('b', 2.0)):
         watched.receive(Heartbeat(), uid, now=now)
     watched.receive(Heartbeat(), 'elsewhere', '/chat')
-    answer = Heartbeat(members={'a': 2.0, 'b': 1.0, 'new': 0.0}, at=b'9-0')
+    answer = Heartbeat(members={'a': 2.0, 'b': 1.0, 'new': 0.0},
+                       at=Position(9))
     assert watched.receive(InitialHeartbeat(True), 'new', now=3.0) == [
         NodeJoined('/', 'new'), Send('/', answer)]
     # As an emitter asks who is no member.
@@ -154,7 +158,7 @@ def test_a_list_completes(newcomer: Watched) -> None:
     newcomer.receive(Heartbeat(), 'seen', now=1.0)
     newcomer.receive(AdapterClose(), 'left', now=1.0)
     told = Heartbeat(members={'seen': 5.0, 'left': 1.0, 'other': 4.0,
-                              'me': 0.0, EMITTER_UID: 0.0}, at=b'6-0')
+                              'me': 0.0, EMITTER_UID: 0.0}, at=Position(6))
     assert newcomer.receive(told, 'a', now=2.0) == [
         NodeJoined('/', 'a'), NodeJoined('/', 'other'), Learned()]
     assert newcomer.node.nodes('/') == {'seen': 1.0, 'a': 2.0, 'other': -2.0}
@@ -164,14 +168,14 @@ def test_a_list_completes(newcomer: Watched) -> None:
 
 def test_a_list_of_a_namespace_that_is_not_served(
         newcomer: Watched) -> None:
-    told = Heartbeat(members={'b': 0.0}, at=b'6-0')
+    told = Heartbeat(members={'b': 0.0}, at=Position(6))
     newcomer.receive(told, 'a', '/chat')
     assert set(newcomer.node.nodes('/chat')) == {'a', 'b'}
     assert newcomer.knows('/chat') and not newcomer.knows()
 
 
 def test_a_list_that_is_too_old(newcomer: Watched) -> None:
-    told = Heartbeat(members={'b': 0.0}, at=b'4-9')
+    told = Heartbeat(members={'b': 0.0}, at=Position(4, 9))
     assert newcomer.receive(told) == [NodeJoined('/', 'a')]
     assert not newcomer.knows()
 
@@ -196,9 +200,9 @@ def test_malformed_lists(extra: List[bytes]) -> None:
 
 @pytest.mark.parametrize('message', [
     InitialHeartbeat(), InitialHeartbeat(True), Heartbeat(),
-    Heartbeat(b''), Heartbeat(b'7-1', 'me'),
-    Heartbeat(members={}, at=b'6-0'),
-    Heartbeat(members={'ä "x"': 1.5}, at=b'6-0')])
+    Heartbeat(CAUGHT_UP), Heartbeat(Position(7, 1), 'me'),
+    Heartbeat(members={}, at=Position(6)),
+    Heartbeat(members={'ä "x"': 1.5}, at=Position(6))])
 def test_there_and_back(message: Any) -> None:
     assert decode(open_envelope(fields(message, 'a', '/'))) == message
 
@@ -301,10 +305,11 @@ def test_an_arrival_that_could_not_be_written(watched: Watched) -> None:
 
 def test_reader_of_a_node_that_writes_as_an_emitter(
         watched: Watched) -> None:
-    assert watched.receive(Heartbeat(b'3-1', 'b'), EMITTER_UID, '/chat') == [
-        ReaderLags('b', b'3-1')]
+    assert watched.receive(Heartbeat(Position(3, 1), 'b'), EMITTER_UID,
+                           '/chat') == [
+        ReaderLags('b', Position(3, 1))]
     # Our own writer knows it from our own reader.
-    assert watched.receive(Heartbeat(b'3-1', 'me'), EMITTER_UID) == []
+    assert watched.receive(Heartbeat(Position(3, 1), 'me'), EMITTER_UID) == []
 
 
 def test_a_report_of_a_reader_does_not_make_a_python_node_another_one(
@@ -312,9 +317,9 @@ def test_a_report_of_a_reader_does_not_make_a_python_node_another_one(
     """It is written outside of the order, without the writer's fields. Over
     PUB/SUB a Python node that does not listen yet is waited for."""
     watched.receive(Heartbeat(), writer=b'w')
-    watched.receive(Heartbeat(b''))
+    watched.receive(Heartbeat(CAUGHT_UP))
     assert watched.node.known('/')['a'].python
-    watched.receive(Heartbeat(b'8-0'), 'b')
+    watched.receive(Heartbeat(Position(8)), 'b')
     assert watched.node.known('/')['b'].python
     watched.receive(Heartbeat(), 'of node.js')
     assert not watched.node.known('/')['of node.js'].python

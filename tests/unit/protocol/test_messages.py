@@ -4,8 +4,8 @@ import typing
 
 import pytest
 
-from redis_streams_adapter.protocol.messages import Broadcast, EMITTER_UID, \
-    EVERYONE, Heartbeat, Message, MessageType, Target
+from redis_streams_adapter.protocol.messages import Broadcast, CAUGHT_UP, \
+    EMITTER_UID, EVERYONE, Heartbeat, Message, MessageType, Target
 
 ALL = typing.get_args(Message)
 
@@ -36,4 +36,4 @@ def test_equality() -> None:
     assert Target() == EVERYONE
     assert Broadcast(('a',)) == Broadcast(('a',), Target((), (), {}))
     assert Broadcast(('a',)) != Broadcast(('a',), Target(('x',)))
-    assert Heartbeat() == Heartbeat(None) != Heartbeat(b'')
+    assert Heartbeat() == Heartbeat(None) != Heartbeat(CAUGHT_UP)

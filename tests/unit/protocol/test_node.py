@@ -5,8 +5,8 @@ import pytest
 
 from redis_streams_adapter.protocol.codec import Encoder, Packed
 from redis_streams_adapter.protocol.messages import AdapterClose, Broadcast, \
-    BroadcastAck, BroadcastClientCount, DisconnectSockets, EMITTER_UID, \
-    EVERYONE, FetchSockets, FetchSocketsResponse, Heartbeat, \
+    BroadcastAck, BroadcastClientCount, CAUGHT_UP, DisconnectSockets, \
+    EMITTER_UID, EVERYONE, FetchSockets, FetchSocketsResponse, Heartbeat, \
     InitialHeartbeat, ServerSideEmit, ServerSideEmitResponse, SocketsJoin, \
     SocketsLeave, Target
 from redis_streams_adapter.protocol.node import Acknowledged, Act, Completed, \
@@ -15,6 +15,7 @@ from redis_streams_adapter.protocol.node import Acknowledged, Act, Completed, \
 from redis_streams_adapter.protocol.requests import Asked, CALLBACK_LIFETIME, \
     ClientsRequest, NOBODY, NodesRequest
 from redis_streams_adapter.protocol.sequences import Sequences
+from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.transport import Entry, Way
 
 from ..conftest import Log
@@ -57,7 +58,7 @@ def entry(message: Any, uid: str = 'a', namespace: str = '/',
 
 def take(node: Node, fields: List[bytes], now: float = 0.0) -> List[Any]:
     """Have a node take an entry in that stands at 9-0."""
-    return list(node.receive(Entry(b'9-0', fields), now, seen[0]))
+    return list(node.receive(Entry(Position(9), fields), now, seen[0]))
 
 
 def receive(node: Node, message: Any, now: float = 0.0,
@@ -285,16 +286,18 @@ def test_malformed_data_of_another_namespace(node: Node) -> None:
 
 def test_readers_that_lag(node: Node) -> None:
     receive(node, Heartbeat())
-    assert receive(node, Heartbeat(b'17-3')) == [ReaderLags('a', b'17-3')]
-    assert receive(node, Heartbeat(b'')) == [ReaderLags('a', None)]
+    assert receive(node,
+                   Heartbeat(Position(17, 3))) == [ReaderLags('a',
+                                                              Position(17, 3))]
+    assert receive(node, Heartbeat(CAUGHT_UP)) == [ReaderLags('a', None)]
     assert receive(node, Heartbeat()) == []
 
 
 def test_readers_that_lag_in_another_namespace(node: Node) -> None:
     """One stream carries all of them."""
     receive(node, Heartbeat(), namespace='/chat')
-    assert receive(node, Heartbeat(b'17-3'), namespace='/chat') == [
-        ReaderLags('a', b'17-3')]
+    assert receive(node, Heartbeat(Position(17, 3)), namespace='/chat') == [
+        ReaderLags('a', Position(17, 3))]
     for fields in ([b'behind', b'x'], [b'type', b'3', b'behind', b'1-1']):
         assert not any(isinstance(event, ReaderLags) for event in take(
             node, [*entry(Heartbeat(), namespace='/chat'), *fields]))

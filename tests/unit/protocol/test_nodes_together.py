@@ -13,7 +13,6 @@ from redis_streams_adapter.protocol.node import Acknowledged, Act, Missing, \
     Node, NodeJoined, NodeLeft, Send
 from redis_streams_adapter.protocol.requests import ClientsRequest
 from redis_streams_adapter.protocol.sequences import Sequences
-from redis_streams_adapter.protocol.transport import parse_id
 
 from ..conftest import Log
 from redis_streams_adapter.testing.stream import FakeStream
@@ -75,7 +74,7 @@ class Member:
         self._link = cluster.stream.link()
         self._link.connect()
         self._cursor = self._link.ends().last_id
-        self.sequences.begin(parse_id(self._cursor))
+        self.sequences.begin(self._cursor)
 
     def serve(self, *namespaces: str) -> None:
         self._do(self.node.serve(namespaces, self.cluster.now))

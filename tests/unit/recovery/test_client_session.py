@@ -4,42 +4,45 @@ from typing import Optional
 
 import pytest
 
+from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.recovery.session import Gap
 from redis_streams_adapter.recovery.client_session import ClientSession
 
 
-def make(former: Optional[bytes] = None) -> ClientSession:
+def make(former: Optional[Position] = None) -> ClientSession:
     return ClientSession(
-        ('s', 'e'), '/', 'pid', 'claim', b'0-0', threading.Event(),
+        ('s', 'e'), '/', 'pid', 'claim', Position(0), threading.Event(),
         placed=False, former=former)
 
 
 def test_it_begins_there() -> None:
     session = make()
-    session.begin_at(b'5-0')
+    session.begin_at(Position(5))
     assert session.is_placed
-    assert (session.upto, session.since, session.obeyed) == (b'5-0',) * 3
+    assert (session.upto, session.since, session.obeyed) == (Position(5),) * 3
     assert (session.sent, session.gap) == (None, None)
 
 
 def test_the_offset_of_a_former_session() -> None:
     """It shows that for as long as it receives nothing here."""
-    session = make(b'4-9')
-    session.begin_at(b'5-0')
-    assert (session.sent, session.gap) == (b'4-9', Gap(b'4-9', b'5-0'))
+    session = make(Position(4, 9))
+    session.begin_at(Position(5))
+    assert (session.sent, session.gap) == (
+        Position(4, 9), Gap(Position(4, 9), Position(5)))
 
 
-@pytest.mark.parametrize('former', [b'5-0', b'5-1', b'10-0'])
+@pytest.mark.parametrize('former', [Position(5), Position(5, 1), Position(10)])
 def test_an_offset_that_it_may_receive_here(former: bytes) -> None:
     """Nobody could tell later in which session that was."""
     session = make(former)
-    session.begin_at(b'5-0')
+    session.begin_at(Position(5))
     assert (session.sent, session.gap) == (None, None)
 
 
 def test_what_it_was_handed_before() -> None:
     """What did not pass through the stream comes before it is placed."""
-    session = make(b'4-9')
-    session.sent = b'0-0'
-    session.begin_at(b'5-0')
-    assert (session.sent, session.gap) == (b'0-0', Gap(b'4-9', b'5-0'))
+    session = make(Position(4, 9))
+    session.sent = Position(0)
+    session.begin_at(Position(5))
+    assert (session.sent, session.gap) == (
+        Position(0), Gap(Position(4, 9), Position(5)))

@@ -11,7 +11,7 @@ from redis_streams_adapter.recovery.replay import History, is_complete, \
     is_meant, is_missed, Record, RECORD_OVERHEAD, Replay
 from redis_streams_adapter.recovery.session import Origin, Refusal, Session, \
     SUPERSEDES, TOO_MANY_MISSED, UNKNOWN_SESSION
-from redis_streams_adapter.protocol.transport import parse_id, START
+from redis_streams_adapter.protocol.position import Position, START
 
 EVENT = Broadcast(('hello',))
 
@@ -25,13 +25,16 @@ def reason_of(caught: Any) -> str:
 
 
 @pytest.mark.parametrize('start, first, last, expected', [
-    (b'5-0', b'5-0', b'9-0', True), (b'5-0', b'4-7', b'9-0', True),
-    (b'5-0', b'5-1', b'9-0', False), (b'9-0', b'10-0', b'11-0', False),
+    (Position(5), Position(5), Position(9), True),
+    (Position(5), Position(4, 7), Position(9), True),
+    (Position(5), Position(5, 1), Position(9), False),
+    (Position(9), Position(10), Position(11), False),
     # Nothing was added behind it.
-    (b'9-0', b'9-0', b'9-0', True), (b'10-0', b'9-0', b'9-0', True),
+    (Position(9), Position(9), Position(9), True),
+    (Position(10), Position(9), Position(9), True),
     # There is no stream.
-    (START, None, None, True), (b'5-0', None, None, False),
-    (START, b'1-0', b'1-0', False)])
+    (START, None, None, True), (Position(5), None, None, False),
+    (START, Position(1), Position(1), False)])
 def test_is_complete(start: bytes, first: Any, last: Any,
                      expected: bool) -> None:
     assert is_complete(start, first, last) is expected
@@ -65,7 +68,7 @@ def test_is_meant(rooms: Any, except_rooms: Any, expected: bool) -> None:
 
 
 def records(*messages: Message, first: int = 1) -> List[Record]:
-    return [Record(b'%d-0' % number, message)
+    return [Record(Position(number), message)
             for number, message in enumerate(messages, first)]
 
 
@@ -80,9 +83,9 @@ def test_what_is_meant_for_it() -> None:
                 to(skip=['x']), to(skip=['y']), to('x', skip=['s']),
                 to('y', 'x')]
     replay.feed(records(*messages))
-    assert [int(parse_id(each.id)[0]) for each in replay.missed] == [
+    assert [int(each.id[0]) for each in replay.missed] == [
         1, 2, 4, 5, 8, 10]
-    assert replay.at == b'10-0'
+    assert replay.at == Position(10)
 
 
 def test_commands_change_its_rooms() -> None:
@@ -92,7 +95,7 @@ def test_commands_change_its_rooms() -> None:
         SocketsLeave(Target(('s',)), ('x',)), to('x'),
         SocketsJoin(Target(('x',)), ('w',)), to('w'),
         SocketsLeave(Target(('z',)), ('z', 'y')), to('y'), to('s')))
-    assert [each.id for each in replay.missed] == [b'3-0', b'10-0']
+    assert [each.id for each in replay.missed] == [Position(3), Position(10)]
     assert replay.rooms == {'s'}
 
 
@@ -110,11 +113,11 @@ def test_commands_that_are_not_for_it() -> None:
 def test_commands_that_its_session_knows_of() -> None:
     """They were carried out while it was there: what came after them on
     its node must not be undone."""
-    replay = Replay(session('x', upto=b'2-0'), START, 100)
+    replay = Replay(session('x', upto=Position(2)), START, 100)
     replay.feed(records(
         SocketsLeave(EVERYONE, ('x',)), DisconnectSockets(EVERYONE),
         to('x'), SocketsLeave(EVERYONE, ('x',)), to('x')))
-    assert [each.id for each in replay.missed] == [b'3-0']
+    assert [each.id for each in replay.missed] == [Position(3)]
     assert replay.rooms == {'s'}
 
 
@@ -122,7 +125,7 @@ def test_commands_that_were_carried_out_before_they_were_read() -> None:
     """A node does to its own clients what it commands at once; the
     application may then do the contrary, before the command is read."""
     leave, out = SocketsLeave(EVERYONE, ('x',)), DisconnectSockets(EVERYONE)
-    known = session('x', upto=b'1-0')._replace(own=Origin(b'w', 5))
+    known = session('x', upto=Position(1))._replace(own=Origin(b'w', 5))
     for origin, message, rooms in (
             (Origin(b'w', 4), leave, {'s', 'x'}),
             (Origin(b'w', 5), leave, {'s', 'x'}),
@@ -132,18 +135,18 @@ def test_commands_that_were_carried_out_before_they_were_read() -> None:
             # Node.js has no numbers.
             (None, leave, {'s'})):
         replay = Replay(known, START, 100)
-        replay.feed([Record(b'20-0', message, origin=origin)])
+        replay.feed([Record(Position(20), message, origin=origin)])
         assert replay.rooms == rooms
     with pytest.raises(Refusal):
         Replay(known, START, 100).feed([
-            Record(b'20-0', out, origin=Origin(b'w', 6))])
+            Record(Position(20), out, origin=Origin(b'w', 6))])
 
 
 def test_of_a_session_of_node_nobody_knows() -> None:
     replay = Replay(session('x', upto=None), START, 100)
     replay.feed(records(SocketsLeave(EVERYONE, ('x',)), to('x'),
                         DisconnectSockets(EVERYONE)))
-    assert [each.id for each in replay.missed] == [b'2-0']
+    assert [each.id for each in replay.missed] == [Position(2)]
     assert replay.rooms == {'s', 'x'}
 
 
@@ -182,7 +185,7 @@ def test_too_many() -> None:
 def test_it_does_not_matter_how_it_is_fed(
         messages: Any, cuts: List[int], upto: int) -> None:
     whole, pieces = [
-        Replay(session('x', upto=b'%d-0' % upto), START, 100)
+        Replay(session('x', upto=Position(upto)), START, 100)
         for _ in range(2)]
     everything = records(*messages)
     whole.feed(everything)
@@ -198,7 +201,7 @@ def test_it_does_not_matter_how_it_is_fed(
 
 def entry_id(number: int) -> bytes:
     # Text and numbers have different orders.
-    return b'%d-%d' % (number // 3, number % 3)
+    return Position(number // 3, number % 3)
 
 
 def ids(found: Any) -> Any:
@@ -230,27 +233,27 @@ def test_what_is_served_is_recorded() -> None:
 def test_a_namespace_is_served_no_longer_and_again() -> None:
     history = History()
     history.serve(['/', '/chat'], START)
-    history.add('/', Record(b'1-0', EVENT))
-    history.add('/chat', Record(b'2-0', EVENT))
-    history.serve(['/'], b'2-0')
-    assert history.after('/chat', b'2-0') is None
-    assert ids(history.after('/', START)) == [b'1-0']
-    history.serve(['/chat', '/'], b'5-0')
-    assert history.floor('/chat') == b'5-0'
-    assert not history.has('/chat', b'2-0')
-    assert ids(history.after('/', START)) == [b'1-0']
+    history.add('/', Record(Position(1), EVENT))
+    history.add('/chat', Record(Position(2), EVENT))
+    history.serve(['/'], Position(2))
+    assert history.after('/chat', Position(2)) is None
+    assert ids(history.after('/', START)) == [Position(1)]
+    history.serve(['/chat', '/'], Position(5))
+    assert history.floor('/chat') == Position(5)
+    assert not history.has('/chat', Position(2))
+    assert ids(history.after('/', START)) == [Position(1)]
 
 
 def test_the_stream_is_another_one() -> None:
     history = History()
     history.serve(['/', '/chat'], START)
-    history.add('/', Record(b'9-0', EVENT))
-    history.restart(b'2-0')
-    history.add('/', Record(b'3-0', EVENT))
-    assert history.after('/', b'1-0') is None
-    assert ids(history.after('/', b'2-0')) == [b'3-0']
-    assert ids(history.after('/chat', b'2-0')) == []
-    assert not history.has('/', b'9-0')
+    history.add('/', Record(Position(9), EVENT))
+    history.restart(Position(2))
+    history.add('/', Record(Position(3), EVENT))
+    assert history.after('/', Position(1)) is None
+    assert ids(history.after('/', Position(2))) == [Position(3)]
+    assert ids(history.after('/chat', Position(2))) == []
+    assert not history.has('/', Position(9))
 
 
 def test_a_large_entry_makes_room_for_itself() -> None:
@@ -272,50 +275,52 @@ def test_a_large_entry_makes_room_for_itself() -> None:
 def test_an_entry_larger_than_all_that_is_kept() -> None:
     history = History(size=1000)
     history.serve(['/', '/chat'], START)
-    history.add('/', Record(b'1-0', EVENT, 5000))
-    history.add('/', Record(b'2-0', EVENT, 10))
-    assert ids(history.after('/', b'1-0')) == [b'2-0']
+    history.add('/', Record(Position(1), EVENT, 5000))
+    history.add('/', Record(Position(2), EVENT, 10))
+    assert ids(history.after('/', Position(1))) == [Position(2)]
     assert history.after('/', START) is None
 
 
 def test_older_ones_are_read() -> None:
     history = History(entries=5)
-    history.serve(['/', '/chat'], b'10-0')
+    history.serve(['/', '/chat'], Position(10))
     for number in 11, 12:
-        history.add('/', Record(b'%d-0' % number, EVENT))
+        history.add('/', Record(Position(number), EVENT))
     older = records(EVENT, EVENT, first=8)
     # Meanwhile it begins elsewhere, or is not served.
-    history.prepend('/', b'7-0', older, b'9-0')
-    history.prepend('/other', b'7-0', older, b'10-0')
-    assert history.floor('/') == b'10-0'
-    history.prepend('/', b'7-0', older, b'10-0')
-    assert history.floor('/') == b'7-0'
-    assert ids(history.after('/', b'7-0')) == [
-        b'8-0', b'9-0', b'11-0', b'12-0']
-    assert history.has('/', b'8-0')
-    assert history.floor('/chat') == b'10-0'
+    history.prepend('/', Position(7), older, Position(9))
+    history.prepend('/other', Position(7), older, Position(10))
+    assert history.floor('/') == Position(10)
+    history.prepend('/', Position(7), older, Position(10))
+    assert history.floor('/') == Position(7)
+    assert ids(history.after('/', Position(7))) == [
+        Position(8), Position(9), Position(11), Position(12)]
+    assert history.has('/', Position(8))
+    assert history.floor('/chat') == Position(10)
     # There is room for one more.
-    history.prepend('/', b'1-0', records(EVENT, EVENT, first=5), b'7-0')
-    assert history.floor('/') == b'5-0'
-    assert ids(history.after('/', b'5-0')) == [
-        b'6-0', b'8-0', b'9-0', b'11-0', b'12-0']
+    history.prepend('/', Position(1), records(EVENT, EVENT, first=5),
+                    Position(7))
+    assert history.floor('/') == Position(5)
+    assert ids(history.after('/', Position(5))) == [
+        Position(6), Position(8), Position(9), Position(11), Position(12)]
     # But where nothing is, that can be known.
-    history.prepend('/', b'4-0', [], b'5-0')
-    assert history.after('/', b'4-0') == history.after('/', b'5-0')
-    history.add('/', Record(b'13-0', EVENT))
-    history.add('/', Record(b'14-0', EVENT))
-    assert history.floor('/') == b'8-0'
+    history.prepend('/', Position(4), [], Position(5))
+    assert history.after('/', Position(4)) == history.after('/', Position(5))
+    history.add('/', Record(Position(13), EVENT))
+    history.add('/', Record(Position(14), EVENT))
+    assert history.floor('/') == Position(8)
 
 
 def test_older_ones_take_too_much() -> None:
     history = History(size=2 * RECORD_OVERHEAD)
-    history.serve(['/'], b'10-0')
-    older = [Record(b'9-0', EVENT, RECORD_OVERHEAD + 1)]
-    history.prepend('/', b'7-0', older, b'10-0')
-    assert history.floor('/') == b'9-0'
-    assert history.after('/', b'9-0') == []
-    history.prepend('/', b'7-0', [Record(b'9-0', EVENT, 5)], b'9-0')
-    assert history.floor('/') == b'7-0'
+    history.serve(['/'], Position(10))
+    older = [Record(Position(9), EVENT, RECORD_OVERHEAD + 1)]
+    history.prepend('/', Position(7), older, Position(10))
+    assert history.floor('/') == Position(9)
+    assert history.after('/', Position(9)) == []
+    history.prepend('/', Position(7), [Record(Position(9), EVENT, 5)],
+                    Position(9))
+    assert history.floor('/') == Position(7)
 
 
 class Model:
@@ -345,7 +350,7 @@ class Model:
         """What the stream has between two positions."""
         return [Record(each, EVENT, self.lengths[each])
                 for each in self.all[namespace]
-                if parse_id(position) < parse_id(each) <= parse_id(floor)]
+                if position < each <= floor]
 
 
 NAMESPACES = ('/', '/chat', '/other')
@@ -377,9 +382,7 @@ def test_all_behind_the_floor_is_there(
             namespace, back = value
             floor, at = history.floor(namespace), entry_id(
                 max(0, number - back))
-            if floor is not None and parse_id(
-                    model.floors[namespace]) <= parse_id(
-                        at) < parse_id(floor):
+            if floor is not None and model.floors[namespace] <= at < floor:
                 history.prepend(namespace, at, model.older(
                     namespace, at, floor), floor)
         elif name == 'serve':
@@ -396,16 +399,16 @@ def test_all_behind_the_floor_is_there(
                 assert history.after(namespace, position) is None
                 continue
             # It is never lower than it was when that was served.
-            assert parse_id(floor) >= parse_id(model.floors[namespace])
+            assert floor >= model.floors[namespace]
             for other in range(number + 1):
                 at = entry_id(other)
                 found = history.after(namespace, at)
-                if parse_id(at) < parse_id(floor):
+                if at < floor:
                     assert found is None
                 else:
                     assert ids(found) == [
                         each for each in model.all[namespace]
-                        if parse_id(each) > parse_id(at)]
+                        if each > at]
                     assert history.has(namespace, at) == (
                         at in model.all[namespace]) or at == floor
             kept.extend(history.after(namespace, floor) or ())

@@ -13,7 +13,7 @@ from redis_streams_adapter.recovery.session import check_offset, check_pid, \
     Gap, INVALID_OFFSET, load_session, OFFSET_NOT_FOUND, Origin, Outcome, \
     REASONS, Refusal, Return, Session, split_auth, start_of, to_fields, \
     UNKNOWN_SESSION
-from redis_streams_adapter.protocol.transport import parse_id, START
+from redis_streams_adapter.protocol.position import Position, START
 
 
 OURS = Application('socket.io', 0)
@@ -67,7 +67,9 @@ def test_what_is_no_pid(pid: Any) -> None:
     '1-0', '0-0', '0-1', '1700000000000-12', '18446744073709551615-0',
     '0-18446744073709551615'])
 def test_an_offset(offset: str) -> None:
-    assert check_offset(offset) == offset.encode()
+    position = check_offset(offset)
+    assert position == tuple(map(int, offset.split('-')))
+    assert str(position) == offset
 
 
 def test_no_offset() -> None:
@@ -81,7 +83,8 @@ def test_no_offset() -> None:
     '\uff11-0', '1\u20130', '18446744073709551616-0',
     '0-18446744073709551616', '9' * 20 + '-0', '9' * 21 + '-0',
     '0' * 21 + '-0', '1-' + '0' * 21, '1-0' * 1000,
-    b'1-0', 1, 1.5, 0, True, False, [], ['1-0'], {}, {'a': 1}, ('1', '0')],
+    b'1-0', Position(1), 1, 1.5, 0, True, False, [], ['1-0'], {}, {'a': 1},
+    ('1', '0')],
     ids=lambda offset: repr(offset)[:30])
 def test_what_is_no_offset(offset: Any) -> None:
     with pytest.raises(Refusal) as caught:
@@ -97,7 +100,7 @@ def test_an_offset_is_a_position_that_redis_has(offset: str) -> None:
         assert exc.reason == INVALID_OFFSET
     else:
         assert position is not None
-        assert all(0 <= number < 2**64 for number in parse_id(position))
+        assert all(0 <= number < 2**64 for number in position)
 
 
 def test_reasons() -> None:
@@ -128,7 +131,7 @@ DATA = st.recursive(
     lambda inner: st.lists(inner, max_size=3)
     | st.dictionaries(TEXT, inner, max_size=3), max_leaves=10)
 POSITIONS = st.builds(
-    lambda milliseconds, number: b'%d-%d' % (milliseconds, number),
+    lambda milliseconds, number: Position(milliseconds, number),
     st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1))
 SESSIONS = st.builds(
     Session, sid=NAMES, pid=NAMES,
@@ -180,7 +183,7 @@ def test_as_node_writes_it(fields: Any, data: Any) -> None:
     {'nsp': '/other'}, {'nsp': None}, {'nsp': ''}, {'nsp': b'/'},
     {'claim': None}, {'claim': 5}, {'claim': b'c'}, {'claim': []},
     {'flask': 5}, {'flask': {}}, {'flask': b'{}'},
-    {'upto': 5}, {'upto': '5'}, {'upto': b'5-0'}, {'upto': '$'},
+    {'upto': 5}, {'upto': '5'}, {'upto': Position(5)}, {'upto': '$'},
     {'upto': '(1-0'}, {'sent': False}, {'sent': 'x'}, {'sent': ['1-0']},
     {'upto': '99999999999999999999-0'}, {'since': ''}, {'since': 5},
     {'since': '+'}, {'gap': []}, {'gap': '1-0'}, {'gap': ['1-0']},
@@ -189,7 +192,7 @@ def test_as_node_writes_it(fields: Any, data: Any) -> None:
     {'gap': {'1-0': '2-0'}}, {'obeyed': 5}, {'obeyed': '5'}, {'own': 5},
     {'own': []}, {'own': ['w']}, {'own': ['w', '5']}, {'own': ['w', True]},
     {'own': [b'w', 5]}, {'own': ['w', 5, 6]}, {'own': {'w': 5}},
-    {'own': ['\xfc', 5]}, {'ahead': 5}, {'ahead': b'1-0'},
+    {'own': ['\xfc', 5]}, {'ahead': 5}, {'ahead': Position(1)},
     {'app': THEIRS.name}, {'app': OTHER_DATABASE.name},
     {'app': ''}, {'app': 0}, {'app': False}, {'app': []},
     {'app': OURS.name.encode()}], ids=repr)
@@ -249,14 +252,14 @@ def session(*rooms: Any, upto: Optional[bytes] = START,
 
 @pytest.mark.parametrize('upto, sent, offset, expected', [
     # It has received all up to there.
-    (b'9-0', b'3-0', b'3-0', (b'9-0', False)),
-    (b'9-0', None, None, (b'9-0', False)),
+    (Position(9), Position(3), Position(3), (Position(9), False)),
+    (Position(9), None, None, (Position(9), False)),
     # It has received more, or less.
-    (b'9-0', b'3-0', b'12-0', (b'12-0', True)),
-    (b'9-0', b'3-0', b'2-0', (b'2-0', True)),
-    (b'9-0', None, b'12-0', (b'12-0', True)),
+    (Position(9), Position(3), Position(12), (Position(12), True)),
+    (Position(9), Position(3), Position(2), (Position(2), True)),
+    (Position(9), None, Position(12), (Position(12), True)),
     # Node.js tells nothing.
-    (None, None, b'3-0', (b'3-0', True))])
+    (None, None, Position(3), (Position(3), True))])
 def test_where_to_go_on(upto: Any, sent: Any, offset: Any,
                         expected: Any) -> None:
     assert start_of(session(upto=upto, sent=sent), offset) == expected
@@ -265,36 +268,38 @@ def test_where_to_go_on(upto: Any, sent: Any, offset: Any,
 @pytest.mark.parametrize('offset, expected', [
     # It was handed nothing for a long time, then much: all of that has gone
     # to a connection that was half open.
-    (b'2-0', (b'7-0', False)),
+    (Position(2), (Position(7), False)),
     # Not all of it.
-    (b'8-0', (b'8-0', True)), (b'9-0', (b'10-0', False)),
-    (b'1-0', (b'1-0', True)), (b'11-0', (b'11-0', True))])
+    (Position(8), (Position(8), True)), (Position(9), (Position(10), False)),
+    (Position(1), (Position(1), True)), (Position(11), (Position(11), True))])
 def test_after_a_long_time(offset: bytes, expected: Any) -> None:
-    known = session(upto=b'10-0', sent=b'9-0', gap=Gap(b'2-0', b'7-0'))
+    known = session(upto=Position(10), sent=Position(9),
+                    gap=Gap(Position(2), Position(7)))
     assert start_of(known, offset) == expected
 
 
 def test_it_has_received_nothing_of_what_was_sent() -> None:
     """Its connection was half open from the beginning."""
-    known = session(upto=b'10-0', sent=b'9-0', gap=Gap(None, b'7-0'),
-                    since=b'1-0')
-    assert start_of(known, None) == (b'7-0', False)
+    known = session(upto=Position(10), sent=Position(9),
+                    gap=Gap(None, Position(7)),
+                    since=Position(1))
+    assert start_of(known, None) == (Position(7), False)
 
 
 def test_what_came_before_it_is_not_its_own() -> None:
     """It shows somebody else's offset, or one that it has made up."""
-    known = session(upto=b'30-0', sent=b'20-0', since=b'9-0')
-    for offset in b'1-0', b'8-9':
+    known = session(upto=Position(30), sent=Position(20), since=Position(9))
+    for offset in Position(1), Position(8, 9):
         with pytest.raises(Refusal) as caught:
             start_of(known, offset)
         assert reason_of(caught) == OFFSET_NOT_FOUND
-    for offset in b'9-0', b'10-0', b'100-0':
+    for offset in Position(9), Position(10), Position(100):
         assert start_of(known, offset) == (offset, True)
 
 
 @pytest.mark.parametrize('upto, sent', [
     # It has not received what was sent to it: maybe not the one before.
-    (b'9-0', b'3-0'),
+    (Position(9), Position(3)),
     (None, None)])
 def test_nobody_knows_where_to_go_on(upto: Any, sent: Any) -> None:
     with pytest.raises(Refusal) as caught:

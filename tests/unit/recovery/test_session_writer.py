@@ -22,6 +22,7 @@ from redis_streams_adapter.stream.session_store import ABSENT, CHANGED, DONE, \
 from redis_streams_adapter.stream.connection import Refused
 from redis_streams_adapter.recovery.client_session import ClientSession
 from redis_streams_adapter.concurrency.engines import ThreadEngine
+from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.transport import Unavailable
 from redis_streams_adapter.protocol.values import Serialiser
 
@@ -132,7 +133,7 @@ class House:
                  max_bytes: int = 65_536) -> None:
         self.store = store
         #: Where all clients are in the stream.
-        self.position = b'100-0'
+        self.position = Position(100)
         self.sent: Optional[bytes] = None
         self.gap: Optional[Gap] = None
         self.writer = SessionWriter(
@@ -159,7 +160,7 @@ class House:
               connection: str = 'e', pid: str = '') -> ClientSession:
         client = ClientSession(
             (sid, connection), namespace, pid or f'pid of {sid}', 'claim',
-            upto=b'1-0', gone=threading.Event(), since=b'0-1')
+            upto=Position(1), gone=threading.Event(), since=Position(0, 1))
         self.local.register(client)
         return client
 
@@ -262,8 +263,8 @@ def test_one_write_for_each_connect(house: House,
     assert store.calls == []
     house.writer.write_first(client)
     assert house.kept(client) == Session(
-        's', 'pid of s', ('s', 'x'), {'name': 'x'}, '/', 'claim', b'1-0',
-        since=b'0-1', obeyed=b'100-0')
+        's', 'pid of s', ('s', 'x'), {'name': 'x'}, '/', 'claim', Position(1),
+        since=Position(0, 1), obeyed=Position(100))
     house.local.settle(client)
     for _ in range(3):
         assert house.round()
@@ -274,7 +275,7 @@ def test_no_write_for_an_event(house: House, store: FakeSessions,
                                clock: Any) -> None:
     house.stays()
     for number in range(200, 300):
-        house.position = house.sent = b'%d-0' % number
+        house.position = house.sent = Position(number)
         house.round()
     assert store.calls == []
 
@@ -282,8 +283,8 @@ def test_no_write_for_an_event(house: House, store: FakeSessions,
 def test_what_has_changed_is_written_once(house: House,
                                           store: FakeSessions) -> None:
     client = house.stays()
-    house.position, house.sent = b'200-0', b'199-0'
-    house.gap = Gap(None, b'150-0')
+    house.position, house.sent = Position(200), Position(199)
+    house.gap = Gap(None, Position(150))
     for number in range(10):
         house.room(client, str(number))
     house.round()
@@ -292,7 +293,7 @@ def test_what_has_changed_is_written_once(house: House,
     assert kept is not None and len(kept.rooms) == 11
     # And with it how far the client has come.
     assert (kept.upto, kept.sent, kept.gap, kept.since) == (
-        b'200-0', b'199-0', (None, b'150-0'), b'0-1')
+        Position(200), Position(199), (None, Position(150)), Position(0, 1))
 
 
 def test_what_is_as_before_is_not_written(house: House,
@@ -301,7 +302,7 @@ def test_what_is_as_before_is_not_written(house: House,
     house.room(client, 'x')
     client.rooms.discard('x')
     house.local.change(client)
-    house.position = b'200-0'
+    house.position = Position(200)
     house.round()
     assert store.calls == []
 
@@ -661,18 +662,18 @@ def test_it_leaves_on_purpose_and_is_gone_already(
 def test_the_connection_is_lost(house: House, store: FakeSessions,
                                 clock: Any) -> None:
     client = house.stays()
-    client.upto, client.sent = b'300-0', b'299-0'
+    client.upto, client.sent = Position(300), Position(299)
     house.room(client, 'last')
     house.local.leave(client)
     # Whatever changes in its disconnect handler.
     house.room(client, 'too late')
-    house.position = b'400-0'
+    house.position = Position(400)
     house.leave(client)
     house.round()
     kept = house.kept(client)
     assert kept is not None
     assert kept.rooms == ('last', 's')
-    assert (kept.upto, kept.sent) == (b'300-0', b'299-0')
+    assert (kept.upto, kept.sent) == (Position(300), Position(299))
     assert house.local.of_pid(client.pid) is None
     # Its time runs from now on.
     store.calls.clear()
@@ -783,17 +784,17 @@ def test_how_far_it_has_come(house: House, store: FakeSessions,
                              clock: Any) -> None:
     """What its session says must not be older than the stream goes back."""
     client = house.stays()
-    house.position, house.sent = b'500-0', b'400-0'
+    house.position, house.sent = Position(500), Position(400)
     began = clock.now
     while clock.now - began <= DURATION / 2:
         kept = house.kept(client)
-        assert kept is not None and kept.upto == b'1-0'
+        assert kept is not None and kept.upto == Position(1)
         clock.now += INTERVAL
         house.round()
     assert [name for name, _ in store.calls] == ['touch'] * 13 + ['swap']
     kept = house.kept(client)
     assert kept is not None
-    assert (kept.upto, kept.sent) == (b'500-0', b'400-0')
+    assert (kept.upto, kept.sent) == (Position(500), Position(400))
 
 
 def test_soon_after_it_was_taken_over(house: House, store: FakeSessions,
@@ -811,7 +812,7 @@ def test_soon_after_it_was_taken_over(house: House, store: FakeSessions,
     house.round()
     assert [name for name, _ in store.calls] == ['touch', 'swap']
     kept = house.kept(client)
-    assert kept is not None and kept.upto == b'100-0'
+    assert kept is not None and kept.upto == Position(100)
     clock.now += INTERVAL
     house.round()
     assert [name for name, _ in store.calls] == ['touch', 'swap', 'touch']
@@ -1008,14 +1009,15 @@ def test_close(house: House, store: FakeSessions) -> None:
     house.local.supersede(lost)
     leaves = house.stays('leaves')
     house.leave(leaves, intended=True)
-    house.position = b'900-0'
+    house.position = Position(900)
     house.writer.close(AMPLE)
     assert store.patience == AMPLE
     for client in [*stays, connecting]:
         kept = house.kept(client)
-        assert kept is not None and kept.obeyed == b'900-0'
+        assert kept is not None and kept.obeyed == Position(900)
         # Who is connecting has not got what it missed.
-        assert kept.upto == (b'1-0' if client is connecting else b'900-0')
+        assert kept.upto == Position(
+            1 if client is connecting else 900)
     assert leaves.pid not in store.values
     assert store.values[lost.pid] == b'of another'
 

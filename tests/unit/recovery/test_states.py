@@ -5,6 +5,7 @@ from typing import Dict, Set
 
 import pytest
 
+from redis_streams_adapter.protocol.position import START
 from redis_streams_adapter.recovery.client_session import ClientSession
 from redis_streams_adapter.recovery.states import Event, \
     ImpossibleTransition, State, state_after, TRANSITIONS
@@ -23,7 +24,7 @@ PAIRS = list(itertools.product(State, Event))
 
 
 def make(placed: bool = False) -> ClientSession:
-    return ClientSession(('s', 'e'), '/', 'pid', 'claim', b'0-0',
+    return ClientSession(('s', 'e'), '/', 'pid', 'claim', START,
                          threading.Event(), placed=placed)
 
 

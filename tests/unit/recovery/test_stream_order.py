@@ -16,7 +16,8 @@ from redis_streams_adapter.recovery.session import Origin, Refusal, Session, \
     UNKNOWN_SESSION
 from redis_streams_adapter.stream.outbox import Pending
 from redis_streams_adapter.recovery.stream_order import Load, MANY, Timeline
-from redis_streams_adapter.protocol.transport import Entry, EntryRefused, START
+from redis_streams_adapter.protocol.position import Position, START
+from redis_streams_adapter.protocol.transport import Entry, EntryRefused
 
 from ...support.wait import DEADLINE, wait_until
 from ..fake_server import FakeClient, make_server
@@ -35,7 +36,7 @@ class Process:
         self.order = threading.RLock()
         self.timeline = Timeline(b'w', self.order, threading.Event, logger)
         self.timeline.delivery = self.delivery
-        self.timeline.begin(b'100-0')
+        self.timeline.begin(Position(100))
         self.timeline.serve(['/', '/chat'])
         self._encoder = Encoder('uid')
         self._sequence = 0
@@ -130,16 +131,16 @@ def test_in_the_order_of_the_stream(process: Process) -> None:
     client, guest = process.connect(), process.connect(takes_part=False)
     own = [process.emit('own', number) for number in range(2)]
     assert got(client) == []
-    process.receive(b'101-0', 'other')
-    process.back(own[0], b'102-0')
-    process.receive(b'102-1', 'other')
-    process.back(own[1], b'103-0')
+    process.receive(Position(101), 'other')
+    process.back(own[0], Position(102))
+    process.receive(Position(102, 1), 'other')
+    process.back(own[1], Position(103))
     assert got(client) == [
         ('other', '101-0'), ('own', 0, '102-0'), ('other', '102-1'),
         ('own', 1, '103-0')]
     assert got(guest) == [('other',), ('own', 0), ('other',), ('own', 1)]
-    assert process.timeline.position == b'103-0'
-    assert process.delivery.sent == {client.sid: b'103-0'}
+    assert process.timeline.position == Position(103)
+    assert process.delivery.sent == {client.sid: Position(103)}
 
 
 def test_recipients_are_those_of_the_emit(process: Process) -> None:
@@ -149,7 +150,7 @@ def test_recipients_are_those_of_the_emit(process: Process) -> None:
     process.server.leave_room(leaves.sid, 'x')
     process.server.enter_room(enters.sid, 'x')
     late = process.connect('x')
-    process.back(pending, b'101-0')
+    process.back(pending, Position(101))
     assert got(stays) == got(leaves) == [('hello', '101-0')]
     assert got(enters) == got(late) == []
 
@@ -158,14 +159,14 @@ def test_it_is_as_it_was_emitted(process: Process) -> None:
     client, data = process.connect(), {'a': [1]}
     pending = process.emit('hello', data)
     data['a'].append(2)
-    process.back(pending, b'101-0')
+    process.back(pending, Position(101))
     assert got(client) == [('hello', {'a': [1]}, '101-0')]
 
 
 def test_nobody_is_there(process: Process) -> None:
-    process.back(process.emit('hello'), b'101-0')
-    assert process.timeline.position == b'101-0'
-    assert process.timeline.history.has('/', b'101-0')
+    process.back(process.emit('hello'), Position(101))
+    assert process.timeline.position == Position(101)
+    assert process.timeline.history.has('/', Position(101))
     assert not process.timeline._waiting
 
 
@@ -179,14 +180,14 @@ def test_what_was_emitted_before_there_were_clients(
             (Broadcast(('x',), Target(flags={'volatile': True})), False),
             (Broadcast(('x',), EVERYONE, 'request'), False),
             (ServerSideEmit(('x',)), False)], 101):
-        entry_id = b'%d-0' % number
+        entry_id = Position(number)
         process.back(process.put(message), entry_id)
         assert history.has('/', entry_id) is remembered
     pending = process.emit('hello')
     process.locally('local', 1)
-    process.back(pending, b'200-0')
+    process.back(pending, Position(200))
     assert got(client) == [('hello', '200-0'), ('local', 1)]
-    missed = history.after('/', b'199-0')
+    missed = history.after('/', Position(199))
     assert missed is not None and len(missed) == 1
 
 
@@ -194,18 +195,18 @@ def test_what_was_emitted_before_there_were_clients(
 def test_of_others(process: Process, flags: Any) -> None:
     """What is volatile is not sent again, and is no offset."""
     client = process.connect('x')
-    process.receive(b'101-0', 'hello', 1, to=['x'], flags=flags)
+    process.receive(Position(101), 'hello', 1, to=['x'], flags=flags)
     assert got(client) == [
         ('hello', 1) if flags else ('hello', 1, '101-0')]
     assert process.delivery.sent[client.sid] == (
-        None if flags else b'101-0')
-    assert process.timeline.history.has('/', b'101-0') is not bool(flags)
+        None if flags else Position(101))
+    assert process.timeline.history.has('/', Position(101)) is not bool(flags)
 
 
 def test_a_text_is_never_taken_for_an_offset(process: Process) -> None:
     client = process.connect()
-    process.receive(b'101-0', 'first')
-    process.receive(b'102-0', 'hello', 'text', flags={'volatile': True})
+    process.receive(Position(101), 'first')
+    process.receive(Position(102), 'hello', 'text', flags={'volatile': True})
     process.locally('local', 'text')
     process.locally('local', 1)
     process.locally('local')
@@ -217,7 +218,7 @@ def test_a_text_is_never_taken_for_an_offset(process: Process) -> None:
 def test_another_message_than_the_last_is_not_delivered(
         process: Process) -> None:
     client = process.connect()
-    process.receive(b'101-0', 'hello')
+    process.receive(Position(101), 'hello')
     process.timeline.deliver('/', [(client.sid, client.eio_sid)],
                              Broadcast(('hello',)))
     assert got(client) == [('hello', '101-0')]
@@ -227,9 +228,10 @@ def test_without_clients_there_is_no_delivery(
         logger: Callable[[], logging.Logger]) -> None:
     """As in a member without a server."""
     timeline = Timeline(b'w', threading.RLock(), threading.Event, logger)
-    timeline.begin(b'1-0')
-    timeline.received(Entry(b'2-0', []), '/', Broadcast(('x',)), lambda: None)
-    assert timeline.position == b'2-0'
+    timeline.begin(Position(1))
+    timeline.received(Entry(Position(2), []), '/', Broadcast(('x',)),
+                      lambda: None)
+    assert timeline.position == Position(2)
     with pytest.raises(RuntimeError):
         timeline.hand_over([Load([], None)])  # type: ignore[arg-type]
 
@@ -246,12 +248,12 @@ def test_it_waits_for_what_was_emitted_before(process: Process) -> None:
     fourth = process.emit('fourth')
     process.locally('fifth')
     assert len(got(client)) == 1
-    process.receive(b'101-0', 'other')
-    process.back(first, b'102-0')
+    process.receive(Position(101), 'other')
+    process.back(first, Position(102))
     assert got(client)[1:] == [
         ('other', '101-0'), ('first', '102-0'), ('second', '102-0'),
         ('third', '102-0')]
-    process.back(fourth, b'103-0')
+    process.back(fourth, Position(103))
     assert got(client)[5:] == [('fourth', '103-0'), ('fifth', '103-0')]
     process.locally('now')
     assert got(client)[7:] == [('now', '103-0')]
@@ -260,13 +262,13 @@ def test_it_waits_for_what_was_emitted_before(process: Process) -> None:
 def test_what_asks_for_an_answer(process: Process) -> None:
     client = process.connect()
     first, question = process.emit('first'), process.ask('question', 'text')
-    process.back(first, b'101-0')
+    process.back(first, Position(101))
     assert got(client) == [('first', '101-0')]
-    process.back(question, b'102-0')
+    process.back(question, Position(102))
     name, args, ack_id = client.events()[1]
     # A function stands behind the text.
     assert (name, args, ack_id) == ('question', ('text',), 1)
-    assert not process.timeline.history.has('/', b'102-0')
+    assert not process.timeline.history.has('/', Position(102))
 
 
 # -- a client is on its way out ----------------------------------------------
@@ -285,7 +287,7 @@ def test_flush(process: Process) -> None:
         ('last', '100-0')]
     assert got(here) == []
     for number, pending in enumerate([first, alone, last], 101):
-        process.back(pending, b'%d-0' % number)
+        process.back(pending, Position(number))
     assert len(got(leaving)) == 4
     assert got(here) == [('first', '101-0'), ('local', 5),
                          ('last', '103-0')]
@@ -295,7 +297,8 @@ def test_flush(process: Process) -> None:
 # -- a client returns --------------------------------------------------------
 
 def session_of(sid: str, *rooms: Any) -> Session:
-    return Session(sid, 'p', rooms, {}, upto=b'100-0', obeyed=b'100-0')
+    return Session(sid, 'p', rooms, {}, upto=Position(100),
+                   obeyed=Position(100))
 
 
 def returns(process: Process, client: FakeClient, *rooms: Any,
@@ -308,7 +311,7 @@ def returns(process: Process, client: FakeClient, *rooms: Any,
     sid = client.sid
     client.leave()
     connection = FakeClient(process.server, '/chat')
-    replay = Replay(session_of(sid, *rooms), b'100-0', 100)
+    replay = Replay(session_of(sid, *rooms), Position(100), 100)
     process.timeline.admit((sid, connection.eio_sid), namespace, replay)
     process.delivery.sent[sid] = None
     return connection
@@ -322,7 +325,7 @@ def test_what_waits_is_meant_for_it(process: Process) -> None:
            process.emit('alone', to=[client.sid])]
     again = returns(process, client, 'x')
     for number, pending in enumerate(own, 101):
-        process.back(pending, b'%d-0' % number)
+        process.back(pending, Position(number))
     # "except" was meant for it when it was emitted.
     assert got(again) == [('all', '101-0'), ('room', '102-0'),
                           ('except', '104-0'), ('alone', '105-0')]
@@ -335,7 +338,7 @@ def test_it_was_meant_at_the_emit(process: Process) -> None:
     client = process.connect('x', 'y')
     pending = process.emit('hello', to=['x', 'y'])
     again = returns(process, client)
-    process.back(pending, b'101-0')
+    process.back(pending, Position(101))
     assert got(again) == [('hello', '101-0')]
     assert got(client) == []
 
@@ -349,12 +352,12 @@ def test_nobody_was_meant_when_it_was_emitted(process: Process) -> None:
     data.append(2)
     connection = FakeClient(process.server, '/chat')
     process.timeline.admit((sid, connection.eio_sid), '/', Replay(
-        Session(sid, 'p', ('x',), {}, upto=b'100-0'), b'100-0', 100))
+        Session(sid, 'p', ('x',), {}, upto=Position(100)), Position(100), 100))
     process.delivery.sent[sid] = None
-    process.back(pending, b'101-0')
+    process.back(pending, Position(101))
     assert got(connection) == [('hello', [1], '101-0')]
-    assert process.delivery.sent[sid] == b'101-0'
-    assert process.timeline.history.has('/', b'101-0')
+    assert process.delivery.sent[sid] == Position(101)
+    assert process.timeline.history.has('/', Position(101))
 
 
 def test_what_is_not_sent_again(process: Process) -> None:
@@ -363,7 +366,7 @@ def test_what_is_not_sent_again(process: Process) -> None:
            process.ask('question')]
     again = returns(process, client, 'x')
     for number, pending in enumerate(own, 101):
-        process.back(pending, b'%d-0' % number)
+        process.back(pending, Position(number))
     assert got(again) == []
 
 
@@ -378,7 +381,7 @@ def test_an_answer_is_not_asked_of_another_connection(
     again = returns(process, client)
     process.delivery.hold(sid)
     for number, pending in enumerate(own, 101):
-        process.back(pending, b'%d-0' % number)
+        process.back(pending, Position(number))
     process.delivery.release((sid, again.eio_sid))
     assert got(again) == [('first', '101-0')]
 
@@ -388,7 +391,7 @@ def test_what_is_of_another_namespace(process: Process) -> None:
     pending = process.emit('hello')
     process.command(DisconnectSockets(EVERYONE))
     again = returns(process, client, namespace='/chat')
-    process.back(pending, b'101-0')
+    process.back(pending, Position(101))
     assert got(again) == []
 
 
@@ -402,7 +405,7 @@ def test_commands_that_wait(process: Process) -> None:
            process.emit('no', to=['x']), process.emit('yes', to=['y'])]
     again = returns(process, client)
     for number, pending in enumerate(own, 101):
-        process.back(pending, b'%d-0' % number)
+        process.back(pending, Position(number))
     assert got(again) == [('yes', '103-0'), ('yes', '106-0')]
 
 
@@ -418,7 +421,7 @@ def test_commands_that_wait_and_were_carried_out(process: Process) -> None:
     assert process.timeline.commanded == own
     process.command(SocketsJoin(EVERYONE, ('z',)))
     client.leave()
-    replay = Replay(session_of('s', 'x', 'y')._replace(own=own), b'100-0',
+    replay = Replay(session_of('s', 'x', 'y')._replace(own=own), Position(100),
                     100)
     process.timeline.admit(('s', 'e'), '/', replay)
     assert replay.rooms == {'s', 'x', 'y', 'z'}
@@ -428,13 +431,13 @@ def test_whose_commands_they_are(process: Process) -> None:
     """That can be told of those that were read, too."""
     pending = process.command(SocketsLeave(EVERYONE, ('x',)))
     process.timeline.came_back(
-        Entry(b'101-0', (*pending.fields, b'wid', b'w', b'seq', b'1')), 1,
+        Entry(Position(101), (*pending.fields, b'wid', b'w', b'seq', b'1')), 1,
         True)
     other = process.put(SocketsLeave(EVERYONE, ('x',)))
     process.timeline.received(
-        Entry(b'102-0', (*other.fields, b'wid', b'v', b'seq', b'9')), '/',
+        Entry(Position(102), (*other.fields, b'wid', b'v', b'seq', b'9')), '/',
         SocketsLeave(EVERYONE, ('x',)), lambda: None)
-    records = process.timeline.history.after('/', b'100-0')
+    records = process.timeline.history.after('/', Position(100))
     assert [record.origin for record in records or ()] == [
         Origin(b'w', 1), Origin(b'v', 9)]
 
@@ -450,7 +453,7 @@ def test_it_is_disconnected_by_what_waits(process: Process) -> None:
     # It has not been added to what waits.
     again = FakeClient(process.server, '/chat')
     process.delivery.hold(sid)
-    process.back(pending, b'101-0')
+    process.back(pending, Position(101))
     process.delivery.release((sid, again.eio_sid))
     assert again.eio_sid not in [
         eio_sid for waiting in process.timeline._waiting
@@ -471,7 +474,7 @@ def test_much_waits(process: Process, count: int) -> None:
     again = returns(process, client, 'x')
     own.append(process.emit('event', 2 * count))
     for number, pending in enumerate(own):
-        process.back(pending, b'101-%d' % number)
+        process.back(pending, Position(101, number))
 
     def numbers(client: FakeClient) -> List[int]:
         return [args[0] for args in client.received('event')]
@@ -488,9 +491,9 @@ def test_much_waits(process: Process, count: int) -> None:
 
 def test_commands_are_no_events(process: Process) -> None:
     client = process.connect()
-    process.back(process.command(SocketsJoin(EVERYONE, ('x',))), b'101-0')
+    process.back(process.command(SocketsJoin(EVERYONE, ('x',))), Position(101))
     assert got(client) == []
-    assert process.timeline.history.has('/', b'101-0')
+    assert process.timeline.history.has('/', Position(101))
 
 
 # -- the end -----------------------------------------------------------------
@@ -504,9 +507,9 @@ def test_drain(process: Process) -> None:
     call = Call(timeline.drain, DEADLINE)
     wait_until(lambda: len(timeline._waiting) == 4)
     process.emit('later')
-    process.back(first, b'101-0')
+    process.back(first, Position(101))
     assert call.waits
-    process.back(last, b'102-0')
+    process.back(last, Position(102))
     call.result()
     assert timeline.is_waiting
 
@@ -515,24 +518,24 @@ def test_leave(process: Process) -> None:
     """Other nodes' messages are taken in no more, so an offset of an own one
     would lead past them: who can be recovered gets both where it returns."""
     client, guest = process.connect(), process.connect(takes_part=False)
-    process.receive(b'101-0', 'before')
+    process.receive(Position(101), 'before')
     own = process.emit('own', 1)
     process.locally('local', 2)
     process.locally('local', 'text')
     process.timeline.leave()
-    process.back(own, b'103-0')
+    process.back(own, Position(103))
     assert got(client) == [('before', '101-0'), ('local', 2),
                            ('local', 'text', '101-0')]
     assert got(guest) == [('before',), ('own', 1), ('local', 2),
                           ('local', 'text')]
-    assert process.delivery.sent == {client.sid: b'101-0'}
+    assert process.delivery.sent == {client.sid: Position(101)}
 
 
 def test_drain_of_what_never_comes_back(process: Process) -> None:
     gone = process.emit('gone')
     call = Call(process.timeline.drain, DEADLINE)
     wait_until(lambda: len(process.timeline._waiting) == 2)
-    process.heartbeat(gone, b'101-0')
+    process.heartbeat(gone, Position(101))
     call.result()
     assert not process.timeline.is_waiting
 
@@ -547,12 +550,12 @@ def test_it_was_overtaken(process: Process) -> None:
     process.locally('local', 2)
     process.emit('lost', 3)
     pending = process.emit('last', 4)
-    process.back(pending, b'105-0')
+    process.back(pending, Position(105))
     assert got(client) == [('lost', 1), ('local', 2), ('lost', 3),
                            ('last', 4, '105-0')]
-    assert process.delivery.sent[client.sid] == b'105-0'
+    assert process.delivery.sent[client.sid] == Position(105)
     assert [record.id for record in process.timeline.history.after(
-        '/', b'100-0') or ()] == [b'105-0']
+        '/', Position(100)) or ()] == [Position(105)]
 
 
 def test_redis_has_refused_it(process: Process) -> None:
@@ -562,19 +565,19 @@ def test_redis_has_refused_it(process: Process) -> None:
     refused.refused = EntryRefused('too large', 0)
     process.locally('local', 1)
     pending = process.emit('last')
-    process.back(pending, b'101-0')
+    process.back(pending, Position(101))
     assert got(client) == [('local', 1), ('last', '101-0')]
 
 
 def test_a_sign_of_life_tells_that_it_is_gone(process: Process) -> None:
     client = process.connect()
     first, second = process.emit('first', 1), process.emit('second', 2)
-    process.heartbeat(first, b'101-0')
+    process.heartbeat(first, Position(101))
     assert got(client) == [('first', 1)]
-    assert process.timeline.position == b'101-0'
-    process.back(second, b'102-0')
+    assert process.timeline.position == Position(101)
+    process.back(second, Position(102))
     assert got(client) == [('first', 1), ('second', 2, '102-0')]
-    process.heartbeat(second, b'103-0')
+    process.heartbeat(second, Position(103))
     assert len(got(client)) == 2
 
 
@@ -583,7 +586,7 @@ def test_what_is_local_does_not_wait_for_what_is_gone(
     client = process.connect()
     last = process.emit('gone', 1)
     process.locally('local', 2)
-    process.heartbeat(last, b'101-0')
+    process.heartbeat(last, Position(101))
     assert got(client) == [('gone', 1), ('local', 2)]
     process.locally('local', 3)
     assert got(client)[2:] == [('local', 3)]
@@ -595,67 +598,67 @@ def test_what_is_local_does_not_wait_for_what_is_gone(
 def test_it_begins_anew(process: Process, how: str) -> None:
     """What was read before has no place in it."""
     client = process.connect()
-    process.receive(b'200-0', 'hello')
+    process.receive(Position(200), 'hello')
     history = process.timeline.history
-    assert history.has('/', b'200-0')
+    assert history.has('/', Position(200))
     process.timeline.broken()
     # Until something is read.
-    assert history.has('/', b'200-0')
+    assert history.has('/', Position(200))
     if how == 'own':
-        process.back(process.emit('again'), b'150-3')
+        process.back(process.emit('again'), Position(150, 3))
     elif how == 'other':
-        process.receive(b'150-3', 'again')
+        process.receive(Position(150, 3), 'again')
     elif how == 'heartbeat':
-        process.heartbeat(process.emit('again'), b'150-3')
+        process.heartbeat(process.emit('again'), Position(150, 3))
     else:
-        process.timeline.moved(b'150-3')
-    assert not history.has('/', b'200-0')
-    assert history.floor('/') == history.floor('/chat') == b'150-2'
-    assert process.timeline.position == b'150-3'
-    assert history.has('/', b'150-3') is (how in ('own', 'other'))
-    process.receive(b'151-0', 'last')
-    assert history.floor('/') == b'150-2'
+        process.timeline.moved(Position(150, 3))
+    assert not history.has('/', Position(200))
+    assert history.floor('/') == history.floor('/chat') == Position(150, 2)
+    assert process.timeline.position == Position(150, 3)
+    assert history.has('/', Position(150, 3)) is (how in ('own', 'other'))
+    process.receive(Position(151), 'last')
+    assert history.floor('/') == Position(150, 2)
     assert got(client)[-1] == ('last', '151-0')
 
 
 def test_namespaces_come_and_go(process: Process) -> None:
     timeline = process.timeline
-    process.receive(b'101-0', 'hello')
+    process.receive(Position(101), 'hello')
     # While an entry is taken in: what comes behind it is recorded.
-    timeline.arrived = b'102-0'
+    timeline.arrived = Position(102)
     timeline.serve(['/', '/new'])
-    assert timeline.history.floor('/new') == b'102-0'
-    assert timeline.history.floor('/') == b'100-0'
+    assert timeline.history.floor('/new') == Position(102)
+    assert timeline.history.floor('/') == Position(100)
     assert timeline.history.floor('/chat') is None
-    process.receive(b'103-0', 'hello', namespace='/new')
+    process.receive(Position(103), 'hello', namespace='/new')
     assert [record.id for record in timeline.history.after(
-        '/new', b'102-0') or ()] == [b'103-0']
+        '/new', Position(102)) or ()] == [Position(103)]
 
 
 # -- those who wait for a position -------------------------------------------
 
 def test_reached_already(process: Process) -> None:
-    assert process.timeline.reach(b'100-0', AMPLE)
-    assert process.timeline.reach(b'99-5', AMPLE)
+    assert process.timeline.reach(Position(100), AMPLE)
+    assert process.timeline.reach(Position(99, 5), AMPLE)
     assert process.timeline.reach(START, AMPLE)
 
 
 def test_time_runs_out(process: Process) -> None:
-    assert not process.timeline.reach(b'100-1', 0.01)
+    assert not process.timeline.reach(Position(100, 1), 0.01)
     assert process.timeline._awaited == []
 
 
 def test_reach(process: Process) -> None:
     timeline = process.timeline
     calls = [Call(timeline.reach, position, DEADLINE)
-             for position in (b'101-0', b'101-5', b'103-0')]
+             for position in (Position(101), Position(101, 5), Position(103))]
     wait_until(lambda: len(timeline._awaited) == 3)
-    timeline.moved(b'100-7')
+    timeline.moved(Position(100, 7))
     assert all(call.waits for call in calls)
-    process.receive(b'102-0', 'hello')
+    process.receive(Position(102), 'hello')
     assert calls[0].result() and calls[1].result()
     assert calls[2].waits
-    process.back(process.emit('hello'), b'110-0')
+    process.back(process.emit('hello'), Position(110))
     assert calls[2].result()
     assert timeline._awaited == []
 
@@ -665,11 +668,11 @@ def test_the_reader_comes_there_in_between(process: Process) -> None:
     timeline = process.timeline
 
     def make_event() -> threading.Event:
-        timeline.moved(b'101-0')
+        timeline.moved(Position(101))
         return threading.Event()
 
     timeline._make_event = make_event
-    assert timeline.reach(b'101-0', AMPLE)
+    assert timeline.reach(Position(101), AMPLE)
 
 
 # -- what was missed ---------------------------------------------------------
@@ -680,24 +683,24 @@ def test_deliver_again(process: Process) -> None:
     client, data = process.connect(), {'a': 1}
     with_offset, own = process.connect('x'), process.emit('own', data)
     data['a'] = 2
-    process.back(own, b'101-0')
-    process.receive(b'102-0', 'other', b'bytes')
-    process.receive(b'103-0', 'other', to=['nobody'])
-    missed = process.timeline.history.after('/', b'100-0')
+    process.back(own, Position(101))
+    process.receive(Position(102), 'other', b'bytes')
+    process.receive(Position(103), 'other', to=['nobody'])
+    missed = process.timeline.history.after('/', Position(100))
     assert missed is not None and len(missed) == 3
     returned = (client.sid, FakeClient(process.server, '/chat'))
     sid, connection = returned
     process.delivery.hold(sid)
-    process.receive(b'104-0', 'held')
+    process.receive(Position(104), 'held')
     process.timeline.deliver_again(
         (sid, connection.eio_sid), '/', missed)
-    assert process.delivery.sent[sid] == b'103-0'
+    assert process.delivery.sent[sid] == Position(103)
     process.delivery.release((sid, connection.eio_sid))
     assert got(connection) == [
         ('own', {'a': 1}, '101-0'), ('other', b'bytes', '102-0'),
         ('other', '103-0'), ('held', '104-0')]
     assert got(with_offset)[:2] == got(connection)[:2]
-    assert process.delivery.sent[sid] == b'104-0'
+    assert process.delivery.sent[sid] == Position(104)
 
 
 def test_own_messages_that_nobody_here_got(process: Process) -> None:
@@ -705,9 +708,9 @@ def test_own_messages_that_nobody_here_got(process: Process) -> None:
     data = [1, b'x']
     pending = process.emit('own', data, to=['x'])
     data.append(2)
-    process.back(pending, b'101-0')
+    process.back(pending, Position(101))
     connection = FakeClient(process.server, '/chat')
-    missed = process.timeline.history.after('/', b'100-0')
+    missed = process.timeline.history.after('/', Position(100))
     assert missed is not None
     process.timeline.deliver_again(
         ('s', connection.eio_sid), '/', missed)

@@ -21,6 +21,7 @@ from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.clients import hooks
 from redis_streams_adapter.recovery import admission, claims
 from redis_streams_adapter.protocol.application import Application
+from redis_streams_adapter.protocol.position import Position, START
 from redis_streams_adapter.recovery.session import load_session, Outcome, \
     Session
 from redis_streams_adapter.clients.registry import HAS_PRE_CONNECT
@@ -674,7 +675,7 @@ def test_much_was_missed(node: Node, other: Node, count: int,
     timeline = other.manager._live().timeline('/')
     assert timeline is not None
     timeline.reach(other.manager._live().keeper.sessions.find(  # type: ignore
-        'x', node.manager._options.stream_name, None).last or b'', DEADLINE)
+        'x', node.manager._options.stream_name, None).last or START, DEADLINE)
     with other.manager._live().order:
         timeline.history.restart(timeline.position)
     again = other.take(client)
@@ -1147,7 +1148,8 @@ def test_what_does_not_belong_in_the_stream(node: Node, other: Node,
     node.manager.flush()
     wait_until(lambda: not node.remains()['waiting'])
     timeline: Any = other.manager._live().timeline('/')
-    timeline.reach(redis.xrevrange(stream, count=1)[0][0], DEADLINE)
+    timeline.reach(Position.parse(
+        redis.xrevrange(stream, count=1)[0][0]), DEADLINE)
     with other.manager._live().order:
         timeline.history.restart(timeline.position)
     again = other.take(client)

@@ -14,7 +14,6 @@ from redis_streams_adapter.protocol.codec import decode, Encoder, open_envelope
 from redis_streams_adapter.protocol.messages import EMITTER_UID, Heartbeat, \
     MessageType
 from redis_streams_adapter.protocol.node import Send
-from redis_streams_adapter.protocol.transport import parse_id
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ..driving import CountingEngine
@@ -54,12 +53,12 @@ def test_a_reader_that_lags_says_so(pair: Pair,
     pace = a.writer._pace
     wait_until(lambda: pair.b.manager.uid in pace._readers)
     said = [open_envelope(entry.fields) for entry in stream.history
-            if entry.fields[-2:] == [b'behind', stream.entries[0].id]][-1]
+            if entry.fields[-2:] == [
+                b'behind', bytes(stream.entries[0].id)]][-1]
     assert said.uid == pair.b.manager.uid
     assert decode(said) == Heartbeat(stream.entries[0].id)
     # It takes account of itself, too: it may be among the entries of others.
-    assert b.writer._pace._readers[None].position == parse_id(
-        stream.entries[0].id)
+    assert b.writer._pace._readers[None].position == stream.entries[0].id
     lagging(None)
     wait_until(lambda: pair.b.manager.uid not in pace._readers)
     lagging(stream.entries[0].id)

@@ -8,8 +8,8 @@ from hypothesis import given, settings, strategies as st
 
 from redis_streams_adapter.losses import TRIMMED
 from redis_streams_adapter.stream import reader as reader_module
-from redis_streams_adapter.protocol.transport import Ends, Entry, START, \
-    Unavailable
+from redis_streams_adapter.protocol.position import START
+from redis_streams_adapter.protocol.transport import Ends, Entry, Unavailable
 
 from ..driving import UntilDone
 from redis_streams_adapter.testing.stream import CLOCK_START, FakeLink, \

@@ -7,8 +7,8 @@ import pytest
 from redis_streams_adapter.protocol.discovery import Span
 from redis_streams_adapter.stream import read_back as module
 from redis_streams_adapter.stream.read_back import ReadBack
-from redis_streams_adapter.protocol.transport import parse_id, START, \
-    Unavailable
+from redis_streams_adapter.protocol.position import START
+from redis_streams_adapter.protocol.transport import Unavailable
 
 from ..conftest import Log
 from redis_streams_adapter.testing.stream import CLOCK_START, FakeStream, Fault
@@ -302,4 +302,4 @@ def test_what_is_lost_stands_before_the_horizon(stream: FakeStream) -> None:
     found.reader._clock_ahead = stream.clock / 1000 - time.monotonic()
     found.idle()
     assert found.lost.calls
-    assert found.reader.horizon >= parse_id(unread)
+    assert found.reader.horizon >= unread

@@ -11,7 +11,8 @@ from redis_streams_adapter.stream import reader as reader_module
 from redis_streams_adapter.stream.reader import LAG, LOOK_INTERVAL
 from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.concurrency.tasks import Task
-from redis_streams_adapter.protocol.transport import Entry, START, Unavailable
+from redis_streams_adapter.protocol.position import START
+from redis_streams_adapter.protocol.transport import Entry, Unavailable
 
 from ...support.wait import DEADLINE, wait_until
 from ..driving import drive, UntilDone
@@ -123,7 +124,7 @@ def test_an_entry_that_makes_trouble(stream: FakeStream,
     assert readings.reader.failed == 2
     assert readings.reader.received == 4
     lines = logged(logging.ERROR)
-    assert [ids[1].decode() in lines[0], ids[3].decode() in lines[1]] == [
+    assert [str(ids[1]) in lines[0], str(ids[3]) in lines[1]] == [
         True, True]
     assert len(lines) == 2
 
