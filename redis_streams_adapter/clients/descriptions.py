@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence
 from urllib.parse import parse_qsl
 
 from .delivery import Client
-from ..protocol.messages import Room
+from ..protocol.messages import is_room, Room
 
 #: The key of the time of connecting, in milliseconds since 1970, in the
 #: environ of the connection; python-socketio drops both together.
@@ -57,7 +57,7 @@ def _rooms(manager: Any, namespace: str, sids: Iterable[str],
     """
     found: Dict[str, List[Room]] = {sid: [] for sid in sids}
     for room, members in list(manager.rooms.get(namespace, {}).items()):
-        if not _is_name(room, is_sendable):
+        if not _is_sendable_room(room, is_sendable):
             continue
         if len(members) > len(found):
             inside = [sid for sid in found if sid in members]
@@ -70,13 +70,10 @@ def _rooms(manager: Any, namespace: str, sids: Iterable[str],
     return found
 
 
-def _is_name(room: Any, is_sendable: Callable[[Any], bool]) -> bool:
-    """Whether other servers could name this room."""
-    if isinstance(room, str):
-        return room.isascii() or is_sendable(room)
-    # True is an int, and would be taken for the room 1.
-    return isinstance(room, int) and not isinstance(room, bool) \
-        and is_sendable(room)
+def _is_sendable_room(room: Any, is_sendable: Callable[[Any], bool]) -> bool:
+    """Whether other servers could name this room, and be told its name."""
+    return is_room(room) and (
+        isinstance(room, str) and room.isascii() or is_sendable(room))
 
 
 def _data(server: Any, eio_sid: str, namespace: str,

@@ -2,7 +2,7 @@
 rooms, targets."""
 from typing import Any, Tuple
 
-from .messages import EVERYONE, Room, Target
+from .messages import EVERYONE, is_room, Room, Target
 
 
 def arguments(event: Any, data: Any) -> Tuple[Any, ...]:
@@ -36,8 +36,7 @@ def rooms(value: Any) -> Tuple[Room, ...]:
     else:
         found = (value,)
     for room in found:
-        # True is an int, and would be taken for the room 1.
-        if not isinstance(room, (str, int)) or isinstance(room, bool):
+        if not is_room(room):
             raise TypeError(f'a room or a sid must be a text or a whole '
                             f'number, not {type(room).__name__}')
     return found

@@ -26,9 +26,9 @@ from .application import Application, KEY
 from ..errors import DecodeError
 from .messages import AdapterClose, Broadcast, BroadcastAck, \
     BroadcastClientCount, CAUGHT_UP, DisconnectSockets, EVERYONE, \
-    FetchSockets, FetchSocketsResponse, Heartbeat, InitialHeartbeat, Message, \
-    MessageType, Room, ServerSideEmit, ServerSideEmitResponse, SocketsJoin, \
-    SocketsLeave, Target
+    FetchSockets, FetchSocketsResponse, Heartbeat, InitialHeartbeat, \
+    is_room, Message, MessageType, Room, ServerSideEmit, \
+    ServerSideEmitResponse, SocketsJoin, SocketsLeave, Target
 from .position import Position
 from .values import JSONModule, load_base64, load_json, load_msgpack, \
     Serialiser, without_nonfinite
@@ -256,8 +256,7 @@ def _rooms(value: Any, what: str) -> Tuple[Room, ...]:
     if not isinstance(value, list):
         raise DecodeError(f'{what} is missing or of the wrong type')
     for room in value:
-        # True is an int, and would be taken for the room 1.
-        if type(room) is not str and type(room) is not int:
+        if not is_room(room):
             raise DecodeError(f'{what} holds what is not the name of a room')
     return tuple(value)
 

@@ -22,6 +22,15 @@ Room = Union[str, int]
 EMITTER_UID = 'emitter'
 
 
+def is_room(value: Any) -> bool:
+    """Whether a value can be the name of a room on any server: a text or a
+    whole number. ``True`` is an ``int``, and would be taken for the room 1.
+    """
+    kind = type(value)
+    return kind is str or kind is int or (
+        isinstance(value, (str, int)) and kind is not bool)
+
+
 class MessageType(IntEnum):
     """The ``type`` field of a stream entry."""
 

@@ -65,6 +65,11 @@ PATIENCE = 10.0
 AT_A_TIME = 128
 TURN_PATIENCE = 10.0
 
+#: How often to try to register a client that returns, if what it missed is
+#: forgotten meanwhile, or another connection of it is registered. Each time
+#: there is only as much to read as came in the round before.
+ROUNDS = 10
+
 #: How long the first client of all waits for the first entry of a stream.
 FIRST_PATIENCE = 1.0
 
@@ -287,9 +292,8 @@ class Admission:
             raise Refusal(REDIS_UNAVAILABLE)
         replay = Replay(claim.session, claim.start,
                         self._options.max_missed_packets)
-        address = client.sid, client.eio_sid
         sessions = self._clients.sessions
-        while True:
+        for _ in range(ROUNDS):
             self._backlog.read(replay, claim, namespace)
             rival = sessions.of_sid(client.sid, namespace)
             if rival is not None:
@@ -306,22 +310,34 @@ class Admission:
                     # Forgotten in this moment.
                     continue
                 replay.feed(records)
-                timeline.admit(address, namespace, replay)
-                self._clients.delivery.sent[client.sid] = offset
-                self._clients.delivery.hold(client.sid)
-                if not self._clients.manager.register(
-                        *address, namespace, replay.rooms):
-                    self._clients.delivery.forget(client.sid)
-                    raise Refusal(UNKNOWN_SESSION)
-                client.rooms = set(replay.rooms)
-                # Before anybody can write its session anew.
-                self._clients.restore(client.eio_sid, claim.session)
-                # Until it is gone, which it may be as soon as it is known.
-                self._outcomes.note(client.sid, namespace, _RECOVERED)
-                sessions.register(client)
-                visit.sid, visit.client = client.sid, client
-                visit.missed = replay.missed
+                self._enter(visit, claim, client, offset, replay)
                 return
+        raise Refusal(REDIS_UNAVAILABLE)
+
+    def _enter(self, visit: Visit, claim: Claim, client: ClientSession,
+               offset: Optional[Position], replay: Replay) -> None:
+        """Register a client that returns, in its rooms and with its
+        deliveries held; under the order lock.
+
+        :raises Refusal: its connection is in the namespace already.
+        """
+        delivery, namespace = self._clients.delivery, visit.namespace
+        address = client.sid, client.eio_sid
+        self._clients.timeline(namespace).admit(address, namespace, replay)
+        delivery.sent[client.sid] = offset
+        delivery.hold(client.sid)
+        if not self._clients.manager.register(
+                *address, namespace, replay.rooms):
+            delivery.forget(client.sid)
+            raise Refusal(UNKNOWN_SESSION)
+        client.rooms = set(replay.rooms)
+        # Before any task can write its session anew.
+        self._clients.restore(client.eio_sid, claim.session)
+        # Until it is gone, which it may be as soon as it is known.
+        self._outcomes.note(client.sid, namespace, _RECOVERED)
+        self._clients.sessions.register(client)
+        visit.sid, visit.client = client.sid, client
+        visit.missed = replay.missed
 
 
 def _former_offset(shown: Optional[Return]) -> Optional[Position]:

@@ -23,6 +23,10 @@ from ..protocol.transport import Entry
 #: itself: where there is too much for the memory, each has to.
 PATIENCE = 10.0
 
+#: How often one client reads up to where the memory begins. Each time there
+#: is only as much to read as was forgotten meanwhile.
+READS = 10
+
 #: How many entries are read at once.
 PAGE = 100
 
@@ -45,6 +49,7 @@ class Backlog:
         runtime = self._clients.live()
         timeline = self._clients.timeline(namespace)
         deadline = time.monotonic() + PATIENCE
+        reads = 0
         while True:
             done = runtime.engine.event()
             try:
@@ -54,8 +59,12 @@ class Backlog:
                         raise Refusal(REDIS_UNAVAILABLE)
                     if replay.at >= floor:
                         return
+                    if reads >= READS:
+                        # The memory is forgotten faster than this can read.
+                        raise Refusal(REDIS_UNAVAILABLE)
                     busy = self._reading.setdefault(namespace, done)
                 if busy is done:
+                    reads += 1
                     self._read(replay, claim, namespace, floor)
             finally:
                 if self._reading.get(namespace) is done:
@@ -65,6 +74,7 @@ class Backlog:
                 continue
             if not busy.wait(max(0.0, deadline - time.monotonic())) \
                     and not busy.is_set():
+                reads += 1
                 self._read(replay, claim, namespace, floor)
 
     def _read(self, replay: Replay, claim: Claim, namespace: str,

@@ -4,6 +4,7 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 from ..clients import hooks
 from ..clients.delivery import Delivery
+from ..protocol.messages import is_room
 from .local_sessions import LocalSessions
 from .session_writer import SessionWriter
 from .session import Outcome, REASONS, Session
@@ -74,7 +75,7 @@ class LocalClients:
         return Session(
             client.sid, client.pid,
             # In one order, so that what is the same looks the same.
-            tuple(sorted(filter(is_name, list(client.rooms)), key=str)),
+            tuple(sorted(filter(is_room, list(client.rooms)), key=str)),
             {} if client.data is None else client.data, client.namespace,
             client.claim, flask=client.flask)
 
@@ -122,11 +123,6 @@ class LocalClients:
                 hooks.restore_flask_session(environ, session.flask)
             except ValueError as exc:
                 self.log('a session of Flask was not accepted: %s', exc)
-
-
-def is_name(room: Any) -> bool:
-    """Whether other nodes could name this room."""
-    return isinstance(room, (str, int)) and not isinstance(room, bool)
 
 
 class Outcomes:

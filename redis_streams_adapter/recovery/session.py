@@ -44,7 +44,7 @@ from typing import Any, Dict, NamedTuple, Optional, Tuple
 from ..protocol.application import Application, KEY
 from ..protocol.codec import MAX_NAME
 from ..errors import DecodeError
-from ..protocol.messages import Room
+from ..protocol.messages import is_room, Room
 from ..protocol.position import Position
 from ..protocol.values import load_base64
 
@@ -242,7 +242,7 @@ def load_session(raw: bytes, pid: str, namespace: str,
             or fields.get('pid') != pid:
         raise DecodeError('sid or pid of a session is wrong')
     if not isinstance(rooms, list) \
-            or any(type(room) not in (str, int) for room in rooms):
+            or not all(map(is_room, rooms)):
         raise DecodeError('rooms of a session are wrong')
     if fields.get('nsp', namespace) != namespace:
         raise DecodeError('a session is of another namespace')

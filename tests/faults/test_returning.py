@@ -1187,7 +1187,7 @@ def test_two_tasks_see_that_it_is_lost(node: Make) -> None:
     one = node()
     other, client = one.client().connect(), one.client().connect()
     returning = one.manager._returning
-    leaving, calls = returning.leaving, []
+    leave, calls = returning.leave, []
     stands, go_on = threading.Event(), threading.Event()
 
     def slow(*args: Any) -> None:
@@ -1195,9 +1195,9 @@ def test_two_tasks_see_that_it_is_lost(node: Make) -> None:
         if len(calls) == 1:
             stands.set()
             go_on.wait(10)
-        leaving(*args)
+        leave(*args)
 
-    returning.leaving = slow
+    returning.leave = slow
     first = threading.Thread(target=client.lose)
     first.start()
     assert stands.wait(10)

@@ -1129,6 +1129,50 @@ def test_the_reader_is_behind(node: Node, other: Node, where: str,
     assert target.outcome(again) == Outcome(True)
 
 
+@pytest.mark.parametrize('never', ['after', 'floor', 'registered'])
+def test_it_can_never_be_registered(node: Node, kept: Kept, never: str,
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it missed is forgotten again and again, or its old connection is
+    registered again and again: the client is new, and its session stays."""
+    client = node.connect()
+    node.server.emit('a')
+    client.wait_for('a')
+    lost = client.sid
+    client.lose()
+    wait_until(lambda: kept(client) is not None and node.is_clean)
+    node.server.emit('b')
+    node.manager.flush()
+    runtime: Any = node.manager._live()
+    history, sessions = runtime.timeline('/').history, runtime.keeper.local
+    calls = itertools.count()
+    if never == 'after':
+        monkeypatch.setattr(
+            history, 'after', lambda *args: [next(calls)].clear())
+    elif never == 'floor':
+        # All is forgotten as soon as it is read.
+        manager: Any = node.manager
+        monkeypatch.setattr(history, 'floor',
+                            lambda namespace: runtime.timeline('/').position)
+        monkeypatch.setattr(manager._returning._admission._backlog, '_read',
+                            lambda *args: next(calls))
+    else:
+        of_sid = sessions.of_sid
+
+        def appears(sid: str, namespace: str) -> Any:
+            # Not when its session is claimed; then at each second look.
+            number = next(calls) if sid == lost else 0
+            return object() if number and number % 2 == 0 \
+                else of_sid(sid, namespace)
+
+        monkeypatch.setattr(sessions, 'of_sid', appears)
+    again = Call(node.take, client).result()
+    monkeypatch.undo()
+    assert next(calls) > 1
+    assert node.outcome(again) == Outcome(False, 'redis-unavailable')
+    assert again.sid != lost
+    assert kept(client) is not None
+
+
 def test_what_does_not_belong_in_the_stream(node: Node, other: Node,
                                             redis: Any, stream: str) -> None:
     """Nor in the way of who has missed what is around it."""
