@@ -1,0 +1,249 @@
+"""The outbox: numbered without gaps, bounded, and nothing leaves it before it
+is known to be stored or refused."""
+import threading
+from typing import Any, List
+
+import pytest
+
+from redis_streams_adapter.errors import OutboxFullError, RedisStreamsError
+from redis_streams_adapter.protocol.transport import EntryRefused
+from redis_streams_adapter.stream.outbox import Capacity, ENTRY_OVERHEAD, \
+    Outbox, Pending
+
+#: More than any test needs.
+AMPLE = 1 << 20
+
+
+def fields(number: Any = 0) -> Any:
+    return b'number', b'%d' % number
+
+
+def numbers(entries: Any) -> List[int]:
+    """What :func:`fields` was given for each entry."""
+    return [int(each.fields[1]) for each in entries]
+
+
+@pytest.fixture
+def capacity() -> Capacity:
+    return Capacity(10, AMPLE)
+
+
+@pytest.fixture
+def outbox(capacity: Capacity) -> Outbox:
+    return Outbox(capacity)
+
+
+# -- numbers -----------------------------------------------------------------
+
+def test_messages_are_numbered_without_gaps(outbox: Outbox) -> None:
+    assert [outbox.put(fields()).sequence for _ in range(3)] == [1, 2, 3]
+    outbox.settle([b'1-0', b'2-0'])
+    assert outbox.put(fields()).sequence == 4
+    outbox.settle([b'3-0', b'4-0'])
+    # The last number is remembered while the outbox is empty.
+    assert outbox.put(fields()).sequence == 5
+
+
+def test_a_sign_of_life_repeats_the_last_number(outbox: Outbox) -> None:
+    assert outbox.put(fields(), numbered=False).sequence == 0
+    assert outbox.put(fields()).sequence == 1
+    for _ in range(2):
+        assert outbox.put(fields(), numbered=False).sequence == 1
+    assert outbox.put(fields()).sequence == 2
+
+
+def test_a_refused_number_is_not_given_again(outbox: Outbox) -> None:
+    """Other servers may have seen it in part."""
+    outbox.put(fields())
+    outbox.settle([EntryRefused('too large', 0)])
+    assert outbox.put(fields()).sequence == 2
+    outbox.refuse(0, EntryRefused('too large', 0))
+    assert outbox.put(fields()).sequence == 3
+
+
+def test_what_is_not_accepted_has_no_number(capacity: Capacity,
+                                            outbox: Outbox) -> None:
+    capacity.limit = 1
+    outbox.put(fields())
+    with pytest.raises(OutboxFullError):
+        outbox.put(fields())
+    capacity.limit = 2
+    assert outbox.put(fields()).sequence == 2
+
+
+def test_many_tasks(capacity: Capacity, outbox: Outbox) -> None:
+    """The order of the numbers is the order of the outbox, and that of each
+    task."""
+    capacity.limit = AMPLE
+
+    def put(first: int) -> None:
+        for number in range(first, first + 500):
+            outbox.put(fields(number))
+
+    threads = [threading.Thread(target=put, args=(each * 1000,))
+               for each in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [each.sequence for each in outbox] == list(range(1, 2001))
+    for first in range(4):
+        mine = [each for each in numbers(outbox) if each // 1000 == first]
+        assert mine == sorted(mine) and len(mine) == 500
+
+
+# -- limits ------------------------------------------------------------------
+
+def test_the_limit_of_entries(outbox: Outbox) -> None:
+    for _ in range(10):
+        outbox.put(fields())
+    with pytest.raises(OutboxFullError, match='outbox_limit=10'):
+        outbox.put(fields())
+    assert len(outbox) == 10
+    outbox.settle([b'1-0'])
+    outbox.put(fields())
+
+
+def test_the_limit_of_bytes() -> None:
+    size = ENTRY_OVERHEAD + len(b''.join(fields()))
+    outbox = Outbox(Capacity(AMPLE, 2 * size))
+    outbox.put(fields())
+    outbox.put(fields())
+    with pytest.raises(OutboxFullError, match='outbox_max_bytes'):
+        outbox.put(fields())
+    outbox.settle([b'1-0'])
+    outbox.put(fields())
+
+
+def test_the_limits_hold_for_all_outboxes_of_a_process(
+        capacity: Capacity, outbox: Outbox) -> None:
+    other = Outbox(capacity)
+    for _ in range(5):
+        outbox.put(fields())
+        other.put(fields())
+    for each in (outbox, other):
+        with pytest.raises(OutboxFullError):
+            each.put(fields())
+    assert capacity.count == 10
+    assert capacity.bytes == outbox.bytes + other.bytes
+    other.settle([b'1-0'])
+    outbox.put(fields())
+
+
+def test_bytes_are_those_of_the_entries(outbox: Outbox) -> None:
+    def total() -> int:
+        return sum(each.size for each in outbox)
+
+    assert outbox.bytes == 0
+    for number in (1, 10 ** 3, 10 ** 30, 10 ** 6, 10 ** 9):
+        outbox.put(fields(number))
+        assert outbox.bytes == total()
+    outbox.refuse(2, EntryRefused('too large', 2))
+    assert numbers(outbox) == [1, 10 ** 3, 10 ** 6, 10 ** 9]
+    assert outbox.bytes == total()
+    outbox.settle([b'1-0', b'2-0'])
+    assert outbox.bytes == total()
+    outbox.put(fields(5))
+    assert outbox.bytes == total()
+    outbox.settle([b'3-0', b'4-0', b'5-0'])
+    assert outbox.bytes == 0
+
+
+# -- what leaves -------------------------------------------------------------
+
+def test_a_batch(outbox: Outbox) -> None:
+    for number in range(5):
+        outbox.put(fields(number))
+    assert numbers(outbox.first(3, AMPLE)) == [0, 1, 2]
+    # It stays until its end is known.
+    assert numbers(outbox.first(10, AMPLE)) == [0, 1, 2, 3, 4]
+    assert len(outbox) == 5
+
+
+def test_a_batch_has_a_bounded_size(outbox: Outbox) -> None:
+    for number in range(3):
+        outbox.put(fields(number))
+    size = outbox.first(1, AMPLE)[0].size
+    assert numbers(outbox.first(3, 2 * size)) == [0, 1]
+    # One is too large by itself, and is sent by itself.
+    assert numbers(outbox.first(3, 1)) == [0]
+    assert Outbox(Capacity(1, 1)).first(3, AMPLE) == []
+
+
+def test_settle(outbox: Outbox) -> None:
+    entries = [outbox.put(fields(number)) for number in range(4)]
+    refused = EntryRefused('too large', 1)
+    settled = outbox.settle([b'1-0', refused, b'3-0'])
+    assert (settled.last, settled.last_id) == (entries[2], b'3-0')
+    assert settled.refused == [refused]
+    assert [each.settled for each in entries] == [True] * 3 + [False]
+    assert entries[1].refused is refused
+    assert entries[0].refused is None
+    assert (outbox.stored, outbox.refused) == (2, 1)
+    assert numbers(outbox) == [3]
+
+
+def test_only_refused_entries_leave(outbox: Outbox) -> None:
+    outbox.put(fields())
+    settled = outbox.settle([EntryRefused('too large', 0)])
+    assert settled.last is settled.last_id is None
+
+
+def test_refuse_one_in_the_middle(outbox: Outbox) -> None:
+    entries = [outbox.put(fields(number)) for number in range(3)]
+    error = EntryRefused('too large', 1)
+    assert outbox.refuse(1, error).refused == [error]
+    assert entries[1].settled and entries[1].refused is error
+    assert numbers(outbox) == [0, 2]
+    assert (outbox.stored, outbox.refused) == (0, 1)
+
+
+def test_what_was_settled_before_an_exception_struck(
+        outbox: Outbox) -> None:
+    """It is marked first, and removed later; it is not sent again."""
+    first, second = outbox.put(fields(1)), outbox.put(fields(2))
+    first.settled = True
+    assert outbox.first(10, AMPLE) == [second]
+    assert list(outbox) == [second]
+
+
+# -- the end -----------------------------------------------------------------
+
+def test_after_close_nothing_is_accepted(outbox: Outbox) -> None:
+    outbox.put(fields(1))
+    outbox.close([])
+    with pytest.raises(RedisStreamsError, match='closed'):
+        outbox.put(fields(2))
+    assert numbers(outbox) == [1]
+
+
+def test_there_is_always_room_for_last_words(capacity: Capacity,
+                                             outbox: Outbox) -> None:
+    capacity.limit = 1
+    message = outbox.put(fields(1))
+    outbox.close([fields(2), fields(3)])
+    outbox.close([fields(4)])
+    assert numbers(outbox) == [1, 2, 3]
+    assert outbox.last is not None
+    assert outbox.last.sequence == message.sequence
+    assert not outbox.last.numbered
+
+
+def test_fields_are_signed_in_the_order_of_the_outbox(
+        capacity: Capacity) -> None:
+    """A signature depends on what is in front of the entry."""
+    count: List[Pending] = []
+
+    def sign(given: Any) -> Any:
+        count.append(given)
+        return (*given, b'signed', b'%d' % len(count))
+
+    outbox = Outbox(capacity, sign)
+    for number in range(3):
+        outbox.put(fields(number))
+    assert [each.fields[-1] for each in outbox] == [b'1', b'2', b'3']
+    # What is refused is not signed.
+    capacity.limit = 3
+    with pytest.raises(OutboxFullError):
+        outbox.put(fields())
+    assert len(count) == 3
