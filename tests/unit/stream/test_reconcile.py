@@ -1,0 +1,137 @@
+"""What the stream holds of what a writer has sent."""
+from typing import Any, Iterator, List, Optional, Sequence
+
+import pytest
+from hypothesis import given, strategies as st
+
+from redis_streams_adapter.protocol.position import Position, START
+from redis_streams_adapter.stream import reconcile
+from redis_streams_adapter.stream.reconcile import find_kept, find_stored, \
+    Kept, Mark, stamp
+from redis_streams_adapter.testing.stream import FakeStream
+
+OURS, THEIRS = b'our-writer', b'their-writer'
+
+
+@pytest.fixture
+def stream() -> FakeStream:
+    return FakeStream()
+
+
+@pytest.fixture
+def link(stream: FakeStream) -> Iterator[Any]:
+    link = stream.link()
+    link.connect()
+    yield link
+    link.close()
+
+
+@pytest.fixture(autouse=True)
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconcile, 'PAGE', 3)
+
+
+def put(stream: FakeStream, *numbers: int,
+        writer: bytes = OURS) -> List[Position]:
+    """Store entries of a writer, each a moment after the other."""
+    positions = []
+    for number in numbers:
+        stream.advance(1.0)
+        positions.append(stream.put(
+            b'name', b'value', *stamp(writer, number, b'0-0')))
+    return positions
+
+
+# -- after a connection broke ------------------------------------------------
+
+@given(st.integers(0, 12), st.integers(1, 12), st.lists(
+    st.integers(0, 30), max_size=10), st.booleans())
+def test_a_stream_has_the_first_of_those_in_flight(
+        stored: int, count: int, others: List[int], between: bool) -> None:
+    """However many entries of others are among them."""
+    stream = FakeStream()
+    link = stream.link()
+    link.connect()
+    after = put(stream, 1, 2, 3)[-1]
+    if between:
+        put(stream, *others, writer=THEIRS)
+    stored = min(stored, count)
+    positions = put(stream, *range(4, 4 + stored))
+    put(stream, *others, writer=THEIRS)
+    in_flight = range(4, 4 + count)
+    assert find_stored(link, OURS, after, in_flight) == (
+        3 + stored, positions[-1] if stored else after)
+    link.close()
+
+
+def test_what_is_before_is_not_looked_at(stream: FakeStream,
+                                         link: Any) -> None:
+    after = put(stream, 4, 5)[-1]
+    assert find_stored(link, OURS, after, [4, 5]) == (3, after)
+
+
+@pytest.mark.parametrize('fields', [
+    (), (b'wid', OURS), (b'a', b'b', b'wid', OURS, b'seq', b'4'),
+    (b'wid', OURS, b'since', b'0-0', b'seq', b'4'),
+    (b'wid', OURS, b'seq', b'04', b'since', b'0-0'),
+    (b'wid', OURS, b'seq', b'x', b'since', b'0-0'),
+    (b'wid', OURS, b'seq', b'9', b'since', b'0-0'),
+    (b'wid', THEIRS, b'seq', b'4', b'since', b'0-0')])
+def test_what_looks_like_our_stamp(stream: FakeStream, link: Any,
+                                   fields: Sequence[bytes]) -> None:
+    """Any program can write to the stream."""
+    stream.put(b'name', b'value', *fields)
+    assert find_stored(link, OURS, START, [4, 5])[0] == 3
+
+
+# -- after a server took over ------------------------------------------------
+
+def marks(positions: Sequence[Position]) -> List[Mark]:
+    """Each entry was a batch by itself."""
+    return [(position, number)
+            for number, position in enumerate(positions, 1)]
+
+
+def test_everything_is_there(stream: FakeStream, link: Any) -> None:
+    positions = put(stream, 1, 2, 3)
+    assert find_kept(link, positions[-1], marks(positions), 0) == Kept(
+        positions[-1])
+
+
+@pytest.mark.parametrize('goes_on', [True, False])
+@pytest.mark.parametrize('kept', range(5))
+def test_a_replica_lacked_the_last_entries(
+        stream: FakeStream, link: Any, kept: int, goes_on: bool) -> None:
+    put(stream, 1, writer=THEIRS)
+    positions = put(stream, *range(1, 6))
+    stream.set_back(positions[kept - 1] if kept else stream.entries[0].id)
+    end = stream.last
+    if goes_on:
+        put(stream, 7, 8, writer=THEIRS)
+    # Without more entries the stream ends before what was acknowledged.
+    assert find_kept(link, positions[-1], marks(positions), 0) == Kept(
+        positions[-1] if goes_on else end, kept)
+
+
+def test_what_is_forgotten_is_assumed_to_be_there(
+        stream: FakeStream, link: Any) -> None:
+    """Marks have a bounded number: the older ones are gone."""
+    put(stream, 1, writer=THEIRS)
+    positions = put(stream, *range(1, 6))
+    stream.set_back(stream.entries[0].id)
+    assert find_kept(link, positions[-1], marks(positions)[2:], 2
+                     ).sequence == 2
+
+
+@pytest.mark.parametrize('lose', [
+    FakeStream.trim, FakeStream.delete,
+    lambda stream: stream.trim(1)])
+def test_what_was_trimmed_is_not_lost(stream: FakeStream, link: Any,
+                                      lose: Any) -> None:
+    """Readers had time to read it; a deletion is theirs to detect."""
+    positions = put(stream, 1, 2, 3)
+    put(stream, 1, writer=THEIRS)
+    lose(stream)
+    sequence: Optional[int] = find_kept(
+        link, positions[-1], marks(positions), 0).sequence
+    assert sequence is None
