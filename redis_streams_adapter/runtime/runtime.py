@@ -55,7 +55,7 @@ from ..protocol.node import Acknowledged, Act, Completed, Duplicate, Event, \
     Skipped
 from ..options import Options
 from ..stream.driver import Driver
-from ..stream.link import RedisLink
+from ..stream.link import open_link
 from ..stream.outbox import Capacity, Pending
 from ..stream.read_back import ReadBack
 from ..stream.reader import Reader
@@ -198,7 +198,7 @@ class Runtime:
             Signature()
         engine, logger = self.engine, self._logger
         writer = Writer(
-            lambda: RedisLink(driver, key, max_len,
+            lambda: open_link(driver, key, max_len,
                               min_replicas=options.min_replicas),
             engine, logger, capacity=self._capacity,
             patience=driver.socket_timeout,
@@ -218,7 +218,7 @@ class Runtime:
             count=options.read_count,
             max_len=None if trimmed_by_time else options.max_len)
         reader = Reader(
-            lambda: RedisLink(driver, key, max_len, options.block_time),
+            lambda: open_link(driver, key, max_len, options.block_time),
             lambda entry: self._take_in(channel, entry),
             self._clients_since,
             lambda cursor, moment: self._began(channel, cursor, moment),

@@ -13,6 +13,7 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, \
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..errors import ConfigurationError
+from ..protocol.transport import Link
 from .topology import Address, Members, Sentinels
 
 #: How long a command that does not wait may take, in seconds, unless
@@ -55,6 +56,8 @@ class Driver(NamedTuple):
     :param at: makes a connection to a server of a cluster, given its socket
                timeout and its address; may block, and raise, as ``make``.
     :param database: the number of the database that they select.
+    :param link: makes a link to a stream, given its key and its ``max_len``,
+                 in place of a connection to Redis: for tests.
     """
 
     module: Any
@@ -64,13 +67,14 @@ class Driver(NamedTuple):
     places: Optional[Callable[[], Callable[[str], Any]]] = None
     at: Optional[Callable[[float, Address], Any]] = None
     database: int = 0
+    link: Optional[Callable[[str, int], Link]] = None
 
 
 def open_driver(url: Any, options: Mapping[str, Any],
                 service: str) -> Driver:
     """Find out how to connect. Nothing is connected yet.
 
-    :param url: a URL, or a client object of redis-py or valkey.
+    :param url: a URL, a client object of redis-py or valkey, or a driver.
     :param options: arguments for the connections, as redis-py has them.
     :param service: the service to ask Sentinels for where the URL does not
                     name one.
@@ -79,6 +83,8 @@ def open_driver(url: Any, options: Mapping[str, Any],
                                 is not installed. The text never holds the
                                 URL, which may hold a password.
     """
+    if isinstance(url, Driver):
+        return url
     if not isinstance(url, str):
         module = _module_of(url)
         try:

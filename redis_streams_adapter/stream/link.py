@@ -10,7 +10,7 @@ from typing import Any, Iterable, List, Optional, Sequence, Union
 
 from ..protocol.position import Position
 from ..protocol.transport import Ends, Entry, EntryRefused, Fields, Identity, \
-    NO_STREAM, NotReplicated, Unavailable
+    Link, NO_STREAM, NotReplicated, Unavailable
 from .driver import Driver
 from .connection import describe, Wire
 
@@ -27,6 +27,14 @@ TOO_LONG = 'invalid bulk length'
 ENTRY_ERRORS = (TOO_LONG, 'Elements are too large')
 
 Result = Union[bytes, EntryRefused]
+
+
+def open_link(driver: Driver, stream: str, max_len: int, block: float = 0.0,
+              min_replicas: int = 0) -> Link:
+    """A link to a stream, not connected yet: see :class:`RedisLink`."""
+    if driver.link is not None:
+        return driver.link(stream, max_len)
+    return RedisLink(driver, stream, max_len, block, min_replicas)
 
 
 class RedisLink(Wire):

@@ -1,7 +1,8 @@
 """A server's PUB/SUB in memory, with connections as redis-py has them."""
 import os
 import threading
-from typing import Any, Deque, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, Deque, Dict, List, NamedTuple, \
+    Optional, Set, Tuple
 
 from ..stream.driver import Driver, open_driver
 
@@ -21,6 +22,12 @@ KINDS = {b'SUBSCRIBE': b'', b'UNSUBSCRIBE': b'', b'PUBLISH': b'',
          b'SPUBLISH': b's', b'SHARDNUMSUB': b's'}
 
 
+def error_reply(text: str) -> Exception:
+    """An error reply of the server's."""
+    error: Exception = _redis.ResponseError(text)
+    return error
+
+
 class Sent(NamedTuple):
     """A command as it arrived, and what the connection is for."""
 
@@ -38,6 +45,8 @@ class FakePubSub:
         self.sent: List[Sent] = []
         #: What commands are answered with instead, by their names.
         self.errors: Dict[bytes, Exception] = {}
+        #: Makes the replies to other commands, by their names.
+        self.handlers: Dict[bytes, Callable[..., Any]] = {}
         #: Nobody can connect.
         self.away = False
         #: How often something was looked for on a connection. Counted by
@@ -85,6 +94,14 @@ class FakePubSub:
                     [kind + b'message', channel.encode(), message])
             self.changed.notify_all()
             return len(found)
+
+    def pause(self, timeout: float) -> None:
+        """Let others run until something happens on a connection.
+
+        :param timeout: seconds.
+        """
+        with self.changed:
+            self.changed.wait(timeout)
 
     def break_all(self) -> None:
         """End all connections."""
@@ -205,6 +222,8 @@ class FakeConnection:
             args = tuple(rest)
         if name in self._server.errors:
             self.replies.append(self._server.errors[name])
+        elif name in self._server.handlers:
+            self.replies.append(self._server.handlers[name](*args))
         elif name == b'PING':
             self.replies.append([b'pong', b''] if self.places else b'PONG')
         elif name.endswith(b'PUBLISH'):

@@ -11,8 +11,8 @@ import time
 from bisect import bisect_right
 from collections import defaultdict, deque
 from enum import Enum
-from typing import Callable, Deque, Dict, List, Optional, Sequence, Tuple, \
-    Union
+from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, \
+    Tuple, Union
 
 from ..protocol.position import Position, START
 from ..protocol.transport import Ends, Entry, EntryRefused, Fields, \
@@ -52,7 +52,10 @@ class FakeStream:
     """
 
     def __init__(self, max_len: int = 1_000_000) -> None:
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        # Notified of every read that has to wait.
+        self._up_to_date = threading.Condition(lock)
         self._max_len = max_len
         self._faults: Dict[str, Deque[Fault]] = defaultdict(deque)
         self._links: Dict[int, 'FakeLink'] = {}
@@ -83,9 +86,13 @@ class FakeStream:
         #: Whether a connection may know its identity and end others.
         self.permissive = True
 
-    def link(self) -> 'FakeLink':
-        """A new connection, not connected yet."""
-        return FakeLink(self)
+    def link(self, max_len: Optional[int] = None) -> 'FakeLink':
+        """A new connection, not connected yet.
+
+        :param max_len: to how many entries it trims; ``None``: to as many
+                        as the server keeps.
+        """
+        return FakeLink(self, max_len or self._max_len)
 
     # -- what happens to it -----------------------------------------------
 
@@ -175,6 +182,35 @@ class FakeStream:
             self._added -= count - len(self.entries)
 
     @property
+    def added(self) -> int:
+        """How many entries were ever added."""
+        with self._changed:
+            return self._added
+
+    def wait_until_read(self, count: int, timeout: float) -> bool:
+        """Wait until so many connections have read all entries and wait for
+        more.
+
+        :param timeout: seconds.
+        :return: whether they do.
+        """
+        with self._changed:
+            return self._up_to_date.wait_for(lambda: sum(
+                each.waits_after == self._last
+                for each in self._links.values()) >= count, timeout)
+
+    def range(self, start: bytes, end: bytes) -> List[List[Any]]:
+        """The entries between two ids, as in XRANGE."""
+        lowest = START if start == b'-' else Position.parse(
+            start.lstrip(b'('))
+        with self._changed:
+            highest = self._last if end == b'+' else Position.parse(end)
+            return [[bytes(entry.id), list(entry.fields)]
+                    for entry in self.entries
+                    if lowest <= entry.id <= highest and not (
+                        start[:1] == b'(' and entry.id == lowest)]
+
+    @property
     def connections(self) -> int:
         """How many connections there are on the server's side."""
         with self._changed:
@@ -200,10 +236,11 @@ class FakeStream:
         self._changed.notify_all()
         return entry.id
 
-    def cut(self, oldest: Optional[int] = None) -> None:
+    def cut(self, oldest: Optional[int] = None,
+            max_len: Optional[int] = None) -> None:
         """Forget what is too old, or too much."""
         if oldest is None:
-            del self.entries[:-self._max_len]
+            del self.entries[:-(max_len or self._max_len)]
         else:
             self.entries = [entry for entry in self.entries
                             if entry.id.milliseconds >= oldest]
@@ -217,8 +254,11 @@ class FakeStream:
 class FakeLink:
     """One connection to a :class:`FakeStream`."""
 
-    def __init__(self, stream: FakeStream) -> None:
+    def __init__(self, stream: FakeStream, max_len: int) -> None:
         self._stream = stream
+        self._max_len = max_len
+        #: After which entry a read waits for another, if one does.
+        self.waits_after: Optional[Position] = None
         self._interrupted = False
         self._connecting = False
         #: What the server calls it, whether or not the client may know.
@@ -269,7 +309,7 @@ class FakeLink:
                 EntryRefused('too large', index) if stream.refuses(fields)
                 else bytes(stream._store(fields))
                 for index, fields in enumerate(batch)]
-            stream.cut(oldest)
+            stream.cut(oldest, self._max_len)
             if fault is Fault.BREAK_AFTER:
                 self._break(in_doubt=True)
             if fault is Fault.LAG:
@@ -290,14 +330,17 @@ class FakeLink:
                 if page or block is None or left <= 0:
                     return page
                 stream.waiting += 1
+                self.waits_after = after
+                stream._up_to_date.notify_all()
                 stream._changed.wait(left)
+                self.waits_after = None
                 stream.waiting -= 1
                 self._await_thaw(in_doubt=False)
 
     def trim(self) -> None:
         with self._stream._changed:
             self._ask('trim')
-            self._stream.cut()
+            self._stream.cut(None, self._max_len)
 
     def ends(self) -> Ends:
         stream = self._stream

@@ -57,7 +57,7 @@ def make_manager(streams: Dict[str, FakeStream],
                  ) -> Iterator[Callable[..., Any]]:
     """Makes managers over the fake streams; closes them at the end."""
     monkeypatch.setattr(
-        runtime, 'RedisLink',
+        runtime, 'open_link',
         lambda driver, key, *args, **kwargs: streams[key].link())
     # All nodes are in this process, and there is no network between them.
     monkeypatch.setattr(discovery, 'ANSWER_PATIENCE', 0.02)

@@ -165,7 +165,7 @@ def test_what_is_closed_is_forgotten(
         name: str) -> None:
     """A process may make an emitter for each of its jobs."""
     importlib.import_module(name)
-    monkeypatch.setattr(runtime, 'RedisLink',
+    monkeypatch.setattr(runtime, 'open_link',
                         lambda *args, **kwargs: stream.link())
     manager = RedisStreamsManager(NOWHERE, write_only=True)
     manager.emit('hello', None)
