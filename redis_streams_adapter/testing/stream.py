@@ -92,7 +92,7 @@ class FakeStream:
         :param max_len: to how many entries it trims; ``None``: to as many
                         as the server keeps.
         """
-        return FakeLink(self, max_len or self._max_len)
+        return FakeLink(self, max_len)
 
     # -- what happens to it -----------------------------------------------
 
@@ -254,7 +254,8 @@ class FakeStream:
 class FakeLink:
     """One connection to a :class:`FakeStream`."""
 
-    def __init__(self, stream: FakeStream, max_len: int) -> None:
+    def __init__(self, stream: FakeStream,
+                 max_len: Optional[int] = None) -> None:
         self._stream = stream
         self._max_len = max_len
         #: After which entry a read waits for another, if one does.
