@@ -22,7 +22,7 @@ from ..protocol.node import Act
 from ..options import Options
 from ..stream.driver import Driver
 from ..stream.outbox import Pending
-from ..stream.session_store import Sessions
+from ..stream.session_store import SessionStore
 from ..recovery.tracker import ClientTracker
 from ..runtime.runtime import Runtime
 from ..protocol.values import Serialiser
@@ -97,9 +97,9 @@ class Dispatch(PubSubManager):
         returning, recovery = self._returning, self._options.recovery
         if returning is not None and recovery is not None:
             runtime.keep(self._delivery, SessionWriter(
-                Sessions(self._driver, runtime.engine,
-                         self._options.session_key_prefix,
-                         recovery.max_disconnection_duration),
+                SessionStore(self._driver, runtime.engine,
+                             self._options.session_key_prefix,
+                             recovery.max_disconnection_duration),
                 runtime.engine, recovery, self._options.heartbeat_interval,
                 Serialiser(self._json_module(), False), runtime.application,
                 returning.describe, returning.progress, self._get_logger))

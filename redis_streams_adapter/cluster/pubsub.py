@@ -35,7 +35,7 @@ from ..protocol.messages import Message, ServerSideEmitResponse
 from ..protocol.node import Known
 from ..options import Options
 from ..stream.driver import Driver
-from ..stream.publisher import Courier
+from ..stream.publisher import Publisher
 from ..stream.listener import Heard
 from ..protocol.requests import Asked
 from .subscriptions import Channels, Start, Subscriptions
@@ -108,12 +108,12 @@ class SideChannel:
         self._subscriptions = Subscriptions(
             options, driver, engine, logger, self._channels,
             self._way, self.asks, self._take_in, start)
-        self._courier = Courier(driver, engine)
+        self._publisher = Publisher(driver, engine)
 
     @property
     def dropped(self) -> int:
         """How many messages were not sent, or not known to be."""
-        return self._courier.dropped
+        return self._publisher.dropped
 
     # -- what comes in ----------------------------------------------------
 
@@ -154,8 +154,8 @@ class SideChannel:
             way, self._channels.private(namespace, uid), packed)
 
     def _publish(self, way: Way, channel: str, packed: bytes) -> None:
-        self._start('courier', self._courier.work, matters=self.asks)
-        self._courier.publish(way, channel, packed)
+        self._start('publisher', self._publisher.work, matters=self.asks)
+        self._publisher.publish(way, channel, packed)
 
     # -- who is there -----------------------------------------------------
 
@@ -239,9 +239,9 @@ class SideChannel:
         :param known: other nodes, and where each is known.
         :return: ``None`` where it does not tell in time.
         """
-        self._start('courier', self._courier.work, matters=self.asks)
+        self._start('publisher', self._publisher.work, matters=self.asks)
         channels = self._channels
-        counts = self._courier.count(
+        counts = self._publisher.count(
             self._way,
             [*channels.counted(namespace), channels.private(namespace),
              *(channels.member(namespace, uid) for uid in known),
@@ -269,10 +269,10 @@ class SideChannel:
 
     def interrupt(self) -> None:
         """End what the tasks wait for."""
-        self._courier.interrupt()
+        self._publisher.interrupt()
         self._subscriptions.interrupt()
 
     def abandon(self) -> None:
         """In a child process after a fork."""
-        self._courier.abandon()
+        self._publisher.abandon()
         self._subscriptions.abandon()

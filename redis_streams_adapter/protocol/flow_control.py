@@ -1,44 +1,44 @@
-"""How fast a node may write: not so fast that entries are trimmed under those
-who still have to read them. Pure.
+"""How fast a node may write, so that no entry is trimmed before every reader
+has read it. Pure.
 
 A stream keeps a bounded number of entries, and Redis knows nothing of its
-readers. So the readers tell: one that falls behind says so, with its
-position, and says when it has caught up (the field ``behind`` of a
-HEARTBEAT, which Node.js ignores). Our own reader, which sees everything that
-we write, stands for those that keep up. While more of our entries than
-:attr:`Pace.window` are still to be read by one of them, nothing is sent, and
-what is emitted waits in the outbox.
+readers. So the readers report: one that lags says so with its position, and
+says when it has caught up (the field ``behind`` of a HEARTBEAT, which Node.js
+ignores). Our own reader, which reads all that we write, stands for those that
+keep up. While more of our entries than :attr:`FlowControl.window` are unread
+by one of them, nothing is sent, and what is emitted waits in the outbox.
 
-After an outage the readers may come back later than we do, and there may be
-more in the outbox than the stream keeps. So they are *awaited*: what is
-written from then on counts as unread by each of them until it says where it
-is, for :data:`RETURN_PATIENCE` seconds at most.
+After an outage readers may reconnect later than the writer, and the outbox
+may hold more than the stream keeps. So they are *awaited*: what is written
+from then on counts as unread by each of them until it reports, for
+:data:`RETURN_PATIENCE` seconds at most.
 
-Nobody holds us back for ever: a reader that is silent, or that does not get
-on, for :data:`PATIENCE` seconds is taken out of account until it says
-something new. To get on is to move, be it among the entries of others: ours
-would push out what it has not come to yet.
+No reader holds the writer back for ever. A reader that is silent, or makes no
+progress, for :data:`PATIENCE` seconds is ignored until it reports something
+new. Progress is any new position, even among the entries of other writers:
+our entries would push out what it has not reached yet.
 
-A position says how many of our entries it covers by way of checkpoints, one
-for each batch: the id of its last entry, and that entry's number.
+Checkpoints translate a position into the number of our entries up to it.
+There is one for each batch: the position of its last entry, and that entry's
+number.
 """
 from collections import deque
 from typing import Deque, Dict, Iterable, NamedTuple, Optional, Tuple
 
 from .position import Position, START
 
-#: How long a reader may hold us back without getting on, in seconds. It may
-#: be dead, or the entries that it should come to may be gone.
+#: How long a reader may hold us back without progress, in seconds. It may be
+#: dead, or the entries that it should reach may be gone.
 PATIENCE = 2.0
 
-#: How long a reader may take to come back after an outage, in seconds: the
-#: longest pause between two attempts to connect is 4 s, and then it has to
-#: connect and to answer.
+#: How long a reader may take to reconnect after an outage, in seconds: the
+#: longest pause between two attempts is 4 s, and then it has to connect and
+#: to answer.
 RETURN_PATIENCE = 6.0
 
-#: Of how many of our last entries it is known where they stand, at least:
-#: what a replica that was behind may have lost is counted by it. At one entry
-#: a batch that takes 2 MB.
+#: The positions of at least this many of our last entries are remembered: a
+#: failover to a replica may lose that many, and they are counted. At one
+#: entry a batch that takes 2 MB.
 REMEMBERED = 10_000
 
 #: The widest window. All entries in it are remembered, at most 20 MB of them.
@@ -49,8 +49,8 @@ class _Reader(NamedTuple):
     """How far a reader is.
 
     :param read: the number of our last entry that it has read.
-    :param position: what it last said of it.
-    :param since: when it last got on; ``None``: too long ago to count.
+    :param position: the last position that it has reported.
+    :param since: when it last made progress; ``None``: too long ago to count.
     """
 
     read: int
@@ -58,68 +58,71 @@ class _Reader(NamedTuple):
     since: Optional[float]
 
 
-class Pace:
-    """What is still to be read of what one writer has written.
+class FlowControl:
+    """How much one writer may write, by what the readers have reported.
 
-    Not synchronised: its owner, the writer, has a lock.
+    Not synchronised: the writer calls it under its lock.
     """
 
     def __init__(self) -> None:
         self._window: Optional[int] = None
         self._written = 0
-        #: Where our entries stand: the last id of a batch, and the number of
-        #: our messages up to it; oldest first.
+        #: Where our entries are: the last position of a batch, and the
+        #: number of our messages up to it; oldest first.
         self.checkpoints: Deque[Tuple[Position, int]] = deque()
-        #: Up to which number it is not known any more where they stand.
+        #: The positions of the messages up to this number are forgotten.
         self.forgotten = 0
-        #: By reader, ours under ``None``.
+        #: By the reader's uid; our own is ``None``.
         self._readers: Dict[Optional[str], _Reader] = {}
-        #: Those that are awaited: the number of our last entry before, and
-        #: since when.
+        #: The readers that are awaited: the number of our last entry before
+        #: that, and since when.
         self._awaited: Dict[Optional[str], Tuple[int, float]] = {}
 
     @property
     def window(self) -> Optional[int]:
-        """How many of our entries may be unread by anybody; ``None``: any
-        number, where nobody here reads."""
+        """How many of our entries may be unread by a reader; ``None``: any
+        number, if this process does not read."""
         return self._window
 
     @window.setter
     def window(self, window: Optional[int]) -> None:
         self._window = None if window is None else min(window, MAX_WINDOW)
 
-    def wrote(self, last_id: Position, sequence: int, now: float) -> None:
-        """A batch is stored; its last entry has this id and this number."""
+    def wrote(self, last: Position, sequence: int, now: float) -> None:
+        """A batch is stored.
+
+        :param last: the position of its last entry.
+        :param sequence: the number of that entry.
+        """
         for uid, reader in list(self._readers.items()):
             if reader.read >= self._written:
                 # It had nothing to read until now.
                 self._readers[uid] = reader._replace(since=now)
             elif reader.since is None and reader.read < self.forgotten:
-                # Dead: nobody tells a process that only writes.
+                # Dead: a process that only writes does not learn of it.
                 del self._readers[uid]
         self._written = sequence
         if self.checkpoints and self.checkpoints[-1][1] == sequence:
-            # Signs of life alone: they would pile up in one that is idle.
+            # Signs of life only: an idle writer would pile them up.
             return
-        self.checkpoints.append((last_id, sequence))
+        self.checkpoints.append((last, sequence))
         remembered = max(REMEMBERED, self._window or 0)
         while self.checkpoints[0][1] < sequence - remembered:
             self.forgotten = self.checkpoints.popleft()[1]
 
     def lose(self, sequence: int) -> None:
-        """The stream has nothing any more of what we wrote behind this
-        number."""
+        """The stream has lost all that we wrote after this number."""
         while self.checkpoints and self.checkpoints[-1][1] > sequence:
             self.checkpoints.pop()
 
-    def expect(self, uids: Iterable[Optional[str]], now: float) -> None:
-        """These readers may be away, and be on their way back."""
+    def await_readers(self, uids: Iterable[Optional[str]],
+                      now: float) -> None:
+        """These readers may be away, and may be reconnecting."""
         for uid in uids:
             self._awaited[uid] = self._written, now
 
     def forget_readers(self) -> None:
-        """Nothing can be heard of them now; awaited ones are awaited all
-        the same."""
+        """Reports cannot be heard now. Awaited readers stay awaited."""
         self._readers.clear()
 
     def seen(self, sequence: int, now: float) -> None:
@@ -129,9 +132,9 @@ class Pace:
         self._readers[None] = _Reader(
             sequence, known.position if known else START, now)
 
-    def behind(self, uid: Optional[str], position: Position,
-               now: float) -> None:
-        """A node says that its reader lags, and where it is."""
+    def lags(self, uid: Optional[str], position: Position,
+             now: float) -> None:
+        """A node reports that its reader lags, and its position."""
         self._awaited.pop(uid, None)
         read = self._read_at(position)
         known = self._readers.get(uid)
@@ -140,7 +143,7 @@ class Pace:
                 max(read, known.read if known else 0), position, now)
 
     def caught_up(self, uid: Optional[str]) -> None:
-        """A node says that its reader lags no longer, or is gone."""
+        """A node reports that its reader has caught up, or is gone."""
         self._readers.pop(uid, None)
         self._awaited.pop(uid, None)
 
@@ -156,7 +159,7 @@ class Pace:
                     or self._written - reader.read < self.window:
                 slowest = min(slowest, reader.read)
             elif uid is None:
-                # Ours lives, or else we would not hear anybody.
+                # Our own reader is alive: it is what hears the reports.
                 self._readers[uid] = reader._replace(
                     read=self._written, since=now)
             else:
@@ -169,8 +172,8 @@ class Pace:
         return max(0, self.window - (self._written - slowest))
 
     def _read_at(self, position: Position) -> int:
-        """How many of our entries stand up to a position."""
-        for last_id, sequence in reversed(self.checkpoints):
-            if last_id <= position:
+        """The number of our last entry up to a position."""
+        for last, sequence in reversed(self.checkpoints):
+            if last <= position:
                 return sequence
         return self.forgotten

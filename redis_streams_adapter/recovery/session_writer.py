@@ -32,7 +32,7 @@ from ..options import RecoveryOptions
 from .session import Session
 from .session_codec import SessionCodec
 from .states import Event
-from ..stream.session_store import Sessions
+from ..stream.session_store import SessionStore
 from .stored_sessions import StoredSessions
 from ..stream.connection import Refused
 from .client_session import ClientSession
@@ -55,7 +55,7 @@ class SessionWriter:
     :param serialiser: makes bytes of what an application keeps.
     """
 
-    def __init__(self, sessions: Sessions, engine: Engine,
+    def __init__(self, sessions: SessionStore, engine: Engine,
                  options: RecoveryOptions, interval: float,
                  serialiser: Serialiser, application: Application,
                  describe: Callable[[ClientSession], Session],

@@ -12,7 +12,7 @@ from typing import Optional, Sequence, Tuple, Union
 
 from .local_sessions import LocalSessions
 from .states import Event
-from ..stream.session_store import ABSENT, DONE, Sessions, Swap
+from ..stream.session_store import ABSENT, DONE, SessionStore, Swap
 from ..stream.connection import Refused
 from .client_session import ClientSession
 
@@ -29,7 +29,7 @@ class StoredSessions:
     :param local: whose they are; under its lock.
     """
 
-    def __init__(self, sessions: Sessions, local: LocalSessions) -> None:
+    def __init__(self, sessions: SessionStore, local: LocalSessions) -> None:
         self._sessions = sessions
         self._local = local
 

@@ -17,7 +17,7 @@ class Refused(Unavailable):
     out, and the connection is whole."""
 
 
-class Wire:
+class Connection:
     """One connection. It is used by one task; only :meth:`interrupt` may be
     called by others.
 

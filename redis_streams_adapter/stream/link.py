@@ -12,7 +12,7 @@ from ..protocol.position import Position
 from ..protocol.transport import Ends, Entry, EntryRefused, Fields, Identity, \
     Link, NO_STREAM, NotReplicated, Unavailable
 from .driver import Driver
-from .connection import describe, Wire
+from .connection import describe, Connection
 
 #: How long a read may take beyond its waiting time, in seconds, before the
 #: connection is taken for dead.
@@ -37,7 +37,7 @@ def open_link(driver: Driver, stream: str, max_len: int, block: float = 0.0,
     return RedisLink(driver, stream, max_len, block, min_replicas)
 
 
-class RedisLink(Wire):
+class RedisLink(Connection):
     """A :class:`~redis_streams_adapter.protocol.transport.Link` over Redis.
 
     :param driver: how to connect.

@@ -20,7 +20,7 @@ from ..concurrency.tasks import Task
 from ..concurrency.wakeup import Wakeup
 from ..protocol.transport import Unavailable, Way
 from .driver import Driver
-from .connection import describe, Refused, Wire
+from .connection import describe, Refused, Connection
 
 #: After how many seconds of silence the listener asks whether the connection
 #: still works.
@@ -52,7 +52,7 @@ class Removed(NamedTuple):
     channel: bytes
 
 
-class ListenerLink(Wire):
+class ListenerLink(Connection):
     """A connection that listens to channels.
 
     :param wakeup: ends :meth:`wait`.

@@ -1,7 +1,7 @@
 """What publishes on channels of PUB/SUB, and counts who listens there.
 
 Nothing is sent twice, and nothing is kept: see
-:mod:`redis_streams_adapter.stream.listener`. In a cluster the courier
+:mod:`redis_streams_adapter.stream.listener`. In a cluster the publisher
 connects to where a channel is.
 """
 from collections import deque
@@ -11,13 +11,13 @@ from ..concurrency.engines import Engine, Event
 from ..concurrency.tasks import Task
 from ..protocol.transport import Unavailable, Way
 from .driver import Driver, errors_of
-from .connection import describe, Refused, Wire
+from .connection import describe, Refused, Connection
 
-#: How many messages wait for the courier at most: they are sent at once, or
+#: How many messages wait for the publisher at most: they are sent at once, or
 #: are of no use.
 MAX_WAITING = 10_000
 
-#: How many connections the courier keeps to where sharded channels of a
+#: How many connections the publisher keeps to where sharded channels of a
 #: cluster are.
 MAX_LINKS = 16
 
@@ -27,7 +27,7 @@ NUMBER = {Way.PLAIN: b'NUMSUB', Way.SHARDED: b'SHARDNUMSUB'}
 
 
 class Job(NamedTuple):
-    """What the courier is to do.
+    """What the publisher is to do.
 
     :param channels: the channel to publish on; the channels to count at.
     :param message: what to publish.
@@ -41,7 +41,7 @@ class Job(NamedTuple):
 
 
 class Count:
-    """How many listen to some channels; written by the courier's task, once,
+    """How many listen to some channels; written by the publisher's task, once,
     before the event is set."""
 
     def __init__(self, event: Event) -> None:
@@ -49,13 +49,13 @@ class Count:
         self.value: Optional[List[int]] = None
 
 
-class Courier:
+class Publisher:
     """What publishes, and counts, and its task."""
 
     def __init__(self, driver: Driver, engine: Engine) -> None:
         self._driver = driver
         self._engine = engine
-        # Appended to by any task, taken from by the courier's: both are
+        # Appended to by any task, taken from by the publisher's: both are
         # atomic in CPython.
         self._jobs: Deque[Job] = deque()
         self._work_there = engine.event()
@@ -63,7 +63,7 @@ class Courier:
         #: task, and by who finds no room: being late by one is no matter.
         self.dropped = 0
         # Written by the task; read by those who interrupt it.
-        self._links: Dict[str, Wire] = {}
+        self._links: Dict[str, Connection] = {}
         #: Whether the last attempt to connect has failed, or the task has
         #: ended. Written by the task, and at its end by who ends it.
         self._down = False
@@ -110,7 +110,7 @@ class Courier:
             link.abandon()
 
     def work(self, task: Task) -> None:
-        """One round of the courier's task: do what there is to do, until a
+        """One round of the publisher's task: do what there is to do, until a
         connection breaks."""
         # Who counts while it connects for the first time waits for that.
         try:
@@ -211,7 +211,7 @@ class Courier:
     def _ask_once(self, connection: Any, *command: bytes) -> Any:
         # Not the name of a channel.
         key = 'a master'
-        link = self._links[key] = Wire(
+        link = self._links[key] = Connection(
             self._driver, '', self._driver.socket_timeout, connection)
         try:
             link.connect()
@@ -220,14 +220,14 @@ class Courier:
             del self._links[key]
             link.close()
 
-    def _link(self, key: str) -> Wire:
+    def _link(self, key: str) -> Connection:
         """The connection for a key, see :class:`Wire`."""
         link = self._links.get(key)
         if link is None:
             while len(self._links) >= MAX_LINKS:
                 self._links.pop(next(iter(self._links))).close()
             # Known before it is connected: that can be interrupted, too.
-            link = self._links[key] = Wire(
+            link = self._links[key] = Connection(
                 self._driver, key, self._driver.socket_timeout)
             link.connect()
         return link

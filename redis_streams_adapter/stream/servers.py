@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, \
 from ..protocol.transport import Unavailable
 from .driver import Driver, errors_of
 from .topology import Address
-from .connection import describe, Wire
+from .connection import describe, Connection
 
 #: Errors of a cluster whose keys have moved: the command was not carried out.
 #: The names of redis-py's classes, and the codes for where it has none (5.0).
@@ -35,7 +35,7 @@ class Servers:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         #: By what the driver calls a server, or by its address.
-        self._links: Dict[Any, Wire] = {}
+        self._links: Dict[Any, Connection] = {}
         self._place: Optional[Callable[[str], Any]] = None
         exceptions = driver.module.exceptions
         self._moved = tuple(getattr(exceptions, each) for each in MOVED)
@@ -114,7 +114,7 @@ class Servers:
                                     replies, [(b'ASKING',)])
         return moved
 
-    def _exchange(self, link: Wire, commands: Sequence[Command],
+    def _exchange(self, link: Connection, commands: Sequence[Command],
                   indexes: Sequence[int], replies: List[Any],
                   before: Sequence[Sequence[bytes]] = ()) -> List[int]:
         """Send some of the commands over a connection, and note the replies.
@@ -150,7 +150,7 @@ class Servers:
         except (OSError, *errors_of(driver.module)) as exc:
             raise Unavailable(describe(exc)) from exc
 
-    def _link(self, key: str, place: Any = None) -> Wire:
+    def _link(self, key: str, place: Any = None) -> Connection:
         """The connection to the server that has a key."""
         if self._place is not None and place is None:
             place = self._place(key)
@@ -161,12 +161,12 @@ class Servers:
                 link.close()
                 self.connections += 1
             # Known before it is connected: that can be interrupted, too.
-            link = self._links[place] = Wire(
+            link = self._links[place] = Connection(
                 self._driver, key, self._driver.socket_timeout)
             link.connect()
         return link
 
-    def _link_at(self, address: Address) -> Wire:
+    def _link_at(self, address: Address) -> Connection:
         """A connection to a server of a cluster."""
         driver, link = self._driver, self._links.get(address)
         if driver.at is None:
@@ -179,7 +179,7 @@ class Servers:
                 made = driver.at(driver.socket_timeout, address)
             except (OSError, *errors_of(driver.module)) as exc:
                 raise Unavailable(describe(exc)) from exc
-            link = self._links[address] = Wire(
+            link = self._links[address] = Connection(
                 driver, '', driver.socket_timeout, made)
             link.connect()
         return link

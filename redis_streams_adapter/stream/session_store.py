@@ -44,7 +44,7 @@ end
 return now and 0 or -1
 """
 
-#: What :meth:`Sessions.swap` found.
+#: What :meth:`SessionStore.swap` found.
 DONE, CHANGED, ABSENT = 1, 0, -1
 
 
@@ -91,7 +91,7 @@ class _Job:
             'no reply from Redis in time')
 
 
-class Sessions:
+class SessionStore:
     """The sessions of a cluster, and the task that asks for them.
 
     :param prefix: what their keys begin with.

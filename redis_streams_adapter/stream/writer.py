@@ -41,7 +41,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, \
     Tuple, Union
 
 from ..errors import RedisStreamsError
-from ..protocol.flow_control import Pace, PATIENCE
+from ..protocol.flow_control import FlowControl, PATIENCE
 from ..concurrency.engines import Engine, Event
 from ..concurrency.tasks import Task
 from ..protocol.position import Position, START
@@ -152,7 +152,7 @@ Outbox`.
         self._waiting: Dict[Event, Pending] = {}
         self._impatient: Dict[Event, Pending] = {}
         #: Who still has to read what. Under the lock.
-        self._pace = Pace()
+        self._flow = FlowControl()
         # Written by the task, read by those who would wake or interrupt it;
         # each is one assignment, and being late costs a pause of HOLD.
         self._held = False
@@ -310,9 +310,9 @@ Outbox`.
         :param hearing: whether it can be heard what was read.
         """
         with self._lock:
-            self._pace.window = window
+            self._flow.window = window
             if not hearing:
-                self._pace.forget_readers()
+                self._flow.forget_readers()
 
     def stop_listening(self) -> None:
         """A reader of ours runs from now on."""
@@ -322,12 +322,12 @@ Outbox`.
         """Our own reader gets through: what is written from now on is to be
         read by it, too."""
         with self._lock:
-            self._pace.expect([None], time.monotonic())
+            self._flow.await_readers([None], time.monotonic())
 
     def seen(self, sequence: int) -> None:
         """Our own reader has come to our entry of this number."""
         with self._lock:
-            self._pace.seen(sequence, time.monotonic())
+            self._flow.seen(sequence, time.monotonic())
         if self._held:
             self.wake()
 
@@ -337,9 +337,9 @@ Outbox`.
         no position: it has caught up, or the node is gone."""
         with self._lock:
             if position is None:
-                self._pace.caught_up(uid)
+                self._flow.caught_up(uid)
             else:
-                self._pace.behind(uid, position, time.monotonic())
+                self._flow.lags(uid, position, time.monotonic())
         if self._held:
             self.wake()
 
@@ -412,7 +412,7 @@ Outbox`.
     def _expect(self, link: Link, uids: Iterable[Optional[str]],
                 questions: Sequence[Fields]) -> None:
         with self._lock:
-            self._pace.expect(uids, time.monotonic())
+            self._flow.await_readers(uids, time.monotonic())
         # After that, so that no answer comes before.
         if questions:
             link.append(questions)
@@ -463,7 +463,7 @@ Outbox`.
             # What is older counts for nobody any more.
             self._heard = Position(recent)
             with self._lock:
-                self._pace.forget_readers()
+                self._flow.forget_readers()
         full = True
         while full:
             page = link.read(self._heard, PAGE, None)
@@ -477,7 +477,7 @@ Outbox`.
         # Said before looking, so that who makes room from now on wakes us.
         self._held = True
         with self._lock:
-            room = self._pace.room(time.monotonic())
+            room = self._flow.room(time.monotonic())
         self._held = room == 0
         return BATCH_ENTRIES if room is None else min(room, BATCH_ENTRIES)
 
@@ -521,13 +521,13 @@ Outbox`.
     def _look_back(self, link: Link) -> None:
         """Find out whether what was acknowledged is still there."""
         with self._lock:
-            marks = list(self._pace.checkpoints)
-            forgotten = self._pace.forgotten
+            marks = list(self._flow.checkpoints)
+            forgotten = self._flow.forgotten
         self._acknowledged, kept = find_kept(
             link, self._acknowledged, marks, forgotten)
         if kept is not None:
             with self._lock:
-                self._pace.lose(kept)
+                self._flow.lose(kept)
             if marks[-1][1] > kept:
                 self._vanished(marks[-1][1] - kept)
 
@@ -568,7 +568,7 @@ Outbox`.
             position = found_at or Position.parse(settled.last_id)
             self._acknowledged = position
             with self._lock:
-                self._pace.wrote(position,
+                self._flow.wrote(position,
                                  settled.last.sequence, time.monotonic())
         self._tell(settled)
 

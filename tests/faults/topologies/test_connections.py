@@ -35,9 +35,9 @@ def connections(server: Any, name: str) -> List[Dict[str, str]]:
 
 
 #: How many connections a node has: those of the reader, the writer and the
-#: listener; of the courier, where it asks that way. In a cluster it listens
+#: listener; of the publisher, where it asks that way. In a cluster it listens
 #: to each of its sharded channels on a connection of its own, two for each of
-#: two namespaces; and the courier is connected to where the channels are,
+#: two namespaces; and the publisher is connected to where the channels are,
 #: that of the requests and that of the other node.
 CONNECTIONS = {
     ('single', 'stream'): 3, ('sentinels', 'stream'): 3,
@@ -70,7 +70,7 @@ def test_no_connection_is_left_over(
                 for some in (servers, sentinels)]
 
     def wait_asking(node: NodeProcess) -> None:
-        """Until the courier is connected, and hears from the other's."""
+        """Until the publisher is connected, and hears from the other's."""
         def answered() -> bool:
             try:
                 return node.server_side_call('who', timeout=1.0) == [None]

@@ -11,8 +11,8 @@ import redis as redis_py
 
 from redis_streams_adapter.stream.driver import open_driver
 from redis_streams_adapter.stream.session_store import ABSENT, CHANGED, DONE, \
-    Found, PIPELINE, Sessions, Swap
-from redis_streams_adapter.stream.connection import Refused, Wire
+    Found, PIPELINE, SessionStore, Swap
+from redis_streams_adapter.stream.connection import Refused, Connection
 from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.concurrency.tasks import Task
 from redis_streams_adapter.protocol.position import Position, START
@@ -57,7 +57,7 @@ def proxy(server: RedisServer) -> Iterator[Proxy]:
         yield proxy
 
 
-Make = Callable[..., Sessions]
+Make = Callable[..., SessionStore]
 
 
 @pytest.fixture
@@ -66,8 +66,8 @@ def make(server: RedisServer, redis: Any,
     """Makes sessions with their task: ``make(url, ttl, **options)``."""
     with contextlib.ExitStack() as stack:
         def make_one(url: str = '', ttl: float = TTL,
-                     **options: Any) -> Sessions:
-            sessions = Sessions(
+                     **options: Any) -> SessionStore:
+            sessions = SessionStore(
                 open_driver(url or server.url, options, STREAM),
                 ThreadEngine(), PREFIX, ttl)
             task = Task('sessions', sessions.work, ThreadEngine(), None,
@@ -80,7 +80,7 @@ def make(server: RedisServer, redis: Any,
         yield make_one
 
 
-def end(sessions: Sessions, task: Task) -> None:
+def end(sessions: SessionStore, task: Task) -> None:
     task.stop()
     sessions.interrupt()
     assert task.join(DEADLINE)
@@ -88,11 +88,11 @@ def end(sessions: Sessions, task: Task) -> None:
 
 
 @pytest.fixture
-def sessions(make: Make) -> Sessions:
+def sessions(make: Make) -> SessionStore:
     return make()
 
 
-def wait_well(sessions: Sessions) -> None:
+def wait_well(sessions: SessionStore) -> None:
     """Wait until they can be asked for."""
     def is_well() -> bool:
         try:
@@ -106,7 +106,7 @@ def wait_well(sessions: Sessions) -> None:
 
 # -- what stands there -------------------------------------------------------
 
-def test_put(sessions: Sessions, redis: Any) -> None:
+def test_put(sessions: SessionStore, redis: Any) -> None:
     assert sessions.get('p') is None
     value = bytes(range(256)) * 10
     sessions.put('p', value)
@@ -118,7 +118,7 @@ def test_put(sessions: Sessions, redis: Any) -> None:
 
 
 @pytest.mark.parametrize('pid', ['ü', 'a b', '\0\r\n', '{p}', '*', 'x' * 900])
-def test_any_name(sessions: Sessions, pid: str) -> None:
+def test_any_name(sessions: SessionStore, pid: str) -> None:
     sessions.put(pid, b'1')
     assert sessions.swap([Swap(pid, b'2', [b'1'])]) == [DONE]
     assert sessions.touch([pid]) == [True]
@@ -140,7 +140,7 @@ def test_any_name(sessions: Sessions, pid: str) -> None:
     (None, b'', [b'1'], ABSENT, None),
     (None, b'', [b'', b'1'], DONE, None),
     (None, b'2', [], ABSENT, None)])
-def test_swap(sessions: Sessions, redis: Any, before: Optional[bytes],
+def test_swap(sessions: SessionStore, redis: Any, before: Optional[bytes],
               new: bytes, expected: List[bytes], result: int,
               after: Optional[bytes]) -> None:
     if before is not None:
@@ -152,7 +152,7 @@ def test_swap(sessions: Sessions, redis: Any, before: Optional[bytes],
         assert (redis.pttl('sessions:p') > 5000) is (result == DONE)
 
 
-def test_many_swaps(sessions: Sessions, redis: Any) -> None:
+def test_many_swaps(sessions: SessionStore, redis: Any) -> None:
     """Each by itself."""
     for number in range(0, 500, 2):
         redis.set(f'sessions:{number}', b'x')
@@ -186,7 +186,7 @@ def test_it_ends_after_its_time(make: Make, redis: Any) -> None:
 
 # -- the stream --------------------------------------------------------------
 
-def test_find(sessions: Sessions, redis: Any) -> None:
+def test_find(sessions: SessionStore, redis: Any) -> None:
     assert sessions.find('p', STREAM, None) == Found(None, False, None, None)
     assert sessions.find('p', STREAM, Position(5)) == Found(
         None, False, None, None)
@@ -211,7 +211,7 @@ def test_find(sessions: Sessions, redis: Any) -> None:
         b'1', False, None, None)
 
 
-def test_page(sessions: Sessions, redis: Any) -> None:
+def test_page(sessions: SessionStore, redis: Any) -> None:
     assert sessions.page(STREAM, START, 10) == ([], None)
     for number in range(25):
         redis.xadd(STREAM, {'number': number}, f'5-{number + 1}')
@@ -238,7 +238,7 @@ def test_page(sessions: Sessions, redis: Any) -> None:
 
 # -- many at once ------------------------------------------------------------
 
-def test_everybody_gets_his_own_answer(sessions: Sessions,
+def test_everybody_gets_his_own_answer(sessions: SessionStore,
                                        redis: Any) -> None:
     redis.xadd(STREAM, {'a': 'b'}, '5-1')
 
@@ -258,7 +258,7 @@ def test_everybody_gets_his_own_answer(sessions: Sessions,
     assert redis.dbsize() == 41
 
 
-def test_of_those_who_claim_one_wins(sessions: Sessions,
+def test_of_those_who_claim_one_wins(sessions: SessionStore,
                                      make: Make) -> None:
     others = make()
     for turn in range(10):
@@ -276,14 +276,14 @@ def test_few_round_trips(make: Make, server: RedisServer,
                          monkeypatch: pytest.MonkeyPatch) -> None:
     """For as many as want something while others wait."""
     sizes: List[int] = []
-    exchange = Wire.exchange
+    exchange = Connection.exchange
 
-    def counted(wire: Wire, commands: Any) -> Any:
+    def counted(wire: Connection, commands: Any) -> Any:
         sizes.append(len(commands))
         return exchange(wire, commands)
 
     sessions = make()
-    monkeypatch.setattr(Wire, 'exchange', counted)
+    monkeypatch.setattr(Connection, 'exchange', counted)
     server.freeze()
     try:
         calls = [Call(sessions.get, 'first')]
@@ -408,15 +408,16 @@ def test_end_while_somebody_waits(
         server: RedisServer, redis: Any, logger: Any,
         monkeypatch: pytest.MonkeyPatch) -> None:
     asked = threading.Event()
-    exchange = Wire.exchange
+    exchange = Connection.exchange
 
-    def noted(wire: Wire, commands: Any) -> Any:
+    def noted(wire: Connection, commands: Any) -> Any:
         asked.set()
         return exchange(wire, commands)
 
-    monkeypatch.setattr(Wire, 'exchange', noted)
-    sessions = Sessions(open_driver(server.url, {}, STREAM), ThreadEngine(),
-                        PREFIX, TTL)
+    monkeypatch.setattr(Connection, 'exchange', noted)
+    sessions = SessionStore(open_driver(server.url, {}, STREAM),
+                            ThreadEngine(),
+                            PREFIX, TTL)
     task = Task('sessions', sessions.work, ThreadEngine(), None, logger)
     task.start()
     assert task.tried.wait(DEADLINE)
@@ -437,7 +438,7 @@ def test_end_while_somebody_waits(
 
 
 def test_a_fork_leaves_the_parent_its_connection(
-        sessions: Sessions) -> None:
+        sessions: SessionStore) -> None:
     sessions.put('p', b'1')
     pid = os.fork()
     if not pid:
@@ -483,7 +484,7 @@ def test_a_command_that_is_not_permitted(
     assert sessions.connections == 1
 
 
-def test_a_key_of_another_type(sessions: Sessions, redis: Any) -> None:
+def test_a_key_of_another_type(sessions: SessionStore, redis: Any) -> None:
     redis.rpush('sessions:p', 'x')
     with pytest.raises(Unavailable):
         sessions.find('p', STREAM, None)
@@ -493,7 +494,7 @@ def test_a_key_of_another_type(sessions: Sessions, redis: Any) -> None:
     assert sessions.connections == 1
 
 
-def test_one_server_refuses(sessions: Sessions, redis: Any) -> None:
+def test_one_server_refuses(sessions: SessionStore, redis: Any) -> None:
     """The others carry out what is theirs."""
     redis.rpush(PREFIX + 'p', 'x')
     refused, done = sessions.swap([
@@ -503,7 +504,7 @@ def test_one_server_refuses(sessions: Sessions, redis: Any) -> None:
     assert redis.get(PREFIX + 'q') == b'2'
 
 
-def test_a_server_without_memory(sessions: Sessions, redis: Any) -> None:
+def test_a_server_without_memory(sessions: SessionStore, redis: Any) -> None:
     sessions.put('p', b'1')
     redis.config_set('maxmemory', 1)
     try:
@@ -518,7 +519,7 @@ def test_a_server_without_memory(sessions: Sessions, redis: Any) -> None:
     assert sessions.connections == 1
 
 
-def test_a_server_that_was_deposed(sessions: Sessions, redis: Any,
+def test_a_server_that_was_deposed(sessions: SessionStore, redis: Any,
                                    server: RedisServer) -> None:
     """It answers, but is not the one to ask."""
     redis.replicaof('127.0.0.1', free_port())

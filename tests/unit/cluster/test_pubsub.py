@@ -273,7 +273,7 @@ def test_what_cannot_be_sent(make_side: MakeSide) -> None:
         me.channel.ask('/', answer)
     with pytest.raises(TypeError):
         me.channel.answer(Way.PLAIN, '/', 'a', answer)
-    assert 'courier' not in me.tasks
+    assert 'publisher' not in me.tasks
 
 
 # -- who is asked ------------------------------------------------------------
@@ -417,7 +417,8 @@ def test_guests_are_bounded(server: FakePubSub, make_side: MakeSide,
     kind = b's' if transport == 'sharded-pubsub' else b''
     for number in range(6):
         server.wait_listening(f'x#/{number}#me#', int(number >= 4), kind)
-    # For what is served three, the courier's, the guest's, and one that ends.
+    # For what is served three, the publisher's, the guest's, and one that
+    # ends.
     assert len(me.tasks) <= 7
     wait_until(lambda: len(server.connections) <= 6)
     # What was given up is had again.

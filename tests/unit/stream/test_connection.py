@@ -6,7 +6,7 @@ import pytest
 import redis
 
 from redis_streams_adapter.protocol.transport import Unavailable
-from redis_streams_adapter.stream.connection import Refused, Wire
+from redis_streams_adapter.stream.connection import Refused, Connection
 
 from ..scripted import Break, replies, ScriptedServers
 
@@ -17,13 +17,13 @@ def servers() -> ScriptedServers:
 
 
 @pytest.fixture
-def wire(servers: ScriptedServers) -> Wire:
-    wire = Wire(servers.driver(), 'a key', 2.0)
+def wire(servers: ScriptedServers) -> Connection:
+    wire = Connection(servers.driver(), 'a key', 2.0)
     wire.connect()
     return wire
 
 
-def test_how_it_connects(servers: ScriptedServers, wire: Wire) -> None:
+def test_how_it_connects(servers: ScriptedServers, wire: Connection) -> None:
     connection, = servers.connections
     assert (connection.key, connection.timeout) == ('a key', 2.0)
     assert wire.host == 'host of None'
@@ -31,7 +31,7 @@ def test_how_it_connects(servers: ScriptedServers, wire: Wire) -> None:
 
 def test_a_connection_that_is_made_already(servers: ScriptedServers) -> None:
     made = servers.connection('there', 1.0)
-    wire = Wire(servers.driver(), '', 1.0, made)
+    wire = Connection(servers.driver(), '', 1.0, made)
     wire.connect()
     assert servers.connections == [made]
     wire.ask(b'PING')
@@ -42,11 +42,11 @@ def test_a_server_that_is_away(servers: ScriptedServers) -> None:
     servers.away.append(None)
     with pytest.raises(Unavailable, match='ConnectionError: connection '
                                           'refused') as caught:
-        Wire(servers.driver(), '', 1.0).connect()
+        Connection(servers.driver(), '', 1.0).connect()
     assert not caught.value.in_doubt
 
 
-def test_ask(servers: ScriptedServers, wire: Wire) -> None:
+def test_ask(servers: ScriptedServers, wire: Connection) -> None:
     servers.reply = replies(b'1', [b'2', None])
     assert wire.ask(b'GET', b'x') == b'1'
     assert wire.ask(b'XRANGE') == [b'2', None]
@@ -54,7 +54,7 @@ def test_ask(servers: ScriptedServers, wire: Wire) -> None:
 
 
 def test_an_error_reply_does_not_break_it(servers: ScriptedServers,
-                                          wire: Wire) -> None:
+                                          wire: Connection) -> None:
     servers.reply = replies(redis.ResponseError('WRONGTYPE ...'), b'1')
     with pytest.raises(Refused, match='WRONGTYPE'):
         wire.ask(b'GET', b'x')
@@ -62,7 +62,7 @@ def test_an_error_reply_does_not_break_it(servers: ScriptedServers,
     assert not servers.connections[0].closed
 
 
-def test_exchange(servers: ScriptedServers, wire: Wire) -> None:
+def test_exchange(servers: ScriptedServers, wire: Connection) -> None:
     """The errors stand among the replies, each at its place."""
     error = redis.ResponseError('ERR')
     servers.reply = replies(b'1', error, b'3')
@@ -74,7 +74,7 @@ def test_exchange(servers: ScriptedServers, wire: Wire) -> None:
 @pytest.mark.parametrize('call', [
     lambda wire: wire.ask(b'A'),
     lambda wire: wire.exchange([(b'A',), (b'B',)])])
-def test_it_stays_broken(servers: ScriptedServers, wire: Wire,
+def test_it_stays_broken(servers: ScriptedServers, wire: Connection,
                          call: Any) -> None:
     """Nothing is retried: the result of the last command is unknown."""
     servers.reply = replies(Break(), Break())
@@ -88,7 +88,7 @@ def test_it_stays_broken(servers: ScriptedServers, wire: Wire,
     assert len(servers.sent) <= 2
 
 
-def test_ended(servers: ScriptedServers, wire: Wire) -> None:
+def test_ended(servers: ScriptedServers, wire: Connection) -> None:
     """As far as can be seen while no reply is due."""
     assert not wire.ended
     servers.connections[0].ended = True
@@ -98,7 +98,7 @@ def test_ended(servers: ScriptedServers, wire: Wire) -> None:
 
 
 def test_interrupt_ends_it_for_the_task_that_waits(
-        servers: ScriptedServers, wire: Wire) -> None:
+        servers: ScriptedServers, wire: Connection) -> None:
     """redis-py would take the parser away from that task."""
     wire.interrupt()
     # It is not connected any more; that is no error.
@@ -110,7 +110,7 @@ def test_interrupt_ends_it_for_the_task_that_waits(
 
 
 def test_abandon_leaves_the_parent_its_connection(
-        servers: ScriptedServers, wire: Wire) -> None:
+        servers: ScriptedServers, wire: Connection) -> None:
     wire.abandon()
     connection, = servers.connections
     assert connection._sock is not None
@@ -118,7 +118,7 @@ def test_abandon_leaves_the_parent_its_connection(
 
 
 def test_nothing_is_open_yet(servers: ScriptedServers) -> None:
-    wire = Wire(servers.driver(), '', 1.0)
+    wire = Connection(servers.driver(), '', 1.0)
     for call in (wire.interrupt, wire.abandon, wire.close):
         call()
     assert wire.ended
@@ -127,7 +127,7 @@ def test_nothing_is_open_yet(servers: ScriptedServers) -> None:
 
 
 def test_a_child_process_does_not_use_it(
-        servers: ScriptedServers, wire: Wire,
+        servers: ScriptedServers, wire: Connection,
         monkeypatch: pytest.MonkeyPatch) -> None:
     """A fork copies green threads, which would go on."""
     parent = os.getpid()

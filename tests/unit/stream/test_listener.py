@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from redis_streams_adapter.stream import listener as listener_module
-from redis_streams_adapter.stream.publisher import Courier, MAX_LINKS, \
+from redis_streams_adapter.stream.publisher import Publisher, MAX_LINKS, \
     MAX_WAITING
 from redis_streams_adapter.stream.listener import Heard, Listener
 from redis_streams_adapter.concurrency.availability import Availability
@@ -47,7 +47,7 @@ def condition(logger: Logger) -> Availability:
 
 @pytest.fixture
 def run(logger: Logger, condition: Availability) -> Iterator[Run]:
-    """Runs the task of a listener or a courier; ends it."""
+    """Runs the task of a listener or a publisher; ends it."""
     running: List[Any] = []
 
     def start(part: Any) -> Task:
@@ -84,10 +84,10 @@ def listener(make_listener: Callable[..., Listener], run: Run) -> Listener:
 
 
 @pytest.fixture
-def courier(server: FakePubSub, run: Run) -> Courier:
-    courier = Courier(server.driver(), ThreadEngine())
-    run(courier)
-    return courier
+def publisher(server: FakePubSub, run: Run) -> Publisher:
+    publisher = Publisher(server.driver(), ThreadEngine())
+    run(publisher)
+    return publisher
 
 
 # -- it listens --------------------------------------------------------------
@@ -279,133 +279,133 @@ def listen(server: FakePubSub, channel: str, kind: bytes = b'') -> Any:
 
 
 @pytest.mark.parametrize('way, kind', [(PLAIN, b''), (SHARDED, b's')])
-def test_publish_and_count(server: FakePubSub, courier: Courier, way: Way,
+def test_publish_and_count(server: FakePubSub, publisher: Publisher, way: Way,
                            kind: bytes) -> None:
-    assert courier.count(way, ['a', 'b'], DEADLINE) == [0, 0]
+    assert publisher.count(way, ['a', 'b'], DEADLINE) == [0, 0]
     others = [listen(server, 'a', kind), listen(server, 'a', kind),
               listen(server, 'b', kind)]
-    assert courier.count(way, ['b', 'a', 'c'], DEADLINE) == [1, 2, 0]
+    assert publisher.count(way, ['b', 'a', 'c'], DEADLINE) == [1, 2, 0]
     for number in b'1', b'2':
-        courier.publish(way, 'a', number)
+        publisher.publish(way, 'a', number)
     for other in others[:2]:
         wait_for_value(lambda: [each[2] for each in other.replies],
                        [b'1', b'2'])
     assert not others[2].replies
-    assert courier.dropped == 0
+    assert publisher.dropped == 0
 
 
 def test_count_while_it_connects(server: FakePubSub, run: Run) -> None:
     """The first one is not told that nothing can be known."""
-    courier = Courier(server.driver(), ThreadEngine())
+    publisher = Publisher(server.driver(), ThreadEngine())
     with server.changed:
-        task = run(courier)
-        call = Call(courier.count, PLAIN, ['a'], AMPLE)
-        wait_until(lambda: '' in courier._links)
+        task = run(publisher)
+        call = Call(publisher.count, PLAIN, ['a'], AMPLE)
+        wait_until(lambda: '' in publisher._links)
         # Now it tries to connect, and somebody else counts.
-        late = Call(courier.count, PLAIN, ['a'], AMPLE)
-        wait_until(lambda: len(courier._jobs) == 2)
+        late = Call(publisher.count, PLAIN, ['a'], AMPLE)
+        wait_until(lambda: len(publisher._jobs) == 2)
     assert call.result() == late.result() == [0]
     assert task.restarts == 0
 
 
 def test_first_message_after_a_break(server: FakePubSub,
-                                     courier: Courier) -> None:
+                                     publisher: Publisher) -> None:
     for _ in range(3):
         # Now it is connected.
-        assert courier.count(PLAIN, ['b'], DEADLINE) == [0]
+        assert publisher.count(PLAIN, ['b'], DEADLINE) == [0]
         server.break_all()
         other = listen(server, 'a')
-        courier.publish(PLAIN, 'a', b'first')
+        publisher.publish(PLAIN, 'a', b'first')
         wait_for_value(lambda: len(other.replies), 1)
-    assert courier.dropped == 0
+    assert publisher.dropped == 0
 
 
-def test_server_that_is_away(server: FakePubSub, courier: Courier,
+def test_server_that_is_away(server: FakePubSub, publisher: Publisher,
                              condition: Availability) -> None:
     """Nobody waits, nothing gathers, and what is of today is sent."""
-    assert courier.count(PLAIN, ['a'], DEADLINE) == [0]
+    assert publisher.count(PLAIN, ['a'], DEADLINE) == [0]
     server.away = True
     server.break_all()
-    assert courier.count(PLAIN, ['a'], DEADLINE) is None
+    assert publisher.count(PLAIN, ['a'], DEADLINE) is None
     wait_until(lambda: not condition.ok)
-    courier.publish(PLAIN, 'a', b'old')
-    wait_for_value(lambda: courier.dropped, 1)
-    assert courier.count(PLAIN, ['a'], DEADLINE) is None
+    publisher.publish(PLAIN, 'a', b'old')
+    wait_for_value(lambda: publisher.dropped, 1)
+    assert publisher.count(PLAIN, ['a'], DEADLINE) is None
     server.away = False
     wait_until(lambda: condition.ok)
     other = listen(server, 'a')
-    courier.publish(PLAIN, 'a', b'new')
+    publisher.publish(PLAIN, 'a', b'new')
     wait_for_value(lambda: [each[2] for each in other.replies], [b'new'])
 
 
 def test_server_that_is_frozen(server: FakePubSub, run: Run) -> None:
     """Who counts waits no longer than told."""
-    courier = Courier(server.driver(), ThreadEngine())
-    run(courier)
+    publisher = Publisher(server.driver(), ThreadEngine())
+    run(publisher)
     server.frozen = True
-    assert courier.count(PLAIN, ['a'], 0.05) is None
+    assert publisher.count(PLAIN, ['a'], 0.05) is None
 
 
 def test_closed_while_somebody_counts(server: FakePubSub, run: Run) -> None:
-    courier = Courier(server.driver(), ThreadEngine())
-    task = run(courier)
+    publisher = Publisher(server.driver(), ThreadEngine())
+    task = run(publisher)
     server.frozen = True
-    calls = [Call(courier.count, PLAIN, ['a'], DEADLINE * 3)
+    calls = [Call(publisher.count, PLAIN, ['a'], DEADLINE * 3)
              for _ in range(3)]
     wait_until(lambda: server.commands(b'PUBSUB'))
     task.stop()
-    courier.interrupt()
+    publisher.interrupt()
     assert [call.result() for call in calls] == [None] * 3
     assert task.join(DEADLINE)
     # And nobody waits afterwards.
-    assert courier.count(PLAIN, ['a'], DEADLINE * 3) is None
+    assert publisher.count(PLAIN, ['a'], DEADLINE * 3) is None
 
 
 def test_nobody_counts_on_a_courier_that_was_never_started(
         server: FakePubSub) -> None:
-    courier = Courier(server.driver(), ThreadEngine())
-    courier.interrupt()
-    assert courier.count(PLAIN, ['a'], DEADLINE * 3) is None
+    publisher = Publisher(server.driver(), ThreadEngine())
+    publisher.interrupt()
+    assert publisher.count(PLAIN, ['a'], DEADLINE * 3) is None
 
 
-def test_refusal(server: FakePubSub, courier: Courier,
+def test_refusal(server: FakePubSub, publisher: Publisher,
                  condition: Availability) -> None:
     """It is told of until something gets through."""
-    assert courier.count(PLAIN, ['a'], DEADLINE) == [0]
+    assert publisher.count(PLAIN, ['a'], DEADLINE) == [0]
     server.errors[b'PUBLISH'] = redis.exceptions.NoPermissionError(
         "no permissions to run the 'publish' command")
-    courier.publish(PLAIN, 'a', b'1')
-    wait_for_value(lambda: courier.dropped, 1)
+    publisher.publish(PLAIN, 'a', b'1')
+    wait_for_value(lambda: publisher.dropped, 1)
     wait_until(lambda: not condition.ok)
     assert 'publish' in str(condition.last_error)
     # It is connected again, which says nothing.
-    wait_until(lambda: not courier._down)
+    wait_until(lambda: not publisher._down)
     assert not condition.ok
     del server.errors[b'PUBLISH']
-    courier.publish(PLAIN, 'a', b'2')
+    publisher.publish(PLAIN, 'a', b'2')
     wait_until(lambda: condition.ok)
-    assert courier.dropped == 1
+    assert publisher.dropped == 1
 
 
 def test_too_many_wait(server: FakePubSub) -> None:
-    """Of a courier that does not come to work."""
-    courier = Courier(server.driver(), ThreadEngine())
+    """Of a publisher that does not come to work."""
+    publisher = Publisher(server.driver(), ThreadEngine())
     for _ in range(MAX_WAITING + 5):
-        courier.publish(PLAIN, 'a', b'')
-    assert courier.dropped == 5
+        publisher.publish(PLAIN, 'a', b'')
+    assert publisher.dropped == 5
 
 
 # -- in a cluster ------------------------------------------------------------
 
 @pytest.fixture
-def cluster_courier(server: FakePubSub, run: Run) -> Courier:
-    courier = Courier(server.driver(cluster=True), ThreadEngine())
-    run(courier)
-    return courier
+def cluster_courier(server: FakePubSub, run: Run) -> Publisher:
+    publisher = Publisher(server.driver(cluster=True), ThreadEngine())
+    run(publisher)
+    return publisher
 
 
 def test_where_channels_are(server: FakePubSub,
-                            cluster_courier: Courier) -> None:
+                            cluster_courier: Publisher) -> None:
     cluster_courier.publish(PLAIN, 'a', b'1')
     cluster_courier.publish(SHARDED, 'b', b'2')
     cluster_courier.publish(SHARDED, 'b', b'3')
@@ -418,7 +418,7 @@ def test_where_channels_are(server: FakePubSub,
 
 
 def test_connections_are_bounded(server: FakePubSub,
-                                 cluster_courier: Courier) -> None:
+                                 cluster_courier: Publisher) -> None:
     for number in range(3 * MAX_LINKS):
         cluster_courier.publish(SHARDED, f'{number}', b'')
     wait_for_value(lambda: len(server.commands(b'SPUBLISH')), 3 * MAX_LINKS)
@@ -427,7 +427,7 @@ def test_connections_are_bounded(server: FakePubSub,
 
 
 def test_channel_that_has_moved(server: FakePubSub,
-                                cluster_courier: Courier) -> None:
+                                cluster_courier: Publisher) -> None:
     """What was refused is sent again, once, to where it is now."""
     cluster_courier.publish(SHARDED, 'a', b'1')
     assert cluster_courier.count(SHARDED, ['a'], DEADLINE) == [0]

@@ -864,7 +864,7 @@ def test_it_does_not_listen_to_what_is_old(make: Make,
     assert [int(fields[1]) for fields in heard if fields[0] == b'age'] \
         == list(range(int(PATIENCE) - 1, -1, -1))
     # What it was told of others is old, too.
-    assert 'dead' not in writer._pace._readers
+    assert 'dead' not in writer._flow._readers
 
 
 def test_while_it_is_held_it_listens(
