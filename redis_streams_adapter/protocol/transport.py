@@ -14,8 +14,8 @@ method does its work once, or raises one of three errors.
 anything else          a defect
 =====================  ==================================================
 
-One conformance suite, ``tests/unit/test_transport.py``, runs on the fake of
-the tests and on Redis.
+One conformance suite, ``tests/support/transport_contract.py``, runs on the
+stream of :mod:`redis_streams_adapter.testing` and on Redis.
 """
 from enum import Enum
 from typing import List, NamedTuple, Optional, Protocol, Sequence, Tuple, \

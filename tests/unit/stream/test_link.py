@@ -1,0 +1,228 @@
+"""The commands of a link to Redis, and what each reply means. The contract
+that it keeps is tested with a Redis, in tests/integration/stream."""
+from typing import Any, List
+
+import pytest
+import redis
+
+from redis_streams_adapter.protocol.position import Position, START
+from redis_streams_adapter.protocol.transport import Ends, Entry, \
+    EntryRefused, NO_STREAM, NotReplicated, Unavailable
+from redis_streams_adapter.stream.link import READ_MARGIN, RedisLink
+
+from ..scripted import Break, replies, ScriptedServers, SOCKET_TIMEOUT
+
+MAX_LEN = 1000
+
+INFO = b'id=7 addr=127.0.0.1:5 fd=8 name='
+
+ONE, TWO = (b'a', b'1'), (b'a', b'2')
+
+CAPPED = b'XADD', b's', b'MAXLEN', b'~', b'1000', b'*'
+
+OOM = redis.ResponseError("OOM command not allowed when used memory > "
+                          "'maxmemory'")
+TOO_LARGE = redis.ResponseError('ERR Elements are too large to be stored')
+TOO_LONG = redis.ResponseError('Protocol error: invalid bulk length')
+ABORTED = redis.exceptions.ExecAbortError('Transaction discarded')
+
+
+@pytest.fixture
+def servers() -> ScriptedServers:
+    return ScriptedServers()
+
+
+def connect(servers: ScriptedServers, *later: Any, block: float = 0.0,
+            min_replicas: int = 0) -> RedisLink:
+    """A connected link, and the replies to what comes later."""
+    link = RedisLink(servers.driver(), 's', MAX_LEN, block, min_replicas)
+    servers.reply = lambda place, command: INFO
+    link.connect()
+    servers.sent.clear()
+    servers.reply = replies(*later)
+    return link
+
+
+# -- connecting --------------------------------------------------------------
+
+def test_one_that_appends_tries_a_transaction(
+        servers: ScriptedServers) -> None:
+    """Without it the entries of a batch would be stored one by one."""
+    servers.reply = lambda place, command: INFO
+    RedisLink(servers.driver(), 's', MAX_LEN).connect()
+    assert servers.commands() == [(b'CLIENT', b'INFO'), (b'MULTI',),
+                                  (b'EXEC',)]
+    servers.sent.clear()
+    RedisLink(servers.driver(), 's', MAX_LEN, block=1.0).connect()
+    assert servers.commands() == [(b'CLIENT', b'INFO')]
+
+
+def test_transactions_are_forbidden(servers: ScriptedServers) -> None:
+    servers.reply = replies(INFO, redis.ResponseError('NOPERM'), b'x')
+    with pytest.raises(Unavailable, match='NOPERM'):
+        RedisLink(servers.driver(), 's', MAX_LEN).connect()
+
+
+def test_identity(servers: ScriptedServers) -> None:
+    """The number and the address: numbers begin anew when a server does."""
+    assert connect(servers).identity == (b'7', b'127.0.0.1:5')
+    servers.reply = replies(redis.ResponseError('NOPERM'))
+    link = RedisLink(servers.driver(), 's', MAX_LEN, block=1.0)
+    link.connect()
+    assert link.identity is None
+
+
+@pytest.mark.parametrize('block, timeout', [
+    (0.0, SOCKET_TIMEOUT), (0.1, READ_MARGIN + 0.1),
+    (60.0, READ_MARGIN + 60.0)])
+def test_the_socket_timeout_is_above_the_waiting_time(
+        servers: ScriptedServers, block: float, timeout: float) -> None:
+    connect(servers, block=block)
+    assert servers.connections[0].timeout == max(SOCKET_TIMEOUT, timeout)
+    assert servers.connections[0].key == 's'
+
+
+# -- appending ---------------------------------------------------------------
+
+def test_one_entry(servers: ScriptedServers) -> None:
+    link = connect(servers, b'5-0')
+    assert link.append([ONE]) == [b'5-0']
+    assert servers.commands() == [(*CAPPED, *ONE)]
+
+
+def test_a_batch_is_a_transaction(servers: ScriptedServers) -> None:
+    link = connect(servers, b'OK', b'QUEUED', b'QUEUED', [b'5-0', b'5-1'])
+    assert link.append([ONE, TWO]) == [b'5-0', b'5-1']
+    assert servers.commands() == [
+        (b'MULTI',), (*CAPPED, *ONE), (*CAPPED, *TWO), (b'EXEC',)]
+
+
+def test_trimming_by_time(servers: ScriptedServers) -> None:
+    """One XADD takes one rule."""
+    connect(servers, b'5-0').append([ONE], 1234)
+    assert servers.commands() == [
+        (b'XADD', b's', b'MINID', b'~', b'1234', b'*', *ONE)]
+
+
+@pytest.mark.parametrize('later', [
+    [OOM], [b'OK', OOM, b'QUEUED', ABORTED], [b'OK', b'QUEUED', OOM, ABORTED],
+    [b'OK', b'QUEUED', b'QUEUED', [OOM, OOM]]])
+def test_an_error_that_may_pass(servers: ScriptedServers,
+                                later: List[Any]) -> None:
+    """Nothing is stored, and that is certain."""
+    link = connect(servers, *later)
+    with pytest.raises(Unavailable, match='OOM') as caught:
+        link.append([ONE] if len(later) == 1 else [ONE, TWO])
+    assert not caught.value.in_doubt
+    assert not servers.connections[0].closed
+
+
+def test_an_entry_that_is_too_large(servers: ScriptedServers) -> None:
+    link = connect(servers, TOO_LARGE)
+    result, = link.append([ONE])
+    assert isinstance(result, EntryRefused) and result.index == 0
+    link = connect(servers, b'OK', b'QUEUED', b'QUEUED', [b'5-0', TOO_LARGE])
+    first, second = link.append([ONE, TWO])
+    assert first == b'5-0'
+    assert isinstance(second, EntryRefused) and second.index == 1
+
+
+@pytest.mark.parametrize('later, index', [
+    ([TOO_LONG], 0), ([b'OK', TOO_LONG], 0),
+    ([b'OK', b'QUEUED', TOO_LONG], 1)])
+def test_an_entry_over_which_the_server_hangs_up(
+        servers: ScriptedServers, later: List[Any], index: int) -> None:
+    link = connect(servers, *later, *[Break()] * 3)
+    with pytest.raises(EntryRefused) as caught:
+        link.append([ONE] if later == [TOO_LONG] else [ONE, TWO])
+    assert caught.value.index == index
+
+
+@pytest.mark.parametrize('later', [
+    [Break()], [b'OK', b'QUEUED', b'QUEUED', Break()]])
+def test_a_broken_connection_is_in_doubt(servers: ScriptedServers,
+                                         later: List[Any]) -> None:
+    link = connect(servers, *later)
+    with pytest.raises(Unavailable) as caught:
+        link.append([ONE] if len(later) == 1 else [ONE, TWO])
+    assert caught.value.in_doubt
+
+
+def test_transactions_were_forbidden_meanwhile(
+        servers: ScriptedServers) -> None:
+    """The commands after the refused MULTI were carried out."""
+    link = connect(servers, redis.ResponseError('NOPERM'), b'5-0', b'5-1',
+                   redis.ResponseError('ERR EXEC without MULTI'))
+    assert link.append([ONE, TWO]) == [b'5-0', b'5-1']
+
+
+def test_replicas(servers: ScriptedServers) -> None:
+    link = connect(servers, b'5-0', 2, min_replicas=2)
+    assert link.append([ONE]) == [b'5-0']
+    assert servers.commands()[1] == (
+        b'WAIT', b'2', b'%d' % (SOCKET_TIMEOUT * 1000 / 2))
+
+
+@pytest.mark.parametrize('reply', [1, redis.ResponseError('NOPERM')])
+def test_too_few_replicas(servers: ScriptedServers, reply: Any) -> None:
+    """It is stored, and the connection is whole."""
+    link = connect(servers, b'5-0', reply, min_replicas=2)
+    with pytest.raises(NotReplicated) as caught:
+        link.append([ONE])
+    assert caught.value.in_doubt
+    assert not servers.connections[0].closed
+
+
+# -- reading -----------------------------------------------------------------
+
+def test_read(servers: ScriptedServers) -> None:
+    link = connect(servers, [[b's', [[b'5-0', [b'a', b'1']],
+                                     [b'5-1', [b'a', b'2']]]]], None)
+    assert link.read(START, 10, None) == [
+        Entry(Position(5), [b'a', b'1']), Entry(Position(5, 1), [b'a', b'2'])]
+    assert link.read(Position(5, 1), 10, None) == []
+    assert servers.commands() == [
+        (b'XREAD', b'COUNT', b'10', b'STREAMS', b's', each)
+        for each in (b'0-0', b'5-1')]
+
+
+@pytest.mark.parametrize('block, milliseconds', [
+    (1.5, b'1500'), (0.0001, b'1'), (0.0, b'1')])
+def test_a_read_never_waits_for_ever(servers: ScriptedServers, block: float,
+                                     milliseconds: bytes) -> None:
+    """BLOCK 0 would."""
+    connect(servers, None).read(START, 10, block)
+    assert servers.commands()[0][3:5] == (b'BLOCK', milliseconds)
+
+
+def test_ends(servers: ScriptedServers) -> None:
+    info = [b'length', 2, b'last-generated-id', b'5-7', b'first-entry',
+            [b'5-1', [b'a', b'1']]]
+    link = connect(
+        servers, info, [*info, b'entries-added', 9],
+        [b'length', 0, b'last-generated-id', b'5-7', b'first-entry', None],
+        redis.ResponseError('no such key'), OOM)
+    # Redis 7 counts.
+    assert link.ends() == Ends(Position(5, 1), Position(5, 7), None, 2)
+    assert link.ends() == Ends(Position(5, 1), Position(5, 7), 9, 2)
+    assert link.ends() == Ends(None, Position(5, 7), None, 0)
+    assert link.ends() == NO_STREAM
+    with pytest.raises(Unavailable, match='OOM'):
+        link.ends()
+
+
+def test_time_and_trim(servers: ScriptedServers) -> None:
+    link = connect(servers, [b'1700000000', b'123999'], 5)
+    assert link.time() == 1_700_000_000_123
+    link.trim()
+    assert servers.commands()[1] == (
+        b'XTRIM', b's', b'MAXLEN', b'~', b'1000')
+
+
+@pytest.mark.parametrize('reply', [1, 0, redis.ResponseError('NOPERM')])
+def test_end_other(servers: ScriptedServers, reply: Any) -> None:
+    """By number and address, so that no other connection is ended. If that
+    is not permitted, readers drop copies."""
+    connect(servers, reply).end_other((b'7', b'127.0.0.1:5'))
+    assert servers.commands() == [
+        (b'CLIENT', b'KILL', b'ID', b'7', b'ADDR', b'127.0.0.1:5')]
