@@ -1,9 +1,9 @@
-"""The second way between nodes, as a process uses it: requests and answers
-over PUB/SUB.
+"""Requests and answers over PUB/SUB, as a process sends and hears them.
 
-Every node listens there, whichever way it takes itself: so a cluster can be
-moved from one way to the other node by node, and servers in Node.js of both
-generations find it. An answer takes the way that its request has come.
+*Who hears what.* Every node listens to plain PUB/SUB, also one that sends its
+requests over the stream: servers in Node.js with the adapter 0.3 ask there
+and expect answers. Only nodes with ``request_transport='sharded-pubsub'``
+listen to sharded channels, too. An answer takes the way of its request.
 
 *Whose it is.* PUB/SUB is common to all applications on one Redis. Each
 message of ours carries the name of its application, and that of another one
@@ -31,14 +31,15 @@ from typing import Callable, Iterable, Mapping, NamedTuple, Optional, \
 from ..protocol.application import Application
 from ..protocol.codec import Encoder, Packed, unpack
 from ..errors import DecodeError
-from ..protocol.messages import Message, ServerSideEmitResponse
+from ..protocol.messages import Message
 from ..protocol.node import Known
 from ..options import Options
 from ..stream.driver import Driver
 from ..stream.publisher import Publisher
 from ..stream.listener import Heard
 from ..protocol.requests import Asked
-from .subscriptions import Channels, Start, Subscriptions
+from ..stream.sharded_listeners import StartTask
+from .subscriptions import Channels, Subscriptions
 from ..concurrency.engines import Engine
 from ..protocol.transport import Way
 
@@ -46,9 +47,6 @@ STREAM = 'stream'
 
 #: Seconds between two looks at who listens, while somebody is missing.
 RECOUNT = 0.1
-
-#: What wakes our own listener. It comes from ourselves, so nobody acts on it.
-_WAKE = ServerSideEmitResponse('wake', None)
 
 #: Tells which other nodes are known from the stream, by uid.
 Members = Callable[[], Mapping[str, Known]]
@@ -90,7 +88,7 @@ class SideChannel:
                  application: Application,
                  hear: Callable[[Packed, Way], None],
                  malformed: Callable[[DecodeError], None],
-                 start: Start) -> None:
+                 start: StartTask) -> None:
         self._patience = driver.socket_timeout
         self._engine = engine
         self._encoder = encoder
@@ -106,8 +104,8 @@ class SideChannel:
         self._channels = Channels(options.channel_prefix, application,
                                   lambda: encoder.uid)
         self._subscriptions = Subscriptions(
-            options, driver, engine, logger, self._channels,
-            self._way, self.asks, self._take_in, start)
+            driver, engine, logger, self._channels, self._way, self.asks,
+            self._take_in, start)
         self._publisher = Publisher(driver, engine)
 
     @property
@@ -179,7 +177,7 @@ class SideChannel:
         begun = time.monotonic()
         deadline, pause = begun + timeout, self._engine.event()
         doubted = False
-        self._visit(namespace)
+        self._subscriptions.visit(namespace)
         while self._subscriptions.await_answers(namespace, deadline,
                                                 patient):
             known = members()
@@ -198,7 +196,7 @@ class SideChannel:
             if now >= deadline or (survey is None and not patient):
                 break
             pause.wait(min(RECOUNT, deadline - now))
-            self._visit(namespace)
+            self._subscriptions.visit(namespace)
         return None
 
     def count(self, namespace: str, members: Members,
@@ -223,14 +221,6 @@ class SideChannel:
             if time.monotonic() >= deadline:
                 return None
             pause.wait(RECOUNT)
-
-    def _visit(self, namespace: str) -> None:
-        """Make sure that answers in a namespace are going to be heard."""
-        heard = self._subscriptions.visit(namespace)
-        if heard is not None:
-            self._publish(self._way, self._channels.private(heard),
-                          self._encoder.pack(heard, _WAKE,
-                                             self._application))
 
     def _survey(self, namespace: str, known: Mapping[str, Known],
                 timeout: float) -> Optional[Survey]:

@@ -5,34 +5,50 @@ is counted, and to its private one; a *guest*, which only asks there, to the
 private one alone. See :mod:`redis_streams_adapter.protocol.routing` for the
 channels.
 
-One connection listens to all of them. In a Redis Cluster that one listens to
-the plain channels, and each slot of sharded ones has another.
+One connection listens to the channels of all namespaces. With
+``request_transport='sharded-pubsub'`` it listens to sharded channels, too; in
+a Redis Cluster, those are heard on further connections, one for each master.
+Other nodes do not listen to sharded channels at all.
 """
 import logging
 import time
 from typing import Callable, Dict, Iterable, List, Optional, Protocol, \
     Sequence
 
+from ..concurrency.engines import Engine, Event
 from ..protocol.application import Application
-from ..options import Options
+from ..protocol.routing import application_channel, marker_channel, \
+    member_channel, private_channel, public_channel
+from ..protocol.transport import Way
 from ..stream.driver import Driver
 from ..stream.listener import Heard, Listener
-from ..protocol.routing import application_channel, marker_channel, \
-    member_channel, private_channel, public_channel, slot_key
-from ..concurrency.engines import Engine, Event
-from ..concurrency.tasks import Task
-from ..protocol.transport import Way
+from ..stream.sharded_listeners import ShardedListeners, StartTask
 
-#: In how many namespaces a process is a guest. In a cluster each sharded one
-#: takes a connection. The one in which it asked longest ago is given up.
+#: In how many namespaces a process is a guest, at most. The one in which it
+#: asked longest ago is given up.
 MAX_GUESTS = 64
 
 
-class Start(Protocol):
-    """Starts a task of the runtime, where there is none of this name."""
+class Answers(Protocol):
+    """What listens to the channels on which answers come."""
 
-    def __call__(self, name: str, work: Callable[[Task], None],
-                 matters: bool) -> None: ...
+    def listen_to(self, channels: Sequence[str]) -> None:
+        """Listen to exactly these channels from now on."""
+
+    def hears(self, channel: str) -> bool:
+        """Whether Redis has confirmed a channel."""
+
+    def fails(self, channel: str) -> bool:
+        """Whether the last attempt to listen to a channel has failed."""
+
+    def renew(self, channel: str) -> None:
+        """Connect again if a channel is heard."""
+
+    def interrupt(self) -> None:
+        """End what its tasks wait for."""
+
+    def abandon(self) -> None:
+        """In a child process after a fork."""
 
 
 class Channels:
@@ -75,30 +91,38 @@ class Channels:
 
 
 class Subscriptions:
-    """Keeps the listeners of a process.
+    """The listeners of a process, and what they listen to.
 
     :param channels: those of this node.
-    :param way: how this node asks, if it asks over PUB/SUB; if not, the way
-                that it does not do without.
-    :param asks: whether it asks over PUB/SUB.
-    :param hear: what to do with a message, on a listener's task.
-    :param start: starts tasks; what does not matter to them is whether
-                  ``health()`` is told that they cannot go on.
+    :param way: how this node sends requests, if it sends them over PUB/SUB;
+                if not, :data:`Way.PLAIN`.
+    :param asks: whether it sends requests over PUB/SUB.
+    :param hear: called with each message, on a listener's task.
+    :param start: starts tasks.
     """
 
-    def __init__(self, options: Options, driver: Driver, engine: Engine,
+    def __init__(self, driver: Driver, engine: Engine,
                  logger: Callable[[], logging.Logger], channels: Channels,
                  way: Way, asks: bool, hear: Callable[[Heard], None],
-                 start: Start) -> None:
-        self._driver = driver
+                 start: StartTask) -> None:
         self._engine = engine
-        self._logger = logger
         self._channels = channels
-        self._way = way
         self._asks = asks
-        self._hear = hear
         self._start = start
-        #: Protects what is listened to: the four below. Taken before the
+        #: Sharded channels of a cluster; ``None``: there are none to listen
+        #: to, or they are on the same server as all others.
+        self._sharded: Optional[ShardedListeners] = None
+        ways = {Way.PLAIN: way is Way.SHARDED}
+        if way is Way.SHARDED:
+            if driver.masters is None:
+                ways = {Way.SHARDED: False, **ways}
+            else:
+                self._sharded = ShardedListeners(
+                    driver, engine, hear, logger, start, self._notify)
+        self._listener = Listener(
+            driver, engine, hear, ways, logger, self._notify)
+        self._answers: Answers = self._sharded or self._listener
+        #: Protects what is listened to: the two below. Taken before the
         #: runtime's start lock, and never held over I/O. If the process
         #: dies, Redis ends its subscriptions. If an exception strikes, the
         #: next call of :meth:`serve` makes up for it, within a second.
@@ -106,11 +130,6 @@ class Subscriptions:
         self._served: List[str] = []
         #: Namespaces that are asked in and not served; the last one last.
         self._guests: Dict[str, None] = {}
-        #: All that were made. Each keeps its task, so none is removed.
-        self._made: List[Listener] = []
-        #: Those that have something to do, by slot in a cluster; those of
-        #: plain channels under no name.
-        self._listeners: Dict[str, Listener] = {}
         #: Set when something was confirmed. Each task adds and removes its
         #: own, the listeners' set them.
         self._waiting: List[Event] = []
@@ -127,96 +146,42 @@ class Subscriptions:
                 self._guests.pop(each, None)
             self._listen()
 
-    def visit(self, namespace: str) -> Optional[str]:
-        """Listen to answers in a namespace, served or not.
-
-        :return: a namespace in which a message to this node makes the
-                 listener notice that; ``None``: it needs none.
-        """
+    def visit(self, namespace: str) -> None:
+        """Listen to answers in a namespace, served or not."""
         with self._lock:
             if namespace in self._served:
-                return None
+                return
             if namespace in self._guests:
                 self._guests[namespace] = self._guests.pop(namespace)
-                return None
+                return
             if len(self._guests) >= MAX_GUESTS:
                 del self._guests[next(iter(self._guests))]
             self._guests[namespace] = None
             self._listen()
-            if self._way is Way.SHARDED and self._driver.masters is not None:
-                # On another connection.
-                return None
-            return next((each for each in (*self._served, *self._guests)
-                         if self.hears(each)), None)
 
     def _listen(self) -> None:
         """Under the lock."""
         channels = self._channels
         served = [channel for each in self._served for channel in (
             *channels.counted(each), channels.private(each))]
-        # Answers to a guest come the way that it asks.
+        # Answers to a guest come the way of its requests.
         both = [*served, *(channels.private(each) for each in self._guests)]
-        if self._driver.masters is None:
-            self._listener('', Way.SHARDED, Way.PLAIN).listen_to(both)
-            return
-        self._listener('', Way.PLAIN).listen_to(
-            both if self._way is Way.PLAIN else served)
-        by_slot: Dict[str, List[str]] = {}
-        for channel in both if self._way is Way.SHARDED else served:
-            by_slot.setdefault(slot_key(channel), []).append(channel)
-        for key in {*self._listeners} - {*by_slot, ''}:
-            # In this order: where it is struck, it is done again.
-            self._listeners[key].listen_to(())
-            del self._listeners[key]
-        for key, some in by_slot.items():
-            self._listener(key, Way.SHARDED).listen_to(some, key)
-
-    def _listener(self, key: str, *ways: Way) -> Listener:
-        """Under the lock."""
-        listener = self._listeners.get(key)
-        if listener is None:
-            listener = self._listeners[key] = \
-                self._find_idle(ways) or self._make(key, ways)
-        # Each time, for it may have been struck.
-        self._start(listener.name, listener.work,
-                    matters=self._asks and self._way in ways)
-        return listener
-
-    def _find_idle(self, ways: Sequence[Way]) -> Optional[Listener]:
-        """One that has nothing to do; under the lock."""
-        busy = list(self._listeners.values())
-        for each in self._made:
-            if each not in busy and [*each.ways] == [*ways]:
-                return each
-        return None
-
-    def _make(self, key: str, ways: Sequence[Way]) -> Listener:
-        """Under the lock."""
-        count = len(self._made)
-        # Sharded channels are there since Redis 7.0, and the rights for one
-        # way need not be those for the other.
-        listener = Listener(
-            self._driver, self._engine, key, self._hear,
-            {way: way is not self._way for way in ways}, self._logger,
-            self._tell_waiting, f'listener {count}' if count else 'listener')
-        self._made.append(listener)
-        return listener
+        # Each time, for the last time may have been interrupted.
+        if self._sharded is not None:
+            self._listener.listen_to(served)
+            self._sharded.listen_to(both)
+            self._start(self._sharded.name, self._sharded.work, matters=True)
+        else:
+            self._listener.listen_to(both)
+        self._start(self._listener.name, self._listener.work,
+                    matters=self._asks and self._sharded is None)
 
     # -- whether answers are heard ----------------------------------------
-
-    def _of(self, namespace: str) -> Optional[Listener]:
-        """What hears the answers in a namespace."""
-        key = ''
-        if self._way is Way.SHARDED and self._driver.masters is not None:
-            key = slot_key(self._channels.private(namespace))
-        return self._listeners.get(key)
 
     def hears(self, namespace: str) -> bool:
         """Whether Redis has confirmed that this node hears answers in a
         namespace."""
-        listener = self._of(namespace)
-        return listener is not None and listener.hears(
-            self._channels.private(namespace))
+        return self._answers.hears(self._channels.private(namespace))
 
     def await_answers(self, namespace: str, deadline: float,
                       patient: bool) -> bool:
@@ -227,13 +192,13 @@ class Subscriptions:
         :return: ``False`` if it does not by then.
         """
         event = self._engine.event()
+        channel = self._channels.private(namespace)
         try:
             self._waiting.append(event)
-            while not self.hears(namespace):
+            while not self._answers.hears(channel):
                 left = deadline - time.monotonic()
-                listener = self._of(namespace)
                 if left <= 0 or self._ended or not (
-                        patient or listener is None or not listener.fails):
+                        patient or not self._answers.fails(channel)):
                     return False
                 event.wait(left)
                 event.clear()
@@ -244,13 +209,13 @@ class Subscriptions:
         return True
 
     def doubt(self, namespace: str) -> None:
-        """Redis knows nothing of a subscription that it has confirmed, so
-        that connection is dead: replace it."""
-        listener = self._of(namespace)
-        if listener is not None and self.hears(namespace):
-            listener.interrupt()
+        """Replace the connection that hears answers in a namespace: Redis
+        has confirmed the subscription and does not know it any more, so the
+        connection is dead."""
+        self._answers.renew(self._channels.private(namespace))
 
-    def _tell_waiting(self) -> None:
+    def _notify(self) -> None:
+        """On a listener's task: something was confirmed, or has failed."""
         for event in list(self._waiting):
             event.set()
 
@@ -259,11 +224,11 @@ class Subscriptions:
     def interrupt(self) -> None:
         """End what tasks wait for."""
         self._ended = True
-        self._tell_waiting()
-        for each in list(self._made):
-            each.interrupt()
+        self._notify()
+        self._listener.interrupt()
+        self._answers.interrupt()
 
     def abandon(self) -> None:
         """In a child process after a fork."""
-        for each in list(self._made):
-            each.abandon()
+        self._listener.abandon()
+        self._answers.abandon()

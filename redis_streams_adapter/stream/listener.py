@@ -12,15 +12,17 @@ other channels, or until it is time to check the connection, :data:`QUIET`.
 import logging
 import time
 from collections import deque
-from typing import Any, Callable, Deque, FrozenSet, Mapping, NamedTuple, \
-    Optional, Sequence, Tuple, Union
+from typing import Any, Callable, Deque, Dict, FrozenSet, Iterable, List, \
+    Mapping, NamedTuple, Optional, Sequence, Set, Tuple, Union
 
 from ..concurrency.engines import Engine
 from ..concurrency.tasks import Task
 from ..concurrency.wakeup import Wakeup
+from ..protocol.routing import slot_key
 from ..protocol.transport import Unavailable, Way
 from .driver import Driver
-from .connection import describe, Refused, Connection
+from .connection import Connection, describe, Refused
+from .topology import Address
 
 #: After how many seconds of silence the listener asks whether the connection
 #: still works.
@@ -36,6 +38,10 @@ _WAYS = {b'message': Way.PLAIN, b'smessage': Way.SHARDED}
 #: What errors say of a command that the server does not know, or that this
 #: user may not use: it is useless to try again.
 NOT_FOR_US = ('unknown command', 'NoPermission')
+
+#: What they say of a channel that is on another server of the cluster, or on
+#: none for now. That concerns this channel, not the connection.
+NOT_HERE = ('MovedError', 'AskError', 'TryAgainError', 'ClusterDownError')
 
 
 class Heard(NamedTuple):
@@ -58,8 +64,8 @@ class ListenerLink(Connection):
     :param wakeup: ends :meth:`wait`.
     """
 
-    def __init__(self, driver: Driver, key: str, wakeup: Wakeup) -> None:
-        super().__init__(driver, key, driver.socket_timeout)
+    def __init__(self, driver: Driver, wakeup: Wakeup) -> None:
+        super().__init__(driver, '', driver.socket_timeout)
         self._wakeup = wakeup
         #: What arrived while a subscription was confirmed.
         self._early: Deque[Union[Heard, Removed]] = deque()
@@ -152,22 +158,24 @@ class ListenerLink(Connection):
 class Wanted(NamedTuple):
     """What to listen to.
 
-    :param key: what the connection is for, see :class:`Wire`.
+    :param address: on which server of a cluster; ``None``: on any.
     """
 
-    key: str
     channels: Tuple[bytes, ...]
+    address: Optional[Address]
 
 
 class Listener:
     """Listens to channels, on one connection and one task.
 
-    :param key: what the connection is for, see :class:`Wire`.
     :param hear: called with each message, on the listener's task.
     :param ways: how to listen, and whether the listener does without a way
                  that the server does not know or allow.
     :param changed: called on the listener's task when :meth:`hears` may
                     have another answer.
+    :param moved: called on the listener's task when a channel is on another
+                  server of the cluster: the listener goes on without it.
+                  ``None``: all channels are on one server.
     :param name: that of its task.
 
     To change the channels, another task replaces :attr:`_wanted`, in one
@@ -175,10 +183,11 @@ class Listener:
     two, the next call of :meth:`listen_to` wakes it.
     """
 
-    def __init__(self, driver: Driver, engine: Engine, key: str,
+    def __init__(self, driver: Driver, engine: Engine,
                  hear: Callable[[Heard], None], ways: Mapping[Way, bool],
                  logger: Callable[[], logging.Logger],
                  changed: Callable[[], None] = lambda: None,
+                 moved: Optional[Callable[[], None]] = None,
                  name: str = 'listener') -> None:
         self.name = name
         self.ways = ways
@@ -186,9 +195,10 @@ class Listener:
         self._hear = hear
         self._logger = logger
         self._changed = changed
+        self._moved = moved
         self._work_there = engine.event()
         self._wakeup = Wakeup()
-        self._wanted = Wanted(key, ())
+        self._wanted = Wanted((), None)
         #: What of that the listener works on. Written by its task.
         self._taken = self._wanted
         #: The channels that the server has confirmed on the present
@@ -196,20 +206,24 @@ class Listener:
         self._confirmed: FrozenSet[bytes] = frozenset()
         #: Whether the last attempt to listen has ended in an error. Written
         #: by the task.
-        self.fails = False
+        self._failing = False
         # Written by the task; read by those who interrupt it.
         self._link: Optional[ListenerLink] = None
 
     def listen_to(self, channels: Sequence[str],
-                  key: Optional[str] = None) -> None:
-        """Listen to exactly these channels from now on.
+                  address: Optional[Address] = None) -> None:
+        """Listen to exactly these channels from now on, and try again to
+        listen to those that were on another server.
 
-        :param key: what the connection is for, if that has changed.
+        :param address: on which server of a cluster; ``None``: on any.
         """
         before = self._wanted
-        wanted = Wanted(before.key if key is None else key,
-                        tuple(each.encode() for each in channels))
-        if wanted != before:
+        wanted = Wanted(tuple(each.encode() for each in channels), address)
+        if wanted != before or self._moved is not None \
+                and before is self._taken \
+                and not self._confirmed.issuperset(wanted.channels):
+            # A new object, by which the task knows that there is something
+            # to do.
             self._wanted = wanted
         # Also if it is not new: the call before may have been interrupted.
         self._work_there.set()
@@ -220,6 +234,15 @@ class Listener:
         """Whether the server has confirmed a channel, on a connection that
         is not known to be broken."""
         return channel.encode() in self._confirmed
+
+    def fails(self, channel: str) -> bool:
+        """Whether the last attempt to listen to a channel has failed."""
+        return self._failing and channel.encode() in self._wanted.channels
+
+    def renew(self, channel: str) -> None:
+        """Connect again if the listener hears a channel."""
+        if self.hears(channel):
+            self.interrupt()
 
     def interrupt(self) -> None:
         """End what the task waits for."""
@@ -245,34 +268,42 @@ class Listener:
         if task.stopping:
             return
         wanted = self._wanted
-        link = ListenerLink(self._driver, wanted.key, self._wakeup)
+        address = wanted.address
+        link = ListenerLink(self._driver_for(address), self._wakeup)
         self._link = link
         done = False
         try:
             link.connect()
             ways = dict(self.ways)
-            key = wanted.key
-            # Another key is on another connection.
-            while wanted.channels and wanted.key == key \
+            while wanted.channels and wanted.address == address \
                     and not task.stopping:
                 self._taken = wanted
                 self._change(link, ways, wanted.channels)
-                self.fails = False
+                self._failing = False
                 task.works()
                 self._listen(link, task, wanted)
                 wanted = self._wanted
             done = True
         finally:
-            self.fails = not done
+            self._failing = not done
             self._confirm(frozenset())
             self._link = None
             link.close()
+
+    def _driver_for(self, address: Optional[Address]) -> Driver:
+        """How to connect to a server of a cluster."""
+        driver, connect = self._driver, self._driver.at
+        if address is None or connect is None:
+            return driver
+        place, to_it = address, connect
+        return driver._replace(
+            make=lambda timeout, key: to_it(timeout, place))
 
     def _confirm(self, channels: FrozenSet[bytes]) -> None:
         self._confirmed = channels
         self._changed()
 
-    def _change(self, link: ListenerLink, ways: Any,
+    def _change(self, link: ListenerLink, ways: Dict[Way, bool],
                 wanted: Sequence[bytes]) -> None:
         """Listen to other channels on the same connection.
 
@@ -280,19 +311,48 @@ class Listener:
         """
         new = [each for each in wanted if each not in self._confirmed]
         old = [each for each in self._confirmed if each not in wanted]
+        elsewhere: Set[bytes] = set()
         for way, dispensable in list(ways.items()):
             try:
-                if new:
-                    link.subscribe(way, new)
+                for some in self._by_command(new):
+                    if not self._try(link.subscribe, way, some):
+                        elsewhere.update(some)
             except Refused as exc:
                 if not dispensable or not any(
                         text in str(exc) for text in NOT_FOR_US):
                     raise
                 del ways[way]
                 continue
-            if old:
-                link.unsubscribe(way, old)
-        self._confirm(frozenset(wanted))
+            for some in self._by_command(old):
+                self._try(link.unsubscribe, way, some)
+        self._confirm(frozenset(wanted) - elsewhere)
+        if elsewhere and self._moved is not None:
+            self._moved()
+
+    def _by_command(self, channels: Sequence[bytes],
+                    ) -> Iterable[Sequence[bytes]]:
+        """Channels that one command may name together: in a cluster those of
+        one slot."""
+        if self._moved is None:
+            return [channels] if channels else []
+        groups: Dict[str, List[bytes]] = {}
+        for channel in channels:
+            groups.setdefault(slot_key(channel.decode()), []).append(channel)
+        return groups.values()
+
+    def _try(self, change: Callable[[Way, Sequence[bytes]], None], way: Way,
+             channels: Sequence[bytes]) -> bool:
+        """Change subscriptions.
+
+        :return: ``False``: the channels are on another server.
+        """
+        try:
+            change(way, channels)
+        except Refused as exc:
+            if self._moved is None or not str(exc).startswith(NOT_HERE):
+                raise
+            return False
+        return True
 
     def _listen(self, link: ListenerLink, task: Task,
                 wanted: Wanted) -> None:
@@ -313,8 +373,11 @@ class Listener:
 
     def _take(self, said: Union[Heard, Removed, None]) -> None:
         if isinstance(said, Removed):
-            raise Unavailable('a channel is on another server now')
-        if said is not None:
+            if self._moved is None:
+                raise Unavailable('a channel is on another server now')
+            self._confirm(self._confirmed - {said.channel})
+            self._moved()
+        elif said is not None:
             self._hand_on(said)
 
     def _hand_on(self, heard: Heard) -> None:

@@ -3,8 +3,11 @@ import os
 import threading
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, \
     Optional, Set, Tuple
+from zlib import crc32
 
+from ..protocol.routing import slot_key
 from ..stream.driver import Driver, open_driver
+from ..stream.topology import Address
 
 #: Seconds that anything may take in a test. Generous: only a test that fails
 #: waits for so long.
@@ -42,6 +45,12 @@ class FakePubSub:
         #: Protects all, and is notified of all that is new.
         self.changed = threading.Condition(threading.RLock())
         self.connections: List['FakeConnection'] = []
+        #: The masters of a cluster, and which of them has which channels; all
+        #: others are where their slots' names say.
+        self.masters: List[Address] = [('one', 1), ('two', 2), ('three', 3)]
+        self.moved: Dict[str, Address] = {}
+        #: How often the cluster was asked where channels are.
+        self.asked = 0
         self.sent: List[Sent] = []
         #: What commands are answered with instead, by their names.
         self.errors: Dict[bytes, Exception] = {}
@@ -61,8 +70,47 @@ class FakePubSub:
         def make(timeout: float, key: str) -> Any:
             return FakeConnection(self, key, timeout)
 
-        return Driver(_redis, make, socket_timeout, (
-            lambda timeout: [make(timeout, 'master')]) if cluster else None)
+        if not cluster:
+            return Driver(_redis, make, socket_timeout)
+
+        def places() -> Any:
+            self.asked += 1
+            if self.away:
+                raise _redis.ConnectionError('nobody is there')
+            return self.master_of
+
+        return Driver(
+            _redis, make, socket_timeout,
+            lambda timeout: [make(timeout, 'master')], places,
+            lambda timeout, address: FakeConnection(
+                self, address[0], timeout, address))
+
+    def master_of(self, channel: str) -> Address:
+        """Which master of a cluster has a channel."""
+        key = slot_key(channel)
+        return self.moved.get(key) or self.masters[
+            crc32(key.encode()) % len(self.masters)]
+
+    def move(self, channel: str, address: Address) -> None:
+        """The slot of a channel goes to another master, which ends the
+        subscriptions."""
+        with self.changed:
+            self.moved[slot_key(channel)] = address
+            for each in self.connections:
+                for place in list(each.places):
+                    kind, name = place
+                    if kind == b's' and each.address not in (
+                            None, self.master_of(name.decode())):
+                        each.places.remove(place)
+                        each.replies.append(
+                            [b'sunsubscribe', name, len(each.places)])
+            self.changed.notify_all()
+
+    def on_masters(self) -> List[str]:
+        """The masters that connections listen to, by their names."""
+        with self.changed:
+            return sorted(each.address[0] for each in self.connections
+                          if each.address is not None and each.places)
 
     def listening(self, channel: str, kind: bytes = b'') -> int:
         """How many connections listen to a channel."""
@@ -144,10 +192,12 @@ class Replies(Deque[Any]):
 class FakeConnection:
     """Stands for a connection of redis-py."""
 
-    def __init__(self, server: FakePubSub, key: str,
-                 timeout: float) -> None:
+    def __init__(self, server: FakePubSub, key: str, timeout: float,
+                 address: Optional[Address] = None) -> None:
         self._server = server
         self._key = key
+        #: Of the master that it is connected to, if it is one of those.
+        self.address = address
         self._timeout = timeout
         self._ended = False
         self.replies = Replies()
@@ -216,11 +266,29 @@ class FakeConnection:
 
     # -- the server's part --------------------------------------------------
 
+    def _elsewhere(self, name: bytes, args: Tuple[bytes, ...]) -> Any:
+        """What the server of a cluster says of channels that it does not
+        have."""
+        if self.address is None or KINDS.get(name) != b's' \
+                or name == b'SHARDNUMSUB':
+            return None
+        channels = [each.decode() for each in (
+            args[:1] if name == b'SPUBLISH' else args)]
+        if len({slot_key(each) for each in channels}) > 1:
+            return _redis.exceptions.ClusterCrossSlotError('not in one slot')
+        place = self._server.master_of(channels[0])
+        if place == self.address:
+            return None
+        return _redis.exceptions.MovedError(f'1 {place[0]}:{place[1]}')
+
     def _answer(self, name: bytes, *args: bytes) -> None:
         if name == b'PUBSUB':
             name, *rest = args
             args = tuple(rest)
-        if name in self._server.errors:
+        error = self._elsewhere(name, args)
+        if error is not None:
+            self.replies.append(error)
+        elif name in self._server.errors:
             self.replies.append(self._server.errors[name])
         elif name in self._server.handlers:
             self.replies.append(self._server.handlers[name](*args))

@@ -38,7 +38,7 @@ WITHIN = {
         ['driver', 'reader', 'writer'],
         ['connection'],
         ['link', 'listener', 'publisher', 'servers'],
-        ['session_store']],
+        ['session_store', 'sharded_listeners']],
     'runtime': [
         ['channel', 'loss_report'], ['flow'], ['runtime'], ['lifecycle']],
     'clients': [

@@ -112,7 +112,7 @@ def move(cluster: RedisCluster, channel: str) -> RedisServer:
 
 
 @pytest.mark.parametrize('transports', [
-    (PUBSUB,) * 3, (SHARDED,) * 3, (STREAM, PUBSUB, SHARDED)], ids='+'.join)
+    (PUBSUB,) * 3, (SHARDED,) * 3, (STREAM, PUBSUB, STREAM)], ids='+'.join)
 def test_requests(cluster: RedisCluster, start_nodes: StartNodes,
                   connect: Connect, unique: Unique,
                   transports: List[str]) -> None:

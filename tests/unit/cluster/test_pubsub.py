@@ -2,7 +2,7 @@
 import logging
 import math
 from typing import Any, Callable, Dict, Iterator, List, Optional, \
-    Set
+    Sequence, Set
 
 import pytest
 import redis
@@ -105,7 +105,7 @@ def make_side(server: FakePubSub, logger: Callable[[], logging.Logger],
         namespaces = ['/'] if serve is None else serve
         side.channel.serve(namespaces)
         for namespace in namespaces:
-            for kind in b'', b's':
+            for kind in kinds_of(transport):
                 server.wait_listening(f'x#{namespace}#{uid}#', 1, kind)
                 server.wait_listening(
                     member_channel('x', namespace, application.name, uid),
@@ -119,6 +119,11 @@ def make_side(server: FakePubSub, logger: Callable[[], logging.Logger],
 
 
 MakeSide = Callable[..., Side]
+
+
+def kinds_of(transport: str) -> Sequence[bytes]:
+    """The kinds of channels that a node with a transport listens to."""
+    return (b'', b's') if transport == 'sharded-pubsub' else (b'',)
 
 
 def channels_of(namespace: str, uid: str) -> Set[bytes]:
@@ -143,42 +148,62 @@ def start_js(server: FakePubSub) -> Any:
 @pytest.mark.parametrize('transport', TRANSPORTS)
 def test_on_one_server(server: FakePubSub, make_side: MakeSide,
                        transport: str) -> None:
-    """Everybody listens both ways, on one connection."""
+    """On one connection; to sharded channels only if that is the transport.
+    """
     side = make_side('me', transport, serve=['/', '/chat'])
     (connection,) = server.connections
-    assert {channel for _, channel in connection.places} == {
-        *channels_of('/', 'me'), *channels_of('/chat', 'me')}
+    assert connection.places == {
+        (kind, each) for kind in kinds_of(transport)
+        for each in channels_of('/', 'me') | channels_of('/chat', 'me')}
     assert side.matters == (['listener'] if transport != 'stream' else [])
 
 
 @pytest.mark.parametrize('transport, matters', [
-    ('stream', []), ('pubsub', ['listener']),
-    ('sharded-pubsub', ['listener 1', 'listener 2'])])
+    ('stream', []), ('pubsub', ['listener'])])
 def test_in_a_cluster(server: FakePubSub, make_side: MakeSide,
                       transport: str, matters: List[str]) -> None:
-    """Plain channels are everywhere, sharded ones each somewhere."""
-    side = make_side('me', transport, cluster=True)
-    here = channels_of('/', 'me')
-    wait_for_value(lambda: sorted(
-        sorted(each.places) for each in server.connections), sorted([
-            sorted((b'', each) for each in here),
-            sorted((b's', each) for each in here - {b'x#/#me#'}),
-            [(b's', b'x#/#me#')]]))
-    assert {each.key for each in server.commands(b'SSUBSCRIBE')} == {
-        'x#/#', 'x#/#me#'}
-    assert sorted(side.matters) == matters
+    """Plain channels are everywhere; the cluster is not asked for others."""
+    side = make_side('me', transport, cluster=True, serve=['/', '/chat'])
+    (connection,) = server.connections
+    assert connection.places == {
+        (b'', each)
+        for each in channels_of('/', 'me') | channels_of('/chat', 'me')}
+    assert side.matters == matters
+    assert [*side.tasks] == ['listener']
+    assert server.asked == 0
+
+
+def test_sharded_channels_in_a_cluster(
+        server: FakePubSub, make_side: MakeSide) -> None:
+    """One connection for each master, however many namespaces there are, and
+    one for plain channels."""
+    namespaces = [f'/{number}' for number in range(30)]
+    side = make_side('me', 'sharded-pubsub', cluster=True, serve=namespaces)
+    assert server.on_masters() == ['one', 'three', 'two']
+    assert len(server.connections) == 4
+    for connection in server.connections:
+        if connection.address is None:
+            assert {kind for kind, _ in connection.places} == {b''}
+        for kind, channel in connection.places:
+            assert kind == (b'' if connection.address is None else b's')
+    assert sorted(side.matters) == [
+        'sharded listener', 'sharded listener 1', 'sharded listener 2',
+        'sharded listener 3']
     side.channel.serve(['/chat'])
     for kind in b'', b's':
         server.wait_listening('x#/chat#', kind=kind)
-        server.wait_listening('x#/#', 0, kind)
-    wait_for_value(lambda: len(server.connections), 3)
-    # Those that had nothing to do any more have them.
-    assert len(side.tasks) == 3
+        server.wait_listening('x#/0#', 0, kind)
+    # Listeners without channels are idle, and are there for others.
+    side.channel.serve(namespaces)
+    for namespace in namespaces:
+        server.wait_listening(f'x#{namespace}#', kind=b's')
+    assert len(side.tasks) == 5
+    assert server.on_masters() == ['one', 'three', 'two']
 
 
 def test_channels_that_come_back(server: FakePubSub,
                                  make_side: MakeSide) -> None:
-    """Their connection in a cluster may have others by then."""
+    """Their connection in a cluster may be one to another master by then."""
     side = make_side('me', 'sharded-pubsub', cluster=True)
     for namespaces in ['/chat'], ['/chat', '/']:
         side.channel.serve(namespaces)
@@ -214,12 +239,13 @@ def test_rights_that_come_later(server: FakePubSub, make_side: MakeSide,
 # -- questions and answers ---------------------------------------------------
 
 @pytest.mark.parametrize('cluster', [False, True])
-@pytest.mark.parametrize('asker', TRANSPORTS[1:])
-@pytest.mark.parametrize('asked', TRANSPORTS)
+@pytest.mark.parametrize('asker, asked', [
+    *(('pubsub', each) for each in TRANSPORTS),
+    ('sharded-pubsub', 'sharded-pubsub')])
 def test_answer_goes_the_way_of_the_question(
         server: FakePubSub, make_side: MakeSide, asker: str, asked: str,
         cluster: bool) -> None:
-    """Whichever way the one who is asked asks himself."""
+    """Whatever the transport of the node that is asked, if it listens."""
     one, other = (make_side('a', asker, cluster),
                   make_side('b', asked, cluster))
     way = Way(asker)
@@ -284,7 +310,7 @@ def test_who_listens(server: FakePubSub, make_side: MakeSide,
                      transport: str, cluster: bool) -> None:
     me = make_side('me', transport, cluster)
     assert me.listening() == Asked(0, [])
-    make_side('a', 'stream', cluster)
+    make_side('a', transport if transport != 'pubsub' else 'stream', cluster)
     # It was not heard of in the stream yet.
     assert me.listening() == Asked(1, [])
     me.knows('a')
@@ -295,6 +321,22 @@ def test_who_listens(server: FakePubSub, make_side: MakeSide,
     js.disconnect()
     assert me.listening() == Asked(1, ['a'])
     assert me.count() == 2
+
+
+@pytest.mark.parametrize('cluster', [False, True])
+@pytest.mark.parametrize('transport', TRANSPORTS[:2])
+def test_node_that_does_not_listen_to_sharded_channels(
+        make_side: MakeSide, transport: str, cluster: bool) -> None:
+    """It is missing: an answer without its clients would look complete."""
+    me = make_side('me', 'sharded-pubsub', cluster)
+    make_side('other', transport, cluster)
+    me.knows('other')
+    assert me.listening(timeout=0.4) == Asked(1, ['other'])
+    assert me.count() == 2
+    make_side('third', 'sharded-pubsub', cluster)
+    assert me.listening(timeout=0.4) == Asked(2, ['other'])
+    me.knows('third', 'other')
+    assert me.listening(timeout=0.4) == Asked(2, ['third', 'other'])
 
 
 def test_others_on_the_same_channels(server: FakePubSub,
@@ -417,10 +459,10 @@ def test_guests_are_bounded(server: FakePubSub, make_side: MakeSide,
     kind = b's' if transport == 'sharded-pubsub' else b''
     for number in range(6):
         server.wait_listening(f'x#/{number}#me#', int(number >= 4), kind)
-    # For what is served three, the publisher's, the guest's, and one that
-    # ends.
-    assert len(me.tasks) <= 7
-    wait_until(lambda: len(server.connections) <= 6)
+    # One for each master and one that divides the channels between them; the
+    # publisher's, and that of plain channels.
+    assert len(me.tasks) <= 6
+    wait_until(lambda: len(server.connections) <= 5)
     # What was given up is had again.
     assert me.listening('/0') == Asked(0, [])
 

@@ -36,10 +36,11 @@ def make_cluster(make_node: MakeNode, server: FakePubSub,
         for node in nodes:
             node.manager._driver = server.driver(socket_timeout=AMPLE)
             node.manager.start()
-        for kind in b'', b's':
-            for namespace in '/', '/chat':
-                server.wait_listening(
-                    f'socket.io#{namespace}#', len(nodes), kind)
+        for namespace in '/', '/chat':
+            channel = f'socket.io#{namespace}#'
+            server.wait_listening(channel, len(nodes))
+            server.wait_listening(
+                channel, transports.count('sharded-pubsub'), b's')
         for node in nodes:
             wait_for_value(lambda: len(node.manager.nodes()), len(nodes))
             assert node.manager.server_count() == len(nodes)
@@ -52,7 +53,7 @@ MakeCluster = Callable[..., List[Node]]
 
 
 @pytest.mark.parametrize('transports', [
-    *([each] * 2 for each in TRANSPORTS), TRANSPORTS])
+    *([each] * 2 for each in TRANSPORTS), TRANSPORTS[:2]])
 def test_every_call(make_cluster: MakeCluster,
                     transports: List[str]) -> None:
     nodes = make_cluster(*transports)
@@ -71,6 +72,33 @@ def test_every_call(make_cluster: MakeCluster,
         assert sorted(call.result()) == sids
         assert manager.emit_with_ack('event', to='no such room') == []
         assert node.open_requests == node.open_acks == 0
+
+
+def test_cluster_on_the_way_to_sharded_channels(
+        make_cluster: MakeCluster) -> None:
+    """Servers that do not listen to them are missing, by name. Their own
+    requests are answered by all."""
+    nodes = make_cluster(*TRANSPORTS)
+    clients = [node.connect() for node in nodes]
+    sids = sorted(client.sid for client in clients)
+    for number, node in enumerate(nodes):
+        node.manager.on_server_side('who', lambda number=number: number)
+    *others, sharded = nodes
+    for number, node in enumerate(others):
+        assert sorted(each.sid for each in node.manager.fetch_sockets()) \
+            == sids
+        assert sorted(node.manager.server_side_call('who')) == [
+            each for each in range(len(nodes)) if each != number]
+    unheard = sorted(node.manager.uid for node in others)
+    for call in (sharded.manager.fetch_sockets, sharded.manager.all_rooms,
+                 lambda timeout: sharded.manager.server_side_call(
+                     'who', timeout=timeout)):
+        with pytest.raises(ClusterTimeoutError) as info:
+            call(timeout=TIMEOUT)
+        assert sorted(info.value.missing) == unheard
+    with pytest.raises(ClusterTimeoutError) as info:
+        sharded.manager.fetch_sockets(timeout=TIMEOUT)
+    assert [each.sid for each in info.value.responses] == [clients[-1].sid]
 
 
 @pytest.mark.parametrize('transport', TRANSPORTS)

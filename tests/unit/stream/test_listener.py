@@ -68,7 +68,7 @@ def run(logger: Logger, condition: Availability) -> Iterator[Run]:
 def make_listener(server: FakePubSub, log: Log, logger: Logger,
                   ) -> Callable[..., Listener]:
     def make(ways: Any = None, **options: Any) -> Listener:
-        return Listener(server.driver(**options), ThreadEngine(), 'key', log,
+        return Listener(server.driver(**options), ThreadEngine(), log,
                         ways or {SHARDED: True, PLAIN: False}, logger)
 
     return make
@@ -255,7 +255,7 @@ def test_message_that_cannot_be_carried_out(
         heard.append(each)
         raise ValueError('no')
 
-    listener = Listener(server.driver(), ThreadEngine(), '', hear,
+    listener = Listener(server.driver(), ThreadEngine(), hear,
                         {PLAIN: False}, logger)
     task = run(listener)
     listener.listen_to(['a'])

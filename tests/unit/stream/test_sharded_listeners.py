@@ -1,0 +1,224 @@
+"""Listening to sharded channels of a cluster, whichever masters have them."""
+import logging
+from typing import Any, Callable, Dict, Iterator, List
+
+import pytest
+import redis
+
+from redis_streams_adapter.concurrency.engines import ThreadEngine
+from redis_streams_adapter.concurrency.tasks import Task
+from redis_streams_adapter.protocol.transport import Way
+from redis_streams_adapter.stream.listener import Heard
+from redis_streams_adapter.stream.sharded_listeners import ATTEMPTS, \
+    ShardedListeners
+from redis_streams_adapter.testing.pubsub import FakePubSub
+
+from ...support.wait import DEADLINE, wait_for_value, wait_until
+from ..conftest import Log
+
+#: Enough for each master to have some of them.
+CHANNELS = [f'c{number}' for number in range(20)]
+
+
+class Running:
+    """Listeners, and their tasks."""
+
+    def __init__(self, server: FakePubSub, logger: Any) -> None:
+        self.heard, self.changed = Log(), Log()
+        self.tasks: Dict[str, Task] = {}
+        self._logger = logger
+        self.listeners = ShardedListeners(
+            server.driver(cluster=True), ThreadEngine(), self.heard, logger,
+            self.start, self.changed)
+        self.start(self.listeners.name, self.listeners.work, True)
+
+    def start(self, name: str, work: Any, matters: bool) -> None:
+        assert matters
+        if name not in self.tasks:
+            self.tasks[name] = Task(
+                name, work, ThreadEngine(), None, self._logger)
+            self.tasks[name].start()
+
+    def close(self) -> None:
+        for task in self.tasks.values():
+            task.stop()
+        self.listeners.interrupt()
+        for task in self.tasks.values():
+            assert task.join(DEADLINE)
+
+
+@pytest.fixture
+def server() -> FakePubSub:
+    return FakePubSub()
+
+
+@pytest.fixture
+def running(server: FakePubSub, logger: Callable[[], logging.Logger],
+            ) -> Iterator[Running]:
+    running = Running(server, logger)
+    yield running
+    running.close()
+    assert server.connections == []
+
+
+@pytest.fixture
+def listeners(running: Running) -> ShardedListeners:
+    """Those that hear all channels."""
+    running.listeners.listen_to(CHANNELS)
+    wait_until(lambda: all(map(running.listeners.hears, CHANNELS)))
+    return running.listeners
+
+
+def check(server: FakePubSub, running: Running,
+          channels: List[str]) -> None:
+    """Each of them is heard once, and no other."""
+    wait_until(lambda: all(map(running.listeners.hears, channels)),
+               what=lambda: f'{[each.places for each in server.connections]}')
+    for channel in CHANNELS:
+        server.wait_listening(channel, int(channel in channels), b's')
+    before = len(running.heard.calls)
+    for channel in channels:
+        server.publish(channel, channel.encode(), b's')
+    wait_for_value(lambda: sorted(running.heard.calls[before:]), sorted(
+        Heard(Way.SHARDED, each.encode()) for each in channels))
+
+
+def test_one_connection_for_each_master(
+        server: FakePubSub, running: Running,
+        listeners: ShardedListeners) -> None:
+    check(server, running, CHANNELS)
+    assert server.on_masters() == ['one', 'three', 'two']
+    assert len(server.connections) == 3
+    assert server.asked == 1
+
+
+def test_other_channels(server: FakePubSub, running: Running,
+                        listeners: ShardedListeners) -> None:
+    connections = list(server.connections)
+    listeners.listen_to(CHANNELS[5:])
+    check(server, running, CHANNELS[5:])
+    assert server.connections == connections
+    listeners.listen_to(CHANNELS[:1])
+    check(server, running, CHANNELS[:1])
+    wait_for_value(lambda: len(server.connections), 1)
+    listeners.listen_to(())
+    wait_for_value(lambda: server.connections, [])
+    asked = server.asked
+    listeners.listen_to(CHANNELS)
+    check(server, running, CHANNELS)
+    assert server.asked == asked + 1
+    assert len(running.tasks) == 4
+
+
+def test_channel_moves(server: FakePubSub, running: Running,
+                       listeners: ShardedListeners) -> None:
+    """The others are heard meanwhile, on the same connections."""
+    connections = list(server.connections)
+    channel = CHANNELS[0]
+    here = server.master_of(channel)
+    server.move(channel, next(each for each in server.masters
+                              if each != here))
+    check(server, running, CHANNELS)
+    assert server.connections == connections
+
+
+def test_cluster_does_not_know_of_a_move_yet(
+        server: FakePubSub, running: Running,
+        listeners: ShardedListeners,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The listener tries again, and does not lose its connection."""
+    connections = list(server.connections)
+    channel = CHANNELS[0]
+    here = server.master_of(channel)
+    there = next(each for each in server.masters if each != here)
+    know = server.master_of
+    stale = lambda each: here if each == channel else know(each)  # noqa: E731
+    driver = listeners._driver
+    asked: List[int] = []
+
+    def places() -> Any:
+        asked.append(1)
+        return stale if len(asked) < 3 else know
+
+    monkeypatch.setattr(listeners, '_driver', driver._replace(places=places))
+    server.move(channel, there)
+    check(server, running, CHANNELS)
+    assert len(asked) == 3
+    assert server.connections == connections
+    assert running.tasks[listeners.name].restarts == 0
+
+
+def test_slot_that_no_master_has(server: FakePubSub, running: Running,
+                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is reported; the other channels are heard."""
+    listeners, lost = running.listeners, CHANNELS[0]
+    know, driver = server.master_of, listeners._driver
+    there = [False]
+    monkeypatch.setattr(listeners, '_driver', driver._replace(
+        places=lambda: lambda each: know(each)
+        if each != lost or there[0] else None))
+    listeners.listen_to(CHANNELS)
+    task = running.tasks[listeners.name]
+    wait_until(lambda: all(map(listeners.hears, CHANNELS[1:])))
+    wait_until(lambda: task.restarts >= 1)
+    assert not listeners.hears(lost)
+    there[0] = True
+    check(server, running, CHANNELS)
+    assert ATTEMPTS > 1
+
+
+def test_master_is_replaced(server: FakePubSub, running: Running,
+                            listeners: ShardedListeners) -> None:
+    """By a server at another address."""
+    with server.changed:
+        server.masters[0] = ('four', 4)
+        for each in list(server.connections):
+            if each.address == ('one', 1):
+                each.end()
+    check(server, running, CHANNELS)
+    wait_for_value(server.on_masters, ['four', 'three', 'two'])
+    wait_until(lambda: len(server.connections) == 3)
+
+
+def test_connections_break(server: FakePubSub, running: Running,
+                           listeners: ShardedListeners) -> None:
+    for _ in range(3):
+        server.break_all()
+        wait_until(lambda: all(map(listeners.hears, CHANNELS)))
+    check(server, running, CHANNELS)
+    assert server.on_masters() == ['one', 'three', 'two']
+
+
+def test_cluster_that_is_away(server: FakePubSub, running: Running) -> None:
+    server.away = True
+    listeners = running.listeners
+    listeners.listen_to(CHANNELS)
+    wait_until(lambda: listeners.fails(CHANNELS[0]))
+    wait_until(lambda: running.tasks[listeners.name].restarts >= 2)
+    assert len(running.changed.calls) >= 1
+    server.away = False
+    check(server, running, CHANNELS)
+    assert not listeners.fails(CHANNELS[0])
+
+
+def test_no_rights(server: FakePubSub, running: Running) -> None:
+    """The listeners report it; other channels would not be heard either."""
+    server.errors[b'SSUBSCRIBE'] = redis.exceptions.NoPermissionError('no')
+    listeners = running.listeners
+    listeners.listen_to(CHANNELS)
+    wait_until(lambda: f'{listeners.name} 1' in running.tasks)
+    wait_until(
+        lambda: running.tasks[f'{listeners.name} 1'].restarts >= 2)
+    assert listeners.fails(CHANNELS[0])
+    server.errors.clear()
+    check(server, running, CHANNELS)
+
+
+def test_renew(server: FakePubSub, running: Running,
+               listeners: ShardedListeners) -> None:
+    """One connection is replaced, the others stay."""
+    before = list(server.connections)
+    listeners.renew(CHANNELS[0])
+    wait_until(lambda: len(set(before) - set(server.connections)) == 1)
+    check(server, running, CHANNELS)
+    assert len(set(before) & set(server.connections)) == 2
