@@ -1,94 +1,18 @@
-"""Sessions move between the servers of one cluster, whatever their language.
-"""
-import base64
-import itertools
+"""Clients move between the servers of one cluster, whatever their language."""
 import random
 import threading
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, List
 
-import msgpack
 import pytest
 
-from ..conftest import running
-from ..integration.conftest import STEADY
-from ..support.account import account, EXACT
-from ..support.js_client import JsClient, JsClients
-from ..support.js_server import JsServer
-from ..support.json_values import Date
-from ..support.node_process import NodeProcess
-from ..support.proxy import Proxy
-from ..support.redis_server import RedisServer
-from ..support.returning_client import ReturningClient
-from ..support.wait import wait_for_value, wait_until
-from .helpers import adapter_options, Server, Transport, TRANSPORTS, Unique, \
-    wait_until_heard
-from .test_wire import load
-from .travels import parse_offset, Recovering, Traveller, wait_for_session
-
-StartNodes = Callable[..., List[NodeProcess]]
-StartJs = Callable[..., List[JsServer]]
-
-DATA: Dict[str, Any] = {
-    'user': 'Zoë 🎉', 'roles': [1, None, True, 0.5, -2 ** 40, {}],
-    'key': b'\x00\xff', 'nested': {'inside': [b'\x01', []]}}
-
-#: Of what both languages have, the published adapters read one way of asking
-#: each, and not all of them know sharded channels.
-ADAPTERS = [each for each in TRANSPORTS if not each.is_sharded]
-
-
-@pytest.fixture(scope='module', params=ADAPTERS,
-                ids=lambda transport: transport.name)
-def cluster(request: Any, mode: str, redis_server: RedisServer,
-            npm_packages: None, js_clients: JsClients,
-            ) -> Iterator[Recovering]:
-    """Two servers of each language, with a client each."""
-    transport: Transport = request.param
-    name = f'recovery-{transport.name}'
-    options = {
-        'stream_name': name, 'channel_prefix': name,
-        'session_key_prefix': f'{name}:', **STEADY,
-        'connection_state_recovery': {'max_disconnection_duration': 60}}
-    ours = {**options, 'request_transport': transport.request_transport}
-    numbers = itertools.count(1)
-    with running([
-            *(NodeProcess(mode, redis_server.url, ours) for _ in range(2)),
-            *(JsServer(transport.generation, redis_server.url,
-                       adapter_options(options)) for _ in range(2)),
-            ]) as servers, redis_server.client() as admin:
-        for server in servers[:2]:
-            server.start_manager()
-        witnesses = [js_clients.connect(server.url, '/', '/chat')
-                     for server in servers]
-        for namespace in ('/', '/chat'):
-            wait_until_heard(servers, witnesses,
-                             lambda name: f'{name}-{next(numbers)}',
-                             namespace)
-            for server in servers:
-                server.wait_server_count(len(servers), namespace)
-        yield Recovering(*servers, witnesses, admin, options)
-        for witness in witnesses:
-            witness.close()
-
-
-@pytest.fixture
-def clients(js_clients: JsClients) -> Iterator[Callable[..., JsClient]]:
-    """Connects clients that may lose their connection: ``clients(server,
-    *namespaces)``."""
-    made: List[JsClient] = []
-
-    def connect(server: Server, *namespaces: str, url: str = '',
-                transport: str = 'websocket') -> JsClient:
-        client = js_clients.connect(url or server.url, *namespaces,
-                                    transport=transport)
-        made.append(client)
-        for namespace in namespaces or ('/',):
-            client.call('echo', namespace=namespace)
-        return client
-
-    yield connect
-    for client in made:
-        client.close()
+from ...support.account import account, EXACT
+from ...support.js_client import JsClient
+from ...support.json_values import Date
+from ...support.redis_server import RedisServer
+from ...support.wait import wait_for_value, wait_until
+from ..helpers import Server, Unique, wait_until_heard
+from ..travels import parse_offset, Recovering, Traveller, wait_for_session
+from .harness import DATA, entry_id
 
 
 @pytest.mark.parametrize('namespace', ['/', '/chat'])
@@ -304,16 +228,6 @@ def test_disconnected_meanwhile(
     assert (traveller.client.sid == traveller.sid) is not noticed
 
 
-# -- events carry offsets on every server ------------------------------------
-
-def entry_id(cluster: Recovering, event: str) -> str:
-    """The id of the entry of an event."""
-    found, = [entry.decode() for entry, fields in cluster.redis.xrange(
-        cluster.options['stream_name']) if fields[b'type'] == b'3'
-        and load(fields[b'data'].decode())['packet']['data'][0] == event]
-    return found
-
-
 @pytest.mark.parametrize('argument', [1, 'text', b'\x00'],
                          ids=['number', 'text', 'bytes'])
 @pytest.mark.parametrize('sender', ['python', 'js'])
@@ -356,201 +270,6 @@ def test_volatile_events_of_node(
         assert not connect.recovered
         assert cluster.other_python.connected(client.sid)[-1]['environ'] == [
             False, 'invalid-offset']
-
-
-# -- sessions as Node.js writes them -----------------------------------------
-
-def write_session(cluster: Recovering, key: str, **session: Any) -> None:
-    """Write one by hand, as a server in Node.js does.
-
-    :param key: the pid, as a client has it.
-    """
-    cluster.redis.set(
-        cluster.key(key), base64.b64encode(msgpack.packb(
-            {'pid': key, **session})), px=60_000)
-
-
-def emit_known(cluster: Recovering, event: str) -> str:
-    """Emit an event.
-
-    :return: its offset.
-    """
-    cluster.python.emit(event)
-    for witness in cluster.witnesses:
-        witness.wait_for(event)
-    return entry_id(cluster, event)
-
-
-@pytest.fixture
-def stranger(cluster: Recovering) -> Iterator[ReturningClient]:
-    """A client that can claim to be another one. It has lost its
-    connection."""
-    client = ReturningClient(cluster.python.url)
-    client.drop()
-    yield client
-    client.close()
-
-
-def claim(client: ReturningClient, server: Server, pid: str,
-          offset: str) -> bool:
-    """Come back as another.
-
-    :return: whether that was believed.
-    """
-    client.pids['/'], client.offsets['/'] = pid, offset
-    client.connect(server.url)
-    return client.recovered['/']
-
-
-def test_session_by_hand(cluster: Recovering, stranger: ReturningClient,
-                         unique: Unique) -> None:
-    """A room may be a number there."""
-    pid, sid, room = unique('pid'), unique('sid'), unique('room')
-    event = unique('event')
-    offset = emit_known(cluster, unique('known'))
-    write_session(cluster, pid, sid=sid, rooms=[sid, room, 7],
-                  data={'user': 'by hand'})
-    missed = [{'to': room}, {'to': 7}, {'to': sid}, {}]
-    for number, where in enumerate(missed):
-        cluster.other_python.emit(event, number, **where)
-    cluster.python.emit(event, 'lost', to=unique('room'))
-    cluster.python.emit(event, 'lost', skip_sid=room)
-    assert claim(stranger, cluster.python, pid, offset)
-    assert stranger.sid == sid
-    assert stranger.pids['/'] == pid
-    for number, where in enumerate(missed):
-        cluster.js.emit(event, len(missed) + number,
-                        **({'to': [7]} if where == {'to': 7} else where))
-    received = stranger.wait_for(event, 2 * len(missed))
-    assert [args[0] for args in received] == list(range(2 * len(missed)))
-    found, = cluster.js.fetch_sockets(to=sid)
-    assert found['data'] == {'user': 'by hand'}
-    assert {*found['rooms']} == {sid, room, 7}
-
-
-def nested(depth: int) -> Any:
-    """Lists in lists."""
-    value: Any = []
-    for _ in range(depth):
-        value = [value]
-    return value
-
-
-#: What may stand in Redis besides, and is nobody's session here.
-STRANGE: Dict[str, Any] = {
-    'too large': {'data': {'text': 'x' * 100_000}},
-    'too deep': {'data': nested(500)},
-    'unknown type': {'data': {'value': msgpack.ExtType(42, b'x')}},
-    'no sid': {'sid': None},
-    'sid is a number': {'sid': 7},
-    'sid of nothing': {'sid': ''},
-    'another pid': {'pid': 'another'},
-    'rooms is text': {'rooms': 'room'},
-    'rooms of lists': {'rooms': [['room']]},
-}
-
-
-@pytest.mark.parametrize('strange', STRANGE.values(), ids=STRANGE)
-def test_strange_session_by_hand(
-        cluster: Recovering, stranger: ReturningClient, unique: Unique,
-        strange: Dict[str, Any]) -> None:
-    """The client is connected, as a new one; nothing hangs."""
-    pid, sid, event = unique('pid'), unique('sid'), unique('event')
-    offset = emit_known(cluster, unique('known'))
-    write_session(cluster, pid, **{
-        'sid': sid, 'rooms': [sid], 'data': {}, 'pid': pid, **strange})
-    assert not claim(stranger, cluster.python, pid, offset)
-    assert stranger.sid != sid
-    connected = cluster.python.connected(stranger.sid)[-1]
-    assert connected['environ'] == [False, 'unknown-session']
-    assert connected['session'] == {}
-    cluster.js.emit(event, 1, to=stranger.sid)
-    stranger.wait_for(event)
-
-
-@pytest.mark.parametrize('data', ['text', [1, 2], 0.5, True],
-                         ids=['text', 'list', 'number', 'truth'])
-def test_odd_data(cluster: Recovering, clients: Callable[..., JsClient],
-                  unique: Unique, data: Any) -> None:
-    """In Node.js anything can be assigned to ``socket.data``."""
-    client, event = clients(cluster.js), unique('event')
-    cluster.js.save_session(client.sid, data)
-    cluster.js.emit(event)
-    client.wait_for(event)
-    sid = client.sid
-    client.drop()
-    cluster.wait_session(client.state()[0], data)
-    connect, = client.move(cluster.python.url)
-    assert connect.recovered
-    assert client.sid == sid
-    assert client.call('echo', 1) == 1
-    assert cluster.python.invoke('server', 'get_session', sid) == data
-
-
-def test_takeover(cluster: Recovering, stranger: ReturningClient,
-                  clients: Callable[..., JsClient], unique: Unique) -> None:
-    """A session is claimed whose client still looks alive to a server in
-    Node.js: that one drops it, and leaves the session alone."""
-    event, room = unique('event'), unique('room')
-    old = clients(cluster.js)
-    sid = old.sid
-    offset = emit_known(cluster, unique('known'))
-    pid = old.state()[0]
-    write_session(cluster, pid, sid=sid, rooms=[sid, room],
-                  data={'by': 'hand'})
-    assert claim(stranger, cluster.python, pid, offset)
-    assert stranger.sid == sid
-    old.wait_disconnected()
-    wait_for_value(lambda: [
-        reason for _, who, reason in cluster.js.recorded('disconnect')
-        if who == sid], ['server namespace disconnect'],
-        what='the end of the old connection')
-    for server in cluster.servers:
-        assert [each['sid'] for each in server.fetch_sockets(to=sid)] == [sid]
-        server.emit(event, to=sid)
-    assert len(stranger.wait_for(event, 4)) == 4
-    assert old.count(event) == 0
-    # On to where the old one was, and back.
-    for home in ('js', 'python'):
-        stranger.drop()
-        wait_until(lambda: cluster.at(home).fetch_sockets(
-            to=sid) == [], what='the end of the connection')
-        cluster.wait_session(pid)
-        stranger.connect(cluster.at(home).url)
-        assert stranger.recovered['/']
-        assert stranger.sid == sid
-        assert cluster.at(home).connected(sid)[-1]['session'] == {
-            'by': 'hand'}
-
-
-# -- connections that are gone, or not, without their server's knowing -------
-
-@pytest.fixture
-def half_open(cluster: Recovering, unique: Unique,
-              make_proxy: Callable[[int], Proxy],
-              clients: Callable[..., JsClient]) -> Traveller:
-    """It has gone from Python to Node.js, and its first connection has never
-    ended for the server in Python."""
-    proxy = make_proxy(cluster.python.port)
-    proxy.open()
-    url = f'http://127.0.0.1:{proxy.port}'
-    traveller = Traveller(cluster, clients(cluster.python, url=url), 'python',
-                          unique, DATA)
-    cluster.wait_session(traveller.pid, DATA)
-    traveller.tell_present()
-    proxy.go_silent()
-    traveller.client.drop()
-    traveller.tell()
-    cluster.settle(unique)
-    connect, = traveller.client.move(cluster.js.url)
-    assert connect.recovered
-    traveller.home = cluster.js
-    traveller.check_told()
-    assert cluster.python.disconnects_of(traveller.sid) == []
-    # Newer than what the server in Python has of it.
-    traveller.settle_in({**DATA, 'since': 'Node.js'})
-    traveller.tell_present()
-    return traveller
 
 
 @pytest.mark.parametrize('route, noticed', [
@@ -606,23 +325,6 @@ def test_frozen(cluster: Recovering, clients: Callable[..., JsClient],
     cluster.settle(unique)
     traveller.arrive('python')
     traveller.check_told()
-
-
-# -- servers that end --------------------------------------------------------
-
-@pytest.fixture(params=ADAPTERS[:2], ids=lambda transport: transport.name)
-def pair(request: Any, redis_server: RedisServer, unique: Unique,
-         start_nodes: StartNodes, start_js: StartJs) -> Dict[str, Server]:
-    """One of each language."""
-    transport: Transport = request.param
-    options = {
-        'stream_name': unique('stream'), **STEADY,
-        'connection_state_recovery': {'max_disconnection_duration': 60}}
-    ours = start_nodes(1, redis_server.url, **options,
-                       request_transport=transport.request_transport)
-    theirs = start_js([transport.generation], redis_server.url, **options)
-    ours[0].start_manager()
-    return {'python': ours[0], 'js': theirs[0]}
 
 
 @pytest.mark.parametrize('language, how, recovered', [

@@ -1,0 +1,176 @@
+"""Clients that are disconnected when they are lost, or come."""
+import threading
+from typing import Any
+
+import pytest
+
+from redis_streams_adapter.clients import hooks
+
+from ...support.wait import wait_until
+from .harness import check_is_new, emit, Make, stop_in_disconnect_handler
+
+
+def test_intended_is_not_recovered(node: Make) -> None:
+    """A client that was disconnected, and is back before its session is
+    deleted, is new."""
+    one = node()
+    client = one.client().connect()
+    wait_until(lambda: one.keeper.local.of_pid(client.pid).is_settled)
+    held = threading.Event()
+    swap = one.keeper.sessions.swap
+
+    def slow(swaps: Any) -> Any:
+        if threading.current_thread() is not threading.main_thread():
+            held.wait(5)
+        return swap(swaps)
+
+    one.keeper.sessions.swap = slow
+    try:
+        one.server.disconnect(client.sid)
+        again = one.client().connect(client.back())
+    finally:
+        held.set()
+    assert again.sid != client.sid
+
+
+@pytest.mark.parametrize('by_another', [False, True])
+@pytest.mark.parametrize('close', [False, True])
+def test_lost_before_it_is_disconnected(node: Make, close: bool,
+                                        by_another: bool) -> None:
+    """Many are disconnected at once, which takes as long as their handlers
+    do: one whose connection is lost before its turn comes is disconnected on
+    purpose all the same."""
+    one, two = node(), node()
+    two.manager.start()
+    clients = [one.client().connect() for _ in range(2)]
+    emit(one, 'a')
+    for client in clients:
+        client.await_names('a')
+    runs, sids, go_on = stop_in_disconnect_handler(one)
+    (two if by_another else one).manager.disconnect_sockets(close=close)
+    assert runs.wait(10)
+    waiting, = [each for each in clients if each.sid not in sids]
+    waiting.lose()
+    go_on.set()
+    check_is_new(one, waiting)
+
+
+@pytest.mark.parametrize('handled', [False, True])
+def test_disconnected_when_it_is_lost(node: Make, handled: bool) -> None:
+    """An application disconnects a client whose connection was just lost:
+    before its disconnect handler runs, or while it does."""
+    one = node()
+    one.server.on('connect', lambda sid, environ: None, namespace='/more')
+    client = one.client()
+    client.connect(namespace='/more')
+    client.connect()
+    runs, _, go_on = stop_in_disconnect_handler(
+        one, '/' if handled else '/more')
+    task = threading.Thread(target=client.lose)
+    task.start()
+    assert runs.wait(10)
+    one.server.disconnect(client.sid)
+    go_on.set()
+    task.join()
+    check_is_new(one, client)
+
+
+@pytest.mark.parametrize('same', [True, False])
+def test_its_rooms_change_when_it_is_lost(node: Make, same: bool) -> None:
+    """While its disconnect handler runs, an application lets a client enter
+    one room and leave another; what the handler does itself is no matter."""
+    one = node()
+    two = one if same else node()
+    client = one.client().connect()
+    two.manager.start()
+    for room in ('old', 'kept'):
+        one.server.enter_room(client.sid, room)
+    runs, go_on = threading.Event(), threading.Event()
+
+    @one.server.event
+    def disconnect(sid: str, reason: str) -> None:
+        one.server.leave_room(sid, 'kept')
+        runs.set()
+        go_on.wait(10)
+
+    task = threading.Thread(target=client.lose)
+    task.start()
+    assert runs.wait(10)
+    one.server.enter_room(client.sid, 'new')
+    one.server.leave_room(client.sid, 'old')
+    go_on.set()
+    task.join()
+    one.manager.flush(5)
+    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
+    again = two.client().connect(client.back())
+    assert again.sid == client.sid
+    assert set(two.server.rooms(again.sid)) == {again.sid, 'kept', 'new'}
+
+
+def test_disconnected_while_it_comes(node: Make) -> None:
+    """All clients are told to go, also one whose connect handler runs."""
+    one = node()
+
+    @one.server.event
+    def connect(sid: str, environ: Any) -> None:
+        one.manager.disconnect_sockets(to=sid)
+        wait_until(lambda: one.keeper.local.of_sid(sid, '/').is_discarded)
+
+    client = one.client().connect()
+    assert '1' in client.received
+    one.server.on('connect', lambda sid, environ: None)
+    check_is_new(one, client)
+
+
+def test_turned_away_while_its_connection_ends(node: Make) -> None:
+    """It is told nothing, so that it comes back in all namespaces, also
+    where the end takes its time."""
+    one = node()
+    one.server.on('connect', lambda sid, environ: None, namespace='/more')
+    client = one.client().connect()
+    client.lose()
+    again = one.client()
+    again.connect(namespace='/more')
+    runs, _, go_on = stop_in_disconnect_handler(one, '/more')
+    task = threading.Thread(target=again.lose)
+    task.start()
+    assert runs.wait(10)
+    again.connect(client.back())
+    go_on.set()
+    task.join()
+    assert again.refused is None
+
+
+def test_two_tasks_see_that_it_is_lost(node: Make) -> None:
+    """The one that is second does not disturb the connection that has taken
+    the client over by then."""
+    one = node()
+    other, client = one.client().connect(), one.client().connect()
+    returning = one.manager._returning
+    leave, calls = returning.leave, []
+    stands, go_on = threading.Event(), threading.Event()
+
+    def slow(*args: Any) -> None:
+        calls.append(args)
+        if len(calls) == 1:
+            stands.set()
+            go_on.wait(10)
+        leave(*args)
+
+    returning.leave = slow
+    first = threading.Thread(target=client.lose)
+    first.start()
+    assert stands.wait(10)
+    # As at the end of its connect.
+    hooks.lose(one.server, client.eio_sid, '/')
+    assert len(calls) == 1
+    again = one.client()
+    second = threading.Thread(target=again.connect, args=(client.back(),))
+    second.start()
+    go_on.set()
+    first.join()
+    second.join()
+    assert again.sid == client.sid
+    emit(one, 'b')
+    again.await_names('b')
+    other.await_names('b')

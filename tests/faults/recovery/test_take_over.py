@@ -1,0 +1,320 @@
+"""A client is taken over, here or by another server."""
+import threading
+from typing import Any, List
+
+import pytest
+
+from redis_streams_adapter.recovery.tracker import YIELD_EVERY
+
+from ...support.wait import wait_until
+from .harness import emit, Make
+from .test_leftovers import left_over
+
+
+def test_harness(node: Make) -> None:
+    """A client that returns to another server gets what it has missed."""
+    one, two = node(), node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    client.lose()
+    emit(one, 'b')
+    again = two.client().connect(client.back())
+    again.await_names('b')
+    assert again.sid == client.sid
+
+
+def test_handler_fails_after_reply(node: Make) -> None:
+    """With always_connect a client whose connect handler raises is still
+    connected, as without recovery."""
+    one = node(always_connect=True)
+
+    @one.server.event
+    def connect(sid: str, environ: Any) -> None:
+        raise RuntimeError('the handler fails')
+
+    client = one.client()
+    with pytest.raises(RuntimeError):
+        client.connect()
+    client.receive()
+    assert client.sid
+    assert one.manager.is_connected(client.sid, '/')
+    emit(one, 'a')
+    client.await_names('a')
+
+
+def test_back_where_it_came_from(node: Make) -> None:
+    """A client moves to another server and back, before the first one has
+    heard of it."""
+    one, two = node(), node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    wait_until(lambda: one.keeper.local.of_pid(client.pid).stored)
+    # The first server is frozen.
+    frozen = threading.Event()
+    handle = one.manager._live()._channels[0].reader._handle
+
+    def freeze(entry: Any) -> None:
+        frozen.wait(20)
+        handle(entry)
+
+    one.manager._live()._channels[0].reader._handle = freeze
+    moved = two.client().connect(client.back())
+    assert moved.sid == client.sid
+    two.server.enter_room(moved.sid, 'new')
+    two.server.save_session(moved.sid, {'name': 'new'})
+    value = two.keeper.local.of_pid(client.pid)
+    wait_until(lambda: not value.has_changed and value.stored)
+    emit(two, 'b')
+    moved.await_names('b')
+    moved.lose()
+    wait_until(lambda: two.keeper.local.of_pid(client.pid) is None)
+    emit(two, 'c', to='new')
+    moved.sid = client.sid
+    shown = {'pid': client.pid, 'offset': moved.offset}
+    # It thaws while the client is on its way.
+    threading.Timer(0.5, frozen.set).start()
+    again = one.client().connect(shown)
+    assert again.sid == client.sid
+    assert 'new' in one.server.rooms(client.sid)
+    assert one.server.get_session(client.sid) == {'name': 'new'}
+    again.await_names('c')
+
+
+@pytest.mark.parametrize('same', [True, False])
+def test_one_session_has_one_winner(node: Make, same: bool) -> None:
+    """Two connections show one session, and the second one is faster."""
+    one = node()
+    two = one if same else node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    client.lose()
+    two.manager.start()
+    wait_until(lambda: two.manager._live().is_hearing)
+    timeline = one.manager._live().timeline('/')
+    reach, held, comes = timeline.reach, threading.Event(), threading.Event()
+
+    def slow(*args: Any) -> bool:
+        timeline.reach = reach
+        comes.set()
+        held.wait(10)
+        return reach(*args)
+
+    timeline.reach = slow
+    first = one.client()
+    task = threading.Thread(target=first.connect, args=(client.back(),))
+    task.start()
+    comes.wait(10)
+    second = two.client().connect(client.back())
+    emit(two, 'b')
+    second.await_names('b')
+    wait_until(lambda: not two.manager._live().timeline('/')._waiting)
+    position = two.manager._live().timeline('/').position
+    reach(position, 5)
+    held.set()
+    task.join()
+    first.receive()
+    # It is told nothing, least of all that it is new: if this is the one
+    # that lives, it comes back.
+    assert (first.socket.closed, first.sid) == (True, None)
+    assert second.sid == client.sid
+
+
+@pytest.mark.parametrize('same', [True, False])
+@pytest.mark.parametrize('when', ['after', 'before'])
+def test_its_own_connection_was_faster(node: Make, same: bool,
+                                       when: str) -> None:
+    """A client loses its connection on its way back, and the next one shows
+    the same session: while that is looked up, before or after Redis has
+    answered, the one that is lost is registered."""
+    one = node()
+    other = one if same else node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    client.lose()
+    other.manager.start()
+    wait_until(lambda: other.manager._live().is_hearing)
+    emit(one, 'b')
+    find, lost = one.keeper.sessions.find, other.client()
+
+    def slow(*args: Any) -> Any:
+        one.keeper.sessions.find = find
+        found = find(*args) if when == 'after' else None
+        assert lost.connect(client.back()).sid == client.sid
+        return found or find(*args)
+
+    one.keeper.sessions.find = slow
+    again = one.client().connect(client.back())
+    assert again.sid == client.sid
+    again.await_names('b')
+    wait_until(lambda: lost.socket.closed, what='the lost one to be dropped')
+    assert again.socket.connected
+
+
+def test_taken_over_while_it_gets_what_it_missed(node: Make) -> None:
+    """What is under way to the old connection does not disturb the new one:
+    neither the order of what it gets, nor what is known of it."""
+    one = node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    client.lose()
+    missed = [f'missed-{number}' for number in range(3 * YIELD_EVERY)]
+    emit(one, *missed)
+    runtime = one.manager._live()
+    wait_until(lambda: not runtime.timeline('/').is_waiting)
+    reached = {name: threading.Event() for name in ('first', 'second')}
+    go_on = {name: threading.Event() for name in reached}
+    pause = runtime.engine.pause
+
+    def wait_between() -> None:
+        name = threading.current_thread().name
+        if name in reached:
+            reached[name].set()
+            go_on[name].wait(10)
+        pause()
+
+    runtime.engine.pause = wait_between
+    connections = {name: one.client() for name in reached}
+
+    def begin(name: str) -> threading.Thread:
+        task = threading.Thread(target=connections[name].connect,
+                                args=(client.back(),), name=name)
+        task.start()
+        assert reached[name].wait(10)
+        return task
+
+    first, between = begin('first'), one.client()
+    task = threading.Thread(target=between.connect, args=(client.back(),))
+    task.start()
+    wait_until(lambda: connections['first'].socket.closed)
+    go_on['first'].set()
+    first.join()
+    task.join()
+    assert connections['first'].sid is None
+    # It may have some of it: it has to say how much, first of all.
+    assert between.sid == client.sid and between.events == []
+    wait_until(lambda: between.socket.closed)
+    second = begin('second')
+    sent = one.manager._returning._clients.delivery.sent
+    *_, last = connections['second'].receive()
+    assert sent[client.sid].decode() == last[-1]
+    emit(one, 'live')
+    wait_until(lambda: not runtime.timeline('/').is_waiting)
+    go_on['second'].set()
+    second.join()
+    connections['second'].await_names(*missed, 'live')
+
+
+def test_lost_before_it_is_taken_over(node: Make) -> None:
+    """It may be on its way elsewhere: its session stays as it is."""
+    one = node()
+    client = one.client().connect()
+    emit(one, 'a')
+    client.await_names('a')
+    client.lose()
+    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
+    before = one.keeper.sessions.get(client.pid)
+    lost = one.client()
+    find = one.keeper.sessions.find
+
+    def slow(*args: Any) -> Any:
+        lost.lose()
+        return find(*args)
+
+    one.keeper.sessions.find = slow
+    assert lost.connect(client.back()).sid is None
+    assert one.keeper.sessions.get(client.pid) == before
+
+
+def test_lost_while_it_is_taken_over(node: Make) -> None:
+    """What its application keeps for it is there the next time."""
+    one = node()
+    client = one.client().connect()
+    one.server.save_session(client.sid, {'name': 'Ada'})
+    client.lose()
+    lost, enter = one.client(), one.keeper.local.register
+
+    def lose(stay: Any) -> None:
+        enter(stay)
+        lost.lose()
+
+    one.keeper.local.register = lose
+    with pytest.raises(KeyError):
+        # python-socketio looks for what it knew of the connection.
+        lost.connect({'pid': client.pid})
+    one.keeper.local.register = enter
+    assert lost.sid is None
+    again = one.client().connect({'pid': client.pid})
+    assert again.sid == client.sid
+    assert one.server.get_session(again.sid) == {'name': 'Ada'}
+
+
+def test_lost_in_its_connect_handler(node: Make) -> None:
+    """What was kept for it before that is there the next time."""
+    one = node()
+    client = one.client().connect()
+    client.lose()
+    lost = one.client()
+
+    def handler(sid: str, environ: Any) -> None:
+        one.server.save_session(sid, {'name': 'Ada'})
+        lost.lose()
+
+    one.server.on('connect', handler)
+    lost.connect({'pid': client.pid})
+    one.server.on('connect', lambda sid, environ: None)
+    again = one.client().connect({'pid': client.pid})
+    assert again.sid == client.sid
+    assert one.server.get_session(again.sid) == {'name': 'Ada'}
+
+
+def test_comes_while_the_node_starts(node: Make) -> None:
+    """Clients that return to a server that is just starting wait for it."""
+    one = node()
+    clients = [one.client().connect() for _ in range(5)]
+    emit(one, 'a')
+    for client in clients:
+        client.await_names('a')
+        client.lose()
+    two = node()
+    begin = threading.Barrier(5)
+    back: List[Any] = []
+
+    def come(client: Any) -> None:
+        begin.wait(5)
+        back.append(two.client().connect(client.back()))
+
+    tasks = [threading.Thread(target=come, args=(client,))
+             for client in clients]
+    for task in tasks:
+        task.start()
+    for task in tasks:
+        task.join()
+    assert {each.sid for each in back} == {each.sid for each in clients}
+
+
+def test_taken_over_while_its_connect_handler_runs(
+        node: Make, redis_server: Any) -> None:
+    """What another node has had, and deleted since, is not written again,
+    also where Redis may have dropped it."""
+    one = node()
+    client = one.client().connect()
+    client.lose()
+    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
+
+    @one.server.event
+    def connect(sid: str, environ: Any) -> None:
+        one.keeper.history_is_gone()
+        one.keeper.local.supersede(one.keeper.local.of_sid(sid, '/'))
+        with redis_server.client() as admin:
+            admin.delete('sio:session:' + client.pid)
+        one.server.enter_room(sid, 'room')
+
+    again = one.client().connect(client.back())
+    again.lose()
+    wait_until(lambda: not left_over(one))
+    assert one.keeper.sessions.get(client.pid) is None

@@ -1,0 +1,133 @@
+"""Servers over a real Redis, and clients that come to them and return."""
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import pytest
+import socketio
+
+from redis_streams_adapter import RedisStreamsManager
+from redis_streams_adapter.recovery.session import Outcome, Session
+
+from ...unit.fake_server import FakeClient
+
+#: No sign of life is written while a test looks, nor a session renewed.
+SILENT = {'heartbeat_interval': 60.0, 'heartbeat_timeout': 120.0}
+
+
+class Node:
+    """A server, its manager, and the clients that were connected to it."""
+
+    def __init__(self, server: socketio.Server,
+                 manager: RedisStreamsManager) -> None:
+        self.server = server
+        self.manager = manager
+        self.clients: List[FakeClient] = []
+        #: The calls of its connect and disconnect handlers.
+        self.connects: List[Tuple[str, Any, Any]] = []
+        self.disconnects: List[Tuple[str, str]] = []
+        #: What the connect handler does.
+        self.on_connect: Callable[[str], Any] = lambda sid: None
+        server.on('connect', self._connect)
+        server.on('disconnect', self._disconnect)
+
+    def _connect(self, sid: str, environ: Dict[str, Any],
+                 auth: Any = None) -> Any:
+        self.connects.append((sid, environ['socketio.recovery'], auth))
+        return self.on_connect(sid)
+
+    def _disconnect(self, sid: str, reason: str) -> None:
+        self.disconnects.append((sid, reason))
+
+    def connect(self, *namespaces: str, auth: Any = None) -> FakeClient:
+        client = FakeClient(self.server, *namespaces, auth=auth)
+        self.clients.append(client)
+        return client
+
+    def take(self, client: FakeClient, namespace: str = '/',
+             **changes: Any) -> FakeClient:
+        """Let a client return here, as the JavaScript client does."""
+        shown = {'pid': pid_of(client, namespace), **changes}
+        offset = offset_of(client, namespace)
+        if offset is not None:
+            shown.setdefault('offset', offset)
+        return self.connect(namespace, auth=shown)
+
+    def outcome(self, client: FakeClient) -> Any:
+        """What became of a client that is here."""
+        outcome = self.server.environ[client.eio_sid]['socketio.recovery']
+        told = self.manager.recovery(client.sid)
+        assert told is None or told == outcome
+        return outcome
+
+    def fall_silent(self) -> None:
+        """End its tasks, as a process is killed: without a word."""
+        self.manager._live().abandon()
+        self.clients.clear()
+
+    def is_written(self) -> bool:
+        """Whether Redis has all that has changed. That nothing is marked
+        as changed does not say so: a write may be under way."""
+        keeper: Any = self.manager._live().keeper
+        return all(client.stored and client.stored == keeper._value(client)
+                   for client in keeper.local.connected())
+
+    @property
+    def is_clean(self) -> bool:
+        return not any(self.remains().values())
+
+    def remains(self) -> Dict[str, Any]:
+        """What is in memory of clients."""
+        manager: Any = self.manager
+        runtime = manager._live()
+        returning, keeper = manager._returning, runtime.keeper
+        timeline = runtime.timeline('/')
+        return {
+            'visits': returning._visits,
+            'outcomes': returning._outcomes._outcomes,
+            'connected': keeper.local._by_sid, 'leaving': keeper.local._by_pid,
+            'sent': manager._delivery.sent, 'held': manager._delivery._held,
+            'waiting': list(timeline._waiting),
+            'awaited': timeline._awaited, 'rooms': manager.rooms,
+            'pending': getattr(manager, 'pending_connect', ()),
+            'pending to leave': manager.pending_disconnect,
+            'environ': self.server.environ,
+            'callbacks': manager.callbacks}
+
+
+def pid_of(client: FakeClient, namespace: str = '/') -> str:
+    return str(client.reply(namespace)['pid'])
+
+
+def offset_of(client: FakeClient, namespace: str = '/') -> Optional[str]:
+    """What the JavaScript client takes for the offset."""
+    texts = [event.args[-1] for event in client.events(namespace)
+             if event.args and isinstance(event.args[-1], str)]
+    return texts[-1] if texts else None
+
+
+def got(client: FakeClient, namespace: str = '/') -> List[Tuple[Any, ...]]:
+    """The events of a client, without their offsets."""
+    found = []
+    for event in client.events(namespace):
+        assert str(event.args[-1]).partition('-')[0].isdigit()
+        found.append((event.name, *event.args[:-1]))
+    return found
+
+
+MakeNode = Callable[..., Node]
+
+Kept = Callable[..., Optional[Session]]
+
+ALWAYS = pytest.mark.parametrize('always_connect', [False, True])
+
+
+def refused(node: Node, client: FakeClient, reason: str,
+            count: int = 1) -> None:
+    """It is connected all the same, as a new one."""
+    assert node.outcome(client) == Outcome(False, reason)
+    assert node.manager.recovery(client.sid) == Outcome(False, reason)
+    assert node.connects[-1][:2] == (client.sid, Outcome(False, reason))
+    assert client.reply()['sid'] == client.sid
+    assert got(client) == []
+    counter = 'not_recovered_' + reason.replace('-', '_')
+    assert node.manager.stats()[counter] == count
+    assert node.manager.stats()['recovered'] == 0

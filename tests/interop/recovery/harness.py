@@ -1,0 +1,28 @@
+"""What tests of clients that return to servers in both languages share."""
+from typing import Any, Callable, Dict, List
+
+from ...support.js_server import JsServer
+from ...support.node_process import NodeProcess
+from ..helpers import TRANSPORTS
+from ..test_wire import load
+from ..travels import Recovering
+
+StartNodes = Callable[..., List[NodeProcess]]
+
+StartJs = Callable[..., List[JsServer]]
+
+DATA: Dict[str, Any] = {
+    'user': 'Zoë 🎉', 'roles': [1, None, True, 0.5, -2 ** 40, {}],
+    'key': b'\x00\xff', 'nested': {'inside': [b'\x01', []]}}
+
+#: Of what both languages have, the published adapters read one way of asking
+#: each, and not all of them know sharded channels.
+ADAPTERS = [each for each in TRANSPORTS if not each.is_sharded]
+
+
+def entry_id(cluster: Recovering, event: str) -> str:
+    """The id of the entry of an event."""
+    found, = [entry.decode() for entry, fields in cluster.redis.xrange(
+        cluster.options['stream_name']) if fields[b'type'] == b'3'
+        and load(fields[b'data'].decode())['packet']['data'][0] == event]
+    return found

@@ -1,0 +1,166 @@
+"""Sessions as Node.js writes them."""
+import base64
+from typing import Any, Callable, Dict
+
+import msgpack
+import pytest
+
+from ...support.js_client import JsClient
+from ...support.returning_client import ReturningClient
+from ...support.wait import wait_for_value, wait_until
+from ..helpers import Server, Unique
+from ..travels import Recovering
+from .harness import entry_id
+
+
+def write_session(cluster: Recovering, key: str, **session: Any) -> None:
+    """Write one by hand, as a server in Node.js does.
+
+    :param key: the pid, as a client has it.
+    """
+    cluster.redis.set(
+        cluster.key(key), base64.b64encode(msgpack.packb(
+            {'pid': key, **session})), px=60_000)
+
+
+def emit_known(cluster: Recovering, event: str) -> str:
+    """Emit an event.
+
+    :return: its offset.
+    """
+    cluster.python.emit(event)
+    for witness in cluster.witnesses:
+        witness.wait_for(event)
+    return entry_id(cluster, event)
+
+
+def claim(client: ReturningClient, server: Server, pid: str,
+          offset: str) -> bool:
+    """Come back as another.
+
+    :return: whether that was believed.
+    """
+    client.pids['/'], client.offsets['/'] = pid, offset
+    client.connect(server.url)
+    return client.recovered['/']
+
+
+def test_session_by_hand(cluster: Recovering, stranger: ReturningClient,
+                         unique: Unique) -> None:
+    """A room may be a number there."""
+    pid, sid, room = unique('pid'), unique('sid'), unique('room')
+    event = unique('event')
+    offset = emit_known(cluster, unique('known'))
+    write_session(cluster, pid, sid=sid, rooms=[sid, room, 7],
+                  data={'user': 'by hand'})
+    missed = [{'to': room}, {'to': 7}, {'to': sid}, {}]
+    for number, where in enumerate(missed):
+        cluster.other_python.emit(event, number, **where)
+    cluster.python.emit(event, 'lost', to=unique('room'))
+    cluster.python.emit(event, 'lost', skip_sid=room)
+    assert claim(stranger, cluster.python, pid, offset)
+    assert stranger.sid == sid
+    assert stranger.pids['/'] == pid
+    for number, where in enumerate(missed):
+        cluster.js.emit(event, len(missed) + number,
+                        **({'to': [7]} if where == {'to': 7} else where))
+    received = stranger.wait_for(event, 2 * len(missed))
+    assert [args[0] for args in received] == list(range(2 * len(missed)))
+    found, = cluster.js.fetch_sockets(to=sid)
+    assert found['data'] == {'user': 'by hand'}
+    assert {*found['rooms']} == {sid, room, 7}
+
+
+def nested(depth: int) -> Any:
+    """Lists in lists."""
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+#: What may stand in Redis besides, and is nobody's session here.
+STRANGE: Dict[str, Any] = {
+    'too large': {'data': {'text': 'x' * 100_000}},
+    'too deep': {'data': nested(500)},
+    'unknown type': {'data': {'value': msgpack.ExtType(42, b'x')}},
+    'no sid': {'sid': None},
+    'sid is a number': {'sid': 7},
+    'sid of nothing': {'sid': ''},
+    'another pid': {'pid': 'another'},
+    'rooms is text': {'rooms': 'room'},
+    'rooms of lists': {'rooms': [['room']]},
+}
+
+
+@pytest.mark.parametrize('strange', STRANGE.values(), ids=STRANGE)
+def test_strange_session_by_hand(
+        cluster: Recovering, stranger: ReturningClient, unique: Unique,
+        strange: Dict[str, Any]) -> None:
+    """The client is connected, as a new one; nothing hangs."""
+    pid, sid, event = unique('pid'), unique('sid'), unique('event')
+    offset = emit_known(cluster, unique('known'))
+    write_session(cluster, pid, **{
+        'sid': sid, 'rooms': [sid], 'data': {}, 'pid': pid, **strange})
+    assert not claim(stranger, cluster.python, pid, offset)
+    assert stranger.sid != sid
+    connected = cluster.python.connected(stranger.sid)[-1]
+    assert connected['environ'] == [False, 'unknown-session']
+    assert connected['session'] == {}
+    cluster.js.emit(event, 1, to=stranger.sid)
+    stranger.wait_for(event)
+
+
+@pytest.mark.parametrize('data', ['text', [1, 2], 0.5, True],
+                         ids=['text', 'list', 'number', 'truth'])
+def test_odd_data(cluster: Recovering, clients: Callable[..., JsClient],
+                  unique: Unique, data: Any) -> None:
+    """In Node.js anything can be assigned to ``socket.data``."""
+    client, event = clients(cluster.js), unique('event')
+    cluster.js.save_session(client.sid, data)
+    cluster.js.emit(event)
+    client.wait_for(event)
+    sid = client.sid
+    client.drop()
+    cluster.wait_session(client.state()[0], data)
+    connect, = client.move(cluster.python.url)
+    assert connect.recovered
+    assert client.sid == sid
+    assert client.call('echo', 1) == 1
+    assert cluster.python.invoke('server', 'get_session', sid) == data
+
+
+def test_takeover(cluster: Recovering, stranger: ReturningClient,
+                  clients: Callable[..., JsClient], unique: Unique) -> None:
+    """A session is claimed whose client still looks alive to a server in
+    Node.js: that one drops it, and leaves the session alone."""
+    event, room = unique('event'), unique('room')
+    old = clients(cluster.js)
+    sid = old.sid
+    offset = emit_known(cluster, unique('known'))
+    pid = old.state()[0]
+    write_session(cluster, pid, sid=sid, rooms=[sid, room],
+                  data={'by': 'hand'})
+    assert claim(stranger, cluster.python, pid, offset)
+    assert stranger.sid == sid
+    old.wait_disconnected()
+    wait_for_value(lambda: [
+        reason for _, who, reason in cluster.js.recorded('disconnect')
+        if who == sid], ['server namespace disconnect'],
+        what='the end of the old connection')
+    for server in cluster.servers:
+        assert [each['sid'] for each in server.fetch_sockets(to=sid)] == [sid]
+        server.emit(event, to=sid)
+    assert len(stranger.wait_for(event, 4)) == 4
+    assert old.count(event) == 0
+    # On to where the old one was, and back.
+    for home in ('js', 'python'):
+        stranger.drop()
+        wait_until(lambda: cluster.at(home).fetch_sockets(
+            to=sid) == [], what='the end of the connection')
+        cluster.wait_session(pid)
+        stranger.connect(cluster.at(home).url)
+        assert stranger.recovered['/']
+        assert stranger.sid == sid
+        assert cluster.at(home).connected(sid)[-1]['session'] == {
+            'by': 'hand'}

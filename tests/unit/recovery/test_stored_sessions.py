@@ -1,0 +1,326 @@
+"""What Redis has of the sessions: doubt, refusals, and other nodes."""
+import logging
+from typing import Any, Callable, List, Optional
+
+import pytest
+
+from redis_streams_adapter.recovery.session_writer import BATCH
+from redis_streams_adapter.recovery.stored_sessions import MAX_DOUBTFUL
+
+from .writing import AMPLE, DURATION, FakeSessions, House, INTERVAL, taken
+
+
+@pytest.mark.parametrize('fault', ['before', 'after'])
+def test_the_first_write_is_in_doubt(house: House, store: FakeSessions,
+                                     fault: str) -> None:
+    """The client is let in all the same, and it is written later."""
+    client = house.enter()
+    store.faults.append(fault)
+    house.writer.write_first(client)
+    house.room(client, 'x')
+    house.local.settle(client)
+    assert house.round()
+    kept = house.kept(client)
+    assert kept is not None and kept.rooms == ('s', 'x')
+    assert client.is_held and client.doubtful == []
+
+
+@pytest.mark.parametrize('faults', [
+    ['before'], ['after'], ['after', 'before'], ['after'] * 3,
+    ['before', 'after', 'before', 'after']])
+@pytest.mark.parametrize('intended', [None, False, True])
+def test_a_write_is_in_doubt(house: House, store: FakeSessions,
+                             faults: List[str],
+                             intended: Optional[bool]) -> None:
+    client = house.stays()
+    store.faults.extend(faults)
+    for number, _ in enumerate(faults):
+        house.room(client, str(number))
+        assert not house.round()
+    if intended is not None:
+        house.leave(client, intended)
+    assert house.round()
+    kept = house.kept(client)
+    if intended:
+        assert kept is None
+    else:
+        assert kept is not None
+        assert len(kept.rooms) == 1 + len(faults)
+    assert client.is_held
+    assert (house.local.of_pid(client.pid) is None) is (intended is not None)
+
+
+def test_a_refusal_leaves_no_doubt(house: House,
+                                   store: FakeSessions) -> None:
+    """Nothing was written, and it is not sent again with the next one."""
+    fresh, client = house.enter('fresh'), house.stays()
+    store.faults.append('refused: OOM')
+    house.writer.write_first(fresh)
+    assert fresh.doubtful == []
+    for number in range(20):
+        house.room(client, str(number))
+        store.faults.append('refused: OOM')
+        assert not house.round()
+        assert client.doubtful == []
+    assert house.round()
+    kept = house.kept(client)
+    assert kept is not None and len(kept.rooms) == 21
+
+
+def test_what_was_in_doubt_before_stays_so(house: House,
+                                           store: FakeSessions) -> None:
+    """The same value was sent before, without a reply."""
+    client = house.stays()
+    house.room(client, 'x')
+    for fault in ('after', 'refused: OOM'):
+        store.faults.append(fault)
+        assert not house.round()
+    assert len(client.doubtful) == 1
+    assert house.round()
+    assert client.is_held and client.doubtful == []
+
+
+@pytest.mark.parametrize('fault', ['before', 'after'])
+@pytest.mark.parametrize('intended', [None, False, True])
+def test_doubt_is_bounded(house: House, store: FakeSessions, fault: str,
+                          intended: Optional[bool]) -> None:
+    """However often a reply is lost, and whatever changes meanwhile."""
+    client = house.stays()
+    for number in range(50):
+        house.room(client, str(number))
+        store.faults.append(fault)
+        assert not house.round()
+        assert len(client.doubtful) <= MAX_DOUBTFUL
+    if intended is not None:
+        house.leave(client, intended)
+    store.sent = 0
+    assert house.round() and house.round()
+    assert store.sent < 20_000
+    kept = house.kept(client)
+    if intended:
+        assert kept is None
+    else:
+        assert kept is not None and len(kept.rooms) == 51
+    assert client.is_held and client.doubtful == []
+    assert (house.local.of_pid(client.pid) is None) is (intended is not None)
+
+
+def test_all_of_a_batch_is_in_doubt(house: House,
+                                    store: FakeSessions) -> None:
+    stays = [house.stays(f's{number}') for number in range(BATCH + 10)]
+    for client in stays:
+        house.room(client, 'x')
+    store.faults.append('after')
+    assert not house.round()
+    assert house.round()
+    for client in stays:
+        kept = house.kept(client)
+        assert kept is not None and kept.rooms[-1] == 'x'
+        assert client.is_held
+
+
+def test_what_was_lost_is_never_written_again(
+        house: House, store: FakeSessions, clock: Any) -> None:
+    client, other = house.stays(), house.stays('other')
+    taken(store, client)
+    house.room(client, 'x')
+    assert house.round()
+    assert not client.is_held and other.is_held
+    store.calls.clear()
+    house.room(client, 'y')
+    clock.now += DURATION
+    house.round()
+    store.connections += 1
+    house.writer.history_is_gone()
+    clock.now += INTERVAL
+    house.round()
+    house.writer.close(AMPLE)
+    house.leave(client)
+    house.round()
+    assert all(client.pid not in pids for _, pids in store.calls)
+    assert store.values[client.pid] == b'of another'
+    assert house.local.of_pid(client.pid) is None
+
+
+@pytest.mark.parametrize('intended', [False, True])
+def test_it_was_lost_before_it_leaves(house: House, store: FakeSessions,
+                                      intended: bool) -> None:
+    client = house.stays()
+    taken(store, client)
+    house.leave(client, intended)
+    house.round()
+    assert store.values[client.pid] == b'of another'
+    assert house.local.of_pid(client.pid) is None
+    house.round()
+    assert store.writes == 1
+
+
+def test_we_are_told_that_it_is_lost(house: House,
+                                     store: FakeSessions) -> None:
+    client = house.stays()
+    house.local.supersede(client)
+    house.room(client, 'x')
+    house.round()
+    house.leave(client)
+    assert house.local.of_pid(client.pid) is None
+    assert store.calls == []
+    assert client.gone.is_set()
+
+
+def test_it_is_lost_before_its_last_session_is_written(
+        house: House, store: FakeSessions) -> None:
+    """It returns to this node at once."""
+    client = house.stays()
+    house.leave(client)
+    assert house.local.of_pid(client.pid) is client
+    house.local.supersede(client)
+    assert house.local.of_pid(client.pid) is None
+    house.round()
+    assert store.calls == []
+
+
+def test_another_connection_here_has_it(house: House,
+                                        store: FakeSessions) -> None:
+    """Of two of one name, the one that leaves is forgotten."""
+    old = house.stays()
+    house.local.supersede(old)
+    house.leave(old)
+    new = house.enter('s', pid=old.pid)
+    new.claim = 'another'
+    house.writer.claimed(new, store.values[old.pid])
+    house.local.settle(new)
+    assert house.local.of_pid(old.pid) is new
+    house.local.forget(old)
+    assert house.local.of_pid(old.pid) is new
+    house.round()
+    kept = house.kept(new)
+    assert kept is not None and kept.claim == 'another'
+
+
+def test_a_server_in_node_has_taken_it(house: House,
+                                       store: FakeSessions) -> None:
+    """It deletes what it takes."""
+    client = house.stays()
+    del store.values[client.pid]
+    house.room(client, 'x')
+    house.round()
+    assert not client.is_held
+    assert store.values == {}
+
+
+def test_redis_has_dropped_it(house: House, store: FakeSessions) -> None:
+    """We had to connect again since it was seen: it may be another
+    Redis."""
+    client = house.stays()
+    store.values.clear()
+    store.connections += 1
+    house.room(client, 'x')
+    house.round()
+    kept = house.kept(client)
+    assert kept is not None and client.is_held
+    # Now it was seen.
+    store.values.clear()
+    house.room(client, 'y')
+    house.round()
+    assert not client.is_held and store.values == {}
+
+
+def test_redis_was_emptied(house: House, store: FakeSessions) -> None:
+    """Without our losing the connection."""
+    stays = [house.stays(), house.stays('other')]
+    store.values.clear()
+    house.writer.history_is_gone()
+    house.round()
+    assert set(store.values) == {client.pid for client in stays}
+    assert store.writes == 2
+    house.round()
+    assert store.writes == 2
+
+
+@pytest.mark.parametrize('how', ['touch', 'swap'])
+def test_we_see_that_first(house: House, store: FakeSessions, clock: Any,
+                           how: str) -> None:
+    """It looks as if a server in Node.js had taken them all."""
+    client, taken_over = house.stays(), house.stays('other')
+    taken(store, taken_over)
+    house.room(taken_over, 'x')
+    house.round()
+    store.values.clear()
+    if how == 'swap':
+        house.room(client, 'x')
+    else:
+        clock.now += INTERVAL
+    house.round()
+    assert not client.is_held and not taken_over.is_held
+    house.writer.history_is_gone()
+    house.round()
+    assert client.is_held and house.kept(client) is not None
+    # This one was seen elsewhere.
+    assert not taken_over.is_held and house.kept(taken_over) is None
+
+
+@pytest.mark.parametrize('leaves', [False, True])
+def test_the_connection_is_replaced_under_way(
+        house: House, store: FakeSessions, leaves: bool) -> None:
+    client = house.stays()
+    house.room(client, 'x')
+    if leaves:
+        house.leave(client)
+    store.faults.append('replaced')
+    house.round()
+    house.round()
+    kept = house.kept(client)
+    assert kept is not None and kept.rooms == ('s', 'x')
+    assert client.is_held
+
+
+def test_redis_refuses(house: House, store: FakeSessions, clock: Any,
+                       logged: Callable[[int], List[str]]) -> None:
+    """Nobody else may notice; the log is told once, until it is over."""
+    client = house.enter()
+    store.faults.append('refused: NOPERM')
+    house.writer.write_first(client)
+    house.local.settle(client)
+    for _ in range(3):
+        store.faults.append('refused: NOPERM')
+        assert not house.round()
+    warning, = logged(logging.WARNING)
+    assert 'NOPERM' in warning
+    store.faults.append('refused: OOM')
+    assert not house.round()
+    assert len(logged(logging.WARNING)) == 2
+    assert house.round()
+    assert house.kept(client) is not None
+    house.room(client, 'x')
+    store.faults.append('refused: OOM')
+    assert not house.round()
+    assert len(logged(logging.WARNING)) == 3
+    # An outage is told by others.
+    store.faults.append('before')
+    assert not house.round()
+    assert len(logged(logging.WARNING)) == 3
+
+
+def test_one_server_refuses(house: House, store: FakeSessions, clock: Any,
+                            logged: Callable[[int], List[str]]) -> None:
+    """The sessions that other servers have are written all the same."""
+    clients = [house.stays(f's{number}') for number in range(2 * BATCH)]
+    store.refusing = {client.pid for client in clients[::2]}
+    for attempt in range(3):
+        clock.now += INTERVAL
+        for client in clients:
+            house.room(client, f'room {attempt}')
+        assert not house.round()
+        for client in clients[1::2]:
+            kept = house.kept(client)
+            assert kept is not None and f'room {attempt}' in kept.rooms
+            assert not client.has_changed
+        assert all(client.has_changed and not client.doubtful
+                   for client in clients[::2])
+    assert len(logged(logging.WARNING)) == 1
+    store.refusing.clear()
+    assert house.round()
+    for client in clients:
+        kept = house.kept(client)
+        assert kept is not None and len(kept.rooms) == 4
+    assert all(client.is_held for client in clients)
