@@ -1,0 +1,42 @@
+"""A writer over the fake stream."""
+from typing import Any, Callable
+
+import pytest
+
+from redis_streams_adapter.stream.outbox import Capacity
+from redis_streams_adapter.stream.writer import Writer
+from redis_streams_adapter.concurrency.engines import ThreadEngine
+from redis_streams_adapter.concurrency.tasks import Task
+from redis_streams_adapter.testing.stream import FakeStream
+
+from ...support.wait import DEADLINE
+from .writers import Logger, Make, unexpected
+
+
+@pytest.fixture
+def make_writer(stream: FakeStream, logger: Logger) -> Make:
+    """Makes a writer to the stream."""
+    def make(limit: int = 10_000, max_bytes: int = 1 << 30,
+             patience: float = DEADLINE,
+             vanished: Callable[[int], None] = unexpected,
+             **options: Any) -> Writer:
+        return Writer(stream.link, ThreadEngine(), logger,
+                      capacity=Capacity(limit, max_bytes),
+                      patience=patience, vanished=vanished, **options)
+
+    return make
+
+
+@pytest.fixture
+def writer(make_writer: Make) -> Writer:
+    return make_writer()
+
+
+@pytest.fixture
+def start_writer(logger: Logger, writer: Writer) -> Any:
+    """Starts the writer's task; ends it after the test."""
+    task = Task('writer', writer.work, ThreadEngine(), None, logger)
+    yield task.start
+    task.stop()
+    writer.interrupt()
+    assert task.join(DEADLINE)

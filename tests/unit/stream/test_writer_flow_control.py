@@ -1,0 +1,173 @@
+"""The writer waits for readers."""
+from typing import Callable, List, Optional, Sequence
+
+import pytest
+
+from redis_streams_adapter.protocol.flow_control import PATIENCE
+from redis_streams_adapter.stream import writer as writer_module
+from redis_streams_adapter.stream.writer import BATCH_ENTRIES, LISTEN_EVERY, \
+    Writer
+from redis_streams_adapter.testing.stream import FakeStream
+
+from ...support.wait import wait_until
+from ..driving import drive
+from .writers import has_stored, Make, put, send, stored
+
+
+# -- flow control -------------------------------------------------------------
+
+WINDOW = 10
+
+
+def test_no_more_than_the_window(writer: Writer, stream: FakeStream,
+                                 start_writer: Callable[[], None]) -> None:
+    writer.set_window(WINDOW)
+    writer.seen(0)
+    put(writer, *range(25))
+    start_writer()
+    wait_until(has_stored(stream, 10))
+    wait_until(lambda: writer._held)
+    assert writer.depth == 15
+    writer.seen(4)
+    wait_until(has_stored(stream, 14))
+    writer.seen(14)
+    wait_until(has_stored(stream, 24))
+    writer.set_window(None)
+    writer.wake()
+    wait_until(has_stored(stream, 25))
+
+
+def test_a_reader_elsewhere_that_lags(writer: Writer, stream: FakeStream,
+                                      start_writer: Callable[[],
+                                                             None]) -> None:
+    writer.set_window(WINDOW)
+    put(writer, *range(5))
+    send(writer)
+    position = stream.entries[1].id
+    writer.reader_is_behind('other', position)
+    put(writer, *range(5, 25))
+    start_writer()
+    # The batch that it is in counts as a whole.
+    wait_until(has_stored(stream, WINDOW))
+    wait_until(lambda: writer._held)
+    assert writer.depth == 15
+    writer.reader_is_behind('other', None)
+    wait_until(has_stored(stream, 25))
+
+
+def test_readers_may_come_back_later_than_we(
+        make_writer: Make, stream: FakeStream) -> None:
+    """After an outage they are asked, and nobody sends more than a window
+    before they have answered."""
+    question = (b'number', b'-1')
+    writer = make_writer(absent=lambda: (['other'], [question]))
+    writer.set_window(WINDOW)
+    put(writer, 0)
+    send(writer)
+    # Nobody was away.
+    assert stored(stream) == [0]
+    put(writer, *range(1, 26))
+    waited: List[List[int]] = []
+
+    def done() -> bool:
+        if writer._held:
+            waited.append(stored(stream))
+            writer.reader_is_behind('other', None)
+        return not writer.depth
+
+    drive(writer.work, done)
+    assert waited == [[0, -1, *range(1, WINDOW + 1)]]
+    assert stored(stream) == [0, -1, *range(1, 26)]
+
+
+def test_nobody_holds_it_for_ever(
+        writer: Writer, stream: FakeStream,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(writer_module.time, 'monotonic', lambda: now[0])
+    monkeypatch.setattr(writer_module, 'HOLD', 0.001)
+    writer.set_window(WINDOW)
+    writer.seen(0)
+    put(writer, *range(25))
+    rounds: List[int] = []
+
+    def done() -> bool:
+        rounds.append(len(stream.history))
+        now[0] += PATIENCE / 10
+        return not writer.depth
+
+    drive(writer.work, done)
+    assert stored(stream) == list(range(25))
+    # It did wait.
+    assert rounds.count(10) > 5
+
+
+def test_a_writer_without_a_reader_listens(make_writer: Make,
+                                           stream: FakeStream) -> None:
+    heard: List[Sequence[bytes]] = []
+    stream.put(b'before', b'its time')
+    writer = make_writer(overhear=heard.append)
+    put(writer, *range(LISTEN_EVERY - 1))
+    send(writer)
+    assert heard == []
+    put(writer, *range(BATCH_ENTRIES + 1))
+
+    def done() -> bool:
+        if stream.batches[-1] == BATCH_ENTRIES:
+            stream.put(b'news', b'1')
+        return not writer.depth
+
+    drive(writer.work, done)
+    assert stream.batches[-2:] == [BATCH_ENTRIES, 1]
+    assert len(heard) == BATCH_ENTRIES + 1
+    assert heard[-1] == [b'news', b'1']
+
+
+def test_it_does_not_listen_to_what_is_old(make_writer: Make,
+                                           stream: FakeStream) -> None:
+    """A stream that is kept by time may have grown by a million entries
+    since it last did, and what it has to say would wait meanwhile."""
+    heard: List[Sequence[bytes]] = []
+    writer = make_writer(overhear=heard.append)
+    put(writer, 0)
+    grown: List[bool] = []
+
+    def done() -> bool:
+        if writer.depth:
+            return False
+        if grown:
+            return True
+        grown.append(True)
+        for age in range(10 * int(PATIENCE), -1, -1):
+            stream.put(b'age', b'%d' % age)
+            stream.advance(age and 1)
+        writer.reader_is_behind('dead', stream.entries[0].id)
+        put(writer, *range(BATCH_ENTRIES + 1))
+        return False
+
+    drive(writer.work, done)
+    assert [int(fields[1]) for fields in heard if fields[0] == b'age'] \
+        == list(range(int(PATIENCE) - 1, -1, -1))
+    # What it was told of others is old, too.
+    assert 'dead' not in writer._flow._readers
+
+
+def test_while_it_is_held_it_listens(
+        make_writer: Make, stream: FakeStream,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else would tell it that there is room again."""
+    monkeypatch.setattr(writer_module, 'HOLD', 0.001)
+    own: Optional[Writer] = None
+
+    def overhear(fields: Sequence[bytes]) -> None:
+        assert own is not None
+        if fields[-5] == own.writer_id:
+            own.seen(int(fields[-3]))
+
+    own = make_writer(overhear=overhear)
+    own.set_window(WINDOW)
+    own.seen(0)
+    put(own, *range(95))
+    send(own)
+    assert stored(stream) == list(range(95))
+    assert max(stream.batches) == WINDOW
