@@ -15,6 +15,8 @@ from typing import Any, Callable, Dict, get_type_hints, List, Mapping, \
     NamedTuple, Optional, Tuple, Type, TYPE_CHECKING, Union
 
 from .errors import ConfigurationError
+from .rules import ANYTHING, BOOL, count, FUNCTION, has, MAPPING, one_of, \
+    or_none, Rule, seconds, TEXT
 
 if TYPE_CHECKING:
     # The core imports no logging.
@@ -35,72 +37,9 @@ REQUEST_TRANSPORTS = ('stream', 'pubsub', 'sharded-pubsub')
 PUBLISH_MODES = ('background', 'sync')
 
 #: The longest wait, in seconds: as milliseconds it has to fit into 31 bits,
-#: for Redis and for sockets.
+#: for Redis and for sockets; and the longest retention, about 30 years.
 LONGEST_TIME = 10**6
-
-#: The longest retention, in seconds: about 30 years.
 LONGEST_RETENTION = 10**9
-
-#: Redis' integers have so many bits, besides the sign.
-INTEGER_BITS = 63
-
-
-# -- rules ----------------------------------------------------------------
-
-class Rule(NamedTuple):
-    """What an option's value must be.
-
-    :param text: completes "the option must be ...".
-    :param allows: whether a value keeps to the rule.
-    """
-
-    text: str
-    allows: Callable[[Any], bool]
-
-
-def _seconds(limit: int) -> Rule:
-    return Rule(
-        f'a number of seconds above 0, {limit:,} at most',
-        lambda value: isinstance(value, (int, float))
-        and not isinstance(value, bool) and 0 < value <= limit)
-
-
-def _count(least: int) -> Rule:
-    return Rule(
-        f'a whole number from {least} to 2**{INTEGER_BITS} - 1',
-        lambda value: isinstance(value, int) and not isinstance(value, bool)
-        and least <= value < 2**INTEGER_BITS)
-
-
-def _one_of(*choices: str) -> Rule:
-    # Values that cannot be compared are wrong, too, not an error.
-    return Rule(' or '.join(map(repr, choices)),
-                lambda value: isinstance(value, str) and value in choices)
-
-
-def _or_none(rule: Rule) -> Rule:
-    return Rule(f'{rule.text}, or None',
-                lambda value: value is None or rule.allows(value))
-
-
-def _is_text(value: Any) -> bool:
-    try:
-        return isinstance(value, str) and value.encode() != b''
-    except UnicodeEncodeError:
-        return False
-
-
-def _has(*names: str) -> Callable[[Any], bool]:
-    return lambda value: all(
-        callable(getattr(value, name, None)) for name in names)
-
-
-_ANYTHING = Rule('any value', lambda value: True)
-_BOOL = Rule('True or False', lambda value: isinstance(value, bool))
-_FUNCTION = _or_none(Rule('a function', callable))
-_MAPPING = Rule('a mapping', lambda value: isinstance(value, Mapping))
-_TEXT = Rule('a string that is not empty and can be encoded as UTF-8',
-             _is_text)
 
 
 # -- URL parsers ----------------------------------------------------------
@@ -182,18 +121,18 @@ class RecoveryOptions:
     """The options within ``connection_state_recovery``."""
 
     max_disconnection_duration: float = _option(
-        120.0, _seconds(LONGEST_TIME),
+        120.0, seconds(LONGEST_TIME),
         'How long a client may be away and still be recovered.',
         unit='s', node='maxDisconnectionDuration')
     max_missed_packets: int = _option(
-        10_000, _count(1),
+        10_000, count(1),
         'How many packets a client may have missed and still be recovered.',
         unit='packets')
     max_session_bytes: int = _option(
-        65_536, _count(1), 'How large one session may be in Redis.',
+        65_536, count(1), 'How large one session may be in Redis.',
         unit='bytes')
     accepts: Optional[Callable[[str, Dict[str, Any], Any], Any]] = _option(
-        None, _FUNCTION,
+        None, FUNCTION,
         'Called with ``sid``, ``environ`` and ``auth`` at each connection: '
         'returns whether the client takes part. Without it, all do.')
 
@@ -215,48 +154,48 @@ class Options:
     """The options that the parts of the package work with."""
 
     stream_name: str = _option(
-        'socket.io', _TEXT,
+        'socket.io', TEXT,
         'Key of the stream, the same on all servers of a cluster.',
         parse=str, node='streamName')
     stream_count: int = _option(
-        1, _count(1),
+        1, count(1),
         'Number of streams. A hash of its name assigns a namespace to one of '
         'them. The same on all servers of a cluster.',
         parse=int, node='streamCount')
     max_len: Optional[int] = _option(
-        None, _or_none(_count(1)),
+        None, or_none(count(1)),
         'About how many entries a stream keeps. A server that is cut off '
         'from Redis while more are added misses the oldest.',
         unit='entries', parse=int, node='maxLen',
         shown=f'{DEFAULT_MAX_LEN:,} entries; '
               f'{DEFAULT_MAX_LEN_WITH_RETENTION:,} with ``retention``')
     read_count: int = _option(
-        100, _count(1), 'How many entries one read returns at most.',
+        100, count(1), 'How many entries one read returns at most.',
         unit='entries', parse=int, node='readCount')
     block_time: float = _option(
-        5.0, _seconds(LONGEST_TIME),
+        5.0, seconds(LONGEST_TIME),
         'How long one read waits for entries.',
         unit='s', parse=float, node='blockTimeInMs')
     heartbeat_interval: float = _option(
-        5.0, _seconds(LONGEST_TIME),
+        5.0, seconds(LONGEST_TIME),
         'A server that has sent no message for so long sends a heartbeat.',
         unit='s', parse=float, node='heartbeatInterval')
     heartbeat_timeout: float = _option(
-        10.0, _seconds(LONGEST_TIME),
+        10.0, seconds(LONGEST_TIME),
         'A server that has sent no message for so long is considered gone. '
         'Must be above ``heartbeat_interval``.',
         unit='s', parse=float, node='heartbeatTimeout')
     request_transport: str = _option(
-        'stream', _one_of(*REQUEST_TRANSPORTS),
+        'stream', one_of(*REQUEST_TRANSPORTS),
         "How requests travel: ``'stream'``, ``'pubsub'`` or "
         "``'sharded-pubsub'``, see ``docs/interop.rst``. Requests over "
         'PUB/SUB are lost while Redis is away, and time out.',
         parse=str, node='the version, ``useShardedPubSub``')
     channel_prefix: str = _option(
-        'socket.io', _TEXT, 'Prefix of the names of PUB/SUB channels.',
+        'socket.io', TEXT, 'Prefix of the names of PUB/SUB channels.',
         parse=str, node='channelPrefix')
     only_plaintext: bool = _option(
-        False, _BOOL, 'Refuse ``bytes``, so that every entry is JSON.',
+        False, BOOL, 'Refuse ``bytes``, so that every entry is JSON.',
         parse=_parse_bool, node='onlyPlaintext')
     connection_state_recovery: Union[None, bool, Mapping[str, Any]] = _option(
         None, Rule('True, False, None or a mapping', _is_recovery),
@@ -268,38 +207,38 @@ class Options:
         parse=_parse_recovery, node="the server's "
                                     '``connectionStateRecovery``')
     session_key_prefix: str = _option(
-        'sio:session:', _TEXT,
+        'sio:session:', TEXT,
         'Prefix of the keys of the sessions that recovery stores.',
         parse=str, node='sessionKeyPrefix')
     retention: Optional[float] = _option(
-        None, _or_none(_seconds(LONGEST_RETENTION)),
+        None, or_none(seconds(LONGEST_RETENTION)),
         'For how many seconds entries are kept at least, up to ``max_len`` '
         f'of them. With recovery, at least {RETENTION_FACTOR} times '
         '``max_disconnection_duration``.',
         unit='s', parse=float)
     outbox_limit: int = _option(
-        100_000, _count(1),
+        100_000, count(1),
         'How many events may wait for Redis. Above that ``emit`` raises '
         '``OutboxFullError``.',
         unit='events', parse=int)
     outbox_max_bytes: int = _option(
-        64 * 2**20, _count(1),
+        64 * 2**20, count(1),
         'How much memory the events that wait for Redis may take. Above that '
         '``emit`` raises ``OutboxFullError``.',
         unit='bytes', parse=int, shown='64 MiB')
     publish: str = _option(
-        _Default('background'), _one_of(*PUBLISH_MODES),
+        _Default('background'), one_of(*PUBLISH_MODES),
         "``'background'``: ``emit`` returns when the event is in the outbox. "
         "``'sync'``: ``emit`` returns when Redis has stored the event, or, "
         'while Redis is away, when it is in the outbox.',
         parse=str, shown="``'background'``; ``'sync'`` with ``write_only``")
     min_replicas: int = _option(
-        0, _count(0),
+        0, count(0),
         'How many replicas must have an event before it counts as stored. '
         'While fewer have it, events wait in the outbox.',
         unit='replicas', parse=int)
     on_loss: Optional[Callable[[Any], Any]] = _option(
-        None, _FUNCTION,
+        None, FUNCTION,
         'Called with a ``redis_streams_adapter.losses.Loss`` for every loss '
         'that was detected, in a task of its own, so that the application '
         'can ask its clients to reload.')
@@ -319,31 +258,31 @@ NAMES = tuple(each.name for each in OPTIONS)
 
 #: The constructor's arguments that are no fields of :class:`Options`.
 ARGUMENTS = (
-    Option('url', Any, 'redis://localhost:6379/0', _ANYTHING,
+    Option('url', Any, 'redis://localhost:6379/0', ANYTHING,
            'Where Redis is: ``redis``, ``rediss``, ``unix``, '
            '``redis+sentinel`` (as in python-socketio), ``redis+cluster`` or '
            '``rediss+cluster``, the same with ``valkey``; or a client object '
            'of redis-py, whose settings are used but not its connections. '
            'Redis may be away at construction.',
            node='the client', secret=True),
-    Option('write_only', bool, False, _BOOL,
+    Option('write_only', bool, False, BOOL,
            'Only emit. For a process without clients, which then does not '
            'count as a server.'),
     Option('logger', Optional['Logger'], None,
-           _or_none(Rule('a logger', _has('info', 'warning', 'error'))),
+           or_none(Rule('a logger', has('info', 'warning', 'error'))),
            "The logger to use. Without it the server's, if that shows "
            "warnings, else ``logging.getLogger('redis_streams_adapter')``.",
            shown="the server's"),
     Option('json', Any, None,
-           _or_none(Rule('a module with dumps() and loads()',
-                         _has('dumps', 'loads'))),
+           or_none(Rule('a module with dumps() and loads()',
+                        has('dumps', 'loads'))),
            'The JSON module to serialise with.', shown="the server's"),
     Option('redis_options', Optional[Dict[str, Any]], None,
-           _or_none(_MAPPING),
+           or_none(MAPPING),
            'Arguments for the connections, as redis-py takes them. '
            '``socket_timeout`` (5 s) is how long a frozen Redis goes '
            'unnoticed.', node='of the client', secret=True),
-    Option('channel', Optional[str], None, _or_none(_TEXT),
+    Option('channel', Optional[str], None, or_none(TEXT),
            'Another name for ``stream_name``. Give one of them.'),
 )
 
@@ -384,8 +323,8 @@ def one_name(stream_name: Optional[str], channel: Optional[str]) -> Any:
     if stream_name is None or channel is None:
         return channel if stream_name is None else stream_name
     raise ConfigurationError(
-        f'stream_name and channel are the same option: give one, not both '
-        f'{stream_name!r} and {channel!r}')
+        f'stream_name ({stream_name!r}) and channel ({channel!r}) are the '
+        f'same option: give one')
 
 
 def make(values: Mapping[str, Any]) -> Options:
@@ -431,13 +370,10 @@ def check(options: Options) -> None:
             known[name].check(value, prefix)
 
 
-# -- from the query of a URL ----------------------------------------------
-
 def from_query(pairs: List[Tuple[str, str]]) -> Dict[str, Any]:
     """Keyword arguments from a URL's query.
 
-    :param pairs: names and values, as :func:`urllib.parse.parse_qsl` gives
-                  them.
+    :param pairs: as from :func:`urllib.parse.parse_qsl`.
     :raises ConfigurationError: a name is unknown, is there twice, or its
                                 value is not of the option's type.
     """

@@ -15,7 +15,7 @@ PACKAGE = ROOT.name
 #: What stands at the top of the package, floor by floor: each may import
 #: what lies below its own floor.
 TOP = [
-    ['errors', 'losses'], ['options'], ['protocol'], ['concurrency'],
+    ['errors', 'losses', 'rules'], ['options'], ['protocol'], ['concurrency'],
     ['stream'], ['runtime'], ['clients'], ['recovery'], ['cluster'],
     ['manager'], ['flask_socketio', 'shutdown', 'testing'], ['gunicorn'],
     ['demo'], ['cli'], ['__main__'],
@@ -77,7 +77,7 @@ UPWARDS = {
 }
 
 #: No I/O, no clock, no threads, no logging.
-CORE = ['errors', 'options', 'losses', 'protocol', 'recovery.session',
+CORE = ['errors', 'options', 'rules', 'losses', 'protocol', 'recovery.session',
         'recovery.replay', 'recovery.states']
 
 #: Who may import what, besides the standard library; the demo apart.
