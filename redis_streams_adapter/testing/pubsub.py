@@ -1,4 +1,4 @@
-"""A server's PUB/SUB in memory, with connections as redis-py has them."""
+"""PUB/SUB in memory, with connections like those of redis-py."""
 import os
 import threading
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, \
@@ -13,13 +13,13 @@ from ..stream.topology import Address
 #: waits for so long.
 PATIENCE = 10.0
 
-#: redis-py, or rather its names.
+#: redis-py: its errors are raised here as by its connections.
 _redis = open_driver('redis://', {}, '').module
 
-#: What listens where: a command's kind, and a channel.
+#: The kind of a channel, see :data:`KINDS`, and its name.
 Place = Tuple[bytes, bytes]
 
-#: The kind of channel that a command is about.
+#: The kind of channel of each command: plain or sharded.
 KINDS = {b'SUBSCRIBE': b'', b'UNSUBSCRIBE': b'', b'PUBLISH': b'',
          b'NUMSUB': b'', b'SSUBSCRIBE': b's', b'SUNSUBSCRIBE': b's',
          b'SPUBLISH': b's', b'SHARDNUMSUB': b's'}
@@ -32,7 +32,7 @@ def error_reply(text: str) -> Exception:
 
 
 class Sent(NamedTuple):
-    """A command as it arrived, and what the connection is for."""
+    """A command as it arrived, and the key that its connection is for."""
 
     key: str
     command: Tuple[bytes, ...]
@@ -42,7 +42,7 @@ class FakePubSub:
     """One server, or the servers of a cluster as if they were one."""
 
     def __init__(self) -> None:
-        #: Protects all, and is notified of all that is new.
+        #: Protects everything, and is notified of every change.
         self.changed = threading.Condition(threading.RLock())
         self.connections: List['FakeConnection'] = []
         #: The masters of a cluster, and which of them has which channels; all
@@ -52,16 +52,16 @@ class FakePubSub:
         #: How often the cluster was asked where channels are.
         self.asked = 0
         self.sent: List[Sent] = []
-        #: What commands are answered with instead, by their names.
+        #: Error replies by the names of commands.
         self.errors: Dict[bytes, Exception] = {}
         #: Makes the replies to other commands, by their names.
         self.handlers: Dict[bytes, Callable[..., Any]] = {}
-        #: Nobody can connect.
+        #: Whether connections are refused.
         self.away = False
         #: How often something was looked for on a connection. Counted by
         #: each task without a lock; exact for one task.
         self.reads = 0
-        #: Nothing is answered, and connections look well.
+        #: Whether nothing is answered, though connections stay open.
         self.frozen = False
 
     def driver(self, cluster: bool = False,
@@ -113,7 +113,7 @@ class FakePubSub:
                           if each.address is not None and each.places)
 
     def listening(self, channel: str, kind: bytes = b'') -> int:
-        """How many connections listen to a channel."""
+        """The number of connections that listen to a channel."""
         with self.changed:
             return sum((kind, channel.encode()) in each.places
                        for each in self.connections)
@@ -133,7 +133,7 @@ class FakePubSub:
 
     def publish(self, channel: str, message: bytes,
                 kind: bytes = b'') -> int:
-        """Give a message to those that listen."""
+        """Send a message to the connections that listen."""
         with self.changed:
             found = [each for each in self.connections
                      if (kind, channel.encode()) in each.places]
@@ -158,7 +158,7 @@ class FakePubSub:
                 each.end()
 
     def commands(self, *names: bytes) -> List[Sent]:
-        """Those of these names that came, in order."""
+        """The commands of these names that arrived, in order."""
         with self.changed:
             return [each for each in self.sent if each.command[0] in names]
 
@@ -209,7 +209,7 @@ class FakeConnection:
     def connect(self) -> None:
         with self._server.changed:
             if self._server.away:
-                raise _redis.ConnectionError('nobody is there')
+                raise _redis.ConnectionError('connection refused')
             self._server.connections.append(self)
             self._sock = self
 

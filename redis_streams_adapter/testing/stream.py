@@ -1,10 +1,12 @@
-"""A stream in memory, with a server's clock and a server's troubles.
+"""A stream in memory, with a clock and faults of its own.
 
 :class:`FakeStream` is the server, :class:`FakeLink` a connection to it: a
-:class:`redis_streams_adapter.protocol.transport.Link`. What goes wrong is said
-beforehand, see :class:`Fault`, or at any moment by :meth:`FakeStream.freeze`,
-:meth:`~FakeStream.go_away`, :meth:`~FakeStream.kill`,
-:meth:`~FakeStream.trim`, :meth:`~FakeStream.delete`.
+:class:`redis_streams_adapter.protocol.transport.Link`. Faults are planned for
+single commands, see :class:`Fault`, or caused at any moment by
+:meth:`FakeStream.freeze`, :meth:`~FakeStream.go_away`,
+:meth:`~FakeStream.kill`, :meth:`~FakeStream.trim`,
+:meth:`~FakeStream.delete`. One conformance suite,
+``tests/unit/protocol/test_transport.py``, tests it and Redis.
 """
 import threading
 import time
@@ -27,19 +29,19 @@ Result = Union[bytes, EntryRefused]
 class Fault(Enum):
     """What happens to one command."""
 
-    #: Nothing: it works. To let one or two pass before a fault.
+    #: None: the command works. To let some pass before a fault.
     NONE = 'none'
     #: The connection breaks before the server has the command.
     BREAK_BEFORE = 'break before'
-    #: The server carries it out; the connection breaks before its reply.
+    #: The server executes it; the connection breaks before the reply.
     BREAK_AFTER = 'break after'
     #: The connection breaks for the client. The server has the command in a
-    #: buffer, and carries it out at :meth:`FakeStream.arrive`, unless the
-    #: connection was ended there before.
+    #: buffer, and executes it at :meth:`FakeStream.arrive`, unless the
+    #: connection is ended on its side before.
     BREAK_LATE = 'break late'
     #: An error reply; the connection stays.
     ERROR = 'error'
-    #: The server carries it out; its replicas are too far behind.
+    #: The server executes it; too few replicas have it in time.
     LAG = 'lag'
 
 
@@ -48,7 +50,7 @@ class FakeStream:
 
     ``_changed`` protects everything, and is notified of every change.
 
-    :param max_len: how many entries it keeps, exactly.
+    :param max_len: the number of entries that it keeps, exactly.
     """
 
     def __init__(self, max_len: int = 1_000_000) -> None:
@@ -65,23 +67,23 @@ class FakeStream:
         self._added = 0
         self._frozen = False
         self._away = False
-        #: How many reads wait for an entry.
+        #: The number of reads that wait for an entry.
         self.waiting = 0
         #: The server's clock, in milliseconds.
         self.clock = CLOCK_START
-        #: What stands in the stream.
+        #: The entries of the stream.
         self.entries: List[Entry] = []
-        #: What ever stood in it.
+        #: All entries that it ever had.
         self.history: List[Entry] = []
         #: The size of each batch that a connection has tried to append.
         self.batches: List[int] = []
-        #: While set, appending gets this error reply.
+        #: If set, appending gets this error reply.
         self.error: Optional[str] = None
-        #: Which entries the server refuses for good, in the place of an id.
+        #: Whether the server refuses an entry with an error reply.
         self.refuses: Callable[[Fields], bool] = lambda fields: False
-        #: Over which it closes the connection.
+        #: Whether it closes the connection when it gets an entry.
         self.chokes_on: Callable[[Fields], bool] = lambda fields: False
-        #: Whether it tells how many entries it ever had, as since Redis 7.
+        #: Whether it reports how many entries it ever had, as since Redis 7.
         self.tells_added = True
         #: Whether a connection may know its identity and end others.
         self.permissive = True
@@ -97,13 +99,13 @@ class FakeStream:
     # -- what happens to it -----------------------------------------------
 
     def plan(self, operation: str, *faults: Fault) -> None:
-        """Say what happens to the next calls of a method of the links."""
+        """Plan what happens to the next calls of a method of the links."""
         with self._changed:
             self._faults[operation].extend(faults)
 
     @property
     def planned(self) -> int:
-        """How many faults have not happened yet."""
+        """The number of faults that have not happened yet."""
         return sum(map(len, self._faults.values()))
 
     def advance(self, seconds: float) -> None:
@@ -150,7 +152,7 @@ class FakeStream:
             self._end(link)
 
     def arrive(self) -> None:
-        """Carry out what hangs in the buffers of connections that are
+        """Execute the commands in the buffers of connections that are
         broken for their clients."""
         with self._changed:
             late, self._late = self._late, []
@@ -160,20 +162,20 @@ class FakeStream:
                         self._store(fields)
 
     def trim(self, keep: int = 0) -> None:
-        """Forget all entries but the last."""
+        """Trim the stream to so many entries."""
         with self._changed:
             self.entries = self.entries[-keep:] if keep else []
 
     def delete(self) -> None:
-        """Delete the stream: it never was."""
+        """Delete the stream."""
         with self._changed:
             self.entries = []
             self._last = START
             self._added = 0
 
     def set_back(self, position: Position) -> None:
-        """Lose what stands behind an entry, as a failover to a replica that
-        was behind does."""
+        """Lose all entries after a position, as in a failover to a replica
+        that has not received them."""
         with self._changed:
             self._last = position
             count = len(self.entries)
@@ -238,7 +240,7 @@ class FakeStream:
 
     def cut(self, oldest: Optional[int] = None,
             max_len: Optional[int] = None) -> None:
-        """Forget what is too old, or too much."""
+        """Trim entries that are too old or too many."""
         if oldest is None:
             del self.entries[:-(max_len or self._max_len)]
         else:
@@ -262,7 +264,8 @@ class FakeLink:
         self.waits_after: Optional[Position] = None
         self._interrupted = False
         self._connecting = False
-        #: What the server calls it, whether or not the client may know.
+        #: The number that the server gives it, also if it is not permitted
+        #: to know it.
         self.number = 0
         self.connected = False
         self.abandoned = False
@@ -386,7 +389,7 @@ class FakeLink:
     # -- with the lock held -----------------------------------------------
 
     def _ask(self, operation: str) -> None:
-        """What befalls a command that changes nothing."""
+        """Apply faults to a command that changes nothing."""
         self._await_thaw(in_doubt=False)
         fault = self._next_fault(operation)
         if fault is Fault.ERROR:

@@ -12,7 +12,7 @@ from redis_streams_adapter.protocol.position import Position, START
 from redis_streams_adapter.stream.driver import Driver, open_driver
 from redis_streams_adapter.stream.link import open_link
 from redis_streams_adapter.stream.session_store import ABSENT, CHANGED, DONE, \
-    Sessions, Swap
+    SessionStore, Swap
 from redis_streams_adapter.testing.local_redis import LocalRedis
 
 from ...support.redis_server import RedisServer
@@ -37,7 +37,7 @@ def driver(request: pytest.FixtureRequest) -> Driver:
     return open_driver(server.url, {}, STREAM)
 
 
-Make = Callable[..., Sessions]
+Make = Callable[..., SessionStore]
 
 
 @pytest.fixture
@@ -45,8 +45,8 @@ def make(driver: Driver,
          logger: Callable[[], logging.Logger]) -> Iterator[Make]:
     """Makes sessions with their task: ``make(ttl)``, in seconds."""
     with contextlib.ExitStack() as stack:
-        def make_one(ttl: float = 100.0) -> Sessions:
-            sessions = Sessions(driver, ThreadEngine(), 'sessions:', ttl)
+        def make_one(ttl: float = 100.0) -> SessionStore:
+            sessions = SessionStore(driver, ThreadEngine(), 'sessions:', ttl)
             task = Task('sessions', sessions.work, ThreadEngine(), None,
                         logger)
             task.start()
