@@ -1,13 +1,10 @@
 """Sessions in a real Redis, asked for by many tasks at once."""
-import contextlib
-import logging
 import os
 import threading
 import time
-from typing import Any, Callable, Iterator, List, Optional
+from typing import Any, List, Optional
 
 import pytest
-import redis as redis_py
 
 from redis_streams_adapter.stream.driver import open_driver
 from redis_streams_adapter.stream.session_store import ABSENT, CHANGED, DONE, \
@@ -19,77 +16,14 @@ from redis_streams_adapter.protocol.position import Position, START
 from redis_streams_adapter.protocol.transport import Unavailable
 
 from ...support.proxy import Proxy
-from ...support.redis_cluster import RedisCluster
 from ...support.redis_server import free_port, RedisServer
 from ...support.replicated import ask
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ...unit.nodes import Call
-
-#: Of the sessions of these tests, in seconds.
-TTL = 100.0
+from .conftest import end, Make, PREFIX, STREAM, TTL
 
 #: After which a server is taken for dead, in seconds.
 SHORT = 0.3
-
-PREFIX = 'sessions:'
-STREAM = 'a-stream'
-
-
-@pytest.fixture(scope='module')
-def server(redis_binary: str) -> Iterator[RedisServer]:
-    """One whose data outlive it."""
-    with RedisServer(append_only=True) as own:
-        yield own.start()
-
-
-@pytest.fixture
-def redis(server: RedisServer) -> Iterator[Any]:
-    """A client of it, which then is empty."""
-    with server.client() as client:
-        client.flushall()
-        yield client
-
-
-@pytest.fixture
-def proxy(server: RedisServer) -> Iterator[Proxy]:
-    with Proxy(free_port(), server.port) as proxy:
-        proxy.open()
-        yield proxy
-
-
-Make = Callable[..., SessionStore]
-
-
-@pytest.fixture
-def make(server: RedisServer, redis: Any,
-         logger: Callable[[], logging.Logger]) -> Iterator[Make]:
-    """Makes sessions with their task: ``make(url, ttl, **options)``."""
-    with contextlib.ExitStack() as stack:
-        def make_one(url: str = '', ttl: float = TTL,
-                     **options: Any) -> SessionStore:
-            sessions = SessionStore(
-                open_driver(url or server.url, options, STREAM),
-                ThreadEngine(), PREFIX, ttl)
-            task = Task('sessions', sessions.work, ThreadEngine(), None,
-                        logger)
-            task.start()
-            stack.callback(end, sessions, task)
-            assert task.tried.wait(DEADLINE)
-            return sessions
-
-        yield make_one
-
-
-def end(sessions: SessionStore, task: Task) -> None:
-    task.stop()
-    sessions.interrupt()
-    assert task.join(DEADLINE)
-    assert not sessions._servers._links and not sessions._jobs
-
-
-@pytest.fixture
-def sessions(make: Make) -> SessionStore:
-    return make()
 
 
 def wait_well(sessions: SessionStore) -> None:
@@ -531,76 +465,3 @@ def test_a_server_that_was_deposed(sessions: SessionStore, redis: Any,
         server.promote()
     wait_well(sessions)
     sessions.put('p', b'1')
-
-
-# -- a cluster ---------------------------------------------------------------
-
-@pytest.fixture(scope='module')
-def cluster(redis_binary: str) -> Iterator[RedisCluster]:
-    with RedisCluster(masters=2) as servers:
-        yield servers.start()
-
-
-def test_in_a_cluster(make: Make, cluster: RedisCluster) -> None:
-    """Sessions are everywhere, and the stream is somewhere."""
-    sessions = make(cluster.url)
-    pids = [f'p{number}' for number in range(60)]
-    masters = {cluster.master_of(PREFIX + pid).port for pid in pids}
-    assert len(masters) == 2
-    for pid in pids:
-        sessions.put(pid, pid.encode())
-    assert sessions.swap([
-        Swap(pid, b'new', [pid.encode()]) for pid in pids]) == [DONE] * 60
-    assert sessions.touch([*pids, 'nobody']) == [True] * 60 + [False]
-    with cluster.master_of(STREAM).client() as redis:
-        redis.xadd(STREAM, {'a': 'b'}, '5-1')
-    for pid in pids:
-        assert sessions.find(pid, STREAM, Position(5, 1)) == Found(
-            b'new', True, Position(5, 1), Position(5, 1))
-    calls = [Call(sessions.swap, [
-        Swap(other, other.encode(), [b'new']) for other in pids[number::6]])
-        for number in range(6)]
-    for call in calls:
-        assert call.result() == [DONE] * 10
-    assert sessions.connections == 1
-
-
-@pytest.fixture(params=['URL', 'client'])
-def place(request: Any, cluster: RedisCluster) -> Any:
-    """What an application names a cluster by."""
-    if request.param == 'URL':
-        return cluster.url
-    server = cluster.servers[0]
-    return redis_py.cluster.RedisCluster(
-        host='127.0.0.1', port=server.port)
-
-
-def test_a_slot_moves(make: Make, cluster: RedisCluster, place: Any) -> None:
-    """Nobody has to know, neither before nor while nor when its keys are
-    elsewhere."""
-    sessions = make(place)
-    # In one slot, and another one each time.
-    tag = f'{{{type(place).__name__}}}'
-    pid, late = f'moves{tag}', f'late{tag}'
-    key = PREFIX + pid
-    source = cluster.master_of(key)
-    target, = cluster.others(source)
-    sessions.put(pid, b'1')
-    cluster.begin_move(key, source, target)
-    assert sessions.swap([Swap(pid, b'2', [b'1'])]) == [DONE]
-    cluster.move_keys(key, source, target)
-    # Among others, which are asked for where they always were.
-    others = [f'other-{number}' for number in range(20)]
-    assert sessions.swap([
-        *(Swap(other, b'1', [b'']) for other in others),
-        Swap(pid, b'3', [b'2']), Swap(late, b'1', [b''])]
-    ) == [DONE] * 22
-    assert sessions.touch([pid, 'nobody', late]) == [True, False, True]
-    assert sessions.find(pid, STREAM, None).session == b'3'
-    assert cluster.count_keys(key, source) == 0
-    assert cluster.count_keys(key, target) == 2
-    cluster.end_move(key, source, target)
-    assert sessions.swap([Swap(pid, b'4', [b'3']),
-                          *(Swap(other, b'', [b'1']) for other in others),
-                          Swap(late, b'', [b'1'])]) == [DONE] * 22
-    assert sessions.get(pid) == b'4'

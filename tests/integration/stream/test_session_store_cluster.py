@@ -1,0 +1,83 @@
+"""Sessions in a Redis Cluster, whose slots may move."""
+from typing import Any, Iterator
+
+import pytest
+import redis as redis_py
+
+from redis_streams_adapter.protocol.position import Position
+from redis_streams_adapter.stream.session_store import DONE, Found, Swap
+
+from ...support.redis_cluster import RedisCluster
+from ...unit.nodes import Call
+from .conftest import Make, PREFIX, STREAM
+
+
+@pytest.fixture(scope='module')
+def cluster(redis_binary: str) -> Iterator[RedisCluster]:
+    with RedisCluster(masters=2) as servers:
+        yield servers.start()
+
+
+def test_in_a_cluster(make: Make, cluster: RedisCluster) -> None:
+    """Sessions are everywhere, and the stream is somewhere."""
+    sessions = make(cluster.url)
+    pids = [f'p{number}' for number in range(60)]
+    masters = {cluster.master_of(PREFIX + pid).port for pid in pids}
+    assert len(masters) == 2
+    for pid in pids:
+        sessions.put(pid, pid.encode())
+    assert sessions.swap([
+        Swap(pid, b'new', [pid.encode()]) for pid in pids]) == [DONE] * 60
+    assert sessions.touch([*pids, 'nobody']) == [True] * 60 + [False]
+    with cluster.master_of(STREAM).client() as redis:
+        redis.xadd(STREAM, {'a': 'b'}, '5-1')
+    for pid in pids:
+        assert sessions.find(pid, STREAM, Position(5, 1)) == Found(
+            b'new', True, Position(5, 1), Position(5, 1))
+    calls = [Call(sessions.swap, [
+        Swap(other, other.encode(), [b'new']) for other in pids[number::6]])
+        for number in range(6)]
+    for call in calls:
+        assert call.result() == [DONE] * 10
+    assert sessions.connections == 1
+
+
+@pytest.fixture(params=['URL', 'client'])
+def place(request: Any, cluster: RedisCluster) -> Any:
+    """What an application names a cluster by."""
+    if request.param == 'URL':
+        return cluster.url
+    server = cluster.servers[0]
+    return redis_py.cluster.RedisCluster(
+        host='127.0.0.1', port=server.port)
+
+
+def test_a_slot_moves(make: Make, cluster: RedisCluster, place: Any) -> None:
+    """Nobody has to know, neither before nor while nor when its keys are
+    elsewhere."""
+    sessions = make(place)
+    # In one slot, and another one each time.
+    tag = f'{{{type(place).__name__}}}'
+    pid, late = f'moves{tag}', f'late{tag}'
+    key = PREFIX + pid
+    source = cluster.master_of(key)
+    target, = cluster.others(source)
+    sessions.put(pid, b'1')
+    cluster.begin_move(key, source, target)
+    assert sessions.swap([Swap(pid, b'2', [b'1'])]) == [DONE]
+    cluster.move_keys(key, source, target)
+    # Among others, which are asked for where they always were.
+    others = [f'other-{number}' for number in range(20)]
+    assert sessions.swap([
+        *(Swap(other, b'1', [b'']) for other in others),
+        Swap(pid, b'3', [b'2']), Swap(late, b'1', [b''])]
+    ) == [DONE] * 22
+    assert sessions.touch([pid, 'nobody', late]) == [True, False, True]
+    assert sessions.find(pid, STREAM, None).session == b'3'
+    assert cluster.count_keys(key, source) == 0
+    assert cluster.count_keys(key, target) == 2
+    cluster.end_move(key, source, target)
+    assert sessions.swap([Swap(pid, b'4', [b'3']),
+                          *(Swap(other, b'', [b'1']) for other in others),
+                          Swap(late, b'', [b'1'])]) == [DONE] * 22
+    assert sessions.get(pid) == b'4'

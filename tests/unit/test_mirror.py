@@ -1,0 +1,131 @@
+"""The tests mirror the package, as far as a program can read it from the
+files' names and imports."""
+import ast
+import configparser
+from pathlib import Path
+from typing import Iterator, Set
+
+import pytest
+
+import redis_streams_adapter
+
+PACKAGE = Path(redis_streams_adapter.__file__).parent
+UNIT = Path(__file__).parent
+TESTS = UNIT.parent
+
+#: How many lines a file of tests has at most.
+MAX_LINES = 600
+
+#: Modules without a unit test of their own.
+UNTESTED = {
+    # The same as the command, see test_cli.
+    '__main__',
+}
+
+#: Debts: modules whose tests still stand among those of others.
+DEBTS = {
+    'cluster/dispatch', 'cluster/incoming', 'cluster/requester',
+    'cluster/subscriptions', 'recovery/admission', 'recovery/backlog',
+    'recovery/claims', 'recovery/local_clients', 'runtime/channel',
+    'runtime/flow', 'stream/publisher', 'testing/client',
+    'testing/local_redis', 'testing/pubsub', 'testing/stream',
+    'recovery/tracker', 'rules'}
+
+#: Debts, too.
+TOO_LONG = {'unit/recovery/test_stream_order.py'}
+
+#: Tests of no single module: those of the package as a whole, and of what
+#: tests use.
+OF_NO_MODULE = {
+    'test_architecture', 'test_chaos', 'test_dependencies', 'test_errors',
+    'test_exports', 'test_mirror', 'test_option_docs',
+    'testing/test_documentation',
+    # Calls of a manager, each struck by an exception at every moment.
+    'test_struck_anywhere',
+}
+
+#: What starts or needs a Redis, or processes that do.
+NEEDS_REDIS = {
+    'redis_binary', 'redis_server', 'make_redis', 'make_proxy',
+    'start_nodes', 'RedisServer', 'RedisCluster', 'Sentinels', 'Proxy',
+    'NodeProcess', 'free_port'}
+
+
+def modules() -> Iterator[str]:
+    """The modules, by their paths without the ending. The demo is run as a
+    whole, see tests/demo."""
+    for path in PACKAGE.rglob('*.py'):
+        name = path.relative_to(PACKAGE).with_suffix('').as_posix()
+        if path.name != '__init__.py' and not name.startswith('demo/'):
+            yield name
+
+
+def unit_tests() -> Iterator[Path]:
+    return UNIT.rglob('test_*.py')
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(UNIT).with_suffix('').as_posix()
+
+
+def names_for(module: str) -> Set[str]:
+    """What the tests of a module are named: one file for it, further ones
+    for parts of it, or a directory."""
+    package, _, name = module.rpartition('/')
+    prefix = f'{package}/' if package else ''
+    return {name_of(path) for path in unit_tests()
+            if name_of(path).startswith((
+                f'{prefix}test_{name}_', f'{prefix}{name}/test_'))
+            or name_of(path) == f'{prefix}test_{name}'}
+
+
+@pytest.mark.parametrize('module', sorted(set(modules()) - UNTESTED - DEBTS))
+def test_each_module_has_its_tests(module: str) -> None:
+    package, _, name = module.rpartition('/')
+    assert (UNIT / package / f'test_{name}.py').exists() \
+        or (UNIT / package / name / '__init__.py').exists()
+
+
+def test_each_unit_test_has_its_module() -> None:
+    expected = set(OF_NO_MODULE)
+    for module in modules():
+        expected |= names_for(module)
+    assert {name_of(path) for path in unit_tests()} == expected
+
+
+@pytest.mark.parametrize('path', [
+    path for path in UNIT.rglob('*.py') if path != Path(__file__)],
+    ids=lambda path: path.relative_to(UNIT).as_posix())
+def test_unit_tests_need_no_redis(path: Path) -> None:
+    """By nothing that they import from the support of other tests, and by
+    no fixture."""
+    tree = ast.parse(path.read_text('utf-8'))
+    used: Set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.level \
+                and 'support' in str(node.module):
+            used.update(each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not str(node.module).startswith('tests')
+        elif isinstance(node, ast.FunctionDef):
+            used.update(each.arg for each in node.args.args)
+    assert not used & NEEDS_REDIS
+
+
+@pytest.mark.parametrize('path', [
+    path for path in TESTS.rglob('*.py')
+    if path.relative_to(TESTS).as_posix() not in TOO_LONG],
+                         ids=lambda path: path.relative_to(TESTS).as_posix())
+def test_no_file_is_long(path: Path) -> None:
+    assert len(path.read_text('utf-8').splitlines()) <= MAX_LINES
+
+
+def test_modules_that_need_a_redis_are_tested_on_each_python() -> None:
+    """With one mode of tasks only; tests/integration leaves its
+    sub-directories out with the others."""
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(TESTS.parent / 'tox.ini')
+    found = {f'tests/integration/{path.name}'
+             for path in (TESTS / 'integration').iterdir()
+             if (path / '__init__.py').exists()}
+    assert found == set(tox['testenv']['with_redis'].split())
