@@ -6,29 +6,20 @@ let in is the matter of :mod:`redis_streams_adapter.recovery.admission`. What
 follows is its stay, see :mod:`redis_streams_adapter.recovery.client_session`.
 """
 import threading
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ..clients import hooks
 from .admission import Admission, Visit
 from .claims import Claims
+from .handover import Handover
 from ..clients.delivery import Client, Delivery, Encoded, Load
 from ..protocol.messages import Message
-from .replay import Record
 from ..options import RecoveryOptions
 from .local_clients import LocalClients, Outcomes
-from ..clients.receipts import when_read
 from .session import Outcome, REJECTED, split_auth
 from ..runtime.runtime import Runtime
 from .client_session import ClientSession
 from .states import State
-
-#: After how many missed packets others shall run.
-YIELD_EVERY = 100
-
-#: How long a client may take to read its reply, in seconds, if nothing else
-#: can be done before it has. The least that its connection survives, by
-#: default, if it does not answer at all.
-PATIENCE = 20.0
 
 
 class ClientTracker:
@@ -55,7 +46,8 @@ class ClientTracker:
         # in which its connection was half open, and that of its absence.
         delivery.long_time = int(
             options.max_disconnection_duration * 1000 / 2)
-        #: Those who are connecting; each written by its connection's task.
+        self._handover = Handover(self._clients)
+        #: Clients that are connecting; each written by its connection's task.
         self._visits: Dict[Tuple[str, str], Visit] = {}
 
     # -- hooks, see redis_streams_adapter.clients.hooks
@@ -93,7 +85,7 @@ class ClientTracker:
         client = visit.client
         return hooks.is_closing(self._clients.server, visit.eio_sid) \
             or client is not None and (
-                client.is_leaving or not self._is_here(client)) \
+                client.is_leaving or not self._handover.is_here(client)) \
             or self._clients.manager.eio_sid_from_sid(
                 visit.sid, visit.namespace) != visit.eio_sid
 
@@ -114,7 +106,7 @@ class ClientTracker:
             # It has none.
             client.ahead = before
             return False
-        visit.has_missed = self._give_missed(client, visit.missed)
+        visit.has_missed = self._handover.give_missed(client, visit.missed)
         return visit.has_missed
 
     def is_turned_away(self, eio_sid: str, namespace: str) -> bool:
@@ -160,13 +152,13 @@ class ClientTracker:
             return
         if not visit.has_missed:
             if visit.is_ahead and not client.is_discarded:
-                self._let_it_count(client)
+                self._handover.let_it_count(client)
                 return
-            if not self._give_missed(client, visit.missed):
+            if not self._handover.give_missed(client, visit.missed):
                 return
         elif visit.missed:
-            self._note_reading(client)
-        if not self._release(client):
+            self._handover.note_reading(client)
+        if not self._handover.release(client):
             return
         sessions.settle(client)
         if self._outcomes.settled(client.sid, namespace):
@@ -176,75 +168,6 @@ class ClientTracker:
             # Told to go while it came, when python-socketio does not hear.
             self._clients.server.disconnect(client.sid, client.namespace,
                                             ignore_queue=True)
-
-    def _give_missed(self, client: ClientSession,
-                     missed: Sequence[Record]) -> bool:
-        """Give a client what it has missed. Nothing blocks between the last
-        packets and what the caller sends next.
-
-        :return: ``False`` where it is gone. Another connection may have taken
-                 it over: what is known under its sid is not this one's.
-        """
-        address, runtime = (client.sid, client.eio_sid), self._clients.live()
-        timeline = self._clients.timeline(client.namespace)
-        for start in range(0, len(missed) or 1, YIELD_EVERY):
-            if start:
-                runtime.engine.pause()
-            with runtime.order:
-                if not self._is_here(client):
-                    return False
-                timeline.deliver_again(address, client.namespace,
-                                       missed[start:start + YIELD_EVERY])
-        return True
-
-    def _release(self, client: ClientSession) -> bool:
-        """Give a client what was held until it has its reply.
-
-        :return: as :meth:`_give_missed`.
-        """
-        with self._clients.live().order:
-            if not self._is_here(client):
-                return False
-            self._clients.delivery.release((client.sid, client.eio_sid))
-        return True
-
-    def _note_reading(self, client: ClientSession) -> None:
-        """Note it when a client has read its reply."""
-        def has_read() -> None:
-            client.ahead = None
-            self._clients.sessions.change(client)
-
-        when_read(self._clients.server, client.eio_sid, has_read)
-
-    def _let_it_count(self, client: ClientSession) -> None:
-        """Drop a client as soon as it has read its reply, and all is in the
-        offset that it will show. What was emitted meanwhile it has missed.
-        """
-        server = self._clients.server
-
-        def drop() -> None:
-            # Its connection may outlive it, for clients in other namespaces.
-            if not client.gone.is_set():
-                hooks.drop(server, client.eio_sid)
-
-        def has_read() -> None:
-            client.ahead = None
-            drop()
-
-        def give_up() -> None:
-            client.gone.wait(PATIENCE)
-            drop()
-
-        if when_read(server, client.eio_sid, has_read):
-            self._clients.log('%s has to come again, for it may have some of '
-                              'what it had missed', client.sid)
-            server.start_background_task(give_up)
-        else:
-            hooks.drop(server, client.eio_sid)
-
-    def _is_here(self, client: ClientSession) -> bool:
-        return self._clients.sessions.of_sid(
-            client.sid, client.namespace) is client
 
     def check_data(self, sid: str, namespace: str, data: Any) -> None:
         """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""

@@ -52,7 +52,7 @@ WITHIN = {
         ['stored_sessions'],
         ['session_writer'],
         ['local_clients'],
-        ['claims'],
+        ['claims', 'handover'],
         ['backlog'],
         ['admission'],
         ['tracker']],

@@ -4,7 +4,7 @@ from typing import Any, List
 
 import pytest
 
-from redis_streams_adapter.recovery.tracker import YIELD_EVERY
+from redis_streams_adapter.recovery.handover import YIELD_EVERY
 
 from ...support.wait import wait_until
 from .harness import emit, Make
@@ -201,7 +201,7 @@ def test_taken_over_while_it_gets_what_it_missed(node: Make) -> None:
     second = begin('second')
     sent = one.manager._returning._clients.delivery.sent
     *_, last = connections['second'].receive()
-    assert sent[client.sid].decode() == last[-1]
+    assert str(sent[client.sid]) == last[-1]
     emit(one, 'live')
     wait_until(lambda: not runtime.timeline('/').is_waiting)
     go_on['second'].set()

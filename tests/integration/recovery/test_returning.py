@@ -6,7 +6,7 @@ from socketio.packet import BINARY_EVENT, EVENT
 
 from redis_streams_adapter.protocol.position import START
 from redis_streams_adapter.recovery.session import Outcome
-from redis_streams_adapter.recovery.tracker import YIELD_EVERY
+from redis_streams_adapter.recovery.handover import YIELD_EVERY
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ...unit.nodes import Call

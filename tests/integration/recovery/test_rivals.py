@@ -8,7 +8,7 @@ from socketio.packet import CONNECT, DISCONNECT, Packet
 from redis_streams_adapter.clients import hooks
 from redis_streams_adapter.clients.registry import HAS_PRE_CONNECT
 from redis_streams_adapter.recovery.session import Outcome
-from redis_streams_adapter.recovery.tracker import YIELD_EVERY
+from redis_streams_adapter.recovery.handover import YIELD_EVERY
 
 from ...support.wait import DEADLINE, wait_until
 from ...unit.fake_server import FakeClient
