@@ -69,6 +69,17 @@ class Driver(NamedTuple):
     database: int = 0
     link: Optional[Callable[[str, int], Link]] = None
 
+    def connecting_to(self, address: Optional[Address]) -> 'Driver':
+        """How to connect to one server of a cluster.
+
+        :param address: of that server; ``None``: as this driver connects.
+        """
+        connect = self.at
+        if address is None or connect is None:
+            return self
+        place, to_it = address, connect
+        return self._replace(make=lambda timeout, key: to_it(timeout, place))
+
 
 def open_driver(url: Any, options: Mapping[str, Any],
                 service: str) -> Driver:

@@ -269,7 +269,8 @@ class Listener:
             return
         wanted = self._wanted
         address = wanted.address
-        link = ListenerLink(self._driver_for(address), self._wakeup)
+        link = ListenerLink(
+            self._driver.connecting_to(address), self._wakeup)
         self._link = link
         done = False
         try:
@@ -289,15 +290,6 @@ class Listener:
             self._confirm(frozenset())
             self._link = None
             link.close()
-
-    def _driver_for(self, address: Optional[Address]) -> Driver:
-        """How to connect to a server of a cluster."""
-        driver, connect = self._driver, self._driver.at
-        if address is None or connect is None:
-            return driver
-        place, to_it = address, connect
-        return driver._replace(
-            make=lambda timeout, key: to_it(timeout, place))
 
     def _confirm(self, channels: FrozenSet[bytes]) -> None:
         self._confirmed = channels

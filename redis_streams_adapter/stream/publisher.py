@@ -1,25 +1,27 @@
-"""What publishes on channels of PUB/SUB, and counts who listens there.
+"""Publishes on channels of PUB/SUB, and counts who listens there.
 
 Nothing is sent twice, and nothing is kept: see
-:mod:`redis_streams_adapter.stream.listener`. In a cluster the publisher
-connects to where a channel is.
+:mod:`redis_streams_adapter.stream.listener`. In a Redis Cluster, a message on
+a sharded channel goes to the master that has the channel, on one connection
+for each master.
 """
 from collections import deque
-from typing import Any, Deque, Dict, List, NamedTuple, Optional, Sequence
+from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, \
+    Sequence
 
 from ..concurrency.engines import Engine, Event
 from ..concurrency.tasks import Task
 from ..protocol.transport import Unavailable, Way
 from .driver import Driver, errors_of
-from .connection import describe, Refused, Connection
+from .connection import Connection, describe, Refused
+from .topology import Address
 
-#: How many messages wait for the publisher at most: they are sent at once, or
-#: are of no use.
+#: How many messages wait for the publisher, at most: a message is sent at
+#: once, or is useless.
 MAX_WAITING = 10_000
 
-#: How many connections the publisher keeps to where sharded channels of a
-#: cluster are.
-MAX_LINKS = 16
+#: The key of the connection that a count uses.
+COUNTING = 'counting'
 
 #: The commands of each way.
 PUBLISH = {Way.PLAIN: b'PUBLISH', Way.SHARDED: b'SPUBLISH'}
@@ -27,11 +29,11 @@ NUMBER = {Way.PLAIN: b'NUMSUB', Way.SHARDED: b'SHARDNUMSUB'}
 
 
 class Job(NamedTuple):
-    """What the publisher is to do.
+    """What the publisher has to do.
 
     :param channels: the channel to publish on; the channels to count at.
     :param message: what to publish.
-    :param counter: who waits for how many there are.
+    :param counter: what a task waits for that needs the count.
     """
 
     way: Way
@@ -41,8 +43,8 @@ class Job(NamedTuple):
 
 
 class Count:
-    """How many listen to some channels; written by the publisher's task, once,
-    before the event is set."""
+    """How many connections listen to each of some channels; written by the
+    publisher's task, once, before the event is set."""
 
     def __init__(self, event: Event) -> None:
         self.event = event
@@ -50,7 +52,7 @@ class Count:
 
 
 class Publisher:
-    """What publishes, and counts, and its task."""
+    """Publishes and counts, on a task of its own."""
 
     def __init__(self, driver: Driver, engine: Engine) -> None:
         self._driver = driver
@@ -59,13 +61,21 @@ class Publisher:
         # atomic in CPython.
         self._jobs: Deque[Job] = deque()
         self._work_there = engine.event()
-        #: Messages that were not sent, or not known to be. Written by the
-        #: task, and by who finds no room: being late by one is no matter.
+        #: Messages that were not sent, or not known to be. Updated by the
+        #: task and by tasks that find no room, without a lock; may
+        #: under-count slightly.
         self.dropped = 0
-        # Written by the task; read by those who interrupt it.
-        self._links: Dict[str, Connection] = {}
+        #: The connections: to any server, under ``None``; to the masters of
+        #: a cluster, by their addresses; and the one under
+        #: :data:`COUNTING`. Written by the task; read by those that
+        #: interrupt it.
+        self._links: Dict[object, Connection] = {}
+        #: Says which master has a sharded channel; ``None``: the cluster was
+        #: not asked yet. Written by the task.
+        self._place: Optional[Callable[[str], Optional[Address]]] = None
         #: Whether the last attempt to connect has failed, or the task has
-        #: ended. Written by the task, and at its end by who ends it.
+        #: ended. Written by the task, and at the end by the task that
+        #: interrupts it.
         self._down = False
         #: Whether the server has refused the last job: that it connects
         #: then says nothing. Written by the task.
@@ -91,7 +101,7 @@ class Publisher:
         count = Count(self._engine.event())
         self._jobs.append(Job(way, channels, counter=count))
         self._work_there.set()
-        # Whoever goes down says so first, and then gives up what is there.
+        # The task first says that it is down, and then gives up its jobs.
         if not self._down:
             count.event.wait(timeout)
         return count.value
@@ -112,9 +122,9 @@ class Publisher:
     def work(self, task: Task) -> None:
         """One round of the publisher's task: do what there is to do, until a
         connection breaks."""
-        # Who counts while it connects for the first time waits for that.
+        # A count during the first attempt to connect waits for it.
         try:
-            self._link('')
+            self._link(None)
             self._down = task.stopping
             if not self._refused:
                 task.works()
@@ -131,11 +141,12 @@ class Publisher:
             raise
         finally:
             self._down = True
-            # All of this is of no use when the connection is back.
+            # All of this is useless when the connection is back.
             self._give_up(self._take())
             for link in list(self._links.values()):
                 link.close()
             self._links.clear()
+            self._place = None
 
     def _take(self) -> List[Job]:
         jobs = []
@@ -158,7 +169,7 @@ class Publisher:
             for key in [key for key, link in self._links.items()
                         if link.ended]:
                 self._links.pop(key).close()
-            self._link('')
+            self._link(None)
             for job in jobs:
                 if job.counter is None:
                     self._publish(job)
@@ -171,63 +182,78 @@ class Publisher:
 
     def _publish(self, job: Job) -> None:
         (channel,) = job.channels
-        key = channel if job.way is Way.SHARDED and self._driver.masters \
-            else ''
         command = PUBLISH[job.way], channel.encode(), job.message
-        old = self._links.get(key)
+        if job.way is Way.PLAIN or self._driver.places is None:
+            self._link(None).ask(*command)
+            return
+        asked_before = self._place is not None
         try:
-            self._link(key).ask(*command)
+            self._link(self._master_of(channel)).ask(*command)
         except Refused:
-            if old is None or not key:
+            if not asked_before:
                 raise
-            # The channel may be on another server since we connected. What
-            # was refused was not carried out.
-            del self._links[key]
-            old.close()
-            self._link(key).ask(*command)
+            # The channel may have moved since the cluster was asked. A
+            # command that was refused was not carried out.
+            self._forget_masters()
+            self._link(self._master_of(channel)).ask(*command)
+
+    def _master_of(self, channel: str) -> Address:
+        """Which master of the cluster has a channel."""
+        if self._place is None and self._driver.places is not None:
+            self._place = self._ask_cluster(self._driver.places)
+        address = self._place(channel) if self._place is not None else None
+        if address is None:
+            raise Unavailable('no master has the slot of a channel')
+        return address
+
+    def _forget_masters(self) -> None:
+        """Close the connections to them, and ask the cluster again when the
+        next message is sent: so there are never more than it has masters."""
+        self._place = None
+        for address in [each for each in self._links if each is not None]:
+            self._links.pop(address).close()
+
+    def _ask_cluster(self, ask: Callable[..., Any], *args: Any) -> Any:
+        try:
+            return ask(*args)
+        except (OSError, *errors_of(self._driver.module)) as exc:
+            raise Unavailable(describe(exc)) from exc
 
     def _count(self, way: Way, channels: Sequence[str]) -> List[int]:
         command = (b'PUBSUB', NUMBER[way],
                    *(each.encode() for each in channels))
-        if self._driver.masters is None:
-            replies = [self._link('').ask(*command)]
+        driver = self._driver
+        if driver.masters is None:
+            replies = [self._link(None).ask(*command)]
         else:
-            # Each server of a cluster knows of its own listeners only.
+            # Each server of a cluster knows of its own listeners only. The
+            # cluster is asked anew which those are: a server that has lost a
+            # channel would say that nobody listens there.
             replies = [self._ask_once(connection, *command)
-                       for connection in self._masters()]
+                       for connection in self._ask_cluster(
+                           driver.masters, driver.socket_timeout)]
         # Channels and numbers in turn.
         return [sum(int(reply[index]) for reply in replies)
                 for index in range(1, 2 * len(channels), 2)]
 
-    def _masters(self) -> Sequence[Any]:
-        driver = self._driver
-        if driver.masters is None:
-            return ()
-        try:
-            return driver.masters(driver.socket_timeout)
-        except (OSError, *errors_of(driver.module)) as exc:
-            raise Unavailable(describe(exc)) from exc
-
     def _ask_once(self, connection: Any, *command: bytes) -> Any:
-        # Not the name of a channel.
-        key = 'a master'
-        link = self._links[key] = Connection(
+        link = self._links[COUNTING] = Connection(
             self._driver, '', self._driver.socket_timeout, connection)
         try:
             link.connect()
             return link.ask(*command)
         finally:
-            del self._links[key]
+            del self._links[COUNTING]
             link.close()
 
-    def _link(self, key: str) -> Connection:
-        """The connection for a key, see :class:`Wire`."""
-        link = self._links.get(key)
+    def _link(self, address: Optional[Address]) -> Connection:
+        """The connection to a master of a cluster; ``None``: to any server.
+        """
+        link = self._links.get(address)
         if link is None:
-            while len(self._links) >= MAX_LINKS:
-                self._links.pop(next(iter(self._links))).close()
-            # Known before it is connected: that can be interrupted, too.
-            link = self._links[key] = Connection(
-                self._driver, key, self._driver.socket_timeout)
+            # Known before it is connected, so that it can be interrupted.
+            link = self._links[address] = Connection(
+                self._driver.connecting_to(address), '',
+                self._driver.socket_timeout)
             link.connect()
         return link

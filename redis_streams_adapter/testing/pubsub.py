@@ -77,7 +77,9 @@ class FakePubSub:
             self.asked += 1
             if self.away:
                 raise _redis.ConnectionError('nobody is there')
-            return self.master_of
+            # As it is now.
+            state = list(self.masters), dict(self.moved)
+            return lambda channel: self.master_of(channel, *state)
 
         return Driver(
             _redis, make, socket_timeout,
@@ -85,11 +87,18 @@ class FakePubSub:
             lambda timeout, address: FakeConnection(
                 self, address[0], timeout, address))
 
-    def master_of(self, channel: str) -> Address:
-        """Which master of a cluster has a channel."""
+    def master_of(self, channel: str,
+                  masters: Optional[List[Address]] = None,
+                  moved: Optional[Dict[str, Address]] = None) -> Address:
+        """Which master of a cluster has a channel.
+
+        :param masters: all that there are, if not those of now.
+        :param moved: which of them has which slot, if not as now.
+        """
         key = slot_key(channel)
-        return self.moved.get(key) or self.masters[
-            crc32(key.encode()) % len(self.masters)]
+        some = self.masters if masters is None else masters
+        return (self.moved if moved is None else moved).get(key) or some[
+            crc32(key.encode()) % len(some)]
 
     def move(self, channel: str, address: Address) -> None:
         """The slot of a channel goes to another master, which ends the

@@ -35,14 +35,20 @@ def connections(server: Any, name: str) -> List[Dict[str, str]]:
 
 
 #: How many connections a node has: those of the reader, the writer and the
-#: listener; of the publisher, where it asks that way. In a cluster it listens
-#: to each of its sharded channels on a connection of its own, two for each of
-#: two namespaces; and the publisher is connected to where the channels are,
-#: that of the requests and that of the other node.
+#: listener; of the publisher, if the node sends requests over PUB/SUB. In a
+#: cluster, sharded channels take one more to listen for each of the three
+#: masters that has one of them, and one more to publish for each master to
+#: which something was sent.
 CONNECTIONS = {
     ('single', 'stream'): 3, ('sentinels', 'stream'): 3,
-    ('cluster', 'stream'): 7, ('single', 'pubsub'): 4,
-    ('cluster', 'pubsub'): 8, ('cluster', 'sharded-pubsub'): 10}
+    ('cluster', 'stream'): 3, ('single', 'pubsub'): 4,
+    ('cluster', 'pubsub'): 4}
+
+#: The most that a node may have in a cluster with three masters.
+MOST = 4 + 3 + 3
+
+#: Enough for each master to have channels of some of them.
+NAMESPACES = [f'/namespace-{number}' for number in range(25)]
 
 
 @pytest.mark.parametrize('which, transport', CONNECTIONS)
@@ -97,3 +103,43 @@ def test_no_connection_is_left_over(
     wait_until(lambda: [psutil.Process(node.process.pid).num_fds()
                         for node in nodes] <= files,
                what=lambda: f'{files} files, there are more')
+
+
+@pytest.mark.parametrize('transport', ['stream', 'pubsub', 'sharded-pubsub'])
+def test_many_namespaces_in_a_cluster(
+        cluster: Any, transport: str, start_nodes: StartNodes,
+        unique: Unique) -> None:
+    """The masters bound the number of connections, not the namespaces."""
+    name = unique('stream')
+    nodes = start_nodes(
+        2, cluster.url, stream_name=name, channel_prefix=name,
+        request_transport=transport,
+        redis_options={'client_name': name}, **STEADY)
+    start_managers(nodes)
+
+    def count() -> int:
+        return sum(len(connections(each, name)) for each in cluster.servers)
+
+    def ask_everywhere() -> None:
+        for namespace in NAMESPACES:
+            for node, other in zip(nodes, nodes[::-1]):
+                assert node.server_side_call(
+                    'who', namespace=namespace) == [other.name]
+
+    for node in nodes:
+        for namespace in NAMESPACES:
+            node.handle_server_side('who', node.name, namespace=namespace)
+    for node in nodes:
+        for namespace in NAMESPACES:
+            node.wait_server_count(2, namespace)
+    ask_everywhere()
+    each = CONNECTIONS.get(('cluster', transport), MOST)
+    wait_for_value(count, 2 * each, BACK_WITHIN, 'connections')
+    for server in cluster.servers:
+        for one in connections(server, name):
+            ask(server, 'CLIENT', 'KILL', 'ID', one['id'])
+    for node in nodes:
+        for namespace in NAMESPACES:
+            node.wait_server_count(2, namespace, timeout=BACK_WITHIN)
+    ask_everywhere()
+    wait_for_value(count, 2 * each, BACK_WITHIN, 'connections')

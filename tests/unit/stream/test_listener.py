@@ -1,7 +1,5 @@
-"""The connections over which requests travel: one that listens, one that
-publishes."""
+"""Listening to channels, on one connection."""
 import logging
-import threading
 import time
 from typing import Any, Callable, Iterator, List
 
@@ -9,8 +7,6 @@ import pytest
 import redis
 
 from redis_streams_adapter.stream import listener as listener_module
-from redis_streams_adapter.stream.publisher import Publisher, MAX_LINKS, \
-    MAX_WAITING
 from redis_streams_adapter.stream.listener import Heard, Listener
 from redis_streams_adapter.concurrency.availability import Availability
 from redis_streams_adapter.concurrency.engines import ThreadEngine
@@ -20,13 +16,9 @@ from redis_streams_adapter.protocol.transport import Way
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ..conftest import Log
 from redis_streams_adapter.testing.pubsub import FakePubSub
-from ..nodes import Call
 
 Logger = Callable[[], logging.Logger]
 Run = Callable[..., Task]
-
-#: Seconds that no test waits for.
-AMPLE = DEADLINE * 3
 
 PLAIN, SHARDED = Way.PLAIN, Way.SHARDED
 
@@ -81,13 +73,6 @@ def listener(make_listener: Callable[..., Listener], run: Run) -> Listener:
     run(listener)
     listener.listen_to(['a', 'b'])
     return listener
-
-
-@pytest.fixture
-def publisher(server: FakePubSub, run: Run) -> Publisher:
-    publisher = Publisher(server.driver(), ThreadEngine())
-    run(publisher)
-    return publisher
 
 
 # -- it listens --------------------------------------------------------------
@@ -266,182 +251,3 @@ def test_message_that_cannot_be_carried_out(
     wait_for_value(lambda: logged(logging.ERROR),
                    ['a request could not be carried out'] * 2)
     assert task.restarts == 0
-
-
-# -- it publishes ------------------------------------------------------------
-
-def listen(server: FakePubSub, channel: str, kind: bytes = b'') -> Any:
-    """Somebody else listens."""
-    connection = server.driver().make(1.0, 'other')
-    connection.connect()
-    connection.places.add((kind, channel.encode()))
-    return connection
-
-
-@pytest.mark.parametrize('way, kind', [(PLAIN, b''), (SHARDED, b's')])
-def test_publish_and_count(server: FakePubSub, publisher: Publisher, way: Way,
-                           kind: bytes) -> None:
-    assert publisher.count(way, ['a', 'b'], DEADLINE) == [0, 0]
-    others = [listen(server, 'a', kind), listen(server, 'a', kind),
-              listen(server, 'b', kind)]
-    assert publisher.count(way, ['b', 'a', 'c'], DEADLINE) == [1, 2, 0]
-    for number in b'1', b'2':
-        publisher.publish(way, 'a', number)
-    for other in others[:2]:
-        wait_for_value(lambda: [each[2] for each in other.replies],
-                       [b'1', b'2'])
-    assert not others[2].replies
-    assert publisher.dropped == 0
-
-
-def test_count_while_it_connects(server: FakePubSub, run: Run) -> None:
-    """The first one is not told that nothing can be known."""
-    publisher = Publisher(server.driver(), ThreadEngine())
-    with server.changed:
-        task = run(publisher)
-        call = Call(publisher.count, PLAIN, ['a'], AMPLE)
-        wait_until(lambda: '' in publisher._links)
-        # Now it tries to connect, and somebody else counts.
-        late = Call(publisher.count, PLAIN, ['a'], AMPLE)
-        wait_until(lambda: len(publisher._jobs) == 2)
-    assert call.result() == late.result() == [0]
-    assert task.restarts == 0
-
-
-def test_first_message_after_a_break(server: FakePubSub,
-                                     publisher: Publisher) -> None:
-    for _ in range(3):
-        # Now it is connected.
-        assert publisher.count(PLAIN, ['b'], DEADLINE) == [0]
-        server.break_all()
-        other = listen(server, 'a')
-        publisher.publish(PLAIN, 'a', b'first')
-        wait_for_value(lambda: len(other.replies), 1)
-    assert publisher.dropped == 0
-
-
-def test_server_that_is_away(server: FakePubSub, publisher: Publisher,
-                             condition: Availability) -> None:
-    """Nobody waits, nothing gathers, and what is of today is sent."""
-    assert publisher.count(PLAIN, ['a'], DEADLINE) == [0]
-    server.away = True
-    server.break_all()
-    assert publisher.count(PLAIN, ['a'], DEADLINE) is None
-    wait_until(lambda: not condition.ok)
-    publisher.publish(PLAIN, 'a', b'old')
-    wait_for_value(lambda: publisher.dropped, 1)
-    assert publisher.count(PLAIN, ['a'], DEADLINE) is None
-    server.away = False
-    wait_until(lambda: condition.ok)
-    other = listen(server, 'a')
-    publisher.publish(PLAIN, 'a', b'new')
-    wait_for_value(lambda: [each[2] for each in other.replies], [b'new'])
-
-
-def test_server_that_is_frozen(server: FakePubSub, run: Run) -> None:
-    """Who counts waits no longer than told."""
-    publisher = Publisher(server.driver(), ThreadEngine())
-    run(publisher)
-    server.frozen = True
-    assert publisher.count(PLAIN, ['a'], 0.05) is None
-
-
-def test_closed_while_somebody_counts(server: FakePubSub, run: Run) -> None:
-    publisher = Publisher(server.driver(), ThreadEngine())
-    task = run(publisher)
-    server.frozen = True
-    calls = [Call(publisher.count, PLAIN, ['a'], DEADLINE * 3)
-             for _ in range(3)]
-    wait_until(lambda: server.commands(b'PUBSUB'))
-    task.stop()
-    publisher.interrupt()
-    assert [call.result() for call in calls] == [None] * 3
-    assert task.join(DEADLINE)
-    # And nobody waits afterwards.
-    assert publisher.count(PLAIN, ['a'], DEADLINE * 3) is None
-
-
-def test_nobody_counts_on_a_courier_that_was_never_started(
-        server: FakePubSub) -> None:
-    publisher = Publisher(server.driver(), ThreadEngine())
-    publisher.interrupt()
-    assert publisher.count(PLAIN, ['a'], DEADLINE * 3) is None
-
-
-def test_refusal(server: FakePubSub, publisher: Publisher,
-                 condition: Availability) -> None:
-    """It is told of until something gets through."""
-    assert publisher.count(PLAIN, ['a'], DEADLINE) == [0]
-    server.errors[b'PUBLISH'] = redis.exceptions.NoPermissionError(
-        "no permissions to run the 'publish' command")
-    publisher.publish(PLAIN, 'a', b'1')
-    wait_for_value(lambda: publisher.dropped, 1)
-    wait_until(lambda: not condition.ok)
-    assert 'publish' in str(condition.last_error)
-    # It is connected again, which says nothing.
-    wait_until(lambda: not publisher._down)
-    assert not condition.ok
-    del server.errors[b'PUBLISH']
-    publisher.publish(PLAIN, 'a', b'2')
-    wait_until(lambda: condition.ok)
-    assert publisher.dropped == 1
-
-
-def test_too_many_wait(server: FakePubSub) -> None:
-    """Of a publisher that does not come to work."""
-    publisher = Publisher(server.driver(), ThreadEngine())
-    for _ in range(MAX_WAITING + 5):
-        publisher.publish(PLAIN, 'a', b'')
-    assert publisher.dropped == 5
-
-
-# -- in a cluster ------------------------------------------------------------
-
-@pytest.fixture
-def cluster_courier(server: FakePubSub, run: Run) -> Publisher:
-    publisher = Publisher(server.driver(cluster=True), ThreadEngine())
-    run(publisher)
-    return publisher
-
-
-def test_where_channels_are(server: FakePubSub,
-                            cluster_courier: Publisher) -> None:
-    cluster_courier.publish(PLAIN, 'a', b'1')
-    cluster_courier.publish(SHARDED, 'b', b'2')
-    cluster_courier.publish(SHARDED, 'b', b'3')
-    assert cluster_courier.count(SHARDED, ['a', 'b'], DEADLINE) == [0, 0]
-    assert [each.key for each in server.commands(
-        b'PUBLISH', b'SPUBLISH')] == ['', 'b', 'b']
-    assert [each.key for each in server.commands(b'PUBSUB')] == ['master']
-    # The one to a master was for this once.
-    assert len(server.connections) == 2
-
-
-def test_connections_are_bounded(server: FakePubSub,
-                                 cluster_courier: Publisher) -> None:
-    for number in range(3 * MAX_LINKS):
-        cluster_courier.publish(SHARDED, f'{number}', b'')
-    wait_for_value(lambda: len(server.commands(b'SPUBLISH')), 3 * MAX_LINKS)
-    assert cluster_courier.count(PLAIN, ['a'], DEADLINE) == [0]
-    assert len(server.connections) <= MAX_LINKS
-
-
-def test_channel_that_has_moved(server: FakePubSub,
-                                cluster_courier: Publisher) -> None:
-    """What was refused is sent again, once, to where it is now."""
-    cluster_courier.publish(SHARDED, 'a', b'1')
-    assert cluster_courier.count(SHARDED, ['a'], DEADLINE) == [0]
-    moved = redis.exceptions.MovedError('1 127.0.0.1:1')
-    reconnected = threading.Event()
-
-    class Once(dict):  # type: ignore[type-arg]
-        def __getitem__(self, name: Any) -> Any:
-            reconnected.set()
-            return self.pop(name)
-
-    server.errors = Once({b'SPUBLISH': moved})
-    other = listen(server, 'a', b's')
-    cluster_courier.publish(SHARDED, 'a', b'2')
-    wait_for_value(lambda: [each[2] for each in other.replies], [b'2'])
-    assert reconnected.is_set()
-    assert cluster_courier.dropped == 0

@@ -1,0 +1,275 @@
+"""Publishing on channels, and counting who listens there."""
+import logging
+from typing import Any, Callable, Iterator, List
+
+import pytest
+import redis
+
+from redis_streams_adapter.concurrency.availability import Availability
+from redis_streams_adapter.concurrency.engines import ThreadEngine
+from redis_streams_adapter.concurrency.tasks import Task
+from redis_streams_adapter.protocol.transport import Way
+from redis_streams_adapter.stream.publisher import MAX_WAITING, Publisher
+from redis_streams_adapter.testing.pubsub import FakePubSub
+
+from ...support.wait import DEADLINE, wait_for_value, wait_until
+from ..nodes import Call
+
+Logger = Callable[[], logging.Logger]
+Run = Callable[..., Task]
+
+#: Seconds that no test waits for.
+AMPLE = DEADLINE * 3
+
+PLAIN, SHARDED = Way.PLAIN, Way.SHARDED
+
+
+@pytest.fixture
+def server() -> FakePubSub:
+    return FakePubSub()
+
+
+@pytest.fixture
+def condition(logger: Logger) -> Availability:
+    return Availability('PUB/SUB', logger, str)
+
+
+@pytest.fixture
+def run(logger: Logger, condition: Availability) -> Iterator[Run]:
+    """Runs the task of a publisher; ends it."""
+    running: List[Any] = []
+
+    def start(part: Any) -> Task:
+        task = Task(f'task {len(running)}', part.work, ThreadEngine(),
+                    condition, logger)
+        running.append((task, part))
+        task.start()
+        return task
+
+    yield start
+    for task, part in running:
+        task.stop()
+        part.interrupt()
+        assert task.join(DEADLINE)
+
+
+@pytest.fixture
+def publisher(server: FakePubSub, run: Run) -> Publisher:
+    publisher = Publisher(server.driver(), ThreadEngine())
+    run(publisher)
+    return publisher
+
+
+def listen(server: FakePubSub, channel: str, kind: bytes = b'') -> Any:
+    """Somebody else listens."""
+    connection = server.driver().make(1.0, 'other')
+    connection.connect()
+    connection.places.add((kind, channel.encode()))
+    return connection
+
+
+@pytest.mark.parametrize('way, kind', [(PLAIN, b''), (SHARDED, b's')])
+def test_publish_and_count(server: FakePubSub, publisher: Publisher, way: Way,
+                           kind: bytes) -> None:
+    assert publisher.count(way, ['a', 'b'], DEADLINE) == [0, 0]
+    others = [listen(server, 'a', kind), listen(server, 'a', kind),
+              listen(server, 'b', kind)]
+    assert publisher.count(way, ['b', 'a', 'c'], DEADLINE) == [1, 2, 0]
+    for number in b'1', b'2':
+        publisher.publish(way, 'a', number)
+    for other in others[:2]:
+        wait_for_value(lambda: [each[2] for each in other.replies],
+                       [b'1', b'2'])
+    assert not others[2].replies
+    assert publisher.dropped == 0
+
+
+def test_count_while_it_connects(server: FakePubSub, run: Run) -> None:
+    """The first one is not told that nothing can be known."""
+    publisher = Publisher(server.driver(), ThreadEngine())
+    with server.changed:
+        task = run(publisher)
+        call = Call(publisher.count, PLAIN, ['a'], AMPLE)
+        wait_until(lambda: None in publisher._links)
+        # Now it tries to connect, and somebody else counts.
+        late = Call(publisher.count, PLAIN, ['a'], AMPLE)
+        wait_until(lambda: len(publisher._jobs) == 2)
+    assert call.result() == late.result() == [0]
+    assert task.restarts == 0
+
+
+def test_first_message_after_a_break(server: FakePubSub,
+                                     publisher: Publisher) -> None:
+    for _ in range(3):
+        # Now it is connected.
+        assert publisher.count(PLAIN, ['b'], DEADLINE) == [0]
+        server.break_all()
+        other = listen(server, 'a')
+        publisher.publish(PLAIN, 'a', b'first')
+        wait_for_value(lambda: len(other.replies), 1)
+    assert publisher.dropped == 0
+
+
+def test_server_that_is_away(server: FakePubSub, publisher: Publisher,
+                             condition: Availability) -> None:
+    """Nobody waits, nothing gathers, and what is of today is sent."""
+    assert publisher.count(PLAIN, ['a'], DEADLINE) == [0]
+    server.away = True
+    server.break_all()
+    assert publisher.count(PLAIN, ['a'], DEADLINE) is None
+    wait_until(lambda: not condition.ok)
+    publisher.publish(PLAIN, 'a', b'old')
+    wait_for_value(lambda: publisher.dropped, 1)
+    assert publisher.count(PLAIN, ['a'], DEADLINE) is None
+    server.away = False
+    wait_until(lambda: condition.ok)
+    other = listen(server, 'a')
+    publisher.publish(PLAIN, 'a', b'new')
+    wait_for_value(lambda: [each[2] for each in other.replies], [b'new'])
+
+
+def test_server_that_is_frozen(server: FakePubSub, run: Run) -> None:
+    """Who counts waits no longer than told."""
+    publisher = Publisher(server.driver(), ThreadEngine())
+    run(publisher)
+    server.frozen = True
+    assert publisher.count(PLAIN, ['a'], 0.05) is None
+
+
+def test_closed_while_somebody_counts(server: FakePubSub, run: Run) -> None:
+    publisher = Publisher(server.driver(), ThreadEngine())
+    task = run(publisher)
+    server.frozen = True
+    calls = [Call(publisher.count, PLAIN, ['a'], DEADLINE * 3)
+             for _ in range(3)]
+    wait_until(lambda: server.commands(b'PUBSUB'))
+    task.stop()
+    publisher.interrupt()
+    assert [call.result() for call in calls] == [None] * 3
+    assert task.join(DEADLINE)
+    # And nobody waits afterwards.
+    assert publisher.count(PLAIN, ['a'], DEADLINE * 3) is None
+
+
+def test_nobody_counts_on_a_publisher_that_was_never_started(
+        server: FakePubSub) -> None:
+    publisher = Publisher(server.driver(), ThreadEngine())
+    publisher.interrupt()
+    assert publisher.count(PLAIN, ['a'], DEADLINE * 3) is None
+
+
+def test_refusal(server: FakePubSub, publisher: Publisher,
+                 condition: Availability) -> None:
+    """It is told of until something gets through."""
+    assert publisher.count(PLAIN, ['a'], DEADLINE) == [0]
+    server.errors[b'PUBLISH'] = redis.exceptions.NoPermissionError(
+        "no permissions to run the 'publish' command")
+    publisher.publish(PLAIN, 'a', b'1')
+    wait_for_value(lambda: publisher.dropped, 1)
+    wait_until(lambda: not condition.ok)
+    assert 'publish' in str(condition.last_error)
+    # It is connected again, which says nothing.
+    wait_until(lambda: not publisher._down)
+    assert not condition.ok
+    del server.errors[b'PUBLISH']
+    publisher.publish(PLAIN, 'a', b'2')
+    wait_until(lambda: condition.ok)
+    assert publisher.dropped == 1
+
+
+def test_too_many_wait(server: FakePubSub) -> None:
+    """Of a publisher that does not come to work."""
+    publisher = Publisher(server.driver(), ThreadEngine())
+    for _ in range(MAX_WAITING + 5):
+        publisher.publish(PLAIN, 'a', b'')
+    assert publisher.dropped == 5
+
+
+# -- in a cluster ------------------------------------------------------------
+
+@pytest.fixture
+def in_cluster(server: FakePubSub, run: Run) -> Publisher:
+    publisher = Publisher(server.driver(cluster=True), ThreadEngine())
+    run(publisher)
+    return publisher
+
+
+def test_where_channels_are(server: FakePubSub,
+                            in_cluster: Publisher) -> None:
+    here = server.master_of('b')
+    in_cluster.publish(PLAIN, 'a', b'1')
+    in_cluster.publish(SHARDED, 'b', b'2')
+    in_cluster.publish(SHARDED, 'b', b'3')
+    assert in_cluster.count(SHARDED, ['a', 'b'], DEADLINE) == [0, 0]
+    assert [each.key for each in server.commands(
+        b'PUBLISH', b'SPUBLISH')] == ['', here[0], here[0]]
+    assert [each.key for each in server.commands(b'PUBSUB')] == ['master']
+    # The one for the count was closed.
+    assert len(server.connections) == 2
+
+
+def test_one_connection_for_each_master(server: FakePubSub,
+                                        in_cluster: Publisher) -> None:
+    """However many channels there are; the cluster is asked once."""
+    for number in range(100):
+        in_cluster.publish(SHARDED, f'{number}', b'')
+    assert in_cluster.count(PLAIN, ['a'], DEADLINE) == [0]
+    assert len(server.commands(b'SPUBLISH')) == 100
+    assert sorted(each.address[0] if each.address else ''
+                  for each in server.connections) == [
+                      '', 'one', 'three', 'two']
+    assert server.asked == 1
+    assert in_cluster.dropped == 0
+
+
+def test_channel_that_has_moved(server: FakePubSub,
+                                in_cluster: Publisher) -> None:
+    """What was refused is sent again, once, to where it is now."""
+    in_cluster.publish(SHARDED, 'a', b'1')
+    assert in_cluster.count(SHARDED, ['a'], DEADLINE) == [0]
+    here = server.master_of('a')
+    there = next(each for each in server.masters if each != here)
+    server.move('a', there)
+    other = listen(server, 'a', b's')
+    in_cluster.publish(SHARDED, 'a', b'2')
+    wait_for_value(lambda: [each[2] for each in other.replies], [b'2'])
+    assert [each.key for each in server.commands(b'SPUBLISH')] == [
+        here[0], here[0], there[0]]
+    assert server.asked == 2
+    assert in_cluster.dropped == 0
+
+
+def test_master_that_was_replaced(server: FakePubSub,
+                                  in_cluster: Publisher) -> None:
+    """Its connection has ended; the cluster is asked again."""
+    in_cluster.publish(SHARDED, 'a', b'1')
+    assert in_cluster.count(SHARDED, ['a'], DEADLINE) == [0]
+    server.masters[server.masters.index(server.master_of('a'))] = ('four', 4)
+    server.errors[b'SPUBLISH'] = redis.exceptions.ConnectionError('gone')
+    in_cluster.publish(SHARDED, 'a', b'2')
+    wait_for_value(lambda: in_cluster.dropped, 1)
+    server.errors.clear()
+    wait_until(lambda: not in_cluster._down)
+    other = listen(server, 'a', b's')
+    in_cluster.publish(SHARDED, 'a', b'3')
+    wait_for_value(lambda: [each[2] for each in other.replies], [b'3'])
+    assert server.commands(b'SPUBLISH')[-1].key == 'four'
+
+
+def test_slot_that_no_master_has(server: FakePubSub,
+                                 in_cluster: Publisher,
+                                 condition: Availability,
+                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is reported, and others go on."""
+    know = server.master_of
+    monkeypatch.setattr(
+        server, 'master_of', lambda channel, *state: None
+        if channel == 'lost' else know(channel, *state))
+    assert in_cluster.count(SHARDED, ['a'], DEADLINE) == [0]
+    in_cluster.publish(SHARDED, 'lost', b'1')
+    wait_for_value(lambda: in_cluster.dropped, 1)
+    wait_until(lambda: not in_cluster._down)
+    other = listen(server, 'a', b's')
+    in_cluster.publish(SHARDED, 'a', b'2')
+    wait_for_value(lambda: len(other.replies), 1)
+    assert 'no master' in str(condition.last_error)
