@@ -135,11 +135,17 @@ def test_many_namespaces_in_a_cluster(
     ask_everywhere()
     each = CONNECTIONS.get(('cluster', transport), MOST)
     wait_for_value(count, 2 * each, BACK_WITHIN, 'connections')
-    for server in cluster.servers:
-        for one in connections(server, name):
-            ask(server, 'CLIENT', 'KILL', 'ID', one['id'])
-    for node in nodes:
-        for namespace in NAMESPACES:
-            node.wait_server_count(2, namespace, timeout=BACK_WITHIN)
+    files = [psutil.Process(node.process.pid).num_fds() for node in nodes]
+    killed = 0
+    while killed < 100:
+        for server in cluster.servers:
+            for one in connections(server, name):
+                killed += ask(server, 'CLIENT', 'KILL', 'ID', one['id'])
+        for node in nodes:
+            for namespace in NAMESPACES:
+                node.wait_server_count(2, namespace, timeout=BACK_WITHIN)
     ask_everywhere()
     wait_for_value(count, 2 * each, BACK_WITHIN, 'connections')
+    wait_until(lambda: [psutil.Process(node.process.pid).num_fds()
+                        for node in nodes] <= files,
+               what=lambda: f'{files} files, there are more')
