@@ -436,11 +436,13 @@ class RedisStreamsManager(Dispatch):
                 is_sid(namespace, each) for each in rooms):
             raise ValueError('cannot close a sid room')
         runtime = self._live()
-        with runtime.order:
-            pending = self._put(
-                runtime, namespace, SocketsLeave(Target(rooms), rooms))
+
+        def close() -> None:
             for each in rooms:
                 self.basic_close_room(each, namespace)
+
+        pending = self._put(
+            runtime, namespace, SocketsLeave(Target(rooms), rooms), close)
         self._settle(runtime, namespace, pending)
 
     # -- the whole cluster ------------------------------------------------

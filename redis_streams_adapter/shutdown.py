@@ -32,14 +32,14 @@ HANDLERS_TIMEOUT = 5.0
 MARGIN = 2.5
 
 
-def watch(lifecycle: Lifecycle) -> None:
+def watch(lifecycle: Lifecycle[Any]) -> None:
     """Know of the requests of its server from now on, so that their
     connections can be cut off if their clients do not let them end."""
     if lifecycle.connections is not None:
         lifecycle.connections.watch()
 
 
-def disconnect_clients(lifecycles: Iterable[Lifecycle],
+def disconnect_clients(lifecycles: Iterable[Lifecycle[Any]],
                        timeout: float = HANDLERS_TIMEOUT) -> None:
     """Turn new clients away, and close the connections of all others.
 
@@ -51,7 +51,7 @@ def disconnect_clients(lifecycles: Iterable[Lifecycle],
         watch(lifecycle)
         lifecycle.turn_clients_away()
 
-    def disconnect(lifecycle: Lifecycle) -> None:
+    def disconnect(lifecycle: Lifecycle[Any]) -> None:
         lifecycle.settle(min(timeout, SETTLE_TIMEOUT))
         if lifecycle.connections is not None:
             lifecycle.connections.close(timeout)
@@ -59,7 +59,7 @@ def disconnect_clients(lifecycles: Iterable[Lifecycle],
     _together(disconnect, serving, SETTLE_TIMEOUT + timeout + MARGIN)
 
 
-def close(lifecycles: Iterable[Lifecycle], timeout: float = 5.0) -> None:
+def close(lifecycles: Iterable[Lifecycle[Any]], timeout: float = 5.0) -> None:
     """Close managers, all at the same time.
 
     :param timeout: see :meth:`~redis_streams_adapter.RedisStreamsManager.\
@@ -69,18 +69,18 @@ close`.
               timeout + MARGIN)
 
 
-def _engine(lifecycle: Lifecycle) -> Engine:
+def _engine(lifecycle: Lifecycle[Any]) -> Engine:
     return ThreadEngine() if lifecycle.server is None \
         else ServerEngine(lifecycle.server)
 
 
-def _together(call: Callable[[Lifecycle], Any],
-              lifecycles: Iterable[Lifecycle], timeout: float) -> None:
+def _together(call: Callable[[Lifecycle[Any]], Any],
+              lifecycles: Iterable[Lifecycle[Any]], timeout: float) -> None:
     """Make a call for each manager, in tasks of their own, and wait.
 
     :param timeout: for so many seconds at most.
     """
-    def run(lifecycle: Lifecycle, ended: Event) -> None:
+    def run(lifecycle: Lifecycle[Any], ended: Event) -> None:
         try:
             call(lifecycle)
         finally:

@@ -1,30 +1,27 @@
-"""Packets to the own clients: who gets them, encoded once, handed over in
-one order.
+"""Packets to the local clients: which clients get them, encoded once, handed
+over in one order.
 
 Handing over means putting a packet into the queue of a client's connection,
-which neither blocks nor runs anybody's code. That is what makes it safe on
-the reader's task and under the lock that keeps the order of a node's
-messages.
+which neither blocks nor runs code of the application. That is what makes it
+safe on the reader's task and under the order lock. What is to be logged about
+it is logged when that lock is free, see :meth:`Delivery.log_lines`.
 """
 import json
 import logging
 import time
+from collections import deque
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Callable, Collection, Dict, Iterable, List, \
+from typing import Any, Callable, Collection, Deque, Dict, Iterable, List, \
     NamedTuple, Optional, Sequence, Tuple
 
 from engineio import packet as eio_packet
-from engineio.exceptions import SocketIsClosedError
 from socketio import packet
 
 from ..protocol.messages import Room, Target
-from ..recovery.session import Gap
 from ..protocol.position import Position, START
-
-#: A client: its sid, and the id of its connection.
-Client = Tuple[str, str]
+from ..runtime.delivery import Client
 
 
 class _Held(NamedTuple):
@@ -32,6 +29,15 @@ class _Held(NamedTuple):
 
     encoded: 'Encoded'
     mark: Optional[Position]
+
+
+class _Line(NamedTuple):
+    """A line for the log."""
+
+    logger: logging.Logger
+    level: int
+    text: str
+    args: Tuple[Any, ...]
 
 
 _to_json = json.JSONEncoder(separators=(',', ':')).encode
@@ -63,13 +69,13 @@ class Encoded:
                          an offset.
     """
 
-    __slots__ = ('_parts', '_again', '_plain', '_marked', '_offset',
+    __slots__ = ('parts', '_again', '_plain', '_marked', '_offset',
                  'ends_in_text')
 
     def __init__(self, parts: Sequence[Any],
                  again: Optional[Callable[[str], Sequence[Any]]],
                  ends_in_text: bool) -> None:
-        self._parts = parts
+        self.parts = parts
         self._again = again
         self._plain: Optional[List[Any]] = None
         self._marked: Optional[List[Any]] = None
@@ -79,18 +85,24 @@ class Encoded:
     def plain(self) -> List[Any]:
         """The packets as they are."""
         if self._plain is None:
-            self._plain = _packets(self._parts)
+            self._plain = _packets(self.parts)
         return self._plain
 
+    def prepare(self, offset: Position) -> None:
+        """Have the packets with this offset ready, if a serialiser has to
+        make them. To be called without the order lock."""
+        if self._again is not None:
+            self.marked(offset)
+
     def marked(self, offset: Position) -> List[Any]:
-        """The packets with an offset behind the last argument."""
+        """The packets with an offset after the last argument."""
         if self._marked is None or self._offset != offset:
             text = str(offset)
             if self._again is not None:
                 parts = self._again(text)
             else:
-                # A list in JSON; binary parts stand behind it.
-                first, *rest = self._parts
+                # A list in JSON; binary parts follow it.
+                first, *rest = self.parts
                 parts = [f'{first[:-1]},"{text}"]', *rest]
             self._marked, self._offset = _packets(parts), offset
         return self._marked
@@ -109,9 +121,14 @@ class Load:
     encoded: Encoded
     recoverable: bool = False
 
+    @property
+    def parts(self) -> Sequence[Any]:
+        """What the packet class made of it."""
+        return self.encoded.parts
+
 
 class Delivery:
-    """The own clients of a manager.
+    """The local clients of a manager.
 
     :param manager: who knows the rooms: a python-socketio client manager.
     :param server: whose clients they are.
@@ -129,16 +146,41 @@ class Delivery:
         #: offset that was handed to it. Under the order lock; when it goes,
         #: removed by the task that sees it go.
         self.sent: Dict[str, Optional[Position]] = {}
-        #: And the last long time in which it was handed nothing, likewise.
-        self.gaps: Dict[str, Gap] = {}
+        #: And the last long time in which it was handed nothing: the last
+        #: offset before it, and the position at the end of it.
+        self.gaps: Dict[str, Tuple[Optional[Position], Position]] = {}
         #: How long that is, in milliseconds.
         self.long_time = 0
-        #: What clients that return will get behind what they missed, by sid.
+        #: What clients that return will get after what they missed, by sid.
         #: Under the order lock.
         self._held: Dict[str, List[_Held]] = {}
+        #: What is to be logged once the order lock is free: handlers of the
+        #: log are the application's. Any task adds lines, under the order
+        #: lock, and takes lines off; each is one step.
+        self._lines: Deque[_Line] = deque()
+
+    def log_lines(self, order: Any) -> None:
+        """Log what was not logged under the order lock. Does nothing while
+        this task still holds it: the outermost holder logs."""
+        lines = self._lines
+        while lines and not order._is_owned():
+            try:
+                logger, level, text, args = lines.popleft()
+            except IndexError:
+                # Another task was faster.
+                return
+            logger.log(level, text, *args)
+
+    def reaches(self, namespace: str, target: Target) -> bool:
+        """Whether local clients may be meant. Cheaper than to find them."""
+        members = self._manager.rooms.get(namespace)
+        if not members:
+            return False
+        rooms = target.rooms
+        return not rooms or any([room in members for room in rooms])
 
     def recipients(self, namespace: str, target: Target) -> List[Client]:
-        """The own clients that are meant."""
+        """The local clients that are meant."""
         manager = self._manager
         members = manager.rooms.get(namespace)
         if members is None:
@@ -177,16 +219,13 @@ class Delivery:
 
     def pack_with_acks(self, namespace: str, args: Sequence[Any],
                        clients: Sequence[Client],
-                       callback: Callable[..., Any],
-                       ack_id: Callable[[str, Callable[..., Any]], int]
-                       ) -> List[Load]:
-        """Encode an event that each client shall acknowledge.
+                       ack_id: Callable[[str], int]) -> List[Load]:
+        """Encode an event that each client is to acknowledge.
 
-        :param callback: called with the arguments of each acknowledgement.
-        :param ack_id: registers the callback for a sid and gives an id.
+        :param ack_id: registers what waits for the acknowledgement of a sid,
+                       and gives its id.
         """
-        return [Load([client], self.encode(
-                    namespace, args, ack_id(client[0], callback)))
+        return [Load([client], self.encode(namespace, args, ack_id(client[0])))
                 for client in clients]
 
     def _parts(self, namespace: str, data: List[Any],
@@ -263,7 +302,7 @@ class Delivery:
         """A client was handed an offset."""
         last, self.sent[sid] = self.sent[sid], mark
         if last is None or last < old:
-            self.gaps[sid] = Gap(last, mark.before())
+            self.gaps[sid] = last, mark.before()
 
     def _hand(self, eio_sid: str, encoded: Encoded,
               mark: Optional[Position]) -> None:
@@ -303,7 +342,7 @@ class Delivery:
 
     def join(self, namespace: str, target: Target,
              rooms: Iterable[Room]) -> None:
-        """Let the own clients that are meant enter rooms."""
+        """Let the local clients that are meant enter rooms."""
         clients = self.recipients(namespace, target)
         for room in rooms:
             for sid, _ in clients:
@@ -312,12 +351,13 @@ class Delivery:
                 except (KeyError, ValueError) as exc:
                     # It has just gone; or the room is a sid's, which
                     # python-socketio refuses since 5.17. The others enter.
-                    self._logger().warning(
-                        '%s did not enter room %s: %s', sid, room, exc)
+                    self._lines.append(_Line(
+                        self._logger(), logging.WARNING,
+                        '%s did not enter room %s: %s', (sid, room, exc)))
 
     def leave(self, namespace: str, target: Target,
               rooms: Iterable[Room]) -> None:
-        """Let the own clients that are meant leave rooms."""
+        """Let the local clients that are meant leave rooms."""
         clients = self.recipients(namespace, target)
         for room in rooms:
             for sid, _ in clients:
@@ -327,7 +367,7 @@ class Delivery:
                    on_close: Optional[Callable[[str], None]] = None,
                    expect: Optional[Callable[[str, Client, bool],
                                              None]] = None) -> None:
-        """Disconnect the own clients that are meant.
+        """Disconnect the local clients that are meant.
 
         In a task of its own: disconnect handlers are the application's.
 
@@ -373,18 +413,28 @@ class Delivery:
                        reason=self._server.reason.SERVER_DISCONNECT)
 
     def _send(self, eio_sid: str, part: Any) -> None:
-        # A send to a client that has not answered a ping makes Engine.IO
-        # close it, which runs the application's disconnect handler. Not
-        # here: it may take its time, and everybody would wait.
-        sock = self._eio.sockets.get(eio_sid)
-        if sock is not None and sock.last_ping \
-                and time.time() - sock.last_ping > self._eio.ping_timeout:
+        """Put a packet into the queue of a connection, as ``send_packet`` of
+        python-engineio (4.11 and 4.15) does. That one logs it, at once."""
+        eio = self._eio
+        sock, logger = eio.sockets.get(eio_sid), eio.logger
+        if sock is None or sock.closed:
+            if logger.isEnabledFor(logging.WARNING):
+                self._lines.append(_Line(
+                    logger, logging.WARNING, 'Cannot send to sid %s',
+                    (eio_sid,)))
+            return
+        if sock.last_ping \
+                and time.time() - sock.last_ping > eio.ping_timeout:
+            # Engine.IO closes a client that has not answered a ping, which
+            # runs the application's disconnect handler. Not here: it may take
+            # its time, and everybody would wait.
             if not getattr(sock, 'closing', False):
                 self._server.start_background_task(
-                    self._eio.send_packet, eio_sid, part)
+                    eio.send_packet, eio_sid, part)
             return
-        try:
-            self._eio.send_packet(eio_sid, part)
-        except SocketIsClosedError:
-            # Closed since it was looked up: it gets nothing more.
-            return
+        sock.queue.put(part)
+        if logger.isEnabledFor(logging.INFO):
+            self._lines.append(_Line(
+                logger, logging.INFO, '%s: Sending packet %s data %s',
+                (eio_sid, eio_packet.packet_names[part.packet_type],
+                 '<binary>' if isinstance(part.data, bytes) else part.data)))

@@ -8,7 +8,7 @@ import time
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence
 from urllib.parse import parse_qsl
 
-from .delivery import Client
+from ..runtime.delivery import Client
 from ..protocol.messages import is_room, Room
 
 #: The key of the time of connecting, in milliseconds since 1970, in the

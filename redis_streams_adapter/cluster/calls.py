@@ -33,6 +33,7 @@ from ..protocol.requests import ClientsRequest, NodesRequest, Request, \
     UNKNOWN_MEMBERS
 from ..runtime.lifecycle import Lifecycle
 from ..runtime.runtime import Runtime
+from .requester import Asking
 from .server_side import check_name, ServerSideHandlers
 
 #: How long a call waits for answers unless it is told, in seconds: Node's
@@ -62,7 +63,7 @@ class Cluster:
     :param incoming: knows the local clients, and carries out commands.
     """
 
-    def __init__(self, manager: Manager, lifecycle: Lifecycle,
+    def __init__(self, manager: Manager, lifecycle: Lifecycle[Asking],
                  dispatch: Dispatch, incoming: Incoming,
                  handlers: ServerSideHandlers) -> None:
         self._manager = manager
@@ -151,10 +152,9 @@ class Cluster:
 
     def _command(self, namespace: str, message: Message) -> None:
         runtime = self._live()
-        with runtime.order:
-            pending = self._dispatch._put(runtime, namespace, message)
-            self._incoming.obey(namespace, message)
-        self._dispatch._settle(runtime, namespace, pending)
+        self._dispatch._settle(runtime, namespace, self._dispatch._put(
+            runtime, namespace, message,
+            lambda: self._incoming.obey(namespace, message)))
 
     # -- acknowledgements -------------------------------------------------
 
@@ -271,7 +271,7 @@ class Cluster:
 
     # -- how it is asked --------------------------------------------------
 
-    def _member(self, asks: bool) -> Runtime:
+    def _member(self, asks: bool) -> Runtime[Asking]:
         """The runtime, as a member of the cluster.
 
         :param asks: whether answers are going to be waited for.
@@ -286,14 +286,14 @@ class Cluster:
             lifecycle.start()
         return lifecycle.runtime()
 
-    def _knowing(self) -> Runtime:
+    def _knowing(self) -> Runtime[Asking]:
         """The runtime, as a member that knows the other members."""
         if self._lifecycle.write_only:
             raise RuntimeError('a write-only manager knows no nodes')
         return self._member(asks=False)
 
     @staticmethod
-    def _ask(runtime: Runtime, request: Request, timeout: float,
+    def _ask(runtime: Runtime[Asking], request: Request, timeout: float,
              make: Callable[[str], Message]) -> None:
         """Ask all other nodes, and wait for them."""
         deadline = time.monotonic() + timeout

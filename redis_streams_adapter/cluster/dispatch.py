@@ -12,7 +12,9 @@ from socketio import PubSubManager
 
 from ..clients import send_queue, hooks, websocket
 from ..clients.connections import Connections
-from ..clients.delivery import Client, Delivery
+from ..clients.delivery import Delivery
+from ..clients.direct_delivery import DirectDelivery
+from ..recovery.deliveries import StreamOrderDeliveries
 from ..recovery.session_writer import SessionWriter
 from ..clients.registry import Registry
 from ..concurrency.engines import Engine, ServerEngine, ThreadEngine
@@ -24,7 +26,10 @@ from ..stream.driver import Driver
 from ..stream.outbox import Pending
 from ..stream.session_store import SessionStore
 from ..recovery.tracker import ClientTracker
+from ..runtime.delivery import Client, Deliveries
 from ..runtime.runtime import Runtime
+from .pubsub import SideChannel
+from .requester import Asking
 from ..protocol.values import Serialiser
 
 #: Which logger is used unless the application or its server has one.
@@ -51,12 +56,14 @@ class Dispatch(PubSubManager):
         self._sync = options.publish == 'sync'
         self._registry = Registry(
             self, super(Dispatch, self), lambda: self._live().order)
-        self._lifecycle = Lifecycle(
+        self._lifecycle: Lifecycle[Asking] = Lifecycle(
             self._make_runtime, write_only, self._get_logger,
             self._registry.after_fork)
         #: The runtime of this process.
         self._live = self._lifecycle.runtime
         self._delivery: Optional[Delivery] = None
+        #: How events reach them without recovery. Made with the runtime.
+        self._direct: Optional[DirectDelivery] = None
         #: Who lets clients in, where recovery is on.
         self._returning: Optional[ClientTracker] = None
 
@@ -69,6 +76,9 @@ class Dispatch(PubSubManager):
         websocket.install(server, package_logger)
         send_queue.install(server)
         self._delivery = Delivery(self, server, self._get_logger)
+        if self._direct is not None:
+            # It has emitted before there was a server.
+            self._direct.local = self._delivery
         recovery = self._options.recovery
         if recovery is not None and not self.write_only:
             self._returning = ClientTracker(
@@ -83,7 +93,8 @@ class Dispatch(PubSubManager):
         if self._returning is not None:
             yield from self._returning.namespaces
 
-    def _make_runtime(self, former: Optional[Runtime]) -> Runtime:
+    def _make_runtime(self, former: Optional[Runtime[Asking]]
+                      ) -> Runtime[Asking]:
         engine: Engine = ThreadEngine()
         if self.server is not None and not self.write_only:
             self._lifecycle.check_server()
@@ -91,19 +102,37 @@ class Dispatch(PubSubManager):
         runtime = Runtime(
             self._options, self._driver, engine, self._get_logger,
             self._json_module(), self.write_only, self._act,
-            self._served_namespaces, former)
+            self._served_namespaces, self._make_deliveries,
+            self._make_requests, former)
         # python-socketio's name for it, which its admin interface shows.
         self.host_id = runtime.uid
-        returning, recovery = self._returning, self._options.recovery
-        if returning is not None and recovery is not None:
-            runtime.keep(self._delivery, SessionWriter(
-                SessionStore(self._driver, runtime.engine,
-                             self._options.session_key_prefix,
-                             recovery.max_disconnection_duration),
-                runtime.engine, recovery, self._options.heartbeat_interval,
-                Serialiser(self._json_module(), False), runtime.application,
-                returning.describe, returning.progress, self._get_logger))
         return runtime
+
+    def _make_deliveries(self, runtime: Runtime[Asking]) -> Deliveries:
+        """Decide how events reach the local clients of this process."""
+        self._direct = direct = DirectDelivery(
+            runtime.append, runtime.order, runtime.act, self.write_only)
+        direct.local = local = self._delivery
+        returning, recovery = self._returning, self._options.recovery
+        if local is None or returning is None or recovery is None:
+            return direct
+        writer = SessionWriter(
+            SessionStore(self._driver, runtime.engine,
+                         self._options.session_key_prefix,
+                         recovery.max_disconnection_duration),
+            runtime.engine, recovery, self._options.heartbeat_interval,
+            Serialiser(self._json_module(), False), runtime.application,
+            returning.describe, returning.progress, self._get_logger)
+        return StreamOrderDeliveries(
+            writer, local, direct, runtime.append, runtime.order, runtime.act,
+            runtime.capacity, runtime.engine.event, self._get_logger,
+            runtime.delivery)
+
+    def _make_requests(self, runtime: Runtime[Asking]) -> Asking:
+        return Asking(runtime.node, runtime.core, SideChannel(
+            self._options, self._driver, runtime.engine, self._get_logger,
+            runtime.encoder, runtime.application, runtime.hear, runtime.skip,
+            runtime.start_side), runtime)
 
     def _json_module(self) -> Any:
         if self._json is None and self.server is not None:
@@ -144,9 +173,8 @@ class Dispatch(PubSubManager):
         delivered = self._delivery.delivered if self._delivery else 0
         if self._returning is None:
             return {'delivered': delivered}
-        keeper = self._live().keeper
         return {'delivered': delivered, **self._returning.counts,
-                'sessions': keeper.local.count if keeper is not None else 0}
+                'sessions': self._returning.count}
 
     # -- events -----------------------------------------------------------
 
@@ -154,48 +182,14 @@ class Dispatch(PubSubManager):
               target: Target) -> None:
         runtime = self._live()
         message = Broadcast(args, target)
-        fields = runtime.encode(namespace, message)
-        delivery, timeline = self._delivery, runtime.timeline(namespace)
-        if delivery is None or self.write_only:
-            pending = runtime.append(namespace, fields)
-        elif timeline is not None:
-            with runtime.order:
-                # As of now, and encoded now: what the application does next
-                # comes after this.
-                loads = delivery.pack(namespace, args, target, True)
-                pending = runtime.append(namespace, fields)
-                timeline.emitted(pending, namespace, message, loads)
-        else:
-            loads = delivery.pack(namespace, args, target)
-            with runtime.order:
-                pending = runtime.append(namespace, fields)
-                delivery.hand_over(loads)
+        pending = runtime.delivery(namespace).emit(
+            namespace, message, runtime.encode(namespace, message))
         self._settle(runtime, namespace, pending)
 
     def _deliver(self, namespace: str, args: Tuple[Any, ...],
                  target: Target) -> None:
-        """Deliver an event to the own clients alone."""
-        delivery, runtime = self._delivery, self._live()
-        timeline = runtime.timeline(namespace)
-        if delivery is None:
-            return
-        loads = delivery.pack(namespace, args, target)
-        if loads:
-            with runtime.order:
-                if timeline is None:
-                    delivery.hand_over(loads)
-                else:
-                    timeline.locally(namespace, loads)
-
-    def _deliver_received(self, namespace: str, message: Broadcast) -> None:
-        """Deliver what another process has emitted."""
-        timeline = self._live().timeline(namespace)
-        if timeline is None:
-            self._deliver(namespace, message.args, message.target)
-        else:
-            timeline.deliver(
-                namespace, self._recipients(namespace, message.target),
-                message)
+        """Deliver an event to the local clients only."""
+        self._live().delivery(namespace).locally(namespace, args, target)
 
     def _deliver_with_callback(
             self, namespace: str, args: Tuple[Any, ...],
@@ -212,24 +206,12 @@ class Dispatch(PubSubManager):
         :param received: the event is what the reader has just read.
         :return: what ``append`` returned.
         """
-        pending, delivery, done = None, self._delivery, False
-        runtime = self._live()
-        timeline = runtime.timeline(namespace)
+        done = False
         try:
-            loads = [] if delivery is None else delivery.pack_with_acks(
-                namespace, args, clients, callback, self._generate_ack_id)
-            with runtime.order:
-                if append is not None:
-                    pending = append()
-                if timeline is None:
-                    if delivery is not None:
-                        delivery.hand_over(loads)
-                elif received:
-                    timeline.hand_over(loads)
-                elif pending is not None:
-                    timeline.emitted(pending, namespace, None, loads)
-                else:
-                    timeline.locally(namespace, loads)
+            pending = self._live().delivery(namespace).ask(
+                namespace, args, clients,
+                lambda sid: self._generate_ack_id(sid, callback), append,
+                received)
             done = True
         finally:
             if not done:
@@ -257,19 +239,21 @@ class Dispatch(PubSubManager):
         self._settle(runtime, namespace,
                      self._put(runtime, namespace, message))
 
-    def _put(self, runtime: Runtime, namespace: str,
-             message: Message) -> Pending:
-        """Put a message into the outbox."""
-        timeline = runtime.timeline(namespace)
-        if timeline is None or message.type not in ORDERED:
-            return runtime.publish(namespace, message)
-        with runtime.order:
-            pending = runtime.publish(namespace, message)
-            # Own clients that are away now will have missed it.
-            timeline.emitted(pending, namespace, message)
-        return pending
+    def _put(self, runtime: Runtime[Asking], namespace: str,
+             message: Message,
+             carry_out: Optional[Callable[[], None]] = None) -> Pending:
+        """Put a message into the outbox.
 
-    def _settle(self, runtime: Runtime, namespace: str,
+        :param carry_out: carries it out for the local clients, in the same
+                          step, under the order lock.
+        """
+        fields = runtime.encode(namespace, message)
+        if message.type in ORDERED:
+            return runtime.delivery(namespace).command(
+                namespace, message, fields, carry_out)
+        return runtime.append(namespace, fields)
+
+    def _settle(self, runtime: Runtime[Asking], namespace: str,
                 pending: Pending) -> None:
         """What ``publish`` asks for, after something was published."""
         if self._sync:

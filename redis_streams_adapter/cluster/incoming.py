@@ -16,6 +16,7 @@ from ..recovery.session import SUPERSEDES
 from ..runtime.lifecycle import Lifecycle
 from ..runtime.runtime import Runtime
 from .dispatch import Dispatch
+from .requester import Asking
 from .server_side import ServerSideHandlers
 
 
@@ -25,7 +26,7 @@ class Incoming:
     :param dispatch: delivers events to the local clients.
     """
 
-    def __init__(self, lifecycle: Lifecycle, dispatch: Dispatch,
+    def __init__(self, lifecycle: Lifecycle[Asking], dispatch: Dispatch,
                  handlers: ServerSideHandlers) -> None:
         self._lifecycle = lifecycle
         self._live = lifecycle.runtime
@@ -37,7 +38,8 @@ class Incoming:
         namespace, message = act.namespace, act.message
         if isinstance(message, Broadcast):
             if message.request_id is None:
-                self._dispatch._deliver_received(namespace, message)
+                self._dispatch._deliver(
+                    namespace, message.args, message.target)
             else:
                 self._deliver_and_count(act, message, message.request_id)
         elif isinstance(message, FetchSockets):
@@ -79,7 +81,7 @@ class Incoming:
         self._handlers.handle(runtime.engine, act.namespace, message.args,
                               encode, lambda send: send())
 
-    def describe(self, runtime: Runtime, namespace: str,
+    def describe(self, runtime: Runtime[Asking], namespace: str,
                  target: Target) -> Sequence[Dict[str, Any]]:
         """What there is to know of the local clients that are meant."""
         clients = self._dispatch._recipients(namespace, target)

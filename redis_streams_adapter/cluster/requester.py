@@ -8,7 +8,7 @@ says which of them this process takes; an answer takes the way of its request.
 import math
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Protocol
+from typing import Any, Callable, Dict, Iterable, List, Optional, Protocol
 
 from ..runtime.channel import Channel
 from ..errors import RedisStreamsError
@@ -74,6 +74,24 @@ class Asking:
         #: Who waits until all members are known. Each task adds and removes
         #: its own event, and a task that is ended over it does so, too.
         self._curious: List[TaskEvent] = []
+
+    @property
+    def dropped(self) -> int:
+        """How many messages over PUB/SUB were not sent, or not known to
+        be."""
+        return self._side.dropped
+
+    def serve(self, namespaces: Iterable[str]) -> None:
+        """Listen for exactly these namespaces over PUB/SUB."""
+        self._side.serve(namespaces)
+
+    def interrupt(self) -> None:
+        """End what the tasks wait for."""
+        self._side.interrupt()
+
+    def abandon(self) -> None:
+        """In a child process after a fork."""
+        self._side.abandon()
 
     def count(self, namespace: str, timeout: float) -> Optional[int]:
         """The number of nodes, this one included if it is a member. Blocks

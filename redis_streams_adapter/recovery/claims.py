@@ -89,7 +89,7 @@ class Claims:
     """
 
     def __init__(self, clients: LocalClients,
-                 publish: Callable[[Runtime, str, Message], Any]) -> None:
+                 publish: Callable[[Runtime[Any], str, Message], Any]) -> None:
         self._clients = clients
         self._publish = publish
         #: Claims that were superseded, the last :data:`SUPERSEDED` of them.

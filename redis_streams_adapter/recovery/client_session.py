@@ -8,7 +8,7 @@ client's sid may be the new one's.
 import math
 from typing import Any, List, Optional, Set
 
-from ..clients.delivery import Client
+from ..runtime.delivery import Client
 from ..protocol.messages import Room
 from .session import Gap, Origin, Session
 from .states import Event as Change, State, state_after

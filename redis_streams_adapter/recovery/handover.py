@@ -45,11 +45,11 @@ class Handover:
         for start in range(0, len(missed) or 1, YIELD_EVERY):
             if start:
                 runtime.engine.pause()
-            with runtime.order:
-                if not self.is_here(client):
-                    return False
-                timeline.deliver_again(address, client.namespace,
-                                       missed[start:start + YIELD_EVERY])
+            if not timeline.deliver_again(
+                    address, client.namespace,
+                    missed[start:start + YIELD_EVERY],
+                    lambda: self.is_here(client)):
+                return False
         return True
 
     def release(self, client: ClientSession) -> bool:
@@ -61,6 +61,7 @@ class Handover:
             if not self.is_here(client):
                 return False
             self._clients.delivery.release((client.sid, client.eio_sid))
+        self._clients.log_lines()
         return True
 
     def note_reading(self, client: ClientSession) -> None:

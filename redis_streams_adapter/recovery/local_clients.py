@@ -7,10 +7,11 @@ from ..clients.delivery import Delivery
 from ..protocol.messages import is_room
 from .local_sessions import LocalSessions
 from .session_writer import SessionWriter
-from .session import Outcome, REASONS, Session
+from .session import Gap, Outcome, REASONS, Session
 from ..runtime.runtime import Runtime
 from .client_session import ClientSession
-from .stream_order import Timeline
+from .deliveries import StreamOrderDeliveries
+from .stream_order import StreamOrderDelivery
 
 #: The counter of clients that were recovered.
 RECOVERED = 'recovered'
@@ -28,31 +29,43 @@ class LocalClients:
     """
 
     def __init__(self, manager: Any, server: Any, delivery: Delivery,
-                 live: Callable[[], Runtime]) -> None:
+                 live: Callable[[], Runtime[Any]]) -> None:
         self.manager = manager
         self.server = server
         self.delivery = delivery
         self.live = live
 
     @property
+    def _deliveries(self) -> StreamOrderDeliveries:
+        deliveries = self.live().deliveries
+        if not isinstance(deliveries, StreamOrderDeliveries):
+            raise RuntimeError('recovery is off')
+        return deliveries
+
+    @property
     def session_writer(self) -> SessionWriter:
         """What keeps their sessions in Redis."""
-        writer = self.live().keeper
-        if writer is None:
-            raise RuntimeError('no sessions are kept here')
-        return writer
+        return self._deliveries.session_writer
 
     @property
     def sessions(self) -> LocalSessions:
         """Their sessions, and what becomes of them."""
         return self.session_writer.local
 
-    def timeline(self, namespace: str) -> Timeline:
-        """Where those of a namespace are in the stream."""
-        timeline = self.live().timeline(namespace)
-        if timeline is None:
-            raise RuntimeError('recovery is off')
-        return timeline
+    @property
+    def count(self) -> int:
+        """How many sessions are kept."""
+        deliveries = self.live().deliveries
+        return deliveries.session_writer.local.count if isinstance(
+            deliveries, StreamOrderDeliveries) else 0
+
+    def timeline(self, namespace: str) -> StreamOrderDelivery:
+        """How the events of a namespace reach them."""
+        return self._deliveries.of_namespace(namespace)
+
+    def log_lines(self) -> None:
+        """Log what was not logged under the order lock."""
+        self.delivery.log_lines(self.live().order)
 
     def log(self, *args: Any) -> None:
         """Say what became of one of them."""
@@ -106,7 +119,8 @@ class LocalClients:
             if client.is_settled and client.sid in delivery.sent:
                 client.upto = position
                 client.sent = delivery.sent[client.sid]
-                client.gap = delivery.gaps.get(client.sid, client.gap)
+                gap = delivery.gaps.get(client.sid)
+                client.gap = Gap(*gap) if gap else client.gap
 
     def restore(self, eio_sid: str, session: Session) -> None:
         """Give a connection what was kept for its client."""

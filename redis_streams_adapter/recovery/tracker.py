@@ -12,11 +12,13 @@ from ..clients import hooks
 from .admission import Admission, Visit
 from .claims import Claims
 from .handover import Handover
-from ..clients.delivery import Client, Delivery, Encoded, Load
+from ..clients.delivery import Delivery, Encoded, Load
+from ..errors import OutboxFullError
 from ..protocol.messages import Message
 from ..options import RecoveryOptions
 from .local_clients import LocalClients, Outcomes
 from .session import Outcome, REJECTED, split_auth
+from ..runtime.delivery import Client
 from ..runtime.runtime import Runtime
 from .client_session import ClientSession
 from .states import State
@@ -30,8 +32,8 @@ class ClientTracker:
     """
 
     def __init__(self, manager: Any, server: Any, delivery: Delivery,
-                 options: RecoveryOptions, live: Callable[[], Runtime],
-                 publish: Callable[[Runtime, str, Message], Any]) -> None:
+                 options: RecoveryOptions, live: Callable[[], Runtime[Any]],
+                 publish: Callable[[Runtime[Any], str, Message], Any]) -> None:
         self._clients = LocalClients(manager, server, delivery, live)
         self._claims = Claims(self._clients, publish)
         self._outcomes = Outcomes(self._clients)
@@ -49,6 +51,11 @@ class ClientTracker:
         self._handover = Handover(self._clients)
         #: Clients that are connecting; each written by its connection's task.
         self._visits: Dict[Tuple[str, str], Visit] = {}
+
+    @property
+    def count(self) -> int:
+        """How many sessions are kept."""
+        return self._clients.count
 
     # -- hooks, see redis_streams_adapter.clients.hooks
 
@@ -124,9 +131,12 @@ class ClientTracker:
             return False
         encoded = pkt.encode()
         parts = encoded if isinstance(encoded, list) else [encoded]
-        with runtime.order:
-            timeline.locally(namespace, [Load(
+        try:
+            timeline.hand_over_later(namespace, [Load(
                 [(sid, eio_sid)], Encoded(parts, None, False))])
+        except OutboxFullError:
+            # Rather too early than never.
+            return False
         return True
 
     def finish(self, visit: Visit, done: bool) -> None:
@@ -213,18 +223,18 @@ class ClientTracker:
     def leave(self, sid: str, namespace: str) -> None:
         """A client is about to be disconnected; its disconnect handler is
         next."""
-        runtime = self._clients.live()
         timeline = self._clients.timeline(namespace)
         client = self._clients.sessions.of_sid(sid, namespace)
         eio_sid = self._clients.manager.eio_sid_from_sid(sid, namespace)
         intended = eio_sid is not None \
             and not hooks.is_closing(self._clients.server, eio_sid)
-        with runtime.order:
-            if intended or client is not None and client.is_discarded:
-                timeline.flush(sid)
+        if intended or client is not None and client.is_discarded:
+            def release() -> None:
                 if eio_sid is not None:
                     # With always_connect, by its connect handler.
                     self._clients.delivery.release((sid, eio_sid))
+
+            timeline.flush(sid, release)
         if client is not None and not client.is_leaving:
             client.leaving_task = threading.get_ident()
             if intended:
@@ -300,8 +310,7 @@ class ClientTracker:
         recovered."""
         for namespace, sid in self._on_connection(eio_sid):
             self._discard(sid, namespace)
-            with self._clients.live().order:
-                self._clients.timeline(namespace).flush(sid)
+            self._clients.timeline(namespace).flush(sid)
 
     def _on_connection(self, eio_sid: str) -> List[Tuple[str, str]]:
         """Namespaces and sids of the clients on a connection."""

@@ -7,8 +7,8 @@ from ..stream.reader import Reader
 from ..stream.writer import Writer
 from ..protocol.sequences import Sequences
 from ..protocol.sender import Signature
-from ..recovery.stream_order import Timeline
 from ..protocol.position import Position
+from .delivery import Delivery
 
 
 @dataclass(eq=False)
@@ -21,6 +21,7 @@ class Channel:
     :param sequences: what was seen of the stream; the reader's task's own.
     :param knowledge: what is known of its members; under the core lock.
     :param signature: under which uid this process writes to it.
+    :param delivery: how its events reach the local clients.
     """
 
     key: str
@@ -29,8 +30,7 @@ class Channel:
     sequences: Sequences
     knowledge: Knowledge
     signature: Signature
-    #: What the own clients have of it, where recovery is on.
-    timeline: Optional[Timeline] = None
+    delivery: Delivery
     #: Whether the writer's task is known to run. Under the runtime's start
     #: lock.
     sending: bool = False

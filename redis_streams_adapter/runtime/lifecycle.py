@@ -11,15 +11,15 @@ import logging
 import os
 import sys
 import weakref
-from typing import Any, Callable, Optional, Protocol
+from typing import Any, Callable, Generic, Optional, Protocol
 
 from ..concurrency.locks import Lock
 from ..concurrency.engines import check_monkey_patching
-from .runtime import Runtime
+from .runtime import R, Runtime
 
 #: The lifecycle of every manager of this process, for the fork handler, the
 #: end of the process, and gunicorn.
-lifecycles: 'weakref.WeakSet[Lifecycle]' = weakref.WeakSet()
+lifecycles: 'weakref.WeakSet[Lifecycle[Any]]' = weakref.WeakSet()
 
 
 class Connections(Protocol):
@@ -31,7 +31,7 @@ class Connections(Protocol):
     def close(self, timeout: float) -> Any: ...
 
 
-class Lifecycle:
+class Lifecycle(Generic[R]):
     """The runtimes of one manager, one after the other.
 
     :param make_runtime: makes the runtime of this process. It is given the
@@ -40,7 +40,8 @@ class Lifecycle:
                   there by tasks that only the parent has.
     """
 
-    def __init__(self, make_runtime: Callable[[Optional[Runtime]], Runtime],
+    def __init__(self, make_runtime: Callable[[Optional[Runtime[R]]],
+                                              Runtime[R]],
                  write_only: bool, logger: Callable[[], logging.Logger],
                  reset: Callable[[], None]) -> None:
         self._make_runtime = make_runtime
@@ -54,11 +55,11 @@ class Lifecycle:
         #: The runtime of this process. Written under the lock: by the task
         #: that first needs one, by start() after a close; and by the fork
         #: handler.
-        self.current: Optional[Runtime] = None
+        self.current: Optional[Runtime[R]] = None
         #: The one before it, until that one is made. Written under the
         #: lock. If an exception strikes before it is taken out, the next
         #: runtime is given it again.
-        self._former: Optional[Runtime] = None
+        self._former: Optional[Runtime[R]] = None
         self._lock = Lock()
         #: Whether the parent process was a member when it forked, and this
         #: one is not yet. Set by the fork handler; taken back by the task
@@ -69,7 +70,7 @@ class Lifecycle:
         self._shutting_down = False
         lifecycles.add(self)
 
-    def runtime(self) -> Runtime:
+    def runtime(self) -> Runtime[R]:
         """The runtime of this process."""
         runtime = self.current
         if runtime is None:

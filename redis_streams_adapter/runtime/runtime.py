@@ -32,23 +32,21 @@ import logging
 import math
 import os
 import time
-from typing import Any, Callable, cast, Dict, FrozenSet, Iterable, List, \
-    Optional
+from typing import Any, Callable, cast, Dict, FrozenSet, Generic, Iterable, \
+    List, Optional, TypeVar
 
 from ..protocol.application import Application
-from ..cluster.requester import Asking
 from .channel import Channel
 from ..protocol.codec import Encoder, Packed
-from ..clients.delivery import Delivery
 from ..errors import DecodeError, OutboxFullError
+from .delivery import Deliveries, Delivery, Requests
 from .flow import Flow
-from ..recovery.session_writer import SessionWriter
 from ..protocol.discovery import Knowledge, Span
 from ..concurrency.locks import Lock
 from .loss_report import LossReport
 from ..losses import COUNTERS, DELETED, Loss, MISSING, TRIMMED, VANISHED
 from ..protocol.messages import AdapterClose, EMITTER_UID, \
-    FetchSocketsResponse, InitialHeartbeat, Message, MessageType, ORDERED, \
+    FetchSocketsResponse, InitialHeartbeat, Message, MessageType, \
     SIGNS_OF_LIFE
 from ..protocol.node import Acknowledged, Act, Completed, Duplicate, Event, \
     Learned, Missing, Node, NodeJoined, NodeLeft, ReaderLags, Returned, Send, \
@@ -62,12 +60,10 @@ from ..stream.reader import Reader
 from ..stream.writer import Writer
 from ..protocol.routing import stream_index, stream_names
 from ..protocol.sequences import Sequences
-from ..cluster.pubsub import SideChannel
 from ..protocol.sender import Signature
 from ..concurrency.availability import Availability
 from ..concurrency.engines import Engine, Event as TaskEvent
 from ..concurrency.tasks import Task
-from ..recovery.stream_order import Timeline
 from ..protocol.position import Position
 from ..protocol.transport import Entry, Way
 
@@ -99,12 +95,18 @@ MAX_ROUTES = 1000
 Logger = Callable[[], logging.Logger]
 
 
-class Runtime:
+#: The requests of this process, as the parts above the runtime know them.
+R = TypeVar('R', bound=Requests)
+
+
+class Runtime(Generic[R]):
     """Everything of a manager that belongs to this process.
 
-    :param act: carries out a message for the own clients; on the reader's
+    :param act: carries out a message for the local clients; on the reader's
                 task.
-    :param namespaces: tells which namespaces are served.
+    :param namespaces: gives the namespaces that are served.
+    :param make_deliveries: makes what delivers to the local clients.
+    :param make_requests: makes what sends requests and answers.
     :param former: the one before it in this process, which is closed.
     """
 
@@ -112,18 +114,20 @@ class Runtime:
                  logger: Logger, json: Any, write_only: bool,
                  act: Callable[[Act], None],
                  namespaces: Callable[[], Iterable[str]],
-                 former: Optional['Runtime'] = None) -> None:
+                 make_deliveries: Callable[['Runtime[R]'], Deliveries],
+                 make_requests: Callable[['Runtime[R]'], R],
+                 former: Optional['Runtime[R]'] = None) -> None:
         self.uid = EMITTER_UID if write_only else os.urandom(8).hex()
         self.application = Application(options.stream_name, driver.database)
         self.engine = engine
         self.order = engine.lock()
-        self._core = cast(Any, Lock())
+        self.core = cast(Any, Lock())
         self._serving = engine.lock()
         self._logger = logger
-        self._act = act
+        self.act = act
         self._namespaces = namespaces
         # Until it is a member: whoever is counted has to answer.
-        self._encoder = Encoder(EMITTER_UID, json, options.only_plaintext)
+        self.encoder = Encoder(EMITTER_UID, json, options.only_plaintext)
         self._emitter = Encoder(EMITTER_UID, json)
         self._only_plaintext = options.only_plaintext
         self._condition = Availability('Redis', logger, self._backlog)
@@ -138,12 +142,13 @@ class Runtime:
         #: The ids that this process had before.
         self._former_uids: FrozenSet[str] = frozenset() if former is None \
             else former._former_uids | {former.uid}
-        self._node = Node(self.uid, options.heartbeat_interval,
-                          options.heartbeat_timeout, self._former_uids)
-        self._flow = Flow(self._node, self._core, self._encoder,
+        self.node = Node(self.uid, options.heartbeat_interval,
+                         options.heartbeat_timeout, self._former_uids)
+        self._flow = Flow(self.node, self.core, self.encoder,
                           options.max_len or 0, self.channel)
-        self._capacity = Capacity(options.outbox_limit,
-                                  options.outbox_max_bytes)
+        self.capacity = Capacity(options.outbox_limit,
+                                 options.outbox_max_bytes)
+        self.deliveries = make_deliveries(self)
         self._channels = [
             self._open(key, options, driver, write_only)
             for key in stream_names(options.stream_name,
@@ -183,13 +188,7 @@ class Runtime:
         # belongs to them under the core lock.
         self._skipped = 0
         self._duplicates = 0
-        #: Who keeps the sessions of the own clients, where recovery is on and
-        #: there is a server. Set before it is used.
-        self.keeper: Optional[SessionWriter] = None
-        self._side = SideChannel(
-            options, driver, engine, logger, self._encoder,
-            self.application, self._hear, self._skip, self._start_side)
-        self.asking = Asking(self._node, self._core, self._side, self)
+        self.asking = make_requests(self)
 
     def _open(self, key: str, options: Options, driver: Driver,
               write_only: bool) -> Channel:
@@ -200,7 +199,7 @@ class Runtime:
         writer = Writer(
             lambda: open_link(driver, key, max_len,
                               min_replicas=options.min_replicas),
-            engine, logger, capacity=self._capacity,
+            engine, logger, capacity=self.capacity,
             patience=driver.socket_timeout,
             vanished=lambda count: self._lose(Loss(VANISHED, key, count)),
             overhear=lambda fields: flow.overhear(channel, fields),
@@ -228,13 +227,9 @@ class Runtime:
             pause=engine.pause, max_len=max_len, count=options.read_count,
             block=options.block_time, read_back=read_back,
             doubtful=lambda: self._lose_sight(channel, False))
-        timeline = None
-        if options.recovery is not None and not write_only:
-            timeline = Timeline(
-                writer.writer_id, self.order, engine.event, logger)
         channel = Channel(key, writer, reader, Sequences(writer.writer_id),
                           Knowledge(options.heartbeat_timeout), signature,
-                          timeline)
+                          self.deliveries.of_stream(writer.writer_id))
         return channel
 
     def channel(self, namespace: str) -> Channel:
@@ -247,13 +242,9 @@ class Runtime:
                 self._routes[namespace] = channel
         return channel
 
-    def keep(self, delivery: Optional[Delivery],
-             keeper: SessionWriter) -> None:
-        """Recovery is on, and there may be clients."""
-        self.keeper = keeper
-        for channel in self._channels:
-            if channel.timeline is not None:
-                channel.timeline.delivery = delivery
+    def delivery(self, namespace: str) -> Delivery:
+        """How the events of a namespace reach the local clients."""
+        return self.channel(namespace).delivery
 
     # -- beginning and end ------------------------------------------------
 
@@ -285,21 +276,18 @@ class Runtime:
         with self._starting:
             if self._closed:
                 return
-            self._encoder.uid = self.uid
+            self.encoder.uid = self.uid
             for channel in self._channels:
                 channel.writer.stop_listening()
                 self._start_writer(channel)
                 self._start(f'reader of {channel.key}', channel.reader.work,
                             self._condition)
-            if self.keeper is not None:
-                # Their outages are Redis's, of which the others tell.
-                for name, work in (
-                        ('sessions', self.keeper.sessions.work),
-                        ('session keeper', self.keeper.work)):
-                    self._start(name, work, None)
-                    self._condition.watch(name, self._tasks[name].hurry)
+            for name, work in self.deliveries.tasks():
+                self._start(name, work, None)
+                self._condition.watch(name, self._tasks[name].hurry)
             self._start('heartbeat', self._keep_time, None)
             self.member = True
+            self.deliveries.joined()
             awaited = [self._tasks[f'{what} of {channel.key}']
                        for channel in self._channels
                        for what in ('reader', 'writer')]
@@ -339,8 +327,8 @@ class Runtime:
             task.start()
         return task
 
-    def _start_side(self, name: str, work: Callable[[Task], None],
-                    matters: bool) -> None:
+    def start_side(self, name: str, work: Callable[[Task], None],
+                   matters: bool) -> None:
         task = self._tasks.get(name)
         if task is None or not task.begun:
             with self._starting:
@@ -377,14 +365,13 @@ class Runtime:
         # One for all of it, of which sessions take no more than half.
         deadline = time.monotonic() + timeout
         for channel in self._channels:
-            if channel.timeline is not None:
-                channel.timeline.leave()
-        if self.keeper is not None and self.member:
-            # Behind that: nobody comes any more, who would not be written.
-            self.keeper.close(timeout / 2)
-        with self._serving, self._core:
+            channel.delivery.leave()
+        if self.member:
+            # After that: no client comes any more that would not be written.
+            self.deliveries.close(timeout / 2)
+        with self._serving, self.core:
             # From here on nothing is served again.
-            namespaces = self._node.namespaces
+            namespaces = self.node.namespaces
         for channel in self._channels:
             # Nothing of ours may come behind them: whoever read it would
             # take us for a member again.
@@ -392,9 +379,9 @@ class Runtime:
                 self.encode(namespace, AdapterClose())
                 for namespace in namespaces
                 if self.channel(namespace) is channel])
-        with self._core:
+        with self.core:
             # It has said so.
-            self._node.serve((), time.monotonic())
+            self.node.serve((), time.monotonic())
         self._flush_and_drain(deadline)
 
     def _end(self) -> int:
@@ -409,15 +396,16 @@ class Runtime:
         for channel in self._channels:
             channel.writer.interrupt()
             channel.reader.interrupt()
-        self._side.interrupt()
-        if self.keeper is not None:
-            self.keeper.interrupt()
+        self.asking.interrupt()
+        self.deliveries.interrupt()
         deadline = time.monotonic() + JOIN_PATIENCE
         for task in tasks:
             if task.begun:
                 task.join(max(0.0, deadline - time.monotonic()))
         # Now, for the last batch may have got through.
         left = sum([channel.writer.end() for channel in self._channels])
+        for channel in self._channels:
+            channel.delivery.end()
         self._lose.log_more(math.inf)
         self._finished = True
         return left
@@ -430,11 +418,9 @@ class Runtime:
         if not self.flush(max(0.0, deadline - time.monotonic())):
             return False
         for channel in self._channels:
-            if channel.timeline is not None and self.member:
-                # For the local clients that are not recovered elsewhere.
-                channel.timeline.drain(min(
-                    COME_BACK_PATIENCE,
-                    max(0.0, deadline - time.monotonic())))
+            # For the local clients that are not recovered elsewhere.
+            channel.delivery.drain(min(
+                COME_BACK_PATIENCE, max(0.0, deadline - time.monotonic())))
         return True
 
     def settle(self, timeout: float) -> None:
@@ -447,9 +433,8 @@ class Runtime:
         if self._closed or self._condition.away:
             return
         deadline = time.monotonic() + timeout
-        if self._flush_and_drain(deadline) \
-                and self.keeper is not None and self.member:
-            self.keeper.catch_up(max(0.0, deadline - time.monotonic()))
+        if self._flush_and_drain(deadline) and self.member:
+            self.deliveries.catch_up(max(0.0, deadline - time.monotonic()))
 
     def abandon(self) -> None:
         """In a child process: this life is the parent's. Whatever was
@@ -459,9 +444,8 @@ class Runtime:
         for channel in self._channels:
             channel.writer.abandon()
             channel.reader.abandon()
-        self._side.abandon()
-        if self.keeper is not None:
-            self.keeper.sessions.abandon()
+        self.asking.abandon()
+        self.deliveries.abandon()
 
     # -- writing ----------------------------------------------------------
 
@@ -470,7 +454,7 @@ class Runtime:
 
         :raises TypeError, ValueError: it cannot be serialised.
         """
-        return self._encoder.encode(namespace, message)
+        return self.encoder.encode(namespace, message)
 
     def can_carry(self, value: Any) -> bool:
         """Whether a value can be sent as part of what a socket holds, next
@@ -482,7 +466,7 @@ class Runtime:
             neighbours.append(b'')
         try:
             for neighbour in neighbours:
-                self._encoder.encode('/', FetchSocketsResponse(
+                self.encoder.encode('/', FetchSocketsResponse(
                     '', ({'data': {'': value}}, neighbour)))
         except Exception as exc:
             # Whatever an application's object or JSON module raises.
@@ -499,7 +483,7 @@ class Runtime:
         """
         channel = self.channel(namespace)
         pending = channel.writer.append(fields, numbered)
-        self._node.spoke(namespace, time.monotonic())
+        self.node.spoke(namespace, time.monotonic())
         if not channel.sending:
             # Struck before this, the next one does it, or a flush().
             self._start_writer(channel)
@@ -542,7 +526,7 @@ wait`."""
     def make_room(self) -> None:
         """Let the writers run, from time to time; never under a lock."""
         # With the one that was just emitted.
-        if (self._capacity.before_last + 1) % YIELD_EVERY == 0:
+        if (self.capacity.before_last + 1) % YIELD_EVERY == 0:
             self.engine.pause()
 
     # -- the readers' tasks -----------------------------------------------
@@ -550,45 +534,33 @@ wait`."""
     def _began(self, channel: Channel, cursor: Position,
                moment: int) -> None:
         channel.sequences.begin(cursor, moment)
-        timeline = channel.timeline
-        if timeline is not None:
-            with self.order:
-                timeline.begin(cursor)
-                if self.keeper is not None:
-                    self.keeper.begin(
-                        timeline.place,
-                        lambda each: self.channel(each) is channel)
+        channel.delivery.began(cursor)
         channel.positioned = True
         self.serve_namespaces()
 
     def _take_in(self, channel: Channel, entry: Entry) -> None:
-        now = time.monotonic()
-        timeline = channel.timeline
-        if timeline is not None:
-            timeline.arrived = entry.id
+        now, delivery = time.monotonic(), channel.delivery
+        delivery.arriving(entry.id)
         try:
-            with self._core:
-                events = self._node.receive(
+            with self.core:
+                events = self.node.receive(
                     entry, now, channel.sequences, channel.knowledge)
             for event in events:
                 self._carry_out(channel, event, entry)
         finally:
-            if timeline is not None:
-                timeline.moved(entry.id)
+            delivery.moved(entry.id)
 
     def _lost_history(self, channel: Channel, kind: str,
                       count: Optional[int]) -> None:
-        if kind != TRIMMED and channel.timeline is not None:
-            channel.timeline.broken()
-            if self.keeper is not None:
-                self.keeper.history_is_gone()
+        if kind != TRIMMED:
+            channel.delivery.history_lost()
         self._lose(Loss(kind, channel.key, count))
         self._lose_sight(channel, kind == DELETED)
 
     def _recall(self, entry: Entry, at: float, before: Sequences) -> None:
         """An entry of the history before the first position."""
-        with self._core:
-            self._node.recall(entry, min(at, time.monotonic()), before)
+        with self.core:
+            self.node.recall(entry, min(at, time.monotonic()), before)
 
     def _recalled(self, channel: Channel, cursor: Position,
                   span: Span) -> None:
@@ -597,18 +569,18 @@ wait`."""
     def _resume(self, channel: Channel) -> None:
         """The reader of a channel gets through."""
         self._flow.resume(channel)
-        with self._core:
-            events = self._node.resume(time.monotonic())
+        with self.core:
+            events = self.node.resume(time.monotonic())
         for event in events:
             self.follow(event)
 
     def _lose_sight(self, channel: Channel, young: bool) -> None:
         """Members may have joined unseen: ask who is there."""
         now, start = time.monotonic(), channel.reader.horizon
-        with self._core:
+        with self.core:
             asks = channel.knowledge.lose(start, young, now)
-            self._node.lose_sight(channel.writer.writer_id)
-            namespaces = self._node.namespaces
+            self.node.lose_sight(channel.writer.writer_id)
+            namespaces = self.node.namespaces
         if asks:
             for namespace in namespaces:
                 if self.channel(namespace) is channel:
@@ -616,27 +588,22 @@ wait`."""
 
     def _carry_out(self, channel: Channel, event: Event,
                    entry: Entry) -> None:
-        timeline = channel.timeline
         if isinstance(event, Act):
-            if timeline is None or event.message.type not in ORDERED:
-                self._act(event)
-            else:
-                timeline.received(entry, event.namespace, event.message,
-                                  lambda: self._act(event))
+            channel.delivery.received(entry, event)
         elif isinstance(event, Returned):
             channel.writer.seen(event.sequence)
-            if timeline is not None:
-                timeline.came_back(entry, event.sequence, event.is_message)
+            channel.delivery.came_back(
+                entry, event.sequence, event.is_message)
         elif isinstance(event, Missing):
             self._lose(Loss(MISSING, channel.key, event.count, event.uid))
             if not channel.reader.counts:
                 # It does not see by itself that entries were trimmed.
                 self._lose_sight(channel, False)
         elif isinstance(event, Duplicate):
-            with self._core:
+            with self.core:
                 self._duplicates += 1
         elif isinstance(event, Skipped):
-            self._skip(event.error, f'entry {entry.id}')
+            self.skip(event.error, f'entry {entry.id}')
         elif isinstance(event, ReaderLags):
             channel.writer.reader_is_behind(event.uid, event.position)
         else:
@@ -647,18 +614,18 @@ wait`."""
                 # it has this one.
                 channel.reader.tell()
 
-    def _skip(self, error: DecodeError, what: str = 'a request') -> None:
-        with self._core:
+    def skip(self, error: DecodeError, what: str = 'a request') -> None:
+        with self.core:
             self._skipped += 1
         self._logger().warning('%s was skipped: %s', what, error)
 
-    def _hear(self, packed: Packed, way: Way) -> None:
+    def hear(self, packed: Packed, way: Way) -> None:
         """Take in what came over PUB/SUB; on a listener's task."""
-        with self._core:
-            events = list(self._node.hear(packed, way))
+        with self.core:
+            events = list(self.node.hear(packed, way))
         for event in events:
             if isinstance(event, Act):
-                self._act(event)
+                self.act(event)
             else:
                 self.follow(event)
 
@@ -687,14 +654,14 @@ wait`."""
 
     def _level_of(self, namespace: str) -> int:
         """How much it matters who is a member of a namespace."""
-        return logging.INFO if self._node.serves(namespace) \
+        return logging.INFO if self.node.serves(namespace) \
             else logging.DEBUG
 
     def _say(self, event: Send) -> None:
         if event.message.type is MessageType.INITIAL_HEARTBEAT:
             with self._serving:
                 # Never behind the goodbye.
-                said = not self._node.serves(event.namespace) \
+                said = not self.node.serves(event.namespace) \
                     or self._put_sign(event)
         else:
             said = self._put_sign(event)
@@ -720,16 +687,16 @@ wait`."""
             # Signs of life are worth nothing later; there is no need to
             # keep this one, and the next is due in a second.
             if joins:
-                with self._core:
-                    self._node.unannounced(namespace)
+                with self.core:
+                    self.node.unannounced(namespace)
             return False
         return True
 
     def _arrival(self, namespace: str) -> InitialHeartbeat:
         """What this node says when it arrives in a namespace."""
         knowledge, now = self.channel(namespace).knowledge, time.monotonic()
-        with self._core:
-            asks = self._node.unknown_for(namespace, knowledge, now) != 0
+        with self.core:
+            asks = self.node.unknown_for(namespace, knowledge, now) != 0
             if asks:
                 knowledge.asked(namespace, now)
         return InitialHeartbeat(asks)
@@ -756,14 +723,14 @@ wait`."""
             self.serve_namespaces()
             hearing = self.is_hearing
             self._set_windows()
-            with self._core:
-                events = self._node.tick(time.monotonic(), hearing, [
+            with self.core:
+                events = self.node.tick(time.monotonic(), hearing, [
                     each.knowledge for each in self._channels])
             self._lose.log_more(time.monotonic())
             for event in events:
                 self.follow(event)
-            with self._core:
-                pause = self._node.next_tick(time.monotonic())
+            with self.core:
+                pause = self.node.next_tick(time.monotonic())
             task.rest(pause)
 
     def _set_windows(self) -> None:
@@ -778,25 +745,23 @@ wait`."""
                 return
             namespaces = [each for each in self._namespaces()
                           if self.channel(each).positioned]
-            with self._core:
+            with self.core:
                 # Who knows all others counts itself, too.
                 learned = [self._begin_to_know(channel)
                            for channel in self._channels]
-                events = self._node.serve(namespaces, time.monotonic())
+                events = self.node.serve(namespaces, time.monotonic())
             for channel in self._channels:
-                if channel.timeline is not None:
-                    channel.timeline.serve(
-                        [each for each in namespaces
-                         if self.channel(each) is channel])
+                channel.delivery.serve([each for each in namespaces
+                                        if self.channel(each) is channel])
             # In the order of what was decided: another task may take back
             # what this one says.
             said = [self._put_sign(event) for event in events
                     if isinstance(event, Send)]
-            with self._core:
+            with self.core:
                 there = [(uid, event.namespace) for event in events
                          if isinstance(event, Send)
-                         for uid in self._node.nodes(event.namespace)]
-            self._side.serve(namespaces)
+                         for uid in self.node.nodes(event.namespace)]
+            self.asking.serve(namespaces)
         if any(learned):
             self.asking.learned()
         if not all(said):
@@ -826,7 +791,7 @@ wait`."""
         self._expect_clients()
         with self._serving:
             # Not while what is served is put together, maybe without it.
-            serves = self._node.serves(namespace)
+            serves = self.node.serves(namespace)
         if not serves:
             self.serve_namespaces()
 
@@ -835,11 +800,6 @@ wait`."""
         be."""
         return self.member and not self._closed \
             and namespace in self._namespaces()
-
-    def timeline(self, namespace: str) -> Optional[Timeline]:
-        """What the own clients have of the stream of a namespace, where
-        recovery is on, and somebody reads it."""
-        return self.channel(namespace).timeline if self.member else None
 
     def stream(self, namespace: str) -> str:
         """The key of the stream of a namespace."""
@@ -895,7 +855,7 @@ wait`."""
 
     def _backlog(self) -> str:
         """For the log: what waits."""
-        return f'{self._capacity.count} messages wait in the outbox'
+        return f'{self.capacity.count} messages wait in the outbox'
 
     def stats(self) -> Dict[str, int]:
         """Counters since the start, see the manager's ``stats``."""
@@ -907,8 +867,8 @@ wait`."""
             'found_after_break': sum(
                 writer.found_stored for writer in writers),
             'refused': sum(writer.refused for writer in writers),
-            'outbox': self._capacity.count,
-            'outbox_bytes': self._capacity.bytes,
+            'outbox': self.capacity.count,
+            'outbox_bytes': self.capacity.bytes,
             'received': sum(reader.received for reader in readers),
             'malformed': self._skipped,
             'duplicates': self._duplicates,
@@ -916,7 +876,7 @@ wait`."""
             **self._lose.counts,
             'writer_restarts': self._restarts('writer'),
             'reader_restarts': self._restarts('reader'),
-            'requests_dropped': self._side.dropped,
+            'requests_dropped': self.asking.dropped,
             'outages': self._condition.outages,
         }
 
@@ -930,14 +890,14 @@ wait`."""
         connected = started and not self._closed and self._condition.ok
         side = self._side_condition
         well = connected and side.ok
-        with self._core:
-            others = self._node.others
+        with self.core:
+            others = self.node.others
         return {
             'status': 'ok' if well or not started else 'degraded',
             'connected': connected,
             'reader_lag': self._lag() if self.member else None,
-            'outbox': self._capacity.count,
-            'outbox_bytes': self._capacity.bytes,
+            'outbox': self.capacity.count,
+            'outbox_bytes': self.capacity.bytes,
             'nodes': others + 1 if self.member else 0,
             'messages_lost': self._lose.counts[COUNTERS[MISSING]],
             'last_error': side.last_error if not side.ok

@@ -285,6 +285,16 @@ class Outbox:
         if pending.sequence > self._sequence:
             self._sequence = pending.sequence
 
+    def tidy(self, everything: bool) -> None:
+        """Take away what is settled from the front.
+
+        :param everything: take away all entries.
+        """
+        with self._lock:
+            if everything:
+                self.entries.clear()
+            self._tidy()
+
     def _tidy(self) -> None:
         """Take away what is settled, and was not taken away because the task
         was struck; under the lock."""

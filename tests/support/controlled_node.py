@@ -204,7 +204,7 @@ class Node:
         """How many requests are open in the manager, and how many
         acknowledgements of own clients, of which 0 is a counter."""
         manager = self.targets['manager']
-        return len(manager._live()._node._requests), sum(
+        return len(manager._live().node._requests), sum(
             number != 0 for acks in list(manager.callbacks.values())
             for number in list(acks))
 
@@ -363,7 +363,7 @@ class Node:
 
     def open_requests(self) -> int:
         """How many requests wait for answers."""
-        return len(self.targets['manager']._live()._node._requests)
+        return len(self.targets['manager']._live().node._requests)
 
     def record(self, what: str, records: List[Any]) -> None:
         """Let a list be read under a name."""

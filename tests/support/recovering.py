@@ -118,7 +118,7 @@ class RecoveringNode:
 
     @property
     def keeper(self) -> Any:
-        return self.manager._live().keeper
+        return self.manager._live().deliveries.session_writer
 
     def close(self) -> None:
         self.manager.close()

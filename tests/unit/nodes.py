@@ -13,6 +13,11 @@ from .fake_server import FakeClient
 from redis_streams_adapter.testing.stream import FakeStream
 
 
+def session_writer(manager: RedisStreamsManager) -> Any:
+    """What keeps the sessions of a manager's clients."""
+    return manager._live().deliveries.session_writer
+
+
 class Node(NamedTuple):
     """One server with its manager."""
 
@@ -25,7 +30,7 @@ class Node(NamedTuple):
     @property
     def open_requests(self) -> int:
         """How many requests wait for answers."""
-        return len(self.manager._live()._node._requests)
+        return len(self.manager._live().node._requests)
 
     @property
     def open_acks(self) -> int:

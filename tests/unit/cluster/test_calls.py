@@ -443,7 +443,7 @@ def test_a_node_that_leaves_another_namespace(
     deaf(nodes[2], monkeypatch)
     call = Call(nodes[0].manager.fetch_sockets, timeout=AMPLE)
     wait_until(lambda: nodes[0].open_requests)
-    node = nodes[2].manager._live()._node
+    node = nodes[2].manager._live().node
     with monkeypatch.context() as patch:
         patch.setattr(nodes[2].manager._live(), '_namespaces', lambda: ['/'])
         nodes[2].manager._live().serve_namespaces()

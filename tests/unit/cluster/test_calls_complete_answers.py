@@ -270,7 +270,8 @@ def test_who_joins_behind_the_request(make_cluster: Any, stream: FakeStream
                                       ) -> None:
     first, second = make_cluster(2)
     second.manager.on_server_side('hi', lambda: 'yes')
-    act = second.manager._live()._act
+    delivery = second.manager._live().delivery('/')
+    act = delivery._act
     joined = threading.Event()
 
     def act_behind(message: Any) -> None:
@@ -279,7 +280,7 @@ def test_who_joins_behind_the_request(make_cluster: Any, stream: FakeStream
             joined.set()
         act(message)
 
-    second.manager._live()._act = act_behind
+    delivery._act = act_behind
     assert first.manager.server_side_call('hi', timeout=AMPLE) == ['yes']
     assert joined.is_set()
 

@@ -34,7 +34,7 @@ def nothing_is_left_behind(make_manager: Any, managers: List[Any]
     """On the side that asks."""
     yield
     for manager in managers:
-        assert len(manager._live()._node._requests) == 0
+        assert len(manager._live().node._requests) == 0
 
 
 def test_everyone(nodes: List[Node]) -> None:

@@ -32,7 +32,7 @@ def nothing_is_left_behind(make_manager: Any, managers: List[Any]
                            ) -> Iterator[None]:
     yield
     for manager in managers:
-        assert len(manager._live()._node._requests) == 0
+        assert len(manager._live().node._requests) == 0
 
 
 def fail(*args: Any) -> None:

@@ -26,7 +26,7 @@ def test_a_callback(pair: Pair, log: Log, own: bool, args: Any) -> None:
     client.acknowledge(client.events()[-1], *args)
     wait_for_value(lambda: log.calls, [args])
     # Nothing waits for it any more.
-    assert len(pair.a.manager._live()._node._requests) == 0
+    assert len(pair.a.manager._live().node._requests) == 0
 
 
 def test_a_callback_of_many(pair: Pair, log: Log) -> None:
@@ -36,7 +36,7 @@ def test_a_callback_of_many(pair: Pair, log: Log) -> None:
         client.wait_for('question')
         client.acknowledge(client.events()[-1], number)
     wait_for_value(lambda: sorted(log.calls), [0, 1, 2, 3])
-    wait_for_value(lambda: len(pair.a.manager._live()._node._requests), 0)
+    wait_for_value(lambda: len(pair.a.manager._live().node._requests), 0)
 
 
 def test_a_callback_may_take_its_time(pair: Pair, log: Log) -> None:
@@ -100,7 +100,7 @@ def test_the_answers_to_a_node_are_counts_and_acknowledgements(
 def test_a_callback_of_nobody(pair: Pair, stream: FakeStream) -> None:
     pair.a.server.emit('question', to='nobody', callback=print)
     wait_until(lambda: messages(stream, MessageType.BROADCAST_CLIENT_COUNT))
-    wait_for_value(lambda: len(pair.a.manager._live()._node._requests), 0)
+    wait_for_value(lambda: len(pair.a.manager._live().node._requests), 0)
 
 
 def test_callbacks_need_somebody_who_hears(make_manager: MakeManager) -> None:

@@ -176,7 +176,7 @@ def test_the_outbox_is_full(make_node: Callable[..., Node],
                  lambda: node.server.close_room('x')):
         with pytest.raises(OutboxFullError):
             call()
-    assert len(node.manager._live()._node._requests) == 0
+    assert len(node.manager._live().node._requests) == 0
     # What was not accepted was not sent to anybody.
     assert client.received('hello') == [(0,), (1,), (2,)]
     stream.come_back()

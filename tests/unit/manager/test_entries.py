@@ -113,5 +113,5 @@ def test_a_member_without_clients(make_manager: MakeManager, pair: Pair,
     client.wait_for('question')
     client.acknowledge(client.events()[-1], 'yes')
     wait_for_value(lambda: log.calls, ['yes'])
-    wait_for_value(lambda: len(pair.a.manager._live()._node._requests), 0)
+    wait_for_value(lambda: len(pair.a.manager._live().node._requests), 0)
     assert member.stats()['failed'] == 0

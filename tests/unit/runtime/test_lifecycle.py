@@ -141,7 +141,7 @@ def test_a_fork(pair: Pair, stream: FakeStream) -> None:
     # It was a member, and is one again when it is first used.
     manager.emit('hello', None)
     assert manager.uid not in (uid, EMITTER_UID)
-    wait_until(lambda: manager.uid in pair.b.manager._live()._node
+    wait_until(lambda: manager.uid in pair.b.manager._live().node
                ._members.nodes('/'))
     assert manager.host_id == manager.uid
 

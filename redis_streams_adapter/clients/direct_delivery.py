@@ -1,0 +1,158 @@
+"""Events reach the local clients at once, whatever becomes of Redis: delivery
+without recovery.
+
+An emit puts its event into the outbox and into the queues of the local
+clients in one step, under the order lock, so that all clients see the events
+of a process in one order. Nothing here has to be remembered: the only state
+is that of the queues.
+"""
+from typing import Any, Callable, Collection, Iterable, Optional, Sequence, \
+    Tuple
+
+from ..concurrency.tasks import Task
+from ..protocol.codec import Fields
+from ..protocol.messages import Broadcast, Message, Target
+from ..protocol.node import Act
+from ..protocol.position import Position
+from ..protocol.transport import Entry
+from ..runtime.delivery import Client
+from ..stream.outbox import Pending
+from .delivery import Delivery
+
+Append = Callable[[str, Fields], Pending]
+
+
+class DirectDelivery:
+    """Implements :class:`~redis_streams_adapter.runtime.delivery.Delivery`
+    for all streams of a process, and
+    :class:`~redis_streams_adapter.runtime.delivery.Deliveries`.
+
+    :param append: puts fields into the outbox of a namespace.
+    :param order: the order lock.
+    :param act: carries out what another process asks for.
+    :param write_only: whether emitted events are for other processes only.
+    """
+
+    def __init__(self, append: Append, order: Any,
+                 act: Callable[[Act], None], write_only: bool) -> None:
+        self._append = append
+        self._order = order
+        self._act = act
+        self._write_only = write_only
+        #: The local clients; ``None`` before there is a server. Set once, by
+        #: the task that creates the server.
+        self.local: Optional[Delivery] = None
+
+    def of_stream(self, writer_id: bytes) -> 'DirectDelivery':
+        """See :class:`~redis_streams_adapter.runtime.delivery.\
+Deliveries`."""
+        return self
+
+    # -- for tasks that emit ----------------------------------------------
+
+    def emit(self, namespace: str, message: Broadcast,
+             fields: Fields) -> Pending:
+        """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
+        local = self.local
+        if local is None or self._write_only:
+            return self._append(namespace, fields)
+        loads = local.pack(namespace, message.args, message.target)
+        with self._order:
+            pending = self._append(namespace, fields)
+            local.hand_over(loads)
+        local.log_lines(self._order)
+        return pending
+
+    def command(self, namespace: str, message: Message, fields: Fields,
+                carry_out: Optional[Callable[[], None]]) -> Pending:
+        """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
+        if carry_out is None:
+            return self._append(namespace, fields)
+        with self._order:
+            pending = self._append(namespace, fields)
+            carry_out()
+        if self.local is not None:
+            self.local.log_lines(self._order)
+        return pending
+
+    def locally(self, namespace: str, args: Sequence[Any],
+                target: Target) -> None:
+        """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
+        local = self.local
+        if local is not None:
+            loads = local.pack(namespace, args, target)
+            if loads:
+                with self._order:
+                    local.hand_over(loads)
+                local.log_lines(self._order)
+
+    def ask(self, namespace: str, args: Sequence[Any],
+            clients: Sequence[Client], ack_id: Callable[[str], int],
+            append: Optional[Callable[[], Optional[Pending]]],
+            received: bool) -> Optional[Pending]:
+        """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
+        local, pending = self.local, None
+        if local is None:
+            return None if append is None else append()
+        loads = local.pack_with_acks(namespace, args, clients, ack_id)
+        with self._order:
+            if append is not None:
+                pending = append()
+            local.hand_over(loads)
+        local.log_lines(self._order)
+        return pending
+
+    # -- for the reader's task --------------------------------------------
+
+    def began(self, cursor: Position) -> None:
+        """Nothing depends on the position."""
+
+    def arriving(self, entry_id: Position) -> None:
+        """Nothing depends on the position."""
+
+    def received(self, entry: Entry, act: Act) -> None:
+        """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
+        self._act(act)
+
+    def came_back(self, entry: Entry, sequence: int,
+                  is_message: bool) -> None:
+        """It was delivered when it was emitted."""
+
+    def moved(self, entry_id: Position) -> None:
+        """Nothing depends on the position."""
+
+    def history_lost(self) -> None:
+        """Nothing depends on it."""
+
+    # -- for those who start and close ------------------------------------
+
+    def serve(self, namespaces: Collection[str]) -> None:
+        """All namespaces are alike."""
+
+    def leave(self) -> None:
+        """What still comes is delivered."""
+
+    def drain(self, timeout: float) -> None:
+        """Nothing waits to come back."""
+
+    def end(self) -> None:
+        """Nothing is left."""
+
+    def tasks(self) -> Iterable[Tuple[str, Callable[[Task], None]]]:
+        """None."""
+        return ()
+
+    def joined(self) -> None:
+        """It delivers in the same way before that."""
+
+    def close(self, timeout: float) -> None:
+        """Nothing is kept."""
+
+    def catch_up(self, timeout: float) -> None:
+        """Nothing is kept."""
+
+    def interrupt(self) -> None:
+        """It has no tasks."""
+
+    def abandon(self) -> None:
+        """It has no connection."""

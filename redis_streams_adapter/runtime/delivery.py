@@ -1,0 +1,175 @@
+"""What the runtime calls of the parts above it.
+
+Events reach the local clients in one of two ways. Without recovery
+(:class:`~redis_streams_adapter.clients.direct_delivery.DirectDelivery`) they
+get an event of this process at once, and an event of another process when it
+is read. With recovery
+(:class:`~redis_streams_adapter.recovery.stream_order.StreamOrderDelivery`)
+they get all events in the order of the stream. Which way it is, is decided
+once, when the manager is put together; nothing below knows it.
+
+The lock order of :mod:`redis_streams_adapter.runtime.runtime` applies: these
+methods may take the order lock, none of them is called under the core lock.
+"""
+from typing import Any, Callable, Collection, Iterable, Optional, Protocol, \
+    Sequence, Tuple
+
+from ..concurrency.tasks import Task
+from ..protocol.codec import Fields
+from ..protocol.messages import Broadcast, Message, Target
+from ..protocol.node import Act
+from ..protocol.position import Position
+from ..protocol.transport import Entry
+from ..stream.outbox import Pending
+
+#: A client: its sid, and the id of its connection.
+Client = Tuple[str, str]
+
+
+class Delivery(Protocol):
+    """How the events of one stream reach the local clients."""
+
+    # -- for tasks that emit ----------------------------------------------
+
+    def emit(self, namespace: str, message: Broadcast,
+             fields: Fields) -> Pending:
+        """Put an event into the outbox and deliver it, as one step.
+
+        :param fields: the encoded message.
+        :raises OutboxFullError: it was neither accepted nor delivered.
+        :raises TypeError: the server's packet class cannot encode it.
+        """
+
+    def command(self, namespace: str, message: Message, fields: Fields,
+                carry_out: Optional[Callable[[], None]]) -> Pending:
+        """Put a command into the outbox and carry it out, as one step.
+
+        :param carry_out: carries it out for the local clients, under the
+                          order lock.
+        :raises OutboxFullError: it was neither accepted nor carried out.
+        """
+
+    def locally(self, namespace: str, args: Sequence[Any],
+                target: Target) -> None:
+        """Deliver an event to the local clients only.
+
+        :raises OutboxFullError: it has to wait, and there is no room.
+        :raises TypeError: the server's packet class cannot encode it.
+        """
+
+    def ask(self, namespace: str, args: Sequence[Any],
+            clients: Sequence[Client], ack_id: Callable[[str], int],
+            append: Optional[Callable[[], Optional[Pending]]],
+            received: bool) -> Optional[Pending]:
+        """Deliver an event that each of these clients is to acknowledge.
+
+        :param ack_id: registers what waits for the acknowledgement of a
+                       sid, and gives its id.
+        :param append: puts the event into the outbox, for others.
+        :param received: the event is what the reader has just read.
+        :return: what ``append`` returned.
+        :raises OutboxFullError: it was neither accepted nor delivered.
+        """
+
+    # -- for the reader's task --------------------------------------------
+
+    def began(self, cursor: Position) -> None:
+        """The stream is read from this position on."""
+
+    def arriving(self, entry_id: Position) -> None:
+        """An entry is about to be taken in."""
+
+    def received(self, entry: Entry, act: Act) -> None:
+        """A message of another process was read: carry it out."""
+
+    def came_back(self, entry: Entry, sequence: int,
+                  is_message: bool) -> None:
+        """An entry of this process was read.
+
+        :param sequence: its number; of a sign of life, that of the message
+                         before it.
+        """
+
+    def moved(self, entry_id: Position) -> None:
+        """An entry was taken in, whatever it was."""
+
+    def history_lost(self) -> None:
+        """The stream is another one, or ends before what was read."""
+
+    # -- for those who start and close ------------------------------------
+
+    def serve(self, namespaces: Collection[str]) -> None:
+        """These namespaces of the stream are served from now on, and no
+        others; under the serving lock."""
+
+    def leave(self) -> None:
+        """This process leaves the cluster: it carries out nothing more of
+        what other processes write."""
+
+    def drain(self, timeout: float) -> None:
+        """Wait until what was emitted so far has come back.
+
+        :param timeout: seconds.
+        """
+
+    def end(self) -> None:
+        """No reader runs any more. Idempotent."""
+
+
+class Deliveries(Protocol):
+    """The deliveries of a process, one for each stream, and what belongs to
+    all of them."""
+
+    def of_stream(self, writer_id: bytes) -> Delivery:
+        """Make the delivery of one stream.
+
+        :param writer_id: that of this process.
+        """
+
+    def tasks(self) -> Iterable[Tuple[str, Callable[[Task], None]]]:
+        """Names and functions of further tasks to start. Outages of Redis
+        are reported by others; these hurry when one is over."""
+
+    def joined(self) -> None:
+        """The streams are read from now on, or about to be."""
+
+    def close(self, timeout: float) -> None:
+        """All streams were left: write a last time.
+
+        :param timeout: seconds.
+        """
+
+    def catch_up(self, timeout: float) -> None:
+        """Wait until all that has changed is written.
+
+        :param timeout: seconds.
+        """
+
+    def interrupt(self) -> None:
+        """End what the tasks wait for, which are then to end."""
+
+    def abandon(self) -> None:
+        """In a child process after a fork."""
+
+
+class Requests(Protocol):
+    """Requests to other nodes and their answers, and the second way they
+    may take, PUB/SUB."""
+
+    @property
+    def dropped(self) -> int:
+        """How many requests and answers over PUB/SUB were not sent, or not
+        known to be."""
+
+    def learned(self) -> None:
+        """More may be known of the members of a namespace."""
+
+    def serve(self, namespaces: Iterable[str]) -> None:
+        """Listen for these namespaces over PUB/SUB, and no others; under the
+        serving lock."""
+
+    def interrupt(self) -> None:
+        """End what the tasks wait for, which are then to end."""
+
+    def abandon(self) -> None:
+        """In a child process after a fork."""
