@@ -430,8 +430,8 @@ def test_acknowledgements(delivery: Delivery, server: socketio.Server,
                           connect: Connect, log: Log, args: Any) -> None:
     clients = [connect(), connect()]
     delivery.hand_over(delivery.pack_with_acks(
-        '/', ('question', *args), delivery.recipients('/', EVERYONE), log,
-        server.manager._generate_ack_id))
+        '/', ('question', *args), delivery.recipients('/', EVERYONE),
+        lambda sid: server.manager._generate_ack_id(sid, log)))
     for number, client in enumerate(clients):
         event, = client.events()
         assert event[:2] == ('question', args)

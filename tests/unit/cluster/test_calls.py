@@ -49,7 +49,7 @@ def sids(found: List[RemoteSocket]) -> List[str]:
 
 def deaf(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """It lives, but answers no question."""
-    monkeypatch.setattr(node.manager._live(), '_act', lambda act: None)
+    monkeypatch.setattr(node.manager._live().delivery('/'), '_act', lambda act: None)
 
 
 @pytest.fixture(autouse=True)
@@ -517,7 +517,7 @@ def test_on_the_readers_own_task(nodes: List[Node], stream: FakeStream,
             raised.append(str(exc))
 
     with monkeypatch.context() as patch:
-        patch.setattr(manager._live(), '_act', act)
+        patch.setattr(manager._live().delivery('/'), '_act', act)
         nodes[1].manager.emit('hello', None)
         text, = wait_until(lambda: raised)
     assert 'waits for other servers' in text
@@ -538,7 +538,7 @@ def test_what_asks_nobody_may_be_called_there(
         manager.sockets_join('x')
 
     with monkeypatch.context() as patch:
-        patch.setattr(manager._live(), '_act', act)
+        patch.setattr(manager._live().delivery('/'), '_act', act)
         nodes[1].manager.emit('hello', None)
         wait_for_value(lambda: done[:1], [(1, 3, [])])
     wait_until(lambda: 'x' in nodes[0].server.rooms(client.sid))

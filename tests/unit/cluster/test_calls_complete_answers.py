@@ -204,7 +204,7 @@ def test_on_a_task_of_its_own(make_manager: MakeManager,
         except RuntimeError as exc:
             raised.append(exc)
 
-    runtime._act = act
+    runtime.delivery('/')._act = act
     put(trimmed, Broadcast(('hello',)))
     wait_until(lambda: raised)
     assert 'must not be made' in str(raised[0])
@@ -357,10 +357,10 @@ def test_questions_are_no_signs_of_life(make_manager: MakeManager,
     manager = make_manager(heartbeat_interval=60.0, heartbeat_timeout=120.0)
     manager.start()
     runtime = manager._live()
-    wait_until(lambda: runtime._node.serves('/'))
-    said = runtime._node._spoke['/']
+    wait_until(lambda: runtime.node.serves('/'))
+    said = runtime.node._spoke['/']
     runtime.ask_for_members('/')
-    assert runtime._node._spoke['/'] == said
+    assert runtime.node._spoke['/'] == said
     assert manager.flush(DEADLINE)
     assert envelopes(trimmed)[-1].uid == EMITTER_UID
 
@@ -373,7 +373,7 @@ def test_what_is_decided_last_is_listened_to(
     runtime = manager._live()
     runtime._tasks['heartbeat'].stop()
     assert runtime._tasks['heartbeat'].join(DEADLINE)
-    serve, listened = runtime._side.serve, []
+    serve, listened = runtime.asking.serve, []
     decided, go_on = threading.Event(), threading.Event()
 
     def serve_slowly(namespaces: Any) -> None:
@@ -383,7 +383,7 @@ def test_what_is_decided_last_is_listened_to(
         serve(namespaces)
         listened.append([*namespaces])
 
-    monkeypatch.setattr(runtime._side, 'serve', serve_slowly)
+    monkeypatch.setattr(runtime.asking, 'serve', serve_slowly)
     call = Call(runtime.serve_namespaces)
     assert decided.wait(DEADLINE)
     manager.on_server_side('x', lambda: None, namespace='/chat')
@@ -405,7 +405,7 @@ def test_nobody_asks_behind_the_goodbye(
 
     stream.plan('append', Fault.BREAK_AFTER)
     with monkeypatch.context() as patch:
-        patch.setattr(runtime._node, 'serve', strike)
+        patch.setattr(runtime.node, 'serve', strike)
         with pytest.raises(KeyboardInterrupt):
             node.manager.close()
         assert node.manager.flush(DEADLINE)

@@ -205,10 +205,11 @@ def test_one_order_for_all(pair: Pair, stream: FakeStream) -> None:
 def test_into_the_outbox_and_to_local_clients_is_one_step(
         pair: Pair, stream: FakeStream,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    client, runtime = pair.a.connect(), pair.a.manager._live()
+    client = pair.a.connect()
+    delivery = pair.a.manager._live().delivery('/')
     second = threading.Thread(
         target=lambda: pair.a.server.emit('hello', 'second'))
-    append = runtime.append
+    append = delivery._append
 
     def append_and_be_interrupted(*args: Any) -> Any:
         pending = append(*args)
@@ -220,7 +221,7 @@ def test_into_the_outbox_and_to_local_clients_is_one_step(
         return pending
 
     with monkeypatch.context() as patch:
-        patch.setattr(runtime, 'append', append_and_be_interrupted)
+        patch.setattr(delivery, '_append', append_and_be_interrupted)
         pair.a.server.emit('hello', 'first')
         second.join()
     assert pair.a.manager.flush(DEADLINE)
