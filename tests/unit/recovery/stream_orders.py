@@ -1,0 +1,130 @@
+"""A stream that is written by hand, and the clients that get its events."""
+import logging
+import threading
+from typing import Any, Callable, List, Tuple
+
+import socketio
+
+from redis_streams_adapter.clients.delivery import Delivery
+from redis_streams_adapter.clients.direct_delivery import DirectDelivery
+from redis_streams_adapter.protocol.codec import Encoder
+from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE, \
+    Message, Target
+from redis_streams_adapter.protocol.node import Act
+from redis_streams_adapter.protocol.position import Position
+from redis_streams_adapter.protocol.transport import Entry
+from redis_streams_adapter.recovery.stream_order import StreamOrderDelivery
+from redis_streams_adapter.stream.outbox import Capacity, Pending
+
+from ..fake_server import FakeClient, make_server
+
+
+class Process:
+    """A server's clients, and their delivery."""
+
+    def __init__(self, logger: Callable[[], logging.Logger],
+                 limit: int = 1000, max_bytes: int = 2**20,
+                 **server: Any) -> None:
+        self.server = make_server(
+            client_manager=socketio.Manager(), **server)
+        self.local = Delivery(self.server.manager, self.server, logger)
+        self.order = threading.RLock()
+        self.capacity = Capacity(limit, max_bytes)
+        #: What was carried out that another process asked for.
+        self.acts: List[Act] = []
+        self.lost = 0
+        direct = DirectDelivery(
+            self.append, self.order, self.acts.append, False)
+        direct.local = self.local
+        self.delivery = StreamOrderDelivery(
+            b'w', self.local, direct, self.append, self.order,
+            self.acts.append, self.capacity, threading.Event, logger,
+            lambda delivery: None, self._lose)
+        self.delivery.is_read = True
+        self.delivery.began(Position(100))
+        self.delivery.serve(['/', '/chat'])
+        self._encoder = Encoder('uid')
+        self._sequence = 0
+
+    def _lose(self) -> None:
+        self.lost += 1
+
+    def connect(self, *rooms: Any, takes_part: bool = True) -> FakeClient:
+        client = FakeClient(self.server)
+        for room in rooms:
+            self.server.enter_room(client.sid, room)
+        if takes_part:
+            self.local.sent[client.sid] = None
+        return client
+
+    # -- what the manager does -------------------------------------------
+
+    def append(self, namespace: str, fields: Any) -> Pending:
+        self._sequence += 1
+        return Pending(fields, sum(map(len, fields)), self._sequence, True)
+
+    def put(self, message: Message, namespace: str = '/') -> Pending:
+        """Write something that the delivery is not told of."""
+        return self.append(namespace, self._encoder.encode(
+            namespace, message))
+
+    def emit(self, *args: Any, to: Any = (), skip: Any = (),
+             flags: Any = {}) -> Pending:
+        message = Broadcast(args, Target(tuple(to), tuple(skip), flags))
+        return self.delivery.emit(
+            '/', message, self._encoder.encode('/', message))
+
+    def command(self, message: Message, namespace: str = '/') -> Pending:
+        return self.delivery.command(
+            namespace, message, self._encoder.encode(namespace, message),
+            None)
+
+    def ask(self, *args: Any, ack_id: int = 1) -> Pending:
+        """Emit something that is to be acknowledged."""
+        pending = self.delivery.ask(
+            '/', args, self.local.recipients('/', EVERYONE),
+            lambda sid: ack_id,
+            lambda: self.put(Broadcast(args, EVERYONE, 'request')), False)
+        assert pending is not None
+        return pending
+
+    def locally(self, *args: Any) -> None:
+        self.delivery.locally('/', args, EVERYONE)
+
+    # -- what the reader does --------------------------------------------
+
+    def back(self, pending: Pending, entry_id: Position) -> None:
+        """An own message is read."""
+        self.delivery.arriving(entry_id)
+        self.delivery.came_back(
+            Entry(entry_id, pending.fields), pending.sequence, True)
+        self.delivery.moved(entry_id)
+
+    def heartbeat(self, after: Pending, entry_id: Position) -> None:
+        """An own sign of life is read, sent after a message."""
+        self.delivery.arriving(entry_id)
+        self.delivery.came_back(Entry(entry_id, []), after.sequence, False)
+        self.delivery.moved(entry_id)
+
+    def receive(self, entry_id: Position, *args: Any, to: Any = (),
+                flags: Any = {}, namespace: str = '/') -> None:
+        """Another node's event is read."""
+        message = Broadcast(args, Target(tuple(to), (), flags))
+        self.take_in(entry_id, namespace, message)
+
+    def take_in(self, entry_id: Position, namespace: str,
+                message: Message, fields: Any = ()) -> None:
+        """Another node's message is read."""
+        self.delivery.arriving(entry_id)
+        try:
+            self.delivery.received(
+                Entry(entry_id, [*self._encoder.encode(namespace, message),
+                                 *fields]),
+                Act(namespace, 'other', message))
+        finally:
+            self.delivery.moved(entry_id)
+
+
+def got(client: FakeClient) -> List[Tuple[Any, ...]]:
+    """The events of a client, with their arguments."""
+    return [(event.name, *event.args) for event in client.events()]

@@ -1,0 +1,336 @@
+"""What waits to come back, and clients that leave or return meanwhile."""
+import logging
+import threading
+from typing import Any, Callable, List
+
+import pytest
+
+from redis_streams_adapter.protocol.messages import DisconnectSockets, \
+    EVERYONE, SocketsJoin, SocketsLeave, Target
+from redis_streams_adapter.protocol.position import Position, START
+from redis_streams_adapter.protocol.transport import Entry
+from redis_streams_adapter.recovery.replay import Replay
+from redis_streams_adapter.recovery.session import Origin, Refusal, Session, \
+    UNKNOWN_SESSION
+from redis_streams_adapter.recovery.stream_order import MANY
+
+from ...support.wait import DEADLINE, wait_until
+from ..fake_server import FakeClient
+from ..nodes import Call
+from .stream_orders import got, Process
+
+#: Seconds that a wait which ends by itself is given.
+AMPLE = 5.0
+
+
+@pytest.fixture
+def process(logger: Callable[[], logging.Logger]) -> Process:
+    return Process(logger)
+
+
+# -- a client is on its way out ----------------------------------------------
+
+def test_flush(process: Process) -> None:
+    leaving, here = process.connect('x'), process.connect('x')
+    first, alone = process.emit('first'), process.emit(
+        'alone', to=[leaving.sid])
+    process.locally('local', 5)
+    last = process.emit('last', to=['x'])
+    process.delivery.flush(leaving.sid)
+    # Nothing of this is behind it in the stream, so it is no offset; but a
+    # text at the end would be taken for one.
+    assert got(leaving) == [
+        ('first', '100-0'), ('alone', '100-0'), ('local', 5),
+        ('last', '100-0')]
+    assert got(here) == []
+    for number, pending in enumerate([first, alone, last], 101):
+        process.back(pending, Position(number))
+    assert len(got(leaving)) == 4
+    assert got(here) == [('first', '101-0'), ('local', 5),
+                         ('last', '103-0')]
+    process.delivery.flush('nobody')
+
+
+# -- a client returns --------------------------------------------------------
+
+def session_of(sid: str, *rooms: Any) -> Session:
+    return Session(sid, 'p', rooms, {}, upto=Position(100),
+                   obeyed=Position(100))
+
+
+def returns(process: Process, client: FakeClient, *rooms: Any,
+            namespace: str = '/') -> FakeClient:
+    """Let a client return on a new connection, with these rooms in its
+    session.
+
+    :return: the connection.
+    """
+    sid = client.sid
+    client.leave()
+    connection = FakeClient(process.server, '/chat')
+    replay = Replay(session_of(sid, *rooms), Position(100), 100)
+    process.delivery.admit((sid, connection.eio_sid), namespace, replay)
+    process.local.sent[sid] = None
+    return connection
+
+
+def test_what_waits_is_meant_for_it(process: Process) -> None:
+    other, client = process.connect('x'), process.connect()
+    own = [process.emit('all'), process.emit('room', to=['x']),
+           process.emit('elsewhere', to=['y']),
+           process.emit('except', skip=['x']),
+           process.emit('alone', to=[client.sid])]
+    again = returns(process, client, 'x')
+    for number, pending in enumerate(own, 101):
+        process.back(pending, Position(number))
+    # "except" was meant for it when it was emitted.
+    assert got(again) == [('all', '101-0'), ('room', '102-0'),
+                          ('except', '104-0'), ('alone', '105-0')]
+    assert got(client) == []
+    assert got(other) == [('all', '101-0'), ('room', '102-0')]
+
+
+def test_it_was_meant_at_the_emit(process: Process) -> None:
+    """And is no longer in the room; once is enough."""
+    client = process.connect('x', 'y')
+    pending = process.emit('hello', to=['x', 'y'])
+    again = returns(process, client)
+    process.back(pending, Position(101))
+    assert got(again) == [('hello', '101-0')]
+    assert got(client) == []
+
+
+def test_nobody_was_meant_when_it_was_emitted(process: Process) -> None:
+    client, data = process.connect(), [1]
+    sid = client.sid
+    client.leave()
+    assert sid not in process.server.manager.rooms.get('/', {})
+    pending = process.emit('hello', data, to=['x'])
+    data.append(2)
+    connection = FakeClient(process.server, '/chat')
+    process.delivery.admit((sid, connection.eio_sid), '/', Replay(
+        Session(sid, 'p', ('x',), {}, upto=Position(100)), Position(100), 100))
+    process.local.sent[sid] = None
+    process.back(pending, Position(101))
+    assert got(connection) == [('hello', [1], '101-0')]
+    assert process.local.sent[sid] == Position(101)
+    assert process.delivery.history.has('/', Position(101))
+
+
+def test_what_is_not_sent_again(process: Process) -> None:
+    client = process.connect()
+    own = [process.emit('volatile', flags={'volatile': True}),
+           process.ask('question')]
+    again = returns(process, client, 'x')
+    for number, pending in enumerate(own, 101):
+        process.back(pending, Position(number))
+    assert got(again) == []
+
+
+def test_an_answer_is_not_asked_of_another_connection(
+        process: Process) -> None:
+    """Who asked waits no longer, and the number of the question may be
+    given to another one."""
+    client = process.connect()
+    sid = client.sid
+    own = [process.emit('first'), process.ask('question'),
+           process.emit('volatile', flags={'volatile': True})]
+    again = returns(process, client)
+    process.local.hold(sid)
+    for number, pending in enumerate(own, 101):
+        process.back(pending, Position(number))
+    process.local.release((sid, again.eio_sid))
+    assert got(again) == [('first', '101-0')]
+
+
+def test_what_is_of_another_namespace(process: Process) -> None:
+    client = process.connect()
+    pending = process.emit('hello')
+    process.command(DisconnectSockets(EVERYONE))
+    again = returns(process, client, namespace='/chat')
+    process.back(pending, Position(101))
+    assert got(again) == []
+
+
+def test_commands_that_wait(process: Process) -> None:
+    client = process.connect()
+    process.locally('nothing waits')
+    own = [process.emit('no', to=['x']),
+           process.command(SocketsJoin(Target((client.sid,)), ('x', 'y'))),
+           process.emit('yes', to=['x']),
+           process.command(SocketsLeave(Target(('y',)), ('x',))),
+           process.emit('no', to=['x']), process.emit('yes', to=['y'])]
+    again = returns(process, client)
+    for number, pending in enumerate(own, 101):
+        process.back(pending, Position(number))
+    assert got(again) == [('yes', '103-0'), ('yes', '106-0')]
+
+
+def test_commands_that_wait_and_were_carried_out(process: Process) -> None:
+    """While it was there: what the application did after them holds."""
+    client = process.connect('x')
+    assert process.delivery.commanded is None
+    process.command(SocketsLeave(EVERYONE, ('x',)))
+    process.command(DisconnectSockets(Target(('y',))))
+    own = process.delivery.commanded
+    assert own == Origin(b'w', 2)
+    process.emit('event')
+    assert process.delivery.commanded == own
+    process.command(SocketsJoin(EVERYONE, ('z',)))
+    client.leave()
+    replay = Replay(session_of('s', 'x', 'y')._replace(own=own), Position(100),
+                    100)
+    process.delivery.admit(('s', 'e'), '/', replay)
+    assert replay.rooms == {'s', 'x', 'y', 'z'}
+
+
+def test_whose_commands_they_are(process: Process) -> None:
+    """That can be told of those that were read, too."""
+    pending = process.command(SocketsLeave(EVERYONE, ('x',)))
+    process.delivery.came_back(
+        Entry(Position(101), (*pending.fields, b'wid', b'w', b'seq', b'1')), 1,
+        True)
+    message = SocketsLeave(EVERYONE, ('x',))
+    process.take_in(Position(102), '/', message, (b'wid', b'v', b'seq', b'9'))
+    assert [act.message for act in process.acts] == [message]
+    records = process.delivery.history.after('/', Position(100))
+    assert [record.origin for record in records or ()] == [
+        Origin(b'w', 1), Origin(b'v', 9)]
+
+
+def test_it_is_disconnected_by_what_waits(process: Process) -> None:
+    client = process.connect('x')
+    pending = process.emit('hello')
+    sid = client.sid
+    process.command(DisconnectSockets(Target(('x',))))
+    with pytest.raises(Refusal) as caught:
+        returns(process, client, 'x')
+    assert caught.value.reason == UNKNOWN_SESSION
+    # It has not been added to what waits.
+    again = FakeClient(process.server, '/chat')
+    process.local.hold(sid)
+    process.back(pending, Position(101))
+    process.local.release((sid, again.eio_sid))
+    assert again.eio_sid not in [
+        eio_sid for waiting in process.delivery._waiting
+        for load in waiting.loads for _, eio_sid in load.clients]
+
+
+@pytest.mark.parametrize('count', [10, 3 * MANY])
+def test_much_waits(process: Process, count: int) -> None:
+    """As in an outage, in which clients leave, and return."""
+    stays, leaves, client = (process.connect('x') for _ in range(3))
+    targets: List[Any] = [(), ('x',), (stays.sid,), ('nobody',)]
+    own = []
+    for number in range(2 * count):
+        if number == count:
+            process.delivery.flush(leaves.sid)
+            leaves.leave()
+        own.append(process.emit('event', number, to=targets[number % 4]))
+    again = returns(process, client, 'x')
+    own.append(process.emit('event', 2 * count))
+    for number, pending in enumerate(own):
+        process.back(pending, Position(101, number))
+
+    def numbers(client: FakeClient) -> List[int]:
+        return [args[0] for args in client.received('event')]
+
+    everything = range(2 * count)
+    assert numbers(stays) == [
+        number for number in everything if number % 4 < 3] + [2 * count]
+    assert numbers(leaves) == [
+        number for number in range(count) if number % 4 < 2]
+    assert numbers(again) == [
+        number for number in everything if number % 4 < 2]
+    assert numbers(client) == []
+
+
+def test_commands_are_no_events(process: Process) -> None:
+    client = process.connect()
+    process.back(process.command(SocketsJoin(EVERYONE, ('x',))), Position(101))
+    assert got(client) == []
+    assert process.delivery.history.has('/', Position(101))
+
+
+# -- those who wait for a position -------------------------------------------
+
+def test_reached_already(process: Process) -> None:
+    assert process.delivery.reach(Position(100), AMPLE)
+    assert process.delivery.reach(Position(99, 5), AMPLE)
+    assert process.delivery.reach(START, AMPLE)
+
+
+def test_time_runs_out(process: Process) -> None:
+    assert not process.delivery.reach(Position(100, 1), 0.01)
+    assert process.delivery._awaited == []
+
+
+def test_reach(process: Process) -> None:
+    delivery = process.delivery
+    calls = [Call(delivery.reach, position, DEADLINE)
+             for position in (Position(101), Position(101, 5), Position(103))]
+    wait_until(lambda: len(delivery._awaited) == 3)
+    delivery.moved(Position(100, 7))
+    assert all(call.waits for call in calls)
+    process.receive(Position(102), 'hello')
+    assert calls[0].result() and calls[1].result()
+    assert calls[2].waits
+    process.back(process.emit('hello'), Position(110))
+    assert calls[2].result()
+    assert delivery._awaited == []
+
+
+def test_the_reader_comes_there_in_between(process: Process) -> None:
+    """Between the first look at the position and the wait."""
+    delivery = process.delivery
+
+    def make_event() -> threading.Event:
+        delivery.moved(Position(101))
+        return threading.Event()
+
+    delivery._make_event = make_event
+    assert delivery.reach(Position(101), AMPLE)
+
+
+# -- what was missed ---------------------------------------------------------
+
+def test_deliver_again(process: Process) -> None:
+    """It comes before what is held; and is what it was when it was
+    emitted."""
+    client, data = process.connect(), {'a': 1}
+    with_offset, own = process.connect('x'), process.emit('own', data)
+    data['a'] = 2
+    process.back(own, Position(101))
+    process.receive(Position(102), 'other', b'bytes')
+    process.receive(Position(103), 'other', to=['nobody'])
+    missed = process.delivery.history.after('/', Position(100))
+    assert missed is not None and len(missed) == 3
+    returned = (client.sid, FakeClient(process.server, '/chat'))
+    sid, connection = returned
+    process.local.hold(sid)
+    process.receive(Position(104), 'held')
+    assert process.delivery.deliver_again(
+        (sid, connection.eio_sid), '/', missed, lambda: True)
+    assert process.local.sent[sid] == Position(103)
+    process.local.release((sid, connection.eio_sid))
+    assert got(connection) == [
+        ('own', {'a': 1}, '101-0'), ('other', b'bytes', '102-0'),
+        ('other', '103-0'), ('held', '104-0')]
+    assert got(with_offset)[:2] == got(connection)[:2]
+    assert process.local.sent[sid] == Position(104)
+
+
+def test_own_messages_that_nobody_here_got(process: Process) -> None:
+    """Their arguments are made of what stands in the stream."""
+    data = [1, b'x']
+    pending = process.emit('own', data, to=['x'])
+    data.append(2)
+    process.back(pending, Position(101))
+    connection = FakeClient(process.server, '/chat')
+    missed = process.delivery.history.after('/', Position(100))
+    assert missed is not None
+    assert not process.delivery.deliver_again(
+        ('s', connection.eio_sid), '/', missed, lambda: False)
+    assert process.delivery.deliver_again(
+        ('s', connection.eio_sid), '/', missed, lambda: True)
+    assert got(connection) == [('own', [1, b'x'], '101-0')]
