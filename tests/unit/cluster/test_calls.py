@@ -49,7 +49,8 @@ def sids(found: List[RemoteSocket]) -> List[str]:
 
 def deaf(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """It lives, but answers no question."""
-    monkeypatch.setattr(node.manager._live().delivery('/'), '_act', lambda act: None)
+    delivery = node.manager._live().delivery('/')
+    monkeypatch.setattr(delivery, '_act', lambda act: None)
 
 
 @pytest.fixture(autouse=True)
