@@ -32,15 +32,15 @@ def test_returns_to_a_server_that_closes(node: Make) -> None:
     emit(one, 'a')
     client.await_names('a')
     client.lose()
-    reach = two.manager._live().timeline('/').reach
+    reach = two.manager._live().delivery('/').reach
 
     def close(*args: Any) -> bool:
         done = reach(*args)
-        two.manager._live().timeline('/').reach = reach
+        two.manager._live().delivery('/').reach = reach
         two.manager.close()
         return bool(done)
 
-    two.manager._live().timeline('/').reach = close
+    two.manager._live().delivery('/').reach = close
     check_turned_away(two.client(), client)
     # Also when it has closed.
     check_turned_away(two.client(), client)
@@ -59,9 +59,9 @@ def test_lost_while_its_server_closes(node: Make) -> None:
     client.await_names('a')
     finish = stop_while_it_closes(one)
     emit(two, 'b')
-    timeline = two.manager._live().timeline('/')
+    timeline = two.manager._live().delivery('/')
     wait_until(lambda: not timeline.is_waiting)
-    assert one.manager._live().timeline('/').reach(timeline.position, 5)
+    assert one.manager._live().delivery('/').reach(timeline.position, 5)
     client.lose()
     wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
     finish()

@@ -14,14 +14,14 @@ def test_emits_without_clients_are_not_kept(node: Make) -> None:
     for _ in range(100):
         emit(one, 'a')
     one.manager.flush(5)
-    timeline, = [each.timeline for each in one.manager._live()._channels]
+    timeline, = [each.delivery for each in one.manager._live()._channels]
     assert not timeline.is_waiting
 
 
 def left_over(node: RecoveringNode) -> Any:
     """What a server still knows of clients."""
     returning, delivery = node.manager._returning, node.manager._delivery
-    timeline = node.manager._live().timeline('/')
+    timeline = node.manager._live().delivery('/')
     return {name: value for name, value in {
         'visits': returning._visits,
         'outcomes': returning._outcomes._outcomes,

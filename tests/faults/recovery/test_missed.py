@@ -79,7 +79,7 @@ def test_begins_anew_and_receives_nothing(node: Make, sent: bool,
     emit(one, 'a')
     client.await_names('a')
     client.lose()
-    timeline = one.manager._live().timeline('/')
+    timeline = one.manager._live().delivery('/')
     emit(one, 'meanwhile')
     wait_until(lambda: not timeline.is_waiting)
     new = one.client().connect({'pid': 'unknown', 'offset': client.offset})
@@ -200,7 +200,7 @@ def test_own_entry_stands_there_twice(node: Make, redis_server: Any) -> None:
         fields = [fields for _, fields in admin.xrange(key)
                   if b'"b"' in fields.get(b'data', b'')][0]
         copy = admin.xadd(key, fields)
-    assert one.manager._live().timeline('/').reach(
+    assert one.manager._live().delivery('/').reach(
         Position.parse(copy), 5)
     again = one.client().connect(client.back())
     emit(one, 'c')
@@ -240,4 +240,4 @@ def test_comes_while_its_namespace_is_left(node: Make) -> None:
     task.join()
     comes.join()
     assert again.sid == client.sid
-    assert runtime._node.serves('/own')
+    assert runtime.node.serves('/own')

@@ -195,7 +195,7 @@ def test_outage_with_many_clients(make_redis: Any) -> None:
         one.server.disconnect(clients[0].sid)
         assert clients[0].names() == names[:400]
         emit(one, *names[400:])
-        waiting = one.manager._live().timeline('/')._waiting
+        waiting = one.manager._live().delivery('/')._waiting
         lists = {id(load.clients) for each in waiting for load in each.loads}
         assert len(lists) < 250
         server.start()

@@ -93,7 +93,7 @@ def test_one_session_has_one_winner(node: Make, same: bool) -> None:
     client.lose()
     two.manager.start()
     wait_until(lambda: two.manager._live().is_hearing)
-    timeline = one.manager._live().timeline('/')
+    timeline = one.manager._live().delivery('/')
     reach, held, comes = timeline.reach, threading.Event(), threading.Event()
 
     def slow(*args: Any) -> bool:
@@ -110,8 +110,8 @@ def test_one_session_has_one_winner(node: Make, same: bool) -> None:
     second = two.client().connect(client.back())
     emit(two, 'b')
     second.await_names('b')
-    wait_until(lambda: not two.manager._live().timeline('/')._waiting)
-    position = two.manager._live().timeline('/').position
+    wait_until(lambda: not two.manager._live().delivery('/')._waiting)
+    position = two.manager._live().delivery('/').position
     reach(position, 5)
     held.set()
     task.join()
@@ -165,7 +165,7 @@ def test_taken_over_while_it_gets_what_it_missed(node: Make) -> None:
     missed = [f'missed-{number}' for number in range(3 * YIELD_EVERY)]
     emit(one, *missed)
     runtime = one.manager._live()
-    wait_until(lambda: not runtime.timeline('/').is_waiting)
+    wait_until(lambda: not runtime.delivery('/').is_waiting)
     reached = {name: threading.Event() for name in ('first', 'second')}
     go_on = {name: threading.Event() for name in reached}
     pause = runtime.engine.pause
@@ -203,7 +203,7 @@ def test_taken_over_while_it_gets_what_it_missed(node: Make) -> None:
     *_, last = connections['second'].receive()
     assert str(sent[client.sid]) == last[-1]
     emit(one, 'live')
-    wait_until(lambda: not runtime.timeline('/').is_waiting)
+    wait_until(lambda: not runtime.delivery('/').is_waiting)
     go_on['second'].set()
     second.join()
     connections['second'].await_names(*missed, 'live')

@@ -8,6 +8,7 @@ from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.recovery.session import Outcome, Session
 
 from ...unit.fake_server import FakeClient
+from ...unit.nodes import session_writer
 
 #: No sign of life is written while a test looks, nor a session renewed.
 SILENT = {'heartbeat_interval': 60.0, 'heartbeat_timeout': 120.0}
@@ -66,7 +67,7 @@ class Node:
     def is_written(self) -> bool:
         """Whether Redis has all that has changed. That nothing is marked
         as changed does not say so: a write may be under way."""
-        keeper: Any = self.manager._live().keeper
+        keeper: Any = session_writer(self.manager)
         return all(client.stored and client.stored == keeper._value(client)
                    for client in keeper.local.connected())
 
@@ -78,8 +79,8 @@ class Node:
         """What is in memory of clients."""
         manager: Any = self.manager
         runtime = manager._live()
-        returning, keeper = manager._returning, runtime.keeper
-        timeline = runtime.timeline('/')
+        returning, keeper = manager._returning, session_writer(manager)
+        timeline = runtime.delivery('/')
         return {
             'visits': returning._visits,
             'outcomes': returning._outcomes._outcomes,

@@ -11,7 +11,7 @@ from redis_streams_adapter.recovery.session import Outcome
 
 from ...support.redis_server import free_port
 from ...support.wait import DEADLINE, wait_for_value, wait_until
-from ...unit.nodes import Call
+from ...unit.nodes import Call, session_writer
 from .harness import got, Kept, MakeNode, Node, pid_of, refused
 
 
@@ -121,7 +121,7 @@ def test_its_offset_was_trimmed(node: Node, other: Node, redis: Any,
     redis.xtrim(stream, 1, approximate=False)
     wait_until(lambda: not other.remains()['waiting'])
     with other.manager._live().order:
-        timeline: Any = other.manager._live().timeline('/')
+        timeline: Any = other.manager._live().delivery('/')
         timeline.history.restart(timeline.position)
     again = other.take(client, offset=first[-1])
     refused(other, again, 'offset-not-found')
@@ -197,7 +197,7 @@ def test_redis_was_never_there(make: MakeNode) -> None:
     client.lose()
     # What cannot be written stays, and is let go with the process.
     node.clients.clear()
-    node.manager._live().keeper.local._by_pid.clear()  # type: ignore
+    session_writer(node.manager).local._by_pid.clear()
 
 
 def test_this_node_allows_only_smaller_ones(make: MakeNode) -> None:
@@ -266,7 +266,8 @@ def test_it_can_never_be_registered(node: Node, kept: Kept, never: str,
     node.server.emit('b')
     node.manager.flush()
     runtime: Any = node.manager._live()
-    history, sessions = runtime.timeline('/').history, runtime.keeper.local
+    history = runtime.delivery('/').history
+    sessions = session_writer(node.manager).local
     calls = itertools.count()
     if never == 'after':
         monkeypatch.setattr(
@@ -275,7 +276,7 @@ def test_it_can_never_be_registered(node: Node, kept: Kept, never: str,
         # All is forgotten as soon as it is read.
         manager: Any = node.manager
         monkeypatch.setattr(history, 'floor',
-                            lambda namespace: runtime.timeline('/').position)
+                            lambda namespace: runtime.delivery('/').position)
         monkeypatch.setattr(manager._returning._admission._backlog, '_read',
                             lambda *args: next(calls))
     else:
@@ -314,7 +315,7 @@ def test_what_does_not_belong_in_the_stream(node: Node, other: Node,
     node.server.emit('missed', 3)
     node.manager.flush()
     wait_until(lambda: not node.remains()['waiting'])
-    timeline: Any = other.manager._live().timeline('/')
+    timeline: Any = other.manager._live().delivery('/')
     timeline.reach(Position.parse(
         redis.xrevrange(stream, count=1)[0][0]), DEADLINE)
     with other.manager._live().order:

@@ -9,7 +9,7 @@ from redis_streams_adapter.recovery.session import Outcome
 from redis_streams_adapter.recovery.handover import YIELD_EVERY
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
-from ...unit.nodes import Call
+from ...unit.nodes import Call, session_writer
 from .harness import ALWAYS, got, Kept, MakeNode, Node, offset_of, pid_of
 
 
@@ -271,9 +271,9 @@ def test_much_was_missed(node: Node, other: Node, count: int,
     for number in range(count):
         node.server.emit('missed', number)
     node.manager.flush()
-    timeline = other.manager._live().timeline('/')
+    timeline = other.manager._live().delivery('/')
     assert timeline is not None
-    timeline.reach(other.manager._live().keeper.sessions.find(  # type: ignore
+    timeline.reach(session_writer(other.manager).sessions.find(
         'x', node.manager._options.stream_name, None).last or START, DEADLINE)
     with other.manager._live().order:
         timeline.history.restart(timeline.position)
@@ -290,7 +290,7 @@ def test_commands_while_it_was_away(node: Node, other: Node) -> None:
     other.manager.sockets_join('y', to='x')
     node.manager.flush(), other.manager.flush()
     wait_for_value(lambda: len(
-        other.manager._live().timeline('/')._waiting), 0)  # type: ignore
+        other.manager._live().delivery('/')._waiting), 0)  # type: ignore
     other.server.emit('yes', to='y')
     other.manager.sockets_leave('x', to=sid)
     other.server.emit('no', to='x')

@@ -23,7 +23,7 @@ def test_the_old_connection_looks_alive(node: Node, other: Node,
     was."""
     client = node.connect()
     sid = client.sid
-    client.socket.send = lambda packet: None  # type: ignore[method-assign]
+    client.socket.queue.put = lambda packet: None
     node.server.emit('sent to nobody', to=sid)
     node.manager.flush()
     target = node if where == 'here' else other

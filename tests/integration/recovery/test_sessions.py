@@ -14,6 +14,7 @@ from ...support.redis_server import RedisServer
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ...unit.conftest import Log
 from ...unit.fake_server import FakeClient, make_server
+from ...unit.nodes import session_writer
 from .harness import got, Kept, MakeNode, Node
 
 
@@ -132,7 +133,7 @@ def test_a_room_that_is_closed_and_entered_again(
         client.lose()
         if how == 'at once':
             # It is let in while that waits, when all that was there is read.
-            target, found = node, runtime.keeper.sessions  # type: ignore
+            target, found = node, session_writer(node.manager).sessions
             monkeypatch.setattr(found, 'find', without_end(found.find))
         else:
             gate.set()
@@ -148,7 +149,7 @@ def test_commands_before_its_last_session_is_written(
         node: Node, other: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """It returns to where it was, before Redis has what it left."""
     client = node.connect()
-    sid, keeper = client.sid, node.manager._live().keeper
+    sid, keeper = client.sid, session_writer(node.manager)
     node.server.enter_room(sid, 'x')
     write = keeper._write_changed  # type: ignore[union-attr]
     monkeypatch.setattr(keeper, '_write_changed', lambda: None)
