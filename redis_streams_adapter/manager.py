@@ -1,40 +1,78 @@
 """The public API: a client manager for python-socketio over Redis Streams.
 
-One ``emit`` to the wire and back, in three jumps: :meth:`RedisStreamsManager.\
-emit` puts it into the outbox
-(:class:`~redis_streams_adapter.stream.writer.Writer`), the other
-node's :class:`~redis_streams_adapter.stream.reader.Reader` takes it
-in, and its :meth:`RedisStreamsManager._act` hands it to the clients.
-"""
-from functools import partial
-from logging import Logger
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, \
-    Tuple, TypeVar, Union
+:class:`RedisStreamsManager` is what python-socketio calls, and what an
+application calls. It puts the parts together, and hands each call on to one of
+them:
 
+================ ==========================================================
+``_registry``    python-socketio's register of local clients and rooms
+``_tracking``    follows local clients, for recovery; or does nothing
+``_delivery``    puts packets into the queues of local clients
+``_outgoing``    sends events and commands
+``_incoming``    carries out what other processes write
+``_cluster``     asks and commands all servers
+``_lifecycle``   starts and closes; has the runtime of this process
+================ ==========================================================
+
+One ``emit`` to the wire and back, in three jumps:
+
+1. :meth:`RedisStreamsManager.emit` calls
+   :meth:`Outgoing.emit <redis_streams_adapter.cluster.outgoing.Outgoing.\
+emit>`: the event is encoded, and put into the outbox and into the queues of
+   the local clients.
+2. The :class:`~redis_streams_adapter.stream.writer.Writer` of the stream takes
+   it out of the outbox and sends it; the
+   :class:`~redis_streams_adapter.stream.reader.Reader` of each other node
+   takes it in.
+3. There :meth:`Incoming.act <redis_streams_adapter.cluster.incoming.\
+Incoming.act>` delivers it to the local clients.
+"""
+import json as standard_json
+from logging import getLogger, Logger, WARNING
+from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, \
+    TypeVar, Union
+
+from socketio import PubSubManager
+
+from .clients import hooks, send_queue, websocket
+from .clients.connections import Connections, turn_away
+from .clients.delivery import Delivery
+from .clients.descriptions import note_arrival
+from .clients.direct_delivery import DirectDelivery
+from .clients.registry import HAS_PRE_CONNECT, Registry
+from .clients.tracking import NoTracking, Tracking
+from .cluster.calls import Cluster, is_nobody, NodeInfo, TIMEOUT
+from .cluster.incoming import Incoming
+from .cluster.outgoing import Outgoing
+from .cluster.pubsub import SideChannel
+from .cluster.remote_socket import RemoteSocket
+from .cluster.requester import Asking
+from .cluster.server_side import ServerSideHandlers
+from .concurrency.engines import Engine, ServerEngine, ThreadEngine
+from .options import from_arguments, Options
 from .protocol.addressing import arguments, rooms as as_rooms, \
     target as make_target
-from .cluster.calls import Cluster, is_nobody, NodeInfo, TIMEOUT
-from .cluster.dispatch import Dispatch
-from .cluster.incoming import Incoming
-from .cluster.remote_socket import RemoteSocket
-from .cluster.server_side import ServerSideHandlers
-from .clients.connections import turn_away
-from .protocol.messages import DisconnectSockets, Room, \
-    SocketsJoin, SocketsLeave, Target
-from .options import from_arguments, Options
-from .clients.descriptions import note_arrival
+from .protocol.messages import DisconnectSockets, Room, SocketsJoin, \
+    SocketsLeave, Target
+from .protocol.values import check_finite, Serialiser
+from .recovery.deliveries import StreamOrderDeliveries
 from .recovery.session import Outcome
+from .recovery.session_writer import SessionWriter
+from .recovery.tracker import ClientTracker
+from .runtime.delivery import Deliveries
+from .runtime.lifecycle import Lifecycle
+from .runtime.runtime import Runtime
 from .stream.driver import open_driver
-from .clients.registry import HAS_PRE_CONNECT
-from .protocol.values import check_finite
+from .stream.session_store import SessionStore
 
+#: The logger that is used unless the application or its server has one.
+package_logger = getLogger('redis_streams_adapter')
 
 _Handler = TypeVar('_Handler', bound=Callable[..., Any])
-
 Self = TypeVar('Self', bound='RedisStreamsManager')
 
 
-class RedisStreamsManager(Dispatch):
+class RedisStreamsManager(PubSubManager):
     """A client manager that forwards packets between servers through a Redis
     stream, so that nothing is lost while Redis is away.
 
@@ -152,20 +190,127 @@ class RedisStreamsManager(Dispatch):
             'outbox_max_bytes': outbox_max_bytes, 'publish': publish,
             'min_replicas': min_replicas, 'on_loss': on_loss,
             'channel': channel, **unknown})
-        super().__init__(
-            options,
-            open_driver(url, redis_options or {}, options.stream_name),
-            write_only, logger, json)
-        handlers = ServerSideHandlers(self._get_logger)
-        self._handlers = handlers
-        self._incoming = Incoming(self._lifecycle, self, handlers)
-        self._act = self._incoming.act
-        self._cluster = Cluster(self, self._lifecycle, self, self._incoming,
-                                handlers)
+        super().__init__(channel=options.stream_name, write_only=write_only,
+                         logger=logger)
+        self._options = options
+        self._driver = open_driver(
+            url, redis_options or {}, options.stream_name)
+        self._json = json
+        # The parts. Those that depend on the server come with it, see
+        # set_server(); those that belong to one process with its runtime.
+        self._registry = Registry(
+            self, super(), lambda: self._live().order)
+        self._lifecycle: Lifecycle[Asking] = Lifecycle(
+            self._make_runtime, write_only, self._get_logger,
+            self._registry.after_fork)
+        #: The runtime of this process.
+        self._live = self._lifecycle.runtime
+        self._handlers = ServerSideHandlers(self._get_logger)
+        self._outgoing = Outgoing(
+            self._lifecycle, self._registry, options.publish == 'sync')
+        self._incoming = Incoming(
+            self._lifecycle, self._outgoing, self._handlers)
+        self._cluster = Cluster(
+            self, self._lifecycle, self._outgoing, self._incoming,
+            self._handlers)
+        #: What these four depend on was set once, by the task that creates
+        #: the server, before any client comes.
+        self._delivery: Optional[Delivery] = None
+        self._tracking: Tracking = NoTracking(self._registry)
+        self._tracker: Optional[ClientTracker] = None
+        #: Delivery without recovery. Made with the runtime.
+        self._direct: Optional[DirectDelivery] = None
+
+    # -- the parts --------------------------------------------------------
+
+    def set_server(self, server: Any) -> None:
+        """Called by the server when it is created."""
+        super().set_server(server)
+        lifecycle = self._lifecycle
+        lifecycle.server = server
+        lifecycle.connections = Connections(
+            server, lambda: lifecycle.turns_away)
+        websocket.install(server, package_logger)
+        send_queue.install(server)
+        self._delivery = local = Delivery(self, server, self._get_logger)
+        if self._direct is not None:
+            # It has emitted before there was a server.
+            self._direct.local = local
+        if not self.write_only:
+            self._outgoing.local = local
+        recovery = self._options.recovery
+        if recovery is None or self.write_only:
+            self._tracking = NoTracking(self._registry, local)
+            hooks.guard(server)
+        else:
+            self._tracking = self._tracker = ClientTracker(
+                self, server, local, recovery, self._live,
+                self._outgoing.put)
+            hooks.install(server, self._tracker)
+        self._incoming.tracking = self._tracking
+
+    def _make_runtime(self, former: Optional[Runtime[Asking]]
+                      ) -> Runtime[Asking]:
+        engine: Engine = ThreadEngine()
+        if self.server is not None and not self.write_only:
+            self._lifecycle.check_server()
+            engine = ServerEngine(self.server)
+        runtime = Runtime(
+            self._options, self._driver, engine, self._get_logger,
+            self._json_module(), self.write_only, self._incoming.act,
+            self._served_namespaces, self._make_deliveries,
+            self._make_requests, former)
+        # python-socketio's name for it, which its admin interface shows.
+        self.host_id = runtime.uid
+        return runtime
+
+    def _make_deliveries(self, runtime: Runtime[Asking]) -> Deliveries:
+        """Decide how events reach the local clients of this process."""
+        self._direct = direct = DirectDelivery(
+            runtime.append, runtime.order, runtime.act, self.write_only)
+        direct.local = local = self._delivery
+        tracker, recovery = self._tracker, self._options.recovery
+        if local is None or tracker is None or recovery is None:
+            return direct
+        writer = SessionWriter(
+            SessionStore(self._driver, runtime.engine,
+                         self._options.session_key_prefix,
+                         recovery.max_disconnection_duration),
+            runtime.engine, recovery, self._options.heartbeat_interval,
+            Serialiser(self._json_module(), False), runtime.application,
+            tracker.describe, tracker.progress, self._get_logger)
+        return StreamOrderDeliveries(
+            writer, local, direct, runtime.append, runtime.order, runtime.act,
+            runtime.capacity, runtime.engine.event, self._get_logger,
+            runtime.delivery)
+
+    def _make_requests(self, runtime: Runtime[Asking]) -> Asking:
+        return Asking(runtime.node, runtime.core, SideChannel(
+            self._options, self._driver, runtime.engine, self._get_logger,
+            runtime.encoder, runtime.application, runtime.hear, runtime.skip,
+            runtime.start_side), runtime)
 
     def _served_namespaces(self) -> Iterable[str]:
-        return dict.fromkeys([*super()._served_namespaces(),
+        return dict.fromkeys([*self._registry.namespaces(),
+                              *self._tracking.namespaces,
                               *self._handlers.namespaces])
+
+    def _json_module(self) -> Any:
+        if self._json is None and self.server is not None:
+            return self.server.packet_class.json
+        return self._json or standard_json
+
+    def _get_logger(self) -> Logger:
+        if self.logger:
+            given: Logger = self.logger
+            return given
+        # A server that was not asked to log is silent but for errors; that
+        # Redis is away must be seen all the same.
+        if self.server is not None \
+                and self.server.logger.isEnabledFor(WARNING):
+            logger: Logger = self.server.logger
+            return logger
+        return package_logger
 
     # -- start and end ----------------------------------------------------
 
@@ -236,12 +381,7 @@ class RedisStreamsManager(Dispatch):
             self._turn_away(eio_sid)
             return None
         self._note_arrival(eio_sid)
-        if self._returning is not None:
-            return self._returning.admit(
-                eio_sid, namespace, self._appear_in)
-        sid = self._registry.admit(eio_sid, namespace)
-        self._appear_in(namespace)
-        return sid
+        return self._tracking.admit(eio_sid, namespace, self._appear_in)
 
     def register(self, sid: str, eio_sid: str, namespace: str,
                  rooms: Iterable[Room]) -> bool:
@@ -262,10 +402,6 @@ class RedisStreamsManager(Dispatch):
 
     def _appear_in(self, namespace: str) -> None:
         self._live().appear_in(namespace)
-
-    def _is_leaving(self, sid: str, namespace: str) -> bool:
-        return self._returning is not None \
-            and self._returning.is_leaving(sid, namespace)
 
     # -- what the server calls --------------------------------------------
 
@@ -302,45 +438,27 @@ class RedisStreamsManager(Dispatch):
         target = make_target(room, skip_sid)
         local = bool(kwargs.get('ignore_queue'))
         if callback is not None:
-            self._emit_with_callback(
+            self._cluster.emit_with_callback(
                 namespace, args, target, callback, local)
         elif local:
             # Encoding for others does this.
             check_finite(args)
-            self._deliver(namespace, args, target)
+            self._outgoing.emit_locally(namespace, args, target)
         else:
-            self._emit(namespace, args, target)
-
-    def _emit_with_callback(self, namespace: str, args: Tuple[Any, ...],
-                            target: Target, callback: Callable[..., Any],
-                            local: bool) -> None:
-        if self.write_only or (self.server is None
-                               and not self._live().member):
-            raise RuntimeError('Callbacks can only be issued from the '
-                               'context of a server.')
-        if not local and not self._is_one_own_client(namespace, target):
-            self._cluster.emit_with_callback(
-                namespace, args, target, callback)
-        elif self._delivery is not None:
-            check_finite(args)
-            self._deliver_with_callback(
-                namespace, args,
-                self._delivery.recipients(namespace, target),
-                # The application may have given the same one before.
-                partial(callback))
+            self._outgoing.emit(namespace, args, target)
 
     def can_disconnect(self, sid: str, namespace: str) -> bool:
-        """Asked by the server's ``disconnect``; where the client is another
-        server's, that one is told."""
+        """Asked by the server's ``disconnect``. If the client is another
+        server's, that one disconnects it."""
         eio_sid = self.eio_sid_from_sid(sid, namespace)
         connected = eio_sid is not None \
             and bool(self.is_connected(sid, namespace))
-        if eio_sid is None or self._is_leaving(sid, namespace):
-            # Whoever has it, or takes it over, is told.
-            self._publish_command(
-                namespace, DisconnectSockets(Target((sid,))))
-        elif connected and self._returning is not None:
-            self._returning.discard(namespace, (sid, eio_sid))
+        if eio_sid is None or self._tracking.is_leaving(sid, namespace):
+            # For the server that has it, or takes it over.
+            self._outgoing.command(
+                namespace or '/', DisconnectSockets(Target((sid,))))
+        elif connected:
+            self._tracking.discard(namespace, (sid, eio_sid))
         return connected
 
     def disconnect(self, sid: str, namespace: Optional[str] = None,
@@ -351,24 +469,28 @@ class RedisStreamsManager(Dispatch):
         """
         namespace = namespace or '/'
         if kwargs.get('ignore_queue'):
-            if self._returning is not None \
-                    and not self._returning.may_unregister(sid, namespace):
-                return
-            super().disconnect(sid, namespace, ignore_queue=True)
-            if self._returning is not None:
-                self._returning.unregister(sid, namespace)
-        elif self.server is not None and self._is_own(sid, namespace):
+            if self._tracking.may_unregister(sid, namespace):
+                super().disconnect(sid, namespace, ignore_queue=True)
+                self._tracking.unregister(sid, namespace)
+        elif self.server is not None and self._is_local(sid, namespace):
             self.server.disconnect(sid, namespace, ignore_queue=True)
         else:
-            self._publish_command(
+            self._outgoing.command(
                 namespace, DisconnectSockets(Target((sid,))))
 
     def pre_disconnect(self, sid: str, namespace: str) -> Optional[str]:
         """Before the disconnect handler."""
         eio_sid = self._registry.pre_disconnect(sid, namespace)
-        if self._returning is not None:
-            self._returning.leave(sid, namespace)
+        self._tracking.leave(sid, namespace)
         return eio_sid
+
+    def eio_sid_from_sid(self, sid: str, namespace: str) -> Optional[str]:
+        """The connection of a local client."""
+        return self._registry.eio_sid_from_sid(sid, namespace)
+
+    def _is_local(self, sid: str, namespace: str) -> bool:
+        """Whether a client is connected here, or is just coming or going."""
+        return self.eio_sid_from_sid(sid, namespace) is not None
 
     def basic_disconnect(self, sid: str, namespace: str,
                          **kwargs: Any) -> None:
@@ -380,15 +502,13 @@ class RedisStreamsManager(Dispatch):
                          eio_sid: Optional[str] = None) -> None:
         """A local client enters a room."""
         self._registry.basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
-        if self._returning is not None:
-            self._returning.entered(sid, namespace, room)
+        self._tracking.entered(sid, namespace, room)
 
     def basic_leave_room(self, sid: str, namespace: str,
                          room: Room) -> None:
         """A local client leaves a room."""
         self._registry.basic_leave_room(sid, namespace, room)
-        if self._returning is not None:
-            self._returning.left(sid, namespace, room)
+        self._tracking.left(sid, namespace, room)
 
     def get_rooms(self, sid: str, namespace: str) -> List[Room]:
         """The rooms of a local client."""
@@ -400,27 +520,26 @@ class RedisStreamsManager(Dispatch):
 
         :return: ``None`` for a client that did not, or is not here.
         """
-        if self._returning is None:
-            return None
-        return self._returning.outcome(sid, namespace)
+        outcome: Optional[Outcome] = self._tracking.outcome(sid, namespace)
+        return outcome
 
     def enter_room(self, sid: str, namespace: str, room: Room,
                    eio_sid: Optional[str] = None) -> None:
         """Let a client enter a room, wherever it is connected."""
-        is_own = eio_sid is not None or self._is_own(sid, namespace)
-        if not is_own or self._is_leaving(sid, namespace):
-            self._publish_command(
-                namespace, SocketsJoin(Target((sid,)), as_rooms(room)))
-        if is_own:
+        is_local = eio_sid is not None or self._is_local(sid, namespace)
+        if not is_local or self._tracking.is_leaving(sid, namespace):
+            self._outgoing.command(
+                namespace or '/', SocketsJoin(Target((sid,)), as_rooms(room)))
+        if is_local:
             self.basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
 
     def leave_room(self, sid: str, namespace: str, room: Room) -> None:
         """Let a client leave a room, wherever it is connected."""
-        is_own = self._is_own(sid, namespace)
-        if not is_own or self._is_leaving(sid, namespace):
-            self._publish_command(
-                namespace, SocketsLeave(Target((sid,)), as_rooms(room)))
-        if is_own:
+        is_local = self._is_local(sid, namespace)
+        if not is_local or self._tracking.is_leaving(sid, namespace):
+            self._outgoing.command(
+                namespace or '/', SocketsLeave(Target((sid,)), as_rooms(room)))
+        if is_local:
             self.basic_leave_room(sid, namespace, room)
 
     def close_room(self, room: Room,
@@ -435,15 +554,13 @@ class RedisStreamsManager(Dispatch):
         if is_sid is not None and any(
                 is_sid(namespace, each) for each in rooms):
             raise ValueError('cannot close a sid room')
-        runtime = self._live()
 
         def close() -> None:
             for each in rooms:
                 self.basic_close_room(each, namespace)
 
-        pending = self._put(
-            runtime, namespace, SocketsLeave(Target(rooms), rooms), close)
-        self._settle(runtime, namespace, pending)
+        self._outgoing.command(
+            namespace, SocketsLeave(Target(rooms), rooms), close)
 
     # -- the whole cluster ------------------------------------------------
 
@@ -633,7 +750,9 @@ class RedisStreamsManager(Dispatch):
         clients were ``recovered``, and how many were not, by reason:
         ``not_recovered_unknown_session`` and so on.
         """
-        return {**self._own_stats(), **self._live().stats()}
+        delivered = self._delivery.delivered if self._delivery else 0
+        return {'delivered': delivered, **self._tracking.stats(),
+                **self._live().stats()}
 
     def health(self) -> Dict[str, Any]:
         """How the manager is, for a health check.

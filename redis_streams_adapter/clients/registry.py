@@ -26,6 +26,7 @@ from socketio.base_manager import BaseManager
 
 from ..concurrency.locks import Lock
 from ..protocol.messages import Room
+from ..runtime.delivery import Client
 
 #: Since python-socketio 5.17 a client is registered by ``pre_connect``, and
 #: by ``connect`` when its handler is done; before, by ``connect`` alone.
@@ -52,7 +53,12 @@ class ClientManager(Protocol):
     #: Since 5.17.
     pending_connect: Dict[str, List[str]]
 
+    callbacks: Dict[str, Dict[int, Callable[..., Any]]]
+
     def get_namespaces(self) -> Iterable[str]: ...
+
+    def _generate_ack_id(self, sid: str,
+                         callback: Callable[..., Any]) -> Any: ...
 
 
 class Registry:
@@ -155,6 +161,31 @@ class Registry:
         # One lookup after the other: the last client may just be leaving.
         clients = self._manager.rooms.get(namespace, {}).get(None, {})
         return clients.get(sid)
+
+    # -- acknowledgements -------------------------------------------------
+
+    def expect_ack(self, sid: str, callback: Callable[..., Any]) -> int:
+        """Wait for an acknowledgement of a client.
+
+        :param callback: called with its arguments.
+        :return: the id that the event has to have.
+        """
+        number: int = self._manager._generate_ack_id(sid, callback)
+        return number
+
+    def forget_acks(self, clients: Iterable[Client],
+                    callback: Callable[..., Any]) -> None:
+        """Wait for no acknowledgement any longer that goes to this object.
+
+        What was registered shows in the register alone: an exception may
+        have struck python-socketio after it did so, and before it returned.
+        """
+        for sid, _ in clients:
+            acks = self._manager.callbacks.get(sid)
+            if acks:
+                for number, each in list(acks.items()):
+                    if each is callback:
+                        acks.pop(number, None)
 
     # -- rooms ------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, \
 
 from ..protocol.addressing import arguments, rooms as as_rooms, \
     target as make_target
-from .dispatch import Dispatch
+from .outgoing import Outgoing
 from ..errors import ClusterTimeoutError
 from ..protocol.messages import Broadcast, BroadcastAck, DisconnectSockets, \
     FetchSockets, Message, Room, ServerSideEmit, SocketsJoin, SocketsLeave, \
@@ -31,6 +31,7 @@ from .incoming import Incoming
 from .remote_socket import Manager, RemoteSocket
 from ..protocol.requests import ClientsRequest, NodesRequest, Request, \
     UNKNOWN_MEMBERS
+from ..protocol.values import check_finite
 from ..runtime.lifecycle import Lifecycle
 from ..runtime.runtime import Runtime
 from .requester import Asking
@@ -59,17 +60,17 @@ class Cluster:
     """Requests and commands to all nodes.
 
     :param manager: what the clients that are found are acted on with.
-    :param dispatch: sends messages, and does their part here.
+    :param outgoing: sends messages, and does their part here.
     :param incoming: knows the local clients, and carries out commands.
     """
 
     def __init__(self, manager: Manager, lifecycle: Lifecycle[Asking],
-                 dispatch: Dispatch, incoming: Incoming,
+                 outgoing: Outgoing, incoming: Incoming,
                  handlers: ServerSideHandlers) -> None:
         self._manager = manager
         self._lifecycle = lifecycle
         self._live = lifecycle.runtime
-        self._dispatch = dispatch
+        self._outgoing = outgoing
         self._incoming = incoming
         self._handlers = handlers
 
@@ -151,35 +152,50 @@ class Cluster:
             self._command(namespace, DisconnectSockets(target, close))
 
     def _command(self, namespace: str, message: Message) -> None:
-        runtime = self._live()
-        self._dispatch._settle(runtime, namespace, self._dispatch._put(
-            runtime, namespace, message,
-            lambda: self._incoming.obey(namespace, message)))
+        self._outgoing.command(
+            namespace, message,
+            lambda: self._incoming.obey(namespace, message))
 
     # -- acknowledgements -------------------------------------------------
 
     def emit_with_callback(self, namespace: str, args: Tuple[Any, ...],
-                           target: Target,
-                           callback: Callable[..., Any]) -> None:
+                           target: Target, callback: Callable[..., Any],
+                           local: bool) -> None:
         """Emit an event to clients, wherever they are connected, and have
         the callback called for each of their acknowledgements."""
+        lifecycle, outgoing = self._lifecycle, self._outgoing
+        if lifecycle.write_only or (lifecycle.server is None
+                                    and not lifecycle.runtime().member):
+            raise RuntimeError('Callbacks can only be issued from the '
+                               'context of a server.')
+        # The application may have given the same one before.
+        callback = partial(callback)
+        if not local and not outgoing.is_one_local_client(namespace, target):
+            self._ask_clients(namespace, args, target, callback)
+        elif outgoing.local is not None:
+            check_finite(args)
+            outgoing.ask(namespace, args,
+                         outgoing.recipients(namespace, target), callback)
+
+    def _ask_clients(self, namespace: str, args: Tuple[Any, ...],
+                     target: Target, callback: Callable[..., Any]) -> None:
         runtime = self._live()
         request_id = new_id()
         send = runtime.asking.request(
             request_id, namespace, Broadcast(args, target, request_id))
-        clients = self._dispatch._recipients(namespace, target)
+        clients = self._outgoing.recipients(namespace, target)
         pending, sent = None, False
         try:
             runtime.asking.expect(request_id, ClientsRequest(
                 namespace, callback=callback))
-            pending = self._dispatch._deliver_with_callback(
-                namespace, args, clients, partial(callback), send)
+            pending = self._outgoing.ask(
+                namespace, args, clients, callback, send)
             sent = True
         finally:
             if not sent:
                 runtime.asking.withdraw(request_id)
         if pending is not None:
-            self._dispatch._settle(runtime, namespace, pending)
+            self._outgoing.settle(runtime, namespace, pending)
 
     def emit_with_ack(self, event: str, data: Any, to: Any, skip_sid: Any,
                       namespace: str, timeout: float) -> List[Any]:
@@ -199,8 +215,8 @@ class Cluster:
         request_id = new_id()
         send = runtime.asking.request(
             request_id, namespace, Broadcast(args, target, request_id))
-        clients = self._dispatch._recipients(namespace, target)
-        alone = self._dispatch._is_one_own_client(namespace, target)
+        clients = self._outgoing.recipients(namespace, target)
+        alone = self._outgoing.is_one_local_client(namespace, target)
         request = ClientsRequest(namespace, runtime.engine.event())
         request.count_own(runtime.uid, len(clients))
 
@@ -209,7 +225,7 @@ class Cluster:
 
         def withdraw() -> None:
             runtime.asking.withdraw(request_id)
-            self._dispatch._forget_acks(clients, acknowledge)
+            self._outgoing.forget_acks(clients, acknowledge)
 
         try:
             # Before anything is sent: the event is delivered to no one if it
@@ -217,7 +233,7 @@ class Cluster:
             asked = runtime.asking.expect(
                 request_id, request, timeout, alone)
             if asked and not request.complete:
-                self._dispatch._deliver_with_callback(
+                self._outgoing.ask(
                     namespace, args, clients, acknowledge,
                     None if alone else send)
             if asked and not request.complete:
@@ -252,8 +268,8 @@ class Cluster:
                          namespace: str) -> None:
         """Send an event to every other server."""
         check_name(event)
-        self._dispatch._publish_command(
-            namespace, ServerSideEmit((event, *args)))
+        self._outgoing.command(
+            namespace or '/', ServerSideEmit((event, *args)))
 
     def server_side_call(self, event: str, args: Tuple[Any, ...],
                          namespace: str, timeout: float) -> List[Any]:

@@ -4,18 +4,18 @@ task, or on that of a PUB/SUB connection.
 Nothing here waits. Handlers of server-side events and disconnect handlers run
 in tasks of their own.
 """
-from typing import Any, Callable, Dict, Sequence
+from typing import Any, Callable, Dict, Optional, Sequence
 
 from ..clients.descriptions import describe
+from ..clients.tracking import Tracking
 from ..protocol.messages import Broadcast, BroadcastAck, \
     BroadcastClientCount, DisconnectSockets, FetchSockets, \
     FetchSocketsResponse, Message, ServerSideEmit, ServerSideEmitResponse, \
     SocketsJoin, SocketsLeave, Target
 from ..protocol.node import Act
-from ..recovery.session import SUPERSEDES
 from ..runtime.lifecycle import Lifecycle
 from ..runtime.runtime import Runtime
-from .dispatch import Dispatch
+from .outgoing import Outgoing
 from .requester import Asking
 from .server_side import ServerSideHandlers
 
@@ -23,22 +23,24 @@ from .server_side import ServerSideHandlers
 class Incoming:
     """Carries out what other processes write.
 
-    :param dispatch: delivers events to the local clients.
+    :param outgoing: delivers events to the local clients.
     """
 
-    def __init__(self, lifecycle: Lifecycle[Asking], dispatch: Dispatch,
+    def __init__(self, lifecycle: Lifecycle[Asking], outgoing: Outgoing,
                  handlers: ServerSideHandlers) -> None:
         self._lifecycle = lifecycle
         self._live = lifecycle.runtime
-        self._dispatch = dispatch
+        self._outgoing = outgoing
         self._handlers = handlers
+        #: How clients are disconnected. Set once, with the server.
+        self.tracking: Optional[Tracking] = None
 
     def act(self, act: Act) -> None:
         """Carry out a message of another process."""
         namespace, message = act.namespace, act.message
         if isinstance(message, Broadcast):
             if message.request_id is None:
-                self._dispatch._deliver(
+                self._outgoing.emit_locally(
                     namespace, message.args, message.target)
             else:
                 self._deliver_and_count(act, message, message.request_id)
@@ -56,8 +58,8 @@ class Incoming:
         def acknowledge(*answer: Any) -> None:
             runtime.asking.reply(act, BroadcastAck(request_id, answer))
 
-        clients = self._dispatch._recipients(act.namespace, message.target)
-        self._dispatch._deliver_with_callback(
+        clients = self._outgoing.recipients(act.namespace, message.target)
+        self._outgoing.ask(
             act.namespace, message.args, clients, acknowledge,
             received=act.aside is None)
         runtime.asking.reply(
@@ -75,8 +77,9 @@ class Incoming:
         def encode(response: Any) -> Callable[[], object]:
             if request_id is None:
                 return lambda: None
-            return runtime.asking.prepare_reply(
+            send: Callable[[], object] = runtime.asking.prepare_reply(
                 act, ServerSideEmitResponse(request_id, response))
+            return send
 
         self._handlers.handle(runtime.engine, act.namespace, message.args,
                               encode, lambda send: send())
@@ -84,28 +87,21 @@ class Incoming:
     def describe(self, runtime: Runtime[Asking], namespace: str,
                  target: Target) -> Sequence[Dict[str, Any]]:
         """What there is to know of the local clients that are meant."""
-        clients = self._dispatch._recipients(namespace, target)
+        clients = self._outgoing.recipients(namespace, target)
         if not clients:
             return ()
         return describe(self._lifecycle.server, namespace, clients,
                         lambda value: runtime.can_carry(value))
 
     def obey(self, namespace: str, message: Message) -> None:
-        """Do to the local clients what a command says."""
-        delivery = self._dispatch._delivery
-        if delivery is None or self._lifecycle.write_only:
+        """Carry out a command for the local clients."""
+        local = self._outgoing.local
+        if local is None:
             return
         if isinstance(message, SocketsJoin):
-            delivery.join(namespace, message.target, message.rooms)
+            local.join(namespace, message.target, message.rooms)
         elif isinstance(message, SocketsLeave):
-            delivery.leave(namespace, message.target, message.rooms)
-        elif isinstance(message, DisconnectSockets):
-            returning = self._dispatch._returning
-            if returning is None:
-                delivery.disconnect(namespace, message.target, message.close)
-            elif SUPERSEDES in message.target.flags:
-                returning.superseded(namespace, message.target)
-            else:
-                delivery.disconnect(
-                    namespace, message.target, message.close,
-                    returning.discard_connection, returning.discard)
+            local.leave(namespace, message.target, message.rooms)
+        elif isinstance(message, DisconnectSockets) \
+                and self.tracking is not None:
+            self.tracking.disconnect(namespace, message)

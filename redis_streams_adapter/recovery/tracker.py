@@ -14,10 +14,10 @@ from .claims import Claims
 from .handover import Handover
 from ..clients.delivery import Delivery, Encoded, Load
 from ..errors import OutboxFullError
-from ..protocol.messages import Message
+from ..protocol.messages import DisconnectSockets, Message
 from ..options import RecoveryOptions
 from .local_clients import LocalClients, Outcomes
-from .session import Outcome, REJECTED, split_auth
+from .session import Outcome, REJECTED, split_auth, SUPERSEDES
 from ..runtime.delivery import Client
 from ..runtime.runtime import Runtime
 from .client_session import ClientSession
@@ -42,8 +42,6 @@ class ClientTracker:
         self.describe = self._clients.describe
         self.progress = self._clients.progress
         self.superseded = self._claims.superseded
-        self.outcome = self._outcomes.of
-        self.counts = self._outcomes.counts
         # What a client has received last may be as old as this, and the time
         # in which its connection was half open, and that of its absence.
         delivery.long_time = int(
@@ -304,6 +302,23 @@ class ClientTracker:
         return client is not None \
             and (client.is_leaving or not client.is_held) \
             and client.leaving_task != threading.get_ident()
+
+    def disconnect(self, namespace: str, message: DisconnectSockets) -> None:
+        """Carry out a command to disconnect clients."""
+        if SUPERSEDES in message.target.flags:
+            self.superseded(namespace, message.target)
+        else:
+            self._clients.delivery.disconnect(
+                namespace, message.target, message.close,
+                self.discard_connection, self.discard)
+
+    def outcome(self, sid: str, namespace: str) -> Optional[Outcome]:
+        """What became of a client's attempt to be recovered."""
+        return self._outcomes.of(sid, namespace)
+
+    def stats(self) -> Dict[str, int]:
+        """What is counted of recovery."""
+        return {**self._outcomes.counts, 'sessions': self._clients.count}
 
     def discard_connection(self, eio_sid: str) -> None:
         """A connection is going to be closed, and its clients shall not be

@@ -45,7 +45,7 @@ WITHIN = {
     'clients': [
         ['connections', 'delivery', 'receipts', 'registry', 'send_queue',
          'websocket'],
-        ['descriptions', 'direct_delivery', 'hooks']],
+        ['descriptions', 'direct_delivery', 'hooks', 'tracking']],
     'recovery': [
         ['session', 'states'],
         ['client_session', 'replay', 'session_codec'],
@@ -62,7 +62,7 @@ WITHIN = {
         ['remote_socket', 'server_side', 'subscriptions'],
         ['pubsub'],
         ['requester'],
-        ['dispatch'],
+        ['outgoing'],
         ['incoming'],
         ['calls']],
     'testing': [
@@ -84,7 +84,7 @@ FOREIGN = {
     'clients.delivery': {'engineio', 'socketio'},
     'clients.hooks': {'flask', 'socketio'}, 'clients.receipts': {'engineio'},
     'clients.registry': {'bidict', 'socketio'},
-    'cluster.dispatch': {'socketio'}, 'flask_socketio': {'flask_socketio'},
+    'manager': {'socketio'}, 'flask_socketio': {'flask_socketio'},
     'testing.client': {'engineio', 'socketio'},
 }
 
@@ -262,6 +262,15 @@ def test_foreign_imports(module: Module) -> None:
     foreign = {each.name.split('.')[0] for each in imports(module)} - {
         PACKAGE, *sys.stdlib_module_names}
     assert foreign == FOREIGN.get(module.name, set())
+
+
+def test_one_client_manager() -> None:
+    """The parts are handed what they need; they are no ancestors."""
+    found = {(module.name, node.name)
+             for module in LIBRARY for node in ast.walk(module.tree)
+             if isinstance(node, ast.ClassDef)
+             for base in node.bases if 'Manager' in ast.unparse(base)}
+    assert found == {('manager', 'RedisStreamsManager')}
 
 
 def test_redis_is_imported_in_one_place() -> None:

@@ -146,7 +146,7 @@ def test_two_tasks_see_that_it_is_lost(node: Make) -> None:
     the client over by then."""
     one = node()
     other, client = one.client().connect(), one.client().connect()
-    returning = one.manager._returning
+    returning = one.manager._tracker
     leave, calls = returning.leave, []
     stands, go_on = threading.Event(), threading.Event()
 

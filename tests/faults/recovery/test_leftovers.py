@@ -20,7 +20,7 @@ def test_emits_without_clients_are_not_kept(node: Make) -> None:
 
 def left_over(node: RecoveringNode) -> Any:
     """What a server still knows of clients."""
-    returning, delivery = node.manager._returning, node.manager._delivery
+    returning, delivery = node.manager._tracker, node.manager._delivery
     timeline = node.manager._live().delivery('/')
     return {name: value for name, value in {
         'visits': returning._visits,

@@ -199,7 +199,7 @@ def test_taken_over_while_it_gets_what_it_missed(node: Make) -> None:
     assert between.sid == client.sid and between.events == []
     wait_until(lambda: between.socket.closed)
     second = begin('second')
-    sent = one.manager._returning._clients.delivery.sent
+    sent = one.manager._tracker._clients.delivery.sent
     *_, last = connections['second'].receive()
     assert str(sent[client.sid]) == last[-1]
     emit(one, 'live')

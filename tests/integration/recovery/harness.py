@@ -79,7 +79,7 @@ class Node:
         """What is in memory of clients."""
         manager: Any = self.manager
         runtime = manager._live()
-        returning, keeper = manager._returning, session_writer(manager)
+        returning, keeper = manager._tracker, session_writer(manager)
         timeline = runtime.delivery('/')
         return {
             'visits': returning._visits,

@@ -277,7 +277,7 @@ def test_it_can_never_be_registered(node: Node, kept: Kept, never: str,
         manager: Any = node.manager
         monkeypatch.setattr(history, 'floor',
                             lambda namespace: runtime.delivery('/').position)
-        monkeypatch.setattr(manager._returning._admission._backlog, '_read',
+        monkeypatch.setattr(manager._tracker._admission._backlog, '_read',
                             lambda *args: next(calls))
     else:
         of_sid = sessions.of_sid

@@ -9,7 +9,7 @@ import pytest
 
 from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.protocol import node as node_module
-from redis_streams_adapter.cluster import dispatch
+from redis_streams_adapter import manager as manager_module
 from redis_streams_adapter.protocol.codec import decode, Encoder, open_envelope
 from redis_streams_adapter.protocol.messages import EMITTER_UID, Heartbeat, \
     MessageType
@@ -106,7 +106,7 @@ def test_others_run_while_many_are_emitted(
         monkeypatch: pytest.MonkeyPatch) -> None:
     """Under gevent nothing would be sent before the loop is over."""
     engine = CountingEngine()
-    monkeypatch.setattr(dispatch, 'ThreadEngine', lambda: engine)
+    monkeypatch.setattr(manager_module, 'ThreadEngine', lambda: engine)
     manager = make_manager()
     stream.freeze()
     for _ in range(1024):
@@ -145,7 +145,7 @@ def test_a_task_that_could_not_be_started_is_started_later(
                 raise RuntimeError("can't start new thread")
             return super().spawn(work, *args)
 
-    monkeypatch.setattr(dispatch, 'ThreadEngine', Engine)
+    monkeypatch.setattr(manager_module, 'ThreadEngine', Engine)
     manager = make_manager()
     with pytest.raises(RuntimeError, match='thread'):
         manager.emit('hello', 1)

@@ -1,0 +1,121 @@
+"""What this process sends: one message to the cluster, and its part for the
+local clients, as one step.
+
+How events reach the local clients, at once or in the order of the stream, is
+the matter of the delivery of the namespace, see
+:mod:`redis_streams_adapter.runtime.delivery`.
+"""
+from typing import Any, Callable, List, Optional, Tuple
+
+from ..clients.delivery import Delivery
+from ..clients.registry import Registry
+from ..protocol.messages import Broadcast, Message, ORDERED, Target
+from ..runtime.delivery import Client
+from ..runtime.lifecycle import Lifecycle
+from ..runtime.runtime import Runtime
+from ..stream.outbox import Pending
+from .requester import Asking
+
+
+class Outgoing:
+    """Sends events and commands.
+
+    :param registry: the register of the local clients.
+    :param sync: whether to wait until Redis has a message, the option
+                 ``publish``.
+    """
+
+    def __init__(self, lifecycle: Lifecycle[Asking], registry: Registry,
+                 sync: bool) -> None:
+        self._runtime = lifecycle.runtime
+        self._registry = registry
+        self._sync = sync
+        self.forget_acks = registry.forget_acks
+        self.forget_acks = registry.forget_acks
+        #: The local clients; ``None`` before there is a server, and in a
+        #: process that only emits. Set once, by the task that creates the
+        #: server.
+        self.local: Optional[Delivery] = None
+
+    def recipients(self, namespace: str, target: Target) -> List[Client]:
+        """The local clients that are meant."""
+        local = self.local
+        return [] if local is None else local.recipients(namespace, target)
+
+    def is_one_local_client(self, namespace: str, target: Target) -> bool:
+        """Whether one client is meant, and it is connected here."""
+        return len(target.rooms) == 1 and self._registry.eio_sid_from_sid(
+            target.rooms[0], namespace) is not None  # type: ignore[arg-type]
+
+    # -- events -----------------------------------------------------------
+
+    def emit(self, namespace: str, args: Tuple[Any, ...],
+             target: Target) -> None:
+        """Emit an event to clients, wherever they are connected."""
+        runtime = self._runtime()
+        message = Broadcast(args, target)
+        pending = runtime.delivery(namespace).emit(
+            namespace, message, runtime.encode(namespace, message))
+        self.settle(runtime, namespace, pending)
+
+    def emit_locally(self, namespace: str, args: Tuple[Any, ...],
+                     target: Target) -> None:
+        """Emit an event to the local clients only."""
+        self._runtime().delivery(namespace).locally(namespace, args, target)
+
+    def ask(self, namespace: str, args: Tuple[Any, ...],
+            clients: List[Client], callback: Callable[..., Any],
+            append: Optional[Callable[[], Optional[Pending]]] = None,
+            received: bool = False) -> Optional[Pending]:
+        """Have each of these clients acknowledge an event. If it raises, no
+        acknowledgement is waited for, or the event was sent.
+
+        :param callback: called with the arguments of each acknowledgement;
+                         an object that no other event has.
+        :param append: puts the event into the outbox, for others; called
+                       when nothing else can fail.
+        :param received: the event is what the reader has just read.
+        :return: what ``append`` returned.
+        """
+        registry, done = self._registry, False
+        try:
+            pending = self._runtime().delivery(namespace).ask(
+                namespace, args, clients,
+                lambda sid: registry.expect_ack(sid, callback), append,
+                received)
+            done = True
+        finally:
+            if not done:
+                registry.forget_acks(clients, callback)
+        return pending
+
+    # -- commands ---------------------------------------------------------
+
+    def command(self, namespace: str, message: Message,
+                carry_out: Optional[Callable[[], None]] = None) -> None:
+        """Send a command to the cluster.
+
+        :param carry_out: carries it out for the local clients, in the same
+                          step, under the order lock.
+        """
+        runtime = self._runtime()
+        self.settle(runtime, namespace,
+                    self.put(runtime, namespace, message, carry_out))
+
+    @staticmethod
+    def put(runtime: Runtime[Asking], namespace: str, message: Message,
+            carry_out: Optional[Callable[[], None]] = None) -> Pending:
+        """Put a message into the outbox; see :meth:`command`."""
+        fields = runtime.encode(namespace, message)
+        if message.type in ORDERED:
+            return runtime.delivery(namespace).command(
+                namespace, message, fields, carry_out)
+        return runtime.append(namespace, fields)
+
+    def settle(self, runtime: Runtime[Asking], namespace: str,
+               pending: Pending) -> None:
+        """What ``publish`` asks for, after something was published."""
+        if self._sync:
+            runtime.wait(namespace, pending)
+        else:
+            runtime.make_room()
