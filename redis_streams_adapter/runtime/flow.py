@@ -15,7 +15,7 @@ from ..protocol.messages import CAUGHT_UP, Heartbeat, InitialHeartbeat, \
     MessageType
 from ..protocol.node import Node
 from ..protocol.position import Position
-from ..stream.writer import Absent
+from ..stream.backpressure import Absent
 
 
 class Flow:
@@ -49,17 +49,17 @@ class Flow:
         # Half of what a stream keeps, shared by all who may be writing: the
         # other half is for what is written until a slow reader is heard.
         share = max(1, self._max_len // (2 * (self._node.others + 1)))
-        channel.writer.set_window(share, channel.reader.connected)
+        channel.writer.backpressure.set_window(share, channel.reader.connected)
 
     def resume(self, channel: Channel) -> None:
         """The reader of a channel gets through; on its task."""
         self.set_window(channel)
-        channel.writer.await_reader()
+        channel.writer.backpressure.await_reader()
 
     def lagging(self, channel: Channel, cursor: Optional[Position]) -> None:
         """Say that the reader of a channel lags, or no longer does."""
         if cursor is not None:
-            channel.writer.reader_is_behind(None, cursor)
+            channel.writer.backpressure.reader_lags(None, cursor)
         # It concerns the stream, whatever namespace it names. A node that
         # is a member of none in this stream writes as an emitter.
         namespaces = self._namespaces_in(channel)
@@ -75,12 +75,12 @@ class Flow:
         try:
             envelope = open_envelope(fields)
             if envelope.writer == writer.writer_id:
-                writer.seen(envelope.sequence)
+                writer.backpressure.seen(envelope.sequence)
             elif envelope.type is MessageType.HEARTBEAT:
                 message = decode(envelope)
                 if isinstance(message, Heartbeat) \
                         and message.behind is not None:
-                    writer.reader_is_behind(
+                    writer.backpressure.reader_lags(
                         message.reader or envelope.uid,
                         message.behind or None)
         except DecodeError:
@@ -95,7 +95,7 @@ class Flow:
         """
         # A process that knows nobody awaits somebody, who never answers.
         strangers: List[Optional[str]] = ['']
-        if not member or channel.writer.closed:
+        if not member or channel.writer.outbox.closed:
             # The goodbye may be stored: who asks behind it is a member again.
             return strangers, ()
         self.set_window(channel)

@@ -157,7 +157,7 @@ class Runtime(Generic[R]):
         #: one, and always the same.
         self._routes: Dict[str, Channel] = {}
         for channel in self._channels:
-            channel.writer.set_window(self._flow.first_window)
+            channel.writer.backpressure.set_window(self._flow.first_window)
         if former is not None:
             for channel, old in zip(self._channels, former._channels):
                 channel.succeed(old)
@@ -278,7 +278,7 @@ class Runtime(Generic[R]):
                 return
             self.encoder.uid = self.uid
             for channel in self._channels:
-                channel.writer.stop_listening()
+                channel.writer.backpressure.stop_listening()
                 self._start_writer(channel)
                 self._start(f'reader of {channel.key}', channel.reader.work,
                             self._condition)
@@ -511,7 +511,7 @@ wait`."""
 
     def _flush(self, channel: Channel, deadline: float) -> bool:
         while True:
-            if channel.writer.depth:
+            if len(channel.writer.outbox):
                 self._start_writer(channel)
             left = max(0.0, deadline - time.monotonic())
             begun = channel.sending
@@ -591,7 +591,7 @@ wait`."""
         if isinstance(event, Act):
             channel.delivery.received(entry, event)
         elif isinstance(event, Returned):
-            channel.writer.seen(event.sequence)
+            channel.writer.backpressure.seen(event.sequence)
             channel.delivery.came_back(
                 entry, event.sequence, event.is_message)
         elif isinstance(event, Missing):
@@ -605,7 +605,7 @@ wait`."""
         elif isinstance(event, Skipped):
             self.skip(event.error, f'entry {entry.id}')
         elif isinstance(event, ReaderLags):
-            channel.writer.reader_is_behind(event.uid, event.position)
+            channel.writer.backpressure.reader_lags(event.uid, event.position)
         else:
             self.follow(event)
             if isinstance(event, Send) and not self._closed:
@@ -647,7 +647,7 @@ wait`."""
                 event.uid, event.namespace)
         elif isinstance(event, NodeLeft):
             for channel in self._channels:
-                channel.writer.reader_is_behind(event.uid, None)
+                channel.writer.backpressure.reader_lags(event.uid, None)
             self._logger().log(
                 self._level_of(event.namespace), 'node %s %s [%s]', event.uid,
                 'fell silent' if event.silent else 'left', event.namespace)
@@ -862,11 +862,11 @@ wait`."""
         writers = [channel.writer for channel in self._channels]
         readers = [channel.reader for channel in self._channels]
         return {
-            'sent': sum(writer.stored for writer in writers),
+            'sent': sum(writer.outbox.stored for writer in writers),
             'batches': sum(writer.batches for writer in writers),
             'found_after_break': sum(
                 writer.found_stored for writer in writers),
-            'refused': sum(writer.refused for writer in writers),
+            'refused': sum(writer.outbox.refused for writer in writers),
             'outbox': self.capacity.count,
             'outbox_bytes': self.capacity.bytes,
             'received': sum(reader.received for reader in readers),

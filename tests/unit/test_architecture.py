@@ -35,7 +35,8 @@ WITHIN = {
         ['limiter', 'tasks']],
     'stream': [
         ['outbox', 'read_back', 'reconcile', 'topology'],
-        ['driver', 'reader', 'writer'],
+        ['backpressure', 'driver', 'reader', 'waiters'],
+        ['writer'],
         ['connection'],
         ['link', 'listener', 'publisher', 'servers'],
         ['session_store', 'sharded_listeners']],

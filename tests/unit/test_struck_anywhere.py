@@ -49,8 +49,8 @@ def check(stream: FakeStream, manager: RedisStreamsManager,
     assert (stats['outbox'], stats['outbox_bytes']) == (0, 0), where
     runtime = manager._live()
     for channel in runtime._channels:
-        assert not channel.writer._waiting, where
-        assert not channel.writer._impatient, where
+        assert not channel.writer._waiters.flushing, where
+        assert not channel.writer._waiters.impatient, where
     assert not runtime._hopeful, where
 
 

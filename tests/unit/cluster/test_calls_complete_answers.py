@@ -447,12 +447,12 @@ def test_reader_that_lags_where_it_is_no_member(
     other = 1 - stream_index('/', 2)
     channel, theirs = (each._live()._channels[other] for each in (one, two))
     one._live()._flow.lagging(channel, Position(1, 1))
-    wait_until(lambda: one.uid in theirs.writer._flow._readers)
+    wait_until(lambda: one.uid in theirs.writer.backpressure.flow._readers)
     assert {each.uid for each in envelopes(
         streams[f'socket.io-{other}'])} == {EMITTER_UID}
-    assert list(channel.writer._flow._readers) == [None]
+    assert list(channel.writer.backpressure.flow._readers) == [None]
     one._live()._flow.lagging(channel, None)
-    wait_until(lambda: one.uid not in theirs.writer._flow._readers)
+    wait_until(lambda: one.uid not in theirs.writer.backpressure.flow._readers)
 
 
 # -- the log -----------------------------------------------------------------

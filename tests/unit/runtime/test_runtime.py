@@ -50,7 +50,7 @@ def test_a_reader_that_lags_says_so(pair: Pair,
     lagging = partial(pair.b.manager._live()._flow.lagging, b)
     assert pair.a.manager.flush(DEADLINE)
     lagging(stream.entries[0].id)
-    pace = a.writer._flow
+    pace = a.writer.backpressure.flow
     wait_until(lambda: pair.b.manager.uid in pace._readers)
     said = [open_envelope(entry.fields) for entry in stream.history
             if entry.fields[-2:] == [
@@ -58,7 +58,8 @@ def test_a_reader_that_lags_says_so(pair: Pair,
     assert said.uid == pair.b.manager.uid
     assert decode(said) == Heartbeat(stream.entries[0].id)
     # It takes account of itself, too: it may be among the entries of others.
-    assert b.writer._flow._readers[None].position == stream.entries[0].id
+    assert b.writer.backpressure.flow._readers[None].position \
+        == stream.entries[0].id
     lagging(None)
     wait_until(lambda: pair.b.manager.uid not in pace._readers)
     lagging(stream.entries[0].id)
@@ -80,7 +81,7 @@ def test_the_first_burst_is_no_faster_than_it_is_read(
         stuck.wait(DEADLINE), handle(entry))
     for number in range(100):
         manager.emit('hello', number)
-    wait_until(lambda: channel.writer._held)
+    wait_until(lambda: channel.writer.backpressure.held)
     assert len(messages(stream, MessageType.BROADCAST)) == 10
     stuck.set()
     assert manager.flush(DEADLINE)
@@ -98,7 +99,7 @@ def test_who_joins_has_its_share_at_once(
     for manager in (first, second):
         wait_for_value(manager.server_count, 2)
         channel, = manager._live()._channels
-        wait_for_value(lambda: channel.writer._flow.window, 2500)
+        wait_for_value(lambda: channel.writer.backpressure.flow.window, 2500)
 
 
 def test_others_run_while_many_are_emitted(

@@ -76,7 +76,7 @@ def test_the_limit_of_entries(make_writer: Make, stream: FakeStream) -> None:
     for number in (4, 5):
         with pytest.raises(OutboxFullError, match='outbox_limit=3'):
             put(writer, number)
-    assert writer.depth == 3
+    assert len(writer.outbox) == 3
     send(writer)
     put(writer, 6)
     send(writer)
@@ -88,13 +88,13 @@ def test_the_limit_of_entries(make_writer: Make, stream: FakeStream) -> None:
 def test_the_limit_of_bytes(make_writer: Make, stream: FakeStream) -> None:
     writer = make_writer(max_bytes=4 * ENTRY_OVERHEAD)
     put(writer, 1, 2, 3)
-    size = writer.size
+    size = writer.outbox.bytes
     assert 3 * ENTRY_OVERHEAD < size < 4 * ENTRY_OVERHEAD
     with pytest.raises(OutboxFullError, match='outbox_max_bytes'):
         put(writer, 4)
-    assert (writer.depth, writer.size) == (3, size)
+    assert (len(writer.outbox), writer.outbox.bytes) == (3, size)
     send(writer)
-    assert (writer.depth, writer.size) == (0, 0)
+    assert (len(writer.outbox), writer.outbox.bytes) == (0, 0)
     with pytest.raises(OutboxFullError, match='outbox_max_bytes'):
         put(writer, 5, filling=4 * ENTRY_OVERHEAD)
     put(writer, 6)
@@ -121,7 +121,7 @@ def test_what_has_gathered_is_one_batch(writer: Writer,
     put(writer, 100)
     send(writer)
     assert stream.batches == [100, 1]
-    assert (writer.batches, writer.stored) == (2, 101)
+    assert (writer.batches, writer.outbox.stored) == (2, 101)
 
 
 def test_a_batch_has_a_bounded_number_of_entries(
@@ -160,7 +160,7 @@ def test_an_entry_that_is_refused(writer: Writer, stream: FakeStream,
     pending = put(writer, 1, 2, 3)
     assert send(writer) == []
     assert stored(stream) == [1, 3]
-    assert (writer.stored, writer.refused) == (2, 1)
+    assert (writer.outbox.stored, writer.outbox.refused) == (2, 1)
     assert len(logged(logging.ERROR)) == 1
     assert pending[1].settled
     assert isinstance(pending[1].refused, EntryRefused)
@@ -174,9 +174,9 @@ def test_an_entry_over_which_the_server_hangs_up(
     put(writer, 1, 2, 3)
     assert len(send(writer)) == 1
     assert stored(stream) == [each for each in (1, 2, 3) if each != bad]
-    assert (writer.stored, writer.refused) == (2, 1)
+    assert (writer.outbox.stored, writer.outbox.refused) == (2, 1)
     assert len(logged(logging.ERROR)) == 1
-    assert writer.size == 0
+    assert writer.outbox.bytes == 0
 
 
 def test_a_large_entry_that_breaks_the_connection_each_time(
@@ -189,7 +189,7 @@ def test_a_large_entry_that_breaks_the_connection_each_time(
     stream.plan('append', *[Fault.BREAK_BEFORE] * BREAKS)
     send(writer)
     assert stored(stream) == [1, 3]
-    assert writer.refused == 1
+    assert writer.outbox.refused == 1
     assert len(logged(logging.ERROR)) == 1
     assert not stream.planned
 
@@ -202,7 +202,7 @@ def test_a_large_entry_that_was_unlucky(writer: Writer,
                 Fault.BREAK_AFTER)
     send(writer)
     assert stored(stream) == [1, 2]
-    assert writer.refused == 0
+    assert writer.outbox.refused == 0
 
 
 def test_a_small_entry_is_never_given_up(writer: Writer,
@@ -255,8 +255,8 @@ def test_what_writers_share(stream: FakeStream, logger: Logger) -> None:
     for writer in (one, other):
         with pytest.raises(OutboxFullError):
             put(writer, 4)
-    assert (one.depth, other.depth, capacity.count) == (2, 1, 3)
-    assert capacity.bytes == one.size + other.size
+    assert (len(one.outbox), len(other.outbox), capacity.count) == (2, 1, 3)
+    assert capacity.bytes == one.outbox.bytes + other.outbox.bytes
     send(one)
     put(other, 5)
     send(other)

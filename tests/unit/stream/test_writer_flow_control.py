@@ -5,8 +5,8 @@ import pytest
 
 from redis_streams_adapter.protocol.flow_control import PATIENCE
 from redis_streams_adapter.stream import writer as writer_module
-from redis_streams_adapter.stream.writer import BATCH_ENTRIES, LISTEN_EVERY, \
-    Writer
+from redis_streams_adapter.stream.backpressure import LISTEN_EVERY
+from redis_streams_adapter.stream.writer import BATCH_ENTRIES, Writer
 from redis_streams_adapter.testing.stream import FakeStream
 
 from ...support.wait import wait_until
@@ -21,18 +21,18 @@ WINDOW = 10
 
 def test_no_more_than_the_window(writer: Writer, stream: FakeStream,
                                  start_writer: Callable[[], None]) -> None:
-    writer.set_window(WINDOW)
-    writer.seen(0)
+    writer.backpressure.set_window(WINDOW)
+    writer.backpressure.seen(0)
     put(writer, *range(25))
     start_writer()
     wait_until(has_stored(stream, 10))
-    wait_until(lambda: writer._held)
-    assert writer.depth == 15
-    writer.seen(4)
+    wait_until(lambda: writer.backpressure.held)
+    assert len(writer.outbox) == 15
+    writer.backpressure.seen(4)
     wait_until(has_stored(stream, 14))
-    writer.seen(14)
+    writer.backpressure.seen(14)
     wait_until(has_stored(stream, 24))
-    writer.set_window(None)
+    writer.backpressure.set_window(None)
     writer.wake()
     wait_until(has_stored(stream, 25))
 
@@ -40,18 +40,18 @@ def test_no_more_than_the_window(writer: Writer, stream: FakeStream,
 def test_a_reader_elsewhere_that_lags(writer: Writer, stream: FakeStream,
                                       start_writer: Callable[[],
                                                              None]) -> None:
-    writer.set_window(WINDOW)
+    writer.backpressure.set_window(WINDOW)
     put(writer, *range(5))
     send(writer)
     position = stream.entries[1].id
-    writer.reader_is_behind('other', position)
+    writer.backpressure.reader_lags('other', position)
     put(writer, *range(5, 25))
     start_writer()
     # The batch that it is in counts as a whole.
     wait_until(has_stored(stream, WINDOW))
-    wait_until(lambda: writer._held)
-    assert writer.depth == 15
-    writer.reader_is_behind('other', None)
+    wait_until(lambda: writer.backpressure.held)
+    assert len(writer.outbox) == 15
+    writer.backpressure.reader_lags('other', None)
     wait_until(has_stored(stream, 25))
 
 
@@ -61,7 +61,7 @@ def test_readers_may_come_back_later_than_we(
     before they have answered."""
     question = (b'number', b'-1')
     writer = make_writer(absent=lambda: (['other'], [question]))
-    writer.set_window(WINDOW)
+    writer.backpressure.set_window(WINDOW)
     put(writer, 0)
     send(writer)
     # Nobody was away.
@@ -70,10 +70,10 @@ def test_readers_may_come_back_later_than_we(
     waited: List[List[int]] = []
 
     def done() -> bool:
-        if writer._held:
+        if writer.backpressure.held:
             waited.append(stored(stream))
-            writer.reader_is_behind('other', None)
-        return not writer.depth
+            writer.backpressure.reader_lags('other', None)
+        return not len(writer.outbox)
 
     drive(writer.work, done)
     assert waited == [[0, -1, *range(1, WINDOW + 1)]]
@@ -86,15 +86,15 @@ def test_nobody_holds_it_for_ever(
     now = [1000.0]
     monkeypatch.setattr(writer_module.time, 'monotonic', lambda: now[0])
     monkeypatch.setattr(writer_module, 'HOLD', 0.001)
-    writer.set_window(WINDOW)
-    writer.seen(0)
+    writer.backpressure.set_window(WINDOW)
+    writer.backpressure.seen(0)
     put(writer, *range(25))
     rounds: List[int] = []
 
     def done() -> bool:
         rounds.append(len(stream.history))
         now[0] += PATIENCE / 10
-        return not writer.depth
+        return not len(writer.outbox)
 
     drive(writer.work, done)
     assert stored(stream) == list(range(25))
@@ -115,7 +115,7 @@ def test_a_writer_without_a_reader_listens(make_writer: Make,
     def done() -> bool:
         if stream.batches[-1] == BATCH_ENTRIES:
             stream.put(b'news', b'1')
-        return not writer.depth
+        return not len(writer.outbox)
 
     drive(writer.work, done)
     assert stream.batches[-2:] == [BATCH_ENTRIES, 1]
@@ -133,7 +133,7 @@ def test_it_does_not_listen_to_what_is_old(make_writer: Make,
     grown: List[bool] = []
 
     def done() -> bool:
-        if writer.depth:
+        if len(writer.outbox):
             return False
         if grown:
             return True
@@ -141,7 +141,7 @@ def test_it_does_not_listen_to_what_is_old(make_writer: Make,
         for age in range(10 * int(PATIENCE), -1, -1):
             stream.put(b'age', b'%d' % age)
             stream.advance(age and 1)
-        writer.reader_is_behind('dead', stream.entries[0].id)
+        writer.backpressure.reader_lags('dead', stream.entries[0].id)
         put(writer, *range(BATCH_ENTRIES + 1))
         return False
 
@@ -149,7 +149,7 @@ def test_it_does_not_listen_to_what_is_old(make_writer: Make,
     assert [int(fields[1]) for fields in heard if fields[0] == b'age'] \
         == list(range(int(PATIENCE) - 1, -1, -1))
     # What it was told of others is old, too.
-    assert 'dead' not in writer._flow._readers
+    assert 'dead' not in writer.backpressure.flow._readers
 
 
 def test_while_it_is_held_it_listens(
@@ -162,11 +162,11 @@ def test_while_it_is_held_it_listens(
     def overhear(fields: Sequence[bytes]) -> None:
         assert own is not None
         if fields[-5] == own.writer_id:
-            own.seen(int(fields[-3]))
+            own.backpressure.seen(int(fields[-3]))
 
     own = make_writer(overhear=overhear)
-    own.set_window(WINDOW)
-    own.seen(0)
+    own.backpressure.set_window(WINDOW)
+    own.backpressure.seen(0)
     put(own, *range(95))
     send(own)
     assert stored(stream) == list(range(95))

@@ -32,7 +32,7 @@ def test_in_doubt(writer: Writer, stream: FakeStream, fault: Fault,
     # Too late: its connection was ended on the server's side.
     stream.arrive()
     assert stored(stream) == [1, 2, 3, 4]
-    assert writer.stored == 4
+    assert writer.outbox.stored == 4
 
 
 def test_in_doubt_among_the_entries_of_others(
@@ -143,7 +143,7 @@ def test_in_doubt_after_a_refused_entry(writer: Writer,
     put(writer, 4, 5)
     send(writer)
     assert stored(stream) == [1, 3, 4, 5]
-    assert (writer.stored, writer.refused) == (4, 1)
+    assert (writer.outbox.stored, writer.outbox.refused) == (4, 1)
 
 
 faults = st.lists(st.sampled_from(list(Fault)), max_size=6)
@@ -281,7 +281,7 @@ def test_what_no_replica_has_is_not_acknowledged(
     for _ in range(2):
         with pytest.raises(Unavailable, match='replicas'):
             writer.work(UntilDone(lambda: False))
-        assert writer.depth == 2 and not pending.settled
+        assert len(writer.outbox) == 2 and not pending.settled
     send(writer)
     assert pending.settled
     # Found, not sent again; what was appended besides is nobody's.

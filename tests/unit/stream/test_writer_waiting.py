@@ -114,13 +114,13 @@ def test_flush(writer: Writer, stream: FakeStream,
 
 
 def test_flush_waits_for_what_is_there_now(writer: Writer) -> None:
-    writer.set_window(5)
-    writer.seen(0)
+    writer.backpressure.set_window(5)
+    writer.backpressure.seen(0)
     put(writer, *range(5))
     thread, result = in_thread(writer.flush, DEADLINE)
-    wait_until(lambda: writer._waiting)
+    wait_until(lambda: writer._waiters.flushing)
     put(writer, 5)
-    writer.work(UntilDone(lambda: writer.depth == 1))
+    writer.work(UntilDone(lambda: len(writer.outbox) == 1))
     thread.join(DEADLINE)
     assert result == [True]
 
@@ -148,21 +148,21 @@ def test_who_gives_up_waiting_leaves_nothing_behind(
     monkeypatch.setattr(writer._engine, 'event', Impatient)
     with pytest.raises(KeyboardInterrupt):
         writer.wait(pending)
-    assert not writer._impatient
+    assert not writer._waiters.impatient
 
 
 def test_flushing_in_vain_leaves_nothing_behind(writer: Writer) -> None:
     put(writer, 1)
     for _ in range(10):
         assert not writer.flush(0.0)
-    assert not writer._waiting
-    assert writer.depth == 1
+    assert not writer._waiters.flushing
+    assert len(writer.outbox) == 1
 
 
 def test_nobody_waits_for_a_task_that_has_ended(writer: Writer) -> None:
     put(writer, 1)
     thread, result = in_thread(writer.flush, None)
-    wait_until(lambda: writer._waiting)
+    wait_until(lambda: writer._waiters.flushing)
     writer.close()
     writer.end()
     thread.join(DEADLINE)
@@ -206,7 +206,7 @@ def test_it_gets_through_when_something_is_stored(
         writer: Writer, stream: FakeStream) -> None:
     """Not when it is merely connected: it may not be allowed to write."""
     def task() -> UntilDone:
-        return UntilDone(lambda: not writer.depth)
+        return UntilDone(lambda: not len(writer.outbox))
 
     put(writer, 1)
     stream.error = 'OOM'
@@ -237,16 +237,16 @@ def test_what_is_urgent_needs_no_outbox(writer: Writer, stream: FakeStream,
                                         start_writer: Callable[[],
                                                                None]) -> None:
     """Nor does it wait for readers, whom it tells about."""
-    writer.set_window(1)
-    writer.seen(0)
+    writer.backpressure.set_window(1)
+    writer.backpressure.seen(0)
     start_writer()
     put(writer, 1, 2)
     wait_until(has_stored(stream, 1))
-    wait_until(lambda: writer._held)
+    wait_until(lambda: writer.backpressure.held)
     writer.say_now([b'urgent', b'7'])
     wait_until(has_stored(stream, 2))
     assert stored(stream) == [1, 7]
-    assert writer.depth == 1
+    assert len(writer.outbox) == 1
 
 
 def test_nothing_is_urgent_behind_the_last_words(

@@ -30,7 +30,7 @@ def send(writer: Writer) -> List[Unavailable]:
 
     :return: what went wrong.
     """
-    return drive(writer.work, lambda: not writer.depth)
+    return drive(writer.work, lambda: not len(writer.outbox))
 
 
 def stored(stream: FakeStream) -> List[int]:

@@ -1,0 +1,92 @@
+"""Tasks that wait until the writer has stored an entry, or has emptied the
+outbox.
+
+A waiting task is one entry of a dictionary, from before it waits until it is
+done: it adds and removes its own entry, one step each. The writer's task, and
+the one that ends it, wake them. An exception that strikes a waiting task
+leaves nothing here.
+"""
+from typing import Dict, Optional
+
+from ..concurrency.engines import Engine, Event
+from ..errors import RedisStreamsError
+from .outbox import Pending
+
+
+class Waiters:
+    """The tasks that wait for one writer.
+
+    :param patience: how many seconds :meth:`wait` waits at most.
+    """
+
+    def __init__(self, engine: Engine, patience: float) -> None:
+        self._engine = engine
+        self._patience = patience
+        #: The last entry of the outbox when each flush began.
+        self.flushing: Dict[Event, Pending] = {}
+        #: The entry of each task in :meth:`wait`. They do not wait through
+        #: an outage.
+        self.impatient: Dict[Event, Pending] = {}
+        #: Whether a quick reply is likely. Written by the writer's task.
+        self._hopeful = True
+        #: Set once, by the task that closes, when the writer's has ended.
+        self._ended = False
+
+    def wait(self, pending: Pending) -> None:
+        """Wait until Redis has an entry; in an outage, no longer than it
+        takes to notice.
+
+        :raises RedisStreamsError: Redis has refused this entry for good.
+        """
+        woken = self._engine.event()
+        try:
+            self.impatient[woken] = pending
+            # In this order: a task that settles it from now on wakes us.
+            if not pending.settled and self._hopeful and not self._ended:
+                woken.wait(self._patience)
+        finally:
+            self.impatient.pop(woken, None)
+        if pending.refused is not None:
+            raise RedisStreamsError(
+                f'Redis has refused the message: {pending.refused}'
+            ) from pending.refused
+
+    def flush(self, last: Pending, timeout: Optional[float]) -> bool:
+        """Wait until all up to an entry has left the outbox.
+
+        :param timeout: seconds; ``None``: as long as it takes.
+        :return: ``False``: time ran out.
+        """
+        woken = self._engine.event()
+        try:
+            self.flushing[woken] = last
+            # As in wait().
+            if not last.settled and not self._ended:
+                woken.wait(timeout)
+        finally:
+            self.flushing.pop(woken, None)
+        return last.settled
+
+    def wake_settled(self) -> None:
+        """Wake the tasks whose entry is settled."""
+        for waiting in (self.flushing, self.impatient):
+            if waiting:
+                for woken, pending in waiting.copy().items():
+                    if pending.settled:
+                        woken.set()
+
+    def hope(self) -> None:
+        """Redis can be written to: a reply will come soon."""
+        self._hopeful = True
+
+    def lose_hope(self) -> None:
+        """Redis is away: do not wait for single entries."""
+        self._hopeful = False
+        for woken in self.impatient.copy():
+            woken.set()
+
+    def end(self) -> None:
+        """Nothing will be settled any more: let no task wait."""
+        self._ended = True
+        for woken in (*self.flushing.copy(), *self.impatient.copy()):
+            woken.set()
