@@ -13,7 +13,8 @@ import pytest
 from .support import modes
 
 # Before the module is imported.
-pytest.register_assert_rewrite('tests.support.transport_contract')
+pytest.register_assert_rewrite('tests.support.sessions_contract',
+                               'tests.support.transport_contract')
 
 #: ``CI=true`` makes a failure of what at home is skipped.
 IN_CI = os.environ.get('CI') == 'true'

@@ -3,7 +3,7 @@
 
 A test module imports all names of this one, and adds the fixture ``backend``:
 an object that makes links and brings its server into trouble. Its methods are
-those of ``Fake`` in ``tests/unit/protocol/test_transport.py`` and of ``Redis``
+those of ``Backend`` in ``tests/unit/testing/test_stream.py`` and of ``Redis``
 in ``tests/integration/stream/test_link.py``.
 """
 import contextlib

@@ -1,57 +1,45 @@
-"""The fake stream keeps the contract of a transport, as Redis does."""
-import contextlib
-from typing import Any, Iterator
-
+"""What the contract of a transport is made of. The contract itself is tested
+for each transport, see tests/support/transport_contract.py."""
 import pytest
 
-# The tests, and their fixtures.
-from ...support.transport_contract import *  # noqa: F401, F403
-from ...support.transport_contract import LONGEST
-from redis_streams_adapter.testing.stream import FakeStream, Fault
+from redis_streams_adapter.protocol.position import Position, START
+from redis_streams_adapter.protocol.transport import EntryRefused, is_there, \
+    NO_STREAM, NotReplicated, TransportError, Unavailable
+from redis_streams_adapter.testing.stream import FakeStream
 
 
-class Fake:
-    """The fake stream, as the contract needs it."""
-
-    def __init__(self) -> None:
-        self.stream = FakeStream()
-        self.stream.chokes_on = lambda entry: any(
-            len(value) > LONGEST for value in entry)
-        self.kill = self.stream.kill
-        self.trim = self.stream.trim
-        self.delete = self.stream.delete
-
-    def link(self, block: float = 0.0) -> Any:
-        return self.stream.link()
-
-    def link_to_nobody(self) -> Any:
-        nobody = FakeStream()
-        nobody.go_away()
-        return nobody.link()
-
-    def link_losing_a_reply(self) -> Any:
-        self.stream.plan('append', Fault.BREAK_AFTER)
-        return self.stream.link()
-
-    @contextlib.contextmanager
-    def refusing(self) -> Iterator[None]:
-        self.stream.error = 'OOM'
-        yield
-        self.stream.error = None
-
-    @contextlib.contextmanager
-    def frozen(self) -> Iterator[None]:
-        self.stream.freeze()
-        yield
-        self.stream.thaw()
-
-    def waiting(self) -> int:
-        return self.stream.waiting
-
-    def pass_time(self, link: Any) -> None:
-        self.stream.advance(1.0)
+def test_errors() -> None:
+    """A writer has to know whether something may be stored."""
+    assert not Unavailable('away').in_doubt
+    assert Unavailable('broken', in_doubt=True).in_doubt
+    # It is stored, and may vanish.
+    assert NotReplicated('0 of 1').in_doubt
+    assert EntryRefused('too large', 3).index == 3
+    for error in (Unavailable, NotReplicated, EntryRefused):
+        assert issubclass(error, TransportError)
+    assert not issubclass(EntryRefused, Unavailable)
 
 
-@pytest.fixture
-def backend() -> Fake:
-    return Fake()
+def test_a_stream_that_does_not_exist() -> None:
+    assert NO_STREAM.first_id is None
+    assert NO_STREAM.last_id == START
+    assert NO_STREAM.added == NO_STREAM.length == 0
+
+
+def test_is_there() -> None:
+    stream = FakeStream()
+    link = stream.link()
+    link.connect()
+    assert not is_there(link, START)
+    first, second, third = (stream.put(b'a', b'b') for _ in range(3))
+    for position in (first, second, third):
+        assert is_there(link, position)
+        assert not is_there(link, Position(
+            position.milliseconds, position.number + 10))
+    assert not is_there(link, first.before())
+    stream.trim(1)
+    assert [is_there(link, each) for each in (first, second, third)] == [
+        False, False, True]
+    stream.kill(link)
+    with pytest.raises(Unavailable):
+        is_there(link, third)

@@ -1,4 +1,5 @@
-"""Calls of the manager over PUB/SUB: when they end, and with what."""
+"""Which way a process asks, and whom it waits for: calls over the stream and
+over PUB/SUB."""
 import time
 from typing import Any, Callable, List
 
