@@ -111,17 +111,21 @@ class LocalSessions:
     def unregister(self, client: ClientSession) -> None:
         """A client is no longer registered: write its session a last time,
         or delete it."""
-        self.leave(client)
-        with self.lock:
-            client.left = min(client.left, time.monotonic())
-            client.apply(Event.UNREGISTER)
-            client.apply(Event.CHANGE)
-            if not client.is_held:
-                self.forget(client)
-            if self._by_sid.get(client.sid) is client:
-                del self._by_sid[client.sid]
-        client.gone.set()
-        self._work_there.set()
+        try:
+            self.leave(client)
+            with self.lock:
+                client.left = min(client.left, time.monotonic())
+                client.apply(Event.UNREGISTER)
+                client.apply(Event.CHANGE)
+                if not client.is_held:
+                    self.forget(client)
+                if self._by_sid.get(client.sid) is client:
+                    del self._by_sid[client.sid]
+        finally:
+            # Also if an exception has struck: other connections of the
+            # client wait for this, and may call this once more.
+            client.gone.set()
+            self._work_there.set()
 
     def apply(self, client: ClientSession, event: Event) -> None:
         """Let an event change a client's state."""

@@ -202,8 +202,10 @@ class SessionWriter:
         self._work_there.set()
 
     def _has_changed(self) -> bool:
-        return any(self._is_due(client)
-                   for client in self.local.all())
+        for client in self.local.all():
+            if self._is_due(client):
+                return True
+        return False
 
     def _is_due(self, client: ClientSession) -> bool:
         return client.has_changed and client.is_settled \

@@ -1,7 +1,6 @@
 """What tests of the sessions share: a Redis that has nothing but sessions, and
 clients whose sessions it keeps."""
 import json
-import threading
 from collections import deque
 from types import SimpleNamespace
 from typing import Any, Deque, Dict, List, Optional, Sequence, Set, Tuple, \
@@ -159,7 +158,8 @@ class House:
               connection: str = 'e', pid: str = '') -> ClientSession:
         client = ClientSession(
             (sid, connection), namespace, pid or f'pid of {sid}', 'claim',
-            upto=Position(1), gone=threading.Event(), since=Position(0, 1))
+            upto=Position(1), gone=ThreadEngine().event(),
+            since=Position(0, 1))
         self.local.register(client)
         return client
 
