@@ -44,9 +44,9 @@ from .clients.tracking import NoTracking, Tracking
 from .cluster.calls import Cluster, is_nobody, NodeInfo, TIMEOUT
 from .cluster.incoming import Incoming
 from .cluster.outgoing import Outgoing
-from .cluster.pubsub import SideChannel
+from .cluster.pubsub import PubSub
 from .cluster.remote_socket import RemoteSocket
-from .cluster.requester import Asking
+from .cluster.requester import Requester
 from .cluster.server_side import ServerSideHandlers
 from .concurrency.engines import Engine, ServerEngine, ThreadEngine
 from .options import from_arguments, Options
@@ -200,7 +200,7 @@ class RedisStreamsManager(PubSubManager):
         # set_server(); those that belong to one process with its runtime.
         self._registry = Registry(
             self, super(), lambda: self._live().order)
-        self._lifecycle: Lifecycle[Asking] = Lifecycle(
+        self._lifecycle: Lifecycle[Requester] = Lifecycle(
             self._make_runtime, write_only, self._get_logger,
             self._registry.after_fork)
         #: The runtime of this process.
@@ -249,8 +249,8 @@ class RedisStreamsManager(PubSubManager):
             hooks.install(server, self._tracker)
         self._incoming.tracking = self._tracking
 
-    def _make_runtime(self, former: Optional[Runtime[Asking]]
-                      ) -> Runtime[Asking]:
+    def _make_runtime(self, former: Optional[Runtime[Requester]]
+                      ) -> Runtime[Requester]:
         engine: Engine = ThreadEngine()
         if self.server is not None and not self.write_only:
             self._lifecycle.check_server()
@@ -264,7 +264,7 @@ class RedisStreamsManager(PubSubManager):
         self.host_id = runtime.uid
         return runtime
 
-    def _make_deliveries(self, runtime: Runtime[Asking]) -> Deliveries:
+    def _make_deliveries(self, runtime: Runtime[Requester]) -> Deliveries:
         """Decide how events reach the local clients of this process."""
         self._direct = direct = DirectDelivery(
             runtime.append, runtime.order, runtime.act, self.write_only)
@@ -284,11 +284,11 @@ class RedisStreamsManager(PubSubManager):
             runtime.capacity, runtime.engine.event, self._get_logger,
             runtime.delivery)
 
-    def _make_requests(self, runtime: Runtime[Asking]) -> Asking:
-        return Asking(runtime.node, runtime.core, SideChannel(
+    def _make_requests(self, runtime: Runtime[Requester]) -> Requester:
+        return Requester(runtime.node, runtime.core, PubSub(
             self._options, self._driver, runtime.engine, self._get_logger,
             runtime.encoder, runtime.application, runtime.hear, runtime.skip,
-            runtime.start_side), runtime)
+            runtime.start_pubsub), runtime)
 
     def _served_namespaces(self) -> Iterable[str]:
         return dict.fromkeys([*self._registry.namespaces(),

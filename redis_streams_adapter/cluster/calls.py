@@ -34,7 +34,7 @@ from ..protocol.requests import ClientsRequest, NodesRequest, Request, \
 from ..protocol.values import check_finite
 from ..runtime.lifecycle import Lifecycle
 from ..runtime.runtime import Runtime
-from .requester import Asking
+from .requester import Requester
 from .server_side import check_name, ServerSideHandlers
 
 #: How long a call waits for answers unless it is told, in seconds: Node's
@@ -64,7 +64,7 @@ class Cluster:
     :param incoming: knows the local clients, and carries out commands.
     """
 
-    def __init__(self, manager: Manager, lifecycle: Lifecycle[Asking],
+    def __init__(self, manager: Manager, lifecycle: Lifecycle[Requester],
                  outgoing: Outgoing, incoming: Incoming,
                  handlers: ServerSideHandlers) -> None:
         self._manager = manager
@@ -79,7 +79,7 @@ class Cluster:
     def server_count(self, namespace: str) -> int:
         """How many nodes are members of a namespace."""
         runtime = self._knowing()
-        count = runtime.asking.count(namespace, TIMEOUT)
+        count = runtime.requester.count(namespace, TIMEOUT)
         if count is None:
             raise ClusterTimeoutError(reason=UNKNOWN_MEMBERS)
         return count
@@ -87,7 +87,7 @@ class Cluster:
     def nodes(self, namespace: str) -> List[NodeInfo]:
         """The members of a namespace, this node first."""
         runtime = self._knowing()
-        found = runtime.asking.nodes(namespace, TIMEOUT)
+        found = runtime.requester.nodes(namespace, TIMEOUT)
         if found is None:
             raise ClusterTimeoutError(reason=UNKNOWN_MEMBERS)
         return [NodeInfo(*each) for each in sorted(
@@ -181,19 +181,19 @@ class Cluster:
                      target: Target, callback: Callable[..., Any]) -> None:
         runtime = self._live()
         request_id = new_id()
-        send = runtime.asking.request(
+        send = runtime.requester.request(
             request_id, namespace, Broadcast(args, target, request_id))
         clients = self._outgoing.recipients(namespace, target)
         pending, sent = None, False
         try:
-            runtime.asking.expect(request_id, ClientsRequest(
+            runtime.requester.expect(request_id, ClientsRequest(
                 namespace, callback=callback))
             pending = self._outgoing.ask(
                 namespace, args, clients, callback, send)
             sent = True
         finally:
             if not sent:
-                runtime.asking.withdraw(request_id)
+                runtime.requester.withdraw(request_id)
         if pending is not None:
             self._outgoing.settle(runtime, namespace, pending)
 
@@ -213,7 +213,7 @@ class Cluster:
                 'Cannot use emit_with_ack() when async_handlers is False.')
         deadline = time.monotonic() + timeout
         request_id = new_id()
-        send = runtime.asking.request(
+        send = runtime.requester.request(
             request_id, namespace, Broadcast(args, target, request_id))
         clients = self._outgoing.recipients(namespace, target)
         alone = self._outgoing.is_one_local_client(namespace, target)
@@ -221,16 +221,16 @@ class Cluster:
         request.count_own(runtime.uid, len(clients))
 
         def acknowledge(*answer: Any) -> None:
-            runtime.asking.answer(BroadcastAck(request_id, answer))
+            runtime.requester.answer(BroadcastAck(request_id, answer))
 
         def withdraw() -> None:
-            runtime.asking.withdraw(request_id)
+            runtime.requester.withdraw(request_id)
             self._outgoing.forget_acks(clients, acknowledge)
 
         try:
             # Before anything is sent: the event is delivered to no one if it
             # is not known which servers have to acknowledge it.
-            asked = runtime.asking.expect(
+            asked = runtime.requester.expect(
                 request_id, request, timeout, alone)
             if asked and not request.complete:
                 self._outgoing.ask(
@@ -287,7 +287,7 @@ class Cluster:
 
     # -- how it is asked --------------------------------------------------
 
-    def _member(self, asks: bool) -> Runtime[Asking]:
+    def _member(self, asks: bool) -> Runtime[Requester]:
         """The runtime, as a member of the cluster.
 
         :param asks: whether answers are going to be waited for.
@@ -302,32 +302,32 @@ class Cluster:
             lifecycle.start()
         return lifecycle.runtime()
 
-    def _knowing(self) -> Runtime[Asking]:
+    def _knowing(self) -> Runtime[Requester]:
         """The runtime, as a member that knows the other members."""
         if self._lifecycle.write_only:
             raise RuntimeError('a write-only manager knows no nodes')
         return self._member(asks=False)
 
     @staticmethod
-    def _ask(runtime: Runtime[Asking], request: Request, timeout: float,
+    def _ask(runtime: Runtime[Requester], request: Request, timeout: float,
              make: Callable[[str], Message]) -> None:
         """Ask all other nodes, and wait for them."""
         deadline = time.monotonic() + timeout
         request_id = new_id()
-        send = runtime.asking.request(
+        send = runtime.requester.request(
             request_id, request.namespace, make(request_id))
         try:
             # That may take its time as well, in the worst case all of it.
-            asked = runtime.asking.expect(request_id, request, timeout)
+            asked = runtime.requester.expect(request_id, request, timeout)
             if asked and not request.complete:
                 send()
                 request.waiter.wait(max(0.0, deadline - time.monotonic()))
         finally:
             try:
-                runtime.asking.withdraw(request_id)
+                runtime.requester.withdraw(request_id)
             finally:
                 # An exception may strike the first one.
-                runtime.asking.withdraw(request_id)
+                runtime.requester.withdraw(request_id)
 
 
 def not_complete(request: Request,

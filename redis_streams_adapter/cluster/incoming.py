@@ -16,7 +16,7 @@ from ..protocol.node import Act
 from ..runtime.lifecycle import Lifecycle
 from ..runtime.runtime import Runtime
 from .outgoing import Outgoing
-from .requester import Asking
+from .requester import Requester
 from .server_side import ServerSideHandlers
 
 
@@ -26,7 +26,7 @@ class Incoming:
     :param outgoing: delivers events to the local clients.
     """
 
-    def __init__(self, lifecycle: Lifecycle[Asking], outgoing: Outgoing,
+    def __init__(self, lifecycle: Lifecycle[Requester], outgoing: Outgoing,
                  handlers: ServerSideHandlers) -> None:
         self._lifecycle = lifecycle
         self._live = lifecycle.runtime
@@ -56,19 +56,19 @@ class Incoming:
         runtime = self._live()
 
         def acknowledge(*answer: Any) -> None:
-            runtime.asking.reply(act, BroadcastAck(request_id, answer))
+            runtime.requester.reply(act, BroadcastAck(request_id, answer))
 
         clients = self._outgoing.recipients(act.namespace, message.target)
         self._outgoing.ask(
             act.namespace, message.args, clients, acknowledge,
-            received=act.aside is None)
-        runtime.asking.reply(
+            received=act.way is None)
+        runtime.requester.reply(
             act, BroadcastClientCount(request_id, len(clients)))
 
     def _answer_sockets(self, act: Act, message: FetchSockets) -> None:
         runtime = self._live()
         sockets = self.describe(runtime, act.namespace, message.target)
-        runtime.asking.reply(act, FetchSocketsResponse(
+        runtime.requester.reply(act, FetchSocketsResponse(
             message.request_id, tuple(sockets)))
 
     def _handle(self, act: Act, message: ServerSideEmit) -> None:
@@ -77,14 +77,14 @@ class Incoming:
         def encode(response: Any) -> Callable[[], object]:
             if request_id is None:
                 return lambda: None
-            send: Callable[[], object] = runtime.asking.prepare_reply(
+            send: Callable[[], object] = runtime.requester.prepare_reply(
                 act, ServerSideEmitResponse(request_id, response))
             return send
 
         self._handlers.handle(runtime.engine, act.namespace, message.args,
                               encode, lambda send: send())
 
-    def describe(self, runtime: Runtime[Asking], namespace: str,
+    def describe(self, runtime: Runtime[Requester], namespace: str,
                  target: Target) -> Sequence[Dict[str, Any]]:
         """What there is to know of the local clients that are meant."""
         clients = self._outgoing.recipients(namespace, target)

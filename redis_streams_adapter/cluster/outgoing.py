@@ -14,7 +14,7 @@ from ..runtime.delivery import Client
 from ..runtime.lifecycle import Lifecycle
 from ..runtime.runtime import Runtime
 from ..stream.outbox import Pending
-from .requester import Asking
+from .requester import Requester
 
 
 class Outgoing:
@@ -25,7 +25,7 @@ class Outgoing:
                  ``publish``.
     """
 
-    def __init__(self, lifecycle: Lifecycle[Asking], registry: Registry,
+    def __init__(self, lifecycle: Lifecycle[Requester], registry: Registry,
                  sync: bool) -> None:
         self._runtime = lifecycle.runtime
         self._registry = registry
@@ -103,7 +103,7 @@ class Outgoing:
                     self.put(runtime, namespace, message, carry_out))
 
     @staticmethod
-    def put(runtime: Runtime[Asking], namespace: str, message: Message,
+    def put(runtime: Runtime[Requester], namespace: str, message: Message,
             carry_out: Optional[Callable[[], None]] = None) -> Pending:
         """Put a message into the outbox; see :meth:`command`."""
         fields = runtime.encode(namespace, message)
@@ -112,7 +112,7 @@ class Outgoing:
                 namespace, message, fields, carry_out)
         return runtime.append(namespace, fields)
 
-    def settle(self, runtime: Runtime[Asking], namespace: str,
+    def settle(self, runtime: Runtime[Requester], namespace: str,
                pending: Pending) -> None:
         """What ``publish`` asks for, after something was published."""
         if self._sync:

@@ -5,22 +5,24 @@ requests over the stream: servers in Node.js with the adapter 0.3 ask there
 and expect answers. Only nodes with ``request_transport='sharded-pubsub'``
 listen to sharded channels, too. An answer takes the way of its request.
 
-*Whose it is.* PUB/SUB is common to all applications on one Redis. Each
-message of ours carries the name of its application, and that of another one
-is dropped, see :mod:`redis_streams_adapter.protocol.application`.
+*Applications.* PUB/SUB is common to all applications on one Redis. Each
+message names its application, and a node drops the messages of others, see
+:mod:`redis_streams_adapter.protocol.application`.
 
-*Who is asked.* Redis counts who listens at the moment of the question: the
-Python nodes of this application on a channel of their own, the servers in
-Node.js as those that listen to the public channel and are no Python nodes,
-see :mod:`redis_streams_adapter.protocol.routing`. A frozen node still
-listens, and is waited for. So is a Python node that is known from the stream
-and does not listen: its connection may be about to be made anew, as all are
-after an outage, and an answer without its clients would look complete. If it
-is dead, that ends with its heartbeats, as over the stream.
+*Which nodes have to answer.* Redis counts who listens at the moment of the
+request: the Python nodes of this application on a channel of their own, the
+servers in Node.js as those that listen to the public channel and are no
+Python nodes, see :mod:`redis_streams_adapter.protocol.routing`. A frozen node
+still listens, and is waited for. So is a Python node that is known from the
+stream and does not listen, because it is about to connect again, as all are
+after an outage, or because it does not listen to sharded channels: an answer
+without its clients would look complete. If it is dead, the wait for it ends
+with its heartbeats, as over the stream.
 
-*Who asks.* Nothing is published before Redis has confirmed that this node
-hears the answers, see :mod:`redis_streams_adapter.cluster.subscriptions`. A
-guest is not counted, and not asked.
+*Which nodes may ask.* Nothing is published before Redis has confirmed that
+this node hears the answers, see
+:mod:`redis_streams_adapter.cluster.subscriptions`. A guest is not counted,
+and not asked.
 """
 import logging
 import math
@@ -45,10 +47,10 @@ from ..protocol.transport import Way
 
 STREAM = 'stream'
 
-#: Seconds between two looks at who listens, while somebody is missing.
+#: Seconds between two counts while a node is missing.
 RECOUNT = 0.1
 
-#: Tells which other nodes are known from the stream, by uid.
+#: Returns the other nodes that are known from the stream, by uid.
 Members = Callable[[], Mapping[str, Known]]
 
 
@@ -71,16 +73,15 @@ class Survey(NamedTuple):
     missing: Sequence[str]
 
 
-class SideChannel:
+class PubSub:
     """Listens to the channels of the served namespaces, and publishes.
 
     :param encoder: makes messages of this node.
     :param application: the one that this node belongs to.
-    :param hear: what to do with a message, and the way it came, on a
+    :param hear: called with each message and the way it came, on a
                  listener's task.
-    :param malformed: told of what is none.
-    :param start: starts tasks; what does not matter to them is whether
-                  ``health()`` is told that they cannot go on.
+    :param malformed: called with the error if a message is none.
+    :param start: starts tasks.
     """
 
     def __init__(self, options: Options, driver: Driver, engine: Engine,
@@ -96,9 +97,9 @@ class SideChannel:
         self._hear = hear
         self._malformed = malformed
         self._start = start
-        #: Whether this node asks this way.
+        #: Whether the requests of this node go over PUB/SUB.
         self.asks = options.request_transport != STREAM
-        #: How it does, if it does.
+        #: The way they take, if they do.
         self._way = Way(options.request_transport) if self.asks \
             else Way.PLAIN
         self._channels = Channels(options.channel_prefix, application,
@@ -133,7 +134,7 @@ class SideChannel:
     def ask(self, namespace: str, message: Message) -> Callable[[], None]:
         """Encode a request to all nodes of a namespace.
 
-        :return: what publishes it.
+        :return: a function that publishes it.
         :raises TypeError, ValueError: it cannot be serialised.
         """
         packed = self._encoder.pack(namespace, message, self._application)
@@ -142,9 +143,9 @@ class SideChannel:
 
     def answer(self, way: Way, namespace: str, uid: str,
                message: Message) -> Callable[[], None]:
-        """Encode an answer to a node, for the way that it has asked.
+        """Encode an answer to a node, for the way of its request.
 
-        :return: what publishes it.
+        :return: a function that publishes it.
         :raises TypeError, ValueError: it cannot be serialised.
         """
         packed = self._encoder.pack(namespace, message, self._application)
@@ -163,13 +164,12 @@ class SideChannel:
         published now: those that hear it, and those that should and do not,
         which are waited for in vain.
 
-        :param members: tells who is known.
-        :param timeout: how many seconds to wait for that, at most. Where
-                        that is infinite, nobody waits for the answers: it
-                        takes as long as any command may, and is not tried
-                        again.
-        :return: ``None`` where Redis does not tell in time, or this node
-                 would not hear the answers.
+        :param members: returns the nodes that are known.
+        :param timeout: how many seconds to wait, at most. If it is infinite,
+                        no task waits for the answers: Redis is asked once,
+                        for as long as any command may take.
+        :return: ``None`` if Redis does not count in time, or this node would
+                 not hear the answers.
         """
         patient = math.isfinite(timeout)
         if not patient:
@@ -204,9 +204,9 @@ class SideChannel:
         """How many nodes a namespace has, this one included if it serves
         it.
 
-        :param members: tells who is known.
-        :param joins: tells whether this node serves it, or is about to.
-        :return: ``None`` where Redis does not tell in time.
+        :param members: returns the nodes that are known.
+        :param joins: says whether this node serves it, or is about to.
+        :return: ``None`` if Redis does not count in time.
         """
         deadline = time.monotonic() + self._patience
         pause = self._engine.event()
@@ -227,7 +227,7 @@ class SideChannel:
         """Have Redis count, by one command.
 
         :param known: other nodes, and where each is known.
-        :return: ``None`` where it does not tell in time.
+        :return: ``None`` if it does not count in time.
         """
         self._start('publisher', self._publisher.work, matters=self.asks)
         channels = self._channels

@@ -1,9 +1,10 @@
-"""How a process asks the others and answers them: which way, and whom it
-waits for.
+"""Requests of a process to the other servers, and its answers to theirs: which
+way they take, and which servers have to answer.
 
 There are two ways, the stream and PUB/SUB
 (:mod:`redis_streams_adapter.cluster.pubsub`). The option ``request_transport``
-says which of them this process takes; an answer takes the way of its request.
+says which of them the requests of this process take; an answer takes the way
+of its request.
 """
 import math
 import threading
@@ -17,25 +18,25 @@ from ..protocol.messages import Message
 from ..protocol.node import Act, Event, Known, Node, Response
 from ..stream.outbox import Pending
 from ..protocol.requests import Asked, NOBODY, Request, UNKNOWN_MEMBERS
-from .pubsub import SideChannel
+from .pubsub import PubSub
 from ..concurrency.engines import Engine, Event as TaskEvent
 
 
 class Stream(Protocol):
-    """What a runtime does for this."""
+    """What a runtime does for a :class:`Requester`."""
 
     uid: str
     engine: Engine
 
     @property
     def closed(self) -> bool:
-        """Whether it is over."""
+        """Whether the runtime is closed."""
 
     def joins(self, namespace: str) -> bool:
-        """Whether it serves a namespace, or is about to."""
+        """Whether this node serves a namespace, or is about to."""
 
     def channel(self, namespace: str) -> Channel:
-        """Where the messages of a namespace go, and come from."""
+        """The channel that has the messages of a namespace."""
 
     def ask_for_members(self, namespace: str) -> None:
         """Ask the members of a namespace for all members."""
@@ -43,7 +44,7 @@ class Stream(Protocol):
     def refuse_on_own_task(self) -> None:
         """Make sure that this task may wait.
 
-        :raises RuntimeError: it is one of ours.
+        :raises RuntimeError: it is a task of the runtime.
         """
 
     def encode(self, namespace: str, message: Message) -> Any:
@@ -53,58 +54,58 @@ class Stream(Protocol):
         """Put an encoded message into the outbox."""
 
     def follow(self, event: Event) -> None:
-        """Carry out what an answer brings about."""
+        """Carry out an event of the node."""
 
 
-class Asking:
-    """The requests of a process, and its answers.
+class Requester:
+    """Sends requests and answers.
 
-    What is asked for is the node's. All that it has of its own is who waits
-    until all members are known.
+    The node keeps the open requests. The requester only keeps the tasks that
+    wait until all members are known.
 
-    :param core: under it one task at a time is in the node.
+    :param core: the lock of the node.
     """
 
-    def __init__(self, node: Node, core: threading.Lock, side: SideChannel,
+    def __init__(self, node: Node, core: threading.Lock, pubsub: PubSub,
                  stream: Stream) -> None:
         self._node = node
         self._core = core
-        self._side = side
+        self._pubsub = pubsub
         self._stream = stream
-        #: Who waits until all members are known. Each task adds and removes
-        #: its own event, and a task that is ended over it does so, too.
-        self._curious: List[TaskEvent] = []
+        #: Events of the tasks that wait until all members are known. Each
+        #: task adds and removes its own, also when an exception ends it.
+        self._waiting: List[TaskEvent] = []
 
     @property
     def dropped(self) -> int:
         """How many messages over PUB/SUB were not sent, or not known to
         be."""
-        return self._side.dropped
+        return self._pubsub.dropped
 
     def serve(self, namespaces: Iterable[str]) -> None:
         """Listen for exactly these namespaces over PUB/SUB."""
-        self._side.serve(namespaces)
+        self._pubsub.serve(namespaces)
 
     def interrupt(self) -> None:
         """End what the tasks wait for."""
-        self._side.interrupt()
+        self._pubsub.interrupt()
 
     def abandon(self) -> None:
         """In a child process after a fork."""
-        self._side.abandon()
+        self._pubsub.abandon()
 
     def count(self, namespace: str, timeout: float) -> Optional[int]:
         """The number of nodes, this one included if it is a member. Blocks
-        where Redis has to tell it, or until all members are known.
+        until all members are known, and while Redis counts.
 
-        :param timeout: for so many seconds at most.
-        :return: ``None``: they are not known.
+        :param timeout: how many seconds to wait, at most.
+        :return: ``None``: the number is not known.
         """
         deadline = time.monotonic() + timeout
-        if self._side.asks:
+        if self._pubsub.asks:
             if not self._await_members(namespace, timeout, lambda: None):
                 return None
-            count = self._side.count(
+            count = self._pubsub.count(
                 namespace, lambda: self._known(namespace),
                 lambda: self._stream.joins(namespace))
             if count is not None:
@@ -120,7 +121,7 @@ class Asking:
         """How many seconds ago each node was last heard of, by uid; this one
         included if it is a member. Blocks until all members are known.
 
-        :param timeout: for so many seconds at most.
+        :param timeout: how many seconds to wait, at most.
         :return: ``None``: they are not known.
         """
         found: List[Dict[str, float]] = []
@@ -139,8 +140,8 @@ class Asking:
                        then: Callable[[], None]) -> bool:
         """Wait until all members of a namespace are known.
 
-        :param timeout: for so many seconds at most.
-        :param then: what to do at that very moment, under the core lock.
+        :param timeout: how many seconds to wait, at most.
+        :param then: called at that very moment, under the node's lock.
         :return: whether they are.
         """
         knowledge = self._stream.channel(namespace).knowledge
@@ -158,8 +159,8 @@ class Asking:
                 if learned is None:
                     self._stream.refuse_on_own_task()
                     learned = self._stream.engine.event()
-                    self._curious.append(learned)
-                    # It may have become known before this one waited.
+                    self._waiting.append(learned)
+                    # They may have become known before the event was there.
                     continue
                 if now >= deadline or self._stream.closed:
                     return False
@@ -169,23 +170,23 @@ class Asking:
                                  math.inf if left is None else left))
                 learned.clear()
         finally:
-            if learned is not None and learned in self._curious:
-                self._curious.remove(learned)
+            if learned is not None and learned in self._waiting:
+                self._waiting.remove(learned)
 
     def learned(self) -> None:
-        """More may be known of who is a member."""
-        for event in list(self._curious):
+        """Wake the tasks that wait: more may be known of the members."""
+        for event in list(self._waiting):
             event.set()
 
     def request(self, request_id: str, namespace: str,
                 message: Message) -> Callable[[], Optional[Pending]]:
         """Encode a request.
 
-        :return: what sends it.
+        :return: a function that sends it.
         :raises TypeError, ValueError: it cannot be serialised.
         """
-        if self._side.asks:
-            return self._side.ask(namespace, message)
+        if self._pubsub.asks:
+            return self._pubsub.ask(namespace, message)
         fields = self._stream.encode(namespace, message)
 
         def send() -> Pending:
@@ -204,15 +205,15 @@ class Asking:
 
     def expect(self, request_id: str, request: Request,
                timeout: float = math.inf, alone: bool = False) -> bool:
-        """Wait for answers: to be said before the request is sent, for an
-        answer may be here before that returns. Blocks where Redis has to
-        tell how many are going to answer, and until all members are known;
-        not for a callback, for which nobody waits.
+        """Register a request, before it is sent: an answer may arrive before
+        the call that sends it returns. Blocks until all members are known,
+        and while Redis counts the nodes that are going to answer; not for a
+        callback, for which no task waits.
 
-        :param timeout: for so many seconds at most.
+        :param timeout: how many seconds to wait, at most.
         :param alone: no other node is asked.
-        :return: ``False``: nobody knows who has to answer, and the request
-                 must not be sent; its ``obstacle`` says why.
+        :return: ``False``: it is not known which nodes have to answer, and
+                 the request must not be sent; its ``obstacle`` says why.
         :raises RedisStreamsError: the manager is closed.
         """
         namespace, asked = request.namespace, None
@@ -225,16 +226,16 @@ class Asking:
             raise RedisStreamsError('the manager is closed')
         if alone:
             asked = NOBODY
-        elif self._side.asks:
+        elif self._pubsub.asks:
             deadline = time.monotonic() + timeout
-            # Those that cannot hear it are known from the stream alone.
+            # Nodes that do not hear it are known from the stream alone.
             if request.waiter is not None and not self._await_members(
                     namespace, timeout, lambda: None):
                 request.doubt = UNKNOWN_MEMBERS
                 return False
             asked = self._who_hears(
                 namespace, deadline - time.monotonic())
-        if asked is not None or self._side.asks:
+        if asked is not None or self._pubsub.asks:
             with self._core:
                 take()
             return True
@@ -253,15 +254,13 @@ class Asking:
             take(writer)
         return True
 
-    def _who_hears(self, namespace: str, timeout: float) -> Optional[Asked]:
-        """Who hears our requests; ``None``: who is known."""
-        if not self._side.asks:
-            return None
-        asked = self._side.listening(
+    def _who_hears(self, namespace: str, timeout: float) -> Asked:
+        """The nodes that have to answer a request over PUB/SUB."""
+        asked = self._pubsub.listening(
             namespace, lambda: self._known(namespace), timeout)
         if asked is None:
-            # Where Redis does not tell, nobody can be asked either, and it
-            # must not look as if there were nobody.
+            # If Redis does not count, no node can be asked either, and the
+            # answer must not look as if there were no others.
             with self._core:
                 known = list(self._node.nodes(namespace))
             asked = Asked(max(1, len(known)), known)
@@ -279,22 +278,22 @@ class Asking:
                       message: Message) -> Callable[[], object]:
         """Encode an answer to a request of another node.
 
-        :return: what sends it.
+        :return: a function that sends it.
         :raises TypeError, ValueError: it cannot be serialised.
         """
-        if act.aside is not None:
-            return self._side.answer(
-                act.aside, act.namespace, act.uid, message)
+        if act.way is not None:
+            return self._pubsub.answer(
+                act.way, act.namespace, act.uid, message)
         fields = self._stream.encode(act.namespace, message)
         return lambda: self._stream.append(act.namespace, fields)
 
     def withdraw(self, request_id: str) -> None:
-        """Wait for no answer any longer."""
+        """Stop waiting for answers to a request."""
         with self._core:
             self._node.withdraw(request_id)
 
     def answer(self, response: Response) -> None:
-        """An own client answers a request of this node."""
+        """Take the answer of a local client to a request of this node."""
         with self._core:
             events = list(self._node.respond(self._stream.uid, response))
         for event in events:

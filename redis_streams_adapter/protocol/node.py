@@ -80,14 +80,14 @@ class Send:
 class Act(NamedTuple):
     """Do what another process asks for.
 
-    :param aside: the way over PUB/SUB that it came, where it did; its
-                  answer takes the same.
+    :param way: of PUB/SUB, if the request came that way; its answer takes
+                the same. ``None``: it came over the stream.
     """
 
     namespace: str
     uid: str
     message: Message
-    aside: Optional[Way] = None
+    way: Optional[Way] = None
 
 
 class Returned(NamedTuple):

@@ -132,7 +132,7 @@ class Runtime(Generic[R]):
         self._only_plaintext = options.only_plaintext
         self._condition = Availability('Redis', logger, self._backlog)
         #: Apart: where it fails the stream may be well, and nothing waits.
-        self._side_condition = Availability(
+        self._pubsub_condition = Availability(
             'PUB/SUB of Redis', logger,
             lambda: 'events are sent as ever', 'requests fail')
         #: Who waits until Redis can be used. Appended to by any task.
@@ -188,7 +188,7 @@ class Runtime(Generic[R]):
         # belongs to them under the core lock.
         self._skipped = 0
         self._duplicates = 0
-        self.asking = make_requests(self)
+        self.requester = make_requests(self)
 
     def _open(self, key: str, options: Options, driver: Driver,
               write_only: bool) -> Channel:
@@ -327,13 +327,13 @@ class Runtime(Generic[R]):
             task.start()
         return task
 
-    def start_side(self, name: str, work: Callable[[Task], None],
-                   matters: bool) -> None:
+    def start_pubsub(self, name: str, work: Callable[[Task], None],
+                     matters: bool) -> None:
         task = self._tasks.get(name)
         if task is None or not task.begun:
             with self._starting:
                 self._start(name, work,
-                            self._side_condition if matters else None)
+                            self._pubsub_condition if matters else None)
 
     def close(self, timeout: float) -> int:
         """Send what is in the outbox, say goodbye, end every task and
@@ -396,7 +396,7 @@ class Runtime(Generic[R]):
         for channel in self._channels:
             channel.writer.interrupt()
             channel.reader.interrupt()
-        self.asking.interrupt()
+        self.requester.interrupt()
         self.deliveries.interrupt()
         deadline = time.monotonic() + JOIN_PATIENCE
         for task in tasks:
@@ -444,7 +444,7 @@ class Runtime(Generic[R]):
         for channel in self._channels:
             channel.writer.abandon()
             channel.reader.abandon()
-        self.asking.abandon()
+        self.requester.abandon()
         self.deliveries.abandon()
 
     # -- writing ----------------------------------------------------------
@@ -639,7 +639,7 @@ wait`."""
             # A task of its own: it is the application's code.
             self.engine.spawn(event.callback, *event.args)
         elif isinstance(event, Learned):
-            self.asking.learned()
+            self.requester.learned()
         elif isinstance(event, NodeJoined):
             self._set_windows()
             self._logger().log(
@@ -761,9 +761,9 @@ wait`."""
                 there = [(uid, event.namespace) for event in events
                          if isinstance(event, Send)
                          for uid in self.node.nodes(event.namespace)]
-            self.asking.serve(namespaces)
+            self.requester.serve(namespaces)
         if any(learned):
-            self.asking.learned()
+            self.requester.learned()
         if not all(said):
             self._logger().debug('no room for a heartbeat')
         for uid, namespace in there:
@@ -876,7 +876,7 @@ wait`."""
             **self._lose.counts,
             'writer_restarts': self._restarts('writer'),
             'reader_restarts': self._restarts('reader'),
-            'requests_dropped': self.asking.dropped,
+            'requests_dropped': self.requester.dropped,
             'outages': self._condition.outages,
         }
 
@@ -888,7 +888,7 @@ wait`."""
         """See the manager's ``health``."""
         started = bool(self._tasks)
         connected = started and not self._closed and self._condition.ok
-        side = self._side_condition
+        side = self._pubsub_condition
         well = connected and side.ok
         with self.core:
             others = self.node.others

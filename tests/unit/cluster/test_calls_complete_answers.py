@@ -112,7 +112,7 @@ def test_it_counts_itself(make_manager: MakeManager,
     start = Call(manager.start)
     assert has_read.wait(DEADLINE)
     count = Call(manager.server_count)
-    wait_until(lambda: runtime.asking._curious or not count.waits)
+    wait_until(lambda: runtime.requester._waiting or not count.waits)
     go_on.set()
     assert count.result() == 1
     start.result()
@@ -373,7 +373,7 @@ def test_what_is_decided_last_is_listened_to(
     runtime = manager._live()
     runtime._tasks['heartbeat'].stop()
     assert runtime._tasks['heartbeat'].join(DEADLINE)
-    serve, listened = runtime.asking.serve, []
+    serve, listened = runtime.requester.serve, []
     decided, go_on = threading.Event(), threading.Event()
 
     def serve_slowly(namespaces: Any) -> None:
@@ -383,7 +383,7 @@ def test_what_is_decided_last_is_listened_to(
         serve(namespaces)
         listened.append([*namespaces])
 
-    monkeypatch.setattr(runtime.asking, 'serve', serve_slowly)
+    monkeypatch.setattr(runtime.requester, 'serve', serve_slowly)
     call = Call(runtime.serve_namespaces)
     assert decided.wait(DEADLINE)
     manager.on_server_side('x', lambda: None, namespace='/chat')

@@ -17,7 +17,7 @@ from redis_streams_adapter.options import make
 from redis_streams_adapter.protocol.requests import Asked
 from redis_streams_adapter.protocol.routing import application_channel, \
     marker_channel, member_channel
-from redis_streams_adapter.cluster.pubsub import SideChannel
+from redis_streams_adapter.cluster.pubsub import PubSub
 from redis_streams_adapter.stream import listener as listener_module
 from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.concurrency.tasks import Task
@@ -52,7 +52,7 @@ class Side:
         #: The names of the tasks that matter.
         self.matters: List[str] = []
         self._logger = logger
-        self.channel = SideChannel(
+        self.channel = PubSub(
             make({'request_transport': transport, 'channel_prefix': 'x'}),
             server.driver(cluster), ThreadEngine(), logger, Encoder(uid),
             application, self.heard, self.malformed, self._start)
