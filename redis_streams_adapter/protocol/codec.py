@@ -18,36 +18,18 @@ all members and the position at which they were that; in an INITIAL_HEARTBEAT
 sides.
 """
 import json as standard_json
-from types import MappingProxyType
-from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional, \
-    Sequence, Tuple, Union
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .application import Application, KEY
+from .content import BARE, EXTRA, MAX_NAME, read_heartbeat, READERS, \
+    write_extra, WRITERS
 from ..errors import DecodeError
-from .messages import AdapterClose, Broadcast, BroadcastAck, \
-    BroadcastClientCount, CAUGHT_UP, DisconnectSockets, EVERYONE, \
-    FetchSockets, FetchSocketsResponse, Heartbeat, InitialHeartbeat, \
-    is_room, Message, MessageType, Room, ServerSideEmit, \
-    ServerSideEmitResponse, SocketsJoin, SocketsLeave, Target
-from .position import Position
+from .messages import InitialHeartbeat, Message, MessageType
 from .values import JSONModule, load_base64, load_json, load_msgpack, \
     Serialiser, without_nonfinite
 
-#: The longest uid, namespace, writer id or request id that is accepted, in
-#: bytes. They are kept in memory by whoever reads them; Node's have 16.
-MAX_NAME = 1024
-
-#: The greatest age of a member that is listed, in seconds: no option of time
-#: is longer.
-MAX_AGE = 10**6
-
-#: ``type`` of an EVENT and of a BINARY_EVENT packet (``socket.io-parser``).
-EVENT_PACKETS = (2, 5)
-
 #: Names and values in turn, as Redis takes and gives them.
 Fields = Sequence[bytes]
-
-_NO_FLAGS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Envelope(NamedTuple):
@@ -61,7 +43,8 @@ class Envelope(NamedTuple):
     :param sequence: the writer's number for this entry; of a sign of life,
                      that of the last message before it.
     :param since: where the stream ended when the writer began, undecoded;
-                  see :func:`read_position`.
+                  see :func:`~redis_streams_adapter.protocol.content.\
+read_position`.
     :param extra: of a heartbeat, all its fields.
     """
 
@@ -127,13 +110,13 @@ def decode(envelope: Envelope) -> Message:
 
     :raises DecodeError: the data are not those of a message of this type.
     """
-    reader = _READERS.get(envelope.type)
+    reader = READERS.get(envelope.type)
     if reader is None:
-        bare = _BARE[envelope.type]
-        if envelope.extra is None or not _EXTRA.intersection(envelope.extra):
+        bare = BARE[envelope.type]
+        if envelope.extra is None or not EXTRA.intersection(envelope.extra):
             return bare
         if envelope.type is MessageType.HEARTBEAT:
-            return _read_heartbeat(envelope.extra)
+            return read_heartbeat(envelope.extra)
         return InitialHeartbeat(asks=bool(envelope.extra.get(b'asks')))
     raw = envelope.data
     if raw.startswith(b'{'):
@@ -174,7 +157,7 @@ def unpack(packed: bytes, application: Application) -> Optional[Packed]:
     kind: Any = data.get('type')
     try:
         # Those without data stay on the stream.
-        reader = _READERS[MessageType(kind)]
+        reader = READERS[MessageType(kind)]
     except (KeyError, ValueError) as exc:
         raise DecodeError('unknown message type') from exc
     content = data.get('data')
@@ -213,10 +196,10 @@ class Encoder:
         name = _name_of(namespace)
         head = (b'uid', self.uid.encode(), b'nsp', name,
                 b'type', b'%d' % message.type)
-        writer = _WRITERS.get(message.type)
+        writer = WRITERS.get(message.type)
         if writer is None:
             # The uid, the namespace and the type stay first, see `signature`.
-            return head + _write_extra(message)
+            return head + write_extra(message)
         return head + (b'data', self._serialiser.dump(
             writer(namespace, message),
             message.type is MessageType.BROADCAST))
@@ -232,7 +215,7 @@ class Encoder:
         return self._serialiser.pack({
             'uid': self.uid, 'nsp': namespace, KEY: application.name,
             'type': int(message.type),
-            'data': _WRITERS[message.type](namespace, message)},
+            'data': WRITERS[message.type](namespace, message)},
             message.type is MessageType.BROADCAST)
 
 
@@ -243,283 +226,3 @@ def _name_of(namespace: str) -> bytes:
         raise ValueError(
             f'namespace must have 1 to {MAX_NAME} bytes, not {len(name)}')
     return name
-
-
-# -- the data of each type: from the wire ---------------------------------
-
-def _want(condition: bool, what: str) -> None:
-    if not condition:
-        raise DecodeError(f'{what} is missing or of the wrong type')
-
-
-def _rooms(value: Any, what: str) -> Tuple[Room, ...]:
-    if not isinstance(value, list):
-        raise DecodeError(f'{what} is missing or of the wrong type')
-    for room in value:
-        if not is_room(room):
-            raise DecodeError(f'{what} holds what is not the name of a room')
-    return tuple(value)
-
-
-def _target(data: Dict[str, Any]) -> Target:
-    opts = data.get('opts')
-    if not isinstance(opts, dict):
-        raise DecodeError('opts is missing or of the wrong type')
-    flags = opts.get('flags')
-    if flags is None:
-        flags = _NO_FLAGS
-    elif not isinstance(flags, dict):
-        raise DecodeError('opts.flags is of the wrong type')
-    rooms = _rooms(opts.get('rooms'), 'opts.rooms')
-    except_rooms = _rooms(opts.get('except'), 'opts.except')
-    if not rooms and not except_rooms and not flags:
-        return EVERYONE
-    return Target(rooms, except_rooms, flags)
-
-
-def _request_id(data: Dict[str, Any]) -> str:
-    request_id = data.get('requestId')
-    if not isinstance(request_id, str) \
-            or not 0 < len(request_id) <= MAX_NAME:
-        raise DecodeError('requestId is missing or of the wrong type')
-    return request_id
-
-
-def _arguments(value: Any, what: str) -> Tuple[Any, ...]:
-    """An event's name and its arguments."""
-    if not isinstance(value, list) or not value \
-            or not isinstance(value[0], (str, int)):
-        raise DecodeError(f'{what} is missing or does not start with a name')
-    return tuple(value)
-
-
-def read_position(raw: bytes, field: str) -> Position:
-    """A position.
-
-    :param field: the name of the field it stands in.
-    :raises DecodeError: it is not one.
-    """
-    try:
-        return Position.parse(raw)
-    except DecodeError as exc:
-        raise DecodeError(f'field {field} is {exc}') from exc
-
-
-#: The fields of heartbeats that are our own.
-_EXTRA = frozenset((b'behind', b'reader', b'members', b'at', b'asks'))
-
-
-def _read_heartbeat(extra: Mapping[bytes, bytes]) -> Heartbeat:
-    behind, reader = extra.get(b'behind'), extra.get(b'reader')
-    members, at = extra.get(b'members'), extra.get(b'at')
-    report = None if behind is None else behind and read_position(
-        behind, 'behind') or CAUGHT_UP
-    if members is None or at is None:
-        return Heartbeat(report, _read_reader(reader))
-    return Heartbeat(report, _read_reader(reader), _read_members(members),
-                     read_position(at, 'at'))
-
-
-def _read_reader(reader: Optional[bytes]) -> Optional[str]:
-    if reader is None:
-        return None
-    _want(0 < len(reader) <= MAX_NAME, 'reader')
-    try:
-        return reader.decode()
-    except UnicodeDecodeError as exc:
-        raise DecodeError('field reader is not UTF-8') from exc
-
-
-def _read_members(raw: bytes) -> Mapping[str, float]:
-    members = load_json(raw)
-    if not isinstance(members, dict):
-        raise DecodeError('members is of the wrong type')
-    for uid, seconds in members.items():
-        # A comparison that NaN does not pass either.
-        if not 0 < len(uid) <= MAX_NAME or type(seconds) not in (int, float) \
-                or not 0 <= seconds <= MAX_AGE:
-            raise DecodeError('members holds what is not a member')
-    return members
-
-
-def _read_broadcast(data: Dict[str, Any]) -> Broadcast:
-    packet = data.get('packet')
-    if not isinstance(packet, dict) \
-            or packet.get('type') not in EVENT_PACKETS:
-        raise DecodeError('packet is missing or is no event')
-    request_id = None
-    if data.get('requestId') is not None:
-        request_id = _request_id(data)
-    return Broadcast(_arguments(packet.get('data'), 'packet.data'),
-                     _target(data), request_id)
-
-
-def _read_join(data: Dict[str, Any]) -> SocketsJoin:
-    return SocketsJoin(_target(data), _rooms(data.get('rooms'), 'rooms'))
-
-
-def _read_leave(data: Dict[str, Any]) -> SocketsLeave:
-    return SocketsLeave(_target(data), _rooms(data.get('rooms'), 'rooms'))
-
-
-def _read_disconnect(data: Dict[str, Any]) -> DisconnectSockets:
-    close = data.get('close', False)
-    _want(isinstance(close, bool), 'close')
-    return DisconnectSockets(_target(data), close)
-
-
-def _read_fetch(data: Dict[str, Any]) -> FetchSockets:
-    return FetchSockets(_target(data), _request_id(data))
-
-
-def _read_fetched(data: Dict[str, Any]) -> FetchSocketsResponse:
-    sockets = data.get('sockets')
-    _want(isinstance(sockets, list), 'sockets')
-    for socket in sockets or ():
-        _want(isinstance(socket, dict), 'sockets[]')
-        _want(isinstance(socket.get('id'), str), 'sockets[].id')
-        _want(isinstance(socket.get('handshake'), dict),
-              'sockets[].handshake')
-        _rooms(socket.get('rooms'), 'sockets[].rooms')
-    return FetchSocketsResponse(_request_id(data), tuple(sockets or ()))
-
-
-def _read_server_side(data: Dict[str, Any]) -> ServerSideEmit:
-    request_id = None
-    if data.get('requestId') is not None:
-        request_id = _request_id(data)
-    return ServerSideEmit(_arguments(data.get('packet'), 'packet'),
-                          request_id)
-
-
-def _read_response(data: Dict[str, Any]) -> ServerSideEmitResponse:
-    return ServerSideEmitResponse(_request_id(data), data.get('packet'))
-
-
-def _read_count(data: Dict[str, Any]) -> BroadcastClientCount:
-    count = data.get('clientCount')
-    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-        raise DecodeError('clientCount is missing or of the wrong type')
-    return BroadcastClientCount(_request_id(data), count)
-
-
-def _read_ack(data: Dict[str, Any]) -> BroadcastAck:
-    # `args` is our own: Node.js sends the first argument, as `packet`, and
-    # leaves it out where it is undefined.
-    args = data.get('args')
-    if args is None:
-        args = [data['packet']] if 'packet' in data else []
-    _want(isinstance(args, list), 'args')
-    return BroadcastAck(_request_id(data), tuple(args))
-
-
-_READERS: Dict[MessageType, Callable[[Dict[str, Any]], Message]] = {
-    MessageType.BROADCAST: _read_broadcast,
-    MessageType.SOCKETS_JOIN: _read_join,
-    MessageType.SOCKETS_LEAVE: _read_leave,
-    MessageType.DISCONNECT_SOCKETS: _read_disconnect,
-    MessageType.FETCH_SOCKETS: _read_fetch,
-    MessageType.FETCH_SOCKETS_RESPONSE: _read_fetched,
-    MessageType.SERVER_SIDE_EMIT: _read_server_side,
-    MessageType.SERVER_SIDE_EMIT_RESPONSE: _read_response,
-    MessageType.BROADCAST_CLIENT_COUNT: _read_count,
-    MessageType.BROADCAST_ACK: _read_ack,
-}
-
-_BARE: Dict[MessageType, Message] = {
-    MessageType.INITIAL_HEARTBEAT: InitialHeartbeat(),
-    MessageType.HEARTBEAT: Heartbeat(),
-    MessageType.ADAPTER_CLOSE: AdapterClose(),
-}
-
-
-# -- the data of each type: to the wire -----------------------------------
-
-_Data = Dict[str, Any]
-
-
-def _write_extra(message: Message) -> Tuple[bytes, ...]:
-    """The fields of our own that a heartbeat has."""
-    if isinstance(message, InitialHeartbeat):
-        return (b'asks', b'1') if message.asks else ()
-    if not isinstance(message, Heartbeat):
-        return ()
-    extra: Tuple[bytes, ...] = ()
-    if message.behind is not None:
-        extra += b'behind', \
-            bytes(message.behind) if message.behind else b''
-    if message.reader is not None:
-        extra += b'reader', message.reader.encode()
-    if message.members is not None and message.at is not None:
-        extra += (b'members', standard_json.dumps(
-            dict(message.members), separators=(',', ':')).encode(),
-            b'at', bytes(message.at))
-    return extra
-
-
-def _opts(target: Target) -> _Data:
-    return {'rooms': target.rooms, 'except': target.except_rooms,
-            'flags': dict(target.flags)}
-
-
-def _with_request(data: _Data, request_id: Optional[str]) -> _Data:
-    if request_id is not None:
-        data['requestId'] = request_id
-    return data
-
-
-def _write_broadcast(namespace: str, message: Broadcast) -> _Data:
-    return _with_request(
-        {'opts': _opts(message.target),
-         'packet': {'type': 2, 'data': message.args, 'nsp': namespace}},
-        message.request_id)
-
-
-def _write_rooms(_: str, message: Union[SocketsJoin, SocketsLeave]) -> _Data:
-    return {'opts': _opts(message.target), 'rooms': message.rooms}
-
-
-def _write_disconnect(_: str, message: DisconnectSockets) -> _Data:
-    return {'opts': _opts(message.target), 'close': message.close}
-
-
-def _write_fetch(_: str, message: FetchSockets) -> _Data:
-    return {'opts': _opts(message.target), 'requestId': message.request_id}
-
-
-def _write_fetched(_: str, message: FetchSocketsResponse) -> _Data:
-    return {'requestId': message.request_id, 'sockets': message.sockets}
-
-
-def _write_server_side(_: str, message: ServerSideEmit) -> _Data:
-    return _with_request({'packet': message.args}, message.request_id)
-
-
-def _write_response(_: str, message: ServerSideEmitResponse) -> _Data:
-    return {'requestId': message.request_id, 'packet': message.response}
-
-
-def _write_count(_: str, message: BroadcastClientCount) -> _Data:
-    return {'requestId': message.request_id,
-            'clientCount': message.client_count}
-
-
-def _write_ack(_: str, message: BroadcastAck) -> _Data:
-    data: _Data = {'requestId': message.request_id, 'args': message.args}
-    if message.args:
-        data['packet'] = message.args[0]
-    return data
-
-
-_WRITERS: Dict[MessageType, Callable[[str, Any], _Data]] = {
-    MessageType.BROADCAST: _write_broadcast,
-    MessageType.SOCKETS_JOIN: _write_rooms,
-    MessageType.SOCKETS_LEAVE: _write_rooms,
-    MessageType.DISCONNECT_SOCKETS: _write_disconnect,
-    MessageType.FETCH_SOCKETS: _write_fetch,
-    MessageType.FETCH_SOCKETS_RESPONSE: _write_fetched,
-    MessageType.SERVER_SIDE_EMIT: _write_server_side,
-    MessageType.SERVER_SIDE_EMIT_RESPONSE: _write_response,
-    MessageType.BROADCAST_CLIENT_COUNT: _write_count,
-    MessageType.BROADCAST_ACK: _write_ack,
-}

@@ -34,6 +34,7 @@ from typing import Any, Dict, Iterable, List, NamedTuple, Optional, \
 
 from . import codec
 from ..errors import DecodeError
+from .content import read_position
 from .discovery import Knowledge
 from .membership import Membership
 from .messages import AdapterClose, BroadcastAck, BroadcastClientCount, \
@@ -243,7 +244,7 @@ class Node:
             return (Returned(envelope.sequence, True),)
         if not sequences.knows(writer):
             try:
-                since = codec.read_position(envelope.since, 'since') \
+                since = read_position(envelope.since, 'since') \
                     if envelope.since else None
             except DecodeError as exc:
                 return (Skipped(exc),)

@@ -42,7 +42,7 @@ connection that was half open: then its offset is the one in ``gap``.
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from ..protocol.application import Application, KEY
-from ..protocol.codec import MAX_NAME
+from ..protocol.content import MAX_NAME
 from ..errors import DecodeError
 from ..protocol.messages import is_room, Room
 from ..protocol.position import Position

@@ -28,7 +28,8 @@ WITHIN = {
         ['application', 'membership', 'position', 'requests', 'routing',
          'values'],
         ['discovery', 'flow_control', 'messages', 'sequences', 'transport'],
-        ['addressing', 'codec'],
+        ['addressing', 'content'],
+        ['codec'],
         ['node', 'sender']],
     'concurrency': [
         ['locks', 'wakeup'], ['availability', 'engines'],
