@@ -10,7 +10,7 @@ from ...support.wait import DEADLINE
 from redis_streams_adapter.testing.pubsub import FakePubSub
 from ..nodes import Call
 from ..striking import held_locks, STEP, strike, Striker
-from .test_pubsub import OURS, Side
+from .sides import OURS, Side
 
 
 def make(logger: Any, cluster: bool) -> Side:
