@@ -44,7 +44,8 @@ from .flow import Flow
 from ..protocol.discovery import Knowledge, Span
 from ..concurrency.locks import Lock
 from .loss_report import LossReport
-from ..losses import COUNTERS, DELETED, Loss, MISSING, TRIMMED, VANISHED
+from .status import Status
+from ..losses import DELETED, Loss, MISSING, TRIMMED, VANISHED
 from ..protocol.messages import AdapterClose, EMITTER_UID, \
     FetchSocketsResponse, InitialHeartbeat, Message, MessageType, \
     SIGNS_OF_LIFE
@@ -184,10 +185,9 @@ class Runtime(Generic[R]):
         self._finished = False
         #: Whether a close() is about it. Set under the start lock.
         self._closing = False
-        # Counters, each written by any of the readers' tasks, with what
-        # belongs to them under the core lock.
-        self._skipped = 0
-        self._duplicates = 0
+        self._status = Status(
+            self._channels, self._tasks, self.capacity, self._lose,
+            self._condition, self._pubsub_condition)
         self.requester = make_requests(self)
 
     def _open(self, key: str, options: Options, driver: Driver,
@@ -601,7 +601,7 @@ wait`."""
                 self._lose_sight(channel, False)
         elif isinstance(event, Duplicate):
             with self.core:
-                self._duplicates += 1
+                self._status.duplicates += 1
         elif isinstance(event, Skipped):
             self.skip(event.error, f'entry {entry.id}')
         elif isinstance(event, ReaderLags):
@@ -616,7 +616,7 @@ wait`."""
 
     def skip(self, error: DecodeError, what: str = 'a request') -> None:
         with self.core:
-            self._skipped += 1
+            self._status.skipped += 1
         self._logger().warning('%s was skipped: %s', what, error)
 
     def hear(self, packed: Packed, way: Way) -> None:
@@ -859,54 +859,13 @@ wait`."""
 
     def stats(self) -> Dict[str, int]:
         """Counters since the start, see the manager's ``stats``."""
-        writers = [channel.writer for channel in self._channels]
-        readers = [channel.reader for channel in self._channels]
-        return {
-            'sent': sum(writer.outbox.stored for writer in writers),
-            'batches': sum(writer.batches for writer in writers),
-            'found_after_break': sum(
-                writer.found_stored for writer in writers),
-            'refused': sum(writer.outbox.refused for writer in writers),
-            'outbox': self.capacity.count,
-            'outbox_bytes': self.capacity.bytes,
-            'received': sum(reader.received for reader in readers),
-            'malformed': self._skipped,
-            'duplicates': self._duplicates,
-            'failed': sum(reader.failed for reader in readers),
-            **self._lose.counts,
-            'writer_restarts': self._restarts('writer'),
-            'reader_restarts': self._restarts('reader'),
-            'requests_dropped': self.requester.dropped,
-            'outages': self._condition.outages,
-        }
-
-    def _restarts(self, kind: str) -> int:
-        return sum(task.restarts for name, task in list(self._tasks.items())
-                   if name.startswith(kind))
+        return self._status.stats(self.requester.dropped)
 
     def health(self) -> Dict[str, Any]:
         """See the manager's ``health``."""
-        started = bool(self._tasks)
-        connected = started and not self._closed and self._condition.ok
-        side = self._pubsub_condition
-        well = connected and side.ok
-        with self.core:
-            others = self.node.others
-        return {
-            'status': 'ok' if well or not started else 'degraded',
-            'connected': connected,
-            'reader_lag': self._lag() if self.member else None,
-            'outbox': self.capacity.count,
-            'outbox_bytes': self.capacity.bytes,
-            'nodes': others + 1 if self.member else 0,
-            'messages_lost': self._lose.counts[COUNTERS[MISSING]],
-            'last_error': side.last_error if not side.ok
-            and side.last_error else self._condition.last_error
-            or side.last_error,
-            **self._condition.history(),
-        }
+        return self._status.health(
+            self._closed, self.member, self._count_others)
 
-    def _lag(self) -> Optional[float]:
-        lags = [channel.reader.lag for channel in self._channels]
-        known = [lag for lag in lags if lag is not None]
-        return max(known) if len(known) == len(lags) else None
+    def _count_others(self) -> int:
+        with self.core:
+            return self.node.others

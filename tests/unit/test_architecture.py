@@ -42,7 +42,8 @@ WITHIN = {
         ['link', 'listener', 'publisher', 'servers'],
         ['session_store', 'sharded_listeners']],
     'runtime': [
-        ['delivery', 'loss_report'], ['channel'], ['flow'], ['runtime'],
+        ['delivery', 'loss_report'], ['channel'], ['flow', 'status'],
+        ['runtime'],
         ['lifecycle']],
     'clients': [
         ['connections', 'delivery', 'receipts', 'registry', 'send_queue',
