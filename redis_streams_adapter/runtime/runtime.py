@@ -44,11 +44,11 @@ from .flow import Flow
 from ..protocol.discovery import Knowledge, Span
 from ..concurrency.locks import Lock
 from .loss_report import LossReport
+from .membership import Membership
 from .status import Status
 from ..losses import DELETED, Loss, MISSING, TRIMMED, VANISHED
 from ..protocol.messages import AdapterClose, EMITTER_UID, \
-    FetchSocketsResponse, InitialHeartbeat, Message, MessageType, \
-    SIGNS_OF_LIFE
+    FetchSocketsResponse, Message, SIGNS_OF_LIFE
 from ..protocol.node import Acknowledged, Act, Completed, Duplicate, Event, \
     Learned, Missing, Node, NodeJoined, NodeLeft, ReaderLags, Returned, Send, \
     Skipped
@@ -126,7 +126,6 @@ class Runtime(Generic[R]):
         self._serving = engine.lock()
         self._logger = logger
         self.act = act
-        self._namespaces = namespaces
         # Until it is a member: whoever is counted has to answer.
         self.encoder = Encoder(EMITTER_UID, json, options.only_plaintext)
         self._emitter = Encoder(EMITTER_UID, json)
@@ -188,6 +187,10 @@ class Runtime(Generic[R]):
         self._status = Status(
             self._channels, self._tasks, self.capacity, self._lose,
             self._condition, self._pubsub_condition)
+        self._membership = Membership(
+            self.node, self.core, self._serving, self._channels, self.channel,
+            self.publish, lambda: self._closed, lambda: self.requester,
+            namespaces, logger)
         self.requester = make_requests(self)
 
     def _open(self, key: str, options: Options, driver: Driver,
@@ -226,7 +229,7 @@ class Runtime(Generic[R]):
             lambda cursor: flow.lagging(channel, cursor), logger,
             pause=engine.pause, max_len=max_len, count=options.read_count,
             block=options.block_time, read_back=read_back,
-            doubtful=lambda: self._lose_sight(channel, False))
+            doubtful=lambda: self._membership.lose_sight(channel, False))
         channel = Channel(key, writer, reader, Sequences(writer.writer_id),
                           Knowledge(options.heartbeat_timeout), signature,
                           self.deliveries.of_stream(writer.writer_id))
@@ -555,7 +558,7 @@ wait`."""
         if kind != TRIMMED:
             channel.delivery.history_lost()
         self._lose(Loss(kind, channel.key, count))
-        self._lose_sight(channel, kind == DELETED)
+        self._membership.lose_sight(channel, kind == DELETED)
 
     def _recall(self, entry: Entry, at: float, before: Sequences) -> None:
         """An entry of the history before the first position."""
@@ -574,18 +577,6 @@ wait`."""
         for event in events:
             self.follow(event)
 
-    def _lose_sight(self, channel: Channel, young: bool) -> None:
-        """Members may have joined unseen: ask who is there."""
-        now, start = time.monotonic(), channel.reader.horizon
-        with self.core:
-            asks = channel.knowledge.lose(start, young, now)
-            self.node.lose_sight(channel.writer.writer_id)
-            namespaces = self.node.namespaces
-        if asks:
-            for namespace in namespaces:
-                if self.channel(namespace) is channel:
-                    self._say(Send(namespace, InitialHeartbeat()))
-
     def _carry_out(self, channel: Channel, event: Event,
                    entry: Entry) -> None:
         if isinstance(event, Act):
@@ -598,7 +589,7 @@ wait`."""
             self._lose(Loss(MISSING, channel.key, event.count, event.uid))
             if not channel.reader.counts:
                 # It does not see by itself that entries were trimmed.
-                self._lose_sight(channel, False)
+                self._membership.lose_sight(channel, False)
         elif isinstance(event, Duplicate):
             with self.core:
                 self._status.duplicates += 1
@@ -632,7 +623,7 @@ wait`."""
     def follow(self, event: Event) -> None:
         """What an entry may bring about, or time."""
         if isinstance(event, Send):
-            self._say(event)
+            self._membership.say(event)
         elif isinstance(event, Completed):
             event.waiter.set()
         elif isinstance(event, Acknowledged):
@@ -642,64 +633,15 @@ wait`."""
             self.requester.learned()
         elif isinstance(event, NodeJoined):
             self._set_windows()
-            self._logger().log(
-                self._level_of(event.namespace), 'node %s joined [%s]',
-                event.uid, event.namespace)
+            self._membership.log_about(
+                event.namespace, 'node %s joined [%s]', event.uid,
+                event.namespace)
         elif isinstance(event, NodeLeft):
             for channel in self._channels:
                 channel.writer.backpressure.reader_lags(event.uid, None)
-            self._logger().log(
-                self._level_of(event.namespace), 'node %s %s [%s]', event.uid,
+            self._membership.log_about(
+                event.namespace, 'node %s %s [%s]', event.uid,
                 'fell silent' if event.silent else 'left', event.namespace)
-
-    def _level_of(self, namespace: str) -> int:
-        """How much it matters who is a member of a namespace."""
-        return logging.INFO if self.node.serves(namespace) \
-            else logging.DEBUG
-
-    def _say(self, event: Send) -> None:
-        if event.message.type is MessageType.INITIAL_HEARTBEAT:
-            with self._serving:
-                # Never behind the goodbye.
-                said = not self.node.serves(event.namespace) \
-                    or self._put_sign(event)
-        else:
-            said = self._put_sign(event)
-        if not said:
-            self._logger().debug('no room for a heartbeat')
-
-    def _put_sign(self, event: Send) -> bool:
-        """Put a sign of life into the outbox; one with which this node joins
-        or leaves, under the serving lock.
-
-        :return: whether there was room.
-        """
-        if self._closed:
-            # Others have the goodbye, or will.
-            return True
-        namespace, message = event.namespace, event.message
-        joins = message.type is MessageType.INITIAL_HEARTBEAT
-        if joins:
-            message = self._arrival(namespace)
-        try:
-            self.publish(namespace, message)
-        except OutboxFullError:
-            # Signs of life are worth nothing later; there is no need to
-            # keep this one, and the next is due in a second.
-            if joins:
-                with self.core:
-                    self.node.unannounced(namespace)
-            return False
-        return True
-
-    def _arrival(self, namespace: str) -> InitialHeartbeat:
-        """What this node says when it arrives in a namespace."""
-        knowledge, now = self.channel(namespace).knowledge, time.monotonic()
-        with self.core:
-            asks = self.node.unknown_for(namespace, knowledge, now) != 0
-            if asks:
-                knowledge.asked(namespace, now)
-        return InitialHeartbeat(asks)
 
     def ask_for_members(self, namespace: str) -> None:
         """Ask the members of a namespace for all members. As an emitter,
@@ -708,7 +650,7 @@ wait`."""
         channel = self.channel(namespace)
         try:
             channel.writer.append(self._emitter.encode(
-                namespace, self._arrival(namespace)), numbered=False)
+                namespace, self._membership.arrival(namespace)), False)
         except OutboxFullError:
             self._logger().debug('no room for a question')
         else:
@@ -738,68 +680,21 @@ wait`."""
             self._flow.set_window(channel)
 
     def serve_namespaces(self) -> None:
-        """Be a member of the namespaces that are served now, as far as the
-        streams they are in are followed: an answer must not be missed."""
-        with self._serving:
-            if self._closed:
-                return
-            namespaces = [each for each in self._namespaces()
-                          if self.channel(each).positioned]
-            with self.core:
-                # Who knows all others counts itself, too.
-                learned = [self._begin_to_know(channel)
-                           for channel in self._channels]
-                events = self.node.serve(namespaces, time.monotonic())
-            for channel in self._channels:
-                channel.delivery.serve([each for each in namespaces
-                                        if self.channel(each) is channel])
-            # In the order of what was decided: another task may take back
-            # what this one says.
-            said = [self._put_sign(event) for event in events
-                    if isinstance(event, Send)]
-            with self.core:
-                there = [(uid, event.namespace) for event in events
-                         if isinstance(event, Send)
-                         for uid in self.node.nodes(event.namespace)]
-            self.requester.serve(namespaces)
-        if any(learned):
-            self.requester.learned()
-        if not all(said):
-            self._logger().debug('no room for a heartbeat')
-        for uid, namespace in there:
-            self._logger().log(self._level_of(namespace),
-                               'node %s is there [%s]', uid, namespace)
-
-    @staticmethod
-    def _begin_to_know(channel: Channel) -> bool:
-        """Note what was read of the history of a stream that is followed
-        now; under the core lock.
-
-        :return: whether there was something new.
-        """
-        history = channel.history
-        if history is None or not channel.positioned:
-            return False
-        channel.knowledge.begin(*history)
-        # Struck before this it is noted twice.
-        channel.history = None
-        return True
+        """Be a member of the namespaces that are served now."""
+        self._membership.serve()
 
     def appear_in(self, namespace: str) -> None:
         """Be a member of a namespace that is served from now on: a client
         is let in there."""
         self._expect_clients()
-        with self._serving:
-            # Not while what is served is put together, maybe without it.
-            serves = self.node.serves(namespace)
-        if not serves:
-            self.serve_namespaces()
+        if not self._membership.serves(namespace):
+            self._membership.serve()
 
     def joins(self, namespace: str) -> bool:
         """Whether this process is a member of a namespace, or is about to
         be."""
         return self.member and not self._closed \
-            and namespace in self._namespaces()
+            and namespace in self._membership.namespaces()
 
     def stream(self, namespace: str) -> str:
         """The key of the stream of a namespace."""

@@ -42,8 +42,8 @@ WITHIN = {
         ['link', 'listener', 'publisher', 'servers'],
         ['session_store', 'sharded_listeners']],
     'runtime': [
-        ['delivery', 'loss_report'], ['channel'], ['flow', 'status'],
-        ['runtime'],
+        ['delivery', 'loss_report'], ['channel'],
+        ['flow', 'membership', 'status'], ['runtime'],
         ['lifecycle']],
     'clients': [
         ['connections', 'delivery', 'receipts', 'registry', 'send_queue',

@@ -216,7 +216,8 @@ def test_comes_while_its_namespace_is_left(node: Make) -> None:
     client.connect(namespace='/own')
     client.lose()
     runtime = one.manager._live()
-    namespaces, task = runtime._namespaces, threading.current_thread()
+    namespaces = runtime._membership.namespaces
+    task = threading.current_thread()
     looked, go_on = threading.Event(), threading.Event()
 
     def slow() -> Any:
@@ -226,7 +227,7 @@ def test_comes_while_its_namespace_is_left(node: Make) -> None:
             go_on.wait(10)
         return found
 
-    runtime._namespaces = slow
+    runtime._membership.namespaces = slow
     task = threading.Thread(target=runtime.serve_namespaces)
     task.start()
     assert looked.wait(10)

@@ -446,7 +446,8 @@ def test_a_node_that_leaves_another_namespace(
     wait_until(lambda: nodes[0].open_requests)
     node = nodes[2].manager._live().node
     with monkeypatch.context() as patch:
-        patch.setattr(nodes[2].manager._live(), '_namespaces', lambda: ['/'])
+        patch.setattr(nodes[2].manager._live()._membership, 'namespaces',
+                      lambda: ['/'])
         nodes[2].manager._live().serve_namespaces()
         wait_for_value(partial(nodes[0].manager.server_count, '/chat'), 2)
         assert node.namespaces == ['/']

@@ -310,7 +310,7 @@ def test_nothing_comes_behind_the_goodbye(make_manager: MakeManager,
     runtime = manager._live()
     over = threading.Event()
     served: List[str] = ['/', '/chat']
-    runtime._namespaces = lambda: list(served)
+    runtime._membership.namespaces = lambda: list(served)
 
     def emit() -> None:
         while not over.is_set():

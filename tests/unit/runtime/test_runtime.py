@@ -35,7 +35,7 @@ def test_signs_of_life_need_no_room(make_node: Callable[..., Node],
     assert node.manager.flush(DEADLINE)
     stream.freeze()
     node.manager.emit('hello', None)
-    node.manager._live()._say(Send('/', Heartbeat()))
+    node.manager._live()._membership.say(Send('/', Heartbeat()))
     stream.thaw()
     assert node.manager.flush(DEADLINE)
     assert node.manager.health()['status'] == 'ok'
