@@ -8,7 +8,7 @@ from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.protocol.codec import Encoder, open_envelope
 from redis_streams_adapter.protocol.messages import Broadcast, EMITTER_UID, \
     MessageType
-from redis_streams_adapter.stream.writer import LISTEN_EVERY
+from redis_streams_adapter.stream.backpressure import LISTEN_EVERY
 
 from ...support.wait import DEADLINE, wait_for_value
 from ..conftest import Log
