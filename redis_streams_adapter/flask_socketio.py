@@ -17,7 +17,7 @@ import flask_socketio
 
 from .manager import RedisStreamsManager
 from .options import from_query, one_name
-from .stream.driver import split_url
+from .stream.url import split_url
 
 #: What stands at the end of the scheme.
 SUFFIX = '+streams'

@@ -8,21 +8,20 @@ packs commands and parses replies, and nothing else. RESP2 is asked for, since
 a reply is then the same under every version of redis-py.
 """
 import os
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, \
-    Optional, Tuple
-from urllib.parse import SplitResult, unquote, urlsplit
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, \
+    Tuple
+from urllib.parse import SplitResult
 
 from ..errors import ConfigurationError
 from ..protocol.transport import Link
 from .topology import Address, Members, Sentinels
+from .url import credentials_of, database_of, hosts_of, options_of, \
+    service_of, split_url
 
 #: How long a command that does not wait may take, in seconds, unless
 #: ``socket_timeout`` says otherwise. This is how long it takes to notice
 #: that a server is frozen.
 SOCKET_TIMEOUT = 5.0
-
-#: The port of a server whose URL does not name one.
-DEFAULT_PORT = 6379
 
 #: What we decide ourselves for our connections, whatever the client object
 #: or the options say: retries, the protocol, and what hangs on a pool.
@@ -117,7 +116,8 @@ def open_driver(url: Any, options: Mapping[str, Any],
             pool = module.ConnectionPool.from_url(
                 url, **{**options, 'protocol': 2})
             return _of_pool(module, pool, {})
-        kwargs = {**_credentials(parts), **_query(module, parts), **options}
+        kwargs = {**credentials_of(parts), **options_of(module, parts),
+                  **options}
         if base in ('rediss', 'valkeys'):
             kwargs['ssl'] = True
         if topology == 'sentinel':
@@ -127,26 +127,6 @@ def open_driver(url: Any, options: Mapping[str, Any],
         if isinstance(exc, ConfigurationError):
             raise
         raise ConfigurationError(f'url or redis_options: {exc}') from exc
-
-
-def split_url(url: str) -> SplitResult:
-    """The parts of a URL of Redis, checked.
-
-    :raises ConfigurationError: it cannot be understood.
-    """
-    try:
-        parts = urlsplit(url)
-        _hosts(parts)
-        if not parts.scheme.startswith('unix'):
-            _database(parts)
-    except ValueError as exc:
-        # Not the text of that error: it may quote what is in truth a piece
-        # of a password. And not its traceback, for the same reason.
-        raise ConfigurationError(
-            'url: the host, the port or the database cannot be understood; '
-            'in a password, percent-encode : / ? # [ ] @') from (
-                exc if isinstance(exc, ConfigurationError) else None)
-    return parts
 
 
 def errors_of(module: Any) -> Tuple[Any, ...]:
@@ -294,7 +274,7 @@ def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
     """``redis+sentinel://[user:password@]host:port,…/db/service``, as
     python-socketio spells it; without a service the stream's name is the
     service's."""
-    kwargs['db'] = _database(parts)
+    kwargs['db'] = database_of(parts)
     socket_timeout = _timeout(kwargs.get('socket_timeout'))
     asking = {'socket_timeout': socket_timeout,
               'socket_connect_timeout': socket_timeout,
@@ -302,8 +282,8 @@ def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
     others = kwargs.pop('min_other_sentinels', 0)
     forced_host = kwargs.pop('force_master_ip', None)
     sentinels = Sentinels(
-        _asker(module, asking), (OSError, *errors_of(module)), _hosts(parts),
-        module.exceptions.ConnectionError, _service(parts) or service,
+        _asker(module, asking), (OSError, *errors_of(module)), hosts_of(parts),
+        module.exceptions.ConnectionError, service_of(parts) or service,
         others)
     return _told_by(module, sentinels, forced_host,
                     _connector(module, kwargs), socket_timeout,
@@ -350,7 +330,7 @@ def _of_cluster(module: Any, parts: SplitResult,
     kwargs['socket_timeout'] = _timeout(kwargs['socket_timeout'])
     connect = _connector(module, kwargs)
     members = Members(_asker(module, kwargs), (OSError, *errors_of(module)),
-                      _hosts(parts))
+                      hosts_of(parts))
 
     def make(timeout: float, key: str) -> Any:
         address = members.master_of(
@@ -390,40 +370,3 @@ def _no_server(module: Any) -> Exception:
     error: Exception = module.exceptions.ConnectionError(
         'no server of the cluster has the slot of the stream')
     return error
-
-
-# -- what stands in a URL -------------------------------------------------
-
-def _credentials(parts: SplitResult) -> Dict[str, Any]:
-    found: Dict[str, Optional[str]] = {
-        'username': parts.username, 'password': parts.password}
-    return {name: unquote(value) for name, value in found.items() if value}
-
-
-def _query(module: Any, parts: SplitResult) -> Dict[str, Any]:
-    """The options in a query, typed as redis-py types them."""
-    scheme = 'valkey' if parts.scheme.startswith('valkey') else 'redis'
-    kwargs: Dict[str, Any] = module.connection.parse_url(
-        f'{scheme}://localhost?{parts.query}')
-    kwargs.pop('host')
-    return kwargs
-
-
-def _hosts(parts: SplitResult) -> List[Tuple[str, int]]:
-    hosts = []
-    for each in parts.netloc.rpartition('@')[2].split(','):
-        host, colon, port = each.rpartition(':')
-        if not colon or port.endswith(']'):
-            host, port = each, ''
-        if port and not port.isdigit():
-            raise ValueError('a port is not a number')
-        hosts.append((host.strip('[]'), int(port or DEFAULT_PORT)))
-    return hosts
-
-
-def _database(parts: SplitResult) -> int:
-    return int(parts.path[1:].partition('/')[0] or 0)
-
-
-def _service(parts: SplitResult) -> str:
-    return (parts.path.split('/') + ['', ''])[2]

@@ -1,13 +1,13 @@
 """The stream is read by one task, from a cursor that never goes astray.
 
-The cursor is resolved once, when the reader first gets through; from then on
-it is the id of the last entry that was handed on. It is moved after each
-entry, whatever became of it: an entry is handed on once, and one that makes
-trouble stops nobody. The same goes for an exception from outside that strikes
-the task while it carries an entry out (a signal handler's, which strikes
-whichever green thread runs): the entry may be done in part, so it is not done
-again; it is counted as failed, and logged with its id. Between two entries
-such an exception costs nothing: the rest of the page is read again.
+The cursor is resolved once, when the reader first gets through. From then on
+it is the position of the last entry that was handed on. It moves after each
+entry, also after one that fails: an entry is handed on once, and a bad one
+stops nothing. The same holds for an exception that strikes the task from
+outside while it handles an entry (a signal handler's): the entry may be done
+in part, so it is not done again; it counts as failed, and is logged with its
+id. Between two entries such an exception costs nothing: the rest of the page
+is read again.
 
 The first position is never later than the moment from which a local client
 may have been told that it is connected. Redis may hang or be slow for any
@@ -15,18 +15,16 @@ length of time between that moment and the reply that says where the stream
 ends, so the end alone would be too late. The moment is converted to the
 server's clock, by which ids are made: see :meth:`Reader._first_position`.
 
-That history is lost before it was read shows in the numbers of the entries,
-where something is left of a writer that numbers them. Besides, the reader
-looks where the stream begins and ends, and how many entries it ever had:
-after each break, whenever nothing has come for a while, and every
-:data:`LOOK_INTERVAL`. So it knows of entries that were trimmed with all that
-their writer has left, of a stream that was deleted, and of a replica that
-took over and was behind, also where nothing was lost for itself.
+The numbers of the entries show that history was lost before it was read, if
+anything is left of the writer that numbers them. Besides, the reader asks
+where the stream begins and ends, and how many entries it ever had: after each
+break, when nothing has come for a while, and every :data:`LOOK_INTERVAL`. So
+it detects that entries were trimmed with all that their writer has left, that
+the stream was deleted, and that a replica took over that lacked entries.
 
-Redis before 7.0 does not tell how many entries a stream ever had. Once the
-reader has begun, the numbers alone show there what was trimmed, and a stream
-that was deleted and has begun again before the reader looked is taken for one
-that was trimmed.
+Redis before 7.0 does not count the entries that a stream ever had. There the
+numbers alone show what was trimmed, and a stream that was deleted and has
+begun again before the reader asked is taken for one that was trimmed.
 """
 import logging
 import time
@@ -38,15 +36,14 @@ from ..protocol.position import Position, START
 from ..protocol.transport import Ends, Entry, is_there, Link, NO_STREAM
 from .read_back import ReadBack
 
-#: A reader that is so many seconds behind, with a full page at hand, says
-#: so: a writer in a hurry stores 50,000 entries a second, and a stream keeps
-#: 10,000.
+#: A reader that lags so many seconds, with a full page at hand, reports it: a
+#: fast writer stores 50,000 entries a second, and a stream keeps 10,000.
 LAG = 0.05
 
-#: How often it says so, in seconds.
+#: How often it reports that, in seconds.
 REPORT_INTERVAL = 0.05
 
-#: How often it looks whether the stream is still the same one, where entries
+#: How often it looks whether the stream is still the same one while entries
 #: come all the time, in seconds.
 LOOK_INTERVAL = 5.0
 
@@ -62,21 +59,21 @@ class Reader:
     :param since: returns the moment from which a local client may have been
                   told that it is connected, by ``time.monotonic()``. Asked
                   when the reader gets through, once or, after failures, again.
-    :param began: told the first cursor, once, and the time before it was
-                  known, by the server's clock, in milliseconds.
-    :param resumed: told each time the reader gets through, before the first
-                    entry.
-    :param lost: told what was lost, and how many entries where that is
-                 known: ``'deleted'``, ``'set-back'`` or ``'trimmed'``, see
-                 :mod:`redis_streams_adapter.losses`.
-    :param lagging: told the cursor while the reader is behind, and ``None``
-                    when it has caught up.
+    :param began: called once with the first cursor, and with a time before
+                  it was known, by the server's clock, in milliseconds.
+    :param resumed: called each time the reader gets through, before the
+                    first entry.
+    :param lost: called with what was lost, see
+                 :mod:`redis_streams_adapter.losses`, and with the number of
+                 entries, if it is known.
+    :param lagging: called with the cursor while the reader lags, and with
+                    ``None`` when it has caught up.
     :param pause: lets other tasks run.
     :param max_len: about how many entries the stream keeps.
     :param count: how many entries to read at once.
     :param block: how many seconds to wait for one.
     :param read_back: reads the history before the first cursor, once.
-    :param doubtful: told that entries may have been lost, where the server
+    :param doubtful: called if entries may have been lost, and the server
                      cannot tell.
 
     All attributes are written by the reader's task alone.
@@ -110,8 +107,8 @@ class Reader:
         self._moment = 0
         #: Whether a round has ended: Redis may have been away.
         self._failed = False
-        #: Up to where everything was handed on by an earlier reader of this
-        #: process; ``None``: there was none. Set before the task starts.
+        #: Up to where an earlier reader of this process has handed on all;
+        #: ``None``: there was none. Set before the task starts.
         self.skip_to: Optional[Position] = None
         #: Whether it has ever got through: the cursor alone does not say.
         self._through = False
@@ -120,14 +117,13 @@ class Reader:
         self._known = NO_STREAM
         #: Its last entry then; where it had none, the first one since.
         self._landmark = START
-        #: How many entries had been added to the stream up to the cursor, at
-        #: least; ``None``: the server does not tell.
+        #: At least how many entries were ever added up to the cursor;
+        #: ``None``: the server does not count.
         self._added: Optional[int] = 0
-        #: Whether it is known that they are so many, and no more.
+        #: Whether that number is exact.
         self._counted = False
-        #: From its first position on, until it has come to where the stream
-        #: ended then: what is behind this may have been trimmed before it was
-        #: read. From there on entries are counted.
+        #: Entries after this may have been trimmed before they were read;
+        #: until the reader comes to `_goal`, where the stream ended first.
         self._unsure: Optional[Position] = None
         self._goal = START
         #: Whether the cursor is the id of an entry that was there.
@@ -137,13 +133,12 @@ class Reader:
         self.connected = False
         self.received = 0
         self.failed = 0
-        #: By how much the server's clock is ahead of our monotonic one, in
-        #: seconds, or less, by what the reply took: what `lag` and the first
-        #: position need. And whether a full page was last read.
+        #: By how much the server's clock is ahead of our monotonic one at
+        #: least, in seconds.
         self._clock_ahead = 0.0
+        #: Whether the last page was full.
         self._behind = False
-        #: When it was last told that the reader is behind, until it is told
-        #: that it has caught up.
+        #: When it last reported that it lags; ``None``: it has caught up.
         self._reported: Optional[float] = None
 
     @property
@@ -161,8 +156,8 @@ class Reader:
 
     @property
     def horizon(self) -> Position:
-        """What any entry up to now, of whatever stream, may have had as its
-        position: what is lost stands before it."""
+        """A position after every entry that was stored up to now: what is
+        lost is before it."""
         now = int((time.monotonic() + self._clock_ahead) * 1000)
         return max(Position(now), self._known.last_id, self.cursor or START)
 
@@ -181,8 +176,7 @@ class Reader:
             link.interrupt()
 
     def abandon(self) -> None:
-        """See :meth:`~redis_streams_adapter.protocol.transport.Link.abandon`.\
-"""
+        """After a fork: drop the copy of the connection."""
         if self._link is not None:
             self._link.abandon()
 
@@ -204,15 +198,15 @@ class Reader:
             if not self._through and self._read_back is not None:
                 self._read_back(link, self._clock_ahead, self.cursor,
                                 self._known, self._since(), self._failed)
-            # Whoever may not read, or whose connection does not survive
-            # waiting, shall hear of it before saying that all is well.
+            # A reader that may not read, or whose connection does not survive
+            # waiting, fails here, before it counts as well.
             page = link.read(self.cursor, self._count,
                              PROBE if self._failed else None)
             if not self._through:
                 self._began(self.cursor, self._moment)
                 # After it: if it was struck before, it is called again.
                 self._through = True
-            # Now: who finds it connected may rely on its position.
+            # Now: a task that finds it connected may rely on its position.
             self.connected = True
             self._resumed()
             task.works()
@@ -277,16 +271,16 @@ class Reader:
         return position
 
     def _check_beginning(self, ends: Ends, cursor: Position) -> None:
-        """Whether all that is behind the first position was there to be
-        read. While the oldest entry is not behind a position, nothing that
-        is behind the position was trimmed."""
+        """Report a loss if not all that is after the first position was
+        there to be read. While the oldest entry is not after a position,
+        nothing after that position was trimmed."""
         unsure, first = self._unsure, ends.first_id
         if unsure is None:
             return
         self._unsure = None if cursor >= self._goal else cursor
         if unsure != ends.last_id and self._is_trimmed(ends) and (
                 first is None or first > unsure):
-            # It may have been older: nobody can know.
+            # It may have been older: that cannot be known.
             self._lost(TRIMMED, None)
             if self._unsure is not None and first is not None:
                 self._unsure = max(cursor, first)
@@ -294,7 +288,7 @@ class Reader:
     def _is_trimmed(self, ends: Ends) -> bool:
         """Whether the stream has had entries that are not there."""
         if ends.added is None:
-            # Each entry that is stored trims what is more than this.
+            # Each entry that is stored trims the excess.
             return ends.length >= self._max_len
         return ends.added > ends.length
 
@@ -394,7 +388,7 @@ class Reader:
         try:
             self._handle(entry)
         except Exception:
-            # Whatever it is, it concerns this entry alone.
+            # It concerns this entry alone.
             self.failed += 1
             self._logger().exception(
                 'entry %s could not be carried out', entry.id)

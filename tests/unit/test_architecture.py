@@ -35,7 +35,7 @@ WITHIN = {
         ['locks', 'wakeup'], ['availability', 'engines'],
         ['limiter', 'tasks']],
     'stream': [
-        ['outbox', 'read_back', 'reconcile', 'topology'],
+        ['outbox', 'read_back', 'reconcile', 'topology', 'url'],
         ['backpressure', 'driver', 'reader', 'waiters'],
         ['writer'],
         ['connection'],
