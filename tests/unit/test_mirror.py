@@ -24,13 +24,14 @@ UNTESTED = {
     'runtime/delivery',
 }
 
-#: Debts: modules whose tests still stand among those of others.
+#: Debts: modules that are tested together with others, in tests of
+#: tests/unit/manager, tests/integration/recovery, tests/unit/runtime and
+#: tests/unit/stream.
 DEBTS = {
-    'clients/direct_delivery', 'cluster/incoming', 'cluster/outgoing',
-    'recovery/admission', 'recovery/backlog',
-    'recovery/claims', 'recovery/deliveries', 'recovery/handover',
-    'recovery/local_clients',
-    'recovery/tracker', 'runtime/flow'}
+    'cluster/incoming', 'cluster/outgoing', 'recovery/admission',
+    'recovery/backlog', 'recovery/claims', 'recovery/deliveries',
+    'recovery/handover', 'recovery/local_clients', 'recovery/tracker',
+    'runtime/membership', 'runtime/status', 'stream/url'}
 
 #: Tests of no single module: those of the package as a whole, and of what
 #: tests use.

@@ -1,0 +1,184 @@
+"""Delivery without recovery: local clients get an event at once."""
+import threading
+from typing import Any, List
+
+import pytest
+
+from redis_streams_adapter.clients.direct_delivery import DirectDelivery
+from redis_streams_adapter.errors import OutboxFullError
+from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE
+from redis_streams_adapter.stream.outbox import Pending
+
+HELLO = Broadcast(('hello', 1))
+FIELDS = (b'name', b'value')
+PENDING = Pending(FIELDS, 0, 1, True)
+
+
+class Order:
+    """The order lock; what happens is noted with whether it is held."""
+
+    def __init__(self) -> None:
+        self.held = False
+        self.steps: List[Any] = []
+
+    def __enter__(self) -> None:
+        self.held = True
+
+    def __exit__(self, *args: Any) -> None:
+        self.held = False
+
+    def note(self, name: str) -> None:
+        self.steps.append((name, self.held))
+
+
+class Local:
+    """The local clients."""
+
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self.loads: List[Any] = ['a load']
+        self.delivered: List[Any] = []
+
+    def pack(self, *args: Any) -> Any:
+        self._order.note('pack')
+        return self.loads
+
+    def pack_with_acks(self, *args: Any) -> Any:
+        self._order.note('pack')
+        return self.loads
+
+    def hand_over(self, loads: Any) -> None:
+        self._order.note('deliver')
+        self.delivered.extend(loads)
+
+    def log_lines(self, order: Any) -> None:
+        self._order.note('log')
+
+
+class World:
+    """A delivery and what it calls."""
+
+    def __init__(self, write_only: bool = False) -> None:
+        self.order = Order()
+        self.local = Local(self.order)
+        self.acts: List[Any] = []
+        self.full = False
+        self.delivery = DirectDelivery(
+            self.append, self.order, self.acts.append, write_only)
+        self.delivery.local = self.local  # type: ignore[assignment]
+
+    def append(self, *args: Any) -> Pending:
+        if self.full:
+            raise OutboxFullError('the outbox is full')
+        self.order.note('append')
+        return PENDING
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_an_event_is_stored_and_delivered_in_one_step(world: World) -> None:
+    """The application's packet class and the log run without the lock."""
+    assert world.delivery.emit('/', HELLO, FIELDS) is PENDING
+    assert world.order.steps == [
+        ('pack', False), ('append', True), ('deliver', True),
+        ('log', False)]
+    assert world.local.delivered == ['a load']
+
+
+def test_what_is_not_accepted_is_not_delivered(world: World) -> None:
+    world.full = True
+    with pytest.raises(OutboxFullError):
+        world.delivery.emit('/', HELLO, FIELDS)
+    with pytest.raises(OutboxFullError):
+        world.delivery.command('/', HELLO, FIELDS, lambda: pytest.fail('ran'))
+    assert world.local.delivered == []
+    assert not world.order.held
+
+
+@pytest.mark.parametrize('write_only', [False, True])
+def test_without_local_clients(write_only: bool) -> None:
+    """A write-only manager has none, nor has one without a server."""
+    world = World(write_only)
+    if not write_only:
+        world.delivery.local = None
+    assert world.delivery.emit('/', HELLO, FIELDS) is PENDING
+    assert world.order.steps == [('append', False)]
+
+
+def test_a_command(world: World) -> None:
+    done: List[bool] = []
+    assert world.delivery.command(
+        '/', HELLO, FIELDS,
+        lambda: done.append(world.order.held)) is PENDING
+    # For other servers alone.
+    world.delivery.command('/', HELLO, FIELDS, None)
+    assert done == [True]
+
+
+def test_local_events(world: World) -> None:
+    world.delivery.locally('/', ('hello',), EVERYONE)
+    assert world.local.delivered == ['a load']
+    assert ('append', True) not in world.order.steps
+    # No client is meant: the lock is not taken.
+    world.local.loads = []
+    world.order.steps.clear()
+    world.delivery.locally('/', ('hello',), EVERYONE)
+    assert world.order.steps == [('pack', False)]
+
+
+def test_events_with_acknowledgements(world: World) -> None:
+    pending = world.delivery.ask(
+        '/', ('hello',), [('sid', 'eio')], lambda sid: 1, world.append,
+        False)
+    assert pending is PENDING
+    assert world.order.steps == [
+        ('pack', False), ('append', True), ('deliver', True),
+        ('log', False)]
+    assert world.delivery.ask('/', ('hello',), [], lambda sid: 1, None,
+                              True) is None
+
+
+def test_what_was_read(world: World) -> None:
+    """Messages of others are carried out; those of this process were, when
+    they were emitted."""
+    act: Any = object()
+    entry: Any = object()
+    world.delivery.received(entry, act)
+    world.delivery.came_back(entry, 1, True)
+    assert world.acts == [act]
+    assert world.local.delivered == []
+
+
+def test_all_streams_share_it(world: World) -> None:
+    """One order for all events of the process."""
+    assert world.delivery.of_stream(b'w') is world.delivery
+    assert list(world.delivery.tasks()) == []
+
+
+def test_two_tasks_deliver_in_the_order_of_the_outbox() -> None:
+    """Whatever they do in between."""
+    world = World()
+    lock = threading.RLock()
+    appended: List[int] = []
+
+    def append(namespace: str, fields: Any) -> Pending:
+        appended.append(threading.get_ident())
+        return PENDING
+
+    delivery = DirectDelivery(append, lock, world.acts.append, False)
+    delivered: List[int] = []
+    world.local.hand_over = lambda loads: delivered.append(  # type: ignore
+        threading.get_ident())
+    world.local.log_lines = lambda order: None  # type: ignore
+    delivery.local = world.local  # type: ignore[assignment]
+    threads = [threading.Thread(target=lambda: [
+        delivery.emit('/', HELLO, FIELDS) for _ in range(200)])
+        for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert appended == delivered and len(delivered) == 800
