@@ -40,18 +40,18 @@ from .channel import Channel
 from ..protocol.codec import Encoder, Packed
 from ..errors import DecodeError, OutboxFullError
 from .delivery import Deliveries, Delivery, Requests
+from .entries import Entries
 from .flow import Flow
-from ..protocol.discovery import Knowledge, Span
+from ..protocol.discovery import Knowledge
 from ..concurrency.locks import Lock
 from .loss_report import LossReport
 from .membership import Membership
 from .status import Status
-from ..losses import DELETED, Loss, MISSING, TRIMMED, VANISHED
+from ..losses import Loss, VANISHED
 from ..protocol.messages import AdapterClose, EMITTER_UID, \
     FetchSocketsResponse, Message, SIGNS_OF_LIFE
-from ..protocol.node import Acknowledged, Act, Completed, Duplicate, Event, \
-    Learned, Missing, Node, NodeJoined, NodeLeft, ReaderLags, Returned, Send, \
-    Skipped
+from ..protocol.node import Acknowledged, Act, Completed, Event, Learned, \
+    Node, NodeJoined, NodeLeft, Send
 from ..options import Options
 from ..stream.driver import Driver
 from ..stream.link import open_link
@@ -65,8 +65,7 @@ from ..protocol.sender import Signature
 from ..concurrency.availability import Availability
 from ..concurrency.engines import Engine, Event as TaskEvent
 from ..concurrency.tasks import Task
-from ..protocol.position import Position
-from ..protocol.transport import Entry, Way
+from ..protocol.transport import Way
 
 #: How long a start waits for the first attempt to read, in seconds. In good
 #: weather it takes milliseconds, and no client is accepted before the stream
@@ -191,6 +190,9 @@ class Runtime(Generic[R]):
             self.node, self.core, self._serving, self._channels, self.channel,
             self.publish, lambda: self._closed, lambda: self.requester,
             namespaces, logger)
+        self._entries = Entries(
+            self.node, self.core, self._flow, self._membership, self._status,
+            self._lose, lambda: self._closed, self.follow, self.skip)
         self.requester = make_requests(self)
 
     def _open(self, key: str, options: Options, driver: Driver,
@@ -214,18 +216,18 @@ class Runtime(Generic[R]):
         #: What was seen of the history before the first position.
         before = Sequences()
         read_back = ReadBack(
-            lambda entry, at: self._recall(entry, at, before),
-            lambda cursor, span: self._recalled(channel, cursor, span),
+            lambda entry, at: self._entries.recall(entry, at, before),
+            lambda cursor, span: self._entries.recalled(channel, cursor, span),
             seconds=options.heartbeat_timeout, pause=engine.pause,
             count=options.read_count,
             max_len=None if trimmed_by_time else options.max_len)
         reader = Reader(
             lambda: open_link(driver, key, max_len, options.block_time),
-            lambda entry: self._take_in(channel, entry),
+            lambda entry: self._entries.take_in(channel, entry),
             self._clients_since,
-            lambda cursor, moment: self._began(channel, cursor, moment),
-            lambda: self._resume(channel),
-            lambda kind, count: self._lost_history(channel, kind, count),
+            lambda *begin: self._entries.began(channel, *begin),
+            lambda: self._entries.resume(channel),
+            lambda *loss: self._entries.lost_history(channel, *loss),
             lambda cursor: flow.lagging(channel, cursor), logger,
             pause=engine.pause, max_len=max_len, count=options.read_count,
             block=options.block_time, read_back=read_back,
@@ -533,77 +535,6 @@ wait`."""
             self.engine.pause()
 
     # -- the readers' tasks -----------------------------------------------
-
-    def _began(self, channel: Channel, cursor: Position,
-               moment: int) -> None:
-        channel.sequences.begin(cursor, moment)
-        channel.delivery.began(cursor)
-        channel.positioned = True
-        self.serve_namespaces()
-
-    def _take_in(self, channel: Channel, entry: Entry) -> None:
-        now, delivery = time.monotonic(), channel.delivery
-        delivery.arriving(entry.id)
-        try:
-            with self.core:
-                events = self.node.receive(
-                    entry, now, channel.sequences, channel.knowledge)
-            for event in events:
-                self._carry_out(channel, event, entry)
-        finally:
-            delivery.moved(entry.id)
-
-    def _lost_history(self, channel: Channel, kind: str,
-                      count: Optional[int]) -> None:
-        if kind != TRIMMED:
-            channel.delivery.history_lost()
-        self._lose(Loss(kind, channel.key, count))
-        self._membership.lose_sight(channel, kind == DELETED)
-
-    def _recall(self, entry: Entry, at: float, before: Sequences) -> None:
-        """An entry of the history before the first position."""
-        with self.core:
-            self.node.recall(entry, min(at, time.monotonic()), before)
-
-    def _recalled(self, channel: Channel, cursor: Position,
-                  span: Span) -> None:
-        channel.history = cursor, span, time.monotonic()
-
-    def _resume(self, channel: Channel) -> None:
-        """The reader of a channel gets through."""
-        self._flow.resume(channel)
-        with self.core:
-            events = self.node.resume(time.monotonic())
-        for event in events:
-            self.follow(event)
-
-    def _carry_out(self, channel: Channel, event: Event,
-                   entry: Entry) -> None:
-        if isinstance(event, Act):
-            channel.delivery.received(entry, event)
-        elif isinstance(event, Returned):
-            channel.writer.backpressure.seen(event.sequence)
-            channel.delivery.came_back(
-                entry, event.sequence, event.is_message)
-        elif isinstance(event, Missing):
-            self._lose(Loss(MISSING, channel.key, event.count, event.uid))
-            if not channel.reader.counts:
-                # It does not see by itself that entries were trimmed.
-                self._membership.lose_sight(channel, False)
-        elif isinstance(event, Duplicate):
-            with self.core:
-                self._status.duplicates += 1
-        elif isinstance(event, Skipped):
-            self.skip(event.error, f'entry {entry.id}')
-        elif isinstance(event, ReaderLags):
-            channel.writer.backpressure.reader_lags(event.uid, event.position)
-        else:
-            self.follow(event)
-            if isinstance(event, Send) and not self._closed:
-                # The answer to an INITIAL_HEARTBEAT may stand behind a long
-                # outbox. Who asks after an outage does not send much before
-                # it has this one.
-                channel.reader.tell()
 
     def skip(self, error: DecodeError, what: str = 'a request') -> None:
         with self.core:

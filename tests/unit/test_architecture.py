@@ -43,7 +43,7 @@ WITHIN = {
         ['session_store', 'sharded_listeners']],
     'runtime': [
         ['delivery', 'loss_report'], ['channel'],
-        ['flow', 'membership', 'status'], ['runtime'],
+        ['flow', 'membership', 'status'], ['entries'], ['runtime'],
         ['lifecycle']],
     'clients': [
         ['connections', 'delivery', 'receipts', 'registry', 'send_queue',

@@ -234,13 +234,13 @@ def test_the_reader_is_behind(node: Node, other: Node, where: str,
     client.lose()
     target = node if where == 'here' else other
     runtime = target.manager._live()
-    gate, take_in = threading.Event(), runtime._take_in
+    gate, take_in = threading.Event(), runtime._entries.take_in
 
     def wait(*args: Any) -> None:
         assert gate.wait(DEADLINE)
         take_in(*args)
 
-    monkeypatch.setattr(runtime, '_take_in', wait)
+    monkeypatch.setattr(runtime._entries, 'take_in', wait)
     node.server.emit('missed')
     node.manager.flush()
     with monkeypatch.context() as patch:

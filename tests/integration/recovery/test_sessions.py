@@ -112,13 +112,13 @@ def test_a_room_that_is_closed_and_entered_again(
     sid, runtime = client.sid, node.manager._live()
     node.server.enter_room(sid, 'game')
     # The reader waits, as where it is busy with others' messages.
-    gate, take_in = threading.Event(), runtime._take_in
+    gate, take_in = threading.Event(), runtime._entries.take_in
 
     def wait(*args: Any) -> None:
         assert gate.wait(DEADLINE)
         take_in(*args)
 
-    monkeypatch.setattr(runtime, '_take_in', wait)
+    monkeypatch.setattr(runtime._entries, 'take_in', wait)
     node.server.close_room('game')
     node.manager.disconnect_sockets(to='game')
     node.server.enter_room(sid, 'game')
