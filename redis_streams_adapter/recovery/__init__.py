@@ -3,6 +3,7 @@ take-over from another server, and delivery in the stream's order.
 
 Imports :mod:`~redis_streams_adapter.clients` and what lies below it. Start
 reading at :mod:`~redis_streams_adapter.recovery.session` (what a session
-holds), then :mod:`~redis_streams_adapter.recovery.tracker` (a client's way
-from its connection to its end).
+holds) and :mod:`~redis_streams_adapter.recovery.states` (what can become of
+it), then :mod:`~redis_streams_adapter.recovery.tracker` (a client's way from
+its connection to its end).
 """

@@ -1,37 +1,38 @@
-"""A client comes, where recovery is on: one that returns is taken over, any
+"""A client connects, and recovery is on: one that returns is taken over, any
 other gets a session.
 
-How a client is taken over, in this order:
+A client is taken over in this order:
 
 1. its session is looked up, and whether the stream goes back to its offset;
-   what it shows is checked, and nothing was changed so far;
-2. where it is still connected to this node, that connection is dropped;
-3. the session is claimed, by compare-and-set: of two who try at once, the
-   last has it. Its content stays, so whoever finds this node dead can claim
-   it in turn;
-4. all other nodes are told to drop the client's old connection, which may
+   what the client shows is checked. So far, nothing has changed;
+2. if it is still connected to this node, that connection is dropped;
+3. the session is claimed, by compare-and-set: of two connections that try at
+   once, the last one has it. Its content stays, so a node that finds this one
+   dead can claim it in turn;
+4. all other nodes are asked to drop the client's old connection, which may
    look alive to them;
 5. when this node's reader has come as far as the stream was in step 1, what
    was missed is gathered: first from Redis, in pages, what is older than
    what is in memory. Then, as one step under the order lock: what is in
    memory, and the client is registered in its rooms, its deliveries held.
-   Where another connection of it was registered meanwhile, Redis tells which
+   If another connection of it was registered meanwhile, Redis knows which
    of the two has the session, and the other one goes;
 6. its connect handler runs, and may refuse. If it lets the client in, the
    client gets what it has missed, its reply, what was held, and is like any
    other. With ``always_connect`` the reply was sent before the handler ran,
-   and what it has missed is not, for the handler may refuse it: it follows
-   when the handler is done. A client that may have some of it already, see
-   :mod:`redis_streams_adapter.recovery.session`, gets its reply alone, and is
-   dropped as soon as it has read it: then its offset tells how much that is,
-   and it comes again.
+   but not what the client has missed, for the handler may refuse it: that
+   follows when the handler is done. A client that may have some of it already,
+   see :mod:`redis_streams_adapter.recovery.session`, gets its reply alone, and
+   is dropped as soon as it has read it: then its offset shows how much that
+   is, and it comes again.
 
-*If the process dies* before step 3, nothing has happened; behind it, the
-session is there for the next one, and the client has no new offset yet.
+*If the process dies* before step 3, nothing has happened. After it, the
+session is there for the next node, and the client has no new offset yet.
 
 Steps 1 to 6 run on the task of the client's connection. Of what they share
-with others, rooms and deliveries are under the order lock, sessions under the
-keeper's; a visit is its connection's own.
+with other tasks, rooms and deliveries are under the order lock, sessions under
+the lock of :mod:`redis_streams_adapter.recovery.local_sessions`; only the
+connection's task writes a visit.
 """
 import secrets
 import threading
@@ -77,9 +78,10 @@ _NOT_TRIED, _RECOVERED = Outcome(False), Outcome(True)
 
 
 class Visit:
-    """A client that connects to a namespace; its connection's task's own.
+    """A client that connects to a namespace. Only the task of its connection
+    writes this.
 
-    :param shown: what it shows, if it wants to be recovered.
+    :param shown: what it shows, if it asks to be recovered.
     :param auth: what the application sees of what it sends.
     """
 
@@ -95,7 +97,7 @@ class Visit:
         self.admitted = False
         #: Whether its connection is to end, and it to try again.
         self.turned_away = False
-        #: Whether the client was told that it is connected.
+        #: Whether the client has the reply that it is connected.
         self.replied = False
         #: Under which sid it was registered.
         self.sid: Optional[str] = None
@@ -113,7 +115,7 @@ class Visit:
 class Admission:
     """Lets clients in.
 
-    :param outcomes: is told what becomes of them.
+    :param outcomes: notes what becomes of them.
     """
 
     def __init__(self, clients: LocalClients, claims: Claims,
@@ -131,7 +133,7 @@ class Admission:
         """Register a client that connects.
 
         :param appear_in: makes this node a member of a namespace.
-        :return: its sid; ``None`` where its connection is in the namespace
+        :return: its sid; ``None`` if its connection is in the namespace
                  already, or is dropped.
         """
         try:
@@ -153,7 +155,7 @@ class Admission:
         runtime = self._clients.live()
         if not runtime.is_hearing:
             # The server lets only its very first client wait until this node
-            # has started. Returns at once where Redis is away.
+            # has started. Returns at once if Redis is away.
             runtime.start()
         outcome = _NOT_TRIED
         if visit.shown is not None:
@@ -206,7 +208,7 @@ class Admission:
         runtime, namespace = self._clients.live(), visit.namespace
         timeline = self._clients.timeline(namespace)
         if timeline.position == START and runtime.is_hearing:
-            # The first heartbeat is on its way. Nobody could tell later
+            # The first heartbeat is on its way. Later, no node could know
             # whether something was trimmed before the first entry.
             timeline.reach(Position(0, 1), FIRST_PATIENCE)
         sid: str = self._clients.server.eio.generate_id()
@@ -234,7 +236,7 @@ class Admission:
                 self._clients.sessions.register(visit.client)
         if visit.shown is not None:
             self._clients.log('%s was not recovered: %s', sid, outcome.reason)
-        self._outcomes.tell(visit.eio_sid, outcome)
+        self._outcomes.show(visit.eio_sid, outcome)
         return sid
 
     def _bring_back(self, visit: Visit, shown: Return) -> str:
@@ -279,7 +281,7 @@ class Admission:
                     Swap(pid, b'', [claim.value])])
             raise
         self._clients.session_writer.claimed(client, claim.value)
-        self._outcomes.tell(visit.eio_sid, _RECOVERED)
+        self._outcomes.show(visit.eio_sid, _RECOVERED)
         return session.sid
 
     def _register(self, visit: Visit, claim: Claim, client: ClientSession,

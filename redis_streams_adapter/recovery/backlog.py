@@ -1,7 +1,7 @@
 """What clients have missed is gathered: from memory, and what is older from
 Redis, in pages.
 
-One client at a time reads, for most want the same: what one has read is in
+One client at a time reads, for most need the same: what one has read is in
 memory for the next.
 """
 import time
@@ -19,8 +19,8 @@ from .stream_order import record_of
 from ..protocol.position import Position
 from ..protocol.transport import Entry
 
-#: How long a client waits for others who read, in seconds, before it reads by
-#: itself: where there is too much for the memory, each has to.
+#: How long a client waits for others that read, in seconds, before it reads by
+#: itself: if there is too much for the memory, each has to.
 PATIENCE = 10.0
 
 #: How often one client reads up to where the memory begins. Each time there
@@ -36,8 +36,8 @@ class Backlog:
 
     def __init__(self, clients: LocalClients) -> None:
         self._clients = clients
-        #: Who reads, by namespace: set when it is done. Under the order
-        #: lock.
+        #: Reads that are under way, by namespace: set when they are done.
+        #: Under the order lock.
         self._reading: Dict[str, Event] = {}
 
     def read(self, replay: Replay, claim: Claim, namespace: str) -> None:
@@ -123,7 +123,7 @@ def _records(page: Iterable[Entry], namespace: str, floor: Position,
                 copies[envelope.writer] = envelope.sequence
             message = codec.decode(envelope)
         except DecodeError:
-            # Whoever read it when it came has told the log.
+            # The task that read it when it came has logged it.
             continue
         if is_missed(message):
             yield record_of(entry, message)

@@ -1,8 +1,8 @@
-"""Sessions are claimed: of all who try to take a client over, one wins.
+"""Sessions are claimed: of all nodes that try to take a client over, one wins.
 
-Whoever claims a session gives this stay of its client a new name, by
-compare-and-set with what it has read, and tells all nodes which name is
-superseded by that. A node that has a client under that name drops its
+The node that claims a session gives it a new *claim*, a name of its own, by
+compare-and-set with what it has read, and lets all nodes know which claim is
+superseded by that. A node that has a client under that claim drops its
 connection, and so does one that is about to register it: a client that was on
 its way here when it lost its connection again is already on its way elsewhere,
 and if it is this one that lives, it comes back and claims in turn.
@@ -50,7 +50,7 @@ class Claim(NamedTuple):
 
     :param session: what it holds.
     :param value: how it stands in Redis.
-    :param start: behind which position to go on.
+    :param start: the position after which to go on.
     :param found: what Redis had.
     """
 
@@ -83,7 +83,7 @@ class _Ahead:
 
 
 class Claims:
-    """Claims sessions, and loses them.
+    """Claims sessions, and lets other nodes claim them.
 
     :param publish: puts a message into the outbox.
     """
@@ -128,7 +128,8 @@ class Claims:
                 here = None
             if here is not None and found.session is not None \
                     and not self._is_of(found.session, here):
-                # Another server has had it since, and maybe has not told.
+                # Another server has had it since, and we may not have heard of
+                # it yet.
                 sessions.supersede(here)
                 here = None
             session = self._found_session(found, pid, namespace, here)
@@ -137,7 +138,7 @@ class Claims:
                 continue
             before = session.claim
             if left is not None and left.claim != before:
-                # Somebody has had it in between.
+                # Another connection has had it in between.
                 left = None
             if not accepts(session.sid):
                 raise Refusal(REJECTED)
@@ -170,7 +171,7 @@ class Claims:
 
     def _find(self, pid: str, stream: str,
               offset: Optional[Position]) -> Found:
-        """Look it up; once more, where a connection was merely replaced.
+        """Look it up; once more, if a connection was only replaced.
 
         :raises Unavailable: Redis is away.
         """
@@ -211,7 +212,7 @@ class Claims:
                found: Found, namespace: str) -> Position:
         """Behind which position to go on.
 
-        :raises Refusal: what came behind it is not there any more.
+        :raises Refusal: what came after it is not there any more.
         """
         start, must_exist = start_of(session, offset)
         timeline = self._clients.timeline(namespace)
@@ -229,7 +230,7 @@ class Claims:
 
     def _is_of_ours(self, offset: Optional[Position], namespace: str) -> bool:
         """Whether an event of this application has an offset. All that can
-        be known of whose client it is, where its session does not say.
+        be known of whose client it is, if its session does not say.
 
         :raises Unavailable: Redis is away.
         """
@@ -249,8 +250,8 @@ class Claims:
     def _make_room(self, session: Session, namespace: str) -> bool:
         """Drop an old connection of a client, which has lost it.
 
-        :return: ``False`` where it was registered here in this moment.
-        :raises Refusal: there is somebody else with its sid.
+        :return: ``False`` if it was registered here in this moment.
+        :raises Refusal: another client has its sid.
         """
         old = self._clients.sessions.of_sid(session.sid, namespace)
         if old is not None and old.pid == session.pid:
@@ -282,7 +283,7 @@ class Claims:
         only Redis knows: others may have had it in between.
 
         :raises TurnedAway: it was not this one.
-        :raises Refusal: the other one is there to stay.
+        :raises Refusal: the other one does not go.
         :raises Unavailable: Redis is away.
         """
         raw = self._clients.session_writer.sessions.get(claim.session.pid)
@@ -290,7 +291,7 @@ class Claims:
             raise TurnedAway
         self._supersede_here(rival)
 
-    # -- and loses them ---------------------------------------------------
+    # -- claimed by others ------------------------------------------------
 
     def superseded(self, namespace: str, target: Target) -> None:
         """Another node has taken clients over."""
@@ -306,20 +307,19 @@ class Claims:
                 self._clients.server.start_background_task(
                     hooks.drop, self._clients.server, client.eio_sid)
             else:
-                # Somebody has had it in between, or this is old: a node
-                # that died before it told us, or a server in Node.js, which
-                # does not say from whom it had it.
+                # Another node has had it in between, or this is old: it is
+                # from a node that died before we heard of it, or from a
+                # server in Node.js, which does not say whose it was.
                 self._clients.server.start_background_task(
                     self._verify, client)
 
     def is_superseded(self, claim: Claim) -> bool:
-        """Whether somebody else has claimed it since; under the order
-        lock."""
+        """Whether another node has claimed it since; under the order lock.
+        """
         return claim.session.claim in self._superseded
 
     def _supersede(self, claim: Any) -> None:
-        """Whoever has claimed a session under this name shall not have
-        it."""
+        """A session is no longer held under this claim."""
         if isinstance(claim, str) and claim:
             with self._clients.live().order:
                 self._superseded[claim] = None

@@ -37,7 +37,7 @@ class Handover:
         """Give a client what it has missed. Nothing blocks between the last
         packets and what the caller sends next.
 
-        :return: ``False`` where it is gone. Another connection may have taken
+        :return: ``False`` if it is gone. Another connection may have taken
                  it over: what is known under its sid is not this one's.
         """
         address, runtime = (client.sid, client.eio_sid), self._clients.live()

@@ -170,7 +170,7 @@ class Outcomes:
         """A client is gone."""
         self._outcomes.pop((sid, namespace), None)
 
-    def tell(self, eio_sid: str, outcome: Outcome) -> None:
+    def show(self, eio_sid: str, outcome: Outcome) -> None:
         """Show it to the connect handler of a client, and count a client that
         is not recovered."""
         environ = self._clients.environ(eio_sid)

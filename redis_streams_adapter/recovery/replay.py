@@ -19,7 +19,7 @@ from .session import Origin, Refusal, Session, SUPERSEDES, TOO_MANY_MISSED, \
 from ..protocol.position import Position, START
 
 #: How many entries of a stream are kept in memory for clients that return,
-#: and how many bytes: some seconds of a busy stream, so that those who come
+#: and how many bytes: some seconds of a busy stream, so that those that come
 #: back at once need not each read it again.
 HISTORY_ENTRIES = 30_000
 HISTORY_BYTES = 32 * 2**20
@@ -43,7 +43,7 @@ class Record:
     :param size: about how many bytes it takes.
     :param fields: those of the entry, of a broadcast whose arguments will be
                    wanted.
-    :param origin: who has written it, of a command of a Python node.
+    :param origin: its writer, if it is a command of a Python node.
     """
 
     __slots__ = ('id', 'rooms', 'except_rooms', 'command', 'size', 'fields',
@@ -69,13 +69,13 @@ class Record:
 
 
 def is_missed(message: Message) -> bool:
-    """Whether a message is of account to a client that is away: those that
-    are volatile or want to be acknowledged are not sent again."""
+    """Whether a message matters to a client that is away: those that
+    are volatile or ask for an acknowledgement are not sent again."""
     if isinstance(message, Broadcast):
         return message.request_id is None \
             and not message.target.flags.get('volatile')
     if isinstance(message, DisconnectSockets):
-        # That somebody was taken over is of no account to anybody else, and
+        # That one client was taken over does not matter to any other, and
         # there are as many of these as clients that return at once.
         return SUPERSEDES not in message.target.flags
     return isinstance(message, (SocketsJoin, SocketsLeave))
@@ -91,7 +91,7 @@ class Replay:
     """Goes through what came while a client was away.
 
     :param session: of the client.
-    :param start: behind which position to begin.
+    :param start: the position after which to begin.
     :param limit: how many packets it may have missed.
     """
 
@@ -100,8 +100,8 @@ class Replay:
         self.missed: List[Record] = []
         #: How far it went.
         self.at = start
-        #: Up to where the session knows of commands; ``None``: nobody can
-        #: tell, as of one that Node.js wrote, which looks at none.
+        #: Up to where the session knows of commands; ``None``: no node
+        #: can know, as of one that Node.js wrote, which looks at none.
         self._obeyed = session.obeyed
         self._own = session.own
         self._limit = limit
@@ -147,7 +147,7 @@ class History:
 
     Written by the reader's task under the order lock, and read under it.
 
-    Invariant: of each namespace that is served, all records behind its floor
+    Invariant: of each namespace that is served, all records after its floor
     are here.
     """
 
@@ -163,7 +163,7 @@ class History:
         self._bytes = 0
 
     def serve(self, namespaces: Iterable[str], position: Position) -> None:
-        """Of these namespaces, and no others, all behind a position will be
+        """Of these namespaces, and no others, all after a position will be
         recorded; of those that are recorded already, all is kept."""
         wanted = set(namespaces)
         for namespace in set(self._floors) - wanted:
@@ -200,7 +200,7 @@ class History:
                 records: Sequence[Record], floor: Position) -> None:
         """What was read of older ones, as far back as there is room.
 
-        :param position: all behind it, and up to the floor, is among them.
+        :param position: all after it, and up to the floor, is among them.
         :param floor: where it began before.
         """
         if self._floors.get(namespace) != floor:
@@ -218,7 +218,7 @@ class History:
 
     def _forget(self) -> None:
         # An eighth at once: what is removed from the front of a list costs
-        # as much as what is behind it.
+        # as much as what comes after it.
         for namespace, records in self._records.items():
             gone = records[:max(1, len(records) // 8)]
             if gone:
@@ -233,7 +233,7 @@ class History:
 
     def after(self, namespace: str,
               position: Position) -> Optional[Sequence[Record]]:
-        """All behind a position; ``None`` where not all are here."""
+        """All after a position; ``None`` if not all are here."""
         floor = self.floor(namespace)
         if floor is None or position < floor:
             return None
@@ -262,7 +262,7 @@ def is_event(fields: Sequence[bytes], namespace: str) -> bool:
 
 def is_complete(start: Position, first: Optional[Position],
                 last: Optional[Position]) -> bool:
-    """Whether nothing behind a position can have been trimmed.
+    """Whether nothing after a position can have been trimmed.
 
     :param first: the first entry of the stream that is there.
     :param last: the last one.

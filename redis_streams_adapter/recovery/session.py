@@ -11,7 +11,7 @@ keys, which Node.js ignores:
 
 =========  ================================================================
 ``nsp``    the namespace; a session does not leave it
-``claim``  a name for this stay on a node: each node that takes the client
+``claim``  a name for the time on one node: each node that takes the client
            over gives another one. Whoever holds an older one has lost it
 ``upto``   a position in the stream: all before it was handed to the client
 ``sent``   the last offset that was handed to it before that; none: none was
@@ -33,7 +33,7 @@ keys, which Node.js ignores:
            not leave it
 =========  ================================================================
 
-*Where to go on*: behind the offset that the client names, the last that it
+*Where to go on*: after the offset that the client names, the last that it
 has received. If that is the one in ``sent``, it has received all up to
 ``upto``, which may be much later: a client that gets an event once a day does
 not need a day of history. Nor does it where that one event was handed to a
@@ -68,7 +68,7 @@ class Outcome(NamedTuple):
     """What became of a client that came.
 
     :param recovered: whether its state is back.
-    :param reason: why not, one of :data:`REASONS`; ``None`` where it is, and
+    :param reason: why not, one of :data:`REASONS`; ``None`` if it is, and
                    for a client that did not ask for it.
     """
 
@@ -90,7 +90,7 @@ class Refusal(Exception):
 class TurnedAway(Exception):
     """A client that returns is to try again, if it is still there: its
     connection has ended, another one has claimed the session since, or this
-    node takes its leave. As a new client it would have lost everything."""
+    node shuts down. As a new client it would have lost everything."""
 
 
 # -- what a client says ---------------------------------------------------
@@ -110,7 +110,7 @@ def split_auth(data: Any) -> Tuple[Optional[Return], Any]:
     """Take apart what a client sends when it connects (``onopen()`` in
     ``build/esm/socket.js`` of socket.io-client 4.8).
 
-    :return: what it shows, if it wants to be recovered, and what the
+    :return: what it shows, if it asks to be recovered, and what the
              application is to see.
     """
     if not isinstance(data, dict) or 'pid' not in data:
@@ -225,7 +225,7 @@ def to_fields(session: Session, application: Application) -> Dict[str, Any]:
 
 def load_session(raw: bytes, pid: str, namespace: str,
                  application: Application) -> Session:
-    """A session from Redis, where anybody may have written.
+    """A session from Redis, where others may have written, too.
 
     :param pid: whose it has to be.
     :param namespace: in which it has to be; Node.js does not say.
@@ -288,12 +288,12 @@ def _position(value: Any) -> Optional[Position]:
 
 def start_of(session: Session, offset: Optional[Position]) -> Tuple[Position,
                                                                     bool]:
-    """Behind which position to go on.
+    """The position after which to go on.
 
     :param offset: the one that the client names.
     :return: the position, and whether it must be that of an entry that is
              there.
-    :raises Refusal: nobody can know.
+    :raises Refusal: no node can know.
     """
     if session.upto is not None and offset == session.sent:
         return session.upto, False
@@ -305,6 +305,6 @@ def start_of(session: Session, offset: Optional[Position]) -> Tuple[Position,
         return session.since, False
     if session.since is not None \
             and offset < session.since:
-        # It was somebody else's.
+        # It was another client's.
         raise Refusal(OFFSET_NOT_FOUND)
     return offset, True

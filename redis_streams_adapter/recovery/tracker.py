@@ -1,9 +1,9 @@
-"""What becomes of the own clients, where recovery is on: the server's hooks
-and the manager tell it, and their sessions follow.
+"""Follows the local clients from their connection to their end, if recovery is
+on: the server's hooks and the manager report, and the sessions follow.
 
-A visit is a client that connects, until its connect handler is done: how it is
-let in is the matter of :mod:`redis_streams_adapter.recovery.admission`. What
-follows is its stay, see :mod:`redis_streams_adapter.recovery.client_session`.
+A *visit* is a client that connects, until its connect handler is done:
+:mod:`redis_streams_adapter.recovery.admission` lets it in. From then on it has
+a session, see :mod:`redis_streams_adapter.recovery.client_session`.
 """
 import threading
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -97,11 +97,11 @@ class ClientTracker:
     def _send_ahead(self, visit: Visit, client: ClientSession) -> bool:
         """Give a client what it has missed ahead of its reply.
 
-        :return: ``False`` where it is gone.
+        :return: ``False`` if it is gone.
         """
         before = client.ahead
         if visit.missed:
-            # Before it has any of it: whoever takes it over is to know.
+            # Before it has any of it: a node that takes it over must know.
             client.ahead = visit.offset
         self._clients.session_writer.write_first(client)
         if client.possession is State.SUPERSEDED:
@@ -187,7 +187,7 @@ class ClientTracker:
         sessions = self._clients.sessions
         client = sessions.of_sid(sid, namespace)
         if client is not None:
-            # Its connection, where this is kept, may be gone before it is
+            # Its connection, which keeps this, may be gone before it is
             # written.
             client.data = data
             sessions.change(client)
@@ -245,7 +245,7 @@ class ClientTracker:
         """A client is about to be unregistered.
 
         :return: whether by a task that may: one that disconnects it, or that
-                 of its connection, where it is refused. Another one's client
+                 of its connection, if it is refused. Another one's client
                  is gone, and another connection has taken it over.
         """
         client = self._clients.sessions.of_sid(sid, namespace)
@@ -263,7 +263,7 @@ class ClientTracker:
             # Its connect handler has refused it.
             self._clients.sessions.discard(client)
             if visit.shown is not None:
-                self._outcomes.tell(client.eio_sid, Outcome(False, REJECTED))
+                self._outcomes.show(client.eio_sid, Outcome(False, REJECTED))
         self._clients.sessions.leave(client)
         return True
 
@@ -296,7 +296,7 @@ class ClientTracker:
 
     def is_leaving(self, sid: str, namespace: str) -> bool:
         """Whether a client that is still here is on its way out, or another
-        node's by now: what is done to it here is of no account to where it
+        node's by now: what is done to it here does not follow it to where it
         returns. What its disconnect handler does is not meant to be."""
         client = self._clients.sessions.of_sid(sid, namespace)
         return client is not None \
@@ -321,7 +321,7 @@ class ClientTracker:
         return {**self._outcomes.counts, 'sessions': self._clients.count}
 
     def discard_connection(self, eio_sid: str) -> None:
-        """A connection is going to be closed, and its clients shall not be
+        """A connection is going to be closed, and its clients are not to be
         recovered."""
         for namespace, sid in self._on_connection(eio_sid):
             self._discard(sid, namespace)
@@ -347,7 +347,7 @@ class ClientTracker:
         """Register a client that connects.
 
         :param appear_in: makes this node a member of a namespace.
-        :return: its sid; ``None`` where its connection is in the namespace
+        :return: its sid; ``None`` if its connection is in the namespace
                  already, or is dropped.
         """
         visit = self._visits.get((eio_sid, namespace))
