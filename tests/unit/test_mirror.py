@@ -25,13 +25,12 @@ UNTESTED = {
 }
 
 #: Debts: modules that are tested together with others, in tests of
-#: tests/unit/manager, tests/integration/recovery, tests/unit/runtime and
-#: tests/unit/stream.
+#: tests/unit/manager, tests/integration/recovery and tests/unit/runtime.
 DEBTS = {
     'cluster/incoming', 'cluster/outgoing', 'recovery/admission',
     'recovery/backlog', 'recovery/claims', 'recovery/deliveries',
     'recovery/handover', 'recovery/local_clients', 'recovery/tracker',
-    'runtime/membership', 'runtime/status', 'stream/url'}
+    'runtime/membership', 'runtime/status'}
 
 #: Tests of no single module: those of the package as a whole, and of what
 #: tests use.
