@@ -267,7 +267,9 @@ class SessionWriter:
         refusal: Optional[Refused] = None
         for batch in self._batches(task, clients):
             refusal = self.stored.touch(batch) or refusal
-        self._renewed = now
+        if refusal is None:
+            # If not, the next round tries again.
+            self._renewed = now
         for batch in self._batches(task, [
                 client for client in clients
                 if now - client.written > self._stale]):
@@ -314,12 +316,13 @@ class SessionWriter:
         with self._lock:
             clients = [client for client in self.local.all()
                        if client.is_placed and client.is_held]
+        refusal: Optional[Refused] = None
         try:
             for start in range(0, len(clients), BATCH):
                 refusal = self._write(clients[start:start + BATCH],
-                                      anyway=True)
-                if refusal is not None:
-                    raise refusal
+                                      anyway=True) or refusal
+            if refusal is not None:
+                raise refusal
         except Unavailable as exc:
             self._logger().warning(
                 'sessions were not written a last time: %s', exc)

@@ -173,6 +173,18 @@ def test_a_touch_fails(house: House, store: FakeSessions,
     assert [name for name, _ in store.calls] == ['touch']
 
 
+def test_a_touch_is_refused(house: House, store: FakeSessions,
+                            clock: Any) -> None:
+    """By the server of one session: it is tried again at once."""
+    clients = [house.stays('s'), house.stays('t')]
+    store.refusing = {clients[0].pid}
+    clock.now += INTERVAL
+    assert not house.round()
+    store.refusing.clear()
+    assert house.round()
+    assert [name for name, _ in store.calls] == ['touch', 'touch']
+
+
 def test_it_is_kept_alive_first_of_all(house: House, store: FakeSessions,
                                        clock: Any) -> None:
     """That works also where Redis refuses to write."""
@@ -242,6 +254,20 @@ def test_close(house: House, store: FakeSessions) -> None:
             1 if client is connecting else 900)
     assert leaves.pid not in store.values
     assert store.values[lost.pid] == b'of another'
+
+
+def test_close_while_one_server_refuses(
+        house: House, store: FakeSessions,
+        logged: Callable[[int], List[str]]) -> None:
+    """What other servers have is written, however much it is."""
+    stays = [house.stays(f's{number}') for number in range(2 * BATCH + 1)]
+    store.refusing = {stays[0].pid}
+    house.position = Position(900)
+    house.writer.close(AMPLE)
+    assert len(logged(logging.WARNING)) == 1
+    for client in stays[1:]:
+        kept = house.kept(client)
+        assert kept is not None and kept.obeyed == Position(900)
 
 
 def test_close_while_redis_is_away(
