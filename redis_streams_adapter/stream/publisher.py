@@ -169,6 +169,8 @@ class Publisher:
             for key in [key for key, link in self._links.items()
                         if link.ended]:
                 self._links.pop(key).close()
+                # Another server may have taken the place of this one.
+                self._place = None
             self._link(None)
             for job in jobs:
                 if job.counter is None:
@@ -188,7 +190,7 @@ class Publisher:
             return
         asked_before = self._place is not None
         try:
-            self._link(self._master_of(channel)).ask(*command)
+            self._link_for(channel).ask(*command)
         except Refused:
             if not asked_before:
                 raise
@@ -196,6 +198,17 @@ class Publisher:
             # command that was refused was not carried out.
             self._forget_masters()
             self._link(self._master_of(channel)).ask(*command)
+
+    def _link_for(self, channel: str) -> Connection:
+        """The connection to the master that has a channel."""
+        if self._place is not None:
+            try:
+                return self._link(self._master_of(channel))
+            except Unavailable:
+                # Another server may have taken the place of this one since
+                # the cluster was asked. Nothing was sent.
+                self._forget_masters()
+        return self._link(self._master_of(channel))
 
     def _master_of(self, channel: str) -> Address:
         """Which master of the cluster has a channel."""

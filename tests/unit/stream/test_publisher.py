@@ -10,7 +10,7 @@ from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.concurrency.tasks import Task
 from redis_streams_adapter.protocol.transport import Way
 from redis_streams_adapter.stream.publisher import MAX_WAITING, Publisher
-from redis_streams_adapter.testing.pubsub import FakePubSub
+from redis_streams_adapter.testing.pubsub import FakeConnection, FakePubSub
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ..nodes import Call
@@ -254,6 +254,49 @@ def test_master_that_was_replaced(server: FakePubSub,
     in_cluster.publish(SHARDED, 'a', b'3')
     wait_for_value(lambda: [each[2] for each in other.replies], [b'3'])
     assert server.commands(b'SPUBLISH')[-1].key == 'four'
+
+
+def test_first_message_after_a_failover(server: FakePubSub,
+                                        in_cluster: Publisher) -> None:
+    """It goes to the new master, on a new connection."""
+    in_cluster.publish(SHARDED, 'a', b'1')
+    assert in_cluster.count(SHARDED, ['a'], DEADLINE) == [0]
+    old = server.master_of('a')
+    with server.changed:
+        server.masters[server.masters.index(old)] = ('four', 4)
+        for each in list(server.connections):
+            if each.address == old:
+                each.end()
+    other = listen(server, 'a', b's')
+    in_cluster.publish(SHARDED, 'a', b'2')
+    wait_for_value(lambda: [each[2] for each in other.replies], [b'2'])
+    assert [each.key for each in server.commands(b'SPUBLISH')] == [
+        old[0], 'four']
+    assert in_cluster.dropped == 0
+
+
+def test_master_that_is_gone_before_it_was_needed(
+        server: FakePubSub, in_cluster: Publisher,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster is asked again, and nothing is lost."""
+    in_cluster.publish(SHARDED, 'a', b'1')
+    assert in_cluster.count(SHARDED, ['a'], DEADLINE) == [0]
+    channel = next(each for each in 'bcdefgh'
+                   if server.master_of(each) != server.master_of('a'))
+    gone = server.master_of(channel)
+    connect = FakeConnection.connect
+
+    def refuse(connection: FakeConnection) -> None:
+        if connection.address == gone:
+            raise redis.exceptions.ConnectionError('refused')
+        connect(connection)
+
+    monkeypatch.setattr(FakeConnection, 'connect', refuse)
+    server.masters[server.masters.index(gone)] = ('four', 4)
+    other = listen(server, channel, b's')
+    in_cluster.publish(SHARDED, channel, b'2')
+    wait_for_value(lambda: [each[2] for each in other.replies], [b'2'])
+    assert in_cluster.dropped == 0
 
 
 def test_slot_that_no_master_has(server: FakePubSub,
