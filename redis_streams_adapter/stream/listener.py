@@ -41,7 +41,10 @@ NOT_FOR_US = ('unknown command', 'NoPermission')
 
 #: What they say of a channel that is on another server of the cluster, or on
 #: none for now. That concerns this channel, not the connection.
-NOT_HERE = ('MovedError', 'AskError', 'TryAgainError', 'ClusterDownError')
+NOT_HERE = ('MovedError', 'AskError', 'TryAgainError', 'ClusterDownError',
+            # redis-py 5.0 has no classes for them.
+            *(f'ResponseError: {code} '
+              for code in ('MOVED', 'ASK', 'TRYAGAIN', 'CLUSTERDOWN')))
 
 
 class Heard(NamedTuple):
@@ -100,8 +103,9 @@ class ListenerLink(Connection):
         """Wait until the server says something.
 
         :param timeout: how many seconds to wait, at most.
-        :return: whether it did. If not, the time is over or another task
-                 has called for attention.
+        :return: whether it did. If not, the time is over, another task has
+                 called for attention, or what came is not a message: TLS has
+                 records of its own.
         :raises Unavailable: the connection is broken.
         """
         if self._early:
@@ -111,12 +115,12 @@ class ListenerLink(Connection):
             # The parser or TLS may hold what the socket no longer has.
             if connection.can_read(0):
                 return True
-            readable = self._wakeup.wait(connection._sock.fileno(), timeout)
+            if not self._wakeup.wait(connection._sock.fileno(), timeout):
+                return False
+            # This may be a copy of the task, in a child process.
+            return bool(self._open().can_read(0))
         except self._broken as exc:
             raise self._lost(exc) from exc
-        # This may be a copy of the task, in a child process.
-        self._open()
-        return readable
 
     def read(self) -> Union[Heard, Removed, None]:
         """What the server has said; ``None``: an answer to a PING.

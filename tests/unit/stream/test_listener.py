@@ -1,5 +1,7 @@
 """Listening to channels, on one connection."""
 import logging
+import os
+import select
 import time
 from typing import Any, Callable, Iterator, List
 
@@ -198,6 +200,36 @@ def test_silence(server: FakePubSub, make_listener: Any, run: Run,
     server.frozen = False
     server.wait_listening('a')
     wait_until(lambda: condition.ok)
+
+
+def test_record_without_a_message(
+        server: FakePubSub, make_listener: Any, run: Run, log: Log) -> None:
+    """TLS has records of its own: the socket can be read, and yet there is
+    nothing to wait for."""
+    listener = make_listener(socket_timeout=0.2)
+    task = run(listener)
+    listener.listen_to(['a'])
+    server.wait_listening('a')
+    (connection,) = server.connections
+    readable = connection.replies
+    wait_until(lambda: listener.hears('a'))
+    can_read, taken = connection.can_read, []
+
+    def take_record(timeout: float) -> bool:
+        with server.changed:
+            if not readable and not taken and select.select(
+                    [readable.file], (), (), 0)[0]:
+                taken.append(os.read(readable.file, 1))
+        return bool(can_read(timeout))
+
+    connection.can_read = take_record
+    readable.end()
+    wait_until(lambda: taken)
+    time.sleep(0.5)
+    server.publish('a', b'1')
+    wait_for_value(lambda: log.calls, [Heard(PLAIN, b'1')])
+    assert task.restarts == 0
+    assert server.connections == [connection]
 
 
 def test_idle_listener_sleeps(server: FakePubSub, listener: Listener,

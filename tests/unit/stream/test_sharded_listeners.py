@@ -11,7 +11,7 @@ from redis_streams_adapter.protocol.transport import Way
 from redis_streams_adapter.stream.listener import Heard
 from redis_streams_adapter.stream.sharded_listeners import ATTEMPTS, \
     ShardedListeners
-from redis_streams_adapter.testing.pubsub import FakePubSub
+from redis_streams_adapter.testing.pubsub import FakeConnection, FakePubSub
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ..conftest import Log
@@ -146,6 +146,30 @@ def test_cluster_does_not_know_of_a_move_yet(
     assert len(asked) == 3
     assert server.connections == connections
     assert running.tasks[listeners.name].restarts == 0
+
+
+@pytest.mark.parametrize('old', [False, True])
+def test_one_channel_of_many_is_elsewhere(
+        server: FakePubSub, running: Running,
+        monkeypatch: pytest.MonkeyPatch, old: bool) -> None:
+    """The others are heard meanwhile, also with redis-py 5.0, which has no
+    classes for the errors of a cluster."""
+    channel, know = CHANNELS[0], server.master_of
+    there = next(each for each in server.masters if each != know(channel))
+    if old:
+        elsewhere = FakeConnection._elsewhere
+        monkeypatch.setattr(
+            FakeConnection, '_elsewhere', lambda *args: redis.ResponseError(
+                f'MOVED {elsewhere(*args)}') if elsewhere(*args) else None)
+    listeners = running.listeners
+    monkeypatch.setattr(listeners, '_driver', listeners._driver._replace(
+        places=lambda: lambda each: there if each == channel
+        else know(each)))
+    listeners.listen_to(CHANNELS)
+    wait_until(lambda: running.tasks[listeners.name].restarts >= 1)
+    assert all(map(listeners.hears, CHANNELS[1:]))
+    assert [task.restarts for name, task in running.tasks.items()
+            if name != listeners.name] == [0, 0, 0]
 
 
 def test_slot_that_no_master_has(server: FakePubSub, running: Running,
