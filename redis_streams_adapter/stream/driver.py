@@ -250,7 +250,10 @@ def _of_client(module: Any, client: Any,
         client.nodes_manager.initialize()
 
         def place(key: str) -> Any:
-            node = client.get_node_from_key(key)
+            try:
+                node = client.get_node_from_key(key)
+            except module.exceptions.SlotNotCoveredError:
+                return None
             # redis-py 5.0 has no hash of one.
             return node and (node.host, node.port)
         return place

@@ -340,6 +340,20 @@ def test_a_client_of_a_cluster_that_is_away() -> None:
         RedisLink(driver_of(client), 'x', 1).connect()
 
 
+def test_a_client_of_a_cluster_without_the_slot() -> None:
+    """No server has it for now, as with a URL."""
+    def get_node_from_key(key: str) -> Any:
+        raise redis.exceptions.SlotNotCoveredError(key)
+
+    client = redis.RedisCluster.__new__(redis.RedisCluster)
+    client.nodes_manager = type('Nodes', (), {
+        'initialize': lambda self: None})()
+    client.get_node_from_key = get_node_from_key
+    driver = driver_of(client)
+    assert driver.places is not None
+    assert driver.places()('x') is None
+
+
 @pytest.mark.parametrize('make', [
     lambda: redis.asyncio.Redis(),
     lambda: redis.asyncio.RedisCluster(host='host')],
