@@ -113,6 +113,8 @@ Deliveries`."""
     def received(self, entry: Entry, act: Act) -> None:
         """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
         self._act(act)
+        if self.local is not None:
+            self.local.log_lines(self._order)
 
     def came_back(self, entry: Entry, sequence: int,
                   is_message: bool) -> None:

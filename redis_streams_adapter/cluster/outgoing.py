@@ -31,7 +31,6 @@ class Outgoing:
         self._registry = registry
         self._sync = sync
         self.forget_acks = registry.forget_acks
-        self.forget_acks = registry.forget_acks
         #: The local clients; ``None`` before there is a server, and in a
         #: process that only emits. Set once, by the task that creates the
         #: server.

@@ -147,6 +147,8 @@ def test_what_was_read(world: World) -> None:
     act: Any = object()
     entry: Any = object()
     world.delivery.received(entry, act)
+    # A room that a client may not enter is said at once.
+    assert world.order.steps == [('log', False)]
     world.delivery.came_back(entry, 1, True)
     assert world.acts == [act]
     assert world.local.delivered == []
