@@ -32,6 +32,7 @@ from ..protocol import codec
 from ..clients.delivery import Delivery, Encoded, Load
 from ..clients.direct_delivery import Append, DirectDelivery
 from ..concurrency.locks import Lock
+from ..errors import OutboxFullError
 from ..protocol.messages import Broadcast, Message, ORDERED, Target
 from ..protocol.node import Act
 from .replay import History, is_meant, is_missed, Record, Replay
@@ -166,8 +167,8 @@ class StreamOrderDelivery:
         self.arrived = START
         self._waiting: Deque[Waiting] = deque()
         #: The shares of what waits and does not pass through the stream, in
-        #: its order. A share that a task left behind because an exception
-        #: struck it is given back when nothing waits.
+        #: its order. A task that is struck gives back what it took; if it is
+        #: struck once more, that is given back when nothing waits.
         self._shares = Outbox(capacity)
         #: Events that a client which returns is to get with others, and that
         #: are not encoded yet.
@@ -297,17 +298,29 @@ class StreamOrderDelivery:
         if not self._waiting or not self.is_read:
             self.hand_over(loads)
             return
-        share, waits = None, False
+        is_decided = False
         try:
             share = self._shares.put(
                 [part for load in loads for part in load.parts], False)
             self._waiting.append(Waiting(
                 self._waiting[-1].sequence, None, namespace, None,
                 list(loads), share=share))
-            waits = True
+            is_decided = True
+        except OutboxFullError:
+            is_decided = True
+            raise
         finally:
-            if share is not None and not waits:
-                self._give_back(share)
+            if not is_decided:
+                self._give_back_unused()
+
+    def _give_back_unused(self) -> None:
+        """A task was struck: what it took is given back, unless its event
+        waits; under the order lock."""
+        used = {id(each.share) for each in self._waiting}
+        for share in list(self._shares):
+            if id(share) not in used:
+                share.settled = True
+        self._shares.tidy(everything=not self._waiting)
 
     def _give_back(self, share: Pending) -> None:
         share.settled = True

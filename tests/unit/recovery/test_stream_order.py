@@ -4,6 +4,7 @@ from typing import Any, Callable
 
 import pytest
 
+from redis_streams_adapter.errors import OutboxFullError
 from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE, \
     ServerSideEmit, SocketsJoin, Target
 from redis_streams_adapter.protocol.position import Position
@@ -284,3 +285,42 @@ def test_namespaces_come_and_go(process: Process) -> None:
     process.receive(Position(103), 'hello', namespace='/new')
     assert [record.id for record in delivery.history.after(
         '/new', Position(102)) or ()] == [Position(103)]
+
+
+# -- what waits takes its share ----------------------------------------------
+
+def test_a_share_of_a_struck_task(process: Process,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given back, although something always waits."""
+    client, shares = process.connect(), process.delivery._shares
+    put, last = shares.put, process.emit('hello')
+
+    def struck(*args: Any) -> None:
+        put(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shares, 'put', struck)
+        with pytest.raises(KeyboardInterrupt):
+            process.locally('struck')
+    assert process.capacity.count == 0
+    for number in range(3):
+        process.locally('local', number)
+        pending, last = last, process.emit('hello')
+        process.back(pending, Position(101 + number))
+        assert process.capacity.count == 0
+    assert got(client).count(('local', 2)) == 1
+
+
+def test_a_full_outbox_keeps_the_shares(
+        logger: Callable[[], logging.Logger]) -> None:
+    process = Process(logger, limit=2)
+    client, pending = process.connect(), process.emit('hello')
+    process.locally('local', 1)
+    process.locally('local', 2)
+    with pytest.raises(OutboxFullError):
+        process.locally('local', 3)
+    assert process.capacity.count == 2
+    process.back(pending, Position(101))
+    assert process.capacity.count == 0
+    assert got(client)[1:] == [('local', 1), ('local', 2)]
