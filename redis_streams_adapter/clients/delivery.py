@@ -69,7 +69,7 @@ class Encoded:
                          an offset.
     """
 
-    __slots__ = ('parts', '_again', '_plain', '_marked', '_offset',
+    __slots__ = ('parts', '_again', '_plain', '_marked',
                  'ends_in_text')
 
     def __init__(self, parts: Sequence[Any],
@@ -78,8 +78,8 @@ class Encoded:
         self.parts = parts
         self._again = again
         self._plain: Optional[List[Any]] = None
-        self._marked: Optional[List[Any]] = None
-        self._offset = START
+        #: With the offset: any task may replace them, in one step.
+        self._marked: Tuple[Position, List[Any]] = START, []
         self.ends_in_text = ends_in_text
 
     def plain(self) -> List[Any]:
@@ -96,7 +96,8 @@ class Encoded:
 
     def marked(self, offset: Position) -> List[Any]:
         """The packets with an offset after the last argument."""
-        if self._marked is None or self._offset != offset:
+        known, packets = self._marked
+        if known != offset or not packets:
             text = str(offset)
             if self._again is not None:
                 parts = self._again(text)
@@ -104,8 +105,9 @@ class Encoded:
                 # A list in JSON; binary parts follow it.
                 first, *rest = self.parts
                 parts = [f'{first[:-1]},"{text}"]', *rest]
-            self._marked, self._offset = _packets(parts), offset
-        return self._marked
+            packets = _packets(parts)
+            self._marked = offset, packets
+        return packets
 
 
 @dataclass(slots=True)

@@ -1,8 +1,10 @@
 """Packets to the own clients."""
 import datetime
 import functools
+import itertools
 import logging
 import math
+import sys
 import threading
 import time
 from typing import Any, Callable, List
@@ -13,7 +15,7 @@ from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE
 from socketio.packet import BINARY_EVENT, EVENT, Packet
 
-from redis_streams_adapter.clients.delivery import Delivery
+from redis_streams_adapter.clients.delivery import Delivery, Encoded
 from redis_streams_adapter.protocol.messages import EVERYONE, Target
 from redis_streams_adapter.protocol.position import Position
 
@@ -233,6 +235,37 @@ def test_it_is_marked_once(delivery: Delivery) -> None:
     assert encoded.marked(OFFSET) is encoded.marked(OFFSET)
     assert encoded.plain() is encoded.plain()
     assert encoded.marked(OFFSET) is not encoded.marked(LATER)
+
+
+def test_two_tasks_mark_it() -> None:
+    """The reader's task marks it without a lock, for its clients, and another
+    one for a client that leaves."""
+    for moment in itertools.count():
+        encoded = Encoded(['2["hello",1]'], lambda text: [text], True)
+        moments = itertools.count()
+
+        def other_task(frame: Any, event: str, _: Any) -> Any:
+            if frame.f_code is not Encoded.marked.__code__:
+                return None
+            frame.f_trace_opcodes = True
+            if event == 'opcode' and next(moments) == moment:
+                sys.settrace(None)
+                encoded.marked(LATER)
+            return other_task
+
+        former = sys.gettrace()
+        sys.settrace(other_task)
+        try:
+            packet, = encoded.marked(OFFSET)
+        finally:
+            is_over = sys.gettrace() is not None
+            sys.settrace(former)
+        if is_over:
+            break
+        assert packet.data == str(OFFSET)
+        for offset in (OFFSET, LATER):
+            assert encoded.marked(offset)[0].data == str(offset)
+    assert moment > 10
 
 
 def test_it_is_as_it_was_emitted(each: Delivery) -> None:
