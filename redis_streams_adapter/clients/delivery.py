@@ -32,12 +32,21 @@ class _Held(NamedTuple):
 
 
 class _Line(NamedTuple):
-    """A line for the log."""
+    """A line for the log.
 
-    logger: logging.Logger
-    level: int
+    :param write: the method of a logger.
+    """
+
+    write: Callable[..., None]
     text: str
     args: Tuple[Any, ...]
+
+
+def _is_on(logger: Any, level: int) -> bool:
+    """Whether a logger writes lines of this level. Engine.IO's may be any
+    object of the application with a method for each level."""
+    is_enabled = getattr(logger, 'isEnabledFor', None)
+    return is_enabled is None or is_enabled(level)
 
 
 _to_json = json.JSONEncoder(separators=(',', ':')).encode
@@ -167,11 +176,11 @@ class Delivery:
         lines = self._lines
         while lines and not order._is_owned():
             try:
-                logger, level, text, args = lines.popleft()
+                write, text, args = lines.popleft()
             except IndexError:
                 # Another task was faster.
                 return
-            logger.log(level, text, *args)
+            write(text, *args)
 
     def reaches(self, namespace: str, target: Target) -> bool:
         """Whether local clients may be meant. Cheaper than to find them."""
@@ -354,7 +363,7 @@ class Delivery:
                     # It has just gone; or the room is a sid's, which
                     # python-socketio refuses since 5.17. The others enter.
                     self._lines.append(_Line(
-                        self._logger(), logging.WARNING,
+                        self._logger().warning,
                         '%s did not enter room %s: %s', (sid, room, exc)))
 
     def leave(self, namespace: str, target: Target,
@@ -420,13 +429,13 @@ class Delivery:
         eio = self._eio
         sock, logger = eio.sockets.get(eio_sid), eio.logger
         if sock is None or sock.closed:
-            if logger.isEnabledFor(logging.WARNING):
+            if _is_on(logger, logging.WARNING):
                 self._lines.append(_Line(
-                    logger, logging.WARNING, 'Cannot send to sid %s',
-                    (eio_sid,)))
+                    logger.warning, 'Cannot send to sid %s', (eio_sid,)))
             return
-        if sock.last_ping \
-                and time.time() - sock.last_ping > eio.ping_timeout:
+        # Once: the task of the connection takes it back with the answer.
+        last_ping = sock.last_ping
+        if last_ping and time.time() - last_ping > eio.ping_timeout:
             # Engine.IO closes a client that has not answered a ping, which
             # runs the application's disconnect handler. Not here: it may take
             # its time, and everybody would wait.
@@ -435,8 +444,8 @@ class Delivery:
                     eio.send_packet, eio_sid, part)
             return
         sock.queue.put(part)
-        if logger.isEnabledFor(logging.INFO):
+        if _is_on(logger, logging.INFO):
             self._lines.append(_Line(
-                logger, logging.INFO, '%s: Sending packet %s data %s',
+                logger.info, '%s: Sending packet %s data %s',
                 (eio_sid, eio_packet.packet_names[part.packet_type],
                  '<binary>' if isinstance(part.data, bytes) else part.data)))

@@ -6,12 +6,10 @@ import logging
 import math
 import sys
 import threading
-import time
 from typing import Any, Callable, List
 
 import pytest
 import socketio
-from engineio.exceptions import SocketIsClosedError
 from engineio.packet import MESSAGE
 from socketio.packet import BINARY_EVENT, EVENT, Packet
 
@@ -401,59 +399,6 @@ def test_a_long_time_without_anything(delivery: Delivery,
         Position(1700000002600, 5), Position(1700000004999, 2**64 - 1))
     delivery.forget(sid)
     assert delivery.gaps == {}
-
-
-# -- clients that are going --------------------------------------------------
-
-def test_a_client_that_has_just_gone(delivery: Delivery,
-                                     connect: Connect) -> None:
-    gone, closed, here = connect(), connect(), connect()
-    loads = delivery.pack('/', ('hello',), EVERYONE)
-    gone.leave()
-    closed.socket.closed = True
-    delivery.hand_over(loads)
-    assert here.received('hello') == [()]
-    assert gone.received('hello') == closed.received('hello') == []
-
-
-def test_a_socket_that_closes_in_this_moment(delivery: Delivery,
-                                             connect: Connect) -> None:
-    closing, here = connect(), connect()
-    closing.socket.send = raise_closed  # type: ignore[method-assign]
-    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
-    assert here.received('hello') == [()]
-
-
-def raise_closed(packet: Any) -> None:
-    raise SocketIsClosedError()
-
-
-def test_a_client_that_gives_no_sign_of_life(
-        delivery: Delivery, connect: Connect,
-        server: socketio.Server) -> None:
-    """Engine.IO closes it when it is sent something, and runs the
-    application's handler in that."""
-    silent, here = connect(), connect()
-    silent.socket.last_ping = time.time() - server.eio.ping_timeout - 1
-    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
-    assert here.received('hello') == [()]
-    wait_until(lambda: silent.received('hello'))
-    assert threading.current_thread() is not silent.socket.senders[-1]
-    assert threading.current_thread() is here.socket.senders[-1]
-    # Not again and again, while it is being closed.
-    silent.socket.closing = True
-    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
-    assert here.received('hello') == [(), ()]
-    assert silent.received('hello') == [()]
-
-
-def test_a_client_that_has_time_to_answer(delivery: Delivery,
-                                          connect: Connect) -> None:
-    client = connect()
-    client.socket.last_ping = time.time()
-    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
-    assert client.received('hello') == [()]
-    assert threading.current_thread() is client.socket.senders[-1]
 
 
 # -- acknowledgements --------------------------------------------------------

@@ -1,0 +1,123 @@
+"""Packets to connections that are going, and what the log says of it."""
+import functools
+import logging
+import threading
+import time
+from typing import Any, Callable, List
+
+import pytest
+import socketio
+from engineio.exceptions import SocketIsClosedError
+
+from redis_streams_adapter.clients.delivery import Delivery
+from redis_streams_adapter.protocol.messages import EVERYONE
+
+from ...support.wait import wait_until
+from ..fake_server import FakeClient, make_server
+
+Connect = Callable[..., FakeClient]
+
+
+@pytest.fixture
+def server() -> socketio.Server:
+    return make_server(client_manager=socketio.Manager())
+
+
+@pytest.fixture
+def delivery(server: socketio.Server,
+             logger: Callable[[], logging.Logger]) -> Delivery:
+    return Delivery(server.manager, server, logger)
+
+
+@pytest.fixture
+def connect(server: socketio.Server) -> Connect:
+    return functools.partial(FakeClient, server)
+
+
+def test_a_client_that_has_just_gone(delivery: Delivery,
+                                     connect: Connect) -> None:
+    gone, closed, here = connect(), connect(), connect()
+    loads = delivery.pack('/', ('hello',), EVERYONE)
+    gone.leave()
+    closed.socket.closed = True
+    delivery.hand_over(loads)
+    assert here.received('hello') == [()]
+    assert gone.received('hello') == closed.received('hello') == []
+
+
+def test_a_socket_that_closes_in_this_moment(delivery: Delivery,
+                                             connect: Connect) -> None:
+    closing, here = connect(), connect()
+    closing.socket.send = raise_closed  # type: ignore[method-assign]
+    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    assert here.received('hello') == [()]
+
+
+def raise_closed(packet: Any) -> None:
+    raise SocketIsClosedError()
+
+
+def test_a_client_that_gives_no_sign_of_life(
+        delivery: Delivery, connect: Connect,
+        server: socketio.Server) -> None:
+    """Engine.IO closes it when it is sent something, and runs the
+    application's handler in that."""
+    silent, here = connect(), connect()
+    silent.socket.last_ping = time.time() - server.eio.ping_timeout - 1
+    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    assert here.received('hello') == [()]
+    wait_until(lambda: silent.received('hello'))
+    assert threading.current_thread() is not silent.socket.senders[-1]
+    assert threading.current_thread() is here.socket.senders[-1]
+    # Not again and again, while it is being closed.
+    silent.socket.closing = True
+    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    assert here.received('hello') == [(), ()]
+    assert silent.received('hello') == [()]
+
+
+def test_a_client_that_answers_in_this_moment(delivery: Delivery,
+                                              connect: Connect) -> None:
+    """Its connection's task notes that while another one looks."""
+    answering, here = connect(), connect()
+
+    class Socket(type(answering.socket)):  # type: ignore[misc]
+        times = [time.time()]
+        last_ping = property(lambda self: (self.times or [None]).pop())
+
+    answering.socket.__dict__.pop('last_ping')
+    answering.socket.__class__ = Socket
+    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    assert here.received('hello') == answering.received('hello') == [()]
+
+
+def test_a_log_that_is_no_logger(delivery: Delivery, connect: Connect,
+                                 server: socketio.Server) -> None:
+    """Engine.IO calls only these methods."""
+    lines: List[str] = []
+
+    class Plain:
+        def info(self, text: str, *args: Any) -> None:
+            lines.append(text % args)
+
+        warning = info
+
+    client = connect()
+    server.eio.logger = Plain()
+    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    server.eio.sockets.clear()
+    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    delivery.log_lines(threading.RLock())
+    assert client.received('hello') == [()]
+    assert lines == [
+        f'{client.eio_sid}: Sending packet MESSAGE data 2["hello"]',
+        f'Cannot send to sid {client.eio_sid}']
+
+
+def test_a_client_that_has_time_to_answer(delivery: Delivery,
+                                          connect: Connect) -> None:
+    client = connect()
+    client.socket.last_ping = time.time()
+    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    assert client.received('hello') == [()]
+    assert threading.current_thread() is client.socket.senders[-1]
