@@ -168,12 +168,12 @@ class Delivery:
         #: What is to be logged once the order lock is free: handlers of the
         #: log are the application's. Any task adds lines, under the order
         #: lock, and takes lines off; each is one step.
-        self._lines: Deque[_Line] = deque()
+        self.lines: Deque[_Line] = deque()
 
     def log_lines(self, order: Any) -> None:
         """Log what was not logged under the order lock. Does nothing while
         this task still holds it: the outermost holder logs."""
-        lines = self._lines
+        lines = self.lines
         while lines and not order._is_owned():
             try:
                 write, text, args = lines.popleft()
@@ -362,7 +362,7 @@ class Delivery:
                 except (KeyError, ValueError) as exc:
                     # It has just gone; or the room is a sid's, which
                     # python-socketio refuses since 5.17. The others enter.
-                    self._lines.append(_Line(
+                    self.lines.append(_Line(
                         self._logger().warning,
                         '%s did not enter room %s: %s', (sid, room, exc)))
 
@@ -430,7 +430,7 @@ class Delivery:
         sock, logger = eio.sockets.get(eio_sid), eio.logger
         if sock is None or sock.closed:
             if _is_on(logger, logging.WARNING):
-                self._lines.append(_Line(
+                self.lines.append(_Line(
                     logger.warning, 'Cannot send to sid %s', (eio_sid,)))
             return
         # Once: the task of the connection takes it back with the answer.
@@ -445,7 +445,7 @@ class Delivery:
             return
         sock.queue.put(part)
         if _is_on(logger, logging.INFO):
-            self._lines.append(_Line(
+            self.lines.append(_Line(
                 logger.info, '%s: Sending packet %s data %s',
                 (eio_sid, eio_packet.packet_names[part.packet_type],
                  '<binary>' if isinstance(part.data, bytes) else part.data)))

@@ -60,7 +60,8 @@ Deliveries`."""
         with self._order:
             pending = self._append(namespace, fields)
             local.hand_over(loads)
-        local.log_lines(self._order)
+        if local.lines:
+            local.log_lines(self._order)
         return pending
 
     def command(self, namespace: str, message: Message, fields: Fields,
@@ -113,7 +114,7 @@ Deliveries`."""
     def received(self, entry: Entry, act: Act) -> None:
         """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
         self._act(act)
-        if self.local is not None:
+        if self.local is not None and self.local.lines:
             self.local.log_lines(self._order)
 
     def came_back(self, entry: Entry, sequence: int,

@@ -485,23 +485,25 @@ class StreamOrderDelivery:
     def came_back(self, entry: Entry, sequence: int,
                   is_message: bool) -> None:
         """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
-        self._prepare(entry.id)
+        if self._waiting:
+            self._prepare(entry.id)
         while True:
-            self._encode_waiting()
+            if self._unencoded:
+                self._encode_waiting()
             with self._order:
                 if self._unencoded:
                     continue
                 self._take_back(entry, sequence, is_message)
                 break
-        self._local.log_lines(self._order)
+        if self._local.lines:
+            self._local.log_lines(self._order)
 
     def _prepare(self, entry_id: Position) -> None:
         """Have what comes back next ready with its offset. The reader's task
         alone takes it off."""
-        if self._waiting:
-            for load in self._waiting[0].loads:
-                if load.recoverable and load.encoded is not NOT_ENCODED:
-                    load.encoded.prepare(entry_id)
+        for load in self._waiting[0].loads:
+            if load.recoverable and load.encoded is not NOT_ENCODED:
+                load.encoded.prepare(entry_id)
 
     def _take_back(self, entry: Entry, sequence: int,
                    is_message: bool) -> None:

@@ -36,6 +36,8 @@ class Local:
 
     def __init__(self, order: Order) -> None:
         self._order = order
+        #: To be logged when the lock is free.
+        self.lines: List[str] = ['a line']
         self.loads: List[Any] = ['a load']
         self.delivered: List[Any] = []
 
