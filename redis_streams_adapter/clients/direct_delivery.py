@@ -90,7 +90,8 @@ Deliveries`."""
     def ask(self, namespace: str, args: Sequence[Any],
             clients: Sequence[Client], ack_id: Callable[[str], int],
             append: Optional[Callable[[], Optional[Pending]]],
-            received: bool) -> Optional[Pending]:
+            received: bool, in_stream: bool = True
+            ) -> Optional[Pending]:
         """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
         local, pending = self.local, None
         if local is None:

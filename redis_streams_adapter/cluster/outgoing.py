@@ -77,11 +77,12 @@ class Outgoing:
         :return: what ``append`` returned.
         """
         registry, done = self._registry, False
+        runtime = self._runtime()
         try:
-            pending = self._runtime().delivery(namespace).ask(
+            pending = runtime.delivery(namespace).ask(
                 namespace, args, clients,
                 lambda sid: registry.expect_ack(sid, callback), append,
-                received)
+                received, runtime.requester.asks_in_stream)
             done = True
         finally:
             if not done:

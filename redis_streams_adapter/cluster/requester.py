@@ -82,6 +82,12 @@ class Requester:
         be."""
         return self._pubsub.dropped
 
+    @property
+    def asks_in_stream(self) -> bool:
+        """Whether the requests of this process take the way of the
+        stream."""
+        return not self._pubsub.asks
+
     def serve(self, namespaces: Iterable[str]) -> None:
         """Listen for exactly these namespaces over PUB/SUB."""
         self._pubsub.serve(namespaces)

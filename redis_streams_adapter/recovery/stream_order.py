@@ -266,19 +266,22 @@ class StreamOrderDelivery:
     def ask(self, namespace: str, args: Sequence[Any],
             clients: Sequence[Client], ack_id: Callable[[str], int],
             append: Optional[Callable[[], Optional[Pending]]],
-            received: bool) -> Optional[Pending]:
+            received: bool, in_stream: bool = True
+            ) -> Optional[Pending]:
         """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
         local, pending = self._local, None
         loads = local.pack_with_acks(namespace, args, clients, ack_id)
         with self._order:
+            is_now = received or not self.is_read
+            if not is_now and (append is None or not in_stream):
+                # First: there may be no room.
+                self._wait(namespace, loads)
             if append is not None:
                 pending = append()
-            if received or not self.is_read:
+            if is_now:
                 self.hand_over(loads)
             elif pending is not None:
                 self._emitted(pending, namespace, None, loads)
-            else:
-                self._wait(namespace, loads)
         local.log_lines(self._order)
         return pending
 

@@ -60,13 +60,16 @@ class Delivery(Protocol):
     def ask(self, namespace: str, args: Sequence[Any],
             clients: Sequence[Client], ack_id: Callable[[str], int],
             append: Optional[Callable[[], Optional[Pending]]],
-            received: bool) -> Optional[Pending]:
+            received: bool, in_stream: bool = True
+            ) -> Optional[Pending]:
         """Deliver an event that each of these clients is to acknowledge.
 
         :param ack_id: registers what waits for the acknowledgement of a
                        sid, and gives its id.
         :param append: puts the event into the outbox, for others.
         :param received: the event is what the reader has just read.
+        :param in_stream: whether ``append`` puts it into the outbox of the
+                          stream, and not into that of PUB/SUB.
         :return: what ``append`` returned.
         :raises OutboxFullError: it was neither accepted nor delivered.
         """

@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List
 import pytest
 
 from redis_streams_adapter import OutboxFullError
+from redis_streams_adapter.cluster.pubsub import PubSub
 from redis_streams_adapter.protocol.codec import Encoder
 from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE
 from redis_streams_adapter.protocol.node import Act
@@ -185,3 +186,28 @@ def test_an_event_that_cannot_be_encoded(make_node: MakeNode) -> None:
         delivery.received(Entry(at, Encoder('u').encode('/', message)),
                           Act('/', 'u', message))
     assert delivery.history.has('/', at)
+
+
+def test_no_room_for_local_clients_of_a_question_over_pubsub(
+        make_node: MakeNode, stream: FakeStream,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is sent to no other server either."""
+    sent: List[Any] = []
+    monkeypatch.setattr(PubSub, '_publish', lambda *args: sent.append(args))
+    node = make_node(connection_state_recovery=True, outbox_limit=10,
+                     request_transport='pubsub')
+    node.manager.start()
+    client = node.connect()
+    assert node.manager.flush(DEADLINE)
+    stream.freeze()
+    node.server.emit('first')
+    accepted = 0
+    with pytest.raises(OutboxFullError):
+        while accepted < 1000:
+            node.server.emit('asked', callback=lambda *args: None)
+            accepted += 1
+    assert 0 < accepted < 10
+    assert len(sent) == accepted
+    stream.thaw()
+    client.wait_for('asked', accepted)
+    assert node.open_acks == accepted
