@@ -8,11 +8,11 @@ from typing import Any, Callable, Dict, Optional, Sequence
 
 from ..clients.descriptions import describe
 from ..clients.tracking import Tracking
+from ..protocol.events import Act
 from ..protocol.messages import Broadcast, BroadcastAck, \
     BroadcastClientCount, DisconnectSockets, FetchSockets, \
     FetchSocketsResponse, Message, ServerSideEmit, ServerSideEmitResponse, \
     SocketsJoin, SocketsLeave, Target
-from ..protocol.node import Act
 from ..runtime.lifecycle import Lifecycle
 from ..runtime.runtime import Runtime
 from .outgoing import Outgoing

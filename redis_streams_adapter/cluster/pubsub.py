@@ -33,8 +33,8 @@ from typing import Callable, Iterable, Mapping, NamedTuple, Optional, \
 from ..protocol.application import Application
 from ..protocol.codec import Encoder, Packed, unpack
 from ..errors import DecodeError
+from ..protocol.membership import Known
 from ..protocol.messages import Message
-from ..protocol.node import Known
 from ..options import Options
 from ..stream.driver import Driver
 from ..stream.publisher import Publisher

@@ -14,8 +14,10 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Protocol
 from ..runtime.channel import Channel
 from ..errors import RedisStreamsError
 from ..protocol.discovery import ASK_INTERVAL
-from ..protocol.messages import Message
-from ..protocol.node import Act, Event, Known, Node, Response
+from ..protocol.events import Act, Event
+from ..protocol.membership import Known
+from ..protocol.messages import Message, Response
+from ..protocol.node import Node
 from ..stream.outbox import Pending
 from ..protocol.requests import Asked, NOBODY, Request, UNKNOWN_MEMBERS
 from .pubsub import PubSub

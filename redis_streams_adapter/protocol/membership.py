@@ -17,7 +17,34 @@ them the whole timeout again.
 Times are seconds of the receiver's own monotonic clock, and come in as
 ``now``; clocks of different machines are never compared.
 """
-from typing import Dict, List, Set, Tuple
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Set, \
+    Tuple
+
+from ..errors import DecodeError
+from .codec import Envelope, open_envelope
+from .discovery import Knowledge
+from .messages import MessageType, SIGNS_OF_LIFE
+from .sequences import Sequences
+from .transport import Entry
+
+#: How many members are listed in an answer at most, and how many bytes their
+#: uids have. Each member answers a newcomer that asks: a hundred members with
+#: a hundred uids write 200 KB. A newcomer to a larger cluster has to wait for
+#: one heartbeat timeout, and only if the stream is trimmed to less than that.
+MAX_LISTED = 100
+MAX_LISTED_BYTES = 8192
+
+
+class Known(NamedTuple):
+    """Another node, as far as the stream shows it.
+
+    :param namespace: one that it serves.
+    :param python: whether it is one in Python, which listens to PUB/SUB as
+                   well.
+    """
+
+    namespace: str
+    python: bool
 
 
 class Membership:
@@ -26,11 +53,33 @@ class Membership:
     Not synchronised: whoever owns it lets one task in at a time.
 
     :param timeout: seconds of silence after which a node is gone.
+    :param not_others: the uids that are never those of another node.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float,
+                 not_others: Iterable[str] = ()) -> None:
         self._timeout = timeout
+        self._not_others = frozenset(not_others)
         self._seen: Dict[str, Dict[str, float]] = {}
+        #: Which nodes have a heartbeat, by namespace and uid, and whether
+        #: each is a node in Python. Node.js 0.3 has none.
+        self._beating: Dict[Tuple[str, str], bool] = {}
+
+    def hear(self, envelope: Envelope, now: float) -> bool:
+        """Note that a node has written something.
+
+        :return: whether it is the first thing.
+        """
+        uid, namespace = envelope.uid, envelope.namespace
+        if uid in self._not_others:
+            return False
+        joined = self.heard(namespace, uid, now)
+        if joined and envelope.writer or envelope.type in SIGNS_OF_LIFE:
+            # Node.js writes neither. A report of a reader has no writer.
+            self._beating[namespace, uid] = envelope.writer is not None \
+                or b'behind' in (envelope.extra or ()) \
+                or self._beating.get((namespace, uid), False)
+        return joined
 
     def heard(self, namespace: str, uid: str, now: float) -> bool:
         """Note a sign of life.
@@ -55,18 +104,68 @@ class Membership:
             return False
         if not nodes:
             del self._seen[namespace]
+        self._beating.pop((namespace, uid), None)
         return True
 
-    def tick(self, now: float) -> List[Tuple[str, str]]:
-        """Drop who is silent.
+    def recall(self, entry: Entry, seen: float,
+               sequences: Sequences) -> None:
+        """Take in an entry of the time before the first position: note which
+        node was a member then, and nothing else.
 
-        :return: the (namespace, uid) of each node that was dropped.
+        :param seen: when it was written, by our own clock.
+        :param sequences: what was seen of that time.
         """
-        gone = [(namespace, uid)
+        try:
+            envelope = open_envelope(entry.fields)
+        except DecodeError:
+            # It was another reader's business, when it was new.
+            return
+        if envelope.writer is not None and sequences.missing_before(
+                envelope.writer, envelope.sequence,
+                envelope.type not in SIGNS_OF_LIFE) < 0:
+            return
+        if envelope.type is MessageType.ADAPTER_CLOSE:
+            self.left(envelope.namespace, envelope.uid)
+        else:
+            self.hear(envelope, seen)
+
+    def learn(self, namespace: str, listed: Mapping[str, float],
+              knowledge: Knowledge, now: float) -> List[str]:
+        """Take in a list of all members.
+
+        :param listed: seconds since each was last heard of, by uid.
+        :param knowledge: which of them have said goodbye since.
+        :return: the uids of those that were not known.
+        """
+        known = self._seen.get(namespace, {})
+        new = [uid for uid in listed
+               if uid not in known and uid not in self._not_others
+               and not knowledge.has_left(namespace, uid)]
+        for uid in new:
+            self.heard(namespace, uid, now - listed[uid])
+        return new
+
+    def ages(self, namespace: str,
+             now: float) -> Optional[Dict[str, float]]:
+        """The list of all members: seconds since each was last heard of, by
+        uid; ``None``: it would be too long."""
+        seen = self.nodes(namespace)
+        if len(seen) > MAX_LISTED or sum(
+                len(uid.encode()) for uid in seen) > MAX_LISTED_BYTES:
+            return None
+        return {uid: round(max(0.0, now - at), 1) for uid, at in seen.items()}
+
+    def tick(self, now: float) -> List[Tuple[str, str, bool]]:
+        """Drop the nodes that are silent.
+
+        :return: the namespace and the uid of each node that was dropped, and
+                 whether it had a heartbeat.
+        """
+        gone = [(namespace, uid, (namespace, uid) in self._beating)
                 for namespace, nodes in self._seen.items()
                 for uid, seen in nodes.items()
                 if now - seen > self._timeout]
-        for namespace, uid in gone:
+        for namespace, uid, _ in gone:
             self.left(namespace, uid)
         return gone
 
@@ -91,3 +190,21 @@ class Membership:
         for nodes in list(self._seen.values()):
             known.update(nodes)
         return known
+
+    def known(self, namespace: str) -> Dict[str, Known]:
+        """The other nodes of a namespace, by uid."""
+        return {uid: Known(namespace,
+                           self._beating.get((namespace, uid), False))
+                for uid in self.nodes(namespace)}
+
+    def who_reads(self, namespaces: Iterable[str]) -> Dict[str, List[str]]:
+        """Which nodes to ask in which of these namespaces, so that each
+        other node in them is asked once."""
+        asked: Dict[str, List[str]] = {}
+        known: Set[str] = set()
+        for namespace in namespaces:
+            uids = [uid for uid in self.nodes(namespace) if uid not in known]
+            if uids:
+                asked[namespace] = uids
+                known.update(uids)
+        return asked

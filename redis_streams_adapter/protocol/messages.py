@@ -258,3 +258,10 @@ Message = Union[
     InitialHeartbeat, Heartbeat, Broadcast, SocketsJoin, SocketsLeave,
     DisconnectSockets, FetchSockets, FetchSocketsResponse, ServerSideEmit,
     ServerSideEmitResponse, BroadcastClientCount, BroadcastAck, AdapterClose]
+
+#: The answers to requests.
+Response = Union[BroadcastAck, BroadcastClientCount, FetchSocketsResponse,
+                 ServerSideEmitResponse]
+
+RESPONSES = (BroadcastAck, BroadcastClientCount, FetchSocketsResponse,
+             ServerSideEmitResponse)

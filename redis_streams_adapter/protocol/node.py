@@ -1,180 +1,36 @@
 """One member of the cluster, without any I/O: entries and time go in,
-events come out, and the shell carries them out.
+events come out (:mod:`redis_streams_adapter.protocol.events`), and the runtime
+carries them out.
 
 The node decides what an entry means for it: whether it is its own, a copy,
 for a namespace that nobody here is in, a sign of life, or a message to act
-on. It answers INITIAL_HEARTBEAT, says when a HEARTBEAT is due and who has
-fallen silent, and finds the callback for an acknowledgement.
-
-=================  ======================================================
-entry              events
-=================  ======================================================
-own                :class:`Returned`, where the outbox wrote it
-a copy             :class:`Duplicate`
-after a gap        :class:`Missing`, then as follows
-malformed          :class:`Skipped`
-other namespace    none, but for those of membership and the answers
-first of a node    :class:`NodeJoined`, then what the message asks for
-INITIAL_HEARTBEAT  :class:`Send` of a HEARTBEAT
-HEARTBEAT          :class:`ReaderLags`, where it says so;
-                   :class:`Learned`, where it lists members
-ADAPTER_CLOSE      :class:`NodeLeft`
-a response         :class:`Completed`, where it is the last one
-acknowledgement    :class:`Acknowledged`, where there is a callback;
-                   :class:`Completed`, where it is the last one
-any other          :class:`Act`
-=================  ======================================================
+on. It answers INITIAL_HEARTBEAT, says when a HEARTBEAT is due and which node
+has fallen silent, and finds the callback for an acknowledgement.
 
 Not synchronised: its owner lets one task in at a time, but for
 :meth:`Node.spoke`, which is one assignment.
 """
-from dataclasses import dataclass
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, \
-    Sequence, Set, Tuple, Union
+from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from . import codec
 from ..errors import DecodeError
 from .content import read_position
 from .discovery import Knowledge
-from .membership import Membership
-from .messages import AdapterClose, BroadcastAck, BroadcastClientCount, \
-    EMITTER_UID, FetchSocketsResponse, Heartbeat, InitialHeartbeat, Message, \
-    MessageType, RESPONSE_TYPES, ServerSideEmitResponse, SIGNS_OF_LIFE
-from .requests import AckCallback, Asked, Request, Requests
+from .events import Act, Completed, Duplicate, Event, Learned, Missing, \
+    NodeJoined, NodeLeft, ReaderLags, Returned, Send, Skipped
+from .membership import Known, Membership
+from .messages import AdapterClose, EMITTER_UID, Heartbeat, \
+    InitialHeartbeat, MessageType, Response, RESPONSE_TYPES, RESPONSES, \
+    SIGNS_OF_LIFE
+from .pending_requests import PendingRequests
+from .requests import Asked, Request
 from .sequences import Sequences
-from .position import Position
 from .transport import Entry, Way
 
 #: The longest time between two calls of :meth:`Node.tick`, in seconds, as in
 #: Node.js; and the shortest.
 TICK_INTERVAL = 1.0
 TICK_MINIMUM = 0.01
-
-#: How many members are listed in an answer at most, and how many bytes their
-#: uids have. Each member answers a newcomer that asks: a hundred members with
-#: a hundred uids write 200 KB. A newcomer to a larger cluster has to wait for
-#: one heartbeat timeout, and only if the stream is trimmed to less than that.
-MAX_LISTED = 100
-MAX_LISTED_BYTES = 8192
-
-
-class Known(NamedTuple):
-    """Another node, as far as the stream shows it.
-
-    :param namespace: one that it serves.
-    :param python: whether it is one in Python, which listens to PUB/SUB as
-                   well.
-    """
-
-    namespace: str
-    python: bool
-
-
-@dataclass(frozen=True)
-class Send:
-    """Write this to the stream."""
-
-    namespace: str
-    message: Message
-
-
-class Act(NamedTuple):
-    """Do what another process asks for.
-
-    :param way: of PUB/SUB, if the request came that way; its answer takes
-                the same. ``None``: it came over the stream.
-    """
-
-    namespace: str
-    uid: str
-    message: Message
-    way: Optional[Way] = None
-
-
-class Returned(NamedTuple):
-    """An entry of this process was read back.
-
-    :param sequence: its number; of a sign of life, that of the last message
-                     before it.
-    :param is_message: whether it is a message.
-    """
-
-    sequence: int
-    is_message: bool
-
-
-@dataclass(frozen=True)
-class Acknowledged:
-    """A client of another node has acknowledged: call back."""
-
-    callback: AckCallback
-    args: Tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Completed:
-    """All have answered: wake who waits for it."""
-
-    waiter: Any
-
-
-@dataclass(frozen=True)
-class NodeJoined:
-    """A node was heard of for the first time."""
-
-    namespace: str
-    uid: str
-
-
-@dataclass(frozen=True)
-class NodeLeft:
-    """A node has said goodbye, or was silent for too long."""
-
-    namespace: str
-    uid: str
-    silent: bool
-
-
-@dataclass(frozen=True)
-class ReaderLags:
-    """A node has told how far its reader is; ``None``: at the end."""
-
-    uid: str
-    position: Optional[Position]
-
-
-class Learned(NamedTuple):
-    """More may be known of who is a member: wake who waits for that."""
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """The entry does not hold a valid message."""
-
-    error: DecodeError
-
-
-@dataclass(frozen=True)
-class Missing:
-    """So many messages of this process never came to us."""
-
-    uid: str
-    count: int
-
-
-@dataclass(frozen=True)
-class Duplicate:
-    """The entry is a copy of one that was seen."""
-
-
-Event = Union[Send, Act, Returned, Acknowledged, Completed, NodeJoined,
-              NodeLeft, ReaderLags, Learned, Skipped, Missing, Duplicate]
-
-Response = Union[BroadcastAck, BroadcastClientCount, FetchSocketsResponse,
-                 ServerSideEmitResponse]
-
-RESPONSES = (BroadcastAck, BroadcastClientCount, FetchSocketsResponse,
-             ServerSideEmitResponse)
 
 _NOTHING: Tuple[Event, ...] = ()
 _DUPLICATE = Duplicate()
@@ -195,16 +51,12 @@ class Node:
                  heartbeat_timeout: float,
                  former: Iterable[str] = ()) -> None:
         self.uid = uid
-        #: Who is never another member.
-        self._not_others = frozenset((uid, EMITTER_UID, *former))
         self._heartbeat_interval = heartbeat_interval
         # Between two ticks: then it was us who slept.
         self._asleep_after = max(heartbeat_timeout / 2, 2 * TICK_INTERVAL)
-        self._members = Membership(heartbeat_timeout)
-        self._requests = Requests()
-        #: Who has a heartbeat, by namespace and uid, and whether it is a node
-        #: in Python. Node.js 0.3 has none.
-        self._beating: Dict[Tuple[str, str], bool] = {}
+        self._members = Membership(heartbeat_timeout,
+                                   (uid, EMITTER_UID, *former))
+        self._requests = PendingRequests()
         #: The namespaces that are served, in order.
         self._served: Dict[str, None] = {}
         #: Those of them in which no INITIAL_HEARTBEAT could be written yet.
@@ -279,7 +131,7 @@ class Node:
                 sequences: Sequences,
                 knowledge: Optional[Knowledge]) -> Sequence[Event]:
         uid, namespace, kind = envelope.uid, envelope.namespace, envelope.type
-        joined = self._hear(envelope, now)
+        joined = self._members.hear(envelope, now)
         if namespace not in self._served and (
                 kind is MessageType.BROADCAST
                 or not self._concerns(envelope)):
@@ -290,7 +142,8 @@ class Node:
         if kind is MessageType.ADAPTER_CLOSE:
             if knowledge is not None:
                 knowledge.left(namespace, uid)
-            return tuple(self._lose(namespace, uid, silent=False))
+            return self._lose(namespace, uid, silent=False) \
+                if self._members.left(namespace, uid) else _NOTHING
         try:
             message = codec.decode(envelope)
             events: List[Event]
@@ -303,7 +156,7 @@ class Node:
                 events = [Send(namespace, self._introduce(
                     entry, namespace, message, now, knowledge))]
             elif isinstance(message, RESPONSES):
-                events = list(self.respond(uid, message))
+                events = self._requests.respond(uid, message)
             else:
                 events = [Act(namespace, uid, message)]
         except DecodeError as exc:
@@ -312,22 +165,6 @@ class Node:
             self._requests.joined(namespace, uid, sequences.own)
             return (NodeJoined(namespace, uid), *events)
         return events
-
-    def _hear(self, envelope: codec.Envelope, now: float) -> bool:
-        """Note who has written something.
-
-        :return: whether it is the first thing.
-        """
-        uid, namespace = envelope.uid, envelope.namespace
-        if uid in self._not_others:
-            return False
-        joined = self._members.heard(namespace, uid, now)
-        if joined and envelope.writer or envelope.type in SIGNS_OF_LIFE:
-            # Node.js writes neither. A report of a reader has no writer.
-            self._beating[namespace, uid] = envelope.writer is not None \
-                or b'behind' in (envelope.extra or ()) \
-                or self._beating.get((namespace, uid), False)
-        return joined
 
     def _concerns(self, envelope: codec.Envelope) -> bool:
         """Whether an entry of a namespace that is not served matters."""
@@ -350,12 +187,9 @@ class Node:
         if knowledge is not None and message.members is not None \
                 and message.at is not None \
                 and knowledge.tell(namespace, message.at):
-            known = self._members.nodes(namespace)
-            for each, age in message.members.items():
-                if each not in known and each not in self._not_others \
-                        and not knowledge.has_left(namespace, each):
-                    self._members.heard(namespace, each, now - age)
-                    events.append(NodeJoined(namespace, each))
+            events.extend(
+                NodeJoined(namespace, each) for each in self._members.learn(
+                    namespace, message.members, knowledge, now))
             events.append(Learned())
         return events
 
@@ -366,37 +200,14 @@ class Node:
         if not message.asks or knowledge is None \
                 or self.unknown_for(namespace, knowledge, now) != 0:
             return Heartbeat()
-        seen = self._members.nodes(namespace)
-        if len(seen) > MAX_LISTED or sum(
-                len(uid.encode()) for uid in seen) > MAX_LISTED_BYTES:
-            return Heartbeat()
-        return Heartbeat(members={
-            uid: round(max(0.0, now - at), 1) for uid, at in seen.items()},
-            at=entry.id)
+        members = self._members.ages(namespace, now)
+        return Heartbeat() if members is None \
+            else Heartbeat(members=members, at=entry.id)
 
     def recall(self, entry: Entry, seen: float,
                sequences: Sequences) -> None:
-        """Take in an entry of the time before the first position: note who
-        was a member then, and nothing else.
-
-        :param seen: when it was written, by our own clock.
-        :param sequences: what was seen of that time.
-        """
-        try:
-            envelope = codec.open_envelope(entry.fields)
-        except DecodeError:
-            # It was another reader's business, when it was new.
-            return
-        uid, namespace = envelope.uid, envelope.namespace
-        if envelope.writer is not None and sequences.missing_before(
-                envelope.writer, envelope.sequence,
-                envelope.type not in SIGNS_OF_LIFE) < 0:
-            return
-        if envelope.type is MessageType.ADAPTER_CLOSE:
-            self._members.left(namespace, uid)
-            self._beating.pop((namespace, uid), None)
-        else:
-            self._hear(envelope, seen)
+        """Take in an entry of the history: :meth:`.Membership.recall`."""
+        self._members.recall(entry, seen, sequences)
 
     def hear(self, packed: codec.Packed, way: Way) -> Iterable[Event]:
         """Take in what came over PUB/SUB.
@@ -406,37 +217,21 @@ class Node:
         uid, namespace, message = packed
         if isinstance(message, RESPONSES):
             # Also where this node is no member: it may have asked there.
-            return tuple(self.respond(uid, message))
+            return self.respond(uid, message)
         if namespace not in self._served:
             return _NOTHING
         return (Act(namespace, uid, message, way),)
 
-    def respond(self, uid: str, message: Response) -> Iterable[Event]:
-        """Take in an answer to a request, by a node or one of its clients.
-        """
-        requests, request_id = self._requests, message.request_id
-        if isinstance(message, BroadcastAck):
-            callback, waiter = requests.acknowledged(
-                request_id, uid, message.args)
-            if callback is not None:
-                yield Acknowledged(callback, message.args)
-        elif isinstance(message, BroadcastClientCount):
-            waiter = requests.counted(request_id, uid, message.client_count)
-        elif isinstance(message, FetchSocketsResponse):
-            waiter = requests.answered(request_id, uid, message.sockets)
-        else:
-            waiter = requests.answered(request_id, uid, message.response)
-        if waiter is not None:
-            yield Completed(waiter)
+    def respond(self, uid: str, message: Response) -> List[Event]:
+        """Take in an answer by a node or by one of its clients."""
+        return self._requests.respond(uid, message)
 
-    def _lose(self, namespace: str, uid: str,
-              silent: bool) -> Iterable[Event]:
-        if silent or self._members.left(namespace, uid):
-            yield NodeLeft(namespace, uid, silent)
-            certain = not silent or (namespace, uid) in self._beating
-            self._beating.pop((namespace, uid), None)
-            for waiter in self._requests.node_left(namespace, uid, certain):
-                yield Completed(waiter)
+    def _lose(self, namespace: str, uid: str, silent: bool,
+              certain: bool = True) -> List[Event]:
+        """A node is gone; ``certain``: it answers nothing any more."""
+        return [NodeLeft(namespace, uid, silent),
+                *map(Completed, self._requests.node_left(
+                    namespace, uid, certain))]
 
     # -- time -------------------------------------------------------------
 
@@ -461,8 +256,8 @@ class Node:
         if not hearing:
             return []
         events: List[Event] = []
-        for namespace, uid in self._members.tick(now):
-            events.extend(self._lose(namespace, uid, silent=True))
+        for namespace, uid, has_heartbeat in self._members.tick(now):
+            events.extend(self._lose(namespace, uid, True, has_heartbeat))
         # Who has slept may have been dropped, and says at once that it is
         # there.
         events.extend(self.due(0.0 if asleep else self._heartbeat_interval,
@@ -548,16 +343,13 @@ class Node:
         return self._members.count(namespace) + self.serves(namespace)
 
     def lose_sight(self, writer: bytes) -> None:
-        """Part of a stream was lost, see
-        :meth:`~redis_streams_adapter.protocol.requests.Requests.lost`."""
+        """Part of a stream was lost: :meth:`.PendingRequests.lost`."""
         self._requests.lost(writer)
 
     def unknown_for(self, namespace: str, knowledge: Knowledge,
                     now: float) -> Optional[float]:
         """In how many seconds to look again whether all members of a
-        namespace are known; 0: they are. See
-        :meth:`~redis_streams_adapter.protocol.discovery.Knowledge.remaining`.\
-"""
+        namespace are known; 0: they are. :meth:`.Knowledge.remaining`"""
         if not knowledge.settled and self._ticked is not None \
                 and now - self._ticked > self._asleep_after:
             # We slept, or do not get to run: the next tick says how long.
@@ -565,17 +357,9 @@ class Node:
         return knowledge.remaining(namespace, now)
 
     def who_reads(self, namespaces: Iterable[str]) -> Dict[str, List[str]]:
-        """Whom to ask in which of these namespaces, so that each other
-        node in them is asked once."""
-        asked: Dict[str, List[str]] = {}
-        known: Set[str] = set()
-        for namespace in namespaces:
-            uids = [uid for uid in self._members.nodes(namespace)
-                    if uid not in known]
-            if uids:
-                asked[namespace] = uids
-                known.update(uids)
-        return asked
+        """Which nodes to ask in which of these namespaces:
+        :meth:`.Membership.who_reads`."""
+        return self._members.who_reads(namespaces)
 
     @property
     def others(self) -> int:
@@ -588,9 +372,7 @@ class Node:
 
     def known(self, namespace: str) -> Dict[str, Known]:
         """The other nodes of a namespace, by uid."""
-        return {uid: Known(namespace,
-                           self._beating.get((namespace, uid), False))
-                for uid in self._members.nodes(namespace)}
+        return self._members.known(namespace)
 
     # -- requests ---------------------------------------------------------
 
@@ -608,8 +390,7 @@ class Node:
 
     def written(self, request_id: str, writer: bytes,
                 number: int) -> List[Event]:
-        """A request was put into the outbox, see
-        :meth:`~redis_streams_adapter.protocol.requests.Requests.written`."""
+        """A request is in the outbox: :meth:`.PendingRequests.written`."""
         waiter = self._requests.written(request_id, writer, number)
         return [] if waiter is None else [Completed(waiter)]
 

@@ -11,7 +11,7 @@ from ..clients.delivery import Delivery
 from ..clients.direct_delivery import Append, DirectDelivery
 from ..concurrency.engines import Event
 from ..concurrency.tasks import Task
-from ..protocol.node import Act
+from ..protocol.events import Act
 from ..runtime.delivery import Delivery as AnyDelivery
 from ..stream.outbox import Capacity
 from .session_writer import SessionWriter

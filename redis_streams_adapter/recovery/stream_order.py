@@ -33,8 +33,8 @@ from ..clients.delivery import Delivery, Encoded, Load
 from ..clients.direct_delivery import Append, DirectDelivery
 from ..concurrency.locks import Lock
 from ..errors import OutboxFullError
+from ..protocol.events import Act
 from ..protocol.messages import Broadcast, Message, ORDERED, Target
-from ..protocol.node import Act
 from .replay import History, is_meant, is_missed, Record, Replay
 from .session import Origin
 from ..runtime.delivery import Client

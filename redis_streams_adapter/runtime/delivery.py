@@ -16,8 +16,8 @@ from typing import Any, Callable, Collection, Iterable, Optional, Protocol, \
 
 from ..concurrency.tasks import Task
 from ..protocol.codec import Fields
+from ..protocol.events import Act
 from ..protocol.messages import Broadcast, Message, Target
-from ..protocol.node import Act
 from ..protocol.position import Position
 from ..protocol.transport import Entry
 from ..stream.outbox import Pending

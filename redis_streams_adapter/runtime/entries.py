@@ -10,8 +10,9 @@ from typing import Callable, Optional
 from ..errors import DecodeError
 from ..losses import DELETED, Loss, MISSING, TRIMMED
 from ..protocol.discovery import Span
-from ..protocol.node import Act, Duplicate, Event, Missing, Node, \
-    ReaderLags, Returned, Send, Skipped
+from ..protocol.events import Act, Duplicate, Event, Missing, ReaderLags, \
+    Returned, Send, Skipped
+from ..protocol.node import Node
 from ..protocol.position import Position
 from ..protocol.sequences import Sequences
 from ..protocol.transport import Entry

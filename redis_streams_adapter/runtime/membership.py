@@ -13,8 +13,9 @@ import time
 from typing import Any, Callable, Iterable, Sequence
 
 from ..errors import OutboxFullError
+from ..protocol.events import Send
 from ..protocol.messages import InitialHeartbeat, Message, MessageType
-from ..protocol.node import Node, Send
+from ..protocol.node import Node
 from .channel import Channel
 from .delivery import Requests
 

@@ -48,10 +48,11 @@ from .loss_report import LossReport
 from .membership import Membership
 from .status import Status
 from ..losses import Loss, VANISHED
+from ..protocol.events import Acknowledged, Act, Completed, Event, Learned, \
+    NodeJoined, NodeLeft, Send
 from ..protocol.messages import AdapterClose, EMITTER_UID, \
     FetchSocketsResponse, Message, SIGNS_OF_LIFE
-from ..protocol.node import Acknowledged, Act, Completed, Event, Learned, \
-    Node, NodeJoined, NodeLeft, Send
+from ..protocol.node import Node
 from ..options import Options
 from ..stream.driver import Driver
 from ..stream.link import open_link

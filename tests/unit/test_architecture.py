@@ -25,12 +25,12 @@ TOP = [
 #: import each other: that is a circle in the making.
 WITHIN = {
     'protocol': [
-        ['application', 'membership', 'position', 'requests', 'routing',
-         'values'],
+        ['application', 'position', 'requests', 'routing', 'values'],
         ['discovery', 'flow_control', 'messages', 'sequences', 'transport'],
-        ['addressing', 'content'],
-        ['codec'],
-        ['node', 'sender']],
+        ['addressing', 'content', 'events'],
+        ['codec', 'pending_requests'],
+        ['membership', 'sender'],
+        ['node']],
     'concurrency': [
         ['locks', 'wakeup'], ['availability', 'engines'],
         ['limiter', 'tasks']],

@@ -7,9 +7,9 @@ from redis_streams_adapter.concurrency.tasks import Task
 from redis_streams_adapter.options import make
 from redis_streams_adapter.protocol.application import Application
 from redis_streams_adapter.protocol.codec import Encoder
+from redis_streams_adapter.protocol.membership import Known
 from redis_streams_adapter.protocol.messages import EVERYONE, FetchSockets, \
     FetchSocketsResponse
-from redis_streams_adapter.protocol.node import Known
 from redis_streams_adapter.protocol.requests import Asked
 from redis_streams_adapter.protocol.routing import application_channel, \
     marker_channel, member_channel

@@ -9,8 +9,8 @@ import pytest
 from redis_streams_adapter import OutboxFullError
 from redis_streams_adapter.cluster.pubsub import PubSub
 from redis_streams_adapter.protocol.codec import Encoder
+from redis_streams_adapter.protocol.events import Act
 from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE
-from redis_streams_adapter.protocol.node import Act
 from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.transport import Entry
 from redis_streams_adapter.testing.stream import FakeStream

@@ -4,16 +4,18 @@ from typing import Any, Iterator, List, Optional, Sequence
 import pytest
 
 from redis_streams_adapter.protocol.codec import Encoder, Packed
+from redis_streams_adapter.protocol.events import Acknowledged, Act, \
+    Completed, Duplicate, Missing, NodeJoined, NodeLeft, ReaderLags, \
+    Returned, Send, Skipped
 from redis_streams_adapter.protocol.messages import AdapterClose, Broadcast, \
     BroadcastAck, BroadcastClientCount, CAUGHT_UP, DisconnectSockets, \
     EMITTER_UID, EVERYONE, FetchSockets, FetchSocketsResponse, Heartbeat, \
     InitialHeartbeat, ServerSideEmit, ServerSideEmitResponse, SocketsJoin, \
     SocketsLeave, Target
-from redis_streams_adapter.protocol.node import Acknowledged, Act, Completed, \
-    Duplicate, Missing, Node, NodeJoined, NodeLeft, ReaderLags, Returned, \
-    Send, Skipped, TICK_INTERVAL
-from redis_streams_adapter.protocol.requests import Asked, CALLBACK_LIFETIME, \
-    ClientsRequest, NOBODY, NodesRequest
+from redis_streams_adapter.protocol.node import Node, TICK_INTERVAL
+from redis_streams_adapter.protocol.pending_requests import CALLBACK_LIFETIME
+from redis_streams_adapter.protocol.requests import Asked, ClientsRequest, \
+    NOBODY, NodesRequest
 from redis_streams_adapter.protocol.sequences import Sequences
 from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.transport import Entry, Way

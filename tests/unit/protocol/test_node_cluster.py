@@ -7,10 +7,11 @@ from hypothesis.stateful import invariant, precondition, rule, \
     RuleBasedStateMachine
 
 from redis_streams_adapter.protocol.codec import Encoder
+from redis_streams_adapter.protocol.events import Acknowledged, Act, Missing, \
+    NodeJoined, NodeLeft, Send
 from redis_streams_adapter.protocol.messages import Broadcast, BroadcastAck, \
     BroadcastClientCount, MessageType, SIGNS_OF_LIFE
-from redis_streams_adapter.protocol.node import Acknowledged, Act, Missing, \
-    Node, NodeJoined, NodeLeft, Send
+from redis_streams_adapter.protocol.node import Node
 from redis_streams_adapter.protocol.requests import ClientsRequest
 from redis_streams_adapter.protocol.sequences import Sequences
 

@@ -7,13 +7,15 @@ import pytest
 from redis_streams_adapter.protocol.codec import decode, Encoder, open_envelope
 from redis_streams_adapter.errors import DecodeError
 from redis_streams_adapter.protocol.discovery import Knowledge, Span
+from redis_streams_adapter.protocol.events import Act, Completed, Learned, \
+    NodeJoined, NodeLeft, ReaderLags, Returned, Send
 from redis_streams_adapter.protocol.messages import AdapterClose, Broadcast, \
     BroadcastAck, BroadcastClientCount, CAUGHT_UP, EMITTER_UID, EVERYONE, \
     FetchSockets, FetchSocketsResponse, Heartbeat, InitialHeartbeat, \
     ServerSideEmitResponse
-from redis_streams_adapter.protocol.node import Act, Completed, Learned, \
-    MAX_LISTED, MAX_LISTED_BYTES, Node, NodeJoined, NodeLeft, ReaderLags, \
-    Returned, Send
+from redis_streams_adapter.protocol.membership import MAX_LISTED, \
+    MAX_LISTED_BYTES
+from redis_streams_adapter.protocol.node import Node
 from redis_streams_adapter.protocol.requests import NodesRequest
 from redis_streams_adapter.protocol.sequences import Sequences
 from redis_streams_adapter.protocol.position import Position

@@ -1,10 +1,9 @@
 """Who still has to answer."""
-from typing import Any
-
 import pytest
 
-from redis_streams_adapter.protocol.requests import CALLBACK_LIFETIME, \
-    CALLBACK_LIFETIME_ALONE, ClientsRequest, NodesRequest, Requests
+from redis_streams_adapter.protocol.pending_requests import PendingRequests
+from redis_streams_adapter.protocol.requests import ClientsRequest, \
+    NodesRequest
 
 from ..conftest import Log
 
@@ -13,21 +12,21 @@ WAITER = object()
 
 
 @pytest.fixture
-def requests() -> Requests:
-    return Requests()
+def requests() -> PendingRequests:
+    return PendingRequests()
 
 
-def is_open(requests: Requests) -> bool:
+def is_open(requests: PendingRequests) -> bool:
     return len(requests) == 1
 
 
-def ask_clients(requests: Requests, *nodes: str) -> ClientsRequest:
+def ask_clients(requests: PendingRequests, *nodes: str) -> ClientsRequest:
     request = ClientsRequest('/', WAITER)
     requests.open('r', request, nodes, 0.0)
     return request
 
 
-def ask_nodes(requests: Requests, *nodes: str) -> NodesRequest:
+def ask_nodes(requests: PendingRequests, *nodes: str) -> NodesRequest:
     request = NodesRequest('/', WAITER)
     requests.open('r', request, nodes, 0.0)
     return request
@@ -35,7 +34,7 @@ def ask_nodes(requests: Requests, *nodes: str) -> NodesRequest:
 
 # -- nodes answer ------------------------------------------------------------
 
-def test_every_node_answers(requests: Requests) -> None:
+def test_every_node_answers(requests: PendingRequests) -> None:
     request = ask_nodes(requests, 'a', 'b')
     assert request.progress == (0, 2)
     assert requests.answered('r', 'a', 1) is None
@@ -47,7 +46,7 @@ def test_every_node_answers(requests: Requests) -> None:
     assert not is_open(requests)
 
 
-def test_an_answer_counts_once(requests: Requests) -> None:
+def test_an_answer_counts_once(requests: PendingRequests) -> None:
     request = ask_nodes(requests, 'a', 'b')
     requests.answered('r', 'a', 1)
     requests.answered('r', 'a', 2)
@@ -56,7 +55,7 @@ def test_an_answer_counts_once(requests: Requests) -> None:
     assert is_open(requests)
 
 
-def test_the_last_node_leaves(requests: Requests) -> None:
+def test_the_last_node_leaves(requests: PendingRequests) -> None:
     request = ask_nodes(requests, 'a', 'b')
     requests.answered('r', 'a', 1)
     assert requests.node_left('/chat', 'b') == []
@@ -67,7 +66,7 @@ def test_the_last_node_leaves(requests: Requests) -> None:
     assert not is_open(requests)
 
 
-def test_only_the_number_of_nodes_is_known(requests: Requests) -> None:
+def test_only_the_number_of_nodes_is_known(requests: PendingRequests) -> None:
     request = NodesRequest('/', WAITER)
     requests.open('r', request, ['a'], 0.0, others=3)
     assert requests.answered('r', 'x', 1) is None
@@ -79,7 +78,7 @@ def test_only_the_number_of_nodes_is_known(requests: Requests) -> None:
     assert request.answers == {'x': 1, 'y': 3}
 
 
-def test_a_node_that_was_not_asked_leaves(requests: Requests) -> None:
+def test_a_node_that_was_not_asked_leaves(requests: PendingRequests) -> None:
     """Nobody's answer is taken for its."""
     request = NodesRequest('/', WAITER)
     requests.open('r', request, ['a'], 0.0, others=1)
@@ -88,7 +87,7 @@ def test_a_node_that_was_not_asked_leaves(requests: Requests) -> None:
     assert requests.node_left('/', 'a') == [WAITER]
 
 
-def test_more_answer_than_were_counted(requests: Requests) -> None:
+def test_more_answer_than_were_counted(requests: PendingRequests) -> None:
     """One has subscribed a moment later, and its answer is here first."""
     request = NodesRequest('/', WAITER)
     requests.open('r', request, ['a'], 0.0, others=2)
@@ -101,7 +100,8 @@ def test_more_answer_than_were_counted(requests: Requests) -> None:
 
 # -- clients answer ----------------------------------------------------------
 
-def test_every_node_counts_every_client_answers(requests: Requests) -> None:
+def test_every_node_counts_every_client_answers(
+        requests: PendingRequests) -> None:
     request = ask_clients(requests, 'a', 'b')
     assert requests.counted('r', 'a', 2) is None
     assert requests.acknowledged('r', 'a', (1,)) == (None, None)
@@ -116,7 +116,7 @@ def test_every_node_counts_every_client_answers(requests: Requests) -> None:
     assert len(request.responses) == 3
 
 
-def test_a_callback(requests: Requests, log: Log) -> None:
+def test_a_callback(requests: PendingRequests, log: Log) -> None:
     request = ClientsRequest('/', callback=log)
     requests.open('r', request, ['a'], 0.0)
     requests.counted('r', 'a', 2)
@@ -128,21 +128,22 @@ def test_a_callback(requests: Requests, log: Log) -> None:
     assert log.calls == request.responses == []
 
 
-def test_nobody_has_clients(requests: Requests) -> None:
+def test_nobody_has_clients(requests: PendingRequests) -> None:
     ask_clients(requests, 'a', 'b')
     assert requests.counted('r', 'a', 0) is None
     assert requests.counted('r', 'b', 0) is WAITER
     assert not is_open(requests)
 
 
-def test_a_node_that_was_not_known_counts_too(requests: Requests) -> None:
+def test_a_node_that_was_not_known_counts_too(
+        requests: PendingRequests) -> None:
     ask_clients(requests, 'a')
     requests.counted('r', 'new', 1)
     assert requests.counted('r', 'a', 0) is None
     assert requests.acknowledged('r', 'new', (1,)) == (None, WAITER)
 
 
-def test_an_answer_may_overtake_the_count(requests: Requests) -> None:
+def test_an_answer_may_overtake_the_count(requests: PendingRequests) -> None:
     ask_clients(requests, 'a')
     assert requests.acknowledged('r', 'a', (1,)) == (None, None)
     assert requests.counted('r', 'a', 2) is None
@@ -150,7 +151,7 @@ def test_an_answer_may_overtake_the_count(requests: Requests) -> None:
 
 
 def test_own_clients_count_before_anybody_is_asked(
-        requests: Requests) -> None:
+        requests: PendingRequests) -> None:
     request = ClientsRequest('/', WAITER)
     request.count_own('own', 1)
     requests.open('r', request, ['a'], 0.0)
@@ -160,7 +161,7 @@ def test_own_clients_count_before_anybody_is_asked(
 
 
 def test_own_clients_do_not_answer_for_another_node(
-        requests: Requests) -> None:
+        requests: PendingRequests) -> None:
     """Where only the number of nodes is known, too."""
     request = ClientsRequest('/', WAITER)
     request.count_own('own', 0)
@@ -171,7 +172,8 @@ def test_own_clients_do_not_answer_for_another_node(
     assert requests.acknowledged('r', 'a', (1,)) == (None, WAITER)
 
 
-def test_a_node_that_leaves_is_not_waited_for(requests: Requests) -> None:
+def test_a_node_that_leaves_is_not_waited_for(
+        requests: PendingRequests) -> None:
     ask_clients(requests, 'a', 'b')
     requests.counted('r', 'a', 0)
     assert requests.node_left('/chat', 'b') == []
@@ -179,7 +181,7 @@ def test_a_node_that_leaves_is_not_waited_for(requests: Requests) -> None:
     assert requests.node_left('/', 'b') == [WAITER]
 
 
-def test_the_clients_of_a_node_that_leaves(requests: Requests) -> None:
+def test_the_clients_of_a_node_that_leaves(requests: PendingRequests) -> None:
     """They answer nobody any more; what they have answered is kept."""
     request = ask_clients(requests, 'a', 'b')
     requests.counted('r', 'a', 2)
@@ -190,65 +192,8 @@ def test_the_clients_of_a_node_that_leaves(requests: Requests) -> None:
     assert request.complete
 
 
-# -- the end -----------------------------------------------------------------
-
-@pytest.mark.parametrize('nodes, lifetime', [
-    (['a'], CALLBACK_LIFETIME), ([], CALLBACK_LIFETIME_ALONE)])
-def test_a_callback_lapses(requests: Requests, log: Log, nodes: Any,
-                           lifetime: float) -> None:
-    requests.open('r', ClientsRequest('/', callback=log), nodes, 5.0)
-    assert requests.expire(5.0 + lifetime) == []
-    assert requests.expire(5.5 + lifetime) == ['r']
-    assert not is_open(requests)
-    assert requests.acknowledged('r', 'a', ()) == (None, None)
-
-
-def test_who_waits_ends_the_wait_himself(requests: Requests) -> None:
-    ask_clients(requests, 'a')
-    assert requests.expire(1e9) == []
-    assert is_open(requests)
-
-
-def test_lifetimes_are_above_that_of_a_call() -> None:
-    """python-socketio's call() waits for 60 seconds."""
-    assert min(CALLBACK_LIFETIME, CALLBACK_LIFETIME_ALONE) > 60
-
-
-def test_what_is_withdrawn(requests: Requests) -> None:
-    request = ask_clients(requests, 'a')
-    requests.withdraw('r')
-    assert not is_open(requests)
-    # All of these come late, and harm nobody.
-    requests.withdraw('r')
-    assert requests.counted('r', 'a', 5) is None
-    assert requests.answered('r', 'a', 5) is None
-    assert requests.node_left('/', 'a') == []
-    assert requests.acknowledged('r', 'a', (1,)) == (None, None)
-    assert request.responses == []
-
-
-def test_an_answer_of_the_wrong_kind(requests: Requests) -> None:
-    request = ask_clients(requests, 'a')
-    assert requests.answered('r', 'a', 5) is None
-    assert request.missing == ['a']
-    requests.withdraw('r')
-    nodes = ask_nodes(requests, 'a')
-    assert requests.counted('r', 'a', 0) is None
-    assert requests.acknowledged('r', 'a', (1,)) == (None, None)
-    assert nodes.missing == ['a']
-
-
-def test_requests_are_apart(requests: Requests) -> None:
-    first, second = NodesRequest('/', 1), NodesRequest('/', 2)
-    requests.open('1', first, ['a'], 0.0)
-    requests.open('2', second, ['a'], 0.0)
-    assert requests.answered('2', 'a', 'x') == 2
-    assert first.answers == {}
-    assert requests.answered('1', 'a', 'y') == 1
-    assert len(requests) == 0
-
-
-def test_a_late_answer_of_a_node_that_was_lost(requests: Requests) -> None:
+def test_a_late_answer_of_a_node_that_was_lost(
+        requests: PendingRequests) -> None:
     """It does not stand for one that is still to come."""
     request = ask_clients(requests, 'a', 'b')
     requests.counted('r', 'a', 1)

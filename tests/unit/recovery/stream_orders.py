@@ -8,9 +8,9 @@ import socketio
 from redis_streams_adapter.clients.delivery import Delivery
 from redis_streams_adapter.clients.direct_delivery import DirectDelivery
 from redis_streams_adapter.protocol.codec import Encoder
+from redis_streams_adapter.protocol.events import Act
 from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE, \
     Message, Target
-from redis_streams_adapter.protocol.node import Act
 from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.transport import Entry
 from redis_streams_adapter.recovery.stream_order import StreamOrderDelivery

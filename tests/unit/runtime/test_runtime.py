@@ -11,9 +11,9 @@ from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.protocol import node as node_module
 from redis_streams_adapter import manager as manager_module
 from redis_streams_adapter.protocol.codec import decode, Encoder, open_envelope
+from redis_streams_adapter.protocol.events import Send
 from redis_streams_adapter.protocol.messages import EMITTER_UID, Heartbeat, \
     MessageType
-from redis_streams_adapter.protocol.node import Send
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ..driving import CountingEngine

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 
-from redis_streams_adapter.protocol.requests import CALLBACK_LIFETIME, \
-    CALLBACK_LIFETIME_ALONE, ClientsRequest, LOST, NodesRequest, \
-    NOT_READ_BACK, Requests, UNKNOWN_MEMBERS
+from redis_streams_adapter.protocol.pending_requests import \
+    CALLBACK_LIFETIME, CALLBACK_LIFETIME_ALONE, PendingRequests
+from redis_streams_adapter.protocol.requests import ClientsRequest, LOST, \
+    NodesRequest, NOT_READ_BACK, UNKNOWN_MEMBERS
 
 from ..conftest import Log
 
@@ -15,17 +16,17 @@ WRITER = b'w'
 
 
 @pytest.fixture
-def requests() -> Requests:
-    return Requests()
+def requests() -> PendingRequests:
+    return PendingRequests()
 
 
-def ask(requests: Requests, *nodes: str) -> NodesRequest:
+def ask(requests: PendingRequests, *nodes: str) -> NodesRequest:
     request = NodesRequest('/', WAITER)
     requests.open('r', request, nodes, 0.0, writer=WRITER)
     return request
 
 
-def test_nobody_else_is_there(requests: Requests) -> None:
+def test_nobody_else_is_there(requests: PendingRequests) -> None:
     request = ask(requests)
     assert not request.complete
     assert request.obstacle == NOT_READ_BACK
@@ -37,28 +38,29 @@ def test_nobody_else_is_there(requests: Requests) -> None:
     assert len(requests) == 0
 
 
-def test_it_was_read_back_before_that_was_noted(requests: Requests) -> None:
+def test_it_was_read_back_before_that_was_noted(
+        requests: PendingRequests) -> None:
     ask(requests)
     assert requests.returned(WRITER, 3) == []
     assert requests.written('r', WRITER, 3) is WAITER
 
 
 def test_it_is_read_back_with_one_that_came_later(
-        requests: Requests) -> None:
+        requests: PendingRequests) -> None:
     """As where Redis has refused it."""
     ask(requests)
     requests.written('r', WRITER, 3)
     assert requests.returned(WRITER, 7) == [WAITER]
 
 
-def test_entries_of_another_stream(requests: Requests) -> None:
+def test_entries_of_another_stream(requests: PendingRequests) -> None:
     ask(requests)
     requests.written('r', WRITER, 3)
     assert requests.returned(b'other', 9) == []
     assert requests.returned(WRITER, 3) == [WAITER]
 
 
-def test_who_joins_before_it_is_asked(requests: Requests) -> None:
+def test_who_joins_before_it_is_asked(requests: PendingRequests) -> None:
     request = ask(requests, 'a')
     requests.joined('/', 'early', WRITER)
     requests.written('r', WRITER, 3)
@@ -74,7 +76,7 @@ def test_who_joins_before_it_is_asked(requests: Requests) -> None:
 
 
 def test_who_joins_between_its_return_and_the_note_of_it(
-        requests: Requests) -> None:
+        requests: PendingRequests) -> None:
     request = ask(requests, 'a')
     requests.joined('/', 'early', WRITER)
     requests.returned(WRITER, 3)
@@ -83,7 +85,7 @@ def test_who_joins_between_its_return_and_the_note_of_it(
     assert request.missing == ['a', 'early']
 
 
-def test_who_leaves_and_comes_back(requests: Requests) -> None:
+def test_who_leaves_and_comes_back(requests: PendingRequests) -> None:
     request = ask(requests, 'a', 'b')
     assert requests.node_left('/', 'a') == []
     assert requests.node_left('/', 'b') == []
@@ -95,7 +97,7 @@ def test_who_leaves_and_comes_back(requests: Requests) -> None:
     assert requests.node_left('/', 'b') == [WAITER]
 
 
-def test_who_leaves_and_comes_back_too_late(requests: Requests) -> None:
+def test_who_leaves_and_comes_back_too_late(requests: PendingRequests) -> None:
     request = ask(requests, 'a')
     requests.node_left('/', 'a')
     requests.returned(WRITER, 1)
@@ -104,7 +106,7 @@ def test_who_leaves_and_comes_back_too_late(requests: Requests) -> None:
     assert request.missing == []
 
 
-def test_history_was_lost(requests: Requests) -> None:
+def test_history_was_lost(requests: PendingRequests) -> None:
     """Who may have joined there is unknown: it ends at its timeout."""
     request = ask(requests, 'a')
     requests.lost(b'other')
@@ -119,7 +121,7 @@ def test_history_was_lost(requests: Requests) -> None:
     assert len(requests) == 0
 
 
-def test_history_that_is_lost_later(requests: Requests) -> None:
+def test_history_that_is_lost_later(requests: PendingRequests) -> None:
     request = ask(requests, 'a')
     requests.written('r', WRITER, 3)
     requests.returned(WRITER, 3)
@@ -128,7 +130,7 @@ def test_history_that_is_lost_later(requests: Requests) -> None:
     assert request.complete
 
 
-def test_callback_while_members_are_unknown(requests: Requests,
+def test_callback_while_members_are_unknown(requests: PendingRequests,
                                             log: Log) -> None:
     """Nobody knows who else may have clients that answer."""
     request = ClientsRequest('/', callback=log)
@@ -145,7 +147,8 @@ def test_callback_while_members_are_unknown(requests: Requests,
     assert requests.acknowledged('r', 'b', (1,)) == (None, None)
 
 
-def test_callback_without_other_nodes(requests: Requests, log: Log) -> None:
+def test_callback_without_other_nodes(requests: PendingRequests,
+                                      log: Log) -> None:
     """One that was silent for too long may answer after all."""
     request: Any = ClientsRequest('/', callback=log)
     requests.open('r', request, [], 0.0, writer=WRITER)
@@ -157,7 +160,7 @@ def test_callback_without_other_nodes(requests: Requests, log: Log) -> None:
     assert requests.expire(CALLBACK_LIFETIME_ALONE + 1) == ['r']
 
 
-def test_where_answers_are_waited_for(requests: Requests) -> None:
+def test_where_answers_are_waited_for(requests: PendingRequests) -> None:
     assert not requests.concern('/')
     ask(requests, 'a')
     other = NodesRequest('/', WAITER)

@@ -1,0 +1,233 @@
+"""Which requests are under way, and whom an answer ends the wait of. Pure.
+
+What a request waits for is its own business, see
+:mod:`redis_streams_adapter.protocol.requests`.
+"""
+from typing import Any, Dict, Iterable, List, Optional, Tuple
+
+from .events import Acknowledged, Completed, Event
+from .messages import BroadcastAck, BroadcastClientCount, \
+    FetchSocketsResponse, Response
+from .requests import AckCallback, ClientsRequest, LOST, NodesRequest, \
+    Request
+
+#: Seconds for which a callback waits for an answer. A client may take its
+#: time, and may also never answer: without an end, each such request would
+#: stay for good. Ten times the timeout of ``call``.
+CALLBACK_LIFETIME = 600.0
+
+#: The same where no other node is known, so that nobody is likely to answer:
+#: a little more than the timeout of ``call``.
+CALLBACK_LIFETIME_ALONE = 120.0
+
+
+class PendingRequests:
+    """The requests of a node that are under way, by id.
+
+    Not synchronised: whoever owns it lets one task in at a time. What ends a
+    request returns its waiter, for the owner to wake.
+    """
+
+    def __init__(self) -> None:
+        self._requests: Dict[str, Request] = {}
+        #: Those that are open-ended.
+        self.open_ended: Dict[str, Request] = {}
+        #: The ids of those in each namespace; no namespace without any.
+        self._namespaces: Dict[str, Dict[str, None]] = {}
+        #: The number of the last own message that was read back, by writer.
+        self.read_back: Dict[bytes, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def open(self, request_id: str, request: Request,
+             nodes: Iterable[str], now: float,
+             others: Optional[int] = None,
+             writer: Optional[bytes] = None) -> None:
+        """Wait for answers.
+
+        :param nodes: the uids of those asked, as far as they are known.
+        :param others: how many nodes are asked, where that is known rather
+                       than who they are.
+        :param writer: who writes the request, if it goes to the stream: it
+                       is open-ended then.
+        """
+        # Where nobody is asked, nobody is missing either.
+        request.known = frozenset(() if others == 0 else nodes)
+        request.others = others
+        if request.waiter is None:
+            request.deadline = now + (
+                CALLBACK_LIFETIME if request.silent or request.doubt
+                else CALLBACK_LIFETIME_ALONE)
+        self._requests[request_id] = request
+        self._namespaces.setdefault(
+            request.namespace, {})[request_id] = None
+        if writer is not None:
+            request.writer = writer
+            self.open_ended[request_id] = request
+
+    def concern(self, namespace: str) -> bool:
+        """Whether answers are waited for in a namespace."""
+        return namespace in self._namespaces
+
+    def written(self, request_id: str, writer: bytes,
+                number: int) -> Optional[Any]:
+        """A request was put into the outbox.
+
+        :param number: that of its entry.
+        :return: whom to wake, if nobody is left to wait for.
+        """
+        request = self.open_ended.get(request_id)
+        if request is None:
+            return None
+        request.place(number)
+        if self.read_back.get(writer, 0) < number:
+            return None
+        return self._settle(request_id, request)
+
+    def returned(self, writer: bytes, number: int) -> List[Any]:
+        """An own entry was read back, and with it all before it.
+
+        :return: whom to wake.
+        """
+        self.read_back[writer] = number
+        if not self.open_ended:
+            return []
+        waiters = [self._settle(request_id, request)
+                   for request_id, request in list(self.open_ended.items())
+                   if request.writer == writer and request.number is not None
+                   and request.number <= number]
+        return [each for each in waiters if each is not None]
+
+    def joined(self, namespace: str, uid: str, writer: bytes) -> None:
+        """A node has joined a namespace.
+
+        :param writer: the own writer to the stream of that namespace.
+        """
+        for request in self.open_ended.values():
+            if request.namespace == namespace:
+                request.join(uid, self.read_back.get(writer, 0))
+
+    def lost(self, writer: bytes) -> None:
+        """Part of the stream with the entries of an own writer was lost:
+        who may have joined there is unknown."""
+        for request in self.open_ended.values():
+            if request.writer == writer:
+                request.doubt = LOST
+
+    def _settle(self, request_id: str, request: Request) -> Optional[Any]:
+        del self.open_ended[request_id]
+        request.writer = None
+        if request.waiter is None:
+            # A node that was silent for too long may still answer.
+            return None
+        return self._close_if_complete(request_id, request)
+
+    def respond(self, uid: str, message: Response) -> List[Event]:
+        """Take in an answer to a request, by a node or one of its clients.
+        """
+        request_id = message.request_id
+        events: List[Event] = []
+        if isinstance(message, BroadcastAck):
+            callback, waiter = self.acknowledged(
+                request_id, uid, message.args)
+            if callback is not None:
+                events.append(Acknowledged(callback, message.args))
+        elif isinstance(message, BroadcastClientCount):
+            waiter = self.counted(request_id, uid, message.client_count)
+        elif isinstance(message, FetchSocketsResponse):
+            waiter = self.answered(request_id, uid, message.sockets)
+        else:
+            waiter = self.answered(request_id, uid, message.response)
+        if waiter is not None:
+            events.append(Completed(waiter))
+        return events
+
+    def answered(self, request_id: str, uid: str,
+                 response: Any) -> Optional[Any]:
+        """A node has answered.
+
+        :return: whom to wake, if that was the last one.
+        """
+        request = self._requests.get(request_id)
+        if not isinstance(request, NodesRequest):
+            return None
+        request.answer(uid, response)
+        return self._close_if_complete(request_id, request)
+
+    def counted(self, request_id: str, uid: str,
+                clients: int) -> Optional[Any]:
+        """A node has told to how many clients it passed the event.
+
+        :return: whom to wake, if there is nobody left to wait for.
+        """
+        request = self._requests.get(request_id)
+        if not isinstance(request, ClientsRequest):
+            return None
+        request.count(uid, clients)
+        return self._close_if_complete(request_id, request)
+
+    def acknowledged(self, request_id: str, uid: str, args: Tuple[Any, ...]
+                     ) -> Tuple[Optional[AckCallback], Optional[Any]]:
+        """A client has answered.
+
+        :return: what to call with its arguments, and whom to wake, if that
+                 was the last one.
+        """
+        request = self._requests.get(request_id)
+        if not isinstance(request, ClientsRequest):
+            return None, None
+        request.acknowledge(uid, args)
+        return request.callback, self._close_if_complete(request_id, request)
+
+    def withdraw(self, request_id: str) -> None:
+        """Wait no longer. Where an exception strikes it, the next call goes
+        on: what it is found by is removed last."""
+        request = self._requests.get(request_id)
+        if request is not None:
+            ids = self._namespaces.get(request.namespace, {})
+            ids.pop(request_id, None)
+            if not ids:
+                self._namespaces.pop(request.namespace, None)
+        self.open_ended.pop(request_id, None)
+        self._requests.pop(request_id, None)
+
+    def node_left(self, namespace: str, uid: str,
+                  certain: bool = True) -> List[Any]:
+        """Wait no longer for a node that is gone from a namespace.
+
+        :param certain: if not, it was only silent in the stream: then it may
+                        still hear those requests of which the number of the
+                        asked is known.
+        :return: whom to wake.
+        """
+        waiters = []
+        for request_id, request in list(self._requests.items()):
+            if request.namespace == namespace and (
+                    certain or request.others is None):
+                request.lose(uid)
+                waiter = self._close_if_complete(request_id, request)
+                if waiter is not None:
+                    waiters.append(waiter)
+        return waiters
+
+    def expire(self, now: float) -> List[str]:
+        """Forget callbacks that are overdue.
+
+        :return: the ids of the requests that were forgotten.
+        """
+        overdue = [request_id
+                   for request_id, request in self._requests.items()
+                   if request.deadline is not None
+                   and request.deadline < now]
+        for request_id in overdue:
+            self.withdraw(request_id)
+        return overdue
+
+    def _close_if_complete(self, request_id: str,
+                           request: Request) -> Optional[Any]:
+        if not request.complete or request.waiter is None \
+                and request.has_stranger:
+            return None
+        self.withdraw(request_id)
+        return request.waiter

@@ -1,0 +1,32 @@
+"""What a node has the runtime carry out."""
+import dataclasses
+import typing
+
+import pytest
+
+from redis_streams_adapter.protocol.events import Act, Completed, Event, \
+    Learned, NodeLeft, Returned
+from redis_streams_adapter.protocol.messages import Broadcast
+
+ALL = typing.get_args(Event)
+
+
+@pytest.mark.parametrize('kind', ALL, ids=lambda kind: kind.__name__)
+def test_events_do_not_change(kind: type) -> None:
+    if dataclasses.is_dataclass(kind):
+        assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+    else:
+        assert issubclass(kind, tuple)
+
+
+def test_equality() -> None:
+    assert NodeLeft('/', 'a', True) == NodeLeft('/', 'a', True)
+    assert NodeLeft('/', 'a', True) != NodeLeft('/', 'a', False)
+    waiter = object()
+    assert Completed(waiter) == Completed(waiter) != Completed(object())
+    assert Returned(1, True) != Returned(1, False)
+    assert Learned() == Learned()
+
+
+def test_over_the_stream_unless_said_otherwise() -> None:
+    assert Act('/', 'a', Broadcast(('x',))).way is None
