@@ -373,6 +373,7 @@ class RedisStreamsManager(PubSubManager):
         if not HAS_PRE_CONNECT:
             return self._admit(sid, namespace)
         connected = self._registry.connect(sid, namespace)
+        self._log_lines()
         self._appear_in(namespace)
         return connected
 
@@ -381,7 +382,16 @@ class RedisStreamsManager(PubSubManager):
             self._turn_away(eio_sid)
             return None
         self._note_arrival(eio_sid)
-        return self._tracking.admit(eio_sid, namespace, self._appear_in)
+        sid = self._tracking.admit(eio_sid, namespace, self._appear_in)
+        self._log_lines()
+        return sid
+
+    def _log_lines(self) -> None:
+        """Log what was emitted under the order lock, by methods that others
+        have replaced."""
+        local = self._delivery
+        if local is not None and local.lines:
+            local.log_lines(self._live().order)
 
     def register(self, sid: str, eio_sid: str, namespace: str,
                  rooms: Iterable[Room]) -> bool:
@@ -496,6 +506,7 @@ class RedisStreamsManager(PubSubManager):
                          **kwargs: Any) -> None:
         """A local client is no longer registered."""
         self._registry.basic_disconnect(sid, namespace, **kwargs)
+        self._log_lines()
 
     def basic_enter_room(self, sid: str, namespace: str,
                          room: Optional[Room],

@@ -211,3 +211,38 @@ def test_no_room_for_local_clients_of_a_question_over_pubsub(
     stream.thaw()
     client.wait_for('asked', accepted)
     assert node.open_acks == accepted
+
+
+def test_log_of_what_is_emitted_while_a_client_comes_or_goes(
+        make_node: MakeNode, watch: Watch) -> None:
+    """As the admin UI of python-socketio does."""
+    handler, log = Handler(watch), logging.getLogger('tests.unit.admin')
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    try:
+        node = make_node({'engineio_logger': log})
+        node.manager.start()
+        manager: Any = node.manager
+        node.connect()
+
+        def emits(method: Callable[..., Any]) -> Callable[..., Any]:
+            def replaced(sid: str, namespace: str, room: Any,
+                         *args: Any, **kwargs: Any) -> None:
+                method(sid, namespace, room, *args, **kwargs)
+                manager.emit(method.__name__, room, namespace)
+
+            return replaced
+
+        for name in ('basic_enter_room', 'basic_leave_room'):
+            setattr(manager, name, emits(getattr(manager, name)))
+        watch.manager = manager
+        client = node.connect()
+        sid = client.sid
+        assert sum(f'["basic_enter_room","{sid}"]' in line
+                   for line in handler.lines) == 2
+        client.leave()
+        assert any(f'["basic_leave_room","{sid}"]' in line
+                   for line in handler.lines)
+    finally:
+        log.removeHandler(handler)
+    assert watch.under == []
