@@ -5,8 +5,9 @@ would have looked what became of the last command.
 """
 import os
 import socket
+from contextlib import contextmanager
 from itertools import chain
-from typing import Any, List, Sequence
+from typing import Any, Iterator, List, Sequence
 
 from ..protocol.transport import Unavailable
 from .driver import Driver, errors_of
@@ -46,12 +47,10 @@ class Connection:
 
         :raises Unavailable: nobody is there, or refuses us.
         """
-        try:
+        with translated(self._driver):
             self._connection = self._made or self._driver.make(
                 self._timeout, self._key)
             self._connection.connect()
-        except self._broken as exc:
-            raise Unavailable(describe(exc)) from exc
 
     def interrupt(self) -> None:
         """End what waits for a reply."""
@@ -141,6 +140,18 @@ class Connection:
         if self._connection is None or os.getpid() != self._pid:
             raise Unavailable('the connection is closed')
         return self._connection
+
+
+@contextmanager
+def translated(driver: Driver) -> Iterator[None]:
+    """Connect, or ask a cluster where its keys are, with one kind of error.
+
+    :raises Unavailable: in place of the errors of the client library.
+    """
+    try:
+        yield
+    except (OSError, *errors_of(driver.module)) as exc:
+        raise Unavailable(describe(exc)) from exc
 
 
 def describe(error: BaseException) -> str:

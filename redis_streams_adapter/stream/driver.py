@@ -14,7 +14,7 @@ from urllib.parse import SplitResult
 
 from ..errors import ConfigurationError
 from ..protocol.transport import Link
-from .topology import Address, Members, Sentinels
+from .topology import Address, master_in, Members, Sentinels
 from .url import credentials_of, database_of, hosts_of, options_of, \
     service_of, split_url
 
@@ -335,9 +335,11 @@ def _of_cluster(module: Any, parts: SplitResult,
     members = Members(_asker(module, kwargs), (OSError, *errors_of(module)),
                       hosts_of(parts))
 
+    def slot_of(key: str) -> int:
+        return int(module.cluster.key_slot(key.encode()))
+
     def make(timeout: float, key: str) -> Any:
-        address = members.master_of(
-            module.cluster.key_slot(key.encode()))
+        address = members.master_of(slot_of(key))
         if address is None:
             raise _no_server(module)
         return at(timeout, address)
@@ -351,11 +353,7 @@ def _of_cluster(module: Any, parts: SplitResult,
     def places() -> Callable[[str], Any]:
         table = members.table()
 
-        def place(key: str) -> Any:
-            slot = module.cluster.key_slot(key.encode())
-            return next((some.servers[0] for some in table
-                         if some.first <= slot <= some.last), None)
-        return place
+        return lambda key: master_in(table, slot_of(key))
 
     return Driver(module, make, kwargs['socket_timeout'], masters, places, at,
                   _selected(kwargs))

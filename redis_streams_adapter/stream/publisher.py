@@ -12,8 +12,8 @@ from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, \
 from ..concurrency.engines import Engine, Event
 from ..concurrency.tasks import Task
 from ..protocol.transport import Unavailable, Way
-from .driver import Driver, errors_of
-from .connection import Connection, describe, Refused
+from .driver import Driver
+from .connection import Connection, Refused, translated
 from .topology import Address
 
 #: How many messages wait for the publisher, at most: a message is sent at
@@ -213,7 +213,8 @@ class Publisher:
     def _master_of(self, channel: str) -> Address:
         """Which master of the cluster has a channel."""
         if self._place is None and self._driver.places is not None:
-            self._place = self._ask_cluster(self._driver.places)
+            with translated(self._driver):
+                self._place = self._driver.places()
         address = self._place(channel) if self._place is not None else None
         if address is None:
             raise Unavailable('no master has the slot of a channel')
@@ -226,12 +227,6 @@ class Publisher:
         for address in [each for each in self._links if each is not None]:
             self._links.pop(address).close()
 
-    def _ask_cluster(self, ask: Callable[..., Any], *args: Any) -> Any:
-        try:
-            return ask(*args)
-        except (OSError, *errors_of(self._driver.module)) as exc:
-            raise Unavailable(describe(exc)) from exc
-
     def _count(self, way: Way, channels: Sequence[str]) -> List[int]:
         command = (b'PUBSUB', NUMBER[way],
                    *(each.encode() for each in channels))
@@ -242,9 +237,9 @@ class Publisher:
             # Each server of a cluster knows of its own listeners only. The
             # cluster is asked anew which those are: a server that has lost a
             # channel would say that nobody listens there.
-            replies = [self._ask_once(connection, *command)
-                       for connection in self._ask_cluster(
-                           driver.masters, driver.socket_timeout)]
+            with translated(driver):
+                masters = driver.masters(driver.socket_timeout)
+            replies = [self._ask_once(each, *command) for each in masters]
         # Channels and numbers in turn.
         return [sum(int(reply[index]) for reply in replies)
                 for index in range(1, 2 * len(channels), 2)]

@@ -7,9 +7,9 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, \
     Tuple
 
 from ..protocol.transport import Unavailable
-from .driver import Driver, errors_of
+from .driver import Driver
 from .topology import Address
-from .connection import describe, Connection
+from .connection import Connection, describe, translated
 
 #: Errors of a cluster whose keys have moved: the command was not carried out.
 #: The names of redis-py's classes, and the codes for where it has none (5.0).
@@ -145,10 +145,8 @@ class Servers:
         if driver.places is None:
             return
         self.close()
-        try:
+        with translated(driver):
             self._place = driver.places()
-        except (OSError, *errors_of(driver.module)) as exc:
-            raise Unavailable(describe(exc)) from exc
 
     def _link(self, key: str, place: Any = None) -> Connection:
         """The connection to the server that has a key."""
@@ -175,12 +173,8 @@ class Servers:
         if link is None or link.ended:
             if link is not None:
                 link.close()
-            try:
-                made = driver.at(driver.socket_timeout, address)
-            except (OSError, *errors_of(driver.module)) as exc:
-                raise Unavailable(describe(exc)) from exc
             link = self._links[address] = Connection(
-                driver, '', driver.socket_timeout, made)
+                driver.connecting_to(address), '', driver.socket_timeout)
             link.connect()
         return link
 

@@ -13,8 +13,8 @@ from typing import Callable, Dict, List, Optional, Protocol, Sequence, Tuple
 from ..concurrency.engines import Engine
 from ..concurrency.tasks import compute_backoff, Task
 from ..protocol.transport import Unavailable, Way
-from .driver import Driver, errors_of
-from .connection import describe
+from .driver import Driver
+from .connection import translated
 from .listener import Heard, Listener
 from .topology import Address
 
@@ -178,10 +178,8 @@ class ShardedListeners:
         driver = self._driver
         if driver.places is None:
             return lambda channel: None
-        try:
+        with translated(driver):
             return driver.places()
-        except (OSError, *errors_of(driver.module)) as exc:
-            raise Unavailable(describe(exc)) from exc
 
     def _listener_at(self, address: Address) -> Listener:
         listener = self._busy.get(address)

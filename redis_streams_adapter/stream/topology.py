@@ -89,9 +89,9 @@ class Members(Asked):
                  answers.
         """
         for slots in self._views():
-            for some in slots:
-                if some.first <= slot <= some.last:
-                    return some.servers[0]
+            master = master_in(slots, slot)
+            if master is not None:
+                return master
         return None
 
     def table(self) -> List[Slots]:
@@ -127,6 +127,12 @@ class Members(Asked):
             yield slots
         if error is not None and not answered:
             raise error
+
+
+def master_in(table: Sequence[Slots], slot: int) -> Optional[Address]:
+    """The master of a slot; ``None``: the table does not have the slot."""
+    return next((some.servers[0] for some in table
+                 if some.first <= slot <= some.last), None)
 
 
 def _parse(reply: Any, asked: Address) -> List[Slots]:
