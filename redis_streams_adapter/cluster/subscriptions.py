@@ -114,7 +114,7 @@ class Subscriptions:
         self._sharded: Optional[ShardedListeners] = None
         ways = {Way.PLAIN: way is Way.SHARDED}
         if way is Way.SHARDED:
-            if driver.masters is None:
+            if driver.cluster is None:
                 ways = {Way.SHARDED: False, **ways}
             else:
                 self._sharded = ShardedListeners(

@@ -26,16 +26,12 @@ class Connection:
     :param key: what it is for: a cluster knows by it which server to take.
     :param timeout: how long to wait for a reply, in seconds, before the
                     connection is taken for dead.
-    :param made: redis-py's connection, where it is made already, with that
-                 timeout.
     """
 
-    def __init__(self, driver: Driver, key: str, timeout: float,
-                 made: Any = None) -> None:
+    def __init__(self, driver: Driver, key: str, timeout: float) -> None:
         self._driver = driver
         self._key = key
         self._timeout = timeout
-        self._made = made
         self._connection: Any = None
         #: A fork copies green threads, and they must not go on.
         self._pid = os.getpid()
@@ -48,8 +44,7 @@ class Connection:
         :raises Unavailable: nobody is there, or refuses us.
         """
         with translated(self._driver):
-            self._connection = self._made or self._driver.make(
-                self._timeout, self._key)
+            self._connection = self._driver.make(self._timeout, self._key)
             self._connection.connect()
 
     def interrupt(self) -> None:

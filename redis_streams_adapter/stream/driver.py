@@ -14,7 +14,7 @@ from urllib.parse import SplitResult
 
 from ..errors import ConfigurationError
 from ..protocol.transport import Link
-from .topology import Address, master_in, Members, Sentinels
+from .topology import Address, Cluster, master_in, Members, Sentinels
 from .url import credentials_of, database_of, hosts_of, options_of, \
     service_of, split_url
 
@@ -47,13 +47,7 @@ class Driver(NamedTuple):
                  cluster is asked by it which server has the key, so it may
                  block, and raise the package's errors.
     :param socket_timeout: seconds, for commands that do not wait.
-    :param masters: makes a connection to each master of a cluster, given
-                    their socket timeout; ``None`` where all keys are on one
-                    server.
-    :param places: asks a cluster where its keys are: what it returns tells
-                   of a key which server that is, by any name.
-    :param at: makes a connection to a server of a cluster, given its socket
-               timeout and its address; may block, and raise, as ``make``.
+    :param cluster: how to look up servers; ``None``: all keys are on one.
     :param database: the number of the database that they select.
     :param link: makes a link to a stream, given its key and its ``max_len``,
                  in place of a connection to Redis: for tests.
@@ -62,9 +56,7 @@ class Driver(NamedTuple):
     module: Any
     make: Make
     socket_timeout: float
-    masters: Optional[Callable[[float], List[Any]]] = None
-    places: Optional[Callable[[], Callable[[str], Any]]] = None
-    at: Optional[Callable[[float, Address], Any]] = None
+    cluster: Optional[Cluster] = None
     database: int = 0
     link: Optional[Callable[[str, int], Link]] = None
 
@@ -73,11 +65,10 @@ class Driver(NamedTuple):
 
         :param address: of that server; ``None``: as this driver connects.
         """
-        connect = self.at
-        if address is None or connect is None:
+        if address is None or self.cluster is None:
             return self
-        place, to_it = address, connect
-        return self._replace(make=lambda timeout, key: to_it(timeout, place))
+        place, connect = address, self.cluster.connect
+        return self._replace(make=lambda timeout, key: connect(timeout, place))
 
 
 def open_driver(url: Any, options: Mapping[str, Any],
@@ -241,10 +232,9 @@ def _of_client(module: Any, client: Any,
         return _connection_to(
             module, client.get_node_from_key(key), options, timeout)
 
-    def masters(timeout: float) -> List[Any]:
+    def masters() -> List[Address]:
         client.nodes_manager.initialize()
-        return [_connection_to(module, node, options, timeout)
-                for node in client.get_primaries()]
+        return [(node.host, node.port) for node in client.get_primaries()]
 
     def places() -> Callable[[str], Any]:
         client.nodes_manager.initialize()
@@ -258,7 +248,7 @@ def _of_client(module: Any, client: Any,
             return node and (node.host, node.port)
         return place
 
-    def at(timeout: float, address: Address) -> Any:
+    def connect(timeout: float, address: Address) -> Any:
         host, port = address
         node = client.get_node(host=host, port=port)
         if node is None:
@@ -269,7 +259,7 @@ def _of_client(module: Any, client: Any,
 
     _connector(module, options)
     return Driver(module, make, _timeout(options.get('socket_timeout')),
-                  masters, places, at, _selected(options))
+                  Cluster(masters, places, connect), _selected(options))
 
 
 def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
@@ -347,16 +337,13 @@ def _of_cluster(module: Any, parts: SplitResult,
     def at(timeout: float, address: Address) -> Any:
         return connect(timeout, host=address[0], port=address[1])
 
-    def masters(timeout: float) -> List[Any]:
-        return [at(timeout, address) for address in members.masters()]
-
     def places() -> Callable[[str], Any]:
         table = members.table()
 
         return lambda key: master_in(table, slot_of(key))
 
-    return Driver(module, make, kwargs['socket_timeout'], masters, places, at,
-                  _selected(kwargs))
+    return Driver(module, make, kwargs['socket_timeout'],
+                  Cluster(members.masters, places, at), _selected(kwargs))
 
 
 def _connection_to(module: Any, node: Any, options: Mapping[str, Any],

@@ -185,7 +185,7 @@ class Publisher:
     def _publish(self, job: Job) -> None:
         (channel,) = job.channels
         command = PUBLISH[job.way], channel.encode(), job.message
-        if job.way is Way.PLAIN or self._driver.places is None:
+        if job.way is Way.PLAIN or self._driver.cluster is None:
             self._link(None).ask(*command)
             return
         asked_before = self._place is not None
@@ -212,9 +212,10 @@ class Publisher:
 
     def _master_of(self, channel: str) -> Address:
         """Which master of the cluster has a channel."""
-        if self._place is None and self._driver.places is not None:
+        cluster = self._driver.cluster
+        if self._place is None and cluster is not None:
             with translated(self._driver):
-                self._place = self._driver.places()
+                self._place = cluster.places()
         address = self._place(channel) if self._place is not None else None
         if address is None:
             raise Unavailable('no master has the slot of a channel')
@@ -230,23 +231,24 @@ class Publisher:
     def _count(self, way: Way, channels: Sequence[str]) -> List[int]:
         command = (b'PUBSUB', NUMBER[way],
                    *(each.encode() for each in channels))
-        driver = self._driver
-        if driver.masters is None:
+        cluster = self._driver.cluster
+        if cluster is None:
             replies = [self._link(None).ask(*command)]
         else:
             # Each server of a cluster knows of its own listeners only. The
             # cluster is asked anew which those are: a server that has lost a
             # channel would say that nobody listens there.
-            with translated(driver):
-                masters = driver.masters(driver.socket_timeout)
+            with translated(self._driver):
+                masters = cluster.masters()
             replies = [self._ask_once(each, *command) for each in masters]
         # Channels and numbers in turn.
         return [sum(int(reply[index]) for reply in replies)
                 for index in range(1, 2 * len(channels), 2)]
 
-    def _ask_once(self, connection: Any, *command: bytes) -> Any:
+    def _ask_once(self, address: Address, *command: bytes) -> Any:
         link = self._links[COUNTING] = Connection(
-            self._driver, '', self._driver.socket_timeout, connection)
+            self._driver.connecting_to(address), '',
+            self._driver.socket_timeout)
         try:
             link.connect()
             return link.ask(*command)

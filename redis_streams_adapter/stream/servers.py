@@ -141,12 +141,12 @@ class Servers:
         return elsewhere
 
     def _find_places(self) -> None:
-        driver = self._driver
-        if driver.places is None:
+        cluster = self._driver.cluster
+        if cluster is None:
             return
         self.close()
-        with translated(driver):
-            self._place = driver.places()
+        with translated(self._driver):
+            self._place = cluster.places()
 
     def _link(self, key: str, place: Any = None) -> Connection:
         """The connection to the server that has a key."""
@@ -167,7 +167,7 @@ class Servers:
     def _link_at(self, address: Address) -> Connection:
         """A connection to a server of a cluster."""
         driver, link = self._driver, self._links.get(address)
-        if driver.at is None:
+        if driver.cluster is None:
             raise Unavailable('a server that is none of a cluster names '
                               'another one')
         if link is None or link.ended:

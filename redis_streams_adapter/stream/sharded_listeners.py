@@ -175,11 +175,11 @@ class ShardedListeners:
 
     def _find_places(self) -> Callable[[str], Optional[Address]]:
         """Ask the cluster which master has which channel. Blocks."""
-        driver = self._driver
-        if driver.places is None:
+        cluster = self._driver.cluster
+        if cluster is None:
             return lambda channel: None
-        with translated(driver):
-            return driver.places()
+        with translated(self._driver):
+            return cluster.places()
 
     def _listener_at(self, address: Address) -> Listener:
         listener = self._busy.get(address)

@@ -21,6 +21,23 @@ Address = Tuple[str, int]
 DOWN = frozenset(('s_down', 'o_down'))
 
 
+class Cluster(NamedTuple):
+    """How to look up the servers of a Redis Cluster. All three may block, and
+    raise the client library's errors.
+
+    :param masters: asks the cluster for the addresses of its masters.
+    :param places: asks the cluster which master has which slot. The result
+                   maps a key to its master's address; ``None``: no master
+                   has the slot.
+    :param connect: makes a connection that is not connected yet, given its
+                    socket timeout in seconds and a server's address.
+    """
+
+    masters: Callable[[], List[Address]]
+    places: Callable[[], Callable[[str], Optional[Address]]]
+    connect: Callable[[float, Address], Any]
+
+
 class Slots(NamedTuple):
     """Some consecutive slots, their master, and its replicas."""
 

@@ -7,7 +7,7 @@ from zlib import crc32
 
 from ..protocol.routing import slot_key
 from ..stream.driver import Driver, open_driver
-from ..stream.topology import Address
+from ..stream.topology import Address, Cluster
 
 #: Seconds that anything may take in a test. Generous: only a test that fails
 #: waits for so long.
@@ -83,9 +83,9 @@ class FakePubSub:
 
         return Driver(
             _redis, make, socket_timeout,
-            lambda timeout: [make(timeout, 'master')], places,
-            lambda timeout, address: FakeConnection(
-                self, address[0], timeout, address))
+            Cluster(lambda: [('master', 0)], places,
+                    lambda timeout, address: FakeConnection(
+                        self, address[0], timeout, address)))
 
     def master_of(self, channel: str,
                   masters: Optional[List[Address]] = None,

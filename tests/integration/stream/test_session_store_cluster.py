@@ -5,6 +5,7 @@ import pytest
 import redis as redis_py
 
 from redis_streams_adapter.protocol.position import Position
+from redis_streams_adapter.stream.driver import open_driver
 from redis_streams_adapter.stream.session_store import DONE, Found, Swap
 
 from ...support.redis_cluster import RedisCluster
@@ -50,6 +51,24 @@ def place(request: Any, cluster: RedisCluster) -> Any:
     server = cluster.servers[0]
     return redis_py.cluster.RedisCluster(
         host='127.0.0.1', port=server.port)
+
+
+def test_the_masters(cluster: RedisCluster, place: Any) -> None:
+    driver = open_driver(place, {}, STREAM)
+    looked_up = driver.cluster
+    assert looked_up is not None
+    masters = looked_up.masters()
+    assert len(masters) == 2
+    place_of = looked_up.places()
+    keys = [f'{number}' for number in range(20)]
+    assert [place_of(key) for key in keys] == [
+        ('127.0.0.1', cluster.master_of(key).port) for key in keys]
+    assert {place_of(key) for key in keys} == {*masters}
+    for address in masters:
+        connection = looked_up.connect(1.0, address)
+        connection.connect()
+        assert (connection.host, connection.port) == address
+        connection.disconnect()
 
 
 def test_a_slot_moves(make: Make, cluster: RedisCluster, place: Any) -> None:

@@ -6,7 +6,8 @@ import pytest
 import redis
 
 from redis_streams_adapter.protocol.transport import Unavailable
-from redis_streams_adapter.stream.connection import Refused, Connection
+from redis_streams_adapter.stream.connection import Connection, Refused, \
+    translated
 
 from ..scripted import Break, replies, ScriptedServers
 
@@ -27,15 +28,6 @@ def test_how_it_connects(servers: ScriptedServers, wire: Connection) -> None:
     connection, = servers.connections
     assert (connection.key, connection.timeout) == ('a key', 2.0)
     assert wire.host == 'host of None'
-
-
-def test_a_connection_that_is_made_already(servers: ScriptedServers) -> None:
-    made = servers.connection('there', 1.0)
-    wire = Connection(servers.driver(), '', 1.0, made)
-    wire.connect()
-    assert servers.connections == [made]
-    wire.ask(b'PING')
-    assert servers.sent == [('there', (b'PING',))]
 
 
 def test_a_server_that_is_away(servers: ScriptedServers) -> None:
@@ -135,3 +127,21 @@ def test_a_child_process_does_not_use_it(
     with pytest.raises(Unavailable):
         wire.ask(b'A')
     assert servers.sent == []
+
+
+@pytest.mark.parametrize('error', [
+    OSError('away'), redis.ConnectionError('away'),
+    redis.exceptions.RedisClusterException('away')])
+def test_errors_of_a_look_up(servers: ScriptedServers,
+                             error: Exception) -> None:
+    with pytest.raises(Unavailable, match='away') as caught:
+        with translated(servers.driver()):
+            raise error
+    assert caught.value.__cause__ is error
+
+
+def test_errors_of_the_package_are_left_as_they_are(
+        servers: ScriptedServers) -> None:
+    with pytest.raises(ZeroDivisionError):
+        with translated(servers.driver()):
+            1 / 0

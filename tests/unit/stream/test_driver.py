@@ -215,9 +215,12 @@ def test_cluster(asked: List[Any], scheme: str, kind: type) -> None:
 def test_the_servers_of_a_cluster_that_are_asked_first(
         monkeypatch: pytest.MonkeyPatch) -> None:
     made: List[Any] = []
-    monkeypatch.setattr(
-        driver, 'Members',
-        lambda ask, errors, addresses: made.append(addresses))
+
+    def make(ask: Any, errors: Any, addresses: Any) -> Members:
+        made.append(addresses)
+        return Members(ask, errors, addresses)
+
+    monkeypatch.setattr(driver, 'Members', make)
     driver_of('redis+cluster://a,b:5,[::1]:7')
     assert made == [[('a', 6379), ('b', 5), ('::1', 7)]]
 
@@ -350,8 +353,8 @@ def test_a_client_of_a_cluster_without_the_slot() -> None:
         'initialize': lambda self: None})()
     client.get_node_from_key = get_node_from_key
     driver = driver_of(client)
-    assert driver.places is not None
-    assert driver.places()('x') is None
+    assert driver.cluster is not None
+    assert driver.cluster.places()('x') is None
 
 
 @pytest.mark.parametrize('make', [

@@ -8,6 +8,7 @@ from redis.exceptions import AskError, MovedError, ReadOnlyError, \
 
 from redis_streams_adapter.protocol.transport import Unavailable
 from redis_streams_adapter.stream.servers import Servers
+from redis_streams_adapter.stream.topology import Cluster
 
 from ..scripted import Break, ScriptedServers
 
@@ -49,9 +50,10 @@ class FakeCluster(ScriptedServers):
         return Servers(self.driver(
             make=lambda timeout, key: self.connection(
                 self.known.get(key, 'a'), timeout, key),
-            places=self.look,
-            at=lambda timeout, address: self.connection(
-                address[0], timeout)))
+            cluster=Cluster(
+                lambda: [], self.look,
+                lambda timeout, address: self.connection(
+                    address[0], timeout))))
 
 
 @pytest.fixture
@@ -178,7 +180,8 @@ def test_where_keys_are_cannot_be_found_out(cluster: FakeCluster) -> None:
     def look() -> Any:
         raise redis.ConnectionError('no server answers')
 
-    servers = Servers(cluster.driver(places=look))
+    servers = Servers(cluster.driver(cluster=Cluster(
+        lambda: [], look, lambda timeout, address: cluster.connection())))
     with pytest.raises(Unavailable, match='no server answers'):
         servers.open()
 

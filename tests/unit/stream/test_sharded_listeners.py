@@ -47,6 +47,15 @@ class Running:
             assert task.join(DEADLINE)
 
 
+def ask_differently(monkeypatch: pytest.MonkeyPatch,
+                    listeners: ShardedListeners, places: Any) -> None:
+    """Let the cluster's answer be another one."""
+    driver = listeners._driver
+    assert driver.cluster is not None
+    monkeypatch.setattr(listeners, '_driver', driver._replace(
+        cluster=driver.cluster._replace(places=places)))
+
+
 @pytest.fixture
 def server() -> FakePubSub:
     return FakePubSub()
@@ -133,14 +142,13 @@ def test_cluster_does_not_know_of_a_move_yet(
     there = next(each for each in server.masters if each != here)
     know = server.master_of
     stale = lambda each: here if each == channel else know(each)  # noqa: E731
-    driver = listeners._driver
     asked: List[int] = []
 
     def places() -> Any:
         asked.append(1)
         return stale if len(asked) < 3 else know
 
-    monkeypatch.setattr(listeners, '_driver', driver._replace(places=places))
+    ask_differently(monkeypatch, listeners, places)
     server.move(channel, there)
     check(server, running, CHANNELS)
     assert len(asked) == 3
@@ -162,9 +170,9 @@ def test_one_channel_of_many_is_elsewhere(
             FakeConnection, '_elsewhere', lambda *args: redis.ResponseError(
                 f'MOVED {elsewhere(*args)}') if elsewhere(*args) else None)
     listeners = running.listeners
-    monkeypatch.setattr(listeners, '_driver', listeners._driver._replace(
-        places=lambda: lambda each: there if each == channel
-        else know(each)))
+    ask_differently(
+        monkeypatch, listeners,
+        lambda: lambda each: there if each == channel else know(each))
     listeners.listen_to(CHANNELS)
     wait_until(lambda: running.tasks[listeners.name].restarts >= 1)
     assert all(map(listeners.hears, CHANNELS[1:]))
@@ -176,11 +184,11 @@ def test_slot_that_no_master_has(server: FakePubSub, running: Running,
                                  monkeypatch: pytest.MonkeyPatch) -> None:
     """That is reported; the other channels are heard."""
     listeners, lost = running.listeners, CHANNELS[0]
-    know, driver = server.master_of, listeners._driver
+    know = server.master_of
     there = [False]
-    monkeypatch.setattr(listeners, '_driver', driver._replace(
-        places=lambda: lambda each: know(each)
-        if each != lost or there[0] else None))
+    ask_differently(
+        monkeypatch, listeners, lambda: lambda each: know(each)
+        if each != lost or there[0] else None)
     listeners.listen_to(CHANNELS)
     task = running.tasks[listeners.name]
     wait_until(lambda: all(map(listeners.hears, CHANNELS[1:])))

@@ -98,9 +98,10 @@ def test_what_was_sent(server: FakePubSub) -> None:
 
 
 def test_the_masters_of_a_cluster(server: FakePubSub) -> None:
-    assert server.driver().masters is None
-    masters = server.driver(cluster=True).masters
-    assert masters is not None
-    connection, = masters(1.0)
+    assert server.driver().cluster is None
+    cluster = server.driver(cluster=True).cluster
+    assert cluster is not None
+    address, = cluster.masters()
+    connection = cluster.connect(1.0, address)
     connection.connect()
     assert server.connections == [connection]
