@@ -264,6 +264,10 @@ class FakeConnection:
     def shutdown(self, how: int) -> None:
         self.end()
 
+    def close(self) -> None:
+        """Called in the child process of a fork, which has its own copy; a
+        task of the parent may hold the lock."""
+
     def end(self) -> None:
         with self._server.changed:
             self._ended = True

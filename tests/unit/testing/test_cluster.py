@@ -232,3 +232,21 @@ def test_a_client_waits_in_vain(cluster: LocalCluster) -> None:
     with pytest.raises(AssertionError, match="1 'hello' expected"):
         client.wait_for('hello')
     assert client.wait_for('hello', 2) == [(1,), (2,)]
+
+
+def test_a_child_of_the_process() -> None:
+    """An application may fork; its child leaves the cluster alone."""
+    program = '''if True:
+        import os
+        from redis_streams_adapter.testing import LocalCluster
+        with LocalCluster(2, request_transport='pubsub') as cluster:
+            cluster.start()
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0)
+            os.waitpid(pid, 0)
+            assert cluster.managers[0].server_count() == 2
+    '''
+    done = subprocess.run([sys.executable, '-c', program],
+                          capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, '')
