@@ -35,8 +35,9 @@ DEBTS = {
 #: Tests of no single module: those of the package as a whole, and of what
 #: tests use.
 OF_NO_MODULE = {
-    'test_architecture', 'test_chaos', 'test_dependencies', 'test_errors',
-    'test_exports', 'test_mirror', 'test_option_docs',
+    'test_architecture', 'test_architecture_page', 'test_chaos',
+    'test_dependencies', 'test_errors', 'test_exports', 'test_mirror',
+    'test_option_docs',
     'testing/test_documentation',
     # Calls of a manager, and of recovery's sessions, each struck by an
     # exception at every moment.
