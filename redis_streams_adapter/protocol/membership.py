@@ -73,7 +73,12 @@ class Membership:
         uid, namespace = envelope.uid, envelope.namespace
         if uid in self._not_others:
             return False
-        joined = self.heard(namespace, uid, now)
+        nodes = self._seen.get(namespace, ())
+        joined = uid not in nodes
+        if joined:
+            self.heard(namespace, uid, now)
+        else:
+            self._seen[namespace][uid] = now
         if joined and envelope.writer or envelope.type in SIGNS_OF_LIFE:
             # Node.js writes neither. A report of a reader has no writer.
             self._beating[namespace, uid] = envelope.writer is not None \

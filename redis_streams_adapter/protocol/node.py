@@ -139,11 +139,6 @@ class Node:
                 return _NOTHING
             self._requests.joined(namespace, uid, sequences.own)
             return (NodeJoined(namespace, uid),)
-        if kind is MessageType.ADAPTER_CLOSE:
-            if knowledge is not None:
-                knowledge.left(namespace, uid)
-            return self._lose(namespace, uid, silent=False) \
-                if self._members.left(namespace, uid) else _NOTHING
         try:
             message = codec.decode(envelope)
             events: List[Event]
@@ -155,6 +150,11 @@ class Node:
             elif isinstance(message, InitialHeartbeat):
                 events = [Send(namespace, self._introduce(
                     entry, namespace, message, now, knowledge))]
+            elif isinstance(message, AdapterClose):
+                if knowledge is not None:
+                    knowledge.left(namespace, uid)
+                return self._lose(namespace, uid, silent=False) \
+                    if self._members.left(namespace, uid) else _NOTHING
             elif isinstance(message, RESPONSES):
                 events = self._requests.respond(uid, message)
             else:
