@@ -183,10 +183,13 @@ class Delivery:
             write(text, *args)
 
     def reaches(self, namespace: str, target: Target) -> bool:
-        """Whether local clients may be meant. Cheaper than to find them."""
+        """Whether local clients are meant. Mostly cheaper than to find
+        them."""
         members = self._manager.rooms.get(namespace)
         if not members:
             return False
+        if target.except_rooms:
+            return bool(self.recipients(namespace, target))
         rooms = target.rooms
         return not rooms or any([room in members for room in rooms])
 

@@ -324,3 +324,20 @@ def test_a_full_outbox_keeps_the_shares(
     process.back(pending, Position(101))
     assert process.capacity.count == 0
     assert got(client)[1:] == [('local', 1), ('local', 2)]
+
+
+def test_all_local_clients_are_left_out(process: Process) -> None:
+    """Nothing is encoded for them that their packets could not carry."""
+    client, encode = process.connect('x'), process.local.encode
+
+    def fail(*args: Any) -> Any:
+        raise TypeError
+
+    process.local.encode = fail  # type: ignore[method-assign]
+    pending = process.emit('hello', to=['x'], skip=[client.sid])
+    process.take_in(Position(101), '/', Broadcast(
+        ('other',), Target(('x',), (client.sid,))))
+    process.local.encode = encode  # type: ignore[method-assign]
+    process.back(pending, Position(102))
+    assert got(client) == []
+    assert process.delivery.history.has('/', Position(101))
