@@ -1,10 +1,10 @@
 """How many entries the writer may send now: what readers have reported, and
-how the writer hears of it.
+how the writer learns it.
 
 The rules are those of :mod:`redis_streams_adapter.protocol.flow_control`.
 Reports come from the reader of this process. As long as it does not run, the
-writer's task reads back what it has written, now and then, with all that
-stands between.
+writer's task now and then reads the part of the stream that it has written
+to, with the entries of others in between.
 """
 import time
 from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple

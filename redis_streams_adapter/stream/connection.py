@@ -1,7 +1,7 @@
 """One connection to Redis, and what breaks it.
 
-Nothing is retried here: redis-py would connect again by itself, and nobody
-would have looked what became of the last command.
+Nothing is retried here: redis-py would reconnect by itself before anything
+could find out what became of the last command.
 """
 import os
 import socket
@@ -19,11 +19,12 @@ class Refused(Unavailable):
 
 
 class Connection:
-    """One connection. It is used by one task; only :meth:`interrupt` may be
-    called by others.
+    """One connection. One task uses it; other tasks may only call
+    :meth:`interrupt`.
 
     :param driver: how to connect.
-    :param key: what it is for: a cluster knows by it which server to take.
+    :param key: the key that it is for, which decides on the server of a
+                cluster.
     :param timeout: how long to wait for a reply, in seconds, before the
                     connection is taken for dead.
     """
@@ -41,14 +42,14 @@ class Connection:
     def connect(self) -> None:
         """Connect.
 
-        :raises Unavailable: nobody is there, or refuses us.
+        :raises Unavailable: the server cannot be reached, or refuses us.
         """
         with translated(self._driver):
             self._connection = self._driver.make(self._timeout, self._key)
             self._connection.connect()
 
     def interrupt(self) -> None:
-        """End what waits for a reply."""
+        """End a wait for a reply."""
         # redis-py has no public way to end a read from outside:
         # disconnect() takes the parser away from the task that is in it.
         sock = getattr(self._connection, '_sock', None)
@@ -56,7 +57,7 @@ class Connection:
             try:
                 sock.shutdown(socket.SHUT_RDWR)
             except OSError:
-                # Not connected any more: then nothing waits on it.
+                # No longer connected, so nothing waits.
                 return
 
     def abandon(self) -> None:
@@ -89,13 +90,13 @@ class Connection:
 
     @property
     def host(self) -> str:
-        """Where the other side is."""
+        """The host of the server."""
         return str(getattr(self._open(), 'host', ''))
 
     @property
     def ended(self) -> bool:
-        """Whether the other side has ended the connection, as far as can be
-        seen; to be asked while no reply is due."""
+        """Whether the server has ended the connection, as far as is known.
+        Ask only while no reply is due."""
         try:
             return bool(self._open().can_read(0))
         except (Unavailable, *self._broken):
@@ -150,5 +151,5 @@ def translated(driver: Driver) -> Iterator[None]:
 
 
 def describe(error: BaseException) -> str:
-    """An error as it is told in the log and in ``health()``."""
+    """An error as the log and ``health()`` show it."""
     return f'{type(error).__name__}: {error}'

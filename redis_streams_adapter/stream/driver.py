@@ -1,11 +1,11 @@
 """How to connect: from a URL, or a client object, to a connection.
 
-We speak to redis-py's *connections*, not to its clients. A client retries in
-silence (redis-py 8: ten times, which stores an entry three times when two
-replies are lost), keeps a pool that a fork would share, and takes most of
-the time of a command. A connection does the handshake (TLS, AUTH, SELECT),
-packs commands and parses replies, and nothing else. RESP2 is asked for, since
-a reply is then the same under every version of redis-py.
+This package uses redis-py's *connections*, not its clients. A client retries
+silently (redis-py 8: ten times, which stores an entry three times if two
+replies are lost), keeps a pool that a fork would share, and takes most of the
+time of a command. A connection does the handshake (TLS, AUTH, SELECT), packs
+commands and parses replies, and nothing else. Connections use RESP2, because
+its replies are the same under every version of redis-py.
 """
 import os
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, \
@@ -18,13 +18,12 @@ from .topology import Address, Cluster, master_in, Members, Sentinels
 from .url import credentials_of, database_of, hosts_of, options_of, \
     service_of, split_url
 
-#: How long a command that does not wait may take, in seconds, unless
-#: ``socket_timeout`` says otherwise. This is how long it takes to notice
-#: that a server is frozen.
+#: How long a command that does not block may take, in seconds, unless
+#: ``socket_timeout`` is set. A frozen server is noticed after this time.
 SOCKET_TIMEOUT = 5.0
 
-#: What we decide ourselves for our connections, whatever the client object
-#: or the options say: retries, the protocol, and what hangs on a pool.
+#: Arguments of a client object or of the options that our connections do not
+#: take over: retries, the protocol, and what belongs to a pool.
 _OWN = frozenset((
     'retry', 'retry_on_timeout', 'retry_on_error', 'protocol',
     'decode_responses', 'health_check_interval', 'socket_timeout',
@@ -43,12 +42,12 @@ class Driver(NamedTuple):
 
     :param module: the package: redis, or valkey, its twin.
     :param make: makes a connection that is not connected yet, given its
-                 socket timeout in seconds and the key that it is for. A
-                 cluster is asked by it which server has the key, so it may
-                 block, and raise the package's errors.
-    :param socket_timeout: seconds, for commands that do not wait.
+                 socket timeout in seconds and the key that it is for. It may
+                 look up which server of a cluster has the key, so it may
+                 block, and raise the client library's errors.
+    :param socket_timeout: seconds, for commands that do not block.
     :param cluster: how to look up servers; ``None``: all keys are on one.
-    :param database: the number of the database that they select.
+    :param database: the number of the database that connections select.
     :param link: makes a link to a stream, given its key and its ``max_len``,
                  in place of a connection to Redis: for tests.
     """
@@ -73,12 +72,12 @@ class Driver(NamedTuple):
 
 def open_driver(url: Any, options: Mapping[str, Any],
                 service: str) -> Driver:
-    """Find out how to connect. Nothing is connected yet.
+    """Work out how to connect. Nothing is connected yet.
 
     :param url: a URL, a client object of redis-py or valkey, or a driver.
     :param options: arguments for the connections, as redis-py has them.
-    :param service: the service to ask Sentinels for where the URL does not
-                    name one.
+    :param service: the service to ask Sentinels for if the URL does not name
+                    one.
     :raises ConfigurationError: the scheme is unknown, the URL or an option
                                 cannot be understood, or the package for it
                                 is not installed. The text never holds the
@@ -121,8 +120,8 @@ def open_driver(url: Any, options: Mapping[str, Any],
 
 
 def errors_of(module: Any) -> Tuple[Any, ...]:
-    """The base classes of all errors of redis-py, or of valkey; what their
-    clients of clusters raise stands apart from the others."""
+    """The base classes of all errors of redis-py, or of valkey. The errors of
+    their cluster clients have a base class of their own."""
     prefix = 'Redis' if hasattr(module.exceptions, 'RedisError') else 'Valkey'
     return (getattr(module.exceptions, prefix + 'Error'),
             getattr(module.exceptions, prefix + 'ClusterException'))
@@ -141,7 +140,7 @@ def _import(name: str) -> Any:
 
 
 def _of_pool(module: Any, pool: Any, options: Mapping[str, Any]) -> Driver:
-    """Connect as a pool would, but on connections of our own."""
+    """Connect as a pool does, but with our own connections."""
     kwargs = {**pool.connection_kwargs, **options}
     connect = _connector(module, kwargs, pool.connection_class)
     return Driver(module, lambda timeout, key: connect(timeout),
@@ -156,10 +155,10 @@ def _selected(kwargs: Mapping[str, Any]) -> int:
 
 def _connector(module: Any, options: Mapping[str, Any],
                cls: Any = None) -> Callable[..., Any]:
-    """What makes connections of our own, given their socket timeout and
-    whatever else differs between them.
+    """Makes a function that makes connections, given their socket timeout
+    and other arguments that differ between them.
 
-    :param cls: their class, where the options do not tell it.
+    :param cls: their class; ``None``: the options decide it.
     :raises TypeError: an option is unknown.
     """
     kwargs = {name: value for name, value in options.items()
@@ -169,7 +168,7 @@ def _connector(module: Any, options: Mapping[str, Any],
         cls = module.connection.SSLConnection if kwargs.pop('ssl', False) \
             else module.connection.Connection
     for name in _FILES:
-        # Later, it would only be said that some file is not there.
+        # The error of a later connection would not name the file.
         path = kwargs.get(name)
         if path and not os.path.isfile(path):
             raise ConfigurationError(f'{name}: there is no file {path!r}')
@@ -178,18 +177,19 @@ def _connector(module: Any, options: Mapping[str, Any],
         retry = module.retry.Retry(module.backoff.NoBackoff(), 0)
         connection = cls(**kwargs, **more, retry=retry, protocol=2,
                          socket_timeout=timeout)
-        # Unix sockets of redis-py 5.0 forget what they are given.
+        # Unix sockets of redis-py 5.0 ignore the argument.
         connection.socket_timeout = timeout
         return connection
 
-    # An unknown option shows here, not when Redis is first needed.
+    # An unknown option fails here, not when Redis is first needed.
     connect(SOCKET_TIMEOUT)
     return connect
 
 
 def _asker(module: Any, options: Mapping[str, Any],
            ) -> Callable[[Address], Any]:
-    """What makes connections to those who know where to connect to."""
+    """Makes a function that connects to a Sentinel or cluster member, to ask
+    which server to use."""
     connect = _connector(module, options)
     timeout = _timeout(options.get('socket_timeout'))
     return lambda address: connect(
@@ -265,8 +265,8 @@ def _of_client(module: Any, client: Any,
 def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
                  service: str) -> Driver:
     """``redis+sentinel://[user:password@]host:port,…/db/service``, as
-    python-socketio spells it; without a service the stream's name is the
-    service's."""
+    python-socketio spells it. Without a service, the name of the stream is
+    the name of the service."""
     kwargs['db'] = database_of(parts)
     socket_timeout = _timeout(kwargs.get('socket_timeout'))
     asking = {'socket_timeout': socket_timeout,
@@ -285,7 +285,7 @@ def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
 
 def _of_sentinel_pool(module: Any, pool: Any,
                       options: Mapping[str, Any]) -> Driver:
-    """Of a client that ``Sentinel.master_for`` has made."""
+    """The driver for a client that ``Sentinel.master_for`` has made."""
     manager = pool.sentinel_manager
     known = [each.connection_pool.connection_kwargs
              for each in manager.sentinels]
@@ -309,7 +309,7 @@ def _of_sentinel_pool(module: Any, pool: Any,
 def _told_by(module: Any, sentinels: Sentinels,
              forced_host: Optional[str], connect: Callable[..., Any],
              socket_timeout: float, database: int) -> Driver:
-    """Connect to the master that they tell of."""
+    """Connect to the master that the Sentinels report."""
     def make(timeout: float, key: str) -> Any:
         host, port = sentinels.master()
         return connect(timeout, host=forced_host or host, port=port)

@@ -1,7 +1,7 @@
-"""One connection to Redis that does as
-:mod:`redis_streams_adapter.protocol.transport` says.
+"""One connection to Redis, as :mod:`redis_streams_adapter.protocol.transport`
+describes it.
 
-Which error means what is decided here and nowhere else. An error *reply*
+Only this module decides what each error means. An error *reply*
 means that a command was not carried out; a broken connection leaves open
 whether it was.
 """
@@ -68,15 +68,15 @@ class RedisLink(Connection):
 
     def connect(self) -> None:
         super().connect()
-        # Where there are no transactions the entries of a batch would be
-        # stored one by one, whatever became of those before them.
+        # Without transactions, an entry of a batch would be stored even if
+        # one before it was not.
         probe = ((b'MULTI',), (b'EXEC',)) if self._appends else ()
         info, *begun = self._commands((b'CLIENT', b'INFO'), *probe)
         for reply in begun:
             self._check(reply)
         if isinstance(info, bytes):
-            # Numbers begin anew when a server does: with its address, a
-            # number means this connection and no other.
+            # A server that restarts begins to number anew: only the number
+            # and the address identify this connection.
             known = dict(each.partition(b'=')[::2] for each in info.split())
             self._identity = known[b'id'], known[b'addr']
 
@@ -84,22 +84,22 @@ class RedisLink(Connection):
                oldest: Optional[int] = None) -> List[Result]:
         connection = self._open()
         pack = connection.pack_command
-        # One XADD takes one rule of trimming.
+        # An XADD takes only one trimming rule.
         rule = self._cap if oldest is None else (
             b'MINID', b'~', b'%d' % oldest)
         add = (b'XADD', self._stream, *rule, b'*')
         commands: Iterable[bytes] = chain.from_iterable(
             pack(*add, *fields) for fields in batch)
         if len(batch) > 1:
-            # All or nothing; and one command refused stops them all, so that
-            # no later one overtakes it.
+            # All or nothing: one refused command stops them all, so that no
+            # later one overtakes it.
             commands = chain(pack(b'MULTI'), commands, pack(b'EXEC'))
         if self._min_replicas:
             commands = chain(commands, pack(
                 b'WAIT', b'%d' % self._min_replicas,
                 b'%d' % self._replica_wait))
         try:
-            # A single entry may be large: not copied once more.
+            # A single entry may be large: do not copy it once more.
             connection.send_packed_command(
                 list(commands) if len(batch) == 1 else [b''.join(commands)])
             replies = [self._reply(0)] if len(batch) == 1 \
@@ -128,7 +128,8 @@ class RedisLink(Connection):
         if isinstance(replies, list):
             return replies
         if isinstance(begun, self._error_reply):
-            # It may be forbidden at any time: these were carried out.
+            # MULTI may become forbidden at any time: then the commands were
+            # carried out one by one.
             return queued
         errors = (reply for reply in queued
                   if isinstance(reply, self._error_reply))
@@ -165,7 +166,7 @@ class RedisLink(Connection):
                          b'STREAMS', self._stream, bytes(after))
         if not reply:
             return []
-        # As Position.parse() does, but for the checks: these are Redis' own,
+        # As Position.parse() does, without its checks: Redis made these ids,
         # and every entry of every page passes here.
         return [Entry(_new(Position, map(int, entry_id.split(b'-'))), fields)
                 for entry_id, fields in reply[0][1]]
@@ -192,7 +193,7 @@ class RedisLink(Connection):
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     def end_other(self, identity: Identity) -> None:
-        # An error here is "no permission", which leaves copies to the
-        # readers, and they drop them.
+        # An error here means "no permission": a late command may then store
+        # copies, which readers drop.
         number, address = identity
         self._command(b'CLIENT', b'KILL', b'ID', number, b'ADDR', address)

@@ -35,12 +35,13 @@ UNSUBSCRIBE = {Way.PLAIN: b'UNSUBSCRIBE', Way.SHARDED: b'SUNSUBSCRIBE'}
 #: The ways by what a message starts with.
 _WAYS = {b'message': Way.PLAIN, b'smessage': Way.SHARDED}
 
-#: What errors say of a command that the server does not know, or that this
-#: user may not use: it is useless to try again.
+#: Parts of the error for a command that the server does not know, or that
+#: this user may not use: it is useless to try again.
 NOT_FOR_US = ('unknown command', 'NoPermission')
 
-#: What they say of a channel that is on another server of the cluster, or on
-#: none for now. That concerns this channel, not the connection.
+#: The start of the error for a channel that is on another server of the
+#: cluster, or on none at present. It concerns this channel, not the
+#: connection.
 NOT_HERE = ('MovedError', 'AskError', 'TryAgainError', 'ClusterDownError',
             # redis-py 5.0 has no classes for them.
             *(f'ResponseError: {code} '
@@ -140,7 +141,7 @@ class ListenerLink(Connection):
         return None if way is None else Heard(way, bytes(reply[2]))
 
     def ping(self) -> None:
-        """Have the server say something."""
+        """Make the server reply."""
         self._send(b'PING')
 
     def _send(self, *command: bytes) -> None:
@@ -162,7 +163,7 @@ class ListenerLink(Connection):
 class Wanted(NamedTuple):
     """What to listen to.
 
-    :param address: on which server of a cluster; ``None``: on any.
+    :param address: the server of a cluster to listen on; ``None``: any.
     """
 
     channels: Tuple[bytes, ...]
@@ -173,8 +174,8 @@ class Listener:
     """Listens to channels, on one connection and one task.
 
     :param hear: called with each message, on the listener's task.
-    :param ways: how to listen, and whether the listener does without a way
-                 that the server does not know or allow.
+    :param ways: how to listen, and for each way whether the listener goes on
+                 without it if the server does not know or allow it.
     :param changed: called on the listener's task when :meth:`hears` may
                     have another answer.
     :param moved: called on the listener's task when a channel is on another
@@ -203,7 +204,7 @@ class Listener:
         self._work_there = engine.event()
         self._wakeup = Wakeup()
         self._wanted = Wanted((), None)
-        #: What of that the listener works on. Written by its task.
+        #: What the listener works on. Written by its task.
         self._taken = self._wanted
         #: The channels that the server has confirmed on the present
         #: connection. Replaced by the task; empty while there is none.
@@ -219,7 +220,7 @@ class Listener:
         """Listen to exactly these channels from now on, and try again to
         listen to those that were on another server.
 
-        :param address: on which server of a cluster; ``None``: on any.
+        :param address: the server of a cluster to listen on; ``None``: any.
         """
         before = self._wanted
         wanted = Wanted(tuple(each.encode() for each in channels), address)
@@ -229,7 +230,7 @@ class Listener:
             # A new object, by which the task knows that there is something
             # to do.
             self._wanted = wanted
-        # Also if it is not new: the call before may have been interrupted.
+        # Even if nothing is new: the last call may have been interrupted.
         self._work_there.set()
         if self._wanted is not self._taken:
             self._wakeup.set()
@@ -249,7 +250,7 @@ class Listener:
             self.interrupt()
 
     def interrupt(self) -> None:
-        """End what the task waits for."""
+        """End the wait of the task."""
         link = self._link
         if link is not None:
             link.interrupt()
@@ -264,7 +265,7 @@ class Listener:
     def work(self, task: Task) -> None:
         """One round of the listener's task: connect, subscribe, listen."""
         if not self._wanted.channels:
-            # Nothing to do, and nothing amiss.
+            # Nothing to do, and no failure.
             task.works()
         while not self._wanted.channels and not task.stopping:
             self._work_there.wait()
@@ -352,7 +353,7 @@ class Listener:
 
     def _listen(self, link: ListenerLink, task: Task,
                 wanted: Wanted) -> None:
-        """Hand on what is heard, until other channels are wanted."""
+        """Hand on what is heard, until the channels change."""
         asked, due = False, time.monotonic() + QUIET
         while wanted is self._wanted and not task.stopping:
             left = due - time.monotonic()

@@ -2,22 +2,24 @@
 
 Invariants:
 
-- numbers are given in the order of the outbox, without gaps, under the lock;
-- an entry leaves the outbox when it is known to be stored or known to be
-  refused by the server for good, and not otherwise;
-- what is full refuses; nothing that was accepted is dropped.
+- entries are numbered in the order of the outbox, without gaps, under the
+  lock;
+- an entry leaves the outbox only when the server is known to have stored it,
+  or to have refused it for good;
+- a full outbox refuses new entries; an entry that was accepted is never
+  dropped.
 
-One lock for all outboxes of a process, which share a :class:`Capacity`; it
-is held for a few assignments, never over I/O, never while an event is set.
-Anybody puts entries in; only the writer's task takes them out. If the process
-dies, what stands in the outbox is lost with it.
+All outboxes of a process share a :class:`Capacity`, and its lock. The lock is
+held for a few assignments, never over I/O, never while an event is set. Any
+task puts entries in; only the writer's task takes them out. If the process
+dies, its outbox is lost.
 
 An exception may strike between any two steps (see
 :mod:`redis_streams_adapter.concurrency.locks`), so each change is one step:
-an entry is accepted by being appended, and has left when it is marked as
-settled. How many entries there are, how many bytes they take, and which
-number is the next, is read off the entries. A settled one that still stands
-at the front is taken away by the next who looks.
+an entry is accepted when it is appended, and has left when it is marked as
+settled. The number of entries, their size and the next number are computed
+from the entries. A settled entry that is still at the front is removed by the
+next call that looks.
 """
 from collections import deque
 from itertools import islice
@@ -36,7 +38,8 @@ ENTRY_OVERHEAD = 500
 class Capacity:
     """How much the outboxes of a process hold together.
 
-    It counts nothing by itself: what is in use is read off the outboxes.
+    It keeps no counts of its own: what is in use is computed from the
+    outboxes.
 
     :param limit: how many entries.
     :param max_bytes: how many bytes, :data:`ENTRY_OVERHEAD` included.
@@ -47,9 +50,9 @@ class Capacity:
         self.limit = limit
         self.max_bytes = max_bytes
         #: How many entries there were before the last one. Written under the
-        #: lock; it may be out of date.
+        #: lock, read without it; may be slightly out of date.
         self.before_last = 0
-        #: Who shares it; none comes or goes while any is in use.
+        #: The outboxes that share it: complete before any is used.
         self.outboxes: List['Outbox'] = []
 
     @property
@@ -67,7 +70,7 @@ class Capacity:
             return sum([each.bytes for each in self.outboxes])
 
     def full(self, size: int) -> OutboxFullError:
-        """What to raise where there is no room for one more entry."""
+        """The error to raise if there is no room for one more entry."""
         if self.count >= self.limit:
             return OutboxFullError(
                 f'the outbox is full (outbox_limit={self.limit})')
@@ -90,7 +93,7 @@ class Pending:
         self.sequence = sequence
         #: Whether it is a message; if not, a sign of life.
         self.numbered = numbered
-        #: How many bytes stand before it in the outbox, those counted that
+        #: How many bytes are before it in the outbox, including those that
         #: have left since the outbox was last empty.
         self.before = 0
         #: It is stored, or refused. Written under the lock.
@@ -100,16 +103,16 @@ class Pending:
         self.breaks = 0
 
 
-#: What became of an entry: its id, or that it was refused.
+#: The result of an entry: its id, or why it was refused.
 Result = Union[bytes, EntryRefused]
 
 
 class Settled(NamedTuple):
-    """What has left the outbox at once.
+    """What has left the outbox in one step.
 
-    :param last: the last entry of it that is stored.
+    :param last: the last entry that was stored.
     :param last_id: its id, as Redis wrote it.
-    :param refused: what was refused for good.
+    :param refused: why entries were refused for good.
     """
 
     last: Optional[Pending]
@@ -120,9 +123,9 @@ class Settled(NamedTuple):
 class Outbox:
     """The entries for one stream, in order.
 
-    :param capacity: what it shares with others.
-    :param sign: gives the fields of each entry the uid that is right at its
-                 place in the order, under the lock; see
+    :param capacity: the capacity that it shares with other outboxes.
+    :param sign: puts into the fields of each entry the uid that is right at
+                 its place in the order; called under the lock, see
                  :mod:`redis_streams_adapter.protocol.sender`.
     """
 
@@ -135,8 +138,8 @@ class Outbox:
         self.entries: Deque[Pending] = deque()
         #: The highest number of a message that has left.
         self._sequence = 0
-        #: How many entries are stored, and how many were refused. Written
-        #: with the mark of the entry, without a call between.
+        #: How many entries were stored, and how many were refused. Written
+        #: together with the mark of the entry, without a call in between.
         self.stored = 0
         self.refused = 0
         #: Whether it accepts nothing more.
@@ -201,8 +204,8 @@ class Outbox:
             capacity.before_last = count
             if self._sign is not None:
                 pending.fields = self._sign(pending.fields)
-        # Nothing is called before the end: a signal handler that emits does
-        # so before, or behind.
+        # Nothing is called from here to the end, so the emit of a signal
+        # handler comes before or after this entry.
         entries, number = self.entries, self._sequence
         if entries:
             last = entries[-1]
@@ -213,8 +216,8 @@ class Outbox:
         entries.append(pending)
 
     def close(self, last_words: Iterable[Fields]) -> None:
-        """Accept nothing more behind these signs of life, for which there is
-        always room. Idempotent."""
+        """Accept nothing after these signs of life, for which there is always
+        room. Idempotent."""
         with self._lock:
             if not self.closed:
                 for fields in last_words:
@@ -239,7 +242,7 @@ class Outbox:
         return batch
 
     def settle(self, results: Iterable[Result]) -> Settled:
-        """Take entries off the front, with what became of them."""
+        """Take entries off the front, with their results."""
         refused: List[EntryRefused] = []
         last: Optional[Pending] = None
         last_id: Optional[bytes] = None
@@ -252,7 +255,7 @@ class Outbox:
                 if isinstance(result, EntryRefused):
                     refused.append(result)
                     pending.refused = result
-                    # One step, and below.
+                    # One step, as below.
                     self.refused += 1
                     pending.settled = True
                 else:
@@ -274,21 +277,21 @@ class Outbox:
             self.refused += 1
             pending.settled = True
             del entries[index]
-            # Now those before it stand next to those behind it. Struck here,
-            # they count as larger until they leave.
+            # Close the gap in the sizes. If an exception strikes here, the
+            # entries before it count as larger until they leave.
             for each in islice(entries, index):
                 each.before += pending.size
         return Settled(None, None, [error])
 
     def _note(self, pending: Pending) -> None:
-        """An entry is about to leave: no other gets its number."""
+        """Note the number of an entry that leaves: it is not used again."""
         if pending.sequence > self._sequence:
             self._sequence = pending.sequence
 
     def tidy(self, everything: bool) -> None:
-        """Take away what is settled from the front.
+        """Remove settled entries from the front.
 
-        :param everything: take away all entries.
+        :param everything: remove all entries.
         """
         with self._lock:
             if everything:
@@ -296,8 +299,8 @@ class Outbox:
             self._tidy()
 
     def _tidy(self) -> None:
-        """Take away what is settled, and was not taken away because the task
-        was struck; under the lock."""
+        """Remove settled entries that are left over because an exception
+        struck the task; under the lock."""
         entries = self.entries
         while entries and entries[0].settled:
             entries.popleft()

@@ -1,4 +1,4 @@
-"""Publishes on channels of PUB/SUB, and counts who listens there.
+"""Publishes on channels of PUB/SUB, and counts their listeners.
 
 Nothing is sent twice, and nothing is kept: see
 :mod:`redis_streams_adapter.stream.listener`. In a Redis Cluster, a message on
@@ -29,11 +29,11 @@ NUMBER = {Way.PLAIN: b'NUMSUB', Way.SHARDED: b'SHARDNUMSUB'}
 
 
 class Job(NamedTuple):
-    """What the publisher has to do.
+    """One message to publish, or one count.
 
-    :param channels: the channel to publish on; the channels to count at.
+    :param channels: the channel to publish on, or the channels to count.
     :param message: what to publish.
-    :param counter: what a task waits for that needs the count.
+    :param counter: the count that a task waits for; ``None``: publish.
     """
 
     way: Way
@@ -57,8 +57,8 @@ class Publisher:
     def __init__(self, driver: Driver, engine: Engine) -> None:
         self._driver = driver
         self._engine = engine
-        # Appended to by any task, taken from by the publisher's: both are
-        # atomic in CPython.
+        # Any task appends, the publisher's task takes out: both are atomic
+        # in CPython.
         self._jobs: Deque[Job] = deque()
         self._work_there = engine.event()
         #: Messages that were not sent, or not known to be. Updated by the
@@ -74,11 +74,10 @@ class Publisher:
         #: not asked yet. Written by the task.
         self._place: Optional[Callable[[str], Optional[Address]]] = None
         #: Whether the last attempt to connect has failed, or the task has
-        #: ended. Written by the task, and at the end by the task that
-        #: interrupts it.
+        #: ended. Written by the task, and by the task that interrupts it.
         self._down = False
-        #: Whether the server has refused the last job: that it connects
-        #: then says nothing. Written by the task.
+        #: Whether the server has refused the last job: then a connection
+        #: alone does not show that publishing works. Written by the task.
         self._refused = False
 
     def publish(self, way: Way, channel: str, message: bytes) -> None:
@@ -91,10 +90,10 @@ class Publisher:
 
     def count(self, way: Way, channels: Sequence[str],
               timeout: float) -> Optional[List[int]]:
-        """How many listen to each of some channels.
+        """How many connections listen to each of some channels.
 
-        :param timeout: how many seconds to wait for that.
-        :return: ``None`` where it cannot be known now.
+        :param timeout: how many seconds to wait for the answer.
+        :return: ``None``: that cannot be known now.
         """
         if self._down:
             return None
@@ -107,7 +106,7 @@ class Publisher:
         return count.value
 
     def interrupt(self) -> None:
-        """End what the task waits for, which is then to end."""
+        """End the wait of the task, which stops then."""
         self._down = True
         for link in list(self._links.values()):
             link.interrupt()
@@ -120,9 +119,9 @@ class Publisher:
             link.abandon()
 
     def work(self, task: Task) -> None:
-        """One round of the publisher's task: do what there is to do, until a
-        connection breaks."""
-        # A count during the first attempt to connect waits for it.
+        """One round of the publisher's task: do the jobs until a connection
+        breaks."""
+        # A count that comes during the first attempt to connect waits for it.
         try:
             self._link(None)
             self._down = task.stopping
@@ -141,7 +140,7 @@ class Publisher:
             raise
         finally:
             self._down = True
-            # All of this is useless when the connection is back.
+            # These jobs are useless once the connection is back.
             self._give_up(self._take())
             for link in list(self._links.values()):
                 link.close()
@@ -165,7 +164,7 @@ class Publisher:
         done = 0
         try:
             # A message that is lost on a broken connection is not sent
-            # again, for it may have arrived.
+            # again, because it may have arrived.
             for key in [key for key, link in self._links.items()
                         if link.ended]:
                 self._links.pop(key).close()
@@ -211,7 +210,7 @@ class Publisher:
         return self._link(self._master_of(channel))
 
     def _master_of(self, channel: str) -> Address:
-        """Which master of the cluster has a channel."""
+        """The master of the cluster that has a channel."""
         cluster = self._driver.cluster
         if self._place is None and cluster is not None:
             with translated(self._driver):
@@ -222,8 +221,8 @@ class Publisher:
         return address
 
     def _forget_masters(self) -> None:
-        """Close the connections to them, and ask the cluster again when the
-        next message is sent: so there are never more than it has masters."""
+        """Close the connections to the masters. The next message asks the
+        cluster again, so there are never more connections than masters."""
         self._place = None
         for address in [each for each in self._links if each is not None]:
             self._links.pop(address).close()
@@ -235,9 +234,9 @@ class Publisher:
         if cluster is None:
             replies = [self._link(None).ask(*command)]
         else:
-            # Each server of a cluster knows of its own listeners only. The
-            # cluster is asked anew which those are: a server that has lost a
-            # channel would say that nobody listens there.
+            # Each server of a cluster counts only its own listeners. The
+            # masters are looked up for each count: a server that has lost a
+            # channel would report no listeners.
             with translated(self._driver):
                 masters = cluster.masters()
             replies = [self._ask_once(each, *command) for each in masters]
@@ -261,7 +260,7 @@ class Publisher:
         """
         link = self._links.get(address)
         if link is None:
-            # Known before it is connected, so that it can be interrupted.
+            # Noted before it connects, so that this can be interrupted.
             link = self._links[address] = Connection(
                 self._driver.connecting_to(address), '',
                 self._driver.socket_timeout)

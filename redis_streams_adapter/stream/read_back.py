@@ -11,8 +11,8 @@ Members could not write during that time, and may not have reconnected yet, so
 the history does not show all of them, and they have to be asked.
 
 The stream is read with XREAD alone, which a server's rights have to allow
-anyway. A stream may be trimmed while it is read. So the end of this is to ask
-where it begins: what stands behind that place now stood there when it was
+anyway. A stream may be trimmed while it is read. So the last step is to ask
+where the stream begins: everything after that position was there when it was
 read, too.
 """
 import math
@@ -46,7 +46,7 @@ class ReadBack:
 
     :param note: takes in one entry, and when it was written, by our own
                  monotonic clock.
-    :param done: told how much was read.
+    :param done: called with the cursor and how much was read.
     :param seconds: the age of the oldest entries that matter.
     :param pause: lets other tasks run.
     :param count: how many entries to read at once at first.
@@ -130,7 +130,7 @@ class ReadBack:
         """Whether the stream still has all that it ever had."""
         if ends.added is not None:
             return ends.added == ends.length
-        # Empty, and yet it was there: somebody has emptied it.
+        # It exists but is empty: it was emptied.
         return self._max_len is not None and 0 < ends.length < self._max_len
 
     def _span(self, ends: Ends, moment: float, clock_ahead: float) -> Span:

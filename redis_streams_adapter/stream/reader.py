@@ -1,4 +1,4 @@
-"""The stream is read by one task, from a cursor that never goes astray.
+"""One task reads the stream, with a cursor that stays right through failures.
 
 The cursor is resolved once, when the reader first gets through. From then on
 it is the position of the last entry that was handed on. It moves after each
@@ -16,7 +16,7 @@ ends, so the end alone would be too late. The moment is converted to the
 server's clock, by which ids are made: see :meth:`Reader._first_position`.
 
 The numbers of the entries show that history was lost before it was read, if
-anything is left of the writer that numbers them. Besides, the reader asks
+any entry of that writer is left. In addition, the reader asks
 where the stream begins and ends, and how many entries it ever had: after each
 break, when nothing has come for a while, and every :data:`LOOK_INTERVAL`. So
 it detects that entries were trimmed with all that their writer has left, that
@@ -110,12 +110,12 @@ class Reader:
         #: Up to where an earlier reader of this process has handed on all;
         #: ``None``: there was none. Set before the task starts.
         self.skip_to: Optional[Position] = None
-        #: Whether it has ever got through: the cursor alone does not say.
+        #: Whether it has ever got through: the cursor alone does not show it.
         self._through = False
         #: When the stream was last looked at, and what it was like then.
         self._looked = 0.0
         self._known = NO_STREAM
-        #: Its last entry then; where it had none, the first one since.
+        #: Its last entry then; if it had none, the first one since.
         self._landmark = START
         #: At least how many entries were ever added up to the cursor;
         #: ``None``: the server does not count.
@@ -144,8 +144,8 @@ class Reader:
     @property
     def lag(self) -> Optional[float]:
         """How many seconds the reader is behind the stream: the age of the
-        last entry where more of them wait, 0 where none does, ``None``
-        while it cannot read."""
+        last entry if more of them wait, 0 if none does, ``None`` while it
+        cannot read."""
         cursor = self.cursor
         if not self.connected or cursor is None:
             return None
@@ -190,7 +190,7 @@ class Reader:
             if task.stopping:
                 return
             now = link.time()
-            # After the reply: so it is never more than it really is.
+            # After the reply: so it is never overestimated.
             self._clock_ahead = now / 1000 - time.monotonic()
             if self.cursor is None:
                 self._moment = now
@@ -229,9 +229,9 @@ class Reader:
             link.close()
 
     def _position(self, link: Link, anew: bool = False) -> Position:
-        """Where to go on, by what the stream is like now.
+        """The position to go on from, given the present state of the stream.
 
-        :param anew: it may be another server's than before.
+        :param anew: another server may have taken over.
         """
         ends = link.ends()
         self._looked = time.monotonic()
@@ -255,7 +255,7 @@ class Reader:
         return cursor
 
     def _first_position(self, ends: Ends) -> Position:
-        """Where to begin: before all that was stored since a local client
+        """The first position: before all that was stored since a local client
         may be connected, however long the replies of Redis took.
 
         Each inaccuracy leads to an earlier position: the difference of the
@@ -280,7 +280,7 @@ class Reader:
         self._unsure = None if cursor >= self._goal else cursor
         if unsure != ends.last_id and self._is_trimmed(ends) and (
                 first is None or first > unsure):
-            # It may have been older: that cannot be known.
+            # What was trimmed may have been older: that cannot be known.
             self._lost(TRIMMED, None)
             if self._unsure is not None and first is not None:
                 self._unsure = max(cursor, first)
@@ -293,8 +293,8 @@ class Reader:
         return ends.added > ends.length
 
     def _count_from(self, page: Sequence[Entry]) -> None:
-        """Begin to count, with the page that comes to where the stream ended
-        when it was looked at: it is known how many entries it had then."""
+        """Begin to count, with the page that reaches the end that the stream
+        had when the reader last looked: its number of entries is known."""
         goal, added = self._known.last_id, self._known.added
         if added is not None and page and page[-1].id >= goal:
             # Each entry of the page is counted as it is handed on.
@@ -302,7 +302,7 @@ class Reader:
             self._counted = True
 
     def _count_up(self, added: Optional[int]) -> None:
-        """Everything was read: so many entries were there to be read."""
+        """Everything was read: compare with the entries that were added."""
         if added is not None and self._added is not None and self._counted \
                 and added > self._added:
             self._lost(TRIMMED, added - self._added)
@@ -322,7 +322,7 @@ class Reader:
         if first is None:
             return DELETED
         if first <= self._landmark:
-            # Something of before is still there.
+            # An older entry still exists.
             return SET_BACK
         if ends.added is not None and known.added is not None \
                 and ends.added - ends.length > known.added:
@@ -336,7 +336,7 @@ class Reader:
             return False
         count = ends.added
         if ends.first_id is not None and ends.first_id > cursor:
-            # All that were read must be among those that are not there.
+            # All that were read must be among those that are gone.
             count -= ends.length
         return count < self._added
 
@@ -349,7 +349,7 @@ class Reader:
 
     @property
     def counts(self) -> bool:
-        """Whether the server tells how many entries the stream ever had."""
+        """Whether the server reports how many entries the stream ever had."""
         return self._known.added is not None
 
     def _entry_is_gone(self, link: Link, cursor: Position) -> bool:
@@ -357,7 +357,7 @@ class Reader:
         ones are. More may have come since than was lost."""
         if not self._at_entry or is_there(link, cursor):
             return False
-        # Asked last, for the stream may be trimmed at any time.
+        # Asked last, because the stream may be trimmed at any time.
         first = link.ends().first_id
         return first is not None and first <= cursor
 
@@ -393,7 +393,7 @@ class Reader:
             self._logger().exception(
                 'entry %s could not be carried out', entry.id)
         finally:
-            # Also where the log fails. One step: nothing is called.
+            # Also if logging fails. One step: nothing is called.
             self.cursor = entry.id
             self.received += 1
             self._at_entry = True

@@ -1,9 +1,9 @@
-"""What the stream holds of what a writer has sent.
+"""Which of a writer's entries the stream holds.
 
 Each entry bears a *stamp*: the id of its writer, its number, and where the
-stream ended when its writer began. So it can be found again, after a
-connection broke before the reply was here, and after a server took over that
-may lack what the old one had acknowledged.
+stream ended when its writer began. The stamp identifies the entry after a
+connection broke before the reply arrived, and after a failover to a server
+that may lack what the old one had acknowledged.
 """
 from bisect import bisect_left
 from typing import Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -11,19 +11,19 @@ from typing import Mapping, NamedTuple, Optional, Sequence, Tuple
 from ..protocol.position import Position
 from ..protocol.transport import Ends, Fields, is_there, Link
 
-#: How many entries are read at once when looking for one's own.
+#: How many entries are read at once in a search for a writer's own.
 PAGE = 1000
 
 #: How many fields a stamp has: names and values.
 _STAMP_LENGTH = 6
 
-#: Where our entries stand: the last id of a batch, and the number of our
-#: messages up to it.
+#: The position of a batch: the id of its last entry, and the number of the
+#: last message up to it.
 Mark = Tuple[Position, int]
 
 
 def stamp(writer: bytes, sequence: int, since: bytes) -> Fields:
-    """The fields that a writer adds to an entry, behind all others.
+    """The fields that a writer adds to an entry, after all others.
 
     :param writer: its id.
     :param sequence: the number of the entry.
@@ -34,9 +34,9 @@ def stamp(writer: bytes, sequence: int, since: bytes) -> Fields:
 
 def _number_in(fields: Fields, writer: bytes,
                numbers: Mapping[bytes, int]) -> int:
-    """The number of an entry of this writer; below every other for one of
-    somebody else."""
-    # Looked up rather than read: anybody can write what looks like ours.
+    """The number of an entry of this writer; -1: it is not one of those in
+    question."""
+    # Looked up, not parsed: any client of Redis can write a similar entry.
     if len(fields) >= _STAMP_LENGTH and fields[-5] == writer \
             and fields[-6] == b'wid' and fields[-4] == b'seq':
         return numbers.get(fields[-3], -1)
@@ -45,9 +45,9 @@ def _number_in(fields: Fields, writer: bytes,
 
 def find_stored(link: Link, writer: bytes, after: Position,
                 sequences: Sequence[int]) -> Tuple[int, Position]:
-    """Find out which entries are stored of those that were in flight.
+    """Find out which of the entries that were in flight are stored.
 
-    :param after: the position after which they would stand.
+    :param after: the position after which they would be.
     :param sequences: their numbers, in order.
     :return: the highest number that is stored, below all of them if none is,
              and the position of that entry.
@@ -69,9 +69,9 @@ def find_stored(link: Link, writer: bytes, after: Position,
 
 
 class Kept(NamedTuple):
-    """What is left of what was acknowledged.
+    """What is left of the acknowledged entries.
 
-    :param position: up to where the stream has it.
+    :param position: the position up to which the stream has them.
     :param sequence: the number of the last message that is there; ``None``:
                      all are, as far as that can be told.
     """
@@ -84,9 +84,9 @@ def find_kept(link: Link, acknowledged: Position, marks: Sequence[Mark],
               forgotten: int) -> Kept:
     """Find out whether what was acknowledged is still there.
 
-    :param acknowledged: the position of the last entry of it.
-    :param marks: where the entries stand, oldest first.
-    :param forgotten: the number up to which that is not known.
+    :param acknowledged: the position of the last acknowledged entry.
+    :param marks: the positions of batches, oldest first.
+    :param forgotten: the number up to which no positions are known.
     :raises Unavailable: always may.
     """
     if is_there(link, acknowledged):
@@ -95,10 +95,10 @@ def find_kept(link: Link, acknowledged: Position, marks: Sequence[Mark],
     set_back = ends.last_id < acknowledged
     position = ends.last_id if set_back else acknowledged
     if ends.first_id is None:
-        # All was trimmed; or the stream was deleted, the readers' business.
+        # All was trimmed, or the stream was deleted, which readers report.
         return Kept(position)
     if not set_back and ends.first_id > acknowledged:
-        # All that is as old was trimmed.
+        # All entries as old as that were trimmed.
         return Kept(position)
     count = _count_there(link, ends, marks)
     if count == len(marks):
@@ -107,8 +107,8 @@ def find_kept(link: Link, acknowledged: Position, marks: Sequence[Mark],
 
 
 def _count_there(link: Link, ends: Ends, marks: Sequence[Mark]) -> int:
-    """How many of the marked entries are there, or were trimmed."""
+    """How many of the marked entries exist, or were trimmed."""
     first = ends.first_id or ends.last_id
-    # A replica has everything up to some batch, and nothing behind it.
+    # A replica has everything up to some batch, and nothing after it.
     return bisect_left(marks, True, key=lambda mark: (
         mark[0] >= first and not is_there(link, mark[0])))

@@ -1,7 +1,9 @@
-"""Commands for keys that may be on several servers, each sent to the one that
-has the key: in one pipeline for each server, and after keys that move.
+"""Commands for keys that may be on several servers. Each command is sent to
+the server that has its key, in one pipeline for each server. If a key moves,
+its command follows it.
 
-Used by one task; others may only interrupt it, or abandon it after a fork.
+One task uses this. Other tasks may only interrupt it, or abandon it after a
+fork.
 """
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, \
     Tuple
@@ -12,15 +14,17 @@ from .topology import Address
 from .connection import Connection, describe, translated
 
 #: Errors of a cluster whose keys have moved: the command was not carried out.
-#: The names of redis-py's classes, and the codes for where it has none (5.0).
+#: The names of redis-py's classes, and the codes for redis-py 5.0, which has
+#: no classes for them.
 MOVED = ('MovedError', 'TryAgainError')
 MOVED_CODES = ('MOVED ', 'TRYAGAIN ')
 
-#: The same while a slot moves, and the key has moved already, or is none: it
-#: names who is to be asked, this once.
+#: The error while a slot moves, if the key has moved already or does not
+#: exist. It names the server to ask for this one command.
 ASK, ASK_CODE = 'AskError', 'ASK '
 
-#: Errors of a server that another one has taken the place of, likewise.
+#: Errors of a server that another one has replaced: names and codes, as
+#: above.
 DEPOSED = ('ReadOnlyError', 'MasterDownError', 'ClusterDownError')
 DEPOSED_CODES = ('READONLY ', 'MASTERDOWN ', 'CLUSTERDOWN ')
 
@@ -29,33 +33,34 @@ Command = Tuple[str, Sequence[bytes]]
 
 
 class Servers:
-    """The servers that have the keys, and a connection to each that was
-    needed so far."""
+    """The servers that have the keys, and a connection to each server that
+    was needed so far."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        #: By what the driver calls a server, or by its address.
+        #: By the address of the server; ``None``: there is no cluster, or
+        #: the server of the key is not known.
         self._links: Dict[Any, Connection] = {}
         self._place: Optional[Callable[[str], Any]] = None
         exceptions = driver.module.exceptions
         self._moved = tuple(getattr(exceptions, each) for each in MOVED)
         self._ask: Any = getattr(exceptions, ASK)
         self._deposed = tuple(getattr(exceptions, each) for each in DEPOSED)
-        #: How often a server was connected to anew: what one of them has
-        #: dropped since can be told by it.
+        #: Counts each start of a round, and each reconnect to one server. If
+        #: it has grown, a server may have lost keys since.
         self.connections = 0
 
     def open(self) -> None:
-        """Find out where keys are, and connect to one server.
+        """Look up where keys are, and connect to one server.
 
-        :raises Unavailable: that cannot be done.
+        :raises Unavailable: either has failed.
         """
         self._find_places()
         self._link('')
         self.connections += 1
 
     def interrupt(self) -> None:
-        """End what waits for a reply."""
+        """End a wait for a reply."""
         for link in list(self._links.values()):
             link.interrupt()
 
@@ -75,12 +80,13 @@ class Servers:
         """Send commands, each to its server.
 
         :return: the replies, errors included.
-        :raises Unavailable: some may have been carried out, and not all.
+        :raises Unavailable: some commands may have been carried out, but not
+                             all.
         """
         replies: List[Any] = [None] * len(commands)
         moved = self._send(commands, range(len(commands)), replies)
         if moved:
-            # They are elsewhere now, and were not carried out.
+            # Their keys are elsewhere now; they were not carried out.
             self._find_places()
             self._send(commands, moved, replies)
         return replies
@@ -89,7 +95,7 @@ class Servers:
               replies: List[Any]) -> List[int]:
         """Send some of the commands, and note the replies.
 
-        :return: those whose key is on another server.
+        :return: the indexes of commands whose key is on another server.
         """
         by_place: Dict[Any, List[int]] = {}
         for index in which:
@@ -120,7 +126,7 @@ class Servers:
         """Send some of the commands over a connection, and note the replies.
 
         :param before: what is sent before each.
-        :return: those whose key is on another server.
+        :return: the indexes of commands whose key is on another server.
         """
         found = link.exchange([
             command for index in indexes
@@ -155,10 +161,10 @@ class Servers:
         link = self._links.get(place)
         if link is None or link.ended:
             if link is not None:
-                # It has broken since it was last used.
+                # It has broken since its last use.
                 link.close()
                 self.connections += 1
-            # Known before it is connected: that can be interrupted, too.
+            # Noted before it connects, so that this can be interrupted.
             link = self._links[place] = Connection(
                 self._driver, key, self._driver.socket_timeout)
             link.connect()
@@ -180,10 +186,10 @@ class Servers:
 
 
 def _asked_for(reply: Exception, host: str) -> Address:
-    """Whom a server names: the last word is its address.
+    """The address that an ASK error names, in its last word.
 
-    :param host: where that server itself is: it names none where it does not
-                 know its own name.
+    :param host: the host of the server that replied. It stands for an empty
+                 host: a server that does not know its own name leaves it out.
     """
     named, _, port = str(reply).split()[-1].rpartition(':')
     return named or host, int(port)

@@ -1,15 +1,15 @@
 """Recovery sessions in Redis, and the parts of the stream that clients have
-missed: commands of many tasks, sent by one.
+missed: one task sends the commands of many.
 
-Whatever has gathered is sent as one pipeline to each server that is
-concerned, so a thousand clients that return at once take a few round trips.
-Nothing is sent twice: where a connection breaks, all that was on its way has
-:class:`~redis_streams_adapter.protocol.transport.Unavailable` for an answer,
-and so has all that comes before the next attempt has got through.
+The task sends all commands that have gathered as one pipeline to each server,
+so a thousand clients that return at once take a few round trips. Nothing is
+sent twice. If a connection breaks, each command that was on its way fails
+with :class:`~redis_streams_adapter.protocol.transport.Unavailable`, and so
+does each one that comes before the next attempt to connect succeeds.
 
-A session is written by compare-and-set, so that a node that has lost one does
-not write it again. That takes a script: one command, one key, on any server
-of a cluster.
+A session is written by compare-and-set, so that a node that has lost a
+session to another node does not overwrite it. That takes a script: one
+command, one key, on any server of a cluster.
 """
 from collections import deque
 from typing import Any, Deque, List, NamedTuple, Optional, Sequence, Tuple, \
@@ -26,8 +26,8 @@ from .connection import describe, Refused
 #: How many commands are sent at once to one server.
 PIPELINE = 200
 
-#: KEYS: the session. ARGV: the new value (empty: none), its TTL in ms, and
-#: the values that may be replaced. An empty one: where there is none.
+#: KEYS: the session. ARGV: the new value (empty: delete the session), its TTL
+#: in ms, and the values that may be replaced (empty: there is no session).
 #: Returns 1 (done), 0 (there is another value) or -1 (there is none).
 SWAP = b"""
 local now = redis.call('GET', KEYS[1])
@@ -51,9 +51,10 @@ DONE, CHANGED, ABSENT = 1, 0, -1
 class Swap(NamedTuple):
     """Replace a session.
 
-    :param pid: whose it is.
-    :param new: the new value; empty: none.
-    :param expected: what may be replaced; an empty one: none.
+    :param pid: the private id of the session.
+    :param new: the new value; empty: delete the session.
+    :param expected: the values that may be replaced; empty: there is no
+                     session.
     """
 
     pid: str
@@ -65,9 +66,9 @@ class Found(NamedTuple):
     """What Redis has for a client that returns.
 
     :param session: its session.
-    :param is_there: whether the stream has the entry that it names.
-    :param first: the first entry of the stream.
-    :param last: the last one.
+    :param is_there: whether the stream has the entry at the client's offset.
+    :param first: the position of the first entry of the stream.
+    :param last: the position of the last one.
     """
 
     session: Optional[bytes]
@@ -77,7 +78,7 @@ class Found(NamedTuple):
 
 
 class _Job:
-    """Commands of one caller, and what became of them."""
+    """Commands of one caller, and their result."""
 
     __slots__ = ('commands', 'event', 'replies', 'error')
 
@@ -92,10 +93,10 @@ class _Job:
 
 
 class SessionStore:
-    """The sessions of a cluster, and the task that asks for them.
+    """The sessions of a cluster, and the task that reads and writes them.
 
-    :param prefix: what their keys begin with.
-    :param ttl: how long they live, in seconds.
+    :param prefix: the prefix of their keys.
+    :param ttl: after how many seconds they expire.
     """
 
     def __init__(self, driver: Driver, engine: Engine, prefix: str,
@@ -103,33 +104,35 @@ class SessionStore:
         self._engine = engine
         self._prefix = prefix
         self._ttl = b'%d' % max(1, int(ttl * 1000))
-        #: How many seconds to wait for replies at most. Mostly it is the
-        #: connection that gives up, which may have to be made first.
+        #: How many seconds to wait for replies at most: one timeout to
+        #: connect, and one for the reply.
         self.patience = 2 * driver.socket_timeout
-        # Appended to by any task, taken from by ours: both are atomic in
-        # CPython.
+        # Any task appends, the store's task takes out: both are atomic in
+        # CPython. If the process dies, the jobs are lost; their callers are
+        # in the same process.
         self._jobs: Deque[_Job] = deque()
         self._work_there = engine.event()
         self._servers = Servers(driver)
-        #: Whether the last attempt has failed, or the task has ended.
-        #: Written by the task, and by who ends it.
+        #: Whether the last attempt to connect has failed, or the task has
+        #: ended. Written by the task, and by the task that interrupts it.
         self._down = False
-        #: Set while it is connected.
+        #: Set while the task is connected. Written by the task.
         self._up = engine.event()
 
     @property
     def connections(self) -> int:
-        """How often a server was connected to."""
+        """How often the store has connected to a server."""
         return self._servers.connections
 
     def wait(self, timeout: float) -> bool:
-        """Wait until Redis is connected to.
+        """Wait until the task is connected to Redis.
 
         :param timeout: seconds.
+        :return: whether it is.
         """
         return bool(self._up.wait(timeout)) or self._up.is_set()
 
-    # -- for everybody; blocks, and may raise Unavailable ------------------
+    # -- for every task; blocks, and may raise Unavailable -----------------
 
     def put(self, pid: str, value: bytes) -> None:
         """Write a new session."""
@@ -137,10 +140,10 @@ class SessionStore:
             b'SET', self._key(pid).encode(), value, b'PX', self._ttl))])
 
     def swap(self, swaps: Sequence[Swap]) -> List[Union[int, Refused]]:
-        """Replace sessions, each if it is still what is expected.
+        """Replace sessions, each if it still has an expected value.
 
-        :return: of each :data:`DONE`, :data:`CHANGED` or :data:`ABSENT`; or
-                 why its server refuses it, if others do not.
+        :return: for each :data:`DONE`, :data:`CHANGED` or :data:`ABSENT`; or
+                 the error of its server, if other servers accept theirs.
         :raises Refused: all are refused.
         """
         return [reply if isinstance(reply, Refused) else int(reply)
@@ -151,9 +154,9 @@ class SessionStore:
                     for each in swaps])]
 
     def touch(self, pids: Sequence[str]) -> List[Union[bool, Refused]]:
-        """Let sessions live on.
+        """Renew the expiry of sessions.
 
-        :return: of each whether it is there; otherwise as :meth:`swap`.
+        :return: for each, whether it exists; errors as :meth:`swap`.
         """
         return [reply if isinstance(reply, Refused) else bool(reply)
                 for reply in self._do_each([
@@ -162,7 +165,8 @@ class SessionStore:
                     for pid in pids])]
 
     def find(self, pid: str, stream: str, offset: Optional[Position]) -> Found:
-        """Look for a session, and whether the stream goes back so far."""
+        """Look up a session, and whether the stream goes back to an offset.
+        """
         key = stream.encode()
         session, first, last, *there = self._do([
             (self._key(pid), (b'GET', self._key(pid).encode())),
@@ -174,17 +178,17 @@ class SessionStore:
                      _position_of(first), _position_of(last))
 
     def get(self, pid: str) -> Optional[bytes]:
-        """A session as it is."""
+        """A session's value; ``None``: it does not exist."""
         value: Optional[bytes] = self._do([
             (self._key(pid), (b'GET', self._key(pid).encode()))])[0]
         return value
 
     def page(self, stream: str, after: Position,
              count: int) -> Tuple[List[Entry], Optional[Position]]:
-        """Entries of the stream behind a position.
+        """Entries of the stream after a position.
 
-        :return: them, and the position of the first entry that is there,
-                 asked later.
+        :return: the entries, and the position of the stream's first entry,
+                 asked after them.
         """
         key = stream.encode()
         page, first = self._do([
@@ -208,17 +212,17 @@ class SessionStore:
         job = _Job(commands, self._engine.event())
         self._jobs.append(job)
         self._work_there.set()
-        # Whoever goes down says so first, and then gives up what is there.
+        # The task first says that it is down, and then gives up its jobs.
         if not self._down:
             job.event.wait(self.patience)
-        # Read once: the reply may come at this very moment.
+        # Read once: the reply may arrive at this very moment.
         error = job.error
         if error is not None:
             raise error
         return job.replies
 
     def _do(self, commands: Sequence[Command]) -> Sequence[Any]:
-        """Have commands carried out, all or none of which are of use.
+        """Have commands carried out that are useful only together.
 
         :raises Refused: one of them was refused.
         :raises Unavailable: some of them may have been, but not all.
@@ -230,10 +234,10 @@ class SessionStore:
         return replies
 
     def _do_each(self, commands: Sequence[Command]) -> List[Any]:
-        """Have commands carried out that have nothing to do with each other:
-        a server that refuses some does not keep others from the rest.
+        """Have commands carried out that are independent of each other: if
+        one server refuses some, the replies of the others still count.
 
-        :return: the replies; of one that was refused, why.
+        :return: the replies; for a refused command, its error.
         :raises Refused: all were refused.
         :raises Unavailable: some of them may have been, but not all.
         """
@@ -251,7 +255,7 @@ class SessionStore:
         return found
 
     def interrupt(self) -> None:
-        """End what the task waits for, which is then to end."""
+        """End the wait of the task, which stops then."""
         self._down = True
         self._servers.interrupt()
         self._work_there.set()
@@ -264,7 +268,7 @@ class SessionStore:
     # -- the task ---------------------------------------------------------
 
     def work(self, task: Task) -> None:
-        """One round: connect, then carry out what there is to do until a
+        """One round of the task: connect, then carry out jobs until a
         connection breaks."""
         try:
             self._servers.open()
@@ -280,7 +284,7 @@ class SessionStore:
         finally:
             self._down = True
             self._up.clear()
-            # Who waits had better know.
+            # Wake the tasks that wait.
             while self._jobs:
                 for job in self._take():
                     self._answer(job, Unavailable('Redis is away'))
@@ -314,5 +318,5 @@ class SessionStore:
 
 
 def _position_of(reply: Sequence[Any]) -> Optional[Position]:
-    """Where the one entry of a reply is; ``None``: the reply is empty."""
+    """The position of the one entry in a reply; ``None``: there is none."""
     return Position.parse(reply[0][0]) if reply else None

@@ -1,10 +1,10 @@
 """Listening to sharded channels of a Redis Cluster, on one connection for
 each master that has some of them.
 
-A task finds out which master has which channel, and gives each master's
-channels to one listener. It does so again if other channels are wanted, if a
-channel was moved to another master, and if a listener has lost its server,
-which may have been replaced by a replica.
+A task looks up which master has which channel, and gives each master's
+channels to one listener. It does so again if the channels change, if a
+channel has moved to another master, and if a listener has lost its server: a
+replica may have taken over.
 """
 import logging
 import time
@@ -19,13 +19,13 @@ from .listener import Heard, Listener
 from .topology import Address
 
 #: After how many attempts to find the master of a channel the task reports
-#: that it fails. The servers of a cluster learn of a move one after the
+#: that it fails. The servers of a cluster learn about a move one after the
 #: other, within about a second.
 ATTEMPTS = 5
 
 
 class StartTask(Protocol):
-    """Starts a task, unless there is one of this name.
+    """Starts a task, unless one of this name exists.
 
     :param matters: whether ``health()`` reports that it fails.
     """
@@ -41,7 +41,7 @@ class ShardedListeners:
     :param hear: called with each message, on a listener's task.
     :param start: starts the listeners' tasks.
     :param changed: called when :meth:`hears` may have another answer.
-    :param name: that of the task; the listeners' names begin like it.
+    :param name: the name of the task, and the prefix of the listeners' names.
     """
 
     def __init__(self, driver: Driver, engine: Engine,
@@ -59,16 +59,16 @@ class ShardedListeners:
         self._work_there = engine.event()
         # Replaced by any task, in one assignment.
         self._wanted: Tuple[str, ...] = ()
-        #: What of that the task works on. Written by it, like all below.
+        #: The channels that the task works on. Written by it, like all below.
         self._taken: Tuple[str, ...] = ()
         #: Whether the masters of the channels are not known.
         self._failing = False
         #: Set by listeners when a channel is not where it was looked for.
         self._moved = False
         #: All listeners that were made. Each keeps its task, so none is
-        #: removed; one that is idle is used again for another master.
+        #: removed; an idle one is reused for another master.
         self._made: List[Listener] = []
-        #: Those that have channels, by their masters.
+        #: The listeners that have channels, by their masters.
         self._busy: Dict[Address, Listener] = {}
 
     def listen_to(self, channels: Sequence[str]) -> None:
@@ -76,7 +76,7 @@ class ShardedListeners:
         wanted = tuple(channels)
         if wanted != self._wanted:
             self._wanted = wanted
-        # Also if it is not new: the call before may have been interrupted.
+        # Even if nothing is new: the last call may have been interrupted.
         if self._wanted is not self._taken:
             self._work_there.set()
 
@@ -96,13 +96,13 @@ class ShardedListeners:
             each.renew(channel)
 
     def interrupt(self) -> None:
-        """End what the tasks wait for."""
+        """End the waits of the tasks."""
         self._work_there.set()
         for each in list(self._made):
             each.interrupt()
 
     def abandon(self) -> None:
-        """In a child process after a fork."""
+        """In a child process after a fork: drop the copies of connections."""
         for each in list(self._made):
             each.abandon()
 
@@ -133,12 +133,12 @@ class ShardedListeners:
                 self._failing = True
                 self._changed()
                 raise Unavailable('a channel is on another server now')
-            # The first attempt may have come too early.
+            # The first attempt may come too early after a move.
             self._pause(task, compute_backoff(
                 attempts + 1, time.monotonic() - since))
 
     def _pause(self, task: Task, seconds: float) -> None:
-        """Wait, but not longer than until other channels are wanted."""
+        """Wait, at most until the channels change."""
         end = time.monotonic() + seconds
         while self._wanted is self._taken and not task.stopping:
             left = end - time.monotonic()
@@ -150,7 +150,7 @@ class ShardedListeners:
     def _divide(self, wanted: Sequence[str]) -> None:
         """Give each listener the channels that are on its master.
 
-        :raises Unavailable: the cluster does not say where they are.
+        :raises Unavailable: the look-up has failed.
         """
         groups: Dict[Address, List[str]] = {}
         if wanted:
@@ -163,7 +163,7 @@ class ShardedListeners:
             for channel in wanted:
                 address = place(channel)
                 if address is None:
-                    # No master has its slot for now.
+                    # No master has its slot at present.
                     self._moved = True
                 else:
                     groups.setdefault(address, []).append(channel)
@@ -174,7 +174,7 @@ class ShardedListeners:
             self._listener_at(address).listen_to(channels, address)
 
     def _find_places(self) -> Callable[[str], Optional[Address]]:
-        """Ask the cluster which master has which channel. Blocks."""
+        """Look up which master has which channel. Blocks."""
         cluster = self._driver.cluster
         if cluster is None:
             return lambda channel: None

@@ -1,15 +1,15 @@
-"""Which server to connect to, where that changes: the master of a slot in a
-Redis Cluster, or the one that Sentinels tell of.
+"""Which server to connect to, if that can change: the master of a slot in a
+Redis Cluster, or the master that Sentinels report.
 
-It is asked anew for each connection, and on a connection that is closed
-again: one that idles until the next failover may be cut off by then. Who is
-asked is left to chance, so that one who sees an old state of things is not
-asked each time.
+Each new connection needs a new look-up. A look-up opens a connection and
+closes it again: a connection that idles until the next failover may be cut
+off by then. The servers are asked in random order, so that a server with an
+outdated view is not asked first each time.
 
-This is not left to redis-py. Its client for clusters asks only the servers
-of the URL, and the first of them for its table of commands besides. Its
-client for Sentinels writes how it connects to them into the text of its
-error, in versions 6 and 7 with the password.
+redis-py is not used for this. Its cluster client asks only the servers of
+the URL, and also asks the first of them for its table of commands. Its
+Sentinel client puts its connection arguments into the text of its error, in
+versions 6 and 7 with the password.
 """
 import random
 from typing import Any, Callable, FrozenSet, Iterator, List, NamedTuple, \
@@ -17,7 +17,7 @@ from typing import Any, Callable, FrozenSet, Iterator, List, NamedTuple, \
 
 Address = Tuple[str, int]
 
-#: What a Sentinel says of a master that it does not reach.
+#: The flags that a Sentinel reports for a master it cannot reach.
 DOWN = frozenset(('s_down', 'o_down'))
 
 
@@ -47,14 +47,14 @@ class Slots(NamedTuple):
 
 
 class Asked:
-    """Those who can be asked, as far as they are known.
+    """The servers that can be asked, as far as they are known.
 
-    Shared by tasks without a lock: each change is one assignment, and who
-    comes too late has an older list.
+    Tasks share it without a lock. Each change is one assignment, and a task
+    may use a list that is slightly out of date.
 
-    :param connect: makes a connection to an address, to ask.
-    :param errors: what that, and asking, may raise.
-    :param addresses: whom to ask first.
+    :param connect: makes a connection to an address.
+    :param errors: what connecting and asking may raise.
+    :param addresses: the servers to ask at first.
     """
 
     def __init__(self, connect: Callable[[Address], Any],
@@ -64,15 +64,16 @@ class Asked:
         self._errors = errors
         self._given = frozenset(addresses)
         self._known = self._given
-        #: Who did not answer the last time: asked after all others.
+        #: The servers that did not answer the last time. They are asked
+        #: after all others.
         self._silent: FrozenSet[Address] = frozenset()
 
     def _ask(self, *command: str) -> Iterator[Tuple[Address, Any]]:
-        """Ask one after the other.
+        """Ask one server after the other.
 
-        Blocks with each for no longer than a connection's timeouts.
+        Each server blocks for no longer than the timeouts of a connection.
 
-        :return: who was asked, and the reply, or the error.
+        :return: the address of a server, and its reply or the error.
         """
         addresses = sorted(self._known)
         random.shuffle(addresses)
@@ -94,16 +95,17 @@ class Asked:
 
 
 class Members(Asked):
-    """The members of a cluster. All that any of them has ever told of are
-    asked, so that it is enough if one server of the URL is there at the
-    beginning."""
+    """The members of a cluster.
+
+    It is enough if one server of the URL can be reached at first: from then
+    on every server that a member has reported is asked, too.
+    """
 
     def master_of(self, slot: int) -> Optional[Address]:
         """The server that has a slot, as one of the members sees it.
 
-        :return: ``None`` where those who answer know of nobody.
-        :raises: what asking the last of them has raised, where none
-                 answers.
+        :return: ``None``: no member that answers knows of one.
+        :raises: the error of the last member, if none answers.
         """
         for slots in self._views():
             master = master_in(slots, slot)
@@ -112,7 +114,7 @@ class Members(Asked):
         return None
 
     def table(self) -> List[Slots]:
-        """Who has which slots, as one of the members sees it.
+        """The slots of each master, as one of the members sees them.
 
         :raises: as :meth:`master_of`.
         """
@@ -129,7 +131,7 @@ class Members(Asked):
         return sorted({some.servers[0] for some in self.table()})
 
     def _views(self) -> Iterator[List[Slots]]:
-        """How those who answer see the cluster."""
+        """The tables of the members that answer."""
         error: Optional[BaseException] = None
         answered = False
         for address, reply in self._ask('CLUSTER', 'SLOTS'):
@@ -153,9 +155,12 @@ def master_in(table: Sequence[Slots], slot: int) -> Optional[Address]:
 
 
 def _parse(reply: Any, asked: Address) -> List[Slots]:
-    """What a member says of the slots."""
+    """The table in a member's reply.
+
+    :param asked: the address of that member.
+    """
     return [Slots(first, last, [
-        # A member that does not know its own name leaves it out.
+        # A member that does not know its own host name leaves it out.
         (host.decode() if host else asked[0], port)
         for host, port, *_ in servers])
         for first, last, *servers in reply]
@@ -164,9 +169,10 @@ def _parse(reply: Any, asked: Address) -> List[Slots]:
 class Sentinels(Asked):
     """The Sentinels that watch over a master.
 
-    :param failure: makes the error for when none of them tells of it.
-    :param service: what they call it.
-    :param others: how many other Sentinels one has to know to be believed.
+    :param failure: makes the error to raise if none of them reports it.
+    :param service: the name of the master among the Sentinels.
+    :param others: how many other Sentinels one has to know, or its answer
+                   does not count.
     """
 
     def __init__(self, connect: Callable[[Address], Any],
@@ -179,7 +185,7 @@ class Sentinels(Asked):
         self._others = others
 
     def master(self) -> Address:
-        """The server that is the master, as one of them sees it.
+        """The address of the master, as one of them sees it.
 
         :raises: the failure.
         """

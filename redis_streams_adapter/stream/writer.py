@@ -1,4 +1,4 @@
-"""What is emitted waits in the outbox; one task sends it, batch by batch.
+"""Emitted messages wait in the outbox; one task sends them, batch by batch.
 
 *Group commit*: the task takes all that has gathered and sends it as one
 batch. The next batch forms by itself while this one is on its way, so the
@@ -53,7 +53,7 @@ from .waiters import Waiters
 #: replies are read without a pause for other green threads: about 3 ms.
 BATCH_ENTRIES = 500
 
-#: How many bytes one batch holds at most, where it holds more than one
+#: How many bytes one batch holds at most, if it holds more than one
 #: entry: it passes a network of 100 Mbit/s in under 0.1 s, and is below every
 #: limit that a server can set on what one client sends.
 BATCH_BYTES = 1 << 19
@@ -233,7 +233,7 @@ backpressure.Backpressure`.
     def work(self, task: Task) -> None:
         """One round of the writer's task: connect, settle, then send until
         it fails or is stopped."""
-        # Those that the last round has not reached.
+        # The last round may not have woken all.
         self._waiters.wake_settled()
         link = self._open_link()
         self._link = link
@@ -292,7 +292,7 @@ backpressure.Backpressure`.
                     self._urgent = None
 
     def _take(self) -> List[Pending]:
-        """The next batch; empty where the wait was ended without one."""
+        """The next batch; empty if the wait ended without one."""
         self._asleep = True
         if not self.outbox and self._urgent is None:
             self._work_there.wait(IDLE)
