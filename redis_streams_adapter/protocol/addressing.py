@@ -1,15 +1,15 @@
-"""From what python-socketio's calls take to what messages hold: arguments,
-rooms, targets."""
+"""Turns the arguments of python-socketio's calls into parts of a message:
+event arguments, rooms, targets. Pure."""
 from typing import Any, Tuple
 
 from .messages import EVERYONE, is_room, Room, Target
 
 
 def arguments(event: Any, data: Any) -> Tuple[Any, ...]:
-    """An event's name and its arguments.
+    """The event's name, followed by its arguments.
 
     :param data: ``None``: no argument; a tuple: several; anything else: one.
-    :raises TypeError: the name is no name.
+    :raises TypeError: the name is neither text nor a whole number.
     """
     if not isinstance(event, (str, int)):
         raise TypeError(f'the name of an event must be a text, not '
@@ -22,10 +22,10 @@ def arguments(event: Any, data: Any) -> Tuple[Any, ...]:
 
 
 def rooms(value: Any) -> Tuple[Room, ...]:
-    """A room or a sid, or several.
+    """One or several rooms or sids, as a tuple.
 
-    :raises TypeError: one of them is neither a text nor a whole number,
-                       and no other node could find it.
+    :raises TypeError: one of them is neither text nor a whole number, so that
+                       other nodes could not find it.
     """
     if value is None:
         return ()
@@ -43,7 +43,7 @@ def rooms(value: Any) -> Tuple[Room, ...]:
 
 
 def target(room: Any, skip_sid: Any) -> Target:
-    """Who is meant by ``room`` and ``skip_sid``."""
+    """The clients that ``room`` and ``skip_sid`` address."""
     if room is None and skip_sid is None:
         return EVERYONE
     return Target(rooms(room), rooms(skip_sid))

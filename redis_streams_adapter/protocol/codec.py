@@ -2,20 +2,26 @@
 
 An entry's fields are those of ``@socket.io/redis-streams-adapter``
 (``dist/adapter.js``, ``encode`` and ``decode``): ``uid``, ``nsp``, ``type``
-and ``data``, where ``data`` is JSON if it starts with ``{`` and base64 of
-msgpack otherwise. These fields are our own, and ignored by Node.js: ``wid``,
-the id of the writer, ``seq``, its number for this entry, ``since``, where the
-stream ended when it began to write; in a HEARTBEAT ``behind`` and ``reader``,
-the position of a reader that lags and whose it is, ``members`` and ``at``,
-all members and the position at which they were that; in an INITIAL_HEARTBEAT
-``asks``, which asks for the latter.
+and ``data``. ``data`` is JSON if it starts with ``{``, and msgpack in base64
+otherwise. Only this package has the following fields; Node.js ignores them.
 
-*Total* means: whatever bytes stand in the stream, :func:`open_envelope` and
-:func:`decode` return a valid value or raise
-:class:`~redis_streams_adapter.errors.DecodeError`; and whatever
-:meth:`Encoder.encode` accepts, every node can decode and pass on. Hence
-:data:`~redis_streams_adapter.protocol.values.MAX_DEPTH`, which binds both
-sides.
+===================  ====================================================
+``wid``              the id of the writer
+``seq``              its number for this entry
+``since``            the position at which the stream ended when the
+                     writer began
+``behind``           of a HEARTBEAT: the position of a reader that lags
+``reader``           of a HEARTBEAT: the uid of the node with that reader
+``members``, ``at``  of a HEARTBEAT: all members, and the position at
+                     which that was true
+``asks``             of an INITIAL_HEARTBEAT: asks for that list
+===================  ====================================================
+
+*Total* means two things. For any bytes in the stream, :func:`open_envelope`
+and :func:`decode` return a valid value or raise
+:class:`~redis_streams_adapter.errors.DecodeError`. And every node can decode
+and pass on whatever :meth:`Encoder.encode` accepts. Therefore
+:data:`~redis_streams_adapter.protocol.values.MAX_DEPTH` binds both sides.
 """
 import json as standard_json
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
@@ -33,19 +39,20 @@ Fields = Sequence[bytes]
 
 
 class Envelope(NamedTuple):
-    """An entry whose ``data`` has not been looked at yet.
+    """An entry whose ``data`` is not decoded yet.
 
-    :param uid: who sent it.
+    :param uid: the uid of the sender.
     :param namespace: the namespace it is for.
     :param type: the message type.
-    :param data: the undecoded ``data`` field, empty where there is none.
-    :param writer: the id of the writer, where a Python node wrote it.
-    :param sequence: the writer's number for this entry; of a sign of life,
+    :param data: the undecoded ``data`` field; empty if it is missing.
+    :param writer: the id of the writer; ``None`` if Node.js wrote it, or if it
+                   did not come through an outbox.
+    :param sequence: the writer's number for this entry; for a sign of life,
                      that of the last message before it.
     :param since: where the stream ended when the writer began, undecoded;
                   see :func:`~redis_streams_adapter.protocol.content.\
 read_position`.
-    :param extra: of a heartbeat, all its fields.
+    :param extra: for a heartbeat, all its fields.
     """
 
     uid: str
@@ -61,7 +68,7 @@ read_position`.
 _TYPES: Dict[bytes, MessageType] = {
     str(int(each)).encode(): each for each in MessageType}
 
-#: Those that have fields of our own instead of data.
+#: The types that have fields of this package instead of data.
 _HEARTBEATS = frozenset(
     b'%d' % each for each in (MessageType.INITIAL_HEARTBEAT,
                               MessageType.HEARTBEAT))
@@ -90,7 +97,7 @@ def open_envelope(fields: Fields) -> Envelope:
     sequence = 0
     if writer is not None:
         number = entry.get(b'seq', b'')
-        # Nineteen digits hold any number that a writer can reach.
+        # No writer reaches a number of more than nineteen digits.
         if not number.isdigit() or len(number) > 19:
             raise DecodeError('field seq is not a number')
         if not 0 < len(writer) <= MAX_NAME:
@@ -131,7 +138,7 @@ def decode(envelope: Envelope) -> Message:
 
 
 class Packed(NamedTuple):
-    """A message that came over PUB/SUB, and where from."""
+    """A message that came over PUB/SUB, with its sender and namespace."""
 
     uid: str
     namespace: str
@@ -171,11 +178,11 @@ def unpack(packed: bytes, application: Application) -> Optional[Packed]:
 class Encoder:
     """Messages to fields, on behalf of one sender.
 
-    :param uid: the ``uid`` of the node, or ``emitter``; :attr:`uid` may be
-                changed, for a process becomes a node at some time.
-    :param json: the application's JSON module: what it can serialise, we
-                 can.
-    :param only_plaintext: refuse what JSON cannot carry.
+    :param uid: the ``uid`` of the node, or ``emitter``. :attr:`uid` may
+                change, because a process may become a node later.
+    :param json: the application's JSON module. Values that it can serialise
+                 can be sent.
+    :param only_plaintext: refuse values that JSON cannot carry.
     """
 
     def __init__(self, uid: str, json: JSONModule = standard_json,
@@ -198,7 +205,7 @@ class Encoder:
                 b'type', b'%d' % message.type)
         writer = WRITERS.get(message.type)
         if writer is None:
-            # The uid, the namespace and the type stay first, see `signature`.
+            # `sender.Signature` needs the uid, namespace and type first.
             return head + write_extra(message)
         return head + (b'data', self._serialiser.dump(
             writer(namespace, message),

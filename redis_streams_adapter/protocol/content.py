@@ -19,11 +19,11 @@ from .position import Position
 from .values import load_json
 
 #: The longest uid, namespace, writer id or request id that is accepted, in
-#: bytes. They are kept in memory by whoever reads them; Node's have 16.
+#: bytes. Each server that reads one keeps it in memory; the uids of Node.js
+#: have 16.
 MAX_NAME = 1024
 
-#: The greatest age of a member that is listed, in seconds: no option of time
-#: is longer.
+#: The greatest age of a listed member, in seconds: no option is longer.
 MAX_AGE = 10**6
 
 #: ``type`` of an EVENT and of a BINARY_EVENT packet (``socket.io-parser``).
@@ -81,10 +81,10 @@ def _arguments(value: Any, what: str) -> Tuple[Any, ...]:
 
 
 def read_position(raw: bytes, field: str) -> Position:
-    """A position.
+    """Read a position.
 
-    :param field: the name of the field it stands in.
-    :raises DecodeError: it is not one.
+    :param field: the name of the field, for the error.
+    :raises DecodeError: it is not a position.
     """
     try:
         return Position.parse(raw)
@@ -92,7 +92,7 @@ def read_position(raw: bytes, field: str) -> Position:
         raise DecodeError(f'field {field} is {exc}') from exc
 
 
-#: The fields of heartbeats that are our own.
+#: The fields of heartbeats that only this package has.
 EXTRA = frozenset((b'behind', b'reader', b'members', b'at', b'asks'))
 
 
@@ -191,8 +191,8 @@ def _read_count(data: Dict[str, Any]) -> BroadcastClientCount:
 
 
 def _read_ack(data: Dict[str, Any]) -> BroadcastAck:
-    # `args` is our own: Node.js sends the first argument, as `packet`, and
-    # leaves it out where it is undefined.
+    # Only this package has `args`. Node.js sends the first argument, as
+    # `packet`, and leaves it out if it is undefined.
     args = data.get('args')
     if args is None:
         args = [data['packet']] if 'packet' in data else []
@@ -226,7 +226,7 @@ _Data = Dict[str, Any]
 
 
 def write_extra(message: Message) -> Tuple[bytes, ...]:
-    """The fields of our own that a heartbeat has."""
+    """The fields of a heartbeat that only this package has."""
     if isinstance(message, InitialHeartbeat):
         return (b'asks', b'1') if message.asks else ()
     if not isinstance(message, Heartbeat):

@@ -1,16 +1,16 @@
 """Whether a process knows all members of a stream. Pure.
 
-Each live member writes something at least once in every heartbeat timeout.
-So a process knows all members once it has seen everything that the stream
-had during that time. A reader therefore reads the recent history first, see
-:mod:`redis_streams_adapter.stream.read_back`. If the stream still has
-all of that, the process knows everybody from its first moment on.
+Each live member writes an entry at least once in every heartbeat timeout. So
+a process knows all members once it has seen everything that the stream got
+during that time. A reader therefore reads the recent history first, see
+:mod:`redis_streams_adapter.stream.read_back`. If the stream still holds all of
+that, the process knows all members from the start.
 
-There are four other cases, and in each of them the process *asks*: it writes
-an INITIAL_HEARTBEAT, which every member answers at once.
+There are four other cases. In each of them the process *asks*: it writes an
+INITIAL_HEARTBEAT, which every member answers at once.
 
 ==================  =====================================================
-the stream          known are all members
+the stream          all members are known
 ==================  =====================================================
 is trimmed to less  when a member that knows all of them has listed them in
                     its answer; at the latest after one heartbeat timeout
@@ -22,13 +22,12 @@ at the start        members could not write either, and reconnect
 has lost entries    as above; without the patience, unless it was deleted
 ==================  =====================================================
 
-A list names the position at which it was true. Together with what was read
-behind that position it is complete, if everything from that position on was
-read. A goodbye that was read before the list arrived counts more than the
-list.
+A list names the position at which it was true. If a process has read
+everything from that position on, the list and what it has read make up all
+members. A member whose ADAPTER_CLOSE was read before the list arrived is not
+taken from the list.
 
-Times are seconds of the process's own monotonic clock, and come in as
-``now``.
+Times are seconds of the process's monotonic clock, and come in as ``now``.
 """
 import math
 from typing import Dict, NamedTuple, Optional, Set, Tuple
@@ -36,39 +35,36 @@ from typing import Dict, NamedTuple, Optional, Set, Tuple
 from .position import Position, START
 
 #: How long a process that has asked waits for answers, in seconds, from the
-#: moment at which it reads its own question. A member answers in some
-#: milliseconds; a busy machine may let it wait for some slices of its
-#: interpreter and of its processor. A server that starts alone on an empty
-#: Redis waits for so long before it can say that it is alone. When the time
-#: is over it asks again, and what it has read up to that second question
-#: counts: its own reader may have had to wait as well.
+#: moment at which it reads its own question. A member answers at once, but on
+#: a busy machine it may have to wait for the processor. A server that starts
+#: alone on an empty Redis waits this long before it can say that it is alone.
+#: After that time it asks a second time, and counts all answers that it reads
+#: before that second question: its own reader may have had to wait too.
 ANSWER_PATIENCE = 0.2
 
-#: The same over a slow network: so many times what the question itself took,
-#: for an answer takes the same way twice.
+#: The same over a slow network: this many times what the question took. An
+#: answer goes the same way twice.
 TRIPS = 2
 
-#: The longest patience, in seconds. A question may have waited in the outbox
-#: for much longer, which says nothing about the network.
+#: The longest that :data:`TRIPS` makes it, in seconds. A question may have
+#: waited in the outbox for much longer, which says nothing about the network.
 LONGEST_PATIENCE = 1.0
 
-#: How long members may take to reconnect and to answer, in seconds, after an
-#: outage during which this process has started: the longest pause between two
-#: of their attempts is 4 seconds.
+#: How long members may take to reconnect and to answer, in seconds, if this
+#: process has started during an outage. The longest pause between two of their
+#: attempts is 4 seconds.
 RECONNECT_PATIENCE = 4.2
 
-#: How often the members are asked while a call waits, in seconds: those that
-#: did not know all members may know them then.
+#: How often the members are asked while a call waits, in seconds. A member
+#: that did not know all others may know them later.
 ASK_INTERVAL = 1.0
 
 
 class Span(NamedTuple):
     """How much of the history of a stream was read.
 
-    :param seconds: the age of the oldest entry from which on everything was
-                    read, or the age from which on there was nothing older to
-                    be read.
-    :param whole: whether that is all that the stream ever had.
+    :param seconds: everything of the last so many seconds was read.
+    :param whole: whether that is all that the stream ever held.
     :param late: whether Redis could not be reached, or was slow, when this
                  process started.
     """
@@ -79,37 +75,38 @@ class Span(NamedTuple):
 
 
 class Knowledge:
-    """What one process knows of one stream.
+    """What one process knows of the members of one stream.
 
-    Not synchronised: its owner, the runtime, lets one task in at a time.
-    Nothing here survives the process.
+    Not synchronised: its owner, the runtime, lets one task in at a time. It
+    dies with the process.
 
     :param timeout: the heartbeat timeout, in seconds.
     """
 
     def __init__(self, timeout: float) -> None:
         self._timeout = timeout
-        #: From when on everything was seen; ``None``: nothing was read yet.
+        #: Everything since this time was read; ``None``: nothing was read yet.
         self._since: Optional[float] = None
         #: The position from which on everything was read.
         self._start = START
-        #: When a loss was last a reason to ask who is there.
+        #: When this process last asked because of a loss.
         self._lost = -math.inf
-        #: Whether whoever is unknown answers a question, within a patience.
+        #: Whether all members that are unknown answer a question within the
+        #: patience.
         self._young = False
-        #: How long that is at least, in seconds.
+        #: The patience at least, in seconds.
         self._least = ANSWER_PATIENCE
         #: Whether all members are known, in every namespace.
         self._settled = False
-        # What follows is empty once it is settled.
-        #: In which namespaces they are: a member has listed all of them, or
-        #: nobody else has answered.
+        # The rest is empty once all members are known.
+        #: The namespaces whose members are all known: one has listed all of
+        #: them, or all that are unknown had the time to answer.
         self._told: Set[str] = set()
-        #: When the first question was written, by namespace, and the last.
+        #: When the first and the last question was written, by namespace.
         self._asked: Dict[str, Tuple[float, float]] = {}
-        #: Until when answers may take, by namespace.
+        #: The time by which answers are expected, by namespace.
         self._patience: Dict[str, float] = {}
-        #: Who has said goodbye meanwhile: namespace and uid.
+        #: The members that have left meanwhile: namespace and uid.
         self._left: Set[Tuple[str, str]] = set()
 
     def begin(self, start: Position, span: Span, now: float) -> None:
@@ -129,11 +126,12 @@ class Knowledge:
     def lose(self, start: Position, young: bool, now: float) -> bool:
         """Entries were lost before they were read.
 
-        :param start: a position behind all that is lost, from which on
-                      everything will be read.
+        :param start: a position after all that is lost. Everything from it
+                      on will be read.
         :param young: the stream is another one, and will be read as a whole.
-        :return: whether to ask who is there: not again before the answers to
-                 the last question can be here.
+        :return: whether to ask the members. False while the answers to the
+                 last question may still be under way, and before the stream
+                 is read at all.
         """
         if self._since is None:
             return False
@@ -171,7 +169,7 @@ class Knowledge:
             self._asked[namespace] = first, now
 
     def is_to_ask(self, namespace: str, now: float) -> bool:
-        """Whether it is time for a question, if somebody needs to know."""
+        """Whether it is time to ask, for a call that needs all members."""
         if self._settled or self._since is None:
             return False
         if namespace not in self._asked:
@@ -181,8 +179,8 @@ class Knowledge:
             and last < self._patience.get(namespace, last) <= now
 
     def asked_back(self, namespace: str, now: float) -> None:
-        """A question of this process was read back, and with it all answers
-        that stand before it."""
+        """A question of this process was read back, and so were all answers
+        before it."""
         if self._settled:
             return
         patience = self._patience.get(namespace)
@@ -197,7 +195,8 @@ class Knowledge:
         """A member lists all members.
 
         :param at: the position at which the list was true.
-        :return: whether that helps.
+        :return: whether the list is of use: all members were not known, and
+                 everything after the position was read.
         """
         if self._settled or namespace in self._told or self._since is None \
                 or at < self._start:
@@ -206,24 +205,24 @@ class Knowledge:
         return True
 
     def left(self, namespace: str, uid: str) -> None:
-        """A member has said goodbye."""
+        """A member has left."""
         if not self._settled:
             self._left.add((namespace, uid))
 
     def has_left(self, namespace: str, uid: str) -> bool:
-        """Whether a member has said goodbye since the list may have been
-        made."""
+        """Whether a member has left since a list may have been made."""
         return (namespace, uid) in self._left
 
     def suspend(self, seconds: float) -> None:
-        """For so long nobody could be heard: that time does not count."""
+        """For so many seconds no member could be heard: that time does not
+        count."""
         if not self._settled and self._since is not None:
             self._since += seconds
 
     def remaining(self, namespace: str, now: float) -> Optional[float]:
-        """In how many seconds to look again whether all members of a
-        namespace are known; 0: they are. ``None``: the stream is not read
-        yet."""
+        """In how many seconds to check again whether all members of a
+        namespace are known. 0: they are known; ``None``: the stream is not
+        read yet."""
         if self._settled:
             return 0.0
         if self._since is None:
@@ -235,6 +234,6 @@ class Knowledge:
         if namespace in self._told:
             return 0.0
         patience = self._patience.get(namespace, now)
-        # When it is over the second question has to come back.
+        # After the patience, the second question has to come back.
         return min(left, patience - now) \
             if self._young and patience > now else left

@@ -1,23 +1,24 @@
-"""The events that a node returns: what the runtime has to carry out. Pure.
+"""The events that a node returns. The runtime carries them out. Pure.
 
-Each is a value: it calls nothing, and does not change.
+Each event is a value: it calls nothing, and does not change.
 
 =================  ======================================================
 entry              events
 =================  ======================================================
-own                :class:`Returned`, where the outbox wrote it
+own                :class:`Returned`, if it came through the outbox
 a copy             :class:`Duplicate`
 after a gap        :class:`Missing`, then as follows
 malformed          :class:`Skipped`
-other namespace    none, but for those of membership and the answers
-first of a node    :class:`NodeJoined`, then what the message asks for
+other namespace    only those of membership and of answers
+first of a node    :class:`NodeJoined`, then those of the message
 INITIAL_HEARTBEAT  :class:`Send` of a HEARTBEAT
-HEARTBEAT          :class:`ReaderLags`, where it says so;
-                   :class:`Learned`, where it lists members
+HEARTBEAT          :class:`ReaderLags`, if it reports a position;
+                   :class:`NodeJoined` and :class:`Learned`, if it lists
+                   members
 ADAPTER_CLOSE      :class:`NodeLeft`
-a response         :class:`Completed`, where it is the last one
-acknowledgement    :class:`Acknowledged`, where there is a callback;
-                   :class:`Completed`, where it is the last one
+a response         :class:`Completed`, if it is the last one
+acknowledgement    :class:`Acknowledged`, if there is a callback;
+                   :class:`Completed`, if it is the last one
 any other          :class:`Act`
 =================  ======================================================
 """
@@ -33,17 +34,17 @@ from .transport import Way
 
 @dataclass(frozen=True)
 class Send:
-    """Write this to the stream."""
+    """Write a message to the stream."""
 
     namespace: str
     message: Message
 
 
 class Act(NamedTuple):
-    """Do what another process asks for.
+    """Carry out the message of another process.
 
-    :param way: of PUB/SUB, if the request came that way; its answer takes
-                the same. ``None``: it came over the stream.
+    :param way: the kind of PUB/SUB that the request came over; its answer
+                goes the same way. ``None``: it came over the stream.
     """
 
     namespace: str
@@ -55,9 +56,9 @@ class Act(NamedTuple):
 class Returned(NamedTuple):
     """An entry of this process was read back.
 
-    :param sequence: its number; of a sign of life, that of the last message
+    :param sequence: its number; for a sign of life, that of the last message
                      before it.
-    :param is_message: whether it is a message.
+    :param is_message: whether it is a message, and not a sign of life.
     """
 
     sequence: int
@@ -66,7 +67,7 @@ class Returned(NamedTuple):
 
 @dataclass(frozen=True)
 class Acknowledged:
-    """A client of another node has acknowledged: call back."""
+    """A client has acknowledged: call the callback."""
 
     callback: AckCallback
     args: Tuple[Any, ...]
@@ -74,7 +75,7 @@ class Acknowledged:
 
 @dataclass(frozen=True)
 class Completed:
-    """All have answered: wake who waits for it."""
+    """All have answered: wake the caller that waits for it."""
 
     waiter: Any
 
@@ -89,7 +90,11 @@ class NodeJoined:
 
 @dataclass(frozen=True)
 class NodeLeft:
-    """A node has said goodbye, or was silent for too long."""
+    """A node has left.
+
+    :param silent: it was silent for the heartbeat timeout, and wrote no
+                   ADAPTER_CLOSE.
+    """
 
     namespace: str
     uid: str
@@ -98,14 +103,15 @@ class NodeLeft:
 
 @dataclass(frozen=True)
 class ReaderLags:
-    """A node has told how far its reader is; ``None``: at the end."""
+    """A node reports the position of its reader; ``None``: it has caught
+    up."""
 
     uid: str
     position: Optional[Position]
 
 
 class Learned(NamedTuple):
-    """More may be known of who is a member: wake who waits for that."""
+    """More members may be known: wake the calls that wait for that."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +123,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Missing:
-    """So many messages of this process never came to us."""
+    """This many messages of one process were not read."""
 
     uid: str
     count: int
@@ -125,7 +131,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """The entry is a copy of one that was seen."""
+    """The entry is a copy of one that was seen before."""
 
 
 Event = Union[Send, Act, Returned, Acknowledged, Completed, NodeJoined,

@@ -1,21 +1,22 @@
-"""Who is in the cluster: when each node was last heard of, per namespace.
+"""Which other nodes there are, by namespace, and when each was last heard of.
+Pure.
 
 The rules are those of ``ClusterAdapterWithHeartbeat`` in the npm package
-``socket.io-adapter`` 2.5: any message is a sign of life, a node that says
-goodbye is dropped at once, and one that is silent for the heartbeat timeout
-is dropped by the next :meth:`Membership.tick`.
+``socket.io-adapter`` 2.5. Any message is a sign of life. A node that leaves is
+dropped at once, and a node that is silent for the heartbeat timeout is dropped
+by the next :meth:`Membership.tick`.
 
-Account is kept of every namespace that is heard of, whether or not it is
-served here: a process can ask the servers of any namespace. A namespace is
-dropped with its last member.
+Every namespace in the stream is tracked, even if this process does not serve
+it: a process can ask the servers of any namespace. A namespace is dropped with
+its last member.
 
 One rule is our own: only a node that we *could have heard* is dropped. While
 the stream cannot be read, and after this process has been asleep, silence
-says nothing about the others, and :meth:`Membership.refresh` gives each of
-them the whole timeout again.
+says nothing about the other nodes. :meth:`Membership.refresh` then gives each
+of them the whole timeout again.
 
-Times are seconds of the receiver's own monotonic clock, and come in as
-``now``; clocks of different machines are never compared.
+Times are seconds of the receiver's monotonic clock, and come in as ``now``.
+Clocks of different machines are never compared.
 """
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Set, \
     Tuple
@@ -27,10 +28,11 @@ from .messages import MessageType, SIGNS_OF_LIFE
 from .sequences import Sequences
 from .transport import Entry
 
-#: How many members are listed in an answer at most, and how many bytes their
-#: uids have. Each member answers a newcomer that asks: a hundred members with
-#: a hundred uids write 200 KB. A newcomer to a larger cluster has to wait for
-#: one heartbeat timeout, and only if the stream is trimmed to less than that.
+#: How many members an answer lists at most, and how many bytes their uids
+#: have at most. Every member answers a new node that asks, so what is written
+#: grows with the square of their number. In a larger cluster a new node waits
+#: for one heartbeat timeout instead, and only if the stream keeps less than
+#: that.
 MAX_LISTED = 100
 MAX_LISTED_BYTES = 8192
 
@@ -38,9 +40,9 @@ MAX_LISTED_BYTES = 8192
 class Known(NamedTuple):
     """Another node, as far as the stream shows it.
 
-    :param namespace: one that it serves.
-    :param python: whether it is one in Python, which listens to PUB/SUB as
-                   well.
+    :param namespace: a namespace that it serves.
+    :param python: whether it runs this package, and so listens to PUB/SUB
+                   too.
     """
 
     namespace: str
@@ -50,10 +52,10 @@ class Known(NamedTuple):
 class Membership:
     """Last-seen times of the *other* nodes.
 
-    Not synchronised: whoever owns it lets one task in at a time.
+    Not synchronised: the owner, a node, is called by one task at a time.
 
-    :param timeout: seconds of silence after which a node is gone.
-    :param not_others: the uids that are never those of another node.
+    :param timeout: seconds of silence after which a node is dropped.
+    :param not_others: uids that never belong to another node.
     """
 
     def __init__(self, timeout: float,
@@ -61,14 +63,14 @@ class Membership:
         self._timeout = timeout
         self._not_others = frozenset(not_others)
         self._seen: Dict[str, Dict[str, float]] = {}
-        #: Which nodes have a heartbeat, by namespace and uid, and whether
-        #: each is a node in Python. Node.js 0.3 has none.
+        #: The nodes that send heartbeats, by namespace and uid: whether each
+        #: runs this package. Version 0.3 of the Node.js adapter sends none.
         self._beating: Dict[Tuple[str, str], bool] = {}
 
     def hear(self, envelope: Envelope, now: float) -> bool:
-        """Note that a node has written something.
+        """Note that a node has written an entry.
 
-        :return: whether it is the first thing.
+        :return: whether the node is new here.
         """
         uid, namespace = envelope.uid, envelope.namespace
         if uid in self._not_others:
@@ -80,7 +82,8 @@ class Membership:
         else:
             self._seen[namespace][uid] = now
         if joined and envelope.writer or envelope.type in SIGNS_OF_LIFE:
-            # Node.js writes neither. A report of a reader has no writer.
+            # Node.js writes neither field. The report of a reader that lags
+            # has no writer.
             self._beating[namespace, uid] = envelope.writer is not None \
                 or b'behind' in (envelope.extra or ()) \
                 or self._beating.get((namespace, uid), False)
@@ -100,7 +103,7 @@ class Membership:
         return new
 
     def left(self, namespace: str, uid: str) -> bool:
-        """Note that a node has said goodbye.
+        """Note that a node has left.
 
         :return: whether it was known.
         """
@@ -114,16 +117,16 @@ class Membership:
 
     def recall(self, entry: Entry, seen: float,
                sequences: Sequences) -> None:
-        """Take in an entry of the time before the first position: note which
-        node was a member then, and nothing else.
+        """Take in an entry of the history, from before the first position
+        that is read. Only note which node was a member then.
 
         :param seen: when it was written, by our own clock.
-        :param sequences: what was seen of that time.
+        :param sequences: what was seen of the history.
         """
         try:
             envelope = open_envelope(entry.fields)
         except DecodeError:
-            # It was another reader's business, when it was new.
+            # Readers reported it when it was new.
             return
         if envelope.writer is not None and sequences.missing_before(
                 envelope.writer, envelope.sequence,
@@ -139,8 +142,8 @@ class Membership:
         """Take in a list of all members.
 
         :param listed: seconds since each was last heard of, by uid.
-        :param knowledge: which of them have said goodbye since.
-        :return: the uids of those that were not known.
+        :param knowledge: which of them have left since.
+        :return: the uids that are new here.
         """
         known = self._seen.get(namespace, {})
         new = [uid for uid in listed
@@ -152,8 +155,8 @@ class Membership:
 
     def ages(self, namespace: str,
              now: float) -> Optional[Dict[str, float]]:
-        """The list of all members: seconds since each was last heard of, by
-        uid; ``None``: it would be too long."""
+        """The list of all other members: seconds since each was last heard
+        of, by uid. ``None``: the list would be too long."""
         seen = self.nodes(namespace)
         if len(seen) > MAX_LISTED or sum(
                 len(uid.encode()) for uid in seen) > MAX_LISTED_BYTES:
@@ -161,10 +164,10 @@ class Membership:
         return {uid: round(max(0.0, now - at), 1) for uid, at in seen.items()}
 
     def tick(self, now: float) -> List[Tuple[str, str, bool]]:
-        """Drop the nodes that are silent.
+        """Drop the nodes that were silent for the timeout.
 
-        :return: the namespace and the uid of each node that was dropped, and
-                 whether it had a heartbeat.
+        :return: the namespace and the uid of each dropped node, and whether
+                 it sent heartbeats.
         """
         gone = [(namespace, uid, (namespace, uid) in self._beating)
                 for namespace, nodes in self._seen.items()
@@ -175,7 +178,7 @@ class Membership:
         return gone
 
     def refresh(self, now: float) -> None:
-        """Take every node as heard of just now."""
+        """Count every node as heard of just now."""
         for nodes in self._seen.values():
             for uid in nodes:
                 nodes[uid] = now
@@ -203,8 +206,8 @@ class Membership:
                 for uid in self.nodes(namespace)}
 
     def who_reads(self, namespaces: Iterable[str]) -> Dict[str, List[str]]:
-        """Which nodes to ask in which of these namespaces, so that each
-        other node in them is asked once."""
+        """Which nodes to ask in which of these namespaces, so that each node
+        is asked once."""
         asked: Dict[str, List[str]] = {}
         known: Set[str] = set()
         for namespace in namespaces:

@@ -1,10 +1,10 @@
 """What nodes say to each other: one frozen dataclass per message.
 
 The types and their numbers are those of ``MessageType`` in the npm package
-``socket.io-adapter`` 2.5 (``dist/cluster-adapter.js``). How they look on
-the stream is the business of :mod:`redis_streams_adapter.protocol.codec`.
+``socket.io-adapter`` 2.5 (``dist/cluster-adapter.js``). Their form in the
+stream is defined in :mod:`redis_streams_adapter.protocol.codec`.
 
-A message does not know who sent it: that is the envelope, see
+A message does not hold its sender. The envelope does, see
 :class:`redis_streams_adapter.protocol.codec.Envelope`.
 """
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from typing import Any, Mapping, NamedTuple, Optional, Tuple, Union
 
 from .position import Position
 
-#: The name of a room. Node's are text; Python applications use numbers too,
-#: and JSON keeps them apart.
+#: The name of a room. In Node.js it is text. Python applications use numbers
+#: too, which JSON keeps apart from text.
 Room = Union[str, int]
 
-#: ``uid`` of a process that only writes. It is never counted as a node.
+#: The ``uid`` of a process that only writes. It is never counted as a node.
 EMITTER_UID = 'emitter'
 
 
 def is_room(value: Any) -> bool:
-    """Whether a value can be the name of a room on any server: a text or a
+    """Whether a value can be the name of a room on any server: text or a
     whole number. ``True`` is an ``int``, and would be taken for the room 1.
     """
     kind = type(value)
@@ -49,33 +49,34 @@ class MessageType(IntEnum):
     ADAPTER_CLOSE = 13
 
 
-#: What a node says to be heard of. Nothing is lost with one of them, so they
-#: are not numbered, see :mod:`redis_streams_adapter.protocol.sequences`.
+#: What a node writes so that others hear of it. Nothing is lost with one of
+#: them, so they are not numbered, see
+#: :mod:`redis_streams_adapter.protocol.sequences`.
 SIGNS_OF_LIFE = frozenset((
     MessageType.INITIAL_HEARTBEAT, MessageType.HEARTBEAT,
     MessageType.ADAPTER_CLOSE))
 
 
-#: The answers to requests.
+#: The types of the answers to requests.
 RESPONSE_TYPES = frozenset((
     MessageType.FETCH_SOCKETS_RESPONSE,
     MessageType.SERVER_SIDE_EMIT_RESPONSE,
     MessageType.BROADCAST_CLIENT_COUNT, MessageType.BROADCAST_ACK))
 
 
-#: What the order of matters to clients.
+#: The types whose order matters to clients.
 ORDERED = frozenset((
     MessageType.BROADCAST, MessageType.SOCKETS_JOIN,
     MessageType.SOCKETS_LEAVE, MessageType.DISCONNECT_SOCKETS))
 
 
 class Target(NamedTuple):
-    """Which sockets of a namespace are meant (``opts`` on the wire).
+    """The sockets of a namespace that are addressed (``opts`` on the wire).
 
-    :param rooms: the rooms whose members are meant; none: everyone.
+    :param rooms: the rooms whose members are addressed; none: all sockets.
     :param except_rooms: rooms whose members are left out. A socket id is
-                         the name of a room with that one socket in it.
-    :param flags: Node's broadcast flags; unknown ones are of no account.
+                         the name of a room that holds this socket only.
+    :param flags: the broadcast flags of Node.js; unknown flags are ignored.
     """
 
     rooms: Tuple[Room, ...] = ()
@@ -86,16 +87,16 @@ class Target(NamedTuple):
 EVERYONE = Target()
 
 
-#: Instead of the position of a reader: it lags no longer. False in a test.
+#: Instead of a position: the reader has caught up. It is false in an ``if``.
 CAUGHT_UP: Tuple[()] = ()
 
 
 @dataclass(frozen=True)
 class InitialHeartbeat:
-    """A node has arrived; every other node answers with a heartbeat.
+    """A node has joined; every other node answers with a heartbeat.
 
-    :param asks: the node does not know all members yet, and asks those who
-                 do to list them. Our own, see
+    :param asks: the node does not know all members yet, and asks those that
+                 do to list them. Only this package has it, see
                  :mod:`redis_streams_adapter.protocol.discovery`.
     """
 
@@ -106,20 +107,20 @@ class InitialHeartbeat:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """A node has had nothing else to say for a while, or its reader lags, or
-    it lists the members that it knows.
+    """A node has written nothing else for a while, or its reader lags, or it
+    lists the members that it knows.
 
-    All fields are our own; Node.js ignores them.
+    Only this package has the fields; Node.js ignores them.
 
     :param behind: the position of a reader that lags, or :data:`CAUGHT_UP`,
                    see
                    :mod:`redis_streams_adapter.protocol.flow_control`.
-    :param reader: the uid of the node whose reader that is, if it writes as
-                   an emitter.
-    :param members: all other members of the namespace: uid, and how many
-                    seconds ago it was heard of. See
+    :param reader: the uid of the node with that reader, if it writes as an
+                   emitter.
+    :param members: all other members of the namespace: by uid, how many
+                    seconds ago each was heard of. See
                     :mod:`redis_streams_adapter.protocol.discovery`.
-    :param at: the position at which that was so.
+    :param at: the position at which that list was true.
     """
 
     type = MessageType.HEARTBEAT
@@ -135,8 +136,8 @@ class Broadcast:
     """An event for clients.
 
     :param args: the event's name, then its arguments.
-    :param target: the clients that are meant.
-    :param request_id: asks for an acknowledgement of each client.
+    :param target: the clients that are addressed.
+    :param request_id: asks each client for an acknowledgement.
     """
 
     type = MessageType.BROADCAST
@@ -224,7 +225,7 @@ class ServerSideEmitResponse:
 
 @dataclass(frozen=True)
 class BroadcastClientCount:
-    """To how many clients a node has passed on a broadcast with a
+    """The number of clients to which a node has sent a broadcast with a
     ``request_id``."""
 
     type = MessageType.BROADCAST_CLIENT_COUNT
@@ -237,8 +238,7 @@ class BroadcastClientCount:
 class BroadcastAck:
     """One client's acknowledgement.
 
-    :param args: all its arguments. A Node node reads and writes the first
-                 alone.
+    :param args: all its arguments. Node.js reads and writes only the first.
     """
 
     type = MessageType.BROADCAST_ACK
@@ -249,7 +249,8 @@ class BroadcastAck:
 
 @dataclass(frozen=True)
 class AdapterClose:
-    """A node leaves in good order."""
+    """A node leaves, in a graceful shutdown or when it no longer serves the
+    namespace."""
 
     type = MessageType.ADAPTER_CLOSE
 

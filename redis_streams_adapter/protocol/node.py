@@ -1,14 +1,14 @@
-"""One member of the cluster, without any I/O: entries and time go in,
-events come out (:mod:`redis_streams_adapter.protocol.events`), and the runtime
-carries them out.
+"""One member of the cluster, without any I/O: entries and time go in, events
+come out (:mod:`redis_streams_adapter.protocol.events`), and the runtime
+carries them out. Pure.
 
-The node decides what an entry means for it: whether it is its own, a copy,
-for a namespace that nobody here is in, a sign of life, or a message to act
-on. It answers INITIAL_HEARTBEAT, says when a HEARTBEAT is due and which node
-has fallen silent, and finds the callback for an acknowledgement.
+The node decides what an entry means for it: its own, a copy, for a namespace
+that it does not serve, a sign of life, or a message to act on. It answers
+INITIAL_HEARTBEAT, decides when a HEARTBEAT is due and which node has been
+silent for too long, and finds the callback for an acknowledgement.
 
-Not synchronised: its owner lets one task in at a time, but for
-:meth:`Node.spoke`, which is one assignment.
+Not synchronised: its owner lets one task in at a time. Only
+:meth:`Node.spoke`, which is one assignment, may be called by any task.
 """
 from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
@@ -28,7 +28,7 @@ from .sequences import Sequences
 from .transport import Entry, Way
 
 #: The longest time between two calls of :meth:`Node.tick`, in seconds, as in
-#: Node.js; and the shortest.
+#: Node.js, and the shortest.
 TICK_INTERVAL = 1.0
 TICK_MINIMUM = 0.01
 
@@ -40,11 +40,11 @@ class Node:
     """The state of one member.
 
     :param uid: its id in the cluster.
-    :param heartbeat_interval: seconds after which a namespace in which
-                               nothing was said gets a HEARTBEAT.
-    :param heartbeat_timeout: seconds after which a silent node is gone.
+    :param heartbeat_interval: write a HEARTBEAT in a namespace in which this
+                               node has written nothing for so many seconds.
+    :param heartbeat_timeout: seconds after which a silent node is dropped.
     :param former: the ids that this process had before. They never count as
-                   members: a goodbye may not have been stored.
+                   members: their ADAPTER_CLOSE may not have been stored.
     """
 
     def __init__(self, uid: str, heartbeat_interval: float,
@@ -52,7 +52,7 @@ class Node:
                  former: Iterable[str] = ()) -> None:
         self.uid = uid
         self._heartbeat_interval = heartbeat_interval
-        # Between two ticks: then it was us who slept.
+        # If two ticks are further apart, this process was asleep.
         self._asleep_after = max(heartbeat_timeout / 2, 2 * TICK_INTERVAL)
         self._members = Membership(heartbeat_timeout,
                                    (uid, EMITTER_UID, *former))
@@ -61,8 +61,8 @@ class Node:
         self._served: Dict[str, None] = {}
         #: Those of them in which no INITIAL_HEARTBEAT could be written yet.
         self._unannounced: Set[str] = set()
-        #: When this node last wrote, by served namespace. The one thing that
-        #: any task writes, see :meth:`spoke`.
+        #: When this node last wrote, by served namespace. Any task may change
+        #: a time, see :meth:`spoke`.
         self._spoke: Dict[str, float] = {}
         self._ticked: Optional[float] = None
 
@@ -72,12 +72,13 @@ class Node:
                 knowledge: Optional[Knowledge] = None) -> Sequence[Event]:
         """Take in an entry.
 
-        :param sequences: what was seen of the stream it stands in. Own
-                          entries are known by the id of the writer: where
-                          it is no member this process writes as an emitter.
+        :param sequences: what was seen of the stream that holds it. The id of
+                          the writer identifies own entries, because a process
+                          writes as an emitter in namespaces of which it is
+                          no member.
         :param knowledge: what is known of the members in that stream;
                           ``None``: all of them are known.
-        :return: what to do about it, in this order.
+        :return: what to do, in this order.
         """
         try:
             envelope = codec.open_envelope(entry.fields)
@@ -86,7 +87,7 @@ class Node:
         uid, writer = envelope.uid, envelope.writer
         if writer is None:
             if uid == self.uid or self._is_own_report(envelope):
-                # What was said outside of the order, see `Writer.say_now`.
+                # Written outside of the order, see `Writer.say_now`.
                 return _NOTHING
             return self._accept(entry, envelope, now, sequences, knowledge)
         if writer == sequences.own:
@@ -111,13 +112,13 @@ class Node:
         return self._accept(entry, envelope, now, sequences, knowledge)
 
     def _is_own_report(self, envelope: codec.Envelope) -> bool:
-        """Whether it says where our own reader is."""
+        """Whether it reports the position of this process's reader."""
         return envelope.uid == EMITTER_UID and envelope.extra is not None \
             and envelope.extra.get(b'reader') == self.uid.encode()
 
     def _return(self, envelope: codec.Envelope, now: float,
                 knowledge: Optional[Knowledge]) -> Sequence[Event]:
-        """An own entry was read back."""
+        """An entry of this process was read back."""
         kind, number = envelope.type, envelope.sequence
         events: List[Event] = [Returned(number, kind not in SIGNS_OF_LIFE)]
         events.extend(map(Completed, self._requests.returned(
@@ -196,7 +197,7 @@ class Node:
     def _introduce(self, entry: Entry, namespace: str,
                    message: InitialHeartbeat, now: float,
                    knowledge: Optional[Knowledge]) -> Heartbeat:
-        """What is answered to a node that has arrived."""
+        """The answer to a node that has joined."""
         if not message.asks or knowledge is None \
                 or self.unknown_for(namespace, knowledge, now) != 0:
             return Heartbeat()
@@ -210,13 +211,13 @@ class Node:
         self._members.recall(entry, seen, sequences)
 
     def hear(self, packed: codec.Packed, way: Way) -> Iterable[Event]:
-        """Take in what came over PUB/SUB.
+        """Take in a message that came over PUB/SUB.
 
-        :param way: how it came.
+        :param way: the kind of PUB/SUB.
         """
         uid, namespace, message = packed
         if isinstance(message, RESPONSES):
-            # Also where this node is no member: it may have asked there.
+            # A process may ask in a namespace that it does not serve.
             return self.respond(uid, message)
         if namespace not in self._served:
             return _NOTHING
@@ -228,7 +229,7 @@ class Node:
 
     def _lose(self, namespace: str, uid: str, silent: bool,
               certain: bool = True) -> List[Event]:
-        """A node is gone; ``certain``: it answers nothing any more."""
+        """A node is gone; ``certain``: it answers no request any more."""
         return [NodeLeft(namespace, uid, silent),
                 *map(Completed, self._requests.node_left(
                     namespace, uid, certain))]
@@ -237,12 +238,11 @@ class Node:
 
     def tick(self, now: float, hearing: bool,
              knowledge: Iterable[Knowledge] = ()) -> List[Event]:
-        """Let time pass: to be called after :meth:`next_tick` seconds.
+        """Let time pass. To be called after :meth:`next_tick` seconds.
 
         :param hearing: whether the stream can be read now. If not, no
-                        heartbeat is due and nobody is dropped: what is
-                        written now would arrive late, and silence means
-                        nothing.
+                        heartbeat is due and no node is dropped: a heartbeat
+                        would arrive late, and silence means nothing.
         :param knowledge: what is known of the members in each stream.
         """
         elapsed = 0.0 if self._ticked is None else now - self._ticked
@@ -258,15 +258,15 @@ class Node:
         events: List[Event] = []
         for namespace, uid, has_heartbeat in self._members.tick(now):
             events.extend(self._lose(namespace, uid, True, has_heartbeat))
-        # Who has slept may have been dropped, and says at once that it is
-        # there.
+        # After sleep, the others may have dropped this node: it writes at
+        # once.
         events.extend(self.due(0.0 if asleep else self._heartbeat_interval,
                                now))
         return events
 
     def due(self, interval: float, now: float) -> List[Event]:
-        """The signs of life of the namespaces in which this node has been
-        silent for so many seconds."""
+        """The signs of life for the namespaces in which this node has written
+        nothing for ``interval`` seconds."""
         events: List[Event] = []
         for namespace in self._served:
             if namespace in self._unannounced:
@@ -277,30 +277,29 @@ class Node:
         return events
 
     def resume(self, now: float) -> List[Event]:
-        """The stream can be read again: say at once what is due."""
+        """The stream can be read again: write at once what is due."""
         return self.due(self._heartbeat_interval, now)
 
     def unannounced(self, namespace: str) -> None:
-        """The INITIAL_HEARTBEAT could not be written: the next tick tries
+        """The INITIAL_HEARTBEAT could not be written. The next tick tries
         again."""
         if namespace in self._served:
             self._unannounced.add(namespace)
 
     def next_tick(self, now: float) -> float:
-        """In how many seconds to call :meth:`tick` again: when the next
-        heartbeat is due, at the latest."""
+        """In how many seconds to call :meth:`tick` again: at the latest when
+        the next heartbeat is due."""
         last = min((self._spoke[namespace]
                     for namespace in self._served), default=now)
         due = last + self._heartbeat_interval - now
-        # One that is overdue could not be sent: that takes its time.
+        # An overdue heartbeat could not be sent: do not retry at once.
         return min(TICK_INTERVAL, max(due, TICK_MINIMUM)) if due > 0 \
             else TICK_INTERVAL
 
     def spoke(self, namespace: str, now: float) -> None:
         """Note that this node has written: no heartbeat is due for a while.
 
-        One assignment, which needs no lock; called by every task that
-        emits.
+        One assignment, which needs no lock. Every task that emits calls it.
         """
         if namespace in self._spoke:
             self._spoke[namespace] = now
@@ -338,8 +337,8 @@ class Node:
         return namespace in self._served
 
     def count(self, namespace: str) -> int:
-        """The number of nodes in a namespace, this one included if it is
-        one."""
+        """The number of nodes in a namespace, including this one if it is a
+        member."""
         return self._members.count(namespace) + self.serves(namespace)
 
     def lose_sight(self, writer: bytes) -> None:
@@ -348,11 +347,11 @@ class Node:
 
     def unknown_for(self, namespace: str, knowledge: Knowledge,
                     now: float) -> Optional[float]:
-        """In how many seconds to look again whether all members of a
-        namespace are known; 0: they are. :meth:`.Knowledge.remaining`"""
+        """In how many seconds to check again whether all members of a
+        namespace are known: :meth:`.Knowledge.remaining`."""
         if not knowledge.settled and self._ticked is not None \
                 and now - self._ticked > self._asleep_after:
-            # We slept, or do not get to run: the next tick says how long.
+            # This process slept, or is starved: the next tick finds how long.
             return TICK_MINIMUM
         return knowledge.remaining(namespace, now)
 
@@ -381,8 +380,8 @@ class Node:
                writer: Optional[bytes] = None) -> None:
         """Wait for the answers of other nodes of the namespace.
 
-        :param asked: which; ``None``: all that are known.
-        :param writer: who writes the request, if it goes to the stream.
+        :param asked: the nodes that are asked; ``None``: all that are known.
+        :param writer: the id of the writer, if the request goes to the stream.
         """
         others, known = asked or (None, self._members.nodes(
             request.namespace))
@@ -395,5 +394,5 @@ class Node:
         return [] if waiter is None else [Completed(waiter)]
 
     def withdraw(self, request_id: str) -> None:
-        """Wait for no answer any longer."""
+        """Stop waiting for answers."""
         self._requests.withdraw(request_id)

@@ -1,6 +1,7 @@
-"""Which requests are under way, and whom an answer ends the wait of. Pure.
+"""The requests that are under way, by id: which request does an answer belong
+to, and which caller does it wake? Pure.
 
-What a request waits for is its own business, see
+A request itself decides what it waits for, see
 :mod:`redis_streams_adapter.protocol.requests`.
 """
 from typing import Any, Dict, Iterable, List, Optional, Tuple
@@ -11,21 +12,21 @@ from .messages import BroadcastAck, BroadcastClientCount, \
 from .requests import AckCallback, ClientsRequest, LOST, NodesRequest, \
     Request
 
-#: Seconds for which a callback waits for an answer. A client may take its
-#: time, and may also never answer: without an end, each such request would
-#: stay for good. Ten times the timeout of ``call``.
+#: Seconds for which a callback waits for an answer. A client may be slow, and
+#: may never answer. Without a limit, each such request would stay in memory.
+#: Ten times the timeout of ``call``.
 CALLBACK_LIFETIME = 600.0
 
-#: The same where no other node is known, so that nobody is likely to answer:
-#: a little more than the timeout of ``call``.
+#: The same if no other node is known, so that an answer is unlikely: twice the
+#: timeout of ``call``.
 CALLBACK_LIFETIME_ALONE = 120.0
 
 
 class PendingRequests:
     """The requests of a node that are under way, by id.
 
-    Not synchronised: whoever owns it lets one task in at a time. What ends a
-    request returns its waiter, for the owner to wake.
+    Not synchronised: its owner, the node, is called by one task at a time. A
+    method that ends a request returns its waiter, for the owner to wake.
     """
 
     def __init__(self) -> None:
@@ -34,7 +35,8 @@ class PendingRequests:
         self.open_ended: Dict[str, Request] = {}
         #: The ids of those in each namespace; no namespace without any.
         self._namespaces: Dict[str, Dict[str, None]] = {}
-        #: The number of the last own message that was read back, by writer.
+        #: The number of the last message of this process that was read back,
+        #: by writer.
         self.read_back: Dict[bytes, int] = {}
 
     def __len__(self) -> int:
@@ -46,13 +48,14 @@ class PendingRequests:
              writer: Optional[bytes] = None) -> None:
         """Wait for answers.
 
-        :param nodes: the uids of those asked, as far as they are known.
-        :param others: how many nodes are asked, where that is known rather
-                       than who they are.
-        :param writer: who writes the request, if it goes to the stream: it
-                       is open-ended then.
+        :param nodes: the uids of the nodes that are asked, as far as they are
+                      known.
+        :param others: how many nodes are asked, if only that is known;
+                       ``None``: those of ``nodes``.
+        :param writer: the id of the writer, if the request goes to the
+                       stream: then it is open-ended.
         """
-        # Where nobody is asked, nobody is missing either.
+        # If no node is asked, none is missing.
         request.known = frozenset(() if others == 0 else nodes)
         request.others = others
         if request.waiter is None:
@@ -67,7 +70,7 @@ class PendingRequests:
             self.open_ended[request_id] = request
 
     def concern(self, namespace: str) -> bool:
-        """Whether answers are waited for in a namespace."""
+        """Whether a request in this namespace waits for answers."""
         return namespace in self._namespaces
 
     def written(self, request_id: str, writer: bytes,
@@ -75,7 +78,7 @@ class PendingRequests:
         """A request was put into the outbox.
 
         :param number: that of its entry.
-        :return: whom to wake, if nobody is left to wait for.
+        :return: the waiter to wake, if the request is complete.
         """
         request = self.open_ended.get(request_id)
         if request is None:
@@ -86,9 +89,9 @@ class PendingRequests:
         return self._settle(request_id, request)
 
     def returned(self, writer: bytes, number: int) -> List[Any]:
-        """An own entry was read back, and with it all before it.
+        """An entry of this process was read back, and so were all before it.
 
-        :return: whom to wake.
+        :return: the waiters to wake.
         """
         self.read_back[writer] = number
         if not self.open_ended:
@@ -102,15 +105,16 @@ class PendingRequests:
     def joined(self, namespace: str, uid: str, writer: bytes) -> None:
         """A node has joined a namespace.
 
-        :param writer: the own writer to the stream of that namespace.
+        :param writer: the id of this process's writer to the stream of that
+                       namespace.
         """
         for request in self.open_ended.values():
             if request.namespace == namespace:
                 request.join(uid, self.read_back.get(writer, 0))
 
     def lost(self, writer: bytes) -> None:
-        """Part of the stream with the entries of an own writer was lost:
-        who may have joined there is unknown."""
+        """Part of the stream with the entries of this writer was lost: nodes
+        may have joined unseen."""
         for request in self.open_ended.values():
             if request.writer == writer:
                 request.doubt = LOST
@@ -147,7 +151,7 @@ class PendingRequests:
                  response: Any) -> Optional[Any]:
         """A node has answered.
 
-        :return: whom to wake, if that was the last one.
+        :return: the waiter to wake, if that was the last answer.
         """
         request = self._requests.get(request_id)
         if not isinstance(request, NodesRequest):
@@ -157,9 +161,9 @@ class PendingRequests:
 
     def counted(self, request_id: str, uid: str,
                 clients: int) -> Optional[Any]:
-        """A node has told to how many clients it passed the event.
+        """A node reports to how many clients it has sent the event.
 
-        :return: whom to wake, if there is nobody left to wait for.
+        :return: the waiter to wake, if no answer is missing.
         """
         request = self._requests.get(request_id)
         if not isinstance(request, ClientsRequest):
@@ -171,8 +175,8 @@ class PendingRequests:
                      ) -> Tuple[Optional[AckCallback], Optional[Any]]:
         """A client has answered.
 
-        :return: what to call with its arguments, and whom to wake, if that
-                 was the last one.
+        :return: the callback to call with its arguments, and the waiter to
+                 wake, if that was the last answer.
         """
         request = self._requests.get(request_id)
         if not isinstance(request, ClientsRequest):
@@ -181,8 +185,9 @@ class PendingRequests:
         return request.callback, self._close_if_complete(request_id, request)
 
     def withdraw(self, request_id: str) -> None:
-        """Wait no longer. Where an exception strikes it, the next call goes
-        on: what it is found by is removed last."""
+        """Stop waiting for answers. If an exception strikes in the middle, the
+        next call does the rest: the entry by which it finds the request is
+        removed last."""
         request = self._requests.get(request_id)
         if request is not None:
             ids = self._namespaces.get(request.namespace, {})
@@ -194,12 +199,12 @@ class PendingRequests:
 
     def node_left(self, namespace: str, uid: str,
                   certain: bool = True) -> List[Any]:
-        """Wait no longer for a node that is gone from a namespace.
+        """Stop waiting for a node that is gone from a namespace.
 
-        :param certain: if not, it was only silent in the stream: then it may
-                        still hear those requests of which the number of the
-                        asked is known.
-        :return: whom to wake.
+        :param certain: whether it answers no request any more. If not, it was
+                        only silent in the stream, and may still answer a
+                        request for which only the number of nodes is known.
+        :return: the waiters to wake.
         """
         waiters = []
         for request_id, request in list(self._requests.items()):

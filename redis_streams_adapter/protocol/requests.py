@@ -1,24 +1,25 @@
-"""Requests whose answers are still to come. Pure.
+"""Requests, and which of their answers are missing. Pure.
 
-There are two kinds, by who answers. *Nodes* answer once each: a response to
-FETCH_SOCKETS or to SERVER_SIDE_EMIT. *Clients* acknowledge an event: then
-each node says at once how many of its clients were addressed
+There are two kinds. In the first, each *node* answers once: a response to
+FETCH_SOCKETS or to SERVER_SIDE_EMIT. In the second, *clients* acknowledge an
+event. Each node reports at once how many of its clients were addressed
 (BROADCAST_CLIENT_COUNT), and passes on each acknowledgement (BROADCAST_ACK).
 
-Over the stream the nodes that are asked are those that had joined when the
-request itself stands in the stream. Nobody knows that before this process has
-read its own entry back. So the request is *open-ended* until then: a node
-that joins meanwhile is added, and the request cannot be over. Everything in
-one stream has one order, so the answer is exact.
+A request over the stream asks the nodes that had joined before its position in
+the stream. They are not known before this process has read its entry back. The
+request is *open-ended* until then: a node that joins meanwhile is added, and
+the request cannot be complete. All entries of one stream have one order, so
+the answer is exact.
 
-A request is over when all have answered; a node that leaves, or falls silent,
-is waited for no longer, and its clients neither. Who waits ends the wait at
-its timeout and withdraws the request; a callback, for which nobody waits,
-lapses by itself.
+A request is complete when all have answered. A node that leaves or falls
+silent is no longer waited for, nor are its clients. The caller that waits ends
+the wait at its timeout, and withdraws the request. A request with a callback
+has no such caller, and expires.
 
 =================  ========================================================
-``waiter``         whom to wake when it is over; withdrawn by its owner
-``callback``       whom to call for each client that answers; lapses
+``waiter``         woken when the request is complete; its owner withdraws
+                   the request
+``callback``       called for each client that answers; expires
 =================  ========================================================
 """
 from typing import Any, Callable, Dict, FrozenSet, Iterable, List, \
@@ -28,7 +29,7 @@ AckCallback = Callable[..., Any]
 
 
 class Asked(NamedTuple):
-    """Who has to answer, where it is known how many.
+    """The nodes that have to answer, if their number is known.
 
     :param others: how many nodes.
     :param known: the uids of those of them that are known by name.
@@ -50,42 +51,43 @@ LOST = 'part of the stream was lost before this server had read it'
 class Request:
     """What one call waits for.
 
-    :param namespace: the namespace of those who are asked.
-    :param waiter: whatever the caller can be woken by.
+    :param namespace: the namespace of the nodes that are asked.
+    :param waiter: the object that wakes the caller; ``None``: no caller waits.
     """
 
     def __init__(self, namespace: str, waiter: Any = None) -> None:
         self.namespace = namespace
         self.waiter = waiter
-        #: The nodes of those asked that are known by name.
+        #: The uids of the nodes that are asked, as far as they are known.
         self.known: FrozenSet[str] = frozenset()
-        #: How many are asked, where that is known rather than who they are.
+        #: How many nodes are asked, if only that is known; ``None``: those
+        #: that are known by name.
         self.others: Optional[int] = None
-        #: Who has said something, or is waited for no longer.
+        #: The nodes that have answered, or are no longer waited for.
         self._heard: Set[str] = set()
-        #: The writer whose entry has to be read back before it is known who
-        #: is asked; ``None``: that is known.
+        #: The writer of the request's entry, which has to be read back before
+        #: it is known which nodes are asked; ``None``: that is known.
         self.writer: Optional[bytes] = None
         #: The number of that entry; ``None``: it is not written yet.
         self.number: Optional[int] = None
-        #: Who has joined since the request was opened: the number of the
-        #: last own entry that had been read back then.
+        #: The nodes that have joined since the request was opened: the number
+        #: of the last entry of this process that had been read back then.
         self._joined: Dict[str, int] = {}
-        #: Why it cannot be known who is asked, if it cannot.
+        #: Why it cannot be known which nodes are asked; ``None``: it can.
         self.doubt: Optional[str] = None
-        #: When it lapses; ``None``: never by itself.
+        #: When it expires; ``None``: never.
         self.deadline: Optional[float] = None
 
     @property
     def silent(self) -> int:
-        """How many nodes have not said anything yet."""
+        """How many nodes have not answered at all yet."""
         if self.others is None:
             return len(self.known - self._heard)
         return max(0, self.others - len(self._heard))
 
     @property
     def settled(self) -> bool:
-        """Whether it is known who is asked."""
+        """Whether it is known which nodes are asked."""
         return self.writer is None and self.doubt is None
 
     @property
@@ -95,7 +97,8 @@ class Request:
 
     @property
     def obstacle(self) -> Optional[str]:
-        """Why it is not known who is asked; ``None``: it is."""
+        """Why it is not known which nodes are asked; ``None``: it is
+        known."""
         if self.doubt is not None:
             return self.doubt
         return None if self.writer is None else NOT_READ_BACK
@@ -103,7 +106,8 @@ class Request:
     def join(self, uid: str, number: int) -> None:
         """A node has joined while the request is open-ended.
 
-        :param number: that of the last own entry that was read back.
+        :param number: that of the last entry of this process that was read
+                       back.
         """
         if uid not in self.known or uid in self._heard:
             self._joined[uid] = number
@@ -111,8 +115,8 @@ class Request:
             self._heard.discard(uid)
 
     def place(self, number: int) -> None:
-        """The request is the own entry of this number: who has joined after
-        that was read back is not asked."""
+        """The request is the entry of this process with this number. A node
+        that has joined after that was read back is not asked."""
         self.number = number
         for uid, joined in self._joined.items():
             if joined >= number:
@@ -121,34 +125,33 @@ class Request:
 
     @property
     def missing(self) -> List[str]:
-        """The uids of the nodes that have not answered, or whose clients
-        have not, as far as they are known."""
+        """The known uids of the nodes that have not answered, or whose
+        clients have not."""
         return sorted(self.known - self._heard)
 
     @property
     def progress(self) -> Tuple[int, int]:
-        """How many answers have come, of how many."""
+        """How many answers have come, and how many are expected."""
         raise NotImplementedError
 
     @property
     def has_stranger(self) -> bool:
-        """Whether a node takes part of which it was not known that it is
-        asked."""
+        """Whether a node has answered that was not known to be asked."""
         return False
 
     def hear(self, uid: str) -> bool:
-        """A node says something.
+        """A node answers.
 
-        :return: whether it is the first thing, and was waited for.
+        :return: whether it is its first answer, and was waited for.
         """
         due = self.silent
         self._heard.add(uid)
         return self.silent < due
 
     def lose(self, uid: str) -> None:
-        """Wait no longer for a node."""
+        """Stop waiting for a node."""
         if self.others is None or uid in self.known:
-            # One that was not counted does not stand for one that was.
+            # A node that was not counted must not stand for one that was.
             self._heard.add(uid)
 
 
@@ -157,7 +160,7 @@ class NodesRequest(Request):
 
     def __init__(self, namespace: str, waiter: Any = None) -> None:
         super().__init__(namespace, waiter)
-        #: What has come so far, by node.
+        #: The answers so far, by node.
         self.answers: Dict[str, Any] = {}
 
     @property
@@ -165,8 +168,8 @@ class NodesRequest(Request):
         return len(self.answers), len(self.answers) + self.silent
 
     def answer(self, uid: str, response: Any) -> None:
-        """A node answers. One that does so twice, or is not known, is of no
-        account."""
+        """A node answers. A second answer, and one of a node that is not
+        asked, are ignored."""
         if self.hear(uid):
             self.answers[uid] = response
 
@@ -174,24 +177,23 @@ class NodesRequest(Request):
 class ClientsRequest(Request):
     """Each client answers once.
 
-    :param callback: what to call with each acknowledgement, instead of
-                     keeping it.
+    :param callback: called with each acknowledgement, which is not kept then.
     """
 
     def __init__(self, namespace: str, waiter: Any = None,
                  callback: Optional[AckCallback] = None) -> None:
         super().__init__(namespace, waiter)
         self.callback = callback
-        #: What has come so far, where there is no callback.
+        #: The acknowledgements so far, if there is no callback.
         self.responses: List[Any] = []
-        #: By node: clients that were counted, less those that have answered.
-        #: Below zero where an answer overtakes the count.
+        #: By node: the clients that were counted, less those that have
+        #: answered. Below zero if an answer overtakes the count.
         self._outstanding: Dict[str, int] = {}
 
     @property
     def complete(self) -> bool:
-        # Not their sum: a late answer of a client whose node was lost does
-        # not stand for another's.
+        # Not their sum: a late answer of a client whose node was lost must
+        # not stand for that of another client.
         return self.settled and not self.silent and all(
             clients <= 0 for clients in self._outstanding.values())
 
@@ -202,26 +204,25 @@ class ClientsRequest(Request):
 
     @property
     def progress(self) -> Tuple[int, int]:
-        # A node that has not even counted has one client at least, for all
-        # that is known.
+        # A node that has not counted its clients is taken to have one.
         due = self.silent + sum(
             clients for clients in self._outstanding.values() if clients > 0)
         return len(self.responses), len(self.responses) + due
 
     def count_own(self, uid: str, clients: int) -> None:
-        """So many clients of the node that asks are addressed; it is not
-        one of those that are asked."""
+        """This many local clients are addressed. The local node is not one of
+        those that are asked."""
         self._outstanding[uid] = self._outstanding.get(uid, 0) + clients
 
     def count(self, uid: str, clients: int) -> None:
-        """A node has passed the event on to so many clients."""
+        """A node has sent the event to this many clients."""
         self.hear(uid)
         self._outstanding[uid] = self._outstanding.get(uid, 0) + clients
 
     @property
     def has_stranger(self) -> bool:
-        """Whether a node has said something of which it was not known that
-        it is asked: there may be more of its clients, and of such nodes."""
+        """Whether a node has answered that was not known to be asked: there
+        may be more of its clients, and more such nodes."""
         return self.others is None and not self.known.issuperset(
             self._outstanding)
 

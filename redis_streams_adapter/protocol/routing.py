@@ -1,25 +1,28 @@
-"""Which streams and channels there are, and which of them a namespace goes
-to. Pure.
+"""The names of streams and channels, and which of them a namespace uses. Pure.
 
 The rule for streams is that of ``@socket.io/redis-streams-adapter`` 0.3
 (``dist/adapter.js``, ``hashCode`` and ``streamCount``), so that Node.js and
-Python look for a namespace in the same stream. One thing is ours: the
+Python look for a namespace in the same stream. One case differs: the
 remainder of a negative number is negative in JavaScript, and Node.js then
-writes to a stream such as ``socket.io--2`` that nobody reads.
+writes to a stream such as ``socket.io--2`` that no server reads.
 
-Node.js dictates two channels for each namespace, the public one for requests
-and each server's private one for answers. Three more exist only to be counted;
-nothing is published on them. Their names begin like the public one, so one
-pattern of an access control list matches all, and they are in its slot of a
-Redis Cluster, so one connection listens to all four.
+Node.js dictates two channels for each namespace: the public one for requests,
+and a private one of each server for answers. Three more channels exist only so
+that Redis counts their subscribers; nothing is published on them. Their names
+begin like the public one, so one pattern of an access control list matches
+all. They are in its slot of a Redis Cluster, so one connection listens to all
+four.
 
+==============  ===================================================
+channel         its subscribers
 ==============  ===================================================
 marker          every Python server, of any application
 application     every Python server of one application
-member          one Python server, where it serves the namespace
+member          one Python server, if it serves the namespace
 ==============  ===================================================
 
-The public channel minus the marker leaves the servers in Node.js.
+The subscribers of the public channel less those of the marker are the servers
+in Node.js.
 """
 from typing import List
 
@@ -46,19 +49,19 @@ def hash_code(text: str) -> int:
 
 
 def stream_index(namespace: str, count: int) -> int:
-    """Which of the streams has a namespace.
+    """The index of the stream that a namespace uses.
 
     :return: from 0 to ``count - 1``.
     """
     value = hash_code(namespace)
     if value < 0 and value % count:
-        # Node.js has a negative number here.
+        # Node.js gets a negative index here.
         value &= 0x7fffffff
     return value % count
 
 
 def public_channel(prefix: str, namespace: str) -> str:
-    """Where requests to all nodes of a namespace are published.
+    """The channel for requests to all nodes of a namespace.
 
     :param prefix: the option ``channel_prefix``.
     """
@@ -66,18 +69,19 @@ def public_channel(prefix: str, namespace: str) -> str:
 
 
 def private_channel(prefix: str, namespace: str, uid: str) -> str:
-    """Where the answers to one node's requests are published."""
+    """The channel for the answers to one node's requests."""
     return f'{prefix}#{namespace}#{uid}#'
 
 
 def marker_channel(prefix: str, namespace: str) -> str:
-    """Where Python servers of all applications are counted."""
+    """The channel on which the Python servers of all applications are
+    counted."""
     return _beside(public_channel(prefix, namespace), 'python')
 
 
 def application_channel(prefix: str, namespace: str,
                         application: str) -> str:
-    """Where the Python servers of one application are counted.
+    """The channel on which the Python servers of one application are counted.
 
     :param application: its name, see
                         :mod:`redis_streams_adapter.protocol.application`.
@@ -87,13 +91,13 @@ def application_channel(prefix: str, namespace: str,
 
 def member_channel(prefix: str, namespace: str, application: str,
                    uid: str) -> str:
-    """Where one Python server is counted."""
+    """The channel on which one Python server is counted."""
     return application_channel(prefix, namespace, application) + uid + '#'
 
 
 def _beside(channel: str, name: str) -> str:
-    """A channel in the same slot, unless the channel's own name holds a
-    brace that is not part of a hash tag; then each has its own slot."""
+    """A channel in the same slot, unless the name of ``channel`` holds a brace
+    that is not part of a hash tag: then each channel has its own slot."""
     return f'{channel}{{{channel}}}{name}#'
 
 
@@ -101,7 +105,8 @@ def slot_key(channel: str) -> str:
     """The part of a name that decides its slot in a Redis Cluster: the hash
     tag if there is one (``keyHashSlot`` in ``cluster.c`` of Redis 7.0).
 
-    :return: a key in the same slot, the same for all names with that tag.
+    :return: a key in the same slot; names with the same hash tag have the
+             same key.
     """
     _, brace, rest = channel.partition('{')
     tag, end, _ = rest.partition('}')

@@ -1,15 +1,15 @@
-"""Under which uid a process writes. Pure.
+"""The uid under which a process writes. Pure.
 
-Every server takes a uid for a member of a namespace as soon as it sees any
-message of it there (``socket.io-adapter`` 2.5, ``ClusterAdapterWithHeartbeat.\
+A server counts a uid as a member of a namespace as soon as it sees any message
+of it there (``socket.io-adapter`` 2.5, ``ClusterAdapterWithHeartbeat.\
 onMessage``), and waits for its answers from then on. Only the uid ``emitter``
 never counts. So a process writes under its own uid in the namespaces of which
 it is a member, and as ``emitter`` in all others.
 
-The *outbox* decides that, in its own order: the process is a member from its
-INITIAL_HEARTBEAT in the outbox until its ADAPTER_CLOSE in it. A message that
-was encoded before one of them and is put into the outbox after it gets the
-uid that is right there.
+The order of the *outbox* decides: the process is a member from its
+INITIAL_HEARTBEAT in the outbox until its ADAPTER_CLOSE there. A message may be
+encoded before one of them and enter the outbox after it. It then gets the uid
+that is right at its place in the outbox.
 """
 from typing import Set
 
@@ -25,7 +25,7 @@ class Signature:
     """Gives the fields of an entry the right uid.
 
     Called under the lock of the outbox, which protects the set. If an
-    exception strikes between the call and the outbox, a join was noted whose
+    exception strikes between the call and the outbox, a join is noted whose
     entry is missing; the next message of the process makes up for it. The
     set dies with the process.
     """
@@ -39,11 +39,11 @@ class Signature:
         return namespace.encode() in self._joined
 
     def __call__(self, fields: Fields) -> Fields:
-        """The fields with the right uid.
+        """Return the fields with the right uid.
 
-        :param fields: as
+        :param fields: in the order of
                        :meth:`~redis_streams_adapter.protocol.codec.Encoder.\
-encode` orders them: ``uid``, ``nsp`` and ``type`` come first.
+encode`: ``uid``, ``nsp`` and ``type`` come first.
         """
         uid, namespace, kind = fields[1], fields[3], fields[5]
         if namespace in self._joined:

@@ -1,19 +1,19 @@
-"""Which entries of which writer were seen: the readers' guard against
-entries that stand in the stream twice, and against entries that are missing.
+"""The numbers of the entries that were seen, by writer. They show a reader
+which entries are second copies and how many are missing. Pure.
 
 A writer numbers its messages without gaps, and puts them into the stream in
 that order. A message whose number is not above the highest one seen of its
-writer is therefore a second copy, which a command that was thought lost has
-left; and where numbers were left out, so many messages were trimmed before
-they were read, or were refused by Redis, or were lost by it.
+writer is therefore a second copy: a command that seemed lost did reach Redis.
+If numbers are left out, that many messages were trimmed before they were
+read, were refused by Redis, or were lost by it.
 
-*Signs of life* (heartbeats and the goodbye) are not numbered: nothing is lost
-with them. They carry the number of the last message before them, so that what
-is missing at the end is known too.
+*Signs of life* (heartbeats and ADAPTER_CLOSE) are not numbered, because
+nothing is lost with them. They carry the number of the last message before
+them, so a gap at the end shows too.
 
-The first entry seen of a writer need not be its first: nothing is known of
-what came before it, unless the writer began after the reader did. Hence
-``since``, which each entry carries: where the stream ended when its writer
+The first entry seen of a writer need not be its first. What came before it is
+unknown, unless the writer began after the reader did. Therefore each entry
+carries ``since``: the position at which the stream ended when its writer
 began.
 """
 from typing import Dict, FrozenSet, Optional
@@ -21,24 +21,25 @@ from typing import Dict, FrozenSet, Optional
 from .position import Position, START
 
 #: How many writers are remembered at least. Every process that emits is one
-#: more, so there has to be an end; a copy follows its original within
-#: seconds, and in that time a cluster does not start so many.
+#: more, so there has to be a limit. A copy follows its original within
+#: seconds, and a cluster does not start so many processes in that time.
 REMEMBERED = 10_000
 
-#: No writer ever comes to a number that is above this.
+#: No writer ever reaches a number above this.
 MAX_NUMBER = 2**63
 
 
 class Sequences:
     """What was seen of one stream: the highest number, by writer.
 
-    Two dictionaries take turns: when the young one is full it becomes the
-    old one, and what the old one held is forgotten. A writer that is still
-    heard of moves over to the young one by that.
+    Two dictionaries take turns. When the young one is full it becomes the old
+    one, and the contents of the old one are forgotten. The next entry of a
+    writer puts it into the young one.
 
-    Written by the reader's task alone.
+    Only the reader's task writes it, without a lock. It dies with the process.
 
     :param own: the id of this process's writer.
+    :param remembered: how many writers are remembered at least.
     """
 
     def __init__(self, own: bytes = b'',
@@ -47,38 +48,40 @@ class Sequences:
         self._remembered = remembered
         self._young: Dict[bytes, int] = {}
         self._old: Dict[bytes, int] = {}
-        #: Earlier writers of this process: what they have written it knows.
+        #: The ids of this process's earlier writers. It knows what they have
+        #: written.
         self.former: FrozenSet[bytes] = frozenset()
-        #: Of writers that began here or later, everything was to be seen;
-        #: ``None``: not known yet.
+        #: All entries of a writer that began at this position or later are
+        #: read; ``None``: not known yet.
         self._start: Optional[Position] = None
-        #: Where there was no stream then: what is older than this, and is
-        #: not the beginning, was in another one.
+        #: If there was no stream then: a position that is older than this,
+        #: and is not :data:`START`, belongs to another stream.
         self._birth = START
 
     def begin(self, position: Position, moment: int = 0) -> None:
         """The stream is read from this position on.
 
-        :param moment: when that was found out, or before, by the server's
-                       clock, in milliseconds.
+        :param moment: when the position was looked up, or earlier, by the
+                       server's clock, in milliseconds.
         """
         self._start = position
         if position == START:
             self._birth = Position(moment)
 
     def knows(self, writer: bytes) -> bool:
-        """Whether something was seen of a writer before."""
+        """Whether an entry of this writer was seen before."""
         return writer in self._young or writer in self._old
 
     def meet(self, writer: bytes, since: Optional[Position],
              at: Position) -> None:
-        """Get to know a writer of which nothing was seen before.
+        """Note a writer of which nothing was seen before.
 
-        :param since: where the stream ended when it began, where it says.
+        :param since: where the stream ended when it began; ``None``: the
+                      entry does not say.
         :param at: the position of its first entry that is seen.
         """
         if writer in self.former:
-            # Whatever its number, it is a copy.
+            # It is a copy, with any number.
             self._young[writer] = MAX_NUMBER
         elif since is not None and self._start is not None \
                 and since >= self._start \
@@ -86,23 +89,24 @@ class Sequences:
             self._young[writer] = 0
         if len(self._young) > self._remembered:
             self._old, self._young = self._young, {}
-            # Who began before is not judged: it may be one of those that
-            # are forgotten now.
+            # Of a writer that began earlier, nothing is assumed to be
+            # missing: it may be one that is forgotten now.
             self._start = at
 
     def missing_before(self, writer: bytes, sequence: int,
                        numbered: bool = True) -> int:
         """Note an entry.
 
-        :param sequence: its number, or that of the last message before it.
-        :param numbered: whether it is a message with a number of its own.
+        :param sequence: its number; for a sign of life, that of the last
+                         message before it.
+        :param numbered: whether it is a message, with a number of its own.
         :return: how many messages of its writer are missing just before it;
-                 below 0 for a copy of one that was seen.
+                 below 0: the entry is a copy of one that was seen.
         """
         step = 1 if numbered else 0
         last = self._young.get(writer)
         if last is None:
-            # Nothing is known of what came before the first one.
+            # What came before the first one is unknown.
             last = self._old.get(writer, sequence - step)
         missing = sequence - last - step
         if missing >= 0:

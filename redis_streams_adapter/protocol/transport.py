@@ -1,21 +1,23 @@
-"""The contract of a transport: what the cluster asks of a stream.
+"""The contract of a transport: what a stream guarantees.
 
-A :class:`Link` is one connection to one stream. It is used by one task; only
+A :class:`Link` is one connection to one stream. One task uses it; only
 :meth:`Link.interrupt` may be called by others. Nothing is retried inside: a
-method does its work once, or raises one of three errors.
+method does its work once, or raises one of three kinds of error.
 
 =====================  ==================================================
-:class:`Unavailable`   the stream cannot be reached or does not accept
-                       anything now. It may be mended. What was to be
-                       appended may or may not be stored if
-                       ``in_doubt`` is true, and is not stored otherwise
+:class:`Unavailable`   the stream cannot be reached, or accepts nothing
+                       now. A later attempt may succeed. If ``in_doubt``
+                       is true, what was to be appended may be stored or
+                       not; otherwise it is not stored
 :class:`EntryRefused`  one entry of a batch can never be stored; nothing
                        of the batch is stored
 anything else          a defect
 =====================  ==================================================
 
-One conformance suite, ``tests/support/transport_contract.py``, runs on the
-stream of :mod:`redis_streams_adapter.testing` and on Redis.
+One suite, ``tests/support/transport_contract.py``, tests this contract on
+:class:`~redis_streams_adapter.testing.stream.FakeStream`
+(``tests/unit/testing/test_stream.py``) and on Redis
+(``tests/integration/stream/test_link.py``).
 """
 from enum import Enum
 from typing import List, NamedTuple, Optional, Protocol, Sequence, Tuple, \
@@ -25,16 +27,16 @@ from .position import Position, START
 
 Fields = Sequence[bytes]
 
-#: What a server calls a connection.
+#: Redis's name for a connection.
 Identity = Tuple[bytes, ...]
 
 
 class TransportError(Exception):
-    """The base class; these errors never reach the application."""
+    """The base class. These errors never reach the application."""
 
 
 class Way(Enum):
-    """The two kinds of PUB/SUB that there are."""
+    """The two kinds of PUB/SUB."""
 
     PLAIN = 'pubsub'
     SHARDED = 'sharded-pubsub'
@@ -43,8 +45,7 @@ class Way(Enum):
 class Unavailable(TransportError):
     """The stream cannot be used now.
 
-    :param in_doubt: whether what was to be appended may be stored all the
-                     same.
+    :param in_doubt: whether what was to be appended may have been stored.
     """
 
     def __init__(self, reason: str, in_doubt: bool = False) -> None:
@@ -53,16 +54,16 @@ class Unavailable(TransportError):
 
 
 class NotReplicated(Unavailable):
-    """What was appended is stored, but too few replicas have it yet."""
+    """What was appended is stored, but on too few replicas yet."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, in_doubt=True)
 
 
 class EntryRefused(TransportError):
-    """This one entry can never be stored.
+    """One entry can never be stored.
 
-    :param index: its place in the batch.
+    :param index: its index in the batch.
     """
 
     def __init__(self, reason: str, index: int) -> None:
@@ -84,14 +85,14 @@ class Entry(NamedTuple):
 class Ends(NamedTuple):
     """Where a stream begins and ends.
 
-    :param first_id: the id of the oldest entry that is there; ``None`` where
-                     none is.
-    :param last_id: the highest id that the stream ever gave out, also where
-                    that entry is gone; :data:`START` for a stream that does
-                    not exist.
-    :param added: how many entries were ever added; ``None`` where the server
-                  does not tell.
-    :param length: how many of them are there.
+    :param first_id: the id of the oldest entry; ``None`` if the stream is
+                     empty.
+    :param last_id: the highest id that the stream ever gave out, even if that
+                    entry is gone; :data:`START` for a stream that does not
+                    exist.
+    :param added: how many entries were ever added; ``None`` if the server
+                  does not report it.
+    :param length: how many entries it holds.
     """
 
     first_id: Optional[Position]
@@ -112,35 +113,35 @@ class Link(Protocol):
 
         Blocks no longer than the connection timeout.
 
-        :raises Unavailable: nobody is there, or refuses us.
+        :raises Unavailable: no server answers, or it refuses the connection.
         """
 
     def append(self, batch: Sequence[Fields],
                oldest: Optional[int] = None
                ) -> List[Union[bytes, EntryRefused]]:
-        """Append entries to the stream, and have it forget old ones.
+        """Append entries to the stream, and trim old ones.
 
-        Order: they stand in the stream in the order of the batch, and
-        behind all that this link has appended before. Atomicity: all of
-        them or none, but for entries that concern themselves alone, which
-        come back as :class:`EntryRefused` in the place of an id. Blocks
-        until they are stored, and until as many replicas have them as the
-        link was told to wait for; no longer than the socket timeout.
+        Order: they are stored in the order of the batch, after all that this
+        link has appended before. Atomicity: all of them are stored or none.
+        The exception is an error that concerns one entry only: it comes back
+        as :class:`EntryRefused` in the place of an id. Blocks until they are
+        stored, and until as many replicas have them as the link has to wait
+        for; no longer than the socket timeout.
 
-        :param oldest: have the stream forget about what is older than this,
-                       in milliseconds by the server's clock; ``None``: about
-                       what is more than the stream keeps.
-        :return: the id of each as Redis wrote it, in order. The caller needs
-                 the position of the last one alone.
+        :param oldest: trim, approximately, what is older than this, in
+                       milliseconds by the server's clock; ``None``: what is
+                       more than the stream keeps.
+        :return: the id of each as Redis wrote it, in order. The caller parses
+                 only the last one.
         :raises Unavailable: see the module; ``in_doubt`` is meaningful.
-        :raises NotReplicated: too few replicas have them in time.
+        :raises NotReplicated: too few replicas had them in time.
         :raises EntryRefused: nothing is stored, and the link is broken.
         """
 
     def read(self, after: Position, count: int,
              block: Optional[float]) -> List[Entry]:
-        """Read the entries behind a position, oldest first, without gaps
-        (but for what was trimmed).
+        """Read the entries after a position, oldest first, without gaps
+        except for trimmed entries.
 
         :param after: the position of the last entry before them.
         :param count: how many entries at most.
@@ -150,45 +151,45 @@ class Link(Protocol):
         """
 
     def trim(self) -> None:
-        """Have the stream forget what is more than it shall keep, about.
+        """Trim, approximately, what is more than the stream keeps.
 
-        :raises Unavailable: always may.
+        :raises Unavailable: see the module.
         """
 
     def ends(self) -> Ends:
         """Where the stream begins and ends.
 
-        :raises Unavailable: always may.
+        :raises Unavailable: see the module.
         """
 
     def time(self) -> int:
         """The server's clock, in milliseconds since 1970.
 
-        :raises Unavailable: always may.
+        :raises Unavailable: see the module.
         """
 
     def end_other(self, identity: Identity) -> None:
-        """End another connection on the server's side, so that none of its
-        commands can take effect any more. Where that is not permitted
-        nothing happens.
+        """Close another connection on the server's side, so that none of its
+        commands can take effect any more. Does nothing if the server does not
+        permit it.
 
         :param identity: the :attr:`identity` of that link.
-        :raises Unavailable: always may.
+        :raises Unavailable: see the module.
         """
 
     @property
     def identity(self) -> Optional[Identity]:
-        """What the server calls this connection, once connected, where it
-        may be asked. No other connection is ever called the same, not even
-        after a restart or a failover."""
+        """Redis's name for this connection. ``None`` before it is connected,
+        and if the server does not permit the question. No other connection
+        ever has the same name, not even after a restart or a failover."""
 
     def interrupt(self) -> None:
-        """End a call that blocks: it raises :class:`Unavailable`. May be
-        called by any task, and more than once."""
+        """End a call that blocks: it raises :class:`Unavailable`. Any task may
+        call this, and more than once."""
 
     def abandon(self) -> None:
-        """In a child process after a fork: drop the copy of a connection
-        that goes on in the parent, without a word to the server."""
+        """In a child process after a fork: drop the copy of a connection that
+        the parent goes on using. Sends nothing to the server."""
 
     def close(self) -> None:
         """Close the connection. Never raises."""
@@ -197,7 +198,7 @@ class Link(Protocol):
 def is_there(link: Link, position: Position) -> bool:
     """Whether the stream has an entry at a position.
 
-    :raises Unavailable: always may.
+    :raises Unavailable: see the module.
     """
     page = link.read(position.before(), 1, None)
     return bool(page) and page[0].id == position

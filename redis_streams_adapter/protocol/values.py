@@ -1,16 +1,16 @@
-"""What stands in a message, as bytes and back: JSON and msgpack. Pure, and
-total in both directions.
+"""Turns values into bytes and back: JSON and msgpack. Pure, and total in both
+directions.
 
-What nodes exchange is what JSON can say, and bytes; only with bytes in it (or
-infinity, or NaN) it is msgpack. What Node.js writes as an extension of
-msgpack, a date, becomes what JSON would make of it.
+Nodes exchange values that JSON can express, and bytes. A value that holds
+bytes, infinity or NaN is written as msgpack, any other as JSON. Node.js writes
+a date as an extension of msgpack; it is read as the text that JSON has for it.
 
 *Infinity and NaN* are not JSON, although Python's ``json`` reads and writes
-them: a browser that gets them in an event closes its connection with a parse
-error. In an event for clients they are refused where it is emitted; read from
-msgpack, they become what JavaScript's ``JSON.stringify`` makes of them,
-``null``; in JSON they are malformed, and so is a number that no double can
-hold, such as ``1e999``. Servers among themselves exchange them in msgpack.
+them. A browser that gets them in an event closes its connection with a parse
+error. Therefore ``emit`` refuses them in an event for clients. Read from
+msgpack in such an event, they become ``null``, as with JavaScript's
+``JSON.stringify``. In JSON they are malformed, and so is a number that no
+double can hold, such as ``1e999``. Servers exchange them in msgpack.
 """
 import base64
 import binascii
@@ -26,18 +26,18 @@ import msgpack
 from ..errors import DecodeError
 
 #: How deeply lists and mappings may be nested. The packet classes of
-#: python-socketio walk data recursively with three Python frames a level,
-#: and the interpreter's limit is 1000 frames: deeper data would be accepted
-#: here and then fail on its way to a client, on somebody else's node.
+#: python-socketio walk data recursively with three Python frames a level, and
+#: the interpreter's limit is 1000 frames. Deeper data would be accepted here,
+#: and then fail on another node, on its way to a client.
 MAX_DEPTH = 100
 
-#: How many levels of every message are ours rather than the application's:
-#: the data, the packet, its list.
+#: How many levels of every message this package adds to the application's
+#: data: the message, the packet, its list.
 _OWN_DEPTH = 3
 
-#: How Python's ``json`` writes what is not JSON, and what a number looks like
-#: that may be beyond the range of a double (1.8e308): an exponent, or many
-#: digits. For text that an application's JSON module has made.
+#: Text from an application's JSON module that may not be JSON: what Python's
+#: ``json`` writes for infinity and NaN, and a number that may be beyond the
+#: range of a double (1.8e308), with an exponent or with many digits.
 _DOUBTFUL = re.compile(r'NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{309}')
 
 
@@ -52,7 +52,7 @@ def _finite(text: str) -> float:
     return number
 
 
-#: Half the cost of json.loads, which looks for white space on both sides.
+#: Cheaper than ``json.loads``, which looks for white space on both sides.
 _from_json = standard_json.JSONDecoder(
     parse_constant=_refuse_constant, parse_float=_finite).raw_decode
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -64,7 +64,7 @@ _CYCLE = 146_097 * 86_400
 
 
 class JSONModule(Protocol):
-    """What an application may give as ``json``, as in python-socketio."""
+    """What an application may pass as ``json``, as in python-socketio."""
 
     def dumps(self, obj: Any, **kwargs: Any) -> str:
         """As :func:`json.dumps`."""
@@ -73,9 +73,9 @@ class JSONModule(Protocol):
 # -- from bytes -----------------------------------------------------------
 
 def load_json(raw: bytes) -> Any:
-    """JSON.
+    """Read JSON.
 
-    :raises DecodeError: it is none.
+    :raises DecodeError: it is not JSON, or is nested too deeply.
     """
     try:
         text = raw.decode()
@@ -84,7 +84,7 @@ def load_json(raw: bytes) -> Any:
         raise DecodeError('field data is not JSON') from exc
     if end != len(text) and not text[end:].isspace():
         raise DecodeError('field data is not JSON')
-    # Counting is quick, and no text without so many brackets can be deep.
+    # Counting is quick, and text with fewer brackets cannot be too deep.
     if raw.count(b'[') + raw.count(b'{') > MAX_DEPTH:
         _check_depth(data, MAX_DEPTH + _OWN_DEPTH)
     return data
@@ -104,9 +104,9 @@ def _check_depth(value: Any, depth: int) -> None:
 
 
 def load_base64(raw: bytes) -> Any:
-    """Msgpack in base64, as values that can be sent to a client.
+    """Read msgpack in base64, as values that can be sent to a client.
 
-    :raises DecodeError: it is none.
+    :raises DecodeError: it is not base64, or as :func:`load_msgpack`.
     """
     try:
         packed = base64.b64decode(raw, validate=True)
@@ -116,9 +116,10 @@ def load_base64(raw: bytes) -> Any:
 
 
 def load_msgpack(packed: bytes) -> Any:
-    """Msgpack, as values that can be sent to a client.
+    """Read msgpack, as values that can be sent to a client.
 
-    :raises DecodeError: it is none.
+    :raises DecodeError: it is not msgpack, is nested too deeply, or holds what
+                         JSON cannot express.
     """
     try:
         data = msgpack.unpackb(packed, strict_map_key=False)
@@ -129,7 +130,7 @@ def load_msgpack(packed: bytes) -> Any:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """Make of a msgpack value what can be sent to a client."""
+    """Turn a msgpack value into one that can be sent to a client."""
     if isinstance(value, (list, dict)) and not depth:
         raise DecodeError('field data is nested too deeply')
     if isinstance(value, list):
@@ -149,9 +150,9 @@ def _plain(value: Any, depth: int) -> Any:
 
 
 def check_finite(value: Any) -> None:
-    """Make sure that a value for clients holds no infinity and no NaN.
+    """Check that a value for clients holds neither infinity nor NaN.
 
-    :raises ValueError: it does.
+    :raises ValueError: it holds one of them.
     """
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -167,8 +168,8 @@ def check_finite(value: Any) -> None:
 
 
 def without_nonfinite(value: Any) -> Any:
-    """What ``JSON.stringify`` makes of infinity and NaN, ``null``, in a value
-    that was just read, which is changed in place."""
+    """Replace infinity and NaN by ``None``, as ``JSON.stringify`` does, in a
+    value that was just read. Lists and mappings are changed in place."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, list):
@@ -181,7 +182,7 @@ def without_nonfinite(value: Any) -> Any:
 
 
 def _iso8601(stamp: Any) -> str:
-    """A ``Date`` of JavaScript, as ``JSON.stringify`` would have it."""
+    """A ``Date`` of JavaScript, as ``JSON.stringify`` writes it."""
     if abs(stamp.seconds) > LAST_DATE:
         raise DecodeError('field data holds a date out of range')
     # Python's years end at 9999 and JavaScript's at 275760; the calendar
@@ -198,18 +199,18 @@ def _iso8601(stamp: Any) -> str:
 # -- to bytes -------------------------------------------------------------
 
 class Serialiser:
-    """Makes bytes of what an application sends.
+    """Turns the values that an application sends into bytes.
 
-    :param json: the application's JSON module: what it can serialise, we
-                 can.
-    :param only_plaintext: refuse what JSON cannot carry.
+    :param json: the application's JSON module. Values that it can serialise
+                 can be sent.
+    :param only_plaintext: refuse values that JSON cannot carry.
     """
 
     def __init__(self, json: JSONModule, only_plaintext: bool) -> None:
         self._only_plaintext = only_plaintext
         dumps = json.dumps
         if dumps is standard_json.dumps:
-            # The same, without making an encoder for each message.
+            # The same, but without a new encoder for each message.
             self._dumps = standard_json.JSONEncoder(
                 separators=(',', ':')).encode
         else:
@@ -217,7 +218,7 @@ class Serialiser:
 
     def dump(self, data: Dict[str, Any],
              for_clients: bool = False) -> bytes:
-        """JSON, or msgpack in base64 if JSON cannot carry it.
+        """Write JSON, or msgpack in base64 if JSON cannot carry the data.
 
         :param for_clients: whether it is an event for clients, which must not
                             hold infinity or NaN.
@@ -231,7 +232,7 @@ class Serialiser:
 
     def pack(self, data: Dict[str, Any],
              for_clients: bool = False) -> bytes:
-        """Msgpack.
+        """Write msgpack.
 
         :raises TypeError, ValueError: as :meth:`dump`.
         """
@@ -263,13 +264,13 @@ class Serialiser:
 
 
 def _dumps_checked(dumps: Callable[..., str], data: Any) -> str:
-    """What an application's JSON module makes of a value.
+    """The text that an application's JSON module writes for a value.
 
-    :raises ValueError: it is not JSON.
+    :raises ValueError: the text is not JSON.
     """
     text = dumps(data, separators=(',', ':'))
     if _DOUBTFUL.search(text):
-        # Also said in a text that a client may well get.
+        # The same words may stand in text, which is allowed.
         try:
             _from_json(text)
         except ValueError as exc:
@@ -280,7 +281,8 @@ def _dumps_checked(dumps: Callable[..., str], data: Any) -> str:
 
 
 def _wants_msgpack(value: Any, depth: int) -> bool:
-    """Whether only msgpack can carry this: bytes, infinity and NaN.
+    """Whether only msgpack can carry a value: it holds bytes, infinity or
+    NaN.
 
     :raises ValueError: it is nested too deeply.
     """
@@ -305,10 +307,10 @@ def _wants_msgpack(value: Any, depth: int) -> bool:
 
 
 def _packable(value: Any) -> Any:
-    """With the keys that JSON would make, and without what msgpack alone
-    knows: no node could decode it.
+    """Return the value with its keys as text, as JSON has them.
 
-    :raises TypeError: a key is none that JSON could make text of.
+    :raises TypeError: JSON could not turn a key into text, or the value holds
+                       a msgpack extension, which no node could decode.
     """
     if isinstance(value, msgpack.ExtType):
         raise TypeError('a msgpack extension cannot be sent')
