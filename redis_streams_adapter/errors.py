@@ -2,12 +2,12 @@
 
     RedisStreamsError
     ├── ConfigurationError   (ValueError)    an option is wrong
-    ├── ClusterTimeoutError  (TimeoutError)  somebody did not answer in time
-    ├── OutboxFullError                      Redis is away for too long
+    ├── ClusterTimeoutError  (TimeoutError)  not every answer came in time
+    ├── OutboxFullError                      Redis has been away too long
     └── DecodeError                          an entry is not a valid message
 
-Errors of Redis itself never leave the package: a broken connection shows in
-``health()`` and in the log, and what was accepted is sent later.
+Errors of Redis itself never leave the package. ``health()`` and the log show
+a broken connection, and accepted messages are sent later.
 """
 from typing import Any, Optional, Sequence, Tuple
 
@@ -26,14 +26,14 @@ class ConfigurationError(RedisStreamsError, ValueError):
 class ClusterTimeoutError(RedisStreamsError, TimeoutError):
     """Not every node or client answered in time.
 
-    :param responses: what did arrive: responses, or the sockets found.
+    :param responses: the answers that arrived: responses, or sockets.
     :param missing: the uids of the nodes that did not answer, or whose
                     clients did not.
-    :param received: how many answers did arrive, where not each of them is
-                     one of the responses.
-    :param expected: how many were expected, where that is not one more for
-                     each node that is missing.
-    :param reason: why it is not even known who has to answer.
+    :param received: the number of answers that arrived, if it differs from
+                     the number of responses.
+    :param expected: the number of answers that were expected, if it is not
+                     ``received`` plus one for each missing node.
+    :param reason: why it is not known which nodes have to answer.
     """
 
     def __init__(self, responses: Sequence[Any] = (),
@@ -55,20 +55,20 @@ class ClusterTimeoutError(RedisStreamsError, TimeoutError):
             super().__init__(f'timeout reached: {reason}')
 
     def __reduce__(self) -> Tuple[Any, ...]:
-        # Exceptions are copied from their text, which is not what this one
-        # is made of.
+        # By default a copy is made from the text of the exception, which is
+        # not an argument of this one.
         return type(self), (self.responses, self.missing, *self._counts)
 
 
 class OutboxFullError(RedisStreamsError):
     """The outbox is full: this message was refused, and not sent anywhere.
 
-    All that was accepted before is kept, and sent when Redis is back.
+    Messages that were accepted before are kept, and sent when Redis is back.
     """
 
 
 class DecodeError(RedisStreamsError):
     """A stream entry does not hold a valid message.
 
-    The text says what is wrong; it never repeats the payload.
+    The text says what is wrong; it never quotes the payload.
     """

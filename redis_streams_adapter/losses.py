@@ -1,29 +1,30 @@
 """What is known to be lost, or must be taken for lost.
 
-Redis may forget what it has: entries are trimmed, streams are deleted, a
-replica that was behind takes over. Nothing of this is passed over in
-silence: each is counted in ``stats()``, logged, and told to ``on_loss``.
+Redis may lose data: entries are trimmed, streams are deleted, a replica that
+lags takes over. No loss is silent: each is counted in ``stats()``, logged,
+and reported to ``on_loss``.
 
 ================  =====================  ===================================
 kind              counter                what was found
 ================  =====================  ===================================
 ``missing``       ``messages_lost``      a gap in the numbers of a process:
-                                         so many messages never came to us
-``trimmed``       ``entries_trimmed``    entries were trimmed before we read
-                                         them: messages and signs of life,
-                                         whoever's. Those that are counted
-                                         as missing are among them (Redis 7).
-                                         Without a number: they may have been
-                                         trimmed while this process started
-``deleted``       ``streams_deleted``    the stream is gone, or is another
-                                         one than before
-``set-back``      ``stream_setbacks``    the stream ends before the place
-                                         that we had read up to: a replica
-                                         that was behind has taken over
-``vanished``      ``messages_vanished``  messages of ours that Redis had
-                                         acknowledged are not there any
-                                         more; who had not read them yet
-                                         never will
+                                         so many of its messages never
+                                         reached this one
+``trimmed``       ``entries_trimmed``    entries were trimmed before this
+                                         process read them: messages and
+                                         signs of life of any process. Those
+                                         that are counted as missing are
+                                         among them (Redis 7). Without a
+                                         number: they may have been trimmed
+                                         while this process started
+``deleted``       ``streams_deleted``    the stream is gone, or was deleted
+                                         and begun again
+``set-back``      ``stream_setbacks``    the stream ends before the last
+                                         position that was read: a replica
+                                         that lagged has taken over
+``vanished``      ``messages_vanished``  messages of this process that Redis
+                                         had acknowledged are gone; nodes
+                                         that had not read them never will
 ================  =====================  ===================================
 """
 from dataclasses import dataclass
@@ -35,8 +36,8 @@ DELETED = 'deleted'
 SET_BACK = 'set-back'
 VANISHED = 'vanished'
 
-#: The counter of each kind. It counts messages or entries where their number
-#: is known, else how often it happened.
+#: The counter of each kind. It counts messages or entries if their number is
+#: known, or else how often it happened.
 COUNTERS = {MISSING: 'messages_lost', TRIMMED: 'entries_trimmed',
             DELETED: 'streams_deleted', SET_BACK: 'stream_setbacks',
             VANISHED: 'messages_vanished'}
@@ -47,15 +48,14 @@ LOSS_INTERVAL = 10.0
 
 @dataclass(frozen=True)
 class Loss:
-    """One loss that was detected; what ``on_loss`` is called with.
+    """One loss that was detected; ``on_loss`` is called with it.
 
     :param kind: ``'missing'``, ``'trimmed'``, ``'deleted'``, ``'set-back'``
                  or ``'vanished'``, see the module.
     :param stream: the key of the stream.
-    :param count: how many messages are lost, of ``'trimmed'`` ones: how
-                  many entries; ``None`` where nobody can know.
-    :param uid: of ``'missing'`` ones: the id of the process that had sent
-                them.
+    :param count: how many messages are lost (``'trimmed'``: how many
+                  entries); ``None``: that cannot be known.
+    :param uid: ``'missing'`` only: the id of the process that had sent them.
     """
 
     kind: str
@@ -90,9 +90,9 @@ class Loss:
 
 
 class Losses:
-    """How much was lost, and what the log was told of it.
+    """How much was lost, and how much of it was logged.
 
-    Not synchronised: its owner, the runtime, has a lock.
+    Not synchronised: its owner has a lock.
     """
 
     def __init__(self) -> None:
@@ -104,8 +104,8 @@ class Losses:
     def add(self, loss: Loss, now: float) -> Optional[str]:
         """Count a loss.
 
-        :return: what to log of it; ``None``: the log has a line that is
-                 young enough, see :meth:`more`.
+        :return: the line to log; ``None``: a line was logged a short time
+                 ago, see :meth:`more`.
         """
         kind, name = loss.kind, COUNTERS[loss.kind]
         self.counts[name] += 1 if loss.count is None else loss.count
@@ -118,8 +118,10 @@ class Losses:
         return f'{loss} ({name}: {self.counts[name]} in all)'
 
     def more(self, now: float) -> List[str]:
-        """What to log of losses that came too soon behind another; to be
-        asked now and then, and with infinity at the end."""
+        """The lines to log about losses that came too soon after another.
+
+        :param now: the time, by the monotonic clock; infinity at the end.
+        """
         due = sorted(kind for kind in self._untold
                      if now - self._told[kind] > LOSS_INTERVAL)
         self._untold.difference_update(due)

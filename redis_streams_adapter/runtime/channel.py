@@ -13,14 +13,15 @@ from .delivery import Delivery
 
 @dataclass(eq=False)
 class Channel:
-    """The two tasks of one stream, and what they know of it.
+    """The two tasks of one stream, and what they know about it.
 
     :param key: the key of the stream.
-    :param writer: what sends.
-    :param reader: what reads; it may never be started.
-    :param sequences: what was seen of the stream; the reader's task's own.
+    :param writer: sends to it.
+    :param reader: reads it; may never be started.
+    :param sequences: the numbers that were seen in it; used by the reader's
+                      task only.
     :param knowledge: what is known of its members; under the core lock.
-    :param signature: under which uid this process writes to it.
+    :param signature: the uid under which this process writes to it.
     :param delivery: how its events reach the local clients.
     """
 
@@ -38,14 +39,14 @@ class Channel:
     #: Written by the reader's task; taken, under the core lock, by the first
     #: task that serves namespaces when the stream is followed.
     history: Optional[Tuple[Position, Span, float]] = None
-    #: Whether the reader has its first position, so that an answer to what
-    #: this node says is not missed. Written by the reader's task, once.
+    #: Whether the reader has its first position, so that it does not miss an
+    #: answer to what this node writes. Written by the reader's task, once.
     positioned: bool = False
 
     def succeed(self, former: 'Channel') -> None:
-        """Take over from the channel of a runtime of this process that was
-        closed: what its clients had by then does not come once more. To be
-        called before the tasks are started."""
+        """Take over from a closed runtime of this process: its clients do
+        not receive again what they had received. To be called before the
+        tasks are started."""
         self.reader.skip_to = former.reader.cursor
         self.sequences.former = \
             former.sequences.former | {former.sequences.own}

@@ -1,15 +1,15 @@
-"""What the runtime calls of the parts above it.
+"""The interfaces through which the runtime calls the parts above it.
 
 Events reach the local clients in one of two ways. Without recovery
 (:class:`~redis_streams_adapter.clients.direct_delivery.DirectDelivery`) they
 get an event of this process at once, and an event of another process when it
 is read. With recovery
 (:class:`~redis_streams_adapter.recovery.stream_order.StreamOrderDelivery`)
-they get all events in the order of the stream. Which way it is, is decided
-once, when the manager is put together; nothing below knows it.
+they get all events in the order of the stream. The manager chooses the way
+once, when it is made; nothing below it knows the difference.
 
 The lock order of :mod:`redis_streams_adapter.runtime.runtime` applies: these
-methods may take the order lock, none of them is called under the core lock.
+methods may take the order lock, and none is called under the core lock.
 """
 from typing import Any, Callable, Collection, Iterable, Optional, Protocol, \
     Sequence, Tuple
@@ -62,14 +62,14 @@ class Delivery(Protocol):
             append: Optional[Callable[[], Optional[Pending]]],
             received: bool, in_stream: bool = True
             ) -> Optional[Pending]:
-        """Deliver an event that each of these clients is to acknowledge.
+        """Deliver an event that each of these clients has to acknowledge.
 
-        :param ack_id: registers what waits for the acknowledgement of a
-                       sid, and gives its id.
-        :param append: puts the event into the outbox, for others.
-        :param received: the event is what the reader has just read.
-        :param in_stream: whether ``append`` puts it into the outbox of the
-                          stream, and not into that of PUB/SUB.
+        :param ack_id: registers the wait for the acknowledgement of a sid,
+                       and returns its id.
+        :param append: puts the event into the outbox, for other nodes.
+        :param received: the reader has just read this event.
+        :param in_stream: whether ``append`` uses the outbox of the stream,
+                          rather than PUB/SUB.
         :return: what ``append`` returned.
         :raises OutboxFullError: it was neither accepted nor delivered.
         """
@@ -83,81 +83,81 @@ class Delivery(Protocol):
         """An entry is about to be taken in."""
 
     def received(self, entry: Entry, act: Act) -> None:
-        """A message of another process was read: carry it out."""
+        """Carry out a message of another process that was read."""
 
     def came_back(self, entry: Entry, sequence: int,
                   is_message: bool) -> None:
         """An entry of this process was read.
 
-        :param sequence: its number; of a sign of life, that of the message
-                         before it.
+        :param sequence: its number; for a sign of life, the number of the
+                         message before it.
         """
 
     def moved(self, entry_id: Position) -> None:
-        """An entry was taken in, whatever it was."""
+        """An entry of any kind was taken in."""
 
     def history_lost(self) -> None:
-        """The stream is another one, or ends before what was read."""
+        """The stream is a new one, or ends before what was read."""
 
-    # -- for those who start and close ------------------------------------
+    # -- for tasks that start and close -----------------------------------
 
     def serve(self, namespaces: Collection[str]) -> None:
-        """These namespaces of the stream are served from now on, and no
-        others; under the serving lock."""
+        """Serve exactly these namespaces of the stream from now on; under the
+        serving lock."""
 
     def leave(self) -> None:
-        """This process leaves the cluster: it carries out nothing more of
-        what other processes write."""
+        """This process leaves the cluster: it carries out no more messages of
+        other processes."""
 
     def drain(self, timeout: float) -> None:
-        """Wait until what was emitted so far has come back.
+        """Wait until this process has read what it has emitted so far.
 
         :param timeout: seconds.
         """
 
     def end(self) -> None:
-        """No reader runs any more. Idempotent."""
+        """No reader runs from now on. Idempotent."""
 
 
 class Deliveries(Protocol):
-    """The deliveries of a process, one for each stream, and what belongs to
-    all of them."""
+    """The deliveries of a process, one for each stream, and what they
+    share."""
 
     def of_stream(self, writer_id: bytes) -> Delivery:
         """Make the delivery of one stream.
 
-        :param writer_id: that of this process.
+        :param writer_id: the writer id of this process.
         """
 
     def tasks(self) -> Iterable[Tuple[str, Callable[[Task], None]]]:
-        """Names and functions of further tasks to start. Outages of Redis
-        are reported by others; these hurry when one is over."""
+        """Names and functions of further tasks to start. They do not report
+        outages of Redis, and try again at once when one is over."""
 
     def joined(self) -> None:
         """The streams are read from now on, or about to be."""
 
     def close(self, timeout: float) -> None:
-        """All streams were left: write a last time.
+        """All streams were left: write for the last time.
 
         :param timeout: seconds.
         """
 
     def catch_up(self, timeout: float) -> None:
-        """Wait until all that has changed is written.
+        """Wait until all changes are written.
 
         :param timeout: seconds.
         """
 
     def interrupt(self) -> None:
-        """End what the tasks wait for, which are then to end."""
+        """End the waits of the tasks, which stop then."""
 
     def abandon(self) -> None:
-        """In a child process after a fork."""
+        """In a child process after a fork: drop the copies of connections."""
 
 
 class Requests(Protocol):
-    """Requests to other nodes and their answers, and the second way they
-    may take, PUB/SUB."""
+    """Requests to other nodes and their answers, over the stream or over
+    PUB/SUB."""
 
     @property
     def dropped(self) -> int:
@@ -168,11 +168,11 @@ class Requests(Protocol):
         """More may be known of the members of a namespace."""
 
     def serve(self, namespaces: Iterable[str]) -> None:
-        """Listen for these namespaces over PUB/SUB, and no others; under the
-        serving lock."""
+        """Listen for exactly these namespaces over PUB/SUB; under the serving
+        lock."""
 
     def interrupt(self) -> None:
-        """End what the tasks wait for, which are then to end."""
+        """End the waits of the tasks, which stop then."""
 
     def abandon(self) -> None:
-        """In a child process after a fork."""
+        """In a child process after a fork: drop the copies of connections."""

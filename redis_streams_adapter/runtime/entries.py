@@ -1,7 +1,6 @@
-"""What the entries that a reader takes in bring about.
+"""What happens with each entry that a reader takes in.
 
-All of it runs on the reader's task of the stream. Its state is that of the
-parts which it is given.
+All of it runs on the reader's task of the stream. It has no state of its own.
 """
 import threading
 import time
@@ -26,10 +25,10 @@ from .status import Status
 class Entries:
     """Takes in the entries of all streams.
 
-    :param node: decides what an entry means; in it under ``core``.
+    :param node: decides what an entry means; used under ``core``.
     :param is_closed: whether the process leaves the cluster.
-    :param follow: carries out what an entry may bring about, or time.
-    :param skip: called with what is no message.
+    :param follow: carries out the other events of the node.
+    :param skip: called with the error of an entry that is no valid message.
     """
 
     def __init__(self, node: Node, core: threading.Lock, flow: Flow,
@@ -77,7 +76,7 @@ class Entries:
         self._membership.lose_sight(channel, kind == DELETED)
 
     def recall(self, entry: Entry, at: float, before: Sequences) -> None:
-        """An entry of the history before the first position."""
+        """Take in an entry of the history before the first position."""
         with self._core:
             self._node.recall(entry, min(at, time.monotonic()), before)
 
@@ -105,7 +104,7 @@ class Entries:
         elif isinstance(event, Missing):
             self._lose(Loss(MISSING, channel.key, event.count, event.uid))
             if not channel.reader.counts:
-                # It does not see by itself that entries were trimmed.
+                # It does not notice by itself that entries were trimmed.
                 self._membership.lose_sight(channel, False)
         elif isinstance(event, Duplicate):
             with self._core:
@@ -117,7 +116,7 @@ class Entries:
         else:
             self._follow(event)
             if isinstance(event, Send) and not self._is_closed():
-                # The answer to an INITIAL_HEARTBEAT may stand behind a long
-                # outbox. Who asks after an outage does not send much before
-                # it has this one.
+                # The answer to an INITIAL_HEARTBEAT may have to wait for a
+                # long outbox. A node that asks after an outage sends little
+                # until it has this report.
                 channel.reader.tell()

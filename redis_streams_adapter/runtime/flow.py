@@ -1,8 +1,9 @@
-"""How the processes of a cluster keep to the pace of their readers.
+"""How the writers of a cluster stay at the pace of its readers.
 
-What :mod:`redis_streams_adapter.protocol.flow_control` decides for one writer
-has to be told and heard: readers that lag say so, writers hear of it, and
-after an outage each asks the others where they are before it sends much.
+:mod:`redis_streams_adapter.protocol.flow_control` decides for one writer,
+from the reports of readers. This module sends and receives these reports:
+readers report that they lag, and after an outage each writer asks the other
+nodes for their positions before it sends much.
 """
 import threading
 from itertools import chain
@@ -19,14 +20,14 @@ from ..stream.backpressure import Absent
 
 
 class Flow:
-    """What the channels of a process tell and hear of readers.
+    """The reports of readers that the channels of a process send and receive.
 
     It has no state of its own.
 
-    :param node: who is in the cluster; in it under ``core``.
-    :param encoder: makes messages of this process.
+    :param node: knows the members of the cluster; used under ``core``.
+    :param encoder: encodes messages of this process.
     :param max_len: how many entries a stream keeps.
-    :param channel_of: which channel a namespace goes to.
+    :param channel_of: returns the channel of a namespace.
     """
 
     def __init__(self, node: Node, core: threading.Lock, encoder: Encoder,
@@ -40,14 +41,14 @@ class Flow:
 
     @property
     def first_window(self) -> int:
-        """How many entries a writer may have unread before it is known how
-        many others there are."""
+        """How many entries a writer may have unread while the number of other
+        nodes is unknown."""
         return max(1, self._max_len // 4)
 
     def set_window(self, channel: Channel) -> None:
-        """Say to a writer how many of its entries may be unread."""
-        # Half of what a stream keeps, shared by all who may be writing: the
-        # other half is for what is written until a slow reader is heard.
+        """Set how many entries of a writer may be unread."""
+        # Half of what a stream keeps, shared by all nodes that may write. The
+        # other half is for what is written before a slow reader reports.
         share = max(1, self._max_len // (2 * (self._node.others + 1)))
         channel.writer.backpressure.set_window(share, channel.reader.connected)
 
@@ -57,11 +58,11 @@ class Flow:
         channel.writer.backpressure.await_reader()
 
     def lagging(self, channel: Channel, cursor: Optional[Position]) -> None:
-        """Say that the reader of a channel lags, or no longer does."""
+        """Report that the reader of a channel lags, or no longer does."""
         if cursor is not None:
             channel.writer.backpressure.reader_lags(None, cursor)
-        # It concerns the stream, whatever namespace it names. A node that
-        # is a member of none in this stream writes as an emitter.
+        # It concerns the stream, not the namespace that it names. A node that
+        # is a member of no namespace in this stream writes as an emitter.
         namespaces = self._namespaces_in(channel)
         reader = None if namespaces else self._node.uid
         channel.writer.say_now(self._encoder.encode(
@@ -69,8 +70,8 @@ class Flow:
             Heartbeat(cursor or CAUGHT_UP, reader)))
 
     def overhear(self, channel: Channel, fields: Fields) -> None:
-        """Hear of readers that lag; on the writer's task, of a process that
-        only writes, or is not a member yet."""
+        """Take in a report of a reader that lags. Called on the writer's task
+        of a process that only writes, or is not a member yet."""
         writer = channel.writer
         try:
             envelope = open_envelope(fields)
@@ -84,19 +85,21 @@ class Flow:
                         message.reader or envelope.uid,
                         message.behind or None)
         except DecodeError:
-            # The readers' business: each of them logs and counts it.
+            # Each reader logs and counts it.
             return
 
     def absent(self, channel: Channel, member: bool) -> Absent:
         """Which readers may be away after an outage, and what to ask them;
         on the writer's task.
 
-        :param member: whether this process is one.
+        :param member: whether this process is a member.
         """
-        # A process that knows nobody awaits somebody, who never answers.
+        # A process that knows no others waits for an unknown reader, which
+        # never answers.
         strangers: List[Optional[str]] = ['']
         if not member or channel.writer.outbox.closed:
-            # The goodbye may be stored: who asks behind it is a member again.
+            # The goodbye may be stored: a question after it would make this
+            # node a member again.
             return strangers, ()
         self.set_window(channel)
         with self._core:

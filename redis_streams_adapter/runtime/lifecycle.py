@@ -1,9 +1,9 @@
-"""When a manager is a member of the cluster: it starts and closes, also in
-the child processes of a fork.
+"""When a manager is a member of the cluster: its start and close, also in the
+child processes of a fork.
 
 Each process that uses a manager has a
 :class:`~redis_streams_adapter.runtime.runtime.Runtime`. It is made when it is
-first needed, and anew after a fork, and at a start after a close.
+first needed. A fork, and a start after a close, make a new one.
 """
 import atexit
 import contextlib
@@ -34,10 +34,10 @@ class Connections(Protocol):
 class Lifecycle(Generic[R]):
     """The runtimes of one manager, one after the other.
 
-    :param make_runtime: makes the runtime of this process. It is given the
-                         one before it in this process, which is closed.
-    :param reset: called in the child process of a fork: locks may be held
-                  there by tasks that only the parent has.
+    :param make_runtime: makes the runtime of this process, given the one
+                         before it in this process, which is closed.
+    :param reset: called in the child process of a fork, to replace locks that
+                  tasks of the parent may hold.
     """
 
     def __init__(self, make_runtime: Callable[[Optional[Runtime[R]]],
@@ -52,21 +52,21 @@ class Lifecycle(Generic[R]):
         #: is used; ``None``: a member without clients.
         self.server: Any = None
         self.connections: Optional[Connections] = None
-        #: The runtime of this process. Written under the lock: by the task
-        #: that first needs one, by start() after a close; and by the fork
-        #: handler.
+        #: The runtime of this process. Written under the lock by the task
+        #: that first needs one and by start() after a close, and without it
+        #: by the fork handler.
         self.current: Optional[Runtime[R]] = None
-        #: The one before it, until that one is made. Written under the
-        #: lock. If an exception strikes before it is taken out, the next
+        #: The last runtime, until the next one is made. Written under the
+        #: lock. If an exception strikes before it is cleared, the next
         #: runtime is given it again.
         self._former: Optional[Runtime[R]] = None
         self._lock = Lock()
         #: Whether the parent process was a member when it forked, and this
-        #: one is not yet. Set by the fork handler; taken back by the task
-        #: that starts, or closes.
+        #: one is not yet. Set by the fork handler; cleared by the task that
+        #: starts or closes.
         self._restart = False
-        #: Whether the server shuts down. Set by the task that does that,
-        #: taken back by start() and in a child process; read by any.
+        #: Whether the server shuts down. Set by the task that shuts it down,
+        #: cleared by start() and in a child process; read by any task.
         self._shutting_down = False
         lifecycles.add(self)
 
@@ -121,21 +121,21 @@ class Lifecycle(Generic[R]):
 
     @property
     def turns_away(self) -> bool:
-        """Whether clients that come are to try another server: here they
-        would not receive what others emit, or not for long."""
+        """Whether new clients are sent to another server: here they would not
+        receive what other servers emit, or not for long."""
         runtime = self.current
         return self._shutting_down or runtime is not None and runtime.closed
 
     def turn_clients_away(self) -> None:
-        """The server shuts down: it lets no more clients in."""
+        """The server shuts down: it accepts no more clients."""
         self._shutting_down = True
 
     def settle(self, timeout: float) -> None:
-        """Wait until Redis has what was emitted and the sessions of the
-        clients, and the clients have what comes back of it.
+        """Wait until Redis has all that was emitted and the sessions of the
+        clients, and the local clients have what is read back from the stream.
+        Does not wait for Redis while it is known to be away.
 
-        :param timeout: seconds. It does not wait for a Redis that is known
-                        to be away.
+        :param timeout: seconds.
         """
         runtime = self.current
         if runtime is not None:
@@ -160,8 +160,8 @@ class Lifecycle(Generic[R]):
 
 
 def _close_all() -> None:
-    """At the end of a process, whose managers may still have something to
-    send."""
+    """At the end of a process: close all managers, which may still have
+    messages to send."""
     with contextlib.ExitStack() as stack:
         for lifecycle in list(lifecycles):
             # All of them, also if one raises.
@@ -169,14 +169,14 @@ def _close_all() -> None:
 
 
 class _Children:
-    """Which process has multiprocessing's finalizer. Written by any task of
-    it: registering it twice does no harm."""
+    """The process that has registered multiprocessing's finalizer. Written by
+    any task: registering it twice does no harm."""
 
     registered_in: Optional[int] = None
 
 
 def _close_in_children() -> None:
-    """Children of :mod:`multiprocessing` end without running atexit's."""
+    """Children of :mod:`multiprocessing` end without atexit's functions."""
     finalizers = sys.modules.get('multiprocessing.util')
     if finalizers is not None and _Children.registered_in != os.getpid():
         finalizers.Finalize(None, _close_all, exitpriority=100)

@@ -1,4 +1,4 @@
-"""Losses are counted, logged, and told to the application."""
+"""Losses are counted, logged, and reported to the application."""
 import logging
 import time
 from typing import Any, Callable, Dict, Optional
@@ -39,8 +39,8 @@ class LossReport:
             self._engine.spawn(self._tell, self._on_loss, loss)
 
     def log_more(self, now: float) -> None:
-        """Log what came too soon behind something else; to be called now
-        and then, and with infinity at the end."""
+        """Log losses that came too soon after another. To be called now and
+        then, and with infinity at the end."""
         with self._lock:
             lines = self._losses.more(now)
         for line in lines:

@@ -1,11 +1,11 @@
-"""In which namespaces this process is a member, and how the others learn of
-it.
+"""The namespaces in which this process is a member, and how it announces
+that to other nodes.
 
-A process is a member of each namespace that its server serves, from when it
-follows the stream of that namespace: an answer must not be missed. The lock
-:attr:`Membership.serving` makes "these namespaces are served" one step, see
-:mod:`redis_streams_adapter.runtime.runtime`. Nothing of this survives the
-process: the others take a member that writes nothing more for dead.
+A process is a member of each namespace that its server serves, as soon as it
+follows the stream of that namespace: it must not miss an answer. The serving
+lock makes "these namespaces are served" one step, see
+:mod:`redis_streams_adapter.runtime.runtime`. If the process dies, the other
+nodes drop it after a timeout, because it writes nothing more.
 """
 import logging
 import threading
@@ -23,14 +23,14 @@ from .delivery import Requests
 class Membership:
     """The namespaces of a process.
 
-    :param node: who is in the cluster; in it under ``core``.
+    :param node: knows the members of the cluster; used under ``core``.
     :param serving: the serving lock.
-    :param channels: those of the process.
-    :param channel_of: which of them a namespace goes to.
+    :param channels: the channels of the process.
+    :param channel_of: returns the channel of a namespace.
     :param publish: puts a message into the outbox.
     :param is_closed: whether the process leaves the cluster.
-    :param requests: sends requests and answers.
-    :param namespaces: gives the namespaces that the server serves.
+    :param requests: returns what sends requests and answers.
+    :param namespaces: returns the namespaces that the server serves.
     """
 
     def __init__(self, node: Node, core: threading.Lock, serving: Any,
@@ -53,23 +53,23 @@ class Membership:
         self._logger = logger
 
     def serve(self) -> None:
-        """Be a member of the namespaces that are served now, as far as the
-        streams they are in are followed: an answer must not be missed."""
+        """Become a member of the namespaces that are served now, if their
+        streams are followed: an answer must not be missed."""
         with self._serving:
             if self._is_closed():
                 return
             namespaces = [each for each in self.namespaces()
                           if self._channel_of(each).positioned]
             with self._core:
-                # Who knows all others counts itself, too.
+                # A node that knows all members counts itself, too.
                 learned = [self._begin_to_know(channel)
                            for channel in self._channels]
                 events = self._node.serve(namespaces, time.monotonic())
             for channel in self._channels:
                 channel.delivery.serve([each for each in namespaces
                                         if self._channel_of(each) is channel])
-            # In the order of what was decided: another task may take back
-            # what this one says.
+            # In the order of the decisions: another task may revoke what this
+            # one announces.
             said = [self._put_sign(event) for event in events
                     if isinstance(event, Send)]
             with self._core:
@@ -95,22 +95,22 @@ class Membership:
         if history is None or not channel.positioned:
             return False
         channel.knowledge.begin(*history)
-        # Struck before this it is noted twice.
+        # If an exception strikes before this, it is noted twice.
         channel.history = None
         return True
 
     def serves(self, namespace: str) -> bool:
         """Whether this process is a member of a namespace."""
         with self._serving:
-            # Not while what is served is put together, maybe without it.
+            # Not while another task computes what is served.
             return self._node.serves(namespace)
 
     def log_about(self, namespace: str, *args: Any) -> None:
-        """Log something about other members of a namespace."""
+        """Log a change among the other members of a namespace."""
         self._logger().log(self._level_of(namespace), *args)
 
     def _level_of(self, namespace: str) -> int:
-        """How much it matters who is a member of a namespace."""
+        """The log level for changes among the members of a namespace."""
         return logging.INFO if self._node.serves(namespace) \
             else logging.DEBUG
 
@@ -118,7 +118,7 @@ class Membership:
         """Write a sign of life."""
         if event.message.type is MessageType.INITIAL_HEARTBEAT:
             with self._serving:
-                # Never behind the goodbye.
+                # Never after the goodbye.
                 said = not self._node.serves(event.namespace) \
                     or self._put_sign(event)
         else:
@@ -127,13 +127,13 @@ class Membership:
             self._logger().debug('no room for a heartbeat')
 
     def _put_sign(self, event: Send) -> bool:
-        """Put a sign of life into the outbox; one with which this node joins
-        or leaves, under the serving lock.
+        """Put a sign of life into the outbox; under the serving lock if this
+        node joins or leaves with it.
 
         :return: whether there was room.
         """
         if self._is_closed():
-            # Others have the goodbye, or will.
+            # The other nodes have the goodbye, or will have it.
             return True
         namespace, message = event.namespace, event.message
         joins = message.type is MessageType.INITIAL_HEARTBEAT
@@ -142,8 +142,8 @@ class Membership:
         try:
             self._publish(namespace, message)
         except OutboxFullError:
-            # Signs of life are worth nothing later; there is no need to
-            # keep this one, and the next is due in a second.
+            # A sign of life is useless later; there is no need to keep this
+            # one, and the next is due soon.
             if joins:
                 with self._core:
                     self._node.unannounced(namespace)
@@ -151,7 +151,7 @@ class Membership:
         return True
 
     def arrival(self, namespace: str) -> InitialHeartbeat:
-        """What this node says when it arrives in a namespace."""
+        """The message with which this node joins a namespace."""
         knowledge = self._channel_of(namespace).knowledge
         now = time.monotonic()
         with self._core:
@@ -161,7 +161,10 @@ class Membership:
         return InitialHeartbeat(asks)
 
     def lose_sight(self, channel: Channel, young: bool) -> None:
-        """Members may have joined unseen: ask who is there."""
+        """Members may have joined unseen: ask for all members.
+
+        :param young: the stream is a new one, and is read as a whole.
+        """
         now, start = time.monotonic(), channel.reader.horizon
         with self._core:
             asks = channel.knowledge.lose(start, young, now)

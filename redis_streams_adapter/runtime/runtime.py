@@ -1,16 +1,15 @@
-"""The life of a manager in one process: its node, its connections, its
-tasks.
+"""What a manager has in one process: its node, its connections, its tasks.
 
-A fork ends a life: the child makes itself a new one, with a new uid and new
-connections, and leaves its copy of the old one alone. Everything that must
-not be shared by two processes hangs on a :class:`Runtime`.
+A :class:`Runtime` holds everything that two processes must not share. After a
+fork, the child makes a new runtime, with a new uid and new connections, and
+does not use its copy of the old one.
 
 ========= ==================================== ==========================
 task      does                                 ends
 ========= ==================================== ==========================
 writer    sends the outbox of a stream         after the last flush
 reader    takes entries in, acts on them       when interrupted
-heartbeat lets the node's time pass            at its next tick
+heartbeat calls the node's timers              at its next tick
 ========= ==================================== ==========================
 
 There is one writer and one reader for each stream, see
@@ -18,15 +17,15 @@ There is one writer and one reader for each stream, see
 
 Four locks, taken in this order and never held over I/O or user code:
 
-- ``_serving`` makes "these namespaces are served" one step, for what the node
-  knows of it, for what is remembered of them, for what is listened to, and
-  for the arrivals and goodbyes in the outbox, which so stand in the order of
-  the decisions;
-- ``order`` makes "into the outbox" and "to the own clients" one step, so that
-  every client sees a node's messages in one order;
-- ``_core`` lets one task at a time into the node;
-- ``_starting`` lets one task at a time start tasks. That of the subscriptions
-  is taken before it.
+- ``_serving`` makes "these namespaces are served" one step: in the node, in
+  what is remembered of the namespaces, in the PUB/SUB subscriptions, and in
+  the outbox, where the arrivals and goodbyes are in the order of the
+  decisions;
+- ``order`` makes "into the outbox" and "to the local clients" one step, so
+  that every client sees a node's messages in one order;
+- ``core`` lets one task at a time use the node;
+- ``_starting`` lets one task at a time start tasks. The lock of the
+  subscriptions is taken before it.
 """
 import logging
 import math
@@ -68,35 +67,36 @@ from ..concurrency.engines import Engine, Event as TaskEvent
 from ..concurrency.tasks import Task
 from ..protocol.transport import Way
 
-#: How long a start waits for the first attempt to read, in seconds. In good
-#: weather it takes milliseconds, and no client is accepted before the stream
-#: is followed; a server without its Redis shall still start.
+#: How long a start waits for the first attempt to read, in seconds. Normally
+#: it takes milliseconds, and no client is accepted before the stream is
+#: followed. A server must still start while Redis is away.
 START_PATIENCE = 2.0
 
 #: How long a close waits for tasks that were interrupted, in seconds.
 JOIN_PATIENCE = 2.0
 
-#: How long a close waits for its last messages to come back from the stream,
-#: in seconds, where own clients get them by that. It takes milliseconds.
+#: How long a close waits until its last messages are read back from the
+#: stream, in seconds, if local clients get them that way. It takes
+#: milliseconds.
 COME_BACK_PATIENCE = 1.0
 
-#: How long a writer's task may take to begin before it is looked after, in
+#: How long a writer's task may take to begin before a flush checks it, in
 #: seconds.
 BEGIN_PATIENCE = 0.1
 
-#: After so many entries in the outbox an emitting task lets others run:
-#: under gevent and eventlet nothing would be sent before a loop of emits is
-#: over, and an outbox could be full while Redis is well.
+#: After so many entries in the outbox an emitting task lets others run. Under
+#: gevent and eventlet nothing would otherwise be sent before a loop of emits
+#: ends, and the outbox could become full while Redis works.
 YIELD_EVERY = 256
 
-#: Of how many namespaces it is remembered where they go. There are never so
-#: many, but anybody can emit to any name.
+#: For how many namespaces the channel is cached. An application never has so
+#: many, but a task can emit to any name.
 MAX_ROUTES = 1000
 
 Logger = Callable[[], logging.Logger]
 
 
-#: The requests of this process, as the parts above the runtime know them.
+#: The type of the requests of this process, for the parts above the runtime.
 R = TypeVar('R', bound=Requests)
 
 
@@ -105,10 +105,10 @@ class Runtime(Generic[R]):
 
     :param act: carries out a message for the local clients; on the reader's
                 task.
-    :param namespaces: gives the namespaces that are served.
-    :param make_deliveries: makes what delivers to the local clients.
-    :param make_requests: makes what sends requests and answers.
-    :param former: the one before it in this process, which is closed.
+    :param namespaces: returns the namespaces that are served.
+    :param make_deliveries: makes the deliveries to the local clients.
+    :param make_requests: makes the part that sends requests and answers.
+    :param former: the runtime before it in this process, which is closed.
     """
 
     def __init__(self, options: Options, driver: Driver, engine: Engine,
@@ -126,20 +126,21 @@ class Runtime(Generic[R]):
         self._serving = engine.lock()
         self._logger = logger
         self.act = act
-        # Until it is a member: whoever is counted has to answer.
+        # Until it is a member: other nodes wait for answers of members.
         self.encoder = Encoder(EMITTER_UID, json, options.only_plaintext)
         self._emitter = Encoder(EMITTER_UID, json)
         self._only_plaintext = options.only_plaintext
         self._condition = Availability('Redis', logger, self._backlog)
-        #: Apart: where it fails the stream may be well, and nothing waits.
+        #: Separate: if PUB/SUB fails, the stream may work, and nothing waits.
         self._pubsub_condition = Availability(
             'PUB/SUB of Redis', logger,
             lambda: 'events are sent as ever', 'requests fail')
-        #: Who waits until Redis can be used. Appended to by any task.
+        #: The tasks that wait until Redis can be used. Each adds and removes
+        #: its own event.
         self._hopeful: List[TaskEvent] = []
         self._condition.watch('the hopeful', self._tell_hopeful)
         self._lose = LossReport(engine, logger, options.on_loss)
-        #: The ids that this process had before.
+        #: The uids that this process had before.
         self._former_uids: FrozenSet[str] = frozenset() if former is None \
             else former._former_uids | {former.uid}
         self.node = Node(self.uid, options.heartbeat_interval,
@@ -153,36 +154,36 @@ class Runtime(Generic[R]):
             self._open(key, options, driver, write_only)
             for key in stream_names(options.stream_name,
                                     options.stream_count)]
-        #: The channel of each namespace that was asked for. Any task may add
-        #: one, and always the same.
+        #: The channel of each namespace that was looked up. Written by any
+        #: task without a lock: all tasks compute the same channel.
         self._routes: Dict[str, Channel] = {}
         for channel in self._channels:
             channel.writer.backpressure.set_window(self._flow.first_window)
         if former is not None:
             for channel, old in zip(self._channels, former._channels):
                 channel.succeed(old)
-        #: From when on a client of this process may have been told that it is
-        #: connected, by the monotonic clock; empty until then. Written by
-        #: whichever task comes first: one that starts this runtime, or one
-        #: that lets a client in, which python-socketio does while another
-        #: task still waits in ``start``. One atomic ``setdefault``, before
-        #: that task goes on; read by the readers' tasks.
+        #: The moment from which a client of this process may have been told
+        #: that it is connected, by the monotonic clock; empty until then.
+        #: Written once, with an atomic ``setdefault``, by the first task that
+        #: starts this runtime or accepts a client. python-socketio may accept
+        #: one while another task still waits in ``start``. Read by the
+        #: readers' tasks.
         self._expecting: Dict[str, float] = {}
         #: Tasks by name, each from before it is started; under the start
         #: lock.
         self._tasks: Dict[str, Task] = {}
         self._starting = engine.lock()
-        #: Whether this process takes part, rather than only writes. Set once
-        #: all that takes was started, under the start lock.
+        #: Whether this process is a member, and does not only write. Set
+        #: under the start lock, when all its tasks were started.
         self.member = False
-        #: Set once, one after the other; the first under the start lock. A
-        #: closed runtime still sends, an ended one starts no tasks, and a
-        #: finished one has none. Where a close() is struck, the next one goes
-        #: on with what the first has left.
+        #: Set once, in this order; the first under the start lock. A closed
+        #: runtime still sends, an ended one starts no tasks, and a finished
+        #: one has none. If an exception strikes a close(), the next close()
+        #: continues from there.
         self._closed = False
         self._ended = False
         self._finished = False
-        #: Whether a close() is about it. Set under the start lock.
+        #: Whether a close() is in progress. Set under the start lock.
         self._closing = False
         self._status = Status(
             self._channels, self._tasks, self.capacity, self._lose,
@@ -239,7 +240,7 @@ class Runtime(Generic[R]):
         return channel
 
     def channel(self, namespace: str) -> Channel:
-        """Where the messages of a namespace go, and come from."""
+        """The channel that carries the messages of a namespace."""
         channel = self._routes.get(namespace)
         if channel is None:
             channels = self._channels
@@ -256,13 +257,13 @@ class Runtime(Generic[R]):
 
     @property
     def closed(self) -> bool:
-        """Whether this life is over."""
+        """Whether this runtime was closed."""
         return self._closed
 
     @property
     def half_closed(self) -> bool:
-        """Whether what closed it was struck, so that it is to be closed once
-        more."""
+        """Whether an exception has struck the close(), so that it has to be
+        closed once more."""
         return self._closed and not self._finished and not self._closing
 
     def _start_writer(self, channel: Channel) -> None:
@@ -271,13 +272,17 @@ class Runtime(Generic[R]):
             with self._starting:
                 task = self._start(f'writer of {channel.key}',
                                    channel.writer.work, self._condition)
-                # Once it runs: until then it may have to be started again.
+                # Only when it runs: until then it may have to be started
+                # again.
                 channel.sending = task is not None and task.begun
 
     def start(self) -> None:
-        """Become a member. Idempotent; waits until it is known whether Redis
-        can be used: then the stream is followed. It waits no longer than
-        until :data:`START_PATIENCE` after the first call."""
+        """Become a member. Idempotent.
+
+        Waits until it is known whether Redis can be used; if so, the streams
+        are followed then. Waits until :data:`START_PATIENCE` after the first
+        call at most.
+        """
         self._expect_clients()
         with self._starting:
             if self._closed:
@@ -297,27 +302,27 @@ class Runtime(Generic[R]):
             awaited = [self._tasks[f'{what} of {channel.key}']
                        for channel in self._channels
                        for what in ('reader', 'writer')]
-        # For all calls together: in a Redis that hangs each client would wait.
+        # One deadline for all calls: if Redis hangs, each client would wait.
         deadline = self._clients_since() + START_PATIENCE
         for each in awaited:
             each.tried.wait(max(0.0, deadline - time.monotonic()))
         self._revive()
 
     def _revive(self) -> None:
-        """Start again what was struck before it had begun."""
+        """Start again each task that an exception struck before it began."""
         with self._starting:
             if not self._ended:
                 for task in self._tasks.values():
                     task.start()
 
     def _expect_clients(self) -> None:
-        """A client may be told that it is connected when this returns: it
-        gets what is stored in the streams from now on."""
+        """Note that a client may be told that it is connected when this
+        returns: it gets what is stored in the streams from now on."""
         if not self._expecting:
             self._expecting.setdefault('since', time.monotonic())
 
     def _clients_since(self) -> float:
-        """When that was said for the first time."""
+        """The moment of the first :meth:`_expect_clients`."""
         self._expect_clients()
         return self._expecting['since']
 
@@ -327,7 +332,7 @@ class Runtime(Generic[R]):
         task = self._tasks.get(name)
         if not self._ended:
             if task is None:
-                # Known before it is started: there is no second one.
+                # Noted before it is started: there is no second one.
                 task = self._tasks[name] = Task(
                     name, work, self.engine, condition, self._logger)
             task.start()
@@ -342,8 +347,7 @@ class Runtime(Generic[R]):
                             self._pubsub_condition if matters else None)
 
     def close(self, timeout: float) -> int:
-        """Send what is in the outbox, say goodbye, end every task and
-        connection.
+        """Send the outbox and the goodbye, and end every task and connection.
 
         :param timeout: how many seconds to give the outbox.
         :return: how many messages were left in it.
@@ -364,29 +368,30 @@ class Runtime(Generic[R]):
         return left
 
     def _say_goodbye(self, timeout: float) -> None:
-        """Send what is in the outbox, and behind it the goodbye.
+        """Send what is in the outbox, and after it the goodbye.
 
         :param timeout: how many seconds all of it may take.
         """
-        # One for all of it, of which sessions take no more than half.
+        # One deadline for everything; sessions take half of it at most.
         deadline = time.monotonic() + timeout
         for channel in self._channels:
             channel.delivery.leave()
         if self.member:
-            # After that: no client comes any more that would not be written.
+            # The runtime is closed by now: no new client comes whose session
+            # would not be written.
             self.deliveries.close(timeout / 2)
         with self._serving, self.core:
-            # From here on nothing is served again.
+            # From here on no namespace is served again.
             namespaces = self.node.namespaces
         for channel in self._channels:
-            # Nothing of ours may come behind them: whoever read it would
-            # take us for a member again.
+            # No message of this node may follow the goodbye: a node that
+            # reads one takes this node for a member again.
             channel.writer.close([
                 self.encode(namespace, AdapterClose())
                 for namespace in namespaces
                 if self.channel(namespace) is channel])
         with self.core:
-            # It has said so.
+            # As announced.
             self.node.serve((), time.monotonic())
         self._flush_and_drain(deadline)
 
@@ -408,7 +413,7 @@ class Runtime(Generic[R]):
         for task in tasks:
             if task.begun:
                 task.join(max(0.0, deadline - time.monotonic()))
-        # Now, for the last batch may have got through.
+        # Counted now, because the last batch may have been stored.
         left = sum([channel.writer.end() for channel in self._channels])
         for channel in self._channels:
             channel.delivery.end()
@@ -417,22 +422,22 @@ class Runtime(Generic[R]):
         return left
 
     def _flush_and_drain(self, deadline: float) -> bool:
-        """Send the outbox, and give local clients what comes back of it.
+        """Send the outbox, and deliver what is read back to local clients.
 
         :return: whether the outbox was sent.
         """
         if not self.flush(max(0.0, deadline - time.monotonic())):
             return False
         for channel in self._channels:
-            # For the local clients that are not recovered elsewhere.
+            # For local clients that do not recover on another server.
             channel.delivery.drain(min(
                 COME_BACK_PATIENCE, max(0.0, deadline - time.monotonic())))
         return True
 
     def settle(self, timeout: float) -> None:
-        """Let Redis have what was emitted and the sessions, and the local
-        clients what comes back of it. Does not wait for a Redis that is
-        known to be away.
+        """Wait until Redis has all that was emitted and the sessions, and the
+        local clients have what is read back. Does not wait for Redis while it
+        is known to be away.
 
         :param timeout: seconds.
         """
@@ -443,8 +448,8 @@ class Runtime(Generic[R]):
             self.deliveries.catch_up(max(0.0, deadline - time.monotonic()))
 
     def abandon(self) -> None:
-        """In a child process: this life is the parent's. Whatever was
-        copied of it shall end without touching the parent's connections."""
+        """In a child process after a fork: end the copies of the parent's
+        tasks without touching the parent's connections."""
         for task in self._tasks.values():
             task.abandon()
         for channel in self._channels:
@@ -463,19 +468,19 @@ class Runtime(Generic[R]):
         return self.encoder.encode(namespace, message)
 
     def can_carry(self, value: Any) -> bool:
-        """Whether a value can be sent as part of what a socket holds, next
-        to whatever is held by others."""
+        """Whether a value can be sent as part of a socket's data, next to any
+        data of other sockets."""
         neighbours: List[Any] = [None]
         if not self._only_plaintext:
-            # Bytes anywhere make msgpack of the whole message, which cannot
-            # carry all that JSON can.
+            # Bytes anywhere switch the whole message to msgpack, which cannot
+            # encode everything that JSON can.
             neighbours.append(b'')
         try:
             for neighbour in neighbours:
                 self.encoder.encode('/', FetchSocketsResponse(
                     '', ({'data': {'': value}}, neighbour)))
         except Exception as exc:
-            # Whatever an application's object or JSON module raises.
+            # An application's object or JSON module may raise anything.
             self._logger().debug('a value cannot be sent: %r', exc)
             return False
         return True
@@ -491,7 +496,8 @@ class Runtime(Generic[R]):
         pending = channel.writer.append(fields, numbered)
         self.node.spoke(namespace, time.monotonic())
         if not channel.sending:
-            # Struck before this, the next one does it, or a flush().
+            # If an exception strikes before this, the next append() or
+            # flush() does it.
             self._start_writer(channel)
         return pending
 
@@ -509,7 +515,7 @@ wait`."""
         """Wait until Redis has all that was emitted.
 
         :param timeout: seconds; ``None``: as long as it takes.
-        :return: ``False`` where time ran out.
+        :return: ``False``: time ran out.
         """
         deadline = math.inf if timeout is None else time.monotonic() + timeout
         return all([self._flush(channel, deadline)
@@ -522,7 +528,7 @@ wait`."""
             left = max(0.0, deadline - time.monotonic())
             begun = channel.sending
             if not begun:
-                # It may be struck before it has.
+                # An exception may strike the task before it begins.
                 left = min(left, BEGIN_PATIENCE)
             if channel.writer.flush(None if left == math.inf else left):
                 return True
@@ -531,7 +537,7 @@ wait`."""
 
     def make_room(self) -> None:
         """Let the writers run, from time to time; never under a lock."""
-        # With the one that was just emitted.
+        # Including the entry that was just emitted.
         if (self.capacity.before_last + 1) % YIELD_EVERY == 0:
             self.engine.pause()
 
@@ -543,7 +549,7 @@ wait`."""
         self._logger().warning('%s was skipped: %s', what, error)
 
     def hear(self, packed: Packed, way: Way) -> None:
-        """Take in what came over PUB/SUB; on a listener's task."""
+        """Take in a message from PUB/SUB; on a listener's task."""
         with self.core:
             events = list(self.node.hear(packed, way))
         for event in events:
@@ -553,7 +559,7 @@ wait`."""
                 self.follow(event)
 
     def follow(self, event: Event) -> None:
-        """What an entry may bring about, or time."""
+        """Carry out an event that an entry, a request or a timer causes."""
         if isinstance(event, Send):
             self._membership.say(event)
         elif isinstance(event, Completed):
@@ -576,9 +582,8 @@ wait`."""
                 'fell silent' if event.silent else 'left', event.namespace)
 
     def ask_for_members(self, namespace: str) -> None:
-        """Ask the members of a namespace for all members. As an emitter,
-        whether or not this node is a member: who asks so does not join, and
-        has given no sign of life."""
+        """Ask all members of a namespace for a heartbeat. Sent as an emitter
+        even by a member: the question neither joins nor is a sign of life."""
         channel = self.channel(namespace)
         try:
             channel.writer.append(self._emitter.encode(
@@ -612,12 +617,12 @@ wait`."""
             self._flow.set_window(channel)
 
     def serve_namespaces(self) -> None:
-        """Be a member of the namespaces that are served now."""
+        """Become a member of the namespaces that are served now."""
         self._membership.serve()
 
     def appear_in(self, namespace: str) -> None:
-        """Be a member of a namespace that is served from now on: a client
-        is let in there."""
+        """Become a member of a namespace that is served from now on, because
+        it accepts a client."""
         self._expect_clients()
         if not self._membership.serves(namespace):
             self._membership.serve()
@@ -641,8 +646,8 @@ wait`."""
             channel.reader.connected for channel in self._channels)
 
     def await_hearing(self, timeout: float) -> bool:
-        """Wait for connections that are just made anew, but not for a Redis
-        that is known to be away.
+        """Wait while connections are re-established, but not while Redis is
+        known to be away.
 
         :param timeout: seconds.
         :return: whether Redis can be used, and the streams are read.
@@ -659,7 +664,7 @@ wait`."""
                 event.wait(left)
                 event.clear()
         finally:
-            # Struck before it was added, it is not there.
+            # It is missing if an exception struck before it was added.
             if event in self._hopeful:
                 self._hopeful.remove(event)
         return self.is_hearing
@@ -671,7 +676,8 @@ wait`."""
     def refuse_on_own_task(self) -> None:
         """Make sure that this task may wait for answers.
 
-        :raises RuntimeError: it is one of ours; a reader's takes them in.
+        :raises RuntimeError: it is one of ours. A reader's task takes the
+                              answers in, so it must not wait for them.
         """
         if any(self._tasks[name].is_current() for name in list(self._tasks)):
             raise RuntimeError(
@@ -681,7 +687,7 @@ wait`."""
     # -- counters -----------------------------------------------------------
 
     def _backlog(self) -> str:
-        """For the log: what waits."""
+        """The waiting messages, for the log."""
         return f'{self.capacity.count} messages wait in the outbox'
 
     def stats(self) -> Dict[str, int]:

@@ -1,4 +1,4 @@
-"""How a process is: its counters, and whether it reaches Redis."""
+"""The state of a process: its counters, and whether it reaches Redis."""
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence
 
 from ..concurrency.availability import Availability
@@ -10,13 +10,13 @@ from .loss_report import LossReport
 
 
 class Status:
-    """Reads the parts of a process; what it counts itself is written by the
-    readers' tasks, under the core lock.
+    """Collects the state of the parts of a process. The readers' tasks write
+    its own counters, under the core lock.
 
-    :param channels: those of the process, which may still be empty.
-    :param tasks: its tasks, by name.
+    :param channels: the channels of the process.
+    :param tasks: its tasks, by name; may still be empty.
     :param redis: whether Redis can be used.
-    :param pubsub: the same for PUB/SUB.
+    :param pubsub: whether PUB/SUB can be used.
     """
 
     def __init__(self, channels: Sequence[Channel],

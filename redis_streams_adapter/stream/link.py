@@ -21,7 +21,7 @@ READ_MARGIN = 5.0
 #: Parts of the replies to an entry that the server will never take, from
 #: ``networking.c`` (which then closes the connection) and ``t_stream.c`` of
 #: Redis 6.2 to 7.4. Every other error may pass, or be mended by an operator:
-#: the entry is kept. (Not all of "Protocol error": a server that wants a
+#: the entry is kept. (Not all of "Protocol error": a server that needs a
 #: password says so in these words too.)
 TOO_LONG = 'invalid bulk length'
 ENTRY_ERRORS = (TOO_LONG, 'Elements are too large')

@@ -212,7 +212,7 @@ class Listener:
         #: Whether the last attempt to listen has ended in an error. Written
         #: by the task.
         self._failing = False
-        # Written by the task; read by those who interrupt it.
+        # Written by the task; read by the tasks that interrupt it.
         self._link: Optional[ListenerLink] = None
 
     def listen_to(self, channels: Sequence[str],

@@ -162,7 +162,7 @@ class Reader:
         return max(Position(now), self._known.last_id, self.cursor or START)
 
     def tell(self) -> None:
-        """Say where the reader is; on its own task."""
+        """Report the position of the reader; on its own task."""
         if self._behind:
             self._reported = time.monotonic()
             self._lagging(self.cursor)

@@ -73,7 +73,7 @@ class Kept(NamedTuple):
 
     :param position: the position up to which the stream has them.
     :param sequence: the number of the last message that is there; ``None``:
-                     all are, as far as that can be told.
+                     all are, as far as is known.
     """
 
     position: Position

@@ -63,7 +63,7 @@ class ShardedListeners:
         self._taken: Tuple[str, ...] = ()
         #: Whether the masters of the channels are not known.
         self._failing = False
-        #: Set by listeners when a channel is not where it was looked for.
+        #: Set by listeners if a channel is not on the expected master.
         self._moved = False
         #: All listeners that were made. Each keeps its task, so none is
         #: removed; an idle one is reused for another master.
