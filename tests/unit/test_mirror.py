@@ -27,7 +27,7 @@ UNTESTED = {
 #: Debts: modules that are tested together with others, in tests of
 #: tests/unit/manager, tests/integration/recovery and tests/unit/runtime.
 DEBTS = {
-    'cluster/incoming', 'cluster/outgoing', 'recovery/admission',
+    'recovery/admission',
     'recovery/backlog', 'recovery/claims', 'recovery/deliveries',
     'recovery/handover', 'recovery/local_clients', 'recovery/tracker',
     'runtime/membership', 'runtime/status'}
