@@ -169,7 +169,7 @@ class Runtime(Generic[R]):
         #: one while another task still waits in ``start``. Read by the
         #: readers' tasks.
         self._expecting: Dict[str, float] = {}
-        #: Tasks by name, each from before it is started; under the start
+        #: Tasks by name, each noted before it is started; under the start
         #: lock.
         self._tasks: Dict[str, Task] = {}
         self._starting = engine.lock()

@@ -14,9 +14,9 @@ from ..protocol.position import Position, START
 from ..protocol.transport import Fields, Link
 from .reconcile import Mark, PAGE
 
-#: After how many entries a process without a reader listens for readers that
-#: lag. It reads its own entries back by that, at a tenth of the cost of
-#: emitting them.
+#: After how many entries a process without a reader looks for reports of
+#: readers that lag. It also reads its own entries then, at a tenth of the cost
+#: of emitting them.
 LISTEN_EVERY = 500
 
 #: Which readers may be away, and what to ask them.
@@ -48,8 +48,8 @@ class Backpressure:
         #: without a lock by the tasks that wake it, so it may be out of date:
         #: that costs one pause of the writer.
         self.held = False
-        # The writer's task's own: up to where it has listened, and how many
-        # entries it has sent since.
+        # For the writer's task only: the position up to which it has looked
+        # for reports, and how many entries it has sent since.
         self._heard = START
         self._unheard = 0
 
@@ -85,8 +85,9 @@ class Backpressure:
 
     def reader_lags(self, uid: Optional[str],
                     position: Optional[Position]) -> None:
-        """A node has reported where its reader is (``None``: this one).
+        """A node has reported the position of its reader.
 
+        :param uid: the uid of that node; ``None``: this one.
         :param position: ``None``: it has caught up, or the node is gone.
         """
         with self._lock:
@@ -118,7 +119,7 @@ class Backpressure:
     def listen(self, link: Link, acknowledged: Position) -> None:
         """Read what has come since the last time, if it is time.
 
-        :param acknowledged: where our last entry is.
+        :param acknowledged: the position of our last entry.
         :raises Unavailable: always may.
         """
         overhear = self._overhear
@@ -128,7 +129,7 @@ class Backpressure:
         self._unheard = 0
         recent = acknowledged.milliseconds - int(PATIENCE * 1000)
         if self._heard.milliseconds < recent:
-            # Older reports count no longer.
+            # Older reports no longer count.
             self._heard = Position(recent)
             with self._lock:
                 self.flow.forget_readers()
@@ -142,8 +143,8 @@ class Backpressure:
 
     def room(self) -> Optional[int]:
         """How many entries may be sent now; ``None``: any number."""
-        # Said before looking, so that a task that makes room from now on
-        # wakes us.
+        # Set before looking, so that a task that makes room from now on
+        # wakes this one.
         self.held = True
         with self._lock:
             room = self.flow.room(time.monotonic())

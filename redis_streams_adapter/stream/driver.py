@@ -227,7 +227,7 @@ def _of_client(module: Any, client: Any,
         return _of_pool(module, pool, options)
 
     def make(timeout: float, key: str) -> Any:
-        # Looked up anew for each connection: the slot may have moved.
+        # Looked up for each connection: the slot may have moved.
         client.nodes_manager.initialize()
         return _connection_to(
             module, client.get_node_from_key(key), options, timeout)
@@ -244,7 +244,7 @@ def _of_client(module: Any, client: Any,
                 node = client.get_node_from_key(key)
             except module.exceptions.SlotNotCoveredError:
                 return None
-            # redis-py 5.0 has no hash of one.
+            # A node of redis-py 5.0 is not hashable.
             return node and (node.host, node.port)
         return place
 

@@ -20,7 +20,7 @@ READ_MARGIN = 5.0
 
 #: Parts of the replies to an entry that the server will never take, from
 #: ``networking.c`` (which then closes the connection) and ``t_stream.c`` of
-#: Redis 6.2 to 7.4. Every other error may pass, or be mended by an operator:
+#: Redis 6.2 to 7.4. Every other error may pass, or be fixed by an operator:
 #: the entry is kept. (Not all of "Protocol error": a server that needs a
 #: password says so in these words too.)
 TOO_LONG = 'invalid bulk length'
@@ -58,7 +58,7 @@ class RedisLink(Connection):
         self._cap = (b'MAXLEN', b'~', b'%d' % max_len)
         self._appends = not block
         self._min_replicas = min_replicas
-        # A reply must be here before the connection is taken for dead.
+        # The reply must arrive before the connection is taken for dead.
         self._replica_wait = int(driver.socket_timeout * 1000 / 2)
         self._identity: Optional[Identity] = None
 
@@ -160,7 +160,7 @@ class RedisLink(Connection):
     def read(self, after: Position, count: int,
              block: Optional[float]) -> List[Entry]:
         wait = () if block is None else (
-            # BLOCK 0 would wait for ever.
+            # BLOCK 0 would wait forever.
             b'BLOCK', b'%d' % max(1, int(block * 1000)))
         reply = self.ask(b'XREAD', b'COUNT', b'%d' % count, *wait,
                          b'STREAMS', self._stream, bytes(after))

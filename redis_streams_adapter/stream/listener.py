@@ -32,7 +32,7 @@ QUIET = 5.0
 SUBSCRIBE = {Way.PLAIN: b'SUBSCRIBE', Way.SHARDED: b'SSUBSCRIBE'}
 UNSUBSCRIBE = {Way.PLAIN: b'UNSUBSCRIBE', Way.SHARDED: b'SUNSUBSCRIBE'}
 
-#: The ways by what a message starts with.
+#: The way of a message, by its first element.
 _WAYS = {b'message': Way.PLAIN, b'smessage': Way.SHARDED}
 
 #: Parts of the error for a command that the server does not know, or that

@@ -89,17 +89,17 @@ class Pending:
                  numbered: bool) -> None:
         self.fields = fields
         self.size = size
-        #: Its number; of a sign of life, that of the last message.
+        #: Its number; for a sign of life, the number of the last message.
         self.sequence = sequence
         #: Whether it is a message; if not, a sign of life.
         self.numbered = numbered
         #: How many bytes are before it in the outbox, including those that
         #: have left since the outbox was last empty.
         self.before = 0
-        #: It is stored, or refused. Written under the lock.
+        #: Whether it is stored, or refused. Written under the lock.
         self.settled = False
         self.refused: Optional[EntryRefused] = None
-        #: How often it has broken the connection. The writer's task's own.
+        #: How often it has broken the connection. For the writer's task only.
         self.breaks = 0
 
 
@@ -142,7 +142,7 @@ class Outbox:
         #: together with the mark of the entry, without a call in between.
         self.stored = 0
         self.refused = 0
-        #: Whether it accepts nothing more.
+        #: Whether it accepts no more entries.
         self.closed = False
         capacity.outboxes.append(self)
 

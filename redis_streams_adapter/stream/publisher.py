@@ -67,11 +67,11 @@ class Publisher:
         self.dropped = 0
         #: The connections: to any server, under ``None``; to the masters of
         #: a cluster, by their addresses; and the one under
-        #: :data:`COUNTING`. Written by the task; read by those that
+        #: :data:`COUNTING`. Written by the task; read by tasks that
         #: interrupt it.
         self._links: Dict[object, Connection] = {}
-        #: Says which master has a sharded channel; ``None``: the cluster was
-        #: not asked yet. Written by the task.
+        #: Returns the master that has a sharded channel; ``None``: the
+        #: cluster was not asked yet. Written by the task.
         self._place: Optional[Callable[[str], Optional[Address]]] = None
         #: Whether the last attempt to connect has failed, or the task has
         #: ended. Written by the task, and by the task that interrupts it.
@@ -168,7 +168,7 @@ class Publisher:
             for key in [key for key, link in self._links.items()
                         if link.ended]:
                 self._links.pop(key).close()
-                # Another server may have taken the place of this one.
+                # Another server may have replaced this one.
                 self._place = None
             self._link(None)
             for job in jobs:
@@ -204,7 +204,7 @@ class Publisher:
             try:
                 return self._link(self._master_of(channel))
             except Unavailable:
-                # Another server may have taken the place of this one since
+                # Another server may have replaced this one since
                 # the cluster was asked. Nothing was sent.
                 self._forget_masters()
         return self._link(self._master_of(channel))

@@ -43,7 +43,7 @@ LAG = 0.05
 #: How often it reports that, in seconds.
 REPORT_INTERVAL = 0.05
 
-#: How often it looks whether the stream is still the same one while entries
+#: How often it checks whether the stream is still the same one while entries
 #: come all the time, in seconds.
 LOOK_INTERVAL = 5.0
 
@@ -107,8 +107,8 @@ class Reader:
         self._moment = 0
         #: Whether a round has ended: Redis may have been away.
         self._failed = False
-        #: Up to where an earlier reader of this process has handed on all;
-        #: ``None``: there was none. Set before the task starts.
+        #: The position up to which an earlier reader of this process has
+        #: handed on all; ``None``: there was none. Set before the task starts.
         self.skip_to: Optional[Position] = None
         #: Whether it has ever got through: the cursor alone does not show it.
         self._through = False
@@ -122,8 +122,8 @@ class Reader:
         self._added: Optional[int] = 0
         #: Whether that number is exact.
         self._counted = False
-        #: Entries after this may have been trimmed before they were read;
-        #: until the reader comes to `_goal`, where the stream ended first.
+        #: Entries after this may have been trimmed before they were read,
+        #: until the reader reaches `_goal`: the first known end of the stream.
         self._unsure: Optional[Position] = None
         self._goal = START
         #: Whether the cursor is the id of an entry that was there.
@@ -199,14 +199,15 @@ class Reader:
                 self._read_back(link, self._clock_ahead, self.cursor,
                                 self._known, self._since(), self._failed)
             # A reader that may not read, or whose connection does not survive
-            # waiting, fails here, before it counts as well.
+            # waiting, fails here, before it reports that it works.
             page = link.read(self.cursor, self._count,
                              PROBE if self._failed else None)
             if not self._through:
                 self._began(self.cursor, self._moment)
-                # After it: if it was struck before, it is called again.
+                # Set after the call: if an exception strikes, it is repeated.
                 self._through = True
-            # Now: a task that finds it connected may rely on its position.
+            # Set only now: a task that finds it connected relies on its
+            # position.
             self.connected = True
             self._resumed()
             task.works()
@@ -240,7 +241,7 @@ class Reader:
             cursor = self._unsure = self._first_position(ends)
             self._goal = ends.last_id
         elif ends.last_id < cursor:
-            # Waiting for ids above the cursor would miss what comes now.
+            # A wait for ids above the cursor would miss new entries.
             self._lose(ends)
             cursor = ends.last_id
         elif self._has_less(ends, cursor) \
@@ -286,7 +287,7 @@ class Reader:
                 self._unsure = max(cursor, first)
 
     def _is_trimmed(self, ends: Ends) -> bool:
-        """Whether the stream has had entries that are not there."""
+        """Whether the stream has had entries that are gone."""
         if ends.added is None:
             # Each entry that is stored trims the excess.
             return ends.length >= self._max_len
@@ -317,7 +318,7 @@ class Reader:
         self._at_entry = False
 
     def _what_happened(self, ends: Ends) -> str:
-        """How the stream came to have lost its end."""
+        """The kind of loss by which the stream has lost its end."""
         first, known = ends.first_id, self._known
         if first is None:
             return DELETED
@@ -326,7 +327,7 @@ class Reader:
             return SET_BACK
         if ends.added is not None and known.added is not None \
                 and ends.added - ends.length > known.added:
-            # More is trimmed than there was.
+            # More entries were trimmed than the stream had.
             return SET_BACK
         return DELETED
 
@@ -388,7 +389,7 @@ class Reader:
         try:
             self._handle(entry)
         except Exception:
-            # It concerns this entry alone.
+            # The defect concerns this entry alone.
             self.failed += 1
             self._logger().exception(
                 'entry %s could not be carried out', entry.id)

@@ -58,13 +58,13 @@ BATCH_ENTRIES = 500
 #: limit that a server can set on what one client sends.
 BATCH_BYTES = 1 << 19
 
-#: From which size on an entry may be too large for the server, in bytes. 1 MiB
-#: is the lowest ``proto-max-bulk-len`` and ``client-query-buffer-limit``; less
-#: what surrounds the data.
+#: The size, in bytes, from which an entry may be too large for the server. The
+#: lowest ``proto-max-bulk-len`` and ``client-query-buffer-limit`` are 1 MiB;
+#: less what surrounds the data.
 LARGE = (1 << 20) - (1 << 14)
 
 #: After how many broken connections an entry that large is taken for the
-#: reason. A server may close the connection without a reply that reaches us.
+#: cause. A server may close the connection before its reply arrives.
 BREAKS = 3
 
 #: How long to wait for readers before looking again, in seconds. Mostly they
@@ -80,7 +80,7 @@ IDLE = 1.0
 #: seconds: meanwhile two fast writers add a tenth to a million entries.
 TRIM_INTERVAL = 1.0
 
-#: What is appended so that WAIT can be asked on this connection: a sign of
+#: An entry that is appended so that WAIT counts on this connection: a sign of
 #: life of an emitter, which every node ignores.
 PROBE = (b'uid', b'emitter', b'nsp', b'/', b'type', b'2')
 
@@ -122,7 +122,7 @@ backpressure.Backpressure`.
         self._replicated = replicated
         self._lock: Any = capacity.lock
         self._sign = sign
-        #: What is not known to be stored yet. Only the task takes out.
+        #: The entries not known to be stored yet. Only the task removes any.
         self.outbox = Outbox(capacity, sign)
         self._waiters = Waiters(engine, patience)
         #: What readers have reported.
@@ -133,7 +133,7 @@ backpressure.Backpressure`.
         #: Written by the task; read by those that interrupt it.
         self._link: Optional[Link] = None
         #: Set by the task before it looks into the outbox. The first task
-        #: that puts something in after that takes it back, and wakes it.
+        #: that puts an entry in after that clears it, and wakes the task.
         self._asleep = False
         self._work_there = engine.event()
         # From here on: written by the task alone.
@@ -162,7 +162,8 @@ backpressure.Backpressure`.
         """
         pending = self.outbox.put(fields, numbered)
         if self._asleep:
-            # In this order: a task that sees it awake knows that it will be.
+            # In this order: if another task finds the flag cleared, the
+            # writer is awake or about to be woken.
             self._asleep = False
             self._work_there.set()
         return pending
@@ -212,11 +213,11 @@ backpressure.Backpressure`.
         return left
 
     def wake(self) -> None:
-        """Let the task look whether it is to stop."""
+        """Wake the task: it looks for work, and whether to stop."""
         self._work_there.set()
 
     def interrupt(self) -> None:
-        """End what the task waits for, on its connection or here."""
+        """End the wait of the task, on its connection or for work."""
         link = self._link
         if link is not None:
             link.interrupt()
@@ -252,7 +253,8 @@ backpressure.Backpressure`.
                 self._settle(link)
             self.backpressure.connected(link, returned)
             if self._retention is not None:
-                # If it may not trim, this fails before it counts as well.
+                # If the user may not trim, this fails before the task reports
+                # that it works.
                 link.trim()
             self._last_identity = link.identity
             if not self.outbox:
@@ -286,8 +288,8 @@ backpressure.Backpressure`.
         if urgent is not None:
             link.append([urgent])
             with self._lock:
-                # Unless there is a newer one. Struck before this, it is sent
-                # again.
+                # Unless there is a newer one. If an exception strikes before
+                # this, it is sent again.
                 if self._urgent is urgent:
                     self._urgent = None
 
@@ -345,7 +347,7 @@ backpressure.Backpressure`.
         self._leave(results)
 
     def _look_back(self, link: Link) -> None:
-        """Find out whether what was acknowledged is still there."""
+        """Find out whether the acknowledged entries are still there."""
         marks, forgotten = self.backpressure.marks()
         self._acknowledged, kept = find_kept(
             link, self._acknowledged, marks, forgotten)
