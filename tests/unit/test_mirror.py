@@ -27,9 +27,8 @@ UNTESTED = {
 #: Debts: modules that are tested together with others, in tests of
 #: tests/unit/manager, tests/integration/recovery and tests/unit/runtime.
 DEBTS = {
-    'recovery/admission',
-    'recovery/backlog', 'recovery/claims', 'recovery/deliveries',
-    'recovery/handover', 'recovery/local_clients', 'recovery/tracker',
+    'recovery/admission', 'recovery/claims', 'recovery/local_clients',
+    'recovery/tracker',
     'runtime/membership', 'runtime/status'}
 
 #: Tests of no single module: those of the package as a whole, and of what

@@ -1,0 +1,335 @@
+"""What clients missed is read from Redis, up to where the memory begins."""
+import logging
+from types import SimpleNamespace
+from typing import Any, Callable, List, Optional
+
+import pytest
+
+from redis_streams_adapter.protocol.codec import Encoder
+from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE, \
+    Heartbeat, Message, SocketsJoin, Target
+from redis_streams_adapter.protocol.position import Position
+from redis_streams_adapter.protocol.transport import Entry, Unavailable
+from redis_streams_adapter.recovery import backlog as module
+from redis_streams_adapter.recovery.backlog import Backlog, PAGE, PATIENCE, \
+    READS
+from redis_streams_adapter.recovery.claims import Claim
+from redis_streams_adapter.recovery.replay import Replay
+from redis_streams_adapter.recovery.session import OFFSET_NOT_FOUND, \
+    REDIS_UNAVAILABLE, Refusal, Session
+from redis_streams_adapter.stream.session_store import Found
+
+from .parts import FakeEvent, Parts
+
+SESSION = Session('s', 'p', ('s',), {}, '/', obeyed=Position(1))
+
+encoder = Encoder('uid')
+
+
+@pytest.fixture
+def parts(logger: Callable[[], logging.Logger]) -> Parts:
+    return Parts(logger)
+
+
+@pytest.fixture
+def backlog(parts: Parts) -> Backlog:
+    return Backlog(parts.clients)
+
+
+def entry(number: int, message: Optional[Message] = None,
+          namespace: str = '/', more: Any = ()) -> Entry:
+    return Entry(Position(number), [
+        *encoder.encode(namespace, message or Broadcast((number,))), *more])
+
+
+def served(parts: Parts, floor: int) -> None:
+    """All after this position is in memory."""
+    parts.timeline().history.serve(['/'], Position(floor))
+
+
+def replay_from(start: int) -> Replay:
+    return Replay(SESSION, Position(start), 10_000)
+
+
+def read(parts: Parts, backlog: Backlog, replay: Replay,
+         namespace: str = '/') -> List[Position]:
+    """Read.
+
+    :return: the positions of what was missed.
+    """
+    last = parts.store.entries[-1].id if parts.store.entries else None
+    claim = Claim(SESSION, b'', replay.at, Found(b'', True, None, last))
+    backlog.read(replay, claim, namespace)
+    assert not parts.order.held
+    return [record.id for record in replay.missed]
+
+
+def refusal_of(call: Callable[[], Any]) -> str:
+    with pytest.raises(Refusal) as caught:
+        call()
+    return caught.value.reason
+
+
+def test_nothing_is_read_if_all_is_in_memory(
+        parts: Parts, backlog: Backlog) -> None:
+    served(parts, 5)
+    for start in (5, 6):
+        assert read(parts, backlog, replay_from(start)) == []
+    assert parts.store.pages == []
+
+
+def test_what_is_older_than_the_memory_is_missed(
+        parts: Parts, backlog: Backlog) -> None:
+    served(parts, 5)
+    parts.store.entries = [entry(number) for number in range(1, 9)]
+    replay = replay_from(2)
+    # Up to the floor, and no further: the rest is in memory.
+    assert read(parts, backlog, replay) == [
+        Position(3), Position(4), Position(5)]
+    assert replay.at == Position(5)
+
+
+def test_it_is_in_memory_for_the_next_client(
+        parts: Parts, backlog: Backlog) -> None:
+    served(parts, 5)
+    parts.store.entries = [entry(number) for number in range(1, 9)]
+    read(parts, backlog, replay_from(2))
+    history = parts.timeline().history
+    assert history.floor('/') == Position(2)
+    kept = history.after('/', Position(2)) or ()
+    assert [each.id for each in kept] == [
+        Position(3), Position(4), Position(5)]
+    read(parts, backlog, replay_from(2))
+    assert len(parts.store.pages) == 1
+
+
+@pytest.mark.parametrize('count', [PAGE - 1, PAGE, PAGE + 1, 2 * PAGE + 30])
+def test_it_is_read_in_pages(parts: Parts, backlog: Backlog,
+                             count: int) -> None:
+    parts.store.entries = [entry(number) for number in range(1, count + 2)]
+    served(parts, count + 1)
+    replay = replay_from(1)
+    assert read(parts, backlog, replay) == [
+        Position(number) for number in range(2, count + 2)]
+    assert parts.store.pages == [
+        Position(1 + start) for start in range(0, count, PAGE)]
+    assert replay.at == Position(count + 1)
+
+
+def test_a_page_that_goes_beyond_the_floor(
+        parts: Parts, backlog: Backlog) -> None:
+    """The rest of it is in memory, and is not skipped there."""
+    parts.store.entries = [entry(number) for number in range(1, 2 * PAGE)]
+    served(parts, 3)
+    replay = replay_from(1)
+    assert read(parts, backlog, replay) == [Position(2), Position(3)]
+    assert replay.at == Position(3)
+
+
+@pytest.mark.parametrize('last', [(), (9,)])
+def test_the_floor_is_reached_if_no_entry_is_there(
+        parts: Parts, backlog: Backlog, last: Any) -> None:
+    parts.store.entries = [entry(number) for number in (1, 3, *last)]
+    served(parts, 5)
+    replay = replay_from(1)
+    assert read(parts, backlog, replay) == [Position(3)]
+    assert replay.at == Position(5)
+
+
+def test_what_clients_do_not_miss_is_left_out(
+        parts: Parts, backlog: Backlog) -> None:
+    parts.store.entries = [
+        entry(1), entry(2, namespace='/chat'), entry(3, Heartbeat()),
+        entry(4, Broadcast(('x',), Target((), (), {'volatile': True}))),
+        entry(5, Broadcast(('x',), EVERYONE, 'request')),
+        Entry(Position(6), [b'no', b'message']),
+        entry(7), entry(8)]
+    served(parts, 8)
+    assert read(parts, backlog, replay_from(1)) == [Position(7), Position(8)]
+
+
+def test_commands_are_obeyed(parts: Parts, backlog: Backlog) -> None:
+    parts.store.entries = [
+        entry(1), entry(2, Broadcast(('x',), Target(('room',)))),
+        entry(3, SocketsJoin(EVERYONE, ('room',))),
+        entry(4, Broadcast(('x',), Target(('room',))))]
+    served(parts, 4)
+    replay = replay_from(1)
+    assert read(parts, backlog, replay) == [Position(4)]
+    assert replay.rooms == {'s', 'room'}
+
+
+def test_what_is_in_the_stream_twice_is_missed_once(
+        parts: Parts, backlog: Backlog) -> None:
+    def written(number: int, writer: bytes, sequence: int) -> Entry:
+        return entry(number, more=[
+            b'wid', writer, b'seq', b'%d' % sequence, b'since', b'0-0'])
+
+    parts.store.entries = [
+        entry(1), written(2, b'a', 1), written(3, b'a', 2),
+        written(4, b'a', 1), written(5, b'b', 1), written(6, b'a', 2),
+        written(7, b'a', 3)]
+    served(parts, 7)
+    assert read(parts, backlog, replay_from(1)) == [
+        Position(2), Position(3), Position(5), Position(7)]
+
+
+def test_a_copy_on_the_next_page_is_a_copy(
+        parts: Parts, backlog: Backlog) -> None:
+    more = [b'wid', b'a', b'seq', b'1', b'since', b'0-0']
+    parts.store.entries = [
+        entry(1), entry(2, more=more),
+        *(entry(number) for number in range(3, PAGE + 2)),
+        entry(PAGE + 2, more=more)]
+    served(parts, PAGE + 2)
+    assert Position(PAGE + 2) not in read(parts, backlog, replay_from(1))
+    assert len(parts.store.pages) == 2
+
+
+# -- what is not there -------------------------------------------------------
+
+def test_it_was_trimmed_since(parts: Parts, backlog: Backlog) -> None:
+    served(parts, 5)
+    parts.store.entries = [entry(number) for number in range(3, 9)]
+    assert refusal_of(
+        lambda: read(parts, backlog, replay_from(2))) == OFFSET_NOT_FOUND
+    assert parts.timeline().history.floor('/') == Position(5)
+
+
+def test_it_is_trimmed_between_two_pages(
+        parts: Parts, backlog: Backlog) -> None:
+    served(parts, 2 * PAGE)
+    store = parts.store
+    store.entries = [entry(number) for number in range(1, 2 * PAGE + 1)]
+
+    def trim() -> None:
+        del store.entries[:PAGE + 20]
+
+    store.before.extend([lambda: None, trim])
+    assert refusal_of(
+        lambda: read(parts, backlog, replay_from(1))) == OFFSET_NOT_FOUND
+
+
+def test_a_namespace_that_is_not_recorded(
+        parts: Parts, backlog: Backlog) -> None:
+    assert refusal_of(
+        lambda: read(parts, backlog, replay_from(2))) == REDIS_UNAVAILABLE
+    assert parts.store.pages == []
+
+
+def test_a_memory_that_is_forgotten_faster_than_this_can_read(
+        parts: Parts, backlog: Backlog) -> None:
+    """Each time there is more to read."""
+    floors = iter(range(6, 1000))
+    parts.store.entries = [entry(number) for number in range(1, 50)]
+    history = parts.timeline().history
+
+    def forget() -> None:
+        history.serve([], Position(1))
+        served(parts, next(floors))
+
+    served(parts, 5)
+    parts.store.before.extend([forget] * 100)
+    assert refusal_of(
+        lambda: read(parts, backlog, replay_from(2))) == REDIS_UNAVAILABLE
+    assert len(parts.store.pages) == READS
+
+
+def test_a_memory_that_was_forgotten_is_read_again(
+        parts: Parts, backlog: Backlog) -> None:
+    parts.store.entries = [entry(number) for number in range(1, 9)]
+    history = parts.timeline().history
+
+    def forget() -> None:
+        history.serve([], Position(1))
+        served(parts, 7)
+
+    served(parts, 5)
+    parts.store.before.append(forget)
+    assert read(parts, backlog, replay_from(2)) == [
+        Position(number) for number in range(3, 8)]
+    assert parts.store.pages == [Position(2), Position(5)]
+
+
+# -- several clients ---------------------------------------------------------
+
+def while_one_reads(parts: Parts, backlog: Backlog,
+                    what: Callable[[FakeEvent], Any]) -> None:
+    """Do something while a client reads what came after 2-0.
+
+    :param what: gets the event that is set when that is done.
+    """
+    done: List[Any] = []
+
+    def do_it() -> None:
+        event = parts.events[0]
+        what(event)
+        assert not event.is_set()
+        done.append(event)
+
+    served(parts, 5)
+    parts.store.entries = [
+        *(entry(number) for number in range(1, 6)),
+        *(entry(number, namespace='/chat') for number in range(6, 9))]
+    parts.store.before.append(do_it)
+    assert read(parts, backlog, replay_from(2)) == [
+        Position(3), Position(4), Position(5)]
+    event, = done
+    assert event.is_set()
+
+
+def test_a_client_waits_for_another_one_that_reads(
+        parts: Parts, backlog: Backlog,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, 'time', SimpleNamespace(
+        monotonic=lambda: 1000.0))
+    events: List[FakeEvent] = []
+
+    def another(event: FakeEvent) -> None:
+        events.append(event)
+        event.on_wait = lambda: parts.timeline().history.prepend(
+            '/', Position(2), (), Position(5)) or event.set()
+        read(parts, backlog, replay_from(2))
+        event.clear()
+
+    while_one_reads(parts, backlog, another)
+    assert events[0].waits == [PATIENCE]
+    assert parts.store.pages == [Position(2)]
+
+
+def test_a_client_that_has_waited_for_long_reads_by_itself(
+        parts: Parts, backlog: Backlog) -> None:
+    def another(event: FakeEvent) -> None:
+        assert read(parts, backlog, replay_from(3)) == [
+            Position(4), Position(5)]
+        assert len(event.waits) == 1
+
+    while_one_reads(parts, backlog, another)
+    assert parts.store.pages == [Position(2), Position(3)]
+
+
+def test_clients_of_other_namespaces_do_not_wait(
+        parts: Parts, backlog: Backlog) -> None:
+    def another(event: FakeEvent) -> None:
+        parts.timeline('/chat').history.serve(['/chat'], Position(8))
+        assert read(parts, backlog, replay_from(6), '/chat') == [
+            Position(7), Position(8)]
+        assert event.waits == []
+
+    while_one_reads(parts, backlog, another)
+
+
+def test_no_client_waits_for_one_that_failed(
+        parts: Parts, backlog: Backlog) -> None:
+    def fail() -> None:
+        raise Unavailable('Redis is away')
+
+    served(parts, 5)
+    parts.store.entries = [entry(number) for number in range(1, 6)]
+    parts.store.before.append(fail)
+    with pytest.raises(Unavailable):
+        read(parts, backlog, replay_from(2))
+    # Those that wait already go on, and no one else begins to.
+    assert all(event.is_set() for event in parts.events)
+    assert read(parts, backlog, replay_from(4)) == [Position(5)]
+    assert not any(event.waits for event in parts.events)

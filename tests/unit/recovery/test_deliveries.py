@@ -1,0 +1,121 @@
+"""The deliveries of a process if recovery is on, one for each stream."""
+import threading
+from types import SimpleNamespace
+from typing import Any, Dict, List
+
+import pytest
+
+from redis_streams_adapter.protocol.messages import EVERYONE, SocketsJoin
+from redis_streams_adapter.protocol.position import Position
+from redis_streams_adapter.recovery.deliveries import StreamOrderDeliveries
+from redis_streams_adapter.recovery.session import Origin
+from redis_streams_adapter.recovery.stream_order import StreamOrderDelivery
+from redis_streams_adapter.stream.outbox import Capacity, Pending
+
+
+class World:
+    """The parts that they are given, which note what is called."""
+
+    def __init__(self) -> None:
+        self.calls: List[Any] = []
+        #: Which delivery each namespace has.
+        self.by_namespace: Dict[str, Any] = {}
+        self.order = threading.RLock()
+        self.writer: Any = SimpleNamespace(
+            sessions=SimpleNamespace(work='store task',
+                                     abandon=self.note('abandon')),
+            work='writer task', **{name: self.note(name) for name in (
+                'begin', 'history_is_gone', 'close', 'catch_up',
+                'interrupt')})
+        unused: Any = None
+        self.deliveries = StreamOrderDeliveries(
+            self.writer, SimpleNamespace(  # type: ignore[arg-type]
+                log_lines=lambda order: None), unused, self.append, self.order,
+            unused, Capacity(10, 1000), threading.Event,
+            unused, self.by_namespace.__getitem__)
+
+    @staticmethod
+    def append(namespace: str, fields: Any) -> Pending:
+        return Pending(fields, 1, 7, True)
+
+    def note(self, name: str) -> Any:
+        return lambda *args: self.calls.append((name, *args))
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_each_stream_has_its_own(world: World) -> None:
+    one, other = map(world.deliveries.of_stream, (b'one', b'other'))
+    assert isinstance(one, StreamOrderDelivery) and one is not other
+    one.began(Position(5))
+    assert one.has_begun and not other.has_begun
+
+
+def test_a_command_is_written_by_the_writer_of_its_stream(
+        world: World) -> None:
+    one, other = map(world.deliveries.of_stream, (b'one', b'other'))
+    for each in (one, other):
+        each.is_read = True
+        each.began(Position(5))
+    one.command('/', SocketsJoin(EVERYONE, ('room',)), (), lambda: None)
+    assert (one.commanded, other.commanded) == (Origin(b'one', 7), None)
+
+
+def test_the_delivery_of_a_namespace(world: World) -> None:
+    deliveries = world.deliveries
+    one, other = map(deliveries.of_stream, (b'one', b'other'))
+    world.by_namespace.update({'/': one, '/chat': other})
+    assert deliveries.of_namespace('/') is one
+    assert deliveries.of_namespace('/chat') is other
+
+
+def test_a_namespace_whose_delivery_is_another_one(world: World) -> None:
+    world.by_namespace['/'] = object()
+    with pytest.raises(RuntimeError, match='recovery is off'):
+        world.deliveries.of_namespace('/')
+
+
+def test_clients_of_its_namespaces_begin_where_the_reader_does(
+        world: World) -> None:
+    one, other = map(world.deliveries.of_stream, (b'one', b'other'))
+    world.by_namespace.update({'/': one, '/chat': other})
+    one.began(Position(5))
+    (name, place, is_there), = world.calls
+    assert name == 'begin'
+    assert place == one.place
+    assert is_there('/') and not is_there('/chat')
+
+
+def test_a_stream_that_lost_its_history(world: World) -> None:
+    delivery = world.deliveries.of_stream(b'one')
+    delivery.began(Position(5))
+    world.calls.clear()
+    delivery.history_lost()
+    assert world.calls == [('history_is_gone',)]
+
+
+def test_all_streams_are_read_once_the_process_has_joined(
+        world: World) -> None:
+    streams = [world.deliveries.of_stream(each) for each in (b'1', b'2')]
+    assert [each.is_read for each in streams] == [False, False]
+    world.deliveries.joined()
+    assert [each.is_read for each in streams] == [True, True]
+
+
+def test_its_tasks(world: World) -> None:
+    assert dict(world.deliveries.tasks()) == {
+        'sessions': 'store task', 'session keeper': 'writer task'}
+
+
+@pytest.mark.parametrize('name, args', [
+    ('close', (2.0,)), ('catch_up', (3.0,)), ('interrupt', ()),
+    ('abandon', ())])
+def test_what_becomes_of_the_sessions(world: World, name: str,
+                                      args: Any) -> None:
+    """The session writer ends or goes on with them; in a child process they
+    are not its own, and the store is abandoned alone."""
+    getattr(world.deliveries, name)(*args)
+    assert world.calls == [(name, *args)]

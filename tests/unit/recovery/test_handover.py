@@ -1,0 +1,170 @@
+"""A client that returns is handed what it missed, unless another connection
+has taken it over."""
+import logging
+from typing import Any, Callable, List
+
+import pytest
+
+from redis_streams_adapter.protocol.messages import Broadcast
+from redis_streams_adapter.protocol.position import Position
+from redis_streams_adapter.recovery.client_session import ClientSession
+from redis_streams_adapter.recovery.handover import Handover, PATIENCE, \
+    YIELD_EVERY
+from redis_streams_adapter.recovery.replay import Record
+
+from .parts import Parts
+
+
+@pytest.fixture
+def parts(logger: Callable[[], logging.Logger]) -> Parts:
+    return Parts(logger)
+
+
+@pytest.fixture
+def handover(parts: Parts) -> Handover:
+    return Handover(parts.clients)
+
+
+def records(count: int) -> List[Record]:
+    return [Record(Position(number + 1), Broadcast(('x',)))
+            for number in range(count)]
+
+
+def taken_over(parts: Parts, client: ClientSession) -> ClientSession:
+    """Another connection has the client's sid."""
+    return parts.client(client.sid, client.namespace, 'other connection')
+
+
+def test_whether_a_client_is_here(parts: Parts, handover: Handover) -> None:
+    client = parts.client()
+    assert handover.is_here(client)
+    taken_over(parts, client)
+    assert not handover.is_here(client)
+
+
+@pytest.mark.parametrize('count', [1, YIELD_EVERY, YIELD_EVERY + 1,
+                                   2 * YIELD_EVERY + 50])
+def test_missed_packets_are_given_in_order_and_others_get_turns(
+        parts: Parts, handover: Handover, count: int) -> None:
+    client, missed = parts.client(), records(count)
+    assert handover.give_missed(client, missed)
+    given = parts.timeline().calls
+    assert [record for call in given for record in call[3]] == missed
+    assert {call[:3] for call in given} == {('again', ('s', 'e'), '/')}
+    assert max(len(call[3]) for call in given) <= YIELD_EVERY
+    # None after the last ones: nothing comes before what is sent next.
+    assert parts.pauses == len(given) - 1 == (count - 1) // YIELD_EVERY
+
+
+def test_a_client_that_missed_nothing_is_looked_for(
+        parts: Parts, handover: Handover) -> None:
+    client = parts.client()
+    assert handover.give_missed(client, ())
+    taken_over(parts, client)
+    assert not handover.give_missed(client, ())
+
+
+def test_the_rest_is_not_given_once_it_is_taken_over(
+        parts: Parts, handover: Handover) -> None:
+    client, timeline = parts.client(), parts.timeline()
+    turns: List[Any] = []
+
+    def deliver() -> None:
+        turns.append(None)
+        if len(turns) == 2:
+            taken_over(parts, client)
+
+    timeline.on_deliver = deliver
+    assert not handover.give_missed(client, records(3 * YIELD_EVERY))
+    assert len(turns) == 2
+    assert len(timeline.calls) == 1
+
+
+def test_what_was_held_is_released(parts: Parts, handover: Handover) -> None:
+    client = parts.client()
+    held: List[bool] = []
+    parts.delivery.release = lambda address: held.append(
+        parts.order.held and address == ('s', 'e'))
+    assert handover.release(client)
+    assert held == [True]
+    assert parts.delivery.logged == 1
+
+
+def test_another_connections_packets_stay_held(
+        parts: Parts, handover: Handover) -> None:
+    client = parts.client()
+    taken_over(parts, client)
+    assert not handover.release(client)
+    assert parts.delivery.released == []
+    assert not parts.order.held
+
+
+def test_a_client_that_has_read_its_reply_has_what_it_missed(
+        parts: Parts, handover: Handover) -> None:
+    client = parts.client(ahead='5-0')
+    handover.note_reading(client)
+    assert (client.ahead, client.has_changed) == ('5-0', False)
+    assert len(parts.sent_packets) == 1
+    parts.server.eio.sockets['e'].answer()
+    assert (client.ahead, client.has_changed) == (None, True)
+
+
+def test_a_connection_that_is_gone_reads_nothing(
+        parts: Parts, handover: Handover) -> None:
+    client = parts.client(ahead='5-0')
+    parts.server.eio.sockets['e'].closed = True
+    handover.note_reading(client)
+    assert parts.sent_packets == []
+    assert client.ahead == '5-0'
+
+
+# -- a client that may have some of what it missed ---------------------------
+
+def test_it_is_dropped_when_it_has_read_its_reply(
+        parts: Parts, handover: Handover) -> None:
+    client = parts.client(ahead='5-0')
+    connection = parts.server.eio.sockets['e']
+    handover.let_it_count(client)
+    assert not connection.closed
+    connection.answer()
+    assert client.ahead is None
+    assert connection.reasons == ['transport close']
+    assert len(parts.log_texts) == 1 and 's has to come' in parts.log_texts[0]
+
+
+def test_it_is_dropped_if_it_reads_nothing_for_long(
+        parts: Parts, handover: Handover) -> None:
+    client: Any = parts.client(ahead='5-0')
+    connection = parts.server.eio.sockets['e']
+    handover.let_it_count(client)
+    client.gone.on_wait = lambda: connection.reasons.append('not yet')
+    parts.run_background()
+    assert client.gone.waits == [PATIENCE]
+    assert connection.reasons == ['not yet', 'transport close']
+    # It may have read what it was sent, or not.
+    assert client.ahead == '5-0'
+
+
+@pytest.mark.parametrize('how', ['answers', 'patience'])
+def test_a_client_that_is_gone_leaves_its_connection_to_others(
+        parts: Parts, handover: Handover, how: str) -> None:
+    client = parts.client(ahead='5-0')
+    connection = parts.server.eio.sockets['e']
+    handover.let_it_count(client)
+    client.gone.set()
+    if how == 'answers':
+        connection.answer()
+    else:
+        parts.run_background()
+    assert not connection.closed
+
+
+def test_a_connection_that_cannot_be_asked_is_dropped_at_once(
+        parts: Parts, handover: Handover) -> None:
+    client = parts.client(ahead='5-0')
+    connection = parts.server.eio.sockets['e']
+    connection.closing = True
+    handover.let_it_count(client)
+    assert connection.reasons == ['transport close']
+    assert parts.background == [] and parts.log_texts == []
+    assert client.ahead == '5-0'
