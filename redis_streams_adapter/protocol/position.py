@@ -8,17 +8,16 @@ where it comes in, and formatted where it goes out. In between, code compares
 positions, and never the text: ``9-0`` stands before ``10-0``.
 
 A position has no epoch, a value that changes when the stream is deleted,
-flushed or set back, as positions have in Centrifugo. There, every entry is
-added by a script that keeps the epoch beside the stream; servers in Node.js
-add theirs with a plain ``XADD``, and the offsets and sessions that they share
-with this package have no place for one. Redis has no such value either:
-``master_replid`` stays the same when the stream is deleted, and changes at a
-failover that loses nothing, while a value beside the stream is the same on a
-replica that lacks entries. A number that each process raises for itself
-cannot be compared with a position that comes as text from another process. So
-the reader detects a loss by what the server reports of the stream, see
-``stream/reader.py``, and what is remembered of the former stream is forgotten
-then.
+flushed or set back, as positions have in Centrifugo. There, a script adds
+every entry, and keeps the epoch beside the stream; servers in Node.js add
+theirs with a plain ``XADD``, and the offset that a client keeps has no place
+for an epoch. Redis has no such value either: ``master_replid`` stays the same
+when the stream is deleted, and changes at a failover that loses nothing, while
+a value beside the stream is the same on a replica that lacks entries. A number
+that each process raises for itself cannot be compared with a position that
+comes as text from another process. So the reader detects a loss by what the
+server reports of the stream, see ``stream/reader.py``, and what is remembered
+of the former stream is forgotten then.
 """
 from typing import NamedTuple
 
