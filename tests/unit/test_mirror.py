@@ -25,11 +25,10 @@ UNTESTED = {
 }
 
 #: Debts: modules that are tested together with others, in tests of
-#: tests/unit/manager, tests/integration/recovery and tests/unit/runtime.
+#: tests/unit/manager and tests/integration/recovery.
 DEBTS = {
     'recovery/admission', 'recovery/claims', 'recovery/local_clients',
-    'recovery/tracker',
-    'runtime/membership', 'runtime/status'}
+    'recovery/tracker'}
 
 #: Tests of no single module: those of the package as a whole, and of what
 #: tests use.

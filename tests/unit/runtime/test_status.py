@@ -1,0 +1,241 @@
+"""The counters and the health of a process, from what its parts say of
+themselves."""
+import logging
+from types import SimpleNamespace
+from typing import Any, Dict, List, Optional
+
+import pytest
+
+from redis_streams_adapter.concurrency.availability import Availability
+from redis_streams_adapter.concurrency.engines import ThreadEngine
+from redis_streams_adapter.losses import Loss, MISSING, TRIMMED
+from redis_streams_adapter.runtime.loss_report import LossReport
+from redis_streams_adapter.runtime.status import Status
+
+
+def channel(stored: int = 0, batches: int = 0, found_stored: int = 0,
+            refused: int = 0, received: int = 0, failed: int = 0,
+            lag: Optional[float] = 0.0) -> Any:
+    """A stream, by what its two tasks have counted."""
+    return SimpleNamespace(
+        writer=SimpleNamespace(
+            outbox=SimpleNamespace(stored=stored, refused=refused),
+            batches=batches, found_stored=found_stored),
+        reader=SimpleNamespace(received=received, failed=failed, lag=lag))
+
+
+def task(restarts: int = 0) -> Any:
+    return SimpleNamespace(restarts=restarts)
+
+
+class World:
+    """A status and the parts that it reads. One part of each server can be
+    made to fail."""
+
+    def __init__(self) -> None:
+        self.channels: List[Any] = []
+        self.tasks: Dict[str, Any] = {}
+        self.capacity: Any = SimpleNamespace(count=0, bytes=0)
+        logger = logging.getLogger('unheard')
+        logger.disabled = True
+        self.losses = LossReport(ThreadEngine(), lambda: logger, None)
+        self.redis, self.pubsub = (
+            Availability(what, lambda: logger, str)
+            for what in ('Redis', 'PUB/SUB'))
+        for each in self.redis, self.pubsub:
+            each.add('part', lambda: None)
+            each.up('part')
+        self.status = Status(self.channels, self.tasks, self.capacity,
+                             self.losses, self.redis, self.pubsub)
+
+    def start(self, **lags: Optional[float]) -> None:
+        """Start a reader for each of these streams, by its lag."""
+        for key, lag in lags.items():
+            self.tasks[f'reader of {key}'] = task()
+            self.channels.append(channel(lag=lag))
+
+    def health(self, closed: bool = False, others: int = 0
+               ) -> Dict[str, Any]:
+        """That of a member, if it was started."""
+        return self.status.health(closed, bool(self.tasks), lambda: others)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+# -- stats -------------------------------------------------------------------
+
+def test_all_counters_begin_at_zero(world: World) -> None:
+    assert world.status.stats(0) == dict.fromkeys((
+        'sent', 'batches', 'found_after_break', 'refused', 'outbox',
+        'outbox_bytes', 'received', 'malformed', 'duplicates', 'failed',
+        'messages_lost', 'entries_trimmed', 'streams_deleted',
+        'stream_setbacks', 'messages_vanished', 'writer_restarts',
+        'reader_restarts', 'requests_dropped', 'outages'), 0)
+
+
+def test_the_streams_are_counted_together(world: World) -> None:
+    world.channels += [channel(1, 2, 3, 4, 5, 6),
+                       channel(10, 20, 30, 40, 50, 60)]
+    stats = world.status.stats(0)
+    assert {name: stats[name] for name in (
+        'sent', 'batches', 'found_after_break', 'refused', 'received',
+        'failed')} == {
+            'sent': 11, 'batches': 22, 'found_after_break': 33,
+            'refused': 44, 'received': 55, 'failed': 66}
+
+
+def test_what_all_streams_share_is_counted_once(world: World) -> None:
+    world.channels += [channel(), channel()]
+    world.capacity.count, world.capacity.bytes = 7, 800
+    world.status.skipped, world.status.duplicates = 3, 4
+    stats = world.status.stats(dropped=5)
+    assert {name: stats[name] for name in (
+        'outbox', 'outbox_bytes', 'malformed', 'duplicates',
+        'requests_dropped')} == {
+            'outbox': 7, 'outbox_bytes': 800, 'malformed': 3,
+            'duplicates': 4, 'requests_dropped': 5}
+
+
+def test_losses_are_counted_by_their_kind(world: World) -> None:
+    world.losses(Loss(MISSING, 'socket.io', 3, 'other'))
+    world.losses(Loss(TRIMMED, 'socket.io', 8))
+    stats = world.status.stats(0)
+    assert stats['messages_lost'] == 3
+    assert stats['entries_trimmed'] == 8
+
+
+def test_restarts_are_counted_by_the_kind_of_task(world: World) -> None:
+    world.tasks.update({
+        'writer of a': task(1), 'reader of a': task(10),
+        'writer of b': task(2), 'reader of b': task(20),
+        'heartbeat': task(100)})
+    stats = world.status.stats(0)
+    assert (stats['writer_restarts'], stats['reader_restarts']) == (3, 30)
+
+
+def test_a_task_may_be_added_meanwhile(world: World) -> None:
+    """Another task starts it, while this one counts."""
+    class Adds:
+        @property
+        def restarts(self) -> int:
+            world.tasks['writer of b'] = task(5)
+            return 1
+
+    world.tasks['writer of a'] = Adds()
+    assert world.status.stats(0)['writer_restarts'] == 1
+    assert world.status.stats(0)['writer_restarts'] == 6
+
+
+def test_outages_are_those_of_redis(world: World) -> None:
+    """One for each, whatever the number of attempts; those of PUB/SUB alone
+    are not among them."""
+    world.redis.down('part', 'refused')
+    world.redis.down('part', 'refused again')
+    world.pubsub.down('part', 'no permissions')
+    assert world.status.stats(0)['outages'] == 1
+
+
+# -- health ------------------------------------------------------------------
+
+def test_a_process_that_has_not_started(world: World) -> None:
+    """It has nothing to complain about."""
+    assert world.health(others=3) == {
+        'status': 'ok', 'connected': False, 'reader_lag': None, 'outbox': 0,
+        'outbox_bytes': 0, 'nodes': 0, 'messages_lost': 0,
+        'last_error': None, 'outage': None, 'last_outage': None}
+
+
+def test_a_member(world: World) -> None:
+    world.start(a=0.0)
+    world.capacity.count, world.capacity.bytes = 7, 800
+    world.losses(Loss(MISSING, 'socket.io', 3, 'other'))
+    world.losses(Loss(TRIMMED, 'socket.io', 8))
+    assert world.health(others=2) == {
+        'status': 'ok', 'connected': True, 'reader_lag': 0.0, 'outbox': 7,
+        'outbox_bytes': 800, 'nodes': 3, 'messages_lost': 3,
+        'last_error': None, 'outage': None, 'last_outage': None}
+
+
+def test_a_process_that_only_writes(world: World) -> None:
+    """It has a writer, and is no node; the others it need not count."""
+    world.start(a=0.0)
+
+    def count() -> int:
+        raise ZeroDivisionError
+
+    health = world.status.health(False, False, count)
+    assert (health['status'], health['connected']) == ('ok', True)
+    assert (health['nodes'], health['reader_lag']) == (0, None)
+
+
+def test_a_process_that_is_closed(world: World) -> None:
+    world.start(a=0.0)
+    health = world.health(closed=True)
+    assert (health['status'], health['connected']) == ('degraded', False)
+
+
+def test_redis_is_away(world: World) -> None:
+    world.start(a=0.0)
+    world.redis.down('part', 'refused')
+    health = world.health()
+    assert (health['status'], health['connected']) == ('degraded', False)
+    assert health['last_error'] == 'refused'
+    assert health['outage'] >= 0
+    world.redis.up('part')
+    health = world.health()
+    assert (health['status'], health['connected']) == ('ok', True)
+    assert health['outage'] is None
+    assert health['last_outage']['reason'] == 'part: refused'
+    # What went wrong last can still be read.
+    assert health['last_error'] == 'refused'
+
+
+def test_pubsub_is_away_alone(world: World) -> None:
+    """Events are sent as ever; only requests fail."""
+    world.start(a=0.0)
+    world.pubsub.down('part', 'no permissions')
+    health = world.health()
+    assert (health['status'], health['connected']) == ('degraded', True)
+    assert health['last_error'] == 'no permissions'
+    assert health['outage'] is None
+
+
+@pytest.mark.parametrize('away, last_error', [
+    (['redis'], 'no Redis'), (['pubsub'], 'no PUB/SUB'),
+    (['redis', 'pubsub'], 'no PUB/SUB'), ([], 'no Redis')])
+def test_the_last_error_is_one_that_matters_now(
+        world: World, away: List[str], last_error: str) -> None:
+    """Else the last one of Redis."""
+    for name, each in ('redis', world.redis), ('pubsub', world.pubsub):
+        each.down('part', f'no {"Redis" if name == "redis" else "PUB/SUB"}')
+        if name not in away:
+            each.up('part')
+    assert world.health()['last_error'] == last_error
+
+
+def test_an_error_of_pubsub_that_is_over(world: World) -> None:
+    world.pubsub.broken('part', 'reset')
+    world.pubsub.up('part')
+    assert world.health()['last_error'] == 'reset'
+
+
+def test_pubsub_that_has_not_begun_has_no_error(world: World) -> None:
+    """Redis may have one, which is the reason."""
+    world.pubsub.add('another', lambda: None)
+    world.redis.broken('part', 'refused')
+    assert not world.pubsub.ok
+    assert world.health()['last_error'] == 'refused'
+
+
+def test_the_reader_that_lags_most_counts(world: World) -> None:
+    world.start(a=0.5, b=7.5, c=0.0)
+    assert world.health()['reader_lag'] == 7.5
+
+
+def test_the_lag_is_unknown_while_one_reader_cannot_read(
+        world: World) -> None:
+    world.start(a=0.5, b=None)
+    assert world.health()['reader_lag'] is None
