@@ -27,8 +27,7 @@ UNTESTED = {
 #: Debts: modules that are tested together with others, in tests of
 #: tests/unit/manager and tests/integration/recovery.
 DEBTS = {
-    'recovery/admission', 'recovery/claims', 'recovery/local_clients',
-    'recovery/tracker'}
+    'recovery/admission'}
 
 #: Tests of no single module: those of the package as a whole, and of what
 #: tests use.

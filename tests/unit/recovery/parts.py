@@ -14,6 +14,7 @@ from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.transport import Entry
 from redis_streams_adapter.protocol.values import Serialiser
 from redis_streams_adapter.recovery.client_session import ClientSession
+from redis_streams_adapter.recovery.deliveries import StreamOrderDeliveries
 from redis_streams_adapter.recovery.local_sessions import LocalSessions
 from redis_streams_adapter.recovery.replay import History
 from redis_streams_adapter.recovery.session import Session
@@ -380,3 +381,14 @@ class Parts:
         value: bytes = self.writer.codec.encode(session)
         self.store.values[session.pid] = value
         return value
+
+
+class FakeDeliveries(StreamOrderDeliveries):
+    """Those of a process with recovery."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.session_writer = parts.writer
+        self._parts = parts
+
+    def of_namespace(self, namespace: str) -> Any:
+        return self._parts.timeline(namespace)

@@ -1,0 +1,338 @@
+"""What is known of the local clients, and what became of those that came."""
+import logging
+from typing import Any, Callable, List
+
+import pytest
+
+from redis_streams_adapter.clients import hooks
+from redis_streams_adapter.protocol.position import Position
+from redis_streams_adapter.recovery.local_clients import counter_of, \
+    LocalClients, Outcomes
+from redis_streams_adapter.recovery.session import Gap, Origin, Outcome, \
+    REASONS, REJECTED, Session, UNKNOWN_SESSION
+from redis_streams_adapter.recovery.states import Event
+
+from .parts import FakeDeliveries, Parts
+
+Logged = Callable[[int], List[str]]
+
+
+@pytest.fixture
+def parts(logger: Callable[[], logging.Logger]) -> Parts:
+    parts = Parts(logger)
+    parts.runtime.deliveries = FakeDeliveries(parts)
+    return parts
+
+
+@pytest.fixture
+def clients(parts: Parts) -> LocalClients:
+    return LocalClients(parts.manager, parts.server, parts.delivery,
+                        lambda: parts.runtime)
+
+
+@pytest.fixture
+def outcomes(clients: LocalClients) -> Outcomes:
+    return Outcomes(clients)
+
+
+def test_sessions_are_those_of_the_process(
+        parts: Parts, clients: LocalClients) -> None:
+    assert clients.count == 0
+    parts.client('a')
+    parts.client('b', eio_sid='f')
+    assert clients.count == 2
+    assert clients.session_writer is parts.writer
+    assert clients.sessions is parts.local
+    assert clients.timeline('/chat') is parts.timeline('/chat')
+
+
+def test_the_runtime_is_that_of_now(
+        parts: Parts, clients: LocalClients) -> None:
+    """A child process has another one after a fork."""
+    parts.client()
+    child = Parts(parts.manager._get_logger)
+    child.runtime.deliveries = FakeDeliveries(child)
+    parts.runtime = child.runtime
+    assert clients.count == 0
+    assert clients.sessions is child.local
+
+
+def test_recovery_is_off(parts: Parts, clients: LocalClients) -> None:
+    parts.runtime.deliveries = object()
+    assert clients.count == 0
+    for look in (lambda: clients.sessions, lambda: clients.timeline('/')):
+        with pytest.raises(RuntimeError, match='recovery is off'):
+            look()
+
+
+def test_lines_that_wait_are_logged_without_the_order_lock(
+        parts: Parts, clients: LocalClients) -> None:
+    clients.log_lines()
+    assert parts.delivery.logged == 1
+
+
+def test_the_environ_of_a_connection(
+        parts: Parts, clients: LocalClients) -> None:
+    parts.connect('e')
+    assert clients.environ('e') is parts.server.environ['e']
+    assert clients.environ('gone') is None
+
+
+# -- a session as it is now --------------------------------------------------
+
+def test_a_session_holds_what_is_known_of_the_client(
+        parts: Parts, clients: LocalClients) -> None:
+    client = parts.client(rooms={'s', 'b', 'a'}, claim='c')
+    parts.engine_sessions['e'] = {'/': {'name': 'x'}, '/chat': {'no': 1}}
+    assert clients.describe(client) == Session(
+        's', 'pid of s', ('a', 'b', 's'), {'name': 'x'}, '/', 'c')
+    assert client.data == {'name': 'x'}
+
+
+def test_rooms_are_in_one_order_whatever_they_are(
+        parts: Parts, clients: LocalClients) -> None:
+    """And those that are no names are left out: no node could read them."""
+    client = parts.client(rooms={10, 's', 9, 'a', ('no', 'room'), None, 1.5})
+    assert clients.describe(client).rooms == (10, 9, 'a', 's')
+
+
+def test_a_client_for_which_nothing_is_kept(
+        parts: Parts, clients: LocalClients) -> None:
+    assert clients.describe(parts.client()).data == {}
+
+
+def test_a_client_whose_connection_is_gone_is_as_it_was(
+        parts: Parts, clients: LocalClients, logged: Logged) -> None:
+    client = parts.client(data={'name': 'x'}, flask='of flask')
+    parts.engine_sessions.clear()
+    parts.server.environ.clear()
+    session = clients.describe(client)
+    assert (session.data, session.flask) == ({'name': 'x'}, 'of flask')
+    assert logged(logging.INFO) == ['the last session of s may be old']
+
+
+def test_the_session_of_flask_is_part_of_it(
+        parts: Parts, clients: LocalClients,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    client = parts.client(flask='old')
+    monkeypatch.setattr(hooks, 'flask_session',
+                        lambda environ: environ['text'])
+    parts.server.environ['e']['text'] = 'new'
+    assert clients.describe(client).flask == 'new'
+    assert client.flask == 'new'
+
+
+def test_a_session_of_flask_that_cannot_be_kept(
+        parts: Parts, clients: LocalClients, logged: Logged,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log has it once for each client; the rest is kept."""
+    def fail(environ: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(hooks, 'flask_session', fail)
+    client = parts.client(flask='old')
+    for _ in range(2):
+        session = clients.describe(client)
+        assert (session.sid, session.flask) == ('s', None)
+    assert logged(logging.WARNING) == [
+        'the Flask session of s cannot be kept']
+    clients.describe(parts.client('b', eio_sid='f'))
+    assert len(logged(logging.WARNING)) == 2
+
+
+# -- how far a client has come -----------------------------------------------
+
+def test_how_far_a_connected_client_has_come(
+        parts: Parts, clients: LocalClients) -> None:
+    client, timeline = parts.client(), parts.timeline()
+    parts.local.settle(client)
+    timeline.handed_over, timeline.commanded = Position(50), Origin(b'w', 7)
+    parts.delivery.sent['s'] = Position(49)
+    parts.delivery.gaps['s'] = (Position(9), Position(20))
+    clients.progress(client)
+    assert (client.upto, client.obeyed, client.own) == (
+        Position(50), Position(50), Origin(b'w', 7))
+    assert client.sent == Position(49)
+    assert client.gap == Gap(Position(9), Position(20))
+    assert isinstance(client.gap, Gap)
+
+
+def test_an_older_gap_stays(parts: Parts, clients: LocalClients) -> None:
+    client = parts.client(gap=Gap(None, Position(5)))
+    parts.local.settle(client)
+    parts.delivery.sent['s'] = Position(49)
+    clients.progress(client)
+    assert client.gap == Gap(None, Position(5))
+    assert client.sent == Position(49)
+
+
+def test_a_client_that_lacks_what_it_missed_has_not_come_further(
+        parts: Parts, clients: LocalClients) -> None:
+    """Commands are obeyed all the same."""
+    client = parts.client()
+    parts.delivery.sent['s'] = Position(49)
+    clients.progress(client)
+    assert (client.upto, client.sent) == (Position(1), None)
+    assert client.obeyed == Position(100)
+
+
+def test_a_client_that_is_forgotten_has_not_come_further(
+        parts: Parts, clients: LocalClients) -> None:
+    client = parts.client()
+    parts.local.settle(client)
+    clients.progress(client)
+    assert (client.upto, client.obeyed) == (Position(1), Position(100))
+
+
+def test_what_a_client_left_knows_no_later_commands(
+        parts: Parts, clients: LocalClients) -> None:
+    client = parts.client(own=Origin(b'w', 1))
+    parts.local.settle(client)
+    parts.local.leave(client)
+    parts.timeline().commanded = Origin(b'w', 2)
+    parts.delivery.sent['s'] = None
+    clients.progress(client)
+    assert (client.obeyed, client.own) == (Position(1), Origin(b'w', 1))
+    # It was still handed all up to here.
+    assert client.upto == Position(100)
+
+
+def test_each_namespace_has_its_position(
+        parts: Parts, clients: LocalClients) -> None:
+    client = parts.client(namespace='/chat')
+    parts.timeline('/chat').handed_over = Position(7)
+    clients.progress(client)
+    assert client.obeyed == Position(7)
+
+
+def test_it_is_noted_under_the_order_lock(
+        parts: Parts, clients: LocalClients) -> None:
+    class Watched(dict):  # type: ignore[type-arg]
+        def __contains__(self, sid: object) -> bool:
+            held.append(parts.order.held)
+            return True
+
+        def __missing__(self, sid: str) -> None:
+            return None
+
+    held: List[bool] = []
+    client = parts.client()
+    client.apply(Event.SETTLE)
+    parts.delivery.sent = Watched()
+    clients.progress(client)
+    assert held == [True]
+    assert not parts.order.held
+
+
+# -- what was kept for a client ----------------------------------------------
+
+def test_a_connection_gets_what_was_kept(
+        parts: Parts, clients: LocalClients) -> None:
+    parts.connect('e')
+    parts.engine_sessions['e'] = {'/chat': 'stays', '/': 'old'}
+    clients.restore('e', parts.session(data={'name': 'x'}))
+    assert parts.engine_sessions['e'] == {
+        '/chat': 'stays', '/': {'name': 'x'}}
+
+
+def test_nothing_was_kept(parts: Parts, clients: LocalClients) -> None:
+    parts.connect('e')
+    clients.restore('e', parts.session(data=None))
+    assert parts.engine_sessions['e'] == {}
+
+
+def test_a_connection_gets_its_session_of_flask(
+        parts: Parts, clients: LocalClients,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    def restore(environ: Any, text: str) -> None:
+        environ['text'] = text
+
+    monkeypatch.setattr(hooks, 'restore_flask_session', restore)
+    parts.connect('e')
+    clients.restore('e', parts.session())
+    assert parts.server.environ['e'] == {}
+    clients.restore('e', parts.session(flask='of flask'))
+    assert parts.server.environ['e'] == {'text': 'of flask'}
+
+
+def test_a_session_of_flask_that_is_not_valid(
+        parts: Parts, clients: LocalClients, logged: Logged,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(environ: Any, text: str) -> None:
+        raise ValueError('nonsense')
+
+    monkeypatch.setattr(hooks, 'restore_flask_session', refuse)
+    parts.connect('e')
+    clients.restore('e', parts.session(data=1, flask='bad'))
+    assert parts.engine_sessions['e'] == {'/': 1}
+    assert logged(logging.INFO) == [
+        'a session of Flask was not accepted: nonsense']
+
+
+def test_a_connection_that_is_gone_again(
+        parts: Parts, clients: LocalClients,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, 'restore_flask_session', None)
+    parts.server.environ['gone'] = {}
+    clients.restore('gone', parts.session(data=1, flask='x'))
+    assert parts.engine_sessions == {}
+
+
+# -- what became of them -----------------------------------------------------
+
+def test_the_names_of_the_counters(outcomes: Outcomes) -> None:
+    """These ``stats()`` has."""
+    assert counter_of(UNKNOWN_SESSION) == 'not_recovered_unknown_session'
+    assert set(outcomes.counts) == {'recovered', *map(counter_of, REASONS)}
+    assert set(outcomes.counts.values()) == {0}
+
+
+def test_the_outcome_of_a_client_until_it_is_gone(outcomes: Outcomes) -> None:
+    outcomes.note('s', '/', Outcome(True))
+    outcomes.note('s', '/chat', Outcome(False, REJECTED))
+    assert outcomes.of('s', '/') == Outcome(True)
+    assert outcomes.of('s', '/chat') == Outcome(False, REJECTED)
+    assert outcomes.of('other', '/') is None
+    outcomes.forget('s', '/')
+    outcomes.forget('s', '/')
+    assert outcomes.of('s', '/') is None
+    assert outcomes.of('s', '/chat') == Outcome(False, REJECTED)
+
+
+@pytest.mark.parametrize('reason', REASONS)
+def test_a_client_that_is_not_recovered_is_shown_and_counted(
+        parts: Parts, outcomes: Outcomes, reason: str) -> None:
+    parts.connect('e')
+    outcomes.show('e', Outcome(False, reason))
+    assert parts.server.environ['e'] == {
+        'socketio.recovery': Outcome(False, reason)}
+    assert {name for name, count in outcomes.counts.items() if count} == {
+        counter_of(reason)}
+
+
+@pytest.mark.parametrize('outcome', [Outcome(True), Outcome(False)])
+def test_others_are_shown_and_not_counted_yet(
+        parts: Parts, outcomes: Outcomes, outcome: Outcome) -> None:
+    """One that did not ask for it, or lacks what it missed."""
+    parts.connect('e')
+    outcomes.show('e', outcome)
+    assert parts.server.environ['e'] == {'socketio.recovery': outcome}
+    assert not any(outcomes.counts.values())
+
+
+def test_a_connection_that_is_gone_is_counted_all_the_same(
+        outcomes: Outcomes) -> None:
+    outcomes.show('gone', Outcome(False, REJECTED))
+    assert outcomes.counts[counter_of(REJECTED)] == 1
+
+
+def test_a_client_is_recovered_once_it_has_all_that_it_missed(
+        outcomes: Outcomes) -> None:
+    outcomes.note('back', '/', Outcome(True))
+    outcomes.note('refused', '/', Outcome(False, REJECTED))
+    assert outcomes.settled('back', '/')
+    assert not outcomes.settled('refused', '/')
+    assert not outcomes.settled('did not ask', '/')
+    assert not outcomes.settled('back', '/chat')
+    assert {name: count for name, count in outcomes.counts.items()
+            if count} == {'recovered': 1}
