@@ -1,6 +1,9 @@
 """Socket.IO on more than one process, over Redis Streams.
 
-See :class:`RedisStreamsManager`.
+Exports :class:`RedisStreamsManager` and the errors. The errors are imported
+at once, the manager when it is first used. Start reading at
+:mod:`~redis_streams_adapter.manager`, which follows one ``emit`` to the wire
+and back; ``docs/architecture.rst`` lists the packages.
 """
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -25,8 +28,8 @@ except PackageNotFoundError:
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when first asked for: a gunicorn.conf.py that imports our
-    # hooks must not import redis, and with it ssl, before gevent patches it.
+    # Imported when first used: a gunicorn.conf.py that imports our hooks must
+    # not import redis, and with it ssl, before gevent patches ssl.
     if name == 'RedisStreamsManager':
         return import_module('.manager', __name__).RedisStreamsManager
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

@@ -3,10 +3,10 @@
 =====  ==================================================================
 exit
 =====  ==================================================================
-0      it worked; of the demo: everyone got exactly what was meant for
-       them
-1      it did not work; the last line says what
-2      it was called wrongly, or something that it needs is missing
+0      it worked; for the demo: every client got exactly what was meant
+       for it
+1      it did not work; the last line says why
+2      its arguments are wrong, or something that it needs is missing
 128+n  signal number n ended it
 =====  ==================================================================
 """
@@ -21,8 +21,8 @@ import sys
 
 PROGRAM = 'redis-streams-adapter'
 
-#: Seconds that each step of the demo may take by default. All of them
-#: together take about three on an idle machine.
+#: How long each step of the demo may take by default, in seconds. All steps
+#: together take about three seconds on an idle machine.
 TIMEOUT = 15.0
 
 
@@ -67,20 +67,19 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command.
 
-    :param arguments: what stands behind its name; ``sys.argv`` where
-                      omitted.
-
-    Returns the status to exit with.
+    :param arguments: those after the program's name; by default, those of
+                      ``sys.argv``.
+    :return: the exit status.
     """
     options = parser().parse_args(arguments)
     try:
         return _demo(options.redis_url, options.timeout)
     except KeyboardInterrupt:
-        # Before the demo looks after signals itself; nothing runs yet.
+        # Before the demo handles signals itself; nothing runs yet.
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # Whoever read the account has had enough of it. Python would write
-        # what is left when it exits, and complain.
+        # The reader of the account has closed the pipe. Python would write
+        # the rest when it exits, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
@@ -93,14 +92,14 @@ def _demo(redis_url: str | None, timeout: float) -> int:
     except RequirementError as exc:
         print(f'{PROGRAM} demo: {exc}', file=sys.stderr)
         return 2
-    # Imports the client and what it needs, which may not have been there.
+    # After the check: it imports packages that may be missing.
     from .demo.run import run
     return run(sys.stdout, sys.stderr, redis_url, timeout)
 
 
 def _url(text: str) -> str:
     if '://' not in text:
-        # Without the text: it may hold a password.
+        # Without the text, which may contain a password.
         raise argparse.ArgumentTypeError(
             'must be a URL, such as redis://localhost:6379/0')
     return text

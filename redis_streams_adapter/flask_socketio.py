@@ -7,8 +7,8 @@
     socketio = SocketIO(
         app, message_queue='redis+streams://localhost:6379/0?max_len=50000')
 
-In an external process, as with Flask-SocketIO itself, ``app`` is left out,
-and the object only emits.
+In an external process, leave ``app`` out, as with Flask-SocketIO itself: the
+object then only emits.
 """
 from typing import Any, Dict, List, Optional, Tuple
 from urllib.parse import parse_qsl, urlencode
@@ -19,11 +19,11 @@ from .manager import RedisStreamsManager
 from .options import from_query, one_name
 from .stream.url import split_url
 
-#: What stands at the end of the scheme.
+#: The end of the scheme.
 SUFFIX = '+streams'
 
-#: Options of a connection rather than of the manager, which redis-py reads
-#: from the query of its URLs.
+#: Options of a connection, not of the manager; redis-py reads them from the
+#: query of its URLs.
 _CONNECTION_OPTIONS = frozenset((
     'db', 'client_name', 'socket_timeout', 'socket_connect_timeout',
     'socket_keepalive', 'ssl_ca_certs', 'ssl_ca_path', 'ssl_certfile',
@@ -44,14 +44,15 @@ class SocketIO(flask_socketio.SocketIO):
     :raises ConfigurationError: an option is unknown or wrong; it is named.
     """
 
-    #: The manager that was made here, rather than given.
+    #: The manager that was made here, if the application gave none.
     _made: Optional[RedisStreamsManager] = None
 
     def init_app(self, app: Any, **kwargs: Any) -> None:
         options = {**self.server_options, **kwargs}
         url = options.get('message_queue')
-        # Called by the constructor without an app, and then with one, it
-        # makes a new manager each time, as Flask-SocketIO does.
+        # The constructor calls this without an app, and the application
+        # again with one. Each call makes a new manager, as Flask-SocketIO
+        # does.
         given = options.get('client_manager')
         if given is self._made and isinstance(url, str) \
                 and url.partition('://')[0].endswith(SUFFIX):
@@ -65,17 +66,17 @@ class SocketIO(flask_socketio.SocketIO):
         super().init_app(app, **kwargs)
 
     def _init_emitter(self, **kwargs: Any) -> None:
-        # A process that only emits serves nobody, in no mode at all. Left to
-        # choose, Engine.IO imports eventlet wherever that is installed, which
+        # A process that only emits has no clients, and needs no mode. By
+        # default, Engine.IO would import eventlet if that is installed, which
         # warns, and fails in a process that gevent has patched.
         super().init_app(None, **{**kwargs, 'async_mode': 'threading'})
-        # An application that comes later chooses for itself.
+        # If an application comes later, it chooses for itself.
         del self.server_options['async_mode']
 
 
 def make_manager(url: str, channel: Any = None,
                  write_only: bool = False) -> RedisStreamsManager:
-    """The manager that a ``message_queue`` asks for.
+    """The manager for a ``message_queue``.
 
     :param url: its scheme ends with ``+streams``.
     :param channel: the stream's name.
@@ -91,7 +92,7 @@ def make_manager(url: str, channel: Any = None,
     if channel is not None:
         options['stream_name'] = one_name(
             options.get('stream_name'), channel)
-    # By hand: geturl() makes `unix:/path` of `unix:///path`.
+    # Not with geturl(), which turns `unix:///path` into `unix:/path`.
     plain = (f'{parts.scheme[:-len(SUFFIX)]}://{parts.netloc}{parts.path}'
              f'?{urlencode(theirs)}')
     return RedisStreamsManager(plain, write_only=write_only, **options)

@@ -2,12 +2,12 @@
 
     from redis_streams_adapter.gunicorn import post_worker_init, worker_exit
 
-A worker is then a member of the cluster from its start, also before its
-first client. When it ends, its clients reconnect elsewhere, with all that
-was emitted in it, and it says goodbye. The names are those that gunicorn
-looks for; a configuration with hooks of its own calls these from them.
+A worker is then a member of the cluster from its start, even before its first
+client. When it ends, its clients reconnect to other workers, and have
+everything that it emitted; then it says goodbye. gunicorn looks for hooks of
+these names. If your configuration has hooks of its own, call these from them.
 
-How a worker ends, read from gunicorn 22 to 27:
+How a worker ends, from the source of gunicorn 22 to 27:
 
 ================== ========================================================
 reason             what the worker does
@@ -19,21 +19,23 @@ reason             what the worker does
                    ``SystemExit`` is raised in the main thread, or greenlet
 its master is gone it exits, as for ``TERM`` or at once
 ``ABRT``           ``SystemExit``, in whatever runs. Sent to a worker that
-                   has not been heard of for ``timeout`` seconds; a second
-                   later it is killed, if that did not help
+                   was not heard of for ``timeout`` seconds; if it has not
+                   exited a second later, it is killed
 ================== ========================================================
 
-A WebSocket is a request that does not end, and ``worker_exit`` is called when
-all have. So it is not enough: the connections have to be closed as soon as
-the worker is to end. gunicorn has no hook for that (``worker_int`` is called
-for ``QUIT`` and ``INT`` alone), hence a task that looks at ``alive``. It would
-wake when ``alive`` changes if that were made a property of the worker; but
-then our code would run within gunicorn's signal handlers, where a lock can
-be held already by the very task that they have interrupted. gunicorn's own
-workers look, too, once a second.
+``worker_exit`` is not enough. gunicorn calls it when all requests have ended,
+and a WebSocket is a request that does not end by itself: its connection has to
+be closed as soon as the worker is to end. gunicorn has no hook for that
+(``worker_int`` is called for ``QUIT`` and ``INT`` only), so a task looks at
+``alive``.
 
-gunicorn reads its configuration before a gevent worker patches ssl: hence the
-imports within the functions.
+If ``alive`` were made a property of the worker, the task could wake when it
+changes. But then our code would run in gunicorn's signal handlers, and the
+task that they interrupt may hold a lock. gunicorn's own workers look at
+``alive``, too, once a second.
+
+gunicorn reads its configuration before a gevent worker patches ssl, so the
+imports are within the functions.
 """
 import atexit
 import os
@@ -41,18 +43,19 @@ import threading
 import time
 from typing import Any, List, Optional
 
-#: How often to look whether the worker is to end, in seconds. That takes a
+#: How often to look whether the worker is to end, in seconds. This takes a
 #: thousandth of a CPU.
 LOOK_INTERVAL = 0.2
 
-#: How many seconds a manager may take to send what is left.
+#: How many seconds a manager may take to flush its outbox.
 CLOSE_TIMEOUT = 5.0
 
-#: What a part of the end may take, as a share of the time after which
-#: gunicorn kills a worker; there are three, and each adds a moment.
+#: How long each part of the shutdown may take, as a share of the time after
+#: which gunicorn kills a worker. There are three parts, and each takes a
+#: little longer.
 SHARE = 0.25
 
-#: For how long requests that are under way may go on to emit, as a share of
+#: How long running requests may still emit, as a share of
 #: ``graceful_timeout``.
 REQUESTS_SHARE = 0.5
 
@@ -66,18 +69,17 @@ def _lifecycles() -> List[Any]:
 
 
 class _End:
-    """The end of this worker, on a task of its own.
+    """The shutdown of this worker, on a task of its own.
 
-    Signals raise ``SystemExit`` in the main thread, at any moment, and a
-    second one while the first is obeyed: nothing of what is done here may be
-    interrupted by that.
+    Signals raise ``SystemExit`` in the main thread, at any moment; a second
+    signal may arrive during the shutdown. They must not interrupt it.
 
     :param worker: gunicorn's; ``None``: it ends now.
     """
 
     def __init__(self, worker: Any) -> None:
         self._worker = worker
-        #: A child process that exits has nothing to do with it.
+        #: A child process that exits must not shut down the worker.
         self._pid = os.getpid()
         limits = [] if worker is None else [
             each for each in (worker.cfg.timeout, worker.cfg.graceful_timeout)
@@ -85,29 +87,29 @@ class _End:
         self._limit = min(limits, default=60.0)
         self._graceful = 0.0 if worker is None \
             else worker.cfg.graceful_timeout * REQUESTS_SHARE
-        #: Until when to wait for it. Set once, by the main thread.
+        #: When :meth:`finish` stops waiting. Set once, by the main thread.
         self._deadline: Optional[float] = None
-        #: Set once, by the main thread: no request is under way.
+        #: Set once, by the main thread: no request is running.
         self._exiting = threading.Event()
-        #: Set once, by the task: all is said and closed.
+        #: Set once, by the task: all managers are closed.
         self._done = threading.Event()
-        #: Written by the main thread; green where that is.
+        #: Written by the main thread; a green thread if that is one.
         self._thread: Optional[threading.Thread] = None
 
     def watch(self) -> None:
-        """Begin it as soon as the worker is to end. Idempotent."""
+        """Begin as soon as the worker is to end. Idempotent."""
         if self._thread is None:
             # A second signal may strike before worker_exit is called.
             atexit.register(self.finish)
             thread = threading.Thread(target=self._run, daemon=True,
                                       name='end of the worker')
             thread.start()
-            # Struck before this line it begins twice, and each step of it
-            # is idempotent.
+            # If an exception strikes before this line, a second thread
+            # starts; each step of the shutdown is idempotent.
             self._thread = thread
 
     def finish(self) -> None:
-        """Begin it now, if it has not begun, and wait until it is over."""
+        """Begin now, if it has not begun, and wait until it is done."""
         if self._deadline is None:
             self._deadline = time.monotonic() + EXIT_PATIENCE
         while self._pid == os.getpid() and not self._done.is_set():
@@ -119,8 +121,8 @@ class _End:
                 self._exiting.set()
                 self._done.wait(left)
             except (SystemExit, KeyboardInterrupt):
-                # Of the second signal: a Ctrl-C reaches the workers, and
-                # their master, who sends them QUIT. They are about it.
+                # A second signal: Ctrl-C reaches the workers and their
+                # master, which sends them QUIT, too.
                 continue
 
     def _serves(self) -> bool:
@@ -137,22 +139,23 @@ class _End:
             close_by = time.monotonic() + self._graceful
             shutdown.disconnect_clients(
                 _lifecycles(), min(part, shutdown.HANDLERS_TIMEOUT))
-            # Other requests may be under way, and emit.
+            # Other requests may still run, and emit.
             self._exiting.wait(max(0.0, close_by - time.monotonic()))
             shutdown.close(_lifecycles(), min(part, CLOSE_TIMEOUT))
         finally:
             self._done.set()
 
 
-#: That of this process, which is a worker. Set by post_worker_init.
+#: The shutdown of this process, if it is a worker. Set by
+#: :func:`post_worker_init`.
 _end: Optional[_End] = None
 
 
 def post_worker_init(worker: Any) -> None:
     """Start the managers of the application that this worker has loaded, and
-    watch for its end.
+    watch for the worker's end.
 
-    While Redis is away a worker starts all the same.
+    A worker starts even while Redis is away.
 
     :raises RuntimeError: as :meth:`~redis_streams_adapter.\
 RedisStreamsManager.start`.
@@ -170,13 +173,12 @@ RedisStreamsManager.start`.
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """Close the managers of this worker, after the connections of their
-    clients.
+    """Close the connections of this worker's clients, and then its managers.
 
-    Waits until all is sent: for some seconds at most where Redis is away, see
-    ``docs/recovery.rst``.
+    Waits until everything is sent; while Redis is away, for some seconds at
+    most, see ``docs/recovery.rst``.
     """
     if worker is not None and worker.pid != os.getpid():
-        # In the master, of a worker that it does not find any more.
+        # The master calls it for a worker that it no longer finds.
         return
     (_end or _End(None)).finish()

@@ -1,8 +1,7 @@
 """The public API: a client manager for python-socketio over Redis Streams.
 
-:class:`RedisStreamsManager` is what python-socketio calls, and what an
-application calls. It puts the parts together, and hands each call on to one of
-them:
+python-socketio and the application call :class:`RedisStreamsManager`. It puts
+the parts together, and passes each call on to one of them:
 
 ================ ==========================================================
 ``_registry``    python-socketio's register of local clients and rooms
@@ -10,22 +9,23 @@ them:
 ``_delivery``    puts packets into the queues of local clients
 ``_outgoing``    sends events and commands
 ``_incoming``    carries out what other processes write
-``_cluster``     asks and commands all servers
+``_cluster``     sends requests and commands to all servers
 ``_lifecycle``   starts and closes; has the runtime of this process
 ================ ==========================================================
 
-One ``emit`` to the wire and back, in three jumps:
+The way of one ``emit`` to the wire and back, in three steps:
 
 1. :meth:`RedisStreamsManager.emit` calls
    :meth:`Outgoing.emit <redis_streams_adapter.cluster.outgoing.Outgoing.\
 emit>`: the event is encoded, and put into the outbox and into the queues of
    the local clients.
-2. The :class:`~redis_streams_adapter.stream.writer.Writer` of the stream takes
-   it out of the outbox and sends it; the
+2. The :class:`~redis_streams_adapter.stream.writer.Writer` of the stream
+   takes the event from the outbox and sends it; the
    :class:`~redis_streams_adapter.stream.reader.Reader` of each other node
    takes it in.
-3. There :meth:`Incoming.act <redis_streams_adapter.cluster.incoming.\
-Incoming.act>` delivers it to the local clients.
+3. On each of those nodes, :meth:`Incoming.act
+   <redis_streams_adapter.cluster.incoming.Incoming.act>` delivers the event
+   to the local clients.
 """
 import json as standard_json
 from logging import getLogger, Logger, WARNING
@@ -65,7 +65,7 @@ from .runtime.runtime import Runtime
 from .stream.driver import open_driver
 from .stream.session_store import SessionStore
 
-#: The logger that is used unless the application or its server has one.
+#: The logger to use if neither the application nor its server has one.
 package_logger = getLogger('redis_streams_adapter')
 
 _Handler = TypeVar('_Handler', bound=Callable[..., Any])
@@ -76,12 +76,12 @@ class RedisStreamsManager(PubSubManager):
     """A client manager that forwards packets between servers through a Redis
     stream, so that nothing is lost while Redis is away.
 
-    It is used as any other client manager of python-socketio::
+    Use it like any other client manager of python-socketio::
 
         server = socketio.Server(client_manager=RedisStreamsManager(url))
 
-    While Redis is away no method blocks for longer than it takes to notice:
-    what is emitted waits in the outbox and is sent, in order, when Redis is
+    While Redis is away, no method blocks for longer than it takes to notice.
+    An event waits in the outbox and is sent, in its order, when Redis is
     back; the clients of this server get it at once.
 
     :param url: Where Redis is: ``redis``, ``rediss``, ``unix``,
@@ -170,7 +170,8 @@ class RedisStreamsManager(PubSubManager):
                  retention: Optional[float] = None,
                  outbox_limit: int = 100_000,
                  outbox_max_bytes: int = 64 * 2**20,
-                 # Not a literal: it differs from the same text given.
+                 # Not a literal: it differs from the same text given by the
+                 # caller.
                  publish: str = Options.publish, min_replicas: int = 0,
                  on_loss: Optional[Callable[[Any], Any]] = None,
                  channel: Optional[str] = None, **unknown: Any) -> None:
@@ -196,8 +197,8 @@ class RedisStreamsManager(PubSubManager):
         self._driver = open_driver(
             url, redis_options or {}, options.stream_name)
         self._json = json
-        # The parts. Those that depend on the server come with it, see
-        # set_server(); those that belong to one process with its runtime.
+        # The parts. set_server() makes those that depend on the server; the
+        # runtime makes those that belong to one process.
         self._registry = Registry(
             self, super(), lambda: self._live().order)
         self._lifecycle: Lifecycle[Requester] = Lifecycle(
@@ -213,8 +214,8 @@ class RedisStreamsManager(PubSubManager):
         self._cluster = Cluster(
             self, self._lifecycle, self._outgoing, self._incoming,
             self._handlers)
-        #: What these four depend on was set once, by the task that creates
-        #: the server, before any client comes.
+        #: The task that creates the server sets these, once, before any
+        #: client connects.
         self._delivery: Optional[Delivery] = None
         self._tracking: Tracking = NoTracking(self._registry)
         self._tracker: Optional[ClientTracker] = None
@@ -234,7 +235,7 @@ class RedisStreamsManager(PubSubManager):
         send_queue.install(server)
         self._delivery = local = Delivery(self, server, self._get_logger)
         if self._direct is not None:
-            # It has emitted before there was a server.
+            # This process emitted before there was a server.
             self._direct.local = local
         if not self.write_only:
             self._outgoing.local = local
@@ -260,7 +261,7 @@ class RedisStreamsManager(PubSubManager):
             self._json_module(), self.write_only, self._incoming.act,
             self._served_namespaces, self._make_deliveries,
             self._make_requests, former)
-        # python-socketio's name for it, which its admin interface shows.
+        # The name that python-socketio uses; its admin interface shows it.
         self.host_id = runtime.uid
         return runtime
 
@@ -304,8 +305,8 @@ class RedisStreamsManager(PubSubManager):
         if self.logger:
             given: Logger = self.logger
             return given
-        # A server that was not asked to log is silent but for errors; that
-        # Redis is away must be seen all the same.
+        # By default, a server logs errors only; an outage of Redis must be
+        # logged all the same.
         if self.server is not None \
                 and self.server.logger.isEnabledFor(WARNING):
             logger: Logger = self.server.logger
@@ -323,8 +324,8 @@ class RedisStreamsManager(PubSubManager):
         """Join the cluster. Idempotent.
 
         Returns when the stream is followed, which takes milliseconds, or
-        when that cannot be done now: then the node joins by itself as soon
-        as Redis is there. It waits for no more than two seconds.
+        when that is not possible now: then the node joins by itself as soon
+        as Redis is back. Waits for two seconds at most.
 
         :raises RuntimeError: the manager is write-only; or the server runs
                               under gevent or eventlet and ``socket`` is not
@@ -333,15 +334,14 @@ class RedisStreamsManager(PubSubManager):
         self._lifecycle.start()
 
     def close(self, timeout: float = 5) -> None:
-        """Leave the cluster: send what is in the outbox, say goodbye, end
-        every task and connection. Idempotent; if an exception strikes it (a
-        time limit, say), call it again.
+        """Leave the cluster: flush the outbox, say goodbye, end every task
+        and connection. Idempotent; if an exception strikes it (a time limit,
+        say), call it again.
 
         :param timeout: how many seconds to give the outbox and, for half
-                        of that at most, the sessions of clients; what is
-                        left in the outbox after that is lost, and the log
-                        says how much. Up to two more seconds are waited for
-                        tasks that do not end.
+                        of that at most, the sessions of clients. The rest of
+                        the outbox is lost, and the log says how much. Up to
+                        two more seconds pass if tasks do not end.
         """
         self._lifecycle.close(timeout)
 
@@ -354,22 +354,22 @@ class RedisStreamsManager(PubSubManager):
         self.close()
 
     def flush(self, timeout: Optional[float] = None) -> bool:
-        """Wait until Redis has all that was emitted.
+        """Wait until Redis has everything that was emitted.
 
         :param timeout: seconds; ``None``: as long as it takes.
-        :return: ``False`` if time ran out.
+        :return: ``False`` on timeout.
         """
         return self._lifecycle.flush(timeout)
 
-    # -- clients come -----------------------------------------------------
+    # -- connecting clients -----------------------------------------------
 
     def pre_connect(self, eio_sid: str, namespace: str) -> Optional[str]:
         """Before the connect handler; since python-socketio 5.17."""
         return self._admit(eio_sid, namespace)
 
     def connect(self, sid: str, namespace: str) -> Optional[str]:
-        """After the connect handler. Before python-socketio 5.17 it is
-        called before, with the id of the connection."""
+        """After the connect handler. Until python-socketio 5.16 it is called
+        before that, with the id of the connection."""
         if not HAS_PRE_CONNECT:
             return self._admit(sid, namespace)
         connected = self._registry.connect(sid, namespace)
@@ -387,8 +387,8 @@ class RedisStreamsManager(PubSubManager):
         return sid
 
     def _log_lines(self) -> None:
-        """Log what was emitted under the order lock, by methods that others
-        have replaced."""
+        """Log what was emitted under the order lock, by methods that another
+        library has replaced."""
         local = self._delivery
         if local is not None and local.lines:
             local.log_lines(self._live().order)
@@ -431,13 +431,13 @@ class RedisStreamsManager(PubSubManager):
         :param callback: called with the arguments of the acknowledgement,
                          once for each client that answers, wherever it is
                          connected.
-        :param ignore_queue: only to the clients of this server.
-        :raises OutboxFullError: Redis is away for too long; the message was
-                                 not sent to anybody.
+        :param ignore_queue: emit to the local clients only.
+        :raises OutboxFullError: Redis has been away for too long; the message
+                                 was not sent to any client.
         :raises TypeError, ValueError: the data cannot be serialised, or
-                                       holds infinity or NaN, which no
-                                       browser takes; the message was not
-                                       sent to anybody.
+                                       contains infinity or NaN, which no
+                                       browser accepts; the message was not
+                                       sent to any client.
         """
         namespace = namespace or '/'
         if to is not None:
@@ -451,20 +451,20 @@ class RedisStreamsManager(PubSubManager):
             self._cluster.emit_with_callback(
                 namespace, args, target, callback, local)
         elif local:
-            # Encoding for others does this.
+            # For other servers, the encoder does this.
             check_finite(args)
             self._outgoing.emit_locally(namespace, args, target)
         else:
             self._outgoing.emit(namespace, args, target)
 
     def can_disconnect(self, sid: str, namespace: str) -> bool:
-        """Asked by the server's ``disconnect``. If the client is another
-        server's, that one disconnects it."""
+        """Called by the server's ``disconnect``. If another server has the
+        client, that server disconnects it."""
         eio_sid = self.eio_sid_from_sid(sid, namespace)
         connected = eio_sid is not None \
             and bool(self.is_connected(sid, namespace))
         if eio_sid is None or self._tracking.is_leaving(sid, namespace):
-            # For the server that has it, or takes it over.
+            # For the server that has the client, or takes it over.
             self._outgoing.command(
                 namespace or '/', DisconnectSockets(Target((sid,))))
         elif connected:
@@ -499,7 +499,8 @@ class RedisStreamsManager(PubSubManager):
         return self._registry.eio_sid_from_sid(sid, namespace)
 
     def _is_local(self, sid: str, namespace: str) -> bool:
-        """Whether a client is connected here, or is just coming or going."""
+        """Whether a client is connected here, or is connecting or
+        disconnecting."""
         return self.eio_sid_from_sid(sid, namespace) is not None
 
     def basic_disconnect(self, sid: str, namespace: str,
@@ -526,17 +527,17 @@ class RedisStreamsManager(PubSubManager):
         return self._registry.get_rooms(sid, namespace)
 
     def recovery(self, sid: str, namespace: str = '/') -> Optional[Outcome]:
-        """What became of a client of this server that wanted to be
-        recovered: ``.recovered``, and ``.reason`` where it was not.
+        """The outcome of a local client's attempt to be recovered:
+        ``.recovered``, and ``.reason`` if it was not.
 
-        :return: ``None`` for a client that did not, or is not here.
+        :return: ``None`` for a client that did not try, or is not here.
         """
         outcome: Optional[Outcome] = self._tracking.outcome(sid, namespace)
         return outcome
 
     def enter_room(self, sid: str, namespace: str, room: Room,
                    eio_sid: Optional[str] = None) -> None:
-        """Let a client enter a room, wherever it is connected."""
+        """Make a client enter a room, wherever it is connected."""
         is_local = eio_sid is not None or self._is_local(sid, namespace)
         if not is_local or self._tracking.is_leaving(sid, namespace):
             self._outgoing.command(
@@ -545,7 +546,7 @@ class RedisStreamsManager(PubSubManager):
             self.basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
 
     def leave_room(self, sid: str, namespace: str, room: Room) -> None:
-        """Let a client leave a room, wherever it is connected."""
+        """Make a client leave a room, wherever it is connected."""
         is_local = self._is_local(sid, namespace)
         if not is_local or self._tracking.is_leaving(sid, namespace):
             self._outgoing.command(
@@ -555,12 +556,12 @@ class RedisStreamsManager(PubSubManager):
 
     def close_room(self, room: Room,
                    namespace: Optional[str] = None) -> None:
-        """Let all clients leave a room, wherever they are connected."""
+        """Make all clients leave a room, wherever they are connected."""
         namespace = namespace or '/'
         rooms = as_rooms(room)
         if not rooms:
             return
-        # Since python-socketio 5.17, which then must not tell anybody.
+        # Since python-socketio 5.17. Nothing is sent if it raises.
         is_sid = getattr(self, 'is_sid_room', None)
         if is_sid is not None and any(
                 is_sid(namespace, each) for each in rooms):
@@ -576,14 +577,14 @@ class RedisStreamsManager(PubSubManager):
     # -- the whole cluster ------------------------------------------------
 
     def server_count(self, namespace: str = '/') -> int:
-        """The number of nodes in a namespace; this one counts if it serves
+        """The number of nodes in a namespace, including this one if it serves
         the namespace.
 
-        A manager that has not joined the cluster joins it by this. The first
-        call may wait for some milliseconds until all nodes are known, and for
-        :data:`TIMEOUT` seconds at most; after that the call answers at once.
-        While Redis is away, it is the number last known; over PUB/SUB the
-        number of those with heartbeats, after a socket timeout at most.
+        A manager that has not joined the cluster joins it. The first call
+        waits until all nodes are known, usually some milliseconds, and
+        :data:`TIMEOUT` seconds at most; later calls return at once. While
+        Redis is away, it is the last known number; over PUB/SUB the number
+        of nodes with heartbeats, after a socket timeout at most.
 
         :raises ClusterTimeoutError: this server does not know all nodes yet:
                                      it has just started and Redis is away,
@@ -600,24 +601,24 @@ class RedisStreamsManager(PubSubManager):
         of.
 
         Waits and raises as :meth:`server_count` does. While Redis is away,
-        those last known.
+        returns the last known nodes.
         """
         return self._cluster.nodes(namespace)
 
     def fetch_sockets(self, namespace: str = '/', to: Any = None,
                       skip_sid: Any = None, local: bool = False,
                       timeout: float = TIMEOUT) -> List[RemoteSocket]:
-        """Find clients, wherever they are connected. The namespace need not
-        be one that this server serves.
+        """Find clients, wherever they are connected. This server need not
+        serve the namespace.
 
         :param to: a sid, a room, or a list of them; ``None``: everyone.
         :param skip_sid: a sid or a room, or a list of them, left out.
-        :param local: only the clients of this server; asks nobody.
+        :param local: find local clients only; asks no other server.
         :param timeout: seconds to wait for the other servers.
         :raises ClusterTimeoutError: not all have answered, or it is not known
-                                     who has to, as always while Redis is
-                                     away; ``responses`` holds the sockets
-                                     found.
+                                     which servers have to, as always
+                                     while Redis is away; ``responses`` has
+                                     the sockets that were found.
         :raises RuntimeError: the manager is write-only, or the call is made
                               on one of its own tasks.
         """
@@ -626,8 +627,8 @@ class RedisStreamsManager(PubSubManager):
 
     def all_rooms(self, namespace: str = '/',
                   timeout: float = TIMEOUT) -> Dict[Room, int]:
-        """How many clients are in each room, over the whole cluster. Rooms
-        that are named like a client's sid are left out.
+        """How many clients of the whole cluster are in each room. Leaves out
+        rooms whose name is a client's sid.
 
         :param timeout: seconds to wait for the other servers.
         :raises ClusterTimeoutError, RuntimeError: as :meth:`fetch_sockets`.
@@ -636,21 +637,21 @@ class RedisStreamsManager(PubSubManager):
 
     def sockets_join(self, rooms: Any, to: Any = None, skip_sid: Any = None,
                      namespace: str = '/') -> None:
-        """Let clients enter rooms, wherever they are connected.
+        """Make clients enter rooms, wherever they are connected.
 
         Returns as :meth:`emit` does.
 
         :param rooms: a room, or a list of them.
         :param to: a sid, a room, or a list of them; ``None``: everyone.
         :param skip_sid: a sid or a room, or a list of them, left out.
-        :raises OutboxFullError: Redis is away for too long; nothing was
-                                 done.
+        :raises OutboxFullError: Redis has been away for too long; nothing
+                                 was done.
         """
         self._cluster.sockets_join(rooms, to, skip_sid, namespace)
 
     def sockets_leave(self, rooms: Any, to: Any = None, skip_sid: Any = None,
                       namespace: str = '/') -> None:
-        """Let clients leave rooms, wherever they are connected.
+        """Make clients leave rooms, wherever they are connected.
 
         The parameters, and the errors, are those of :meth:`sockets_join`.
         """
@@ -677,9 +678,9 @@ class RedisStreamsManager(PubSubManager):
         :param to: a sid, a room, or a list of them; ``None``: everyone.
         :param skip_sid: a sid or a room, or a list of them, left out.
         :param timeout: seconds to wait.
-        :return: for each client the acknowledgement's argument; a tuple
-                 where it has several, ``None`` where it has none. Of a
-                 client of a server in Node.js, the first argument.
+        :return: for each client the acknowledgement's argument; a tuple if
+                 it has several, ``None`` if it has none. For a client of a
+                 server in Node.js, the first argument.
         :raises ClusterTimeoutError: not all have answered; or it is not
                                      known in time which servers have to, and
                                      nothing was sent.
@@ -699,10 +700,10 @@ class RedisStreamsManager(PubSubManager):
         decorator.
 
         :param handler: called with the event's arguments, in a task of its
-                        own. What it returns is the response. Where it
-                        raises, that is logged, and nothing is answered. An
-                        event may have several handlers: the first value that
-                        is not ``None`` is the response.
+                        own. The value that it returns is the response. If it
+                        raises, the error is logged, and there is no response.
+                        An event may have several handlers: the first value
+                        that is not ``None`` is the response.
         """
         return self._cluster.on_server_side(event, handler, namespace)
 
@@ -734,48 +735,72 @@ class RedisStreamsManager(PubSubManager):
         """
         return self._cluster.server_side_call(event, args, namespace, timeout)
 
-    # -- questions --------------------------------------------------------
+    # -- monitoring -------------------------------------------------------
 
     @property
     def uid(self) -> str:
-        """This process's id in the cluster; a fork has another."""
+        """The id of this process in the cluster; a fork gets another one."""
         return self._live().uid
 
     def stats(self) -> Dict[str, int]:
-        """Counters since the manager was started in this process.
+        """Counters since the manager was started in this process:
 
-        ``delivered`` packets to local clients; ``sent`` to Redis in so many
-        ``batches``, ``refused`` by it for good, ``found_after_break`` in the
-        stream after a broken connection; ``outbox`` and ``outbox_bytes``
-        waiting; ``received`` entries, of which ``malformed`` ones,
-        ``duplicates`` and those that ``failed`` to be carried out did
-        nothing; ``messages_lost`` that others had sent and that never came
-        to us, ``entries_trimmed`` that we had not read;
-        ``streams_deleted``, ``stream_setbacks`` (a replica that was behind
-        took over) and ``messages_vanished`` (of ours, that Redis had
-        acknowledged), see :mod:`redis_streams_adapter.losses`;
-        ``writer_restarts`` and ``reader_restarts`` after errors;
-        ``requests_dropped``, questions and answers over PUB/SUB that were
-        not sent, or not known to be; ``outages`` that were logged. With
-        recovery also how many ``sessions`` of local clients are kept, how many
-        clients were ``recovered``, and how many were not, by reason:
-        ``not_recovered_unknown_session`` and so on.
+        ``delivered``
+            Packets to local clients.
+        ``sent``, ``batches``
+            Entries that Redis stored, and the batches that they were sent in.
+        ``found_after_break``
+            Entries found in the stream after a broken connection.
+        ``refused``
+            Entries that Redis refused for good.
+        ``outbox``, ``outbox_bytes``
+            Entries and bytes that wait to be sent.
+        ``received``
+            Entries that were read.
+        ``malformed``, ``duplicates``, ``failed``
+            Those of them that had no effect: they were no valid message,
+            copies, or an error struck while they were carried out.
+        ``messages_lost``, ``entries_trimmed``, ``streams_deleted``, \
+``stream_setbacks``, ``messages_vanished``
+            Losses, see :mod:`redis_streams_adapter.losses`.
+        ``writer_restarts``, ``reader_restarts``
+            Restarts of a task after an error.
+        ``requests_dropped``
+            Requests and answers over PUB/SUB that were not sent, or not
+            known to be.
+        ``outages``
+            Outages of Redis.
+
+        With recovery also ``sessions``, how many sessions of local clients
+        are kept, ``recovered``, how many clients were recovered, and how many
+        were not, by reason: ``not_recovered_unknown_session`` and so on.
         """
         delivered = self._delivery.delivered if self._delivery else 0
         return {'delivered': delivered, **self._tracking.stats(),
                 **self._live().stats()}
 
     def health(self) -> Dict[str, Any]:
-        """How the manager is, for a health check.
+        """The state of the manager, for a health check:
 
-        ``status`` is ``'ok'`` or ``'degraded'``; ``connected`` tells whether
-        Redis can be read and written, ``reader_lag`` how many seconds the
-        reader is behind the stream (``None``: unknown), ``outbox`` and
-        ``outbox_bytes`` how much waits to be sent, ``nodes`` how many nodes
-        are known, this one included, ``messages_lost`` how many messages
-        never came to us, ``last_error`` what Redis or its connection said
-        last. ``outage`` tells for how many seconds Redis has been away now,
-        ``last_outage`` how many seconds ago the last one ``ended``, how many
-        it ``lasted``, and for what ``reason``.
+        ``status``
+            ``'ok'`` or ``'degraded'``.
+        ``connected``
+            Whether Redis can be read and written.
+        ``reader_lag``
+            How many seconds the reader lags; ``None``: unknown.
+        ``outbox``, ``outbox_bytes``
+            How many entries and bytes wait to be sent.
+        ``nodes``
+            How many nodes are known, including this one.
+        ``messages_lost``
+            How many messages of other servers never arrived here.
+        ``last_error``
+            The last error of Redis or its connection; ``None``: there was
+            none.
+        ``outage``
+            For how many seconds Redis has been away; ``None``: it is not.
+        ``last_outage``
+            How many seconds ago the last outage ``ended``, how many it
+            ``lasted``, and its ``reason``; ``None``: there was none.
         """
         return self._live().health()

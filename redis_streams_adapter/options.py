@@ -1,14 +1,14 @@
-"""The options of ``RedisStreamsManager``: one table.
+"""The options of ``RedisStreamsManager``, in one table.
 
-Each option stands here once, with its type, default, unit, rule, URL parser,
-name in Node.js and explanation. Error texts are made from the table. The
-constructor's signature, its docstring and the documentation's tables repeat
-it for editors and readers; tests compare them with it, and
-``python -m tests.support.option_tables`` writes them anew.
+The table has each option once, with its type, default, unit, rule, URL parser,
+name in Node.js and explanation. Error texts are made from it. The
+constructor's signature, its docstring and the tables of the documentation
+repeat it for editors and readers; tests compare them with the table, and
+``python -m tests.support.option_tables`` writes them again.
 
-An option is wrong at construction or never:
-:class:`~redis_streams_adapter.errors.ConfigurationError` names the option,
-the rule, and the value given unless that may be a secret.
+All options are checked at construction:
+:class:`~redis_streams_adapter.errors.ConfigurationError` names the option and
+the rule, and repeats the value unless that may be a secret.
 """
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Callable, Dict, get_type_hints, List, Mapping, \
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     # The core imports no logging.
     from logging import Logger
 
-#: The defaults of ``max_len``, in entries: Node's, and one that leaves room
-#: for a retention by time.
+#: The defaults of ``max_len``, in entries: that of Node.js, and one that
+#: leaves room for a retention by time.
 DEFAULT_MAX_LEN = 10_000
 DEFAULT_MAX_LEN_WITH_RETENTION = 1_000_000
 
 #: How much of the stream recovery needs, as a multiple of the longest
-#: disconnection: the entries that came while a client was away, and those
-#: that came since its session was last renewed, see
+#: disconnection: the entries that were added while a client was away, and
+#: those that were added since its session was last renewed, see
 #: :mod:`redis_streams_adapter.recovery.session_writer`.
 RETENTION_FACTOR = 2
 
 REQUEST_TRANSPORTS = ('stream', 'pubsub', 'sharded-pubsub')
 PUBLISH_MODES = ('background', 'sync')
 
-#: The longest wait, in seconds: as milliseconds it has to fit into 31 bits,
-#: for Redis and for sockets; and the longest retention, about 30 years.
+#: The longest wait, in seconds: its milliseconds must fit into 31 bits, for
+#: Redis and for sockets. And the longest retention, about 30 years.
 LONGEST_TIME = 10**6
 LONGEST_RETENTION = 10**9
 
 
 # -- URL parsers ----------------------------------------------------------
 
-#: What stands for true and for false in a URL.
+#: The words for true and false in a URL.
 _WORDS = {'true': True, '1': True, 'yes': True, 'on': True,
           'false': False, '0': False, 'no': False, 'off': False}
 
@@ -70,10 +70,11 @@ class Option(NamedTuple):
     :param type: a type hint.
     :param text: explains the option to users; reStructuredText.
     :param unit: of numbers.
-    :param shown: how the documentation shows the default if not as its
+    :param shown: how the documentation shows the default, if not as its
                   ``repr`` with the unit.
     :param parse: makes a value from the text in a URL, or raises
-                  ``ValueError``; ``None``: the option cannot be in a URL.
+                  ``ValueError``; ``None``: the option is not allowed in a
+                  URL.
     :param node: the name in ``@socket.io/redis-streams-adapter``.
     :param secret: the value may be a secret, and errors do not repeat it.
     """
@@ -92,7 +93,7 @@ class Option(NamedTuple):
     def check(self, value: Any, prefix: str = '') -> None:
         """Apply the rule to a value.
 
-        :param prefix: of the error's text.
+        :param prefix: put before the error's text.
         :raises ConfigurationError: the value breaks the rule.
         """
         if not self.rule.allows(value):
@@ -141,7 +142,7 @@ RECOVERY = _rows(RecoveryOptions)
 
 
 def _is_recovery(value: Any) -> bool:
-    # The options within have rules of their own, see `check`.
+    # The options in the mapping have their own rules, see `check`.
     return value is None or isinstance(value, (bool, Mapping))
 
 
@@ -245,8 +246,7 @@ class Options:
 
     @property
     def recovery(self) -> Optional[RecoveryOptions]:
-        """What ``connection_state_recovery`` means; ``None`` if it is
-        off."""
+        """The options of recovery; ``None`` if it is off."""
         value = self.connection_state_recovery
         if value is None or value is False:
             return None
@@ -256,7 +256,7 @@ class Options:
 OPTIONS = _rows(Options)
 NAMES = tuple(each.name for each in OPTIONS)
 
-#: The constructor's arguments that are no fields of :class:`Options`.
+#: The constructor's arguments that are not fields of :class:`Options`.
 ARGUMENTS = (
     Option('url', Any, 'redis://localhost:6379/0', ANYTHING,
            'Where Redis is: ``redis``, ``rediss``, ``unix``, '
@@ -315,10 +315,9 @@ def from_arguments(arguments: Mapping[str, Any]) -> Options:
 
 
 def one_name(stream_name: Optional[str], channel: Optional[str]) -> Any:
-    """The stream's name, which two options may give; ``None`` if neither
-    does.
+    """The stream's name, which two options can set; ``None`` if neither does.
 
-    :raises ConfigurationError: both do.
+    :raises ConfigurationError: both are set.
     """
     if stream_name is None or channel is None:
         return channel if stream_name is None else stream_name
@@ -350,9 +349,9 @@ def make(values: Mapping[str, Any]) -> Options:
 
 
 def check(options: Options) -> None:
-    """Check every option, and those that depend on each other.
+    """Check every option, and options that depend on each other.
 
-    :raises ConfigurationError: it names the first that is wrong.
+    :raises ConfigurationError: an option is wrong; the first is named.
     """
     for option in OPTIONS:
         option.check(getattr(options, option.name))
@@ -374,15 +373,15 @@ def from_query(pairs: List[Tuple[str, str]]) -> Dict[str, Any]:
     """Keyword arguments from a URL's query.
 
     :param pairs: as from :func:`urllib.parse.parse_qsl`.
-    :raises ConfigurationError: a name is unknown, is there twice, or its
-                                value is not of the option's type.
+    :raises ConfigurationError: a name is unknown or repeated, or its value
+                                is not of the option's type.
     """
     options = {each.name: each for each in OPTIONS if each.parse}
     values: Dict[str, Any] = {}
     for name, text in pairs:
         option = options.get(name)
         if option is None and any('@' in ''.join(each) for each in pairs):
-            # A bare question mark in the password begins the query there.
+            # An unescaped question mark in a password begins the query there.
             raise ConfigurationError(
                 "url: there is an '@' in the query, but no option of that "
                 "name; a '?' in a password is written %3F")

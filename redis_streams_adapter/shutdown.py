@@ -1,17 +1,17 @@
-"""How a server process shuts down: its clients first, its managers last.
+"""The graceful shutdown of a server process: its clients first, its managers
+last.
 
 1. New clients are turned away, so that they try another server.
-2. Redis gets what was emitted and the sessions of the clients, and the local
-   clients get what comes back.
+2. The outbox and the sessions of the clients are sent to Redis, and the local
+   clients get the events that come back.
 3. The connections are closed. The application's disconnect handlers run, and
    what they emit is sent. The clients reconnect by themselves; with recovery
-   on, any other server gives them back what they had.
-4. What is left is sent, the node says goodbye, and its tasks end.
+   on, any other server restores their sessions.
+4. The outbox is flushed, the node says goodbye, and its tasks end.
 
 :func:`disconnect_clients` does 1 to 3, :func:`close` does 4. Between the two
-the node is a member like any other: what the process has under way besides,
-requests of HTTP for instance, may emit. Each step ends in time, whatever Redis
-does.
+calls the node is a member like any other: HTTP requests that still run may
+emit. Each step has a time limit, even if Redis hangs.
 """
 import time
 from typing import Any, Callable, Iterable, List
@@ -19,11 +19,11 @@ from typing import Any, Callable, Iterable, List
 from .runtime.lifecycle import Lifecycle
 from .concurrency.engines import Engine, Event, ServerEngine, ThreadEngine
 
-#: How long step 2 may take, in seconds. It takes milliseconds, and clients
-#: are without a useful server meanwhile.
+#: How long step 2 may take, in seconds. It usually takes milliseconds; until
+#: it is done the clients do not reconnect to other servers.
 SETTLE_TIMEOUT = 1.0
 
-#: How long disconnect handlers may take, in seconds, all together.
+#: How long all disconnect handlers together may take, in seconds.
 HANDLERS_TIMEOUT = 5.0
 
 #: How long :func:`close` waits beyond its timeout, in seconds: a manager
@@ -33,7 +33,7 @@ MARGIN = 2.5
 
 
 def watch(lifecycle: Lifecycle[Any]) -> None:
-    """Know of the requests of its server from now on, so that their
+    """Track the requests of the manager's server from now on, so that their
     connections can be cut off if their clients do not let them end."""
     if lifecycle.connections is not None:
         lifecycle.connections.watch()
@@ -41,7 +41,7 @@ def watch(lifecycle: Lifecycle[Any]) -> None:
 
 def disconnect_clients(lifecycles: Iterable[Lifecycle[Any]],
                        timeout: float = HANDLERS_TIMEOUT) -> None:
-    """Turn new clients away, and close the connections of all others.
+    """Turn new clients away, and close the connections of all clients.
 
     :param timeout: how many seconds disconnect handlers may take.
     """
@@ -76,9 +76,9 @@ def _engine(lifecycle: Lifecycle[Any]) -> Engine:
 
 def _together(call: Callable[[Lifecycle[Any]], Any],
               lifecycles: Iterable[Lifecycle[Any]], timeout: float) -> None:
-    """Make a call for each manager, in tasks of their own, and wait.
+    """Make a call for each manager, each in a task of its own, and wait.
 
-    :param timeout: for so many seconds at most.
+    :param timeout: how many seconds to wait, at most.
     """
     def run(lifecycle: Lifecycle[Any], ended: Event) -> None:
         try:

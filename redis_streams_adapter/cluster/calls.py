@@ -1,14 +1,14 @@
-"""Asking and commanding all servers of the cluster.
+"""Calls to all servers of the cluster: requests and commands.
 
-Each of these calls sends one message to all nodes of a namespace, and does
-its part for the local clients. Those that ask wait for the answers, which come
-back over the stream, and are matched by
-:mod:`redis_streams_adapter.protocol.requests`. The wire is that of the npm
-package ``socket.io-adapter`` 2.5 (``dist/cluster-adapter.js``). How a node
-answers is in :mod:`redis_streams_adapter.cluster.incoming`.
+Each of these calls sends one message to all nodes of a namespace, and carries
+it out for the local clients. Requests wait for the answers, which return over
+the stream or PUB/SUB; :mod:`redis_streams_adapter.protocol.requests` matches
+them. The wire format is that of the npm package ``socket.io-adapter`` 2.5
+(``dist/cluster-adapter.js``).
+:mod:`redis_streams_adapter.cluster.incoming` answers.
 
-Every wait ends: when all have answered, when those that have not are gone, or
-at its timeout, also while Redis is away.
+Every wait ends: when all nodes have answered, when those that have not are
+gone, or at its timeout, even while Redis is away.
 
 The parameters and the errors of each call are those of the manager's call of
 the same name.
@@ -37,7 +37,7 @@ from ..runtime.runtime import Runtime
 from .requester import Requester
 from .server_side import check_name, ServerSideHandlers
 
-#: How long a call waits for answers unless it is told, in seconds: Node's
+#: How long a call waits for answers by default, in seconds: Node's
 #: ``requestsTimeout``.
 TIMEOUT = 5.0
 
@@ -59,9 +59,9 @@ class NodeInfo(NamedTuple):
 class Cluster:
     """Requests and commands to all nodes.
 
-    :param manager: what the clients that are found are acted on with.
-    :param outgoing: sends messages, and does their part here.
-    :param incoming: knows the local clients, and carries out commands.
+    :param manager: carries out what is called on the clients that are found.
+    :param outgoing: sends messages, also to the local clients.
+    :param incoming: describes the local clients, and carries out commands.
     """
 
     def __init__(self, manager: Manager, lifecycle: Lifecycle[Requester],
@@ -130,7 +130,7 @@ class Cluster:
 
     def sockets_join(self, rooms: Any, to: Any, skip_sid: Any,
                      namespace: str) -> None:
-        """Let clients enter rooms, wherever they are connected."""
+        """Make clients enter rooms, wherever they are connected."""
         names = as_rooms(rooms)
         if names and not is_nobody(to):
             target = make_target(to, skip_sid)
@@ -138,7 +138,7 @@ class Cluster:
 
     def sockets_leave(self, rooms: Any, to: Any, skip_sid: Any,
                       namespace: str) -> None:
-        """Let clients leave rooms, wherever they are connected."""
+        """Make clients leave rooms, wherever they are connected."""
         names = as_rooms(rooms)
         if names and not is_nobody(to):
             target = make_target(to, skip_sid)
@@ -161,14 +161,14 @@ class Cluster:
     def emit_with_callback(self, namespace: str, args: Tuple[Any, ...],
                            target: Target, callback: Callable[..., Any],
                            local: bool) -> None:
-        """Emit an event to clients, wherever they are connected, and have
-        the callback called for each of their acknowledgements."""
+        """Emit an event to clients, wherever they are connected; the callback
+        is called with each of their acknowledgements."""
         lifecycle, outgoing = self._lifecycle, self._outgoing
         if lifecycle.write_only or (lifecycle.server is None
                                     and not lifecycle.runtime().member):
             raise RuntimeError('Callbacks can only be issued from the '
                                'context of a server.')
-        # The application may have given the same one before.
+        # A copy: the application may use the same callback twice.
         callback = partial(callback)
         if not local and not outgoing.is_one_local_client(namespace, target):
             self._ask_clients(namespace, args, target, callback)
@@ -207,8 +207,8 @@ class Cluster:
         runtime = self._member(asks=True)
         server = self._lifecycle.server
         if server is not None and not server.async_handlers:
-            # As python-socketio's call(): a handler would keep the answer
-            # of its own client from being taken in.
+            # As call() of python-socketio: a handler would block the
+            # acknowledgement of its own client.
             raise RuntimeError(
                 'Cannot use emit_with_ack() when async_handlers is False.')
         deadline = time.monotonic() + timeout
@@ -242,7 +242,7 @@ class Cluster:
             try:
                 withdraw()
             finally:
-                # An exception may strike the first one.
+                # An exception may strike the first call.
                 withdraw()
         if not request.complete:
             raise not_complete(request, request.responses)
@@ -285,12 +285,12 @@ class Cluster:
             raise not_complete(request, responses)
         return responses
 
-    # -- how it is asked --------------------------------------------------
+    # -- requests ---------------------------------------------------------
 
     def _member(self, asks: bool) -> Runtime[Requester]:
         """The runtime, as a member of the cluster.
 
-        :param asks: whether answers are going to be waited for.
+        :param asks: whether the call waits for answers.
         """
         lifecycle = self._lifecycle
         if lifecycle.write_only:
@@ -311,13 +311,13 @@ class Cluster:
     @staticmethod
     def _ask(runtime: Runtime[Requester], request: Request, timeout: float,
              make: Callable[[str], Message]) -> None:
-        """Ask all other nodes, and wait for them."""
+        """Ask all other nodes, and wait for their answers."""
         deadline = time.monotonic() + timeout
         request_id = new_id()
         send = runtime.requester.request(
             request_id, request.namespace, make(request_id))
         try:
-            # That may take its time as well, in the worst case all of it.
+            # This may take time, too, at worst all of it.
             asked = runtime.requester.expect(request_id, request, timeout)
             if asked and not request.complete:
                 send()
@@ -326,23 +326,23 @@ class Cluster:
             try:
                 runtime.requester.withdraw(request_id)
             finally:
-                # An exception may strike the first one.
+                # An exception may strike the first call.
                 runtime.requester.withdraw(request_id)
 
 
 def not_complete(request: Request,
                  responses: Sequence[Any]) -> ClusterTimeoutError:
-    """The error of a call whose time is over."""
+    """The error of a call that timed out."""
     return ClusterTimeoutError(responses, request.missing, *request.progress,
                                reason=request.obstacle)
 
 
 def new_id() -> str:
-    """An id for a request, as Node.js makes one."""
+    """An id for a request, in the format of Node.js."""
     return os.urandom(8).hex()
 
 
 def is_nobody(to: Any) -> bool:
-    """Whether the target is an empty list: no client. On the wire it would
-    be every client."""
+    """Whether the target is an empty list, which means no client. On the wire
+    it would mean every client."""
     return to is not None and not isinstance(to, (str, int)) and not to

@@ -1,8 +1,8 @@
-"""What a node does when another one asks, commands, or emits: on the reader's
-task, or on that of a PUB/SUB connection.
+"""What a node does with the events, commands and requests of other processes.
 
-Nothing here waits. Handlers of server-side events and disconnect handlers run
-in tasks of their own.
+It runs on the reader's task, or on that of a PUB/SUB connection, and never
+waits. Handlers of server-side events and disconnect handlers run in tasks of
+their own.
 """
 from typing import Any, Callable, Dict, Optional, Sequence
 
@@ -32,7 +32,7 @@ class Incoming:
         self._live = lifecycle.runtime
         self._outgoing = outgoing
         self._handlers = handlers
-        #: How clients are disconnected. Set once, with the server.
+        #: Disconnects clients. Set once, with the server.
         self.tracking: Optional[Tracking] = None
 
     def act(self, act: Act) -> None:
@@ -86,7 +86,7 @@ class Incoming:
 
     def describe(self, runtime: Runtime[Requester], namespace: str,
                  target: Target) -> Sequence[Dict[str, Any]]:
-        """What there is to know of the local clients that are meant."""
+        """Describe the local clients that match a target."""
         clients = self._outgoing.recipients(namespace, target)
         if not clients:
             return ()

@@ -1,9 +1,8 @@
-"""What this process sends: one message to the cluster, and its part for the
-local clients, as one step.
+"""What this process sends: a message to the cluster and to the local clients,
+as one step.
 
-How events reach the local clients, at once or in the order of the stream, is
-the matter of the delivery of the namespace, see
-:mod:`redis_streams_adapter.runtime.delivery`.
+Local clients get events at once or in the order of the stream: the delivery
+of the namespace decides, see :mod:`redis_streams_adapter.runtime.delivery`.
 """
 from typing import Any, Callable, List, Optional, Tuple
 
@@ -37,12 +36,12 @@ class Outgoing:
         self.local: Optional[Delivery] = None
 
     def recipients(self, namespace: str, target: Target) -> List[Client]:
-        """The local clients that are meant."""
+        """The local clients that match a target."""
         local = self.local
         return [] if local is None else local.recipients(namespace, target)
 
     def is_one_local_client(self, namespace: str, target: Target) -> bool:
-        """Whether one client is meant, and it is connected here."""
+        """Whether the target is a single client that is connected here."""
         return len(target.rooms) == 1 and self._registry.eio_sid_from_sid(
             target.rooms[0], namespace) is not None  # type: ignore[arg-type]
 
@@ -66,14 +65,14 @@ class Outgoing:
             clients: List[Client], callback: Callable[..., Any],
             append: Optional[Callable[[], Optional[Pending]]] = None,
             received: bool = False) -> Optional[Pending]:
-        """Have each of these clients acknowledge an event. If it raises, no
-        acknowledgement is waited for, or the event was sent.
+        """Send an event that each of these clients is to acknowledge. If this
+        raises, no acknowledgement is awaited, or the event was sent.
 
         :param callback: called with the arguments of each acknowledgement;
-                         an object that no other event has.
-        :param append: puts the event into the outbox, for others; called
+                         an object that no other event uses.
+        :param append: puts the event into the outbox, for other nodes; called
                        when nothing else can fail.
-        :param received: the event is what the reader has just read.
+        :param received: the reader has just read this event.
         :return: what ``append`` returned.
         """
         registry, done = self._registry, False
@@ -114,7 +113,8 @@ class Outgoing:
 
     def settle(self, runtime: Runtime[Requester], namespace: str,
                pending: Pending) -> None:
-        """What ``publish`` asks for, after something was published."""
+        """Wait after a message was put into the outbox, as ``publish`` says.
+        """
         if self._sync:
             runtime.wait(namespace, pending)
         else:

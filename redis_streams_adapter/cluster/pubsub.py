@@ -1,26 +1,28 @@
-"""Requests and answers over PUB/SUB, as a process sends and hears them.
+"""The requests and answers of a process over PUB/SUB.
 
-*Who hears what.* Every node listens to plain PUB/SUB, also one that sends its
+*Channels.* Every node listens to plain PUB/SUB, even if it sends its own
 requests over the stream: servers in Node.js with the adapter 0.3 ask there
 and expect answers. Only nodes with ``request_transport='sharded-pubsub'``
 listen to sharded channels, too. An answer takes the way of its request.
 
-*Applications.* PUB/SUB is common to all applications on one Redis. Each
-message names its application, and a node drops the messages of others, see
+*Applications.* All applications on one Redis share its PUB/SUB. Each message
+names its application, and a node drops the messages of others, see
 :mod:`redis_streams_adapter.protocol.application`.
 
-*Which nodes have to answer.* Redis counts who listens at the moment of the
-request: the Python nodes of this application on a channel of their own, the
-servers in Node.js as those that listen to the public channel and are no
-Python nodes, see :mod:`redis_streams_adapter.protocol.routing`. A frozen node
-still listens, and is waited for. So is a Python node that is known from the
-stream and does not listen, because it is about to connect again, as all are
-after an outage, or because it does not listen to sharded channels: an answer
-without its clients would look complete. If it is dead, the wait for it ends
-with its heartbeats, as over the stream.
+*Which nodes have to answer.* Redis counts the subscribers at the moment of
+the request. The Python nodes of this application have a channel of their own.
+The servers in Node.js are those that listen to the public channel and are not
+Python nodes, see :mod:`redis_streams_adapter.protocol.routing`.
 
-*Which nodes may ask.* Nothing is published before Redis has confirmed that
-this node hears the answers, see
+The request waits for a frozen node, which still listens. It also waits for a
+Python node that is known from the stream but does not listen: because the
+node is about to reconnect, as all are after an outage, or because it does not
+listen to sharded channels. An answer without its clients would look complete.
+If the node is dead, the wait for it ends with its heartbeats, as over the
+stream.
+
+*Which nodes may ask.* A node publishes nothing before Redis has confirmed
+that it hears the answers, see
 :mod:`redis_streams_adapter.cluster.subscriptions`. A guest is not counted,
 and not asked.
 """
@@ -55,15 +57,16 @@ Members = Callable[[], Mapping[str, Known]]
 
 
 class Survey(NamedTuple):
-    """Who listens in a namespace, as Redis has counted at one moment.
+    """The nodes that listen in a namespace, as Redis counted them at one
+    moment.
 
     :param others: how many nodes besides this one: those of this application
                    in Python, and the servers in Node.js.
     :param ourselves: whether this node is counted as one of its members.
-    :param answers: whether it hears answers.
+    :param answers: whether this node hears answers.
     :param asked: the uids of the known nodes that hear requests here.
-    :param missing: those of the known nodes in Python that listen to nothing
-                    where they are known.
+    :param missing: the uids of the known nodes in Python that do not listen
+                    in the namespace in which they are known.
     """
 
     others: int
@@ -80,7 +83,7 @@ class PubSub:
     :param application: the one that this node belongs to.
     :param hear: called with each message and the way it came, on a
                  listener's task.
-    :param malformed: called with the error if a message is none.
+    :param malformed: called with the error if a message is not valid.
     :param start: starts tasks.
     """
 
@@ -99,7 +102,7 @@ class PubSub:
         self._start = start
         #: Whether the requests of this node go over PUB/SUB.
         self.asks = options.request_transport != STREAM
-        #: The way they take, if they do.
+        #: The way that they take, if so.
         self._way = Way(options.request_transport) if self.asks \
             else Way.PLAIN
         self._channels = Channels(options.channel_prefix, application,
@@ -117,7 +120,7 @@ class PubSub:
     # -- what comes in ----------------------------------------------------
 
     def serve(self, namespaces: Iterable[str]) -> None:
-        """Listen for exactly these namespaces, as a member."""
+        """Listen in exactly these namespaces, as a member."""
         self._subscriptions.serve(namespaces)
 
     def _take_in(self, heard: Heard) -> None:
@@ -156,20 +159,20 @@ class PubSub:
         self._start('publisher', self._publisher.work, matters=self.asks)
         self._publisher.publish(way, channel, packed)
 
-    # -- who is there -----------------------------------------------------
+    # -- counting nodes ---------------------------------------------------
 
     def listening(self, namespace: str, members: Members,
                   timeout: float) -> Optional[Asked]:
-        """Which other nodes of a namespace have to answer a request that is
-        published now: those that hear it, and those that should and do not,
-        which are waited for in vain.
+        """The other nodes of a namespace that have to answer a request that
+        is published now: those that hear it, and those that should but do
+        not, which the request waits for in vain.
 
         :param members: returns the nodes that are known.
         :param timeout: how many seconds to wait, at most. If it is infinite,
                         no task waits for the answers: Redis is asked once,
-                        for as long as any command may take.
-        :return: ``None`` if Redis does not count in time, or this node would
-                 not hear the answers.
+                        with the timeout of a command.
+        :return: ``None`` if Redis does not count in time, or if this node
+                 would not hear the answers.
         """
         patient = math.isfinite(timeout)
         if not patient:
@@ -201,11 +204,11 @@ class PubSub:
 
     def count(self, namespace: str, members: Members,
               joins: Callable[[], bool]) -> Optional[int]:
-        """How many nodes a namespace has, this one included if it serves
-        it.
+        """The number of nodes of a namespace, including this one if it serves
+        the namespace.
 
         :param members: returns the nodes that are known.
-        :param joins: says whether this node serves it, or is about to.
+        :param joins: returns whether this node serves it, or is about to.
         :return: ``None`` if Redis does not count in time.
         """
         deadline = time.monotonic() + self._patience
@@ -226,7 +229,7 @@ class PubSub:
                 timeout: float) -> Optional[Survey]:
         """Have Redis count, by one command.
 
-        :param known: other nodes, and where each is known.
+        :param known: other nodes, and the namespace in which each is known.
         :return: ``None`` if it does not count in time.
         """
         self._start('publisher', self._publisher.work, matters=self.asks)

@@ -1,5 +1,5 @@
-"""A client of any server of the cluster, as :meth:`~redis_streams_adapter.\
-RedisStreamsManager.fetch_sockets` finds it."""
+"""A client of any server of the cluster, as found by
+:meth:`~redis_streams_adapter.RedisStreamsManager.fetch_sockets`."""
 from typing import Any, Dict, List, Mapping, Optional, Protocol
 
 from ..errors import ClusterTimeoutError
@@ -7,7 +7,7 @@ from ..protocol.messages import Room
 
 
 class Manager(Protocol):
-    """What a remote socket asks of its manager."""
+    """What a remote socket calls on its manager."""
 
     def emit(self, event: str, data: Any, namespace: Optional[str] = None,
              room: Any = None) -> None: ...
@@ -27,9 +27,9 @@ class Manager(Protocol):
 
 
 class RemoteSocket:
-    """A client, and what can be done to it from here.
+    """A client of any server, with the calls that act on it.
 
-    What it tells is of the moment at which its server was asked.
+    Its attributes are those of the moment at which its server answered.
     """
 
     def __init__(self, manager: Manager, namespace: str, node: str,
@@ -41,34 +41,35 @@ class RemoteSocket:
         self.node = node
         #: Its id.
         self.sid: str = description['id']
-        #: The rooms that it is in; one of them is named like its id.
+        #: The rooms that it is in; one of them has its id as name.
         self.rooms: List[Room] = list(description['rooms'])
-        #: Its session, as far as it can be sent; of a server in Node.js,
+        #: Its session, as far as it can be sent; on a server in Node.js,
         #: ``socket.data``.
         self.data: Any = description.get('data')
         if self.data is None:
             self.data = {}
         #: How it connected, with Node's keys: ``headers``, ``time``,
         #: ``address``, ``xdomain``, ``secure``, ``issued`` (milliseconds
-        #: since 1970), ``url``, ``query`` and ``auth`` (empty where its
-        #: server is in Python).
+        #: since 1970), ``url``, ``query`` and ``auth`` (empty if its server
+        #: is in Python).
         self.handshake: Dict[str, Any] = dict(description['handshake'])
 
     def __repr__(self) -> str:
         return f'<RemoteSocket {self.sid} of node {self.node}>'
 
     def emit(self, event: str, data: Any = None) -> None:
-        """Emit an event to it."""
+        """Emit an event to the client."""
         self._manager.emit(event, data, namespace=self.namespace,
                            room=self.sid)
 
     def call(self, event: str, data: Any = None, timeout: float = 60) -> Any:
-        """Emit an event to it, and wait for its acknowledgement.
+        """Emit an event to the client, and wait for its acknowledgement.
 
         :param timeout: seconds.
-        :return: the acknowledgement's argument; a tuple where it has
-                 several, ``None`` where it has none.
-        :raises ClusterTimeoutError: it has not answered in time, or is gone.
+        :return: the acknowledgement's argument; a tuple if it has several,
+                 ``None`` if it has none.
+        :raises ClusterTimeoutError: the client has not answered in time, or
+                                     is gone.
         """
         responses = self._manager.emit_with_ack(
             event, data, self.sid, namespace=self.namespace, timeout=timeout)
@@ -77,15 +78,15 @@ class RemoteSocket:
         return responses[0]
 
     def enter_room(self, room: Any) -> None:
-        """Let it enter a room, or several."""
+        """Make the client enter a room, or several."""
         self._manager.sockets_join(room, self.sid, namespace=self.namespace)
 
     def leave_room(self, room: Any) -> None:
-        """Let it leave a room, or several."""
+        """Make the client leave a room, or several."""
         self._manager.sockets_leave(room, self.sid, namespace=self.namespace)
 
     def disconnect(self, close: bool = False) -> None:
-        """Disconnect it.
+        """Disconnect the client.
 
         :param close: close its connection, and with it all namespaces.
         """

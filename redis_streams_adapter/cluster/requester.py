@@ -1,10 +1,10 @@
-"""Requests of a process to the other servers, and its answers to theirs: which
-way they take, and which servers have to answer.
+"""How a process sends its requests to other servers, and its answers to
+theirs: over which transport, and which servers have to answer.
 
-There are two ways, the stream and PUB/SUB
+There are two transports, the stream and PUB/SUB
 (:mod:`redis_streams_adapter.cluster.pubsub`). The option ``request_transport``
-says which of them the requests of this process take; an answer takes the way
-of its request.
+selects one for the requests of this process; an answer takes the transport of
+its request.
 """
 import math
 import threading
@@ -86,12 +86,11 @@ class Requester:
 
     @property
     def asks_in_stream(self) -> bool:
-        """Whether the requests of this process take the way of the
-        stream."""
+        """Whether the requests of this process go over the stream."""
         return not self._pubsub.asks
 
     def serve(self, namespaces: Iterable[str]) -> None:
-        """Listen for exactly these namespaces over PUB/SUB."""
+        """Listen in exactly these namespaces over PUB/SUB."""
         self._pubsub.serve(namespaces)
 
     def interrupt(self) -> None:
@@ -103,11 +102,11 @@ class Requester:
         self._pubsub.abandon()
 
     def count(self, namespace: str, timeout: float) -> Optional[int]:
-        """The number of nodes, this one included if it is a member. Blocks
+        """The number of nodes, including this one if it is a member. Blocks
         until all members are known, and while Redis counts.
 
         :param timeout: how many seconds to wait, at most.
-        :return: ``None``: the number is not known.
+        :return: ``None`` if the number is not known.
         """
         deadline = time.monotonic() + timeout
         if self._pubsub.asks:
@@ -126,11 +125,11 @@ class Requester:
 
     def nodes(self, namespace: str,
               timeout: float) -> Optional[Dict[str, float]]:
-        """How many seconds ago each node was last heard of, by uid; this one
-        included if it is a member. Blocks until all members are known.
+        """How many seconds ago each node was last heard of, by uid, including
+        this one if it is a member. Blocks until all members are known.
 
         :param timeout: how many seconds to wait, at most.
-        :return: ``None``: they are not known.
+        :return: ``None`` if they are not known.
         """
         found: List[Dict[str, float]] = []
 
@@ -149,8 +148,8 @@ class Requester:
         """Wait until all members of a namespace are known.
 
         :param timeout: how many seconds to wait, at most.
-        :param then: called at that very moment, under the node's lock.
-        :return: whether they are.
+        :param then: called at that moment, under the node's lock.
+        :return: whether they are known.
         """
         knowledge = self._stream.channel(namespace).knowledge
         deadline = time.monotonic() + timeout
@@ -168,7 +167,7 @@ class Requester:
                     self._stream.refuse_on_own_task()
                     learned = self._stream.engine.event()
                     self._waiting.append(learned)
-                    # They may have become known before the event was there.
+                    # They may have become known before the event existed.
                     continue
                 if now >= deadline or self._stream.closed:
                     return False
@@ -182,7 +181,7 @@ class Requester:
                 self._waiting.remove(learned)
 
     def learned(self) -> None:
-        """Wake the tasks that wait: more may be known of the members."""
+        """Wake the waiting tasks: more members may be known."""
         for event in list(self._waiting):
             event.set()
 
@@ -191,7 +190,7 @@ class Requester:
         """Encode a request.
 
         :return: a function that sends it.
-        :raises TypeError, ValueError: it cannot be serialised.
+        :raises TypeError, ValueError: the request cannot be serialised.
         """
         if self._pubsub.asks:
             return self._pubsub.ask(namespace, message)
@@ -213,15 +212,15 @@ class Requester:
 
     def expect(self, request_id: str, request: Request,
                timeout: float = math.inf, alone: bool = False) -> bool:
-        """Register a request, before it is sent: an answer may arrive before
+        """Register a request before it is sent: an answer may arrive before
         the call that sends it returns. Blocks until all members are known,
-        and while Redis counts the nodes that are going to answer; not for a
-        callback, for which no task waits.
+        and while Redis counts the nodes that will answer. It does not block
+        for a request with a callback, for which no task waits.
 
         :param timeout: how many seconds to wait, at most.
         :param alone: no other node is asked.
-        :return: ``False``: it is not known which nodes have to answer, and
-                 the request must not be sent; its ``obstacle`` says why.
+        :return: ``False`` if it is not known which nodes have to answer. The
+                 request must not be sent; its ``obstacle`` says why.
         :raises RedisStreamsError: the manager is closed.
         """
         namespace, asked = request.namespace, None
@@ -236,7 +235,7 @@ class Requester:
             asked = NOBODY
         elif self._pubsub.asks:
             deadline = time.monotonic() + timeout
-            # Nodes that do not hear it are known from the stream alone.
+            # Nodes that do not hear it are only known from the stream.
             if request.waiter is not None and not self._await_members(
                     namespace, timeout, lambda: None):
                 request.doubt = UNKNOWN_MEMBERS
@@ -267,8 +266,8 @@ class Requester:
         asked = self._pubsub.listening(
             namespace, lambda: self._known(namespace), timeout)
         if asked is None:
-            # If Redis does not count, no node can be asked either, and the
-            # answer must not look as if there were no others.
+            # If Redis does not count, no node can be asked either. The
+            # result must not look as if there were no other nodes.
             with self._core:
                 known = list(self._node.nodes(namespace))
             asked = Asked(max(1, len(known)), known)
@@ -301,7 +300,7 @@ class Requester:
             self._node.withdraw(request_id)
 
     def answer(self, response: Response) -> None:
-        """Take the answer of a local client to a request of this node."""
+        """Take in the answer of a local client to a request of this node."""
         with self._core:
             events = list(self._node.respond(self._stream.uid, response))
         for event in events:

@@ -1,7 +1,7 @@
-"""Events between servers: who handles them, and what is answered.
+"""The handlers of events between servers, and the answer to each event.
 
-As ``serverSideEmit`` of the npm package ``socket.io`` 4.8: every handler of
-an event is called, and one answer goes back.
+As with ``serverSideEmit`` of the npm package ``socket.io`` 4.8, every handler
+of an event is called, and one answer is sent.
 """
 import logging
 from typing import Any, Callable, Dict, List, Tuple
@@ -11,7 +11,7 @@ from ..concurrency.engines import Engine
 
 Handler = Callable[..., Any]
 
-#: Names with a meaning of their own in Node.js, which refuses to emit them
+#: Names with a special meaning in Node.js, which refuses to emit them
 #: (``dist/namespace.js``, ``RESERVED_EVENTS``).
 RESERVED = frozenset(('connect', 'connection', 'new_namespace'))
 
@@ -30,10 +30,10 @@ def check_name(event: Any) -> None:
 
 
 class ServerSideHandlers:
-    """The handlers of one manager; they stay over a fork.
+    """The handlers of one manager; a fork keeps them.
 
-    Only ever added to, each in one step. Whoever looks one up while another
-    is added finds it, or not.
+    Handlers are only added, each in one step. A look-up at the same time may
+    or may not find the new one.
     """
 
     def __init__(self, logger: Callable[[], logging.Logger]) -> None:
@@ -41,12 +41,12 @@ class ServerSideHandlers:
         self._handlers: Dict[Tuple[str, str], List[Handler]] = {}
 
     def add(self, namespace: str, event: str, handler: Handler) -> None:
-        """Have an event handled."""
+        """Add a handler of an event."""
         self._handlers.setdefault((namespace, event), []).append(handler)
 
     @property
     def namespaces(self) -> List[str]:
-        """Those with a handler."""
+        """The namespaces that have a handler."""
         return [namespace for (namespace, _), handlers
                 in list(self._handlers.items()) if handlers]
 
@@ -56,12 +56,12 @@ class ServerSideHandlers:
         """Call the handlers of an event, each in a task of its own.
 
         :param args: the event's name, then its arguments.
-        :param encode: what is returned has to pass it; a handler whose value
-                       does not has raised.
-        :param answer: told, once, what comes of ``encode``: of the first
-                       value that a handler returns, or of ``None`` where none
-                       returns any. A handler that raises has no answer; where
-                       all do, or there are none, nothing is answered.
+        :param encode: encodes the value that a handler returns. If it raises,
+                       the handler has failed.
+        :param answer: called once, with the encoded answer: the first value
+                       that is not ``None``, or ``None`` if every handler that
+                       did not fail has returned that. If all have failed, or
+                       there are none, it is not called.
         """
         handlers = list(self._handlers.get((namespace, str(args[0])), ()))
         outcome = _Outcome(len(handlers), encode, answer)
@@ -71,7 +71,7 @@ class ServerSideHandlers:
     def _run(self, handler: Handler, args: Tuple[Any, ...],
              outcome: '_Outcome') -> None:
         try:
-            # What cannot be sent as an answer is the handler's fault as well.
+            # A value that cannot be sent is an error of the handler, too.
             outcome.succeed(handler(*args[1:]))
         except Exception:
             self._logger().exception(
@@ -80,14 +80,14 @@ class ServerSideHandlers:
 
 
 class _Outcome:
-    """What comes of several handlers of one event.
+    """The outcome of several handlers of one event.
 
     :param handlers: how many there are.
     """
 
     def __init__(self, handlers: int, encode: Callable[[Any], Any],
                  answer: Callable[[Any], None]) -> None:
-        #: Protects the rest; each handler's task writes it once.
+        #: Protects the fields below; each handler's task writes them once.
         self._lock = Lock()
         self._running = handlers
         self._succeeded = False
@@ -98,7 +98,8 @@ class _Outcome:
     def succeed(self, value: Any) -> None:
         """A handler has returned.
 
-        :raises TypeError, ValueError: what cannot be sent; then it has not.
+        :raises TypeError, ValueError: the value cannot be sent; the handler
+                                       has failed.
         """
         encoded = None if value is None else self._encode(value)
         self._settle(True, value is not None, encoded)

@@ -1,14 +1,14 @@
-"""Which channels of PUB/SUB a process listens to, and on which connections.
+"""The PUB/SUB channels that a process listens to, and its connections.
 
-A *member* of a namespace listens to the public channel, to those on which it
-is counted, and to its private one; a *guest*, which only asks there, to the
-private one alone. See :mod:`redis_streams_adapter.protocol.routing` for the
-channels.
+A *member* of a namespace listens to the public channel, to the channels on
+which it is counted, and to its private channel. A *guest* only sends requests
+in a namespace, and listens to its private channel alone. See
+:mod:`redis_streams_adapter.protocol.routing` for the channels.
 
 One connection listens to the channels of all namespaces. With
-``request_transport='sharded-pubsub'`` it listens to sharded channels, too; in
-a Redis Cluster, those are heard on further connections, one for each master.
-Other nodes do not listen to sharded channels at all.
+``request_transport='sharded-pubsub'`` it listens to sharded channels, too. In
+a Redis Cluster, sharded channels have further connections, one for each
+master. Other nodes do not listen to sharded channels at all.
 """
 import logging
 import time
@@ -24,8 +24,8 @@ from ..stream.driver import Driver
 from ..stream.listener import Heard, Listener
 from ..stream.sharded_listeners import ShardedListeners, StartTask
 
-#: In how many namespaces a process is a guest, at most. The one in which it
-#: asked longest ago is given up.
+#: The largest number of namespaces in which a process is a guest. The one in
+#: which it asked longest ago is dropped first.
 MAX_GUESTS = 64
 
 
@@ -39,10 +39,10 @@ class Answers(Protocol):
         """Whether Redis has confirmed a channel."""
 
     def fails(self, channel: str) -> bool:
-        """Whether the last attempt to listen to a channel has failed."""
+        """Whether the last attempt to listen to a channel failed."""
 
     def renew(self, channel: str) -> None:
-        """Connect again if a channel is heard."""
+        """Reconnect if a channel is heard."""
 
     def interrupt(self) -> None:
         """End what its tasks wait for."""
@@ -56,7 +56,7 @@ class Channels:
 
     :param prefix: the option ``channel_prefix``.
     :param application: the one that this node belongs to.
-    :param own_uid: tells the id of this node, which it has once it is a
+    :param own_uid: returns the id of this node, which it has once it is a
                     member.
     """
 
@@ -67,12 +67,13 @@ class Channels:
         self._own_uid = own_uid
 
     def public(self, namespace: str) -> str:
-        """Where requests are published."""
+        """The channel on which requests are published."""
         return public_channel(self._prefix, namespace)
 
     def counted(self, namespace: str) -> List[str]:
-        """Where a member of a namespace is counted: as any server, as one in
-        Python, as one of this application, as this one."""
+        """The channels on which a member of a namespace is counted: as a
+        server, as a server in Python, as one of this application, as this
+        node."""
         return [self.public(namespace),
                 marker_channel(self._prefix, namespace),
                 application_channel(self._prefix, namespace,
@@ -80,18 +81,19 @@ class Channels:
                 self.member(namespace, self._own_uid())]
 
     def member(self, namespace: str, uid: str) -> str:
-        """Where one node is counted."""
+        """The channel on which one node is counted."""
         return member_channel(self._prefix, namespace,
                               self._application.name, uid)
 
     def private(self, namespace: str, uid: str = '') -> str:
-        """Where the answers to one node come, to this one unless said."""
+        """The channel on which one node gets answers; by default this node.
+        """
         return private_channel(self._prefix, namespace,
                                uid or self._own_uid())
 
 
 class Subscriptions:
-    """The listeners of a process, and what they listen to.
+    """The listeners of a process, and their channels.
 
     :param channels: those of this node.
     :param way: how this node sends requests, if it sends them over PUB/SUB;
@@ -109,8 +111,8 @@ class Subscriptions:
         self._channels = channels
         self._asks = asks
         self._start = start
-        #: Sharded channels of a cluster; ``None``: there are none to listen
-        #: to, or they are on the same server as all others.
+        #: Sharded channels of a Redis Cluster; ``None`` if there are none to
+        #: listen to, or if they are on the same server as all others.
         self._sharded: Optional[ShardedListeners] = None
         ways = {Way.PLAIN: way is Way.SHARDED}
         if way is Way.SHARDED:
@@ -122,21 +124,22 @@ class Subscriptions:
         self._listener = Listener(
             driver, engine, hear, ways, logger, self._notify)
         self._answers: Answers = self._sharded or self._listener
-        #: Protects what is listened to: the two below. Taken before the
-        #: runtime's start lock, and never held over I/O. If the process
-        #: dies, Redis ends its subscriptions. If an exception strikes, the
-        #: next call of :meth:`serve` makes up for it, within a second.
+        #: Protects the two fields below. Taken before the runtime's start
+        #: lock, and never held over I/O. If the process dies, Redis ends its
+        #: subscriptions. If an exception strikes, the next call of
+        #: :meth:`serve` repairs it, within a second.
         self._lock = engine.lock()
         self._served: List[str] = []
-        #: Namespaces that are asked in and not served; the last one last.
+        #: Namespaces in which this process asks but does not serve; the most
+        #: recent one last.
         self._guests: Dict[str, None] = {}
-        #: Set when something was confirmed. Each task adds and removes its
-        #: own, the listeners' set them.
+        #: Set when Redis has confirmed a channel. Each task adds and removes
+        #: its own event; the listeners' tasks set them.
         self._waiting: List[Event] = []
         #: Set once, by the task that closes the manager.
         self._ended = False
 
-    # -- what to listen to ------------------------------------------------
+    # -- channels ---------------------------------------------------------
 
     def serve(self, namespaces: Iterable[str]) -> None:
         """Listen as a member of exactly these namespaces."""
@@ -164,9 +167,9 @@ class Subscriptions:
         channels = self._channels
         served = [channel for each in self._served for channel in (
             *channels.counted(each), channels.private(each))]
-        # Answers to a guest come the way of its requests.
+        # Answers to a guest take the way of its requests.
         both = [*served, *(channels.private(each) for each in self._guests)]
-        # Each time, for the last time may have been interrupted.
+        # Each time: the last call may have been interrupted.
         if self._sharded is not None:
             self._listener.listen_to(served)
             self._sharded.listen_to(both)
@@ -176,7 +179,7 @@ class Subscriptions:
         self._start(self._listener.name, self._listener.work,
                     matters=self._asks and self._sharded is None)
 
-    # -- whether answers are heard ----------------------------------------
+    # -- answers ----------------------------------------------------------
 
     def hears(self, namespace: str) -> bool:
         """Whether Redis has confirmed that this node hears answers in a
@@ -187,9 +190,9 @@ class Subscriptions:
                       patient: bool) -> bool:
         """Wait until this node hears answers in a namespace.
 
-        :param patient: also while it is known that the listener cannot
+        :param patient: wait even if it is known that the listener cannot
                         connect.
-        :return: ``False`` if it does not by then.
+        :return: ``False`` if it does not hear them by then.
         """
         event = self._engine.event()
         channel = self._channels.private(namespace)
@@ -203,19 +206,20 @@ class Subscriptions:
                 event.wait(left)
                 event.clear()
         finally:
-            # Struck before it was added, it is not there.
+            # If an exception struck before it was added, it is not there.
             if event in self._waiting:
                 self._waiting.remove(event)
         return True
 
     def doubt(self, namespace: str) -> None:
         """Replace the connection that hears answers in a namespace: Redis
-        has confirmed the subscription and does not know it any more, so the
-        connection is dead."""
+        confirmed the subscription and no longer has it, so the connection is
+        dead."""
         self._answers.renew(self._channels.private(namespace))
 
     def _notify(self) -> None:
-        """On a listener's task: something was confirmed, or has failed."""
+        """Wake the waiting tasks: a channel was confirmed, or has failed. On
+        a listener's task."""
         for event in list(self._waiting):
             event.set()
 

@@ -1,9 +1,11 @@
 """Test an application without Redis and without a network.
 
-:class:`LocalCluster` gives managers that share a Redis in memory, and
-:class:`LocalClient` is a client of a server in the same process. Start
-reading in :mod:`.cluster`. Nothing of this package is imported by the others;
-it may import all that is below it.
+:class:`LocalCluster` makes managers that share a Redis in memory;
+:class:`LocalClient` is a client of a server in the same process.
+
+Imports :mod:`~redis_streams_adapter.manager` and what lies below it; no other
+package imports it. Start reading at
+:mod:`~redis_streams_adapter.testing.cluster`.
 """
 from .client import LocalClient
 from .cluster import LocalCluster
