@@ -24,11 +24,6 @@ UNTESTED = {
     'runtime/delivery',
 }
 
-#: Debts: modules that are tested together with others, in tests of
-#: tests/unit/manager and tests/integration/recovery.
-DEBTS = {
-    'recovery/admission'}
-
 #: Tests of no single module: those of the package as a whole, and of what
 #: tests use.
 OF_NO_MODULE = {
@@ -76,7 +71,7 @@ def names_for(module: str) -> Set[str]:
             or name_of(path) == f'{prefix}test_{name}'}
 
 
-@pytest.mark.parametrize('module', sorted(set(modules()) - UNTESTED - DEBTS))
+@pytest.mark.parametrize('module', sorted(set(modules()) - UNTESTED))
 def test_each_module_has_its_tests(module: str) -> None:
     package, _, name = module.rpartition('/')
     assert (UNIT / package / f'test_{name}.py').exists() \

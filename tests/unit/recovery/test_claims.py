@@ -303,6 +303,15 @@ def test_a_disconnect_handler_that_does_not_end(world: World) -> None:
     assert len(world.log_texts) == 1
 
 
+def test_a_client_that_is_gone_and_left_nothing(world: World) -> None:
+    """An exception has struck."""
+    client = world.here()
+    world.server.eio.sockets['e'].on_close = client.gone.set
+    value = world.keep(world.session())
+    assert world.refusal() == UNKNOWN_SESSION
+    assert world.store.values[PID] == value
+
+
 @pytest.mark.parametrize('why', ['discarded', 'of another namespace'])
 def test_a_client_that_cannot_return(world: World, why: str) -> None:
     """Its session may not be deleted yet."""
