@@ -51,7 +51,7 @@ def make(make_manager: Callable[..., Any]) -> Any:
 
 @pytest.fixture(autouse=True)
 def sentinels(monkeypatch: pytest.MonkeyPatch) -> List[Sentinels]:
-    """The Sentinels that were asked for the master, and have told."""
+    """The Sentinels that were asked for the master, and answered."""
     found: List[Sentinels] = []
 
     def master(asked: Sentinels) -> Any:

@@ -198,10 +198,10 @@ def test_calls(streams: Streams, make_member: Callable[..., Node],
         assert stored[before:] in ([1, 999], [999]), striker.where
         before = len(stored)
         count = stored.count(999)
-        # With recovery an offset stands behind it.
+        # With recovery an offset follows it.
         wait_until(lambda: [args[0] for args in client.received('number')
                             ].count(999) == count, what=striker.where)
-        # Who waits for an answer has sent a question.
+        # A task that waits for an answer has sent the event.
         assert node.open_acks <= len(
             [event for event in client.events() if event.ack_id])
         assert node.open_requests <= len(
@@ -267,7 +267,7 @@ def test_limiter() -> None:
 
 
 def test_event() -> None:
-    """Whoever waits is woken, at the latest by the next who sets it."""
+    """A waiting task is woken, at the latest by the next set()."""
     def wait(striker: Striker) -> None:
         event = ThreadEvent()
         call = Call(striker.run, lambda: event.wait(DEADLINE))

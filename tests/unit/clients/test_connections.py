@@ -260,8 +260,8 @@ def test_a_request_that_has_no_socket_is_left_alone(
 @pytest.mark.parametrize('how', ['closed', 'shutting down'])
 def test_a_manager_turns_clients_away(
         make_manager: Callable[..., Any], how: str, recovery: bool) -> None:
-    """They would get nothing of what others emit. They are not told that
-    they cannot connect: then they would not try again."""
+    """They would not get events of other servers. They get no
+    CONNECT_ERROR, after which they would not retry."""
     manager = make_manager(connection_state_recovery=recovery)
     server = make_server(client_manager=manager, monitor_clients=False)
     before = FakeClient(server)
@@ -272,7 +272,7 @@ def test_a_manager_turns_clients_away(
     coming = FakeClient(server)
     assert coming.socket.closed
     assert coming.reply() is None and coming.refusal() is None
-    # Nor in another namespace, where the connection has been in one.
+    # Nor in another namespace, if the connection has been in one.
     server._handle_eio_message(before.eio_sid, '0/chat,')
     assert before.socket.closed
     assert before.refusal('/chat') is None

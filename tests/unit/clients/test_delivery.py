@@ -1,4 +1,4 @@
-"""Packets to the own clients."""
+"""Packets to the local clients."""
 import datetime
 import functools
 import itertools
@@ -49,7 +49,7 @@ def sids(clients: Any) -> List[str]:
     return [sid for sid, _ in clients]
 
 
-# -- who ---------------------------------------------------------------------
+# -- recipients --------------------------------------------------------------
 
 def test_recipients(delivery: Delivery, server: socketio.Server,
                     connect: Connect) -> None:
@@ -103,7 +103,7 @@ def test_a_packet(delivery: Delivery, connect: Connect, args: Any,
     for client in clients:
         assert client.received('hello', namespace) == [args]
         assert client.events(namespace)[0].ack_id is None
-        # As a WebSocket wants them.
+        # In the form that a WebSocket needs.
         assert all(type(part.data) in (str, bytes)
                    for part in client.socket.packets)
     assert delivery.delivered == 3
@@ -281,7 +281,7 @@ def test_it_is_as_it_was_emitted(each: Delivery) -> None:
 
 
 def test_a_question_never_ends_in_text(each: Delivery) -> None:
-    """A function stands behind it."""
+    """The acknowledgement function follows it."""
     encoded = each.encode('/', ['hello', 'text'], 5)
     assert not encoded.ends_in_text
     assert decoded(each._server, encoded.plain()).id == 5
@@ -334,7 +334,7 @@ def test_binary_packets_with_offsets_are_not_shared(
 
 
 def test_what_is_held(delivery: Delivery, connect: Connect) -> None:
-    """It comes behind what was missed, with the offsets that it had."""
+    """It comes after what was missed, with the offsets that it had."""
     client, other = connect(), connect()
     sid = client.sid
     delivery.sent[sid] = Position(1)
@@ -388,7 +388,7 @@ def test_a_long_time_without_anything(delivery: Delivery,
     hand(delivery, position=Position(1700000002600, 5))
     assert delivery.gaps[sid] == (Position(1700000001500),
                                   Position(1700000002600, 4))
-    # What is no offset is of no account.
+    # A position that is not an offset is ignored.
     hand(delivery, 5, recoverable=False, position=Position(1700000009000))
     assert delivery.gaps[sid] == (Position(1700000001500),
                                   Position(1700000002600, 4))
@@ -415,7 +415,7 @@ def test_acknowledgements(delivery: Delivery, server: socketio.Server,
         assert event[:2] == ('question', args)
         client.acknowledge(event, 'answer', number)
     assert log.calls == [('answer', 0), ('answer', 1)]
-    # The second time there is nobody who waits.
+    # The second time no task waits.
     clients[0].acknowledge(clients[0].events()[0], 'again')
     assert len(log.calls) == 2
 
@@ -432,7 +432,7 @@ def test_join_and_leave(delivery: Delivery, server: socketio.Server,
     delivery.leave('/', Target(('x',), (b,)), (7, 'nobody'))
     assert set(server.rooms(a)) == {a, 'x'}
     assert set(server.rooms(b)) == {b, 'x', 7}
-    # A room can be left by all who are in it.
+    # All clients in a room can leave it.
     delivery.leave('/', Target(('x',)), ('x',))
     assert 'x' not in server.manager.rooms['/']
 

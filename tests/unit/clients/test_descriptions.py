@@ -1,4 +1,4 @@
-"""What others are told of the own clients."""
+"""How local clients are described to other servers."""
 import datetime
 import time
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ def node(make_node: MakeNode) -> Node:
 def tell(node: Node, *clients: FakeClient, namespace: str = '/',
          is_sendable: Callable[[Any], bool] = lambda value: True
          ) -> List[Dict[str, Any]]:
-    """What is told of these clients."""
+    """The descriptions of these clients."""
     return describe(node.server, namespace, [
         (client.sid_in(namespace), client.eio_sid) for client in clients],
         is_sendable)
@@ -94,7 +94,7 @@ def test_the_time_as_javascript_writes_it() -> None:
         'Mon Feb 28 2000 23:59:59 GMT+0000 (Coordinated Universal Time)')
 
 
-# -- who is just going -------------------------------------------------------
+# -- clients that disconnect -------------------------------------------------
 
 def test_a_client_that_is_gone(node: Node) -> None:
     gone, here = node.connect(), node.connect()
@@ -172,8 +172,8 @@ def test_it_takes_no_time_for_each_pair(node: Node) -> None:
     ('a', 1), 1.5, True, b'x', frozenset('x'), '\ud800', 2**70], ids=repr)
 def test_a_room_that_nobody_else_can_name(make_cluster: MakeCluster,
                                           room: Any) -> None:
-    """python-socketio lets an own client into it. It is left out, and does
-    not keep the answer from arriving."""
+    """python-socketio lets a local client enter it. It is left out, and the
+    answer arrives."""
     a, b = make_cluster(2)
     client = b.connect()
     # bytes make the whole answer msgpack, which has no such numbers.
@@ -205,7 +205,7 @@ def test_the_session(node: Node, log: Log) -> None:
     b'\0\xff', [b'x', 'y'], {}], ids=repr)
 def test_a_session_that_is_no_mapping(make_cluster: MakeCluster,
                                       session: Any) -> None:
-    """What was saved is told, on whichever node, as it is."""
+    """Any node finds the value that was saved."""
     a, b = make_cluster(2)
     client = b.connect()
     b.server.save_session(client.sid, session)
@@ -259,8 +259,8 @@ def circular() -> Any:
                          ids=['plain', 'bytes', 'infinity'])
 def test_a_session_that_cannot_be_serialised(
         make_cluster: MakeCluster, bad: Any, neighbour: Any) -> None:
-    """Of it, and of all others, the rest is told, on whichever node; also
-    where each can be sent alone, but not both together."""
+    """Any node finds its other items, and all other sessions; also if each
+    can be sent alone, but not both together."""
     a, b = make_cluster(2)
     one, other = b.connect(), b.connect()
     b.server.save_session(one.sid, {'good': 1, 'bad': bad})

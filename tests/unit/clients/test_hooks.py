@@ -26,7 +26,7 @@ SHOWN = {'pid': 'secret-pid', 'offset': '5-0'}
 
 
 class FakeVisits:
-    """Who is told what happens, and remembers it."""
+    """Remembers what is reported to it."""
 
     def __init__(self) -> None:
         self.calls: List[Any] = []

@@ -74,7 +74,7 @@ def app(request: Any, make_node: Callable[..., Node]) -> Application:
 
 
 class Handler:
-    """A connect handler that runs until it is told to end."""
+    """A connect handler that runs until it is released."""
 
     def __init__(self, returns: Any = None) -> None:
         self.began, self._may_end = threading.Event(), threading.Event()
@@ -267,7 +267,7 @@ def test_its_handler_fails(app: Application) -> None:
 
 
 def test_disconnected_by_two_at_once(app: Application) -> None:
-    """By whom it was first is what its handler is told; it runs once."""
+    """Its handler runs once, with the reason of the first task."""
     client, handler = FakeClient(app.server), Handler()
     sid = app.sid_of(client)
     app.server.on('disconnect', lambda sid, reason: (

@@ -88,7 +88,7 @@ def test_a_regular_ping_in_between(connection: Connection,
     for calls, scheduled in (([0], 0), ([0], 1), ([0, 1], 1)):
         connection.answer()
         assert (log.calls, connection.scheduled) == (calls, scheduled)
-    # The next regular one is as ever.
+    # The next regular one is unchanged.
     connection.ping()
     connection.answer()
     assert connection.scheduled == 2

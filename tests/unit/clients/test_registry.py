@@ -1,5 +1,5 @@
-"""The register of own clients and their rooms; who may disconnect them is
-tested with those who return."""
+"""The register of local clients and their rooms. Which task may disconnect
+them is tested with recovery."""
 import sys
 import threading
 from typing import Any, Callable, Iterator, List
@@ -106,7 +106,7 @@ def test_nobody_enters_a_room(server: socketio.Server) -> None:
 def test_hooks_that_emit(make_node: Callable[..., Node], what: str,
                          monkeypatch: pytest.MonkeyPatch) -> None:
     """As those of python-socketio's admin UI do whenever a client enters or
-    leaves a room: nobody who emits or closes a room waits for ever."""
+    leaves a room: no task that emits or closes a room waits forever."""
     node, closes = make_node(), threading.Event()
     server, manager = node.server, node.manager
     client = FakeClient(server)

@@ -24,7 +24,7 @@ def connection(server: Any) -> Any:
 
 def test_events_for_a_client_wherever_one_is_struck(
         make_node: Callable[..., Node]) -> None:
-    """The others come to it, each once, and whoever emits does not wait."""
+    """It gets the others, each once, and the emitting task does not wait."""
     node = make_node()
     delivery = node.manager._delivery
     assert delivery is not None

@@ -64,7 +64,7 @@ def nothing_is_left_behind(make_manager: Any, managers: List[Any]
         assert node.open_acks == 0
 
 
-# -- who is there ------------------------------------------------------------
+# -- members -----------------------------------------------------------------
 
 def test_nodes(nodes: List[Node]) -> None:
     uids = {node.manager.uid for node in nodes}
@@ -458,7 +458,7 @@ def test_a_node_that_leaves_another_namespace(
 
 def test_the_outbox_is_full(make_cluster: MakeCluster,
                             stream: FakeStream) -> None:
-    """What is refused leaves nothing behind, and does nothing."""
+    """A call that is refused has no effect, and leaves nothing open."""
     nodes = make_cluster(2, outbox_limit=2)
     clients = [node.connect() for node in nodes]
     for node in nodes:

@@ -1,4 +1,4 @@
-"""Answers that depend on who is a member, and under which uid a manager
+"""Answers that depend on the members, and the uid under which a manager
 writes, over the fake stream."""
 import threading
 from typing import Any, Callable, Dict, List
@@ -192,7 +192,7 @@ def test_after_a_loss(make_manager: MakeManager, stream: FakeStream,
 
 def test_on_a_task_of_its_own(make_manager: MakeManager,
                               trimmed: FakeStream) -> None:
-    """What is known is told; nobody waits there for what is not."""
+    """It returns what is known; no call waits there for the rest."""
     manager = make_manager()
     manager.start()
     runtime = manager._live()
@@ -243,7 +243,7 @@ def test_it_does_not_count_what_it_was(make_manager: MakeManager,
     assert manager.fetch_sockets(timeout=AMPLE) == []
 
 
-# -- whom a request asks -----------------------------------------------------
+# -- nodes that a request asks -----------------------------------------------
 
 def test_who_joins_before_the_request(make_cluster: Any, stream: FakeStream
                                       ) -> None:
@@ -352,8 +352,8 @@ def test_nothing_comes_behind_the_goodbye(make_manager: MakeManager,
 
 def test_questions_are_no_signs_of_life(make_manager: MakeManager,
                                         trimmed: FakeStream) -> None:
-    """They come from an emitter: others would forget who asks all the
-    time."""
+    """They come from an emitter: other servers would forget a node that asks
+    all the time."""
     manager = make_manager(heartbeat_interval=60.0, heartbeat_timeout=120.0)
     manager.start()
     runtime = manager._live()
@@ -438,8 +438,8 @@ def test_an_arrival_without_room(make_manager: MakeManager,
 
 def test_reader_that_lags_where_it_is_no_member(
         make_manager: MakeManager, streams: Dict[str, FakeStream]) -> None:
-    """Each writer to the stream knows who it is, and nobody takes it for a
-    member."""
+    """Each writer to the stream knows which node it is, and none takes it
+    for a member."""
     one, two = (make_manager(stream_count=2) for _ in range(2))
     for each in one, two:
         each.start()

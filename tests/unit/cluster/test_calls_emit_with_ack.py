@@ -219,7 +219,7 @@ def test_wrong_arguments(trio: List[Node], stream: FakeStream,
 
 def test_handlers_that_run_one_after_the_other(
         make_cluster: MakeCluster, stream: FakeStream) -> None:
-    """They would keep the answers of the own clients from coming in."""
+    """They would block the answers of the local clients."""
     nodes = make_cluster(2, server={'async_handlers': False})
     client = nodes[1].connect()
     with pytest.raises(RuntimeError, match='async_handlers'):

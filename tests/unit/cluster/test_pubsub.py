@@ -1,4 +1,4 @@
-"""Questions and answers over PUB/SUB, and who is asked."""
+"""Requests and answers over PUB/SUB, and which nodes are asked."""
 import math
 
 import pytest
@@ -64,7 +64,7 @@ def test_another_application(server: FakePubSub,
 @pytest.mark.parametrize('raw', [b'', b'\xc0', b'nonsense'])
 def test_malformed(server: FakePubSub, make_side: MakeSide,
                    raw: bytes) -> None:
-    """It is told, and what is behind it is heard."""
+    """It is reported, and the next message is heard."""
     me = make_side('me', 'pubsub')
     server.publish('x#/#', raw)
     server.publish('x#/#', Encoder('a').pack('/', REQUEST, OURS))
@@ -82,7 +82,7 @@ def test_what_cannot_be_sent(make_side: MakeSide) -> None:
     assert 'publisher' not in me.tasks
 
 
-# -- who is asked ------------------------------------------------------------
+# -- nodes that are asked ----------------------------------------------------
 
 @pytest.mark.parametrize('cluster', [False, True])
 @pytest.mark.parametrize('transport', TRANSPORTS[1:])
@@ -183,7 +183,7 @@ def test_nobody_waits_for_a_node_where_nobody_waits_for_answers(
     assert len(server.commands(b'PUBSUB')) == before + 1
 
 
-# -- who asks ----------------------------------------------------------------
+# -- nodes that ask ----------------------------------------------------------
 
 @pytest.mark.parametrize('transport', TRANSPORTS[1:])
 def test_nothing_is_asked_before_answers_are_heard(

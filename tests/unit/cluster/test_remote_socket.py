@@ -1,4 +1,4 @@
-"""A client of any server, as a mapping of what is told of it becomes one."""
+"""A client of any server, made from its description."""
 from typing import Any, Dict, List, Tuple
 
 import pytest

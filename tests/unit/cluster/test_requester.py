@@ -1,5 +1,5 @@
-"""Which way a process asks, and whom it waits for: calls over the stream and
-over PUB/SUB."""
+"""Requests over the stream and over PUB/SUB, and the nodes that they wait
+for."""
 import time
 from typing import Any, Callable, List
 
@@ -152,7 +152,7 @@ def test_nobody_is_known_and_nobody_tells(make_cluster: MakeCluster,
 
 def test_manager_is_closed_while_it_counts(
         make_cluster: MakeCluster, server: FakePubSub) -> None:
-    """It closes at once, and who waits is told at his timeout."""
+    """It closes at once, and a waiting call raises at its timeout."""
     one, other = make_cluster('pubsub', 'pubsub')
     server.frozen = True
     before = len(server.commands(b'PUBSUB'))
@@ -175,7 +175,7 @@ def test_manager_is_closed_while_it_counts(
 
 def test_channels_are_refused(make_cluster: MakeCluster,
                               server: FakePubSub) -> None:
-    """Of PUB/SUB it is told; the stream, and heartbeats, go on."""
+    """That of PUB/SUB is reported; the stream and heartbeats go on."""
     import redis
 
     one, other = make_cluster('pubsub', 'stream')

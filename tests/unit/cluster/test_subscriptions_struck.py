@@ -1,5 +1,5 @@
-"""An exception that strikes whoever asks or serves over PUB/SUB: the next
-call has what it left behind."""
+"""An exception that strikes a task which asks or serves over PUB/SUB: the
+next call repairs what it left."""
 from typing import Any
 
 import pytest

@@ -64,7 +64,7 @@ def test_again_by_the_same_one(be: Callable[[str], None]) -> None:
 @pytest.mark.parametrize('depth', [1, 2, 3])
 def test_struck_when_it_is_entered(be: Callable[[str], None],
                                    depth: int) -> None:
-    """It is held as often as before, by whoever held it."""
+    """It is held as often as before, by the same green thread."""
     def enter(striker: Striker) -> None:
         lock = GreenLock(Nothing())
         inside: List[int] = []

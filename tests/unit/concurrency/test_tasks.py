@@ -59,7 +59,7 @@ def test_nodes_do_not_come_back_together() -> None:
 # -- the loop ----------------------------------------------------------------
 
 class Rounds:
-    """A task's work that goes wrong as it is told, then waits for its end.
+    """A task's work that fails as planned, then waits for its end.
 
     :param troubles: what each round raises; ``None``: it gets through
                      before.

@@ -28,7 +28,7 @@ def strike_task(monkeypatch: pytest.MonkeyPatch) -> Target:
     target: List[Any] = []
 
     def start(engine: Any, loop: Callable[[], Any]) -> Any:
-        # As a greenlet tells it.
+        # As a greenlet reports it.
         handle = SimpleNamespace(dead=False)
 
         def run() -> None:

@@ -28,7 +28,7 @@ def test_losses_are_told(make_node: Callable[..., Node], stream: FakeStream,
                          Loss('missing', 'socket.io', 3, 'x')]
     assert node.manager.stats()['messages_lost'] == 5
     assert node.manager.health()['messages_lost'] == 5
-    # The second so soon behind the first is in the counter only.
+    # The second, so soon after the first, is in the counter only.
     line, = logged(logging.ERROR)
     assert '2 of process x' in line and "'socket.io'" in line
 

@@ -51,7 +51,7 @@ def test_close_no_room(pair: Pair, stream: FakeStream) -> None:
 
 
 def test_a_sid_is_no_room_to_close(pair: Pair, stream: FakeStream) -> None:
-    """Since python-socketio 5.17; then nobody else is told so either."""
+    """Since python-socketio 5.17; nothing is sent to other servers."""
     client = pair.a.connect()
     if hasattr(pair.a.manager, 'is_sid_room'):
         with pytest.raises(ValueError, match='sid room'):

@@ -89,7 +89,7 @@ def test_numbers_of_node_that_json_has_no_word_for() -> None:
     text = ('gqZwYWNrZXSDpHR5cGUCpGRhdGGVoWXLf/gAAAAAAADLf/AAAAAAAADL//AAAAAA'
             'AADEAQCjbnNwoS+kb3B0c4Olcm9vbXORonIxpmV4Y2VwdJClZmxhZ3OA')
     message = understand(fields_of(3, text.encode()))
-    # As JSON.stringify has it: so a server in Node.js tells its clients.
+    # As JSON.stringify writes it: a server in Node.js sends its clients that.
     assert message.args == ('e', None, None, None, b'\x00')
 
 

@@ -51,7 +51,7 @@ def test_a_reader_that_lags_counts(flow: FlowControl) -> None:
         write(flow, last)
     flow.seen(90, NOW)
     assert flow.room(NOW) == WINDOW
-    # It is behind the second batch, and somewhere in the third.
+    # It has read the second batch, and part of the third.
     flow.lags('a', (25, 0), NOW)
     assert flow.room(NOW) == WINDOW - 70
     flow.lags('a', (30, 0), NOW)
@@ -169,7 +169,7 @@ def test_who_may_be_away_is_awaited(flow: FlowControl) -> None:
     flow.forget_readers()
     assert flow.room(NOW + RETURN_PATIENCE) == 0
     assert flow.room(NOW + RETURN_PATIENCE + 0.1) == WINDOW
-    # Once: who does not know how to answer counts no more.
+    # Only once: a node that cannot answer no longer counts.
     write(flow, 500 + 10 * WINDOW)
     assert flow.room(NOW + RETURN_PATIENCE + 0.1) == WINDOW
 
@@ -184,7 +184,7 @@ def test_whom_nobody_hears_does_not_count(flow: FlowControl) -> None:
 
 def test_not_everything_is_remembered(
         monkeypatch: pytest.MonkeyPatch, flow: FlowControl) -> None:
-    """But for what is in the window: who is further back has no room."""
+    """Apart from the window: a reader further back leaves no room."""
     monkeypatch.setattr(flow_control, 'REMEMBERED', 20)
     flow.window = 50
     for last in range(10, 101, 10):
@@ -222,7 +222,7 @@ def test_the_widest_window(flow: FlowControl) -> None:
     st.sampled_from(['wrote', 'seen', 'behind', 'up', 'away']),
     st.integers(0, 50), st.floats(0, 5))))
 def test_whatever_is_said(said: List[Tuple[str, int, float]]) -> None:
-    """The room is never below 0, and somebody who waits gets some."""
+    """The room is never below 0, and a task that waits gets some."""
     flow = FlowControl()
     flow.window = WINDOW
     written, now = 0, NOW

@@ -92,8 +92,8 @@ def test_what_is_to_be_done(node: Node, message: Any) -> None:
 
 @pytest.mark.parametrize('way', Way)
 def test_what_is_heard_over_pubsub(node: Node, way: Way) -> None:
-    """It is answered the same way. It is no sign of life: who listens is
-    counted by Redis."""
+    """The answer takes the same way. It is not a sign of life: Redis counts
+    the nodes that listen."""
     for message in FetchSockets(EVERYONE, 'r'), ServerSideEmit(('hello',)):
         assert list(node.hear(Packed('a', '/', message), way)) == [
             Act('/', 'a', message, way)]
@@ -273,7 +273,7 @@ def test_malformed_entries(node: Node) -> None:
     assert isinstance(event, Skipped)
     fields = entry(HELLO)
     joined, skipped = take(node, [*fields[:-1], b'{'])
-    # Whoever writes is alive, whatever he writes.
+    # A node that writes is alive, whatever it writes.
     assert joined == NodeJoined('/', 'a')
     assert isinstance(skipped, Skipped)
     assert 'JSON' in str(skipped.error)
@@ -479,7 +479,7 @@ def test_after_sleep_nobody_is_dropped(interval: float,
     events = node.tick(100.0, True)
     assert NodeLeft('/', 'a', silent=True) not in events
     assert node.count('/') == 2
-    # But it is told soon that this node is alive.
+    # But it soon hears that this node is alive.
     assert Send('/', Heartbeat()) in [*events, *node.tick(
         100.0 + node.next_tick(100.0), True)]
 

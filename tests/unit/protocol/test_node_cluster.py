@@ -143,7 +143,7 @@ def test_joining_takes_one_round(cluster: Cluster) -> None:
     assert cluster.now == 0.0
     assert said(cluster, MessageType.INITIAL_HEARTBEAT) == [
         b'a', b'b', b'c', b'd']
-    # Everybody who was there has answered each who came.
+    # Every node that was there has answered each that came.
     assert len(said(cluster, MessageType.HEARTBEAT)) == 0 + 1 + 2 + 3
     for uid, member in cluster.members.items():
         joined = [event.uid for event in member.told(NodeJoined)]
@@ -393,7 +393,7 @@ class AnyCluster(RuleBasedStateMachine):
                     assert now - seen <= TIMEOUT + 1, other
 
     def teardown(self) -> None:
-        """Quiet comes, and everybody knows who is there."""
+        """No more is sent, and every node knows all members."""
         for uid in self._members():
             self._set(self.cluster.members[uid], asleep=False, hearing=True)
         self.cluster.pass_time(2 * TIMEOUT)

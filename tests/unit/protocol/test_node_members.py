@@ -113,7 +113,7 @@ def test_nothing_of_the_history_is_done(watched: Watched) -> None:
 
 
 def test_copies_in_the_history(watched: Watched) -> None:
-    """One that stands behind a goodbye brings nobody back."""
+    """A copy after a goodbye does not bring the node back."""
     watched.recall(HELLO, writer=b'w', sequence=1)
     watched.recall(AdapterClose(), writer=b'w', sequence=1)
     watched.recall(HELLO, writer=b'w', sequence=1)
@@ -130,7 +130,7 @@ def test_who_knows_all_lists_them(watched: Watched) -> None:
                        at=Position(9))
     assert watched.receive(InitialHeartbeat(True), 'new', now=3.0) == [
         NodeJoined('/', 'new'), Send('/', answer)]
-    # As an emitter asks who is no member.
+    # A process that is not a member asks as an emitter.
     assert watched.receive(InitialHeartbeat(True), EMITTER_UID,
                            now=3.0) == [Send('/', answer)]
     # Nobody asked; and nobody is asked in a namespace that is not served.

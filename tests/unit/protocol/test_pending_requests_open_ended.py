@@ -1,5 +1,5 @@
-"""Requests of which it is not known yet who is asked: those over the stream,
-until their own entry has been read back."""
+"""Requests whose addressees are not known yet: those over the stream, until
+their own entry has been read back."""
 from typing import Any
 
 import pytest
@@ -132,7 +132,7 @@ def test_history_that_is_lost_later(requests: PendingRequests) -> None:
 
 def test_callback_while_members_are_unknown(requests: PendingRequests,
                                             log: Log) -> None:
-    """Nobody knows who else may have clients that answer."""
+    """It is not known which other nodes have clients that answer."""
     request = ClientsRequest('/', callback=log)
     request.doubt = UNKNOWN_MEMBERS
     requests.open('r', request, [], 0.0, writer=WRITER)

@@ -111,7 +111,7 @@ def test_every_node_counts_every_client_answers(
     assert request.progress == (2, 3)
     assert requests.acknowledged('r', 'a', ()) == (None, WAITER)
     assert request.responses == [1, (2, 3), None]
-    # Whoever answers now was not counted.
+    # A client that answers now was not counted.
     assert requests.acknowledged('r', 'a', (4,)) == (None, None)
     assert len(request.responses) == 3
 

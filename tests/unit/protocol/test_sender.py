@@ -75,8 +75,8 @@ def test_what_is_refused_joins_nothing(signature: Signature) -> None:
 
 
 def test_the_outbox_decides(signature: Signature) -> None:
-    """Whoever encodes while others join and leave: between an arrival and
-    its goodbye stands the own uid, and outside of them it never stands."""
+    """Tasks encode while others join and leave: the own uid is in every
+    entry between an arrival and its goodbye, and in no other."""
     outbox = Outbox(Capacity(100_000, 1 << 30), signature)
     over = threading.Event()
     emitted = threading.Event()

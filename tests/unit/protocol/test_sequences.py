@@ -7,7 +7,7 @@ from redis_streams_adapter.protocol.sequences import Sequences as _Sequences
 
 
 class Sequences(_Sequences):
-    """Gets to know who is unknown, as a node does."""
+    """Meets unknown writers, as a node does."""
 
     def missing_before(self, writer: bytes, sequence: int,
                        numbered: bool = True, since: Any = None,

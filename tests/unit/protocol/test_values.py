@@ -174,7 +174,7 @@ def test_what_msgpack_cannot_carry() -> None:
 
 class Module:
     """An application's JSON module: it knows complex numbers, and writes
-    what it is told to."""
+    the text that it is given."""
 
     def __init__(self, text: str = '') -> None:
         self.text = text

@@ -29,7 +29,7 @@ def reason_of(caught: Any) -> str:
     (Position(5), Position(4, 7), Position(9), True),
     (Position(5), Position(5, 1), Position(9), False),
     (Position(9), Position(10), Position(11), False),
-    # Nothing was added behind it.
+    # Nothing was added after it.
     (Position(9), Position(9), Position(9), True),
     (Position(10), Position(9), Position(9), True),
     # There is no stream.
@@ -122,8 +122,8 @@ def test_commands_that_its_session_knows_of() -> None:
 
 
 def test_commands_that_were_carried_out_before_they_were_read() -> None:
-    """A node does to its own clients what it commands at once; the
-    application may then do the contrary, before the command is read."""
+    """A node carries out its commands for local clients at once; the
+    application may then do the opposite before the command is read."""
     leave, out = SocketsLeave(EVERYONE, ('x',)), DisconnectSockets(EVERYONE)
     known = session('x', upto=Position(1))._replace(own=Origin(b'w', 5))
     for origin, message, rooms in (

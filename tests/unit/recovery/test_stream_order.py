@@ -143,7 +143,7 @@ def test_what_asks_for_an_answer(process: Process) -> None:
     assert got(client) == [('first', '101-0')]
     process.back(question, Position(102))
     name, args, ack_id = client.events()[1]
-    # A function stands behind the text.
+    # The acknowledgement function follows the text.
     assert (name, args, ack_id) == ('question', ('text',), 1)
     assert not process.delivery.history.has('/', Position(102))
 
@@ -195,8 +195,8 @@ def test_drain_of_what_never_comes_back(process: Process) -> None:
 # -- what never comes back ---------------------------------------------------
 
 def test_it_was_overtaken(process: Process) -> None:
-    """Redis has lost it. Here, at least, it can be delivered; it is no
-    offset, for nobody could go on behind it."""
+    """Redis has lost it. It can be delivered here; it is not an offset,
+    because no client could resume after it."""
     client = process.connect()
     process.emit('lost', 1)
     process.locally('local', 2)
@@ -276,7 +276,7 @@ def test_it_begins_anew(process: Process, how: str) -> None:
 def test_namespaces_come_and_go(process: Process) -> None:
     delivery = process.delivery
     process.receive(Position(101), 'hello')
-    # While an entry is taken in: what comes behind it is recorded.
+    # While an entry is taken in: the entries after it are recorded.
     delivery.arriving(Position(102))
     delivery.serve(['/', '/new'])
     assert delivery.history.floor('/new') == Position(102)

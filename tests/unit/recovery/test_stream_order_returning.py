@@ -37,7 +37,7 @@ def test_flush(process: Process) -> None:
     process.locally('local', 5)
     last = process.emit('last', to=['x'])
     process.delivery.flush(leaving.sid)
-    # Nothing of this is behind it in the stream, so it is no offset; but a
+    # None of these follows in the stream, so there is no new offset; but a
     # text at the end would be taken for one.
     assert got(leaving) == [
         ('first', '100-0'), ('alone', '100-0'), ('local', 5),

@@ -42,7 +42,7 @@ class FakeSessions:
         #: What was asked, by the name of the method; of each the pids.
         self.calls: List[Tuple[str, List[str]]] = []
         #: For the next calls: whether each works, fails before it is carried
-        #: out or behind that, or is refused.
+        #: out or after that, or is refused.
         self.faults: Deque[str] = deque()
         #: Whose sessions a server has that refuses all writes.
         self.refusing: Set[str] = set()
@@ -164,7 +164,7 @@ class House:
         return client
 
     def stays(self, sid: str = 's') -> ClientSession:
-        """A client that has connected in good weather."""
+        """A client that has connected while Redis works."""
         client = self.enter(sid)
         self.writer.write_first(client)
         self.local.settle(client)

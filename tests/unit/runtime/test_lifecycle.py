@@ -213,7 +213,7 @@ def test_what_is_still_sent_is_no_loss(make_node: Callable[..., Node],
 
 def test_nothing_comes_behind_the_goodbye(pair: Pair,
                                           stream: FakeStream) -> None:
-    """Whoever read it would take the node for a member again."""
+    """Servers that read it would take the node for a member again."""
     going = threading.Event()
 
     def emit() -> None:

@@ -194,7 +194,7 @@ def test_redis_is_away(world: World) -> None:
 
 
 def test_pubsub_is_away_alone(world: World) -> None:
-    """Events are sent as ever; only requests fail."""
+    """Events are still sent; only requests fail."""
     world.start(a=0.0)
     world.pubsub.down('part', 'no permissions')
     health = world.health()

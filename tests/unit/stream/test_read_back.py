@@ -83,7 +83,7 @@ def test_what_is_recent(stream: FakeStream, count: int) -> None:
 
 
 def test_not_beyond_the_cursor(stream: FakeStream) -> None:
-    """What is behind it is read as ever."""
+    """The entries after it are read as usual."""
     ids = put(stream, *range(10))
     reading = Reading(stream)
     reading.read(ids[4])

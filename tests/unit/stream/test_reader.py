@@ -331,7 +331,7 @@ def test_a_stream_that_was_deleted_and_began_again_meanwhile(
     put(stream, 3)
     readings.idle()
     assert readings.numbers == [1, 2, 3]
-    # Redis 6.2 does not tell what would show it.
+    # Redis 6.2 does not report what would show it.
     assert readings.lost.calls == [DELETED] * tells
 
 
@@ -405,7 +405,7 @@ def test_a_stream_that_was_trimmed_is_not_set_back(
 
 def test_entries_that_were_trimmed_before_they_were_read(
         readings: Readings, stream: FakeStream) -> None:
-    """Nothing need be left of who wrote them."""
+    """Nothing of their writers need be left."""
     readings.idle()
     put(stream, 1, 2, 3)
     readings.idle()

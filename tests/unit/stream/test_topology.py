@@ -1,5 +1,5 @@
-"""Which server to connect to, as the members of a cluster or Sentinels tell;
-they are played here."""
+"""Which server to connect to, from the answers of a cluster's members or of
+Sentinels; they are played here."""
 from typing import Any, Dict, List, Set, Tuple
 
 import pytest
@@ -14,7 +14,7 @@ class Silent(Exception):
 
 
 class NotTold(Exception):
-    """Nobody tells where the master is."""
+    """No answer names the master."""
 
 
 class Play:
@@ -62,7 +62,7 @@ class Play:
 # -- a cluster ---------------------------------------------------------------
 
 def view(*masters: Address, replica: Address = D) -> Any:
-    """What a member tells of a cluster with ten slots for each master."""
+    """A member's answer for a cluster with ten slots for each master."""
     return [[number * 10, number * 10 + 9,
              [host.encode(), port, b'id', []],
              [replica[0].encode(), replica[1], b'id', []]]
@@ -154,7 +154,7 @@ def test_a_member_without_a_name_of_its_own() -> None:
 # -- Sentinels ---------------------------------------------------------------
 
 def state(master: Address, flags: str = 'master', others: int = 2) -> Any:
-    """What a Sentinel tells of a master."""
+    """A Sentinel's answer about a master."""
     host, port = master
     return [b'name', b'name', b'ip', host.encode(), b'port', b'%d' % port,
             b'flags', flags.encode(), b'num-other-sentinels', b'%d' % others]
@@ -182,7 +182,7 @@ def test_a_sentinel_that_is_alone_is_not_believed() -> None:
 
 
 def test_sentinels_are_asked_by_chance() -> None:
-    """One that is cut off from the others tells of a master of old."""
+    """One that is cut off from the others names a former master."""
     play = Play({A: state(C), B: state(D)})
     sentinels = play.sentinels(A, B)
     assert {sentinels.master() for _ in range(50)} == {C, D}

@@ -204,7 +204,7 @@ def test_abandon(writer: Writer, stream: FakeStream) -> None:
 
 def test_it_gets_through_when_something_is_stored(
         writer: Writer, stream: FakeStream) -> None:
-    """Not when it is merely connected: it may not be allowed to write."""
+    """Not as soon as it is connected: it may not be allowed to write."""
     def task() -> UntilDone:
         return UntilDone(lambda: not len(writer.outbox))
 
