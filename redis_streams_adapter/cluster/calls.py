@@ -208,7 +208,7 @@ class Cluster:
         server = self._lifecycle.server
         if server is not None and not server.async_handlers:
             # As call() of python-socketio: a handler would block the
-            # acknowledgement of its own client.
+            # acknowledgement of the client that it serves.
             raise RuntimeError(
                 'Cannot use emit_with_ack() when async_handlers is False.')
         deadline = time.monotonic() + timeout

@@ -70,7 +70,7 @@ class Inbox:
 
         :param timeout: in seconds.
 
-        Returns the names of those who do not have it.
+        Returns the names of those that do not have it.
         """
         def without() -> list[str]:
             return [client for client in clients

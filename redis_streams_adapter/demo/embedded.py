@@ -110,13 +110,13 @@ def free_port() -> int:
 class EmbeddedRedis:
     """A Redis server of one's own, running once constructed.
 
-    :param executable: path of the ``redis-server``; what
-                       :func:`find_redis_server` finds, where omitted.
+    :param executable: path of the ``redis-server``; by default, the one
+                       that :func:`find_redis_server` finds.
     :param timeout: seconds within which the server has to answer a PING.
 
-    Raises :class:`EmbeddedRedisError` where there is no server, or it did
-    not start; nothing is left behind then. It is a context manager whose
-    end is :meth:`stop`.
+    Raises :class:`EmbeddedRedisError` if there is no server, or if it did
+    not start; no files are left then. It is a context manager, which calls
+    :meth:`stop` at its end.
     """
     host = '127.0.0.1'
 
@@ -204,8 +204,8 @@ class EmbeddedRedis:
             command += [name, value]
         try:
             # Its own session: a Ctrl-C at the terminal goes to the whole
-            # foreground group, and whoever uses this server still has to
-            # take leave of it.
+            # foreground group, and the processes that use this server need
+            # it for their shutdown.
             self.process = subprocess.Popen(
                 command, cwd=self.directory, stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

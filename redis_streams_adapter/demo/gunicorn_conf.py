@@ -1,8 +1,8 @@
 """The gunicorn configuration of the demo's workers.
 
-Three gunicorns with one worker each, not one with three: a WebSocket can
-then be opened to a worker of one's choice, as behind a load balancer with
-sticky sessions. Of three workers that share a socket the kernel chooses one.
+The demo runs three gunicorns with one worker each, not one with three: a
+client can then choose its worker, as with a load balancer with sticky
+sessions. If three workers share a socket, the kernel chooses one.
 """
 from redis_streams_adapter.gunicorn import post_worker_init, worker_exit
 

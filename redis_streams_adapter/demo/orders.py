@@ -1,13 +1,13 @@
-"""What the demo tells a worker, or the external process, to emit.
+"""The orders of the demo: what a worker or the external process is to emit.
 
 An order is a small JSON object, so that one format serves the HTTP route of
 a worker and the standard input of the external process:
 
 =========  ==============================================================
 ``step``   number of the line in the account; goes along in the data
-``text``   what the clients are told; absent where only a marker is due
+``text``   the text for the clients; absent if only a marker is due
 ``to``     a room, a client's sid, or absent for everyone
-``ask``    true where the client's answer is to be waited for
+``ask``    true if the worker waits for the client's answer
 ``wait``   seconds to wait for it
 =========  ==============================================================
 
@@ -27,9 +27,9 @@ NEWS, QUESTION, MARKER = 'news', 'question', 'marker'
 #: The room that some of the clients are in.
 ROOM = 'tea'
 
-#: Names of the environment variables that say which worker this is, and
-#: where its cluster meets. The URL comes this way because a command line
-#: can be read by everyone on the machine.
+#: Names of the environment variables that give the worker its number and
+#: its cluster's Redis. The URL comes this way because every user of the
+#: machine can read a command line.
 WORKER, QUEUE, STREAM = 'DEMO_WORKER', 'DEMO_MESSAGE_QUEUE', 'DEMO_STREAM'
 
 

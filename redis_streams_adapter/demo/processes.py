@@ -55,7 +55,7 @@ class Process:
               with_pipes: bool = False) -> None:
         """Start it with this Python.
 
-        :param command: what stands behind ``python``.
+        :param command: the arguments of ``python``.
         :param environment: what to add to this process's environment.
         :param listener: a socket that it inherits.
         :param with_pipes: whether to connect its input and output.
@@ -70,7 +70,7 @@ class Process:
                 env={**child_environment(), **environment})
 
     def check(self) -> None:
-        """Raise where it has ended by itself."""
+        """Raise if it has ended by itself."""
         status = self.process.poll() if self.process is not None else None
         if status is not None:
             raise DemoError(f'{self.name} ended with status {status}: '
@@ -82,8 +82,8 @@ class Process:
             lines = self.log.read_text('utf-8', 'replace').splitlines()
         except OSError:
             lines = []
-        # Of a traceback the last line that is not indented names the error;
-        # gunicorn logs two or three lines of its own behind it.
+        # The last line of a traceback that is not indented names the error;
+        # gunicorn logs two or three more lines after it.
         said = [line for line in lines
                 if line[:1].strip() and '[INFO]' not in line
                 and 'Warning: ' not in line]
@@ -97,7 +97,7 @@ class Process:
             self.process.terminate()
 
     def wait(self) -> None:
-        """Wait until it has ended, and make it where it does not."""
+        """Wait until it has ended, and kill it if it does not."""
         if self.process is None:
             return
         try:

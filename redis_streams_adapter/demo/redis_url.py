@@ -43,8 +43,8 @@ def shown(url: str) -> str:
     scheme, separator, rest = url.partition('://')
     place, _, query = rest.partition('?')
     place = place.rpartition('@')[2]
-    # Where a password ends cannot be told if there is a bare question mark
-    # in it, or no host behind it.
+    # The end of a password is unknown if it has an unescaped question mark,
+    # or if no host follows it.
     if '@' in query or place.startswith(':'):
         place = MASK
     return scheme + separator + place
@@ -53,7 +53,7 @@ def shown(url: str) -> str:
 def hide_secrets(text: str, url: str) -> str:
     """Return the text with the URL's password masked wherever it stands."""
     rest = url.partition('://')[2]
-    # Without a host behind it, a password is taken for a port.
+    # If no host follows, a password is taken for a port.
     userinfo = rest.rpartition('@')[0] or (
         rest if rest.startswith(':') else '')
     secrets = {userinfo, userinfo.partition(':')[2]}

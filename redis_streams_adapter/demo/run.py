@@ -33,7 +33,7 @@ class Demo:
     """A cluster of three workers and six clients, and what happens in it.
 
     :param account: where to tell it.
-    :param redis_url: the Redis to use; one of its own, where omitted.
+    :param redis_url: the Redis to use; by default, it starts one.
     :param timeout: seconds that each step may take.
     :param application: what the workers serve, as gunicorn takes it.
 
@@ -85,7 +85,7 @@ class Demo:
     def close(self) -> None:
         """End everything. Bounded in time, and idempotent.
 
-        Raises :class:`DemoError`, after all the rest, where the stream could
+        Raises :class:`DemoError`, after everything else, if the stream could
         not be deleted.
         """
         self._say_goodbye()
@@ -218,8 +218,8 @@ class Demo:
         return self._emitter.carry_out
 
     def _wait_for_the_last(self) -> list[str]:
-        # Behind the last marker of a sender nothing of it is on its way any
-        # more, so that what is there now is all there is.
+        # When a sender's last marker has arrived, so have all its events: no
+        # more will come.
         for number in range(WORKERS + 1):
             self._sender(number)({'step': LAST + number}, self._timeout)
         return [
@@ -256,7 +256,7 @@ def run(out: TextIO, err: TextIO, redis_url: str | None = None,
 
     :param out: where the account goes.
     :param err: where the line goes that says why there is none.
-    :param redis_url: the Redis to use; one of its own, where omitted.
+    :param redis_url: the Redis to use; by default, it starts one.
     :param timeout: seconds that each step may take.
     :param application: what the workers serve, as gunicorn takes it.
 

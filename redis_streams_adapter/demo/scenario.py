@@ -1,4 +1,4 @@
-"""Who is in the demo, what is emitted, and whether it went where it should.
+"""The clients and events of the demo, and whether each event arrived.
 
 No I/O and no clock: what happened comes in, a verdict comes out.
 """
@@ -37,7 +37,7 @@ class Step:
     :param number: its line in the account, from 1.
     :param sender: the number of a worker, or :data:`EXTERNAL`.
     :param title: what happens, as the account says it.
-    :param recipients: who is to get it, exactly once.
+    :param recipients: the clients that must get it, exactly once.
     :param event: its name.
     :param to: ``None`` for everyone, else the room, or the client's name.
     :param said_by: the client that has its worker emit it, if one has.
@@ -89,8 +89,8 @@ class Cell:
     """What one client got of one step.
 
     :param client: its name.
-    :param seconds: from the emit to its handler, where it got something.
-    :param problem: a word for what is wrong, ``None`` where nothing is.
+    :param seconds: from the emit to its handler, if it got something.
+    :param problem: a word for the error; ``None`` if there is none.
     :param expected: whether it was to get something.
     """
     client: str

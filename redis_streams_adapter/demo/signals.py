@@ -1,9 +1,9 @@
-"""Ctrl-C and its kin become one exception, at moments when it does no harm.
+"""Ctrl-C and similar signals raise one exception, when it does no harm.
 
-The invariant: a process that was started is known to whoever has to end it.
-An exception out of a signal's handler could strike between the two, so the
-handler waits while :meth:`Signals.held` is in force. It strikes once only;
-a second Ctrl-C must not keep the first from ending what runs.
+The invariant: every process that was started is known to the code that has to
+end it. A signal handler's exception could strike between the start and that,
+so the handler waits while :meth:`Signals.held` is active. It raises only once:
+a second Ctrl-C must not interrupt the clean-up after the first.
 """
 from __future__ import annotations
 
