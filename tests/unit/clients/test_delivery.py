@@ -314,7 +314,7 @@ def test_who_takes_part_gets_offsets(delivery: Delivery,
         assert client.received('hello')[-1] == (*args, str(OFFSET))
         assert guest.received('hello')[-1] == args
     assert delivery.sent == {client.sid: OFFSET}
-    # What is not sent again has none, but where it would be taken for one.
+    # What is not sent again has none, unless its last text looks like one.
     hand(delivery, 1, recoverable=False, position=LATER)
     hand(delivery, 'text', recoverable=False, position=LATER)
     assert client.received('hello')[4:] == [

@@ -127,7 +127,7 @@ def test_rooms(node: Node) -> None:
 
 
 def test_rooms_may_change_meanwhile(node: Node) -> None:
-    """Under threads they do, and nobody is left out for it."""
+    """Under threads they do, and no client is left out."""
     clients = [node.connect() for _ in range(3)]
     rooms = node.manager.rooms['/']
 

@@ -146,7 +146,7 @@ def test_much_is_missing() -> None:
 
 
 def test_what_a_connection_has() -> None:
-    """Of what is used where there are connections."""
+    """What the hooks use of a connection."""
     server = make_server()
     sock = Socket(server.eio, 'sid')
     assert not sock.closing and not sock.closed

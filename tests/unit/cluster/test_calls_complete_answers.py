@@ -460,7 +460,7 @@ def test_reader_that_lags_where_it_is_no_member(
 def test_who_comes_and_goes_is_logged(make_manager: MakeManager,
                                       stream: FakeStream,
                                       logged: Any) -> None:
-    """Loudly only where this server is a member itself."""
+    """At level INFO only if this server is a member itself."""
     import logging
 
     put(stream, Heartbeat(), 'before')

@@ -183,7 +183,7 @@ def test_a_node_that_falls_silent(make_cluster: MakeCluster) -> None:
 def test_what_cannot_be_serialised(make_cluster: MakeCluster,
                                    stream: FakeStream, data: Any,
                                    options: Any) -> None:
-    """It raises in the caller, and nobody gets anything."""
+    """It raises in the caller, and no client gets anything."""
     nodes = make_cluster(2, server=options)
     clients: List[FakeClient] = []
     if not options:
@@ -262,7 +262,7 @@ def test_a_remote_socket(trio: List[Node]) -> None:
                            [client.sid])
     socket.disconnect()
     wait_until(client.was_disconnected)
-    # It is gone: nobody answers.
+    # It is gone: no client answers.
     wait_until(lambda: trio[1].manager.fetch_sockets(local=True) == [])
     with pytest.raises(ClusterTimeoutError) as info:
         socket.call('hello', timeout=AMPLE)

@@ -212,7 +212,7 @@ def test_guest(server: FakePubSub, make_side: MakeSide, transport: str,
     assert guest.listening('/chat') == Asked(1, [])
     assert guest.count('/chat') == member.count('/chat') == 1
     assert member.listening('/chat') == Asked(0, [])
-    # Also where it is known elsewhere.
+    # Also if the guest is known as a member of another namespace.
     member.knows('guest')
     assert member.listening('/chat') == Asked(0, [])
     guest.knows('member', namespace='/chat')

@@ -105,7 +105,7 @@ def test_cluster_on_the_way_to_sharded_channels(
 @pytest.mark.parametrize('transport', TRANSPORTS)
 def test_own_client_does_not_answer(make_cluster: MakeCluster,
                                     transport: str) -> None:
-    """Nobody else was asked, and nobody else is missing."""
+    """No other node was asked, and none is missing."""
     nodes = make_cluster(transport, transport)
     client = nodes[0].connect()
     with pytest.raises(ClusterTimeoutError) as info:

@@ -268,7 +268,7 @@ def test_what_is_refused(nodes: List[Node], stream: FakeStream, args: Any,
 def test_a_name_of_node_js_that_is_no_text(nodes: List[Node],
                                            stream: FakeStream,
                                            log: Log) -> None:
-    """Whatever stands in the stream harms nobody."""
+    """No content of the stream does harm."""
     from redis_streams_adapter.protocol.codec import Encoder
 
     nodes[1].manager.on_server_side('hello', log)

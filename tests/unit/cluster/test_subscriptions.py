@@ -112,7 +112,7 @@ def test_nothing_is_served_yet(server: FakePubSub,
 @pytest.mark.parametrize('transport', TRANSPORTS)
 def test_rights_that_come_later(server: FakePubSub, make_side: MakeSide,
                                 transport: str) -> None:
-    """It tries again until it may, also where it can do without."""
+    """It tries again until it may, even if it does not need to."""
     side = make_side('me', transport, serve=[])
     for name in b'SUBSCRIBE', b'SSUBSCRIBE':
         server.errors[name] = redis.exceptions.NoPermissionError('no')

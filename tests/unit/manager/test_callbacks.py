@@ -70,7 +70,7 @@ def test_call(pair: Pair) -> None:
 
 
 def test_ask_one_local_client(pair: Pair, stream: FakeStream) -> None:
-    """Nobody else is asked, so nobody else is waited for."""
+    """No other server is asked, so none is waited for."""
     client = pair.a.connect()
 
     def answer() -> None:

@@ -177,7 +177,7 @@ def test_the_outbox_is_full(make_node: Callable[..., Node],
         with pytest.raises(OutboxFullError):
             call()
     assert len(node.manager._live().node._requests) == 0
-    # What was not accepted was not sent to anybody.
+    # What was not accepted was not sent to any client.
     assert client.received('hello') == [(0,), (1,), (2,)]
     stream.come_back()
     assert node.manager.flush(DEADLINE)

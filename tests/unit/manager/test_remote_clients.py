@@ -81,7 +81,7 @@ def test_disconnect_one_that_is_going(pair: Pair,
     assert not pair.a.manager.can_disconnect(client.sid, '/')
     pair.a.server.disconnect(client.sid)
     assert not client.was_disconnected()
-    # It is nobody else's.
+    # No other server has it.
     assert messages(stream) == []
 
 

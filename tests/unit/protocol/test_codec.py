@@ -191,7 +191,7 @@ def test_keys_are_those_of_json(key: Any, text: str) -> None:
     {(1, 2): 'x'}, {'a': {b'key': 1}}, range(3), msgpack.ExtType(5, b'x')])
 @pytest.mark.parametrize('companion', ['text', b'bytes'])
 def test_what_cannot_be_serialised(value: Any, companion: Any) -> None:
-    """It raises here, not on somebody else's node."""
+    """It raises here, not on another node."""
     with pytest.raises((TypeError, ValueError)):
         encoder.encode('/', Broadcast(('event', value, companion)))
 

@@ -76,7 +76,7 @@ def test_time_without_hearing_does_not_count() -> None:
 
 def test_a_list() -> None:
     knowledge = begun(0.0, False)
-    # It was true before we began, and somebody may have joined between.
+    # It was true before we began, and a node may have joined since.
     assert not knowledge.tell('/', (4, 7))
     assert not known_at(knowledge, 100.0)
     assert knowledge.tell('/', START)
@@ -92,7 +92,7 @@ def test_goodbyes_before_a_list() -> None:
     knowledge.left('/', 'a')
     assert knowledge.has_left('/', 'a')
     assert not knowledge.has_left('/x', 'a')
-    # Nothing is kept of them once everybody is known.
+    # Nothing is kept of them once all members are known.
     assert known_at(knowledge, 110.0)
     assert not knowledge.has_left('/', 'a')
     knowledge.left('/', 'a')
@@ -100,7 +100,7 @@ def test_goodbyes_before_a_list() -> None:
 
 
 def test_a_young_stream() -> None:
-    """Silence says that nobody is there, if we could have heard them."""
+    """Silence means that there are no members, if we could have heard them."""
     knowledge = begun(0.0, True)
     assert knowledge.is_to_ask('/', 100.0)
     knowledge.asked('/', 100.0)
@@ -151,7 +151,7 @@ def test_loss() -> None:
     assert knowledge.remaining('/', 200.0) == TIMEOUT
     assert not knowledge.tell('/', (8, 9))
     assert knowledge.tell('/', (9, 0))
-    # Again, and nobody could have answered yet.
+    # Again, and no member could have answered yet.
     assert not knowledge.lose((9, 1), False, 200.5)
     assert not known_at(knowledge, 200.5)
     assert knowledge.lose((9, 2), False, 202.0)

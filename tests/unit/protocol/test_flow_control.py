@@ -10,7 +10,7 @@ from redis_streams_adapter.protocol.flow_control import FlowControl, \
 
 WINDOW = 100
 
-#: A moment, in seconds, at which nobody has lost patience with anybody.
+#: A moment, in seconds, at which no timeout has passed.
 NOW = 1000.0
 
 

@@ -83,7 +83,7 @@ def test_namespaces_are_apart(members: Membership) -> None:
 
 def test_a_namespace_lasts_as_long_as_its_members(
         members: Membership) -> None:
-    """Names that nobody uses any more do not pile up."""
+    """Names that are no longer used do not pile up."""
     for number in range(100):
         members.heard(f'/{number}', 'a', 1.0)
         members.heard(f'/{number}', 'b', 1.0)

@@ -457,7 +457,7 @@ def test_while_nothing_is_heard_nobody_is_dropped(node: Node) -> None:
     receive(node, Heartbeat(), 0.0)
     assert pass_time(node, 0.0, 100.0, hearing=False) == []
     assert node.count('/') == 2
-    # Then everybody has the whole timeout again.
+    # Then each node has the whole timeout again.
     node.spoke('/', 200.0)
     assert pass_time(node, 101.0, 110.0) == []
     assert pass_time(node, 111.0, 111.0) == [
@@ -520,7 +520,7 @@ def test_ticks(node: Node) -> None:
     assert Node('x', INTERVAL, TIMEOUT).next_tick(0.0) == \
         TICK_INTERVAL
     assert node.next_tick(0.0) == TICK_INTERVAL
-    # Earlier where a heartbeat is due earlier.
+    # Earlier if a heartbeat is due earlier.
     assert node.next_tick(4.5) == 0.5
     # One that is overdue cannot be sent now; it is not tried for ever.
     for now in (5.0, 6.0, 100.0):

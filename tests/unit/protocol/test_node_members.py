@@ -133,7 +133,7 @@ def test_who_knows_all_lists_them(watched: Watched) -> None:
     # A process that is not a member asks as an emitter.
     assert watched.receive(InitialHeartbeat(True), EMITTER_UID,
                            now=3.0) == [Send('/', answer)]
-    # Nobody asked; and nobody is asked in a namespace that is not served.
+    # No node asked; and none is asked in a namespace that is not served.
     assert watched.receive(InitialHeartbeat(), 'new', now=3.0) == [
         Send('/', Heartbeat())]
     assert watched.receive(InitialHeartbeat(True), EMITTER_UID,
@@ -272,7 +272,7 @@ def test_who_has_slept_says_so_at_once(watched: Watched) -> None:
 
 def test_what_was_slept_through_is_not_known(newcomer: Watched) -> None:
     newcomer.node.tick(0.0, True, [newcomer.knowledge])
-    # Nor is it before somebody has noticed.
+    # Nor is it before a node has noticed.
     assert not newcomer.knows(now=100.0)
     newcomer.node.tick(100.0, True, [newcomer.knowledge])
     assert not newcomer.knows(now=100.0)

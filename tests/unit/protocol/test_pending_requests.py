@@ -66,7 +66,7 @@ def test_what_is_withdrawn(requests: PendingRequests) -> None:
     request = ask_clients(requests, 'a')
     requests.withdraw('r')
     assert not is_open(requests)
-    # All of these come late, and harm nobody.
+    # All of these come late, and have no effect.
     requests.withdraw('r')
     assert requests.counted('r', 'a', 5) is None
     assert requests.answered('r', 'a', 5) is None

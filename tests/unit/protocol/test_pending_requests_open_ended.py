@@ -47,7 +47,7 @@ def test_it_was_read_back_before_that_was_noted(
 
 def test_it_is_read_back_with_one_that_came_later(
         requests: PendingRequests) -> None:
-    """As where Redis has refused it."""
+    """As if Redis has refused it."""
     ask(requests)
     requests.written('r', WRITER, 3)
     assert requests.returned(WRITER, 7) == [WAITER]

@@ -67,7 +67,7 @@ def test_names_of_applications(one: str, other: str, database: int,
 
 
 #: As JavaScript computed them: the hash, and its remainders by 2, 3, 4, 7.
-#: Those below 0 name streams that nobody reads.
+#: Those below 0 name streams that no server reads.
 IN_NODE = [
     ('', 0, [0, 0, 0, 0]),
     ('/', 47, [1, 2, 3, 5]),

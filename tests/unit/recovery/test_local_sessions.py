@@ -79,7 +79,7 @@ def test_the_connection_is_lost(house: House, store: FakeSessions,
 
 def test_the_time_to_live_starts_when_it_leaves(
         house: House, store: FakeSessions) -> None:
-    """Also where nothing has changed."""
+    """Also if nothing has changed."""
     client = house.stays()
     house.leave(client)
     house.round()

@@ -287,7 +287,7 @@ def test_it_has_received_nothing_of_what_was_sent() -> None:
 
 
 def test_what_came_before_it_is_not_its_own() -> None:
-    """It shows somebody else's offset, or one that it has made up."""
+    """It shows another client's offset, or one that it has made up."""
     known = session(upto=Position(30), sent=Position(20), since=Position(9))
     for offset in Position(1), Position(8, 9):
         with pytest.raises(Refusal) as caught:

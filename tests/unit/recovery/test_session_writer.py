@@ -187,7 +187,7 @@ def test_a_touch_is_refused(house: House, store: FakeSessions,
 
 def test_it_is_kept_alive_first_of_all(house: House, store: FakeSessions,
                                        clock: Any) -> None:
-    """That works also where Redis refuses to write."""
+    """That works even if Redis refuses to write."""
     client = house.stays()
     house.room(client, 'x')
     clock.now += INTERVAL

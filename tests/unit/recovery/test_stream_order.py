@@ -211,7 +211,7 @@ def test_it_was_overtaken(process: Process) -> None:
 
 
 def test_redis_has_refused_it(process: Process) -> None:
-    """Its emitter was told, or the log: nobody gets it, anywhere."""
+    """The call raised, or it was logged: no client gets it, anywhere."""
     client = process.connect()
     refused = process.emit('refused')
     refused.refused = EntryRefused('too large', 0)

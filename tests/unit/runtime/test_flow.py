@@ -126,7 +126,7 @@ def test_readers_after_an_outage(world: World) -> None:
     world.readers = {'/': ['a', 'b'], '/chat': ['b']}
     awaited, questions = world.flow.absent(world.channel, member=True)
     assert awaited == [None, 'a', 'b', 'b']
-    # Asked only where this process is a member.
+    # Asked only in namespaces of which this process is a member.
     question, = questions
     envelope = open_envelope(question)
     assert envelope.namespace == '/'

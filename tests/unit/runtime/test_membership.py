@@ -387,7 +387,7 @@ def test_members_are_known_up_to_the_horizon_of_the_reader(
 
 
 def test_open_requests_in_that_stream_are_in_doubt(world: World) -> None:
-    """A node that nobody has seen join may have to answer them."""
+    """A node that joined unseen may have to answer them."""
     requests = NodesRequest('/', 'waiter'), NodesRequest('/a', 'waiter')
     for request, writer in zip(requests, (b'1', b'2')):
         world.node.expect(f'id {writer!r}', request, NOW, None, writer)

@@ -118,7 +118,7 @@ def test_others_run_while_many_are_emitted(
 def test_who_wrote_before_the_stream_was_deleted_has_lost_nothing(
         make_node: Callable[..., Node], make_manager: MakeManager,
         stream: FakeStream) -> None:
-    """As where Redis keeps nothing, and is started anew with a server."""
+    """As if Redis stores nothing on disk, and is restarted with a server."""
     stream.put(*Encoder(EMITTER_UID).encode('/', Heartbeat()))
     emitter = make_manager(write_only=True)
     for number in range(5):

@@ -491,7 +491,7 @@ SECRETS = ['geh/eim', 'geh#eim', 'geh?eim', 'geh:eim', 'geh@eim', 'geh[eim',
     'redis', 'rediss', 'redis+sentinel', 'redis+cluster', 'valkey', 'http'])
 @pytest.mark.parametrize('secret', SECRETS)
 def test_passwords_are_in_no_error(scheme: str, secret: str) -> None:
-    """Also where a password was not percent-encoded, so that pieces of it
+    """Also if a password was not percent-encoded, so that pieces of it
     look like something else."""
     for user in ('', 'user'):
         for rest in ('host', 'host:6379/0', 'host:port', 'host:6379/x/y',

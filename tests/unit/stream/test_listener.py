@@ -187,7 +187,7 @@ def test_channel_moves(server: FakePubSub, listener: Listener) -> None:
 def test_silence(server: FakePubSub, make_listener: Any, run: Run,
                  monkeypatch: pytest.MonkeyPatch,
                  condition: Availability) -> None:
-    """It asks for a sign of life, and connects anew where none comes."""
+    """It asks for a sign of life, and reconnects if none comes."""
     monkeypatch.setattr(listener_module, 'QUIET', 0.1)
     listener = make_listener(socket_timeout=0.2)
     task = run(listener)
@@ -250,7 +250,7 @@ def test_idle_listener_sleeps(server: FakePubSub, listener: Listener,
 def test_nothing_to_listen_to_is_no_fault(
         server: FakePubSub, make_listener: Any, run: Run,
         condition: Availability) -> None:
-    """Also where it could not be listened to before."""
+    """Also if it could not be listened to before."""
     server.away = True
     listener = make_listener()
     task = run(listener)

@@ -91,7 +91,7 @@ def test_count_while_it_connects(server: FakePubSub, run: Run) -> None:
         task = run(publisher)
         call = Call(publisher.count, PLAIN, ['a'], AMPLE)
         wait_until(lambda: None in publisher._links)
-        # Now it tries to connect, and somebody else counts.
+        # Now it tries to connect, and another task counts.
         late = Call(publisher.count, PLAIN, ['a'], AMPLE)
         wait_until(lambda: len(publisher._jobs) == 2)
     assert call.result() == late.result() == [0]
@@ -147,7 +147,7 @@ def test_closed_while_somebody_counts(server: FakePubSub, run: Run) -> None:
     publisher.interrupt()
     assert [call.result() for call in calls] == [None] * 3
     assert task.join(DEADLINE)
-    # And nobody waits afterwards.
+    # And no task waits afterwards.
     assert publisher.count(PLAIN, ['a'], DEADLINE * 3) is None
 
 

@@ -115,7 +115,7 @@ def make_world(patch: pytest.MonkeyPatch, delays: Any = (),
 
 def hang(*operations: str, way: int = 0, seconds: float = 5.0
          ) -> Iterator[float]:
-    """The delays where some calls hang, on their way there or back."""
+    """The delays if some calls hang, on their way there or back."""
     for operation in OPERATIONS:
         for each in (0, 1):
             yield seconds if operation in operations and each == way else 0.0

@@ -119,7 +119,7 @@ def test_in_doubt_where_none_of_it_may_be_ended(
 
 
 def test_in_doubt_and_trimmed(writer: Writer, stream: FakeStream) -> None:
-    """Where nobody can know, it is sent again rather than lost."""
+    """If it is unknown, it is sent again rather than lost."""
     put(writer, 1)
     stream.plan('append', Fault.BREAK_AFTER)
     with pytest.raises(Unavailable):
