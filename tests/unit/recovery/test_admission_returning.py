@@ -305,10 +305,9 @@ def test_what_ends_it_before_it_is_registered(world: World,
 
 # -- others at the same time -------------------------------------------------
 
-def rival_comes(world: World, *_: Any) -> Any:
+def rival_comes(world: World) -> Any:
     """Another connection of the client is registered."""
-    rival = world.client('s', eio_sid='f')
-    return rival
+    return world.client('s', eio_sid='f')
 
 
 def test_a_rival_goes_before_it_is_registered(world: World) -> None:
