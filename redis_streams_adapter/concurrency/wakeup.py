@@ -10,20 +10,26 @@ import select
 import sys
 from typing import Sequence, Tuple
 
+from .locks import Lock
+
 
 class Wakeup:
     """A pipe that one task waits for beside its socket.
 
-    It is closed when nothing refers to it any more, not before: a number of a
-    file that is closed may at once be that of another connection, and
-    :meth:`set` would write there.
+    Closed by that task, or by the child process of a fork, see :meth:`close`.
+    There is no finalizer: it would let other threads run in the middle of a
+    garbage collection, and if greenlets are in use, CPython 3.11 has been seen
+    to crash then (greenlet 3.5).
     """
 
-    #: What to read from, and what to write to. Written once.
-    _ends: Tuple[int, ...] = ()
-
     def __init__(self) -> None:
-        self._ends = os.pipe()
+        #: Keeps :meth:`set` from writing to a file that was closed: its
+        #: number may at once be that of another connection. Held for a write
+        #: that never blocks.
+        self._lock = Lock()
+        #: What to read from, and what to write to; empty once it is closed.
+        #: Written under the lock.
+        self._ends: Tuple[int, ...] = os.pipe()
         for end in self._ends:
             os.set_blocking(end, False)
         #: A child process shares the pipe with its parent after a fork, and
@@ -32,13 +38,27 @@ class Wakeup:
 
     def set(self) -> None:
         """Wake the task that waits, or the next one that does. May be called
-        by any task."""
-        if os.getpid() == self._pid:
-            try:
-                os.write(self._ends[1], b'\0')
-            except BlockingIOError:
-                # The pipe is full, so the task wakes anyway.
-                return
+        by any task. Does nothing once it is closed."""
+        if os.getpid() != self._pid:
+            return
+        with self._lock:
+            if self._ends:
+                try:
+                    os.write(self._ends[1], b'\0')
+                except BlockingIOError:
+                    # The pipe is full, so the task wakes anyway.
+                    return
+
+    def close(self) -> None:
+        """Close the pipe; by the task that waits, when it waits no more, or
+        in a child process, whose copy it is. Idempotent."""
+        if os.getpid() != self._pid:
+            # A thread of the parent may have held it.
+            self._lock = Lock()
+        with self._lock:
+            ends, self._ends = self._ends, ()
+        for end in ends:
+            os.close(end)
 
     def wait(self, socket: int, timeout: float) -> bool:
         """Wait until there is something to read from a socket, or until
@@ -53,10 +73,6 @@ class Wakeup:
         if pipe in ready and os.getpid() == self._pid:
             os.read(pipe, 65536)
         return socket in ready
-
-    def __del__(self) -> None:
-        for end in self._ends:
-            os.close(end)
 
 
 def wait_readable(files: Sequence[int], timeout: float) -> Sequence[int]:

@@ -202,7 +202,9 @@ class Listener:
         self._changed = changed
         self._moved = moved
         self._work_there = engine.event()
-        self._wakeup = Wakeup()
+        #: Ends what the task waits for; ``None`` while it does not wait.
+        #: Written by the task, before it reads what is wanted.
+        self._wakeup: Optional[Wakeup] = None
         self._wanted = Wanted((), None)
         #: What the listener works on. Written by its task.
         self._taken = self._wanted
@@ -232,8 +234,9 @@ class Listener:
             self._wanted = wanted
         # Even if nothing is new: the last call may have been interrupted.
         self._work_there.set()
-        if self._wanted is not self._taken:
-            self._wakeup.set()
+        wakeup = self._wakeup
+        if wakeup is not None and self._wanted is not self._taken:
+            wakeup.set()
 
     def hears(self, channel: str) -> bool:
         """Whether the server has confirmed a channel, on a connection that
@@ -261,6 +264,8 @@ class Listener:
 """
         if self._link is not None:
             self._link.abandon()
+        if self._wakeup is not None:
+            self._wakeup.close()
 
     def work(self, task: Task) -> None:
         """One round of the listener's task: connect, subscribe, listen."""
@@ -272,13 +277,13 @@ class Listener:
             self._work_there.clear()
         if task.stopping:
             return
-        wanted = self._wanted
-        address = wanted.address
-        link = ListenerLink(
-            self._driver.connecting_to(address), self._wakeup)
-        self._link = link
-        done = False
+        done, link, wakeup = False, None, Wakeup()
         try:
+            self._wakeup = wakeup
+            wanted = self._wanted
+            address = wanted.address
+            link = self._link = ListenerLink(
+                self._driver.connecting_to(address), wakeup)
             link.connect()
             ways = dict(self.ways)
             while wanted.channels and wanted.address == address \
@@ -293,8 +298,10 @@ class Listener:
         finally:
             self._failing = not done
             self._confirm(frozenset())
-            self._link = None
-            link.close()
+            self._link = self._wakeup = None
+            if link is not None:
+                link.close()
+            wakeup.close()
 
     def _confirm(self, channels: FrozenSet[bytes]) -> None:
         self._confirmed = channels

@@ -32,7 +32,7 @@ WITHIN = {
         ['membership', 'sender'],
         ['node']],
     'concurrency': [
-        ['locks', 'wakeup'], ['availability', 'engines'],
+        ['locks'], ['availability', 'engines', 'wakeup'],
         ['limiter', 'tasks']],
     'stream': [
         ['outbox', 'read_back', 'reconcile', 'topology', 'url'],

@@ -15,6 +15,12 @@ from ...unit.nodes import Call, session_writer
 from .harness import got, Kept, MakeNode, Node, pid_of, refused
 
 
+def cursor(node: Node) -> Position:
+    """Up to where a server has read its stream."""
+    channel, = node.manager._live()._channels
+    return channel.reader.cursor
+
+
 @pytest.mark.parametrize('pid', [
     'nobody', '', 'x' * 5000, None, 5, ['p'], {'a': 1}, True, '\ud800',
     '*', '\0'], ids=lambda pid: repr(pid)[:20])
@@ -99,6 +105,8 @@ def test_its_offset_was_never_there(node: Node, other: Node, where: str,
     client = node.connect()
     node.server.emit('hello')
     (first,), = client.wait_for('hello')
+    # What the other server has not read yet, a new client gets there.
+    wait_until(lambda: cursor(other) >= Position.parse(first.encode()))
     client.lose()
     if offset == 'future':
         milliseconds, _, number = first.partition('-')

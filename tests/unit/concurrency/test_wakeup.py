@@ -75,10 +75,44 @@ def test_set_while_nothing_waits(pair: Pair) -> None:
 def test_files_are_closed() -> None:
     wakeup = Wakeup()
     ends = wakeup._ends
-    del wakeup
-    for end in ends:
-        with pytest.raises(OSError):
-            os.fstat(end)
+    for _ in range(2):
+        wakeup.close()
+        for end in ends:
+            with pytest.raises(OSError):
+                os.fstat(end)
+
+
+def test_a_closed_one_writes_nowhere() -> None:
+    """The number of its file may be that of another connection by now."""
+    wakeup = Wakeup()
+    ends = wakeup._ends
+    wakeup.close()
+    read, write = os.pipe()
+    try:
+        assert {read, write} == set(ends)
+        wakeup.set()
+        os.set_blocking(read, False)
+        with pytest.raises(BlockingIOError):
+            os.read(read, 1)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_a_child_process_closes_its_copy_whatever_the_parent_holds() -> None:
+    wakeup = Wakeup()
+    with wakeup._lock:
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                # Another thread has the lock, as far as this call can tell.
+                Call(wakeup.close).result()
+                code = len(wakeup._ends)
+            finally:
+                os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    assert wakeup._ends
 
 
 def test_high_numbers(pair: Pair) -> None:
