@@ -15,10 +15,17 @@ from ...unit.nodes import Call, session_writer
 from .harness import got, Kept, MakeNode, Node, pid_of, refused
 
 
-def cursor(node: Node) -> Position:
-    """Up to where a server has read its stream."""
-    channel, = node.manager._live()._channels
-    return channel.reader.cursor
+def wait_for_readers(node: Node, *others: Node) -> None:
+    """Wait until each of these servers has read what the first one has
+    emitted: a new client gets what its server reads later."""
+    def cursor(each: Node) -> Position:
+        channel, = each.manager._live()._channels
+        return channel.reader.cursor
+
+    wait_until(lambda: not node.remains()['waiting'])
+    position = cursor(node)
+    for each in others:
+        wait_until(lambda: cursor(each) >= position)
 
 
 @pytest.mark.parametrize('pid', [
@@ -105,8 +112,7 @@ def test_its_offset_was_never_there(node: Node, other: Node, where: str,
     client = node.connect()
     node.server.emit('hello')
     (first,), = client.wait_for('hello')
-    # What the other server has not read yet, a new client gets there.
-    wait_until(lambda: cursor(other) >= Position.parse(first.encode()))
+    wait_for_readers(node, other)
     client.lose()
     if offset == 'future':
         milliseconds, _, number = first.partition('-')
@@ -125,7 +131,7 @@ def test_its_offset_was_trimmed(node: Node, other: Node, redis: Any,
     first, *_ = client.wait_for('hello', 3)
     client.lose()
     node.server.emit('missed')
-    node.manager.flush()
+    wait_for_readers(node, other)
     redis.xtrim(stream, 1, approximate=False)
     wait_until(lambda: not other.remains()['waiting'])
     with other.manager._live().order:
@@ -158,7 +164,7 @@ def test_too_much_was_missed(make: MakeNode, kept: Kept, limit: int,
     for number in range(5):
         node.server.emit('missed', number)
         node.server.emit('missed by others', to='x')
-    node.manager.flush()
+    wait_for_readers(node, other)
     target = node if where == 'here' else other
     again = target.take(client)
     if recovered:
