@@ -162,7 +162,7 @@ else:
     eventlet.monkey_patch()
     spawn, join = eventlet.spawn, lambda task: task.wait()
     from eventlet.patcher import original
-    start = original('threading')._start_new_thread
+    start = original('_thread').start_new_thread
 import socket
 import time
 from redis_streams_adapter.concurrency.wakeup import Wakeup
