@@ -42,6 +42,7 @@ class Outgoing:
 
     def is_one_local_client(self, namespace: str, target: Target) -> bool:
         """Whether the target is a single client that is connected here."""
+        # A room that is a number is no client's: none is found.
         return len(target.rooms) == 1 and self._registry.eio_sid_from_sid(
             target.rooms[0], namespace) is not None  # type: ignore[arg-type]
 

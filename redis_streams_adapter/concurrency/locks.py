@@ -35,6 +35,7 @@ _NativeLock: Any = _thread.RLock
 LOOK_AGAIN = 0.001
 
 
+# The type is ignored: typeshed has a function for this class.
 class GreenLock(_NativeLock):  # type: ignore[misc]
     """A reentrant lock for green threads, which may switch while they hold
     it.

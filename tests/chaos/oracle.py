@@ -151,6 +151,7 @@ class Follower:
             for offset, fields in page:
                 self._take(offset, fields)
             if not page:
+                # It reads by polling, unlike what it judges.
                 time.sleep(PAUSE)
 
     def _take(self, offset: bytes, fields: Mapping[bytes, bytes]) -> None:

@@ -46,6 +46,7 @@ def run(mode: str, seconds: float, chance: random.Random,
         say(begun, fault.name)
         fault.work(cluster, chance)
         count += 1
+        # Part of the schedule: nothing is waited for.
         time.sleep(chance.uniform(0.0, REST))
     say(begun, f'{count} faults are over; the account follows')
     emitted = cluster.settle()

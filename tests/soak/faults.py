@@ -25,6 +25,8 @@ class Fault(NamedTuple):
     work: Callable[[Cluster, Chance], None]
 
 
+# How long a fault lasts is drawn: nothing is waited for here.
+
 def _killed(cluster: Cluster, chance: Chance) -> None:
     cluster.redis.kill()
     time.sleep(chance.uniform(0.2, 4.0))

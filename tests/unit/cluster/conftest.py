@@ -1,6 +1,6 @@
-"""Fixtures for :mod:`.sides`."""
+"""Fixtures for :mod:`.sides`, and for calls to the cluster."""
 import logging
-from typing import Callable, Iterator, List, Optional
+from typing import Any, Callable, Iterator, List, Optional
 
 import pytest
 
@@ -40,3 +40,11 @@ def make_side(server: FakePubSub, logger: Callable[[], logging.Logger],
     for side in made:
         side.close()
     assert server.connections == []
+
+
+@pytest.fixture
+def nothing_is_open(make_manager: Any, managers: List[Any]) -> Iterator[None]:
+    """On the side that asks, no request is under way after the test."""
+    yield
+    for manager in managers:
+        assert len(manager._live().node._requests) == 0

@@ -1,5 +1,5 @@
 """Events that each client acknowledges, over the fake stream."""
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, List
 
 import pytest
 
@@ -14,6 +14,8 @@ from ..nodes import answer, Call, messages, Node
 MakeNode = Callable[..., Node]
 MakeCluster = Callable[..., List[Node]]
 
+pytestmark = pytest.mark.usefixtures('nothing_is_open')
+
 #: Seconds that a wait which ends by itself is given: it is never reached.
 AMPLE = DEADLINE * 3
 
@@ -26,15 +28,6 @@ def nodes(request: Any, make_cluster: MakeCluster) -> List[Node]:
 @pytest.fixture
 def trio(make_cluster: MakeCluster) -> List[Node]:
     return make_cluster(3)
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left_behind(make_manager: Any, managers: List[Any]
-                           ) -> Iterator[None]:
-    """On the side that asks."""
-    yield
-    for manager in managers:
-        assert len(manager._live().node._requests) == 0
 
 
 def test_everyone(nodes: List[Node]) -> None:

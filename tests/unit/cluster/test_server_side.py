@@ -3,7 +3,7 @@
 import logging
 import pickle
 import threading
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, List
 
 import pytest
 
@@ -18,6 +18,8 @@ from ..nodes import Call, messages, Node
 
 MakeCluster = Callable[..., List[Node]]
 
+pytestmark = pytest.mark.usefixtures('nothing_is_open')
+
 #: Seconds that a wait which ends by itself is given: it is never reached.
 AMPLE = DEADLINE * 3
 
@@ -25,14 +27,6 @@ AMPLE = DEADLINE * 3
 @pytest.fixture
 def nodes(make_cluster: MakeCluster) -> List[Node]:
     return make_cluster(3)
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left_behind(make_manager: Any, managers: List[Any]
-                           ) -> Iterator[None]:
-    yield
-    for manager in managers:
-        assert len(manager._live().node._requests) == 0
 
 
 def fail(*args: Any) -> None:

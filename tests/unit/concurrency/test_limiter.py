@@ -115,6 +115,7 @@ def test_many() -> None:
             with lock:
                 inside[0] += 1
                 most[0] = max(most[0], inside[0])
+            # Let the other threads run, inside the limit.
             time.sleep(0)
             with lock:
                 inside[0] -= 1

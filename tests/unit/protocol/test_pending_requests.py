@@ -12,30 +12,7 @@ from redis_streams_adapter.protocol.requests import ClientsRequest, \
     NodesRequest
 
 from ..conftest import Log
-
-#: Stands for what the caller waits on.
-WAITER = object()
-
-
-@pytest.fixture
-def requests() -> PendingRequests:
-    return PendingRequests()
-
-
-def is_open(requests: PendingRequests) -> bool:
-    return len(requests) == 1
-
-
-def ask_clients(requests: PendingRequests, *nodes: str) -> ClientsRequest:
-    request = ClientsRequest('/', WAITER)
-    requests.open('r', request, nodes, 0.0)
-    return request
-
-
-def ask_nodes(requests: PendingRequests, *nodes: str) -> NodesRequest:
-    request = NodesRequest('/', WAITER)
-    requests.open('r', request, nodes, 0.0)
-    return request
+from .asking import ask_clients, ask_nodes, is_open, WAITER
 
 
 # -- the end -----------------------------------------------------------------

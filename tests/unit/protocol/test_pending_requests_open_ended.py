@@ -2,22 +2,15 @@
 their own entry has been read back."""
 from typing import Any
 
-import pytest
-
 from redis_streams_adapter.protocol.pending_requests import \
     CALLBACK_LIFETIME, CALLBACK_LIFETIME_ALONE, PendingRequests
 from redis_streams_adapter.protocol.requests import ClientsRequest, LOST, \
     NodesRequest, NOT_READ_BACK, UNKNOWN_MEMBERS
 
 from ..conftest import Log
+from .asking import WAITER
 
-WAITER = object()
 WRITER = b'w'
-
-
-@pytest.fixture
-def requests() -> PendingRequests:
-    return PendingRequests()
 
 
 def ask(requests: PendingRequests, *nodes: str) -> NodesRequest:

@@ -1,12 +1,14 @@
-"""A writer over the fake stream."""
-from typing import Any, Callable
+"""A writer over the fake stream; tasks over the fake PUB/SUB."""
+from typing import Any, Callable, Iterator, List
 
 import pytest
 
 from redis_streams_adapter.stream.outbox import Capacity
 from redis_streams_adapter.stream.writer import Writer
+from redis_streams_adapter.concurrency.availability import Availability
 from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.concurrency.tasks import Task
+from redis_streams_adapter.testing.pubsub import FakePubSub
 from redis_streams_adapter.testing.stream import FakeStream
 
 from ...support.wait import DEADLINE
@@ -40,3 +42,33 @@ def start_writer(logger: Logger, writer: Writer) -> Any:
     task.stop()
     writer.interrupt()
     assert task.join(DEADLINE)
+
+
+@pytest.fixture
+def server() -> FakePubSub:
+    return FakePubSub()
+
+
+@pytest.fixture
+def condition(logger: Logger) -> Availability:
+    return Availability('PUB/SUB', logger, str)
+
+
+@pytest.fixture
+def run(logger: Logger, condition: Availability
+        ) -> Iterator[Callable[..., Task]]:
+    """Runs the task of a listener or a publisher; ends it."""
+    running: List[Any] = []
+
+    def start(part: Any) -> Task:
+        task = Task(f'task {len(running)}', part.work, ThreadEngine(),
+                    condition, logger)
+        running.append((task, part))
+        task.start()
+        return task
+
+    yield start
+    for task, part in running:
+        task.stop()
+        part.interrupt()
+        assert task.join(DEADLINE)

@@ -3,7 +3,7 @@ import logging
 import os
 import select
 import time
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable, List
 
 import pytest
 import redis
@@ -15,7 +15,7 @@ from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.concurrency.tasks import Task
 from redis_streams_adapter.protocol.transport import Way
 
-from ...support.wait import DEADLINE, wait_for_value, wait_until
+from ...support.wait import wait_for_value, wait_until
 from ..conftest import Log
 from redis_streams_adapter.testing.pubsub import FakePubSub
 
@@ -27,35 +27,6 @@ PLAIN, SHARDED = Way.PLAIN, Way.SHARDED
 UNKNOWN = redis.ResponseError("unknown command 'SSUBSCRIBE'")
 NO_PERMISSION = redis.exceptions.NoPermissionError(
     'this user has no permissions to access one of the channels')
-
-
-@pytest.fixture
-def server() -> FakePubSub:
-    return FakePubSub()
-
-
-@pytest.fixture
-def condition(logger: Logger) -> Availability:
-    return Availability('PUB/SUB', logger, str)
-
-
-@pytest.fixture
-def run(logger: Logger, condition: Availability) -> Iterator[Run]:
-    """Runs the task of a listener or a publisher; ends it."""
-    running: List[Any] = []
-
-    def start(part: Any) -> Task:
-        task = Task(f'task {len(running)}', part.work, ThreadEngine(),
-                    condition, logger)
-        running.append((task, part))
-        task.start()
-        return task
-
-    yield start
-    for task, part in running:
-        task.stop()
-        part.interrupt()
-        assert task.join(DEADLINE)
 
 
 @pytest.fixture

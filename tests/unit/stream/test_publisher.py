@@ -1,6 +1,6 @@
 """Publishing on channels, and counting who listens there."""
 import logging
-from typing import Any, Callable, Iterator, List
+from typing import Any, Callable
 
 import pytest
 import redis
@@ -22,35 +22,6 @@ Run = Callable[..., Task]
 AMPLE = DEADLINE * 3
 
 PLAIN, SHARDED = Way.PLAIN, Way.SHARDED
-
-
-@pytest.fixture
-def server() -> FakePubSub:
-    return FakePubSub()
-
-
-@pytest.fixture
-def condition(logger: Logger) -> Availability:
-    return Availability('PUB/SUB', logger, str)
-
-
-@pytest.fixture
-def run(logger: Logger, condition: Availability) -> Iterator[Run]:
-    """Runs the task of a publisher; ends it."""
-    running: List[Any] = []
-
-    def start(part: Any) -> Task:
-        task = Task(f'task {len(running)}', part.work, ThreadEngine(),
-                    condition, logger)
-        running.append((task, part))
-        task.start()
-        return task
-
-    yield start
-    for task, part in running:
-        task.stop()
-        part.interrupt()
-        assert task.join(DEADLINE)
 
 
 @pytest.fixture
