@@ -43,6 +43,8 @@ StreamOrderDelivery`.
                 writer_id, local, direct, append, order, act, capacity,
                 make_event, logger, self._began,
                 session_writer.history_is_gone)
+        #: Appended to while the runtime is made, by the task that makes it;
+        #: after that only read.
         self._streams: List[StreamOrderDelivery] = []
 
     def of_stream(self, writer_id: bytes) -> StreamOrderDelivery:

@@ -29,7 +29,8 @@ class Status:
         self._losses = losses
         self._redis = redis
         self._pubsub = pubsub
-        #: How many messages were malformed, and how many were copies.
+        #: How many messages were malformed, and how many were copies. Written
+        #: by the tasks of readers and listeners, under the core lock.
         self.skipped = 0
         self.duplicates = 0
 
