@@ -507,9 +507,15 @@ class Runtime(Generic[R]):
                            message.type not in SIGNS_OF_LIFE)
 
     def wait(self, namespace: str, pending: Pending) -> None:
-        """See :meth:`~redis_streams_adapter.stream.writer.Writer.\
-wait`."""
-        self.channel(namespace).writer.wait(pending)
+        """See :meth:`~redis_streams_adapter.stream.waiters.Waiters.wait`."""
+        channel = self.channel(namespace)
+        deadline = time.monotonic() + START_PATIENCE
+        while not channel.sending and not self._ended \
+                and time.monotonic() < deadline:
+            # An exception may strike the task before it begins.
+            channel.writer.wait(pending, BEGIN_PATIENCE)
+            self._start_writer(channel)
+        channel.writer.wait(pending)
 
     def flush(self, timeout: Optional[float]) -> bool:
         """Wait until Redis has all that was emitted.

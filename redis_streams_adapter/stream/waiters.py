@@ -32,10 +32,12 @@ class Waiters:
         #: Set once, by the task that closes, when the writer's has ended.
         self._ended = False
 
-    def wait(self, pending: Pending) -> None:
+    def wait(self, pending: Pending,
+             timeout: Optional[float] = None) -> None:
         """Wait until Redis has an entry; in an outage, no longer than it
         takes to notice.
 
+        :param timeout: seconds at most, if less than that.
         :raises RedisStreamsError: Redis has refused this entry for good.
         """
         woken = self._engine.event()
@@ -43,7 +45,7 @@ class Waiters:
             self.impatient[woken] = pending
             # In this order: a task that settles it from now on wakes us.
             if not pending.settled and self._hopeful and not self._ended:
-                woken.wait(self._patience)
+                woken.wait(self._patience if timeout is None else timeout)
         finally:
             self.impatient.pop(woken, None)
         if pending.refused is not None:

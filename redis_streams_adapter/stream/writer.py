@@ -179,9 +179,10 @@ backpressure.Backpressure`.
                 else self._sign(fields)
         self.wake()
 
-    def wait(self, pending: Pending) -> None:
+    def wait(self, pending: Pending,
+             timeout: Optional[float] = None) -> None:
         """See :meth:`~redis_streams_adapter.stream.waiters.Waiters.wait`."""
-        self._waiters.wait(pending)
+        self._waiters.wait(pending, timeout)
 
     def flush(self, timeout: Optional[float]) -> bool:
         """Wait until all that is in the outbox now has left it.

@@ -2,7 +2,9 @@
 start."""
 import logging
 import threading
+import time
 from functools import partial
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.protocol import node as node_module
 from redis_streams_adapter import manager as manager_module
+from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.protocol.codec import decode, Encoder, open_envelope
 from redis_streams_adapter.protocol.events import Send
 from redis_streams_adapter.protocol.messages import EMITTER_UID, Heartbeat, \
@@ -21,6 +24,9 @@ from redis_streams_adapter.testing.stream import FakeStream
 from ..nodes import messages, Node, Pair
 
 MakeManager = Callable[..., RedisStreamsManager]
+
+#: How long a synchronous emit waits for Redis at most, in seconds.
+PATIENCE = 5.0
 
 
 def test_signs_of_life_need_no_room(make_node: Callable[..., Node],
@@ -155,3 +161,19 @@ def test_a_task_that_could_not_be_started_is_started_later(
     # What was accepted is not lost.
     assert [each.args for each in messages(stream)] == [
         ('hello', 1), ('hello', 2)]
+
+
+def test_a_synchronous_emit_whose_writer_is_struck_before_it_begins(
+        make_manager: MakeManager, stream: FakeStream,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The task is started again at once, not with the next emit."""
+    start = ThreadEngine.start
+    struck = [SimpleNamespace(dead=True) for _ in range(3)]
+    monkeypatch.setattr(
+        ThreadEngine, 'start',
+        lambda self, loop: struck.pop() if struck else start(self, loop))
+    manager = make_manager(write_only=True)
+    begun = time.monotonic()
+    manager.emit('hello', None)
+    assert time.monotonic() - begun < PATIENCE
+    assert len(messages(stream, MessageType.BROADCAST)) == 1
