@@ -14,7 +14,7 @@ them, so a gap at the end shows too.
 The first entry seen of a writer need not be its first. What came before it is
 unknown, unless the writer began after the reader did. Therefore each entry
 carries ``since``: the position at which the stream ended when its writer
-began.
+began, or the server's time if there was no stream.
 """
 from typing import Dict, FrozenSet, Optional
 
@@ -54,8 +54,8 @@ class Sequences:
         #: All entries of a writer that began at this position or later are
         #: read; ``None``: not known yet.
         self._start: Optional[Position] = None
-        #: If there was no stream then: a position that is older than this,
-        #: and is not :data:`START`, belongs to another stream.
+        #: If there was no stream then: a position that is older than this
+        #: belongs to another stream.
         self._birth = START
 
     def begin(self, position: Position, moment: int = 0) -> None:
@@ -76,16 +76,15 @@ class Sequences:
              at: Position) -> None:
         """Note a writer of which nothing was seen before.
 
-        :param since: where the stream ended when it began; ``None``: the
-                      entry does not say.
+        :param since: where the stream ended when it began, or the time if
+                      there was no stream; ``None``: the entry does not say.
         :param at: the position of its first entry that is seen.
         """
         if writer in self.former:
             # It is a copy, with any number.
             self._young[writer] = MAX_NUMBER
         elif since is not None and self._start is not None \
-                and since >= self._start \
-                and (since >= self._birth or since == START):
+                and since >= max(self._start, self._birth):
             self._young[writer] = 0
         if len(self._young) > self._remembered:
             self._old, self._young = self._young, {}

@@ -143,7 +143,10 @@ backpressure.Backpressure`.
         #: or the end of the stream when we began.
         self._acknowledged = START
         #: Where the stream ended when we began; ``None``: not known yet.
-        self._since: Optional[Position] = None
+        self._began_at: Optional[Position] = None
+        #: The field ``since``: that position, or the time if there was no
+        #: stream. :data:`START` would mean any stream that was deleted.
+        self._since = b''
         self._last_identity: Optional[Identity] = None
         self._failures = 0
         self._trimmed = time.monotonic()
@@ -243,12 +246,15 @@ backpressure.Backpressure`.
             link.connect()
             if task.stopping:
                 return
-            returned = self._since is not None or self._failures > 0
-            if self._since is None:
+            returned = self._began_at is not None or self._failures > 0
+            if self._began_at is None:
                 # From here the stream is searched if the first batch has no
                 # reply.
-                self._since = self._acknowledged = link.ends().last_id
-            elif self._acknowledged != self._since:
+                end = self._acknowledged = link.ends().last_id
+                self._since = bytes(
+                    Position(link.time()) if end == START else end)
+                self._began_at = end
+            elif self._acknowledged != self._began_at:
                 self._look_back(link)
             if self._flight:
                 self._settle(link)
@@ -320,7 +326,7 @@ backpressure.Backpressure`.
 
     def _send(self, link: Link, batch: List[Pending]) -> None:
         self._flight = batch
-        writer, since = self.writer_id, bytes(self._since or START)
+        writer, since = self.writer_id, self._since
         oldest = None
         if self._retention is not None:
             # By the server's clock, which the last id shows.

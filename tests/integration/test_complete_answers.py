@@ -143,6 +143,9 @@ def test_stream_that_shows_nobody(redis_server: RedisServer, unique: Unique,
                 assert newcomer.server_count(namespace) == count
                 assert len(newcomer.server_side_call(
                     'who', namespace=namespace, timeout=DEADLINE)) == 3
+                if change == 'deleted':
+                    # Those that answer have written to another stream.
+                    assert newcomer.stats()['messages_lost'] == 0
 
 
 def test_who_starts_alone_knows_it_soon(redis_server: RedisServer,
