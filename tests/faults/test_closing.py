@@ -65,9 +65,8 @@ def emit_and_close(event: str, count: int, timeout: float) -> List[Any]:
             ('manager', 'close', [timeout], {})]
 
 
-def test_close_sends_what_is_in_the_outbox(
-        make_redis: MakeRedis, start_nodes: StartNodes,
-        unique: Unique) -> None:
+def test_close_sends_outbox(make_redis: MakeRedis, start_nodes: StartNodes,
+                            unique: Unique) -> None:
     server = make_redis().start()
     (node,) = start_nodes(1, server.url, **STEADY)
     node.start_manager()
@@ -108,9 +107,9 @@ def test_close_waits_for_redis(make_redis: MakeRedis,
     assert node.logs(logging.ERROR) == []
 
 
-def test_close_says_how_much_is_lost(make_redis: MakeRedis,
-                                     start_nodes: StartNodes,
-                                     unique: Unique) -> None:
+def test_close_logs_number_of_lost_messages(make_redis: MakeRedis,
+                                            start_nodes: StartNodes,
+                                            unique: Unique) -> None:
     server = make_redis(append_only=True).start()
     (node,) = start_nodes(1, server.url, **STEADY)
     node.start_manager()
@@ -127,8 +126,9 @@ def test_close_says_how_much_is_lost(make_redis: MakeRedis,
 # -- a script ends ----------------------------------------------------------
 
 @pytest.mark.parametrize('way', WAYS)
-def test_script_ends(make_redis: MakeRedis, mode: str, unique: Unique,
-                     tmp_path: Path, way: str) -> None:
+def test_outbox_is_sent_when_script_ends(make_redis: MakeRedis, mode: str,
+                                         unique: Unique, tmp_path: Path,
+                                         way: str) -> None:
     """It calls nothing that would wait."""
     server = make_redis().start()
     event = unique('event')
@@ -191,9 +191,10 @@ def start_gunicorn(mode: str, tmp_path: Path) -> Iterator[StartGunicorn]:
 
 
 @pytest.mark.parametrize('how', HOOKS)
-def test_worker_is_ended(make_redis: MakeRedis, start_nodes: StartNodes,
-                         start_gunicorn: StartGunicorn, connect: Connect,
-                         unique: Unique, tmp_path: Path, how: str) -> None:
+def test_outbox_is_sent_when_gunicorn_worker_ends(
+        make_redis: MakeRedis, start_nodes: StartNodes,
+        start_gunicorn: StartGunicorn, connect: Connect, unique: Unique,
+        tmp_path: Path, how: str) -> None:
     """One worker, with much in its outbox, and then gunicorn, while all
     workers emit."""
     server = make_redis().start()

@@ -71,10 +71,11 @@ def nodes(mode: str, transport: str, proxies: List[Proxy],
 
 @pytest.mark.parametrize('delay, firsts', [
     (0.0, (0, 1, 2, 3)), (0.02, (1, 2)), (0.2, (2,))])
-def test_member_that_has_just_started(
-        redis: RedisServer, transport: str, nodes: List[NodeProcess],
-        make_proxy: Callable[[int], Proxy], delay: float,
-        firsts: List[int]) -> None:
+def test_new_member_gets_complete_answers(redis: RedisServer, transport: str,
+                                          nodes: List[NodeProcess],
+                                          make_proxy: Callable[[int], Proxy],
+                                          delay: float,
+                                          firsts: List[int]) -> None:
     """From its first call on, whichever that is, in namespaces that it serves
     and in others, however far Redis is away."""
     proxy = make_proxy(redis.port)
@@ -119,7 +120,7 @@ class Asking:
 
 
 @pytest.mark.parametrize('how', ['killed', 'frozen', 'cut off'])
-def test_while_redis_comes_back(
+def test_answers_are_complete_while_redis_returns(
         redis: RedisServer, nodes: List[NodeProcess], proxies: List[Proxy],
         how: str) -> None:
     """For all of them, or for the one that is asked, and for longer."""

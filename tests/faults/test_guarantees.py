@@ -65,8 +65,9 @@ def come_back(redis: RedisServer, how: str) -> None:
 # -- while Redis is away ----------------------------------------------------
 
 @pytest.mark.parametrize('how', WAYS)
-def test_cpu(redis: RedisServer, start_nodes: StartNodes, connect: Connect,
-             unique: Unique, how: str) -> None:
+def test_outage_takes_little_cpu(redis: RedisServer, start_nodes: StartNodes,
+                                 connect: Connect, unique: Unique,
+                                 how: str) -> None:
     """Two nodes that only wait for Redis take less than 2 % of a CPU."""
     measured, most = 6.0, 0.02
     nodes = start_nodes(2, redis.url, **QUICK)
@@ -91,9 +92,10 @@ def test_cpu(redis: RedisServer, start_nodes: StartNodes, connect: Connect,
 
 @pytest.mark.parametrize('publish', ['background', 'sync'])
 @pytest.mark.parametrize('how', WAYS)
-def test_emits(redis: RedisServer, start_nodes: StartNodes,
-               connect: Connect, unique: Unique, how: str,
-               publish: str) -> None:
+def test_emit_returns_soon_during_outage(redis: RedisServer,
+                                         start_nodes: StartNodes,
+                                         connect: Connect, unique: Unique,
+                                         how: str, publish: str) -> None:
     """No emit takes longer than the socket timeout, and once the outage is
     noticed they take under a millisecond."""
     nodes = start_nodes(2, redis.url, publish=publish, **QUICK)
@@ -123,8 +125,8 @@ def test_emits(redis: RedisServer, start_nodes: StartNodes,
 
 # -- when it is back --------------------------------------------------------
 
-def test_a_long_outbox_blocks_nobody(
-        mode: str, redis: RedisServer, start_nodes: StartNodes) -> None:
+def test_long_outbox_blocks_no_task(mode: str, redis: RedisServer,
+                                    start_nodes: StartNodes) -> None:
     """While 30,000 messages are sent, and read elsewhere, no other task of
     either node waits for longer than 20 ms."""
     if mode == 'threading':
@@ -154,9 +156,9 @@ def test_a_long_outbox_blocks_nobody(
     assert max(map(min, zip(*gaps))) < longest, gaps
 
 
-def test_reader_that_hears_nothing(
-        redis: RedisServer, make_proxy: MakeProxy, start_nodes: StartNodes,
-        connect: Connect, unique: Unique) -> None:
+def test_silent_reader_reconnects(redis: RedisServer, make_proxy: MakeProxy,
+                                  start_nodes: StartNodes, connect: Connect,
+                                  unique: Unique) -> None:
     """Its connection looks alive, and nothing comes: it takes a new one."""
     proxy = make_proxy(redis.port)
     proxy.open()
@@ -180,9 +182,11 @@ def test_reader_that_hears_nothing(
         assert numbers(client, event) == list(range(20))
 
 
-def test_reader_follows_the_writer(
-        redis: RedisServer, make_proxy: MakeProxy, start_nodes: StartNodes,
-        connect: Connect, unique: Unique) -> None:
+def test_reader_and_writer_return_together(redis: RedisServer,
+                                           make_proxy: MakeProxy,
+                                           start_nodes: StartNodes,
+                                           connect: Connect,
+                                           unique: Unique) -> None:
     """Whichever task of a node gets through first wakes the other."""
     proxy = make_proxy(redis.port)
     proxy.open()

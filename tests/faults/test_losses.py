@@ -76,10 +76,11 @@ def complaints(node: NodeProcess, words: str) -> List[str]:
 # -- entries are trimmed under a reader that is away ------------------------
 
 @pytest.mark.parametrize('how', ['frozen', 'cut off'])
-def test_trimmed_under_a_reader(
-        make_redis: MakeRedis, make_proxy: MakeProxy,
-        start_nodes: StartNodes, connect: Connect, unique: Unique,
-        how: str) -> None:
+def test_reader_counts_trimmed_messages(make_redis: MakeRedis,
+                                        make_proxy: MakeProxy,
+                                        start_nodes: StartNodes,
+                                        connect: Connect, unique: Unique,
+                                        how: str) -> None:
     """It counts exactly what its client did not get."""
     redis = make_redis().start()
     proxy = make_proxy(redis.port)
@@ -119,10 +120,9 @@ def test_trimmed_under_a_reader(
 
 @pytest.mark.parametrize('known', [True, False])
 @pytest.mark.parametrize('lives', [True, False])
-def test_trimmed_of_an_emitter(
-        make_redis: MakeRedis, make_proxy: MakeProxy,
-        start_nodes: StartNodes, connect: Connect, unique: Unique,
-        known: bool, lives: bool) -> None:
+def test_reader_counts_trimmed_messages_of_emitter(
+        make_redis: MakeRedis, make_proxy: MakeProxy, start_nodes: StartNodes,
+        connect: Connect, unique: Unique, known: bool, lives: bool) -> None:
     """A process that only writes is never heard of but by what it emits.
 
     :param known: the reader has heard of it before it is cut off.
@@ -163,9 +163,9 @@ def test_trimmed_of_an_emitter(
     assert 'process emitter' in line
 
 
-def test_trimmed_with_all_of_its_writer(
-        make_redis: MakeRedis, make_proxy: MakeProxy,
-        start_nodes: StartNodes, connect: Connect, unique: Unique) -> None:
+def test_unknown_emitter_counts_as_trimmed_entries(
+        make_redis: MakeRedis, make_proxy: MakeProxy, start_nodes: StartNodes,
+        connect: Connect, unique: Unique) -> None:
     """An emitter came and went meanwhile, and nothing is left of it.
 
     Whose they were nobody knows. A server that counts its entries tells how
@@ -213,9 +213,9 @@ def test_trimmed_with_all_of_its_writer(
     assert witness.stats()['entries_trimmed'] == 0
 
 
-def test_trimmed_of_an_emitter_that_was_there_before(
-        make_redis: MakeRedis, make_proxy: MakeProxy,
-        start_nodes: StartNodes, connect: Connect, unique: Unique) -> None:
+def test_earlier_emitter_counts_as_trimmed_entries(
+        make_redis: MakeRedis, make_proxy: MakeProxy, start_nodes: StartNodes,
+        connect: Connect, unique: Unique) -> None:
     """It began before the reader, which was cut off before it heard of it:
     no number tells how many are missing, but the server's count does."""
     redis = make_redis().start()
@@ -249,10 +249,11 @@ def test_trimmed_of_an_emitter_that_was_there_before(
 # -- the stream is deleted --------------------------------------------------
 
 @pytest.mark.parametrize('command', ['delete', 'flushall'])
-def test_stream_is_deleted_while_messages_flow(
-        make_redis: MakeRedis, make_proxy: MakeProxy,
-        start_nodes: StartNodes, connect: Connect, unique: Unique,
-        command: str) -> None:
+def test_stream_deletion_is_reported_once(make_redis: MakeRedis,
+                                          make_proxy: MakeProxy,
+                                          start_nodes: StartNodes,
+                                          connect: Connect, unique: Unique,
+                                          command: str) -> None:
     """One reader is there, one is cut off: both say so, once."""
     redis = make_redis().start()
     proxy = make_proxy(redis.port)
@@ -294,9 +295,11 @@ def test_stream_is_deleted_while_messages_flow(
         assert len(complaints(node, 'was deleted')) == tells
 
 
-def test_server_that_keeps_nothing_is_killed(
-        make_redis: MakeRedis, make_proxy: MakeProxy,
-        start_nodes: StartNodes, connect: Connect, unique: Unique) -> None:
+def test_restart_without_data_is_reported(make_redis: MakeRedis,
+                                          make_proxy: MakeProxy,
+                                          start_nodes: StartNodes,
+                                          connect: Connect,
+                                          unique: Unique) -> None:
     """Every reader says that the stream is gone, and who had not read it
     how much is missing; nothing that is emitted later is."""
     redis = make_redis().start()
@@ -348,9 +351,9 @@ def test_server_that_keeps_nothing_is_killed(
 
 # -- a replica that was behind takes over -----------------------------------
 
-def test_failover_to_a_replica_that_was_behind(
-        make_redis: MakeRedis, make_proxy: MakeProxy,
-        start_nodes: StartNodes, connect: Connect, unique: Unique) -> None:
+def test_failover_to_lagging_replica_is_reported(
+        make_redis: MakeRedis, make_proxy: MakeProxy, start_nodes: StartNodes,
+        connect: Connect, unique: Unique) -> None:
     """Its writer says how many have vanished, who had read them that the
     stream was set back, who had not how many are missing."""
     master, replica = make_redis().start(), make_redis().start()
@@ -411,8 +414,8 @@ def test_failover_to_a_replica_that_was_behind(
 
 # -- the log ----------------------------------------------------------------
 
-def test_one_line_in_ten_seconds(make_redis: MakeRedis,
-                                 start_nodes: StartNodes) -> None:
+def test_losses_are_logged_once_in_ten_seconds(
+        make_redis: MakeRedis, start_nodes: StartNodes) -> None:
     """Each loss is counted and told, but the log is not flooded."""
     redis = make_redis().start()
     (node,) = start_nodes(1, redis.url, on_loss='record', **STEADY)

@@ -63,8 +63,9 @@ def asking(node: NodeProcess, namespace: str) -> Iterator[Asking]:
 
 
 @pytest.mark.parametrize('keeps', [True, False])
-def test_redis_is_killed(make_redis: MakeRedis, start_nodes: StartNodes,
-                         connect: Connect, keeps: bool) -> None:
+def test_answers_are_complete_after_redis_restarts(
+        make_redis: MakeRedis, start_nodes: StartNodes, connect: Connect,
+        keeps: bool) -> None:
     """With its data, and without. Servers of before are asked all the time,
     and processes that are new ask soon after."""
     redis = make_redis(append_only=keeps).start()
@@ -91,9 +92,9 @@ def test_redis_is_killed(make_redis: MakeRedis, start_nodes: StartNodes,
     assert set(one.answers) == set(other.answers) == {3}
 
 
-def test_server_that_was_forgotten(redis_server: RedisServer, unique: Unique,
-                                   connect: Connect,
-                                   start_nodes: StartNodes) -> None:
+def test_expired_server_rejoins_at_once(redis_server: RedisServer,
+                                        unique: Unique, connect: Connect,
+                                        start_nodes: StartNodes) -> None:
     """It says at once that it is there, and asks all others."""
     stream = unique('stream')
     nodes = start_nodes(3, redis_server.url, stream_name=stream,
@@ -117,9 +118,9 @@ def test_server_that_was_forgotten(redis_server: RedisServer, unique: Unique,
         assert node.fetch_sids(namespace='/chat') == sids
 
 
-def test_stream_is_deleted(redis_server: RedisServer, unique: Unique,
-                           connect: Connect,
-                           start_nodes: StartNodes) -> None:
+def test_servers_find_each_other_after_stream_deletion(
+        redis_server: RedisServer, unique: Unique, connect: Connect,
+        start_nodes: StartNodes) -> None:
     """Those who are there introduce themselves, and nobody is forgotten.
 
     Redis 6.2 does not tell that a stream was deleted. There a server may have

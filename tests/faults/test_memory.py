@@ -35,9 +35,11 @@ SLACK = 24 * MIB
 
 @pytest.mark.parametrize(('option', 'value', 'padding'), [
     ('outbox_limit', 500, 0), ('outbox_max_bytes', 1_000_000, 2000)])
-def test_full_outbox_of_many_emitters(
-        make_redis: MakeRedis, start_nodes: StartNodes, connect: Connect,
-        unique: Unique, option: str, value: int, padding: int) -> None:
+def test_full_outbox_refuses_every_task(make_redis: MakeRedis,
+                                        start_nodes: StartNodes,
+                                        connect: Connect, unique: Unique,
+                                        option: str, value: int,
+                                        padding: int) -> None:
     """What was accepted arrives in order, what was refused nowhere."""
     redis = make_redis(append_only=True).start()
     nodes = start_nodes(2, redis.url, **{option: value}, **STEADY)
@@ -70,9 +72,10 @@ def test_full_outbox_of_many_emitters(
 
 @pytest.mark.parametrize(('each', 'padding'), [(5000, 10_000), (60_000, 0)],
                          ids=['large', 'small'])
-def test_memory_of_a_full_outbox(
-        make_redis: MakeRedis, start_nodes: StartNodes, unique: Unique,
-        each: int, padding: int) -> None:
+def test_full_outbox_has_bounded_memory(make_redis: MakeRedis,
+                                        start_nodes: StartNodes,
+                                        unique: Unique, each: int,
+                                        padding: int) -> None:
     """64 MiB of large messages, or 100,000 small ones, and no more."""
     redis = make_redis(append_only=True).start()
     (node,) = start_nodes(1, redis.url, **STEADY)
@@ -93,9 +96,9 @@ def test_memory_of_a_full_outbox(
     assert node.memory() - full < SLACK / 2
 
 
-def test_reader_far_behind(make_redis: MakeRedis, make_proxy: MakeProxy,
-                           start_nodes: StartNodes, connect: Connect,
-                           unique: Unique) -> None:
+def test_reader_catches_up_in_bounded_memory(
+        make_redis: MakeRedis, make_proxy: MakeProxy, start_nodes: StartNodes,
+        connect: Connect, unique: Unique) -> None:
     """It reads page by page, however much is there."""
     redis = make_redis().start()
     proxy = make_proxy(redis.port)

@@ -107,7 +107,7 @@ def closing(client: Client, unique: Unique) -> Case:
 
 @pytest.mark.parametrize('outage', [killed, unnoticed, reply_lost, torn])
 @pytest.mark.parametrize('publish', ['background', 'sync'])
-def test_program_order(
+def test_events_before_leave_or_disconnect_arrive(
         make_redis: Callable[..., RedisServer],
         make_proxy: Callable[[int], Proxy], start_nodes: StartNodes,
         connect: Connect, unique: Unique, publish: str,

@@ -84,9 +84,9 @@ def emit_range(node: NodeProcess, event: str, *numbers: int) -> None:
 
 
 @pytest.mark.parametrize('publish', ['sync', 'background'])
-def test_what_was_acknowledged_the_replica_has(
-        pair: Pair, start_nodes: StartNodes, connect: Connect,
-        unique: Unique, publish: str) -> None:
+def test_replica_has_acknowledged_messages(pair: Pair, start_nodes: StartNodes,
+                                           connect: Connect, unique: Unique,
+                                           publish: str) -> None:
     """Also where the master dies the moment after."""
     nodes = start_nodes(2, pair.address.url, publish=publish, **OPTIONS)
     start_managers(nodes)
@@ -112,9 +112,9 @@ def test_what_was_acknowledged_the_replica_has(
 
 
 @pytest.mark.parametrize('how', ['frozen', 'cut off'])
-def test_without_the_replica_nothing_is_acknowledged(
-        pair: Pair, start_nodes: StartNodes, connect: Connect,
-        unique: Unique, how: str) -> None:
+def test_nothing_is_acknowledged_without_replica(
+        pair: Pair, start_nodes: StartNodes, connect: Connect, unique: Unique,
+        how: str) -> None:
     nodes = start_nodes(2, pair.address.url, **OPTIONS)
     start_managers(nodes)
     clients = [connect(node) for node in nodes]
@@ -154,8 +154,8 @@ def test_without_the_replica_nothing_is_acknowledged(
         assert node.stats()['messages_lost'] == 0
 
 
-def test_emit_that_waits_for_a_replica_in_vain(
-        pair: Pair, start_nodes: StartNodes, unique: Unique) -> None:
+def test_sync_emit_returns_without_replica(pair: Pair, start_nodes: StartNodes,
+                                           unique: Unique) -> None:
     """It ends, and the outbox has what Redis has not acknowledged."""
     (node,) = start_nodes(1, pair.address.url, publish='sync', **OPTIONS)
     node.start_manager()
@@ -171,7 +171,7 @@ def test_emit_that_waits_for_a_replica_in_vain(
     assert stored(pair.replica, event) == list(range(5))
 
 
-def test_failover_before_the_replica_has_it(
+def test_unacknowledged_messages_survive_failover(
         pair: Pair, make_proxy: MakeProxy, start_nodes: StartNodes,
         connect: Connect, unique: Unique) -> None:
     """Some have read what was never acknowledged, and one has not: it is

@@ -126,9 +126,9 @@ def expect_timeout(future: 'Future[Any]', started: float) -> RemoteError:
 
 # -- connections break --------------------------------------------------------
 
-def test_listeners_are_killed(nodes: List[NodeProcess],
-                              clients: List[Client], redis: RedisServer,
-                              transport: str) -> None:
+def test_requests_work_after_listeners_are_killed(
+        nodes: List[NodeProcess], clients: List[Client], redis: RedisServer,
+        transport: str) -> None:
     """A hundred times; no connection is left over."""
     check_requests(nodes, clients)
     before = len(connections(redis))
@@ -140,10 +140,9 @@ def test_listeners_are_killed(nodes: List[NodeProcess],
     assert len(connections(redis)) == before
 
 
-def test_all_connections_are_killed(nodes: List[NodeProcess],
-                                    clients: List[Client],
-                                    redis: RedisServer,
-                                    transport: str) -> None:
+def test_first_request_after_killed_connections_is_answered(
+        nodes: List[NodeProcess], clients: List[Client], redis: RedisServer,
+        transport: str) -> None:
     """Twenty times; the first request afterwards is answered."""
     check_requests(nodes, clients)
     before = len(connections(redis))
@@ -159,7 +158,7 @@ def test_all_connections_are_killed(nodes: List[NodeProcess],
                    what='the number of connections')
 
 
-def test_request_under_way_when_redis_dies(
+def test_open_request_times_out_when_redis_dies(
         nodes: List[NodeProcess], clients: List[Client],
         redis: RedisServer) -> None:
     check_requests(nodes, clients)
@@ -187,7 +186,7 @@ def test_request_under_way_when_redis_dies(
                    for line in lines) == len(lines) / 2
 
 
-def test_request_while_redis_is_away(
+def test_request_times_out_while_redis_is_away(
         nodes: List[NodeProcess], clients: List[Client],
         redis: RedisServer) -> None:
     """It ends, and does not look as if there were nobody else."""
@@ -208,7 +207,7 @@ def test_request_while_redis_is_away(
     check_requests(nodes, clients)
 
 
-def test_request_while_redis_is_frozen(
+def test_request_times_out_while_redis_is_frozen(
         nodes: List[NodeProcess], clients: List[Client],
         redis: RedisServer) -> None:
     """The time in which it does not tell how many there are counts, too."""
@@ -227,9 +226,9 @@ def test_request_while_redis_is_frozen(
     check_requests(nodes, clients)
 
 
-def test_listener_that_hears_nothing_more(
-        redis: RedisServer, make_proxy: MakeProxy, start_nodes: StartNodes,
-        unique: Unique, transport: str) -> None:
+def test_silent_listener_reconnects(redis: RedisServer, make_proxy: MakeProxy,
+                                    start_nodes: StartNodes, unique: Unique,
+                                    transport: str) -> None:
     """Its connection looks well, and nothing comes through."""
     proxy = make_proxy(redis.port)
     proxy.open()
@@ -258,7 +257,7 @@ def test_listener_that_hears_nothing_more(
 
 # -- it refuses ---------------------------------------------------------------
 
-def test_no_rights_for_channels(
+def test_node_without_channel_rights_is_degraded(
         redis: RedisServer, start_nodes: StartNodes, unique: Unique,
         transport: str) -> None:
     """It says so, is no worse a member of the stream, and asks and answers
@@ -303,7 +302,7 @@ def test_no_rights_for_channels(
     assert len(outage_lines(barred)) == 2
 
 
-def test_no_right_to_publish(
+def test_node_without_publish_right_is_degraded(
         redis: RedisServer, start_nodes: StartNodes, unique: Unique,
         transport: str) -> None:
     user, name = unique('user'), unique('cluster')
@@ -338,7 +337,7 @@ def test_no_right_to_publish(
     assert barred.health()['status'] == 'ok'
 
 
-def test_no_rights_are_needed_for_the_stream(
+def test_stream_transport_needs_no_channel_rights(
         make_redis: MakeRedis, start_nodes: StartNodes) -> None:
     """Nothing is said of what is not needed."""
     server = make_redis().start()

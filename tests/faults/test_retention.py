@@ -48,9 +48,9 @@ def messages(admin: redis.Redis, event: str) -> List[Tuple[bytes, Any]]:
 
 
 @each_server
-def test_what_is_older_is_forgotten(
-        make_redis: MakeRedis, start_nodes: StartNodes, unique: Unique,
-        version: str) -> None:
+def test_older_entries_are_trimmed(make_redis: MakeRedis,
+                                   start_nodes: StartNodes, unique: Unique,
+                                   version: str) -> None:
     server = make_redis(binary=BINARIES[version]).start()
     (node,) = start_nodes(1, server.url, retention=2, **STEADY)
     node.start_manager()
@@ -70,9 +70,9 @@ def test_what_is_older_is_forgotten(
 
 
 @each_server
-def test_max_len_is_the_limit(
-        make_redis: MakeRedis, start_nodes: StartNodes, unique: Unique,
-        version: str) -> None:
+def test_max_len_limits_retention(make_redis: MakeRedis,
+                                  start_nodes: StartNodes, unique: Unique,
+                                  version: str) -> None:
     """Also of what is young enough to be kept."""
     server = make_redis(binary=BINARIES[version]).start()
     (node,) = start_nodes(1, server.url, retention=60, max_len=500,
@@ -97,9 +97,10 @@ def test_max_len_is_the_limit(
 
 
 @each_server
-def test_without_retention_the_length_counts(
-        make_redis: MakeRedis, start_nodes: StartNodes, unique: Unique,
-        version: str) -> None:
+def test_max_len_applies_without_retention(make_redis: MakeRedis,
+                                           start_nodes: StartNodes,
+                                           unique: Unique,
+                                           version: str) -> None:
     server = make_redis(binary=BINARIES[version]).start()
     (node,) = start_nodes(1, server.url, max_len=500, **STEADY)
     node.start_manager()

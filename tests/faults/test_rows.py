@@ -50,7 +50,8 @@ def check_one_outage(load: Load) -> None:
         check_pairs(node, 1)
 
 
-def test_killed(redis: RedisServer, make_load: MakeLoad) -> None:
+def test_load_survives_killed_redis(redis: RedisServer,
+                                    make_load: MakeLoad) -> None:
     load = make_load(redis.url)
     redis.kill()
     load.last(3.0)
@@ -60,7 +61,8 @@ def test_killed(redis: RedisServer, make_load: MakeLoad) -> None:
     check_one_outage(load)
 
 
-def test_connections_killed(redis: RedisServer, make_load: MakeLoad) -> None:
+def test_load_survives_killed_connections(redis: RedisServer,
+                                          make_load: MakeLoad) -> None:
     """Twenty times in six seconds."""
     load = make_load(redis.url)
     kills = 20
@@ -81,7 +83,8 @@ def test_connections_killed(redis: RedisServer, make_load: MakeLoad) -> None:
         assert min(load.stats(name)) >= kills
 
 
-def test_frozen(redis: RedisServer, make_load: MakeLoad) -> None:
+def test_load_survives_frozen_redis(redis: RedisServer,
+                                    make_load: MakeLoad) -> None:
     """For longer than it takes to notice."""
     load = make_load(redis.url)
     redis.freeze()
@@ -92,7 +95,8 @@ def test_frozen(redis: RedisServer, make_load: MakeLoad) -> None:
     check_one_outage(load)
 
 
-def test_replies_swallowed(proxy: Proxy, make_load: MakeLoad) -> None:
+def test_load_survives_swallowed_replies(proxy: Proxy,
+                                         make_load: MakeLoad) -> None:
     """What was stored is not known to be, ten times for each node."""
     load = make_load(proxy.url)
     times = [0 for _ in load.nodes]
@@ -114,7 +118,8 @@ def test_replies_swallowed(proxy: Proxy, make_load: MakeLoad) -> None:
     load.check()
 
 
-def test_malformed_entries(redis: RedisServer, make_load: MakeLoad) -> None:
+def test_load_survives_malformed_entries(redis: RedisServer,
+                                         make_load: MakeLoad) -> None:
     load = make_load(redis.url)
     assert len(MALFORMED) >= 51
     with redis.client() as admin:
@@ -126,7 +131,8 @@ def test_malformed_entries(redis: RedisServer, make_load: MakeLoad) -> None:
     load.check(malformed=len(MALFORMED))
 
 
-def test_away_for_long(redis: RedisServer, make_load: MakeLoad) -> None:
+def test_load_survives_long_outage(redis: RedisServer,
+                                   make_load: MakeLoad) -> None:
     """For half a minute; the outboxes hold 15,000 messages each."""
     load = make_load(redis.url)
     redis.kill()
@@ -139,7 +145,7 @@ def test_away_for_long(redis: RedisServer, make_load: MakeLoad) -> None:
 
 
 @pytest.mark.parametrize('who', ['member', 'not yet', 'emitter'])
-def test_outbox_longer_than_the_stream(
+def test_load_survives_outbox_longer_than_stream(
         redis: RedisServer, make_load: MakeLoad, start_nodes: StartNodes,
         unique: Unique, who: str) -> None:
     """A process has more to send than the stream keeps (10,000), and comes
@@ -165,7 +171,8 @@ def test_outbox_longer_than_the_stream(
 
 
 @pytest.mark.parametrize('command', [b'XADD', b'XREAD'])
-def test_torn(proxy: Proxy, make_load: MakeLoad, command: bytes) -> None:
+def test_load_survives_torn_commands_and_replies(
+        proxy: Proxy, make_load: MakeLoad, command: bytes) -> None:
     """Connections end in the middle of a command, or of a reply."""
     load = make_load(proxy.url)
     traps = 0
@@ -179,7 +186,8 @@ def test_torn(proxy: Proxy, make_load: MakeLoad, command: bytes) -> None:
     assert min(load.stats('reader_restarts')) >= traps
 
 
-def test_one_direction(proxy: Proxy, make_load: MakeLoad) -> None:
+def test_load_survives_one_broken_direction(proxy: Proxy,
+                                            make_load: MakeLoad) -> None:
     """One direction ends before the other, or is silent, or slow."""
     load = make_load(proxy.url)
     ends: List[Callable[[], None]] = [proxy.end_commands, proxy.end_replies]

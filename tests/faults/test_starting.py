@@ -120,8 +120,9 @@ def check_all(clients: List[FakeClient], event: str,
 
 @RECOVERY
 @pytest.mark.parametrize('held, reply', HELD)
-def test_redis_does_not_answer(make: MakeNode, proxy: Proxy, held: bytes,
-                               reply: bool, recovery: bool) -> None:
+def test_clients_miss_nothing_while_redis_is_silent(
+        make: MakeNode, proxy: Proxy, held: bytes, reply: bool,
+        recovery: bool) -> None:
     """Clients that came before that is over miss nothing, wherever the
     start got stuck."""
     emitter = make(write_only=True)
@@ -145,7 +146,7 @@ def test_redis_does_not_answer(make: MakeNode, proxy: Proxy, held: bytes,
 
 
 @pytest.mark.parametrize('when', ['in the wait', 'before the first line'])
-def test_a_client_for_which_nobody_waits(
+def test_second_client_misses_nothing_while_first_waits(
         make: MakeNode, proxy: Proxy, monkeypatch: pytest.MonkeyPatch,
         when: str) -> None:
     """python-socketio lets the first client wait for the start, and others
@@ -179,7 +180,8 @@ def test_a_client_for_which_nobody_waits(
     assert node.losses() == 0
 
 
-def test_each_stream(make: MakeNode, proxy: Proxy) -> None:
+def test_readers_of_all_streams_start_early_enough(
+        make: MakeNode, proxy: Proxy) -> None:
     """The readers of all streams begin early enough."""
     emitter = make(write_only=True, stream_count=3)
     node = make(proxy.url, stream_count=3)
@@ -203,8 +205,8 @@ def test_each_stream(make: MakeNode, proxy: Proxy) -> None:
 
 
 @RECOVERY
-def test_server_side_events(make: MakeNode, proxy: Proxy,
-                            recovery: bool) -> None:
+def test_server_side_events_before_start_are_not_handled(
+        make: MakeNode, proxy: Proxy, recovery: bool) -> None:
     """What was sent to all servers before this one started is not for it,
     however long it existed before and however late it gets through."""
     emitter = make()
@@ -237,7 +239,7 @@ def wait_for_clock() -> None:
     wait_until(lambda: time.monotonic() > begun + 0.05)
 
 
-def test_own_events(make: MakeNode, proxy: Proxy) -> None:
+def test_local_events_are_delivered_once(make: MakeNode, proxy: Proxy) -> None:
     """What the node itself has emitted comes once, when it is read, too."""
     emitter, node = make(write_only=True), make(proxy.url)
     proxy.hold()
@@ -253,8 +255,8 @@ def test_own_events(make: MakeNode, proxy: Proxy) -> None:
 
 
 @RECOVERY
-def test_what_is_trimmed_meanwhile(make: MakeNode, proxy: Proxy,
-                                   recovery: bool) -> None:
+def test_trim_during_start_is_reported(make: MakeNode, proxy: Proxy,
+                                       recovery: bool) -> None:
     """It is not passed over in silence, though nobody can know how much it
     was."""
     emitter = make(write_only=True, max_len=200)
@@ -276,7 +278,7 @@ def test_what_is_trimmed_meanwhile(make: MakeNode, proxy: Proxy,
 
 
 @RECOVERY
-def test_a_manager_that_starts_again(
+def test_restarted_manager_delivers_nothing_twice(
         make: MakeNode, proxy: Proxy, monkeypatch: pytest.MonkeyPatch,
         recovery: bool) -> None:
     """What its clients had before it was closed does not come once more,
@@ -302,9 +304,8 @@ def test_a_manager_that_starts_again(
     assert node.losses() == 0
 
 
-def test_own_events_that_were_not_read_before_the_manager_was_closed(
-        make: MakeNode, proxy: Proxy,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_restarted_manager_skips_unread_local_events(
+        make: MakeNode, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
     """They were delivered when they were emitted."""
     emitter, node = make(write_only=True), make(proxy.url)
     client = node.connect()
@@ -338,9 +339,9 @@ def is_written(redis: Any, client: FakeClient) -> bool:
 
 @pytest.mark.parametrize('lost', ['before', 'after'])
 @pytest.mark.parametrize('held', [b'', b'XREAD'])
-def test_a_client_that_has_received_nothing(
-        make: MakeNode, proxy: Proxy, redis_server: RedisServer, held: bytes,
-        lost: str) -> None:
+def test_client_without_offset_is_recovered(make: MakeNode, proxy: Proxy,
+                                            redis_server: RedisServer,
+                                            held: bytes, lost: str) -> None:
     """It was let in before it was known where the stream ends, and can
     return all the same: to what was emitted since.
 
@@ -373,7 +374,7 @@ def test_a_client_that_has_received_nothing(
     assert again.received('before') == []
 
 
-def test_a_client_that_shows_the_offset_of_a_former_session(
+def test_former_offset_replays_no_older_event(
         make: MakeNode, proxy: Proxy, redis_server: RedisServer) -> None:
     """Nothing from before it began anew comes to it."""
     emitter = make(write_only=True)

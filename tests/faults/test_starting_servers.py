@@ -62,9 +62,9 @@ TROUBLES: Dict[str, Callable[[RedisServer, Proxy], Trouble]] = {
 
 
 @pytest.mark.parametrize('how', TROUBLES)
-def test_clients_that_come_meanwhile(
-        make_redis: MakeRedis, make_proxy: MakeProxy,
-        start_nodes: StartNodes, unique: Unique, how: str) -> None:
+def test_clients_of_starting_server_miss_nothing(
+        make_redis: MakeRedis, make_proxy: MakeProxy, start_nodes: StartNodes,
+        unique: Unique, how: str) -> None:
     """The first one of each server, for which the start waits; one that
     comes at the same time; and one that comes later."""
     redis = make_redis(append_only=True).start()

@@ -34,9 +34,10 @@ def namespaces_in(redis: RedisServer) -> Dict[str, List[bytes]]:
             for key in admin.keys()}
 
 
-def test_each_namespace_keeps_to_its_stream(
-        make_redis: MakeRedis, start_nodes: StartNodes, connect: Connect,
-        unique: Unique) -> None:
+def test_namespaces_stay_on_their_streams(make_redis: MakeRedis,
+                                          start_nodes: StartNodes,
+                                          connect: Connect,
+                                          unique: Unique) -> None:
     """Also over a restart, and where there is one that nobody serves."""
     redis = make_redis(append_only=True).start()
     nodes = start_nodes(2, redis.url, stream_count=COUNT,

@@ -7,7 +7,7 @@ from ...support.wait import wait_until
 from .harness import check_turned_away, emit, Make, stop_while_it_closes
 
 
-def test_clients_of_a_server_that_closes(node: Make) -> None:
+def test_client_of_closed_server_is_recovered(node: Make) -> None:
     """A server ends in good order, and its clients are recovered."""
     one, two = node(), node()
     client = one.client().connect()
@@ -23,7 +23,7 @@ def test_clients_of_a_server_that_closes(node: Make) -> None:
     again.await_names('b', 'c')
 
 
-def test_returns_to_a_server_that_closes(node: Make) -> None:
+def test_closing_server_takes_over_no_client(node: Make) -> None:
     """From its goodbye on a server does not take in what others emit, so it
     takes nobody over; the next one does."""
     one, two = node(), node()
@@ -50,7 +50,7 @@ def test_returns_to_a_server_that_closes(node: Make) -> None:
     again.await_names('b')
 
 
-def test_lost_while_its_server_closes(node: Make) -> None:
+def test_client_lost_during_close_misses_nothing(node: Make) -> None:
     """What is read behind the goodbye was handed to nobody."""
     one, two = node(), node()
     client = one.client().connect()
@@ -73,8 +73,8 @@ def test_lost_while_its_server_closes(node: Make) -> None:
 
 @pytest.mark.parametrize('takes_part', [False, True])
 @pytest.mark.parametrize('when', ['while', 'after'])
-def test_new_at_a_server_that_closes(node: Make, when: str,
-                                     takes_part: bool) -> None:
+def test_closing_server_rejects_new_client(node: Make, when: str,
+                                           takes_part: bool) -> None:
     """It would get nothing of what others emit, and have no session: it is
     turned away, and comes to another server."""
     one = node(recovery={'accepts': lambda *_: takes_part})

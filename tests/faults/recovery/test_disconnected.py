@@ -10,7 +10,7 @@ from ...support.wait import wait_until
 from .harness import check_is_new, emit, Make, stop_in_disconnect_handler
 
 
-def test_intended_is_not_recovered(node: Make) -> None:
+def test_disconnected_client_is_not_recovered(node: Make) -> None:
     """A client that was disconnected, and is back before its session is
     deleted, is new."""
     one = node()
@@ -35,8 +35,8 @@ def test_intended_is_not_recovered(node: Make) -> None:
 
 @pytest.mark.parametrize('by_another', [False, True])
 @pytest.mark.parametrize('close', [False, True])
-def test_lost_before_it_is_disconnected(node: Make, close: bool,
-                                        by_another: bool) -> None:
+def test_client_lost_before_disconnect_is_not_recovered(
+        node: Make, close: bool, by_another: bool) -> None:
     """Many are disconnected at once, which takes as long as their handlers
     do: one whose connection is lost before its turn comes is disconnected on
     purpose all the same."""
@@ -56,7 +56,8 @@ def test_lost_before_it_is_disconnected(node: Make, close: bool,
 
 
 @pytest.mark.parametrize('handled', [False, True])
-def test_disconnected_when_it_is_lost(node: Make, handled: bool) -> None:
+def test_client_lost_during_disconnect_is_not_recovered(
+        node: Make, handled: bool) -> None:
     """An application disconnects a client whose connection was just lost:
     before its disconnect handler runs, or while it does."""
     one = node()
@@ -76,7 +77,8 @@ def test_disconnected_when_it_is_lost(node: Make, handled: bool) -> None:
 
 
 @pytest.mark.parametrize('same', [True, False])
-def test_its_rooms_change_when_it_is_lost(node: Make, same: bool) -> None:
+def test_room_changes_apply_when_client_is_lost(
+        node: Make, same: bool) -> None:
     """While its disconnect handler runs, an application lets a client enter
     one room and leave another; what the handler does itself is no matter."""
     one = node()
@@ -107,7 +109,8 @@ def test_its_rooms_change_when_it_is_lost(node: Make, same: bool) -> None:
     assert set(two.server.rooms(again.sid)) == {again.sid, 'kept', 'new'}
 
 
-def test_disconnected_while_it_comes(node: Make) -> None:
+def test_client_disconnected_while_connecting_is_not_recovered(
+        node: Make) -> None:
     """All clients are told to go, also one whose connect handler runs."""
     one = node()
 
@@ -122,7 +125,7 @@ def test_disconnected_while_it_comes(node: Make) -> None:
     check_is_new(one, client)
 
 
-def test_turned_away_while_its_connection_ends(node: Make) -> None:
+def test_rejected_client_gets_no_answer(node: Make) -> None:
     """It is told nothing, so that it comes back in all namespaces, also
     where the end takes its time."""
     one = node()
@@ -141,7 +144,7 @@ def test_turned_away_while_its_connection_ends(node: Make) -> None:
     assert again.refused is None
 
 
-def test_two_tasks_see_that_it_is_lost(node: Make) -> None:
+def test_second_loss_spares_new_connection(node: Make) -> None:
     """The one that is second does not disturb the connection that has taken
     the client over by then."""
     one = node()

@@ -40,8 +40,9 @@ def left_over(node: RecoveringNode) -> Any:
 @pytest.mark.parametrize('way', [
     'refuses', 'raises', 'dies', 'dies and raises', 'dies and refuses',
     'disconnects'])
-def test_nothing_is_left(node: Make, way: str, always_connect: bool,
-                         returns: bool) -> None:
+def test_connect_leaves_nothing_in_memory(node: Make, way: str,
+                                          always_connect: bool,
+                                          returns: bool) -> None:
     """However a connect ends, nothing of it stays behind."""
     one = node(always_connect=always_connect)
     two = node(always_connect=always_connect)
@@ -93,7 +94,7 @@ def test_nothing_is_left(node: Make, way: str, always_connect: bool,
 @pytest.mark.parametrize('shown', [None, {'pid': 'unknown'}])
 @pytest.mark.parametrize('always_connect', [False, True])
 @pytest.mark.parametrize('way', ['raises', 'dies', 'dies and raises'])
-def test_nothing_is_left_of_who_takes_no_part(
+def test_connect_without_recovery_leaves_nothing_in_memory(
         node: Make, way: str, always_connect: bool, shown: Any) -> None:
     one = node(always_connect=always_connect,
                recovery={'accepts': lambda *_: False})
@@ -116,7 +117,8 @@ def test_nothing_is_left_of_who_takes_no_part(
 
 
 @pytest.mark.parametrize('way', ['lost', 'disconnected'])
-def test_disconnect_handler_fails(node: Make, way: str, caplog: Any) -> None:
+def test_failing_disconnect_handler_leaves_nothing_in_memory(
+        node: Make, way: str, caplog: Any) -> None:
     """Nothing of the client stays behind, in any namespace, and it can
     return."""
     one = node()
@@ -139,7 +141,7 @@ def test_disconnect_handler_fails(node: Make, way: str, caplog: Any) -> None:
     assert (again.sid == client.sid) == (way == 'lost')
 
 
-def test_refused_when_it_was_gone_already(node: Make) -> None:
+def test_client_lost_while_refused_can_return(node: Make) -> None:
     """A client whose connection was lost while it was refused returns, and
     is connected."""
     one = node(always_connect=True)

@@ -14,7 +14,7 @@ from ...support.wait import wait_until
 from .harness import emit, Make
 
 
-def test_nothing_received_yet(node: Make) -> None:
+def test_client_without_offset_gets_first_event(node: Make) -> None:
     """The first event of all was on its way when the connection broke."""
     one = node()
     client = one.client().connect()
@@ -28,7 +28,7 @@ def test_nothing_received_yet(node: Make) -> None:
     again.await_names('a')
 
 
-def test_emitted_before_the_first_client(node: Make) -> None:
+def test_event_before_first_client_is_replayed_once(node: Make) -> None:
     """What a server has emitted before it had a client, and a client that
     returns missed, it gets once."""
     one = node()
@@ -45,7 +45,7 @@ def test_emitted_before_the_first_client(node: Make) -> None:
     assert again.names() == ['b', 'c']
 
 
-def test_page_fails(node: Make) -> None:
+def test_session_stays_when_replay_fails(node: Make) -> None:
     """Redis cannot be asked for what was missed: the session stays."""
     one, two = node(), node()
     client = one.client().connect()
@@ -70,8 +70,8 @@ def test_page_fails(node: Make) -> None:
 
 @pytest.mark.parametrize('missed', [(), ('b',), ('b', 'c')])
 @pytest.mark.parametrize('sent', [False, True])
-def test_begins_anew_and_receives_nothing(node: Make, sent: bool,
-                                          missed: Any) -> None:
+def test_offset_of_former_session_is_ignored(
+        node: Make, sent: bool, missed: Any) -> None:
     """The JavaScript client still shows the offset of its former session,
     also when it was sent something over a connection that was half open."""
     one = node()
@@ -98,7 +98,7 @@ def test_begins_anew_and_receives_nothing(node: Make, sent: bool,
         again.lose()
 
 
-def test_one_bad_event_harms_nobody_else(node: Make) -> None:
+def test_unencodable_event_is_skipped(node: Make) -> None:
     """A missed event that cannot be encoded for clients is left out."""
     one, two = node(), node()
     client = one.client().connect()
@@ -123,7 +123,7 @@ def test_one_bad_event_harms_nobody_else(node: Make) -> None:
     again.await_names('b', 'c', 'd')
 
 
-def test_emitted_as_it_was(node: Make) -> None:
+def test_event_keeps_data_from_time_of_emit(node: Make) -> None:
     """What is emitted is what it was when it was emitted, bytes too."""
     one = node()
     client = one.client().connect()
@@ -149,7 +149,7 @@ class Name(str, enum.Enum):
     ROOM = 'room'
 
 
-def test_rooms_with_names_of_a_class(node: Make) -> None:
+def test_room_named_by_enum_is_restored(node: Make) -> None:
     """A room whose name is text of another class is one that others can
     name."""
     one, two = node(), node()
@@ -161,7 +161,7 @@ def test_rooms_with_names_of_a_class(node: Make) -> None:
     assert set(two.server.rooms(again.sid)) == {client.sid, 'room'}
 
 
-def test_text_by_json_is_text(node: Make) -> None:
+def test_text_from_json_module_is_no_offset(node: Make) -> None:
     """What a JSON module makes text of does not become the offset of a
     client."""
     class Json:
@@ -185,7 +185,8 @@ def test_text_by_json_is_text(node: Make) -> None:
     assert not client.offset.startswith('2026-01')
 
 
-def test_own_entry_stands_there_twice(node: Make, redis_server: Any) -> None:
+def test_duplicate_entry_is_replayed_once(node: Make,
+                                          redis_server: Any) -> None:
     """A copy of an own entry, which a lost command has left, is not missed
     twice."""
     one = node()
@@ -207,7 +208,7 @@ def test_own_entry_stands_there_twice(node: Make, redis_server: Any) -> None:
     again.await_names('b', 'c')
 
 
-def test_comes_while_its_namespace_is_left(node: Make) -> None:
+def test_client_returns_while_namespace_is_removed(node: Make) -> None:
     """A namespace without handlers is served as long as there are clients:
     while a server puts together which ones there are, one comes."""
     one = node()

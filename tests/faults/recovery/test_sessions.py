@@ -13,8 +13,8 @@ from ...support.wait import wait_until
 from .harness import emit, Make
 
 
-def test_connection_of_sessions_was_cut(node: Make,
-                                        redis_server: Any) -> None:
+def test_cut_session_connection_is_renewed(node: Make,
+                                           redis_server: Any) -> None:
     """A server that was idle finds its connection for sessions dead."""
     one = node()
     client = one.client().connect()
@@ -33,7 +33,7 @@ def test_connection_of_sessions_was_cut(node: Make,
     assert again.sid == client.sid
 
 
-def test_handler_clears_its_session(node: Make) -> None:
+def test_session_cleared_by_disconnect_handler_is_kept(node: Make) -> None:
     """What a disconnect handler clears away is kept all the same."""
     one, two = node(), node()
 
@@ -51,7 +51,7 @@ def test_handler_clears_its_session(node: Make) -> None:
     assert two.server.get_session(again.sid) == {'name': 'me'}
 
 
-def test_one_bad_session_harms_nobody_else(node: Make) -> None:
+def test_unserializable_session_spares_others(node: Make) -> None:
     """A session that cannot be described, whatever it raises, is one
     client's trouble."""
     one = node(recovery={'max_disconnection_duration': 4.0})
@@ -67,7 +67,7 @@ def test_one_bad_session_harms_nobody_else(node: Make) -> None:
                'the other session to be written again')
 
 
-def test_session_that_cannot_be_kept(node: Make) -> None:
+def test_client_with_unserializable_session_is_new(node: Make) -> None:
     """A client returns to the server that still has it, and what is kept
     for it cannot be serialised: it is new, and not left without an
     answer."""
@@ -80,8 +80,8 @@ def test_session_that_cannot_be_kept(node: Make) -> None:
     assert outcome is not None and outcome.reason == 'unknown-session'
 
 
-def test_sessions_live_on_in_a_full_redis(node: Make, make_redis: Any,
-                                          caplog: Any) -> None:
+def test_sessions_survive_full_redis(node: Make, make_redis: Any,
+                                     caplog: Any) -> None:
     """Where Redis refuses to write, what is there is kept alive, and the
     log tells."""
     server = make_redis()
@@ -113,7 +113,7 @@ def test_sessions_live_on_in_a_full_redis(node: Make, make_redis: Any,
         one.close()
 
 
-def test_writes_that_never_went_out_are_not_kept(make_redis: Any) -> None:
+def test_unsent_writes_do_not_accumulate(make_redis: Any) -> None:
     """While Redis is away the keeper tries again and again, and remembers
     of that what Redis may have, once."""
     server = make_redis()
@@ -132,8 +132,8 @@ def test_writes_that_never_went_out_are_not_kept(make_redis: Any) -> None:
         one.close()
 
 
-def test_comes_while_connections_are_made_anew(node: Make,
-                                               redis_server: Any) -> None:
+def test_client_is_recovered_while_node_reconnects(
+        node: Make, redis_server: Any) -> None:
     """A client that returns in the moment in which a node's connections to
     Redis were cut is recovered."""
     one, two = node(), node()
@@ -151,7 +151,7 @@ def test_comes_while_connections_are_made_anew(node: Make,
     assert again.sid == client.sid
 
 
-def test_after_the_database_was_emptied(make_redis: Any) -> None:
+def test_client_is_recovered_after_flushall(make_redis: Any) -> None:
     """Redis has lost everything, and clients stay connected: from then on
     they can be recovered again."""
     server = make_redis()
@@ -181,7 +181,7 @@ def test_after_the_database_was_emptied(make_redis: Any) -> None:
         two.close()
 
 
-def test_outage_with_many_clients(make_redis: Any) -> None:
+def test_outage_with_many_clients_shares_memory(make_redis: Any) -> None:
     """What waits in an outage does not cost memory by clients, and comes to
     all but those who were disconnected, who get it at once."""
     server = make_redis(append_only=True)
@@ -205,7 +205,7 @@ def test_outage_with_many_clients(make_redis: Any) -> None:
         one.close()
 
 
-def test_session_is_gone_on_a_new_connection(make_redis: Any) -> None:
+def test_deleted_session_is_written_again(make_redis: Any) -> None:
     """A session that is written on a connection that was just made anew, to
     a Redis that has started empty, is written, not taken for claimed."""
     server = make_redis()
@@ -229,7 +229,7 @@ def test_session_is_gone_on_a_new_connection(make_redis: Any) -> None:
         one.close()
 
 
-def test_its_last_session_is_just_written(node: Make) -> None:
+def test_claim_uses_latest_session(node: Make) -> None:
     """A client returns to its server, whose keeper writes the session while
     it is claimed: what the old connection left counts."""
     one = node()

@@ -11,7 +11,7 @@ from .harness import emit, Make
 from .test_leftovers import left_over
 
 
-def test_harness(node: Make) -> None:
+def test_client_gets_missed_event_from_other_server(node: Make) -> None:
     """A client that returns to another server gets what it has missed."""
     one, two = node(), node()
     client = one.client().connect()
@@ -24,7 +24,7 @@ def test_harness(node: Make) -> None:
     assert again.sid == client.sid
 
 
-def test_handler_fails_after_reply(node: Make) -> None:
+def test_client_stays_connected_when_connect_handler_fails(node: Make) -> None:
     """With always_connect a client whose connect handler raises is still
     connected, as without recovery."""
     one = node(always_connect=True)
@@ -43,7 +43,7 @@ def test_handler_fails_after_reply(node: Make) -> None:
     client.await_names('a')
 
 
-def test_back_where_it_came_from(node: Make) -> None:
+def test_client_moves_to_other_server_and_back(node: Make) -> None:
     """A client moves to another server and back, before the first one has
     heard of it."""
     one, two = node(), node()
@@ -83,7 +83,7 @@ def test_back_where_it_came_from(node: Make) -> None:
 
 
 @pytest.mark.parametrize('same', [True, False])
-def test_one_session_has_one_winner(node: Make, same: bool) -> None:
+def test_session_is_claimed_by_one_connection(node: Make, same: bool) -> None:
     """Two connections show one session, and the second one is faster."""
     one = node()
     two = one if same else node()
@@ -124,8 +124,8 @@ def test_one_session_has_one_winner(node: Make, same: bool) -> None:
 
 @pytest.mark.parametrize('same', [True, False])
 @pytest.mark.parametrize('when', ['after', 'before'])
-def test_its_own_connection_was_faster(node: Make, same: bool,
-                                       when: str) -> None:
+def test_newer_connection_replaces_lost_one(node: Make, same: bool,
+                                            when: str) -> None:
     """A client loses its connection on its way back, and the next one shows
     the same session: while that is looked up, before or after Redis has
     answered, the one that is lost is registered."""
@@ -154,7 +154,7 @@ def test_its_own_connection_was_faster(node: Make, same: bool,
     assert again.socket.connected
 
 
-def test_taken_over_while_it_gets_what_it_missed(node: Make) -> None:
+def test_takeover_during_replay_keeps_order(node: Make) -> None:
     """What is under way to the old connection does not disturb the new one:
     neither the order of what it gets, nor what is known of it."""
     one = node()
@@ -209,7 +209,7 @@ def test_taken_over_while_it_gets_what_it_missed(node: Make) -> None:
     connections['second'].await_names(*missed, 'live')
 
 
-def test_lost_before_it_is_taken_over(node: Make) -> None:
+def test_client_lost_before_takeover_keeps_session(node: Make) -> None:
     """It may be on its way elsewhere: its session stays as it is."""
     one = node()
     client = one.client().connect()
@@ -230,7 +230,7 @@ def test_lost_before_it_is_taken_over(node: Make) -> None:
     assert one.keeper.sessions.get(client.pid) == before
 
 
-def test_lost_while_it_is_taken_over(node: Make) -> None:
+def test_client_lost_during_takeover_keeps_session(node: Make) -> None:
     """What its application keeps for it is there the next time."""
     one = node()
     client = one.client().connect()
@@ -253,7 +253,7 @@ def test_lost_while_it_is_taken_over(node: Make) -> None:
     assert one.server.get_session(again.sid) == {'name': 'Ada'}
 
 
-def test_lost_in_its_connect_handler(node: Make) -> None:
+def test_client_lost_in_connect_handler_keeps_session(node: Make) -> None:
     """What was kept for it before that is there the next time."""
     one = node()
     client = one.client().connect()
@@ -272,7 +272,7 @@ def test_lost_in_its_connect_handler(node: Make) -> None:
     assert one.server.get_session(again.sid) == {'name': 'Ada'}
 
 
-def test_comes_while_the_node_starts(node: Make) -> None:
+def test_returning_clients_wait_for_start(node: Make) -> None:
     """Clients that return to a server that is just starting wait for it."""
     one = node()
     clients = [one.client().connect() for _ in range(5)]
@@ -297,7 +297,7 @@ def test_comes_while_the_node_starts(node: Make) -> None:
     assert {each.sid for each in back} == {each.sid for each in clients}
 
 
-def test_taken_over_while_its_connect_handler_runs(
+def test_superseded_session_is_not_written_again(
         node: Make, redis_server: Any) -> None:
     """What another node has had, and deleted since, is not written again,
     also where Redis may have dropped it."""

@@ -64,9 +64,10 @@ def admit(server: Any, *commands: str, stream: str = '') -> None:
 
 @pytest.mark.parametrize('more', [(), OPTIONAL],
                          ids=['least', 'with options'])
-def test_the_least_is_enough(
-        servers: Servers, start_nodes: StartNodes, connect: Connect,
-        unique: Unique, more: List[str]) -> None:
+def test_least_rights_suffice_for_node(servers: Servers,
+                                       start_nodes: StartNodes,
+                                       connect: Connect, unique: Unique,
+                                       more: List[str]) -> None:
     """Also when connections are killed."""
     master, stream = servers.master, unique('stream')
     admit(master, *NODE, *more, stream=stream)
@@ -83,9 +84,10 @@ def test_the_least_is_enough(
 
 
 @pytest.mark.parametrize('transport', ASKING)
-def test_the_least_of_requests(
-        servers: Servers, start_nodes: StartNodes, unique: Unique,
-        transport: str) -> None:
+def test_least_rights_suffice_for_requests(servers: Servers,
+                                           start_nodes: StartNodes,
+                                           unique: Unique,
+                                           transport: str) -> None:
     """Also where the namespaces change, and it is quiet for a while."""
     master, name = servers.master, unique('cluster')
     if transport == 'sharded-pubsub' and not master.counts_entries():
@@ -116,7 +118,8 @@ def test_the_least_of_requests(
     assert denied == []
 
 
-def test_the_least_of_a_writer(servers: Servers, unique: Unique) -> None:
+def test_least_rights_suffice_for_emitter(servers: Servers,
+                                          unique: Unique) -> None:
     master, stream = servers.master, unique('stream')
     admit(master, *WRITER, stream=stream)
     with RedisStreamsManager(master.url_of(USER, PASSWORD), stream,
@@ -137,9 +140,9 @@ def test_the_least_of_a_writer(servers: Servers, unique: Unique) -> None:
     ('wait', {'min_replicas': 1}),
     ('select', {}),
 ])
-def test_everything_of_it_is_needed(
-        servers: Servers, unique: Unique, command: str,
-        options: Dict[str, Any]) -> None:
+def test_missing_right_is_reported(servers: Servers, unique: Unique,
+                                   command: str,
+                                   options: Dict[str, Any]) -> None:
     """Without it the node says so, and loses nothing."""
     master, stream = servers.master, unique('stream')
     database = 1 if command == 'select' else 0
@@ -166,7 +169,8 @@ def test_everything_of_it_is_needed(
                    for _, fields in admin.xrange(stream)) == 50
 
 
-def test_of_a_cluster(cluster: RedisCluster, unique: Unique) -> None:
+def test_least_rights_suffice_in_cluster(cluster: RedisCluster,
+                                         unique: Unique) -> None:
     stream = unique('stream')
     url = cluster.url.replace('://', f'://{USER}:{PASSWORD}@')
     for server in cluster.servers:
@@ -182,7 +186,8 @@ def test_of_a_cluster(cluster: RedisCluster, unique: Unique) -> None:
                    what='recovery')
 
 
-def test_of_sentinels(sentinels: SentinelSet, unique: Unique) -> None:
+def test_least_rights_suffice_with_sentinels(
+        sentinels: SentinelSet, unique: Unique) -> None:
     """They have users of their own."""
     stream = unique('stream')
     url = sentinels.url.replace('://', f'://{USER}:{PASSWORD}@')

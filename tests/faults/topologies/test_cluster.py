@@ -21,8 +21,9 @@ StartNodes = Callable[..., List[NodeProcess]]
 
 # -- a slot moves -------------------------------------------------------------
 
-def test_slot_moves(cluster: RedisCluster, start_nodes: StartNodes,
-                    connect: Connect, unique: Unique) -> None:
+def test_slot_move_loses_nothing(cluster: RedisCluster,
+                                 start_nodes: StartNodes, connect: Connect,
+                                 unique: Unique) -> None:
     """While everybody emits. It takes its time: for a while, the old server
     has the slot, and the new one has the stream."""
     name = unique('stream')
@@ -51,9 +52,10 @@ def test_slot_moves(cluster: RedisCluster, start_nodes: StartNodes,
     assert cluster.count_keys(name, source) == 0
 
 
-def test_slot_moves_to_and_fro(cluster: RedisCluster,
-                               start_nodes: StartNodes, connect: Connect,
-                               unique: Unique) -> None:
+def test_repeated_slot_moves_lose_nothing(cluster: RedisCluster,
+                                          start_nodes: StartNodes,
+                                          connect: Connect,
+                                          unique: Unique) -> None:
     """As fast as it can, while everybody emits."""
     name = unique('stream')
     nodes = start_nodes(2, cluster.url, stream_name=name, **STEADY)
@@ -72,9 +74,9 @@ def test_slot_moves_to_and_fro(cluster: RedisCluster,
     pulses.check_all_arrived()
 
 
-def test_slot_moves_under_a_reader_that_waits(
-        cluster: RedisCluster, start_nodes: StartNodes, connect: Connect,
-        unique: Unique) -> None:
+def test_waiting_reader_follows_slot(cluster: RedisCluster,
+                                     start_nodes: StartNodes, connect: Connect,
+                                     unique: Unique) -> None:
     """Nothing is emitted while it moves: who waits for entries at the old
     place must hear of the new one, and not take the stream for deleted."""
     name = unique('stream')
@@ -106,7 +108,7 @@ def _name_of_streams_apart(cluster: RedisCluster) -> str:
     raise AssertionError('there is no such name')
 
 
-def test_streams_on_several_servers(
+def test_streams_on_several_servers_stay_apart(
         cluster: RedisCluster, start_nodes: StartNodes, connect: Connect,
         unique: Unique) -> None:
     name = _name_of_streams_apart(cluster)

@@ -106,7 +106,7 @@ def test_no_connection_is_left_over(
 
 
 @pytest.mark.parametrize('transport', ['stream', 'pubsub', 'sharded-pubsub'])
-def test_many_namespaces_in_a_cluster(
+def test_namespaces_add_no_connections_in_cluster(
         cluster: Any, transport: str, start_nodes: StartNodes,
         unique: Unique) -> None:
     """The masters bound the number of connections, not the namespaces."""

@@ -25,8 +25,9 @@ def entries(replicated: Replicated, name: str) -> Any:
     return ask(replicated.master_of(name), 'XRANGE', name, '-', '+')
 
 
-def test_master_is_killed(replicated: Replicated, start_nodes: StartNodes,
-                          connect: Connect, unique: Unique) -> None:
+def test_failover_reports_every_loss(replicated: Replicated,
+                                     start_nodes: StartNodes, connect: Connect,
+                                     unique: Unique) -> None:
     """While everybody emits. In a cluster, the nodes were given the address
     of that server only, and find the others all the same."""
     name = unique('stream')
@@ -46,7 +47,7 @@ def test_master_is_killed(replicated: Replicated, start_nodes: StartNodes,
     pulses.check_all_told(lambda: entries(replicated, name))
 
 
-def test_replica_has_everything(
+def test_failover_to_complete_replica_loses_nothing(
         replicated: Replicated, start_nodes: StartNodes, connect: Connect,
         unique: Unique) -> None:
     """Nobody emits when the master is killed: then nothing is lost, of what
@@ -71,7 +72,7 @@ def test_replica_has_everything(
     pulses.check_all_arrived()
 
 
-def test_replica_is_behind(
+def test_failover_to_lagging_replica_reports_losses(
         replicated: Replicated, start_nodes: StartNodes, connect: Connect,
         unique: Unique) -> None:
     """What the master has acknowledged is lost with it. One node was too
@@ -101,9 +102,10 @@ def test_replica_is_behind(
         assert losses(node)['messages_vanished'] >= LOST
 
 
-def test_replica_is_behind_but_waited_for(
-        replicated: Replicated, start_nodes: StartNodes, connect: Connect,
-        unique: Unique) -> None:
+def test_min_replicas_prevents_losses(replicated: Replicated,
+                                      start_nodes: StartNodes,
+                                      connect: Connect,
+                                      unique: Unique) -> None:
     """With ``min_replicas``, what only the master has was not acknowledged.
     It is sent again to the one that takes over; those who have read it from
     the old master do not hear of it twice."""
@@ -131,8 +133,10 @@ def test_replica_is_behind_but_waited_for(
     pulses.check_all_arrived(set_back=True)
 
 
-def test_master_is_frozen(replicated: Replicated, start_nodes: StartNodes,
-                          connect: Connect, unique: Unique) -> None:
+def test_frozen_master_reports_every_loss(replicated: Replicated,
+                                          start_nodes: StartNodes,
+                                          connect: Connect,
+                                          unique: Unique) -> None:
     """When it wakes up it carries out what was given up long ago, and
     learns only then that another one has taken over."""
     name = unique('stream')

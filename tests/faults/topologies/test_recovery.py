@@ -69,8 +69,9 @@ def check_back(node: NodeProcess, clients: List[ReturningClient], event: str,
         assert 'room' in node.rooms(client.sid)
 
 
-def test_node_is_killed(replicated: Replicated, start_nodes: StartNodes,
-                        connect_returning: Connect, unique: Unique) -> None:
+def test_clients_are_recovered_after_node_is_killed(
+        replicated: Replicated, start_nodes: StartNodes,
+        connect_returning: Connect, unique: Unique) -> None:
     """Redis is well."""
     first, second = start_pair(replicated, start_nodes, unique)
     clients = [connect_returning(first) for _ in range(CLIENTS)]
@@ -83,8 +84,9 @@ def test_node_is_killed(replicated: Replicated, start_nodes: StartNodes,
     check_back(second, clients, event, 20)
 
 
-def test_master_is_killed(replicated: Replicated, start_nodes: StartNodes,
-                          connect_returning: Connect, unique: Unique) -> None:
+def test_clients_are_recovered_after_failover(
+        replicated: Replicated, start_nodes: StartNodes,
+        connect_returning: Connect, unique: Unique) -> None:
     """While clients are away: that of the stream, and with it some of the
     sessions."""
     first, second = start_pair(replicated, start_nodes, unique)
@@ -118,10 +120,9 @@ def sessions_are_written(node: NodeProcess,
 
 
 @pytest.mark.parametrize('state', ['moving', 'moved'])
-def test_slot_of_a_session_moves(cluster: RedisCluster,
-                                 start_nodes: StartNodes,
-                                 connect_returning: Connect, unique: Unique,
-                                 state: str) -> None:
+def test_client_is_recovered_while_slot_moves(
+        cluster: RedisCluster, start_nodes: StartNodes,
+        connect_returning: Connect, unique: Unique, state: str) -> None:
     """While its client is away: it is at the new place already, and maybe
     it is still asked for at the old one."""
     first, second = start_pair(cluster, start_nodes, unique)

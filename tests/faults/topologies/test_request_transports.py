@@ -113,9 +113,10 @@ def move(cluster: RedisCluster, channel: str) -> RedisServer:
 
 @pytest.mark.parametrize('transports', [
     (PUBSUB,) * 3, (SHARDED,) * 3, (STREAM, PUBSUB, STREAM)], ids='+'.join)
-def test_requests(cluster: RedisCluster, start_nodes: StartNodes,
-                  connect: Connect, unique: Unique,
-                  transports: List[str]) -> None:
+def test_requests_reach_all_nodes(cluster: RedisCluster,
+                                  start_nodes: StartNodes, connect: Connect,
+                                  unique: Unique,
+                                  transports: List[str]) -> None:
     party = Party(cluster, start_nodes, connect, unique, *transports)
     party.check_requests()
     *guests, member = party.nodes
@@ -132,9 +133,10 @@ def test_requests(cluster: RedisCluster, start_nodes: StartNodes,
         assert stats['requests_dropped'] == stats['malformed'] == 0
 
 
-def test_others_are_counted_wherever_they_listen(
-        cluster: RedisCluster, start_nodes: StartNodes, connect: Connect,
-        unique: Unique) -> None:
+def test_listener_on_any_master_is_counted(cluster: RedisCluster,
+                                           start_nodes: StartNodes,
+                                           connect: Connect,
+                                           unique: Unique) -> None:
     """A server in Node.js may be connected to any master."""
     party = Party(cluster, start_nodes, connect, unique, PUBSUB, PUBSUB)
     servers = [each for each in cluster.servers
@@ -147,9 +149,10 @@ def test_others_are_counted_wherever_they_listen(
         party.nodes[0].wait_server_count(2)
 
 
-def test_slot_of_a_channel_moves(
-        cluster: RedisCluster, start_nodes: StartNodes, connect: Connect,
-        unique: Unique) -> None:
+def test_requests_follow_slot_of_channel(cluster: RedisCluster,
+                                         start_nodes: StartNodes,
+                                         connect: Connect,
+                                         unique: Unique) -> None:
     """The server ends the subscriptions, and no connection."""
     party = Party(cluster, start_nodes, connect, unique, SHARDED, SHARDED)
     party.check_requests()
@@ -164,9 +167,10 @@ def test_slot_of_a_channel_moves(
         node.wait_health('ok', BACK_WITHIN)
 
 
-def test_slot_of_the_stream_is_no_matter(
-        cluster: RedisCluster, start_nodes: StartNodes, connect: Connect,
-        unique: Unique) -> None:
+def test_plain_channels_ignore_slot_move(cluster: RedisCluster,
+                                         start_nodes: StartNodes,
+                                         connect: Connect,
+                                         unique: Unique) -> None:
     """Plain channels are everywhere."""
     party = Party(cluster, start_nodes, connect, unique, PUBSUB, PUBSUB)
     move(cluster, party.public)
@@ -175,9 +179,10 @@ def test_slot_of_the_stream_is_no_matter(
 
 
 @pytest.mark.parametrize('transport', [PUBSUB, SHARDED])
-def test_master_is_killed(
-        cluster: RedisCluster, start_nodes: StartNodes, connect: Connect,
-        unique: Unique, transport: str) -> None:
+def test_requests_work_after_failover(cluster: RedisCluster,
+                                      start_nodes: StartNodes,
+                                      connect: Connect, unique: Unique,
+                                      transport: str) -> None:
     """The one that has the requests' channel, or that plain listeners are
     connected to."""
     party = Party(cluster, start_nodes, connect, unique, transport,

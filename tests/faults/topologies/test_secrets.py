@@ -87,7 +87,8 @@ def wait_for_error(manager: RedisStreamsManager, *texts: str) -> None:
 
 
 @pytest.mark.parametrize('way', WAYS)
-def test_nobody_is_there(way: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_refused_connection_leaks_no_password(
+        way: str, caplog: pytest.LogCaptureFixture) -> None:
     with watched(WAYS[way](free_port()), caplog) as manager:
         wait_for_error(manager, 'refused')
 
@@ -100,20 +101,21 @@ def guarded(redis_binary: str) -> Iterator[RedisServer]:
 
 
 @pytest.mark.parametrize('way', WAYS)
-def test_the_password_is_wrong(way: str, guarded: RedisServer,
-                               caplog: pytest.LogCaptureFixture) -> None:
+def test_wrong_password_is_not_leaked(
+        way: str, guarded: RedisServer,
+        caplog: pytest.LogCaptureFixture) -> None:
     with watched(WAYS[way](guarded.port), caplog) as manager:
         wait_for_error(manager, 'invalid username-password')
 
 
-def test_the_password_is_missing(guarded: RedisServer,
-                                 caplog: pytest.LogCaptureFixture) -> None:
+def test_missing_password_leaks_nothing(
+        guarded: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
     with watched((guarded.url, {}), caplog) as manager:
         wait_for_error(manager, 'Authentication required')
 
 
-def test_in_an_outage(make_redis: MakeRedis, start_nodes: StartNodes,
-                      ) -> None:
+def test_outage_leaks_no_password(make_redis: MakeRedis,
+                                  start_nodes: StartNodes) -> None:
     """Connections are killed, the server is closed, and comes back with
     another password."""
     server = make_redis(client_options={'password': RIGHT})

@@ -45,8 +45,8 @@ def reached(request: pytest.FixtureRequest, each_binary: str,
                       else own.url)
 
 
-def test_restart(reached: Reached, start_nodes: StartNodes,
-                 connect: Connect, unique: Unique) -> None:
+def test_restart_loses_nothing(reached: Reached, start_nodes: StartNodes,
+                               connect: Connect, unique: Unique) -> None:
     """While everybody emits."""
     nodes = start_nodes(2, reached.url, **STEADY)
     start_managers(nodes)
@@ -63,8 +63,9 @@ def test_restart(reached: Reached, start_nodes: StartNodes,
     check_outage_lines(nodes, starts)
 
 
-def test_stream_is_deleted(server: RedisServer, start_nodes: StartNodes,
-                           connect: Connect, unique: Unique) -> None:
+def test_deleted_stream_is_reported(server: RedisServer,
+                                    start_nodes: StartNodes, connect: Connect,
+                                    unique: Unique) -> None:
     """Each node tells, and what comes then arrives."""
     stream = unique('stream')
     nodes = start_nodes(2, server.url, stream_name=stream, block_time=0.2,
@@ -85,8 +86,10 @@ def test_stream_is_deleted(server: RedisServer, start_nodes: StartNodes,
         assert losses(node) == {'streams_deleted': 1}
 
 
-def test_reader_is_trimmed_away(server: RedisServer, start_nodes: StartNodes,
-                                connect: Connect, unique: Unique) -> None:
+def test_reader_counts_trimmed_messages(server: RedisServer,
+                                        start_nodes: StartNodes,
+                                        connect: Connect,
+                                        unique: Unique) -> None:
     """One that was away for longer than the stream keeps entries tells
     exactly how many it has missed."""
     nodes = start_nodes(2, server.url, max_len=100, **STEADY)

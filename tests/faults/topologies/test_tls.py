@@ -57,9 +57,11 @@ def url_of(server: RedisServer, query: str) -> str:
     return f'rediss://{HOST}:{server.port}/0?{query}'
 
 
-def test_connections_are_killed(
-        redis: RedisServer, certificate: Certificate,
-        start_nodes: StartNodes, connect: Connect, unique: Unique) -> None:
+def test_killed_connections_lose_nothing(redis: RedisServer,
+                                         certificate: Certificate,
+                                         start_nodes: StartNodes,
+                                         connect: Connect,
+                                         unique: Unique) -> None:
     nodes = start_nodes(2, url_of(redis, certificate.query),
                         stream_name=unique('stream'), **STEADY)
     start_managers(nodes)
@@ -72,8 +74,9 @@ def test_connections_are_killed(
     pulses.check_all_arrived()
 
 
-def test_a_cluster(authority: Authority, certificate: Certificate,
-                   unique: Unique) -> None:
+def test_cluster_uses_certificate(authority: Authority,
+                                  certificate: Certificate,
+                                  unique: Unique) -> None:
     """Of one server: who asks it where to connect to needs the certificate
     too."""
     binary = tls_binary()
@@ -106,10 +109,11 @@ def test_a_cluster(authority: Authority, certificate: Certificate,
     ('of another authority', 'unknown ca'),
     ('trusts another authority', 'certificate verify failed'),
 ])
-def test_the_certificate_is_wrong(
-        redis: RedisServer, certificate: Certificate, tmp_path: Path,
-        start_nodes: StartNodes, connect: Connect, unique: Unique,
-        fault: str, told: str) -> None:
+def test_wrong_certificate_is_reported(redis: RedisServer,
+                                       certificate: Certificate,
+                                       tmp_path: Path, start_nodes: StartNodes,
+                                       connect: Connect, unique: Unique,
+                                       fault: str, told: str) -> None:
     """The node says so, and its clients do not suffer."""
     other = Authority(tmp_path).issue('other')
     query = {
