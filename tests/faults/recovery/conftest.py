@@ -1,21 +1,21 @@
 """Servers of one cluster."""
-from typing import Any, Iterator, List
+from typing import Any, Iterator, List, Optional
 
 import pytest
 
 from ...support.recovering import RecoveringNode
-from .harness import Make
+from .harness import MakeNode
 
 
 @pytest.fixture
-def node(redis_server: Any, unique: Any) -> Iterator[Make]:
-    """Makes servers of one cluster, each with its own stream by test."""
+def make_node(redis_server: Any, unique: Any) -> Iterator[MakeNode]:
+    """Makes servers that share a stream: ``make_node(**options)``."""
     nodes: List[RecoveringNode] = []
     stream = unique('stream')
 
-    def make(**options: Any) -> RecoveringNode:
-        nodes.append(RecoveringNode(redis_server.url, stream_name=stream,
-                                    **options))
+    def make(url: Optional[str] = None, **options: Any) -> RecoveringNode:
+        nodes.append(RecoveringNode(url or redis_server.url,
+                                    stream_name=stream, **options))
         return nodes[-1]
 
     yield make

@@ -1,10 +1,11 @@
-"""What tests of clients that return share."""
+"""What the tests of returning clients share."""
 import threading
 from typing import Any, Callable, List, Tuple
 
 from ...support.recovering import RecoveringNode
+from ...support.wait import wait_until
 
-Make = Callable[..., RecoveringNode]
+MakeNode = Callable[..., RecoveringNode]
 
 
 def emit(node: RecoveringNode, *names: str, **options: Any) -> None:
@@ -12,30 +13,69 @@ def emit(node: RecoveringNode, *names: str, **options: Any) -> None:
         node.server.emit(name, 1, **options)
 
 
-def check_turned_away(connection: Any, client: Any) -> None:
-    """It is not told that it is new: it comes back by itself, and finds
-    another server then."""
+def client_with_offset(node: RecoveringNode) -> Any:
+    """Connect a client that has received event ``a``, and so has an offset.
+    """
+    client = node.client().connect()
+    emit(node, 'a')
+    client.await_names('a')
+    return client
+
+
+def lose_session(node: RecoveringNode, client: Any) -> None:
+    """Break a client's connection, and wait until its server has written
+    the session a last time and forgotten it."""
+    client.lose()
+    wait_until(lambda: node.keeper.local.of_pid(client.pid) is None)
+
+
+def left_over(node: RecoveringNode) -> Any:
+    """What a server still knows of clients."""
+    tracker, sender = node.manager._tracker, node.manager._delivery
+    delivery = node.manager._live().delivery('/')
+    return {name: value for name, value in {
+        'visits': tracker._visits,
+        'outcomes': tracker._outcomes._outcomes,
+        'sent': sender.sent, 'held': sender._held,
+        'connected': node.keeper.local._by_sid,
+        'sessions': node.keeper.local._by_pid,
+        'rooms': node.manager.rooms, 'environ': node.server.environ,
+        'pending': getattr(node.manager, 'pending_connect', None),
+        'leaving': node.manager.pending_disconnect,
+        'awaited': delivery._awaited, 'waiting': delivery._waiting,
+    }.items() if value}
+
+
+def wait_nothing_left(node: RecoveringNode) -> None:
+    """Wait until a server knows nothing of any client."""
+    wait_until(lambda: not left_over(node),
+               what=lambda: f'nothing to be left: {left_over(node)}')
+
+
+def check_rejected(connection: Any, client: Any) -> None:
+    """The connection is closed without a new session, so that the client
+    retries and reaches another server."""
     connection.connect(client.back())
     assert (connection.socket.closed, connection.sid) == (True, None)
 
 
-def stop_while_it_closes(node: RecoveringNode) -> Callable[[], None]:
-    """Let a server take its leave, and stop before its tasks end.
+def pause_close(node: RecoveringNode) -> Callable[[], None]:
+    """Close a server, and pause it before its tasks end.
 
-    :return: goes on, and waits for the end.
+    :return: continues, and waits for the end.
     """
     runtime = node.manager._live()
-    flush, there, go_on = runtime.flush, threading.Event(), threading.Event()
+    flush, paused, go_on = runtime.flush, threading.Event(), threading.Event()
 
     def slow(*args: Any) -> bool:
-        there.set()
+        paused.set()
         go_on.wait(10)
         return flush(*args)
 
     runtime.flush = slow  # type: ignore
     task = threading.Thread(target=node.close)
     task.start()
-    assert there.wait(10)
+    assert paused.wait(10)
 
     def finish() -> None:
         go_on.set()
@@ -44,12 +84,13 @@ def stop_while_it_closes(node: RecoveringNode) -> Callable[[], None]:
     return finish
 
 
-def stop_in_disconnect_handler(node: RecoveringNode, namespace: str = '/'
-                               ) -> Tuple[threading.Event, List[str],
-                                          threading.Event]:
-    """Let the first disconnect handler of a server take its time.
+def pause_disconnect_handler(node: RecoveringNode, namespace: str = '/'
+                             ) -> Tuple[threading.Event, List[str],
+                                        threading.Event]:
+    """Pause the first disconnect handler that a server runs.
 
-    :return: what is set when it runs, whose have run, and what lets it end.
+    :return: an event that is set while it runs, the sids of the handlers
+             that have run, and an event that lets it end.
     """
     runs, go_on, sids = threading.Event(), threading.Event(), []
 
@@ -64,6 +105,6 @@ def stop_in_disconnect_handler(node: RecoveringNode, namespace: str = '/'
 
 
 def check_is_new(node: RecoveringNode, client: Any) -> None:
-    """It returns, and is not recovered."""
+    """The client returns, and is not recovered."""
     again = node.client().connect(client.back())
     assert again.sid and again.sid != client.sid

@@ -1,15 +1,16 @@
-"""Clients of servers that close."""
+"""The clients of a server that closes."""
 from typing import Any
 
 import pytest
 
 from ...support.wait import wait_until
-from .harness import check_turned_away, emit, Make, stop_while_it_closes
+from .harness import check_rejected, emit, lose_session, MakeNode, \
+    pause_close
 
 
-def test_client_of_closed_server_is_recovered(node: Make) -> None:
-    """A server ends in good order, and its clients are recovered."""
-    one, two = node(), node()
+def test_client_of_closed_server_is_recovered(make_node: MakeNode) -> None:
+    """The clients of a server that shuts down gracefully are recovered."""
+    one, two = make_node(), make_node()
     client = one.client().connect()
     two.manager.start()
     emit(one, 'a')
@@ -23,10 +24,10 @@ def test_client_of_closed_server_is_recovered(node: Make) -> None:
     again.await_names('b', 'c')
 
 
-def test_closing_server_takes_over_no_client(node: Make) -> None:
-    """From its goodbye on a server does not take in what others emit, so it
-    takes nobody over; the next one does."""
-    one, two = node(), node()
+def test_closing_server_takes_over_no_client(make_node: MakeNode) -> None:
+    """After its ADAPTER_CLOSE a server delivers no more events of others, so
+    it takes over no client; the next server does."""
+    one, two = make_node(), make_node()
     client = one.client().connect()
     two.manager.start()
     emit(one, 'a')
@@ -41,29 +42,29 @@ def test_closing_server_takes_over_no_client(node: Make) -> None:
         return bool(done)
 
     two.manager._live().delivery('/').reach = close
-    check_turned_away(two.client(), client)
-    # Also when it has closed.
-    check_turned_away(two.client(), client)
+    check_rejected(two.client(), client)
+    # The same once it has closed.
+    check_rejected(two.client(), client)
     emit(one, 'b')
     again = one.client().connect(client.back())
     assert again.sid == client.sid
     again.await_names('b')
 
 
-def test_client_lost_during_close_misses_nothing(node: Make) -> None:
-    """What is read behind the goodbye was handed to nobody."""
-    one, two = node(), node()
+def test_client_lost_during_close_misses_nothing(make_node: MakeNode) -> None:
+    """Entries after the server's ADAPTER_CLOSE were delivered to no client
+    of it; the next server replays them."""
+    one, two = make_node(), make_node()
     client = one.client().connect()
     two.manager.start()
     emit(one, 'a')
     client.await_names('a')
-    finish = stop_while_it_closes(one)
+    finish = pause_close(one)
     emit(two, 'b')
-    timeline = two.manager._live().delivery('/')
-    wait_until(lambda: not timeline.is_waiting)
-    assert one.manager._live().delivery('/').reach(timeline.position, 5)
-    client.lose()
-    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
+    delivery = two.manager._live().delivery('/')
+    wait_until(lambda: not delivery.is_waiting)
+    assert one.manager._live().delivery('/').reach(delivery.position, 5)
+    lose_session(one, client)
     finish()
     assert client.names() == ['a']
     again = two.client().connect(client.back())
@@ -73,16 +74,16 @@ def test_client_lost_during_close_misses_nothing(node: Make) -> None:
 
 @pytest.mark.parametrize('takes_part', [False, True])
 @pytest.mark.parametrize('when', ['while', 'after'])
-def test_closing_server_rejects_new_client(node: Make, when: str,
+def test_closing_server_rejects_new_client(make_node: MakeNode, when: str,
                                            takes_part: bool) -> None:
-    """It would get nothing of what others emit, and have no session: it is
-    turned away, and comes to another server."""
-    one = node(recovery={'accepts': lambda *_: takes_part})
+    """A closing server could deliver no events of others and store no
+    session: it closes the connection, so that the client retries."""
+    one = make_node(recovery={'accepts': lambda *_: takes_part})
     one.client().connect()
-    finish = stop_while_it_closes(one)
+    finish = pause_close(one)
     if when == 'after':
         finish()
-    coming = one.client().connect()
+    client = one.client().connect()
     finish()
-    assert (coming.socket.closed, coming.sid) == (True, None)
-    assert coming.refused is None
+    assert (client.socket.closed, client.sid) == (True, None)
+    assert client.refused is None

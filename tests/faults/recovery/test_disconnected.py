@@ -1,4 +1,4 @@
-"""Clients that are disconnected when they are lost, or come."""
+"""Clients that are disconnected while they are lost or connect."""
 import threading
 from typing import Any
 
@@ -7,13 +7,14 @@ import pytest
 from redis_streams_adapter.clients import hooks
 
 from ...support.wait import wait_until
-from .harness import check_is_new, emit, Make, stop_in_disconnect_handler
+from .harness import check_is_new, emit, MakeNode, \
+    pause_disconnect_handler
 
 
-def test_disconnected_client_is_not_recovered(node: Make) -> None:
-    """A client that was disconnected, and is back before its session is
-    deleted, is new."""
-    one = node()
+def test_disconnected_client_is_not_recovered(make_node: MakeNode) -> None:
+    """A client that was disconnected on purpose is new, even if it returns
+    before its session is deleted."""
+    one = make_node()
     client = one.client().connect()
     wait_until(lambda: one.keeper.local.of_pid(client.pid).is_settled)
     held = threading.Event()
@@ -36,17 +37,17 @@ def test_disconnected_client_is_not_recovered(node: Make) -> None:
 @pytest.mark.parametrize('by_another', [False, True])
 @pytest.mark.parametrize('close', [False, True])
 def test_client_lost_before_disconnect_is_not_recovered(
-        node: Make, close: bool, by_another: bool) -> None:
-    """Many are disconnected at once, which takes as long as their handlers
-    do: one whose connection is lost before its turn comes is disconnected on
-    purpose all the same."""
-    one, two = node(), node()
+        make_node: MakeNode, close: bool, by_another: bool) -> None:
+    """Many clients are disconnected at once, one handler after the other. A
+    client whose connection breaks before its turn still counts as
+    disconnected on purpose."""
+    one, two = make_node(), make_node()
     two.manager.start()
     clients = [one.client().connect() for _ in range(2)]
     emit(one, 'a')
     for client in clients:
         client.await_names('a')
-    runs, sids, go_on = stop_in_disconnect_handler(one)
+    runs, sids, go_on = pause_disconnect_handler(one)
     (two if by_another else one).manager.disconnect_sockets(close=close)
     assert runs.wait(10)
     waiting, = [each for each in clients if each.sid not in sids]
@@ -57,15 +58,15 @@ def test_client_lost_before_disconnect_is_not_recovered(
 
 @pytest.mark.parametrize('handled', [False, True])
 def test_client_lost_during_disconnect_is_not_recovered(
-        node: Make, handled: bool) -> None:
-    """An application disconnects a client whose connection was just lost:
-    before its disconnect handler runs, or while it does."""
-    one = node()
+        make_node: MakeNode, handled: bool) -> None:
+    """The application disconnects a client whose connection was just lost,
+    before or while its disconnect handler runs."""
+    one = make_node()
     one.server.on('connect', lambda sid, environ: None, namespace='/more')
     client = one.client()
     client.connect(namespace='/more')
     client.connect()
-    runs, _, go_on = stop_in_disconnect_handler(
+    runs, _, go_on = pause_disconnect_handler(
         one, '/' if handled else '/more')
     task = threading.Thread(target=client.lose)
     task.start()
@@ -78,11 +79,11 @@ def test_client_lost_during_disconnect_is_not_recovered(
 
 @pytest.mark.parametrize('same', [True, False])
 def test_room_changes_apply_when_client_is_lost(
-        node: Make, same: bool) -> None:
-    """While its disconnect handler runs, an application lets a client enter
-    one room and leave another; what the handler does itself is no matter."""
-    one = node()
-    two = one if same else node()
+        make_node: MakeNode, same: bool) -> None:
+    """Room changes made while the disconnect handler runs apply when the
+    client returns; those of the handler itself do not."""
+    one = make_node()
+    two = one if same else make_node()
     client = one.client().connect()
     two.manager.start()
     for room in ('old', 'kept'):
@@ -110,9 +111,9 @@ def test_room_changes_apply_when_client_is_lost(
 
 
 def test_client_disconnected_while_connecting_is_not_recovered(
-        node: Make) -> None:
-    """All clients are told to go, also one whose connect handler runs."""
-    one = node()
+        make_node: MakeNode) -> None:
+    """disconnect_sockets() also ends a client whose connect handler runs."""
+    one = make_node()
 
     @one.server.event
     def connect(sid: str, environ: Any) -> None:
@@ -125,16 +126,16 @@ def test_client_disconnected_while_connecting_is_not_recovered(
     check_is_new(one, client)
 
 
-def test_rejected_client_gets_no_answer(node: Make) -> None:
-    """It is told nothing, so that it comes back in all namespaces, also
-    where the end takes its time."""
-    one = node()
+def test_rejected_client_gets_no_answer(make_node: MakeNode) -> None:
+    """A client that connects while its connection ends gets no answer, even
+    if the end takes long, so that it returns in all namespaces."""
+    one = make_node()
     one.server.on('connect', lambda sid, environ: None, namespace='/more')
     client = one.client().connect()
     client.lose()
     again = one.client()
     again.connect(namespace='/more')
-    runs, _, go_on = stop_in_disconnect_handler(one, '/more')
+    runs, _, go_on = pause_disconnect_handler(one, '/more')
     task = threading.Thread(target=again.lose)
     task.start()
     assert runs.wait(10)
@@ -144,27 +145,27 @@ def test_rejected_client_gets_no_answer(node: Make) -> None:
     assert again.refused is None
 
 
-def test_second_loss_spares_new_connection(node: Make) -> None:
-    """The one that is second does not disturb the connection that has taken
-    the client over by then."""
-    one = node()
+def test_second_loss_spares_new_connection(make_node: MakeNode) -> None:
+    """Two tasks notice that a connection is lost. The second one does not
+    disturb the connection that has taken over the client."""
+    one = make_node()
     other, client = one.client().connect(), one.client().connect()
-    returning = one.manager._tracker
-    leave, calls = returning.leave, []
-    stands, go_on = threading.Event(), threading.Event()
+    tracker = one.manager._tracker
+    leave, calls = tracker.leave, []
+    paused, go_on = threading.Event(), threading.Event()
 
     def slow(*args: Any) -> None:
         calls.append(args)
         if len(calls) == 1:
-            stands.set()
+            paused.set()
             go_on.wait(10)
         leave(*args)
 
-    returning.leave = slow
+    tracker.leave = slow
     first = threading.Thread(target=client.lose)
     first.start()
-    assert stands.wait(10)
-    # As at the end of its connect.
+    assert paused.wait(10)
+    # As at the end of the client's connect.
     hooks.lose(one.server, client.eio_sid, '/')
     assert len(calls) == 1
     again = one.client()

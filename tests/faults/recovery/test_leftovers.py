@@ -1,65 +1,45 @@
-"""What is left in memory of clients that are gone: nothing."""
+"""Clients that are gone leave nothing in memory."""
 from typing import Any, List
 
 import pytest
 
-from ...support.recovering import RecoveringNode
-from ...support.wait import wait_until
-from .harness import emit, Make
+from .harness import client_with_offset, emit, MakeNode, wait_nothing_left
 
 
-def test_emits_without_clients_are_not_kept(node: Make) -> None:
-    """A server that never has clients remembers nothing of its emits."""
-    one = node()
+def test_emits_without_clients_are_not_kept(make_node: MakeNode) -> None:
+    """A server that never had a client keeps none of its emits."""
+    one = make_node()
     for _ in range(100):
         emit(one, 'a')
     one.manager.flush(5)
-    timeline, = [each.delivery for each in one.manager._live()._channels]
-    assert not timeline.is_waiting
-
-
-def left_over(node: RecoveringNode) -> Any:
-    """What a server still knows of clients."""
-    returning, delivery = node.manager._tracker, node.manager._delivery
-    timeline = node.manager._live().delivery('/')
-    return {name: value for name, value in {
-        'visits': returning._visits,
-        'outcomes': returning._outcomes._outcomes,
-        'sent': delivery.sent, 'held': delivery._held,
-        'connected': node.keeper.local._by_sid,
-        'sessions': node.keeper.local._by_pid,
-        'rooms': node.manager.rooms, 'environ': node.server.environ,
-        'pending': getattr(node.manager, 'pending_connect', None),
-        'going': node.manager.pending_disconnect,
-        'awaited': timeline._awaited, 'waiting': timeline._waiting,
-    }.items() if value}
+    delivery, = [each.delivery for each in one.manager._live()._channels]
+    assert not delivery.is_waiting
 
 
 @pytest.mark.parametrize('returns', [False, True])
 @pytest.mark.parametrize('always_connect', [False, True])
 @pytest.mark.parametrize('way', [
-    'refuses', 'raises', 'dies', 'dies and raises', 'dies and refuses',
+    'refuses', 'raises', 'is lost', 'is lost and raises',
+    'is lost and refuses',
     'disconnects'])
-def test_connect_leaves_nothing_in_memory(node: Make, way: str,
+def test_connect_leaves_nothing_in_memory(make_node: MakeNode, way: str,
                                           always_connect: bool,
                                           returns: bool) -> None:
-    """However a connect ends, nothing of it stays behind."""
-    one = node(always_connect=always_connect)
-    two = node(always_connect=always_connect)
-    client = one.client().connect()
-    emit(one, 'a')
-    client.await_names('a')
+    """However a connect ends, nothing of it is left."""
+    one = make_node(always_connect=always_connect)
+    two = make_node(always_connect=always_connect)
+    client = client_with_offset(one)
     client.lose()
     emit(one, 'b')
     calls: List[str] = []
-    coming = two.client()
+    returning = two.client()
 
     @two.server.event
     def connect(sid: str, environ: Any) -> Any:
         calls.append('connect')
         two.server.emit('hello', 1, to=sid)
-        if 'dies' in way:
-            coming.lose()
+        if 'is lost' in way:
+            returning.lose()
         if way == 'disconnects':
             two.server.disconnect(sid)
         if 'raises' in way:
@@ -71,20 +51,19 @@ def test_connect_leaves_nothing_in_memory(node: Make, way: str,
         calls.append('disconnect')
 
     try:
-        coming.connect(client.back() if returns else None)
+        returning.connect(client.back() if returns else None)
     except RuntimeError:
         assert 'raises' in way
     except KeyError:
-        # So python-socketio has it: it is gone already.
-        assert way == 'dies and refuses'
-    coming.lose()
-    if way == 'dies and refuses':
-        # So python-socketio has it, too.
+        # python-socketio does not find the client any more.
+        assert way == 'is lost and refuses'
+    returning.lose()
+    if way == 'is lost and refuses':
+        # python-socketio leaves an entry here.
         two.manager.pending_disconnect.clear()
-    wait_until(lambda: not left_over(two),
-               what=lambda: f'nothing to be left, there is {left_over(two)}')
+    wait_nothing_left(two)
     if 'refuses' in way:
-        assert 'b' not in coming.names()
+        assert 'b' not in returning.names()
     if way == 'refuses':
         assert 'disconnect' not in calls
     if way == 'dies':
@@ -93,35 +72,35 @@ def test_connect_leaves_nothing_in_memory(node: Make, way: str,
 
 @pytest.mark.parametrize('shown', [None, {'pid': 'unknown'}])
 @pytest.mark.parametrize('always_connect', [False, True])
-@pytest.mark.parametrize('way', ['raises', 'dies', 'dies and raises'])
+@pytest.mark.parametrize('way', ['raises', 'is lost', 'is lost and raises'])
 def test_connect_without_recovery_leaves_nothing_in_memory(
-        node: Make, way: str, always_connect: bool, shown: Any) -> None:
-    one = node(always_connect=always_connect,
-               recovery={'accepts': lambda *_: False})
-    coming = one.client()
+        make_node: MakeNode, way: str, always_connect: bool,
+        shown: Any) -> None:
+    one = make_node(always_connect=always_connect,
+                    recovery={'accepts': lambda *_: False})
+    client = one.client()
 
     @one.server.event
     def connect(sid: str, environ: Any) -> None:
-        if 'dies' in way:
-            coming.lose()
+        if 'is lost' in way:
+            client.lose()
         if 'raises' in way:
             raise RuntimeError('the handler fails')
 
     try:
-        coming.connect(shown)
+        client.connect(shown)
     except RuntimeError:
         assert 'raises' in way
-    coming.lose()
-    wait_until(lambda: not left_over(one),
-               what=lambda: f'nothing to be left, there is {left_over(one)}')
+    client.lose()
+    wait_nothing_left(one)
 
 
 @pytest.mark.parametrize('way', ['lost', 'disconnected'])
 def test_failing_disconnect_handler_leaves_nothing_in_memory(
-        node: Make, way: str, caplog: Any) -> None:
-    """Nothing of the client stays behind, in any namespace, and it can
-    return."""
-    one = node()
+        make_node: MakeNode, way: str, caplog: Any) -> None:
+    """Nothing of the client is left, in any namespace, and it can return.
+    """
+    one = make_node()
     client = one.client()
     one.server.on('connect', lambda sid, environ: None, namespace='/more')
 
@@ -134,31 +113,30 @@ def test_failing_disconnect_handler_leaves_nothing_in_memory(
     if way == 'disconnected':
         one.server.disconnect(client.sid)
     client.lose()
-    wait_until(lambda: not left_over(one),
-               what=lambda: f'nothing to be left, there is {left_over(one)}')
+    wait_nothing_left(one)
     assert any('handler of' in line for line in caplog.messages)
     again = one.client().connect(client.back())
     assert (again.sid == client.sid) == (way == 'lost')
 
 
-def test_client_lost_while_refused_can_return(node: Make) -> None:
-    """A client whose connection was lost while it was refused returns, and
-    is connected."""
-    one = node(always_connect=True)
-    coming = one.client()
+def test_client_lost_while_refused_can_return(make_node: MakeNode) -> None:
+    """A client whose connection was lost while it was refused is connected
+    when it returns."""
+    one = make_node(always_connect=True)
+    client = one.client()
 
     @one.server.event
     def connect(sid: str, environ: Any) -> Any:
-        if coming.socket.closed:
+        if client.socket.closed:
             return None
-        coming.lose()
+        client.lose()
         return False
 
     try:
-        coming.connect()
+        client.connect()
     except KeyError:
-        # So python-socketio has it.
-        coming.receive()
-    again = one.client().connect(coming.back())
-    assert again.sid == coming.sid
+        # python-socketio does not find the client any more.
+        client.receive()
+    again = one.client().connect(client.back())
+    assert again.sid == client.sid
     assert one.manager.is_connected(again.sid, '/')

@@ -1,4 +1,4 @@
-"""What a client gets that returns, and what it does not."""
+"""The events that a returning client gets, and those that it does not."""
 import enum
 import json
 import threading
@@ -11,16 +11,16 @@ from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.transport import Unavailable
 
 from ...support.wait import wait_until
-from .harness import emit, Make
+from .harness import client_with_offset, emit, lose_session, MakeNode
 
 
-def test_client_without_offset_gets_first_event(node: Make) -> None:
-    """The first event of all was on its way when the connection broke."""
-    one = node()
+def test_client_without_offset_gets_first_event(make_node: MakeNode) -> None:
+    """The connection breaks while the very first event is on its way."""
+    one = make_node()
     client = one.client().connect()
     emit(one, 'a')
     wait_until(lambda: one.manager.stats()['delivered'] == 1)
-    # The network has swallowed it.
+    # The client has not received it.
     client.lose()
     shown = {'pid': client.pid}
     again = one.client().connect(shown)
@@ -28,15 +28,14 @@ def test_client_without_offset_gets_first_event(node: Make) -> None:
     again.await_names('a')
 
 
-def test_event_before_first_client_is_replayed_once(node: Make) -> None:
-    """What a server has emitted before it had a client, and a client that
-    returns missed, it gets once."""
-    one = node()
-    client = one.client().connect()
-    emit(one, 'a')
-    client.await_names('a')
+def test_event_before_first_client_is_replayed_once(
+        make_node: MakeNode) -> None:
+    """A client returns to a server that never had one: it gets once the
+    missed events that this server emitted."""
+    one = make_node()
+    client = client_with_offset(one)
     client.lose()
-    two = node()
+    two = make_node()
     emit(two, 'b')
     two.manager.flush(5)
     again = two.client().connect(client.back())
@@ -45,12 +44,10 @@ def test_event_before_first_client_is_replayed_once(node: Make) -> None:
     assert again.names() == ['b', 'c']
 
 
-def test_session_stays_when_replay_fails(node: Make) -> None:
-    """Redis cannot be asked for what was missed: the session stays."""
-    one, two = node(), node()
-    client = one.client().connect()
-    emit(one, 'a')
-    client.await_names('a')
+def test_session_stays_when_replay_fails(make_node: MakeNode) -> None:
+    """The session is kept if the missed events cannot be read."""
+    one, two = make_node(), make_node()
+    client = client_with_offset(one)
     client.lose()
     emit(one, 'b')
     wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
@@ -71,22 +68,20 @@ def test_session_stays_when_replay_fails(node: Make) -> None:
 @pytest.mark.parametrize('missed', [(), ('b',), ('b', 'c')])
 @pytest.mark.parametrize('sent', [False, True])
 def test_offset_of_former_session_is_ignored(
-        node: Make, sent: bool, missed: Any) -> None:
-    """The JavaScript client still shows the offset of its former session,
-    also when it was sent something over a connection that was half open."""
-    one = node()
-    client = one.client().connect()
-    emit(one, 'a')
-    client.await_names('a')
+        make_node: MakeNode, sent: bool, missed: Any) -> None:
+    """The JavaScript client keeps sending the offset of its former session,
+    even if an event was sent to it over a half-open connection."""
+    one = make_node()
+    client = client_with_offset(one)
     client.lose()
-    timeline = one.manager._live().delivery('/')
-    emit(one, 'meanwhile')
-    wait_until(lambda: not timeline.is_waiting)
+    delivery = one.manager._live().delivery('/')
+    emit(one, 'between')
+    wait_until(lambda: not delivery.is_waiting)
     new = one.client().connect({'pid': 'unknown', 'offset': client.offset})
     assert new.sid != client.sid
     if sent:
         emit(one, 'half open')
-        wait_until(lambda: not timeline.is_waiting)
+        wait_until(lambda: not delivery.is_waiting)
     new.lose()
     emit(one, *missed)
     expected = ['half open', *missed] if sent else list(missed)
@@ -98,12 +93,10 @@ def test_offset_of_former_session_is_ignored(
         again.lose()
 
 
-def test_unencodable_event_is_skipped(node: Make) -> None:
-    """A missed event that cannot be encoded for clients is left out."""
-    one, two = node(), node()
-    client = one.client().connect()
-    emit(one, 'a')
-    client.await_names('a')
+def test_unencodable_event_is_skipped(make_node: MakeNode) -> None:
+    """A missed event that cannot be encoded for clients is skipped."""
+    one, two = make_node(), make_node()
+    client = client_with_offset(one)
     client.lose()
     emit(one, 'b', 'bad', 'c')
     two.manager.start()
@@ -112,7 +105,7 @@ def test_unencodable_event_is_skipped(node: Make) -> None:
 
     def picky(namespace: str, args: Any, *more: Any) -> Any:
         if args[0] == 'bad':
-            raise OverflowError('msgpack cannot have it')
+            raise OverflowError('too large for msgpack')
         return encode(namespace, args, *more)
 
     delivery.encode = picky
@@ -123,13 +116,13 @@ def test_unencodable_event_is_skipped(node: Make) -> None:
     again.await_names('b', 'c', 'd')
 
 
-def test_event_keeps_data_from_time_of_emit(node: Make) -> None:
-    """What is emitted is what it was when it was emitted, bytes too."""
-    one = node()
+def test_event_keeps_data_from_time_of_emit(make_node: MakeNode) -> None:
+    """Data that changes after the emit is sent unchanged, bytes too."""
+    one = make_node()
     client = one.client().connect()
     data = bytearray(b'before')
     one.server.emit('a', data)
-    data[:] = b'behind'
+    data[:] = b'after.'
     parts: List[Any] = []
 
     def arrived() -> bool:
@@ -144,28 +137,27 @@ def test_event_keeps_data_from_time_of_emit(node: Make) -> None:
 
 
 class Name(str, enum.Enum):
-    """How applications name rooms."""
+    """An application's rooms."""
 
     ROOM = 'room'
 
 
-def test_room_named_by_enum_is_restored(node: Make) -> None:
-    """A room whose name is text of another class is one that others can
-    name."""
-    one, two = node(), node()
+def test_room_named_by_enum_is_restored(make_node: MakeNode) -> None:
+    """A room named by an instance of a subclass of str is the room of that
+    text."""
+    one, two = make_node(), make_node()
     client = one.client().connect()
     one.server.enter_room(client.sid, Name.ROOM)
-    client.lose()
-    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
+    lose_session(one, client)
     again = two.client().connect(client.back())
     assert set(two.server.rooms(again.sid)) == {client.sid, 'room'}
 
 
-def test_text_from_json_module_is_no_offset(node: Make) -> None:
-    """What a JSON module makes text of does not become the offset of a
-    client."""
+def test_text_from_json_module_is_no_offset(make_node: MakeNode) -> None:
+    """A value that the JSON module turns into text does not become the
+    client's offset."""
     class Json:
-        """Knows dates."""
+        """Encodes dates."""
 
         loads = staticmethod(json.loads)
 
@@ -173,26 +165,22 @@ def test_text_from_json_module_is_no_offset(node: Make) -> None:
         def dumps(value: Any, **options: Any) -> str:
             return json.dumps(value, default=str, **options)
 
-    one = node()
+    one = make_node()
     one.server.packet_class = type(
         'Packet', (one.server.packet_class,), {'json': Json})
-    client = one.client().connect()
-    emit(one, 'a')
-    client.await_names('a')
+    client = client_with_offset(one)
     one.server.emit('b', date(2026, 1, 1), ignore_queue=True)
     client.await_names('a', 'b')
     assert client.offset and '-' in client.offset
     assert not client.offset.startswith('2026-01')
 
 
-def test_duplicate_entry_is_replayed_once(node: Make,
+def test_duplicate_entry_is_replayed_once(make_node: MakeNode,
                                           redis_server: Any) -> None:
-    """A copy of an own entry, which a lost command has left, is not missed
-    twice."""
-    one = node()
-    client = one.client().connect()
-    emit(one, 'a')
-    client.await_names('a')
+    """A local event that stands in the stream twice, after a lost reply, is
+    replayed once."""
+    one = make_node()
+    client = client_with_offset(one)
     client.lose()
     emit(one, 'b')
     one.manager.flush(5)
@@ -208,10 +196,11 @@ def test_duplicate_entry_is_replayed_once(node: Make,
     again.await_names('b', 'c')
 
 
-def test_client_returns_while_namespace_is_removed(node: Make) -> None:
-    """A namespace without handlers is served as long as there are clients:
-    while a server puts together which ones there are, one comes."""
-    one = node()
+def test_client_returns_while_namespace_is_removed(
+        make_node: MakeNode) -> None:
+    """A namespace without handlers is served as long as it has clients. A
+    client returns while the server lists its namespaces."""
+    one = make_node()
     one.server.namespaces = '*'
     client = one.client()
     client.connect(namespace='/own')
@@ -219,27 +208,27 @@ def test_client_returns_while_namespace_is_removed(node: Make) -> None:
     runtime = one.manager._live()
     namespaces = runtime._membership.namespaces
     task = threading.current_thread()
-    looked, go_on = threading.Event(), threading.Event()
+    listed, go_on = threading.Event(), threading.Event()
 
     def slow() -> Any:
         found = list(namespaces())
         if threading.current_thread() is task:
-            looked.set()
+            listed.set()
             go_on.wait(10)
         return found
 
     runtime._membership.namespaces = slow
     task = threading.Thread(target=runtime.serve_namespaces)
     task.start()
-    assert looked.wait(10)
+    assert listed.wait(10)
     again = one.client()
-    comes = threading.Thread(
+    connecting = threading.Thread(
         target=again.connect, args=(client.back(), '/own'))
-    comes.start()
-    # It waits for the other one, or need not.
-    comes.join(0.5)
+    connecting.start()
+    # It may or may not wait for the other task.
+    connecting.join(0.5)
     go_on.set()
     task.join()
-    comes.join()
+    connecting.join()
     assert again.sid == client.sid
     assert runtime.node.serves('/own')

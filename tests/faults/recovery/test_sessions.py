@@ -1,4 +1,4 @@
-"""Sessions, whatever becomes of Redis and of what is kept in them."""
+"""Sessions while Redis fails, and sessions that cannot be stored."""
 import threading
 import time
 from typing import Any
@@ -8,21 +8,18 @@ import pytest
 from redis_streams_adapter.protocol.transport import Unavailable
 from redis_streams_adapter.stream.session_store import CHANGED
 
-from ...support.recovering import RecoveringNode
 from ...support.wait import wait_until
-from .harness import emit, Make
+from .harness import client_with_offset, emit, lose_session, MakeNode
 
 
-def test_cut_session_connection_is_renewed(node: Make,
+def test_cut_session_connection_is_renewed(make_node: MakeNode,
                                            redis_server: Any) -> None:
-    """A server that was idle finds its connection for sessions dead."""
-    one = node()
-    client = one.client().connect()
-    emit(one, 'a')
-    client.await_names('a')
-    two = node()
+    """An idle server finds its connection for sessions dead."""
+    one = make_node()
+    client = client_with_offset(one)
+    two = make_node()
     two.manager.start()
-    # As a time limit of the server's or of the network's does it.
+    # As an idle timeout of the server or of the network does.
     sessions = two.keeper.sessions
     wait_until(lambda: sessions.connections)
     sock = sessions._servers._links[None]._connection._sock
@@ -33,9 +30,10 @@ def test_cut_session_connection_is_renewed(node: Make,
     assert again.sid == client.sid
 
 
-def test_session_cleared_by_disconnect_handler_is_kept(node: Make) -> None:
-    """What a disconnect handler clears away is kept all the same."""
-    one, two = node(), node()
+def test_session_cleared_by_disconnect_handler_is_kept(
+        make_node: MakeNode) -> None:
+    """The session is stored as it was before the disconnect handler ran."""
+    one, two = make_node(), make_node()
 
     @one.server.event
     def disconnect(sid: str, reason: str) -> None:
@@ -44,34 +42,33 @@ def test_session_cleared_by_disconnect_handler_is_kept(node: Make) -> None:
 
     client = one.client().connect()
     one.server.save_session(client.sid, {'name': 'me'})
-    client.lose()
-    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
+    lose_session(one, client)
     again = two.client().connect(client.back())
     assert again.sid == client.sid
     assert two.server.get_session(again.sid) == {'name': 'me'}
 
 
-def test_unserializable_session_spares_others(node: Make) -> None:
-    """A session that cannot be described, whatever it raises, is one
-    client's trouble."""
-    one = node(recovery={'max_disconnection_duration': 4.0})
+def test_unserializable_session_spares_others(make_node: MakeNode) -> None:
+    """A session that cannot be serialized, whatever error that raises, does
+    not keep the sessions of other clients from being written."""
+    one = make_node(recovery={'max_disconnection_duration': 4.0})
     bad, good = one.client().connect(), one.client().connect()
     wait_until(lambda: not one.keeper.local.of_pid(good.pid).has_changed)
     circle: Any = {}
     circle['circle'] = circle
     # As Flask-SocketIO keeps it.
     one.server.environ[bad.eio_sid]['saved_session'] = circle
-    good_stay = one.keeper.local.of_pid(good.pid)
-    written = good_stay.written
-    wait_until(lambda: good_stay.written > written, 10,
+    good_session = one.keeper.local.of_pid(good.pid)
+    written = good_session.written
+    wait_until(lambda: good_session.written > written, 10,
                'the other session to be written again')
 
 
-def test_client_with_unserializable_session_is_new(node: Make) -> None:
-    """A client returns to the server that still has it, and what is kept
-    for it cannot be serialised: it is new, and not left without an
-    answer."""
-    one = node()
+def test_client_with_unserializable_session_is_new(
+        make_node: MakeNode) -> None:
+    """A client returns to the server that still has its session, which
+    cannot be serialized: it gets a new session, not silence."""
+    one = make_node()
     client = one.client().connect()
     one.server.get_session(client.sid)['lock'] = threading.Lock()
     again = one.client().connect(client.back())
@@ -80,66 +77,55 @@ def test_client_with_unserializable_session_is_new(node: Make) -> None:
     assert outcome is not None and outcome.reason == 'unknown-session'
 
 
-def test_sessions_survive_full_redis(node: Make, make_redis: Any,
+def test_sessions_survive_full_redis(make_redis: Any, make_node: MakeNode,
                                      caplog: Any) -> None:
-    """Where Redis refuses to write, what is there is kept alive, and the
-    log tells."""
-    server = make_redis()
-    server.start()
-    one = RecoveringNode(server.url,
-                         recovery={'max_disconnection_duration': 3.0})
-    try:
-        client = one.client().connect()
-        emit(one, 'a')
-        client.await_names('a')
-        stay = one.keeper.local.of_pid(client.pid)
-        wait_until(lambda: not stay.has_changed and stay.stored)
-        key = 'sio:session:' + client.pid
-        with server.client() as admin:
-            admin.config_set('maxmemory', 1)
-            one.server.enter_room(client.sid, 'room')
-            begun = time.monotonic()
-            wait_until(lambda: time.monotonic() - begun > 5.0
-                       or not admin.exists(key))
-            assert admin.exists(key)
-            admin.config_set('maxmemory', 0)
-            wait_until(lambda: not stay.has_changed and stay.is_held)
-            assert admin.exists(key)
-        # Redis 6.2 quotes it in an error of the script.
-        assert any('session' in line
-                   and ('OutOfMemory' in line or 'OOM' in line)
-                   for line in caplog.messages)
-    finally:
-        one.close()
-
-
-def test_unsent_writes_do_not_accumulate(make_redis: Any) -> None:
-    """While Redis is away the keeper tries again and again, and remembers
-    of that what Redis may have, once."""
-    server = make_redis()
-    server.start()
-    one = RecoveringNode(server.url)
-    try:
-        client = one.client().connect()
-        stay = one.keeper.local.of_pid(client.pid)
-        wait_until(lambda: not stay.has_changed and stay.stored)
-        server.kill()
+    """While Redis refuses writes, the expiry of stored sessions is renewed,
+    and the refusal is logged."""
+    server = make_redis().start()
+    one = make_node(server.url,
+                    recovery={'max_disconnection_duration': 3.0})
+    client = client_with_offset(one)
+    session = one.keeper.local.of_pid(client.pid)
+    wait_until(lambda: not session.has_changed and session.stored)
+    key = 'sio:session:' + client.pid
+    with server.client() as admin:
+        admin.config_set('maxmemory', 1)
         one.server.enter_room(client.sid, 'room')
         begun = time.monotonic()
-        wait_until(lambda: time.monotonic() - begun > 3)
-        assert len(stay.doubtful) <= 2
-    finally:
-        one.close()
+        wait_until(lambda: time.monotonic() - begun > 5.0
+                   or not admin.exists(key))
+        assert admin.exists(key)
+        admin.config_set('maxmemory', 0)
+        wait_until(lambda: not session.has_changed and session.is_held)
+        assert admin.exists(key)
+    # Redis 6.2 quotes the refusal in an error of the script.
+    assert any('session' in line
+               and ('OutOfMemory' in line or 'OOM' in line)
+               for line in caplog.messages)
+
+
+def test_unsent_writes_do_not_accumulate(make_redis: Any,
+                                         make_node: MakeNode) -> None:
+    """While Redis is away, a session is written again and again. Only the
+    values that Redis may have stored are remembered, each once."""
+    server = make_redis().start()
+    one = make_node(server.url)
+    client = one.client().connect()
+    session = one.keeper.local.of_pid(client.pid)
+    wait_until(lambda: not session.has_changed and session.stored)
+    server.kill()
+    one.server.enter_room(client.sid, 'room')
+    begun = time.monotonic()
+    wait_until(lambda: time.monotonic() - begun > 3)
+    assert len(session.doubtful) <= 2
 
 
 def test_client_is_recovered_while_node_reconnects(
-        node: Make, redis_server: Any) -> None:
-    """A client that returns in the moment in which a node's connections to
-    Redis were cut is recovered."""
-    one, two = node(), node()
-    client = one.client().connect()
-    emit(one, 'a')
-    client.await_names('a')
+        make_node: MakeNode, redis_server: Any) -> None:
+    """A client that returns just after the node's connections to Redis were
+    cut is recovered."""
+    one, two = make_node(), make_node()
+    client = client_with_offset(one)
     client.lose()
     two.manager.start()
     runtime = two.manager._live()
@@ -151,88 +137,79 @@ def test_client_is_recovered_while_node_reconnects(
     assert again.sid == client.sid
 
 
-def test_client_is_recovered_after_flushall(make_redis: Any) -> None:
-    """Redis has lost everything, and clients stay connected: from then on
-    they can be recovered again."""
-    server = make_redis()
-    server.start()
+def test_client_is_recovered_after_flushall(make_redis: Any,
+                                            make_node: MakeNode) -> None:
+    """Clients that stay connected while Redis loses its data can be
+    recovered afterwards."""
+    server = make_redis().start()
     if not server.counts_entries():
-        pytest.skip('this Redis does not show that its stream is another one')
-    one, two = RecoveringNode(server.url), RecoveringNode(server.url)
-    try:
-        client = one.client().connect()
-        two.manager.start()
-        emit(one, 'a')
-        client.await_names('a')
-        with server.client() as admin:
-            admin.flushall()
-        emit(two, 'b')
-        client.await_names('a', 'b')
-        key = 'sio:session:' + client.pid
-        with server.client() as admin:
-            wait_until(lambda: admin.exists(key))
-        client.lose()
-        emit(one, 'c')
-        again = two.client().connect(client.back())
-        assert again.sid == client.sid
-        again.await_names('c')
-    finally:
-        one.close()
-        two.close()
+        pytest.skip('this Redis does not show that its stream is a new one')
+    one, two = make_node(server.url), make_node(server.url)
+    client = one.client().connect()
+    two.manager.start()
+    emit(one, 'a')
+    client.await_names('a')
+    with server.client() as admin:
+        admin.flushall()
+    emit(two, 'b')
+    client.await_names('a', 'b')
+    key = 'sio:session:' + client.pid
+    with server.client() as admin:
+        wait_until(lambda: admin.exists(key))
+    client.lose()
+    emit(one, 'c')
+    again = two.client().connect(client.back())
+    assert again.sid == client.sid
+    again.await_names('c')
 
 
-def test_outage_with_many_clients_shares_memory(make_redis: Any) -> None:
-    """What waits in an outage does not cost memory by clients, and comes to
-    all but those who were disconnected, who get it at once."""
-    server = make_redis(append_only=True)
+def test_outage_with_many_clients_shares_memory(
+        make_redis: Any, make_node: MakeNode) -> None:
+    """Events that wait for the end of an outage need no memory for each
+    client. A client that is disconnected gets its events at once, the
+    others get them after the outage."""
+    server = make_redis(append_only=True).start()
+    one = make_node(server.url)
+    clients = [one.client().connect() for _ in range(20)]
+    server.kill()
+    names = [f'e{number}' for number in range(500)]
+    emit(one, *names[:400])
+    one.server.disconnect(clients[0].sid)
+    assert clients[0].names() == names[:400]
+    emit(one, *names[400:])
+    waiting = one.manager._live().delivery('/')._waiting
+    lists = {id(load.clients) for each in waiting for load in each.loads}
+    assert len(lists) < 250
     server.start()
-    one = RecoveringNode(server.url)
-    try:
-        clients = [one.client().connect() for _ in range(20)]
-        server.kill()
-        names = [f'e{number}' for number in range(500)]
-        emit(one, *names[:400])
-        one.server.disconnect(clients[0].sid)
-        assert clients[0].names() == names[:400]
-        emit(one, *names[400:])
-        waiting = one.manager._live().delivery('/')._waiting
-        lists = {id(load.clients) for each in waiting for load in each.loads}
-        assert len(lists) < 250
-        server.start()
-        for client in clients[1:]:
-            client.await_names(*names)
-    finally:
-        one.close()
+    for client in clients[1:]:
+        client.await_names(*names)
 
 
-def test_deleted_session_is_written_again(make_redis: Any) -> None:
-    """A session that is written on a connection that was just made anew, to
-    a Redis that has started empty, is written, not taken for claimed."""
-    server = make_redis()
-    server.start()
-    one = RecoveringNode(server.url)
-    try:
-        client = one.client().connect()
-        stay = one.keeper.local.of_pid(client.pid)
-        wait_until(lambda: stay.stored and not stay.has_changed)
-        key = 'sio:session:' + client.pid
-        # As the reader has not noticed it yet.
-        one.keeper.history_is_gone = lambda: None
-        with server.client() as admin:
-            admin.delete(key)
-            sock = one.keeper.sessions._servers._links[None]._connection._sock
-            admin.client_kill_filter(addr='%s:%d' % sock.getsockname())
-            one.server.enter_room(client.sid, 'room')
-            wait_until(lambda: admin.exists(key))
-        assert stay.is_held
-    finally:
-        one.close()
+def test_deleted_session_is_written_again(make_redis: Any,
+                                          make_node: MakeNode) -> None:
+    """On a new connection, a missing session means that Redis was emptied,
+    not that another server claimed the session."""
+    server = make_redis().start()
+    one = make_node(server.url)
+    client = one.client().connect()
+    session = one.keeper.local.of_pid(client.pid)
+    wait_until(lambda: session.stored and not session.has_changed)
+    key = 'sio:session:' + client.pid
+    # As if the reader had not noticed it yet.
+    one.keeper.history_is_gone = lambda: None
+    with server.client() as admin:
+        admin.delete(key)
+        sock = one.keeper.sessions._servers._links[None]._connection._sock
+        admin.client_kill_filter(addr='%s:%d' % sock.getsockname())
+        one.server.enter_room(client.sid, 'room')
+        wait_until(lambda: admin.exists(key))
+    assert session.is_held
 
 
-def test_claim_uses_latest_session(node: Make) -> None:
-    """A client returns to its server, whose keeper writes the session while
-    it is claimed: what the old connection left counts."""
-    one = node()
+def test_claim_uses_latest_session(make_node: MakeNode) -> None:
+    """A client returns to its server while the session is being written:
+    the claim gets the last state of the old connection."""
+    one = make_node()
     client = one.client().connect()
     wait_until(lambda: one.keeper.local.of_pid(client.pid).stored)
     swap, claims = one.keeper.sessions.swap, []

@@ -1,4 +1,4 @@
-"""A client is taken over, here or by another server."""
+"""A server takes over a client, from itself or from another server."""
 import threading
 from typing import Any, List
 
@@ -7,16 +7,15 @@ import pytest
 from redis_streams_adapter.recovery.handover import YIELD_EVERY
 
 from ...support.wait import wait_until
-from .harness import emit, Make
-from .test_leftovers import left_over
+from .harness import client_with_offset, emit, lose_session, MakeNode, \
+    wait_nothing_left
 
 
-def test_client_gets_missed_event_from_other_server(node: Make) -> None:
-    """A client that returns to another server gets what it has missed."""
-    one, two = node(), node()
-    client = one.client().connect()
-    emit(one, 'a')
-    client.await_names('a')
+def test_client_gets_missed_event_from_other_server(
+        make_node: MakeNode) -> None:
+    """A client that returns to another server gets the missed event."""
+    one, two = make_node(), make_node()
+    client = client_with_offset(one)
     client.lose()
     emit(one, 'b')
     again = two.client().connect(client.back())
@@ -24,10 +23,11 @@ def test_client_gets_missed_event_from_other_server(node: Make) -> None:
     assert again.sid == client.sid
 
 
-def test_client_stays_connected_when_connect_handler_fails(node: Make) -> None:
-    """With always_connect a client whose connect handler raises is still
+def test_client_stays_connected_when_connect_handler_fails(
+        make_node: MakeNode) -> None:
+    """With ``always_connect`` a client whose connect handler raises is still
     connected, as without recovery."""
-    one = node(always_connect=True)
+    one = make_node(always_connect=True)
 
     @one.server.event
     def connect(sid: str, environ: Any) -> None:
@@ -43,13 +43,11 @@ def test_client_stays_connected_when_connect_handler_fails(node: Make) -> None:
     client.await_names('a')
 
 
-def test_client_moves_to_other_server_and_back(node: Make) -> None:
-    """A client moves to another server and back, before the first one has
-    heard of it."""
-    one, two = node(), node()
-    client = one.client().connect()
-    emit(one, 'a')
-    client.await_names('a')
+def test_client_moves_to_other_server_and_back(make_node: MakeNode) -> None:
+    """A client moves to another server and back, before its first server
+    has read about the move."""
+    one, two = make_node(), make_node()
+    client = client_with_offset(one)
     wait_until(lambda: one.keeper.local.of_pid(client.pid).stored)
     # The first server is frozen.
     frozen = threading.Event()
@@ -68,12 +66,11 @@ def test_client_moves_to_other_server_and_back(node: Make) -> None:
     wait_until(lambda: not value.has_changed and value.stored)
     emit(two, 'b')
     moved.await_names('b')
-    moved.lose()
-    wait_until(lambda: two.keeper.local.of_pid(client.pid) is None)
+    lose_session(two, moved)
     emit(two, 'c', to='new')
     moved.sid = client.sid
     shown = {'pid': client.pid, 'offset': moved.offset}
-    # It thaws while the client is on its way.
+    # It thaws while the client returns.
     threading.Timer(0.5, frozen.set).start()
     again = one.client().connect(shown)
     assert again.sid == client.sid
@@ -83,30 +80,29 @@ def test_client_moves_to_other_server_and_back(node: Make) -> None:
 
 
 @pytest.mark.parametrize('same', [True, False])
-def test_session_is_claimed_by_one_connection(node: Make, same: bool) -> None:
-    """Two connections show one session, and the second one is faster."""
-    one = node()
-    two = one if same else node()
-    client = one.client().connect()
-    emit(one, 'a')
-    client.await_names('a')
+def test_session_is_claimed_by_one_connection(
+        make_node: MakeNode, same: bool) -> None:
+    """Two connections claim one session, and the second one is faster."""
+    one = make_node()
+    two = one if same else make_node()
+    client = client_with_offset(one)
     client.lose()
     two.manager.start()
     wait_until(lambda: two.manager._live().is_hearing)
-    timeline = one.manager._live().delivery('/')
-    reach, held, comes = timeline.reach, threading.Event(), threading.Event()
+    delivery = one.manager._live().delivery('/')
+    reach, held, waits = delivery.reach, threading.Event(), threading.Event()
 
     def slow(*args: Any) -> bool:
-        timeline.reach = reach
-        comes.set()
+        delivery.reach = reach
+        waits.set()
         held.wait(10)
         return reach(*args)
 
-    timeline.reach = slow
+    delivery.reach = slow
     first = one.client()
     task = threading.Thread(target=first.connect, args=(client.back(),))
     task.start()
-    comes.wait(10)
+    waits.wait(10)
     second = two.client().connect(client.back())
     emit(two, 'b')
     second.await_names('b')
@@ -116,24 +112,22 @@ def test_session_is_claimed_by_one_connection(node: Make, same: bool) -> None:
     held.set()
     task.join()
     first.receive()
-    # It is told nothing, least of all that it is new: if this is the one
-    # that lives, it comes back.
+    # It gets no answer, least of all a new session: if it is the connection
+    # that is still alive, the client retries.
     assert (first.socket.closed, first.sid) == (True, None)
     assert second.sid == client.sid
 
 
 @pytest.mark.parametrize('same', [True, False])
 @pytest.mark.parametrize('when', ['after', 'before'])
-def test_newer_connection_replaces_lost_one(node: Make, same: bool,
+def test_newer_connection_replaces_lost_one(make_node: MakeNode, same: bool,
                                             when: str) -> None:
-    """A client loses its connection on its way back, and the next one shows
-    the same session: while that is looked up, before or after Redis has
-    answered, the one that is lost is registered."""
-    one = node()
-    other = one if same else node()
-    client = one.client().connect()
-    emit(one, 'a')
-    client.await_names('a')
+    """A returning client loses its connection again, and its next one shows
+    the same session. The lost one is registered while the session is looked
+    up, before or after Redis has answered."""
+    one = make_node()
+    other = one if same else make_node()
+    client = client_with_offset(one)
     client.lose()
     other.manager.start()
     wait_until(lambda: other.manager._live().is_hearing)
@@ -154,13 +148,11 @@ def test_newer_connection_replaces_lost_one(node: Make, same: bool,
     assert again.socket.connected
 
 
-def test_takeover_during_replay_keeps_order(node: Make) -> None:
-    """What is under way to the old connection does not disturb the new one:
-    neither the order of what it gets, nor what is known of it."""
-    one = node()
-    client = one.client().connect()
-    emit(one, 'a')
-    client.await_names('a')
+def test_takeover_during_replay_keeps_order(make_node: MakeNode) -> None:
+    """Events under way to the old connection change neither the order of
+    events on the new one nor its state."""
+    one = make_node()
+    client = client_with_offset(one)
     client.lose()
     missed = [f'missed-{number}' for number in range(3 * YIELD_EVERY)]
     emit(one, *missed)
@@ -195,7 +187,7 @@ def test_takeover_during_replay_keeps_order(node: Make) -> None:
     first.join()
     task.join()
     assert connections['first'].sid is None
-    # It may have some of it: it has to say how much, first of all.
+    # It may have received some of them, and first has to send its offset.
     assert between.sid == client.sid and between.events == []
     wait_until(lambda: between.socket.closed)
     second = begin('second')
@@ -209,14 +201,13 @@ def test_takeover_during_replay_keeps_order(node: Make) -> None:
     connections['second'].await_names(*missed, 'live')
 
 
-def test_client_lost_before_takeover_keeps_session(node: Make) -> None:
-    """It may be on its way elsewhere: its session stays as it is."""
-    one = node()
-    client = one.client().connect()
-    emit(one, 'a')
-    client.await_names('a')
-    client.lose()
-    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
+def test_client_lost_before_takeover_keeps_session(
+        make_node: MakeNode) -> None:
+    """The client may be returning to another server: its session stays as
+    it is."""
+    one = make_node()
+    client = client_with_offset(one)
+    lose_session(one, client)
     before = one.keeper.sessions.get(client.pid)
     lost = one.client()
     find = one.keeper.sessions.find
@@ -230,32 +221,34 @@ def test_client_lost_before_takeover_keeps_session(node: Make) -> None:
     assert one.keeper.sessions.get(client.pid) == before
 
 
-def test_client_lost_during_takeover_keeps_session(node: Make) -> None:
-    """What its application keeps for it is there the next time."""
-    one = node()
+def test_client_lost_during_takeover_keeps_session(
+        make_node: MakeNode) -> None:
+    """The user session is there when the client returns the next time."""
+    one = make_node()
     client = one.client().connect()
     one.server.save_session(client.sid, {'name': 'Ada'})
     client.lose()
-    lost, enter = one.client(), one.keeper.local.register
+    lost, register = one.client(), one.keeper.local.register
 
-    def lose(stay: Any) -> None:
-        enter(stay)
+    def lose(session: Any) -> None:
+        register(session)
         lost.lose()
 
     one.keeper.local.register = lose
     with pytest.raises(KeyError):
-        # python-socketio looks for what it knew of the connection.
+        # python-socketio does not find the connection any more.
         lost.connect({'pid': client.pid})
-    one.keeper.local.register = enter
+    one.keeper.local.register = register
     assert lost.sid is None
     again = one.client().connect({'pid': client.pid})
     assert again.sid == client.sid
     assert one.server.get_session(again.sid) == {'name': 'Ada'}
 
 
-def test_client_lost_in_connect_handler_keeps_session(node: Make) -> None:
-    """What was kept for it before that is there the next time."""
-    one = node()
+def test_client_lost_in_connect_handler_keeps_session(
+        make_node: MakeNode) -> None:
+    """What the connect handler stored is there when the client returns."""
+    one = make_node()
     client = one.client().connect()
     client.lose()
     lost = one.client()
@@ -272,23 +265,23 @@ def test_client_lost_in_connect_handler_keeps_session(node: Make) -> None:
     assert one.server.get_session(again.sid) == {'name': 'Ada'}
 
 
-def test_returning_clients_wait_for_start(node: Make) -> None:
-    """Clients that return to a server that is just starting wait for it."""
-    one = node()
+def test_returning_clients_wait_for_start(make_node: MakeNode) -> None:
+    """Clients that return to a server wait until it has started."""
+    one = make_node()
     clients = [one.client().connect() for _ in range(5)]
     emit(one, 'a')
     for client in clients:
         client.await_names('a')
         client.lose()
-    two = node()
+    two = make_node()
     begin = threading.Barrier(5)
     back: List[Any] = []
 
-    def come(client: Any) -> None:
+    def return_to_two(client: Any) -> None:
         begin.wait(5)
         back.append(two.client().connect(client.back()))
 
-    tasks = [threading.Thread(target=come, args=(client,))
+    tasks = [threading.Thread(target=return_to_two, args=(client,))
              for client in clients]
     for task in tasks:
         task.start()
@@ -298,13 +291,12 @@ def test_returning_clients_wait_for_start(node: Make) -> None:
 
 
 def test_superseded_session_is_not_written_again(
-        node: Make, redis_server: Any) -> None:
-    """What another node has had, and deleted since, is not written again,
-    also where Redis may have dropped it."""
-    one = node()
+        make_node: MakeNode, redis_server: Any) -> None:
+    """A session that another node has taken over and deleted is not written
+    again, not even after Redis may have lost its data."""
+    one = make_node()
     client = one.client().connect()
-    client.lose()
-    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
+    lose_session(one, client)
 
     @one.server.event
     def connect(sid: str, environ: Any) -> None:
@@ -316,5 +308,5 @@ def test_superseded_session_is_not_written_again(
 
     again = one.client().connect(client.back())
     again.lose()
-    wait_until(lambda: not left_over(one))
+    wait_nothing_left(one)
     assert one.keeper.sessions.get(client.pid) is None
