@@ -48,11 +48,11 @@ def parser() -> argparse.ArgumentParser:
         description='Starts three Flask-SocketIO workers under gunicorn with '
         'gevent, connects six clients by WebSocket, emits from a worker, to '
         'a room, to one client and from an external process, and checks that '
-        'everyone gets exactly what was meant for them. Everything that it '
-        'starts has ended when it ends.',
-        epilog='It needs: pip install \'redis-streams-adapter[demo]\'. Exit '
-        'status: 0, everything arrived as it should; 1, it did not; 2, '
-        'something is missing.')
+        'everyone gets exactly what was meant for them. When it exits, all '
+        'processes that it started have ended.',
+        epilog='Requires: pip install \'redis-streams-adapter[demo]\'. Exit '
+        'status: 0, everything arrived as it should; 1, it did not; 2, a '
+        'requirement is missing.')
     demo.add_argument(
         '--redis-url', metavar='URL', type=_url,
         help='a running Redis to use; without it one is started, from the '

@@ -24,7 +24,8 @@ kind              counter                what was found
                                          that lagged has taken over
 ``vanished``      ``messages_vanished``  messages of this process that Redis
                                          had acknowledged are gone; nodes
-                                         that had not read them never will
+                                         that had not read them will not get
+                                         them
 ================  =====================  ===================================
 """
 from dataclasses import dataclass
@@ -67,26 +68,25 @@ class Loss:
         if self.kind == MISSING:
             return (f'messages are missing: {self.count} of process '
                     f'{self.uid} in stream {self.stream!r}; they were '
-                    f'trimmed before this node could read them (max_len is '
-                    f'too small), or lost or refused by Redis')
+                    f'trimmed before this node read them (increase '
+                    f'max_len), or lost or refused by Redis')
         if self.kind == TRIMMED and self.count is None:
             return (f'entries of stream {self.stream!r} may have been '
-                    f'trimmed before this node could begin to read them '
-                    f'(max_len is too small)')
+                    f'trimmed before this node began to read them (increase '
+                    f'max_len)')
         if self.kind == TRIMMED:
             return (f'{self.count} entries of stream {self.stream!r} were '
-                    f'trimmed before this node could read them (max_len is '
-                    f'too small)')
+                    f'trimmed before this node read them (increase max_len)')
         if self.kind == DELETED:
-            return (f'the stream {self.stream!r} was deleted; what others '
-                    f'had not read yet is lost')
+            return (f'stream {self.stream!r} was deleted; entries that had '
+                    f'not been read are lost')
         if self.kind == SET_BACK:
-            return (f'the stream {self.stream!r} ends before what was read '
-                    f'of it: a replica that was behind has taken over; '
+            return (f'stream {self.stream!r} ends before the last entry that '
+                    f'was read: a replica that lagged has taken over; '
                     f'messages may be lost')
         return (f'{self.count} messages of this process that Redis had '
-                f'acknowledged are gone from stream {self.stream!r}; who had '
-                f'not read them yet never will')
+                f'acknowledged are gone from stream {self.stream!r}; nodes '
+                f'that had not read them will not get them')
 
 
 class Losses:
@@ -126,6 +126,6 @@ class Losses:
                      if now - self._told[kind] > LOSS_INTERVAL)
         self._untold.difference_update(due)
         self._told.update(dict.fromkeys(due, now))
-        return [f'more was lost since the last line about it '
+        return [f'more was lost since the last message '
                 f'({COUNTERS[kind]}: {self.counts[COUNTERS[kind]]} in all)'
                 for kind in due]

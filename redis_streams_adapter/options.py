@@ -323,7 +323,7 @@ def one_name(stream_name: Optional[str], channel: Optional[str]) -> Any:
         return channel if stream_name is None else stream_name
     raise ConfigurationError(
         f'stream_name ({stream_name!r}) and channel ({channel!r}) are the '
-        f'same option: give one')
+        f'same option: give only one')
 
 
 def make(values: Mapping[str, Any]) -> Options:
@@ -383,8 +383,8 @@ def from_query(pairs: List[Tuple[str, str]]) -> Dict[str, Any]:
         if option is None and any('@' in ''.join(each) for each in pairs):
             # An unescaped question mark in a password begins the query there.
             raise ConfigurationError(
-                "url: there is an '@' in the query, but no option of that "
-                "name; a '?' in a password is written %3F")
+                "url: there is an '@' in the query; if it ends a password, "
+                "write each '?' of the password as %3F")
         if option is None or option.parse is None:
             raise ConfigurationError(f'unknown option {name!r} in the URL')
         if name in values:

@@ -294,7 +294,7 @@ class Cluster:
         """
         lifecycle = self._lifecycle
         if lifecycle.write_only:
-            raise RuntimeError('a write-only manager cannot ask the cluster')
+            raise RuntimeError('a write-only manager cannot send requests')
         runtime = lifecycle.runtime()
         if asks:
             runtime.refuse_on_own_task()
@@ -305,7 +305,7 @@ class Cluster:
     def _knowing(self) -> Runtime[Requester]:
         """The runtime, as a member that knows the other members."""
         if self._lifecycle.write_only:
-            raise RuntimeError('a write-only manager knows no nodes')
+            raise RuntimeError('a write-only manager does not know the nodes')
         return self._member(asks=False)
 
     @staticmethod

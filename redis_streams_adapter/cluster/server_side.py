@@ -23,7 +23,7 @@ def check_name(event: Any) -> None:
     :raises ValueError: its name is reserved.
     """
     if not isinstance(event, str):
-        raise TypeError(f'the name of an event must be a text, not '
+        raise TypeError(f'the name of an event must be a string, not '
                         f'{type(event).__name__}')
     if event in RESERVED:
         raise ValueError(f'{event!r} is a reserved name')

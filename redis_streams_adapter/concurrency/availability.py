@@ -132,7 +132,7 @@ class Availability:
         """This part has failed once, and tries again at once."""
         self._parts[part] = False
         self.last_error = reason
-        log_safely(self._logger().info, '%s: the %s connects again (%s)',
+        log_safely(self._logger().info, '%s: the %s reconnects (%s)',
                    self._what, part, reason)
 
     def down(self, part: str, reason: str) -> None:

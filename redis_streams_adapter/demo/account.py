@@ -87,7 +87,7 @@ class Account:
                  if cell.seconds is not None and cell.problem is None]
         stray = sum(cell.problem == 'STRAY' for cell in cells)
         text = (f'{events} events, {len(right)} of {len(due)} deliveries '
-                f'exactly once, {stray} astray')
+                f'exactly once, {stray} misdelivered')
         if right:
             text += f'; median {median(right):.1f} ms'
         self._write('')

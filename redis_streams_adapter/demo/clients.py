@@ -121,8 +121,8 @@ class Client:
                 f'{self.name} cannot connect to {url} by WebSocket: '
                 f'{exc}') from exc
         if not self._welcomed.wait(timeout):
-            raise DemoError(f'{self.name} was not welcomed at {url} within '
-                            f'{timeout:g} s')
+            raise DemoError(f'{self.name} received no welcome event from '
+                            f'{url} within {timeout:g} s')
 
     def join(self, timeout: float) -> None:
         """Enter the room, and wait until the worker says so."""

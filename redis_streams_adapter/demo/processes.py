@@ -89,7 +89,7 @@ class Process:
                 and 'Warning: ' not in line]
         errors = [line for line in said
                   if line.partition(':')[0].endswith(('Error', 'Exception'))]
-        return (errors or said or ['it said nothing'])[-1].strip()[-LOG_TAIL:]
+        return (errors or said or ['its log is empty'])[-1].strip()[-LOG_TAIL:]
 
     def terminate(self) -> None:
         """Ask it to end. What it needs for that it does meanwhile."""

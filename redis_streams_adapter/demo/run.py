@@ -165,8 +165,8 @@ class Demo:
             self._signals.check()
             if client.welcome.get('worker') != worker.name:
                 raise DemoError(
-                    f'{name} was to be connected to {worker.name}, and is to '
-                    f'{client.welcome.get("worker")}')
+                    f'{name} is connected to {client.welcome.get("worker")} '
+                    f'instead of {worker.name}')
             if name in MEMBERS:
                 client.join(self._timeout)
 
@@ -196,8 +196,8 @@ class Demo:
         self._signals.check()
         self.account.line(step, judge(step, self._received()))
         if without:
-            return [f'line {step.number}: what its sender emitted to '
-                    f'everyone right behind it did not reach '
+            return [f'line {step.number}: the marker that its sender emitted '
+                    f'to everyone right after it did not reach '
                     f'{", ".join(without)} within {self._timeout:g} s']
         if step.asks and answer != step.to:
             return [f'line {step.number}: the answer was {answer!r}']
@@ -239,7 +239,7 @@ class Demo:
             cells += judged
             problems += [explain(step, cell) for cell in judged
                          if cell.problem is not None]
-        problems += [f'{name} received what nobody emitted'
+        problems += [f'{name} received an event that was not emitted'
                      for name in strangers(received)]
         return cells, problems
 

@@ -143,5 +143,5 @@ def explain(step: Step, cell: Cell) -> str:
     if cell.problem == 'STRAY':
         return f'{who}: it arrived, but was not meant for {cell.client}'
     if cell.problem == 'OTHER':
-        return f'{who}: something else arrived in its place'
+        return f'{who}: something else arrived instead'
     return f'{who}: it arrived {cell.problem}, not once'

@@ -12,7 +12,7 @@ def arguments(event: Any, data: Any) -> Tuple[Any, ...]:
     :raises TypeError: the name is neither text nor a whole number.
     """
     if not isinstance(event, (str, int)):
-        raise TypeError(f'the name of an event must be a text, not '
+        raise TypeError(f'the name of an event must be a string, not '
                         f'{type(event).__name__}')
     if isinstance(data, tuple):
         return (event, *data)
@@ -37,8 +37,8 @@ def rooms(value: Any) -> Tuple[Room, ...]:
         found = (value,)
     for room in found:
         if not is_room(room):
-            raise TypeError(f'a room or a sid must be a text or a whole '
-                            f'number, not {type(room).__name__}')
+            raise TypeError(f'a room or a sid must be a string or an '
+                            f'integer, not {type(room).__name__}')
     return found
 
 

@@ -44,7 +44,7 @@ def _rooms(value: Any, what: str) -> Tuple[Room, ...]:
         raise DecodeError(f'{what} is missing or of the wrong type')
     for room in value:
         if not is_room(room):
-            raise DecodeError(f'{what} holds what is not the name of a room')
+            raise DecodeError(f'{what} holds a value that is not a room')
     return tuple(value)
 
 
@@ -125,7 +125,7 @@ def _read_members(raw: bytes) -> Mapping[str, float]:
         # A comparison that NaN does not pass either.
         if not 0 < len(uid) <= MAX_NAME or type(seconds) not in (int, float) \
                 or not 0 <= seconds <= MAX_AGE:
-            raise DecodeError('members holds what is not a member')
+            raise DecodeError('members holds an invalid member')
     return members
 
 
@@ -133,7 +133,7 @@ def _read_broadcast(data: Dict[str, Any]) -> Broadcast:
     packet = data.get('packet')
     if not isinstance(packet, dict) \
             or packet.get('type') not in EVENT_PACKETS:
-        raise DecodeError('packet is missing or is no event')
+        raise DecodeError('packet is missing or not an event')
     request_id = None
     if data.get('requestId') is not None:
         request_id = _request_id(data)

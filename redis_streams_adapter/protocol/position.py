@@ -60,7 +60,7 @@ class Position(NamedTuple):
         if not milliseconds.isdigit() or not number.isdigit() \
                 or len(text) > SAFE and not (
                     _is_in_range(milliseconds) and _is_in_range(number)):
-            raise DecodeError('not the id of an entry')
+            raise DecodeError('not an entry id')
         return _new(cls, (int(milliseconds), int(number)))
 
     def before(self) -> 'Position':

@@ -140,8 +140,8 @@ def _plain(value: Any, depth: int) -> Any:
             return {_text_of_key(key): _plain(child, depth - 1)
                     for key, child in value.items()}
         except TypeError as exc:
-            raise DecodeError('field data holds a mapping whose key is no '
-                              'text') from exc
+            raise DecodeError('field data holds a mapping with a key that '
+                              'is not text') from exc
     if isinstance(value, msgpack.Timestamp):
         return _iso8601(value)
     if isinstance(value, msgpack.ExtType):
@@ -157,8 +157,8 @@ def check_finite(value: Any) -> None:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(
-                f'an event for clients must not hold {value}, which is not '
-                f'JSON: send None, or text')
+                f'an event for clients must not contain {value}, which is '
+                f'not JSON: send None or a string')
     elif isinstance(value, dict):
         for child in value.values():
             check_finite(child)
@@ -245,8 +245,8 @@ class Serialiser:
         if wanted and for_clients:
             check_finite(data)
         if wanted and self._only_plaintext:
-            raise TypeError('with only_plaintext, data must hold no bytes, '
-                            'NaN or infinity')
+            raise TypeError('with only_plaintext, data must not contain '
+                            'bytes, NaN or infinity')
         return wanted
 
     def _pack(self, data: Dict[str, Any]) -> bytes:
@@ -254,8 +254,8 @@ class Serialiser:
             packed: bytes = msgpack.packb(
                 _packable(data), default=self._as_json)
         except OverflowError as exc:
-            raise ValueError('a whole number next to bytes must have '
-                             'at most 64 bits') from exc
+            raise ValueError('integers in data that contains bytes must '
+                             'fit into 64 bits') from exc
         return packed
 
     def _as_json(self, value: Any) -> Any:
@@ -275,8 +275,8 @@ def _dumps_checked(dumps: Callable[..., str], data: Any) -> str:
             _from_json(text)
         except ValueError as exc:
             raise ValueError(
-                f'the JSON module made of the data what is not JSON: '
-                f'{exc}') from exc
+                f'the JSON module returned text that is not JSON: {exc}'
+            ) from exc
     return text
 
 
@@ -327,5 +327,5 @@ def _text_of_key(key: Any) -> str:
         return key
     if key is None or isinstance(key, (bool, int, float)):
         return standard_json.dumps(key)
-    raise TypeError(f'keys must be text or numbers, not '
+    raise TypeError(f'keys must be strings or numbers, not '
                     f'{type(key).__name__}')

@@ -97,9 +97,9 @@ def open_driver(url: Any, options: Mapping[str, Any],
             or (base == 'unix' and topology) \
             or (base in ('rediss', 'valkeys') and topology == 'sentinel'):
         raise ConfigurationError(
-            f'url: unknown scheme {parts.scheme!r}; known are redis, rediss, '
-            f'unix, redis+sentinel, redis+cluster, rediss+cluster, and the '
-            f'same with valkey')
+            f'url: unknown scheme {parts.scheme!r}; supported are redis, '
+            f'rediss, unix, redis+sentinel, redis+cluster, rediss+cluster, '
+            f'and the same with valkey')
     module = _import('valkey' if base.startswith('valkey') else 'redis')
     try:
         if not topology:
@@ -136,7 +136,8 @@ def _import(name: str) -> Any:
         return valkey
     except ImportError as exc:
         raise ConfigurationError(
-            f'url: the package {name} is not installed') from exc
+            f'url: the package {name} is not installed; run: pip '
+            f'install {name}') from exc
 
 
 def _of_pool(module: Any, pool: Any, options: Mapping[str, Any]) -> Driver:
@@ -171,7 +172,7 @@ def _connector(module: Any, options: Mapping[str, Any],
         # The error of a later connection would not name the file.
         path = kwargs.get(name)
         if path and not os.path.isfile(path):
-            raise ConfigurationError(f'{name}: there is no file {path!r}')
+            raise ConfigurationError(f'{name}: no such file: {path!r}')
 
     def connect(timeout: float, **more: Any) -> Any:
         retry = module.retry.Retry(module.backoff.NoBackoff(), 0)
@@ -356,5 +357,5 @@ def _connection_to(module: Any, node: Any, options: Mapping[str, Any],
 
 def _no_server(module: Any) -> Exception:
     error: Exception = module.exceptions.ConnectionError(
-        'no server of the cluster has the slot of the stream')
+        'no server of the cluster serves the slot of the stream')
     return error

@@ -117,8 +117,8 @@ class RedisLink(Connection):
             raise NotReplicated(describe(reply)) from reply
         if reply < self._min_replicas:
             raise NotReplicated(
-                f'only {reply} of {self._min_replicas} replicas have what '
-                f'was sent (min_replicas)')
+                f'only {reply} of {self._min_replicas} replicas have the '
+                f'entries (min_replicas)')
 
     def _executed(self, count: int) -> List[Any]:
         """The replies to a transaction of so many commands."""

@@ -369,7 +369,7 @@ class Listener:
                     self._take(link.read())
                     asked, due = False, time.monotonic() + QUIET
             elif asked:
-                raise Unavailable('the server has fallen silent')
+                raise Unavailable('the server has stopped answering')
             else:
                 link.ping()
                 asked = True
@@ -378,7 +378,7 @@ class Listener:
     def _take(self, said: Union[Heard, Removed, None]) -> None:
         if isinstance(said, Removed):
             if self._moved is None:
-                raise Unavailable('a channel is on another server now')
+                raise Unavailable('a channel has moved to another server')
             self._confirm(self._confirmed - {said.channel})
             self._moved()
         elif said is not None:
@@ -389,4 +389,4 @@ class Listener:
             self._hear(heard)
         except Exception:
             # The defect concerns this message alone.
-            self._logger().exception('a request could not be carried out')
+            self._logger().exception('a request could not be processed')

@@ -76,7 +76,7 @@ class Capacity:
                 f'the outbox is full (outbox_limit={self.limit})')
         return OutboxFullError(
             f'the outbox is full (outbox_max_bytes={self.max_bytes}, '
-            f'{self.bytes} in use, {size} more wanted)')
+            f'{self.bytes} in use, {size} more needed)')
 
 
 class Pending:

@@ -217,7 +217,7 @@ class Publisher:
                 self._place = cluster.places()
         address = self._place(channel) if self._place is not None else None
         if address is None:
-            raise Unavailable('no master has the slot of a channel')
+            raise Unavailable('no master serves the slot of a channel')
         return address
 
     def _forget_masters(self) -> None:

@@ -392,7 +392,7 @@ class Reader:
             # The defect concerns this entry alone.
             self.failed += 1
             self._logger().exception(
-                'entry %s could not be carried out', entry.id)
+                'entry %s could not be processed', entry.id)
         finally:
             # Also if logging fails. One step: nothing is called.
             self.cursor = entry.id

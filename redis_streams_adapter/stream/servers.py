@@ -174,8 +174,8 @@ class Servers:
         """A connection to a server of a cluster."""
         driver, link = self._driver, self._links.get(address)
         if driver.cluster is None:
-            raise Unavailable('a server that is none of a cluster names '
-                              'another one')
+            raise Unavailable('a server redirected a command, but it is not '
+                              'part of a cluster')
         if link is None or link.ended:
             if link is not None:
                 link.close()

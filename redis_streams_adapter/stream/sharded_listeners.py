@@ -132,7 +132,7 @@ class ShardedListeners:
             if self._moved and attempts > ATTEMPTS:
                 self._failing = True
                 self._changed()
-                raise Unavailable('a channel is on another server now')
+                raise Unavailable('a channel has moved to another server')
             # The first attempt may come too early after a move.
             self._pause(task, compute_backoff(
                 attempts + 1, time.monotonic() - since))

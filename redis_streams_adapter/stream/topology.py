@@ -201,9 +201,10 @@ class Sentinels(Asked):
             if DOWN.intersection(flags):
                 reasons.append(f'{host}:{port}: the master is down')
             elif int(told[b'num-other-sentinels']) < self._others:
-                reasons.append(f'{host}:{port}: it knows too few others')
+                reasons.append(
+                    f'{host}:{port}: it sees too few other Sentinels')
             else:
                 return told[b'ip'].decode(), int(told[b'port'])
         raise self._failure(
-            f'no Sentinel tells where the master {self._service!r} is '
+            f'no Sentinel knows the address of the master {self._service!r} '
             f'({"; ".join(sorted(reasons))})')

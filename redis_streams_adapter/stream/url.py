@@ -25,7 +25,7 @@ def split_url(url: str) -> SplitResult:
         # Not the text of that error: it may quote what is in truth a piece
         # of a password. And not its traceback, for the same reason.
         raise ConfigurationError(
-            'url: the host, the port or the database cannot be understood; '
+            'url: the host, the port or the database is not valid; '
             'in a password, percent-encode : / ? # [ ] @') from (
                 exc if isinstance(exc, ConfigurationError) else None)
     return parts

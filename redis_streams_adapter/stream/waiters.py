@@ -50,7 +50,7 @@ class Waiters:
             self.impatient.pop(woken, None)
         if pending.refused is not None:
             raise RedisStreamsError(
-                f'Redis has refused the message: {pending.refused}'
+                f'Redis refused the message: {pending.refused}'
             ) from pending.refused
 
     def flush(self, last: Pending, timeout: Optional[float]) -> bool:

@@ -339,8 +339,8 @@ backpressure.Backpressure`.
         except EntryRefused as exc:
             self._report(self.outbox.refuse(exc.index, exc))
             self._flight = ()
-            raise Unavailable('the connection was closed over a refused '
-                              'entry') from exc
+            raise Unavailable('Redis refused an entry, and the connection '
+                              'was closed') from exc
         except NotReplicated:
             raise
         except Unavailable as exc:
@@ -385,8 +385,8 @@ backpressure.Backpressure`.
         first = self.outbox.first(1, 0)
         if first and first[0].breaks >= BREAKS:
             self._report(self.outbox.refuse(0, EntryRefused(
-                f'{first[0].size} bytes; each time it was sent the '
-                f'connection broke', 0)))
+                f'{first[0].size} bytes; the connection broke each time it '
+                f'was sent', 0)))
 
     def _leave(self, results: Iterable[Union[bytes, EntryRefused]],
                found_at: Optional[Position] = None) -> None:
@@ -405,4 +405,4 @@ backpressure.Backpressure`.
     def _report(self, settled: Settled) -> None:
         self._waiters.wake_settled()
         for error in settled.refused:
-            self._logger().error('Redis has refused a message: %s', error)
+            self._logger().error('Redis refused a message: %s', error)

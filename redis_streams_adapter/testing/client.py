@@ -185,7 +185,7 @@ class LocalClient:
                 self.socket.changed.wait(left)
         if len(found) != count:
             raise AssertionError(
-                f'{count} {name!r} expected, received were '
+                f'expected {name!r} {count} times, received '
                 f'{self.events(namespace)}')
         return found
 
@@ -225,7 +225,8 @@ class LocalClient:
         :raises ValueError: the event does not ask for one.
         """
         if event.ack_id is None:
-            raise ValueError(f'{event.name!r} asks for no acknowledgement')
+            raise ValueError(
+                f'{event.name!r} does not ask for an acknowledgement')
         self._say(_Packet(ACK, namespace=namespace, id=event.ack_id,
                           data=list(args)))
 

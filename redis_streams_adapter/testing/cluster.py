@@ -66,8 +66,8 @@ class LocalCluster:
         for name in REFUSED:
             if name in options or name in self._options:
                 raise ConfigurationError(
-                    f'{name} needs a real Redis: a LocalCluster does not '
-                    f'take it')
+                    f'{name} needs a real Redis: LocalCluster does not accept '
+                    f'it')
         for name in SHARED:
             if name in options:
                 raise ConfigurationError(
@@ -110,7 +110,7 @@ class LocalCluster:
         """
         deadline = time.monotonic() + timeout
         before: Any = None
-        for _ in self._attempts(deadline, 'not all is delivered'):
+        for _ in self._attempts(deadline, 'not everything is delivered'):
             flushed = all([manager.flush(max(0, deadline - time.monotonic()))
                            for manager in self.managers])
             streams = self.redis.streams

@@ -105,7 +105,7 @@ class LocalRedis(FakePubSub):
     def _eval(self, script: bytes, count: bytes, key: bytes, new: bytes,
               milliseconds: bytes, *expected: bytes) -> Any:
         if script != SWAP:
-            return error_reply('only the script of the sessions is known')
+            return error_reply('only the session script is supported')
         now = self._value(key)
         if now not in expected:
             return CHANGED if now else ABSENT

@@ -76,7 +76,7 @@ class FakePubSub:
         def places() -> Any:
             self.asked += 1
             if self.away:
-                raise _redis.ConnectionError('nobody is there')
+                raise _redis.ConnectionError('no server at this address')
             # As it is now.
             state = list(self.masters), dict(self.moved)
             return lambda channel: self.master_of(channel, *state)
@@ -137,7 +137,7 @@ class FakePubSub:
             if not self.changed.wait_for(
                     lambda: self.listening(channel, kind) == count, PATIENCE):
                 raise TimeoutError(
-                    f'not {count} at {channel}; here are '
+                    f'expected {count} listeners at {channel}; all listeners: '
                     f'{[each.places for each in self.connections]}')
 
     def publish(self, channel: str, message: bytes,
@@ -231,7 +231,7 @@ class FakeConnection:
     def send_packed_command(self, commands: Any) -> None:
         with self._server.changed:
             if self._ended:
-                raise _redis.ConnectionError('it has ended')
+                raise _redis.ConnectionError('the connection is closed')
             for command in commands:
                 self._server.sent.append(Sent(self._key, command))
                 if not self._server.frozen:
@@ -244,7 +244,7 @@ class FakeConnection:
             self._server.changed.wait_for(
                 lambda: self.replies or self._ended, timeout)
             if self._ended and not self.replies:
-                raise _redis.ConnectionError('it has ended')
+                raise _redis.ConnectionError('the connection is closed')
             return bool(self.replies)
 
     def read_response(self) -> Any:

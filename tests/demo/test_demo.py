@@ -99,7 +99,7 @@ def test_everyone_gets_exactly_what_is_meant_for_them(
     demo = run()
     assert demo.wait() == 0, demo.text
     assert re.fullmatch(
-        r'PASS  7 events, 25 of 25 deliveries exactly once, 0 astray; '
+        r'PASS  7 events, 25 of 25 deliveries exactly once, 0 misdelivered; '
         r'median \d+\.\d ms', demo.summary), demo.text
     assert demo.processes() == []
 

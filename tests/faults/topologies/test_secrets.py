@@ -70,7 +70,7 @@ def watched(given: Given, caplog: pytest.LogCaptureFixture,
             hear(manager)
             manager.close(timeout=0.1)
         hear(manager)
-    assert 'connects again' in caplog.text
+    assert 'reconnects' in caplog.text
     for text in (*said, caplog.text, *(
             repr(vars(record)) for record in caplog.records)):
         assert SECRET not in text
@@ -140,5 +140,5 @@ def test_outage_leaks_no_password(make_redis: MakeRedis,
                'the new password to be noticed')
     told += [node.health(), node.stats()]
     text = f'{told} {node.logs()} {node.process.output()}'
-    assert 'connects again' in text
+    assert 'reconnects' in text
     assert SECRET not in text

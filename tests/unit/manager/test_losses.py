@@ -43,7 +43,7 @@ def test_losses_are_told(make_node: Callable[..., Node], stream: FakeStream,
     # What was not logged is, at the end.
     node.manager.close()
     assert logged(logging.ERROR)[2:] == [
-        'more was lost since the last line about it '
+        'more was lost since the last message '
         '(messages_lost: 5 in all)']
 
 

@@ -45,5 +45,5 @@ def test_nothing_is_between_a_position_and_the_one_before(
     b'18446744073709551616-0', b'0-18446744073709551616',
     b'0' * 40 + b'-0', b'9' * 10_000 + b'-0'])
 def test_nonsense(text: bytes) -> None:
-    with pytest.raises(DecodeError, match='^not the id of an entry$'):
+    with pytest.raises(DecodeError, match='^not an entry id$'):
         Position.parse(text)

@@ -252,5 +252,5 @@ def test_message_that_cannot_be_carried_out(
         server.publish('a', number)
     wait_for_value(lambda: [each.message for each in heard], [b'1', b'2'])
     wait_for_value(lambda: logged(logging.ERROR),
-                   ['a request could not be carried out'] * 2)
+                   ['a request could not be processed'] * 2)
     assert task.restarts == 0

@@ -196,5 +196,5 @@ def test_no_sentinel_tells_of_the_master() -> None:
     assert "'name'" in text
     assert 'host:1: the master is down' in text
     assert 'host:2: no reply' in text
-    assert 'host:3: it knows too few others' in text
+    assert 'host:3: it sees too few other Sentinels' in text
     assert play.open == 0
