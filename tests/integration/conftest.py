@@ -74,7 +74,7 @@ def listeners(cluster: Cluster,
     for index, node in enumerate(cluster):
         if len(lasting_clients) == index:
             lasting_clients.append(Client(node.url))
-        elif not lasting_clients[index].is_well():
+        elif not lasting_clients[index].is_responsive():
             lasting_clients[index].close()
             lasting_clients[index] = Client(node.url)
     return list(lasting_clients)

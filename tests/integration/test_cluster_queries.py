@@ -149,7 +149,7 @@ def test_from_many_tasks_at_once(cluster: Cluster,
                                  namespace_clients: List[Client]) -> None:
     sids = sorted(client.sid for client in namespace_clients)
     results = cluster.a.control(
-        'side_by_side', 'fetch_sockets', ['/chat'], {'timeout': 60}, 500,
+        'call_in_parallel', 'fetch_sockets', ['/chat'], {'timeout': 60}, 500,
         timeout=120)
     assert len(results) == 500
     for found in results:

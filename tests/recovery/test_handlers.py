@@ -82,7 +82,7 @@ def test_refused(start: Start, connect_js: ConnectJs, redis_server: Any,
     else:
         with pytest.raises(RemoteError) as refusal:
             client.move(second.url)
-        assert ('told to refuse' in str(refusal.value)
+        assert ('refused by the test' in str(refusal.value)
                 or 'Connection' in str(refusal.value)
                 or 'refused' in str(refusal.value))
     # The handler had seen the client as it was.

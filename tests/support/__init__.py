@@ -1,1 +1,1 @@
-"""What the tests are made with: real servers, real clients, real Redis."""
+"""Shared test infrastructure: real servers, real clients, real Redis."""

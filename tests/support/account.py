@@ -1,13 +1,13 @@
-"""What became of numbered messages, exactly."""
+"""Counts of lost, duplicated and reordered messages."""
 from typing import NamedTuple, Sequence
 
 
 class Account(NamedTuple):
     """How the messages that were received differ from those emitted.
 
-    :param lost: how many never came.
-    :param twice: how many came once too often.
-    :param out_of_order: how many came behind a later one.
+    :param lost: how many never arrived.
+    :param twice: how many arrived more than once.
+    :param out_of_order: how many arrived after a later one.
     :param strange: how many were never emitted.
     """
 
@@ -22,7 +22,7 @@ EXACT = Account(0, 0, 0, 0)
 
 
 def account(received: Sequence[int], emitted: int) -> Account:
-    """Compare the numbers of the messages of one emitter, as they arrived,
+    """Compare the numbers of one emitter's messages, in order of arrival,
     with 0, 1, 2, … as they were emitted.
 
     :param emitted: how many there were.

@@ -1,4 +1,4 @@
-"""What stands in front of several servers."""
+"""A load balancer for several servers."""
 from typing import List
 
 from .proxy import Proxy
@@ -6,10 +6,10 @@ from .redis_server import free_port
 
 
 class Balancer(Proxy):
-    """Gives each new connection to the next server, in turn.
+    """Sends each new connection to the next server, in turn.
 
-    :param ports: where the servers are, of the loopback interface. It may
-                  be changed; connections that are there stay where they are.
+    :param ports: the servers' ports on the loopback interface. The list may
+                  be changed; existing connections stay where they are.
     """
 
     def __init__(self, ports: List[int]) -> None:
@@ -19,7 +19,7 @@ class Balancer(Proxy):
 
     @property
     def url(self) -> str:
-        """Where clients find it."""
+        """The URL for clients."""
         return f'http://127.0.0.1:{self.port}'
 
     @property
@@ -30,4 +30,4 @@ class Balancer(Proxy):
 
     @target_port.setter
     def target_port(self, port: int) -> None:
-        """The proxy's one server, which this does not have."""
+        """Ignored: a balancer has no single target."""

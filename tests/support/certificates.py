@@ -1,14 +1,14 @@
-"""Certificates for servers and clients of the tests' own."""
+"""Certificates for the servers and clients of the tests."""
 from pathlib import Path
 from typing import Any, Dict, NamedTuple
 from urllib.parse import urlencode
 
-#: The name of every server of the tests.
+#: The host name of every test server.
 HOST = '127.0.0.1'
 
 
 class Certificate(NamedTuple):
-    """Where a certificate, its key, and the authority to trust are."""
+    """The files of a certificate, its key, and the authority to trust."""
 
     cert: Path
     key: Path
@@ -16,7 +16,7 @@ class Certificate(NamedTuple):
 
     @property
     def server_arguments(self) -> 'tuple[str, ...]':
-        """Of a redis-server that asks its clients for a certificate."""
+        """For a redis-server that requires client certificates."""
         return ('--tls-cert-file', str(self.cert),
                 '--tls-key-file', str(self.key),
                 '--tls-ca-cert-file', str(self.authority),
@@ -36,9 +36,9 @@ class Certificate(NamedTuple):
 
 
 class Authority:
-    """Who issues certificates. It needs trustme.
+    """A certificate authority. It needs trustme.
 
-    :param directory: where they are put.
+    :param directory: where the files are written.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -50,9 +50,9 @@ class Authority:
         self._authority.cert_pem.write_to_path(self._file)
 
     def issue(self, name: str) -> Certificate:
-        """A new certificate of :data:`HOST`.
+        """Issue a certificate for :data:`HOST`.
 
-        :param name: of the files.
+        :param name: the beginning of the files' names.
         """
         certificate = self._authority.issue_cert(HOST)
         cert, key = (self._directory / f'{name}.{kind}.pem'

@@ -1,4 +1,4 @@
-"""A real Socket.IO client that remembers what it was told."""
+"""A real Socket.IO client that remembers what it received."""
 import functools
 import logging
 import queue
@@ -11,8 +11,8 @@ import socketio
 
 from .wait import DEADLINE, wait_until
 
-# A client that polls refuses more than 16 packets at once, whatever has
-# gathered on the server meanwhile.
+# A polling client refuses more than 16 packets at once, however many have
+# gathered on the server.
 engineio.payload.Payload.max_decode_packets = 10_000
 
 
@@ -31,7 +31,7 @@ class NoAnswer(Exception):
 class _InOrder(engineio.Client):  # type: ignore[misc]
     """Handles messages one after the other.
 
-    The original starts a thread for each, and they run as they please.
+    The original starts a thread for each, in no particular order.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -78,9 +78,9 @@ class _Socket(socketio.Client):  # type: ignore[misc]
 
 
 class Listener:
-    """What any client remembers, in whatever language it runs."""
+    """What any client remembers, in whatever language it is written."""
 
-    #: The socket's id in each of the namespaces, the first one first.
+    #: The socket's id in each namespace, in the order of connecting.
     sids: Dict[str, str]
 
     @property
@@ -89,12 +89,14 @@ class Listener:
 
     @property
     def sid(self) -> str:
-        """The socket's id in the first of the namespaces."""
+        """The socket's id in the first namespace."""
         return self.sids[self._first]
 
     def names(self, *among: str) -> List[str]:
-        """The names of the events so far, in the order in which they
-        arrived; of these where some are given."""
+        """The names of the events so far, in order of arrival.
+
+        :param among: only these names, if there are any.
+        """
         raise NotImplementedError
 
     def received(self, name: str) -> List[Tuple[Any, ...]]:
@@ -109,7 +111,7 @@ class Listener:
                  timeout: float = DEADLINE) -> List[Tuple[Any, ...]]:
         """Wait for events of a name.
 
-        :param count: so many at least.
+        :param count: at least this many.
         :return: the arguments of all that have arrived.
         """
         wait_until(lambda: self.count(name) >= count, timeout, lambda: (
@@ -122,16 +124,16 @@ class Client(Listener):
     """A client that is connected once it is constructed.
 
     :param url: the server's.
-    :param namespaces: those that it connects to.
+    :param namespaces: the namespaces to connect to.
     :param transport: ``'websocket'`` or ``'polling'``.
-    :param auth: goes to the connect handler.
+    :param auth: passed to the connect handler.
     """
 
     def __init__(self, url: str, *namespaces: str,
                  transport: str = 'websocket', auth: Any = None) -> None:
         self._namespaces = namespaces or ('/',)
-        # Appended to by the thread that handles messages, and copied; both
-        # are atomic in CPython.
+        # Appended to by the message thread and copied by the test; both are
+        # atomic in CPython.
         self._events: List[Event] = []
         self._by_name: Dict[str, List[Tuple[Any, ...]]] = {}
         self._disconnects: List[Tuple[str, str]] = []
@@ -145,7 +147,7 @@ class Client(Listener):
         self.sids = {
             name: self._socket.get_sid(name) for name in self._namespaces}
 
-    # -- what it was told ---------------------------------------------------
+    # -- what it received --------------------------------------------------
 
     def events(self) -> List[Event]:
         """All events so far, in the order in which they arrived."""
@@ -163,7 +165,7 @@ class Client(Listener):
 
     def wait_disconnected(self, namespace: Optional[str] = None,
                           timeout: float = DEADLINE) -> str:
-        """Wait until a namespace, the first unless said, is disconnected.
+        """Wait until a namespace (default: the first) is disconnected.
 
         :return: the reason.
         """
@@ -172,8 +174,8 @@ class Client(Listener):
                    f'client {self.sid} to be disconnected from {name}')
         return dict(self._disconnects)[name]
 
-    def is_well(self) -> bool:
-        """Whether what it sends is answered."""
+    def is_responsive(self) -> bool:
+        """Whether the server answers it."""
         try:
             self.call('echo', timeout=2.0)
         except (OSError, socketio.exceptions.SocketIOError):
@@ -181,7 +183,7 @@ class Client(Listener):
         return True
 
     def is_connected(self, namespace: Optional[str] = None) -> bool:
-        """Whether it is connected to a namespace, the first unless said."""
+        """Whether it is connected to a namespace (default: the first)."""
         name = namespace or self._namespaces[0]
         return self._socket.get_sid(name) is not None
 
@@ -215,7 +217,7 @@ class Client(Listener):
             timeout=timeout)
 
     def disconnect(self) -> None:
-        """Leave, and wait until the connection is closed."""
+        """Disconnect, and wait until the connection is closed."""
         self._socket.disconnect()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A process that is steered over ``POST /control``."""
+"""A process that is controlled over ``POST /control``."""
 import http.client
 import tempfile
 from pathlib import Path
@@ -8,8 +8,8 @@ from . import json_values
 from .process import OwnProcess
 from .wait import wait_until
 
-#: Seconds that a control call may take. A handler that hangs for longer is
-#: a failure.
+#: Seconds that a control call may take. A handler that hangs for longer has
+#: failed.
 CONTROL_TIMEOUT = 20.0
 
 _Self = TypeVar('_Self', bound='ControlledProcess')
@@ -21,8 +21,8 @@ class RemoteError(Exception):
     :param types: the names of its class and of that class's bases.
     :param text: its text.
     :param remote_traceback: where it was raised.
-    :param responses: what had been answered until then, where it tells.
-    :param missing: who had not, where it tells.
+    :param responses: the answers received until then, if it has them.
+    :param missing: the servers that did not answer, if it names them.
     """
 
     def __init__(self, types: List[str], text: str,
@@ -37,13 +37,13 @@ class RemoteError(Exception):
 
 
 class ControlledProcess:
-    """A process that says ``port <n>`` once it serves.
+    """A process that prints ``port <n>`` once it serves.
 
-    :param name: what it is called where a test fails.
+    :param name: its name in the messages of failed tests.
     :param command: program and arguments.
     """
 
-    #: Those that run, for the report of a test that fails.
+    #: The running processes, for the report of a failed test.
     running: 'List[ControlledProcess]' = []
 
     def __init__(self, name: str, command: Sequence[str]) -> None:
@@ -99,16 +99,16 @@ class ControlledProcess:
         if self in self.running:
             self.running.remove(self)
 
-    def take_leave(self) -> None:
-        """Let it end in good order what it is in the middle of."""
+    def prepare_stop(self) -> None:
+        """Prepare for a stop: finish what is in progress."""
 
     def stop(self) -> None:
-        """End the process, with leave taken if it can."""
+        """End the process, gracefully if it can."""
         try:
             if self.process.returncode is None:
-                self.take_leave()
+                self.prepare_stop()
         except (OSError, RemoteError):
-            pass  # it is ended all the same
+            pass  # it is ended below
         finally:
             self.kill()
             self.process.output_file.unlink(missing_ok=True)
@@ -118,14 +118,14 @@ class ControlledProcess:
         self.process.freeze()
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume its execution."""
         self.process.thaw()
 
     def control(self, operation: str, *arguments: Any,
                 timeout: float = CONTROL_TIMEOUT) -> Any:
         """Carry out an operation in a request handler of the process.
 
-        :raises RemoteError: it raised.
+        :raises RemoteError: the operation raised.
         """
         connection = http.client.HTTPConnection(
             '127.0.0.1', self.port, timeout=timeout)
@@ -143,6 +143,6 @@ class ControlledProcess:
         return answer['result']
 
     def recorded(self, what: str) -> List[Any]:
-        """What was recorded: connects, disconnects, losses, a callback's
+        """What was recorded: connects, disconnects, losses, or a callback's
         calls."""
         return list(self.control('recorded', what))

@@ -1,5 +1,5 @@
-"""The application of :mod:`.node_app`, and the operations on it that the test
-process calls."""
+"""The application of :mod:`.node_app`, and the operations that the test
+process calls on it."""
 import logging
 import os
 import statistics
@@ -14,7 +14,7 @@ from redis_streams_adapter.cluster.remote_socket import RemoteSocket
 from . import json_values
 from .forked import ForkedChild
 
-#: Where the manager of a node logs to.
+#: The logger of a node's manager.
 LOGGER = 'node.manager'
 
 #: Namespaces that have handlers.
@@ -38,7 +38,7 @@ class LogRecords(logging.Handler):
 
 
 def plain(value: Any) -> Any:
-    """A result as another process can have it."""
+    """A result in a form that can be sent to another process."""
     if isinstance(value, list):
         return [plain(each) for each in value]
     if isinstance(value, RemoteSocket):
@@ -53,7 +53,7 @@ class Node:
     Lists are only ever appended to and copied, which is atomic in CPython.
 
     :param server: the Socket.IO server, with a manager.
-    :param front: what an application of this flavour calls ``emit`` on: the
+    :param front: the object whose ``emit`` such an application calls: the
                   server itself or Flask-SocketIO's object.
     :param make_emitter: makes a write-only manager from its options.
     :param with_auth: whether the connect handlers have a third argument.
@@ -115,19 +115,19 @@ class Node:
 
     def welcome(self, namespace: str, sid: str, environ: Dict[str, Any],
                 auth: Any) -> Any:
-        """What a connect handler does: keep what it finds, emit and refuse
-        what it was told to."""
+        """A connect handler's work: record what it finds, emit and refuse
+        as configured."""
         manager = self.targets['manager']
 
         session = self._server.get_session(sid, namespace)
 
-        def told(recovery: Any) -> Any:
+        def outcome(recovery: Any) -> Any:
             return recovery and [recovery.recovered, recovery.reason]
 
         self._connected.append({
             'namespace': namespace, 'sid': sid, 'auth': auth,
-            'environ': told(environ.get('socketio.recovery')),
-            'manager': told(manager.recovery(sid, namespace)) if hasattr(
+            'environ': outcome(environ.get('socketio.recovery')),
+            'manager': outcome(manager.recovery(sid, namespace)) if hasattr(
                 manager, 'recovery') else None,
             'rooms': sorted(self._server.rooms(sid, namespace), key=str),
             # Of a client of Node.js, it may be anything.
@@ -138,24 +138,25 @@ class Node:
         while self._refusal == 'wait':
             self._server.sleep(0.01)
         if self._refusal == 'raise':
-            raise ConnectionRefusedError('told to refuse')
+            raise ConnectionRefusedError('refused by the test')
         return self._refusal is None
 
     # -- operations ---------------------------------------------------------
 
     def connected(self, sid: Optional[str]) -> List[Dict[str, Any]]:
-        """What the connect handlers have found, each time; for one client,
-        or for all."""
+        """What the connect handlers found, for each connect of one client or
+        of all."""
         return [each for each in list(self._connected)
                 if sid in (None, each['sid'])]
 
     def refuse(self, how: Optional[str]) -> None:
-        """Let the connect handlers ``'return'`` ``False``, ``'raise'``,
-        ``'wait'`` until told otherwise, or, with ``None``, none of it."""
+        """Make the connect handlers ``'return'`` ``False``, ``'raise'`` or
+        ``'wait'`` until this is called again; ``None`` restores the
+        default."""
         self._refusal = how
 
     def greet(self, event: Optional[str]) -> None:
-        """Let the connect handlers emit this to the client."""
+        """Make the connect handlers emit this event to the client."""
         self._greeting = event
 
     def invoke(self, target: str, method: str, args: List[Any],
@@ -163,10 +164,10 @@ class Node:
         """Call a method."""
         return plain(getattr(self.targets[target], method)(*args, **kwargs))
 
-    def side_by_side(self, method: str, args: List[Any],
-                     kwargs: Dict[str, Any], count: int) -> List[Any]:
+    def call_in_parallel(self, method: str, args: List[Any],
+                         kwargs: Dict[str, Any], count: int) -> List[Any]:
         """Call a method of the manager from many tasks at once, and wait
-        until all have returned.
+        until all calls have returned.
 
         :return: the results, or what was raised.
         """
@@ -189,7 +190,7 @@ class Node:
 
     def time_calls(self, method: str, args: List[Any],
                    kwargs: Dict[str, Any], count: int) -> List[float]:
-        """Call a method of the manager again and again.
+        """Call a method of the manager repeatedly.
 
         :return: how many seconds each call took.
         """
@@ -202,7 +203,7 @@ class Node:
 
     def leftovers(self) -> Tuple[int, int]:
         """How many requests are open in the manager, and how many
-        acknowledgements of own clients, of which 0 is a counter."""
+        acknowledgements of local clients. Key 0 is a counter."""
         manager = self.targets['manager']
         return len(manager._live().node._requests), sum(
             number != 0 for acks in list(manager.callbacks.values())
@@ -223,18 +224,18 @@ class Node:
             if does == 'leave':
                 self.targets['manager'].close()
             if does != 'return':
-                raise RuntimeError(f'{event} was told to raise')
+                raise RuntimeError(f'{event} raises as configured')
             return value
 
         self.targets['manager'].on_server_side(event, handler, namespace)
 
     def script(self, steps: List[Any]) -> None:
-        """Call several methods, one right after the other."""
+        """Call several methods in immediate succession."""
         for target, method, args, kwargs in steps:
             self.invoke(target, method, args, kwargs)
 
     def identify(self) -> Tuple[int, str]:
-        """The process, and the id of its node."""
+        """The process id, and the id of its node."""
         return os.getpid(), self.targets['manager'].uid
 
     def make_emitter(self, options: Dict[str, Any]) -> None:
@@ -243,13 +244,13 @@ class Node:
 
     def storm(self, event: str, emitters: int, each: int,
               kwargs: Dict[str, Any], padding: int = 0) -> List[List[int]]:
-        """Emit from many tasks at once, and wait until all have.
+        """Emit from many tasks at once, and wait until all have finished.
 
         Every event has two arguments, the emitter's number and its own
-        count, and a third one of this length where it is not 0.
+        count, and a third one of length ``padding`` unless that is 0.
 
-        :return: for each emitter the numbers that were accepted: not those
-                 for which the outbox was full.
+        :return: for each emitter the numbers that were accepted, without
+                 those for which the outbox was full.
         """
         from redis_streams_adapter import OutboxFullError
 
@@ -265,7 +266,7 @@ class Node:
                     pass
                 else:
                     accepted[emitter].append(number)
-                # Lets the others in, wherever they stand.
+                # Lets other tasks run, at whatever line they are.
                 self._server.sleep(0)
 
         tasks = [self._server.start_background_task(emit_all, emitter)
@@ -279,12 +280,12 @@ class Node:
         self._child = ForkedChild(self.in_process)
 
     def in_child(self, *call: Any) -> Any:
-        """Call a method in it, as :meth:`in_process`."""
+        """Call a method in the child, as :meth:`in_process`."""
         assert self._child is not None
         return self._child.invoke(*call)
 
     def end_child(self) -> int:
-        """Let it end.
+        """Let the child end.
 
         :return: its exit code.
         """
@@ -293,7 +294,7 @@ class Node:
 
     def in_process(self, target: str, method: str, args: List[Any],
                    kwargs: Dict[str, Any]) -> Any:
-        """Call a method, or with the target ``node`` an operation."""
+        """Call a method; with the target ``node``, an operation."""
         if target == 'node':
             return getattr(self, method)(*args)
         return self.invoke(target, method, args, kwargs)
@@ -301,10 +302,10 @@ class Node:
     def start_pulse(self, event: str, interval: float, target: str,
                     kwargs: Dict[str, Any],
                     limit: Optional[int] = None) -> None:
-        """Emit 0, 1, 2, … in the background until told to stop, or so many.
+        """Emit 0, 1, 2, … in the background until stopped, or up to a limit.
 
-        What it falls behind by, it makes good: so many messages come of it
-        in an hour, however busy the machine is.
+        It catches up after a delay, so the number of messages in an hour does
+        not depend on how busy the machine is.
         """
         pulse: Dict[str, Any] = {
             'going': True, 'emitted': 0, 'error': None}
@@ -325,13 +326,13 @@ class Node:
         self._pulses[event] = pulse
 
     def pulses(self) -> List[str]:
-        """The events of those that go on."""
+        """The events of the pulses that are running."""
         return list(self._pulses)
 
     def stop_pulse(self, event: str) -> Any:
-        """Stop it.
+        """Stop a pulse.
 
-        :return: how many were emitted, and what made it stop before.
+        :return: how many were emitted, and the error that stopped it earlier.
         """
         pulse = self._pulses.pop(event)
         pulse['going'] = False
@@ -339,7 +340,7 @@ class Node:
         return pulse['emitted'], pulse['error']
 
     def fetch_sockets(self, kwargs: Dict[str, Any]) -> List[Any]:
-        """What ``fetch_sockets`` tells of each socket."""
+        """What ``fetch_sockets`` returns for each socket."""
         return [{'sid': each.sid, 'handshake': each.handshake,
                  'rooms': each.rooms, 'data': each.data, 'node': each.node}
                 for each in self.targets['manager'].fetch_sockets(**kwargs)]
@@ -366,14 +367,14 @@ class Node:
         return len(self.targets['manager']._live().node._requests)
 
     def record(self, what: str, records: List[Any]) -> None:
-        """Let a list be read under a name."""
+        """Make a list readable under a name."""
         self._recorded[what] = records
 
     def time_emits(self, event: str, count: int, target: str,
                    kwargs: Dict[str, Any]) -> Dict[str, float]:
-        """Emit 0, 1, 2, … as fast as it goes.
+        """Emit 0, 1, 2, … as fast as possible.
 
-        :return: how many seconds one took: the median, the longest.
+        :return: seconds for one emit: the median, the longest.
         """
         emit = self.targets[target].emit
         times = []
@@ -388,7 +389,7 @@ class Node:
         return time.process_time()
 
     def start_watch(self) -> None:
-        """Watch how long a task that wants to run has to wait for it."""
+        """Measure how long a task that is ready to run has to wait."""
         watch = self._watch = {'going': True, 'longest': 0.0}
 
         def look() -> None:
@@ -402,7 +403,7 @@ class Node:
         self._server.start_background_task(look)
 
     def stop_watch(self) -> float:
-        """Stop that.
+        """Stop measuring.
 
         :return: the longest time between two runs, in seconds.
         """
@@ -410,7 +411,7 @@ class Node:
         return self._watch['longest']
 
     def recorded(self, what: str) -> List[Any]:
-        """What was recorded: connects, disconnects, losses, a callback's
+        """What was recorded: connects, disconnects, losses, or a callback's
         calls."""
         return list(self._recorded.get(what, ()))
 
@@ -430,12 +431,12 @@ class Node:
         def record(*args: Any) -> None:
             calls.append(args)
             if tag.startswith('raise'):
-                raise RuntimeError(f'callback {tag} was told to raise')
+                raise RuntimeError(f'callback {tag} raises as configured')
 
         return record
 
     def control(self, body: bytes) -> bytes:
-        """Carry out an operation and tell its result or its error."""
+        """Carry out an operation and return its result or its error."""
         request = json_values.loads(body, self.callback)
         try:
             operation = getattr(self, request['operation'])
@@ -449,7 +450,7 @@ class Node:
         return json_values.dumps(answer)
 
     def middleware(self, app: Callable[..., Any]) -> Callable[..., Any]:
-        """The WSGI application with the control endpoint in front."""
+        """The WSGI application, preceded by the control endpoint."""
         def with_control(environ: Dict[str, Any],
                          start_response: Callable[..., Any]
                          ) -> Iterable[bytes]:

@@ -1,4 +1,4 @@
-"""Entries as no node of ours would write them: malformed, and odd."""
+"""Malformed and odd entries, as none of our nodes would write them."""
 import base64
 import json
 from typing import Any, Dict
@@ -14,7 +14,7 @@ def add_entry(admin: redis.Redis, stream: str, fields: Fields) -> str:
 
     :return: its id.
     """
-    # Not a mapping: redis-py would not take an empty name.
+    # Not a mapping: redis-py would not accept an empty name.
     flat = [part for pair in fields.items() for part in pair]
     return str(admin.execute_command('XADD', stream, '*', *flat).decode())
 
@@ -22,7 +22,7 @@ def add_entry(admin: redis.Redis, stream: str, fields: Fields) -> str:
 def entry(data: Any = None, kind: Any = 3, **fields: Any) -> Fields:
     """The fields of an entry of another node.
 
-    :param data: what is encoded as JSON; ``bytes`` go in as they are.
+    :param data: encoded as JSON; ``bytes`` are used as they are.
     """
     found: Fields = {b'uid': b'0123456789abcdef', b'nsp': b'/',
                      b'type': str(kind).encode()}
@@ -35,14 +35,14 @@ def entry(data: Any = None, kind: Any = 3, **fields: Any) -> Fields:
 
 
 def without(*names: str) -> Fields:
-    """An entry in good order but for the fields that it lacks."""
+    """A valid entry without the named fields."""
     return {name: value for name, value in broadcast().items()
             if name.decode() not in names}
 
 
 def broadcast(opts: Any = None, packet: Any = None,
               **more: Any) -> Fields:
-    """A BROADCAST, in good order unless something else is given."""
+    """A BROADCAST, valid unless something else is given."""
     if opts is None:
         opts = {'rooms': [], 'except': [], 'flags': {}}
     if packet is None:
@@ -62,7 +62,7 @@ def with_packet(**packet: Any) -> Fields:
 
 
 def packed(raw: bytes) -> bytes:
-    """As data that are not JSON travel."""
+    """Data as they travel when they are not JSON."""
     return base64.b64encode(raw)
 
 
@@ -127,7 +127,7 @@ MALFORMED: Dict[str, Fields] = {
             'type': 2, 'nsp': '/',
             'data': ['malformed', msgpack.ExtType(42, b'x')]}}))),
     'msgpack with a list for a key': entry(packed(b'\x81\x91\x01\x01')),
-    # What stands in them.
+    # The contents of the data.
     'nothing in the data': entry({}),
     'no opts': entry({'packet': {'type': 2, 'data': ['malformed']}}),
     'no packet': entry({'opts': OPTS}),
@@ -165,7 +165,7 @@ MALFORMED: Dict[str, Fields] = {
         {'requestId': 'a', 'clientCount': 'many'}, 11),
     'count without a request': entry({'clientCount': 1}, 11),
     'acknowledgement without a request': entry({'packet': 1}, 12),
-    # Our own two fields.
+    # The two fields of this package.
     'sequence number is text': {**broadcast(), b'wid': b'w', b'seq': b'x'},
     'sequence number is negative': {
         **broadcast(), b'wid': b'w', b'seq': b'-1'},
@@ -174,10 +174,10 @@ MALFORMED: Dict[str, Fields] = {
         **broadcast(), b'wid': b'w', b'seq': b'9' * 5000},
 }
 
-#: Entries that are odd, and that a node may accept or skip as it likes.
+#: Odd entries, which a node may accept or skip.
 ODD: Dict[str, Fields] = {
-    'unknown namespace': entry(OPTS, nsp=b'/nobody/is/here'),
-    'more fields than anybody knows': {
+    'unknown namespace': entry(OPTS, nsp=b'/not/served'),
+    'more fields than any node knows': {
         **broadcast(), **{b'field %d' % n: b'x' for n in range(1000)}},
     'unknown flags': with_opts(flags={'nonsense': [1], 'volatile': 'yes'}),
     'flags is a list': with_opts(flags=[1]),
@@ -199,17 +199,17 @@ ODD: Dict[str, Fields] = {
     'join of a sid': entry({'opts': OPTS, 'rooms': ['somebody']}, 4),
     'leave of nothing': entry({'opts': OPTS, 'rooms': []}, 5),
     'fetch of sockets': entry({'opts': OPTS, 'requestId': 'a'}, 7),
-    'sockets that nobody has asked for': entry(
+    'sockets that were not requested': entry(
         {'requestId': 'a', 'sockets': [{}, None, 7]}, 8),
     'server-side event': entry({'packet': ['event', 1]}, 9),
-    'response that nobody waits for': entry(
+    'response to an unknown request': entry(
         {'requestId': 'a', 'packet': {}}, 10),
     'count out of range': entry({'requestId': 'a', 'clientCount': 1e300}, 11),
     'negative count': entry({'requestId': 'a', 'clientCount': -1}, 11),
-    'count that nobody waits for': entry(
+    'count for an unknown request': entry(
         {'requestId': 'a', 'clientCount': 1}, 11),
-    'acknowledgement that nobody waits for': entry(
+    'acknowledgement for an unknown request': entry(
         {'requestId': 'a', 'packet': [1]}, 12),
-    'goodbye of a stranger': entry(kind=13),
+    'goodbye of an unknown server': entry(kind=13),
     'goodbye with data': entry({'a': 1}, 13),
 }

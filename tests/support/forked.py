@@ -1,4 +1,4 @@
-"""A child of a server process, made by a fork, that does as it is told."""
+"""A forked child of a server process that runs the calls it is sent."""
 import multiprocessing
 from multiprocessing.connection import Connection
 from typing import Any, Callable, List
@@ -13,7 +13,7 @@ Invoke = Callable[..., Any]
 class ForkedChild:
     """A child process; it ends with its parent.
 
-    :param invoke: calls a method in the process that it is called in.
+    :param invoke: calls a method in the current process.
     """
 
     def __init__(self, invoke: Invoke) -> None:
@@ -27,7 +27,7 @@ class ForkedChild:
     def invoke(self, *call: Any) -> Any:
         """Call a method in the child.
 
-        :raises RuntimeError: it raised, or does not answer.
+        :raises RuntimeError: the call raised, or the child does not answer.
         """
         self._near.send(call)
         if not self._near.poll(TIMEOUT):
@@ -38,7 +38,7 @@ class ForkedChild:
         return result
 
     def end(self) -> int:
-        """Let it end as a child process of multiprocessing does.
+        """Let it end like a child process of multiprocessing.
 
         :return: its exit code.
         """
@@ -53,7 +53,8 @@ class ForkedChild:
 
 
 def _obey(near: Connection, far: Connection, invoke: Invoke) -> None:
-    # Or the child would hold open what tells it of its parent's end.
+    # Otherwise the child itself would keep open the connection whose end
+    # reports that its parent has ended.
     near.close()
     while True:
         try:

@@ -21,23 +21,23 @@ manager = node.targets['manager']
 
 
 def count(event: str, directory: str) -> None:
-    """Emit 0, 1, 2, … in the background, for as long as that is accepted.
+    """Emit 0, 1, 2, … in the background until an emit is refused.
 
-    The event's name gets the worker's pid, and so does the file with what
-    was tried, a line for each number; of those that were accepted the line
-    is complete.
+    The event's name ends with the worker's pid, as does the name of a file
+    that has a line for each number tried. The line is complete if the number
+    was accepted.
     """
     server, pid = node.targets['server'], os.getpid()
 
     def go_on() -> None:
-        # Each write reaches the file at once, whenever the process ends.
+        # Unbuffered: each write reaches the file before the process can end.
         with open(f'{directory}/{pid}.tried', 'wb', buffering=0) as record:
             for number in itertools.count():
                 record.write(b'%d' % number)
                 server.emit(f'{event}-{pid}', number)
                 record.write(b'\n')
                 if number % 20 == 0:
-                    # Meanwhile some wait in the outbox.
+                    # Some wait in the outbox during this time.
                     server.sleep(0.01)
 
     server.start_background_task(go_on)

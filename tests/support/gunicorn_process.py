@@ -1,4 +1,4 @@
-"""A gunicorn of the tests' own."""
+"""A gunicorn process for the tests."""
 import json
 import os
 import signal
@@ -13,7 +13,7 @@ from .client import Client
 from .process import OwnProcess
 from .wait import wait_until
 
-#: Which worker class runs the tasks of a mode.
+#: The worker class for each mode.
 WORKERS = {'gevent': 'gevent', 'threading': 'gthread'}
 
 
@@ -21,15 +21,15 @@ class GunicornProcess:
     """A master and its workers.
 
     :param mode: one of :data:`WORKERS`.
-    :param options: those of the manager.
+    :param options: the manager's options.
     :param directory: for its output and its configuration.
     :param workers: how many.
     :param configuration: the text of a ``gunicorn.conf.py``.
     :param preload: whether the application is loaded before the workers are
-                    forked. The master then is monkey patched, and under
-                    gevent does not notice that a worker has ended.
-    :param application: the module that has it.
-    :param env: more of what that wants to know.
+                    forked. The master is then monkey patched and, under
+                    gevent, does not notice that a worker has ended.
+    :param application: the application's module.
+    :param env: further environment variables for the application.
     """
 
     def __init__(self, mode: str, redis_url: str, options: Dict[str, Any],
@@ -40,7 +40,7 @@ class GunicornProcess:
         self._workers = workers
         config = directory / 'gunicorn.conf.py'
         config.write_text(configuration)
-        # Made here and inherited, so that nobody else can take the port.
+        # Opened here and inherited, so that no other process takes the port.
         listener = socket.create_server(('127.0.0.1', 0), backlog=64)
         self.port: int = listener.getsockname()[1]
         self.url = f'http://127.0.0.1:{self.port}'
@@ -55,14 +55,14 @@ class GunicornProcess:
             env={'NODE_MODE': mode, 'NODE_REDIS_URL': redis_url,
                  'NODE_OPTIONS': json.dumps(options), **(env or {})},
             pass_fds=[listener.fileno()])
-        # When it has ended, nobody accepts connections any more.
+        # Once it has ended, no process accepts connections any more.
         listener.close()
 
     def clients_of_all_workers(self) -> Iterator[Client]:
         """Connect a client to each worker, one after the other.
 
         A worker that has one is frozen until all have, so that the next
-        connection is another worker's.
+        connection goes to another worker.
         """
         frozen: List[int] = []
         try:
@@ -90,5 +90,5 @@ class GunicornProcess:
             f'a client to be connected:\n{self.process.tail()}'))
 
     def stop(self) -> None:
-        """End it, with its workers."""
+        """End it and its workers."""
         self.process.stop()

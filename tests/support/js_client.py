@@ -9,16 +9,16 @@ from .controlled import ControlledProcess
 from .js_server import script
 from .wait import DEADLINE, wait_until
 
-#: Options of a client that comes back by itself, in milliseconds: its own
-#: defaults are a second and more between two attempts.
+#: Options of a client that reconnects by itself, in milliseconds. By
+#: default a second or more passes between two attempts.
 PROMPT = {'reconnection': True, 'reconnectionDelay': 50,
           'reconnectionDelayMax': 250, 'timeout': 5000}
 
 
 class Connect(NamedTuple):
-    """What a client has been told when it was connected.
+    """What a client knew when it was connected.
 
-    :param recovered: its state is what it was.
+    :param recovered: whether its state was restored.
     :param position: how many events it had received before.
     """
 
@@ -38,10 +38,10 @@ class JsClients(ControlledProcess):
     def connect(self, url: str, *namespaces: str,
                 transport: Union[str, Sequence[str]] = 'websocket',
                 auth: Any = None, reconnection: bool = False) -> 'JsClient':
-        """Connect one more.
+        """Connect another client.
 
         :param transport: one, or those that it may upgrade to, in order.
-        :param reconnection: whether it comes back by itself.
+        :param reconnection: whether it reconnects by itself.
         """
         number = next(self._numbers)
         names = namespaces or ('/',)
@@ -54,8 +54,8 @@ class JsClients(ControlledProcess):
 class JsClient(Listener):
     """One client. It is connected.
 
-    :param process: the process it lives in.
-    :param number: what it is called there.
+    :param process: the process that runs it.
+    :param number: its number in that process.
     :param sids: the socket's id in each namespace.
     """
 
@@ -80,7 +80,7 @@ class JsClient(Listener):
 
     def wait_disconnected(self, namespace: Optional[str] = None,
                           timeout: float = DEADLINE) -> str:
-        """Wait until a namespace, the first unless said, is disconnected.
+        """Wait until a namespace (default: the first) is disconnected.
 
         :return: the reason, in the words of socket.io-client.
         """
@@ -95,7 +95,7 @@ class JsClient(Listener):
         self._control('answer', name, args)
 
     def answer_late(self, name: str, delay: float, *args: Any) -> None:
-        """The same, so many seconds later."""
+        """The same, after a delay in seconds."""
         self._control('answer', name, args, int(delay * 1000))
 
     def never_answer(self, name: str) -> None:
@@ -104,46 +104,46 @@ class JsClient(Listener):
 
     def call(self, name: str, *args: Any, namespace: Optional[str] = None,
              timeout: float = DEADLINE) -> Any:
-        """Send an event and return the acknowledgement: its argument, a
-        tuple where it has several, ``None`` where it has none."""
+        """Send an event and return the acknowledgement: its argument, a tuple
+        if it has several, ``None`` if it has none."""
         answer = self._control('call', name, args, namespace or self._first,
                                int(timeout * 1000))
         return answer[0] if len(answer) == 1 else tuple(answer) or None
 
     def log(self, start: int = 0) -> List[Event]:
-        """All events so far, in the order in which they arrived.
+        """All events so far, in order of arrival.
 
-        :param start: leave out so many.
+        :param start: skip this many.
         """
         return [Event(name, tuple(args), namespace)
                 for namespace, name, args in self._control('log', start)]
 
     def connects(self) -> List[Connect]:
-        """How it was connected, each time."""
+        """Each successful connect."""
         return [Connect(*each) for each in self._control('connects')]
 
     def errors(self) -> List[Tuple[str, str, Any]]:
-        """Why it was not: namespace, message and data, each time."""
+        """Each failed connect: namespace, message and data."""
         return [(namespace, message, data) for namespace, message, data
                 in self._control('errors')]
 
     def transport(self) -> str:
-        """The one in use."""
+        """The transport in use."""
         return str(self._control('transport'))
 
     def port(self) -> int:
-        """Of the server that it is connected to, or tries to be, or was
-        last."""
+        """The port of the server that it is connected to, was connected to
+        last, or is connecting to."""
         return int(self._control('port'))
 
     def disconnects(self) -> List[Tuple[str, str]]:
-        """How it was disconnected, each time: namespace and reason."""
+        """Each disconnect: namespace and reason."""
         return [(namespace, reason) for namespace, reason
                 in self._control('disconnects')]
 
     def story(self, last: int = 20) -> str:
-        """What has happened to it, and when, in lines; how its connection
-        stands is in the last one.
+        """The client's history with times, a line for each event; the last
+        line is the state of its connection.
 
         :param last: how many lines.
         """
@@ -151,47 +151,45 @@ class JsClient(Listener):
                          in self._control('story')[-last:])
 
     def begin(self, namespace: str) -> None:
-        """Connect to one more namespace, without waiting for it."""
+        """Start connecting to another namespace, without waiting for it."""
         self._control('begin', namespace)
 
     def fuse(self, count: int) -> None:
-        """Lose the next connection that it makes when so many events, in any
-        namespace, have arrived there, in the moment in which the next packet
-        does."""
+        """Lose the next connection when a packet arrives on it after ``count``
+        events, in any namespace."""
         self._control('fuse', count)
 
     def hurry(self, namespace: str) -> None:
-        """Disconnect from a namespace and connect again, at once."""
+        """Disconnect from a namespace and connect again at once."""
         self._control('hurry', namespace)
 
     def standing(self, namespace: str) -> Optional[str]:
-        """The sid, if the client says that it is connected."""
+        """The sid, if the client regards itself as connected."""
         sid = self._control('standing', namespace)
         return None if sid is None else str(sid)
 
     def cut(self) -> None:
-        """End the connection without a goodbye of Socket.IO's."""
+        """End the connection without a disconnect packet."""
         self._control('cut')
 
     def drop(self) -> None:
-        """Lose the connection, without a word to the server, and wait until
-        the client knows."""
+        """Lose the connection without notice to the server, and wait until the
+        client knows."""
         expected = len(self.disconnects()) + len(self.sids)
         self._control('drop')
         wait_until(lambda: len(self.disconnects()) >= expected,
                    what=f'client {self.sid} to have lost its connection')
 
     def give_up(self) -> None:
-        """The same, whether it has a connection now or is about to."""
+        """The same, whether it is connected or still connecting."""
         self._control('drop')
 
     def move(self, url: str, timeout: float = DEADLINE) -> List[Connect]:
-        """Come back from a loss of the connection, to this server or to
-        another one.
+        """Reconnect after a loss of the connection, to this or another server.
 
-        :param timeout: seconds until it is given up.
-        :return: how it was connected to each namespace.
-        :raises RemoteError: it was not, in one of them at least.
+        :param timeout: seconds until the attempt is given up.
+        :return: the connect in each namespace.
+        :raises RemoteError: it failed in at least one of them.
         """
         seen = len(self.connects())
         sids = self._process.control(
@@ -201,19 +199,19 @@ class JsClient(Listener):
         return self.connects()[seen:]
 
     def steer(self, url: str) -> None:
-        """Let it come back to this server, when it comes back by itself."""
+        """Use this server when the client reconnects by itself."""
         self._control('steer', url)
 
     def flap(self, url: str, delay: float) -> None:
-        """Go on coming back, and lose the connection so many seconds later,
-        however far things are."""
+        """Keep reconnecting, and lose the connection after a delay in seconds,
+        however far the handshake is."""
         self._control('flap', url, int(delay * 1000))
 
     def wait_connects(self, count: int,
                       timeout: float = DEADLINE) -> List[Connect]:
-        """Wait until it was connected so many times.
+        """Wait until it was connected this many times.
 
-        :return: how, each time.
+        :return: each connect.
         """
         wait_until(lambda: len(self.connects()) >= count, timeout, lambda: (
             f'{count} connects of client {self.sid}, it has '
@@ -224,15 +222,15 @@ class JsClient(Listener):
         return found
 
     def state(self, namespace: Optional[str] = None) -> Tuple[Any, Any]:
-        """What it would send to have its state back: pid and offset."""
+        """What it would send to recover its state: pid and offset."""
         pid, offset = self._control('state', namespace or self._first)
         return pid, offset
 
     def set_state(self, pid: Any, offset: Any,
                   namespace: Optional[str] = None) -> None:
-        """Let it send these."""
+        """Make it send these values."""
         self._control('setState', namespace or self._first, pid, offset)
 
     def close(self) -> None:
-        """Leave."""
+        """Disconnect."""
         self._control('close')

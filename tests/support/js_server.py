@@ -1,5 +1,5 @@
-"""A Socket.IO server in Node.js, steered like :class:`.node_process.\
-NodeProcess`: what both have has one name and one meaning."""
+"""A Socket.IO server in Node.js, controlled like :class:`.node_process.\
+NodeProcess`: methods of both have the same names and meanings."""
 import itertools
 import json
 from pathlib import Path
@@ -9,15 +9,15 @@ from .controlled import ControlledProcess
 from .process import ROOT
 from .wait import DEADLINE, wait_for_value
 
-#: Where the scripts and the packages of npm are.
+#: The scripts and the npm packages.
 SCRIPTS = ROOT / 'tests' / 'interop'
 
 _numbers = itertools.count(1)
 
 
 class Generation(NamedTuple):
-    """A published adapter and the client it runs on, by the names under
-    which ``package.json`` has them.
+    """A published adapter and its client, by their names in
+    ``package.json``.
 
     :param name: for the ids of tests.
     """
@@ -49,7 +49,7 @@ class JsServer(ControlledProcess):
                 'redisUrl': redis_url, 'options': dict(options or {})})))
 
     def leave(self) -> int:
-        """Let it leave the cluster in good order, and end.
+        """Let it leave the cluster gracefully, and end.
 
         :return: its exit code.
         """
@@ -107,7 +107,7 @@ class JsServer(ControlledProcess):
 
     def on_socket(self, sid: str, method: str, *args: Any,
                   namespace: str = '/') -> None:
-        """Do something to a socket that ``fetchSockets()`` finds: ``emit``,
+        """Call a method of a socket that ``fetchSockets()`` finds: ``emit``,
         ``enter_room``, ``leave_room`` or ``disconnect``."""
         self.control('onSocket', sid, namespace, {
             'enter_room': 'join', 'leave_room': 'leave'}.get(method, method),
@@ -120,13 +120,13 @@ class JsServer(ControlledProcess):
                             _arguments(data), int(timeout * 1000))
 
     def rooms(self, sid: str, namespace: str = '/') -> List[str]:
-        """The rooms of an own client, without its own."""
+        """The rooms of a local client, without its own."""
         rooms = self.control('rooms', sid, namespace)
         return sorted(room for room in rooms if room != sid)
 
     def connected(self, sid: Optional[str] = None) -> List[Dict[str, Any]]:
-        """What the connection handlers have found, each time; for one
-        client, or for all."""
+        """What the connection handlers found, for each connect of one client
+        or of all."""
         return [{**each, 'environ': [each['recovered'], None]}
                 for each in self.recorded('connected')
                 if sid in (None, each['sid'])]
@@ -145,17 +145,17 @@ class JsServer(ControlledProcess):
 
     def server_side_call(self, event: str, *args: Any,
                          namespace: str = '/') -> List[Any]:
-        """``serverSideEmitWithAck()``, whose timeout is five seconds."""
+        """``serverSideEmitWithAck()``, which has a timeout of five seconds."""
         return list(self.control('serverSideEmitWithAck', event, args,
                                  namespace))
 
     def handle_server_side(self, event: str, answer: Any = None,
                            namespace: str = '/') -> None:
-        """Record such events, and answer them."""
+        """Record these events, and answer them."""
         self.control('handleServerSide', event, answer, namespace)
 
     def server_side_events(self, event: str) -> List[Any]:
-        """The arguments of those that were recorded."""
+        """The arguments of the recorded events."""
         return self.recorded(f'server-side:{event}')
 
     def server_count(self, namespace: str = '/') -> int:
@@ -163,18 +163,18 @@ class JsServer(ControlledProcess):
         return int(self.control('serverCount', namespace))
 
     def uid(self, namespace: str = '/') -> str:
-        """The id of its adapter, another one in each namespace."""
+        """The id of its adapter; each namespace has a different one."""
         return str(self.control('uid', namespace))
 
     def wait_server_count(self, count: int, namespace: str = '/',
                           timeout: float = DEADLINE) -> None:
-        """Wait until it counts so many nodes."""
+        """Wait until it counts this many nodes."""
         wait_for_value(lambda: self.server_count(namespace), count, timeout,
                        f"{self.name}'s serverCount() of {namespace!r}")
 
 
 def _arguments(data: Any) -> Sequence[Any]:
-    """As python-socketio understands ``data``."""
+    """The arguments of an event as python-socketio understands ``data``."""
     if isinstance(data, tuple):
         return list(data)
     return [] if data is None else [data]

@@ -1,9 +1,8 @@
 """JSON that also carries what the tests' control calls need.
 
-``bytes``, ``bytearray`` and tuples keep their type; mappings keep theirs of
-their keys. Two more things have a name here and become something real in
-the process that decodes them: a callback, and an object that no serialiser
-accepts.
+``bytes``, ``bytearray`` and tuples keep their type; so do the keys of
+mappings. Two more values have a name here and are replaced in the process
+that decodes them: a callback, and an object that no serialiser accepts.
 """
 import base64
 import json
@@ -11,13 +10,13 @@ from typing import Any, Callable, NamedTuple
 
 
 class Callback(NamedTuple):
-    """Stands for a function that records its arguments under a tag."""
+    """A placeholder for a function that records its arguments under a tag."""
 
     tag: str
 
 
 class Date(NamedTuple):
-    """Stands for a ``Date`` of JavaScript.
+    """A placeholder for a JavaScript ``Date``.
 
     :param milliseconds: since 1970.
     """
@@ -26,11 +25,11 @@ class Date(NamedTuple):
 
 
 class Unserialisable(NamedTuple):
-    """Stands for an object that nobody can serialise."""
+    """A placeholder for an object that cannot be serialised."""
 
 
 def dumps(value: Any) -> bytes:
-    """Encode a value. What JSON does not know becomes its ``repr``."""
+    """Encode a value. Unknown types become their ``repr``."""
     return json.dumps(_encode(value)).encode()
 
 
@@ -38,7 +37,7 @@ def loads(raw: bytes,
           make_callback: Callable[[str], Any] = Callback) -> Any:
     """Decode a value.
 
-    :param make_callback: what a :class:`Callback` is replaced with.
+    :param make_callback: makes the replacement of a :class:`Callback`.
     """
     def revive(pairs: Any) -> Any:
         if len(pairs) != 1 or not pairs[0][0].startswith('$'):

@@ -7,23 +7,23 @@ from typing import Any, Callable
 
 MODES = ('threading', 'gevent', 'eventlet')
 
-#: The modules that a mode needs, apart from those of every installation.
+#: The modules that a mode needs besides those of every installation.
 REQUIREMENTS = {'threading': ('simple_websocket', 'werkzeug'),
                 'gevent': ('gevent', 'simple_websocket'),
                 'eventlet': ('eventlet',)}
 
 
 def prepare(mode: str) -> None:
-    """Patch the standard library as the mode wants it.
+    """Patch the standard library for a mode.
 
-    To be called before anything else is imported.
+    Call it before anything else is imported.
     """
     if mode == 'gevent':
         from gevent import monkey
         monkey.patch_all()
     elif mode == 'eventlet':
         with warnings.catch_warnings():
-            # That it is only maintained, at every import.
+            # At every import it warns that it is only maintained.
             warnings.simplefilter('ignore')
             import eventlet
         eventlet.monkey_patch()

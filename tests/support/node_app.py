@@ -2,11 +2,11 @@
 
 ``python -m tests.support.node_app --mode gevent --redis-url redis://...``
 serves a Socket.IO application and prints ``port <n>`` once it does. The test
-process steers it over ``POST /control`` (:class:`.node_process.NodeProcess`
-has a method for each operation): what is called there is called inside a
-request handler, where applications call it.
+process controls it over ``POST /control`` (:class:`.node_process.NodeProcess`
+has a method for each operation): the calls run inside a request handler, as
+those of an application do.
 """
-# The patching comes before every other import, hence the two halves.
+# The patching precedes every other import, hence the two halves.
 import argparse
 
 from tests.support import modes
@@ -35,19 +35,19 @@ from tests.support.controlled_node import LOGGER, Node  # noqa: E402
 
 
 def loss_recorder(losses: List[Any], raises: bool) -> Callable[[Any], None]:
-    """What a manager calls for each loss."""
+    """The ``on_loss`` of a manager: it records each loss."""
     def record(loss: Any) -> None:
         losses.append((loss.kind, loss.stream, loss.count, loss.uid))
         if raises:
-            raise RuntimeError('on_loss was told to raise')
+            raise RuntimeError('on_loss raises as configured')
 
     return record
 
 
 def acceptance(word: str, calls: List[Any]) -> Callable[..., bool]:
-    """What lets clients have their state back, unless they say the word.
+    """An ``accepts`` that lets clients recover unless they send the word.
 
-    :param calls: for its arguments, but for the environ, each time.
+    :param calls: gets the arguments of each call, without the environ.
     """
     def accepts(sid: str, environ: Dict[str, Any], auth: Any) -> bool:
         calls.append((sid, 'wsgi.input' in environ, auth))
@@ -62,11 +62,11 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
 
     :param options: the manager's; ``on_loss`` is ``'record'`` or
                     ``'raise'``, which records too; ``accepts`` in
-                    ``connection_state_recovery`` is the name of what a
-                    client says in ``auth`` that is not to be accepted.
-                    Besides them, in ``namespaces``, more of these; in
-                    ``server``, options of the server; in ``with_auth``,
-                    whether the connect handlers have a third argument.
+                    ``connection_state_recovery`` is the value of ``auth``
+                    with which a client is not accepted. Further keys:
+                    ``namespaces``, a list of more; ``server``, options of
+                    the server; ``with_auth``, whether the connect handlers
+                    have a third argument.
     """
     from redis_streams_adapter import RedisStreamsManager
 
@@ -100,8 +100,7 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
 
 def make_flask(mode: str, redis_url: str, options: Dict[str, Any]
                ) -> Tuple[Node, Any]:
-    """The same for Flask-SocketIO; the manager's options stand in the URL.
-    """
+    """The same for Flask-SocketIO; the manager's options are in the URL."""
     import flask
     import flask_socketio
 
@@ -127,7 +126,7 @@ def make_flask(mode: str, redis_url: str, options: Dict[str, Any]
 
 
 def leave_on_sigterm(server: Any) -> None:
-    """Leave the cluster in good order when told to end, and end."""
+    """Leave the cluster gracefully on SIGTERM, and end."""
     def leave() -> None:
         try:
             server.manager.close()
@@ -142,7 +141,7 @@ def main(mode: str, redis_url: str, options: str, flask: bool) -> None:
     printer = logging.StreamHandler(sys.stdout)
     printer.setLevel(logging.INFO)
     logging.basicConfig(handlers=[printer])
-    # Whose complaints are of connections that a WebSocket has left behind.
+    # It complains about connections that a WebSocket has left open.
     logging.getLogger('werkzeug').setLevel(logging.CRITICAL)
     make = make_flask if flask else make_plain
     node, app = make(mode, redis_url, json.loads(options))

@@ -1,4 +1,4 @@
-"""A server process, and its controls as methods."""
+"""A server process, with its operations as methods."""
 import itertools
 import json
 import sys
@@ -22,8 +22,8 @@ class NodeProcess(ControlledProcess):
 
     :param mode: ``'threading'``, ``'gevent'`` or ``'eventlet'``.
     :param redis_url: the Redis of its manager.
-    :param options: the other options of its manager.
-    :param flask: a Flask-SocketIO application instead.
+    :param options: further options of its manager.
+    :param flask: run a Flask-SocketIO application instead.
     """
 
     def __init__(self, mode: str, redis_url: str,
@@ -35,8 +35,8 @@ class NodeProcess(ControlledProcess):
             '--redis-url', redis_url, '--options', json.dumps(self.options),
             *(['--flask'] if flask else [])])
 
-    def take_leave(self) -> None:
-        # Nobody waits for what a test has left in an outbox.
+    def prepare_stop(self) -> None:
+        # No test waits for the events that remain in an outbox.
         self.close_manager(timeout=0.5)
 
     # -- operations ---------------------------------------------------------
@@ -49,7 +49,7 @@ class NodeProcess(ControlledProcess):
                             timeout=timeout)
 
     def script(self, *steps: Step) -> None:
-        """Make several calls, one right after the other, in one handler."""
+        """Make several calls in immediate succession, in one handler."""
         self.control('script', list(steps))
 
     def emit(self, event: str, data: Any = None, **kwargs: Any) -> None:
@@ -83,7 +83,7 @@ class NodeProcess(ControlledProcess):
         self.invoke('server', 'close_room', room, **kwargs)
 
     def rooms(self, sid: str, **kwargs: Any) -> List[str]:
-        """``Server.rooms``, without the client's own."""
+        """``Server.rooms``, without the client's own room."""
         rooms = self.invoke('server', 'rooms', sid, **kwargs)
         return sorted(room for room in rooms if room != sid)
 
@@ -91,7 +91,7 @@ class NodeProcess(ControlledProcess):
               **kwargs: Any) -> List[List[int]]:
         """Emit from many tasks at once.
 
-        :return: what each of them got accepted.
+        :return: the numbers accepted from each of them.
         """
         return [list(numbers) for numbers in self.control(
             'storm', event, emitters, each, kwargs, padding, timeout=60.0)]
@@ -116,11 +116,11 @@ class NodeProcess(ControlledProcess):
 
     def in_child(self, target: str, method: str, *args: Any,
                  **kwargs: Any) -> Any:
-        """Call a method in it."""
+        """Call a method in the child process."""
         return self.control('in_child', target, method, list(args), kwargs)
 
     def end_child(self) -> int:
-        """Let it end.
+        """Let the child process end.
 
         :return: its exit code.
         """
@@ -131,13 +131,13 @@ class NodeProcess(ControlledProcess):
                     **kwargs: Any) -> None:
         """Emit 0, 1, 2, … in the background.
 
-        :param interval: seconds between two of them.
-        :param limit: no more than so many.
+        :param interval: seconds between two events.
+        :param limit: stop after this many.
         """
         self.control('start_pulse', event, interval, target, kwargs, limit)
 
     def stop_pulse(self, event: str) -> int:
-        """Stop that.
+        """Stop a pulse.
 
         :return: how many were emitted.
         """
@@ -147,9 +147,9 @@ class NodeProcess(ControlledProcess):
 
     def time_emits(self, event: str, count: int, target: str = 'server',
                    **kwargs: Any) -> Dict[str, float]:
-        """Emit 0, 1, 2, … as fast as it goes.
+        """Emit 0, 1, 2, … as fast as possible.
 
-        :return: how many seconds one took: the ``median``, the ``longest``.
+        :return: seconds for one emit: the ``median``, the ``longest``.
         """
         return dict(self.control('time_emits', event, count, target,
                                  kwargs, timeout=60.0))
@@ -159,61 +159,62 @@ class NodeProcess(ControlledProcess):
         return float(self.control('cpu_time'))
 
     def start_watch(self) -> None:
-        """Watch how long a task that wants to run has to wait for it."""
+        """Measure how long a task that is ready to run has to wait."""
         self.control('start_watch')
 
     def stop_watch(self) -> float:
-        """Stop that.
+        """Stop measuring.
 
         :return: the longest time between two runs, in seconds.
         """
         return float(self.control('stop_watch'))
 
     def make_emitter(self, **options: Any) -> None:
-        """Make a write-only manager there, the target ``emitter``."""
+        """Make a write-only manager, the target ``emitter``."""
         self.control('make_emitter', options)
 
     def connected(self, sid: Optional[str] = None) -> List[Dict[str, Any]]:
-        """What the connect handlers have found, each time; for one client,
-        or for all."""
+        """What the connect handlers found, for each connect of one client or
+        of all."""
         return list(self.control('connected', sid))
 
     def refuse(self, how: Optional[str]) -> None:
-        """Let the connect handlers ``'return'`` ``False``, ``'raise'``,
-        ``'wait'`` until told otherwise, or, with ``None``, none of it."""
+        """Make the connect handlers ``'return'`` ``False``, ``'raise'`` or
+        ``'wait'`` until this is called again; ``None`` restores the
+        default."""
         self.control('refuse', how)
 
     def greet(self, event: Optional[str]) -> None:
-        """Let the connect handlers emit this to the client."""
+        """Make the connect handlers emit this event to the client."""
         self.control('greet', event)
 
     def memory(self) -> int:
-        """How many bytes of memory the process has."""
+        """The memory of the process, in bytes."""
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def emit_range(self, event: str, numbers: Iterable[int],
                    **kwargs: Any) -> None:
-        """Emit these, without a pause."""
+        """Emit these numbers without a pause."""
         self.script(*(('server', 'emit', [event, number], kwargs)
                       for number in numbers))
 
     def disconnects_of(self, sid: str) -> List[Tuple[str, str]]:
         """The calls of the disconnect handler: namespace and reason."""
-        return [(namespace, reason) for namespace, who, reason
-                in self.recorded('disconnect') if who == sid]
+        return [(namespace, reason) for namespace, client, reason
+                in self.recorded('disconnect') if client == sid]
 
     def logs(self, level: int = 0, start: int = 0) -> List[str]:
-        """What the process has logged at this level or above.
+        """The process's log at this level or above.
 
-        :param start: leave out so many of all records.
+        :param start: skip this many of all records.
         """
         return [record['text'] for record in self.control('logs')[start:]
                 if record['level'] >= level]
 
-    # -- what is asked of the cluster ---------------------------------------
+    # -- requests to the cluster ---------------------------------------------
 
     def ask(self, method: str, *args: Any, **kwargs: Any) -> Any:
-        """A call of the manager that may wait for other nodes."""
+        """Call a method of the manager that may wait for other nodes."""
         kwargs.setdefault('timeout', DEADLINE)
         return self.control('invoke', 'manager', method, list(args), kwargs,
                             timeout=kwargs['timeout'] + 10)
@@ -228,10 +229,10 @@ class NodeProcess(ControlledProcess):
         self.control('on_server_side', event, does, value, namespace)
 
     def leftovers(self) -> Tuple[int, ...]:
-        """How many requests and acknowledgements are still waited for."""
+        """How many requests and acknowledgements are still open."""
         return tuple(self.control('leftovers'))
 
-    # -- the manager's own --------------------------------------------------
+    # -- the manager ---------------------------------------------------------
 
     def start_manager(self) -> None:
         """``RedisStreamsManager.start``."""
@@ -260,7 +261,7 @@ class NodeProcess(ControlledProcess):
 
     def on_socket(self, sid: str, method: str, *args: Any,
                   namespace: str = '/') -> Any:
-        """Call a method of a socket that it finds."""
+        """Call a method of a socket that ``fetch_sockets`` finds."""
         return self.control('on_socket', sid, namespace, method, list(args))
 
     def ask_socket(self, sid: str, event: str, data: Any,
@@ -310,16 +311,16 @@ class NodeProcess(ControlledProcess):
 
     def handle_server_side(self, event: str, answer: Any = None,
                            namespace: str = '/') -> None:
-        """``RedisStreamsManager.on_server_side``: record such events, and
+        """``RedisStreamsManager.on_server_side``: record these events, and
         answer them."""
         self.control('handle_server_side', event, answer, namespace)
 
     def server_side_events(self, event: str) -> List[Any]:
-        """The arguments of those that were recorded."""
+        """The arguments of the recorded events."""
         return self.recorded(f'server-side:{event}')
 
     def open_requests(self) -> int:
-        """How many of its requests wait for answers."""
+        """How many of its requests are waiting for answers."""
         return int(self.control('open_requests'))
 
     def nodes(self, namespace: str = '/') -> List[str]:
@@ -336,11 +337,11 @@ class NodeProcess(ControlledProcess):
 
     def wait_server_count(self, count: int, namespace: str = '/',
                           timeout: float = DEADLINE) -> None:
-        """Wait until it counts so many nodes."""
+        """Wait until it counts this many nodes."""
         wait_for_value(lambda: self.server_count(namespace), count, timeout,
                        f"{self.name}'s server_count({namespace!r})")
 
     def wait_health(self, status: str, timeout: float = DEADLINE) -> None:
-        """Wait until its health is so."""
+        """Wait until ``health()`` has this status."""
         wait_for_value(lambda: self.health()['status'], status, timeout,
                        f"{self.name}'s health")

@@ -1,5 +1,5 @@
-"""The packages of npm that the tests use: those of ``package-lock.json``,
-installed where they are needed."""
+"""The npm packages of the tests: those of ``package-lock.json``, installed
+on demand."""
 import fcntl
 import hashlib
 import shutil
@@ -8,28 +8,28 @@ from typing import Optional
 
 from .js_server import SCRIPTS
 
-#: The oldest Node.js that the packages run on.
+#: The oldest Node.js that the packages support.
 OLDEST = 18
 
-#: Seconds that an installation may take, over a slow line.
+#: Seconds that an installation may take on a slow network.
 INSTALL_TIMEOUT = 100.0
 
 
 def find_obstacle() -> Optional[str]:
-    """Why they cannot be had; ``None``: they are installed."""
+    """Why the packages cannot be used; ``None``: they are installed."""
     for program in ('node', 'npm'):
         if shutil.which(program) is None:
             return f'there is no {program} on PATH'
     version = subprocess.run(['node', '--version'], check=True, text=True,
                              stdout=subprocess.PIPE).stdout.strip()
     if int(version.lstrip('v').split('.')[0]) < OLDEST:
-        return f'Node.js {version} is too old, {OLDEST} would do'
+        return f'Node.js {version} is too old, {OLDEST} is needed'
     lock_file = SCRIPTS / 'package-lock.json'
-    # Inside, so that whoever deletes the packages deletes it too.
+    # Inside the directory, so that deleting the packages deletes it too.
     stamp = SCRIPTS / 'node_modules' / '.installed'
     with lock_file.open('rb') as file:
         wanted = hashlib.sha256(file.read()).hexdigest()
-        # Several test processes may come here at once; one installs.
+        # Several test processes may arrive at once; one of them installs.
         fcntl.flock(file, fcntl.LOCK_EX)
         if stamp.exists() and stamp.read_text() == wanted:
             return None

@@ -1,8 +1,8 @@
 """The places that repeat the table of options.
 
-``python -m tests.support.option_tables`` writes them anew from the table; the
-unit tests compare them with it. The signature of the constructor is written
-by hand, and compared.
+``python -m tests.support.option_tables`` writes them again from the table;
+the unit tests compare them with it. The constructor's signature is written by
+hand, and compared.
 """
 import textwrap
 from pathlib import Path
@@ -58,8 +58,8 @@ def node_name(option: Option) -> str:
 class Place(NamedTuple):
     """Text in a file, between two lines that are not part of it.
 
-    :param before: the text's beginning follows this line's first occurrence.
-    :param after: the text's end precedes the next occurrence of this line.
+    :param before: the text begins after the first occurrence of this line.
+    :param after: the text ends before the next occurrence of this line.
     :param expected: makes the text.
     """
 
@@ -70,11 +70,11 @@ class Place(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What the file has."""
+        """The text in the file."""
         return self._parts()[1]
 
     def write(self) -> None:
-        """Write the text anew."""
+        """Write the text again."""
         start, _, end = self._parts()
         (ROOT / self.path).write_text(
             start + self.expected() + end, encoding='utf-8')

@@ -1,4 +1,4 @@
-"""A process of the tests' own, which always ends.
+"""A process started by a test, which always ends.
 
 It is ended by its own pid: by the test, else when the interpreter exits,
 else by the kernel when the test process is gone (see :mod:`.leash`).
@@ -14,7 +14,7 @@ from typing import Mapping, Optional, Sequence
 from . import leash
 from .wait import wait_until
 
-#: The root of the repository: where every process is started.
+#: The root of the repository: the working directory of every process.
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -24,7 +24,7 @@ class OwnProcess:
     :param command: program and arguments.
     :param output: the file for what it prints.
     :param env: added to this process's environment.
-    :param pass_fds: file descriptors that it shall have.
+    :param pass_fds: file descriptors that it inherits.
     """
 
     def __init__(self, command: Sequence[str], output: Path,
@@ -43,7 +43,7 @@ class OwnProcess:
 
     @property
     def returncode(self) -> Optional[int]:
-        """What it exited with, ``None`` while it runs."""
+        """Its exit code, ``None`` while it runs."""
         return self._popen.poll()
 
     def signal(self, number: int) -> None:
@@ -55,11 +55,11 @@ class OwnProcess:
         self.signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume its execution."""
         self.signal(signal.SIGCONT)
 
     def wait(self, timeout: float = 10.0) -> int:
-        """Wait for its end.
+        """Wait until it ends.
 
         :return: its exit code.
         """
@@ -86,7 +86,7 @@ class OwnProcess:
             self._popen.wait()
 
     def output(self) -> str:
-        """What it has printed."""
+        """What it has printed so far."""
         return self.output_file.read_text(errors='replace')
 
     def tail(self, lines: int = 40) -> str:

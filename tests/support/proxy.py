@@ -1,29 +1,29 @@
-"""A connection to Redis that can go wrong in every way, for one node alone.
+"""A faulty connection to Redis, for a single node.
 
 ==========================  ================================================
 call                        what the node sees
 ==========================  ================================================
-``open``, ``cut``           a port that accepts, or refuses, connections
+``open``, ``cut``           a port that accepts or refuses connections
 ``break_connections``       its connections end, and new ones are accepted
-``lose_reply_to``           a command was carried out, its reply never comes
-``tear_command``            a command is on its way when the connection ends
-``tear_reply_to``           so is a reply
-``swallow_commands``        a connection that is half dead: nothing ends, and
-and ``swallow_replies``     nothing more comes through in that direction
+``lose_reply_to``           a command is executed, its reply never arrives
+``tear_command``            the connection ends in the middle of a command
+``tear_reply_to``           the connection ends in the middle of a reply
+``swallow_commands``        a half-dead connection: it stays open, and nothing
+and ``swallow_replies``     passes in that direction any more
 ``go_silent``               the same in both directions; the end of one side
-                            is not told to the other: it looks alive
-``end_commands``            the end of the bytes in one direction, while the
-and ``end_replies``         other is open for as long as the other side likes
-``delay_commands``          each piece takes its time
+                            is hidden from the other: it looks alive
+``end_commands``            one direction ends, while the other stays open for
+and ``end_replies``         as long as the other side keeps it
+``delay_commands``          each piece is delayed
 and ``delay_replies``
-``hold``, ``let_go``        nothing comes through until it does, whole and in
-                            order, as if Redis were frozen for this node alone
-``heal``                    all is well again, for new connections
+``hold``, ``let_go``        nothing passes until released, then all of it in
+                            order, as if Redis were frozen for this node only
+``heal``                    new connections work normally again
 ==========================  ================================================
 
-What is set on a proxy concerns the connections that are there and those that
-come, until it is taken back. A trap (``lose_reply_to``, ``tear_…``) stays
-armed until it was sprung, and is sprung once.
+A fault applies to existing and new connections until it is removed. A trap
+(``lose_reply_to``, ``tear_…``) stays armed until it is sprung, and is sprung
+once.
 """
 import socket
 import threading
@@ -32,11 +32,11 @@ from typing import List, NamedTuple, Optional, Sequence
 
 
 class _Trap(NamedTuple):
-    """What happens to a command, or to the reply to it.
+    """A fault of one command or of its reply.
 
     :param command: a part of the command's bytes.
-    :param of_reply: whether it is the reply that does not get through.
-    :param share: how much of it does, from 0 to 1.
+    :param of_reply: whether the fault is in the reply.
+    :param share: the part that is passed on, from 0 to 1.
     :param sprung: set when it has happened.
     """
 
@@ -47,7 +47,7 @@ class _Trap(NamedTuple):
 
 
 class _Connection:
-    """One connection of the node, and the one to Redis that belongs to it.
+    """A connection of the node, paired with its connection to Redis.
 
     The attributes are written under the proxy's lock.
     """
@@ -55,13 +55,13 @@ class _Connection:
     def __init__(self, near: socket.socket, far: socket.socket) -> None:
         self.near = near
         self.far = far
-        #: It has stepped into this one, which is not sprung yet.
+        #: The trap it has triggered, which is not sprung yet.
         self.trap: Optional[_Trap] = None
-        #: Nothing of the replies comes through any more.
+        #: No more of the replies is passed on.
         self.mute = False
-        #: Something was withheld: what came later would make no sense.
+        #: Something was withheld: later bytes would make no sense.
         self.maimed = False
-        #: Nothing comes through any more, not even the end.
+        #: Nothing is passed on any more, not even the end.
         self.silent = False
 
     def close(self) -> None:
@@ -70,33 +70,33 @@ class _Connection:
             try:
                 each.shutdown(socket.SHUT_RDWR)
             except OSError:
-                pass  # closed before, or by the other side
+                pass  # closed earlier, or by the other side
             each.close()
 
 
 class Proxy:
-    """Passes bytes on between its own port and another one.
+    """Passes bytes between its own port and another one.
 
     It refuses connections until :meth:`open` and after :meth:`cut`.
 
-    :param target_port: a port of the loopback interface; it may be set to
-                        another one, for connections that come after.
+    :param target_port: a port of the loopback interface; a change applies
+                        to later connections.
     """
 
     def __init__(self, port: int, target_port: int) -> None:
         self.port = port
         self.target_port = target_port
         self._listener: Optional[socket.socket] = None
-        #: Protects all below, which the threads use too.
+        #: Protects the attributes below, which the threads share.
         self._lock = threading.Lock()
         self._connections: List[_Connection] = []
-        #: When each connection was accepted, by the monotonic clock.
+        #: The time when each connection was accepted, by the monotonic clock.
         self.accepted: List[float] = []
         self._trap: Optional[_Trap] = None
         self._deaf = False
-        #: No reply comes through.
+        #: No reply is passed on.
         self._mute = False
-        #: Nor on the connection that sends this next.
+        #: Nor any on the connection that sends this command next.
         self._mute_next: Optional[bytes] = None
         self._swallowed = threading.Event()
         self._command_delay = 0.0
@@ -104,15 +104,15 @@ class Proxy:
         #: Cleared while everything is held.
         self._flows = threading.Event()
         self._flows.set()
-        #: What makes it so: a part of the command's bytes, and whether that
-        #: command itself still comes through.
+        #: The command that starts a hold (a part of its bytes), and whether
+        #: that command itself is still passed on.
         self._hold_at: Optional[bytes] = None
-        self._hold_behind = False
+        self._hold_after = False
         self._holds = threading.Event()
 
     @property
     def url(self) -> str:
-        """The URL of the Redis behind it."""
+        """The URL of the Redis server reached through the proxy."""
         return f'redis://127.0.0.1:{self.port}/0'
 
     def __enter__(self) -> 'Proxy':
@@ -142,7 +142,7 @@ class Proxy:
             self._listener.close()
             self._listener = None
         self.break_connections()
-        # The threads that hold something are to end.
+        # Threads that hold bytes end.
         self._flows.set()
 
     def break_connections(self) -> None:
@@ -153,7 +153,7 @@ class Proxy:
             self._end(each)
 
     def heal(self) -> None:
-        """Swallow and delay nothing more, and take back the trap; close the
+        """Stop swallowing and delaying, remove the trap, and close the
         connections on which something was withheld."""
         with self._lock:
             self._trap = None
@@ -167,8 +167,8 @@ class Proxy:
     # -- traps --------------------------------------------------------------
 
     def lose_reply_to(self, command: bytes) -> threading.Event:
-        """Let the next command of this name through, once; cut all
-        connections before its reply is passed on.
+        """Pass on the next command of this name, once; cut all connections
+        before its reply is passed on.
 
         :return: set when that has happened.
         """
@@ -178,16 +178,16 @@ class Proxy:
                       share: float = 0.5) -> threading.Event:
         """The same, with a part of the reply passed on.
 
-        :param share: how much of it, at least one byte.
+        :param share: how much of the reply, at least one byte.
         """
         return self._set_trap(command, of_reply=True, share=share)
 
     def tear_command(self, command: bytes,
                      share: float = 0.5) -> threading.Event:
-        """Pass on a part of the next command of this name, and of what is
-        sent with it; then cut all connections.
+        """Pass on a part of the next command of this name and of what is sent
+        with it; then cut all connections.
 
-        :param share: how much of what follows the name.
+        :param share: how much of the bytes after the name.
         :return: set when that has happened.
         """
         return self._set_trap(command, of_reply=False, share=share)
@@ -202,7 +202,7 @@ class Proxy:
     # -- one direction ------------------------------------------------------
 
     def swallow_commands(self) -> threading.Event:
-        """Let no command through.
+        """Pass on no commands.
 
         :return: set when something was swallowed.
         """
@@ -211,10 +211,10 @@ class Proxy:
             return self._swallowed
 
     def swallow_replies(self, to: bytes = b'') -> threading.Event:
-        """Let commands through, and no reply.
+        """Pass on commands, but no replies.
 
-        :param to: on that connection only, from now on, that is the next to
-                   send such a command.
+        :param to: only on the connection that is next to send such a
+                   command.
         :return: set when something was swallowed.
         """
         with self._lock:
@@ -223,19 +223,19 @@ class Proxy:
             return self._swallowed
 
     def go_silent(self) -> None:
-        """Let nothing through on the connections that are there, and tell
-        neither side when the other one ends; new ones are well."""
+        """Pass on nothing on existing connections, and hide the end of either
+        side from the other; new connections work normally."""
         with self._lock:
             for each in self._connections:
                 each.silent = each.maimed = True
 
     def end_commands(self) -> None:
-        """Tell Redis that no more commands come."""
+        """End the stream of commands to Redis."""
         with self._lock:
             self._shut_down([each.far for each in self._connections])
 
     def end_replies(self) -> None:
-        """Tell the node that no more replies come."""
+        """End the stream of replies to the node."""
         with self._lock:
             self._shut_down([each.near for each in self._connections])
 
@@ -248,30 +248,30 @@ class Proxy:
                 pass  # it has just ended
 
     def hold(self, at: bytes = b'', reply: bool = False) -> threading.Event:
-        """Let nothing through in either direction, until :meth:`let_go`.
+        """Pass on nothing in either direction, until :meth:`let_go`.
 
-        :param at: from the next command of this name on; empty: from now on.
-        :param reply: from its reply on; that command comes through.
-        :return: set from then on.
+        :param at: start at the next command of this name; empty: now.
+        :param reply: start at its reply; the command is passed on.
+        :return: set once the hold has begun.
         """
         with self._lock:
             self._holds = threading.Event()
-            self._hold_at, self._hold_behind = at or None, reply
+            self._hold_at, self._hold_after = at or None, reply
             if not at:
                 self._flows.clear()
                 self._holds.set()
             return self._holds
 
     def let_go(self) -> None:
-        """Let through what was held, and all that comes."""
+        """Pass on what was held, and everything after it."""
         with self._lock:
             self._hold_at = None
             self._flows.set()
 
     def _await_flow(self, chunk: bytes = b'') -> None:
-        """Before something is passed on.
+        """Wait while everything is held.
 
-        :param chunk: commands.
+        :param chunk: commands to pass on.
         """
         with self._lock:
             begins = self._hold_at is not None and self._hold_at in chunk
@@ -279,17 +279,17 @@ class Proxy:
                 self._hold_at = None
                 self._flows.clear()
                 self._holds.set()
-            passes = begins and self._hold_behind
+            passes = begins and self._hold_after
         if not passes:
             self._flows.wait()
 
     def delay_commands(self, seconds: float) -> None:
-        """Pass on each piece of what the node sends so much later."""
+        """Delay each piece of what the node sends."""
         with self._lock:
             self._command_delay = seconds
 
     def delay_replies(self, seconds: float) -> None:
-        """Pass on each piece of what Redis sends so much later."""
+        """Delay each piece of what Redis sends."""
         with self._lock:
             self._reply_delay = seconds
 
@@ -312,7 +312,7 @@ class Proxy:
                 self._connections.append(connection)
                 self.accepted.append(time.monotonic())
             if self._listener is not listener:
-                # It was cut meanwhile.
+                # It was cut in the meantime.
                 self._end(connection)
                 return
             for target in (self._pass_commands, self._pass_replies):
@@ -371,7 +371,7 @@ class Proxy:
         self._ended(connection)
 
     def _lead(self, connection: _Connection, chunk: bytes) -> None:
-        """Into the trap, if this is what it waits for; under the lock."""
+        """Trigger the trap if it is for this command; hold the lock."""
         if self._trap is not None and self._trap.command in chunk:
             connection.trap, self._trap = self._trap, None
 
@@ -382,7 +382,7 @@ class Proxy:
         trap.sprung.set()
 
     def _ended(self, connection: _Connection) -> None:
-        """One of its sides has."""
+        """One side of a connection has ended."""
         with self._lock:
             if connection.silent and connection in self._connections:
                 return
@@ -393,6 +393,6 @@ class Proxy:
             if connection in self._connections:
                 self._connections.remove(connection)
             if connection.trap is not None:
-                # It ended by itself: the trap waits for the next one.
+                # It ended by itself: the trap remains armed.
                 self._trap, connection.trap = connection.trap, None
         connection.close()

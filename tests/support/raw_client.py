@@ -1,4 +1,4 @@
-"""A client that says exactly what it is told to, over a WebSocket."""
+"""A client that sends exactly what a test gives it, over a WebSocket."""
 import json
 import socket
 import threading
@@ -8,14 +8,14 @@ import websocket
 
 from .wait import DEADLINE, wait_until
 
-#: What begins packets of Socket.IO inside messages of Engine.IO.
+#: The prefixes of Socket.IO packets inside Engine.IO messages.
 CONNECT, DISCONNECT, EVENT, ERROR = '40', '41', '42', '44'
 
 PING, PONG = '2', '3'
 
 
 class RawClient:
-    """One connection, on which nothing is said yet.
+    """One connection, on which nothing was sent yet.
 
     :param url: the server's.
     """
@@ -24,8 +24,8 @@ class RawClient:
         self._socket = websocket.create_connection(
             url.replace('http', 'ws', 1)
             + '/socket.io/?EIO=4&transport=websocket', timeout=DEADLINE)
-        # Appended to by the thread that reads, and copied: both are atomic
-        # in CPython.
+        # Appended to by the reading thread and copied by the test: both are
+        # atomic in CPython.
         self._packets: List[str] = []
         self._ended = threading.Event()
         self._socket.settimeout(None)
@@ -44,12 +44,12 @@ class RawClient:
         self._ended.set()
 
     def send_connect(self, auth: Any, namespace: str = '/') -> None:
-        """Ask to be connected to a namespace, with this payload."""
+        """Request a connection to a namespace, with this payload."""
         self._socket.send(
             f'{CONNECT}{_prefix(namespace)}{json.dumps(auth)}')
 
     def send_disconnect(self, namespace: str = '/') -> None:
-        """Leave a namespace."""
+        """Disconnect from a namespace."""
         self._socket.send(f'{DISCONNECT}{_prefix(namespace)}')
 
     def wait_ended(self) -> None:
@@ -58,7 +58,7 @@ class RawClient:
 
     def wait_reply(self, namespace: str = '/',
                    timeout: float = DEADLINE) -> Dict[str, Any]:
-        """Wait for the answer to that.
+        """Wait for the answer to the request.
 
         :return: its payload.
         """
@@ -68,14 +68,14 @@ class RawClient:
         return dict(replies[-1])
 
     def connect(self, auth: Any, namespace: str = '/') -> Dict[str, Any]:
-        """The two of them."""
+        """Request a connection and wait for the answer."""
         self.send_connect(auth, namespace)
         return self.wait_reply(namespace)
 
     def try_to_connect(self, auth: Any,
                        namespace: str = '/') -> Dict[str, Any]:
-        """The same, where the server may end the connection instead: then
-        there is nothing in the answer."""
+        """The same, if the server may also end the connection: then the answer
+        is empty."""
         self.send_connect(auth, namespace)
         wait_until(lambda: self._ended.is_set()
                    or self._payloads(CONNECT, namespace), what='an answer')
@@ -87,22 +87,22 @@ class RawClient:
         return self._payloads(EVENT, namespace)
 
     def wait_event(self, name: str, namespace: str = '/') -> None:
-        """Wait for an event of a name."""
+        """Wait for an event of this name."""
         wait_until(lambda: name in [
             each[0] for each in self.events(namespace)],
             what=lambda: f'{name!r} among {self.events(namespace)[-5:]}')
 
     def is_connected(self, namespace: str = '/') -> bool:
-        """Whether a reply was the last that was said of a namespace, and
-        the connection is there."""
+        """Whether the last packet of a namespace was a successful reply, and
+        the connection is open."""
         kinds = [kind for kind, name, _ in self._parsed()
                  if name == namespace and kind != EVENT]
         return not self._ended.is_set() and kinds[-1:] == [CONNECT]
 
     def drop(self) -> None:
-        """End the connection without a word."""
+        """End the connection without notice."""
         try:
-            # Wakes the thread that reads, which close() does not.
+            # Wakes the reading thread, which close() does not.
             self._socket.sock.shutdown(socket.SHUT_RDWR)
         except (AttributeError, OSError):
             pass  # the server was first

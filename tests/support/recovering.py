@@ -1,6 +1,7 @@
-"""A python-socketio server whose clients are made by hand: real sockets of
-Engine.IO without a network, so that a test decides when a connection is lost
-and what was received before that."""
+"""A python-socketio server with hand-made clients: real Engine.IO sockets
+without a network, so that a test decides when a connection is lost and what
+was received before.
+"""
 import json
 import logging
 from queue import Empty
@@ -16,7 +17,7 @@ from .wait import wait_until
 
 
 class Client:
-    """One connection to one server, and what came over it."""
+    """One connection to one server, and the packets received over it."""
 
     def __init__(self, node: 'RecoveringNode') -> None:
         self.node = node
@@ -24,11 +25,11 @@ class Client:
         self.eio_sid = eio.generate_id()
         self.socket = Socket(eio, self.eio_sid)
         self.socket.connected = self.socket.upgraded = True
-        # As in a connection that was accepted: there was no PING yet.
+        # As in a connection that was just accepted: no PING was sent yet.
         self.socket.last_ping = None
         eio.sockets[self.eio_sid] = self.socket
         self.received: List[str] = []
-        #: As the JavaScript client keeps them.
+        #: The attributes that the JavaScript client keeps.
         self.pid: Optional[str] = None
         self.sid: Optional[str] = None
         self.offset: Optional[str] = None
@@ -46,14 +47,14 @@ class Client:
         self.node.server._handle_eio_message(self.eio_sid, text)
 
     def back(self) -> Dict[str, Any]:
-        """What this client shows when it returns."""
+        """The ``auth`` that this client sends when it returns."""
         shown = {'pid': self.pid}
         if self.offset is not None:
             shown['offset'] = self.offset
         return shown
 
     def receive(self) -> List[List[Any]]:
-        """Take in all that waits; all events so far."""
+        """Take in all waiting packets; return all events so far."""
         while True:
             try:
                 packet = self.socket.queue.get(block=False)
@@ -68,7 +69,7 @@ class Client:
             if text.startswith('0'):
                 reply = json.loads(text[text.index('{'):])
                 self.sid, self.pid = reply['sid'], reply.get('pid')
-                # What came before it is handled now.
+                # Events that arrived before it are handled now.
                 for args in self.events:
                     self._note_offset(args)
             elif text.startswith('4'):

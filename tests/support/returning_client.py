@@ -1,7 +1,7 @@
-"""A client that speaks the protocol itself, and so does what the JavaScript
-client does to come back: python-socketio's does not.
+"""A client that speaks the protocol itself and recovers its session like the
+JavaScript client, which python-socketio's client does not.
 
-Over a WebSocket, with packets taken apart by python-socketio. Events keep the
+It uses a WebSocket, and decodes packets with python-socketio. Events keep the
 arguments that they have on the wire, the offset included.
 """
 import contextlib
@@ -24,17 +24,16 @@ class Refused(Exception):
 class ReturningClient(Listener):
     """A client that is connected once it is constructed.
 
-    The attributes are by namespace. Whoever wants to lie to a server changes
-    ``pids`` or ``offsets`` before it connects again.
+    The attributes are by namespace. To send false values to a server, change
+    ``pids`` or ``offsets`` before connecting again.
 
-    :ivar pids: what the server calls the session, if it does.
-    :ivar offsets: the last argument of the last event that had text there.
-    :ivar recovered: whether the server has given back the session that was
-                     asked for.
+    :ivar pids: the session's private id, if the server assigned one.
+    :ivar offsets: the last argument of the last event that had a string there.
+    :ivar recovered: whether the server has recovered the requested session.
 
     :param url: the server's.
-    :param namespaces: those that it connects to.
-    :param auth: goes to the connect handler.
+    :param namespaces: the namespaces to connect to.
+    :param auth: passed to the connect handler.
     """
 
     def __init__(self, url: str, *namespaces: str,
@@ -46,14 +45,14 @@ class ReturningClient(Listener):
         self.pids: Dict[str, str] = {}
         self.offsets: Dict[str, str] = {}
         self.recovered: Dict[str, bool] = {}
-        # Appended to by the thread that reads, and copied.
+        # Appended to by the reading thread and copied by the test.
         self._events: List[Event] = []
         self._disconnects: List[Tuple[str, str]] = []
         self._refusals: Dict[str, Any] = {}
         self._answers: Dict[str, Sequence[Any]] = {}
         self._acknowledged: Dict[int, List[Any]] = {}
         self._numbers = itertools.count()
-        # Those of the connection that there is; none was made yet.
+        # State of the present connection; there is none yet.
         self._socket: Any = None
         self._reader = threading.Thread()
         self._missing: List[str] = []
@@ -66,10 +65,10 @@ class ReturningClient(Listener):
     # -- what it does -------------------------------------------------------
 
     def connect(self, url: Optional[str] = None) -> None:
-        """Connect, again and maybe to another server, and wait for the
+        """Connect, possibly again and to another server, and wait for the
         replies of all namespaces.
 
-        :raises Refused: one of them does not let it in.
+        :raises Refused: a server refused the connection to a namespace.
         """
         self._url = url or self._url
         self._refusals.clear()
@@ -79,7 +78,7 @@ class ReturningClient(Listener):
             f'{self._url.replace("http", "ws", 1)}/socket.io/'
             '?EIO=4&transport=websocket',
             timeout=DEADLINE, enable_multithread=True)
-        # A server is quiet for as long as it likes.
+        # A server may be silent for any length of time.
         self._socket.settimeout(None)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -90,20 +89,20 @@ class ReturningClient(Listener):
         assert not self._missing, f'no reply of {self._missing}'
 
     def is_connected(self) -> bool:
-        """Whether there is a connection, as far as it can tell."""
+        """Whether the connection seems to be open."""
         return self._reader.is_alive()
 
     def drop(self) -> None:
-        """End the connection without a word, as a network would. Nothing
-        arrives any more when this returns."""
+        """End the connection without notice, as a network failure would.
+        Nothing arrives after this returns."""
         with contextlib.suppress(OSError, AttributeError):
-            # There is none where the server was first.
+            # The server may already have closed it.
             self._socket.sock.shutdown(socket.SHUT_RDWR)
         self._reader.join(DEADLINE)
         self._socket.shutdown()
 
     def disconnect(self) -> None:
-        """Leave all namespaces on purpose, and end the connection."""
+        """Disconnect from all namespaces, and end the connection."""
         for namespace in self._namespaces:
             self._send(packet.DISCONNECT, namespace)
         self.drop()
@@ -115,8 +114,8 @@ class ReturningClient(Listener):
                 self.disconnect()
 
     def answer(self, name: str, *args: Any) -> None:
-        """Acknowledge events of this name with these arguments; others are
-        acknowledged without any."""
+        """Acknowledge events of this name with these arguments; other events
+        are acknowledged without arguments."""
         self._answers[name] = args
 
     def call(self, name: str, *args: Any,
@@ -130,7 +129,7 @@ class ReturningClient(Listener):
                    what=f'the acknowledgement of {name!r}')
         return self._acknowledged[number]
 
-    # -- what it was told ---------------------------------------------------
+    # -- what it received ---------------------------------------------------
 
     def events(self) -> List[Event]:
         """All events so far, in the order in which they arrived."""
@@ -148,7 +147,7 @@ class ReturningClient(Listener):
 
     def wait_disconnected(self, namespace: Optional[str] = None,
                           timeout: float = DEADLINE) -> str:
-        """Wait until a namespace, the first unless said, is disconnected.
+        """Wait until a namespace (default: the first) is disconnected.
 
         :return: the reason, in the words of socket.io-client.
         """
@@ -169,7 +168,7 @@ class ReturningClient(Listener):
             self._socket.send_binary(attachment)
 
     def _read(self) -> None:
-        """Take what comes until the connection ends."""
+        """Handle what arrives until the connection ends."""
         incomplete: Any = None
         with contextlib.suppress(OSError, websocket.WebSocketException):
             while True:
@@ -192,7 +191,7 @@ class ReturningClient(Listener):
             self._disconnects.append((namespace, 'transport close'))
 
     def _introduce(self) -> None:
-        """Say who it is, and where it was."""
+        """Request all namespaces, with the sessions' pids and offsets."""
         for namespace in self._namespaces:
             known = {}
             if namespace in self.pids:
@@ -229,7 +228,7 @@ class ReturningClient(Listener):
         if event.id is not None:
             self._send(packet.ACK, namespace,
                        list(self._answers.get(name, ())), event.id)
-        # Missed events come before the reply with the same pid.
+        # Missed events arrive before the reply with the same pid.
         if namespace in self.pids and args and isinstance(args[-1], str):
             self.offsets[namespace] = args[-1]
 

@@ -1,4 +1,4 @@
-"""Real Sentinels of the tests' own, and what they watch over."""
+"""Real Sentinels for the tests, and the servers that they watch."""
 import shutil
 import tempfile
 from pathlib import Path
@@ -10,14 +10,14 @@ from redis_streams_adapter.demo.embedded import find_redis_server
 
 from .process import OwnProcess
 from .redis_server import free_port, RedisServer
-from .replicated import ask, CALM, Replicated, SLOW, told_by
+from .replicated import ask, CALM, Replicated, SLOW, info_of
 from .wait import wait_until
 
-#: What the Sentinels call the master and its replicas.
+#: The Sentinels' name for the master and its replicas.
 SERVICE = 'mymaster'
 
-#: How many Sentinels there are, and how many of them have to agree that the
-#: master is gone.
+#: The number of Sentinels, and how many of them must agree that the master
+#: is down.
 COUNT = 3
 QUORUM = 2
 
@@ -25,21 +25,21 @@ QUORUM = 2
 class Sentinel:
     """One Sentinel process.
 
-    :param settings: more lines of its configuration.
+    :param settings: further lines of its configuration.
     """
 
     def __init__(self, master: RedisServer, settings: str = '') -> None:
         self.port = free_port()
         self._directory = Path(tempfile.mkdtemp(prefix='sentinel-of-tests-'))
         self._file = self._directory / 'sentinel.conf'
-        # It writes to this file what it finds out.
+        # It records its findings in this file.
         self._file.write_text(
             f'port {self.port}\n'
             f'bind 127.0.0.1\n'
             f'dir {self._directory}\n'
             f'sentinel monitor {SERVICE} 127.0.0.1 {master.port} {QUORUM}\n'
             f'sentinel down-after-milliseconds {SERVICE} {CALM}\n'
-            # Twice that goes by between two failovers.
+            # Twice this time passes between two failovers.
             f'sentinel failover-timeout {SERVICE} 3000\n'
             f'{settings}\n')
         self._process: Optional[OwnProcess] = None
@@ -54,7 +54,7 @@ class Sentinel:
             self._directory / 'sentinel.out')
 
     def client(self, **options: Any) -> redis.Redis:
-        """A new client of it."""
+        """A new client of this Sentinel."""
         return redis.Redis(host='127.0.0.1', port=self.port, **options)
 
     def freeze(self) -> None:
@@ -63,7 +63,7 @@ class Sentinel:
         self._process.freeze()
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume its execution."""
         assert self._process is not None
         self._process.thaw()
 
@@ -78,7 +78,7 @@ class Sentinel:
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def master(self) -> Dict[str, str]:
-        """What it knows of the master; nothing before it answers."""
+        """Its view of the master; empty before it answers."""
         try:
             reply = ask(self, 'SENTINEL', 'MASTER', SERVICE)
         except redis.RedisError:
@@ -90,12 +90,12 @@ class Sentinel:
 class SentinelSet(Replicated):
     """A master with a replica, and three Sentinels.
 
-    :param settings: more lines of the Sentinels' configuration.
+    :param settings: further lines of the Sentinels' configuration.
     """
 
-    #: They ask once a second. One who has just become the master would be
-    #: taken for dead before it was asked.
-    NERVOUS = 3000
+    #: Sentinels ask once a second: with a shorter time, a new master would
+    #: be taken for dead before it was asked.
+    QUICK = 3000
 
     def __init__(self, settings: str = '') -> None:
         super().__init__([RedisServer(
@@ -112,17 +112,17 @@ class SentinelSet(Replicated):
         return f'redis+sentinel://{hosts}/0/{SERVICE}'
 
     def start(self) -> 'SentinelSet':
-        """Start all, and wait until they know each other."""
+        """Start everything, and wait until the Sentinels know each other."""
         master, replica = self.servers
         master.start()
         replica.start('--replicaof', '127.0.0.1', str(master.port))
         for sentinel in self.sentinels:
             sentinel.start()
-        self.wait_well()
+        self.wait_healthy()
         return self
 
-    def wait_well(self) -> None:
-        def is_well() -> bool:
+    def wait_healthy(self) -> None:
+        def is_healthy() -> bool:
             views = [each.master() for each in self.sentinels]
             if [(view.get('flags'), view.get('num-slaves'),
                  view.get('num-other-sentinels')) for view in views] != [
@@ -130,12 +130,12 @@ class SentinelSet(Replicated):
                 return False
             if len({view['port'] for view in views}) != 1:
                 return False
-            told = [told_by(server, 'INFO', 'replication')
-                    for server in self.servers]
+            reply = [info_of(server, 'INFO', 'replication')
+                     for server in self.servers]
             return {each['role']: each.get('master_link_status')
-                    for each in told} == {'master': None, 'slave': 'up'}
+                    for each in reply} == {'master': None, 'slave': 'up'}
 
-        wait_until(is_well, SLOW, 'Sentinels and servers to be well')
+        wait_until(is_healthy, SLOW, 'Sentinels and servers to be healthy')
 
     def master_of(self, key: str) -> RedisServer:
         return self.by_port(int(self.sentinels[0].master()['port']))
@@ -152,7 +152,7 @@ class SentinelSet(Replicated):
         (master,) = [each for each in self.servers if each is not server]
         server.start('--replicaof', '127.0.0.1', str(master.port))
 
-    def set_patience(self, milliseconds: int) -> None:
+    def set_down_after(self, milliseconds: int) -> None:
         for sentinel in self.sentinels:
             ask(sentinel, 'SENTINEL', 'SET', SERVICE,
                 'down-after-milliseconds', milliseconds)

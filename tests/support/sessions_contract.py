@@ -1,7 +1,7 @@
-"""The contract of what recovery asks of a Redis.
+"""The contract between recovery and Redis' session store.
 
-A test module imports all names of this one, and adds the fixture ``driver``:
-how to connect to a Redis that is empty.
+A test module imports all names of this module, and adds the fixture
+``driver``: the connection to an empty Redis.
 """
 import contextlib
 import logging
@@ -28,7 +28,7 @@ Make = Callable[..., SessionStore]
 @pytest.fixture
 def make(driver: Driver,
          logger: Callable[[], logging.Logger]) -> Iterator[Make]:
-    """Makes sessions with their task: ``make(ttl)``, in seconds."""
+    """Makes session stores with their task: ``make(ttl)``, in seconds."""
     with contextlib.ExitStack() as stack:
         def make_one(ttl: float = 100.0) -> SessionStore:
             sessions = SessionStore(driver, ThreadEngine(), 'sessions:', ttl)

@@ -1,12 +1,12 @@
 """An application for gunicorn whose disconnect handler emits.
 
 ``gunicorn tests.support.shutdown_app:application``, with its parameters in
-the environment. It answers these events, and two requests:
+the environment. It handles these events and requests:
 
 ==============  ============================================================
-``identify``    the worker's process, and the id of its node
-``echo``        what it was sent
-``/pid``        the worker's process
+``identify``    returns the worker's process id and the id of its node
+``echo``        returns its arguments
+``/pid``        returns the worker's process id
 ``/slow``       emits ``begun``, waits, then emits ``slow``
 ==============  ============================================================
 
@@ -25,7 +25,7 @@ import socketio  # noqa: E402
 
 from redis_streams_adapter import RedisStreamsManager  # noqa: E402
 
-#: How long ``/slow`` takes, in seconds.
+#: Seconds that ``/slow`` takes.
 SLOW = 1.5
 
 HANDLER_SECONDS = float(os.environ.get('HANDLER_SECONDS', '0'))

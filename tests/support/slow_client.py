@@ -1,5 +1,5 @@
-"""A client on a plain socket that reads when the test says so, and takes
-every byte that it reads for what a WebSocket may hold there."""
+"""A client on a plain socket that reads only when a test asks it to, and
+checks that the bytes are valid WebSocket frames."""
 import array
 import fcntl
 import json
@@ -15,18 +15,18 @@ from wsproto.extensions import PerMessageDeflate
 
 from .wait import DEADLINE, wait_until
 
-#: Bytes that the kernel may keep for the client: few, so that the server
-#: soon finds no room for more.
+#: The kernel's receive buffer in bytes: small, so that the server soon cannot
+#: send any more.
 RECEIVE_BUFFER = 4096
 
-#: Looks at that buffer in which nothing has come: it is full, or nothing
-#: more is on its way.
+#: The number of checks of that buffer without a change after which it is
+#: regarded as full, or as getting nothing more.
 QUIET_LOOKS = 30
 
 
 class Ended(Exception):
-    """The connection was closed: by the server, or over a frame that is
-    malformed."""
+    """The connection was closed, by the server or because of an invalid
+    frame."""
 
 
 class SlowClient:
@@ -34,8 +34,8 @@ class SlowClient:
 
     :param url: the server's.
     :param compress: whether to offer permessage-deflate.
-    :param auth: what it shows to the server: the ``pid`` and ``offset`` of
-                 a session that it had.
+    :param auth: sent to the server: the ``pid`` and ``offset`` of an earlier
+                 session.
     """
 
     def __init__(self, url: str, compress: bool,
@@ -56,7 +56,7 @@ class SlowClient:
             host=parts.netloc,
             target='/socket.io/?EIO=4&transport=websocket',
             extensions=[PerMessageDeflate()] if compress else []))
-        #: What came before the reply.
+        #: What arrived before the reply.
         self._early: List[Any] = []
         messages = self._arriving()
         next(messages)
@@ -75,15 +75,15 @@ class SlowClient:
         self._socket.sendall(self._protocol.send(event))
 
     def say(self, text: str) -> None:
-        """Send a packet of Engine.IO."""
+        """Send an Engine.IO packet."""
         self._send(TextMessage(text))
 
     def ping(self, payload: bytes) -> None:
-        """Send a PING frame of the WebSocket."""
+        """Send a WebSocket PING frame."""
         self._send(Ping(payload))
 
     def wait_stalled(self) -> None:
-        """Wait until nothing more arrives while nothing is read."""
+        """Wait until nothing more arrives, without reading."""
         seen: List[int] = []
 
         def nothing_comes() -> bool:
@@ -97,10 +97,10 @@ class SlowClient:
         wait_until(nothing_comes, what=lambda: f'a stall, {seen[-5:]}')
 
     def messages(self) -> Iterator[Any]:
-        """What the server sends, text or bytes, until it ends the
-        connection without a word. PINGs of Engine.IO are answered.
+        """What the server sends, text or bytes, until it ends the connection
+        without notice. PINGs of Engine.IO are answered.
 
-        :raises Ended: it says something, or has sent what is no frame.
+        :raises Ended: the server sent a close frame or an invalid frame.
         """
         while self._early:
             yield self._early.pop(0)
@@ -138,7 +138,7 @@ class SlowClient:
             return None
 
     def close(self) -> None:
-        """End the connection without a word."""
+        """End the connection without notice."""
         self._socket.close()
 
     def __enter__(self) -> 'SlowClient':

@@ -1,11 +1,11 @@
-"""Processes that emit numbers and are struck by time limits meanwhile.
+"""Processes that emit numbers while time limits strike them.
 
 ``python -m tests.support.struck_script MODE REDIS_URL STREAM TRIES EMITS``
-makes so many processes, one after the other, each with a manager of its own
-on the stream ``STREAM-<n>``. Each prints a line of JSON: ``returned`` and
-``raised``, the numbers whose ``emit`` did so; ``writers``, how many tasks
-there are that write; ``flushed``, ``outbox``, ``outbox_bytes`` and ``sent``
-behind that. The last two numbers are emitted without a limit.
+starts ``TRIES`` processes, one after the other, each with a manager on the
+stream ``STREAM-<n>``. Each prints a line of JSON: ``returned`` and
+``raised``, the numbers whose ``emit`` did so; ``writers``, the number of
+writing tasks; after the flush, ``flushed``, ``outbox``, ``outbox_bytes`` and
+``sent``. The last two numbers are emitted without a limit.
 """
 import sys
 
@@ -28,13 +28,13 @@ from redis_streams_adapter.stream.writer import Writer  # noqa: E402
 #: Seconds that a process may take.
 PATIENCE = 20
 
-#: The limits of a first emit, and of any other: as long as they may take, in
+#: The longest limits of a process's first emit, and of any other, in
 #: seconds.
 FIRST, OTHER = 0.004, 0.0003
 
 
 class Limit(Exception):
-    """As the soft limit of a job queue."""
+    """Raised like the soft limit of a job queue."""
 
 
 def strike(*_: Any) -> None:
@@ -42,9 +42,9 @@ def strike(*_: Any) -> None:
 
 
 def by_signal(seconds: float, call: Callable[[], Any]) -> bool:
-    """Call, with a limit from a signal handler.
+    """Call a function, with a limit from a signal handler.
 
-    :return: whether it returned in time.
+    :return: whether it returned within the limit.
     """
     done = False
     try:
@@ -76,7 +76,7 @@ def by_timeout(seconds: float, call: Callable[[], Any]) -> bool:
 
 
 def frames() -> Iterator[Any]:
-    """Where all threads and green threads are."""
+    """The frames of all threads and green threads."""
     yield from sys._current_frames().values()
     greenlet = sys.modules.get('greenlet')
     if greenlet is not None:
@@ -86,7 +86,7 @@ def frames() -> Iterator[Any]:
 
 
 def count_writers() -> int:
-    """How many tasks are in the writer's work."""
+    """How many tasks are running the writer's work."""
     seen = set()
     for frame in list(frames()):
         while frame is not None:
@@ -129,7 +129,7 @@ def main(mode: str, url: str, stream: str, tries: int, emits: int) -> None:
     for number in range(tries):
         child = os.fork()
         if not child:
-            # If it hangs it ends without a line.
+            # If it hangs, the signal ends it without a line.
             signal.signal(signal.SIGALRM, strike)
             result = emit_all(url, f'{stream}-{number}', emits, limits,
                               random.Random(seed + number))

@@ -1,8 +1,8 @@
-"""A server process whose handlers are written in every way there is.
+"""A server process with handlers of every style.
 
 ``python -m tests.support.styled_app``, with the parameters of
-:mod:`.node_app` and what that does besides; :class:`StyledProcess` has the
-methods. Which handlers there are says ``style`` among the options:
+:mod:`.node_app` and its behaviour; :class:`StyledProcess` has the methods.
+The option ``style`` selects the handlers:
 
 ``'apart'``
     namespaces with functions, with classes, with a handler for all events,
@@ -11,12 +11,12 @@ methods. Which handlers there are says ``style`` among the options:
     handlers for all namespaces, whose connect handler has two arguments
     besides the namespace, or three
 
-and ``instrument`` the mode of the admin UI, if there shall be one.
+and ``instrument`` is the mode of the admin UI, if there is to be one.
 
-Every client can send ``remember``, which puts a value into its session, lets
+Every client can send ``remember``, which puts a value into its session, makes
 it enter a room, and emits ``remembered`` to it.
 """
-# The patching comes before every other import, hence the two halves.
+# The patching precedes every other import, hence the two halves.
 import argparse
 
 from tests.support import modes
@@ -39,15 +39,15 @@ import socketio  # noqa: E402
 from tests.support import node_app  # noqa: E402
 from tests.support.node_process import NodeProcess  # noqa: E402
 
-#: The namespaces that have handlers of their own, and how many arguments
-#: their connect handlers have; ``None``: there is none.
+#: The namespaces with handlers, and the number of arguments of their connect
+#: handlers; ``None``: there is none.
 APART = {'/functions-2': 2, '/functions-3': 3, '/functions-default': 3,
          '/class-2': 2, '/class-3': 3, '/all-events': 3, '/mute': None}
 
-#: How those of all namespaces are written.
+#: The styles of handlers for all namespaces.
 TOGETHER = {'functions 2': 2, 'functions 3': 3, 'class 2': 2, 'class 3': 3}
 
-#: What stands for the argument that a handler does not have.
+#: Stands for an argument that a handler does not have.
 ABSENT = 'absent'
 
 
@@ -66,15 +66,15 @@ class StyledProcess(NodeProcess):
             '--redis-url', redis_url, '--options', json.dumps(options)]
 
     def arrivals(self, sid: str) -> List[Dict[str, Any]]:
-        """What the connect handlers were given, and found, each time."""
+        """The arguments and findings of each connect handler's call."""
         return [each for each in self.recorded('arrivals')
                 if each['sid'] == sid]
 
     def departures(self, sid: str) -> List[Tuple[str, str]]:
         """The calls of the disconnect handlers: namespace and reason, or
         :data:`ABSENT`."""
-        return [(namespace, reason) for namespace, who, reason
-                in self.recorded('departures') if who == sid]
+        return [(namespace, reason) for namespace, client, reason
+                in self.recorded('departures') if client == sid]
 
 
 class Application:
@@ -202,7 +202,7 @@ def add_class_3(does: Application, namespace: str) -> None:
 
 
 def add_caught_functions(does: Application, arguments: int) -> None:
-    """Handlers for the namespaces that have no other."""
+    """Handlers for the namespaces without others."""
     server = does.server
 
     if arguments == 2:
@@ -226,7 +226,7 @@ def add_caught_functions(does: Application, arguments: int) -> None:
 
 
 def add_caught_class(does: Application, arguments: int) -> None:
-    """A class for the namespaces that have no other handlers."""
+    """A class for the namespaces without other handlers."""
     class Base(socketio.Namespace):  # type: ignore
         def on_disconnect(self, namespace: str, sid: str,
                           reason: str) -> None:
@@ -250,7 +250,7 @@ def add_caught_class(does: Application, arguments: int) -> None:
 
 
 def add_handlers(does: Application, style: str) -> None:
-    """Those of a style."""
+    """Add the handlers of a style."""
     if style == 'apart':
         add_functions_2(does, '/functions-2')
         add_functions_3(does, '/functions-3')

@@ -1,10 +1,10 @@
 """The contract of a transport: tests of any
 :class:`redis_streams_adapter.protocol.transport.Link`.
 
-A test module imports all names of this one, and adds the fixture ``backend``:
-an object that makes links and brings its server into trouble. Its methods are
-those of ``Backend`` in ``tests/unit/testing/test_stream.py`` and of ``Redis``
-in ``tests/integration/stream/test_link.py``.
+A test module imports all names of this module, and adds the fixture
+``backend``: an object that makes links and causes faults on its server. Its
+methods are those of ``Backend`` in ``tests/unit/testing/test_stream.py`` and
+of ``Redis`` in ``tests/integration/stream/test_link.py``.
 """
 import contextlib
 import threading
@@ -19,14 +19,14 @@ from redis_streams_adapter.protocol.transport import EntryRefused, NO_STREAM, \
 
 from .wait import DEADLINE, wait_until
 
-#: The longest value that the server of these tests takes, in bytes. It is
-#: the least that Redis can be told.
+#: The longest value that the server of these tests accepts, in bytes. It is
+#: the lowest limit that Redis can be given.
 LONGEST = 1 << 20
 
 MAX_LEN = 1000
 
-#: Seconds: longer than any test, so that only what a test does ends a wait.
-FOR_GOOD = 60.0
+#: Seconds: longer than any test, so that such a wait never times out.
+UNLIMITED = 60.0
 
 
 def fields(number: Any) -> List[bytes]:
@@ -34,7 +34,7 @@ def fields(number: Any) -> List[bytes]:
 
 
 def numbers(entries: Any) -> List[int]:
-    """What :func:`fields` was given for each entry."""
+    """The arguments of :func:`fields` for each entry."""
     return [int(entry.fields[3]) for entry in entries]
 
 
@@ -61,7 +61,7 @@ def stored(link: Any, batch: List[List[bytes]],
            oldest: Optional[int] = None) -> List[Position]:
     """Append a batch.
 
-    :return: where the entries are.
+    :return: the entries' positions.
     """
     return [Position.parse(each) for each in link.append(batch, oldest)]
 
@@ -69,7 +69,7 @@ def stored(link: Any, batch: List[List[bytes]],
 def in_thread(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
     """Call a function in a thread.
 
-    :return: waits for its result, or raises what it raised.
+    :return: waits for its result, or raises its exception.
     """
     result: List[Any] = []
 
@@ -105,7 +105,7 @@ def test_append_and_read(link: Any, count: int) -> None:
     assert [bytes(entry.id) for entry in entries] == ids
 
 
-def test_any_bytes(link: Any) -> None:
+def test_values_of_any_bytes(link: Any) -> None:
     content = [b'', bytes(range(256)), b'\r\n$5\r\n', b'\xff' * 100_000, b'k',
                b'\x00']
     link.append([content])
@@ -120,7 +120,7 @@ def test_ids_ascend(link: Any) -> None:
     assert ids == sorted(set(ids))
 
 
-def test_batches_are_not_mixed(connect: Callable[..., Any]) -> None:
+def test_batches_stay_together(connect: Callable[..., Any]) -> None:
     writers, size = 4, 10
     done = [in_thread(lambda link, first: [
                 link.append([fields(first)] * size) for _ in range(20)],
@@ -133,26 +133,26 @@ def test_batches_are_not_mixed(connect: Callable[..., Any]) -> None:
         assert len(set(found[start:start + size])) == 1
 
 
-def test_one_link_sees_what_another_has_stored(
+def test_links_share_entries(
         link: Any, connect: Callable[..., Any]) -> None:
     position, = stored(connect(), [fields(7)])
     assert link.ends().last_id == position
     assert numbers(link.read(START, 10, None)) == [7]
 
 
-def test_a_refusal_is_not_in_doubt(backend: Any, link: Any) -> None:
+def test_refused_append_is_not_in_doubt(backend: Any, link: Any) -> None:
     link.append([fields(0)])
     with backend.refusing():
         for batch in ([fields(1)], [fields(1), fields(2)]):
             with pytest.raises(Unavailable) as caught:
                 link.append(batch)
             assert not caught.value.in_doubt
-    # The connection is as good as before.
+    # The connection still works.
     link.append([fields(3)])
     assert numbers(link.read(START, 10, None)) == [0, 3]
 
 
-def test_what_is_killed_before_a_command_is_in_doubt(
+def test_append_on_killed_link_is_in_doubt(
         backend: Any, link: Any, connect: Callable[..., Any]) -> None:
     backend.kill(link)
     with pytest.raises(Unavailable) as caught:
@@ -162,7 +162,7 @@ def test_what_is_killed_before_a_command_is_in_doubt(
 
 
 @pytest.mark.parametrize('count', [1, 3])
-def test_what_is_killed_after_a_command_is_in_doubt(
+def test_append_killed_after_command_is_in_doubt(
         backend: Any, connect: Callable[..., Any], count: int) -> None:
     link = connect(backend.link_losing_a_reply())
     with pytest.raises(Unavailable) as caught:
@@ -171,8 +171,7 @@ def test_what_is_killed_after_a_command_is_in_doubt(
     assert numbers(connect().read(START, 10, None)) == list(range(count))
 
 
-def test_a_frozen_append_can_be_interrupted(backend: Any,
-                                            link: Any) -> None:
+def test_frozen_append_can_be_interrupted(backend: Any, link: Any) -> None:
     with backend.frozen():
         wait = in_thread(link.append, [fields(1)])
         with pytest.raises(Unavailable) as caught:
@@ -181,25 +180,25 @@ def test_a_frozen_append_can_be_interrupted(backend: Any,
 
 
 def interrupt_until(link: Any, wait: Callable[[], Any]) -> None:
-    """Interrupt a call that goes on in a thread, from two sides."""
+    """Interrupt a call in a thread, from two sides."""
     link.interrupt()
     link.interrupt()
     wait()
 
 
-# -- an entry that is refused -----------------------------------------------
+# -- a refused entry --------------------------------------------------------
 
 @pytest.mark.parametrize('size', [LONGEST + 1, LONGEST * 16])
 @pytest.mark.parametrize('count, index', [(1, 0), (3, 0), (3, 1), (3, 2)])
-def test_an_entry_that_can_never_be_stored(
+def test_entry_that_can_never_be_stored(
         link: Any, connect: Callable[..., Any], count: int, index: int,
         size: int) -> None:
     batch = [fields(number) for number in range(count)]
     batch[index] = [b'name', b'x' * size]
     with pytest.raises((EntryRefused, Unavailable)) as caught:
         link.append(batch)
-    # A server that hangs up before it has read it all may not be
-    # understood.
+    # If the server hangs up before it has read everything, its reply may be
+    # lost.
     if isinstance(caught.value, EntryRefused):
         assert caught.value.index == index
     else:
@@ -219,13 +218,13 @@ def test_pages_without_gaps(link: Any) -> None:
     assert found == list(range(25))
 
 
-def test_read_behind_a_cursor(link: Any) -> None:
+def test_read_after_cursor(link: Any) -> None:
     ids = stored(link, [fields(number) for number in range(5)])
     assert numbers(link.read(ids[2], 10, None)) == [3, 4]
     assert link.read(ids[-1], 10, None) == []
 
 
-def test_the_cursor_may_be_of_an_entry_that_is_gone(
+def test_cursor_of_trimmed_entry(
         backend: Any, link: Any) -> None:
     ids = stored(link, [fields(number) for number in range(5)])
     backend.trim(2)
@@ -233,22 +232,22 @@ def test_the_cursor_may_be_of_an_entry_that_is_gone(
     assert numbers(link.read(ids[3], 10, None)) == [4]
 
 
-def test_read_of_a_stream_that_is_not_there(link: Any) -> None:
+def test_read_of_missing_stream(link: Any) -> None:
     assert link.read(START, 10, None) == []
     assert link.read(START, 10, 0.001) == []
 
 
-def test_read_returns_what_is_there_at_once(
+def test_read_returns_existing_entries_at_once(
         connect: Callable[..., Any]) -> None:
-    link = connect(block=FOR_GOOD)
+    link = connect(block=UNLIMITED)
     link.append([fields(1)])
-    assert numbers(in_thread(link.read, START, 10, FOR_GOOD)()) == [1]
+    assert numbers(in_thread(link.read, START, 10, UNLIMITED)()) == [1]
 
 
 def test_read_wakes_on_append(backend: Any, link: Any,
                               connect: Callable[..., Any]) -> None:
-    reader = connect(block=FOR_GOOD)
-    wait = in_thread(reader.read, START, 10, FOR_GOOD)
+    reader = connect(block=UNLIMITED)
+    wait = in_thread(reader.read, START, 10, UNLIMITED)
     wait_until(backend.waiting)
     link.append([fields(1), fields(2)])
     assert numbers(wait())[:1] == [1]
@@ -258,44 +257,44 @@ def test_read_wakes_on_the_first_append_after_a_deletion(
         backend: Any, link: Any, connect: Callable[..., Any]) -> None:
     last, = stored(link, [fields(1)])
     backend.delete()
-    reader = connect(block=FOR_GOOD)
-    wait = in_thread(reader.read, START, 10, FOR_GOOD)
+    reader = connect(block=UNLIMITED)
+    wait = in_thread(reader.read, START, 10, UNLIMITED)
     wait_until(backend.waiting)
     link.append([fields(2)])
     assert numbers(wait()) == [2]
 
 
 @pytest.mark.parametrize('block', [0.0001, 0.05])
-def test_read_ends_after_its_time(connect: Callable[..., Any],
-                                  block: float) -> None:
+def test_read_ends_after_block_time(connect: Callable[..., Any],
+                                    block: float) -> None:
     link = connect(block=block)
     begun = time.monotonic()
     assert in_thread(link.read, START, 10, block)() == []
     assert time.monotonic() - begun >= block
 
 
-def test_a_waiting_read_can_be_interrupted(
+def test_waiting_read_can_be_interrupted(
         backend: Any, connect: Callable[..., Any]) -> None:
-    link = connect(block=FOR_GOOD)
-    wait = in_thread(link.read, START, 10, FOR_GOOD)
+    link = connect(block=UNLIMITED)
+    wait = in_thread(link.read, START, 10, UNLIMITED)
     wait_until(backend.waiting)
     with pytest.raises(Unavailable):
         interrupt_until(link, wait)
 
 
-def test_a_read_after_an_interrupt_does_not_wait(
+def test_read_after_interrupt_does_not_wait(
         connect: Callable[..., Any]) -> None:
-    """It may come a moment before the read that it is meant for."""
-    link = connect(block=FOR_GOOD)
+    """It may come a moment before the read it is meant for."""
+    link = connect(block=UNLIMITED)
     link.interrupt()
     with pytest.raises(Unavailable):
-        in_thread(link.read, START, 10, FOR_GOOD)()
+        in_thread(link.read, START, 10, UNLIMITED)()
 
 
-def test_a_waiting_read_ends_with_its_connection(
+def test_waiting_read_ends_with_its_connection(
         backend: Any, connect: Callable[..., Any]) -> None:
-    link = connect(block=FOR_GOOD)
-    wait = in_thread(link.read, START, 10, FOR_GOOD)
+    link = connect(block=UNLIMITED)
+    wait = in_thread(link.read, START, 10, UNLIMITED)
     wait_until(backend.waiting)
     backend.kill(link)
     with pytest.raises(Unavailable):
@@ -314,13 +313,13 @@ def test_ends(backend: Any, link: Any) -> None:
     later, = stored(link, [fields(3)])
     assert later > ids[-1]
     assert link.ends()[:2] == (later, later)
-    # The server counts since 7.0.
+    # The server counts entries since 7.0.
     assert link.ends().added in (3, None)
     backend.delete()
     assert link.ends() == NO_STREAM
 
 
-def test_where_to_read_from_to_find_an_entry(link: Any) -> None:
+def test_position_from_which_read_finds_entry(link: Any) -> None:
     ids = stored(link, [fields(number) for number in range(3)])
     for entry_id in ids:
         entry, = link.read(entry_id.before(), 1, None)
@@ -331,8 +330,8 @@ def test_where_to_read_from_to_find_an_entry(link: Any) -> None:
 
 # -- trimming --------------------------------------------------------------
 
-def test_what_is_old_is_forgotten(link: Any, backend: Any) -> None:
-    """Whole nodes of 100 entries are, in Redis."""
+def test_old_entries_are_trimmed(link: Any, backend: Any) -> None:
+    """Redis trims whole nodes of 100 entries."""
     batch = [fields(number) for number in range(300)]
     ids = stored(link, batch)
     backend.pass_time(link)
@@ -345,8 +344,8 @@ def test_what_is_old_is_forgotten(link: Any, backend: Any) -> None:
 
 # -- connections -----------------------------------------------------------
 
-def test_nobody_there(backend: Any) -> None:
-    link = backend.link_to_nobody()
+def test_connect_to_unreachable_server_fails(backend: Any) -> None:
+    link = backend.unreachable_link()
     with pytest.raises(Unavailable) as caught:
         link.connect()
     assert not caught.value.in_doubt
@@ -363,29 +362,29 @@ def test_end_other(link: Any, connect: Callable[..., Any]) -> None:
     other, third = connect(), connect()
     other.append([fields(1)])
     link.end_other(other.identity)
-    # Nothing that it sends takes effect any more.
+    # None of its commands takes effect any more.
     with pytest.raises(Unavailable):
         other.append([fields(2)])
     assert numbers(link.read(START, 10, None)) == [1]
     third.append([fields(3)])
-    # It is gone, which is as good.
+    # It has already ended, which is fine.
     link.end_other(other.identity)
     assert numbers(link.read(START, 10, None)) == [1, 3]
 
 
 def test_end_other_ends_a_waiting_read(
         backend: Any, link: Any, connect: Callable[..., Any]) -> None:
-    other = connect(block=FOR_GOOD)
-    wait = in_thread(other.read, START, 10, FOR_GOOD)
+    other = connect(block=UNLIMITED)
+    wait = in_thread(other.read, START, 10, UNLIMITED)
     wait_until(backend.waiting)
     link.end_other(other.identity)
     with pytest.raises(Unavailable):
         wait()
 
 
-def test_a_broken_link_stays_broken(backend: Any, link: Any,
-                                    connect: Callable[..., Any]) -> None:
-    """What it said would not be covered by its identity any more."""
+def test_broken_link_stays_broken(backend: Any, link: Any,
+                                  connect: Callable[..., Any]) -> None:
+    """Its identity would not cover later commands any more."""
     backend.kill(link)
     with pytest.raises(Unavailable):
         link.ends()
@@ -408,7 +407,7 @@ def test_close_and_interrupt_never_fail(backend: Any) -> None:
     link.close()
 
 
-def test_the_servers_clock(link: Any) -> None:
+def test_time_is_the_servers_clock(link: Any) -> None:
     before = link.time()
     position, = stored(link, [fields(1)])
     assert before <= position.milliseconds <= link.time()

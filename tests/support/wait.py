@@ -4,23 +4,23 @@ from typing import Any, Callable, TypeVar, Union
 
 Value = TypeVar('Value')
 
-#: Seconds that anything on this machine may take: generous, because it is
-#: only ever reached by a test that fails.
+#: Seconds that anything on this machine may take: generous, because only a
+#: failing test waits this long.
 DEADLINE = 10.0
 
-#: Seconds between two looks at a condition.
+#: Seconds between two checks of a condition.
 INTERVAL = 0.01
 
 
 def wait_until(condition: Callable[[], Value], timeout: float = DEADLINE,
                what: Union[str, Callable[[], str]] = 'the condition',
                ) -> Value:
-    """Look at a condition until it holds.
+    """Check a condition until it holds.
 
-    :param condition: called again and again, from this thread.
-    :param timeout: seconds after which it is given up.
-    :param what: what was waited for, for the failure's text; or a callable
-                 that tells it, and how far things have come, at the end.
+    :param condition: called repeatedly, in this thread.
+    :param timeout: seconds until the wait is given up.
+    :param what: the thing waited for, for the failure's text; or a callable
+                 that returns it, with the final state.
     :return: the first truthy value of the condition.
     :raises AssertionError: it did not hold in time.
     """
@@ -30,18 +30,18 @@ def wait_until(condition: Callable[[], Value], timeout: float = DEADLINE,
         if value:
             return value
         if time.monotonic() >= deadline:
-            told = what if isinstance(what, str) else what()
+            description = what if isinstance(what, str) else what()
             raise AssertionError(
-                f'waited {timeout:g} s in vain for {told}')
+                f'waited {timeout:g} s in vain for {description}')
         time.sleep(INTERVAL)
 
 
 def wait_for_value(read: Callable[[], Any], expected: Any,
                    timeout: float = DEADLINE, what: str = 'a value') -> None:
-    """Look at something until it equals what it should.
+    """Read a value until it equals the expected one.
 
     :param read: returns the present value.
-    :param expected: what it should become.
+    :param expected: the final value.
     """
     seen: Any = None
 

@@ -38,7 +38,7 @@ def test_failover_reports_every_loss(replicated: Replicated,
     pulses = Pulses(nodes, clients, unique)
     pulses.wait_flow()
     master = replicated.master_of(name)
-    with replicated.nervous():
+    with replicated.quick_failover():
         master.kill()
         replicated.wait_new_master_of(name, master)
         pulses.wait_flow(timeout=SLOW)
@@ -64,7 +64,7 @@ def test_failover_to_complete_replica_loses_nothing(
         client.wait_for(first, 2)
     master = replicated.master_of(name)
     replicated.wait_replicated(master)
-    with replicated.nervous():
+    with replicated.quick_failover():
         master.kill()
         pulses = Pulses(nodes, clients, unique)
         replicated.wait_new_master_of(name, master)
@@ -85,7 +85,7 @@ def test_failover_to_lagging_replica_reports_losses(
     pulses.wait_flow()
     slow, others = nodes[2], nodes[:2]
     master = replicated.master_of(name)
-    with replicated.nervous():
+    with replicated.quick_failover():
         replica = replicated.stop_replicating(master)
         slow.freeze()
         # These are read by two of the nodes, and then are gone. The first
@@ -117,7 +117,7 @@ def test_min_replicas_prevents_losses(replicated: Replicated,
     pulses = Pulses(nodes, clients, unique)
     pulses.wait_flow()
     master = replicated.master_of(name)
-    with replicated.nervous():
+    with replicated.quick_failover():
         replica = replicated.stop_replicating(master)
         for node in nodes:
             wait_until(lambda: 'replicas' in (
@@ -147,7 +147,7 @@ def test_frozen_master_reports_every_loss(replicated: Replicated,
     pulses = Pulses(nodes, clients, unique)
     pulses.wait_flow()
     master = replicated.master_of(name)
-    with replicated.nervous():
+    with replicated.quick_failover():
         master.freeze()
         try:
             replicated.wait_new_master_of(name, master)

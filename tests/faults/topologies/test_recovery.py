@@ -102,7 +102,7 @@ def test_clients_are_recovered_after_failover(
             name, *(PREFIX + client.pids['/'] for client in clients)]}:
         replicated.wait_replicated(master)
     master = replicated.master_of(name)
-    with replicated.nervous():
+    with replicated.quick_failover():
         master.kill()
         replicated.wait_new_master_of(name, master)
         for node in (first, second):

@@ -189,7 +189,7 @@ def test_requests_work_after_failover(cluster: RedisCluster,
                   transport)
     party.check_requests()
     key = party.public if transport == SHARDED else ''
-    with cluster.nervous():
+    with cluster.quick_failover():
         old = cluster.master_of(key)
         old.kill()
         for node in party.nodes:

@@ -142,7 +142,7 @@ class Late:
         assert not self._thread.is_alive()
 
 
-def is_well(node: Node, client: FakeClient, sid: str) -> None:
+def is_responsive(node: Node, client: FakeClient, sid: str) -> None:
     """It is here, and gets what is emitted."""
     assert client.sid == sid
     assert not client.socket.closed and not client.was_disconnected()
@@ -164,7 +164,7 @@ def test_who_ends_a_connection_late(node: Node, name: str,
     client.lose()
     again = node.take(client)
     late.go_on()
-    is_well(node, again, sid)
+    is_responsive(node, again, sid)
     assert [each[0] for each in node.disconnects] == [sid]
 
 
@@ -181,7 +181,7 @@ def test_who_is_disconnected_twice(make: MakeNode, always: bool,
     late.go_on()
     assert [each[0] for each in node.disconnects] == [sid]
     again = node.take(client)
-    is_well(node, again, sid)
+    is_responsive(node, again, sid)
 
 
 def test_who_is_refused_late(node: Node) -> None:
@@ -210,7 +210,7 @@ def test_who_is_refused_late(node: Node) -> None:
     assert again.result().reply()['sid'] == sid
     go_on.set()
     late.result()
-    is_well(node, again.result(), sid)
+    is_responsive(node, again.result(), sid)
 
 
 @pytest.mark.parametrize('order', ['the last first', 'the last last'])
@@ -239,7 +239,7 @@ def test_two_on_their_way_into_one_node(
         each.go_on()
     wait_until(lambda: between.socket.closed)
     assert taken['first'].socket.closed
-    is_well(node, taken['last'], sid)
+    is_responsive(node, taken['last'], sid)
 
 
 def test_another_server_takes_it_over_before_its_reply(
@@ -260,7 +260,7 @@ def test_another_server_takes_it_over_before_its_reply(
     assert gone.socket.closed
     winner, = winners
     winner.wait_for('missed')
-    is_well(other, winner, winner.sid)
+    is_responsive(other, winner, winner.sid)
 
 
 def test_it_leaves_before_it_has_to_come_again(

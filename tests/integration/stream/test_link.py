@@ -44,7 +44,7 @@ class Redis:
         driver = open_driver(url or self._server.url, options, self._stream)
         return RedisLink(driver, self._stream, MAX_LEN, block, min_replicas)
 
-    def link_to_nobody(self) -> RedisLink:
+    def unreachable_link(self) -> RedisLink:
         return self.link(url=f'redis://127.0.0.1:{free_port()}')
 
     def link_losing_a_reply(self) -> RedisLink:

@@ -26,16 +26,16 @@ from .conftest import end, Make, PREFIX, STREAM, TTL
 SHORT = 0.3
 
 
-def wait_well(sessions: SessionStore) -> None:
+def wait_healthy(sessions: SessionStore) -> None:
     """Wait until they can be asked for."""
-    def is_well() -> bool:
+    def is_responsive() -> bool:
         try:
             sessions.get('any')
             return True
         except Unavailable:
             return False
 
-    wait_until(is_well, what='sessions')
+    wait_until(is_responsive, what='sessions')
 
 
 # -- what stands there -------------------------------------------------------
@@ -268,7 +268,7 @@ def test_an_outage(make: Make, server: RedisServer) -> None:
             sessions.swap([Swap('p', b'2', [b'1'])])
     finally:
         server.start()
-    wait_well(sessions)
+    wait_healthy(sessions)
     stop.set()
     for call in calls:
         call.result()
@@ -288,7 +288,7 @@ def test_a_reply_is_lost(make: Make, proxy: Proxy, redis: Any,
     with pytest.raises(Unavailable):
         carry_out(sessions)
     assert sprung.wait(DEADLINE)
-    wait_well(sessions)
+    wait_healthy(sessions)
     assert redis.get('sessions:p') == b'2'
     stats = redis.info('commandstats')
     assert stats[f'cmdstat_{command.decode().lower()}']['calls'] >= 1
@@ -321,7 +321,7 @@ def test_a_server_is_frozen(make: Make, server: RedisServer) -> None:
         assert time.monotonic() - begun < 10 * SHORT
     finally:
         server.thaw()
-    wait_well(sessions)
+    wait_healthy(sessions)
     # Carried out or not, nothing else can have come of it.
     assert sessions.get('p') in (b'1', b'2')
 
@@ -463,5 +463,5 @@ def test_a_server_that_was_deposed(sessions: SessionStore, redis: Any,
         wait_until(lambda: sessions.connections > 1)
     finally:
         server.promote()
-    wait_well(sessions)
+    wait_healthy(sessions)
     sessions.put('p', b'1')

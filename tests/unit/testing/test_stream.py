@@ -24,7 +24,7 @@ class Backend:
     def link(self, block: float = 0.0) -> Any:
         return self.stream.link()
 
-    def link_to_nobody(self) -> Any:
+    def unreachable_link(self) -> Any:
         nobody = FakeStream()
         nobody.go_away()
         return nobody.link()
