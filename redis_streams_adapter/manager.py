@@ -23,9 +23,11 @@ emit>`: the event is encoded, and put into the outbox and into the queues of
    takes the event from the outbox and sends it; the
    :class:`~redis_streams_adapter.stream.reader.Reader` of each other node
    takes it in.
-3. On each of those nodes, :meth:`Incoming.act
-   <redis_streams_adapter.cluster.incoming.Incoming.act>` delivers the event
-   to the local clients.
+3. On each of those nodes, :meth:`DirectDelivery.received
+   <redis_streams_adapter.clients.direct_delivery.DirectDelivery.received>`
+   delivers the event to the local clients; with recovery,
+   :meth:`StreamOrderDelivery.received <redis_streams_adapter.recovery.\
+stream_order.StreamOrderDelivery.received>` does, in the stream's order.
 """
 import json as standard_json
 from logging import getLogger, Logger, WARNING

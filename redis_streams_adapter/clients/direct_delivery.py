@@ -15,7 +15,7 @@ from ..protocol.events import Act
 from ..protocol.messages import Broadcast, Message, Target
 from ..protocol.position import Position
 from ..protocol.transport import Entry
-from ..runtime.delivery import Client
+from ..runtime.delivery import Client, Follower
 from ..stream.outbox import Pending
 from .delivery import Delivery
 
@@ -29,7 +29,8 @@ class DirectDelivery:
 
     :param append: puts fields into the outbox of a namespace.
     :param order: the order lock.
-    :param act: carries out what another process asks for.
+    :param act: carries out a message of another process that is not a plain
+                event.
     :param write_only: whether emitted events are for other processes only.
     """
 
@@ -42,6 +43,8 @@ class DirectDelivery:
         #: The local clients; ``None`` before there is a server. Set once, by
         #: the task that creates the server.
         self.local: Optional[Delivery] = None
+        #: No delivery depends on a position.
+        self.follower: Optional[Follower] = None
 
     def of_stream(self, writer_id: bytes) -> 'DirectDelivery':
         """See :class:`~redis_streams_adapter.runtime.delivery.\
@@ -59,7 +62,8 @@ Deliveries`."""
         loads = local.pack(namespace, message.args, message.target)
         with self._order:
             pending = self._append(namespace, fields)
-            local.hand_over(loads)
+            if loads:
+                local.hand_over(loads)
         if local.lines:
             local.log_lines(self._order)
         return pending
@@ -109,21 +113,15 @@ Deliveries`."""
     def began(self, cursor: Position) -> None:
         """Nothing depends on the position."""
 
-    def arriving(self, entry_id: Position) -> None:
-        """Nothing depends on the position."""
-
     def received(self, entry: Entry, act: Act) -> None:
         """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
+        message = act.message
+        if isinstance(message, Broadcast) and message.request_id is None:
+            self.locally(act.namespace, message.args, message.target)
+            return
         self._act(act)
         if self.local is not None and self.local.lines:
             self.local.log_lines(self._order)
-
-    def came_back(self, entry: Entry, sequence: int,
-                  is_message: bool) -> None:
-        """It was delivered when it was emitted."""
-
-    def moved(self, entry_id: Position) -> None:
-        """Nothing depends on the position."""
 
     def history_lost(self) -> None:
         """Nothing depends on it."""

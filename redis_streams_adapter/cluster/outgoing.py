@@ -54,7 +54,7 @@ class Outgoing:
         runtime = self._runtime()
         message = Broadcast(args, target)
         pending = runtime.delivery(namespace).emit(
-            namespace, message, runtime.encode(namespace, message))
+            namespace, message, runtime.encoder.encode(namespace, message))
         self.settle(runtime, namespace, pending)
 
     def emit_locally(self, namespace: str, args: Tuple[Any, ...],
@@ -106,7 +106,7 @@ class Outgoing:
     def put(runtime: Runtime[Requester], namespace: str, message: Message,
             carry_out: Optional[Callable[[], None]] = None) -> Pending:
         """Put a message into the outbox; see :meth:`command`."""
-        fields = runtime.encode(namespace, message)
+        fields = runtime.encoder.encode(namespace, message)
         if message.type in ORDERED:
             return runtime.delivery(namespace).command(
                 namespace, message, fields, carry_out)

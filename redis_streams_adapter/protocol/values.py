@@ -19,7 +19,7 @@ import math
 import re
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from typing import Any, Callable, Dict, Protocol
+from typing import Any, Callable, Dict, Iterable, Protocol
 
 import msgpack
 
@@ -34,6 +34,9 @@ MAX_DEPTH = 100
 #: How many levels of every message this package adds to the application's
 #: data: the message, the packet, its list.
 _OWN_DEPTH = 3
+
+#: The types of most values. JSON can carry them.
+_COMMON = frozenset({str, int, bool, type(None)})
 
 #: Text from an application's JSON module that may not be JSON: what Python's
 #: ``json`` writes for infinity and NaN, and a number that may be beyond the
@@ -226,7 +229,7 @@ class Serialiser:
         :raises ValueError: something in it is nested too deeply, or is not
                             for clients.
         """
-        if self._wants_msgpack(data, for_clients):
+        if self._needs_msgpack(data, for_clients):
             return base64.b64encode(self._pack(data))
         return self._dumps(data).encode()
 
@@ -236,18 +239,18 @@ class Serialiser:
 
         :raises TypeError, ValueError: as :meth:`dump`.
         """
-        self._wants_msgpack(data, for_clients)
+        self._needs_msgpack(data, for_clients)
         return self._pack(data)
 
-    def _wants_msgpack(self, data: Dict[str, Any],
+    def _needs_msgpack(self, data: Dict[str, Any],
                        for_clients: bool) -> bool:
-        wanted = _wants_msgpack(data, MAX_DEPTH + _OWN_DEPTH)
-        if wanted and for_clients:
+        needed = _needs_msgpack(data.values(), MAX_DEPTH + _OWN_DEPTH - 1)
+        if needed and for_clients:
             check_finite(data)
-        if wanted and self._only_plaintext:
+        if needed and self._only_plaintext:
             raise TypeError('with only_plaintext, data must not contain '
                             'bytes, NaN or infinity')
-        return wanted
+        return needed
 
     def _pack(self, data: Dict[str, Any]) -> bytes:
         try:
@@ -280,30 +283,37 @@ def _dumps_checked(dumps: Callable[..., str], data: Any) -> str:
     return text
 
 
-def _wants_msgpack(value: Any, depth: int) -> bool:
-    """Whether only msgpack can carry a value: it holds bytes, infinity or
-    NaN.
+def _needs_msgpack(values: Iterable[Any], depth: int) -> bool:
+    """Whether only msgpack can carry one of these values: it holds bytes,
+    infinity or NaN.
 
-    :raises ValueError: it is nested too deeply.
+    Called for each list and mapping, not for each value: every message that
+    is sent passes here.
+
+    :param depth: how deeply they may be nested.
+    :raises ValueError: they are nested too deeply.
     """
-    if isinstance(value, (str, int)) or value is None:
-        return False
-    if isinstance(value, dict):
-        children: Any = value.values()
-    elif isinstance(value, (list, tuple)):
-        children = value
-    elif isinstance(value, float):
-        return not math.isfinite(value)
-    else:
-        return isinstance(value, (bytes, bytearray))
-    if not depth:
-        raise ValueError(f'data is nested more than {MAX_DEPTH} levels deep')
-    wanted = False
-    for child in children:
-        # Not any(): the depth of every child counts.
-        if _wants_msgpack(child, depth - 1):
-            wanted = True
-    return wanted
+    needed = False
+    for value in values:
+        if type(value) in _COMMON:
+            continue
+        if isinstance(value, dict):
+            children: Iterable[Any] = value.values()
+        elif isinstance(value, (list, tuple)):
+            children = value
+        elif isinstance(value, float):
+            needed = needed or not math.isfinite(value)
+            continue
+        else:
+            needed = needed or isinstance(value, (bytes, bytearray))
+            continue
+        if not depth:
+            raise ValueError(f'data is nested more than {MAX_DEPTH} levels '
+                             f'deep')
+        # Always: the depth of every child counts.
+        if _needs_msgpack(children, depth - 1):
+            needed = True
+    return needed
 
 
 def _packable(value: Any) -> Any:

@@ -37,7 +37,7 @@ from ..protocol.events import Act
 from ..protocol.messages import Broadcast, Message, ORDERED, Target
 from .replay import History, is_meant, is_missed, Record, Replay
 from .session import Origin
-from ..runtime.delivery import Client
+from ..runtime.delivery import Client, Follower
 from ..stream.outbox import Capacity, Outbox, Pending
 from .client_session import ClientSession
 from ..concurrency.engines import Event
@@ -152,6 +152,8 @@ class StreamOrderDelivery:
         self._make_event = make_event
         self._on_begin = on_begin
         self._on_loss = on_loss
+        #: Each entry moves the position.
+        self.follower: Optional[Follower] = self
         #: Whether a task reads the stream, or is about to. Set once, by the
         #: task that starts the reader; without a lock: what is emitted in
         #: that moment is delivered at once, and comes back as if there had
@@ -461,7 +463,7 @@ class StreamOrderDelivery:
             self._on_begin(self)
 
     def arriving(self, entry_id: Position) -> None:
-        """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
+        """See :class:`~redis_streams_adapter.runtime.delivery.Follower`."""
         self.arrived = entry_id
 
     def place(self, client: ClientSession) -> None:
@@ -487,7 +489,7 @@ class StreamOrderDelivery:
 
     def came_back(self, entry: Entry, sequence: int,
                   is_message: bool) -> None:
-        """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
+        """See :class:`~redis_streams_adapter.runtime.delivery.Follower`."""
         if self._waiting:
             self._prepare(entry.id)
         while True:

@@ -26,8 +26,31 @@ from ..stream.outbox import Pending
 Client = Tuple[str, str]
 
 
+class Follower(Protocol):
+    """Follows a stream entry by entry; on the reader's task."""
+
+    def arriving(self, entry_id: Position) -> None:
+        """An entry is about to be taken in."""
+
+    def came_back(self, entry: Entry, sequence: int,
+                  is_message: bool) -> None:
+        """An entry of this process was read.
+
+        :param sequence: its number; for a sign of life, the number of the
+                         message before it.
+        """
+
+    def moved(self, entry_id: Position) -> None:
+        """An entry of any kind was taken in."""
+
+
 class Delivery(Protocol):
     """How the events of one stream reach the local clients."""
+
+    #: Follows the stream entry by entry. ``None``: the delivery does not
+    #: depend on positions, and the reader makes no such calls. Set at
+    #: construction.
+    follower: Optional[Follower]
 
     # -- for tasks that emit ----------------------------------------------
 
@@ -79,22 +102,8 @@ class Delivery(Protocol):
     def began(self, cursor: Position) -> None:
         """The stream is read from this position on."""
 
-    def arriving(self, entry_id: Position) -> None:
-        """An entry is about to be taken in."""
-
     def received(self, entry: Entry, act: Act) -> None:
         """Carry out a message of another process that was read."""
-
-    def came_back(self, entry: Entry, sequence: int,
-                  is_message: bool) -> None:
-        """An entry of this process was read.
-
-        :param sequence: its number; for a sign of life, the number of the
-                         message before it.
-        """
-
-    def moved(self, entry_id: Position) -> None:
-        """An entry of any kind was taken in."""
 
     def history_lost(self) -> None:
         """The stream is a new one, or ends before what was read."""

@@ -56,8 +56,9 @@ class Entries:
 
     def take_in(self, channel: Channel, entry: Entry) -> None:
         """Carry out an entry."""
-        now, delivery = time.monotonic(), channel.delivery
-        delivery.arriving(entry.id)
+        now, follower = time.monotonic(), channel.delivery.follower
+        if follower is not None:
+            follower.arriving(entry.id)
         try:
             with self._core:
                 events = self._node.receive(
@@ -65,7 +66,8 @@ class Entries:
             for event in events:
                 self._carry_out(channel, event, entry)
         finally:
-            delivery.moved(entry.id)
+            if follower is not None:
+                follower.moved(entry.id)
 
     def lost_history(self, channel: Channel, kind: str,
                      count: Optional[int]) -> None:
@@ -99,8 +101,9 @@ class Entries:
             channel.delivery.received(entry, event)
         elif isinstance(event, Returned):
             channel.writer.backpressure.seen(event.sequence)
-            channel.delivery.came_back(
-                entry, event.sequence, event.is_message)
+            follower = channel.delivery.follower
+            if follower is not None:
+                follower.came_back(entry, event.sequence, event.is_message)
         elif isinstance(event, Missing):
             self._lose(Loss(MISSING, channel.key, event.count, event.uid))
             if not channel.reader.counts:

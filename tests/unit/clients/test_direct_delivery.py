@@ -6,7 +6,9 @@ import pytest
 
 from redis_streams_adapter.clients.direct_delivery import DirectDelivery
 from redis_streams_adapter.errors import OutboxFullError
-from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE
+from redis_streams_adapter.protocol.events import Act
+from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE, \
+    SocketsJoin
 from redis_streams_adapter.stream.outbox import Pending
 
 HELLO = Broadcast(('hello', 1))
@@ -143,17 +145,34 @@ def test_events_with_acknowledgements(world: World) -> None:
                               True) is None
 
 
-def test_what_was_read(world: World) -> None:
-    """Messages of others are carried out; those of this process were, when
-    they were emitted."""
-    act: Any = object()
+def test_an_event_of_another_process(world: World) -> None:
+    """It is delivered right here, without a way through other parts."""
     entry: Any = object()
+    world.delivery.received(entry, Act('/', 'other', HELLO))
+    assert world.acts == []
+    assert world.local.delivered == ['a load']
+    assert world.order.steps == [
+        ('pack', False), ('deliver', True), ('log', False)]
+
+
+@pytest.mark.parametrize('message', [
+    SocketsJoin(EVERYONE, ('room',)), Broadcast(('hi',), EVERYONE, 'r1')])
+def test_other_messages_of_other_processes(world: World,
+                                           message: Any) -> None:
+    """A command, or an event that asks for an answer."""
+    entry: Any = object()
+    act = Act('/', 'other', message)
     world.delivery.received(entry, act)
-    # A room that a client may not enter is said at once.
-    assert world.order.steps == [('log', False)]
-    world.delivery.came_back(entry, 1, True)
     assert world.acts == [act]
     assert world.local.delivered == []
+    # If a client may not enter a room, the log has it at once.
+    assert world.order.steps == [('log', False)]
+
+
+def test_nothing_follows_the_stream(world: World) -> None:
+    """The reader makes no calls for entries of this process: their events
+    were delivered when they were emitted."""
+    assert world.delivery.follower is None
 
 
 def test_all_streams_share_it(world: World) -> None:

@@ -520,7 +520,7 @@ def test_on_the_readers_own_task(nodes: List[Node], stream: FakeStream,
 
     with monkeypatch.context() as patch:
         patch.setattr(manager._live().delivery('/'), '_act', act)
-        nodes[1].manager.emit('hello', None)
+        nodes[1].manager.sockets_join('x')
         text, = wait_until(lambda: raised)
     assert 'waits for other servers' in text
     # Elsewhere it is allowed, also on a task of the manager's making, and
@@ -541,7 +541,7 @@ def test_what_asks_nobody_may_be_called_there(
 
     with monkeypatch.context() as patch:
         patch.setattr(manager._live().delivery('/'), '_act', act)
-        nodes[1].manager.emit('hello', None)
+        nodes[1].manager.sockets_join('x')
         wait_for_value(lambda: done[:1], [(1, 3, [])])
     wait_until(lambda: 'x' in nodes[0].server.rooms(client.sid))
 

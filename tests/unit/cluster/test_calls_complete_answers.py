@@ -11,7 +11,8 @@ from redis_streams_adapter.cluster import calls
 from redis_streams_adapter.protocol.codec import Encoder, Envelope, \
     open_envelope
 from redis_streams_adapter.protocol.messages import AdapterClose, Broadcast, \
-    EMITTER_UID, Heartbeat, MessageType, ServerSideEmit
+    EMITTER_UID, EVERYONE, Heartbeat, MessageType, ServerSideEmit, \
+    SocketsJoin
 from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.routing import stream_index
 
@@ -205,7 +206,7 @@ def test_on_a_task_of_its_own(make_manager: MakeManager,
             raised.append(exc)
 
     runtime.delivery('/')._act = act
-    put(trimmed, Broadcast(('hello',)))
+    put(trimmed, SocketsJoin(EVERYONE, ('x',)))
     wait_until(lambda: raised)
     assert 'must not be made' in str(raised[0])
 

@@ -29,7 +29,7 @@ class World:
         delivery = self.noting('emit', 'locally', 'command')
         delivery.ask = self.ask
         self.runtime: Any = SimpleNamespace(
-            encode=self.note('encode', 'fields'),
+            encoder=SimpleNamespace(encode=self.note('encode', 'fields')),
             append=self.note('append', 'appended'),
             wait=self.note('wait'), make_room=self.note('make_room'),
             delivery=lambda namespace: {'/chat': delivery}[namespace],

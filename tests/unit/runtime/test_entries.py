@@ -33,11 +33,12 @@ class World:
             key='socket.io', sequences=SimpleNamespace(
                 begin=self.note('sequences.begin')),
             knowledge='knowledge', positioned=False, history=None,
-            delivery=self.noting('began', 'arriving', 'moved', 'received',
-                                 'came_back', 'history_lost'),
+            delivery=self.noting('began', 'received', 'history_lost'),
             reader=SimpleNamespace(counts=True, tell=self.note('tell')),
             writer=SimpleNamespace(
                 backpressure=self.noting('seen', 'reader_lags')))
+        self.channel.delivery.follower = self.noting(
+            'arriving', 'came_back', 'moved')
         self.entries = Entries(
             SimpleNamespace(  # type: ignore[arg-type]
                 receive=self.receive, recall=self.note('recall'),
@@ -83,6 +84,14 @@ def test_a_message_of_another_process_is_delivered(world: World) -> None:
 def test_an_entry_of_this_process_has_come_back(world: World) -> None:
     assert world.take_in(Returned(5, True)) == [
         ('seen', 5), ('came_back', ENTRY, 5, True)]
+
+
+def test_nothing_may_follow_the_stream(world: World) -> None:
+    world.channel.delivery.follower = None
+    act = Act('/', 'other', Broadcast(('hi',), EVERYONE))
+    world.events = [Returned(5, True), act]
+    world.entries.take_in(world.channel, ENTRY)
+    assert world.calls == [('seen', 5), ('received', ENTRY, act)]
 
 
 def test_missing_messages_are_a_loss(world: World) -> None:
