@@ -1,8 +1,9 @@
 """One node: python-socketio under gevent's WSGI server.
 
-Run as ``python -m benchmarks.node MANAGER URL``. It serves on a free port of
-127.0.0.1 and obeys the commands ``port``, ``cpu``, ``burst``, ``pace``,
-``live``, ``hush`` and ``counts``.
+Run as ``python -m benchmarks.node MANAGER URL [OPTIONS]``; the options are
+those of :class:`Options`, in JSON. It serves on a free port of 127.0.0.1. Each
+method ``do_<name>`` of :class:`Node` is a command of the parent's; each
+``work_<name>`` is one that runs in a greenlet of its own.
 """
 from gevent import monkey
 
@@ -13,7 +14,8 @@ import json  # noqa: E402
 import resource  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
-from collections.abc import Iterator  # noqa: E402
+from collections.abc import Iterator, Sequence  # noqa: E402
+from dataclasses import dataclass  # noqa: E402
 from typing import Any  # noqa: E402
 from urllib.parse import parse_qs  # noqa: E402
 
@@ -29,21 +31,45 @@ BACKLOG = 2048
 """Connections that may wait to be accepted: as many as gunicorn has."""
 
 
-def make_manager(kind: str, url: str) -> socketio.PubSubManager:
-    """Return the manager, all options by their defaults.
+GEVENT_WEBSOCKET = 'geventwebsocket'
+"""The package that Engine.IO prefers to simple-websocket."""
 
-    :param kind: ``redis``, ``streams``; or ``plain`` and ``recovery``, the
-                 latter with connection state recovery. These two have a
-                 stream each, so that they do not hear one another.
+
+@dataclass(frozen=True)
+class Options:
+    """What the parent decides besides the manager.
+
+    :param cluster: the name of the stream or channel: nodes of different
+                    clusters do not hear each other.
+    :param hide: modules that the node must not find, such as
+                 ``geventwebsocket``, or an optional parser.
+    """
+    cluster: str = ''
+    hide: Sequence[str] = ()
+
+
+def make_manager(kind: str, url: str, cluster: str) -> socketio.PubSubManager:
+    """Return the manager, its options by their defaults but for the name of
+    the cluster.
+
+    :param kind: ``redis``; ``streams`` or ``plain``; or ``recovery``, with
+                 connection state recovery.
     """
     if kind == 'redis':
-        return socketio.RedisManager(url)
+        return socketio.RedisManager(url, channel=cluster or 'socketio')
     from redis_streams_adapter import RedisStreamsManager
-    if kind == 'streams':
-        return RedisStreamsManager(url)
     return RedisStreamsManager(
-        url, stream_name=kind,
+        url, stream_name=cluster or kind,
         connection_state_recovery=True if kind == 'recovery' else None)
+
+
+def handler() -> dict[str, Any]:
+    """Return the arguments with which the HTTP server serves WebSockets."""
+    try:
+        from geventwebsocket.handler import WebSocketHandler
+    except ImportError:
+        return {}  # then Engine.IO uses simple-websocket
+    return {'handler_class': WebSocketHandler}
 
 
 def commands() -> Iterator[dict[str, Any]]:
@@ -60,12 +86,16 @@ def commands() -> Iterator[dict[str, Any]]:
 
 class Node:
     """A server, and what the parent can have it do."""
-    def __init__(self, kind: str, url: str) -> None:
-        self.sio = socketio.Server(async_mode='gevent',
-                                   client_manager=make_manager(kind, url))
+    def __init__(self, kind: str, url: str, options: str = '{}') -> None:
+        settings = Options(**json.loads(options))
+        for name in settings.hide:
+            sys.modules[name] = None  # type: ignore[assignment]
+        self.sio = socketio.Server(
+            async_mode='gevent', client_manager=make_manager(
+                kind, url, settings.cluster))
         self.sio.on('connect', self.on_connect)
         self.http = WSGIServer(('127.0.0.1', 0), socketio.WSGIApp(self.sio),
-                               log=None, backlog=BACKLOG)
+                               log=None, backlog=BACKLOG, **handler())
         self.lively = False
 
     def on_connect(self, sid: str, environ: dict[str, Any]) -> None:
@@ -74,8 +104,9 @@ class Node:
         for room in query.get('room', []):
             self.sio.enter_room(sid, room)
 
-    def burst(self, to: str, first: int, count: int, greenlets: int = 1,
-              marker_to: str | None = None) -> None:
+    def work_burst(self, to: str, first: int, count: int,
+                   greenlets: int = 1,
+                   marker_to: str | None = None) -> None:
         """Emit ``count`` messages as fast as ``emit`` returns.
 
         :param first: number of the first message. Numbers are taken in the
@@ -103,8 +134,8 @@ class Node:
         ended = time.monotonic_ns()
         channel.answer(cpu=cpu, started=started, ended=ended)
 
-    def pace(self, to: str | None, first: int, count: int,
-             rate: float) -> None:
+    def work_pace(self, to: str | None, first: int, count: int,
+                  rate: float) -> None:
         """Emit ``count`` messages, ``rate`` of them in a second.
 
         :param to: where ``None``, keep the pace and emit nothing: what the
@@ -123,7 +154,7 @@ class Node:
         ended = time.monotonic_ns()
         channel.answer(cpu=cpu, started=started, ended=ended)
 
-    def live(self, to: str, first: int, rate: float) -> None:
+    def work_live(self, to: str, first: int, rate: float) -> None:
         """Answer, and go on emitting, ``rate`` messages in a second, until
         told to ``hush``, which is answered with how many there were."""
         self.lively = True
@@ -135,44 +166,52 @@ class Node:
             gevent.sleep(max(0.0, begin + count / rate - time.monotonic()))
         channel.answer(count=count)
 
+    def do_port(self) -> dict[str, Any]:
+        return {'port': self.http.server_port}
+
+    def do_cpu(self) -> dict[str, Any]:
+        return {'cpu': time.process_time()}
+
+    def do_counts(self) -> dict[str, Any]:
+        """Answer how many clients were not recovered, by reason."""
+        return {'counts': {
+            name: count for name, count in self.sio.manager.stats().items()
+            if name.startswith('not_recovered') and count}}
+
+    def do_hush(self) -> None:
+        """End ``live``, which answers."""
+        self.lively = False
+
     def run(self) -> None:
         """Serve and obey until the parent closes its end."""
         self.http.start()
         for command in commands():
             name = command.pop('command')
-            if name == 'port':
-                channel.answer(port=self.http.server_port)
-            elif name == 'cpu':
-                channel.answer(cpu=time.process_time())
-            elif name == 'burst':
-                gevent.spawn(self.obey, self.burst, command)
-            elif name == 'pace':
-                gevent.spawn(self.obey, self.pace, command)
-            elif name == 'live':
-                gevent.spawn(self.obey, self.live, command)
-            elif name == 'hush':
-                self.lively = False
-            elif name == 'counts':
-                # Of clients that were not recovered, by reason.
-                channel.answer(counts={
-                    name: count for name, count
-                    in self.sio.manager.stats().items()
-                    if name.startswith('not_recovered') and count})
+            if hasattr(self, f'work_{name}'):
+                gevent.spawn(self.obey, getattr(self, f'work_{name}'),
+                             command)
             else:
-                channel.answer(error=f'unknown command {name!r}')
+                self.obey(getattr(self, f'do_{name}'), command)
         self.http.stop(timeout=0)
 
     @staticmethod
     def obey(work: Any, arguments: dict[str, Any]) -> None:
         """Run the command and answer it, also where it fails."""
         try:
-            work(**arguments)
+            answer = work(**arguments)
         except Exception as exc:
-            channel.answer(error=f'{type(exc).__name__}: {exc}')
+            answer = {'error': f'{type(exc).__name__}: {exc}'}
+        if answer is not None:
+            channel.answer(**answer)
+
+
+def many_files() -> None:
+    """Allow as many connections as the system does: thousands of clients
+    are more than most shells allow."""
+    resource.setrlimit(resource.RLIMIT_NOFILE,
+                       (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
 
 
 if __name__ == '__main__':
-    # Thousands of clients are more than most shells allow.
-    resource.setrlimit(resource.RLIMIT_NOFILE,
-                       (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    many_files()
     Node(*sys.argv[1:]).run()
