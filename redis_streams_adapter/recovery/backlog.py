@@ -11,11 +11,10 @@ from ..protocol import codec
 from .claims import Claim
 from ..errors import DecodeError
 from ..protocol.messages import ORDERED
-from .replay import is_complete, is_missed, Record, Replay
+from .replay import is_complete, is_missed, Record, record_of, Replay
 from .local_clients import LocalClients
 from .session import OFFSET_NOT_FOUND, REDIS_UNAVAILABLE, Refusal
 from ..concurrency.engines import Event
-from .stream_order import record_of
 from ..protocol.position import Position
 from ..protocol.transport import Entry
 

@@ -10,13 +10,14 @@ from operator import attrgetter
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, \
     Tuple, Union
 
-from ..protocol.codec import open_envelope
+from ..protocol.codec import decode, open_envelope
 from ..errors import DecodeError
 from ..protocol.messages import Broadcast, DisconnectSockets, Message, \
-    MessageType, Room, SocketsJoin, SocketsLeave, Target
+    MessageType, ORDERED, Room, SocketsJoin, SocketsLeave, Target
 from .session import Origin, Refusal, Session, SUPERSEDES, TOO_MANY_MISSED, \
     UNKNOWN_SESSION
 from ..protocol.position import Position, START
+from ..protocol.transport import Entry
 
 #: How many entries of a stream are kept in memory for clients that return,
 #: and how many bytes: some seconds of a busy stream, so that those that come
@@ -66,6 +67,17 @@ class Record:
         #: What goes to clients that return, once it was made. Always the
         #: same.
         self.encoded: Any = None
+
+
+def record_of(entry: Entry, message: Message) -> Record:
+    """What clients may have missed with an entry."""
+    origin = None
+    if not isinstance(message, Broadcast):
+        envelope = open_envelope(entry.fields)
+        if envelope.writer is not None:
+            origin = Origin(envelope.writer, envelope.sequence)
+    return Record(entry.id, message, sum(map(len, entry.fields)),
+                  entry.fields, origin)
 
 
 def is_missed(message: Message) -> bool:
@@ -161,6 +173,9 @@ class History:
         self._floors: Dict[str, Position] = {}
         self._count = 0
         self._bytes = 0
+        #: Whether the next entry belongs to another stream. Set by the
+        #: reader's task without the order lock.
+        self.is_lost = False
 
     def serve(self, namespaces: Iterable[str], position: Position) -> None:
         """Of these namespaces, and no others, all after a position will be
@@ -179,10 +194,16 @@ class History:
             self._bytes -= record.size
 
     def restart(self, position: Position) -> None:
-        """The stream is another one, from this position on."""
-        namespaces = list(self._floors)
-        self.serve((), position)
-        self.serve(namespaces, position)
+        """The stream is another one: forget what the former one held.
+
+        :param position: that of the first entry that is read of it.
+        """
+        floors = dict.fromkeys(self._floors, position.before())
+        records: Dict[str, List[Record]] = {each: [] for each in floors}
+        # One step: nothing is called.
+        self._records, self._floors = records, floors
+        self._count = self._bytes = 0
+        self.is_lost = False
 
     def add(self, namespace: str, record: Record) -> None:
         """One more."""
@@ -195,6 +216,14 @@ class History:
         self._bytes += record.size
         while self._count > self._entries or self._bytes > self._size:
             self._forget()
+
+    def add_entry(self, entry: Entry) -> None:
+        """One more, whose message is not decoded yet."""
+        envelope = open_envelope(entry.fields)
+        if envelope.type in ORDERED:
+            message = decode(envelope)
+            if is_missed(message):
+                self.add(envelope.namespace, record_of(entry, message))
 
     def prepend(self, namespace: str, position: Position,
                 records: Sequence[Record], floor: Position) -> None:

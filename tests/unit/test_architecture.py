@@ -50,9 +50,10 @@ WITHIN = {
          'websocket'],
         ['descriptions', 'direct_delivery', 'hooks', 'tracking']],
     'recovery': [
-        ['session', 'states'],
+        ['client_lists', 'position_waits', 'session', 'states'],
         ['client_session', 'replay', 'session_codec'],
-        ['local_sessions', 'stream_order'],
+        ['local_sessions', 'resend', 'waiting_events'],
+        ['stream_order'],
         ['stored_sessions'],
         ['session_writer'],
         ['deliveries'],
@@ -109,7 +110,7 @@ CATCH_ALL = {('concurrency.tasks', '_run'),
              ('recovery.local_clients', 'flask_session'),
              ('recovery.session_writer', '_value'),
              ('recovery.session_codec', 'copy'),
-             ('recovery.stream_order', '_encode'),
+             ('recovery.resend', 'encode'),
              ('clients.hooks', '_trigger_event'),
              ('clients.delivery', '_disconnect')}
 

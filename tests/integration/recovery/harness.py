@@ -87,7 +87,7 @@ class Node:
             'connected': keeper.local._by_sid, 'leaving': keeper.local._by_pid,
             'sent': manager._delivery.sent, 'held': manager._delivery._held,
             'waiting': list(timeline._waiting),
-            'awaited': timeline._awaited, 'rooms': manager.rooms,
+            'awaited': timeline._waits.waits, 'rooms': manager.rooms,
             'pending': getattr(manager, 'pending_connect', ()),
             'pending to leave': manager.pending_disconnect,
             'environ': self.server.environ,

@@ -161,7 +161,7 @@ def test_closing_gives_the_share_back(make_node: MakeNode,
     node.server.emit('first')
     node.server.emit('local', ignore_queue=True)
     runtime = node.manager._live()
-    shares = runtime.delivery('/')._shares
+    shares = runtime.delivery('/')._events.shares
     assert len(shares) == 1
     node.manager.close(timeout=0.1)
     assert len(shares) == 0

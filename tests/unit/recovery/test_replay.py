@@ -248,7 +248,9 @@ def test_the_stream_is_another_one() -> None:
     history = History()
     history.serve(['/', '/chat'], START)
     history.add('/', Record(Position(9), EVENT))
-    history.restart(Position(2))
+    history.is_lost = True
+    history.restart(Position(2, 1))
+    assert not history.is_lost
     history.add('/', Record(Position(3), EVENT))
     assert history.after('/', Position(1)) is None
     assert ids(history.after('/', Position(2))) == [Position(3)]
@@ -390,7 +392,7 @@ def test_all_behind_the_floor_is_there(
             model.serve(value, position)
         else:
             history.restart(position)
-            model.restart(position)
+            model.restart(position.before())
         kept: List[Record] = []
         for namespace in NAMESPACES:
             floor = history.floor(namespace)

@@ -1,26 +1,19 @@
 """What waits to come back, and clients that leave or return meanwhile."""
 import logging
-import threading
-from typing import Any, Callable, List
+from typing import Any, Callable
 
 import pytest
 
 from redis_streams_adapter.protocol.messages import DisconnectSockets, \
     EVERYONE, SocketsJoin, SocketsLeave, Target
-from redis_streams_adapter.protocol.position import Position, START
+from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.transport import Entry
 from redis_streams_adapter.recovery.replay import Replay
 from redis_streams_adapter.recovery.session import Origin, Refusal, Session, \
     UNKNOWN_SESSION
-from redis_streams_adapter.recovery.stream_order import MANY
 
-from ...support.wait import DEADLINE, wait_until
 from ..fake_server import FakeClient
-from ..nodes import Call
 from .stream_orders import got, Process
-
-#: Seconds that a wait which ends by itself is given.
-AMPLE = 5.0
 
 
 @pytest.fixture
@@ -216,121 +209,8 @@ def test_it_is_disconnected_by_what_waits(process: Process) -> None:
         for load in waiting.loads for _, eio_sid in load.clients]
 
 
-@pytest.mark.parametrize('count', [10, 3 * MANY])
-def test_much_waits(process: Process, count: int) -> None:
-    """As in an outage, in which clients leave, and return."""
-    stays, leaves, client = (process.connect('x') for _ in range(3))
-    targets: List[Any] = [(), ('x',), (stays.sid,), ('nobody',)]
-    own = []
-    for number in range(2 * count):
-        if number == count:
-            process.delivery.flush(leaves.sid)
-            leaves.leave()
-        own.append(process.emit('event', number, to=targets[number % 4]))
-    again = returns(process, client, 'x')
-    own.append(process.emit('event', 2 * count))
-    for number, pending in enumerate(own):
-        process.back(pending, Position(101, number))
-
-    def numbers(client: FakeClient) -> List[int]:
-        return [args[0] for args in client.received('event')]
-
-    everything = range(2 * count)
-    assert numbers(stays) == [
-        number for number in everything if number % 4 < 3] + [2 * count]
-    assert numbers(leaves) == [
-        number for number in range(count) if number % 4 < 2]
-    assert numbers(again) == [
-        number for number in everything if number % 4 < 2]
-    assert numbers(client) == []
-
-
 def test_commands_are_no_events(process: Process) -> None:
     client = process.connect()
     process.back(process.command(SocketsJoin(EVERYONE, ('x',))), Position(101))
     assert got(client) == []
     assert process.delivery.history.has('/', Position(101))
-
-
-# -- those who wait for a position -------------------------------------------
-
-def test_reached_already(process: Process) -> None:
-    assert process.delivery.reach(Position(100), AMPLE)
-    assert process.delivery.reach(Position(99, 5), AMPLE)
-    assert process.delivery.reach(START, AMPLE)
-
-
-def test_time_runs_out(process: Process) -> None:
-    assert not process.delivery.reach(Position(100, 1), 0.01)
-    assert process.delivery._awaited == []
-
-
-def test_reach(process: Process) -> None:
-    delivery = process.delivery
-    calls = [Call(delivery.reach, position, DEADLINE)
-             for position in (Position(101), Position(101, 5), Position(103))]
-    wait_until(lambda: len(delivery._awaited) == 3)
-    delivery.moved(Position(100, 7))
-    assert all(call.waits for call in calls)
-    process.receive(Position(102), 'hello')
-    assert calls[0].result() and calls[1].result()
-    assert calls[2].waits
-    process.back(process.emit('hello'), Position(110))
-    assert calls[2].result()
-    assert delivery._awaited == []
-
-
-def test_the_reader_comes_there_in_between(process: Process) -> None:
-    """Between the first look at the position and the wait."""
-    delivery = process.delivery
-
-    def make_event() -> threading.Event:
-        delivery.moved(Position(101))
-        return threading.Event()
-
-    delivery._make_event = make_event
-    assert delivery.reach(Position(101), AMPLE)
-
-
-# -- what was missed ---------------------------------------------------------
-
-def test_deliver_again(process: Process) -> None:
-    """It comes before what is held; and is what it was when it was
-    emitted."""
-    client, data = process.connect(), {'a': 1}
-    with_offset, own = process.connect('x'), process.emit('own', data)
-    data['a'] = 2
-    process.back(own, Position(101))
-    process.receive(Position(102), 'other', b'bytes')
-    process.receive(Position(103), 'other', to=['nobody'])
-    missed = process.delivery.history.after('/', Position(100))
-    assert missed is not None and len(missed) == 3
-    returned = (client.sid, FakeClient(process.server, '/chat'))
-    sid, connection = returned
-    process.local.hold(sid)
-    process.receive(Position(104), 'held')
-    assert process.delivery.deliver_again(
-        (sid, connection.eio_sid), '/', missed, lambda: True)
-    assert process.local.sent[sid] == Position(103)
-    process.local.release((sid, connection.eio_sid))
-    assert got(connection) == [
-        ('own', {'a': 1}, '101-0'), ('other', b'bytes', '102-0'),
-        ('other', '103-0'), ('held', '104-0')]
-    assert got(with_offset)[:2] == got(connection)[:2]
-    assert process.local.sent[sid] == Position(104)
-
-
-def test_own_messages_that_nobody_here_got(process: Process) -> None:
-    """Their arguments are made of what stands in the stream."""
-    data = [1, b'x']
-    pending = process.emit('own', data, to=['x'])
-    data.append(2)
-    process.back(pending, Position(101))
-    connection = FakeClient(process.server, '/chat')
-    missed = process.delivery.history.after('/', Position(100))
-    assert missed is not None
-    assert not process.delivery.deliver_again(
-        ('s', connection.eio_sid), '/', missed, lambda: False)
-    assert process.delivery.deliver_again(
-        ('s', connection.eio_sid), '/', missed, lambda: True)
-    assert got(connection) == [('own', [1, b'x'], '101-0')]
