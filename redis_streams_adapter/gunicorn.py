@@ -166,7 +166,7 @@ RedisStreamsManager.start`.
     for lifecycle in _lifecycles():
         if lifecycle.server is not None and not lifecycle.write_only:
             shutdown.watch(lifecycle)
-            lifecycle.start()
+            lifecycle.manager.start()
     if worker is not None:
         _end = _End(worker)
         _end.watch()

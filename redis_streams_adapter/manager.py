@@ -204,7 +204,7 @@ class RedisStreamsManager(PubSubManager):
         self._registry = Registry(
             self, super(), lambda: self._live().order)
         self._lifecycle: Lifecycle[Requester] = Lifecycle(
-            self._make_runtime, write_only, self._get_logger,
+            self, self._make_runtime, write_only, self._get_logger,
             self._registry.after_fork)
         #: The runtime of this process.
         self._live = self._lifecycle.runtime

@@ -65,7 +65,7 @@ def close(lifecycles: Iterable[Lifecycle[Any]], timeout: float = 5.0) -> None:
     :param timeout: see :meth:`~redis_streams_adapter.RedisStreamsManager.\
 close`.
     """
-    _together(lambda lifecycle: lifecycle.close(timeout), lifecycles,
+    _together(lambda lifecycle: lifecycle.manager.close(timeout), lifecycles,
               timeout + MARGIN)
 
 

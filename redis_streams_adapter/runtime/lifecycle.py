@@ -31,19 +31,32 @@ class Connections(Protocol):
     def close(self, timeout: float) -> Any: ...
 
 
+class Manager(Protocol):
+    """Starts and closes. An application's subclass may override both methods,
+    so the end of the process and gunicorn's hooks call them, not those of the
+    lifecycle."""
+
+    def start(self) -> None: ...
+
+    def close(self, timeout: float = 5) -> None: ...
+
+
 class Lifecycle(Generic[R]):
     """The runtimes of one manager, one after the other.
 
+    :param manager: calls :meth:`start` and :meth:`close` in methods of the
+                    same names.
     :param make_runtime: makes the runtime of this process, given the one
                          before it in this process, which is closed.
     :param reset: called in the child process of a fork, to replace locks that
                   tasks of the parent may hold.
     """
 
-    def __init__(self, make_runtime: Callable[[Optional[Runtime[R]]],
-                                              Runtime[R]],
+    def __init__(self, manager: Manager,
+                 make_runtime: Callable[[Optional[Runtime[R]]], Runtime[R]],
                  write_only: bool, logger: Callable[[], logging.Logger],
                  reset: Callable[[], None]) -> None:
+        self.manager = manager
         self._make_runtime = make_runtime
         self.write_only = write_only
         self._logger = logger
@@ -94,7 +107,7 @@ class Lifecycle(Generic[R]):
         self.check_server()
         runtime = self.current
         if runtime is not None and runtime.half_closed:
-            self.close()
+            self.manager.close()
         with self._lock:
             if self.current is not None and self.current.closed:
                 self._former, self.current = self.current, None
@@ -165,7 +178,7 @@ def _close_all() -> None:
     with contextlib.ExitStack() as stack:
         for lifecycle in list(lifecycles):
             # All of them, also if one raises.
-            stack.callback(lifecycle.close)
+            stack.callback(lifecycle.manager.close)
 
 
 class _Children:

@@ -75,7 +75,7 @@ def test_managers_are_closed_at_the_same_time(
         closed[together.wait()] = timeout
 
     for lifecycle in lifecycles:
-        monkeypatch.setattr(lifecycle, 'close', close)
+        monkeypatch.setattr(lifecycle.manager, 'close', close)
     shutdown.close(lifecycles, 1.5)
     assert closed == dict.fromkeys(range(3), 1.5)
     monkeypatch.undo()
@@ -85,8 +85,7 @@ def test_a_manager_that_hangs_is_not_waited_for_for_ever(
         make_manager: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     manager, go_on = make_manager(), threading.Event()
     monkeypatch.setattr(shutdown, 'MARGIN', 0.1)
-    monkeypatch.setattr(manager._lifecycle, 'close',
-                        lambda timeout: go_on.wait(20))
+    monkeypatch.setattr(manager, 'close', lambda timeout: go_on.wait(20))
     shutdown.close([manager._lifecycle], 0.1)
     assert not go_on.is_set()
     go_on.set()
