@@ -5,14 +5,14 @@ Only this module decides what each error means. An error *reply*
 means that a command was not carried out; a broken connection leaves open
 whether it was.
 """
-from itertools import chain
-from typing import Any, Iterable, List, Optional, Sequence, Union
+from typing import Any, List, Optional, Sequence, Tuple, Union
 
 from ..protocol.position import Position
 from ..protocol.transport import Ends, Entry, EntryRefused, Fields, Identity, \
     Link, NO_STREAM, NotReplicated, Unavailable
 from .driver import Driver
 from .connection import describe, Connection
+from .resp import pack, pack_command, pack_fields, Replies
 
 #: How long a read may take beyond its waiting time, in seconds, before the
 #: connection is taken for dead.
@@ -27,6 +27,9 @@ TOO_LONG = 'invalid bulk length'
 ENTRY_ERRORS = (TOO_LONG, 'Elements are too large')
 
 Result = Union[bytes, EntryRefused]
+
+MULTI, EXEC = pack_command(b'MULTI'), pack_command(b'EXEC')
+QUEUED = b'QUEUED'
 
 _new = tuple.__new__
 
@@ -61,6 +64,10 @@ class RedisLink(Connection):
         # The reply must arrive before the connection is taken for dead.
         self._replica_wait = int(driver.socket_timeout * 1000 / 2)
         self._identity: Optional[Identity] = None
+        #: Made by :meth:`connect`.
+        self._replies: Replies
+        #: The last arguments of XREAD, and the command up to the position.
+        self._last_read: Tuple[Any, bytes] = (None, b'')
 
     @property
     def identity(self) -> Optional[Identity]:
@@ -68,6 +75,7 @@ class RedisLink(Connection):
 
     def connect(self) -> None:
         super().connect()
+        self._replies = Replies(self._connection, self._driver)
         # Without transactions, an entry of a batch would be stored even if
         # one before it was not.
         probe = ((b'MULTI',), (b'EXEC',)) if self._appends else ()
@@ -83,25 +91,29 @@ class RedisLink(Connection):
     def append(self, batch: Sequence[Fields],
                oldest: Optional[int] = None) -> List[Result]:
         connection = self._open()
-        pack = connection.pack_command
         # An XADD takes only one trimming rule.
         rule = self._cap if oldest is None else (
             b'MINID', b'~', b'%d' % oldest)
         add = (b'XADD', self._stream, *rule, b'*')
-        commands: Iterable[bytes] = chain.from_iterable(
-            pack(*add, *fields) for fields in batch)
+        count, head = len(add), pack(add)
+        pieces: List[bytes] = []
+        for fields in batch:
+            pieces.append(b'*%d\r\n%b' % (count + len(fields), head))
+            pieces += pack_fields(fields)
         if len(batch) > 1:
             # All or nothing: one refused command stops them all, so that no
             # later one overtakes it.
-            commands = chain(pack(b'MULTI'), commands, pack(b'EXEC'))
+            pieces = [MULTI, *pieces, EXEC]
         if self._min_replicas:
-            commands = chain(commands, pack(
+            pieces.append(pack_command(
                 b'WAIT', b'%d' % self._min_replicas,
                 b'%d' % self._replica_wait))
         try:
             # A single entry may be large: do not copy it once more.
-            connection.send_packed_command(
-                list(commands) if len(batch) == 1 else [b''.join(commands)])
+            if len(batch) > 1 or len(pieces) <= 3:
+                pieces = [b''.join(pieces)]
+            for piece in pieces:
+                connection._sock.sendall(piece)
             replies = [self._reply(0)] if len(batch) == 1 \
                 else self._executed(len(batch))
             replicas = self._reply(0) if self._min_replicas else None
@@ -123,7 +135,10 @@ class RedisLink(Connection):
     def _executed(self, count: int) -> List[Any]:
         """The replies to a transaction of so many commands."""
         begun = self._reply(-1)
-        queued = [self._reply(index) for index in range(count)]
+        queued: List[Any] = []
+        while len(queued) < count:
+            queued += self._replies.read_while(QUEUED, count - len(queued))
+            queued[-1] = self._taken(queued[-1], len(queued) - 1)
         replies = self._reply(count)
         if isinstance(replies, list):
             return replies
@@ -140,16 +155,33 @@ class RedisLink(Connection):
 
         :param index: the entry's place in the batch.
         """
-        reply = self._answer()
-        if isinstance(reply, self._error_reply) and TOO_LONG in str(reply):
-            raise EntryRefused(str(reply), index) from reply
+        return self._taken(self._answer(), index)
+
+    def _taken(self, reply: Any, index: int) -> Any:
+        """A reply, unless it refuses an entry and ends the connection."""
+        if isinstance(reply, Exception):
+            self._raise_if_broken(reply)
+            if TOO_LONG in str(reply):
+                raise EntryRefused(str(reply), index) from reply
         return reply
 
+    def _answer(self) -> Any:
+        """The next reply, read without the layers of redis-py."""
+        reply = self._replies.read()
+        if isinstance(reply, Exception):
+            self._raise_if_broken(reply)
+        return reply
+
+    def _raise_if_broken(self, reply: Exception) -> None:
+        # LOADING and NOAUTH, say: redis-py gives up a connection over them.
+        if not isinstance(reply, self._error_reply):
+            raise reply
+
     def _results(self, replies: List[Any]) -> List[Result]:
+        if set(map(type, replies)) == {bytes}:
+            return replies
         errors = [reply for reply in replies
                   if isinstance(reply, self._error_reply)]
-        if not errors:
-            return replies
         if len(errors) == len(replies) and not any(
                 text in str(errors[0]) for text in ENTRY_ERRORS):
             raise Unavailable(describe(errors[0])) from errors[0]
@@ -159,17 +191,33 @@ class RedisLink(Connection):
 
     def read(self, after: Position, count: int,
              block: Optional[float]) -> List[Entry]:
-        wait = () if block is None else (
-            # BLOCK 0 would wait forever.
-            b'BLOCK', b'%d' % max(1, int(block * 1000)))
-        reply = self.ask(b'XREAD', b'COUNT', b'%d' % count, *wait,
-                         b'STREAMS', self._stream, bytes(after))
+        arguments, command = self._last_read
+        if arguments != (count, block):
+            command = self._read_command(count, block)
+            self._last_read = (count, block), command
+        connection = self._open()
+        position = bytes(after)
+        try:
+            connection._sock.sendall(
+                b'%b$%d\r\n%b\r\n' % (command, len(position), position))
+            reply = self._check(self._answer())
+        except self._broken as exc:
+            raise self._lost(exc) from exc
         if not reply:
             return []
         # As Position.parse() does, without its checks: Redis made these ids,
         # and every entry of every page passes here.
         return [Entry(_new(Position, map(int, entry_id.split(b'-'))), fields)
                 for entry_id, fields in reply[0][1]]
+
+    def _read_command(self, count: int, block: Optional[float]) -> bytes:
+        """The command XREAD, without the position at its end."""
+        wait = () if block is None else (
+            # BLOCK 0 would wait forever.
+            b'BLOCK', b'%d' % max(1, int(block * 1000)))
+        parts = (b'XREAD', b'COUNT', b'%d' % count, *wait, b'STREAMS',
+                 self._stream)
+        return b'*%d\r\n%b' % (len(parts) + 1, pack(parts))
 
     def trim(self) -> None:
         self.ask(b'XTRIM', self._stream, *self._cap)

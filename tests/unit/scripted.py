@@ -6,9 +6,11 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, \
     Tuple
 
+import hiredis
 import redis
 
 from redis_streams_adapter.stream.driver import Driver
+from redis_streams_adapter.stream.resp import READ_SIZE
 
 #: Seconds: the socket timeout of the driver. Nothing here waits.
 SOCKET_TIMEOUT = 5.0
@@ -54,11 +56,40 @@ class ScriptedServers:
         return [each.command for each in self.sent]
 
 
-class ScriptedSocket:
-    """Remembers how it was ended."""
+def encode(reply: Any) -> bytes:
+    """A reply as a server sends it."""
+    if isinstance(reply, Exception):
+        return b'-%b\r\n' % str(reply).encode()
+    if isinstance(reply, list):
+        return b'*%d\r\n%b' % (len(reply), b''.join(map(encode, reply)))
+    if isinstance(reply, int):
+        return b':%d\r\n' % reply
+    if reply is None:
+        return b'*-1\r\n'
+    return b'$%d\r\n%b\r\n' % (len(reply), reply)
 
-    def __init__(self) -> None:
+
+class ScriptedSocket:
+    """What is sent and received past redis-py; remembers how it was ended."""
+
+    def __init__(self, connection: 'ScriptedConnection') -> None:
+        self._connection = connection
+        self._commands = hiredis.Reader()
         self.ended_by: Optional[str] = None
+
+    def sendall(self, data: bytes) -> None:
+        self._commands.feed(data)
+        while command := self._commands.gets():
+            self._connection.receive(tuple(command))
+
+    def recv_into(self, buffer: bytearray) -> int:
+        reply = self._connection.replies.popleft()
+        if isinstance(reply, Break):
+            self._connection.ended = True
+            return 0
+        data = encode(reply)
+        buffer[:len(data)] = data
+        return len(data)
 
     def shutdown(self, how: int) -> None:
         assert how == socket.SHUT_RDWR
@@ -85,7 +116,8 @@ class ScriptedConnection:
         self.timeout = timeout
         self.key = key
         self.host = f'host of {place}'
-        self._replies: Deque[Any] = deque()
+        self.replies: Deque[Any] = deque()
+        self._parser = redis.connection.DefaultParser(READ_SIZE)
         self._sock: Optional[ScriptedSocket] = None
         #: Whether the server has ended it.
         self.ended = False
@@ -94,7 +126,7 @@ class ScriptedConnection:
     def connect(self) -> None:
         if self.place in self._servers.away:
             raise redis.ConnectionError('connection refused')
-        self._sock = ScriptedSocket()
+        self._sock = ScriptedSocket(self)
         self._servers.connections.append(self)
 
     def disconnect(self) -> None:
@@ -106,17 +138,20 @@ class ScriptedConnection:
     def send_packed_command(self, packed: List[bytes]) -> None:
         stream = io.BytesIO(b''.join(packed))
         while stream.tell() < len(stream.getvalue()):
-            command = pickle.load(stream)
-            self._servers.sent.append(Sent(self.place, command))
-            self._replies.append(self._servers.reply(self.place, command))
+            self.receive(pickle.load(stream))
+
+    def receive(self, command: Tuple[bytes, ...]) -> None:
+        """Take in a command, and prepare the reply to it."""
+        self._servers.sent.append(Sent(self.place, command))
+        self.replies.append(self._servers.reply(self.place, command))
 
     def can_read(self, timeout: float) -> bool:
         if self.ended:
             raise redis.ConnectionError('closed by the server')
-        return bool(self._replies)
+        return bool(self.replies)
 
     def read_response(self) -> Any:
-        reply = self._replies.popleft()
+        reply = self.replies.popleft()
         if isinstance(reply, Break):
             self.ended = True
             raise redis.ConnectionError('closed by the server')

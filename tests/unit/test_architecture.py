@@ -38,7 +38,7 @@ WITHIN = {
         ['outbox', 'read_back', 'reconcile', 'topology', 'url'],
         ['backpressure', 'driver', 'reader', 'waiters'],
         ['writer'],
-        ['connection'],
+        ['connection', 'resp'],
         ['link', 'listener', 'publisher', 'servers'],
         ['session_store', 'sharded_listeners']],
     'runtime': [
@@ -83,6 +83,7 @@ CORE = ['errors', 'options', 'rules', 'losses', 'protocol', 'recovery.session',
 #: Who may import what, besides the standard library; the demo apart.
 FOREIGN = {
     'protocol.values': {'msgpack'}, 'stream.driver': {'redis', 'valkey'},
+    'stream.resp': {'hiredis'},
     'concurrency.engines': {'gevent', 'eventlet'},
     'concurrency.wakeup': {'gevent', 'eventlet'},
     'clients.delivery': {'engineio', 'socketio'},

@@ -25,13 +25,14 @@ OF_REDIS = (
     'exceptions.ResponseError', 'exceptions.MovedError',
     'exceptions.TryAgainError', 'exceptions.AskError',
     'exceptions.ReadOnlyError', 'exceptions.MasterDownError',
-    'exceptions.ClusterDownError')
+    'exceptions.ClusterDownError',
+    'exceptions.InvalidResponse')
 
 #: Of a connection, of TCP and of TLS.
 OF_A_CONNECTION = (
     'connect', 'disconnect', 'pack_command', 'send_command',
     'send_packed_command', 'read_response', 'can_read', 'socket_timeout',
-    'host', '_sock')
+    'host', '_sock', '_parser.parse_error')
 
 #: Of a pool, of a client for clusters, and of one that Sentinels watch.
 OF_A_POOL = ('connection_kwargs', 'connection_class')
@@ -93,6 +94,6 @@ def test_what_is_imported_is_required() -> None:
         re.split(r'[\[<>=]', line)[0]: line for line in
         config['options']['install_requires'].split()}
     assert set(declared) == {'python-socketio', 'python-engineio', 'bidict',
-                             'redis', 'msgpack'}
+                             'redis', 'hiredis', 'msgpack'}
     for name, line in declared.items():
         assert '>=' in line and ',<' in line, line
