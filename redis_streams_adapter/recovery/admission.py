@@ -46,8 +46,8 @@ from ..concurrency.limiter import Limiter
 from .replay import Record, Replay
 from ..options import RecoveryOptions
 from .local_clients import LocalClients, Outcomes
-from .session import check_offset, check_pid, Outcome, REDIS_UNAVAILABLE, \
-    Refusal, Return, TurnedAway, UNKNOWN_SESSION
+from .session import check_offset, check_pid, OFFSET_NOT_FOUND, Outcome, \
+    REDIS_UNAVAILABLE, Refusal, Return, TurnedAway, UNKNOWN_SESSION
 from ..stream.session_store import Swap
 from .client_session import ClientSession
 from ..protocol.position import Position, START
@@ -307,6 +307,9 @@ class Admission:
                 if self._claims.is_superseded(claim) or timeline.has_left \
                         or hooks.is_closing(server, client.eio_sid):
                     raise TurnedAway
+                if timeline.history.restarts != claim.restarts:
+                    # The position is one of a former stream.
+                    raise Refusal(OFFSET_NOT_FOUND)
                 records = timeline.history.after(namespace, replay.at)
                 if records is None:
                     # Forgotten in this moment.

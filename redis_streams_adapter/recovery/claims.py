@@ -20,8 +20,8 @@ from .session import OFFSET_NOT_FOUND, Refusal, REJECTED, Session, start_of, \
 from ..stream.session_store import ABSENT, DONE, Found, Swap
 from ..runtime.runtime import Runtime
 from .client_session import ClientSession
-from ..protocol.position import Position
-from ..protocol.transport import Unavailable
+from ..protocol.position import Position, START
+from ..protocol.transport import Entry, Unavailable
 
 #: How often a session is claimed that changes meanwhile.
 ATTEMPTS = 5
@@ -52,12 +52,14 @@ class Claim(NamedTuple):
     :param value: how it stands in Redis.
     :param start: the position after which to go on.
     :param found: what Redis had.
+    :param restarts: how often the stream was another one before that.
     """
 
     session: Session
     value: bytes
     start: Position
     found: Found
+    restarts: int = 0
 
 
 class _Ahead:
@@ -110,10 +112,12 @@ class Claims:
         writer, sessions = self._clients.session_writer, self._clients.sessions
         runtime = self._clients.live()
         stream = runtime.stream(namespace)
+        timeline = self._clients.timeline(namespace)
         left: Optional[Session] = None
         ahead = _Ahead(offset)
         for _ in range(ATTEMPTS + AHEAD_LOOKS):
             known = sessions.of_pid(pid)
+            restarts = timeline.history.restarts
             found = self._find(pid, stream, offset)
             here = sessions.of_pid(pid)
             if here is not known:
@@ -164,7 +168,7 @@ class Claims:
                         # Registered here in this moment. From now on it
                         # would not be.
                         self._supersede_here(late)
-                return Claim(session, value, start, found)
+                return Claim(session, value, start, found, restarts)
             if result == ABSENT:
                 break
         raise Refusal(UNKNOWN_SESSION)
@@ -210,19 +214,32 @@ class Claims:
 
     def _start(self, session: Session, offset: Optional[Position],
                found: Found, namespace: str) -> Position:
-        """Behind which position to go on.
+        """The position after which to go on.
 
-        :raises Refusal: what came after it is not there any more.
+        :raises Refusal: what came after it is not there any more, or the
+                         position may be one of a former stream.
+        :raises Unavailable: Redis is away.
         """
         start, must_exist = start_of(session, offset)
         timeline = self._clients.timeline(namespace)
         with self._clients.live().order:
-            remembered = timeline.history.has(namespace, start)
-            floor = timeline.history.floor(namespace)
+            history, position = timeline.history, timeline.position
+            remembered = history.has(namespace, start)
+            floor, former = history.floor(namespace), history.former
         if must_exist and not found.is_there and not remembered:
             raise Refusal(OFFSET_NOT_FOUND)
         if session.anonymous and not self._is_of_ours(offset, namespace):
             raise Refusal(OFFSET_NOT_FOUND)
+        # A position in the stream is at or before its end, unless it was read
+        # after that was asked. In a former stream, it may be anywhere.
+        is_past_end = start > position and (
+            found.last is None or start > found.last)
+        if not must_exist and not remembered \
+                and START != start != floor \
+                and (start <= former or is_past_end):
+            entry = self._first_from(start, namespace)
+            if entry is None or start <= former and entry.id != start:
+                raise Refusal(OFFSET_NOT_FOUND)
         in_memory = floor is not None and floor <= start
         if not in_memory and not is_complete(start, found.first, found.last):
             raise Refusal(OFFSET_NOT_FOUND)
@@ -236,16 +253,24 @@ class Claims:
         """
         if offset is None:
             return False
-        runtime = self._clients.live()
         timeline = self._clients.timeline(namespace)
-        with runtime.order:
+        with self._clients.live().order:
             remembered = timeline.history.has(namespace, offset)
         if remembered:
             return True
+        entry = self._first_from(offset, namespace)
+        return entry is not None and entry.id == offset \
+            and is_event(entry.fields, namespace)
+
+    def _first_from(self, position: Position,
+                    namespace: str) -> Optional[Entry]:
+        """The first entry of the stream that is not before a position.
+
+        :raises Unavailable: Redis is away.
+        """
         page, _ = self._clients.session_writer.sessions.page(
-            runtime.stream(namespace), offset.before(), 1)
-        return any(entry.id == offset
-                   and is_event(entry.fields, namespace) for entry in page)
+            self._clients.live().stream(namespace), position.before(), 1)
+        return page[0] if page else None
 
     def _make_room(self, session: Session, namespace: str) -> bool:
         """Drop an old connection of a client, which has lost it.

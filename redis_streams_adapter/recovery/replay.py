@@ -176,6 +176,11 @@ class History:
         #: Whether the next entry belongs to another stream. Set by the
         #: reader's task without the order lock.
         self.is_lost = False
+        #: How often that was so.
+        self.restarts = 0
+        #: The highest position in a former stream. A position up to here may
+        #: be one of a former stream.
+        self.former = START
 
     def serve(self, namespaces: Iterable[str], position: Position) -> None:
         """Of these namespaces, and no others, all after a position will be
@@ -193,16 +198,20 @@ class History:
             self._count -= 1
             self._bytes -= record.size
 
-    def restart(self, position: Position) -> None:
+    def restart(self, position: Position, former: Position) -> None:
         """The stream is another one: forget what the former one held.
 
         :param position: that of the first entry that is read of it.
+        :param former: that of the last one that was read of the former one.
         """
+        if former > self.former:
+            self.former = former
         floors = dict.fromkeys(self._floors, position.before())
         records: Dict[str, List[Record]] = {each: [] for each in floors}
         # One step: nothing is called.
         self._records, self._floors = records, floors
         self._count = self._bytes = 0
+        self.restarts += 1
         self.is_lost = False
 
     def add(self, namespace: str, record: Record) -> None:

@@ -272,7 +272,7 @@ class StreamOrderDelivery:
         """Deliver what waits for an entry; under the order lock."""
         waiting = self._waiting
         if self.history.is_lost:
-            self.history.restart(entry.id)
+            self.history.restart(entry.id, self.position)
         while waiting and (
                 waiting[0].sequence < sequence or not is_message
                 and waiting[0].sequence == sequence):
@@ -343,7 +343,7 @@ class StreamOrderDelivery:
         """A message of another process is carried out now; under the order
         lock."""
         if self.history.is_lost:
-            self.history.restart(entry.id)
+            self.history.restart(entry.id, self.position)
         self.position = entry.id
         if is_missed(message):
             self.history.add(namespace, record_of(entry, message))
@@ -353,7 +353,7 @@ class StreamOrderDelivery:
         if self.position != position:
             with self._order:
                 if self.history.is_lost:
-                    self.history.restart(position)
+                    self.history.restart(position, self.position)
                 self.position = position
         if self._waits.waits:
             self._waits.reached(position)

@@ -375,6 +375,20 @@ def test_what_it_missed_is_forgotten_in_this_moment(world: World) -> None:
     assert world.store.pages == [Position(10)]
 
 
+def test_the_stream_is_another_one_meanwhile(world: World) -> None:
+    """Where it goes on may be a position of the former stream."""
+    rival_comes(world)
+
+    def set_back(rival: Any) -> None:
+        world.goes(rival)
+        world.timeline().history.restart(Position(5), Position(30))
+
+    world.on_rival = set_back
+    assert world.admit(world.returns()) == 'new sid'
+    assert world.shown() == Outcome(False, 'offset-not-found')
+    assert world.kept is None
+
+
 @pytest.mark.parametrize('fails', [False, True])
 def test_so_many_at_a_time(world: World, fails: bool,
                            monkeypatch: pytest.MonkeyPatch) -> None:

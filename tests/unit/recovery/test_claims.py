@@ -207,6 +207,69 @@ def test_what_was_trimmed(world: World, in_memory: Optional[int],
         world.claim(Position(offset))
 
 
+@pytest.mark.parametrize('upto, floor, refused', [
+    # The node has read the former stream up to 20-5, and the new one from
+    # 15-0 on. An entry is there, or not.
+    (Position(17), 14, False), (Position(17, 1), 14, True),
+    # It may be a lost one although new entries were not read either.
+    (Position(13, 1), 14, True), (Position(13), 14, False),
+    # All after this was read, whatever it was.
+    (Position(14, 1), None, False),
+    # The former stream ended before.
+    (Position(21, 1), 14, False)])
+def test_a_position_that_may_be_one_of_a_former_stream(
+        world: World, upto: Position, floor: Optional[int],
+        refused: bool) -> None:
+    world.keep(world.session(upto=upto))
+    history = world.timeline().history
+    history.serve(['/'], Position(1))
+    history.restart(Position(14, 2) if floor is None else Position(
+        floor, 1), Position(20, 5))
+    if refused:
+        assert world.refusal() == OFFSET_NOT_FOUND
+        assert world.published == [] and world.store.writes == 0
+    else:
+        claim = world.claim()
+        assert (claim.start, claim.restarts) == (upto, 1)
+
+
+@pytest.mark.parametrize('position, upto, refused', [
+    (29, Position(30), True), (30, Position(30), False),
+    (1, Position(29), False)])
+@pytest.mark.parametrize('is_empty', [False, True])
+def test_a_position_after_the_end_of_the_stream(
+        world: World, position: int, upto: Position, refused: bool,
+        is_empty: bool) -> None:
+    """It is one of a former stream, unless this node has read it, too."""
+    world.keep(world.session(upto=upto))
+    remember(world, 1)
+    world.timeline().position = Position(position)
+    if is_empty:
+        world.store.entries.clear()
+        refused = upto > Position(position)
+        world.keep(world.session(upto=upto, sent=None))
+    if refused:
+        assert world.refusal(
+            None if is_empty else OFFSET) == OFFSET_NOT_FOUND
+    else:
+        world.claim(None if is_empty else OFFSET)
+
+
+def test_an_entry_that_came_after_the_end_was_asked(world: World) -> None:
+    world.keep(world.session(upto=Position(30)))
+    remember(world, 1)
+    world.timeline().position = Position(29)
+    found = world.store.find
+
+    def find(*args: Any) -> Any:
+        result = found(*args)
+        world.store.entries.append(entry(30))
+        return result
+
+    world.store.find = find  # type: ignore[method-assign]
+    assert world.claim().start == Position(30)
+
+
 def test_an_offset_that_no_entry_has(world: World) -> None:
     world.keep(world.session())
     assert world.refusal(Position(5, 1)) == OFFSET_NOT_FOUND

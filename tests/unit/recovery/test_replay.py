@@ -249,13 +249,16 @@ def test_the_stream_is_another_one() -> None:
     history.serve(['/', '/chat'], START)
     history.add('/', Record(Position(9), EVENT))
     history.is_lost = True
-    history.restart(Position(2, 1))
-    assert not history.is_lost
+    history.restart(Position(2, 1), Position(9))
+    assert (history.is_lost, history.restarts) == (False, 1)
+    assert history.former == Position(9)
     history.add('/', Record(Position(3), EVENT))
     assert history.after('/', Position(1)) is None
     assert ids(history.after('/', Position(2))) == [Position(3)]
     assert ids(history.after('/chat', Position(2))) == []
     assert not history.has('/', Position(9))
+    history.restart(Position(4), Position(3))
+    assert (history.restarts, history.former) == (2, Position(9))
 
 
 def test_a_large_entry_makes_room_for_itself() -> None:
@@ -391,7 +394,7 @@ def test_all_behind_the_floor_is_there(
             history.serve(value, position)
             model.serve(value, position)
         else:
-            history.restart(position)
+            history.restart(position, position)
             model.restart(position.before())
         kept: List[Record] = []
         for namespace in NAMESPACES:
