@@ -328,13 +328,15 @@ class Admission:
         """
         delivery, namespace = self._clients.delivery, visit.namespace
         address = client.sid, client.eio_sid
-        self._clients.timeline(namespace).admit(address, namespace, replay)
+        join = self._clients.timeline(namespace).admit(
+            address, namespace, replay)
         delivery.sent[client.sid] = offset
         delivery.hold(client.sid)
         if not self._clients.manager.register(
                 *address, namespace, replay.rooms):
             delivery.forget(client.sid)
             raise Refusal(UNKNOWN_SESSION)
+        join()
         client.rooms = set(replay.rooms)
         # Before any task can write its session anew.
         self._clients.restore(client.eio_sid, claim.session)

@@ -151,13 +151,16 @@ class WaitingEvents:
                 break
         self._local.log_lines(self._order)
 
-    def admit(self, client: Client, namespace: str, replay: Replay) -> None:
-        """A client returns: add it to the waiting events that are meant for
-        it, and carry out the waiting commands; under the order lock.
+    def admit(self, client: Client, namespace: str,
+              replay: Replay) -> Callable[[], None]:
+        """A client returns: carry out the waiting commands, and find the
+        waiting events that are meant for it; under the order lock.
 
+        :return: adds the client to these events; to be called once it is
+                 registered, without releasing the lock in between.
         :raises Refusal: a command disconnects it.
         """
-        without, added = Without(client[0]), With(client)
+        without = Without(client[0])
         meant = []
         for waiting in self.queue:
             record = waiting.record
@@ -169,6 +172,11 @@ class WaitingEvents:
                     # It was meant for the client when it was emitted.
                     without(load.clients)[1] for load in waiting.loads):
                 meant.append(waiting)
+        return lambda: self._join(client, without, meant)
+
+    def _join(self, client: Client, without: Without,
+              meant: Sequence[Waiting]) -> None:
+        added = With(client)
         for waiting in self.queue:
             for load in waiting.loads:
                 # The old connection is gone. A question to the old

@@ -202,9 +202,14 @@ class Timeline:
         assert self._parts.order.held
         client.begin_at(self.position)
 
-    def admit(self, *args: Any) -> None:
+    def admit(self, *args: Any) -> Callable[[], None]:
         assert self._parts.order.held
-        self.calls.append(('admit', *args))
+
+        def join() -> None:
+            assert self._parts.order.held
+            self.calls.append(('admit', *args))
+
+        return join
 
     def flush(self, sid: str, after: Any = None) -> None:
         self.calls.append(('flush', sid))

@@ -238,6 +238,8 @@ def test_its_connection_is_in_the_namespace_already(world: World) -> None:
     assert world.local.count == 0 and world.delivery.sent == {}
     assert 's' in world.delivery.forgotten
     assert world.kept is None
+    # Nothing that waits is delivered to that connection.
+    assert world.timeline().calls == []
 
 
 def test_the_application_does_not_accept_it(logger: Any) -> None:

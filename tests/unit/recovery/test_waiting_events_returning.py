@@ -62,7 +62,7 @@ def returns(process: Process, client: FakeClient, *rooms: Any,
     client.leave()
     connection = FakeClient(process.server, '/chat')
     replay = Replay(session_of(sid, *rooms), Position(100), 100)
-    process.delivery.admit((sid, connection.eio_sid), namespace, replay)
+    process.delivery.admit((sid, connection.eio_sid), namespace, replay)()
     process.local.sent[sid] = None
     return connection
 
@@ -102,12 +102,26 @@ def test_nobody_was_meant_when_it_was_emitted(process: Process) -> None:
     data.append(2)
     connection = FakeClient(process.server, '/chat')
     process.delivery.admit((sid, connection.eio_sid), '/', Replay(
-        Session(sid, 'p', ('x',), {}, upto=Position(100)), Position(100), 100))
+        Session(sid, 'p', ('x',), {}, upto=Position(100)), Position(100),
+        100))()
     process.local.sent[sid] = None
     process.back(pending, Position(101))
     assert got(connection) == [('hello', [1], '101-0')]
     assert process.local.sent[sid] == Position(101)
     assert process.delivery.history.has('/', Position(101))
+
+
+def test_it_is_not_registered_after_all(process: Process) -> None:
+    """What waits is as it was."""
+    client = process.connect('x')
+    own = [process.emit('all'), process.emit('nobody', to=['y'])]
+    connection = FakeClient(process.server, '/chat')
+    process.delivery.admit((client.sid, connection.eio_sid), '/', Replay(
+        session_of(client.sid, 'x', 'y'), Position(100), 100))
+    for number, pending in enumerate(own, 101):
+        process.back(pending, Position(number))
+    assert got(client) == [('all', '101-0')]
+    assert got(connection) == []
 
 
 def test_what_is_not_sent_again(process: Process) -> None:
