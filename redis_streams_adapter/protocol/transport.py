@@ -71,6 +71,10 @@ class EntryRefused(TransportError):
         self.index = index
 
 
+#: What became of an entry: its id as Redis wrote it, or why it was refused.
+Result = Union[bytes, EntryRefused]
+
+
 class Entry(NamedTuple):
     """An entry of the stream.
 
@@ -117,8 +121,7 @@ class Link(Protocol):
         """
 
     def append(self, batch: Sequence[Fields],
-               oldest: Optional[int] = None
-               ) -> List[Union[bytes, EntryRefused]]:
+               oldest: Optional[int] = None) -> List[Result]:
         """Append entries to the stream, and trim old ones.
 
         Order: they are stored in the order of the batch, after all that this

@@ -5,11 +5,11 @@ Only this module decides what each error means. An error *reply*
 means that a command was not carried out; a broken connection leaves open
 whether it was.
 """
-from typing import Any, List, Optional, Sequence, Tuple, Union
+from typing import Any, List, Optional, Sequence, Tuple
 
 from ..protocol.position import Position
 from ..protocol.transport import Ends, Entry, EntryRefused, Fields, Identity, \
-    Link, NO_STREAM, NotReplicated, Unavailable
+    Link, NO_STREAM, NotReplicated, Result, Unavailable
 from .driver import Driver
 from .connection import describe, Connection
 from .resp import pack, pack_command, pack_fields, Replies
@@ -25,8 +25,6 @@ READ_MARGIN = 5.0
 #: password says so in these words too.)
 TOO_LONG = 'invalid bulk length'
 ENTRY_ERRORS = (TOO_LONG, 'Elements are too large')
-
-Result = Union[bytes, EntryRefused]
 
 MULTI, EXEC = pack_command(b'MULTI'), pack_command(b'EXEC')
 QUEUED = b'QUEUED'

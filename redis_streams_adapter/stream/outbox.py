@@ -24,11 +24,11 @@ next call that looks.
 from collections import deque
 from itertools import islice
 from typing import Callable, Deque, Iterable, Iterator, List, NamedTuple, \
-    Optional, Sequence, Union
+    Optional, Sequence
 
 from ..errors import OutboxFullError, RedisStreamsError
 from ..concurrency.locks import Lock
-from ..protocol.transport import EntryRefused, Fields
+from ..protocol.transport import EntryRefused, Fields, Result
 
 #: What an entry costs in memory besides its fields, in bytes: objects,
 #: references and the numbers.
@@ -103,10 +103,6 @@ class Pending:
         self.breaks = 0
 
 
-#: The result of an entry: its id, or why it was refused.
-Result = Union[bytes, EntryRefused]
-
-
 class Settled(NamedTuple):
     """What has left the outbox in one step.
 
@@ -136,6 +132,8 @@ class Outbox:
         self._lock = capacity.lock
         #: Under the lock; the length is read without it.
         self.entries: Deque[Pending] = deque()
+        #: What to send before all entries. Written under the lock.
+        self.ahead: Optional[Fields] = None
         #: The highest number of a message that has left.
         self._sequence = 0
         #: How many entries were stored, and how many were refused. Written
@@ -214,6 +212,23 @@ class Outbox:
                 number = last.sequence
         pending.sequence += number
         entries.append(pending)
+
+    def put_ahead(self, fields: Fields) -> None:
+        """Accept an entry without a number, which is sent before all others,
+        in place of one that was not sent yet. Never blocks. A closed outbox
+        drops it: it might follow the last words."""
+        with self._lock:
+            if not self.closed:
+                self.ahead = fields if self._sign is None \
+                    else self._sign(fields)
+
+    def sent_ahead(self, fields: Fields) -> None:
+        """That entry was sent. If an exception strikes before this, it is
+        sent again."""
+        with self._lock:
+            # Unless there is a newer one.
+            if self.ahead is fields:
+                self.ahead = None
 
     def close(self, last_words: Iterable[Fields]) -> None:
         """Accept nothing after these signs of life, for which there is always

@@ -15,25 +15,17 @@ length of time between that moment and the reply that says where the stream
 ends, so the end alone would be too late. The moment is converted to the
 server's clock, by which ids are made: see :meth:`Reader._first_position`.
 
-The numbers of the entries show that history was lost before it was read, if
-any entry of that writer is left. In addition, the reader asks
-where the stream begins and ends, and how many entries it ever had: after each
-break, when nothing has come for a while, and every :data:`LOOK_INTERVAL`. So
-it detects that entries were trimmed with all that their writer has left, that
-the stream was deleted, and that a replica took over that lacked entries.
-
-Redis before 7.0 does not count the entries that a stream ever had. There the
-numbers alone show what was trimmed, and a stream that was deleted and has
-begun again before the reader asked is taken for one that was trimmed.
+Entries that were lost before they were read:
+:mod:`redis_streams_adapter.stream.loss_detection`.
 """
 import logging
 import time
 from typing import Callable, Optional, Sequence
 
-from ..losses import DELETED, SET_BACK, TRIMMED
 from ..concurrency.tasks import Task
 from ..protocol.position import Position, START
-from ..protocol.transport import Ends, Entry, is_there, Link, NO_STREAM
+from ..protocol.transport import Ends, Entry, Link
+from .loss_detection import LossDetector
 from .read_back import ReadBack
 
 #: A reader that lags so many seconds, with a full page at hand, reports it: a
@@ -63,18 +55,15 @@ class Reader:
                   it was known, by the server's clock, in milliseconds.
     :param resumed: called each time the reader gets through, before the
                     first entry.
-    :param lost: called with what was lost, see
-                 :mod:`redis_streams_adapter.losses`, and with the number of
-                 entries, if it is known.
+    :param lost, max_len, doubtful: see
+                                    :class:`~redis_streams_adapter.stream.\
+loss_detection.LossDetector`.
     :param lagging: called with the cursor while the reader lags, and with
                     ``None`` when it has caught up.
     :param pause: lets other tasks run.
-    :param max_len: about how many entries the stream keeps.
     :param count: how many entries to read at once.
     :param block: how many seconds to wait for one.
     :param read_back: reads the history before the first cursor, once.
-    :param doubtful: called if entries may have been lost, and the server
-                     cannot tell.
 
     All attributes are written by the reader's task alone.
     """
@@ -95,15 +84,13 @@ class Reader:
         self._since = since
         self._began = began
         self._resumed = resumed
-        self._lost = lost
+        self._detector = LossDetector(lost, max_len, doubtful)
         self._lagging = lagging
         self._logger = logger
         self._pause = pause
-        self._max_len = max_len
         self._count = count
         self._block = block
         self._read_back = read_back
-        self._doubtful = doubtful
         self._moment = 0
         #: Whether a round has ended: Redis may have been away.
         self._failed = False
@@ -112,22 +99,8 @@ class Reader:
         self.skip_to: Optional[Position] = None
         #: Whether it has ever got through: the cursor alone does not show it.
         self._through = False
-        #: When the stream was last looked at, and what it was like then.
+        #: When the stream was last looked at.
         self._looked = 0.0
-        self._known = NO_STREAM
-        #: Its last entry then; if it had none, the first one since.
-        self._landmark = START
-        #: At least how many entries were ever added up to the cursor;
-        #: ``None``: the server does not count.
-        self._added: Optional[int] = 0
-        #: Whether that number is exact.
-        self._counted = False
-        #: Entries after this may have been trimmed before they were read,
-        #: until the reader reaches `_goal`: the first known end of the stream.
-        self._unsure: Optional[Position] = None
-        self._goal = START
-        #: Whether the cursor is the id of an entry that was there.
-        self._at_entry = False
         self._link: Optional[Link] = None
         self.cursor: Optional[Position] = None
         self.connected = False
@@ -159,7 +132,8 @@ class Reader:
         """A position after every entry that was stored up to now: what is
         lost is before it."""
         now = int((time.monotonic() + self._clock_ahead) * 1000)
-        return max(Position(now), self._known.last_id, self.cursor or START)
+        return max(Position(now), self._detector.known.last_id,
+                   self.cursor or START)
 
     def tell(self) -> None:
         """Report the position of the reader; on its own task."""
@@ -194,10 +168,11 @@ class Reader:
             self._clock_ahead = now / 1000 - time.monotonic()
             if self.cursor is None:
                 self._moment = now
-            self.cursor = self._position(link, anew=True)
+            self.cursor = self._position(link, reconnected=True)
             if not self._through and self._read_back is not None:
                 self._read_back(link, self._clock_ahead, self.cursor,
-                                self._known, self._since(), self._failed)
+                                self._detector.known, self._since(),
+                                self._failed)
             # A reader that may not read, or whose connection does not survive
             # waiting, fails here, before it reports that it works.
             page = link.read(self.cursor, self._count,
@@ -217,7 +192,7 @@ class Reader:
                     # A reply that is there already is read without a switch
                     # to other green threads, page after page.
                     self._pause()
-                if not page or self._unsure is not None \
+                if not page or self._detector.unsure is not None \
                         or time.monotonic() - self._looked > LOOK_INTERVAL:
                     # Nothing may have come because the stream was deleted
                     # and begins again below the cursor.
@@ -229,31 +204,17 @@ class Reader:
             self._link = None
             link.close()
 
-    def _position(self, link: Link, anew: bool = False) -> Position:
+    def _position(self, link: Link, reconnected: bool = False) -> Position:
         """The position to go on from, given the present state of the stream.
 
-        :param anew: another server may have taken over.
+        :param reconnected: another server may have taken over.
         """
         ends = link.ends()
         self._looked = time.monotonic()
-        cursor = self.cursor
-        if cursor is None:
-            cursor = self._unsure = self._first_position(ends)
-            self._goal = ends.last_id
-        elif ends.last_id < cursor:
-            # A wait for ids above the cursor would miss new entries.
-            self._lose(ends)
-            cursor = ends.last_id
-        elif self._has_less(ends, cursor) \
-                or anew and self._entry_is_gone(link, cursor):
-            self._lose(ends)
-        elif self._doubtful is not None and self._may_have_less(ends, cursor):
-            self._doubtful()
-        self._check_beginning(ends, cursor)
-        if cursor == ends.last_id or ends.added is None:
-            self._count_up(ends.added)
-        self._known, self._landmark = ends, ends.last_id
-        return cursor
+        if self.cursor is None:
+            return self._detector.begin(ends, self._first_position(ends))
+        return self._detector.check(
+            link, ends, self.cursor, self.received, reconnected)
 
     def _first_position(self, ends: Ends) -> Position:
         """The first position: before all that was stored since a local client
@@ -271,100 +232,14 @@ class Reader:
             return done
         return position
 
-    def _check_beginning(self, ends: Ends, cursor: Position) -> None:
-        """Report a loss if not all that is after the first position was
-        there to be read. While the oldest entry is not after a position,
-        nothing after that position was trimmed."""
-        unsure, first = self._unsure, ends.first_id
-        if unsure is None:
-            return
-        self._unsure = None if cursor >= self._goal else cursor
-        if unsure != ends.last_id and self._is_trimmed(ends) and (
-                first is None or first > unsure):
-            # What was trimmed may have been older: that cannot be known.
-            self._lost(TRIMMED, None)
-            if self._unsure is not None and first is not None:
-                self._unsure = max(cursor, first)
-
-    def _is_trimmed(self, ends: Ends) -> bool:
-        """Whether the stream has had entries that are gone."""
-        if ends.added is None:
-            # Each entry that is stored trims the excess.
-            return ends.length >= self._max_len
-        return ends.added > ends.length
-
-    def _count_from(self, page: Sequence[Entry]) -> None:
-        """Begin to count, with the page that reaches the end that the stream
-        had when the reader last looked: its number of entries is known."""
-        goal, added = self._known.last_id, self._known.added
-        if added is not None and page and page[-1].id >= goal:
-            # Each entry of the page is counted as it is handed on.
-            self._added = added - sum(entry.id <= goal for entry in page)
-            self._counted = True
-
-    def _count_up(self, added: Optional[int]) -> None:
-        """Everything was read: compare with the entries that were added."""
-        if added is not None and self._added is not None and self._counted \
-                and added > self._added:
-            self._lost(TRIMMED, added - self._added)
-        self._added = added
-        self._counted = True
-
-    def _lose(self, ends: Ends) -> None:
-        self._lost(self._what_happened(ends), None)
-        self._added = None if ends.added is None else 0
-        self._counted = False
-        self._unsure = None
-        self._at_entry = False
-
-    def _what_happened(self, ends: Ends) -> str:
-        """The kind of loss by which the stream has lost its end."""
-        first, known = ends.first_id, self._known
-        if first is None:
-            return DELETED
-        if first <= self._landmark:
-            # An older entry still exists.
-            return SET_BACK
-        if ends.added is not None and known.added is not None \
-                and ends.added - ends.length > known.added:
-            # More entries were trimmed than the stream had.
-            return SET_BACK
-        return DELETED
-
-    def _has_less(self, ends: Ends, cursor: Position) -> bool:
-        """Whether the stream has had fewer entries by now than were read."""
-        if ends.added is None or self._added is None:
-            return False
-        count = ends.added
-        if ends.first_id is not None and ends.first_id > cursor:
-            # All that were read must be among those that are gone.
-            count -= ends.length
-        return count < self._added
-
-    def _may_have_less(self, ends: Ends, cursor: Position) -> bool:
-        """Whether entries may have been trimmed before they were read,
-        without any that would show it: all that were read are gone, and the
-        server does not count."""
-        return ends.added is None and self._at_entry \
-            and ends.first_id is not None and ends.first_id > cursor
-
     @property
     def counts(self) -> bool:
         """Whether the server reports how many entries the stream ever had."""
-        return self._known.added is not None
-
-    def _entry_is_gone(self, link: Link, cursor: Position) -> bool:
-        """Whether the last entry that was read is not there, though older
-        ones are. More may have come since than was lost."""
-        if not self._at_entry or is_there(link, cursor):
-            return False
-        # Asked last, because the stream may be trimmed at any time.
-        first = link.ends().first_id
-        return first is not None and first <= cursor
+        return self._detector.known.added is not None
 
     def _take(self, page: Sequence[Entry]) -> None:
-        if not self._counted:
-            self._count_from(page)
+        if self._detector.needs_page:
+            self._detector.page(page, self.received)
         full = self._behind = len(page) == self._count
         begun = time.monotonic()
         slow = False
@@ -397,8 +272,3 @@ class Reader:
             # Also if logging fails. One step: nothing is called.
             self.cursor = entry.id
             self.received += 1
-            self._at_entry = True
-            if self._landmark == START:
-                self._landmark = entry.id
-            if self._added is not None:
-                self._added += 1

@@ -37,13 +37,13 @@ within :data:`IDLE`.
 import logging
 import os
 import time
-from typing import Any, Callable, Iterable, List, Optional, Sequence, Union
+from typing import Any, Callable, Iterable, List, Optional, Sequence
 
 from ..concurrency.engines import Engine
 from ..concurrency.tasks import Task
 from ..protocol.position import Position, START
 from ..protocol.transport import EntryRefused, Fields, Identity, Link, \
-    NotReplicated, Unavailable
+    NotReplicated, Result, Unavailable
 from .backpressure import Absent, Backpressure
 from .outbox import Capacity, Outbox, Pending, Settled
 from .reconcile import find_kept, find_stored, stamp
@@ -121,15 +121,12 @@ backpressure.Backpressure`.
         self._retention = retention
         self._replicated = replicated
         self._lock: Any = capacity.lock
-        self._sign = sign
         #: The entries not known to be stored yet. Only the task removes any.
         self.outbox = Outbox(capacity, sign)
         self._waiters = Waiters(engine, patience)
         #: What readers have reported.
         self.backpressure = Backpressure(
             self._lock, self.wake, overhear, absent)
-        #: What to send ahead of the outbox. Under the lock.
-        self._urgent: Optional[Fields] = None
         #: Written by the task; read by those that interrupt it.
         self._link: Optional[Link] = None
         #: Set by the task before it looks into the outbox. The first task
@@ -172,14 +169,9 @@ backpressure.Backpressure`.
         return pending
 
     def say_now(self, fields: Fields) -> None:
-        """Have an entry sent ahead of the outbox, once, in place of one that
-        was not sent yet. Never blocks. After :meth:`close` it is dropped: it
-        might follow the last words."""
-        with self._lock:
-            if self.outbox.closed:
-                return
-            self._urgent = fields if self._sign is None \
-                else self._sign(fields)
+        """Have an entry sent once, ahead of the outbox; see
+        :meth:`~redis_streams_adapter.stream.outbox.Outbox.put_ahead`."""
+        self.outbox.put_ahead(fields)
         self.wake()
 
     def wait(self, pending: Pending,
@@ -291,19 +283,15 @@ backpressure.Backpressure`.
         task.works()
 
     def _say_urgent(self, link: Link) -> None:
-        urgent = self._urgent
+        urgent = self.outbox.ahead
         if urgent is not None:
             link.append([urgent])
-            with self._lock:
-                # Unless there is a newer one. If an exception strikes before
-                # this, it is sent again.
-                if self._urgent is urgent:
-                    self._urgent = None
+            self.outbox.sent_ahead(urgent)
 
     def _take(self) -> List[Pending]:
         """The next batch; empty if the wait ended without one."""
         self._asleep = True
-        if not self.outbox and self._urgent is None:
+        if not self.outbox and self.outbox.ahead is None:
             self._work_there.wait(IDLE)
         self._asleep = False
         # Cleared before looking: what comes later sets it again.
@@ -388,7 +376,7 @@ backpressure.Backpressure`.
                 f'{first[0].size} bytes; the connection broke each time it '
                 f'was sent', 0)))
 
-    def _leave(self, results: Iterable[Union[bytes, EntryRefused]],
+    def _leave(self, results: Iterable[Result],
                found_at: Optional[Position] = None) -> None:
         """Take entries off the front of the outbox, with their results.
 

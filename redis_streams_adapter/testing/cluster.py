@@ -117,7 +117,7 @@ class LocalCluster:
             members = sum(map(_is_member, self.managers))
             # What is read may be answered: only if nothing was added while
             # all was read is there nothing more to come.
-            after = [stream.added for stream in streams]
+            after = [len(stream.history) for stream in streams]
             read = all([stream.wait_until_read(members, INTERVAL)
                         for stream in streams])
             if flushed and read and after == before:

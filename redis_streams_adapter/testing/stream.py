@@ -14,16 +14,14 @@ from bisect import bisect_right
 from collections import defaultdict, deque
 from enum import Enum
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, \
-    Tuple, Union
+    Tuple
 
 from ..protocol.position import Position, START
 from ..protocol.transport import Ends, Entry, EntryRefused, Fields, \
-    Identity, NO_STREAM, NotReplicated, Unavailable
+    Identity, NO_STREAM, NotReplicated, Result, Unavailable
 
 #: Where the server's clock starts, in milliseconds since 1970.
 CLOCK_START = 1_700_000_000_000
-
-Result = Union[bytes, EntryRefused]
 
 
 class Fault(Enum):
@@ -63,7 +61,6 @@ class FakeStream:
         self._links: Dict[int, 'FakeLink'] = {}
         self._late: List[Tuple['FakeLink', List[Fields]]] = []
         self._identities = 0
-        self._last = START
         self._added = 0
         self._frozen = False
         self._away = False
@@ -71,6 +68,8 @@ class FakeStream:
         self.waiting = 0
         #: The server's clock, in milliseconds.
         self.clock = CLOCK_START
+        #: The highest id given out.
+        self.last = START
         #: The entries of the stream.
         self.entries: List[Entry] = []
         #: All entries that it ever had.
@@ -170,24 +169,18 @@ class FakeStream:
         """Delete the stream."""
         with self._changed:
             self.entries = []
-            self._last = START
+            self.last = START
             self._added = 0
 
     def set_back(self, position: Position) -> None:
         """Lose all entries after a position, as in a failover to a replica
         that has not received them."""
         with self._changed:
-            self._last = position
+            self.last = position
             count = len(self.entries)
             self.entries = [entry for entry in self.entries
-                            if entry.id <= self._last]
+                            if entry.id <= self.last]
             self._added -= count - len(self.entries)
-
-    @property
-    def added(self) -> int:
-        """How many entries were ever added."""
-        with self._changed:
-            return self._added
 
     def wait_until_read(self, count: int, timeout: float) -> bool:
         """Wait until so many connections have read all entries and wait for
@@ -198,7 +191,7 @@ class FakeStream:
         """
         with self._changed:
             return self._up_to_date.wait_for(lambda: sum(
-                each.waits_after == self._last
+                each.waits_after == self.last
                 for each in self._links.values()) >= count, timeout)
 
     def range(self, start: bytes, end: bytes) -> List[List[Any]]:
@@ -206,7 +199,7 @@ class FakeStream:
         lowest = START if start == b'-' else Position.parse(
             start.lstrip(b'('))
         with self._changed:
-            highest = self._last if end == b'+' else Position.parse(end)
+            highest = self.last if end == b'+' else Position.parse(end)
             return [[bytes(entry.id), list(entry.fields)]
                     for entry in self.entries
                     if lowest <= entry.id <= highest and not (
@@ -218,19 +211,14 @@ class FakeStream:
         with self._changed:
             return len(self._links)
 
-    @property
-    def last(self) -> Position:
-        """The highest id given out."""
-        return self._last
-
     # -- with the lock held -----------------------------------------------
 
     def _store(self, fields: Sequence[bytes]) -> Position:
-        milliseconds, number = self._last
+        milliseconds, number = self.last
         if self.clock > milliseconds:
-            self._last = Position(self.clock)
+            self.last = Position(self.clock)
         else:
-            self._last = Position(milliseconds, number + 1)
+            self.last = Position(milliseconds, number + 1)
         entry = Entry(self.last, list(fields))
         self.entries.append(entry)
         self.history.append(entry)

@@ -42,6 +42,7 @@ class Readings:
         self.began = Log()
         self.resumed = Log()
         self.lost = Log()
+        self.doubtful = Log()
         self.lagging = Log()
         self.paused = Log()
         self._handle = handle
@@ -50,7 +51,8 @@ class Readings:
             self.resumed,
             lambda *loss: self.lost(*filter(None, loss)), self.lagging,
             lambda: logging.getLogger('tests.unit'), pause=self.paused,
-            max_len=MAX_LEN, count=count, block=block)
+            max_len=MAX_LEN, count=count, block=block,
+            doubtful=self.doubtful)
 
     def _take(self, entry: Entry) -> None:
         self.numbers.append(int(entry.fields[0]))

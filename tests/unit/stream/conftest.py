@@ -1,8 +1,9 @@
-"""A writer over the fake stream; tasks over the fake PUB/SUB."""
+"""A reader and a writer of the fake stream; tasks over the fake PUB/SUB."""
 from typing import Any, Callable, Iterator, List
 
 import pytest
 
+from redis_streams_adapter.stream import reader as reader_module
 from redis_streams_adapter.stream.outbox import Capacity
 from redis_streams_adapter.stream.writer import Writer
 from redis_streams_adapter.concurrency.availability import Availability
@@ -12,7 +13,28 @@ from redis_streams_adapter.testing.pubsub import FakePubSub
 from redis_streams_adapter.testing.stream import FakeStream
 
 from ...support.wait import DEADLINE
+from ..readings import BLOCK, Clock, Readings
 from .writers import Logger, Make, unexpected
+
+
+@pytest.fixture(autouse=True)
+def probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader does not wait long after a failure."""
+    monkeypatch.setattr(reader_module, 'PROBE', BLOCK)
+
+
+@pytest.fixture
+def readings(stream: FakeStream) -> Readings:
+    """A reader of the stream."""
+    return Readings(stream)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The reader's clock."""
+    clock = Clock()
+    monkeypatch.setattr(reader_module, 'time', clock)
+    return clock
 
 
 @pytest.fixture

@@ -238,11 +238,9 @@ def test_redis_was_away_and_has_no_stream(stream: FakeStream) -> None:
 
 # -- as a part of the reader -------------------------------------------------
 
-def readings(stream: FakeStream, read_back: Any = None,
-             doubtful: Any = None) -> Readings:
+def readings(stream: FakeStream, read_back: Any = None) -> Readings:
     found = Readings(stream)
     found.reader._read_back = read_back
-    found.reader._doubtful = doubtful
     return found
 
 
@@ -265,28 +263,6 @@ def test_a_reader_reads_back_once(stream: FakeStream) -> None:
     last = stream.entries[1].id
     assert events == [(last, last, False), (last, last, True), 'began']
     assert found.numbers == [3]
-
-
-@pytest.mark.parametrize('tells', [False, True])
-def test_a_loss_that_nothing_shows(stream: FakeStream, tells: bool) -> None:
-    """All that was read is gone, and more may be. A server that counts knows
-    that it is not."""
-    stream.tells_added = tells
-    doubts = Log()
-    found = readings(stream, doubtful=lambda: doubts(1))
-    found.idle()
-    put(stream, 1, 2)
-    found.idle()
-    assert doubts.calls == []
-    put(stream, 3)
-    stream.trim(1)
-    stream.go_away()
-    stream.come_back()
-    found.idle()
-    assert found.numbers == [1, 2, 3]
-    assert doubts.calls == ([] if tells else [1])
-    assert found.lost.calls == []
-    assert found.reader.counts is tells
 
 
 def test_what_is_lost_stands_before_the_horizon(stream: FakeStream) -> None:

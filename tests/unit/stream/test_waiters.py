@@ -259,7 +259,7 @@ def test_nothing_is_urgent_behind_the_last_words(
     start_writer()
     wait_until(has_stored(stream, 3))
     writer.say_now([b'urgent', b'8'])
-    assert writer._urgent is None
+    assert writer.outbox.ahead is None
     assert stored(stream) == [7, 1, 9]
 
 
