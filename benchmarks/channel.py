@@ -10,6 +10,7 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 ANSWER_TIMEOUT = 20.0
@@ -30,16 +31,18 @@ class Child:
     """A process of ours, started from a module of this package.
 
     :param name: what to call it in messages.
-    :param module: the module to run.
+    :param module: the module to run, or the script of another program.
     :param arguments: its command line.
+    :param program: what runs it.
     """
-    def __init__(self, name: str, module: str, *arguments: str) -> None:
+    def __init__(self, name: str, module: str, *arguments: str,
+                 program: Sequence[str] = (sys.executable, '-m')) -> None:
         self.name = name
         self._buffer = b''
         # A session of its own keeps an interrupt typed at the terminal from
         # the children: they are ended in order by their parent.
         self._process = subprocess.Popen(
-            [sys.executable, '-m', module, *arguments],
+            [*program, module, *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             start_new_session=True)
 

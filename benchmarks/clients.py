@@ -12,7 +12,7 @@ import os
 import selectors
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from . import channel, payload
@@ -23,7 +23,7 @@ CONNECT_TIMEOUT = 10.0
 RECEIVE_SIZE = 262144
 """Bytes read from a socket at once: hundreds of messages."""
 
-TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
+TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 """WebSocket opcodes (RFC 6455, section 5.2)."""
 
 _START = payload.PACKET_START
@@ -171,14 +171,20 @@ class Client:
                 break
             if buffer.startswith(_START, start):
                 self._message(buffer, start, now)
+            elif buffer[position] & 15 == BINARY:
+                self._message(buffer, start - _NUMBER, now)
             else:
                 self._other(buffer[position] & 15, buffer[start:stop])
             position = stop
         self._rest = buffer[position:]
 
     def _message(self, buffer: bytes, start: int, now: int) -> int | None:
-        """Take in a message; return its index in the account, ``None``
-        where it is none that was still wanted."""
+        """Take in a message; return its index in the account, ``None`` if it
+        is none that was still missing.
+
+        :param start: where its packet begins; of a binary one, where it would
+                      begin.
+        """
         tally = self.tally
         index = int(buffer[start + _NUMBER:start + _NUMBER_END]) - tally.first
         if not 0 <= index < tally.count:
@@ -224,10 +230,16 @@ class Client:
 
 
 class Group:
-    """Clients that share one account."""
-    def __init__(self, port: int, count: int, room: str | None) -> None:
+    """Clients that share one account.
+
+    :param ports: of the nodes that they connect to.
+    :param count: how many there are on each.
+    """
+    def __init__(self, ports: Sequence[int], count: int,
+                 room: str | None) -> None:
         self.tally = Tally()
-        self.clients = [Client(port, room, self.tally) for _ in range(count)]
+        self.clients = [Client(port, room, self.tally)
+                        for port in ports for _ in range(count)]
 
     def arm(self, first: int, count: int, latency: bool) -> None:
         """Begin a new account."""
@@ -283,10 +295,12 @@ class Process:
     def do_cpu(self) -> dict[str, Any]:
         return {'cpu': time.process_time()}
 
-    def do_connect(self, group: str, port: int, count: int = 1,
-                   room: str | None = None) -> dict[str, Any]:
-        """Connect a group of clients; answer with their sids."""
-        new = self.groups[group] = Group(port, count, room)
+    def do_connect(self, group: str, port: int | Sequence[int],
+                   count: int = 1, room: str | None = None) -> dict[str, Any]:
+        """Connect a group of clients, ``count`` to each of the ports; answer
+        with their sids."""
+        ports = [port] if isinstance(port, int) else port
+        new = self.groups[group] = Group(ports, count, room)
         for client in new.clients:
             self.selector.register(client.socket, selectors.EVENT_READ,
                                    client)

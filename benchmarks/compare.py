@@ -1,5 +1,5 @@
-"""Compare ``RedisStreamsManager`` with python-socketio's ``RedisManager``, or
-with itself, without and with connection state recovery.
+"""Comparison of ``RedisStreamsManager`` with its peers, or with itself,
+without and with connection state recovery.
 
 Run as ``python -m benchmarks.compare``; see ``README.rst`` beside this file.
 """
@@ -9,54 +9,99 @@ import os
 import platform
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from importlib import metadata
 from typing import Any
 
-from . import report
+from . import peers, plot, report
 from .channel import Child, ChildError
-from .scenarios import RECOVERY_SCENARIOS, SCENARIOS, Measurement, Pair, \
-    Scenario
+from .cluster import Cluster
+from .measuring import Measurement, measure
+from .scenarios import RECOVERY_SCENARIOS, SCENARIOS, Scenario, quick
 from .server import EmbeddedRedisError, RedisServer
+from .targets import PARSERS_SHARE, RECOVERY_TARGETS, TARGETS
 
 PACKAGES = ('python-socketio', 'python-engineio', 'redis', 'hiredis',
-            'gevent', 'simple-websocket')
+            'gevent', 'gevent-websocket', 'simple-websocket', 'orjson',
+            'msgspec')
 """What has a say in the figures, besides us."""
+
+QUICK_LIMIT = 90.0
+"""Seconds after which a quick run begins nothing more."""
+
+Results = dict[str, list[dict[str, Measurement]]]
+"""For each scenario its rounds; for each of these, what each kind did."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.compare',
-        description='Compare RedisStreamsManager with RedisManager.')
+        description='Compare RedisStreamsManager with its peers.')
     parser.add_argument('--recovery', action='store_true',
                         help='compare it with itself: without, and with '
                              'connection state recovery')
-    parser.add_argument('--rounds', type=int, default=5, metavar='N',
-                        help='measure each manager N times (default: 5)')
+    parser.add_argument('--quick', action='store_true',
+                        help='one short round, to see that everything works; '
+                             'two minutes at most')
+    parser.add_argument('--rounds', type=int, metavar='N',
+                        help='measure each kind N times (default: 5; quick: '
+                             '1)')
     parser.add_argument('--scenario', action='append', metavar='NAME',
                         help='only this one; may be repeated')
-    parser.add_argument('--manager', metavar='NAME',
-                        help='only this manager; no comparison then')
+    parser.add_argument('--kind', action='append', choices=list(peers.NAMES),
+                        help='only this one; may be repeated')
+    parser.add_argument('--without-parsers', action='store_true',
+                        help='hide the optional parsers from the nodes')
     parser.add_argument('--json', metavar='FILE',
                         help='write all measurements there')
+    parser.add_argument('--plot', metavar='FILE',
+                        help='draw the medians there, as PNG')
     parser.add_argument('--check', action='store_true',
-                        help='exit with 1 also where a target is missed')
+                        help='exit with 1 also if a target is missed')
     options = parser.parse_args(arguments)
+    if options.rounds is None:
+        options.rounds = 1 if options.quick else 5
     if options.rounds < 1:
         parser.error('--rounds must be 1 or more')
-    options.compared, options.scenarios = (
-        (report.RECOVERY, RECOVERY_SCENARIOS) if options.recovery
-        else (report.MANAGERS, SCENARIOS))
-    names = [scenario.name for scenario in options.scenarios]
+    scenarios: Sequence[Scenario] = \
+        RECOVERY_SCENARIOS if options.recovery else SCENARIOS
+    options.targets = RECOVERY_TARGETS if options.recovery else TARGETS
+    names = [scenario.name for scenario in scenarios]
     for name in options.scenario or ():
         if name not in names:
             parser.error(f'--scenario must be one of {", ".join(names)}')
-    kinds = options.compared.names
-    if options.manager and options.manager not in kinds:
-        parser.error(f'--manager must be one of {", ".join(kinds)}')
+    if options.quick:
+        scenarios = quick(scenarios)
+    options.scenarios = [
+        each for each in scenarios
+        if not options.scenario or each.name in options.scenario]
+    if options.plot and (fault := plot.obstacle()):
+        parser.error(fault)
     return options
+
+
+def available(scenarios: Sequence[Scenario],
+              only: Sequence[str] | None) -> list[str]:
+    """Return the kinds to measure.
+
+    :raises ChildError: one of this package's, or in CI any, cannot run.
+    """
+    kinds = []
+    for kind in peers.NAMES:
+        if only and kind not in only or not any(
+                kind in scenario.kinds for scenario in scenarios):
+            continue
+        fault = peers.obstacle(kind)
+        if fault is None:
+            kinds.append(kind)
+        elif kind != 'nodejs' or os.environ.get('CI') == 'true':
+            raise ChildError(fault)
+        else:
+            print(f'without {peers.NAMES[kind]}: {fault}', file=sys.stderr)
+    return kinds
 
 
 def environment(redis: RedisServer) -> dict[str, Any]:
@@ -72,52 +117,78 @@ def environment(redis: RedisServer) -> dict[str, Any]:
             'redis-server': redis.version, **versions}
 
 
-@contextmanager
-def pairs(kinds: Sequence[str], redis: RedisServer) -> Iterator[list[Pair]]:
-    """Yield a fresh pair of nodes of each kind."""
-    with ExitStack() as stack:
-        clients = Child('clients', 'benchmarks.clients')
-        stack.callback(clients.stop)
-        started = []
-        for kind in kinds:
-            pair = Pair(kind, redis, clients)
-            stack.callback(pair.stop)
-            started.append(pair)
-        yield started
+class Round:
+    """One round, with nodes of its own.
 
-
-def run(scenarios: Sequence[Scenario], kinds: dict[str, str], rounds: int,
-        redis: RedisServer) -> dict[str, list[dict[str, Measurement]]]:
-    """Measure; return for each scenario its rounds.
-
-    :param kinds: of nodes, and how they are called.
+    :param kinds: in the order in which they take turns.
+    :param hide: modules that the nodes must not find.
     """
-    results: dict[str, list[dict[str, Measurement]]] = {
-        scenario.name: [] for scenario in scenarios}
-    for turn in range(rounds):
-        # Who begins changes, so that a machine that slows down or speeds up
-        # favours nobody.
+    def __init__(self, kinds: Sequence[str], hide: Sequence[str],
+                 redis: RedisServer, stack: ExitStack) -> None:
+        self.kinds = kinds
+        self._hide = hide
+        self._redis = redis
+        self._stack = stack
+        self._clients = Child('clients', 'benchmarks.clients')
+        stack.callback(self._clients.stop)
+        self._clusters: dict[str, Cluster] = {}
+
+    def measure(self, kind: str, scenario: Scenario) -> Measurement:
+        """Run a scenario once, on nodes that others use, too, if it may."""
+        if not scenario.alone:
+            if kind not in self._clusters:
+                self._clusters[kind] = cluster = self._start(kind, scenario)
+                self._stack.callback(cluster.stop)
+            return measure(self._clusters[kind], scenario)
+        cluster = self._start(kind, scenario)
+        try:
+            return measure(cluster, scenario)
+        finally:
+            cluster.leave()
+
+    def _start(self, kind: str, scenario: Scenario) -> Cluster:
+        return Cluster(kind, self._redis, self._clients, scenario.nodes,
+                       (*self._hide, *scenario.hide))
+
+
+def run(options: argparse.Namespace, kinds: Sequence[str],
+        redis: RedisServer) -> Results:
+    """Measure."""
+    deadline = time.monotonic() + QUICK_LIMIT if options.quick else None
+    hide = peers.PARSERS if options.without_parsers else ()
+    results: Results = {scenario.name: [] for scenario in options.scenarios}
+    for turn in range(options.rounds):
+        # The order changes, so that a machine that slows down or speeds up
+        # favours none.
         order = list(kinds) if turn % 2 == 0 else list(reversed(kinds))
-        with pairs(order, redis) as started:
-            for scenario in scenarios:
+        with ExitStack() as stack:
+            this = Round(order, hide, redis, stack)
+            for scenario in options.scenarios:
                 measured = {}
-                for pair in started:
-                    measured[pair.kind] = pair.measure(scenario)
-                    progress(turn, scenario, kinds[pair.kind],
-                             measured[pair.kind])
+                for kind in order:
+                    if kind not in scenario.kinds:
+                        continue
+                    if deadline is not None and time.monotonic() > deadline:
+                        print(f'no time left for {scenario.name}, '
+                              f'{peers.NAMES[kind]}', file=sys.stderr)
+                        continue
+                    measured[kind] = this.measure(kind, scenario)
+                    progress(turn, scenario, kind, measured[kind])
                 results[scenario.name].append(measured)
     return results
 
 
-def progress(turn: int, scenario: Scenario, name: str,
+def progress(turn: int, scenario: Scenario, kind: str,
              measured: Measurement) -> None:
     """Say on standard error how far the run is."""
-    print(f'round {turn + 1}  {scenario.name:10} '
-          f'{name:20}'
-          f'{measured.throughput:>10,.0f}/s'
-          f'{measured.sender_cpu:>8.1f} +'
-          f'{measured.receiver_cpu:>8.1f} us  '
-          f'{measured.faults}', file=sys.stderr, flush=True)
+    figures = measured.as_dict()
+    shown = [f'{report.number(figures[metric])} {unit}' for metric, unit in (
+        ('throughput', '/s'), ('sender_cpu', 'us sending'),
+        ('receiver_cpu', 'us receiving'), ('memory_start', 'MiB'),
+        ('memory_client', 'KiB a client')) if figures[metric] is not None]
+    print(f'round {turn + 1}  {scenario.name:12}{peers.NAMES[kind]:31}'
+          f'{", ".join(shown)}  {measured.faults}', file=sys.stderr,
+          flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -125,48 +196,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     # Ends by the same way as an interrupt, so that no process stays behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    compared = options.compared
-    scenarios = [each for each in options.scenarios
-                 if not options.scenario or each.name in options.scenario]
-    kinds = {kind: name for kind, name in compared.names.items()
-             if options.manager in (None, kind)}
     try:
+        kinds = available(options.scenarios, options.kind)
         with RedisServer() as redis:
             about = environment(redis)
-            results = run(scenarios, kinds, options.rounds, redis)
+            results = run(options, kinds, redis)
     except (ChildError, EmbeddedRedisError) as exc:
         print(f'failed: {exc}', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+    slack = PARSERS_SHARE if options.without_parsers else 1.0
+    summaries, targets = {}, []
+    for scenario in options.scenarios:
+        rounds = results[scenario.name]
+        if any(rounds):
+            summaries[scenario.name] = report.summary(scenario, rounds)
+            targets += report.judge(scenario, rounds, options.targets.get(
+                scenario.name, ()), slack)
     print(', '.join(f'{name} {value}' for name, value in about.items()))
-    print(f'rounds: {options.rounds}; figures are medians')
-    summaries = {}
-    for scenario in scenarios:
-        summaries[scenario.name] = report.summary(
-            scenario, results[scenario.name], compared)
-        print()
-        print(report.text(summaries[scenario.name], compared))
+    print('a quick run: it works, the figures say little' if options.quick
+          else f'rounds: {options.rounds}; figures are medians')
+    for summary in summaries.values():
+        print(f'\n{report.text(summary)}')
+    print(f'\n{report.targets_text(targets)}')
+    output = {'environment': about, 'summary': summaries, 'targets': targets,
+              'rounds': {name: [{kind: each.as_dict() for kind, each
+                                 in measured.items()} for measured in rounds]
+                         for name, rounds in results.items()}}
     if options.json:
-        rounds = {name: [{kind: each.as_dict() for kind, each in turn.items()}
-                         for turn in turns]
-                  for name, turns in results.items()}
         with open(options.json, 'w', encoding='utf-8') as file:
-            json.dump({'environment': about, 'summary': summaries,
-                       'rounds': rounds}, file, indent=2)
+            json.dump(output, file, indent=2)
             file.write('\n')
-    return status(summaries, compared.ours, options.check)
+    if options.plot:
+        plot.draw(output, options.plot)
+    return status(summaries, targets, options.check)
 
 
-def status(summaries: dict[str, Any], ours: str, check: bool) -> int:
-    """Return 1 where our delivery was at fault or, on request, a target was
+def status(summaries: dict[str, Any], targets: Sequence[dict[str, Any]],
+           check: bool) -> int:
+    """Return 1 if our delivery was at fault or, on request, a target was
     missed, else 0."""
-    missed = [target for each in summaries.values()
-              for target in each['targets'] if not target['reached']]
-    faulty = [each for each in summaries.values()
-              if each['faults'][ours]]
-    for each in faulty:
-        print(f'delivery at fault: {each["title"]}', file=sys.stderr)
+    faulty = [each['title'] for each in summaries.values()
+              if any(each['faults'].get(kind) for kind in peers.OURS)]
+    for title in faulty:
+        print(f'delivery at fault: {title}', file=sys.stderr)
+    missed = any(target['reached'] is False for target in targets)
     return 1 if faulty or (check and missed) else 0
 
 

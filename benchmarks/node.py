@@ -14,7 +14,7 @@ import json  # noqa: E402
 import resource  # noqa: E402
 import sys  # noqa: E402
 import time  # noqa: E402
-from collections.abc import Iterator, Sequence  # noqa: E402
+from collections.abc import Callable, Iterator, Sequence  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
 from typing import Any  # noqa: E402
 from urllib.parse import parse_qs  # noqa: E402
@@ -84,6 +84,11 @@ def commands() -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
+def maker(binary: bool) -> Callable[[int, int], str | bytes]:
+    """Return what makes the data of a message."""
+    return payload.make_binary if binary else payload.make
+
+
 class Node:
     """A server, and what the parent can have it do."""
     def __init__(self, kind: str, url: str, options: str = '{}') -> None:
@@ -105,22 +110,26 @@ class Node:
             self.sio.enter_room(sid, room)
 
     def work_burst(self, to: str, first: int, count: int,
-                   greenlets: int = 1,
-                   marker_to: str | None = None) -> None:
+                   greenlets: int = 1, marker_to: str | None = None,
+                   size: int = payload.SIZE,
+                   binary: bool = False) -> dict[str, Any]:
         """Emit ``count`` messages as fast as ``emit`` returns.
 
         :param first: number of the first message. Numbers are taken in the
                       order of the emits, whichever greenlet makes them.
-        :param marker_to: whom to send one more message when all are out.
+        :param marker_to: a room or sid to which one more message goes when
+                          all are out.
+        :param size: characters of a message.
+        :param binary: send them as bytes.
         """
         numbers = iter(range(first, first + count))
         shares = [count // greenlets + (i < count % greenlets)
                   for i in range(greenlets)]
-        emit, make = self.sio.emit, payload.make
+        emit, make = self.sio.emit, maker(binary)
 
         def emitter(share: int) -> None:
             for number in itertools.islice(numbers, share):
-                emit(payload.EVENT, make(number), to=to)
+                emit(payload.EVENT, make(number, size), to=to)
 
         cpu = time.process_time()
         started = time.monotonic_ns()
@@ -130,17 +139,19 @@ class Node:
             gevent.joinall([gevent.spawn(emitter, share)
                             for share in shares], raise_error=True)
         if marker_to is not None:
-            emit(payload.EVENT, make(first + count), to=marker_to)
+            emit(payload.EVENT, make(first + count, size), to=marker_to)
         ended = time.monotonic_ns()
-        channel.answer(cpu=cpu, started=started, ended=ended)
+        return {'cpu': cpu, 'started': started, 'ended': ended}
 
     def work_pace(self, to: str | None, first: int, count: int,
-                  rate: float) -> None:
+                  rate: float, size: int = payload.SIZE,
+                  binary: bool = False) -> dict[str, Any]:
         """Emit ``count`` messages, ``rate`` of them in a second.
 
-        :param to: where ``None``, keep the pace and emit nothing: what the
-                   pace itself costs is the sender's CPU as well.
+        :param to: if ``None``, keep the pace and emit nothing: what the pace
+                   itself costs is the sender's CPU as well.
         """
+        make = maker(binary)
         cpu = time.process_time()
         started = time.monotonic_ns()
         begin = time.monotonic()
@@ -148,15 +159,16 @@ class Node:
             delay = begin + i / rate - time.monotonic()
             if delay > 0:
                 gevent.sleep(delay)
-            data = payload.make(first + i)
+            data = make(first + i, size)
             if to is not None:
                 self.sio.emit(payload.EVENT, data, to=to)
         ended = time.monotonic_ns()
-        channel.answer(cpu=cpu, started=started, ended=ended)
+        return {'cpu': cpu, 'started': started, 'ended': ended}
 
-    def work_live(self, to: str, first: int, rate: float) -> None:
+    def work_live(self, to: str, first: int,
+                  rate: float) -> dict[str, Any]:
         """Answer, and go on emitting, ``rate`` messages in a second, until
-        told to ``hush``, which is answered with how many there were."""
+        ``hush``, which is answered with how many there were."""
         self.lively = True
         channel.answer()
         begin, count = time.monotonic(), 0
@@ -164,7 +176,7 @@ class Node:
             self.sio.emit(payload.EVENT, payload.make(first + count), to=to)
             count += 1
             gevent.sleep(max(0.0, begin + count / rate - time.monotonic()))
-        channel.answer(count=count)
+        return {'count': count}
 
     def do_port(self) -> dict[str, Any]:
         return {'port': self.http.server_port}

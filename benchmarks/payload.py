@@ -3,28 +3,35 @@
 Each message carries its number and the moment of its emit, at fixed places,
 so that a client can check order and measure latency by two slices, without
 parsing JSON: clients must stay cheaper than the nodes they watch.
+``server.mjs`` makes the same.
 """
 import time
 
 EVENT = 'm'
 SIZE = 100
-"""Characters of data in a message."""
+"""Characters of data in a message, unless the scenario says otherwise."""
 
 NUMBER_DIGITS = 8
 CLOCK_DIGITS = 20
 """Enough for any count of nanoseconds in 64 bits."""
 
 PACKET_START = f'42["{EVENT}","'.encode()
-"""A packet as it arrives: Engine.IO message, Socket.IO event, its data."""
+"""A packet as it arrives: Engine.IO message, Socket.IO event, its data. Of a
+binary one the data arrive by themselves."""
 
 NUMBER_END = NUMBER_DIGITS
 CLOCK_START = NUMBER_DIGITS + 1
 CLOCK_END = CLOCK_START + CLOCK_DIGITS
 
 
-def make(number: int) -> str:
+def make(number: int, size: int = SIZE) -> str:
     """Return the data of message ``number``, emitted now.
 
     The clock is CLOCK_MONOTONIC, which is one for the whole machine.
     """
-    return f'{number:08d} {time.monotonic_ns():020d} '.ljust(SIZE, 'x')
+    return f'{number:08d} {time.monotonic_ns():020d} '.ljust(size, 'x')
+
+
+def make_binary(number: int, size: int = SIZE) -> bytes:
+    """Return the same as bytes."""
+    return make(number, size).encode()

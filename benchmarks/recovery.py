@@ -4,7 +4,6 @@ Run as ``python -m benchmarks.recovery``; see ``README.rst`` beside this file.
 """
 import argparse
 import json
-import re
 import signal
 import sys
 import time
@@ -16,8 +15,10 @@ from typing import Any
 
 from .channel import Child, ChildError
 from .compare import environment
+from .measuring import milliseconds
+from .memory import forget_peak, memory
 from .report import number
-from .scenarios import LINGER, WARM_UP, milliseconds
+from .scenarios import LINGER, WARM_UP
 from .server import EmbeddedRedisError, RedisServer
 
 KINDS = {'plain': 'without', 'recovery': 'with'}
@@ -94,22 +95,6 @@ class Outcome:
                  'lost of the live traffic': self.live_lost}
         return [f'{n} {what}' for what, n in wrong.items() if n] \
             + list(self.faults)
-
-
-def memory(process: Child) -> tuple[float, float]:
-    """Return the MiB of memory that a process has, and has had at most
-    (``/proc``, Linux)."""
-    with open(f'/proc/{process.pid}/status', encoding='ascii') as file:
-        found = dict(re.findall(r'^(VmRSS|VmHWM):\s+(\d+) kB$', file.read(),
-                                re.MULTILINE))
-    return int(found['VmRSS']) / 1024, int(found['VmHWM']) / 1024
-
-
-def forget_peak(process: Child) -> None:
-    """Let the peak of a process's memory begin anew."""
-    with open(f'/proc/{process.pid}/clear_refs', 'w',
-              encoding='ascii') as file:
-        file.write('5')
 
 
 class Stage:

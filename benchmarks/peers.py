@@ -1,0 +1,66 @@
+"""What is compared, and how a node of each kind is started."""
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from .channel import Child
+
+NAMES = {
+    'redis': 'RedisManager',
+    'nodejs': 'Node.js adapter 0.3.1',
+    'xadd': 'redis-py, XADD alone',
+    'recovery': 'RedisStreamsManager, recovery',
+    'streams': 'RedisStreamsManager',
+}
+"""The kinds, and how they are called."""
+
+HEADS = {'redis': 'Redis', 'nodejs': 'Node.js', 'xadd': 'XADD',
+         'recovery': 'recovery', 'streams': 'Streams'}
+"""The same, in few letters."""
+
+OURS = ('streams', 'recovery')
+"""Those of this package: their faults are the run's."""
+
+GEVENT_WEBSOCKET = 'geventwebsocket'
+"""The package that Engine.IO prefers to simple-websocket."""
+
+PARSERS = ('orjson', 'msgspec')
+"""Parsers that this package may use and does not need."""
+
+_SERVER = Path(__file__).parent / 'server.mjs'
+
+
+def obstacle(kind: str) -> str | None:
+    """Return why nodes of a kind cannot be started, ``None`` if they can.
+
+    Installs the packages of npm when it is called for the first time.
+    """
+    if kind == 'nodejs':
+        # The tests of clusters with Node.js fetch the same packages.
+        from tests.support.npm import find_obstacle
+        return find_obstacle()
+    if kind != 'xadd' and importlib.util.find_spec(GEVENT_WEBSOCKET) is None:
+        return 'gevent-websocket is not installed (the extra "benchmarks")'
+    return None
+
+
+def start(kind: str, role: str, url: str, cluster: str,
+          hide: Sequence[str] = ()) -> Child:
+    """Start a node.
+
+    :param role: what to call it in messages.
+    :param url: of the Redis.
+    :param cluster: the name of its stream or channel.
+    :param hide: modules that a node in Python must not find.
+    """
+    name = f'{role} with {NAMES[kind]}'
+    if kind == 'nodejs':
+        from tests.support.js_server import SCRIPTS
+        return Child(name, str(_SERVER), str(SCRIPTS),
+                     json.dumps({'url': url, 'cluster': cluster}),
+                     program=('node',))
+    if kind == 'xadd':
+        return Child(name, 'benchmarks.xadd', url, cluster)
+    return Child(name, 'benchmarks.node', kind, url,
+                 json.dumps({'cluster': cluster, 'hide': list(hide)}))

@@ -1,0 +1,128 @@
+"""The medians of a run, as a picture.
+
+Run as ``python -m benchmarks.plot FILE.json FILE.png`` to draw what
+``--json`` has written.
+"""
+import importlib.util
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from .peers import NAMES
+
+COLOURS = {'redis': '#8d8d8d', 'nodejs': '#5a9e6f', 'xadd': '#d9b44a',
+           'recovery': '#7fb0dd', 'streams': '#1f5fa8'}
+
+THROUGHPUT = ('single', 'greenlets', '10kb', '100kb')
+CPU = {'sending': ('single', 'sender_cpu'),
+       'receiving': ('single', 'receiver_cpu'),
+       'nobody': ('nobody', 'receiver_cpu'),
+       'binary,\nreceiving': ('binary', 'receiver_cpu'),
+       '500/s,\nsending': ('paced', 'sender_cpu'),
+       '500/s,\nreceiving': ('paced', 'receiver_cpu')}
+CLIENT_CPU = {'100, burst': ('fanout', 'client_cpu'),
+              '1,000, burst': ('fanout1000', 'client_cpu'),
+              '100 at 50/s': ('fanout50', 'client_cpu'),
+              'simple-\nwebsocket': ('simple', 'client_cpu')}
+LATENCY = {'median': ('paced', 'latency_median'),
+           'p99': ('paced', 'latency_p99')}
+
+
+def obstacle() -> str | None:
+    """Return why nothing can be drawn, ``None`` if it can."""
+    if importlib.util.find_spec('matplotlib') is None:
+        return 'matplotlib is not installed (the extra "benchmarks")'
+    return None
+
+
+def draw(results: dict[str, Any], path: str) -> None:
+    """Draw the medians.
+
+    :param results: what ``--json`` writes.
+    :param path: of the PNG file.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(15, 9), layout='constrained')
+    axes = figure.subplots(2, 3)
+    summary = results['summary']
+    _bars(axes[0][0], summary, 'throughput, messages/s',
+          {name: (name, 'throughput') for name in THROUGHPUT}, log=True)
+    _bars(axes[0][1], summary, 'CPU of a node, µs/message', CPU, log=True)
+    _bars(axes[0][2], summary, 'fan-out: CPU for each client, µs/message',
+          CLIENT_CPU, log=True)
+    _bars(axes[1][0], summary, 'latency at 500/s, ms', LATENCY)
+    _lines(axes[1][1], summary, 'sender_cpu', 'CPU of the sender, µs/message')
+    _lines(axes[1][2], summary, 'receiver_cpu',
+           'CPU of each receiver, µs/message')
+    labels = {}
+    for each in axes.flat:
+        labels.update(zip(*reversed(each.get_legend_handles_labels())))
+    figure.legend(labels.values(), labels.keys(), loc='outside lower center',
+                  ncols=len(labels) or 1)
+    figure.savefig(path, format='png', dpi=100)
+
+
+def _bars(axes: Any, summary: dict[str, Any], title: str,
+          places: dict[str, tuple[str, str]], log: bool = False) -> None:
+    """Draw a group of bars for each place, one for each kind.
+
+    :param places: scenario and metric, by label.
+    """
+    groups = {label: _medians(summary, *place)
+              for label, place in places.items()}
+    groups = {label: found for label, found in groups.items() if found}
+    kinds = [kind for kind in NAMES
+             if any(kind in found for found in groups.values())]
+    width = 0.8 / (len(kinds) or 1)
+    for index, kind in enumerate(kinds):
+        here = [(place + index * width, found[kind])
+                for place, found in enumerate(groups.values())
+                if kind in found]
+        axes.bar(*zip(*here), width, align='edge', label=NAMES[kind],
+                 color=COLOURS[kind])
+    axes.set_xticks([place + 0.4 for place in range(len(groups))],
+                    list(groups))
+    axes.set_title(title)
+    if log and groups:
+        axes.set_yscale('log')
+
+
+def _lines(axes: Any, summary: dict[str, Any], metric: str,
+           title: str) -> None:
+    """Draw a metric as the cluster grows."""
+    sizes = {found['nodes']: found['metrics'].get(metric, {}).get(
+        'median', {}) for name, found in summary.items()
+        if name.startswith('nodes')}
+    for kind in NAMES:
+        points = [(nodes, found[kind]) for nodes, found in sizes.items()
+                  if kind in found]
+        if points:
+            axes.plot(*zip(*points), marker='o', label=NAMES[kind],
+                      color=COLOURS[kind])
+    axes.set_ylim(bottom=0)
+    axes.set_xticks(list(sizes))
+    axes.set_xlabel('nodes in the cluster, each with a client')
+    axes.set_title(title)
+
+
+def _medians(summary: dict[str, Any], scenario: str,
+             metric: str) -> dict[str, float]:
+    found: dict[str, float] = summary.get(scenario, {}).get(
+        'metrics', {}).get(metric, {}).get('median', {})
+    return found
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Draw; return the exit status."""
+    if len(arguments) != 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    with open(arguments[0], encoding='utf-8') as file:
+        draw(json.load(file), arguments[1])
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main(sys.argv[1:]))
