@@ -31,10 +31,6 @@ BACKLOG = 2048
 """Connections that may wait to be accepted: as many as gunicorn has."""
 
 
-GEVENT_WEBSOCKET = 'geventwebsocket'
-"""The package that Engine.IO prefers to simple-websocket."""
-
-
 @dataclass(frozen=True)
 class Options:
     """What the parent decides besides the manager.

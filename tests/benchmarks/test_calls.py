@@ -25,16 +25,16 @@ PACKAGES = {
 #: they are for a message and client.
 FIGURES = {
     'streams': {
-        'sending': calls.Calls(61.6, 215.7),
-        'receiving': calls.Calls(48.2, 156.1),
-        'nobody': calls.Calls(29.2, 86.0),
-        'fanout': calls.Calls(10.8, 40.5),
+        'sending': calls.Calls(49.6, 140.9),
+        'receiving': calls.Calls(41.1, 147.6),
+        'nobody': calls.Calls(22.1, 77.5),
+        'fanout': calls.Calls(10.7, 40.4),
     },
     'recovery': {
-        'sending': calls.Calls(71.6, 242.5),
-        'receiving': calls.Calls(57.2, 176.1),
-        'nobody': calls.Calls(33.2, 103.0),
-        'fanout': calls.Calls(12.0, 43.0),
+        'sending': calls.Calls(58.6, 164.8),
+        'receiving': calls.Calls(54.1, 172.6),
+        'nobody': calls.Calls(31.1, 100.5),
+        'fanout': calls.Calls(11.9, 42.9),
     },
 }
 
