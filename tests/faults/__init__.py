@@ -1,5 +1,5 @@
-"""What goes wrong around a cluster, and what must not come of it."""
+"""Faults around a cluster, and what must not come of them."""
 import pytest
 
-# So that its assertions tell what they compare.
+# So that a failed assertion in it shows the compared values.
 pytest.register_assert_rewrite('tests.faults.load')

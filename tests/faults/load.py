@@ -1,27 +1,24 @@
-"""Two nodes under load, a client on each, and the account at the end."""
+"""Nodes under load, a client on each, and the account at the end."""
 import logging
 import time
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 from ..integration.conftest import STEADY, start_managers
 from ..integration.helpers import BACK_WITHIN, check_working, numbers, \
     outage_lines
 from ..support.account import account, Account, EXACT
-from ..support.client import Client
 from ..support.node_process import NodeProcess
 from ..support.wait import wait_until
+from .fixtures import Connect, StartNodes, Unique
 
-Connect = Callable[..., Client]
-StartNodes = Callable[..., List[NodeProcess]]
-Unique = Callable[[str], str]
 
 #: How many messages each node emits in a second.
 RATE = 500
 
-#: Seconds that the clients may take for what has gathered.
+#: Seconds in which the clients have to receive a backlog.
 CATCH_UP_WITHIN = 60.0
 
-#: The counters that stay 0 where Redis keeps its data.
+#: The counters that stay 0 as long as Redis keeps its data.
 LOSSES = ('refused', 'failed', 'messages_lost', 'streams_deleted',
           'stream_setbacks', 'messages_vanished')
 
@@ -29,7 +26,7 @@ LOSSES = ('refused', 'failed', 'messages_lost', 'streams_deleted',
 class Load:
     """Nodes that each emit :data:`RATE` messages a second to all clients.
 
-    :param nodes: started ones.
+    :param nodes: running nodes.
     """
 
     def __init__(self, nodes: List[NodeProcess], connect: Connect,
@@ -46,19 +43,19 @@ class Load:
             for client in self.clients:
                 client.wait_for(event, 20)
 
-    def go_on(self, messages: int) -> None:
-        """Wait until each node has emitted so many more; its own client
+    def wait_emitted(self, messages: int) -> None:
+        """Wait until each node has emitted so many more. Its local client
         gets them, whatever Redis does."""
         goals = [client.count(event) + messages
                  for client, event in zip(self.clients, self._events)]
         for client, event, goal in zip(self.clients, self._events, goals):
             client.wait_for(event, goal, CATCH_UP_WITHIN)
 
-    def last(self, seconds: float) -> None:
-        """The same for a length of time: the time passes, and all that is
-        to be emitted in it is."""
+    def wait_seconds(self, seconds: float) -> None:
+        """Wait for this long, and until each node has emitted the messages
+        of that time."""
         end = time.monotonic() + seconds
-        self.go_on(int(seconds * RATE))
+        self.wait_emitted(int(seconds * RATE))
         wait_until(lambda: time.monotonic() >= end, seconds + 1.0)
 
     def stats(self, name: str) -> List[int]:
@@ -66,13 +63,13 @@ class Load:
         return [int(node.stats()[name]) for node in self.nodes]
 
     def add(self, event: str, emitted: int) -> None:
-        """Take an event into account that was emitted as well."""
+        """Take another event into account."""
         self._others[event] = emitted
 
     def check(self, malformed: int = 0) -> None:
-        """Stop emitting, and see that every client has every message once,
-        in order; that all is well; and that the log tells of outages in
-        pairs of lines.
+        """Stop emitting. Check that every client has every message once, in
+        order, that the nodes are healthy, and that the log has a pair of
+        lines for each outage.
 
         :param malformed: how many malformed entries each node has met.
         """
@@ -82,7 +79,7 @@ class Load:
         for node in self.nodes:
             node.wait_health('ok', BACK_WITHIN)
         self._wait_arrived(emitted)
-        # Its messages come behind all others: nothing is to come twice.
+        # Its messages come after all others, so duplicates show.
         check_working(self.nodes, self.clients, self._unique)
         assert self._accounts(emitted) == {
             key: EXACT for key in self._accounts(emitted)}
@@ -126,6 +123,6 @@ def check_pairs(node: NodeProcess, outages: int) -> None:
 
 def start_load(start_nodes: StartNodes, connect: Connect, unique: Unique,
                *urls: str, **options: Any) -> Load:
-    """Start a node for each URL, and let them emit."""
+    """Start a node for each URL, and put them under load."""
     nodes = [start_nodes(1, url, **{**STEADY, **options})[0] for url in urls]
     return Load(nodes, connect, unique)

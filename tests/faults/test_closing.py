@@ -1,4 +1,4 @@
-"""A process ends: is all that its emits have accepted still sent?"""
+"""A process that ends still sends all that its emits have accepted."""
 import importlib.util
 import logging
 import os
@@ -15,51 +15,45 @@ import redis
 from ..conftest import skip_or_fail
 from ..integration.conftest import STEADY
 from ..integration.helpers import BACK_WITHIN, numbers, PROMPT
-from ..support.client import Client
 from ..support.emitting_script import WAYS
 from ..support.gunicorn_process import GunicornProcess, WORKERS
-from ..support.node_process import NodeProcess
 from ..support.process import OwnProcess
-from ..support.redis_server import RedisServer
 from ..support.wait import wait_until
+from .fixtures import Connect, MakeRedis, StartNodes, Unique
 
-Connect = Callable[..., Client]
-Unique = Callable[[str], str]
-StartNodes = Callable[..., List[NodeProcess]]
-MakeRedis = Callable[..., RedisServer]
 
 STREAM = 'socket.io'
 
 #: The message type ADAPTER_CLOSE on the wire.
 ADAPTER_CLOSE = b'13'
 
-#: What a script emits before it ends, as fast as it can: many batches.
+#: How many events a script emits before it ends: many batches.
 MANY = 10_000
 
 
 def stored(admin: redis.Redis, event: str) -> Tuple[List[int], List[bytes]]:
-    """What stands in the stream.
+    """What is in the stream.
 
-    :return: the numbers of an event, in order, and the types of what stands
-             behind the last of them.
+    :return: the numbers of an event, in order, and the message types after
+             the last of them.
     """
     found: List[int] = []
-    behind: List[bytes] = []
+    later: List[bytes] = []
     mark = f'"{event}",'.encode()
     for _, fields in admin.xrange(STREAM):
         _, _, rest = fields.get(b'data', b'').partition(mark)
         if rest:
             found.append(int(rest.partition(b']')[0]))
-            behind = []
+            later = []
         else:
-            behind.append(fields[b'type'])
-    return found, behind
+            later.append(fields[b'type'])
+    return found, later
 
 
 # -- close() ----------------------------------------------------------------
 
 def emit_and_close(event: str, count: int, timeout: float) -> List[Any]:
-    """The calls of one handler that emits numbers and closes at once."""
+    """The calls that emit numbers and then close the manager."""
     return [*(('server', 'emit', [event, number], {})
               for number in range(count)),
             ('manager', 'close', [timeout], {})]
@@ -73,11 +67,11 @@ def test_close_sends_outbox(make_redis: MakeRedis, start_nodes: StartNodes,
     event = unique('event')
     node.script(*emit_and_close(event, 5000, 10.0))
     with server.client() as admin:
-        found, behind = stored(admin, event)
+        found, later = stored(admin, event)
     assert found == list(range(5000))
-    # One for each namespace, and nothing behind.
-    assert behind[-2:] == [ADAPTER_CLOSE] * 2
-    assert behind.count(ADAPTER_CLOSE) == 2
+    # One for each namespace, and nothing after them.
+    assert later[-2:] == [ADAPTER_CLOSE] * 2
+    assert later.count(ADAPTER_CLOSE) == 2
     assert node.logs(logging.WARNING) == []
     assert node.stats()['outbox'] == 0
 
@@ -85,7 +79,7 @@ def test_close_sends_outbox(make_redis: MakeRedis, start_nodes: StartNodes,
 def test_close_waits_for_redis(make_redis: MakeRedis,
                                start_nodes: StartNodes,
                                unique: Unique) -> None:
-    """For as long as it was told to."""
+    """It waits for at most its timeout."""
     server = make_redis(append_only=True).start()
     (node,) = start_nodes(1, server.url, **STEADY)
     node.start_manager()
@@ -96,14 +90,14 @@ def test_close_waits_for_redis(make_redis: MakeRedis,
                                args=emit_and_close(event, 1000, 15.0))
     closing.start()
     wait_until(lambda: node.stats()['outbox'] > 1000,
-               what='the goodbye to wait with the rest')
+               what='ADAPTER_CLOSE to wait with the rest')
     server.start()
     closing.join(BACK_WITHIN)
     assert not closing.is_alive()
     with server.client() as admin:
-        found, behind = stored(admin, event)
+        found, later = stored(admin, event)
     assert found == list(range(1000))
-    assert behind[-2:] == [ADAPTER_CLOSE] * 2
+    assert later[-2:] == [ADAPTER_CLOSE] * 2
     assert node.logs(logging.ERROR) == []
 
 
@@ -118,7 +112,7 @@ def test_close_logs_number_of_lost_messages(make_redis: MakeRedis,
     started = time.monotonic()
     node.script(*emit_and_close(unique('event'), 1000, 0.5))
     assert time.monotonic() - started < 0.5 + PROMPT
-    # The goodbyes are none.
+    # ADAPTER_CLOSE does not count.
     assert node.logs(logging.ERROR) == [
         'closed with 1000 messages that Redis did not take']
 
@@ -129,7 +123,7 @@ def test_close_logs_number_of_lost_messages(make_redis: MakeRedis,
 def test_outbox_is_sent_when_script_ends(make_redis: MakeRedis, mode: str,
                                          unique: Unique, tmp_path: Path,
                                          way: str) -> None:
-    """It calls nothing that would wait."""
+    """The script itself does not wait for its outbox."""
     server = make_redis().start()
     event = unique('event')
     script = OwnProcess(
@@ -138,17 +132,17 @@ def test_outbox_is_sent_when_script_ends(make_redis: MakeRedis, mode: str,
     assert script.wait(30.0) == 0, script.tail()
     assert script.output() == ''
     with server.client() as admin:
-        found, behind = stored(admin, event)
+        found, later = stored(admin, event)
     assert found == list(range(MANY))
     member, _ = WAYS[way]
-    # There may be a heartbeat before it.
-    assert behind.count(ADAPTER_CLOSE) == member
-    assert behind[-1:] == [ADAPTER_CLOSE] * member
+    # A heartbeat may come before it.
+    assert later.count(ADAPTER_CLOSE) == member
+    assert later[-1:] == [ADAPTER_CLOSE] * member
 
 
 # -- a worker of gunicorn ends ----------------------------------------------
 
-#: What the configuration of gunicorn says, with the hooks and without.
+#: The configuration of gunicorn, with the hooks and without.
 HOOKS = {
     'hooks': '''
 from redis_streams_adapter.gunicorn import worker_exit
@@ -195,8 +189,8 @@ def test_outbox_is_sent_when_gunicorn_worker_ends(
         make_redis: MakeRedis, start_nodes: StartNodes,
         start_gunicorn: StartGunicorn, connect: Connect, unique: Unique,
         tmp_path: Path, how: str) -> None:
-    """One worker, with much in its outbox, and then gunicorn, while all
-    workers emit."""
+    """One worker ends with many messages in its outbox, and then gunicorn
+    ends while all workers emit."""
     server = make_redis().start()
     (listener,) = start_nodes(1, server.url, **STEADY)
     listener.start_manager()
@@ -207,7 +201,7 @@ def test_outbox_is_sent_when_gunicorn_worker_ends(
                                              directory=str(tmp_path)))
 
     def busy() -> Dict[int, bytes]:
-        """What the workers have tried that have emitted for a while."""
+        """The attempts of the workers that have emitted for a while."""
         tried = {int(path.stem): path.read_bytes()
                  for path in tmp_path.glob('*.tried')}
         return {pid: text for pid, text in tried.items()
@@ -224,7 +218,7 @@ def test_outbox_is_sent_when_gunicorn_worker_ends(
     wait_until(lambda: busy()[first].count(b'\n') > sent + 500,
                what='more to be accepted')
     os.kill(first, signal.SIGTERM)
-    # Its last act begins: all of that is still to be sent.
+    # It begins to exit, with all of these still to be sent.
     wait_until(lambda: f'Worker exiting (pid: {first})'
                in gunicorn.process.output(), what='the worker to end')
     server.thaw()
@@ -239,7 +233,7 @@ def test_outbox_is_sent_when_gunicorn_worker_ends(
         client.wait_for(name, accepted)
         *_, last = tried.splitlines()
         arrived = numbers(client, name)
-        # Of the last one it may not be known that it was accepted.
+        # The worker may have ended before it noted the last one as accepted.
         assert arrived in (list(range(accepted)), list(range(int(last) + 1)))
     listener.wait_server_count(1)
     assert listener.stats()['messages_lost'] == 0

@@ -1,8 +1,8 @@
-"""Redis forgets what somebody had not read: is that noticed, and are the
-numbers right?"""
+"""Redis loses entries that a node has not read: every loss is noticed, with
+the right numbers."""
 import logging
 import time
-from typing import Any, Callable, List
+from typing import Any, List
 
 import pytest
 
@@ -15,20 +15,23 @@ from ..support.node_process import NodeProcess
 from ..support.proxy import Proxy
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_for_value, wait_until
+from .fixtures import Connect, MakeProxy, MakeRedis, StartNodes, Unique
 
-Connect = Callable[..., Client]
-Unique = Callable[[str], str]
-StartNodes = Callable[..., List[NodeProcess]]
-MakeRedis = Callable[..., RedisServer]
-MakeProxy = Callable[[int], Proxy]
 
 STREAM = 'socket.io'
 
-#: So short that it is overrun at once. Trimming works in blocks of 100.
+#: A stream that is trimmed soon. Trimming works in blocks of 100 entries.
 SHORT = {'max_len': 200, 'on_loss': 'record', **STEADY}
 
-#: What is emitted while somebody is away: several times what is kept.
+#: How many messages are emitted while a reader is away: several times as
+#: many as the stream keeps.
 MANY = 1500
+
+
+@pytest.fixture
+def redis(make_redis: MakeRedis) -> RedisServer:
+    """A server that loses its data when it is killed."""
+    return make_redis().start()
 
 
 def emit_range(node: NodeProcess, event: str, start: int, stop: int,
@@ -46,7 +49,7 @@ def emit_numbers(node: NodeProcess, event: str, count: int) -> None:
 
 
 def check_gap(client: Client, event: str, emitted: int) -> int:
-    """What has arrived is in order, and it is not everything.
+    """Some numbers have arrived, in order, and some are missing.
 
     :return: how many are missing.
     """
@@ -58,33 +61,29 @@ def check_gap(client: Client, event: str, emitted: int) -> int:
 
 def wait_lost(node: NodeProcess, count: int,
               counter: str = 'messages_lost') -> None:
-    """Wait until a node has counted so many losses, and no more."""
+    """Wait until a node has counted this number of losses."""
     wait_for_value(lambda: node.stats()[counter], count, BACK_WITHIN,
                    f'{counter} of {node.name}')
 
 
 def losses(node: NodeProcess) -> List[Any]:
-    """What a node's ``on_loss`` was told: kind, stream, count, uid."""
+    """The losses that ``on_loss`` got: kind, stream, count, uid."""
     return [tuple(loss) for loss in node.recorded('loss')]
 
 
-def complaints(node: NodeProcess, words: str) -> List[str]:
-    """The lines of a node's log at level error with these words."""
+def errors(node: NodeProcess, words: str) -> List[str]:
+    """The lines of a node's log at level ERROR with these words."""
     return [text for text in node.logs(logging.ERROR) if words in text]
 
 
-# -- entries are trimmed under a reader that is away ------------------------
+# -- entries are trimmed while a reader is away -----------------------------
 
 @pytest.mark.parametrize('how', ['frozen', 'cut off'])
-def test_reader_counts_trimmed_messages(make_redis: MakeRedis,
-                                        make_proxy: MakeProxy,
+def test_reader_counts_trimmed_messages(redis: RedisServer, proxy: Proxy,
                                         start_nodes: StartNodes,
                                         connect: Connect, unique: Unique,
                                         how: str) -> None:
-    """It counts exactly what its client did not get."""
-    redis = make_redis().start()
-    proxy = make_proxy(redis.port)
-    proxy.open()
+    """The reader counts exactly the messages that its client did not get."""
     nodes = (start_nodes(1, redis.url, **SHORT)
              + start_nodes(1, proxy.url, **SHORT))
     start_managers(nodes)
@@ -106,31 +105,28 @@ def test_reader_counts_trimmed_messages(make_redis: MakeRedis,
     missing = check_gap(client, event, MANY)
     wait_lost(reader, missing)
     assert reader.health()['messages_lost'] == missing
-    # Who reads all the time misses nothing.
+    # A reader that reads all the time misses nothing.
     assert emitter.stats()['messages_lost'] == 0
     _, uid = emitter.identify()
-    told = [loss for loss in losses(reader) if loss[0] != 'trimmed']
-    assert {(kind, stream, who) for kind, stream, _, who in told} == {
-        ('missing', STREAM, uid)}
-    assert sum(count for _, _, count, _ in told) == missing
-    (line,) = complaints(reader, 'messages are missing')
-    assert f'{told[0][2]} of process {uid}' in line
+    reported = [loss for loss in losses(reader) if loss[0] != 'trimmed']
+    assert {(kind, stream, sender) for kind, stream, _, sender in reported} \
+        == {('missing', STREAM, uid)}
+    assert sum(count for _, _, count, _ in reported) == missing
+    (line,) = errors(reader, 'messages are missing')
+    assert f'{reported[0][2]} of process {uid}' in line
     assert losses(emitter) == []
 
 
 @pytest.mark.parametrize('known', [True, False])
 @pytest.mark.parametrize('lives', [True, False])
 def test_reader_counts_trimmed_messages_of_emitter(
-        make_redis: MakeRedis, make_proxy: MakeProxy, start_nodes: StartNodes,
+        redis: RedisServer, proxy: Proxy, start_nodes: StartNodes,
         connect: Connect, unique: Unique, known: bool, lives: bool) -> None:
-    """A process that only writes is never heard of but by what it emits.
+    """A process that only writes is known by its emits alone.
 
-    :param known: the reader has heard of it before it is cut off.
-    :param lives: it goes on when the reader is back.
+    :param known: the reader has read one of them before it is cut off.
+    :param lives: the emitter continues when the reader is back.
     """
-    redis = make_redis().start()
-    proxy = make_proxy(redis.port)
-    proxy.open()
     (reader,) = start_nodes(1, proxy.url, **SHORT)
     reader.start_manager()
     client = connect(reader)
@@ -159,27 +155,25 @@ def test_reader_counts_trimmed_messages_of_emitter(
                        BACK_WITHIN, 'the last that the client got')
 
     wait_lost(reader, check_gap(client, event, MANY))
-    (line,) = complaints(reader, 'messages are missing')
+    (line,) = errors(reader, 'messages are missing')
     assert 'process emitter' in line
 
 
 def test_unknown_emitter_counts_as_trimmed_entries(
-        make_redis: MakeRedis, make_proxy: MakeProxy, start_nodes: StartNodes,
+        redis: RedisServer, proxy: Proxy, start_nodes: StartNodes,
         connect: Connect, unique: Unique) -> None:
-    """An emitter came and went meanwhile, and nothing is left of it.
+    """While the reader is away, an emitter starts and ends, and all of its
+    entries are trimmed.
 
-    Whose they were nobody knows. A server that counts its entries tells how
-    many; Redis 6.2 does not, and of an emitter that is all trimmed nothing
-    is noticed there.
+    The reader does not know the emitter. It reports how many entries are
+    missing if Redis counts entries. Redis 6.2 does not; the loss is not
+    noticed there.
     """
-    redis = make_redis().start()
-    proxy = make_proxy(redis.port)
-    proxy.open()
-    # A reader looks when it has waited for an entry in vain.
+    # A reader asks for the count after a read without entries.
     options = {**SHORT, 'block_time': 0.2}
     nodes = (start_nodes(1, proxy.url, **options)
              + start_nodes(1, redis.url, **options))
-    # The reader is the first one there: it reads from the beginning.
+    # The reader starts first: it reads from the beginning.
     start_managers(nodes)
     reader, witness = nodes
     client = connect(reader)
@@ -198,33 +192,31 @@ def test_unknown_emitter_counts_as_trimmed_entries(
         assert reader.stats()['entries_trimmed'] == 0
         return
     with redis.client() as admin:
-        # All that ever stood there was read or is counted.
+        # All entries that were ever added were read or are counted.
         wait_until(lambda: admin.xinfo_stream(STREAM)['entries-added']
                    == sum(map(reader.stats().get,
                               ('received', 'entries_trimmed'))),
                    what='all entries to be accounted for')
     stats = reader.stats()
-    # Of the witness, besides messages, signs of life.
+    # The witness has lost messages, and heartbeats besides.
     assert stats['entries_trimmed'] >= 50 + stats['messages_lost']
-    told = [loss for loss in losses(reader) if loss[0] == 'trimmed']
-    assert told == [('trimmed', STREAM, stats['entries_trimmed'], None)]
-    (line,) = complaints(reader, 'entries of stream')
+    reported = [loss for loss in losses(reader) if loss[0] == 'trimmed']
+    assert reported == [('trimmed', STREAM, stats['entries_trimmed'], None)]
+    (line,) = errors(reader, 'entries of stream')
     assert str(stats['entries_trimmed']) in line
     assert witness.stats()['entries_trimmed'] == 0
 
 
 def test_earlier_emitter_counts_as_trimmed_entries(
-        make_redis: MakeRedis, make_proxy: MakeProxy, start_nodes: StartNodes,
+        redis: RedisServer, proxy: Proxy, start_nodes: StartNodes,
         connect: Connect, unique: Unique) -> None:
-    """It began before the reader, which was cut off before it heard of it:
-    no number tells how many are missing, but the server's count does."""
-    redis = make_redis().start()
+    """The emitter starts before the reader, which is cut off before it reads
+    one of its messages: their numbers do not show how many are missing, but
+    the count of entries does."""
     with RedisStreamsManager(redis.url, write_only=True, max_len=200,
                              publish='background') as emitter:
         emitter.emit(unique('before'), None)
         assert emitter.flush(BACK_WITHIN)
-        proxy = make_proxy(redis.port)
-        proxy.open()
         (reader,) = start_nodes(1, proxy.url, **{**SHORT, 'block_time': 0.2})
         reader.start_manager()
         client = connect(reader)
@@ -241,23 +233,20 @@ def test_earlier_emitter_counts_as_trimmed_entries(
     if redis.counts_entries():
         wait_until(lambda: reader.stats()['entries_trimmed'] >= missing,
                    BACK_WITHIN, 'what was trimmed to be counted')
-        # With at most a few signs of life.
+        # A few heartbeats may be missing, too.
         assert reader.stats()['entries_trimmed'] <= missing + 10
-        assert complaints(reader, 'entries of stream')
+        assert errors(reader, 'entries of stream')
 
 
 # -- the stream is deleted --------------------------------------------------
 
 @pytest.mark.parametrize('command', ['delete', 'flushall'])
-def test_stream_deletion_is_reported_once(make_redis: MakeRedis,
-                                          make_proxy: MakeProxy,
+def test_stream_deletion_is_reported_once(redis: RedisServer, proxy: Proxy,
                                           start_nodes: StartNodes,
                                           connect: Connect, unique: Unique,
                                           command: str) -> None:
-    """One reader is there, one is cut off: both say so, once."""
-    redis = make_redis().start()
-    proxy = make_proxy(redis.port)
-    proxy.open()
+    """A connected reader and one that is cut off report the deletion once.
+    """
     nodes = (start_nodes(1, redis.url, on_loss='record', **STEADY)
              + start_nodes(1, proxy.url, on_loss='record', **STEADY))
     start_managers(nodes)
@@ -271,11 +260,11 @@ def test_stream_deletion_is_reported_once(make_redis: MakeRedis,
     with redis.client() as admin:
         assert getattr(admin, command)(
             *([STREAM] if command == 'delete' else [])) == 1
-    # More than stood there when the reader last looked.
+    # More entries than the reader last saw in the stream.
     clients[0].wait_for(event, len(clients[0].received(event)) + 50)
     proxy.open()
-    tells = redis.counts_entries()
-    for node in nodes if tells else []:
+    noticed = redis.counts_entries()
+    for node in nodes if noticed else []:
         wait_lost(node, 1, 'streams_deleted')
     emitted = emitter.stop_pulse(event)
     marker = unique('marker')
@@ -283,28 +272,25 @@ def test_stream_deletion_is_reported_once(make_redis: MakeRedis,
     for client in clients:
         client.wait_for(marker, timeout=BACK_WITHIN)
 
-    # Redis 6.2 shows no more than that messages are missing.
+    # Redis 6.2 shows only that messages are missing.
     wait_lost(away, check_gap(clients[1], event, emitted))
     assert numbers(clients[0], event) == list(range(emitted))
     assert emitter.stats()['messages_lost'] == 0
     for node in nodes:
-        told = [loss for loss in losses(node) if loss[0] == 'deleted']
-        assert told == [('deleted', STREAM, None, None)] * tells
-        assert node.stats()['streams_deleted'] == tells
+        reported = [loss for loss in losses(node) if loss[0] == 'deleted']
+        assert reported == [('deleted', STREAM, None, None)] * noticed
+        assert node.stats()['streams_deleted'] == noticed
         assert node.stats()['stream_setbacks'] == 0
-        assert len(complaints(node, 'was deleted')) == tells
+        assert len(errors(node, 'was deleted')) == noticed
 
 
-def test_restart_without_data_is_reported(make_redis: MakeRedis,
-                                          make_proxy: MakeProxy,
+def test_restart_without_data_is_reported(redis: RedisServer, proxy: Proxy,
                                           start_nodes: StartNodes,
                                           connect: Connect,
                                           unique: Unique) -> None:
-    """Every reader says that the stream is gone, and who had not read it
-    how much is missing; nothing that is emitted later is."""
-    redis = make_redis().start()
-    proxy = make_proxy(redis.port)
-    proxy.open()
+    """Every reader reports that the stream was deleted. One that had not
+    read it all reports how much is missing. Nothing that is emitted later
+    is lost."""
     nodes = (start_nodes(1, redis.url, on_loss='record', **STEADY)
              + start_nodes(1, proxy.url, on_loss='raise', **STEADY))
     start_managers(nodes)
@@ -327,38 +313,40 @@ def test_restart_without_data_is_reported(make_redis: MakeRedis,
     assert emitter.stats()['messages_lost'] == 0
     for node in nodes:
         node.wait_health('ok', BACK_WITHIN)
-    # The stream is not one that its writer had been set back in.
+    # To its writer, the stream was not set back.
     assert emitter.stats()['messages_vanished'] == 0
     _, uid = emitter.identify()
     deleted = ('deleted', STREAM, None, None)
     missing = ('missing', STREAM, 99, uid)
     if redis.counts_entries():
-        for node, told in (emitter, [deleted]), (away, [deleted, missing]):
+        for node, expected in ((emitter, [deleted]),
+                               (away, [deleted, missing])):
             wait_lost(node, 1, 'streams_deleted')
-            assert len(complaints(node, 'was deleted')) == 1
-            assert losses(node) == told
+            assert len(errors(node, 'was deleted')) == 1
+            assert losses(node) == expected
     else:
         # To a late reader the stream looks as if it had been trimmed.
         assert missing in losses(away)
-    # Whoever is told raised each time.
-    wait_for_value(lambda: len(complaints(away, 'on_loss failed')),
-                   len(losses(away)), what='complaints about on_loss')
+    # The node's on_loss raised each time.
+    wait_for_value(lambda: len(errors(away, 'on_loss failed')),
+                   len(losses(away)), what='errors of on_loss')
     event = unique('event')
-    away.emit(event, 'well')
+    away.emit(event, 'later')
     for client in clients:
         client.wait_for(event)
 
 
-# -- a replica that was behind takes over -----------------------------------
+# -- a lagging replica takes over -------------------------------------------
 
 def test_failover_to_lagging_replica_is_reported(
         make_redis: MakeRedis, make_proxy: MakeProxy, start_nodes: StartNodes,
         connect: Connect, unique: Unique) -> None:
-    """Its writer says how many have vanished, who had read them that the
-    stream was set back, who had not how many are missing."""
+    """The writer reports how many messages have vanished, a node that had
+    read them that the stream was set back, and a node that had not read them
+    how many are missing."""
     master, replica = make_redis().start(), make_redis().start()
-    # The address that all know, the same for one that is cut off earlier,
-    # and the replica's way to its master.
+    # The address of the master for most nodes, for a node that is cut off
+    # earlier, and for the replica.
     address, early, replication = (
         make_proxy(master.port) for _ in range(3))
     for proxy in (address, early, replication):
@@ -395,17 +383,18 @@ def test_failover_to_lagging_replica_is_reported(
     _, uid = writer.identify()
     vanished = ('vanished', STREAM, 300, None)
     set_back = ('set-back', STREAM, None, None)
-    for node, told in ((writer, [set_back, vanished]), (ahead, [set_back]),
-                       (away, [('missing', STREAM, 300, uid)])):
-        wait_for_value(lambda: sorted(losses(node)), told, BACK_WITHIN,
+    for node, expected in ((writer, [set_back, vanished]),
+                           (ahead, [set_back]),
+                           (away, [('missing', STREAM, 300, uid)])):
+        wait_for_value(lambda: sorted(losses(node)), expected, BACK_WITHIN,
                        f'the losses of {node.name}')
-        kinds = [kind for kind, *_ in told]
+        kinds = [kind for kind, *_ in expected]
         stats = node.stats()
         assert stats['stream_setbacks'] == kinds.count('set-back')
         assert stats['messages_vanished'] == 300 * kinds.count('vanished')
         assert stats['messages_lost'] == 300 * kinds.count('missing')
         assert stats['streams_deleted'] == 0
-        assert len(node.logs(logging.ERROR)) == len(told)
+        assert len(node.logs(logging.ERROR)) == len(expected)
     assert '300 messages of this process' in ''.join(
         writer.logs(logging.ERROR))
     for node in nodes:
@@ -415,29 +404,28 @@ def test_failover_to_lagging_replica_is_reported(
 # -- the log ----------------------------------------------------------------
 
 def test_losses_are_logged_once_in_ten_seconds(
-        make_redis: MakeRedis, start_nodes: StartNodes) -> None:
-    """Each loss is counted and told, but the log is not flooded."""
-    redis = make_redis().start()
+        redis: RedisServer, start_nodes: StartNodes) -> None:
+    """Each loss is counted and reported, but the log is not flooded."""
     (node,) = start_nodes(1, redis.url, on_loss='record', **STEADY)
     node.start_manager()
     with redis.client() as admin:
         started = time.monotonic()
         for number in range(1, 101):
-            # As its writer would, of which every second one is missing.
+            # As its writer would add them, with every second one missing.
             admin.xadd(STREAM, {
                 'uid': 'f' * 16, 'nsp': '/', 'type': '3',
                 'data': '{"opts":{"rooms":[],"except":[],"flags":{}},'
                         '"packet":{"type":2,"data":["event"],"nsp":"/"}}',
                 'wid': 'e' * 16, 'seq': str(2 * number), 'since': '0-0'})
         wait_lost(node, 100)
-    lines = complaints(node, 'messages are missing')
-    told = losses(node)
-    assert time.monotonic() - started < 10.0, 'too slow to tell anything'
-    assert told == [('missing', STREAM, 1, 'f' * 16)] * 100
+    lines = errors(node, 'messages are missing')
+    reported = losses(node)
+    assert time.monotonic() - started < 10.0, 'too slow to show anything'
+    assert reported == [('missing', STREAM, 1, 'f' * 16)] * 100
     (line,) = lines
     assert '1 of process ffffffffffffffff' in line
     assert 'messages_lost: 1 in all' in line
-    # What the log was not told of, it is told at the end.
+    # Losses that were not logged yet are logged at the end.
     node.close_manager()
     assert ['messages_lost: 100 in all' in each for each
             in node.logs(logging.ERROR)] == [False, True]

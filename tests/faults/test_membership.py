@@ -1,8 +1,8 @@
-"""Who is asked, after Redis was away, lost its data, or servers were taken
-for dead: an answer is complete, or an error."""
+"""Requests after Redis was away or lost its data, or after servers expired:
+the answer is complete, or an error."""
 import contextlib
 import threading
-from typing import Callable, Iterator, List
+from typing import Iterator, List
 
 import pytest
 
@@ -11,34 +11,31 @@ from redis_streams_adapter import RedisStreamsManager
 from ..integration.conftest import start_managers
 from ..integration.helpers import BACK_WITHIN
 from ..integration.test_membership import MISSED_WITHIN, QUICK
-from ..support.client import Client
 from ..support.node_process import NodeProcess, RemoteError
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_for_value, wait_until
-
-Connect = Callable[..., Client]
-Unique = Callable[[str], str]
-StartNodes = Callable[..., List[NodeProcess]]
-MakeRedis = Callable[..., RedisServer]
-
-#: Heartbeats of servers that Redis' restart must not make forget each other.
-CALM = {'heartbeat_interval': 1.0, 'heartbeat_timeout': 10.0}
+from .fixtures import Connect, MakeRedis, StartNodes, Unique
 
 
-class Asking:
-    """Has a server asked all the time, and remembers what was no error."""
+#: Servers that do not expire while Redis restarts.
+LASTING = {'heartbeat_interval': 1.0, 'heartbeat_timeout': 10.0}
+
+
+class Requests:
+    """Makes a server send requests all the time, and keeps the answers that
+    are no errors."""
 
     def __init__(self, node: NodeProcess, namespace: str) -> None:
         self.answers: List[int] = []
         self.errors = 0
         self._node = node
         self._namespace = namespace
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def _ask(self) -> None:
-        while not self._over.is_set():
+    def _run(self) -> None:
+        while not self._stopped.is_set():
             try:
                 self.answers.append(len(self._node.fetch_sockets(
                     self._namespace, timeout=1.0)))
@@ -46,35 +43,36 @@ class Asking:
                 assert exc.types[0] == 'ClusterTimeoutError', exc
                 self.errors += 1
 
-    def end(self) -> None:
-        self._over.set()
+    def stop(self) -> None:
+        self._stopped.set()
         self._thread.join(30.0)
         assert not self._thread.is_alive()
 
 
 @contextlib.contextmanager
-def asking(node: NodeProcess, namespace: str) -> Iterator[Asking]:
-    found = Asking(node, namespace)
+def requests(node: NodeProcess, namespace: str) -> Iterator[Requests]:
+    running = Requests(node, namespace)
     try:
-        wait_until(lambda: found.answers)
-        yield found
+        wait_until(lambda: running.answers)
+        yield running
     finally:
-        found.end()
+        running.stop()
 
 
 @pytest.mark.parametrize('keeps', [True, False])
 def test_answers_are_complete_after_redis_restarts(
         make_redis: MakeRedis, start_nodes: StartNodes, connect: Connect,
         keeps: bool) -> None:
-    """With its data, and without. Servers of before are asked all the time,
-    and processes that are new ask soon after."""
+    """Redis restarts with its data, or without. Servers from before send
+    requests all the time, and new processes do so soon after."""
     redis = make_redis(append_only=keeps).start()
-    nodes = start_nodes(3, redis.url, **CALM)
+    nodes = start_nodes(3, redis.url, **LASTING)
     start_managers(nodes)
     for node in nodes:
         for namespace in ('/', '/chat'):
             connect(node, namespace)
-    with asking(nodes[0], '/') as one, asking(nodes[1], '/chat') as other:
+    with requests(nodes[0], '/') as one, \
+            requests(nodes[1], '/chat') as other:
         redis.kill()
         wait_until(lambda: one.errors and other.errors)
         redis.start()
@@ -85,17 +83,18 @@ def test_answers_are_complete_after_redis_restarts(
         node.wait_health('ok', BACK_WITHIN)
     for namespace, count in (('/', 4), ('/chat', 3)):
         with RedisStreamsManager(
-                redis.url, **CALM) as manager:  # type: ignore[arg-type]
+                redis.url, **LASTING) as manager:  # type: ignore[arg-type]
             assert manager.server_count(namespace) == count
             assert len(manager.fetch_sockets(namespace, timeout=10.0)) == 3
-    # Never a part.
+    # Never only some of them.
     assert set(one.answers) == set(other.answers) == {3}
 
 
 def test_expired_server_rejoins_at_once(redis_server: RedisServer,
                                         unique: Unique, connect: Connect,
                                         start_nodes: StartNodes) -> None:
-    """It says at once that it is there, and asks all others."""
+    """A server that expired for others is a member at once when it wakes
+    up, and asks all others."""
     stream = unique('stream')
     nodes = start_nodes(3, redis_server.url, stream_name=stream,
                         **{**QUICK, 'heartbeat_interval': 2.0})
@@ -121,9 +120,9 @@ def test_expired_server_rejoins_at_once(redis_server: RedisServer,
 def test_servers_find_each_other_after_stream_deletion(
         redis_server: RedisServer, unique: Unique, connect: Connect,
         start_nodes: StartNodes) -> None:
-    """Those who are there introduce themselves, and nobody is forgotten.
+    """The servers send a heartbeat each when their stream is deleted.
 
-    Redis 6.2 does not tell that a stream was deleted. There a server may have
+    Redis 6.2 does not show that a stream was deleted. There a server may have
     to wait for one heartbeat timeout until it knows all others."""
     stream = unique('stream')
     nodes = start_nodes(2, redis_server.url, stream_name=stream,

@@ -1,6 +1,6 @@
-"""However long Redis is away, and however much has come meanwhile: does a
-process stay small?"""
-from typing import Any, Callable, List
+"""A process stays small, however long Redis is away and however much there is
+to read afterwards."""
+from typing import Any
 
 import pytest
 
@@ -9,17 +9,11 @@ from redis_streams_adapter.protocol.messages import Broadcast, Target
 
 from ..integration.conftest import STEADY, start_managers
 from ..integration.helpers import BACK_WITHIN, check_working
-from ..support.client import Client
-from ..support.node_process import NodeProcess
 from ..support.proxy import Proxy
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_until
+from .fixtures import Connect, StartNodes, Unique
 
-Connect = Callable[..., Client]
-Unique = Callable[[str], str]
-StartNodes = Callable[..., List[NodeProcess]]
-MakeRedis = Callable[..., RedisServer]
-MakeProxy = Callable[[int], Proxy]
 
 STREAM = 'socket.io'
 
@@ -28,20 +22,19 @@ MIB = 2**20
 #: What ``outbox_max_bytes`` is by default.
 OUTBOX = 64 * MIB
 
-#: What a process may need besides what is counted, in bytes: what the
-#: allocator holds back, and what a request of the test takes.
+#: The bytes that a process may need beyond those that are counted: what the
+#: allocator keeps, and what a request of the test takes.
 SLACK = 24 * MIB
 
 
 @pytest.mark.parametrize(('option', 'value', 'padding'), [
     ('outbox_limit', 500, 0), ('outbox_max_bytes', 1_000_000, 2000)])
-def test_full_outbox_refuses_every_task(make_redis: MakeRedis,
+def test_full_outbox_refuses_every_task(redis: RedisServer,
                                         start_nodes: StartNodes,
                                         connect: Connect, unique: Unique,
                                         option: str, value: int,
                                         padding: int) -> None:
-    """What was accepted arrives in order, what was refused nowhere."""
-    redis = make_redis(append_only=True).start()
+    """Accepted messages arrive in order, refused ones do not arrive."""
     nodes = start_nodes(2, redis.url, **{option: value}, **STEADY)
     start_managers(nodes)
     clients = [connect(node) for node in nodes]
@@ -56,7 +49,7 @@ def test_full_outbox_refuses_every_task(make_redis: MakeRedis,
     stats = nodes[0].stats()
     assert stats['outbox'] <= 500
     assert stats['outbox_bytes'] <= (value if padding else OUTBOX)
-    # Full is full, whoever asks.
+    # It refuses other tasks, too.
     assert nodes[0].storm(event, 2, 50, padding) == [[], []]
 
     redis.start()
@@ -72,12 +65,11 @@ def test_full_outbox_refuses_every_task(make_redis: MakeRedis,
 
 @pytest.mark.parametrize(('each', 'padding'), [(5000, 10_000), (60_000, 0)],
                          ids=['large', 'small'])
-def test_full_outbox_has_bounded_memory(make_redis: MakeRedis,
+def test_full_outbox_has_bounded_memory(redis: RedisServer,
                                         start_nodes: StartNodes,
                                         unique: Unique, each: int,
                                         padding: int) -> None:
-    """64 MiB of large messages, or 100,000 small ones, and no more."""
-    redis = make_redis(append_only=True).start()
+    """It holds 64 MiB of large messages or 100,000 small ones."""
     (node,) = start_nodes(1, redis.url, **STEADY)
     node.start_manager()
     redis.stop()
@@ -91,28 +83,25 @@ def test_full_outbox_has_bounded_memory(make_redis: MakeRedis,
     assert stats['outbox'] >= accepted
     assert 0.8 * OUTBOX < stats['outbox_bytes'] <= OUTBOX
     assert full - before < OUTBOX + SLACK
-    # What is refused leaves nothing behind.
+    # Refused messages take no memory.
     assert node.storm(event, 2, 5000, padding) == [[], []]
     assert node.memory() - full < SLACK / 2
 
 
 def test_reader_catches_up_in_bounded_memory(
-        make_redis: MakeRedis, make_proxy: MakeProxy, start_nodes: StartNodes,
+        redis: RedisServer, proxy: Proxy, start_nodes: StartNodes,
         connect: Connect, unique: Unique) -> None:
-    """It reads page by page, however much is there."""
-    redis = make_redis().start()
-    proxy = make_proxy(redis.port)
-    proxy.open()
+    """The reader reads page by page, however much there is."""
     (node,) = start_nodes(1, proxy.url, max_len=1_000_000, **STEADY)
     node.start_manager()
     client = connect(node)
     before = node.memory()
     proxy.cut()
     count, event = 100_000, unique('event')
-    # Of 1,000 bytes each, to nobody; the last one is to everybody.
+    # Of 1,000 bytes each, to an empty room; the last one is to all clients.
     encoder = Encoder('f' * 16)
     fields = encoder.encode('/', Broadcast(
-        (event, 'x' * 1000), Target(('nobody',))))
+        (event, 'x' * 1000), Target(('empty',))))
     with redis.client() as admin:
         pipeline: Any = admin.pipeline(transaction=False)
         for number in range(1, count + 1):

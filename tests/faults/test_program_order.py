@@ -1,6 +1,6 @@
-"""What was emitted before a client leaves, or is made to leave, reaches it,
-also where both have waited in the outbox. (In good weather: see
-``tests/integration/test_rooms.py``.)"""
+"""Events emitted before a client leaves a room or is disconnected reach it,
+even if both have waited in the outbox. (``tests/integration/test_rooms.py``
+tests the same without outages.)"""
 import contextlib
 from typing import Any, Callable, Generator, List, NamedTuple
 
@@ -13,20 +13,20 @@ from ..support.node_process import NodeProcess, Step
 from ..support.proxy import Proxy
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_until
-from .load import Connect, StartNodes, Unique
+from .fixtures import Connect, StartNodes, Unique
 
-#: How many events there are in a sequence.
+#: The number of events in a sequence.
 EVENTS = 10
 
-#: Begins an outage, and ends it when it is left.
+#: A context manager: an outage.
 Outage = Callable[[RedisServer, Proxy, NodeProcess], Any]
 
 
 class Case(NamedTuple):
-    """A client, and the sequence that it goes through.
+    """A client, and a sequence of calls for it.
 
     :param steps: calls on the sending node.
-    :param ends: whether it is disconnected by it.
+    :param ends: whether they disconnect the client.
     """
 
     client: Client
@@ -38,7 +38,7 @@ class Case(NamedTuple):
 @contextlib.contextmanager
 def killed(redis: RedisServer, proxy: Proxy,
            sender: NodeProcess) -> Generator[None, None, None]:
-    """Redis is away, and the sender knows it."""
+    """Redis is away, and the sender has noticed it."""
     redis.kill()
     sender.wait_health('degraded')
     yield
@@ -49,7 +49,7 @@ def killed(redis: RedisServer, proxy: Proxy,
 @contextlib.contextmanager
 def unnoticed(redis: RedisServer, proxy: Proxy,
               sender: NodeProcess) -> Generator[None, None, None]:
-    """Redis is away, and the sender finds out in the middle."""
+    """Redis is away, and the sender notices it during the sequence."""
     redis.freeze()
     yield
     redis.kill()
@@ -59,7 +59,7 @@ def unnoticed(redis: RedisServer, proxy: Proxy,
 @contextlib.contextmanager
 def reply_lost(redis: RedisServer, proxy: Proxy,
                sender: NodeProcess) -> Generator[None, None, None]:
-    """Redis has stored what the sender does not know to be stored."""
+    """Redis stores messages, and the sender gets no reply."""
     lost = proxy.lose_reply_to(b'XADD')
     yield
     wait_until(lost.is_set, what='a reply to be lost')
@@ -68,7 +68,7 @@ def reply_lost(redis: RedisServer, proxy: Proxy,
 @contextlib.contextmanager
 def torn(redis: RedisServer, proxy: Proxy,
          sender: NodeProcess) -> Generator[None, None, None]:
-    """The connection ends while the messages are on their way."""
+    """The connection ends in the middle of a command."""
     sprung = proxy.tear_command(b'XADD')
     yield
     wait_until(sprung.is_set, what='a command to be torn')
@@ -108,19 +108,15 @@ def closing(client: Client, unique: Unique) -> Case:
 @pytest.mark.parametrize('outage', [killed, unnoticed, reply_lost, torn])
 @pytest.mark.parametrize('publish', ['background', 'sync'])
 def test_events_before_leave_or_disconnect_arrive(
-        make_redis: Callable[..., RedisServer],
-        make_proxy: Callable[[int], Proxy], start_nodes: StartNodes,
+        redis: RedisServer, proxy: Proxy, start_nodes: StartNodes,
         connect: Connect, unique: Unique, publish: str,
         outage: Outage) -> None:
-    redis = make_redis(append_only=True).start()
-    proxy = make_proxy(redis.port)
-    proxy.open()
     options = {'publish': publish, 'redis_options': {'socket_timeout': 1.0},
                **STEADY}
     nodes = (start_nodes(1, proxy.url, **options)
              + start_nodes(1, redis.url, **options))
     start_managers(nodes)
-    # The clients of the sending node, and those of the other one.
+    # Clients of the sending node, and of the other node.
     cases = [make(connect(node), unique) for node in nodes
              for make in (disconnecting, leaving, closing)]
     marker = unique('marker')

@@ -1,46 +1,41 @@
-"""With ``min_replicas``, is what was acknowledged on the replicas, and what
-is not, not acknowledged?"""
-from typing import Any, Callable, Iterator, List
+"""With ``min_replicas``, exactly the messages that the replicas have are
+acknowledged."""
+from typing import Any, Iterator, List
 
 import pytest
 
 from ..integration.conftest import STEADY, start_managers
 from ..integration.helpers import BACK_WITHIN, check_working, numbers
-from ..support.client import Client
 from ..support.node_process import NodeProcess
 from ..support.proxy import Proxy
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_for_value, wait_until
+from .fixtures import Connect, MakeProxy, MakeRedis, StartNodes, Unique
 
-Connect = Callable[..., Client]
-Unique = Callable[[str], str]
-StartNodes = Callable[..., List[NodeProcess]]
-MakeRedis = Callable[..., RedisServer]
-MakeProxy = Callable[[int], Proxy]
 
 STREAM = 'socket.io'
 
-#: A socket timeout of a second, half of which a replica is waited for. And
-#: rare heartbeats: one that no replica has would hold up what comes behind.
+#: A node waits half the socket timeout for a replica. Heartbeats are rare,
+#: because one that no replica has would hold up the messages after it.
 OPTIONS = {**STEADY, 'min_replicas': 1,
            'redis_options': {'socket_timeout': 1.0},
            'heartbeat_interval': 50.0}
 
 
 class Pair:
-    """A master, its replica, and the address at which nodes find them."""
+    """A master, its replica, and the address under which nodes find them."""
 
     def __init__(self, master: RedisServer, replica: RedisServer,
                  address: Proxy, replication: Proxy) -> None:
         self.master = master
         self.replica = replica
         self.address = address
-        #: The replica's way to its master.
+        #: The replica connects to its master through it.
         self.replication = replication
 
     def fail_over(self) -> None:
-        """The master dies; the replica takes over its address, and the old
-        master, once it is back, becomes the replica."""
+        """Kill the master. The replica takes over its address, and the old
+        master becomes the replica."""
         self.address.cut()
         self.replication.cut()
         self.master.kill()
@@ -87,7 +82,7 @@ def emit_range(node: NodeProcess, event: str, *numbers: int) -> None:
 def test_replica_has_acknowledged_messages(pair: Pair, start_nodes: StartNodes,
                                            connect: Connect, unique: Unique,
                                            publish: str) -> None:
-    """Also where the master dies the moment after."""
+    """It has them even if the master dies just after."""
     nodes = start_nodes(2, pair.address.url, publish=publish, **OPTIONS)
     start_managers(nodes)
     clients = [connect(node) for node in nodes]
@@ -127,13 +122,13 @@ def test_nothing_is_acknowledged_without_replica(
         pair.replication.cut()
     emit_range(nodes[0], event, 10, 60)
 
-    def says_why() -> Any:
+    def reports_replicas() -> Any:
         health = nodes[0].health()
         return health['status'] == 'degraded' \
             and 'replicas' in (health['last_error'] or '')
 
-    wait_until(says_why, BACK_WITHIN, lambda: (
-        f'the health to tell of it: {nodes[0].health()}'))
+    wait_until(reports_replicas, BACK_WITHIN, lambda: (
+        f'the health to report replicas: {nodes[0].health()}'))
     assert not nodes[0].flush(2.0)
     assert nodes[0].stats()['outbox'] >= 50
     if how == 'frozen':
@@ -156,7 +151,7 @@ def test_nothing_is_acknowledged_without_replica(
 
 def test_sync_emit_returns_without_replica(pair: Pair, start_nodes: StartNodes,
                                            unique: Unique) -> None:
-    """It ends, and the outbox has what Redis has not acknowledged."""
+    """The emit ends, and the outbox keeps what is not acknowledged."""
     (node,) = start_nodes(1, pair.address.url, publish='sync', **OPTIONS)
     node.start_manager()
     event = unique('event')
@@ -174,8 +169,8 @@ def test_sync_emit_returns_without_replica(pair: Pair, start_nodes: StartNodes,
 def test_unacknowledged_messages_survive_failover(
         pair: Pair, make_proxy: MakeProxy, start_nodes: StartNodes,
         connect: Connect, unique: Unique) -> None:
-    """Some have read what was never acknowledged, and one has not: it is
-    sent again, and every client gets it once."""
+    """Two nodes have read messages that were not acknowledged, and one has
+    not. They are sent again, and every client gets them once."""
     early = make_proxy(pair.master.port)
     early.open()
     nodes = (start_nodes(2, pair.address.url, **OPTIONS)
@@ -186,8 +181,8 @@ def test_unacknowledged_messages_survive_failover(
     emit_range(nodes[0], event, 10)
     assert nodes[0].flush()
     clients[2].wait_for(event, 10)
-    # Whoever has answered this has answered all that was asked at the start,
-    # and has nothing to say by itself.
+    # A node that has answered this has answered all requests of the start,
+    # and sends nothing by itself.
     for node in nodes:
         assert node.flush()
         assert len(node.fetch_sids()) == 3
@@ -207,7 +202,7 @@ def test_unacknowledged_messages_survive_failover(
     for node in nodes:
         stats = node.stats()
         assert stats['messages_lost'] == stats['messages_vanished'] == 0
-    # Who had read it all has seen that the stream went back, and the copies.
+    # A node that had read them all reports the setback and the duplicates.
     for node, seen in (nodes[1], [1, 50]), (nodes[2], [0, 0]):
         wait_for_value(
             lambda: stats_of(node, 'stream_setbacks', 'duplicates'), seen,

@@ -1,6 +1,6 @@
-"""With ``retention``: is what is younger kept, what is older forgotten, and
-the stream never too long?"""
-from typing import Any, Callable, List, Tuple
+"""With ``retention``, younger entries are kept, older ones are trimmed, and
+the stream is never too long."""
+from typing import Any, List, Tuple
 
 import pytest
 import redis
@@ -8,16 +8,13 @@ import redis
 from ..integration.conftest import STEADY
 from ..support.node_process import NodeProcess
 from ..support.redis_binaries import redis_binaries
-from ..support.redis_server import RedisServer
 from ..support.wait import wait_until
+from .fixtures import MakeRedis, StartNodes, Unique
 
-Unique = Callable[[str], str]
-StartNodes = Callable[..., List[NodeProcess]]
-MakeRedis = Callable[..., RedisServer]
 
 STREAM = 'socket.io'
 
-#: Trimming works in blocks of so many entries.
+#: Trimming works in blocks of this number of entries.
 BLOCK = 100
 
 BINARIES = redis_binaries()
@@ -58,7 +55,7 @@ def test_older_entries_are_trimmed(make_redis: MakeRedis,
     with server.client() as admin:
         emit_many(node, old, 550)
         last = milliseconds(messages(admin, old)[-1][0])
-        # Nothing is forgotten early.
+        # Nothing is trimmed early.
         assert len(messages(admin, old)) == 550
         wait_until(lambda: now(admin) > last + 2000,
                    what='the first ones to be old enough')
@@ -73,7 +70,7 @@ def test_older_entries_are_trimmed(make_redis: MakeRedis,
 def test_max_len_limits_retention(make_redis: MakeRedis,
                                   start_nodes: StartNodes, unique: Unique,
                                   version: str) -> None:
-    """Also of what is young enough to be kept."""
+    """It limits entries that are young enough to be kept, too."""
     server = make_redis(binary=BINARIES[version]).start()
     (node,) = start_nodes(1, server.url, retention=60, max_len=500,
                           **STEADY)
@@ -83,15 +80,15 @@ def test_max_len_limits_retention(make_redis: MakeRedis,
         emit_many(node, event, 300)
         assert len(messages(admin, event)) == 300
 
-        def cut() -> bool:
-            # It is cut when something is sent, once a second.
+        def is_trimmed() -> bool:
+            # A send trims the stream, once a second.
             emit_many(node, event, 100)
             return bool(admin.xlen(STREAM) <= 500 + 2 * BLOCK
                         and admin.xinfo_stream(STREAM)['first-entry'][0]
                         > first)
 
         (first, _), *_ = admin.xrange(STREAM, count=1)
-        wait_until(cut, what='the stream to be cut')
+        wait_until(is_trimmed, what='the stream to be trimmed')
         length = admin.xlen(STREAM)
         assert length >= 500
 

@@ -1,6 +1,6 @@
-"""Servers that start while Redis does not answer them, over a real Redis
-whose replies are held back: their clients get all that is emitted from the
-moment on at which they are told that they are connected."""
+"""Servers that start while a real Redis does not answer them: their clients
+get all that is emitted from the moment at which they are told that they are
+connected."""
 import contextlib
 import itertools
 import threading
@@ -22,16 +22,17 @@ from ..unit.nodes import Call
 
 _numbers = itertools.count(1)
 
-#: How many events are emitted at once: more than one page.
+#: How many events are emitted at once: more than a page holds.
 COUNT = 250
 
-#: Commands whose arrival, or whose reply, is held back, and all that comes
-#: after it; empty: everything from the start.
+#: A command, and whether its reply is held back or its arrival, together with
+#: everything after it. An empty command stands for everything.
 HELD = [(b'', False), (b'CLIENT', True), (b'TIME', False), (b'TIME', True),
         (b'XINFO', False), (b'XINFO', True), (b'XREAD', False),
         (b'XREAD', True)]
 
-#: Seconds that a session waits to be written, which is not to be waited for.
+#: The socket timeout in seconds: short, so that a write of a session that
+#: gets no reply ends soon.
 TIMEOUT = 1.0
 
 RECOVERY = pytest.mark.parametrize(
@@ -51,7 +52,7 @@ class Node(NamedTuple):
         return client
 
     def losses(self) -> int:
-        """How much it has counted as lost, of whatever kind."""
+        """The sum of its counters of losses."""
         counters = self.manager.stats()
         return sum(counters[name] for name in COUNTERS.values())
 
@@ -75,7 +76,7 @@ MakeNode = Callable[..., Node]
 @pytest.fixture
 def make(redis_server: RedisServer, proxy: Proxy,
          monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeNode]:
-    """Makes nodes of one cluster that have not started."""
+    """Makes nodes of one cluster, which are not started."""
     name = f'starting-{next(_numbers)}'
     monkeypatch.setattr(runtime, 'START_PATIENCE', 0.2)
     with contextlib.ExitStack() as stack:
@@ -108,7 +109,7 @@ def numbers(client: FakeClient, event: str, namespace: str = '/'
 
 def check_all(clients: List[FakeClient], event: str,
               expected: Any = range(COUNT), namespace: str = '/') -> None:
-    """Each has received these numbers, once and in order."""
+    """Each client receives these numbers, once and in order."""
     expected = list(expected)
     for client in clients:
         wait_until(
@@ -123,8 +124,8 @@ def check_all(clients: List[FakeClient], event: str,
 def test_clients_miss_nothing_while_redis_is_silent(
         make: MakeNode, proxy: Proxy, held: bytes, reply: bool,
         recovery: bool) -> None:
-    """Clients that came before that is over miss nothing, wherever the
-    start got stuck."""
+    """Clients that connect before Redis answers miss nothing, at whichever
+    command the start waits."""
     emitter = make(write_only=True)
     emit(emitter, 'before', range(5))
     holds = proxy.hold(held, reply)
@@ -138,19 +139,19 @@ def test_clients_miss_nothing_while_redis_is_silent(
     check_all(clients, 'more')
     check_all(clients[:1], 'event')
     assert node.losses() == 0
-    # Own events stand in the stream, too.
-    emit(node, 'own', range(5))
+    # Local events are in the stream, too.
+    emit(node, 'local', range(5))
     emit(emitter, 'end', range(1))
     check_all(clients, 'end', range(1))
-    check_all(clients, 'own', range(5))
+    check_all(clients, 'local', range(5))
 
 
 @pytest.mark.parametrize('when', ['in the wait', 'before the first line'])
 def test_second_client_misses_nothing_while_first_waits(
         make: MakeNode, proxy: Proxy, monkeypatch: pytest.MonkeyPatch,
         when: str) -> None:
-    """python-socketio lets the first client wait for the start, and others
-    in meanwhile."""
+    """python-socketio makes the first client wait for the start, and admits
+    others during that time."""
     monkeypatch.setattr(runtime, 'START_PATIENCE', DEADLINE)
     emitter, node = make(write_only=True), make(proxy.url)
     proxy.hold()
@@ -182,7 +183,8 @@ def test_second_client_misses_nothing_while_first_waits(
 
 def test_readers_of_all_streams_start_early_enough(
         make: MakeNode, proxy: Proxy) -> None:
-    """The readers of all streams begin early enough."""
+    """The readers of all streams start at the position at which their first
+    clients were admitted."""
     emitter = make(write_only=True, stream_count=3)
     node = make(proxy.url, stream_count=3)
     namespaces = ('/', '/chat', '/a', '/b', '/c')
@@ -207,14 +209,15 @@ def test_readers_of_all_streams_start_early_enough(
 @RECOVERY
 def test_server_side_events_before_start_are_not_handled(
         make: MakeNode, proxy: Proxy, recovery: bool) -> None:
-    """What was sent to all servers before this one started is not for it,
-    however long it existed before and however late it gets through."""
+    """A server does not handle what was sent to all servers before it
+    started, however long before that it was made, and however late Redis
+    answers it."""
     emitter = make()
     node = make(proxy.url, connection_state_recovery=recovery)
     handled: List[int] = []
     node.manager.on_server_side('event', handled.append)
-    # It emits, and is no member.
-    emit(node, 'own', range(3))
+    # It emits before it is a member.
+    emit(node, 'local', range(3))
     emitter.manager.start()
     for number in range(3):
         emitter.manager.server_side_emit('event', number)
@@ -229,36 +232,37 @@ def test_server_side_events_before_start_are_not_handled(
     check_all([client], 'end', range(1))
     wait_until(lambda: len(handled) >= 3)
     assert handled == [3, 4, 5]
-    assert client.received('own') == []
+    assert client.received('local') == []
     assert node.losses() == 0
 
 
 def wait_for_clock() -> None:
-    """Wait until what comes is certainly later than what came before."""
+    """Wait until the next entry has a later id than all entries so far."""
     begun = time.monotonic()
     wait_until(lambda: time.monotonic() > begun + 0.05)
 
 
 def test_local_events_are_delivered_once(make: MakeNode, proxy: Proxy) -> None:
-    """What the node itself has emitted comes once, when it is read, too."""
+    """An event of the node itself is not delivered again when it is read.
+    """
     emitter, node = make(write_only=True), make(proxy.url)
     proxy.hold()
     client = node.connect()
     for number in range(COUNT):
-        node.server.emit('own', number)
-    check_all([client], 'own')
+        node.server.emit('local', number)
+    check_all([client], 'local')
     proxy.let_go()
     assert node.manager.flush(DEADLINE)
     emit(emitter, 'end', range(1))
     check_all([client], 'end', range(1))
-    check_all([client], 'own')
+    check_all([client], 'local')
 
 
 @RECOVERY
 def test_trim_during_start_is_reported(make: MakeNode, proxy: Proxy,
                                        recovery: bool) -> None:
-    """It is not passed over in silence, though nobody can know how much it
-    was."""
+    """Entries that are trimmed while the node starts are reported as a loss
+    of unknown size."""
     emitter = make(write_only=True, max_len=200)
     emit(emitter, 'before', range(5))
     wait_for_clock()
@@ -281,18 +285,17 @@ def test_trim_during_start_is_reported(make: MakeNode, proxy: Proxy,
 def test_restarted_manager_delivers_nothing_twice(
         make: MakeNode, proxy: Proxy, monkeypatch: pytest.MonkeyPatch,
         recovery: bool) -> None:
-    """What its clients had before it was closed does not come once more,
-    however slow Redis is then: neither of others nor its own."""
+    """What its clients received before it was closed, of others or of its
+    own, is not delivered again, however slow Redis is."""
     emitter = make(write_only=True)
     node = make(proxy.url, connection_state_recovery=recovery)
     client = node.connect()
     emit(emitter, 'event')
     check_all([client], 'event')
-    emit(node, 'own')
-    check_all([client], 'own')
+    emit(node, 'local')
+    check_all([client], 'local')
     node.manager.close()
-    # The reply with the server's time takes long: so much earlier the reader
-    # begins.
+    # The reader starts earlier by as long as the reply to TIME takes.
     proxy.hold(b'TIME', reply=True)
     monkeypatch.setattr(runtime, 'START_PATIENCE', 1.0)
     node.manager.start()
@@ -300,17 +303,18 @@ def test_restarted_manager_delivers_nothing_twice(
     emit(emitter, 'end', range(1))
     check_all([client], 'end', range(1))
     check_all([client], 'event')
-    check_all([client], 'own')
+    check_all([client], 'local')
     assert node.losses() == 0
 
 
 def test_restarted_manager_skips_unread_local_events(
         make: MakeNode, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They were delivered when they were emitted."""
+    """Events of its own that it had not read before it was closed are not
+    delivered again: they were delivered when they were emitted."""
     emitter, node = make(write_only=True), make(proxy.url)
     client = node.connect()
     swallowed = proxy.swallow_replies(to=b'XREAD')
-    emit(node, 'own')
+    emit(node, 'local')
     assert swallowed.wait(DEADLINE)
     node.manager.close()
     proxy.heal()
@@ -320,20 +324,20 @@ def test_restarted_manager_skips_unread_local_events(
     proxy.let_go()
     emit(emitter, 'end', range(1))
     check_all([client], 'end', range(1))
-    check_all([client], 'own')
+    check_all([client], 'local')
     assert node.losses() == 0
 
 
 # -- recovery ---------------------------------------------------------------
 
-def shown(client: FakeClient, offset: Optional[str] = None) -> Any:
-    """What a client sends that was connected before."""
+def auth_of(client: FakeClient, offset: Optional[str] = None) -> Any:
+    """The ``auth`` with which a client returns."""
     auth = {'pid': client.reply()['pid']}
     return auth if offset is None else {**auth, 'offset': offset}
 
 
 def is_written(redis: Any, client: FakeClient) -> bool:
-    """Whether its session is there."""
+    """Whether the client's session is in Redis."""
     return bool(redis.keys('*:' + client.reply()['pid']))
 
 
@@ -342,10 +346,10 @@ def is_written(redis: Any, client: FakeClient) -> bool:
 def test_client_without_offset_is_recovered(make: MakeNode, proxy: Proxy,
                                             redis_server: RedisServer,
                                             held: bytes, lost: str) -> None:
-    """It was let in before it was known where the stream ends, and can
-    return all the same: to what was emitted since.
+    """A client that was admitted before the end of the stream was known can
+    return, and gets what was emitted since.
 
-    :param lost: when its connection breaks: before Redis answers, or after.
+    :param lost: whether its connection breaks before or after Redis answers.
     """
     emitter = make(write_only=True)
     other = make(connection_state_recovery=True)
@@ -355,7 +359,6 @@ def test_client_without_offset_is_recovered(make: MakeNode, proxy: Proxy,
     proxy.hold(held)
     node = make(proxy.url, connection_state_recovery=True)
     client = node.connect()
-    numbers_missed = range(COUNT)
     if lost == 'before':
         client.lose()
         emit(emitter, 'event')
@@ -367,16 +370,17 @@ def test_client_without_offset_is_recovered(make: MakeNode, proxy: Proxy,
         emit(emitter, 'event')
     with redis_server.client() as redis:
         wait_until(lambda: is_written(redis, client))
-    again = other.connect(auth=shown(client))
+    again = other.connect(auth=auth_of(client))
     outcome = other.manager.recovery(again.sid)
     assert outcome is not None and outcome.recovered
-    check_all([again], 'event', numbers_missed)
+    check_all([again], 'event')
     assert again.received('before') == []
 
 
 def test_former_offset_replays_no_older_event(
         make: MakeNode, proxy: Proxy, redis_server: RedisServer) -> None:
-    """Nothing from before it began anew comes to it."""
+    """A client with a new session shows the offset of its former one: it
+    gets nothing from before the new session."""
     emitter = make(write_only=True)
     other = make(connection_state_recovery=True)
     former = other.connect()
@@ -388,7 +392,7 @@ def test_former_offset_replays_no_older_event(
     wait_for_clock()
     proxy.hold()
     node = make(proxy.url, connection_state_recovery=True)
-    client = node.connect(auth=shown(former, offset))
+    client = node.connect(auth=auth_of(former, offset))
     outcome = node.manager.recovery(client.sid)
     assert outcome is not None and outcome.reason == 'redis-unavailable'
     proxy.let_go()
@@ -397,7 +401,7 @@ def test_former_offset_replays_no_older_event(
     emit(emitter, 'event')
     with redis_server.client() as redis:
         wait_until(lambda: is_written(redis, client))
-    again = other.connect(auth=shown(client, offset))
+    again = other.connect(auth=auth_of(client, offset))
     outcome = other.manager.recovery(again.sid)
     assert outcome is not None and outcome.recovered
     check_all([again], 'event')

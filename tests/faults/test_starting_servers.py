@@ -1,5 +1,5 @@
-"""Server processes that start while Redis is in trouble: whoever was told
-that it is connected gets all that others emit from then on."""
+"""Server processes that start while Redis is in trouble: a client that was
+told that it is connected gets all that others emit from then on."""
 import functools
 from typing import Any, Callable, Dict, List, NamedTuple
 
@@ -11,15 +11,11 @@ from ..integration.conftest import STEADY
 from ..integration.helpers import BACK_WITHIN, check_working, numbers
 from ..support.account import account, EXACT
 from ..support.client import Client, close_all
-from ..support.node_process import NodeProcess
 from ..support.proxy import Proxy
 from ..support.redis_server import RedisServer
 from ..unit.nodes import Call
+from .fixtures import StartNodes, Unique
 
-Unique = Callable[[str], str]
-StartNodes = Callable[..., List[NodeProcess]]
-MakeRedis = Callable[..., RedisServer]
-MakeProxy = Callable[[int], Proxy]
 
 #: How many events are emitted at once.
 BURST = 200
@@ -31,9 +27,9 @@ STARTING: Dict[str, Any] = {
 
 
 class Trouble(NamedTuple):
-    """What Redis is like for the servers that start.
+    """A trouble of Redis, for the servers that start.
 
-    :param begin: brings it about.
+    :param begin: begins it.
     :param end: ends it.
     """
 
@@ -42,7 +38,7 @@ class Trouble(NamedTuple):
 
 
 def slow(proxy: Proxy, seconds: float) -> Trouble:
-    """Each piece takes so long, in each direction."""
+    """Delay everything, in each direction."""
     def delay(by: float) -> None:
         proxy.delay_commands(by)
         proxy.delay_replies(by)
@@ -51,7 +47,8 @@ def slow(proxy: Proxy, seconds: float) -> Trouble:
                    functools.partial(delay, 0.0))
 
 
-#: By name; those of the proxy are not there for the server that emits.
+#: By name. The emitting server does not use the proxy, so that it does not
+#: see the troubles of the proxy.
 TROUBLES: Dict[str, Callable[[RedisServer, Proxy], Trouble]] = {
     'frozen': lambda redis, proxy: Trouble(redis.freeze, redis.thaw),
     'killed': lambda redis, proxy: Trouble(redis.kill, redis.start),
@@ -63,15 +60,12 @@ TROUBLES: Dict[str, Callable[[RedisServer, Proxy], Trouble]] = {
 
 @pytest.mark.parametrize('how', TROUBLES)
 def test_clients_of_starting_server_miss_nothing(
-        make_redis: MakeRedis, make_proxy: MakeProxy, start_nodes: StartNodes,
+        redis: RedisServer, proxy: Proxy, start_nodes: StartNodes,
         unique: Unique, how: str) -> None:
-    """The first one of each server, for which the start waits; one that
-    comes at the same time; and one that comes later."""
-    redis = make_redis(append_only=True).start()
-    proxy = make_proxy(redis.port)
-    proxy.open()
-    there, = start_nodes(1, redis.url, **STEADY)
-    there.start_manager()
+    """A server gets its first client, for which its start waits, one at the
+    same time, and one later."""
+    emitter, = start_nodes(1, redis.url, **STEADY)
+    emitter.start_manager()
     starting = [start_nodes(1, proxy.url, **options)[0]
                 for options in STARTING.values()]
     trouble = TROUBLES[how](redis, proxy)
@@ -82,16 +76,16 @@ def test_clients_of_starting_server_miss_nothing(
                  for _ in range(2)]
         clients += [call.result() for call in calls]
         event, more = unique('event'), unique('more')
-        there.burst(event, BURST)
+        emitter.burst(event, BURST)
         clients += [Client(node.url) for node in starting]
-        there.burst(more, BURST)
+        emitter.burst(more, BURST)
         trouble.end()
         for client in clients:
             client.wait_for(more, BURST, 2 * BACK_WITHIN)
             assert account(numbers(client, more), BURST) == EXACT
         for client in clients[:len(calls)]:
             assert account(numbers(client, event), BURST) == EXACT
-        check_working([there, *starting], clients, unique)
+        check_working([emitter, *starting], clients, unique)
         for node in starting:
             stats = node.stats()
             assert [stats[name] for name in COUNTERS.values()] == [

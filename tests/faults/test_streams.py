@@ -1,45 +1,40 @@
-"""With several streams: does every namespace keep to its own, whatever
-happens to Redis?"""
+"""With several streams, every namespace stays on its own, whatever happens
+to Redis."""
 import logging
-from typing import Callable, Dict, List
+from typing import Dict, List
 
 from ..integration.conftest import STEADY, start_managers
 from ..integration.helpers import BACK_WITHIN
-from ..support.client import Client
-from ..support.node_process import NodeProcess
 from ..support.redis_server import RedisServer
+from .fixtures import Connect, StartNodes, Unique
 
-Connect = Callable[..., Client]
-Unique = Callable[[str], str]
-StartNodes = Callable[..., List[NodeProcess]]
-MakeRedis = Callable[..., RedisServer]
 
 COUNT = 3
 
-#: Which stream has which namespace, from JavaScript's
+#: The stream of each namespace, from JavaScript's
 #: ``h = (h * 31 + unit) | 0``: 47, 46457863, 1554 and -1014064871. The
-#: remainder of the last one is -2 in Node.js, and nobody reads that stream;
-#: here it is that of ``h & 0x7fffffff``.
+#: remainder of the last one is -2 in Node.js, whose servers do not read that
+#: stream; here it is that of ``h & 0x7fffffff``.
 STREAMS = {'/': 2, '/chat': 1, '/a': 0, '/notifications': 0}
 
-#: The same for ``/nobody``, which is 2017746898.
-NOBODY = 1
+#: The stream of ``/nobody``, which is 2017746898. No server serves it.
+UNSERVED = 1
 
 
 def namespaces_in(redis: RedisServer) -> Dict[str, List[bytes]]:
-    """The namespaces of the entries of each stream."""
+    """The namespaces that the entries of each stream name."""
     with redis.client() as admin:
         return {key.decode(): sorted({
             fields[b'nsp'] for _, fields in admin.xrange(key)})
             for key in admin.keys()}
 
 
-def test_namespaces_stay_on_their_streams(make_redis: MakeRedis,
+def test_namespaces_stay_on_their_streams(redis: RedisServer,
                                           start_nodes: StartNodes,
                                           connect: Connect,
                                           unique: Unique) -> None:
-    """Also over a restart, and where there is one that nobody serves."""
-    redis = make_redis(append_only=True).start()
+    """They stay through a restart of Redis, also a namespace that no server
+    serves."""
     nodes = start_nodes(2, redis.url, stream_count=COUNT,
                         namespaces=list(STREAMS), **STEADY)
     start_managers(nodes)
@@ -51,8 +46,8 @@ def test_namespaces_stay_on_their_streams(make_redis: MakeRedis,
               for node in nodes for namespace in STREAMS}
     for (node, namespace), event in events.items():
         node.start_pulse(event, 0.01, namespace=namespace)
-    nobody = unique('nobody')
-    nodes[0].start_pulse(nobody, 0.01, namespace='/nobody')
+    unserved = unique('unserved')
+    nodes[0].start_pulse(unserved, 0.01, namespace='/nobody')
     for event in events.values():
         for client in clients:
             client.wait_for(event, 20)
@@ -67,10 +62,10 @@ def test_namespaces_stay_on_their_streams(make_redis: MakeRedis,
         emitted = node.stop_pulse(event)
         for client in clients:
             client.wait_for(event, emitted, timeout=BACK_WITHIN)
-            assert [(args[0], where) for name, args, where in client.events()
+            assert [(args[0], nsp) for name, args, nsp in client.events()
                     if name == event] == [
                         (number, namespace) for number in range(emitted)]
-    unheard = nodes[0].stop_pulse(nobody)
+    unheard = nodes[0].stop_pulse(unserved)
     for node in nodes:
         assert node.flush()
         assert node.logs(logging.ERROR) == []
@@ -78,14 +73,14 @@ def test_namespaces_stay_on_their_streams(make_redis: MakeRedis,
         assert stats['messages_lost'] == stats['malformed'] == 0
         assert stats['duplicates'] == 0
     for client in clients:
-        assert client.received(nobody) == []
+        assert client.received(unserved) == []
     expected = {f'socket.io-{index}': sorted(
-        name.encode() for name, where in STREAMS.items() if where == index)
+        name.encode() for name, stream in STREAMS.items() if stream == index)
         for index in range(COUNT)}
-    expected[f'socket.io-{NOBODY}'] = sorted([
-        *expected[f'socket.io-{NOBODY}'], b'/nobody'])
+    expected[f'socket.io-{UNSERVED}'] = sorted([
+        *expected[f'socket.io-{UNSERVED}'], b'/nobody'])
     assert namespaces_in(redis) == expected
     with redis.client() as admin:
         stored = [fields for _, fields in admin.xrange(
-            f'socket.io-{NOBODY}') if fields[b'nsp'] == b'/nobody']
+            f'socket.io-{UNSERVED}') if fields[b'nsp'] == b'/nobody']
     assert len(stored) == unheard

@@ -1,5 +1,5 @@
-"""Topologies that the tests of this directory share. Who was killed is
-started again by the test that did it."""
+"""The topologies that these tests share. A test that kills a server starts it
+again."""
 from typing import Any, Iterator, List, Tuple
 
 import pytest
@@ -10,12 +10,12 @@ from ...support.redis_cluster import RedisCluster
 from ...support.replicated import Replicated
 from ...support.sentinels import SentinelSet
 
-#: No sign of life is written while a test looks.
+#: No heartbeat is sent during a test.
 SILENT = {'heartbeat_interval': 60.0, 'heartbeat_timeout': 120.0}
 
 
 def binaries() -> List[Tuple[str, str]]:
-    """Version and path of each redis-server that is here, oldest first."""
+    """Version and path of each installed redis-server, oldest first."""
     found = sorted(redis_binaries().items(), key=lambda each: [
         int(number) for number in each[0].split('.')])
     if not found:
@@ -25,7 +25,7 @@ def binaries() -> List[Tuple[str, str]]:
 
 @pytest.fixture(scope='session')
 def cluster() -> Iterator[RedisCluster]:
-    """Three masters with a replica each, of the newest version: it has
+    """Three masters with a replica each, of the newest version, which has
     sharded channels."""
     with RedisCluster(binary=binaries()[-1][1]) as servers:
         yield servers.start()
@@ -40,16 +40,15 @@ def sentinels(redis_binary: str) -> Iterator[SentinelSet]:
 
 @pytest.fixture(scope='session', params=['oldest', 'newest'])
 def each_binary(request: Any) -> str:
-    """The redis-server of the oldest version that is here, then that of the
-    newest."""
+    """The oldest installed redis-server, then the newest."""
     found = binaries()
     if request.param == 'newest' and len(found) == 1:
-        skip_or_fail(f'there is no redis-server but of {found[0][0]}')
+        skip_or_fail(f'there is only one redis-server, {found[0][0]}')
     return found[0 if request.param == 'oldest' else -1][1]
 
 
 @pytest.fixture(params=['cluster', 'sentinels'])
 def replicated(request: Any) -> Replicated:
-    """One after the other."""
+    """A Redis Cluster, then a master with Sentinels."""
     servers: Replicated = request.getfixturevalue(request.param)
     return servers

@@ -1,6 +1,5 @@
-"""A user of the access control list who may do what is needed, and no more.
-"""
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple
+"""A user of the access control list that has only the rights it needs."""
+from typing import Any, Dict, Iterator, List, NamedTuple
 
 import pytest
 
@@ -8,27 +7,23 @@ from redis_streams_adapter import RedisStreamsManager
 
 from ...integration.conftest import STEADY, start_managers
 from ...integration.helpers import BACK_WITHIN
-from ...support.client import Client
-from ...support.node_process import NodeProcess
 from ...support.redis_cluster import RedisCluster
 from ...support.redis_server import RedisServer
 from ...support.replicated import ask
 from ...support.sentinels import SentinelSet
 from ...support.wait import wait_until
-from .accounts import Pulses
+from ..fixtures import Connect, StartNodes, Unique
+from .accounts import start_pulses
 
-Connect = Callable[..., Client]
-Unique = Callable[[str], str]
-StartNodes = Callable[..., List[NodeProcess]]
 
-#: What a node needs, what a process that only writes needs, and what
-#: spares a node the copies that a broken connection may leave.
+#: The commands that a process that only writes needs, those that a node
+#: needs, and those that avoid duplicate entries after a broken connection.
 WRITER = ('xadd', 'xread', 'xinfo|stream', 'multi', 'exec')
 NODE = (*WRITER, 'time')
 OPTIONAL = ('client|info', 'client|kill')
 
-#: What it needs besides, to ask and to answer, by transport.
-ASKING = {
+#: The further commands that a node needs for requests, by transport.
+REQUESTS = {
     'pubsub': ('subscribe', 'unsubscribe', 'publish', 'pubsub|numsub',
                'ping'),
     'sharded-pubsub': ('ssubscribe', 'sunsubscribe', 'spublish',
@@ -54,7 +49,7 @@ def servers(each_binary: str) -> Iterator[Servers]:
 
 
 def admit(server: Any, *commands: str, stream: str = '') -> None:
-    """Have the user with these rights, and no others."""
+    """Give the user these rights, and no others."""
     rules = [f'+{command}' for command in commands]
     if stream:
         rules.append(f'~{stream}')
@@ -68,31 +63,28 @@ def test_least_rights_suffice_for_node(servers: Servers,
                                        start_nodes: StartNodes,
                                        connect: Connect, unique: Unique,
                                        more: List[str]) -> None:
-    """Also when connections are killed."""
+    """They suffice when connections are killed, too."""
     master, stream = servers.master, unique('stream')
     admit(master, *NODE, *more, stream=stream)
-    nodes = start_nodes(2, master.url_of(USER, PASSWORD),
-                        stream_name=stream, **STEADY)
-    start_managers(nodes)
-    pulses = Pulses(nodes, [connect(node) for node in nodes], unique,
-                    interval=0.001)
+    pulses = start_pulses(
+        start_nodes, connect, unique, master.url_of(USER, PASSWORD),
+        interval=0.001, stream_name=stream, **STEADY)
     for _ in range(3):
-        pulses.wait_flow()
         ask(master, 'CLIENT', 'KILL', 'TYPE', 'normal')
-    pulses.wait_flow()
+        pulses.wait_flow()
     pulses.check_all_arrived()
 
 
-@pytest.mark.parametrize('transport', ASKING)
+@pytest.mark.parametrize('transport', REQUESTS)
 def test_least_rights_suffice_for_requests(servers: Servers,
                                            start_nodes: StartNodes,
                                            unique: Unique,
                                            transport: str) -> None:
-    """Also where the namespaces change, and it is quiet for a while."""
+    """They suffice when namespaces are added, and while nothing is sent."""
     master, name = servers.master, unique('cluster')
     if transport == 'sharded-pubsub' and not master.counts_entries():
         pytest.skip('it has no sharded channels before version 7')
-    admit(master, *NODE, *ASKING[transport], stream=name)
+    admit(master, *NODE, *REQUESTS[transport], stream=name)
     ask(master, 'ACL', 'SETUSER', USER, 'resetchannels', f'&{name}#*')
     ask(master, 'ACL', 'LOG', 'RESET')
     ask(master, 'CONFIG', 'RESETSTAT')
@@ -102,19 +94,19 @@ def test_least_rights_suffice_for_requests(servers: Servers,
     start_managers(nodes)
     for namespace in '/', '/later':
         for node in nodes:
-            node.handle_server_side('who', node.name, namespace)
+            node.handle_server_side('name', node.name, namespace)
         for node, other in zip(nodes, nodes[::-1]):
             node.wait_server_count(2, namespace)
         for node, other in zip(nodes, nodes[::-1]):
             assert node.server_side_call(
-                'who', namespace=namespace) == [other.name]
+                'name', namespace=namespace) == [other.name]
     wait_until(lambda: 'cmdstat_ping' in ask(master, 'INFO', 'commandstats'),
-               what='a listener to ask for a sign of life')
+               what='a listener to send PING')
     for node in nodes:
         assert node.health()['status'] == 'ok'
         assert node.stats()['requests_dropped'] == 0
     denied = [each for entry in ask(master, 'ACL', 'LOG') for each in entry
-              if each in ASKING[transport]]
+              if each in REQUESTS[transport]]
     assert denied == []
 
 
@@ -124,7 +116,7 @@ def test_least_rights_suffice_for_emitter(servers: Servers,
     admit(master, *WRITER, stream=stream)
     with RedisStreamsManager(master.url_of(USER, PASSWORD), stream,
                              write_only=True) as emitter:
-        # So many that it listens for slow readers now and then.
+        # So many that it checks for slow readers several times.
         for number in range(1000):
             emitter.emit('event', number)
             if number == 500:
@@ -143,7 +135,7 @@ def test_least_rights_suffice_for_emitter(servers: Servers,
 def test_missing_right_is_reported(servers: Servers, unique: Unique,
                                    command: str,
                                    options: Dict[str, Any]) -> None:
-    """Without it the node says so, and loses nothing."""
+    """A node without the right reports the error, and loses nothing."""
     master, stream = servers.master, unique('stream')
     database = 1 if command == 'select' else 0
     url = f'{master.url_of(USER, PASSWORD)[:-1]}{database}'
@@ -152,14 +144,14 @@ def test_missing_right_is_reported(servers: Servers, unique: Unique,
         for number in range(50):
             manager.emit('event', number)
 
-        def complains() -> bool:
+        def reports_error() -> bool:
             health = manager.health()
-            told = (health['last_error'] or '').lower()
+            error = (health['last_error'] or '').lower()
             return health['status'] == 'degraded' \
-                and 'permission' in told \
-                and command.partition('|')[0] in told
+                and 'permission' in error \
+                and command.partition('|')[0] in error
 
-        wait_until(complains, what=lambda: f'complaint: {manager.health()}')
+        wait_until(reports_error, what=lambda: f'error: {manager.health()}')
         admit(master, *NODE, command, stream=stream)
         wait_until(lambda: manager.health()['status'] == 'ok', BACK_WITHIN,
                    what=lambda: f'recovery: {manager.health()}')
@@ -177,7 +169,7 @@ def test_least_rights_suffice_in_cluster(cluster: RedisCluster,
         admit(server, *NODE, stream=stream)
     with RedisStreamsManager(url, stream) as manager:
         wait_until(lambda: 'cluster' in (
-            manager.health()['last_error'] or ''), what='a complaint')
+            manager.health()['last_error'] or ''), what='an error')
         manager.emit('event', 1)
         for server in cluster.servers:
             admit(server, *NODE, 'cluster|slots', stream=stream)
@@ -188,7 +180,7 @@ def test_least_rights_suffice_in_cluster(cluster: RedisCluster,
 
 def test_least_rights_suffice_with_sentinels(
         sentinels: SentinelSet, unique: Unique) -> None:
-    """They have users of their own."""
+    """The Sentinels have users of their own."""
     stream = unique('stream')
     url = sentinels.url.replace('://', f'://{USER}:{PASSWORD}@')
     for server in sentinels.servers:
@@ -199,7 +191,7 @@ def test_least_rights_suffice_with_sentinels(
             'sentinel_kwargs': {'username': 'asks', 'password': 'other'},
             }) as manager:
         wait_until(lambda: 'sentinel' in (
-            manager.health()['last_error'] or ''), what='a complaint')
+            manager.health()['last_error'] or ''), what='an error')
         manager.emit('event', 1)
         for sentinel in sentinels.sentinels:
             ask(sentinel, 'ACL', 'SETUSER', 'asks', '+sentinel|master')

@@ -1,22 +1,17 @@
-"""A Redis Cluster moves the stream's slot, or has several streams: nothing is
-lost, nothing comes twice."""
-from typing import Any, Callable, List
+"""A Redis Cluster moves the slot of the stream, or has several streams:
+nothing is lost, and nothing arrives twice."""
+from typing import Any, List
 
 from redis_streams_adapter.protocol.routing import stream_index, stream_names
 
 from ...integration.conftest import STEADY, start_managers
 from ...integration.helpers import BACK_WITHIN
-from ...support.client import Client
-from ...support.node_process import NodeProcess
 from ...support.redis_cluster import RedisCluster
 from ...support.replicated import ask
 from ...support.wait import wait_for_value, wait_until
-from .accounts import losses, Pulses
+from ..fixtures import Connect, StartNodes, Unique
+from .accounts import losses, start_pulses
 from .conftest import SILENT
-
-Connect = Callable[..., Client]
-Unique = Callable[[str], str]
-StartNodes = Callable[..., List[NodeProcess]]
 
 
 # -- a slot moves -------------------------------------------------------------
@@ -24,28 +19,25 @@ StartNodes = Callable[..., List[NodeProcess]]
 def test_slot_move_loses_nothing(cluster: RedisCluster,
                                  start_nodes: StartNodes, connect: Connect,
                                  unique: Unique) -> None:
-    """While everybody emits. It takes its time: for a while, the old server
+    """The slot moves slowly while all nodes emit: for a while, the old server
     has the slot, and the new one has the stream."""
     name = unique('stream')
-    nodes = start_nodes(2, cluster.url, stream_name=name, **STEADY)
-    start_managers(nodes)
-    clients = [connect(node) for node in nodes]
-    pulses = Pulses(nodes, clients, unique)
-    pulses.wait_flow()
+    pulses = start_pulses(start_nodes, connect, unique, cluster.url,
+                          stream_name=name, **STEADY)
     source = cluster.master_of(name)
     target = cluster.others(source)[0]
     cluster.begin_move(name, source, target)
     pulses.wait_flow()
     cluster.move_keys(name, source, target)
-    for node in nodes:
+    for node in pulses.nodes:
         node.wait_health('degraded')
         wait_until(lambda: 'ASK' in node.health()['last_error'].upper(),
                    what='the redirection')
-    # Nobody begins a second stream at the old place.
+    # No node begins a second stream on the old server.
     assert cluster.count_keys(name, source) == 0
     assert cluster.count_keys(name, target) == 1
     cluster.end_move(name, source, target)
-    for node in nodes:
+    for node in pulses.nodes:
         node.wait_health('ok', BACK_WITHIN)
     pulses.wait_flow()
     pulses.check_all_arrived()
@@ -56,13 +48,10 @@ def test_repeated_slot_moves_lose_nothing(cluster: RedisCluster,
                                           start_nodes: StartNodes,
                                           connect: Connect,
                                           unique: Unique) -> None:
-    """As fast as it can, while everybody emits."""
+    """The slot moves as fast as possible, while all nodes emit."""
     name = unique('stream')
-    nodes = start_nodes(2, cluster.url, stream_name=name, **STEADY)
-    start_managers(nodes)
-    clients = [connect(node) for node in nodes]
-    pulses = Pulses(nodes, clients, unique, interval=0.001)
-    pulses.wait_flow()
+    pulses = start_pulses(start_nodes, connect, unique, cluster.url,
+                          interval=0.001, stream_name=name, **STEADY)
     source = home = cluster.master_of(name)
     for _ in range(2):
         for target in [*cluster.others(home), home]:
@@ -77,8 +66,9 @@ def test_repeated_slot_moves_lose_nothing(cluster: RedisCluster,
 def test_waiting_reader_follows_slot(cluster: RedisCluster,
                                      start_nodes: StartNodes, connect: Connect,
                                      unique: Unique) -> None:
-    """Nothing is emitted while it moves: who waits for entries at the old
-    place must hear of the new one, and not take the stream for deleted."""
+    """Nothing is emitted while the slot moves: a reader that waits for
+    entries of the old server has to find the new one, and must not take the
+    stream for deleted."""
     name = unique('stream')
     nodes = start_nodes(2, cluster.url, stream_name=name, **SILENT)
     start_managers(nodes)
@@ -99,7 +89,7 @@ def test_waiting_reader_follows_slot(cluster: RedisCluster,
 # -- several streams ----------------------------------------------------------
 
 def _name_of_streams_apart(cluster: RedisCluster) -> str:
-    """A name whose three streams are on three servers."""
+    """A stream name whose three streams are on three servers."""
     for number in range(1000):
         name = f'apart-{number}'
         if len({cluster.master_of(key).port

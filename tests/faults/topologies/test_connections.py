@@ -1,28 +1,23 @@
 """Connections are killed a hundred times: afterwards there are as many as
-before, on the servers, on those that are asked for them, and in the nodes.
-"""
-from typing import Any, Callable, Dict, List
+before, on the servers of Redis, on the Sentinels, and in the nodes."""
+from typing import Any, Dict, List
 
 import psutil
 import pytest
 
 from ...integration.conftest import STEADY, start_managers
 from ...integration.helpers import BACK_WITHIN
-from ...support.client import Client
 from ...support.node_process import NodeProcess, RemoteError
 from ...support.redis_server import RedisServer
 from ...support.replicated import ask
 from ...support.wait import wait_for_value, wait_until
+from ..fixtures import Connect, StartNodes, Unique
 from .accounts import Pulses
-
-Connect = Callable[..., Client]
-Unique = Callable[[str], str]
-StartNodes = Callable[..., List[NodeProcess]]
 
 
 @pytest.fixture
 def single(redis_server: RedisServer) -> RedisServer:
-    """One server that has neither replicas nor Sentinels."""
+    """A server without replicas and Sentinels."""
     return redis_server
 
 
@@ -34,20 +29,20 @@ def connections(server: Any, name: str) -> List[Dict[str, str]]:
     return [each for each in found if each['name'] == name]
 
 
-#: How many connections a node has: those of the reader, the writer and the
-#: listener; of the publisher, if the node sends requests over PUB/SUB. In a
-#: cluster, sharded channels take one more to listen for each of the three
-#: masters that has one of them, and one more to publish for each master to
-#: which something was sent.
+#: The number of a node's connections: one each of the reader, the writer and
+#: the listener, and one of the publisher if the node sends requests over
+#: PUB/SUB. In a cluster, sharded channels add a connection of the listener
+#: to each master that has one of them, and a connection of the publisher to
+#: each master to which something was sent.
 CONNECTIONS = {
     ('single', 'stream'): 3, ('sentinels', 'stream'): 3,
     ('cluster', 'stream'): 3, ('single', 'pubsub'): 4,
     ('cluster', 'pubsub'): 4}
 
-#: The most that a node may have in a cluster with three masters.
+#: The limit of a node's connections in a cluster with three masters.
 MOST = 4 + 3 + 3
 
-#: Enough for each master to have channels of some of them.
+#: So many that each master has channels of some of them.
 NAMESPACES = [f'/namespace-{number}' for number in range(25)]
 
 
@@ -65,7 +60,7 @@ def test_no_connection_is_left_over(
                if hasattr(topology, 'sentinels') else {})}, **STEADY)
     start_managers(nodes)
     for node in nodes:
-        node.handle_server_side('who')
+        node.handle_server_side('name')
     pulses = Pulses(nodes, [connect(node) for node in nodes], unique)
     pulses.wait_flow()
     servers = getattr(topology, 'servers', [topology])
@@ -75,11 +70,11 @@ def test_no_connection_is_left_over(
         return [sum(len(connections(each, name)) for each in some)
                 for some in (servers, sentinels)]
 
-    def wait_asking(node: NodeProcess) -> None:
-        """Until the publisher is connected, and hears from the other's."""
+    def wait_answer(node: NodeProcess) -> None:
+        """Wait until a request of the node is answered."""
         def answered() -> bool:
             try:
-                return node.server_side_call('who', timeout=1.0) == [None]
+                return node.server_side_call('name', timeout=1.0) == [None]
             except RemoteError:
                 return False
 
@@ -87,18 +82,18 @@ def test_no_connection_is_left_over(
 
     expected = [2 * CONNECTIONS[which, transport], 0]
     for node in nodes:
-        wait_asking(node)
+        wait_answer(node)
     wait_for_value(count, expected, what='connections before')
     files = [psutil.Process(node.process.pid).num_fds() for node in nodes]
     killed = 0
     while killed < 100:
         for server in servers:
             for each in connections(server, name):
-                # It may be one that is about to end.
+                # It may have ended by itself.
                 killed += ask(server, 'CLIENT', 'KILL', 'ID', each['id'])
         pulses.wait_flow(1)
         for node in nodes:
-            wait_asking(node)
+            wait_answer(node)
         wait_for_value(count, expected, BACK_WITHIN, 'connections')
     wait_until(lambda: [psutil.Process(node.process.pid).num_fds()
                         for node in nodes] <= files,
@@ -109,7 +104,8 @@ def test_no_connection_is_left_over(
 def test_namespaces_add_no_connections_in_cluster(
         cluster: Any, transport: str, start_nodes: StartNodes,
         unique: Unique) -> None:
-    """The masters bound the number of connections, not the namespaces."""
+    """The number of masters limits the connections, not that of namespaces.
+    """
     name = unique('stream')
     nodes = start_nodes(
         2, cluster.url, stream_name=name, channel_prefix=name,
@@ -124,11 +120,11 @@ def test_namespaces_add_no_connections_in_cluster(
         for namespace in NAMESPACES:
             for node, other in zip(nodes, nodes[::-1]):
                 assert node.server_side_call(
-                    'who', namespace=namespace) == [other.name]
+                    'name', namespace=namespace) == [other.name]
 
     for node in nodes:
         for namespace in NAMESPACES:
-            node.handle_server_side('who', node.name, namespace=namespace)
+            node.handle_server_side('name', node.name, namespace=namespace)
     for node in nodes:
         for namespace in NAMESPACES:
             node.wait_server_count(2, namespace)

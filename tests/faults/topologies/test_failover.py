@@ -1,57 +1,50 @@
-"""A master is gone and its replica takes over, in a Redis Cluster and under
-Sentinels: messages flow again, nothing comes twice or out of order, and
-exactly what is lost is told."""
-from typing import Any, Callable, List
+"""A replica takes over from its master, in a Redis Cluster and with
+Sentinels: messages flow again, nothing arrives twice or out of order, and
+exactly the lost messages are reported."""
+from typing import Any
 
 from ...integration.conftest import STEADY, start_managers
 from ...integration.helpers import BACK_WITHIN
-from ...support.client import Client
-from ...support.node_process import NodeProcess
 from ...support.replicated import ask, Replicated, SLOW
 from ...support.wait import wait_until
-from .accounts import losses, Pulses
+from ..fixtures import Connect, StartNodes, Unique
+from .accounts import losses, Pulses, start_pulses
 from .conftest import SILENT
 
-Connect = Callable[..., Client]
-Unique = Callable[[str], str]
-StartNodes = Callable[..., List[NodeProcess]]
 
-#: How many messages of each node are lost at least where some are to be.
+#: The least number of each node's messages that a test makes Redis lose.
 LOST = 20
 
 
 def entries(replicated: Replicated, name: str) -> Any:
-    """What is in the stream."""
+    """The entries of the stream."""
     return ask(replicated.master_of(name), 'XRANGE', name, '-', '+')
 
 
 def test_failover_reports_every_loss(replicated: Replicated,
                                      start_nodes: StartNodes, connect: Connect,
                                      unique: Unique) -> None:
-    """While everybody emits. In a cluster, the nodes were given the address
-    of that server only, and find the others all the same."""
+    """The master is killed while all nodes emit. In a cluster, the nodes know
+    the URL of that server alone, and find the others by themselves."""
     name = unique('stream')
-    nodes = start_nodes(2, replicated.shortest_url(name), stream_name=name,
-                        **STEADY)
-    start_managers(nodes)
-    clients = [connect(node) for node in nodes]
-    pulses = Pulses(nodes, clients, unique)
-    pulses.wait_flow()
+    pulses = start_pulses(start_nodes, connect, unique,
+                          replicated.shortest_url(name), stream_name=name,
+                          **STEADY)
     master = replicated.master_of(name)
     with replicated.quick_failover():
         master.kill()
         replicated.wait_new_master_of(name, master)
         pulses.wait_flow(timeout=SLOW)
-    for node in nodes:
+    for node in pulses.nodes:
         node.wait_health('ok', BACK_WITHIN)
-    pulses.check_all_told(lambda: entries(replicated, name))
+    pulses.check_losses_reported(lambda: entries(replicated, name))
 
 
 def test_failover_to_complete_replica_loses_nothing(
         replicated: Replicated, start_nodes: StartNodes, connect: Connect,
         unique: Unique) -> None:
-    """Nobody emits when the master is killed: then nothing is lost, of what
-    is emitted meanwhile neither."""
+    """No node emits when the master is killed, so that the replica has all.
+    Nothing is lost of what is emitted during the failover."""
     name = unique('stream')
     nodes = start_nodes(2, replicated.url, stream_name=name, **SILENT)
     start_managers(nodes)
@@ -75,28 +68,25 @@ def test_failover_to_complete_replica_loses_nothing(
 def test_failover_to_lagging_replica_reports_losses(
         replicated: Replicated, start_nodes: StartNodes, connect: Connect,
         unique: Unique) -> None:
-    """What the master has acknowledged is lost with it. One node was too
-    slow to read it, and tells how much it has missed."""
+    """Messages that only the master has acknowledged are lost. One node was
+    too slow to read them, and reports how many it has missed."""
     name = unique('stream')
-    nodes = start_nodes(3, replicated.url, stream_name=name, **STEADY)
-    start_managers(nodes)
-    clients = [connect(node) for node in nodes]
-    pulses = Pulses(nodes, clients, unique)
-    pulses.wait_flow()
-    slow, others = nodes[2], nodes[:2]
+    pulses = start_pulses(start_nodes, connect, unique, replicated.url,
+                          count=3, stream_name=name, **STEADY)
+    *others, slow = pulses.nodes
     master = replicated.master_of(name)
     with replicated.quick_failover():
         replica = replicated.stop_replicating(master)
         slow.freeze()
-        # These are read by two of the nodes, and then are gone. The first
-        # of them were on their way to the third one already.
+        # Two of the nodes read these before they are lost. The first ones
+        # may have been on their way to the third node already.
         pulses.wait_flow(LOST + 20, among=range(2))
         master.kill()
         replica.thaw()
         replicated.wait_new_master_of(name, master)
         slow.thaw()
         pulses.wait_flow(timeout=SLOW)
-    pulses.check_all_told(lambda: entries(replicated, name))
+    pulses.check_losses_reported(lambda: entries(replicated, name))
     assert losses(slow)['messages_lost'] >= LOST
     for node in others:
         assert losses(node)['messages_vanished'] >= LOST
@@ -106,29 +96,26 @@ def test_min_replicas_prevents_losses(replicated: Replicated,
                                       start_nodes: StartNodes,
                                       connect: Connect,
                                       unique: Unique) -> None:
-    """With ``min_replicas``, what only the master has was not acknowledged.
-    It is sent again to the one that takes over; those who have read it from
-    the old master do not hear of it twice."""
+    """With ``min_replicas``, messages that only the master has are not
+    acknowledged. They are sent again to the new master; nodes that have read
+    them from the old one do not deliver them twice."""
     name = unique('stream')
-    nodes = start_nodes(2, replicated.url, stream_name=name, min_replicas=1,
-                        redis_options={'socket_timeout': 1.0}, **STEADY)
-    start_managers(nodes)
-    clients = [connect(node) for node in nodes]
-    pulses = Pulses(nodes, clients, unique)
-    pulses.wait_flow()
+    pulses = start_pulses(start_nodes, connect, unique, replicated.url,
+                          stream_name=name, min_replicas=1,
+                          redis_options={'socket_timeout': 1.0}, **STEADY)
     master = replicated.master_of(name)
     with replicated.quick_failover():
         replica = replicated.stop_replicating(master)
-        for node in nodes:
+        for node in pulses.nodes:
             wait_until(lambda: 'replicas' in (
                 node.health()['last_error'] or ''),
                 what='the missing replica to be noticed')
         master.kill()
         replica.thaw()
         replicated.wait_new_master_of(name, master)
-    # Now it has a replica again.
+    # Now the new master has a replica.
     pulses.wait_flow()
-    for node in nodes:
+    for node in pulses.nodes:
         node.wait_health('ok', BACK_WITHIN)
     pulses.check_all_arrived(set_back=True)
 
@@ -137,15 +124,12 @@ def test_frozen_master_reports_every_loss(replicated: Replicated,
                                           start_nodes: StartNodes,
                                           connect: Connect,
                                           unique: Unique) -> None:
-    """When it wakes up it carries out what was given up long ago, and
-    learns only then that another one has taken over."""
+    """When the old master wakes up, it executes commands that have timed out
+    long ago, and notices only then that another one has taken over."""
     name = unique('stream')
-    nodes = start_nodes(2, replicated.url, stream_name=name, block_time=0.5,
-                        redis_options={'socket_timeout': 1.0}, **STEADY)
-    start_managers(nodes)
-    clients = [connect(node) for node in nodes]
-    pulses = Pulses(nodes, clients, unique)
-    pulses.wait_flow()
+    pulses = start_pulses(start_nodes, connect, unique, replicated.url,
+                          stream_name=name, block_time=0.5,
+                          redis_options={'socket_timeout': 1.0}, **STEADY)
     master = replicated.master_of(name)
     with replicated.quick_failover():
         master.freeze()
@@ -156,6 +140,6 @@ def test_frozen_master_reports_every_loss(replicated: Replicated,
             master.thaw()
         pulses.wait_flow()
     pulses.wait_flow()
-    for node in nodes:
+    for node in pulses.nodes:
         node.wait_health('ok', BACK_WITHIN)
-    pulses.check_all_told(lambda: entries(replicated, name))
+    pulses.check_losses_reported(lambda: entries(replicated, name))

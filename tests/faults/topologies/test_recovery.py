@@ -1,5 +1,5 @@
-"""Clients come back while servers of Redis fail, or give keys away: their
-sessions are on all masters of a cluster, and the stream is on one."""
+"""Clients return while servers of Redis fail, or keys move: sessions are on
+all masters of a cluster, and the stream is on one."""
 from typing import Callable, Iterator, List
 
 import pytest
@@ -13,15 +13,14 @@ from ...support.redis_cluster import RedisCluster
 from ...support.replicated import Replicated, SLOW
 from ...support.returning_client import close_all, ReturningClient
 from ...support.wait import wait_until
+from ..fixtures import StartNodes, Unique
 
-Unique = Callable[[str], str]
-StartNodes = Callable[..., List[NodeProcess]]
 Connect = Callable[[NodeProcess], ReturningClient]
 
 #: So many that their sessions are on several servers.
 CLIENTS = 10
 
-#: What sessions are called.
+#: The prefix of the keys of sessions.
 PREFIX = 'sio:session:'
 
 
@@ -45,9 +44,9 @@ def start_pair(servers: Replicated, start_nodes: StartNodes,
     return nodes
 
 
-def settle_in(node: NodeProcess, clients: List[ReturningClient],
-              event: str) -> None:
-    """Each has received an event, and is in a room of all."""
+def prepare(node: NodeProcess, clients: List[ReturningClient],
+            event: str) -> None:
+    """Let each client enter a room, and receive an event there."""
     for client in clients:
         node.enter_room(client.sid, 'room')
     node.emit_range(event, range(1), to='room')
@@ -55,9 +54,9 @@ def settle_in(node: NodeProcess, clients: List[ReturningClient],
         client.wait_for(event)
 
 
-def check_back(node: NodeProcess, clients: List[ReturningClient], event: str,
-               count: int) -> None:
-    """They come to a node, and have their state and all events."""
+def check_recovered(node: NodeProcess, clients: List[ReturningClient],
+                    event: str, count: int) -> None:
+    """The clients return to a node, with their state and all events."""
     for client in clients:
         sid = client.sid
         client.connect(node.url)
@@ -72,30 +71,30 @@ def check_back(node: NodeProcess, clients: List[ReturningClient], event: str,
 def test_clients_are_recovered_after_node_is_killed(
         replicated: Replicated, start_nodes: StartNodes,
         connect_returning: Connect, unique: Unique) -> None:
-    """Redis is well."""
+    """A node is killed, and Redis works."""
     first, second = start_pair(replicated, start_nodes, unique)
     clients = [connect_returning(first) for _ in range(CLIENTS)]
     event = unique('event')
-    settle_in(first, clients, event)
+    prepare(first, clients, event)
     first.kill()
     for client in clients:
         client.drop()
     second.emit_range(event, range(1, 20), to='room')
-    check_back(second, clients, event, 20)
+    check_recovered(second, clients, event, 20)
 
 
 def test_clients_are_recovered_after_failover(
         replicated: Replicated, start_nodes: StartNodes,
         connect_returning: Connect, unique: Unique) -> None:
-    """While clients are away: that of the stream, and with it some of the
-    sessions."""
+    """While clients are away, the master of the stream is killed, which has
+    some of the sessions, too."""
     first, second = start_pair(replicated, start_nodes, unique)
     clients = [connect_returning(first) for _ in range(CLIENTS)]
     event, name = unique('event'), first.options['stream_name']
-    settle_in(first, clients, event)
+    prepare(first, clients, event)
     for client in clients:
         client.drop()
-        sessions_are_written(first, client)
+        wait_session_written(first, client)
     second.emit_range(event, range(1, 10), to='room')
     assert second.flush()
     for master in {replicated.master_of(key) for key in [
@@ -108,12 +107,12 @@ def test_clients_are_recovered_after_failover(
         for node in (first, second):
             node.wait_health('ok', SLOW)
         second.emit_range(event, range(10, 20), to='room')
-        check_back(second, clients, event, 20)
+        check_recovered(second, clients, event, 20)
 
 
-def sessions_are_written(node: NodeProcess,
+def wait_session_written(node: NodeProcess,
                          client: ReturningClient) -> None:
-    """A node that has lost a client has written its session a last time."""
+    """Wait until the node has written the session of a lost client."""
     wait_until(lambda: node.disconnects_of(client.sid),
                what='the disconnect handler')
     assert node.flush()
@@ -123,13 +122,13 @@ def sessions_are_written(node: NodeProcess,
 def test_client_is_recovered_while_slot_moves(
         cluster: RedisCluster, start_nodes: StartNodes,
         connect_returning: Connect, unique: Unique, state: str) -> None:
-    """While its client is away: it is at the new place already, and maybe
-    it is still asked for at the old one."""
+    """The slot of a session moves while its client is away. The session is
+    on the new server, and nodes may still look for it on the old one."""
     first, second = start_pair(cluster, start_nodes, unique)
     client, event = connect_returning(first), unique('event')
-    settle_in(first, [client], event)
+    prepare(first, [client], event)
     client.drop()
-    sessions_are_written(first, client)
+    wait_session_written(first, client)
     first.emit_range(event, range(1, 10), to='room')
     key = PREFIX + client.pids['/']
     source = cluster.master_of(key)
@@ -138,12 +137,12 @@ def test_client_is_recovered_while_slot_moves(
     try:
         cluster.move_keys(key, source, target)
         if state == 'moving':
-            check_back(second, [client], event, 10)
+            check_recovered(second, [client], event, 10)
     finally:
         cluster.end_move(key, source, target)
     if state == 'moved':
-        check_back(second, [client], event, 10)
-    # And it is still written, where it is now.
+        check_recovered(second, [client], event, 10)
+    # The session is written on the new server.
     client.drop()
     first.emit_range(event, range(10, 20), to='room')
-    check_back(first, [client], event, 20)
+    check_recovered(first, [client], event, 20)

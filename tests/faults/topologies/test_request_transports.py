@@ -1,6 +1,6 @@
-"""Requests over PUB/SUB in a Redis Cluster: whatever server a channel is on,
+"""Requests over PUB/SUB in a Redis Cluster, on whichever server a channel is,
 and when it moves to another."""
-from typing import Any, Callable, Dict, List
+from typing import Any, Dict, List
 
 import pytest
 
@@ -10,43 +10,40 @@ from redis_streams_adapter.protocol.routing import private_channel, \
 from ...conftest import skip_or_fail
 from ...integration.conftest import STEADY
 from ...integration.helpers import BACK_WITHIN
-from ...support.client import Client
 from ...support.node_process import NodeProcess, RemoteError
 from ...support.redis_cluster import RedisCluster
 from ...support.redis_server import RedisServer
 from ...support.replicated import ask
 from ...support.wait import wait_for_value, wait_until
+from ..fixtures import Connect, StartNodes, Unique
 
-Connect = Callable[..., Client]
-Unique = Callable[[str], str]
-StartNodes = Callable[..., List[NodeProcess]]
 
 STREAM, PUBSUB, SHARDED = 'stream', 'pubsub', 'sharded-pubsub'
 
-#: Seconds that a request may take which may fail.
-PATIENCE = 1.0
+#: The timeout in seconds of a request that may fail.
+TIMEOUT = 1.0
 
 
 @pytest.fixture(autouse=True)
-def sharding(cluster: RedisCluster) -> None:
-    """A cluster that has sharded channels."""
+def require_sharded_channels(cluster: RedisCluster) -> None:
+    """Skip tests if the cluster has no sharded channels."""
     version = ask(cluster.servers[0], 'INFO', 'server').partition(
         'redis_version:')[2]
     if int(version.partition('.')[0]) < 7:
         skip_or_fail('the redis-server is older than 7.0')
 
 
-class Party:
-    """Nodes that answer an event with their names, and a client on each
-    that does so with its sid.
+class Group:
+    """Nodes that answer an event with their names, and a client on each that
+    answers it with its sid.
 
-    :param transports: of each of them.
+    :param transports: the request transport of each node.
     """
 
     def __init__(self, cluster: RedisCluster, start_nodes: StartNodes,
                  connect: Connect, unique: Unique, *transports: str,
                  **options: Any) -> None:
-        self.prefix = unique('party')
+        self.prefix = unique('group')
         settings: Dict[str, Any] = {
             **STEADY, 'stream_name': self.prefix,
             'channel_prefix': self.prefix,
@@ -55,41 +52,41 @@ class Party:
                                   **settings)[0] for each in transports]
         for node in self.nodes:
             node.start_manager()
-            node.handle_server_side('who', node.name)
+            node.handle_server_side('name', node.name)
         self.clients = [connect(node) for node in self.nodes]
         for client in self.clients:
-            client.answer('who', client.sid)
+            client.answer('name', client.sid)
         self.wait_complete()
 
     def wait_complete(self) -> None:
-        """Wait until each counts all."""
+        """Wait until each node counts all nodes."""
         for node in self.nodes:
             node.wait_server_count(len(self.nodes), timeout=BACK_WITHIN)
 
     @property
     def public(self) -> str:
-        """Where requests are published."""
+        """The channel of requests."""
         return public_channel(self.prefix, '/')
 
     def private_of(self, node: NodeProcess) -> str:
-        """Where answers to a node are."""
+        """The channel of answers to a node."""
         return private_channel(self.prefix, '/', node.uid())
 
     def check_requests(self) -> None:
-        """Each asks all others, and gets all answers, at once."""
+        """The first request of each node gets all answers."""
         sids = sorted(client.sid for client in self.clients)
         for node in self.nodes:
-            assert sorted(node.server_side_call('who')) == sorted(
+            assert sorted(node.server_side_call('name')) == sorted(
                 each.name for each in self.nodes if each is not node)
-            assert sorted(node.emit_with_ack('who')) == sids
+            assert sorted(node.emit_with_ack('name')) == sids
             assert sorted(each['sid'] for each in node.fetch_sockets()) \
                 == sids
 
     def wait_working(self) -> None:
-        """Wait until each gets an answer of all others."""
+        """Wait until each node gets answers from all others."""
         def answers(node: NodeProcess) -> int:
             try:
-                return len(node.server_side_call('who', timeout=PATIENCE))
+                return len(node.server_side_call('name', timeout=TIMEOUT))
             except RemoteError as exc:
                 assert exc.types[0] == 'ClusterTimeoutError'
                 return -1
@@ -100,9 +97,9 @@ class Party:
 
 
 def move(cluster: RedisCluster, channel: str) -> RedisServer:
-    """The slot of a channel goes to another server.
+    """Move the slot of a channel to another server.
 
-    :return: which.
+    :return: that server.
     """
     source = cluster.master_of(channel)
     target = cluster.others(source)[0]
@@ -117,17 +114,17 @@ def test_requests_reach_all_nodes(cluster: RedisCluster,
                                   start_nodes: StartNodes, connect: Connect,
                                   unique: Unique,
                                   transports: List[str]) -> None:
-    party = Party(cluster, start_nodes, connect, unique, *transports)
-    party.check_requests()
-    *guests, member = party.nodes
-    member.handle_server_side('who', member.name, namespace='/elsewhere')
+    group = Group(cluster, start_nodes, connect, unique, *transports)
+    group.check_requests()
+    *guests, member = group.nodes
+    member.handle_server_side('name', member.name, namespace='/elsewhere')
     for node in guests:
         if node.options['request_transport'] != STREAM:
             node.wait_server_count(1, '/elsewhere')
             assert node.server_side_call(
-                'who', namespace='/elsewhere') == [member.name]
+                'name', namespace='/elsewhere') == [member.name]
             assert node.server_count('/elsewhere') == 1
-    for node in party.nodes:
+    for node in group.nodes:
         assert node.health()['status'] == 'ok'
         stats = node.stats()
         assert stats['requests_dropped'] == stats['malformed'] == 0
@@ -137,33 +134,33 @@ def test_listener_on_any_master_is_counted(cluster: RedisCluster,
                                            start_nodes: StartNodes,
                                            connect: Connect,
                                            unique: Unique) -> None:
-    """A server in Node.js may be connected to any master."""
-    party = Party(cluster, start_nodes, connect, unique, PUBSUB, PUBSUB)
+    """A server in Node.js may listen on any master."""
+    group = Group(cluster, start_nodes, connect, unique, PUBSUB, PUBSUB)
     servers = [each for each in cluster.servers
                if each.port in cluster.owners(each).values()]
     assert len(servers) == 3
     for server in servers:
         with server.client() as client, client.pubsub() as listener:
-            listener.subscribe(party.public)
-            party.nodes[0].wait_server_count(3)
-        party.nodes[0].wait_server_count(2)
+            listener.subscribe(group.public)
+            group.nodes[0].wait_server_count(3)
+        group.nodes[0].wait_server_count(2)
 
 
 def test_requests_follow_slot_of_channel(cluster: RedisCluster,
                                          start_nodes: StartNodes,
                                          connect: Connect,
                                          unique: Unique) -> None:
-    """The server ends the subscriptions, and no connection."""
-    party = Party(cluster, start_nodes, connect, unique, SHARDED, SHARDED)
-    party.check_requests()
-    for channel in (party.public, party.private_of(party.nodes[0]),
-                    party.public):
+    """Redis ends the subscriptions, but no connection."""
+    group = Group(cluster, start_nodes, connect, unique, SHARDED, SHARDED)
+    group.check_requests()
+    for channel in (group.public, group.private_of(group.nodes[0]),
+                    group.public):
         target = move(cluster, channel)
         wait_until(lambda: ask(target, 'PUBSUB', 'SHARDNUMSUB', channel)[1],
-                   BACK_WITHIN, 'a subscription at the new place')
-        party.wait_complete()
-        party.check_requests()
-    for node in party.nodes:
+                   BACK_WITHIN, 'a subscription on the new server')
+        group.wait_complete()
+        group.check_requests()
+    for node in group.nodes:
         node.wait_health('ok', BACK_WITHIN)
 
 
@@ -171,11 +168,11 @@ def test_plain_channels_ignore_slot_move(cluster: RedisCluster,
                                          start_nodes: StartNodes,
                                          connect: Connect,
                                          unique: Unique) -> None:
-    """Plain channels are everywhere."""
-    party = Party(cluster, start_nodes, connect, unique, PUBSUB, PUBSUB)
-    move(cluster, party.public)
-    party.wait_complete()
-    party.check_requests()
+    """Plain channels are on all servers."""
+    group = Group(cluster, start_nodes, connect, unique, PUBSUB, PUBSUB)
+    move(cluster, group.public)
+    group.wait_complete()
+    group.check_requests()
 
 
 @pytest.mark.parametrize('transport', [PUBSUB, SHARDED])
@@ -183,26 +180,26 @@ def test_requests_work_after_failover(cluster: RedisCluster,
                                       start_nodes: StartNodes,
                                       connect: Connect, unique: Unique,
                                       transport: str) -> None:
-    """The one that has the requests' channel, or that plain listeners are
-    connected to."""
-    party = Party(cluster, start_nodes, connect, unique, transport,
+    """The master of the channel of requests is killed, or the one to which
+    plain listeners are connected."""
+    group = Group(cluster, start_nodes, connect, unique, transport,
                   transport)
-    party.check_requests()
-    key = party.public if transport == SHARDED else ''
+    group.check_requests()
+    key = group.public if transport == SHARDED else ''
     with cluster.quick_failover():
         old = cluster.master_of(key)
         old.kill()
-        for node in party.nodes:
-            # It ends, whatever comes of it.
+        for node in group.nodes:
+            # It ends, with or without an error.
             try:
-                node.fetch_sockets(timeout=PATIENCE)
+                node.fetch_sockets(timeout=TIMEOUT)
             except RemoteError as exc:
                 assert exc.types[0] == 'ClusterTimeoutError'
         cluster.wait_new_master_of(key, old)
-        party.wait_complete()
-        party.wait_working()
-        party.check_requests()
-    for node in party.nodes:
+        group.wait_complete()
+        group.wait_working()
+        group.check_requests()
+    for node in group.nodes:
         node.wait_health('ok', BACK_WITHIN)
-    party.wait_complete()
-    party.check_requests()
+    group.wait_complete()
+    group.check_requests()

@@ -1,5 +1,5 @@
-"""Passwords are in no record of the log, in no error and in no answer,
-whatever goes wrong and however they were given."""
+"""Passwords are in no log record, no error and no answer, whatever goes wrong
+and however they were given."""
 import contextlib
 import logging
 from typing import Any, Callable, Dict, Iterator, List, Tuple
@@ -11,22 +11,19 @@ from redis_streams_adapter import RedisStreamsManager
 
 from ...integration.conftest import STEADY
 from ...integration.helpers import BACK_WITHIN, log_lengths, wait_for_outage
-from ...support.node_process import NodeProcess
 from ...support.redis_server import free_port, RedisServer
 from ...support.wait import wait_until
+from ..fixtures import MakeRedis, StartNodes
 
-StartNodes = Callable[..., List[NodeProcess]]
-MakeRedis = Callable[..., RedisServer]
 
-#: Stands in every secret. The other one is the server's.
+#: A part of every password, the wrong ones and the right one.
 SECRET = 'geheim'
 WRONG, RIGHT, SENTINELS = (f'{SECRET}-{each}' for each in (
     'wrong', 'right', 'sentinels'))
 
 Given = Tuple[Any, Dict[str, Any]]
 
-#: How a password can be given: what comes of it is a URL or a client, and
-#: options.
+#: The ways to give a password, each as a URL or a client, and options.
 WAYS: Dict[str, Callable[[int], Given]] = {
     'url': lambda port: (f'redis://:{WRONG}@127.0.0.1:{port}', {}),
     'url with user': lambda port: (
@@ -53,37 +50,37 @@ WAYS: Dict[str, Callable[[int], Given]] = {
 @contextlib.contextmanager
 def watched(given: Given, caplog: pytest.LogCaptureFixture,
             ) -> Iterator[RedisStreamsManager]:
-    """A member of a cluster. What it ever says is looked through at the
-    end."""
+    """A member of a cluster. All that it shows or logs is searched for
+    passwords at the end."""
     url, options = given
-    said: List[str] = []
+    shown: List[str] = []
 
-    def hear(manager: RedisStreamsManager) -> None:
-        said.extend(map(repr, (manager, manager.health(), manager.stats(),
-                               vars(manager))))
+    def collect(manager: RedisStreamsManager) -> None:
+        shown.extend(map(repr, (manager, manager.health(), manager.stats(),
+                                vars(manager))))
 
     with caplog.at_level(logging.DEBUG):
         with RedisStreamsManager(
                 url, write_only=False, redis_options=options) as manager:
             manager.emit('event', None)
             yield manager
-            hear(manager)
+            collect(manager)
             manager.close(timeout=0.1)
-        hear(manager)
+        collect(manager)
     assert 'reconnects' in caplog.text
-    for text in (*said, caplog.text, *(
+    for text in (*shown, caplog.text, *(
             repr(vars(record)) for record in caplog.records)):
         assert SECRET not in text
 
 
 def wait_for_error(manager: RedisStreamsManager, *texts: str) -> None:
-    """Wait until it complains of one of these."""
-    def told() -> bool:
+    """Wait until it reports one of these errors."""
+    def reported() -> bool:
         health = manager.health()
         return health['outage'] is not None and any(
             text in health['last_error'] for text in texts)
 
-    wait_until(told, what=lambda: f'{texts}, not {manager.health()}')
+    wait_until(reported, what=lambda: f'{texts}, not {manager.health()}')
 
 
 @pytest.mark.parametrize('way', WAYS)
@@ -95,7 +92,7 @@ def test_refused_connection_leaks_no_password(
 
 @pytest.fixture(scope='module')
 def guarded(redis_binary: str) -> Iterator[RedisServer]:
-    """It wants a password."""
+    """A server that requires a password."""
     with RedisServer(client_options={'password': RIGHT}) as server:
         yield server.start('--requirepass', RIGHT)
 
@@ -116,7 +113,7 @@ def test_missing_password_leaks_nothing(
 
 def test_outage_leaks_no_password(make_redis: MakeRedis,
                                   start_nodes: StartNodes) -> None:
-    """Connections are killed, the server is closed, and comes back with
+    """Connections are killed, the server is stopped, and it starts again with
     another password."""
     server = make_redis(client_options={'password': RIGHT})
     server.start('--requirepass', RIGHT)
@@ -124,7 +121,7 @@ def test_outage_leaks_no_password(make_redis: MakeRedis,
     (node,) = start_nodes(1, url, **STEADY)
     node.start_manager()
     node.wait_health('ok')
-    told: List[Any] = []
+    reported: List[Any] = []
     with server.client() as admin:
         admin.execute_command('CLIENT', 'KILL', 'TYPE', 'normal')
         wait_until(lambda: node.stats()['reader_restarts'],
@@ -133,12 +130,12 @@ def test_outage_leaks_no_password(make_redis: MakeRedis,
     starts = log_lengths([node])
     server.stop()
     wait_for_outage([node], starts)
-    told.append(node.health())
+    reported.append(node.health())
     server.start('--requirepass', WRONG, ready=False)
     wait_until(lambda: 'invalid username-password'
                in node.health()['last_error'], BACK_WITHIN,
                'the new password to be noticed')
-    told += [node.health(), node.stats()]
-    text = f'{told} {node.logs()} {node.process.output()}'
+    reported += [node.health(), node.stats()]
+    text = f'{reported} {node.logs()} {node.process.output()}'
     assert 'reconnects' in text
     assert SECRET not in text

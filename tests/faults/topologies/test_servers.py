@@ -1,28 +1,23 @@
-"""The oldest server that is supported and the newest that is here, over TCP
-and over a unix socket: what matters most, on each."""
+"""The oldest and the newest installed server, over TCP and over a Unix
+socket: what matters most, on each."""
 from pathlib import Path
-from typing import Callable, Iterator, List, NamedTuple
+from typing import Iterator, NamedTuple
 
 import pytest
 
 from ...integration.conftest import STEADY, start_managers
 from ...integration.helpers import BACK_WITHIN, check_outage_lines, \
     log_lengths, numbers, wait_for_outage
-from ...support.client import Client
-from ...support.node_process import NodeProcess
 from ...support.redis_server import RedisServer
 from ...support.replicated import ask
 from ...support.wait import wait_for_value
-from .accounts import losses, Pulses
+from ..fixtures import Connect, StartNodes, Unique
+from .accounts import losses, start_pulses
 from .conftest import SILENT
 
-Connect = Callable[..., Client]
-Unique = Callable[[str], str]
-StartNodes = Callable[..., List[NodeProcess]]
 
-
-class Reached(NamedTuple):
-    """A server, and how nodes reach it."""
+class Address(NamedTuple):
+    """A server, and the URL by which nodes reach it."""
 
     server: RedisServer
     url: str
@@ -30,32 +25,30 @@ class Reached(NamedTuple):
 
 @pytest.fixture
 def server(each_binary: str) -> Iterator[RedisServer]:
-    with RedisServer(append_only=True, binary=each_binary) as own:
-        yield own.start()
+    with RedisServer(append_only=True, binary=each_binary) as started:
+        yield started.start()
 
 
 @pytest.fixture(params=['tcp', 'unix'])
-def reached(request: pytest.FixtureRequest, each_binary: str,
-            tmp_path: Path) -> Iterator[Reached]:
+def address(request: pytest.FixtureRequest, each_binary: str,
+            tmp_path: Path) -> Iterator[Address]:
     path = tmp_path / 'redis.sock'
     with RedisServer(append_only=True, binary=each_binary, arguments=(
-            '--unixsocket', str(path))) as own:
-        own.start()
-        yield Reached(own, f'unix://{path}' if request.param == 'unix'
-                      else own.url)
+            '--unixsocket', str(path))) as started:
+        started.start()
+        yield Address(started, f'unix://{path}' if request.param == 'unix'
+                      else started.url)
 
 
-def test_restart_loses_nothing(reached: Reached, start_nodes: StartNodes,
+def test_restart_loses_nothing(address: Address, start_nodes: StartNodes,
                                connect: Connect, unique: Unique) -> None:
-    """While everybody emits."""
-    nodes = start_nodes(2, reached.url, **STEADY)
-    start_managers(nodes)
-    pulses = Pulses(nodes, [connect(node) for node in nodes], unique)
-    pulses.wait_flow()
+    """Redis restarts while all nodes emit."""
+    pulses = start_pulses(start_nodes, connect, unique, address.url, **STEADY)
+    nodes = list(pulses.nodes)
     starts = log_lengths(nodes)
-    reached.server.kill()
+    address.server.kill()
     wait_for_outage(nodes, starts)
-    reached.server.start()
+    address.server.start()
     pulses.wait_flow()
     for node in nodes:
         node.wait_health('ok', BACK_WITHIN)
@@ -66,7 +59,7 @@ def test_restart_loses_nothing(reached: Reached, start_nodes: StartNodes,
 def test_deleted_stream_is_reported(server: RedisServer,
                                     start_nodes: StartNodes, connect: Connect,
                                     unique: Unique) -> None:
-    """Each node tells, and what comes then arrives."""
+    """Each node reports the deletion, and later events arrive."""
     stream = unique('stream')
     nodes = start_nodes(2, server.url, stream_name=stream, block_time=0.2,
                         **SILENT)
@@ -75,7 +68,7 @@ def test_deleted_stream_is_reported(server: RedisServer,
     assert ask(server, 'DEL', stream) == 1
     for node in nodes:
         wait_for_value(lambda: losses(node), {'streams_deleted': 1},
-                       what='what is told of losses')
+                       what='the reported losses')
     event = unique('event')
     for number in range(10):
         nodes[0].emit(event, number)
@@ -90,8 +83,8 @@ def test_reader_counts_trimmed_messages(server: RedisServer,
                                         start_nodes: StartNodes,
                                         connect: Connect,
                                         unique: Unique) -> None:
-    """One that was away for longer than the stream keeps entries tells
-    exactly how many it has missed."""
+    """A reader that was away for longer than the stream keeps entries reports
+    exactly how many messages it has missed."""
     nodes = start_nodes(2, server.url, max_len=100, **STEADY)
     start_managers(nodes)
     clients = [connect(node) for node in nodes]

@@ -1,28 +1,23 @@
-"""Redis wants TLS, and a certificate of its clients."""
+"""Redis requires TLS, and a certificate of its clients."""
 import importlib.util
 from pathlib import Path
-from typing import Any, Callable, Iterator, List
+from typing import Any, Iterator
 
 import pytest
 
 from redis_streams_adapter import RedisStreamsManager
 
 from ...conftest import skip_or_fail
-from ...integration.conftest import STEADY, start_managers
+from ...integration.conftest import STEADY
 from ...integration.helpers import BACK_WITHIN
 from ...support.certificates import Authority, Certificate, HOST
-from ...support.client import Client
-from ...support.node_process import NodeProcess
 from ...support.redis_binaries import tls_binary
 from ...support.redis_cluster import SLOTS
 from ...support.redis_server import RedisServer
 from ...support.replicated import ask
 from ...support.wait import wait_until
-from .accounts import Pulses
-
-Connect = Callable[..., Client]
-Unique = Callable[[str], str]
-StartNodes = Callable[..., List[NodeProcess]]
+from ..fixtures import Connect, StartNodes, Unique
+from .accounts import start_pulses
 
 
 @pytest.fixture(scope='module')
@@ -34,7 +29,7 @@ def authority(tmp_path_factory: Any) -> Authority:
 
 @pytest.fixture(scope='module')
 def certificate(authority: Authority) -> Certificate:
-    """A client's."""
+    """The certificate of a client."""
     return authority.issue('client')
 
 
@@ -62,23 +57,21 @@ def test_killed_connections_lose_nothing(redis: RedisServer,
                                          start_nodes: StartNodes,
                                          connect: Connect,
                                          unique: Unique) -> None:
-    nodes = start_nodes(2, url_of(redis, certificate.query),
-                        stream_name=unique('stream'), **STEADY)
-    start_managers(nodes)
-    pulses = Pulses(nodes, [connect(node) for node in nodes], unique)
+    pulses = start_pulses(
+        start_nodes, connect, unique, url_of(redis, certificate.query),
+        stream_name=unique('stream'), **STEADY)
     with redis.client() as admin:
         for _ in range(3):
-            pulses.wait_flow()
             admin.execute_command('CLIENT', 'KILL', 'TYPE', 'normal')
-    pulses.wait_flow()
+            pulses.wait_flow()
     pulses.check_all_arrived()
 
 
 def test_cluster_uses_certificate(authority: Authority,
                                   certificate: Certificate,
                                   unique: Unique) -> None:
-    """Of one server: who asks it where to connect to needs the certificate
-    too."""
+    """A connection that reads the slots of a cluster, here of one server,
+    needs the certificate, too."""
     binary = tls_binary()
     if binary is None:
         skip_or_fail('there is no redis-server with TLS')
@@ -104,7 +97,7 @@ def test_cluster_uses_certificate(authority: Authority,
         assert sum('["event"]' in str(each) for each in data) == 1
 
 
-@pytest.mark.parametrize('fault, told', [
+@pytest.mark.parametrize('fault, error', [
     ('no certificate', 'certificate required'),
     ('of another authority', 'unknown ca'),
     ('trusts another authority', 'certificate verify failed'),
@@ -113,8 +106,8 @@ def test_wrong_certificate_is_reported(redis: RedisServer,
                                        certificate: Certificate,
                                        tmp_path: Path, start_nodes: StartNodes,
                                        connect: Connect, unique: Unique,
-                                       fault: str, told: str) -> None:
-    """The node says so, and its clients do not suffer."""
+                                       fault: str, error: str) -> None:
+    """The node reports the error, and serves its local clients."""
     other = Authority(tmp_path).issue('other')
     query = {
         'no certificate': f'ssl_ca_certs={certificate.authority}',
@@ -126,10 +119,10 @@ def test_wrong_certificate_is_reported(redis: RedisServer,
     (node,) = start_nodes(1, url_of(redis, query), **STEADY)
     client = connect(node)
     node.wait_health('degraded')
-    # The server may hang up before its reason has arrived. Then another
-    # attempt tells.
-    wait_until(lambda: told in node.health()['last_error'],
-               what=lambda: f'{told!r}, not {node.health()["last_error"]!r}')
+    # The server may close the connection before its reason has arrived. Then
+    # the next attempt shows it.
+    wait_until(lambda: error in node.health()['last_error'],
+               what=lambda: f'{error!r}, not {node.health()["last_error"]!r}')
     event = unique('event')
     node.emit(event)
     client.wait_for(event)

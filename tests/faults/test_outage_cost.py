@@ -1,61 +1,51 @@
-"""What an outage, and its end, may cost the process that goes through it."""
+"""What an outage and its end cost a process at most."""
 import statistics
 import time
-from typing import Any, Callable, Dict, List
+from typing import Any, Dict, List
 
 import pytest
 
 from ..integration.conftest import STEADY, start_managers
 from ..integration.helpers import BACK_WITHIN, check_working, numbers, \
     outage_lines
-from ..support.proxy import Proxy
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_until
-from .load import Connect, StartNodes, Unique
+from .fixtures import Connect, MakeProxy, StartNodes, Unique
 
-MakeRedis = Callable[..., RedisServer]
-MakeProxy = Callable[[int], Proxy]
 
-#: Seconds after which a command that does not wait is given up, in these
-#: tests.
+#: The socket timeout in seconds: a command that does not block ends after it.
 SOCKET_TIMEOUT = 1.0
 
 #: How long a read waits for entries, in seconds.
 BLOCK_TIME = 0.5
 
-#: Options of nodes that notice soon.
+#: Options of nodes that notice an outage soon.
 QUICK: Dict[str, Any] = {
     **STEADY, 'block_time': BLOCK_TIME,
     'redis_options': {'socket_timeout': SOCKET_TIMEOUT}}
 
-#: Seconds beyond its waiting time after which a read is given up.
+#: Seconds beyond its block time after which a read ends.
 READ_MARGIN = 5.0
 
-#: What the machine may add to a length of time, in seconds; it has other
-#: things to do.
+#: Seconds that a busy machine may add to a measured time.
 NOISE = 1.0
 
-#: How many rounds there are of what others on the machine may spoil. The
-#: best of them counts.
+#: The number of rounds of a measurement that other processes can spoil. The
+#: best round counts.
 ROUNDS = 8
 
-#: Ways in which Redis goes away: its port refuses, or nobody answers.
+#: Ways in which Redis goes away: its port refuses connections, or it does not
+#: answer.
 WAYS = ['kill', 'freeze']
 
 
-@pytest.fixture
-def redis(make_redis: MakeRedis) -> RedisServer:
-    """A server that keeps its data when it is killed."""
-    return make_redis(append_only=True).start()
-
-
 def go_away(redis: RedisServer, how: str) -> None:
-    """Let Redis be away, in one of the ways."""
+    """Begin an outage."""
     getattr(redis, how)()
 
 
 def come_back(redis: RedisServer, how: str) -> None:
-    """Let it be there again."""
+    """End it."""
     if how == 'freeze':
         redis.thaw()
     else:
@@ -75,13 +65,13 @@ def test_outage_takes_little_cpu(redis: RedisServer, start_nodes: StartNodes,
     clients = [connect(node) for node in nodes]
     go_away(redis, how)
     for node in nodes:
-        # Whose sending makes its writer notice too.
+        # So that its writer notices the outage, too.
         node.emit(unique('event'))
     for node in nodes:
         wait_until(lambda: outage_lines(node),
-                   what=f'{node.name} to complain')
+                   what=f'{node.name} to log the outage')
     before = [node.cpu_time() for node in nodes]
-    # Nothing is waited for: it is the time that is measured.
+    # No condition to wait for: this is the time of the measurement.
     time.sleep(measured)
     used = [node.cpu_time() - start
             for node, start in zip(nodes, before)]
@@ -109,7 +99,7 @@ def test_emit_returns_soon_during_outage(redis: RedisServer,
     noticed = time.monotonic() - gone
     at_first['longest'] = max(
         at_first['longest'], nodes[0].time_emits(second, 1)['longest'])
-    wait_until(lambda: outage_lines(nodes[0]), what='a complaint')
+    wait_until(lambda: outage_lines(nodes[0]), what='a logged outage')
     third = unique('event')
     then = nodes[0].time_emits(third, 500)
     come_back(redis, how)
@@ -127,8 +117,8 @@ def test_emit_returns_soon_during_outage(redis: RedisServer,
 
 def test_long_outbox_blocks_no_task(mode: str, redis: RedisServer,
                                     start_nodes: StartNodes) -> None:
-    """While 30,000 messages are sent, and read elsewhere, no other task of
-    either node waits for longer than 20 ms."""
+    """While one node sends 30,000 messages and another reads them, no other
+    task of either node waits for longer than 20 ms."""
     if mode == 'threading':
         pytest.skip('threads do not wait for each other')
     messages, longest = 30_000, 0.020
@@ -138,7 +128,7 @@ def test_long_outbox_blocks_no_task(mode: str, redis: RedisServer,
     for _ in range(ROUNDS):
         redis.stop()
         nodes[0].wait_health('degraded')
-        nodes[0].time_emits('event', messages, room='nobody is in it')
+        nodes[0].time_emits('event', messages, room='empty')
         goal = nodes[1].stats()['received'] + messages
         for node in nodes:
             node.start_watch()
@@ -152,14 +142,15 @@ def test_long_outbox_blocks_no_task(mode: str, redis: RedisServer,
             assert node.stats()['messages_lost'] == 0
         if max(map(min, zip(*gaps))) < longest:
             break
-    # The best that either node has shown: the machine is not ours alone.
+    # The best round of each node: the machine has other processes.
     assert max(map(min, zip(*gaps))) < longest, gaps
 
 
 def test_silent_reader_reconnects(redis: RedisServer, make_proxy: MakeProxy,
                                   start_nodes: StartNodes, connect: Connect,
                                   unique: Unique) -> None:
-    """Its connection looks alive, and nothing comes: it takes a new one."""
+    """Its connection seems to work, but no reply arrives: it takes a new
+    connection."""
     proxy = make_proxy(redis.port)
     proxy.open()
     nodes = (start_nodes(1, proxy.url, **QUICK)
@@ -187,7 +178,7 @@ def test_reader_and_writer_return_together(redis: RedisServer,
                                            start_nodes: StartNodes,
                                            connect: Connect,
                                            unique: Unique) -> None:
-    """Whichever task of a node gets through first wakes the other."""
+    """The first task of a node that connects wakes the other one."""
     proxy = make_proxy(redis.port)
     proxy.open()
     nodes = start_nodes(1, proxy.url, **QUICK)
@@ -197,11 +188,11 @@ def test_reader_and_writer_return_together(redis: RedisServer,
     # Five times on a quiet machine.
     while len(apart) < 5 or statistics.median(apart) >= 0.1 \
             and len(apart) < 15:
-        complaints = len(outage_lines(nodes[0]))
+        lines = len(outage_lines(nodes[0]))
         proxy.cut()
         nodes[0].emit(unique('event'))
-        wait_until(lambda: len(outage_lines(nodes[0])) > complaints,
-                   what='a complaint')
+        wait_until(lambda: len(outage_lines(nodes[0])) > lines,
+                   what='a logged outage')
         restarts = nodes[0].stats()['reader_restarts']
         # By then it pauses for half a second or more.
         wait_until(
@@ -211,7 +202,6 @@ def test_reader_and_writer_return_together(redis: RedisServer,
         proxy.open()
         nodes[0].wait_health('ok', BACK_WITHIN)
         apart.append(proxy.accepted[1] - proxy.accepted[0])
-    # Left alone, two tasks come back a quarter of a second apart on
-    # average.
+    # Independent tasks would return a quarter of a second apart on average.
     assert statistics.median(apart) < 0.1, apart
     check_working(nodes, clients, unique)
