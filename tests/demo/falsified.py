@@ -1,6 +1,6 @@
 """The demo's worker with a defect, which the demo has to find.
 
-``FALSIFY`` says which one. All of them are in worker 2, and concern what it
+``FALSIFY`` names the defect. All of them are in worker 2, and concern its
 emits to the room.
 """
 import os
@@ -18,37 +18,37 @@ unfinished = []
 
 
 def muted(event, data, room, **kwargs):
-    """The own clients get it, those of others do not."""
+    """Local clients get the event, those of other workers do not."""
     kwargs['ignore_queue'] = True
     emit(event, data, room=room, **kwargs)
 
 
 def twice(event, data, room, **kwargs):
-    """Everyone gets it twice."""
+    """Every client in the room gets the event twice."""
     emit(event, data, room=room, **kwargs)
     emit(event, data, room=room, **kwargs)
 
 
 def astray(event, data, room, **kwargs):
-    """Everyone gets it, in the room or not."""
+    """Every client gets the event, in the room or not."""
     emit(event, data, room=None, **kwargs)
 
 
 def late(event, data, room, **kwargs):
-    """It arrives a second time, when its line was judged already."""
+    """The event arrives a second time, after its step was judged."""
     emit(event, data, room=room, **kwargs)
     unfinished.append(lambda: emit(event, data, room=room, **kwargs))
 
 
 def dead(event, data, room, **kwargs):
-    """The worker dies of it, and its gunicorn with it."""
+    """The emit kills the worker, and its gunicorn with it."""
     os.kill(os.getppid(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 DEFECTS = {each.__name__: each for each in (
     muted, twice, astray, late, dead)}
-# A name that is neither here nor there is a defect at the start.
+# An unknown name is a defect at the start.
 defect = {**DEFECTS, 'none': None, 'all muted': None}[os.environ['FALSIFY']]
 
 

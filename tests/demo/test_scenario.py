@@ -1,4 +1,4 @@
-"""What the demo takes for right and for wrong."""
+"""How the demo judges deliveries, and how it handles URLs."""
 from typing import Dict, List
 
 import pytest
@@ -26,44 +26,44 @@ def everyone_in_the_room() -> Dict[str, List[Delivery]]:
     return {name: [delivered()] for name in MEMBERS}
 
 
-def test_exactly_what_was_meant_is_right() -> None:
+def test_exact_delivery_has_no_problem() -> None:
     assert problems(everyone_in_the_room()) == {}
 
 
-def test_nothing_is_wrong() -> None:
+def test_missing_delivery_is_lost() -> None:
     assert problems({}) == dict.fromkeys(MEMBERS, 'LOST')
 
 
-def test_a_second_copy_is_wrong() -> None:
+def test_copies_are_counted() -> None:
     received = everyone_in_the_room()
     received['eve'] *= 3
     assert problems(received) == {'eve': '3x'}
 
 
-def test_what_was_meant_for_others_is_wrong() -> None:
+def test_delivery_to_other_client_is_stray() -> None:
     assert problems({**everyone_in_the_room(), 'finn': [delivered()]}) == {
         'finn': 'STRAY'}
 
 
 @pytest.mark.parametrize('other', [
     delivered(text='something else'), delivered(event='question')])
-def test_something_else_is_wrong(other: Delivery) -> None:
+def test_different_delivery_is_reported(other: Delivery) -> None:
     assert problems({**everyone_in_the_room(), 'ana': [other]}) == {
         'ana': 'OTHER'}
 
 
-def test_what_belongs_to_another_line_is_judged_there() -> None:
+def test_delivery_of_other_step_is_ignored() -> None:
     received = everyone_in_the_room()
     received['dan'] = [delivered(step=1)]
     assert problems(received) == {}
 
 
-def test_what_belongs_to_no_line_is_noticed() -> None:
+def test_delivery_of_unknown_step_is_reported() -> None:
     assert strangers({'dan': [delivered(step=-1)]}) == ['dan']
     assert strangers({'dan': [delivered()]}) == []
 
 
-def test_every_event_reaches_more_than_its_senders_worker() -> None:
+def test_each_step_reaches_another_worker() -> None:
     for step in STEPS:
         assert {CLIENTS[name] for name in step.recipients} - {step.sender}
 
@@ -74,7 +74,7 @@ def test_every_event_reaches_more_than_its_senders_worker() -> None:
     ('rediss://u:p@h', 'rediss+streams://u:p@h'),
     ('redis+sentinel://h/0/master', 'redis+sentinel+streams://h/0/master'),
 ])
-def test_the_url_for_flask_socketio(url: str, queue: str) -> None:
+def test_message_queue_url(url: str, queue: str) -> None:
     assert message_queue(url) == queue
 
 
@@ -84,7 +84,7 @@ def test_the_url_for_flask_socketio(url: str, queue: str) -> None:
     ('unix:///s?block_time=1&db=2&max_len=5', 'unix:///s?db=2'),
     ('redis+sentinel+streams://h/0/m', 'redis+sentinel://h/0/m'),
 ])
-def test_the_url_for_a_connection(url: str, connection: str) -> None:
+def test_connection_url(url: str, connection: str) -> None:
     assert plain(url) == connection
 
 
@@ -99,14 +99,14 @@ def test_the_url_for_a_connection(url: str, connection: str) -> None:
     ('redis://:p', 'redis://***'),
     ('unix://u:p@/run/redis.sock', 'unix:///run/redis.sock'),
 ])
-def test_a_url_is_shown_without_its_secrets(url: str, public: str) -> None:
+def test_url_is_shown_without_secrets(url: str, public: str) -> None:
     assert shown(url) == public
 
 
 @pytest.mark.parametrize('text', [
     'cannot reach redis://u:s3cr%40t@h', 'AUTH u s3cr@t failed',
     'bad: u:s3cr%40t'])
-def test_a_password_is_masked_wherever_it_stands(text: str) -> None:
+def test_password_is_masked_in_any_text(text: str) -> None:
     assert 's3cr' not in hide_secrets(text, 'redis://u:s3cr%40t@h:1/0')
     assert hide_secrets(text, 'redis://h:1/0') == text
     assert 'q3' not in hide_secrets('q3', 'redis://h/0?password=q3')

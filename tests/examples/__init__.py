@@ -1,1 +1,1 @@
-"""The examples, run as their texts say."""
+"""The examples, run as their docstrings describe."""

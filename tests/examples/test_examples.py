@@ -15,8 +15,8 @@ from tests.support.wait import wait_until
 
 EXAMPLES = ROOT / 'examples'
 
-#: How each server is started, in which directory, and how many members of
-#: the cluster that makes.
+#: The command line of each server, its directory, and its number of members
+#: of the cluster.
 SERVERS: Dict[str, Any] = {
     'gevent': ('wsgi_gevent.py', '.', 1),
     'eventlet': ('wsgi_eventlet.py', '.', 1),
@@ -24,8 +24,7 @@ SERVERS: Dict[str, Any] = {
     'flask': ('-m gunicorn app:app', 'flask_app', 2),
 }
 
-#: Seconds for a process to start or to do its work, on a machine that has
-#: other things to do.
+#: Seconds for a process to start or to do its work on a busy machine.
 PROCESS_TIMEOUT = 60.0
 
 #: Two message types on the wire.
@@ -44,7 +43,7 @@ class Cluster:
 
     def run(self, arguments: str, *values: str, directory: str = '.',
             port: int = 0) -> OwnProcess:
-        """Start an example as its text says."""
+        """Start an example as its docstring describes."""
         # $0 is Python, and $@ are the values.
         command = f'cd {EXAMPLES / directory} && exec "$0" {arguments} "$@"'
         return OwnProcess(
@@ -64,7 +63,7 @@ class Cluster:
 
         def answers() -> bool:
             assert server.returncode is None, server.tail()
-            # The master of a gunicorn listens long before a worker serves.
+            # The master of gunicorn listens long before a worker serves.
             connection = http.client.HTTPConnection(
                 '127.0.0.1', port, timeout=5)
             with contextlib.closing(connection), contextlib.suppress(OSError):
@@ -84,12 +83,12 @@ class Cluster:
         return client
 
     def announce(self, room: str, text: str) -> None:
-        """Have the external emitter say something."""
+        """Run the external emitter."""
         emitter = self.run('external_emitter.py', room, text)
         assert emitter.wait(PROCESS_TIMEOUT) == 0, emitter.tail()
 
     def types(self) -> List[bytes]:
-        """The message types of what stands in the stream."""
+        """The message types of the entries in the stream."""
         with self.redis.client() as client:
             return [entry[b'type'] for _, entry in client.xrange('chat')]
 
@@ -107,14 +106,14 @@ def cluster(make_redis: Callable[..., RedisServer],
     result.close()
 
 
-def told(client: Client) -> List[Any]:
-    """All that a client was told."""
+def received(client: Client) -> List[Any]:
+    """All events that a client has received."""
     return [(event.name, *event.args) for event in client.events()]
 
 
 @pytest.mark.parametrize('name', SERVERS)
-def test_what_is_said_is_heard_in_the_room_and_nowhere_else(
-        cluster: Cluster, name: str) -> None:
+def test_messages_reach_exactly_their_room(cluster: Cluster,
+                                           name: str) -> None:
     one, other = cluster.serve(name), cluster.serve(name)
     ana = cluster.enter(one, 'lobby', 'ana')
     ana.wait_for('joined', 1)
@@ -127,8 +126,8 @@ def test_what_is_said_is_heard_in_the_room_and_nowhere_else(
     ben.call('message', 'lobby', 'hi')
     ana.wait_for('message')
     cluster.announce('lobby', 'dinner is ready')
-    # What the same process says last is behind all that it said before,
-    # and who hears it has heard all that was meant for them.
+    # The last event of a process comes after all its other ones: a client
+    # that has received it has received all events meant for it.
     for room in ('lobby', 'kitchen'):
         cluster.announce(room, 'good night')
     for client, count in ((ana, 2), (ben, 2), (eve, 1)):
@@ -136,31 +135,31 @@ def test_what_is_said_is_heard_in_the_room_and_nowhere_else(
 
     evening = [('announcement', 'lobby', 'dinner is ready'),
                ('announcement', 'lobby', 'good night')]
-    assert told(ana) == [
+    assert received(ana) == [
         ('joined', 'lobby', 'ana'), ('joined', 'lobby', 'ben'),
         ('message', 'lobby', 'ben', 'hi'), *evening]
-    assert told(ben) == [
+    assert received(ben) == [
         ('joined', 'lobby', 'ben'), ('message', 'lobby', 'ana', 'hello'),
         *evening]
-    assert told(eve) == [
+    assert received(eve) == [
         ('joined', 'kitchen', 'eve'),
         ('announcement', 'kitchen', 'good night')]
 
 
-#: How each server is ended, and whether it has a client then.
+#: Which server is stopped, whether it has a client then, and by which signal.
 ENDS = [(name, stays, number) for name in SERVERS for stays in (False, True)
         for number in (signal.SIGINT, signal.SIGTERM)]
 
 
 @pytest.mark.parametrize(('name', 'stays', 'number'), ENDS)
-def test_a_server_that_is_ended_leaves_the_cluster(
-        cluster: Cluster, name: str, stays: bool, number: int) -> None:
-    """Whatever it does just then: a client that leaves makes it run a
-    handler, and one that stays holds a connection."""
+def test_stopped_server_leaves_cluster(cluster: Cluster, name: str,
+                                       stays: bool, number: int) -> None:
+    """The server leaves, whatever it does just then: a client that disconnects
+    makes it run a handler, and one that stays holds a connection."""
     url = cluster.serve(name)
     server, members = cluster.servers[0], SERVERS[name][2]
     ana = cluster.enter(url, 'lobby', 'ana')
-    # Of several workers, one that has no client may still be starting.
+    # A worker without a client may still be starting.
     wait_until(lambda: cluster.types().count(INITIAL_HEARTBEAT) == members,
                PROCESS_TIMEOUT, lambda: f'members:\n{server.tail()}')
     if not stays:
@@ -170,19 +169,18 @@ def test_a_server_that_is_ended_leaves_the_cluster(
     assert cluster.types().count(ADAPTER_CLOSE) == members, server.tail()
 
 
-def test_all_servers_together_are_one_cluster(cluster: Cluster) -> None:
+def test_all_servers_form_one_cluster(cluster: Cluster) -> None:
     clients = [cluster.enter(cluster.serve(name), 'lobby', name)
                for name in SERVERS]
     for client in clients:
         client.call('message', 'lobby', 'hello')
     for client, name in zip(clients, SERVERS):
-        said = client.wait_for('message', len(SERVERS) - 1)
-        assert sorted(said) == sorted(
+        messages = client.wait_for('message', len(SERVERS) - 1)
+        assert sorted(messages) == sorted(
             ('lobby', other, 'hello') for other in SERVERS if other != name)
 
 
-def test_the_web_page_of_the_flask_application_emits_too(
-        cluster: Cluster) -> None:
+def test_flask_route_emits(cluster: Cluster) -> None:
     ana = cluster.enter(cluster.serve('flask'), 'lobby', 'ana')
     other = cluster.serve('flask').partition('//')[2]
     connection = http.client.HTTPConnection(other, timeout=10)
@@ -192,14 +190,14 @@ def test_the_web_page_of_the_flask_application_emits_too(
     assert ana.wait_for('announcement') == [('lobby', 'from the web')]
 
 
-def test_the_terminal_client_says_what_it_reads(cluster: Cluster) -> None:
+def test_terminal_client_sends_its_input(cluster: Cluster) -> None:
     ana = cluster.enter(cluster.serve('threads'), 'lobby', 'ana')
-    talker = OwnProcess(
+    chat_client = OwnProcess(
         ['sh', '-c', f'printf "hello\\nbye\\n" | "$0" '
          f'{EXAMPLES / "chat_client.py"} "$@"', sys.executable,
          cluster.serve('gevent'), 'lobby', 'ben'],
         cluster.servers[0].output_file.with_name('chat_client.out'))
-    assert talker.wait(PROCESS_TIMEOUT) == 0, talker.tail()
+    assert chat_client.wait(PROCESS_TIMEOUT) == 0, chat_client.tail()
     assert ana.wait_for('message', 2) == [
         ('lobby', 'ben', 'hello'), ('lobby', 'ben', 'bye')]
-    assert '[lobby] ben is here' in talker.output()
+    assert '[lobby] ben is here' in chat_client.output()
