@@ -1,9 +1,9 @@
 """``python -m tests.chaos --seconds 300 --seed 1``: see the package.
 
-The same seed makes the same schedule: the same faults, of the same places and
-lengths, at the same times. The exit status is 1 where a client has lost
-something, or got it twice or in another order, or came back as somebody else;
-and where a server complains, or a process is left.
+The same seed makes the same schedule: the same faults, at the same places and
+times, of the same lengths. The exit status is 1 if a client has lost a
+message, received it twice or out of order, or was not recovered; or if a
+server reports a problem, or a process is left.
 """
 import argparse
 import concurrent.futures
@@ -27,15 +27,15 @@ from .oracle import check_connects, check_record, due_to, Follower, Message, \
 from .schedule import Fault, make
 from .world import BACK_WITHIN, LOAD, OPTIONS, PLACES, RATE, World
 
-#: What ends a run before its account: something was waited for in vain; a
-#: server does not answer, or its emit has raised; Redis does not answer.
+#: What ends a run before its account: a condition is not met in time, a
+#: server does not answer or its emit raises, or Redis does not answer.
 FAILURES = (AssertionError, OSError, RemoteError, redis.RedisError)
 
-#: Faults that may be on their way at the same time: as many as places, and
-#: those that last for a moment only.
+#: How many faults may run at the same time: one for each place, and some that
+#: last only for a moment.
 AT_ONCE = 8
 
-#: The share of the messages that there are at least: servers that are gone
+#: The share of the planned messages that has to be emitted: killed servers
 #: emit nothing.
 LEAST = 0.5
 
@@ -46,23 +46,23 @@ LINES = 40
 class Run:
     """One run.
 
-    :param faults: those that are to be, in the order of their beginnings.
+    :param faults: in the order of their beginnings.
     """
 
     def __init__(self, mode: str, faults: List[Fault]) -> None:
         self._mode = mode
         self._faults = faults
         self._begun = time.monotonic()
-        #: What was not as it has to be. Appended to by all threads.
+        #: The violations, in words. All threads append to it.
         self.violations: List[str] = []
 
     def say(self, text: str) -> None:
         print(f'{time.monotonic() - self._begun:7.1f} s  {text}', flush=True)
 
     def work(self, stack: contextlib.ExitStack) -> None:
-        """From the start of the servers to the account."""
-        # Linux ends a process with the thread that has started it, see
-        # tests/support/leash.py: these have to outlive the servers.
+        """Do everything from the start of the servers to the account."""
+        # Linux ends a process together with the thread that started it, see
+        # tests/support/leash.py: these threads have to outlive the servers.
         threads = stack.enter_context(
             concurrent.futures.ThreadPoolExecutor(AT_ONCE))
         world = World(self._mode, stack)
@@ -71,19 +71,19 @@ class Run:
         follower.start()
         world.start_load()
         self.say(f'{len(world.clients)} clients are connected')
-        self._let_go_wrong(world, threads)
-        self.say('the faults are over; the account follows')
+        self._run_faults(world, threads)
+        self.say('the faults have ended; the account follows')
         emitted = world.settle()
-        self.violations.extend(world.complaints)
+        self.violations.extend(world.violations)
         self._judge(world, follower, emitted)
 
-    def _let_go_wrong(self, world: World,
-                      threads: concurrent.futures.Executor) -> None:
+    def _run_faults(self, world: World,
+                    threads: concurrent.futures.Executor) -> None:
         begun = time.monotonic()
 
-        def bring_about(fault: Fault) -> None:
+        def run(fault: Fault) -> None:
             try:
-                world.bring_about(fault)
+                world.run(fault)
             except FAILURES as exc:
                 self.violations.append(
                     f'{fault.kind.name} failed: {type(exc).__name__}: {exc}')
@@ -94,9 +94,9 @@ class Run:
                 max(0.0, begun + fault.begin - time.monotonic()))
             self.say(f'{fault.kind.name}, place {fault.place}, '
                      f'{fault.lasts:.1f} s')
-            futures.append(threads.submit(bring_about, fault))
+            futures.append(threads.submit(run, fault))
         _, unfinished = concurrent.futures.wait(futures, BACK_WITHIN)
-        assert not unfinished, 'a fault has no end'
+        assert not unfinished, 'a fault does not end'
 
     def _judge(self, world: World, follower: Follower,
                emitted: int) -> None:
@@ -107,17 +107,18 @@ class Run:
             log, connects = client.log(), client.connects()
             for member in members:
                 due = due_to(member, entries)
-                came = [Message(event.name, *event.args) for event in log
-                        if event.namespace == member.namespace
-                        and event.name.startswith(LOAD)]
-                here = [each for each in connects
-                        if each.namespace == member.namespace]
+                received = [Message(event.name, *event.args) for event in log
+                            if event.namespace == member.namespace
+                            and event.name.startswith(LOAD)]
+                own = [each for each in connects
+                       if each.namespace == member.namespace]
                 due_to_all += len(due)
-                delivered += len(came)
-                returns += len(here) - 1
-                recovered += sum(each.recovered for each in here[1:])
-                found = [*check_record(member, due, came), *check_connects(
-                    member, here, lambda sid: world.reason_of(
+                delivered += len(received)
+                returns += len(own) - 1
+                recovered += sum(each.recovered for each in own[1:])
+                found = [
+                    *check_record(member, due, received),
+                    *check_connects(member, own, lambda sid: world.reason_of(
                         sid, member.namespace))]
                 if found:
                     found[-1] += f'\n{client.story(40)}'
@@ -138,7 +139,7 @@ class Run:
 def main(argv: Optional[List[str]] = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m tests.chaos')
     parser.add_argument('--seconds', type=float, default=300.0,
-                        help='for so long there are new faults (300)')
+                        help='how long new faults begin (300)')
     parser.add_argument('--seed', type=int,
                         default=random.SystemRandom().randrange(10**6),
                         help='of the schedule (a new one)')

@@ -1,8 +1,8 @@
-"""What each client was due, according to the stream, and what is wrong with
-what it got.
+"""What each client was due, according to the stream, and how what it received
+differs.
 
 It uses nothing of the package: entries are read with plain redis-py and
-decoded by the few lines below. What they hold is the format of the npm package
+decoded by a few lines here. Their format is that of the npm package
 ``@socket.io/redis-streams-adapter`` 0.2.3 (``dist/adapter.js``): a BROADCAST
 has the type 3, its data are JSON or, in base64, msgpack, and ``opts`` names
 the rooms that get it and those that do not.
@@ -24,18 +24,18 @@ from ..support.wait import wait_until
 #: The type of a message to clients.
 BROADCAST = b'3'
 
-#: Entries that one read returns at most.
+#: The largest number of entries that one read returns.
 PAGE = 1000
 
-#: Seconds between two reads, where there was nothing new.
+#: Seconds to wait after a read that returned nothing.
 PAUSE = 0.1
 
-#: How many differences of one kind are told for each client.
+#: How many differences of each kind are shown for a client.
 EXAMPLES = 5
 
 
 class Message(NamedTuple):
-    """A numbered message, as it is in the stream, or as a client got it.
+    """A numbered message, as it is in the stream, or as a client received it.
 
     :param offset: the id of its entry.
     """
@@ -49,7 +49,7 @@ class Message(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """A numbered message in the stream, and who is meant by it."""
+    """A numbered message in the stream, and its target."""
 
     message: Message
     namespace: str
@@ -60,7 +60,7 @@ class Entry(NamedTuple):
 class Member(NamedTuple):
     """A client in one namespace.
 
-    :param rooms: all its rooms, the one that is named like itself included.
+    :param rooms: all its rooms, its own one included.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Member(NamedTuple):
     rooms: FrozenSet[str]
 
     def is_due(self, entry: Entry) -> bool:
-        """Whether it has to get this."""
+        """Whether the client has to receive this entry."""
         return (self.namespace == entry.namespace
                 and (not entry.rooms or bool(self.rooms & entry.rooms))
                 and not self.rooms & entry.excluded)
@@ -77,10 +77,10 @@ class Member(NamedTuple):
 
 def decode(offset: bytes, fields: Mapping[bytes, bytes],
            prefix: str) -> Optional[Entry]:
-    """Make of an entry what counts here.
+    """Decode an entry of a numbered event.
 
-    :param prefix: of the events that are numbered.
-    :return: ``None`` for anything else.
+    :param prefix: of the names of these events.
+    :return: ``None`` for any other entry.
     """
     if fields.get(b'type') != BROADCAST:
         return None
@@ -96,11 +96,11 @@ def decode(offset: bytes, fields: Mapping[bytes, bytes],
 
 
 class Follower:
-    """Reads a stream from its beginning, in a thread of its own, before
-    anything of it is trimmed.
+    """Reads a stream from its beginning, in a separate thread, before any of
+    it is trimmed.
 
-    :param connection: to the Redis itself, past all proxies.
-    :param prefix: of the events that count.
+    :param connection: to Redis itself, not through a proxy.
+    :param prefix: of the names of numbered events.
     """
 
     def __init__(self, connection: redis.Redis, stream: str,
@@ -109,8 +109,8 @@ class Follower:
         self._stream = stream
         self._prefix = prefix
         self._position = b'0-0'
-        self._going = True
-        #: What has ended it before its time.
+        self._running = True
+        #: The error that has stopped it early.
         self._error: Optional[Exception] = None
         # Appended to by the thread, which is atomic in CPython.
         self._entries: List[Entry] = []
@@ -120,16 +120,16 @@ class Follower:
         self._thread.start()
 
     def entries(self, count: int, timeout: float) -> List[Entry]:
-        """Stop, once all is read that is there.
+        """Stop, once all entries are read.
 
-        :param count: how many entries there are at least.
-        :return: in the order of the stream.
+        :param count: the least number of entries that are expected.
+        :return: the entries in the order of the stream.
         """
         last = self._connection.xinfo_stream(
             self._stream)['last-generated-id']
         wait_until(lambda: self._error is not None or _order(
             self._position) >= _order(last), timeout, 'the follower')
-        self._going = False
+        self._running = False
         self._thread.join(timeout)
         if self._error is not None:
             raise self._error
@@ -139,22 +139,22 @@ class Follower:
         return found
 
     def _follow(self) -> None:
-        while self._going:
+        while self._running:
             try:
-                # Not XREAD, whose reply has another form in each version
+                # Not XREAD: the form of its reply differs between versions
                 # of redis-py.
                 page: Any = self._connection.xrange(
                     self._stream, b'(' + self._position, count=PAGE)
             except (redis.ConnectionError, redis.TimeoutError):
-                # It may be frozen, but is never killed: nothing is missed.
+                # Redis may be frozen, but is not killed: nothing is missed.
                 page = []
             for offset, fields in page:
-                self._take(offset, fields)
+                self._add(offset, fields)
             if not page:
-                # It reads by polling, unlike what it judges.
+                # It polls, unlike the code under test.
                 time.sleep(PAUSE)
 
-    def _take(self, offset: bytes, fields: Mapping[bytes, bytes]) -> None:
+    def _add(self, offset: bytes, fields: Mapping[bytes, bytes]) -> None:
         try:
             entry = decode(offset, fields, self._prefix)
         except (KeyError, TypeError, ValueError, IndexError) as exc:
@@ -182,50 +182,51 @@ def stored_twice(entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def due_to(member: Member, entries: Iterable[Entry]) -> List[Message]:
-    """What a client has to have got, in order."""
+    """The messages that a client has to receive, in order."""
     return [entry.message for entry in entries if member.is_due(entry)]
 
 
 def check_record(member: Member, due: Sequence[Message],
-                 came: Sequence[Message]) -> Iterator[str]:
-    """What is wrong with what a client got, in words: nothing, if it was all
-    that it was due, each once, in the stream's order, and each with its
-    offset."""
-    if list(due) == list(came):
+                 received: Sequence[Message]) -> Iterator[str]:
+    """How what a client received differs from what it was due, in words.
+    Nothing, if it received every message once, in the order of the stream,
+    and with its offset."""
+    if list(due) == list(received):
         return
     places = {message[:2]: place for place, message in enumerate(due)}
     offsets = {message[:2]: message.offset for message in due}
-    counts = Counter(message[:2] for message in came)
-    yield from _tell(member, 'lost', [
+    counts = Counter(message[:2] for message in received)
+    yield from _describe(member, 'lost', [
         message for message in due if message[:2] not in counts])
-    yield from _tell(member, 'twice', [
+    yield from _describe(member, 'twice', [
         f'{event} {number}: {count} times'
         for (event, number), count in counts.items() if count > 1])
-    yield from _tell(member, 'not due', [
-        message for message in came if message[:2] not in places])
-    known = [message for message in came if message[:2] in places]
-    yield from _tell(member, 'out of order', [
-        f'{behind} after {before}' for before, behind
+    yield from _describe(member, 'not due', [
+        message for message in received if message[:2] not in places])
+    known = [message for message in received if message[:2] in places]
+    yield from _describe(member, 'out of order', [
+        f'{after} after {before}' for before, after
         in zip(known, known[1:])
-        if places[before[:2]] > places[behind[:2]]])
-    yield from _tell(member, 'with another offset', [
+        if places[before[:2]] > places[after[:2]]])
+    yield from _describe(member, 'with another offset', [
         f'{message}, not {offsets[message[:2]]}' for message in known
         if offsets[message[:2]] != message.offset])
 
 
-def _tell(member: Member, what: str, cases: Sequence[Any]) -> Iterator[str]:
+def _describe(member: Member, what: str, cases: Sequence[Any]
+              ) -> Iterator[str]:
     if cases:
-        told = '; '.join(map(str, cases[:EXAMPLES]))
+        examples = '; '.join(map(str, cases[:EXAMPLES]))
         yield (f'{member.name} in {member.namespace}: {len(cases)} {what}: '
-               f'{told}')
+               f'{examples}')
 
 
 def check_connects(member: Member, connects: Sequence[Connect],
                    reason_of: Any) -> Iterator[str]:
-    """Times at which a client came back as somebody else, in words.
+    """The returns of a client at which it was not recovered, in words.
 
-    :param connects: in this namespace; the first is where it all began.
-    :param reason_of: tells for a sid why it was not recovered.
+    :param connects: those in this namespace, its first one included.
+    :param reason_of: returns why the client with a sid was not recovered.
     """
     if not connects or connects[0].sid != member.sid:
         yield f'{member.name} in {member.namespace} was never connected'

@@ -1,30 +1,30 @@
-"""Which faults there are, when, where, and for how long: decided before the
-first one, by the seed alone.
+"""Which faults there are, when, at which place, and for how long: decided
+before the first one, by the seed alone.
 
-A client that comes back while its server has no Redis is connected as new,
-as ``docs/recovery.rst`` says. That would be nobody's fault, so it does not
-happen: faults between servers and Redis and those that make clients come back
-are never on their way at the same time. Those of one side overlap, in
-different places.
+A client that returns while its server has no Redis is connected as new, see
+``docs/recovery.rst``. The schedule avoids that: faults between servers and
+Redis never run at the same time as faults that make clients return. Faults of
+one side overlap, at different places.
 """
 import random
 from typing import Dict, List, NamedTuple, Sequence, Tuple
 
-#: Seconds between the beginnings of two faults, when nothing is in the way.
+#: Seconds between the beginnings of two faults, the least and the most, unless
+#: the second one has to wait for another fault.
 REST = (0.2, 1.5)
 
-#: Seconds before the first one.
+#: Seconds before the first fault.
 CALM = 1.0
 
 
 class Kind(NamedTuple):
     """A kind of fault.
 
-    :param of_redis: whether servers have no Redis meanwhile; else clients
-                     come back because of it.
+    :param of_redis: whether servers have no Redis during it; if not, clients
+                     return because of it.
     :param everywhere: whether it concerns all places, not one.
-    :param seconds: how long it lasts: at least, at most.
-    :param after: so many seconds later nobody is affected any more.
+    :param seconds: how long it lasts, the least and the most.
+    :param after: seconds until its effects have ended, too.
     """
 
     name: str
@@ -55,9 +55,9 @@ class Fault(NamedTuple):
     """One fault.
 
     :param begin: seconds after the beginning of the run.
-    :param place: the number of the place, also where it does not count.
+    :param place: the number of the place, even if the fault is everywhere.
     :param lasts: seconds.
-    :param seed: decides the rest, such as which clients.
+    :param seed: of its further choices, such as which clients.
     """
 
     kind: Kind
@@ -71,17 +71,17 @@ def make(seed: int, seconds: float, places: int,
          kinds: Sequence[Kind] = KINDS) -> List[Fault]:
     """Decide on all faults of a run.
 
-    :param seconds: when the last one has begun, at the latest.
-    :param places: how many there are.
+    :param seconds: the time after which no fault begins.
+    :param places: the number of places.
     """
     chance = random.Random(seed)
-    #: When a place is free, and when one side is calm.
+    #: The times from which a place is free, and a side is calm.
     free = [0.0] * places
     calm: Dict[bool, float] = {True: 0.0, False: 0.0}
     faults: List[Fault] = []
     time, deck = CALM, []  # type: float, List[Kind]
     while True:
-        # All of them once before any of them twice, one side after the other.
+        # Every kind once before any kind twice, one side after the other.
         deck = deck or sorted(chance.sample(list(kinds), len(kinds)),
                               key=lambda each: each.of_redis)
         kind = deck.pop()

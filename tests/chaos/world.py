@@ -1,4 +1,4 @@
-"""Servers, clients, and what the faults do to them."""
+"""The servers and clients, and the faults that strike them."""
 import contextlib
 import random
 import threading
@@ -17,52 +17,54 @@ from .schedule import Fault
 
 NAMESPACES = ('/', '/chat')
 
-#: Where servers are.
+#: The number of places: each has one server at a time.
 PLACES = 3
 
 CLIENTS = 30
 
 ROOMS = ('room-0', 'room-1', 'room-2')
 
-#: To whom messages go: the arguments of ``emit``. Those in two of the rooms
-#: get one that is for both of them once.
+#: The targets of messages, as arguments of ``emit``. A client in two rooms
+#: gets a message to both of them once.
 TARGETS: Tuple[Dict[str, Any], ...] = (
     {}, *({'to': room} for room in ROOMS), {'to': list(ROOMS[:2])},
     {'skip_sid': ROOMS[1]})
 
-#: Messages per second, of all servers together.
+#: Messages per second of all servers together.
 RATE = 300.0
 
-#: Seconds between two of one server, one namespace, one target.
+#: Seconds between two messages of one server to one target of a namespace.
 INTERVAL = PLACES * len(NAMESPACES) * len(TARGETS) / RATE
 
-#: What begins the names of the numbered events.
+#: The prefix of the names of numbered events.
 LOAD = 'load-'
 
-#: The event after which nothing comes.
+#: The last event.
 FINAL = 'final'
 
-#: A server is given these besides what concerns Redis. Nobody is away for
-#: long, nothing is trimmed, and who does not answer is soon known.
+#: The options of the servers, besides those of Redis. No client is away for
+#: longer than allowed, nothing is trimmed, and a silent client is noticed
+#: soon.
 OPTIONS: Dict[str, Any] = {
     'stream_name': 'chaos', 'retention': 3600.0,
     'connection_state_recovery': {'max_disconnection_duration': 600.0,
                                   'max_missed_packets': 100_000},
     'server': {'ping_interval': 5, 'ping_timeout': 5}}
 
-#: What clients connect with: most with a WebSocket, as they do.
+#: The transports of clients: most use a WebSocket.
 TRANSPORTS = (['websocket'], ['websocket'], ['polling', 'websocket'],
               ['websocket'], ['polling'])
 
-#: Seconds in which all are back, and have everything, after the last fault.
+#: Seconds after the last fault in which all clients are connected and have
+#: received everything.
 BACK_WITHIN = 45.0
 
 
 class Place:
-    """Where a server is, and another one when that is gone.
+    """An address with a server, which can be replaced.
 
-    :param line: what clients reach it by.
-    :param link: what it reaches Redis by.
+    :param line: the proxy between clients and the server.
+    :param link: the proxy between the server and Redis.
     """
 
     def __init__(self, line: Proxy, link: Proxy, node: NodeProcess) -> None:
@@ -72,21 +74,21 @@ class Place:
 
     @property
     def url(self) -> str:
-        """Where clients find it, whoever it is."""
+        """The URL for clients, which stays when the server is replaced."""
         return f'http://127.0.0.1:{self.line.port}'
 
 
-class Follows(NamedTuple):
-    """A client, and who it is in each of its namespaces."""
+class ClientMembers(NamedTuple):
+    """A client, and what it is in each of its namespaces."""
 
     client: JsClient
     members: List[Member]
 
 
 class World:
-    """Everything that there is.
+    """Redis, the servers and the clients.
 
-    Faults come from several threads; of one place, from one at a time.
+    Several threads run faults, but only one at a time for each place.
 
     :param mode: how servers run their tasks.
     """
@@ -97,10 +99,10 @@ class World:
         self.redis = stack.enter_context(RedisServer())
         self.redis.start()
         self._lock = threading.Lock()
-        #: How many servers there were. Under the lock.
+        #: How many servers have begun to emit. Changed under the lock.
         self._emitters = 0
-        #: What was not as it has to be, in words. Appended to.
-        self.complaints: List[str] = []
+        #: The violations, in words. All threads append to it.
+        self.violations: List[str] = []
         self.places = [self._make_place() for _ in range(PLACES)]
         start_managers([place.node for place in self.places])
         self._js = stack.enter_context(contextlib.closing(_Js()))
@@ -138,8 +140,8 @@ class World:
         self._stack.enter_context(running([node]))
         return node
 
-    def _connect(self, number: int) -> Follows:
-        """One more client: in one of the namespaces, or in both, and in one
+    def _connect(self, number: int) -> ClientMembers:
+        """Connect a client, in one of the namespaces or in both, and in one
         room or two."""
         place = self.places[number % PLACES]
         namespaces = (NAMESPACES[:1], NAMESPACES[1:],
@@ -150,20 +152,21 @@ class World:
             transport=TRANSPORTS[number % len(TRANSPORTS)])
         members = []
         for namespace in namespaces:
-            # As for the fixture `connect`: now its server knows it for sure.
+            # As in the fixture `connect`: now the manager counts it as
+            # connected.
             client.call('echo', namespace=namespace)
             sid = client.sids[namespace]
             for room in rooms:
                 place.node.enter_room(sid, room, namespace=namespace)
             members.append(Member(f'client {number}', namespace, sid,
                                   frozenset({sid, *rooms})))
-        return Follows(client, members)
+        return ClientMembers(client, members)
 
     def start_load(self) -> None:
         for place in self.places:
-            self._let_emit(place.node)
+            self._start_emits(place.node)
 
-    def _let_emit(self, node: NodeProcess) -> None:
+    def _start_emits(self, node: NodeProcess) -> None:
         with self._lock:
             emitter = self._emitters
             self._emitters += 1
@@ -175,8 +178,8 @@ class World:
 
     # -- faults -------------------------------------------------------------
 
-    def bring_about(self, fault: Fault) -> None:
-        """Bring a fault about, and its end."""
+    def run(self, fault: Fault) -> None:
+        """Begin and end a fault."""
         self._work[fault.kind.name](self.places[fault.place], fault.lasts,
                                     random.Random(fault.seed))
 
@@ -196,13 +199,13 @@ class World:
         place.node = self._start_node(place.link)
         place.line.target_port = place.node.port
         place.node.start_manager()
-        self._let_emit(place.node)
+        self._start_emits(place.node)
 
     def _freeze(self, place: Place, lasts: float,
                 chance: random.Random) -> None:
         place.node.freeze()
         try:
-            # Half of its clients do not wait for it.
+            # About half of its clients move to other servers.
             for client in self._clients_of(place):
                 if chance.random() < 0.5:
                     self._send_away(client, place, chance)
@@ -225,8 +228,8 @@ class World:
 
     def _silence(self, place: Place, lasts: float,
                  chance: random.Random) -> None:
-        """The server believes that they are there, until they are seen
-        elsewhere or do not answer."""
+        """The server takes its clients for connected until they return
+        elsewhere or do not answer a PING."""
         place.line.go_silent()
         _rest(lasts)
         for client in self._clients_of(place):
@@ -278,7 +281,7 @@ class World:
         place.link.heal()
 
     def _clients_of(self, place: Place) -> List[JsClient]:
-        """Those that are connected there, or try to be."""
+        """The clients that are connected there, or that try to connect."""
         return [client for client, _ in self.clients
                 if client.port() == place.line.port]
 
@@ -291,10 +294,9 @@ class World:
     # -- the end ------------------------------------------------------------
 
     def settle(self) -> int:
-        """Stop emitting, and wait until all clients have what comes after
-        all else.
+        """Stop emitting, and wait until all clients have the last event.
 
-        :return: how many messages were emitted by the servers that are left.
+        :return: how many messages the servers that still run have emitted.
         """
         emitted = 0
         for place in self.places:
@@ -308,7 +310,7 @@ class World:
                 wait_until(lambda: client.count(FINAL) >= len(members),
                            BACK_WITHIN)
             except AssertionError:
-                self.complaints.append(
+                self.violations.append(
                     f'{members[0].name} has no final message:\n'
                     f'{client.story()}')
         for place in self.places:
@@ -321,25 +323,25 @@ class World:
         wrong = {name: stats[name] for name in (*LOSSES, 'malformed')
                  if stats[name]}
         if wrong:
-            self.complaints.append(f'{node.name} counts {wrong}')
+            self.violations.append(f'{node.name} counts {wrong}')
 
     def reason_of(self, sid: str, namespace: str) -> str:
-        """Why a client was not recovered, for as long as its server has
+        """Why a client was not recovered; known as long as its server has
         not been replaced."""
         for place in self.places:
             for found in place.node.connected(sid):
                 if found['namespace'] == namespace:
                     return f'{found["environ"]} by {place.node.name}'
-        return 'by a server that is gone'
+        return 'by a server that was replaced'
 
 
 def _rest(seconds: float) -> None:
-    # Nothing is waited for: so long a fault lasts.
+    # The length of a fault; it waits for no condition.
     threading.Event().wait(seconds)
 
 
 class _Js:
-    """The process of the JavaScript clients, for as long as it is needed."""
+    """The process of the JavaScript clients."""
 
     def __init__(self) -> None:
         self.clients = JsClients().start()

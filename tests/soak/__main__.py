@@ -1,8 +1,8 @@
 """``python -m tests.soak --seconds 60 --seed 1``: see the package.
 
 The same seed makes the same faults, in the same order and of the same
-length. The exit status is 1 where a client has not got every message once,
-in order, or where a node has something to complain of at the end.
+length. The exit status is 1 if a client has not received every message once
+and in order, or if a node reports a problem at the end.
 """
 import argparse
 import contextlib
@@ -18,11 +18,11 @@ from ..support.node_process import NodeProcess, RemoteError
 from .cluster import Cluster
 from .faults import FAULTS
 
-#: Seconds without a new fault between two of them, at most.
+#: The longest pause between two faults, in seconds.
 REST = 1.5
 
-#: What ends a run before its account: something was waited for in vain; a
-#: node does not answer, or its emit has raised; Redis does not answer.
+#: What ends a run before its account: a condition is not met in time, a node
+#: does not answer or its emit raises, or Redis does not answer.
 FAILURES = (AssertionError, OSError, RemoteError, redis.RedisError)
 
 #: How many of the last lines of each process are shown after a failure.
@@ -33,11 +33,11 @@ def run(mode: str, seconds: float, chance: random.Random,
         stack: contextlib.ExitStack) -> List[str]:
     """Run a cluster through faults.
 
-    :return: what was not as it has to be.
+    :return: the violations.
     """
     cluster = Cluster(mode, stack)
     begun = time.monotonic()
-    # All of them once before any of them twice.
+    # Every fault comes once before any comes twice.
     faults = chance.sample(FAULTS, len(FAULTS))
     count = 0
     while time.monotonic() - begun < seconds:
@@ -46,9 +46,9 @@ def run(mode: str, seconds: float, chance: random.Random,
         say(begun, fault.name)
         fault.work(cluster, chance)
         count += 1
-        # Part of the schedule: nothing is waited for.
+        # The pause is part of the schedule.
         time.sleep(chance.uniform(0.0, REST))
-    say(begun, f'{count} faults are over; the account follows')
+    say(begun, f'{count} faults have ended; the account follows')
     emitted = cluster.settle()
     violations = list(cluster.violations(emitted))
     say(begun, f'{sum(emitted.values())} messages to {len(cluster.clients)} '
@@ -64,10 +64,10 @@ def say(begun: float, text: str) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog='python -m tests.soak')
     parser.add_argument('--seconds', type=float, default=60.0,
-                        help='for so long there are new faults (60)')
+                        help='how long new faults begin (60)')
     parser.add_argument('--seed', type=int,
                         default=random.SystemRandom().randrange(10**6),
-                        help='of what is left to chance (a new one)')
+                        help='of the random choices (a new one)')
     parser.add_argument('--mode', choices=MODES, default='gevent',
                         help='how the nodes run their tasks (gevent)')
     given = parser.parse_args()

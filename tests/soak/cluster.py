@@ -1,4 +1,5 @@
-"""What goes through the faults: nodes, processes that only emit, clients."""
+"""The cluster that goes through the faults: nodes, processes that only emit,
+and clients."""
 import contextlib
 from typing import Dict, Iterator, List, NamedTuple
 
@@ -16,15 +17,15 @@ from ..support.wait import wait_until
 #: Seconds between two messages of one emitter. There are five of them.
 INTERVAL = 0.01
 
-#: Seconds that all messages may take to arrive, after the last fault.
+#: Seconds in which all messages have to arrive after the last fault.
 ARRIVE_WITHIN = 60.0
 
-#: How many of the numbers that are missing are told.
+#: How many of the missing numbers are shown.
 EXAMPLES = 10
 
 
 class Source(NamedTuple):
-    """What emits 0, 1, 2, … to all clients.
+    """A process that emits 0, 1, 2, … to all clients.
 
     :param node: the process.
     :param target: its server, or its write-only manager.
@@ -36,9 +37,9 @@ class Source(NamedTuple):
 
 
 class Cluster:
-    """Three members, of which two have a connection to Redis that can go
-    wrong by itself; two processes that only emit, one behind each of these
-    connections as well; a fourth member that nobody would miss.
+    """Three members, two of which connect to Redis through a proxy each; two
+    processes that only emit, through one of these proxies each; and a fourth
+    member, which can be killed.
 
     :param mode: how the processes run their tasks.
     """
@@ -64,7 +65,7 @@ class Cluster:
         stack.callback(close_all, self.clients)
         for node in self.members:
             self.clients.append(Client(node.url))
-        #: How many malformed entries every member has to have met.
+        #: How many malformed entries every member has to count.
         self.malformed = 0
         self.sources = [
             *(Source(node, f'member {number}', 'server')
@@ -87,23 +88,23 @@ class Cluster:
     # -- the end ------------------------------------------------------------
 
     def settle(self) -> Dict[str, int]:
-        """Stop emitting, and wait until all messages have arrived or should
-        have.
+        """Stop emitting, and wait until all messages have arrived, or for as
+        long as they may take.
 
         :return: how many were emitted, by event.
         """
         emitted = {source.event: source.node.stop_pulse(source.event)
                    for source in self.sources}
 
-        def all_is_there() -> bool:
+        def all_arrived() -> bool:
             return all(client.count(event) >= count
                        for client in self.clients
                        for event, count in emitted.items())
 
         with contextlib.suppress(AssertionError):
-            # The account will tell.
-            wait_until(all_is_there, ARRIVE_WITHIN)
-        # Behind it nothing of the messages can come.
+            # The account reports what is missing.
+            wait_until(all_arrived, ARRIVE_WITHIN)
+        # No other message can come after these.
         for number, source in enumerate(self.sources):
             source.node.invoke(source.target, 'emit', f'end {number}', None)
         for client in self.clients:
@@ -112,7 +113,7 @@ class Cluster:
         return emitted
 
     def violations(self, emitted: Dict[str, int]) -> Iterator[str]:
-        """What is not as it has to be, in words."""
+        """The violations, in words."""
         for number, client in enumerate(self.clients):
             if not client.is_connected():
                 yield f'client {number} has lost its connection'
@@ -134,5 +135,5 @@ class Cluster:
             if wrong:
                 yield f'member {number} counts {wrong}'
             if stats['malformed'] != self.malformed:
-                yield (f'member {number} has met {stats["malformed"]} '
+                yield (f'member {number} counts {stats["malformed"]} '
                        f'malformed entries, not {self.malformed}')

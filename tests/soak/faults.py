@@ -1,5 +1,5 @@
-"""The faults. Each makes an end of itself; what it leaves behind, the
-cluster has to recover from while the next one is on its way."""
+"""The faults. Each ends by itself; the cluster has to recover from it while
+the next one begins."""
 import random
 import threading
 import time
@@ -9,8 +9,8 @@ from ..support.entries import add_entry, entry, MALFORMED
 from ..support.proxy import Proxy
 from .cluster import Cluster
 
-#: How long a trap is left armed, in seconds.
-PATIENCE = 3.0
+#: Seconds for which a trap stays set.
+TRAP_TIMEOUT = 3.0
 
 Chance = random.Random
 
@@ -18,14 +18,14 @@ Chance = random.Random
 class Fault(NamedTuple):
     """One kind of fault.
 
-    :param work: brings it about, and its end.
+    :param work: begins and ends it.
     """
 
     name: str
     work: Callable[[Cluster, Chance], None]
 
 
-# How long a fault lasts is drawn: nothing is waited for here.
+# The length of a fault is random: the sleeps here wait for no condition.
 
 def _killed(cluster: Cluster, chance: Chance) -> None:
     cluster.redis.kill()
@@ -56,7 +56,7 @@ def _cut_off(cluster: Cluster, chance: Chance) -> None:
 
 def _for_a_while(begin: Callable[[Proxy, Chance], object],
                  longest: float) -> Callable[[Cluster, Chance], None]:
-    """A fault of one node's connections that is healed afterwards."""
+    """Make a fault of one proxy that is healed afterwards."""
     def work(cluster: Cluster, chance: Chance) -> None:
         proxy = chance.choice(cluster.proxies)
         begin(proxy, chance)
@@ -68,11 +68,11 @@ def _for_a_while(begin: Callable[[Proxy, Chance], object],
 
 def _trapped(set_trap: Callable[[Proxy, Chance, bytes], threading.Event]
              ) -> Callable[[Cluster, Chance], None]:
-    """A fault that a command, or its reply, meets."""
+    """Make a fault that strikes the next command of a kind, or its reply."""
     def work(cluster: Cluster, chance: Chance) -> None:
         proxy = chance.choice(cluster.proxies)
         command = chance.choice([b'XADD', b'XREAD', b'EXEC', b'XINFO'])
-        set_trap(proxy, chance, command).wait(PATIENCE)
+        set_trap(proxy, chance, command).wait(TRAP_TIMEOUT)
         proxy.heal()
 
     return work
@@ -83,7 +83,7 @@ def _malformed(cluster: Cluster, chance: Chance) -> None:
         for fields in chance.sample(list(MALFORMED.values()), 5):
             add_entry(admin, 'socket.io', fields)
             cluster.malformed += 1
-        # Who has sent them counts as a node until it takes its leave.
+        # Their sender counts as a node until it sends ADAPTER_CLOSE.
         add_entry(admin, 'socket.io', entry(kind=13))
 
 
