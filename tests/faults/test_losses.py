@@ -409,6 +409,8 @@ def test_losses_are_logged_once_in_ten_seconds(
     (node,) = start_nodes(1, redis.url, on_loss='record', **STEADY)
     node.start_manager()
     with redis.client() as admin:
+        # There was no stream when the writer began: it sends the time.
+        now, _ = admin.time()
         started = time.monotonic()
         for number in range(1, 101):
             # As its writer would add them, with every second one missing.
@@ -416,7 +418,8 @@ def test_losses_are_logged_once_in_ten_seconds(
                 'uid': 'f' * 16, 'nsp': '/', 'type': '3',
                 'data': '{"opts":{"rooms":[],"except":[],"flags":{}},'
                         '"packet":{"type":2,"data":["event"],"nsp":"/"}}',
-                'wid': 'e' * 16, 'seq': str(2 * number), 'since': '0-0'})
+                'wid': 'e' * 16, 'seq': str(2 * number),
+                'since': f'{now + 1}000-0'})
         wait_lost(node, 100)
     lines = errors(node, 'messages are missing')
     reported = losses(node)
