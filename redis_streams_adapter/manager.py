@@ -290,8 +290,8 @@ class RedisStreamsManager(PubSubManager):
     def _make_requests(self, runtime: Runtime[Requester]) -> Requester:
         return Requester(runtime.node, runtime.core, PubSub(
             self._options, self._driver, runtime.engine, self._get_logger,
-            runtime.encoder, runtime.application, runtime.hear, runtime.skip,
-            runtime.start_pubsub), runtime)
+            runtime.encoder, runtime.application, runtime.events.receive,
+            runtime.status.skip, runtime.tasks.start_pubsub), runtime)
 
     def _served_namespaces(self) -> Iterable[str]:
         return dict.fromkeys([*self._registry.namespaces(),
@@ -413,7 +413,7 @@ class RedisStreamsManager(PubSubManager):
                 note_arrival(environ)
 
     def _appear_in(self, namespace: str) -> None:
-        self._live().appear_in(namespace)
+        self._live().membership.appear_in(namespace)
 
     # -- what the server calls --------------------------------------------
 
@@ -779,7 +779,7 @@ class RedisStreamsManager(PubSubManager):
         """
         delivered = self._delivery.delivered if self._delivery else 0
         return {'delivered': delivered, **self._tracking.stats(),
-                **self._live().stats()}
+                **self._live().status.stats()}
 
     def health(self) -> Dict[str, Any]:
         """The state of the manager, for a health check:
@@ -805,4 +805,4 @@ class RedisStreamsManager(PubSubManager):
             How many seconds ago the last outage ``ended``, how many it
             ``lasted``, and its ``reason``; ``None``: there was none.
         """
-        return self._live().health()
+        return self._live().status.health()

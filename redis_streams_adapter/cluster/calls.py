@@ -259,7 +259,7 @@ class Cluster:
             self._handlers.add(namespace, event, handler)
             runtime = self._lifecycle.current
             if runtime is not None and runtime.member:
-                runtime.serve_namespaces()
+                runtime.membership.serve()
             return handler
 
         return register if handler is None else register(handler)
@@ -297,7 +297,7 @@ class Cluster:
             raise RuntimeError('a write-only manager cannot send requests')
         runtime = lifecycle.runtime()
         if asks:
-            runtime.refuse_on_own_task()
+            runtime.tasks.refuse_on_own_task()
         if not runtime.member:
             lifecycle.start()
         return lifecycle.runtime()

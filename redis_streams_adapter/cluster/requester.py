@@ -9,54 +9,19 @@ its request.
 import math
 import threading
 import time
-from typing import Any, Callable, Dict, Iterable, List, Optional, Protocol
+from typing import Any, Callable, Dict, Iterable, List, Optional
 
-from ..runtime.channel import Channel
+from ..runtime.runtime import Runtime
 from ..errors import RedisStreamsError
 from ..protocol.discovery import ASK_INTERVAL
-from ..protocol.events import Act, Event
+from ..protocol.events import Act
 from ..protocol.membership import Known
 from ..protocol.messages import Message, Response
 from ..protocol.node import Node
 from ..stream.outbox import Pending
 from ..protocol.requests import Asked, NOBODY, Request, UNKNOWN_MEMBERS
 from .pubsub import PubSub
-from ..concurrency.engines import Engine, Event as TaskEvent
-
-
-class Stream(Protocol):
-    """What a runtime does for a :class:`Requester`."""
-
-    uid: str
-    engine: Engine
-
-    @property
-    def closed(self) -> bool:
-        """Whether the runtime is closed."""
-
-    def joins(self, namespace: str) -> bool:
-        """Whether this node serves a namespace, or is about to."""
-
-    def channel(self, namespace: str) -> Channel:
-        """The channel that has the messages of a namespace."""
-
-    def ask_for_members(self, namespace: str) -> None:
-        """Ask the members of a namespace for all members."""
-
-    def refuse_on_own_task(self) -> None:
-        """Make sure that this task may wait.
-
-        :raises RuntimeError: it is a task of the runtime.
-        """
-
-    def encode(self, namespace: str, message: Message) -> Any:
-        """The fields of a message."""
-
-    def append(self, namespace: str, fields: Any) -> Pending:
-        """Put an encoded message into the outbox."""
-
-    def follow(self, event: Event) -> None:
-        """Carry out an event of the node."""
+from ..concurrency.engines import Event as TaskEvent
 
 
 class Requester:
@@ -69,11 +34,11 @@ class Requester:
     """
 
     def __init__(self, node: Node, core: threading.Lock, pubsub: PubSub,
-                 stream: Stream) -> None:
+                 runtime: Runtime[Any]) -> None:
         self._node = node
         self._core = core
         self._pubsub = pubsub
-        self._stream = stream
+        self._runtime = runtime
         #: Events of the tasks that wait until all members are known. Each
         #: task adds and removes its own, also when an exception ends it.
         self._waiting: List[TaskEvent] = []
@@ -114,7 +79,7 @@ class Requester:
                 return None
             count = self._pubsub.count(
                 namespace, lambda: self._known(namespace),
-                lambda: self._stream.joins(namespace))
+                lambda: self._runtime.membership.joins(namespace))
             if count is not None:
                 return count
         counts: List[int] = []
@@ -138,7 +103,7 @@ class Requester:
             found.append({uid: max(0.0, now - at) for uid, at
                           in self._node.nodes(namespace).items()})
             if self._node.serves(namespace):
-                found[0][self._stream.uid] = 0.0
+                found[0][self._runtime.uid] = 0.0
 
         self._await_members(namespace, timeout, look)
         return found[0] if found else None
@@ -151,7 +116,7 @@ class Requester:
         :param then: called at that moment, under the node's lock.
         :return: whether they are known.
         """
-        knowledge = self._stream.channel(namespace).knowledge
+        knowledge = self._runtime.channel(namespace).knowledge
         deadline = time.monotonic() + timeout
         learned = None
         try:
@@ -164,15 +129,15 @@ class Requester:
                         return True
                     asks = knowledge.is_to_ask(namespace, now)
                 if learned is None:
-                    self._stream.refuse_on_own_task()
-                    learned = self._stream.engine.event()
+                    self._runtime.tasks.refuse_on_own_task()
+                    learned = self._runtime.engine.event()
                     self._waiting.append(learned)
                     # They may have become known before the event existed.
                     continue
-                if now >= deadline or self._stream.closed:
+                if now >= deadline or self._runtime.closed:
                     return False
                 if asks:
-                    self._stream.ask_for_members(namespace)
+                    self._runtime.membership.ask_for_members(namespace)
                 learned.wait(min(deadline - now, ASK_INTERVAL,
                                  math.inf if left is None else left))
                 learned.clear()
@@ -194,21 +159,21 @@ class Requester:
         """
         if self._pubsub.asks:
             return self._pubsub.ask(namespace, message)
-        fields = self._stream.encode(namespace, message)
+        fields = self._runtime.encode(namespace, message)
 
         def send() -> Pending:
-            pending = self._stream.append(namespace, fields)
+            pending = self._runtime.append(namespace, fields)
             with self._core:
                 events = self._node.written(
                     request_id, self._writer(namespace), pending.sequence)
             for event in events:
-                self._stream.follow(event)
+                self._runtime.events.carry_out(event)
             return pending
 
         return send
 
     def _writer(self, namespace: str) -> bytes:
-        return self._stream.channel(namespace).writer.writer_id
+        return self._runtime.channel(namespace).writer.writer_id
 
     def expect(self, request_id: str, request: Request,
                timeout: float = math.inf, alone: bool = False) -> bool:
@@ -229,7 +194,7 @@ class Requester:
             self._node.expect(request_id, request, time.monotonic(), asked,
                               writer)
 
-        if self._stream.closed:
+        if self._runtime.closed:
             raise RedisStreamsError('the manager is closed')
         if alone:
             asked = NOBODY
@@ -253,7 +218,7 @@ class Requester:
                 request.doubt = UNKNOWN_MEMBERS
                 return False
             return True
-        knowledge = self._stream.channel(namespace).knowledge
+        knowledge = self._runtime.channel(namespace).knowledge
         with self._core:
             if self._node.unknown_for(namespace, knowledge,
                                       time.monotonic()) != 0:
@@ -291,8 +256,8 @@ class Requester:
         if act.way is not None:
             return self._pubsub.answer(
                 act.way, act.namespace, act.uid, message)
-        fields = self._stream.encode(act.namespace, message)
-        return lambda: self._stream.append(act.namespace, fields)
+        fields = self._runtime.encode(act.namespace, message)
+        return lambda: self._runtime.append(act.namespace, fields)
 
     def withdraw(self, request_id: str) -> None:
         """Stop waiting for answers to a request."""
@@ -302,6 +267,6 @@ class Requester:
     def answer(self, response: Response) -> None:
         """Take in the answer of a local client to a request of this node."""
         with self._core:
-            events = list(self._node.respond(self._stream.uid, response))
+            events = list(self._node.respond(self._runtime.uid, response))
         for event in events:
-            self._stream.follow(event)
+            self._runtime.events.carry_out(event)

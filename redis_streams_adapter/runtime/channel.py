@@ -1,47 +1,133 @@
-"""One stream, as a process uses it."""
-from dataclasses import dataclass
-from typing import Optional, Tuple
+"""One stream, as a process uses it: what its two tasks do with what they
+read, and how its writers stay at the pace of its readers.
 
+:mod:`redis_streams_adapter.protocol.flow_control` decides for one writer,
+from the reports of readers. The channel sends and receives these reports:
+readers report that they lag, and after an outage each writer asks the other
+nodes for their positions before it sends much.
+"""
+import logging
+import threading
+import time
+from itertools import chain
+from typing import Callable, Iterable, List, Optional, Tuple
+
+from ..concurrency.engines import Engine
+from ..errors import DecodeError
+from ..losses import DELETED, Loss, MISSING, TRIMMED, VANISHED
+from ..options import Options
+from ..protocol.codec import decode, Encoder, Fields, open_envelope
 from ..protocol.discovery import Knowledge, Span
+from ..protocol.events import Act, Duplicate, Event, Missing, ReaderLags, \
+    Returned, Send, Skipped
+from ..protocol.messages import CAUGHT_UP, Heartbeat, InitialHeartbeat, \
+    MessageType
+from ..protocol.node import Node
+from ..protocol.position import Position
+from ..protocol.routing import stream_index
+from ..protocol.sender import Signature
+from ..protocol.sequences import Sequences
+from ..protocol.transport import Entry
+from ..stream.backpressure import Absent
+from ..stream.driver import Driver
+from ..stream.link import open_link
+from ..stream.outbox import Capacity
+from ..stream.read_back import ReadBack
 from ..stream.reader import Reader
 from ..stream.writer import Writer
-from ..protocol.sequences import Sequences
-from ..protocol.sender import Signature
-from ..protocol.position import Position
-from .delivery import Delivery
+from .delivery import Deliveries, Delivery
+from .tasks import State
 
 
-@dataclass(eq=False)
 class Channel:
     """The two tasks of one stream, and what they know about it.
 
+    :param index: the number of the stream among those of the cluster.
     :param key: the key of the stream.
-    :param writer: sends to it.
-    :param reader: reads it; may never be started.
-    :param sequences: the numbers that were seen in it; used by the reader's
-                      task only.
-    :param knowledge: what is known of its members; under the core lock.
-    :param signature: the uid under which this process writes to it.
-    :param delivery: how its events reach the local clients.
+    :param node: decides what an entry means; used under ``core``.
+    :param encoder: encodes messages of this process.
+    :param deliveries: makes the delivery to the local clients.
+    :param serve: called when the reader has its first position: an answer is
+                  not missed from now on.
+    :param lose_sight: called with this channel, and whether the stream is a
+                       new one, if members may have joined unseen.
+    :param lose: called with each loss.
+    :param skip: called with the error of an entry that is no valid message.
+    :param carry_out: carries out the other events of the node.
     """
 
-    key: str
-    writer: Writer
-    reader: Reader
-    sequences: Sequences
-    knowledge: Knowledge
-    signature: Signature
-    delivery: Delivery
-    #: Whether the writer's task is known to run. Under the runtime's start
-    #: lock.
-    sending: bool = False
-    #: What was read of the history before the first position, and when.
-    #: Written by the reader's task; taken, under the core lock, by the first
-    #: task that serves namespaces when the stream is followed.
-    history: Optional[Tuple[Position, Span, float]] = None
-    #: Whether the reader has its first position, so that it does not miss an
-    #: answer to what this node writes. Written by the reader's task, once.
-    positioned: bool = False
+    def __init__(self, index: int, key: str, options: Options, driver: Driver,
+                 engine: Engine, logger: Callable[[], logging.Logger],
+                 capacity: Capacity, node: Node, core: threading.Lock,
+                 encoder: Encoder, state: State, deliveries: Deliveries,
+                 serve: Callable[[], None],
+                 lose_sight: Callable[['Channel', bool], None],
+                 lose: Callable[[Loss], None],
+                 skip: Callable[[DecodeError, str], None],
+                 carry_out: Callable[[Event], None]) -> None:
+        self.key = key
+        self._index = index
+        self._count = options.stream_count
+        self._max_len = max_len = options.max_len or 0
+        self._node = node
+        self._core = core
+        self._encoder = encoder
+        self._state = state
+        self._serve = serve
+        self._lose_sight = lose_sight
+        self._lose = lose
+        self._skip = skip
+        self._carry_out = carry_out
+        #: The uid under which this process writes to it.
+        self.signature = Signature()
+        #: Sends to it.
+        self.writer = Writer(
+            lambda: open_link(driver, key, max_len,
+                              min_replicas=options.min_replicas),
+            engine, logger, capacity=capacity,
+            patience=driver.socket_timeout,
+            vanished=lambda count: lose(Loss(VANISHED, key, count)),
+            overhear=self.overhear, absent=self.absent,
+            retention=options.retention,
+            replicated=options.min_replicas > 0, sign=self.signature)
+        # As long as the number of other nodes is unknown.
+        self.writer.backpressure.set_window(max(1, max_len // 4))
+        trimmed_by_time = options.retention is not None \
+            and options.retention < options.heartbeat_timeout
+        #: What was seen of the history before the first position.
+        self._before = Sequences()
+        #: Reads it; may never be started.
+        self.reader = Reader(
+            lambda: open_link(driver, key, max_len, options.block_time),
+            self.take_in, state.clients_since, self.began, self.resume,
+            self.lost_history, self.lagging, logger, pause=engine.pause,
+            max_len=max_len, count=options.read_count,
+            block=options.block_time,
+            read_back=ReadBack(
+                self.recall, self.recalled, seconds=options.heartbeat_timeout,
+                pause=engine.pause, count=options.read_count,
+                max_len=None if trimmed_by_time else options.max_len),
+            doubtful=self.doubtful)
+        #: The numbers that were seen in it; used by the reader's task only.
+        self.sequences = Sequences(self.writer.writer_id)
+        #: What is known of its members; under the core lock.
+        self.knowledge = Knowledge(options.heartbeat_timeout)
+        #: How its events reach the local clients. Written by the task that
+        #: makes the channel, and by the one that creates the server.
+        self.delivery: Delivery = deliveries.of_stream(self.writer.writer_id)
+        #: Whether the writer's task is known to run. Written by the tasks
+        #: that start it.
+        self.sending = False
+        #: What was read of the history before the first position, and when.
+        #: Written by the reader's task; taken, under the core lock, by the
+        #: first task that serves namespaces when the stream is followed.
+        self.history: Optional[Tuple[Position, Span, float]] = None
+        #: Whether the reader has its first position, so that it does not miss
+        #: an answer to what this node writes. Written by the reader's task,
+        #: once.
+        self.positioned = False
+        #: How many copies were read. Written by the reader's task.
+        self.duplicates = 0
 
     def succeed(self, former: 'Channel') -> None:
         """Take over from a closed runtime of this process: its clients do
@@ -50,3 +136,151 @@ class Channel:
         self.reader.skip_to = former.reader.cursor
         self.sequences.former = \
             former.sequences.former | {former.sequences.own}
+
+    def carried(self, namespaces: Iterable[str]) -> List[str]:
+        """Those of the namespaces whose messages go to this stream."""
+        return [each for each in namespaces
+                if stream_index(each, self._count) == self._index]
+
+    # -- what the reader reads; on its task -------------------------------
+
+    def take_in(self, entry: Entry) -> None:
+        """Carry out an entry."""
+        now, delivery = time.monotonic(), self.delivery
+        follower = delivery.follower
+        if follower is not None:
+            follower.arriving(entry.id)
+        try:
+            with self._core:
+                events = self._node.receive(
+                    entry, now, self.sequences, self.knowledge)
+            for event in events:
+                if isinstance(event, Act):
+                    delivery.received(entry, event)
+                elif isinstance(event, Returned):
+                    self.writer.backpressure.seen(event.sequence)
+                    if follower is not None:
+                        follower.came_back(
+                            entry, event.sequence, event.is_message)
+                else:
+                    self._note(event, entry)
+        finally:
+            if follower is not None:
+                follower.moved(entry.id)
+
+    def _note(self, event: Event, entry: Entry) -> None:
+        if isinstance(event, Missing):
+            self._lose(Loss(MISSING, self.key, event.count, event.uid))
+            if not self.reader.counts:
+                # It does not notice by itself that entries were trimmed.
+                self._lose_sight(self, False)
+        elif isinstance(event, Duplicate):
+            self.duplicates += 1
+        elif isinstance(event, Skipped):
+            self._skip(event.error, f'entry {entry.id}')
+        elif isinstance(event, ReaderLags):
+            self.writer.backpressure.reader_lags(event.uid, event.position)
+        else:
+            self._carry_out(event)
+            if isinstance(event, Send) and not self._state.closed:
+                # The answer to an INITIAL_HEARTBEAT may have to wait for a
+                # long outbox. A node that asks after an outage sends little
+                # until it has this report.
+                self.reader.tell()
+
+    def recall(self, entry: Entry, at: float) -> None:
+        """Take in an entry of the history before the first position."""
+        with self._core:
+            self._node.recall(entry, min(at, time.monotonic()), self._before)
+
+    def recalled(self, cursor: Position, span: Span) -> None:
+        """The history before the first position was read."""
+        self.history = cursor, span, time.monotonic()
+
+    def began(self, cursor: Position, moment: int) -> None:
+        """The stream is followed from this position on."""
+        self.sequences.begin(cursor, moment)
+        self.delivery.began(cursor)
+        self.positioned = True
+        self._serve()
+
+    def resume(self) -> None:
+        """The reader gets through."""
+        self.set_window()
+        self.writer.backpressure.await_reader()
+        with self._core:
+            events = self._node.resume(time.monotonic())
+        for event in events:
+            self._carry_out(event)
+
+    def lost_history(self, kind: str, count: Optional[int]) -> None:
+        """Part of the stream is gone, or all of it."""
+        if kind != TRIMMED:
+            self.delivery.history_lost()
+        self._lose(Loss(kind, self.key, count))
+        self._lose_sight(self, kind == DELETED)
+
+    def doubtful(self) -> None:
+        """Entries may be lost, and Redis cannot tell."""
+        self._lose_sight(self, False)
+
+    # -- the pace of readers ----------------------------------------------
+
+    def set_window(self) -> None:
+        """Set how many entries of the writer may be unread."""
+        # Half of what a stream keeps, shared by all nodes that may write. The
+        # other half is for what is written before a slow reader reports.
+        share = max(1, self._max_len // (2 * (self._node.others + 1)))
+        self.writer.backpressure.set_window(share, self.reader.connected)
+
+    def lagging(self, cursor: Optional[Position]) -> None:
+        """Report that the reader lags, or no longer does; on its task.
+
+        :param cursor: its position; ``None``: it has caught up.
+        """
+        if cursor is not None:
+            self.writer.backpressure.reader_lags(None, cursor)
+        # It concerns the stream, not the namespace that it names. A node that
+        # is a member of no namespace in this stream writes as an emitter.
+        namespaces = self.carried(self._node.namespaces)
+        reader = None if namespaces else self._node.uid
+        self.writer.say_now(self._encoder.encode(
+            namespaces[0] if namespaces else '/',
+            Heartbeat(cursor or CAUGHT_UP, reader)))
+
+    def overhear(self, fields: Fields) -> None:
+        """Take in a report of a reader that lags. Called on the writer's task
+        of a process that only writes, or is not a member yet."""
+        backpressure = self.writer.backpressure
+        try:
+            envelope = open_envelope(fields)
+            if envelope.writer == self.writer.writer_id:
+                backpressure.seen(envelope.sequence)
+            elif envelope.type is MessageType.HEARTBEAT:
+                message = decode(envelope)
+                if isinstance(message, Heartbeat) \
+                        and message.behind is not None:
+                    backpressure.reader_lags(
+                        message.reader or envelope.uid,
+                        message.behind or None)
+        except DecodeError:
+            # Each reader logs and counts it.
+            return
+
+    def absent(self) -> Absent:
+        """Which readers may be away after an outage, and what to ask them;
+        on the writer's task."""
+        # A process that knows no others waits for an unknown reader, which
+        # never answers.
+        strangers: List[Optional[str]] = ['']
+        if not self._state.member or self.writer.outbox.closed:
+            # The goodbye may be stored: a question after it would make this
+            # node a member again.
+            return strangers, ()
+        self.set_window()
+        with self._core:
+            asked = self._node.who_reads(self.carried(self._node.namespaces))
+        uids = list(chain.from_iterable(asked.values()))
+        return [None, *(uids or strangers)], [
+            self._encoder.encode(namespace, InitialHeartbeat())
+            for namespace in asked if self.signature.joined(namespace)]

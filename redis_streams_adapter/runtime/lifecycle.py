@@ -157,7 +157,7 @@ class Lifecycle(Generic[R]):
     def flush(self, timeout: Optional[float] = None) -> bool:
         """Wait until Redis has all that was emitted. See the manager."""
         runtime = self.current
-        return runtime is None or runtime.flush(timeout)
+        return runtime is None or runtime.streams.flush(timeout)
 
     def after_fork(self) -> None:
         """In a child process: make a new runtime when one is next needed."""

@@ -13,11 +13,14 @@ import time
 from typing import Any, Callable, Iterable, Sequence
 
 from ..errors import OutboxFullError
+from ..protocol.codec import Encoder
 from ..protocol.events import Send
-from ..protocol.messages import InitialHeartbeat, Message, MessageType
+from ..protocol.messages import AdapterClose, EMITTER_UID, \
+    InitialHeartbeat, Message, MessageType
 from ..protocol.node import Node
 from .channel import Channel
 from .delivery import Requests
+from .tasks import State
 
 
 class Membership:
@@ -25,29 +28,33 @@ class Membership:
 
     :param node: knows the members of the cluster; used under ``core``.
     :param serving: the serving lock.
+    :param encoder: encodes messages of this process.
     :param channels: the channels of the process.
     :param channel_of: returns the channel of a namespace.
     :param publish: puts a message into the outbox.
-    :param is_closed: whether the process leaves the cluster.
+    :param start_writer: starts the writer of a channel.
     :param requests: returns what sends requests and answers.
     :param namespaces: returns the namespaces that the server serves.
     """
 
     def __init__(self, node: Node, core: threading.Lock, serving: Any,
-                 channels: Sequence[Channel],
+                 encoder: Encoder, state: State, channels: Sequence[Channel],
                  channel_of: Callable[[str], Channel],
                  publish: Callable[[str, Message], Any],
-                 is_closed: Callable[[], bool],
+                 start_writer: Callable[[Channel], None],
                  requests: Callable[[], Requests],
                  namespaces: Callable[[], Iterable[str]],
                  logger: Callable[[], logging.Logger]) -> None:
         self._node = node
         self._core = core
         self._serving = serving
+        self._encoder = encoder
+        self._emitter = Encoder(EMITTER_UID)
+        self._state = state
         self._channels = channels
         self._channel_of = channel_of
         self._publish = publish
-        self._is_closed = is_closed
+        self._start_writer = start_writer
         self._requests = requests
         self.namespaces = namespaces
         self._logger = logger
@@ -56,7 +63,7 @@ class Membership:
         """Become a member of the namespaces that are served now, if their
         streams are followed: an answer must not be missed."""
         with self._serving:
-            if self._is_closed():
+            if self._state.closed:
                 return
             namespaces = [each for each in self.namespaces()
                           if self._channel_of(each).positioned]
@@ -66,8 +73,7 @@ class Membership:
                            for channel in self._channels]
                 events = self._node.serve(namespaces, time.monotonic())
             for channel in self._channels:
-                channel.delivery.serve([each for each in namespaces
-                                        if self._channel_of(each) is channel])
+                channel.delivery.serve(channel.carried(namespaces))
             # In the order of the decisions: another task may revoke what this
             # one announces.
             said = [self._put_sign(event) for event in events
@@ -105,6 +111,35 @@ class Membership:
             # Not while another task computes what is served.
             return self._node.serves(namespace)
 
+    def appear_in(self, namespace: str) -> None:
+        """Become a member of a namespace that is served from now on, because
+        it accepts a client."""
+        self._state.may_have_clients()
+        if not self.serves(namespace):
+            self.serve()
+
+    def joins(self, namespace: str) -> bool:
+        """Whether this process is a member of a namespace, or is about to
+        be."""
+        return self._state.member and not self._state.closed \
+            and namespace in self.namespaces()
+
+    def leave(self) -> None:
+        """Put the goodbye into the outbox, the last entry of this process.
+        """
+        with self._serving, self._core:
+            # From here on no namespace is served again.
+            namespaces = self._node.namespaces
+        for channel in self._channels:
+            # No message of this node may follow the goodbye: a node that
+            # reads one takes this node for a member again.
+            channel.writer.close([
+                self._encoder.encode(namespace, AdapterClose())
+                for namespace in channel.carried(namespaces)])
+        with self._core:
+            # As announced.
+            self._node.serve((), time.monotonic())
+
     def log_about(self, namespace: str, *args: Any) -> None:
         """Log a change among the other members of a namespace."""
         self._logger().log(self._level_of(namespace), *args)
@@ -132,7 +167,7 @@ class Membership:
 
         :return: whether there was room.
         """
-        if self._is_closed():
+        if self._state.closed:
             # The other nodes have the goodbye, or will have it.
             return True
         namespace, message = event.namespace, event.message
@@ -171,6 +206,17 @@ class Membership:
             self._node.lose_sight(channel.writer.writer_id)
             namespaces = self._node.namespaces
         if asks:
-            for namespace in namespaces:
-                if self._channel_of(namespace) is channel:
-                    self.say(Send(namespace, InitialHeartbeat()))
+            for namespace in channel.carried(namespaces):
+                self.say(Send(namespace, InitialHeartbeat()))
+
+    def ask_for_members(self, namespace: str) -> None:
+        """Ask all members of a namespace for a heartbeat. Sent as an emitter
+        even by a member: the question neither joins nor is a sign of life."""
+        channel = self._channel_of(namespace)
+        try:
+            channel.writer.append(self._emitter.encode(
+                namespace, self.arrival(namespace)), False)
+        except OutboxFullError:
+            self._logger().debug('no room for a question')
+        else:
+            self._start_writer(channel)

@@ -1,44 +1,149 @@
-"""The state of a process: its counters, and whether it reaches Redis."""
-from typing import Any, Callable, Dict, Mapping, Optional, Sequence
+"""The state of a process: its counters and losses, and whether it reaches
+Redis.
+"""
+import logging
+import threading
+import time
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
 from ..concurrency.availability import Availability
+from ..concurrency.engines import Engine, Event
+from ..concurrency.locks import Lock
 from ..concurrency.tasks import Task
-from ..losses import COUNTERS, MISSING
+from ..errors import DecodeError
+from ..losses import COUNTERS, Loss, Losses, MISSING
+from ..protocol.node import Node
 from ..stream.outbox import Capacity
 from .channel import Channel
-from .loss_report import LossReport
+from .delivery import Requests
+from .tasks import State
+
+
+class LossReport:
+    """Counts the losses of a process, logs them, and reports them to the
+    application; called with each, by any task.
+
+    :param on_loss: the application's function, if it has one.
+    """
+
+    def __init__(self, engine: Engine, logger: Callable[[], logging.Logger],
+                 on_loss: Optional[Callable[[Loss], Any]]) -> None:
+        self._engine = engine
+        self._logger = logger
+        self._on_loss = on_loss
+        #: Protects the losses. Nothing is logged or called under it.
+        self._lock = Lock()
+        self._losses = Losses()
+
+    @property
+    def counts(self) -> Dict[str, int]:
+        """The counters, by the names that they have in ``stats()``."""
+        with self._lock:
+            return dict(self._losses.counts)
+
+    def __call__(self, loss: Loss) -> None:
+        with self._lock:
+            line = self._losses.add(loss, time.monotonic())
+        if line is not None:
+            self._logger().error('%s', line)
+        if self._on_loss is not None:
+            # A task of its own: it is the application's code.
+            self._engine.spawn(self._call_back, self._on_loss, loss)
+
+    def log_more(self, now: float) -> None:
+        """Log losses that came too soon after another. To be called now and
+        then, and with infinity at the end."""
+        with self._lock:
+            lines = self._losses.more(now)
+        for line in lines:
+            self._logger().error('%s', line)
+
+    def _call_back(self, on_loss: Callable[[Loss], Any], loss: Loss) -> None:
+        try:
+            on_loss(loss)
+        except Exception:
+            self._logger().exception('on_loss failed')
 
 
 class Status:
-    """Collects the state of the parts of a process. The readers' tasks write
-    its own counters, under the core lock.
+    """Collects the state of the parts of a process.
 
+    :param node: knows the other nodes; used under ``core``.
     :param channels: the channels of the process.
     :param tasks: its tasks, by name; may still be empty.
     :param redis: whether Redis can be used.
     :param pubsub: whether PUB/SUB can be used.
+    :param requests: returns what sends requests and answers.
     """
 
-    def __init__(self, channels: Sequence[Channel],
-                 tasks: Mapping[str, Task], capacity: Capacity,
-                 losses: LossReport, redis: Availability,
-                 pubsub: Availability) -> None:
+    def __init__(self, node: Node, core: threading.Lock, engine: Engine,
+                 logger: Callable[[], logging.Logger], state: State,
+                 channels: Sequence[Channel], tasks: Mapping[str, Task],
+                 capacity: Capacity, losses: LossReport, redis: Availability,
+                 pubsub: Availability, requests: Callable[[], Requests],
+                 ) -> None:
+        self._node = node
+        self._core = core
+        self._engine = engine
+        self._logger = logger
+        self._state = state
         self._channels = channels
         self._tasks = tasks
         self._capacity = capacity
-        self._losses = losses
+        self.losses = losses
         self._redis = redis
         self._pubsub = pubsub
-        #: How many messages were malformed, and how many were copies. Written
-        #: by the tasks of readers and listeners, under the core lock.
-        self.skipped = 0
-        self.duplicates = 0
+        self._requests = requests
+        #: How many messages were malformed. Written by the tasks of readers
+        #: and listeners, under the core lock.
+        self._skipped = 0
+        #: The events of the tasks that wait for a connection. Each task adds
+        #: and removes its own.
+        self._waiting: List[Event] = []
+        redis.watch('tasks that wait for a connection', self._wake_waiting)
 
-    def stats(self, dropped: int) -> Dict[str, int]:
-        """Counters since the start, see the manager's ``stats``.
+    def skip(self, error: DecodeError, what: str = 'a request') -> None:
+        """Count and log what is no valid message."""
+        with self._core:
+            self._skipped += 1
+        self._logger().warning('%s was skipped: %s', what, error)
 
-        :param dropped: how many messages over PUB/SUB were not sent.
+    @property
+    def is_connected(self) -> bool:
+        """Whether Redis can be used, and the streams are read."""
+        return self._redis.ok and all(
+            channel.reader.connected for channel in self._channels)
+
+    def await_connection(self, timeout: float) -> bool:
+        """Wait while connections are re-established, but not while Redis is
+        known to be away.
+
+        :param timeout: seconds.
+        :return: whether Redis can be used, and the streams are read.
         """
+        deadline = time.monotonic() + timeout
+        event = self._engine.event()
+        try:
+            self._waiting.append(event)
+            while not self.is_connected and not self._redis.away \
+                    and not self._state.closed:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    break
+                event.wait(left)
+                event.clear()
+        finally:
+            # It is missing if an exception struck before it was added.
+            if event in self._waiting:
+                self._waiting.remove(event)
+        return self.is_connected
+
+    def _wake_waiting(self) -> None:
+        for event in list(self._waiting):
+            event.set()
+
+    def stats(self) -> Dict[str, int]:
+        """Counters since the start, see the manager's ``stats``."""
         writers = [channel.writer for channel in self._channels]
         readers = [channel.reader for channel in self._channels]
         return {
@@ -50,13 +155,14 @@ class Status:
             'outbox': self._capacity.count,
             'outbox_bytes': self._capacity.bytes,
             'received': sum(reader.received for reader in readers),
-            'malformed': self.skipped,
-            'duplicates': self.duplicates,
+            'malformed': self._skipped,
+            'duplicates': sum(
+                channel.duplicates for channel in self._channels),
             'failed': sum(reader.failed for reader in readers),
-            **self._losses.counts,
+            **self.losses.counts,
             'writer_restarts': self._restarts('writer'),
             'reader_restarts': self._restarts('reader'),
-            'requests_dropped': dropped,
+            'requests_dropped': self._requests().dropped,
             'outages': self._redis.outages,
         }
 
@@ -64,14 +170,11 @@ class Status:
         return sum(task.restarts for name, task in list(self._tasks.items())
                    if name.startswith(kind))
 
-    def health(self, closed: bool, member: bool,
-               others: Callable[[], int]) -> Dict[str, Any]:
-        """See the manager's ``health``.
-
-        :param others: counts the other nodes.
-        """
+    def health(self) -> Dict[str, Any]:
+        """See the manager's ``health``."""
         started, redis, pubsub = bool(self._tasks), self._redis, self._pubsub
-        connected = started and not closed and redis.ok
+        member = self._state.member
+        connected = started and not self._state.closed and redis.ok
         well = connected and pubsub.ok
         return {
             'status': 'ok' if well or not started else 'degraded',
@@ -79,8 +182,8 @@ class Status:
             'reader_lag': self._lag() if member else None,
             'outbox': self._capacity.count,
             'outbox_bytes': self._capacity.bytes,
-            'nodes': others() + 1 if member else 0,
-            'messages_lost': self._losses.counts[COUNTERS[MISSING]],
+            'nodes': self._count_others() + 1 if member else 0,
+            'messages_lost': self.losses.counts[COUNTERS[MISSING]],
             'last_error': pubsub.last_error
             if not pubsub.ok and pubsub.last_error
             else redis.last_error or pubsub.last_error,
@@ -91,3 +194,7 @@ class Status:
         lags = [channel.reader.lag for channel in self._channels]
         known = [lag for lag in lags if lag is not None]
         return max(known) if len(known) == len(lags) else None
+
+    def _count_others(self) -> int:
+        with self._core:
+            return self._node.others

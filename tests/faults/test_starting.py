@@ -11,6 +11,7 @@ import pytest
 import socketio
 
 from redis_streams_adapter import RedisStreamsManager
+from redis_streams_adapter.protocol.routing import stream_index
 from redis_streams_adapter.runtime import runtime
 from redis_streams_adapter.losses import COUNTERS
 
@@ -190,7 +191,7 @@ def test_readers_of_all_streams_start_early_enough(
     namespaces = ('/', '/chat', '/a', '/b', '/c')
     for name in namespaces:
         node.server.on('hello', lambda sid: None, namespace=name)
-    assert {runtime.stream_index(name, 3) for name in namespaces} == {0, 1, 2}
+    assert {stream_index(name, 3) for name in namespaces} == {0, 1, 2}
     for name in namespaces:
         emitter.manager.emit('before', 0, name)
     assert emitter.manager.flush(DEADLINE)

@@ -10,7 +10,7 @@ from socketio.packet import Packet
 
 from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.protocol import discovery
-from redis_streams_adapter.runtime import lifecycle, runtime
+from redis_streams_adapter.runtime import channel, lifecycle
 from redis_streams_adapter.protocol.codec import open_envelope
 from redis_streams_adapter.protocol.messages import MessageType
 
@@ -69,7 +69,7 @@ def make_manager(streams: Dict[str, FakeStream],
                  ) -> Iterator[Callable[..., Any]]:
     """Makes managers over the fake streams; closes them at the end."""
     monkeypatch.setattr(
-        runtime, 'open_link',
+        channel, 'open_link',
         lambda driver, key, *args, **kwargs: streams[key].link())
     # All nodes are in this process, and there is no network between them.
     monkeypatch.setattr(discovery, 'ANSWER_PATIENCE', 0.02)

@@ -48,10 +48,10 @@ def check(stream: FakeStream, manager: RedisStreamsManager,
     stats = manager.stats()
     assert (stats['outbox'], stats['outbox_bytes']) == (0, 0), where
     runtime = manager._live()
-    for channel in runtime._channels:
+    for channel in runtime.channels:
         assert not channel.writer._waiters.flushing, where
         assert not channel.writer._waiters.impatient, where
-    assert not runtime._hopeful, where
+    assert not runtime.status._waiting, where
 
 
 def check_emitted(stream: FakeStream, where: str, returned: List[int],

@@ -65,14 +65,15 @@ def pause_close(node: RecoveringNode) -> Callable[[], None]:
     :return: continues, and waits for the end.
     """
     runtime = node.manager._live()
-    flush, paused, go_on = runtime.flush, threading.Event(), threading.Event()
+    flush = runtime.streams.flush
+    paused, go_on = threading.Event(), threading.Event()
 
     def slow(*args: Any) -> bool:
         paused.set()
         go_on.wait(10)
         return flush(*args)
 
-    runtime.flush = slow  # type: ignore
+    runtime.streams.flush = slow  # type: ignore
     task = threading.Thread(target=node.close)
     task.start()
     assert paused.wait(10)

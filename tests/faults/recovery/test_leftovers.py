@@ -12,7 +12,7 @@ def test_emits_without_clients_are_not_kept(make_node: MakeNode) -> None:
     for _ in range(100):
         emit(one, 'a')
     one.manager.flush(5)
-    delivery, = [each.delivery for each in one.manager._live()._channels]
+    delivery, = [each.delivery for each in one.manager._live().channels]
     assert not delivery.is_waiting
 
 

@@ -184,7 +184,7 @@ def test_duplicate_entry_is_replayed_once(make_node: MakeNode,
     client.lose()
     emit(one, 'b')
     one.manager.flush(5)
-    key = one.manager._live()._channels[0].key
+    key = one.manager._live().channels[0].key
     with redis_server.client() as admin:
         fields = [fields for _, fields in admin.xrange(key)
                   if b'"b"' in fields.get(b'data', b'')][0]
@@ -206,7 +206,7 @@ def test_client_returns_while_namespace_is_removed(
     client.connect(namespace='/own')
     client.lose()
     runtime = one.manager._live()
-    namespaces = runtime._membership.namespaces
+    namespaces = runtime.membership.namespaces
     task = threading.current_thread()
     listed, go_on = threading.Event(), threading.Event()
 
@@ -217,8 +217,8 @@ def test_client_returns_while_namespace_is_removed(
             go_on.wait(10)
         return found
 
-    runtime._membership.namespaces = slow
-    task = threading.Thread(target=runtime.serve_namespaces)
+    runtime.membership.namespaces = slow
+    task = threading.Thread(target=runtime.membership.serve)
     task.start()
     assert listed.wait(10)
     again = one.client()

@@ -51,13 +51,13 @@ def test_client_moves_to_other_server_and_back(make_node: MakeNode) -> None:
     wait_until(lambda: one.keeper.local.of_pid(client.pid).stored)
     # The first server is frozen.
     frozen = threading.Event()
-    handle = one.manager._live()._channels[0].reader._handle
+    handle = one.manager._live().channels[0].reader._handle
 
     def freeze(entry: Any) -> None:
         frozen.wait(20)
         handle(entry)
 
-    one.manager._live()._channels[0].reader._handle = freeze
+    one.manager._live().channels[0].reader._handle = freeze
     moved = two.client().connect(client.back())
     assert moved.sid == client.sid
     two.server.enter_room(moved.sid, 'new')

@@ -19,7 +19,7 @@ def wait_for_readers(node: Node, *others: Node) -> None:
     """Wait until each of these servers has read what the first one has
     emitted: a new client gets what its server reads later."""
     def cursor(each: Node) -> Position:
-        channel, = each.manager._live()._channels
+        channel, = each.manager._live().channels
         return channel.reader.cursor
 
     wait_until(lambda: not node.remains()['waiting'])
@@ -247,14 +247,14 @@ def test_the_reader_is_behind(node: Node, other: Node, where: str,
     client = node.connect()
     client.lose()
     target = node if where == 'here' else other
-    runtime = target.manager._live()
-    gate, take_in = threading.Event(), runtime._entries.take_in
+    reader = target.manager._live().channels[0].reader
+    gate, take_in = threading.Event(), reader._handle
 
     def wait(*args: Any) -> None:
         assert gate.wait(DEADLINE)
         take_in(*args)
 
-    monkeypatch.setattr(runtime._entries, 'take_in', wait)
+    monkeypatch.setattr(reader, '_handle', wait)
     node.server.emit('missed')
     node.manager.flush()
     with monkeypatch.context() as patch:

@@ -109,16 +109,16 @@ def test_a_room_that_is_closed_and_entered_again(
     """Before the node has read back that it was closed: it is in the room
     also when it returns."""
     client = node.connect()
-    sid, runtime = client.sid, node.manager._live()
+    sid, reader = client.sid, node.manager._live().channels[0].reader
     node.server.enter_room(sid, 'game')
     # The reader waits, as where it is busy with others' messages.
-    gate, take_in = threading.Event(), runtime._entries.take_in
+    gate, take_in = threading.Event(), reader._handle
 
     def wait(*args: Any) -> None:
         assert gate.wait(DEADLINE)
         take_in(*args)
 
-    monkeypatch.setattr(runtime._entries, 'take_in', wait)
+    monkeypatch.setattr(reader, '_handle', wait)
     node.server.close_room('game')
     node.manager.disconnect_sockets(to='game')
     node.server.enter_room(sid, 'game')

@@ -446,9 +446,9 @@ def test_a_node_that_leaves_another_namespace(
     wait_until(lambda: nodes[0].open_requests)
     node = nodes[2].manager._live().node
     with monkeypatch.context() as patch:
-        patch.setattr(nodes[2].manager._live()._membership, 'namespaces',
+        patch.setattr(nodes[2].manager._live().membership, 'namespaces',
                       lambda: ['/'])
-        nodes[2].manager._live().serve_namespaces()
+        nodes[2].manager._live().membership.serve()
         wait_for_value(partial(nodes[0].manager.server_count, '/chat'), 2)
         assert node.namespaces == ['/']
         assert call.waits

@@ -100,7 +100,7 @@ def test_it_counts_itself(make_manager: MakeManager,
     stream.advance(60.0)
     manager = make_manager()
     runtime = manager._live()
-    reader = runtime._channels[0].reader
+    reader = runtime.channels[0].reader
     read_back: Any = reader._read_back
     has_read, go_on = threading.Event(), threading.Event()
 
@@ -141,7 +141,7 @@ def test_members_are_listed(make_manager: MakeManager,
 def answer(manager: RedisStreamsManager, stream: FakeStream,
            members: Dict[str, float]) -> None:
     """As a member that knows all others, and leaves."""
-    reader = manager._live()._channels[0].reader
+    reader = manager._live().channels[0].reader
     wait_until(lambda: reader.cursor is not None)
     stream.advance(0.001)
     put(stream, Heartbeat(members=members, at=stream.last), 'a')
@@ -311,7 +311,7 @@ def test_nothing_comes_behind_the_goodbye(make_manager: MakeManager,
     runtime = manager._live()
     over = threading.Event()
     served: List[str] = ['/', '/chat']
-    runtime._membership.namespaces = lambda: list(served)
+    runtime.membership.namespaces = lambda: list(served)
 
     def emit() -> None:
         while not over.is_set():
@@ -322,7 +322,7 @@ def test_nothing_comes_behind_the_goodbye(make_manager: MakeManager,
 
     def serve() -> None:
         while not over.is_set():
-            runtime.serve_namespaces()
+            runtime.membership.serve()
 
     threads = [threading.Thread(target=each) for each in (
         emit, emit, serve, serve)]
@@ -360,7 +360,7 @@ def test_questions_are_no_signs_of_life(make_manager: MakeManager,
     runtime = manager._live()
     wait_until(lambda: runtime.node.serves('/'))
     said = runtime.node._spoke['/']
-    runtime.ask_for_members('/')
+    runtime.membership.ask_for_members('/')
     assert runtime.node._spoke['/'] == said
     assert manager.flush(DEADLINE)
     assert envelopes(trimmed)[-1].uid == EMITTER_UID
@@ -372,8 +372,8 @@ def test_what_is_decided_last_is_listened_to(
     manager = make_manager()
     manager.start()
     runtime = manager._live()
-    runtime._tasks['heartbeat'].stop()
-    assert runtime._tasks['heartbeat'].join(DEADLINE)
+    runtime.tasks.by_name['heartbeat'].stop()
+    assert runtime.tasks.by_name['heartbeat'].join(DEADLINE)
     serve, listened = runtime.requester.serve, []
     decided, go_on = threading.Event(), threading.Event()
 
@@ -385,7 +385,7 @@ def test_what_is_decided_last_is_listened_to(
         listened.append([*namespaces])
 
     monkeypatch.setattr(runtime.requester, 'serve', serve_slowly)
-    call = Call(runtime.serve_namespaces)
+    call = Call(runtime.membership.serve)
     assert decided.wait(DEADLINE)
     manager.on_server_side('x', lambda: None, namespace='/chat')
     go_on.set()
@@ -411,7 +411,7 @@ def test_nobody_asks_behind_the_goodbye(
             node.manager.close()
         assert node.manager.flush(DEADLINE)
         assert not stream.planned
-        wait_until(lambda: runtime._condition.ok)
+        wait_until(lambda: runtime._redis.ok)
     node.manager.close()
     assert [each.type for each in envelopes(stream)
             if each.uid == uid][-1] is MessageType.ADAPTER_CLOSE
@@ -446,13 +446,13 @@ def test_reader_that_lags_where_it_is_no_member(
         each.start()
         each.server_count()
     other = 1 - stream_index('/', 2)
-    channel, theirs = (each._live()._channels[other] for each in (one, two))
-    one._live()._flow.lagging(channel, Position(1, 1))
+    channel, theirs = (each._live().channels[other] for each in (one, two))
+    channel.lagging(Position(1, 1))
     wait_until(lambda: one.uid in theirs.writer.backpressure.flow._readers)
     assert {each.uid for each in envelopes(
         streams[f'socket.io-{other}'])} == {EMITTER_UID}
     assert list(channel.writer.backpressure.flow._readers) == [None]
-    one._live()._flow.lagging(channel, None)
+    channel.lagging(None)
     wait_until(lambda: one.uid not in theirs.writer.backpressure.flow._readers)
 
 

@@ -190,7 +190,7 @@ def test_channels_are_refused(make_cluster: MakeCluster,
     assert other.manager.health()['status'] == 'ok'
     assert other.manager.health()['last_error'] is None
     runtime = one.manager._live()
-    assert runtime._condition.ok
+    assert runtime._redis.ok
     server.errors.clear()
     wait_until(lambda: one.manager.health()['status'] == 'ok')
     wait_for_value(one.manager.server_count, 2)

@@ -109,7 +109,7 @@ def test_reader(streams: Streams, make_manager: Make,
         stream.advance(1)
         for number in range(5):
             emitter.emit('number', number)
-        reader = node.manager._live()._channels[0].reader
+        reader = node.manager._live().channels[0].reader
         wait_until(lambda: reader.cursor == stream.entries[-1].id,
                    what=striker.where)
         got = [args[0] for args in client.received('number')]
@@ -135,7 +135,7 @@ def test_heartbeat(streams: Streams, make_node: Callable[..., Node],
         strike_task('heartbeat', striker)
         node = make_node(heartbeat_interval=0.02)
         node.manager.start()
-        task = node.manager._live()._tasks['heartbeat']
+        task = node.manager._live().tasks.by_name['heartbeat']
         for _ in range(2):
             count = len(messages(stream, MessageType.HEARTBEAT))
             wait_until(lambda: len(messages(

@@ -80,7 +80,7 @@ def test_a_start_after_a_close_that_was_struck(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(runtime, '_say_goodbye', strike)
+        patch.setattr(runtime, '_leave', strike)
         with pytest.raises(KeyboardInterrupt):
             manager.close()
     assert runtime.half_closed

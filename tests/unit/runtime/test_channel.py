@@ -1,34 +1,331 @@
-"""One stream, as a process uses it."""
+"""One stream, as a process uses it: what becomes of each entry, and what the
+processes of a cluster say to each other about their readers."""
+import threading
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Dict, List
 
+import pytest
+
+from redis_streams_adapter.concurrency.engines import ThreadEngine
+from redis_streams_adapter.errors import DecodeError
+from redis_streams_adapter.losses import DELETED, MISSING, TRIMMED
+from redis_streams_adapter.options import Options
+from redis_streams_adapter.protocol.codec import decode, Encoder, open_envelope
+from redis_streams_adapter.protocol.discovery import Span
+from redis_streams_adapter.protocol.events import Act, Completed, \
+    Duplicate, Missing, ReaderLags, Returned, Send, Skipped
+from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE, \
+    Heartbeat, InitialHeartbeat, Message
 from redis_streams_adapter.protocol.position import Position
-from redis_streams_adapter.protocol.sequences import Sequences
+from redis_streams_adapter.protocol.routing import stream_index
+from redis_streams_adapter.protocol.transport import Entry
 from redis_streams_adapter.runtime.channel import Channel
+from redis_streams_adapter.runtime.tasks import State
+from redis_streams_adapter.stream.outbox import Capacity
+from redis_streams_adapter.stream.reconcile import stamp
+
+ENTRY = Entry(Position(7, 1), (b'uid', b'other'))
+
+MAX_LEN = 1000
+
+THERE = Position(5, 1)
+
+#: Two namespaces; with two streams the second one goes elsewhere.
+HERE, ELSEWHERE = '/', '/a'
+INDEX = stream_index(HERE, 2)
 
 
-def make(own: bytes) -> Channel:
-    parts: Any = SimpleNamespace(cursor=Position(5, 1), skip_to=None)
-    nothing: Any = None
-    return Channel('s', nothing, parts, Sequences(own), nothing, nothing,
-                   nothing)
+class World:
+    """The channel of ``/``, and the parts that it is given, which note what
+    is called."""
+
+    def __init__(self) -> None:
+        self.calls: List[Any] = []
+        #: What the node makes of the next entry.
+        self.events: List[Any] = []
+        #: What was sent at once.
+        self.said: List[Any] = []
+        self.readers: Dict[str, List[str]] = {}
+        #: The namespaces that this process has joined, to its writer.
+        self.joined = [HERE]
+        self.core = threading.Lock()
+        self.state = State()
+        self.state.member = True
+        self.node: Any = SimpleNamespace(
+            uid='me', others=0, namespaces=[ELSEWHERE, HERE],
+            receive=self.receive, recall=self.note('recall'),
+            resume=lambda now: self.events,
+            who_reads=lambda namespaces: self.readers)
+        self.channel = channel = self.make()
+        made: Any = channel
+        made.writer = SimpleNamespace(
+            writer_id=b'me', outbox=SimpleNamespace(closed=False),
+            say_now=self.said.append, backpressure=self.noting(
+                'set_window', 'await_reader', 'reader_lags', 'seen'))
+        made.reader = SimpleNamespace(
+            counts=True, connected=True, tell=self.note('tell'))
+        made.sequences = SimpleNamespace(begin=self.note('sequences.begin'))
+        made.signature = SimpleNamespace(
+            joined=lambda namespace: namespace in self.joined)
+
+    def make(self) -> Channel:
+        driver: Any = SimpleNamespace(socket_timeout=5.0)
+        delivery = self.noting('began', 'received', 'history_lost')
+        delivery.follower = self.noting('arriving', 'came_back', 'moved')
+        logger: Any = None
+        options = Options(stream_count=2, max_len=MAX_LEN)
+        return Channel(
+            INDEX, 'socket.io', options, driver, ThreadEngine(), logger,
+            Capacity(10, 10_000), self.node, self.core,  # type: ignore
+            Encoder('me'), self.state, SimpleNamespace(  # type: ignore
+                of_stream=lambda writer_id: delivery),
+            self.note('serve'), self.note('lose_sight'), self.note('lose'),
+            self.note('skip'), self.note('carry_out'))
+
+    def note(self, name: str) -> Any:
+        return lambda *args: self.calls.append((name, *args))
+
+    def noting(self, *names: str) -> Any:
+        return SimpleNamespace(**{name: self.note(name) for name in names})
+
+    def receive(self, *args: Any) -> List[Any]:
+        assert self.core.locked()
+        return self.events
+
+    def take_in(self, *events: Any) -> List[Any]:
+        """Take in an entry of which the node makes these events.
+
+        :return: what was called between its arrival and its end.
+        """
+        self.events = list(events)
+        self.channel.take_in(ENTRY)
+        assert not self.core.locked()
+        first, *between, last = self.calls
+        assert (first, last) == (('arriving', ENTRY.id), ('moved', ENTRY.id))
+        return between
+
+    def overhear(self, message: Message, uid: str = 'other',
+                 writer: bytes = b'other', number: int = 7) -> None:
+        self.channel.overhear((
+            *Encoder(uid).encode('/', message), *stamp(writer, number, b'0')))
 
 
-def test_channels_are_told_apart_by_identity() -> None:
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_channels_are_told_apart_by_identity(world: World) -> None:
     """They are looked for in lists, and two may have equal parts."""
-    first, second = make(b'a'), make(b'a')
+    first, second = world.make(), world.make()
     assert first != second
     assert first in [second, first]
     assert not first.sending and not first.positioned
 
 
-def test_a_manager_is_started_anew() -> None:
+def test_a_manager_is_started_anew(world: World) -> None:
     """What its clients had from the former runtime does not come again, and
     no former writer counts as another process."""
-    first, second, third = make(b'a'), make(b'b'), make(b'c')
+    first, second, third = (world.make() for _ in range(3))
     first.reader.cursor = Position(7)
     second.succeed(first)
     assert second.reader.skip_to == Position(7)
-    assert second.sequences.former == {b'a'}
+    assert second.sequences.former == {first.writer.writer_id}
     third.succeed(second)
-    assert third.sequences.former == {b'a', b'b'}
+    assert third.sequences.former == {
+        first.writer.writer_id, second.writer.writer_id}
+
+
+def test_the_namespaces_of_a_stream(world: World) -> None:
+    assert world.channel.carried([ELSEWHERE, HERE]) == [HERE]
+    assert world.channel.carried([ELSEWHERE]) == []
+
+
+# -- what the reader reads ---------------------------------------------------
+
+def test_a_message_of_another_process_is_delivered(world: World) -> None:
+    act = Act('/', 'other', Broadcast(('hi',), EVERYONE))
+    assert world.take_in(act) == [('received', ENTRY, act)]
+
+
+def test_an_entry_of_this_process_has_come_back(world: World) -> None:
+    assert world.take_in(Returned(5, True)) == [
+        ('seen', 5), ('came_back', ENTRY, 5, True)]
+
+
+def test_nothing_may_follow_the_stream(world: World) -> None:
+    delivery: Any = world.channel.delivery
+    delivery.follower = None
+    act = Act('/', 'other', Broadcast(('hi',), EVERYONE))
+    world.events = [Returned(5, True), act]
+    world.channel.take_in(ENTRY)
+    assert world.calls == [('seen', 5), ('received', ENTRY, act)]
+
+
+def test_missing_messages_are_a_loss(world: World) -> None:
+    (name, loss), = world.take_in(Missing('other', 3))
+    assert name == 'lose'
+    assert (loss.kind, loss.stream, loss.count, loss.uid) == (
+        MISSING, 'socket.io', 3, 'other')
+
+
+def test_a_reader_that_cannot_count_may_have_missed_members(
+        world: World) -> None:
+    world.channel.reader.counts = False
+    assert world.take_in(Missing('other', 3))[1:] == [
+        ('lose_sight', world.channel, False)]
+
+
+def test_a_copy_is_counted_and_nothing_else(world: World) -> None:
+    assert world.take_in(Duplicate()) == []
+    assert world.channel.duplicates == 1
+
+
+def test_what_is_no_message_is_skipped(world: World) -> None:
+    error = DecodeError('nonsense')
+    assert world.take_in(Skipped(error)) == [('skip', error, 'entry 7-1')]
+
+
+def test_the_writer_hears_of_a_reader_that_lags(world: World) -> None:
+    assert world.take_in(ReaderLags('other', Position(3, 0))) == [
+        ('reader_lags', 'other', Position(3, 0))]
+
+
+@pytest.mark.parametrize('closed', [False, True])
+def test_an_answer_is_reported_to_the_reader_unless_closed(
+        world: World, closed: bool) -> None:
+    world.state.closed = closed
+    send = Send('/', Heartbeat())
+    assert world.take_in(send) == [
+        ('carry_out', send), *([] if closed else [('tell',)])]
+
+
+def test_all_else_is_carried_out(world: World) -> None:
+    completed = Completed(threading.Event())  # type: ignore[arg-type]
+    assert world.take_in(completed) == [('carry_out', completed)]
+
+
+def test_an_entry_that_fails_was_taken_in_all_the_same(world: World) -> None:
+    def fail(*args: Any) -> None:
+        raise ZeroDivisionError
+
+    world.channel.delivery.received = fail
+    world.events = [Act('/', 'other', Broadcast(('hi',), EVERYONE))]
+    with pytest.raises(ZeroDivisionError):
+        world.channel.take_in(ENTRY)
+    assert world.calls[-1] == ('moved', ENTRY.id)
+
+
+def test_the_stream_is_followed(world: World) -> None:
+    world.channel.began(Position(5, 0), 99)
+    assert world.calls == [
+        ('sequences.begin', Position(5, 0), 99), ('began', Position(5, 0)),
+        ('serve',)]
+    assert world.channel.positioned
+
+
+@pytest.mark.parametrize('kind, calls', [
+    (TRIMMED, [('lose_sight', False)]),
+    (DELETED, [('history_lost',), ('lose_sight', True)])])
+def test_lost_history(world: World, kind: str, calls: List[Any]) -> None:
+    world.channel.lost_history(kind, 4)
+    losses = [call[1] for call in world.calls if call[0] == 'lose']
+    assert [(loss.kind, loss.count) for loss in losses] == [(kind, 4)]
+    assert [(each[0], *each[2:]) for each in world.calls
+            if each[0] != 'lose'] == calls
+
+
+def test_the_history_before_the_first_position(world: World) -> None:
+    world.channel.recall(ENTRY, 0.0)
+    assert world.calls == [
+        ('recall', ENTRY, 0.0, world.channel._before)]
+    span = Span(60.0, True)
+    world.channel.recalled(ENTRY.id, span)
+    history = world.channel.history
+    assert history is not None and history[:2] == (ENTRY.id, span)
+
+
+def test_a_reader_that_gets_through_again(world: World) -> None:
+    world.events = ['an event']
+    world.channel.resume()
+    assert [each[0] for each in world.calls] == [
+        'set_window', 'await_reader', 'carry_out']
+    assert world.calls[-1] == ('carry_out', 'an event')
+
+
+# -- the pace of readers -----------------------------------------------------
+
+def test_writers_share_half_of_what_a_stream_keeps(world: World) -> None:
+    window = world.make().writer.backpressure.flow.window
+    # As long as the number of other nodes is unknown.
+    assert window == MAX_LEN // 4
+    for others, share in (0, 500), (1, 250), (9, 50), (5000, 1):
+        world.node.others = others
+        world.channel.set_window()
+        assert world.calls.pop() == ('set_window', share, True)
+
+
+@pytest.mark.parametrize('cursor', [THERE, None])
+def test_a_member_says_that_its_reader_lags(world: World,
+                                            cursor: Any) -> None:
+    """In a namespace of that stream."""
+    world.channel.lagging(cursor)
+    envelope = open_envelope(world.said[0])
+    assert envelope.namespace == '/'
+    message = decode(envelope)
+    assert isinstance(message, Heartbeat) and message.reader is None
+    assert (message.behind or None) == cursor
+    # Its own writer waits, too.
+    assert world.calls == ([] if cursor is None else [
+        ('reader_lags', None, THERE)])
+
+
+def test_one_that_is_no_member_gives_its_name(world: World) -> None:
+    """It writes as an emitter, and others need to know which reader it is."""
+    world.node.namespaces = []
+    world.channel.lagging(THERE)
+    message = decode(open_envelope(world.said[0]))
+    assert isinstance(message, Heartbeat) and message.reader == 'me'
+
+
+def test_overhear(world: World) -> None:
+    world.overhear(Heartbeat(THERE))
+    world.overhear(Heartbeat(THERE, 'a-reader'), uid='emitter')
+    assert world.calls == [('reader_lags', 'other', THERE),
+                           ('reader_lags', 'a-reader', THERE)]
+    world.calls.clear()
+    # A sign of life says nothing about a reader.
+    world.overhear(Heartbeat())
+    world.overhear(Broadcast(('hello',)))
+    assert world.calls == []
+    world.overhear(Broadcast(('hello',)), 'me', b'me', 9)
+    assert world.calls == [('seen', 9)]
+
+
+def test_what_is_malformed_is_for_the_readers(world: World) -> None:
+    """They log and count it."""
+    world.channel.overhear((b'nonsense', b''))
+    world.channel.overhear(())
+    assert world.calls == []
+
+
+def test_readers_after_an_outage(world: World) -> None:
+    world.readers = {'/': ['a', 'b'], '/chat': ['b']}
+    awaited, questions = world.channel.absent()
+    assert awaited == [None, 'a', 'b', 'b']
+    # Asked only in namespaces of which this process is a member.
+    question, = questions
+    envelope = open_envelope(question)
+    assert envelope.namespace == '/'
+    assert isinstance(decode(envelope), InitialHeartbeat)
+
+
+def test_nobody_is_known_after_an_outage(world: World) -> None:
+    """There may be readers all the same: the wait ends by time."""
+    awaited, _ = world.channel.absent()
+    assert awaited == [None, '']
+    world.channel.writer.outbox.closed = True
+    assert world.channel.absent() == ([''], ())
+    world.channel.writer.outbox.closed = False
+    world.state.member = False
+    assert world.channel.absent() == ([''], ())

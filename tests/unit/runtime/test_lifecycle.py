@@ -9,7 +9,7 @@ from typing import Any, Callable
 import pytest
 
 from redis_streams_adapter import RedisStreamsError, RedisStreamsManager
-from redis_streams_adapter.runtime import runtime
+from redis_streams_adapter.runtime import channel as channel_module
 from redis_streams_adapter.protocol.codec import open_envelope
 from redis_streams_adapter.protocol.messages import Broadcast, EMITTER_UID, \
     MessageType
@@ -134,7 +134,7 @@ def test_a_fork(pair: Pair, stream: FakeStream) -> None:
     manager, uid = pair.a.manager, pair.a.manager.uid
     before = manager._lifecycle.current
     assert before is not None
-    channel, = before._channels
+    channel, = before.channels
     links = [channel.writer._link, channel.reader._link]
     manager._lifecycle.after_fork()
     assert all(link.abandoned for link in links)
@@ -165,7 +165,7 @@ def test_what_is_closed_is_forgotten(
         name: str) -> None:
     """A process may make an emitter for each of its jobs."""
     importlib.import_module(name)
-    monkeypatch.setattr(runtime, 'open_link',
+    monkeypatch.setattr(channel_module, 'open_link',
                         lambda *args, **kwargs: stream.link())
     manager = RedisStreamsManager(NOWHERE, write_only=True)
     manager.emit('hello', None)
@@ -202,7 +202,7 @@ def test_what_is_still_sent_is_no_loss(make_node: Callable[..., Node],
     node = make_node()
     node.manager.start()
     assert node.manager.flush(DEADLINE)
-    writer = node.manager._live()._channels[0].writer
+    writer = node.manager._live().channels[0].writer
     node.manager.emit('hello', 1)
     interrupt, writer.interrupt = writer.interrupt, lambda: (  # type: ignore
         writer.flush(DEADLINE), interrupt())

@@ -2,7 +2,7 @@
 real node, which decides, and streams that note what is called."""
 import logging
 from types import SimpleNamespace
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List
 
 import pytest
 
@@ -19,6 +19,7 @@ from redis_streams_adapter.protocol.sequences import Sequences
 from redis_streams_adapter.protocol.transport import Entry
 from redis_streams_adapter.runtime import membership
 from redis_streams_adapter.runtime.membership import Membership
+from redis_streams_adapter.runtime.tasks import State
 
 TIMEOUT = 60.0
 
@@ -53,7 +54,7 @@ class World:
 
     def __init__(self) -> None:
         self.calls: List[Any] = []
-        self.closed = False
+        self.state = State()
         #: Whether the outbox has no room.
         self.full = False
         #: What the server serves.
@@ -62,13 +63,15 @@ class World:
         self.node = self.under_core(
             Node('me', 20.0, TIMEOUT), 'serve', 'nodes', 'unknown_for',
             'unannounced', 'lose_sight')
-        self.first, self.second = self.channel(b'1'), self.channel(b'2')
+        self.first = self.channel(b'1', lambda namespace: namespace == '/')
+        self.second = self.channel(b'2', lambda namespace: namespace != '/')
         self.membership = Membership(
             self.node, self.core,  # type: ignore[arg-type]
-            self.serving, [self.first, self.second],
+            self.serving, Encoder('me'), self.state,
+            [self.first, self.second],
             lambda namespace: self.first if namespace == '/'
             else self.second,
-            self.publish, lambda: self.closed,
+            self.publish, self.note('start_writer'),
             lambda: SimpleNamespace(  # type: ignore[arg-type, return-value]
                 serve=self.under_serving('requests.serve'),
                 learned=self.note('learned')),
@@ -76,8 +79,10 @@ class World:
             lambda: SimpleNamespace(  # type: ignore[arg-type, return-value]
                 log=self.note('log'), debug=self.note('debug')))
 
-    def channel(self, writer_id: bytes) -> Any:
+    def channel(self, writer_id: bytes,
+                carries: Callable[[str], bool]) -> Any:
         return SimpleNamespace(
+            carried=lambda namespaces: list(filter(carries, namespaces)),
             positioned=True, history=None, knowledge=self.under_core(
                 Knowledge(TIMEOUT), 'begin', 'asked', 'lose'),
             reader=SimpleNamespace(horizon=HORIZON),
@@ -212,7 +217,7 @@ def test_a_namespace_that_is_served_no_longer(world: World) -> None:
 
 def test_a_process_that_is_closed_serves_nothing(world: World) -> None:
     """The others have its goodbye."""
-    world.closed = True
+    world.state.closed = True
     assert world.serve('/') == []
     assert world.node.namespaces == []
 
@@ -341,7 +346,7 @@ def test_no_arrival_is_said_after_the_goodbye(world: World) -> None:
 def test_nothing_is_said_by_a_process_that_is_closed(
         world: World, message: Message) -> None:
     world.serve('/')
-    world.closed = True
+    world.state.closed = True
     assert world.calls_of(world.membership.say, Send('/', message)) == []
 
 

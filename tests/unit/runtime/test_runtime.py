@@ -1,32 +1,23 @@
-"""A process's tasks: signs of life, flow control, a task that cannot
-start."""
+"""The parts of a process together: signs of life, flow control, a server
+that is created later."""
 import logging
 import threading
-import time
-from functools import partial
-from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
 
 from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.protocol import node as node_module
-from redis_streams_adapter import manager as manager_module
-from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.protocol.codec import decode, Encoder, open_envelope
 from redis_streams_adapter.protocol.events import Send
 from redis_streams_adapter.protocol.messages import EMITTER_UID, Heartbeat, \
     MessageType
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
-from ..driving import CountingEngine
 from redis_streams_adapter.testing.stream import FakeStream
 from ..nodes import messages, Node, Pair
 
 MakeManager = Callable[..., RedisStreamsManager]
-
-#: How long a synchronous emit waits for Redis at most, in seconds.
-PATIENCE = 5.0
 
 
 def test_signs_of_life_need_no_room(make_node: Callable[..., Node],
@@ -41,7 +32,7 @@ def test_signs_of_life_need_no_room(make_node: Callable[..., Node],
     assert node.manager.flush(DEADLINE)
     stream.freeze()
     node.manager.emit('hello', None)
-    node.manager._live()._membership.say(Send('/', Heartbeat()))
+    node.manager._live().membership.say(Send('/', Heartbeat()))
     stream.thaw()
     assert node.manager.flush(DEADLINE)
     assert node.manager.health()['status'] == 'ok'
@@ -52,8 +43,8 @@ def test_signs_of_life_need_no_room(make_node: Callable[..., Node],
 def test_a_reader_that_lags_says_so(pair: Pair,
                                     stream: FakeStream) -> None:
     """And the other one takes account of it."""
-    a, b = (node.manager._live()._channels[0] for node in pair)
-    lagging = partial(pair.b.manager._live()._flow.lagging, b)
+    a, b = (node.manager._live().channels[0] for node in pair)
+    lagging = b.lagging
     assert pair.a.manager.flush(DEADLINE)
     lagging(stream.entries[0].id)
     pace = a.writer.backpressure.flow
@@ -80,7 +71,7 @@ def test_the_first_burst_is_no_faster_than_it_is_read(
     manager = make_node(max_len=20).manager
     manager.start()
     assert manager.flush(DEADLINE)
-    channel, = manager._live()._channels
+    channel, = manager._live().channels
     stuck = threading.Event()
     handle = channel.reader._handle
     channel.reader._handle = lambda entry: (  # type: ignore[assignment]
@@ -104,21 +95,8 @@ def test_who_joins_has_its_share_at_once(
     second.start()
     for manager in (first, second):
         wait_for_value(manager.server_count, 2)
-        channel, = manager._live()._channels
+        channel, = manager._live().channels
         wait_for_value(lambda: channel.writer.backpressure.flow.window, 2500)
-
-
-def test_others_run_while_many_are_emitted(
-        make_manager: MakeManager, stream: FakeStream,
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    """Under gevent nothing would be sent before the loop is over."""
-    engine = CountingEngine()
-    monkeypatch.setattr(manager_module, 'ThreadEngine', lambda: engine)
-    manager = make_manager()
-    stream.freeze()
-    for _ in range(1024):
-        manager.emit('hello', None)
-    assert engine.pauses == 4
 
 
 def test_who_wrote_before_the_stream_was_deleted_has_lost_nothing(
@@ -137,43 +115,3 @@ def test_who_wrote_before_the_stream_was_deleted_has_lost_nothing(
     emitter.emit('hello', 5)
     assert client.wait_for('hello') == [(5,)]
     assert node.manager.stats()['messages_lost'] == 0
-
-
-def test_a_task_that_could_not_be_started_is_started_later(
-        make_manager: MakeManager, stream: FakeStream,
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process may have as many threads as it is allowed."""
-    class Engine(CountingEngine):
-        spawned = 0
-
-        def spawn(self, work: Callable[..., Any], *args: Any) -> Any:
-            self.spawned += 1
-            if self.spawned == 1:
-                raise RuntimeError("can't start new thread")
-            return super().spawn(work, *args)
-
-    monkeypatch.setattr(manager_module, 'ThreadEngine', Engine)
-    manager = make_manager()
-    with pytest.raises(RuntimeError, match='thread'):
-        manager.emit('hello', 1)
-    manager.emit('hello', 2)
-    assert manager.flush(DEADLINE)
-    # What was accepted is not lost.
-    assert [each.args for each in messages(stream)] == [
-        ('hello', 1), ('hello', 2)]
-
-
-def test_a_synchronous_emit_whose_writer_is_struck_before_it_begins(
-        make_manager: MakeManager, stream: FakeStream,
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    """The task is started again at once, not with the next emit."""
-    start = ThreadEngine.start
-    struck = [SimpleNamespace(dead=True) for _ in range(3)]
-    monkeypatch.setattr(
-        ThreadEngine, 'start',
-        lambda self, loop: struck.pop() if struck else start(self, loop))
-    manager = make_manager(write_only=True)
-    begun = time.monotonic()
-    manager.emit('hello', None)
-    assert time.monotonic() - begun < PATIENCE
-    assert len(messages(stream, MessageType.BROADCAST)) == 1

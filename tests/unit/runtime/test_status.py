@@ -1,6 +1,7 @@
 """The counters and the health of a process, from what its parts say of
 themselves."""
 import logging
+import threading
 from types import SimpleNamespace
 from typing import Any, Dict, List, Optional
 
@@ -8,17 +9,21 @@ import pytest
 
 from redis_streams_adapter.concurrency.availability import Availability
 from redis_streams_adapter.concurrency.engines import ThreadEngine
+from redis_streams_adapter.errors import DecodeError
 from redis_streams_adapter.losses import Loss, MISSING, TRIMMED
-from redis_streams_adapter.runtime.loss_report import LossReport
-from redis_streams_adapter.runtime.status import Status
+from redis_streams_adapter.runtime.status import LossReport, Status
+from redis_streams_adapter.runtime.tasks import State
+
+from ...support.wait import DEADLINE, wait_until
+from ..nodes import Call
 
 
 def channel(stored: int = 0, batches: int = 0, found_stored: int = 0,
             refused: int = 0, received: int = 0, failed: int = 0,
-            lag: Optional[float] = 0.0) -> Any:
+            lag: Optional[float] = 0.0, duplicates: int = 0) -> Any:
     """A stream, by what its two tasks have counted."""
     return SimpleNamespace(
-        writer=SimpleNamespace(
+        duplicates=duplicates, writer=SimpleNamespace(
             outbox=SimpleNamespace(stored=stored, refused=refused),
             batches=batches, found_stored=found_stored),
         reader=SimpleNamespace(received=received, failed=failed, lag=lag))
@@ -45,8 +50,14 @@ class World:
         for each in self.redis, self.pubsub:
             each.add('part', lambda: None)
             each.up('part')
-        self.status = Status(self.channels, self.tasks, self.capacity,
-                             self.losses, self.redis, self.pubsub)
+        self.state = State()
+        self.node: Any = SimpleNamespace(others=0)
+        self.requests: Any = SimpleNamespace(dropped=0)
+        self.status = Status(
+            self.node, threading.Lock(), ThreadEngine(),  # type: ignore
+            lambda: logger, self.state, self.channels, self.tasks,
+            self.capacity, self.losses, self.redis, self.pubsub,
+            lambda: self.requests)
 
     def start(self, **lags: Optional[float]) -> None:
         """Start a reader for each of these streams, by its lag."""
@@ -57,7 +68,9 @@ class World:
     def health(self, closed: bool = False, others: int = 0
                ) -> Dict[str, Any]:
         """That of a member, if it was started."""
-        return self.status.health(closed, bool(self.tasks), lambda: others)
+        self.state.closed, self.state.member = closed, bool(self.tasks)
+        self.node.others = others
+        return self.status.health()
 
 
 @pytest.fixture
@@ -68,7 +81,7 @@ def world() -> World:
 # -- stats -------------------------------------------------------------------
 
 def test_all_counters_begin_at_zero(world: World) -> None:
-    assert world.status.stats(0) == dict.fromkeys((
+    assert world.status.stats() == dict.fromkeys((
         'sent', 'batches', 'found_after_break', 'refused', 'outbox',
         'outbox_bytes', 'received', 'malformed', 'duplicates', 'failed',
         'messages_lost', 'entries_trimmed', 'streams_deleted',
@@ -79,7 +92,7 @@ def test_all_counters_begin_at_zero(world: World) -> None:
 def test_the_streams_are_counted_together(world: World) -> None:
     world.channels += [channel(1, 2, 3, 4, 5, 6),
                        channel(10, 20, 30, 40, 50, 60)]
-    stats = world.status.stats(0)
+    stats = world.status.stats()
     assert {name: stats[name] for name in (
         'sent', 'batches', 'found_after_break', 'refused', 'received',
         'failed')} == {
@@ -88,10 +101,12 @@ def test_the_streams_are_counted_together(world: World) -> None:
 
 
 def test_what_all_streams_share_is_counted_once(world: World) -> None:
-    world.channels += [channel(), channel()]
+    world.channels += [channel(duplicates=1), channel(duplicates=3)]
     world.capacity.count, world.capacity.bytes = 7, 800
-    world.status.skipped, world.status.duplicates = 3, 4
-    stats = world.status.stats(dropped=5)
+    for _ in range(3):
+        world.status.skip(DecodeError('nonsense'))
+    world.requests.dropped = 5
+    stats = world.status.stats()
     assert {name: stats[name] for name in (
         'outbox', 'outbox_bytes', 'malformed', 'duplicates',
         'requests_dropped')} == {
@@ -102,7 +117,7 @@ def test_what_all_streams_share_is_counted_once(world: World) -> None:
 def test_losses_are_counted_by_their_kind(world: World) -> None:
     world.losses(Loss(MISSING, 'socket.io', 3, 'other'))
     world.losses(Loss(TRIMMED, 'socket.io', 8))
-    stats = world.status.stats(0)
+    stats = world.status.stats()
     assert stats['messages_lost'] == 3
     assert stats['entries_trimmed'] == 8
 
@@ -112,7 +127,7 @@ def test_restarts_are_counted_by_the_kind_of_task(world: World) -> None:
         'writer of a': task(1), 'reader of a': task(10),
         'writer of b': task(2), 'reader of b': task(20),
         'heartbeat': task(100)})
-    stats = world.status.stats(0)
+    stats = world.status.stats()
     assert (stats['writer_restarts'], stats['reader_restarts']) == (3, 30)
 
 
@@ -125,8 +140,8 @@ def test_a_task_may_be_added_meanwhile(world: World) -> None:
             return 1
 
     world.tasks['writer of a'] = Adds()
-    assert world.status.stats(0)['writer_restarts'] == 1
-    assert world.status.stats(0)['writer_restarts'] == 6
+    assert world.status.stats()['writer_restarts'] == 1
+    assert world.status.stats()['writer_restarts'] == 6
 
 
 def test_outages_are_those_of_redis(world: World) -> None:
@@ -135,7 +150,7 @@ def test_outages_are_those_of_redis(world: World) -> None:
     world.redis.down('part', 'refused')
     world.redis.down('part', 'refused again')
     world.pubsub.down('part', 'no permissions')
-    assert world.status.stats(0)['outages'] == 1
+    assert world.status.stats()['outages'] == 1
 
 
 # -- health ------------------------------------------------------------------
@@ -162,11 +177,8 @@ def test_a_member(world: World) -> None:
 def test_a_process_that_only_writes(world: World) -> None:
     """It has a writer, and is no node; the others it need not count."""
     world.start(a=0.0)
-
-    def count() -> int:
-        raise ZeroDivisionError
-
-    health = world.status.health(False, False, count)
+    del world.node.others
+    health = world.status.health()
     assert (health['status'], health['connected']) == ('ok', True)
     assert (health['nodes'], health['reader_lag']) == (0, None)
 
@@ -239,3 +251,22 @@ def test_the_lag_is_unknown_while_one_reader_cannot_read(
         world: World) -> None:
     world.start(a=0.5, b=None)
     assert world.health()['reader_lag'] is None
+
+
+# -- whether it reaches Redis ------------------------------------------------
+
+def test_a_connection_is_awaited(world: World) -> None:
+    """Until the streams can be read, or Redis is known to be away."""
+    reader = world.start(a=0.0) or world.channels[0].reader
+    reader.connected = False
+    assert not world.status.is_connected
+    assert not world.status.await_connection(0.01)
+    call = Call(world.status.await_connection, DEADLINE)
+    wait_until(lambda: world.status._waiting)
+    world.redis.broken('part', 'reset')
+    reader.connected = True
+    world.redis.up('part')
+    assert call.result() is True
+    world.redis.down('part', 'refused')
+    assert not world.status.await_connection(DEADLINE)
+    assert not world.status._waiting

@@ -6,7 +6,7 @@ from typing import Any, Callable, List
 
 from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.losses import DELETED, Loss, LOSS_INTERVAL, MISSING
-from redis_streams_adapter.runtime.loss_report import LossReport
+from redis_streams_adapter.runtime.status import LossReport
 
 from ...support.wait import DEADLINE, wait_until
 

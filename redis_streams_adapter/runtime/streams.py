@@ -1,0 +1,144 @@
+"""How a message gets into the stream of its namespace, and which stream that
+is.
+"""
+import math
+import time
+from typing import Any, Dict, Optional, Sequence
+
+from ..concurrency.engines import Engine
+from ..protocol.codec import Encoder
+from ..protocol.messages import Message, SIGNS_OF_LIFE
+from ..protocol.node import Node
+from ..protocol.routing import stream_index
+from ..stream.outbox import Capacity, Pending
+from .channel import Channel
+from .delivery import Delivery
+from .tasks import State, Tasks
+
+#: How long a writer's task may take to begin before it is checked, in
+#: seconds.
+BEGIN_PATIENCE = 0.1
+
+#: For how long a synchronous emit starts a writer's task again that was
+#: struck before it began, in seconds.
+START_PATIENCE = 2.0
+
+#: After so many entries in the outbox an emitting task lets others run. Under
+#: gevent and eventlet nothing would otherwise be sent before a loop of emits
+#: ends, and the outbox could become full while Redis works.
+YIELD_EVERY = 256
+
+#: For how many namespaces the channel is cached. An application never has so
+#: many, but a task can emit to any name.
+MAX_ROUTES = 1000
+
+
+class Streams:
+    """The outboxes of a process, by namespace.
+
+    :param channels: the channels of the process, one for each stream;
+                     complete before any method is called.
+    :param capacity: how much the outboxes hold together.
+    """
+
+    def __init__(self, channels: Sequence[Channel], capacity: Capacity,
+                 node: Node, encoder: Encoder, engine: Engine, state: State,
+                 tasks: Tasks) -> None:
+        self._channels = channels
+        self._capacity = capacity
+        self._node = node
+        self._encoder = encoder
+        self._engine = engine
+        self._state = state
+        self._tasks = tasks
+        #: The channel of each namespace that was looked up. Written by any
+        #: task without a lock: all tasks compute the same channel.
+        self._routes: Dict[str, Channel] = {}
+
+    def channel(self, namespace: str) -> Channel:
+        """The channel that carries the messages of a namespace."""
+        channel = self._routes.get(namespace)
+        if channel is None:
+            channels = self._channels
+            channel = channels[stream_index(namespace, len(channels))]
+            if len(self._routes) < MAX_ROUTES:
+                self._routes[namespace] = channel
+        return channel
+
+    def delivery(self, namespace: str) -> Delivery:
+        """How the events of a namespace reach the local clients."""
+        channel = self._routes.get(namespace) or self.channel(namespace)
+        return channel.delivery
+
+    def key(self, namespace: str) -> str:
+        """The key of the stream of a namespace."""
+        return self.channel(namespace).key
+
+    def append(self, namespace: str, fields: Any,
+               numbered: bool = True) -> Pending:
+        """Put an encoded message into the outbox. Never blocks.
+
+        :param numbered: whether it is a message; if not, a sign of life.
+        :raises OutboxFullError: it was not accepted.
+        """
+        channel = self._routes.get(namespace) or self.channel(namespace)
+        pending = channel.writer.append(fields, numbered)
+        self._node.spoke(namespace, time.monotonic())
+        if not channel.sending:
+            # If an exception strikes before this, the next append() or
+            # flush() does it.
+            self.start_writer(channel)
+        return pending
+
+    def publish(self, namespace: str, message: Message) -> Pending:
+        """Encode a message and put it into the outbox."""
+        return self.append(
+            namespace, self._encoder.encode(namespace, message),
+            message.type not in SIGNS_OF_LIFE)
+
+    def start_writer(self, channel: Channel) -> None:
+        """Start sending. Idempotent."""
+        if not channel.sending:
+            channel.sending = self._tasks.start_writer(
+                channel.key, channel.writer)
+
+    def wait(self, namespace: str, pending: Pending) -> None:
+        """See :meth:`~redis_streams_adapter.stream.waiters.Waiters.wait`."""
+        channel = self.channel(namespace)
+        deadline = time.monotonic() + START_PATIENCE
+        while not channel.sending and not self._state.ended \
+                and time.monotonic() < deadline:
+            # An exception may strike the task before it begins.
+            channel.writer.wait(pending, BEGIN_PATIENCE)
+            self.start_writer(channel)
+        channel.writer.wait(pending)
+
+    def flush(self, timeout: Optional[float]) -> bool:
+        """Wait until Redis has all that was emitted.
+
+        :param timeout: seconds; ``None``: as long as it takes.
+        :return: ``False``: time ran out.
+        """
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        return all([self._flush(channel, deadline)
+                    for channel in self._channels])
+
+    def _flush(self, channel: Channel, deadline: float) -> bool:
+        while True:
+            if len(channel.writer.outbox):
+                self.start_writer(channel)
+            left = max(0.0, deadline - time.monotonic())
+            begun = channel.sending
+            if not begun:
+                # An exception may strike the task before it begins.
+                left = min(left, BEGIN_PATIENCE)
+            if channel.writer.flush(None if left == math.inf else left):
+                return True
+            if begun or self._state.ended or time.monotonic() >= deadline:
+                return False
+
+    def make_room(self) -> None:
+        """Let the writers run, from time to time; never under a lock."""
+        # Including the entry that was just emitted.
+        if (self._capacity.before_last + 1) % YIELD_EVERY == 0:
+            self._engine.pause()

@@ -1,0 +1,123 @@
+"""The tasks of a process, each started once, and how far the process is from
+its start to its end.
+"""
+import logging
+import time
+from typing import Any, Callable, Dict, Optional
+
+from ..concurrency.availability import Availability
+from ..concurrency.engines import Engine
+from ..concurrency.tasks import Task
+from ..stream.writer import Writer
+
+
+class State:
+    """How far a process is, from its start to its close.
+
+    Each flag is set once, in the order given here, under the start lock, but
+    for what is said there. Every task reads them.
+    """
+
+    def __init__(self) -> None:
+        #: The moment from which a client of this process may have been told
+        #: that it is connected, by the monotonic clock; empty until then.
+        #: Written once, with an atomic ``setdefault``, by the first task that
+        #: starts the runtime or accepts a client. python-socketio may accept
+        #: one while another task still waits for the start. Read by the
+        #: readers' tasks.
+        self._clients_since: Dict[str, float] = {}
+        #: Whether this process is a member, and does not only write. Set when
+        #: all its tasks were started.
+        self.member = False
+        #: A closed runtime still sends, an ended one starts no tasks, and a
+        #: finished one has none. The last two are set by the task that
+        #: closes. If an exception strikes a close(), the next close()
+        #: continues from there.
+        self.closed = False
+        self.ended = False
+        self.finished = False
+        #: Whether a close() is in progress.
+        self.closing = False
+
+    def may_have_clients(self) -> None:
+        """Note that a client may be told that it is connected when this
+        returns: it gets what is stored in the streams from now on."""
+        if not self._clients_since:
+            self._clients_since.setdefault('since', time.monotonic())
+
+    def clients_since(self) -> float:
+        """The moment of the first :meth:`may_have_clients`."""
+        self.may_have_clients()
+        return self._clients_since['since']
+
+
+class Tasks:
+    """The tasks of a process, by name.
+
+    :param redis: whether Redis can be used.
+    :param pubsub: whether PUB/SUB can be used.
+    """
+
+    def __init__(self, engine: Engine, logger: Callable[[], logging.Logger],
+                 state: State, redis: Availability,
+                 pubsub: Availability) -> None:
+        self._engine = engine
+        self._logger = logger
+        self._state = state
+        self._redis = redis
+        self._pubsub = pubsub
+        #: The start lock: one task at a time starts tasks.
+        self.start_lock: Any = engine.lock()
+        #: Each is noted before it is started; under the start lock.
+        self.by_name: Dict[str, Task] = {}
+
+    def start(self, name: str, work: Callable[[Task], None],
+              availability: Optional[Availability] = None) -> Optional[Task]:
+        """Start a task, unless it runs; under the start lock. Idempotent."""
+        task = self.by_name.get(name)
+        if not self._state.ended:
+            if task is None:
+                # Noted before it is started: there is no second one.
+                task = self.by_name[name] = Task(
+                    name, work, self._engine, availability, self._logger)
+            task.start()
+        return task
+
+    def start_writer(self, key: str, writer: Writer) -> bool:
+        """Start the writer of a stream. Idempotent.
+
+        :return: whether its task runs. If an exception struck the task before
+                 it began, it has to be started again.
+        """
+        with self.start_lock:
+            task = self.start(f'writer of {key}', writer.work, self._redis)
+            return task is not None and task.begun
+
+    def start_pubsub(self, name: str, work: Callable[[Task], None],
+                     matters: bool) -> None:
+        """Start a task for PUB/SUB. Idempotent.
+
+        :param matters: whether ``health()`` reports that it fails.
+        """
+        task = self.by_name.get(name)
+        if task is None or not task.begun:
+            with self.start_lock:
+                self.start(name, work, self._pubsub if matters else None)
+
+    def start_again(self) -> None:
+        """Start each task that an exception struck before it began."""
+        with self.start_lock:
+            if not self._state.ended:
+                for task in self.by_name.values():
+                    task.start()
+
+    def refuse_on_own_task(self) -> None:
+        """Make sure that this task may wait for answers.
+
+        :raises RuntimeError: it is one of ours. A reader's task takes the
+                              answers in, so it must not wait for them.
+        """
+        if any(self.by_name[name].is_current() for name in list(self.by_name)):
+            raise RuntimeError(
+                'this call waits for other servers, and must not be made on '
+                'a task of the manager, which takes in their answers')

@@ -1,0 +1,133 @@
+"""What a process does about each event of its node."""
+import threading
+from types import SimpleNamespace
+from typing import Any, List, Tuple
+
+import pytest
+
+from redis_streams_adapter.protocol.codec import Packed
+from redis_streams_adapter.protocol.events import Acknowledged, Act, \
+    Completed, Learned, NodeJoined, NodeLeft, Send
+from redis_streams_adapter.protocol.messages import Broadcast, Heartbeat
+from redis_streams_adapter.protocol.transport import Way
+from redis_streams_adapter.runtime.node_events import NodeEvents
+
+
+class World:
+    """The parts that the events are given, which note what is called."""
+
+    def __init__(self) -> None:
+        self.calls: List[Tuple[Any, ...]] = []
+        #: What the node makes of a message, or of a tick.
+        self.events: List[Any] = []
+        self.core = threading.Lock()
+        self.channel = SimpleNamespace(
+            knowledge='knowledge', set_window=self.note('set_window'),
+            writer=SimpleNamespace(backpressure=SimpleNamespace(
+                reader_lags=self.note('reader_lags'))))
+        self.node = SimpleNamespace(
+            hear=self.under_core('hear'), tick=self.under_core('tick'),
+            next_tick=lambda now: 1.5)
+        self.node_events = NodeEvents(
+            self.node, self.core,  # type: ignore[arg-type]
+            SimpleNamespace(spawn=self.note('spawn')),  # type: ignore
+            [self.channel, self.channel],  # type: ignore[list-item]
+            self.noting('say', 'serve', 'log_about'), SimpleNamespace(
+                is_connected=True, losses=self.noting('log_more')),
+            self.noting('start_again'), self.note('act'),
+            lambda: self.noting('learned'))
+
+    def note(self, name: str) -> Any:
+        def called(*args: Any) -> None:
+            assert not self.core.locked()
+            self.calls.append((name, *args))
+
+        return called
+
+    def noting(self, *names: str) -> Any:
+        return SimpleNamespace(**{name: self.note(name) for name in names})
+
+    def under_core(self, name: str) -> Any:
+        def called(*args: Any) -> List[Any]:
+            assert self.core.locked()
+            self.calls.append((name, *args))
+            return self.events
+
+        return called
+
+    @property
+    def names(self) -> List[str]:
+        return [name for name, *_ in self.calls]
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+def test_a_sign_of_life_is_written(world: World) -> None:
+    event = Send('/', Heartbeat())
+    world.node_events.carry_out(event)
+    assert world.calls == [('say', event)]
+
+
+def test_a_request_that_is_complete(world: World) -> None:
+    waiter = threading.Event()
+    world.node_events.carry_out(Completed(waiter))  # type: ignore[arg-type]
+    assert waiter.is_set() and world.calls == []
+
+
+def test_an_acknowledgement_runs_in_a_task_of_its_own(world: World) -> None:
+    world.node_events.carry_out(Acknowledged(print, (1, 2)))
+    assert world.calls == [('spawn', print, 1, 2)]
+
+
+def test_more_is_known_of_the_members(world: World) -> None:
+    world.node_events.carry_out(Learned())
+    assert world.calls == [('learned',)]
+
+
+def test_a_node_joins(world: World) -> None:
+    """The writers of more nodes share a stream."""
+    world.node_events.carry_out(NodeJoined('/', 'other'))
+    assert world.names == ['set_window', 'set_window', 'log_about']
+
+
+@pytest.mark.parametrize('silent', [False, True])
+def test_a_node_leaves(world: World, silent: bool) -> None:
+    """No writer waits for its reader."""
+    world.node_events.carry_out(NodeLeft('/', 'other', silent))
+    *lags, log = world.calls
+    assert lags == 2 * [('reader_lags', 'other', None)]
+    assert log[3:] == ('other', 'fell silent' if silent else 'left', '/')
+
+
+def test_a_message_over_pubsub(world: World) -> None:
+    message = Broadcast(('hi',))
+    packed = Packed('other', '/', message)
+    act = Act('/', 'other', message, Way.PLAIN)
+    world.events = [act, Learned()]
+    world.node_events.receive(packed, Way.PLAIN)
+    assert world.calls == [
+        ('hear', packed, Way.PLAIN), ('act', act), ('learned',)]
+
+
+def test_time_passes(world: World) -> None:
+    """Before the node lets others go, it is known which namespaces are
+    served."""
+    rests: List[float] = []
+    task: Any = SimpleNamespace(stopping=False)
+
+    def rest(seconds: float) -> None:
+        rests.append(seconds)
+        task.stopping = True
+
+    task.rest = rest
+    world.events = [Learned()]
+    world.node_events.keep_time(task)
+    assert world.names == [
+        'start_again', 'serve', 'set_window', 'set_window', 'tick',
+        'log_more', 'learned']
+    _, _, connected, knowledge = world.calls[4]
+    assert (connected, knowledge) == (True, 2 * ['knowledge'])
+    assert rests == [1.5]

@@ -1,0 +1,109 @@
+"""The tasks of a process, and how far it is from its start to its end."""
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any, List
+
+import pytest
+
+from redis_streams_adapter.concurrency.availability import Availability
+from redis_streams_adapter.concurrency.engines import ThreadEngine
+from redis_streams_adapter.concurrency.tasks import Task
+from redis_streams_adapter.runtime.tasks import State, Tasks
+
+from ...support.wait import DEADLINE, wait_until
+
+
+class World:
+    """The tasks of a process, over threads that end with the test."""
+
+    def __init__(self, logger: Any) -> None:
+        self.state = State()
+        self.engine = ThreadEngine()
+        self.redis, self.pubsub = (
+            Availability(what, logger, str) for what in ('Redis', 'PUB/SUB'))
+        self.tasks = Tasks(self.engine, logger, self.state, self.redis,
+                           self.pubsub)
+        #: The task of each call of :meth:`work`.
+        self.begun: List[Task] = []
+        self.goes_on = threading.Event()
+
+    def work(self, task: Task) -> None:
+        self.begun.append(task)
+        while not task.stopping:
+            task.rest(DEADLINE)
+
+    def end(self) -> None:
+        for task in self.tasks.by_name.values():
+            task.stop()
+            assert not task.begun or task.join(DEADLINE)
+
+
+@pytest.fixture
+def world(logger: Any) -> Any:
+    world = World(logger)
+    yield world
+    world.end()
+
+
+def test_a_task_is_started_once(world: World) -> None:
+    first = world.tasks.start('a', world.work)
+    assert world.tasks.start('a', world.work) is first
+    assert list(world.tasks.by_name.values()) == [first]
+    wait_until(lambda: world.begun)
+    assert world.begun == [first]
+
+
+def test_a_process_that_has_ended_starts_none(world: World) -> None:
+    world.state.ended = True
+    assert world.tasks.start('a', world.work) is None
+    writer: Any = SimpleNamespace(work=world.work)
+    assert not world.tasks.start_writer('s', writer)
+    world.tasks.start_pubsub('listener', world.work, True)
+    world.tasks.start_again()
+    assert not world.tasks.by_name
+
+
+def test_a_task_that_was_struck_before_it_began(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer: Any = SimpleNamespace(work=world.work)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.engine, 'start',
+                      lambda loop: SimpleNamespace(dead=True))
+        assert not world.tasks.start_writer('s', writer)
+    world.tasks.start_again()
+    wait_until(lambda: world.begun)
+    assert world.tasks.start_writer('s', writer)
+    assert list(world.tasks.by_name) == ['writer of s']
+
+
+def test_a_task_for_pubsub_reports_what_matters(world: World) -> None:
+    world.tasks.start_pubsub('publisher', world.work, False)
+    assert world.pubsub.ok
+    world.tasks.start_pubsub('listener', world.work, True)
+    assert not world.pubsub.ok and world.redis.ok
+
+
+def test_no_task_waits_for_itself(world: World) -> None:
+    """A reader takes in the answers."""
+    raised: List[str] = []
+
+    def work(task: Task) -> None:
+        with pytest.raises(RuntimeError) as info:
+            world.tasks.refuse_on_own_task()
+        raised.append(str(info.value))
+        world.work(task)
+
+    world.tasks.start('reader', work)
+    wait_until(lambda: raised)
+    assert 'must not be made on a task of the manager' in raised[0]
+    world.tasks.refuse_on_own_task()
+
+
+def test_the_moment_of_the_first_client() -> None:
+    state, before = State(), time.monotonic()
+    state.may_have_clients()
+    since = state.clients_since()
+    assert before <= since <= time.monotonic()
+    state.may_have_clients()
+    assert state.clients_since() == since
