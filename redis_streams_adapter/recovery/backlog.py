@@ -1,8 +1,13 @@
 """What clients have missed is gathered: from memory, and what is older from
 Redis, in pages.
 
-One client at a time reads, for most need the same: what one has read is in
-memory for the next.
+One client at a time reads, because most need the same: what one has read is
+in memory for the next.
+
+The stream may hold an event twice: a command that seemed lost did reach Redis,
+see :mod:`redis_streams_adapter.protocol.sequences`. The copy is not missed.
+Its original may be one that the client has, so the entries just before the
+client's position are read, too.
 """
 import time
 from typing import Dict, Iterable, List
@@ -28,6 +33,12 @@ READS = 10
 
 #: How many entries are read at once.
 PAGE = 100
+
+#: How far to look back for the originals of copies, in seconds and in pages. A
+#: copy follows its original within the time that a command may be on its way
+#: after its connection broke.
+LOOK_BACK = 10
+LOOK_BACK_PAGES = 10
 
 
 class Backlog:
@@ -83,13 +94,13 @@ class Backlog:
         stream = runtime.stream(namespace)
         begin = replay.at
         older: List[Record] = []
-        copies: Dict[bytes, int] = {}
+        numbers = self._numbers_before(stream, begin)
         while replay.at < floor:
             page, first = self._clients.session_writer.sessions.page(
                 stream, replay.at, PAGE)
             if not is_complete(replay.at, first, claim.found.last):
                 raise Refusal(OFFSET_NOT_FOUND)
-            records = list(_records(page, namespace, floor, copies))
+            records = list(_records(page, namespace, floor, numbers))
             replay.feed(records)
             older += records
             if len(page) < PAGE or page[-1].id >= floor:
@@ -99,14 +110,35 @@ class Backlog:
         with runtime.order:
             timeline.history.prepend(namespace, begin, older, floor)
 
+    def _numbers_before(self, stream: str,
+                        position: Position) -> Dict[bytes, int]:
+        """The highest numbers of the messages just before a position, by
+        writer."""
+        numbers: Dict[bytes, int] = {}
+        oldest = position.milliseconds - LOOK_BACK * 1000
+        for _ in range(LOOK_BACK_PAGES):
+            page = self._clients.session_writer.sessions.page_before(
+                stream, position, PAGE)
+            for entry in page:
+                try:
+                    envelope = codec.open_envelope(entry.fields)
+                except DecodeError:
+                    continue
+                if envelope.writer is not None:
+                    numbers[envelope.writer] = max(
+                        envelope.sequence, numbers.get(envelope.writer, 0))
+            if len(page) < PAGE or page[-1].id.milliseconds < oldest:
+                break
+            position = page[-1].id.before()
+        return numbers
+
 
 def _records(page: Iterable[Entry], namespace: str, floor: Position,
-             copies: Dict[bytes, int]) -> Iterable[Record]:
+             numbers: Dict[bytes, int]) -> Iterable[Record]:
     """What clients of a namespace may have missed of some entries.
 
-    :param floor: the last one that is wanted.
-    :param copies: the highest number that was seen, by writer: what stands
-                   in the stream twice is missed once.
+    :param floor: the last entry that is needed.
+    :param numbers: the highest number that was seen, by writer.
     """
     for entry in page:
         if entry.id > floor:
@@ -117,9 +149,9 @@ def _records(page: Iterable[Entry], namespace: str, floor: Position,
                     or envelope.type not in ORDERED:
                 continue
             if envelope.writer is not None:
-                if envelope.sequence <= copies.get(envelope.writer, 0):
+                if envelope.sequence <= numbers.get(envelope.writer, 0):
                     continue
-                copies[envelope.writer] = envelope.sequence
+                numbers[envelope.writer] = envelope.sequence
             message = codec.decode(envelope)
         except DecodeError:
             # The task that read it when it came has logged it.

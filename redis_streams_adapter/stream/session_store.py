@@ -198,6 +198,15 @@ class SessionStore:
         return [Entry(Position.parse(entry_id), fields)
                 for entry_id, fields in page], _position_of(first)
 
+    def page_before(self, stream: str, upto: Position,
+                    count: int) -> List[Entry]:
+        """Entries of the stream up to a position, the latest first."""
+        page, = self._do([(stream, (
+            b'XREVRANGE', stream.encode(), bytes(upto), b'-', b'COUNT',
+            b'%d' % count))])
+        return [Entry(Position.parse(entry_id), fields)
+                for entry_id, fields in page]
+
     def _key(self, pid: str) -> str:
         return self._prefix + pid
 

@@ -162,6 +162,10 @@ def test_page(sessions: SessionStore, redis: Any) -> None:
         Position(5, number) for number in range(1, 26)]
     assert found[3].fields == [b'number', b'3']
     assert sessions.page(STREAM, Position(5, 25), 10) == ([], Position(5, 1))
+    assert [entry.id for entry in sessions.page_before(
+        STREAM, Position(5, 12), 3)] == [
+            Position(5, number) for number in (12, 11, 10)]
+    assert sessions.page_before(STREAM, Position(5), 3) == []
     # One that was trimmed is good enough to go on behind.
     redis.xtrim(STREAM, 5, approximate=False)
     page, first = sessions.page(STREAM, Position(5, 3), 10)

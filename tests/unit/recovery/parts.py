@@ -135,6 +135,8 @@ class Store(FakeSessions):
         self.is_up = True
         #: The positions after which pages were read.
         self.pages: List[Position] = []
+        #: The positions before which they were read, backwards.
+        self.looked_back: List[Position] = []
 
     def _next(self) -> None:
         if self.before:
@@ -160,6 +162,13 @@ class Store(FakeSessions):
         self._next()
         return [entry for entry in self.entries if entry.id > after][:count], \
             self.entries[0].id if self.entries else None
+
+    def page_before(self, stream: str, upto: Position,
+                    count: int) -> List[Entry]:
+        assert stream == 'socket.io'
+        self.looked_back.append(upto)
+        return [entry for entry in reversed(self.entries)
+                if entry.id <= upto][:count]
 
     def wait(self, timeout: float) -> bool:
         return self.is_up

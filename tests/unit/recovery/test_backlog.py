@@ -11,8 +11,8 @@ from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE, \
 from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.transport import Entry, Unavailable
 from redis_streams_adapter.recovery import backlog as module
-from redis_streams_adapter.recovery.backlog import Backlog, PAGE, PATIENCE, \
-    READS
+from redis_streams_adapter.recovery.backlog import Backlog, LOOK_BACK, \
+    LOOK_BACK_PAGES, PAGE, PATIENCE, READS
 from redis_streams_adapter.recovery.claims import Claim
 from redis_streams_adapter.recovery.replay import Replay
 from redis_streams_adapter.recovery.session import OFFSET_NOT_FOUND, \
@@ -159,12 +159,14 @@ def test_commands_are_obeyed(parts: Parts, backlog: Backlog) -> None:
     assert replay.rooms == {'s', 'room'}
 
 
+def written(number: int, writer: bytes, sequence: int) -> Entry:
+    """An entry of a Python node."""
+    return entry(number, more=[
+        b'wid', writer, b'seq', b'%d' % sequence, b'since', b'0-0'])
+
+
 def test_what_is_in_the_stream_twice_is_missed_once(
         parts: Parts, backlog: Backlog) -> None:
-    def written(number: int, writer: bytes, sequence: int) -> Entry:
-        return entry(number, more=[
-            b'wid', writer, b'seq', b'%d' % sequence, b'since', b'0-0'])
-
     parts.store.entries = [
         entry(1), written(2, b'a', 1), written(3, b'a', 2),
         written(4, b'a', 1), written(5, b'b', 1), written(6, b'a', 2),
@@ -184,6 +186,52 @@ def test_a_copy_on_the_next_page_is_a_copy(
     served(parts, PAGE + 2)
     assert Position(PAGE + 2) not in read(parts, backlog, replay_from(1))
     assert len(parts.store.pages) == 2
+
+
+@pytest.mark.parametrize('start', [3, 4])
+def test_a_copy_of_what_the_client_has_was_not_missed(
+        parts: Parts, backlog: Backlog, start: int) -> None:
+    """Neither by it, nor by the next one."""
+    parts.store.entries = [
+        entry(1), written(2, b'a', 1), written(3, b'a', 2),
+        written(4, b'b', 7), written(5, b'a', 1), written(6, b'a', 2),
+        written(7, b'a', 3), entry(8)]
+    served(parts, 8)
+    missed = [Position(number) for number in (4, 7, 8) if number > start]
+    assert read(parts, backlog, replay_from(start)) == missed
+    remembered = parts.timeline().history.after('/', Position(start)) or ()
+    assert [each.id for each in remembered] == missed
+
+
+@pytest.mark.parametrize('between', [2, PAGE - 1, PAGE, 3 * PAGE])
+def test_there_is_much_between_an_event_and_its_copy(
+        parts: Parts, backlog: Backlog, between: int) -> None:
+    last = written(between + 4, b'a', 2)
+    parts.store.entries = [
+        written(1, b'a', 1),
+        *(entry(number) for number in range(2, between + 3)),
+        written(between + 3, b'a', 1), last]
+    served(parts, between + 4)
+    assert read(parts, backlog, replay_from(between + 2)) == [last.id]
+
+
+@pytest.mark.parametrize('interval, count', [
+    # A busy stream, one in which a few seconds take two pages, a quiet one.
+    (1, LOOK_BACK_PAGES), (LOOK_BACK * 8, 2), (LOOK_BACK * 11, 1)])
+def test_how_far_it_looks_back(parts: Parts, backlog: Backlog, interval: int,
+                               count: int) -> None:
+    """A copy follows its original within seconds."""
+    begin = 10_000_000
+    fields = entry(1).fields
+    parts.store.entries = [
+        Entry(Position(begin - interval * number), fields)
+        for number in range(2 * PAGE * LOOK_BACK_PAGES, -2, -1)]
+    end = parts.store.entries[-1].id
+    served(parts, end.milliseconds)
+    assert read(parts, backlog, replay_from(begin)) == [end]
+    looked_back = parts.store.looked_back
+    assert looked_back[0] == Position(begin)
+    assert len(looked_back) == count
 
 
 # -- what is not there -------------------------------------------------------

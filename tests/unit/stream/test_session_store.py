@@ -132,6 +132,15 @@ def test_page(sessions: SessionStore, server: Store) -> None:
 
 
 @pytest.mark.usefixtures('task')
+def test_page_before(sessions: SessionStore, server: Store) -> None:
+    server.replies[b'XREVRANGE'] = [[b'5-0', [b'a', b'1']]]
+    assert sessions.page_before('s', Position(5, 7), 10) == [
+        Entry(Position(5), [b'a', b'1'])]
+    assert server.commands()[0] == (
+        b'XREVRANGE', b's', b'5-7', b'-', b'COUNT', b'10')
+
+
+@pytest.mark.usefixtures('task')
 def test_what_gathers_is_sent_at_once(sessions: SessionStore, server: Store,
                                       monkeypatch: Any) -> None:
     """And each caller gets the replies to its own commands."""
