@@ -6,7 +6,8 @@ encoded once for all clients that missed it.
 import logging
 from typing import Any, Callable, Iterable, Optional
 
-from ..clients.delivery import Delivery, Encoded
+from ..clients.delivery import Delivery
+from ..clients.encoding import Encoded
 from ..protocol import codec
 from ..runtime.delivery import Client
 from .replay import Record

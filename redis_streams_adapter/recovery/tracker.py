@@ -12,7 +12,8 @@ from ..clients import hooks
 from .admission import Admission, Visit
 from .claims import Claims
 from .handover import Handover
-from ..clients.delivery import Delivery, Encoded, Load
+from ..clients.delivery import Delivery, Load
+from ..clients.encoding import Encoded
 from ..errors import OutboxFullError
 from ..protocol.messages import DisconnectSockets, Message
 from ..options import RecoveryOptions

@@ -15,7 +15,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any, Callable, Deque, List, Optional, Sequence
 
-from ..clients.delivery import Delivery, Encoded, Load
+from ..clients.delivery import Delivery, Load
+from ..clients.encoding import Encoded
 from ..concurrency.engines import Event
 from ..errors import OutboxFullError
 from ..runtime.delivery import Client

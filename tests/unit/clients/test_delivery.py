@@ -1,48 +1,22 @@
 """Packets to the local clients."""
-import datetime
-import functools
-import itertools
-import logging
 import math
-import sys
-import threading
-from typing import Any, Callable, List
+from typing import Any, List
 
 import pytest
 import socketio
 from engineio.packet import MESSAGE
 from socketio.packet import BINARY_EVENT, EVENT, Packet
 
-from redis_streams_adapter.clients.delivery import Delivery, Encoded
+from redis_streams_adapter.clients.delivery import Delivery
 from redis_streams_adapter.protocol.messages import EVERYONE, Target
 from redis_streams_adapter.protocol.position import Position
 
-from ...support.wait import DEADLINE, wait_until
 from ..conftest import Log
-from ..fake_server import DateJSON, FakeClient, make_server
-
-
-@pytest.fixture
-def server() -> socketio.Server:
-    return make_server(client_manager=socketio.Manager())
-
-
-@pytest.fixture
-def delivery(server: socketio.Server,
-             logger: Callable[[], logging.Logger]) -> Delivery:
-    return Delivery(server.manager, server, logger)
-
-
-Connect = Callable[..., FakeClient]
+from .conftest import Connect
 
 NEEDS_BYTEARRAY = pytest.mark.skipif(
     Packet(data=[bytearray()]).packet_type != BINARY_EVENT,
     reason='this python-socketio does not know bytearray')
-
-
-@pytest.fixture
-def connect(server: socketio.Server) -> Connect:
-    return functools.partial(FakeClient, server)
 
 
 def sids(clients: Any) -> List[str]:
@@ -186,120 +160,6 @@ def test_a_bytearray_may_change_afterwards(delivery: Delivery,
 
 OFFSET = Position(1700000000000, 12)
 LATER = Position(1700000000000, 13)
-
-
-def decoded(server: socketio.Server, parts: Any) -> Any:
-    """What a client makes of these packets."""
-    first, *rest = [part.data for part in parts]
-    result = server.packet_class(encoded_packet=first)
-    for part in rest:
-        result.add_attachment(part)
-    return result
-
-
-@pytest.fixture(params=['default', 'msgpack'])
-def each(request: pytest.FixtureRequest,
-         logger: Callable[[], logging.Logger]) -> Delivery:
-    """With either serialiser that python-socketio has."""
-    server = make_server(client_manager=socketio.Manager(),
-                         serializer=request.param)
-    return Delivery(server.manager, server, logger)
-
-
-@pytest.mark.parametrize('args', [
-    (), ('text',), (1,), (None,), ([],), ({},), ('', 'x', ''), (5, ']'),
-    ('"]',), ('\\',), ('\u2603\U0001f600',), (['a', ['b']],),
-    ({'a': {'b': 'c'}},), (b'x',), (b'x', 'text'), ({'a': [b'1', b'2']}, 5),
-    (1.5, True, 'x', None)], ids=repr)
-@pytest.mark.parametrize('namespace', ['/', '/chat'])
-def test_with_an_offset_and_without(each: Delivery, args: Any,
-                                    namespace: str) -> None:
-    server, encoded = each._server, each.encode(namespace, ['hello', *args])
-    for _ in range(2):
-        plain = decoded(server, encoded.plain())
-        assert plain.data == ['hello', *args]
-        for offset in (OFFSET, LATER, LATER):
-            marked = decoded(server, encoded.marked(offset))
-            assert marked.data == ['hello', *args, str(offset)]
-            assert (marked.namespace or '/') == namespace
-            assert marked.packet_type == plain.packet_type
-            assert marked.id is None
-    # A client takes the name of an event, too, for an offset.
-    assert encoded.ends_in_text is isinstance((args or ('hello',))[-1], str)
-
-
-def test_it_is_marked_once(delivery: Delivery) -> None:
-    encoded = delivery.encode('/', ['hello', 1])
-    assert encoded.marked(OFFSET) is encoded.marked(OFFSET)
-    assert encoded.plain() is encoded.plain()
-    assert encoded.marked(OFFSET) is not encoded.marked(LATER)
-
-
-def test_two_tasks_mark_it() -> None:
-    """The reader's task marks it without a lock, for its clients, and another
-    one for a client that leaves."""
-    # Python 3.12 reports opcodes only if a frame has asked for them before
-    # tracing begins.
-    sys._getframe().f_trace_opcodes = True
-    for moment in itertools.count():
-        encoded = Encoded(['2["hello",1]'], lambda text: [text], True)
-        moments = itertools.count()
-
-        def other_task(frame: Any, event: str, _: Any) -> Any:
-            if frame.f_code is not Encoded.marked.__code__:
-                return None
-            frame.f_trace_opcodes = True
-            if event == 'opcode' and next(moments) == moment:
-                sys.settrace(None)
-                encoded.marked(LATER)
-            return other_task
-
-        former = sys.gettrace()
-        sys.settrace(other_task)
-        try:
-            packet, = encoded.marked(OFFSET)
-        finally:
-            is_over = sys.gettrace() is not None
-            sys.settrace(former)
-        if is_over:
-            break
-        assert packet.data == str(OFFSET)
-        for offset in (OFFSET, LATER):
-            assert encoded.marked(offset)[0].data == str(offset)
-    assert moment > 10
-
-
-def test_it_is_as_it_was_emitted(each: Delivery) -> None:
-    """Whatever the application does with it then."""
-    data: Any = {'a': [1, b'x'], 'b': {}}
-    encoded = each.encode('/', ['hello', data])
-    data['a'].append(2)
-    data['b']['c'] = 3
-    data['d'] = b'y'
-    expected = {'a': [1, b'x'], 'b': {}}
-    server = each._server
-    assert decoded(server, encoded.plain()).data == ['hello', expected]
-    assert decoded(server, encoded.marked(OFFSET)).data == [
-        'hello', expected, str(OFFSET)]
-
-
-def test_a_question_never_ends_in_text(each: Delivery) -> None:
-    """The acknowledgement function follows it."""
-    encoded = each.encode('/', ['hello', 'text'], 5)
-    assert not encoded.ends_in_text
-    assert decoded(each._server, encoded.plain()).id == 5
-
-
-@pytest.mark.usefixtures('the_json_of_python_socketio')
-def test_what_an_application_makes_text_of(
-        logger: Callable[[], logging.Logger]) -> None:
-    """A date, say: a client sees a text."""
-    server = make_server(client_manager=socketio.Manager(), json=DateJSON)
-    delivery = Delivery(server.manager, server, logger)
-    encoded = delivery.encode('/', ['hello', datetime.date(2020, 1, 2)])
-    assert encoded.ends_in_text
-    assert decoded(server, encoded.marked(OFFSET)).data == [
-        'hello', '2020-01-02', str(OFFSET)]
 
 
 def hand(delivery: Delivery, *args: Any, recoverable: bool = True,
@@ -458,62 +318,3 @@ def test_all_that_can_enter_do(delivery: Delivery, server: socketio.Server,
     delivery.join('/', EVERYONE, (a, 'x'))
     for sid in (a, b):
         assert 'x' in server.rooms(sid)
-
-
-# -- disconnecting -----------------------------------------------------------
-
-def test_disconnect(delivery: Delivery, server: socketio.Server,
-                    connect: Connect) -> None:
-    seen: List[Any] = []
-    done = threading.Event()
-
-    @server.on('disconnect')
-    def on_disconnect(sid: str, reason: str) -> None:
-        seen.append((sid, threading.current_thread()))
-        done.set()
-
-    client, other = connect('/', '/chat'), connect()
-    sid = client.sid
-    delivery.disconnect('/', Target((sid,)), close=False)
-    assert done.wait(DEADLINE)
-    wait_until(lambda: not server.manager.is_connected(sid, '/'))
-    (who, thread), = seen
-    assert who == sid
-    # Handlers are the application's, and may take their time.
-    assert thread is not threading.current_thread()
-    assert client.was_disconnected('/')
-    assert not client.was_disconnected('/chat')
-    assert not client.socket.closed
-    assert not other.was_disconnected()
-
-
-def test_disconnect_closes_the_connection(
-        delivery: Delivery, server: socketio.Server,
-        connect: Connect) -> None:
-    client, other = connect('/', '/chat'), connect()
-    delivery.disconnect('/', Target((client.sid,)), close=True)
-    wait_until(lambda: client.socket.closed)
-    wait_until(lambda: '/chat' not in server.manager.rooms)
-    assert not other.socket.closed
-    assert sids(delivery.recipients('/', EVERYONE)) == [other.sid]
-
-
-def test_disconnect_handler_fails(delivery: Delivery,
-                                  server: socketio.Server,
-                                  connect: Connect) -> None:
-    """The others are disconnected all the same."""
-    clients = [connect() for _ in range(3)]
-
-    @server.on('disconnect')
-    def on_disconnect(sid: str, reason: str) -> None:
-        raise RuntimeError('the handler fails')
-
-    delivery.disconnect('/', EVERYONE, close=False)
-    for client in clients:
-        wait_until(client.was_disconnected)
-
-
-def test_disconnect_nobody(delivery: Delivery, server: socketio.Server,
-                           monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr(type(server), 'start_background_task')
-    delivery.disconnect('/', EVERYONE, close=True)

@@ -1,11 +1,8 @@
 """Packets to connections that are going, and what the log says of it."""
-import functools
-import logging
 import threading
 import time
-from typing import Any, Callable, List
+from typing import Any, List
 
-import pytest
 import socketio
 from engineio.exceptions import SocketIsClosedError
 
@@ -13,25 +10,7 @@ from redis_streams_adapter.clients.delivery import Delivery
 from redis_streams_adapter.protocol.messages import EVERYONE
 
 from ...support.wait import wait_until
-from ..fake_server import FakeClient, make_server
-
-Connect = Callable[..., FakeClient]
-
-
-@pytest.fixture
-def server() -> socketio.Server:
-    return make_server(client_manager=socketio.Manager())
-
-
-@pytest.fixture
-def delivery(server: socketio.Server,
-             logger: Callable[[], logging.Logger]) -> Delivery:
-    return Delivery(server.manager, server, logger)
-
-
-@pytest.fixture
-def connect(server: socketio.Server) -> Connect:
-    return functools.partial(FakeClient, server)
+from .conftest import Connect
 
 
 def test_a_client_that_has_just_gone(delivery: Delivery,

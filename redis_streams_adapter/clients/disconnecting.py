@@ -1,0 +1,60 @@
+"""How local clients are disconnected by command.
+
+The application's disconnect handlers run, so this takes a task of its own:
+the task that reads the command must not wait for them.
+"""
+import logging
+from typing import Any, Callable, Optional, Sequence
+
+from ..runtime.delivery import Client
+
+
+class Disconnector:
+    """Disconnects clients of a server. It has no state.
+
+    :param server: a server of python-socketio.
+    """
+
+    def __init__(self, server: Any,
+                 logger: Callable[[], logging.Logger]) -> None:
+        self._server = server
+        self._logger = logger
+
+    def start(self, namespace: str, clients: Sequence[Client], close: bool,
+              on_close: Optional[Callable[[str], None]] = None) -> None:
+        """Start a task that disconnects clients, one after the other.
+
+        :param close: close the connection, and with it all namespaces.
+        :param on_close: called with the id of each connection before it is
+                         closed; on that task.
+        """
+        self._server.start_background_task(
+            self._disconnect, namespace, clients, close, on_close)
+
+    def _disconnect(self, namespace: str, clients: Sequence[Client],
+                    close: bool,
+                    on_close: Optional[Callable[[str], None]]) -> None:
+        for client in clients:
+            try:
+                self._disconnect_one(namespace, client, close, on_close)
+            except Exception:
+                # Its disconnect handler failed. Disconnect the others all the
+                # same.
+                self._logger().exception(
+                    'the disconnect handler of %s failed', client[0])
+
+    def _disconnect_one(self, namespace: str, client: Client, close: bool,
+                        on_close: Optional[Callable[[str], None]]) -> None:
+        sid, eio_sid = client
+        if not close:
+            self._server.disconnect(sid, namespace, ignore_queue=True)
+            return
+        if on_close is not None:
+            on_close(eio_sid)
+        sock = self._server.eio.sockets.get(eio_sid)
+        if sock is not None:
+            # Not disconnect(), which waits until all was sent: to a client
+            # that polls, that never ends (python-engineio 4.15, whose poll()
+            # puts the end mark back).
+            sock.close(wait=False,
+                       reason=self._server.reason.SERVER_DISCONNECT)

@@ -1,0 +1,69 @@
+"""Local clients are disconnected by command."""
+import threading
+from typing import Any, List
+
+import pytest
+import socketio
+
+from redis_streams_adapter.clients.delivery import Delivery
+from redis_streams_adapter.protocol.messages import EVERYONE, Target
+
+from ...support.wait import DEADLINE, wait_until
+from .conftest import Connect
+
+
+def test_the_handler_runs_in_a_task_of_its_own(delivery: Delivery,
+                                               server: socketio.Server,
+                                               connect: Connect) -> None:
+    seen: List[Any] = []
+    done = threading.Event()
+
+    @server.on('disconnect')
+    def on_disconnect(sid: str, reason: str) -> None:
+        seen.append((sid, threading.current_thread()))
+        done.set()
+
+    client, other = connect('/', '/chat'), connect()
+    sid = client.sid
+    delivery.disconnect('/', Target((sid,)), close=False)
+    assert done.wait(DEADLINE)
+    wait_until(lambda: not server.manager.is_connected(sid, '/'))
+    (who, thread), = seen
+    assert who == sid
+    # Handlers are the application's, and may take their time.
+    assert thread is not threading.current_thread()
+    assert client.was_disconnected('/')
+    assert not client.was_disconnected('/chat')
+    assert not client.socket.closed
+    assert not other.was_disconnected()
+
+
+def test_the_connection_is_closed(delivery: Delivery, server: socketio.Server,
+                                  connect: Connect) -> None:
+    client, other = connect('/', '/chat'), connect()
+    delivery.disconnect('/', Target((client.sid,)), close=True)
+    wait_until(lambda: client.socket.closed)
+    wait_until(lambda: '/chat' not in server.manager.rooms)
+    assert not other.socket.closed
+    assert delivery.recipients('/', EVERYONE) == [
+        (other.sid, other.eio_sid)]
+
+
+def test_a_handler_fails(delivery: Delivery, server: socketio.Server,
+                         connect: Connect) -> None:
+    """The others are disconnected all the same."""
+    clients = [connect() for _ in range(3)]
+
+    @server.on('disconnect')
+    def on_disconnect(sid: str, reason: str) -> None:
+        raise RuntimeError('the handler fails')
+
+    delivery.disconnect('/', EVERYONE, close=False)
+    for client in clients:
+        wait_until(client.was_disconnected)
+
+
+def test_no_client_starts_no_task(delivery: Delivery, server: socketio.Server,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(type(server), 'start_background_task')
+    delivery.disconnect('/', EVERYONE, close=True)

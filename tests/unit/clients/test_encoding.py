@@ -1,0 +1,151 @@
+"""An event as packets: with and without an offset."""
+import datetime
+import itertools
+import sys
+from typing import Any, List
+
+from hypothesis import given, strategies as st
+import pytest
+import socketio
+from socketio import packet
+
+from redis_streams_adapter.clients.encoding import _encode_text, Encoded, \
+    PacketEncoder
+from redis_streams_adapter.protocol.position import Position
+
+from ..fake_server import DateJSON, make_server
+
+OFFSET = Position(1700000000000, 12)
+LATER = Position(1700000000000, 13)
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(
+        st.text(), inner), max_leaves=10)
+
+
+@given(st.sampled_from(['/', '/chat', '/a/b']), st.text(), st.lists(VALUES))
+def test_the_short_cut_encodes_as_a_packet(namespace: str, event: str,
+                                           args: List[Any]) -> None:
+    data = [event, *args]
+    expected = packet.Packet(
+        packet.EVENT, namespace=namespace, data=data).encode()
+    assert _encode_text(namespace, data) == expected
+
+
+@pytest.mark.parametrize('value', [
+    b'x', bytearray(b'x'), [b'x'], {'a': [1, {'b': b'x'}]}, object()])
+def test_the_short_cut_leaves_bytes_to_the_packet(value: Any) -> None:
+    assert _encode_text('/', ['event', value]) is None
+
+
+def decoded(server: socketio.Server, parts: Any) -> Any:
+    """What a client makes of these packets."""
+    first, *rest = [part.data for part in parts]
+    result = server.packet_class(encoded_packet=first)
+    for part in rest:
+        result.add_attachment(part)
+    return result
+
+
+@pytest.fixture(params=['default', 'msgpack'])
+def encoder(request: pytest.FixtureRequest) -> PacketEncoder:
+    """With either serialiser that python-socketio has."""
+    return PacketEncoder(make_server(client_manager=socketio.Manager(),
+                                     serializer=request.param))
+
+
+@pytest.mark.parametrize('args', [
+    (), ('text',), (1,), (None,), ([],), ({},), ('', 'x', ''), (5, ']'),
+    ('"]',), ('\\',), ('\u2603\U0001f600',), (['a', ['b']],),
+    ({'a': {'b': 'c'}},), (b'x',), (b'x', 'text'), ({'a': [b'1', b'2']}, 5),
+    (1.5, True, 'x', None)], ids=repr)
+@pytest.mark.parametrize('namespace', ['/', '/chat'])
+def test_with_an_offset_and_without(encoder: PacketEncoder, args: Any,
+                                    namespace: str) -> None:
+    server = encoder._server
+    encoded = encoder.encode(namespace, ['hello', *args])
+    for _ in range(2):
+        plain = decoded(server, encoded.plain())
+        assert plain.data == ['hello', *args]
+        for offset in (OFFSET, LATER, LATER):
+            marked = decoded(server, encoded.marked(offset))
+            assert marked.data == ['hello', *args, str(offset)]
+            assert (marked.namespace or '/') == namespace
+            assert marked.packet_type == plain.packet_type
+            assert marked.id is None
+    # A client takes the name of an event, too, for an offset.
+    assert encoded.ends_in_text is isinstance((args or ('hello',))[-1], str)
+
+
+def test_it_is_marked_once(encoder: PacketEncoder) -> None:
+    encoded = encoder.encode('/', ['hello', 1])
+    assert encoded.marked(OFFSET) is encoded.marked(OFFSET)
+    assert encoded.plain() is encoded.plain()
+    assert encoded.marked(OFFSET) is not encoded.marked(LATER)
+
+
+def test_two_tasks_mark_it() -> None:
+    """The reader's task marks it without a lock, for its clients, and another
+    one for a client that leaves."""
+    # Python 3.12 reports opcodes only if a frame has asked for them before
+    # tracing begins.
+    sys._getframe().f_trace_opcodes = True
+    for moment in itertools.count():
+        encoded = Encoded(['2["hello",1]'], lambda text: [text], True)
+        moments = itertools.count()
+
+        def other_task(frame: Any, event: str, _: Any) -> Any:
+            if frame.f_code is not Encoded.marked.__code__:
+                return None
+            frame.f_trace_opcodes = True
+            if event == 'opcode' and next(moments) == moment:
+                sys.settrace(None)
+                encoded.marked(LATER)
+            return other_task
+
+        former = sys.gettrace()
+        sys.settrace(other_task)
+        try:
+            packet, = encoded.marked(OFFSET)
+        finally:
+            is_over = sys.gettrace() is not None
+            sys.settrace(former)
+        if is_over:
+            break
+        assert packet.data == str(OFFSET)
+        for offset in (OFFSET, LATER):
+            assert encoded.marked(offset)[0].data == str(offset)
+    assert moment > 10
+
+
+def test_it_is_as_it_was_emitted(encoder: PacketEncoder) -> None:
+    """Whatever the application does with it then."""
+    data: Any = {'a': [1, b'x'], 'b': {}}
+    encoded = encoder.encode('/', ['hello', data])
+    data['a'].append(2)
+    data['b']['c'] = 3
+    data['d'] = b'y'
+    expected = {'a': [1, b'x'], 'b': {}}
+    server = encoder._server
+    assert decoded(server, encoded.plain()).data == ['hello', expected]
+    assert decoded(server, encoded.marked(OFFSET)).data == [
+        'hello', expected, str(OFFSET)]
+
+
+def test_a_question_never_ends_in_text(encoder: PacketEncoder) -> None:
+    """The acknowledgement function follows it."""
+    encoded = encoder.encode('/', ['hello', 'text'], 5)
+    assert not encoded.ends_in_text
+    assert decoded(encoder._server, encoded.plain()).id == 5
+
+
+@pytest.mark.usefixtures('the_json_of_python_socketio')
+def test_a_value_that_the_json_module_writes_as_text() -> None:
+    """A date, say: a client sees a text."""
+    server = make_server(client_manager=socketio.Manager(), json=DateJSON)
+    encoded = PacketEncoder(server).encode(
+        '/', ['hello', datetime.date(2020, 1, 2)])
+    assert encoded.ends_in_text
+    assert decoded(server, encoded.marked(OFFSET)).data == [
+        'hello', '2020-01-02', str(OFFSET)]
