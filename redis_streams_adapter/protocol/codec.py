@@ -8,8 +8,7 @@ otherwise. Only this package has the following fields; Node.js ignores them.
 ===================  ====================================================
 ``wid``              the id of the writer
 ``seq``              its number for this entry
-``since``            where the stream ended when the writer began, or
-                     the server's time if there was no stream
+``since``            where the stream ended when the writer began
 ``behind``           of a HEARTBEAT: the position of a reader that lags
 ``reader``           of a HEARTBEAT: the uid of the node with that reader
 ``members``, ``at``  of a HEARTBEAT: all members, and the position at

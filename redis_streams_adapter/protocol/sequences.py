@@ -14,7 +14,8 @@ them, so a gap at the end shows too.
 The first entry seen of a writer need not be its first. What came before it is
 unknown, unless the writer began after the reader did. Therefore each entry
 carries ``since``: the position at which the stream ended when its writer
-began, or the server's time if there was no stream.
+began, or, if there was no stream, the one just before the writer's first
+entry.
 """
 from typing import Dict, FrozenSet, Optional
 
@@ -76,8 +77,9 @@ class Sequences:
              at: Position) -> None:
         """Note a writer of which nothing was seen before.
 
-        :param since: where the stream ended when it began, or the time if
-                      there was no stream; ``None``: the entry does not say.
+        :param since: where the stream ended when it began; ``None``: the
+                      entry does not say. :data:`START` does not say in which
+                      stream: that one may have been deleted.
         :param at: the position of its first entry that is seen.
         """
         if writer in self.former:

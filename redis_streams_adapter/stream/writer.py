@@ -49,6 +49,9 @@ from .outbox import Capacity, Outbox, Pending, Settled
 from .reconcile import find_kept, find_stored, stamp
 from .waiters import Waiters
 
+#: The field ``since`` of a writer that began before there was a stream.
+_NO_STREAM = bytes(START)
+
 #: How many entries one batch holds at most. A batch is packed and its
 #: replies are read without a pause for other green threads: about 3 ms.
 BATCH_ENTRIES = 500
@@ -141,9 +144,9 @@ backpressure.Backpressure`.
         self._acknowledged = START
         #: Where the stream ended when we began; ``None``: not known yet.
         self._began_at: Optional[Position] = None
-        #: The field ``since``: that position, or the time if there was no
-        #: stream. :data:`START` would mean any stream that was deleted.
-        self._since = b''
+        #: The field ``since``: that position. If there was no stream, it is
+        #: just before our first entry as soon as that is known.
+        self._since = _NO_STREAM
         self._last_identity: Optional[Identity] = None
         self._failures = 0
         self._trimmed = time.monotonic()
@@ -243,8 +246,7 @@ backpressure.Backpressure`.
                 # From here the stream is searched if the first batch has no
                 # reply.
                 end = self._acknowledged = link.ends().last_id
-                self._since = bytes(
-                    Position(link.time()) if end == START else end)
+                self._since = bytes(end)
                 self._began_at = end
             elif self._acknowledged != self._began_at:
                 self._look_back(link)
@@ -339,6 +341,10 @@ backpressure.Backpressure`.
             raise
         self.batches += 1
         self.backpressure.sent(len(batch))
+        first = results[0]
+        if self._since == _NO_STREAM and self._acknowledged == START \
+                and not isinstance(first, EntryRefused):
+            self._since = bytes(Position.parse(first).before())
         self._leave(results)
 
     def _look_back(self, link: Link) -> None:

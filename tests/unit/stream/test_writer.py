@@ -36,14 +36,16 @@ def test_an_entry_as_it_is_stored(writer: Writer,
     assert len(writer.writer_id) == 16
 
 
-def test_without_a_stream_the_time_says_when_a_writer_began(
+def test_writer_that_made_the_stream_began_before_its_first_entry(
         writer: Writer, stream: FakeStream) -> None:
     """A stream that began with this writer may be deleted and begin
     again."""
     stream.clock = 1234
-    put(writer, 1)
-    send(writer)
-    assert stream.entries[0].fields[-2:] == [b'since', b'1234-0']
+    for number in (1, 2, 3):
+        put(writer, number)
+        send(writer)
+    assert [entry.fields[-1] for entry in stream.entries] == [
+        b'0-0', *2 * [bytes(stream.entries[0].id.before())]]
 
 
 def test_each_writer_has_its_own_id(make_writer: Make) -> None:
