@@ -245,9 +245,8 @@ backpressure.Backpressure`.
             if self._began_at is None:
                 # From here the stream is searched if the first batch has no
                 # reply.
-                end = self._acknowledged = link.ends().last_id
-                self._since = bytes(end)
-                self._began_at = end
+                self._began_at = self._acknowledged = link.ends().last_id
+                self._since = bytes(self._began_at)
             elif self._acknowledged != self._began_at:
                 self._look_back(link)
             if self._flight:
@@ -341,10 +340,9 @@ backpressure.Backpressure`.
             raise
         self.batches += 1
         self.backpressure.sent(len(batch))
-        first = results[0]
         if self._since == _NO_STREAM and self._acknowledged == START \
-                and not isinstance(first, EntryRefused):
-            self._since = bytes(Position.parse(first).before())
+                and isinstance(results[0], bytes):
+            self._since = bytes(Position.parse(results[0]).before())
         self._leave(results)
 
     def _look_back(self, link: Link) -> None:
