@@ -27,6 +27,7 @@ class ProfiledNode(node.Node):
     def __init__(self, *arguments: str) -> None:
         super().__init__(*arguments)
         self.profiler = cProfile.Profile()
+        self.counting = False
         self.messages: list[str] = []
 
     def do_prepare(self, first: int, count: int) -> dict[str, Any]:
@@ -42,17 +43,23 @@ class ProfiledNode(node.Node):
         return {}
 
     def do_received(self) -> dict[str, Any]:
-        """Answer how many entries were read."""
-        return {'received': self.sio.manager.stats()['received']}
+        """Answer how many entries were read; that is not counted."""
+        self.profiler.disable()
+        received = self.sio.manager.stats()['received']
+        if self.counting:
+            self.profiler.enable()
+        return {'received': received}
 
     def do_profile(self) -> dict[str, Any]:
         """Begin to count, from zero."""
+        self.counting = True
         self.profiler.clear()
         self.profiler.enable()
         return {}
 
     def do_calls(self) -> dict[str, Any]:
         """Stop; answer with the calls of the package, and of all."""
+        self.counting = False
         self.profiler.disable()
         ours = every = 0
         for entry in self.profiler.getstats():
