@@ -25,16 +25,16 @@ PACKAGES = {
 #: they are for a message and client.
 FIGURES = {
     'streams': {
-        'sending': calls.Calls(49.6, 140.9),
-        'receiving': calls.Calls(41.1, 147.6),
-        'nobody': calls.Calls(22.1, 77.5),
-        'fanout': calls.Calls(10.7, 40.4),
+        'sending': calls.Calls(45.6, 136.8),
+        'receiving': calls.Calls(39.1, 145.6),
+        'nobody': calls.Calls(20.1, 75.5),
+        'fanout': calls.Calls(10.6, 40.3),
     },
     'recovery': {
-        'sending': calls.Calls(58.6, 164.8),
-        'receiving': calls.Calls(54.1, 172.6),
-        'nobody': calls.Calls(31.1, 100.5),
-        'fanout': calls.Calls(11.9, 42.9),
+        'sending': calls.Calls(54.6, 160.8),
+        'receiving': calls.Calls(52.1, 170.6),
+        'nobody': calls.Calls(29.1, 98.5),
+        'fanout': calls.Calls(11.9, 42.8),
     },
 }
 
