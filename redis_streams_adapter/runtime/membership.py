@@ -80,7 +80,8 @@ class Membership:
                     if isinstance(event, Send)]
             with self._core:
                 there = [(uid, event.namespace) for event in events
-                         if isinstance(event, Send)
+                         if isinstance(event, Send) and event.message.type
+                         is MessageType.INITIAL_HEARTBEAT
                          for uid in self._node.nodes(event.namespace)]
             self._requests().serve(namespaces)
         if any(learned):

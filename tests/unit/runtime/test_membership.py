@@ -231,6 +231,13 @@ def test_the_members_that_are_there_are_logged(world: World) -> None:
         for uid in ('a', 'b')]
 
 
+def test_no_member_is_logged_for_a_namespace_that_is_left(
+        world: World) -> None:
+    world.hear_of('a', '/')
+    world.serve('/')
+    assert [call for call in world.serve() if call[0] == 'log'] == []
+
+
 def test_a_heartbeat_for_which_there_is_no_room(world: World) -> None:
     """The namespace is served all the same, and the next tick tries
     again."""
