@@ -157,4 +157,7 @@ Deliveries`."""
         """It has no tasks."""
 
     def abandon(self) -> None:
-        """It has no connection."""
+        """See :class:`~redis_streams_adapter.runtime.delivery.Deliveries`."""
+        if self.local is not None:
+            # The parent logs them.
+            self.local.lines.clear()

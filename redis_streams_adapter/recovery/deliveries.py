@@ -37,6 +37,7 @@ StreamOrderDelivery`.
                  logger: Callable[[], logging.Logger],
                  delivery_of: Callable[[str], AnyDelivery]) -> None:
         self.session_writer = session_writer
+        self._direct = direct
         self._delivery_of = delivery_of
         self._make: Callable[[bytes], StreamOrderDelivery] = \
             lambda writer_id: StreamOrderDelivery(
@@ -96,4 +97,5 @@ Deliveries`."""
     def abandon(self) -> None:
         """See :class:`~redis_streams_adapter.runtime.delivery.\
 Deliveries`."""
+        self._direct.abandon()
         self.session_writer.sessions.abandon()

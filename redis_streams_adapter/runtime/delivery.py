@@ -161,7 +161,8 @@ class Deliveries(Protocol):
         """End the waits of the tasks, which stop then."""
 
     def abandon(self) -> None:
-        """In a child process after a fork: drop the copies of connections."""
+        """In a child process after a fork: drop the copies of connections,
+        and of lines that wait to be logged."""
 
 
 class Requests(Protocol):

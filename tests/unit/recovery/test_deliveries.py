@@ -30,9 +30,10 @@ class World:
         unused: Any = None
         self.deliveries = StreamOrderDeliveries(
             self.writer, SimpleNamespace(  # type: ignore[arg-type]
-                log_lines=lambda order: None), unused, self.append, self.order,
-            unused, Capacity(10, 1000), threading.Event,
-            unused, self.by_namespace.__getitem__)
+                log_lines=lambda order: None),
+            SimpleNamespace(abandon=lambda: None),  # type: ignore[arg-type]
+            self.append, self.order, unused, Capacity(10, 1000),
+            threading.Event, unused, self.by_namespace.__getitem__)
 
     @staticmethod
     def append(namespace: str, fields: Any) -> Pending:

@@ -4,7 +4,8 @@ import importlib
 import logging
 import threading
 import weakref
-from typing import Any, Callable
+from types import SimpleNamespace
+from typing import Any, Callable, List
 
 import pytest
 
@@ -12,7 +13,7 @@ from redis_streams_adapter import RedisStreamsError, RedisStreamsManager
 from redis_streams_adapter.runtime import channel as channel_module
 from redis_streams_adapter.protocol.codec import open_envelope
 from redis_streams_adapter.protocol.messages import Broadcast, EMITTER_UID, \
-    MessageType
+    EVERYONE, MessageType
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ..conftest import NOWHERE
@@ -144,6 +145,23 @@ def test_a_fork(pair: Pair, stream: FakeStream) -> None:
     wait_until(lambda: manager.uid in pair.b.manager._live().node
                ._members.nodes('/'))
     assert manager.host_id == manager.uid
+
+
+@pytest.mark.parametrize('recovery', [False, True])
+def test_a_fork_leaves_lines_that_wait_to_the_parent(
+        make_node: Callable[..., Node], recovery: bool) -> None:
+    """They are logged once."""
+    server, manager = node = make_node(connection_state_recovery=recovery)
+    node.connect()
+    lines: List[str] = []
+    server.eio.logger = SimpleNamespace(
+        info=lambda text, *args: lines.append(text % args))
+    delivery = manager._delivery
+    assert delivery is not None
+    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    manager._lifecycle.after_fork()
+    delivery.log_lines(manager._live().order)
+    assert [line for line in lines if 'hello' in line] == []
 
 
 def test_a_fork_before_the_start(make_manager: MakeManager,
