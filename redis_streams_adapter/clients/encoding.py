@@ -45,14 +45,14 @@ class Encoded:
                          offset.
     """
 
-    __slots__ = ('parts', '_again', '_plain', '_marked',
+    __slots__ = ('parts', 'again', '_plain', '_marked',
                  'ends_in_text')
 
     def __init__(self, parts: Sequence[Any],
                  again: Optional[Callable[[str], Sequence[Any]]],
                  ends_in_text: bool) -> None:
         self.parts = parts
-        self._again = again
+        self.again = again
         self._plain: Optional[List[Any]] = None
         #: With the offset. Any task may replace both, in one step.
         self._marked: Tuple[Position, List[Any]] = START, []
@@ -67,16 +67,22 @@ class Encoded:
     def prepare(self, offset: Position) -> None:
         """Make the packets with this offset if a serialiser has to run for
         that. Call this without the order lock."""
-        if self._again is not None:
+        if self.again is not None:
             self.marked(offset)
+
+    def is_ready(self, offset: Position) -> bool:
+        """Whether no serialiser is needed for the packets with this
+        offset."""
+        known, packets = self._marked
+        return self.again is None or known == offset and bool(packets)
 
     def marked(self, offset: Position) -> List[Any]:
         """The packets with an offset after the last argument."""
         known, packets = self._marked
         if known != offset or not packets:
             text = str(offset)
-            if self._again is not None:
-                parts = self._again(text)
+            if self.again is not None:
+                parts = self.again(text)
             else:
                 # A list in JSON; binary parts follow it.
                 first, *rest = self.parts

@@ -34,7 +34,7 @@ from .position_waits import PositionWaits
 from .replay import History, is_missed, Record, record_of
 from .resend import Resender
 from .session import Origin
-from .waiting_events import Waiting, WaitingEvents
+from .waiting_events import Unprepared, Waiting, WaitingEvents
 
 #: With more waiting messages, lists of clients are compared and shared.
 MANY = 100
@@ -88,7 +88,7 @@ class StreamOrderDelivery:
         resender = Resender(local, order, logger)
         self._events = WaitingEvents(
             local, order, capacity, make_event, resender.encode,
-            self._hand_over)
+            self._hand_over, lambda: self.handed_over)
         self._waiting = self._events.queue
         self._lists = SharedLists()
         #: The last command of this process, carried out when it was emitted.
@@ -138,6 +138,8 @@ class StreamOrderDelivery:
                             (namespace, target.rooms, target.except_rooms),
                             clients)
                     loads.append(Load(clients, encoded, True))
+                    if encoded.again is not None:
+                        self._events.by_serialiser = True
                 self._waiting.append(Waiting(
                     pending.sequence, pending, namespace, record, loads))
                 return pending
@@ -184,7 +186,7 @@ class StreamOrderDelivery:
             if append is not None:
                 pending = append()
             if is_now:
-                self._hand_over(loads)
+                self._hand_over(loads, self.handed_over)
             elif pending is not None:
                 self._waiting.append(Waiting(
                     pending.sequence, pending, namespace, None, loads))
@@ -251,16 +253,18 @@ class StreamOrderDelivery:
     def came_back(self, entry: Entry, sequence: int,
                   is_message: bool) -> None:
         """See :class:`~redis_streams_adapter.runtime.delivery.Follower`."""
-        if self._waiting:
-            # Only this task takes it off.
-            for load in self._waiting[0].loads:
-                if load.recoverable:
-                    load.encoded.prepare(entry.id)
+        events = self._events
+        unprepared: Unprepared = ()
         while True:
-            if self._events.unencoded:
-                self._events.encode()
+            if events.unencoded:
+                events.encode()
+            for encoded, offset in unprepared:
+                encoded.prepare(offset)
             with self._order:
-                if self._events.unencoded:
+                if events.by_serialiser:
+                    unprepared = events.unprepared(
+                        sequence, is_message, self._end or entry.id)
+                if events.unencoded or unprepared:
                     continue
                 self._take_back(entry, sequence, is_message)
                 break
@@ -291,7 +295,7 @@ class StreamOrderDelivery:
                 first.record.id = entry.id
                 self.history.add(first.namespace, first.record)
             if first.loads:
-                self._hand_over(first.loads)
+                self._hand_over(first.loads, self._end or entry.id)
             if first.pending is None:
                 self._events.done(first)
         if not waiting and self._lists.by_target:
@@ -320,7 +324,7 @@ class StreamOrderDelivery:
                 if is_needed:
                     encoded = local.encode(namespace, message.args)
                     if local.sent:
-                        encoded.prepare(entry.id)
+                        encoded.prepare(self._end or entry.id)
                 with self._order:
                     clients = local.recipients(namespace, target)
                     # The first of them may have come in this moment.
@@ -329,8 +333,9 @@ class StreamOrderDelivery:
                         noted = True
                         self._note(entry, namespace, message)
                         if encoded is not None:
-                            self._hand_over([Load(
-                                clients, encoded, is_missed(message))])
+                            self._hand_over(
+                                [Load(clients, encoded, is_missed(message))],
+                                self._end or entry.id)
         finally:
             if not noted:
                 # It cannot be encoded. Other nodes may be able to.
@@ -360,14 +365,13 @@ class StreamOrderDelivery:
 
     # -- how it is delivered ----------------------------------------------
 
-    def _hand_over(self, loads: Sequence[Load]) -> None:
+    def _hand_over(self, loads: Sequence[Load], offset: Position) -> None:
         """Deliver now; under the order lock."""
-        local, position = self._local, self.position
+        local = self._local
         if self._end is not None:
             # Clients that can be recovered get it from the node to which
             # they return.
-            position = self._end
             loads = [Load([each for each in load.clients
                            if each[0] not in local.sent], load.encoded)
                      if load.recoverable else load for load in loads]
-        local.hand_over(loads, position)
+        local.hand_over(loads, offset)

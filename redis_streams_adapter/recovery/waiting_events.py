@@ -13,19 +13,29 @@ it.
 """
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Deque, List, Optional, Sequence
+from typing import Any, Callable, Deque, Iterable, List, Optional, Sequence, \
+    Tuple
 
 from ..clients.delivery import Delivery, Load
 from ..clients.encoding import Encoded
 from ..concurrency.engines import Event
 from ..errors import OutboxFullError
+from ..protocol.position import Position
 from ..runtime.delivery import Client
 from ..stream.outbox import Capacity, Outbox, Pending
 from .client_lists import With, Without
 from .replay import is_meant, Record, Replay
 
+#: How often an event that need not wait is encoded with the position of the
+#: moment, if the reader goes on meanwhile. Then it is encoded under the order
+#: lock: that takes a large event, and a reader that never pauses.
+ATTEMPTS = 10
+
 #: Stands for an event until it is encoded.
 NOT_ENCODED = Encoded((), None, False)
+
+#: What a packet class has to encode with an offset.
+Unprepared = Sequence[Tuple[Encoded, Position]]
 
 
 @dataclass(slots=True)
@@ -52,6 +62,13 @@ class Waiting:
     share: Optional[Pending] = None
 
 
+def _unprepared(loads: Iterable[Load],
+                offset: Position) -> Unprepared:
+    return [(load.encoded, offset) for load in loads
+            if (load.recoverable or load.encoded.ends_in_text)
+            and not load.encoded.is_ready(offset)]
+
+
 class WaitingEvents:
     """The waiting events of one stream.
 
@@ -61,18 +78,23 @@ class WaitingEvents:
     :param make_event: makes an event for tasks of the server.
     :param encode: encodes an event that clients missed; ``None``: it cannot
                    be delivered.
-    :param hand_over: delivers now; called under the order lock.
+    :param hand_over: delivers now, with an offset; called under the order
+                      lock.
+    :param position: returns the position up to which everything was handed
+                     over.
     """
 
     def __init__(self, local: Delivery, order: Any, capacity: Capacity,
                  make_event: Callable[[], Event],
                  encode: Callable[[str, Record], Optional[Encoded]],
-                 hand_over: Callable[[Sequence[Load]], None]) -> None:
+                 hand_over: Callable[[Sequence[Load], Position], None],
+                 position: Callable[[], Position]) -> None:
         self._local = local
         self._order = order
         self._make_event = make_event
         self._encode = encode
         self._hand_over = hand_over
+        self._position = position
         #: Any task appends; only the reader's task takes off the front.
         self.queue: Deque[Waiting] = deque()
         #: The shares of what does not pass through the stream, in the order
@@ -83,6 +105,9 @@ class WaitingEvents:
         #: Events for a client that has returned, which had no recipients
         #: before and are not encoded yet.
         self.unencoded: List[Waiting] = []
+        #: Whether a packet class other than for JSON has encoded any. Its
+        #: packets have to be prepared before they are delivered.
+        self.by_serialiser = False
 
     def hand_over_later(self, namespace: str,
                         loads: Sequence[Load]) -> None:
@@ -91,17 +116,26 @@ class WaitingEvents:
 
         :raises OutboxFullError: it has to wait, and there is no room.
         """
-        if loads:
+        for attempt in range(1, ATTEMPTS + 1 if loads else 0):
+            for encoded, offset in _unprepared(loads, self._position()):
+                encoded.prepare(offset)
             with self._order:
+                position = self._position()
                 if self.queue:
                     self._add(namespace, loads)
+                elif attempt < ATTEMPTS and _unprepared(loads, position):
+                    continue
                 else:
-                    self._hand_over(loads)
+                    self._hand_over(loads, position)
             self._local.log_lines(self._order)
+            break
 
     def _add(self, namespace: str, loads: Sequence[Load]) -> None:
         is_decided = False
         try:
+            for load in loads:
+                if load.encoded.again is not None:
+                    self.by_serialiser = True
             share = self.shares.put(
                 [part for load in loads for part in load.parts], False)
             self.queue.append(Waiting(
@@ -136,17 +170,24 @@ class WaitingEvents:
         :param then: called in the same step, under the order lock.
         """
         without = Without(sid)
+        # The client does not return, so this need not be the position of the
+        # moment.
+        position = self._position()
+        unprepared: Unprepared = ()
         while True:
             self.encode()
+            for encoded, offset in unprepared:
+                encoded.prepare(offset)
             with self._order:
-                if self.unencoded:
+                loads = [load for waiting in self.queue
+                         for load in waiting.loads
+                         if without(load.clients)[1]]
+                unprepared = _unprepared(loads, position)
+                if self.unencoded or unprepared:
                     continue
-                for waiting in self.queue:
-                    for load in waiting.loads:
-                        kept, leaving = without(load.clients)
-                        if leaving:
-                            load.clients = kept
-                            self._hand_over([Load(leaving, load.encoded)])
+                for load in loads:
+                    load.clients, leaving = without(load.clients)
+                    self._hand_over([Load(leaving, load.encoded)], position)
                 if then is not None:
                     then()
                 break
@@ -206,6 +247,8 @@ class WaitingEvents:
                 for load in waiting.loads:
                     if load.encoded is NOT_ENCODED:
                         load.encoded = encoded or NOT_ENCODED
+                    if load.encoded.again is not None:
+                        self.by_serialiser = True
                 if encoded is None:
                     waiting.loads.clear()
                 if waiting in self.unencoded:
@@ -220,7 +263,28 @@ class WaitingEvents:
         # The local clients, at least, can get it.
         for load in waiting.loads:
             load.recoverable = False
-        self._hand_over(waiting.loads)
+        self._hand_over(waiting.loads, self._position())
+
+    def unprepared(self, sequence: int, is_message: bool,
+                   offset: Position) -> Unprepared:
+        """What a packet class has to encode before the message of this number
+        is delivered; under the order lock.
+
+        :param is_message: whether that message was read, rather than a sign
+                           of life after it.
+        :param offset: the offset that goes with it. What is given up before
+                       has the present one.
+        """
+        found: List[Tuple[Encoded, Position]] = []
+        before = self._position()
+        for waiting in self.queue:
+            if waiting.sequence > sequence:
+                break
+            comes = is_message and waiting.sequence == sequence
+            found += _unprepared(waiting.loads if comes else [
+                Load(load.clients, load.encoded) for load in waiting.loads],
+                offset if comes else before)
+        return found
 
     def drain(self, timeout: float) -> None:
         """Wait until all that waits now was read.

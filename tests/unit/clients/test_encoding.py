@@ -85,6 +85,15 @@ def test_it_is_marked_once(encoder: PacketEncoder) -> None:
     assert encoded.marked(OFFSET) is not encoded.marked(LATER)
 
 
+def test_when_it_is_ready_for_an_offset() -> None:
+    """JSON always is; otherwise once a serialiser has encoded it."""
+    assert Encoded(['2["x"]'], None, False).is_ready(OFFSET)
+    encoded = Encoded([b'x'], lambda text: [text.encode()], False)
+    assert not encoded.is_ready(OFFSET)
+    encoded.prepare(OFFSET)
+    assert encoded.is_ready(OFFSET) and not encoded.is_ready(LATER)
+
+
 def test_two_tasks_mark_it() -> None:
     """The reader's task marks it without a lock, for its clients, and another
     one for a client that leaves."""
