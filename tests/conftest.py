@@ -142,31 +142,72 @@ def start_nodes(mode: str) -> Iterator[Callable[..., List[Any]]]:
         yield start
 
 
-@pytest.fixture
-def connect() -> Iterator[Callable[..., Any]]:
-    """Connects a client for one test: ``connect(node, *namespaces)``."""
-    from .support.client import Client, close_all
+@contextlib.contextmanager
+def connecting(make_client: Callable[..., Any],
+               ) -> Generator[Callable[..., Any], None, None]:
+    """Yield a function that connects clients to a server or a URL; close
+    the clients at the end.
 
+    :param make_client: called with a URL, namespaces and options.
+    """
     clients: List[Any] = []
 
-    def connect_to(node: Any, *namespaces: str, **options: Any) -> Any:
-        client = Client(node.url, *namespaces, **options)
+    def connect_to(server: Any, *namespaces: str, **options: Any) -> Any:
+        client = make_client(getattr(server, 'url', server), *namespaces,
+                             **options)
         clients.append(client)
-        # The connect handler's reply is sent a moment before the manager
-        # takes the client for connected; its own event is not.
+        # The reply to CONNECT is sent a moment before the server counts the
+        # client as connected. The acknowledgement of an event comes later.
         for namespace in namespaces or ('/',):
             client.call('echo', namespace=namespace)
         return client
 
     yield connect_to
-    close_all(clients)
+    for client in clients:
+        client.close()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Any]]:
+    """Connects a client for one test: ``connect(node, *namespaces)``."""
+    from .support.client import Client
+
+    with connecting(Client) as connect_to:
+        yield connect_to
+
+
+def make_unique() -> Callable[[str], str]:
+    """A function that makes names, of events and rooms, that nothing else
+    has."""
+    token, numbers = uuid.uuid4().hex[:8], itertools.count(1)
+    return lambda name: f'{name}-{token}-{next(numbers)}'
 
 
 @pytest.fixture
 def unique() -> Callable[[str], str]:
-    """Makes names, of events and rooms, that no other test has."""
-    token, numbers = uuid.uuid4().hex[:8], itertools.count(1)
-    return lambda name: f'{name}-{token}-{next(numbers)}'
+    """Makes names that no other test has."""
+    return make_unique()
+
+
+@pytest.fixture
+def start_gunicorn_process(mode: str) -> Iterator[Callable[..., Any]]:
+    """Starts a gunicorn for one test, with the arguments of
+    :class:`.gunicorn_process.GunicornProcess` after the mode."""
+    from .support.gunicorn_process import GunicornProcess, WORKERS
+
+    if mode not in WORKERS:
+        pytest.skip(f'gunicorn has no worker for {mode}')
+    if importlib.util.find_spec('gunicorn') is None:
+        skip_or_fail('gunicorn is not installed')
+    servers: List[Any] = []
+
+    def start(*args: Any, **kwargs: Any) -> Any:
+        servers.append(GunicornProcess(mode, *args, **kwargs))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
 
 
 @pytest.hookimpl(wrapper=True)

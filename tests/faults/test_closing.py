@@ -1,5 +1,4 @@
 """A process that ends still sends all that its emits have accepted."""
-import importlib.util
 import logging
 import os
 import signal
@@ -7,16 +6,15 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
 import redis
 
-from ..conftest import skip_or_fail
 from ..integration.conftest import STEADY
 from ..integration.helpers import BACK_WITHIN, numbers, PROMPT
 from ..support.emitting_script import WAYS
-from ..support.gunicorn_process import GunicornProcess, WORKERS
+from ..support.gunicorn_process import GunicornProcess
 from ..support.process import OwnProcess
 from ..support.wait import wait_until
 from .fixtures import Connect, MakeRedis, StartNodes, Unique
@@ -164,24 +162,12 @@ StartGunicorn = Callable[[str, Dict[str, Any], str], GunicornProcess]
 
 
 @pytest.fixture
-def start_gunicorn(mode: str, tmp_path: Path) -> Iterator[StartGunicorn]:
+def start_gunicorn(start_gunicorn_process: Callable[..., GunicornProcess],
+                   tmp_path: Path) -> StartGunicorn:
     """Starts a gunicorn with two workers."""
-    if mode not in WORKERS:
-        pytest.skip(f'gunicorn has no worker for {mode}')
-    if importlib.util.find_spec('gunicorn') is None:
-        skip_or_fail('gunicorn is not installed')
-    servers: List[GunicornProcess] = []
-
-    def start(redis_url: str, options: Dict[str, Any],
-              configuration: str) -> GunicornProcess:
-        servers.append(GunicornProcess(
-            mode, redis_url, options, tmp_path, configuration=configuration,
-            preload=False))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
+    return lambda redis_url, options, configuration: start_gunicorn_process(
+        redis_url, options, tmp_path, configuration=configuration,
+        preload=False)
 
 
 @pytest.mark.parametrize('how', HOOKS)

@@ -1,13 +1,11 @@
 """After a fork the child is a node of its own."""
-import importlib.util
 from pathlib import Path
 from typing import Any, Callable, Iterator, List
 
 import pytest
 
-from ..conftest import skip_or_fail
 from ..support.client import Client, close_all
-from ..support.gunicorn_process import GunicornProcess, WORKERS
+from ..support.gunicorn_process import GunicornProcess
 from ..support.node_process import NodeProcess
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_for_value, wait_until
@@ -151,30 +149,22 @@ def test_outbox_stays_with_the_parent(
 # -- gunicorn --preload -----------------------------------------------------
 
 @pytest.fixture
-def start_gunicorn(mode: str, redis_server: RedisServer, tmp_path: Path,
+def start_gunicorn(start_gunicorn_process: Callable[..., GunicornProcess],
+                   redis_server: RedisServer, tmp_path: Path,
                    unique: Unique) -> Iterator[StartGunicorn]:
     """Starts gunicorn with two workers; gives a client of each."""
-    if mode not in WORKERS:
-        pytest.skip(f'gunicorn has no worker for {mode}')
-    if importlib.util.find_spec('gunicorn') is None:
-        skip_or_fail('gunicorn is not installed')
     clients: List[Client] = []
-    servers: List[GunicornProcess] = []
 
     def start(configuration: str = '') -> List[Client]:
-        gunicorn = GunicornProcess(
-            mode, redis_server.url,
-            {'stream_name': unique('stream'), **STEADY}, tmp_path,
-            configuration=configuration)
-        servers.append(gunicorn)
+        gunicorn = start_gunicorn_process(
+            redis_server.url, {'stream_name': unique('stream'), **STEADY},
+            tmp_path, configuration=configuration)
         for client in gunicorn.clients_of_all_workers():
             clients.append(client)
         return clients
 
     yield start
     close_all(clients)
-    for server in servers:
-        server.stop()
 
 
 def ask(client: Client, method: str, *args: Any) -> Any:

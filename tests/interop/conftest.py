@@ -1,22 +1,18 @@
 """Clusters of servers in Python and in Node.js."""
 import contextlib
-import itertools
 from typing import Any, Callable, Iterator, List
 
 import pytest
 
-from ..conftest import running, skip_or_fail
+from ..conftest import connecting, running, skip_or_fail
 from ..integration.conftest import STEADY
 from ..support.client import Client, close_all
 from ..support.js_client import JsClient, JsClients
 from ..support.js_server import JsServer
 from ..support.node_process import NodeProcess
 from ..support.wait import wait_for_value
-from .helpers import adapter_options, Asking, NEW, NEW_IOREDIS, OLD, Party, \
-    Server, Transport, TRANSPORTS, wait_until_heard
-
-#: Namespaces that have handlers on every server.
-NAMESPACES = ('/', '/chat')
+from .helpers import adapter_options, Asking, NAMESPACES, NEW, NEW_IOREDIS, \
+    OLD, Party, Transport, TRANSPORTS, wait_counted, wait_heard_everywhere
 
 
 @pytest.fixture(scope='session')
@@ -41,21 +37,10 @@ def js_clients(npm_packages: None) -> Iterator[JsClients]:
 
 @pytest.fixture
 def connect_js(js_clients: JsClients) -> Iterator[Callable[..., JsClient]]:
-    """Connects a JavaScript client for one test: ``connect_js(server,
-    *namespaces)``."""
-    clients: List[JsClient] = []
-
-    def connect(server: Server, *namespaces: str) -> JsClient:
-        client = js_clients.connect(server.url, *namespaces)
-        clients.append(client)
-        # As for the fixture `connect`: now its server knows it for sure.
-        for namespace in namespaces or ('/',):
-            client.call('echo', namespace=namespace)
-        return client
-
-    yield connect
-    for client in clients:
-        client.close()
+    """Connects a JavaScript client for one test: ``connect_js(server or URL,
+    *namespaces)``, with the options of :meth:`.JsClients.connect`."""
+    with connecting(js_clients.connect) as connect:
+        yield connect
 
 
 @pytest.fixture
@@ -79,7 +64,6 @@ def broadcasting(mode: str, redis_server: Any, npm_packages: None,
     stream. A JavaScript client on each, and a Python one on two."""
     options = {'stream_name': 'broadcasting', **STEADY}
     generations = (OLD, NEW, NEW_IOREDIS)
-    numbers = itertools.count(1)
     with running([
             NodeProcess(mode, redis_server.url, options),
             *(JsServer(each, redis_server.url, adapter_options(options))
@@ -92,10 +76,7 @@ def broadcasting(mode: str, redis_server: Any, npm_packages: None,
         clients = {**{f'{name}, JavaScript': js_clients.connect(
             server.url, *NAMESPACES) for name, server in named.items()},
             **ours}
-        for namespace in NAMESPACES:
-            wait_until_heard(servers, list(clients.values()),
-                             lambda name: f'{name}-{next(numbers)}',
-                             namespace)
+        wait_heard_everywhere(servers, list(clients.values()))
         yield Party(named, clients)
         close_all(list(ours.values()))
 
@@ -122,13 +103,8 @@ def asking_cluster(request: Any, mode: str, redis_server: Any,
             server.start_manager()
         clients = {server.name: js_clients.connect(
             server.url, *NAMESPACES) for server in servers}
-        numbers = itertools.count(1)
-        for namespace in NAMESPACES:
-            wait_until_heard(servers, list(clients.values()),
-                             lambda name: f'{name}-{next(numbers)}',
-                             namespace)
-            for server in servers:
-                server.wait_server_count(len(servers), namespace)
+        wait_heard_everywhere(servers, list(clients.values()))
+        wait_counted(servers, len(servers))
         yield Asking(*servers, clients)
 
 

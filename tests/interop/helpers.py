@@ -1,14 +1,18 @@
 """Who takes part in these tests, and what all of them ask."""
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Union
 
+from ..conftest import make_unique
 from ..support.client import Listener
 from ..support.js_server import Generation, JsServer
 from ..support.node_process import NodeProcess
-from ..support.wait import wait_until
+from ..support.wait import DEADLINE, wait_until
 
 #: A server in either language: what both have has one meaning.
 Server = Union[NodeProcess, JsServer]
 Unique = Callable[[str], str]
+
+#: Namespaces that have handlers on every server.
+NAMESPACES = ('/', '/chat')
 
 OLD = Generation('0.2', 'adapter-02', 'redis')
 NEW = Generation('0.3', 'adapter-03', 'redis-5')
@@ -70,6 +74,22 @@ def wait_until_heard(servers: Sequence[Server],
             return all(client.count(event) for client in clients)
 
         wait_until(heard, what=f'{server.name} to be heard by all')
+
+
+def wait_heard_everywhere(servers: Sequence[Server],
+                          clients: Sequence[Listener]) -> None:
+    """The same, in every namespace."""
+    unique = make_unique()
+    for namespace in NAMESPACES:
+        wait_until_heard(servers, clients, unique, namespace)
+
+
+def wait_counted(servers: Sequence[Server], count: int,
+                 timeout: float = DEADLINE) -> None:
+    """Wait until each server counts that many, in every namespace."""
+    for server in servers:
+        for namespace in NAMESPACES:
+            server.wait_server_count(count, namespace, timeout)
 
 
 def check_received(sender: Server, clients: Sequence[Listener],

@@ -4,7 +4,6 @@ package rests on, read without its help.
 The other end is the test: a server that only says that it is there, asks and
 is asked.
 """
-import base64
 import json
 import uuid
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Tuple
@@ -17,6 +16,7 @@ from ..support.js_server import Generation, JsServer
 from ..support.node_process import RemoteError
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_until
+from ..support.wire_format import load_data
 from .helpers import NEW, NEW_IOREDIS, OLD, Unique
 
 #: The uid of the other end.
@@ -53,7 +53,7 @@ class Wire(NamedTuple):
         :return: their data, decoded.
         """
         def found() -> List[Any]:
-            return [load(fields.get('data')) for fields in self.entries()
+            return [load_data(fields.get('data')) for fields in self.entries()
                     if fields['type'] == str(kind)]
 
         wait_until(lambda: len(found()) >= count, what=f'type {kind}')
@@ -89,15 +89,6 @@ class Wire(NamedTuple):
         """Publish a request as the other end."""
         self.redis.publish(f'{self.stream}#/#', msgpack.packb(
             {'uid': PEER, 'nsp': '/', 'type': kind, 'data': data}))
-
-
-def load(data: Any) -> Any:
-    """Decode what stands in the field ``data``."""
-    if data is None:
-        return None
-    if data.startswith('{'):
-        return json.loads(data)
-    return msgpack.unpackb(base64.b64decode(data, validate=True), timestamp=0)
 
 
 @pytest.fixture(params=[OLD, NEW, NEW_IOREDIS],

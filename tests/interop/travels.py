@@ -1,17 +1,15 @@
 """A client on its way between the servers of a cluster, and what it is owed.
 """
-import base64
 import itertools
-import re
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence
 
-import msgpack
 import redis
 
 from ..support.js_client import JsClient
 from ..support.js_server import JsServer
 from ..support.node_process import NodeProcess
 from ..support.wait import wait_for_value, wait_until
+from ..support.wire_format import parse_offset, read_session
 from .helpers import Server, Unique
 
 #: What stands behind the number of an event. With bytes it is written in
@@ -210,15 +208,7 @@ def wait_for_session(redis_client: redis.Redis, key: str,
     :param data: and until it has these.
     """
     def is_there() -> bool:
-        raw = redis_client.get(key)
-        return raw is not None and data in (
-            None, msgpack.unpackb(base64.b64decode(raw))['data'])
+        session = read_session(redis_client, key)
+        return session is not None and data in (None, session['data'])
 
     wait_until(is_there, what='the session')
-
-
-def parse_offset(text: str) -> Tuple[int, int]:
-    """The id of an entry in a stream."""
-    match = re.fullmatch('([0-9]+)-([0-9]+)', text)
-    assert match, f'{text!r} is no offset'
-    return int(match[1]), int(match[2])

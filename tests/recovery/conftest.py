@@ -6,13 +6,12 @@ import pytest
 
 from ..conftest import running
 from ..integration.conftest import start_managers
-from ..interop.conftest import js_clients, npm_packages
-from ..support.js_client import JsClient, JsClients
+from ..interop.conftest import connect_js, js_clients, npm_packages
 from ..support.node_process import NodeProcess
 from .helpers import Pair, RECOVERING
 
-# Fixtures of theirs.
-__all__ = ['js_clients', 'npm_packages']
+# Fixtures of these tests too.
+__all__ = ['connect_js', 'js_clients', 'npm_packages']
 
 
 @pytest.fixture(scope='session')
@@ -45,23 +44,3 @@ def start(start_nodes: Callable[..., List[NodeProcess]],
         return nodes
 
     return start_them
-
-
-@pytest.fixture
-def connect_js(js_clients: JsClients) -> Iterator[Callable[..., JsClient]]:
-    """Connects a JavaScript client for one test: ``connect_js(node or URL,
-    *namespaces)``."""
-    clients: List[JsClient] = []
-
-    def connect(node: Any, *namespaces: str, **options: Any) -> JsClient:
-        client = js_clients.connect(getattr(node, 'url', node), *namespaces,
-                                    **options)
-        clients.append(client)
-        # As for the fixture `connect`: now its server knows it for sure.
-        for namespace in namespaces or ('/',):
-            client.call('echo', namespace=namespace)
-        return client
-
-    yield connect
-    for client in clients:
-        client.close()

@@ -1,15 +1,13 @@
 """Who comes back, and what it has to have then."""
-import base64
 import json
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, \
     Optional, Sequence, Tuple
-
-import msgpack
 
 from ..integration.conftest import STEADY
 from ..support.account import account, EXACT
 from ..support.js_client import Connect, JsClient
 from ..support.node_process import NodeProcess
+from ..support.wire_format import parse_offset, read_session
 
 ConnectJs = Callable[..., JsClient]
 Start = Callable[..., List[NodeProcess]]
@@ -17,6 +15,10 @@ Unique = Callable[[str], str]
 
 #: What a node of these tests is given besides its stream.
 RECOVERING: Dict[str, Any] = {'connection_state_recovery': True, **STEADY}
+
+#: The configuration of gunicorn with the package's hooks.
+HOOKS = 'from redis_streams_adapter.gunicorn import ' \
+    'post_worker_init, worker_exit\n'
 
 #: What a client may use, by what the ids of tests call it.
 TRANSPORTS = {'websocket': ['websocket'], 'polling': ['polling'],
@@ -36,8 +38,7 @@ class Pair(NamedTuple):
 def offset_of(args: Sequence[Any]) -> Tuple[int, int]:
     """Where in the stream an event stands: its last argument, as a number
     that can be compared."""
-    milliseconds, _, number = args[-1].partition('-')
-    return int(milliseconds), int(number)
+    return parse_offset(args[-1])
 
 
 def numbers(client: JsClient, event: str) -> List[int]:
@@ -137,7 +138,8 @@ def check_reason(node: NodeProcess, sid: str, *reasons: Optional[str],
 def stored(redis: Any, prefix: str, client: JsClient) -> Dict[str, Any]:
     """What every server of a cluster reads of a client's session."""
     pid, _ = client.state()
-    session = msgpack.unpackb(base64.b64decode(redis.get(f'{prefix}{pid}')))
+    session = read_session(redis, f'{prefix}{pid}')
+    assert session is not None
     return {'sid': session['sid'], 'pid': session['pid'],
             'rooms': sorted(session['rooms']), 'data': session['data']}
 

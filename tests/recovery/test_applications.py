@@ -1,9 +1,7 @@
 """Two applications keep their sessions in one database, under one prefix: is
 a client of one ever taken for a client of the other?"""
-import base64
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple
 
-import msgpack
 import pytest
 
 from ..conftest import running
@@ -12,6 +10,7 @@ from ..support.node_process import NodeProcess
 from ..support.redis_server import RedisServer
 from ..support.returning_client import close_all, ReturningClient
 from ..support.wait import wait_for_value, wait_until
+from ..support.wire_format import read_session, write_session
 from .helpers import check_reason, RECOVERING, Unique
 
 PREFIX = 'shared:'
@@ -86,16 +85,16 @@ class Lost:
 
     def session(self) -> Dict[str, Any]:
         """As it is in Redis."""
-        raw = self.redis.get(self.key)
-        session: Dict[str, Any] = msgpack.unpackb(base64.b64decode(raw))
+        session = read_session(self.redis, self.key)
+        assert session is not None
         return session
 
     def rewrite(self, *keys: str) -> None:
         """Leave nothing but these keys in the session."""
         session = self.session()
-        self.redis.set(self.key, base64.b64encode(msgpack.packb(
-            {key: session[key] for key in keys or session
-             if keys or key != 'app'})), keepttl=True)
+        write_session(self.redis, self.key, {
+            key: session[key] for key in keys or session
+            if keys or key != 'app'}, keepttl=True)
 
     def show(self, url: str, offset: str) -> ReturningClient:
         """Go somewhere with its pid."""

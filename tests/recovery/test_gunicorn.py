@@ -1,27 +1,24 @@
 """Workers of gunicorn come and go; their clients stay who they are."""
 import collections
 import contextlib
-import importlib.util
+import itertools
 import os
 import signal
 import urllib.request
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Set
+from typing import Any, Callable, Dict, List, Set
 
 import psutil
 import pytest
 
-from ..conftest import skip_or_fail
 from ..support.balancer import Balancer
 from ..support.controlled import RemoteError
-from ..support.gunicorn_process import GunicornProcess, WORKERS
+from ..support.gunicorn_process import GunicornProcess
 from ..support.js_client import JsClient
 from ..support.node_process import NodeProcess
 from ..support.wait import DEADLINE, wait_until
-from .helpers import check_received, ConnectJs, RECOVERING, Start, Unique
-
-HOOKS = 'from redis_streams_adapter.gunicorn import ' \
-    'post_worker_init, worker_exit\n'
+from .helpers import check_received, ConnectJs, HOOKS, RECOVERING, Start, \
+    Unique
 
 #: Without them a worker waits for its WebSockets as long as gunicorn lets it,
 #: and one with threads until gunicorn kills it.
@@ -54,32 +51,25 @@ def emitter(start: Start) -> NodeProcess:
 
 
 @pytest.fixture
-def start_gunicorn(mode: str, flavour: str, emitter: NodeProcess,
-                   redis_server: Any, tmp_path: Path,
-                   ) -> Iterator[StartGunicorn]:
+def start_gunicorn(start_gunicorn_process: StartGunicorn, flavour: str,
+                   emitter: NodeProcess, redis_server: Any, tmp_path: Path,
+                   ) -> StartGunicorn:
     """Starts a gunicorn with the application of
     :mod:`tests.support.recovery_app`."""
-    if mode not in WORKERS:
-        pytest.skip(f'gunicorn has no worker for {mode}')
-    if importlib.util.find_spec('gunicorn') is None:
-        skip_or_fail('gunicorn is not installed')
-    servers: List[GunicornProcess] = []
+    directories = map(str, itertools.count())
 
     def start_it(workers: int, configuration: str = HOOKS,
                  ) -> GunicornProcess:
-        directory = tmp_path / str(len(servers))
+        directory = tmp_path / next(directories)
         directory.mkdir()
-        servers.append(GunicornProcess(
-            mode, redis_server.url,
+        return start_gunicorn_process(
+            redis_server.url,
             {**RECOVERING, 'stream_name': emitter.options['stream_name']},
             directory, workers, configuration, preload=False,
             application='tests.support.recovery_app',
-            env={'NODE_FLAVOUR': flavour}))
-        return servers[-1]
+            env={'NODE_FLAVOUR': flavour})
 
-    yield start_it
-    for server in servers:
-        server.stop()
+    return start_it
 
 
 class Crowd:

@@ -1,10 +1,8 @@
 """A client loses its connection or its server, and comes back with its
 state: its sid, its rooms, its session and all that it has missed."""
-import base64
 import signal
 from typing import Any, Callable, List
 
-import msgpack
 import pytest
 
 from ..support.account import account, EXACT
@@ -12,6 +10,7 @@ from ..support.node_process import NodeProcess
 from ..support.proxy import Proxy
 from ..support.redis_server import free_port
 from ..support.wait import wait_for_value, wait_until
+from ..support.wire_format import read_session, write_session
 from .helpers import catch_up, check_came_back, check_offsets, check_reason, \
     check_received, ConnectJs, due_to, found_by_handler, LOSSES, Pair, \
     received_by, Start, stored, TRANSPORTS, Unique
@@ -291,11 +290,11 @@ def test_a_node_died_while_it_took_over(
     line.go_silent()
     client.drop()
     with redis_server.client() as redis:
-        session = msgpack.unpackb(base64.b64decode(redis.get(key)))
-        # All that the dead one has left.
+        session = read_session(redis, key)
+        assert session is not None
+        # The claim is all that the dead node has left.
         session['claim'] = 'of-a-node-that-died'
-        redis.set(key, base64.b64encode(msgpack.packb(session)),
-                  keepttl=True)
+        write_session(redis, key, session, keepttl=True)
     second.emit_range(event, range(10))
     check_came_back(client, client.move(second.url), sids)
     wait_for_value(lambda: first.disconnects_of(client.sid),

@@ -8,8 +8,9 @@ from ..support.js_client import JsClient
 from ..support.node_process import NodeProcess
 from ..support.raw_client import RawClient
 from ..support.wait import wait_for_value, wait_until
+from ..support.wire_format import parse_offset
 from .helpers import check_came_back, check_reason, check_received, \
-    ConnectJs, offset_of, Pair, Start, Unique
+    ConnectJs, Pair, Start, Unique
 
 #: How many bytes 128 random bits are in the densest text that may travel.
 PID_LENGTH = 22
@@ -162,7 +163,7 @@ def test_malformed_offset(pair: Pair, connect_js: ConnectJs, unique: Unique,
 
 def shifted(offset: str, milliseconds: int = 0, number: int = 0) -> str:
     """An offset so much behind another one."""
-    first, second = offset_of([offset])
+    first, second = parse_offset(offset)
     return f'{first + milliseconds}-{second + number}'
 
 

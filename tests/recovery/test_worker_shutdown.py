@@ -1,7 +1,6 @@
 """Workers of gunicorn that end while they have clients, with gunicorn's own
 defaults: nobody waits for a connection to end by itself."""
 import contextlib
-import importlib.util
 import os
 import signal
 import threading
@@ -15,15 +14,12 @@ import pytest
 import socketio
 import websocket
 
-from ..conftest import skip_or_fail
 from ..integration.conftest import STEADY
-from ..support.gunicorn_process import GunicornProcess, WORKERS
+from ..support.gunicorn_process import GunicornProcess
 from ..support.node_process import NodeProcess
 from ..support.wait import DEADLINE, wait_until
-from .helpers import check_received, ConnectJs, RECOVERING, Start, Unique
-
-HOOKS = 'from redis_streams_adapter.gunicorn import ' \
-    'post_worker_init, worker_exit\n'
+from .helpers import check_received, ConnectJs, HOOKS, RECOVERING, Start, \
+    Unique
 
 #: Seconds in which a worker ends on a busy machine; on an idle one it takes
 #: two. gunicorn would wait for 30.
@@ -43,30 +39,29 @@ def node(start: Start) -> NodeProcess:
 
 
 @pytest.fixture
-def start_gunicorn(mode: str, tmp_path: Path) -> Iterator[StartGunicorn]:
+def start_gunicorn(end_workers: List[int],
+                   start_gunicorn_process: StartGunicorn, tmp_path: Path,
+                   ) -> StartGunicorn:
     """Starts a gunicorn with one worker, and waits until it serves."""
-    if mode not in WORKERS:
-        pytest.skip(f'gunicorn has no worker for {mode}')
-    if importlib.util.find_spec('gunicorn') is None:
-        skip_or_fail('gunicorn is not installed')
-    servers: List[GunicornProcess] = []
-    workers: List[int] = []
-
     def start_it(redis_url: str, options: Dict[str, Any],
                  configuration: str = '', **env: str) -> GunicornProcess:
-        server = GunicornProcess(
-            mode, redis_url, options, tmp_path, 1, HOOKS + configuration,
+        server = start_gunicorn_process(
+            redis_url, options, tmp_path, 1, HOOKS + configuration,
             preload=False, application='tests.support.shutdown_app', env=env)
-        servers.append(server)
-        workers.append(wait_until(lambda: pid_of(server), 30.0, lambda: (
+        end_workers.append(wait_until(lambda: pid_of(server), 30.0, lambda: (
             f'it to serve:\n{server.process.tail()}')))
         return server
 
-    yield start_it
-    for server in servers:
-        server.stop()
+    return start_it
+
+
+@pytest.fixture
+def end_workers() -> Iterator[List[int]]:
+    """Process ids of workers that are killed after the master has stopped:
+    a worker goes on if its master was killed."""
+    workers: List[int] = []
+    yield workers
     for pid in workers:
-        # Whose master was killed, and who goes on.
         if not has_ended(pid):
             os.kill(pid, signal.SIGKILL)
 

@@ -1,21 +1,20 @@
 """A cluster of servers in both languages, whose clients may return."""
-import itertools
-from typing import Any, Callable, Dict, Iterator, List
+from typing import Any, Callable, Dict, Iterator
 
 import pytest
 
 from ...integration.conftest import STEADY
-from ...support.js_client import JsClient, JsClients
+from ...support.js_client import JsClients
 from ...support.js_server import JsServer
 from ...support.node_process import NodeProcess
 from ...support.proxy import Proxy
 from ...support.redis_server import RedisServer
 from ...support.returning_client import ReturningClient
 from ...conftest import running
-from ..helpers import adapter_options, Server, Transport, Unique, \
-    wait_until_heard
+from ..helpers import adapter_options, NAMESPACES, Server, Transport, \
+    Unique, wait_counted, wait_heard_everywhere
 from ..travels import Recovering, Traveller
-from .harness import ADAPTERS, DATA, StartJs, StartNodes
+from .harness import ADAPTERS, ConnectJs, DATA, StartJs, StartNodes
 
 
 @pytest.fixture(scope='package', params=ADAPTERS,
@@ -31,7 +30,6 @@ def cluster(request: Any, mode: str, redis_server: RedisServer,
         'session_key_prefix': f'{name}:', **STEADY,
         'connection_state_recovery': {'max_disconnection_duration': 60}}
     ours = {**options, 'request_transport': transport.request_transport}
-    numbers = itertools.count(1)
     with running([
             *(NodeProcess(mode, redis_server.url, ours) for _ in range(2)),
             *(JsServer(transport.generation, redis_server.url,
@@ -39,37 +37,13 @@ def cluster(request: Any, mode: str, redis_server: RedisServer,
             ]) as servers, redis_server.client() as admin:
         for server in servers[:2]:
             server.start_manager()
-        witnesses = [js_clients.connect(server.url, '/', '/chat')
+        witnesses = [js_clients.connect(server.url, *NAMESPACES)
                      for server in servers]
-        for namespace in ('/', '/chat'):
-            wait_until_heard(servers, witnesses,
-                             lambda name: f'{name}-{next(numbers)}',
-                             namespace)
-            for server in servers:
-                server.wait_server_count(len(servers), namespace)
+        wait_heard_everywhere(servers, witnesses)
+        wait_counted(servers, len(servers))
         yield Recovering(*servers, witnesses, admin, options)
         for witness in witnesses:
             witness.close()
-
-
-@pytest.fixture
-def clients(js_clients: JsClients) -> Iterator[Callable[..., JsClient]]:
-    """Connects clients that may lose their connection: ``clients(server,
-    *namespaces)``."""
-    made: List[JsClient] = []
-
-    def connect(server: Server, *namespaces: str, url: str = '',
-                transport: str = 'websocket') -> JsClient:
-        client = js_clients.connect(url or server.url, *namespaces,
-                                    transport=transport)
-        made.append(client)
-        for namespace in namespaces or ('/',):
-            client.call('echo', namespace=namespace)
-        return client
-
-    yield connect
-    for client in made:
-        client.close()
 
 
 @pytest.fixture
@@ -85,14 +59,13 @@ def stranger(cluster: Recovering) -> Iterator[ReturningClient]:
 @pytest.fixture
 def half_open(cluster: Recovering, unique: Unique,
               make_proxy: Callable[[int], Proxy],
-              clients: Callable[..., JsClient]) -> Traveller:
+              connect_js: ConnectJs) -> Traveller:
     """It has gone from Python to Node.js, and its first connection has never
     ended for the server in Python."""
     proxy = make_proxy(cluster.python.port)
     proxy.open()
-    url = f'http://127.0.0.1:{proxy.port}'
-    traveller = Traveller(cluster, clients(cluster.python, url=url), 'python',
-                          unique, DATA)
+    client = connect_js(f'http://127.0.0.1:{proxy.port}')
+    traveller = Traveller(cluster, client, 'python', unique, DATA)
     cluster.wait_session(traveller.pid, DATA)
     traveller.tell_present()
     proxy.go_silent()

@@ -1,11 +1,14 @@
 """What tests of clients that return to servers in both languages share."""
 from typing import Any, Callable, Dict, List
 
+from ...support.js_client import JsClient
 from ...support.js_server import JsServer
 from ...support.node_process import NodeProcess
+from ...support.wire_format import load_data
 from ..helpers import TRANSPORTS
-from ..test_wire import load
 from ..travels import Recovering
+
+ConnectJs = Callable[..., JsClient]
 
 StartNodes = Callable[..., List[NodeProcess]]
 
@@ -24,5 +27,5 @@ def entry_id(cluster: Recovering, event: str) -> str:
     """The id of the entry of an event."""
     found, = [entry.decode() for entry, fields in cluster.redis.xrange(
         cluster.options['stream_name']) if fields[b'type'] == b'3'
-        and load(fields[b'data'].decode())['packet']['data'][0] == event]
+        and load_data(fields[b'data'].decode())['packet']['data'][0] == event]
     return found

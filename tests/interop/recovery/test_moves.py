@@ -1,18 +1,18 @@
 """Clients move between the servers of one cluster, whatever their language."""
 import random
 import threading
-from typing import Any, Callable, Dict, List
+from typing import Any, Dict, List
 
 import pytest
 
 from ...support.account import account, EXACT
-from ...support.js_client import JsClient
 from ...support.json_values import Date
 from ...support.redis_server import RedisServer
 from ...support.wait import wait_for_value, wait_until
+from ...support.wire_format import parse_offset
 from ..helpers import Server, Unique, wait_until_heard
-from ..travels import parse_offset, Recovering, Traveller, wait_for_session
-from .harness import DATA, entry_id
+from ..travels import Recovering, Traveller, wait_for_session
+from .harness import ConnectJs, DATA, entry_id
 
 
 @pytest.mark.parametrize('namespace', ['/', '/chat'])
@@ -20,13 +20,13 @@ from .harness import DATA, entry_id
     ['python', 'js'], ['js', 'python'], ['python', 'js', 'python'],
     ['js', 'python', 'js'], ['python', 'js', 'other_js', 'other_python']],
     ids='-'.join)
-def test_route(cluster: Recovering, clients: Callable[..., JsClient],
+def test_route(cluster: Recovering, connect_js: ConnectJs,
                unique: Unique, route: List[str], namespace: str) -> None:
     """Its id, its room, its data, and all that any server tells it before,
     meanwhile and afterwards."""
     first, *others = route
     traveller = Traveller(
-        cluster, clients(cluster.at(first), namespace), first, unique, DATA,
+        cluster, connect_js(cluster.at(first), namespace), first, unique, DATA,
         namespace)
     traveller.tell_present()
     for home in others:
@@ -39,11 +39,11 @@ def test_route(cluster: Recovering, clients: Callable[..., JsClient],
     traveller.check_told()
 
 
-def test_polling(cluster: Recovering, clients: Callable[..., JsClient],
+def test_polling(cluster: Recovering, connect_js: ConnectJs,
                  unique: Unique) -> None:
     """No server notices soon when such a client is gone without a word."""
     traveller = Traveller(
-        cluster, clients(cluster.python, transport='polling'), 'python',
+        cluster, connect_js(cluster.python, transport='polling'), 'python',
         unique, DATA)
     cluster.wait_session(traveller.pid, DATA)
     traveller.tell_present()
@@ -61,13 +61,13 @@ def test_polling(cluster: Recovering, clients: Callable[..., JsClient],
     traveller.check_told()
 
 
-def test_many_moves(cluster: Recovering, clients: Callable[..., JsClient],
+def test_many_moves(cluster: Recovering, connect_js: ConnectJs,
                     unique: Unique) -> None:
     """In both namespaces, which have a session each."""
     chooser = random.Random(5)
     names = ['python', 'other_python', 'js', 'other_js']
     home = chooser.choice(names)
-    client = clients(cluster.at(home), '/', '/chat')
+    client = connect_js(cluster.at(home), '/', '/chat')
     travellers = [
         Traveller(cluster, client, home, unique, {'in': namespace}, namespace)
         for namespace in ('/', '/chat')]
@@ -94,12 +94,12 @@ def test_many_moves(cluster: Recovering, clients: Callable[..., JsClient],
 
 
 def test_arrival_under_load(cluster: Recovering,
-                            clients: Callable[..., JsClient],
+                            connect_js: ConnectJs,
                             unique: Unique) -> None:
     """Servers of both languages emit, while a client of one in Node.js
     comes back to one in Python."""
     event, count, bursts = unique('event'), 400, 4
-    traveller = Traveller(cluster, clients(cluster.js), 'js', unique, DATA)
+    traveller = Traveller(cluster, connect_js(cluster.js), 'js', unique, DATA)
     traveller.tell_present()
     traveller.leave()
     senders: List[Server] = [cluster.other_python, cluster.python,
@@ -132,12 +132,12 @@ def test_arrival_under_load(cluster: Recovering,
 
 @pytest.mark.parametrize('route', [['python', 'js'], ['js', 'python']],
                          ids='-'.join)
-def test_without_data(cluster: Recovering, clients: Callable[..., JsClient],
+def test_without_data(cluster: Recovering, connect_js: ConnectJs,
                       unique: Unique, route: List[str]) -> None:
     """Nothing was saved: each language finds what it has of its own then.
     """
     first, second = map(cluster.at, route)
-    client, event = clients(first), unique('event')
+    client, event = connect_js(first), unique('event')
     first.emit(event)
     client.wait_for(event)
     client.drop()
@@ -150,10 +150,10 @@ def test_without_data(cluster: Recovering, clients: Callable[..., JsClient],
     assert found['data'] == {}
 
 
-def test_date(cluster: Recovering, clients: Callable[..., JsClient],
+def test_date(cluster: Recovering, connect_js: ConnectJs,
               unique: Unique) -> None:
     """As everywhere: what JSON makes of it."""
-    client, event = clients(cluster.js), unique('event')
+    client, event = connect_js(cluster.js), unique('event')
     cluster.js.save_session(client.sid, {'since': Date(1_700_000_000_123)})
     cluster.js.emit(event)
     client.wait_for(event)
@@ -168,12 +168,12 @@ def test_date(cluster: Recovering, clients: Callable[..., JsClient],
 @pytest.mark.parametrize('route', [['python', 'js'], ['js', 'python']],
                          ids='-'.join)
 def test_nothing_received(cluster: Recovering,
-                          clients: Callable[..., JsClient], unique: Unique,
+                          connect_js: ConnectJs, unique: Unique,
                           route: List[str]) -> None:
     """Without an offset a server in Node.js asks for no session, and into
     its sessions it writes no position: the client is a new one."""
     first, second = map(cluster.at, route)
-    client = clients(first)
+    client = connect_js(first)
     sid = client.sid
     client.drop()
     cluster.wait_session(client.state()[0])
@@ -188,11 +188,11 @@ def test_nothing_received(cluster: Recovering,
 
 @pytest.mark.parametrize('home, noticed', [('python', True), ('js', False)])
 def test_room_entered_meanwhile(
-        cluster: Recovering, clients: Callable[..., JsClient],
+        cluster: Recovering, connect_js: ConnectJs,
         unique: Unique, home: str, noticed: bool) -> None:
     """A server in Node.js writes no position, and so nobody can tell which
     rooms its sessions know of."""
-    traveller = Traveller(cluster, clients(cluster.at(home)), home, unique,
+    traveller = Traveller(cluster, connect_js(cluster.at(home)), home, unique,
                           DATA)
     client, event, room = traveller.client, unique('event'), unique('room')
     traveller.tell_present()
@@ -214,10 +214,10 @@ def test_room_entered_meanwhile(
 
 @pytest.mark.parametrize('home, noticed', [('python', True), ('js', False)])
 def test_disconnected_meanwhile(
-        cluster: Recovering, clients: Callable[..., JsClient],
+        cluster: Recovering, connect_js: ConnectJs,
         unique: Unique, home: str, noticed: bool) -> None:
     """The same."""
-    traveller = Traveller(cluster, clients(cluster.at(home)), home, unique,
+    traveller = Traveller(cluster, connect_js(cluster.at(home)), home, unique,
                           DATA)
     traveller.tell_present()
     traveller.leave()
@@ -246,12 +246,13 @@ def test_offsets(cluster: Recovering, unique: Unique, sender: str,
 
 @pytest.mark.parametrize('home', ['python', 'js'])
 def test_volatile_events_of_node(
-        cluster: Recovering, clients: Callable[..., JsClient],
+        cluster: Recovering, connect_js: ConnectJs,
         unique: Unique, home: str) -> None:
     """They have none, and text at their end is taken for one: not where the
     client is on a server in Python."""
     server = cluster.at(home)
-    client, event, volatile = clients(server), unique('event'), unique('now')
+    client = connect_js(server)
+    event, volatile = unique('event'), unique('now')
     cluster.js.emit(event)
     client.wait_for(event)
     sid = client.sid
@@ -298,12 +299,12 @@ def test_old_connection_looks_alive(
     traveller.check_told()
 
 
-def test_frozen(cluster: Recovering, clients: Callable[..., JsClient],
+def test_frozen(cluster: Recovering, connect_js: ConnectJs,
                 unique: Unique) -> None:
     """A server in Python stands still, and when it goes on, its client is
     on one in Node.js: it writes no session of it."""
-    traveller = Traveller(cluster, clients(cluster.python), 'python', unique,
-                          DATA)
+    traveller = Traveller(cluster, connect_js(cluster.python), 'python',
+                          unique, DATA)
     traveller.tell_present()
     key = cluster.key(traveller.pid)
     cluster.python.freeze()
@@ -331,7 +332,7 @@ def test_frozen(cluster: Recovering, clients: Callable[..., JsClient],
     ('python', 'kill', True), ('python', 'leave', True),
     ('js', 'leave', True), ('js', 'kill', False)])
 def test_end_of_a_server(
-        pair: Dict[str, Server], clients: Callable[..., JsClient],
+        pair: Dict[str, Server], connect_js: ConnectJs,
         unique: Unique, redis_server: RedisServer, language: str, how: str,
         recovered: bool) -> None:
     """One in Node.js must find the time to write its sessions; those of
@@ -339,8 +340,8 @@ def test_end_of_a_server(
     ending = pair.pop(language)
     (staying,) = pair.values()
     event, room = unique('event'), unique('room')
-    client = clients(ending)
-    wait_until_heard([staying, ending], [client, clients(staying)], unique)
+    client = connect_js(ending)
+    wait_until_heard([staying, ending], [client, connect_js(staying)], unique)
     ending.sockets_join([room], to=client.sid)
     wait_until(lambda: ending.rooms(client.sid) == [room], what='the room')
     ending.save_session(client.sid, DATA)

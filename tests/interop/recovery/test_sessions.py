@@ -1,26 +1,24 @@
 """Sessions as Node.js writes them."""
-import base64
-from typing import Any, Callable, Dict
+from typing import Any, Dict
 
 import msgpack
 import pytest
 
-from ...support.js_client import JsClient
 from ...support.returning_client import ReturningClient
 from ...support.wait import wait_for_value, wait_until
+from ...support.wire_format import write_session
 from ..helpers import Server, Unique
 from ..travels import Recovering
-from .harness import entry_id
+from .harness import ConnectJs, entry_id
 
 
-def write_session(cluster: Recovering, key: str, **session: Any) -> None:
-    """Write one by hand, as a server in Node.js does.
+def store(cluster: Recovering, key: str, **session: Any) -> None:
+    """Store a session as a server in Node.js does.
 
-    :param key: the pid, as a client has it.
+    :param key: the pid that a client sends to get the session back.
     """
-    cluster.redis.set(
-        cluster.key(key), base64.b64encode(msgpack.packb(
-            {'pid': key, **session})), px=60_000)
+    write_session(cluster.redis, cluster.key(key), {'pid': key, **session},
+                  px=60_000)
 
 
 def emit_known(cluster: Recovering, event: str) -> str:
@@ -51,8 +49,8 @@ def test_session_by_hand(cluster: Recovering, stranger: ReturningClient,
     pid, sid, room = unique('pid'), unique('sid'), unique('room')
     event = unique('event')
     offset = emit_known(cluster, unique('known'))
-    write_session(cluster, pid, sid=sid, rooms=[sid, room, 7],
-                  data={'user': 'by hand'})
+    store(cluster, pid, sid=sid, rooms=[sid, room, 7],
+          data={'user': 'by hand'})
     missed = [{'to': room}, {'to': 7}, {'to': sid}, {}]
     for number, where in enumerate(missed):
         cluster.other_python.emit(event, number, **where)
@@ -100,7 +98,7 @@ def test_strange_session_by_hand(
     """The client is connected, as a new one; nothing hangs."""
     pid, sid, event = unique('pid'), unique('sid'), unique('event')
     offset = emit_known(cluster, unique('known'))
-    write_session(cluster, pid, **{
+    store(cluster, pid, **{
         'sid': sid, 'rooms': [sid], 'data': {}, 'pid': pid, **strange})
     assert not claim(stranger, cluster.python, pid, offset)
     assert stranger.sid != sid
@@ -113,10 +111,10 @@ def test_strange_session_by_hand(
 
 @pytest.mark.parametrize('data', ['text', [1, 2], 0.5, True],
                          ids=['text', 'list', 'number', 'truth'])
-def test_odd_data(cluster: Recovering, clients: Callable[..., JsClient],
+def test_odd_data(cluster: Recovering, connect_js: ConnectJs,
                   unique: Unique, data: Any) -> None:
     """In Node.js anything can be assigned to ``socket.data``."""
-    client, event = clients(cluster.js), unique('event')
+    client, event = connect_js(cluster.js), unique('event')
     cluster.js.save_session(client.sid, data)
     cluster.js.emit(event)
     client.wait_for(event)
@@ -131,16 +129,16 @@ def test_odd_data(cluster: Recovering, clients: Callable[..., JsClient],
 
 
 def test_takeover(cluster: Recovering, stranger: ReturningClient,
-                  clients: Callable[..., JsClient], unique: Unique) -> None:
+                  connect_js: ConnectJs, unique: Unique) -> None:
     """A session is claimed whose client still looks alive to a server in
     Node.js: that one drops it, and leaves the session alone."""
     event, room = unique('event'), unique('room')
-    old = clients(cluster.js)
+    old = connect_js(cluster.js)
     sid = old.sid
     offset = emit_known(cluster, unique('known'))
     pid = old.state()[0]
-    write_session(cluster, pid, sid=sid, rooms=[sid, room],
-                  data={'by': 'hand'})
+    store(cluster, pid, sid=sid, rooms=[sid, room],
+          data={'by': 'hand'})
     assert claim(stranger, cluster.python, pid, offset)
     assert stranger.sid == sid
     old.wait_disconnected()
