@@ -11,8 +11,9 @@ from ..support.js_client import JsClient, JsClients
 from ..support.js_server import JsServer
 from ..support.node_process import NodeProcess
 from ..support.wait import wait_for_value
-from .helpers import adapter_options, Asking, NAMESPACES, NEW, NEW_IOREDIS, \
-    OLD, Party, Transport, TRANSPORTS, wait_counted, wait_heard_everywhere
+from .helpers import adapter_options, Cluster, MixedCluster, NAMESPACES, \
+    NEW, NEW_IOREDIS, OLD, Transport, TRANSPORTS, wait_counted, \
+    wait_heard_everywhere
 
 
 @pytest.fixture(scope='session')
@@ -46,7 +47,7 @@ def connect_js(js_clients: JsClients) -> Iterator[Callable[..., JsClient]]:
 @pytest.fixture
 def start_js(npm_packages: None) -> Iterator[Callable[..., List[JsServer]]]:
     """Starts servers in Node.js for one test: ``start_js(generations, url,
-    **options)``, the options spelled as our own."""
+    **options)``. The options have the names that a manager gives them."""
     with contextlib.ExitStack() as stack:
         def start(generations: Any, url: str,
                   **options: Any) -> List[JsServer]:
@@ -58,11 +59,11 @@ def start_js(npm_packages: None) -> Iterator[Callable[..., List[JsServer]]]:
 
 
 @pytest.fixture(scope='session')
-def broadcasting(mode: str, redis_server: Any, npm_packages: None,
-                 js_clients: JsClients) -> Iterator[Party]:
-    """One server of each kind in one cluster, for all that goes through the
-    stream. A JavaScript client on each, and a Python one on two."""
-    options = {'stream_name': 'broadcasting', **STEADY}
+def mixed(mode: str, redis_server: Any, npm_packages: None,
+          js_clients: JsClients) -> Iterator[MixedCluster]:
+    """One server of each kind in one cluster, for what goes through the
+    stream. Each has a JavaScript client, and two have a Python client."""
+    options = {'stream_name': 'mixed', **STEADY}
     generations = (OLD, NEW, NEW_IOREDIS)
     with running([
             NodeProcess(mode, redis_server.url, options),
@@ -71,30 +72,34 @@ def broadcasting(mode: str, redis_server: Any, npm_packages: None,
         named = dict(zip(['python', *(each.name for each in generations)],
                          servers))
         named['python'].start_manager()
-        ours = {f'{name}, Python': Client(named[name].url, *NAMESPACES)
-                for name in ('python', OLD.name)}
+        python_clients = {
+            f'{name}, Python': Client(named[name].url, *NAMESPACES)
+            for name in ('python', OLD.name)}
         clients = {**{f'{name}, JavaScript': js_clients.connect(
             server.url, *NAMESPACES) for name, server in named.items()},
-            **ours}
+            **python_clients}
         wait_heard_everywhere(servers, list(clients.values()))
-        yield Party(named, clients)
-        close_all(list(ours.values()))
+        yield MixedCluster(named, clients)
+        close_all(list(python_clients.values()))
 
 
 @pytest.fixture(scope='session', params=TRANSPORTS,
                 ids=lambda transport: transport.name)
-def asking_cluster(request: Any, mode: str, redis_server: Any,
-                   npm_packages: None, js_clients: JsClients,
-                   ) -> Iterator[Asking]:
-    """Four servers that can ask each other, of one generation."""
+def request_cluster(request: Any, mode: str, redis_server: Any,
+                    npm_packages: None, js_clients: JsClients,
+                    ) -> Iterator[Cluster]:
+    """Four servers that can send each other requests. Those in Node.js are
+    of one generation."""
     transport: Transport = request.param
     if transport.is_sharded and not redis_server.counts_entries():
         pytest.skip('this Redis is older than 7.0: no sharded channels')
-    options = {'stream_name': f'asking-{transport.name}',
-               'channel_prefix': f'asking-{transport.name}', **STEADY}
-    ours = {**options, 'request_transport': transport.request_transport}
+    options = {'stream_name': f'requests-{transport.name}',
+               'channel_prefix': f'requests-{transport.name}', **STEADY}
+    python_options = {**options,
+                      'request_transport': transport.request_transport}
     with running([
-            *(NodeProcess(mode, redis_server.url, ours) for _ in range(2)),
+            *(NodeProcess(mode, redis_server.url, python_options)
+              for _ in range(2)),
             *(JsServer(transport.generation, redis_server.url,
                        adapter_options({**options, **transport.js_options}))
               for _ in range(2)),
@@ -105,13 +110,13 @@ def asking_cluster(request: Any, mode: str, redis_server: Any,
             server.url, *NAMESPACES) for server in servers}
         wait_heard_everywhere(servers, list(clients.values()))
         wait_counted(servers, len(servers))
-        yield Asking(*servers, clients)
+        yield Cluster(*servers, clients)
 
 
 @pytest.fixture
-def asking(asking_cluster: Asking) -> Asking:
-    """The same, with no client of an earlier test still on its way out."""
-    for server in asking_cluster.servers:
+def cluster(request_cluster: Cluster) -> Cluster:
+    """The same, once all clients of earlier tests are gone."""
+    for server in request_cluster.servers:
         wait_for_value(lambda: len(server.fetch_sockets(local=True)), 1,
                        what=f'the number of clients of {server.name}')
-    return asking_cluster
+    return request_cluster

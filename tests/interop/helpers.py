@@ -1,4 +1,5 @@
-"""Who takes part in these tests, and what all of them ask."""
+"""The clusters of these tests, and what several of them wait for and check.
+"""
 from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Union
 
 from ..conftest import make_unique
@@ -7,7 +8,7 @@ from ..support.js_server import Generation, JsServer
 from ..support.node_process import NodeProcess
 from ..support.wait import DEADLINE, wait_until
 
-#: A server in either language: what both have has one meaning.
+#: A server in either language. Methods with the same name do the same.
 Server = Union[NodeProcess, JsServer]
 Unique = Callable[[str], str]
 
@@ -18,16 +19,16 @@ OLD = Generation('0.2', 'adapter-02', 'redis')
 NEW = Generation('0.3', 'adapter-03', 'redis-5')
 NEW_IOREDIS = Generation('0.3-ioredis', 'adapter-03', 'ioredis')
 
-#: The servers of the cluster for all that goes through the stream.
+#: The servers of the mixed cluster.
 JS_SENDERS = [OLD.name, NEW.name, NEW_IOREDIS.name]
 SENDERS = ['python', *JS_SENDERS]
 
 
-class Party(NamedTuple):
-    """Servers of one cluster, and who listens.
+class MixedCluster(NamedTuple):
+    """One server of each kind, and clients that listen.
 
     :param servers: by name.
-    :param clients: by the name of their server and of their own language.
+    :param clients: by the names of their server and of their language.
     """
 
     servers: Dict[str, Server]
@@ -45,8 +46,8 @@ TIMES = {'heartbeat_interval', 'heartbeat_timeout',
 
 
 def adapter_options(options: Dict[str, Any]) -> Dict[str, Any]:
-    """A manager's options in the spelling of the npm package, with
-    milliseconds where we have seconds."""
+    """A manager's options as the npm package spells them, with milliseconds
+    instead of seconds."""
     spelled = {}
     for name, value in options.items():
         first, *others = name.split('_')
@@ -63,8 +64,8 @@ def wait_until_heard(servers: Sequence[Server],
                      namespace: str = '/') -> None:
     """Wait until what each server emits reaches all clients.
 
-    A server in Node.js says not when it begins to read, and until it has
-    read a first entry it misses what comes between two reads.
+    A server in Node.js does not report when it begins to read. Until it has
+    read a first entry, it misses what is written between two reads.
     """
     for server in servers:
         event = unique('heard')
@@ -73,7 +74,7 @@ def wait_until_heard(servers: Sequence[Server],
             server.emit(event, namespace=namespace)
             return all(client.count(event) for client in clients)
 
-        wait_until(heard, what=f'{server.name} to be heard by all')
+        wait_until(heard, what=f'events of {server.name} at all clients')
 
 
 def wait_heard_everywhere(servers: Sequence[Server],
@@ -95,10 +96,10 @@ def wait_counted(servers: Sequence[Server], count: int,
 def check_received(sender: Server, clients: Sequence[Listener],
                    unique: Unique, namespace: str = '/',
                    **expected: Any) -> None:
-    """Each client has received what it should have, and nothing else.
+    """Check that each client has received what it should, and nothing else.
 
-    :param sender: who has emitted the events: what it emits now comes
-                   behind them.
+    :param sender: the server that has emitted the events. What it emits now
+                   arrives after them.
     :param expected: the arguments, by event and for each client.
     """
     marker = unique('marker')
@@ -109,10 +110,11 @@ def check_received(sender: Server, clients: Sequence[Listener],
         assert [client.received(event) for client in clients] == arguments
 
 
-class Asking(NamedTuple):
-    """Servers of one cluster that ask each other, two of each language.
+class Cluster(NamedTuple):
+    """Servers that send each other requests, two in each language.
 
-    :param client_of: a JavaScript client of each server, by its name.
+    :param client_of: one JavaScript client of each server, by the server's
+                      name.
     """
 
     python: NodeProcess
@@ -126,15 +128,18 @@ class Asking(NamedTuple):
         """All four."""
         return [self.python, self.other_python, self.js, self.other_js]
 
-    def asker(self, language: str) -> Server:
-        """One of them, by its language."""
+    def in_language(self, language: str) -> Server:
+        """One of them, by the name of its language."""
         return self.python if language == 'Python' else self.js
 
-    def join(self, asker: Server, room: str, clients: Sequence[Listener],
+    def join(self, requester: Server, room: str, clients: Sequence[Listener],
              namespace: str = '/') -> None:
-        """Let clients enter a room, and wait until they have: a question
-        over PUB/SUB may overtake what goes through the stream."""
-        asker.sockets_join([room], namespace=namespace, to=[
+        """Let clients enter a room, and wait until they have: a request over
+        PUB/SUB may overtake what goes through the stream.
+
+        :param requester: the server that sends the command.
+        """
+        requester.sockets_join([room], namespace=namespace, to=[
             client.sids[namespace] for client in clients])
         for server in self.servers:
             client = self.client_of[server.name]
@@ -145,14 +150,14 @@ class Asking(NamedTuple):
                     what=f'the client of {server.name} in the room')
 
     def others(self, server: Server) -> List[Server]:
-        """All but one."""
+        """All servers but one."""
         return [each for each in self.servers if each is not server]
 
 
 class Transport(NamedTuple):
-    """How requests travel: a published adapter, and what goes with it.
+    """A published adapter, and how it sends and receives requests.
 
-    :param request_transport: our option.
+    :param request_transport: the manager's option that fits.
     """
 
     generation: Generation
@@ -160,22 +165,23 @@ class Transport(NamedTuple):
 
     @property
     def is_sharded(self) -> bool:
-        """Whether Redis must know sharded channels, as since 7.0."""
+        """Whether Redis must have sharded channels, which came with 7.0."""
         return self.request_transport == 'sharded-pubsub'
 
     @property
     def name(self) -> str:
-        """For the ids of tests, and for what must differ."""
+        """For the ids of tests, and for names that must differ."""
         return self.generation.name + ('-sharded' if self.is_sharded else '')
 
     @property
     def js_options(self) -> Dict[str, Any]:
-        """What an adapter in Node.js is told of it, spelled as our own."""
+        """The adapter's option for it, under the name that a manager would
+        give it."""
         return {'use_sharded_pub_sub': True} if self.is_sharded else {}
 
 
-#: Those of which our side knows the way of asking. With each, every test of
-#: this directory that asks is run.
+#: All that a manager supports. Every test with the fixture ``cluster`` runs
+#: with each of them.
 TRANSPORTS = [Transport(OLD, 'stream'), Transport(NEW, 'pubsub'),
               Transport(NEW_IOREDIS, 'pubsub'),
               Transport(NEW, 'sharded-pubsub'),

@@ -1,5 +1,5 @@
-"""The published JavaScript client on a server of ours, over each of its
-transports, with what a server in Node.js sends it."""
+"""The published JavaScript client, over each of its transports, with servers
+in both languages."""
 from typing import Any, Callable, List
 
 import pytest
@@ -7,29 +7,29 @@ import pytest
 from ..support.js_client import JsClients
 from ..support.json_values import Callback
 from ..support.wait import wait_for_value
-from .helpers import check_received, OLD, Party, Unique
+from .helpers import check_received, OLD, MixedCluster, Unique
 
 
 @pytest.mark.parametrize('transport', ['websocket', 'polling'])
 @pytest.mark.parametrize('home', ['python', OLD.name])
-def test_transport(broadcasting: Party, js_clients: JsClients,
+def test_transport(mixed: MixedCluster, js_clients: JsClients,
                    unique: Unique, home: str, transport: str) -> None:
-    """Events from both languages, text and bytes, in order; and what it
-    acknowledges."""
-    python: Any = broadcasting.servers['python']
-    js: Any = broadcasting.servers[OLD.name]
-    client = js_clients.connect(broadcasting.servers[home].url, '/', '/chat',
+    """Events of servers in both languages arrive in order, text and bytes,
+    and the client acknowledges them."""
+    python: Any = mixed.servers['python']
+    js: Any = mixed.servers[OLD.name]
+    client = js_clients.connect(mixed.servers[home].url, '/', '/chat',
                                 transport=transport)
     try:
         data = ['Zoë 🎉', b'\x00\xff', {'inside': b'\x01'}]
         assert client.call('echo', *data, namespace='/chat') == tuple(data)
         event = unique('event')
         for server in (python, js):
-            own = f'{event}-{server.name}'
+            name = f'{event}-{server.name}'
             for number in range(50):
-                server.emit(own, (number, *data[:1 + number % 3]),
+                server.emit(name, (number, *data[:1 + number % 3]),
                             to=client.sid)
-            check_received(server, [client], unique, **{own: [
+            check_received(server, [client], unique, **{name: [
                 [(number, *data[:1 + number % 3]) for number in range(50)]]})
         question, tag = unique('question'), unique('calls')
         client.answer(question, data)
@@ -40,13 +40,13 @@ def test_transport(broadcasting: Party, js_clients: JsClients,
         client.close()
 
 
-def test_connection_is_cut(broadcasting: Party,
-                           connect_js: Callable[..., Any],
-                           unique: Unique) -> None:
-    """It gets no more, and nobody else gets less or waits for it."""
-    python: Any = broadcasting.servers['python']
+def test_lost_connection(mixed: MixedCluster, connect_js: Callable[..., Any],
+                         unique: Unique) -> None:
+    """The client receives no more events. The other clients still receive
+    theirs, without a delay."""
+    python: Any = mixed.servers['python']
     clients: List[Any] = [connect_js(server)
-                          for server in broadcasting.servers.values()]
+                          for server in mixed.servers.values()]
     room, event = unique('room'), unique('event')
     python.sockets_join([room], to=[client.sid for client in clients])
     check_received(python, clients, unique)
@@ -55,7 +55,7 @@ def test_connection_is_cut(broadcasting: Party,
     wait_for_value(lambda: gone.sid in [
         sid for _, sid, _ in python.recorded('disconnect')], True,
         what='the end of the connection')
-    for server in broadcasting.servers.values():
+    for server in mixed.servers.values():
         server.emit(f'{event}-{server.name}', to=room)
         check_received(server, left, unique, **{
             f'{event}-{server.name}': [[()]] * len(left)})

@@ -1,4 +1,4 @@
-"""Servers of both languages come, leave and die, and the others notice."""
+"""Servers in both languages join, leave and die, and the others notice."""
 from typing import Any, Callable, List, Tuple
 
 import pytest
@@ -20,15 +20,15 @@ Four = Tuple[NodeProcess, NodeProcess, JsServer, JsServer]
 def four(redis_server: RedisServer, unique: Unique,
          start_nodes: Callable[..., List[NodeProcess]],
          start_js: Callable[..., List[JsServer]]) -> Four:
-    """Servers with heartbeats, of which some shall go: each knows all
-    others."""
+    """Servers with short heartbeats, which know each other. A test may end
+    some of them."""
     options = {'stream_name': unique('stream'), **QUICK}
-    ours = start_nodes(2, redis_server.url, **options)
-    theirs = start_js([OLD, OLD], redis_server.url, **options)
-    for node in ours:
+    nodes = start_nodes(2, redis_server.url, **options)
+    js_servers = start_js([OLD, OLD], redis_server.url, **options)
+    for node in nodes:
         node.start_manager()
-    wait_for_count([*ours, *theirs], 4)
-    return (*ours, *theirs)  # type: ignore[return-value]
+    wait_for_count([*nodes, *js_servers], 4)
+    return (*nodes, *js_servers)  # type: ignore[return-value]
 
 
 def wait_for_count(servers: List[Server], count: int) -> None:
@@ -38,7 +38,8 @@ def wait_for_count(servers: List[Server], count: int) -> None:
 
 def check_working(servers: List[Server], connect_js: Connect,
                   unique: Unique) -> None:
-    """Those that are left hear each other, and ask nobody else."""
+    """Check that these servers receive each other's events, and wait for no
+    other server when they send a request."""
     clients = [connect_js(server) for server in servers]
     wait_until_heard(servers, clients, unique)
     for server in servers:
@@ -50,9 +51,9 @@ def check_working(servers: List[Server], connect_js: Connect,
             client.sid for client in clients}
 
 
-def test_who_leaves(four: Four, connect_js: Connect,
-                    unique: Unique) -> None:
-    """Its goodbye is understood in the other language."""
+def test_leaving_server(four: Four, connect_js: Connect,
+                        unique: Unique) -> None:
+    """Servers in both languages process its goodbye."""
     python, leaving, js, leaving_js = four
     leaving.close_manager()
     wait_for_count([python, js, leaving_js], 3)
@@ -61,7 +62,7 @@ def test_who_leaves(four: Four, connect_js: Connect,
     check_working([python, js], connect_js, unique)
 
 
-def test_who_is_killed(four: Four, connect_js: Connect,
+def test_killed_server(four: Four, connect_js: Connect,
                        unique: Unique) -> None:
     python, dying, js, dying_js = four
     dying.kill()
@@ -72,17 +73,18 @@ def test_who_is_killed(four: Four, connect_js: Connect,
 
 
 @pytest.mark.parametrize('language', LANGUAGES)
-def test_who_dies_while_it_is_asked(four: Four, connect_js: Connect,
-                                    unique: Unique, language: str) -> None:
-    """The wait ends when the other is missed, long before its timeout:
-    without an error, with what the rest have answered."""
+def test_server_killed_during_a_request(
+        four: Four, connect_js: Connect, unique: Unique,
+        language: str) -> None:
+    """The wait ends when the server's heartbeats are missed, long before the
+    timeout: without an error, with the answers of the others."""
     python, other_python, js, other_js = four
-    asker: Server = python if language == 'Python' else js
-    # Of the other language than who asks.
+    requester: Server = python if language == 'Python' else js
+    # It speaks the other language.
     dying: Server = other_js if language == 'Python' else other_python
     clients = {server.name: connect_js(server) for server in four}
     dying.freeze()
-    found = asker.fetch_sockets(timeout=60.0)
+    found = requester.fetch_sockets(timeout=60.0)
     assert {each['sid'] for each in found} == {
         client.sid for name, client in clients.items()
         if name != dying.name}
@@ -91,22 +93,22 @@ def test_who_dies_while_it_is_asked(four: Four, connect_js: Connect,
     event = unique('event')
     for server in left:
         server.handle_server_side(event, 'answer')
-    assert asker.server_side_call(event) == ['answer', 'answer']
+    assert requester.server_side_call(event) == ['answer', 'answer']
 
 
-def test_who_sleeps(four: Four, unique: Unique) -> None:
-    """It is missed, and is back when it wakes up."""
+def test_frozen_server(four: Four, unique: Unique) -> None:
+    """It is no longer counted, until it goes on."""
     python, other_python, js, other_js = four
-    for sleeper in (other_js, other_python):
-        sleeper.freeze()
+    for frozen in (other_js, other_python):
+        frozen.freeze()
         try:
             wait_for_count([python, js], 3)
         finally:
-            sleeper.thaw()
+            frozen.thaw()
         wait_for_count(list(four), 4)
 
 
-# -- the generation that has no heartbeat -----------------------------------
+# -- the generation without heartbeats ---------------------------------------
 
 @pytest.fixture(params=[Transport(NEW, 'pubsub'),
                         Transport(NEW, 'sharded-pubsub')],
@@ -114,24 +116,25 @@ def test_who_sleeps(four: Four, unique: Unique) -> None:
 def pair(request: Any, redis_server: RedisServer, unique: Unique,
          start_nodes: Callable[..., List[NodeProcess]],
          start_js: Callable[..., List[JsServer]]) -> List[Server]:
-    """One of each language, which count those that are subscribed."""
+    """One server in each language, which count subscribers."""
     transport: Transport = request.param
     if transport.is_sharded and not redis_server.counts_entries():
         pytest.skip('this Redis is older than 7.0: no sharded channels')
     options = {'stream_name': unique('stream'),
                'channel_prefix': unique('channel'), **QUICK}
-    ours = start_nodes(1, redis_server.url, **options,
-                       request_transport=transport.request_transport)
-    theirs = start_js([transport.generation], redis_server.url, **options,
-                      **transport.js_options)
-    ours[0].start_manager()
-    wait_for_count([*ours, *theirs], 2)
-    return [*ours, *theirs]
+    python, = start_nodes(1, redis_server.url, **options,
+                          request_transport=transport.request_transport)
+    js, = start_js([transport.generation], redis_server.url, **options,
+                   **transport.js_options)
+    python.start_manager()
+    wait_for_count([python, js], 2)
+    return [python, js]
 
 
 @pytest.mark.parametrize('how', ['leave', 'kill'])
-def test_who_unsubscribes(pair: List[Server], connect_js: Connect,
-                          unique: Unique, how: str) -> None:
+def test_server_in_javascript_unsubscribes(
+        pair: List[Server], connect_js: Connect, unique: Unique,
+        how: str) -> None:
     python, js = pair
     getattr(js, how)()
     wait_for_count([python], 1)
@@ -139,18 +142,19 @@ def test_who_unsubscribes(pair: List[Server], connect_js: Connect,
 
 
 @pytest.mark.parametrize('how', ['close_manager', 'kill'])
-def test_our_end_unsubscribes(pair: List[Server], connect_js: Connect,
-                              unique: Unique, how: str) -> None:
+def test_server_in_python_unsubscribes(
+        pair: List[Server], connect_js: Connect, unique: Unique,
+        how: str) -> None:
     python, js = pair
     getattr(python, how)()
     wait_for_count([js], 1)
     check_working([js], connect_js, unique)
 
 
-def test_who_dies_while_it_is_asked_by_channel(
+def test_frozen_server_is_waited_for_until_the_timeout(
         pair: List[Server], connect_js: Connect) -> None:
-    """Nobody tells who it was: the wait ends at its timeout, with what the
-    rest have answered."""
+    """A number of subscribers does not say which server is missing: the wait
+    ends at its timeout, with the answers of the others."""
     python, js = pair
     connect_js(python), connect_js(js)
     js.freeze()
@@ -162,15 +166,15 @@ def test_who_dies_while_it_is_asked_by_channel(
         'timeout reached: only 0 responses received out of 1')
 
 
-def test_silence_means_nothing_by_channel(
+def test_silent_server_stays_a_member(
         pair: List[Server], connect_js: Connect, unique: Unique) -> None:
-    """A server that has emitted once and then says nothing is as much alive
-    as before, and its clients are waited for."""
+    """Without heartbeats, a server that has emitted once and is silent since
+    counts as alive, and its clients are waited for."""
     python, js = pair
     client = connect_js(js)
     wait_until_heard([js], [connect_js(python)], unique)
     event = unique('question')
-    # It takes longer than a node with heartbeats may be silent.
+    # Longer than a server with heartbeats may be silent.
     client.answer_late(event, 2 * QUICK['heartbeat_timeout'], 'answer')
     assert python.emit_with_ack(event, timeout=60.0) == [
         None, 'answer']
@@ -179,19 +183,19 @@ def test_silence_means_nothing_by_channel(
 def test_another_application_on_the_same_channels(
         pair: List[Server], start_nodes: Callable[..., List[NodeProcess]],
         redis_server: RedisServer, connect_js: Connect) -> None:
-    """Its servers in Python are no servers in Node.js: they are neither
-    counted nor asked, and what they say is not heard."""
+    """A server in Python neither counts the servers in Python of another
+    application nor sends requests to them, and ignores what they send."""
     python, js = pair
     stranger, = start_nodes(1, redis_server.url, **{
         **python.options, 'stream_name': 'of another application'})
     stranger.start_manager()
-    # The other one in Node.js is taken for its own: channels do not tell.
+    # It counts the server in Node.js: channels do not name applications.
     stranger.wait_server_count(2)
-    ours = {connect_js(each).sid for each in pair}
-    stranger.handle_server_side('who', 'a stranger')
+    sids = {connect_js(each).sid for each in pair}
+    stranger.handle_server_side('name', 'a stranger')
     for each in pair:
-        each.handle_server_side('who', each.name)
+        each.handle_server_side('name', each.name)
     assert python.server_count() == 2
-    assert {each['sid'] for each in python.fetch_sockets()} == ours
-    assert python.server_side_call('who') == [js.name]
-    assert stranger.server_side_events('who') == []
+    assert {each['sid'] for each in python.fetch_sockets()} == sids
+    assert python.server_side_call('name') == [js.name]
+    assert stranger.server_side_events('name') == []

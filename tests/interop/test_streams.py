@@ -1,5 +1,5 @@
-"""Several streams: a namespace is looked for in the same one by both
-languages, where Node.js looks for it in one that is read."""
+"""Several streams: servers in both languages use the same stream for a
+namespace."""
 from typing import Any, Callable, List
 
 import pytest

@@ -1,8 +1,8 @@
 """What the published adapters write, entry by entry: the facts that the
-package rests on, read without its help.
+package relies on, read without its help.
 
-The other end is the test: a server that only says that it is there, asks and
-is asked.
+The test is the other server: it sends heartbeats and requests, and receives
+requests.
 """
 import json
 import uuid
@@ -19,12 +19,12 @@ from ..support.wait import wait_until
 from ..support.wire_format import load_data
 from .helpers import NEW, NEW_IOREDIS, OLD, Unique
 
-#: The uid of the other end.
+#: The uid of the test as a server.
 PEER = '0123456789abcdef'
 
 
 class Wire(NamedTuple):
-    """A server in Node.js, and what passes between it and the test.
+    """A server in Node.js, and its connection with the test.
 
     :param stream: also the prefix of the channels.
     """
@@ -36,11 +36,12 @@ class Wire(NamedTuple):
 
     @property
     def uid(self) -> str:
-        """The server's, in the namespace ``/``."""
+        """The server's uid in the namespace ``/``."""
         return self.js.uid()
 
     def entries(self) -> List[Dict[str, str]]:
-        """The fields of what it has written in the namespace ``/``."""
+        """The fields of the entries that the server has written in the
+        namespace ``/``."""
         uid = self.uid
         found = [{name.decode(): value.decode()
                   for name, value in fields.items()}
@@ -78,15 +79,15 @@ class Wire(NamedTuple):
             found, what=f'type {kind} on a channel')
         return result
 
-    def say(self, kind: int, data: Any = None) -> None:
-        """Write an entry as the other end."""
+    def write(self, kind: int, data: Any = None) -> None:
+        """Write an entry as the other server."""
         fields = {'uid': PEER, 'nsp': '/', 'type': str(kind)}
         if data is not None:
             fields['data'] = json.dumps(data)
         self.redis.xadd(self.stream, fields)  # type: ignore[arg-type]
 
     def publish(self, kind: int, data: Any) -> None:
-        """Publish a request as the other end."""
+        """Publish a request as the other server."""
         self.redis.publish(f'{self.stream}#/#', msgpack.packb(
             {'uid': PEER, 'nsp': '/', 'type': kind, 'data': data}))
 
@@ -100,7 +101,7 @@ def generation(request: Any) -> Generation:
 @pytest.fixture(scope='module')
 def wires(redis_server: RedisServer, npm_packages: None,
           ) -> Iterator[Callable[[Generation], Wire]]:
-    """The server of each generation, started when it is first asked for."""
+    """The server of each generation, started when a test first needs it."""
     made: Dict[Generation, Wire] = {}
 
     def make(generation: Generation) -> Wire:
@@ -108,7 +109,7 @@ def wires(redis_server: RedisServer, npm_packages: None,
             stream = f'wire-{uuid.uuid4().hex[:8]}'
             js = JsServer(generation, redis_server.url, {
                 'streamName': stream, 'channelPrefix': stream,
-                # Long: what it says by itself is not in the way.
+                # Long, so that its heartbeats do not disturb the tests.
                 'heartbeatInterval': 60_000, 'heartbeatTimeout': 90_000})
             client = redis_server.client()
             pubsub = client.pubsub()
@@ -134,22 +135,22 @@ def wire(wires: Callable[[Generation], Wire],
 
 @pytest.fixture
 def heartbeats(wires: Callable[[Generation], Wire]) -> Wire:
-    """The older generation, which knows the other end."""
+    """The older generation, which counts the test as a server."""
     wire = wires(OLD)
 
     def counts() -> bool:
-        # What is said before it begins to read is not heard.
-        wire.say(2)
+        # The server misses what is written before it begins to read.
+        wire.write(2)
         return wire.js.server_count() == 2
 
-    wait_until(counts, what='the other end to be counted')
+    wait_until(counts, what='the test to be counted as a server')
     return wire
 
 
 @pytest.fixture(params=[NEW, NEW_IOREDIS],
                 ids=lambda generation: generation.name)
 def channels(wires: Callable[[Generation], Wire], request: Any) -> Wire:
-    """A newer generation, which has subscribed as the test has."""
+    """A newer generation, once it has subscribed to its channels."""
     wire = wires(request.param)
     with wire.redis.pubsub() as listener:
         listener.subscribe(f'{wire.stream}#/#')
@@ -162,7 +163,7 @@ OPTS = {'rooms': ['a'], 'except': ['b'], 'flags': {}}
 
 
 def test_commands_and_events(wire: Wire, unique: Unique) -> None:
-    """They go through the stream in both generations."""
+    """Both generations write them to the stream."""
     js, event = wire.js, unique('event')
     js.emit(event, 'text', to='a', skip_sid='b')
     js.emit(event, b'\x00')
@@ -172,7 +173,7 @@ def test_commands_and_events(wire: Wire, unique: Unique) -> None:
     assert wire.wait_entries(6) == [{'opts': OPTS, 'close': True}]
     assert wire.wait_entries(5) == [{'opts': OPTS, 'rooms': ['r']}]
     assert wire.wait_entries(4) == [{'opts': OPTS, 'rooms': ['r', 's']}]
-    # The packet does not say its namespace: the entry does.
+    # The namespace is in the entry, not in the packet.
     assert wire.wait_entries(3, 2) == [
         {'opts': OPTS, 'packet': {'type': 2, 'data': [event, 'text']}},
         {'opts': {'rooms': [], 'except': [], 'flags': {}},
@@ -184,21 +185,22 @@ def test_commands_and_events(wire: Wire, unique: Unique) -> None:
     int(wire.uid, 16)
 
 
-def test_signs_of_life(heartbeats: Wire) -> None:
-    # Twice: the constructor says it, and then the namespace lets it.
+def test_heartbeats_over_the_stream(heartbeats: Wire) -> None:
+    # Twice: the adapter's constructor and the namespace both call init().
     assert heartbeats.wait_entries(1, 2) == [None, None]
     before = len(heartbeats.wait_entries(2, 0))
-    heartbeats.say(1)
+    heartbeats.write(1)
     assert heartbeats.wait_entries(2, before + 1)
-    heartbeats.say(13)
+    heartbeats.write(13)
     heartbeats.js.wait_server_count(1)
 
 
-def test_no_signs_of_life(channels: Wire, unique: Unique) -> None:
-    """The newer generation says none, and takes none amiss."""
-    channels.say(1)
-    channels.say(2)
-    channels.say(13)
+def test_no_heartbeats_with_channels(channels: Wire, unique: Unique) -> None:
+    """The newer generation writes no heartbeats, and ignores those of others.
+    """
+    channels.write(1)
+    channels.write(2)
+    channels.write(13)
     event = unique('event')
     channels.js.emit(event)
     channels.wait_entries(3)
@@ -206,8 +208,9 @@ def test_no_signs_of_life(channels: Wire, unique: Unique) -> None:
         {'1', '2', '13'})
 
 
-def ask_everything(js: JsServer, event: str) -> None:
-    """Ask the other end, which does not answer."""
+def send_all_requests(js: JsServer, event: str) -> None:
+    """Let a server send one request of each kind. The test does not answer.
+    """
     for ask in (lambda: js.fetch_sockets(to='a', timeout=0.2),
                 lambda: js.emit_with_ack(event, 1, to='a', timeout=0.2),
                 lambda: js.server_side_call(event, 1)):
@@ -217,7 +220,7 @@ def ask_everything(js: JsServer, event: str) -> None:
 
 def check_requests(event: str, fetch: Any, broadcast: Any,
                    emit: Any) -> None:
-    """The data of the requests that were made by that."""
+    """Check the data of the requests that :func:`send_all_requests` made."""
     for data in (fetch, broadcast, emit):
         assert len(data.pop('requestId')) == 16
     assert fetch == {'opts': {'rooms': ['a'], 'except': [],
@@ -231,7 +234,7 @@ def check_requests(event: str, fetch: Any, broadcast: Any,
 def test_requests_over_the_stream(heartbeats: Wire, unique: Unique) -> None:
     event = unique('event')
     seen = len(heartbeats.wait_entries(3, 0))
-    ask_everything(heartbeats.js, event)
+    send_all_requests(heartbeats.js, event)
     check_requests(event, heartbeats.wait_entries(7)[-1],
                    heartbeats.wait_entries(3, seen + 1)[-1],
                    heartbeats.wait_entries(9)[-1])
@@ -240,11 +243,11 @@ def test_requests_over_the_stream(heartbeats: Wire, unique: Unique) -> None:
 def test_requests_over_channels(channels: Wire, unique: Unique) -> None:
     event = unique('event')
     with channels.redis.pubsub() as listener:
-        # Or it would know of nobody to ask.
+        # Otherwise the server would know of no other server.
         listener.subscribe(f'{channels.stream}#/#')
         wait_until(lambda: channels.js.server_count() == 2,
                    what='the subscription')
-        ask_everything(channels.js, event)
+        send_all_requests(channels.js, event)
     found = {}
     for kind in (7, 3, 9):
         channel, message = channels.wait_published(kind)
@@ -264,20 +267,20 @@ def test_answers_over_the_stream(heartbeats: Wire, unique: Unique) -> None:
     event = unique('event')
     heartbeats.js.handle_server_side(event, 'answer')
     for kind, data in REQUESTS:
-        heartbeats.say(kind, data)
-    heartbeats.say(9, {'packet': [event], 'requestId': 'r9'})
+        heartbeats.write(kind, data)
+    heartbeats.write(9, {'packet': [event], 'requestId': 'r9'})
     assert heartbeats.wait_entries(10) == [
         {'requestId': 'r9', 'packet': 'answer'}]
     assert heartbeats.wait_entries(8) == [{'requestId': 'r7', 'sockets': []}]
-    # Also where there is no client.
+    # Also if there is no client.
     assert heartbeats.wait_entries(11) == [
         {'requestId': 'r3', 'clientCount': 0}]
 
 
-@pytest.mark.parametrize('way', ['publish', 'say'])
+@pytest.mark.parametrize('way', ['publish', 'write'])
 def test_answers_over_channels(channels: Wire, unique: Unique,
                                way: str) -> None:
-    """They are published, whichever way the request has come."""
+    """They are published, whichever way the request came."""
     event = unique('event')
     channels.js.handle_server_side(event, 'answer')
     ask = getattr(channels, way)

@@ -1,4 +1,4 @@
-"""Clients move between the servers of one cluster, whatever their language."""
+"""Clients move between servers in both languages, and are recovered."""
 import random
 import threading
 from typing import Any, Dict, List
@@ -11,7 +11,7 @@ from ...support.redis_server import RedisServer
 from ...support.wait import wait_for_value, wait_until
 from ...support.wire_format import parse_offset
 from ..helpers import Server, Unique, wait_until_heard
-from ..travels import Recovering, Traveller, wait_for_session
+from ..moving_client import RecoveryCluster, MovingClient, wait_for_session
 from .harness import ConnectJs, DATA, entry_id
 
 
@@ -20,88 +20,90 @@ from .harness import ConnectJs, DATA, entry_id
     ['python', 'js'], ['js', 'python'], ['python', 'js', 'python'],
     ['js', 'python', 'js'], ['python', 'js', 'other_js', 'other_python']],
     ids='-'.join)
-def test_route(cluster: Recovering, connect_js: ConnectJs,
-               unique: Unique, route: List[str], namespace: str) -> None:
-    """Its id, its room, its data, and all that any server tells it before,
-    meanwhile and afterwards."""
+def test_client_moves_along_a_route(
+        cluster: RecoveryCluster, connect_js: ConnectJs, unique: Unique,
+        route: List[str], namespace: str) -> None:
+    """It keeps its sid, room and data, and receives what any server emits
+    before, during and after each move."""
     first, *others = route
-    traveller = Traveller(
+    mover = MovingClient(
         cluster, connect_js(cluster.at(first), namespace), first, unique, DATA,
         namespace)
-    traveller.tell_present()
+    mover.emit_and_wait()
     for home in others:
-        traveller.leave()
-        traveller.tell(2)
+        mover.lose_connection()
+        mover.emit_from_all(2)
         cluster.settle(unique)
-        traveller.arrive(home)
-        traveller.check_told()
-        traveller.tell_present()
-    traveller.check_told()
+        mover.come_back(home)
+        mover.check_received_all()
+        mover.emit_and_wait()
+    mover.check_received_all()
 
 
-def test_polling(cluster: Recovering, connect_js: ConnectJs,
-                 unique: Unique) -> None:
-    """No server notices soon when such a client is gone without a word."""
-    traveller = Traveller(
+def test_polling_client_moves(cluster: RecoveryCluster,
+                              connect_js: ConnectJs, unique: Unique) -> None:
+    """Its old server still believes that it is connected: that server only
+    notices its absence when a ping times out."""
+    mover = MovingClient(
         cluster, connect_js(cluster.python, transport='polling'), 'python',
         unique, DATA)
-    cluster.wait_session(traveller.pid, DATA)
-    traveller.tell_present()
-    traveller.client.drop()
-    traveller.tell()
+    cluster.wait_session(mover.pid, DATA)
+    mover.emit_and_wait()
+    mover.client.drop()
+    mover.emit_from_all()
     cluster.settle(unique)
-    traveller.arrive('js', alone=False)
-    traveller.check_told()
-    traveller.tell_present()
-    traveller.leave('cut')
-    traveller.tell()
+    mover.come_back('js', alone=False)
+    mover.check_received_all()
+    mover.emit_and_wait()
+    mover.lose_connection('cut')
+    mover.emit_from_all()
     cluster.settle(unique)
-    traveller.arrive('other_python')
-    traveller.tell_present()
-    traveller.check_told()
+    mover.come_back('other_python')
+    mover.emit_and_wait()
+    mover.check_received_all()
 
 
-def test_many_moves(cluster: Recovering, connect_js: ConnectJs,
+def test_many_moves(cluster: RecoveryCluster, connect_js: ConnectJs,
                     unique: Unique) -> None:
-    """In both namespaces, which have a session each."""
+    """A client in two namespaces has a session in each of them."""
     chooser = random.Random(5)
     names = ['python', 'other_python', 'js', 'other_js']
     home = chooser.choice(names)
     client = connect_js(cluster.at(home), '/', '/chat')
-    travellers = [
-        Traveller(cluster, client, home, unique, {'in': namespace}, namespace)
+    movers = [
+        MovingClient(cluster, client, home, unique, {'in': namespace},
+                     namespace)
         for namespace in ('/', '/chat')]
-    one, other = travellers
+    one, other = movers
     assert one.pid != other.pid
-    for traveller in travellers:
-        traveller.tell_present()
+    for mover in movers:
+        mover.emit_and_wait()
     for _ in range(8):
-        one.leave()
-        for traveller in travellers:
-            traveller.tell()
+        one.lose_connection()
+        for mover in movers:
+            mover.emit_from_all()
         cluster.settle(unique)
         home = chooser.choice(names)
-        one.arrive(home)
+        one.come_back(home)
         other.home = one.home
-        other.check_there()
-        for traveller in travellers:
-            traveller.check_told()
-            traveller.tell_present()
-    for traveller in travellers:
-        traveller.check_told()
+        other.check_found()
+        for mover in movers:
+            mover.check_received_all()
+            mover.emit_and_wait()
+    for mover in movers:
+        mover.check_received_all()
     assert client.state('/')[0] != client.state('/chat')[0]
     assert all(each.recovered for each in client.connects()[2:])
 
 
-def test_arrival_under_load(cluster: Recovering,
-                            connect_js: ConnectJs,
-                            unique: Unique) -> None:
-    """Servers of both languages emit, while a client of one in Node.js
-    comes back to one in Python."""
+def test_move_under_load(cluster: RecoveryCluster, connect_js: ConnectJs,
+                         unique: Unique) -> None:
+    """A client moves from Node.js to Python, while servers in both languages
+    emit."""
     event, count, bursts = unique('event'), 400, 4
-    traveller = Traveller(cluster, connect_js(cluster.js), 'js', unique, DATA)
-    traveller.tell_present()
-    traveller.leave()
+    mover = MovingClient(cluster, connect_js(cluster.js), 'js', unique, DATA)
+    mover.emit_and_wait()
+    mover.lose_connection()
     senders: List[Server] = [cluster.other_python, cluster.python,
                              cluster.other_js, cluster.js]
     begun = threading.Barrier(len(senders) + 1)
@@ -117,25 +119,24 @@ def test_arrival_under_load(cluster: Recovering,
     for thread in threads:
         thread.start()
     begun.wait(20)
-    traveller.arrive('python')
+    mover.come_back('python')
     for thread in threads:
         thread.join()
     for sender in senders:
         for number in range(bursts):
             name = f'{event}-{sender.name}-{number}'
-            traveller.client.wait_for(name, count, timeout=30.0)
-            numbers = [args[0] for args in traveller.client.received(name)]
+            mover.client.wait_for(name, count, timeout=30.0)
+            numbers = [args[0] for args in mover.client.received(name)]
             assert account(numbers, count) == EXACT
-    offsets = [parse_offset(each.args[-1]) for each in traveller.client.log()]
+    offsets = [parse_offset(each.args[-1]) for each in mover.client.log()]
     assert offsets == sorted(offsets)
 
 
 @pytest.mark.parametrize('route', [['python', 'js'], ['js', 'python']],
                          ids='-'.join)
-def test_without_data(cluster: Recovering, connect_js: ConnectJs,
-                      unique: Unique, route: List[str]) -> None:
-    """Nothing was saved: each language finds what it has of its own then.
-    """
+def test_move_without_data(cluster: RecoveryCluster, connect_js: ConnectJs,
+                           unique: Unique, route: List[str]) -> None:
+    """If nothing was saved, the new server has empty data."""
     first, second = map(cluster.at, route)
     client, event = connect_js(first), unique('event')
     first.emit(event)
@@ -143,16 +144,16 @@ def test_without_data(cluster: Recovering, connect_js: ConnectJs,
     client.drop()
     cluster.wait_session(client.state()[0])
     wait_for_value(lambda: first.fetch_sockets(to=client.sid, local=True), [],
-                   what='the sockets of the server that it left')
+                   what='the sockets of the old server')
     connect, = client.move(second.url)
     assert connect.recovered
     found, = second.fetch_sockets(to=client.sid, local=True)
     assert found['data'] == {}
 
 
-def test_date(cluster: Recovering, connect_js: ConnectJs,
-              unique: Unique) -> None:
-    """As everywhere: what JSON makes of it."""
+def test_date_in_data(cluster: RecoveryCluster, connect_js: ConnectJs,
+                      unique: Unique) -> None:
+    """Python gets the text that JSON has for a date."""
     client, event = connect_js(cluster.js), unique('event')
     cluster.js.save_session(client.sid, {'since': Date(1_700_000_000_123)})
     cluster.js.emit(event)
@@ -167,11 +168,11 @@ def test_date(cluster: Recovering, connect_js: ConnectJs,
 
 @pytest.mark.parametrize('route', [['python', 'js'], ['js', 'python']],
                          ids='-'.join)
-def test_nothing_received(cluster: Recovering,
+def test_nothing_received(cluster: RecoveryCluster,
                           connect_js: ConnectJs, unique: Unique,
                           route: List[str]) -> None:
-    """Without an offset a server in Node.js asks for no session, and into
-    its sessions it writes no position: the client is a new one."""
+    """The client is new: without an offset a server in Node.js looks for no
+    session, and the sessions that it writes have no position."""
     first, second = map(cluster.at, route)
     client = connect_js(first)
     sid = client.sid
@@ -187,17 +188,17 @@ def test_nothing_received(cluster: Recovering,
 
 
 @pytest.mark.parametrize('home, noticed', [('python', True), ('js', False)])
-def test_room_entered_meanwhile(
-        cluster: Recovering, connect_js: ConnectJs,
+def test_room_entered_while_away(
+        cluster: RecoveryCluster, connect_js: ConnectJs,
         unique: Unique, home: str, noticed: bool) -> None:
-    """A server in Node.js writes no position, and so nobody can tell which
-    rooms its sessions know of."""
-    traveller = Traveller(cluster, connect_js(cluster.at(home)), home, unique,
-                          DATA)
-    client, event, room = traveller.client, unique('event'), unique('room')
-    traveller.tell_present()
-    traveller.leave()
-    cluster.other_js.sockets_join([room], to=traveller.sid)
+    """The client is in the room if its session has a position. A session that
+    Node.js wrote has none: it is unknown which commands came before it."""
+    mover = MovingClient(cluster, connect_js(cluster.at(home)), home, unique,
+                         DATA)
+    client, event, room = mover.client, unique('event'), unique('room')
+    mover.emit_and_wait()
+    mover.lose_connection()
+    cluster.other_js.sockets_join([room], to=mover.sid)
     cluster.settle(unique)
     cluster.other_js.emit(event, 1, to=room)
     cluster.settle(unique)
@@ -205,7 +206,7 @@ def test_room_entered_meanwhile(
     assert connect.recovered
     cluster.other_js.emit(event, 2, to=room)
     cluster.settle(unique)
-    cluster.other_js.emit(event, 3, to=traveller.sid)
+    cluster.other_js.emit(event, 3, to=mover.sid)
     wait_until(lambda: 3 in [args[0] for args in client.received(event)],
                what='the last event')
     assert [args[0] for args in client.received(event)] == (
@@ -213,27 +214,28 @@ def test_room_entered_meanwhile(
 
 
 @pytest.mark.parametrize('home, noticed', [('python', True), ('js', False)])
-def test_disconnected_meanwhile(
-        cluster: Recovering, connect_js: ConnectJs,
+def test_disconnected_while_away(
+        cluster: RecoveryCluster, connect_js: ConnectJs,
         unique: Unique, home: str, noticed: bool) -> None:
-    """The same."""
-    traveller = Traveller(cluster, connect_js(cluster.at(home)), home, unique,
-                          DATA)
-    traveller.tell_present()
-    traveller.leave()
-    cluster.other_js.disconnect_sockets(to=traveller.sid)
+    """The client is new if its session has a position, and recovered if the
+    session was written by Node.js."""
+    mover = MovingClient(cluster, connect_js(cluster.at(home)), home, unique,
+                         DATA)
+    mover.emit_and_wait()
+    mover.lose_connection()
+    cluster.other_js.disconnect_sockets(to=mover.sid)
     cluster.settle(unique)
-    connect, = traveller.client.move(cluster.other_python.url)
+    connect, = mover.client.move(cluster.other_python.url)
     assert connect.recovered is not noticed
-    assert (traveller.client.sid == traveller.sid) is not noticed
+    assert (mover.client.sid == mover.sid) is not noticed
 
 
 @pytest.mark.parametrize('argument', [1, 'text', b'\x00'],
                          ids=['number', 'text', 'bytes'])
 @pytest.mark.parametrize('sender', ['python', 'js'])
-def test_offsets(cluster: Recovering, unique: Unique, sender: str,
-                 argument: Any) -> None:
-    """The same, the entry's id, for the clients of all servers."""
+def test_offset_is_the_entry_id(cluster: RecoveryCluster, unique: Unique,
+                                sender: str, argument: Any) -> None:
+    """The clients of all servers get the same offset."""
     event = unique('event')
     cluster.at(sender).emit(event, argument)
     for witness in cluster.witnesses:
@@ -246,10 +248,10 @@ def test_offsets(cluster: Recovering, unique: Unique, sender: str,
 
 @pytest.mark.parametrize('home', ['python', 'js'])
 def test_volatile_events_of_node(
-        cluster: Recovering, connect_js: ConnectJs,
+        cluster: RecoveryCluster, connect_js: ConnectJs,
         unique: Unique, home: str) -> None:
-    """They have none, and text at their end is taken for one: not where the
-    client is on a server in Python."""
+    """They have no offset, so a client takes text at their end for one. A
+    server in Python adds an offset for its local clients."""
     server = cluster.at(home)
     client = connect_js(server)
     event, volatile = unique('event'), unique('now')
@@ -277,66 +279,67 @@ def test_volatile_events_of_node(
     (['python'], False), (['python'], True),
     (['other_python', 'python'], False), (['other_js', 'python'], True)],
     ids=['at once', 'noticed', 'by way of Python', 'by way of Node.js'])
-def test_old_connection_looks_alive(
-        cluster: Recovering, half_open: Traveller, unique: Unique,
+def test_return_to_a_server_with_the_old_connection(
+        cluster: RecoveryCluster, half_open: MovingClient, unique: Unique,
         route: List[str], noticed: bool) -> None:
-    """The way back to the first server, at once or when that one has found
-    that it has the session no longer."""
-    traveller = half_open
+    """The client returns to its first server at once, or after that server
+    has noticed that another one has the session."""
+    mover = half_open
     if noticed:
         cluster.wait_heartbeats(cluster.python, 3)
     for home in route:
-        traveller.leave()
-        traveller.tell()
+        mover.lose_connection()
+        mover.emit_from_all()
         cluster.settle(unique)
-        traveller.arrive(home, alone=home != 'other_js')
-        traveller.check_told()
-    traveller.tell_present()
-    # That of the old connection; the new one stays.
-    assert cluster.python.disconnects_of(traveller.sid) == [
+        mover.come_back(home, alone=home != 'other_js')
+        mover.check_received_all()
+    mover.emit_and_wait()
+    # Only the old connection is lost; the new one stays.
+    assert cluster.python.disconnects_of(mover.sid) == [
         ('/', 'transport close')]
-    traveller.check_there()
-    traveller.check_told()
+    mover.check_found()
+    mover.check_received_all()
 
 
-def test_frozen(cluster: Recovering, connect_js: ConnectJs,
-                unique: Unique) -> None:
-    """A server in Python stands still, and when it goes on, its client is
-    on one in Node.js: it writes no session of it."""
-    traveller = Traveller(cluster, connect_js(cluster.python), 'python',
-                          unique, DATA)
-    traveller.tell_present()
-    key = cluster.key(traveller.pid)
+def test_move_away_from_a_frozen_server(
+        cluster: RecoveryCluster, connect_js: ConnectJs,
+        unique: Unique) -> None:
+    """A client moves from Python to Node.js while its old server is frozen.
+    When that server goes on, it writes no session of the client."""
+    mover = MovingClient(cluster, connect_js(cluster.python), 'python',
+                         unique, DATA)
+    mover.emit_and_wait()
+    key = cluster.key(mover.pid)
     cluster.python.freeze()
     try:
-        traveller.client.drop()
-        connect, = traveller.client.move(cluster.js.url)
+        mover.client.drop()
+        connect, = mover.client.move(cluster.js.url)
         assert connect.recovered
         assert not cluster.redis.exists(key)
     finally:
         cluster.python.thaw()
-    wait_for_value(lambda: len(cluster.python.disconnects_of(traveller.sid)),
+    wait_for_value(lambda: len(cluster.python.disconnects_of(mover.sid)),
                    1, what='the number of disconnects')
     assert not cluster.redis.exists(key)
-    traveller.home = cluster.js
-    traveller.check_there()
-    traveller.tell_present()
-    traveller.leave()
-    traveller.tell()
+    mover.home = cluster.js
+    mover.check_found()
+    mover.emit_and_wait()
+    mover.lose_connection()
+    mover.emit_from_all()
     cluster.settle(unique)
-    traveller.arrive('python')
-    traveller.check_told()
+    mover.come_back('python')
+    mover.check_received_all()
 
 
 @pytest.mark.parametrize('language, how, recovered', [
     ('python', 'kill', True), ('python', 'leave', True),
     ('js', 'leave', True), ('js', 'kill', False)])
-def test_end_of_a_server(
+def test_server_ends(
         pair: Dict[str, Server], connect_js: ConnectJs,
         unique: Unique, redis_server: RedisServer, language: str, how: str,
         recovered: bool) -> None:
-    """One in Node.js must find the time to write its sessions; those of
-    Python are there."""
+    """Its clients are recovered. A server in Node.js writes sessions only
+    during a graceful shutdown, a server in Python all the time."""
     ending = pair.pop(language)
     (staying,) = pair.values()
     event, room = unique('event'), unique('room')

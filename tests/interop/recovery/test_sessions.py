@@ -1,4 +1,4 @@
-"""Sessions as Node.js writes them."""
+"""Sessions in the format that Node.js writes."""
 from typing import Any, Dict
 
 import msgpack
@@ -8,11 +8,11 @@ from ...support.returning_client import ReturningClient
 from ...support.wait import wait_for_value, wait_until
 from ...support.wire_format import write_session
 from ..helpers import Server, Unique
-from ..travels import Recovering
+from ..moving_client import RecoveryCluster
 from .harness import ConnectJs, entry_id
 
 
-def store(cluster: Recovering, key: str, **session: Any) -> None:
+def store(cluster: RecoveryCluster, key: str, **session: Any) -> None:
     """Store a session as a server in Node.js does.
 
     :param key: the pid that a client sends to get the session back.
@@ -21,8 +21,8 @@ def store(cluster: Recovering, key: str, **session: Any) -> None:
                   px=60_000)
 
 
-def emit_known(cluster: Recovering, event: str) -> str:
-    """Emit an event.
+def emit_first(cluster: RecoveryCluster, event: str) -> str:
+    """Emit an event that all clients receive.
 
     :return: its offset.
     """
@@ -34,21 +34,22 @@ def emit_known(cluster: Recovering, event: str) -> str:
 
 def claim(client: ReturningClient, server: Server, pid: str,
           offset: str) -> bool:
-    """Come back as another.
+    """Connect with this pid and offset.
 
-    :return: whether that was believed.
+    :return: whether the server has recovered the session.
     """
     client.pids['/'], client.offsets['/'] = pid, offset
     client.connect(server.url)
     return client.recovered['/']
 
 
-def test_session_by_hand(cluster: Recovering, stranger: ReturningClient,
-                         unique: Unique) -> None:
-    """A room may be a number there."""
+def test_session_is_recovered(
+        cluster: RecoveryCluster, stranger: ReturningClient,
+        unique: Unique) -> None:
+    """Rooms in Node.js may be numbers."""
     pid, sid, room = unique('pid'), unique('sid'), unique('room')
     event = unique('event')
-    offset = emit_known(cluster, unique('known'))
+    offset = emit_first(cluster, unique('known'))
     store(cluster, pid, sid=sid, rooms=[sid, room, 7],
           data={'user': 'by hand'})
     missed = [{'to': room}, {'to': 7}, {'to': sid}, {}]
@@ -77,29 +78,29 @@ def nested(depth: int) -> Any:
     return value
 
 
-#: What may stand in Redis besides, and is nobody's session here.
-STRANGE: Dict[str, Any] = {
+#: Changes that make a session unusable for a server in Python.
+INVALID: Dict[str, Any] = {
     'too large': {'data': {'text': 'x' * 100_000}},
     'too deep': {'data': nested(500)},
     'unknown type': {'data': {'value': msgpack.ExtType(42, b'x')}},
     'no sid': {'sid': None},
     'sid is a number': {'sid': 7},
-    'sid of nothing': {'sid': ''},
+    'empty sid': {'sid': ''},
     'another pid': {'pid': 'another'},
     'rooms is text': {'rooms': 'room'},
     'rooms of lists': {'rooms': [['room']]},
 }
 
 
-@pytest.mark.parametrize('strange', STRANGE.values(), ids=STRANGE)
-def test_strange_session_by_hand(
-        cluster: Recovering, stranger: ReturningClient, unique: Unique,
-        strange: Dict[str, Any]) -> None:
-    """The client is connected, as a new one; nothing hangs."""
+@pytest.mark.parametrize('changes', INVALID.values(), ids=INVALID)
+def test_invalid_session(
+        cluster: RecoveryCluster, stranger: ReturningClient, unique: Unique,
+        changes: Dict[str, Any]) -> None:
+    """The client is connected as a new one, and nothing hangs."""
     pid, sid, event = unique('pid'), unique('sid'), unique('event')
-    offset = emit_known(cluster, unique('known'))
+    offset = emit_first(cluster, unique('known'))
     store(cluster, pid, **{
-        'sid': sid, 'rooms': [sid], 'data': {}, 'pid': pid, **strange})
+        'sid': sid, 'rooms': [sid], 'data': {}, 'pid': pid, **changes})
     assert not claim(stranger, cluster.python, pid, offset)
     assert stranger.sid != sid
     connected = cluster.python.connected(stranger.sid)[-1]
@@ -110,10 +111,11 @@ def test_strange_session_by_hand(
 
 
 @pytest.mark.parametrize('data', ['text', [1, 2], 0.5, True],
-                         ids=['text', 'list', 'number', 'truth'])
-def test_odd_data(cluster: Recovering, connect_js: ConnectJs,
-                  unique: Unique, data: Any) -> None:
-    """In Node.js anything can be assigned to ``socket.data``."""
+                         ids=['text', 'list', 'number', 'boolean'])
+def test_data_that_are_no_mapping(
+        cluster: RecoveryCluster, connect_js: ConnectJs, unique: Unique,
+        data: Any) -> None:
+    """In Node.js any value can be assigned to ``socket.data``."""
     client, event = connect_js(cluster.js), unique('event')
     cluster.js.save_session(client.sid, data)
     cluster.js.emit(event)
@@ -128,14 +130,15 @@ def test_odd_data(cluster: Recovering, connect_js: ConnectJs,
     assert cluster.python.invoke('server', 'get_session', sid) == data
 
 
-def test_takeover(cluster: Recovering, stranger: ReturningClient,
-                  connect_js: ConnectJs, unique: Unique) -> None:
-    """A session is claimed whose client still looks alive to a server in
-    Node.js: that one drops it, and leaves the session alone."""
+def test_takeover_from_node(
+        cluster: RecoveryCluster, stranger: ReturningClient,
+        connect_js: ConnectJs, unique: Unique) -> None:
+    """A session is claimed while a server in Node.js still has its client.
+    That server disconnects the client, and does not change the session."""
     event, room = unique('event'), unique('room')
     old = connect_js(cluster.js)
     sid = old.sid
-    offset = emit_known(cluster, unique('known'))
+    offset = emit_first(cluster, unique('known'))
     pid = old.state()[0]
     store(cluster, pid, sid=sid, rooms=[sid, room],
           data={'by': 'hand'})
@@ -143,15 +146,15 @@ def test_takeover(cluster: Recovering, stranger: ReturningClient,
     assert stranger.sid == sid
     old.wait_disconnected()
     wait_for_value(lambda: [
-        reason for _, who, reason in cluster.js.recorded('disconnect')
-        if who == sid], ['server namespace disconnect'],
+        reason for _, gone, reason in cluster.js.recorded('disconnect')
+        if gone == sid], ['server namespace disconnect'],
         what='the end of the old connection')
     for server in cluster.servers:
         assert [each['sid'] for each in server.fetch_sockets(to=sid)] == [sid]
         server.emit(event, to=sid)
     assert len(stranger.wait_for(event, 4)) == 4
     assert old.count(event) == 0
-    # On to where the old one was, and back.
+    # On to the server that had the old connection, and back.
     for home in ('js', 'python'):
         stranger.drop()
         wait_until(lambda: cluster.at(home).fetch_sockets(

@@ -1,5 +1,6 @@
-"""A server of ours answers a request over the stream and over plain PUB/SUB,
-whatever its own transport; over sharded PUB/SUB if that is its transport."""
+"""A server in Python answers requests over the stream and over plain PUB/SUB,
+whichever transport it uses itself. It answers over sharded PUB/SUB if that is
+its transport."""
 from typing import Any, Callable, List
 
 import pytest
@@ -16,57 +17,59 @@ StartNodes = Callable[..., List[NodeProcess]]
 StartJs = Callable[..., List[JsServer]]
 
 
-def check_answers(asker: Server, servers: List[Server],
+def check_answers(requester: Server, servers: List[Server],
                   clients: List[Any], unique: Unique) -> None:
-    """All servers, with a client each, answer one of them, with all that can
-    be asked."""
+    """Check that all servers, with one client each, answer every kind of
+    request of one of them."""
     wait_until_heard(servers, clients, unique)
-    asker.wait_server_count(len(servers))
-    assert {each['sid'] for each in asker.fetch_sockets()} == {
+    requester.wait_server_count(len(servers))
+    assert {each['sid'] for each in requester.fetch_sockets()} == {
         client.sid for client in clients}
     event = unique('event')
     for number, client in enumerate(clients):
         client.answer(event, [number, b'\x00'])
-    assert sorted(asker.emit_with_ack(event)) == [
+    assert sorted(requester.emit_with_ack(event)) == [
         [number, b'\x00'] for number in range(len(clients))]
-    others = [server for server in servers if server is not asker]
+    others = [server for server in servers if server is not requester]
     for server in others:
         server.handle_server_side(event, ['answer', b'\x00'])
-    assert asker.server_side_call(event) == [
+    assert requester.server_side_call(event) == [
         ['answer', b'\x00']] * len(others)
 
 
 def start(redis_server: RedisServer, unique: Unique,
           start_nodes: StartNodes, start_js: StartJs, generation: Generation,
           transports: List[str], **js_options: Any) -> List[Server]:
-    """One server of ours for each way of asking, and then one in Node.js."""
+    """One server in Python for each transport, and then one in Node.js."""
     options = {'stream_name': unique('stream'),
                'channel_prefix': unique('channel'), **STEADY}
-    ours = [start_nodes(1, redis_server.url, request_transport=transport,
-                        **options)[0] for transport in transports]
-    for node in ours:
+    nodes = [start_nodes(1, redis_server.url, request_transport=transport,
+                         **options)[0] for transport in transports]
+    for node in nodes:
         node.start_manager()
-    return [*ours, *start_js([generation], redis_server.url, **options,
-                             **js_options)]
+    return [*nodes, *start_js([generation], redis_server.url, **options,
+                              **js_options)]
 
 
 @pytest.mark.parametrize('generation', [OLD, NEW, NEW_IOREDIS],
                          ids=lambda generation: generation.name)
-def test_whoever_asks(redis_server: RedisServer, unique: Unique,
-                      start_nodes: StartNodes, start_js: StartJs,
-                      connect_js: Connect, generation: Generation) -> None:
-    """A cluster that is being moved from one way to the other is still
-    whole for the servers in Node.js."""
+def test_servers_with_several_transports_answer(
+        redis_server: RedisServer, unique: Unique, start_nodes: StartNodes,
+        start_js: StartJs, connect_js: Connect,
+        generation: Generation) -> None:
+    """While a cluster is moved from one transport to another, servers in
+    Node.js still get all answers."""
     servers = start(redis_server, unique, start_nodes, start_js, generation,
                     ['stream', 'pubsub'])
     clients = [connect_js(server) for server in servers]
     check_answers(servers[-1], servers, clients, unique)
 
 
-def test_events_for_servers_over_the_stream(
+def test_server_side_events_over_the_stream_arrive(
         redis_server: RedisServer, unique: Unique, start_nodes: StartNodes,
         start_js: StartJs, connect_js: Connect) -> None:
-    """The newer adapter takes from the stream what it publishes itself."""
+    """The newer adapter publishes such events, but also reads them from the
+    stream."""
     servers = start(redis_server, unique, start_nodes, start_js, NEW,
                     ['stream'])
     python, js = servers
@@ -82,17 +85,18 @@ def test_events_for_servers_over_the_stream(
 
 @pytest.mark.parametrize('generation', [NEW, NEW_IOREDIS],
                          ids=lambda generation: generation.name)
-def test_whoever_asks_over_sharded_channels(
+def test_servers_answer_over_sharded_channels(
         redis_server: RedisServer, unique: Unique, start_nodes: StartNodes,
         start_js: StartJs, connect_js: Connect,
         generation: Generation) -> None:
-    """All servers take them, for a server in Node.js hears nothing else."""
-    # Both are there since 7.0.
+    """All servers use them, because a server in Node.js then subscribes to
+    nothing else."""
+    # Redis 7.0 brought both sharded channels and this count.
     if not redis_server.counts_entries():
         pytest.skip('this Redis has no sharded channels')
     servers = start(redis_server, unique, start_nodes, start_js, generation,
                     ['sharded-pubsub', 'sharded-pubsub'],
                     use_sharded_pub_sub=True)
     clients = [connect_js(server) for server in servers]
-    for asker in servers[-2:]:
-        check_answers(asker, servers, clients, unique)
+    for requester in servers[-2:]:
+        check_answers(requester, servers, clients, unique)

@@ -1,14 +1,13 @@
-"""Events between servers of both languages, and how many servers there
-are."""
+"""Events between servers in both languages, and the number of servers."""
 from typing import Any, List
 
 import pytest
 
 from ..support.node_process import RemoteError
 from ..support.wait import wait_for_value
-from .helpers import Asking, LANGUAGES, Server, Unique
+from .helpers import Cluster, LANGUAGES, Server, Unique
 
-#: What is sent; bytes take another way.
+#: What is sent. Bytes are encoded in another way.
 ARGUMENTS: List[List[Any]] = [
     [], ['text'], [1, None, [True], {'key': 'Zoë 🎉'}],
     ['before', b'\x00\xff', {'inside': [b'\x01']}]]
@@ -16,38 +15,38 @@ ARGUMENTS: List[List[Any]] = [
 
 def wait_for_events(servers: List[Server], event: str,
                     expected: List[Any]) -> None:
-    """Wait until each of them has recorded these events, in this order."""
+    """Wait until each server has recorded these events, in this order."""
     for server in servers:
         wait_for_value(lambda: server.server_side_events(event), expected,
                        what=f'the server-side events of {server.name}')
 
 
 @pytest.mark.parametrize('namespace', ['/', '/chat'])
-def test_server_count(asking: Asking, namespace: str) -> None:
-    for server in asking.servers:
+def test_server_count(cluster: Cluster, namespace: str) -> None:
+    for server in cluster.servers:
         assert server.server_count(namespace) == 4
 
 
 @pytest.mark.parametrize('namespace', ['/', '/chat'])
 @pytest.mark.parametrize('language', LANGUAGES)
-def test_emit(asking: Asking, unique: Unique, language: str,
+def test_emit(cluster: Cluster, unique: Unique, language: str,
               namespace: str) -> None:
-    sender, event = asking.asker(language), unique('event')
-    for server in asking.servers:
+    sender, event = cluster.in_language(language), unique('event')
+    for server in cluster.servers:
         server.handle_server_side(event, namespace=namespace)
     for arguments in ARGUMENTS:
         sender.server_side_emit(event, *arguments, namespace=namespace)
-    wait_for_events(asking.others(sender), event, ARGUMENTS)
+    wait_for_events(cluster.others(sender), event, ARGUMENTS)
     assert sender.server_side_events(event) == []
 
 
 @pytest.mark.parametrize('namespace', ['/', '/chat'])
 @pytest.mark.parametrize('language', LANGUAGES)
-def test_call(asking: Asking, unique: Unique, language: str,
+def test_call(cluster: Cluster, unique: Unique, language: str,
               namespace: str) -> None:
-    sender, event = asking.asker(language), unique('event')
+    sender, event = cluster.in_language(language), unique('event')
     answers: List[Any] = []
-    for number, server in enumerate(asking.servers):
+    for number, server in enumerate(cluster.servers):
         answer = [{'server': number, 'key': b'\x00' * number}, 'Zoë 🎉']
         server.handle_server_side(event, answer, namespace=namespace)
         if server is not sender:
@@ -57,27 +56,27 @@ def test_call(asking: Asking, unique: Unique, language: str,
                                             namespace=namespace)
         assert sorted(responses,
                       key=lambda each: each[0]['server']) == answers
-    wait_for_events(asking.others(sender), event, ARGUMENTS)
+    wait_for_events(cluster.others(sender), event, ARGUMENTS)
     assert sender.server_side_events(event) == []
 
 
 @pytest.mark.parametrize('language', LANGUAGES)
-def test_answer_of_nothing(asking: Asking, unique: Unique,
-                           language: str) -> None:
-    sender, event = asking.asker(language), unique('event')
-    for server in asking.servers:
+def test_empty_answer(cluster: Cluster, unique: Unique,
+                      language: str) -> None:
+    sender, event = cluster.in_language(language), unique('event')
+    for server in cluster.servers:
         server.handle_server_side(event)
     assert sender.server_side_call(event) == [None, None, None]
 
 
 @pytest.mark.parametrize('language', LANGUAGES)
-def test_server_without_a_handler(asking: Asking, unique: Unique,
+def test_server_without_a_handler(cluster: Cluster, unique: Unique,
                                   language: str) -> None:
-    """It does not answer, and the wait ends; in Node.js after five seconds,
-    which nobody can change."""
-    sender, event = asking.asker(language), unique('event')
-    silent = asking.other_js if language == 'Python' else asking.other_python
-    for server in asking.servers:
+    """It does not answer, and the wait ends. In Node.js that takes five
+    seconds, which is not configurable."""
+    sender, event = cluster.in_language(language), unique('event')
+    silent = cluster.other_js if language == 'Python' else cluster.other_python
+    for server in cluster.servers:
         if server is not silent:
             server.handle_server_side(event, 'answer')
     options = {'timeout': 2.0} if language == 'Python' else {}
