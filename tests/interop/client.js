@@ -1,7 +1,7 @@
 // Real JavaScript clients: any number of them in one process.
 //
-// It prints `port <n>` once it can be steered.
-// tests/support/js_client.py has a class for one client.
+// It prints `port <n>` once it serves.
+// tests/support/js_client.py has a method for each operation.
 import { createServer } from 'node:http';
 import { setTimeout } from 'node:timers/promises';
 
@@ -17,7 +17,7 @@ class Client {
     this.connects = [];
     this.disconnects = [];
     this.errors = [];
-    // What has happened to it, and when, for a test that fails.
+    // What has happened to it, and when, for the report of a failed test.
     this.story = [];
     this.answers = new Map();
     this.delays = new Map();
@@ -27,18 +27,18 @@ class Client {
     });
   }
 
-  // One more thing that has happened.
+  // Records what has happened.
   note(...what) {
     this.story.push([Date.now() / 1000, what.join(' ')]);
   }
 
-  // Where its reconnection goes from now on.
+  // Lets it reconnect to this server from now on.
   steer(url) {
     this.manager.uri = url;
     this.note('steered to', url);
   }
 
-  // How the connection stands.
+  // The state of the connection, for a report.
   condition() {
     const { engine, _readyState, _reconnecting } = this.manager;
     return [
@@ -101,7 +101,8 @@ class Client {
     }
   }
 
-  // As when the network is gone: nothing is said to the server.
+  // Loses the connection without a word to the server, as in a network
+  // failure.
   drop() {
     const { engine } = this.manager;
     const { transport } = engine;
@@ -110,7 +111,7 @@ class Client {
       transport.ws.terminate();
       return;
     }
-    // It would send a packet that says that it closes.
+    // Otherwise it would send a packet to close the connection.
     transport.readyState = 'closed';
     transport.pollXhr?.abort();
     if (engine.readyState === 'opening') {
@@ -132,14 +133,14 @@ const operations = {
       namespaces.map((each) => client.connect(each, auth)));
   },
 
-  // The same for one more namespace of a client, without waiting for it.
+  // Connects a client to one more namespace, without waiting for it.
   begin(id, namespace) {
     clients.get(id).connect(namespace, {}).catch(() => {});
   },
 
-  // Loses the connection in the moment in which something arrives behind so
-  // many events, whatever it is: on a connection that is yet to come.
-  fuse(id, count) {
+  // Lets the client lose its next connection as soon as a packet arrives
+  // after that many events.
+  dropNextConnection(id, count) {
     const client = clients.get(id);
     const { manager } = client;
     const decoded = manager.ondecoded;
@@ -160,21 +161,21 @@ const operations = {
     };
   },
 
-  // Lets an application change its mind twice.
-  hurry(id, namespace) {
+  // Disconnects from a namespace and connects again, at once.
+  reconnectNamespace(id, namespace) {
     const socket = clients.get(id).sockets.get(namespace);
     socket.disconnect();
     socket.connect();
   },
 
-  // Whether it says that it is connected, and if so, under which id.
-  standing(id, namespace) {
+  // The sid if the client believes that it is connected, otherwise null.
+  connectedSid(id, namespace) {
     const { connected, id: sid } = clients.get(id).sockets.get(namespace);
     return connected ? sid : null;
   },
 
-  // Brings sockets that have lost their connection to a server, this one or
-  // another, as the reconnection of the client itself does. Returns what
+  // Connects sockets that have lost their connection to a server, the same or
+  // another one, as the client's own reconnection does. Returns what
   // `connect` returns.
   async move(id, url, timeout) {
     const client = clients.get(id);
@@ -189,13 +190,13 @@ const operations = {
     }));
   },
 
-  // Where the reconnection of the client itself goes from now on.
+  // Lets the client's own reconnection go to this server from now on.
   steer(id, url) {
     clients.get(id).steer(url);
   },
 
-  // Lets its own reconnection go on for so many milliseconds, and loses the
-  // connection then, however far it is.
+  // Lets the client's own reconnection go on for that many milliseconds, and
+  // then loses the connection, whatever its state.
   async flap(id, url, delay) {
     const client = clients.get(id);
     client.steer(url);
@@ -203,7 +204,7 @@ const operations = {
     client.drop();
   },
 
-  // What the client would send to have its state back.
+  // What the client would send to recover its state.
   state(id, namespace) {
     const socket = clients.get(id).sockets.get(namespace);
     return [socket._pid, socket._lastOffset];
@@ -215,7 +216,7 @@ const operations = {
     socket._lastOffset = offset ?? undefined;
   },
 
-  // What has happened to it, and how its connection stands.
+  // What has happened to the client, and the state of its connection.
   story: (id) => [
     ...clients.get(id).story,
     [Date.now() / 1000, clients.get(id).condition()],
@@ -224,7 +225,8 @@ const operations = {
   connects: (id) => clients.get(id).connects,
   errors: (id) => clients.get(id).errors,
   log: (id, start) => clients.get(id).log.slice(start),
-  // Of the server that it is connected to, or tries to be, or was last.
+  // The port of the server that it is connected to, connects to, or was
+  // connected to last.
   port: (id) => Number(clients.get(id).manager.engine.port),
   transport: (id) => clients.get(id).manager.engine.transport.name,
   names: (id) => clients.get(id).log.map(([, name]) => name),
@@ -261,7 +263,7 @@ const operations = {
     }
   },
 
-  // Closes the connection below Socket.IO, which is not told.
+  // Closes the Engine.IO connection, without a DISCONNECT packet.
   cut(id) {
     clients.get(id).manager.engine.close();
   },

@@ -1,10 +1,10 @@
-// How a test process steers a Node.js process: POST /control, with the JSON
-// of tests/support/json_values.py.
+// A test process controls a Node.js process with POST /control, in the JSON of
+// tests/support/json_values.py.
 import { writeSync } from 'node:fs';
 
 const BINARY = new Set(['$bytes', '$bytearray']);
 
-// From JSON to what it stands for.
+// Converts a value of JSON to what it represents.
 function revive(_, value) {
   if (value === null || typeof value !== 'object') {
     return value;
@@ -91,7 +91,7 @@ export function controlling(operations) {
   };
 }
 
-// Serves on a free port of the loopback interface, and says which.
+// Serves on a free port of the loopback interface, and prints the port.
 export function announce(httpServer) {
   httpServer.listen(0, '127.0.0.1', () => {
     writeSync(1, `port ${httpServer.address().port}\n`);

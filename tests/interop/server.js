@@ -3,8 +3,8 @@
 // node server.js '{"adapter": "adapter-02", "client": "redis",
 //                  "redisUrl": "redis://...", "options": {}}'
 //
-// It prints `port <n>` once it serves; SIGTERM lets it leave the cluster in
-// good order. tests/support/js_server.py has a method for each operation.
+// It prints `port <n>` once it serves. SIGTERM starts a graceful shutdown.
+// tests/support/js_server.py has a method for each operation.
 import { createServer } from 'node:http';
 
 import { Server } from 'socket.io';
@@ -82,7 +82,7 @@ const operations = {
     }));
   },
 
-  // Calls a method of a socket that fetchSockets() found, wherever it is.
+  // Calls a method of a socket that fetchSockets() finds on any server.
   async onSocket(sid, namespace, method, args) {
     const [socket] = await io.of(namespace).in(sid).fetchSockets();
     socket[method](...args);
@@ -147,14 +147,14 @@ const operations = {
   },
 };
 
-// The first is the server's own, though it stands among those of the manager
-// in Python.
+// The first is an option of the server, though it is among those of the
+// adapter, as with a manager in Python.
 const { connectionStateRecovery, ...adapterOptions } = settings.options;
 const httpServer = createServer(controlling(operations));
 const io = new Server(httpServer, {
   adapter: createAdapter(redisClient, adapterOptions),
   connectionStateRecovery,
-  // A megabyte of bytes, and what is around it, from a client.
+  // Enough for an event with a megabyte of bytes from a client.
   maxHttpBufferSize: 1e7,
   serveClient: false,
 });
@@ -181,7 +181,7 @@ for (const namespace of NAMESPACES) {
 
 process.on('SIGTERM', async () => {
   await io.close();
-  // Behind the goodbye, which nobody waits for.
+  // After the goodbye, for which close() does not wait.
   await redisClient.quit();
   process.exit(0);
 });

@@ -1,4 +1,4 @@
 import pytest
 
-# That what differs is shown.
+# So that failed assertions of the helpers show the values.
 pytest.register_assert_rewrite('tests.recovery.helpers')

@@ -1,5 +1,4 @@
-"""Servers that let clients have their state back, and JavaScript clients
-that come back."""
+"""Servers with recovery, and JavaScript clients that return to them."""
 from typing import Any, Callable, Iterator, List
 
 import pytest
@@ -16,7 +15,7 @@ __all__ = ['connect_js', 'js_clients', 'npm_packages']
 
 @pytest.fixture(scope='session')
 def pair(mode: str, redis_server: Any) -> Iterator[Pair]:
-    """Two nodes that all tests share, and none disturbs."""
+    """Two nodes that all tests share, and that no test disturbs."""
     options = {**RECOVERING, 'stream_name': 'recovery'}
     with running([NodeProcess(mode, redis_server.url, options)
                   for _ in range(2)]) as nodes:
@@ -28,9 +27,12 @@ def pair(mode: str, redis_server: Any) -> Iterator[Pair]:
 def start(start_nodes: Callable[..., List[NodeProcess]],
           redis_server: Any, unique: Callable[[str], str],
           ) -> Callable[..., List[NodeProcess]]:
-    """Starts the nodes of one test: ``start(count, *urls, **options)``,
-    with a Redis for each, or for all, where it is not the common one. They
-    are members of a cluster of their own."""
+    """Starts the nodes of one test: ``start(count, *urls, **options)``. They
+    form a separate cluster.
+
+    The URLs are those of a Redis for each node, or for all of them. Without
+    one, the nodes use the common Redis.
+    """
     def start_them(count: int, *urls: str,
                    **options: Any) -> List[NodeProcess]:
         options = {**RECOVERING, 'stream_name': unique('stream'),

@@ -1,4 +1,4 @@
-"""Who comes back, and what it has to have then."""
+"""Nodes with recovery, and checks of what a client has when it returns."""
 import json
 from typing import Any, Callable, Dict, Iterable, List, NamedTuple, \
     Optional, Sequence, Tuple
@@ -13,18 +13,18 @@ ConnectJs = Callable[..., JsClient]
 Start = Callable[..., List[NodeProcess]]
 Unique = Callable[[str], str]
 
-#: What a node of these tests is given besides its stream.
+#: The options of each node of these tests, besides its stream.
 RECOVERING: Dict[str, Any] = {'connection_state_recovery': True, **STEADY}
 
 #: The configuration of gunicorn with the package's hooks.
 HOOKS = 'from redis_streams_adapter.gunicorn import ' \
     'post_worker_init, worker_exit\n'
 
-#: What a client may use, by what the ids of tests call it.
+#: The transports of a client, by their name in the ids of tests.
 TRANSPORTS = {'websocket': ['websocket'], 'polling': ['polling'],
               'upgrade': ['polling', 'websocket']}
 
-#: What a server says when a client is gone without having said so.
+#: The reasons for a disconnect without a DISCONNECT packet.
 LOSSES = ('transport close', 'transport error', 'ping timeout')
 
 
@@ -36,39 +36,41 @@ class Pair(NamedTuple):
 
 
 def offset_of(args: Sequence[Any]) -> Tuple[int, int]:
-    """Where in the stream an event stands: its last argument, as a number
-    that can be compared."""
+    """The offset of an event, its last argument, in a form that can be
+    compared."""
     return parse_offset(args[-1])
 
 
 def numbers(client: JsClient, event: str) -> List[int]:
-    """The first arguments of the events of a name, as they arrived."""
+    """The first arguments of the events with a name, as they arrived."""
     return [args[0] for args in client.received(event)]
 
 
 def check_offsets(client: JsClient, start: int = 0) -> None:
-    """Every event it has received stands behind the one before it in the
-    stream: none came twice, and none out of order. In each namespace, that
-    is: they come back one by one.
+    """Check that a client has received its events in the stream's order, and
+    none twice.
 
-    :param start: leave out so many of them.
+    Each namespace is checked by itself, because clients are recovered in one
+    namespace after the other.
+
+    :param start: how many events to leave out.
     """
     offsets: Dict[str, List[Tuple[int, int]]] = {}
     for event in client.log(start):
         offsets.setdefault(event.namespace, []).append(offset_of(event.args))
     for namespace, found in offsets.items():
-        wrong = [(before, behind) for before, behind
-                 in zip(found, found[1:]) if before >= behind]
+        wrong = [(before, after) for before, after
+                 in zip(found, found[1:]) if before >= after]
         assert wrong == [], (
             f'client {client.sid} has received {len(found)} events in '
-            f'{namespace}, {len(wrong)} too late: {wrong[:5]}')
+            f'{namespace}, {len(wrong)} out of order: {wrong[:5]}')
 
 
 def catch_up(clients: Iterable[JsClient], nodes: Sequence[NodeProcess],
              unique: Unique, timeout: float = 30.0) -> None:
-    """Wait until the clients have all that was emitted for them before.
+    """Wait until the clients have received all that was emitted so far.
 
-    :param nodes: those that have; they are done with it.
+    :param nodes: those that have emitted, and emit no more.
     """
     marker = unique('marker')
     for node in nodes:
@@ -76,7 +78,7 @@ def catch_up(clients: Iterable[JsClient], nodes: Sequence[NodeProcess],
     clients = list(clients)
     namespaces = {name for client in clients for name in client.sids}
     for name in namespaces:
-        # Behind all others.
+        # It comes after all other events in the stream.
         nodes[0].emit(marker, namespace=name)
     for client in clients:
         client.wait_for(marker, len(client.sids), timeout)
@@ -85,10 +87,10 @@ def catch_up(clients: Iterable[JsClient], nodes: Sequence[NodeProcess],
 def check_received(clients: Iterable[JsClient], nodes: Sequence[NodeProcess],
                    unique: Unique, timeout: float = 30.0,
                    **emitted: int) -> None:
-    """Every client has received of each of these events 0, 1, 2, …, each
-    once and in order.
+    """Check that every client has received 0, 1, 2, … with each of these
+    events, each number once and in order.
 
-    :param nodes: those that have emitted them; they are done with it.
+    :param nodes: those that have emitted, and emit no more.
     :param emitted: how many there were, by event.
     """
     clients = list(clients)
@@ -100,33 +102,34 @@ def check_received(clients: Iterable[JsClient], nodes: Sequence[NodeProcess],
         check_offsets(client)
 
 
-def check_came_back(client: JsClient, connects: Sequence[Connect],
+def check_recovered(client: JsClient, connects: Sequence[Connect],
                     sids: Dict[str, str]) -> None:
-    """It was given its state back in each of its namespaces."""
+    """Check that the client was recovered in each of its namespaces."""
     assert {each.namespace: (each.sid, each.recovered) for each in connects
             } == {name: (sid, True) for name, sid in sids.items()}
     assert client.sids == sids
 
 
 def check_new(connect: Connect, sid: str) -> None:
-    """It was connected as if for the first time."""
+    """Check that the client was connected as a new one."""
     assert not connect.recovered
     assert connect.sid != sid
 
 
 def found_by_handler(node: NodeProcess, sid: str,
                      namespace: str = '/') -> Dict[str, Any]:
-    """What the connect handler has found when this client came last."""
+    """What the connect handler has recorded for the last connection of this
+    client."""
     return [each for each in node.connected(sid)
             if each['namespace'] == namespace][-1]
 
 
 def check_reason(node: NodeProcess, sid: str, *reasons: Optional[str],
                  namespace: str = '/') -> None:
-    """The connect handler and the manager were told the same, and one of
-    these reasons why the client did not get its state back.
+    """Check that the connect handler and the manager have the same outcome
+    for a client, with one of these reasons.
 
-    :param reasons: ``None`` where it did.
+    :param reasons: why the client was not recovered; ``None`` if it was.
     """
     found = found_by_handler(node, sid, namespace)
     recovered, reason = found['environ']
@@ -135,8 +138,10 @@ def check_reason(node: NodeProcess, sid: str, *reasons: Optional[str],
     assert found['manager'] == [recovered, reason]
 
 
-def stored(redis: Any, prefix: str, client: JsClient) -> Dict[str, Any]:
-    """What every server of a cluster reads of a client's session."""
+def stored_session(redis: Any, prefix: str,
+                   client: JsClient) -> Dict[str, Any]:
+    """The parts of a client's session that every server of a cluster reads.
+    """
     pid, _ = client.state()
     session = read_session(redis, f'{prefix}{pid}')
     assert session is not None
@@ -145,16 +150,16 @@ def stored(redis: Any, prefix: str, client: JsClient) -> Dict[str, Any]:
 
 
 class Message(NamedTuple):
-    """One that was emitted, or received."""
+    """An event with a number, as it was emitted or received."""
 
     event: str
     number: int
     offset: str
 
 
-def due_to(redis: Any, stream: str, prefix: str, *rooms: str,
-           namespace: str = '/') -> List[Message]:
-    """What is in a stream for whoever is in these rooms.
+def messages_for(redis: Any, stream: str, prefix: str, *rooms: str,
+                 namespace: str = '/') -> List[Message]:
+    """The messages in a stream for a client in these rooms.
 
     :param prefix: of the events that count.
     """
@@ -171,6 +176,6 @@ def due_to(redis: Any, stream: str, prefix: str, *rooms: str,
 
 
 def received_by(client: JsClient, prefix: str) -> List[Message]:
-    """What has arrived there."""
+    """The messages that a client has received."""
     return [Message(event.name, *event.args) for event in client.log()
             if event.name.startswith(prefix)]

@@ -1,5 +1,5 @@
-"""Two applications keep their sessions in one database, under one prefix: is
-a client of one ever taken for a client of the other?"""
+"""Two applications keep their sessions in one database, under one prefix. A
+client of one is never taken for a client of the other."""
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple
 
 import pytest
@@ -17,7 +17,7 @@ PREFIX = 'shared:'
 
 
 class Application(NamedTuple):
-    """Two nodes, and a client that stays."""
+    """Two nodes, and a client that stays connected."""
 
     nodes: List[NodeProcess]
     witness: ReturningClient
@@ -29,14 +29,15 @@ Applications = Dict[str, Application]
 @pytest.fixture(scope='module')
 def applications(mode: str, redis_server: RedisServer,
                  ) -> Iterator[Applications]:
-    """By the names of their streams."""
+    """The applications by the names of their streams."""
     with running([NodeProcess(mode, redis_server.url, {
             **RECOVERING, 'stream_name': name, 'session_key_prefix': PREFIX})
             for name in ('one', 'one', 'other', 'other')]) as nodes:
         found = {}
-        for name, some in ('one', nodes[:2]), ('other', nodes[2:]):
-            start_managers(some)
-            found[name] = Application(some, ReturningClient(some[0].url))
+        for name, members in ('one', nodes[:2]), ('other', nodes[2:]):
+            start_managers(members)
+            found[name] = Application(members,
+                                      ReturningClient(members[0].url))
         yield found
         close_all([each.witness for each in found.values()])
 
@@ -56,9 +57,9 @@ def connect() -> Iterator[Connect]:
     close_all(clients)
 
 
-class Lost:
-    """A client of an application that has a room and data, and has just lost
-    its connection; while it is away there are events for it."""
+class LostClient:
+    """A client with a room and data, which has lost its connection. Events
+    for it were emitted since."""
 
     def __init__(self, home: Application, connect: Connect, redis: Any,
                  unique: Unique) -> None:
@@ -84,28 +85,30 @@ class Lost:
         return f'{PREFIX}{self.pid}'
 
     def session(self) -> Dict[str, Any]:
-        """As it is in Redis."""
+        """The session in Redis."""
         session = read_session(self.redis, self.key)
         assert session is not None
         return session
 
     def rewrite(self, *keys: str) -> None:
-        """Leave nothing but these keys in the session."""
+        """Keep only these keys of the session; without any, remove only
+        ``app``."""
         session = self.session()
         write_session(self.redis, self.key, {
             key: session[key] for key in keys or session
             if keys or key != 'app'}, keepttl=True)
 
-    def show(self, url: str, offset: str) -> ReturningClient:
-        """Go somewhere with its pid."""
+    def connect(self, url: str, offset: str) -> ReturningClient:
+        """Connect to a server with its pid."""
         self.client.pids['/'], self.client.offsets['/'] = self.pid, offset
         self.client.connect(url)
         return self.client
 
-    def check_comes_back(self, offset: str) -> None:
-        """To its own application, with what it has missed."""
+    def check_recovered_at_home(self, offset: str) -> None:
+        """Check that it is recovered in its own application, with what it
+        has missed."""
         node = self.home.nodes[1]
-        client = self.show(node.url, offset)
+        client = self.connect(node.url, offset)
         assert client.recovered['/'] and client.sid == self.sid
         check_reason(node, self.sid, None)
         assert self.room in node.rooms(self.sid)
@@ -122,43 +125,42 @@ def redis(redis_server: RedisServer) -> Iterator[Any]:
 
 @pytest.fixture(params=['one', 'other'])
 def lost(request: Any, applications: Applications, connect: Connect,
-         redis: Any, unique: Unique) -> Lost:
-    """A client of each of them, one after the other."""
-    return Lost(applications[request.param], connect, redis, unique)
+         redis: Any, unique: Unique) -> LostClient:
+    """A client of one application, and then of the other."""
+    return LostClient(applications[request.param], connect, redis, unique)
 
 
 @pytest.fixture
-def strangers(lost: Lost, applications: Applications) -> Application:
-    """The application that is not its own."""
+def strangers(lost: LostClient, applications: Applications) -> Application:
+    """The application that is not the client's."""
     found, = [each for each in applications.values() if each != lost.home]
     return found
 
 
 def offset_at(application: Application, unique: Unique) -> str:
-    """The offset of an event that all clients there have."""
+    """The offset of an event that all clients of an application have."""
     event = unique('event')
     application.nodes[0].emit(event, 0)
     application.witness.wait_for(event)
     return application.witness.offsets['/']
 
 
-@pytest.mark.parametrize('whose', ['its own', 'theirs'])
-def test_pid_is_shown_to_another_application(
-        lost: Lost, strangers: Application, unique: Unique,
-        whose: str) -> None:
-    """With the last offset that it has, or with one that exists there. It is
-    a new client, and nothing became of its session: neither is it used up nor
-    does it live any longer."""
-    own = lost.client.offsets['/']
-    offset = own if whose == 'its own' else offset_at(strangers, unique)
+@pytest.mark.parametrize('origin', ['at home', 'there'])
+def test_pid_is_unknown_to_another_application(
+        lost: LostClient, strangers: Application, unique: Unique,
+        origin: str) -> None:
+    """The client is a new one there, with its last offset and with an offset
+    that exists there. Its session stays, and does not live any longer."""
+    last = lost.client.offsets['/']
+    offset = last if origin == 'at home' else offset_at(strangers, unique)
     before, left = lost.redis.get(lost.key), lost.redis.pttl(lost.key)
     node = strangers.nodes[0]
-    client = lost.show(node.url, offset)
+    client = lost.connect(node.url, offset)
     assert not client.recovered['/']
     assert client.sid != lost.sid and client.pids['/'] != lost.pid
     check_reason(node, client.sid, 'unknown-session')
     assert node.rooms(client.sid) == []
-    # What was said to it at home, and what is said to its room here.
+    # Neither what was emitted at home nor what is emitted here arrives.
     node.emit(lost.event, 9, to=lost.room)
     node.emit(lost.event, 10, to=lost.sid)
     node.emit(f'end of {lost.event}')
@@ -167,27 +169,28 @@ def test_pid_is_shown_to_another_application(
     assert lost.redis.get(lost.key) == before
     assert 0 < lost.redis.pttl(lost.key) <= left
     client.drop()
-    lost.check_comes_back(own)
+    lost.check_recovered_at_home(last)
     for each in (*lost.home.nodes, *strangers.nodes):
         assert [line for line in each.logs() if lost.pid in line] == []
 
 
 @pytest.mark.parametrize('keys', [(), ('sid', 'pid', 'rooms', 'data')],
                          ids=['an older version', 'Node.js'])
-def test_session_that_does_not_say_whose_it_is(
-        lost: Lost, strangers: Application, keys: List[str]) -> None:
-    """Its offset tells: that has to be the one of an event here."""
+def test_session_without_an_application(
+        lost: LostClient, strangers: Application, keys: List[str]) -> None:
+    """Its client is only recovered if its offset is that of an event in the
+    stream."""
     offset = lost.client.offsets['/']
     lost.rewrite(*keys)
     before = lost.redis.get(lost.key)
     node = strangers.nodes[0]
-    client = lost.show(node.url, offset)
+    client = lost.connect(node.url, offset)
     assert not client.recovered['/'] and client.sid != lost.sid
     check_reason(node, client.sid, 'offset-not-found')
     assert lost.redis.get(lost.key) == before
     client.drop()
-    lost.check_comes_back(offset)
-    # From now on it says so.
+    lost.check_recovered_at_home(offset)
+    # The node that recovered it has added the application.
     wait_for_value(lambda: lost.session().get('app'),
                    f'0:{lost.home.nodes[0].options["stream_name"]}',
                    what='the application of the session')
@@ -196,11 +199,11 @@ def test_session_that_does_not_say_whose_it_is(
 @pytest.mark.parametrize('fields', [
     {b'type': b'2'}, {b'type': b'3', b'nsp': b'/chat'}],
     ids=['a heartbeat', 'an event in another namespace'])
-def test_offset_that_no_event_of_its_namespace_has(
-        lost: Lost, strangers: Application, unique: Unique,
+def test_offset_of_no_event_in_the_namespace(
+        lost: LostClient, strangers: Application, unique: Unique,
         fields: Dict[bytes, bytes]) -> None:
-    """Whatever else stands in the stream proves nothing."""
-    node, own = strangers.nodes[0], lost.client.offsets['/']
+    """The id of another kind of entry is no valid offset."""
+    node, last = strangers.nodes[0], lost.client.offsets['/']
     node.emit(unique('event'), 0, namespace='/chat')
     stream = node.options['stream_name']
     found = wait_until(lambda: [
@@ -208,9 +211,9 @@ def test_offset_that_no_event_of_its_namespace_has(
         if fields.items() <= entry.items()], what='an entry of that kind')
     lost.rewrite('sid', 'pid', 'rooms', 'data')
     before = lost.redis.get(lost.key)
-    client = lost.show(node.url, found[-1])
+    client = lost.connect(node.url, found[-1])
     assert not client.recovered['/'] and client.sid != lost.sid
     check_reason(node, client.sid, 'offset-not-found')
     assert lost.redis.get(lost.key) == before
     client.drop()
-    lost.check_comes_back(own)
+    lost.check_recovered_at_home(last)

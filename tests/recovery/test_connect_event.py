@@ -1,20 +1,20 @@
-"""What a client that returns has had when its ``connect`` event comes, and
-that it has it once, wherever its connection is cut before that."""
+"""What a returning client has received before its ``connect`` event: every
+missed event once, even if its connection is lost before that."""
 import pytest
 
-from .helpers import check_came_back, check_offsets, check_received, \
+from .helpers import check_recovered, check_offsets, check_received, \
     ConnectJs, numbers, offset_of, Pair, Start, TRANSPORTS, Unique
 
-#: More than is handed over without a pause.
+#: More than are handed over without a pause.
 MANY = 250
 
 
 @pytest.mark.parametrize('transport', ['websocket', 'polling'])
 @pytest.mark.parametrize('count', [4, MANY])
-def test_what_was_missed_comes_before_it(pair: Pair, connect_js: ConnectJs,
-                                         unique: Unique, transport: str,
-                                         count: int) -> None:
-    """All of it, each with its offset; what comes now is behind it."""
+def test_missed_events_come_before_it(pair: Pair, connect_js: ConnectJs,
+                                      unique: Unique, transport: str,
+                                      count: int) -> None:
+    """Each has its offset. New events come after it."""
     client = connect_js(pair.a, transport=TRANSPORTS[transport])
     sids, missed, live = dict(client.sids), unique('missed'), unique('live')
     pair.a.emit(missed, 0, to=client.sid)
@@ -22,14 +22,14 @@ def test_what_was_missed_comes_before_it(pair: Pair, connect_js: ConnectJs,
     before = len(client.log())
     client.drop()
     for number in range(1, count + 1):
-        # Among them some with bytes, which are two packets.
+        # Events with bytes are two packets.
         pair.b.emit(missed, (number, b'raw') if number % 3 == 0 else number,
                     to=client.sid)
     pair.b.flush()
     connects = client.move(pair.b.url)
     pair.b.emit(live, to=client.sid)
     client.wait_for(live)
-    check_came_back(client, connects, sids)
+    check_recovered(client, connects, sids)
     assert connects[0].position == before + count
     assert numbers(client, missed) == [*range(count + 1)]
     assert len({offset_of(args) for args in client.received(missed)}) \
@@ -37,17 +37,17 @@ def test_what_was_missed_comes_before_it(pair: Pair, connect_js: ConnectJs,
     check_offsets(client)
 
 
-def test_the_reply_comes_before_the_handler(start: Start,
-                                            connect_js: ConnectJs,
-                                            unique: Unique) -> None:
-    """With ``always_connect``, and the handler may still refuse."""
+def test_missed_events_come_after_it_with_always_connect(
+        start: Start, connect_js: ConnectJs, unique: Unique) -> None:
+    """The reply is sent before the connect handler runs, which may still
+    refuse the client."""
     first, second = start(2, server={'always_connect': True})
     client, missed = connect_js(first), unique('missed')
     sids = dict(client.sids)
     client.drop()
     first.emit_range(missed, range(4))
     connects = client.move(second.url)
-    check_came_back(client, connects, sids)
+    check_recovered(client, connects, sids)
     assert connects[0].position == 0
     check_received([client], [first], unique, **{missed: 4})
 
@@ -56,12 +56,12 @@ def test_the_reply_comes_before_the_handler(start: Start,
 @pytest.mark.parametrize('had_received', [True, False],
                          ids=['offset', 'no offset'])
 @pytest.mark.parametrize('arrived', [0, 1, 3])
-def test_the_connection_is_cut_before_it(pair: Pair, connect_js: ConnectJs,
-                                         unique: Unique, transport: str,
-                                         had_received: bool,
-                                         arrived: int) -> None:
-    """The client keeps what has arrived, and hands it over when it has a
-    reply, however much later: nothing of that may be sent again."""
+def test_connection_is_lost_before_it(pair: Pair, connect_js: ConnectJs,
+                                      unique: Unique, transport: str,
+                                      had_received: bool,
+                                      arrived: int) -> None:
+    """The client keeps the events that have arrived until it has a reply,
+    however late, and then hands them over. They must not be sent again."""
     client = connect_js(pair.a, transport=TRANSPORTS[transport],
                         reconnection=True)
     sids, missed, before = dict(client.sids), unique('missed'), 0
@@ -69,11 +69,11 @@ def test_the_connection_is_cut_before_it(pair: Pair, connect_js: ConnectJs,
         pair.a.emit(missed, 0, to=client.sid)
         client.wait_for(missed)
         before = 1
-    client.fuse(arrived)
+    client.drop_next_connection(arrived)
     client.steer(pair.b.url)
     client.give_up()
     pair.a.emit_range(missed, range(before, before + 3), to=client.sid)
     pair.a.flush()
     connects = client.wait_connects(2)[1:]
-    check_came_back(client, connects, sids)
+    check_recovered(client, connects, sids)
     check_received([client], [pair.a], unique, **{missed: before + 3})

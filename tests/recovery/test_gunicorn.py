@@ -1,4 +1,4 @@
-"""Workers of gunicorn come and go; their clients stay who they are."""
+"""Workers of gunicorn are replaced, and their clients are recovered."""
 import collections
 import contextlib
 import itertools
@@ -20,17 +20,17 @@ from ..support.wait import DEADLINE, wait_until
 from .helpers import check_received, ConnectJs, HOOKS, RECOVERING, Start, \
     Unique
 
-#: Without them a worker waits for its WebSockets as long as gunicorn lets it,
-#: and one with threads until gunicorn kills it.
+#: Without hooks, a worker waits for its WebSockets until gunicorn's graceful
+#: timeout, and a worker with threads until gunicorn kills it.
 NO_HOOKS = 'graceful_timeout = 1\ntimeout = 8\n'
 
-#: Messages per second to everybody, all the time.
+#: Messages per second to all clients.
 RATE = 200
 
-#: Clients of each worker, or server.
+#: Clients of each worker.
 EACH = 5
 
-#: Seconds in which gunicorn has replaced a worker, on a busy machine.
+#: Seconds in which gunicorn replaces a worker, even on a busy machine.
 REPLACED_WITHIN = 30.0
 
 StartGunicorn = Callable[..., GunicornProcess]
@@ -45,7 +45,7 @@ def flavour(request: Any) -> str:
 
 @pytest.fixture
 def emitter(start: Start) -> NodeProcess:
-    """A member of the cluster that has no clients, and stays."""
+    """A member of the cluster that has no clients, and runs throughout."""
     node, = start(1)
     return node
 
@@ -73,10 +73,11 @@ def start_gunicorn(start_gunicorn_process: StartGunicorn, flavour: str,
 
 
 class Crowd:
-    """Clients that have something to lose.
+    """Clients with rooms and data, to which messages are emitted all the
+    time.
 
-    :param connect: connects one more.
-    :param emitter: emits to all of them, all the time.
+    :param connect: connects one more client.
+    :param emitter: emits to all of them.
     """
 
     def __init__(self, connect: Callable[[], JsClient],
@@ -92,13 +93,13 @@ class Crowd:
 
     @property
     def workers(self) -> Set[int]:
-        """The processes that have these clients."""
+        """The pids of the workers that have these clients."""
         return {worker_of(client) for client in self.clients}
 
     def gather(self, workers: int) -> None:
         """Connect :data:`EACH` to each worker.
 
-        One that has its clients is frozen until the others have theirs.
+        A worker with enough clients is frozen until the others have theirs.
         """
         counts: Dict[int, int] = collections.Counter()
         frozen: List[int] = []
@@ -114,7 +115,7 @@ class Crowd:
         finally:
             for pid in frozen:
                 os.kill(pid, signal.SIGCONT)
-        # A client of a worker that is not frozen first.
+        # The last client first: its worker was not frozen for long.
         for client in reversed(self.clients):
             client.call('remember', client.sid, f'{self._room}-{client.sid}')
             client.call('remember', client.sid, self._room)
@@ -126,8 +127,8 @@ class Crowd:
         self._say(0)
 
     def _say(self, number: int) -> None:
-        """Let the workers emit, each client's one message to all, and wait
-        until they have them."""
+        """Let each client's worker emit one message to all, and wait until
+        all clients have received them."""
         for client, event in zip(self.clients, self._said):
             client.call('say', event, number, self._room)
         for client in self.clients:
@@ -135,24 +136,24 @@ class Crowd:
                 client.wait_for(event, number + 1)
 
     def wait_moved(self, gone: Set[int]) -> None:
-        """Wait until none of them is with one of these processes."""
+        """Wait until no client is connected to one of these workers."""
         def has_moved(client: JsClient) -> bool:
-            # It fails while it has no connection, and hangs where that is
-            # of no use any more.
+            # The call fails while the client has no connection, and times
+            # out if its connection is dead.
             with contextlib.suppress(RemoteError):
                 return worker_of(client, timeout=2.0) not in gone
             return False
 
         for client in self.clients:
             wait_until(lambda: has_moved(client), REPLACED_WITHIN, lambda: (
-                f'client {client.sid} to be with another worker than '
-                f'{gone}; it has been connected {client.connects()}, '
-                f'disconnected {client.disconnects()}, and has met '
-                f'{client.errors()[-3:]}'))
+                f'client {client.sid} at another worker than {gone}; '
+                f'connects: {client.connects()}, '
+                f'disconnects: {client.disconnects()}, '
+                f'errors: {client.errors()[-3:]}'))
 
     def check(self) -> None:
-        """All of them have always come back as who they were, with all that
-        they had and all that was emitted."""
+        """Check that all clients were recovered each time, with their rooms
+        and data, and have received everything that was emitted."""
         for client in self.clients:
             first, *others = client.connects()
             now, at_connect, rooms = client.call('recall')
@@ -176,7 +177,7 @@ class Crowd:
 
 
 def worker_of(client: JsClient, timeout: float = DEADLINE) -> int:
-    """The process that has a client."""
+    """The pid of the worker that has a client."""
     pid, _ = client.call('identify', timeout=timeout)
     return int(pid)
 
@@ -209,9 +210,9 @@ def wait_until_serving(url: str) -> None:
 
 @pytest.mark.parametrize('hooks', [HOOKS, NO_HOOKS],
                          ids=['hooks', 'no hooks'])
-def test_all_workers_are_replaced(start_gunicorn: StartGunicorn,
-                                  gather: Gather, hooks: str) -> None:
-    """As when an application is deployed: HUP."""
+def test_reload_replaces_all_workers(start_gunicorn: StartGunicorn,
+                                     gather: Gather, hooks: str) -> None:
+    """The master gets a HUP, as when an application is deployed."""
     gunicorn = start_gunicorn(2, hooks)
     crowd = gather(gunicorn, 2)
     before = crowd.workers
@@ -223,7 +224,7 @@ def test_all_workers_are_replaced(start_gunicorn: StartGunicorn,
 
 def test_worker_is_killed(start_gunicorn: StartGunicorn,
                           gather: Gather) -> None:
-    """Its clients go to the other, or to the one that comes instead."""
+    """Its clients connect to the other worker, or to the replacement."""
     gunicorn = start_gunicorn(2)
     crowd = gather(gunicorn, 2)
     first, second = crowd.workers
@@ -238,8 +239,8 @@ def test_worker_is_killed(start_gunicorn: StartGunicorn,
 
 def test_rolling_restart(start_gunicorn: StartGunicorn, gather: Gather,
                          ) -> None:
-    """Of servers with one worker each, behind a proxy: each is taken out of
-    its turn, ended, and replaced."""
+    """Servers with one worker each serve behind a proxy. Each in turn is
+    removed from the proxy, ended, and replaced."""
     servers = [start_gunicorn(1) for _ in range(3)]
     for server in servers:
         wait_until_serving(server.url)
@@ -247,7 +248,7 @@ def test_rolling_restart(start_gunicorn: StartGunicorn, gather: Gather,
         balancer.open()
         crowd = gather(balancer, 3)
         for server in servers:
-            # One of them was replaced by the one before it.
+            # The server's worker. Other clients are at other servers.
             gone = {pid for pid in crowd.workers
                     if parent_of(pid) == server.process.pid}
             assert gone
@@ -261,5 +262,5 @@ def test_rolling_restart(start_gunicorn: StartGunicorn, gather: Gather,
 
 
 def parent_of(pid: int) -> int:
-    """The process that has started this one."""
+    """The pid of the process that has started this one."""
     return psutil.Process(pid).ppid()

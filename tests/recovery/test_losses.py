@@ -1,5 +1,5 @@
-"""A client loses its connection or its server, and comes back with its
-state: its sid, its rooms, its session and all that it has missed."""
+"""A client loses its connection or its server, and is recovered: with its
+sid, rooms and data, and with all events that it has missed."""
 import signal
 from typing import Any, Callable, List
 
@@ -11,9 +11,9 @@ from ..support.proxy import Proxy
 from ..support.redis_server import free_port
 from ..support.wait import wait_for_value, wait_until
 from ..support.wire_format import read_session, write_session
-from .helpers import catch_up, check_came_back, check_offsets, check_reason, \
-    check_received, ConnectJs, due_to, found_by_handler, LOSSES, Pair, \
-    received_by, Start, stored, TRANSPORTS, Unique
+from .helpers import catch_up, check_recovered, check_offsets, check_reason, \
+    check_received, ConnectJs, messages_for, found_by_handler, LOSSES, Pair, \
+    received_by, Start, stored_session, TRANSPORTS, Unique
 
 #: How many of a load's messages each node emits in a second.
 RATE = 200
@@ -23,7 +23,7 @@ NAMESPACES = ('/', '/chat')
 
 @pytest.fixture(params=TRANSPORTS)
 def transport(request: Any) -> List[str]:
-    """What the client uses."""
+    """The transports that the client may use."""
     return TRANSPORTS[request.param]
 
 
@@ -31,7 +31,7 @@ def transport(request: Any) -> List[str]:
 @pytest.mark.parametrize('how', ['drop', 'cut'])
 def test_short_loss(pair: Pair, connect_js: ConnectJs, unique: Unique,
                     transport: List[str], how: str, where: str) -> None:
-    """In two namespaces at once, while both nodes emit."""
+    """The client is recovered in two namespaces, while both nodes emit."""
     home, back = pair if where == 'other node' else (pair.a, pair.a)
     client = connect_js(home, *NAMESPACES, transport=transport)
     wait_for_value(client.transport, transport[-1], what='the transport')
@@ -39,7 +39,7 @@ def test_short_loss(pair: Pair, connect_js: ConnectJs, unique: Unique,
     for name, sid in sids.items():
         home.enter_room(sid, room, namespace=name)
         home.save_session(sid, {'name': 'Zoë', 'in': name}, namespace=name)
-    # A client that never received anything is another test's.
+    # Another test has a client that never received anything.
     home.emit('first', 0, to=client.sid)
     client.wait_for('first')
     pulses = {f'{event}-{number}': node for number, node in enumerate(pair)}
@@ -49,7 +49,7 @@ def test_short_loss(pair: Pair, connect_js: ConnectJs, unique: Unique,
         client.wait_for(name, 20)
     getattr(client, how)()
     client.wait_disconnected()
-    # More than for it are emitted meanwhile.
+    # While it is away: events for it, and events that skip it.
     others = unique('others')
     for number, node in enumerate(pair):
         node.emit_range(f'{event}-own-{number}', range(20), to=client.sid)
@@ -59,8 +59,8 @@ def test_short_loss(pair: Pair, connect_js: ConnectJs, unique: Unique,
         node.emit_range(f'{event}-all-{number}', range(20))
         node.emit_range(f'{event}-chat-{number}', range(20), to=room,
                         namespace='/chat')
-    came = client.move(back.url)
-    check_came_back(client, came, sids)
+    connects = client.move(back.url)
+    check_recovered(client, connects, sids)
     goals = {name: client.count(name) + 20 for name in pulses}
     for name, goal in goals.items():
         client.wait_for(name, goal)
@@ -83,42 +83,41 @@ def test_short_loss(pair: Pair, connect_js: ConnectJs, unique: Unique,
 def test_nothing_received_yet(pair: Pair, connect_js: ConnectJs,
                               unique: Unique, transport: List[str],
                               where: str) -> None:
-    """It has no offset to tell."""
+    """A client without an offset is recovered too."""
     home, back = pair if where == 'other node' else (pair.a, pair.a)
     client = connect_js(home, transport=transport)
     sids, event = dict(client.sids), unique('event')
     assert client.state()[1] is None
     client.drop()
     home.emit_range(event, range(100), to=client.sid)
-    came = client.move(back.url)
-    check_came_back(client, came, sids)
-    # Nor had it the time it came back before; now it has.
+    connects = client.move(back.url)
+    check_recovered(client, connects, sids)
+    # It had no offset for its first return. Now it has one.
     check_received([client], pair, unique, **{event: 100})
     client.drop()
     back.emit_range(event, range(100, 200), to=client.sid)
-    check_came_back(client, client.move(home.url), sids)
+    check_recovered(client, client.move(home.url), sids)
     check_received([client], pair, unique, **{event: 200})
 
 
 def test_nothing_received_twice(pair: Pair, connect_js: ConnectJs,
                                 unique: Unique) -> None:
-    """It comes back twice before the first event, which was emitted between
-    its first connection and the first loss, and did not reach it."""
+    """A client without an offset is recovered a second time."""
     client = connect_js(pair.a)
     sids, event = dict(client.sids), unique('event')
     client.drop()
-    check_came_back(client, client.move(pair.b.url), sids)
+    check_recovered(client, client.move(pair.b.url), sids)
     client.drop()
     pair.a.emit_range(event, range(10))
-    check_came_back(client, client.move(pair.a.url), sids)
+    check_recovered(client, client.move(pair.a.url), sids)
     check_received([client], pair, unique, **{event: 10})
 
 
 def test_nothing_received_while_half_open(
         start: Start, connect_js: ConnectJs, redis_server: Any,
         unique: Unique, make_proxy: Callable[[int], Proxy]) -> None:
-    """Its node has handed events to a connection that was half-open, and
-    has kept what it knew since."""
+    """A client receives the events that its node has sent over a half-open
+    connection, though its session was written after that."""
     prefix, event = unique('half-open'), unique('event')
     first, second = start(2, session_key_prefix=prefix)
     line = make_proxy(first.port)
@@ -131,42 +130,43 @@ def test_nothing_received_while_half_open(
     with redis_server.client() as redis:
         for room in ('a', 'b'):
             first.enter_room(sid, room)
-            wait_until(lambda: room in stored(redis, prefix, client)['rooms'],
-                       what='the stored session')
+            wait_until(
+                lambda: room in stored_session(redis, prefix, client)['rooms'],
+                what='the stored session')
     client.drop()
-    check_came_back(client, client.move(second.url), sids)
+    check_recovered(client, client.move(second.url), sids)
     check_received([client], [first], unique, **{event: 10})
 
 
-#: How many clients a node has that goes away.
+#: How many clients a node has that ends.
 CLIENTS = 50
 
 
 @pytest.mark.parametrize('end', ['SIGKILL', 'SIGTERM'])
 def test_node_ends(start: Start, connect_js: ConnectJs, unique: Unique,
                    end: str) -> None:
-    """Its clients come back by themselves, to another one, under load."""
-    going, staying = start(2)
+    """Its clients reconnect to another node under load, and are recovered."""
+    leaving, staying = start(2)
     kinds = list(TRANSPORTS.values())
     room, event = unique('room'), unique('event')
-    clients = [connect_js(going, transport=kinds[number % len(kinds)],
+    clients = [connect_js(leaving, transport=kinds[number % len(kinds)],
                           reconnection=True) for number in range(CLIENTS)]
     sids = [dict(client.sids) for client in clients]
     for number, client in enumerate(clients):
-        going.enter_room(client.sid, f'{room}-{number}')
-        going.save_session(client.sid, {'number': number})
+        leaving.enter_room(client.sid, f'{room}-{number}')
+        leaving.save_session(client.sid, {'number': number})
     staying.start_pulse(event, 1 / RATE)
-    # Half of them have received something before.
+    # Half of the clients have received something before.
     for client in clients[::2]:
         client.wait_for(event, 20)
     for client in clients:
         client.steer(staying.url)
-    going.process.signal(getattr(signal, end))
-    going.process.wait()
+    leaving.process.signal(getattr(signal, end))
+    leaving.process.wait()
     for number in range(CLIENTS):
         staying.emit(f'{event}-own', 0, to=f'{room}-{number}')
     for client, own in zip(clients, sids):
-        check_came_back(client, client.wait_connects(2, 30.0)[1:], own)
+        check_recovered(client, client.wait_connects(2, 30.0)[1:], own)
     goals = [client.count(event) + 20 for client in clients]
     for client, goal in zip(clients, goals):
         client.wait_for(event, goal, 30.0)
@@ -182,55 +182,55 @@ def test_node_ends(start: Start, connect_js: ConnectJs, unique: Unique,
 def test_node_leaves_while_it_emits(
         start: Start, connect_js: ConnectJs, redis_server: Any,
         unique: Unique, transport: List[str]) -> None:
-    """Up to its end it and the others emit; what reaches its clients in that
-    time does not make them miss anything."""
+    """Both nodes emit until one of them has ended. Its clients miss nothing
+    of what was emitted around that time."""
     stream, event = unique('stream'), unique('event')
-    going, staying = start(2, stream_name=stream)
-    clients = [connect_js(going, transport=transport, reconnection=True)
+    leaving, staying = start(2, stream_name=stream)
+    clients = [connect_js(leaving, transport=transport, reconnection=True)
                for _ in range(5)]
     sids = [dict(client.sids) for client in clients]
-    for node in (going, staying):
+    for node in (leaving, staying):
         for number in range(2):
             node.start_pulse(f'{event}-{node.name}-{number}', 0.002)
     for client in clients:
-        client.wait_for(f'{event}-{going.name}-1', 100)
+        client.wait_for(f'{event}-{leaving.name}-1', 100)
         client.steer(staying.url)
-    going.process.stop()
+    leaving.process.stop()
     for client, own in zip(clients, sids):
-        check_came_back(client, client.wait_connects(2, 30.0)[1:], own)
+        check_recovered(client, client.wait_connects(2, 30.0)[1:], own)
     for number in range(2):
         staying.stop_pulse(f'{event}-{staying.name}-{number}')
     catch_up(clients, [staying], unique)
     with redis_server.client() as redis:
-        due = due_to(redis, stream, event)
+        expected = messages_for(redis, stream, event)
     for client in clients:
-        assert received_by(client, event) == due
+        assert received_by(client, event) == expected
 
 
-def test_returns_to_a_node_that_leaves(
+def test_return_to_a_node_that_leaves(
         start: Start, connect_js: ConnectJs, unique: Unique,
         transport: List[str]) -> None:
-    """It is not told that it is new, nor kept waiting: it tries again, and
-    has everything where it is let in."""
+    """The node closes the connection, so that the client retries. It is
+    recovered once it reaches another node."""
     first, second = start(2)
     client = connect_js(first, transport=transport, reconnection=True)
     sids, event = dict(client.sids), unique('event')
-    # The first client of all makes it a member, also of a closed manager.
+    # The first client starts the manager, which is closed afterwards.
     connect_js(second)
-    # Its process goes on for a while.
+    # The process goes on, as during a graceful shutdown.
     second.invoke('manager', 'close')
     client.steer(second.url)
     client.give_up()
     first.emit_range(event, range(10), to=client.sid)
     wait_until(lambda: len(turned_away(second)) >= 3,
-               what='it to be turned away, again and again')
+               what='three attempts to be turned away')
     client.steer(first.url)
-    check_came_back(client, client.wait_connects(2)[1:], sids)
+    check_recovered(client, client.wait_connects(2)[1:], sids)
     check_received([client], [first], unique, **{event: 10})
 
 
 def turned_away(node: NodeProcess) -> List[str]:
-    """What a node has logged of clients that it let try again."""
+    """The lines that a node has logged about clients that have to retry."""
     return [line for line in node.logs() if 'takes its leave' in line]
 
 
@@ -239,8 +239,8 @@ def test_old_connection_looks_alive(start: Start, connect_js: ConnectJs,
                                     make_proxy: Callable[[int], Proxy],
                                     unique: Unique, state: str,
                                     transport: List[str]) -> None:
-    """To its node, which did not see it go; the client comes to another
-    one, and later back to that."""
+    """The client returns to another node, while its first node still believes
+    that it is connected. Later it returns to the first node."""
     first, second = start(2)
     line = make_proxy(first.port)
     line.open()
@@ -256,17 +256,17 @@ def test_old_connection_looks_alive(start: Start, connect_js: ConnectJs,
     if state != 'half-open':
         first.freeze()
     client.drop()
-    check_came_back(client, client.move(second.url), sids)
+    check_recovered(client, client.move(second.url), sids)
     client.wait_for(event, client.count(event) + 20)
     first.thaw()
-    # It is told to let the old connection go, once.
+    # The other node has made it disconnect the old connection, once.
     wait_for_value(lambda: first.disconnects_of(client.sid),
                    [('/', 'transport close')],
                    what='the disconnect handler of the first node')
     client.wait_for(event, client.count(event) + 20)
     assert second.disconnects_of(client.sid) == []
     client.drop()
-    check_came_back(client, client.move(first.url), sids)
+    check_recovered(client, client.move(first.url), sids)
     client.wait_for(event, client.count(event) + 20)
     check_received([client], [second], unique,
                    **{event: second.stop_pulse(event)})
@@ -276,11 +276,12 @@ def test_old_connection_looks_alive(start: Start, connect_js: ConnectJs,
     assert found == [client.sid]
 
 
-def test_a_node_died_while_it_took_over(
+def test_node_died_during_a_takeover(
         start: Start, connect_js: ConnectJs, redis_server: Any,
         make_proxy: Callable[[int], Proxy], unique: Unique) -> None:
-    """It had the session, and had not told the node where the old connection
-    still looks alive; whoever has the client in the end must."""
+    """A node has claimed the session, and died before it made the first node
+    disconnect the old connection. The node that recovers the client does
+    that."""
     prefix, event = unique('died'), unique('event')
     first, second = start(2, session_key_prefix=prefix)
     line = make_proxy(first.port)
@@ -296,7 +297,7 @@ def test_a_node_died_while_it_took_over(
         session['claim'] = 'of-a-node-that-died'
         write_session(redis, key, session, keepttl=True)
     second.emit_range(event, range(10))
-    check_came_back(client, client.move(second.url), sids)
+    check_recovered(client, client.move(second.url), sids)
     wait_for_value(lambda: first.disconnects_of(client.sid),
                    [('/', 'transport close')],
                    what='the disconnect handler of the first node')
@@ -308,7 +309,7 @@ def test_half_open_on_the_same_node(start: Start, connect_js: ConnectJs,
                                     make_proxy: Callable[[int], Proxy],
                                     unique: Unique,
                                     transport: List[str]) -> None:
-    """The old connection and the new one are the same node's."""
+    """The client returns to the node that still has its old connection."""
     first, second = start(2)
     line = make_proxy(first.port)
     line.open()
@@ -321,13 +322,13 @@ def test_half_open_on_the_same_node(start: Start, connect_js: ConnectJs,
     for turn in range(1, 4):
         line.go_silent()
         client.drop()
-        check_came_back(client, client.move(
+        check_recovered(client, client.move(
             f'http://127.0.0.1:{line.port}'), sids)
         client.wait_for(event, client.count(event) + 20)
         wait_for_value(lambda: first.disconnects_of(client.sid),
                        [('/', 'transport close')] * turn,
                        what='the calls of the disconnect handler')
-        # Until it is the WebSocket that goes silent.
+        # So that the next loss is that of a WebSocket.
         wait_for_value(client.transport, transport[-1],
                        what='the transport')
     check_received([client], [second], unique,
@@ -336,21 +337,21 @@ def test_half_open_on_the_same_node(start: Start, connect_js: ConnectJs,
     assert [each['sid'] for each in first.fetch_sockets()] == [client.sid]
 
 
-#: Of the load under which many clients come and go.
+#: The load under which many clients move between nodes.
 ROUNDS = 16
-TRAVELLERS = 10
+MOVING_CLIENTS = 10
 MESSAGES = 8_000
 MESSAGES_PER_SECOND = 800
 
 
 def test_many_under_load(start: Start, connect_js: ConnectJs,
                          unique: Unique) -> None:
-    """Again and again all clients change to the other of two nodes, which
-    both emit to all."""
+    """All clients move between two nodes again and again, while both nodes
+    emit to all. No client misses an event, and all have the same order."""
     nodes = start(2)
     event = unique('event')
     clients = [connect_js(nodes[number % 2], reconnection=True)
-               for number in range(TRAVELLERS)]
+               for number in range(MOVING_CLIENTS)]
     sids = [dict(client.sids) for client in clients]
     names = [f'{event}-{number}' for number in range(2)]
     each = MESSAGES // 2
@@ -361,8 +362,8 @@ def test_many_under_load(start: Start, connect_js: ConnectJs,
             client.steer(nodes[(number + turn) % 2].url)
             client.give_up()
         for client, own in zip(clients, sids):
-            came = client.wait_connects(turn + 1, 30.0)[turn:]
-            check_came_back(client, came, own)
+            connects = client.wait_connects(turn + 1, 30.0)[turn:]
+            check_recovered(client, connects, own)
         for name in names:
             clients[0].wait_for(name, each // ROUNDS * turn, 30.0)
     for client in clients:
@@ -382,7 +383,7 @@ def test_many_packets_missed(start: Start, connect_js: ConnectJs,
     sids, event = dict(client.sids), unique('event')
     client.drop()
     second.emit_range(event, range(5_000), to=client.sid)
-    check_came_back(client, client.move(second.url), sids)
+    check_recovered(client, client.move(second.url), sids)
     client.wait_for(event, 5_000, 30.0)
     check_received([client], [second], unique, **{event: 5_000})
 
@@ -390,13 +391,14 @@ def test_many_packets_missed(start: Start, connect_js: ConnectJs,
 def test_memory_of_packets_missed(start: Start, start_nodes: Any,
                                   connect_js: ConnectJs, unique: Unique,
                                   redis_server: Any) -> None:
-    """Many clients come back at once to a node that has to read all from
-    Redis: it has in memory once what they have missed, not once for each."""
+    """Many clients return at once to a node that has to read the missed
+    events from Redis. It keeps them in memory once, not once for each client.
+    """
     count, size, event = 5_000, 2_000, unique('event')
     first, = start(1)
     clients = [connect_js(first, reconnection=True) for _ in range(20)]
     for client in clients:
-        # Not yet to anybody.
+        # To no node yet.
         client.steer(f'http://127.0.0.1:{free_port()}')
         client.drop()
     first.script(*(('server', 'emit', [event, [number, 'x' * size]], {})
@@ -421,27 +423,27 @@ def test_memory_of_packets_missed(start: Start, start_nodes: Any,
         assert account([args[0][0] for args in client.received(event)],
                        count) == EXACT
         check_offsets(client)
-    # Twenty copies would be 190 MiB; what it has is under 60.
+    # Twenty copies would take 190 MiB; one copy takes less than 60.
     assert most - before < len(clients) * count * size / 2
 
 
 def test_too_many_packets_missed(start: Start, connect_js: ConnectJs,
                                  unique: Unique) -> None:
-    """One more than is allowed, and it begins anew."""
+    """A client that has missed one more than the limit is a new one."""
     node, = start(1, connection_state_recovery={'max_missed_packets': 100})
     event = unique('event')
     client = connect_js(node)
     sids = dict(client.sids)
     client.drop()
-    # Of others it may miss what it likes.
+    # Events for others do not count.
     node.emit_range('others', range(500), to='others')
     node.emit_range(event, range(100))
-    check_came_back(client, client.move(node.url), sids)
+    check_recovered(client, client.move(node.url), sids)
     check_received([client], [node], unique, **{event: 100})
     client.drop()
     node.emit_range(event, range(100, 201))
-    came, = client.move(node.url)
-    assert (came.recovered, came.sid == sids['/']) == (False, False)
+    connect, = client.move(node.url)
+    assert (connect.recovered, connect.sid == sids['/']) == (False, False)
     check_reason(node, client.sid, 'too-many-missed')
     catch_up([client], [node], unique)
     assert client.count(event) == 100
@@ -449,7 +451,8 @@ def test_too_many_packets_missed(start: Start, connect_js: ConnectJs,
 
 def test_many_messages_for_others(start: Start, connect_js: ConnectJs,
                                   unique: Unique) -> None:
-    """Three times as many as Node.js would keep."""
+    """They do not count, though they are three times as many as a server in
+    Node.js would keep."""
     first, second = start(2)
     client = connect_js(first)
     sids, event, others = dict(client.sids), unique('event'), unique('others')
@@ -460,14 +463,14 @@ def test_many_messages_for_others(start: Start, connect_js: ConnectJs,
         first.emit(event, 10 + start_of // 10)
         second.storm(others, 4, 2_500, to='others')
     assert second.flush(30.0)
-    check_came_back(client, client.move(second.url), sids)
+    check_recovered(client, client.move(second.url), sids)
     check_received([client], [first, second], unique, **{event: 13})
     assert client.count(others) == 0
 
 
 def test_away_for_too_long(start: Start, connect_js: ConnectJs,
                            redis_server: Any, unique: Unique) -> None:
-    """For longer than states are kept."""
+    """A client that returns after its session has expired is a new one."""
     node, = start(1, connection_state_recovery={
         'max_disconnection_duration': 1.0}, heartbeat_interval=0.3,
         session_key_prefix='short:')
@@ -481,30 +484,29 @@ def test_away_for_too_long(start: Start, connect_js: ConnectJs,
         client.drop()
         wait_for_value(lambda: node.disconnects_of(sid)[0][1] in LOSSES,
                        True, what='the disconnect handler')
-        wait_until(lambda: not keys(), what='the session to be over')
+        wait_until(lambda: not keys(), what='the session to expire')
     node.emit('missed')
-    came, = client.move(node.url)
-    assert not came.recovered
+    connect, = client.move(node.url)
+    assert not connect.recovered
     assert client.sid != sid
     check_reason(node, client.sid, 'unknown-session')
     assert client.count('missed') == 0
 
 
-def test_kept_for_as_long_as_it_is_connected(
+def test_session_is_renewed_while_connected(
         start: Start, connect_js: ConnectJs, redis_server: Any,
         unique: Unique) -> None:
-    """A client that stays for longer than states are kept has one all the
-    same: its node renews it."""
+    """The session of a connected client does not expire."""
     first, second = start(2, connection_state_recovery={
         'max_disconnection_duration': 4.0}, session_key_prefix='renewed:')
     client = connect_js(first, reconnection=True)
     sids, event = dict(client.sids), unique('event')
     second.start_pulse(event, 0.01)
-    # Eight seconds' worth.
+    # They take eight seconds.
     client.wait_for(event, 800, 30.0)
     client.steer(second.url)
     first.kill()
-    check_came_back(client, client.wait_connects(2)[1:], sids)
+    check_recovered(client, client.wait_connects(2)[1:], sids)
     check_received([client], [second], unique,
                    **{event: second.stop_pulse(event)})
     check_offsets(client)

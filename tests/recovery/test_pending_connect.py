@@ -1,5 +1,5 @@
-"""Whatever a client does while its CONNECT is not answered: in the end the
-client and the server know the same of it, and it gets what is its own."""
+"""What a client does before its CONNECT is answered. In the end the client and
+the server agree on its state, and it receives its events."""
 import contextlib
 from typing import Any, Callable, List, Optional
 
@@ -17,64 +17,65 @@ RECOVERY = pytest.mark.parametrize(
 
 
 def sids_at(node: NodeProcess, namespace: str = '/') -> List[str]:
-    """The clients that a server has."""
+    """The sids of a server's local clients."""
     return [each['sid'] for each in node.fetch_sockets(
         namespace, local=True)]
 
 
-def are_of_one_mind(client: JsClient, node: NodeProcess,
-                    namespace: str = '/') -> bool:
-    """Whether the server has this client, and no other, if it says that it
-    is connected, and none if it does not."""
-    sid = client.standing(namespace)
+def do_agree(client: JsClient, node: NodeProcess,
+             namespace: str = '/') -> bool:
+    """Whether the server has only this client if the client believes that it
+    is connected, and otherwise no client."""
+    sid = client.connected_sid(namespace)
     return sids_at(node, namespace) == [sid] * (sid is not None)
 
 
-def wait_of_one_mind(client: JsClient, node: NodeProcess,
-                     namespace: str = '/') -> Optional[str]:
-    """Wait until they are.
+def wait_agreed(client: JsClient, node: NodeProcess,
+                namespace: str = '/') -> Optional[str]:
+    """Wait until the client and the server agree.
 
     :return: the client's sid.
     """
-    wait_until(lambda: are_of_one_mind(client, node, namespace),
+    wait_until(lambda: do_agree(client, node, namespace),
                what=lambda: f'{sids_at(node, namespace)} to be '
-                            f'{client.standing(namespace)}')
-    return client.standing(namespace)
+                            f'{client.connected_sid(namespace)}')
+    return client.connected_sid(namespace)
 
 
-def wait_whole(client: JsClient, node: NodeProcess, unique: Unique) -> None:
-    """Wait until it is connected to both namespaces, and gets what is
-    emitted there now."""
+def wait_working(client: JsClient, node: NodeProcess, unique: Unique) -> None:
+    """Wait until a client is connected to both namespaces, and receives what
+    is emitted there."""
     events = {namespace: unique('event') for namespace in ('/', '/chat')}
 
-    def is_whole() -> bool:
+    def is_working() -> bool:
         for namespace, event in events.items():
-            if client.standing(namespace) is None or not are_of_one_mind(
+            if client.connected_sid(namespace) is None or not do_agree(
                     client, node, namespace):
                 return False
             before = client.count(event)
             node.emit(event, namespace=namespace)
-            # By the same way as the acknowledgement, which comes behind it.
+            # The event takes the same way as the acknowledgement, which
+            # comes after it.
             node.flush()
             client.call('echo', namespace=namespace)
             if client.count(event) == before:
                 return False
         return True
 
-    def look() -> bool:
+    def check() -> bool:
         with contextlib.suppress(RemoteError):
             # It may be about to lose its connection.
-            return is_whole()
+            return is_working()
         return False
 
-    wait_until(look, what=lambda: (
-        f'a whole client; it says that it is {client.standing("/")}, and '
+    wait_until(check, what=lambda: (
+        f'a working client; its sid is {client.connected_sid("/")}, and '
         f'the server has {sids_at(node)}\n{client.story()}'))
 
 
 def wait_handlers(node: NodeProcess, count: int = 1,
                   namespace: str = '/') -> None:
-    """Wait until so many connect handlers have begun."""
+    """Wait until that many connect handlers have begun."""
     wait_until(lambda: sum(each['namespace'] == namespace for each
                            in node.connected()) >= count,
                what=f'{count} connect handlers')
@@ -83,10 +84,11 @@ def wait_handlers(node: NodeProcess, count: int = 1,
 @RECOVERY
 @pytest.mark.parametrize('transport', TRANSPORTS)
 @pytest.mark.parametrize('times', [1, 3])
-def test_disconnect_and_connect(start: Start, connect_js: ConnectJs,
-                                unique: Unique, recovery: Any,
-                                transport: str, times: int) -> None:
-    """While its connect handler runs."""
+def test_reconnect_during_the_handler(
+        start: Start, connect_js: ConnectJs, unique: Unique, recovery: Any,
+        transport: str, times: int) -> None:
+    """A client disconnects and connects again while its connect handler
+    runs."""
     node, = start(1, connection_state_recovery=recovery)
     client = connect_js(node, '/chat', transport=TRANSPORTS[transport],
                         reconnection=True)
@@ -94,50 +96,50 @@ def test_disconnect_and_connect(start: Start, connect_js: ConnectJs,
     client.begin('/')
     wait_handlers(node)
     for _ in range(times):
-        client.hurry('/')
+        client.reconnect_namespace('/')
     node.refuse(None)
-    wait_whole(client, node, unique)
+    wait_working(client, node, unique)
 
 
 @RECOVERY
-def test_redis_does_not_answer(start: Start, connect_js: ConnectJs,
-                               make_redis: Callable[..., Any],
-                               unique: Unique, recovery: Any) -> None:
+def test_reconnect_while_redis_is_frozen(
+        start: Start, connect_js: ConnectJs, make_redis: Callable[..., Any],
+        unique: Unique, recovery: Any) -> None:
     redis = make_redis().start()
     node, = start(1, redis.url, connection_state_recovery=recovery)
     client = connect_js(node, '/chat', reconnection=True)
     sid = client.sid
     redis.freeze()
     client.begin('/')
-    client.hurry('/')
+    client.reconnect_namespace('/')
     redis.thaw()
-    wait_whole(client, node, unique)
+    wait_working(client, node, unique)
     if recovery:
-        # It had a session, in the namespace that it was in.
-        assert client.standing('/chat') == sid
+        # It has kept its session in the namespace that it was in.
+        assert client.connected_sid('/chat') == sid
 
 
 @RECOVERY
-def test_refused_meanwhile(start: Start, connect_js: ConnectJs,
-                           unique: Unique, recovery: Any) -> None:
+def test_refused_after_a_reconnect(start: Start, connect_js: ConnectJs,
+                                   unique: Unique, recovery: Any) -> None:
     node, = start(1, connection_state_recovery=recovery)
     client = connect_js(node, '/chat', reconnection=True)
     node.refuse('wait')
     client.begin('/')
     wait_handlers(node)
-    client.hurry('/')
+    client.reconnect_namespace('/')
     node.refuse('return')
     wait_until(client.errors, what='a refusal')
-    assert wait_of_one_mind(client, node) is None
+    assert wait_agreed(client, node) is None
     node.refuse(None)
-    client.hurry('/')
-    wait_whole(client, node, unique)
+    client.reconnect_namespace('/')
+    wait_working(client, node, unique)
 
 
 @RECOVERY
-def test_in_the_words_of_the_protocol(start: Start, unique: Unique,
-                                      recovery: Any) -> None:
-    """CONNECT and DISCONNECT one behind the other are what they say."""
+def test_connect_disconnect_connect_on_one_connection(
+        start: Start, unique: Unique, recovery: Any) -> None:
+    """The packets are processed in order: the second CONNECT counts."""
     node, = start(1, connection_state_recovery=recovery)
     with RawClient(node.url) as client:
         node.refuse('wait')
@@ -152,15 +154,15 @@ def test_in_the_words_of_the_protocol(start: Start, unique: Unique,
         event = unique('event')
         node.emit(event)
         client.wait_event(event)
-        # And a CONNECT too many ends it.
+        # Another CONNECT ends the connection.
         client.send_connect({})
         client.wait_ended()
     wait_for_value(lambda: sids_at(node), [], what='the clients')
 
 
 @RECOVERY
-def test_the_connection_is_lost_meanwhile(start: Start, recovery: Any,
-                                          ) -> None:
+def test_connection_is_lost_during_the_handler(start: Start, recovery: Any,
+                                               ) -> None:
     node, = start(1, connection_state_recovery=recovery)
     with RawClient(node.url) as client:
         node.refuse('wait')

@@ -1,9 +1,9 @@
-"""Clients are dropped and moved, nodes are killed and frozen, connections
-left half-open, at random and under load; every client has every message that
-is in the stream for it, once and in the stream's order.
+"""Clients are dropped and moved, nodes are killed and frozen, and connections
+left half-open, at random and under load. Every client receives every message
+that is in the stream for it, once and in the stream's order.
 
-``RECOVERY_SEED=5 python -m pytest tests/recovery/test_random.py`` makes the
-faults of a run again, in the same order.
+``RECOVERY_SEED=5 python -m pytest tests/recovery/test_random.py`` repeats the
+faults of a run in the same order.
 """
 import contextlib
 import os
@@ -20,41 +20,41 @@ from ..support.node_process import NodeProcess
 from ..support.proxy import Proxy
 from ..support.redis_server import free_port
 from ..support.wait import wait_for_value, wait_until
-from .helpers import ConnectJs, due_to, Message, received_by, RECOVERING, \
-    TRANSPORTS, Unique
+from .helpers import ConnectJs, Message, messages_for, received_by, \
+    RECOVERING, TRANSPORTS, Unique
 
-#: Seconds in which faults are made.
+#: Seconds for which faults are made.
 DURATION = 25.0
 
-#: Seconds between two of them, at most.
+#: The most seconds between two faults.
 REST = 0.5
 
 NODES = 3
 CLIENTS = 9
 
-#: Seconds between two messages of one emitter; a node has two of them, one
-#: for all clients and one for those of a room.
+#: Seconds between two messages of one emitter. A node has two emitters, one
+#: for all clients and one for those in a room.
 INTERVAL = 0.02
 
-#: Seconds after which either side knows that a connection is lost of which it
-#: hears nothing: what python-engineio has by default, and some more.
+#: Seconds after which either side notices that a silent connection is lost:
+#: python-engineio's ping interval and timeout, and some more.
 PING_TIMES_OUT = 25.0 + 20.0 + 5.0
 
-#: Seconds in which all clients are back after the last fault. One whose server
-#: is killed in the middle of an upgrade waits for a ping.
+#: Seconds in which all clients are back after the last fault. A client whose
+#: server is killed in the middle of an upgrade waits for a ping.
 BACK_WITHIN = PING_TIMES_OUT + 10.0
 
-#: The first letters of the events that are accounted for.
+#: The prefix of the events that are compared with the stream.
 LOAD = 'load'
 
-#: How many differences are told.
+#: How many differences a failure shows.
 EXAMPLES = 5
 
 
 class Place:
-    """Where a node is, and another one when that is gone.
+    """An address with a node, which is replaced when it ends.
 
-    :param line: what clients reach it by.
+    :param line: the proxy through which clients reach the node.
     """
 
     def __init__(self, line: Proxy) -> None:
@@ -64,14 +64,14 @@ class Place:
 
     @property
     def url(self) -> str:
-        """Where it serves, whoever it is."""
+        """The URL of whichever node is there."""
         return f'http://127.0.0.1:{self.line.port}'
 
 
 class World:
-    """Nodes, clients, and what happens to them.
+    """Nodes and clients, and the faults that happen to them.
 
-    :param chance: decides it all.
+    :param chance: decides what happens.
     """
 
     def __init__(self, make_node: Callable[[], NodeProcess],
@@ -81,7 +81,7 @@ class World:
         self._chance = chance
         self._stack = stack
         self._emitters = 0
-        #: One of whose clients nobody hears: it emits, whatever happens.
+        #: A node without clients, which emits all the time.
         self._steady = self._start_node()
         self.places = []
         for _ in range(NODES):
@@ -110,7 +110,7 @@ class World:
         return node
 
     def _settle(self, place: Place) -> None:
-        """Have a new node there."""
+        """Start a new node at a place."""
         place.node = self._start_node()
         place.line.target_port = place.node.port
 
@@ -125,13 +125,13 @@ class World:
             [each for each in self.places if each not in places])
 
     def _steer(self, place: Place, *avoid: Place) -> List[JsClient]:
-        """Let all clients of a place come back somewhere else.
+        """Let all clients of a place reconnect to another one.
 
-        :return: who they are.
+        :return: these clients.
         """
         clients = [client for client, _, _ in self.clients
                    if client in place.clients
-                   # It was told to go elsewhere, but had begun to come.
+                   # It was steered elsewhere, but already connects here.
                    or client.port() == place.line.port]
         for client in clients:
             self._leave(client)
@@ -145,7 +145,7 @@ class World:
     # -- faults -------------------------------------------------------------
 
     def drop(self) -> None:
-        """Some clients lose their connection, and come back anywhere."""
+        """Some clients lose their connection, and return to any place."""
         for client, _, _ in self._chance.sample(
                 self.clients, self._chance.randint(1, CLIENTS)):
             self._leave(client)
@@ -153,7 +153,7 @@ class World:
             client.give_up()
 
     def flap(self) -> None:
-        """A client is connected for a moment only, again and again."""
+        """A client loses its connection again and again, after a moment."""
         client, _, _ = self._chance.choice(self.clients)
         for _ in range(self._chance.randint(2, 6)):
             self._leave(client)
@@ -167,11 +167,11 @@ class World:
                 place.clients.remove(client)
 
     def kill(self) -> None:
-        """A node is gone; another one takes its place."""
+        """A node is killed, and another one takes its place."""
         self._end(lambda node: node.kill())
 
     def leave(self) -> None:
-        """A node takes its leave; another one takes its place."""
+        """A node shuts down, and another one takes its place."""
         self._end(lambda node: node.process.stop())
 
     def _end(self, end: Callable[[NodeProcess], Any]) -> None:
@@ -183,12 +183,12 @@ class World:
         self._let_emit(place.node)
 
     def freeze(self) -> None:
-        """A node stands still for a while; its clients give it up."""
+        """A node is frozen for a while, and its clients give it up."""
         place = self._chance.choice(self.places)
         place.node.freeze()
         try:
             self._give_up(place)
-            # Meanwhile the others are not left in peace.
+            # At the same time, other clients are moved.
             for client, _, _ in self._chance.sample(self.clients, 3):
                 self._leave(client)
                 self._bring(client, self._others(place))
@@ -210,8 +210,8 @@ class World:
     # -- the end ------------------------------------------------------------
 
     def settle(self, marker: str) -> None:
-        """Stop emitting, and wait until all are back and have what there
-        is."""
+        """Stop emitting, and wait until all clients are back and have
+        received everything."""
         for node in (self._steady, *(place.node for place in self.places)):
             for event in list(node.control('pulses')):
                 node.stop_pulse(event)
@@ -224,47 +224,49 @@ class World:
                 f'\n{client.story()}\n{self._whereabouts(sid)}'))
 
     def _whereabouts(self, sid: str) -> str:
-        """Which nodes have a client."""
+        """What each node has logged, and which clients it has."""
         return '\n'.join(
             f'{place.url} is node {place.node.port}, '
             f'its log: {place.node.process.tail(10)}, '
-            + ' '.join(['it has', *(each['sid'] for each in
+            + ' '.join(['its clients:', *(each['sid'] for each in
                        place.node.fetch_sockets(local=True))])
             for place in self.places)
 
 
-def differences(client: JsClient, due: List[Message],
-                came: List[Message]) -> Iterator[str]:
-    """What is not as it has to be, in words."""
-    if came == due:
+def differences(client: JsClient, expected: List[Message],
+                received: List[Message]) -> Iterator[str]:
+    """How what a client has received differs from what it should have, in
+    words."""
+    if received == expected:
         return
-    seen, place = set(came), {each: n for n, each in enumerate(due)}
-    lost = [each for each in due if each not in seen]
-    strange = sorted(seen - set(due))
-    late = [behind for before, behind in zip(came, came[1:])
-            if place.get(before, 0) > place.get(behind, 0)]
-    yield (f'{client.sid}: {len(due)} due, {len(came)} came; '
+    seen, place = set(received), {each: n for n, each in enumerate(expected)}
+    lost = [each for each in expected if each not in seen]
+    strange = sorted(seen - set(expected))
+    late = [after for before, after in zip(received, received[1:])
+            if place.get(before, 0) > place.get(after, 0)]
+    yield (f'{client.sid}: {len(expected)} expected, '
+           f'{len(received)} received; '
            f'{len(lost)} lost: {lost[:EXAMPLES]}; '
-           f'{len(came) - len(seen)} twice; {len(late)} too late: '
-           f'{late[:EXAMPLES]}; {len(strange)} strange: '
+           f'{len(received) - len(seen)} twice; {len(late)} out of order: '
+           f'{late[:EXAMPLES]}; {len(strange)} never emitted: '
            f'{strange[:EXAMPLES]}')
     for wrong in [*lost[:EXAMPLES], *late[:EXAMPLES]]:
-        # Since when it was connected then.
-        before = sum(place.get(each, 0) < place[wrong] for each in came)
+        # The connections around that message.
+        before = sum(place.get(each, 0) < place[wrong] for each in received)
         yield f'  {wrong} at {before}, connected at ' + str([
             each.position for each in client.connects()
             if abs(each.position - before) < 500])
     for wrong in late[:EXAMPLES]:
-        at = came.index(wrong)
+        at = received.index(wrong)
         yield f'  around {wrong}: ' + ', '.join(
             f'{place.get(each)}: {each.offset}'
-            for each in came[max(0, at - 5):at + 5])
+            for each in received[max(0, at - 5):at + 5])
     yield client.story(60)
 
 
 @pytest.fixture
 def seed() -> int:
-    """Of what is left to chance."""
+    """The seed of the random faults."""
     return int(os.environ.get('RECOVERY_SEED')
                or random.SystemRandom().randrange(10**6))
 
@@ -281,7 +283,7 @@ def test_random_faults(mode: str, redis_server: Any, connect_js: ConnectJs,
                  world.freeze, world.half_open]
         end, faults = time.monotonic() + DURATION, []
         while time.monotonic() < end:
-            # All of them once before any of them twice.
+            # All faults once before any of them twice.
             faults = faults or chance.sample(every, len(every))
             fault = faults.pop()
             print(f'{time.time() % 1000:7.3f} {fault.__name__}')
@@ -292,7 +294,8 @@ def test_random_faults(mode: str, redis_server: Any, connect_js: ConnectJs,
 
 
 def check(world: World, redis_server: Any, stream: str) -> None:
-    """Every client has come back every time, and has all that it should."""
+    """Check that every client was recovered every time, and has received what
+    it should."""
     found: List[str] = []
     with redis_server.client() as redis:
         for client, sid, room in world.clients:
@@ -300,16 +303,17 @@ def check(world: World, redis_server: Any, stream: str) -> None:
                    if not each.recovered or each.sid != sid]
             if new:
                 found.append(f'{sid} was new: {new[0]}')
-            due = due_to(redis, stream, LOAD, sid, room)
-            assert len(due) > DURATION / INTERVAL
-            found.extend(differences(client, due, received_by(client, LOAD)))
+            expected = messages_for(redis, stream, LOAD, sid, room)
+            assert len(expected) > DURATION / INTERVAL
+            found.extend(differences(client, expected,
+                                     received_by(client, LOAD)))
     if found:
         pytest.fail('\n'.join(found))
-    # Of each node itself: those that were killed cannot be asked. Polling
-    # clients that were lost on their way are there until they do not answer
-    # a ping.
-    expected = sorted(sid for _, sid, _ in world.clients)
+    # Each node is asked for its local clients, because killed nodes would not
+    # answer. A polling client that was lost during a move stays until a ping
+    # times out.
+    sids = sorted(sid for _, sid, _ in world.clients)
     wait_for_value(lambda: sorted(
         each['sid'] for place in world.places
-        for each in place.node.fetch_sockets(local=True)), expected,
+        for each in place.node.fetch_sockets(local=True)), sids,
         PING_TIMES_OUT, 'the clients of all nodes')

@@ -1,5 +1,5 @@
-"""Redis is away while clients come and go: they are served as new ones, at
-once, and nothing hangs."""
+"""Redis is away while clients connect and return: they are served at once, as
+new ones, and nothing hangs."""
 import time
 from typing import Any, Callable, List
 
@@ -9,13 +9,13 @@ from ..integration.helpers import BACK_WITHIN, PROMPT
 from ..support.client import Client
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_for_value, wait_until
-from .helpers import catch_up, check_came_back, check_new, check_reason, \
+from .helpers import catch_up, check_recovered, check_new, check_reason, \
     check_received, ConnectJs, Start, Unique
 
 MakeRedis = Callable[..., RedisServer]
 
-#: Seconds that a client may have to wait for a connection while Redis does
-#: not answer: it takes a while to see that it does not.
+#: Seconds in which a client is connected while Redis is away. It takes a
+#: while to notice that a frozen Redis does not answer.
 AT_ONCE = {'killed': PROMPT, 'frozen': 8.0}
 
 AWAY = tuple(AT_ONCE)
@@ -36,11 +36,11 @@ def bring_back(redis: RedisServer, how: str) -> None:
 
 
 @pytest.mark.parametrize('how', AWAY)
-def test_client_returns(redis: RedisServer, start: Start,
-                        connect_js: ConnectJs, unique: Unique, how: str,
-                        capsys: Any) -> None:
-    """It is told why it is new. When Redis is back, all is as it was: its
-    next return too."""
+def test_returning_client_is_new(
+        redis: RedisServer, start: Start, connect_js: ConnectJs,
+        unique: Unique, how: str, capsys: Any) -> None:
+    """The reason is that Redis is unavailable. When Redis is back, the client
+    is recovered at its next return."""
     first, second = start(2, redis.url)
     client, missed, event = (
         connect_js(first), unique('missed'), unique('event'))
@@ -52,14 +52,14 @@ def test_client_returns(redis: RedisServer, start: Start,
     assert first.flush()
     send_away(redis, how)
     begun = time.monotonic()
-    came, = client.move(second.url)
+    connect, = client.move(second.url)
     taken = time.monotonic() - begun
     with capsys.disabled():
         print(f' [{how}: connected after {taken:.2f} s] ', end='')
-    check_new(came, sid)
+    check_new(connect, sid)
     assert taken < AT_ONCE[how]
     check_reason(second, client.sid, 'redis-unavailable')
-    # Its node answers it meanwhile.
+    # Its node serves it while Redis is away.
     assert client.call('echo', 1) == 1
     second.emit_range(event, range(10))
     bring_back(redis, how)
@@ -69,8 +69,8 @@ def test_client_returns(redis: RedisServer, start: Start,
 
 def check_working_again(redis: RedisServer, client: Any, nodes: Any,
                         event: str, unique: Unique) -> None:
-    """After Redis is back: what was emitted meanwhile arrives, and the
-    client, which has been new, can be recovered."""
+    """Check that, once Redis is back, what was emitted during the outage
+    arrives, and that the client can be recovered."""
     first, second = nodes
     for node in nodes:
         node.wait_health('ok', BACK_WITHIN)
@@ -78,20 +78,20 @@ def check_working_again(redis: RedisServer, client: Any, nodes: Any,
     sids = dict(client.sids)
     with redis.client() as admin:
         wait_until(lambda: admin.exists(f'sio:session:{client.state()[0]}'),
-                   what='the session, which could not be written before')
+                   what='the session')
     client.drop()
     second.emit_range(event, range(10, 20))
-    check_came_back(client, client.move(first.url), sids)
+    check_recovered(client, client.move(first.url), sids)
     catch_up([client], nodes, unique)
     assert [args[0] for args in client.received(event)] == list(range(20))
 
 
 @pytest.mark.parametrize('how', AWAY)
-def test_client_is_new(redis: RedisServer, start: Start,
-                       connect_js: ConnectJs, unique: Unique,
-                       how: str) -> None:
-    """A first connection, of whatever client, is not held up either. If the
-    client was promised that it can come back, it can."""
+def test_new_client_is_connected_at_once(
+        redis: RedisServer, start: Start, connect_js: ConnectJs,
+        unique: Unique, how: str) -> None:
+    """Clients in JavaScript and in Python do not wait for Redis, and receive
+    events once it is back."""
     node, = start(1, redis.url)
     event = unique('event')
     send_away(redis, how)
@@ -99,22 +99,22 @@ def test_client_is_new(redis: RedisServer, start: Start,
     client = connect_js(node)
     assert time.monotonic() - begun < AT_ONCE[how]
     begun = time.monotonic()
-    theirs = Client(node.url)
+    python_client = Client(node.url)
     try:
         assert time.monotonic() - begun < AT_ONCE[how]
         node.emit(event, 0)
         bring_back(redis, how)
         node.wait_health('ok', BACK_WITHIN)
         client.wait_for(event, timeout=BACK_WITHIN)
-        theirs.wait_for(event, timeout=BACK_WITHIN)
+        python_client.wait_for(event, timeout=BACK_WITHIN)
     finally:
-        theirs.close()
+        python_client.close()
 
 
 @pytest.mark.parametrize('how', AWAY)
-def test_many_return(redis: RedisServer, start: Start, connect_js: ConnectJs,
-                     unique: Unique, how: str) -> None:
-    """They do not wait for one another."""
+def test_many_returning_clients_do_not_wait_for_each_other(
+        redis: RedisServer, start: Start, connect_js: ConnectJs,
+        unique: Unique, how: str) -> None:
     node, = start(1, redis.url)
     clients = [connect_js(node, reconnection=True) for _ in range(20)]
     send_away(redis, how)
@@ -129,10 +129,11 @@ def test_many_return(redis: RedisServer, start: Start, connect_js: ConnectJs,
     node.wait_health('ok', BACK_WITHIN)
 
 
-def test_clients_stay(redis: RedisServer, start: Start,
-                      connect_js: ConnectJs, unique: Unique) -> None:
-    """Redis is away and comes back; so do a client's connection and, last
-    of all, its node. It has missed nothing."""
+def test_outage_before_a_node_is_killed(
+        redis: RedisServer, start: Start, connect_js: ConnectJs,
+        unique: Unique) -> None:
+    """Clients stay connected during an outage. When one of their nodes is
+    killed after that, its client is recovered and has missed nothing."""
     first, second = start(2, redis.url)
     clients = [connect_js(node, reconnection=True)
                for node in (first, second)]
@@ -151,19 +152,18 @@ def test_clients_stay(redis: RedisServer, start: Start,
         client.wait_for(event, goal, BACK_WITHIN)
     clients[0].steer(second.url)
     first.kill()
-    check_came_back(clients[0], clients[0].wait_connects(2, 20.0)[1:],
+    check_recovered(clients[0], clients[0].wait_connects(2, 20.0)[1:],
                     sids[0])
     check_received(clients, [second], unique,
                    **{event: second.stop_pulse(event)})
 
 
 @pytest.mark.parametrize('reading', [False, True])
-def test_redis_goes_while_a_client_returns(
+def test_reply_of_redis_is_lost_while_a_client_returns(
         redis: RedisServer, start: Start, connect_js: ConnectJs,
         make_proxy: Any, unique: Unique, reading: bool) -> None:
-    """In the middle of it: before the session is there, or before the
-    events are. The client is connected, one way or the other, and what it
-    is told is true."""
+    """The reply with the session or that with the missed events is lost. The
+    client is connected: as recovered, with all events, or as a new one."""
     line = make_proxy(redis.port)
     line.open()
     first, second = start(2, redis.url, line.url)
@@ -175,12 +175,12 @@ def test_redis_goes_while_a_client_returns(
     first.emit_range(event, range(5, 10))
     assert first.flush()
     line.lose_reply_to(b'XRANGE' if reading else b'sio:session:')
-    came, = client.move(second.url)
+    connect, = client.move(second.url)
     catch_up([client], [first, second], unique)
-    if came.recovered:
-        check_came_back(client, [came], sids)
+    if connect.recovered:
+        check_recovered(client, [connect], sids)
         check_received([client], [first, second], unique, **{event: 10})
     else:
-        check_new(came, sids['/'])
+        check_new(connect, sids['/'])
         check_reason(second, client.sid, 'redis-unavailable')
         assert client.count(event) == 5

@@ -1,4 +1,4 @@
-"""Nobody gets what is not theirs, whatever they send."""
+"""A client never receives what belongs to another one, whatever it sends."""
 import threading
 from typing import Any, Callable, Dict, List
 
@@ -9,18 +9,18 @@ from ..support.node_process import NodeProcess
 from ..support.raw_client import RawClient
 from ..support.wait import wait_for_value, wait_until
 from ..support.wire_format import parse_offset
-from .helpers import check_came_back, check_reason, check_received, \
+from .helpers import check_recovered, check_reason, check_received, \
     ConnectJs, Pair, Start, Unique
 
-#: How many bytes 128 random bits are in the densest text that may travel.
+#: The fewest characters of a pid: 128 random bits in base64.
 PID_LENGTH = 22
 
-#: How often two come with one pid.
+#: How often two clients return at once with one pid.
 RACES = 15
 
 
-def test_pids(pair: Pair, connect_js: ConnectJs) -> None:
-    """They are long, and no two are the same; the sid is no part of them."""
+def test_pids_cannot_be_guessed(pair: Pair, connect_js: ConnectJs) -> None:
+    """They are long and unique, and do not contain the sid."""
     clients = [connect_js(pair.a, '/', '/chat') for _ in range(10)]
     pids = [client.state(name)[0] for client in clients
             for name in client.sids]
@@ -32,10 +32,11 @@ def test_pids(pair: Pair, connect_js: ConnectJs) -> None:
 
 
 @pytest.mark.parametrize('where', ['one node', 'two nodes'])
-def test_two_at_once(pair: Pair, connect_js: ConnectJs, unique: Unique,
-                     where: str) -> None:
-    """One of them has it in the end, with all that was missed; the other
-    one has nothing of it."""
+def test_two_clients_return_at_once_with_one_pid(
+        pair: Pair, connect_js: ConnectJs, unique: Unique,
+        where: str) -> None:
+    """One of them is recovered in the end, with all missed events. The other
+    one receives none of them."""
     urls = [pair.a.url, (pair.b if where == 'two nodes' else pair.a).url]
     for _ in range(RACES):
         victim, event = connect_js(pair.a), unique('event')
@@ -57,9 +58,9 @@ def test_two_at_once(pair: Pair, connect_js: ConnectJs, unique: Unique,
 
 
 def at_once(calls: List[Callable[[], Any]]) -> List[Any]:
-    """Make calls side by side.
+    """Make calls in parallel.
 
-    :return: what they return.
+    :return: their results.
     """
     results: Dict[int, Any] = {}
     barrier = threading.Barrier(len(calls))
@@ -80,10 +81,14 @@ def at_once(calls: List[Callable[[], Any]]) -> List[Any]:
 def check_one_winner(pair: Pair, rivals: List[RawClient],
                      replies: List[Dict[str, Any]], sid: str,
                      event: str) -> None:
-    """Of those that came with the pid of this sid."""
+    """Check that one of those that sent the pid of this sid has it, and no
+    other.
+
+    :param event: the event of which 1 to 20 were missed.
+    """
     assert sid in [reply.get('sid') for reply in replies]
-    # The second has thrown the first out, as if that was the half-open one;
-    # maybe before that had a reply.
+    # The second has made the server drop the first, as a half-open
+    # connection, maybe before the first had a reply.
     wait_until(lambda: sum(
         reply.get('sid') == sid and rival.is_connected()
         for rival, reply in zip(rivals, replies)) == 1,
@@ -108,10 +113,9 @@ def check_one_winner(pair: Pair, rivals: List[RawClient],
             assert reply['pid'] not in (None, '')
 
 
-def test_namespaces(pair: Pair, connect_js: ConnectJs,
-                    unique: Unique) -> None:
-    """What belongs to one of them is worth nothing in another one, and is
-    not used up there."""
+def test_pid_is_unknown_in_another_namespace(
+        pair: Pair, connect_js: ConnectJs, unique: Unique) -> None:
+    """Its session can still be recovered in its own namespace."""
     client, event = connect_js(pair.a), unique('event')
     sids = dict(client.sids)
     pair.a.emit(event, 0, to=client.sid)
@@ -126,14 +130,15 @@ def test_namespaces(pair: Pair, connect_js: ConnectJs,
         assert reply['pid'] != pid
         check_reason(pair.b, reply['sid'], 'unknown-session',
                      namespace='/chat')
-        check_gets_nothing(pair, thief, event, unique, '/chat')
-    check_came_back(client, client.move(pair.b.url), sids)
+        check_receives_nothing(pair, thief, event, unique, '/chat')
+    check_recovered(client, client.move(pair.b.url), sids)
     check_received([client], pair, unique, **{event: 5})
 
 
-def check_gets_nothing(pair: Pair, thief: RawClient, event: str,
-                       unique: Unique, namespace: str = '/') -> None:
-    """Of what was missed by whoever it wanted to be."""
+def check_receives_nothing(pair: Pair, thief: RawClient, event: str,
+                           unique: Unique, namespace: str = '/') -> None:
+    """Check that it receives none of the events that its victim has missed.
+    """
     end = unique('end')
     for node in pair:
         node.flush()
@@ -142,7 +147,7 @@ def check_gets_nothing(pair: Pair, thief: RawClient, event: str,
     assert event not in [each[0] for each in thief.events(namespace)]
 
 
-#: What is no offset.
+#: Values that are no offsets.
 MALFORMED = {
     'empty': '', 'text': 'nonsense', 'one number': '5', 'a sign': '-',
     'the end': '+', 'the newest': '$', 'new ones': '>', 'excluding': '(1-1',
@@ -162,12 +167,12 @@ def test_malformed_offset(pair: Pair, connect_js: ConnectJs, unique: Unique,
 
 
 def shifted(offset: str, milliseconds: int = 0, number: int = 0) -> str:
-    """An offset so much behind another one."""
+    """An offset that is so much later than another one."""
     first, second = parse_offset(offset)
     return f'{first + milliseconds}-{second + number}'
 
 
-#: What is an offset, and none of this client's.
+#: Offsets that the client has not received.
 FORGED: Dict[str, Callable[[str], Any]] = {
     'the beginning': lambda offset: '0-0',
     'the beginning, nearly': lambda offset: '0-1',
@@ -187,7 +192,7 @@ def test_forged_offset(pair: Pair, connect_js: ConnectJs, unique: Unique,
 
 def test_offset_of_another_client(pair: Pair, connect_js: ConnectJs,
                                   redis_server: Any, unique: Unique) -> None:
-    """One that is in the stream, but from before the client was there."""
+    """An offset from before the client was connected is refused."""
     early, event = connect_js(pair.b), unique('event')
     pair.a.emit(event, 0)
     early.wait_for(event)
@@ -201,8 +206,8 @@ def test_offset_of_another_client(pair: Pair, connect_js: ConnectJs,
 def check_forged(pair: Pair, connect_js: ConnectJs, unique: Unique,
                  forge: Callable[[str], Any], *reasons: str,
                  event: str = '') -> None:
-    """Who comes with it begins anew, and gets nothing; the client that it
-    wanted to be comes back as ever."""
+    """Check that a client with a forged offset is new and receives nothing,
+    and that the client with this pid can still be recovered."""
     client, event = connect_js(pair.a), event or unique('event')
     mine = unique('mine')
     sids, sid = dict(client.sids), client.sid
@@ -216,13 +221,13 @@ def check_forged(pair: Pair, connect_js: ConnectJs, unique: Unique,
         assert reply['sid'] != sid
         assert reply['pid'] != pid
         check_reason(pair.b, reply['sid'], *reasons)
-        check_gets_nothing(pair, thief, mine, unique)
+        check_receives_nothing(pair, thief, mine, unique)
         assert event not in [each[0] for each in thief.events()]
-    check_came_back(client, client.move(pair.b.url), sids)
+    check_recovered(client, client.move(pair.b.url), sids)
     check_received([client], pair, unique, **{mine: 5})
 
 
-#: What is nobody's pid.
+#: Pids that no client has.
 PIDS: Dict[str, Any] = {
     'empty': '', 'unknown': 'x' * 32, 'number': 5, 'list': ['a'],
     'mapping': {'a': 'b'}, 'true': True, 'null': None, 'long': 'x' * 100_000,
@@ -233,12 +238,12 @@ PIDS: Dict[str, Any] = {
 
 @pytest.mark.parametrize('kind', PIDS)
 def test_forged_pid(pair: Pair, unique: Unique, kind: str) -> None:
-    """Who comes with it begins anew, at once."""
+    """A client with a forged pid is new, without a delay."""
     event = unique('event')
     with RawClient(pair.b.url) as witness:
         witness.connect({})
         pair.a.emit(event, 'before')
-        # Now its node has handed it to whoever shall have it.
+        # Now its node has delivered the event.
         witness.wait_event(event)
     with RawClient(pair.b.url) as thief:
         reply = thief.connect(
@@ -246,7 +251,7 @@ def test_forged_pid(pair: Pair, unique: Unique, kind: str) -> None:
         assert reply['pid'] != PIDS[kind]
         assert pair.b.connected(reply['sid'])[-1]['auth'] == {
             'token': 'mine'}
-        check_gets_nothing(pair, thief, event, unique)
+        check_receives_nothing(pair, thief, event, unique)
         if PIDS[kind] not in ('', None):
             check_reason(pair.b, reply['sid'], 'unknown-session')
 
@@ -254,18 +259,18 @@ def test_forged_pid(pair: Pair, unique: Unique, kind: str) -> None:
 @pytest.mark.parametrize('auth', [
     [], [1], 'text', 5, True, {'offset': '1-1'}, {'pid': ['a'] * 100}],
     ids=str)
-def test_strange_auth(pair: Pair, auth: Any) -> None:
-    """It harms nobody: the client is let in, as without recovery."""
+def test_malformed_auth(pair: Pair, auth: Any) -> None:
+    """The client is connected, as without recovery."""
     with RawClient(pair.a.url) as client:
         reply = client.connect(auth)
         assert len(reply['pid']) >= PID_LENGTH
         assert pair.a.connected(reply['sid'])[-1]['environ'][0] is False
 
 
-def test_sessions_of_strangers(start: Start, connect_js: ConnectJs,
-                               redis_server: Any, unique: Unique) -> None:
-    """What stands in Redis under a pid and is no session, or one that is
-    not whole, is worth nothing, and the node says so without dying of it."""
+def test_malformed_sessions(start: Start, connect_js: ConnectJs,
+                            redis_server: Any, unique: Unique) -> None:
+    """A client whose key in Redis holds no valid session is new, and the node
+    keeps working."""
     prefix = unique('strange')
     node, = start(1, session_key_prefix=prefix)
     with redis_server.client() as redis:
@@ -286,13 +291,13 @@ def test_sessions_of_strangers(start: Start, connect_js: ConnectJs,
     client = connect_js(node)
     sids = dict(client.sids)
     client.drop()
-    check_came_back(client, client.move(node.url), sids)
+    check_recovered(client, client.move(node.url), sids)
 
 
 def test_large_session(start: Start, connect_js: ConnectJs,
                        unique: Unique) -> None:
-    """What is larger than allowed is refused, or not kept with a word about
-    it; the client is served all the same."""
+    """Data above the limit are refused with an error or not kept with a log
+    message. The client is still served."""
     first, second = start(2, connection_state_recovery={
         'max_session_bytes': 2_000})
     client, event = connect_js(first), unique('event')
@@ -315,7 +320,7 @@ def test_large_session(start: Start, connect_js: ConnectJs,
 
 def test_pids_are_never_logged(start: Start, connect_js: ConnectJs,
                                unique: Unique) -> None:
-    """Though all is logged: by the server, by Engine.IO, by the manager."""
+    """The server, Engine.IO and the manager log everything else."""
     first, second = start(2, server={'logger': True, 'engineio_logger': True})
     event = unique('event')
     clients: List[JsClient] = [
@@ -329,7 +334,7 @@ def test_pids_are_never_logged(start: Start, connect_js: ConnectJs,
         client.wait_for(event)
         for node in (second, first, second):
             client.drop()
-            check_came_back(client, client.move(node.url), own)
+            check_recovered(client, client.move(node.url), own)
     second.refuse('return')
     clients[0].drop()
     with pytest.raises(Exception):
@@ -344,9 +349,9 @@ def test_pids_are_never_logged(start: Start, connect_js: ConnectJs,
 
 
 def check_not_logged(node: NodeProcess, pids: List[str], sid: str) -> None:
-    """Neither where it prints nor where it logs to."""
+    """Check the output of a node and its log."""
     for text in (node.process.output(), '\n'.join(node.logs())):
-        # All is logged, and that means all.
+        # Everything else is logged.
         assert sid in text
         assert 'Sending packet MESSAGE' in text
         assert 'Received packet MESSAGE' in text

@@ -1,5 +1,5 @@
-"""What an application sends keeps its meaning for clients that could have
-their state back: what is called with, answered, ordered, skipped."""
+"""Emits, calls and commands keep their meaning with recovery on: arguments,
+acknowledgements, order and skipped clients."""
 import re
 from typing import Any, List
 
@@ -8,15 +8,15 @@ import pytest
 from ..support.client import Client
 from ..support.json_values import Callback
 from ..support.wait import wait_for_value
-from .helpers import catch_up, check_came_back, check_received, ConnectJs, \
+from .helpers import catch_up, check_recovered, check_received, ConnectJs, \
     numbers, offset_of, Pair, Start, TRANSPORTS, Unique
 
-#: An offset, which clients get as one more argument.
+#: An offset, which clients receive as an additional argument.
 OFFSET = re.compile(r'\d+-\d+')
 
 
 def without_offset(args: Any) -> List[Any]:
-    """The arguments that were emitted."""
+    """The arguments as they were emitted."""
     assert OFFSET.fullmatch(args[-1])
     return list(args[:-1])
 
@@ -25,9 +25,9 @@ def without_offset(args: Any) -> List[Any]:
 @pytest.mark.parametrize('data', [
     None, 'text', ('two', {'values': 2}), ['a', 'list'], b'\x00\xff',
     {'inside': [b'\x01']}, '123-4'], ids=str)
-def test_arguments(pair: Pair, connect_js: ConnectJs, unique: Unique,
-                   of: str, data: Any) -> None:
-    """They are followed by the offset."""
+def test_offset_follows_the_arguments(
+        pair: Pair, connect_js: ConnectJs, unique: Unique, of: str,
+        data: Any) -> None:
     client, event = connect_js(pair.a), unique('event')
     node = pair.a if of == 'the same node' else pair.b
     node.emit(event, data, to=client.sid)
@@ -39,8 +39,9 @@ def test_arguments(pair: Pair, connect_js: ConnectJs, unique: Unique,
 @pytest.mark.parametrize('of', ['the same node', 'the other node'])
 def test_acknowledgements(pair: Pair, connect_js: ConnectJs, unique: Unique,
                           of: str) -> None:
-    """Events that ask for one have no offset, and are answered; a string at
-    their end does not spoil the client's offset."""
+    """Events that ask for an acknowledgement have no offset and are
+    acknowledged. If they end with a string, the client can still be
+    recovered."""
     client, event = connect_js(pair.a), unique('event')
     sids, sid = dict(client.sids), client.sid
     node = pair.a if of == 'the same node' else pair.b
@@ -62,19 +63,19 @@ def test_acknowledgements(pair: Pair, connect_js: ConnectJs, unique: Unique,
     wait_for_value(lambda: len(node.recorded(tag)), 2,
                    what='the acknowledgement')
     asked = client.count(question)
-    # The last it has received is one of these.
+    # The last event that it has received is one of these.
     client.drop()
     node.emit_range(event, range(10, 15), to=sid)
-    check_came_back(client, client.move(pair.b.url), sids)
+    check_recovered(client, client.move(pair.b.url), sids)
     catch_up([client], pair, unique)
     assert numbers(client, event) == list(range(15))
     assert client.count(question) == asked
 
 
-def test_questions_are_not_asked_again(pair: Pair, connect_js: ConnectJs,
-                                       unique: Unique) -> None:
-    """Who asks a client that is away has no answer, and the client never
-    hears of it."""
+def test_events_with_callbacks_are_not_replayed(
+        pair: Pair, connect_js: ConnectJs, unique: Unique) -> None:
+    """A client that is away never receives them, and the callback is not
+    called."""
     client, question, event = (
         connect_js(pair.a), unique('question'), unique('event'))
     sids, sid, tag = dict(client.sids), client.sid, unique('tag')
@@ -82,16 +83,16 @@ def test_questions_are_not_asked_again(pair: Pair, connect_js: ConnectJs,
     for node in pair:
         node.emit(question, to=sid, callback=Callback(tag))
         node.emit_range(event, [0], to=sid)
-    check_came_back(client, client.move(pair.b.url), sids)
+    check_recovered(client, client.move(pair.b.url), sids)
     catch_up([client], pair, unique)
     assert client.count(event) == 2
     assert client.count(question) == 0
     assert pair.a.recorded(tag) == pair.b.recorded(tag) == []
 
 
-def test_order_of_kinds(pair: Pair, connect_js: ConnectJs,
-                        unique: Unique) -> None:
-    """Events of one node to its own client come in the order in which they
+def test_local_events_keep_the_order(pair: Pair, connect_js: ConnectJs,
+                                     unique: Unique) -> None:
+    """Events of a node to a local client arrive in the order in which they
     were emitted, whether they go through the stream or not."""
     client, event, tag = connect_js(pair.a), unique('event'), unique('tag')
     steps: List[Any] = []
@@ -111,8 +112,8 @@ def test_order_of_kinds(pair: Pair, connect_js: ConnectJs,
 
 def test_ignore_queue(pair: Pair, connect_js: ConnectJs,
                       unique: Unique) -> None:
-    """It reaches the clients of the node alone, is no reason to recover
-    less, and does not come again."""
+    """The event reaches only local clients and is not replayed, and its
+    string at the end does not prevent recovery."""
     clients = [connect_js(node) for node in pair]
     mine, other = clients
     event, alone = unique('event'), unique('alone')
@@ -129,7 +130,7 @@ def test_ignore_queue(pair: Pair, connect_js: ConnectJs,
         sids = dict(client.sids)
         client.drop()
         pair.b.emit(event, 2, to=client.sid)
-        check_came_back(client, client.move(node.url), sids)
+        check_recovered(client, client.move(node.url), sids)
     catch_up(clients, pair, unique)
     for client in clients:
         assert numbers(client, event) == [0, 1, 2]
@@ -138,7 +139,8 @@ def test_ignore_queue(pair: Pair, connect_js: ConnectJs,
 
 def test_emit_in_handlers(pair: Pair, connect_js: ConnectJs,
                           unique: Unique) -> None:
-    """A handler's events arrive, in order; what it returns is the answer."""
+    """A handler's events arrive in order, and its result is the
+    acknowledgement."""
     client, event = connect_js(pair.a), unique('event')
     for number in range(20):
         assert client.call('invoke', 'server', 'emit', [event, number],
@@ -152,8 +154,8 @@ def test_emit_in_handlers(pair: Pair, connect_js: ConnectJs,
     ('disconnect', ['SID'])])
 def test_program_order(start: Start, connect_js: ConnectJs, unique: Unique,
                        method: str, arguments: List[str]) -> None:
-    """What was emitted before somebody leaves still reaches them, what is
-    emitted afterwards does not."""
+    """A client receives what was emitted before it left a room or was
+    disconnected, and nothing that was emitted afterwards."""
     first, second = start(2)
     client, event, room = (
         connect_js(first), unique('event'), unique('room'))
@@ -177,7 +179,7 @@ def test_program_order(start: Start, connect_js: ConnectJs, unique: Unique,
 
 def test_close_room_then_return(pair: Pair, connect_js: ConnectJs,
                                 unique: Unique) -> None:
-    """A client comes back with what had happened to it before the loss."""
+    """A room that was closed before the loss stays closed for the client."""
     client, event, room = (
         connect_js(pair.a), unique('event'), unique('room'))
     sids = dict(client.sids)
@@ -189,7 +191,7 @@ def test_close_room_then_return(pair: Pair, connect_js: ConnectJs,
     client.drop()
     pair.b.emit(event, 2, to=room)
     pair.b.emit(f'{event}-own', 0, to=client.sid)
-    check_came_back(client, client.move(pair.b.url), sids)
+    check_recovered(client, client.move(pair.b.url), sids)
     catch_up([client], pair, unique)
     assert numbers(client, event) == [0]
     assert client.count(f'{event}-own') == 1
@@ -198,8 +200,8 @@ def test_close_room_then_return(pair: Pair, connect_js: ConnectJs,
 
 def test_skipped_clients(pair: Pair, connect_js: ConnectJs,
                          unique: Unique) -> None:
-    """What skips a client, by its sid or by a room, skips it when it comes
-    back too."""
+    """Events that skip a client, by its sid or by a room, are not replayed to
+    it either."""
     client, event, room = (
         connect_js(pair.a), unique('event'), unique('room'))
     sids, sid = dict(client.sids), client.sid
@@ -210,16 +212,17 @@ def test_skipped_clients(pair: Pair, connect_js: ConnectJs,
         node.emit(f'{event}-skipped', skip_sid=['nobody', room])
         node.emit(f'{event}-skipped', to=room, skip_sid=[sid])
         node.emit_range(f'{event}-{node.name}', [0], skip_sid='nobody')
-    check_came_back(client, client.move(pair.b.url), sids)
+    check_recovered(client, client.move(pair.b.url), sids)
     check_received([client], pair, unique, **{
         f'{event}-{node.name}': 1 for node in pair})
     assert client.count(f'{event}-skipped') == 0
 
 
 @pytest.mark.parametrize('emitter', ['node', 'write-only'])
-def test_one_order_everywhere(pair: Pair, connect_js: ConnectJs,
-                              unique: Unique, emitter: str) -> None:
-    """All clients of all nodes receive what all emit in one order."""
+def test_all_clients_have_one_order(pair: Pair, connect_js: ConnectJs,
+                                    unique: Unique, emitter: str) -> None:
+    """The clients of all nodes receive the events of all emitters in the same
+    order."""
     clients = [connect_js(node, transport=transport) for node in pair
                for transport in TRANSPORTS.values()]
     event = unique('event')
@@ -244,42 +247,41 @@ def test_one_order_everywhere(pair: Pair, connect_js: ConnectJs,
         assert client.names(*emitted) == order
 
 
-def test_python_client_beside_a_javascript_one(
+def test_python_client_that_is_not_accepted(
         start: Start, connect_js: ConnectJs, unique: Unique) -> None:
-    """The one that is not accepted sees events as they are without any
-    recovery: no more arguments, however often it comes again. The other
-    one beside it is recovered."""
+    """It receives events without offsets, while a JavaScript client of the
+    same node is recovered."""
     first, second = start(2, connection_state_recovery={'accepts': 'plain'})
-    ours, event = connect_js(first, auth={'token': 'js'}), unique('event')
-    theirs = Client(first.url, auth={'plain': True})
+    js_client, event = connect_js(first, auth={'token': 'js'}), unique('event')
+    python_client = Client(first.url, auth={'plain': True})
     try:
-        theirs.call('echo')
-        sids = dict(ours.sids)
+        python_client.call('echo')
+        sids = dict(js_client.sids)
         for node in (first, second):
             node.emit(event, 'a string')
             node.emit(event, ('two', 2))
             node.emit(event)
-        catch_up([ours], [first, second], unique)
-        theirs.wait_for(event, 6)
-        assert sorted(theirs.received(event), key=str) == sorted(
+        catch_up([js_client], [first, second], unique)
+        python_client.wait_for(event, 6)
+        assert sorted(python_client.received(event), key=str) == sorted(
             [('a string',), ('two', 2), ()] * 2, key=str)
-        assert sorted(map(without_offset, ours.received(event)), key=str
+        assert sorted(map(without_offset, js_client.received(event)), key=str
                       ) == sorted([['a string'], ['two', 2], []] * 2, key=str)
-        offsets = [offset_of(args) for args in ours.received(event)]
+        offsets = [offset_of(args) for args in js_client.received(event)]
         assert offsets == sorted(offsets)
-        ours.drop()
+        js_client.drop()
         first.emit(event, 'missed')
-        check_came_back(ours, ours.move(second.url), sids)
-        ours.wait_for(event, 7)
-        theirs.wait_for(event, 7)
-        assert theirs.received(event)[-1] == ('missed',)
-        assert without_offset(ours.received(event)[-1]) == ['missed']
-        found, = first.connected(theirs.sid)
+        check_recovered(js_client, js_client.move(second.url), sids)
+        js_client.wait_for(event, 7)
+        python_client.wait_for(event, 7)
+        assert python_client.received(event)[-1] == ('missed',)
+        assert without_offset(js_client.received(event)[-1]) == ['missed']
+        found, = first.connected(python_client.sid)
         assert found['environ'] == [False, None]
         assert found['auth'] == {'plain': True}
     finally:
-        theirs.close()
-    # It was asked about each of them, and did not see what is not for it.
+        python_client.close()
+    # It was called for each connection, and got auth without pid and offset.
     asked = [tuple(each) for node in (first, second)
              for each in node.recorded('accepts')]
     assert [auth for _, _, auth in asked] == [
@@ -290,7 +292,7 @@ def test_python_client_beside_a_javascript_one(
 def test_javascript_client_that_is_not_accepted(
         start: Start, connect_js: ConnectJs, redis_server: Any,
         unique: Unique) -> None:
-    """It gets neither pid nor offsets, and nothing is kept of it."""
+    """It gets neither pid nor offsets, and has no session."""
     prefix, event = unique('accepts'), unique('event')
     node, = start(1, connection_state_recovery={'accepts': 'plain'},
                   session_key_prefix=prefix)
@@ -303,7 +305,7 @@ def test_javascript_client_that_is_not_accepted(
     sid = client.sid
     client.drop()
     node.emit(event, 'missed')
-    came, = client.move(node.url)
-    assert (came.recovered, came.sid != sid) == (False, True)
+    connect, = client.move(node.url)
+    assert (connect.recovered, connect.sid != sid) == (False, True)
     node.emit(event, 'then')
     assert client.wait_for(event, 2) == [('a string',), ('then',)]

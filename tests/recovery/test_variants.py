@@ -1,10 +1,10 @@
-"""What is missed is missed in the same way whatever the options of the nodes
-are, whoever has emitted it and whatever it is."""
+"""Recovery works with all options of the nodes, all kinds of emitters and all
+kinds of data."""
 from typing import Any, Dict, List
 
 import pytest
 
-from .helpers import catch_up, check_came_back, check_new, check_reason, \
+from .helpers import catch_up, check_recovered, check_new, check_reason, \
     check_received, ConnectJs, Pair, Start, Unique
 
 VARIANTS: Dict[str, Dict[str, Any]] = {
@@ -21,8 +21,8 @@ VARIANTS: Dict[str, Dict[str, Any]] = {
 @pytest.mark.parametrize('variant', VARIANTS)
 def test_options(start: Start, connect_js: ConnectJs, unique: Unique,
                  variant: str) -> None:
-    """Two namespaces, lost and back on the other node, and lost and back
-    again."""
+    """A client in two namespaces is recovered on the other node, back on the
+    first one, and there again."""
     nodes = first, second = start(2, **VARIANTS[variant])
     client, event = connect_js(first, '/', '/chat'), unique('event')
     sids = dict(client.sids)
@@ -35,7 +35,7 @@ def test_options(start: Start, connect_js: ConnectJs, unique: Unique,
                     f'{names[name]}-{emitter.name}',
                     range(turn * 20, turn * 20 + 20), to=sids[name],
                     namespace=name)
-        check_came_back(client, client.move(node.url), sids)
+        check_recovered(client, client.move(node.url), sids)
     check_received([client], nodes, unique, **{
         f'{names[name]}-{emitter.name}': 60
         for name in sids for emitter in nodes})
@@ -46,17 +46,17 @@ def test_options(start: Start, connect_js: ConnectJs, unique: Unique,
     b'\x00\xff', {'inside': [b'\x01']}, ['Zoë 🎉', None, 1.5], True], ids=str)
 def test_data(pair: Pair, connect_js: ConnectJs, unique: Unique,
               data: Any) -> None:
-    """It arrives late as it does at once."""
+    """Missed events have the same arguments as others."""
     clients = [connect_js(pair.a), connect_js(pair.b)]
-    away, there = clients
+    away, connected = clients
     sids, event = dict(away.sids), unique('event')
     away.drop()
     for node in pair:
         node.emit(event, data)
-    there.wait_for(event, 2)
-    check_came_back(away, away.move(pair.b.url), sids)
+    connected.wait_for(event, 2)
+    check_recovered(away, away.move(pair.b.url), sids)
     catch_up(clients, pair, unique)
-    assert away.received(event) == there.received(event)
+    assert away.received(event) == connected.received(event)
     arguments: List[Any] = [] if data is None else \
         list(data) if isinstance(data, tuple) else [data]
     assert [list(args[:-1]) for args in away.received(event)
@@ -73,15 +73,15 @@ def test_write_only_emitters(pair: Pair, connect_js: ConnectJs,
     for number in range(20):
         pair.b.invoke('emitter', 'emit', event, number)
     pair.b.invoke('emitter', 'flush')
-    check_came_back(client, client.move(pair.a.url), sids)
+    check_recovered(client, client.move(pair.a.url), sids)
     check_received([client], pair, unique, **{event: 20})
 
 
 @pytest.mark.parametrize('received', [0, 1])
 def test_trimmed(start: Start, connect_js: ConnectJs, redis_server: Any,
                  unique: Unique, received: int) -> None:
-    """Where the history does not reach back to what the client has, it is
-    new, and gets no part of what it missed."""
+    """If the stream does not reach back to the client's last event, the
+    client is new, and receives no part of what it missed."""
     stream, event = unique('stream'), unique('event')
     first, = start(1, stream_name=stream)
     client = connect_js(first)
@@ -94,10 +94,10 @@ def test_trimmed(start: Start, connect_js: ConnectJs, redis_server: Any,
     first.kill()
     with redis_server.client() as redis:
         redis.xtrim(stream, maxlen=10, approximate=False)
-    # One that has not seen it all itself.
+    # A node that has not read all of it itself.
     second, = start(1, stream_name=stream)
-    came, = client.move(second.url)
-    check_new(came, sid)
+    connect, = client.move(second.url)
+    check_new(connect, sid)
     check_reason(second, client.sid, 'offset-not-found')
     catch_up([client], [second], unique)
     assert client.count(event) == received
@@ -105,7 +105,7 @@ def test_trimmed(start: Start, connect_js: ConnectJs, redis_server: Any,
 
 def test_history_is_flushed(start: Start, connect_js: ConnectJs,
                             make_redis: Any, unique: Unique) -> None:
-    """Neither session nor history is there any more."""
+    """A client whose session and history are gone is new."""
     redis = make_redis().start()
     first, second = start(2, redis.url)
     client, event = connect_js(first), unique('event')
@@ -115,7 +115,7 @@ def test_history_is_flushed(start: Start, connect_js: ConnectJs,
     client.drop()
     with redis.client() as admin:
         admin.flushall()
-    came, = client.move(second.url)
-    check_new(came, sid)
+    connect, = client.move(second.url)
+    check_new(connect, sid)
     check_reason(second, client.sid, 'unknown-session')
     assert client.call('echo', 1) == 1

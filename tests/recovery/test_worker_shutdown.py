@@ -1,5 +1,5 @@
-"""Workers of gunicorn that end while they have clients, with gunicorn's own
-defaults: nobody waits for a connection to end by itself."""
+"""Workers of gunicorn end while they have clients, with gunicorn's defaults.
+They do not wait for connections to end by themselves."""
 import contextlib
 import os
 import signal
@@ -21,12 +21,12 @@ from ..support.wait import DEADLINE, wait_until
 from .helpers import check_received, ConnectJs, HOOKS, RECOVERING, Start, \
     Unique
 
-#: Seconds in which a worker ends on a busy machine; on an idle one it takes
-#: two. gunicorn would wait for 30.
+#: Seconds in which a worker ends, even on a busy machine. On an idle machine
+#: it takes two seconds; gunicorn would wait for 30.
 ENDS_WITHIN = 10.0
 
-#: And where Redis does not answer.
-ENDS_WITHIN_ANYWAY = 20.0
+#: Seconds in which a worker ends while Redis does not answer.
+ENDS_WITHOUT_REDIS_WITHIN = 20.0
 
 StartGunicorn = Callable[..., GunicornProcess]
 
@@ -49,7 +49,7 @@ def start_gunicorn(end_workers: List[int],
             redis_url, options, tmp_path, 1, HOOKS + configuration,
             preload=False, application='tests.support.shutdown_app', env=env)
         end_workers.append(wait_until(lambda: pid_of(server), 30.0, lambda: (
-            f'it to serve:\n{server.process.tail()}')))
+            f'gunicorn to serve:\n{server.process.tail()}')))
         return server
 
     return start_it
@@ -67,7 +67,7 @@ def end_workers() -> Iterator[List[int]]:
 
 
 def pid_of(gunicorn: GunicornProcess) -> int:
-    """The worker that answers now; 0: none does."""
+    """The pid of the worker that answers now; 0 if none does."""
     with contextlib.suppress(OSError), urllib.request.urlopen(
             f'{gunicorn.url}/pid', timeout=5.0) as response:
         return int(response.read())
@@ -75,7 +75,7 @@ def pid_of(gunicorn: GunicornProcess) -> int:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether there is no such process any more."""
+    """Whether a process is gone."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -84,7 +84,7 @@ def has_ended(pid: int) -> bool:
 
 def wait_ended(pid: int, gunicorn: GunicornProcess,
                timeout: float = ENDS_WITHIN) -> None:
-    """Wait for the end of a worker, which was not killed."""
+    """Wait until a worker has ended, and check that it was not killed."""
     wait_until(lambda: has_ended(pid), timeout, lambda: (
         f'worker {pid} to end:\n{gunicorn.process.tail()}'))
     assert f'(pid:{pid}) was sent SIGKILL' not in gunicorn.process.output()
@@ -96,7 +96,7 @@ MANY = 200
 
 
 def interrupt(gunicorn: GunicornProcess, pid: int, _: Path) -> None:
-    """A Ctrl-C, which reaches them all."""
+    """Send what a Ctrl-C sends, to the worker and the master."""
     os.kill(pid, signal.SIGINT)
     gunicorn.process.signal(signal.SIGINT)
 
@@ -109,7 +109,8 @@ def signal_worker(number: int) -> Callable[..., None]:
     return lambda gunicorn, pid, _: os.kill(pid, number)
 
 
-def ask_often(gunicorn: GunicornProcess, pid: int, _: Path) -> None:
+def send_requests(gunicorn: GunicornProcess, pid: int, _: Path) -> None:
+    """Send requests until the worker has had enough of them."""
     for _each in range(MANY):
         if 'Autorestarting' in gunicorn.process.output():
             return
@@ -122,14 +123,15 @@ def change_file(gunicorn: GunicornProcess, pid: int, file: Path) -> None:
     os.utime(file, (time.time() + 10, time.time() + 10))
 
 
-#: How it is brought about, and whether another worker takes its place.
+#: By the name of a way to end a worker: a function that does it, and whether
+#: another worker takes its place.
 WAYS: Dict[str, Any] = {
     'TERM': (signal_master(signal.SIGTERM), False),
     'QUIT': (signal_master(signal.SIGQUIT), False),
     'Ctrl-C': (interrupt, False),
     'HUP': (signal_master(signal.SIGHUP), True),
     'worker is sent TERM': (signal_worker(signal.SIGTERM), True),
-    'max_requests': (ask_often, True),
+    'max_requests': (send_requests, True),
     'reload': (change_file, True),
     'master is killed': (signal_master(signal.SIGKILL), False),
 }
@@ -145,7 +147,8 @@ def test_clients_are_recovered(
         start_gunicorn: StartGunicorn, connect_js: ConnectJs,
         node: NodeProcess, redis_server: Any, unique: Unique,
         tmp_path: Path, way: str) -> None:
-    """At once, with all that they have missed; the other servers know."""
+    """They get back at once, with all that they have missed, and the other
+    servers no longer count the worker."""
     file = tmp_path / 'watched'
     file.write_text('')
     gunicorn = start_gunicorn(
@@ -170,11 +173,11 @@ def test_clients_are_recovered(
             client.steer(node.url)
     end(gunicorn, pid, file)
     wait_ended(pid, gunicorn)
-    # Whoever does not answer is no member any more.
+    # The worker is no longer a member, so no request waits for it.
     assert uid not in node.nodes()
     assert watcher.sid in node.fetch_sids(timeout=5.0)
     for client in clients:
-        # One that polls may get to both workers, while there are two.
+        # A polling client may reach both workers, while there are two.
         first, *others = client.wait_connects(2, 30.0)
         assert {(each.sid, each.recovered) for each in others} == {
             (first.sid, True)}, f'{client.disconnects()}, {client.errors()}'
@@ -187,10 +190,11 @@ def test_clients_are_recovered(
                    **{event: node.stop_pulse(event)})
 
 
-def test_clients_reconnect_where_recovery_is_off(
+def test_clients_reconnect_without_recovery(
         start_gunicorn: StartGunicorn, connect_js: ConnectJs,
         node: NodeProcess, redis_server: Any, unique: Unique) -> None:
-    """Those of JavaScript and of Python, whatever they connect with."""
+    """Clients in JavaScript and in Python, with either transport, receive
+    events from the new worker."""
     gunicorn = start_gunicorn(redis_server.url, {
         **STEADY, 'stream_name': node.options['stream_name']})
     watcher, event = connect_js(node), unique('event')
@@ -214,22 +218,22 @@ def test_clients_reconnect_where_recovery_is_off(
         # What the disconnect handlers of all four have emitted.
         watcher.wait_for('left', 4)
 
-        def all_get_it() -> bool:
-            # Again and again: the new worker may still have a connection
-            # that its client has given up, because its next request came to
+        def all_receive() -> bool:
+            # Each time again: the new worker may still have a connection
+            # that its client has given up, because its next request went to
             # the old worker.
             node.emit(event, 1)
             return all(counts.values()) and all(
                 each.received(event) for each in clients)
 
-        wait_until(all_get_it, 30.0,
+        wait_until(all_receive, 30.0,
                    lambda: f'an event to arrive everywhere: {counts}')
 
 
-def test_what_handlers_and_requests_emit_is_sent(
+def test_events_of_handlers_and_requests_are_sent(
         start_gunicorn: StartGunicorn, connect_js: ConnectJs,
         node: NodeProcess, redis_server: Any) -> None:
-    """Disconnect handlers, and requests of HTTP that are under way."""
+    """What disconnect handlers and HTTP requests in progress emit arrives."""
     gunicorn = start_gunicorn(
         redis_server.url,
         {**STEADY, 'stream_name': node.options['stream_name']},
@@ -253,17 +257,17 @@ def test_what_handlers_and_requests_emit_is_sent(
     assert answers == [str(pid).encode()]
     wait_ended(pid, gunicorn)
     assert uid not in node.nodes()
-    # A worker that is just starting does not hear a TERM (gunicorn 27).
+    # A worker that is just starting ignores a TERM (gunicorn 27).
     wait_until(lambda: pid_of(gunicorn), 30.0, 'another worker to serve')
     assert [each[0] for each in watcher.wait_for('slow')] == [pid]
     left = watcher.wait_for('left', len(clients))
     assert {each[0] for each in left} == {client.sid for client in clients}
 
 
-def test_it_ends_while_redis_does_not_answer(
+def test_worker_ends_while_redis_does_not_answer(
         start_gunicorn: StartGunicorn, connect_js: ConnectJs,
         make_redis: Any) -> None:
-    """Its clients do not wait for that."""
+    """Its clients are disconnected without a wait for Redis."""
     redis = make_redis().start()
     gunicorn = start_gunicorn(redis.url, RECOVERING)
     client = connect_js(gunicorn.url)
@@ -272,7 +276,7 @@ def test_it_ends_while_redis_does_not_answer(
     try:
         gunicorn.process.signal(signal.SIGTERM)
         client.wait_disconnected()
-        wait_ended(pid, gunicorn, ENDS_WITHIN_ANYWAY)
+        wait_ended(pid, gunicorn, ENDS_WITHOUT_REDIS_WITHIN)
     finally:
         redis.thaw()
     assert gunicorn.process.wait() == 0

@@ -154,18 +154,18 @@ class JsClient(Listener):
         """Start connecting to another namespace, without waiting for it."""
         self._control('begin', namespace)
 
-    def fuse(self, count: int) -> None:
+    def drop_next_connection(self, count: int) -> None:
         """Lose the next connection when a packet arrives on it after ``count``
         events, in any namespace."""
-        self._control('fuse', count)
+        self._control('dropNextConnection', count)
 
-    def hurry(self, namespace: str) -> None:
+    def reconnect_namespace(self, namespace: str) -> None:
         """Disconnect from a namespace and connect again at once."""
-        self._control('hurry', namespace)
+        self._control('reconnectNamespace', namespace)
 
-    def standing(self, namespace: str) -> Optional[str]:
+    def connected_sid(self, namespace: str) -> Optional[str]:
         """The sid, if the client regards itself as connected."""
-        sid = self._control('standing', namespace)
+        sid = self._control('connectedSid', namespace)
         return None if sid is None else str(sid)
 
     def cut(self) -> None:
