@@ -2,7 +2,7 @@
 
     python chat_client.py http://localhost:5000 ROOM NAME
 
-What is typed is said in the room; the end of the input ends it.
+It sends each line that you type to the room, and exits at the end of input.
 """
 import sys
 
@@ -29,8 +29,8 @@ def announcement(room, text):
 def main():
     url, room, name = sys.argv[1:]
     sio.connect(url, transports=['websocket'])
-    # call() waits until the server has it, which emit() does not: what is
-    # still on its way would be lost with the connection.
+    # Unlike emit(), call() waits until the server has the event: one that is
+    # still under way would be lost with the connection.
     sio.call('join', (room, name))
     for line in sys.stdin:
         sio.call('message', (room, line.rstrip()))

@@ -1,9 +1,9 @@
-"""Tells a room of the chat something, from a process that serves nobody.
+"""Emits to a room of the chat, from a process without clients.
 
     python external_emitter.py ROOM TEXT
 
-A cron job, a task queue's worker or a management command does the same. It
-returns once Redis has the message.
+A cron job, a worker of a task queue or a management command works in the same
+way. The script returns once Redis has the message.
 """
 import os
 import sys

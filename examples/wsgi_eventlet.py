@@ -1,7 +1,7 @@
 """A small chat, served by eventlet.
 
-Start it twice, with another PORT each time. Whoever is in a room hears what
-is said there, whichever of the two they are connected to.
+Start it twice, with a different PORT each time. Clients in the same room can
+talk to each other, whichever of the two servers they are connected to.
 """
 import eventlet
 eventlet.monkey_patch()
@@ -45,10 +45,11 @@ def disconnect(sid, reason):
 
 
 def main():
-    # An exception, as from Ctrl-C, would be raised in whatever task runs just
-    # then; in one that python-socketio runs it would be taken for an error of
-    # a handler, and the server would go on. This takes a second at most:
-    # eventlet looks at it when the manager's heartbeat wakes it.
+    # An exception such as KeyboardInterrupt would be raised in the task that
+    # runs at that moment. If that is a task of python-socketio, it takes the
+    # exception for an error of a handler, and the server continues. The event
+    # takes effect within a second: eventlet looks at it when the manager's
+    # heartbeat wakes it.
     stopped = eventlet.Event()
 
     def stop(number, frame):
@@ -59,7 +60,7 @@ def main():
         signal.signal(number, stop)
     listener = eventlet.listen(
         ('127.0.0.1', int(os.environ.get('PORT', 5000))))
-    # Member of the cluster from here on, and no longer behind it.
+    # The server is a member of the cluster within this block.
     with manager:
         eventlet.spawn(wsgi.server, listener, app)
         stopped.wait()

@@ -1,7 +1,7 @@
 """A small chat, served by gevent.
 
-Start it twice, with another PORT each time. Whoever is in a room hears what
-is said there, whichever of the two they are connected to.
+Start it twice, with a different PORT each time. Clients in the same room can
+talk to each other, whichever of the two servers they are connected to.
 """
 from gevent import monkey
 monkey.patch_all()
@@ -47,15 +47,15 @@ def disconnect(sid, reason):
 
 
 def main():
-    # An exception, as from Ctrl-C, would be raised in whatever task runs just
-    # then; in one that python-socketio runs it would be taken for an error of
-    # a handler, and the server would go on.
+    # An exception such as KeyboardInterrupt would be raised in the task that
+    # runs at that moment. If that is a task of python-socketio, it takes the
+    # exception for an error of a handler, and the server continues.
     stopped = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         gevent.signal_handler(number, stopped.set)
     server = pywsgi.WSGIServer(
         ('127.0.0.1', int(os.environ.get('PORT', 5000))), app)
-    # Member of the cluster from here on, and no longer behind it.
+    # The server is a member of the cluster within this block.
     with manager:
         server.start()
         stopped.wait()

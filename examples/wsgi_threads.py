@@ -1,10 +1,10 @@
 """A small chat, served by threads.
 
-Start it twice, with another PORT each time. Whoever is in a room hears what
-is said there, whichever of the two they are connected to.
+Start it twice, with a different PORT each time. Clients in the same room can
+talk to each other, whichever of the two servers they are connected to.
 
-Werkzeug's server is one for development. In production the same application
-runs under ``gunicorn --threads 100``.
+Werkzeug's server is for development. In production, run the same application
+under ``gunicorn --threads 100``.
 """
 import os
 import signal
@@ -45,10 +45,10 @@ def disconnect(sid, reason):
 
 
 def main():
-    # Ended as by Ctrl-C. All handlers run in other threads, which signals do
-    # not disturb.
+    # SIGTERM ends the server as Ctrl-C does. All handlers run in other
+    # threads, which signals do not interrupt.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Member of the cluster from here on, and no longer behind it.
+    # The server is a member of the cluster within this block.
     with manager:
         run_simple('127.0.0.1', int(os.environ.get('PORT', 5000)), app,
                    threaded=True)

@@ -1,6 +1,6 @@
 """A small chat with Flask-SocketIO.
 
-The URL of the message queue is all that makes one cluster of many processes.
+The URL of the message queue is all that makes many processes one cluster.
 """
 import os
 
@@ -10,9 +10,9 @@ from flask_socketio import emit, join_room
 from redis_streams_adapter.flask_socketio import SocketIO
 
 app = Flask(__name__)
-# Behind one port the kernel chooses a worker for each connection. That is
-# fine for a WebSocket, which is one connection, and not for polling, which
-# is many: it needs a load balancer with sticky sessions.
+# All workers share a port, and the kernel chooses one for each connection.
+# That is fine for a WebSocket, which is one connection. Polling uses many: it
+# needs a load balancer with sticky sessions.
 socketio = SocketIO(
     app, async_mode='gevent', transports=['websocket'], channel='chat',
     message_queue=os.environ.get('MESSAGE_QUEUE',
@@ -39,6 +39,6 @@ def message(room, text):
 
 @app.post('/announcements/<room>')
 def announce(room):
-    """What a web page's form would do: tell everyone in a room."""
+    """Emit to a room from a web request."""
     socketio.emit('announcement', (room, 'from the web'), to=room)
     return '', 204

@@ -1,8 +1,9 @@
-"""Read by gunicorn by itself: ``gunicorn app:app`` in this directory."""
+"""Gunicorn reads this file by itself: ``gunicorn app:app`` in this directory.
+"""
 import os
 
-# post_worker_init has each worker join the cluster at once, not when its
-# first client comes; worker_exit has it leave in good order.
+# post_worker_init lets each worker join the cluster at once, not when its
+# first client connects; worker_exit lets it shut down gracefully.
 from redis_streams_adapter.gunicorn import post_worker_init, worker_exit
 
 __all__ = ['post_worker_init', 'worker_exit']
