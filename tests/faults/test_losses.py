@@ -409,7 +409,7 @@ def test_losses_are_logged_once_in_ten_seconds(
     (node,) = start_nodes(1, redis.url, on_loss='record', **STEADY)
     node.start_manager()
     with redis.client() as admin:
-        # There was no stream when the writer began: it sends the time.
+        # The writer begins later than the node.
         now, _ = admin.time()
         started = time.monotonic()
         for number in range(1, 101):
