@@ -1,7 +1,7 @@
 """Control of a child process: one JSON object per line, both ways.
 
 The child reads commands from its standard input and answers on its standard
-output, in order. A child ends when its input does, so none outlives a parent
+output, in order. It ends with its input, so that it does not outlive a parent
 that was killed.
 """
 import json
@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from typing import Any
 
 ANSWER_TIMEOUT = 20.0
-"""Seconds for a command that does no work worth mentioning."""
+"""Seconds in which a command without much work has to be answered."""
 
 STOP_TIMEOUT = 5.0
-"""Seconds a child has to end by itself before it is killed."""
+"""Seconds in which a child may end by itself before it is killed."""
 
 READ_SIZE = 65536
-"""Bytes asked of the pipe at once; answers are far smaller."""
+"""Bytes read from the pipe at once; answers are far smaller."""
 
 
 class ChildError(RuntimeError):
@@ -39,8 +39,8 @@ class Child:
                  program: Sequence[str] = (sys.executable, '-m')) -> None:
         self.name = name
         self._buffer = b''
-        # A session of its own keeps an interrupt typed at the terminal from
-        # the children: they are ended in order by their parent.
+        # In a separate session the children do not get the Ctrl-C of the
+        # terminal: their parent ends them in order.
         self._process = subprocess.Popen(
             [*program, module, *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -96,18 +96,19 @@ class Child:
         return float(self.ask('cpu')['cpu'])
 
     def kill(self) -> None:
-        """End the process at once, without a goodbye."""
+        """Kill the process."""
         self._process.kill()
         self.stop()
 
     def stop(self) -> None:
-        """End the process: by the end of its input, else by a signal."""
+        """End the process: close its input, and kill it if that is not
+        enough."""
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 try:
                     pipe.close()
                 except OSError:
-                    pass  # what was still to be written reaches nobody
+                    pass  # the process has ended before it read its input
         try:
             self._process.wait(STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -116,8 +117,8 @@ class Child:
 
 
 def answer(**values: Any) -> None:
-    """Called in a child: answer the command in hand."""
+    """Answer the current command; called in a child."""
     try:
         os.write(1, json.dumps(values).encode() + b'\n')
     except BrokenPipeError:
-        pass  # the parent has ended, and so will the input
+        pass  # the parent has ended, and so the input ends, too

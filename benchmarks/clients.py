@@ -1,9 +1,9 @@
-"""The clients, all in one process, as cheap as Python can make them.
+"""The clients, all in one process, as cheap as Python allows.
 
-Run as ``python -m benchmarks.clients``. A client here is a socket and a
-frame counter: the WebSocket handshake, without compression, the Socket.IO
-CONNECT, answers to pings, and for each message its number looked up at a
-fixed place. It costs about 1 us a message, so the nodes are what is measured.
+Run as ``python -m benchmarks.clients``. A client is a socket and a frame
+counter: it does the WebSocket handshake, without compression, and the
+Socket.IO CONNECT, answers pings, and reads the number of each message at a
+fixed place. A message costs about 1 us, so that the nodes are measured.
 """
 import base64
 import json
@@ -18,7 +18,7 @@ from typing import Any
 from . import channel, payload
 
 CONNECT_TIMEOUT = 10.0
-"""Seconds until a client must be connected."""
+"""Seconds in which a client has to be connected."""
 
 RECEIVE_SIZE = 262144
 """Bytes read from a socket at once: hundreds of messages."""
@@ -34,9 +34,9 @@ _CLOCK_END = _NUMBER + payload.CLOCK_END
 
 
 def frame(opcode: int, data: bytes) -> bytes:
-    """Return a client's frame, of a short payload.
+    """Return a client's frame with a short payload.
 
-    A client must mask; a mask of zeros leaves the data as it is.
+    A client has to mask; a mask of zeros leaves the data unchanged.
     """
     length = len(data)
     if length < 126:
@@ -47,9 +47,9 @@ def frame(opcode: int, data: bytes) -> bytes:
 
 
 def request(port: int, room: str | None) -> bytes:
-    """Return what opens a WebSocket to a node.
+    """Return the request that opens a WebSocket to a node.
 
-    :param room: a room that the node is to put the client in.
+    :param room: a room that the client has to enter.
     """
     query = 'EIO=4&transport=websocket'
     if room is not None:
@@ -63,12 +63,12 @@ def request(port: int, room: str | None) -> bytes:
 
 
 class Tally:
-    """What one group of clients is to receive, and what it did.
+    """What a group of clients has to receive, and what it has received.
 
-    :param clients: how many clients are to get each message.
+    :param clients: how many clients have to get each message.
     :param first: number of the first message.
     :param count: how many messages, numbered without a gap.
-    :param latency: whether to note each message's time on the way.
+    :param latency: whether to record the latency of each message.
     """
     def __init__(self, clients: int = 0, first: int = 0, count: int = 0,
                  latency: bool = False) -> None:
@@ -84,7 +84,7 @@ class Tally:
         self.closed = 0
 
     def result(self) -> dict[str, Any]:
-        """Return the account, times in nanoseconds."""
+        """Return the tally, times in nanoseconds."""
         times = sorted(self.latencies or [])
         return {
             'wanted': self.wanted, 'lost': self.left,
@@ -107,8 +107,8 @@ class Client:
     """One WebSocket.
 
     :param port: where the node listens.
-    :param room: a room that the node is to put it in.
-    :param tally: the account of its group.
+    :param room: a room that it has to enter.
+    :param tally: that of its group.
     """
     def __init__(self, port: int, room: str | None, tally: Tally) -> None:
         self.sid: str | None = None
@@ -144,7 +144,7 @@ class Client:
         self._latest = -1
 
     def receive(self) -> None:
-        """Take in what the socket has."""
+        """Read what the socket has."""
         try:
             data = self.socket.recv(RECEIVE_SIZE)
         except ConnectionError:
@@ -221,11 +221,11 @@ class Client:
                 self.closed = True
 
     def hello(self) -> bytes:
-        """Return what asks the node to be connected."""
+        """Return the CONNECT packet."""
         return b'40'
 
     def welcome(self, reply: dict[str, Any]) -> None:
-        """Take in that the node has connected us."""
+        """Handle the CONNECT reply of the node."""
         self.sid = reply['sid']
 
 
@@ -242,14 +242,14 @@ class Group:
                         for port in ports for _ in range(count)]
 
     def arm(self, first: int, count: int, latency: bool) -> None:
-        """Begin a new account."""
+        """Begin a new tally."""
         self.tally = Tally(len(self.clients), first, count, latency)
         for client in self.clients:
             client.expect(self.tally)
 
 
 class Process:
-    """The loop over the parent's commands and all the sockets."""
+    """The loop over the parent's commands and all sockets."""
     def __init__(self) -> None:
         self.groups: dict[str, Group] = {}
         self.selector = selectors.DefaultSelector()
@@ -258,7 +258,7 @@ class Process:
         self.ended = False
 
     def turn(self, timeout: float | None) -> None:
-        """Wait for something to happen and handle it."""
+        """Wait for the next events, and handle them."""
         for key, _ in self.selector.select(timeout):
             client = key.data
             if client is None:
@@ -272,7 +272,7 @@ class Process:
                 self.drop(client)
 
     def ready(self, client: Client) -> None:
-        """A client's socket has something to say."""
+        """Handle the event of a client's socket."""
         client.receive()
 
     def drop(self, client: Client) -> None:
@@ -280,7 +280,7 @@ class Process:
         client.socket.close()
 
     def run(self) -> None:
-        """Obey until the parent closes its end."""
+        """Execute commands until the parent closes its end."""
         while not self.ended:
             self.turn(None)
             while b'\n' in self.input:
@@ -316,16 +316,17 @@ class Process:
 
     def do_arm(self, group: str, first: int, count: int,
                latency: bool = False) -> dict[str, Any]:
-        """Begin a new account for a group."""
+        """Begin a new tally for a group."""
         self.groups[group].arm(first, count, latency)
         return {}
 
     def do_wait(self, group: str, timeout: float,
                 silence: float) -> dict[str, Any]:
-        """Answer when the group has all it was to get.
+        """Answer when the group has received all its messages.
 
-        :param timeout: seconds after which to give up.
-        :param silence: seconds since the latest message after which to.
+        :param timeout: seconds after which to answer in any case.
+        :param silence: seconds after the latest message after which to answer
+                        in any case.
         """
         tally = self.groups[group].tally
         deadline = time.monotonic() + timeout
@@ -340,9 +341,9 @@ class Process:
         return tally.result()
 
     def do_verdict(self, group: str, linger: float) -> dict[str, Any]:
-        """Answer with the account ``linger`` seconds from now.
+        """Answer with the tally ``linger`` seconds from now.
 
-        A duplicate can come only after what it is a duplicate of.
+        Duplicates arrive after the messages that they duplicate.
         """
         deadline = time.monotonic() + linger
         while not self.ended:

@@ -26,7 +26,7 @@ from .targets import PARSERS_SHARE, RECOVERY_TARGETS, TARGETS
 PACKAGES = ('python-socketio', 'python-engineio', 'redis', 'hiredis',
             'gevent', 'gevent-websocket', 'simple-websocket', 'orjson',
             'msgspec')
-"""What has a say in the figures, besides us."""
+"""Other packages that influence the figures."""
 
 QUICK_LIMIT = 90.0
 """Seconds after which a quick run begins nothing more."""
@@ -41,7 +41,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog='python -m benchmarks.compare',
         description='Compare RedisStreamsManager with its peers.')
     parser.add_argument('--recovery', action='store_true',
-                        help='compare it with itself: without, and with '
+                        help='compare it with itself, without and with '
                              'connection state recovery')
     parser.add_argument('--quick', action='store_true',
                         help='one short round, to see that everything works; '
@@ -105,7 +105,7 @@ def available(scenarios: Sequence[Scenario],
 
 
 def environment(redis: RedisServer) -> dict[str, Any]:
-    """Return where the figures come from."""
+    """Return the machine and the versions that were measured."""
     versions = {}
     for name in PACKAGES:
         try:
@@ -180,7 +180,7 @@ def run(options: argparse.Namespace, kinds: Sequence[str],
 
 def progress(turn: int, scenario: Scenario, kind: str,
              measured: Measurement) -> None:
-    """Say on standard error how far the run is."""
+    """Report the progress on standard error."""
     figures = measured.as_dict()
     shown = [f'{report.number(figures[metric])} {unit}' for metric, unit in (
         ('throughput', '/s'), ('sender_cpu', 'us sending'),
@@ -194,7 +194,8 @@ def progress(turn: int, scenario: Scenario, kind: str,
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the comparison; return the exit status."""
     options = parse(arguments)
-    # Ends by the same way as an interrupt, so that no process stays behind.
+    # SIGTERM unwinds the stack as an interrupt does, so that no process is
+    # left.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         kinds = available(options.scenarios, options.kind)

@@ -28,7 +28,7 @@ from . import channel, payload  # noqa: E402
 
 
 BACKLOG = 2048
-"""Connections that may wait to be accepted: as many as gunicorn has."""
+"""Connections that may wait to be accepted, as many as with gunicorn."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def maker(binary: bool) -> Callable[[int, int], str | bytes]:
 
 
 class Node:
-    """A server, and what the parent can have it do."""
+    """A server, and the commands that it executes for the parent."""
     def __init__(self, kind: str, url: str, options: str = '{}') -> None:
         settings = Options(**json.loads(options))
         for name in settings.hide:

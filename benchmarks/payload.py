@@ -13,7 +13,7 @@ SIZE = 100
 
 NUMBER_DIGITS = 8
 CLOCK_DIGITS = 20
-"""Enough for any count of nanoseconds in 64 bits."""
+"""The digits of the largest 64-bit number of nanoseconds."""
 
 PACKET_START = f'42["{EVENT}","'.encode()
 """A packet as it arrives: Engine.IO message, Socket.IO event, its data. Of a
@@ -27,7 +27,7 @@ CLOCK_END = CLOCK_START + CLOCK_DIGITS
 def make(number: int, size: int = SIZE) -> str:
     """Return the data of message ``number``, emitted now.
 
-    The clock is CLOCK_MONOTONIC, which is one for the whole machine.
+    The clock is CLOCK_MONOTONIC, which all processes of a machine share.
     """
     return f'{number:08d} {time.monotonic_ns():020d} '.ljust(size, 'x')
 

@@ -1,6 +1,6 @@
-"""Kill a node, and see its clients come back on another one.
+"""Kill a node, and measure how its clients return to another one.
 
-Run as ``python -m benchmarks.recovery``; see ``README.rst`` beside this file.
+Run as ``python -m benchmarks.recovery``; see ``README.rst`` in this directory.
 """
 import argparse
 import json
@@ -22,42 +22,42 @@ from .scenarios import LINGER, WARM_UP
 from .server import EmbeddedRedisError, RedisServer
 
 KINDS = {'plain': 'without', 'recovery': 'with'}
-"""Without connection state recovery clients come back too, with nothing: what
-that takes is not recovery's."""
+"""Without connection state recovery clients return without their messages:
+the cost of that is not the cost of recovery."""
 
 ALL, STAYING, IDLE = 'all', 'staying', 'idle'
-"""The room of those that return; groups of clients that do not."""
+"""The room of the clients that return, and two groups that do not."""
 
 LIVE_RATE = 200.0
 """Messages per second to the client that stays."""
 
 CALM = 3.0
-"""Seconds of that before the node is killed, to compare with."""
+"""Seconds of live traffic before the node is killed, for comparison."""
 
 FURTHER = 20
-"""Messages to all clients while they return, behind those they missed."""
+"""Messages to all clients while they return, after the missed ones."""
 
 FURTHER_INTERVAL = 0.1
-"""Seconds between two of these."""
+"""Seconds between two of these messages."""
 
 CONNECT_TIMEOUT = 120.0
 """Seconds for all clients to connect to the node that will be killed."""
 
 RETURN_TIMEOUT = 60.0
-"""Seconds for all of them to be back, and as many for all they missed."""
+"""Seconds in which all have to return, and then to get all they missed."""
 
 SILENCE = 10.0
 """Seconds without a message after which the missing ones are lost."""
 
 TARGET = 5.0
-"""Seconds in which all are back, with all that they missed."""
+"""Seconds in which all should have returned, with all they missed."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was measured of one return: times in seconds, latencies in
-    milliseconds, memory in MiB, CPU in seconds, from the moment at which
-    the clients set out to the moment at which the last had everything.
+    """The measurements of one return: times in seconds, latencies in
+    milliseconds, memory in MiB, and CPU in seconds, from the time at which
+    the clients begin to return until the last one has all its messages.
     """
     back: int
     recovered: int
@@ -87,8 +87,8 @@ class Outcome:
     faults: tuple[str, ...]
 
     @property
-    def complaints(self) -> list[str]:
-        """What was wrong with the delivery, if anything."""
+    def problems(self) -> list[str]:
+        """The faults of the delivery, in words."""
         wrong = {'lost': self.lost, 'twice': self.duplicates,
                  'out of order': self.disorder,
                  'connections closed': self.closed,
@@ -100,8 +100,8 @@ class Outcome:
 class Stage:
     """Three nodes and two processes of clients.
 
-    ``doomed`` is killed, its clients go to ``refuge``, where one client is
-    already, and ``emitter`` emits to all of them.
+    ``doomed`` is killed, its clients return to ``refuge``, which has one
+    client already, and ``emitter`` emits to all of them.
 
     :param kind: one of :data:`KINDS`.
     :param stack: ends the processes.
@@ -125,21 +125,21 @@ class Stage:
         self.many = start('returning clients', 'benchmarks.returning')
 
     def numbers(self, count: int) -> int:
-        """Return the first of so many numbers for messages."""
+        """Reserve numbers for messages; return the first."""
         self.number += count
         return self.number - count
 
     def emit(self, count: int, first: int) -> None:
-        """Emit to all who return, as fast as it goes."""
+        """Emit to all returning clients, as fast as possible."""
         self.emitter.ask('burst', to=ALL, first=first, count=count)
 
     def run(self, clients: int, missed: int,
             spread: tuple[float, float]) -> Outcome:
-        """Let it happen."""
+        """Kill the node, let the clients return, and measure."""
         port = self._connect(clients)
-        calm = self._live_begins()
+        calm = self._start_live()
         time.sleep(CALM)
-        calm = self._live_ends(calm)
+        calm = self._stop_live(calm)
 
         self.doomed.kill()
         self.many.send('wait_closed', timeout=RETURN_TIMEOUT)
@@ -151,11 +151,11 @@ class Stage:
 
         forget_peak(self.refuge)
         before, _ = memory(self.refuge)
-        live = self._live_begins()
+        live = self._start_live()
         cpu = self._cpu()
-        began = self.many.ask('come_back', port=port, earliest=spread[0],
+        began = self.many.ask('return_to', port=port, earliest=spread[0],
                               latest=spread[1])['at']
-        self.many.send('wait_back', timeout=RETURN_TIMEOUT + spread[1])
+        self.many.send('wait_returned', timeout=RETURN_TIMEOUT + spread[1])
         for index in range(FURTHER):
             self.emit(1, first + missed + index)
             time.sleep(FURTHER_INTERVAL)
@@ -163,7 +163,7 @@ class Stage:
         verdict = self._wait_complete() if self.kind == 'recovery' else {}
         elapsed = (time.monotonic_ns() - began) / 1e9
         cpu = [after - each for after, each in zip(self._cpu(), cpu)]
-        live = self._live_ends(live)
+        live = self._stop_live(live)
         after, peak = memory(self.refuge)
         counts = self.refuge.ask('counts')['counts']
         return Outcome(
@@ -190,7 +190,7 @@ class Stage:
                 f'{count} {name}' for name, count in counts.items())))
 
     def _connect(self, clients: int) -> int:
-        """Connect everybody; return where those who return shall go."""
+        """Connect all clients; return the port of the other node."""
         ports = [node.ask('port')['port'] for node in (
             self.doomed, self.refuge, self.emitter)]
         # A node joins its cluster when its first client connects.
@@ -200,7 +200,7 @@ class Stage:
         self.many.send('connect', group=ALL, port=ports[0], count=clients,
                        room=ALL)
         self.many.receive(CONNECT_TIMEOUT)
-        # So that everything has run once, and everybody has an offset.
+        # Now everything has run once, and every client has an offset.
         first = self.numbers(WARM_UP)
         self.few.ask('arm', group=STAYING, first=first, count=WARM_UP)
         self.emitter.ask('burst', to=self.sid, first=first, count=WARM_UP)
@@ -216,17 +216,18 @@ class Stage:
         process.send('wait', group=group, timeout=SILENCE, silence=SILENCE)
         lost = process.receive(2 * SILENCE)['lost']
         if lost:
-            raise ChildError(f'{lost} messages did not arrive in peace')
+            raise ChildError(f'{lost} messages did not arrive before the '
+                             'node was killed')
 
     def _wait_complete(self) -> dict[str, Any]:
-        """Wait until they have everything; return the account."""
+        """Wait until the clients have all messages; return the tally."""
         self.many.send('wait', group=ALL, timeout=RETURN_TIMEOUT,
                        silence=SILENCE)
         self.many.receive(RETURN_TIMEOUT + SILENCE)
-        # Once more, for the duplicates that come behind.
+        # A second time, for duplicates that arrive later.
         return self.many.ask('verdict', group=ALL, linger=LINGER)
 
-    def _live_begins(self) -> dict[str, Any]:
+    def _start_live(self) -> dict[str, Any]:
         """Begin to emit to the client that stays."""
         room = int(LIVE_RATE * 2 * (RETURN_TIMEOUT + CALM))
         first = self.numbers(room)
@@ -235,7 +236,7 @@ class Stage:
         self.emitter.ask('live', to=self.sid, first=first, rate=LIVE_RATE)
         return {'room': room}
 
-    def _live_ends(self, begun: dict[str, Any]) -> dict[str, Any]:
+    def _stop_live(self, begun: dict[str, Any]) -> dict[str, Any]:
         """Stop; return what arrived."""
         count = self.emitter.ask('hush')['count']
         result = self.few.ask('verdict', group=STAYING, linger=1.0)
@@ -252,7 +253,7 @@ def seconds(nanoseconds: int | None) -> float | None:
 
 
 ROWS = (
-    ('clients back', 'back'), ('  recovered', 'recovered'),
+    ('clients returned', 'back'), ('  recovered', 'recovered'),
     ('CONNECT reply, first, s', 'first_reply'),
     ('CONNECT reply, median, s', 'median_reply'),
     ('CONNECT reply, last, s', 'last_reply'),
@@ -262,9 +263,9 @@ ROWS = (
     ('latency at the client that stays,', None),
     ('  before, median, ms', 'live_calm_median'),
     ('  before, p99, ms', 'live_calm_p99'),
-    ('  meanwhile, median, ms', 'live_median'),
-    ('  meanwhile, p99, ms', 'live_p99'),
-    ('  meanwhile, longest, ms', 'live_max'),
+    ('  during, median, ms', 'live_median'),
+    ('  during, p99, ms', 'live_p99'),
+    ('  during, longest, ms', 'live_max'),
     ('time in all, s', 'elapsed'),
     ('  CPU of the node, s', 'node_cpu'),
     ('  CPU of the emitting node, s', 'emitter_cpu'),
@@ -290,17 +291,16 @@ def text(results: dict[str, list[Outcome]]) -> str:
             for outcomes in results.values())
         lines.append(f'  {title:35}{cells}')
     for kind, outcomes in results.items():
-        complaints = [each for outcome in outcomes
-                      for each in outcome.complaints]
+        problems = [each for outcome in outcomes for each in outcome.problems]
         right = 'every message once, in order' \
             if kind == 'recovery' else 'nothing wrong'
         lines.append(f'  {KINDS[kind]} recovery: '
-                     f'{"; ".join(complaints) or right}')
+                     f'{"; ".join(problems) or right}')
     return '\n'.join(lines)
 
 
 def figure(value: float | None) -> str:
-    """Return a number of clients as it is, others with some digits."""
+    """Return an integer in full, other numbers with some digits."""
     if value is not None and value == int(value):
         return f'{int(value):,}'
     return number(value)
@@ -310,46 +310,47 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         prog='python -m benchmarks.recovery',
-        description='Kill a node, and see its clients come back on another '
-                    'one.')
+        description='Kill a node, and measure how its clients return to '
+                    'another one.')
     parser.add_argument('--clients', type=int, default=2000, metavar='N',
-                        help='how many there are (default: 2000)')
+                        help='number of clients (default: 2000)')
     parser.add_argument('--missed', type=int, default=20, metavar='N',
-                        help='messages that each of them misses (default: '
-                             '20)')
+                        help='messages that each client misses (default: 20)')
     parser.add_argument('--spread', type=float, nargs=2, default=(0.0, 0.0),
                         metavar=('FROM', 'TO'),
-                        help='seconds after which the clients set out, at '
+                        help='seconds after which the clients return, at '
                              'random; 0.5 1.5 is what the JavaScript client '
                              'does (default: all at once)')
     parser.add_argument('--rounds', type=int, default=1, metavar='N',
-                        help='how often (default: 1); figures are medians')
+                        help='number of rounds (default: 1); figures are '
+                             'medians')
     parser.add_argument('--kind', choices=list(KINDS),
                         help='only without recovery (plain), or only with')
     parser.add_argument('--json', metavar='FILE',
-                        help='write all measurements there')
+                        help='write all measurements to a file')
     parser.add_argument('--check', action='store_true',
-                        help='exit with 1 also where they took more than '
+                        help='also exit with 1 if the return took more than '
                              f'{TARGET:g} s')
     options = parser.parse_args(arguments)
     if min(options.clients, options.missed, options.rounds) < 1:
         parser.error('numbers must be 1 or more')
     if not 0 <= options.spread[0] <= options.spread[1]:
-        parser.error('--spread FROM TO: from 0, in order')
+        parser.error('--spread FROM TO: 0 <= FROM <= TO')
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it; return the exit status."""
+    """Run the benchmark; return the exit status."""
     options = parse(arguments)
-    # Ends by the same way as an interrupt, so that no process stays behind.
+    # SIGTERM unwinds the stack as an interrupt does, so that no process is
+    # left.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     kinds = [options.kind] if options.kind else list(KINDS)
     results: dict[str, list[Outcome]] = {kind: [] for kind in kinds}
     try:
         for turn in range(options.rounds):
             for kind in kinds:
-                # A server each: no one's memory is another's history.
+                # A new Redis each time, so that no data are left in it.
                 with RedisServer() as redis, ExitStack() as stack:
                     about = environment(redis)
                     outcome = Stage(kind, redis, stack).run(
@@ -358,7 +359,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     results[kind].append(outcome)
                 print(f'round {turn + 1}  {KINDS[kind]:8} '
                       f'{outcome.recovered} of {options.clients} recovered '
-                      f'{"; ".join(outcome.complaints)}',
+                      f'{"; ".join(outcome.problems)}',
                       file=sys.stderr, flush=True)
     except (ChildError, EmbeddedRedisError) as exc:
         print(f'failed: {exc}', file=sys.stderr)
@@ -369,7 +370,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f'{options.clients:,} clients of a killed node return to one other '
           f'node, {options.spread[0]:g} to {options.spread[1]:g} s later;\n'
           f'each has missed {options.missed} messages, and {FURTHER} more '
-          f'follow meanwhile')
+          f'follow while they return')
     print(text(results))
     if options.json:
         with open(options.json, 'w', encoding='utf-8') as file:
@@ -381,9 +382,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def status(outcomes: Sequence[Outcome], options: argparse.Namespace) -> int:
-    """Return 1 where somebody did not come back as he was or, on request,
-    where it took too long, else 0."""
-    faulty = [each for each in outcomes if each.complaints
+    """Return 1 if a client was not recovered or, with ``--check``, if the
+    return took too long; else 0."""
+    faulty = [each for each in outcomes if each.problems
               or each.recovered < options.clients]
     late = [each for each in outcomes
             if max(each.last_reply or 0.0, each.last_missed or 0.0)

@@ -39,7 +39,7 @@ def title(metric: str, unit: str = 'message') -> str:
 
 
 def alone(rounds: Rounds, kind: str, metric: str) -> list[float]:
-    """Return a metric of one kind over the rounds."""
+    """Return a metric of one kind in all rounds."""
     values = [getattr(each[kind], metric) for each in rounds if kind in each]
     return [value for value in values if value is not None]
 
@@ -124,7 +124,7 @@ def targets_text(targets: Sequence[dict[str, Any]]) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a value with about three figures that mean something."""
+    """Return a value with about three significant figures."""
     if value is None:
         return '-'
     if abs(value) >= 100:

@@ -1,9 +1,9 @@
-"""Clients that lose their node and come back to another one.
+"""Clients that lose their node and return to another one.
 
 Run as ``python -m benchmarks.returning``. They are those of :mod:`.clients`,
 with what a JavaScript client keeps for its return: the ``pid`` of the CONNECT
-reply, and the last event's last argument, its offset. Coming back, they
-connect side by side, without blocking: thousands of them at once.
+reply, and the last argument of the last event, its offset. They return side
+by side, without blocking: thousands of them at once.
 """
 import errno
 import heapq
@@ -22,16 +22,16 @@ from .clients import CONNECT_TIMEOUT, RECEIVE_SIZE, Client, Group, Process, \
     Tally, percentile, request
 
 _OFFSET = len(payload.PACKET_START) + payload.SIZE
-"""Where in an event its data end, and the offset begins, if it has one."""
+"""Where the data of an event end, and its offset begins, if it has one."""
 
 _BEFORE_OFFSET = b'","'
 
 
 class MissedTally(Tally):
-    """An account that also knows when the missed messages were complete.
+    """A tally that also records when the missed messages were complete.
 
-    :param missed: how many of the messages, the first ones, were emitted
-                   while the clients were away.
+    :param missed: how many of the first messages were emitted while the
+                   clients were away.
     """
     def __init__(self, clients: int = 0, first: int = 0, count: int = 0,
                  missed: int = 0) -> None:
@@ -46,7 +46,7 @@ class MissedTally(Tally):
 
 
 class Returning(Client):
-    """One client.
+    """A client that can return.
 
     :param port: where its first node listens.
     """
@@ -61,9 +61,9 @@ class Returning(Client):
         self._head: bytes | None = None
         super().__init__(port, room, tally)
 
-    # -- the way back -----------------------------------------------------
+    # -- return -----------------------------------------------------------
 
-    def come_back(self, port: int) -> None:
+    def return_to(self, port: int) -> None:
         """Begin to connect to another node."""
         self._port = port
         self._rest = b''
@@ -76,7 +76,7 @@ class Returning(Client):
             self._fail(os.strerror(code))
 
     def connected(self) -> None:
-        """The connection stands, or has failed: ask for the WebSocket."""
+        """The connection is open, or has failed: request the WebSocket."""
         code = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if code:
             self._fail(os.strerror(code))
@@ -109,7 +109,7 @@ class Returning(Client):
         self.fault = what
         self.closed = True
 
-    # -- what passes ------------------------------------------------------
+    # -- packets ----------------------------------------------------------
 
     def hello(self) -> bytes:
         if self.pid is None:
@@ -140,23 +140,21 @@ class Returning(Client):
 
 
 class ReturningGroup(Group):
-    """Clients that go and return together."""
+    """Clients that leave and return together."""
     def __init__(self, port: int, count: int, room: str | None) -> None:
         self.tally: MissedTally = MissedTally()
         self.clients: Sequence[Returning] = [
             Returning(port, room, self.tally) for _ in range(count)]
 
     def arm_missed(self, first: int, count: int, missed: int) -> None:
-        """Begin a new account."""
+        """Begin a new tally."""
         self.tally = MissedTally(len(self.clients), first, count, missed)
         for client in self.clients:
             client.expect(self.tally)
 
 
 class ReturningProcess(Process):
-    """The loop over the parent's commands and all the sockets.
-
-    It has one group.
+    """The loop over the parent's commands and all sockets, with one group.
     """
     group: ReturningGroup
 
@@ -168,15 +166,15 @@ class ReturningProcess(Process):
 
     def turn(self, timeout: float | None) -> None:
         while self._due and self._due[0][0] <= time.monotonic():
-            self._set_out(heapq.heappop(self._due)[1])
+            self._begin_return(heapq.heappop(self._due)[1])
         if self._due:
             wait = max(0.0, self._due[0][0] - time.monotonic())
             timeout = wait if timeout is None else min(wait, timeout)
         super().turn(timeout)
 
-    def _set_out(self, index: int) -> None:
+    def _begin_return(self, index: int) -> None:
         client = self.group.clients[index]
-        client.come_back(self._port)
+        client.return_to(self._port)
         if client.closed:
             client.socket.close()
         else:
@@ -203,7 +201,7 @@ class ReturningProcess(Process):
 
     def do_arm_missed(self, first: int, count: int,
                       missed: int) -> dict[str, Any]:
-        """Begin a new account."""
+        """Begin a new tally."""
         self.group.arm_missed(first, count, missed)
         return {}
 
@@ -214,12 +212,12 @@ class ReturningProcess(Process):
             self._wait(deadline, 'some clients are still connected')
         return {}
 
-    def do_come_back(self, port: int, earliest: float,
+    def do_return_to(self, port: int, earliest: float,
                      latest: float) -> dict[str, Any]:
-        """Answer, and let the clients connect to another node.
+        """Answer, and let the clients return to another node.
 
-        :param earliest: seconds from now until the first does,
-        :param latest: and until the last.
+        :param earliest: seconds from now until the first may begin.
+        :param latest: seconds from now until the last one begins.
         """
         self._port = port
         self._began_at = time.monotonic_ns()
@@ -231,7 +229,7 @@ class ReturningProcess(Process):
         heapq.heapify(self._due)
         return {'at': self._began_at}
 
-    def do_wait_back(self, timeout: float) -> dict[str, Any]:
+    def do_wait_returned(self, timeout: float) -> dict[str, Any]:
         """Answer when every client has its CONNECT reply or has failed."""
         deadline = time.monotonic() + timeout
         while not all(each.replied_at or each.fault

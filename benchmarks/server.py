@@ -1,4 +1,4 @@
-"""The Redis server of a run: its own, nothing kept on disk."""
+"""The Redis server of a run, private and without persistence."""
 import redis
 
 from redis_streams_adapter.demo.embedded import EmbeddedRedis, \
@@ -8,13 +8,12 @@ __all__ = ['EmbeddedRedisError', 'RedisServer']
 
 WRITES = frozenset(('append', 'del', 'getdel', 'getset', 'psetex', 'set',
                     'setex', 'unlink'))
-"""Commands that write a plain key: nothing but sessions is one. Those that a
-script makes count like any other; what only renews a key's time to live does
-not change it."""
+"""Commands that write a plain key: only sessions are plain keys. Commands of a
+script count, too; commands that only renew an expiry do not write."""
 
 
 class RedisServer(EmbeddedRedis):
-    """A private server that also tells what it has used."""
+    """A private server that also reports what it has used."""
     def __init__(self) -> None:
         super().__init__()
         self._client = redis.Redis(host=self.host, port=self.port)
