@@ -4,8 +4,9 @@
 
 A worker is then a member of the cluster from its start, even before its first
 client. When it ends, its clients reconnect to other workers, and have
-everything that it emitted; then it says goodbye. gunicorn looks for hooks of
-these names. If your configuration has hooks of its own, call these from them.
+everything that it emitted; then it leaves the cluster. gunicorn looks for
+hooks of these names. If your configuration has hooks of its own, call these
+from them.
 
 How a worker ends, from the source of gunicorn 22 to 27:
 

@@ -98,8 +98,8 @@ class Losses:
     def __init__(self) -> None:
         #: By the name of the counter.
         self.counts: Dict[str, int] = dict.fromkeys(COUNTERS.values(), 0)
-        self._told: Dict[str, float] = {}
-        self._untold: Set[str] = set()
+        self._logged: Dict[str, float] = {}
+        self._unlogged: Set[str] = set()
 
     def add(self, loss: Loss, now: float) -> Optional[str]:
         """Count a loss.
@@ -109,12 +109,12 @@ class Losses:
         """
         kind, name = loss.kind, COUNTERS[loss.kind]
         self.counts[name] += 1 if loss.count is None else loss.count
-        told = self._told.get(kind)
-        if told is not None and now - told <= LOSS_INTERVAL:
-            self._untold.add(kind)
+        logged = self._logged.get(kind)
+        if logged is not None and now - logged <= LOSS_INTERVAL:
+            self._unlogged.add(kind)
             return None
-        self._told[kind] = now
-        self._untold.discard(kind)
+        self._logged[kind] = now
+        self._unlogged.discard(kind)
         return f'{loss} ({name}: {self.counts[name]} in all)'
 
     def more(self, now: float) -> List[str]:
@@ -122,10 +122,10 @@ class Losses:
 
         :param now: the time, by the monotonic clock; infinity at the end.
         """
-        due = sorted(kind for kind in self._untold
-                     if now - self._told[kind] > LOSS_INTERVAL)
-        self._untold.difference_update(due)
-        self._told.update(dict.fromkeys(due, now))
+        due = sorted(kind for kind in self._unlogged
+                     if now - self._logged[kind] > LOSS_INTERVAL)
+        self._unlogged.difference_update(due)
+        self._logged.update(dict.fromkeys(due, now))
         return [f'more was lost since the last message '
                 f'({COUNTERS[kind]}: {self.counts[COUNTERS[kind]]} in all)'
                 for kind in due]

@@ -7,7 +7,7 @@ last.
 3. The connections are closed. The application's disconnect handlers run, and
    what they emit is sent. The clients reconnect by themselves; with recovery
    on, any other server restores their sessions.
-4. The outbox is flushed, the node says goodbye, and its tasks end.
+4. The outbox is flushed, the node leaves the cluster, and its tasks end.
 
 :func:`disconnect_clients` does 1 to 3, :func:`close` does 4. Between the two
 calls the node is a member like any other: HTTP requests that still run may

@@ -19,7 +19,7 @@ RESERVED = frozenset(('connect', 'connection', 'new_namespace'))
 def check_name(event: Any) -> None:
     """Make sure that an event may be emitted.
 
-    :raises TypeError: its name is not a text.
+    :raises TypeError: its name is not a string.
     :raises ValueError: its name is reserved.
     """
     if not isinstance(event, str):

@@ -1,4 +1,4 @@
-"""Supervised tasks, locks, events and a limiter that work alike under
+"""Supervised tasks, locks, events and a limiter that work the same under
 threads, gevent and eventlet.
 
 Imports :mod:`~redis_streams_adapter.protocol` and what lies below it. Start

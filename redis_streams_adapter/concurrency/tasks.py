@@ -1,4 +1,4 @@
-"""Tasks that go on: one supervised loop for all of them.
+"""Supervised tasks: one loop for all of them.
 
 A task's work is a function that runs until the task is stopped or until it
 fails. The loop calls it again after each failure, with back-off, until the

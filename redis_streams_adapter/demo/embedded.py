@@ -187,7 +187,7 @@ class EmbeddedRedis:
             if b'in use' not in self._log():
                 break
         raise EmbeddedRedisError(
-            f'{self.executable} did not start: {self._last_words()}')
+            f'{self.executable} did not start: {self._last_log_line()}')
 
     def _spawn(self) -> None:
         settings = {
@@ -244,7 +244,7 @@ class EmbeddedRedis:
         except OSError:
             return b''
 
-    def _last_words(self) -> str:
+    def _last_log_line(self) -> str:
         process = self.process
         lines = self._log().decode('utf-8', 'replace').strip().splitlines()
         if process is not None and process.poll() is None:

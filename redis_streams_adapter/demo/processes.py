@@ -74,9 +74,9 @@ class Process:
         status = self.process.poll() if self.process is not None else None
         if status is not None:
             raise DemoError(f'{self.name} ended with status {status}: '
-                            f'{self.last_words()}')
+                            f'{self.last_log_line()}')
 
-    def last_words(self) -> str:
+    def last_log_line(self) -> str:
         """Return the last line of its log, on one line."""
         try:
             lines = self.log.read_text('utf-8', 'replace').splitlines()
@@ -165,7 +165,7 @@ class Worker(Process):
                     f'knew {seen["servers"]} of {count} servers '
                     f'(health: {seen["health"]})')
                 raise DemoError(f'{self.name} {state} within {timeout:g} s: '
-                                f'{self.last_words()}')
+                                f'{self.last_log_line()}')
             with suppress(OSError):
                 seen = self._request('GET', '/status', None, left)
             if seen.get('servers') != count:
@@ -199,7 +199,7 @@ class Worker(Process):
             connection.close()
         if response.status != 200:
             raise DemoError(f'{self.name} failed to serve {path}: '
-                            f'{self.last_words()}')
+                            f'{self.last_log_line()}')
         return json.loads(content)
 
 
@@ -245,7 +245,7 @@ class Emitter(Process):
                 process.wait(POLL_INTERVAL)
             self.check()
             raise DemoError(f'{self.name} did not emit within '
-                            f'{timeout:g} s: {self.last_words()}')
+                            f'{timeout:g} s: {self.last_log_line()}')
         return json.loads(answers[0])['answer']
 
     @staticmethod

@@ -161,7 +161,7 @@ class Demo:
                 client.connect(worker.url, self._timeout)
             except DemoError as exc:
                 raise DemoError(
-                    f'{exc}; {worker.name}: {worker.last_words()}') from exc
+                    f'{exc}; {worker.name}: {worker.last_log_line()}') from exc
             self._signals.check()
             if client.welcome.get('worker') != worker.name:
                 raise DemoError(

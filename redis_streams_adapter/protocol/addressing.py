@@ -9,7 +9,7 @@ def arguments(event: Any, data: Any) -> Tuple[Any, ...]:
     """The event's name, followed by its arguments.
 
     :param data: ``None``: no argument; a tuple: several; anything else: one.
-    :raises TypeError: the name is neither text nor a whole number.
+    :raises TypeError: the name is neither a string nor an integer.
     """
     if not isinstance(event, (str, int)):
         raise TypeError(f'the name of an event must be a string, not '
@@ -24,8 +24,8 @@ def arguments(event: Any, data: Any) -> Tuple[Any, ...]:
 def rooms(value: Any) -> Tuple[Room, ...]:
     """One or several rooms or sids, as a tuple.
 
-    :raises TypeError: one of them is neither text nor a whole number, so that
-                       other nodes could not find it.
+    :raises TypeError: one of them is neither a string nor an integer, so
+                       that other nodes could not find it.
     """
     if value is None:
         return ()

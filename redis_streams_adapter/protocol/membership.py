@@ -205,7 +205,7 @@ class Membership:
                            self._beating.get((namespace, uid), False))
                 for uid in self.nodes(namespace)}
 
-    def who_reads(self, namespaces: Iterable[str]) -> Dict[str, List[str]]:
+    def nodes_to_ask(self, namespaces: Iterable[str]) -> Dict[str, List[str]]:
         """Which nodes to ask in which of these namespaces, so that each node
         is asked once."""
         asked: Dict[str, List[str]] = {}

@@ -87,7 +87,7 @@ class Node:
         uid, writer = envelope.uid, envelope.writer
         if writer is None:
             if uid == self.uid or self._is_own_report(envelope):
-                # Written outside of the order, see `Writer.say_now`.
+                # Written outside of the order, see `Writer.append_urgent`.
                 return _NOTHING
             return self._accept(entry, envelope, now, sequences, knowledge)
         if writer == sequences.own:
@@ -355,10 +355,10 @@ class Node:
             return TICK_MINIMUM
         return knowledge.remaining(namespace, now)
 
-    def who_reads(self, namespaces: Iterable[str]) -> Dict[str, List[str]]:
+    def nodes_to_ask(self, namespaces: Iterable[str]) -> Dict[str, List[str]]:
         """Which nodes to ask in which of these namespaces:
-        :meth:`.Membership.who_reads`."""
-        return self._members.who_reads(namespaces)
+        :meth:`.Membership.nodes_to_ask`."""
+        return self._members.nodes_to_ask(namespaces)
 
     @property
     def others(self) -> int:

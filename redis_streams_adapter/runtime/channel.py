@@ -186,7 +186,7 @@ class Channel:
                 # The answer to an INITIAL_HEARTBEAT may have to wait for a
                 # long outbox. A node that asks after an outage sends little
                 # until it has this report.
-                self.reader.tell()
+                self.reader.report_position()
 
     def recall(self, entry: Entry, at: float) -> None:
         """Take in an entry of the history before the first position."""
@@ -244,7 +244,7 @@ class Channel:
         # is a member of no namespace in this stream writes as an emitter.
         namespaces = self.carried(self._node.namespaces)
         reader = None if namespaces else self._node.uid
-        self.writer.say_now(self._encoder.encode(
+        self.writer.append_urgent(self._encoder.encode(
             namespaces[0] if namespaces else '/',
             Heartbeat(cursor or CAUGHT_UP, reader)))
 
@@ -279,7 +279,8 @@ class Channel:
             return strangers, ()
         self.set_window()
         with self._core:
-            asked = self._node.who_reads(self.carried(self._node.namespaces))
+            asked = self._node.nodes_to_ask(
+                self.carried(self._node.namespaces))
         uids = list(chain.from_iterable(asked.values()))
         return [None, *(uids or strangers)], [
             self._encoder.encode(namespace, InitialHeartbeat())

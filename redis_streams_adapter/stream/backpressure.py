@@ -71,7 +71,7 @@ class Backpressure:
         self._overhear = None
 
     def await_reader(self) -> None:
-        """Our own reader gets through: it has to read what is written from
+        """Our own reader reaches Redis: it has to read what is written from
         now on, too."""
         with self._lock:
             self.flow.await_readers([None], time.monotonic())

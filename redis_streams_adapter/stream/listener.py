@@ -6,8 +6,8 @@ and ``doPublishResponse``). A message that is published while the connection
 is broken is not heard; a task that waits for an answer waits until its
 timeout.
 
-The task sleeps until the server says something, until it is to listen to
-other channels, or until it is time to check the connection, :data:`QUIET`.
+The task sleeps until the server sends something, until the channels change,
+or until the connection has to be checked, see :data:`QUIET`.
 """
 import logging
 import time
@@ -101,7 +101,7 @@ class ListenerLink(Connection):
                     self._early.append(early)
 
     def wait(self, timeout: float) -> bool:
-        """Wait until the server says something.
+        """Wait until the server sends something.
 
         :param timeout: how many seconds to wait, at most.
         :return: whether it did. If not, the time is over, another task has
@@ -124,7 +124,7 @@ class ListenerLink(Connection):
             raise self._lost(exc) from exc
 
     def read(self) -> Union[Heard, Removed, None]:
-        """What the server has said; ``None``: an answer to a PING.
+        """What the server has sent; ``None``: an answer to a PING.
 
         :raises Unavailable: the connection is broken.
         """
@@ -375,14 +375,14 @@ class Listener:
                 asked = True
                 due = time.monotonic() + self._driver.socket_timeout
 
-    def _take(self, said: Union[Heard, Removed, None]) -> None:
-        if isinstance(said, Removed):
+    def _take(self, message: Union[Heard, Removed, None]) -> None:
+        if isinstance(message, Removed):
             if self._moved is None:
                 raise Unavailable('a channel has moved to another server')
-            self._confirm(self._confirmed - {said.channel})
+            self._confirm(self._confirmed - {message.channel})
             self._moved()
-        elif said is not None:
-            self._hand_on(said)
+        elif message is not None:
+            self._hand_on(message)
 
     def _hand_on(self, heard: Heard) -> None:
         try:

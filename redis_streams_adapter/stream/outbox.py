@@ -133,7 +133,7 @@ class Outbox:
         #: Under the lock; the length is read without it.
         self.entries: Deque[Pending] = deque()
         #: What to send before all entries. Written under the lock.
-        self.ahead: Optional[Fields] = None
+        self.urgent: Optional[Fields] = None
         #: The highest number of a message that has left.
         self._sequence = 0
         #: How many entries were stored, and how many were refused. Written
@@ -213,29 +213,29 @@ class Outbox:
         pending.sequence += number
         entries.append(pending)
 
-    def put_ahead(self, fields: Fields) -> None:
+    def put_urgent(self, fields: Fields) -> None:
         """Accept an entry without a number, which is sent before all others,
         in place of one that was not sent yet. Never blocks. A closed outbox
-        drops it: it might follow the last words."""
+        drops it: it might follow the goodbyes."""
         with self._lock:
             if not self.closed:
-                self.ahead = fields if self._sign is None \
+                self.urgent = fields if self._sign is None \
                     else self._sign(fields)
 
-    def sent_ahead(self, fields: Fields) -> None:
+    def urgent_sent(self, fields: Fields) -> None:
         """That entry was sent. If an exception strikes before this, it is
         sent again."""
         with self._lock:
             # Unless there is a newer one.
-            if self.ahead is fields:
-                self.ahead = None
+            if self.urgent is fields:
+                self.urgent = None
 
-    def close(self, last_words: Iterable[Fields]) -> None:
+    def close(self, goodbyes: Iterable[Fields]) -> None:
         """Accept nothing after these signs of life, for which there is always
         room. Idempotent."""
         with self._lock:
             if not self.closed:
-                for fields in last_words:
+                for fields in goodbyes:
                     self._append(Pending(fields, 0, 0, False), False)
                 self.closed = True
 

@@ -1,7 +1,7 @@
 """The recent history of a stream, read once, before a reader begins.
 
-It shows who is a member: each live member has written something during the
-last heartbeat timeout. Nothing else of it is carried out. See
+It shows which nodes are members: each live member has written something
+during the last heartbeat timeout. Nothing else of it takes effect. See
 :mod:`redis_streams_adapter.protocol.discovery` for what follows from it.
 
 It ends at the reader's first position, and its age is counted from the moment

@@ -1,6 +1,6 @@
 """One task reads the stream, with a cursor that stays right through failures.
 
-The cursor is resolved once, when the reader first gets through. From then on
+The cursor is resolved once, when the reader first reaches Redis. From then on
 it is the position of the last entry that was handed on. It moves after each
 entry, also after one that fails: an entry is handed on once, and a bad one
 stops nothing. The same holds for an exception that strikes the task from
@@ -49,11 +49,11 @@ class Reader:
     :param open_link: makes a new, unconnected link to the stream.
     :param handle: what to do with an entry, on the reader's task.
     :param since: returns the moment from which a local client may have been
-                  told that it is connected, by ``time.monotonic()``. Asked
-                  when the reader gets through, once or, after failures, again.
+                  told that it is connected, by ``time.monotonic()``. Called
+                  when the reader reaches Redis, again after failures.
     :param began: called once with the first cursor, and with a time before
                   it was known, by the server's clock, in milliseconds.
-    :param resumed: called each time the reader gets through, before the
+    :param resumed: called each time the reader reaches Redis, before the
                     first entry.
     :param lost, max_len, doubtful: see
                                     :class:`~redis_streams_adapter.stream.\
@@ -97,8 +97,8 @@ loss_detection.LossDetector`.
         #: The position up to which an earlier reader of this process has
         #: handed on all; ``None``: there was none. Set before the task starts.
         self.skip_to: Optional[Position] = None
-        #: Whether it has ever got through: the cursor alone does not show it.
-        self._through = False
+        #: Whether it has ever read: the cursor alone does not show it.
+        self._started = False
         #: When the stream was last looked at.
         self._looked = 0.0
         self._link: Optional[Link] = None
@@ -135,7 +135,7 @@ loss_detection.LossDetector`.
         return max(Position(now), self._detector.known.last_id,
                    self.cursor or START)
 
-    def tell(self) -> None:
+    def report_position(self) -> None:
         """Report the position of the reader; on its own task."""
         if self._behind:
             self._reported = time.monotonic()
@@ -169,7 +169,7 @@ loss_detection.LossDetector`.
             if self.cursor is None:
                 self._moment = now
             self.cursor = self._position(link, reconnected=True)
-            if not self._through and self._read_back is not None:
+            if not self._started and self._read_back is not None:
                 self._read_back(link, self._clock_ahead, self.cursor,
                                 self._detector.known, self._since(),
                                 self._failed)
@@ -177,10 +177,10 @@ loss_detection.LossDetector`.
             # waiting, fails here, before it reports that it works.
             page = link.read(self.cursor, self._count,
                              PROBE if self._failed else None)
-            if not self._through:
+            if not self._started:
                 self._began(self.cursor, self._moment)
                 # Set after the call: if an exception strikes, it is repeated.
-                self._through = True
+                self._started = True
             # Set only now: a task that finds it connected relies on its
             # position.
             self.connected = True
@@ -248,13 +248,13 @@ loss_detection.LossDetector`.
             slow = read - page[-1].id.milliseconds / 1000 > LAG
         for entry in page:
             if full and (slow or time.monotonic() - begun > LAG):
-                self._report()
+                self._report_lag()
             self._hand_on(entry)
         if not full and self._reported is not None:
             self._reported = None
             self._lagging(None)
 
-    def _report(self) -> None:
+    def _report_lag(self) -> None:
         now = time.monotonic()
         if self._reported is None or now - self._reported > REPORT_INTERVAL:
             self._reported = now

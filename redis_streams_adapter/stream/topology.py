@@ -140,9 +140,9 @@ class Members(Asked):
                 continue
             answered = True
             slots = _parse(reply, address)
-            told = {each for some in slots for each in some.servers}
-            if told:
-                self._known = self._given | told
+            reported = {each for some in slots for each in some.servers}
+            if reported:
+                self._known = self._given | reported
             yield slots
         if error is not None and not answered:
             raise error
@@ -196,15 +196,15 @@ class Sentinels(Asked):
                 reasons.append(f'{host}:{port}: {reply}')
                 continue
             pairs = iter(reply)
-            told = dict(zip(pairs, pairs))
-            flags = told[b'flags'].decode().split(',')
+            reported = dict(zip(pairs, pairs))
+            flags = reported[b'flags'].decode().split(',')
             if DOWN.intersection(flags):
                 reasons.append(f'{host}:{port}: the master is down')
-            elif int(told[b'num-other-sentinels']) < self._others:
+            elif int(reported[b'num-other-sentinels']) < self._others:
                 reasons.append(
                     f'{host}:{port}: it sees too few other Sentinels')
             else:
-                return told[b'ip'].decode(), int(told[b'port'])
+                return reported[b'ip'].decode(), int(reported[b'port'])
         raise self._failure(
             f'no Sentinel knows the address of the master {self._service!r} '
             f'({"; ".join(sorted(reasons))})')

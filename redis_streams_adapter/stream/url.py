@@ -22,8 +22,8 @@ def split_url(url: str) -> SplitResult:
         if not parts.scheme.startswith('unix'):
             database_of(parts)
     except ValueError as exc:
-        # Not the text of that error: it may quote what is in truth a piece
-        # of a password. And not its traceback, for the same reason.
+        # Not the text of that error, which may quote part of a password. And
+        # not its traceback, for the same reason.
         raise ConfigurationError(
             'url: the host, the port or the database is not valid; '
             'in a password, percent-encode : / ? # [ ] @') from (

@@ -27,8 +27,8 @@ class Waiters:
         #: The entry of each task in :meth:`wait`. They do not wait through
         #: an outage.
         self.impatient: Dict[Event, Pending] = {}
-        #: Whether a quick reply is likely. Written by the writer's task.
-        self._hopeful = True
+        #: Whether Redis can be written to. Written by the writer's task.
+        self._available = True
         #: Set once, by the task that closes, when the writer's has ended.
         self._ended = False
 
@@ -44,7 +44,7 @@ class Waiters:
         try:
             self.impatient[woken] = pending
             # In this order: a task that settles it from now on wakes us.
-            if not pending.settled and self._hopeful and not self._ended:
+            if not pending.settled and self._available and not self._ended:
                 woken.wait(self._patience if timeout is None else timeout)
         finally:
             self.impatient.pop(woken, None)
@@ -77,13 +77,13 @@ class Waiters:
                     if pending.settled:
                         woken.set()
 
-    def hope(self) -> None:
-        """Redis can be written to: a reply will come soon."""
-        self._hopeful = True
+    def resume(self) -> None:
+        """Redis can be written to: tasks wait for single entries again."""
+        self._available = True
 
-    def lose_hope(self) -> None:
-        """Redis is away: do not wait for single entries."""
-        self._hopeful = False
+    def suspend(self) -> None:
+        """Redis is away: no task waits for a single entry."""
+        self._available = False
         for woken in self.impatient.copy():
             woken.set()
 

@@ -171,10 +171,10 @@ backpressure.Backpressure`.
             self._work_there.set()
         return pending
 
-    def say_now(self, fields: Fields) -> None:
+    def append_urgent(self, fields: Fields) -> None:
         """Have an entry sent once, ahead of the outbox; see
-        :meth:`~redis_streams_adapter.stream.outbox.Outbox.put_ahead`."""
-        self.outbox.put_ahead(fields)
+        :meth:`~redis_streams_adapter.stream.outbox.Outbox.put_urgent`."""
+        self.outbox.put_urgent(fields)
         self.wake()
 
     def wait(self, pending: Pending,
@@ -194,10 +194,10 @@ backpressure.Backpressure`.
         self.wake()
         return self._waiters.flush(last, timeout)
 
-    def close(self, last_words: Iterable[Fields] = ()) -> None:
+    def close(self, goodbyes: Iterable[Fields] = ()) -> None:
         """Accept nothing more after these signs of life. What is in the
         outbox is still sent."""
-        self.outbox.close(last_words)
+        self.outbox.close(goodbyes)
         self.wake()
 
     def end(self) -> int:
@@ -258,14 +258,14 @@ backpressure.Backpressure`.
                 link.trim()
             self._last_identity = link.identity
             if not self.outbox:
-                self._gets_through(task)
+                self._note_success(task)
             while not task.stopping:
                 self.backpressure.listen(link, self._acknowledged)
                 batch = self._take()
-                self._say_urgent(link)
+                self._send_urgent(link)
                 if batch:
                     self._send(link, batch)
-                    self._gets_through(task)
+                    self._note_success(task)
                     self._cap(link)
                 if len(batch) == BATCH_ENTRIES:
                     # Let others run, however fast the server answers.
@@ -274,25 +274,25 @@ backpressure.Backpressure`.
             self._failures += 1
             if self._failures > 1:
                 # Not at the first: a lost connection is replaced at once.
-                self._waiters.lose_hope()
+                self._waiters.suspend()
             self._link = None
             link.close()
 
-    def _gets_through(self, task: Task) -> None:
+    def _note_success(self, task: Task) -> None:
         self._failures = 0
-        self._waiters.hope()
+        self._waiters.resume()
         task.works()
 
-    def _say_urgent(self, link: Link) -> None:
-        urgent = self.outbox.ahead
+    def _send_urgent(self, link: Link) -> None:
+        urgent = self.outbox.urgent
         if urgent is not None:
             link.append([urgent])
-            self.outbox.sent_ahead(urgent)
+            self.outbox.urgent_sent(urgent)
 
     def _take(self) -> List[Pending]:
         """The next batch; empty if the wait ended without one."""
         self._asleep = True
-        if not self.outbox and self.outbox.ahead is None:
+        if not self.outbox and self.outbox.urgent is None:
             self._work_there.wait(IDLE)
         self._asleep = False
         # Cleared before looking: what comes later sets it again.

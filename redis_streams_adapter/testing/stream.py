@@ -83,7 +83,7 @@ class FakeStream:
         #: Whether it closes the connection when it gets an entry.
         self.chokes_on: Callable[[Fields], bool] = lambda fields: False
         #: Whether it reports how many entries it ever had, as since Redis 7.
-        self.tells_added = True
+        self.counts_added = True
         #: Whether a connection may know its identity and end others.
         self.permissive = True
 
@@ -342,7 +342,7 @@ class FakeLink:
                 return NO_STREAM
             first = stream.entries[0].id if stream.entries else None
             return Ends(first, stream.last,
-                        stream._added if stream.tells_added else None,
+                        stream._added if stream.counts_added else None,
                         len(stream.entries))
 
     def time(self) -> int:

@@ -187,5 +187,5 @@ def test_too_many_are_not_listed(members: Membership,
 def test_each_node_is_asked_in_one_namespace(members: Membership) -> None:
     for namespace, uid in (('/', 'a'), ('/chat', 'a'), ('/chat', 'b')):
         members.heard(namespace, uid, 1.0)
-    assert members.who_reads(['/', '/chat', '/none']) == {
+    assert members.nodes_to_ask(['/', '/chat', '/none']) == {
         '/': ['a'], '/chat': ['b']}

@@ -153,10 +153,10 @@ def test_each_other_node_is_asked_once(node: Node) -> None:
     for namespace, uid in (('/', 'a'), ('/', 'b'), ('/chat', 'b'),
                            ('/chat', 'c')):
         receive(node, Heartbeat(), namespace=namespace, uid=uid)
-    assert node.who_reads(node.namespaces) == {
+    assert node.nodes_to_ask(node.namespaces) == {
         '/': ['a', 'b'], '/chat': ['c']}
-    assert node.who_reads(['/chat']) == {'/chat': ['b', 'c']}
-    assert node.who_reads([]) == {}
+    assert node.nodes_to_ask(['/chat']) == {'/chat': ['b', 'c']}
+    assert node.nodes_to_ask([]) == {}
 
 
 def test_who_leaves(node: Node) -> None:

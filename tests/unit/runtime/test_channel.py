@@ -55,15 +55,16 @@ class World:
             uid='me', others=0, namespaces=[ELSEWHERE, HERE],
             receive=self.receive, recall=self.note('recall'),
             resume=lambda now: self.events,
-            who_reads=lambda namespaces: self.readers)
+            nodes_to_ask=lambda namespaces: self.readers)
         self.channel = channel = self.make()
         made: Any = channel
         made.writer = SimpleNamespace(
             writer_id=b'me', outbox=SimpleNamespace(closed=False),
-            say_now=self.said.append, backpressure=self.noting(
+            append_urgent=self.said.append, backpressure=self.noting(
                 'set_window', 'await_reader', 'reader_lags', 'seen'))
         made.reader = SimpleNamespace(
-            counts=True, connected=True, tell=self.note('tell'))
+            counts=True, connected=True,
+            report_position=self.note('report_position'))
         made.sequences = SimpleNamespace(begin=self.note('sequences.begin'))
         made.signature = SimpleNamespace(
             joined=lambda namespace: namespace in self.joined)
@@ -197,7 +198,7 @@ def test_an_answer_is_reported_to_the_reader_unless_closed(
     world.state.closed = closed
     send = Send('/', Heartbeat())
     assert world.take_in(send) == [
-        ('carry_out', send), *([] if closed else [('tell',)])]
+        ('carry_out', send), *([] if closed else [('report_position',)])]
 
 
 def test_all_else_is_carried_out(world: World) -> None:

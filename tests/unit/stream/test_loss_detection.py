@@ -46,7 +46,7 @@ def test_a_failover_after_which_others_were_quicker(
 def test_a_failover_after_which_more_came_than_was_lost(
         readings: Readings, stream: FakeStream, tells: bool) -> None:
     """Neither the ids nor how many there are show it."""
-    stream.tells_added = tells
+    stream.counts_added = tells
     readings.idle()
     first, *_ = put(stream, 1, 2, 3)
     readings.idle()
@@ -118,7 +118,7 @@ def test_a_stream_that_was_deleted_begins_again(readings: Readings,
 @pytest.mark.parametrize('tells', [True, False])
 def test_a_stream_that_was_deleted_and_began_again_meanwhile(
         readings: Readings, stream: FakeStream, tells: bool) -> None:
-    stream.tells_added = tells
+    stream.counts_added = tells
     readings.idle()
     put(stream, 1, 2)
     readings.idle()
@@ -216,13 +216,13 @@ def test_entries_that_were_trimmed_before_they_were_read(
 
 def test_where_the_server_does_not_tell_how_many_entries_there_were(
         readings: Readings, stream: FakeStream) -> None:
-    stream.tells_added = False
+    stream.counts_added = False
     readings.idle()
     put(stream, 1, 2, 3)
     stream.trim(1)
     readings.idle()
     # It is upgraded, and counts what is there.
-    stream.tells_added = True
+    stream.counts_added = True
     stream._added = 1
     put(stream, 4)
     readings.idle()
@@ -236,7 +236,7 @@ def test_a_loss_that_nothing_shows(readings: Readings, stream: FakeStream,
                                    tells: bool) -> None:
     """All that was read is gone, and more may be. A server that counts knows
     that it is not."""
-    stream.tells_added = tells
+    stream.counts_added = tells
     readings.idle()
     put(stream, 1, 2)
     readings.idle()

@@ -217,8 +217,8 @@ def test_after_close_nothing_is_accepted(outbox: Outbox) -> None:
     assert numbers(outbox) == [1]
 
 
-def test_there_is_always_room_for_last_words(capacity: Capacity,
-                                             outbox: Outbox) -> None:
+def test_there_is_always_room_for_goodbyes(capacity: Capacity,
+                                           outbox: Outbox) -> None:
     capacity.limit = 1
     message = outbox.put(fields(1))
     outbox.close([fields(2), fields(3)])

@@ -100,7 +100,7 @@ def test_a_stream_that_rests(stream: FakeStream) -> None:
 
 @pytest.mark.parametrize('tells', [False, True])
 def test_a_young_stream(stream: FakeStream, tells: bool) -> None:
-    stream.tells_added = tells
+    stream.counts_added = tells
     put(stream, 1)
     stream.advance(3.0)
     put(stream, 2)
@@ -112,7 +112,7 @@ def test_a_young_stream(stream: FakeStream, tells: bool) -> None:
 @pytest.mark.parametrize('count', [3, 100])
 def test_a_stream_that_was_trimmed(count: int, tells: bool) -> None:
     stream = FakeStream(max_len=5)
-    stream.tells_added = tells
+    stream.counts_added = tells
     put(stream, *range(10))
     stream.advance(2.0)
     put(stream, 10, 11)
@@ -128,14 +128,14 @@ def test_a_stream_that_was_trimmed(count: int, tells: bool) -> None:
 def test_a_stream_that_was_emptied(stream: FakeStream) -> None:
     put(stream, 1, 2)
     stream.trim()
-    for stream.tells_added in (False, True):
+    for stream.counts_added in (False, True):
         assert Reading(stream).read() == Span(0.0, False)
 
 
 def test_trimmed_by_time_by_a_server_that_does_not_count(
         stream: FakeStream) -> None:
     """Its length says nothing."""
-    stream.tells_added = False
+    stream.counts_added = False
     put(stream, 1, 2)
     assert not Reading(stream, max_len=None).read().whole
 

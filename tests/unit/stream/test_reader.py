@@ -141,8 +141,8 @@ def test_an_entry_in_the_middle_of_a_page_is_not_handed_on_again(
     assert readings.reader.cursor == third
 
 
-def test_it_is_told_when_it_gets_through(readings: Readings,
-                                         stream: FakeStream) -> None:
+def test_it_reports_each_time_it_reaches_redis(readings: Readings,
+                                               stream: FakeStream) -> None:
     for expected in (1, 2):
         task = UntilDone(lambda: True)
         readings.reader.work(task)
@@ -153,7 +153,7 @@ def test_it_is_told_when_it_gets_through(readings: Readings,
 
 @pytest.mark.parametrize('operation', ['connect', 'time', 'ends', 'read'])
 @pytest.mark.parametrize('fault', [Fault.BREAK_BEFORE, Fault.ERROR])
-def test_first_time_is_told_when_it_gets_through(
+def test_the_first_time_counts_only_when_it_reaches_redis(
         readings: Readings, stream: FakeStream, operation: str,
         fault: Fault) -> None:
     """A node would never be a member otherwise."""
@@ -250,7 +250,7 @@ def test_one_that_lags_says_where_it_is(stream: FakeStream,
 def test_it_says_where_it_is_when_it_is_asked(stream: FakeStream,
                                               clock: Clock) -> None:
     readings = Readings(
-        stream, handle=lambda entry: readings.reader.tell())
+        stream, handle=lambda entry: readings.reader.report_position())
     readings.idle()
     first, _, _, _ = put(stream, *range(4))
     readings.until(4)

@@ -232,7 +232,7 @@ def test_what_is_trimmed_before_it_can_be_read(
         tells: bool) -> None:
     """Nobody knows how much it was, but that it was."""
     world = make_world(monkeypatch, hang(operation))
-    world.stream.tells_added = tells
+    world.stream.counts_added = tells
     put(world.stream, 0)
     world.pass_time(1.0)
     world.readings.since = world.clock.now
@@ -264,7 +264,7 @@ def test_what_is_trimmed_between_two_calls(
 def test_what_was_trimmed_before_is_no_loss(world: World,
                                             tells: bool) -> None:
     """It was never for a client of this process."""
-    world.stream.tells_added = tells
+    world.stream.counts_added = tells
     put(world.stream, *range(3 * MAX_LEN))
     world.pass_time(1.0)
     world.readings.since = world.clock.now

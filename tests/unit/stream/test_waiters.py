@@ -225,8 +225,8 @@ def test_it_gets_through_when_something_is_stored(
 def test_what_is_urgent_goes_first(writer: Writer,
                                    stream: FakeStream) -> None:
     put(writer, 1, 2)
-    writer.say_now([b'urgent', b'7'])
-    writer.say_now([b'urgent', b'8'])
+    writer.append_urgent([b'urgent', b'7'])
+    writer.append_urgent([b'urgent', b'8'])
     send(writer)
     # Once, and the last one alone.
     assert stored(stream) == [8, 1, 2]
@@ -243,23 +243,23 @@ def test_what_is_urgent_needs_no_outbox(writer: Writer, stream: FakeStream,
     put(writer, 1, 2)
     wait_until(has_stored(stream, 1))
     wait_until(lambda: writer.backpressure.held)
-    writer.say_now([b'urgent', b'7'])
+    writer.append_urgent([b'urgent', b'7'])
     wait_until(has_stored(stream, 2))
     assert stored(stream) == [1, 7]
     assert len(writer.outbox) == 1
 
 
-def test_nothing_is_urgent_behind_the_last_words(
+def test_nothing_urgent_follows_the_goodbyes(
         writer: Writer, stream: FakeStream,
         start_writer: Callable[[], None]) -> None:
     """Others would take us for a member again."""
     put(writer, 1)
-    writer.say_now([b'urgent', b'7'])
+    writer.append_urgent([b'urgent', b'7'])
     writer.close([[b'bye', b'9']])
     start_writer()
     wait_until(has_stored(stream, 3))
-    writer.say_now([b'urgent', b'8'])
-    assert writer.outbox.ahead is None
+    writer.append_urgent([b'urgent', b'8'])
+    assert writer.outbox.urgent is None
     assert stored(stream) == [7, 1, 9]
 
 
@@ -270,7 +270,7 @@ def test_what_is_urgent_is_never_in_doubt(
     """It may be said twice, which does no harm; it is not lost."""
     put(writer, 1)
     send(writer)
-    writer.say_now([b'urgent', b'7'])
+    writer.append_urgent([b'urgent', b'7'])
     stream.plan('append', fault)
     put(writer, 2)
     assert len(send(writer)) == 1
@@ -286,7 +286,7 @@ def test_what_is_urgent_survives_an_idle_connection(
     sent."""
     start_writer()
     stream.plan('append', Fault.BREAK_BEFORE)
-    writer.say_now([b'urgent', b'7'])
+    writer.append_urgent([b'urgent', b'7'])
     wait_until(has_stored(stream, 1))
 
 

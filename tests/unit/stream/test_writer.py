@@ -245,7 +245,7 @@ def test_signs_of_life_have_no_number_of_their_own(
 
 # -- the end -----------------------------------------------------------------
 
-def test_last_words(make_writer: Make, stream: FakeStream) -> None:
+def test_goodbyes(make_writer: Make, stream: FakeStream) -> None:
     writer = make_writer(limit=2)
     put(writer, 1, 2)
     writer.close([[b'number', b'3'], [b'number', b'4']])
