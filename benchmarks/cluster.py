@@ -1,5 +1,6 @@
 """Nodes of one kind, a client on each, and what passes between them."""
 import itertools
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,15 @@ PROBE_LIMIT = 50
 
 SILENCE = 5.0
 """Seconds without a message after which the missing ones are lost."""
+
+SETTLE_INTERVAL = 0.1
+"""Seconds between two looks whether a node is idle again."""
+
+SETTLED = 0.005
+"""Seconds of CPU that an idle node uses in that time at most."""
+
+SETTLE_LIMIT = 50
+"""Looks until the next scenario begins anyhow."""
 
 _numbers = itertools.count(1)
 
@@ -85,6 +95,17 @@ class Cluster:
         """Close the connections of the clients, then :meth:`stop`."""
         self.clients.ask('close', groups=self.groups)
         self.stop()
+
+    def close(self, group: str) -> None:
+        """Close the connections of a group on the first receiver; wait until
+        that is done with them, so that the next scenario has the machine."""
+        self.clients.ask('close', groups=[group])
+        used = self.receivers[0].cpu() if self.receivers else 0.0
+        for _ in range(SETTLE_LIMIT if self.receivers else 0):
+            time.sleep(SETTLE_INTERVAL)
+            before, used = used, self.receivers[0].cpu()
+            if used - before < SETTLED:
+                return
 
     def probe(self, group: str, to: str) -> None:
         """Send to a group until a message reaches all of it."""

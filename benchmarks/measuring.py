@@ -124,7 +124,7 @@ def measure(cluster: Cluster, scenario: Scenario) -> Measurement:
                 if scenario.everywhere else None
             return _measure(cluster, scenario, many, many, idle)
         finally:
-            cluster.clients.ask('close', groups=[many])
+            cluster.close(many)
     place = 0 if scenario.own else 1
     to = cluster.sids[place] if scenario.clients else NOBODY
     return _measure(cluster, scenario, cluster.groups[place], to)
@@ -213,7 +213,7 @@ def _measure_connects(cluster: Cluster, scenario: Scenario) -> Measurement:
     usage.end()
     sender_cpu = cluster.sender.cpu() - sender_cpu
     verdict = clients.ask('verdict', group=group, linger=scenario.linger)
-    clients.ask('close', groups=[group])
+    cluster.close(group)
     each = 1e6 / count
     return Measurement(
         throughput=count / elapsed, emit_throughput=count / elapsed,
@@ -232,7 +232,7 @@ def _measure_memory(cluster: Cluster, scenario: Scenario) -> Measurement:
     clients.ask('connect', group=group, port=cluster.ports[1], count=count)
     after, _ = memory(cluster.receivers[0])
     verdict = clients.ask('verdict', group=group, linger=scenario.linger)
-    clients.ask('close', groups=[group])
+    cluster.close(group)
     return Measurement(
         memory_start=start, memory_client=(after - start) * 1024 / count,
         strays=verdict['strays'], closed=verdict['closed'])

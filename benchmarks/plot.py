@@ -56,7 +56,7 @@ def draw(results: dict[str, Any], path: str) -> None:
     _lines(axes[1][1], summary, 'sender_cpu', 'CPU of the sender, µs/message')
     _lines(axes[1][2], summary, 'receiver_cpu',
            'CPU of each receiver, µs/message')
-    labels = {}
+    labels: dict[str, Any] = {}
     for each in axes.flat:
         labels.update(zip(*reversed(each.get_legend_handles_labels())))
     figure.legend(labels.values(), labels.keys(), loc='outside lower center',

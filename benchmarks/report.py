@@ -52,7 +52,8 @@ def summary(scenario: Scenario, rounds: Rounds) -> dict[str, Any]:
     for metric in METRICS:
         values = {kind: median(found) for kind in kinds
                   if (found := alone(rounds, kind, metric))}
-        if not any(values.values()):
+        if not any(values.values()) or (
+                metric == 'session_writes' and 'redis' in scenario.kinds):
             continue
         ratios = {}
         for ours, base in RATIOS:
