@@ -1,17 +1,18 @@
 """The public API: a client manager for python-socketio over Redis Streams.
 
-python-socketio and the application call :class:`RedisStreamsManager`. It puts
-the parts together, and passes each call on to one of them:
+python-socketio and the application call :class:`RedisStreamsManager`. It
+passes each call on to one of the parts that
+:class:`redis_streams_adapter.composition.Parts` puts together:
 
-================ ==========================================================
-``_registry``    python-socketio's register of local clients and rooms
-``_tracking``    follows local clients, for recovery; or does nothing
-``_delivery``    puts packets into the queues of local clients
-``_outgoing``    sends events and commands
-``_incoming``    carries out what other processes write
-``_cluster``     sends requests and commands to all servers
-``_lifecycle``   starts and closes; has the runtime of this process
-================ ==========================================================
+============== ============================================================
+``_registry``  python-socketio's register of local clients and rooms
+``_lifecycle`` starts and closes; has the runtime of this process
+``_outgoing``  sends events and commands
+``_cluster``   sends requests and commands to all servers
+``_parts``     all of them; some are made with the server: ``local``, which
+               delivers to local clients, and ``tracking``, which follows
+               them for recovery
+============== ============================================================
 
 The way of one ``emit`` to the wire and back, in three steps:
 
@@ -28,47 +29,31 @@ emit>`: the event is encoded, and put into the outbox and into the queues of
    delivers the event to the local clients; with recovery,
    :meth:`StreamOrderDelivery.received <redis_streams_adapter.recovery.\
 stream_order.StreamOrderDelivery.received>` does, in the stream's order.
+
+This module is long because python-socketio and applications need all methods
+on one object. Half of its lines are docstrings, the reference for users; no
+method has more than a few steps.
 """
-import json as standard_json
-from logging import getLogger, Logger, WARNING
+from logging import Logger, WARNING
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, \
     TypeVar, Union
 
 from socketio import PubSubManager
 
-from .clients import hooks, send_queue, websocket
-from .clients.connections import Connections, turn_away
-from .clients.delivery import Delivery
+from .clients.connections import turn_away
 from .clients.descriptions import note_arrival
-from .clients.direct_delivery import DirectDelivery
-from .clients.registry import HAS_PRE_CONNECT, Registry
-from .clients.tracking import NoTracking, Tracking
-from .cluster.calls import Cluster, is_nobody, NodeInfo, TIMEOUT
-from .cluster.incoming import Incoming
-from .cluster.outgoing import Outgoing
-from .cluster.pubsub import PubSub
+from .clients.registry import HAS_PRE_CONNECT
+from .cluster.calls import is_nobody, NodeInfo, TIMEOUT
 from .cluster.remote_socket import RemoteSocket
-from .cluster.requester import Requester
-from .cluster.server_side import ServerSideHandlers
-from .concurrency.engines import Engine, ServerEngine, ThreadEngine
+from .composition import package_logger, Parts
 from .options import from_arguments, Options
 from .protocol.addressing import arguments, rooms as as_rooms, \
     target as make_target
 from .protocol.messages import DisconnectSockets, Room, SocketsJoin, \
     SocketsLeave, Target
-from .protocol.values import check_finite, Serialiser
-from .recovery.deliveries import StreamOrderDeliveries
+from .protocol.values import check_finite
 from .recovery.session import Outcome
-from .recovery.session_writer import SessionWriter
-from .recovery.tracker import ClientTracker
-from .runtime.delivery import Deliveries
-from .runtime.lifecycle import Lifecycle
-from .runtime.runtime import Runtime
 from .stream.driver import open_driver
-from .stream.session_store import SessionStore
-
-#: The logger to use if neither the application nor its server has one.
-package_logger = getLogger('redis_streams_adapter')
 
 _Handler = TypeVar('_Handler', bound=Callable[..., Any])
 Self = TypeVar('Self', bound='RedisStreamsManager')
@@ -198,110 +183,19 @@ class RedisStreamsManager(PubSubManager):
         self._options = options
         self._driver = open_driver(
             url, redis_options or {}, options.stream_name)
-        self._json = json
-        # The parts. set_server() makes those that depend on the server; the
-        # runtime makes those that belong to one process.
-        self._registry = Registry(
-            self, super(), lambda: self._live().order)
-        self._lifecycle: Lifecycle[Requester] = Lifecycle(
-            self, self._make_runtime, write_only, self._get_logger,
-            self._registry.after_fork)
-        #: The runtime of this process.
-        self._live = self._lifecycle.runtime
-        self._handlers = ServerSideHandlers(self._get_logger)
-        self._outgoing = Outgoing(
-            self._lifecycle, self._registry, options.publish == 'sync')
-        self._incoming = Incoming(
-            self._lifecycle, self._outgoing, self._handlers)
-        self._cluster = Cluster(
-            self, self._lifecycle, self._outgoing, self._incoming,
-            self._handlers)
-        #: The task that creates the server sets these, once, before any
-        #: client connects.
-        self._delivery: Optional[Delivery] = None
-        self._tracking: Tracking = NoTracking(self._registry)
-        self._tracker: Optional[ClientTracker] = None
-        #: Delivery without recovery. Made with the runtime.
-        self._direct: Optional[DirectDelivery] = None
-
-    # -- the parts --------------------------------------------------------
+        self._parts = parts = Parts(
+            self, super(), options, self._driver, json, self._get_logger)
+        self._registry = parts.registry
+        self._lifecycle = parts.lifecycle
+        self._outgoing = parts.outgoing
+        self._cluster = parts.cluster
+        #: Returns the runtime of this process.
+        self._live = parts.lifecycle.runtime
 
     def set_server(self, server: Any) -> None:
         """Called by the server when it is created."""
         super().set_server(server)
-        lifecycle = self._lifecycle
-        lifecycle.server = server
-        lifecycle.connections = Connections(
-            server, lambda: lifecycle.turns_away)
-        websocket.install(server, package_logger)
-        send_queue.install(server)
-        self._delivery = local = Delivery(self, server, self._get_logger)
-        if self._direct is not None:
-            # This process emitted before there was a server.
-            self._direct.local = local
-        if not self.write_only:
-            self._outgoing.local = local
-        recovery = self._options.recovery
-        if recovery is None or self.write_only:
-            self._tracking = NoTracking(self._registry, local)
-            hooks.guard(server)
-        else:
-            self._tracking = self._tracker = ClientTracker(
-                self, server, local, recovery, self._live,
-                self._outgoing.put)
-            hooks.install(server, self._tracker)
-        self._incoming.tracking = self._tracking
-
-    def _make_runtime(self, former: Optional[Runtime[Requester]]
-                      ) -> Runtime[Requester]:
-        engine: Engine = ThreadEngine()
-        if self.server is not None and not self.write_only:
-            self._lifecycle.check_server()
-            engine = ServerEngine(self.server)
-        runtime = Runtime(
-            self._options, self._driver, engine, self._get_logger,
-            self._json_module(), self.write_only, self._incoming.act,
-            self._served_namespaces, self._make_deliveries,
-            self._make_requests, former)
-        # The name that python-socketio uses; its admin interface shows it.
-        self.host_id = runtime.uid
-        return runtime
-
-    def _make_deliveries(self, runtime: Runtime[Requester]) -> Deliveries:
-        """Decide how events reach the local clients of this process."""
-        self._direct = direct = DirectDelivery(
-            runtime.append, runtime.order, runtime.act, self.write_only)
-        direct.local = local = self._delivery
-        tracker, recovery = self._tracker, self._options.recovery
-        if local is None or tracker is None or recovery is None:
-            return direct
-        writer = SessionWriter(
-            SessionStore(self._driver, runtime.engine,
-                         self._options.session_key_prefix,
-                         recovery.max_disconnection_duration),
-            runtime.engine, recovery, self._options.heartbeat_interval,
-            Serialiser(self._json_module(), False), runtime.application,
-            tracker.describe, tracker.progress, self._get_logger)
-        return StreamOrderDeliveries(
-            writer, local, direct, runtime.append, runtime.order, runtime.act,
-            runtime.capacity, runtime.engine.event, self._get_logger,
-            runtime.delivery)
-
-    def _make_requests(self, runtime: Runtime[Requester]) -> Requester:
-        return Requester(runtime.node, runtime.core, PubSub(
-            self._options, self._driver, runtime.engine, self._get_logger,
-            runtime.encoder, runtime.application, runtime.events.receive,
-            runtime.status.skip, runtime.tasks.start_pubsub), runtime)
-
-    def _served_namespaces(self) -> Iterable[str]:
-        return dict.fromkeys([*self._registry.namespaces(),
-                              *self._tracking.namespaces,
-                              *self._handlers.namespaces])
-
-    def _json_module(self) -> Any:
-        if self._json is None and self.server is not None:
-            return self.server.packet_class.json
-        return self._json or standard_json
+        self._parts.set_server(server)
 
     def _get_logger(self) -> Logger:
         if self.logger:
@@ -381,17 +275,21 @@ class RedisStreamsManager(PubSubManager):
 
     def _admit(self, eio_sid: str, namespace: str) -> Optional[str]:
         if self._lifecycle.turns_away:
-            self._turn_away(eio_sid)
+            self._get_logger().info(
+                'the connection of a new client was closed: this server is '
+                'leaving the cluster')
+            turn_away(self.server, eio_sid)
             return None
-        self._note_arrival(eio_sid)
-        sid = self._tracking.admit(eio_sid, namespace, self._appear_in)
+        if self.server is not None:
+            note_arrival(self.server, eio_sid)
+        sid = self._parts.tracking.admit(eio_sid, namespace, self._appear_in)
         self._log_lines()
         return sid
 
     def _log_lines(self) -> None:
         """Log what was emitted under the order lock, by methods that another
         library has replaced."""
-        local = self._delivery
+        local = self._parts.local
         if local is not None and local.lines:
             local.log_lines(self._live().order)
 
@@ -399,18 +297,6 @@ class RedisStreamsManager(PubSubManager):
                  rooms: Iterable[Room]) -> bool:
         """Register a client under a sid of our choice."""
         return self._registry.register(sid, eio_sid, namespace, rooms)
-
-    def _turn_away(self, eio_sid: str) -> None:
-        self._get_logger().info(
-            'the connection of a client that comes was closed: this server '
-            'takes its leave')
-        turn_away(self.server, eio_sid)
-
-    def _note_arrival(self, eio_sid: str) -> None:
-        if self.server is not None:
-            environ = self.server.environ.get(eio_sid)
-            if environ is not None:
-                note_arrival(environ)
 
     def _appear_in(self, namespace: str) -> None:
         self._live().membership.appear_in(namespace)
@@ -465,12 +351,12 @@ class RedisStreamsManager(PubSubManager):
         eio_sid = self.eio_sid_from_sid(sid, namespace)
         connected = eio_sid is not None \
             and bool(self.is_connected(sid, namespace))
-        if eio_sid is None or self._tracking.is_leaving(sid, namespace):
+        if eio_sid is None or self._parts.tracking.is_leaving(sid, namespace):
             # For the server that has the client, or takes it over.
             self._outgoing.command(
                 namespace or '/', DisconnectSockets(Target((sid,))))
         elif connected:
-            self._tracking.discard(namespace, (sid, eio_sid))
+            self._parts.tracking.discard(namespace, (sid, eio_sid))
         return connected
 
     def disconnect(self, sid: str, namespace: Optional[str] = None,
@@ -481,9 +367,9 @@ class RedisStreamsManager(PubSubManager):
         """
         namespace = namespace or '/'
         if kwargs.get('ignore_queue'):
-            if self._tracking.may_unregister(sid, namespace):
+            if self._parts.tracking.may_unregister(sid, namespace):
                 super().disconnect(sid, namespace, ignore_queue=True)
-                self._tracking.unregister(sid, namespace)
+                self._parts.tracking.unregister(sid, namespace)
         elif self.server is not None and self._is_local(sid, namespace):
             self.server.disconnect(sid, namespace, ignore_queue=True)
         else:
@@ -493,7 +379,7 @@ class RedisStreamsManager(PubSubManager):
     def pre_disconnect(self, sid: str, namespace: str) -> Optional[str]:
         """Before the disconnect handler."""
         eio_sid = self._registry.pre_disconnect(sid, namespace)
-        self._tracking.leave(sid, namespace)
+        self._parts.tracking.leave(sid, namespace)
         return eio_sid
 
     def eio_sid_from_sid(self, sid: str, namespace: str) -> Optional[str]:
@@ -516,13 +402,13 @@ class RedisStreamsManager(PubSubManager):
                          eio_sid: Optional[str] = None) -> None:
         """A local client enters a room."""
         self._registry.basic_enter_room(sid, namespace, room, eio_sid=eio_sid)
-        self._tracking.entered(sid, namespace, room)
+        self._parts.tracking.entered(sid, namespace, room)
 
     def basic_leave_room(self, sid: str, namespace: str,
                          room: Room) -> None:
         """A local client leaves a room."""
         self._registry.basic_leave_room(sid, namespace, room)
-        self._tracking.left(sid, namespace, room)
+        self._parts.tracking.left(sid, namespace, room)
 
     def get_rooms(self, sid: str, namespace: str) -> List[Room]:
         """The rooms of a local client."""
@@ -534,14 +420,15 @@ class RedisStreamsManager(PubSubManager):
 
         :return: ``None`` for a client that did not try, or is not here.
         """
-        outcome: Optional[Outcome] = self._tracking.outcome(sid, namespace)
+        outcome: Optional[Outcome] = self._parts.tracking.outcome(
+            sid, namespace)
         return outcome
 
     def enter_room(self, sid: str, namespace: str, room: Room,
                    eio_sid: Optional[str] = None) -> None:
         """Make a client enter a room, wherever it is connected."""
         is_local = eio_sid is not None or self._is_local(sid, namespace)
-        if not is_local or self._tracking.is_leaving(sid, namespace):
+        if not is_local or self._parts.tracking.is_leaving(sid, namespace):
             self._outgoing.command(
                 namespace or '/', SocketsJoin(Target((sid,)), as_rooms(room)))
         if is_local:
@@ -550,7 +437,7 @@ class RedisStreamsManager(PubSubManager):
     def leave_room(self, sid: str, namespace: str, room: Room) -> None:
         """Make a client leave a room, wherever it is connected."""
         is_local = self._is_local(sid, namespace)
-        if not is_local or self._tracking.is_leaving(sid, namespace):
+        if not is_local or self._parts.tracking.is_leaving(sid, namespace):
             self._outgoing.command(
                 namespace or '/', SocketsLeave(Target((sid,)), as_rooms(room)))
         if is_local:
@@ -777,9 +664,9 @@ class RedisStreamsManager(PubSubManager):
         are kept, ``recovered``, how many clients were recovered, and how many
         were not, by reason: ``not_recovered_unknown_session`` and so on.
         """
-        delivered = self._delivery.delivered if self._delivery else 0
-        return {'delivered': delivered, **self._tracking.stats(),
-                **self._live().status.stats()}
+        local = self._parts.local
+        return {'delivered': local.delivered if local is not None else 0,
+                **self._parts.tracking.stats(), **self._live().status.stats()}
 
     def health(self) -> Dict[str, Any]:
         """The state of the manager, for a health check:

@@ -1,7 +1,7 @@
 """The connections of a server, and how they end when it shuts down.
 
 A client whose connection ends reconnects by itself, to any server; a client
-that is told to disconnect does not. So a client must get nothing here that it
+that the server disconnects does not. So a client must get nothing here that it
 could take for that: neither Socket.IO's DISCONNECT and CONNECT_ERROR
 (socket.io-client 4.8), nor Engine.IO's CLOSE (python-engineio 4.15, whose
 client ends for good). A WebSocket is closed, a polling request is answered.
@@ -38,8 +38,8 @@ AT_A_TIME = 50
 #: How often to look for new connections, in seconds.
 LOOK_AGAIN = 0.1
 
-#: Where a WSGI server keeps the socket of a request: gunicorn's workers,
-#: its ``gevent_pywsgi``, and Werkzeug.
+#: The keys of a request's socket in the environ: of gunicorn's workers, its
+#: ``gevent_pywsgi``, and Werkzeug.
 SOCKETS = ('gunicorn.socket', 'gunicorn.sock', 'werkzeug.socket')
 
 #: The answer to a new client while the server shuts down.

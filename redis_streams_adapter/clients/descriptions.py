@@ -2,7 +2,7 @@
 
 The keys are those of ``Handshake`` in the npm package ``socket.io`` 4.8
 (``dist/socket-types.d.ts`` and ``buildHandshake()`` in ``dist/socket.js``),
-so that an application in Node.js finds the same as for its own clients.
+so that an application in Node.js finds the same as for clients of Node.js.
 """
 import time
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence
@@ -16,9 +16,11 @@ from ..protocol.messages import is_room, Room
 ISSUED = 'redis_streams_adapter.issued'
 
 
-def note_arrival(environ: Dict[str, Any]) -> None:
-    """Remember when a client connects."""
-    environ.setdefault(ISSUED, int(time.time() * 1000))
+def note_arrival(server: Any, eio_sid: str) -> None:
+    """Note when a client connects, for each connection once."""
+    environ = server.environ.get(eio_sid)
+    if environ is not None:
+        environ.setdefault(ISSUED, int(time.time() * 1000))
 
 
 def describe(server: Any, namespace: str, clients: Sequence[Client],
@@ -51,9 +53,9 @@ def _rooms(manager: Any, namespace: str, sids: Iterable[str],
            is_sendable: Callable[[Any], bool]) -> Dict[str, List[Room]]:
     """The rooms of each of these clients, in one pass.
 
-    ``get_rooms`` of python-socketio (5.18) would go through all rooms for
-    each client, and each client has a room of its own. It also fails if
-    another thread makes a room meanwhile.
+    ``get_rooms`` of python-socketio (5.18) would look at all rooms for each
+    client, and each client has a room of its own. It also fails if another
+    thread makes a room meanwhile.
     """
     found: Dict[str, List[Room]] = {sid: [] for sid in sids}
     for room, members in list(manager.rooms.get(namespace, {}).items()):
@@ -71,7 +73,7 @@ def _rooms(manager: Any, namespace: str, sids: Iterable[str],
 
 
 def _is_sendable_room(room: Any, is_sendable: Callable[[Any], bool]) -> bool:
-    """Whether other servers could name this room, and be told its name."""
+    """Whether a message to other servers can name this room."""
     return is_room(room) and (
         isinstance(room, str) and room.isascii() or is_sendable(room))
 

@@ -126,7 +126,7 @@ Deliveries`."""
     def history_lost(self) -> None:
         """Nothing depends on it."""
 
-    # -- for those who start and close ------------------------------------
+    # -- for tasks that start and close -----------------------------------
 
     def serve(self, namespaces: Collection[str]) -> None:
         """All namespaces are alike."""

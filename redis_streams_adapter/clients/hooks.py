@@ -76,8 +76,7 @@ class Visits(Protocol):
         the client retries: after a refusal the JavaScript client does not
         (socket.io-client 4.8)."""
 
-    def wait_behind(self, eio_sid: str, namespace: str,
-                    pkt: Any) -> bool:
+    def send_later(self, eio_sid: str, namespace: str, pkt: Any) -> bool:
         """A client's event was handled, and is about to be acknowledged.
 
         :return: whether the packet is sent later, after what the handler
@@ -199,7 +198,7 @@ def guard(server: Any) -> None:
 
 
 def _note_refusal(server: Any, eio_sid: str, namespace: str) -> None:
-    """Called before a client is told that it is refused or disconnected.
+    """Called before a client gets its refusal or disconnection.
 
     The PING is sent before that packet: a CONNECT that the client sends after
     it has read the refusal arrives after the PONG, however quick its
@@ -274,7 +273,7 @@ def install(server: Any, visits: Visits) -> None:
             if visits.is_turned_away(eio_sid, pkt.namespace or '/'):
                 return
         elif pkt.packet_type in (packet.ACK, packet.BINARY_ACK) \
-                and visits.wait_behind(eio_sid, pkt.namespace or '/', pkt):
+                and visits.send_later(eio_sid, pkt.namespace or '/', pkt):
             return
         send_packet(eio_sid, pkt)
 

@@ -68,7 +68,7 @@ class Registry:
     :param manager: holds the register.
     :param plain: python-socketio's own methods of the manager: its
                   ``super()``.
-    :param order: gives the order lock. While python-socketio writes the
+    :param order: returns the order lock. While python-socketio writes the
                   register, it calls methods that others replace with ones
                   that emit (its admin UI does so, in development mode). An
                   emit takes the order lock, which therefore comes first.
@@ -98,7 +98,7 @@ class Registry:
         with self.lock:
             if self.eio_sid_from_sid(sid, namespace) is not None:
                 return False
-            # Not the manager's methods: nobody else is told of these rooms.
+            # Not the manager's methods, which would report these rooms.
             try:
                 self.basic_enter_room(sid, namespace, None, eio_sid)
             except ValueDuplicationError:

@@ -4,7 +4,8 @@ With connection state recovery
 (:class:`~redis_streams_adapter.recovery.tracker.ClientTracker`) a client may
 return under its sid: its session follows what is reported. Without it
 (:class:`NoTracking`) a client that reconnects is a new one, and nothing has to
-be remembered. Which it is, is decided once, where the manager is put together.
+be remembered. :mod:`redis_streams_adapter.composition` decides which of the
+two a manager has.
 """
 from typing import Any, Callable, Dict, List, Optional, Protocol
 

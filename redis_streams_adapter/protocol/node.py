@@ -66,7 +66,7 @@ class Node:
         self._spoke: Dict[str, float] = {}
         self._ticked: Optional[float] = None
 
-    # -- what comes in ----------------------------------------------------
+    # -- entries and messages ---------------------------------------------
 
     def receive(self, entry: Entry, now: float, sequences: Sequences,
                 knowledge: Optional[Knowledge] = None) -> Sequence[Event]:

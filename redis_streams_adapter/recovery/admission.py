@@ -184,8 +184,9 @@ class Admission:
         there, it tries again."""
         self._clients.log(
             'the connection of a client that comes was closed: %s',
-            'this server takes its leave' if self._clients.live().closed
-            else 'it was lost, or another one of the client is newer')
+            'this server is leaving the cluster'
+            if self._clients.live().closed else
+            'it was lost, or another one of the client is newer')
         hooks.drop(self._clients.server, eio_sid)
 
     def _accepts(self, visit: Visit, sid: str) -> bool:

@@ -121,7 +121,7 @@ class ClientTracker:
         visit = self._visits.get((eio_sid, namespace))
         return visit is not None and visit.turned_away
 
-    def wait_behind(self, eio_sid: str, namespace: str, pkt: Any) -> bool:
+    def send_later(self, eio_sid: str, namespace: str, pkt: Any) -> bool:
         """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
         runtime = self._clients.live()
         timeline = self._clients.timeline(namespace)

@@ -231,7 +231,7 @@ def test_return_to_a_node_that_leaves(
 
 def turned_away(node: NodeProcess) -> List[str]:
     """The lines that a node has logged about clients that have to retry."""
-    return [line for line in node.logs() if 'takes its leave' in line]
+    return [line for line in node.logs() if 'leaving the cluster' in line]
 
 
 @pytest.mark.parametrize('state', ['frozen node', 'half-open', 'both'])

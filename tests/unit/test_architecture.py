@@ -17,7 +17,8 @@ PACKAGE = ROOT.name
 TOP = [
     ['errors', 'losses', 'rules'], ['options'], ['protocol'], ['concurrency'],
     ['stream'], ['runtime'], ['clients'], ['recovery'], ['cluster'],
-    ['manager'], ['flask_socketio', 'shutdown', 'testing'], ['gunicorn'],
+    ['composition'], ['manager'], ['flask_socketio', 'shutdown', 'testing'],
+    ['gunicorn'],
     ['demo'], ['cli'], ['__main__'],
 ]
 
@@ -104,7 +105,7 @@ WORLD = {'threading', 'time', 'logging', 'socket', 'os', 'random',
 MAX_LINES = 400
 
 #: Modules that are longer, with their limits. Each is still to be divided.
-LONGER = {'manager': 810}
+LONGER = {'manager': 700}
 
 #: By how many lines such a module may stay below its limit: one that has
 #: become shorter gets a lower limit.

@@ -31,7 +31,7 @@ def lose_session(node: RecoveringNode, client: Any) -> None:
 
 def left_over(node: RecoveringNode) -> Any:
     """What a server still knows of clients."""
-    tracker, sender = node.manager._tracker, node.manager._delivery
+    tracker, sender = node.manager._parts.tracker, node.manager._parts.local
     delivery = node.manager._live().delivery('/')
     return {name: value for name, value in {
         'visits': tracker._visits,

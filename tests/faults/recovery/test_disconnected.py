@@ -150,7 +150,7 @@ def test_second_loss_spares_new_connection(make_node: MakeNode) -> None:
     disturb the connection that has taken over the client."""
     one = make_node()
     other, client = one.client().connect(), one.client().connect()
-    tracker = one.manager._tracker
+    tracker = one.manager._parts.tracker
     leave, calls = tracker.leave, []
     paused, go_on = threading.Event(), threading.Event()
 

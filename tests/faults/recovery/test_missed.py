@@ -100,7 +100,7 @@ def test_unencodable_event_is_skipped(make_node: MakeNode) -> None:
     client.lose()
     emit(one, 'b', 'bad', 'c')
     two.manager.start()
-    delivery = two.manager._delivery
+    delivery = two.manager._parts.local
     encode = delivery.encode
 
     def picky(namespace: str, args: Any, *more: Any) -> Any:

@@ -191,7 +191,7 @@ def test_takeover_during_replay_keeps_order(make_node: MakeNode) -> None:
     assert between.sid == client.sid and between.events == []
     wait_until(lambda: between.socket.closed)
     second = begin('second')
-    sent = one.manager._tracker._clients.delivery.sent
+    sent = one.manager._parts.tracker._clients.delivery.sent
     *_, last = connections['second'].receive()
     assert str(sent[client.sid]) == last[-1]
     emit(one, 'live')

@@ -79,13 +79,14 @@ class Node:
         """What is in memory of clients."""
         manager: Any = self.manager
         runtime = manager._live()
-        returning, keeper = manager._tracker, session_writer(manager)
+        returning, keeper = manager._parts.tracker, session_writer(manager)
         timeline = runtime.delivery('/')
         return {
             'visits': returning._visits,
             'outcomes': returning._outcomes._outcomes,
             'connected': keeper.local._by_sid, 'leaving': keeper.local._by_pid,
-            'sent': manager._delivery.sent, 'held': manager._delivery._held,
+            'sent': manager._parts.local.sent,
+            'held': manager._parts.local._held,
             'waiting': list(timeline._waiting),
             'awaited': timeline._waits.waits, 'rooms': manager.rooms,
             'pending': getattr(manager, 'pending_connect', ()),

@@ -291,7 +291,8 @@ def test_it_can_never_be_registered(node: Node, kept: Kept, never: str,
         manager: Any = node.manager
         monkeypatch.setattr(history, 'floor',
                             lambda namespace: runtime.delivery('/').position)
-        monkeypatch.setattr(manager._tracker._admission._backlog, '_read',
+        backlog = manager._parts.tracker._admission._backlog
+        monkeypatch.setattr(backlog, '_read',
                             lambda *args: next(calls))
     else:
         of_sid = sessions.of_sid

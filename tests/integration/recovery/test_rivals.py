@@ -222,7 +222,7 @@ def test_two_on_their_way_into_one_node(
     client = node.connect()
     sid = client.sid
     client.lose()
-    backlog = node.manager._tracker._admission._backlog  # type: ignore
+    backlog = node.manager._parts.tracker._admission._backlog  # type: ignore
     taken: Dict[str, FakeClient] = {}
 
     def take(name: str) -> None:
@@ -230,7 +230,8 @@ def test_two_on_their_way_into_one_node(
 
     first = Late(monkeypatch, backlog, 'read', take, 'first')
     with monkeypatch.context() as patch:
-        claims_there: Any = other.manager._tracker._claims  # type: ignore
+        tracker: Any = other.manager._parts.tracker
+        claims_there: Any = tracker._claims
         patch.setattr(claims_there, '_publish', lambda *args: None)
         between = other.take(client)
     assert between.sid == sid
@@ -251,7 +252,7 @@ def test_another_server_takes_it_over_before_its_reply(
     node.server.emit('missed')
     node.manager.flush()
     winners: List[FakeClient] = []
-    monkeypatch.setattr(node.manager._tracker, 'superseded',
+    monkeypatch.setattr(node.manager._parts.tracker, 'superseded',
                         lambda *args: None)
     node.on_connect = lambda sid: winners.append(other.take(client))
     gone = node.take(client)

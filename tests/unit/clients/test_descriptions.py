@@ -84,11 +84,13 @@ def test_when_it_came(node: Node) -> None:
 
 def test_the_time_as_javascript_writes_it() -> None:
     environ: Dict[str, Any] = {ISSUED: 951782399000}
-    note_arrival(environ)
-    assert environ == {ISSUED: 951782399000}
     server = SimpleNamespace(
         environ={'e': environ}, manager=SimpleNamespace(rooms={}),
         eio=SimpleNamespace(get_session=lambda eio_sid: {}))
+    note_arrival(server, 'e')
+    assert environ == {ISSUED: 951782399000}
+    # One that has just disconnected.
+    note_arrival(server, 'gone')
     told, = describe(server, '/', [('s', 'e')], lambda value: True)
     assert told['handshake']['time'] == (
         'Mon Feb 28 2000 23:59:59 GMT+0000 (Coordinated Universal Time)')

@@ -51,7 +51,7 @@ class FakeVisits:
     def is_turned_away(self, eio_sid: str, namespace: str) -> bool:
         return False
 
-    def wait_behind(self, eio_sid: str, namespace: str, pkt: Any) -> bool:
+    def send_later(self, eio_sid: str, namespace: str, pkt: Any) -> bool:
         if self.waits:
             self.waiting.append((eio_sid, namespace, pkt))
         return self.waits

@@ -26,7 +26,7 @@ def test_events_for_a_client_wherever_one_is_struck(
         make_node: Callable[..., Node]) -> None:
     """It gets the others, each once, and the emitting task does not wait."""
     node = make_node()
-    delivery = node.manager._delivery
+    delivery = node.manager._parts.local
     assert delivery is not None
 
     def emit(striker: Striker) -> None:

@@ -38,7 +38,7 @@ def test_a_client_without_recovery(make_manager: Callable[..., Any]) -> None:
     sid = client.sid
     appeared: List[str] = []
     registry: Registry = manager._registry
-    tracking = NoTracking(registry, manager._delivery)
+    tracking = NoTracking(registry, manager._parts.local)
     for nothing in (tracking.entered(sid, '/', 'x'),
                     tracking.left(sid, '/', 'x'), tracking.leave(sid, '/'),
                     tracking.discard('/', (sid, client.eio_sid)),

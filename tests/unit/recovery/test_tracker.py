@@ -188,7 +188,7 @@ def test_a_client_goes_while_it_is_given_what_it_missed(
 # -- its acknowledgements ----------------------------------------------------
 
 def acknowledge(world: World, encoded: Any = 'ack') -> bool:
-    return world.tracker.wait_behind(
+    return world.tracker.send_later(
         'e', '/', SimpleNamespace(encode=lambda: encoded))
 
 

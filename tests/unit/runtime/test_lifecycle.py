@@ -156,7 +156,7 @@ def test_a_fork_leaves_lines_that_wait_to_the_parent(
     lines: List[str] = []
     server.eio.logger = SimpleNamespace(
         info=lambda text, *args: lines.append(text % args))
-    delivery = manager._delivery
+    delivery = manager._parts.local
     assert delivery is not None
     delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
     manager._lifecycle.after_fork()

@@ -1,0 +1,175 @@
+"""How the parts of a manager are put together, and what each is given.
+
+This happens at three moments:
+
+- at construction, :class:`Parts` makes the parts that need no server;
+- when the manager gets its server, :meth:`Parts.set_server` makes those for
+  the local clients;
+- when this process first needs a runtime, and in a child process after a fork,
+  :meth:`Parts.make_runtime` makes those that two processes must not share.
+
+Only this module asks whether recovery is on. The other parts are given objects
+that behave accordingly.
+"""
+import json as standard_json
+from logging import getLogger, Logger
+from typing import Any, Callable, Iterable, Optional
+
+from .clients import hooks, send_queue, websocket
+from .clients.connections import Connections
+from .clients.delivery import Delivery
+from .clients.direct_delivery import DirectDelivery
+from .clients.registry import Registry
+from .clients.tracking import NoTracking, Tracking
+from .cluster.calls import Cluster
+from .cluster.incoming import Incoming
+from .cluster.outgoing import Outgoing
+from .cluster.pubsub import PubSub
+from .cluster.requester import Requester
+from .cluster.server_side import ServerSideHandlers
+from .concurrency.engines import Engine, ServerEngine, ThreadEngine
+from .options import Options
+from .protocol.values import Serialiser
+from .recovery.deliveries import StreamOrderDeliveries
+from .recovery.session_writer import SessionWriter
+from .recovery.tracker import ClientTracker
+from .runtime.delivery import Deliveries
+from .runtime.lifecycle import Lifecycle
+from .runtime.runtime import Runtime
+from .stream.driver import Driver
+from .stream.session_store import SessionStore
+
+#: The logger to use if neither the application nor its server has one.
+package_logger = getLogger('redis_streams_adapter')
+
+
+class Parts:
+    """The parts of one manager.
+
+    :param manager: the manager; its ``server`` is set later.
+    :param plain: python-socketio's own methods of the manager: its
+                  ``super()``.
+    :param json: the option ``json``.
+    :param logger: returns the logger to use now.
+    """
+
+    def __init__(self, manager: Any, plain: Any, options: Options,
+                 driver: Driver, json: Any,
+                 logger: Callable[[], Logger]) -> None:
+        self._manager = manager
+        self._options = options
+        self._driver = driver
+        self._json = json
+        self._logger = logger
+        self._write_only: bool = manager.write_only
+        #: python-socketio's register of local clients and rooms.
+        self.registry = Registry(
+            manager, plain, lambda: self.lifecycle.runtime().order)
+        #: Starts and closes; has the runtime of this process.
+        self.lifecycle: Lifecycle[Requester] = Lifecycle(
+            manager, self.make_runtime, self._write_only, logger,
+            self.registry.after_fork)
+        self._handlers = ServerSideHandlers(logger)
+        #: Sends events and commands.
+        self.outgoing = Outgoing(
+            self.lifecycle, self.registry, options.publish == 'sync')
+        #: Carries out what other processes write.
+        self._incoming = Incoming(
+            self.lifecycle, self.outgoing, self._handlers)
+        #: Sends requests and commands to all servers.
+        self.cluster = Cluster(
+            manager, self.lifecycle, self.outgoing, self._incoming,
+            self._handlers)
+        # From here on: the task that creates the server sets these, once,
+        # before any client connects.
+        #: Puts packets into the queues of local clients.
+        self.local: Optional[Delivery] = None
+        #: Follows local clients, for recovery; or does nothing.
+        self.tracking: Tracking = NoTracking(self.registry)
+        #: The same; ``None`` without recovery.
+        self.tracker: Optional[ClientTracker] = None
+        #: Delivery without recovery. Made with the runtime.
+        self._direct: Optional[DirectDelivery] = None
+
+    def set_server(self, server: Any) -> None:
+        """Make the parts for the local clients of a server."""
+        lifecycle = self.lifecycle
+        lifecycle.server = server
+        lifecycle.connections = Connections(
+            server, lambda: lifecycle.turns_away)
+        websocket.install(server, package_logger)
+        send_queue.install(server)
+        self.local = local = Delivery(self._manager, server, self._logger)
+        if self._direct is not None:
+            # This process emitted before there was a server.
+            self._direct.local = local
+        if not self._write_only:
+            self.outgoing.local = local
+        recovery = self._options.recovery
+        if recovery is None or self._write_only:
+            self.tracking = NoTracking(self.registry, local)
+            hooks.guard(server)
+        else:
+            self.tracking = self.tracker = ClientTracker(
+                self._manager, server, local, recovery, lifecycle.runtime,
+                self.outgoing.put)
+            hooks.install(server, self.tracker)
+        self._incoming.tracking = self.tracking
+
+    def make_runtime(self, former: Optional[Runtime[Requester]]
+                     ) -> Runtime[Requester]:
+        """Make the runtime of this process.
+
+        :param former: the one before it in this process, which is closed.
+        :raises RuntimeError: ``socket`` is not monkey patched.
+        """
+        engine: Engine = ThreadEngine()
+        server = self.lifecycle.server
+        if server is not None and not self._write_only:
+            self.lifecycle.check_server()
+            engine = ServerEngine(server)
+        runtime = Runtime(
+            self._options, self._driver, engine, self._logger,
+            self._json_module(), self._write_only, self._incoming.act,
+            self._served_namespaces, self._make_deliveries,
+            self._make_requests, former)
+        # The name that python-socketio uses; its admin interface shows it.
+        self._manager.host_id = runtime.uid
+        return runtime
+
+    def _make_deliveries(self, runtime: Runtime[Requester]) -> Deliveries:
+        """Decide how events reach the local clients of this process."""
+        self._direct = direct = DirectDelivery(
+            runtime.append, runtime.order, runtime.act, self._write_only)
+        direct.local = local = self.local
+        tracker, recovery = self.tracker, self._options.recovery
+        if local is None or tracker is None or recovery is None:
+            return direct
+        writer = SessionWriter(
+            SessionStore(self._driver, runtime.engine,
+                         self._options.session_key_prefix,
+                         recovery.max_disconnection_duration),
+            runtime.engine, recovery, self._options.heartbeat_interval,
+            Serialiser(self._json_module(), False), runtime.application,
+            tracker.describe, tracker.progress, self._logger)
+        return StreamOrderDeliveries(
+            writer, local, direct, runtime.append, runtime.order, runtime.act,
+            runtime.capacity, runtime.engine.event, self._logger,
+            runtime.delivery)
+
+    def _make_requests(self, runtime: Runtime[Requester]) -> Requester:
+        return Requester(runtime.node, runtime.core, PubSub(
+            self._options, self._driver, runtime.engine, self._logger,
+            runtime.encoder, runtime.application, runtime.events.receive,
+            runtime.status.skip, runtime.tasks.start_pubsub), runtime)
+
+    def _served_namespaces(self) -> Iterable[str]:
+        return dict.fromkeys([*self.registry.namespaces(),
+                              *self.tracking.namespaces,
+                              *self._handlers.namespaces])
+
+    def _json_module(self) -> Any:
+        server = self.lifecycle.server
+        if self._json is None and server is not None:
+            return server.packet_class.json
+        return self._json or standard_json

@@ -1,0 +1,89 @@
+"""Which parts a manager has, and which of them know of each other."""
+from typing import Any, Callable, Mapping
+
+import pytest
+
+from redis_streams_adapter import RedisStreamsManager
+from redis_streams_adapter.clients.direct_delivery import DirectDelivery
+from redis_streams_adapter.clients.tracking import NoTracking
+from redis_streams_adapter.concurrency.engines import ServerEngine, \
+    ThreadEngine
+from redis_streams_adapter.recovery.deliveries import StreamOrderDeliveries
+from redis_streams_adapter.recovery.tracker import ClientTracker
+
+from .fake_server import DateJSON, FakeClient, make_server
+
+MakeManager = Callable[..., RedisStreamsManager]
+
+
+def test_without_recovery(make_manager: MakeManager) -> None:
+    manager = make_manager()
+    make_server(client_manager=manager)
+    parts = manager._parts
+    assert isinstance(parts.tracking, NoTracking)
+    assert parts.tracker is None
+    assert isinstance(manager._live().deliveries, DirectDelivery)
+
+
+def test_with_recovery(make_manager: MakeManager) -> None:
+    manager = make_manager(connection_state_recovery=True)
+    make_server(client_manager=manager)
+    parts = manager._parts
+    assert isinstance(parts.tracking, ClientTracker)
+    assert parts.tracking is parts.tracker is parts._incoming.tracking
+    assert isinstance(manager._live().deliveries, StreamOrderDeliveries)
+
+
+@pytest.mark.parametrize('options, has_server', [
+    ({'write_only': True}, True), ({}, False)])
+def test_recovery_needs_clients(make_manager: MakeManager,
+                                options: Mapping[str, Any],
+                                has_server: bool) -> None:
+    manager = make_manager(connection_state_recovery=True, **options)
+    if has_server:
+        make_server(client_manager=manager)
+    assert isinstance(manager._parts.tracking, NoTracking)
+    assert isinstance(manager._live().deliveries, DirectDelivery)
+    assert manager._outgoing.local is None
+
+
+def test_a_process_that_emits_before_it_has_a_server(
+        make_manager: MakeManager) -> None:
+    """The runtime that it has then delivers to the clients that come."""
+    manager = make_manager()
+    manager.emit('early', None)
+    server = make_server(client_manager=manager, monitor_clients=False)
+    client = FakeClient(server)
+    manager.emit('late', None)
+    assert client.received('late') == [()]
+    assert client.received('early') == []
+
+
+def test_the_tasks_are_those_of_the_server(make_manager: MakeManager) -> None:
+    """A process without clients has threads."""
+    served, emitter, alone = make_manager(), make_manager(
+        write_only=True), make_manager()
+    for manager in (served, emitter):
+        make_server(client_manager=manager)
+    assert isinstance(served._live().engine, ServerEngine)
+    for manager in (emitter, alone):
+        assert isinstance(manager._live().engine, ThreadEngine)
+
+
+def test_the_name_that_python_socketio_shows(
+        make_manager: MakeManager) -> None:
+    manager = make_manager()
+    uid = manager.uid
+    assert manager.host_id == uid
+
+
+def test_the_json_module(make_manager: MakeManager) -> None:
+    """The option, then the server's, then Python's."""
+    given, of_server, alone = make_manager(
+        json=DateJSON), make_manager(), make_manager()
+    for manager in (given, of_server):
+        make_server(client_manager=manager)
+    packet_class: Any = of_server.server.packet_class
+    assert given._parts._json_module() is DateJSON
+    assert of_server._parts._json_module() is packet_class.json
+    assert alone._parts._json_module().__name__ == 'json'
