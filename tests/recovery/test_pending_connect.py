@@ -132,7 +132,11 @@ def test_refused_after_a_reconnect(start: Start, connect_js: ConnectJs,
     wait_until(client.errors, what='a refusal')
     assert wait_agreed(client, node) is None
     node.refuse(None)
-    client.reconnect_namespace('/')
+    # The second CONNECT has ended the connection, so that the client may have
+    # been refused in the other namespace, too.
+    for namespace in ('/', '/chat'):
+        if client.connected_sid(namespace) is None:
+            client.reconnect_namespace(namespace)
     wait_working(client, node, unique)
 
 
