@@ -23,6 +23,17 @@ VALUES = st.recursive(
     | st.dictionaries(st.text(), children, max_size=4), max_leaves=20)
 
 
+#: What an application may pass: most of it can be sent.
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+    | st.binary() | st.binary().map(bytearray) | st.just(1j),
+    lambda children: st.lists(children, max_size=4)
+    | st.lists(children, max_size=4).map(tuple)
+    | st.dictionaries(
+        st.text() | st.integers() | st.floats() | st.none() | st.booleans()
+        | st.binary(), children, max_size=4), max_leaves=20)
+
+
 def nested(depth: int, leaf: Any = None, mapping: bool = False) -> Any:
     value = leaf
     for _ in range(depth):
@@ -46,6 +57,54 @@ def test_with_bytes(value: Any, binary: bytes) -> None:
     data = {'value': value, 'bytes': binary}
     assert load_base64(PLAIN.dump(data)) == data
     assert load_msgpack(PLAIN.pack(data)) == data
+
+
+def outcome(serialiser: Serialiser, *arguments: Any) -> Any:
+    """What is written, or why nothing is."""
+    try:
+        return serialiser.dump(*arguments)
+    except (TypeError, ValueError) as exc:
+        return type(exc), str(exc)
+
+
+class OtherModule:
+    """Not the json module itself: each value is looked at."""
+
+    dumps = staticmethod(lambda *args, **kwargs: json.dumps(*args, **kwargs))
+
+
+@given(ANYTHING, st.booleans(), st.booleans())
+def test_encoder_in_c_writes_what_a_look_at_each_value_does(
+        value: Any, for_clients: bool, only_plaintext: bool) -> None:
+    fast, slow = (outcome(Serialiser(module, only_plaintext),
+                          {'a': value}, for_clients)
+                  for module in (json, OtherModule()))
+    assert fast == slow
+
+
+@pytest.mark.parametrize('depth', [MAX_DEPTH - 1, MAX_DEPTH, MAX_DEPTH + 1,
+                                   MAX_DEPTH + 2, MAX_DEPTH + 3, 5000, 200000])
+@pytest.mark.parametrize('mapping', [False, True])
+@pytest.mark.parametrize('leaf', [None, b'x', math.nan, 1j])
+def test_depth_that_is_allowed_does_not_depend_on_the_way(
+        depth: int, mapping: bool, leaf: Any) -> None:
+    data = {'a': nested(depth, leaf, mapping)}
+    fast, slow = (outcome(Serialiser(module, False), data)
+                  for module in (json, OtherModule()))
+    assert fast == slow
+    if depth > MAX_DEPTH + 2:
+        assert fast[0] is ValueError
+
+
+def test_value_that_contains_itself_is_nested_too_deeply() -> None:
+    value: Any = []
+    value += [value, value]
+    assert outcome(PLAIN, {'a': value})[0] is ValueError
+
+
+def test_many_shallow_lists_are_not_deep() -> None:
+    data = {'a': [[]] * (2 * MAX_DEPTH)}
+    assert load_json(PLAIN.dump(data)) == data
 
 
 def test_without_blanks() -> None:
