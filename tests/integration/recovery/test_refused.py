@@ -5,7 +5,7 @@ from typing import Any, Callable
 
 import pytest
 
-from redis_streams_adapter.protocol.position import Position
+from redis_streams_adapter.protocol.position import Position, START
 from redis_streams_adapter.recovery import admission, claims
 from redis_streams_adapter.recovery.session import Outcome
 
@@ -136,7 +136,7 @@ def test_its_offset_was_trimmed(node: Node, other: Node, redis: Any,
     wait_until(lambda: not other.remains()['waiting'])
     with other.manager._live().order:
         timeline: Any = other.manager._live().delivery('/')
-        timeline.history.restart(timeline.position)
+        timeline.history.restart(timeline.position, START)
     again = other.take(client, offset=first[-1])
     refused(other, again, 'offset-not-found')
 
@@ -334,7 +334,7 @@ def test_what_does_not_belong_in_the_stream(node: Node, other: Node,
     timeline.reach(Position.parse(
         redis.xrevrange(stream, count=1)[0][0]), DEADLINE)
     with other.manager._live().order:
-        timeline.history.restart(timeline.position)
+        timeline.history.restart(timeline.position, START)
     again = other.take(client)
     again.wait_for('missed', 4)
     assert got(again) == [('missed', number) for number in range(4)]

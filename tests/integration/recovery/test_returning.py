@@ -276,7 +276,7 @@ def test_much_was_missed(node: Node, other: Node, count: int,
     timeline.reach(session_writer(other.manager).sessions.find(
         'x', node.manager._options.stream_name, None).last or START, DEADLINE)
     with other.manager._live().order:
-        timeline.history.restart(timeline.position)
+        timeline.history.restart(timeline.position, START)
     again = other.take(client)
     again.wait_for('missed', count)
     assert [args[0] for args in again.received('missed')] == [*range(count)]
