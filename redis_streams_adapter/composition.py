@@ -100,9 +100,6 @@ class Parts:
         websocket.install(server, package_logger)
         send_queue.install(server)
         self.local = local = Delivery(self._manager, server, self._logger)
-        if self._direct is not None:
-            # This process emitted before there was a server.
-            self._direct.local = local
         if not self._write_only:
             self.outgoing.local = local
         recovery = self._options.recovery
@@ -115,6 +112,10 @@ class Parts:
                 self.outgoing.put)
             hooks.install(server, self.tracker)
         self._incoming.tracking = self.tracking
+        runtime = lifecycle.current
+        if runtime is not None:
+            # This process was used before there was a server.
+            runtime.deliver_by(self._make_deliveries(runtime))
 
     def make_runtime(self, former: Optional[Runtime[Requester]]
                      ) -> Runtime[Requester]:
@@ -139,7 +140,7 @@ class Parts:
 
     def _make_deliveries(self, runtime: Runtime[Requester]) -> Deliveries:
         """Decide how events reach the local clients of this process."""
-        self._direct = direct = DirectDelivery(
+        direct = DirectDelivery(
             runtime.append, runtime.order, runtime.act, self._write_only)
         direct.local = local = self.local
         tracker, recovery = self.tracker, self._options.recovery

@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Callable, Iterable, List, Optional, Tuple
 
 from ..concurrency.engines import Engine
-from ..errors import DecodeError
+from ..errors import DecodeError, OutboxFullError
 from ..losses import DELETED, Loss, MISSING, TRIMMED, VANISHED
 from ..options import Options
 from ..protocol.codec import decode, Encoder, Fields, open_envelope
@@ -53,6 +53,8 @@ class Channel:
                        new one, if members may have joined unseen.
     :param lose: called with each loss.
     :param skip: called with the error of an entry that is no valid message.
+    :param no_room: called with an entry, in words, and the error, if there
+                    is no room for what it brings about.
     :param carry_out: carries out the other events of the node.
     """
 
@@ -64,6 +66,7 @@ class Channel:
                  lose_sight: Callable[['Channel', bool], None],
                  lose: Callable[[Loss], None],
                  skip: Callable[[DecodeError, str], None],
+                 no_room: Callable[[str, OutboxFullError], None],
                  carry_out: Callable[[Event], None]) -> None:
         self.key = key
         self._index = index
@@ -77,6 +80,7 @@ class Channel:
         self._lose_sight = lose_sight
         self._lose = lose
         self._skip = skip
+        self._no_room = no_room
         self._carry_out = carry_out
         #: The uid under which this process writes to it.
         self.signature = Signature()
@@ -164,6 +168,9 @@ class Channel:
                             entry, event.sequence, event.is_message)
                 else:
                     self._note(event, entry)
+        except OutboxFullError as exc:
+            self.reader.failed += 1
+            self._no_room(f'entry {entry.id}', exc)
         finally:
             if follower is not None:
                 follower.moved(entry.id)

@@ -47,7 +47,7 @@ class Membership:
                  logger: Callable[[], logging.Logger]) -> None:
         self._node = node
         self._core = core
-        self._serving = serving
+        self.serving_lock = serving
         self._encoder = encoder
         self._emitter = Encoder(EMITTER_UID)
         self._state = state
@@ -62,7 +62,7 @@ class Membership:
     def serve(self) -> None:
         """Become a member of the namespaces that are served now, if their
         streams are followed: an answer must not be missed."""
-        with self._serving:
+        with self.serving_lock:
             if self._state.closed:
                 return
             namespaces = [each for each in self.namespaces()
@@ -108,7 +108,7 @@ class Membership:
 
     def serves(self, namespace: str) -> bool:
         """Whether this process is a member of a namespace."""
-        with self._serving:
+        with self.serving_lock:
             # Not while another task computes what is served.
             return self._node.serves(namespace)
 
@@ -128,7 +128,7 @@ class Membership:
     def leave(self) -> None:
         """Put the goodbye into the outbox, the last entry of this process.
         """
-        with self._serving, self._core:
+        with self.serving_lock, self._core:
             # From here on no namespace is served again.
             namespaces = self._node.namespaces
         for channel in self._channels:
@@ -153,7 +153,7 @@ class Membership:
     def say(self, event: Send) -> None:
         """Write a sign of life."""
         if event.message.type is MessageType.INITIAL_HEARTBEAT:
-            with self._serving:
+            with self.serving_lock:
                 # Never after the goodbye.
                 said = not self._node.serves(event.namespace) \
                     or self._put_sign(event)

@@ -7,6 +7,7 @@ from typing import Callable, Sequence
 
 from ..concurrency.engines import Engine
 from ..concurrency.tasks import Task
+from ..errors import OutboxFullError
 from ..protocol.codec import Packed
 from ..protocol.events import Acknowledged, Act, Completed, Event, Learned, \
     NodeJoined, NodeLeft, Send
@@ -70,7 +71,10 @@ class NodeEvents:
             events = list(self._node.hear(packed, way))
         for event in events:
             if isinstance(event, Act):
-                self._act(event)
+                try:
+                    self._act(event)
+                except OutboxFullError as exc:
+                    self._status.no_room('a request', exc)
             else:
                 self.carry_out(event)
 

@@ -153,7 +153,8 @@ class Runtime(Generic[R]):
                     self.capacity, node, self.core, encoder, self.state,
                     self.deliveries, self.membership.serve,
                     self.membership.lose_sight, self.status.losses,
-                    self.status.skip, self.events.carry_out)
+                    self.status.skip, self.status.no_room,
+                    self.events.carry_out)
             for index, key in enumerate(stream_names(
                 options.stream_name, options.stream_count))]
         if former is not None:
@@ -166,15 +167,17 @@ class Runtime(Generic[R]):
         after the runtime: no client is connected yet."""
         self.deliveries = deliveries
         for channel in self.channels:
-            delivery = channel.delivery = deliveries.of_stream(
-                channel.writer.writer_id)
-            # After that: a reader that begins meanwhile reports it to either.
-            cursor = channel.reader.cursor
-            if cursor is not None:
-                delivery.began(cursor)
+            with self.membership.serving_lock:
+                delivery = channel.delivery = deliveries.of_stream(
+                    channel.writer.writer_id)
+                # Looked at after that: the reader notes its first position
+                # before it reports it.
+                cursor = channel.reader.cursor
+                if cursor is not None:
+                    delivery.began(cursor)
+                delivery.serve(channel.carried(self.node.namespaces))
         if self.state.member:
             self.start()
-            self.membership.serve()
 
     # -- beginning and end ------------------------------------------------
 

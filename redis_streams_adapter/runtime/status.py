@@ -10,7 +10,7 @@ from ..concurrency.availability import Availability
 from ..concurrency.engines import Engine, Event
 from ..concurrency.locks import Lock
 from ..concurrency.tasks import Task
-from ..errors import DecodeError
+from ..errors import DecodeError, OutboxFullError
 from ..losses import COUNTERS, Loss, Losses, MISSING
 from ..protocol.node import Node
 from ..stream.outbox import Capacity
@@ -107,6 +107,11 @@ class Status:
         with self._core:
             self._skipped += 1
         self._logger().warning('%s was skipped: %s', what, error)
+
+    def no_room(self, what: str, error: OutboxFullError) -> None:
+        """Log that there was no room for what an entry or a request brings
+        about. The node that waits for it reports that this one is missing."""
+        self._logger().warning('%s was not carried out: %s', what, error)
 
     @property
     def is_connected(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Dict, List
 import pytest
 
 from redis_streams_adapter.concurrency.engines import ThreadEngine
-from redis_streams_adapter.errors import DecodeError
+from redis_streams_adapter.errors import DecodeError, OutboxFullError
 from redis_streams_adapter.losses import DELETED, MISSING, TRIMMED
 from redis_streams_adapter.options import Options
 from redis_streams_adapter.protocol.codec import decode, Encoder, open_envelope
@@ -81,7 +81,8 @@ class World:
             Encoder('me'), self.state, SimpleNamespace(  # type: ignore
                 of_stream=lambda writer_id: delivery),
             self.note('serve'), self.note('lose_sight'), self.note('lose'),
-            self.note('skip'), self.note('carry_out'))
+            self.note('skip'), self.note('no_room'),
+            self.note('carry_out'))
 
     def note(self, name: str) -> Any:
         return lambda *args: self.calls.append((name, *args))
@@ -215,6 +216,21 @@ def test_an_entry_that_fails_was_taken_in_all_the_same(world: World) -> None:
     with pytest.raises(ZeroDivisionError):
         world.channel.take_in(ENTRY)
     assert world.calls[-1] == ('moved', ENTRY.id)
+
+
+def test_there_is_no_room_for_an_answer(world: World) -> None:
+    """A line in the log says so, not a traceback for each request."""
+    def answer(*args: Any) -> None:
+        raise OutboxFullError('the outbox is full')
+
+    delivery: Any = world.channel.delivery
+    delivery.received = answer
+    reader: Any = world.channel.reader
+    reader.failed = 0
+    call = world.take_in(Act('/', 'other', Broadcast(('hi',), EVERYONE)))
+    assert [(name, what, str(error)) for name, what, error in call] == [
+        ('no_room', 'entry 7-1', 'the outbox is full')]
+    assert reader.failed == 1
 
 
 def test_the_stream_is_followed(world: World) -> None:

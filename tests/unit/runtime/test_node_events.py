@@ -5,6 +5,7 @@ from typing import Any, List, Tuple
 
 import pytest
 
+from redis_streams_adapter import OutboxFullError
 from redis_streams_adapter.protocol.codec import Packed
 from redis_streams_adapter.protocol.events import Acknowledged, Act, \
     Completed, Learned, NodeJoined, NodeLeft, Send
@@ -33,7 +34,9 @@ class World:
             SimpleNamespace(spawn=self.note('spawn')),  # type: ignore
             [self.channel, self.channel],  # type: ignore[list-item]
             self.noting('say', 'serve', 'log_about'), SimpleNamespace(
-                is_connected=True, losses=self.noting('log_more')),
+                is_connected=True, losses=self.noting('log_more'),
+                no_room=lambda what, error: self.calls.append(
+                    ('no_room', what, str(error)))),
             self.noting('start_again'), self.note('act'),
             lambda: self.noting('learned'))
 
@@ -110,6 +113,21 @@ def test_a_message_over_pubsub(world: World) -> None:
     world.node_events.receive(packed, Way.PLAIN)
     assert world.calls == [
         ('hear', packed, Way.PLAIN), ('act', act), ('learned',)]
+
+
+def test_there_is_no_room_for_what_a_message_brings_about(
+        world: World) -> None:
+    """The node that sent it waits in vain, and says so. What comes with it is
+    carried out."""
+    def act(act: Act) -> None:
+        raise OutboxFullError('the outbox is full')
+
+    world.node_events._act = act
+    message = Broadcast(('hi',))
+    world.events = [Act('/', 'other', message, Way.PLAIN), Learned()]
+    world.node_events.receive(Packed('other', '/', message), Way.PLAIN)
+    assert world.calls[1:] == [
+        ('no_room', 'a request', 'the outbox is full'), ('learned',)]
 
 
 def test_time_passes(world: World) -> None:

@@ -6,7 +6,8 @@ from typing import Any, Callable
 
 import pytest
 
-from redis_streams_adapter import RedisStreamsManager
+from redis_streams_adapter import ClusterTimeoutError, OutboxFullError, \
+    RedisStreamsManager
 from redis_streams_adapter.protocol import node as node_module
 from redis_streams_adapter.protocol.codec import decode, Encoder, open_envelope
 from redis_streams_adapter.protocol.events import Send
@@ -14,7 +15,9 @@ from redis_streams_adapter.protocol.messages import EMITTER_UID, Heartbeat, \
     MessageType
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
+from redis_streams_adapter.testing.cluster import LocalCluster
 from redis_streams_adapter.testing.stream import FakeStream
+from ..fake_server import FakeClient, make_server
 from ..nodes import messages, Node, Pair
 
 MakeManager = Callable[..., RedisStreamsManager]
@@ -115,3 +118,92 @@ def test_who_wrote_before_the_stream_was_deleted_has_lost_nothing(
     emitter.emit('hello', 5)
     assert client.wait_for('hello') == [(5,)]
     assert node.manager.stats()['messages_lost'] == 0
+
+
+def test_a_request_for_which_there_is_no_room(logged: Any) -> None:
+    """The node that asks learns which one does not answer. That one says why
+    in a line, not in a traceback for each request."""
+    with LocalCluster(2, connection_state_recovery=True, outbox_limit=3,
+                      request_transport='pubsub') as cluster:
+        servers = [make_server(client_manager=manager)
+                   for manager in cluster.managers]
+        cluster.start()
+        client = FakeClient(servers[1])
+        asking, asked = cluster.managers
+        assert [manager.server_count() for manager in cluster.managers
+                ] == [2, 2]
+        cluster.settle()
+        stream = cluster.redis.stream('socket.io')
+        stream.freeze()
+        with pytest.raises(OutboxFullError):
+            for number in range(4):
+                asked.emit('filler', number)
+        with pytest.raises(ClusterTimeoutError) as info:
+            asking.emit_with_ack('question', to=[client.sid], timeout=0.3)
+        assert info.value.missing == [asked.uid]
+        assert logged(logging.ERROR) == []
+        assert [line for line in logged(logging.WARNING)
+                if 'outbox_limit=3' in line]
+        assert client.received('question') == []
+        stream.thaw()
+
+
+# -- a server that is created later ------------------------------------------
+
+@pytest.mark.parametrize('use', [
+    lambda manager: manager.emit('early', None),
+    lambda manager: manager.uid, lambda manager: manager.stats(),
+    lambda manager: manager.start(), lambda manager: manager.close()],
+    ids=['emit', 'uid', 'stats', 'start', 'close'])
+@pytest.mark.parametrize('stream_count', [1, 2])
+def test_recovery_of_a_manager_that_was_used_before_it_had_a_server(
+        use: Callable[[Any], Any], stream_count: int) -> None:
+    """Its clients connect and return as if it had had one from the start."""
+    with LocalCluster(2, connection_state_recovery=True,
+                      stream_count=stream_count) as cluster:
+        first = cluster.managers[0]
+        use(first)
+        servers = [make_server(client_manager=manager)
+                   for manager in cluster.managers]
+        cluster.start()
+        client = FakeClient(servers[0])
+        sid, pid = client.sid, client.reply()['pid']
+        servers[0].emit('hello', 1)
+        cluster.settle()
+        (number, offset), = client.received('hello')
+        assert number == 1
+        assert first.stats()['sessions'] == 1
+        client.lose()
+        for server in servers:
+            server.emit('hello', 2)
+        cluster.settle()
+        back = FakeClient(servers[0], auth={'pid': pid, 'offset': offset})
+        servers[1].emit('hello', 3)
+        cluster.settle()
+        assert back.sid == sid
+        assert [args[0] for args in back.received('hello')] == [2, 2, 3]
+        outcome = first.recovery(sid)
+        assert outcome is not None and outcome.recovered
+
+
+@pytest.mark.parametrize('use', [
+    lambda manager: manager.emit('early', None),
+    lambda manager: manager.start()], ids=['emit', 'start'])
+def test_what_was_emitted_before_there_was_a_server(
+        use: Callable[[Any], Any]) -> None:
+    """It is sent once, also while Redis is away."""
+    with LocalCluster(1, connection_state_recovery=True) as cluster:
+        manager, = cluster.managers
+        cluster.disconnect()
+        use(manager)
+        for number in range(3):
+            manager.emit('hello', number)
+        make_server(client_manager=manager)
+        manager.emit('hello', 3)
+        cluster.reconnect()
+        assert manager.flush(DEADLINE)
+        assert [each.args[1] for each in messages(
+            cluster.redis.stream('socket.io'), MessageType.BROADCAST)
+            if each.args[0] == 'hello'] == [0, 1, 2, 3]
+        # Signs of life may follow.
+        wait_until(lambda: manager.stats()['outbox'] == 0)
