@@ -88,8 +88,6 @@ class Parts:
         self.tracking: Tracking = NoTracking(self.registry)
         #: The same; ``None`` without recovery.
         self.tracker: Optional[ClientTracker] = None
-        #: Delivery without recovery. Made with the runtime.
-        self._direct: Optional[DirectDelivery] = None
 
     def set_server(self, server: Any) -> None:
         """Make the parts for the local clients of a server."""

@@ -5,6 +5,7 @@ import pytest
 import socketio
 
 from redis_streams_adapter import RedisStreamsManager
+from redis_streams_adapter.protocol.position import START
 from redis_streams_adapter.recovery.session import Outcome, Session
 
 from ...unit.fake_server import FakeClient
@@ -120,6 +121,13 @@ MakeNode = Callable[..., Node]
 Kept = Callable[..., Optional[Session]]
 
 ALWAYS = pytest.mark.parametrize('always_connect', [False, True])
+
+
+def forget_history(delivery: Any) -> None:
+    """Let a server know nothing that it has read of the stream up to now;
+    under the order lock."""
+    at = delivery.position
+    delivery.history.restart(at._replace(number=at.number + 1), START)
 
 
 def refused(node: Node, client: FakeClient, reason: str,

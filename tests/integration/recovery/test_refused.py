@@ -5,14 +5,15 @@ from typing import Any, Callable
 
 import pytest
 
-from redis_streams_adapter.protocol.position import Position, START
+from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.recovery import admission, claims
 from redis_streams_adapter.recovery.session import Outcome
 
 from ...support.redis_server import free_port
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ...unit.nodes import Call, session_writer
-from .harness import got, Kept, MakeNode, Node, pid_of, refused
+from .harness import forget_history, got, Kept, MakeNode, Node, pid_of, \
+    refused
 
 
 def wait_for_readers(node: Node, *others: Node) -> None:
@@ -136,7 +137,7 @@ def test_its_offset_was_trimmed(node: Node, other: Node, redis: Any,
     wait_until(lambda: not other.remains()['waiting'])
     with other.manager._live().order:
         timeline: Any = other.manager._live().delivery('/')
-        timeline.history.restart(timeline.position, START)
+        forget_history(timeline)
     again = other.take(client, offset=first[-1])
     refused(other, again, 'offset-not-found')
 
@@ -334,7 +335,7 @@ def test_what_does_not_belong_in_the_stream(node: Node, other: Node,
     timeline.reach(Position.parse(
         redis.xrevrange(stream, count=1)[0][0]), DEADLINE)
     with other.manager._live().order:
-        timeline.history.restart(timeline.position, START)
+        forget_history(timeline)
     again = other.take(client)
     again.wait_for('missed', 4)
     assert got(again) == [('missed', number) for number in range(4)]

@@ -10,7 +10,8 @@ from redis_streams_adapter.recovery.handover import YIELD_EVERY
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ...unit.nodes import Call, session_writer
-from .harness import ALWAYS, got, Kept, MakeNode, Node, offset_of, pid_of
+from .harness import ALWAYS, forget_history, got, Kept, MakeNode, Node, \
+    offset_of, pid_of
 
 
 @ALWAYS
@@ -276,7 +277,7 @@ def test_much_was_missed(node: Node, other: Node, count: int,
     timeline.reach(session_writer(other.manager).sessions.find(
         'x', node.manager._options.stream_name, None).last or START, DEADLINE)
     with other.manager._live().order:
-        timeline.history.restart(timeline.position, START)
+        forget_history(timeline)
     again = other.take(client)
     again.wait_for('missed', count)
     assert [args[0] for args in again.received('missed')] == [*range(count)]
