@@ -6,7 +6,7 @@ from typing import Any, Callable
 import pytest
 
 from redis_streams_adapter import RedisStreamsManager
-from redis_streams_adapter import manager as manager_module
+from redis_streams_adapter import composition
 from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.protocol.messages import MessageType
 from redis_streams_adapter.runtime import streams
@@ -51,7 +51,7 @@ def test_others_run_while_many_are_emitted(
         monkeypatch: pytest.MonkeyPatch) -> None:
     """Under gevent nothing would be sent before the loop is over."""
     engine = CountingEngine()
-    monkeypatch.setattr(manager_module, 'ThreadEngine', lambda: engine)
+    monkeypatch.setattr(composition, 'ThreadEngine', lambda: engine)
     manager = make_manager()
     stream.freeze()
     for _ in range(1024):
@@ -72,7 +72,7 @@ def test_a_task_that_could_not_be_started_is_started_later(
                 raise RuntimeError("can't start new thread")
             return super().spawn(work, *args)
 
-    monkeypatch.setattr(manager_module, 'ThreadEngine', Engine)
+    monkeypatch.setattr(composition, 'ThreadEngine', Engine)
     manager = make_manager()
     with pytest.raises(RuntimeError, match='thread'):
         manager.emit('hello', 1)
