@@ -204,7 +204,7 @@ class Node:
 
     @staticmethod
     def obey(work: Any, arguments: dict[str, Any]) -> None:
-        """Run the command and answer it, also where it fails."""
+        """Run the command and answer it, even if it fails."""
         try:
             answer = work(**arguments)
         except Exception as exc:

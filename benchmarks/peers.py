@@ -20,13 +20,13 @@ HEADS = {'redis': 'Redis', 'nodejs': 'Node.js', 'xadd': 'XADD',
 """The same, in few letters."""
 
 OURS = ('streams', 'recovery')
-"""Those of this package: their faults are the run's."""
+"""Those of this package. A fault of theirs fails the run."""
 
 GEVENT_WEBSOCKET = 'geventwebsocket'
 """The package that Engine.IO prefers to simple-websocket."""
 
 PARSERS = ('orjson', 'msgspec')
-"""Parsers that this package may use and does not need."""
+"""Optional parsers of this package."""
 
 _SERVER = Path(__file__).parent / 'server.mjs'
 

@@ -13,8 +13,9 @@ import redis
 
 from . import channel, payload
 
-BATCH = 500
-"""Entries of a pipeline: as many as the manager's writer sends at once."""
+BATCH, BATCH_SIZE = 500, 1 << 19
+"""Entries of a pipeline, and characters: as many as the manager's writer sends
+at once."""
 
 LENGTH = 10_000
 """Entries to which the stream is trimmed."""
@@ -35,12 +36,13 @@ class Sender:
 
     def do_burst(self, to: str, first: int, count: int,
                  size: int = payload.SIZE) -> dict[str, Any]:
-        """Write ``count`` entries, :data:`BATCH` in a pipeline."""
+        """Write ``count`` entries, a batch in a pipeline."""
+        batch = min(BATCH, max(1, BATCH_SIZE // size))
         cpu = time.process_time()
         started = time.monotonic_ns()
-        for start in range(first, first + count, BATCH):
+        for start in range(first, first + count, batch):
             pipeline = self.client.pipeline(transaction=False)
-            for number in range(start, min(start + BATCH, first + count)):
+            for number in range(start, min(start + batch, first + count)):
                 data = {'opts': {'rooms': [to], 'except': [], 'flags': {}},
                         'packet': {'type': 2, 'nsp': '/', 'data': [
                             payload.EVENT, payload.make(number, size)]}}
