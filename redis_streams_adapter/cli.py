@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Before the demo handles signals itself; nothing runs yet.
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # The reader of the account has closed the pipe. Python would write
+        # The reader of the report has closed the pipe. Python would write
         # the rest when it exits, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -1,8 +1,8 @@
 """The clients of the demo: real ones, each with a WebSocket of its own.
 
 They run in this process, in threads, as python-socketio's client does. A
-client keeps all that it receives, whatever it is: the account is made of
-what was there, not of what was looked for.
+client keeps everything that it receives, so that the report also shows what
+no client should have received.
 """
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Delivery:
     """One event as one client received it.
 
     :param event: its name.
-    :param step: the line of the account that it belongs to, -1 for none.
+    :param step: the line of the report that it belongs to, -1 for none.
     :param text: what it said.
     :param seconds: from the emit to the client's handler.
     """
@@ -85,7 +85,7 @@ class Inbox:
 class Client:
     """One client, connected to one worker by WebSocket.
 
-    :param name: as the account calls it.
+    :param name: its name in the report.
     :param inbox: where its events go.
     """
 

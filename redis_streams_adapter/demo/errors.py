@@ -1,4 +1,4 @@
-"""What ends a run of the demo before its account is complete."""
+"""What ends a run of the demo before its report is complete."""
 from __future__ import annotations
 
 import signal
@@ -9,14 +9,14 @@ class DemoError(Exception):
 
 
 class RequirementError(DemoError):
-    """Something is not installed, or not to be had on this machine."""
+    """Something is not installed or not available on this machine."""
 
 
 class Interrupted(BaseException):
     """A signal asked the demo to end.
 
-    No :class:`Exception`, as :class:`KeyboardInterrupt` is none: a handler
-    for errors on the way must not take it for one of them.
+    Not an :class:`Exception`, like :class:`KeyboardInterrupt`: no handler of
+    errors must catch it.
     """
 
     def __init__(self, signum: int) -> None:

@@ -1,4 +1,4 @@
-"""The Redis that the demo uses: whether it is there, and left as it was."""
+"""The Redis that the demo uses: checks it, and removes the demo's stream."""
 from __future__ import annotations
 
 from typing import Any
@@ -40,7 +40,7 @@ class GivenRedis:
     def delete_stream(self) -> None:
         """Remove the stream of this run.
 
-        Raises :class:`DemoError` where that did not work.
+        Raises :class:`DemoError` if that fails.
         """
         try:
             self._command('DEL', self._stream)

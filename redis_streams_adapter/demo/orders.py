@@ -4,7 +4,7 @@ An order is a small JSON object, so that one format serves the HTTP route of
 a worker and the standard input of the external process:
 
 =========  ==============================================================
-``step``   number of the line in the account; goes along in the data
+``step``   number of the line in the report; goes along in the data
 ``text``   the text for the clients; absent if only a marker is due
 ``to``     a room, a client's sid, or absent for everyone
 ``ask``    true if the worker waits for the client's answer

@@ -40,7 +40,7 @@ LOG_TAIL = 300
 class Process:
     """One process, with its standard error in a file.
 
-    :param name: as the account calls it.
+    :param name: its name in the report.
     :param directory: where it runs and where its log is.
     """
 

@@ -1,4 +1,4 @@
-"""One Redis URL in its roles: to use, to show, to keep out of logs."""
+"""Redis URLs: to connect to, to show, and to keep out of logs."""
 from __future__ import annotations
 
 import re
@@ -6,10 +6,10 @@ from urllib.parse import parse_qsl, unquote
 
 from ..options import NAMES
 
-#: What stands in the place of a password.
+#: Replaces a password.
 MASK = '***'
 
-#: Query options whose value is nobody's business.
+#: Query options whose value is secret.
 SECRET_OPTION = re.compile('pass|secret|token')
 
 

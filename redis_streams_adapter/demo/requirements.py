@@ -1,7 +1,7 @@
-"""What the demo needs on this machine, asked before anything is started.
+"""Checks what the demo needs on this machine, before anything is started.
 
 Modules are looked for, not imported: importing gevent or gunicorn here
-would cost time, and would not tell more.
+would only take time.
 """
 from __future__ import annotations
 

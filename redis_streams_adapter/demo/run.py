@@ -11,7 +11,7 @@ import threading
 import time
 from typing import Any, TextIO
 
-from .account import Account
+from .report import Report
 from .clients import Client, Inbox
 from .embedded import EmbeddedRedis, EmbeddedRedisError
 from .errors import DemoError, Interrupted
@@ -20,19 +20,19 @@ from .orders import ROOM
 from .processes import APPLICATION, Emitter, Worker, cluster_environment
 from .redis_url import hide_secrets, message_queue, shown
 from .scenario import CLIENTS, EXTERNAL, LAST, MEMBERS, STEPS, WORKERS, Cell, \
-    Step, explain, judge, strangers
+    Step, explain, judge, with_unknown_steps
 from .signals import Signals
 
 TITLE = 'One event, emitted on one server, reaches the clients of all'
 
-#: Seconds for all clients together to say goodbye.
-GOODBYE_TIMEOUT = 2.0
+#: Seconds for all clients together to disconnect.
+DISCONNECT_TIMEOUT = 2.0
 
 
 class Demo:
     """A cluster of three workers and six clients, and what happens in it.
 
-    :param account: where to tell it.
+    :param report: describes what happens.
     :param redis_url: the Redis to use; by default, it starts one.
     :param timeout: seconds that each step may take.
     :param application: what the workers serve, as gunicorn takes it.
@@ -40,10 +40,10 @@ class Demo:
     Whatever it starts, :meth:`close` ends.
     """
 
-    def __init__(self, account: Account, signals: Signals,
+    def __init__(self, report: Report, signals: Signals,
                  redis_url: str | None = None, timeout: float = 10.0,
                  application: str = APPLICATION) -> None:
-        self.account = account
+        self.report = report
         self.stream = f'redis-streams-adapter-demo-{secrets.token_hex(4)}'
         self._signals = signals
         self._timeout = timeout
@@ -60,12 +60,12 @@ class Demo:
     def run(self) -> bool:
         """Go through all of it; return whether everything was right."""
         began = time.monotonic()
-        self.account.title(TITLE)
+        self.report.title(TITLE)
         self._open_redis()
         self._start_processes()
         self._connect_clients()
         self._write_facts(time.monotonic() - began)
-        self.account.table_head()
+        self.report.table_head()
         performed: list[Step] = []
         problems: list[str] = []
         for step in STEPS:
@@ -75,11 +75,11 @@ class Demo:
                 break
         else:
             problems += self._wait_for_the_last()
-        self.account.table_foot()
+        self.report.table_foot()
         cells, more = self._judge_all(performed)
         problems += more
-        self.account.problems(problems)
-        self.account.summary(len(performed), cells, not problems)
+        self.report.problems(problems)
+        self.report.summary(len(performed), cells, not problems)
         return not problems
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ class Demo:
         Raises :class:`DemoError`, after everything else, if the stream could
         not be deleted.
         """
-        self._say_goodbye()
+        self._disconnect_clients()
         processes = [*self._workers, *filter(None, [self._emitter])]
         for process in processes:
             process.terminate()
@@ -108,14 +108,14 @@ class Demo:
                 shutil.rmtree(self._directory, ignore_errors=True)
                 self._directory = None
 
-    def _say_goodbye(self) -> None:
-        goodbyes = [threading.Thread(target=client.disconnect, daemon=True)
-                    for client in self._clients.values()]
-        for goodbye in goodbyes:
-            goodbye.start()
-        deadline = time.monotonic() + GOODBYE_TIMEOUT
-        for goodbye in goodbyes:
-            goodbye.join(max(0.0, deadline - time.monotonic()))
+    def _disconnect_clients(self) -> None:
+        threads = [threading.Thread(target=client.disconnect, daemon=True)
+                   for client in self._clients.values()]
+        for thread in threads:
+            thread.start()
+        deadline = time.monotonic() + DISCONNECT_TIMEOUT
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
         self._clients = {}
 
     def _open_redis(self) -> None:
@@ -133,9 +133,9 @@ class Demo:
             self._redis_url = self._embedded.url
             version = GivenRedis(self._redis_url, self.stream).check()
             origin = ['started for this run', self._embedded.origin]
-        self.account.fact(
+        self.report.fact(
             'Redis', f'{version} at {shown(self._redis_url)}', *origin)
-        self.account.fact('Stream', self.stream)
+        self.report.fact('Stream', self.stream)
 
     def _start_processes(self) -> None:
         environment = cluster_environment(
@@ -174,12 +174,12 @@ class Demo:
         for worker in self._workers:
             names = [name for name, number in CLIENTS.items()
                      if f'worker {number}' == worker.name]
-            self.account.fact(
+            self.report.fact(
                 worker.name.capitalize(),
                 f'gunicorn, gevent, pid {worker.pid}, port {worker.port}; '
                 f'clients {" and ".join(names)}')
-        self.account.fact('Room', f'"{ROOM}": {", ".join(MEMBERS)}')
-        self.account.fact(
+        self.report.fact('Room', f'"{ROOM}": {", ".join(MEMBERS)}')
+        self.report.fact(
             'Ready', f'{WORKERS} servers in the cluster, {len(CLIENTS)} '
             f'WebSockets open, after {seconds:.1f} s')
 
@@ -194,7 +194,7 @@ class Demo:
         without = self._inbox.wait_for_marker(
             list(CLIENTS), step.number, self._timeout)
         self._signals.check()
-        self.account.line(step, judge(step, self._received()))
+        self.report.line(step, judge(step, self._received()))
         if without:
             return [f'line {step.number}: the marker that its sender emitted '
                     f'to everyone right after it did not reach '
@@ -240,7 +240,7 @@ class Demo:
             problems += [explain(step, cell) for cell in judged
                          if cell.problem is not None]
         problems += [f'{name} received an event that was not emitted'
-                     for name in strangers(received)]
+                     for name in with_unknown_steps(received)]
         return cells, problems
 
     def _received(self) -> dict[str, Any]:
@@ -254,7 +254,7 @@ def run(out: TextIO, err: TextIO, redis_url: str | None = None,
         timeout: float = 10.0, application: str = APPLICATION) -> int:
     """Run the demo and return the status to exit with.
 
-    :param out: where the account goes.
+    :param out: the output of the report.
     :param err: where the line goes that says why there is none.
     :param redis_url: the Redis to use; by default, it starts one.
     :param timeout: seconds that each step may take.
@@ -269,7 +269,7 @@ def run(out: TextIO, err: TextIO, redis_url: str | None = None,
 
     status = 1
     with Signals() as signals:
-        demo = Demo(Account(out), signals, redis_url, timeout, application)
+        demo = Demo(Report(out), signals, redis_url, timeout, application)
         try:
             try:
                 if demo.run():

@@ -34,9 +34,9 @@ LAST = 99
 class Step:
     """One event of the demo.
 
-    :param number: its line in the account, from 1.
+    :param number: its line in the report, from 1.
     :param sender: the number of a worker, or :data:`EXTERNAL`.
-    :param title: what happens, as the account says it.
+    :param title: what happens, in the words of the report.
     :param recipients: the clients that must get it, exactly once.
     :param event: its name.
     :param to: ``None`` for everyone, else the room, or the client's name.
@@ -127,7 +127,8 @@ def _judge_one(step: Step, client: str, got: list[Delivery]) -> Cell:
     return Cell(client, got[0].seconds if got else None, problem, expected)
 
 
-def strangers(received: Mapping[str, Iterable[Delivery]]) -> list[str]:
+def with_unknown_steps(received: Mapping[str, Iterable[Delivery]],
+                       ) -> list[str]:
     """Name the clients that received something that belongs to no step."""
     known = {step.number for step in STEPS}
     return [client for client in CLIENTS

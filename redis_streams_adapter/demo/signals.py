@@ -1,4 +1,4 @@
-"""Ctrl-C and similar signals raise one exception, when it does no harm.
+"""Turns Ctrl-C and similar signals into one exception, when it is safe.
 
 The invariant: every process that was started is known to the code that has to
 end it. A signal handler's exception could strike between the start and that,
@@ -34,10 +34,10 @@ class Signals:
         self._before: dict[int, Any] = {}
 
     def check(self) -> None:
-        """Raise what was received, but did not get through.
+        """Raise the signal that was received, if no code has seen it yet.
 
-        Some libraries have an ``except`` that takes everything, so that an
-        exception out of a handler may end there.
+        Some libraries catch every exception, also one that a signal handler
+        raises.
         """
         if self._received is not None:
             self._raised = True

@@ -1,8 +1,8 @@
 """The application that every worker of the demo serves.
 
 gunicorn imports it after its gevent worker has patched the standard library.
-It is an ordinary Flask-SocketIO application; that it is one of several is
-said by ``message_queue`` alone.
+It is an ordinary Flask-SocketIO application; only ``message_queue`` makes it
+one of several.
 """
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from redis_streams_adapter.demo.clients import Delivery
 from redis_streams_adapter.demo.redis_url import hide_secrets, message_queue, \
     plain, shown
 from redis_streams_adapter.demo.scenario import CLIENTS, MEMBERS, STEPS, \
-    judge, strangers
+    judge, with_unknown_steps
 
 TO_ROOM = STEPS[1]
 
@@ -59,8 +59,8 @@ def test_delivery_of_other_step_is_ignored() -> None:
 
 
 def test_delivery_of_unknown_step_is_reported() -> None:
-    assert strangers({'dan': [delivered(step=-1)]}) == ['dan']
-    assert strangers({'dan': [delivered()]}) == []
+    assert with_unknown_steps({'dan': [delivered(step=-1)]}) == ['dan']
+    assert with_unknown_steps({'dan': [delivered()]}) == []
 
 
 def test_each_step_reaches_another_worker() -> None:

@@ -1,4 +1,4 @@
-"""The account that a run of the demo gives of itself, in plain text.
+"""The report of a run of the demo, in plain text.
 
 The table has one line for each event and one column for each client, with
 the worker that the client is connected to above it.
@@ -21,10 +21,10 @@ CELL_WIDTH = 7
 GREEN, RED, BOLD, DIM = '32', '31', '1', '2'
 
 
-class Account:
-    """Writes the account, line by line as it comes to be.
+class Report:
+    """Writes the report, line by line.
 
-    :param out: where to. Colours are used where that is a terminal, and
+    :param out: the output. Colours are used if it is a terminal and
                 ``NO_COLOR`` is not set.
     """
 
@@ -38,7 +38,7 @@ class Account:
         self._write('')
 
     def fact(self, name: str, *lines: str) -> None:
-        """Write what something is, one line for each thing to say of it."""
+        """Write a fact, in one or more lines."""
         for line in lines or ('',):
             self._write(f'  {name:<10}{line}')
             name = ''
