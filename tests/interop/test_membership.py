@@ -131,24 +131,16 @@ def pair(request: Any, redis_server: RedisServer, unique: Unique,
     return [python, js]
 
 
-@pytest.mark.parametrize('how', ['leave', 'kill'])
-def test_server_in_javascript_unsubscribes(
-        pair: List[Server], connect_js: Connect, unique: Unique,
-        how: str) -> None:
-    python, js = pair
-    getattr(js, how)()
-    wait_for_count([python], 1)
-    check_working([python], connect_js, unique)
-
-
-@pytest.mark.parametrize('how', ['close_manager', 'kill'])
-def test_server_in_python_unsubscribes(
-        pair: List[Server], connect_js: Connect, unique: Unique,
-        how: str) -> None:
-    python, js = pair
-    getattr(python, how)()
-    wait_for_count([js], 1)
-    check_working([js], connect_js, unique)
+@pytest.mark.parametrize('language, how', [
+    ('JavaScript', 'leave'), ('JavaScript', 'kill'),
+    ('Python', 'close_manager'), ('Python', 'kill')])
+def test_server_unsubscribes(pair: List[Server], connect_js: Connect,
+                             unique: Unique, language: str,
+                             how: str) -> None:
+    leaving, staying = pair if language == 'Python' else reversed(pair)
+    getattr(leaving, how)()
+    wait_for_count([staying], 1)
+    check_working([staying], connect_js, unique)
 
 
 def test_frozen_server_is_waited_for_until_the_timeout(

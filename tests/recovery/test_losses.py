@@ -1,11 +1,12 @@
 """A client loses its connection or its server, and is recovered: with its
 sid, rooms and data, and with all events that it has missed."""
 import signal
-from typing import Any, Callable, List
+from typing import Any, Callable, List, Sequence, Tuple
 
 import pytest
 
 from ..support.account import account, EXACT
+from ..support.js_client import JsClient
 from ..support.node_process import NodeProcess
 from ..support.proxy import Proxy
 from ..support.redis_server import free_port
@@ -25,6 +26,31 @@ NAMESPACES = ('/', '/chat')
 def transport(request: Any) -> List[str]:
     """The transports that the client may use."""
     return TRANSPORTS[request.param]
+
+
+ConnectByProxy = Callable[..., Tuple[JsClient, Proxy]]
+
+
+@pytest.fixture
+def connect_by_proxy(make_proxy: Callable[[int], Proxy],
+                     connect_js: ConnectJs) -> ConnectByProxy:
+    """Connects a client through a new proxy, and returns both:
+    ``connect_by_proxy(node, transport)``."""
+    def connect(node: NodeProcess,
+                transport: Sequence[str] = TRANSPORTS['websocket'],
+                ) -> Tuple[JsClient, Proxy]:
+        line = make_proxy(node.port)
+        line.open()
+        client = connect_js(url_of(line), transport=transport)
+        wait_for_value(client.transport, transport[-1], what='the transport')
+        return client, line
+
+    return connect
+
+
+def url_of(line: Proxy) -> str:
+    """The URL of a server behind a proxy."""
+    return f'http://127.0.0.1:{line.port}'
 
 
 @pytest.mark.parametrize('where', ['same node', 'other node'])
@@ -114,15 +140,13 @@ def test_nothing_received_twice(pair: Pair, connect_js: ConnectJs,
 
 
 def test_nothing_received_while_half_open(
-        start: Start, connect_js: ConnectJs, redis_server: Any,
-        unique: Unique, make_proxy: Callable[[int], Proxy]) -> None:
+        start: Start, connect_by_proxy: ConnectByProxy, redis_server: Any,
+        unique: Unique) -> None:
     """A client receives the events that its node has sent over a half-open
     connection, though its session was written after that."""
     prefix, event = unique('half-open'), unique('event')
     first, second = start(2, session_key_prefix=prefix)
-    line = make_proxy(first.port)
-    line.open()
-    client = connect_js(f'http://127.0.0.1:{line.port}')
+    client, line = connect_by_proxy(first)
     sids, sid = dict(client.sids), client.sid
     line.go_silent()
     first.emit_range(event, range(10), to=sid)
@@ -235,18 +259,14 @@ def turned_away(node: NodeProcess) -> List[str]:
 
 
 @pytest.mark.parametrize('state', ['frozen node', 'half-open', 'both'])
-def test_old_connection_looks_alive(start: Start, connect_js: ConnectJs,
-                                    make_proxy: Callable[[int], Proxy],
+def test_old_connection_looks_alive(start: Start,
+                                    connect_by_proxy: ConnectByProxy,
                                     unique: Unique, state: str,
                                     transport: List[str]) -> None:
     """The client returns to another node, while its first node still believes
     that it is connected. Later it returns to the first node."""
     first, second = start(2)
-    line = make_proxy(first.port)
-    line.open()
-    client = connect_js(f'http://127.0.0.1:{line.port}',
-                        transport=transport)
-    wait_for_value(client.transport, transport[-1], what='the transport')
+    client, line = connect_by_proxy(first, transport)
     sids, room, event = dict(client.sids), unique('room'), unique('event')
     first.enter_room(client.sid, room)
     second.start_pulse(event, 1 / RATE, to=room)
@@ -277,16 +297,14 @@ def test_old_connection_looks_alive(start: Start, connect_js: ConnectJs,
 
 
 def test_node_died_during_a_takeover(
-        start: Start, connect_js: ConnectJs, redis_server: Any,
-        make_proxy: Callable[[int], Proxy], unique: Unique) -> None:
+        start: Start, connect_by_proxy: ConnectByProxy, redis_server: Any,
+        unique: Unique) -> None:
     """A node has claimed the session, and died before it made the first node
     disconnect the old connection. The node that recovers the client does
     that."""
     prefix, event = unique('died'), unique('event')
     first, second = start(2, session_key_prefix=prefix)
-    line = make_proxy(first.port)
-    line.open()
-    client = connect_js(f'http://127.0.0.1:{line.port}')
+    client, line = connect_by_proxy(first)
     sids, key = dict(client.sids), f'{prefix}{client.state()[0]}'
     line.go_silent()
     client.drop()
@@ -305,25 +323,20 @@ def test_node_died_during_a_takeover(
     assert [each['sid'] for each in second.fetch_sockets()] == [client.sid]
 
 
-def test_half_open_on_the_same_node(start: Start, connect_js: ConnectJs,
-                                    make_proxy: Callable[[int], Proxy],
+def test_half_open_on_the_same_node(start: Start,
+                                    connect_by_proxy: ConnectByProxy,
                                     unique: Unique,
                                     transport: List[str]) -> None:
     """The client returns to the node that still has its old connection."""
     first, second = start(2)
-    line = make_proxy(first.port)
-    line.open()
-    client = connect_js(f'http://127.0.0.1:{line.port}',
-                        transport=transport)
-    wait_for_value(client.transport, transport[-1], what='the transport')
+    client, line = connect_by_proxy(first, transport)
     sids, event = dict(client.sids), unique('event')
     second.start_pulse(event, 1 / RATE)
     client.wait_for(event, 20)
     for turn in range(1, 4):
         line.go_silent()
         client.drop()
-        check_recovered(client, client.move(
-            f'http://127.0.0.1:{line.port}'), sids)
+        check_recovered(client, client.move(url_of(line)), sids)
         client.wait_for(event, client.count(event) + 20)
         wait_for_value(lambda: first.disconnects_of(client.sid),
                        [('/', 'transport close')] * turn,
