@@ -104,7 +104,7 @@ WORLD = {'threading', 'time', 'logging', 'socket', 'os', 'random',
 #: How many lines a module has at most.
 MAX_LINES = 400
 
-#: Modules that are longer, with their limits. Each is still to be divided.
+#: Modules that are longer, with their limits. Their docstrings say why.
 LONGER = {'manager': 700}
 
 #: By how many lines such a module may stay below its limit: one that has

@@ -206,7 +206,7 @@ def test_what_does_not_end_is_cut_off(
 
 
 @pytest.mark.parametrize('upgrade', ['websocket', ''])
-def test_nothing_comes_behind_a_web_socket(
+def test_nothing_follows_a_websocket(
         server: Any, connections: Connections, upgrade: str) -> None:
     """A WSGI server that keeps its connection would wait for a request. It
     may for those of others."""

@@ -32,30 +32,31 @@ def test_recipients(delivery: Delivery, server: socketio.Server,
     for sid, room in ((a, 'x'), (b, 'x'), (b, 'y'), (c, 7)):
         server.enter_room(sid, room)
 
-    def meant(*rooms: Any, skip: Any = (), namespace: str = '/') -> Any:
+    def found(*rooms: Any, skip: Any = (), namespace: str = '/') -> Any:
         return set(sids(delivery.recipients(
             namespace, Target(rooms, tuple(skip)))))
 
-    assert meant() == {a, b, c}
-    assert meant('x') == {a, b}
-    assert meant('x', 'y') == {a, b}
-    assert meant('x', 7) == {a, b, c}
-    assert meant(a) == {a}
-    assert meant(a, 'y') == {a, b}
-    assert meant('nobody') == meant('') == meant('7') == set()
-    assert meant(skip=[a]) == {b, c}
-    assert meant(skip=['x']) == {c}
-    assert meant('x', skip=['y']) == {a}
-    assert meant('x', skip=['x']) == set()
-    assert meant('x', skip=[7, 'nobody']) == {a, b}
-    assert meant(other) == set()
-    assert meant(namespace='/chat') == {other}
-    assert meant(namespace='/nobody') == set()
-    assert meant('x', namespace='/chat') == set()
+    assert found() == {a, b, c}
+    assert found('x') == {a, b}
+    assert found('x', 'y') == {a, b}
+    assert found('x', 7) == {a, b, c}
+    assert found(a) == {a}
+    assert found(a, 'y') == {a, b}
+    assert found('nobody') == found('') == found('7') == set()
+    assert found(skip=[a]) == {b, c}
+    assert found(skip=['x']) == {c}
+    assert found('x', skip=['y']) == {a}
+    assert found('x', skip=['x']) == set()
+    assert found('x', skip=[7, 'nobody']) == {a, b}
+    assert found(other) == set()
+    assert found(namespace='/chat') == {other}
+    assert found(namespace='/nobody') == set()
+    assert found('x', namespace='/chat') == set()
 
 
-def test_everybody_is_meant_once(delivery: Delivery, server: socketio.Server,
-                                 connect: Connect) -> None:
+def test_every_client_is_found_once(delivery: Delivery,
+                                    server: socketio.Server,
+                                    connect: Connect) -> None:
     client = connect()
     for room in 'xyz':
         server.enter_room(client.sid, room)
@@ -63,7 +64,7 @@ def test_everybody_is_meant_once(delivery: Delivery, server: socketio.Server,
     assert delivery.recipients('/', target) == [(client.sid, client.eio_sid)]
 
 
-# -- what --------------------------------------------------------------------
+# -- packets -----------------------------------------------------------------
 
 @pytest.mark.parametrize('args', [
     (), ('text',), (1, 'two', [3], {'four': None}), (b'bytes',),
@@ -121,8 +122,8 @@ def test_it_is_encoded_once(delivery: Delivery, connect: Connect,
     assert Counting.encoded == 1
 
 
-def test_what_nobody_gets_is_not_encoded(delivery: Delivery,
-                                         connect: Connect) -> None:
+def test_an_event_for_no_client_is_not_encoded(delivery: Delivery,
+                                               connect: Connect) -> None:
     client = connect()
     for target in (Target(('nobody',)), Target((), (client.sid,))):
         assert delivery.pack('/', ('hello', object()), target) == []
@@ -168,8 +169,8 @@ def hand(delivery: Delivery, *args: Any, recoverable: bool = True,
         '/', ('hello', *args), EVERYONE, recoverable), position)
 
 
-def test_who_takes_part_gets_offsets(delivery: Delivery,
-                                     connect: Connect) -> None:
+def test_clients_that_can_recover_get_offsets(delivery: Delivery,
+                                              connect: Connect) -> None:
     client, guest = connect(), connect()
     delivery.sent[client.sid] = None
     for args in ((), (1,), ('text',), (b'x',)):

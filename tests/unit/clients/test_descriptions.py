@@ -27,7 +27,7 @@ def node(make_node: MakeNode) -> Node:
     return make_node()
 
 
-def tell(node: Node, *clients: FakeClient, namespace: str = '/',
+def show(node: Node, *clients: FakeClient, namespace: str = '/',
          is_sendable: Callable[[Any], bool] = lambda value: True
          ) -> List[Dict[str, Any]]:
     """The descriptions of these clients."""
@@ -40,16 +40,16 @@ def tell(node: Node, *clients: FakeClient, namespace: str = '/',
 
 def test_nothing_is_known(node: Node) -> None:
     client = node.connect()
-    told, = tell(node, client)
-    assert set(told) == {'id', 'handshake', 'rooms', 'data'}
-    assert told['id'] == client.sid
+    found, = show(node, client)
+    assert set(found) == {'id', 'handshake', 'rooms', 'data'}
+    assert found['id'] == client.sid
     # Node's keys.
-    assert set(told['handshake']) == {
+    assert set(found['handshake']) == {
         'headers', 'time', 'address', 'xdomain', 'secure', 'issued', 'url',
         'query', 'auth'}
-    assert told['handshake']['headers'] == told['handshake']['query'] == {}
-    assert told['handshake']['secure'] is False
-    assert told['handshake']['xdomain'] is False
+    assert found['handshake']['headers'] == found['handshake']['query'] == {}
+    assert found['handshake']['secure'] is False
+    assert found['handshake']['xdomain'] is False
 
 
 def test_the_request(node: Node) -> None:
@@ -57,7 +57,7 @@ def test_the_request(node: Node) -> None:
         'PATH_INFO': '/socket.io/', 'HTTP_X_FORWARDED_FOR': '10.0.0.9',
         'HTTP_COOKIE': 'a=b', 'HTTP_NOT_TEXT': 5, 'wsgi.input': object(),
         'QUERY_STRING': 'EIO=4&empty=&name=%C3%BC&broken=%ff&x=1&x=2'})
-    handshake = tell(node, client)[0]['handshake']
+    handshake = show(node, client)[0]['handshake']
     assert handshake['headers'] == {
         'x-forwarded-for': '10.0.0.9', 'cookie': 'a=b'}
     assert handshake['query'] == {
@@ -68,14 +68,14 @@ def test_what_a_client_proved_itself_with_is_not_told(
         node: Node) -> None:
     node.server.on('connect', lambda sid, environ, auth: None)
     client = node.connect()
-    assert tell(node, client)[0]['handshake']['auth'] == {}
+    assert show(node, client)[0]['handshake']['auth'] == {}
 
 
 def test_when_it_came(node: Node) -> None:
     before = int(time.time() * 1000)
     client = node.connect('/', '/chat')
-    first, = tell(node, client)
-    again, = tell(node, client, namespace='/chat')
+    first, = show(node, client)
+    again, = show(node, client, namespace='/chat')
     issued = first['handshake']['issued']
     # A connection comes once, however many namespaces it is for.
     assert again['handshake']['issued'] == issued
@@ -91,8 +91,8 @@ def test_the_time_as_javascript_writes_it() -> None:
     assert environ == {ISSUED: 951782399000}
     # One that has just disconnected.
     note_arrival(server, 'gone')
-    told, = describe(server, '/', [('s', 'e')], lambda value: True)
-    assert told['handshake']['time'] == (
+    found, = describe(server, '/', [('s', 'e')], lambda value: True)
+    assert found['handshake']['time'] == (
         'Mon Feb 28 2000 23:59:59 GMT+0000 (Coordinated Universal Time)')
 
 
@@ -102,14 +102,14 @@ def test_a_client_that_is_gone(node: Node) -> None:
     gone, here = node.connect(), node.connect()
     clients = [(gone.sid, gone.eio_sid), (here.sid, here.eio_sid)]
     gone.leave()
-    told, = describe(node.server, '/', clients, lambda value: True)
-    assert told['id'] == here.sid
+    found, = describe(node.server, '/', clients, lambda value: True)
+    assert found['id'] == here.sid
 
 
 def test_a_client_whose_session_is_gone(node: Node) -> None:
     client = node.connect()
     del node.server.eio.sockets[client.eio_sid]
-    assert tell(node, client)[0]['data'] == {}
+    assert show(node, client)[0]['data'] == {}
 
 
 # -- rooms -------------------------------------------------------------------
@@ -119,12 +119,12 @@ def test_rooms(node: Node) -> None:
     for sid, room in ((a.sid, 'x'), (a.sid, 7), (b.sid, 'x')):
         node.server.enter_room(sid, room)
     node.server.enter_room(b.sid_in('/chat'), 'y', '/chat')
-    first, second = tell(node, a, b)
+    first, second = show(node, a, b)
     assert set(first['rooms']) == {a.sid, 'x', 7}
     assert set(second['rooms']) == {b.sid, 'x'}
     assert len(first['rooms']) == 3
-    assert set(tell(node, b)[0]['rooms']) == {b.sid, 'x'}
-    assert set(tell(node, b, namespace='/chat')[0]['rooms']) == {
+    assert set(show(node, b)[0]['rooms']) == {b.sid, 'x'}
+    assert set(show(node, b, namespace='/chat')[0]['rooms']) == {
         b.sid_in('/chat'), 'y'}
 
 
@@ -146,8 +146,8 @@ def test_rooms_may_change_meanwhile(node: Node) -> None:
     for client in clients:
         node.server.enter_room(client.sid, 'changing')
     for asked in (clients, clients[:1]):
-        for told in tell(node, *asked):
-            assert set(told['rooms']) == {told['id'], 'changing'}
+        for found in show(node, *asked):
+            assert set(found['rooms']) == {found['id'], 'changing'}
 
 
 def test_it_takes_no_time_for_each_pair(node: Node) -> None:
@@ -164,16 +164,16 @@ def test_it_takes_no_time_for_each_pair(node: Node) -> None:
     rooms = node.manager.rooms['/']
     for room, members in list(rooms.items()):
         rooms[room] = Counting(members)
-    told = tell(node, *clients)
-    assert [each['rooms'] for each in told] == [
+    found = show(node, *clients)
+    assert [each['rooms'] for each in found] == [
         [client.sid] for client in clients]
     assert len(looked) < 10 * len(clients)
 
 
 @pytest.mark.parametrize('room', [
     ('a', 1), 1.5, True, b'x', frozenset('x'), '\ud800', 2**70], ids=repr)
-def test_a_room_that_nobody_else_can_name(make_cluster: MakeCluster,
-                                          room: Any) -> None:
+def test_a_room_that_no_other_server_can_name(make_cluster: MakeCluster,
+                                              room: Any) -> None:
     """python-socketio lets a local client enter it. It is left out, and the
     answer arrives."""
     a, b = make_cluster(2)
@@ -195,10 +195,10 @@ def test_the_session(node: Node, log: Log) -> None:
     client = node.connect('/', '/chat')
     node.server.save_session(client.sid, {'a': 1, 'b': [2]})
     node.server.save_session(client.sid_in('/chat'), {'c': 3}, '/chat')
-    assert tell(node, client)[0]['data'] == {'a': 1, 'b': [2]}
-    assert tell(node, client, namespace='/chat')[0]['data'] == {'c': 3}
+    assert show(node, client)[0]['data'] == {'a': 1, 'b': [2]}
+    assert show(node, client, namespace='/chat')[0]['data'] == {'c': 3}
     # It is a copy.
-    tell(node, client)[0]['data']['a'] = 2
+    show(node, client)[0]['data']['a'] = 2
     assert node.server.get_session(client.sid)['a'] == 1
 
 
@@ -228,15 +228,15 @@ def test_a_session_of_nothing(node: Node) -> None:
 def test_a_session_that_is_a_list_is_told_as_a_copy(node: Node) -> None:
     client = node.connect()
     node.server.save_session(client.sid, [1])
-    tell(node, client)[0]['data'].append(2)
+    show(node, client)[0]['data'].append(2)
     assert node.server.get_session(client.sid) == [1]
 
 
 def test_what_cannot_be_sent_is_left_out(node: Node) -> None:
     client = node.connect()
     node.server.save_session(client.sid, {'a': 1, 'b': 2, 'c': 3})
-    told, = tell(node, client, is_sendable=lambda value: 'b' not in value)
-    assert told['data'] == {'a': 1, 'c': 3}
+    found, = show(node, client, is_sendable=lambda value: 'b' not in value)
+    assert found['data'] == {'a': 1, 'c': 3}
 
 
 def nested(levels: int) -> Any:

@@ -126,7 +126,7 @@ def test_local_events(world: World) -> None:
     world.delivery.locally('/', ('hello',), EVERYONE)
     assert world.local.delivered == ['a load']
     assert ('append', True) not in world.order.steps
-    # No client is meant: the lock is not taken.
+    # The target matches no client: the lock is not taken.
     world.local.loads = []
     world.order.steps.clear()
     world.delivery.locally('/', ('hello',), EVERYONE)

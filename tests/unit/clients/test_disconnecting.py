@@ -28,8 +28,8 @@ def test_the_handler_runs_in_a_task_of_its_own(delivery: Delivery,
     delivery.disconnect('/', Target((sid,)), close=False)
     assert done.wait(DEADLINE)
     wait_until(lambda: not server.manager.is_connected(sid, '/'))
-    (who, thread), = seen
-    assert who == sid
+    (handled, thread), = seen
+    assert handled == sid
     # Handlers are the application's, and may take their time.
     assert thread is not threading.current_thread()
     assert client.was_disconnected('/')

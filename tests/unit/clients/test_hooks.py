@@ -78,7 +78,8 @@ def visits() -> FakeVisits:
 
 @pytest.fixture
 def make(visits: FakeVisits) -> Callable[..., socketio.Server]:
-    """Makes servers with the hooks; events are handled where they come."""
+    """Makes servers with the hooks; events are handled on the task that
+    receives them."""
     def make_one(**options: Any) -> socketio.Server:
         server = make_server(client_manager=socketio.Manager(), **{
             'async_handlers': False, **options})
@@ -239,7 +240,7 @@ def test_a_client_is_refused(make: Callable[..., socketio.Server],
     assert visits.calls[-1] == ('finish', True)
 
 
-def test_a_namespace_that_nobody_serves(server: socketio.Server,
+def test_a_namespace_that_is_not_served(server: socketio.Server,
                                         visits: FakeVisits) -> None:
     client = FakeClient(server, '/nobody', auth=SHOWN)
     assert client.refusal('/nobody') == 'Unable to connect'

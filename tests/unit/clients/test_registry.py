@@ -90,7 +90,8 @@ def test_clients_come_and_go_at_once(server: socketio.Server,
     assert not getattr(remains, 'pending_connect', ())
 
 
-def test_nobody_enters_a_room(server: socketio.Server) -> None:
+def test_a_client_that_is_not_here_enters_no_room(
+        server: socketio.Server) -> None:
     """Nothing is left of it."""
     for sid in ('nobody', None):
         with pytest.raises((KeyError, ValueError)):

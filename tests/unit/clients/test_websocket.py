@@ -123,7 +123,7 @@ def test_all_else_is_the_sockets_own(
     assert far.recv(100) == b''
 
 
-# -- where it is put --------------------------------------------------------
+# -- installation -----------------------------------------------------------
 
 def make_server(**options: Any) -> socketio.Server:
     return socketio.Server(async_mode='threading', client_manager=(
@@ -165,7 +165,7 @@ def test_a_server_is_given_it(options: Any, monkeypatch: Any,
     ws, = serve(make_server(**options), connection, monkeypatch)
     assert isinstance(connection.sock, FrameSocket)
     assert connection.sock.fileno() == near.fileno()
-    # Where Engine.IO looks for what has a timeout.
+    # Engine.IO looks here for the socket whose timeout it sets.
     assert ws.socket is connection.sock
 
 
@@ -246,7 +246,7 @@ def test_an_unknown_python_engineio(table: Any, caplog: Any) -> None:
 @pytest.mark.parametrize('connection', [None, Connection(object())])
 def test_an_unknown_simple_websocket(connection: Any, monkeypatch: Any,
                                      caplog: Any) -> None:
-    """Told once."""
+    """Logged once."""
     server = make_server()
     sock = getattr(connection, 'sock', None)
     with caplog.at_level(logging.DEBUG):

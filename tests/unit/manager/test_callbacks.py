@@ -97,13 +97,13 @@ def test_the_answers_to_a_node_are_counts_and_acknowledgements(
     assert answer == BroadcastAck(broadcast.request_id, ('yes',))
 
 
-def test_a_callback_of_nobody(pair: Pair, stream: FakeStream) -> None:
+def test_a_callback_without_clients(pair: Pair, stream: FakeStream) -> None:
     pair.a.server.emit('question', to='nobody', callback=print)
     wait_until(lambda: messages(stream, MessageType.BROADCAST_CLIENT_COUNT))
     wait_for_value(lambda: len(pair.a.manager._live().node._requests), 0)
 
 
-def test_callbacks_need_somebody_who_hears(make_manager: MakeManager) -> None:
+def test_callbacks_need_a_reader(make_manager: MakeManager) -> None:
     for manager in (make_manager(write_only=True), make_manager()):
         with pytest.raises(RuntimeError, match='[Cc]allback'):
             manager.emit('question', None, room='x', callback=print)
@@ -116,7 +116,7 @@ def test_callbacks_need_somebody_who_hears(make_manager: MakeManager) -> None:
 @pytest.mark.filterwarnings(
     'ignore::pytest.PytestUnhandledThreadExceptionWarning')
 def test_a_callback_that_raises(pair: Pair, log: Log) -> None:
-    """It is the application's, and concerns nobody else."""
+    """The error stays in the task that calls it."""
     client = pair.b.connect()
 
     def fail(*args: Any) -> None:

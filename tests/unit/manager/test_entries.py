@@ -46,7 +46,7 @@ def test_a_malformed_entry(pair: Pair, stream: FakeStream, logged: Any,
 
 @pytest.mark.parametrize('behind', [
     b'x', b'-', b'1', b'1-x', b'\xff', b'9' * 5000 + b'-0'])
-def test_a_malformed_entry_does_not_harm_who_only_writes(
+def test_a_malformed_entry_does_not_harm_a_process_that_only_writes(
         make_manager: MakeManager, stream: FakeStream, logged: Any,
         behind: bytes) -> None:
     """It listens, now and then, for readers that lag."""

@@ -64,9 +64,8 @@ def test_what_vanishes_is_told(make_manager: MakeManager, stream: FakeStream,
     assert len(logged(logging.ERROR)) == 1
 
 
-def test_who_tells_of_losses_may_fail(make_node: Callable[..., Node],
-                                      stream: FakeStream,
-                                      logged: Any) -> None:
+def test_on_loss_may_fail(make_node: Callable[..., Node], stream: FakeStream,
+                          logged: Any) -> None:
     def on_loss(loss: Loss) -> None:
         raise RuntimeError('of no avail')
 
