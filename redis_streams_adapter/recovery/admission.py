@@ -153,7 +153,7 @@ class Admission:
         visit.admitted = True
         appear_in(visit.namespace)
         runtime = self._clients.live()
-        if not runtime.is_hearing:
+        if not runtime.is_connected:
             # The server lets only its very first client wait until this node
             # has started. Returns at once if Redis is away.
             runtime.start()
@@ -208,7 +208,7 @@ class Admission:
         """
         runtime, namespace = self._clients.live(), visit.namespace
         timeline = self._clients.timeline(namespace)
-        if timeline.position == START and runtime.is_hearing:
+        if timeline.position == START and runtime.is_connected:
             # The first heartbeat is on its way. Later, no node could know
             # whether something was trimmed before the first entry.
             timeline.reach(Position(0, 1), FIRST_PATIENCE)
@@ -251,8 +251,8 @@ class Admission:
         pid, offset = check_pid(shown.pid), check_offset(shown.offset)
         if runtime.closed:
             raise TurnedAway
-        if not runtime.is_hearing \
-                and not runtime.await_hearing(CONNECT_PATIENCE):
+        if not runtime.is_connected \
+                and not runtime.await_connection(CONNECT_PATIENCE):
             raise Refusal(REDIS_UNAVAILABLE)
 
         def accepts(sid: str) -> bool:

@@ -183,7 +183,7 @@ class Claims:
         try:
             return sessions.find(pid, stream, offset)
         except Unavailable:
-            if not self._clients.live().await_hearing(CONNECT_PATIENCE) \
+            if not self._clients.live().await_connection(CONNECT_PATIENCE) \
                     or not sessions.wait(CONNECT_PATIENCE):
                 raise
         return sessions.find(pid, stream, offset)

@@ -126,7 +126,7 @@ class ClientTracker:
         runtime = self._clients.live()
         timeline = self._clients.timeline(namespace)
         sid = self._clients.manager.sid_from_eio_sid(eio_sid, namespace)
-        if sid is None or not timeline.is_waiting or not runtime.is_hearing:
+        if sid is None or not timeline.is_waiting or not runtime.is_connected:
             return False
         encoded = pkt.encode()
         parts = encoded if isinstance(encoded, list) else [encoded]

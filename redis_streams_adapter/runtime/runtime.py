@@ -136,7 +136,7 @@ class Runtime(Generic[R]):
             self.tasks.by_name, self.capacity,
             LossReport(engine, logger, options.on_loss), self._redis, pubsub,
             lambda: self.requester)
-        self.await_hearing = self.status.await_connection
+        self.await_connection = self.status.await_connection
         self.membership = Membership(
             node, self.core, engine.lock(), encoder, self.state,
             self.channels, self.channel, self.streams.publish,
@@ -182,7 +182,7 @@ class Runtime(Generic[R]):
     # -- beginning and end ------------------------------------------------
 
     @property
-    def is_hearing(self) -> bool:
+    def is_connected(self) -> bool:
         """Whether Redis can be used, and the streams are read."""
         return self.status.is_connected
 
@@ -199,7 +199,7 @@ class Runtime(Generic[R]):
     @property
     def half_closed(self) -> bool:
         """Whether an exception has struck the close(), so that it has to be
-        closed once more."""
+        closed again."""
         state = self.state
         return state.closed and not state.finished and not state.closing
 

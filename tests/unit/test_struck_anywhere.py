@@ -167,8 +167,8 @@ OTHERS: Dict[str, Act] = {
         'hello'),
     'on_server_side': lambda node, client: node.manager.on_server_side(
         'hello', print, namespace='/chat'),
-    'await_hearing': lambda node, client:
-        node.manager._live().await_hearing(1.0),
+    'await_connection': lambda node, client:
+        node.manager._live().await_connection(1.0),
     'stats': lambda node, client: (
         node.manager.stats(), node.manager.health()),
 }

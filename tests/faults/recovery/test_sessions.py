@@ -132,7 +132,7 @@ def test_client_is_recovered_while_node_reconnects(
     with redis_server.client() as admin:
         admin.execute_command('CLIENT', 'KILL', 'TYPE', 'normal',
                               'SKIPME', 'yes')
-    wait_until(lambda: not runtime.is_hearing)
+    wait_until(lambda: not runtime.is_connected)
     again = two.client().connect(client.back())
     assert again.sid == client.sid
 

@@ -88,7 +88,7 @@ def test_session_is_claimed_by_one_connection(
     client = client_with_offset(one)
     client.lose()
     two.manager.start()
-    wait_until(lambda: two.manager._live().is_hearing)
+    wait_until(lambda: two.manager._live().is_connected)
     delivery = one.manager._live().delivery('/')
     reach, held, waits = delivery.reach, threading.Event(), threading.Event()
 
@@ -130,7 +130,7 @@ def test_newer_connection_replaces_lost_one(make_node: MakeNode, same: bool,
     client = client_with_offset(one)
     client.lose()
     other.manager.start()
-    wait_until(lambda: other.manager._live().is_hearing)
+    wait_until(lambda: other.manager._live().is_connected)
     emit(one, 'b')
     find, lost = one.keeper.sessions.find, other.client()
 

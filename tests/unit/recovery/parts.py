@@ -293,9 +293,9 @@ class Parts:
         self.pauses = 0
         self.events: List[FakeEvent] = []
         self.runtime: Any = SimpleNamespace(
-            order=self.order, is_hearing=True, closed=False,
+            order=self.order, is_connected=True, closed=False,
             stream=lambda namespace: 'socket.io',
-            await_hearing=lambda timeout: self.runtime.is_hearing,
+            await_connection=lambda timeout: self.runtime.is_connected,
             start=lambda: None, deliveries=None,
             engine=SimpleNamespace(event=self._event, pause=self._pause))
         self.log_texts: List[str] = []

@@ -64,7 +64,7 @@ def test_this_node_is_a_member_before_it_has_the_client(
 def test_the_first_client_of_all_waits_for_the_start(
         world: World, hears: bool) -> None:
     started: List[bool] = []
-    world.runtime.is_hearing = hears
+    world.runtime.is_connected = hears
     world.runtime.start = lambda: started.append(bool(world.manager.clients))
     assert world.admit(world.comes()) == 'new sid'
     assert started == ([] if hears else [False])
@@ -83,7 +83,7 @@ def test_it_waits_for_the_first_entry_of_a_stream(world: World) -> None:
 def test_it_waits_for_nothing_else(world: World, position: Position,
                                    hears: bool) -> None:
     world.timeline().position = position
-    world.runtime.is_hearing = hears
+    world.runtime.is_connected = hears
     world.admit(world.comes())
     assert world.timeline().reached == []
 

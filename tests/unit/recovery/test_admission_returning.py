@@ -218,15 +218,15 @@ def test_redis_is_away(world: World, error: Exception) -> None:
 
 def test_this_node_does_not_hear(world: World) -> None:
     waits: List[float] = []
-    world.runtime.is_hearing = False
-    world.runtime.await_hearing = lambda timeout: waits.append(timeout)
+    world.runtime.is_connected = False
+    world.runtime.await_connection = lambda timeout: waits.append(timeout)
     is_new(world, 'redis-unavailable')
     assert waits == [CONNECT_PATIENCE] and world.asked == []
 
 
 def test_a_connection_that_is_just_made_anew(world: World) -> None:
-    world.runtime.is_hearing = False
-    world.runtime.await_hearing = lambda timeout: True
+    world.runtime.is_connected = False
+    world.runtime.await_connection = lambda timeout: True
     assert world.admit(world.returns()) == 's'
 
 

@@ -161,7 +161,7 @@ def test_redis_is_away(world: World, what: str) -> None:
 
     world.keep(world.session())
     if what == 'reader':
-        world.runtime.await_hearing = wait
+        world.runtime.await_connection = wait
     else:
         world.store.wait = wait  # type: ignore[method-assign]
     world.store.faults.append('before')

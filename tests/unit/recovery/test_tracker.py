@@ -217,7 +217,7 @@ def test_an_acknowledgement_that_is_sent_at_once(world: World,
         world.connected()
     timeline: Any = world.timeline()
     timeline.is_waiting = why != 'nothing waits'
-    world.runtime.is_hearing = why != 'Redis is away'
+    world.runtime.is_connected = why != 'Redis is away'
     if why == 'no room':
         timeline.hand_over_later = full
     assert not acknowledge(world)
