@@ -1,38 +1,38 @@
-"""A client connects, and recovery is on: one that returns is taken over, any
-other gets a session.
+"""A client connects, and recovery is on: a returning client is taken over,
+any other client gets a session.
 
 A client is taken over in this order:
 
-1. its session is looked up, and whether the stream goes back to its offset;
-   what the client shows is checked. So far, nothing has changed;
-2. if it is still connected to this node, that connection is dropped;
-3. the session is claimed, by compare-and-set: of two connections that try at
-   once, the last one has it. Its content stays, so a node that finds this one
-   dead can claim it in turn;
-4. all other nodes are asked to drop the client's old connection, which may
-   look alive to them;
-5. when this node's reader has come as far as the stream was in step 1, what
-   was missed is gathered: first from Redis, in pages, what is older than
-   what is in memory. Then, as one step under the order lock: what is in
-   memory, and the client is registered in its rooms, its deliveries held.
-   If another connection of it was registered meanwhile, Redis knows which
-   of the two has the session, and the other one goes;
-6. its connect handler runs, and may refuse. If it lets the client in, the
-   client gets what it has missed, its reply, what was held, and is like any
-   other. With ``always_connect`` the reply was sent before the handler ran,
-   but not what the client has missed, for the handler may refuse it: that
-   follows when the handler is done. A client that may have some of it already,
-   see :mod:`redis_streams_adapter.recovery.session`, gets its reply alone, and
-   is dropped as soon as it has read it: then its offset shows how much that
-   is, and it comes again.
+1. This node looks up the session, and whether the stream goes back to the
+   client's offset. It checks what the client shows. So far, nothing changes.
+2. If the client is still connected to this node, the old connection is
+   dropped.
+3. This node claims the session by compare-and-set. If two connections try at
+   once, the last one gets it. The content of the session stays, so another
+   node can claim it if this one dies.
+4. This node asks all others to drop the client's old connection, which may
+   look alive to them.
+5. The reader comes to the position at which the stream ended in step 1. Then
+   this node gathers what the client missed. What is older than the history in
+   memory comes from Redis, in pages. The rest is one step under the order
+   lock: what is in memory is added, and the client is registered in its
+   rooms, with its deliveries held. If another connection of the client was
+   registered meanwhile, the session in Redis decides which of the two stays.
+6. The connect handler runs, and may refuse the client. If it does not, the
+   client gets what it missed, its reply, and what was held. With
+   ``always_connect`` the reply is sent before the handler runs, and the rest
+   follows when the handler is done. A client that may have received some of
+   it already (see :mod:`redis_streams_adapter.recovery.session`) gets its
+   reply alone. Its connection is dropped as soon as the client has read the
+   reply: when it returns, its offset shows what it has.
 
-*If the process dies* before step 3, nothing has happened. After it, the
-session is there for the next node, and the client has no new offset yet.
+*If the process dies* before step 3, nothing has changed. After it, the session
+is there for the next node, and the client has no new offset yet.
 
-Steps 1 to 6 run on the task of the client's connection. Of what they share
-with other tasks, rooms and deliveries are under the order lock, sessions under
-the lock of :mod:`redis_streams_adapter.recovery.local_sessions`; only the
-connection's task writes a visit.
+Steps 1 to 6 run on the task of the client's connection. They share rooms and
+deliveries with other tasks under the order lock, and sessions under the lock
+of :mod:`redis_streams_adapter.recovery.local_sessions`. Only the connection's
+task writes a visit.
 """
 import secrets
 import threading
@@ -53,22 +53,22 @@ from .client_session import ClientSession
 from ..protocol.position import Position, START
 from ..protocol.transport import Unavailable
 
-#: The name of a session, in bytes of randomness. Node's has 15.
+#: The random bytes in the name of a session. Node.js uses 15.
 PID_BYTES = 24
 
-#: How long a client that returns waits for this node's reader, in seconds.
+#: How long a returning client waits for this node's reader, in seconds.
 PATIENCE = 10.0
 
-#: How many clients are taken over at a time, and how many seconds another one
-#: waits at most until it is its turn. Fewer take longer, for each has to wait
-#: for Redis and for this node's reader; with more the reader, and with it live
-#: traffic, has its turn too seldom. Measured with 2,000 clients.
+#: How many clients are taken over at a time, and how many seconds another
+#: client waits at most for its turn. Each waits for Redis and for this node's
+#: reader, so fewer at a time take longer. With more, the reader, and live
+#: traffic with it, runs too seldom. Measured with 2,000 clients.
 AT_A_TIME = 128
 TURN_PATIENCE = 10.0
 
-#: How often to try to register a client that returns, if what it missed is
-#: forgotten meanwhile, or another connection of it is registered. Each time
-#: there is only as much to read as came in the round before.
+#: How often to try to register a returning client if the history forgets what
+#: it missed meanwhile, or another connection of it is registered. Each round
+#: reads only what came during the round before.
 ROUNDS = 10
 
 #: How long the first client of all waits for the first entry of a stream.
@@ -81,8 +81,8 @@ class Visit:
     """A client that connects to a namespace. Only the task of its connection
     writes this.
 
-    :param shown: what it shows, if it asks to be recovered.
-    :param auth: what the application sees of what it sends.
+    :param shown: what the client shows, if it asks to be recovered.
+    :param auth: what the application sees of the data that it sends.
     """
 
     def __init__(self, eio_sid: str, namespace: str,
@@ -91,31 +91,31 @@ class Visit:
         self.namespace = namespace
         self.shown = shown
         self.auth = auth
-        #: Which task that is.
+        #: The id of that task.
         self.task = threading.get_ident()
         #: Whether the server takes clients in this namespace.
         self.admitted = False
-        #: Whether its connection is to end, and it to try again.
+        #: Whether its connection is dropped, so that the client tries again.
         self.turned_away = False
         #: Whether the client has the reply that it is connected.
         self.replied = False
-        #: Under which sid it was registered.
+        #: The sid under which it is registered.
         self.sid: Optional[str] = None
-        #: Where it takes part.
+        #: Its session, if it takes part in recovery.
         self.client: Optional[ClientSession] = None
         self.missed: Sequence[Record] = ()
-        #: Whether it has got that.
+        #: Whether it was sent that.
         self.has_missed = False
-        #: The offset that it has shown; empty: none.
+        #: The offset that it showed; empty: none.
         self.offset = ''
-        #: Whether it may have some of it from before.
+        #: Whether it may have received some of that before.
         self.is_ahead = False
 
 
 class Admission:
     """Lets clients in.
 
-    :param outcomes: notes what becomes of them.
+    :param outcomes: notes whether they were recovered.
     """
 
     def __init__(self, clients: LocalClients, claims: Claims,
@@ -137,19 +137,19 @@ class Admission:
                  already, or is dropped.
         """
         try:
-            return self._let_in(visit, appear_in)
+            return self._admit(visit, appear_in)
         except TurnedAway:
             visit.turned_away = True
             self._turn_away(visit.eio_sid)
             return None
 
-    def _let_in(self, visit: Visit,
-                appear_in: Callable[[str], None]) -> Optional[str]:
+    def _admit(self, visit: Visit,
+               appear_in: Callable[[str], None]) -> Optional[str]:
         """Register a client that returns, or is new.
 
         :raises TurnedAway: its connection is to be dropped.
         """
-        # Before it is registered: from now on what comes is remembered.
+        # Before the client is registered: from now on the history is kept.
         visit.admitted = True
         appear_in(visit.namespace)
         runtime = self._clients.live()
@@ -162,7 +162,7 @@ class Admission:
             slot = self._limiter.slot()
             try:
                 slot.acquire(TURN_PATIENCE)
-                return self._bring_back(visit, visit.shown)
+                return self._recover(visit, visit.shown)
             except Refusal as exc:
                 outcome = Outcome(False, exc.reason)
             except (Unavailable, RedisStreamsError):
@@ -172,21 +172,21 @@ class Admission:
                 try:
                     slot.release()
                 finally:
-                    # The first one may be struck.
+                    # An exception may strike the first call.
                     slot.release()
             if runtime.closed:
-                # This may have been why.
+                # That may have been the reason.
                 raise TurnedAway
-        return self._welcome(visit, outcome)
+        return self._register_new(visit, outcome)
 
     def _turn_away(self, eio_sid: str) -> None:
-        """End the connection of a client that is not let in: if it is still
-        there, it tries again."""
+        """Drop the connection of a client that is not let in. If the client is
+        still there, it tries again."""
         self._clients.log(
-            'the connection of a client that comes was closed: %s',
+            'the connection of a connecting client was closed: %s',
             'this server is leaving the cluster'
             if self._clients.live().closed else
-            'it was lost, or another one of the client is newer')
+            'it was lost, or the client has a newer one')
         hooks.drop(self._clients.server, eio_sid)
 
     def _accepts(self, visit: Visit, sid: str) -> bool:
@@ -201,16 +201,17 @@ class Admission:
                 'connection_state_recovery: accepts failed')
             return False
 
-    def _welcome(self, visit: Visit, outcome: Outcome) -> Optional[str]:
+    def _register_new(self, visit: Visit,
+                      outcome: Outcome) -> Optional[str]:
         """Register a new client.
 
-        :raises TurnedAway: here it would get nothing of what others emit.
+        :raises TurnedAway: here it would not get what other nodes emit.
         """
         runtime, namespace = self._clients.live(), visit.namespace
         timeline = self._clients.timeline(namespace)
         if timeline.position == START and runtime.is_connected:
-            # The first heartbeat is on its way. Later, no node could know
-            # whether something was trimmed before the first entry.
+            # The first heartbeat is on its way. Without a first entry, no node
+            # could know later whether something was trimmed before it.
             timeline.reach(Position(0, 1), FIRST_PATIENCE)
         sid: str = self._clients.server.eio.generate_id()
         address = sid, visit.eio_sid
@@ -240,7 +241,7 @@ class Admission:
         self._outcomes.show(visit.eio_sid, outcome)
         return sid
 
-    def _bring_back(self, visit: Visit, shown: Return) -> str:
+    def _recover(self, visit: Visit, shown: Return) -> str:
         """Register a client that returns.
 
         :raises Refusal: it cannot be recovered.
@@ -257,7 +258,7 @@ class Admission:
 
         def accepts(sid: str) -> bool:
             if hooks.is_closing(self._clients.server, visit.eio_sid):
-                # Its client may be elsewhere by now.
+                # The client may be on another node by now.
                 raise TurnedAway
             return self._accepts(visit, sid)
 
@@ -271,13 +272,13 @@ class Admission:
         client.obeyed, client.own = session.obeyed, session.own
         visit.offset, client.ahead = str(offset or ''), session.ahead
         visit.is_ahead = session.ahead == visit.offset
-        # Should its connection be gone before it has them.
+        # In case the connection ends before they are restored.
         client.data, client.flask = session.data, session.flask
         try:
             self._register(visit, claim, client, offset)
         except Refusal as exc:
             if exc.reason != REDIS_UNAVAILABLE:
-                # Nobody else could do better.
+                # No other node could recover it either.
                 self._clients.session_writer.sessions.swap([
                     Swap(pid, b'', [claim.value])])
             raise
@@ -303,7 +304,7 @@ class Admission:
                 self._claims.supersede_rival(rival, claim)
             with runtime.order:
                 if sessions.of_sid(client.sid, namespace) is not None:
-                    # In this moment.
+                    # Registered just now.
                     continue
                 if self._claims.is_superseded(claim) or timeline.has_left \
                         or hooks.is_closing(server, client.eio_sid):
@@ -313,17 +314,19 @@ class Admission:
                     raise Refusal(OFFSET_NOT_FOUND)
                 records = timeline.history.after(namespace, replay.at)
                 if records is None:
-                    # Forgotten in this moment.
+                    # Forgotten just now.
                     continue
                 replay.feed(records)
-                self._enter(visit, claim, client, offset, replay)
+                self._register_recovered(
+                    visit, claim, client, offset, replay)
                 return
         raise Refusal(REDIS_UNAVAILABLE)
 
-    def _enter(self, visit: Visit, claim: Claim, client: ClientSession,
-               offset: Optional[Position], replay: Replay) -> None:
-        """Register a client that returns, in its rooms and with its
-        deliveries held; under the order lock.
+    def _register_recovered(
+            self, visit: Visit, claim: Claim, client: ClientSession,
+            offset: Optional[Position], replay: Replay) -> None:
+        """Register a returning client in its rooms, with its deliveries held;
+        under the order lock.
 
         :raises Refusal: its connection is in the namespace already.
         """
@@ -339,9 +342,9 @@ class Admission:
             raise Refusal(UNKNOWN_SESSION)
         join()
         client.rooms = set(replay.rooms)
-        # Before any task can write its session anew.
+        # Before any task can write its session again.
         self._clients.restore(client.eio_sid, claim.session)
-        # Until it is gone, which it may be as soon as it is known.
+        # First: the client may be gone as soon as other tasks know it.
         self._outcomes.note(client.sid, namespace, _RECOVERED)
         self._clients.sessions.register(client)
         visit.sid, visit.client = client.sid, client
@@ -349,7 +352,7 @@ class Admission:
 
 
 def _former_offset(shown: Optional[Return]) -> Optional[Position]:
-    """The last offset that a client received in a former session."""
+    """The last offset that a client received in its former session."""
     if shown is None:
         return None
     try:

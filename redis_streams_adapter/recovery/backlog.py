@@ -1,13 +1,13 @@
-"""What clients have missed is gathered: from memory, and what is older from
+"""What a client missed and the history in memory does not hold is read from
 Redis, in pages.
 
-One client at a time reads, because most need the same: what one has read is
-in memory for the next.
+One client at a time reads, because most need the same. What it reads goes into
+the history for the next clients.
 
-The stream may hold an event twice: a command that seemed lost did reach Redis,
-see :mod:`redis_streams_adapter.protocol.sequences`. The copy is not missed.
-Its original may be one that the client has, so the entries just before the
-client's position are read, too.
+The stream may hold an event twice, if a command that seemed lost did reach
+Redis: see :mod:`redis_streams_adapter.protocol.sequences`. A copy is not
+replayed. The client may have received the original before, so the entries just
+before the client's position are read, too.
 """
 import time
 from typing import Dict, Iterable, List
@@ -23,37 +23,37 @@ from ..concurrency.engines import Event
 from ..protocol.position import Position
 from ..protocol.transport import Entry
 
-#: How long a client waits for others that read, in seconds, before it reads by
-#: itself: if there is too much for the memory, each has to.
+#: How long a client waits for another one that reads, in seconds. Then it
+#: reads, too: the history may be too small for what the other one read.
 PATIENCE = 10.0
 
-#: How often one client reads up to where the memory begins. Each time there
-#: is only as much to read as was forgotten meanwhile.
+#: How often one client reads up to the beginning of the history. Each time, it
+#: reads only what was forgotten meanwhile.
 READS = 10
 
 #: How many entries are read at once.
 PAGE = 100
 
 #: How far to look back for the originals of copies, in seconds and in pages. A
-#: copy follows its original within the time that a command may be on its way
-#: after its connection broke.
+#: command that seems lost reaches Redis within seconds, or never.
 LOOK_BACK = 10
 LOOK_BACK_PAGES = 10
 
 
 class Backlog:
-    """What is older than what is in memory."""
+    """Reads what is older than the history in memory."""
 
     def __init__(self, clients: LocalClients) -> None:
         self._clients = clients
-        #: Reads that are under way, by namespace: set when they are done.
-        #: Under the order lock.
+        #: The reads in progress, by namespace: each is set when it is done.
+        #: Added under the order lock; the task that added it removes it.
         self._reading: Dict[str, Event] = {}
 
     def read(self, replay: Replay, claim: Claim, namespace: str) -> None:
-        """Go on up to where the memory begins.
+        """Continue a replay up to the beginning of the history.
 
-        :raises Refusal: there is too much, or it is not there any more.
+        :raises Refusal: the client missed too much, or the stream does not
+                         hold it any more.
         :raises Unavailable: Redis is away.
         """
         runtime = self._clients.live()
@@ -70,7 +70,7 @@ class Backlog:
                     if replay.at >= floor:
                         return
                     if reads >= READS:
-                        # The memory is forgotten faster than this can read.
+                        # The history forgets faster than this can read.
                         raise Refusal(REDIS_UNAVAILABLE)
                     busy = self._reading.setdefault(namespace, done)
                 if busy is done:
@@ -154,7 +154,7 @@ def _records(page: Iterable[Entry], namespace: str, floor: Position,
                 numbers[envelope.writer] = envelope.sequence
             message = codec.decode(envelope)
         except DecodeError:
-            # The task that read it when it came has logged it.
+            # It was logged when it was first read.
             continue
         if is_missed(message):
             yield record_of(entry, message)

@@ -1,11 +1,12 @@
-"""Sessions are claimed: of all nodes that try to take a client over, one wins.
+"""A node claims a session to take a client over. Of all nodes that try, one
+wins.
 
-The node that claims a session gives it a new *claim*, a name of its own, by
-compare-and-set with what it has read, and lets all nodes know which claim is
-superseded by that. A node that has a client under that claim drops its
-connection, and so does one that is about to register it: a client that was on
-its way here when it lost its connection again is already on its way elsewhere,
-and if it is this one that lives, it comes back and claims in turn.
+The node gives the session a new *claim*, a random name, by compare-and-set
+with what it has read. Then it tells all nodes which claim is superseded by
+that. A node that has the client under the superseded claim drops its
+connection. So does a node that is about to register the client: the client has
+lost that connection, and is connecting to another node. If the connection is
+alive after all, the client returns, and this node claims the session in turn.
 """
 import secrets
 from typing import Any, Callable, Dict, NamedTuple, Optional
@@ -23,36 +24,36 @@ from .client_session import ClientSession
 from ..protocol.position import Position, START
 from ..protocol.transport import Entry, Unavailable
 
-#: How often a session is claimed that changes meanwhile.
+#: How often to try to claim a session that changes meanwhile.
 ATTEMPTS = 5
 
-#: How long a client that returns waits for the disconnect handler of its old
+#: How long a returning client waits for the disconnect handler of its old
 #: connection, in seconds.
 PATIENCE = 10.0
 
-#: How long it waits for connections to Redis that are just made anew, in
-#: seconds: that takes a fifth of one.
+#: How long it waits while connections to Redis are made again, in seconds.
+#: That takes a fifth of a second.
 CONNECT_PATIENCE = 1.0
 
-#: How often, and after how many seconds each time, to look whether another
-#: connection, which was sent packets ahead of its reply, has read that: then
-#: it is another client's, and this one has none of them.
+#: Another connection may have been sent packets ahead of its reply. How often
+#: to check whether it has read the reply, and after how many seconds each
+#: time. If so, it belongs to another client, and this client has no packets.
 AHEAD_LOOKS = 10
 AHEAD_INTERVAL = 0.1
 
-#: How many claims are remembered that were superseded: far more than there
-#: can be between a claim and the registration of its client.
+#: How many superseded claims are remembered: far more than there can be
+#: between a claim and the registration of its client.
 SUPERSEDED = 10_000
 
 
 class Claim(NamedTuple):
-    """A session that is ours now.
+    """A session that this node has claimed.
 
     :param session: what it holds.
     :param value: how it stands in Redis.
-    :param start: the position after which to go on.
+    :param start: the position after which the client goes on.
     :param found: what Redis had.
-    :param restarts: how often the stream was another one before that.
+    :param restarts: how often the history had restarted before that.
     """
 
     session: Session
@@ -63,10 +64,11 @@ class Claim(NamedTuple):
 
 
 class _Ahead:
-    """What a session says of packets that were sent ahead of a reply, when
-    its client has come: what another connection is sent later is not its own.
+    """What the session said of packets that were sent ahead of a reply when
+    the client came. What another connection is sent later is not this
+    client's.
 
-    :param offset: the one that the client shows.
+    :param offset: the offset that the client shows.
     """
 
     def __init__(self, offset: Optional[Position]) -> None:
@@ -75,8 +77,8 @@ class _Ahead:
         self.found: Optional[str] = None
 
     def may_change(self, session: Session) -> bool:
-        """Whether to look again: another connection may be about to read its
-        reply."""
+        """Whether to check again: another connection may be about to read
+        its reply."""
         if self._looks == 0 or self.found == self._shown:
             self._looks += 1
             self.found = session.ahead
@@ -94,19 +96,19 @@ class Claims:
                  publish: Callable[[Runtime[Any], str, Message], Any]) -> None:
         self._clients = clients
         self._publish = publish
-        #: Claims that were superseded, the last :data:`SUPERSEDED` of them.
-        #: Under the order lock.
+        #: The last :data:`SUPERSEDED` superseded claims; under the order
+        #: lock.
         self._superseded: Dict[str, None] = {}
 
     def claim(self, namespace: str, pid: str, offset: Optional[Position],
               accepts: Callable[[str], bool]) -> Claim:
-        """Claim a session, and drop the old connections of its client. Where
-        another connection of it does so at the same time, here or elsewhere,
-        the last one has it.
+        """Claim a session, and drop the old connections of its client. If
+        another connection of the client does so at the same time, on any
+        node, the last one gets the session.
 
-        :param offset: the last one that the client has received.
-        :param accepts: whether a client of a sid may take part.
-        :raises Refusal: it is not there, or nothing can come of it.
+        :param offset: the last offset that the client has received.
+        :param accepts: whether the client with a sid may take part.
+        :raises Refusal: the session does not exist, or cannot be recovered.
         :raises Unavailable: Redis is away.
         """
         writer, sessions = self._clients.session_writer, self._clients.sessions
@@ -121,8 +123,7 @@ class Claims:
             found = self._find(pid, stream, offset)
             here = sessions.of_pid(pid)
             if here is not known:
-                # Registered here in this moment, or gone: what was found is
-                # older than that.
+                # Just registered here, or gone: what was found is old.
                 continue
             if here is not None and (here.is_discarded
                                      or here.namespace != namespace):
@@ -132,8 +133,8 @@ class Claims:
                 here = None
             if here is not None and found.session is not None \
                     and not self._is_of(found.session, here):
-                # Another server has had it since, and we may not have heard of
-                # it yet.
+                # Another server has had it since. This node may not know
+                # that yet.
                 sessions.supersede(here)
                 here = None
             session = self._found_session(found, pid, namespace, here)
@@ -149,9 +150,9 @@ class Claims:
             start = self._start(session, offset, found, namespace)
             if here is not None:
                 left = self._supersede_here(here)
-            elif left is None and not self._make_room(session, namespace):
+            elif left is None and not self._drop_old(session, namespace):
                 continue
-            # What was left here is newer than what Redis has.
+            # What the client left here is newer than what Redis has.
             session = (left or session)._replace(
                 claim=secrets.token_hex(8), ahead=ahead.found, final=False)
             value = self._encode(session)
@@ -165,8 +166,7 @@ class Claims:
                     self._supersede(before)
                     late = sessions.of_pid(pid)
                     if late is not None and late.claim == before:
-                        # Registered here in this moment. From now on it
-                        # would not be.
+                        # Just registered here. From now on, it would not be.
                         self._supersede_here(late)
                 return Claim(session, value, start, found, restarts)
             if result == ABSENT:
@@ -175,7 +175,7 @@ class Claims:
 
     def _find(self, pid: str, stream: str,
               offset: Optional[Position]) -> Found:
-        """Look it up; once more, if a connection was only replaced.
+        """Look up a session; once more if a connection was replaced.
 
         :raises Unavailable: Redis is away.
         """
@@ -192,7 +192,7 @@ class Claims:
         try:
             return self._clients.session_writer.codec.encode(session)
         except (TypeError, ValueError) as exc:
-            # It is this node's, or one of a node that allows larger ones.
+            # Another node may allow larger sessions.
             self._clients.log('the session of %s cannot be kept: %s',
                               session.sid, exc)
             raise Refusal(UNKNOWN_SESSION) from exc
@@ -209,7 +209,7 @@ class Claims:
             return self._clients.session_writer.codec.load(
                 found.session, pid, namespace)
         except DecodeError as exc:
-            self._clients.log('a session was not accepted: %s', exc)
+            self._clients.log('a session in Redis is not valid: %s', exc)
             raise Refusal(UNKNOWN_SESSION) from exc
 
     def _start(self, session: Session, offset: Optional[Position],
@@ -230,8 +230,8 @@ class Claims:
             raise Refusal(OFFSET_NOT_FOUND)
         if session.anonymous and not self._is_of_ours(offset, namespace):
             raise Refusal(OFFSET_NOT_FOUND)
-        # A position in the stream is at or before its end, unless it was read
-        # after that was asked. In a former stream, it may be anywhere.
+        # A position in this stream is not after its end, or was read since the
+        # end was looked up. A position in a former stream may be anywhere.
         is_past_end = start > position and (
             found.last is None or start > found.last)
         if not must_exist and not remembered \
@@ -246,8 +246,8 @@ class Claims:
         return start
 
     def _is_of_ours(self, offset: Optional[Position], namespace: str) -> bool:
-        """Whether an event of this application has an offset. All that can
-        be known of whose client it is, if its session does not say.
+        """Whether an event of this application has an offset. If a session
+        does not say which application it belongs to, this shows it.
 
         :raises Unavailable: Redis is away.
         """
@@ -272,10 +272,10 @@ class Claims:
             self._clients.live().stream(namespace), position.before(), 1)
         return page[0] if page else None
 
-    def _make_room(self, session: Session, namespace: str) -> bool:
-        """Drop an old connection of a client, which has lost it.
+    def _drop_old(self, session: Session, namespace: str) -> bool:
+        """Drop an old connection of a client that has lost its session.
 
-        :return: ``False`` if it was registered here in this moment.
+        :return: ``False`` if the client was just registered here.
         :raises Refusal: another client has its sid.
         """
         old = self._clients.sessions.of_sid(session.sid, namespace)
@@ -293,8 +293,8 @@ class Claims:
         self._clients.sessions.supersede(here)
         hooks.drop(self._clients.server, here.eio_sid)
         if not here.gone.wait(PATIENCE) and not here.gone.is_set():
-            # Its disconnect handler takes its time, and two clients with one
-            # sid cannot be.
+            # The disconnect handler still runs, and there cannot be two
+            # clients with one sid.
             self._clients.log('%s was not recovered: its disconnect '
                               'handler has not ended', here.sid)
             raise Refusal(UNKNOWN_SESSION)
@@ -303,12 +303,12 @@ class Claims:
         return here.marked(here.last)
 
     def supersede_rival(self, rival: ClientSession, claim: Claim) -> None:
-        """Drop another connection of a client that was on its way here, too,
-        and was registered first. Which of the two claimed the session last,
-        only Redis knows: others may have had it in between.
+        """Drop another connection of the client, which was registered here
+        first. The session in Redis shows which of the two claimed it last:
+        other nodes may have had it in between.
 
-        :raises TurnedAway: it was not this one.
-        :raises Refusal: the other one does not go.
+        :raises TurnedAway: the other connection claimed it last.
+        :raises Refusal: the other connection does not end.
         :raises Unavailable: Redis is away.
         """
         raw = self._clients.session_writer.sessions.get(claim.session.pid)
@@ -321,7 +321,7 @@ class Claims:
     def superseded(self, namespace: str, target: Target) -> None:
         """Another node has taken clients over."""
         claim = target.flags.get(SUPERSEDES)
-        # The client may be about to be registered here.
+        # First: a client may be about to be registered here.
         self._supersede(claim)
         for sid in target.rooms:
             client = self._clients.sessions.of_sid(str(sid), namespace)
@@ -332,15 +332,15 @@ class Claims:
                 self._clients.server.start_background_task(
                     hooks.drop, self._clients.server, client.eio_sid)
             else:
-                # Another node has had it in between, or this is old: it is
-                # from a node that died before we heard of it, or from a
-                # server in Node.js, which does not say whose it was.
+                # Another node has had it in between, or the message is old.
+                # It may come from a node that has died since, or from a
+                # server in Node.js, which names no claim.
                 self._clients.server.start_background_task(
                     self._verify, client)
 
     def is_superseded(self, claim: Claim) -> bool:
-        """Whether another node has claimed it since; under the order lock.
-        """
+        """Whether another node has claimed the session since; under the
+        order lock."""
         return claim.session.claim in self._superseded
 
     def _supersede(self, claim: Any) -> None:
@@ -352,7 +352,7 @@ class Claims:
                     del self._superseded[next(iter(self._superseded))]
 
     def _verify(self, client: ClientSession) -> None:
-        """Drop a client's connection if it is another node's by now."""
+        """Drop a client's connection if another node has its session."""
         try:
             raw = self._clients.session_writer.sessions.get(client.pid)
         except Unavailable:
@@ -362,8 +362,8 @@ class Claims:
             hooks.drop(self._clients.server, client.eio_sid)
 
     def _is_of(self, raw: bytes, client: ClientSession) -> bool:
-        """Whether a session in Redis is that of a client that is here, and
-        not one that another server has written since."""
+        """Whether a session in Redis is that of a local client, and not one
+        that another server has written since."""
         try:
             return self._clients.session_writer.codec.load(
                 raw, client.pid, client.namespace).claim == client.claim

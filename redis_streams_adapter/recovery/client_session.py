@@ -1,9 +1,9 @@
-"""The session of a local client that takes part in recovery: from its
-registration until its last session is written.
+"""The session of a local client that takes part in recovery, from the client's
+registration until the session is written for the last time.
 
-A client that is taken over, here or elsewhere, has another one from then on.
-A task of the old connection changes the old one alone; what is known by the
-client's sid may be the new one's.
+A client that is taken over gets another object, here or on another node. Tasks
+of the old connection change the old object only. What is known by the client's
+sid may belong to the new one.
 """
 import math
 from typing import Any, List, Optional, Set
@@ -19,20 +19,20 @@ from ..protocol.position import Position
 class ClientSession:
     """One client, and what Redis has of it.
 
-    Its states change by :meth:`apply` alone, under the session writer's lock
-    (``place``: under the order lock). Each is one attribute, written at once:
-    an exception that strikes leaves the state before or the one after.
+    Only :meth:`apply` changes its states, under the lock of
+    :mod:`redis_streams_adapter.recovery.local_sessions` (``place``: under the
+    order lock). Each state is one attribute, so an exception that strikes
+    leaves the old state or the new one.
 
-    :param client: its sid, and that of its connection.
-    :param upto: how far it has come.
+    :param client: its sid, and the id of its connection.
+    :param upto: the position up to which it has everything.
     :param gone: set when it is no longer registered.
-    :param since: where it began; ``None``: nobody can tell.
-    :param placed: whether that is known; not before the reader has its first
-                   position. Until then the session is not written.
+    :param since: the position at which it began; ``None``: unknown.
+    :param placed: whether that is known. It is not before the reader has its
+                   first position; until then the session is not written.
     :param former: of a new client: the last offset that it received in a
-                   former session, and shows for as long as it receives
-                   nothing, as the JavaScript client does (socket.io-client
-                   4.8).
+                   former session. The JavaScript client (socket.io-client
+                   4.8) shows it until it receives another one.
     """
 
     def __init__(self, client: Client, namespace: str, pid: str, claim: str,
@@ -50,7 +50,7 @@ class ClientSession:
         self.possession = State.HELD
         self.purpose = State.KEPT
         self.content = State.UNCHANGED
-        #: How far it had come when its session was written: see
+        #: How far it had come when its session was last written, see
         #: :mod:`redis_streams_adapter.recovery.session`. These, up to
         #: ``gap``, are written under the order lock.
         self.upto = upto
@@ -60,27 +60,28 @@ class ClientSession:
         self.own: Optional[Origin] = None
         self.sent: Optional[Position] = None
         self.gap: Optional[Gap] = None
-        #: What it may have that its offset does not say: written by the task
-        #: of its connection, and by the one that receives what it sends.
+        #: What it may have although its offset does not show it. Written by
+        #: the task of its connection and by the task that receives its
+        #: packets.
         self.ahead: Optional[str] = None
-        #: The rooms it is in, and what the application keeps for it: written
-        #: by the task that changes them.
+        #: Its rooms, and what the application keeps for it. Written by the
+        #: task that changes them.
         self.rooms: Set[Room] = {self.sid}
         self.data: Any = None
         self.flask: Optional[str] = None
         self.gone = gone
-        #: The task that disconnects it, and runs its disconnect handler: it
-        #: alone may unregister the client, see
+        #: The task that disconnects it and runs its disconnect handler. Only
+        #: that task may unregister the client, see
         #: :mod:`redis_streams_adapter.clients.registry`. Written once, by
         #: that task.
         self.leaving_task: Optional[int] = None
-        #: What it was like when it left; set before the state says that it
-        #: leaves. With :attr:`left`, under the session writer's lock.
+        #: Its session when it left; set before the state says that it leaves.
+        #: Under the sessions' lock, as :attr:`left` is.
         self.last: Optional[Session] = None
         #: When it was unregistered, in seconds of the monotonic clock.
         self.left = math.inf
-        #: What Redis has; empty: nothing. Under the session writer's lock,
-        #: as all below.
+        #: What Redis has; empty: nothing. Under the sessions' lock, as all
+        #: that follows.
         self.stored = b''
         #: What Redis may have instead, after writes that had no reply.
         self.doubtful: List[bytes] = []
@@ -88,15 +89,15 @@ class ClientSession:
         self.written = 0.0
         #: The connection to Redis that saw it last.
         self.seen_on = 0
-        #: How many warnings the log had about what cannot be kept: one at
-        #: most. Written without a lock; there may be two.
+        #: How many warnings about what cannot be kept were logged. Written
+        #: without a lock; there may be two warnings.
         self.warnings = 0
 
     def apply(self, event: Change) -> bool:
         """Let an event change the state that it concerns.
 
-        :return: whether it has changed: of tasks that race, one gets
-                 ``True``.
+        :return: whether the state changed. Of several tasks that race, one
+                 gets ``True``.
         :raises ImpossibleTransition: it cannot happen now.
         """
         before = getattr(self, event.aspect)
@@ -108,25 +109,26 @@ class ClientSession:
 
     @property
     def is_settled(self) -> bool:
-        """Whether its connect handler is done: from then on the session
+        """Whether its connect handler is done. From then on, the session
         writer's task writes it."""
         return self.presence is not State.CONNECTING \
             and self.presence is not State.LEAVING_EARLY
 
     @property
     def is_leaving(self) -> bool:
-        """Whether it is about to go, or gone: :attr:`last` is set."""
+        """Whether it is leaving or gone; :attr:`last` is set then."""
         return self.presence is not State.CONNECTING \
             and self.presence is not State.CONNECTED
 
     @property
     def is_placed(self) -> bool:
-        """Whether it is known where in the stream it begins."""
+        """Whether its first position in the stream is known."""
         return self.place is State.PLACED
 
     @property
     def is_held(self) -> bool:
-        """Whether it is this node's; otherwise it must not be written."""
+        """Whether this node has the session. Otherwise it must not be
+        written."""
         return self.possession is State.HELD
 
     @property
@@ -136,28 +138,28 @@ class ClientSession:
 
     @property
     def has_changed(self) -> bool:
-        """Whether it holds what Redis has not been sent."""
+        """Whether it holds something that was not sent to Redis."""
         return self.content is State.CHANGED
 
     def warn(self) -> bool:
-        """Whether the log is to have a warning: once."""
+        """Whether to log a warning: once."""
         self.warnings += 1
         return self.warnings == 1
 
     def begin_at(self, position: Position) -> None:
-        """A new client gets all that is after this position; under the order
-        lock. What is set before the state is not read until then."""
+        """A new client gets everything after this position; under the order
+        lock. The state is set last: until then, nothing else is read."""
         self.upto = self.since = self.obeyed = position
         former = self.former
         if former is not None and former < position:
-            # Not one that it may receive here, too.
+            # Not an offset that it may receive here, too.
             self.gap = Gap(former, position)
             if self.sent is None:
                 self.sent = former
         self.apply(Change.PLACE)
 
     def marked(self, session: Session) -> Session:
-        """What it leaves, with how far it has come."""
+        """A session with how far the client has come."""
         return session._replace(upto=self.upto, sent=self.sent, gap=self.gap,
                                 since=self.since, obeyed=self.obeyed,
                                 own=self.own, ahead=self.ahead,

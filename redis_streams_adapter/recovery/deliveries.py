@@ -1,8 +1,8 @@
 """Delivery with recovery, for all streams of a process: the order of each
 stream, and the sessions of the local clients.
 
-It is made once for each process and written by no task afterwards; its parts
-say for themselves what protects their state.
+It is made once for each process. No task changes it afterwards. Its parts say
+what protects their state.
 """
 import logging
 from typing import Any, Callable, Iterable, List, Tuple
@@ -23,9 +23,9 @@ class StreamOrderDeliveries:
     :class:`~redis_streams_adapter.runtime.delivery.Deliveries`.
 
     :param session_writer: keeps the sessions of the local clients in Redis.
-    :param delivery_of: which delivery a namespace has.
+    :param delivery_of: returns the delivery of a namespace.
 
-    The others are those of
+    The other parameters are those of
     :class:`~redis_streams_adapter.recovery.stream_order.\
 StreamOrderDelivery`.
     """
@@ -44,8 +44,8 @@ StreamOrderDelivery`.
                 writer_id, local, direct, append, order, act, capacity,
                 make_event, logger, self._began,
                 session_writer.history_is_gone)
-        #: Appended to while the runtime is made, by the task that makes it;
-        #: after that only read.
+        #: Appended to by the task that makes the runtime; only read after
+        #: that.
         self._streams: List[StreamOrderDelivery] = []
 
     def of_stream(self, writer_id: bytes) -> StreamOrderDelivery:
@@ -71,7 +71,7 @@ Deliveries`."""
         """See :class:`~redis_streams_adapter.runtime.delivery.\
 Deliveries`."""
         return (('sessions', self.session_writer.sessions.work),
-                ('session keeper', self.session_writer.work))
+                ('session writer', self.session_writer.work))
 
     def joined(self) -> None:
         """See :class:`~redis_streams_adapter.runtime.delivery.\

@@ -1,9 +1,9 @@
-"""A client that returns is handed what it has missed, and what was emitted
-while it came.
+"""A returning client is handed what it missed, and what was emitted while it
+connected.
 
-On the task of the client's connection. Another connection may take the client
-over at any moment: then what is known under its sid is the other one's. So
-each step checks under the order lock whether the client is still here.
+This runs on the task of the client's connection. Another connection may take
+the client over at any moment. Then what is known under its sid belongs to that
+one. So each step checks under the order lock whether the client is still here.
 """
 from typing import Sequence
 
@@ -13,32 +13,33 @@ from .local_clients import LocalClients
 from ..clients.receipts import when_read
 from .replay import Record
 
-#: After how many missed packets other tasks get a turn.
+#: After how many missed packets other tasks may run.
 YIELD_EVERY = 100
 
-#: How long a client may take to read its reply, in seconds, if nothing else
-#: can be done before it has. By default, a connection that does not answer at
-#: all survives at least as long.
+#: How long a client may take to read its reply, in seconds, if its connection
+#: is dropped after that. By default, a connection that does not answer at all
+#: survives at least as long.
 PATIENCE = 20.0
 
 
 class Handover:
-    """Hands clients their packets."""
+    """Hands clients their packets. It has no state of its own."""
 
     def __init__(self, clients: LocalClients) -> None:
         self._clients = clients
 
     def is_here(self, client: ClientSession) -> bool:
+        """Whether a client is registered here, on this connection."""
         return self._clients.sessions.of_sid(
             client.sid, client.namespace) is client
 
-    def give_missed(self, client: ClientSession,
+    def send_missed(self, client: ClientSession,
                     missed: Sequence[Record]) -> bool:
-        """Give a client what it has missed. Nothing blocks between the last
+        """Hand a client what it missed. Nothing blocks between the last
         packets and what the caller sends next.
 
-        :return: ``False`` if it is gone. Another connection may have taken
-                 it over: what is known under its sid is not this one's.
+        :return: ``False`` if the client is gone, or taken over by another
+                 connection.
         """
         address, runtime = (client.sid, client.eio_sid), self._clients.live()
         timeline = self._clients.timeline(client.namespace)
@@ -53,9 +54,9 @@ class Handover:
         return True
 
     def release(self, client: ClientSession) -> bool:
-        """Give a client what was held until it has its reply.
+        """Hand a client what was held until it had its reply.
 
-        :return: as :meth:`give_missed`.
+        :return: as :meth:`send_missed`.
         """
         with self._clients.live().order:
             if not self.is_here(client):
@@ -65,21 +66,22 @@ class Handover:
         return True
 
     def note_reading(self, client: ClientSession) -> None:
-        """Note it when a client has read its reply."""
+        """Once a client has read its reply, its offset shows all that it
+        has."""
         def has_read() -> None:
             client.ahead = None
             self._clients.sessions.change(client)
 
         when_read(self._clients.server, client.eio_sid, has_read)
 
-    def let_it_count(self, client: ClientSession) -> None:
-        """Drop a client as soon as it has read its reply, and all is in the
-        offset that it will show. What was emitted meanwhile it has missed.
-        """
+    def drop_when_read(self, client: ClientSession) -> None:
+        """Drop a client as soon as it has read its reply: then the offset
+        that it will show covers all that it has. It misses what was emitted
+        meanwhile, and gets that when it returns."""
         server = self._clients.server
 
         def drop() -> None:
-            # Its connection may outlive it, for clients in other namespaces.
+            # Its connection may live on for clients in other namespaces.
             if not client.gone.is_set():
                 hooks.drop(server, client.eio_sid)
 
@@ -92,8 +94,8 @@ class Handover:
             drop()
 
         if when_read(server, client.eio_sid, has_read):
-            self._clients.log('%s has to come again, for it may have some of '
-                              'what it had missed', client.sid)
+            self._clients.log('%s has to reconnect: it may already have some '
+                              'of the packets that it missed', client.sid)
             server.start_background_task(give_up)
         else:
             hooks.drop(server, client.eio_sid)

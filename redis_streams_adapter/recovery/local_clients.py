@@ -1,5 +1,5 @@
 """The local clients, as recovery sees them: what their sessions hold, how far
-they have come, and what became of those that came."""
+they have come, and whether they were recovered."""
 from typing import Any, Callable, Dict, Optional, Tuple
 
 from ..clients import hooks
@@ -23,9 +23,9 @@ def counter_of(reason: str) -> str:
 
 
 class LocalClients:
-    """What there is to know of them. It has no state of its own.
+    """The local clients. It has no state of its own.
 
-    :param live: the runtime of this process.
+    :param live: returns the runtime of this process.
     """
 
     def __init__(self, manager: Any, server: Any, delivery: Delivery,
@@ -44,12 +44,12 @@ class LocalClients:
 
     @property
     def session_writer(self) -> SessionWriter:
-        """What keeps their sessions in Redis."""
+        """Keeps their sessions in Redis."""
         return self._deliveries.session_writer
 
     @property
     def sessions(self) -> LocalSessions:
-        """Their sessions, and what becomes of them."""
+        """Their sessions, with their states."""
         return self.session_writer.local
 
     @property
@@ -60,7 +60,7 @@ class LocalClients:
             deliveries, StreamOrderDeliveries) else 0
 
     def timeline(self, namespace: str) -> StreamOrderDelivery:
-        """How the events of a namespace reach them."""
+        """The delivery of the stream that a namespace goes to."""
         return self._deliveries.of_namespace(namespace)
 
     def log_lines(self) -> None:
@@ -68,11 +68,11 @@ class LocalClients:
         self.delivery.log_lines(self.live().order)
 
     def log(self, *args: Any) -> None:
-        """Say what became of one of them."""
+        """Log what happened to one of them."""
         self.manager._get_logger().info(*args)
 
     def environ(self, eio_sid: str) -> Optional[Dict[str, Any]]:
-        """That of a connection, if it is still there."""
+        """The environment of a connection, if it still exists."""
         environ: Optional[Dict[str, Any]] = self.server.environ.get(eio_sid)
         return environ
 
@@ -82,12 +82,12 @@ class LocalClients:
             client.data = self.server.eio.get_session(client.eio_sid).get(
                 client.namespace)
         except KeyError:
-            # Its connection is gone: as it was last.
-            self.log('the last session of %s may be old', client.sid)
+            # Its connection is gone.
+            self.log('the last session of %s may be out of date', client.sid)
         client.flask = self.flask_session(client)
         return Session(
             client.sid, client.pid,
-            # In one order, so that what is the same looks the same.
+            # Sorted, so that equal sessions are equal text.
             tuple(sorted(filter(is_room, list(client.rooms)), key=str)),
             {} if client.data is None else client.data, client.namespace,
             client.claim, flask=client.flask)
@@ -100,7 +100,7 @@ class LocalClients:
         try:
             return hooks.flask_session(environ)
         except Exception:
-            # Whatever the application's objects raise.
+            # The application's objects may raise anything.
             if client.warn():
                 self.manager._get_logger().warning(
                     'the Flask session of %s cannot be kept', client.sid,
@@ -113,9 +113,9 @@ class LocalClients:
         with self.live().order:
             position = timeline.handed_over
             if not client.is_leaving:
-                # What it left knows of nothing that came later.
+                # Its last session holds nothing that came later.
                 client.obeyed, client.own = position, timeline.commanded
-            # Not while it is to get what it has missed.
+            # Not before it has what it missed.
             if client.is_settled and client.sid in delivery.sent:
                 client.upto = position
                 client.sent = delivery.sent[client.sid]
@@ -123,11 +123,11 @@ class LocalClients:
                 client.gap = Gap(*gap) if gap else client.gap
 
     def restore(self, eio_sid: str, session: Session) -> None:
-        """Give a connection what was kept for its client."""
+        """Restore on a connection what was kept for its client."""
         try:
             kept = self.server.eio.get_session(eio_sid)
         except KeyError:
-            # Gone again.
+            # The connection is gone again.
             return
         if session.data is not None:
             kept[session.namespace] = session.data
@@ -136,24 +136,25 @@ class LocalClients:
             try:
                 hooks.restore_flask_session(environ, session.flask)
             except ValueError as exc:
-                self.log('a session of Flask was not accepted: %s', exc)
+                self.log('a Flask session was not restored: %s', exc)
 
 
 class Outcomes:
-    """What became of clients that came: for their handlers, for the
-    application, and counted.
+    """Whether clients were recovered: for their handlers, for the application,
+    and counted.
 
-    Written without a lock. The task of a client's connection writes its
-    entry; any of those tasks updates a count, which may under-count slightly.
-    An entry goes when its client does; nothing of it survives the process.
+    Written without a lock. The task of a client's connection writes the
+    client's entry, and removes it when the client is gone. All these tasks
+    update the counts, which may under-count slightly. Nothing survives the
+    process.
     """
 
     def __init__(self, clients: LocalClients) -> None:
         self._clients = clients
-        #: Of those that are here and asked to be recovered, by sid and
+        #: Of the connected clients that asked to be recovered, by sid and
         #: namespace.
         self._outcomes: Dict[Tuple[str, str], Outcome] = {}
-        #: How many were recovered, and how many not, by reason.
+        #: How many were recovered, and how many were not, by reason.
         self.counts = dict.fromkeys(
             (RECOVERED, *map(counter_of, REASONS)), 0)
 
@@ -162,8 +163,8 @@ class Outcomes:
         self._outcomes[sid, namespace] = outcome
 
     def of(self, sid: str, namespace: str) -> Optional[Outcome]:
-        """What became of a client that is here; ``None`` if it did not
-        ask to be recovered."""
+        """The outcome of a connected client; ``None`` if it did not ask to be
+        recovered."""
         return self._outcomes.get((sid, namespace))
 
     def forget(self, sid: str, namespace: str) -> None:
@@ -171,8 +172,8 @@ class Outcomes:
         self._outcomes.pop((sid, namespace), None)
 
     def show(self, eio_sid: str, outcome: Outcome) -> None:
-        """Show it to the connect handler of a client, and count a client that
-        is not recovered."""
+        """Show an outcome to the connect handler of a client, and count it if
+        the client is not recovered."""
         environ = self._clients.environ(eio_sid)
         if environ is not None:
             environ['socketio.recovery'] = outcome
@@ -182,7 +183,7 @@ class Outcomes:
     def settled(self, sid: str, namespace: str) -> bool:
         """A client has all that it missed: count it.
 
-        :return: whether it had been away.
+        :return: whether it was recovered.
         """
         outcome = self.of(sid, namespace)
         recovered = outcome is not None and outcome.recovered

@@ -1,9 +1,10 @@
-"""The sessions of the clients that are connected here, and their transitions:
-one verb for each.
+"""The sessions of the local clients, and their transitions, with one method
+for each.
 
-See :mod:`redis_streams_adapter.recovery.states`. Each transition is decided
-under the lock, and acted upon outside it. When a session is written is
-answered in :mod:`redis_streams_adapter.recovery.session_writer`.
+See :mod:`redis_streams_adapter.recovery.states` for the states. Each
+transition is decided under the lock and acted upon outside it.
+:mod:`redis_streams_adapter.recovery.session_writer` says when a session is
+written.
 """
 import time
 from typing import Callable, Dict, List, Optional
@@ -18,8 +19,8 @@ from ..concurrency.engines import Event as TaskEvent
 class LocalSessions:
     """The sessions, by client.
 
-    :param copy_of: what a client's session holds now, apart from what the
-                    application goes on changing.
+    :param copy_of: returns a client's session as it is now, without objects
+                    that the application may still change.
     :param work_there: set when there is something to write.
     """
 
@@ -27,28 +28,28 @@ class LocalSessions:
                  work_there: TaskEvent) -> None:
         self._copy_of = copy_of
         self._work_there = work_there
-        #: Protects the two dictionaries, the epoch, and what is said in
-        #: :mod:`redis_streams_adapter.recovery.client_session`.
-        #: Never held over I/O.
+        #: Protects the two dictionaries, the epoch, and the attributes named
+        #: in :mod:`redis_streams_adapter.recovery.client_session`. Never held
+        #: over I/O.
         self.lock = Lock()
         #: Connected clients.
         self._by_sid: Dict[str, ClientSession] = {}
-        #: Those, and those whose last session is not written yet.
+        #: Connected clients, and those whose last session is not written yet.
         self._by_pid: Dict[str, ClientSession] = {}
-        #: Raised when sessions may be gone from Redis without having been
+        #: Incremented when Redis may have lost sessions that no other node has
         #: taken over.
         self.epoch = 0
 
     # -- the clients that take part ---------------------------------------
 
     def of_sid(self, sid: str, namespace: str) -> Optional[ClientSession]:
-        """The client of a sid, if it is here and takes part."""
+        """The client of a sid, if it is connected and takes part."""
         client = self._by_sid.get(sid)
         return client if client is not None \
             and client.namespace == namespace else None
 
     def of_pid(self, pid: str) -> Optional[ClientSession]:
-        """The client of a session, if it is here, or just was."""
+        """The client of a session, if it is or just was connected."""
         return self._by_pid.get(pid)
 
     def connected(self) -> List[ClientSession]:
@@ -56,7 +57,8 @@ class LocalSessions:
         return list(self._by_sid.values())
 
     def all(self) -> List[ClientSession]:
-        """Those, and those whose last session is not written yet."""
+        """The connected clients, and those whose last session is not written
+        yet."""
         return list(self._by_pid.values())
 
     @property
@@ -80,14 +82,14 @@ class LocalSessions:
                 self._work_there.set()
 
     def settle(self, client: ClientSession) -> None:
-        """Its connect handler is done, and the client has all that it
+        """The connect handler is done, and the client has all that it
         missed."""
         self.apply(client, Event.SETTLE)
         self.change(client)
         self._work_there.set()
 
     def discard(self, client: ClientSession) -> None:
-        """The client leaves on purpose, or is made to."""
+        """The client leaves on purpose, or is disconnected."""
         self.apply(client, Event.DISCARD)
 
     def supersede(self, client: ClientSession) -> None:
@@ -99,7 +101,8 @@ class LocalSessions:
                 self.forget(client)
 
     def leave(self, client: ClientSession) -> None:
-        """A client is about to leave: other nodes get it as it is now."""
+        """A client is about to leave: other nodes get its session as it is
+        now."""
         if client.is_leaving:
             return
         last = self._copy_of(client)
@@ -122,8 +125,8 @@ class LocalSessions:
                 if self._by_sid.get(client.sid) is client:
                     del self._by_sid[client.sid]
         finally:
-            # Also if an exception has struck: other connections of the
-            # client wait for this, and may call this once more.
+            # Even if an exception has struck: other connections of the client
+            # wait for this, and may call this method again.
             client.gone.set()
             self._work_there.set()
 

@@ -1,9 +1,9 @@
-"""What clients that were away have missed, without any I/O.
+"""What clients missed while they were away, without any I/O.
 
-It is what the stream holds from the position at which a client goes on to that
-at which it is registered anew, as far as it was meant for the client: its
-rooms are those of its session, and commands that came while it was away change
-them. A command that disconnects it ends its session.
+A client missed the events that the stream holds between the position at which
+it goes on and the position at which it is registered again, if they were meant
+for the client. Its rooms are those of its session. Commands that came while it
+was away change them; a command that disconnects the client ends its session.
 """
 from bisect import bisect_right
 from operator import attrgetter
@@ -19,13 +19,13 @@ from .session import Origin, Refusal, Session, SUPERSEDES, TOO_MANY_MISSED, \
 from ..protocol.position import Position, START
 from ..protocol.transport import Entry
 
-#: How many entries of a stream are kept in memory for clients that return,
-#: and how many bytes: some seconds of a busy stream, so that those that come
-#: back at once need not each read it again.
+#: How many entries of a stream are kept in memory for returning clients, and
+#: how many bytes: some seconds of a busy stream. If many clients return at
+#: once, not each has to read it from Redis.
 HISTORY_ENTRIES = 30_000
 HISTORY_BYTES = 32 * 2**20
 
-#: What an entry in memory costs besides its data, in bytes.
+#: What an entry in memory takes besides its data, in bytes.
 RECORD_OVERHEAD = 700
 
 
@@ -35,16 +35,16 @@ _position_of = attrgetter('id')
 class Record:
     """An entry that clients may have missed.
 
-    Thousands of them are kept, and the collector of garbage goes through all
-    objects that are: what it would look at, a message and its arguments, is
-    made anew when it is wanted. Tuples of text and bytes it lets go.
+    Thousands of them are kept, and the garbage collector visits every object
+    that it tracks. So a message and its arguments, which it tracks, are
+    decoded again when they are needed. It does not track tuples of bytes.
 
-    :param id: its position in the stream.
+    :param position: its position in the stream.
     :param message: a broadcast or a command.
     :param size: about how many bytes it takes.
-    :param fields: those of the entry, of a broadcast whose arguments will be
-                   wanted.
-    :param origin: its writer, if it is a command of a Python node.
+    :param fields: the entry's fields. The application cannot change them, as
+                   it can the arguments of a message.
+    :param origin: the writer of a command of a Python node.
     """
 
     __slots__ = ('id', 'rooms', 'except_rooms', 'command', 'size', 'fields',
@@ -54,7 +54,7 @@ class Record:
                  fields: Sequence[bytes] = (),
                  origin: Optional[Origin] = None) -> None:
         self.id = position
-        #: ``None``: it is a broadcast, to these rooms but for those.
+        #: ``None``: it is a broadcast to these rooms, except to those.
         self.command: Optional[Message] = message
         self.rooms: Tuple[Room, ...] = ()
         self.except_rooms: Tuple[Room, ...] = ()
@@ -64,8 +64,8 @@ class Record:
         self.size = size
         self.fields = tuple(fields)
         self.origin = origin
-        #: What goes to clients that return, once it was made. Always the
-        #: same.
+        #: The packets for returning clients, once they were encoded. Any task
+        #: sets it, without a lock: it is always the same.
         self.encoded: Any = None
 
 
@@ -81,47 +81,49 @@ def record_of(entry: Entry, message: Message) -> Record:
 
 
 def is_missed(message: Message) -> bool:
-    """Whether a message matters to a client that is away: those that
-    are volatile or ask for an acknowledgement are not sent again."""
+    """Whether a client that is away misses a message. Events that are
+    volatile, or ask for an acknowledgement, are not sent again."""
     if isinstance(message, Broadcast):
         return message.request_id is None \
             and not message.target.flags.get('volatile')
     if isinstance(message, DisconnectSockets):
-        # That one client was taken over does not matter to any other, and
-        # there are as many of these as clients that return at once.
+        # That a client was taken over does not matter to any other, and there
+        # is such a message for each client that returns.
         return SUPERSEDES not in message.target.flags
     return isinstance(message, (SocketsJoin, SocketsLeave))
 
 
 def is_meant(target: Union[Target, Record], rooms: Set[Room]) -> bool:
-    """Whether a client that is in these rooms is meant."""
+    """Whether a client in these rooms is meant."""
     return (not target.rooms or not rooms.isdisjoint(target.rooms)) \
         and rooms.isdisjoint(target.except_rooms)
 
 
 class Replay:
-    """Goes through what came while a client was away.
+    """Goes through what came while a client was away. Only the task of the
+    client's connection uses it.
 
-    :param session: of the client.
+    :param session: the client's session.
     :param start: the position after which to begin.
-    :param limit: how many packets it may have missed.
+    :param limit: how many packets the client may have missed.
     """
 
     def __init__(self, session: Session, start: Position, limit: int) -> None:
         self.rooms: Set[Room] = {*session.rooms, session.sid}
         self.missed: List[Record] = []
-        #: How far it went.
+        #: Everything up to this position was looked at.
         self.at = start
-        #: Up to where the session knows of commands; ``None``: no node
-        #: can know, as of one that Node.js wrote, which looks at none.
+        #: The session holds the effects of commands up to this position.
+        #: ``None``: unknown, because Node.js wrote the session. It obeys no
+        #: commands.
         self._obeyed = session.obeyed
         self._own = session.own
         self._limit = limit
 
     def feed(self, records: Iterable[Record]) -> None:
-        """Go on: records in order, none before what was seen.
+        """Continue with records, in order.
 
-        :raises Refusal: there are too many, or the client was disconnected.
+        :raises Refusal: the client missed too much, or was disconnected.
         """
         for record in records:
             self.at = record.id
@@ -134,10 +136,10 @@ class Replay:
                 self.obey(record)
 
     def obey(self, record: Record) -> None:
-        """Do what a command says, if the client is meant, and has not done
-        it.
+        """Carry out a command, if the client is meant and its session does
+        not hold the effects yet.
 
-        :raises Refusal: it is disconnected.
+        :raises Refusal: the command disconnects the client.
         """
         own, origin, message = self._own, record.origin, record.command
         if own and origin and origin.writer == own.writer \
@@ -155,11 +157,13 @@ class Replay:
 
 
 class History:
-    """What came lately on one stream, in memory.
+    """The recent entries of one stream, in memory.
 
-    Written by the reader's task under the order lock, and read under it.
+    It is read and written under the order lock, mostly by the reader's task.
+    If an exception strikes, the counts may be slightly wrong, so that it keeps
+    a little more or less.
 
-    Invariant: of each namespace that is served, all records after its floor
+    Invariant: of each namespace that is served, all records after its *floor*
     are here.
     """
 
@@ -167,8 +171,8 @@ class History:
                  size: int = HISTORY_BYTES) -> None:
         self._entries = entries
         self._size = size
-        #: By namespace: the records, in order, and from where they are
-        #: complete. Old ones are forgotten from the front.
+        #: By namespace: the records, in order, and the floor: the position
+        #: after which they are complete. Old ones are removed from the front.
         self._records: Dict[str, List[Record]] = {}
         self._floors: Dict[str, Position] = {}
         self._count = 0
@@ -176,15 +180,18 @@ class History:
         #: Whether the next entry belongs to another stream. Set by the
         #: reader's task without the order lock.
         self.is_lost = False
-        #: How often that was so.
+        #: How often it was another one.
         self.restarts = 0
-        #: The highest position in a former stream. A position up to here may
-        #: be one of a former stream.
+        #: The highest position that was read in a former stream. A position up
+        #: to here may belong to a former stream.
         self.former = START
 
     def serve(self, namespaces: Iterable[str], position: Position) -> None:
-        """Of these namespaces, and no others, all after a position will be
-        recorded; of those that are recorded already, all is kept."""
+        """Record these namespaces, and no others, from now on. The records of
+        namespaces that are recorded already are kept.
+
+        :param position: everything after it will be added.
+        """
         wanted = set(namespaces)
         for namespace in set(self._floors) - wanted:
             self._end(namespace)
@@ -199,10 +206,10 @@ class History:
             self._bytes -= record.size
 
     def restart(self, position: Position, former: Position) -> None:
-        """The stream is another one: forget what the former one held.
+        """The stream is another one: forget the former one.
 
-        :param position: that of the first entry that is read of it.
-        :param former: that of the last one that was read of the former one.
+        :param position: the position of the first entry of the new stream.
+        :param former: the position of the last entry of the former stream.
         """
         if former > self.former:
             self.former = former
@@ -215,7 +222,7 @@ class History:
         self.is_lost = False
 
     def add(self, namespace: str, record: Record) -> None:
-        """One more."""
+        """Add a record, if its namespace is served."""
         records = self._records.get(namespace)
         if records is None:
             return
@@ -227,7 +234,7 @@ class History:
             self._forget()
 
     def add_entry(self, entry: Entry) -> None:
-        """One more, whose message is not decoded yet."""
+        """Add an entry whose message is not decoded yet."""
         envelope = open_envelope(entry.fields)
         if envelope.type in ORDERED:
             message = decode(envelope)
@@ -236,10 +243,10 @@ class History:
 
     def prepend(self, namespace: str, position: Position,
                 records: Sequence[Record], floor: Position) -> None:
-        """What was read of older ones, as far back as there is room.
+        """Add older records that were read, as far back as there is room.
 
-        :param position: all after it, and up to the floor, is among them.
-        :param floor: where it began before.
+        :param position: everything after it, up to the floor, was read.
+        :param floor: the floor until now.
         """
         if self._floors.get(namespace) != floor:
             return
@@ -255,8 +262,8 @@ class History:
             else position
 
     def _forget(self) -> None:
-        # An eighth at once: what is removed from the front of a list costs
-        # as much as what comes after it.
+        # An eighth at once: to remove from the front of a list costs as much
+        # as the rest is long.
         for namespace, records in self._records.items():
             gone = records[:max(1, len(records) // 8)]
             if gone:
@@ -266,12 +273,12 @@ class History:
                 self._bytes -= sum(record.size for record in gone)
 
     def floor(self, namespace: str) -> Optional[Position]:
-        """From where it is complete; ``None``: nowhere."""
+        """The floor of a namespace; ``None``: it is not served."""
         return self._floors.get(namespace)
 
     def after(self, namespace: str,
               position: Position) -> Optional[Sequence[Record]]:
-        """All after a position; ``None`` if not all are here."""
+        """All records after a position; ``None`` if some are missing."""
         floor = self.floor(namespace)
         if floor is None or position < floor:
             return None
@@ -279,7 +286,7 @@ class History:
         return records[bisect_right(records, position, key=_position_of):]
 
     def has(self, namespace: str, position: Position) -> bool:
-        """Whether the entry at a position is here."""
+        """Whether the record of the entry at a position is here."""
         records = self._records.get(namespace, ())
         index = bisect_right(records, position, key=_position_of) - 1
         return index >= 0 and records[index].id == position
@@ -288,7 +295,7 @@ class History:
 def is_event(fields: Sequence[bytes], namespace: str) -> bool:
     """Whether an entry holds an event of a namespace.
 
-    :param fields: those of the entry.
+    :param fields: the entry's fields.
     """
     try:
         envelope = open_envelope(fields)
@@ -302,8 +309,8 @@ def is_complete(start: Position, first: Optional[Position],
                 last: Optional[Position]) -> bool:
     """Whether nothing after a position can have been trimmed.
 
-    :param first: the first entry of the stream that is there.
-    :param last: the last one.
+    :param first: the position of the first entry that the stream has.
+    :param last: the position of the last one.
     """
     if first is None or last is None:
         return start == START

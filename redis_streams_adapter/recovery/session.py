@@ -1,43 +1,47 @@
-"""Connection state recovery without any I/O: what a client shows that returns,
-and its session. What it has missed is in
+"""Connection state recovery without any I/O: what a returning client shows,
+and its session. What it missed is in
 :mod:`redis_streams_adapter.recovery.replay`.
 
-*A session* is what another node needs to take a client over. It stands in
-Redis as Node.js writes it (``SessionToPersist`` of the npm package
+*A session* is what another node needs to take a client over. In Redis it has
+the form that Node.js writes (``SessionToPersist`` of the npm package
 ``socket.io-adapter`` 2.5, ``dist/in-memory-adapter.d.ts``; key and encoding in
 ``@socket.io/redis-streams-adapter``, ``persistSession`` in
-``dist/adapter.js``): base64 of msgpack ``{sid, pid, rooms, data}``. Our own
-keys, which Node.js ignores:
+``dist/adapter.js``): base64 of msgpack ``{sid, pid, rooms, data}``. Only this
+package has the following keys; Node.js ignores them:
 
 =========  ================================================================
 ``nsp``    the namespace; a session does not leave it
-``claim``  a name for the time on one node: each node that takes the client
-           over gives another one. Whoever holds an older one has lost it
-``upto``   a position in the stream: all before it was handed to the client
-``sent``   the last offset that was handed to it before that; none: none was
-``obeyed`` a position in the stream: what commands before it made of ``rooms``
-           is in there
-``own``    the id of the node's writer, and a number: so are its commands up
-           to that one, which are carried out before they are in the stream
-``since``  the position at which the client first came; nothing before it is
-           its own
-``gap``    an offset, none at all included, and a position in the stream: the
-           next offset that was handed to the client came much later, and all
-           before that position had been handed to it by then
-``ahead``  the offset that the client had shown, empty for none, when it was
-           sent packets ahead of its reply, until it has read that
+``claim``  a random name: each node that takes the client over gives a new
+           one. A node that holds an older one has lost the session
+``upto``   a position in the stream: everything up to it was handed to the
+           client
+``sent``   the last offset that was handed to the client before that;
+           missing: none was
+``obeyed`` a position in the stream: ``rooms`` holds the effects of the
+           commands up to it
+``own``    the id of the node's writer, and a number: ``rooms`` also holds the
+           effects of its commands up to that number, which it carries out
+           before they are in the stream
+``since``  the position at which the client first connected; nothing before it
+           was meant for the client
+``gap``    an offset, or nothing, and a position in the stream: everything up
+           to that position had been handed to the client when it got the next
+           offset, much later than this one
+``ahead``  the offset that the client showed (empty: none) when it was sent
+           packets ahead of its reply; missing once it has read the reply
 ``final``  ``True`` with ``ahead``: its connection has ended, so it will not
+           read the reply
 ``flask``  the session that Flask-SocketIO manages
 ``app``    the application of the node that wrote it, see
            :mod:`redis_streams_adapter.protocol.application`; a session does
            not leave it
 =========  ================================================================
 
-*Where to go on*: after the offset that the client names, the last that it
-has received. If that is the one in ``sent``, it has received all up to
-``upto``, which may be much later: a client that gets an event once a day does
-not need a day of history. Nor does it where that one event was handed to a
-connection that was half open: then its offset is the one in ``gap``.
+*A client goes on* after the offset that it shows: the last one that it has
+received. If that is the offset in ``sent``, the client has received everything
+up to ``upto``, which may be much later. So a client that gets one event a day
+does not need a day of history. If that one event was handed to a connection
+that was half open, the client shows the offset in ``gap``.
 """
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
@@ -60,16 +64,16 @@ REASONS = (UNKNOWN_SESSION, OFFSET_NOT_FOUND, INVALID_OFFSET,
            TOO_MANY_MISSED, REDIS_UNAVAILABLE, REJECTED)
 
 #: Among the flags of a DISCONNECT_SOCKETS: the ``claim`` that is superseded.
-#: Node.js, which does not know it, drops the socket whatever it says.
+#: Node.js does not know this flag, and drops the socket in any case.
 SUPERSEDES = 'supersedes'
 
 
 class Outcome(NamedTuple):
-    """What became of a client that came.
+    """Whether a client was recovered when it connected.
 
-    :param recovered: whether its state is back.
-    :param reason: why not, one of :data:`REASONS`; ``None`` if it is, and
-                   for a client that did not ask for it.
+    :param recovered: whether its state is restored.
+    :param reason: why not, one of :data:`REASONS`; ``None`` if it is, or if
+                   the client did not ask for it.
     """
 
     recovered: bool
@@ -88,18 +92,19 @@ class Refusal(Exception):
 
 
 class TurnedAway(Exception):
-    """A client that returns is to try again, if it is still there: its
-    connection has ended, another one has claimed the session since, or this
-    node shuts down. As a new client it would have lost everything."""
+    """The connection of a returning client is dropped, so that the client
+    tries again if it is still there: its connection has ended, another one
+    has claimed the session since, or this node shuts down. As a new client it
+    would lose everything."""
 
 
 # -- what a client says ---------------------------------------------------
 
 class Return(NamedTuple):
-    """What a client that returns shows.
+    """What a returning client shows, unchecked.
 
-    :param pid: the name of its session: its secret.
-    :param offset: the last offset it has received, if any, unchecked.
+    :param pid: the name of its session, which is a secret.
+    :param offset: the last offset that it has received, if any.
     """
 
     pid: Any
@@ -110,8 +115,8 @@ def split_auth(data: Any) -> Tuple[Optional[Return], Any]:
     """Take apart what a client sends when it connects (``onopen()`` in
     ``build/esm/socket.js`` of socket.io-client 4.8).
 
-    :return: what it shows, if it asks to be recovered, and what the
-             application is to see.
+    :return: what it shows, if it asks to be recovered, and the rest, which
+             the application gets.
     """
     if not isinstance(data, dict) or 'pid' not in data:
         return None, data
@@ -121,9 +126,9 @@ def split_auth(data: Any) -> Tuple[Optional[Return], Any]:
 
 
 def check_pid(pid: Any) -> str:
-    """The name of a session, as it may be part of a key.
+    """The name of a session, which becomes part of a key.
 
-    :raises Refusal: it cannot be.
+    :raises Refusal: it cannot be part of one.
     """
     if isinstance(pid, str) and 0 < len(pid) <= MAX_NAME:
         try:
@@ -137,7 +142,7 @@ def check_pid(pid: Any) -> str:
 def check_offset(offset: Any) -> Optional[Position]:
     """An offset as a position in the stream.
 
-    :raises Refusal: it is none.
+    :raises Refusal: it is not a position.
     """
     if offset is None:
         return None
@@ -154,8 +159,8 @@ def check_offset(offset: Any) -> Optional[Position]:
 class Gap(NamedTuple):
     """A long time in which a client was handed nothing.
 
-    :param offset: the last one before it; ``None``: there was none.
-    :param position: how far it had come at the end of it.
+    :param offset: the last offset before it; ``None``: there was none.
+    :param position: how far the client had come at the end of it.
     """
 
     offset: Optional[Position]
@@ -163,7 +168,7 @@ class Gap(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Who has written a command.
+    """The origin of a command.
 
     :param writer: the id of its writer.
     :param sequence: the writer's number for it.
@@ -174,7 +179,7 @@ class Origin(NamedTuple):
 
 
 class Session(NamedTuple):
-    """What is kept of a client, see the module."""
+    """What is kept of a client; see the module's docstring."""
 
     sid: str
     pid: str
@@ -199,7 +204,7 @@ class Session(NamedTuple):
 def to_fields(session: Session, application: Application) -> Dict[str, Any]:
     """A session as it is serialised.
 
-    :param application: ours, and so the session's from now on.
+    :param application: this node's, and so the session's from now on.
     """
     fields: Dict[str, Any] = {
         'sid': session.sid, 'pid': session.pid,
@@ -225,12 +230,13 @@ def to_fields(session: Session, application: Application) -> Dict[str, Any]:
 
 def load_session(raw: bytes, pid: str, namespace: str,
                  application: Application) -> Session:
-    """A session from Redis, where others may have written, too.
+    """Decode a session from Redis, to which others may have written, too.
 
-    :param pid: whose it has to be.
-    :param namespace: in which it has to be; Node.js does not say.
-    :param application: to which it has to belong; Node.js does not say.
-    :raises DecodeError: it is not valid, or another one.
+    :param pid: the name that it must have.
+    :param namespace: the namespace that it must have; Node.js writes none.
+    :param application: the application that it must belong to; Node.js writes
+                        none.
+    :raises DecodeError: it is not valid, or not that session.
     """
     fields = load_base64(raw)
     if not isinstance(fields, dict):
@@ -290,10 +296,9 @@ def start_of(session: Session, offset: Optional[Position]) -> Tuple[Position,
                                                                     bool]:
     """The position after which to go on.
 
-    :param offset: the one that the client names.
-    :return: the position, and whether it must be that of an entry that is
-             there.
-    :raises Refusal: no node can know.
+    :param offset: the offset that the client shows.
+    :return: the position, and whether the stream must have an entry there.
+    :raises Refusal: no node can know it.
     """
     if session.upto is not None and offset == session.sent:
         return session.upto, False
@@ -305,6 +310,6 @@ def start_of(session: Session, offset: Optional[Position]) -> Tuple[Position,
         return session.since, False
     if session.since is not None \
             and offset < session.since:
-        # It was another client's.
+        # It belonged to another client.
         raise Refusal(OFFSET_NOT_FOUND)
     return offset, True

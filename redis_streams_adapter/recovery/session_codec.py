@@ -1,7 +1,7 @@
 """Sessions as they stand in Redis, within the size that is allowed.
 
-What an application keeps for a client is serialised by its own JSON module:
-no lock is held meanwhile.
+The application's JSON module serialises what the application keeps for a
+client, so no lock is held meanwhile.
 """
 import base64
 import logging
@@ -12,15 +12,15 @@ from ..options import RecoveryOptions
 from .session import load_session, Session, to_fields
 from ..protocol.values import Serialiser
 
-#: How often a session is serialised that is changed meanwhile.
+#: How often to try to serialise a session that changes meanwhile.
 ATTEMPTS = 3
 
 
 class SessionCodec:
-    """Makes bytes of sessions, and sessions of bytes. It has no state.
+    """Encodes and decodes sessions. It has no state.
 
-    :param serialiser: makes bytes of what an application keeps.
-    :param application: whose sessions they are.
+    :param serialiser: encodes what an application keeps.
+    :param application: the application that the sessions belong to.
     """
 
     def __init__(self, options: RecoveryOptions, serialiser: Serialiser,
@@ -32,8 +32,8 @@ class SessionCodec:
         self._logger = logger
 
     def check_size(self, data: Any) -> None:
-        """Make sure that what an application keeps for a client can be part
-        of its session.
+        """Check that what an application keeps for a client can be part of
+        its session.
 
         :raises TypeError: it cannot be serialised.
         :raises ValueError: it is too large, or nested too deeply.
@@ -51,9 +51,9 @@ class SessionCodec:
             except RecursionError as exc:
                 raise ValueError('it is nested too deeply') from exc
             except RuntimeError as exc:
-                # A handler has changed it meanwhile.
+                # A handler changed it meanwhile.
                 reason = exc
-        raise ValueError(f'it changes all the time ({reason})')
+        raise ValueError(f'it keeps changing ({reason})')
 
     def _encode(self, fields: Dict[str, Any]) -> bytes:
         return base64.b64encode(self._pack(fields))
@@ -72,7 +72,7 @@ class SessionCodec:
         return value
 
     def load(self, raw: bytes, pid: str, namespace: str) -> Session:
-        """A session as it was found in Redis.
+        """Decode a session that was found in Redis.
 
         :raises DecodeError: see
             :func:`~redis_streams_adapter.recovery.session.load_session`.
@@ -81,11 +81,11 @@ class SessionCodec:
 
     def copy(self, session: Session) -> Session:
         """A session as another node would find it, which the application
-        does not change any more; the same if it cannot be serialised."""
+        cannot change; the session itself if it cannot be serialised."""
         try:
             return self.load(self.encode(session), session.pid,
                              session.namespace or '/')
         except Exception as exc:
-            # Whatever the application's objects and JSON module raise.
+            # The application's objects and JSON module may raise anything.
             self._logger().debug('a session cannot be copied: %r', exc)
             return session

@@ -1,25 +1,26 @@
-"""When the sessions of the local clients are written, and when they are no
-longer this node's.
+"""When the sessions of the local clients are written, and when this node loses
+them.
 
 A session is written before its client has the reply to its CONNECT. If the
 client was let in before the reader had its first position, the session is
-written as soon as it has: until then, no node could know what to replay. It is
-written again when rooms or data have changed, and a last time when the client
-is lost; it is deleted when the client leaves on purpose. In between it is kept
-alive, so that a node that is killed leaves sessions that others can take
-over. Now and then it is written all the same, to say how far its client has
-come: what ``upto`` and ``sent`` say must not be older than the stream goes
-back, see :mod:`redis_streams_adapter.recovery.session`.
+written as soon as the reader has it: until then, no node could know what to
+replay. The session is written again when rooms or data have changed, and for
+the last time when the client is lost. It is deleted when the client leaves on
+purpose. In between it is kept alive, so that other nodes can take over the
+clients of a node that is killed. From time to time it is written without a
+change, to say how far its client has come: ``upto`` and ``sent`` must not be
+older than the stream goes back, see
+:mod:`redis_streams_adapter.recovery.session`.
 
-Each write is a compare-and-set with what was written last. If something else
-is found, another node has taken the client over: the session is *superseded*,
-and never written again. If nothing is found, a server in Node.js may have
-taken it (it deletes what it takes), or Redis may have dropped it: it is
-written anew only if Redis was away since it was last seen.
+Each write is a compare-and-set with what was written last. If Redis has
+another value, another node has taken the client over: the session is
+*superseded*, and never written again. If Redis has none, a server in Node.js
+may have taken it (Node.js deletes what it takes), or Redis may have lost it.
+It is written again only if Redis was away since it was last seen.
 
 *If the process dies* between any two lines, Redis has a session that was true
-a moment ago. What it lacks are the rooms that were entered in that moment, and
-what was saved; never an event, for the client names its own offset.
+a moment ago. It may lack rooms that were just entered, and data that was just
+saved. No event is lost, because the client shows its own offset.
 """
 import logging
 import math
@@ -48,11 +49,11 @@ BATCH = 100
 class SessionWriter:
     """Keeps the sessions of the local clients in Redis.
 
-    :param application: whose sessions they are.
-    :param describe: what a client's session holds now.
-    :param progress: notes how far it has come by now.
     :param interval: how often to keep sessions alive, in seconds.
-    :param serialiser: makes bytes of what an application keeps.
+    :param serialiser: encodes what an application keeps.
+    :param application: the application that the sessions belong to.
+    :param describe: returns a client's session as it is now.
+    :param progress: notes how far a client has come.
     """
 
     def __init__(self, sessions: SessionStore, engine: Engine,
@@ -69,9 +70,9 @@ class SessionWriter:
         self._logger = logger
         duration = options.max_disconnection_duration
         self._duration = duration
-        # Well before it would be gone.
+        # Well before it expires.
         self._interval = min(interval, duration / 4)
-        #: After how many seconds to say how far the client has come.
+        #: After how many seconds to write how far a client has come.
         self._stale = duration / 2
         self._work_there = engine.event()
         self.local = LocalSessions(self._copy, self._work_there)
@@ -80,10 +81,10 @@ class SessionWriter:
         #: Set by the writer's task after each round; cleared by the task
         #: that waits for it, when the server shuts down.
         self._round_ended = engine.event()
-        #: Written by the writer's task alone, like what follows.
+        #: Written by the writer's task alone, as what follows.
         self._renewed = time.monotonic()
-        #: What the log has last, until it is over. Also written by the task
-        #: of a client's connection: there may be one line too many.
+        #: The refusal that was logged last, until it is over. Also written by
+        #: the tasks of clients' connections: there may be one line too many.
         self._complaint = ''
 
     def _copy(self, client: ClientSession) -> Session:
@@ -93,10 +94,10 @@ class SessionWriter:
 
     def begin(self, place: Callable[[ClientSession], None],
               is_there: Callable[[str], bool]) -> None:
-        """A reader has its first position: it is known now where clients
-        begin that were let in before; under the order lock.
+        """A reader has its first position, at which the clients begin that
+        were let in before; under the order lock.
 
-        :param place: notes that of one of them.
+        :param place: notes the position of one client.
         :param is_there: whether a namespace goes to this reader's stream.
         """
         with self._lock:
@@ -108,8 +109,7 @@ class SessionWriter:
         self._work_there.set()
 
     def history_is_gone(self) -> None:
-        """Redis was emptied: sessions that are not there were not taken
-        over."""
+        """Redis was emptied: sessions that it lacks were not taken over."""
         with self._lock:
             self.local.epoch += 1
             for client in self.local.connected():
@@ -120,21 +120,22 @@ class SessionWriter:
     def claimed(self, client: ClientSession, value: bytes) -> None:
         """Note that a session was taken over with this value."""
         self.stored.wrote(client, value)
-        # Soon to be written again: it says how far the client had come
-        # before it was away.
+        # It is written again soon: it says how far the client had come before
+        # it was away.
         client.written = -math.inf
 
     # -- writing ----------------------------------------------------------
 
     def write_first(self, client: ClientSession) -> None:
-        """Write a session before its client has its name; on the task of its
-        connection. While Redis is away, it is written later."""
+        """Write a session before its client has the session's name; on the
+        task of the client's connection. While Redis is away, it is written
+        later."""
         with self._lock:
             if client.is_leaving or not client.is_held:
-                # It has gone meanwhile, and the writer's task sees to it, or
-                # another node.
+                # It is gone already. The writer's task writes its session, or
+                # another node has it.
                 return
-            # One whose place is not known yet is written as soon as it is.
+            # If its first position is not known yet, it is written later.
             client.apply(Event.WRITE if client.is_placed else Event.CHANGE)
         if not client.is_placed:
             return
@@ -158,14 +159,14 @@ class SessionWriter:
                 self.local.change(client)
 
     def _value(self, client: ClientSession) -> bytes:
-        """What Redis is to have of a client; empty: nothing."""
+        """The value to write for a client; empty: none."""
         if client.is_discarded:
             return b''
         try:
             session = client.last or self._describe(client)
             return self.codec.encode(client.marked(session))
         except Exception as exc:
-            # Whatever the application's objects and JSON module raise.
+            # The application's objects and JSON module may raise anything.
             if client.warn():
                 self._logger().warning(
                     'the session of %s cannot be kept, so the client cannot '
@@ -175,8 +176,9 @@ class SessionWriter:
     # -- the writer's task ------------------------------------------------
 
     def work(self, task: Task) -> None:
-        """One round: write what has changed and keep alive what has not,
-        until Redis cannot be reached, or a server refuses."""
+        """One round of the task: write sessions that have changed and keep
+        the others alive, until Redis cannot be reached, or a server refuses.
+        """
         while not task.stopping:
             due = self._renewed + self._interval - time.monotonic()
             if due > 0 and not self._has_changed():
@@ -185,7 +187,7 @@ class SessionWriter:
             if task.stopping:
                 return
             refusal: Optional[Refused] = None
-            # First of all: it works also if Redis refuses to write.
+            # First: this works even if Redis refuses to write.
             if time.monotonic() - self._renewed >= self._interval:
                 refusal = self._renew(task)
             refusal = self._write_changed() or refusal
@@ -197,7 +199,7 @@ class SessionWriter:
             task.works()
 
     def interrupt(self) -> None:
-        """End what the tasks wait for, which are then to end."""
+        """End the waits of the tasks, which stop then."""
         self.sessions.interrupt()
         self._work_there.set()
 
@@ -216,7 +218,7 @@ class SessionWriter:
         with self._lock:
             for client in self.local.all():
                 if client.left < oldest:
-                    # Redis was away for too long.
+                    # Redis was away for too long: it would have expired.
                     self.local.forget(client)
             due = [client for client in self.local.all()
                    if self._is_due(client)]
@@ -230,7 +232,7 @@ class SessionWriter:
                anyway: bool = False) -> Optional[Refused]:
         """Write sessions; otherwise as :meth:`.StoredSessions.swap`.
 
-        :param anyway: also those that have not changed.
+        :param anyway: also sessions that have not changed.
         """
         batch: List[ClientSession] = []
         values: List[bytes] = []
@@ -268,7 +270,7 @@ class SessionWriter:
         for batch in self._batches(task, clients):
             refusal = self.stored.touch(batch) or refusal
         if refusal is None:
-            # If not, the next round tries again.
+            # Otherwise the next round tries again.
             self._renewed = now
         for batch in self._batches(task, [
                 client for client in clients
@@ -288,14 +290,14 @@ class SessionWriter:
     def _complain(self, error: Refused) -> None:
         reason = str(error)
         if reason != self._complaint:
-            # Nothing else may show it: not all of Redis is forbidden.
+            # Nothing else may show it: other commands may be allowed.
             self._complaint = reason
             self._logger().warning(
                 'Redis refuses to keep sessions, so clients may not be '
                 'recovered: %s', reason)
 
     def catch_up(self, timeout: float) -> None:
-        """Wait until all that has changed is written.
+        """Wait until all changes are written.
 
         :param timeout: seconds.
         """
@@ -307,8 +309,8 @@ class SessionWriter:
             self._round_ended.clear()
 
     def close(self, timeout: float) -> None:
-        """Write all sessions a last time, for other nodes to take the
-        clients over. What cannot be written now stays as it was.
+        """Write all sessions for the last time, so that other nodes can take
+        the clients over. What cannot be written now stays as it was.
 
         :param timeout: how many seconds a reply of Redis may take.
         """
@@ -325,4 +327,4 @@ class SessionWriter:
                 raise refusal
         except Unavailable as exc:
             self._logger().warning(
-                'sessions were not written a last time: %s', exc)
+                'sessions were not written for the last time: %s', exc)

@@ -7,38 +7,37 @@ A session has five *aspects*, each with states of its own:
 presence   is the client's connection still being let in, connected,
            leaving, or gone?
 place      is it known where in the stream the client begins?
-possession is the session this node's? Another connection may have taken it
-           over (*superseded*), or it was not in Redis (*missing*: a server in
+possession does this node have the session? Another connection may have taken
+           it over (*superseded*), or Redis lacked it (*missing*: a server in
            Node.js deletes what it takes over, but Redis may have been emptied)
-purpose    is the session to be kept for the client's return, or deleted,
-           because the client leaves on purpose?
-content    does the session hold something that Redis has not been sent?
+purpose    is the session kept for the client's return, or deleted because the
+           client leaves on purpose?
+content    does the session hold something that was not sent to Redis?
 ========== =============================================================
 
-Each event belongs to one aspect. What is not in :data:`TRANSITIONS` cannot
-happen, and raises. If a second task may legitimately come late with an event,
-the table says so: the state stays as it is. Of several tasks that race, the
-one whose event has changed the state made the transition.
+Each event belongs to one aspect. A transition that is not in
+:data:`TRANSITIONS` cannot happen, and raises. If a second task may be late
+with an event, the table says so: the state stays as it is. Of several tasks
+that race, the one whose event changed the state made the transition.
 
 Pure: no I/O, no locks. See
-:class:`~redis_streams_adapter.recovery.session_writer.SessionWriter` for who
-may apply what, and under which lock.
+:mod:`redis_streams_adapter.recovery.local_sessions` for the lock.
 """
 from enum import Enum
 from typing import Dict, Tuple
 
 
 class State(Enum):
-    """What a session is in one aspect. The value reads as in: it is ..."""
+    """The state of a session in one aspect. The value completes "it is"."""
 
     #: Presence. The connect handler is not done; nothing but the first
     #: session is written.
     CONNECTING = 'connecting'
     #: The client has all that it missed, and its session follows it.
     CONNECTED = 'connected'
-    #: It leaves before it was connected: it may lack what it missed.
+    #: The client leaves before it was connected: it may lack what it missed.
     LEAVING_EARLY = 'leaving early'
-    #: What it was like when it left is noted; its disconnect handler runs.
+    #: Its last session is noted; its disconnect handler runs.
     LEAVING = 'leaving'
     #: No longer registered.
     GONE = 'gone'
@@ -62,8 +61,7 @@ class State(Enum):
 
 
 class Event(Enum):
-    """What happens to a session. The value is a verb, and the aspect that it
-    concerns."""
+    """What happens to a session: a verb, and the aspect that it concerns."""
 
     #: The connect handler is done, and the client has what it missed.
     SETTLE = 'settle', 'presence'
@@ -72,17 +70,17 @@ class Event(Enum):
     #: It is no longer registered.
     UNREGISTER = 'unregister', 'presence'
 
-    #: It is known where in the stream it begins.
+    #: Its first position in the stream is known.
     PLACE = 'place', 'place'
 
     #: Another connection has taken it over, here or elsewhere.
     SUPERSEDE = 'supersede', 'possession'
     #: Redis does not have it, although nothing was lost there.
     MISS = 'miss', 'possession'
-    #: Something was lost there, after all.
+    #: Redis has lost something after all.
     REGAIN = 'regain', 'possession'
 
-    #: The client leaves on purpose, or is made to. Never taken back.
+    #: The client leaves on purpose, or is disconnected. Final.
     DISCARD = 'discard', 'purpose'
 
     #: Rooms or data have changed.
@@ -105,19 +103,19 @@ class ImpossibleTransition(RuntimeError):
         self.event = event
 
 
-#: What each event makes of each state in which it can happen.
+#: The state after each event, for each state in which it can happen.
 TRANSITIONS: Dict[Tuple[State, Event], State] = {
     (State.CONNECTING, Event.SETTLE): State.CONNECTED,
     (State.CONNECTING, Event.LEAVE): State.LEAVING_EARLY,
     (State.CONNECTED, Event.LEAVE): State.LEAVING,
-    # Disconnected by another task when its handler had just ended.
+    # Another task disconnected it when its connect handler had just ended.
     (State.LEAVING_EARLY, Event.SETTLE): State.LEAVING,
     (State.LEAVING_EARLY, Event.UNREGISTER): State.GONE,
     (State.LEAVING, Event.UNREGISTER): State.GONE,
-    # No change: it was gone when its handler had just ended.
+    # No change: it was gone when its connect handler ended.
     (State.GONE, Event.SETTLE): State.GONE,
-    # No change: of several tasks that disconnect it, the first one notes
-    # what it was like.
+    # No change: of several tasks that disconnect it, the first one notes its
+    # last session.
     (State.LEAVING_EARLY, Event.LEAVE): State.LEAVING_EARLY,
     (State.LEAVING, Event.LEAVE): State.LEAVING,
     (State.GONE, Event.LEAVE): State.GONE,
@@ -129,8 +127,8 @@ TRANSITIONS: Dict[Tuple[State, Event], State] = {
     (State.HELD, Event.MISS): State.MISSING,
     (State.MISSING, Event.SUPERSEDE): State.SUPERSEDED,
     (State.MISSING, Event.REGAIN): State.HELD,
-    # No change: many find out, each in its own way. Whoever has it stays
-    # the one that has it, whatever Redis has lost.
+    # No change: several tasks may notice. Another node keeps a session that it
+    # has taken over, whatever Redis has lost.
     (State.MISSING, Event.MISS): State.MISSING,
     (State.SUPERSEDED, Event.SUPERSEDE): State.SUPERSEDED,
     (State.SUPERSEDED, Event.MISS): State.SUPERSEDED,
@@ -138,13 +136,13 @@ TRANSITIONS: Dict[Tuple[State, Event], State] = {
     (State.HELD, Event.REGAIN): State.HELD,
 
     (State.KEPT, Event.DISCARD): State.DISCARDED,
-    # No change: told twice to go.
+    # No change: it is disconnected twice.
     (State.DISCARDED, Event.DISCARD): State.DISCARDED,
 
     (State.UNCHANGED, Event.CHANGE): State.CHANGED,
     (State.CHANGED, Event.WRITE): State.UNCHANGED,
     # No change: several changes are written at once, and some sessions are
-    # written anyway.
+    # written without a change.
     (State.CHANGED, Event.CHANGE): State.CHANGED,
     (State.UNCHANGED, Event.WRITE): State.UNCHANGED,
 }

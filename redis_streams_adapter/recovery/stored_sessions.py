@@ -1,11 +1,11 @@
-"""What Redis has of the sessions: each is replaced if Redis has what is
-expected, and what that leaves unknown is noted.
+"""What Redis has of the sessions. A session is replaced only if Redis has the
+expected value, and what is unknown after that is noted.
 
-A write that had no reply leaves its value *in doubt*: the next write accepts
-it, too. A refusal in words leaves no doubt: nothing was written.
+If a write had no reply, its value is *in doubt*: the next write accepts it,
+too. An error reply leaves no doubt: nothing was written.
 
 If an exception strikes between two lines, a value that is not in Redis may
-stay in doubt. The next write that has a reply ends that.
+stay in doubt, until a write has a reply.
 """
 import time
 from typing import Optional, Sequence, Tuple, Union
@@ -16,17 +16,18 @@ from ..stream.session_store import ABSENT, DONE, SessionStore, Swap
 from ..stream.connection import Refused
 from .client_session import ClientSession
 
-#: How many values of a session may be in doubt: each is sent again with every
-#: attempt. It takes that many lost replies in a row to reach this; then the
-#: last of them is written before anything newer is.
+#: How many values of a session may be in doubt; every write sends all of them.
+#: It takes this many lost replies in a row to reach the limit. Then the last
+#: of them is written before anything newer.
 MAX_DOUBTFUL = 8
 
 
 class StoredSessions:
-    """The sessions in Redis, as far as this node knows.
+    """The sessions in Redis, as far as this node knows. Its state is in the
+    local sessions.
 
-    :param sessions: how to reach them.
-    :param local: whose they are; under its lock.
+    :param sessions: the session store.
+    :param local: the sessions of the local clients.
     """
 
     def __init__(self, sessions: SessionStore, local: LocalSessions) -> None:
@@ -35,17 +36,17 @@ class StoredSessions:
 
     @property
     def era(self) -> int:
-        """What changes whenever Redis may have dropped something."""
+        """A number that changes whenever Redis may have lost something."""
         return self._sessions.connections + self._local.epoch
 
     def wrote(self, client: ClientSession, value: bytes) -> None:
-        """Redis has this value of a client."""
+        """Redis has this value for a client."""
         with self._local.lock:
             client.stored, client.doubtful = value, []
             client.written = time.monotonic()
             client.seen_on = self.era
             if client.is_leaving:
-                # That was the last time.
+                # That was its last session.
                 self._local.forget(client)
 
     def put(self, client: ClientSession, value: bytes) -> Optional[Refused]:
@@ -65,9 +66,8 @@ class StoredSessions:
              values: Sequence[bytes]) -> Optional[Refused]:
         """Replace sessions.
 
-        :return: why one of them was not written, if a server refuses it: the
-                 others were.
-        :raises Unavailable: each of them may be written.
+        :return: why a server refused one of them; the others were written.
+        :raises Unavailable: each of them may be written or not.
         """
         era = self.era
         swaps, new = zip(*map(self._prepare, clients, values))
@@ -90,7 +90,7 @@ class StoredSessions:
                 else:
                     self._resolved(client, swap.new)
             elif result == ABSENT and era != self.era:
-                # On a new connection: Redis may have dropped it.
+                # The connection is new: Redis may have lost it.
                 self._local.apply(client, Event.CHANGE)
             else:
                 self._local.was_taken(
@@ -100,12 +100,12 @@ class StoredSessions:
 
     def _prepare(self, client: ClientSession,
                  value: bytes) -> Tuple[Swap, bool]:
-        """How to replace a session, and whether that puts a value in doubt
-        that was not before."""
+        """How to replace a session, and whether its new value was not in
+        doubt before."""
         with self._local.lock:
             expected = [client.stored, *client.doubtful]
             if not client.stored or client.seen_on != self.era:
-                # Redis may have dropped it.
+                # Redis may have lost it.
                 expected.append(b'')
             is_new = value not in client.doubtful
             if is_new and len(client.doubtful) >= MAX_DOUBTFUL:
@@ -115,13 +115,13 @@ class StoredSessions:
         return Swap(client.pid, value, expected), is_new
 
     def _was_refused(self, client: ClientSession, value: bytes) -> None:
-        """It was not written, and is not in doubt."""
+        """A value was not written, and is not in doubt."""
         with self._local.lock:
             if value in client.doubtful:
                 client.doubtful.remove(value)
 
     def _resolved(self, client: ClientSession, value: bytes) -> None:
-        """An older value was written, and no other one is in doubt: now the
+        """An older value was written, and no other is in doubt: now the
         session can be written as it is."""
         with self._local.lock:
             client.stored, client.doubtful = value, []
@@ -129,7 +129,7 @@ class StoredSessions:
             client.apply(Event.CHANGE)
 
     def touch(self, clients: Sequence[ClientSession]) -> Optional[Refused]:
-        """Let sessions live on; otherwise as :meth:`swap`."""
+        """Keep sessions alive; otherwise as :meth:`swap`."""
         if not clients:
             return None
         there: Sequence[Union[bool, Refused]]

@@ -1,9 +1,10 @@
 """Follows the local clients from their connection to their end, if recovery is
-on: the server's hooks and the manager report, and the sessions follow.
+on. The server's hooks and the manager report what happens, and the sessions
+follow.
 
 A *visit* is a client that connects, until its connect handler is done:
-:mod:`redis_streams_adapter.recovery.admission` lets it in. From then on it has
-a session, see :mod:`redis_streams_adapter.recovery.client_session`.
+:mod:`redis_streams_adapter.recovery.admission` registers it. Its session is in
+:mod:`redis_streams_adapter.recovery.client_session`.
 """
 import threading
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -28,7 +29,7 @@ from .states import State
 class ClientTracker:
     """Follows clients from their connection to their end.
 
-    :param live: the runtime of this process.
+    :param live: returns the runtime of this process.
     :param publish: puts a message into the outbox.
     """
 
@@ -43,12 +44,13 @@ class ClientTracker:
         self.describe = self._clients.describe
         self.progress = self._clients.progress
         self.superseded = self._claims.superseded
-        # What a client has received last may be as old as this, and the time
-        # in which its connection was half open, and that of its absence.
+        # The last event of a client may be older than this, by the time in
+        # which its connection was half open and by the time of its absence.
         delivery.long_time = int(
             options.max_disconnection_duration * 1000 / 2)
         self._handover = Handover(self._clients)
-        #: Clients that are connecting; each written by its connection's task.
+        #: Connecting clients, by connection and namespace. Each is added,
+        #: written and removed by the task of its connection.
         self._visits: Dict[Tuple[str, str], Visit] = {}
 
     @property
@@ -78,7 +80,7 @@ class ClientTracker:
             visit.replied = True
             return None
         if visit.is_ahead or self._clients.server.always_connect:
-            # What it has missed it gets later.
+            # It gets what it missed later.
             self._clients.session_writer.write_first(client)
         elif not self._send_ahead(visit, client):
             visit.turned_away = True
@@ -87,7 +89,7 @@ class ClientTracker:
         return client.pid
 
     def _is_going(self, visit: Visit) -> bool:
-        """Whether a client that was registered is gone, or about to be."""
+        """Whether a registered client is leaving or gone."""
         client = visit.client
         return hooks.is_closing(self._clients.server, visit.eio_sid) \
             or client is not None and (
@@ -96,28 +98,28 @@ class ClientTracker:
                 visit.sid, visit.namespace) != visit.eio_sid
 
     def _send_ahead(self, visit: Visit, client: ClientSession) -> bool:
-        """Give a client what it has missed ahead of its reply.
+        """Hand a client what it missed ahead of its reply.
 
         :return: ``False`` if it is gone.
         """
         before = client.ahead
         if visit.missed:
-            # Before it has any of it: a node that takes it over must know.
+            # First: a node that takes the client over must know.
             client.ahead = visit.offset
         self._clients.session_writer.write_first(client)
         if client.possession is State.SUPERSEDED:
-            # Another server has it by now, which would not know of this.
+            # Another server has the client by now, and would not know this.
             hooks.drop(self._clients.server, client.eio_sid)
         if self._is_going(visit):
-            # It has none.
+            # It was sent nothing.
             client.ahead = before
             return False
-        visit.has_missed = self._handover.give_missed(client, visit.missed)
+        visit.has_missed = self._handover.send_missed(client, visit.missed)
         return visit.has_missed
 
     def is_turned_away(self, eio_sid: str, namespace: str) -> bool:
         """See :class:`~redis_streams_adapter.clients.hooks.Visits`."""
-        # Its connection may be ending by another task, and not have ended.
+        # Another task may be ending its connection.
         visit = self._visits.get((eio_sid, namespace))
         return visit is not None and visit.turned_away
 
@@ -134,7 +136,7 @@ class ClientTracker:
             timeline.hand_over_later(namespace, [Load(
                 [(sid, eio_sid)], Encoded(parts, None, False))])
         except OutboxFullError:
-            # Rather too early than never.
+            # Too early is better than never.
             return False
         return True
 
@@ -145,25 +147,25 @@ class ClientTracker:
         sessions, manager = self._clients.sessions, self._clients.manager
         if sid is None or manager.eio_sid_from_sid(
                 sid, namespace) != visit.eio_sid:
-            # Refused, or gone.
+            # It was refused, or is gone.
             return
         if not done and not visit.replied:
-            # Its handler has failed. It has no reply, and python-socketio
-            # would never look at it again. With always_connect it has one,
-            # and stays connected.
+            # Its handler failed before it had a reply, and python-socketio
+            # leaves it registered. With always_connect it had its reply, and
+            # stays connected.
             if client is not None:
                 client.leaving_task = visit.task
             manager.disconnect(sid, namespace, ignore_queue=True)
             return
         if client is None or visit.turned_away \
                 or hooks.is_closing(self._clients.server, client.eio_sid):
-            # Its end is another task's, or that of the hook that calls this.
+            # Another task disconnects it, or the hook that calls this.
             return
         if not visit.has_missed:
             if visit.is_ahead and not client.is_discarded:
-                self._handover.let_it_count(client)
+                self._handover.drop_when_read(client)
                 return
-            if not self._handover.give_missed(client, visit.missed):
+            if not self._handover.send_missed(client, visit.missed):
                 return
         elif visit.missed:
             self._handover.note_reading(client)
@@ -174,7 +176,8 @@ class ClientTracker:
             self._clients.log('%s was recovered; it had missed %d packets',
                               client.sid, len(visit.missed))
         if client.is_discarded and not client.is_leaving:
-            # Told to go while it came, when python-socketio does not hear.
+            # It was to be disconnected while it connected, which
+            # python-socketio ignores.
             self._clients.server.disconnect(client.sid, client.namespace,
                                             ignore_queue=True)
 
@@ -188,8 +191,7 @@ class ClientTracker:
         sessions = self._clients.sessions
         client = sessions.of_sid(sid, namespace)
         if client is not None:
-            # Its connection, which keeps this, may be gone before it is
-            # written.
+            # The connection, which keeps this, may end before it is written.
             client.data = data
             sessions.change(client)
 
@@ -220,7 +222,7 @@ class ClientTracker:
             self._clients.sessions.change(client)
 
     def leave(self, sid: str, namespace: str) -> None:
-        """A client is about to be disconnected; its disconnect handler is
+        """A client is about to be disconnected; its disconnect handler runs
         next."""
         timeline = self._clients.timeline(namespace)
         client = self._clients.sessions.of_sid(sid, namespace)
@@ -230,7 +232,7 @@ class ClientTracker:
         if intended or client is not None and client.is_discarded:
             def release() -> None:
                 if eio_sid is not None:
-                    # With always_connect, by its connect handler.
+                    # With always_connect, its connect handler may do this.
                     self._clients.delivery.release((sid, eio_sid))
 
             timeline.flush(sid, release)
@@ -239,15 +241,16 @@ class ClientTracker:
             if intended:
                 self._clients.sessions.discard(client)
             self._clients.progress(client)
-            # As it is now, whatever the handler clears away.
+            # As it is now, whatever its disconnect handler removes.
             self._clients.sessions.leave(client)
 
     def may_unregister(self, sid: str, namespace: str) -> bool:
         """A client is about to be unregistered.
 
-        :return: whether by a task that may: one that disconnects it, or that
-                 of its connection, if it is refused. Another one's client
-                 is gone, and another connection has taken it over.
+        :return: whether this task may do so: it disconnects the client, or
+                 is the task of its connection, and the client is refused. For
+                 other tasks, their client is gone, and another connection has
+                 taken it over.
         """
         client = self._clients.sessions.of_sid(sid, namespace)
         if client is None:
@@ -261,7 +264,7 @@ class ClientTracker:
             return False
         if visit is not None \
                 and not hooks.is_closing(self._clients.server, client.eio_sid):
-            # Its connect handler has refused it.
+            # Its connect handler refused it.
             self._clients.sessions.discard(client)
             if visit.shown is not None:
                 self._outcomes.show(client.eio_sid, Outcome(False, REJECTED))
@@ -279,10 +282,10 @@ class ClientTracker:
 
     def discard(self, namespace: str, address: Client,
                 close: bool = False) -> None:
-        """A client is going to be disconnected on purpose: should it lose
-        its connection before its turn comes, it is not recovered either.
+        """A client is going to be disconnected on purpose. It is not recovered
+        even if it loses its connection first.
 
-        :param close: with all that are on its connection.
+        :param close: so are all clients on its connection.
         """
         sid, eio_sid = address
         for each, other in self._on_connection(eio_sid) if close else [
@@ -296,9 +299,10 @@ class ClientTracker:
             self._clients.sessions.change(client)
 
     def is_leaving(self, sid: str, namespace: str) -> bool:
-        """Whether a client that is still here is on its way out, or another
-        node's by now: what is done to it here does not follow it to where it
-        returns. What its disconnect handler does is not meant to be."""
+        """Whether a local client is leaving, or another node has it by now.
+        What is done to it here does not apply when it returns, so it has to be
+        sent to the others, too. What its disconnect handler does need not
+        apply."""
         client = self._clients.sessions.of_sid(sid, namespace)
         return client is not None \
             and (client.is_leaving or not client.is_held) \
@@ -314,15 +318,15 @@ class ClientTracker:
                 self.discard_connection, self.discard)
 
     def outcome(self, sid: str, namespace: str) -> Optional[Outcome]:
-        """What became of a client's attempt to be recovered."""
+        """Whether a client was recovered; ``None`` if it did not ask."""
         return self._outcomes.of(sid, namespace)
 
     def stats(self) -> Dict[str, int]:
-        """What is counted of recovery."""
+        """The counters of recovery."""
         return {**self._outcomes.counts, 'sessions': self._clients.count}
 
     def discard_connection(self, eio_sid: str) -> None:
-        """A connection is going to be closed, and its clients are not to be
+        """A connection is going to be closed on purpose: its clients are not
         recovered."""
         for namespace, sid in self._on_connection(eio_sid):
             self._discard(sid, namespace)
@@ -335,11 +339,11 @@ class ClientTracker:
                  for each in list(manager.get_namespaces())]
         return [(each, sid) for each, sid in found if sid is not None]
 
-    # -- a client comes ---------------------------------------------------
+    # -- a client connects ------------------------------------------------
 
     @property
     def namespaces(self) -> List[str]:
-        """Namespaces that clients are being let into."""
+        """The namespaces into which clients are being let."""
         return [visit.namespace for visit in list(self._visits.values())
                 if visit.admitted]
 
@@ -353,7 +357,7 @@ class ClientTracker:
         """
         visit = self._visits.get((eio_sid, namespace))
         if visit is None:
-            raise RuntimeError('a client connects past the server')
+            raise RuntimeError('a client connects without the server')
         if self._clients.manager.sid_from_eio_sid(
                 eio_sid, namespace) is not None:
             return None

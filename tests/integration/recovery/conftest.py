@@ -66,7 +66,7 @@ def make(redis_server: RedisServer, stream: str) -> Iterator[MakeNode]:
             for client in node.clients:
                 if not client.socket.closed:
                     client.lose()
-            if node.manager._live().tasks.by_name['session keeper'].stopping:
+            if node.manager._live().tasks.by_name['session writer'].stopping:
                 continue
             wait_until(lambda: node.is_clean,
                        what=lambda: f'nothing to be left of '

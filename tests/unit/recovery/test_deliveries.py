@@ -108,7 +108,7 @@ def test_all_streams_are_read_once_the_process_has_joined(
 
 def test_its_tasks(world: World) -> None:
     assert dict(world.deliveries.tasks()) == {
-        'sessions': 'store task', 'session keeper': 'writer task'}
+        'sessions': 'store task', 'session writer': 'writer task'}
 
 
 @pytest.mark.parametrize('name, args', [

@@ -47,7 +47,7 @@ def test_whether_a_client_is_here(parts: Parts, handover: Handover) -> None:
 def test_missed_packets_are_given_in_order_and_others_get_turns(
         parts: Parts, handover: Handover, count: int) -> None:
     client, missed = parts.client(), records(count)
-    assert handover.give_missed(client, missed)
+    assert handover.send_missed(client, missed)
     given = parts.timeline().calls
     assert [record for call in given for record in call[3]] == missed
     assert {call[:3] for call in given} == {('again', ('s', 'e'), '/')}
@@ -59,9 +59,9 @@ def test_missed_packets_are_given_in_order_and_others_get_turns(
 def test_a_client_that_missed_nothing_is_looked_for(
         parts: Parts, handover: Handover) -> None:
     client = parts.client()
-    assert handover.give_missed(client, ())
+    assert handover.send_missed(client, ())
     taken_over(parts, client)
-    assert not handover.give_missed(client, ())
+    assert not handover.send_missed(client, ())
 
 
 def test_the_rest_is_not_given_once_it_is_taken_over(
@@ -75,7 +75,7 @@ def test_the_rest_is_not_given_once_it_is_taken_over(
             taken_over(parts, client)
 
     timeline.on_deliver = deliver
-    assert not handover.give_missed(client, records(3 * YIELD_EVERY))
+    assert not handover.send_missed(client, records(3 * YIELD_EVERY))
     assert len(turns) == 2
     assert len(timeline.calls) == 1
 
@@ -124,19 +124,20 @@ def test_it_is_dropped_when_it_has_read_its_reply(
         parts: Parts, handover: Handover) -> None:
     client = parts.client(ahead='5-0')
     connection = parts.server.eio.sockets['e']
-    handover.let_it_count(client)
+    handover.drop_when_read(client)
     assert not connection.closed
     connection.answer()
     assert client.ahead is None
     assert connection.reasons == ['transport close']
-    assert len(parts.log_texts) == 1 and 's has to come' in parts.log_texts[0]
+    text, = parts.log_texts
+    assert 's has to reconnect' in text
 
 
 def test_it_is_dropped_if_it_reads_nothing_for_long(
         parts: Parts, handover: Handover) -> None:
     client: Any = parts.client(ahead='5-0')
     connection = parts.server.eio.sockets['e']
-    handover.let_it_count(client)
+    handover.drop_when_read(client)
     client.gone.on_wait = lambda: connection.reasons.append('not yet')
     parts.run_background()
     assert client.gone.waits == [PATIENCE]
@@ -150,7 +151,7 @@ def test_a_client_that_is_gone_leaves_its_connection_to_others(
         parts: Parts, handover: Handover, how: str) -> None:
     client = parts.client(ahead='5-0')
     connection = parts.server.eio.sockets['e']
-    handover.let_it_count(client)
+    handover.drop_when_read(client)
     client.gone.set()
     if how == 'answers':
         connection.answer()
@@ -164,7 +165,7 @@ def test_a_connection_that_cannot_be_asked_is_dropped_at_once(
     client = parts.client(ahead='5-0')
     connection = parts.server.eio.sockets['e']
     connection.closing = True
-    handover.let_it_count(client)
+    handover.drop_when_read(client)
     assert connection.reasons == ['transport close']
     assert parts.background == [] and parts.log_texts == []
     assert client.ahead == '5-0'

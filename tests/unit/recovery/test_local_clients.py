@@ -108,7 +108,7 @@ def test_a_client_whose_connection_is_gone_is_as_it_was(
     parts.server.environ.clear()
     session = clients.describe(client)
     assert (session.data, session.flask) == ({'name': 'x'}, 'of flask')
-    assert logged(logging.INFO) == ['the last session of s may be old']
+    assert logged(logging.INFO) == ['the last session of s may be out of date']
 
 
 def test_the_session_of_flask_is_part_of_it(
@@ -266,7 +266,7 @@ def test_a_session_of_flask_that_is_not_valid(
     clients.restore('e', parts.session(data=1, flask='bad'))
     assert parts.engine_sessions['e'] == {'/': 1}
     assert logged(logging.INFO) == [
-        'a session of Flask was not accepted: nonsense']
+        'a Flask session was not restored: nonsense']
 
 
 def test_a_connection_that_is_gone_again(
