@@ -183,7 +183,7 @@ class Admission:
         """Drop the connection of a client that is not let in. If the client is
         still there, it tries again."""
         self._clients.log(
-            'the connection of a connecting client was closed: %s',
+            'the connection of a new client was closed: %s',
             'this server is leaving the cluster'
             if self._clients.live().closed else
             'it was lost, or the client has a newer one')
