@@ -18,7 +18,7 @@ def world(logger: Callable[[], logging.Logger]) -> World:
     return World(logger)
 
 
-def test_a_new_client_has_a_session(world: World) -> None:
+def test_new_client_gets_session(world: World) -> None:
     visit = world.comes()
     assert world.admit(visit) == visit.sid == 'new sid'
     assert world.manager.clients == {('/', 'new sid'): 'e'}
@@ -33,14 +33,14 @@ def test_a_new_client_has_a_session(world: World) -> None:
     assert not visit.turned_away and visit.missed == ()
 
 
-def test_it_did_not_ask_to_be_recovered(world: World) -> None:
+def test_client_without_pid_is_not_recovered(world: World) -> None:
     world.admit(world.comes())
     assert world.shown() == Outcome(False)
     assert world.counted() == {} and world.log_texts == []
     assert world.outcomes.of('new sid', '/') is None
 
 
-def test_each_session_has_names_that_cannot_be_guessed(world: World) -> None:
+def test_ids_of_sessions_cannot_be_guessed(world: World) -> None:
     pids, claims = set(), set()
     for eio_sid in 'efg':
         world.connect(eio_sid)
@@ -53,16 +53,14 @@ def test_each_session_has_names_that_cannot_be_guessed(world: World) -> None:
     assert min(map(len, pids)) == 32 and min(map(len, claims)) == 16
 
 
-def test_this_node_is_a_member_before_it_has_the_client(
-        world: World) -> None:
+def test_node_joins_before_it_admits_client(world: World) -> None:
     """From then on, what comes is remembered."""
     world.admit(world.comes())
     assert world.appeared == {'/': False}
 
 
 @pytest.mark.parametrize('hears', [False, True])
-def test_the_first_client_of_all_waits_for_the_start(
-        world: World, hears: bool) -> None:
+def test_first_client_waits_for_start(world: World, hears: bool) -> None:
     started: List[bool] = []
     world.runtime.is_connected = hears
     world.runtime.start = lambda: started.append(bool(world.manager.clients))
@@ -70,7 +68,7 @@ def test_the_first_client_of_all_waits_for_the_start(
     assert started == ([] if hears else [False])
 
 
-def test_it_waits_for_the_first_entry_of_a_stream(world: World) -> None:
+def test_client_waits_for_first_entry_of_stream(world: World) -> None:
     """But no longer than for that: without Redis there is none."""
     timeline = world.timeline()
     timeline.position, timeline.reaches = START, False
@@ -80,23 +78,22 @@ def test_it_waits_for_the_first_entry_of_a_stream(world: World) -> None:
 
 @pytest.mark.parametrize('position, hears', [
     (Position(0, 1), True), (START, False)])
-def test_it_waits_for_nothing_else(world: World, position: Position,
-                                   hears: bool) -> None:
+def test_client_waits_for_nothing_else(world: World, position: Position,
+                                       hears: bool) -> None:
     world.timeline().position = position
     world.runtime.is_connected = hears
     world.admit(world.comes())
     assert world.timeline().reached == []
 
 
-def test_its_place_is_not_known_before_the_reader_begins(
-        world: World) -> None:
+def test_client_has_no_position_before_reader_starts(world: World) -> None:
     world.timeline().has_begun = False
     visit = world.comes()
     world.admit(visit)
     assert visit.client is not None and not visit.client.is_placed
 
 
-def test_its_connection_is_in_the_namespace_already(world: World) -> None:
+def test_second_connect_to_namespace_is_ignored(world: World) -> None:
     world.manager.register('s', 'e', '/', ())
     visit = world.comes()
     assert world.admit(visit) is None
@@ -107,7 +104,7 @@ def test_its_connection_is_in_the_namespace_already(world: World) -> None:
     assert world.shown() is None
 
 
-def test_a_stream_that_was_left(world: World) -> None:
+def test_closing_node_rejects_new_client(world: World) -> None:
     """Here it would get nothing of what others emit."""
     world.timeline().has_left = True
     visit = world.comes()
@@ -120,7 +117,7 @@ def test_a_stream_that_was_left(world: World) -> None:
 
 # -- whether it takes part ---------------------------------------------------
 
-def test_the_application_decides_who_takes_part(logger: Any) -> None:
+def test_application_decides_about_recovery(logger: Any) -> None:
     asked: List[Any] = []
 
     def accepts(*args: Any) -> Any:
@@ -137,13 +134,13 @@ def test_the_application_decides_who_takes_part(logger: Any) -> None:
     assert world.shown() == Outcome(False)
 
 
-def test_it_accepts_a_client(logger: Any) -> None:
+def test_accepted_client_gets_session(logger: Any) -> None:
     world = World(logger, accepts=lambda *args: 'yes')
     world.admit(world.comes())
     assert world.local.count == 1
 
 
-def test_it_fails_to_decide(logger: Any, logged: Logged) -> None:
+def test_failing_accepts_is_logged(logger: Any, logged: Logged) -> None:
     def fail(*args: Any) -> None:
         raise ZeroDivisionError
 
@@ -154,7 +151,7 @@ def test_it_fails_to_decide(logger: Any, logged: Logged) -> None:
         'connection_state_recovery: accepts failed']
 
 
-def test_it_is_asked_without_the_order_lock(logger: Any) -> None:
+def test_accepts_runs_without_order_lock(logger: Any) -> None:
     held: List[bool] = []
     world = World(
         logger, accepts=lambda *args: held.append(world.order.held))
@@ -167,7 +164,7 @@ def test_it_is_asked_without_the_order_lock(logger: Any) -> None:
 @pytest.mark.parametrize('pid, offset, reason', [
     ('', '9-0', 'unknown-session'), (5, '9-0', 'unknown-session'),
     ('p', '9', 'invalid-offset'), ('p', 9, 'invalid-offset')])
-def test_what_it_shows_is_checked_first(world: World, pid: Any, offset: Any,
+def test_auth_is_checked_before_accepts(world: World, pid: Any, offset: Any,
                                         reason: str) -> None:
     visit = world.returns(pid, offset)
     assert world.admit(visit) == 'new sid'
@@ -182,7 +179,7 @@ def test_what_it_shows_is_checked_first(world: World, pid: Any, offset: Any,
 
 @pytest.mark.parametrize('offset, former', [
     ('9-0', Position(9)), (None, None), ('nonsense', None)])
-def test_it_may_show_the_offset_of_its_former_session(
+def test_new_session_remembers_former_offset(
         world: World, offset: Any, former: Any) -> None:
     """For as long as it receives nothing here."""
     visit = world.returns('', offset)

@@ -51,7 +51,7 @@ def is_turned_away(world: World) -> None:
 
 # -- one that is recovered ---------------------------------------------------
 
-def test_it_is_registered_as_it_was(world: World) -> None:
+def test_returning_client_keeps_its_state(world: World) -> None:
     visit = world.returns()
     assert world.admit(visit) == visit.sid == 's'
     assert world.asked == [('/', 'pid of s', Position(9))]
@@ -70,7 +70,7 @@ def test_it_is_registered_as_it_was(world: World) -> None:
     assert world.claimed == [(client, VALUE)]
 
 
-def test_it_is_where_it_was_in_the_stream(world: World) -> None:
+def test_returning_client_keeps_its_position(world: World) -> None:
     found = with_session(
         world, gap=Gap(None, Position(4)), own=Origin(b'w', 5), ahead='3-0')
     visit = world.returns()
@@ -83,7 +83,7 @@ def test_it_is_where_it_was_in_the_stream(world: World) -> None:
     assert world.delivery.sent == {'s': Position(9)}
 
 
-def test_a_session_that_does_not_say_how_far_it_came(world: World) -> None:
+def test_session_without_position_is_placed_by_offset(world: World) -> None:
     """One of Node.js."""
     with_session(world, upto=None, since=None)
     visit = world.returns()
@@ -95,7 +95,7 @@ def test_a_session_that_does_not_say_how_far_it_came(world: World) -> None:
 @pytest.mark.parametrize('offset, ahead, is_ahead', [
     ('9-0', '9-0', True), ('9-0', '8-0', False), ('9-0', None, False),
     (None, '', True), (None, '9-0', False)])
-def test_it_may_have_some_of_what_it_missed(
+def test_client_may_have_part_of_missed_events(
         world: World, offset: Any, ahead: Any, is_ahead: bool) -> None:
     with_session(world, ahead=ahead)
     visit = world.returns(offset=offset)
@@ -104,14 +104,14 @@ def test_it_may_have_some_of_what_it_missed(
     assert visit.is_ahead is is_ahead
 
 
-def test_it_is_counted_when_it_has_what_it_missed(world: World) -> None:
+def test_recovery_is_counted_after_replay(world: World) -> None:
     world.admit(world.returns())
     assert world.shown() == Outcome(True)
     assert world.outcomes.of('s', '/') == Outcome(True)
     assert world.counted() == {} and world.log_texts == []
 
 
-def test_what_it_missed_is_in_memory(world: World) -> None:
+def test_missed_events_are_taken_from_memory(world: World) -> None:
     world.timeline().history.add('/', world.record(21, 'other room'))
     world.timeline().history.add('/', world.record(22, 's'))
     visit = world.returns()
@@ -123,7 +123,7 @@ def test_what_it_missed_is_in_memory(world: World) -> None:
     assert world.delivery.held == ['s']
 
 
-def test_and_what_is_older_is_in_redis(world: World) -> None:
+def test_older_missed_events_are_read_from_redis(world: World) -> None:
     world.store.entries = [world.entry(number) for number in range(5, 21)]
     world.start = Position(7)
     visit = world.returns()
@@ -132,7 +132,7 @@ def test_and_what_is_older_is_in_redis(world: World) -> None:
         Position(number) for number in range(8, 21)]
 
 
-def test_commands_that_came_meanwhile(world: World) -> None:
+def test_missed_commands_apply(world: World) -> None:
     history = world.timeline().history
     history.add('/', Record(Position(21), SocketsJoin(EVERYONE, ('late',))))
     history.add('/', world.record(22, 'late'))
@@ -144,7 +144,7 @@ def test_commands_that_came_meanwhile(world: World) -> None:
     assert visit.missed[-1].id == Position(22)
 
 
-def test_what_waits_may_be_meant_for_it(world: World) -> None:
+def test_waiting_events_are_replayed(world: World) -> None:
     """What its own node has emitted, and not read yet."""
     visit = world.returns()
     world.admit(visit)
@@ -153,14 +153,14 @@ def test_what_waits_may_be_meant_for_it(world: World) -> None:
     assert replay.missed == visit.missed
 
 
-def test_the_reader_has_to_come_as_far_as_the_stream(world: World) -> None:
+def test_admission_waits_for_reader(world: World) -> None:
     world.admit(world.returns())
     assert world.timeline().reached == [(LAST, PATIENCE)]
 
 
 # -- one that is not ---------------------------------------------------------
 
-def test_it_is_disconnected_by_what_waits(world: World) -> None:
+def test_waiting_disconnect_applies(world: World) -> None:
     def admit(*args: Any) -> None:
         raise Refusal('unknown-session')
 
@@ -170,7 +170,7 @@ def test_it_is_disconnected_by_what_waits(world: World) -> None:
     assert world.delivery.held == []
 
 
-def test_it_was_disconnected_meanwhile(world: World) -> None:
+def test_missed_disconnect_ends_session(world: World) -> None:
     """No other node could do better: its session is deleted."""
     world.timeline().history.add('/', Record(
         Position(21), DisconnectSockets(EVERYONE)))
@@ -178,18 +178,18 @@ def test_it_was_disconnected_meanwhile(world: World) -> None:
     assert world.kept is None
 
 
-def test_it_missed_too_many(logger: Any) -> None:
+def test_too_many_missed_events_end_session(logger: Any) -> None:
     world = World(logger, max_missed_packets=9)
     is_new(world, 'too-many-missed')
     assert world.kept is None
 
 
-def test_it_missed_as_many_as_it_may(logger: Any) -> None:
+def test_allowed_number_of_missed_events_is_recovered(logger: Any) -> None:
     world = World(logger, max_missed_packets=10)
     assert world.admit(world.returns()) == 's'
 
 
-def test_the_session_of_another_node_is_not_deleted(world: World) -> None:
+def test_session_of_other_node_is_not_deleted(world: World) -> None:
     def admit(*args: Any) -> None:
         world.store.values['pid of s'] = b'of another'
         raise Refusal('unknown-session')
@@ -199,7 +199,7 @@ def test_the_session_of_another_node_is_not_deleted(world: World) -> None:
     assert world.kept == b'of another'
 
 
-def test_a_reader_that_lags(world: World) -> None:
+def test_client_is_new_while_reader_lags(world: World) -> None:
     """Another node may do better."""
     world.timeline().reaches = False
     is_new(world, 'redis-unavailable')
@@ -208,7 +208,8 @@ def test_a_reader_that_lags(world: World) -> None:
 
 @pytest.mark.parametrize('error', [
     Unavailable('Redis is away'), OutboxFullError('full')])
-def test_redis_is_away(world: World, error: Exception) -> None:
+def test_client_is_new_while_redis_is_away(world: World,
+                                           error: Exception) -> None:
     def fail(accepts: Any) -> None:
         raise error
 
@@ -216,7 +217,7 @@ def test_redis_is_away(world: World, error: Exception) -> None:
     is_new(world, 'redis-unavailable')
 
 
-def test_this_node_does_not_hear(world: World) -> None:
+def test_client_is_new_while_node_reads_nothing(world: World) -> None:
     waits: List[float] = []
     world.runtime.is_connected = False
     world.runtime.await_connection = lambda timeout: waits.append(timeout)
@@ -224,13 +225,13 @@ def test_this_node_does_not_hear(world: World) -> None:
     assert waits == [CONNECT_PATIENCE] and world.asked == []
 
 
-def test_a_connection_that_is_just_made_anew(world: World) -> None:
+def test_admission_waits_for_reconnecting_reader(world: World) -> None:
     world.runtime.is_connected = False
     world.runtime.await_connection = lambda timeout: True
     assert world.admit(world.returns()) == 's'
 
 
-def test_its_connection_is_in_the_namespace_already(world: World) -> None:
+def test_second_connect_deletes_claimed_session(world: World) -> None:
     world.manager.register('other', 'e', '/', ())
     visit = world.returns()
     assert world.admit(visit) is None
@@ -242,7 +243,7 @@ def test_its_connection_is_in_the_namespace_already(world: World) -> None:
     assert world.timeline().calls == []
 
 
-def test_the_application_does_not_accept_it(logger: Any) -> None:
+def test_client_that_is_not_accepted_is_new(logger: Any) -> None:
     asked: List[Any] = []
 
     def claim(accepts: Callable[[str], bool]) -> None:
@@ -258,7 +259,7 @@ def test_the_application_does_not_accept_it(logger: Any) -> None:
 
 # -- one that is to try again ------------------------------------------------
 
-def test_this_node_shuts_down(world: World) -> None:
+def test_closing_node_rejects_returning_client(world: World) -> None:
     world.runtime.closed = True
     is_turned_away(world)
     assert world.asked == []
@@ -266,7 +267,8 @@ def test_this_node_shuts_down(world: World) -> None:
 
 @pytest.mark.parametrize('error', [
     Refusal('redis-unavailable'), Unavailable('Redis is away')])
-def test_it_shuts_down_meanwhile(world: World, error: Exception) -> None:
+def test_node_that_closes_during_claim_rejects_client(
+        world: World, error: Exception) -> None:
     """That may be why the client could not be recovered."""
     def claim(accepts: Any) -> None:
         world.runtime.closed = True
@@ -276,8 +278,7 @@ def test_it_shuts_down_meanwhile(world: World, error: Exception) -> None:
     is_turned_away(world)
 
 
-def test_its_connection_ends_before_it_has_the_session(
-        world: World) -> None:
+def test_connection_lost_during_claim_is_rejected(world: World) -> None:
     """Its client may be elsewhere by now, and has it there."""
     def claim(accepts: Callable[[str], bool]) -> None:
         assert accepts('s')
@@ -292,8 +293,8 @@ def test_its_connection_ends_before_it_has_the_session(
 
 
 @pytest.mark.parametrize('why', ['superseded', 'closing', 'the stream'])
-def test_what_ends_it_before_it_is_registered(world: World,
-                                              why: str) -> None:
+def test_client_ended_before_registration_is_rejected(
+        world: World, why: str) -> None:
     def happen(accepts: Any) -> None:
         world.superseded = why == 'superseded'
         world.connection.closing = why == 'closing'
@@ -312,7 +313,7 @@ def rival_comes(world: World) -> Any:
     return world.client('s', eio_sid='f')
 
 
-def test_a_rival_goes_before_it_is_registered(world: World) -> None:
+def test_older_rival_is_removed_before_registration(world: World) -> None:
     rival = rival_comes(world)
     visit = world.returns()
     assert world.admit(visit) == 's'
@@ -320,7 +321,7 @@ def test_a_rival_goes_before_it_is_registered(world: World) -> None:
     assert world.local.of_sid('s', '/') is visit.client
 
 
-def test_a_rival_that_is_newer(world: World) -> None:
+def test_newer_rival_wins(world: World) -> None:
     def stays(rival: Any) -> None:
         raise TurnedAway
 
@@ -332,7 +333,7 @@ def test_a_rival_that_is_newer(world: World) -> None:
     assert world.local.of_sid('s', '/') is rival
 
 
-def test_a_rival_that_comes_in_this_moment(world: World) -> None:
+def test_rival_between_check_and_lock_is_noticed(world: World) -> None:
     """Between the look and the order lock: there is another round."""
     first: List[Any] = [rival_comes(world)]
 
@@ -349,7 +350,7 @@ def test_a_rival_that_comes_in_this_moment(world: World) -> None:
     assert len(visit.missed) == 10
 
 
-def test_rivals_that_come_all_the_time(world: World) -> None:
+def test_endless_rivals_end_admission(world: World) -> None:
     rival_comes(world)
     world.on_rival = lambda rival: (world.goes(rival), rival_comes(world))
     visit = world.returns()
@@ -358,7 +359,7 @@ def test_rivals_that_come_all_the_time(world: World) -> None:
     assert world.shown() == Outcome(False, 'redis-unavailable')
 
 
-def test_what_it_missed_is_forgotten_in_this_moment(world: World) -> None:
+def test_memory_trimmed_during_admission_is_read_again(world: World) -> None:
     """Then it is read from Redis."""
     history = world.timeline().history
     rival_comes(world)
@@ -377,7 +378,7 @@ def test_what_it_missed_is_forgotten_in_this_moment(world: World) -> None:
     assert world.store.pages == [Position(10)]
 
 
-def test_the_stream_is_another_one_meanwhile(world: World) -> None:
+def test_new_stream_during_admission_ends_recovery(world: World) -> None:
     """Where it goes on may be a position of the former stream."""
     rival_comes(world)
 
@@ -392,8 +393,8 @@ def test_the_stream_is_another_one_meanwhile(world: World) -> None:
 
 
 @pytest.mark.parametrize('fails', [False, True])
-def test_so_many_at_a_time(world: World, fails: bool,
-                           monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_admissions_at_a_time_is_limited(
+        world: World, fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next one waits until it is its turn, but not for ever."""
     monkeypatch.setattr(module, 'AT_A_TIME', 1)
     world = World(world.manager._get_logger)

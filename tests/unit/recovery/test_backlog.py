@@ -70,16 +70,15 @@ def refusal_of(call: Callable[[], Any]) -> str:
     return caught.value.reason
 
 
-def test_nothing_is_read_if_all_is_in_memory(
-        parts: Parts, backlog: Backlog) -> None:
+def test_memory_alone_needs_no_read(parts: Parts, backlog: Backlog) -> None:
     served(parts, 5)
     for start in (5, 6):
         assert read(parts, backlog, replay_from(start)) == []
     assert parts.store.pages == []
 
 
-def test_what_is_older_than_the_memory_is_missed(
-        parts: Parts, backlog: Backlog) -> None:
+def test_entries_older_than_memory_are_read(parts: Parts,
+                                            backlog: Backlog) -> None:
     served(parts, 5)
     parts.store.entries = [entry(number) for number in range(1, 9)]
     replay = replay_from(2)
@@ -89,7 +88,7 @@ def test_what_is_older_than_the_memory_is_missed(
     assert replay.at == Position(5)
 
 
-def test_it_is_in_memory_for_the_next_client(
+def test_read_entries_stay_in_memory_for_next_client(
         parts: Parts, backlog: Backlog) -> None:
     served(parts, 5)
     parts.store.entries = [entry(number) for number in range(1, 9)]
@@ -104,8 +103,8 @@ def test_it_is_in_memory_for_the_next_client(
 
 
 @pytest.mark.parametrize('count', [PAGE - 1, PAGE, PAGE + 1, 2 * PAGE + 30])
-def test_it_is_read_in_pages(parts: Parts, backlog: Backlog,
-                             count: int) -> None:
+def test_entries_are_read_in_pages(parts: Parts, backlog: Backlog,
+                                   count: int) -> None:
     parts.store.entries = [entry(number) for number in range(1, count + 2)]
     served(parts, count + 1)
     replay = replay_from(1)
@@ -116,8 +115,7 @@ def test_it_is_read_in_pages(parts: Parts, backlog: Backlog,
     assert replay.at == Position(count + 1)
 
 
-def test_a_page_that_goes_beyond_the_floor(
-        parts: Parts, backlog: Backlog) -> None:
+def test_page_beyond_floor_is_cut(parts: Parts, backlog: Backlog) -> None:
     """The rest of it is in memory, and is not skipped there."""
     parts.store.entries = [entry(number) for number in range(1, 2 * PAGE)]
     served(parts, 3)
@@ -127,8 +125,8 @@ def test_a_page_that_goes_beyond_the_floor(
 
 
 @pytest.mark.parametrize('last', [(), (9,)])
-def test_the_floor_is_reached_if_no_entry_is_there(
-        parts: Parts, backlog: Backlog, last: Any) -> None:
+def test_empty_range_reaches_floor(parts: Parts, backlog: Backlog,
+                                   last: Any) -> None:
     parts.store.entries = [entry(number) for number in (1, 3, *last)]
     served(parts, 5)
     replay = replay_from(1)
@@ -136,8 +134,8 @@ def test_the_floor_is_reached_if_no_entry_is_there(
     assert replay.at == Position(5)
 
 
-def test_what_clients_do_not_miss_is_left_out(
-        parts: Parts, backlog: Backlog) -> None:
+def test_irrelevant_entries_are_left_out(parts: Parts,
+                                         backlog: Backlog) -> None:
     parts.store.entries = [
         entry(1), entry(2, namespace='/chat'), entry(3, Heartbeat()),
         entry(4, Broadcast(('x',), Target((), (), {'volatile': True}))),
@@ -148,7 +146,7 @@ def test_what_clients_do_not_miss_is_left_out(
     assert read(parts, backlog, replay_from(1)) == [Position(7), Position(8)]
 
 
-def test_commands_are_obeyed(parts: Parts, backlog: Backlog) -> None:
+def test_commands_are_applied(parts: Parts, backlog: Backlog) -> None:
     parts.store.entries = [
         entry(1), entry(2, Broadcast(('x',), Target(('room',)))),
         entry(3, SocketsJoin(EVERYONE, ('room',))),
@@ -165,8 +163,8 @@ def written(number: int, writer: bytes, sequence: int) -> Entry:
         b'wid', writer, b'seq', b'%d' % sequence, b'since', b'0-0'])
 
 
-def test_what_is_in_the_stream_twice_is_missed_once(
-        parts: Parts, backlog: Backlog) -> None:
+def test_duplicate_entry_is_replayed_once(parts: Parts,
+                                          backlog: Backlog) -> None:
     parts.store.entries = [
         entry(1), written(2, b'a', 1), written(3, b'a', 2),
         written(4, b'a', 1), written(5, b'b', 1), written(6, b'a', 2),
@@ -176,8 +174,8 @@ def test_what_is_in_the_stream_twice_is_missed_once(
         Position(2), Position(3), Position(5), Position(7)]
 
 
-def test_a_copy_on_the_next_page_is_a_copy(
-        parts: Parts, backlog: Backlog) -> None:
+def test_duplicate_on_next_page_is_noticed(parts: Parts,
+                                           backlog: Backlog) -> None:
     more = [b'wid', b'a', b'seq', b'1', b'since', b'0-0']
     parts.store.entries = [
         entry(1), entry(2, more=more),
@@ -189,7 +187,7 @@ def test_a_copy_on_the_next_page_is_a_copy(
 
 
 @pytest.mark.parametrize('start', [3, 4])
-def test_a_copy_of_what_the_client_has_was_not_missed(
+def test_duplicate_of_received_event_is_not_replayed(
         parts: Parts, backlog: Backlog, start: int) -> None:
     """Neither by it, nor by the next one."""
     parts.store.entries = [
@@ -204,8 +202,8 @@ def test_a_copy_of_what_the_client_has_was_not_missed(
 
 
 @pytest.mark.parametrize('between', [2, PAGE - 1, PAGE, 3 * PAGE])
-def test_there_is_much_between_an_event_and_its_copy(
-        parts: Parts, backlog: Backlog, between: int) -> None:
+def test_distant_duplicate_is_noticed(parts: Parts, backlog: Backlog,
+                                      between: int) -> None:
     last = written(between + 4, b'a', 2)
     parts.store.entries = [
         written(1, b'a', 1),
@@ -218,8 +216,8 @@ def test_there_is_much_between_an_event_and_its_copy(
 @pytest.mark.parametrize('interval, count', [
     # A busy stream, one in which a few seconds take two pages, a quiet one.
     (1, LOOK_BACK_PAGES), (LOOK_BACK * 8, 2), (LOOK_BACK * 11, 1)])
-def test_how_far_it_looks_back(parts: Parts, backlog: Backlog, interval: int,
-                               count: int) -> None:
+def test_search_for_duplicates_is_limited(parts: Parts, backlog: Backlog,
+                                          interval: int, count: int) -> None:
     """A copy follows its original within seconds."""
     begin = 10_000_000
     fields = entry(1).fields
@@ -236,7 +234,7 @@ def test_how_far_it_looks_back(parts: Parts, backlog: Backlog, interval: int,
 
 # -- what is not there -------------------------------------------------------
 
-def test_it_was_trimmed_since(parts: Parts, backlog: Backlog) -> None:
+def test_trimmed_entries_end_recovery(parts: Parts, backlog: Backlog) -> None:
     served(parts, 5)
     parts.store.entries = [entry(number) for number in range(3, 9)]
     assert refusal_of(
@@ -244,8 +242,8 @@ def test_it_was_trimmed_since(parts: Parts, backlog: Backlog) -> None:
     assert parts.timeline().history.floor('/') == Position(5)
 
 
-def test_it_is_trimmed_between_two_pages(
-        parts: Parts, backlog: Backlog) -> None:
+def test_trim_between_pages_ends_recovery(parts: Parts,
+                                          backlog: Backlog) -> None:
     served(parts, 2 * PAGE)
     store = parts.store
     store.entries = [entry(number) for number in range(1, 2 * PAGE + 1)]
@@ -258,14 +256,14 @@ def test_it_is_trimmed_between_two_pages(
         lambda: read(parts, backlog, replay_from(1))) == OFFSET_NOT_FOUND
 
 
-def test_a_namespace_that_is_not_recorded(
+def test_unrecorded_namespace_is_not_replayed(
         parts: Parts, backlog: Backlog) -> None:
     assert refusal_of(
         lambda: read(parts, backlog, replay_from(2))) == REDIS_UNAVAILABLE
     assert parts.store.pages == []
 
 
-def test_a_memory_that_is_forgotten_faster_than_this_can_read(
+def test_memory_trimmed_faster_than_read_ends_recovery(
         parts: Parts, backlog: Backlog) -> None:
     """Each time there is more to read."""
     floors = iter(range(6, 1000))
@@ -283,8 +281,8 @@ def test_a_memory_that_is_forgotten_faster_than_this_can_read(
     assert len(parts.store.pages) == READS
 
 
-def test_a_memory_that_was_forgotten_is_read_again(
-        parts: Parts, backlog: Backlog) -> None:
+def test_forgotten_memory_is_read_again(parts: Parts,
+                                        backlog: Backlog) -> None:
     parts.store.entries = [entry(number) for number in range(1, 9)]
     history = parts.timeline().history
 
@@ -326,7 +324,7 @@ def while_one_reads(parts: Parts, backlog: Backlog,
     assert event.is_set()
 
 
-def test_a_client_waits_for_another_one_that_reads(
+def test_client_waits_for_read_of_other_client(
         parts: Parts, backlog: Backlog,
         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, 'time', SimpleNamespace(
@@ -345,7 +343,7 @@ def test_a_client_waits_for_another_one_that_reads(
     assert parts.store.pages == [Position(2)]
 
 
-def test_a_client_that_has_waited_for_long_reads_by_itself(
+def test_client_reads_by_itself_after_long_wait(
         parts: Parts, backlog: Backlog) -> None:
     def another(event: FakeEvent) -> None:
         assert read(parts, backlog, replay_from(3)) == [
@@ -367,8 +365,8 @@ def test_clients_of_other_namespaces_do_not_wait(
     while_one_reads(parts, backlog, another)
 
 
-def test_no_client_waits_for_one_that_failed(
-        parts: Parts, backlog: Backlog) -> None:
+def test_no_client_waits_for_failed_read(parts: Parts,
+                                         backlog: Backlog) -> None:
     def fail() -> None:
         raise Unavailable('Redis is away')
 

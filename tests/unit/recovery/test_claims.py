@@ -28,7 +28,7 @@ def world(logger: Callable[[], logging.Logger]) -> World:
 
 # -- a client that was elsewhere ---------------------------------------------
 
-def test_a_session_is_claimed(world: World) -> None:
+def test_session_is_claimed(world: World) -> None:
     session = world.session(rooms=('s', 'a'), data={'name': 'x'})
     world.keep(session)
     claim = world.claim()
@@ -41,7 +41,7 @@ def test_a_session_is_claimed(world: World) -> None:
     assert claim.found.last == Position(29)
 
 
-def test_other_nodes_hear_which_claim_is_superseded(world: World) -> None:
+def test_superseded_claim_is_announced(world: World) -> None:
     world.keep(world.session())
     claim = world.claim()
     assert world.published == [('/', DisconnectSockets(
@@ -54,7 +54,7 @@ def test_other_nodes_hear_which_claim_is_superseded(world: World) -> None:
     assert not world.claims.is_superseded(again)
 
 
-def test_a_session_that_is_not_there(world: World) -> None:
+def test_missing_session_is_unknown(world: World) -> None:
     assert world.refusal() == UNKNOWN_SESSION
     assert world.published == [] and world.store.writes == 0
 
@@ -62,8 +62,7 @@ def test_a_session_that_is_not_there(world: World) -> None:
 @pytest.mark.parametrize('raw', [
     b'nonsense', 'of another client', 'of another namespace',
     'of another application'])
-def test_a_session_that_is_none_of_this_client(world: World,
-                                               raw: Any) -> None:
+def test_session_of_other_client_is_refused(world: World, raw: Any) -> None:
     foreign = World(world.manager._get_logger)
     if raw == 'of another application':
         foreign.writer.codec._application = Application('other', 0)
@@ -78,7 +77,7 @@ def test_a_session_that_is_none_of_this_client(world: World,
     assert PID not in world.log_texts[0]
 
 
-def test_a_client_that_is_not_accepted(world: World) -> None:
+def test_client_that_is_not_accepted_keeps_session(world: World) -> None:
     sids: List[str] = []
 
     def accepts(sid: str) -> bool:
@@ -94,7 +93,7 @@ def test_a_client_that_is_not_accepted(world: World) -> None:
     assert client.is_held and not world.is_dropped()
 
 
-def test_a_session_that_cannot_be_kept(logger: Any) -> None:
+def test_session_too_large_for_node_is_not_claimed(logger: Any) -> None:
     """By this node, which allows smaller ones."""
     world, other = World(logger, max_bytes=400), World(logger)
     world.store.values[PID] = other.keep(world.session(data='x' * 400))
@@ -115,7 +114,7 @@ def before_swap(world: World, what: Callable[[], Any]) -> None:
     world.store.swap = do  # type: ignore[method-assign]
 
 
-def test_it_was_changed_meanwhile(world: World) -> None:
+def test_session_changed_during_claim_is_claimed_again(world: World) -> None:
     """What is claimed is what the other one has written."""
     world.keep(world.session())
     before_swap(world, lambda: world.keep(
@@ -126,7 +125,7 @@ def test_it_was_changed_meanwhile(world: World) -> None:
         Target(('s',), (), {SUPERSEDES: 'newer'}), True))]
 
 
-def test_it_changes_all_the_time(world: World) -> None:
+def test_endless_changes_end_claim(world: World) -> None:
     world.keep(world.session())
     world.store.swap = lambda swaps: [0]  # type: ignore[method-assign]
     assert world.refusal() == UNKNOWN_SESSION
@@ -135,7 +134,7 @@ def test_it_changes_all_the_time(world: World) -> None:
     assert world.published == []
 
 
-def test_it_expires_meanwhile(world: World) -> None:
+def test_session_expired_during_claim_is_unknown(world: World) -> None:
     world.keep(world.session())
     before_swap(world, world.store.values.clear)
     assert world.refusal() == UNKNOWN_SESSION
@@ -145,14 +144,14 @@ def test_it_expires_meanwhile(world: World) -> None:
 
 # -- Redis -------------------------------------------------------------------
 
-def test_a_connection_that_was_only_replaced(world: World) -> None:
+def test_claim_is_retried_on_new_connection(world: World) -> None:
     world.keep(world.session())
     world.store.faults.append('before')
     assert world.claim().session.sid == 's'
 
 
 @pytest.mark.parametrize('what', ['reader', 'store'])
-def test_redis_is_away(world: World, what: str) -> None:
+def test_claim_fails_while_redis_is_away(world: World, what: str) -> None:
     waits: List[float] = []
 
     def wait(timeout: float) -> bool:
@@ -175,8 +174,8 @@ def test_redis_is_away(world: World, what: str) -> None:
 
 @pytest.mark.parametrize('offset, start', [
     (Position(9), 10), (Position(5), 5), (Position(3), 7), (None, 1)])
-def test_where_to_go_on(world: World, offset: Optional[Position],
-                        start: int) -> None:
+def test_claim_returns_position(world: World, offset: Optional[Position],
+                                start: int) -> None:
     world.keep(world.session(gap=Gap(Position(3), Position(7))))
     assert world.claim(offset).start == Position(start)
 
@@ -194,8 +193,9 @@ def remember(world: World, floor: int, *numbers: int) -> None:
     (None, 9, True), (10, 9, False), (11, 9, True),
     # The entry at the offset itself has to be there.
     (4, 5, False), (5, 5, True)])
-def test_what_was_trimmed(world: World, in_memory: Optional[int],
-                          offset: int, refused: bool) -> None:
+def test_position_before_trim_is_refused(world: World,
+                                         in_memory: Optional[int], offset: int,
+                                         refused: bool) -> None:
     world.keep(world.session())
     del world.store.entries[:11]
     if in_memory is not None:
@@ -217,7 +217,7 @@ def test_what_was_trimmed(world: World, in_memory: Optional[int],
     (Position(14, 1), None, False),
     # The former stream ended before.
     (Position(21, 1), 14, False)])
-def test_a_position_that_may_be_one_of_a_former_stream(
+def test_position_of_former_stream_is_refused(
         world: World, upto: Position, floor: Optional[int],
         refused: bool) -> None:
     world.keep(world.session(upto=upto))
@@ -237,7 +237,7 @@ def test_a_position_that_may_be_one_of_a_former_stream(
     (29, Position(30), True), (30, Position(30), False),
     (1, Position(29), False)])
 @pytest.mark.parametrize('is_empty', [False, True])
-def test_a_position_after_the_end_of_the_stream(
+def test_position_after_end_of_stream_is_refused(
         world: World, position: int, upto: Position, refused: bool,
         is_empty: bool) -> None:
     """It is one of a former stream, unless this node has read it, too."""
@@ -255,7 +255,7 @@ def test_a_position_after_the_end_of_the_stream(
         world.claim(None if is_empty else OFFSET)
 
 
-def test_an_entry_that_came_after_the_end_was_asked(world: World) -> None:
+def test_entry_added_after_query_of_end_is_known(world: World) -> None:
     world.keep(world.session(upto=Position(30)))
     remember(world, 1)
     world.timeline().position = Position(29)
@@ -270,7 +270,7 @@ def test_an_entry_that_came_after_the_end_was_asked(world: World) -> None:
     assert world.claim().start == Position(30)
 
 
-def test_an_offset_that_no_entry_has(world: World) -> None:
+def test_offset_without_entry_is_refused(world: World) -> None:
     world.keep(world.session())
     assert world.refusal(Position(5, 1)) == OFFSET_NOT_FOUND
     assert world.refusal(Position(0, 5)) == OFFSET_NOT_FOUND
@@ -288,8 +288,8 @@ def anonymous(world: World, **more: str) -> None:
     (entry(5, message=SocketsJoin(EVERYONE, ('a',))), True),
     (Entry(Position(5), [b'no', b'message']), True)],
     ids=['event', 'namespace', 'command', 'nonsense'])
-def test_whose_client_is_one_of_node_js(world: World, what: Entry,
-                                        refused: bool) -> None:
+def test_offset_identifies_client_of_node_js(
+        world: World, what: Entry, refused: bool) -> None:
     """One that has received an event of this application."""
     anonymous(world)
     world.store.entries[4] = what
@@ -300,21 +300,20 @@ def test_whose_client_is_one_of_node_js(world: World, what: Entry,
         assert world.claim(Position(5)).start == Position(5)
 
 
-def test_an_event_in_memory_need_not_be_looked_up(world: World) -> None:
+def test_event_in_memory_needs_no_lookup(world: World) -> None:
     anonymous(world)
     remember(world, 1, 5)
     world.claim(Position(5))
     assert world.store.pages == []
 
 
-def test_a_client_of_node_js_that_has_received_nothing(world: World) -> None:
+def test_client_of_node_js_without_offset_is_refused(world: World) -> None:
     for since in ({}, {'since': '1-0'}):
         anonymous(world, **since)
         assert world.refusal(None) == OFFSET_NOT_FOUND
 
 
-def test_the_event_that_a_client_of_node_js_received_is_gone(
-        world: World) -> None:
+def test_missing_entry_of_offset_of_node_js_is_refused(world: World) -> None:
     """And the next one may be of another application's client."""
     anonymous(world, since='1-0', sent='5-0', upto='10-0')
     del world.store.entries[4]
@@ -323,8 +322,7 @@ def test_the_event_that_a_client_of_node_js_received_is_gone(
 
 # -- a client that was here --------------------------------------------------
 
-def test_a_client_is_taken_over_from_its_connection_here(
-        world: World) -> None:
+def test_local_client_is_taken_over(world: World) -> None:
     value = world.keep(world.session())
     client = world.here(data={'newer': 1}, rooms={'s', 'newer'})
     claim = world.claim()
@@ -340,13 +338,13 @@ def test_a_client_is_taken_over_from_its_connection_here(
     assert world.published == []
 
 
-def test_a_client_that_redis_does_not_have_yet(world: World) -> None:
+def test_local_session_not_yet_in_redis_is_claimed(world: World) -> None:
     world.here(data={'newer': 1})
     assert world.claim().session.data == {'newer': 1}
     assert world.kept().data == {'newer': 1}
 
 
-def test_what_it_left_counts_if_it_is_gone(world: World) -> None:
+def test_state_left_by_disconnect_counts(world: World) -> None:
     client = world.here()
     client.rooms.add('left')
     world.manager.clients.clear()
@@ -355,7 +353,7 @@ def test_what_it_left_counts_if_it_is_gone(world: World) -> None:
     assert world.claim().session.rooms == ('left', 's')
 
 
-def test_a_disconnect_handler_that_does_not_end(world: World) -> None:
+def test_wait_for_disconnect_handler_is_limited(world: World) -> None:
     world.here()
     world.server.eio.sockets['e'].on_close = lambda: None
     value = world.keep(world.session())
@@ -366,7 +364,7 @@ def test_a_disconnect_handler_that_does_not_end(world: World) -> None:
     assert len(world.log_texts) == 1
 
 
-def test_a_client_that_is_gone_and_left_nothing(world: World) -> None:
+def test_client_gone_without_state_is_unknown(world: World) -> None:
     """An exception has struck."""
     client = world.here()
     world.server.eio.sockets['e'].on_close = client.gone.set
@@ -376,7 +374,7 @@ def test_a_client_that_is_gone_and_left_nothing(world: World) -> None:
 
 
 @pytest.mark.parametrize('why', ['discarded', 'of another namespace'])
-def test_a_client_that_cannot_return(world: World, why: str) -> None:
+def test_disconnected_client_is_not_claimed(world: World, why: str) -> None:
     """Its session may not be deleted yet."""
     world.keep(world.session())
     client = world.here(
@@ -387,7 +385,7 @@ def test_a_client_that_cannot_return(world: World, why: str) -> None:
     assert not world.is_dropped() and world.store.writes == 0
 
 
-def test_another_node_has_had_it_since(world: World) -> None:
+def test_state_of_later_node_counts(world: World) -> None:
     """What it wrote counts; and this node has not heard of it yet."""
     world.keep(world.session(claim='of another', data={'newer': 1}))
     client = world.here(data={'older': 1})
@@ -400,14 +398,15 @@ def test_another_node_has_had_it_since(world: World) -> None:
         SUPERSEDES: 'of another'}
 
 
-def test_another_server_had_it_and_redis_has_lost_it(world: World) -> None:
+def test_state_lost_by_redis_is_not_replaced_by_older_one(
+        world: World) -> None:
     """What is here is older than that."""
     world.local.supersede(world.here())
     assert world.refusal() == UNKNOWN_SESSION
     assert world.store.writes == 0
 
 
-def test_it_is_registered_here_meanwhile(world: World) -> None:
+def test_session_registered_during_lookup_is_found_again(world: World) -> None:
     """Then what was found is older than that."""
     world.keep(world.session())
     find = world.store.find
@@ -425,7 +424,8 @@ def test_it_is_registered_here_meanwhile(world: World) -> None:
     assert world.published == []
 
 
-def test_it_is_registered_here_while_it_is_accepted(world: World) -> None:
+def test_session_registered_during_accepts_is_found_again(
+        world: World) -> None:
     world.keep(world.session())
 
     def accepts(sid: str) -> bool:
@@ -439,8 +439,8 @@ def test_it_is_registered_here_while_it_is_accepted(world: World) -> None:
 
 @pytest.mark.parametrize('claim, data', [
     ('claim of s', 'left here'), ('of another', 'of another')])
-def test_it_is_written_while_it_is_claimed(world: World, claim: str,
-                                           data: str) -> None:
+def test_session_written_during_claim_is_claimed_again(
+        world: World, claim: str, data: str) -> None:
     """By this node, which has it no longer; or by another one that has had
     it in between."""
     world.keep(world.session())
@@ -451,7 +451,7 @@ def test_it_is_written_while_it_is_claimed(world: World, claim: str,
     assert world.kept().data == data
 
 
-def test_it_is_registered_here_while_it_is_claimed(world: World) -> None:
+def test_session_registered_during_claim_is_found_again(world: World) -> None:
     world.keep(world.session())
     clients: List[ClientSession] = []
     world.claims = Claims(
@@ -461,7 +461,7 @@ def test_it_is_registered_here_while_it_is_claimed(world: World) -> None:
     assert world.is_dropped()
 
 
-def test_another_client_has_its_sid(world: World) -> None:
+def test_sid_of_other_client_is_refused(world: World) -> None:
     world.keep(world.session())
     world.manager.register('s', 'other', '/', ())
     world.connect('other')
@@ -471,7 +471,7 @@ def test_another_client_has_its_sid(world: World) -> None:
 
 # -- a client that was sent packets ahead of its reply -----------------------
 
-def test_a_client_that_may_have_some_of_what_it_missed(world: World) -> None:
+def test_unread_reply_means_unknown_offset(world: World) -> None:
     """Another connection may be about to read its reply: then it is that
     one's."""
     world.keep(world.session(ahead=str(OFFSET)))
@@ -481,13 +481,13 @@ def test_a_client_that_may_have_some_of_what_it_missed(world: World) -> None:
     assert claim.session.ahead == str(OFFSET)
 
 
-def test_a_client_that_may_have_the_first_of_all(world: World) -> None:
+def test_unread_first_event_means_unknown_offset(world: World) -> None:
     world.keep(world.session(sent=None, ahead=''))
     assert world.claim(None).session.ahead == ''
     assert len(world.events) == AHEAD_LOOKS
 
 
-def test_another_connection_reads_its_reply(world: World) -> None:
+def test_read_reply_of_other_connection_counts(world: World) -> None:
     world.keep(world.session(ahead=str(OFFSET)))
 
     def read() -> None:
@@ -499,7 +499,7 @@ def test_another_connection_reads_its_reply(world: World) -> None:
     assert len(world.events) == 2
 
 
-def test_a_connection_that_has_ended_reads_nothing(world: World) -> None:
+def test_ended_connection_reads_no_reply(world: World) -> None:
     world.keep(world.session(ahead=str(OFFSET), final=True))
     claim = world.claim()
     assert claim.session.ahead == str(OFFSET)
@@ -507,7 +507,7 @@ def test_a_connection_that_has_ended_reads_nothing(world: World) -> None:
     assert world.events == []
 
 
-def test_a_client_that_shows_a_later_offset(world: World) -> None:
+def test_later_offset_shows_what_client_has_read(world: World) -> None:
     """It has read that."""
     world.keep(world.session(ahead='3-0'))
     claim = world.claim()
@@ -515,8 +515,7 @@ def test_a_client_that_shows_a_later_offset(world: World) -> None:
     assert world.events == []
 
 
-def test_what_another_connection_is_sent_later_is_not_its_own(
-        world: World) -> None:
+def test_later_events_of_other_connection_do_not_count(world: World) -> None:
     world.keep(world.session())
     before_swap(world, lambda: world.keep(world.session(ahead=str(OFFSET))))
     assert world.claim().session.ahead is None

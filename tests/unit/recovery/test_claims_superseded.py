@@ -28,7 +28,7 @@ def claim_of(world: World, value: bytes) -> Claim:
                  Found(value, True, None, None))
 
 
-def test_a_rival_that_claimed_it_before_goes(world: World) -> None:
+def test_earlier_rival_is_removed(world: World) -> None:
     rival = world.here()
     world.store.values[PID] = b'of this one'
     world.claims.supersede_rival(rival, claim_of(world, b'of this one'))
@@ -37,8 +37,7 @@ def test_a_rival_that_claimed_it_before_goes(world: World) -> None:
 
 
 @pytest.mark.parametrize('value', [b'of the rival', None])
-def test_a_rival_that_claimed_it_later_stays(
-        world: World, value: Optional[bytes]) -> None:
+def test_later_rival_stays(world: World, value: Optional[bytes]) -> None:
     rival = world.here()
     if value is not None:
         world.store.values[PID] = value
@@ -55,7 +54,7 @@ def supersede(world: World, claim: Any, *sids: Any,
     world.claims.superseded(namespace, Target(sids or ('s',), (), flags))
 
 
-def test_another_node_has_taken_a_client_over(world: World) -> None:
+def test_client_claimed_by_other_node_is_removed(world: World) -> None:
     client = world.here()
     supersede(world, client.claim)
     assert client.possession is State.SUPERSEDED
@@ -66,13 +65,13 @@ def test_another_node_has_taken_a_client_over(world: World) -> None:
     assert world.store.calls == []
 
 
-def test_a_client_of_another_namespace_is_another_one(world: World) -> None:
+def test_claim_in_other_namespace_does_not_count(world: World) -> None:
     client = world.here()
     supersede(world, client.claim, namespace='/chat')
     assert client.is_held and world.background == []
 
 
-def test_a_client_that_is_about_to_be_registered(world: World) -> None:
+def test_claim_before_registration_counts(world: World) -> None:
     claim = claim_of(world, b'')
     assert not world.claims.is_superseded(claim)
     supersede(world, claim.session.claim)
@@ -80,7 +79,7 @@ def test_a_client_that_is_about_to_be_registered(world: World) -> None:
 
 
 @pytest.mark.parametrize('claim', [None, '', 5, ['x']])
-def test_a_claim_that_is_none(world: World, claim: Any) -> None:
+def test_malformed_claim_is_ignored(world: World, claim: Any) -> None:
     """Others may write anything."""
     client = world.here()
     supersede(world, claim, 's', 5)
@@ -103,7 +102,7 @@ def test_the_oldest_claims_are_forgotten(
 @pytest.mark.parametrize('found, goes', [
     ('its own', False), ('of another', True), ('nonsense', True),
     (None, False), ('Redis is away', False)])
-def test_a_claim_that_is_not_the_clients(
+def test_unknown_claim_of_client_is_checked_in_redis(
         world: World, claim: Optional[str], found: Optional[str],
         goes: bool) -> None:
     """Redis knows whether another node has it."""

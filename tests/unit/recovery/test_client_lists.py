@@ -17,7 +17,7 @@ from .test_waiting_events_returning import returns
 ONE, OTHER = ('s', 'e'), ('t', 'f')
 
 
-def test_one_list_while_the_clients_are_the_same() -> None:
+def test_unchanged_clients_share_list() -> None:
     lists, first = SharedLists(), [ONE]
     assert lists.share('x', first) is first
     assert lists.share('x', [ONE]) is first
@@ -27,7 +27,8 @@ def test_one_list_while_the_clients_are_the_same() -> None:
     assert lists.share('x', [ONE, OTHER]) is second
 
 
-def test_for_so_many_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_shared_lists_is_limited(
+        monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, 'MAX_SHARED', 1)
     lists = SharedLists()
     first, second = [ONE], [OTHER]
@@ -38,7 +39,7 @@ def test_for_so_many_targets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lists.share('x', second) is second
 
 
-def test_a_shared_list_is_replaced_once() -> None:
+def test_shared_list_is_replaced_once() -> None:
     clients, others = [ONE, OTHER, ('s', 'g')], [OTHER]
     without, added = Without('s'), With(ONE)
     kept, leaving = without(clients)
@@ -58,7 +59,7 @@ def process(logger: Callable[[], logging.Logger]) -> Process:
 
 
 @pytest.mark.parametrize('count', [10, 3 * MANY])
-def test_much_waits(process: Process, count: int) -> None:
+def test_long_outage_needs_few_lists(process: Process, count: int) -> None:
     """As in an outage, in which clients leave, and return."""
     stays, leaves, client = (process.connect('x') for _ in range(3))
     targets: List[Any] = [(), ('x',), (stays.sid,), ('nobody',)]

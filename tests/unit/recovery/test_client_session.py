@@ -15,7 +15,7 @@ def make(former: Optional[Position] = None) -> ClientSession:
         placed=False, former=former)
 
 
-def test_it_begins_there() -> None:
+def test_session_begins_at_position() -> None:
     session = make()
     session.begin_at(Position(5))
     assert session.is_placed
@@ -23,7 +23,7 @@ def test_it_begins_there() -> None:
     assert (session.sent, session.gap) == (None, None)
 
 
-def test_the_offset_of_a_former_session() -> None:
+def test_former_offset_is_kept_until_first_event() -> None:
     """It shows that for as long as it receives nothing here."""
     session = make(Position(4, 9))
     session.begin_at(Position(5))
@@ -32,14 +32,14 @@ def test_the_offset_of_a_former_session() -> None:
 
 
 @pytest.mark.parametrize('former', [Position(5), Position(5, 1), Position(10)])
-def test_an_offset_that_it_may_receive_here(former: bytes) -> None:
+def test_offset_that_may_be_received_here_is_not_kept(former: bytes) -> None:
     """Nobody could tell later in which session that was."""
     session = make(former)
     session.begin_at(Position(5))
     assert (session.sent, session.gap) == (None, None)
 
 
-def test_what_it_was_handed_before() -> None:
+def test_event_before_position_keeps_gap() -> None:
     """What did not pass through the stream comes before it is placed."""
     session = make(Position(4, 9))
     session.sent = Position(0)

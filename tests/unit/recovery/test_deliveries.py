@@ -48,15 +48,14 @@ def world() -> World:
     return World()
 
 
-def test_each_stream_has_its_own(world: World) -> None:
+def test_each_stream_has_its_delivery(world: World) -> None:
     one, other = map(world.deliveries.of_stream, (b'one', b'other'))
     assert isinstance(one, StreamOrderDelivery) and one is not other
     one.began(Position(5))
     assert one.has_begun and not other.has_begun
 
 
-def test_a_command_is_written_by_the_writer_of_its_stream(
-        world: World) -> None:
+def test_command_goes_to_writer_of_its_stream(world: World) -> None:
     one, other = map(world.deliveries.of_stream, (b'one', b'other'))
     for each in (one, other):
         each.is_read = True
@@ -65,7 +64,7 @@ def test_a_command_is_written_by_the_writer_of_its_stream(
     assert (one.commanded, other.commanded) == (Origin(b'one', 7), None)
 
 
-def test_the_delivery_of_a_namespace(world: World) -> None:
+def test_namespace_has_delivery_of_its_stream(world: World) -> None:
     deliveries = world.deliveries
     one, other = map(deliveries.of_stream, (b'one', b'other'))
     world.by_namespace.update({'/': one, '/chat': other})
@@ -73,14 +72,13 @@ def test_the_delivery_of_a_namespace(world: World) -> None:
     assert deliveries.of_namespace('/chat') is other
 
 
-def test_a_namespace_whose_delivery_is_another_one(world: World) -> None:
+def test_other_kind_of_delivery_raises(world: World) -> None:
     world.by_namespace['/'] = object()
     with pytest.raises(RuntimeError, match='recovery is off'):
         world.deliveries.of_namespace('/')
 
 
-def test_clients_of_its_namespaces_begin_where_the_reader_does(
-        world: World) -> None:
+def test_clients_begin_at_position_of_reader(world: World) -> None:
     one, other = map(world.deliveries.of_stream, (b'one', b'other'))
     world.by_namespace.update({'/': one, '/chat': other})
     one.began(Position(5))
@@ -90,7 +88,7 @@ def test_clients_of_its_namespaces_begin_where_the_reader_does(
     assert is_there('/') and not is_there('/chat')
 
 
-def test_a_stream_that_lost_its_history(world: World) -> None:
+def test_lost_history_reaches_its_sessions(world: World) -> None:
     delivery = world.deliveries.of_stream(b'one')
     delivery.began(Position(5))
     world.calls.clear()
@@ -106,7 +104,7 @@ def test_all_streams_are_read_once_the_process_has_joined(
     assert [each.is_read for each in streams] == [True, True]
 
 
-def test_its_tasks(world: World) -> None:
+def test_deliveries_name_their_tasks(world: World) -> None:
     assert dict(world.deliveries.tasks()) == {
         'sessions': 'store task', 'session writer': 'writer task'}
 
@@ -114,8 +112,8 @@ def test_its_tasks(world: World) -> None:
 @pytest.mark.parametrize('name, args', [
     ('close', (2.0,)), ('catch_up', (3.0,)), ('interrupt', ()),
     ('abandon', ())])
-def test_what_becomes_of_the_sessions(world: World, name: str,
-                                      args: Any) -> None:
+def test_calls_about_sessions_are_forwarded(world: World, name: str,
+                                            args: Any) -> None:
     """The session writer ends or goes on with them; in a child process they
     are not its own, and the store is abandoned alone."""
     getattr(world.deliveries, name)(*args)

@@ -35,7 +35,7 @@ def taken_over(parts: Parts, client: ClientSession) -> ClientSession:
     return parts.client(client.sid, client.namespace, 'other connection')
 
 
-def test_whether_a_client_is_here(parts: Parts, handover: Handover) -> None:
+def test_connected_client_is_found(parts: Parts, handover: Handover) -> None:
     client = parts.client()
     assert handover.is_here(client)
     taken_over(parts, client)
@@ -44,7 +44,7 @@ def test_whether_a_client_is_here(parts: Parts, handover: Handover) -> None:
 
 @pytest.mark.parametrize('count', [1, YIELD_EVERY, YIELD_EVERY + 1,
                                    2 * YIELD_EVERY + 50])
-def test_missed_packets_are_given_in_order_and_others_get_turns(
+def test_missed_packets_come_in_order_with_pauses(
         parts: Parts, handover: Handover, count: int) -> None:
     client, missed = parts.client(), records(count)
     assert handover.send_missed(client, missed)
@@ -56,7 +56,7 @@ def test_missed_packets_are_given_in_order_and_others_get_turns(
     assert parts.pauses == len(given) - 1 == (count - 1) // YIELD_EVERY
 
 
-def test_a_client_that_missed_nothing_is_looked_for(
+def test_handover_without_missed_packets_checks_client(
         parts: Parts, handover: Handover) -> None:
     client = parts.client()
     assert handover.send_missed(client, ())
@@ -64,8 +64,7 @@ def test_a_client_that_missed_nothing_is_looked_for(
     assert not handover.send_missed(client, ())
 
 
-def test_the_rest_is_not_given_once_it_is_taken_over(
-        parts: Parts, handover: Handover) -> None:
+def test_takeover_stops_handover(parts: Parts, handover: Handover) -> None:
     client, timeline = parts.client(), parts.timeline()
     turns: List[Any] = []
 
@@ -80,7 +79,7 @@ def test_the_rest_is_not_given_once_it_is_taken_over(
     assert len(timeline.calls) == 1
 
 
-def test_what_was_held_is_released(parts: Parts, handover: Handover) -> None:
+def test_held_packets_are_released(parts: Parts, handover: Handover) -> None:
     client = parts.client()
     held: List[bool] = []
     parts.delivery.release = lambda address: held.append(
@@ -90,7 +89,7 @@ def test_what_was_held_is_released(parts: Parts, handover: Handover) -> None:
     assert parts.delivery.logged == 1
 
 
-def test_another_connections_packets_stay_held(
+def test_packets_of_other_connection_stay_held(
         parts: Parts, handover: Handover) -> None:
     client = parts.client()
     taken_over(parts, client)
@@ -99,7 +98,7 @@ def test_another_connections_packets_stay_held(
     assert not parts.order.held
 
 
-def test_a_client_that_has_read_its_reply_has_what_it_missed(
+def test_client_that_read_reply_has_missed_packets(
         parts: Parts, handover: Handover) -> None:
     client = parts.client(ahead='5-0')
     handover.note_reading(client)
@@ -109,8 +108,8 @@ def test_a_client_that_has_read_its_reply_has_what_it_missed(
     assert (client.ahead, client.has_changed) == (None, True)
 
 
-def test_a_connection_that_is_gone_reads_nothing(
-        parts: Parts, handover: Handover) -> None:
+def test_lost_connection_reads_no_reply(parts: Parts,
+                                        handover: Handover) -> None:
     client = parts.client(ahead='5-0')
     parts.server.eio.sockets['e'].closed = True
     handover.note_reading(client)
@@ -120,7 +119,7 @@ def test_a_connection_that_is_gone_reads_nothing(
 
 # -- a client that may have some of what it missed ---------------------------
 
-def test_it_is_dropped_when_it_has_read_its_reply(
+def test_connection_is_dropped_after_reply_is_read(
         parts: Parts, handover: Handover) -> None:
     client = parts.client(ahead='5-0')
     connection = parts.server.eio.sockets['e']
@@ -133,7 +132,7 @@ def test_it_is_dropped_when_it_has_read_its_reply(
     assert 's has to reconnect' in text
 
 
-def test_it_is_dropped_if_it_reads_nothing_for_long(
+def test_connection_that_reads_nothing_is_dropped(
         parts: Parts, handover: Handover) -> None:
     client: Any = parts.client(ahead='5-0')
     connection = parts.server.eio.sockets['e']
@@ -147,7 +146,7 @@ def test_it_is_dropped_if_it_reads_nothing_for_long(
 
 
 @pytest.mark.parametrize('how', ['answers', 'patience'])
-def test_a_client_that_is_gone_leaves_its_connection_to_others(
+def test_lost_client_keeps_connection_of_other_namespaces(
         parts: Parts, handover: Handover, how: str) -> None:
     client = parts.client(ahead='5-0')
     connection = parts.server.eio.sockets['e']
@@ -160,7 +159,7 @@ def test_a_client_that_is_gone_leaves_its_connection_to_others(
     assert not connection.closed
 
 
-def test_a_connection_that_cannot_be_asked_is_dropped_at_once(
+def test_closing_connection_is_dropped_at_once(
         parts: Parts, handover: Handover) -> None:
     client = parts.client(ahead='5-0')
     connection = parts.server.eio.sockets['e']

@@ -35,8 +35,8 @@ def outcomes(clients: LocalClients) -> Outcomes:
     return Outcomes(clients)
 
 
-def test_sessions_are_those_of_the_process(
-        parts: Parts, clients: LocalClients) -> None:
+def test_each_process_has_its_sessions(parts: Parts,
+                                       clients: LocalClients) -> None:
     assert clients.count == 0
     parts.client('a')
     parts.client('b', eio_sid='f')
@@ -46,8 +46,7 @@ def test_sessions_are_those_of_the_process(
     assert clients.timeline('/chat') is parts.timeline('/chat')
 
 
-def test_the_runtime_is_that_of_now(
-        parts: Parts, clients: LocalClients) -> None:
+def test_current_runtime_is_used(parts: Parts, clients: LocalClients) -> None:
     """A child process has another one after a fork."""
     parts.client()
     child = Parts(parts.manager._get_logger)
@@ -57,7 +56,8 @@ def test_the_runtime_is_that_of_now(
     assert clients.sessions is child.local
 
 
-def test_recovery_is_off(parts: Parts, clients: LocalClients) -> None:
+def test_local_clients_work_without_recovery(
+        parts: Parts, clients: LocalClients) -> None:
     parts.runtime.deliveries = object()
     assert clients.count == 0
     for look in (lambda: clients.sessions, lambda: clients.timeline('/')):
@@ -65,14 +65,14 @@ def test_recovery_is_off(parts: Parts, clients: LocalClients) -> None:
             look()
 
 
-def test_lines_that_wait_are_logged_without_the_order_lock(
+def test_waiting_lines_are_logged_without_order_lock(
         parts: Parts, clients: LocalClients) -> None:
     clients.log_lines()
     assert parts.delivery.logged == 1
 
 
-def test_the_environ_of_a_connection(
-        parts: Parts, clients: LocalClients) -> None:
+def test_environ_of_connection_is_found(parts: Parts,
+                                        clients: LocalClients) -> None:
     parts.connect('e')
     assert clients.environ('e') is parts.server.environ['e']
     assert clients.environ('gone') is None
@@ -80,8 +80,8 @@ def test_the_environ_of_a_connection(
 
 # -- a session as it is now --------------------------------------------------
 
-def test_a_session_holds_what_is_known_of_the_client(
-        parts: Parts, clients: LocalClients) -> None:
+def test_session_holds_state_of_client(parts: Parts,
+                                       clients: LocalClients) -> None:
     client = parts.client(rooms={'s', 'b', 'a'}, claim='c')
     parts.engine_sessions['e'] = {'/': {'name': 'x'}, '/chat': {'no': 1}}
     assert clients.describe(client) == Session(
@@ -89,19 +89,19 @@ def test_a_session_holds_what_is_known_of_the_client(
     assert client.data == {'name': 'x'}
 
 
-def test_rooms_are_in_one_order_whatever_they_are(
-        parts: Parts, clients: LocalClients) -> None:
+def test_rooms_of_session_are_sorted(parts: Parts,
+                                     clients: LocalClients) -> None:
     """And those that are no names are left out: no node could read them."""
     client = parts.client(rooms={10, 's', 9, 'a', ('no', 'room'), None, 1.5})
     assert clients.describe(client).rooms == (10, 9, 'a', 's')
 
 
-def test_a_client_for_which_nothing_is_kept(
+def test_client_without_session_data_is_stored(
         parts: Parts, clients: LocalClients) -> None:
     assert clients.describe(parts.client()).data == {}
 
 
-def test_a_client_whose_connection_is_gone_is_as_it_was(
+def test_client_of_lost_connection_keeps_session_data(
         parts: Parts, clients: LocalClients, logged: Logged) -> None:
     client = parts.client(data={'name': 'x'}, flask='of flask')
     parts.engine_sessions.clear()
@@ -111,9 +111,8 @@ def test_a_client_whose_connection_is_gone_is_as_it_was(
     assert logged(logging.INFO) == ['the last session of s may be out of date']
 
 
-def test_the_session_of_flask_is_part_of_it(
-        parts: Parts, clients: LocalClients,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flask_session_is_stored(parts: Parts, clients: LocalClients,
+                                 monkeypatch: pytest.MonkeyPatch) -> None:
     client = parts.client(flask='old')
     monkeypatch.setattr(hooks, 'flask_session',
                         lambda environ: environ['text'])
@@ -122,7 +121,7 @@ def test_the_session_of_flask_is_part_of_it(
     assert client.flask == 'new'
 
 
-def test_a_session_of_flask_that_cannot_be_kept(
+def test_unserializable_flask_session_is_logged_once(
         parts: Parts, clients: LocalClients, logged: Logged,
         monkeypatch: pytest.MonkeyPatch) -> None:
     """The log has it once for each client; the rest is kept."""
@@ -142,8 +141,8 @@ def test_a_session_of_flask_that_cannot_be_kept(
 
 # -- how far a client has come -----------------------------------------------
 
-def test_how_far_a_connected_client_has_come(
-        parts: Parts, clients: LocalClients) -> None:
+def test_position_follows_delivered_events(parts: Parts,
+                                           clients: LocalClients) -> None:
     client, timeline = parts.client(), parts.timeline()
     parts.local.settle(client)
     timeline.handed_over, timeline.commanded = Position(50), Origin(b'w', 7)
@@ -157,7 +156,7 @@ def test_how_far_a_connected_client_has_come(
     assert isinstance(client.gap, Gap)
 
 
-def test_an_older_gap_stays(parts: Parts, clients: LocalClients) -> None:
+def test_older_gap_stays(parts: Parts, clients: LocalClients) -> None:
     client = parts.client(gap=Gap(None, Position(5)))
     parts.local.settle(client)
     parts.delivery.sent['s'] = Position(49)
@@ -166,8 +165,8 @@ def test_an_older_gap_stays(parts: Parts, clients: LocalClients) -> None:
     assert client.sent == Position(49)
 
 
-def test_a_client_that_lacks_what_it_missed_has_not_come_further(
-        parts: Parts, clients: LocalClients) -> None:
+def test_position_waits_for_missed_events(parts: Parts,
+                                          clients: LocalClients) -> None:
     """Commands are obeyed all the same."""
     client = parts.client()
     parts.delivery.sent['s'] = Position(49)
@@ -176,15 +175,15 @@ def test_a_client_that_lacks_what_it_missed_has_not_come_further(
     assert client.obeyed == Position(100)
 
 
-def test_a_client_that_is_forgotten_has_not_come_further(
-        parts: Parts, clients: LocalClients) -> None:
+def test_position_of_forgotten_client_stays(parts: Parts,
+                                            clients: LocalClients) -> None:
     client = parts.client()
     parts.local.settle(client)
     clients.progress(client)
     assert (client.upto, client.obeyed) == (Position(1), Position(100))
 
 
-def test_what_a_client_left_knows_no_later_commands(
+def test_state_of_left_client_ignores_later_commands(
         parts: Parts, clients: LocalClients) -> None:
     client = parts.client(own=Origin(b'w', 1))
     parts.local.settle(client)
@@ -205,8 +204,8 @@ def test_each_namespace_has_its_position(
     assert client.obeyed == Position(7)
 
 
-def test_it_is_noted_under_the_order_lock(
-        parts: Parts, clients: LocalClients) -> None:
+def test_position_is_noted_under_order_lock(parts: Parts,
+                                            clients: LocalClients) -> None:
     class Watched(dict):  # type: ignore[type-arg]
         def __contains__(self, sid: object) -> bool:
             held.append(parts.order.held)
@@ -226,8 +225,8 @@ def test_it_is_noted_under_the_order_lock(
 
 # -- what was kept for a client ----------------------------------------------
 
-def test_a_connection_gets_what_was_kept(
-        parts: Parts, clients: LocalClients) -> None:
+def test_connection_gets_stored_session(parts: Parts,
+                                        clients: LocalClients) -> None:
     parts.connect('e')
     parts.engine_sessions['e'] = {'/chat': 'stays', '/': 'old'}
     clients.restore('e', parts.session(data={'name': 'x'}))
@@ -235,13 +234,14 @@ def test_a_connection_gets_what_was_kept(
         '/chat': 'stays', '/': {'name': 'x'}}
 
 
-def test_nothing_was_kept(parts: Parts, clients: LocalClients) -> None:
+def test_connection_without_stored_session_gets_none(
+        parts: Parts, clients: LocalClients) -> None:
     parts.connect('e')
     clients.restore('e', parts.session(data=None))
     assert parts.engine_sessions['e'] == {}
 
 
-def test_a_connection_gets_its_session_of_flask(
+def test_connection_gets_stored_flask_session(
         parts: Parts, clients: LocalClients,
         monkeypatch: pytest.MonkeyPatch) -> None:
     def restore(environ: Any, text: str) -> None:
@@ -255,7 +255,7 @@ def test_a_connection_gets_its_session_of_flask(
     assert parts.server.environ['e'] == {'text': 'of flask'}
 
 
-def test_a_session_of_flask_that_is_not_valid(
+def test_invalid_flask_session_is_ignored(
         parts: Parts, clients: LocalClients, logged: Logged,
         monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(environ: Any, text: str) -> None:
@@ -269,7 +269,7 @@ def test_a_session_of_flask_that_is_not_valid(
         'a Flask session was not restored: nonsense']
 
 
-def test_a_connection_that_is_gone_again(
+def test_session_for_lost_connection_is_ignored(
         parts: Parts, clients: LocalClients,
         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hooks, 'restore_flask_session', None)
@@ -280,14 +280,14 @@ def test_a_connection_that_is_gone_again(
 
 # -- what became of them -----------------------------------------------------
 
-def test_the_names_of_the_counters(outcomes: Outcomes) -> None:
+def test_counters_have_names_of_stats(outcomes: Outcomes) -> None:
     """These ``stats()`` has."""
     assert counter_of(UNKNOWN_SESSION) == 'not_recovered_unknown_session'
     assert set(outcomes.counts) == {'recovered', *map(counter_of, REASONS)}
     assert set(outcomes.counts.values()) == {0}
 
 
-def test_the_outcome_of_a_client_until_it_is_gone(outcomes: Outcomes) -> None:
+def test_outcome_is_kept_until_client_leaves(outcomes: Outcomes) -> None:
     outcomes.note('s', '/', Outcome(True))
     outcomes.note('s', '/chat', Outcome(False, REJECTED))
     assert outcomes.of('s', '/') == Outcome(True)
@@ -300,7 +300,7 @@ def test_the_outcome_of_a_client_until_it_is_gone(outcomes: Outcomes) -> None:
 
 
 @pytest.mark.parametrize('reason', REASONS)
-def test_a_client_that_is_not_recovered_is_shown_and_counted(
+def test_unrecovered_client_is_shown_and_counted(
         parts: Parts, outcomes: Outcomes, reason: str) -> None:
     parts.connect('e')
     outcomes.show('e', Outcome(False, reason))
@@ -311,7 +311,7 @@ def test_a_client_that_is_not_recovered_is_shown_and_counted(
 
 
 @pytest.mark.parametrize('outcome', [Outcome(True), Outcome(False)])
-def test_others_are_shown_and_not_counted_yet(
+def test_other_outcomes_are_shown_but_not_counted(
         parts: Parts, outcomes: Outcomes, outcome: Outcome) -> None:
     """One that did not ask for it, or lacks what it missed."""
     parts.connect('e')
@@ -320,13 +320,12 @@ def test_others_are_shown_and_not_counted_yet(
     assert not any(outcomes.counts.values())
 
 
-def test_a_connection_that_is_gone_is_counted_all_the_same(
-        outcomes: Outcomes) -> None:
+def test_outcome_of_lost_connection_is_counted(outcomes: Outcomes) -> None:
     outcomes.show('gone', Outcome(False, REJECTED))
     assert outcomes.counts[counter_of(REJECTED)] == 1
 
 
-def test_a_client_is_recovered_once_it_has_all_that_it_missed(
+def test_recovery_counts_once_all_missed_events_arrived(
         outcomes: Outcomes) -> None:
     outcomes.note('back', '/', Outcome(True))
     outcomes.note('refused', '/', Outcome(False, REJECTED))

@@ -6,7 +6,7 @@ from redis_streams_adapter.protocol.position import Position
 from .writing import DURATION, FakeSessions, House
 
 
-def test_who_is_here(house: House) -> None:
+def test_registered_session_is_found(house: House) -> None:
     local = house.local
     a = house.enter('a')
     chat = house.enter('b', '/chat')
@@ -20,7 +20,8 @@ def test_who_is_here(house: House) -> None:
     assert local.of_pid('nobody') is None
 
 
-def test_it_leaves_on_purpose(house: House, store: FakeSessions) -> None:
+def test_disconnected_client_loses_session(house: House,
+                                           store: FakeSessions) -> None:
     client = house.stays()
     house.leave(client, intended=True)
     # It may return before that is written.
@@ -33,7 +34,7 @@ def test_it_leaves_on_purpose(house: House, store: FakeSessions) -> None:
     assert store.writes == 1
 
 
-def test_it_leaves_before_anything_was_written(
+def test_disconnect_before_first_write_writes_nothing(
         house: House, store: FakeSessions) -> None:
     client = house.enter()
     house.leave(client, intended=True)
@@ -43,7 +44,7 @@ def test_it_leaves_before_anything_was_written(
     assert house.local.of_pid(client.pid) is None
 
 
-def test_it_leaves_on_purpose_and_is_gone_already(
+def test_disconnect_of_missing_session_is_completed(
         house: House, store: FakeSessions) -> None:
     client = house.stays()
     house.local.discard(client)
@@ -54,8 +55,8 @@ def test_it_leaves_on_purpose_and_is_gone_already(
     assert client.is_held
 
 
-def test_the_connection_is_lost(house: House, store: FakeSessions,
-                                clock: Any) -> None:
+def test_lost_connection_keeps_session(house: House, store: FakeSessions,
+                                       clock: Any) -> None:
     client = house.stays()
     client.upto, client.sent = Position(300), Position(299)
     house.room(client, 'last')
@@ -77,8 +78,8 @@ def test_the_connection_is_lost(house: House, store: FakeSessions,
     assert store.calls == []
 
 
-def test_the_time_to_live_starts_when_it_leaves(
-        house: House, store: FakeSessions) -> None:
+def test_expiry_starts_when_client_is_lost(house: House,
+                                           store: FakeSessions) -> None:
     """Also if nothing has changed."""
     client = house.stays()
     house.leave(client)
@@ -86,8 +87,8 @@ def test_the_time_to_live_starts_when_it_leaves(
     assert store.calls == [('swap', [client.pid])]
 
 
-def test_redis_is_away_for_longer_than_it_may_be(
-        house: House, store: FakeSessions, clock: Any) -> None:
+def test_session_expires_during_long_outage(house: House, store: FakeSessions,
+                                            clock: Any) -> None:
     """Nobody could come back to it: it is not written any more."""
     client, here = house.stays(), house.stays('here')
     house.leave(client)

@@ -33,17 +33,17 @@ def stream() -> Stream:
     return Stream()
 
 
-def test_reached_already(stream: Stream) -> None:
+def test_reached_position_needs_no_wait(stream: Stream) -> None:
     for position in (Position(100), Position(99, 5), START):
         assert stream.waits.reach(position, AMPLE)
 
 
-def test_time_runs_out(stream: Stream) -> None:
+def test_wait_for_position_times_out(stream: Stream) -> None:
     assert not stream.waits.reach(Position(100, 1), 0.01)
     assert stream.waits.waits == []
 
 
-def test_reach(stream: Stream) -> None:
+def test_wait_ends_at_position(stream: Stream) -> None:
     calls = [Call(stream.waits.reach, position, DEADLINE)
              for position in (Position(101), Position(101, 5), Position(103))]
     wait_until(lambda: len(stream.waits.waits) == 3)
@@ -57,7 +57,7 @@ def test_reach(stream: Stream) -> None:
     assert stream.waits.waits == []
 
 
-def test_the_reader_comes_there_in_between(stream: Stream) -> None:
+def test_position_reached_before_wait_is_noticed(stream: Stream) -> None:
     """Between the first look at the position and the wait."""
     def make_event() -> threading.Event:
         stream.move(Position(101))
@@ -67,7 +67,7 @@ def test_the_reader_comes_there_in_between(stream: Stream) -> None:
     assert stream.waits.reach(Position(101), AMPLE)
 
 
-def test_a_task_that_waits_is_killed(stream: Stream) -> None:
+def test_killed_task_leaves_no_wait(stream: Stream) -> None:
     """It leaves no wait, and the others are not disturbed."""
     class Struck(threading.Event):
         def wait(self, timeout: Any = None) -> bool:

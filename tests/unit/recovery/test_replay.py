@@ -35,8 +35,8 @@ def reason_of(caught: Any) -> str:
     # There is no stream.
     (START, None, None, True), (Position(5), None, None, False),
     (START, Position(1), Position(1), False)])
-def test_is_complete(start: bytes, first: Any, last: Any,
-                     expected: bool) -> None:
+def test_completeness_depends_on_first_and_last_entry(
+        start: bytes, first: Any, last: Any, expected: bool) -> None:
     assert is_complete(start, first, last) is expected
 
 
@@ -53,7 +53,8 @@ def test_is_complete(start: bytes, first: Any, last: Any,
     (DisconnectSockets(EVERYONE), True),
     (FetchSockets(EVERYONE, 'r'), False), (ServerSideEmit(('x',)), False)],
     ids=repr)
-def test_is_missed(message: Message, expected: bool) -> None:
+def test_only_some_messages_are_missed(message: Message,
+                                       expected: bool) -> None:
     assert is_missed(message) is expected
 
 
@@ -62,7 +63,8 @@ def test_is_missed(message: Message, expected: bool) -> None:
     (('y', 'x'), (), True), ((), ('x',), False), ((), ('y',), True),
     (('x',), ('x',), False), (('x',), ('s',), False), (('s',), (), True),
     ((7,), (), True), (('7',), (), False), ((), (7,), False)])
-def test_is_meant(rooms: Any, except_rooms: Any, expected: bool) -> None:
+def test_target_includes_client_by_rooms(rooms: Any, except_rooms: Any,
+                                         expected: bool) -> None:
     assert is_meant(Target(rooms, except_rooms),
                     {'s', 'x', 7}) is expected
 
@@ -76,7 +78,7 @@ def to(*rooms: Any, skip: Any = ()) -> Broadcast:
     return Broadcast(('hello',), Target(rooms, tuple(skip)))
 
 
-def test_what_is_meant_for_it() -> None:
+def test_replay_returns_events_for_client() -> None:
     replay = Replay(session('x', 7), START, 100)
     # Its own room it is always in.
     messages = [to(), to('x'), to('y'), to('s'), to(7), to('7'),
@@ -88,7 +90,7 @@ def test_what_is_meant_for_it() -> None:
     assert replay.at == Position(10)
 
 
-def test_commands_change_its_rooms() -> None:
+def test_commands_change_rooms() -> None:
     replay = Replay(session('x'), START, 100)
     replay.feed(records(
         to('y'), SocketsJoin(Target(('x',)), ('y', 'z')), to('y'),
@@ -99,7 +101,7 @@ def test_commands_change_its_rooms() -> None:
     assert replay.rooms == {'s'}
 
 
-def test_commands_that_are_not_for_it() -> None:
+def test_commands_for_others_are_ignored() -> None:
     replay = Replay(session('x'), START, 100)
     replay.feed(records(
         SocketsJoin(Target(('other',)), ('y',)),
@@ -110,7 +112,7 @@ def test_commands_that_are_not_for_it() -> None:
     assert replay.missed == []
 
 
-def test_commands_that_its_session_knows_of() -> None:
+def test_known_commands_are_not_repeated() -> None:
     """They were carried out while it was there: what came after them on
     its node must not be undone."""
     replay = Replay(session('x', upto=Position(2)), START, 100)
@@ -121,7 +123,7 @@ def test_commands_that_its_session_knows_of() -> None:
     assert replay.rooms == {'s'}
 
 
-def test_commands_that_were_carried_out_before_they_were_read() -> None:
+def test_commands_applied_before_read_are_not_repeated() -> None:
     """A node carries out its commands for local clients at once; the
     application may then do the opposite before the command is read."""
     leave, out = SocketsLeave(EVERYONE, ('x',)), DisconnectSockets(EVERYONE)
@@ -142,7 +144,7 @@ def test_commands_that_were_carried_out_before_they_were_read() -> None:
             Record(Position(20), out, origin=Origin(b'w', 6))])
 
 
-def test_of_a_session_of_node_nobody_knows() -> None:
+def test_session_of_node_js_applies_no_commands() -> None:
     replay = Replay(session('x', upto=None), START, 100)
     replay.feed(records(SocketsLeave(EVERYONE, ('x',)), to('x'),
                         DisconnectSockets(EVERYONE)))
@@ -152,20 +154,20 @@ def test_of_a_session_of_node_nobody_knows() -> None:
 
 @pytest.mark.parametrize('target', [
     EVERYONE, Target(('s',)), Target(('x',)), Target((), ('y',))])
-def test_it_was_disconnected_meanwhile(target: Target) -> None:
+def test_missed_disconnect_ends_replay(target: Target) -> None:
     replay = Replay(session('x'), START, 100)
     with pytest.raises(Refusal) as caught:
         replay.feed(records(to(), DisconnectSockets(target), to()))
     assert reason_of(caught) == UNKNOWN_SESSION
 
 
-def test_it_was_taken_over_meanwhile() -> None:
+def test_takeover_is_no_command() -> None:
     """That ends the connection, and nothing else: it is no command."""
     assert not is_missed(DisconnectSockets(
         Target(('s',), (), {SUPERSEDES: 'c'}), close=True))
 
 
-def test_too_many() -> None:
+def test_too_many_missed_events_end_replay() -> None:
     replay = Replay(session('x'), START, 3)
     replay.feed(records(to(), to('other'), to(), to()))
     replay.feed(records(to('other'), SocketsJoin(EVERYONE, ('y',)),
@@ -182,8 +184,8 @@ def test_too_many() -> None:
     SocketsJoin(Target(('y',)), ('x',)),
     SocketsLeave(Target(('x',)), ('y',))]), max_size=20),
     st.lists(st.integers(0, 20)), st.integers(0, 20))
-def test_it_does_not_matter_how_it_is_fed(
-        messages: Any, cuts: List[int], upto: int) -> None:
+def test_size_of_chunks_does_not_matter(messages: Any, cuts: List[int],
+                                        upto: int) -> None:
     whole, pieces = [
         Replay(session('x', upto=Position(upto)), START, 100)
         for _ in range(2)]
@@ -208,7 +210,7 @@ def ids(found: Any) -> Any:
     return None if found is None else [record.id for record in found]
 
 
-def test_what_is_served_is_recorded() -> None:
+def test_served_namespaces_are_recorded() -> None:
     history = History()
     history.add('/', Record(entry_id(1), EVENT))
     assert history.after('/', START) is None
@@ -230,7 +232,7 @@ def test_what_is_served_is_recorded() -> None:
     assert not history.has('/other', entry_id(5))
 
 
-def test_a_namespace_is_served_no_longer_and_again() -> None:
+def test_namespace_served_again_has_gap() -> None:
     history = History()
     history.serve(['/', '/chat'], START)
     history.add('/', Record(Position(1), EVENT))
@@ -244,7 +246,7 @@ def test_a_namespace_is_served_no_longer_and_again() -> None:
     assert ids(history.after('/', START)) == [Position(1)]
 
 
-def test_the_stream_is_another_one() -> None:
+def test_new_stream_clears_records() -> None:
     history = History()
     history.serve(['/', '/chat'], START)
     history.add('/', Record(Position(9), EVENT))
@@ -261,7 +263,7 @@ def test_the_stream_is_another_one() -> None:
     assert (history.restarts, history.former) == (2, Position(9))
 
 
-def test_a_large_entry_makes_room_for_itself() -> None:
+def test_large_entry_replaces_smaller_ones() -> None:
     """However small those are that were there before."""
     size = 100 * (RECORD_OVERHEAD + 10)
     history = History(size=size)
@@ -277,7 +279,7 @@ def test_a_large_entry_makes_room_for_itself() -> None:
         assert sum(record.size for record in found) <= size
 
 
-def test_an_entry_larger_than_all_that_is_kept() -> None:
+def test_entry_above_limit_is_not_kept() -> None:
     history = History(size=1000)
     history.serve(['/', '/chat'], START)
     history.add('/', Record(Position(1), EVENT, 5000))
@@ -286,7 +288,7 @@ def test_an_entry_larger_than_all_that_is_kept() -> None:
     assert history.after('/', START) is None
 
 
-def test_older_ones_are_read() -> None:
+def test_older_entries_are_added() -> None:
     history = History(entries=5)
     history.serve(['/', '/chat'], Position(10))
     for number in 11, 12:
@@ -316,7 +318,7 @@ def test_older_ones_are_read() -> None:
     assert history.floor('/') == Position(8)
 
 
-def test_older_ones_take_too_much() -> None:
+def test_older_entries_above_limit_are_not_kept() -> None:
     history = History(size=2 * RECORD_OVERHEAD)
     history.serve(['/'], Position(10))
     older = [Record(Position(9), EVENT, RECORD_OVERHEAD + 1)]
@@ -372,8 +374,8 @@ STEPS = st.lists(st.one_of(
 
 @settings(max_examples=300)
 @given(STEPS, st.integers(1, 12), st.integers(1, 8_000))
-def test_all_behind_the_floor_is_there(
-        steps: List[Tuple[str, Any]], entries: int, size: int) -> None:
+def test_all_entries_after_floor_are_kept(steps: List[Tuple[str, Any]],
+                                          entries: int, size: int) -> None:
     history, model = History(entries, size), Model()
     history.serve(NAMESPACES[:1], START)
     model.serve(NAMESPACES[:1], START)
@@ -421,7 +423,7 @@ def test_all_behind_the_floor_is_there(
         assert sum(record.size for record in kept) <= size
 
 
-def test_little_is_forgotten_at_once() -> None:
+def test_few_entries_are_forgotten_at_once() -> None:
     history = History(entries=800)
     history.serve(['/'], START)
     for number in range(1, 5000):

@@ -15,7 +15,7 @@ def process(logger: Callable[[], logging.Logger]) -> Process:
     return Process(logger)
 
 
-def test_deliver_again(process: Process) -> None:
+def test_missed_events_are_sent_before_held_ones(process: Process) -> None:
     """It comes before what is held; and is what it was when it was
     emitted."""
     client, data = process.connect(), {'a': 1}
@@ -41,7 +41,7 @@ def test_deliver_again(process: Process) -> None:
     assert process.local.sent[sid] == Position(104)
 
 
-def test_own_messages_that_nobody_here_got(process: Process) -> None:
+def test_local_events_without_recipients_are_decoded(process: Process) -> None:
     """Their arguments are made of what stands in the stream."""
     data = [1, b'x']
     pending = process.emit('own', data, to=['x'])
@@ -57,7 +57,7 @@ def test_own_messages_that_nobody_here_got(process: Process) -> None:
     assert got(connection) == [('own', [1, b'x'], '101-0')]
 
 
-def test_what_cannot_be_encoded_is_left_out(
+def test_unencodable_events_are_skipped(
         process: Process, logged: Callable[[int], List[str]]) -> None:
     """And logged; the others are sent."""
     for number in (101, 102):

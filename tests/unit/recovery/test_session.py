@@ -29,7 +29,7 @@ def reason_of(caught: Any) -> str:
 
 @pytest.mark.parametrize('data', [
     None, {}, {'offset': '1-0'}, {'token': 'x'}, 'pid', ['pid'], 5, True])
-def test_a_client_that_does_not_want_to_be_recovered(data: Any) -> None:
+def test_auth_without_pid_reaches_application(data: Any) -> None:
     """The application sees all that it has sent."""
     assert split_auth(data) == (None, data)
 
@@ -41,8 +41,8 @@ def test_a_client_that_does_not_want_to_be_recovered(data: Any) -> None:
      {'token': 'x'}),
     ({'pid': None, 'token': 0}, Return(None, None), {'token': 0}),
     ({'pid': ['p'], 'offset': {}}, Return(['p'], {}), None)])
-def test_a_client_that_wants_to_be_recovered(
-        data: Any, shown: Return, rest: Any) -> None:
+def test_auth_with_pid_asks_for_recovery(data: Any, shown: Return,
+                                         rest: Any) -> None:
     before = dict(data)
     assert split_auth(data) == (shown, rest)
     assert data == before
@@ -50,14 +50,14 @@ def test_a_client_that_wants_to_be_recovered(
 
 @pytest.mark.parametrize('pid', [
     'p', 'ü' * 10, 'x' * MAX_NAME, '\0', 'sio:session:'])
-def test_a_pid(pid: str) -> None:
+def test_valid_pid_is_read(pid: str) -> None:
     assert check_pid(pid) == pid
 
 
 @pytest.mark.parametrize('pid', [
     None, '', 5, True, b'p', ['p'], {}, 'x' * (MAX_NAME + 1), '\ud800',
     'a\udfff'])
-def test_what_is_no_pid(pid: Any) -> None:
+def test_invalid_pid_is_ignored(pid: Any) -> None:
     with pytest.raises(Refusal) as caught:
         check_pid(pid)
     assert reason_of(caught) == UNKNOWN_SESSION
@@ -66,13 +66,13 @@ def test_what_is_no_pid(pid: Any) -> None:
 @pytest.mark.parametrize('offset', [
     '1-0', '0-0', '0-1', '1700000000000-12', '18446744073709551615-0',
     '0-18446744073709551615'])
-def test_an_offset(offset: str) -> None:
+def test_valid_offset_is_read(offset: str) -> None:
     position = check_offset(offset)
     assert position == tuple(map(int, offset.split('-')))
     assert str(position) == offset
 
 
-def test_no_offset() -> None:
+def test_missing_offset_is_none() -> None:
     assert check_offset(None) is None
 
 
@@ -86,14 +86,14 @@ def test_no_offset() -> None:
     b'1-0', Position(1), 1, 1.5, 0, True, False, [], ['1-0'], {}, {'a': 1},
     ('1', '0')],
     ids=lambda offset: repr(offset)[:30])
-def test_what_is_no_offset(offset: Any) -> None:
+def test_invalid_offset_is_refused(offset: Any) -> None:
     with pytest.raises(Refusal) as caught:
         check_offset(offset)
     assert reason_of(caught) == INVALID_OFFSET
 
 
 @given(st.text() | st.from_regex(r'[0-9]{0,22}-?[0-9]{0,22}'))
-def test_an_offset_is_a_position_that_redis_has(offset: str) -> None:
+def test_offset_is_position_of_redis(offset: str) -> None:
     try:
         position = check_offset(offset)
     except Refusal as exc:
@@ -103,7 +103,7 @@ def test_an_offset_is_a_position_that_redis_has(offset: str) -> None:
         assert all(0 <= number < 2**64 for number in position)
 
 
-def test_reasons() -> None:
+def test_reasons_are_documented() -> None:
     """These the documentation names."""
     assert REASONS == (
         'unknown-session', 'offset-not-found', 'invalid-offset',
@@ -147,13 +147,13 @@ SESSIONS = st.builds(
 
 
 @given(SESSIONS)
-def test_a_session_and_back(session: Session) -> None:
+def test_session_survives_encoding(session: Session) -> None:
     assert session.namespace is not None
     assert load_session(encoded(to_fields(session, OURS)), session.pid,
                         session.namespace, OURS) == session
 
 
-def test_as_node_reads_it() -> None:
+def test_node_js_reads_session() -> None:
     """It takes the keys that it knows, and leaves ours alone."""
     fields = to_fields(Session('s', 'p', ('s', 7), {'a': 1}, '/', 'c'), OURS)
     assert {key: fields[key] for key in NODES} == {
@@ -165,7 +165,7 @@ def test_as_node_reads_it() -> None:
     (NODES, {'a': 1}), ({**NODES, 'data': None}, None),
     ({key: NODES[key] for key in ('sid', 'pid', 'rooms')}, None),
     ({**NODES, 'unknown': object}, {'a': 1})])
-def test_as_node_writes_it(fields: Any, data: Any) -> None:
+def test_session_of_node_js_is_read(fields: Any, data: Any) -> None:
     """It does not say in which namespace, or for which application."""
     if 'unknown' in fields:
         fields = {**fields, 'unknown': [{'of': b'another version'}]}
@@ -196,13 +196,13 @@ def test_as_node_writes_it(fields: Any, data: Any) -> None:
     {'app': THEIRS.name}, {'app': OTHER_DATABASE.name},
     {'app': ''}, {'app': 0}, {'app': False}, {'app': []},
     {'app': OURS.name.encode()}], ids=repr)
-def test_a_session_that_is_wrong(changes: Dict[str, Any]) -> None:
+def test_invalid_session_is_refused(changes: Dict[str, Any]) -> None:
     with pytest.raises(DecodeError):
         load_session(encoded({**NODES, **changes}), 'p', '/', OURS)
 
 
 @pytest.mark.parametrize('missing', ['sid', 'pid', 'rooms'])
-def test_a_session_that_lacks_something(missing: str) -> None:
+def test_incomplete_session_is_refused(missing: str) -> None:
     fields = {key: value for key, value in NODES.items() if key != missing}
     with pytest.raises(DecodeError):
         load_session(encoded(fields), 'p', '/', OURS)
@@ -216,7 +216,7 @@ def test_a_session_that_lacks_something(missing: str) -> None:
     base64.b64encode(msgpack.packb(msgpack.ExtType(5, b'x'))),
     base64.b64encode(b'cposix\nsystem\n(S"true"\ntR.')],
     ids=lambda raw: repr(raw)[:30])
-def test_hostile_bytes(raw: bytes) -> None:
+def test_hostile_bytes_are_refused(raw: bytes) -> None:
     """A pickle is one of them: nothing is ever executed."""
     with pytest.raises(DecodeError):
         load_session(raw, 'p', '/', OURS)
@@ -229,7 +229,7 @@ def test_hostile_bytes(raw: bytes) -> None:
                 'sent', 'since', 'gap', 'flask', 'obeyed', 'own', 'ahead',
                 'final', 'app']),
            DATA | st.just('p') | st.lists(TEXT))).map(encoded))
-def test_whatever_stands_there(raw: bytes) -> None:
+def test_random_bytes_are_refused_or_read(raw: bytes) -> None:
     try:
         session = load_session(raw, 'p', '/', OURS)
     except DecodeError:
@@ -260,8 +260,8 @@ def session(*rooms: Any, upto: Optional[bytes] = START,
     (Position(9), None, Position(12), (Position(12), True)),
     # Node.js tells nothing.
     (None, None, Position(3), (Position(3), True))])
-def test_where_to_go_on(upto: Any, sent: Any, offset: Any,
-                        expected: Any) -> None:
+def test_replay_starts_at_offset(upto: Any, sent: Any, offset: Any,
+                                 expected: Any) -> None:
     assert start_of(session(upto=upto, sent=sent), offset) == expected
 
 
@@ -272,13 +272,13 @@ def test_where_to_go_on(upto: Any, sent: Any, offset: Any,
     # Not all of it.
     (Position(8), (Position(8), True)), (Position(9), (Position(10), False)),
     (Position(1), (Position(1), True)), (Position(11), (Position(11), True))])
-def test_after_a_long_time(offset: bytes, expected: Any) -> None:
+def test_gap_moves_start_of_replay(offset: bytes, expected: Any) -> None:
     known = session(upto=Position(10), sent=Position(9),
                     gap=Gap(Position(2), Position(7)))
     assert start_of(known, offset) == expected
 
 
-def test_it_has_received_nothing_of_what_was_sent() -> None:
+def test_replay_starts_at_session_without_received_event() -> None:
     """Its connection was half open from the beginning."""
     known = session(upto=Position(10), sent=Position(9),
                     gap=Gap(None, Position(7)),
@@ -286,7 +286,7 @@ def test_it_has_received_nothing_of_what_was_sent() -> None:
     assert start_of(known, None) == (Position(7), False)
 
 
-def test_what_came_before_it_is_not_its_own() -> None:
+def test_offset_before_session_is_ignored() -> None:
     """It shows another client's offset, or one that it has made up."""
     known = session(upto=Position(30), sent=Position(20), since=Position(9))
     for offset in Position(1), Position(8, 9):
@@ -301,7 +301,7 @@ def test_what_came_before_it_is_not_its_own() -> None:
     # It has not received what was sent to it: maybe not the one before.
     (Position(9), Position(3)),
     (None, None)])
-def test_nobody_knows_where_to_go_on(upto: Any, sent: Any) -> None:
+def test_unknown_position_is_refused(upto: Any, sent: Any) -> None:
     with pytest.raises(Refusal) as caught:
         start_of(session(upto=upto, sent=sent), None)
     assert reason_of(caught) == OFFSET_NOT_FOUND

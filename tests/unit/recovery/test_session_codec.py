@@ -21,7 +21,7 @@ def small_house(store: FakeSessions, clock: Any,
 
 @pytest.mark.parametrize('data, why', [
     (LARGE, 'max_session_bytes is 500'), ({'a': object()}, 'object')])
-def test_what_cannot_be_kept(
+def test_unserializable_session_is_not_stored(
         small_house: House, store: FakeSessions, clock: Any, data: Any,
         why: str, logged: Callable[[int], List[str]]) -> None:
     """Nothing is kept, rather than something old; the log is told once."""
@@ -48,7 +48,7 @@ def test_what_cannot_be_kept(
     assert len(logged(logging.WARNING)) == 1
 
 
-def test_it_could_never_be_kept(
+def test_session_always_too_large_is_logged_once(
         small_house: House, store: FakeSessions, clock: Any,
         logged: Callable[[int], List[str]]) -> None:
     house, client = small_house, small_house.enter()
@@ -65,7 +65,7 @@ def test_it_could_never_be_kept(
     assert len(logged(logging.WARNING)) == 1
 
 
-def test_check_size(small_house: House) -> None:
+def test_too_large_session_is_refused(small_house: House) -> None:
     check = small_house.writer.codec.check_size
     check({})
     check(None)
@@ -84,7 +84,7 @@ def test_check_size(small_house: House) -> None:
 @pytest.mark.parametrize('error', [
     KeyError('x'), RecursionError('x'), RuntimeError('x'), OSError('x')],
     ids=repr)
-def test_whatever_an_application_keeps(
+def test_any_error_of_serializer_is_caught(
         house: House, store: FakeSessions, error: Exception,
         logged: Callable[[int], List[str]]) -> None:
     """It is one client's trouble."""
@@ -105,7 +105,7 @@ def test_whatever_an_application_keeps(
     assert len(logged(logging.WARNING)) == 1
 
 
-def test_it_changes_while_it_is_serialised(house: House) -> None:
+def test_session_changed_during_encoding_is_retried(house: House) -> None:
     """A handler runs on another task."""
     client = house.stays()
     serialiser, attempts = house.writer.codec._serialiser, []
@@ -124,7 +124,7 @@ def test_it_changes_while_it_is_serialised(house: House) -> None:
     assert attempts
 
 
-def test_copy(house: House) -> None:
+def test_copy_is_independent(house: House) -> None:
     """Whatever the application does with it afterwards."""
     client = house.stays()
     client.data = {'a': [1], 2: (3,)}

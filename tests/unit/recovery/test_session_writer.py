@@ -15,8 +15,7 @@ from .writing import AMPLE, DURATION, FakeSessions, House, INTERVAL, show, \
     taken
 
 
-def test_one_write_for_each_connect(house: House,
-                                    store: FakeSessions) -> None:
+def test_each_connect_writes_once(house: House, store: FakeSessions) -> None:
     client = house.enter()
     client.data = {'name': 'x'}
     # In its connect handler.
@@ -33,8 +32,8 @@ def test_one_write_for_each_connect(house: House,
     assert store.calls == [('put', ['pid of s'])]
 
 
-def test_no_write_for_an_event(house: House, store: FakeSessions,
-                               clock: Any) -> None:
+def test_event_writes_nothing(house: House, store: FakeSessions,
+                              clock: Any) -> None:
     house.stays()
     for number in range(200, 300):
         house.position = house.sent = Position(number)
@@ -42,8 +41,7 @@ def test_no_write_for_an_event(house: House, store: FakeSessions,
     assert store.calls == []
 
 
-def test_what_has_changed_is_written_once(house: House,
-                                          store: FakeSessions) -> None:
+def test_change_is_written_once(house: House, store: FakeSessions) -> None:
     client = house.stays()
     house.position, house.sent = Position(200), Position(199)
     house.gap = Gap(None, Position(150))
@@ -58,7 +56,7 @@ def test_what_has_changed_is_written_once(house: House,
         Position(200), Position(199), (None, Position(150)), Position(0, 1))
 
 
-def test_what_is_as_before_is_not_written(house: House,
+def test_unchanged_session_is_not_written(house: House,
                                           store: FakeSessions) -> None:
     client = house.stays()
     house.room(client, 'x')
@@ -69,7 +67,7 @@ def test_what_is_as_before_is_not_written(house: House,
     assert store.calls == []
 
 
-def test_the_reply_comes_before_the_connect_handler(
+def test_change_before_end_of_connect_is_written(
         house: House, store: FakeSessions) -> None:
     """As with ``always_connect``."""
     client = house.enter()
@@ -84,7 +82,8 @@ def test_the_reply_comes_before_the_connect_handler(
     assert store.writes == 2
 
 
-def test_many_at_once(house: House, store: FakeSessions) -> None:
+def test_sessions_are_written_in_batches(house: House,
+                                         store: FakeSessions) -> None:
     stays = [house.stays(f's{number}') for number in range(2 * BATCH + 1)]
     for client in stays:
         house.room(client, 'x')
@@ -95,7 +94,7 @@ def test_many_at_once(house: House, store: FakeSessions) -> None:
         assert kept is not None and 'x' in kept.rooms
 
 
-def test_its_task_is_woken(house: House) -> None:
+def test_change_wakes_task(house: House) -> None:
     client = house.stays()
     woken = house.writer._work_there
     woken.clear()
@@ -106,7 +105,7 @@ def test_its_task_is_woken(house: House) -> None:
     assert woken.is_set() and client.gone.is_set()
 
 
-def test_its_task_ends(house: House, store: FakeSessions) -> None:
+def test_task_ends(house: House, store: FakeSessions) -> None:
     task = SimpleNamespace(stopping=False, works=lambda: None)
     thread = threading.Thread(target=house.writer.work, args=(task,))
     thread.start()
@@ -117,7 +116,8 @@ def test_its_task_ends(house: House, store: FakeSessions) -> None:
     assert store.interrupted
 
 
-def test_touch(house: House, store: FakeSessions, clock: Any) -> None:
+def test_touch_renews_expiry(house: House, store: FakeSessions,
+                             clock: Any) -> None:
     stays = [house.stays(), house.stays('other')]
     house.enter('connecting')
     clock.now += INTERVAL - 1
@@ -130,7 +130,7 @@ def test_touch(house: House, store: FakeSessions, clock: Any) -> None:
     assert len(store.calls) == 1
 
 
-def test_many_are_touched(house: House, store: FakeSessions,
+def test_touch_is_batched(house: House, store: FakeSessions,
                           clock: Any) -> None:
     for number in range(BATCH + 1):
         house.stays(f's{number}')
@@ -140,8 +140,8 @@ def test_many_are_touched(house: House, store: FakeSessions,
         ('touch', BATCH), ('touch', 1)]
 
 
-def test_touch_finds_that_it_was_taken(house: House, store: FakeSessions,
-                                       clock: Any) -> None:
+def test_touch_notices_claim_of_other_node(house: House, store: FakeSessions,
+                                           clock: Any) -> None:
     gone, here = house.stays(), house.stays('other')
     del store.values[gone.pid]
     clock.now += INTERVAL
@@ -151,8 +151,8 @@ def test_touch_finds_that_it_was_taken(house: House, store: FakeSessions,
     assert gone.pid not in store.values
 
 
-def test_touch_finds_that_redis_has_dropped_it(
-        house: House, store: FakeSessions, clock: Any) -> None:
+def test_touch_notices_dropped_session(house: House, store: FakeSessions,
+                                       clock: Any) -> None:
     client = house.stays()
     store.values.clear()
     store.connections += 1
@@ -163,8 +163,8 @@ def test_touch_finds_that_redis_has_dropped_it(
     assert client.pid in store.values
 
 
-def test_a_touch_fails(house: House, store: FakeSessions,
-                       clock: Any) -> None:
+def test_failed_touch_is_retried(house: House, store: FakeSessions,
+                                 clock: Any) -> None:
     house.stays()
     clock.now += INTERVAL
     store.faults.append('before')
@@ -173,8 +173,8 @@ def test_a_touch_fails(house: House, store: FakeSessions,
     assert [name for name, _ in store.calls] == ['touch']
 
 
-def test_a_touch_is_refused(house: House, store: FakeSessions,
-                            clock: Any) -> None:
+def test_refused_touch_is_retried(house: House, store: FakeSessions,
+                                  clock: Any) -> None:
     """By the server of one session: it is tried again at once."""
     clients = [house.stays('s'), house.stays('t')]
     store.refusing = {clients[0].pid}
@@ -185,8 +185,8 @@ def test_a_touch_is_refused(house: House, store: FakeSessions,
     assert [name for name, _ in store.calls] == ['touch', 'touch']
 
 
-def test_it_is_kept_alive_first_of_all(house: House, store: FakeSessions,
-                                       clock: Any) -> None:
+def test_expiry_is_renewed_before_writes(house: House, store: FakeSessions,
+                                         clock: Any) -> None:
     """That works even if Redis refuses to write."""
     client = house.stays()
     house.room(client, 'x')
@@ -198,8 +198,8 @@ def test_it_is_kept_alive_first_of_all(house: House, store: FakeSessions,
     assert [name for name, _ in store.calls] == ['touch', 'swap']
 
 
-def test_how_far_it_has_come(house: House, store: FakeSessions,
-                             clock: Any) -> None:
+def test_position_is_written_from_time_to_time(
+        house: House, store: FakeSessions, clock: Any) -> None:
     """What its session says must not be older than the stream goes back."""
     client = house.stays()
     house.position, house.sent = Position(500), Position(400)
@@ -215,8 +215,8 @@ def test_how_far_it_has_come(house: House, store: FakeSessions,
     assert (kept.upto, kept.sent) == (Position(500), Position(400))
 
 
-def test_soon_after_it_was_taken_over(house: House, store: FakeSessions,
-                                      clock: Any) -> None:
+def test_position_before_takeover_is_kept(house: House, store: FakeSessions,
+                                          clock: Any) -> None:
     """It says how far the client was before it was away."""
     client = house.enter()
     value = house.writer.codec.encode(client.marked(house.describe(client)))
@@ -236,7 +236,7 @@ def test_soon_after_it_was_taken_over(house: House, store: FakeSessions,
     assert [name for name, _ in store.calls] == ['touch', 'swap', 'touch']
 
 
-def test_close(house: House, store: FakeSessions) -> None:
+def test_close_writes_all_sessions(house: House, store: FakeSessions) -> None:
     stays = [house.stays(f's{number}') for number in range(BATCH + 1)]
     connecting, lost = house.enter('connecting'), house.stays('lost')
     taken(store, lost)
@@ -256,7 +256,7 @@ def test_close(house: House, store: FakeSessions) -> None:
     assert store.values[lost.pid] == b'of another'
 
 
-def test_close_while_one_server_refuses(
+def test_close_writes_sessions_of_other_servers(
         house: House, store: FakeSessions,
         logged: Callable[[int], List[str]]) -> None:
     """What other servers have is written, however much it is."""
@@ -270,7 +270,7 @@ def test_close_while_one_server_refuses(
         assert kept is not None and kept.obeyed == Position(900)
 
 
-def test_close_while_redis_is_away(
+def test_close_ends_while_redis_is_away(
         house: House, store: FakeSessions,
         logged: Callable[[int], List[str]]) -> None:
     house.stays()
@@ -286,7 +286,7 @@ EVENTS = st.lists(st.sampled_from([
 
 @settings(max_examples=500)
 @given(EVENTS)
-def test_whatever_happens(events: List[str]) -> None:
+def test_random_faults_leave_right_sessions(events: List[str]) -> None:
     """What another node has is never touched; else Redis has what the client
     is like, in the end."""
     store, clock = FakeSessions(), SimpleNamespace(now=1000.0)
@@ -339,7 +339,7 @@ def test_whatever_happens(events: List[str]) -> None:
         client.is_leaving)
 
 
-def test_what_has_changed_is_waited_for(
+def test_wait_ends_after_write_of_change(
         store: FakeSessions, logger: Callable[[], logging.Logger]) -> None:
     house = House(store, logger)
     client = house.stays()

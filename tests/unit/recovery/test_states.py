@@ -33,7 +33,7 @@ def name_of(value: object) -> str:
 
 
 @pytest.mark.parametrize('state, event', TRANSITIONS, ids=name_of)
-def test_what_can_happen(state: State, event: Event) -> None:
+def test_allowed_transitions(state: State, event: Event) -> None:
     client, after = make(), TRANSITIONS[state, event]
     assert {state, after} <= ASPECTS[event.aspect]
     others = {each: getattr(client, each) for each in ASPECTS
@@ -46,7 +46,7 @@ def test_what_can_happen(state: State, event: Event) -> None:
 
 @pytest.mark.parametrize('state, event', [
     pair for pair in PAIRS if pair not in TRANSITIONS], ids=name_of)
-def test_what_cannot_happen(state: State, event: Event) -> None:
+def test_impossible_transitions_raise(state: State, event: Event) -> None:
     with pytest.raises(ImpossibleTransition) as caught:
         state_after(state, event)
     assert (caught.value.state, caught.value.event) == (state, event)
@@ -76,7 +76,7 @@ def test_each_state_can_be_reached(placed: bool) -> None:
         assert reached == states - ({State.UNPLACED} if placed else set())
 
 
-def test_of_two_events_one_makes_the_transition() -> None:
+def test_one_of_two_events_makes_transition() -> None:
     client = make()
     assert client.apply(Event.LEAVE)
     assert not client.apply(Event.LEAVE)

@@ -11,8 +11,8 @@ from .writing import AMPLE, DURATION, FakeSessions, House, INTERVAL, taken
 
 
 @pytest.mark.parametrize('fault', ['before', 'after'])
-def test_the_first_write_is_in_doubt(house: House, store: FakeSessions,
-                                     fault: str) -> None:
+def test_first_write_without_reply_is_in_doubt(
+        house: House, store: FakeSessions, fault: str) -> None:
     """The client is let in all the same, and it is written later."""
     client = house.enter()
     store.faults.append(fault)
@@ -29,9 +29,9 @@ def test_the_first_write_is_in_doubt(house: House, store: FakeSessions,
     ['before'], ['after'], ['after', 'before'], ['after'] * 3,
     ['before', 'after', 'before', 'after']])
 @pytest.mark.parametrize('intended', [None, False, True])
-def test_a_write_is_in_doubt(house: House, store: FakeSessions,
-                             faults: List[str],
-                             intended: Optional[bool]) -> None:
+def test_write_without_reply_is_in_doubt(house: House, store: FakeSessions,
+                                         faults: List[str],
+                                         intended: Optional[bool]) -> None:
     client = house.stays()
     store.faults.extend(faults)
     for number, _ in enumerate(faults):
@@ -50,8 +50,8 @@ def test_a_write_is_in_doubt(house: House, store: FakeSessions,
     assert (house.local.of_pid(client.pid) is None) is (intended is not None)
 
 
-def test_a_refusal_leaves_no_doubt(house: House,
-                                   store: FakeSessions) -> None:
+def test_refused_write_is_not_in_doubt(house: House,
+                                       store: FakeSessions) -> None:
     """Nothing was written, and it is not sent again with the next one."""
     fresh, client = house.enter('fresh'), house.stays()
     store.faults.append('refused: OOM')
@@ -67,8 +67,8 @@ def test_a_refusal_leaves_no_doubt(house: House,
     assert kept is not None and len(kept.rooms) == 21
 
 
-def test_what_was_in_doubt_before_stays_so(house: House,
-                                           store: FakeSessions) -> None:
+def test_refusal_keeps_earlier_doubt(house: House,
+                                     store: FakeSessions) -> None:
     """The same value was sent before, without a reply."""
     client = house.stays()
     house.room(client, 'x')
@@ -82,8 +82,9 @@ def test_what_was_in_doubt_before_stays_so(house: House,
 
 @pytest.mark.parametrize('fault', ['before', 'after'])
 @pytest.mark.parametrize('intended', [None, False, True])
-def test_doubt_is_bounded(house: House, store: FakeSessions, fault: str,
-                          intended: Optional[bool]) -> None:
+def test_number_of_doubtful_values_is_bounded(
+        house: House, store: FakeSessions, fault: str,
+        intended: Optional[bool]) -> None:
     """However often a reply is lost, and whatever changes meanwhile."""
     client = house.stays()
     for number in range(50):
@@ -105,8 +106,8 @@ def test_doubt_is_bounded(house: House, store: FakeSessions, fault: str,
     assert (house.local.of_pid(client.pid) is None) is (intended is not None)
 
 
-def test_all_of_a_batch_is_in_doubt(house: House,
-                                    store: FakeSessions) -> None:
+def test_batch_without_reply_is_in_doubt(house: House,
+                                         store: FakeSessions) -> None:
     stays = [house.stays(f's{number}') for number in range(BATCH + 10)]
     for client in stays:
         house.room(client, 'x')
@@ -119,8 +120,8 @@ def test_all_of_a_batch_is_in_doubt(house: House,
         assert client.is_held
 
 
-def test_what_was_lost_is_never_written_again(
-        house: House, store: FakeSessions, clock: Any) -> None:
+def test_lost_session_is_not_written_again(house: House, store: FakeSessions,
+                                           clock: Any) -> None:
     client, other = house.stays(), house.stays('other')
     taken(store, client)
     house.room(client, 'x')
@@ -143,8 +144,8 @@ def test_what_was_lost_is_never_written_again(
 
 
 @pytest.mark.parametrize('intended', [False, True])
-def test_it_was_lost_before_it_leaves(house: House, store: FakeSessions,
-                                      intended: bool) -> None:
+def test_session_lost_before_disconnect_is_not_written(
+        house: House, store: FakeSessions, intended: bool) -> None:
     client = house.stays()
     taken(store, client)
     house.leave(client, intended)
@@ -155,8 +156,8 @@ def test_it_was_lost_before_it_leaves(house: House, store: FakeSessions,
     assert store.writes == 1
 
 
-def test_we_are_told_that_it_is_lost(house: House,
-                                     store: FakeSessions) -> None:
+def test_superseded_session_is_not_written(house: House,
+                                           store: FakeSessions) -> None:
     client = house.stays()
     house.local.supersede(client)
     house.room(client, 'x')
@@ -167,7 +168,7 @@ def test_we_are_told_that_it_is_lost(house: House,
     assert client.gone.is_set()
 
 
-def test_it_is_lost_before_its_last_session_is_written(
+def test_session_lost_before_last_write_is_not_written(
         house: House, store: FakeSessions) -> None:
     """It returns to this node at once."""
     client = house.stays()
@@ -179,8 +180,8 @@ def test_it_is_lost_before_its_last_session_is_written(
     assert store.calls == []
 
 
-def test_another_connection_here_has_it(house: House,
-                                        store: FakeSessions) -> None:
+def test_session_of_newer_connection_is_kept(
+        house: House, store: FakeSessions) -> None:
     """Of two of one name, the one that leaves is forgotten."""
     old = house.stays()
     house.local.supersede(old)
@@ -197,8 +198,8 @@ def test_another_connection_here_has_it(house: House,
     assert kept is not None and kept.claim == 'another'
 
 
-def test_a_server_in_node_has_taken_it(house: House,
-                                       store: FakeSessions) -> None:
+def test_session_deleted_by_node_js_is_lost(house: House,
+                                            store: FakeSessions) -> None:
     """It deletes what it takes."""
     client = house.stays()
     del store.values[client.pid]
@@ -208,7 +209,8 @@ def test_a_server_in_node_has_taken_it(house: House,
     assert store.values == {}
 
 
-def test_redis_has_dropped_it(house: House, store: FakeSessions) -> None:
+def test_session_dropped_by_redis_is_written_again(
+        house: House, store: FakeSessions) -> None:
     """We had to connect again since it was seen: it may be another
     Redis."""
     client = house.stays()
@@ -225,7 +227,8 @@ def test_redis_has_dropped_it(house: House, store: FakeSessions) -> None:
     assert not client.is_held and store.values == {}
 
 
-def test_redis_was_emptied(house: House, store: FakeSessions) -> None:
+def test_sessions_are_written_again_after_flush(
+        house: House, store: FakeSessions) -> None:
     """Without our losing the connection."""
     stays = [house.stays(), house.stays('other')]
     store.values.clear()
@@ -238,8 +241,8 @@ def test_redis_was_emptied(house: House, store: FakeSessions) -> None:
 
 
 @pytest.mark.parametrize('how', ['touch', 'swap'])
-def test_we_see_that_first(house: House, store: FakeSessions, clock: Any,
-                           how: str) -> None:
+def test_flush_noticed_by_writer_is_no_claim(
+        house: House, store: FakeSessions, clock: Any, how: str) -> None:
     """It looks as if a server in Node.js had taken them all."""
     client, taken_over = house.stays(), house.stays('other')
     taken(store, taken_over)
@@ -260,7 +263,7 @@ def test_we_see_that_first(house: House, store: FakeSessions, clock: Any,
 
 
 @pytest.mark.parametrize('leaves', [False, True])
-def test_the_connection_is_replaced_under_way(
+def test_reconnect_during_write_keeps_session(
         house: House, store: FakeSessions, leaves: bool) -> None:
     client = house.stays()
     house.room(client, 'x')
@@ -274,8 +277,9 @@ def test_the_connection_is_replaced_under_way(
     assert client.is_held
 
 
-def test_redis_refuses(house: House, store: FakeSessions, clock: Any,
-                       logged: Callable[[int], List[str]]) -> None:
+def test_refused_write_is_logged_once(
+        house: House, store: FakeSessions, clock: Any,
+        logged: Callable[[int], List[str]]) -> None:
     """Nobody else may notice; the log is told once, until it is over."""
     client = house.enter()
     store.faults.append('refused: NOPERM')
@@ -301,8 +305,9 @@ def test_redis_refuses(house: House, store: FakeSessions, clock: Any,
     assert len(logged(logging.WARNING)) == 3
 
 
-def test_one_server_refuses(house: House, store: FakeSessions, clock: Any,
-                            logged: Callable[[int], List[str]]) -> None:
+def test_refusal_of_one_server_spares_others(
+        house: House, store: FakeSessions, clock: Any,
+        logged: Callable[[int], List[str]]) -> None:
     """The sessions that other servers have are written all the same."""
     clients = [house.stays(f's{number}') for number in range(2 * BATCH)]
     store.refusing = {client.pid for client in clients[::2]}

@@ -19,7 +19,7 @@ def process(logger: Callable[[], logging.Logger]) -> Process:
 
 # -- own messages come back --------------------------------------------------
 
-def test_in_the_order_of_the_stream(process: Process) -> None:
+def test_events_come_in_order_of_stream(process: Process) -> None:
     client, guest = process.connect(), process.connect(takes_part=False)
     own = [process.emit('own', number) for number in range(2)]
     assert got(client) == []
@@ -35,7 +35,7 @@ def test_in_the_order_of_the_stream(process: Process) -> None:
     assert process.local.sent == {client.sid: Position(103)}
 
 
-def test_recipients_are_those_of_the_emit(process: Process) -> None:
+def test_recipients_are_chosen_at_emit(process: Process) -> None:
     stays, leaves, enters = (
         process.connect('x'), process.connect('x'), process.connect())
     pending = process.emit('hello', to=['x'])
@@ -47,7 +47,7 @@ def test_recipients_are_those_of_the_emit(process: Process) -> None:
     assert got(enters) == got(late) == []
 
 
-def test_it_is_as_it_was_emitted(process: Process) -> None:
+def test_event_keeps_data_from_time_of_emit(process: Process) -> None:
     client, data = process.connect(), {'a': [1]}
     pending = process.emit('hello', data)
     data['a'].append(2)
@@ -55,15 +55,14 @@ def test_it_is_as_it_was_emitted(process: Process) -> None:
     assert got(client) == [('hello', {'a': [1]}, '101-0')]
 
 
-def test_nobody_is_there(process: Process) -> None:
+def test_event_without_recipients_is_recorded(process: Process) -> None:
     process.back(process.emit('hello'), Position(101))
     assert process.delivery.position == Position(101)
     assert process.delivery.history.has('/', Position(101))
     assert not process.delivery._waiting
 
 
-def test_what_was_emitted_before_there_were_clients(
-        process: Process) -> None:
+def test_emit_before_first_client_is_recorded(process: Process) -> None:
     """It does not wait here; but clients of others may have missed it."""
     client, history = process.connect(), process.delivery.history
     for number, (message, remembered) in enumerate([
@@ -84,7 +83,8 @@ def test_what_was_emitted_before_there_were_clients(
 
 
 @pytest.mark.parametrize('flags', [{'volatile': True}, {}])
-def test_of_others(process: Process, flags: Any) -> None:
+def test_events_of_other_nodes_are_delivered(
+        process: Process, flags: Any) -> None:
     """What is volatile is not sent again, and is no offset."""
     client = process.connect('x')
     process.receive(Position(101), 'hello', 1, to=['x'], flags=flags)
@@ -95,7 +95,7 @@ def test_of_others(process: Process, flags: Any) -> None:
     assert process.delivery.history.has('/', Position(101)) is not bool(flags)
 
 
-def test_a_text_is_never_taken_for_an_offset(process: Process) -> None:
+def test_last_text_argument_is_no_offset(process: Process) -> None:
     client = process.connect()
     process.receive(Position(101), 'first')
     process.receive(Position(102), 'hello', 'text', flags={'volatile': True})
@@ -109,7 +109,8 @@ def test_a_text_is_never_taken_for_an_offset(process: Process) -> None:
 
 # -- the end -----------------------------------------------------------------
 
-def test_leave(process: Process) -> None:
+def test_closing_node_delivers_local_events_without_offset(
+        process: Process) -> None:
     """Other nodes' messages are taken in no more, so an offset of an own one
     would lead past them: who can be recovered gets both where it returns."""
     client, guest = process.connect(), process.connect(takes_part=False)
@@ -128,7 +129,7 @@ def test_leave(process: Process) -> None:
 
 # -- what never comes back ---------------------------------------------------
 
-def test_it_was_overtaken(process: Process) -> None:
+def test_event_lost_by_redis_has_no_offset(process: Process) -> None:
     """Redis has lost it. It can be delivered here; it is not an offset,
     because no client could resume after it."""
     client = process.connect()
@@ -144,7 +145,7 @@ def test_it_was_overtaken(process: Process) -> None:
         '/', Position(100)) or ()] == [Position(105)]
 
 
-def test_redis_has_refused_it(process: Process) -> None:
+def test_refused_event_is_not_delivered(process: Process) -> None:
     """The call raised, or it was logged: no client gets it, anywhere."""
     client = process.connect()
     refused = process.emit('refused')
@@ -155,7 +156,7 @@ def test_redis_has_refused_it(process: Process) -> None:
     assert got(client) == [('local', 1), ('last', '101-0')]
 
 
-def test_a_sign_of_life_tells_that_it_is_gone(process: Process) -> None:
+def test_heartbeat_shows_lost_event(process: Process) -> None:
     client = process.connect()
     first, second = process.emit('first', 1), process.emit('second', 2)
     process.heartbeat(first, Position(101))
@@ -167,8 +168,7 @@ def test_a_sign_of_life_tells_that_it_is_gone(process: Process) -> None:
     assert len(got(client)) == 2
 
 
-def test_what_is_local_does_not_wait_for_what_is_gone(
-        process: Process) -> None:
+def test_local_delivery_does_not_wait_for_lost_event(process: Process) -> None:
     client = process.connect()
     last = process.emit('gone', 1)
     process.locally('local', 2)
@@ -181,7 +181,7 @@ def test_what_is_local_does_not_wait_for_what_is_gone(
 # -- the stream is another one -----------------------------------------------
 
 @pytest.mark.parametrize('how', ['own', 'other', 'nothing', 'heartbeat'])
-def test_it_begins_anew(process: Process, how: str) -> None:
+def test_restart_clears_positions(process: Process, how: str) -> None:
     """What was read before has no place in it."""
     client = process.connect()
     process.receive(Position(200), 'hello')
@@ -207,7 +207,7 @@ def test_it_begins_anew(process: Process, how: str) -> None:
     assert got(client)[-1] == ('last', '151-0')
 
 
-def test_namespaces_come_and_go(process: Process) -> None:
+def test_namespaces_are_added_and_removed(process: Process) -> None:
     delivery = process.delivery
     process.receive(Position(101), 'hello')
     # While an entry is taken in: the entries after it are recorded.
@@ -221,7 +221,8 @@ def test_namespaces_come_and_go(process: Process) -> None:
         '/new', Position(102)) or ()] == [Position(103)]
 
 
-def test_all_local_clients_are_left_out(process: Process) -> None:
+def test_event_without_local_recipients_is_not_encoded(
+        process: Process) -> None:
     """Nothing is encoded for them that their packets could not carry."""
     client, encode = process.connect('x'), process.local.encode
 

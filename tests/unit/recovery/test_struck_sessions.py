@@ -12,8 +12,8 @@ from .writing import FakeSessions, House
 
 
 @pytest.mark.parametrize('intended', [False, True])
-def test_a_client_leaves(logger: Callable[[], logging.Logger],
-                         intended: bool) -> None:
+def test_struck_disconnect_is_completed(logger: Callable[[], logging.Logger],
+                                        intended: bool) -> None:
     def leaves(striker: Striker) -> None:
         store = FakeSessions()
         house = House(store, logger)
@@ -38,7 +38,8 @@ def test_a_client_leaves(logger: Callable[[], logging.Logger],
 
 
 @pytest.mark.parametrize('is_new', [False, True])
-def test_a_write(logger: Callable[[], logging.Logger], is_new: bool) -> None:
+def test_struck_write_is_in_doubt(logger: Callable[[], logging.Logger],
+                                  is_new: bool) -> None:
     """One that was struck may have been carried out: it is in doubt."""
     def write(striker: Striker) -> None:
         house = House(FakeSessions(), logger)

@@ -29,15 +29,14 @@ def world(logger: Callable[[], logging.Logger]) -> World:
     return World(logger)
 
 
-def test_how_old_the_last_event_of_a_client_may_be(world: World) -> None:
+def test_last_event_may_be_half_of_absence_old(world: World) -> None:
     """Half of its absence at most, in milliseconds."""
     assert world.delivery.long_time == 30_000
 
 
 # -- a client comes ----------------------------------------------------------
 
-def test_what_a_client_shows_is_not_for_the_application(
-        world: World) -> None:
+def test_application_does_not_see_recovery_auth(world: World) -> None:
     visit = world.tracker.begin(
         'e', '/chat', {'pid': 'p', 'offset': '1-0', 'token': 't'})
     assert (visit.eio_sid, visit.namespace) == ('e', '/chat')
@@ -46,7 +45,7 @@ def test_what_a_client_shows_is_not_for_the_application(
     assert visit.task == ME
 
 
-def test_namespaces_that_clients_are_let_into(world: World) -> None:
+def test_namespaces_of_admitted_visits_are_known(world: World) -> None:
     world.tracker.begin('e', '/', None)
     chat = world.tracker.begin('e', '/chat', None)
     assert world.tracker.namespaces == []
@@ -56,7 +55,7 @@ def test_namespaces_that_clients_are_let_into(world: World) -> None:
     assert world.tracker.namespaces == []
 
 
-def test_a_client_is_admitted(world: World) -> None:
+def test_client_is_admitted(world: World) -> None:
     world.connect('e')
     visit = world.tracker.begin('e', '/', None)
     appeared: List[str] = []
@@ -68,15 +67,14 @@ def test_a_client_is_admitted(world: World) -> None:
     assert appeared == ['/']
 
 
-def test_a_client_cannot_connect_past_the_server(world: World) -> None:
+def test_admit_without_visit_raises(world: World) -> None:
     with pytest.raises(RuntimeError):
         world.tracker.admit('e', '/', lambda namespace: None)
 
 
 # -- its reply ---------------------------------------------------------------
 
-def test_the_reply_names_the_session_which_is_written_before(
-        world: World) -> None:
+def test_reply_names_written_session(world: World) -> None:
     visit = world.visit()
     assert world.tracker.reply('e', '/') == 'pid of s'
     assert world.written == [visit.client]
@@ -84,19 +82,19 @@ def test_the_reply_names_the_session_which_is_written_before(
     assert not world.tracker.is_turned_away('e', '/')
 
 
-def test_a_client_that_takes_no_part_gets_its_reply(world: World) -> None:
+def test_client_without_recovery_gets_plain_reply(world: World) -> None:
     visit = world.visit(client=None)
     assert world.tracker.reply('e', '/') is None
     assert visit.replied and not visit.turned_away
     assert world.written == []
 
 
-def test_a_reply_to_no_visit(world: World) -> None:
+def test_reply_without_visit_is_unchanged(world: World) -> None:
     assert world.tracker.reply('e', '/') is None
     assert not world.tracker.is_turned_away('e', '/')
 
 
-def test_what_it_missed_goes_ahead_of_its_reply(world: World) -> None:
+def test_missed_events_precede_reply(world: World) -> None:
     visit = world.visit(MISSED)
     client: Any = visit.client
     ahead: List[Any] = []
@@ -108,15 +106,15 @@ def test_what_it_missed_goes_ahead_of_its_reply(world: World) -> None:
     assert visit.has_missed
 
 
-def test_a_client_that_missed_nothing_is_not_ahead(world: World) -> None:
+def test_reply_without_missed_events_is_plain(world: World) -> None:
     visit = world.visit()
     world.tracker.reply('e', '/')
     assert visit.client is not None and visit.client.ahead is None
 
 
 @pytest.mark.parametrize('why', ['is ahead', 'always_connect'])
-def test_what_it_missed_may_have_to_come_later(world: World,
-                                               why: str) -> None:
+def test_missed_events_may_have_to_follow_reply(
+        world: World, why: str) -> None:
     visit = world.visit(MISSED, is_ahead=why == 'is ahead')
     world.server.always_connect = why == 'always_connect'
     assert world.tracker.reply('e', '/') == 'pid of s'
@@ -143,7 +141,7 @@ GOES = pytest.mark.parametrize('how', [
 
 
 @GOES
-def test_a_client_that_is_gone_gets_no_reply(world: World, how: str) -> None:
+def test_lost_client_gets_no_reply(world: World, how: str) -> None:
     visit = world.visit(MISSED)
     goes(world, visit, how)
     assert world.tracker.reply('e', '/') is None
@@ -154,7 +152,8 @@ def test_a_client_that_is_gone_gets_no_reply(world: World, how: str) -> None:
 
 
 @GOES
-def test_a_client_goes_while_it_is_written(world: World, how: str) -> None:
+def test_client_lost_during_write_gets_no_missed_events(
+        world: World, how: str) -> None:
     """It has none of what it missed."""
     visit = world.visit(MISSED)
     client: Any = visit.client
@@ -165,7 +164,7 @@ def test_a_client_goes_while_it_is_written(world: World, how: str) -> None:
     assert world.given == [] and client.ahead == '3-0'
 
 
-def test_another_server_has_it_by_now(world: World) -> None:
+def test_client_claimed_elsewhere_gets_no_reply(world: World) -> None:
     visit = world.visit(MISSED)
     client: Any = visit.client
     world.on_write = lambda: world.local.supersede(client)
@@ -174,8 +173,7 @@ def test_another_server_has_it_by_now(world: World) -> None:
     assert world.given == [] and visit.turned_away
 
 
-def test_a_client_goes_while_it_is_given_what_it_missed(
-        world: World) -> None:
+def test_client_lost_during_replay_gets_no_reply(world: World) -> None:
     visit = world.visit(MISSED)
     world.timeline().on_deliver = lambda: goes(
         world, visit, 'it is taken over')
@@ -193,7 +191,7 @@ def acknowledge(world: World, encoded: Any = 'ack') -> bool:
 
 
 @pytest.mark.parametrize('encoded', ['ack', ['ack', b'attachment']])
-def test_an_acknowledgement_waits_for_what_was_emitted(
+def test_acknowledgement_waits_for_earlier_events(
         world: World, encoded: Any) -> None:
     world.connected()
     world.timeline().is_waiting = True
@@ -208,8 +206,8 @@ def test_an_acknowledgement_waits_for_what_was_emitted(
 
 @pytest.mark.parametrize('why', ['nothing waits', 'Redis is away',
                                  'no client', 'no room'])
-def test_an_acknowledgement_that_is_sent_at_once(world: World,
-                                                 why: str) -> None:
+def test_acknowledgement_without_earlier_events_is_sent_at_once(
+        world: World, why: str) -> None:
     def full(*args: Any) -> None:
         raise OutboxFullError('full')
 
@@ -233,7 +231,7 @@ def finished(world: World, visit: Visit, done: bool = True) -> State:
     return visit.client.presence
 
 
-def test_it_is_connected(world: World) -> None:
+def test_connect_is_completed(world: World) -> None:
     visit = world.visit(has_missed=True)
     assert finished(world, visit) is State.CONNECTED
     assert world.delivery.released == [('s', 'e')]
@@ -241,7 +239,7 @@ def test_it_is_connected(world: World) -> None:
     assert world.tracker.stats()['recovered'] == 0
 
 
-def test_it_was_recovered(world: World, logged: Logged) -> None:
+def test_recovered_connect_is_completed(world: World, logged: Logged) -> None:
     visit = world.visit(MISSED, has_missed=True)
     client: Any = visit.client
     client.ahead = '4-0'
@@ -256,7 +254,7 @@ def test_it_was_recovered(world: World, logged: Logged) -> None:
     assert client.ahead is None
 
 
-def test_what_it_missed_comes_now(world: World) -> None:
+def test_missed_events_follow_connect_handler(world: World) -> None:
     """With ``always_connect``."""
     visit = world.visit(MISSED, replied=True)
     assert finished(world, visit) is State.CONNECTED
@@ -264,8 +262,7 @@ def test_what_it_missed_comes_now(world: World) -> None:
     assert world.sent_packets == []
 
 
-def test_a_client_that_may_have_some_of_it_comes_again(
-        world: World) -> None:
+def test_client_with_unknown_offset_retries(world: World) -> None:
     visit = world.visit(MISSED, is_ahead=True, replied=True)
     assert finished(world, visit) is State.CONNECTING
     assert world.given == [] and world.delivery.released == []
@@ -273,7 +270,7 @@ def test_a_client_that_may_have_some_of_it_comes_again(
     assert world.connection.closed
 
 
-def test_one_that_is_to_go_does_not_come_again(world: World) -> None:
+def test_disconnected_client_does_not_retry(world: World) -> None:
     visit = world.visit(MISSED, is_ahead=True, replied=True)
     client: Any = visit.client
     world.local.discard(client)
@@ -282,7 +279,7 @@ def test_one_that_is_to_go_does_not_come_again(world: World) -> None:
     assert world.server_disconnects == [('s', '/')]
 
 
-def test_it_was_disconnected_while_it_came(world: World) -> None:
+def test_disconnect_during_connect_is_completed(world: World) -> None:
     """But by nothing that has disconnected it already."""
     visit = world.visit(has_missed=True)
     client: Any = visit.client
@@ -292,7 +289,7 @@ def test_it_was_disconnected_while_it_came(world: World) -> None:
     assert world.server_disconnects == []
 
 
-def test_it_was_refused(world: World) -> None:
+def test_refused_client_is_forgotten(world: World) -> None:
     visit = world.visit(sid=None)
     assert finished(world, visit) is State.CONNECTING
     assert world.delivery.released == []
@@ -300,7 +297,8 @@ def test_it_was_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize('takes_part', [False, True])
-def test_its_handler_has_failed(world: World, takes_part: bool) -> None:
+def test_client_of_failed_handler_is_removed(
+        world: World, takes_part: bool) -> None:
     """python-socketio would never look at it again."""
     visit = world.visit(task=OTHER)
     client: Any = visit.client
@@ -312,7 +310,7 @@ def test_its_handler_has_failed(world: World, takes_part: bool) -> None:
     assert client.presence is State.CONNECTING
 
 
-def test_its_handler_has_failed_after_its_reply(world: World) -> None:
+def test_client_stays_when_handler_fails_after_reply(world: World) -> None:
     """With ``always_connect``: it stays connected."""
     visit = world.visit(replied=True)
     assert finished(world, visit, False) is State.CONNECTED
@@ -320,7 +318,8 @@ def test_its_handler_has_failed_after_its_reply(world: World) -> None:
 
 
 @pytest.mark.parametrize('why', ['turned away', 'closing', 'elsewhere'])
-def test_its_end_is_up_to_another_task(world: World, why: str) -> None:
+def test_ended_connection_is_left_to_other_task(
+        world: World, why: str) -> None:
     visit = world.visit(has_missed=True, turned_away=why == 'turned away')
     world.connection.closing = why == 'closing'
     if why == 'elsewhere':
@@ -330,14 +329,15 @@ def test_its_end_is_up_to_another_task(world: World, why: str) -> None:
     assert world.manager.disconnected == []
 
 
-def test_it_takes_no_part(world: World) -> None:
+def test_connect_without_recovery_is_completed(world: World) -> None:
     visit = world.visit(client=None)
     world.tracker.finish(visit, True)
     assert world.delivery.released == []
 
 
 @pytest.mark.parametrize('has_missed', [False, True])
-def test_it_is_taken_over_meanwhile(world: World, has_missed: bool) -> None:
+def test_client_taken_over_during_handler_gets_nothing(
+        world: World, has_missed: bool) -> None:
     visit = world.visit(has_missed=has_missed)
     goes(world, visit, 'it is taken over')
     assert finished(world, visit) is State.CONNECTING
@@ -346,7 +346,7 @@ def test_it_is_taken_over_meanwhile(world: World, has_missed: bool) -> None:
 
 # -- while it is connected ---------------------------------------------------
 
-def test_data_that_is_too_large(world: World) -> None:
+def test_too_large_session_data_raises(world: World) -> None:
     world.connected()
     world.tracker.check_data('s', '/', 'x')
     with pytest.raises(ValueError, match='max_session_bytes'):
@@ -363,7 +363,7 @@ def unchanged(world: World, **kept: Any) -> ClientSession:
     return client
 
 
-def test_data_is_saved(world: World) -> None:
+def test_session_data_is_written(world: World) -> None:
     client = unchanged(world)
     world.tracker.saved('s', '/chat', 'of another')
     world.tracker.saved('other', '/', 'of another')
@@ -373,7 +373,7 @@ def test_data_is_saved(world: World) -> None:
 
 
 @pytest.mark.parametrize('text, changed', [('old', False), ('new', True)])
-def test_a_handler_may_change_the_session_of_flask(
+def test_change_of_flask_session_is_written(
         world: World, text: str, changed: bool,
         monkeypatch: pytest.MonkeyPatch) -> None:
     from redis_streams_adapter.clients import hooks
@@ -388,7 +388,7 @@ def test_a_handler_may_change_the_session_of_flask(
     assert not early.has_changed
 
 
-def test_what_is_known_of_it(world: World) -> None:
+def test_outcome_of_client_is_returned(world: World) -> None:
     world.connected()
     assert world.tracker.count == 1
     assert world.tracker.outcome('s', '/') is None
@@ -398,7 +398,7 @@ def test_what_is_known_of_it(world: World) -> None:
     assert stats['sessions'] == 1 and stats['not_recovered_rejected'] == 0
 
 
-def test_a_command_of_another_node(world: World) -> None:
+def test_command_of_other_node_changes_rooms(world: World) -> None:
     client = world.connected()
     message = DisconnectSockets(EVERYONE, True)
     world.tracker.disconnect('/', message)

@@ -27,14 +27,14 @@ def unchanged(world: World, **kept: Any) -> ClientSession:
 
 # -- rooms -------------------------------------------------------------------
 
-def test_a_client_enters_a_room(world: World) -> None:
+def test_enter_room_is_recorded(world: World) -> None:
     client = unchanged(world)
     world.tracker.entered('s', '/', 'room')
     assert client.rooms == {'s', 'room'}
     assert client.has_changed
 
 
-def test_a_client_leaves_a_room(world: World) -> None:
+def test_leave_room_is_recorded(world: World) -> None:
     client = unchanged(world, rooms={'s', 'room'})
     world.tracker.left('s', '/', 'room')
     assert client.rooms == {'s'}
@@ -44,8 +44,8 @@ def test_a_client_leaves_a_room(world: World) -> None:
 @pytest.mark.parametrize('sid, namespace, room', [
     ('s', '/', 'already'), ('s', '/', None), ('other', '/', 'room'),
     ('s', '/chat', 'room')])
-def test_no_room_is_entered(world: World, sid: str, namespace: str,
-                            room: Any) -> None:
+def test_failed_enter_is_not_recorded(world: World, sid: str, namespace: str,
+                                      room: Any) -> None:
     client = unchanged(world, rooms={'s', 'already'})
     world.tracker.entered(sid, namespace, room)
     assert client.rooms == {'s', 'already'}
@@ -55,15 +55,15 @@ def test_no_room_is_entered(world: World, sid: str, namespace: str,
 @pytest.mark.parametrize('sid, namespace, room', [
     ('s', '/', 'not in there'), ('other', '/', 'room'),
     ('s', '/chat', 'room')])
-def test_no_room_is_left(world: World, sid: str, namespace: str,
-                         room: Any) -> None:
+def test_failed_leave_is_not_recorded(world: World, sid: str, namespace: str,
+                                      room: Any) -> None:
     client = unchanged(world, rooms={'s', 'room'})
     world.tracker.left(sid, namespace, room)
     assert client.rooms == {'s', 'room'}
     assert not client.has_changed
 
 
-def test_a_client_that_leaves_keeps_its_rooms(world: World) -> None:
+def test_leaving_client_keeps_rooms(world: World) -> None:
     """python-socketio takes it out of all of them then."""
     client = world.connected(rooms={'s', 'room'})
     world.tracker.leave('s', '/')
@@ -73,7 +73,7 @@ def test_a_client_that_leaves_keeps_its_rooms(world: World) -> None:
 
 # -- about to be disconnected ------------------------------------------------
 
-def test_the_connection_is_lost(world: World) -> None:
+def test_lost_connection_leaves_session(world: World) -> None:
     """What it was like, and how far it had come, is what counts."""
     client = world.connected(rooms={'s', 'room'})
     world.delivery.sent['s'] = Position(99)
@@ -88,7 +88,7 @@ def test_the_connection_is_lost(world: World) -> None:
     assert world.timeline().calls == []
 
 
-def test_it_is_disconnected_on_purpose(world: World) -> None:
+def test_disconnect_deletes_session(world: World) -> None:
     """It gets what was emitted before, also what is held."""
     client = world.connected()
     world.tracker.leave('s', '/')
@@ -97,7 +97,8 @@ def test_it_is_disconnected_on_purpose(world: World) -> None:
     assert world.delivery.released == [('s', 'e')]
 
 
-def test_it_was_to_go_and_its_connection_is_lost(world: World) -> None:
+def test_disconnect_before_lost_connection_deletes_session(
+        world: World) -> None:
     client = world.connected()
     world.local.discard(client)
     world.connection.closed = True
@@ -105,7 +106,7 @@ def test_it_was_to_go_and_its_connection_is_lost(world: World) -> None:
     assert world.timeline().calls == [('flush', 's')]
 
 
-def test_it_leaves_once(world: World) -> None:
+def test_client_leaves_once(world: World) -> None:
     client = world.connected(rooms={'s', 'room'})
     world.connection.closing = True
     world.tracker.leave('s', '/')
@@ -118,7 +119,7 @@ def test_it_leaves_once(world: World) -> None:
     assert client.upto == Position(1)
 
 
-def test_one_that_takes_no_part_gets_what_was_emitted(world: World) -> None:
+def test_client_without_recovery_gets_waiting_events(world: World) -> None:
     world.connect('e')
     world.manager.register('s', 'e', '/', ())
     world.tracker.leave('s', '/')
@@ -126,12 +127,12 @@ def test_one_that_takes_no_part_gets_what_was_emitted(world: World) -> None:
     assert world.delivery.released == [('s', 'e')]
 
 
-def test_one_that_is_not_here_leaves(world: World) -> None:
+def test_unknown_client_leaves(world: World) -> None:
     world.tracker.leave('s', '/')
     assert world.timeline().calls == []
 
 
-def test_what_is_done_to_a_client_that_leaves(world: World) -> None:
+def test_client_is_leaving_except_for_its_handler(world: World) -> None:
     """It does not follow the client, but for what its disconnect handler
     does."""
     client = world.connected()
@@ -146,7 +147,7 @@ def test_what_is_done_to_a_client_that_leaves(world: World) -> None:
     assert not world.tracker.is_leaving('s', '/')
 
 
-def test_a_client_that_is_another_nodes_by_now(world: World) -> None:
+def test_client_claimed_by_other_node_keeps_session(world: World) -> None:
     client = world.connected()
     world.local.supersede(client)
     assert world.tracker.is_leaving('s', '/')
@@ -154,8 +155,7 @@ def test_a_client_that_is_another_nodes_by_now(world: World) -> None:
 
 # -- unregistered ------------------------------------------------------------
 
-def test_the_task_that_disconnects_a_client_unregisters_it(
-        world: World) -> None:
+def test_disconnecting_task_unregisters_client(world: World) -> None:
     client = world.connected()
     client.leaving_task = ME
     assert world.tracker.may_unregister('s', '/')
@@ -163,18 +163,19 @@ def test_the_task_that_disconnects_a_client_unregisters_it(
 
 
 @pytest.mark.parametrize('leaving_task', [None, OTHER])
-def test_another_task_does_not(world: World, leaving_task: Any) -> None:
+def test_other_task_does_not_unregister_client(
+        world: World, leaving_task: Any) -> None:
     client = world.connected()
     client.leaving_task = leaving_task
     assert not world.tracker.may_unregister('s', '/')
     assert not client.is_leaving
 
 
-def test_any_task_unregisters_what_takes_no_part(world: World) -> None:
+def test_any_task_unregisters_client_without_recovery(world: World) -> None:
     assert world.tracker.may_unregister('s', '/')
 
 
-def test_a_connect_handler_refuses_it(world: World) -> None:
+def test_refused_client_loses_session(world: World) -> None:
     visit = world.visit()
     assert world.tracker.may_unregister('s', '/')
     assert visit.client is not None and visit.client.is_discarded
@@ -183,7 +184,7 @@ def test_a_connect_handler_refuses_it(world: World) -> None:
     assert world.tracker.stats()['not_recovered_rejected'] == 1
 
 
-def test_a_client_that_did_not_ask_is_refused(world: World) -> None:
+def test_refused_client_without_pid_is_not_counted(world: World) -> None:
     visit = world.visit(shown=None)
     assert world.tracker.may_unregister('s', '/')
     assert visit.client is not None and visit.client.is_discarded
@@ -191,8 +192,7 @@ def test_a_client_that_did_not_ask_is_refused(world: World) -> None:
     assert world.tracker.stats()['not_recovered_rejected'] == 0
 
 
-def test_a_connection_that_ends_while_it_connects_refuses_nothing(
-        world: World) -> None:
+def test_visit_of_ended_connection_is_not_refused(world: World) -> None:
     visit = world.visit()
     world.connection.closing = True
     assert world.tracker.may_unregister('s', '/')
@@ -202,7 +202,8 @@ def test_a_connection_that_ends_while_it_connects_refuses_nothing(
 
 @pytest.mark.parametrize('what', ['another task', 'it leaves already',
                                   'another client'])
-def test_whose_visit_it_is(world: World, what: str) -> None:
+def test_visit_of_other_task_is_not_unregistered(
+        world: World, what: str) -> None:
     visit = world.visit()
     client: Any = visit.client
     if what == 'another task':
@@ -215,7 +216,7 @@ def test_whose_visit_it_is(world: World, what: str) -> None:
     assert not client.is_discarded and not client.is_leaving
 
 
-def test_a_client_is_unregistered(world: World) -> None:
+def test_client_is_unregistered(world: World) -> None:
     client = world.connected()
     world.tracker._outcomes.note('s', '/', Outcome(True))
     world.tracker._outcomes.note('s', '/chat', Outcome(True))
@@ -227,7 +228,7 @@ def test_a_client_is_unregistered(world: World) -> None:
     assert world.tracker.outcome('s', '/chat') == Outcome(True)
 
 
-def test_what_takes_no_part_is_unregistered(world: World) -> None:
+def test_client_without_recovery_is_unregistered(world: World) -> None:
     """What became of it is forgotten, too."""
     world.tracker._outcomes.note('s', '/', Outcome(False, REJECTED))
     world.tracker.unregister('s', '/')
@@ -245,7 +246,7 @@ def connection_of_two(world: World) -> List[ClientSession]:
 
 @pytest.mark.parametrize('close, discarded', [
     (False, [True, False, False]), (True, [True, True, False])])
-def test_clients_that_are_told_to_go_are_not_recovered(
+def test_disconnected_clients_are_not_recovered(
         world: World, close: bool, discarded: List[bool]) -> None:
     """And Redis is to know that."""
     clients = connection_of_two(world)
@@ -255,7 +256,7 @@ def test_clients_that_are_told_to_go_are_not_recovered(
     assert world.timeline().calls == []
 
 
-def test_a_connection_is_going_to_be_closed(world: World) -> None:
+def test_clients_of_closing_connection_are_not_recovered(world: World) -> None:
     clients = connection_of_two(world)
     world.tracker.discard_connection('e')
     assert [each.is_discarded for each in clients] == [True, True, False]
@@ -265,7 +266,7 @@ def test_a_connection_is_going_to_be_closed(world: World) -> None:
     assert world.timeline('/chat').calls == [('flush', 't')]
 
 
-def test_a_client_that_takes_no_part_is_told_to_go(world: World) -> None:
+def test_client_without_recovery_is_disconnected(world: World) -> None:
     world.manager.register('s', 'e', '/', ())
     world.tracker.discard('/', ('s', 'e'))
     world.tracker.discard_connection('e')

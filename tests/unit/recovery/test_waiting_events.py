@@ -22,7 +22,7 @@ def process(logger: Callable[[], logging.Logger]) -> Process:
 
 # -- what does not pass through the stream -----------------------------------
 
-def test_it_waits_for_what_was_emitted_before(process: Process) -> None:
+def test_local_event_waits_for_earlier_ones(process: Process) -> None:
     client = process.connect()
     process.locally('now')
     assert got(client) == [('now', '100-0')]
@@ -43,7 +43,7 @@ def test_it_waits_for_what_was_emitted_before(process: Process) -> None:
     assert got(client)[7:] == [('now', '103-0')]
 
 
-def test_what_asks_for_an_answer(process: Process) -> None:
+def test_event_with_callback_waits(process: Process) -> None:
     client = process.connect()
     first, question = process.emit('first'), process.ask('question', 'text')
     process.back(first, Position(101))
@@ -57,8 +57,8 @@ def test_what_asks_for_an_answer(process: Process) -> None:
 
 # -- what waits takes its share ----------------------------------------------
 
-def test_a_share_of_a_struck_task(process: Process,
-                                  monkeypatch: pytest.MonkeyPatch) -> None:
+def test_struck_task_gives_share_back(process: Process,
+                                      monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given back, although something always waits."""
     client, shares = process.connect(), process.delivery._events.shares
     put, last = shares.put, process.emit('hello')
@@ -80,7 +80,7 @@ def test_a_share_of_a_struck_task(process: Process,
     assert got(client).count(('local', 2)) == 1
 
 
-def test_a_full_outbox_keeps_the_shares(
+def test_waiting_local_events_count_against_limit(
         logger: Callable[[], logging.Logger]) -> None:
     process = Process(logger, limit=2)
     client, pending = process.connect(), process.emit('hello')
@@ -96,7 +96,7 @@ def test_a_full_outbox_keeps_the_shares(
 
 # -- waits for all that waits ------------------------------------------------
 
-def test_drain(process: Process) -> None:
+def test_drain_waits_for_earlier_events(process: Process) -> None:
     delivery = process.delivery
     delivery.drain(AMPLE)
     first, last = process.emit('first'), process.emit('last')
@@ -112,7 +112,7 @@ def test_drain(process: Process) -> None:
     assert delivery.is_waiting
 
 
-def test_drain_of_what_never_comes_back(process: Process) -> None:
+def test_drain_ends_when_events_are_lost(process: Process) -> None:
     gone = process.emit('gone')
     call = Call(process.delivery.drain, DEADLINE)
     wait_until(lambda: len(process.delivery._waiting) == 2)

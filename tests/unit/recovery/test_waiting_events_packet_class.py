@@ -46,7 +46,8 @@ def client(process: World) -> FakeClient:
     return process.connect()
 
 
-def test_what_comes_back(process: World, client: FakeClient) -> None:
+def test_event_is_delivered_when_read(process: World,
+                                      client: FakeClient) -> None:
     first = process.emit('first')
     process.locally('local', 'text')
     second = process.emit('second', 'text')
@@ -59,8 +60,8 @@ def test_what_comes_back(process: World, client: FakeClient) -> None:
 
 
 @pytest.mark.parametrize('how', ['overtaken', 'sign of life'])
-def test_what_never_comes_back(process: World, client: FakeClient,
-                               how: str) -> None:
+def test_event_lost_by_redis_is_delivered(process: World, client: FakeClient,
+                                          how: str) -> None:
     lost = process.emit('lost', 'text')
     process.locally('local', 'text')
     if how == 'overtaken':
@@ -71,14 +72,15 @@ def test_what_never_comes_back(process: World, client: FakeClient,
         ('lost', 'text', '100-0'), ('local', 'text', '100-0')]
 
 
-def test_what_need_not_wait(process: World, client: FakeClient) -> None:
+def test_event_without_wait_is_delivered_at_once(
+        process: World, client: FakeClient) -> None:
     process.receive(Position(101), 'other')
     process.locally('local', 'text')
     assert got(client)[1:] == [('local', 'text', '101-0')]
 
 
-def test_the_reader_goes_on_meanwhile(process: World,
-                                      client: FakeClient) -> None:
+def test_reader_continues_during_encoding(process: World,
+                                          client: FakeClient) -> None:
     """The offset is the one of the moment in which it is delivered."""
     positions = iter([Position(101), Position(102)])
 
@@ -92,7 +94,8 @@ def test_the_reader_goes_on_meanwhile(process: World,
     assert got(client) == [('local', 'text', '102-0')]
 
 
-def test_the_reader_never_pauses(process: World, client: FakeClient) -> None:
+def test_endless_reader_does_not_delay_encoding(
+        process: World, client: FakeClient) -> None:
     """Then the offset is encoded under the lock: no wait is endless."""
     positions = iter(range(101, 200))
     process.on_encode = lambda: process.delivery.moved(
@@ -105,7 +108,8 @@ def test_the_reader_never_pauses(process: World, client: FakeClient) -> None:
     process.under_lock.clear()
 
 
-def test_a_client_is_disconnected(process: World, client: FakeClient) -> None:
+def test_disconnected_client_gets_waiting_events(
+        process: World, client: FakeClient) -> None:
     other, first = process.connect('x'), process.emit('first', 'text')
     process.locally('local', 'text')
     process.delivery.flush(client.sid)
@@ -117,8 +121,8 @@ def test_a_client_is_disconnected(process: World, client: FakeClient) -> None:
         ('first', 'text', '101-0'), ('local', 'text', '101-0')]
 
 
-def test_something_is_emitted_while_a_client_is_disconnected(
-        process: World, client: FakeClient) -> None:
+def test_emit_during_disconnect_keeps_order(process: World,
+                                            client: FakeClient) -> None:
     process.emit('first', 'text')
     calls: List[str] = []
 
@@ -135,8 +139,8 @@ def test_something_is_emitted_while_a_client_is_disconnected(
 
 
 @pytest.mark.parametrize('own', [False, True])
-def test_this_node_leaves(process: World, client: FakeClient,
-                          own: bool) -> None:
+def test_closing_node_delivers_no_offsets(process: World, client: FakeClient,
+                                          own: bool) -> None:
     guest = process.connect(takes_part=False)
     pending = process.emit('own', 'text')
     process.locally('local', 'text')

@@ -23,7 +23,7 @@ def process(logger: Callable[[], logging.Logger]) -> Process:
 
 # -- a client is on its way out ----------------------------------------------
 
-def test_flush(process: Process) -> None:
+def test_flush_delivers_waiting_events_to_client(process: Process) -> None:
     leaving, here = process.connect('x'), process.connect('x')
     first, alone = process.emit('first'), process.emit(
         'alone', to=[leaving.sid])
@@ -67,7 +67,7 @@ def returns(process: Process, client: FakeClient, *rooms: Any,
     return connection
 
 
-def test_what_waits_is_meant_for_it(process: Process) -> None:
+def test_waiting_events_reach_returning_client(process: Process) -> None:
     other, client = process.connect('x'), process.connect()
     own = [process.emit('all'), process.emit('room', to=['x']),
            process.emit('elsewhere', to=['y']),
@@ -83,7 +83,7 @@ def test_what_waits_is_meant_for_it(process: Process) -> None:
     assert got(other) == [('all', '101-0'), ('room', '102-0')]
 
 
-def test_it_was_meant_at_the_emit(process: Process) -> None:
+def test_event_for_former_room_is_delivered_once(process: Process) -> None:
     """And is no longer in the room; once is enough."""
     client = process.connect('x', 'y')
     pending = process.emit('hello', to=['x', 'y'])
@@ -93,7 +93,8 @@ def test_it_was_meant_at_the_emit(process: Process) -> None:
     assert got(client) == []
 
 
-def test_nobody_was_meant_when_it_was_emitted(process: Process) -> None:
+def test_event_without_recipients_reaches_returning_client(
+        process: Process) -> None:
     client, data = process.connect(), [1]
     sid = client.sid
     client.leave()
@@ -111,7 +112,7 @@ def test_nobody_was_meant_when_it_was_emitted(process: Process) -> None:
     assert process.delivery.history.has('/', Position(101))
 
 
-def test_it_is_not_registered_after_all(process: Process) -> None:
+def test_failed_registration_leaves_waiting_events(process: Process) -> None:
     """What waits is as it was."""
     client = process.connect('x')
     own = [process.emit('all'), process.emit('nobody', to=['y'])]
@@ -124,7 +125,7 @@ def test_it_is_not_registered_after_all(process: Process) -> None:
     assert got(connection) == []
 
 
-def test_what_is_not_sent_again(process: Process) -> None:
+def test_volatile_events_are_not_replayed(process: Process) -> None:
     client = process.connect()
     own = [process.emit('volatile', flags={'volatile': True}),
            process.ask('question')]
@@ -134,7 +135,7 @@ def test_what_is_not_sent_again(process: Process) -> None:
     assert got(again) == []
 
 
-def test_an_answer_is_not_asked_of_another_connection(
+def test_acknowledgement_is_not_requested_from_new_connection(
         process: Process) -> None:
     """Who asked waits no longer, and the number of the question may be
     given to another one."""
@@ -150,7 +151,7 @@ def test_an_answer_is_not_asked_of_another_connection(
     assert got(again) == [('first', '101-0')]
 
 
-def test_what_is_of_another_namespace(process: Process) -> None:
+def test_events_of_other_namespace_are_ignored(process: Process) -> None:
     client = process.connect()
     pending = process.emit('hello')
     process.command(DisconnectSockets(EVERYONE))
@@ -159,7 +160,7 @@ def test_what_is_of_another_namespace(process: Process) -> None:
     assert got(again) == []
 
 
-def test_commands_that_wait(process: Process) -> None:
+def test_waiting_commands_apply(process: Process) -> None:
     client = process.connect()
     process.locally('nothing waits')
     own = [process.emit('no', to=['x']),
@@ -173,7 +174,7 @@ def test_commands_that_wait(process: Process) -> None:
     assert got(again) == [('yes', '103-0'), ('yes', '106-0')]
 
 
-def test_commands_that_wait_and_were_carried_out(process: Process) -> None:
+def test_applied_waiting_commands_are_not_repeated(process: Process) -> None:
     """While it was there: what the application did after them holds."""
     client = process.connect('x')
     assert process.delivery.commanded is None
@@ -191,7 +192,7 @@ def test_commands_that_wait_and_were_carried_out(process: Process) -> None:
     assert replay.rooms == {'s', 'x', 'y', 'z'}
 
 
-def test_whose_commands_they_are(process: Process) -> None:
+def test_commands_are_told_apart_by_node(process: Process) -> None:
     """That can be told of those that were read, too."""
     pending = process.command(SocketsLeave(EVERYONE, ('x',)))
     process.delivery.came_back(
@@ -205,7 +206,7 @@ def test_whose_commands_they_are(process: Process) -> None:
         Origin(b'w', 1), Origin(b'v', 9)]
 
 
-def test_it_is_disconnected_by_what_waits(process: Process) -> None:
+def test_waiting_disconnect_ends_recovery(process: Process) -> None:
     client = process.connect('x')
     pending = process.emit('hello')
     sid = client.sid
@@ -223,7 +224,7 @@ def test_it_is_disconnected_by_what_waits(process: Process) -> None:
         for load in waiting.loads for _, eio_sid in load.clients]
 
 
-def test_commands_are_no_events(process: Process) -> None:
+def test_commands_are_not_counted_as_events(process: Process) -> None:
     client = process.connect()
     process.back(process.command(SocketsJoin(EVERYONE, ('x',))), Position(101))
     assert got(client) == []

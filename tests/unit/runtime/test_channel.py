@@ -117,7 +117,7 @@ def world() -> World:
     return World()
 
 
-def test_channels_are_told_apart_by_identity(world: World) -> None:
+def test_channels_are_compared_by_identity(world: World) -> None:
     """They are looked for in lists, and two may have equal parts."""
     first, second = world.make(), world.make()
     assert first != second
@@ -125,7 +125,7 @@ def test_channels_are_told_apart_by_identity(world: World) -> None:
     assert not first.sending and not first.positioned
 
 
-def test_a_manager_is_started_anew(world: World) -> None:
+def test_restart_ignores_former_writer(world: World) -> None:
     """What its clients had from the former runtime does not come again, and
     no former writer counts as another process."""
     first, second, third = (world.make() for _ in range(3))
@@ -138,24 +138,24 @@ def test_a_manager_is_started_anew(world: World) -> None:
         first.writer.writer_id, second.writer.writer_id}
 
 
-def test_the_namespaces_of_a_stream(world: World) -> None:
+def test_channel_knows_its_namespaces(world: World) -> None:
     assert world.channel.carried([ELSEWHERE, HERE]) == [HERE]
     assert world.channel.carried([ELSEWHERE]) == []
 
 
 # -- what the reader reads ---------------------------------------------------
 
-def test_a_message_of_another_process_is_delivered(world: World) -> None:
+def test_message_of_other_process_is_delivered(world: World) -> None:
     act = Act('/', 'other', Broadcast(('hi',), EVERYONE))
     assert world.take_in(act) == [('received', ENTRY, act)]
 
 
-def test_an_entry_of_this_process_has_come_back(world: World) -> None:
+def test_entry_of_this_process_is_recognized(world: World) -> None:
     assert world.take_in(Returned(5, True)) == [
         ('seen', 5), ('came_back', ENTRY, 5, True)]
 
 
-def test_nothing_may_follow_the_stream(world: World) -> None:
+def test_delivery_may_ignore_local_entries(world: World) -> None:
     delivery: Any = world.channel.delivery
     delivery.follower = None
     act = Act('/', 'other', Broadcast(('hi',), EVERYONE))
@@ -164,37 +164,37 @@ def test_nothing_may_follow_the_stream(world: World) -> None:
     assert world.calls == [('seen', 5), ('received', ENTRY, act)]
 
 
-def test_missing_messages_are_a_loss(world: World) -> None:
+def test_missing_messages_are_reported(world: World) -> None:
     (name, loss), = world.take_in(Missing('other', 3))
     assert name == 'lose'
     assert (loss.kind, loss.stream, loss.count, loss.uid) == (
         MISSING, 'socket.io', 3, 'other')
 
 
-def test_a_reader_that_cannot_count_may_have_missed_members(
+def test_missing_entries_of_uncounted_stream_hide_members(
         world: World) -> None:
     world.channel.reader.counts = False
     assert world.take_in(Missing('other', 3))[1:] == [
         ('lose_sight', world.channel, False)]
 
 
-def test_a_copy_is_counted_and_nothing_else(world: World) -> None:
+def test_duplicate_is_only_counted(world: World) -> None:
     assert world.take_in(Duplicate()) == []
     assert world.channel.duplicates == 1
 
 
-def test_what_is_no_message_is_skipped(world: World) -> None:
+def test_malformed_entry_is_skipped(world: World) -> None:
     error = DecodeError('nonsense')
     assert world.take_in(Skipped(error)) == [('skip', error, 'entry 7-1')]
 
 
-def test_the_writer_hears_of_a_reader_that_lags(world: World) -> None:
+def test_writer_learns_of_lagging_reader(world: World) -> None:
     assert world.take_in(ReaderLags('other', Position(3, 0))) == [
         ('reader_lags', 'other', Position(3, 0))]
 
 
 @pytest.mark.parametrize('closed', [False, True])
-def test_an_answer_is_reported_to_the_reader_unless_closed(
+def test_answer_is_reported_to_reader_unless_closed(
         world: World, closed: bool) -> None:
     world.state.closed = closed
     send = Send('/', Heartbeat())
@@ -202,12 +202,12 @@ def test_an_answer_is_reported_to_the_reader_unless_closed(
         ('carry_out', send), *([] if closed else [('report_position',)])]
 
 
-def test_all_else_is_carried_out(world: World) -> None:
+def test_other_messages_are_executed(world: World) -> None:
     completed = Completed(threading.Event())  # type: ignore[arg-type]
     assert world.take_in(completed) == [('carry_out', completed)]
 
 
-def test_an_entry_that_fails_was_taken_in_all_the_same(world: World) -> None:
+def test_failing_entry_counts_as_read(world: World) -> None:
     def fail(*args: Any) -> None:
         raise ZeroDivisionError
 
@@ -233,7 +233,7 @@ def test_there_is_no_room_for_an_answer(world: World) -> None:
     assert reader.failed == 1
 
 
-def test_the_stream_is_followed(world: World) -> None:
+def test_followed_stream_serves_namespaces(world: World) -> None:
     world.channel.began(Position(5, 0), 99)
     assert world.calls == [
         ('sequences.begin', Position(5, 0), 99), ('began', Position(5, 0)),
@@ -244,7 +244,8 @@ def test_the_stream_is_followed(world: World) -> None:
 @pytest.mark.parametrize('kind, calls', [
     (TRIMMED, [('lose_sight', False)]),
     (DELETED, [('history_lost',), ('lose_sight', True)])])
-def test_lost_history(world: World, kind: str, calls: List[Any]) -> None:
+def test_lost_history_is_reported(world: World, kind: str,
+                                  calls: List[Any]) -> None:
     world.channel.lost_history(kind, 4)
     losses = [call[1] for call in world.calls if call[0] == 'lose']
     assert [(loss.kind, loss.count) for loss in losses] == [(kind, 4)]
@@ -252,7 +253,7 @@ def test_lost_history(world: World, kind: str, calls: List[Any]) -> None:
             if each[0] != 'lose'] == calls
 
 
-def test_the_history_before_the_first_position(world: World) -> None:
+def test_history_before_first_position_is_recalled(world: World) -> None:
     world.channel.recall(ENTRY, 0.0)
     assert world.calls == [
         ('recall', ENTRY, 0.0, world.channel._before)]
@@ -262,7 +263,7 @@ def test_the_history_before_the_first_position(world: World) -> None:
     assert history is not None and history[:2] == (ENTRY.id, span)
 
 
-def test_a_reader_that_gets_through_again(world: World) -> None:
+def test_returning_reader_executes_its_events(world: World) -> None:
     world.events = ['an event']
     world.channel.resume()
     assert [each[0] for each in world.calls] == [
@@ -283,8 +284,8 @@ def test_writers_share_half_of_what_a_stream_keeps(world: World) -> None:
 
 
 @pytest.mark.parametrize('cursor', [THERE, None])
-def test_a_member_says_that_its_reader_lags(world: World,
-                                            cursor: Any) -> None:
+def test_lagging_reader_of_member_is_announced(
+        world: World, cursor: Any) -> None:
     """In a namespace of that stream."""
     world.channel.lagging(cursor)
     envelope = open_envelope(world.said[0])
@@ -297,7 +298,7 @@ def test_a_member_says_that_its_reader_lags(world: World,
         ('reader_lags', None, THERE)])
 
 
-def test_one_that_is_no_member_gives_its_name(world: World) -> None:
+def test_lagging_reader_of_emitter_gives_its_name(world: World) -> None:
     """It writes as an emitter, and others need to know which reader it is."""
     world.node.namespaces = []
     world.channel.lagging(THERE)
@@ -305,7 +306,7 @@ def test_one_that_is_no_member_gives_its_name(world: World) -> None:
     assert isinstance(message, Heartbeat) and message.reader == 'me'
 
 
-def test_overhear(world: World) -> None:
+def test_writer_reads_about_lagging_readers(world: World) -> None:
     world.overhear(Heartbeat(THERE))
     world.overhear(Heartbeat(THERE, 'a-reader'), uid='emitter')
     assert world.calls == [('reader_lags', 'other', THERE),
@@ -319,14 +320,14 @@ def test_overhear(world: World) -> None:
     assert world.calls == [('seen', 9)]
 
 
-def test_what_is_malformed_is_for_the_readers(world: World) -> None:
+def test_writer_ignores_malformed_entries(world: World) -> None:
     """They log and count it."""
     world.channel.overhear((b'nonsense', b''))
     world.channel.overhear(())
     assert world.calls == []
 
 
-def test_readers_after_an_outage(world: World) -> None:
+def test_readers_are_known_after_outage(world: World) -> None:
     world.readers = {'/': ['a', 'b'], '/chat': ['b']}
     awaited, questions = world.channel.absent()
     assert awaited == [None, 'a', 'b', 'b']
@@ -337,7 +338,7 @@ def test_readers_after_an_outage(world: World) -> None:
     assert isinstance(decode(envelope), InitialHeartbeat)
 
 
-def test_nobody_is_known_after_an_outage(world: World) -> None:
+def test_unknown_readers_after_outage_end_wait_by_time(world: World) -> None:
     """There may be readers all the same: the wait ends by time."""
     awaited, _ = world.channel.absent()
     assert awaited == [None, '']

@@ -34,15 +34,15 @@ def test_start_is_idempotent(pair: Pair, stream: FakeStream) -> None:
     assert stream.connections == 4
 
 
-def test_a_server_joins_with_its_first_client(
-        make_node: Callable[..., Node], stream: FakeStream) -> None:
+def test_server_joins_with_first_client(make_node: Callable[..., Node],
+                                        stream: FakeStream) -> None:
     node = make_node()
     node.connect()
     wait_until(lambda: messages(stream, MessageType.INITIAL_HEARTBEAT))
     assert node.manager.server_count() == 1
 
 
-def test_close(pair: Pair, stream: FakeStream) -> None:
+def test_close_ends_all_tasks(pair: Pair, stream: FakeStream) -> None:
     pair.a.server.emit('hello')
     pair.a.manager.close()
     # The goodbye is the last thing it says, in each namespace.
@@ -59,7 +59,7 @@ def test_close(pair: Pair, stream: FakeStream) -> None:
         pair.a.server.emit('hello')
 
 
-def test_a_new_life_after_close(pair: Pair) -> None:
+def test_manager_starts_again_after_close(pair: Pair) -> None:
     uid = pair.a.manager.uid
     pair.a.manager.close()
     pair.a.manager.start()
@@ -67,8 +67,8 @@ def test_a_new_life_after_close(pair: Pair) -> None:
     wait_for_value(pair.b.manager.server_count, 2)
 
 
-def test_as_a_context_manager(make_manager: MakeManager,
-                              stream: FakeStream) -> None:
+def test_manager_is_context_manager(make_manager: MakeManager,
+                                    stream: FakeStream) -> None:
     with make_manager() as manager:
         assert manager.server_count() == 1
         manager.emit('hello', 'x')
@@ -77,7 +77,7 @@ def test_as_a_context_manager(make_manager: MakeManager,
     assert stream.connections == 0
 
 
-def test_close_tells_what_is_left(make_manager: MakeManager,
+def test_close_logs_lost_messages(make_manager: MakeManager,
                                   stream: FakeStream, logged: Any) -> None:
     stream.go_away()
     manager = make_manager(write_only=True, publish='background')
@@ -87,7 +87,8 @@ def test_close_tells_what_is_left(make_manager: MakeManager,
     assert any('3 messages' in line for line in logged(logging.ERROR))
 
 
-def test_flush(make_manager: MakeManager, stream: FakeStream) -> None:
+def test_flush_waits_for_outbox(make_manager: MakeManager,
+                                stream: FakeStream) -> None:
     stream.go_away()
     manager = make_manager()
     assert manager.flush()
@@ -98,9 +99,8 @@ def test_flush(make_manager: MakeManager, stream: FakeStream) -> None:
     assert len(messages(stream, MessageType.BROADCAST)) == 1
 
 
-def test_without_redis_a_server_serves(make_node: Callable[..., Node],
-                                       stream: FakeStream,
-                                       logged: Any) -> None:
+def test_server_serves_without_redis(make_node: Callable[..., Node],
+                                     stream: FakeStream, logged: Any) -> None:
     stream.go_away()
     node = make_node()
     client = node.connect()
@@ -119,7 +119,7 @@ def test_without_redis_a_server_serves(make_node: Callable[..., Node],
     wait_for_value(lambda: len(logged(logging.WARNING)), 2)
 
 
-def test_an_outage_between(pair: Pair, stream: FakeStream) -> None:
+def test_outage_is_survived(pair: Pair, stream: FakeStream) -> None:
     a, b = pair.connect()
     stream.go_away()
     for number in range(20):
@@ -130,7 +130,7 @@ def test_an_outage_between(pair: Pair, stream: FakeStream) -> None:
     assert b.wait_for('hello', 20) == [(number,) for number in range(20)]
 
 
-def test_a_fork(pair: Pair, stream: FakeStream) -> None:
+def test_fork_gets_new_runtime(pair: Pair, stream: FakeStream) -> None:
     """As in the child; the parent's is another process."""
     manager, uid = pair.a.manager, pair.a.manager.uid
     before = manager._lifecycle.current
@@ -148,7 +148,7 @@ def test_a_fork(pair: Pair, stream: FakeStream) -> None:
 
 
 @pytest.mark.parametrize('recovery', [False, True])
-def test_a_fork_leaves_lines_that_wait_to_the_parent(
+def test_fork_leaves_waiting_lines_to_parent(
         make_node: Callable[..., Node], recovery: bool) -> None:
     """They are logged once."""
     server, manager = node = make_node(connection_state_recovery=recovery)
@@ -164,8 +164,8 @@ def test_a_fork_leaves_lines_that_wait_to_the_parent(
     assert [line for line in lines if 'hello' in line] == []
 
 
-def test_a_fork_before_the_start(make_manager: MakeManager,
-                                 stream: FakeStream) -> None:
+def test_fork_before_start_is_harmless(make_manager: MakeManager,
+                                       stream: FakeStream) -> None:
     manager = make_manager()
     manager._lifecycle.after_fork()
     manager.emit('hello', None)
@@ -178,9 +178,9 @@ def test_a_fork_before_the_start(make_manager: MakeManager,
 
 
 @pytest.mark.parametrize('name', ['atexit', 'multiprocessing.util'])
-def test_what_is_closed_is_forgotten(
-        stream: FakeStream, monkeypatch: pytest.MonkeyPatch,
-        name: str) -> None:
+def test_closed_managers_are_freed(stream: FakeStream,
+                                   monkeypatch: pytest.MonkeyPatch,
+                                   name: str) -> None:
     """A process may make an emitter for each of its jobs."""
     importlib.import_module(name)
     monkeypatch.setattr(channel_module, 'open_link',
@@ -199,8 +199,8 @@ def test_what_is_closed_is_forgotten(
 
 
 @pytest.mark.parametrize('count', [0, 3])
-def test_no_goodbye_is_a_loss(make_node: Callable[..., Node], count: int,
-                              stream: FakeStream, logged: Any) -> None:
+def test_unsent_close_is_no_loss(make_node: Callable[..., Node], count: int,
+                                 stream: FakeStream, logged: Any) -> None:
     """Only messages are."""
     node = make_node()
     node.manager.start()
@@ -213,9 +213,9 @@ def test_no_goodbye_is_a_loss(make_node: Callable[..., Node], count: int,
         'closed with 3 messages that Redis did not take']
 
 
-def test_what_is_still_sent_is_no_loss(make_node: Callable[..., Node],
-                                       stream: FakeStream,
-                                       logged: Any) -> None:
+def test_batch_sent_during_close_is_no_loss(make_node: Callable[..., Node],
+                                            stream: FakeStream,
+                                            logged: Any) -> None:
     """The batch that is on its way when time is up may get through."""
     node = make_node()
     node.manager.start()
@@ -229,8 +229,7 @@ def test_what_is_still_sent_is_no_loss(make_node: Callable[..., Node],
     assert logged(logging.ERROR) == []
 
 
-def test_nothing_comes_behind_the_goodbye(pair: Pair,
-                                          stream: FakeStream) -> None:
+def test_close_is_last_message(pair: Pair, stream: FakeStream) -> None:
     """Servers that read it would take the node for a member again."""
     going = threading.Event()
 

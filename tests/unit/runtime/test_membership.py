@@ -169,8 +169,7 @@ def published(calls: List[Any]) -> List[Any]:
 
 # -- serve -------------------------------------------------------------------
 
-def test_a_namespace_is_served_before_others_learn_of_it(
-        world: World) -> None:
+def test_namespace_is_served_before_arrival_is_sent(world: World) -> None:
     """And requests over PUB/SUB come last: they are answered in any
     case."""
     assert world.serve('/') == [
@@ -188,7 +187,7 @@ def test_each_stream_serves_its_own_namespaces(world: World) -> None:
     assert calls[-1] == ('requests.serve', ['/a', '/', '/b'])
 
 
-def test_not_before_the_stream_is_followed(world: World) -> None:
+def test_arrival_waits_for_followed_stream(world: World) -> None:
     """An answer would be missed."""
     world.second.positioned = False
     calls = world.serve('/', '/a')
@@ -199,14 +198,14 @@ def test_not_before_the_stream_is_followed(world: World) -> None:
     assert published(world.serve('/', '/a')) == [('/a', InitialHeartbeat)]
 
 
-def test_what_is_served_already_is_not_said_again(world: World) -> None:
+def test_served_namespace_is_announced_once(world: World) -> None:
     world.serve('/')
     assert world.serve('/') == [
         ('delivery 1.serve', ['/']), ('delivery 2.serve', []),
         ('requests.serve', ['/'])]
 
 
-def test_a_namespace_that_is_served_no_longer(world: World) -> None:
+def test_unserved_namespace_is_left(world: World) -> None:
     world.serve('/', '/a')
     calls = world.serve('/a')
     assert ('delivery 1.serve', []) in calls
@@ -215,14 +214,14 @@ def test_a_namespace_that_is_served_no_longer(world: World) -> None:
     assert not world.membership.serves('/')
 
 
-def test_a_process_that_is_closed_serves_nothing(world: World) -> None:
+def test_closed_process_serves_nothing(world: World) -> None:
     """The others have its goodbye."""
     world.state.closed = True
     assert world.serve('/') == []
     assert world.node.namespaces == []
 
 
-def test_the_members_that_are_there_are_logged(world: World) -> None:
+def test_known_members_are_logged(world: World) -> None:
     for uid, namespace in ('a', '/'), ('b', '/'), ('c', '/other'):
         world.hear_of(uid, namespace)
     logged = [call for call in world.serve('/') if call[0] == 'log']
@@ -231,14 +230,13 @@ def test_the_members_that_are_there_are_logged(world: World) -> None:
         for uid in ('a', 'b')]
 
 
-def test_no_member_is_logged_for_a_namespace_that_is_left(
-        world: World) -> None:
+def test_member_of_left_namespace_is_not_logged(world: World) -> None:
     world.hear_of('a', '/')
     world.serve('/')
     assert [call for call in world.serve() if call[0] == 'log'] == []
 
 
-def test_a_heartbeat_for_which_there_is_no_room(world: World) -> None:
+def test_full_outbox_skips_heartbeat(world: World) -> None:
     """The namespace is served all the same, and the next tick tries
     again."""
     world.full = True
@@ -249,7 +247,7 @@ def test_a_heartbeat_for_which_there_is_no_room(world: World) -> None:
     assert world.announced_again() == []
 
 
-def test_a_goodbye_for_which_there_is_no_room(world: World) -> None:
+def test_full_outbox_skips_close(world: World) -> None:
     """It is not kept: the others find out by the silence."""
     world.serve('/')
     world.full = True
@@ -259,7 +257,7 @@ def test_a_goodbye_for_which_there_is_no_room(world: World) -> None:
 
 # -- the history before the first position -----------------------------------
 
-def test_the_history_makes_members_known(world: World) -> None:
+def test_history_makes_members_known(world: World) -> None:
     """Tasks that wait for that are woken, once."""
     world.first.history = START, ENOUGH, NOW
     calls = world.serve('/')
@@ -270,7 +268,7 @@ def test_the_history_makes_members_known(world: World) -> None:
     assert ('learned',) not in world.serve('/')
 
 
-def test_the_history_of_each_stream_counts_for_itself(world: World) -> None:
+def test_history_counts_for_its_stream_only(world: World) -> None:
     world.first.history = START, ENOUGH, NOW
     world.second.history = START, TOO_LITTLE, NOW
     calls = world.serve('/', '/a')
@@ -279,8 +277,7 @@ def test_the_history_of_each_stream_counts_for_itself(world: World) -> None:
     assert calls.count(('learned',)) == 1
 
 
-def test_a_history_is_kept_until_the_stream_is_followed(
-        world: World) -> None:
+def test_history_is_kept_until_stream_is_followed(world: World) -> None:
     world.first.history = history = START, ENOUGH, NOW
     world.first.positioned = False
     assert ('learned',) not in world.serve('/')
@@ -291,8 +288,8 @@ def test_a_history_is_kept_until_the_stream_is_followed(
 # -- what this node says -----------------------------------------------------
 
 @pytest.mark.parametrize('span, asks', [(ENOUGH, False), (TOO_LITTLE, True)])
-def test_a_node_asks_for_the_members_that_it_does_not_know(
-        world: World, span: Span, asks: bool) -> None:
+def test_node_asks_for_unknown_members(world: World, span: Span,
+                                       asks: bool) -> None:
     knowledge = world.first.knowledge
     with world.core:
         knowledge.begin(START, span, NOW)
@@ -302,7 +299,7 @@ def test_a_node_asks_for_the_members_that_it_does_not_know(
     assert not knowledge.is_to_ask('/', NOW)
 
 
-def test_serves(world: World) -> None:
+def test_served_namespaces_are_known(world: World) -> None:
     """Not while what is served is put together, perhaps without it."""
     world.serve('/')
     held: Dict[str, int] = {}
@@ -320,28 +317,27 @@ def test_serves(world: World) -> None:
 
 @pytest.mark.parametrize('namespace, level', [
     ('/', logging.INFO), ('/other', logging.DEBUG)])
-def test_other_members_matter_in_namespaces_that_are_served(
+def test_only_members_of_served_namespaces_matter(
         world: World, namespace: str, level: int) -> None:
     world.serve('/')
     assert world.calls_of(world.membership.log_about, namespace, 'gone: %s',
                           'a') == [('log', level, 'gone: %s', 'a')]
 
 
-def test_a_heartbeat_is_said(world: World) -> None:
+def test_heartbeat_is_sent(world: World) -> None:
     send = Send('/', Heartbeat())
     assert world.calls_of(world.membership.say, send) == [
         ('publish', '/', Heartbeat())]
 
 
-def test_an_arrival_is_said_with_the_question_that_is_due(
-        world: World) -> None:
+def test_arrival_is_sent_with_due_request(world: World) -> None:
     world.serve('/')
     send = Send('/', InitialHeartbeat())
     assert world.calls_of(world.membership.say, send) == [
         ('publish', '/', InitialHeartbeat(True))]
 
 
-def test_no_arrival_is_said_after_the_goodbye(world: World) -> None:
+def test_closed_namespace_sends_no_arrival(world: World) -> None:
     """It was decided before the namespace was given up."""
     world.serve('/')
     world.serve()
@@ -350,8 +346,7 @@ def test_no_arrival_is_said_after_the_goodbye(world: World) -> None:
 
 
 @pytest.mark.parametrize('message', [Heartbeat(), InitialHeartbeat()])
-def test_nothing_is_said_by_a_process_that_is_closed(
-        world: World, message: Message) -> None:
+def test_closed_process_sends_nothing(world: World, message: Message) -> None:
     world.serve('/')
     world.state.closed = True
     assert world.calls_of(world.membership.say, Send('/', message)) == []
@@ -359,8 +354,8 @@ def test_nothing_is_said_by_a_process_that_is_closed(
 
 @pytest.mark.parametrize('message, again', [
     (Heartbeat(), []), (InitialHeartbeat(), ['/'])])
-def test_only_an_arrival_is_said_again(
-        world: World, message: Message, again: List[str]) -> None:
+def test_only_arrival_is_sent_again(world: World, message: Message,
+                                    again: List[str]) -> None:
     """The next heartbeat is due soon enough."""
     world.serve('/')
     world.full = True
@@ -371,7 +366,7 @@ def test_only_an_arrival_is_said_again(
 
 # -- what was lost -----------------------------------------------------------
 
-def test_who_may_have_joined_unseen_is_asked_for(world: World) -> None:
+def test_unseen_members_are_asked_for(world: World) -> None:
     """In the namespaces of that stream only, and not again at once."""
     world.second.history = START, ENOUGH, NOW
     world.serve('/', '/a', '/b')
@@ -381,7 +376,7 @@ def test_who_may_have_joined_unseen_is_asked_for(world: World) -> None:
     assert world.calls_of(lose_sight, world.second, False) == []
 
 
-def test_nobody_is_asked_before_the_stream_is_followed(world: World) -> None:
+def test_request_for_members_waits_for_followed_stream(world: World) -> None:
     """That asks by itself."""
     world.second.positioned = False
     world.serve('/', '/a')
@@ -390,7 +385,7 @@ def test_nobody_is_asked_before_the_stream_is_followed(world: World) -> None:
 
 
 @pytest.mark.parametrize('young', [True, False])
-def test_members_are_known_up_to_the_horizon_of_the_reader(
+def test_members_are_known_up_to_horizon_of_reader(
         world: World, young: bool) -> None:
     lost: List[Any] = []
     world.first.knowledge.lose = lambda *args: lost.append(args)

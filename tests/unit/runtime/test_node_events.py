@@ -68,36 +68,36 @@ def world() -> World:
     return World()
 
 
-def test_a_sign_of_life_is_written(world: World) -> None:
+def test_heartbeat_is_written(world: World) -> None:
     event = Send('/', Heartbeat())
     world.node_events.carry_out(event)
     assert world.calls == [('say', event)]
 
 
-def test_a_request_that_is_complete(world: World) -> None:
+def test_complete_request_wakes_its_task(world: World) -> None:
     waiter = threading.Event()
     world.node_events.carry_out(Completed(waiter))  # type: ignore[arg-type]
     assert waiter.is_set() and world.calls == []
 
 
-def test_an_acknowledgement_runs_in_a_task_of_its_own(world: World) -> None:
+def test_acknowledgement_runs_in_separate_task(world: World) -> None:
     world.node_events.carry_out(Acknowledged(print, (1, 2)))
     assert world.calls == [('spawn', print, 1, 2)]
 
 
-def test_more_is_known_of_the_members(world: World) -> None:
+def test_learned_members_are_noted(world: World) -> None:
     world.node_events.carry_out(Learned())
     assert world.calls == [('learned',)]
 
 
-def test_a_node_joins(world: World) -> None:
+def test_joining_node_changes_shares(world: World) -> None:
     """The writers of more nodes share a stream."""
     world.node_events.carry_out(NodeJoined('/', 'other'))
     assert world.names == ['set_window', 'set_window', 'log_about']
 
 
 @pytest.mark.parametrize('silent', [False, True])
-def test_a_node_leaves(world: World, silent: bool) -> None:
+def test_leaving_node_is_not_awaited(world: World, silent: bool) -> None:
     """No writer waits for its reader."""
     world.node_events.carry_out(NodeLeft('/', 'other', silent))
     *lags, log = world.calls
@@ -105,7 +105,7 @@ def test_a_node_leaves(world: World, silent: bool) -> None:
     assert log[3:] == ('other', 'fell silent' if silent else 'left', '/')
 
 
-def test_a_message_over_pubsub(world: World) -> None:
+def test_message_over_pubsub_is_executed(world: World) -> None:
     message = Broadcast(('hi',))
     packed = Packed('other', '/', message)
     act = Act('/', 'other', message, Way.PLAIN)
@@ -130,7 +130,7 @@ def test_there_is_no_room_for_what_a_message_brings_about(
         ('no_room', 'a request', 'the outbox is full'), ('learned',)]
 
 
-def test_time_passes(world: World) -> None:
+def test_tick_updates_namespaces_before_expiry(world: World) -> None:
     """Before the node lets others go, it is known which namespaces are
     served."""
     rests: List[float] = []

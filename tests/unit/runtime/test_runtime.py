@@ -23,9 +23,9 @@ from ..nodes import messages, Node, Pair
 MakeManager = Callable[..., RedisStreamsManager]
 
 
-def test_signs_of_life_need_no_room(make_node: Callable[..., Node],
-                                    stream: FakeStream,
-                                    logged: Any) -> None:
+def test_heartbeats_need_no_room_in_outbox(make_node: Callable[..., Node],
+                                           stream: FakeStream,
+                                           logged: Any) -> None:
     """Where the outbox is full they are left out, and nothing ends."""
     node = make_node(outbox_limit=1)
     node.manager.start()
@@ -43,8 +43,7 @@ def test_signs_of_life_need_no_room(make_node: Callable[..., Node],
     assert any('no room' in line for line in logged(logging.DEBUG))
 
 
-def test_a_reader_that_lags_says_so(pair: Pair,
-                                    stream: FakeStream) -> None:
+def test_lagging_reader_is_announced(pair: Pair, stream: FakeStream) -> None:
     """And the other one takes account of it."""
     a, b = (node.manager._live().channels[0] for node in pair)
     lagging = b.lagging
@@ -68,8 +67,8 @@ def test_a_reader_that_lags_says_so(pair: Pair,
     wait_until(lambda: pair.b.manager.uid not in pace._readers)
 
 
-def test_the_first_burst_is_no_faster_than_it_is_read(
-        make_node: Callable[..., Node], stream: FakeStream) -> None:
+def test_first_burst_waits_for_local_reader(make_node: Callable[..., Node],
+                                            stream: FakeStream) -> None:
     """Our own reader counts before it has come to anything of ours."""
     manager = make_node(max_len=20).manager
     manager.start()
@@ -87,7 +86,7 @@ def test_the_first_burst_is_no_faster_than_it_is_read(
     assert manager.flush(DEADLINE)
 
 
-def test_who_joins_has_its_share_at_once(
+def test_joining_writer_has_share_at_once(
         make_node: Callable[..., Node],
         monkeypatch: pytest.MonkeyPatch) -> None:
     """All may have much to say when they start."""
@@ -102,7 +101,7 @@ def test_who_joins_has_its_share_at_once(
         wait_for_value(lambda: channel.writer.backpressure.flow.window, 2500)
 
 
-def test_who_wrote_before_the_stream_was_deleted_has_lost_nothing(
+def test_writer_from_before_deletion_lost_nothing(
         make_node: Callable[..., Node], make_manager: MakeManager,
         stream: FakeStream) -> None:
     """As if Redis stores nothing on disk, and is restarted with a server."""

@@ -80,7 +80,7 @@ def world() -> World:
 
 # -- stats -------------------------------------------------------------------
 
-def test_all_counters_begin_at_zero(world: World) -> None:
+def test_counters_start_at_zero(world: World) -> None:
     assert world.status.stats() == dict.fromkeys((
         'sent', 'batches', 'found_after_break', 'refused', 'outbox',
         'outbox_bytes', 'received', 'malformed', 'duplicates', 'failed',
@@ -89,7 +89,7 @@ def test_all_counters_begin_at_zero(world: World) -> None:
         'reader_restarts', 'requests_dropped', 'outages'), 0)
 
 
-def test_the_streams_are_counted_together(world: World) -> None:
+def test_counters_of_streams_are_added(world: World) -> None:
     world.channels += [channel(1, 2, 3, 4, 5, 6),
                        channel(10, 20, 30, 40, 50, 60)]
     stats = world.status.stats()
@@ -100,7 +100,7 @@ def test_the_streams_are_counted_together(world: World) -> None:
             'refused': 44, 'received': 55, 'failed': 66}
 
 
-def test_what_all_streams_share_is_counted_once(world: World) -> None:
+def test_shared_counters_are_counted_once(world: World) -> None:
     world.channels += [channel(duplicates=1), channel(duplicates=3)]
     world.capacity.count, world.capacity.bytes = 7, 800
     for _ in range(3):
@@ -114,7 +114,7 @@ def test_what_all_streams_share_is_counted_once(world: World) -> None:
             'duplicates': 4, 'requests_dropped': 5}
 
 
-def test_losses_are_counted_by_their_kind(world: World) -> None:
+def test_losses_are_counted_by_kind(world: World) -> None:
     world.losses(Loss(MISSING, 'socket.io', 3, 'other'))
     world.losses(Loss(TRIMMED, 'socket.io', 8))
     stats = world.status.stats()
@@ -122,7 +122,7 @@ def test_losses_are_counted_by_their_kind(world: World) -> None:
     assert stats['entries_trimmed'] == 8
 
 
-def test_restarts_are_counted_by_the_kind_of_task(world: World) -> None:
+def test_restarts_are_counted_by_kind_of_task(world: World) -> None:
     world.tasks.update({
         'writer of a': task(1), 'reader of a': task(10),
         'writer of b': task(2), 'reader of b': task(20),
@@ -131,7 +131,7 @@ def test_restarts_are_counted_by_the_kind_of_task(world: World) -> None:
     assert (stats['writer_restarts'], stats['reader_restarts']) == (3, 30)
 
 
-def test_a_task_may_be_added_meanwhile(world: World) -> None:
+def test_task_may_be_added_during_count(world: World) -> None:
     """Another task starts it, while this one counts."""
     class Adds:
         @property
@@ -144,7 +144,7 @@ def test_a_task_may_be_added_meanwhile(world: World) -> None:
     assert world.status.stats()['writer_restarts'] == 6
 
 
-def test_outages_are_those_of_redis(world: World) -> None:
+def test_only_outages_of_redis_are_counted(world: World) -> None:
     """One for each, whatever the number of attempts; those of PUB/SUB alone
     are not among them."""
     world.redis.down('part', 'refused')
@@ -155,7 +155,7 @@ def test_outages_are_those_of_redis(world: World) -> None:
 
 # -- health ------------------------------------------------------------------
 
-def test_a_process_that_has_not_started(world: World) -> None:
+def test_unstarted_process_is_ok(world: World) -> None:
     """It has nothing to complain about."""
     assert world.health(others=3) == {
         'status': 'ok', 'connected': False, 'reader_lag': None, 'outbox': 0,
@@ -163,7 +163,7 @@ def test_a_process_that_has_not_started(world: World) -> None:
         'last_error': None, 'outage': None, 'last_outage': None}
 
 
-def test_a_member(world: World) -> None:
+def test_health_of_member(world: World) -> None:
     world.start(a=0.0)
     world.capacity.count, world.capacity.bytes = 7, 800
     world.losses(Loss(MISSING, 'socket.io', 3, 'other'))
@@ -174,7 +174,7 @@ def test_a_member(world: World) -> None:
         'last_error': None, 'outage': None, 'last_outage': None}
 
 
-def test_a_process_that_only_writes(world: World) -> None:
+def test_health_of_emitter(world: World) -> None:
     """It has a writer, and is no node; the others it need not count."""
     world.start(a=0.0)
     del world.node.others
@@ -183,13 +183,13 @@ def test_a_process_that_only_writes(world: World) -> None:
     assert (health['nodes'], health['reader_lag']) == (0, None)
 
 
-def test_a_process_that_is_closed(world: World) -> None:
+def test_health_of_closed_process(world: World) -> None:
     world.start(a=0.0)
     health = world.health(closed=True)
     assert (health['status'], health['connected']) == ('degraded', False)
 
 
-def test_redis_is_away(world: World) -> None:
+def test_health_while_redis_is_away(world: World) -> None:
     world.start(a=0.0)
     world.redis.down('part', 'refused')
     health = world.health()
@@ -205,7 +205,7 @@ def test_redis_is_away(world: World) -> None:
     assert health['last_error'] == 'refused'
 
 
-def test_pubsub_is_away_alone(world: World) -> None:
+def test_health_while_pubsub_is_away(world: World) -> None:
     """Events are still sent; only requests fail."""
     world.start(a=0.0)
     world.pubsub.down('part', 'no permissions')
@@ -218,8 +218,8 @@ def test_pubsub_is_away_alone(world: World) -> None:
 @pytest.mark.parametrize('away, last_error', [
     (['redis'], 'no Redis'), (['pubsub'], 'no PUB/SUB'),
     (['redis', 'pubsub'], 'no PUB/SUB'), ([], 'no Redis')])
-def test_the_last_error_is_one_that_matters_now(
-        world: World, away: List[str], last_error: str) -> None:
+def test_last_error_is_current_one(world: World, away: List[str],
+                                   last_error: str) -> None:
     """Else the last one of Redis."""
     for name, each in ('redis', world.redis), ('pubsub', world.pubsub):
         each.down('part', f'no {"Redis" if name == "redis" else "PUB/SUB"}')
@@ -228,13 +228,13 @@ def test_the_last_error_is_one_that_matters_now(
     assert world.health()['last_error'] == last_error
 
 
-def test_an_error_of_pubsub_that_is_over(world: World) -> None:
+def test_past_error_of_pubsub_is_not_shown(world: World) -> None:
     world.pubsub.broken('part', 'reset')
     world.pubsub.up('part')
     assert world.health()['last_error'] == 'reset'
 
 
-def test_pubsub_that_has_not_begun_has_no_error(world: World) -> None:
+def test_unstarted_pubsub_has_no_error(world: World) -> None:
     """Redis may have one, which is the reason."""
     world.pubsub.add('another', lambda: None)
     world.redis.broken('part', 'refused')
@@ -242,20 +242,19 @@ def test_pubsub_that_has_not_begun_has_no_error(world: World) -> None:
     assert world.health()['last_error'] == 'refused'
 
 
-def test_the_reader_that_lags_most_counts(world: World) -> None:
+def test_largest_lag_counts(world: World) -> None:
     world.start(a=0.5, b=7.5, c=0.0)
     assert world.health()['reader_lag'] == 7.5
 
 
-def test_the_lag_is_unknown_while_one_reader_cannot_read(
-        world: World) -> None:
+def test_lag_is_unknown_while_reader_cannot_read(world: World) -> None:
     world.start(a=0.5, b=None)
     assert world.health()['reader_lag'] is None
 
 
 # -- whether it reaches Redis ------------------------------------------------
 
-def test_a_connection_is_awaited(world: World) -> None:
+def test_wait_ends_once_connected_or_away(world: World) -> None:
     """Until the streams can be read, or Redis is known to be away."""
     reader = world.start(a=0.0) or world.channels[0].reader
     reader.connected = False

@@ -16,7 +16,7 @@ Logged = Callable[[int], List[str]]
 LOSS = Loss(MISSING, 'chat', 3, 'x')
 
 
-def test_counted_and_logged(logger: Logger, logged: Logged) -> None:
+def test_losses_are_counted_and_logged(logger: Logger, logged: Logged) -> None:
     report = LossReport(ThreadEngine(), logger, None)
     report(LOSS)
     report(Loss(DELETED, 'chat'))
@@ -28,8 +28,8 @@ def test_counted_and_logged(logger: Logger, logged: Logged) -> None:
     assert report.counts['messages_lost'] == 3
 
 
-def test_many_losses_of_a_kind_make_few_lines(logger: Logger,
-                                              logged: Logged) -> None:
+def test_many_losses_are_logged_in_few_lines(
+        logger: Logger, logged: Logged) -> None:
     report = LossReport(ThreadEngine(), logger, None)
     for _ in range(100):
         report(LOSS)
@@ -42,7 +42,7 @@ def test_many_losses_of_a_kind_make_few_lines(logger: Logger,
     assert len(logged(logging.ERROR)) == 2
 
 
-def test_on_loss_runs_in_a_task_of_its_own(logger: Logger) -> None:
+def test_on_loss_runs_in_separate_task(logger: Logger) -> None:
     """It is the application's code, and may block."""
     called = threading.Event()
     calls: List[Any] = []
@@ -58,7 +58,7 @@ def test_on_loss_runs_in_a_task_of_its_own(logger: Logger) -> None:
     assert thread is not threading.current_thread()
 
 
-def test_on_loss_that_fails(logger: Logger, logged: Logged) -> None:
+def test_failing_on_loss_is_logged(logger: Logger, logged: Logged) -> None:
     """It is logged, and called again for the next loss."""
     calls: List[Loss] = []
 

@@ -23,8 +23,8 @@ PATIENCE = 5.0
 
 
 @pytest.mark.parametrize('count', [1, 3])
-def test_a_namespace_has_one_stream(make_manager: MakeManager,
-                                    count: int) -> None:
+def test_namespace_has_one_stream(make_manager: MakeManager,
+                                  count: int) -> None:
     runtime = make_manager(stream_count=count)._live()
     for namespace in '/', '/chat', '/a', '/b':
         channel = runtime.channel(namespace)
@@ -35,8 +35,8 @@ def test_a_namespace_has_one_stream(make_manager: MakeManager,
         assert runtime.stream(namespace) == channel.key
 
 
-def test_names_that_nobody_uses_take_no_memory(
-        make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unused_names_take_no_memory(make_manager: MakeManager,
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
     """A task can emit to any name."""
     monkeypatch.setattr(streams, 'MAX_ROUTES', 2)
     manager = make_manager(stream_count=3)
@@ -46,7 +46,7 @@ def test_names_that_nobody_uses_take_no_memory(
     assert len(runtime.streams._routes) == 2
 
 
-def test_others_run_while_many_are_emitted(
+def test_other_tasks_run_during_many_emits(
         make_manager: MakeManager, stream: FakeStream,
         monkeypatch: pytest.MonkeyPatch) -> None:
     """Under gevent nothing would be sent before the loop is over."""
@@ -59,7 +59,7 @@ def test_others_run_while_many_are_emitted(
     assert engine.pauses == 4
 
 
-def test_a_task_that_could_not_be_started_is_started_later(
+def test_unstartable_task_is_started_later(
         make_manager: MakeManager, stream: FakeStream,
         monkeypatch: pytest.MonkeyPatch) -> None:
     """A process may have as many threads as it is allowed."""
@@ -83,7 +83,7 @@ def test_a_task_that_could_not_be_started_is_started_later(
         ('hello', 1), ('hello', 2)]
 
 
-def test_a_synchronous_emit_whose_writer_is_struck_before_it_begins(
+def test_struck_writer_of_sync_emit_is_started_again(
         make_manager: MakeManager, stream: FakeStream,
         monkeypatch: pytest.MonkeyPatch) -> None:
     """The task is started again at once, not with the next emit."""

@@ -46,7 +46,7 @@ def world(logger: Any) -> Any:
     world.end()
 
 
-def test_a_task_is_started_once(world: World) -> None:
+def test_task_is_started_once(world: World) -> None:
     first = world.tasks.start('a', world.work)
     assert world.tasks.start('a', world.work) is first
     assert list(world.tasks.by_name.values()) == [first]
@@ -54,7 +54,7 @@ def test_a_task_is_started_once(world: World) -> None:
     assert world.begun == [first]
 
 
-def test_a_process_that_has_ended_starts_none(world: World) -> None:
+def test_ended_process_starts_no_task(world: World) -> None:
     world.state.ended = True
     assert world.tasks.start('a', world.work) is None
     writer: Any = SimpleNamespace(work=world.work)
@@ -64,7 +64,7 @@ def test_a_process_that_has_ended_starts_none(world: World) -> None:
     assert not world.tasks.by_name
 
 
-def test_a_task_that_was_struck_before_it_began(
+def test_task_struck_before_start_is_started_again(
         world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     writer: Any = SimpleNamespace(work=world.work)
     with monkeypatch.context() as patch:
@@ -77,7 +77,7 @@ def test_a_task_that_was_struck_before_it_began(
     assert list(world.tasks.by_name) == ['writer of s']
 
 
-def test_a_task_for_pubsub_reports_what_matters(world: World) -> None:
+def test_only_needed_pubsub_task_reports_outage(world: World) -> None:
     world.tasks.start_pubsub('publisher', world.work, False)
     assert world.pubsub.ok
     world.tasks.start_pubsub('listener', world.work, True)
@@ -100,7 +100,7 @@ def test_no_task_waits_for_itself(world: World) -> None:
     world.tasks.refuse_on_own_task()
 
 
-def test_the_moment_of_the_first_client() -> None:
+def test_time_of_first_client_is_known() -> None:
     state, before = State(), time.monotonic()
     state.may_have_clients()
     since = state.clients_since()

@@ -12,7 +12,7 @@ def server() -> Any:
     return socketio.Server(async_mode='threading', namespaces='*')
 
 
-def test_connect_and_leave(server: Any) -> None:
+def test_client_connects_and_leaves(server: Any) -> None:
     calls: List[Any] = []
     server.on('connect', lambda sid, environ, auth: calls.append(
         (sid, environ['x'], auth)))
@@ -28,7 +28,7 @@ def test_connect_and_leave(server: Any) -> None:
         client.sid
 
 
-def test_refused(server: Any) -> None:
+def test_refused_client_has_no_sid(server: Any) -> None:
     @server.on('connect')
     def connect(sid: str, environ: Any) -> None:
         raise socketio.exceptions.ConnectionRefusedError('not today')
@@ -40,7 +40,7 @@ def test_refused(server: Any) -> None:
         client.sid
 
 
-def test_namespaces(server: Any) -> None:
+def test_client_connects_to_namespaces(server: Any) -> None:
     client = LocalClient(server, '/a', '/b')
     assert client.sid == client.sid_in('/a') != client.sid_in('/b')
     server.emit('hello', 1, namespace='/a')
@@ -54,7 +54,7 @@ def test_namespaces(server: Any) -> None:
     client.sid_in('/b')
 
 
-def test_events_there_and_back(server: Any) -> None:
+def test_client_sends_and_receives_events(server: Any) -> None:
     calls: List[Any] = []
 
     @server.on('question')
@@ -72,7 +72,7 @@ def test_events_there_and_back(server: Any) -> None:
     assert client.wait_for('text') == [('x',)]
 
 
-def test_acknowledgements(server: Any) -> None:
+def test_client_gets_acknowledgements(server: Any) -> None:
     client = LocalClient(server)
     answers: List[Any] = []
     server.emit('question', 1, to=client.sid,
@@ -86,7 +86,7 @@ def test_acknowledgements(server: Any) -> None:
         client.acknowledge(client.events()[1])
 
 
-def test_waiting_in_vain(server: Any) -> None:
+def test_wait_without_event_raises(server: Any) -> None:
     client = LocalClient(server)
     server.emit('hello', 1)
     with pytest.raises(AssertionError, match='expected .hello. 2 times'):
@@ -97,7 +97,7 @@ def test_waiting_in_vain(server: Any) -> None:
         client.wait_for('hello', 2)
 
 
-def test_the_connection_ends(server: Any) -> None:
+def test_ended_connection_is_noticed(server: Any) -> None:
     reasons: List[str] = []
     server.on('disconnect', lambda sid, reason: reasons.append(reason))
     LocalClient(server).lose()

@@ -34,7 +34,7 @@ def servers_of(cluster: LocalCluster) -> List[socketio.Server]:
     return servers
 
 
-def test_the_managers() -> None:
+def test_cluster_has_its_managers() -> None:
     with LocalCluster(3, max_len=50) as cluster:
         assert len(cluster.managers) == 3
         for manager in cluster.managers:
@@ -45,15 +45,14 @@ def test_the_managers() -> None:
         assert len({manager.uid for manager in cluster.managers}) == 3
 
 
-def test_two_clusters_do_not_meet() -> None:
+def test_clusters_are_independent() -> None:
     with LocalCluster(1) as one, LocalCluster(1) as other:
         one.start()
         other.start()
         assert one.managers[0].server_count() == 1
 
 
-def test_an_event_is_delivered_once_it_is_settled(
-        cluster: LocalCluster) -> None:
+def test_settle_delivers_events(cluster: LocalCluster) -> None:
     servers = servers_of(cluster)
     clients = [LocalClient(server) for server in servers]
     for number in range(100):
@@ -64,7 +63,7 @@ def test_an_event_is_delivered_once_it_is_settled(
             (number,) for number in range(100)]
 
 
-def test_what_an_event_causes_is_settled_too() -> None:
+def test_settle_waits_for_consequences() -> None:
     with LocalCluster(2) as cluster:
         one, other = cluster.managers
         cluster.start()
@@ -76,7 +75,7 @@ def test_what_an_event_causes_is_settled_too() -> None:
         cluster.settle()
 
 
-def test_several_streams() -> None:
+def test_cluster_has_several_streams() -> None:
     with LocalCluster(2, stream_count=3) as cluster:
         servers = servers_of(cluster)
         client = LocalClient(servers[0], '/', '/chat')
@@ -89,7 +88,7 @@ def test_several_streams() -> None:
 
 
 @pytest.mark.parametrize('transport', TRANSPORTS)
-def test_calls(transport: str) -> None:
+def test_cluster_calls_work(transport: str) -> None:
     with LocalCluster(2, request_transport=transport) as cluster:
         servers = servers_of(cluster)
         clients = [LocalClient(server) for server in servers]
@@ -100,7 +99,7 @@ def test_calls(transport: str) -> None:
                 client.sid for client in clients}
 
 
-def test_recovery() -> None:
+def test_client_is_recovered() -> None:
     with LocalCluster(2, connection_state_recovery=True) as cluster:
         servers = servers_of(cluster)
         client = LocalClient(servers[0])
@@ -119,7 +118,7 @@ def test_recovery() -> None:
         assert outcome is not None and outcome.recovered
 
 
-def test_an_outage(cluster: LocalCluster) -> None:
+def test_outage_is_survived(cluster: LocalCluster) -> None:
     servers = servers_of(cluster)
     client = LocalClient(servers[0])
     cluster.settle()
@@ -134,7 +133,7 @@ def test_an_outage(cluster: LocalCluster) -> None:
     assert client.received('hello') == [(1,)]
 
 
-def test_a_start_in_an_outage() -> None:
+def test_server_starts_during_outage() -> None:
     with LocalCluster(2) as cluster:
         cluster.disconnect()
         with pytest.raises(TimeoutError, match='know each other'):
@@ -143,7 +142,7 @@ def test_a_start_in_an_outage() -> None:
         cluster.start()
 
 
-def test_closing_in_an_outage() -> None:
+def test_cluster_closes_during_outage() -> None:
     with LocalCluster(2) as cluster:
         cluster.start()
         cluster.disconnect()
@@ -151,7 +150,7 @@ def test_closing_in_an_outage() -> None:
     assert cluster.managers[0].health()['outbox'] == 0
 
 
-def test_a_server_that_ends(cluster: LocalCluster) -> None:
+def test_closed_server_leaves_cluster(cluster: LocalCluster) -> None:
     cluster.start()
     cluster.managers[0].close()
     cluster.managers[1].emit('hello', 1)
@@ -159,7 +158,7 @@ def test_a_server_that_ends(cluster: LocalCluster) -> None:
     wait_until(lambda: cluster.managers[1].server_count() == 1)
 
 
-def test_an_external_process(cluster: LocalCluster) -> None:
+def test_emitter_reaches_cluster(cluster: LocalCluster) -> None:
     servers = servers_of(cluster)
     emitter = cluster.manager(write_only=True)
     client = LocalClient(servers[0])
@@ -169,14 +168,14 @@ def test_an_external_process(cluster: LocalCluster) -> None:
     assert cluster.managers[0].server_count() == 2
 
 
-def test_a_server_that_is_started_later(cluster: LocalCluster) -> None:
+def test_later_server_joins(cluster: LocalCluster) -> None:
     cluster.start()
     manager = cluster.manager(max_len=5)
     cluster.start()
     assert manager.server_count() == 3
 
 
-def test_flask_socketio(cluster: LocalCluster) -> None:
+def test_flask_socketio_works(cluster: LocalCluster) -> None:
     applications = [SocketIO(Flask(__name__), client_manager=manager,
                              async_mode='threading')
                     for manager in cluster.managers]
@@ -194,7 +193,7 @@ def test_flask_socketio(cluster: LocalCluster) -> None:
 @pytest.mark.parametrize('options', [
     {'url': 'redis://'}, {'redis_options': {}}, {'min_replicas': 1},
     {'max_len': 0}, {'no_such_option': 1}])
-def test_wrong_options(options: Any) -> None:
+def test_wrong_options_raise(options: Any) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         LocalCluster(1, **options)
     with pytest.raises(ConfigurationError, match=next(iter(options))):
@@ -203,13 +202,13 @@ def test_wrong_options(options: Any) -> None:
 
 @pytest.mark.parametrize('options', [
     {'stream_name': 'x'}, {'channel': 'x'}, {'stream_count': 2}])
-def test_options_of_the_whole_cluster(options: Any) -> None:
+def test_options_apply_to_all_servers(options: Any) -> None:
     LocalCluster(1, **options).close()
     with pytest.raises(ConfigurationError, match=next(iter(options))):
         LocalCluster(0).manager(**options)
 
 
-def test_it_is_not_imported_by_the_package() -> None:
+def test_package_does_not_import_testing() -> None:
     code = ('import sys, redis_streams_adapter\n'
             'from redis_streams_adapter import RedisStreamsManager\n'
             'import redis_streams_adapter.cli\n'
@@ -221,7 +220,7 @@ def test_it_is_not_imported_by_the_package() -> None:
     assert done.stdout == '[]\n'
 
 
-def test_a_client_waits_in_vain(cluster: LocalCluster) -> None:
+def test_client_without_event_raises(cluster: LocalCluster) -> None:
     server = servers_of(cluster)[0]
     client = LocalClient(server)
     with pytest.raises(AssertionError, match="expected 'hello' 1 times"):
@@ -234,7 +233,7 @@ def test_a_client_waits_in_vain(cluster: LocalCluster) -> None:
     assert client.wait_for('hello', 2) == [(1,), (2,)]
 
 
-def test_a_child_of_the_process() -> None:
+def test_forked_child_leaves_cluster_alone() -> None:
     """An application may fork; its child leaves the cluster alone."""
     program = '''if True:
         import os

@@ -16,18 +16,18 @@ EXAMPLE = textwrap.dedent(TEXT.partition('.. code:: python\n')[2].partition(
 TESTS = re.findall(r'^def (test_\w+)', EXAMPLE, re.MULTILINE)
 
 
-def test_there_is_an_example() -> None:
+def test_documentation_has_example() -> None:
     assert len(TESTS) == 2
 
 
 @pytest.mark.parametrize('name', TESTS)
-def test_the_example(name: str) -> None:
+def test_example_works(name: str) -> None:
     names: Dict[str, Any] = {}
     exec(compile(EXAMPLE, 'docs/testing.rst', 'exec'), names)
     names[name]()
 
 
-def test_the_tables_name_what_there_is() -> None:
+def test_tables_name_existing_calls() -> None:
     cluster = LocalCluster(0)
     rows = TEXT[TEXT.index('\nThe cluster\n'):]
     of_cluster, _, of_client = rows.partition('\nThe client\n')

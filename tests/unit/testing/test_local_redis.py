@@ -14,7 +14,7 @@ def driver() -> Driver:
     return LocalRedis().driver()
 
 
-def test_streams_are_made_when_they_are_asked_for() -> None:
+def test_streams_are_made_on_demand() -> None:
     redis = LocalRedis()
     stream = redis.stream('a')
     assert redis.stream('a') is stream
@@ -22,7 +22,7 @@ def test_streams_are_made_when_they_are_asked_for() -> None:
     assert redis.streams == [stream, redis.stream('b')]
 
 
-def test_an_outage_keeps_the_data() -> None:
+def test_outage_keeps_data() -> None:
     redis = LocalRedis()
     link = redis.stream('a').link()
     link.connect()

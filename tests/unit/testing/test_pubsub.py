@@ -24,7 +24,7 @@ def send(connection: Any, *commands: Any) -> None:
         for packed in connection.pack_command(*command)])
 
 
-def test_publish_and_subscribe(server: FakePubSub) -> None:
+def test_subscriber_gets_published_message(server: FakePubSub) -> None:
     listener, publisher = connect(server), connect(server)
     send(listener, (b'SUBSCRIBE', b'a', b'b'), (b'SSUBSCRIBE', b'a'))
     assert [listener.read_response() for _ in range(3)] == [
@@ -38,7 +38,7 @@ def test_publish_and_subscribe(server: FakePubSub) -> None:
     assert not listener.can_read(0)
 
 
-def test_counts(server: FakePubSub) -> None:
+def test_subscribers_are_counted(server: FakePubSub) -> None:
     listener, other = connect(server), connect(server)
     send(listener, (b'SUBSCRIBE', b'a'))
     send(other, (b'PUBSUB', b'NUMSUB', b'a', b'b'),
@@ -50,7 +50,7 @@ def test_counts(server: FakePubSub) -> None:
     assert server.listening('a') == 0
 
 
-def test_a_connection_that_ends(server: FakePubSub) -> None:
+def test_ended_connection_has_no_subscriptions(server: FakePubSub) -> None:
     connection = connect(server)
     send(connection, (b'SUBSCRIBE', b'a'))
     server.break_all()
@@ -64,7 +64,7 @@ def test_a_connection_that_ends(server: FakePubSub) -> None:
     assert server.connections == []
 
 
-def test_a_server_that_is_away(server: FakePubSub) -> None:
+def test_server_that_is_away_refuses(server: FakePubSub) -> None:
     server.away = True
     with pytest.raises(redis.ConnectionError):
         connect(server)
@@ -72,7 +72,7 @@ def test_a_server_that_is_away(server: FakePubSub) -> None:
     connect(server)
 
 
-def test_a_server_that_is_frozen(server: FakePubSub) -> None:
+def test_frozen_server_does_not_answer(server: FakePubSub) -> None:
     connection = connect(server)
     server.frozen = True
     send(connection, (b'PING',))
@@ -80,7 +80,7 @@ def test_a_server_that_is_frozen(server: FakePubSub) -> None:
         connection.read_response()
 
 
-def test_an_error_reply(server: FakePubSub) -> None:
+def test_error_reply_is_raised(server: FakePubSub) -> None:
     server.errors[b'PUBLISH'] = redis.ResponseError('NOPERM')
     connection = connect(server)
     send(connection, (b'PUBLISH', b'a', b'1'), (b'PING',))
@@ -89,7 +89,7 @@ def test_an_error_reply(server: FakePubSub) -> None:
     assert connection.read_response() == b'PONG'
 
 
-def test_what_was_sent(server: FakePubSub) -> None:
+def test_sent_commands_are_recorded(server: FakePubSub) -> None:
     connection = connect(server)
     send(connection, (b'PING',), (b'PUBLISH', b'a', b'1'))
     assert server.commands(b'PUBLISH') == [
@@ -97,7 +97,7 @@ def test_what_was_sent(server: FakePubSub) -> None:
     assert len(server.commands(b'PING', b'PUBLISH')) == 2
 
 
-def test_the_masters_of_a_cluster(server: FakePubSub) -> None:
+def test_cluster_has_masters(server: FakePubSub) -> None:
     assert server.driver().cluster is None
     cluster = server.driver(cluster=True).cluster
     assert cluster is not None
