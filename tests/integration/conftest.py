@@ -1,8 +1,8 @@
 """The cluster that most tests of this directory share.
 
-Its sub-directories have the names of the package's, and tests of single
-modules against a real Redis. These run in this process, on threads, so they
-are left out if ``ASYNC_MODE`` is gevent or eventlet: nothing in them differs.
+The sub-directories are named like the package's, and test single modules
+against a real Redis. They run in this process, on threads, so they are left
+out if ``ASYNC_MODE`` is gevent or eventlet: the result would be the same.
 """
 import os
 from pathlib import Path
@@ -14,13 +14,13 @@ from ..conftest import running
 from ..support.client import Client, close_all
 from ..support.node_process import NodeProcess
 
-#: The heartbeats of a cluster of which no node goes away: however busy the
-#: machine, none is ever taken for dead.
+#: The heartbeats of a cluster whose nodes all stay: however busy the machine,
+#: none is ever taken for dead.
 STEADY = {'heartbeat_interval': 1.0, 'heartbeat_timeout': 60.0}
 
 
 def pytest_ignore_collect(collection_path: Path) -> Optional[bool]:
-    """Leave out the sub-directories, but with threads."""
+    """Leave out the sub-directories, except with threads."""
     if collection_path.parent == Path(__file__).parent \
             and collection_path.is_dir() \
             and os.environ.get('ASYNC_MODE', 'threading') != 'threading':
@@ -37,18 +37,18 @@ class Cluster(NamedTuple):
 
 
 def start_managers(nodes: List[NodeProcess]) -> None:
-    """Make all nodes members, and wait until each knows all others."""
+    """Make all nodes members, and wait until each knows the others."""
     for node in nodes:
         node.start_manager()
-    # One alone knows all others. It could not always say so at once: not in
-    # a stream that was trimmed.
+    # A lone member knows all others, but it cannot always say so at once:
+    # not if its stream was trimmed.
     for node in nodes if len(nodes) > 1 else []:
         node.wait_server_count(len(nodes))
 
 
 @pytest.fixture(scope='session')
 def cluster(mode: str, redis_server: Any) -> Iterator[Cluster]:
-    """Three nodes that all tests share, and none disturbs."""
+    """Three nodes that all tests share and none disturbs."""
     with running([NodeProcess(mode, redis_server.url, STEADY)
                   for _ in range(3)]) as nodes:
         start_managers(nodes)
@@ -68,8 +68,8 @@ def listeners(cluster: Cluster,
               lasting_clients: List[Client]) -> List[Client]:
     """One client on each of the three nodes, for tests that only listen.
 
-    They are the same for all tests; one that a test has broken is replaced,
-    so that the tests behind it have whole ones.
+    All tests share them. A client that a test has broken is replaced for the
+    next one.
     """
     for index, node in enumerate(cluster):
         if len(lasting_clients) == index:
@@ -83,7 +83,7 @@ def listeners(cluster: Cluster,
 @pytest.fixture(scope='session', params=['background', 'sync'])
 def publishing_pair(request: Any, mode: str, redis_server: Any,
                     ) -> Iterator[List[NodeProcess]]:
-    """Two nodes, in each of the two ways of publishing."""
+    """Two nodes, with each way of publishing."""
     options = {'publish': request.param,
                'stream_name': f'publish-{request.param}', **STEADY}
     with running([NodeProcess(mode, redis_server.url, options)

@@ -1,5 +1,4 @@
-"""What several test modules ask of nodes that have been through something.
-"""
+"""Checks of nodes after a disturbance."""
 import contextlib
 import logging
 from typing import Any, Callable, Iterator, List
@@ -8,8 +7,8 @@ from ..support.client import Client
 from ..support.node_process import NodeProcess
 from ..support.wait import wait_for_value, wait_until
 
-#: Seconds within which a node has found its way back. The longest pause
-#: between two attempts is a second in the first minute.
+#: Seconds within which a node has recovered. The longest pause between two
+#: attempts is a second in the first minute.
 BACK_WITHIN = 15.0
 
 #: Seconds that emits may take while Redis is away, on a busy machine.
@@ -17,14 +16,14 @@ PROMPT = 3.0
 
 
 def numbers(client: Client, event: str) -> List[Any]:
-    """The first arguments of an event's occurrences."""
+    """The first arguments of all events of this name."""
     return [args[0] for args in client.received(event)]
 
 
 def check_working(nodes: List[NodeProcess], clients: List[Client],
                   unique: Callable[[str], str]) -> None:
     """Every task of every node runs: events pass both ways, each node
-    counts the others, and none has anything to complain of."""
+    counts the others, and none logs a complaint."""
     for node in nodes:
         node.wait_health('ok', BACK_WITHIN)
         node.wait_server_count(len(nodes), timeout=BACK_WITHIN)
@@ -39,9 +38,9 @@ def check_working(nodes: List[NodeProcess], clients: List[Client],
 
 
 def outage_lines(node: NodeProcess, start: int = 0) -> List[str]:
-    """What a node has logged at warning level about Redis.
+    """What a node has logged about Redis at warning level.
 
-    :param start: leave out so many of all its records.
+    :param start: skip this many of all its records.
     """
     return [text for text in node.logs(logging.WARNING, start)
             if 'Redis' in text]
@@ -49,7 +48,7 @@ def outage_lines(node: NodeProcess, start: int = 0) -> List[str]:
 
 def wait_for_outage(nodes: List[NodeProcess],
                     starts: List[int]) -> None:
-    """Wait until each node has said that Redis cannot be used, which it
+    """Wait until each node has reported that Redis cannot be used, which it
     does when a second attempt has failed too."""
     for node, start in zip(nodes, starts):
         wait_for_value(lambda: len(outage_lines(node, start)), 1,
@@ -64,7 +63,7 @@ def log_lengths(nodes: List[NodeProcess]) -> List[int]:
 
 def check_outage_lines(nodes: List[NodeProcess],
                        starts: List[int]) -> None:
-    """Each node has said once that Redis went and once that it came."""
+    """Each node has reported the outage and its end, once each."""
     for node, start in zip(nodes, starts):
         lines = outage_lines(node, start)
         assert len(lines) == 2, lines
@@ -73,9 +72,9 @@ def check_outage_lines(nodes: List[NodeProcess],
 
 
 @contextlib.contextmanager
-def nothing_left_behind(node: NodeProcess) -> Iterator[None]:
-    """What is asked meanwhile is not waited for any longer afterwards,
-    whatever the tests before have left in a node that all of them share."""
+def no_open_requests_after(node: NodeProcess) -> Iterator[None]:
+    """Requests made within the block are not open any more afterwards, even
+    if earlier tests have left some in a shared node."""
     before = node.leftovers()
 
     def is_clean() -> bool:

@@ -1,4 +1,4 @@
-"""Callbacks and calls, for clients of whichever node."""
+"""Callbacks and calls, for clients of any node."""
 import threading
 from typing import Any, Callable, List, Tuple
 
@@ -13,7 +13,7 @@ from .conftest import Cluster
 Connect = Callable[..., Client]
 Unique = Callable[[str], str]
 
-#: What a client acknowledges with.
+#: The arguments of acknowledgements.
 ARGUMENTS: List[Tuple[Any, ...]] = [
     (), ('one',), (None,), (1, 'two', [3]), (b'\x00\xff', {'b': b'\x01'}),
     ({'nested': [None, 'ü']}, None)]
@@ -44,7 +44,7 @@ def test_call(cluster: Cluster, connect: Connect, unique: Unique,
     client.answer(event, *args)
     for node in cluster:
         answer = node.call(event, 'question', to=client.sid)
-        # What travelled as a list is as good as a tuple.
+        # A tuple may arrive as a list.
         if isinstance(answer, list):
             answer = tuple(answer)
         assert answer == expected
@@ -60,8 +60,8 @@ def test_call_in_a_namespace(cluster: Cluster, connect: Connect,
 
 def test_call_from_an_event_handler(cluster: Cluster, connect: Connect,
                                     unique: Unique) -> None:
-    """A handler waits for a client of another node, and is not waited for
-    by what brings the answer."""
+    """A handler waits for a client of another node, and does not block the
+    task that delivers the answer."""
     asking, asked = connect(cluster.a), connect(cluster.b)
     event = unique('event')
     asked.answer(event, 'yes')
@@ -70,8 +70,8 @@ def test_call_from_an_event_handler(cluster: Cluster, connect: Connect,
     assert answer == 'yes'
 
 
-def test_call_without_an_answer(cluster: Cluster, connect: Connect,
-                                unique: Unique) -> None:
+def test_call_without_answer(cluster: Cluster, connect: Connect,
+                             unique: Unique) -> None:
     client, event = connect(cluster.b), unique('event')
     client.never_answer(event)
     with pytest.raises(RemoteError) as info:
@@ -80,7 +80,7 @@ def test_call_without_an_answer(cluster: Cluster, connect: Connect,
     assert client.received(event) == [()]
 
 
-def test_call_of_nobody(cluster: Cluster, unique: Unique) -> None:
+def test_call_of_unknown_client(cluster: Cluster, unique: Unique) -> None:
     with pytest.raises(RemoteError) as info:
         cluster.a.call(unique('event'), to=unique('sid'), timeout=0.2)
     assert info.value.types[0] == 'TimeoutError'
@@ -88,7 +88,7 @@ def test_call_of_nobody(cluster: Cluster, unique: Unique) -> None:
 
 def test_late_answer(cluster: Cluster, connect: Connect,
                      unique: Unique) -> None:
-    """An answer for which nobody waits any longer harms nobody."""
+    """An answer after the timeout is ignored."""
     client = connect(cluster.b)
     late, prompt = unique('late'), unique('prompt')
     released = threading.Event()
@@ -102,7 +102,7 @@ def test_late_answer(cluster: Cluster, connect: Connect,
 
 def test_many_calls_at_once(cluster: Cluster, connect: Connect,
                             unique: Unique) -> None:
-    """Every answer finds its own question."""
+    """Every answer reaches its own call."""
     clients = [connect(node) for node in cluster]
     event = unique('event')
     for number, client in enumerate(clients):
@@ -125,8 +125,8 @@ def test_many_calls_at_once(cluster: Cluster, connect: Connect,
                        for question in range(24)}
 
 
-def test_each_callback_once(cluster: Cluster, connect: Connect,
-                            unique: Unique) -> None:
+def test_each_callback_is_called_once(cluster: Cluster, connect: Connect,
+                                      unique: Unique) -> None:
     client = connect(cluster.b)
     event, tags = unique('event'), [unique('callback') for _ in range(10)]
     client.answer_with(event, lambda number: number)
@@ -134,7 +134,7 @@ def test_each_callback_once(cluster: Cluster, connect: Connect,
         cluster.a.emit(event, number, to=client.sid, callback=Callback(tag))
     for number, tag in enumerate(tags):
         wait_for_call(cluster.a, tag)
-    # An answer that came twice would have come before this one's.
+    # A second call would have happened before this one's.
     client.answer(event, 'last')
     cluster.a.call(event, 0, to=client.sid)
     assert [cluster.a.recorded(tag) for tag in tags] == [
@@ -143,7 +143,7 @@ def test_each_callback_once(cluster: Cluster, connect: Connect,
 
 def test_callback_that_raises(cluster: Cluster, connect: Connect,
                               unique: Unique) -> None:
-    """An error of the application's stops nothing but itself."""
+    """An exception of the application's affects only its own callback."""
     client, event = connect(cluster.b), unique('event')
     client.answer(event, 'yes')
     tag = unique('raise')

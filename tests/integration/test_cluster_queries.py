@@ -1,5 +1,5 @@
-"""What is asked of a cluster of processes: answers, their cost, and the end
-of every wait."""
+"""Requests to a cluster of processes: answers, cost, and the end of every
+wait."""
 import contextlib
 import statistics
 import threading
@@ -16,7 +16,7 @@ from ..support.node_process import NodeProcess, RemoteError
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_for_value, wait_until
 from .conftest import Cluster, STEADY, start_managers
-from .helpers import BACK_WITHIN, nothing_left_behind, PROMPT
+from .helpers import BACK_WITHIN, no_open_requests_after, PROMPT
 from .test_membership import MISSED_WITHIN, QUICK
 
 Connect = Callable[..., Client]
@@ -24,16 +24,16 @@ Unique = Callable[[str], str]
 StartNodes = Callable[..., List[NodeProcess]]
 MakeRedis = Callable[..., RedisServer]
 
-#: The median of ``fetch_sockets`` over three nodes, in seconds, and how many
-#: calls a round has. The best of so many rounds counts: the machine is busy
-#: with other things too.
+#: The median of ``fetch_sockets`` over three nodes, in seconds, the calls of a
+#: round, and the number of rounds. The best round counts, because the machine
+#: is busy with other things too.
 MEDIAN, ROUND, ROUNDS = 0.005, 100, 10
 
 
 @pytest.fixture
 def namespace_clients(cluster: Cluster, connect: Connect) -> List[Client]:
-    """One on each node, in a namespace where no other test has lasting
-    ones."""
+    """A client on each node, in a namespace in which no other test has
+    lasting clients."""
     made = [connect(node, '/chat') for node in cluster]
     wait_for_value(lambda: cluster.a.fetch_sids(namespace='/chat'),
                    sorted(client.sid for client in made))
@@ -42,8 +42,8 @@ def namespace_clients(cluster: Cluster, connect: Connect) -> List[Client]:
 
 @pytest.fixture(autouse=True)
 def clean(cluster: Cluster) -> Iterator[None]:
-    """Whatever becomes of a call, nothing of it stays."""
-    with nothing_left_behind(cluster.a):
+    """However a call ends, nothing of it stays."""
+    with no_open_requests_after(cluster.a):
         yield
 
 
@@ -85,8 +85,9 @@ def test_acknowledgements(cluster: Cluster, unique: Unique,
 
 
 @pytest.mark.parametrize('target', ['everyone', 'room'])
-def test_callback_of_many(cluster: Cluster, unique: Unique, target: str,
-                          namespace_clients: List[Client]) -> None:
+def test_callback_of_several_clients(cluster: Cluster, unique: Unique,
+                                     target: str,
+                                     namespace_clients: List[Client]) -> None:
     """It is called once for each client that answers, with all arguments."""
     event, tag, room = unique('event'), unique('callback'), unique('room')
     expected = namespace_clients
@@ -103,7 +104,7 @@ def test_callback_of_many(cluster: Cluster, unique: Unique, target: str,
                    **kwargs)
     wait_until(lambda: len(cluster.a.recorded(tag)) >= len(expected),
                what='a call for each client')
-    # One that came twice would have come before the answers to this.
+    # A second call would have happened before the answers to this one.
     assert len(cluster.a.emit_with_ack(event, namespace='/chat')) == 3
     assert sorted(cluster.a.recorded(tag)) == [
         (number, 'two', b'three')
@@ -111,8 +112,9 @@ def test_callback_of_many(cluster: Cluster, unique: Unique, target: str,
         if client in expected]
 
 
-def test_what_cannot_be_serialised(cluster: Cluster, unique: Unique,
-                                   namespace_clients: List[Client]) -> None:
+def test_unserialisable_values_are_refused(
+        cluster: Cluster, unique: Unique,
+        namespace_clients: List[Client]) -> None:
     from ..support.json_values import Unserialisable
 
     event = unique('event')
@@ -124,10 +126,11 @@ def test_what_cannot_be_serialised(cluster: Cluster, unique: Unique,
     assert all(client.count(event) == 0 for client in namespace_clients)
 
 
-# -- from wherever applications call -----------------------------------------
+# -- from any task ------------------------------------------------------------
 
-def test_from_an_event_handler(cluster: Cluster, unique: Unique,
-                               namespace_clients: List[Client]) -> None:
+def test_requests_from_an_event_handler(
+        cluster: Cluster, unique: Unique,
+        namespace_clients: List[Client]) -> None:
     sids = sorted(client.sid for client in namespace_clients)
     event = unique('event')
     cluster.b.on_server_side(event, value='b')
@@ -145,8 +148,8 @@ def test_from_an_event_handler(cluster: Cluster, unique: Unique,
                               [event], {})) == ['b', 'c']
 
 
-def test_from_many_tasks_at_once(cluster: Cluster,
-                                 namespace_clients: List[Client]) -> None:
+def test_requests_from_many_tasks_at_once(
+        cluster: Cluster, namespace_clients: List[Client]) -> None:
     sids = sorted(client.sid for client in namespace_clients)
     results = cluster.a.control(
         'call_in_parallel', 'fetch_sockets', ['/chat'], {'timeout': 60}, 500,
@@ -161,7 +164,7 @@ def test_many_server_side_calls(cluster: Cluster, unique: Unique) -> None:
     event = unique('event')
     for node in (cluster.b, cluster.c):
         node.on_server_side(event, value='yes')
-    # It raises where one of them times out.
+    # It raises if one of them times out.
     taken = cluster.a.control('time_calls', 'server_side_call', [event],
                               {'timeout': 30}, 1000, timeout=120)
     assert len(taken) == 1000
@@ -169,10 +172,11 @@ def test_many_server_side_calls(cluster: Cluster, unique: Unique) -> None:
 
 
 @pytest.mark.parametrize('transport', ['websocket', 'polling'])
-def test_many_are_disconnected(cluster: Cluster, unique: Unique,
-                               connect: Connect, transport: str) -> None:
-    """None has to wait until another one has taken in what was sent to
-    it."""
+def test_many_clients_are_disconnected(cluster: Cluster, unique: Unique,
+                                       connect: Connect,
+                                       transport: str) -> None:
+    """No disconnect waits until another client has received its packets.
+    """
     clients = [connect(node, transport=transport)
                for node in cluster for _ in range(3)]
     room = unique('room')
@@ -183,8 +187,8 @@ def test_many_are_disconnected(cluster: Cluster, unique: Unique,
         client.wait_disconnected()
 
 
-def test_how_long_it_takes(cluster: Cluster,
-                           namespace_clients: List[Client]) -> None:
+def test_fetch_sockets_is_fast(cluster: Cluster,
+                               namespace_clients: List[Client]) -> None:
     best = float('inf')
     for _ in range(ROUNDS):
         best = min(best, statistics.median(cluster.a.control(
@@ -199,7 +203,8 @@ def test_how_long_it_takes(cluster: Cluster,
 
 @contextlib.contextmanager
 def asked(node: NodeProcess, event: str) -> Any:
-    """A server-side call that waits meanwhile; gives its outcome, later."""
+    """A server-side call that waits; returns a function that gives its
+    outcome."""
     outcome: List[Any] = []
 
     def ask() -> None:
@@ -216,18 +221,18 @@ def asked(node: NodeProcess, event: str) -> Any:
 
 
 @pytest.mark.parametrize('end', ['kill', 'leave'])
-def test_a_node_that_goes_while_it_is_asked(
-        redis_server: RedisServer, start_nodes: StartNodes, unique: Unique,
-        end: str) -> None:
-    """What the others have answered is kept."""
-    # One that leaves is not waited for until its heartbeats are missed.
+def test_node_that_goes_before_it_answers(redis_server: RedisServer,
+                                          start_nodes: StartNodes,
+                                          unique: Unique, end: str) -> None:
+    """Other nodes' answers are kept."""
+    # A node that leaves is not waited for until its heartbeats are missed.
     options = QUICK if end == 'kill' else STEADY
     nodes = start_nodes(3, redis_server.url, stream_name=unique('stream'),
                         **options)
     start_managers(nodes)
     event = unique('event')
     nodes[1].on_server_side(event, value='kept')
-    # It has been asked, and says nothing.
+    # It has the request, and does not answer.
     nodes[2].on_server_side(event, 'raise')
     with asked(nodes[0], event) as outcome:
         wait_until(lambda: nodes[2].recorded(event), what='the question')
@@ -244,8 +249,9 @@ def test_a_node_that_goes_while_it_is_asked(
     assert nodes[0].server_count() == 2
 
 
-def test_while_redis_is_away(make_redis: MakeRedis, start_nodes: StartNodes,
-                             connect: Connect, unique: Unique) -> None:
+def test_requests_during_an_outage(make_redis: MakeRedis,
+                                   start_nodes: StartNodes, connect: Connect,
+                                   unique: Unique) -> None:
     redis = make_redis(append_only=True).start()
     nodes = start_nodes(3, redis.url, **STEADY)
     start_managers(nodes)
@@ -280,12 +286,12 @@ def test_while_redis_is_away(make_redis: MakeRedis, start_nodes: StartNodes,
         client.sid for client in clients)
 
 
-# -- what it costs to be there -----------------------------------------------
+# -- what an idle node costs --------------------------------------------------
 
 def test_idle_and_busy_nodes(redis_server: RedisServer,
                              unique: Unique) -> None:
-    """Who has nothing to say writes heartbeats and nothing else, as often as
-    it has to; who emits writes none."""
+    """An idle node writes heartbeats and nothing else, no more often than it
+    has to; an emitting node writes none."""
     stream, interval = unique('stream'), 2.0
     namespaces = ('/', '/one', '/two')
     with contextlib.ExitStack() as stack:
@@ -304,7 +310,7 @@ def test_idle_and_busy_nodes(redis_server: RedisServer,
         redis = stack.enter_context(redis_server.client())
         busy = managers[0]
         for manager in managers[:2]:
-            # Whoever has answered has read all that was asked at the start.
+            # A node that has answered has read all requests of the start.
             assert manager.server_side_call('event', timeout=30) == [None] * 9
         for manager in managers:
             assert manager.flush(10)
@@ -319,16 +325,16 @@ def test_idle_and_busy_nodes(redis_server: RedisServer,
             return [fields for fields in found
                     if fields[b'uid'] != busy.uid.encode()]
 
-        def lived() -> bool:
+        def has_heartbeats() -> bool:
             for name in namespaces:
                 busy.emit('event', None, namespace=name)
             return len(of_idle_nodes(entries())) > 9 * 3 * 2
 
-        wait_until(lived, 30.0, 'heartbeats of the idle nodes')
+        wait_until(has_heartbeats, 30.0, 'heartbeats of the idle nodes')
         found, elapsed = entries(), time.monotonic() - started
     idle = of_idle_nodes(found)
     assert {fields[b'type'] for fields in idle} == {b'2'}
-    # One for each interval, and the one that was due at the beginning.
+    # One for each interval, and the one due at the beginning.
     assert len(idle) <= 9 * 3 * (elapsed / interval + 1)
     said = {fields[b'type'] for fields in found
             if fields[b'uid'] == busy.uid.encode()}

@@ -1,5 +1,5 @@
-"""Answers that depend on who is a member: all of them, from the first call
-on, in every namespace, whoever asks."""
+"""Answers of all members: complete from the first call on, in every namespace,
+for every caller."""
 import contextlib
 import time
 from typing import Any, Callable, Dict, Iterator, List
@@ -16,8 +16,7 @@ from .conftest import Cluster, STEADY
 Connect = Callable[..., Client]
 Unique = Callable[[str], str]
 
-#: How long a server that starts alone may take until it can say so, in
-#: seconds.
+#: Seconds within which a lone server must know that it is alone.
 PROMPT = 0.5
 
 NAMESPACES = ('/', '/chat')
@@ -26,11 +25,11 @@ NAMESPACES = ('/', '/chat')
 @contextlib.contextmanager
 def member(redis_server: Any, *namespaces: str,
            **options: Any) -> Iterator[RedisStreamsManager]:
-    """A member of ``/`` and of these namespaces, in this process."""
+    """A member of ``/`` and further namespaces, in this process."""
     manager = RedisStreamsManager(
         redis_server.url, **{**STEADY, **options})  # type: ignore[arg-type]
     for namespace in namespaces:
-        manager.on_server_side('who', lambda: manager.uid,
+        manager.on_server_side('identify', lambda: manager.uid,
                                namespace=namespace)
     with manager:
         yield manager
@@ -38,7 +37,7 @@ def member(redis_server: Any, *namespaces: str,
 
 def asked(manager: RedisStreamsManager, namespace: str, event: str,
           room: str) -> Dict[str, Callable[[], Any]]:
-    """The calls, and how large their answers are."""
+    """The calls, and the expected sizes of their answers."""
     return {
         'server_count': lambda: manager.server_count(namespace),
         'nodes': lambda: len(manager.nodes(namespace)),
@@ -55,8 +54,8 @@ def asked(manager: RedisStreamsManager, namespace: str, event: str,
 
 @pytest.fixture
 def scene(cluster: Cluster, connect: Connect, unique: Unique) -> Any:
-    """Clients on all nodes, in a room and with answers: its name, and the
-    event's."""
+    """Clients on all nodes, in a room and with answers: returns the names of
+    the room and of the event."""
     event, room = unique('event'), unique('room')
     for namespace in NAMESPACES:
         for node in cluster:
@@ -72,7 +71,7 @@ def scene(cluster: Cluster, connect: Connect, unique: Unique) -> Any:
     'server_side_call'])
 def test_first_call(redis_server: RedisServer, scene: Any,
                     call: str) -> None:
-    """Of a process that has just started; it is no member of ``/chat``."""
+    """The caller has just started, and is no member of ``/chat``."""
     event, room = scene
     for namespace in NAMESPACES:
         for _ in range(3):
@@ -120,9 +119,9 @@ def test_first_call_over_a_slow_network(
 
 
 @pytest.mark.parametrize('change', ['trimmed', 'deleted'])
-def test_stream_that_shows_nobody(redis_server: RedisServer, unique: Unique,
-                                  change: str) -> None:
-    """Those who are there answer a newcomer."""
+def test_members_answer_if_stream_lacks_their_entries(
+        redis_server: RedisServer, unique: Unique, change: str) -> None:
+    """The present members answer a new one."""
     stream = unique('stream')
     with contextlib.ExitStack() as stack:
         others = [stack.enter_context(member(
@@ -142,14 +141,14 @@ def test_stream_that_shows_nobody(redis_server: RedisServer, unique: Unique,
             with member(redis_server, stream_name=stream) as newcomer:
                 assert newcomer.server_count(namespace) == count
                 assert len(newcomer.server_side_call(
-                    'who', namespace=namespace, timeout=DEADLINE)) == 3
+                    'identify', namespace=namespace, timeout=DEADLINE)) == 3
                 if change == 'deleted':
-                    # Those that answer have written to another stream.
+                    # The members have answered in a new stream.
                     assert newcomer.stats()['messages_lost'] == 0
 
 
-def test_who_starts_alone_knows_it_soon(redis_server: RedisServer,
-                                        unique: Unique) -> None:
+def test_lone_server_counts_itself_at_once(redis_server: RedisServer,
+                                           unique: Unique) -> None:
     best = float('inf')
     for _ in range(5):
         begun = time.monotonic()
@@ -160,11 +159,11 @@ def test_who_starts_alone_knows_it_soon(redis_server: RedisServer,
     assert best < PROMPT
 
 
-# -- who is no member --------------------------------------------------------
+# -- servers that do not serve the namespace ---------------------------------
 
-def test_who_writes_without_being_a_member(redis_server: RedisServer,
-                                           unique: Unique) -> None:
-    """Nobody takes it for one, and nobody waits for it."""
+def test_server_of_other_namespaces_is_not_counted(redis_server: RedisServer,
+                                                   unique: Unique) -> None:
+    """No server counts it or waits for it."""
     stream = unique('stream')
     with contextlib.ExitStack() as stack:
         one, two, foreign = (
@@ -189,34 +188,35 @@ def test_who_writes_without_being_a_member(redis_server: RedisServer,
                                               timeout=DEADLINE)):
             write()  # type: ignore[no-untyped-call]
             assert foreign.flush(DEADLINE)
-            # What they read before this answer stands before it.
+            # Entries that they read before this answer precede it.
             assert sorted(foreign.server_side_call(
-                'who', namespace='/admin', timeout=DEADLINE)) == sorted(
+                'identify', namespace='/admin', timeout=DEADLINE)) == sorted(
                     [one.uid, two.uid])
             for manager in (one, two):
                 assert manager.server_count('/admin') == 2
         for manager, other in ((one, two), (two, one)):
             assert manager.server_side_call(
-                'who', namespace='/admin', timeout=DEADLINE) == [other.uid]
+                'identify', namespace='/admin',
+                timeout=DEADLINE) == [other.uid]
         uids = {fields[b'uid'].decode() for _, fields in redis.xrange(stream)
                 if fields[b'nsp'] == b'/admin'}
         assert uids == {one.uid, two.uid, 'emitter'}
-        # It joins, and takes part from then on.
-        foreign.on_server_side('who', lambda: foreign.uid,
+        # Once it joins, it takes part.
+        foreign.on_server_side('identify', lambda: foreign.uid,
                                namespace='/admin')
         wait_until(lambda: len(one.server_side_call(
-            'who', namespace='/admin', timeout=DEADLINE)) == 2)
+            'identify', namespace='/admin', timeout=DEADLINE)) == 2)
         assert foreign.server_count('/admin') == 3
 
 
-def test_who_joins_is_asked_from_then_on(redis_server: RedisServer,
-                                         unique: Unique) -> None:
-    """A call that is made after another server's start has it asked, even if
-    nothing has been read of it yet."""
+def test_new_member_is_asked_at_once(redis_server: RedisServer,
+                                     unique: Unique) -> None:
+    """A call made after another server's start reaches that server, even if
+    none of its entries has been read yet."""
     stream = unique('stream')
     with member(redis_server, '/', stream_name=stream) as first:
         for _ in range(20):
             with member(redis_server, '/', stream_name=stream) as second:
                 assert second.flush(DEADLINE)
                 assert first.server_side_call(
-                    'who', timeout=DEADLINE) == [second.uid]
+                    'identify', timeout=DEADLINE) == [second.uid]

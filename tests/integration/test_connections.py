@@ -1,4 +1,4 @@
-"""The ways to say where Redis is."""
+"""The ways to specify the connection to Redis."""
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
@@ -39,7 +39,7 @@ def test_database(redis_server: RedisServer,
 
 
 def test_user_and_password(make_redis: MakeRedis) -> None:
-    """What has a meaning in a URL is quoted there."""
+    """Special characters are quoted in the URL."""
     server = make_redis().start()
     with server.client() as admin:
         admin.execute_command(
@@ -66,7 +66,7 @@ def test_unix_socket(make_redis: MakeRedis, tmp_path: Path) -> None:
 
 def test_client_object(redis_server: RedisServer,
                        unique: Callable[[str], str]) -> None:
-    """Its connections are not used, and however it decodes replies is no
+    """Its connections are not used, and its decoding of replies does not
     matter."""
     with redis_server.client(decode_responses=True) as given, \
             redis_server.client() as admin:
@@ -77,7 +77,7 @@ def test_client_object(redis_server: RedisServer,
 @pytest.fixture
 def sentinel(make_redis: MakeRedis, redis_binary: str,
              tmp_path: Path) -> Iterator[Any]:
-    """A Redis, and the URL of the Sentinel that knows where it is."""
+    """A Redis, and the URL of the Sentinel that watches it."""
     server, port = make_redis().start(), free_port()
     config = tmp_path / 'sentinel.conf'
     config.write_text(

@@ -1,4 +1,4 @@
-"""What arrives is what was sent, on every node alike."""
+"""Every node's clients receive exactly the data that was sent."""
 import math
 import random
 from typing import Any, Callable, Dict, List, Tuple
@@ -14,7 +14,7 @@ from .conftest import Cluster
 Connect = Callable[..., Client]
 Unique = Callable[[str], str]
 
-#: What is emitted, and the arguments that a client gets.
+#: Emitted data, and the arguments that a client receives.
 PAYLOADS: Dict[str, Tuple[Any, Tuple[Any, ...]]] = {
     'nothing': (None, ()),
     'text': ('hello', ('hello',)),
@@ -76,9 +76,8 @@ def test_data(cluster: Cluster, listeners: List[Client], unique: Unique,
         assert client.wait_for(event) == [expected]
 
 
-def test_types_of_numbers_are_kept(cluster: Cluster,
-                                   listeners: List[Client],
-                                   unique: Unique) -> None:
+def test_numbers_keep_their_types(cluster: Cluster, listeners: List[Client],
+                                  unique: Unique) -> None:
     event = unique('data')
     for data in ([1, 1.0, True], [1, 1.0, True, b'binary']):
         cluster.b.emit(event, data)
@@ -92,7 +91,7 @@ def test_types_of_numbers_are_kept(cluster: Cluster,
 def test_a_megabyte(cluster: Cluster, listeners: List[Client],
                     unique: Unique, kind: str) -> None:
     event = unique('big')
-    # Random, so that nothing on the way can make it small.
+    # Random, so that it cannot be compressed.
     data: Any = random.Random(1).randbytes(1_000_000)
     if kind == 'text':
         data = data[:500_000].hex()
@@ -110,11 +109,11 @@ def test_a_megabyte(cluster: Cluster, listeners: List[Client],
     ([b'binary', -math.inf], 'ValueError')],
     ids=['alone', 'inside', 'several', 'with bytes', 'NaN',
          'infinity with bytes'])
-def test_what_cannot_be_serialised(cluster: Cluster,
-                                   listeners: List[Client],
-                                   redis_server: Any, unique: Unique,
-                                   data: Any, error: str) -> None:
-    """It raises in the caller, and no client of any node gets anything."""
+def test_unserialisable_data_are_refused(cluster: Cluster,
+                                         listeners: List[Client],
+                                         redis_server: Any, unique: Unique,
+                                         data: Any, error: str) -> None:
+    """It raises in the caller, and no client receives anything."""
     event, marker = unique('event'), unique('marker')
     with pytest.raises(RemoteError) as info:
         cluster.a.emit(event, data)
@@ -134,7 +133,7 @@ def test_what_cannot_be_serialised(cluster: Cluster,
 
 def test_bytes_for_both_transports(cluster: Cluster, connect: Connect,
                                    unique: Unique) -> None:
-    """A client that polls gets base64, one with a WebSocket the bytes."""
+    """A polling client gets base64, a WebSocket client the bytes."""
     clients = [connect(node, transport=transport)
                for node in (cluster.a, cluster.b)
                for transport in ('websocket', 'polling', 'websocket')]

@@ -1,4 +1,4 @@
-"""Who gets an event that was emitted on one node: exactly who was meant."""
+"""The recipients of an event: exactly those that it was addressed to."""
 from typing import Any, Callable, List
 
 import pytest
@@ -13,9 +13,9 @@ Unique = Callable[[str], str]
 
 def receivers(emitting: Any, clients: List[Client], marker: str,
               event: str) -> List[int]:
-    """Which of the clients got an event, once all got a later one.
+    """The clients that received an event, once all received a later one.
 
-    What a client got twice is there twice.
+    A client that received it twice is listed twice.
     """
     emitting.emit(marker)
     found = []
@@ -25,8 +25,9 @@ def receivers(emitting: Any, clients: List[Client], marker: str,
     return found
 
 
-def test_everyone_once(cluster: Cluster, listeners: List[Client],
-                       unique: Unique) -> None:
+def test_broadcast_reaches_each_client_once(cluster: Cluster,
+                                            listeners: List[Client],
+                                            unique: Unique) -> None:
     event, marker = unique('everyone'), unique('marker')
     for sender, node in enumerate(cluster):
         for number in range(20):
@@ -40,19 +41,21 @@ def test_everyone_once(cluster: Cluster, listeners: List[Client],
         assert sorted(received) == [(sender, number) for sender in range(3)
                                     for number in range(20)]
         for sender in range(3):
-            numbers = [number for who, number in received if who == sender]
+            numbers = [number for emitter, number in received
+                       if emitter == sender]
             assert numbers == list(range(20))
 
 
-def test_one_client(cluster: Cluster, listeners: List[Client],
-                    unique: Unique) -> None:
+def test_emit_to_one_client(cluster: Cluster, listeners: List[Client],
+                            unique: Unique) -> None:
     for target in range(3):
         event, marker = unique('one'), unique('marker')
         cluster.a.emit(event, to=listeners[target].sid)
         assert receivers(cluster.a, listeners, marker, event) == [target]
 
 
-def test_room(cluster: Cluster, connect: Connect, unique: Unique) -> None:
+def test_emit_to_room(cluster: Cluster, connect: Connect,
+                      unique: Unique) -> None:
     clients = [connect(node) for node in cluster for _ in range(2)]
     room, event, marker = unique('room'), unique('event'), unique('marker')
     for index in (1, 2, 4):
@@ -64,18 +67,19 @@ def test_room(cluster: Cluster, connect: Connect, unique: Unique) -> None:
         event, marker = unique('event'), unique('marker')
 
 
-def test_rooms(cluster: Cluster, connect: Connect, unique: Unique) -> None:
+def test_emit_to_rooms(cluster: Cluster, connect: Connect,
+                       unique: Unique) -> None:
     clients = [connect(node) for node in cluster for _ in range(2)]
     red, blue, event = unique('red'), unique('blue'), unique('event')
     for index, room in ((0, red), (3, red), (3, blue), (4, blue)):
         cluster[index // 2].enter_room(clients[index].sid, room)
     cluster.b.emit(event, to=[red, blue])
-    # Number 3 is in both, and gets it once.
+    # Number 3 is in both, and receives it once.
     assert receivers(cluster.b, clients, unique('marker'), event) == [0, 3, 4]
 
 
-def test_rooms_and_sids(cluster: Cluster, connect: Connect,
-                        unique: Unique) -> None:
+def test_emit_to_rooms_and_sids(cluster: Cluster, connect: Connect,
+                                unique: Unique) -> None:
     clients = [connect(node) for node in cluster]
     room, event = unique('room'), unique('event')
     cluster.a.enter_room(clients[0].sid, room)
@@ -83,16 +87,16 @@ def test_rooms_and_sids(cluster: Cluster, connect: Connect,
     assert receivers(cluster.b, clients, unique('marker'), event) == [0, 2]
 
 
-def test_nobody(cluster: Cluster, listeners: List[Client],
-                unique: Unique) -> None:
+def test_unknown_recipient(cluster: Cluster, listeners: List[Client],
+                           unique: Unique) -> None:
     event = unique('event')
     cluster.a.emit(event, to=unique('empty room'))
     cluster.a.emit(event, to=[unique('empty room'), unique('another')])
     assert receivers(cluster.a, listeners, unique('marker'), event) == []
 
 
-def test_skip_one(cluster: Cluster, listeners: List[Client],
-                  unique: Unique) -> None:
+def test_skip_one_client(cluster: Cluster, listeners: List[Client],
+                         unique: Unique) -> None:
     for skipped in range(3):
         event, marker = unique('event'), unique('marker')
         cluster.a.emit(event, skip_sid=listeners[skipped].sid)
@@ -100,8 +104,8 @@ def test_skip_one(cluster: Cluster, listeners: List[Client],
             index for index in range(3) if index != skipped]
 
 
-def test_skip_several(cluster: Cluster, connect: Connect,
-                      unique: Unique) -> None:
+def test_skip_several_clients(cluster: Cluster, connect: Connect,
+                              unique: Unique) -> None:
     clients = [connect(node) for node in cluster for _ in range(2)]
     event = unique('event')
     cluster.a.emit(event, skip_sid=[clients[index].sid
@@ -124,8 +128,8 @@ def test_skip_room(cluster: Cluster, connect: Connect,
     assert receivers(cluster.b, clients, unique('marker'), event) == [4]
 
 
-def test_namespace(cluster: Cluster, connect: Connect,
-                   unique: Unique) -> None:
+def test_emit_to_namespace(cluster: Cluster, connect: Connect,
+                           unique: Unique) -> None:
     root = connect(cluster.b)
     chat = [connect(node, '/chat') for node in cluster]
     both = connect(cluster.c, '/', '/chat')
@@ -144,9 +148,9 @@ def test_namespace(cluster: Cluster, connect: Connect,
             if each.name == event] == [('/chat', (1,)), ('/', (2,))]
 
 
-def test_room_of_a_namespace(cluster: Cluster, connect: Connect,
-                             unique: Unique) -> None:
-    """A room is one namespace's own, whoever has one of the same name."""
+def test_emit_to_room_of_a_namespace(cluster: Cluster, connect: Connect,
+                                     unique: Unique) -> None:
+    """Rooms of the same name in other namespaces are different rooms."""
     both = connect(cluster.b, '/', '/chat')
     room, event, marker = unique('room'), unique('event'), unique('marker')
     cluster.b.enter_room(both.sids['/chat'], room, namespace='/chat')
@@ -178,9 +182,9 @@ def test_send(cluster: Cluster, connect: Connect, unique: Unique) -> None:
         [(text, 2)], [(text,)], [(text, 2)]]
 
 
-def test_from_an_event_handler(cluster: Cluster, connect: Connect,
-                               listeners: List[Client],
-                               unique: Unique) -> None:
+def test_emit_from_an_event_handler(cluster: Cluster, connect: Connect,
+                                    listeners: List[Client],
+                                    unique: Unique) -> None:
     """Most applications emit when a client has sent something."""
     client, event = connect(cluster.a), unique('event')
     client.call('invoke', 'server', 'emit', [event, 'hello'],
@@ -209,8 +213,7 @@ def test_first_client_of_an_idle_node(
         cluster: Cluster, redis_server: Any, connect: Connect,
         unique: Unique, start_nodes: Callable[..., List[NodeProcess]],
         ) -> None:
-    """A node that joins because a client comes misses nothing after that.
-    """
+    """A node that joins because of a client misses nothing afterwards."""
     stream = unique('stream')
     old, new = start_nodes(2, redis_server.url, stream_name=stream)
     old.start_manager()
@@ -222,11 +225,11 @@ def test_first_client_of_an_idle_node(
     assert client.received(event) == [(number,) for number in range(10)]
 
 
-def test_streams_are_apart(
+def test_streams_are_separate(
         cluster: Cluster, redis_server: Any, connect: Connect,
         listeners: List[Client], unique: Unique,
         start_nodes: Callable[..., List[NodeProcess]]) -> None:
-    """Clusters with different streams know nothing of each other."""
+    """Clusters with different streams do not affect each other."""
     (other,) = start_nodes(1, redis_server.url, channel=unique('stream'))
     client = connect(other)
     event, marker = unique('event'), unique('marker')
@@ -243,14 +246,15 @@ def test_streams_are_apart(
 
 @pytest.mark.parametrize('wrong', [
     {'to': {'a': 1}}, {'namespace': 7}, {'skip_sid': [None, {}]}])
-def test_wrong_arguments_harm_nobody(
-        cluster: Cluster, listeners: List[Client], unique: Unique,
-        wrong: Any) -> None:
-    """Whether they raise or not, what comes next is delivered."""
+def test_wrong_arguments_affect_only_their_call(cluster: Cluster,
+                                                listeners: List[Client],
+                                                unique: Unique,
+                                                wrong: Any) -> None:
+    """Whether they raise or not, later events are delivered."""
     try:
         cluster.a.emit(unique('event'), **wrong)
     except RemoteError:
-        pass  # the caller is told
+        pass  # the caller gets the error
     event = unique('event')
     for node in cluster:
         node.emit(event)

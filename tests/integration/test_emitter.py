@@ -23,8 +23,8 @@ def emitter(redis_server: RedisServer) -> Iterator[RedisStreamsManager]:
         yield manager
 
 
-def test_everyone(cluster: Cluster, listeners: List[Client],
-                  emitter: RedisStreamsManager, unique: Unique) -> None:
+def test_broadcast(cluster: Cluster, listeners: List[Client],
+                   emitter: RedisStreamsManager, unique: Unique) -> None:
     event = unique('event')
     for number in range(20):
         emitter.emit(event, (number, b'bytes', {'a': None}))
@@ -38,8 +38,8 @@ def test_everyone(cluster: Cluster, listeners: List[Client],
             (number, b'bytes', {'a': None}) for number in range(20)]
 
 
-def test_who_is_meant(cluster: Cluster, connect: Connect,
-                      emitter: RedisStreamsManager, unique: Unique) -> None:
+def test_recipients(cluster: Cluster, connect: Connect,
+                    emitter: RedisStreamsManager, unique: Unique) -> None:
     clients = [connect(node) for node in cluster]
     chat = connect(cluster.b, '/chat')
     room, event, marker = unique('room'), unique('event'), unique('marker')
@@ -94,8 +94,9 @@ def test_stored_when_emit_returns(redis_server: RedisServer,
             assert f'number {number}'.encode() in fields[b'data']
 
 
-def test_never_counted(cluster: Cluster, listeners: List[Client],
-                       redis_server: RedisServer, unique: Unique) -> None:
+def test_emitter_is_never_counted(cluster: Cluster, listeners: List[Client],
+                                  redis_server: RedisServer,
+                                  unique: Unique) -> None:
     event = unique('event')
     with RedisStreamsManager(redis_server.url, write_only=True) as emitter:
         emitter.emit(event, None)
@@ -103,7 +104,7 @@ def test_never_counted(cluster: Cluster, listeners: List[Client],
             client.wait_for(event)
         for node in cluster:
             assert node.server_count() == 3
-    # Nor is its end taken for a node's.
+    # Nor is its end mistaken for a node's.
     cluster.a.emit(event)
     for client in listeners:
         client.wait_for(event, 2)
@@ -114,19 +115,19 @@ def test_never_counted(cluster: Cluster, listeners: List[Client],
 def test_several_emitters(cluster: Cluster, listeners: List[Client],
                           redis_server: RedisServer,
                           unique: Unique) -> None:
-    """They share a uid, and yet none of their messages is a copy."""
+    """They share a uid, but none of their messages is taken for a copy."""
     event = unique('event')
     emitters = [RedisStreamsManager(redis_server.url, write_only=True)
                 for _ in range(3)]
     for number in range(5):
-        for who, emitter in enumerate(emitters):
-            emitter.emit(event, (who, number))
+        for index, emitter in enumerate(emitters):
+            emitter.emit(event, (index, number))
     for emitter in emitters:
         emitter.close()
     for client in listeners:
         client.wait_for(event, 15)
         assert client.received(event) == [
-            (who, number) for number in range(5) for who in range(3)]
+            (index, number) for number in range(5) for index in range(3)]
 
 
 def test_stream_does_not_grow(redis_server: RedisServer,
@@ -138,25 +139,25 @@ def test_stream_does_not_grow(redis_server: RedisServer,
         for number in range(2000):
             emitter.emit('event', number)
         assert emitter.flush(10)
-        # Redis trims whole blocks of a hundred.
+        # Redis trims whole nodes of a hundred.
         assert 200 <= redis.xlen(stream) <= 400
 
 
-def test_no_callback(emitter: RedisStreamsManager) -> None:
+def test_callback_is_refused(emitter: RedisStreamsManager) -> None:
     with pytest.raises(RuntimeError):
         emitter.emit('event', None, to='somebody', callback=print)
 
 
-def test_unserialisable(emitter: RedisStreamsManager) -> None:
+def test_unserialisable_data_are_refused(emitter: RedisStreamsManager) -> None:
     with pytest.raises(TypeError):
         emitter.emit('event', object())
 
 
-def test_in_the_process_of_a_node(cluster: Cluster,
-                                  listeners: List[Client],
-                                  unique: Unique) -> None:
-    """Beside a server, and under whatever runs that server's tasks; what
-    its own node is told by the emitter is for its own clients too."""
+def test_emitter_in_the_process_of_a_node(cluster: Cluster,
+                                          listeners: List[Client],
+                                          unique: Unique) -> None:
+    """An emitter in a server's process runs under that server's tasks. Its
+    messages also reach the local clients of that server."""
     event = unique('event')
     cluster.a.make_emitter()
     for number in range(10):

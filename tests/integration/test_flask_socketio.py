@@ -1,4 +1,4 @@
-"""The same for applications written with Flask-SocketIO."""
+"""The same tests for Flask-SocketIO applications."""
 from typing import Callable, Iterator, List, Tuple
 
 import pytest
@@ -12,7 +12,7 @@ from ..support.node_process import NodeProcess
 from ..support.redis_server import RedisServer
 from .conftest import start_managers
 
-# That eventlet is only maintained: Flask-SocketIO tries it first.
+# It warns that eventlet is only maintained: Flask-SocketIO tries it first.
 pytestmark = pytest.mark.filterwarnings(
     r'ignore:\s*Eventlet is deprecated')
 
@@ -22,7 +22,7 @@ Unique = Callable[[str], str]
 
 @pytest.fixture(scope='module')
 def message_queue(redis_server: RedisServer) -> str:
-    """The URL that an application is configured with."""
+    """The URL that configures an application."""
     return (redis_server.url.replace('redis://', 'redis+streams://')
             + '?heartbeat_interval=1&heartbeat_timeout=60&max_len=50000')
 
@@ -39,7 +39,7 @@ def pair(mode: str, message_queue: str) -> Iterator[List[NodeProcess]]:
 @pytest.fixture
 def clients(pair: List[NodeProcess],
             connect: Connect) -> Tuple[Client, Client]:
-    """A client on each of them."""
+    """A client on each node."""
     return connect(pair[0]), connect(pair[1])
 
 
@@ -67,7 +67,7 @@ def test_namespace(pair: List[NodeProcess], connect: Connect,
 def test_rooms_of_event_handlers(pair: List[NodeProcess],
                                  clients: Tuple[Client, Client],
                                  connect: Connect, unique: Unique) -> None:
-    """``join_room`` here, ``emit(..., to=room)`` there."""
+    """``join_room`` on one node, ``emit(..., to=room)`` on the other."""
     outsider = connect(pair[1])
     room, event, marker = unique('room'), unique('event'), unique('marker')
     for client in clients:
@@ -95,7 +95,7 @@ def test_call_and_disconnect(pair: List[NodeProcess],
 def test_external_process(pair: List[NodeProcess], message_queue: str,
                           clients: Tuple[Client, Client],
                           unique: Unique) -> None:
-    """Without an application it only writes."""
+    """Without an application, the process only writes."""
     event, marker = unique('event'), unique('marker')
     outside = SocketIO(message_queue=message_queue, channel='flask')
     outside.emit(event, (1, 'two', b'three'))
@@ -146,7 +146,7 @@ def test_wrong_options(redis_server: RedisServer, query: str,
         SocketIO(message_queue=url + query)
 
 
-def test_other_queues_are_as_ever(redis_server: RedisServer) -> None:
-    """A plain ``redis://`` is Flask-SocketIO's own business."""
+def test_other_queues_are_unchanged(redis_server: RedisServer) -> None:
+    """Flask-SocketIO itself handles a plain ``redis://``."""
     plain = SocketIO(message_queue=redis_server.url)
     assert type(plain.server.manager).__name__ == 'RedisManager'

@@ -1,4 +1,4 @@
-"""After a fork the child is a node of its own."""
+"""After a fork the child is a separate node."""
 from pathlib import Path
 from typing import Any, Callable, Iterator, List
 
@@ -20,7 +20,7 @@ StartGunicorn = Callable[..., List[Client]]
 @pytest.fixture
 def pair(mode: str, redis_server: RedisServer, start_nodes: StartNodes,
          unique: Unique) -> List[NodeProcess]:
-    """Two nodes with a stream of their own; the first will fork."""
+    """Two nodes with a separate stream; the first one forks."""
     if mode != 'threading':
         pytest.skip('multiprocessing forks processes with threads')
     return start_nodes(2, redis_server.url, stream_name=unique('stream'),
@@ -28,14 +28,14 @@ def pair(mode: str, redis_server: RedisServer, start_nodes: StartNodes,
 
 
 def wait_count(node: NodeProcess, count: int) -> None:
-    """Wait until the child of a node counts so many nodes."""
+    """Wait until the child of a node counts this many nodes."""
     wait_for_value(lambda: node.in_child('manager', 'server_count'), count,
                    what="the child's server_count")
 
 
 def test_child_of_a_member(pair: List[NodeProcess], connect: Connect,
                            unique: Unique) -> None:
-    """What the parent was, a member, the child is from its first use."""
+    """The child of a member is a member from its first use."""
     parent, other = pair
     start_managers(pair)
     clients = [connect(node) for node in pair]
@@ -60,9 +60,9 @@ def test_child_of_a_member(pair: List[NodeProcess], connect: Connect,
         node.emit(marker)
     for client in clients:
         client.wait_for(marker, 2)
-        for who in ('child', 'parent', 'other'):
+        for emitter in ('child', 'parent', 'other'):
             assert [number for name, number in client.received(event)
-                    if name == who] == list(range(10))
+                    if name == emitter] == list(range(10))
 
     parent.in_child('manager', 'close')
     for node in pair:
@@ -72,8 +72,9 @@ def test_child_of_a_member(pair: List[NodeProcess], connect: Connect,
     clients[1].wait_for(marker, 3)
 
 
-def test_child_of_a_manager_that_was_not_started(
-        pair: List[NodeProcess], connect: Connect, unique: Unique) -> None:
+def test_child_of_an_unstarted_manager(pair: List[NodeProcess],
+                                       connect: Connect,
+                                       unique: Unique) -> None:
     """As with ``--preload``: constructed once, used in several processes."""
     parent, other = pair
     other.start_manager()
@@ -99,7 +100,7 @@ def test_child_of_a_manager_that_was_not_started(
 
 def test_child_of_an_emitter(pair: List[NodeProcess], connect: Connect,
                              unique: Unique) -> None:
-    """Nothing of either is taken for a copy of the other's."""
+    """No message of either is taken for a copy of the other's."""
     parent, other = pair
     start_managers(pair)
     client, event = connect(other), unique('event')
@@ -119,7 +120,7 @@ def test_child_of_an_emitter(pair: List[NodeProcess], connect: Connect,
 def test_outbox_stays_with_the_parent(
         mode: str, make_redis: Callable[..., RedisServer],
         start_nodes: StartNodes, connect: Connect, unique: Unique) -> None:
-    """What the parent had not sent yet, it alone sends."""
+    """Events in the parent's outbox are sent only by the parent."""
     if mode != 'threading':
         pytest.skip('multiprocessing forks processes with threads')
     redis = make_redis(append_only=True).start()
@@ -140,9 +141,9 @@ def test_outbox_stays_with_the_parent(
     parent.in_child('server', 'emit', marker)
     parent.emit(marker)
     client.wait_for(marker, 2)
-    for who in ('parent', 'child'):
+    for emitter in ('parent', 'child'):
         assert [number for name, number in client.received(event)
-                if name == who] == list(range(5))
+                if name == emitter] == list(range(5))
     assert parent.end_child() == 0
 
 
@@ -152,7 +153,7 @@ def test_outbox_stays_with_the_parent(
 def start_gunicorn(start_gunicorn_process: Callable[..., GunicornProcess],
                    redis_server: RedisServer, tmp_path: Path,
                    unique: Unique) -> Iterator[StartGunicorn]:
-    """Starts gunicorn with two workers; gives a client of each."""
+    """Starts gunicorn with two workers; returns a client of each."""
     clients: List[Client] = []
 
     def start(configuration: str = '') -> List[Client]:
@@ -172,8 +173,8 @@ def ask(client: Client, method: str, *args: Any) -> Any:
     return client.call('invoke', 'manager', method, list(args), {})
 
 
-def check_apart_and_together(clients: List[Client], unique: Unique,
-                             at_least: int = 0) -> None:
+def check_workers_are_one_cluster(clients: List[Client], unique: Unique,
+                                  at_least: int = 0) -> None:
     """The workers are different nodes, and events pass between them.
 
     :param at_least: there may be more nodes than the two.
@@ -200,8 +201,8 @@ def check_apart_and_together(clients: List[Client], unique: Unique,
     for client in clients:
         client.wait_for(marker, 2)
         for index in range(2):
-            assert [number for ((who, number),) in client.received(event)
-                    if who == index] == list(range(10))
+            assert [number for ((emitter, number),) in client.received(event)
+                    if emitter == index] == list(range(10))
     clients[1].answer(event, 'yes')
     assert clients[0].call('invoke', 'server', 'call', [event],
                            {'to': clients[1].sid, 'timeout': 10}) == 'yes'
@@ -209,23 +210,23 @@ def check_apart_and_together(clients: List[Client], unique: Unique,
 
 def test_preloaded_workers(start_gunicorn: StartGunicorn,
                            unique: Unique) -> None:
-    check_apart_and_together(start_gunicorn(), unique)
+    check_workers_are_one_cluster(start_gunicorn(), unique)
 
 
 def test_preloaded_workers_with_hooks(start_gunicorn: StartGunicorn,
                                       unique: Unique) -> None:
-    check_apart_and_together(start_gunicorn(
+    check_workers_are_one_cluster(start_gunicorn(
         'from redis_streams_adapter.gunicorn import '
         'post_worker_init, worker_exit\n'), unique)
 
 
 def test_workers_of_a_master_that_is_a_member(
         start_gunicorn: StartGunicorn, unique: Unique) -> None:
-    """Nobody should, but an application may start its manager when it is
-    loaded; the workers are nodes of their own all the same."""
+    """An application should not start its manager when it is loaded, but if
+    it does, the workers are still separate nodes."""
     clients = start_gunicorn(
         'def pre_fork(server, worker):\n'
         '    from tests.support.gunicorn_app import manager\n'
         '    manager.start()\n')
-    # The master may be the third: under gevent it has no time for it.
-    check_apart_and_together(clients, unique, at_least=2)
+    # The master may be the third; under gevent it does not run.
+    check_workers_are_one_cluster(clients, unique, at_least=2)

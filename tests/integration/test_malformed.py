@@ -1,4 +1,4 @@
-"""Entries that no node has written: each harms nobody but itself."""
+"""Entries that no node has written: each is skipped without further effect."""
 import logging
 from typing import Any, Callable, Iterator, List, Tuple
 
@@ -23,7 +23,7 @@ STREAM = 'malformed'
 
 @pytest.fixture(scope='module')
 def pair(mode: str, redis_server: RedisServer) -> Iterator[List[NodeProcess]]:
-    """Two nodes with a stream of their own."""
+    """Two nodes with a separate stream."""
     with running([NodeProcess(mode, redis_server.url,
                               {'stream_name': STREAM, **STEADY})
                   for _ in range(2)]) as nodes:
@@ -33,7 +33,7 @@ def pair(mode: str, redis_server: RedisServer) -> Iterator[List[NodeProcess]]:
 
 @pytest.fixture(scope='module')
 def admin(redis_server: RedisServer) -> Iterator[redis.Redis]:
-    """Writes what no node would."""
+    """Writes entries that no node would write."""
     with redis_server.client() as client:
         yield client
 
@@ -51,7 +51,7 @@ def add(admin: redis.Redis, fields: Fields) -> str:
 
 def deliver(pair: List[NodeProcess], clients: List[Client],
             event: str) -> None:
-    """Emit on both nodes, and see that all clients get it."""
+    """Emit on both nodes, and check that all clients get it."""
     for node in pair:
         node.emit(event, 'good')
     for client in clients:
@@ -71,7 +71,7 @@ def test_malformed(pair: List[NodeProcess], clients: List[Client],
         about = [text for text in lines if entry_id in text]
         assert len(about) == 1
         assert 'Traceback' not in '\n'.join(lines)
-        # The log is no place for what strangers write.
+        # What unknown writers send does not belong in the log.
         assert len(about[0]) < 1000
     assert all(client.received('malformed') == [] for client in clients)
 
@@ -89,9 +89,10 @@ def test_odd(pair: List[NodeProcess], clients: List[Client], admin: Any,
     assert all(client.is_connected() for client in clients)
 
 
-def test_many_at_once(pair: List[NodeProcess], clients: List[Client],
-                      admin: Any, unique: Unique) -> None:
-    """Every sort of them, between good ones, faster than they are read."""
+def test_many_malformed_entries_at_once(pair: List[NodeProcess],
+                                        clients: List[Client], admin: Any,
+                                        unique: Unique) -> None:
+    """All kinds of them, between valid ones, faster than they are read."""
     event = unique('event')
     before = [node.stats()['malformed'] for node in pair]
     good = 0
@@ -109,11 +110,12 @@ def test_many_at_once(pair: List[NodeProcess], clients: List[Client],
         node.wait_health('ok')
 
 
-def test_strangers_entry_is_a_sign_of_life(
-        pair: List[NodeProcess], clients: List[Client], admin: Any,
-        unique: Unique) -> None:
-    """A valid message of a stranger makes it a member, as with Node.js,
-    and its goodbye ends that."""
+def test_entry_of_unknown_server_makes_it_a_member(pair: List[NodeProcess],
+                                                   clients: List[Client],
+                                                   admin: Any,
+                                                   unique: Unique) -> None:
+    """A valid message of an unknown server makes it a member, as with
+    Node.js, and its goodbye ends that."""
     before = [node.server_count() for node in pair]
     uid = b'fedcba9876543210'
     add(admin, entry(kind=1, uid=uid))
@@ -127,8 +129,8 @@ def test_strangers_entry_is_a_sign_of_life(
 def test_messages_of_node_js(pair: List[NodeProcess],
                              connect: Connect, admin: Any,
                              unique: Unique) -> None:
-    """Entries as the npm package writes them, without the fields of our
-    own."""
+    """Entries as the npm package writes them, without this package's
+    fields."""
     client, event = connect(pair[0]), unique('event')
     room = unique('room')
     opts = {'rooms': [client.sid], 'except': [], 'flags': {}}

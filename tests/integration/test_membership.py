@@ -1,4 +1,4 @@
-"""Who is in the cluster, and who is not any more."""
+"""The members of a cluster, as they come and go."""
 import time
 from typing import Any, Callable, List
 
@@ -14,25 +14,25 @@ Connect = Callable[..., Client]
 Unique = Callable[[str], str]
 StartNodes = Callable[..., List[NodeProcess]]
 
-#: Heartbeats for clusters whose nodes die: quick, and yet slow enough for a
+#: Heartbeats for clusters whose nodes die: quick, but slow enough for a
 #: machine that is busy with something else for a second.
 QUICK = {'heartbeat_interval': 0.25, 'heartbeat_timeout': 2.5}
 
-#: Seconds until a node that is gone has to be missed: its timeout, the
-#: second between two checks, and time for a busy machine.
+#: Seconds until a lost node must be noticed: its timeout, the second between
+#: two checks, and time for a busy machine.
 MISSED_WITHIN = 8.0
 
 
 def heartbeats(redis: Any, stream: str) -> List[Any]:
-    """The uid and type of all entries that are signs of life alone; without
-    questions to the members, which no member writes under its own uid."""
+    """The uid and type of all entries that are only heartbeats; without
+    requests to the members, which are not written under a member's uid."""
     return [(fields[b'uid'], fields[b'type'])
             for _, fields in redis.xrange(stream)
             if fields[b'type'] in (b'1', b'2', b'13')
             and fields[b'uid'] != b'emitter']
 
 
-def test_count(cluster: Cluster) -> None:
+def test_server_count(cluster: Cluster) -> None:
     for node in cluster:
         assert node.server_count() == 3
         assert node.server_count('/chat') == 3
@@ -51,9 +51,9 @@ def test_start_is_idempotent(cluster: Cluster, listeners: List[Client],
     assert cluster.b.server_count() == 3
 
 
-def test_who_leaves_and_who_dies(
-        redis_server: RedisServer, unique: Unique, connect: Connect,
-        start_nodes: StartNodes) -> None:
+def test_node_that_leaves_and_node_that_dies(redis_server: RedisServer,
+                                             unique: Unique, connect: Connect,
+                                             start_nodes: StartNodes) -> None:
     nodes = start_nodes(3, redis_server.url, stream_name=unique('stream'),
                         **QUICK)
     start_managers(nodes)
@@ -71,11 +71,11 @@ def test_who_leaves_and_who_dies(
     assert a.server_count() == 2
     a.wait_server_count(1, timeout=MISSED_WITHIN)
     a.wait_server_count(1, '/chat')
-    # Not before its time: half of it is left to a busy machine.
+    # Not too early: half of the timeout is left to a busy machine.
     assert time.monotonic() - killed > QUICK['heartbeat_timeout'] / 2
     assert killed - started < 60
 
-    # And what is left works.
+    # The remaining nodes work.
     client, event = connect(a), unique('event')
     a.emit(event)
     client.wait_for(event)
@@ -84,8 +84,8 @@ def test_who_leaves_and_who_dies(
 def test_node_that_sleeps(redis_server: RedisServer, unique: Unique,
                           connect: Connect,
                           start_nodes: StartNodes) -> None:
-    """It is dropped; when it wakes up it is back, knows the others, and
-    its clients get all that was sent meanwhile."""
+    """It is dropped; when it wakes up it joins again, knows the others, and
+    its clients get all that was sent while it slept."""
     nodes = start_nodes(2, redis_server.url, stream_name=unique('stream'),
                         **QUICK)
     start_managers(nodes)
@@ -109,7 +109,7 @@ def test_node_that_sleeps(redis_server: RedisServer, unique: Unique,
 
 def test_idle_nodes_stay(redis_server: RedisServer, unique: Unique,
                          connect: Connect, start_nodes: StartNodes) -> None:
-    """Nothing is said for longer than a node may be silent, and the
+    """No events are sent for longer than a node may be silent, and the
     reader's wait ends many times with nothing read."""
     stream = unique('stream')
     nodes = start_nodes(2, redis_server.url, stream_name=stream,
@@ -148,11 +148,11 @@ def test_messages_of_a_member_on_the_wire(
         second.wait_server_count(2)
         second.close_manager()
         first.wait_server_count(1)
-        said = [(who == uid, kind)
-                for who, kind in heartbeats(redis, stream)]
+        said = [(writer == uid, kind)
+                for writer, kind in heartbeats(redis, stream)]
         namespaces = [fields[b'nsp'] for _, fields in redis.xrange(stream)]
-    # An INITIAL_HEARTBEAT of each, the HEARTBEAT that answers the second
-    # one's, and its ADAPTER_CLOSE; all of that in each namespace.
+    # An INITIAL_HEARTBEAT of each, the HEARTBEAT in reply to the second
+    # one's, and its ADAPTER_CLOSE; all of these in each namespace.
     count = len(set(namespaces))
     assert set(namespaces) == {b'/', b'/chat'}
     assert said.count((True, b'1')) == said.count((False, b'1')) == count

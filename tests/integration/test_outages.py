@@ -1,5 +1,5 @@
-"""Redis goes away and comes back: nothing is lost, nothing comes twice, no
-task ends, no handler hangs."""
+"""Redis goes away and returns: nothing is lost or duplicated, no task ends,
+no handler hangs."""
 import time
 from typing import Callable, List, Tuple
 
@@ -22,10 +22,12 @@ StartNodes = Callable[..., List[NodeProcess]]
 MakeRedis = Callable[..., RedisServer]
 
 
-# -- Redis is not there when a node starts ----------------------------------
+# -- Redis is down when a node starts ----------------------------------------
 
-def test_redis_comes_later(make_redis: MakeRedis, start_nodes: StartNodes,
-                           connect: Connect, unique: Unique) -> None:
+def test_redis_starts_after_the_nodes(make_redis: MakeRedis,
+                                      start_nodes: StartNodes,
+                                      connect: Connect,
+                                      unique: Unique) -> None:
     redis = make_redis()
     nodes = start_nodes(2, redis.url, **STEADY)
     starts = [0, 0]
@@ -35,7 +37,7 @@ def test_redis_comes_later(make_redis: MakeRedis, start_nodes: StartNodes,
     for number in range(20):
         nodes[0].emit(event, number)
     assert time.monotonic() - started < PROMPT
-    # The own clients are served at once.
+    # The local clients are served at once.
     clients[0].wait_for(event, 20)
     wait_for_outage(nodes, starts)
     assert not nodes[0].flush(0.1)
@@ -49,12 +51,13 @@ def test_redis_comes_later(make_redis: MakeRedis, start_nodes: StartNodes,
     check_outage_lines(nodes, starts)
 
 
-def test_redis_comes_later_for_one_node(
-        make_redis: MakeRedis, make_proxy: Callable[[int], Proxy],
-        start_nodes: StartNodes, connect: Connect, unique: Unique) -> None:
-    """Its outbox reaches the clients of a node that was there before, and
-    its clients, which have waited since they came, get what others sent.
-    """
+def test_redis_is_reached_later_by_one_node(make_redis: MakeRedis,
+                                            make_proxy: Callable[[int], Proxy],
+                                            start_nodes: StartNodes,
+                                            connect: Connect,
+                                            unique: Unique) -> None:
+    """Its outbox reaches the clients of an older node, and its clients, which
+    have waited since they connected, get what the others sent."""
     redis = make_redis().start()
     proxy = make_proxy(redis.port)
     (cut_off,) = start_nodes(1, proxy.url, **STEADY)
@@ -80,7 +83,7 @@ def test_redis_comes_later_for_one_node(
         assert numbers(client, other) == list(range(20))
 
 
-# -- it goes away and comes back --------------------------------------------
+# -- Redis goes away and returns ---------------------------------------------
 
 @pytest.mark.parametrize('how', ['stop', 'kill'])
 def test_restart(make_redis: MakeRedis, start_nodes: StartNodes,
@@ -99,7 +102,7 @@ def test_restart(make_redis: MakeRedis, start_nodes: StartNodes,
     starts = log_lengths(nodes)
     getattr(redis, how)()
     wait_for_outage(nodes, starts)
-    # The pulses go on; the own clients get them.
+    # The pulses continue; the local clients get them.
     for client, event in zip(clients, events):
         client.wait_for(event, len(client.received(event)) + 50)
     redis.start()
@@ -115,11 +118,10 @@ def test_restart(make_redis: MakeRedis, start_nodes: StartNodes,
     check_outage_lines(nodes, starts)
 
 
-def test_reply_is_lost(make_redis: MakeRedis,
-                       make_proxy: Callable[[int], Proxy],
-                       start_nodes: StartNodes, connect: Connect,
-                       unique: Unique) -> None:
-    """The server has stored what the node thinks it may have not."""
+def test_lost_reply(make_redis: MakeRedis, make_proxy: Callable[[int], Proxy],
+                    start_nodes: StartNodes, connect: Connect,
+                    unique: Unique) -> None:
+    """Redis has stored the command whose result the node does not know."""
     redis = make_redis().start()
     proxy = make_proxy(redis.port)
     proxy.open()
@@ -143,11 +145,12 @@ def test_reply_is_lost(make_redis: MakeRedis,
     assert len(stored) == 15
 
 
-def test_emit_that_waits_does_not_hang(
-        make_redis: MakeRedis, start_nodes: StartNodes, connect: Connect,
-        unique: Unique) -> None:
-    """With ``publish='sync'`` an emit waits for Redis, not for an outage
-    to end."""
+def test_synchronous_emit_does_not_hang(make_redis: MakeRedis,
+                                        start_nodes: StartNodes,
+                                        connect: Connect,
+                                        unique: Unique) -> None:
+    """With ``publish='sync'`` an emit waits for Redis, but not for the end of
+    an outage."""
     redis = make_redis(append_only=True).start()
     nodes = start_nodes(2, redis.url, publish='sync', **STEADY)
     start_managers(nodes)
@@ -185,9 +188,9 @@ def test_emitter_without_redis(make_redis: MakeRedis, unique: Unique,
             for number, each in enumerate(data)] == [True] * 5
 
 
-def test_end_without_redis(make_redis: MakeRedis, start_nodes: StartNodes,
-                           unique: Unique) -> None:
-    """Leaving does not take longer than it was given."""
+def test_close_without_redis(make_redis: MakeRedis, start_nodes: StartNodes,
+                             unique: Unique) -> None:
+    """Leaving takes no longer than its timeout."""
     redis = make_redis().start()
     (node,) = start_nodes(1, redis.url, **STEADY)
     node.start_manager()
@@ -202,9 +205,8 @@ def test_end_without_redis(make_redis: MakeRedis, start_nodes: StartNodes,
 # -- the outbox is full -----------------------------------------------------
 
 @pytest.mark.parametrize('publish', ['background', 'sync'])
-def test_outbox_is_full(make_redis: MakeRedis, start_nodes: StartNodes,
-                        connect: Connect, unique: Unique,
-                        publish: str) -> None:
+def test_full_outbox(make_redis: MakeRedis, start_nodes: StartNodes,
+                     connect: Connect, unique: Unique, publish: str) -> None:
     redis = make_redis(append_only=True).start()
     nodes = start_nodes(2, redis.url, outbox_limit=20, publish=publish,
                         **STEADY)
@@ -222,7 +224,7 @@ def test_outbox_is_full(make_redis: MakeRedis, start_nodes: StartNodes,
             accepted.append(number)
     assert info.value.types[0] == 'OutboxFullError'
     assert time.monotonic() - started < PROMPT
-    # A sign of life may have taken a place, no more.
+    # A heartbeat may have taken one place.
     assert len(accepted) > 10
     with pytest.raises(RemoteError):
         nodes[0].emit(event, 'refused')
@@ -230,14 +232,13 @@ def test_outbox_is_full(make_redis: MakeRedis, start_nodes: StartNodes,
     redis.start()
     clients[1].wait_for(event, len(accepted), timeout=BACK_WITHIN)
     check_working(nodes, clients, unique)
-    # What was refused was sent nowhere, to the own clients neither.
+    # Refused events reached no one, not even local clients.
     for client in clients:
         assert numbers(client, event) == accepted
 
 
-def test_outbox_is_full_of_bytes(make_redis: MakeRedis,
-                                 start_nodes: StartNodes, connect: Connect,
-                                 unique: Unique) -> None:
+def test_outbox_full_of_bytes(make_redis: MakeRedis, start_nodes: StartNodes,
+                              connect: Connect, unique: Unique) -> None:
     redis = make_redis(append_only=True).start()
     nodes = start_nodes(2, redis.url, outbox_max_bytes=1_000_000, **STEADY)
     start_managers(nodes)
@@ -260,9 +261,9 @@ def test_outbox_is_full_of_bytes(make_redis: MakeRedis,
         assert client.received(event) == accepted
 
 
-def test_stream_is_deleted(make_redis: MakeRedis, start_nodes: StartNodes,
-                           connect: Connect, unique: Unique) -> None:
-    """What stood there is lost, and said to be; what comes is not."""
+def test_deleted_stream(make_redis: MakeRedis, start_nodes: StartNodes,
+                        connect: Connect, unique: Unique) -> None:
+    """What it held is reported as lost; what follows is delivered."""
     redis = make_redis().start()
     nodes = start_nodes(2, redis.url, **STEADY)
     start_managers(nodes)

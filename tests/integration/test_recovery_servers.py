@@ -1,4 +1,4 @@
-"""Connection state recovery, however an application is written."""
+"""Connection state recovery in applications of every style."""
 import contextlib
 import threading
 from typing import Any, Callable, Dict, Iterator, List
@@ -20,10 +20,10 @@ Unique = Callable[[str], str]
 StartStyled = Callable[..., List[StyledProcess]]
 ConnectReturning = Callable[..., ReturningClient]
 
-#: What a client says so as not to be accepted, see :mod:`.node_app`.
+#: The ``auth`` with which a client is not accepted, see :mod:`.node_app`.
 PLAIN = 'plain'
 
-#: Options that have a say in how handlers are called.
+#: Options that affect how handlers are called.
 SERVERS: Dict[str, Dict[str, Any]] = {
     'default': {},
     'always_connect': {'server': {'always_connect': True}},
@@ -33,8 +33,8 @@ SERVERS: Dict[str, Dict[str, Any]] = {
     'admin UI, production': {'instrument': 'production'},
 }
 
-#: Style, server and auth. A connect handler without the third argument is
-#: not for clients that have auth of their own: python-socketio's own rule.
+#: Style, server and auth. python-socketio allows a connect handler without the
+#: third argument only for clients without their own auth.
 CASES = [
     pytest.param(style, name, auth, id=f'{style}, {name}{", auth" * auth}',
                  marks=[NEEDS_ADMIN] if name.startswith('admin') else [])
@@ -44,7 +44,7 @@ CASES = [
           for name in ('default', 'both', 'admin UI')
           for auth in range(count - 1))]]
 
-#: A namespace that no handler is written for.
+#: Namespaces that have no handlers of their own.
 NOT_NAMED = ('/one', '/another')
 
 
@@ -53,8 +53,8 @@ def start_styled(mode: str, redis_server: RedisServer, unique: Unique,
                  ) -> Iterator[StartStyled]:
     """Starts two servers: ``start_styled(style, **options)``.
 
-    Only the first so many ``members``, both unless said, are in the cluster
-    from the start.
+    The first ``members`` servers (default: both) join the cluster at the
+    start.
     """
     with contextlib.ExitStack() as stack:
         def start(style: str, members: int = 2,
@@ -75,7 +75,7 @@ def start_styled(mode: str, redis_server: RedisServer, unique: Unique,
 
 @pytest.fixture
 def connect_returning() -> Iterator[ConnectReturning]:
-    """Connects a client that can come back: ``connect_returning(node,
+    """Connects a client that can return: ``connect_returning(node,
     *namespaces)``."""
     clients: List[ReturningClient] = []
 
@@ -90,8 +90,8 @@ def connect_returning() -> Iterator[ConnectReturning]:
 
 def check_numbers(client: ReturningClient, namespace: str, event: str,
                   count: int) -> None:
-    """It has received 0, 1, 2, … there, each once, in order, and each with
-    an offset behind."""
+    """It has received 0, 1, 2, … there, each once, in order, and each followed
+    by an offset."""
     found = [each.args for each in client.events()
              if each.name == event and each.namespace == namespace]
     assert account([args[0] for args in found], count) == EXACT
@@ -99,10 +99,10 @@ def check_numbers(client: ReturningClient, namespace: str, event: str,
 
 
 @pytest.mark.parametrize('style,server,with_auth', CASES)
-def test_style(start_styled: StartStyled,
-               connect_returning: ConnectReturning, unique: Unique,
-               style: str, server: str, with_auth: int) -> None:
-    """On the same node, and on the other one, in all namespaces at once."""
+def test_handler_style(start_styled: StartStyled,
+                       connect_returning: ConnectReturning, unique: Unique,
+                       style: str, server: str, with_auth: int) -> None:
+    """On the same node and on the other one, in all namespaces at once."""
     nodes = first, second = start_styled(style, **SERVERS[server])
     arguments: Dict[str, Any] = APART if style == 'apart' \
         else dict.fromkeys(NOT_NAMED, TOGETHER[style])
@@ -134,7 +134,7 @@ def test_style(start_styled: StartStyled,
     for name, count in arguments.items():
         check_numbers(client, name, event, emitted)
         check_handlers(nodes, sids[name], name, room, count, auth)
-    # Who is asked still answers, and each still gets what it is to get.
+    # Requests are still answered, and events still reach their recipients.
     for name in arguments:
         assert client.call('remember', 'more', room, namespace=name
                            ) == [name, 'more']
@@ -143,8 +143,8 @@ def test_style(start_styled: StartStyled,
 
 def check_handlers(nodes: List[StyledProcess], sid: str, namespace: str,
                    room: str, arguments: Any, auth: Any) -> None:
-    """The connect handler has run for every arrival, with what the client
-    has left behind, and the disconnect handler for every loss.
+    """The connect handler has run for every arrival, with the recovered state,
+    and the disconnect handler for every loss.
 
     :param arguments: how many the connect handler has.
     """
@@ -158,7 +158,7 @@ def check_handlers(nodes: List[StyledProcess], sid: str, namespace: str,
             'session': {'value': f'of {namespace}'}}
     assert first.arrivals(sid) == [new, back, back]
     assert second.arrivals(sid) == [back]
-    # They run on a task of their own, which may come late.
+    # They run in a separate task, which may be late.
     for node, count in ((first, 2), (second, 1)):
         wait_for_value(lambda: len(node.departures(sid)), count,
                        what=f'the losses of {node.name}')
@@ -170,7 +170,7 @@ def check_handlers(nodes: List[StyledProcess], sid: str, namespace: str,
 def test_first_clients_of_a_node(start_styled: StartStyled,
                                  connect_returning: ConnectReturning,
                                  unique: Unique) -> None:
-    """They come all at once, and one of them makes it join the cluster."""
+    """They arrive together, and one of them makes it join the cluster."""
     first, second = start_styled('apart', members=1)
     clients = [connect_returning(first, '/mute') for _ in range(20)]
     event = unique('event')
@@ -191,8 +191,8 @@ def test_first_clients_of_a_node(start_styled: StartStyled,
 def test_first_new_clients_of_a_node(start_styled: StartStyled,
                                      connect_returning: ConnectReturning,
                                      unique: Unique) -> None:
-    """The same with clients that are new there, and then come back without
-    having received anything."""
+    """The same with new clients, which then return without having received
+    anything."""
     first, second = start_styled('apart', members=0)
     clients: List[ReturningClient] = []
     coming = [threading.Thread(target=lambda: clients.append(
@@ -213,12 +213,12 @@ def test_first_new_clients_of_a_node(start_styled: StartStyled,
 
 
 @pytest.mark.parametrize('how', ['noticed', 'half-open', 'killed'])
-def test_sent_and_not_received(
-        start_styled: StartStyled, connect_returning: ConnectReturning,
-        make_proxy: Callable[[int], Proxy], unique: Unique,
-        how: str) -> None:
-    """A client that has received nothing, to which something was sent: it
-    names no offset, and missed it."""
+def test_events_sent_but_not_received(start_styled: StartStyled,
+                                      connect_returning: ConnectReturning,
+                                      make_proxy: Callable[[int], Proxy],
+                                      unique: Unique, how: str) -> None:
+    """A client to which events were sent, but which has received none: it
+    sends no offset, and missed them."""
     first, second = start_styled('apart')
     event = unique('event')
     line = make_proxy(first.port)
@@ -229,7 +229,7 @@ def test_sent_and_not_received(
         line.go_silent()
         for number in range(10):
             first.emit(event, number, to=sid, namespace='/functions-3')
-        # They went out, as far as the node can tell.
+        # They were sent, as far as the node can know.
         wait_until(lambda: first.stats()['delivered'] >= 10,
                    what='the node to have sent them')
         if how == 'noticed':
@@ -256,8 +256,8 @@ def test_sent_and_not_received(
 def test_admin_ui(start_styled: StartStyled,
                   connect_returning: ConnectReturning, unique: Unique,
                   admin: str) -> None:
-    """It sees clients come, go and come back, and is told no secrets; and
-    is a client that comes back itself."""
+    """It sees clients connect, disconnect and return, without their secrets;
+    and is itself a client that returns."""
     first, second = start_styled('apart', instrument=admin)
     watcher = connect_returning(first, '/admin')
     watcher.wait_for('config')
@@ -265,7 +265,7 @@ def test_admin_ui(start_styled: StartStyled,
     sid, pid = client.sid, client.pids['/functions-3']
 
     def connects() -> List[str]:
-        # The watcher's own arrival is among them.
+        # The watcher's own connect is among them.
         return [args[0]['id'] for args in watcher.received('socket_connected')
                 if args[0]['nsp'] == '/functions-3']
 
@@ -279,7 +279,7 @@ def test_admin_ui(start_styled: StartStyled,
                            what='the connects that the admin sees')
     watcher.wait_for('server_stats', 3)
     if admin == 'development':
-        # Its own doings go through the same hooks.
+        # Its own actions go through the same hooks.
         room = unique('room')
         watcher.call('join', '/functions-3', room, sid)
         wait_for_value(lambda: first.rooms(sid, namespace='/functions-3'),
@@ -297,7 +297,7 @@ def test_admin_ui(start_styled: StartStyled,
 def test_admin_lets_a_client_leave_a_room(
         start_styled: StartStyled, connect_returning: ConnectReturning,
         unique: Unique) -> None:
-    """What an admin changes is what the client comes back with."""
+    """An admin's change is part of the recovered state."""
     first, second = start_styled('apart', instrument='development')
     watcher = connect_returning(first, '/admin')
     client = connect_returning(first, '/mute')
@@ -314,8 +314,8 @@ def test_admin_lets_a_client_leave_a_room(
 def test_python_client(start_styled: StartStyled,
                        connect_returning: ConnectReturning,
                        unique: Unique) -> None:
-    """One that is not accepted gets neither a pid nor offsets; another one
-    on the same servers gets both. What they are told is the same."""
+    """A client that is not accepted gets neither a pid nor offsets; another
+    one on the same servers gets both. Both get the same events."""
     nodes = first, second = start_styled('apart', connection_state_recovery={
         'accepts': PLAIN})
     event, room = unique('event'), unique('room')
@@ -346,7 +346,7 @@ def test_python_client(start_styled: StartStyled,
                       in first.recorded('arrivals')}
         assert recoveries == dict.fromkeys(
             [plain.sid, other.sid, refused.sid], [False, None])
-        # The one comes back, the other is new.
+        # The first one returns, the second is new.
         sids = other.sid, refused.sid
         for client in (other, refused):
             client.drop()

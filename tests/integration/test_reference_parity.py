@@ -1,10 +1,10 @@
-"""Does a cluster of Python nodes do what the Node adapter's published tests
-ask of one of Node.js?
+"""The published tests of the Node adapter, for a cluster of Python nodes.
 
-Each test has, as its docstring, the title of the case in ``test/index.ts`` of
-the repository ``socketio/socket.io-redis-streams-adapter`` that it has the
-meaning of, under the same headings and in the same order; those about the
-recovery of connections stand in ``test/connection-state-recovery.ts``.
+The docstring of each test is the title of the equivalent case in
+``test/index.ts`` of the repository
+``socketio/socket.io-redis-streams-adapter``. Headings and order are the same.
+The cases about connection state recovery are from
+``test/connection-state-recovery.ts``.
 """
 from typing import Any, Callable, Iterator, List
 
@@ -18,21 +18,21 @@ from ..support.redis_server import RedisServer
 from ..support.upstream import LOST
 from ..support.wait import wait_for_value
 from .conftest import Cluster, STEADY, start_managers
-from .helpers import nothing_left_behind
+from .helpers import no_open_requests_after
 
 Connect = Callable[..., Client]
 Unique = Callable[[str], str]
 
-#: Seconds for calls that shall fail for want of an answer.
+#: Seconds for calls that must fail for lack of an answer.
 SHORT = 2.0
 
 
 @pytest.fixture
 def clients(cluster: Cluster, connect: Connect) -> List[Client]:
-    """One on each node, and no others."""
+    """A client on each node, and no others."""
     made = [connect(node) for node in cluster]
     sids = sorted(client.sid for client in made)
-    # Those of the test before may just be going.
+    # Clients of the previous test may still be disconnecting.
     for node in cluster:
         for other in set(node.fetch_sids()) - set(sids):
             node.invoke('manager', 'disconnect_sockets', to=other)
@@ -42,20 +42,20 @@ def clients(cluster: Cluster, connect: Connect) -> List[Client]:
 
 @pytest.fixture(autouse=True)
 def clean(cluster: Cluster) -> Iterator[None]:
-    """Whatever becomes of a call, nothing of it stays."""
-    with nothing_left_behind(cluster.a):
+    """However a call ends, nothing of it stays."""
+    with no_open_requests_after(cluster.a):
         yield
 
 
 def rooms(cluster: Cluster, clients: List[Client]) -> List[List[str]]:
-    """The rooms of each client, as its own node has them."""
+    """The rooms of each client, according to its own node."""
     return [node.rooms(client.sid)
             for node, client in zip(cluster, clients)]
 
 
 def check_received(cluster: Cluster, clients: List[Client], event: str,
                    marker: str, expected: List[int]) -> None:
-    """So many events have come to each client, and no more come."""
+    """Each client has received this many events, and receives no more."""
     cluster.a.emit(marker)
     for client, count in zip(clients, expected):
         client.wait_for(marker)
@@ -136,8 +136,9 @@ def test_binary_acknowledgements(cluster: Cluster, clients: List[Client],
         b'\x01', b'\x02', b'\x03']
 
 
-def test_acknowledgements_of_nobody(cluster: Cluster, clients: List[Client],
-                                    unique: Unique) -> None:
+def test_acknowledgements_without_clients(cluster: Cluster,
+                                          clients: List[Client],
+                                          unique: Unique) -> None:
     """broadcasts with multiple acknowledgements (no client)"""
     assert cluster.a.emit_with_ack(unique('test'), to=unique('abc')) == []
 
@@ -156,8 +157,9 @@ def test_acknowledgements_timeout(cluster: Cluster, clients: List[Client],
     assert cluster.c.identify()[1] in info.value.missing
 
 
-def test_acknowledgement_of_an_own_client(
-        cluster: Cluster, clients: List[Client], unique: Unique) -> None:
+def test_acknowledgement_of_a_local_client(cluster: Cluster,
+                                           clients: List[Client],
+                                           unique: Unique) -> None:
     """broadcasts with a single acknowledgement (local)"""
     event = unique('test')
     clients[1].answer(event, 2)
@@ -191,7 +193,7 @@ def test_join_matching(cluster: Cluster, clients: List[Client],
     cluster.a.enter_room(clients[0].sid, first)
     cluster.c.enter_room(clients[2].sid, first)
     cluster.a.invoke('manager', 'sockets_join', second, to=first)
-    # Behind it, so that nobody enters later.
+    # After the change, so that no client enters later.
     cluster.a.invoke('manager', 'sockets_join', third)
     wait_for_value(lambda: rooms(cluster, clients), [
         [first, second, third], [third], [first, second, third]])
@@ -264,7 +266,7 @@ def test_packet_before_disconnect(cluster: Cluster, clients: List[Client],
         ('manager', 'disconnect_sockets', [], {'close': True}))
     for client in clients:
         client.wait_disconnected()
-        # The end of the connection overtakes what is handled in order.
+        # The end of the connection overtakes events handled in order.
         assert client.wait_for(event) == [()]
 
 
@@ -304,7 +306,7 @@ def test_server_side_emit(cluster: Cluster, unique: Unique) -> None:
     cluster.a.invoke('manager', 'server_side_emit', event, 'world', 1, '2')
     for node in (cluster.b, cluster.c):
         wait_for_value(lambda: node.recorded(event), [('world', 1, '2')])
-    # Time for it to come back would have been until this has.
+    # Before this answer it would have come back.
     cluster.b.server_side_call(end)
     assert cluster.a.recorded(event) == []
     assert cluster.a.recorded(end) == [()]
@@ -350,7 +352,7 @@ def test_server_side_leave(redis_server: RedisServer, unique: Unique,
 
 @pytest.fixture(scope='module')
 def recovering(mode: str, redis_server: RedisServer) -> Iterator[Cluster]:
-    """Three nodes that give clients back what they had."""
+    """Three nodes with connection state recovery."""
     options = {'stream_name': 'parity-of-recovery', **STEADY,
                'connection_state_recovery': {'max_disconnection_duration': 5}}
     with running([NodeProcess(mode, redis_server.url, options)
@@ -361,7 +363,7 @@ def recovering(mode: str, redis_server: RedisServer) -> Iterator[Cluster]:
 
 @pytest.fixture
 def returning(recovering: Cluster) -> Iterator[ReturningClient]:
-    """A client of the first of them, of which it knows for sure."""
+    """A client of the first node, and known there."""
     client = ReturningClient(recovering.a.url)
     client.call('echo')
     yield client
@@ -374,7 +376,7 @@ def offsets(client: ReturningClient, *events: str) -> List[Any]:
             if event.name in events]
 
 
-#: Where a client comes back. In the published cases it is where it was.
+#: The node to which a client returns. In the published cases it is the same.
 HOMES = pytest.mark.parametrize('home', ['a', 'b'])
 
 
@@ -416,7 +418,7 @@ def test_restore_missed_packets(
     node.emit(event, 6, namespace='/chat')
     returning.connect(getattr(recovering, home).url)
     assert returning.recovered['/']
-    # Behind all that is missed.
+    # After all missed events.
     node.emit(end)
     returning.wait_for(end)
     assert [number for number, *_ in returning.received(event)] == [1, 2, 3]
@@ -425,7 +427,7 @@ def test_restore_missed_packets(
 
 def check_new(recovering: Cluster, client: ReturningClient, sid: str,
               unique: Unique) -> None:
-    """It is connected, but as somebody else."""
+    """It is connected as a new client."""
     end = unique('end')
     assert not client.recovered['/']
     assert client.sid != sid

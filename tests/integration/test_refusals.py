@@ -1,5 +1,5 @@
-"""Redis is there, but cuts connections, refuses or is silent: nothing is
-lost, nothing comes twice, no task ends, no handler hangs."""
+"""Redis runs, but ends connections, refuses commands or is silent: nothing is
+lost or duplicated, no task ends, no handler hangs."""
 import contextlib
 import logging
 import time
@@ -23,21 +23,21 @@ MakeRedis = Callable[..., RedisServer]
 
 
 @pytest.fixture(scope='module')
-def mended_redis(redis_binary: str) -> Iterator[RedisServer]:
-    """A Redis for faults that end with everything as it was."""
+def faulty_redis(redis_binary: str) -> Iterator[RedisServer]:
+    """A Redis for faults that leave no trace."""
     with RedisServer(append_only=True) as server:
         server.start()
         with server.client() as admin:
-            # The nodes' user, whose rights can be taken away.
+            # The nodes' user, whose rights can be revoked.
             admin.execute_command('ACL', 'SETUSER', 'node', 'on', '>secret',
                                   'allkeys', 'allchannels', '+@all')
         yield server
 
 
 @pytest.fixture(scope='module')
-def pair(mode: str, mended_redis: RedisServer) -> Iterator[List[NodeProcess]]:
+def pair(mode: str, faulty_redis: RedisServer) -> Iterator[List[NodeProcess]]:
     """Two nodes on it."""
-    url = mended_redis.url_of('node', 'secret')
+    url = faulty_redis.url_of('node', 'secret')
     with running([NodeProcess(mode, url, STEADY)
                   for _ in range(2)]) as nodes:
         start_managers(nodes)
@@ -46,24 +46,24 @@ def pair(mode: str, mended_redis: RedisServer) -> Iterator[List[NodeProcess]]:
 
 @pytest.fixture
 def clients(pair: List[NodeProcess], connect: Connect) -> List[Client]:
-    """A client on each of these."""
+    """A client on each node."""
     return [connect(node) for node in pair]
 
 
-# -- it cuts connections, or does not answer ---------------------------------
+# -- Redis ends connections, or does not answer ------------------------------
 
 def test_connections_are_killed_twenty_times(
         pair: List[NodeProcess], clients: List[Client],
-        mended_redis: RedisServer, unique: Unique) -> None:
+        faulty_redis: RedisServer, unique: Unique) -> None:
     events = [unique('event') for _ in pair]
     for node, event in zip(pair, events):
         node.start_pulse(event)
-    with mended_redis.client() as admin:
+    with faulty_redis.client() as admin:
         for _ in range(20):
             before = [len(clients[1 - index].received(event))
                       for index, event in enumerate(events)]
             admin.execute_command('CLIENT', 'KILL', 'TYPE', 'normal')
-            # Each node hears of the other again before the next blow.
+            # Each node hears from the other again before the next fault.
             for index, event in enumerate(events):
                 clients[1 - index].wait_for(event, before[index] + 5,
                                             timeout=BACK_WITHIN)
@@ -76,10 +76,10 @@ def test_connections_are_killed_twenty_times(
 
 
 def test_frozen_redis(pair: List[NodeProcess], clients: List[Client],
-                      mended_redis: RedisServer, unique: Unique) -> None:
-    """It accepts everything and answers nothing, for a while."""
+                      faulty_redis: RedisServer, unique: Unique) -> None:
+    """Redis accepts everything and answers nothing for a while."""
     event = unique('event')
-    mended_redis.freeze()
+    faulty_redis.freeze()
     try:
         started = time.monotonic()
         for number in range(20):
@@ -88,7 +88,7 @@ def test_frozen_redis(pair: List[NodeProcess], clients: List[Client],
         clients[0].wait_for(event, 20)
         assert numbers(clients[1], event) == []
     finally:
-        mended_redis.thaw()
+        faulty_redis.thaw()
     clients[1].wait_for(event, 20)
     check_working(pair, clients, unique)
     for client in clients:
@@ -99,7 +99,7 @@ def test_frozen_redis(pair: List[NodeProcess], clients: List[Client],
 def test_frozen_for_longer_than_commands_wait(
         make_redis: MakeRedis, start_nodes: StartNodes, connect: Connect,
         unique: Unique, publish: str) -> None:
-    """When it wakes up it may carry out what was given up long ago."""
+    """When it wakes up it may execute commands given up long ago."""
     redis = make_redis().start()
     nodes = start_nodes(2, redis.url, publish=publish,
                         redis_options={'socket_timeout': 0.5}, **STEADY)
@@ -125,11 +125,11 @@ def test_frozen_for_longer_than_commands_wait(
     assert len(stored) == 10
 
 
-# -- it refuses --------------------------------------------------------------
+# -- Redis refuses -----------------------------------------------------------
 
 @contextlib.contextmanager
 def wrong_type(admin: Any) -> Iterator[None]:
-    """The stream's key holds something else."""
+    """The stream's key holds another type."""
     swap = admin.pipeline(transaction=True)
     swap.rename('socket.io', 'put aside')
     swap.set('socket.io', 'not a stream')
@@ -143,7 +143,7 @@ def wrong_type(admin: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def read_only(admin: Any) -> Iterator[None]:
-    """The server is a replica of one that is not there."""
+    """The server is a replica of a missing one."""
     admin.execute_command('REPLICAOF', '127.0.0.1', free_port())
     yield
     admin.execute_command('REPLICAOF', 'NO', 'ONE')
@@ -151,7 +151,7 @@ def read_only(admin: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def cut_off_replica(admin: Any) -> Iterator[None]:
-    """As before, and it is not to give out what may be old."""
+    """The same, and it must not return data that may be stale."""
     admin.config_set('replica-serve-stale-data', 'no')
     with read_only(admin):
         yield
@@ -211,11 +211,11 @@ FAULTS = {
 
 @pytest.mark.parametrize('name', FAULTS)
 def test_refusal(pair: List[NodeProcess], clients: List[Client],
-                 mended_redis: RedisServer, unique: Unique,
+                 faulty_redis: RedisServer, unique: Unique,
                  name: str) -> None:
     event = unique('event')
     starts = log_lengths(pair)
-    with mended_redis.client() as admin, FAULTS[name](admin):
+    with faulty_redis.client() as admin, FAULTS[name](admin):
         started = time.monotonic()
         for number in range(10):
             for sender, node in enumerate(pair):
@@ -227,14 +227,14 @@ def test_refusal(pair: List[NodeProcess], clients: List[Client],
     check_working(pair, clients, unique)
     for client in clients:
         for sender in range(2):
-            assert [number for who, number in client.received(event)
-                    if who == sender] == list(range(10))
+            assert [number for emitter, number in client.received(event)
+                    if emitter == sender] == list(range(10))
     check_outage_lines(pair, starts)
 
 
 def test_loading(make_redis: MakeRedis, start_nodes: StartNodes,
                  connect: Connect, unique: Unique) -> None:
-    """A server that has just come up may not answer before it has read
+    """A server that has just started may refuse commands until it has read
     its data."""
     redis = make_redis(append_only=True)
     redis.start('--aof-use-rdb-preamble', 'yes', '--rdbcompression', 'no')
@@ -256,13 +256,13 @@ def test_loading(make_redis: MakeRedis, start_nodes: StartNodes,
     event = unique('event')
     for number in range(10):
         nodes[0].emit(event, number)
-    # Half a minute for 1000 keys, if it is let; it answers between them.
+    # Half a minute for 1000 keys, if it completes; it answers in between.
     redis.start('--key-load-delay', '30000',
                 '--loading-process-events-interval-bytes', '1024',
                 ready=False)
     for node in nodes:
         wait_until(lambda: 'loading' in node.health()['last_error'],
-                   what='a node to be told that Redis is loading')
+                   what='a node to learn that Redis is loading')
     assert clients[1].received(event) == []
     with redis.client() as admin:
         assert admin.config_set('key-load-delay', 0)
@@ -276,7 +276,7 @@ def test_loading(make_redis: MakeRedis, start_nodes: StartNodes,
 def test_message_that_is_too_large(
         make_redis: MakeRedis, start_nodes: StartNodes, connect: Connect,
         unique: Unique, publish: str) -> None:
-    """The server will never take it: it is told, and goes no further."""
+    """Redis will never accept it: it is reported and not sent again."""
     redis = make_redis().start()
     nodes = start_nodes(2, redis.url, publish=publish, **STEADY)
     start_managers(nodes)
@@ -288,8 +288,8 @@ def test_message_that_is_too_large(
     try:
         nodes[0].emit(event, 'x' * 2_000_000)
     except RemoteError as exc:
-        # Only who waits for Redis can be told; and it cannot either where
-        # the server hangs up before its reply is read.
+        # Only a waiting emit can raise, and not even that if the server
+        # hangs up before its reply is read.
         assert publish == 'sync'
         assert 'RedisStreamsError' in exc.types
     for number in range(5, 10):

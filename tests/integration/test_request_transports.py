@@ -1,5 +1,5 @@
-"""Does every request reach every server, over each of the transports, and
-in clusters that use several of them?"""
+"""Requests to all servers over each transport, and in clusters with several
+transports."""
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Set
@@ -21,15 +21,15 @@ StartNodes = Callable[..., List[NodeProcess]]
 
 STREAM, PUBSUB, SHARDED = 'stream', 'pubsub', 'sharded-pubsub'
 
-#: The transports of the servers of a cluster; each of them asks.
+#: The transports of the servers of a cluster; each server sends requests.
 CLUSTERS = [(STREAM, STREAM), (PUBSUB, PUBSUB, PUBSUB), (SHARDED, SHARDED),
             (STREAM, PUBSUB)]
 
 NAMESPACES = ('/', '/chat')
 
 
-def with_sharding() -> str:
-    """The path of a redis-server that has sharded channels."""
+def sharding_redis_binary() -> str:
+    """The path of a redis-server with sharded channels."""
     for version, path in redis_binaries().items():
         if int(version.partition('.')[0]) >= 7:
             return path
@@ -46,7 +46,7 @@ class Party(NamedTuple):
 
 @pytest.fixture(scope='module')
 def redis7() -> Iterator[RedisServer]:
-    with RedisServer(binary=with_sharding()) as server:
+    with RedisServer(binary=sharding_redis_binary()) as server:
         yield server.start()
 
 
@@ -85,7 +85,7 @@ def test_fetch_sockets(party: Party, namespace: str) -> None:
         assert sids(node.fetch_sockets(namespace, to=one)) == [one]
 
 
-def test_where_a_socket_is(party: Party) -> None:
+def test_server_of_a_socket(party: Party) -> None:
     uids = {client.sid: node.uid()
             for node, client in zip(party.nodes, party.clients)}
     for node in party.nodes:
@@ -120,9 +120,9 @@ def test_emit_with_ack(party: Party, unique: Unique, namespace: str) -> None:
             assert client.received(event) == [(b'\x01', 'text')] * count
 
 
-def test_emit_with_ack_is_not_over_before_the_last(
-        party: Party, unique: Unique) -> None:
-    """One client alone, wherever it is; nobody else."""
+def test_emit_with_ack_waits_for_the_last_answer(party: Party,
+                                                 unique: Unique) -> None:
+    """Only one client, on any server, and no others."""
     event = unique('event')
     for client in party.clients:
         client.answer(event, client.sid)
@@ -199,8 +199,8 @@ def test_callback_for_a_room(party: Party, unique: Unique) -> None:
                        expected, what='the calls of a callback')
 
 
-def test_nothing_is_left_behind(party: Party) -> None:
-    """By all that was asked so far."""
+def test_no_request_is_left_open(party: Party) -> None:
+    """No request of the tests above is still open."""
     for node in party.nodes:
         assert node.health()['status'] == 'ok'
         stats = node.stats()
@@ -210,14 +210,14 @@ def test_nothing_is_left_behind(party: Party) -> None:
 # -- the cluster changes ------------------------------------------------------
 
 def wait_for_nodes(nodes: List[NodeProcess], namespace: str = '/') -> None:
-    """Wait until each of them counts all of them."""
+    """Wait until each node counts all of them."""
     for node in nodes:
         node.wait_server_count(len(nodes), namespace)
 
 
 def deaf_to(asker: NodeProcess,
             nodes: List[NodeProcess]) -> List[NodeProcess]:
-    """Those of some servers that do not hear the requests of one."""
+    """The servers that do not receive the requests of one."""
     if asker.options['request_transport'] != SHARDED:
         return []
     return [each for each in nodes
@@ -227,12 +227,14 @@ def deaf_to(asker: NodeProcess,
 @pytest.mark.parametrize('old, new', [
     (STREAM, PUBSUB), (PUBSUB, SHARDED), (SHARDED, STREAM),
     (SHARDED, PUBSUB)])
-def test_cluster_is_moved_while_it_is_asked(
-        redis7: RedisServer, start_nodes: StartNodes, connect: Connect,
-        unique: Unique, old: str, new: str) -> None:
-    """Server by server. Every request is answered by all servers, or ends
-    with an error that names those that do not hear it: only servers with the
-    transport listen to sharded channels.
+def test_cluster_changes_transport_during_requests(redis7: RedisServer,
+                                                   start_nodes: StartNodes,
+                                                   connect: Connect,
+                                                   unique: Unique, old: str,
+                                                   new: str) -> None:
+    """One server at a time. Every request is answered by all servers, or fails
+    with an error that names those that do not receive it: only servers with
+    the transport listen to sharded channels.
     """
     name, event = unique('cluster'), unique('event')
     options = {'stream_name': name, 'channel_prefix': name, **STEADY}
@@ -278,10 +280,11 @@ def test_cluster_is_moved_while_it_is_asked(
 
 
 @pytest.mark.parametrize('transport', [STREAM, PUBSUB, SHARDED])
-def test_namespace_that_is_served_later(
-        redis7: RedisServer, start_nodes: StartNodes, connect: Connect,
-        unique: Unique, transport: str) -> None:
-    """What is under way elsewhere is not disturbed by it."""
+def test_namespace_that_is_added_later(redis7: RedisServer,
+                                       start_nodes: StartNodes,
+                                       connect: Connect, unique: Unique,
+                                       transport: str) -> None:
+    """It does not disturb requests in progress elsewhere."""
     name, event = unique('cluster'), unique('event')
     later, tag = '/later', unique('callback')
     nodes = start_nodes(2, redis7.url, stream_name=name, channel_prefix=name,
@@ -304,13 +307,14 @@ def test_namespace_that_is_served_later(
             event, namespace=later) == [other.name]
     go_on.set()
     wait_for_value(lambda: nodes[0].recorded(tag), [('late',), ('late',)],
-                   what='the answers that were under way')
+                   what='the answers in progress')
 
 
 @pytest.mark.parametrize('transport', [STREAM, PUBSUB, SHARDED])
-def test_server_that_leaves_is_not_waited_for(
-        redis7: RedisServer, start_nodes: StartNodes, connect: Connect,
-        unique: Unique, transport: str) -> None:
+def test_leaving_server_is_not_waited_for(redis7: RedisServer,
+                                          start_nodes: StartNodes,
+                                          connect: Connect, unique: Unique,
+                                          transport: str) -> None:
     name, event = unique('cluster'), unique('event')
     nodes = start_nodes(3, redis7.url, stream_name=name, channel_prefix=name,
                         request_transport=transport, **STEADY)
@@ -331,10 +335,12 @@ def test_server_that_leaves_is_not_waited_for(
 
 
 @pytest.mark.parametrize('transport', [STREAM, PUBSUB, SHARDED])
-def test_child_is_asked_and_asks(
-        mode: str, redis7: RedisServer, start_nodes: StartNodes,
-        unique: Unique, transport: str) -> None:
-    """After a fork; it leaves the connections of its parent alone."""
+def test_forked_child_sends_and_answers_requests(mode: str,
+                                                 redis7: RedisServer,
+                                                 start_nodes: StartNodes,
+                                                 unique: Unique,
+                                                 transport: str) -> None:
+    """After a fork; it does not use its parent's connections."""
     if mode != 'threading':
         pytest.skip('multiprocessing forks processes with threads')
     name = unique('cluster')
@@ -344,9 +350,9 @@ def test_child_is_asked_and_asks(
     parent, other = nodes
     for node in nodes:
         node.start_manager()
-        node.handle_server_side('who', node.name)
+        node.handle_server_side('identify', node.name)
     wait_for_nodes(nodes)
-    assert parent.server_side_call('who') == [other.name]
+    assert parent.server_side_call('identify') == [other.name]
 
     def connections() -> Set[str]:
         with redis7.client() as client:
@@ -360,16 +366,16 @@ def test_child_is_asked_and_asks(
         node.wait_server_count(3)
     wait_for_value(lambda: parent.in_child('manager', 'server_count'), 3,
                    what="the child's server_count")
-    assert parent.in_child('manager', 'server_side_call', 'who',
+    assert parent.in_child('manager', 'server_side_call', 'identify',
                            timeout=DEADLINE) in (
         [parent.name, other.name], [other.name, parent.name])
     for node, asked in zip(nodes, nodes[::-1]):
         # The child has its parent's handler.
-        assert sorted(node.server_side_call('who')) == sorted(
+        assert sorted(node.server_side_call('identify')) == sorted(
             [parent.name, asked.name])
     assert before <= connections()
     parent.in_child('manager', 'close')
     wait_for_nodes(nodes)
     assert parent.end_child() == 0
     wait_for_value(connections, before, what='the connections')
-    assert parent.server_side_call('who') == [other.name]
+    assert parent.server_side_call('identify') == [other.name]

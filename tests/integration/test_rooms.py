@@ -1,4 +1,4 @@
-"""Rooms, and the end, of clients of another node."""
+"""Rooms and disconnects of another node's clients."""
 from typing import Callable, List
 
 import pytest
@@ -41,8 +41,8 @@ def test_enter_in_a_namespace(cluster: Cluster, connect: Connect,
     assert cluster.b.rooms(client.sids['/']) == []
 
 
-def test_enter_of_nobody(cluster: Cluster, connect: Connect,
-                         unique: Unique) -> None:
+def test_enter_of_unknown_client(cluster: Cluster, connect: Connect,
+                                 unique: Unique) -> None:
     client, event = connect(cluster.b), unique('event')
     room = unique('room')
     cluster.a.enter_room(unique('sid'), room)
@@ -90,7 +90,7 @@ def test_disconnect(cluster: Cluster, connect: Connect, unique: Unique,
 
 def test_disconnect_twice(cluster: Cluster, connect: Connect,
                           unique: Unique) -> None:
-    """Two nodes want rid of a client at once: its handler runs once."""
+    """Two nodes disconnect a client at once: its handler runs once."""
     client, witness = connect(cluster.b), connect(cluster.b)
     cluster.a.disconnect(client.sid)
     cluster.c.disconnect(client.sid)
@@ -120,11 +120,12 @@ def test_disconnect_leaves_rooms(cluster: Cluster, connect: Connect,
     cluster.a.disconnect(client.sid)
     client.wait_disconnected()
     wait_for_value(lambda: cluster.b.rooms(client.sid), [],
-                   what='the rooms of a client that is gone')
+                   what='the rooms of a disconnected client')
 
 
-def test_disconnect_of_nobody(cluster: Cluster, listeners: List[Client],
-                              unique: Unique) -> None:
+def test_disconnect_of_unknown_client(cluster: Cluster,
+                                      listeners: List[Client],
+                                      unique: Unique) -> None:
     event = unique('event')
     cluster.a.disconnect(unique('sid'))
     cluster.a.emit(event)
@@ -144,7 +145,7 @@ def test_disconnect_ignoring_the_queue(cluster: Cluster, connect: Connect,
     client.wait_disconnected()
 
 
-# -- program order: what is emitted before something else comes before it ---
+# -- program order: an event emitted before a change arrives before it -----
 
 @pytest.mark.parametrize('target', [0, 1], ids=['own', 'remote'])
 def test_emit_then_disconnect(publishing_pair: List[NodeProcess],

@@ -1,4 +1,4 @@
-"""Clients that do not read for a while, on a WebSocket."""
+"""Clients that stop reading for a while, over a WebSocket."""
 import base64
 import contextlib
 import functools
@@ -14,31 +14,31 @@ from ..support.node_process import NodeProcess
 from ..support.slow_client import Ended, SlowClient
 from ..support.wait import wait_until
 
-#: More than the buffers of both ends hold together.
+#: More events than the buffers of both ends can hold.
 EVENTS = 12_000
 
-#: The lengths of their texts. Each one in so many is longer.
+#: The lengths of the events' texts in characters; every LONG_EVERY-th is long.
 SHORT, LONG = 1_000, 1_000_000
 LONG_EVERY = 3_000
 
-#: So many long ones are still more.
+#: The number of long events that still exceeds the buffers.
 LONG_EVENTS = 16
 
-#: Seconds that a slow client takes for one: too long to come to the ping,
-#: which is behind them all.
+#: Seconds that a slow client takes for one: too long to reach the ping, which
+#: follows them all.
 PACE = 0.3
 
-#: Each one in so many holds bytes instead.
+#: Every event with such a number holds bytes instead.
 BINARY_EVERY = 500
 
-#: PINGs that the client sends before it reads, and one for so many events
-#: that it has read.
+#: PINGs that the client sends before it reads, and events read between two
+#: further PINGs.
 EARLY_PINGS, PING_EVERY = 20, 100
 
 
 @functools.lru_cache(EVENTS)
 def data_of(number: int) -> Any:
-    """What an event holds: nothing that could be compressed much."""
+    """An event's data, which compress poorly."""
     length = LONG if number % LONG_EVERY == 1 else SHORT
     data = random.Random(number).randbytes(length * 3 // 4)
     if number % BINARY_EVERY == 2:
@@ -73,9 +73,9 @@ def test_every_frame_arrives_whole(node: NodeProcess) -> None:
 
 
 def check_all(client: SlowClient, pings: List[bytes]) -> None:
-    """It gets all events, and then all answers.
+    """It receives all events, and then all answers.
 
-    :param pings: what it has asked for.
+    :param pings: the PINGs that it sent before.
     """
     messages = client.messages()
     for number in range(EVENTS):
@@ -102,7 +102,7 @@ def check_all(client: SlowClient, pings: List[bytes]) -> None:
 @pytest.fixture
 def impatient(start_nodes: Callable[..., List[NodeProcess]],
               redis_server: Any, unique: Callable[[str], str]) -> NodeProcess:
-    """One that soon gives a client up."""
+    """A node that gives up a silent client soon."""
     node, = start_nodes(1, redis_server.url, stream_name=unique('stream'),
                         connection_state_recovery=True,
                         server={'ping_interval': 1, 'ping_timeout': 1})
@@ -110,8 +110,8 @@ def impatient(start_nodes: Callable[..., List[NodeProcess]],
     return node
 
 
-def take(message: str, number: int) -> str:
-    """Make sure that it is this event.
+def offset_of(message: str, number: int) -> str:
+    """Check that the message is this event.
 
     :return: its offset.
     """
@@ -121,48 +121,50 @@ def take(message: str, number: int) -> str:
     return str(offset)
 
 
-def check_comes_back(node: NodeProcess, client: SlowClient, offset: str,
-                     number: int) -> None:
-    """It gets the rest, from this event on."""
+def check_return(node: NodeProcess, client: SlowClient, offset: str,
+                 number: int) -> None:
+    """It receives the rest, from this event on."""
     with SlowClient(node.url, compress=False, auth={
             'pid': client.pid, 'offset': offset}) as again:
         assert (again.sid, again.pid) == (client.sid, client.pid)
         messages = again.messages()
         for each in range(number, LONG_EVENTS):
-            take(next(messages), each)
+            offset_of(next(messages), each)
 
 
 def test_clients_that_do_not_answer(impatient: NodeProcess) -> None:
-    """One reads nothing, and one so slowly that no ping has come to it. Their
-    connections are ended, with what waits for them: it would keep them from
-    coming back in time. When they do, they have lost nothing."""
+    """One client reads nothing, and one so slowly that no ping reaches it.
+
+    Their connections are ended, together with the events that wait for them,
+    which would delay their return. When they return, they have lost nothing.
+    """
     with SlowClient(impatient.url, compress=False) as quiet, \
             SlowClient(impatient.url, compress=False) as slow:
         impatient.script(*(
             ('server', 'emit', ['event', (number, data_of(1))], {})
             for number in range(LONG_EVENTS)))
-        first = take(next(quiet.messages()), 0)
+        first = offset_of(next(quiet.messages()), 0)
         messages, number = slow.messages(), 0
         while not impatient.disconnects_of(slow.sid):
-            offset = take(next(messages), number)
+            offset = offset_of(next(messages), number)
             number += 1
-            # So slow is its line.
+            # Its connection is that slow.
             threading.Event().wait(PACE)
         with contextlib.suppress(Ended):
             for message in messages:
-                offset = take(message, number)
+                offset = offset_of(message, number)
                 number += 1
         assert 0 < number < LONG_EVENTS
         wait_until(lambda: impatient.disconnects_of(quiet.sid),
                    what='the disconnect handler')
         wait_until(lambda: not remote_ports(impatient) & {
             quiet.port, slow.port}, what='the end of both connections')
-    check_comes_back(impatient, quiet, first, 1)
-    check_comes_back(impatient, slow, offset, number)
+    check_return(impatient, quiet, first, 1)
+    check_return(impatient, slow, offset, number)
 
 
 def remote_ports(node: NodeProcess) -> Set[int]:
-    """The other ends of the node's connections."""
+    """The remote ports of the node's connections."""
     return {each.raddr.port for each
             in psutil.Process(node.process.pid).net_connections('tcp')
             if each.raddr}

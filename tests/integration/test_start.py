@@ -1,4 +1,4 @@
-"""What a process has to have done before a manager can work in it."""
+"""Requirements of a manager's process, checked at the start."""
 import subprocess
 import sys
 
@@ -9,7 +9,7 @@ from ..support.redis_server import RedisServer
 
 
 def run(code: str, *arguments: str) -> str:
-    """Run a program in an interpreter of its own; return what it prints."""
+    """Run a program in a new interpreter; return its output."""
     done = subprocess.run([sys.executable, '-W', 'ignore', '-c', code,
                            *arguments], cwd=ROOT, capture_output=True,
                           text=True, timeout=60)
@@ -19,10 +19,10 @@ def run(code: str, *arguments: str) -> str:
 
 def test_without_monkey_patching(mode: str,
                                  redis_server: RedisServer) -> None:
-    """A clear word at once, rather than a server that stands still."""
+    """A clear error at once, instead of a server that hangs."""
     if mode == 'threading':
         pytest.skip('threads need no monkey patching')
-    said = run('''
+    output = run('''
 import sys
 import socketio
 from redis_streams_adapter import RedisStreamsManager
@@ -33,12 +33,12 @@ try:
 except RuntimeError as exc:
     print(exc)
 ''', mode, redis_server.url)
-    assert 'monkey' in said
-    assert mode in said
+    assert 'monkey' in output
+    assert mode in output
 
 
-def test_imports() -> None:
-    """Who uses one of these does not need the others."""
+def test_import_loads_no_optional_package() -> None:
+    """The package works without any of them."""
     loaded = run('''
 import sys
 from redis_streams_adapter import RedisStreamsManager

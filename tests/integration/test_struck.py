@@ -1,5 +1,5 @@
-"""Time limits that strike whatever a process is about: each message is stored
-once, and the process stays whole.
+"""Time limits that strike at any point: each message is stored once, and the
+process keeps working.
 
 Under threads the limit is a signal handler's exception; with gevent that, or
 its timeout; with eventlet its timeout: a signal may strike within eventlet's
@@ -15,15 +15,16 @@ from redis_streams_adapter.protocol.codec import decode, open_envelope
 
 from ..support.redis_server import RedisServer
 
-#: How many processes are struck at their first emit and at so many more.
+#: How many processes there are, and how many emits of each may be struck after
+#: the first.
 TRIES, EMITS = 12, 30
 
-#: Seconds that all of them may take.
+#: Seconds that all processes together may take.
 PATIENCE = 120.0
 
 
 def stored(redis: RedisServer, stream: str) -> List[int]:
-    """The numbers that stand in a stream, in order."""
+    """The numbers in a stream, in order."""
     entries: List[Any] = redis.client().xrange(stream)
     found = []
     for _, fields in entries:
@@ -33,14 +34,15 @@ def stored(redis: RedisServer, stream: str) -> List[int]:
     return found
 
 
-def test_limits(mode: str, redis_server: RedisServer,
-                unique: Callable[[str], str]) -> None:
+def test_time_limits_lose_and_duplicate_nothing(
+        mode: str, redis_server: RedisServer,
+        unique: Callable[[str], str]) -> None:
     stream = unique('struck')
     output = subprocess.run(
         [sys.executable, '-m', 'tests.support.struck_script', mode,
          redis_server.url, stream, str(TRIES), str(EMITS)],
-        # A limit that strikes the hub as it hands on what a thread of gevent
-        # has resolved leaves whoever has asked waiting for ever (26.9).
+        # A limit that strikes the hub while it passes on a name that a thread
+        # of gevent has resolved makes the caller wait for ever (gevent 26.9).
         env={**os.environ, 'GEVENT_RESOLVER': 'block'},
         capture_output=True, timeout=PATIENCE, check=True)
     results: List[Dict[str, Any]] = [
@@ -55,6 +57,6 @@ def test_limits(mode: str, redis_server: RedisServer,
         assert (result['outbox'], result['outbox_bytes']) == (0, 0), result
         assert result['sent'] == len(numbers), result
         assert (result['writers'], result['left']) == (1, 0), result
-    # Or the limits are too long, or too short.
+    # Otherwise the limits are too long, or too short.
     assert any(result['raised'] for result in results)
     assert any(len(result['returned']) > 2 for result in results)

@@ -1,5 +1,5 @@
-"""Two applications on one Redis: over each transport, whatever they differ
-in, neither asks the other, answers it or is counted by it."""
+"""Two applications on one Redis: over each transport and with any difference,
+neither asks the other, answers it or is counted by it."""
 import itertools
 from typing import Any, Dict, Iterator, List, NamedTuple
 
@@ -16,8 +16,8 @@ from ...unit.nodes import answer, Call, Node
 
 TRANSPORTS = ['stream', 'pubsub', 'sharded-pubsub']
 
-#: How two applications can differ: the name of the stream, the number of the
-#: database.
+#: The differences between two applications: the name of the stream, the number
+#: of the database.
 DIFFERENCES = {'stream': ('other', 0), 'database': ('same', 1),
                'both': ('other', 1)}
 
@@ -40,7 +40,7 @@ class Party(NamedTuple):
 
 @pytest.fixture(scope='module')
 def redis() -> Iterator[RedisServer]:
-    """The newest that there is."""
+    """The newest redis-server that is installed."""
     found = redis_binaries()
     if not found:
         skip_or_fail('there is no redis-server')
@@ -66,13 +66,13 @@ def party(request: Any, redis: RedisServer) -> Iterator[Party]:
         server = make_server(client_manager=manager)
         party.nodes[name] = Node(server, manager)
 
-        def who() -> str:
+        def identify() -> str:
             party.called.append(name)
             return name
 
-        manager.on_server_side('who', who)
+        manager.on_server_side('identify', identify)
         if name != 'a1':
-            manager.on_server_side('who', who, namespace='/there')
+            manager.on_server_side('identify', identify, namespace='/there')
         manager.start()
         party.clients[name] = FakeClient(server)
 
@@ -90,19 +90,19 @@ def party(request: Any, redis: RedisServer) -> Iterator[Party]:
             node.manager.close(1.0)
 
 
-def test_neither_is_counted(party: Party) -> None:
+def test_other_application_is_not_counted(party: Party) -> None:
     for name, node in party.nodes.items():
         assert node.manager.server_count() == 1 + len(party.others(name))
 
 
-def test_sockets_are_not_found(party: Party) -> None:
+def test_sockets_of_other_application_are_not_found(party: Party) -> None:
     for name, node in party.nodes.items():
         expected = {party.clients[each].sid
                     for each in (name, *party.others(name))}
         assert {each.sid for each in node.manager.fetch_sockets()} == expected
 
 
-def test_clients_are_not_asked(party: Party) -> None:
+def test_clients_of_other_application_are_not_asked(party: Party) -> None:
     for name, node in party.nodes.items():
         event, ours = f'event of {name}', (name, *party.others(name))
         call = Call(node.manager.emit_with_ack, event)
@@ -113,25 +113,24 @@ def test_clients_are_not_asked(party: Party) -> None:
             assert len(client.received(event)) == (each in ours)
 
 
-def test_handlers_are_not_called(party: Party) -> None:
+def test_handlers_of_other_application_are_not_called(party: Party) -> None:
     for name, node in party.nodes.items():
         party.called.clear()
         others = party.others(name)
-        assert node.manager.server_side_call('who') == others
+        assert node.manager.server_side_call('identify') == others
         assert party.called == others
 
 
-def test_namespace_that_the_one_who_asks_does_not_serve(
-        party: Party) -> None:
+def test_namespace_that_the_asking_server_does_not_serve(party: Party) -> None:
     manager = party.nodes['a1'].manager
-    assert manager.server_side_call('who', namespace='/there') == ['a2']
+    assert manager.server_side_call('identify', namespace='/there') == ['a2']
     assert manager.server_count('/there') == 1
     for name in 'a2', 'b1':
         assert party.nodes[name].manager.server_count('/there') == 1
 
 
-def test_nothing_is_malformed_or_left_behind(party: Party) -> None:
-    """By all that was asked so far."""
+def test_nothing_is_malformed_or_left_open(party: Party) -> None:
+    """No request of the tests above is still open."""
     for node in party.nodes.values():
         assert node.manager.stats()['malformed'] == 0
         assert node.open_requests == node.open_acks == 0

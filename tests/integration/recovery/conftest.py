@@ -1,7 +1,7 @@
 """Servers over a real Redis.
 
-Whatever happens to their clients: when all are gone, nothing of them is left
-in the memory of a server.
+Every test checks at its end that, once all clients are gone, the memory of the
+servers holds nothing of them.
 """
 import contextlib
 import itertools
@@ -35,14 +35,14 @@ def redis(redis_server: RedisServer) -> Iterator[Any]:
 
 @pytest.fixture
 def stream() -> str:
-    """The name of this test's stream, and what its keys begin with."""
+    """The name of this test's stream, and the prefix of its keys."""
     return f'test-{next(_numbers)}'
 
 
 @pytest.fixture
 def make(redis_server: RedisServer, stream: str) -> Iterator[MakeNode]:
-    """Makes nodes that are members; the options of the server are named
-    ``server``, those of recovery by themselves."""
+    """Makes nodes that are members; options of the server are passed as
+    ``server``, those of recovery as ``recovery``."""
     nodes: List[Node] = []
 
     def make_one(server: Any = None, url: str = '',
@@ -88,8 +88,9 @@ def other(make: MakeNode, node: Node) -> Node:
 
 
 @pytest.fixture
-def kept(redis: Any, stream: str) -> Callable[..., Optional[Session]]:
-    """What Redis has of a client: ``kept(client)``."""
+def stored_session(redis: Any,
+                   stream: str) -> Callable[..., Optional[Session]]:
+    """What Redis has of a client: ``stored_session(client)``."""
     def look(client: FakeClient,
              namespace: str = '/') -> Optional[Session]:
         pid = pid_of(client, namespace)

@@ -1,4 +1,4 @@
-"""Servers over a real Redis, and clients that come to them and return."""
+"""Servers over a real Redis, and clients that connect and return."""
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import pytest
@@ -11,7 +11,7 @@ from redis_streams_adapter.recovery.session import Outcome, Session
 from ...unit.fake_server import FakeClient
 from ...unit.nodes import session_writer
 
-#: No sign of life is written while a test looks, nor a session renewed.
+#: No heartbeat is written and no session renewed during a test.
 SILENT = {'heartbeat_interval': 60.0, 'heartbeat_timeout': 120.0}
 
 
@@ -26,7 +26,7 @@ class Node:
         #: The calls of its connect and disconnect handlers.
         self.connects: List[Tuple[str, Any, Any]] = []
         self.disconnects: List[Tuple[str, str]] = []
-        #: What the connect handler does.
+        #: Called by the connect handler.
         self.on_connect: Callable[[str], Any] = lambda sid: None
         server.on('connect', self._connect)
         server.on('disconnect', self._disconnect)
@@ -44,9 +44,9 @@ class Node:
         self.clients.append(client)
         return client
 
-    def take(self, client: FakeClient, namespace: str = '/',
-             **changes: Any) -> FakeClient:
-        """Let a client return here, as the JavaScript client does."""
+    def reconnect(self, client: FakeClient, namespace: str = '/',
+                  **changes: Any) -> FakeClient:
+        """Let a client return to this node, as the JavaScript client does."""
         shown = {'pid': pid_of(client, namespace), **changes}
         offset = offset_of(client, namespace)
         if offset is not None:
@@ -54,20 +54,20 @@ class Node:
         return self.connect(namespace, auth=shown)
 
     def outcome(self, client: FakeClient) -> Any:
-        """What became of a client that is here."""
+        """The outcome of the recovery for a client of this node."""
         outcome = self.server.environ[client.eio_sid]['socketio.recovery']
-        told = self.manager.recovery(client.sid)
-        assert told is None or told == outcome
+        from_manager = self.manager.recovery(client.sid)
+        assert from_manager is None or from_manager == outcome
         return outcome
 
-    def fall_silent(self) -> None:
-        """End its tasks, as a process is killed: without a word."""
+    def crash(self) -> None:
+        """End all tasks without a goodbye, as in a killed process."""
         self.manager._live().abandon()
         self.clients.clear()
 
     def is_written(self) -> bool:
-        """Whether Redis has all that has changed. That nothing is marked
-        as changed does not say so: a write may be under way."""
+        """Whether Redis has all changes. A client without a marked change may
+        still have a write in progress."""
         keeper: Any = session_writer(self.manager)
         return all(client.stored and client.stored == keeper._value(client)
                    for client in keeper.local.connected())
@@ -77,7 +77,7 @@ class Node:
         return not any(self.remains().values())
 
     def remains(self) -> Dict[str, Any]:
-        """What is in memory of clients."""
+        """What memory holds of clients."""
         manager: Any = self.manager
         runtime = manager._live()
         returning, keeper = manager._parts.tracker, session_writer(manager)
@@ -101,13 +101,14 @@ def pid_of(client: FakeClient, namespace: str = '/') -> str:
 
 
 def offset_of(client: FakeClient, namespace: str = '/') -> Optional[str]:
-    """What the JavaScript client takes for the offset."""
+    """The value that the JavaScript client takes for the offset."""
     texts = [event.args[-1] for event in client.events(namespace)
              if event.args and isinstance(event.args[-1], str)]
     return texts[-1] if texts else None
 
 
-def got(client: FakeClient, namespace: str = '/') -> List[Tuple[Any, ...]]:
+def received(client: FakeClient,
+             namespace: str = '/') -> List[Tuple[Any, ...]]:
     """The events of a client, without their offsets."""
     found = []
     for event in client.events(namespace):
@@ -118,26 +119,26 @@ def got(client: FakeClient, namespace: str = '/') -> List[Tuple[Any, ...]]:
 
 MakeNode = Callable[..., Node]
 
-Kept = Callable[..., Optional[Session]]
+StoredSession = Callable[..., Optional[Session]]
 
 ALWAYS = pytest.mark.parametrize('always_connect', [False, True])
 
 
 def forget_history(delivery: Any) -> None:
-    """Let a server know nothing that it has read of the stream up to now;
-    under the order lock."""
+    """Make a server forget all that it has read of the stream; call it under
+    the order lock."""
     at = delivery.position
     delivery.history.restart(at._replace(number=at.number + 1), START)
 
 
-def refused(node: Node, client: FakeClient, reason: str,
-            count: int = 1) -> None:
-    """It is connected all the same, as a new one."""
+def check_refused(node: Node, client: FakeClient, reason: str,
+                  count: int = 1) -> None:
+    """It is connected anyway, as a new client."""
     assert node.outcome(client) == Outcome(False, reason)
     assert node.manager.recovery(client.sid) == Outcome(False, reason)
     assert node.connects[-1][:2] == (client.sid, Outcome(False, reason))
     assert client.reply()['sid'] == client.sid
-    assert got(client) == []
+    assert received(client) == []
     counter = 'not_recovered_' + reason.replace('-', '_')
     assert node.manager.stats()[counter] == count
     assert node.manager.stats()['recovered'] == 0

@@ -13,12 +13,12 @@ from redis_streams_adapter.recovery.session import Outcome
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ...unit.fake_server import FakeClient
 from ...unit.nodes import Call
-from .harness import ALWAYS, got, Kept, MakeNode, Node, pid_of
+from .harness import ALWAYS, MakeNode, Node, pid_of, received, StoredSession
 
 
 @ALWAYS
-def test_a_new_client(make: MakeNode, kept: Kept,
-                      always_connect: bool) -> None:
+def test_new_client(make: MakeNode, stored_session: StoredSession,
+                    always_connect: bool) -> None:
     node = make({'always_connect': always_connect})
 
     def enter(sid: str) -> None:
@@ -33,17 +33,17 @@ def test_a_new_client(make: MakeNode, kept: Kept,
     assert all(len(pid_of(client)) >= 22 for client in clients)
     assert len({pid_of(client) for client in clients}) == 3
     for client in clients:
-        wait_until(lambda: set(kept(client).rooms) == {  # type: ignore
-            client.sid, 'x'})
-        session = kept(client)
+        wait_until(
+            lambda: set(stored_session(client).rooms)  # type: ignore
+            == {client.sid, 'x'})
+        session = stored_session(client)
         assert session is not None
         assert (session.sid, session.data) == (client.sid, {'a': 1})
         assert node.manager.recovery(client.sid) is None
     assert node.manager.stats()['recovered'] == 0
 
 
-def test_an_event_has_its_offset(node: Node, redis: Any,
-                                 stream: str) -> None:
+def test_event_has_its_offset(node: Node, redis: Any, stream: str) -> None:
     client = node.connect()
     node.server.emit('hello', 1)
     (_, offset), = client.wait_for('hello')
@@ -51,8 +51,7 @@ def test_an_event_has_its_offset(node: Node, redis: Any,
 
 
 @pytest.mark.parametrize('answer', ['text', b'binary'])
-def test_an_answer_comes_behind_what_was_emitted(node: Node,
-                                                 answer: Any) -> None:
+def test_answer_arrives_after_earlier_events(node: Node, answer: Any) -> None:
     @node.server.on('ask')
     def ask(sid: str, number: int) -> Any:
         node.server.emit('event', number, to=sid)
@@ -75,10 +74,10 @@ def test_an_answer_comes_behind_what_was_emitted(node: Node,
 
 
 @ALWAYS
-def test_a_connection_is_in_a_namespace_once(make: MakeNode,
-                                             always_connect: bool) -> None:
-    """A second CONNECT ends the connection, without a word: its client
-    returns by itself, and is recovered."""
+def test_second_connect_to_a_namespace(make: MakeNode,
+                                       always_connect: bool) -> None:
+    """A second CONNECT ends the connection without notice: its client returns
+    by itself, and is recovered."""
     node = make({'always_connect': always_connect})
     client = node.connect()
     sid, before = client.sid, len(client.socket.packets)
@@ -87,7 +86,7 @@ def test_a_connection_is_in_a_namespace_once(make: MakeNode,
     assert len(client.socket.packets) == before
     assert node.disconnects == [(sid, 'transport close')]
     node.server.emit('missed')
-    again = node.take(client)
+    again = node.reconnect(client)
     assert node.outcome(again) == Outcome(True)
     again.wait_for('missed')
 
@@ -95,10 +94,11 @@ def test_a_connection_is_in_a_namespace_once(make: MakeNode,
 @ALWAYS
 @pytest.mark.parametrize('kind', [CONNECT, DISCONNECT])
 @pytest.mark.parametrize('returns', [False, True])
-def test_while_it_is_let_in(make: MakeNode, always_connect: bool, kind: int,
-                            returns: bool) -> None:
-    """The same, of the first of two attempts and of one that is taken
-    back: nothing is left of either."""
+def test_second_connect_during_the_handler(make: MakeNode,
+                                           always_connect: bool, kind: int,
+                                           returns: bool) -> None:
+    """The same for the first of two attempts, and for one that is withdrawn:
+    nothing is left of either."""
     node = make({'always_connect': always_connect})
     client = node.connect()
     node.server.emit('event', 0)
@@ -114,7 +114,7 @@ def test_while_it_is_let_in(make: MakeNode, always_connect: bool, kind: int,
 
     node.on_connect = wait
     before = set(node.server.environ)
-    call = Call(node.take, client) if returns else Call(node.connect)
+    call = Call(node.reconnect, client) if returns else Call(node.connect)
     assert began.wait(DEADLINE)
     eio_sid, = set(node.server.environ) - before
     node.server._handle_eio_message(eio_sid, Packet(kind).encode())
@@ -124,9 +124,9 @@ def test_while_it_is_let_in(make: MakeNode, always_connect: bool, kind: int,
     assert again.refusal() is None and not again.was_disconnected()
     wait_until(lambda: node.server.manager.rooms == {})
     node.on_connect = lambda sid: None
-    third = node.take(client)
+    third = node.reconnect(client)
     third.wait_for('event')
-    assert got(third) == [('event', 1)]
+    assert received(third) == [('event', 1)]
 
 
 def test_accepts(make: MakeNode) -> None:
@@ -150,15 +150,15 @@ def test_accepts(make: MakeNode) -> None:
     assert len(client.received('hello')[0]) == 3
     assert node.outcome(guest) == Outcome(False)
     guest.lose()
-    # One that is no longer accepted.
+    # A client that is not accepted any more.
     client.lose()
     again = node.connect(auth={'pid': pid_of(client)})
     assert node.outcome(again) == Outcome(False, 'rejected')
     assert again.reply() == {'sid': again.sid}
 
 
-def test_accepts_fails(make: MakeNode, caplog: pytest.LogCaptureFixture
-                       ) -> None:
+def test_accepts_that_raises(make: MakeNode,
+                             caplog: pytest.LogCaptureFixture) -> None:
     def accepts(*_: Any) -> bool:
         raise KeyError('a defect of the application')
 
@@ -182,17 +182,17 @@ def refuse(how: str) -> Any:
     'False', 'socketio', pytest.param('builtin', marks=pytest.mark.skipif(
         not HAS_PRE_CONNECT, reason='this python-socketio knows its own'))])
 @pytest.mark.parametrize('returns', [False, True])
-def test_the_handler_refuses(make: MakeNode, kept: Kept, redis: Any,
-                             stream: str, always_connect: bool, how: str,
-                             returns: bool) -> None:
-    """Nothing that it has missed is sent, and its session is gone."""
+def test_handler_that_refuses(make: MakeNode, stored_session: StoredSession,
+                              redis: Any, stream: str, always_connect: bool,
+                              how: str, returns: bool) -> None:
+    """Nothing that it missed is sent, and its session is deleted."""
     node = make({'always_connect': always_connect})
     client = node.connect()
     client.lose()
     node.server.emit('missed')
     node.manager.flush()
     node.on_connect = lambda sid: refuse(how)
-    again = node.take(client) if returns else node.connect()
+    again = node.reconnect(client) if returns else node.connect()
     if always_connect:
         assert again.was_disconnected()
     else:
@@ -202,9 +202,9 @@ def test_the_handler_refuses(make: MakeNode, kept: Kept, redis: Any,
     wait_until(lambda: not node.remains()['waiting'])
     assert again.events() == []
     if returns:
-        wait_for_value(lambda: kept(client), None)
+        wait_for_value(lambda: stored_session(client), None)
         node.on_connect = lambda sid: None
-        third = node.take(client)
+        third = node.reconnect(client)
         refused_now = node.outcome(third)
         assert refused_now == Outcome(False, 'unknown-session')
         assert node.manager.stats()['not_recovered_rejected'] == 1
@@ -214,10 +214,10 @@ def test_the_handler_refuses(make: MakeNode, kept: Kept, redis: Any,
 
 @ALWAYS
 @pytest.mark.parametrize('returns', [False, True])
-def test_the_handler_fails(make: MakeNode, always_connect: bool,
-                           returns: bool) -> None:
+def test_handler_that_raises(make: MakeNode, always_connect: bool,
+                             returns: bool) -> None:
     """As without recovery: with ``always_connect`` the client is connected
-    all the same, and without it has no answer."""
+    anyway, and without it gets no answer."""
     node = make({'always_connect': always_connect})
     client = node.connect()
     client.lose()
@@ -235,12 +235,12 @@ def test_the_handler_fails(make: MakeNode, always_connect: bool,
     eio_sid, = set(server.environ) - before
     socket = server.eio.sockets[eio_sid]
     assert bool(socket.packets) is always_connect
-    # Its end comes when the client is tired of waiting.
+    # It ends when the client has waited long enough.
     socket.close(reason='transport close')
     node.on_connect = lambda sid: None
     if returns and not always_connect:
-        third = node.take(client)
-        # It has missed nothing by that.
+        third = node.reconnect(client)
+        # It has not missed anything because of that.
         if node.outcome(third) == Outcome(True):
             third.wait_for('missed')
 
@@ -248,9 +248,9 @@ def test_the_handler_fails(make: MakeNode, always_connect: bool,
 @ALWAYS
 @pytest.mark.parametrize('returns', [False, True])
 @pytest.mark.parametrize('where', ['here', 'there'])
-def test_the_connection_dies_in_the_handler(
-        make: MakeNode, always_connect: bool, returns: bool,
-        where: str) -> None:
+def test_connection_lost_during_the_handler(make: MakeNode,
+                                            always_connect: bool,
+                                            returns: bool, where: str) -> None:
     node, other = (make({'always_connect': always_connect})
                    for _ in range(2))
     wait_for_value(other.manager.server_count, 2)
@@ -267,7 +267,7 @@ def test_the_connection_dies_in_the_handler(
         node.server.eio.sockets[eio_sid].close(reason='transport close')
 
     node.on_connect = die
-    again = node.take(client) if returns else node.connect()
+    again = node.reconnect(client) if returns else node.connect()
     sid_again = node.connects[-1][0]
     assert node.disconnects == [(sid_again, 'transport close')]
     node.on_connect = lambda sid: None
@@ -276,19 +276,19 @@ def test_the_connection_dies_in_the_handler(
         target = node if where == 'here' else other
         node.server.emit('missed', 2, to='x')
         node.manager.flush()
-        # What was put on its connection has never come to it.
-        third = target.take(client)
+        # The packets put on its connection have never reached it.
+        third = target.reconnect(client)
         third.wait_for('missed', 2)
-        assert got(third) == [('missed', 1), ('missed', 2)]
+        assert received(third) == [('missed', 1), ('missed', 2)]
         assert target.outcome(third) == Outcome(True)
     assert again.socket.closed
 
 
 @ALWAYS
-def test_the_handler_disconnects_it(make: MakeNode,
-                                    always_connect: bool) -> None:
-    """With ``always_connect`` it can, and with an old python-socketio; it
-    gets what was emitted before."""
+def test_handler_that_disconnects(make: MakeNode,
+                                  always_connect: bool) -> None:
+    """It can do so with ``always_connect`` and with an old python-socketio;
+    the client receives the events emitted before."""
     node = make({'always_connect': always_connect})
     client = node.connect()
     client.lose()
@@ -300,7 +300,7 @@ def test_the_handler_disconnects_it(make: MakeNode,
         node.server.disconnect(sid)
 
     node.on_connect = disconnect
-    again = node.take(client)
+    again = node.reconnect(client)
     again.wait_for('goodbye')
     assert again.was_disconnected() is (
         always_connect or not HAS_PRE_CONNECT)

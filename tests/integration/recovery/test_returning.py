@@ -1,4 +1,4 @@
-"""A client returns, and gets what it missed."""
+"""Clients that return and receive what they missed."""
 from typing import Any, List
 
 import pytest
@@ -10,15 +10,15 @@ from redis_streams_adapter.recovery.handover import YIELD_EVERY
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ...unit.nodes import Call, session_writer
-from .harness import ALWAYS, forget_history, got, Kept, MakeNode, Node, \
-    offset_of, pid_of
+from .harness import ALWAYS, forget_history, MakeNode, Node, offset_of, \
+    pid_of, received, StoredSession
 
 
 @ALWAYS
 @pytest.mark.parametrize('where', ['here', 'there'])
 @pytest.mark.parametrize('had_received', [False, True])
-def test_a_short_loss(make: MakeNode, always_connect: bool, where: str,
-                      had_received: bool) -> None:
+def test_short_loss(make: MakeNode, always_connect: bool, where: str,
+                    had_received: bool) -> None:
     node, other = (make({'always_connect': always_connect})
                    for _ in range(2))
     wait_for_value(node.manager.server_count, 2)
@@ -43,11 +43,11 @@ def test_a_short_loss(make: MakeNode, always_connect: bool, where: str,
     found: List[Any] = []
     target.on_connect = lambda sid: found.append((
         set(target.server.rooms(sid)), target.server.get_session(sid)))
-    again = target.take(client)
+    again = target.reconnect(client)
     assert again.reply() == {'sid': sid, 'pid': pid_of(client)}
     assert found == [({sid, 'x', 7}, {'name': 'ü', 'raw': b'\0'})]
     again.wait_for('missed', 5)
-    assert got(again) == [('missed', number) for number in range(5)]
+    assert received(again) == [('missed', number) for number in range(5)]
     node.server.emit('live', to=[7])
     again.wait_for('live')
     assert target.outcome(again) == Outcome(True)
@@ -59,7 +59,7 @@ def test_a_short_loss(make: MakeNode, always_connect: bool, where: str,
     assert offsets == sorted(offsets)
 
 
-def test_a_node_is_killed(node: Node, other: Node) -> None:
+def test_killed_node(node: Node, other: Node) -> None:
     clients = [node.connect() for _ in range(20)]
     sids = [client.sid for client in clients]
     for client in clients:
@@ -68,29 +68,29 @@ def test_a_node_is_killed(node: Node, other: Node) -> None:
     for client in clients:
         client.wait_for('first')
     wait_until(node.is_written)
-    node.fall_silent()
+    node.crash()
     other.server.emit('missed', to='x')
-    calls = [Call(other.take, client) for client in clients]
+    calls = [Call(other.reconnect, client) for client in clients]
     for client, sid, call in zip(clients, sids, calls):
         again = call.result()
         again.wait_for('missed')
         assert again.reply()['sid'] == sid
-        assert got(again) == [('missed',)]
+        assert received(again) == [('missed',)]
 
 
-def test_a_node_is_closed(node: Node, other: Node) -> None:
+def test_closed_node(node: Node, other: Node) -> None:
     client = node.connect()
     node.server.enter_room(client.sid, 'x')
     node.server.emit('first', 1)
     node.manager.close()
-    # What has not come back by then it gets where it returns.
-    before = got(client)
+    # Events after the close arrive where the client returns.
+    before = received(client)
     node.clients.clear()
-    again = other.take(client)
+    again = other.reconnect(client)
     assert set(other.server.rooms(again.sid)) == {again.sid, 'x'}
     other.server.emit('live', to='x')
     again.wait_for('live')
-    assert before + got(again) == [('first', 1), ('live',)]
+    assert before + received(again) == [('first', 1), ('live',)]
 
 
 def test_two_namespaces(node: Node, other: Node) -> None:
@@ -102,14 +102,14 @@ def test_two_namespaces(node: Node, other: Node) -> None:
     node.server.emit('missed', 2, namespace='/chat')
     node.manager.flush()
     for namespace, sid, number in zip(('/', '/chat'), sids, (1, 2)):
-        again = other.take(client, namespace)
+        again = other.reconnect(client, namespace)
         assert again.reply(namespace)['sid'] == sid
         again.wait_for('missed', namespace=namespace)
-        assert got(again, namespace) == [('missed', number)]
+        assert received(again, namespace) == [('missed', number)]
 
 
-def test_what_was_missed_comes_first(node: Node) -> None:
-    """Then what its connect handler emits, then what comes live."""
+def test_missed_events_arrive_first(node: Node) -> None:
+    """Then the connect handler's events, then live events."""
     client = node.connect()
     client.lose()
     for number in range(3):
@@ -122,7 +122,7 @@ def test_what_was_missed_comes_first(node: Node) -> None:
         node.server.emit('event', 4, to=sid, ignore_queue=True)
 
     node.on_connect = greet
-    again = node.take(client)
+    again = node.reconnect(client)
     node.server.emit('event', 5)
     again.wait_for('event', 6)
     assert [args[0] for args in again.received('event')] == [*range(6)]
@@ -130,12 +130,12 @@ def test_what_was_missed_comes_first(node: Node) -> None:
 
 @ALWAYS
 @pytest.mark.parametrize('count', [1, YIELD_EVERY, 2 * YIELD_EVERY + 1])
-def test_what_was_missed_comes_before_the_reply(
-        make: MakeNode, always_connect: bool, count: int) -> None:
-    """The JavaScript client hands it to its application before it says that
-    it is connected. With ``always_connect`` the reply comes before the
-    handler runs, which may refuse: then it comes when that is done. What was
-    held is always behind both."""
+def test_missed_events_precede_the_reply(make: MakeNode, always_connect: bool,
+                                         count: int) -> None:
+    """The JavaScript client passes them to its application before it reports
+    the connection. With ``always_connect`` the reply precedes the handler,
+    which may refuse: then they are sent once it has finished. Held events
+    always follow both."""
     node = make({'always_connect': always_connect})
     client = node.connect()
     client.lose()
@@ -154,7 +154,7 @@ def test_what_was_missed_comes_before_the_reply(
         seen.extend(node.server.eio.sockets[connection].packets)
 
     node.on_connect = greet
-    again = node.take(client)
+    again = node.reconnect(client)
     node.server.emit('live')
     again.wait_for('live')
     assert len(seen) == always_connect
@@ -173,10 +173,11 @@ def test_what_was_missed_comes_before_the_reply(
     ('lost', 'here'), ('lost', 'there'), ('half open', 'here'),
     ('half open', 'there'), ('killed', 'there')])
 @pytest.mark.parametrize('offset', [True, False])
-def test_it_has_not_read_its_reply(node: Node, other: Node, how: str,
-                                   where: str, offset: bool) -> None:
-    """It may have what was sent ahead of that, and hand it over with the
-    next reply: it gets one, and comes again with what it has then."""
+def test_client_that_has_not_read_its_reply(node: Node, other: Node, how: str,
+                                            where: str, offset: bool) -> None:
+    """It may have received missed events sent before the reply, and passes
+    them on with the next reply: it gets one, and returns with what it has
+    then."""
     client = node.connect()
     if offset:
         node.server.emit('event', 0)
@@ -195,7 +196,7 @@ def test_it_has_not_read_its_reply(node: Node, other: Node, how: str,
     first = node.connect(auth=shown)
     assert [args[0] for args in first.received('event')] == [1, 2, 3]
     if how == 'killed':
-        node.fall_silent()
+        node.crash()
     elif how == 'lost':
         first.lose()
     node.on_connect = lambda sid: None
@@ -207,7 +208,7 @@ def test_it_has_not_read_its_reply(node: Node, other: Node, how: str,
     assert second.reply() == {'sid': first.reply()['sid'],
                               'pid': shown['pid']}
     assert second.socket.closed
-    # It had none of it; or one, which it has handed over by now.
+    # It had none of them; or one, which it has passed on by now.
     for got_before in (0, 1):
         if got_before:
             again = target.connect(auth={
@@ -222,26 +223,27 @@ def test_it_has_not_read_its_reply(node: Node, other: Node, how: str,
 
 
 @pytest.mark.parametrize('where', ['here', 'there'])
-def test_it_has_read_its_reply(node: Node, other: Node, kept: Kept,
-                               where: str) -> None:
-    """Who shows the same offset after that is another client: it has
-    nothing of what it missed, and gets all of it."""
+def test_client_that_has_read_its_reply(node: Node, other: Node,
+                                        stored_session: StoredSession,
+                                        where: str) -> None:
+    """A client that sends the same offset afterwards is another one: it has
+    none of the missed events, and gets all of them."""
     client = node.connect()
     client.lose()
     node.server.emit('missed')
     node.manager.flush()
-    first = node.take(client)
+    first = node.reconnect(client)
     first.wait_for('missed')
-    wait_until(lambda: kept(client).ahead is None)  # type: ignore[union-attr]
-    second = (node if where == 'here' else other).take(client)
+    wait_until(
+        lambda: stored_session(client).ahead is None)  # type: ignore
+    second = (node if where == 'here' else other).reconnect(client)
     second.wait_for('missed')
     assert not second.socket.closed
     wait_until(lambda: first.socket.closed)
 
 
-def test_redis_does_not_know_yet_that_it_has_read_its_reply(
-        node: Node, other: Node) -> None:
-    """It is waited for."""
+def test_reply_read_before_redis_knows(node: Node, other: Node) -> None:
+    """The node waits for Redis."""
     client = node.connect()
     client.lose()
     node.server.emit('missed')
@@ -254,8 +256,8 @@ def test_redis_does_not_know_yet_that_it_has_read_its_reply(
         sockets[0].reads = False
 
     node.on_connect = stop_reading
-    node.take(client).wait_for('missed')
-    call = Call(other.take, client)
+    node.reconnect(client).wait_for('missed')
+    call = Call(other.reconnect, client)
     sockets[0].reads = True
     sockets[0].answer()
     second = call.result()
@@ -264,9 +266,9 @@ def test_redis_does_not_know_yet_that_it_has_read_its_reply(
 
 
 @pytest.mark.parametrize('count', [150, 700])
-def test_much_was_missed(node: Node, other: Node, count: int,
-                         monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than a page; here there is no history of it."""
+def test_many_missed_events(node: Node, other: Node, count: int,
+                            monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a page; here the history is not in memory."""
     client = node.connect()
     client.lose()
     for number in range(count):
@@ -278,12 +280,12 @@ def test_much_was_missed(node: Node, other: Node, count: int,
         'x', node.manager._options.stream_name, None).last or START, DEADLINE)
     with other.manager._live().order:
         forget_history(timeline)
-    again = other.take(client)
+    again = other.reconnect(client)
     again.wait_for('missed', count)
     assert [args[0] for args in again.received('missed')] == [*range(count)]
 
 
-def test_commands_while_it_was_away(node: Node, other: Node) -> None:
+def test_commands_during_the_absence(node: Node, other: Node) -> None:
     client = node.connect()
     sid = client.sid
     node.server.enter_room(sid, 'x')
@@ -296,7 +298,7 @@ def test_commands_while_it_was_away(node: Node, other: Node) -> None:
     other.manager.sockets_leave('x', to=sid)
     other.server.emit('no', to='x')
     other.manager.flush()
-    again = node.take(client)
+    again = node.reconnect(client)
     again.wait_for('yes')
     assert set(node.server.rooms(sid)) == {sid, 'y'}
-    assert got(again) == [('yes',)]
+    assert received(again) == [('yes',)]

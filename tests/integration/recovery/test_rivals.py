@@ -13,38 +13,38 @@ from redis_streams_adapter.recovery.handover import YIELD_EVERY
 from ...support.wait import DEADLINE, wait_until
 from ...unit.fake_server import FakeClient
 from ...unit.nodes import Call
-from .harness import got, MakeNode, Node, pid_of
+from .harness import MakeNode, Node, pid_of, received
 
 
 @pytest.mark.parametrize('where', ['here', 'there'])
-def test_the_old_connection_looks_alive(node: Node, other: Node,
-                                        where: str) -> None:
-    """Its disconnect handler runs once; and it may come back to where it
-    was."""
+def test_old_connection_that_looks_alive(node: Node, other: Node,
+                                         where: str) -> None:
+    """Its disconnect handler runs once, and it may return to the node it was
+    on."""
     client = node.connect()
     sid = client.sid
     client.socket.queue.put = lambda packet: None
-    node.server.emit('sent to nobody', to=sid)
+    node.server.emit('lost', to=sid)
     node.manager.flush()
     target = node if where == 'here' else other
-    again = target.take(client)
-    again.wait_for('sent to nobody')
+    again = target.reconnect(client)
+    again.wait_for('lost')
     wait_until(lambda: client.socket.closed)
     assert node.disconnects == [(sid, 'transport close')]
     assert target.outcome(again) == Outcome(True)
     again.lose()
-    third = node.take(again)
+    third = node.reconnect(again)
     assert third.reply()['sid'] == sid
     assert node.outcome(third) == Outcome(True)
-    assert got(third) == []
+    assert received(third) == []
     assert len(node.disconnects + other.disconnects) == 2
 
 
 @pytest.mark.parametrize('when', ['in its handler', 'in the middle'])
-def test_another_connection_takes_it_over_before_its_reply(
-        node: Node, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
-    """While it is given what it has missed: it gets no more, and no
-    reply."""
+def test_take_over_before_the_reply(node: Node,
+                                    monkeypatch: pytest.MonkeyPatch,
+                                    when: str) -> None:
+    """While it receives missed events: it gets no more, and no reply."""
     client = node.connect()
     client.lose()
     for number in range(3 * YIELD_EVERY):
@@ -66,10 +66,10 @@ def test_another_connection_takes_it_over_before_its_reply(
     node.on_connect = connect
     monkeypatch.setattr(node.manager._live().engine, 'pause', wait)
     before = set(node.server.eio.sockets)
-    first = Call(node.take, client)
+    first = Call(node.reconnect, client)
     assert began.wait(DEADLINE)
     eio_sid, = set(node.server.eio.sockets) - before
-    second = Call(node.take, client)
+    second = Call(node.reconnect, client)
     wait_until(lambda: hooks.is_closing(node.server, eio_sid))
     may_go_on.set()
     gone = first.result()
@@ -77,29 +77,29 @@ def test_another_connection_takes_it_over_before_its_reply(
     assert len(gone.received('missed')) <= 3 * YIELD_EVERY
     winner = second.result()
     if when == 'in the middle':
-        # It may have some of it: that is read from what it shows when it has
+        # It may have received some: its next connect shows that, once it has
         # read its reply.
         assert winner.reply()['pid'] == pid_of(client)
         assert winner.socket.closed and winner.events() == []
-        winner = node.take(winner)
+        winner = node.reconnect(winner)
     winner.wait_for('missed', 3 * YIELD_EVERY)
     node.server.emit('live')
     winner.wait_for('live')
     assert node.outcome(winner) == Outcome(True)
 
 
-def test_of_two_who_return_one_wins(node: Node, other: Node) -> None:
+def test_concurrent_returns_have_one_winner(node: Node, other: Node) -> None:
     for _ in range(5):
         client = node.connect()
         sid = client.sid
         client.lose()
-        calls = [Call((node, other)[number % 2].take, client)
+        calls = [Call((node, other)[number % 2].reconnect, client)
                  for number in range(6)]
         again = [call.result() for call in calls]
         recovered = [each for each in again
                      if each.reply() and each.reply()['sid'] == sid]
-        # Who came later has driven out the others, also those that had no
-        # reply yet.
+        # The last one has taken over from all others, also from those without
+        # a reply yet.
         wait_until(
             lambda: sum(not each.socket.closed for each in recovered) == 1,
             what=lambda: f'one alone of {[vars(each) for each in again]}; '
@@ -111,9 +111,9 @@ def test_of_two_who_return_one_wins(node: Node, other: Node) -> None:
 
 
 class Late:
-    """Stops a thread in the middle of a method, once it knows its result.
+    """Stops a thread in a method, once the result is computed.
 
-    :param function: called at once, in that thread.
+    :param function: called immediately, in that thread.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any,
@@ -136,14 +136,14 @@ class Late:
         assert stands.wait(DEADLINE), f'{name} is not called'
 
     def go_on(self) -> None:
-        """Let it come to its end."""
+        """Let the method return."""
         self._go_on.set()
         self._thread.join(DEADLINE)
         assert not self._thread.is_alive()
 
 
-def is_responsive(node: Node, client: FakeClient, sid: str) -> None:
-    """It is here, and gets what is emitted."""
+def check_connected(node: Node, client: FakeClient, sid: str) -> None:
+    """It is connected here, and receives events."""
     assert client.sid == sid
     assert not client.socket.closed and not client.was_disconnected()
     assert node.outcome(client) == Outcome(True)
@@ -153,24 +153,24 @@ def is_responsive(node: Node, client: FakeClient, sid: str) -> None:
 
 
 @pytest.mark.parametrize('name', ['sid_from_eio_sid', 'is_connected'])
-def test_who_ends_a_connection_late(node: Node, name: str,
-                                    monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second task sees that a connection has ended, and before it does
-    anything about it another one has the client."""
+def test_late_end_of_a_connection(node: Node, name: str,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second task sees that a connection has ended, and before it reacts
+    another one has taken over the client."""
     client = node.connect()
     sid = client.sid
     late = Late(monkeypatch, node.manager, name,
                 node.server._handle_disconnect, client.eio_sid, '/')
     client.lose()
-    again = node.take(client)
+    again = node.reconnect(client)
     late.go_on()
-    is_responsive(node, again, sid)
+    check_connected(node, again, sid)
     assert [each[0] for each in node.disconnects] == [sid]
 
 
 @pytest.mark.parametrize('always', [True, False])
-def test_who_is_disconnected_twice(make: MakeNode, always: bool,
-                                   monkeypatch: pytest.MonkeyPatch) -> None:
+def test_client_that_is_disconnected_twice(
+        make: MakeNode, always: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its connection ends while a task is about to disconnect it."""
     node = make({'always_connect': always})
     client = node.connect()
@@ -180,12 +180,12 @@ def test_who_is_disconnected_twice(make: MakeNode, always: bool,
     client.lose()
     late.go_on()
     assert [each[0] for each in node.disconnects] == [sid]
-    again = node.take(client)
-    is_responsive(node, again, sid)
+    again = node.reconnect(client)
+    check_connected(node, again, sid)
 
 
-def test_who_is_refused_late(node: Node) -> None:
-    """The connect handler that refuses it has outlived its connection."""
+def test_late_refusal(node: Node) -> None:
+    """The connect handler that refuses it outlives its connection."""
     client = node.connect()
     sid = client.sid
     client.lose()
@@ -198,27 +198,26 @@ def test_who_is_refused_late(node: Node) -> None:
         return False
 
     node.on_connect = refuse
-    late = Call(node.take, client)
+    late = Call(node.reconnect, client)
     assert stands.wait(DEADLINE)
     lost = node.server.eio.sockets[max(
         node.server.eio.sockets, key=lambda name: int(name.split('-')[1]))]
     lost.close(reason='transport close')
-    again = Call(node.take, client)
+    again = Call(node.reconnect, client)
     if HAS_PRE_CONNECT:
-        # It stays registered until its handler is done.
+        # It stays registered until its handler returns.
         go_on.set()
     assert again.result().reply()['sid'] == sid
     go_on.set()
     late.result()
-    is_responsive(node, again.result(), sid)
+    check_connected(node, again.result(), sid)
 
 
 @pytest.mark.parametrize('order', ['the last first', 'the last last'])
-def test_two_on_their_way_into_one_node(
-        node: Node, other: Node, order: str,
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between them another node has had the session, whose word that the
-    first is superseded is still on its way."""
+def test_two_connections_on_one_node(node: Node, other: Node, order: str,
+                                     monkeypatch: pytest.MonkeyPatch) -> None:
+    """In between, another node has had the session; its message that the
+    first is superseded has not arrived yet."""
     client = node.connect()
     sid = client.sid
     client.lose()
@@ -226,27 +225,27 @@ def test_two_on_their_way_into_one_node(
     taken: Dict[str, FakeClient] = {}
 
     def take(name: str) -> None:
-        taken[name] = node.take(client)
+        taken[name] = node.reconnect(client)
 
     first = Late(monkeypatch, backlog, 'read', take, 'first')
     with monkeypatch.context() as patch:
         tracker: Any = other.manager._parts.tracker
         claims_there: Any = tracker._claims
         patch.setattr(claims_there, '_publish', lambda *args: None)
-        between = other.take(client)
+        between = other.reconnect(client)
     assert between.sid == sid
     last = Late(monkeypatch, backlog, 'read', take, 'last')
     for each in (last, first) if order == 'the last first' else (first, last):
         each.go_on()
     wait_until(lambda: between.socket.closed)
     assert taken['first'].socket.closed
-    is_responsive(node, taken['last'], sid)
+    check_connected(node, taken['last'], sid)
 
 
-def test_another_server_takes_it_over_before_its_reply(
+def test_take_over_by_another_server_before_the_reply(
         node: Node, other: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And has not told yet: it gets nothing of what it has missed, of which
-    the other server would not know, and comes again."""
+    """The other server has not announced it yet. The client gets none of the
+    missed events, which the other server would not know of, and returns."""
     client = node.connect()
     client.lose()
     node.server.emit('missed')
@@ -254,19 +253,19 @@ def test_another_server_takes_it_over_before_its_reply(
     winners: List[FakeClient] = []
     monkeypatch.setattr(node.manager._parts.tracker, 'superseded',
                         lambda *args: None)
-    node.on_connect = lambda sid: winners.append(other.take(client))
-    gone = node.take(client)
+    node.on_connect = lambda sid: winners.append(other.reconnect(client))
+    gone = node.reconnect(client)
     assert gone.events() == []
     assert gone.reply() is None and gone.refusal() is None
     assert gone.socket.closed
     winner, = winners
     winner.wait_for('missed')
-    is_responsive(other, winner, winner.sid)
+    check_connected(other, winner, winner.sid)
 
 
-def test_it_leaves_before_it_has_to_come_again(
+def test_disconnect_before_the_next_connect(
         node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others on its connection are none of its business."""
+    """Other clients on its connection are not affected."""
     client = node.connect()
     client.lose()
     node.server.emit('missed')
@@ -277,7 +276,7 @@ def test_it_leaves_before_it_has_to_come_again(
         node.server.eio.sockets[connection].reads = False
 
     node.on_connect = stop_reading
-    node.take(client).wait_for('missed')
+    node.reconnect(client).wait_for('missed')
     node.clients[-1].lose()
     tasks: List[Call] = []
     monkeypatch.setattr(

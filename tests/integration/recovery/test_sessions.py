@@ -1,4 +1,4 @@
-"""What is kept of a client: data and rooms."""
+"""The content of stored sessions: data and rooms."""
 import base64
 import threading
 from typing import Any, Callable
@@ -15,11 +15,11 @@ from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ...unit.conftest import Log
 from ...unit.fake_server import FakeClient, make_server
 from ...unit.nodes import session_writer
-from .harness import got, Kept, MakeNode, Node
+from .harness import MakeNode, Node, received, StoredSession
 
 
-def test_a_session_of_node(node: Node, redis: Any, stream: str) -> None:
-    """It has been on a server in Node.js."""
+def test_session_from_node_js(node: Node, redis: Any, stream: str) -> None:
+    """It was written by a Node.js server."""
     sender = node.connect()
     offsets = []
     for number in range(3):
@@ -31,15 +31,16 @@ def test_a_session_of_node(node: Node, redis: Any, stream: str) -> None:
         'data': {'a': 1}})), px=120_000)
     again = node.connect(auth={'pid': 'of-node', 'offset': offsets[0]})
     assert again.reply() == {'sid': 'sid-of-node', 'pid': 'of-node'}
-    assert got(again) == [('event', 1), ('event', 2)]
+    assert received(again) == [('event', 1), ('event', 2)]
     assert node.server.get_session('sid-of-node') == {'a': 1}
-    # It can be recovered from here as any other.
+    # It can be recovered like any other.
     again.lose()
-    third = node.take(again)
+    third = node.reconnect(again)
     assert node.outcome(third) == Outcome(True)
 
 
-def test_a_session_that_is_too_large(make: MakeNode, kept: Kept) -> None:
+def test_session_that_is_too_large(make: MakeNode,
+                                   stored_session: StoredSession) -> None:
     node = make(recovery={'max_session_bytes': 600})
     client = node.connect()
     node.server.save_session(client.sid, {'a': 1})
@@ -49,24 +50,24 @@ def test_a_session_that_is_too_large(make: MakeNode, kept: Kept) -> None:
             node.server.save_session(client.sid, {'a': value})
     assert node.server.get_session(client.sid) == {'a': 1}
     client.lose()
-    again = node.take(client)
+    again = node.reconnect(client)
     assert node.server.get_session(again.sid) == {'a': 1}
 
 
 @pytest.mark.parametrize('value', [
     'text', '', [], [1], 0, False, True, b'', b'raw', {}], ids=repr)
-def test_a_session_that_is_no_mapping(node: Node, other: Node,
-                                      value: Any) -> None:
+def test_session_that_is_no_mapping(node: Node, other: Node,
+                                    value: Any) -> None:
     client = node.connect()
     node.server.save_session(client.sid, value)
     client.lose()
     wait_until(lambda: not node.remains()['leaving'])
-    again = other.take(client)
+    again = other.reconnect(client)
     found = other.server.get_session(again.sid)
     assert (type(found), found) == (type(value), value)
 
 
-def test_one_that_takes_no_part_keeps_what_it_likes(make: MakeNode) -> None:
+def test_unrecoverable_client_keeps_any_data(make: MakeNode) -> None:
     node = make(recovery={'max_session_bytes': 600,
                           'accepts': lambda *_: False})
     client = node.connect()
@@ -75,12 +76,12 @@ def test_one_that_takes_no_part_keeps_what_it_likes(make: MakeNode) -> None:
     assert node.server.get_session(client.sid) is value
 
 
-def test_what_changes_is_kept(node: Node, kept: Kept) -> None:
+def test_changes_are_stored(node: Node, stored_session: StoredSession) -> None:
     client = node.connect()
     sid = client.sid
 
     def rooms() -> Any:
-        session = kept(client)
+        session = stored_session(client)
         return session and set(session.rooms)
 
     node.server.enter_room(sid, 'x')
@@ -94,24 +95,24 @@ def test_what_changes_is_kept(node: Node, kept: Kept) -> None:
     wait_for_value(rooms, {sid, 'y', 'b'})
     with node.server.session(sid) as session:
         session['name'] = 'x'
-    wait_for_value(lambda: kept(client).data,  # type: ignore
+    wait_for_value(lambda: stored_session(client).data,  # type: ignore
                    {'name': 'x'})
-    # Rooms that only Python can name are not.
+    # Rooms that only Python can name are not stored.
     node.server.enter_room(sid, ('a', 'tuple'))
     node.server.enter_room(sid, 'last')
     wait_for_value(rooms, {sid, 'y', 'b', 'last'})
 
 
 @pytest.mark.parametrize('how', ['lost', 'killed', 'at once'])
-def test_a_room_that_is_closed_and_entered_again(
-        node: Node, other: Node, kept: Kept, how: str,
+def test_room_that_is_closed_and_entered_again(
+        node: Node, other: Node, stored_session: StoredSession, how: str,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the node has read back that it was closed: it is in the room
-    also when it returns."""
+    """Before the node has read back its own close: the client is in the room
+    after its return."""
     client = node.connect()
     sid, reader = client.sid, node.manager._live().channels[0].reader
     node.server.enter_room(sid, 'game')
-    # The reader waits, as where it is busy with others' messages.
+    # The reader waits, as if busy with others' messages.
     gate, take_in = threading.Event(), reader._handle
 
     def wait(*args: Any) -> None:
@@ -123,21 +124,21 @@ def test_a_room_that_is_closed_and_entered_again(
     node.manager.disconnect_sockets(to='game')
     node.server.enter_room(sid, 'game')
     node.server.enter_room(sid, 'seen')
-    wait_until(lambda: 'seen' in kept(client).rooms)  # type: ignore
+    wait_until(lambda: 'seen' in stored_session(client).rooms)  # type: ignore
     target = other
     if how == 'killed':
         gate.set()
         wait_until(lambda: not node.remains()['waiting'])
-        node.fall_silent()
+        node.crash()
     else:
         client.lose()
         if how == 'at once':
-            # It is let in while that waits, when all that was there is read.
+            # It connects while the reader waits, after everything was read.
             target, found = node, session_writer(node.manager).sessions
             monkeypatch.setattr(found, 'find', without_end(found.find))
         else:
             gate.set()
-    again = target.take(client)
+    again = target.reconnect(client)
     gate.set()
     assert set(target.server.rooms(sid)) == {sid, 'game', 'seen'}
     assert target.outcome(again) == Outcome(True)
@@ -145,9 +146,9 @@ def test_a_room_that_is_closed_and_entered_again(
     assert set(target.server.rooms(sid)) == {sid, 'game', 'seen'}
 
 
-def test_commands_before_its_last_session_is_written(
+def test_commands_before_the_last_write(
         node: Node, other: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It returns to where it was, before Redis has what it left."""
+    """It returns to the same node before Redis has its last session."""
     client = node.connect()
     sid, keeper = client.sid, session_writer(node.manager)
     node.server.enter_room(sid, 'x')
@@ -160,14 +161,14 @@ def test_commands_before_its_last_session_is_written(
     other.manager.flush()
     wait_until(lambda: not node.remains()['waiting'])
     assert node.remains()['leaving']
-    again = node.take(client)
+    again = node.reconnect(client)
     assert node.outcome(again) == Outcome(True)
     assert set(node.server.rooms(sid)) == {sid, 'x', 'y', 'z'}
     monkeypatch.setattr(keeper, '_write_changed', write)
 
 
 def without_end(find: Callable[..., Any]) -> Callable[..., Any]:
-    """Have a client wait for nothing that the reader has not read."""
+    """Make a client wait for nothing that the reader has not read."""
     return lambda *args: find(*args)._replace(last=None)
 
 
@@ -184,19 +185,19 @@ def test_with_the_admin_ui(make: MakeNode,
     client.lose()
     node.server.emit('missed', to='x')
     node.manager.flush()
-    again = node.take(client)
+    again = node.reconnect(client)
     again.wait_for('missed')
     assert again.reply()['sid'] == sid
     wait_until(lambda: len(admin.received(
         'socket_connected', '/admin')) == 3)
     wait_until(lambda: admin.received('socket_disconnected', '/admin'))
-    # The rest it tells on a task of its own.
+    # The other events are sent in a separate task.
     wait_until(lambda: not any(
         '(config)' in each.name for each in threading.enumerate()))
 
 
-def test_a_manager_without_recovery(redis_server: RedisServer, stream: str,
-                                    log: Log) -> None:
+def test_manager_without_recovery(redis_server: RedisServer, stream: str,
+                                  log: Log) -> None:
     """Nothing is different."""
     with RedisStreamsManager(redis_server.url, stream) as manager:
         server = make_server(client_manager=manager)

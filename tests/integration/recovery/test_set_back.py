@@ -1,4 +1,4 @@
-"""A replica takes over that lacks entries, and its clock is behind: new
+"""A failover to a replica that lacks entries and whose clock is late: new
 entries have lower ids than the lost ones."""
 import time
 from typing import Any
@@ -10,9 +10,9 @@ from redis_streams_adapter.recovery.session import OFFSET_NOT_FOUND, Outcome
 from ...support.entries import entry
 from ...support.wait import wait_until
 from ...unit.fake_server import FakeClient
-from .harness import got, MakeNode, Node, refused
+from .harness import check_refused, MakeNode, Node, received
 
-#: How far the clock of the former server was ahead, in milliseconds.
+#: How far the former server's clock was ahead, in milliseconds.
 AHEAD = 3_600_000
 
 
@@ -21,8 +21,8 @@ def emit(node: Node, name: str) -> None:
     assert node.manager.flush(10)
 
 
-def put_sign_of_life(redis: Any, stream: str, later: int) -> None:
-    """Write an entry as a server does whose clock is ahead.
+def put_heartbeat(redis: Any, stream: str, later: int) -> None:
+    """Write an entry like a server whose clock is ahead.
 
     :param later: how far, in milliseconds.
     """
@@ -38,7 +38,7 @@ def set_back(redis: Any, stream: str, *nodes: Node) -> FakeClient:
     emit(nodes[0], 'first')
     client.wait_for('first')
     kept = redis.xrange(stream)
-    put_sign_of_life(redis, stream, AHEAD)
+    put_heartbeat(redis, stream, AHEAD)
     emit(nodes[0], 'lost')
     client.wait_for('lost')
     client.lose()
@@ -59,15 +59,15 @@ def set_back(redis: Any, stream: str, *nodes: Node) -> FakeClient:
 def test_client_of_the_former_stream(node: Node, other: Node, redis: Any,
                                      stream: str, where: str,
                                      later: bool) -> None:
-    """What it missed may be before its place, so it is not recovered."""
+    """Missed events may be before its position, so it is not recovered."""
     client = set_back(redis, stream, node, other)
     emit(node, 'missed')
     if later:
-        # The clock comes past the client's place.
-        put_sign_of_life(redis, stream, 2 * AHEAD)
+        # The clock passes the client's position.
+        put_heartbeat(redis, stream, 2 * AHEAD)
         emit(node, 'later')
     target = node if where == 'here' else other
-    refused(target, target.take(client), OFFSET_NOT_FOUND)
+    check_refused(target, target.reconnect(client), OFFSET_NOT_FOUND)
 
 
 def test_server_that_began_later(make: MakeNode, node: Node, redis: Any,
@@ -75,13 +75,13 @@ def test_server_that_began_later(make: MakeNode, node: Node, redis: Any,
     client = set_back(redis, stream, node)
     other = make()
     emit(node, 'missed')
-    refused(other, other.take(client), OFFSET_NOT_FOUND)
+    check_refused(other, other.reconnect(client), OFFSET_NOT_FOUND)
 
 
 @pytest.mark.parametrize('where', ['here', 'there'])
 def test_client_of_the_new_stream(node: Node, other: Node, redis: Any,
                                   stream: str, where: str) -> None:
-    """Its place may be one of the former stream, but an entry is there."""
+    """Its position may belong to the former stream, but an entry has it."""
     set_back(redis, stream, node, other)
     client = node.connect()
     emit(node, 'new')
@@ -95,6 +95,6 @@ def test_client_of_the_new_stream(node: Node, other: Node, redis: Any,
     wait_until(lambda: not node.remains()['leaving'])
     emit(other, 'missed')
     target = node if where == 'here' else other
-    again = target.take(client)
+    again = target.reconnect(client)
     assert target.outcome(again) == Outcome(True)
-    assert got(again) == [('missed',)]
+    assert received(again) == [('missed',)]

@@ -1,4 +1,4 @@
-"""Sessions in a Redis, with their task."""
+"""Session stores over a real Redis, with their task."""
 import contextlib
 import logging
 from typing import Any, Callable, Iterator
@@ -14,7 +14,7 @@ from ...support.proxy import Proxy
 from ...support.redis_server import free_port, RedisServer
 from ...support.wait import DEADLINE
 
-#: Of the sessions of these tests, in seconds.
+#: The expiry of the sessions in these tests, in seconds.
 TTL = 100.0
 
 PREFIX = 'sessions:'
@@ -23,14 +23,14 @@ STREAM = 'a-stream'
 
 @pytest.fixture(scope='module')
 def server(redis_binary: str) -> Iterator[RedisServer]:
-    """One whose data outlive it."""
+    """A server that keeps its data over restarts."""
     with RedisServer(append_only=True) as own:
         yield own.start()
 
 
 @pytest.fixture
 def redis(server: RedisServer) -> Iterator[Any]:
-    """A client of it, which then is empty."""
+    """A client of the server, which is emptied first."""
     with server.client() as client:
         client.flushall()
         yield client
@@ -49,7 +49,7 @@ Make = Callable[..., SessionStore]
 @pytest.fixture
 def make(server: RedisServer, redis: Any,
          logger: Callable[[], logging.Logger]) -> Iterator[Make]:
-    """Makes sessions with their task: ``make(url, ttl, **options)``."""
+    """Makes session stores with their task: ``make(url, ttl, **options)``."""
     with contextlib.ExitStack() as stack:
         def make_one(url: str = '', ttl: float = TTL,
                      **options: Any) -> SessionStore:

@@ -1,4 +1,4 @@
-"""Ways to a Redis server: a Unix socket, a user with a password."""
+"""Connections over a Unix socket, and as a user with a password."""
 from pathlib import Path
 from typing import Any, Callable
 
@@ -14,8 +14,7 @@ def driver_of(place: Any) -> Any:
     return open_driver(place, {}, 'stream')
 
 
-def test_a_unix_socket(make_redis: Callable[..., Any],
-                       tmp_path: Path) -> None:
+def test_unix_socket(make_redis: Callable[..., Any], tmp_path: Path) -> None:
     path = tmp_path / 'redis.sock'
     make_redis().start('--unixsocket', str(path))
     link = RedisLink(driver_of(f'unix://{path}?db=3'), 'stream', 100)
@@ -30,7 +29,7 @@ def test_a_unix_socket(make_redis: Callable[..., Any],
         each.close()
 
 
-def test_users(make_redis: Callable[..., Any]) -> None:
+def test_user_and_password(make_redis: Callable[..., Any]) -> None:
     server = make_redis().start()
     with server.client() as admin:
         admin.acl_setuser('user', enabled=True, passwords=['+p/w@d'],

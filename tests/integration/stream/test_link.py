@@ -1,5 +1,5 @@
-"""Redis keeps the contract of a transport; then what only Redis can show: its
-states of trouble."""
+"""Redis keeps the contract of a transport; then behaviour of Redis alone, such
+as its faulty states."""
 import contextlib
 import itertools
 import os
@@ -30,7 +30,7 @@ def server(redis_binary: str) -> Iterator[RedisServer]:
 
 
 class Redis:
-    """Redis, as the contract needs it."""
+    """Redis as a backend of the contract."""
 
     def __init__(self, server: RedisServer, proxy: Proxy,
                  stream: str) -> None:
@@ -100,7 +100,7 @@ def backend(redis: Redis) -> Redis:
     return redis
 
 
-def test_what_is_too_much_is_forgotten(redis: Redis) -> None:
+def test_excess_entries_are_trimmed(redis: Redis) -> None:
     link = redis.link()
     link.connect()
     link.append([fields(0)] * (MAX_LEN + 250), 0)
@@ -116,7 +116,7 @@ State = Callable[[Redis], Any]
 
 
 def state(enter: List[str], leave: List[str]) -> State:
-    """A state into which commands of an administrator bring the server."""
+    """A state that an administrator's commands cause and end."""
     @contextlib.contextmanager
     def during(redis: Redis) -> Iterator[None]:
         redis.admin.execute_command(*enter)
@@ -178,7 +178,7 @@ def WRONGTYPE(redis: Redis) -> Iterator[None]:
     (READONLY, 'read only replica'), (OOM, 'maxmemory'),
     (NOREPLICAS, 'NOREPLICAS'), (BUSY, 'BUSY'), (WRONGTYPE, 'WRONGTYPE')],
     ids=['READONLY', 'OOM', 'NOREPLICAS', 'BUSY', 'WRONGTYPE'])
-def test_states_that_pass(redis: Redis, during: State, text: str) -> None:
+def test_temporary_states(redis: Redis, during: State, text: str) -> None:
     link = redis.link()
     link.connect()
     with during(redis):
@@ -195,8 +195,8 @@ def test_states_that_pass(redis: Redis, during: State, text: str) -> None:
 @pytest.mark.parametrize('during, text', [
     (WRONGTYPE, 'WRONGTYPE'), (MASTERDOWN, 'MASTER is down')],
     ids=['WRONGTYPE', 'MASTERDOWN'])
-def test_states_without_reading(redis: Redis, during: State,
-                                text: str) -> None:
+def test_temporary_states_without_reading(redis: Redis, during: State,
+                                          text: str) -> None:
     link = redis.link()
     link.connect()
     link.append([fields(1)])
@@ -211,7 +211,7 @@ def test_states_without_reading(redis: Redis, during: State,
 
 @pytest.fixture
 def user(redis: Redis, server: RedisServer) -> Iterator[Callable[..., str]]:
-    """Makes the one other user, or changes him: ``user('+@all')``."""
+    """Makes or changes a second user: ``user('+@all')``."""
     def set_user(*rules: str) -> str:
         redis.admin.execute_command(
             'ACL', 'SETUSER', 'limited', 'on', '>secret', '~*', '&*', *rules)
@@ -230,7 +230,7 @@ def test_no_permission(redis: Redis, user: Callable[..., str]) -> None:
         with pytest.raises(Unavailable, match='permission') as caught:
             call()
         assert not caught.value.in_doubt
-    # What an operator mends works on the same connection.
+    # Once permitted again, it works on the same connection.
     user('+xadd', '+xread', '+xinfo')
     link.append([fields(3)])
     assert numbers(link.read(START, 10, None)) == [3]
@@ -238,7 +238,7 @@ def test_no_permission(redis: Redis, user: Callable[..., str]) -> None:
 
 
 def test_no_transactions(redis: Redis, user: Callable[..., str]) -> None:
-    """A batch would not be all or nothing."""
+    """A batch would not be atomic."""
     for command in ('multi', 'exec'):
         link = redis.link(url=user('+@all', f'-{command}'))
         with pytest.raises(Unavailable, match=command):
@@ -246,9 +246,8 @@ def test_no_transactions(redis: Redis, user: Callable[..., str]) -> None:
         link.close()
 
 
-def test_no_transactions_any_more(redis: Redis, user: Callable[..., str],
-                                  ) -> None:
-    """What was sent behind the refused command was carried out."""
+def test_revoked_transactions(redis: Redis, user: Callable[..., str]) -> None:
+    """Commands sent after the refused one were executed."""
     link = redis.link(url=user('+@all'))
     link.connect()
     user('-multi')
@@ -307,8 +306,8 @@ def test_loading(make_redis: Callable[..., RedisServer]) -> None:
             pipeline.set(f'key-{number}', number)
         pipeline.execute()
     server.stop()
-    # Loading takes 5000 times so many microseconds; commands are answered
-    # after each 1024 keys.
+    # Loading takes 5000 times as many microseconds; commands are answered
+    # after every 1024 keys.
     server.start('--key-load-delay', '100', ready=False)
     said = []
 
@@ -328,7 +327,7 @@ def test_loading(make_redis: Callable[..., RedisServer]) -> None:
     assert any('loading' in each for each in said), said
 
 
-def test_a_server_that_is_frozen_is_noticed(redis: Redis) -> None:
+def test_frozen_server_is_noticed(redis: Redis) -> None:
     link = redis.link(socket_timeout=0.1)
     link.connect()
     with redis.frozen():
@@ -338,33 +337,33 @@ def test_a_server_that_is_frozen_is_noticed(redis: Redis) -> None:
     link.close()
 
 
-def test_the_socket_timeout_is_above_the_block_time(redis: Redis) -> None:
+def test_socket_timeout_exceeds_block_time(redis: Redis) -> None:
     link = redis.link(block=0.3, socket_timeout=0.1)
     link.connect()
     assert in_thread(link.read, START, 10, 0.3)() == []
     link.close()
 
 
-def test_the_stream_keeps_a_bounded_length(redis: Redis) -> None:
+def test_stream_length_is_bounded(redis: Redis) -> None:
     link = redis.link()
     link.connect()
     for _ in range(12):
         link.append([fields(0)] * 100)
-    # It is trimmed in nodes of 100 entries.
+    # Redis trims in nodes of 100 entries.
     assert MAX_LEN <= redis.entries() < MAX_LEN + 100
     link.close()
 
 
-def test_replicas_are_waited_for(redis: Redis,
-                                 make_redis: Callable[..., RedisServer],
-                                 server: RedisServer) -> None:
+def test_append_waits_for_replicas(redis: Redis,
+                                   make_redis: Callable[..., RedisServer],
+                                   server: RedisServer) -> None:
     link = redis.link(min_replicas=1, socket_timeout=1.0)
     link.connect()
     for batch in ([fields(1)], [fields(2), fields(3)]):
         with pytest.raises(NotReplicated, match='0 of 1 replicas') as info:
             link.append(batch)
         assert info.value.in_doubt
-    # They are stored all the same, and the link goes on.
+    # The entries are stored anyway, and the link continues.
     assert redis.entries() == 3
     replica = make_redis()
     replica.start('--replicaof', '127.0.0.1', str(server.port),
@@ -375,7 +374,7 @@ def test_replicas_are_waited_for(redis: Redis,
         wait_until(lambda: redis.admin.info('replication').get(
             'slave0', {}).get('state') == 'online', what='the replica')
     link.close()
-    # It may take its time to say so.
+    # The reply may take some time.
     patient = redis.link(min_replicas=1, socket_timeout=2 * DEADLINE)
     patient.connect()
     assert len(patient.append([fields(4)])) == 1
@@ -384,8 +383,7 @@ def test_replicas_are_waited_for(redis: Redis,
 
 
 @pytest.mark.filterwarnings('ignore:.*fork:DeprecationWarning')
-def test_abandoning_does_not_end_the_connection_of_the_parent(
-        redis: Redis) -> None:
+def test_abandon_keeps_the_parents_connection(redis: Redis) -> None:
     link = redis.link()
     link.connect()
     pid = os.fork()

@@ -1,4 +1,4 @@
-"""Sessions in a real Redis, asked for by many tasks at once."""
+"""Session stores over a real Redis, used by many tasks at once."""
 import os
 import threading
 import time
@@ -22,23 +22,23 @@ from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ...unit.nodes import Call
 from .conftest import end, Make, PREFIX, STREAM, TTL
 
-#: After which a server is taken for dead, in seconds.
+#: Seconds after which a server is taken for dead.
 SHORT = 0.3
 
 
 def wait_healthy(sessions: SessionStore) -> None:
-    """Wait until they can be asked for."""
-    def is_responsive() -> bool:
+    """Wait until the store answers."""
+    def answers() -> bool:
         try:
             sessions.get('any')
             return True
         except Unavailable:
             return False
 
-    wait_until(is_responsive, what='sessions')
+    wait_until(answers, what='sessions')
 
 
-# -- what stands there -------------------------------------------------------
+# -- content -----------------------------------------------------------------
 
 def test_put(sessions: SessionStore, redis: Any) -> None:
     assert sessions.get('p') is None
@@ -52,7 +52,7 @@ def test_put(sessions: SessionStore, redis: Any) -> None:
 
 
 @pytest.mark.parametrize('pid', ['ü', 'a b', '\0\r\n', '{p}', '*', 'x' * 900])
-def test_any_name(sessions: SessionStore, pid: str) -> None:
+def test_any_pid(sessions: SessionStore, pid: str) -> None:
     sessions.put(pid, b'1')
     assert sessions.swap([Swap(pid, b'2', [b'1'])]) == [DONE]
     assert sessions.touch([pid]) == [True]
@@ -82,7 +82,7 @@ def test_swap(sessions: SessionStore, redis: Any, before: Optional[bytes],
     assert sessions.swap([Swap('p', new, expected)]) == [result]
     assert redis.get('sessions:p') == after
     if after is not None:
-        # It lives longer only by what was done.
+        # Only a successful swap extends its expiry.
         assert (redis.pttl('sessions:p') > 5000) is (result == DONE)
 
 
@@ -111,7 +111,7 @@ def test_touch(make: Make, redis: Any) -> None:
     assert sessions.touch([]) == []
 
 
-def test_it_ends_after_its_time(make: Make, redis: Any) -> None:
+def test_session_expires(make: Make, redis: Any) -> None:
     sessions = make(ttl=0.05)
     sessions.put('p', b'1')
     wait_for_value(lambda: sessions.get('p'), None)
@@ -166,7 +166,7 @@ def test_page(sessions: SessionStore, redis: Any) -> None:
         STREAM, Position(5, 12), 3)] == [
             Position(5, number) for number in (12, 11, 10)]
     assert sessions.page_before(STREAM, Position(5), 3) == []
-    # One that was trimmed is good enough to go on behind.
+    # A trimmed entry is a valid position to continue from.
     redis.xtrim(STREAM, 5, approximate=False)
     page, first = sessions.page(STREAM, Position(5, 3), 10)
     assert [entry.id for entry in page] == [
@@ -176,7 +176,7 @@ def test_page(sessions: SessionStore, redis: Any) -> None:
 
 # -- many at once ------------------------------------------------------------
 
-def test_everybody_gets_his_own_answer(sessions: SessionStore,
+def test_each_call_gets_its_own_answer(sessions: SessionStore,
                                        redis: Any) -> None:
     redis.xadd(STREAM, {'a': 'b'}, '5-1')
 
@@ -196,8 +196,8 @@ def test_everybody_gets_his_own_answer(sessions: SessionStore,
     assert redis.dbsize() == 41
 
 
-def test_of_those_who_claim_one_wins(sessions: SessionStore,
-                                     make: Make) -> None:
+def test_concurrent_claims_have_one_winner(sessions: SessionStore,
+                                           make: Make) -> None:
     others = make()
     for turn in range(10):
         pid = f'p{turn}'
@@ -210,9 +210,10 @@ def test_of_those_who_claim_one_wins(sessions: SessionStore,
         assert sessions.get(pid) == b'claimed by %d' % results.index(DONE)
 
 
-def test_few_round_trips(make: Make, server: RedisServer,
-                         monkeypatch: pytest.MonkeyPatch) -> None:
-    """For as many as want something while others wait."""
+def test_concurrent_calls_share_round_trips(
+        make: Make, server: RedisServer,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """For any number of calls made while others wait."""
     sizes: List[int] = []
     exchange = Connection.exchange
 
@@ -239,17 +240,17 @@ def test_few_round_trips(make: Make, server: RedisServer,
 
 # -- outages -----------------------------------------------------------------
 
-def test_nobody_is_there(make: Make) -> None:
+def test_unreachable_server(make: Make) -> None:
     sessions = make(f'redis://127.0.0.1:{free_port()}')
     begun = time.monotonic()
     with pytest.raises(Unavailable):
         sessions.get('p')
-    # Nobody waits for an answer that cannot come.
+    # No call waits for an answer that cannot come.
     assert time.monotonic() - begun < 1.0
     assert sessions.connections == 0
 
 
-def test_an_outage(make: Make, server: RedisServer) -> None:
+def test_outage(make: Make, server: RedisServer) -> None:
     sessions = make()
     sessions.put('p', b'1')
     assert sessions.connections == 1
@@ -283,9 +284,9 @@ def test_an_outage(make: Make, server: RedisServer) -> None:
 @pytest.mark.parametrize('command, carry_out', [
     (b'SET', lambda sessions: sessions.put('p', b'2')),
     (b'EVAL', lambda sessions: sessions.swap([Swap('p', b'2', [b'1'])]))])
-def test_a_reply_is_lost(make: Make, proxy: Proxy, redis: Any,
-                         command: bytes, carry_out: Any) -> None:
-    """It was carried out, once, and nobody is told."""
+def test_lost_reply(make: Make, proxy: Proxy, redis: Any, command: bytes,
+                    carry_out: Any) -> None:
+    """It was executed once, and the caller does not know."""
     sessions = make(proxy.url)
     redis.set('sessions:p', b'1')
     sprung = proxy.lose_reply_to(command)
@@ -298,9 +299,8 @@ def test_a_reply_is_lost(make: Make, proxy: Proxy, redis: Any,
     assert stats[f'cmdstat_{command.decode().lower()}']['calls'] >= 1
 
 
-def test_a_connection_ends_while_nothing_is_asked(
-        make: Make, proxy: Proxy) -> None:
-    """Nobody need know; but what was there may be gone."""
+def test_connection_that_ends_while_idle(make: Make, proxy: Proxy) -> None:
+    """No caller needs to know; but the data may be gone."""
     sessions = make(proxy.url)
     sessions.put('p', b'1')
     link, = sessions._servers._links.values()
@@ -310,7 +310,7 @@ def test_a_connection_ends_while_nothing_is_asked(
     assert sessions.connections == 2
 
 
-def test_a_server_is_frozen(make: Make, server: RedisServer) -> None:
+def test_frozen_server(make: Make, server: RedisServer) -> None:
     sessions = make(socket_timeout=SHORT)
     sessions.put('p', b'1')
     server.freeze()
@@ -326,12 +326,13 @@ def test_a_server_is_frozen(make: Make, server: RedisServer) -> None:
     finally:
         server.thaw()
     wait_healthy(sessions)
-    # Carried out or not, nothing else can have come of it.
+    # Whether it was executed or not, nothing else can have happened.
     assert sessions.get('p') in (b'1', b'2')
 
 
-def test_no_reply_in_time(make: Make, server: RedisServer) -> None:
-    """Whoever closes does not wait as long as a connection does."""
+def test_close_does_not_wait_for_a_late_reply(make: Make,
+                                              server: RedisServer) -> None:
+    """Closing does not wait for as long as a connection does."""
     sessions = make()
     server.freeze()
     try:
@@ -342,9 +343,8 @@ def test_no_reply_in_time(make: Make, server: RedisServer) -> None:
         server.thaw()
 
 
-def test_end_while_somebody_waits(
-        server: RedisServer, redis: Any, logger: Any,
-        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_end_while_a_call_waits(server: RedisServer, redis: Any, logger: Any,
+                                monkeypatch: pytest.MonkeyPatch) -> None:
     asked = threading.Event()
     exchange = Connection.exchange
 
@@ -375,8 +375,7 @@ def test_end_while_somebody_waits(
         server.thaw()
 
 
-def test_a_fork_leaves_the_parent_its_connection(
-        sessions: SessionStore) -> None:
+def test_fork_keeps_the_parents_connection(sessions: SessionStore) -> None:
     sessions.put('p', b'1')
     pid = os.fork()
     if not pid:
@@ -404,9 +403,9 @@ def test_wait(make: Make, proxy: Proxy, server: RedisServer) -> None:
 
 # -- what is refused ---------------------------------------------------------
 
-def test_a_command_that_is_not_permitted(
-        make: Make, server: RedisServer, redis: Any) -> None:
-    """The others are as before, on the same connection."""
+def test_forbidden_command(make: Make, server: RedisServer,
+                           redis: Any) -> None:
+    """Other commands work on the same connection."""
     ask(server, 'ACL', 'SETUSER', 'node', 'reset', 'on', '>secret',
         '~sessions:*', f'~{STREAM}', '+get', '+set', '+xrange',
         '+xrevrange', '+pexpire')
@@ -422,7 +421,7 @@ def test_a_command_that_is_not_permitted(
     assert sessions.connections == 1
 
 
-def test_a_key_of_another_type(sessions: SessionStore, redis: Any) -> None:
+def test_key_of_another_type(sessions: SessionStore, redis: Any) -> None:
     redis.rpush('sessions:p', 'x')
     with pytest.raises(Unavailable):
         sessions.find('p', STREAM, None)
@@ -432,8 +431,8 @@ def test_a_key_of_another_type(sessions: SessionStore, redis: Any) -> None:
     assert sessions.connections == 1
 
 
-def test_one_server_refuses(sessions: SessionStore, redis: Any) -> None:
-    """The others carry out what is theirs."""
+def test_refusal_by_one_server(sessions: SessionStore, redis: Any) -> None:
+    """The other servers execute their commands."""
     redis.rpush(PREFIX + 'p', 'x')
     refused, done = sessions.swap([
         Swap('p', b'2', [b'']), Swap('q', b'2', [b''])])
@@ -442,7 +441,7 @@ def test_one_server_refuses(sessions: SessionStore, redis: Any) -> None:
     assert redis.get(PREFIX + 'q') == b'2'
 
 
-def test_a_server_without_memory(sessions: SessionStore, redis: Any) -> None:
+def test_server_without_memory(sessions: SessionStore, redis: Any) -> None:
     sessions.put('p', b'1')
     redis.config_set('maxmemory', 1)
     try:
@@ -457,9 +456,9 @@ def test_a_server_without_memory(sessions: SessionStore, redis: Any) -> None:
     assert sessions.connections == 1
 
 
-def test_a_server_that_was_deposed(sessions: SessionStore, redis: Any,
-                                   server: RedisServer) -> None:
-    """It answers, but is not the one to ask."""
+def test_deposed_master(sessions: SessionStore, redis: Any,
+                        server: RedisServer) -> None:
+    """It answers, but is not the master any more."""
     redis.replicaof('127.0.0.1', free_port())
     try:
         with pytest.raises(Unavailable):

@@ -1,4 +1,4 @@
-"""Sessions in a Redis Cluster, whose slots may move."""
+"""Session stores over a Redis Cluster, whose slots may move."""
 from typing import Any, Iterator
 
 import pytest
@@ -19,8 +19,9 @@ def cluster(redis_binary: str) -> Iterator[RedisCluster]:
         yield servers.start()
 
 
-def test_in_a_cluster(make: Make, cluster: RedisCluster) -> None:
-    """Sessions are everywhere, and the stream is somewhere."""
+def test_sessions_and_stream_in_a_cluster(make: Make,
+                                          cluster: RedisCluster) -> None:
+    """Sessions are on all masters, and the stream is on one."""
     sessions = make(cluster.url)
     pids = [f'p{number}' for number in range(60)]
     masters = {cluster.master_of(PREFIX + pid).port for pid in pids}
@@ -29,7 +30,7 @@ def test_in_a_cluster(make: Make, cluster: RedisCluster) -> None:
         sessions.put(pid, pid.encode())
     assert sessions.swap([
         Swap(pid, b'new', [pid.encode()]) for pid in pids]) == [DONE] * 60
-    assert sessions.touch([*pids, 'nobody']) == [True] * 60 + [False]
+    assert sessions.touch([*pids, 'unknown']) == [True] * 60 + [False]
     with cluster.master_of(STREAM).client() as redis:
         redis.xadd(STREAM, {'a': 'b'}, '5-1')
     for pid in pids:
@@ -45,7 +46,7 @@ def test_in_a_cluster(make: Make, cluster: RedisCluster) -> None:
 
 @pytest.fixture(params=['URL', 'client'])
 def place(request: Any, cluster: RedisCluster) -> Any:
-    """What an application names a cluster by."""
+    """The forms in which an application specifies a cluster."""
     if request.param == 'URL':
         return cluster.url
     server = cluster.servers[0]
@@ -53,7 +54,7 @@ def place(request: Any, cluster: RedisCluster) -> Any:
         host='127.0.0.1', port=server.port)
 
 
-def test_the_masters(cluster: RedisCluster, place: Any) -> None:
+def test_masters_are_found(cluster: RedisCluster, place: Any) -> None:
     driver = open_driver(place, {}, STREAM)
     looked_up = driver.cluster
     assert looked_up is not None
@@ -71,11 +72,11 @@ def test_the_masters(cluster: RedisCluster, place: Any) -> None:
         connection.disconnect()
 
 
-def test_a_slot_moves(make: Make, cluster: RedisCluster, place: Any) -> None:
-    """Nobody has to know, neither before nor while nor when its keys are
-    elsewhere."""
+def test_slot_that_moves(make: Make, cluster: RedisCluster,
+                         place: Any) -> None:
+    """Callers do not notice, before, during or after the move of the keys."""
     sessions = make(place)
-    # In one slot, and another one each time.
+    # In one slot, a different one for each key.
     tag = f'{{{type(place).__name__}}}'
     pid, late = f'moves{tag}', f'late{tag}'
     key = PREFIX + pid
@@ -85,13 +86,13 @@ def test_a_slot_moves(make: Make, cluster: RedisCluster, place: Any) -> None:
     cluster.begin_move(key, source, target)
     assert sessions.swap([Swap(pid, b'2', [b'1'])]) == [DONE]
     cluster.move_keys(key, source, target)
-    # Among others, which are asked for where they always were.
+    # Mixed with keys of slots that do not move.
     others = [f'other-{number}' for number in range(20)]
     assert sessions.swap([
         *(Swap(other, b'1', [b'']) for other in others),
         Swap(pid, b'3', [b'2']), Swap(late, b'1', [b''])]
     ) == [DONE] * 22
-    assert sessions.touch([pid, 'nobody', late]) == [True, False, True]
+    assert sessions.touch([pid, 'unknown', late]) == [True, False, True]
     assert sessions.find(pid, STREAM, None).session == b'3'
     assert cluster.count_keys(key, source) == 0
     assert cluster.count_keys(key, target) == 2

@@ -1,4 +1,4 @@
-"""A real Redis answers what the Redis in memory answers to recovery."""
+"""A real Redis fulfils the same contract as the Redis in memory."""
 from typing import Iterator
 
 import pytest

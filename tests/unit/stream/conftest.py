@@ -39,7 +39,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def make_writer(stream: FakeStream, logger: Logger) -> Make:
-    """Makes a writer to the stream."""
+    """Makes a writer for the stream."""
     def make(limit: int = 10_000, max_bytes: int = 1 << 30,
              patience: float = DEADLINE,
              vanished: Callable[[int], None] = unexpected,
@@ -79,7 +79,7 @@ def condition(logger: Logger) -> Availability:
 @pytest.fixture
 def run(logger: Logger, condition: Availability
         ) -> Iterator[Callable[..., Task]]:
-    """Runs the task of a listener or a publisher; ends it."""
+    """Runs the task of a listener or a publisher; ends it at the end."""
     running: List[Any] = []
 
     def start(part: Any) -> Task:

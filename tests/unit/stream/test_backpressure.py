@@ -1,4 +1,4 @@
-"""The writer waits for readers."""
+"""A writer slows down for readers that lag."""
 from typing import Callable, List, Optional, Sequence
 
 import pytest
@@ -19,8 +19,9 @@ from .writers import has_stored, Make, put, send, stored
 WINDOW = 10
 
 
-def test_no_more_than_the_window(writer: Writer, stream: FakeStream,
-                                 start_writer: Callable[[], None]) -> None:
+def test_writer_sends_no_more_than_the_window(
+        writer: Writer, stream: FakeStream,
+        start_writer: Callable[[], None]) -> None:
     writer.backpressure.set_window(WINDOW)
     writer.backpressure.seen(0)
     put(writer, *range(25))
@@ -37,9 +38,9 @@ def test_no_more_than_the_window(writer: Writer, stream: FakeStream,
     wait_until(has_stored(stream, 25))
 
 
-def test_a_reader_elsewhere_that_lags(writer: Writer, stream: FakeStream,
-                                      start_writer: Callable[[],
-                                                             None]) -> None:
+def test_lagging_reader_of_another_server(
+        writer: Writer, stream: FakeStream,
+        start_writer: Callable[[], None]) -> None:
     writer.backpressure.set_window(WINDOW)
     put(writer, *range(5))
     send(writer)
@@ -47,7 +48,7 @@ def test_a_reader_elsewhere_that_lags(writer: Writer, stream: FakeStream,
     writer.backpressure.reader_lags('other', position)
     put(writer, *range(5, 25))
     start_writer()
-    # The batch that it is in counts as a whole.
+    # The present batch counts as a whole.
     wait_until(has_stored(stream, WINDOW))
     wait_until(lambda: writer.backpressure.held)
     assert len(writer.outbox) == 15
@@ -55,16 +56,16 @@ def test_a_reader_elsewhere_that_lags(writer: Writer, stream: FakeStream,
     wait_until(has_stored(stream, 25))
 
 
-def test_readers_may_come_back_later_than_we(
+def test_readers_that_reconnect_later_than_the_writer(
         make_writer: Make, stream: FakeStream) -> None:
-    """After an outage they are asked, and nobody sends more than a window
-    before they have answered."""
+    """After an outage readers are asked, and no writer sends more than a
+    window before they have answered."""
     question = (b'number', b'-1')
     writer = make_writer(absent=lambda: (['other'], [question]))
     writer.backpressure.set_window(WINDOW)
     put(writer, 0)
     send(writer)
-    # Nobody was away.
+    # No reader was away.
     assert stored(stream) == [0]
     put(writer, *range(1, 26))
     waited: List[List[int]] = []
@@ -80,7 +81,7 @@ def test_readers_may_come_back_later_than_we(
     assert stored(stream) == [0, -1, *range(1, 26)]
 
 
-def test_nobody_holds_it_for_ever(
+def test_writer_is_never_held_for_ever(
         writer: Writer, stream: FakeStream,
         monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
@@ -102,8 +103,8 @@ def test_nobody_holds_it_for_ever(
     assert rounds.count(10) > 5
 
 
-def test_a_writer_without_a_reader_listens(make_writer: Make,
-                                           stream: FakeStream) -> None:
+def test_writer_without_a_reader_listens(make_writer: Make,
+                                         stream: FakeStream) -> None:
     heard: List[Sequence[bytes]] = []
     stream.put(b'before', b'its time')
     writer = make_writer(overhear=heard.append)
@@ -123,10 +124,10 @@ def test_a_writer_without_a_reader_listens(make_writer: Make,
     assert heard[-1] == [b'news', b'1']
 
 
-def test_it_does_not_listen_to_what_is_old(make_writer: Make,
-                                           stream: FakeStream) -> None:
-    """A stream that is kept by time may have grown by a million entries
-    since it last did, and what it has to say would wait meanwhile."""
+def test_writer_skips_old_entries(make_writer: Make,
+                                  stream: FakeStream) -> None:
+    """A stream trimmed by time may have grown by a million entries since the
+    writer last listened, and reading them would delay its own entries."""
     heard: List[Sequence[bytes]] = []
     writer = make_writer(overhear=heard.append)
     put(writer, 0)
@@ -148,14 +149,13 @@ def test_it_does_not_listen_to_what_is_old(make_writer: Make,
     drive(writer.work, done)
     assert [int(fields[1]) for fields in heard if fields[0] == b'age'] \
         == list(range(int(PATIENCE) - 1, -1, -1))
-    # What it was told of others is old, too.
+    # What it knows of others is stale, too.
     assert 'dead' not in writer.backpressure.flow._readers
 
 
-def test_while_it_is_held_it_listens(
-        make_writer: Make, stream: FakeStream,
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else would tell it that there is room again."""
+def test_held_writer_listens(make_writer: Make, stream: FakeStream,
+                             monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other task would report that there is room again."""
     monkeypatch.setattr(writer_module, 'HOLD', 0.001)
     own: Optional[Writer] = None
 

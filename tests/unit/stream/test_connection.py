@@ -1,4 +1,4 @@
-"""One connection: what breaks it, and what does not."""
+"""A single connection: what breaks it, and what does not."""
 import os
 from typing import Any
 
@@ -24,13 +24,13 @@ def wire(servers: ScriptedServers) -> Connection:
     return wire
 
 
-def test_how_it_connects(servers: ScriptedServers, wire: Connection) -> None:
+def test_connect(servers: ScriptedServers, wire: Connection) -> None:
     connection, = servers.connections
     assert (connection.key, connection.timeout) == ('a key', 2.0)
     assert wire.host == 'host of None'
 
 
-def test_a_server_that_is_away(servers: ScriptedServers) -> None:
+def test_unreachable_server(servers: ScriptedServers) -> None:
     servers.away.append(None)
     with pytest.raises(Unavailable, match='ConnectionError: connection '
                                           'refused') as caught:
@@ -45,8 +45,8 @@ def test_ask(servers: ScriptedServers, wire: Connection) -> None:
     assert servers.commands() == [(b'GET', b'x'), (b'XRANGE',)]
 
 
-def test_an_error_reply_does_not_break_it(servers: ScriptedServers,
-                                          wire: Connection) -> None:
+def test_error_reply_does_not_break_connection(servers: ScriptedServers,
+                                               wire: Connection) -> None:
     servers.reply = replies(redis.ResponseError('WRONGTYPE ...'), b'1')
     with pytest.raises(Refused, match='WRONGTYPE'):
         wire.ask(b'GET', b'x')
@@ -55,7 +55,7 @@ def test_an_error_reply_does_not_break_it(servers: ScriptedServers,
 
 
 def test_exchange(servers: ScriptedServers, wire: Connection) -> None:
-    """The errors stand among the replies, each at its place."""
+    """Errors are in the list of replies, each in its place."""
     error = redis.ResponseError('ERR')
     servers.reply = replies(b'1', error, b'3')
     assert wire.exchange([(b'A',), (b'B', b'x'), (b'C',)]) == [
@@ -66,8 +66,8 @@ def test_exchange(servers: ScriptedServers, wire: Connection) -> None:
 @pytest.mark.parametrize('call', [
     lambda wire: wire.ask(b'A'),
     lambda wire: wire.exchange([(b'A',), (b'B',)])])
-def test_it_stays_broken(servers: ScriptedServers, wire: Connection,
-                         call: Any) -> None:
+def test_broken_connection_stays_broken(servers: ScriptedServers,
+                                        wire: Connection, call: Any) -> None:
     """Nothing is retried: the result of the last command is unknown."""
     servers.reply = replies(Break(), Break())
     for _ in range(2):
@@ -80,8 +80,9 @@ def test_it_stays_broken(servers: ScriptedServers, wire: Connection,
     assert len(servers.sent) <= 2
 
 
-def test_ended(servers: ScriptedServers, wire: Connection) -> None:
-    """As far as can be seen while no reply is due."""
+def test_ended_connection_is_detected(servers: ScriptedServers,
+                                      wire: Connection) -> None:
+    """Detected while no reply is due."""
     assert not wire.ended
     servers.connections[0].ended = True
     assert wire.ended
@@ -89,11 +90,11 @@ def test_ended(servers: ScriptedServers, wire: Connection) -> None:
     assert wire.ended
 
 
-def test_interrupt_ends_it_for_the_task_that_waits(
-        servers: ScriptedServers, wire: Connection) -> None:
-    """redis-py would take the parser away from that task."""
+def test_interrupt_ends_the_waiting_task(servers: ScriptedServers,
+                                         wire: Connection) -> None:
+    """redis-py would otherwise close the parser that the task is using."""
     wire.interrupt()
-    # It is not connected any more; that is no error.
+    # Interrupting it again when it is not connected is no error.
     wire.interrupt()
     connection, = servers.connections
     assert connection._sock is not None
@@ -101,15 +102,15 @@ def test_interrupt_ends_it_for_the_task_that_waits(
     assert not connection.closed
 
 
-def test_abandon_leaves_the_parent_its_connection(
-        servers: ScriptedServers, wire: Connection) -> None:
+def test_abandon_keeps_the_parents_connection(servers: ScriptedServers,
+                                              wire: Connection) -> None:
     wire.abandon()
     connection, = servers.connections
     assert connection._sock is not None
     assert connection._sock.ended_by == 'close'
 
 
-def test_nothing_is_open_yet(servers: ScriptedServers) -> None:
+def test_closing_before_connecting(servers: ScriptedServers) -> None:
     wire = Connection(servers.driver(), '', 1.0)
     for call in (wire.interrupt, wire.abandon, wire.close):
         call()
@@ -118,10 +119,10 @@ def test_nothing_is_open_yet(servers: ScriptedServers) -> None:
         wire.ask(b'A')
 
 
-def test_a_child_process_does_not_use_it(
+def test_child_process_does_not_use_connection(
         servers: ScriptedServers, wire: Connection,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fork copies green threads, which would go on."""
+    """A fork copies green threads, which would continue."""
     parent = os.getpid()
     monkeypatch.setattr(os, 'getpid', lambda: parent + 1)
     with pytest.raises(Unavailable):
@@ -132,16 +133,15 @@ def test_a_child_process_does_not_use_it(
 @pytest.mark.parametrize('error', [
     OSError('away'), redis.ConnectionError('away'),
     redis.exceptions.RedisClusterException('away')])
-def test_errors_of_a_look_up(servers: ScriptedServers,
-                             error: Exception) -> None:
+def test_errors_of_a_lookup(servers: ScriptedServers,
+                            error: Exception) -> None:
     with pytest.raises(Unavailable, match='away') as caught:
         with translated(servers.driver()):
             raise error
     assert caught.value.__cause__ is error
 
 
-def test_errors_of_the_package_are_left_as_they_are(
-        servers: ScriptedServers) -> None:
+def test_errors_of_the_package_are_unchanged(servers: ScriptedServers) -> None:
     with pytest.raises(ZeroDivisionError):
         with translated(servers.driver()):
             1 / 0

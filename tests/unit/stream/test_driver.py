@@ -1,5 +1,5 @@
-"""From URLs and clients to connections; none of them is made here but to a
-server of the tests' own."""
+"""From URLs and clients to connections. They are opened only to a server of
+the tests."""
 import importlib.util
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional
@@ -27,8 +27,8 @@ def connection_of(url: Any, timeout: float = 1.0, **options: Any) -> Any:
     return driver_of(url, **options).make(timeout, 'x')
 
 
-def told(url: Any, **options: Any) -> str:
-    """What is wrong with a URL or with options."""
+def error_of(url: Any, **options: Any) -> str:
+    """The error for a wrong URL or wrong options."""
     with pytest.raises(ConfigurationError) as caught:
         driver_of(url, **options)
     return str(caught.value)
@@ -65,28 +65,29 @@ def test_urls(url: str, expected: Mapping[str, Any]) -> None:
     'unix+sentinel://host', 'unix+cluster://host', 'redis+://x+y',
     'redis+sentinel+cluster://host', 'rediss+sentinel://host'])
 def test_unknown_schemes(url: str) -> None:
-    assert 'url' in told(url)
+    assert 'url' in error_of(url)
 
 
 @pytest.mark.parametrize('url', [
     None, 5, b'redis://host', object(), ['redis://host'], redis.Redis,
     redis.ConnectionPool()])
-def test_what_is_neither_url_nor_client(url: Any) -> None:
-    assert 'url' in told(url)
+def test_neither_url_nor_client(url: Any) -> None:
+    assert 'url' in error_of(url)
 
 
 @pytest.mark.skipif(HAS_VALKEY, reason='valkey is installed')
 @pytest.mark.parametrize('scheme', [
     'valkey', 'valkeys', 'valkey+sentinel', 'valkey+cluster'])
-def test_valkey_is_not_there(scheme: str) -> None:
-    assert 'the package valkey is not installed' in told(f'{scheme}://host')
+def test_missing_valkey_package(scheme: str) -> None:
+    assert 'the package valkey is not installed' in error_of(
+        f'{scheme}://host')
 
 
-def test_nobody_is_asked_at_construction() -> None:
-    """Redis may be away; and a worker may be forked later."""
-    for url in ('redis://nobody.invalid', 'rediss://nobody.invalid',
-                'redis+sentinel://nobody.invalid/0/name',
-                'redis+cluster://nobody.invalid', 'unix:///no/such.sock'):
+def test_construction_does_not_connect() -> None:
+    """Redis may be away, and a worker may be forked later."""
+    for url in ('redis://unreachable.invalid', 'rediss://unreachable.invalid',
+                'redis+sentinel://unreachable.invalid/0/name',
+                'redis+cluster://unreachable.invalid', 'unix:///no/such.sock'):
         driver_of(url)
 
 
@@ -98,8 +99,8 @@ def test_nobody_is_asked_at_construction() -> None:
     (redis.Redis(), {}), (redis.Redis(db=6), {}),
     (redis.Redis(db=6), {'db': 4}), (redis.Redis(db='7'), {}),
     (redis.sentinel.Sentinel([('a', 1)]).master_for('name', db=6), {})])
-def test_the_database_is_known(url: Any, options: Dict[str, Any]) -> None:
-    """It is that which the connections select."""
+def test_database_number(url: Any, options: Dict[str, Any]) -> None:
+    """It is the one that the connections select."""
     driver = driver_of(url, **options)
     assert driver.database == int(driver.make(1.0, 'x').db)
 
@@ -108,7 +109,7 @@ def test_the_database_is_known(url: Any, options: Dict[str, Any]) -> None:
 
 @pytest.fixture(autouse=True)
 def sentinels(monkeypatch: pytest.MonkeyPatch) -> List[Sentinels]:
-    """The Sentinels that were asked; they say that the master is at
+    """The Sentinels that were asked; they answer that the master is at
     master:7001."""
     found: List[Sentinels] = []
 
@@ -140,16 +141,15 @@ def test_sentinel(sentinels: List[Any], url: str, hosts: Any, service: str,
     (asked,) = sentinels
     assert asked._service == service
     assert asked._known == {*hosts}
-    # What is asked of a Sentinel must not hang either, nor be retried.
+    # Requests to a Sentinel must not hang either, nor be retried.
     asking = asked._connect(('a', 1))
     assert (asking.host, asking.port) == ('a', 1)
     assert asking.socket_connect_timeout == SOCKET_TIMEOUT
     assert asking.username is asking.password is None
-    check_is_ours(asking, SOCKET_TIMEOUT)
+    check_settings(asking, SOCKET_TIMEOUT)
 
 
-def test_sentinels_with_a_password_of_their_own(
-        sentinels: List[Sentinels]) -> None:
+def test_sentinels_with_their_own_password(sentinels: List[Sentinels]) -> None:
     connection = connection_of('redis+sentinel://:pw@a:1/0/name',
                                sentinel_kwargs={'password': 'other'})
     assert connection.password == 'pw'
@@ -157,7 +157,7 @@ def test_sentinels_with_a_password_of_their_own(
     assert asked._connect(('a', 1)).password == 'other'
 
 
-def test_the_options_of_a_sentinel_url(sentinels: List[Sentinels]) -> None:
+def test_options_of_a_sentinel_url(sentinels: List[Sentinels]) -> None:
     url = 'redis+sentinel://a:1/0/name?socket_timeout=2.5&client_name=x'
     driver = driver_of(url, min_other_sentinels=1, ssl=True,
                        force_master_ip='forced', sentinel_kwargs={
@@ -172,14 +172,14 @@ def test_the_options_of_a_sentinel_url(sentinels: List[Sentinels]) -> None:
     asking = asked._connect(('a', 1))
     assert type(asking) is redis.SSLConnection
     assert asking.socket_timeout == 1.5
-    assert 'no_such_option' in told(
+    assert 'no_such_option' in error_of(
         url, sentinel_kwargs={'no_such_option': 1})
 
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
-    """Whom a cluster's driver asks, about which slot, in a cluster whose
-    every slot is at master:7001."""
+    """The members and slots that a cluster's driver asks about; every slot is
+    at master:7001."""
     found: List[Any] = []
 
     def master_of(members: Members, slot: int) -> Any:
@@ -198,21 +198,21 @@ def test_cluster(asked: List[Any], scheme: str, kind: type) -> None:
     assert driver.socket_timeout == 2.0
     connection = driver.make(1.0, 'x')
     assert type(connection) is kind
-    check_is_ours(connection, 1.0)
+    check_settings(connection, 1.0)
     assert (connection.host, connection.port) == ('master', 7001)
     assert (connection.username, connection.password) == ('user', 'p@w')
     assert connection.client_name == 'x'
     ((members, slot),) = asked
     assert slot == redis.crc.key_slot(b'x')
-    # What is asked of a member goes over a connection of the same kind.
+    # Requests to a member use a connection of the same kind.
     asking = members._connect(('a', 6379))
     assert type(asking) is kind
-    check_is_ours(asking, 2.0)
+    check_settings(asking, 2.0)
     assert (asking.host, asking.port) == ('a', 6379)
     assert (asking.username, asking.password) == ('user', 'p@w')
 
 
-def test_the_servers_of_a_cluster_that_are_asked_first(
+def test_first_servers_asked_in_a_cluster(
         monkeypatch: pytest.MonkeyPatch) -> None:
     made: List[Any] = []
 
@@ -225,15 +225,14 @@ def test_the_servers_of_a_cluster_that_are_asked_first(
     assert made == [[('a', 6379), ('b', 5), ('::1', 7)]]
 
 
-def test_a_cluster_without_the_slot(monkeypatch: pytest.MonkeyPatch,
-                                    ) -> None:
+def test_cluster_without_the_slot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Members, 'master_of', lambda *_: None)
     link = RedisLink(driver_of('redis+cluster://a'), 'the-stream', 100)
     with pytest.raises(Unavailable, match='slot'):
         link.connect()
 
 
-def test_a_cluster_is_asked_for_each_connection(asked: List[Any]) -> None:
+def test_cluster_is_asked_for_each_connection(asked: List[Any]) -> None:
     """A slot may have moved."""
     driver = driver_of('redis+cluster://a')
     for _ in range(2):
@@ -243,20 +242,20 @@ def test_a_cluster_is_asked_for_each_connection(asked: List[Any]) -> None:
 
 # -- clients -----------------------------------------------------------------
 
-def test_a_client() -> None:
+def test_client_object() -> None:
     client = redis.Redis(host='host', port=7000, db=3, username='user',
                          password='pw', decode_responses=True,
                          client_name='x', socket_timeout=2.0)
     driver = driver_of(client)
     assert driver.socket_timeout == 2.0
     connection = driver.make(1.0, 'x')
-    check_is_ours(connection, 1.0)
+    check_settings(connection, 1.0)
     assert (connection.host, connection.port, connection.db) == (
         'host', 7000, 3)
     assert (connection.username, connection.password) == ('user', 'pw')
     assert connection.client_name == 'x'
     assert not connection.encoder.decode_responses
-    # The client has not lost a connection to us, nor got one.
+    # The client has neither lost nor gained a connection.
     assert not client.connection_pool._available_connections
 
 
@@ -270,15 +269,15 @@ def test_a_client() -> None:
     (lambda: redis.Redis(connection_pool=redis.BlockingConnectionPool()),
      redis.Connection),
 ], ids=['ssl', 'unix', 'from_url', 'strict', 'subclass', 'blocking pool'])
-def test_clients_of_any_kind(make: Callable[[], Any], kind: type) -> None:
+def test_kinds_of_clients(make: Callable[[], Any], kind: type) -> None:
     connection = connection_of(make())
     assert type(connection) is kind
-    check_is_ours(connection, 1.0)
+    check_settings(connection, 1.0)
 
 
 @pytest.mark.parametrize('ssl', [False, True])
-def test_a_client_made_by_a_sentinel(sentinels: List[Sentinels],
-                                     ssl: bool) -> None:
+def test_client_made_by_a_sentinel(sentinels: List[Sentinels],
+                                   ssl: bool) -> None:
     client = redis.sentinel.Sentinel(
         [('a', 1), ('b', 2)], min_other_sentinels=1,
         sentinel_kwargs={'password': 'other'}, password='pw', ssl=ssl,
@@ -288,7 +287,7 @@ def test_a_client_made_by_a_sentinel(sentinels: List[Sentinels],
     connection = driver.make(1.0, 'x')
     assert type(connection) is (
         redis.SSLConnection if ssl else redis.Connection)
-    check_is_ours(connection, 1.0)
+    check_settings(connection, 1.0)
     assert (connection.host, connection.port, connection.db) == (
         'master', 7001, 3)
     assert connection.password == 'pw'
@@ -297,12 +296,12 @@ def test_a_client_made_by_a_sentinel(sentinels: List[Sentinels],
     assert asked._known == {('a', 1), ('b', 2)}
     assert asked._others == 1
     asking = asked._connect(('b', 2))
-    check_is_ours(asking, SOCKET_TIMEOUT)
+    check_settings(asking, SOCKET_TIMEOUT)
     assert (asking.host, asking.port) == ('b', 2)
     assert asking.password == 'other'
 
 
-def test_a_client_of_a_cluster() -> None:
+def test_client_of_a_cluster() -> None:
     class Nodes:
         initialized = 0
 
@@ -322,7 +321,7 @@ def test_a_client_of_a_cluster() -> None:
     client.get_node_from_key = get_node_from_key
     driver = driver_of(client)
     connection = driver.make(1.0, 'x')
-    check_is_ours(connection, 1.0)
+    check_settings(connection, 1.0)
     assert (connection.host, connection.port) == ('master', 7001)
     assert (connection.username, connection.password) == ('u', 'pw')
     driver.make(1.0, 'x')
@@ -330,21 +329,21 @@ def test_a_client_of_a_cluster() -> None:
     assert client.nodes_manager.initialized == 2
 
 
-def test_a_client_of_a_cluster_that_is_away() -> None:
-    """What it raises then is none of redis-py's other errors."""
+def test_client_of_an_unreachable_cluster() -> None:
+    """The client's exceptions are not redis-py's usual ones."""
     class Nodes:
         def initialize(self) -> None:
-            raise redis.exceptions.RedisClusterException('nobody is there')
+            raise redis.exceptions.RedisClusterException('unreachable')
 
     client = redis.RedisCluster.__new__(redis.RedisCluster)
     client.nodes_manager = Nodes()
     client.get_node_from_key = None
-    with pytest.raises(Unavailable, match='nobody is there'):
+    with pytest.raises(Unavailable, match='unreachable'):
         RedisLink(driver_of(client), 'x', 1).connect()
 
 
-def test_a_client_of_a_cluster_without_the_slot() -> None:
-    """No server has it for now, as with a URL."""
+def test_client_of_a_cluster_without_the_slot() -> None:
+    """As with a URL, no server has it at present."""
     def get_node_from_key(key: str) -> Any:
         raise redis.exceptions.SlotNotCoveredError(key)
 
@@ -362,13 +361,13 @@ def test_a_client_of_a_cluster_without_the_slot() -> None:
     lambda: redis.asyncio.RedisCluster(host='host')],
     ids=['Redis', 'RedisCluster'])
 def test_asynchronous_clients(make: Callable[[], Any]) -> None:
-    assert 'synchronous' in told(make())
+    assert 'synchronous' in error_of(make())
 
 
-# -- what we decide ourselves ------------------------------------------------
+# -- settings of the package -------------------------------------------------
 
-def check_is_ours(connection: Any, timeout: float) -> None:
-    """Nothing is retried, nothing decoded, nothing new spoken."""
+def check_settings(connection: Any, timeout: float) -> None:
+    """Nothing is retried or decoded, and RESP2 is spoken."""
     assert connection.retry._retries == 0
     assert not getattr(connection, 'retry_on_timeout', False)
     assert not getattr(connection, 'retry_on_error', None)
@@ -382,24 +381,24 @@ def check_is_ours(connection: Any, timeout: float) -> None:
     'redis://host', 'rediss://host', 'unix:///tmp/x',
     'redis://host?protocol=3&retry_on_timeout=yes&health_check_interval=9',
     'redis+sentinel://host/0/name'])
-def test_connections_are_our_own(url: str) -> None:
+def test_settings_of_connections_from_urls(url: str) -> None:
     retry = redis.retry.Retry(redis.backoff.ExponentialBackoff(), 10)
     for options in ({}, {'retry': retry}, {'retry_on_timeout': True},
                     {'retry_on_error': [OSError]}, {'protocol': 3},
                     {'health_check_interval': 5}, {'socket_timeout': 9.0},
                     {'decode_responses': True}):
-        check_is_ours(connection_of(url, timeout=1.5, **options), 1.5)
+        check_settings(connection_of(url, timeout=1.5, **options), 1.5)
 
 
 @pytest.mark.filterwarnings('ignore:.*retry_on_timeout')
-def test_connections_of_a_client_are_our_own() -> None:
+def test_settings_of_connections_from_clients() -> None:
     client = redis.Redis(
         retry=redis.retry.Retry(redis.backoff.ExponentialBackoff(), 10),
         retry_on_timeout=True, health_check_interval=5, protocol=3)
-    check_is_ours(connection_of(client), 1.0)
+    check_settings(connection_of(client), 1.0)
 
 
-def test_each_connection_is_a_new_one() -> None:
+def test_each_connection_is_new() -> None:
     driver = driver_of('redis://host')
     assert driver.make(1.0, 'x') is not driver.make(1.0, 'x')
 
@@ -422,16 +421,16 @@ def test_the_socket_timeout(url: str, options: Dict[str, Any],
 def test_no_socket_timeout(value: Any) -> None:
     for url in ('redis://host', 'redis+sentinel://host/0/name',
                 'redis+cluster://host', redis.Redis()):
-        assert 'socket_timeout' in told(url, socket_timeout=value)
+        assert 'socket_timeout' in error_of(url, socket_timeout=value)
 
 
-def test_a_read_may_take_longer_than_it_waits() -> None:
+def test_socket_timeout_exceeds_read_time() -> None:
     driver = driver_of('redis://host', socket_timeout=2.0)
     for block, expected in ((0.0, 2.0), (1.0, 1.0 + READ_MARGIN),
                             (60.0, 60.0 + READ_MARGIN)):
         made = []
         spying = driver._replace(
-            make=lambda timeout, key: made.append(timeout) or _Nobody())
+            make=lambda timeout, key: made.append(timeout) or _Unreachable())
         with pytest.raises(_Stop):
             RedisLink(spying, 'stream', 100, block).connect()
         assert made == [expected]
@@ -441,44 +440,43 @@ class _Stop(Exception):
     pass
 
 
-class _Nobody:
+class _Unreachable:
     def connect(self) -> None:
         raise _Stop()
 
 
-# -- what is wrong -----------------------------------------------------------
+# -- errors ------------------------------------------------------------------
 
 @pytest.mark.parametrize('url', [
     'redis://host', 'rediss://host', 'unix:///tmp/x',
     'redis+sentinel://host/0/name', 'redis+cluster://host',
     'rediss+cluster://host', redis.Redis()], ids=str)
 def test_unknown_options_are_named(url: Any) -> None:
-    assert 'no_such_option' in told(url, no_such_option=1)
+    assert 'no_such_option' in error_of(url, no_such_option=1)
 
 
 @pytest.mark.parametrize('url', [
     'redis://host', 'rediss://host', 'unix:///tmp/x',
     'redis+sentinel://host/0/name', 'redis+cluster://host'])
 def test_unknown_options_in_a_url_are_named(url: str) -> None:
-    assert 'no_such_option' in told(url + '?no_such_option=1')
+    assert 'no_such_option' in error_of(url + '?no_such_option=1')
 
 
 def test_wrong_options_in_a_url_are_named() -> None:
     for url in ('redis://host?db=x', 'redis+sentinel://host?db=x'):
-        assert 'db' in told(url)
+        assert 'db' in error_of(url)
 
 
 @pytest.mark.parametrize('option', [
     'ssl_certfile', 'ssl_keyfile', 'ssl_ca_certs'])
 @pytest.mark.parametrize('scheme', [
     'rediss', 'rediss+cluster'])
-def test_files_that_are_not_there(scheme: str, option: str,
-                                  tmp_path: Path) -> None:
+def test_missing_files(scheme: str, option: str, tmp_path: Path) -> None:
     path = tmp_path / 'file.pem'
-    text = told(f'{scheme}://host', **{option: str(path)})
+    text = error_of(f'{scheme}://host', **{option: str(path)})
     assert option in text and str(path) in text
-    assert option in told(f'{scheme}://host?{option}={path}')
-    assert option in told(redis.Redis(ssl=True, **{option: str(path)}))
+    assert option in error_of(f'{scheme}://host?{option}={path}')
+    assert option in error_of(redis.Redis(ssl=True, **{option: str(path)}))
     path.touch()
     driver_of(f'{scheme}://host', **{option: str(path)})
 
@@ -491,8 +489,8 @@ SECRETS = ['geh/eim', 'geh#eim', 'geh?eim', 'geh:eim', 'geh@eim', 'geh[eim',
     'redis', 'rediss', 'redis+sentinel', 'redis+cluster', 'valkey', 'http'])
 @pytest.mark.parametrize('secret', SECRETS)
 def test_passwords_are_in_no_error(scheme: str, secret: str) -> None:
-    """Also if a password was not percent-encoded, so that pieces of it
-    look like something else."""
+    """Even if a password was not percent-encoded, so that parts of it look
+    like something else."""
     for user in ('', 'user'):
         for rest in ('host', 'host:6379/0', 'host:port', 'host:6379/x/y',
                      'host/0?no_such_option=1', '[host'):
@@ -506,7 +504,7 @@ def test_passwords_are_in_no_error(scheme: str, secret: str) -> None:
 
 
 def chain_of(error: Optional[BaseException]) -> Any:
-    """An error and all that a traceback shows with it."""
+    """An error and all errors that a traceback shows with it."""
     while error is not None:
         yield error
         error = error.__cause__ or (
@@ -518,5 +516,5 @@ def chain_of(error: Optional[BaseException]) -> Any:
     'redis://host:-1', 'redis+sentinel://host:port/0/name',
     'redis+sentinel://host/x/name', 'redis+cluster://host:port',
     'redis://host/x'])
-def test_urls_that_cannot_be_understood(url: str) -> None:
-    assert 'url' in told(url)
+def test_invalid_urls(url: str) -> None:
+    assert 'url' in error_of(url)

@@ -1,5 +1,5 @@
-"""The commands of a link to Redis, and what each reply means. The contract
-that it keeps is tested with a Redis, in tests/integration/stream."""
+"""The commands of a link to Redis, and the meaning of each reply. Its contract
+is tested with a real Redis, in tests/integration/stream."""
 from typing import Any, List
 
 import pytest
@@ -35,7 +35,7 @@ def servers() -> ScriptedServers:
 
 def connect(servers: ScriptedServers, *later: Any, block: float = 0.0,
             min_replicas: int = 0) -> RedisLink:
-    """A connected link, and the replies to what comes later."""
+    """A connected link, with the replies to later commands."""
     link = RedisLink(servers.driver(), 's', MAX_LEN, block, min_replicas)
     servers.reply = lambda place, command: INFO
     link.connect()
@@ -46,8 +46,7 @@ def connect(servers: ScriptedServers, *later: Any, block: float = 0.0,
 
 # -- connecting --------------------------------------------------------------
 
-def test_one_that_appends_tries_a_transaction(
-        servers: ScriptedServers) -> None:
+def test_appending_link_tries_a_transaction(servers: ScriptedServers) -> None:
     """Without it the entries of a batch would be stored one by one."""
     servers.reply = lambda place, command: INFO
     RedisLink(servers.driver(), 's', MAX_LEN).connect()
@@ -58,14 +57,14 @@ def test_one_that_appends_tries_a_transaction(
     assert servers.commands() == [(b'CLIENT', b'INFO')]
 
 
-def test_transactions_are_forbidden(servers: ScriptedServers) -> None:
+def test_forbidden_transactions(servers: ScriptedServers) -> None:
     servers.reply = replies(INFO, NO_PERMISSION, b'x')
     with pytest.raises(Unavailable, match='no permission'):
         RedisLink(servers.driver(), 's', MAX_LEN).connect()
 
 
 def test_identity(servers: ScriptedServers) -> None:
-    """The number and the address: numbers begin anew when a server does."""
+    """The number and the address: a restarted server counts from 1 again."""
     assert connect(servers).identity == (b'7', b'127.0.0.1:5')
     servers.reply = replies(NO_PERMISSION)
     link = RedisLink(servers.driver(), 's', MAX_LEN, block=1.0)
@@ -76,8 +75,9 @@ def test_identity(servers: ScriptedServers) -> None:
 @pytest.mark.parametrize('block, timeout', [
     (0.0, SOCKET_TIMEOUT), (0.1, READ_MARGIN + 0.1),
     (60.0, READ_MARGIN + 60.0)])
-def test_the_socket_timeout_is_above_the_waiting_time(
-        servers: ScriptedServers, block: float, timeout: float) -> None:
+def test_socket_timeout_exceeds_waiting_time(servers: ScriptedServers,
+                                             block: float,
+                                             timeout: float) -> None:
     connect(servers, block=block)
     assert servers.connections[0].timeout == max(SOCKET_TIMEOUT, timeout)
     assert servers.connections[0].key == 's'
@@ -108,9 +108,8 @@ def test_trimming_by_time(servers: ScriptedServers) -> None:
 @pytest.mark.parametrize('later', [
     [OOM], [b'OK', OOM, b'QUEUED', ABORTED], [b'OK', b'QUEUED', OOM, ABORTED],
     [b'OK', b'QUEUED', b'QUEUED', [OOM, OOM]]])
-def test_an_error_that_may_pass(servers: ScriptedServers,
-                                later: List[Any]) -> None:
-    """Nothing is stored, and that is certain."""
+def test_temporary_error(servers: ScriptedServers, later: List[Any]) -> None:
+    """Certainly nothing is stored."""
     link = connect(servers, *later)
     with pytest.raises(Unavailable, match='maxmemory') as caught:
         link.append([ONE] if len(later) == 1 else [ONE, TWO])
@@ -118,7 +117,7 @@ def test_an_error_that_may_pass(servers: ScriptedServers,
     assert not servers.connections[0].closed
 
 
-def test_an_entry_that_is_too_large(servers: ScriptedServers) -> None:
+def test_entry_that_is_too_large(servers: ScriptedServers) -> None:
     link = connect(servers, TOO_LARGE)
     result, = link.append([ONE])
     assert isinstance(result, EntryRefused) and result.index == 0
@@ -131,8 +130,9 @@ def test_an_entry_that_is_too_large(servers: ScriptedServers) -> None:
 @pytest.mark.parametrize('later, index', [
     ([TOO_LONG], 0), ([b'OK', TOO_LONG], 0),
     ([b'OK', b'QUEUED', TOO_LONG], 1)])
-def test_an_entry_over_which_the_server_hangs_up(
-        servers: ScriptedServers, later: List[Any], index: int) -> None:
+def test_entry_that_makes_the_server_hang_up(servers: ScriptedServers,
+                                             later: List[Any],
+                                             index: int) -> None:
     link = connect(servers, *later, *[Break()] * 3)
     with pytest.raises(EntryRefused) as caught:
         link.append([ONE] if later == [TOO_LONG] else [ONE, TWO])
@@ -141,17 +141,17 @@ def test_an_entry_over_which_the_server_hangs_up(
 
 @pytest.mark.parametrize('later', [
     [Break()], [b'OK', b'QUEUED', b'QUEUED', Break()]])
-def test_a_broken_connection_is_in_doubt(servers: ScriptedServers,
-                                         later: List[Any]) -> None:
+def test_broken_connection_is_in_doubt(servers: ScriptedServers,
+                                       later: List[Any]) -> None:
     link = connect(servers, *later)
     with pytest.raises(Unavailable) as caught:
         link.append([ONE] if len(later) == 1 else [ONE, TWO])
     assert caught.value.in_doubt
 
 
-def test_transactions_were_forbidden_meanwhile(
+def test_transactions_forbidden_after_connect(
         servers: ScriptedServers) -> None:
-    """The commands after the refused MULTI were carried out."""
+    """The commands after the refused MULTI were executed."""
     link = connect(servers, NO_PERMISSION, b'5-0', b'5-1',
                    redis.ResponseError('ERR EXEC without MULTI'))
     assert link.append([ONE, TWO]) == [b'5-0', b'5-1']
@@ -166,7 +166,7 @@ def test_replicas(servers: ScriptedServers) -> None:
 
 @pytest.mark.parametrize('reply', [1, NO_PERMISSION])
 def test_too_few_replicas(servers: ScriptedServers, reply: Any) -> None:
-    """It is stored, and the connection is whole."""
+    """The entries are stored, and the connection works."""
     link = connect(servers, b'5-0', reply, min_replicas=2)
     with pytest.raises(NotReplicated) as caught:
         link.append([ONE])
@@ -189,8 +189,8 @@ def test_read(servers: ScriptedServers) -> None:
 
 @pytest.mark.parametrize('block, milliseconds', [
     (1.5, b'1500'), (0.0001, b'1'), (0.0, b'1')])
-def test_a_read_never_waits_for_ever(servers: ScriptedServers, block: float,
-                                     milliseconds: bytes) -> None:
+def test_read_has_a_bounded_wait(servers: ScriptedServers, block: float,
+                                 milliseconds: bytes) -> None:
     """BLOCK 0 would."""
     connect(servers, None).read(START, 10, block)
     assert servers.commands()[0][3:5] == (b'BLOCK', milliseconds)
@@ -203,7 +203,7 @@ def test_ends(servers: ScriptedServers) -> None:
         servers, info, [*info, b'entries-added', 9],
         [b'length', 0, b'last-generated-id', b'5-7', b'first-entry', None],
         redis.ResponseError('no such key'), OOM)
-    # Redis 7 counts.
+    # Redis 7 counts added entries.
     assert link.ends() == Ends(Position(5, 1), Position(5, 7), None, 2)
     assert link.ends() == Ends(Position(5, 1), Position(5, 7), 9, 2)
     assert link.ends() == Ends(None, Position(5, 7), None, 0)
@@ -222,8 +222,8 @@ def test_time_and_trim(servers: ScriptedServers) -> None:
 
 @pytest.mark.parametrize('reply', [1, 0, NO_PERMISSION])
 def test_end_other(servers: ScriptedServers, reply: Any) -> None:
-    """By number and address, so that no other connection is ended. If that
-    is not permitted, readers drop copies."""
+    """By number and address, so that no other connection is ended. If that is
+    forbidden, readers drop copies."""
     connect(servers, reply).end_other((b'7', b'127.0.0.1:5'))
     assert servers.commands() == [
         (b'CLIENT', b'KILL', b'ID', b'7', b'ADDR', b'127.0.0.1:5')]

@@ -1,4 +1,4 @@
-"""Listening to channels, on one connection."""
+"""Listening to channels on one connection."""
 import logging
 import os
 import select
@@ -41,16 +41,17 @@ def make_listener(server: FakePubSub, log: Log, logger: Logger,
 
 @pytest.fixture
 def listener(make_listener: Callable[..., Listener], run: Run) -> Listener:
-    """One that listens to two channels."""
+    """A listener on two channels."""
     listener = make_listener()
     run(listener)
     listener.listen_to(['a', 'b'])
     return listener
 
 
-# -- it listens --------------------------------------------------------------
+# -- listening ---------------------------------------------------------------
 
-def test_both_ways(server: FakePubSub, listener: Listener, log: Log) -> None:
+def test_plain_and_sharded_channels(server: FakePubSub, listener: Listener,
+                                    log: Log) -> None:
     for kind in b'', b's':
         for channel in 'a', 'b':
             server.wait_listening(channel, kind=kind)
@@ -64,10 +65,10 @@ def test_both_ways(server: FakePubSub, listener: Listener, log: Log) -> None:
 
 
 @pytest.mark.parametrize('error', [UNKNOWN, NO_PERMISSION])
-def test_a_way_that_is_dispensable(
-        server: FakePubSub, listener: Listener, log: Log, run: Run,
-        make_listener: Any, condition: Availability,
-        error: Exception) -> None:
+def test_refusal_of_an_optional_way(server: FakePubSub, listener: Listener,
+                                    log: Log, run: Run, make_listener: Any,
+                                    condition: Availability,
+                                    error: Exception) -> None:
     server.errors[b'SSUBSCRIBE'] = error
     server.break_all()
     other = make_listener()
@@ -75,7 +76,7 @@ def test_a_way_that_is_dispensable(
     other.listen_to(['c'])
     server.wait_listening('c')
     assert server.listening('c', b's') == 0
-    # Other channels are not asked for the way that was refused.
+    # Other channels are not requested for the refused way.
     other.listen_to(['c', 'd'])
     server.wait_listening('d')
     assert server.listening('d', b's') == 0
@@ -86,10 +87,10 @@ def test_a_way_that_is_dispensable(
     (b'SUBSCRIBE', NO_PERMISSION),
     (b'SSUBSCRIBE', redis.exceptions.MovedError('1 127.0.0.1:1')),
     (b'SSUBSCRIBE', redis.exceptions.ClusterDownError('not served'))])
-def test_what_is_not_dispensable(
-        server: FakePubSub, make_listener: Any, run: Run,
-        condition: Availability, command: bytes, error: Exception) -> None:
-    """It tries again until it may."""
+def test_refusal_of_a_required_way(server: FakePubSub, make_listener: Any,
+                                   run: Run, condition: Availability,
+                                   command: bytes, error: Exception) -> None:
+    """It retries until it is allowed."""
     server.errors[command] = error
     listener = make_listener()
     task = run(listener)
@@ -104,9 +105,9 @@ def test_what_is_not_dispensable(
     assert len(server.connections) == 1
 
 
-def test_other_channels(server: FakePubSub, listener: Listener,
-                        log: Log) -> None:
-    """On the same connection: nothing is missed meanwhile."""
+def test_change_of_channels(server: FakePubSub, listener: Listener,
+                            log: Log) -> None:
+    """On the same connection, so nothing is missed in between."""
     server.wait_listening('b')
     (connection,) = server.connections
     listener.listen_to(['b', 'c'])
@@ -121,8 +122,8 @@ def test_other_channels(server: FakePubSub, listener: Listener,
     server.wait_listening('d')
 
 
-def test_what_comes_while_it_subscribes(
-        server: FakePubSub, listener: Listener, log: Log) -> None:
+def test_messages_during_subscription(server: FakePubSub, listener: Listener,
+                                      log: Log) -> None:
     server.wait_listening('b', kind=b'')
     with server.changed:
         listener.listen_to(['b', 'c'])
@@ -134,7 +135,7 @@ def test_what_comes_while_it_subscribes(
         Heard(PLAIN, b'1'), Heard(SHARDED, b'2'), Heard(PLAIN, b'3')])
 
 
-def test_connection_breaks(server: FakePubSub, listener: Listener,
+def test_broken_connection(server: FakePubSub, listener: Listener,
                            log: Log) -> None:
     for _ in range(5):
         server.wait_listening('b')
@@ -144,8 +145,8 @@ def test_connection_breaks(server: FakePubSub, listener: Listener,
     wait_for_value(lambda: log.calls, [Heard(PLAIN, b'here')])
 
 
-def test_channel_moves(server: FakePubSub, listener: Listener) -> None:
-    """The server says so, and keeps the connection."""
+def test_channel_that_moves(server: FakePubSub, listener: Listener) -> None:
+    """The server reports it, and keeps the connection."""
     server.wait_listening('b')
     (connection,) = server.connections
     with server.changed:
@@ -158,7 +159,7 @@ def test_channel_moves(server: FakePubSub, listener: Listener) -> None:
 def test_silence(server: FakePubSub, make_listener: Any, run: Run,
                  monkeypatch: pytest.MonkeyPatch,
                  condition: Availability) -> None:
-    """It asks for a sign of life, and reconnects if none comes."""
+    """It sends a PING, and reconnects if no reply arrives."""
     monkeypatch.setattr(listener_module, 'QUIET', 0.1)
     listener = make_listener(socket_timeout=0.2)
     task = run(listener)
@@ -175,8 +176,8 @@ def test_silence(server: FakePubSub, make_listener: Any, run: Run,
 
 def test_record_without_a_message(
         server: FakePubSub, make_listener: Any, run: Run, log: Log) -> None:
-    """TLS has records of its own: the socket can be read, and yet there is
-    nothing to wait for."""
+    """TLS has records without data: the socket is readable although there is
+    no message."""
     listener = make_listener(socket_timeout=0.2)
     task = run(listener)
     listener.listen_to(['a'])
@@ -205,23 +206,22 @@ def test_record_without_a_message(
 
 def test_idle_listener_sleeps(server: FakePubSub, listener: Listener,
                               log: Log) -> None:
-    """It looks for data when there is some, and when the silence lasts."""
+    """It checks for data when some arrives, and after a long silence."""
     server.wait_listening('b')
     server.publish('b', b'1')
     wait_for_value(lambda: len(log.calls), 1)
     before = server.reads
     time.sleep(2.0)
-    # It may just be about to fall asleep.
+    # It may just be about to sleep.
     assert server.reads <= before + 1
     listener.listen_to(['c'])
     server.wait_listening('c')
     server.wait_listening('b', 0)
 
 
-def test_nothing_to_listen_to_is_no_fault(
-        server: FakePubSub, make_listener: Any, run: Run,
-        condition: Availability) -> None:
-    """Also if it could not be listened to before."""
+def test_no_channels_is_no_fault(server: FakePubSub, make_listener: Any,
+                                 run: Run, condition: Availability) -> None:
+    """Even if it could not listen before."""
     server.away = True
     listener = make_listener()
     task = run(listener)
@@ -234,7 +234,7 @@ def test_nothing_to_listen_to_is_no_fault(
     wait_until(lambda: condition.ok)
 
 
-def test_message_that_cannot_be_carried_out(
+def test_message_whose_handler_raises(
         server: FakePubSub, run: Run, logger: Logger,
         logged: Callable[[int], List[str]]) -> None:
     heard: List[Heard] = []

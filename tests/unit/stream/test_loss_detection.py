@@ -1,4 +1,4 @@
-"""What a stream has lost, as a reader of the fake stream finds it."""
+"""Losses of the stream, as a reader of the fake stream detects them."""
 from typing import List
 
 import pytest
@@ -13,8 +13,8 @@ from ..driving import drive, UntilDone
 from ..readings import Clock, put, Readings
 
 
-def test_a_failover_that_lost_the_tail(readings: Readings,
-                                       stream: FakeStream) -> None:
+def test_failover_that_lost_the_tail(readings: Readings,
+                                     stream: FakeStream) -> None:
     readings.idle()
     first, *_ = put(stream, 1, 2, 3)
     readings.idle()
@@ -28,9 +28,9 @@ def test_a_failover_that_lost_the_tail(readings: Readings,
     assert readings.lost.calls == [SET_BACK]
 
 
-def test_a_failover_after_which_others_were_quicker(
-        readings: Readings, stream: FakeStream) -> None:
-    """The ids alone do not show it: those that came are higher."""
+def test_failover_after_which_others_wrote_first(readings: Readings,
+                                                 stream: FakeStream) -> None:
+    """The ids alone do not show it: the new ones are higher."""
     readings.idle()
     first, *_ = put(stream, 1, 2, 3)
     readings.idle()
@@ -42,11 +42,12 @@ def test_a_failover_after_which_others_were_quicker(
     assert readings.lost.calls == [SET_BACK]
 
 
-@pytest.mark.parametrize('tells', [True, False])
-def test_a_failover_after_which_more_came_than_was_lost(
-        readings: Readings, stream: FakeStream, tells: bool) -> None:
-    """Neither the ids nor how many there are show it."""
-    stream.counts_added = tells
+@pytest.mark.parametrize('counts', [True, False])
+def test_failover_with_more_new_than_lost_entries(readings: Readings,
+                                                  stream: FakeStream,
+                                                  counts: bool) -> None:
+    """Neither the ids nor the number of entries show it."""
+    stream.counts_added = counts
     readings.idle()
     first, *_ = put(stream, 1, 2, 3)
     readings.idle()
@@ -59,9 +60,9 @@ def test_a_failover_after_which_more_came_than_was_lost(
     assert readings.lost.calls == [SET_BACK]
 
 
-def test_an_operator_who_deletes_what_was_read_last(
-        readings: Readings, stream: FakeStream) -> None:
-    """That looks like a failover, but only once."""
+def test_deletion_of_the_last_entry_read(readings: Readings,
+                                         stream: FakeStream) -> None:
+    """It looks like a failover, but only once."""
     readings.idle()
     put(stream, 1, 2, 3)
     readings.idle()
@@ -75,7 +76,7 @@ def test_an_operator_who_deletes_what_was_read_last(
 
 
 def grow(readings: Readings, stream: FakeStream, count: int) -> List[bytes]:
-    """Let the stream become so long while it is read, between two looks.
+    """Let the stream grow to this length while it is read, between two checks.
 
     :return: the ids.
     """
@@ -88,9 +89,9 @@ def grow(readings: Readings, stream: FakeStream, count: int) -> List[bytes]:
     return ids_of_first + ids
 
 
-def test_a_failover_where_all_that_was_known_is_trimmed(
+def test_failover_after_which_all_known_entries_are_trimmed(
         stream: FakeStream) -> None:
-    """When it last looked, the stream ended before where it begins now."""
+    """At the last check, the stream ended before its present beginning."""
     readings = Readings(stream, count=2)
     readings.idle()
     ids = grow(readings, stream, 6)
@@ -100,8 +101,8 @@ def test_a_failover_where_all_that_was_known_is_trimmed(
     assert readings.lost.calls == [SET_BACK]
 
 
-def test_a_stream_that_was_deleted_begins_again(readings: Readings,
-                                                stream: FakeStream) -> None:
+def test_deleted_stream_that_starts_again(readings: Readings,
+                                          stream: FakeStream) -> None:
     readings.idle()
     put(stream, 1, 2)
     readings.idle()
@@ -115,10 +116,11 @@ def test_a_stream_that_was_deleted_begins_again(readings: Readings,
     assert readings.lost.calls == [DELETED]
 
 
-@pytest.mark.parametrize('tells', [True, False])
-def test_a_stream_that_was_deleted_and_began_again_meanwhile(
-        readings: Readings, stream: FakeStream, tells: bool) -> None:
-    stream.counts_added = tells
+@pytest.mark.parametrize('counts', [True, False])
+def test_stream_deleted_and_recreated_between_reads(readings: Readings,
+                                                    stream: FakeStream,
+                                                    counts: bool) -> None:
+    stream.counts_added = counts
     readings.idle()
     put(stream, 1, 2)
     readings.idle()
@@ -128,12 +130,12 @@ def test_a_stream_that_was_deleted_and_began_again_meanwhile(
     readings.idle()
     assert readings.numbers == [1, 2, 3]
     # Redis 6.2 does not report what would show it.
-    assert readings.lost.calls == [DELETED] * tells
+    assert readings.lost.calls == [DELETED] * counts
 
 
-def test_a_stream_that_is_deleted_while_it_is_read(
-        readings: Readings, stream: FakeStream) -> None:
-    """The connection goes on, and would wait for ids above the cursor."""
+def test_stream_deleted_during_a_read(readings: Readings,
+                                      stream: FakeStream) -> None:
+    """The connection continues, and would wait for ids above the cursor."""
     readings.idle()
     put(stream, 1)
     steps = [
@@ -151,10 +153,9 @@ def test_a_stream_that_is_deleted_while_it_is_read(
     assert readings.lost.calls == [DELETED]
 
 
-def test_a_stream_that_was_deleted_after_it_had_grown(
-        stream: FakeStream) -> None:
-    """It has less than what was read of it, and more than when the reader
-    last looked."""
+def test_stream_deleted_after_it_had_grown(stream: FakeStream) -> None:
+    """It has fewer entries than were read, and more than at the reader's last
+    check."""
     readings = Readings(stream, count=2)
     readings.idle()
     grow(readings, stream, 8)
@@ -166,8 +167,8 @@ def test_a_stream_that_was_deleted_after_it_had_grown(
     assert readings.numbers == list(range(12))
 
 
-def test_it_looks_while_entries_come_all_the_time(
-        stream: FakeStream, clock: Clock) -> None:
+def test_reader_checks_while_entries_arrive_constantly(stream: FakeStream,
+                                                       clock: Clock) -> None:
     readings = Readings(stream, count=3)
     readings.idle()
     put(stream, *range(8))
@@ -186,8 +187,8 @@ def test_it_looks_while_entries_come_all_the_time(
     assert readings.numbers == list(range(11))
 
 
-def test_a_stream_that_was_trimmed_is_not_set_back(
-        readings: Readings, stream: FakeStream) -> None:
+def test_trimmed_stream_is_not_set_back(readings: Readings,
+                                        stream: FakeStream) -> None:
     readings.idle()
     put(stream, 1, 2, 3)
     readings.idle()
@@ -199,9 +200,9 @@ def test_a_stream_that_was_trimmed_is_not_set_back(
     assert readings.numbers == [1, 2, 3, 4]
 
 
-def test_entries_that_were_trimmed_before_they_were_read(
-        readings: Readings, stream: FakeStream) -> None:
-    """Nothing of their writers need be left."""
+def test_entries_trimmed_before_they_were_read(readings: Readings,
+                                               stream: FakeStream) -> None:
+    """No entry of their writers need remain."""
     readings.idle()
     put(stream, 1, 2, 3)
     readings.idle()
@@ -214,8 +215,8 @@ def test_entries_that_were_trimmed_before_they_were_read(
     assert readings.lost.calls == [(TRIMMED, 3)]
 
 
-def test_where_the_server_does_not_tell_how_many_entries_there_were(
-        readings: Readings, stream: FakeStream) -> None:
+def test_server_that_does_not_count_entries(readings: Readings,
+                                            stream: FakeStream) -> None:
     stream.counts_added = False
     readings.idle()
     put(stream, 1, 2, 3)
@@ -231,12 +232,12 @@ def test_where_the_server_does_not_tell_how_many_entries_there_were(
     assert readings.lost.calls == []
 
 
-@pytest.mark.parametrize('tells', [False, True])
-def test_a_loss_that_nothing_shows(readings: Readings, stream: FakeStream,
-                                   tells: bool) -> None:
+@pytest.mark.parametrize('counts', [False, True])
+def test_undetectable_loss(readings: Readings, stream: FakeStream,
+                           counts: bool) -> None:
     """All that was read is gone, and more may be. A server that counts knows
     that it is not."""
-    stream.counts_added = tells
+    stream.counts_added = counts
     readings.idle()
     put(stream, 1, 2)
     readings.idle()
@@ -247,6 +248,6 @@ def test_a_loss_that_nothing_shows(readings: Readings, stream: FakeStream,
     stream.come_back()
     readings.idle()
     assert readings.numbers == [1, 2, 3]
-    assert readings.doubtful.calls == ([] if tells else [()])
+    assert readings.doubtful.calls == ([] if counts else [()])
     assert readings.lost.calls == []
-    assert readings.reader.counts is tells
+    assert readings.reader.counts is counts

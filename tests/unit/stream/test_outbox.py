@@ -1,5 +1,5 @@
-"""The outbox: numbered without gaps, bounded, and nothing leaves it before it
-is known to be stored or refused."""
+"""The outbox: numbered without gaps, bounded, and each entry stays until it is
+known to be stored or refused."""
 import threading
 from typing import Any, List
 
@@ -19,7 +19,7 @@ def fields(number: Any = 0) -> Any:
 
 
 def numbers(entries: Any) -> List[int]:
-    """What :func:`fields` was given for each entry."""
+    """The arguments of :func:`fields` for each entry."""
     return [int(each.fields[1]) for each in entries]
 
 
@@ -44,7 +44,7 @@ def test_messages_are_numbered_without_gaps(outbox: Outbox) -> None:
     assert outbox.put(fields()).sequence == 5
 
 
-def test_a_sign_of_life_repeats_the_last_number(outbox: Outbox) -> None:
+def test_heartbeat_repeats_the_last_number(outbox: Outbox) -> None:
     assert outbox.put(fields(), numbered=False).sequence == 0
     assert outbox.put(fields()).sequence == 1
     for _ in range(2):
@@ -52,8 +52,8 @@ def test_a_sign_of_life_repeats_the_last_number(outbox: Outbox) -> None:
     assert outbox.put(fields()).sequence == 2
 
 
-def test_a_refused_number_is_not_given_again(outbox: Outbox) -> None:
-    """Other servers may have seen it in part."""
+def test_refused_number_is_not_reused(outbox: Outbox) -> None:
+    """Other servers may have seen part of it."""
     outbox.put(fields())
     outbox.settle([EntryRefused('too large', 0)])
     assert outbox.put(fields()).sequence == 2
@@ -61,8 +61,8 @@ def test_a_refused_number_is_not_given_again(outbox: Outbox) -> None:
     assert outbox.put(fields()).sequence == 3
 
 
-def test_what_is_not_accepted_has_no_number(capacity: Capacity,
-                                            outbox: Outbox) -> None:
+def test_entry_that_is_not_accepted_has_no_number(capacity: Capacity,
+                                                  outbox: Outbox) -> None:
     capacity.limit = 1
     outbox.put(fields())
     with pytest.raises(OutboxFullError):
@@ -72,8 +72,7 @@ def test_what_is_not_accepted_has_no_number(capacity: Capacity,
 
 
 def test_many_tasks(capacity: Capacity, outbox: Outbox) -> None:
-    """The order of the numbers is the order of the outbox, and that of each
-    task."""
+    """Numbers follow the order of the outbox, and that of each task."""
     capacity.limit = AMPLE
 
     def put(first: int) -> None:
@@ -94,7 +93,7 @@ def test_many_tasks(capacity: Capacity, outbox: Outbox) -> None:
 
 # -- limits ------------------------------------------------------------------
 
-def test_the_limit_of_entries(outbox: Outbox) -> None:
+def test_limit_of_entries(outbox: Outbox) -> None:
     for _ in range(10):
         outbox.put(fields())
     with pytest.raises(OutboxFullError, match='outbox_limit=10'):
@@ -104,7 +103,7 @@ def test_the_limit_of_entries(outbox: Outbox) -> None:
     outbox.put(fields())
 
 
-def test_the_limit_of_bytes() -> None:
+def test_limit_of_bytes() -> None:
     size = ENTRY_OVERHEAD + len(b''.join(fields()))
     outbox = Outbox(Capacity(AMPLE, 2 * size))
     outbox.put(fields())
@@ -115,8 +114,8 @@ def test_the_limit_of_bytes() -> None:
     outbox.put(fields())
 
 
-def test_the_limits_hold_for_all_outboxes_of_a_process(
-        capacity: Capacity, outbox: Outbox) -> None:
+def test_limits_apply_to_all_outboxes_of_a_process(capacity: Capacity,
+                                                   outbox: Outbox) -> None:
     other = Outbox(capacity)
     for _ in range(5):
         outbox.put(fields())
@@ -130,7 +129,7 @@ def test_the_limits_hold_for_all_outboxes_of_a_process(
     outbox.put(fields())
 
 
-def test_bytes_are_those_of_the_entries(outbox: Outbox) -> None:
+def test_bytes_are_those_of_waiting_entries(outbox: Outbox) -> None:
     def total() -> int:
         return sum(each.size for each in outbox)
 
@@ -149,23 +148,23 @@ def test_bytes_are_those_of_the_entries(outbox: Outbox) -> None:
     assert outbox.bytes == 0
 
 
-# -- what leaves -------------------------------------------------------------
+# -- batches -----------------------------------------------------------------
 
-def test_a_batch(outbox: Outbox) -> None:
+def test_batch(outbox: Outbox) -> None:
     for number in range(5):
         outbox.put(fields(number))
     assert numbers(outbox.first(3, AMPLE)) == [0, 1, 2]
-    # It stays until its end is known.
+    # It stays until its result is known.
     assert numbers(outbox.first(10, AMPLE)) == [0, 1, 2, 3, 4]
     assert len(outbox) == 5
 
 
-def test_a_batch_has_a_bounded_size(outbox: Outbox) -> None:
+def test_batch_has_a_bounded_size(outbox: Outbox) -> None:
     for number in range(3):
         outbox.put(fields(number))
     size = outbox.first(1, AMPLE)[0].size
     assert numbers(outbox.first(3, 2 * size)) == [0, 1]
-    # One is too large by itself, and is sent by itself.
+    # A single entry may be too large, and is sent alone.
     assert numbers(outbox.first(3, 1)) == [0]
     assert Outbox(Capacity(1, 1)).first(3, AMPLE) == []
 
@@ -198,9 +197,8 @@ def test_refuse_one_in_the_middle(outbox: Outbox) -> None:
     assert (outbox.stored, outbox.refused) == (0, 1)
 
 
-def test_what_was_settled_before_an_exception_struck(
-        outbox: Outbox) -> None:
-    """It is marked first, and removed later; it is not sent again."""
+def test_settled_entries_before_an_exception(outbox: Outbox) -> None:
+    """It is marked first and removed later; it is not sent again."""
     first, second = outbox.put(fields(1)), outbox.put(fields(2))
     first.settled = True
     assert outbox.first(10, AMPLE) == [second]
@@ -209,7 +207,7 @@ def test_what_was_settled_before_an_exception_struck(
 
 # -- the end -----------------------------------------------------------------
 
-def test_after_close_nothing_is_accepted(outbox: Outbox) -> None:
+def test_closed_outbox_accepts_nothing(outbox: Outbox) -> None:
     outbox.put(fields(1))
     outbox.close([])
     with pytest.raises(RedisStreamsError, match='closed'):
@@ -231,7 +229,7 @@ def test_there_is_always_room_for_goodbyes(capacity: Capacity,
 
 def test_fields_are_signed_in_the_order_of_the_outbox(
         capacity: Capacity) -> None:
-    """A signature depends on what is in front of the entry."""
+    """A signature depends on the preceding entries."""
     count: List[Pending] = []
 
     def sign(given: Any) -> Any:
@@ -242,7 +240,7 @@ def test_fields_are_signed_in_the_order_of_the_outbox(
     for number in range(3):
         outbox.put(fields(number))
     assert [each.fields[-1] for each in outbox] == [b'1', b'2', b'3']
-    # What is refused is not signed.
+    # Refused entries are not signed.
     capacity.limit = 3
     with pytest.raises(OutboxFullError):
         outbox.put(fields())

@@ -1,4 +1,4 @@
-"""Publishing on channels, and counting who listens there."""
+"""Publishing on channels, and counting their subscribers."""
 import logging
 from typing import Any, Callable
 
@@ -18,7 +18,7 @@ from ..nodes import Call
 Logger = Callable[[], logging.Logger]
 Run = Callable[..., Task]
 
-#: Seconds that no test waits for.
+#: Seconds: longer than any test.
 AMPLE = DEADLINE * 3
 
 PLAIN, SHARDED = Way.PLAIN, Way.SHARDED
@@ -56,13 +56,13 @@ def test_publish_and_count(server: FakePubSub, publisher: Publisher, way: Way,
 
 
 def test_count_while_it_connects(server: FakePubSub, run: Run) -> None:
-    """The first one is not told that nothing can be known."""
+    """The first caller does not get the answer that nothing is known."""
     publisher = Publisher(server.driver(), ThreadEngine())
     with server.changed:
         task = run(publisher)
         call = Call(publisher.count, PLAIN, ['a'], AMPLE)
         wait_until(lambda: None in publisher._links)
-        # Now it tries to connect, and another task counts.
+        # Now it connects, and another task counts.
         late = Call(publisher.count, PLAIN, ['a'], AMPLE)
         wait_until(lambda: len(publisher._jobs) == 2)
     assert call.result() == late.result() == [0]
@@ -83,7 +83,7 @@ def test_first_message_after_a_break(server: FakePubSub,
 
 def test_server_that_is_away(server: FakePubSub, publisher: Publisher,
                              condition: Availability) -> None:
-    """Nobody waits, nothing gathers, and what is of today is sent."""
+    """No caller waits, nothing accumulates, and recent messages are sent."""
     assert publisher.count(PLAIN, ['a'], DEADLINE) == [0]
     server.away = True
     server.break_all()
@@ -100,14 +100,14 @@ def test_server_that_is_away(server: FakePubSub, publisher: Publisher,
 
 
 def test_server_that_is_frozen(server: FakePubSub, run: Run) -> None:
-    """Who counts waits no longer than told."""
+    """A count waits no longer than its timeout."""
     publisher = Publisher(server.driver(), ThreadEngine())
     run(publisher)
     server.frozen = True
     assert publisher.count(PLAIN, ['a'], 0.05) is None
 
 
-def test_closed_while_somebody_counts(server: FakePubSub, run: Run) -> None:
+def test_close_while_a_task_counts(server: FakePubSub, run: Run) -> None:
     publisher = Publisher(server.driver(), ThreadEngine())
     task = run(publisher)
     server.frozen = True
@@ -122,8 +122,7 @@ def test_closed_while_somebody_counts(server: FakePubSub, run: Run) -> None:
     assert publisher.count(PLAIN, ['a'], DEADLINE * 3) is None
 
 
-def test_nobody_counts_on_a_publisher_that_was_never_started(
-        server: FakePubSub) -> None:
+def test_count_of_an_unstarted_publisher(server: FakePubSub) -> None:
     publisher = Publisher(server.driver(), ThreadEngine())
     publisher.interrupt()
     assert publisher.count(PLAIN, ['a'], DEADLINE * 3) is None
@@ -131,7 +130,7 @@ def test_nobody_counts_on_a_publisher_that_was_never_started(
 
 def test_refusal(server: FakePubSub, publisher: Publisher,
                  condition: Availability) -> None:
-    """It is told of until something gets through."""
+    """It is reported until something gets through."""
     assert publisher.count(PLAIN, ['a'], DEADLINE) == [0]
     server.errors[b'PUBLISH'] = redis.exceptions.NoPermissionError(
         "no permissions to run the 'publish' command")
@@ -139,7 +138,7 @@ def test_refusal(server: FakePubSub, publisher: Publisher,
     wait_for_value(lambda: publisher.dropped, 1)
     wait_until(lambda: not condition.ok)
     assert 'publish' in str(condition.last_error)
-    # It is connected again, which says nothing.
+    # It is connected again, which proves nothing.
     wait_until(lambda: not publisher._down)
     assert not condition.ok
     del server.errors[b'PUBLISH']
@@ -148,8 +147,8 @@ def test_refusal(server: FakePubSub, publisher: Publisher,
     assert publisher.dropped == 1
 
 
-def test_too_many_wait(server: FakePubSub) -> None:
-    """Of a publisher that does not come to work."""
+def test_too_many_waiting_messages(server: FakePubSub) -> None:
+    """Of a publisher whose task does not run."""
     publisher = Publisher(server.driver(), ThreadEngine())
     for _ in range(MAX_WAITING + 5):
         publisher.publish(PLAIN, 'a', b'')
@@ -165,8 +164,8 @@ def in_cluster(server: FakePubSub, run: Run) -> Publisher:
     return publisher
 
 
-def test_where_channels_are(server: FakePubSub,
-                            in_cluster: Publisher) -> None:
+def test_servers_of_channels(server: FakePubSub,
+                             in_cluster: Publisher) -> None:
     here = server.master_of('b')
     in_cluster.publish(PLAIN, 'a', b'1')
     in_cluster.publish(SHARDED, 'b', b'2')
@@ -175,13 +174,13 @@ def test_where_channels_are(server: FakePubSub,
     assert [each.key for each in server.commands(
         b'PUBLISH', b'SPUBLISH')] == ['', here[0], here[0]]
     assert [each.key for each in server.commands(b'PUBSUB')] == ['master']
-    # The one for the count was closed.
+    # The connection for the count was closed.
     assert len(server.connections) == 2
 
 
 def test_one_connection_for_each_master(server: FakePubSub,
                                         in_cluster: Publisher) -> None:
-    """However many channels there are; the cluster is asked once."""
+    """For any number of channels; the cluster is asked once."""
     for number in range(100):
         in_cluster.publish(SHARDED, f'{number}', b'')
     assert in_cluster.count(PLAIN, ['a'], DEADLINE) == [0]
@@ -195,7 +194,7 @@ def test_one_connection_for_each_master(server: FakePubSub,
 
 def test_channel_that_has_moved(server: FakePubSub,
                                 in_cluster: Publisher) -> None:
-    """What was refused is sent again, once, to where it is now."""
+    """The refused message is sent again, once, to the new server."""
     in_cluster.publish(SHARDED, 'a', b'1')
     assert in_cluster.count(SHARDED, ['a'], DEADLINE) == [0]
     here = server.master_of('a')
@@ -246,7 +245,7 @@ def test_first_message_after_a_failover(server: FakePubSub,
     assert in_cluster.dropped == 0
 
 
-def test_master_that_is_gone_before_it_was_needed(
+def test_master_that_is_gone_before_its_first_use(
         server: FakePubSub, in_cluster: Publisher,
         monkeypatch: pytest.MonkeyPatch) -> None:
     """The cluster is asked again, and nothing is lost."""
@@ -274,7 +273,7 @@ def test_slot_that_no_master_has(server: FakePubSub,
                                  in_cluster: Publisher,
                                  condition: Availability,
                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is reported, and others go on."""
+    """It is reported, and other messages are sent."""
     know = server.master_of
     monkeypatch.setattr(
         server, 'master_of', lambda channel, *state: None

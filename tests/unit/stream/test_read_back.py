@@ -1,4 +1,4 @@
-"""The history that is read before a reader begins, over the fake stream."""
+"""The history that is read before a reader starts, over the fake stream."""
 import time
 from typing import Any, List
 
@@ -14,7 +14,7 @@ from ..conftest import Log
 from redis_streams_adapter.testing.stream import CLOCK_START, FakeStream, Fault
 from .test_reader import Readings
 
-#: How old the entries are that matter, in seconds.
+#: The age in seconds up to which entries matter.
 SECONDS = 10.0
 
 MAX_LEN = 1000
@@ -68,8 +68,8 @@ def test_no_stream(stream: FakeStream) -> None:
 
 
 @pytest.mark.parametrize('count', [1, 3, 100])
-def test_what_is_recent(stream: FakeStream, count: int) -> None:
-    """The rest of the stream is not even read."""
+def test_recent_entries(stream: FakeStream, count: int) -> None:
+    """Older entries are not even read."""
     put(stream, 1, 2)
     stream.advance(SECONDS + 1)
     put(stream, 3)
@@ -83,14 +83,14 @@ def test_what_is_recent(stream: FakeStream, count: int) -> None:
 
 
 def test_not_beyond_the_cursor(stream: FakeStream) -> None:
-    """The entries after it are read as usual."""
+    """Later entries are read as usual."""
     ids = put(stream, *range(10))
     reading = Reading(stream)
     reading.read(ids[4])
     assert reading.numbers == list(range(5))
 
 
-def test_a_stream_that_rests(stream: FakeStream) -> None:
+def test_idle_stream(stream: FakeStream) -> None:
     put(stream, 1)
     stream.advance(60.0)
     reading = Reading(stream)
@@ -98,9 +98,9 @@ def test_a_stream_that_rests(stream: FakeStream) -> None:
     assert reading.numbers == []
 
 
-@pytest.mark.parametrize('tells', [False, True])
-def test_a_young_stream(stream: FakeStream, tells: bool) -> None:
-    stream.counts_added = tells
+@pytest.mark.parametrize('counts', [False, True])
+def test_young_stream(stream: FakeStream, counts: bool) -> None:
+    stream.counts_added = counts
     put(stream, 1)
     stream.advance(3.0)
     put(stream, 2)
@@ -108,11 +108,11 @@ def test_a_young_stream(stream: FakeStream, tells: bool) -> None:
     assert span.whole and abs(span.seconds - 3.0) < 1.0
 
 
-@pytest.mark.parametrize('tells', [False, True])
+@pytest.mark.parametrize('counts', [False, True])
 @pytest.mark.parametrize('count', [3, 100])
-def test_a_stream_that_was_trimmed(count: int, tells: bool) -> None:
+def test_trimmed_stream(count: int, counts: bool) -> None:
     stream = FakeStream(max_len=5)
-    stream.counts_added = tells
+    stream.counts_added = counts
     put(stream, *range(10))
     stream.advance(2.0)
     put(stream, 10, 11)
@@ -120,19 +120,19 @@ def test_a_stream_that_was_trimmed(count: int, tells: bool) -> None:
     span = reading.read()
     assert not span.whole and abs(span.seconds - 2.0) < 1.0
     assert reading.numbers == [7, 8, 9, 10, 11]
-    # As long as what is left reaches back far enough it does not matter.
+    # A trimmed stream is sufficient if it still reaches back far enough.
     stream.advance(SECONDS)
     assert Reading(stream, count, max_len=5).read().seconds == SECONDS
 
 
-def test_a_stream_that_was_emptied(stream: FakeStream) -> None:
+def test_emptied_stream(stream: FakeStream) -> None:
     put(stream, 1, 2)
     stream.trim()
     for stream.counts_added in (False, True):
         assert Reading(stream).read() == Span(0.0, False)
 
 
-def test_trimmed_by_time_by_a_server_that_does_not_count(
+def test_stream_trimmed_by_time_without_entry_count(
         stream: FakeStream) -> None:
     """Its length says nothing."""
     stream.counts_added = False
@@ -140,8 +140,8 @@ def test_trimmed_by_time_by_a_server_that_does_not_count(
     assert not Reading(stream, max_len=None).read().whole
 
 
-def test_trimmed_meanwhile() -> None:
-    """What is known begins with what was there to the end."""
+def test_stream_trimmed_during_the_read() -> None:
+    """The known history begins with entries that existed to the end."""
     stream = FakeStream(max_len=8)
     put(stream, *range(4))
     stream.advance(5.0)
@@ -175,15 +175,15 @@ def test_pages_of_large_entries_do_not(stream: FakeStream) -> None:
     assert reading.pages >= 3
 
 
-def test_it_takes_too_long(stream: FakeStream,
-                           monkeypatch: pytest.MonkeyPatch) -> None:
-    """A start has to go on; the others can be asked."""
+def test_read_that_takes_too_long(stream: FakeStream,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start must continue; other members can be asked."""
     monkeypatch.setattr(module, 'PATIENCE', -1.0)
     put(stream, 1, 2)
     assert Reading(stream).read() == Span(0.0, False)
 
 
-def test_the_connection_breaks(stream: FakeStream) -> None:
+def test_broken_connection(stream: FakeStream) -> None:
     put(stream, *range(10))
     reading = Reading(stream)
     stream.plan('read', Fault.NONE, Fault.BREAK_BEFORE)
@@ -207,9 +207,9 @@ def test_clock(stream: FakeStream) -> None:
 
 # -- after an outage ---------------------------------------------------------
 
-def test_redis_does_not_answer_at_first(stream: FakeStream) -> None:
-    """What matters is what was written before the first position. It does not
-    show all members, for they could not write either."""
+def test_redis_that_answers_late(stream: FakeStream) -> None:
+    """What matters was written before the first position. It does not show all
+    members, because they could not write either."""
     put(stream, 1)
     stream.advance(SECONDS - 1)
     put(stream, 2)
@@ -221,9 +221,9 @@ def test_redis_does_not_answer_at_first(stream: FakeStream) -> None:
 
 @pytest.mark.parametrize('ago, failed', [
     (module.LATE + 0.1, False), (0.0, True)])
-def test_redis_was_away(stream: FakeStream, ago: float,
-                        failed: bool) -> None:
-    """Members had no time to come back, though the stream is old enough."""
+def test_history_after_an_outage(stream: FakeStream, ago: float,
+                                 failed: bool) -> None:
+    """Members had no time to reconnect, although the stream is old enough."""
     put(stream, 1)
     stream.advance(SECONDS + 4)
     put(stream, 2)
@@ -232,11 +232,11 @@ def test_redis_was_away(stream: FakeStream, ago: float,
     assert reading.read(ago=ago, failed=failed) == Span(SECONDS, False, True)
 
 
-def test_redis_was_away_and_has_no_stream(stream: FakeStream) -> None:
+def test_outage_without_a_stream(stream: FakeStream) -> None:
     assert Reading(stream).read(START, failed=True) == Span(0.0, True, True)
 
 
-# -- as a part of the reader -------------------------------------------------
+# -- within the reader --------------------------------------------------------
 
 def readings(stream: FakeStream, read_back: Any = None) -> Readings:
     found = Readings(stream)
@@ -244,8 +244,8 @@ def readings(stream: FakeStream, read_back: Any = None) -> Readings:
     return found
 
 
-def test_a_reader_reads_back_once(stream: FakeStream) -> None:
-    """Before it says that it has begun, and again if that has failed."""
+def test_reader_reads_back_once(stream: FakeStream) -> None:
+    """Before it reports that it has started, and again if that has failed."""
     put(stream, 1, 2)
     events: List[Any] = []
 
@@ -265,9 +265,9 @@ def test_a_reader_reads_back_once(stream: FakeStream) -> None:
     assert found.numbers == [3]
 
 
-def test_what_is_lost_stands_before_the_horizon(stream: FakeStream) -> None:
-    """Whatever the stream is like now: a list of members that is older than
-    the loss must not be taken for a complete one."""
+def test_loss_precedes_the_horizon(stream: FakeStream) -> None:
+    """Whatever the stream contains now: a list of members older than the
+    loss must not be taken for complete."""
     found = readings(stream)
     found.idle()
     put(stream, 1)

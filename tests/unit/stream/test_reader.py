@@ -1,4 +1,4 @@
-"""The cursor, and how it is moved, over the fake stream."""
+"""The cursor and its movement, over the fake stream."""
 import logging
 import threading
 from typing import Any, List, Optional
@@ -20,8 +20,8 @@ from ..readings import Clock, put, Readings
 
 # -- the first position ------------------------------------------------------
 
-def test_it_begins_with_what_comes_next(readings: Readings,
-                                        stream: FakeStream) -> None:
+def test_reader_starts_at_the_next_entry(readings: Readings,
+                                         stream: FakeStream) -> None:
     put(stream, 1, 2)
     readings.idle()
     assert readings.numbers == []
@@ -31,7 +31,7 @@ def test_it_begins_with_what_comes_next(readings: Readings,
     assert readings.numbers == [3, 4, 5, 6, 7]
 
 
-def test_a_stream_that_is_not_there_yet(readings: Readings,
+def test_stream_that_does_not_exist_yet(readings: Readings,
                                         stream: FakeStream) -> None:
     readings.idle()
     assert readings.reader.cursor == START
@@ -40,9 +40,9 @@ def test_a_stream_that_is_not_there_yet(readings: Readings,
     assert readings.numbers == [1]
 
 
-def test_the_first_position_is_resolved_once(readings: Readings,
-                                             stream: FakeStream) -> None:
-    """What comes while the connection is gone is not missed."""
+def test_first_position_is_resolved_once(readings: Readings,
+                                         stream: FakeStream) -> None:
+    """Entries stored while the connection is gone are not missed."""
     put(stream, 1)
     readings.idle()
     put(stream, 2, 3)
@@ -50,8 +50,8 @@ def test_the_first_position_is_resolved_once(readings: Readings,
     assert readings.numbers == [2, 3]
 
 
-def test_a_break_before_the_first_entry(readings: Readings,
-                                        stream: FakeStream) -> None:
+def test_break_before_the_first_entry(readings: Readings,
+                                      stream: FakeStream) -> None:
     put(stream, 1)
     stream.plan('read', Fault.BREAK_BEFORE)
     with pytest.raises(Unavailable):
@@ -77,7 +77,8 @@ def test_pages(readings: Readings, stream: FakeStream) -> None:
     st.sampled_from([Fault.NONE, Fault.BREAK_BEFORE, Fault.ERROR]),
     max_size=4)), max_size=8), st.sampled_from(['read', 'ends', 'time',
                                                 'connect']))
-def test_each_entry_once_whatever_breaks(plans: Any, operation: str) -> None:
+def test_each_entry_is_handled_once_despite_breaks(plans: Any,
+                                                   operation: str) -> None:
     stream = FakeStream()
     readings = Readings(stream)
     readings.idle()
@@ -90,8 +91,7 @@ def test_each_entry_once_whatever_breaks(plans: Any, operation: str) -> None:
     assert readings.numbers == list(range(number))
 
 
-def test_an_entry_that_makes_trouble(stream: FakeStream,
-                                     logged: Any) -> None:
+def test_entry_whose_handler_raises(stream: FakeStream, logged: Any) -> None:
     def handle(entry: Entry) -> None:
         if entry.fields[0] in (b'1', b'3'):
             raise KeyError('trouble')
@@ -110,7 +110,7 @@ def test_an_entry_that_makes_trouble(stream: FakeStream,
     assert len(lines) == 2
 
 
-def test_an_entry_that_makes_trouble_and_a_log_that_does(
+def test_entry_whose_handler_and_log_raise(
         stream: FakeStream, monkeypatch: pytest.MonkeyPatch) -> None:
     def trouble(entry: Entry) -> None:
         raise ValueError('x')
@@ -128,8 +128,7 @@ def test_an_entry_that_makes_trouble_and_a_log_that_does(
     assert readings.numbers == [1, 2]
 
 
-def test_an_entry_in_the_middle_of_a_page_is_not_handed_on_again(
-        stream: FakeStream) -> None:
+def test_entry_within_a_page_is_not_handled_again(stream: FakeStream) -> None:
     """The cursor moves with each entry, not with the page."""
     seen: List[Optional[bytes]] = []
     readings = Readings(stream)
@@ -168,26 +167,27 @@ def test_the_first_time_counts_only_when_it_reaches_redis(
     assert readings.began.calls == [(START, CLOCK_START)]
 
 
-def test_what_is_told_comes_before_the_first_entry(
+def test_success_is_reported_before_the_first_entry(
         readings: Readings, stream: FakeStream) -> None:
     readings.idle()
     put(stream, 1)
-    told: List[int] = []
-    readings._handle = lambda entry: told.append(len(readings.resumed.calls))
+    reports: List[int] = []
+    readings._handle = lambda entry: reports.append(
+        len(readings.resumed.calls))
     readings.idle()
-    assert told == [2]
+    assert reports == [2]
 
 
-def test_others_get_their_turn_between_full_pages(
-        readings: Readings, stream: FakeStream) -> None:
+def test_other_tasks_run_between_full_pages(readings: Readings,
+                                            stream: FakeStream) -> None:
     readings.idle()
     put(stream, *range(7))
     readings.idle()
     assert len(readings.paused.calls) == 2
 
 
-def test_a_task_that_was_stopped_while_it_connected(
-        readings: Readings, stream: FakeStream) -> None:
+def test_task_stopped_while_it_connected(readings: Readings,
+                                         stream: FakeStream) -> None:
     class Stopped:
         stopping = True
 
@@ -196,7 +196,7 @@ def test_a_task_that_was_stopped_while_it_connected(
     assert stream.connections == 0
 
 
-# -- how far behind ----------------------------------------------------------
+# -- lag --------------------------------------------------------------------
 
 def test_lag(stream: FakeStream, clock: Clock) -> None:
     lags: List[Any] = []
@@ -209,11 +209,11 @@ def test_lag(stream: FakeStream, clock: Clock) -> None:
     stream.advance(7.0)
     put(stream, 4)
     readings.until(4)
-    # A full page: the first three are 7 seconds old; then there is no more.
+    # A full page: the first three are 7 seconds old; then there are no more.
     assert lags[1:] == [pytest.approx(7.0), pytest.approx(7.0), 0.0]
 
 
-def test_one_that_keeps_up_does_not_complain(readings: Readings,
+def test_reader_that_keeps_up_reports_no_lag(readings: Readings,
                                              stream: FakeStream,
                                              clock: Clock) -> None:
     readings.idle()
@@ -223,8 +223,8 @@ def test_one_that_keeps_up_does_not_complain(readings: Readings,
     assert readings.lagging.calls == []
 
 
-def test_one_that_lags_says_where_it_is(stream: FakeStream,
-                                        clock: Clock) -> None:
+def test_lagging_reader_reports_its_position(stream: FakeStream,
+                                             clock: Clock) -> None:
     readings = Readings(stream)
 
     def handle(entry: Entry) -> None:
@@ -240,26 +240,26 @@ def test_one_that_lags_says_where_it_is(stream: FakeStream,
     assert positions
     assert set(positions) <= {START, *ids}
     assert positions == sorted(positions)
-    # It says it once more when it lags again.
+    # It reports once more when it lags again.
     readings.lagging.calls.clear()
     put(stream, *range(8))
     readings.idle()
     assert readings.lagging.calls[-1] is None
 
 
-def test_it_says_where_it_is_when_it_is_asked(stream: FakeStream,
-                                              clock: Clock) -> None:
+def test_position_is_reported_on_request(stream: FakeStream,
+                                         clock: Clock) -> None:
     readings = Readings(
         stream, handle=lambda entry: readings.reader.report_position())
     readings.idle()
     first, _, _, _ = put(stream, *range(4))
     readings.until(4)
-    told = readings.lagging.calls
-    # Within a full page, the entry before the present one; in the last
-    # page, that there is nothing more.
-    assert told[1] == first
-    assert None not in told[:3]
-    assert told[3:] and set(told[3:]) == {None}
+    reports = readings.lagging.calls
+    # Within a full page, the entry before the present one; in the last page,
+    # the fact that there is nothing more.
+    assert reports[1] == first
+    assert None not in reports[:3]
+    assert reports[3:] and set(reports[3:]) == {None}
 
 
 def test_reports_are_not_made_for_each_entry(
@@ -296,7 +296,7 @@ def test_interrupt(stream: FakeStream, frozen: bool) -> None:
     readings.reader.interrupt()
 
 
-def test_it_wakes_when_something_comes(stream: FakeStream) -> None:
+def test_reader_wakes_on_a_new_entry(stream: FakeStream) -> None:
     arrived = threading.Event()
     readings = Readings(stream, block=10 * DEADLINE,
                         handle=lambda entry: arrived.set())

@@ -1,5 +1,5 @@
-"""Where the reader begins: before all that was stored since a local client
-may have been told that it is connected, whatever state Redis was in."""
+"""The reader's first position: before all entries stored since a local client
+may have learned that it is connected, in whatever state Redis was."""
 import itertools
 from typing import Any, Iterator, List, Tuple
 
@@ -16,16 +16,16 @@ from redis_streams_adapter.testing.stream import CLOCK_START, FakeLink, \
     FakeStream, Fault
 from ..readings import BLOCK, Clock, MAX_LEN, put, Readings
 
-#: The calls of a reader that wait for a reply.
+#: The reader's calls that wait for a reply.
 OPERATIONS = ('connect', 'time', 'ends', 'read')
 
 
 class World:
-    """A process and a server whose clocks both go on while calls wait.
+    """A process and a server whose clocks both advance while calls wait.
 
-    :param delays: how many seconds each command takes to the server, and its
-                   reply takes back, in turn; none once they are used up.
-    :param max_len: how many entries the stream keeps.
+    :param delays: the seconds that each command and each reply take, in turn;
+                   none once they are used up.
+    :param max_len: the maximum length of the stream.
     """
 
     def __init__(self, delays: Any = (), max_len: int = MAX_LEN) -> None:
@@ -41,15 +41,15 @@ class World:
 
     @property
     def now(self) -> float:
-        """How many seconds have passed."""
+        """The seconds that have passed."""
         return self.clock.now - self._begun
 
     def wait(self) -> None:
-        """A command or a reply is on its way."""
+        """A command or a reply is in transit."""
         self.pass_time(next(self._delays, 0.0))
 
     def pass_time(self, seconds: float) -> None:
-        """Let others store what is due meanwhile."""
+        """Let others store what is due by then."""
         end = self.now + seconds
         while self.due and self.due[0][0] <= end:
             moment, number = self.due.pop(0)
@@ -65,12 +65,12 @@ class World:
 
     def _set(self, moment: float) -> None:
         self.clock.now = self._begun + moment
-        # As Redis: in whole milliseconds, rounded down.
+        # Like Redis: in whole milliseconds, rounded down.
         self.stream.clock = CLOCK_START + int(moment * 1000 + 1e-6)
 
 
 class SlowLink(FakeLink):
-    """A link whose commands and replies take their time."""
+    """A link whose commands and replies take time."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world.stream)
@@ -115,7 +115,7 @@ def make_world(patch: pytest.MonkeyPatch, delays: Any = (),
 
 def hang(*operations: str, way: int = 0, seconds: float = 5.0
          ) -> Iterator[float]:
-    """The delays if some calls hang, on their way there or back."""
+    """The delays if some calls hang, on the way to Redis or back."""
     for operation in OPERATIONS:
         for each in (0, 1):
             yield seconds if operation in operations and each == way else 0.0
@@ -123,16 +123,16 @@ def hang(*operations: str, way: int = 0, seconds: float = 5.0
 
 @pytest.mark.parametrize('way', [0, 1], ids=['command', 'reply'])
 @pytest.mark.parametrize('operation', OPERATIONS)
-def test_a_call_that_hangs(monkeypatch: pytest.MonkeyPatch, operation: str,
-                           way: int) -> None:
-    """It does not fail, and others store meanwhile what is for clients who
-    have been let in."""
+def test_call_that_hangs(monkeypatch: pytest.MonkeyPatch, operation: str,
+                         way: int) -> None:
+    """It does not fail, and in the meantime others store entries for connected
+    clients."""
     world = make_world(monkeypatch, hang(operation, way=way))
     put(world.stream, 0)
     world.pass_time(1.0)
     world.readings.since = world.clock.now
-    # What was stored a moment before that may be read, too, if the reply
-    # with the server's time was slow.
+    # Entries stored a moment earlier may be read, too, if the reply with the
+    # server's time was slow.
     world.due = [(1.0 + number / 10, number) for number in range(1, 50)]
     world.read_all()
     arrived = [each for each in world.readings.numbers if each]
@@ -140,7 +140,7 @@ def test_a_call_that_hangs(monkeypatch: pytest.MonkeyPatch, operation: str,
 
 
 @pytest.mark.parametrize('operation', ['connect', 'time', 'ends'])
-def test_a_call_that_fails(world: World, operation: str) -> None:
+def test_call_that_fails(world: World, operation: str) -> None:
     put(world.stream, 1)
     world.pass_time(1.0)
     readings = world.readings
@@ -156,8 +156,8 @@ def test_a_call_that_fails(world: World, operation: str) -> None:
     assert readings.numbers == [2, 3]
 
 
-def test_a_call_that_fails_for_whatever_reason(world: World) -> None:
-    """A client library may fail in its own words."""
+def test_call_that_fails_with_any_exception(world: World) -> None:
+    """A client library may raise exceptions of other types."""
     def connect() -> None:
         raise LookupError('no node of the cluster answers')
 
@@ -173,8 +173,8 @@ def test_a_call_that_fails_for_whatever_reason(world: World) -> None:
     assert world.readings.numbers == [1]
 
 
-def test_a_client_that_comes_before_the_task_runs(world: World) -> None:
-    """The task of the reader has not run its first line."""
+def test_client_that_connects_before_the_task_runs(world: World) -> None:
+    """The reader's task has not run its first line yet."""
     put(world.stream, 1)
     world.pass_time(1.0)
     world.readings.since = world.clock.now
@@ -185,9 +185,9 @@ def test_a_client_that_comes_before_the_task_runs(world: World) -> None:
     assert world.readings.numbers == [2]
 
 
-def test_the_moment_itself(world: World) -> None:
-    """An id has no more than the milliseconds, and the first entry of one
-    may be later than a client that came in the same."""
+def test_entry_of_the_same_millisecond(world: World) -> None:
+    """An id has only milliseconds, and the first entry of one may be later
+    than a client that connected in the same."""
     world.pass_time(1.0)
     world.readings.since = world.clock.now
     put(world.stream, 1, 2)
@@ -195,19 +195,19 @@ def test_the_moment_itself(world: World) -> None:
     assert world.readings.numbers == [1, 2]
 
 
-def test_nobody_for_a_long_time(world: World) -> None:
-    """History is not for clients that come later, however long it took."""
+def test_no_client_for_a_long_time(world: World) -> None:
+    """History is not for clients that connect later, however long it took."""
     world.pass_time(60.0)
     put(world.stream, 1)
     world.pass_time(60.0)
     world.readings.since = world.clock.now
     world.readings.idle()
     assert world.readings.numbers == []
-    # No id that will be given out is before it.
+    # No future id is before it.
     assert world.readings.reader.cursor == world.stream.last
 
 
-def test_a_stream_that_is_made_while_a_call_hangs(
+def test_stream_created_while_a_call_hangs(
         monkeypatch: pytest.MonkeyPatch) -> None:
     world = make_world(monkeypatch, hang('time'))
     world.due = [(1.0, 1), (2.0, 2)]
@@ -216,7 +216,7 @@ def test_a_stream_that_is_made_while_a_call_hangs(
     assert world.readings.lost.calls == []
 
 
-def test_a_stream_that_is_not_there(world: World) -> None:
+def test_missing_stream(world: World) -> None:
     world.readings.idle()
     assert world.readings.reader.cursor == START
     put(world.stream, 1)
@@ -224,15 +224,14 @@ def test_a_stream_that_is_not_there(world: World) -> None:
     assert world.readings.numbers == [1]
 
 
-@pytest.mark.parametrize('tells', [True, False],
+@pytest.mark.parametrize('counts', [True, False],
                          ids=['counted', 'not counted'])
 @pytest.mark.parametrize('operation', ['time', 'ends'])
-def test_what_is_trimmed_before_it_can_be_read(
-        monkeypatch: pytest.MonkeyPatch, operation: str,
-        tells: bool) -> None:
-    """Nobody knows how much it was, but that it was."""
+def test_entries_trimmed_before_they_can_be_read(
+        monkeypatch: pytest.MonkeyPatch, operation: str, counts: bool) -> None:
+    """The size of the loss is unknown, its occurrence is not."""
     world = make_world(monkeypatch, hang(operation))
-    world.stream.counts_added = tells
+    world.stream.counts_added = counts
     put(world.stream, 0)
     world.pass_time(1.0)
     world.readings.since = world.clock.now
@@ -243,9 +242,9 @@ def test_what_is_trimmed_before_it_can_be_read(
     assert world.readings.lost.calls == [TRIMMED]
 
 
-def test_what_is_trimmed_between_two_calls(
+def test_entries_trimmed_between_two_calls(
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reader has seen where the stream begins and ends, and not read
+    """The reader has seen where the stream begins and ends, but not read
     it."""
     world = make_world(monkeypatch, hang('ends', 'read'))
     put(world.stream, 0)
@@ -259,12 +258,11 @@ def test_what_is_trimmed_between_two_calls(
     assert world.readings.lost.calls == [TRIMMED]
 
 
-@pytest.mark.parametrize('tells', [True, False],
+@pytest.mark.parametrize('counts', [True, False],
                          ids=['counted', 'not counted'])
-def test_what_was_trimmed_before_is_no_loss(world: World,
-                                            tells: bool) -> None:
+def test_earlier_trimming_is_no_loss(world: World, counts: bool) -> None:
     """It was never for a client of this process."""
-    world.stream.counts_added = tells
+    world.stream.counts_added = counts
     put(world.stream, *range(3 * MAX_LEN))
     world.pass_time(1.0)
     world.readings.since = world.clock.now
@@ -275,7 +273,7 @@ def test_what_was_trimmed_before_is_no_loss(world: World,
     assert world.readings.lost.calls == []
 
 
-#: Seconds: about none, such as on a network, or until something gives up.
+#: Seconds: almost none, as on a network, or until a timeout.
 SECONDS = st.one_of(
     st.just(0.0), st.floats(0.0, 0.003), st.floats(0.0, 10.0))
 
@@ -289,13 +287,12 @@ SECONDS = st.one_of(
                                                   Fault.ERROR])),
                        max_size=3), started=SECONDS,
        max_len=st.sampled_from([2, 5, MAX_LEN]))
-def test_whatever_takes_its_time(delays: List[float], since: float,
-                                 before: List[float], gaps: List[float],
-                                 faults: List[Any], started: float,
-                                 max_len: int) -> None:
-    """All that is stored from the moment on arrives, once and in order, or
-    it is told that it was trimmed; what was stored before that arrives only
-    if replies were slow."""
+def test_any_delays(delays: List[float], since: float, before: List[float],
+                    gaps: List[float], faults: List[Any], started: float,
+                    max_len: int) -> None:
+    """All entries stored from that moment on arrive, once and in order, or
+    their trimming is reported; entries stored before it arrive only if replies
+    were slow."""
     with pytest.MonkeyPatch.context() as patch:
         world = make_world(patch, delays, max_len)
         moments = sorted(before)
@@ -321,6 +318,6 @@ def test_whatever_takes_its_time(delays: List[float], since: float,
         assert not lost or readings.lost.calls
         if max_len == MAX_LEN:
             assert not lost and not readings.lost.calls
-        # By as much as a reply took, and two milliseconds.
+        # By the time of a reply, and two milliseconds.
         oldest = came - max(delays, default=0.0) - 0.003
         assert all(moment > oldest for moment in moments[first:])

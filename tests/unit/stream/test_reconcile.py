@@ -1,4 +1,4 @@
-"""What the stream holds of what a writer has sent."""
+"""The part of a writer's entries that the stream holds."""
 from typing import Any, Iterator, List, Optional, Sequence
 
 import pytest
@@ -33,7 +33,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def put(stream: FakeStream, *numbers: int,
         writer: bytes = OURS) -> List[Position]:
-    """Store entries of a writer, each a moment after the other."""
+    """Store entries of a writer, each a moment after the previous one."""
     positions = []
     for number in numbers:
         stream.advance(1.0)
@@ -46,8 +46,9 @@ def put(stream: FakeStream, *numbers: int,
 
 @given(st.integers(0, 12), st.integers(1, 12), st.lists(
     st.integers(0, 30), max_size=10), st.booleans())
-def test_a_stream_has_the_first_of_those_in_flight(
-        stored: int, count: int, others: List[int], between: bool) -> None:
+def test_stream_holds_the_first_entries_in_flight(stored: int, count: int,
+                                                  others: List[int],
+                                                  between: bool) -> None:
     """However many entries of others are among them."""
     stream = FakeStream()
     link = stream.link()
@@ -64,8 +65,7 @@ def test_a_stream_has_the_first_of_those_in_flight(
     link.close()
 
 
-def test_what_is_before_is_not_looked_at(stream: FakeStream,
-                                         link: Any) -> None:
+def test_earlier_entries_are_not_read(stream: FakeStream, link: Any) -> None:
     after = put(stream, 4, 5)[-1]
     assert find_stored(link, OURS, after, [4, 5]) == (3, after)
 
@@ -77,8 +77,8 @@ def test_what_is_before_is_not_looked_at(stream: FakeStream,
     (b'wid', OURS, b'seq', b'x', b'since', b'0-0'),
     (b'wid', OURS, b'seq', b'9', b'since', b'0-0'),
     (b'wid', THEIRS, b'seq', b'4', b'since', b'0-0')])
-def test_what_looks_like_our_stamp(stream: FakeStream, link: Any,
-                                   fields: Sequence[bytes]) -> None:
+def test_entries_that_resemble_the_writers(stream: FakeStream, link: Any,
+                                           fields: Sequence[bytes]) -> None:
     """Any program can write to the stream."""
     stream.put(b'name', b'value', *fields)
     assert find_stored(link, OURS, START, [4, 5])[0] == 3
@@ -92,7 +92,7 @@ def marks(positions: Sequence[Position]) -> List[Mark]:
             for number, position in enumerate(positions, 1)]
 
 
-def test_everything_is_there(stream: FakeStream, link: Any) -> None:
+def test_complete_stream(stream: FakeStream, link: Any) -> None:
     positions = put(stream, 1, 2, 3)
     assert find_kept(link, positions[-1], marks(positions), 0) == Kept(
         positions[-1])
@@ -100,22 +100,23 @@ def test_everything_is_there(stream: FakeStream, link: Any) -> None:
 
 @pytest.mark.parametrize('goes_on', [True, False])
 @pytest.mark.parametrize('kept', range(5))
-def test_a_replica_lacked_the_last_entries(
-        stream: FakeStream, link: Any, kept: int, goes_on: bool) -> None:
+def test_replica_that_lacked_the_last_entries(stream: FakeStream, link: Any,
+                                              kept: int,
+                                              goes_on: bool) -> None:
     put(stream, 1, writer=THEIRS)
     positions = put(stream, *range(1, 6))
     stream.set_back(positions[kept - 1] if kept else stream.entries[0].id)
     end = stream.last
     if goes_on:
         put(stream, 7, 8, writer=THEIRS)
-    # Without more entries the stream ends before what was acknowledged.
+    # Without later entries the stream ends before what was acknowledged.
     assert find_kept(link, positions[-1], marks(positions), 0) == Kept(
         positions[-1] if goes_on else end, kept)
 
 
-def test_what_is_forgotten_is_assumed_to_be_there(
-        stream: FakeStream, link: Any) -> None:
-    """Marks have a bounded number: the older ones are gone."""
+def test_entries_without_a_mark_count_as_stored(stream: FakeStream,
+                                                link: Any) -> None:
+    """Marks are limited in number: the older ones are gone."""
     put(stream, 1, writer=THEIRS)
     positions = put(stream, *range(1, 6))
     stream.set_back(stream.entries[0].id)
@@ -126,9 +127,9 @@ def test_what_is_forgotten_is_assumed_to_be_there(
 @pytest.mark.parametrize('lose', [
     FakeStream.trim, FakeStream.delete,
     lambda stream: stream.trim(1)])
-def test_what_was_trimmed_is_not_lost(stream: FakeStream, link: Any,
+def test_trimmed_entries_are_not_lost(stream: FakeStream, link: Any,
                                       lose: Any) -> None:
-    """Readers had time to read it; a deletion is theirs to detect."""
+    """Readers had time to read them; a deletion is theirs to detect."""
     positions = put(stream, 1, 2, 3)
     put(stream, 1, writer=THEIRS)
     lose(stream)

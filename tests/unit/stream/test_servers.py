@@ -1,4 +1,4 @@
-"""Commands for keys on several servers: each is sent to the right one."""
+"""Commands for keys on several servers: each is sent to its key's server."""
 from typing import Any, Callable, Dict, List
 
 import pytest
@@ -14,19 +14,19 @@ from ..scripted import Break, ScriptedServers
 
 
 class FakeCluster(ScriptedServers):
-    """A cluster: its keys have places, and may move."""
+    """A cluster whose keys may move."""
 
     def __init__(self) -> None:
         super().__init__(self.answer)
-        #: Where each key is, and where the client believes it is.
+        #: The server of each key, and where the client believes it to be.
         self.places: Dict[str, Any] = {}
         self.known: Dict[str, Any] = {}
-        #: The error of a server that has not the key.
+        #: The error of a server that does not have the key.
         self.error: Callable[[str, Any], Exception] = \
             lambda key, place: MovedError(f'1 {place}:1')
-        #: How often the client has asked where keys are.
+        #: How often the client has asked for the servers of keys.
         self.looks = 0
-        #: The servers that were told ASKING before the next command.
+        #: The servers that received ASKING before the next command.
         self.asking: List[Any] = []
 
     def answer(self, place: Any, command: Any) -> Any:
@@ -76,7 +76,7 @@ def test_one_server() -> None:
     assert servers.connections == 1
 
 
-def test_each_command_goes_to_its_server(cluster: FakeCluster) -> None:
+def test_each_command_is_sent_to_its_server(cluster: FakeCluster) -> None:
     servers = cluster.servers()
     servers.open()
     assert servers.carry_out(get('x', 'y', 'z', 'y')) == [
@@ -87,8 +87,7 @@ def test_each_command_goes_to_its_server(cluster: FakeCluster) -> None:
     assert cluster.looks == 1
 
 
-def test_an_error_reply_stays_with_its_command(
-        cluster: FakeCluster) -> None:
+def test_error_reply_affects_only_its_command(cluster: FakeCluster) -> None:
     error = redis.ResponseError('WRONGTYPE')
     cluster.reply = lambda place, command: \
         error if command[1] == b'y' else cluster.answer(place, command)
@@ -101,7 +100,7 @@ def test_an_error_reply_stays_with_its_command(
 @pytest.mark.parametrize('error', [
     lambda key, place: MovedError(f'1 {place}:1'),
     lambda key, place: TryAgainError('multiple keys'),
-    # As redis-py 5.0 has it.
+    # The form of redis-py 5.0.
     lambda key, place: redis.ResponseError(f'MOVED 1 {place}:1')])
 def test_keys_that_have_moved(cluster: FakeCluster, error: Any) -> None:
     servers = cluster.servers()
@@ -111,7 +110,7 @@ def test_keys_that_have_moved(cluster: FakeCluster, error: Any) -> None:
     assert servers.carry_out(get('x', 'y', 'z')) == [
         b'x at a', b'y at c', b'z at a']
     assert cluster.looks == 2
-    # Only what was refused is sent again.
+    # Only the refused command is sent again.
     assert [each.command[1] for each in cluster.sent].count(b'x') == 1
     assert servers.carry_out(get('y')) == [b'y at c']
     assert cluster.looks == 2
@@ -121,7 +120,7 @@ def test_keys_that_have_moved(cluster: FakeCluster, error: Any) -> None:
     lambda key, place: AskError(f'1 {place}:1'),
     lambda key, place: redis.ResponseError(f'ASK 1 {place}:1')])
 def test_keys_that_are_moving(cluster: FakeCluster, error: Any) -> None:
-    """The other server is asked this once; the table stays as it is."""
+    """The other server is used for this command only; the table stays."""
     servers = cluster.servers()
     servers.open()
     cluster.error = error
@@ -137,17 +136,16 @@ def test_keys_that_are_moving(cluster: FakeCluster, error: Any) -> None:
     ReadOnlyError('a replica'), redis.ResponseError('READONLY a replica'),
     redis.ResponseError('CLUSTERDOWN no'),
     redis.ResponseError('MASTERDOWN no')])
-def test_a_server_that_was_deposed(error: Exception) -> None:
-    """It is no answer: another server has to be found."""
+def test_deposed_master(error: Exception) -> None:
+    """Its reply is not valid: another server has to be found."""
     servers = Servers(ScriptedServers(lambda *_: error).driver())
     servers.open()
     with pytest.raises(Unavailable):
         servers.carry_out(get('x'))
 
 
-def test_a_connection_that_has_ended_is_replaced(
-        cluster: FakeCluster) -> None:
-    """It is counted, since the server may have dropped something."""
+def test_ended_connection_is_replaced(cluster: FakeCluster) -> None:
+    """It is counted, because the server may have dropped something."""
     servers = cluster.servers()
     servers.open()
     servers.carry_out(get('x', 'y'))
@@ -158,7 +156,7 @@ def test_a_connection_that_has_ended_is_replaced(
     assert cluster.connections[1].closed
 
 
-def test_a_connection_that_breaks(cluster: FakeCluster) -> None:
+def test_connection_that_breaks(cluster: FakeCluster) -> None:
     """Nothing is sent twice."""
     servers = cluster.servers()
     servers.open()
@@ -168,7 +166,7 @@ def test_a_connection_that_breaks(cluster: FakeCluster) -> None:
     assert len(cluster.sent) == 2
 
 
-def test_a_server_that_is_away(cluster: FakeCluster) -> None:
+def test_unreachable_server(cluster: FakeCluster) -> None:
     servers = cluster.servers()
     servers.open()
     cluster.away.append('b')
@@ -176,7 +174,7 @@ def test_a_server_that_is_away(cluster: FakeCluster) -> None:
         servers.carry_out(get('y'))
 
 
-def test_where_keys_are_cannot_be_found_out(cluster: FakeCluster) -> None:
+def test_servers_of_keys_cannot_be_determined(cluster: FakeCluster) -> None:
     def look() -> Any:
         raise redis.ConnectionError('no server answers')
 

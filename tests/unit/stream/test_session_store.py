@@ -1,4 +1,4 @@
-"""Commands of many tasks, sent by one. The scripts and keys are tested with a
+"""Commands of many tasks, sent by one. Scripts and keys are tested with a real
 Redis, in tests/integration/stream."""
 import logging
 import threading
@@ -21,12 +21,12 @@ from ..scripted import Break, ScriptedServers
 
 
 class Store(ScriptedServers):
-    """A server with keys, which answers while it is not held."""
+    """A server with keys, which answers unless it is held."""
 
     def __init__(self) -> None:
         super().__init__(self.answer)
         self.values: Dict[bytes, bytes] = {}
-        #: What a command is answered with instead.
+        #: Replies to commands that replace the normal ones.
         self.replies: Dict[bytes, Any] = {}
         self.goes_on = threading.Event()
         self.goes_on.set()
@@ -97,7 +97,7 @@ def test_touch(sessions: SessionStore, server: Store) -> None:
 @pytest.mark.usefixtures('task')
 @pytest.mark.parametrize('result', [DONE, CHANGED, ABSENT])
 def test_swap(sessions: SessionStore, server: Store, result: int) -> None:
-    """One script for each key: the keys may be on several servers."""
+    """One script call for each key: the keys may be on several servers."""
     server.replies[b'EVAL'] = result
     assert sessions.swap([Swap('p', b'2', [b'1', b'']),
                           Swap('q', b'', [b'1'])]) == [result] * 2
@@ -141,8 +141,9 @@ def test_page_before(sessions: SessionStore, server: Store) -> None:
 
 
 @pytest.mark.usefixtures('task')
-def test_what_gathers_is_sent_at_once(sessions: SessionStore, server: Store,
-                                      monkeypatch: Any) -> None:
+def test_waiting_commands_are_sent_together(sessions: SessionStore,
+                                            server: Store,
+                                            monkeypatch: Any) -> None:
     """And each caller gets the replies to its own commands."""
     for number in range(PIPELINE):
         server.values[b'sessions:%d' % number] = b'%d' % number
@@ -167,8 +168,8 @@ def test_what_gathers_is_sent_at_once(sessions: SessionStore, server: Store,
 
 
 @pytest.mark.usefixtures('task')
-def test_an_error_reply_is_for_its_caller_alone(
-        sessions: SessionStore, server: Store) -> None:
+def test_error_reply_affects_only_its_caller(sessions: SessionStore,
+                                             server: Store) -> None:
     server.replies[b'EVAL'] = redis.ResponseError('NOPERM')
     with pytest.raises(Refused, match='NOPERM'):
         sessions.swap([Swap('p', b'2', [b'1'])])
@@ -178,9 +179,9 @@ def test_an_error_reply_is_for_its_caller_alone(
 
 
 @pytest.mark.usefixtures('task')
-def test_a_server_that_refuses_some(sessions: SessionStore,
-                                    server: Store) -> None:
-    """It does not keep the other sessions from being written."""
+def test_server_that_refuses_some_writes(sessions: SessionStore,
+                                         server: Store) -> None:
+    """Other sessions are still written."""
     error = redis.ResponseError('OOM')
     server.reply = lambda place, command: \
         error if b'sessions:q' in command else 1
@@ -195,9 +196,9 @@ def test_a_server_that_refuses_some(sessions: SessionStore,
         sessions.touch(['q'])
 
 
-def test_a_connection_that_breaks(sessions: SessionStore, server: Store,
-                                  task: Task) -> None:
-    """Nothing is sent twice; the next command is for a new connection."""
+def test_connection_that_breaks(sessions: SessionStore, server: Store,
+                                task: Task) -> None:
+    """Nothing is sent twice; the next command uses a new connection."""
     server.replies[b'SET'] = Break()
     with pytest.raises(Unavailable):
         sessions.put('p', b'1')
@@ -209,8 +210,8 @@ def test_a_connection_that_breaks(sessions: SessionStore, server: Store,
     assert task.restarts == 1
 
 
-def test_redis_is_away(sessions: SessionStore, server: Store,
-                       start: Callable[[], Task]) -> None:
+def test_outage(sessions: SessionStore, server: Store,
+                start: Callable[[], Task]) -> None:
     """No call waits for a reply that cannot come."""
     server.away.append(None)
     start()
@@ -223,15 +224,16 @@ def test_redis_is_away(sessions: SessionStore, server: Store,
 
 
 @pytest.mark.usefixtures('task')
-def test_no_reply_in_time(sessions: SessionStore, server: Store) -> None:
+def test_late_reply(sessions: SessionStore, server: Store) -> None:
     sessions.patience = 0.01
     server.goes_on.clear()
     with pytest.raises(Unavailable, match='in time'):
         sessions.get('p')
 
 
-def test_the_end(sessions: SessionStore, server: Store, task: Task) -> None:
-    """What waits is given up, and later calls fail at once."""
+def test_end_of_the_task(sessions: SessionStore, server: Store,
+                         task: Task) -> None:
+    """Waiting calls are given up, and later calls fail at once."""
     server.goes_on.clear()
     calls = [Call(sessions.get, str(number)) for number in range(3)]
     wait_until(lambda: server.sent)

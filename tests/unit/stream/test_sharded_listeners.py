@@ -1,4 +1,4 @@
-"""Listening to sharded channels of a cluster, whichever masters have them."""
+"""Listening to a cluster's sharded channels, on all masters that have some."""
 import logging
 from typing import Any, Callable, Dict, Iterator, List
 
@@ -16,7 +16,7 @@ from redis_streams_adapter.testing.pubsub import FakeConnection, FakePubSub
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ..conftest import Log
 
-#: Enough for each master to have some of them.
+#: Enough that each master has some of them.
 CHANNELS = [f'c{number}' for number in range(20)]
 
 
@@ -49,7 +49,7 @@ class Running:
 
 def ask_differently(monkeypatch: pytest.MonkeyPatch,
                     listeners: ShardedListeners, places: Any) -> None:
-    """Let the cluster's answer be another one."""
+    """Make the cluster report other places."""
     driver = listeners._driver
     assert driver.cluster is not None
     monkeypatch.setattr(listeners, '_driver', driver._replace(
@@ -72,7 +72,7 @@ def running(server: FakePubSub, logger: Callable[[], logging.Logger],
 
 @pytest.fixture
 def listeners(running: Running) -> ShardedListeners:
-    """Those that hear all channels."""
+    """Listeners to all channels."""
     running.listeners.listen_to(CHANNELS)
     wait_until(lambda: all(map(running.listeners.hears, CHANNELS)))
     return running.listeners
@@ -80,7 +80,7 @@ def listeners(running: Running) -> ShardedListeners:
 
 def check(server: FakePubSub, running: Running,
           channels: List[str]) -> None:
-    """Each of them is heard once, and no other."""
+    """Each channel is heard once, and no other one."""
     wait_until(lambda: all(map(running.listeners.hears, channels)),
                what=lambda: f'{[each.places for each in server.connections]}')
     for channel in CHANNELS:
@@ -101,8 +101,8 @@ def test_one_connection_for_each_master(
     assert server.asked == 1
 
 
-def test_other_channels(server: FakePubSub, running: Running,
-                        listeners: ShardedListeners) -> None:
+def test_change_of_channels(server: FakePubSub, running: Running,
+                            listeners: ShardedListeners) -> None:
     connections = list(server.connections)
     listeners.listen_to(CHANNELS[5:])
     check(server, running, CHANNELS[5:])
@@ -119,9 +119,9 @@ def test_other_channels(server: FakePubSub, running: Running,
     assert len(running.tasks) == 4
 
 
-def test_channel_moves(server: FakePubSub, running: Running,
-                       listeners: ShardedListeners) -> None:
-    """The others are heard meanwhile, on the same connections."""
+def test_channel_that_moves(server: FakePubSub, running: Running,
+                            listeners: ShardedListeners) -> None:
+    """Other channels are still heard, on the same connections."""
     connections = list(server.connections)
     channel = CHANNELS[0]
     here = server.master_of(channel)
@@ -131,11 +131,10 @@ def test_channel_moves(server: FakePubSub, running: Running,
     assert server.connections == connections
 
 
-def test_cluster_does_not_know_of_a_move_yet(
-        server: FakePubSub, running: Running,
-        listeners: ShardedListeners,
+def test_move_that_the_cluster_does_not_report_yet(
+        server: FakePubSub, running: Running, listeners: ShardedListeners,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """The listener tries again, and does not lose its connection."""
+    """The listener retries, and keeps its connection."""
     connections = list(server.connections)
     channel = CHANNELS[0]
     here = server.master_of(channel)
@@ -157,10 +156,10 @@ def test_cluster_does_not_know_of_a_move_yet(
 
 
 @pytest.mark.parametrize('old', [False, True])
-def test_one_channel_of_many_is_elsewhere(
-        server: FakePubSub, running: Running,
-        monkeypatch: pytest.MonkeyPatch, old: bool) -> None:
-    """The others are heard meanwhile, also with redis-py 5.0, which has no
+def test_one_of_many_channels_has_moved(server: FakePubSub, running: Running,
+                                        monkeypatch: pytest.MonkeyPatch,
+                                        old: bool) -> None:
+    """Other channels are still heard, also with redis-py 5.0, which has no
     classes for the errors of a cluster."""
     channel, know = CHANNELS[0], server.master_of
     there = next(each for each in server.masters if each != know(channel))
@@ -182,7 +181,7 @@ def test_one_channel_of_many_is_elsewhere(
 
 def test_slot_that_no_master_has(server: FakePubSub, running: Running,
                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    """That is reported; the other channels are heard."""
+    """It is reported; the other channels are heard."""
     listeners, lost = running.listeners, CHANNELS[0]
     know = server.master_of
     there = [False]
@@ -199,8 +198,8 @@ def test_slot_that_no_master_has(server: FakePubSub, running: Running,
     assert ATTEMPTS > 1
 
 
-def test_master_is_replaced(server: FakePubSub, running: Running,
-                            listeners: ShardedListeners) -> None:
+def test_replaced_master(server: FakePubSub, running: Running,
+                         listeners: ShardedListeners) -> None:
     """By a server at another address."""
     with server.changed:
         server.masters[0] = ('four', 4)
@@ -212,8 +211,8 @@ def test_master_is_replaced(server: FakePubSub, running: Running,
     wait_until(lambda: len(server.connections) == 3)
 
 
-def test_connections_break(server: FakePubSub, running: Running,
-                           listeners: ShardedListeners) -> None:
+def test_broken_connections(server: FakePubSub, running: Running,
+                            listeners: ShardedListeners) -> None:
     for _ in range(3):
         server.break_all()
         wait_until(lambda: all(map(listeners.hears, CHANNELS)))

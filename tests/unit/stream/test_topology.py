@@ -1,5 +1,5 @@
-"""Which server to connect to, from the answers of a cluster's members or of
-Sentinels; they are played here."""
+"""The choice of a server, from the answers of a cluster's members or of
+Sentinels, which are simulated here."""
 from typing import Any, Dict, List, Set, Tuple
 
 import pytest
@@ -13,20 +13,20 @@ class Silent(Exception):
     """The member does not answer."""
 
 
-class NotTold(Exception):
+class NotNamed(Exception):
     """No answer names the master."""
 
 
 class Play:
-    """Those who are asked.
+    """The simulated members.
 
-    :param told: by address: what each replies. Others do not.
+    :param replies: the reply of each address. Others do not answer.
     """
 
-    def __init__(self, told: Dict[Address, Any]) -> None:
-        self.told = told
+    def __init__(self, replies: Dict[Address, Any]) -> None:
+        self.replies = replies
         self.commands: Set[Tuple[str, ...]] = set()
-        #: Who was asked, in this order, and how many connections are open.
+        #: The addresses asked, in order, and the number of open connections.
         self.asked: List[Address] = []
         self.open = 0
 
@@ -37,14 +37,14 @@ class Play:
             def connect(self) -> None:
                 play.asked.append(address)
                 play.open += 1
-                if address not in play.told:
+                if address not in play.replies:
                     raise Silent('no reply')
 
             def send_command(self, *command: str) -> None:
                 play.commands.add(command)
 
             def read_response(self) -> Any:
-                return play.told[address]
+                return play.replies[address]
 
             def disconnect(self) -> None:
                 play.open -= 1
@@ -55,7 +55,7 @@ class Play:
         return Members(self.connect, (Silent,), addresses)
 
     def sentinels(self, *addresses: Address, others: int = 0) -> Sentinels:
-        return Sentinels(self.connect, (Silent,), addresses, NotTold,
+        return Sentinels(self.connect, (Silent,), addresses, NotNamed,
                          'name', others)
 
 
@@ -69,7 +69,7 @@ def view(*masters: Address, replica: Address = D) -> Any:
             for number, (host, port) in enumerate(masters)]
 
 
-def test_the_master() -> None:
+def test_master_of_a_slot() -> None:
     play = Play({A: view(A, B)})
     members = play.members(A)
     assert members.master_of(0) == members.master_of(9) == A
@@ -78,19 +78,19 @@ def test_the_master() -> None:
     assert play.commands == {('CLUSTER', 'SLOTS')}
 
 
-def test_nobody_has_the_slot() -> None:
+def test_slot_without_a_master() -> None:
     play = Play({A: view(A), B: []})
     assert play.members(A, B).master_of(10) is None
     assert play.open == 0
 
 
-def test_the_next_one_knows_who_has_the_slot() -> None:
+def test_next_member_knows_the_master() -> None:
     play = Play({A: [], B: view(A)})
     for _ in range(20):
         assert play.members(A, B).master_of(5) == A
 
 
-def test_nobody_answers() -> None:
+def test_no_member_answers() -> None:
     play = Play({})
     with pytest.raises(Silent):
         play.members(A, B).master_of(0)
@@ -98,54 +98,54 @@ def test_nobody_answers() -> None:
     assert play.open == 0
 
 
-def test_those_that_others_told_of_are_asked() -> None:
-    """Also replicas, which may be all that is left of it."""
+def test_members_named_by_others_are_asked() -> None:
+    """Including replicas, which may be all that is left of the cluster."""
     play = Play({A: view(A, B)})
     members = play.members(A)
     members.master_of(0)
     for address in (B, D):
-        play.told = {address: view(address)}
+        play.replies = {address: view(address)}
         assert members.master_of(0) == address
 
 
-def test_those_that_were_given_are_never_forgotten() -> None:
+def test_given_members_are_never_forgotten() -> None:
     play = Play({A: view(B)})
     members = play.members(A, C)
     members.master_of(0)
-    play.told = {C: view(C)}
+    play.replies = {C: view(C)}
     assert members.master_of(0) == C
 
 
-def test_a_server_that_knows_of_nobody_does_not_count() -> None:
-    """One that was reset, or has left: its view is empty."""
+def test_member_with_an_empty_view_is_ignored() -> None:
+    """A server that was reset, or has left, has an empty view."""
     play = Play({A: view(A, B)})
     members = play.members(A)
     members.master_of(0)
-    play.told = {A: []}
+    play.replies = {A: []}
     assert members.master_of(0) is None
-    play.told = {B: view(B)}
+    play.replies = {B: view(B)}
     assert members.master_of(0) == B
 
 
-def test_who_was_silent_is_asked_last() -> None:
+def test_silent_member_is_asked_last() -> None:
     play = Play({B: view(B)})
     members = play.members(A, B)
     for _ in range(20):
         members.master_of(0)
     assert play.asked.count(A) <= 1
-    # And first again, or by chance, when it has answered.
-    play.told = {A: view(A)}
+    # And first again, or at random, once it has answered.
+    play.replies = {A: view(A)}
     assert members.master_of(0) == A
-    play.told = {A: view(A), B: view(A), D: view(A)}
+    play.replies = {A: view(A), B: view(A), D: view(A)}
     play.asked.clear()
     for _ in range(50):
         members.master_of(0)
     assert A in play.asked
 
 
-def test_a_member_without_a_name_of_its_own() -> None:
-    """One that has never heard of others says nothing, and one that may not
-    tell its name says null: it is where it was asked."""
+def test_member_without_its_own_name() -> None:
+    """A member that has never met others sends an empty name, one that may not
+    reveal its name sends null: its address is the one asked."""
     for name in (b'', None):
         play = Play({A: [[0, 9, [name, 1, b'id']]]})
         assert play.members(A).master_of(0) == A
@@ -160,7 +160,7 @@ def state(master: Address, flags: str = 'master', others: int = 2) -> Any:
             b'flags', flags.encode(), b'num-other-sentinels', b'%d' % others]
 
 
-def test_the_master_that_a_sentinel_tells_of() -> None:
+def test_master_named_by_a_sentinel() -> None:
     play = Play({A: state(C)})
     assert play.sentinels(A, B).master() == C
     assert play.commands == {('SENTINEL', 'MASTER', 'name')}
@@ -169,28 +169,28 @@ def test_the_master_that_a_sentinel_tells_of() -> None:
 
 @pytest.mark.parametrize('flags', [
     'master,s_down', 's_down,master,disconnected', 'master,s_down,o_down'])
-def test_another_sentinel_may_reach_the_master(flags: str) -> None:
+def test_other_sentinel_that_reaches_the_master(flags: str) -> None:
     play = Play({A: state(C, flags), B: state(D)})
     for _ in range(20):
         assert play.sentinels(A, B).master() == D
 
 
-def test_a_sentinel_that_is_alone_is_not_believed() -> None:
+def test_isolated_sentinel_is_not_believed() -> None:
     play = Play({A: state(C, others=0), B: state(D, others=1)})
     for _ in range(20):
         assert play.sentinels(A, B, others=1).master() == D
 
 
-def test_sentinels_are_asked_by_chance() -> None:
-    """One that is cut off from the others names a former master."""
+def test_sentinels_are_asked_in_random_order() -> None:
+    """A Sentinel that is cut off from the others names a former master."""
     play = Play({A: state(C), B: state(D)})
     sentinels = play.sentinels(A, B)
     assert {sentinels.master() for _ in range(50)} == {C, D}
 
 
-def test_no_sentinel_tells_of_the_master() -> None:
+def test_no_sentinel_names_the_master() -> None:
     play = Play({A: state(C, 's_down,master'), C: state(C, others=1)})
-    with pytest.raises(NotTold) as caught:
+    with pytest.raises(NotNamed) as caught:
         play.sentinels(A, B, C, others=2).master()
     text = str(caught.value)
     assert "'name'" in text

@@ -1,4 +1,4 @@
-"""Tasks that wait for the writer, and what is sent ahead."""
+"""Tasks that wait for the writer, and urgent entries."""
 import threading
 from typing import Any, Callable, List, Optional
 
@@ -36,20 +36,19 @@ def in_thread(function: Callable[..., Any], *args: Any) -> Any:
 
 # -- waiting -----------------------------------------------------------------
 
-def test_wait_until_it_is_stored(writer: Writer, stream: FakeStream,
-                                 start_writer: Callable[[], None]) -> None:
+def test_wait_until_stored(writer: Writer, stream: FakeStream,
+                           start_writer: Callable[[], None]) -> None:
     start_writer()
     for number in range(10):
         pending, = put(writer, number)
         writer.wait(pending)
         assert stored(stream)[-1] == number
-    # Again, for it is settled.
+    # Again, because it is settled.
     writer.wait(pending)
 
 
-def test_wait_for_one_that_is_refused(writer: Writer, stream: FakeStream,
-                                      start_writer: Callable[[],
-                                                             None]) -> None:
+def test_wait_for_a_refused_entry(writer: Writer, stream: FakeStream,
+                                  start_writer: Callable[[], None]) -> None:
     stream.refuses = lambda fields: fields[1] == b'1'
     start_writer()
     good, bad = put(writer, 0, 1)
@@ -58,10 +57,10 @@ def test_wait_for_one_that_is_refused(writer: Writer, stream: FakeStream,
     writer.wait(good)
 
 
-def test_wait_through_a_connection_that_is_replaced(
+def test_wait_survives_a_replaced_connection(
         writer: Writer, stream: FakeStream,
         start_writer: Callable[[], None]) -> None:
-    """That is no outage."""
+    """That is not an outage."""
     start_writer()
     writer.wait(*put(writer, 1))
     for fault in (Fault.BREAK_BEFORE, Fault.BREAK_AFTER):
@@ -84,7 +83,7 @@ def test_wait_ends_in_an_outage(writer: Writer, stream: FakeStream,
     stream.come_back()
     assert writer.flush(DEADLINE)
     assert stored(stream) == [1, 2]
-    # From here it is waited for again.
+    # From here on waiting is possible again.
     stream.freeze()
     thread, result = in_thread(writer.wait, *put(writer, 3))
     assert not result
@@ -93,8 +92,8 @@ def test_wait_ends_in_an_outage(writer: Writer, stream: FakeStream,
     assert result == [None] and stored(stream) == [1, 2, 3]
 
 
-def test_wait_ends_where_redis_does_not_answer(
-        make_writer: Make, stream: FakeStream) -> None:
+def test_wait_ends_if_redis_does_not_answer(make_writer: Make,
+                                            stream: FakeStream) -> None:
     writer = make_writer(patience=0.05)
     stream.freeze()
     pending, = put(writer, 1)
@@ -113,7 +112,7 @@ def test_flush(writer: Writer, stream: FakeStream,
     assert stored(stream) == [1]
 
 
-def test_flush_waits_for_what_is_there_now(writer: Writer) -> None:
+def test_flush_waits_for_present_entries(writer: Writer) -> None:
     writer.backpressure.set_window(5)
     writer.backpressure.seen(0)
     put(writer, *range(5))
@@ -136,10 +135,10 @@ def test_flush_through_an_outage(writer: Writer, stream: FakeStream,
     assert stored(stream) == [1, 2]
 
 
-def test_who_gives_up_waiting_leaves_nothing_behind(
+def test_interrupted_wait_leaves_no_waiter(
         writer: Writer, stream: FakeStream,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """A timeout of gevent is raised wherever it finds one waiting."""
+    """A gevent timeout is raised wherever the task waits."""
     class Impatient(threading.Event):
         def wait(self, timeout: Optional[float] = None) -> bool:
             raise KeyboardInterrupt
@@ -151,7 +150,7 @@ def test_who_gives_up_waiting_leaves_nothing_behind(
     assert not writer._waiters.impatient
 
 
-def test_flushing_in_vain_leaves_nothing_behind(writer: Writer) -> None:
+def test_unsuccessful_flush_leaves_no_waiter(writer: Writer) -> None:
     put(writer, 1)
     for _ in range(10):
         assert not writer.flush(0.0)
@@ -159,7 +158,7 @@ def test_flushing_in_vain_leaves_nothing_behind(writer: Writer) -> None:
     assert len(writer.outbox) == 1
 
 
-def test_nobody_waits_for_a_task_that_has_ended(writer: Writer) -> None:
+def test_no_wait_for_an_ended_task(writer: Writer) -> None:
     put(writer, 1)
     thread, result = in_thread(writer.flush, None)
     wait_until(lambda: writer._waiters.flushing)
@@ -202,9 +201,9 @@ def test_abandon(writer: Writer, stream: FakeStream) -> None:
     assert links[0].abandoned
 
 
-def test_it_gets_through_when_something_is_stored(
+def test_success_is_reported_once_something_is_stored(
         writer: Writer, stream: FakeStream) -> None:
-    """Not as soon as it is connected: it may not be allowed to write."""
+    """Not already when it is connected: writing may be forbidden."""
     def task() -> UntilDone:
         return UntilDone(lambda: not len(writer.outbox))
 
@@ -217,26 +216,26 @@ def test_it_gets_through_when_something_is_stored(
     stream.error = None
     writer.work(accepted)
     assert accepted.got_through == 1
-    # With nothing to write that is all there is to know.
+    # With nothing to write, this is all that can be known.
     writer.work(idle)
     assert idle.got_through == 1
 
 
-def test_what_is_urgent_goes_first(writer: Writer,
-                                   stream: FakeStream) -> None:
+def test_urgent_entry_is_sent_first(writer: Writer,
+                                    stream: FakeStream) -> None:
     put(writer, 1, 2)
     writer.append_urgent([b'urgent', b'7'])
     writer.append_urgent([b'urgent', b'8'])
     send(writer)
-    # Once, and the last one alone.
+    # Once, and only the last one.
     assert stored(stream) == [8, 1, 2]
     assert stream.history[0].fields == [b'urgent', b'8']
 
 
-def test_what_is_urgent_needs_no_outbox(writer: Writer, stream: FakeStream,
-                                        start_writer: Callable[[],
-                                                               None]) -> None:
-    """Nor does it wait for readers, whom it tells about."""
+def test_urgent_entry_needs_no_outbox(
+        writer: Writer, stream: FakeStream,
+        start_writer: Callable[[], None]) -> None:
+    """Nor does it wait for readers, whom it is about."""
     writer.backpressure.set_window(1)
     writer.backpressure.seen(0)
     start_writer()
@@ -252,7 +251,7 @@ def test_what_is_urgent_needs_no_outbox(writer: Writer, stream: FakeStream,
 def test_nothing_urgent_follows_the_goodbyes(
         writer: Writer, stream: FakeStream,
         start_writer: Callable[[], None]) -> None:
-    """Others would take us for a member again."""
+    """Others would otherwise take the node for a member again."""
     put(writer, 1)
     writer.append_urgent([b'urgent', b'7'])
     writer.close([[b'bye', b'9']])
@@ -265,9 +264,9 @@ def test_nothing_urgent_follows_the_goodbyes(
 
 @pytest.mark.parametrize('fault', [Fault.BREAK_BEFORE, Fault.BREAK_AFTER,
                                    Fault.ERROR])
-def test_what_is_urgent_is_never_in_doubt(
-        writer: Writer, stream: FakeStream, fault: Fault) -> None:
-    """It may be said twice, which does no harm; it is not lost."""
+def test_urgent_entry_is_never_in_doubt(writer: Writer, stream: FakeStream,
+                                        fault: Fault) -> None:
+    """Sending it twice does no harm; it is not lost."""
     put(writer, 1)
     send(writer)
     writer.append_urgent([b'urgent', b'7'])
@@ -279,19 +278,19 @@ def test_what_is_urgent_is_never_in_doubt(
         2 if fault is Fault.BREAK_AFTER else 1)
 
 
-def test_what_is_urgent_survives_an_idle_connection(
-        writer: Writer, stream: FakeStream, start_writer: Callable[[], None]
-        ) -> None:
-    """Which shows only now that it has ended; nothing else is there to be
-    sent."""
+def test_urgent_entry_survives_an_ended_connection(
+        writer: Writer, stream: FakeStream,
+        start_writer: Callable[[], None]) -> None:
+    """The end of the connection is noticed only now, and there is nothing else
+    to send."""
     start_writer()
     stream.plan('append', Fault.BREAK_BEFORE)
     writer.append_urgent([b'urgent', b'7'])
     wait_until(has_stored(stream, 1))
 
 
-def test_a_task_that_was_stopped_while_it_connected(
-        writer: Writer, stream: FakeStream) -> None:
+def test_task_stopped_while_it_connected(writer: Writer,
+                                         stream: FakeStream) -> None:
     class Stopped:
         stopping = True
 

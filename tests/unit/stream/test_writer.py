@@ -1,4 +1,4 @@
-"""What is emitted is sent, in batches and in order."""
+"""Emitted entries are sent in batches and in order."""
 import logging
 import threading
 from typing import Any, Callable
@@ -19,10 +19,9 @@ from ..driving import UntilDone
 from .writers import Logger, Make, put, send, stored, unexpected
 
 
-# -- what goes in ------------------------------------------------------------
+# -- entries -----------------------------------------------------------------
 
-def test_an_entry_as_it_is_stored(writer: Writer,
-                                  stream: FakeStream) -> None:
+def test_stored_entry(writer: Writer, stream: FakeStream) -> None:
     stream.clock = 1
     for _ in range(8):
         stream.put(b'older', b'entry')
@@ -38,8 +37,7 @@ def test_an_entry_as_it_is_stored(writer: Writer,
 
 def test_writer_that_made_the_stream_began_before_its_first_entry(
         writer: Writer, stream: FakeStream) -> None:
-    """A stream that began with this writer may be deleted and begin
-    again."""
+    """A stream that began with this writer may be deleted and begin again."""
     stream.clock = 1234
     for number in (1, 2, 3):
         put(writer, number)
@@ -52,7 +50,7 @@ def test_each_writer_has_its_own_id(make_writer: Make) -> None:
     assert make_writer().writer_id != make_writer().writer_id
 
 
-def test_the_order(writer: Writer, stream: FakeStream) -> None:
+def test_order(writer: Writer, stream: FakeStream) -> None:
     for start in range(0, 100, 10):
         put(writer, *range(start, start + 10))
         if start % 20:
@@ -61,8 +59,8 @@ def test_the_order(writer: Writer, stream: FakeStream) -> None:
     assert stored(stream) == list(range(100))
 
 
-def test_the_order_of_each_task(writer: Writer, stream: FakeStream,
-                                start_writer: Callable[[], None]) -> None:
+def test_order_of_each_task(writer: Writer, stream: FakeStream,
+                            start_writer: Callable[[], None]) -> None:
     start_writer()
     threads = [threading.Thread(target=lambda first=first: put(
         writer, *range(first, first + 500))) for first in (0, 1000, 2000)]
@@ -77,12 +75,12 @@ def test_the_order_of_each_task(writer: Writer, stream: FakeStream,
         assert [number for number in found
                 if first <= number < first + 500] == list(
                     range(first, first + 500))
-    # Numbers are given in the order of the outbox.
+    # Numbers follow the order of the outbox.
     assert [int(entry.fields[-3]) for entry in stream.history] == list(
         range(1, 1501))
 
 
-def test_the_limit_of_entries(make_writer: Make, stream: FakeStream) -> None:
+def test_limit_of_entries(make_writer: Make, stream: FakeStream) -> None:
     writer = make_writer(limit=3)
     put(writer, 1, 2, 3)
     for number in (4, 5):
@@ -93,11 +91,11 @@ def test_the_limit_of_entries(make_writer: Make, stream: FakeStream) -> None:
     put(writer, 6)
     send(writer)
     assert stored(stream) == [1, 2, 3, 6]
-    # A refused one leaves no gap in the numbers.
+    # A refused entry leaves no gap in the numbers.
     assert stream.entries[-1].fields[-3] == b'4'
 
 
-def test_the_limit_of_bytes(make_writer: Make, stream: FakeStream) -> None:
+def test_limit_of_bytes(make_writer: Make, stream: FakeStream) -> None:
     writer = make_writer(max_bytes=4 * ENTRY_OVERHEAD)
     put(writer, 1, 2, 3)
     size = writer.outbox.bytes
@@ -114,8 +112,8 @@ def test_the_limit_of_bytes(make_writer: Make, stream: FakeStream) -> None:
     assert stored(stream) == [1, 2, 3, 6]
 
 
-def test_after_close_nothing_is_accepted(writer: Writer,
-                                         stream: FakeStream) -> None:
+def test_closed_writer_accepts_nothing(writer: Writer,
+                                       stream: FakeStream) -> None:
     put(writer, 1)
     writer.close()
     with pytest.raises(RedisStreamsError, match='closed'):
@@ -126,8 +124,8 @@ def test_after_close_nothing_is_accepted(writer: Writer,
 
 # -- batches -----------------------------------------------------------------
 
-def test_what_has_gathered_is_one_batch(writer: Writer,
-                                        stream: FakeStream) -> None:
+def test_waiting_entries_are_one_batch(writer: Writer,
+                                       stream: FakeStream) -> None:
     put(writer, *range(100))
     send(writer)
     put(writer, 100)
@@ -136,38 +134,37 @@ def test_what_has_gathered_is_one_batch(writer: Writer,
     assert (writer.batches, writer.outbox.stored) == (2, 101)
 
 
-def test_a_batch_has_a_bounded_number_of_entries(
-        writer: Writer, stream: FakeStream) -> None:
+def test_batch_has_a_bounded_number_of_entries(writer: Writer,
+                                               stream: FakeStream) -> None:
     put(writer, *range(2 * BATCH_ENTRIES + 1))
     send(writer)
     assert stream.batches == [BATCH_ENTRIES, BATCH_ENTRIES, 1]
 
 
-def test_a_batch_has_a_bounded_size(writer: Writer,
-                                    stream: FakeStream) -> None:
+def test_batch_has_a_bounded_size(writer: Writer, stream: FakeStream) -> None:
     put(writer, *range(10), filling=BATCH_BYTES // 4)
     put(writer, 10, filling=2 * BATCH_BYTES)
     put(writer, 11)
     send(writer)
     assert stored(stream) == list(range(12))
     assert max(stream.batches) <= 4
-    # One that is larger by itself goes alone.
+    # An entry larger than the limit is sent alone.
     assert stream.batches[-2:] == [1, 1]
 
 
 # -- errors ------------------------------------------------------------------
 
-def test_an_error_that_passes(writer: Writer, stream: FakeStream) -> None:
+def test_temporary_error(writer: Writer, stream: FakeStream) -> None:
     put(writer, 1, 2)
     stream.plan('append', Fault.ERROR, Fault.ERROR)
     assert len(send(writer)) == 2
     assert stored(stream) == [1, 2]
-    # Nothing was in doubt, so nothing had to be looked for.
+    # Nothing was in doubt, so nothing had to be searched.
     assert writer.found_stored == 0
 
 
-def test_an_entry_that_is_refused(writer: Writer, stream: FakeStream,
-                                  logged: Any) -> None:
+def test_refused_entry(writer: Writer, stream: FakeStream,
+                       logged: Any) -> None:
     stream.refuses = lambda fields: fields[1] == b'2'
     pending = put(writer, 1, 2, 3)
     assert send(writer) == []
@@ -180,8 +177,9 @@ def test_an_entry_that_is_refused(writer: Writer, stream: FakeStream,
 
 
 @pytest.mark.parametrize('bad', [1, 2, 3])
-def test_an_entry_over_which_the_server_hangs_up(
-        writer: Writer, stream: FakeStream, logged: Any, bad: int) -> None:
+def test_entry_that_makes_the_server_hang_up(writer: Writer,
+                                             stream: FakeStream, logged: Any,
+                                             bad: int) -> None:
     stream.chokes_on = lambda fields: fields[1] == b'%d' % bad
     put(writer, 1, 2, 3)
     assert len(send(writer)) == 1
@@ -191,9 +189,10 @@ def test_an_entry_over_which_the_server_hangs_up(
     assert writer.outbox.bytes == 0
 
 
-def test_a_large_entry_that_breaks_the_connection_each_time(
-        writer: Writer, stream: FakeStream, logged: Any) -> None:
-    """A server may hang up without a word that reaches us."""
+def test_large_entry_that_always_breaks_the_connection(writer: Writer,
+                                                       stream: FakeStream,
+                                                       logged: Any) -> None:
+    """A server may hang up without a reply that arrives."""
     put(writer, 1)
     send(writer)
     put(writer, 2, filling=LARGE)
@@ -206,8 +205,8 @@ def test_a_large_entry_that_breaks_the_connection_each_time(
     assert not stream.planned
 
 
-def test_a_large_entry_that_was_unlucky(writer: Writer,
-                                        stream: FakeStream) -> None:
+def test_large_entry_during_an_unrelated_break(writer: Writer,
+                                               stream: FakeStream) -> None:
     put(writer, 1, filling=LARGE)
     put(writer, 2)
     stream.plan('append', *[Fault.BREAK_BEFORE] * (BREAKS - 1),
@@ -217,8 +216,8 @@ def test_a_large_entry_that_was_unlucky(writer: Writer,
     assert writer.outbox.refused == 0
 
 
-def test_a_small_entry_is_never_given_up(writer: Writer,
-                                         stream: FakeStream) -> None:
+def test_small_entry_is_never_given_up(writer: Writer,
+                                       stream: FakeStream) -> None:
     put(writer, 1)
     stream.plan('append', *[Fault.BREAK_BEFORE] * 10 * BREAKS)
     send(writer)
@@ -232,10 +231,9 @@ def test_links_are_closed(writer: Writer, stream: FakeStream) -> None:
     assert stream.connections == 0
 
 
-# -- signs of life -----------------------------------------------------------
+# -- heartbeats ---------------------------------------------------------------
 
-def test_signs_of_life_have_no_number_of_their_own(
-        writer: Writer, stream: FakeStream) -> None:
+def test_heartbeats_have_no_number(writer: Writer, stream: FakeStream) -> None:
     for numbered in (False, True, False, True, True, False):
         writer.append([b'number', b'0'], numbered)
     send(writer)
@@ -257,7 +255,7 @@ def test_goodbyes(make_writer: Make, stream: FakeStream) -> None:
     assert stream.entries[-1].fields[-3] == b'2'
 
 
-def test_what_writers_share(stream: FakeStream, logger: Logger) -> None:
+def test_writers_share_limits(stream: FakeStream, logger: Logger) -> None:
     capacity = Capacity(3, 1 << 20)
     one, other = (Writer(stream.link, ThreadEngine(), logger,
                          capacity=capacity, patience=DEADLINE,
@@ -279,19 +277,19 @@ def test_what_writers_share(stream: FakeStream, logger: Logger) -> None:
 # -- by time -----------------------------------------------------------------
 
 def test_retention(make_writer: Make, stream: FakeStream) -> None:
-    """By the server's clock: the last id, less the retention."""
+    """By the server's clock: the last id minus the retention."""
     writer = make_writer(retention=10.0)
     for number in range(20):
         put(writer, number)
         send(writer)
         stream.advance(1.0)
     numbers = [int(entry.fields[1]) for entry in stream.entries]
-    # The last id known is that of the entry before.
+    # The last known id is that of the previous entry.
     assert numbers == list(range(8, 20))
 
 
-def test_retention_has_a_cap(logger: Logger,
-                             monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retention_is_limited(logger: Logger,
+                              monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(writer_module.time, 'monotonic', lambda: now[0])
     stream = FakeStream(max_len=5)
@@ -308,9 +306,9 @@ def test_retention_has_a_cap(logger: Logger,
         range(16, 21))
 
 
-def test_who_may_not_trim_does_not_get_through(
-        make_writer: Make, stream: FakeStream) -> None:
-    """Else it would fail each time it is to trim, and be well between."""
+def test_forbidden_trim_is_an_outage(make_writer: Make,
+                                     stream: FakeStream) -> None:
+    """Otherwise it would fail at each trim, and work in between."""
     writer = make_writer(retention=10.0)
     put(writer, 1)
     stream.plan('trim', Fault.ERROR)

@@ -1,4 +1,4 @@
-"""After a connection broke: what is stored, and what has vanished."""
+"""Stored and vanished entries after a connection broke."""
 import logging
 from typing import Any, List
 
@@ -29,7 +29,7 @@ def test_in_doubt(writer: Writer, stream: FakeStream, fault: Fault,
     assert writer.found_stored == found
     put(writer, 4)
     send(writer)
-    # Too late: its connection was ended on the server's side.
+    # Too late: the server has ended its connection.
     stream.arrive()
     assert stored(stream) == [1, 2, 3, 4]
     assert writer.outbox.stored == 4
@@ -37,7 +37,7 @@ def test_in_doubt(writer: Writer, stream: FakeStream, fault: Fault,
 
 def test_in_doubt_among_the_entries_of_others(
         writer: Writer, make_writer: Make, stream: FakeStream) -> None:
-    """Far more of them than are looked through at once."""
+    """Far more of them than one page of the search."""
     other = make_writer()
     put(writer, 1)
     send(writer)
@@ -104,9 +104,9 @@ def test_in_doubt_before_anything_was_acknowledged(
     assert stored(stream) == [0, 1]
 
 
-def test_in_doubt_where_none_of_it_may_be_ended(
+def test_in_doubt_without_the_right_to_end_connections(
         writer: Writer, stream: FakeStream) -> None:
-    """Then a copy may come, which readers know by its number."""
+    """A copy may arrive then, which readers recognise by its number."""
     stream.permissive = False
     put(writer, 1)
     stream.plan('append', Fault.BREAK_LATE)
@@ -119,7 +119,7 @@ def test_in_doubt_where_none_of_it_may_be_ended(
 
 
 def test_in_doubt_and_trimmed(writer: Writer, stream: FakeStream) -> None:
-    """If it is unknown, it is sent again rather than lost."""
+    """If its fate is unknown, it is sent again rather than lost."""
     put(writer, 1)
     stream.plan('append', Fault.BREAK_AFTER)
     with pytest.raises(Unavailable):
@@ -132,7 +132,7 @@ def test_in_doubt_and_trimmed(writer: Writer, stream: FakeStream) -> None:
 
 def test_in_doubt_after_a_refused_entry(writer: Writer,
                                         stream: FakeStream) -> None:
-    """There is a gap in the numbers then."""
+    """The numbers have a gap then."""
     stream.chokes_on = lambda fields: fields[1] == b'2'
     put(writer, 1, 2, 3)
     stream.plan('append', Fault.NONE, Fault.BREAK_AFTER)
@@ -161,8 +161,8 @@ def test_exactly_once_and_in_order(plans: Any, refused: Any,
                     lambda: logging.getLogger('tests.unit.quiet'),
                     capacity=Capacity(1000, 1 << 30), patience=DEADLINE,
                     vanished=unexpected)
-    # A batch with an entry that is refused in its place, of which the reply
-    # is lost, is beyond what can be found out.
+    # A batch with an entry that is refused individually, whose reply is lost,
+    # cannot be resolved.
     stream.refuses = lambda fields: False
     stream.chokes_on = lambda fields: int(fields[1]) in choking | refused
     number = 0
@@ -184,8 +184,8 @@ logging.getLogger('tests.unit.quiet').setLevel(logging.CRITICAL + 1)
 @pytest.mark.parametrize('fault', [Fault.BREAK_BEFORE, Fault.BREAK_AFTER])
 @pytest.mark.parametrize('flight', [
     [False], [True, False], [False, True], [False, False]])
-def test_signs_of_life_in_doubt(writer: Writer, stream: FakeStream,
-                                fault: Fault, flight: List[bool]) -> None:
+def test_heartbeats_in_doubt(writer: Writer, stream: FakeStream, fault: Fault,
+                             flight: List[bool]) -> None:
     put(writer, 0)
     send(writer)
     for number, numbered in enumerate(flight, 1):
@@ -195,14 +195,15 @@ def test_signs_of_life_in_doubt(writer: Writer, stream: FakeStream,
     assert stored(stream) == list(range(len(flight) + 1))
 
 
-# -- what has vanished -------------------------------------------------------
+# -- vanished entries ---------------------------------------------------------
 
 @pytest.mark.parametrize('size', [1, 4])
 @pytest.mark.parametrize('kept', range(0, 8, 4))
 @pytest.mark.parametrize('quicker', [False, True])
-def test_a_failover_that_lost_what_was_acknowledged(
-        make_writer: Make, stream: FakeStream, log: Any, size: int, kept: int,
-        quicker: bool) -> None:
+def test_failover_that_lost_acknowledged_entries(make_writer: Make,
+                                                 stream: FakeStream, log: Any,
+                                                 size: int, kept: int,
+                                                 quicker: bool) -> None:
     writer = make_writer(vanished=log)
     stream.put(b'the', b'first')
     for start in range(0, 8, size):
@@ -224,8 +225,8 @@ def test_a_failover_that_lost_what_was_acknowledged(
         b'%d' % number for number in (*range(kept), 999, 1000, 999)]
 
 
-def test_signs_of_life_that_vanish_are_no_loss(
-        writer: Writer, stream: FakeStream) -> None:
+def test_vanished_heartbeats_are_no_loss(writer: Writer,
+                                         stream: FakeStream) -> None:
     put(writer, 1)
     send(writer)
     writer.append([b'number', b'2'], numbered=False)
@@ -237,9 +238,10 @@ def test_signs_of_life_that_vanish_are_no_loss(
 
 
 @pytest.mark.parametrize('how', ['trim', 'delete', 'begin again'])
-def test_what_is_gone_with_its_stream_has_not_vanished(
-        writer: Writer, stream: FakeStream, how: str) -> None:
-    """The readers tell of that, and of what they miss."""
+def test_entries_of_a_deleted_stream_have_not_vanished(writer: Writer,
+                                                       stream: FakeStream,
+                                                       how: str) -> None:
+    """The readers report that, and what they miss."""
     put(writer, *range(4))
     send(writer)
     breaks(writer, stream)
@@ -257,9 +259,8 @@ def test_what_is_gone_with_its_stream_has_not_vanished(
         0, 1, 2, 3, 999, 999]
 
 
-def test_a_failover_after_much_was_trimmed(make_writer: Make,
-                                           stream: FakeStream,
-                                           log: Any) -> None:
+def test_failover_after_much_was_trimmed(make_writer: Make, stream: FakeStream,
+                                         log: Any) -> None:
     writer = make_writer(vanished=log)
     for number in range(20):
         put(writer, number)
@@ -273,8 +274,8 @@ def test_a_failover_after_much_was_trimmed(make_writer: Make,
 
 # -- replicas ----------------------------------------------------------------
 
-def test_what_no_replica_has_is_not_acknowledged(
-        make_writer: Make, stream: FakeStream) -> None:
+def test_unreplicated_entries_are_not_acknowledged(make_writer: Make,
+                                                   stream: FakeStream) -> None:
     writer = make_writer(replicated=True)
     pending, *_ = put(writer, 1, 2)
     stream.plan('append', Fault.LAG, Fault.LAG)
@@ -284,12 +285,12 @@ def test_what_no_replica_has_is_not_acknowledged(
         assert len(writer.outbox) == 2 and not pending.settled
     send(writer)
     assert pending.settled
-    # Found, not sent again; what was appended besides is nobody's.
+    # Found, not sent again; the other appended entry has no writer here.
     assert [entry.fields[1] for entry in stream.history] == [
         b'1', b'2', b'emitter', b'emitter']
 
 
-def test_a_large_entry_is_not_to_blame_for_lagging_replicas(
+def test_large_entry_is_not_refused_for_lagging_replicas(
         make_writer: Make, stream: FakeStream) -> None:
     writer = make_writer(replicated=True)
     pending, = put(writer, 1, filling=LARGE)

@@ -1,4 +1,4 @@
-"""What the tests of the writer share."""
+"""Helpers shared by the tests of the writer."""
 import logging
 from typing import Callable, List
 
@@ -26,20 +26,20 @@ def put(writer: Writer, *numbers: int, filling: int = 0) -> List[Pending]:
 
 
 def send(writer: Writer) -> List[Unavailable]:
-    """Do the task's work until the outbox is empty.
+    """Run the task's work until the outbox is empty.
 
-    :return: what went wrong.
+    :return: the errors.
     """
     return drive(writer.work, lambda: not len(writer.outbox))
 
 
 def stored(stream: FakeStream) -> List[int]:
-    """The entries that ever stood in the stream."""
+    """All entries that were ever in the stream."""
     return [int(entry.fields[1]) for entry in stream.history]
 
 
 def breaks(writer: Writer, stream: FakeStream) -> None:
-    """Have the writer connect anew."""
+    """Make the writer reconnect."""
     with pytest.raises(Unavailable):
         stream.plan('append', Fault.BREAK_BEFORE)
         put(writer, 999)
