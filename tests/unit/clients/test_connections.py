@@ -74,8 +74,8 @@ def open_polling(server: Any) -> Socket:
     return server.eio.sockets[sid]
 
 
-def test_new_clients_are_refused_and_others_are_not(
-        server: Any, connections: Connections, refusing: Refusing) -> None:
+def test_only_new_clients_are_refused(server: Any, connections: Connections,
+                                      refusing: Refusing) -> None:
     sock = open_polling(server)
     refusing.value = True
     status, body = get(server)
@@ -86,8 +86,8 @@ def test_new_clients_are_refused_and_others_are_not(
     assert get(server, f'EIO=4&sid={sock.sid}') == ('200 OK', b'4hello')
 
 
-def test_a_request_that_polls_is_answered(
-        server: Any, connections: Connections) -> None:
+def test_polling_request_is_answered(server: Any,
+                                     connections: Connections) -> None:
     """With nothing that a client could take for the end of it."""
     sock = open_polling(server)
     thread, answers = poll_in_thread(server, sock.sid)
@@ -100,7 +100,7 @@ def test_a_request_that_polls_is_answered(
     assert get(server, f'EIO=4&sid={sock.sid}')[0].startswith('400 ')
 
 
-def test_what_waits_for_a_client_that_polls_is_fetched(
+def test_polling_client_fetches_waiting_packets(
         server: Any, connections: Connections) -> None:
     sock = open_polling(server)
     sock.send(packet.Packet(packet.MESSAGE, data='hello'))
@@ -112,7 +112,7 @@ def test_what_waits_for_a_client_that_polls_is_fetched(
     assert sock.closed
 
 
-def test_a_client_that_does_not_fetch_is_not_waited_for(
+def test_client_that_does_not_poll_is_not_awaited(
         server: Any, connections: Connections) -> None:
     sock = open_polling(server)
     sock.send(packet.Packet(packet.MESSAGE, data='hello'))
@@ -120,7 +120,7 @@ def test_a_client_that_does_not_fetch_is_not_waited_for(
     assert sock.closed
 
 
-def test_clients_are_told_nothing_and_handlers_run(
+def test_close_runs_handlers_and_sends_nothing(
         server: Any, connections: Connections) -> None:
     reasons: Dict[str, str] = {}
     server.on('disconnect', lambda sid, reason: reasons.update(
@@ -133,7 +133,7 @@ def test_clients_are_told_nothing_and_handlers_run(
         assert client.socket.closed and not client.was_disconnected()
 
 
-def test_a_client_that_comes_meanwhile_is_closed_too(
+def test_client_that_connects_during_close_is_closed(
         server: Any, connections: Connections) -> None:
     """Its request was let in before the server shut down."""
     late: List[FakeClient] = []
@@ -148,8 +148,8 @@ def test_a_client_that_comes_meanwhile_is_closed_too(
     assert late[0].socket.closed
 
 
-def test_slow_handlers_are_not_waited_for_for_ever(
-        server: Any, connections: Connections) -> None:
+def test_wait_for_slow_handlers_is_limited(server: Any,
+                                           connections: Connections) -> None:
     go_on = threading.Event()
     server.on('disconnect', lambda sid, reason: go_on.wait(20))
     FakeClient(server)
@@ -157,7 +157,7 @@ def test_slow_handlers_are_not_waited_for_for_ever(
     go_on.set()
 
 
-def test_a_handler_that_fails_ends_no_other(
+def test_failing_handler_does_not_stop_others(
         server: Any, connections: Connections,
         caplog: pytest.LogCaptureFixture) -> None:
     left: List[str] = []
@@ -184,8 +184,8 @@ def connected() -> Iterator[Tuple[socket.socket, socket.socket]]:
 
 @pytest.mark.parametrize('name', ['gunicorn.socket', 'gunicorn.sock',
                                   'werkzeug.socket'])
-def test_what_does_not_end_is_cut_off(
-        server: Any, connections: Connections, name: str) -> None:
+def test_blocked_websocket_is_cut(server: Any, connections: Connections,
+                                  name: str) -> None:
     """A WebSocket whose client does not answer: it is waited for in
     recv()."""
     with connected() as (ours, theirs):
@@ -237,8 +237,8 @@ def test_nothing_follows_a_websocket(
                 theirs.recv(1)
 
 
-def test_a_request_that_has_no_socket_is_left_alone(
-        server: Any, connections: Connections) -> None:
+def test_request_without_socket_is_ignored(server: Any,
+                                           connections: Connections) -> None:
     go_on = threading.Event()
 
     def serve(environ: Any, start_response: Any) -> List[bytes]:
@@ -258,8 +258,8 @@ def test_a_request_that_has_no_socket_is_left_alone(
 
 @pytest.mark.parametrize('recovery', [False, True])
 @pytest.mark.parametrize('how', ['closed', 'shutting down'])
-def test_a_manager_turns_clients_away(
-        make_manager: Callable[..., Any], how: str, recovery: bool) -> None:
+def test_closing_manager_rejects_clients(make_manager: Callable[..., Any],
+                                         how: str, recovery: bool) -> None:
     """They would not get events of other servers. They get no
     CONNECT_ERROR, after which they would not retry."""
     manager = make_manager(connection_state_recovery=recovery)
@@ -281,7 +281,7 @@ def test_a_manager_turns_clients_away(
     assert FakeClient(server).reply() is not None
 
 
-def test_a_client_is_told_nothing_while_its_connection_ends(
+def test_ending_connection_gets_no_reply(
         make_manager: Callable[..., Any]) -> None:
     """By another task, whose disconnect handler takes its time."""
     manager = make_manager()

@@ -25,8 +25,9 @@ def sids(clients: Any) -> List[str]:
 
 # -- recipients --------------------------------------------------------------
 
-def test_recipients(delivery: Delivery, server: socketio.Server,
-                    connect: Connect) -> None:
+def test_recipients_are_chosen_by_room(delivery: Delivery,
+                                       server: socketio.Server,
+                                       connect: Connect) -> None:
     a, b, c = connect().sid, connect().sid, connect().sid
     other = connect('/chat').sid
     for sid, room in ((a, 'x'), (b, 'x'), (b, 'y'), (c, 7)):
@@ -71,8 +72,8 @@ def test_every_client_is_found_once(delivery: Delivery,
     ({'a': [b'1', b'2']}, b'', 'x'),
     pytest.param((bytearray(b'abc'),), marks=NEEDS_BYTEARRAY)])
 @pytest.mark.parametrize('namespace', ['/', '/chat'])
-def test_a_packet(delivery: Delivery, connect: Connect, args: Any,
-                  namespace: str) -> None:
+def test_packet_is_sent_to_recipients(delivery: Delivery, connect: Connect,
+                                      args: Any, namespace: str) -> None:
     clients = [connect(namespace) for _ in range(3)]
     delivery.hand_over(delivery.pack(namespace, ('hello', *args), EVERYONE))
     for client in clients:
@@ -91,7 +92,7 @@ def test_a_packet(delivery: Delivery, connect: Connect, args: Any,
     (math.nan, math.inf), (b'x',), ('text', {'a': [b'x', 'y', b'z']})],
     ids=repr)
 @pytest.mark.parametrize('namespace', ['/', '/chat'])
-def test_it_is_what_python_socketio_sends(
+def test_packet_equals_that_of_python_socketio(
         delivery: Delivery, connect: Connect, args: Any,
         namespace: str) -> None:
     client = connect(namespace)
@@ -105,8 +106,8 @@ def test_it_is_what_python_socketio_sends(
     assert all(part.packet_type == MESSAGE for part in sent)
 
 
-def test_it_is_encoded_once(delivery: Delivery, connect: Connect,
-                            server: socketio.Server) -> None:
+def test_packet_is_encoded_once(delivery: Delivery, connect: Connect,
+                                server: socketio.Server) -> None:
     class Counting(server.packet_class):  # type: ignore[name-defined]
         encoded = 0
 
@@ -131,8 +132,8 @@ def test_an_event_for_no_client_is_not_encoded(delivery: Delivery,
     assert delivery.delivered == 0
 
 
-def test_what_cannot_be_encoded(delivery: Delivery,
-                                connect: Connect) -> None:
+def test_unencodable_packet_raises(delivery: Delivery,
+                                   connect: Connect) -> None:
     connect()
     with pytest.raises(TypeError):
         delivery.pack('/', ('hello', object()), EVERYONE)
@@ -149,8 +150,8 @@ def test_binary_packets_are_not_shared(delivery: Delivery,
 
 
 @NEEDS_BYTEARRAY
-def test_a_bytearray_may_change_afterwards(delivery: Delivery,
-                                           connect: Connect) -> None:
+def test_bytearray_may_change_after_emit(delivery: Delivery,
+                                         connect: Connect) -> None:
     client, data = connect(), bytearray(b'abc')
     delivery.hand_over(delivery.pack('/', ('hello', data), EVERYONE))
     data[:] = b'xyz'
@@ -197,7 +198,8 @@ def test_binary_packets_with_offsets_are_not_shared(
     assert one is not other
 
 
-def test_what_is_held(delivery: Delivery, connect: Connect) -> None:
+def test_held_packets_follow_missed_ones(delivery: Delivery,
+                                         connect: Connect) -> None:
     """It comes after what was missed, with the offsets that it had."""
     client, other = connect(), connect()
     sid = client.sid
@@ -226,8 +228,8 @@ def test_what_is_held(delivery: Delivery, connect: Connect) -> None:
     assert len(client.events()) == 6
 
 
-def test_it_goes_while_it_is_held(delivery: Delivery,
-                                  connect: Connect) -> None:
+def test_client_lost_while_held_gets_nothing(
+        delivery: Delivery, connect: Connect) -> None:
     client = connect()
     delivery.sent[client.sid] = None
     delivery.hold(client.sid)
@@ -238,7 +240,7 @@ def test_it_goes_while_it_is_held(delivery: Delivery,
     assert not (delivery.sent or delivery.gaps or delivery._held)
 
 
-def test_a_long_time_without_anything(delivery: Delivery,
+def test_gap_is_noted_for_idle_client(delivery: Delivery,
                                       connect: Connect) -> None:
     client = connect()
     sid = client.sid
@@ -268,8 +270,10 @@ def test_a_long_time_without_anything(delivery: Delivery,
 # -- acknowledgements --------------------------------------------------------
 
 @pytest.mark.parametrize('args', [(), (1,), (b'x', {'a': b'y'})])
-def test_acknowledgements(delivery: Delivery, server: socketio.Server,
-                          connect: Connect, log: Log, args: Any) -> None:
+def test_acknowledgements_are_counted(delivery: Delivery,
+                                      server: socketio.Server,
+                                      connect: Connect, log: Log,
+                                      args: Any) -> None:
     clients = [connect(), connect()]
     delivery.hand_over(delivery.pack_with_acks(
         '/', ('question', *args), delivery.recipients('/', EVERYONE),
@@ -286,8 +290,9 @@ def test_acknowledgements(delivery: Delivery, server: socketio.Server,
 
 # -- rooms -------------------------------------------------------------------
 
-def test_join_and_leave(delivery: Delivery, server: socketio.Server,
-                        connect: Connect) -> None:
+def test_rooms_are_entered_and_left(delivery: Delivery,
+                                    server: socketio.Server,
+                                    connect: Connect) -> None:
     a, b, c = connect().sid, connect().sid, connect().sid
     delivery.join('/', Target((a, b)), ('x', 7))
     assert set(server.rooms(a)) == {a, 'x', 7}
@@ -301,7 +306,7 @@ def test_join_and_leave(delivery: Delivery, server: socketio.Server,
     assert 'x' not in server.manager.rooms['/']
 
 
-def test_one_that_has_just_gone_does_not_enter(
+def test_client_that_just_left_enters_no_room(
         delivery: Delivery, server: socketio.Server, connect: Connect,
         monkeypatch: pytest.MonkeyPatch) -> None:
     gone, here = connect(), connect()
@@ -312,8 +317,9 @@ def test_one_that_has_just_gone_does_not_enter(
     assert set(server.rooms(here.sid)) == {here.sid, 'x', 'y'}
 
 
-def test_all_that_can_enter_do(delivery: Delivery, server: socketio.Server,
-                               connect: Connect) -> None:
+def test_clients_that_may_enter_room_do(delivery: Delivery,
+                                        server: socketio.Server,
+                                        connect: Connect) -> None:
     """One may not enter another's own room since python-socketio 5.17."""
     a, b = connect().sid, connect().sid
     delivery.join('/', EVERYONE, (a, 'x'))

@@ -13,8 +13,8 @@ from ...support.wait import wait_until
 from .conftest import Connect
 
 
-def test_a_client_that_has_just_gone(delivery: Delivery,
-                                     connect: Connect) -> None:
+def test_client_that_just_left_is_skipped(delivery: Delivery,
+                                          connect: Connect) -> None:
     gone, closed, here = connect(), connect(), connect()
     loads = delivery.pack('/', ('hello',), EVERYONE)
     gone.leave()
@@ -24,8 +24,8 @@ def test_a_client_that_has_just_gone(delivery: Delivery,
     assert gone.received('hello') == closed.received('hello') == []
 
 
-def test_a_socket_that_closes_in_this_moment(delivery: Delivery,
-                                             connect: Connect) -> None:
+def test_socket_that_closes_during_send_is_skipped(
+        delivery: Delivery, connect: Connect) -> None:
     closing, here = connect(), connect()
     closing.socket.send = raise_closed  # type: ignore[method-assign]
     delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
@@ -36,9 +36,8 @@ def raise_closed(packet: Any) -> None:
     raise SocketIsClosedError()
 
 
-def test_a_client_that_gives_no_sign_of_life(
-        delivery: Delivery, connect: Connect,
-        server: socketio.Server) -> None:
+def test_silent_client_is_closed(delivery: Delivery, connect: Connect,
+                                 server: socketio.Server) -> None:
     """Engine.IO closes it when it is sent something, and runs the
     application's handler in that."""
     silent, here = connect(), connect()
@@ -55,8 +54,8 @@ def test_a_client_that_gives_no_sign_of_life(
     assert silent.received('hello') == [()]
 
 
-def test_a_client_that_answers_in_this_moment(delivery: Delivery,
-                                              connect: Connect) -> None:
+def test_client_that_answers_during_check_stays(
+        delivery: Delivery, connect: Connect) -> None:
     """Its connection's task notes that while another one looks."""
     answering, here = connect(), connect()
 
@@ -70,7 +69,7 @@ def test_a_client_that_answers_in_this_moment(delivery: Delivery,
     assert here.received('hello') == answering.received('hello') == [()]
 
 
-def test_a_log_that_is_no_logger(delivery: Delivery, connect: Connect,
+def test_partial_logger_suffices(delivery: Delivery, connect: Connect,
                                  server: socketio.Server) -> None:
     """Engine.IO calls only these methods."""
     lines: List[str] = []
@@ -93,8 +92,8 @@ def test_a_log_that_is_no_logger(delivery: Delivery, connect: Connect,
         f'Cannot send to sid {client.eio_sid}']
 
 
-def test_a_client_that_has_time_to_answer(delivery: Delivery,
-                                          connect: Connect) -> None:
+def test_client_within_ping_timeout_gets_event(
+        delivery: Delivery, connect: Connect) -> None:
     client = connect()
     client.socket.last_ping = time.time()
     delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))

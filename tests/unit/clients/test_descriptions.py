@@ -38,7 +38,7 @@ def show(node: Node, *clients: FakeClient, namespace: str = '/',
 
 # -- the handshake -----------------------------------------------------------
 
-def test_nothing_is_known(node: Node) -> None:
+def test_unknown_client_has_empty_description(node: Node) -> None:
     client = node.connect()
     found, = show(node, client)
     assert set(found) == {'id', 'handshake', 'rooms', 'data'}
@@ -52,7 +52,7 @@ def test_nothing_is_known(node: Node) -> None:
     assert found['handshake']['xdomain'] is False
 
 
-def test_the_request(node: Node) -> None:
+def test_description_contains_request(node: Node) -> None:
     client = FakeClient(node.server, environ={
         'PATH_INFO': '/socket.io/', 'HTTP_X_FORWARDED_FOR': '10.0.0.9',
         'HTTP_COOKIE': 'a=b', 'HTTP_NOT_TEXT': 5, 'wsgi.input': object(),
@@ -64,14 +64,13 @@ def test_the_request(node: Node) -> None:
         'EIO': '4', 'empty': '', 'name': 'ü', 'broken': '\ufffd', 'x': '2'}
 
 
-def test_what_a_client_proved_itself_with_is_not_told(
-        node: Node) -> None:
+def test_description_contains_no_credentials(node: Node) -> None:
     node.server.on('connect', lambda sid, environ, auth: None)
     client = node.connect()
     assert show(node, client)[0]['handshake']['auth'] == {}
 
 
-def test_when_it_came(node: Node) -> None:
+def test_description_contains_time_of_connect(node: Node) -> None:
     before = int(time.time() * 1000)
     client = node.connect('/', '/chat')
     first, = show(node, client)
@@ -82,7 +81,7 @@ def test_when_it_came(node: Node) -> None:
     assert before <= issued <= time.time() * 1000
 
 
-def test_the_time_as_javascript_writes_it() -> None:
+def test_time_has_format_of_javascript() -> None:
     environ: Dict[str, Any] = {ISSUED: 951782399000}
     server = SimpleNamespace(
         environ={'e': environ}, manager=SimpleNamespace(rooms={}),
@@ -98,7 +97,7 @@ def test_the_time_as_javascript_writes_it() -> None:
 
 # -- clients that disconnect -------------------------------------------------
 
-def test_a_client_that_is_gone(node: Node) -> None:
+def test_lost_client_has_no_description(node: Node) -> None:
     gone, here = node.connect(), node.connect()
     clients = [(gone.sid, gone.eio_sid), (here.sid, here.eio_sid)]
     gone.leave()
@@ -106,7 +105,7 @@ def test_a_client_that_is_gone(node: Node) -> None:
     assert found['id'] == here.sid
 
 
-def test_a_client_whose_session_is_gone(node: Node) -> None:
+def test_client_without_session_is_described(node: Node) -> None:
     client = node.connect()
     del node.server.eio.sockets[client.eio_sid]
     assert show(node, client)[0]['data'] == {}
@@ -114,7 +113,7 @@ def test_a_client_whose_session_is_gone(node: Node) -> None:
 
 # -- rooms -------------------------------------------------------------------
 
-def test_rooms(node: Node) -> None:
+def test_description_contains_rooms(node: Node) -> None:
     a, b = node.connect(), node.connect('/', '/chat')
     for sid, room in ((a.sid, 'x'), (a.sid, 7), (b.sid, 'x')):
         node.server.enter_room(sid, room)
@@ -128,7 +127,7 @@ def test_rooms(node: Node) -> None:
         b.sid_in('/chat'), 'y'}
 
 
-def test_rooms_may_change_meanwhile(node: Node) -> None:
+def test_rooms_may_change_during_description(node: Node) -> None:
     """Under threads they do, and no client is left out."""
     clients = [node.connect() for _ in range(3)]
     rooms = node.manager.rooms['/']
@@ -150,7 +149,7 @@ def test_rooms_may_change_meanwhile(node: Node) -> None:
             assert set(found['rooms']) == {found['id'], 'changing'}
 
 
-def test_it_takes_no_time_for_each_pair(node: Node) -> None:
+def test_cost_is_not_quadratic(node: Node) -> None:
     """Each client has a room of its own, so looking into all rooms for each
     of them would be their number squared."""
     clients = [node.connect() for _ in range(300)]
@@ -191,7 +190,7 @@ def test_a_room_that_no_other_server_can_name(make_cluster: MakeCluster,
 
 # -- the session -------------------------------------------------------------
 
-def test_the_session(node: Node, log: Log) -> None:
+def test_description_contains_session(node: Node, log: Log) -> None:
     client = node.connect('/', '/chat')
     node.server.save_session(client.sid, {'a': 1, 'b': [2]})
     node.server.save_session(client.sid_in('/chat'), {'c': 3}, '/chat')
@@ -205,8 +204,8 @@ def test_the_session(node: Node, log: Log) -> None:
 @pytest.mark.parametrize('session', [
     'text', '', 'ü\u2603', 7, 0, 1.5, True, False, [], [1, {'a': ['b']}],
     b'\0\xff', [b'x', 'y'], {}], ids=repr)
-def test_a_session_that_is_no_mapping(make_cluster: MakeCluster,
-                                      session: Any) -> None:
+def test_session_may_be_any_value(make_cluster: MakeCluster,
+                                  session: Any) -> None:
     """Any node finds the value that was saved."""
     a, b = make_cluster(2)
     client = b.connect()
@@ -217,7 +216,7 @@ def test_a_session_that_is_no_mapping(make_cluster: MakeCluster,
         assert type(found[0].data) is type(session)
 
 
-def test_a_session_of_nothing(node: Node) -> None:
+def test_session_none_counts_as_empty(node: Node) -> None:
     """As if nothing had been saved."""
     client = node.connect()
     node.server.save_session(client.sid, None)
@@ -225,14 +224,14 @@ def test_a_session_of_nothing(node: Node) -> None:
     assert found.data == {}
 
 
-def test_a_session_that_is_a_list_is_told_as_a_copy(node: Node) -> None:
+def test_session_list_is_copied(node: Node) -> None:
     client = node.connect()
     node.server.save_session(client.sid, [1])
     show(node, client)[0]['data'].append(2)
     assert node.server.get_session(client.sid) == [1]
 
 
-def test_what_cannot_be_sent_is_left_out(node: Node) -> None:
+def test_unsendable_items_are_left_out(node: Node) -> None:
     client = node.connect()
     node.server.save_session(client.sid, {'a': 1, 'b': 2, 'c': 3})
     found, = show(node, client, is_sendable=lambda value: 'b' not in value)
@@ -259,7 +258,7 @@ def circular() -> Any:
     lambda: None], ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize('neighbour', [{}, {'raw': b'x'}, {'nan': 1e999}],
                          ids=['plain', 'bytes', 'infinity'])
-def test_a_session_that_cannot_be_serialised(
+def test_unserializable_items_of_session_are_left_out(
         make_cluster: MakeCluster, bad: Any, neighbour: Any) -> None:
     """Any node finds its other items, and all other sessions; also if each
     can be sent alone, but not both together."""
@@ -281,8 +280,8 @@ def test_a_session_that_cannot_be_serialised(
     object(), {1, 2}, datetime.date(2024, 2, 29), 2**70, '\ud800',
     ['good', {'bad': object()}], circular(), nested(MAX_DEPTH + 1)],
     ids=lambda value: type(value).__name__)
-def test_no_mapping_and_not_to_be_serialised(make_cluster: MakeCluster,
-                                             session: Any) -> None:
+def test_unserializable_list_is_left_out(make_cluster: MakeCluster,
+                                         session: Any) -> None:
     """What is no mapping has no keys that could be left out: a list without
     some of its items would be another list."""
     a, b = make_cluster(2)
@@ -297,9 +296,8 @@ def test_no_mapping_and_not_to_be_serialised(make_cluster: MakeCluster,
     assert a.manager.stats()['malformed'] == 0
 
 
-def test_a_json_module_that_fails_in_its_own_way(
-        make_cluster: MakeCluster,
-        the_json_of_python_socketio: None) -> None:
+def test_any_error_of_json_module_is_caught(
+        make_cluster: MakeCluster, the_json_of_python_socketio: None) -> None:
     a, b = make_cluster(2, server={'json': DateJSON})
     client = b.connect()
     b.server.save_session(client.sid, {
@@ -308,8 +306,7 @@ def test_a_json_module_that_fails_in_its_own_way(
     assert found.data == {'day': '2024-02-29'}
 
 
-def test_a_session_of_bytes_where_there_is_only_text(
-        make_cluster: MakeCluster) -> None:
+def test_bytes_are_left_out_of_json(make_cluster: MakeCluster) -> None:
     a, b = make_cluster(2, only_plaintext=True)
     client = b.connect()
     b.server.save_session(client.sid, {'raw': b'x', 'good': 1})

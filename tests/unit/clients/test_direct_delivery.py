@@ -83,7 +83,7 @@ def world() -> World:
     return World()
 
 
-def test_an_event_is_stored_and_delivered_in_one_step(world: World) -> None:
+def test_event_is_stored_and_delivered_in_one_step(world: World) -> None:
     """The application's packet class and the log run without the lock."""
     assert world.delivery.emit('/', HELLO, FIELDS) is PENDING
     assert world.order.steps == [
@@ -92,7 +92,7 @@ def test_an_event_is_stored_and_delivered_in_one_step(world: World) -> None:
     assert world.local.delivered == ['a load']
 
 
-def test_what_is_not_accepted_is_not_delivered(world: World) -> None:
+def test_refused_event_is_not_delivered(world: World) -> None:
     world.full = True
     with pytest.raises(OutboxFullError):
         world.delivery.emit('/', HELLO, FIELDS)
@@ -103,7 +103,7 @@ def test_what_is_not_accepted_is_not_delivered(world: World) -> None:
 
 
 @pytest.mark.parametrize('write_only', [False, True])
-def test_without_local_clients(write_only: bool) -> None:
+def test_event_without_local_clients_is_stored(write_only: bool) -> None:
     """A write-only manager has none, nor has one without a server."""
     world = World(write_only)
     if not write_only:
@@ -112,7 +112,7 @@ def test_without_local_clients(write_only: bool) -> None:
     assert world.order.steps == [('append', False)]
 
 
-def test_a_command(world: World) -> None:
+def test_command_is_applied_and_stored(world: World) -> None:
     done: List[bool] = []
     assert world.delivery.command(
         '/', HELLO, FIELDS,
@@ -122,7 +122,7 @@ def test_a_command(world: World) -> None:
     assert done == [True]
 
 
-def test_local_events(world: World) -> None:
+def test_local_event_is_not_stored(world: World) -> None:
     world.delivery.locally('/', ('hello',), EVERYONE)
     assert world.local.delivered == ['a load']
     assert ('append', True) not in world.order.steps
@@ -133,7 +133,7 @@ def test_local_events(world: World) -> None:
     assert world.order.steps == [('pack', False)]
 
 
-def test_events_with_acknowledgements(world: World) -> None:
+def test_event_with_callback_is_stored_and_delivered(world: World) -> None:
     pending = world.delivery.ask(
         '/', ('hello',), [('sid', 'eio')], lambda sid: 1, world.append,
         False)
@@ -145,7 +145,7 @@ def test_events_with_acknowledgements(world: World) -> None:
                               True) is None
 
 
-def test_an_event_of_another_process(world: World) -> None:
+def test_event_of_other_process_is_delivered(world: World) -> None:
     """It is delivered right here, without a way through other parts."""
     entry: Any = object()
     world.delivery.received(entry, Act('/', 'other', HELLO))
@@ -157,8 +157,7 @@ def test_an_event_of_another_process(world: World) -> None:
 
 @pytest.mark.parametrize('message', [
     SocketsJoin(EVERYONE, ('room',)), Broadcast(('hi',), EVERYONE, 'r1')])
-def test_other_messages_of_other_processes(world: World,
-                                           message: Any) -> None:
+def test_other_messages_are_passed_on(world: World, message: Any) -> None:
     """A command, or an event that asks for an answer."""
     entry: Any = object()
     act = Act('/', 'other', message)
@@ -169,19 +168,19 @@ def test_other_messages_of_other_processes(world: World,
     assert world.order.steps == [('log', False)]
 
 
-def test_nothing_follows_the_stream(world: World) -> None:
+def test_direct_delivery_follows_no_stream(world: World) -> None:
     """The reader makes no calls for entries of this process: their events
     were delivered when they were emitted."""
     assert world.delivery.follower is None
 
 
-def test_all_streams_share_it(world: World) -> None:
+def test_all_streams_share_delivery(world: World) -> None:
     """One order for all events of the process."""
     assert world.delivery.of_stream(b'w') is world.delivery
     assert list(world.delivery.tasks()) == []
 
 
-def test_two_tasks_deliver_in_the_order_of_the_outbox() -> None:
+def test_concurrent_emits_keep_order_of_outbox() -> None:
     """Whatever they do in between."""
     world = World()
     lock = threading.RLock()

@@ -12,9 +12,9 @@ from ...support.wait import DEADLINE, wait_until
 from .conftest import Connect
 
 
-def test_the_handler_runs_in_a_task_of_its_own(delivery: Delivery,
-                                               server: socketio.Server,
-                                               connect: Connect) -> None:
+def test_handler_runs_in_separate_task(delivery: Delivery,
+                                       server: socketio.Server,
+                                       connect: Connect) -> None:
     seen: List[Any] = []
     done = threading.Event()
 
@@ -38,8 +38,8 @@ def test_the_handler_runs_in_a_task_of_its_own(delivery: Delivery,
     assert not other.was_disconnected()
 
 
-def test_the_connection_is_closed(delivery: Delivery, server: socketio.Server,
-                                  connect: Connect) -> None:
+def test_connection_is_closed(delivery: Delivery, server: socketio.Server,
+                              connect: Connect) -> None:
     client, other = connect('/', '/chat'), connect()
     delivery.disconnect('/', Target((client.sid,)), close=True)
     wait_until(lambda: client.socket.closed)
@@ -49,8 +49,8 @@ def test_the_connection_is_closed(delivery: Delivery, server: socketio.Server,
         (other.sid, other.eio_sid)]
 
 
-def test_a_handler_fails(delivery: Delivery, server: socketio.Server,
-                         connect: Connect) -> None:
+def test_failing_handler_does_not_stop_others(
+        delivery: Delivery, server: socketio.Server, connect: Connect) -> None:
     """The others are disconnected all the same."""
     clients = [connect() for _ in range(3)]
 
@@ -63,7 +63,8 @@ def test_a_handler_fails(delivery: Delivery, server: socketio.Server,
         wait_until(client.was_disconnected)
 
 
-def test_no_client_starts_no_task(delivery: Delivery, server: socketio.Server,
-                                  monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disconnect_without_clients_starts_no_task(
+        delivery: Delivery, server: socketio.Server,
+        monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(type(server), 'start_background_task')
     delivery.disconnect('/', EVERYONE, close=True)

@@ -25,8 +25,8 @@ VALUES = st.recursive(
 
 
 @given(st.sampled_from(['/', '/chat', '/a/b']), st.text(), st.lists(VALUES))
-def test_the_short_cut_encodes_as_a_packet(namespace: str, event: str,
-                                           args: List[Any]) -> None:
+def test_shortcut_encodes_like_packet_class(namespace: str, event: str,
+                                            args: List[Any]) -> None:
     data = [event, *args]
     expected = packet.Packet(
         packet.EVENT, namespace=namespace, data=data).encode()
@@ -35,7 +35,7 @@ def test_the_short_cut_encodes_as_a_packet(namespace: str, event: str,
 
 @pytest.mark.parametrize('value', [
     b'x', bytearray(b'x'), [b'x'], {'a': [1, {'b': b'x'}]}, object()])
-def test_the_short_cut_leaves_bytes_to_the_packet(value: Any) -> None:
+def test_shortcut_leaves_bytes_to_packet_class(value: Any) -> None:
     assert _encode_text('/', ['event', value]) is None
 
 
@@ -61,8 +61,8 @@ def encoder(request: pytest.FixtureRequest) -> PacketEncoder:
     ({'a': {'b': 'c'}},), (b'x',), (b'x', 'text'), ({'a': [b'1', b'2']}, 5),
     (1.5, True, 'x', None)], ids=repr)
 @pytest.mark.parametrize('namespace', ['/', '/chat'])
-def test_with_an_offset_and_without(encoder: PacketEncoder, args: Any,
-                                    namespace: str) -> None:
+def test_packet_is_encoded_with_and_without_offset(
+        encoder: PacketEncoder, args: Any, namespace: str) -> None:
     server = encoder._server
     encoded = encoder.encode(namespace, ['hello', *args])
     for _ in range(2):
@@ -78,14 +78,14 @@ def test_with_an_offset_and_without(encoder: PacketEncoder, args: Any,
     assert encoded.ends_in_text is isinstance((args or ('hello',))[-1], str)
 
 
-def test_it_is_marked_once(encoder: PacketEncoder) -> None:
+def test_packet_is_marked_once_for_each_offset(encoder: PacketEncoder) -> None:
     encoded = encoder.encode('/', ['hello', 1])
     assert encoded.marked(OFFSET) is encoded.marked(OFFSET)
     assert encoded.plain() is encoded.plain()
     assert encoded.marked(OFFSET) is not encoded.marked(LATER)
 
 
-def test_when_it_is_ready_for_an_offset() -> None:
+def test_packet_is_ready_for_offset_once_encoded() -> None:
     """JSON always is; otherwise once a serialiser has encoded it."""
     assert Encoded(['2["x"]'], None, False).is_ready(OFFSET)
     encoded = Encoded([b'x'], lambda text: [text.encode()], False)
@@ -94,7 +94,7 @@ def test_when_it_is_ready_for_an_offset() -> None:
     assert encoded.is_ready(OFFSET) and not encoded.is_ready(LATER)
 
 
-def test_two_tasks_mark_it() -> None:
+def test_concurrent_marking_is_safe() -> None:
     """The reader's task marks it without a lock, for its clients, and another
     one for a client that leaves."""
     # Python 3.12 reports opcodes only if a frame has asked for them before
@@ -128,7 +128,7 @@ def test_two_tasks_mark_it() -> None:
     assert moment > 10
 
 
-def test_it_is_as_it_was_emitted(encoder: PacketEncoder) -> None:
+def test_packet_keeps_data_from_time_of_emit(encoder: PacketEncoder) -> None:
     """Whatever the application does with it then."""
     data: Any = {'a': [1, b'x'], 'b': {}}
     encoded = encoder.encode('/', ['hello', data])
@@ -142,7 +142,7 @@ def test_it_is_as_it_was_emitted(encoder: PacketEncoder) -> None:
         'hello', expected, str(OFFSET)]
 
 
-def test_a_question_never_ends_in_text(encoder: PacketEncoder) -> None:
+def test_event_with_callback_has_no_offset(encoder: PacketEncoder) -> None:
     """The acknowledgement function follows it."""
     encoded = encoder.encode('/', ['hello', 'text'], 5)
     assert not encoded.ends_in_text
@@ -150,7 +150,7 @@ def test_a_question_never_ends_in_text(encoder: PacketEncoder) -> None:
 
 
 @pytest.mark.usefixtures('the_json_of_python_socketio')
-def test_a_value_that_the_json_module_writes_as_text() -> None:
+def test_value_encoded_as_text_ends_in_text() -> None:
     """A date, say: a client sees a text."""
     server = make_server(client_manager=socketio.Manager(), json=DateJSON)
     encoded = PacketEncoder(server).encode(

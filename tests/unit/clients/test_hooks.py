@@ -112,14 +112,14 @@ class Without:
         return getattr(self._whole, name)
 
 
-def test_this_server_has_all() -> None:
+def test_server_has_all_hooked_names() -> None:
     """If this fails, python-socketio has changed: see the module."""
     hooks.check(make_server())
     assert hooks.NEEDED and hooks.NEEDED_OF_ENGINE
 
 
 @pytest.mark.parametrize('name', hooks.NEEDED)
-def test_something_is_missing(name: str, visits: FakeVisits) -> None:
+def test_missing_name_of_server_raises(name: str, visits: FakeVisits) -> None:
     server = make_server()
     lacking = Without(server, name)
     with pytest.raises(RuntimeError) as caught:
@@ -132,21 +132,21 @@ def test_something_is_missing(name: str, visits: FakeVisits) -> None:
 
 
 @pytest.mark.parametrize('name', hooks.NEEDED_OF_ENGINE)
-def test_something_is_missing_of_the_engine(name: str) -> None:
+def test_missing_name_of_engine_raises(name: str) -> None:
     server = make_server()
     with pytest.raises(RuntimeError) as caught:
         hooks.check(Without(server, '', eio=Without(server.eio, name)))
     assert str(caught.value).endswith(f'the server has no eio.{name}')
 
 
-def test_much_is_missing() -> None:
+def test_many_missing_names_are_listed() -> None:
     server = make_server()
     with pytest.raises(RuntimeError, match='no save_session, eio.sockets'):
         hooks.check(Without(server, 'save_session', eio=Without(
             server.eio, 'sockets')))
 
 
-def test_what_a_connection_has() -> None:
+def test_connection_has_used_names() -> None:
     """What the hooks use of a connection."""
     server = make_server()
     sock = Socket(server.eio, 'sid')
@@ -156,7 +156,7 @@ def test_what_a_connection_has() -> None:
     assert server.reason.TRANSPORT_CLOSE == 'transport close'
 
 
-def test_the_instance_alone_is_hooked(server: socketio.Server) -> None:
+def test_only_instance_is_hooked(server: socketio.Server) -> None:
     for name in ('_handle_connect', '_handle_disconnect', 'disconnect',
                  '_send_packet', '_trigger_event',
                  'save_session'):
@@ -171,7 +171,7 @@ def test_the_instance_alone_is_hooked(server: socketio.Server) -> None:
     (None, None), (SHOWN, None), ({'pid': 'secret-pid'}, None),
     ({**SHOWN, 'token': 't'}, {'token': 't'}), ({'token': 't'},
                                                 {'token': 't'})])
-def test_what_the_handler_sees(
+def test_handler_gets_auth_without_recovery_fields(
         make: Callable[..., socketio.Server], visits: FakeVisits,
         always_connect: bool, auth: Any, seen: Any) -> None:
     server, found = make(always_connect=always_connect), []
@@ -189,8 +189,8 @@ def test_what_the_handler_sees(
 
 
 @ALWAYS
-def test_a_handler_with_two_arguments(make: Callable[..., socketio.Server],
-                                      always_connect: bool) -> None:
+def test_handler_may_have_two_arguments(make: Callable[..., socketio.Server],
+                                        always_connect: bool) -> None:
     server, found = make(always_connect=always_connect), []
 
     @server.on('connect', namespace='/chat')
@@ -203,8 +203,8 @@ def test_a_handler_with_two_arguments(make: Callable[..., socketio.Server],
 
 
 @ALWAYS
-def test_a_namespace_that_is_a_class(make: Callable[..., socketio.Server],
-                                     always_connect: bool) -> None:
+def test_class_based_namespace_is_hooked(make: Callable[..., socketio.Server],
+                                         always_connect: bool) -> None:
     found: List[Any] = []
 
     class Chat(socketio.Namespace):
@@ -221,17 +221,17 @@ def test_a_namespace_that_is_a_class(make: Callable[..., socketio.Server],
     assert found == [('connect', client.sid_in('/class')), ('hello', 1)]
 
 
-def test_a_client_that_takes_no_part(server: socketio.Server,
-                                     visits: FakeVisits) -> None:
+def test_client_without_recovery_is_unchanged(
+        server: socketio.Server, visits: FakeVisits) -> None:
     visits.pid = None
     client = FakeClient(server)
     assert client.reply() == {'sid': client.sid}
 
 
 @ALWAYS
-def test_a_client_is_refused(make: Callable[..., socketio.Server],
-                             visits: FakeVisits,
-                             always_connect: bool) -> None:
+def test_refusal_shows_no_pid(make: Callable[..., socketio.Server],
+                              visits: FakeVisits,
+                              always_connect: bool) -> None:
     server = make(always_connect=always_connect)
     server.on('connect', lambda sid, environ: False)
     client = FakeClient(server, auth=SHOWN)
@@ -247,8 +247,8 @@ def test_a_namespace_that_is_not_served(server: socketio.Server,
     assert visits.calls == [('begin', '/nobody', SHOWN), ('finish', True)]
 
 
-def test_a_handler_that_raises(server: socketio.Server,
-                               visits: FakeVisits) -> None:
+def test_error_of_handler_is_raised(server: socketio.Server,
+                                    visits: FakeVisits) -> None:
     @server.on('connect')
     def connect(sid: str, environ: Any) -> None:
         raise KeyError('a defect of the application')
@@ -260,7 +260,8 @@ def test_a_handler_that_raises(server: socketio.Server,
 
 # -- events ------------------------------------------------------------------
 
-def test_handled(server: socketio.Server, visits: FakeVisits) -> None:
+def test_handled_events_are_reported(server: socketio.Server,
+                                     visits: FakeVisits) -> None:
     """For each event, whether or not there is a handler, and whatever it
     does."""
     @server.on('fails')
@@ -278,7 +279,8 @@ def test_handled(server: socketio.Server, visits: FakeVisits) -> None:
     assert visits.calls == [('handled', sid, '/')] * 4
 
 
-def test_acknowledgements(server: socketio.Server, visits: FakeVisits) -> None:
+def test_acknowledgements_are_hooked(server: socketio.Server,
+                                     visits: FakeVisits) -> None:
     server.on('text', lambda sid: 'answer')
     server.on('binary', lambda sid: b'answer')
     client = FakeClient(server)
@@ -299,7 +301,8 @@ def test_acknowledgements(server: socketio.Server, visits: FakeVisits) -> None:
 
 # -- what an application keeps -----------------------------------------------
 
-def test_save_session(server: socketio.Server, visits: FakeVisits) -> None:
+def test_saved_session_is_reported(server: socketio.Server,
+                                   visits: FakeVisits) -> None:
     client = FakeClient(server, '/', '/chat')
     visits.calls.clear()
     server.save_session(client.sid, {'a': 1})
@@ -314,8 +317,8 @@ def test_save_session(server: socketio.Server, visits: FakeVisits) -> None:
         ('check', '/'), ('saved', client.sid, '/')]
 
 
-def test_a_session_that_is_too_large(server: socketio.Server,
-                                     visits: FakeVisits) -> None:
+def test_too_large_session_raises(server: socketio.Server,
+                                  visits: FakeVisits) -> None:
     client = FakeClient(server)
     server.save_session(client.sid, {'a': 1})
     visits.calls.clear()
@@ -337,7 +340,7 @@ def sockets_are_restored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures('sockets_are_restored')
 @pytest.mark.parametrize('first', ['hooks', 'instrument'])
-def test_together_with_instrument(visits: FakeVisits, first: str) -> None:
+def test_hooks_work_with_instrument(visits: FakeVisits, first: str) -> None:
     server = make_server(client_manager=socketio.Manager(),
                          async_handlers=False)
     if first == 'hooks':
@@ -361,7 +364,7 @@ def test_together_with_instrument(visits: FakeVisits, first: str) -> None:
 
 # -- secrets -----------------------------------------------------------------
 
-def test_the_log_of_engineio_shows_no_secrets(
+def test_log_of_engineio_shows_no_secrets(
         visits: FakeVisits, caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger('tests.unit.engineio')
     server = make_server(client_manager=socketio.Manager(),
@@ -395,7 +398,7 @@ def test_the_log_of_engineio_shows_no_secrets(
     (('0{"pid":"x","offset":"5-0"}',), ('0{"pid":"...","offset":"5-0"}',)),
     (('2["pid"]', '0{"pid" :\t"x"}'), ('2["pid"]', '0{"pid" :\t"..."}')),
     (('0{"pid":"a\\"b\\\\","x":1}',), ('0{"pid":"...","x":1}',))])
-def test_no_secrets(args: Any, expected: Any) -> None:
+def test_secrets_are_masked(args: Any, expected: Any) -> None:
     record = logging.LogRecord('x', logging.INFO, 'x', 1, 'text', None, None)
     record.args = args
     assert hooks.NoSecrets().filter(record)
@@ -404,7 +407,7 @@ def test_no_secrets(args: Any, expected: Any) -> None:
 
 # -- connections -------------------------------------------------------------
 
-def test_is_closing(server: socketio.Server) -> None:
+def test_closing_connection_is_noticed(server: socketio.Server) -> None:
     client = FakeClient(server)
     assert not hooks.is_closing(server, client.eio_sid)
     assert hooks.is_closing(server, 'nobody')
@@ -414,7 +417,7 @@ def test_is_closing(server: socketio.Server) -> None:
     assert hooks.is_closing(server, client.eio_sid)
 
 
-def test_drop(server: socketio.Server, log: Log) -> None:
+def test_drop_closes_connection(server: socketio.Server, log: Log) -> None:
     server.on('disconnect', log)
     server.on('disconnect', lambda *args: log('/chat', *args),
               namespace='/chat')
@@ -429,7 +432,7 @@ def test_drop(server: socketio.Server, log: Log) -> None:
     assert len(log.calls) == 2
 
 
-def test_drop_does_not_wait_for_the_other_end() -> None:
+def test_drop_does_not_wait_for_client() -> None:
     """On a real connection, whose other end takes nothing any more."""
     server = make_server(client_manager=socketio.Manager())
     sock = Socket(server.eio, 'sid')
@@ -443,7 +446,8 @@ def test_drop_does_not_wait_for_the_other_end() -> None:
     assert server.manager.sid_from_eio_sid('sid', '/') is None
 
 
-def test_lose(server: socketio.Server, log: Log) -> None:
+def test_lose_runs_disconnect_handler(server: socketio.Server,
+                                      log: Log) -> None:
     server.on('disconnect', log)
     client = FakeClient(server, '/', '/chat')
     sid = client.sid
@@ -464,7 +468,7 @@ VALUES: Dict[str, Any] = {
     'tagged': {' t': [1]}}
 
 
-def test_a_session_of_flask_and_back() -> None:
+def test_flask_session_is_saved_and_restored() -> None:
     text = hooks.flask_session({'saved_session': VALUES})
     assert isinstance(text, str)
     environ: Dict[str, Any] = {}
@@ -477,12 +481,13 @@ def test_a_session_of_flask_and_back() -> None:
     assert environ['saved_session'] == VALUES
 
 
-def test_there_is_no_session_of_flask() -> None:
+def test_missing_flask_session_is_none() -> None:
     assert hooks.flask_session({}) is None
     assert hooks.flask_session({'saved_session': {}}) == '{}'
 
 
-def test_without_flask_socketio(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flask_session_without_flask_socketio_is_ignored(
+        monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a server that took a client over from one that has it."""
     monkeypatch.delitem(__import__('sys').modules, 'flask_socketio')
     environ: Dict[str, Any] = {}
@@ -498,7 +503,7 @@ def endless() -> List[Any]:
 
 @pytest.mark.parametrize('value', [
     object(), {1, 2}, endless(), {('a', 'b'): 1}], ids=repr)
-def test_a_session_of_flask_that_cannot_be_kept(value: Any) -> None:
+def test_unserializable_flask_session_raises(value: Any) -> None:
     with pytest.raises(TypeError):
         hooks.flask_session({'saved_session': {'a': value}})
 
@@ -509,7 +514,7 @@ def test_a_session_of_flask_that_cannot_be_kept(value: Any) -> None:
     '{"a": {" u": "x"}}', '{"a": {" d": 5}}', '{"a": {" di": 5}}',
     '{"a": {" di": {}}}',
     '[' * 100_000, '{" t": [1]}'], ids=lambda text: text[:20])
-def test_a_session_of_flask_that_is_wrong(text: str) -> None:
+def test_invalid_flask_session_is_refused(text: str) -> None:
     """Anybody may have written it."""
     environ: Dict[str, Any] = {}
     with pytest.raises(ValueError):
@@ -517,7 +522,7 @@ def test_a_session_of_flask_that_is_wrong(text: str) -> None:
     assert environ == {}
 
 
-def test_flask_socketio_uses_it(visits: FakeVisits) -> None:
+def test_flask_socketio_uses_restored_session(visits: FakeVisits) -> None:
     app = Flask('tests')
     app.secret_key = 'x'
     socketio_ = SocketIO(app, async_mode='threading', async_handlers=False)

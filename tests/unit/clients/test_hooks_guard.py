@@ -108,7 +108,7 @@ def connecting(app: Application) -> Any:
         handler.end()
 
 
-def test_a_second_connect(app: Application) -> None:
+def test_second_connect_closes_connection(app: Application) -> None:
     client = FakeClient(app.server, '/chat', '/')
     before = len(client.socket.packets)
     app.say(client, CONNECT)
@@ -119,7 +119,8 @@ def test_a_second_connect(app: Application) -> None:
         assert app.count('disconnect', namespace, 'transport close') == 1
 
 
-def test_a_second_connect_while_the_connection_ends(app: Application) -> None:
+def test_second_connect_of_ending_connection_gets_no_reply(
+        app: Application) -> None:
     """It is not refused: what is sent now may still arrive before the
     end."""
     client = FakeClient(app.server)
@@ -131,8 +132,8 @@ def test_a_second_connect_while_the_connection_ends(app: Application) -> None:
 @pytest.mark.parametrize('kind', [CONNECT, DISCONNECT],
                          ids=['connect', 'disconnect'])
 @pytest.mark.parametrize('returns', [None, False], ids=['let in', 'refused'])
-def test_while_its_handler_runs(app: Application, connecting: Any, kind: int,
-                                returns: Any) -> None:
+def test_second_connect_during_handler_closes_connection(
+        app: Application, connecting: Any, kind: int, returns: Any) -> None:
     client, handler, call = connecting(returns)
     app.say(client, kind)
     assert client.socket.closed
@@ -144,8 +145,8 @@ def test_while_its_handler_runs(app: Application, connecting: Any, kind: int,
     assert app.count('disconnect', '/', 'transport close') <= 1
 
 
-def test_its_connection_ends_while_its_handler_runs(
-        app: Application, connecting: Any) -> None:
+def test_connection_may_end_during_handler(app: Application,
+                                           connecting: Any) -> None:
     client, handler, call = connecting()
     client.lose()
     handler.end()
@@ -154,7 +155,7 @@ def test_its_connection_ends_while_its_handler_runs(
     assert app.count('disconnect', '/', 'transport close') == 1
 
 
-def test_many_at_once(app: Application) -> None:
+def test_one_of_many_connects_is_handled(app: Application) -> None:
     """One is handled."""
     app.on_connect['/'] = handler = Handler()
     client = FakeClient(app.server, '/chat')
@@ -168,8 +169,8 @@ def test_many_at_once(app: Application) -> None:
     assert app.count('connect', '/') == 1
 
 
-def test_another_namespace_meanwhile(app: Application,
-                                     connecting: Any) -> None:
+def test_connect_to_other_namespace_is_handled(
+        app: Application, connecting: Any) -> None:
     client, handler, call = connecting()
     app.say(client, DISCONNECT, '/chat')
     app.say(client, CONNECT, '/chat')
@@ -179,7 +180,7 @@ def test_another_namespace_meanwhile(app: Application,
     assert not client.socket.closed
 
 
-def test_it_leaves_and_comes_again(app: Application) -> None:
+def test_client_may_leave_and_connect_again(app: Application) -> None:
     client = FakeClient(app.server)
     sids = {app.sid_of(client)}
     for _ in range(3):
@@ -191,7 +192,7 @@ def test_it_leaves_and_comes_again(app: Application) -> None:
     assert not client.socket.closed
 
 
-def test_it_comes_again_when_it_was_refused(app: Application) -> None:
+def test_refused_client_may_connect_again(app: Application) -> None:
     app.on_connect['/'] = lambda: False
     client = FakeClient(app.server)
     assert app.sid_of(client) is None
@@ -202,7 +203,8 @@ def test_it_comes_again_when_it_was_refused(app: Application) -> None:
 
 
 @pytest.mark.parametrize('how', ['refused', 'disconnected'])
-def test_it_does_not_know_yet(app: Application, how: str) -> None:
+def test_connect_before_disconnect_is_read_gets_no_reply(
+        app: Application, how: str) -> None:
     """It would take that for the answer to a CONNECT that it has sent
     before it was there, and not listen any more."""
     client = FakeClient(app.server, '/chat')
@@ -223,7 +225,7 @@ def test_it_does_not_know_yet(app: Application, how: str) -> None:
     assert app.server.manager.rooms == {}
 
 
-def test_it_reads_it_late(app: Application) -> None:
+def test_late_read_of_disconnect_is_handled(app: Application) -> None:
     app.on_connect['/'] = lambda: False
     client = FakeClient(app.server, '/chat')
     for _ in range(3):
@@ -237,7 +239,7 @@ def test_it_reads_it_late(app: Application) -> None:
     assert app.sid_of(client)
 
 
-def test_it_reads_nothing(app: Application) -> None:
+def test_number_of_remembered_refusals_is_limited(app: Application) -> None:
     """It cannot make the server remember refusals without end."""
     client = FakeClient(app.server, '/chat')
     client.socket.reads = False
@@ -249,7 +251,7 @@ def test_it_reads_nothing(app: Application) -> None:
     assert client.socket.pings == MAX_UNREAD
 
 
-def test_its_handler_fails(app: Application) -> None:
+def test_client_of_failed_handler_may_connect_again(app: Application) -> None:
     """It may come again on the same connection, unless it was let in before
     the handler ran."""
     def fail() -> None:
@@ -266,7 +268,7 @@ def test_its_handler_fails(app: Application) -> None:
     assert is_in or app.sid_of(client)
 
 
-def test_disconnected_by_two_at_once(app: Application) -> None:
+def test_concurrent_disconnects_run_handler_once(app: Application) -> None:
     """Its handler runs once, with the reason of the first task."""
     client, handler = FakeClient(app.server), Handler()
     sid = app.sid_of(client)

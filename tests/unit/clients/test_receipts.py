@@ -54,7 +54,7 @@ def connection() -> Connection:
     return Connection(make_server(client_manager=socketio.Manager()))
 
 
-def test_it_answers(connection: Connection, log: Log) -> None:
+def test_answered_ping_is_receipt(connection: Connection, log: Log) -> None:
     connection.server.eio.send_packet('sid', Packet(MESSAGE, 'x'))
     assert when_read(connection.server, 'sid', log)
     assert connection.sent() == [MESSAGE, PING]
@@ -67,8 +67,8 @@ def test_it_answers(connection: Connection, log: Log) -> None:
     assert (len(log.calls), connection.scheduled) == (1, 1)
 
 
-def test_a_regular_ping_comes_first(connection: Connection,
-                                    log: Log) -> None:
+def test_earlier_regular_ping_is_respected(connection: Connection,
+                                           log: Log) -> None:
     connection.ping()
     for number in range(2):
         when_read(connection.server, 'sid', lambda number=number: log(number))
@@ -80,8 +80,8 @@ def test_a_regular_ping_comes_first(connection: Connection,
     assert (log.calls, connection.scheduled) == ([0, 1], 1)
 
 
-def test_a_regular_ping_in_between(connection: Connection,
-                                   log: Log) -> None:
+def test_regular_ping_between_is_respected(connection: Connection,
+                                           log: Log) -> None:
     when_read(connection.server, 'sid', lambda: log(0))
     connection.ping()
     when_read(connection.server, 'sid', lambda: log(1))
@@ -94,7 +94,8 @@ def test_a_regular_ping_in_between(connection: Connection,
     assert connection.scheduled == 2
 
 
-def test_other_packets(connection: Connection, log: Log) -> None:
+def test_other_packets_are_no_receipt(connection: Connection,
+                                      log: Log) -> None:
     seen: List[Any] = []
     connection.server.eio.handlers['message'] = \
         lambda *args: seen.append(args)
@@ -104,7 +105,8 @@ def test_other_packets(connection: Connection, log: Log) -> None:
 
 
 @pytest.mark.parametrize('how', ['nobody', 'closing', 'closed'])
-def test_it_is_not_there(connection: Connection, log: Log, how: str) -> None:
+def test_missing_connection_gives_no_receipt(
+        connection: Connection, log: Log, how: str) -> None:
     if how == 'nobody':
         connection.server.eio.sockets.clear()
     else:
@@ -113,7 +115,7 @@ def test_it_is_not_there(connection: Connection, log: Log, how: str) -> None:
     assert connection.sent() == []
 
 
-def test_two_at_once_while_a_regular_ping_is_under_way(
+def test_concurrent_receipts_share_regular_ping(
         connection: Connection, log: Log) -> None:
     """It is counted once: python-engineio would miss an answer, and take
     the client for gone."""
@@ -148,8 +150,9 @@ def test_two_at_once_while_a_regular_ping_is_under_way(
     assert connection.scheduled == 2
 
 
-def test_it_is_struck(connection: Connection, log: Log,
-                      monkeypatch: pytest.MonkeyPatch) -> None:
+def test_struck_receipt_takes_no_later_answer(
+        connection: Connection, log: Log,
+        monkeypatch: pytest.MonkeyPatch) -> None:
     """No answer of another PING is taken for its own."""
     def strike(*args: Any) -> None:
         raise KeyboardInterrupt

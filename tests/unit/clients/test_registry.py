@@ -30,11 +30,11 @@ def at_any_line() -> Iterator[None]:
     sys.setswitchinterval(interval)
 
 
-def test_which_python_socketio_this_is() -> None:
+def test_version_of_python_socketio_is_known() -> None:
     assert HAS_PRE_CONNECT == hasattr(socketio.Manager, 'pre_connect')
 
 
-def test_register(server: socketio.Server) -> None:
+def test_client_is_registered(server: socketio.Server) -> None:
     manager = server.manager
     connection, other = (FakeClient(server, '/chat') for _ in range(2))
     assert manager.register('s', connection.eio_sid, '/', ['x', 7])
@@ -55,8 +55,8 @@ def test_register(server: socketio.Server) -> None:
     assert set(server.rooms('u')) >= {'u', 'x'}
 
 
-def test_rooms_change_at_once(server: socketio.Server,
-                              at_any_line: None) -> None:
+def test_concurrent_room_changes_are_safe(server: socketio.Server,
+                                          at_any_line: None) -> None:
     """That the last client leaves a room is no matter to the one that
     enters it."""
     clients = [FakeClient(server) for _ in range(3)]
@@ -72,8 +72,8 @@ def test_rooms_change_at_once(server: socketio.Server,
     assert 'x' not in server.manager.rooms['/']
 
 
-def test_clients_come_and_go_at_once(server: socketio.Server,
-                                     at_any_line: None) -> None:
+def test_concurrent_connects_and_disconnects_are_safe(
+        server: socketio.Server, at_any_line: None) -> None:
     """That the last client leaves the server is no matter to the one that
     comes."""
     def come_and_go() -> None:
@@ -104,8 +104,8 @@ def test_a_client_that_is_not_here_enters_no_room(
 
 
 @pytest.mark.parametrize('what', ['connect', 'disconnect'])
-def test_hooks_that_emit(make_node: Callable[..., Node], what: str,
-                         monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hooks_may_emit(make_node: Callable[..., Node], what: str,
+                        monkeypatch: pytest.MonkeyPatch) -> None:
     """As those of python-socketio's admin UI do whenever a client enters or
     leaves a room: no task that emits or closes a room waits forever."""
     node, closes = make_node(), threading.Event()
@@ -142,8 +142,8 @@ def test_hooks_that_emit(make_node: Callable[..., Node], what: str,
     calls[0].result()
 
 
-def test_rooms_are_asked_for_while_others_change(
-        server: socketio.Server, at_any_line: None) -> None:
+def test_rooms_may_be_listed_during_changes(server: socketio.Server,
+                                            at_any_line: None) -> None:
     """python-socketio looks at all rooms, for those of one client."""
     client, other = FakeClient(server), FakeClient(server)
     sid, rooms = client.sid, [f'room-{number}' for number in range(200)]

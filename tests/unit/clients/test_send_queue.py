@@ -22,7 +22,7 @@ def connection(server: Any) -> Any:
     return sock
 
 
-def test_events_for_a_client_wherever_one_is_struck(
+def test_struck_send_loses_no_other_event(
         make_node: Callable[..., Node]) -> None:
     """It gets the others, each once, and the emitting task does not wait."""
     node = make_node()
@@ -46,7 +46,7 @@ def test_events_for_a_client_wherever_one_is_struck(
     strike(emit, step=1)
 
 
-def test_as_engine_io_uses_it() -> None:
+def test_queue_works_like_that_of_engineio() -> None:
     waiting = SendQueue()
     with pytest.raises(queue.Empty):
         waiting.get(timeout=0.01)
@@ -62,7 +62,7 @@ def test_as_engine_io_uses_it() -> None:
         waiting.get(block=False)
 
 
-def test_others_are_left_alone() -> None:
+def test_other_queues_are_unchanged() -> None:
     server, other = make_server(), make_server()
     install(server)
     install(server)

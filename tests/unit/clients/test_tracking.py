@@ -18,7 +18,8 @@ CALLS = [name for name in vars(Tracking) if not name.startswith('_')]
 
 @pytest.mark.parametrize('name', CALLS)
 @pytest.mark.parametrize('implementation', [NoTracking, ClientTracker])
-def test_the_calls_of_both(implementation: Any, name: str) -> None:
+def test_tracker_and_null_tracker_have_same_calls(
+        implementation: Any, name: str) -> None:
     call = getattr(implementation, name)
     if name == 'namespaces':
         # No call.
@@ -30,7 +31,8 @@ def test_the_calls_of_both(implementation: Any, name: str) -> None:
                for each in list(given.values())[len(wanted):])
 
 
-def test_a_client_without_recovery(make_manager: Callable[..., Any]) -> None:
+def test_client_without_recovery_is_registered(
+        make_manager: Callable[..., Any]) -> None:
     """It is registered, and disconnected when that is asked for."""
     manager = make_manager()
     server = make_server(client_manager=manager, monitor_clients=False)

@@ -48,7 +48,8 @@ def read(sock: socket.socket, length: int) -> bytes:
     return bytes(data)
 
 
-def test_all_is_written(pair: Tuple[FrameSocket, socket.socket]) -> None:
+def test_all_bytes_are_written(
+        pair: Tuple[FrameSocket, socket.socket]) -> None:
     frames, far = pair
     thread = write(frames, b'x' * LARGE)
     assert read(far, LARGE) == b'x' * LARGE
@@ -57,7 +58,7 @@ def test_all_is_written(pair: Tuple[FrameSocket, socket.socket]) -> None:
     assert far.recv(100) == b'more'
 
 
-def test_frames_of_two_tasks(
+def test_concurrent_frames_are_not_mixed(
         pair: Tuple[FrameSocket, socket.socket]) -> None:
     """They are never mixed, and the task that waits is next."""
     frames, far = pair
@@ -69,7 +70,7 @@ def test_frames_of_two_tasks(
         [b'x' * LARGE, b'pong', b'y' * LARGE])
 
 
-def test_nothing_follows_half_a_frame(
+def test_partial_frame_closes_socket(
         pair: Tuple[FrameSocket, socket.socket]) -> None:
     """The other end learns that the connection is gone."""
     frames, far = pair
@@ -84,9 +85,8 @@ def test_nothing_follows_half_a_frame(
     assert frames.recv(1) == b''
 
 
-def test_nothing_follows_where_something_strikes(
-        pair: Tuple[FrameSocket, socket.socket],
-        monkeypatch: Any) -> None:
+def test_struck_write_closes_socket(pair: Tuple[FrameSocket, socket.socket],
+                                    monkeypatch: Any) -> None:
     """A timeout of gevent's is no error of the socket's."""
     class Struck(BaseException):
         pass
@@ -111,7 +111,7 @@ def test_nothing_follows_where_something_strikes(
         frames.send(b'frame')
 
 
-def test_all_else_is_the_sockets_own(
+def test_other_attributes_are_those_of_socket(
         pair: Tuple[FrameSocket, socket.socket]) -> None:
     frames, far = pair
     far.send(b'request')
@@ -157,9 +157,9 @@ def serve(server: socketio.Server, connection: Any,
 
 @pytest.mark.parametrize('options', [{}, {'write_only': True}, {
     'connection_state_recovery': True}])
-def test_a_server_is_given_it(options: Any, monkeypatch: Any,
-                              pair: Tuple[FrameSocket, socket.socket]
-                              ) -> None:
+def test_server_gets_safe_websocket(
+        options: Any, monkeypatch: Any,
+        pair: Tuple[FrameSocket, socket.socket]) -> None:
     near = pair[0]._sock
     connection = Connection(near)
     ws, = serve(make_server(**options), connection, monkeypatch)
@@ -169,8 +169,8 @@ def test_a_server_is_given_it(options: Any, monkeypatch: Any,
     assert ws.socket is connection.sock
 
 
-def test_gevent_websocket(monkeypatch: Any,
-                          pair: Tuple[FrameSocket, socket.socket]) -> None:
+def test_gevent_websocket_is_made_safe(
+        monkeypatch: Any, pair: Tuple[FrameSocket, socket.socket]) -> None:
     """Its frames are made elsewhere, and written by the socket's own
     sendall()."""
     near = pair[0]._sock
@@ -205,7 +205,7 @@ def test_gevent_websocket(monkeypatch: Any,
     assert ws._sock.raw_write == ws.socket.send
 
 
-def test_other_servers_are_not() -> None:
+def test_other_servers_are_unchanged() -> None:
     before = dict(upstream._async)
     server = make_server()
     assert server.eio._async is not upstream._async
@@ -214,7 +214,7 @@ def test_other_servers_are_not() -> None:
         async_mode='threading').eio._async['websocket'] is before['websocket']
 
 
-def test_a_server_is_given_it_once() -> None:
+def test_server_gets_safe_websocket_once() -> None:
     server = make_server()
     table = server.eio._async
     install(server, LOGGER)
@@ -226,7 +226,7 @@ class Foreign:
 
 
 @pytest.mark.parametrize('driver', [Foreign, None])
-def test_other_drivers_are_left_alone(driver: Any) -> None:
+def test_other_drivers_are_unchanged(driver: Any) -> None:
     server = socketio.Server(async_mode='threading')
     table = server.eio._async = {**upstream._async, 'websocket': driver}
     install(server, LOGGER)
@@ -234,7 +234,7 @@ def test_other_drivers_are_left_alone(driver: Any) -> None:
 
 
 @pytest.mark.parametrize('table', [None, {}])
-def test_an_unknown_python_engineio(table: Any, caplog: Any) -> None:
+def test_unknown_python_engineio_is_logged(table: Any, caplog: Any) -> None:
     server = socketio.Server(async_mode='threading')
     server.eio._async = table
     with caplog.at_level(logging.DEBUG):
@@ -244,8 +244,8 @@ def test_an_unknown_python_engineio(table: Any, caplog: Any) -> None:
 
 
 @pytest.mark.parametrize('connection', [None, Connection(object())])
-def test_an_unknown_simple_websocket(connection: Any, monkeypatch: Any,
-                                     caplog: Any) -> None:
+def test_unknown_simple_websocket_is_logged_once(
+        connection: Any, monkeypatch: Any, caplog: Any) -> None:
     """Logged once."""
     server = make_server()
     sock = getattr(connection, 'sock', None)

@@ -18,7 +18,8 @@ MakeManager = Callable[..., RedisStreamsManager]
 
 @pytest.mark.parametrize('own', [True, False])
 @pytest.mark.parametrize('args', [(), ('yes',), ('yes', {'two': b'x'}, 3)])
-def test_a_callback(pair: Pair, log: Log, own: bool, args: Any) -> None:
+def test_callback_gets_acknowledgement(pair: Pair, log: Log, own: bool,
+                                       args: Any) -> None:
     client = pair.a.connect() if own else pair.b.connect()
     pair.a.server.emit('question', 'x', to=client.sid,
                        callback=lambda *got: log(got))
@@ -29,7 +30,8 @@ def test_a_callback(pair: Pair, log: Log, own: bool, args: Any) -> None:
     assert len(pair.a.manager._live().node._requests) == 0
 
 
-def test_a_callback_of_many(pair: Pair, log: Log) -> None:
+def test_callback_of_room_is_called_for_each_client(
+        pair: Pair, log: Log) -> None:
     clients = [*pair.connect(), *pair.connect()]
     pair.a.server.emit('question', callback=log)
     for number, client in enumerate(clients):
@@ -39,7 +41,7 @@ def test_a_callback_of_many(pair: Pair, log: Log) -> None:
     wait_for_value(lambda: len(pair.a.manager._live().node._requests), 0)
 
 
-def test_a_callback_may_take_its_time(pair: Pair, log: Log) -> None:
+def test_slow_callback_blocks_nothing(pair: Pair, log: Log) -> None:
     """Meanwhile others are called, and entries are read."""
     clients = [pair.b.connect(), pair.b.connect()]
     both = threading.Barrier(2)
@@ -55,7 +57,7 @@ def test_a_callback_may_take_its_time(pair: Pair, log: Log) -> None:
     wait_for_value(lambda: sorted(log.calls), [0, 1])
 
 
-def test_call(pair: Pair) -> None:
+def test_call_returns_acknowledgement(pair: Pair) -> None:
     client = pair.b.connect()
 
     def answer() -> None:
@@ -69,7 +71,8 @@ def test_call(pair: Pair) -> None:
     thread.join()
 
 
-def test_ask_one_local_client(pair: Pair, stream: FakeStream) -> None:
+def test_call_of_local_client_needs_no_other_server(
+        pair: Pair, stream: FakeStream) -> None:
     """No other server is asked, so none is waited for."""
     client = pair.a.connect()
 
@@ -85,7 +88,7 @@ def test_ask_one_local_client(pair: Pair, stream: FakeStream) -> None:
     assert messages(stream, MessageType.BROADCAST) == []
 
 
-def test_the_answers_to_a_node_are_counts_and_acknowledgements(
+def test_answers_are_counts_and_acknowledgements(
         pair: Pair, stream: FakeStream) -> None:
     client = pair.b.connect()
     pair.a.server.emit('question', callback=print)
@@ -115,7 +118,7 @@ def test_callbacks_need_a_reader(make_manager: MakeManager) -> None:
 
 @pytest.mark.filterwarnings(
     'ignore::pytest.PytestUnhandledThreadExceptionWarning')
-def test_a_callback_that_raises(pair: Pair, log: Log) -> None:
+def test_failing_callback_is_logged(pair: Pair, log: Log) -> None:
     """The error stays in the task that calls it."""
     client = pair.b.connect()
 

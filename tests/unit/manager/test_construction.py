@@ -16,7 +16,7 @@ from ..nodes import Node
 MakeManager = Callable[..., RedisStreamsManager]
 
 
-def test_it_is_a_client_manager() -> None:
+def test_manager_is_client_manager() -> None:
     manager = RedisStreamsManager(NOWHERE)
     assert isinstance(manager, socketio.PubSubManager)
     assert manager.name == 'redis-streams'
@@ -24,7 +24,7 @@ def test_it_is_a_client_manager() -> None:
     assert not manager.write_only
 
 
-def test_positional_arguments_are_those_of_python_socketio() -> None:
+def test_positional_arguments_match_python_socketio() -> None:
     logger = logging.getLogger('x')
     manager = RedisStreamsManager(NOWHERE, 'name', True, logger, DateJSON,
                                   {'socket_timeout': 2.0})
@@ -35,8 +35,8 @@ def test_positional_arguments_are_those_of_python_socketio() -> None:
         RedisStreamsManager(NOWHERE, 'name', True, logger, DateJSON, {}, 1)
 
 
-def test_channel_is_another_name(make_manager: MakeManager,
-                                 stream: FakeStream) -> None:
+def test_channel_is_alias_of_stream_name(make_manager: MakeManager,
+                                         stream: FakeStream) -> None:
     assert make_manager(channel='name').channel == 'name'
     assert make_manager(stream_name='name').channel == 'name'
     for wrong in ({'stream_name': 'a', 'channel': 'b'},
@@ -58,8 +58,8 @@ def test_wrong_options_are_named(options: Any, name: str) -> None:
         RedisStreamsManager(**{'url': NOWHERE, **options})
 
 
-def test_nothing_happens_before_it_is_used(
-        make_node: Callable[..., Node], stream: FakeStream) -> None:
+def test_unused_manager_does_nothing(make_node: Callable[..., Node],
+                                     stream: FakeStream) -> None:
     threads = threading.active_count()
     node = make_node()
     assert node.manager.flush(0)
@@ -68,7 +68,7 @@ def test_nothing_happens_before_it_is_used(
     assert stream.connections == 0
 
 
-def test_its_logger(make_manager: MakeManager) -> None:
+def test_manager_uses_given_logger(make_manager: MakeManager) -> None:
     own = logging.getLogger('tests.unit.own')
     assert make_manager(logger=own)._get_logger() is own
     # A server that was not asked to log shows errors alone.

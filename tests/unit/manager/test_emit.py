@@ -16,14 +16,14 @@ from ..nodes import messages, Node, Pair
 MakeManager = Callable[..., RedisStreamsManager]
 
 
-def test_to_all(pair: Pair) -> None:
+def test_emit_reaches_all_clients(pair: Pair) -> None:
     clients = pair.connect()
     pair.a.server.emit('hello', 'x')
     for client in clients:
         assert client.wait_for('hello') == [('x',)]
 
 
-def test_to_one(pair: Pair) -> None:
+def test_emit_reaches_one_client(pair: Pair) -> None:
     a, b = pair.connect()
     other = pair.b.connect()
     for number, client in enumerate((a, b)):
@@ -34,7 +34,7 @@ def test_to_one(pair: Pair) -> None:
     assert other.received('hello') == []
 
 
-def test_to_rooms(pair: Pair) -> None:
+def test_emit_reaches_rooms(pair: Pair) -> None:
     a, b = pair.connect()
     c = pair.b.connect()
     for client, node, room in ((a, pair.a, 'x'), (b, pair.b, 'y'),
@@ -60,7 +60,7 @@ def test_to_rooms(pair: Pair) -> None:
         assert [event.name for event in client.events()] == [*names, 'end']
 
 
-def test_namespaces(pair: Pair) -> None:
+def test_emit_stays_in_namespace(pair: Pair) -> None:
     a, b = pair.connect('/', '/chat')
     pair.a.server.emit('hello', 1, namespace='/chat')
     pair.a.server.emit('hello', 2)
@@ -69,8 +69,8 @@ def test_namespaces(pair: Pair) -> None:
         assert client.wait_for('hello') == [(2,)]
 
 
-def test_a_namespace_that_appears_with_a_client(
-        make_manager: MakeManager, stream: FakeStream) -> None:
+def test_namespace_may_appear_with_client(make_manager: MakeManager,
+                                          stream: FakeStream) -> None:
     nodes = []
     for _ in range(2):
         manager = make_manager()
@@ -91,14 +91,15 @@ def test_a_namespace_that_appears_with_a_client(
     ([1, [2, {'three': None}]], ([1, [2, {'three': None}]],)),
     (b'bytes', (b'bytes',)), ({'a': [b'x']}, ({'a': [b'x']},)),
     ((b'x', 'y', b'z'), (b'x', 'y', b'z'))])
-def test_data(pair: Pair, data: Any, args: Any) -> None:
+def test_data_arrive_unchanged(pair: Pair, data: Any, args: Any) -> None:
     clients = pair.connect()
     pair.a.server.emit('hello', data)
     for client in clients:
         assert client.wait_for('hello') == [args]
 
 
-def test_only_local_clients(pair: Pair, stream: FakeStream) -> None:
+def test_ignore_queue_reaches_local_clients_only(
+        pair: Pair, stream: FakeStream) -> None:
     a, b = pair.connect()
     pair.a.server.emit('hello', ignore_queue=True)
     assert a.received('hello') == [()]
@@ -108,7 +109,7 @@ def test_only_local_clients(pair: Pair, stream: FakeStream) -> None:
     assert len(messages(stream, MessageType.BROADCAST)) == 1
 
 
-def test_send(pair: Pair) -> None:
+def test_send_emits_message(pair: Pair) -> None:
     clients = pair.connect()
     pair.a.server.send('x')
     for client in clients:
@@ -119,7 +120,7 @@ def test_send(pair: Pair) -> None:
     (object(), TypeError), ({1, 2}, TypeError), ([object()], TypeError),
     ({b'key': b'value'}, TypeError), ((b'x', object()), TypeError)])
 @pytest.mark.parametrize('to_own', [True, False])
-def test_what_cannot_be_serialised(pair: Pair, stream: FakeStream, data: Any,
+def test_unserializable_data_raise(pair: Pair, stream: FakeStream, data: Any,
                                    error: Any, to_own: bool) -> None:
     a, b = pair.connect()
     with pytest.raises(error):
@@ -134,15 +135,15 @@ def test_what_cannot_be_serialised(pair: Pair, stream: FakeStream, data: Any,
 @pytest.mark.parametrize('wrong', [
     {'event': None}, {'event': b'x'}, {'to': b'room'}, {'to': 1.5},
     {'to': {'room': 1}}, {'skip_sid': object()}, {'namespace': '\ud800'}])
-def test_wrong_arguments(pair: Pair, stream: FakeStream, wrong: Any) -> None:
+def test_wrong_arguments_raise(pair: Pair, stream: FakeStream,
+                               wrong: Any) -> None:
     with pytest.raises((TypeError, ValueError)):
         pair.a.manager.emit(**{'event': 'hello', 'data': None, **wrong})
     assert messages(stream) == []
 
 
-def test_the_json_module_of_the_server(
-        make_manager: MakeManager,
-        the_json_of_python_socketio: None) -> None:
+def test_json_module_of_server_is_used(
+        make_manager: MakeManager, the_json_of_python_socketio: None) -> None:
     nodes = []
     for _ in range(2):
         manager = make_manager()
@@ -155,14 +156,14 @@ def test_the_json_module_of_the_server(
         assert client.wait_for('hello') == [('2024-02-29',)]
 
 
-def test_only_plaintext(make_manager: MakeManager) -> None:
+def test_plaintext_option_refuses_bytes(make_manager: MakeManager) -> None:
     manager = make_manager(only_plaintext=True)
     manager.emit('hello', 'x')
     with pytest.raises(TypeError, match='only_plaintext'):
         manager.emit('hello', b'x')
 
 
-def test_the_outbox_is_full(make_node: Callable[..., Node],
+def test_full_outbox_raises(make_node: Callable[..., Node],
                             stream: FakeStream) -> None:
     stream.go_away()
     node = make_node(outbox_limit=3)
@@ -185,7 +186,7 @@ def test_the_outbox_is_full(make_node: Callable[..., Node],
         stream, MessageType.BROADCAST)] == [0, 1, 2]
 
 
-def test_one_order_for_all(pair: Pair, stream: FakeStream) -> None:
+def test_all_clients_see_one_order(pair: Pair, stream: FakeStream) -> None:
     """However many tasks emit: the local clients see what stands in the
     stream, in that order."""
     a, b = pair.connect()
@@ -202,7 +203,7 @@ def test_one_order_for_all(pair: Pair, stream: FakeStream) -> None:
     assert a.received('hello') == b.received('hello') == in_stream
 
 
-def test_into_the_outbox_and_to_local_clients_is_one_step(
+def test_outbox_and_local_delivery_are_one_step(
         pair: Pair, stream: FakeStream,
         monkeypatch: pytest.MonkeyPatch) -> None:
     client = pair.a.connect()
@@ -230,7 +231,7 @@ def test_into_the_outbox_and_to_local_clients_is_one_step(
             stream, MessageType.BROADCAST)]
 
 
-def test_what_is_sent_is_not_what_is_changed_later(pair: Pair) -> None:
+def test_later_changes_do_not_alter_sent_data(pair: Pair) -> None:
     a, b = pair.connect()
     data = {'list': [1]}
     pair.a.server.emit('hello', data)

@@ -25,8 +25,8 @@ MakeManager = Callable[..., RedisStreamsManager]
     [b'uid', b'x', b'nsp', b'/', b'type', b'3', b'data', b'[' * 100_000],
     [b'uid', b'x', b'nsp', b'/', b'type', b'2', b'behind', b'x'],
     [b'uid', b'x', b'nsp', b'/', b'type', b'4', b'data', b'{}']])
-def test_a_malformed_entry(pair: Pair, stream: FakeStream, logged: Any,
-                           fields: List[bytes]) -> None:
+def test_malformed_entry_is_counted(pair: Pair, stream: FakeStream,
+                                    logged: Any, fields: List[bytes]) -> None:
     _, b = pair.connect()
     bad = stream.put(*fields)
     pair.a.server.emit('hello')
@@ -65,7 +65,8 @@ def test_a_malformed_entry_does_not_harm_a_process_that_only_writes(
     assert logged(logging.ERROR) == []
 
 
-def test_a_copy(pair: Pair, stream: FakeStream) -> None:
+def test_duplicate_entry_is_counted_and_skipped(
+        pair: Pair, stream: FakeStream) -> None:
     _, b = pair.connect()
     pair.a.server.emit('hello')
     b.wait_for('hello')
@@ -78,8 +79,8 @@ def test_a_copy(pair: Pair, stream: FakeStream) -> None:
     assert pair.b.manager.stats()['duplicates'] == 1
 
 
-def test_what_is_missing_is_counted(pair: Pair, stream: FakeStream,
-                                    logged: Any) -> None:
+def test_missing_messages_are_counted(pair: Pair, stream: FakeStream,
+                                      logged: Any) -> None:
     _, b = pair.connect()
     for sequence in (1, 2, 6):
         stream.put(*Encoder('x').encode('/', Broadcast(('hello',))),
@@ -89,8 +90,8 @@ def test_what_is_missing_is_counted(pair: Pair, stream: FakeStream,
     assert any('missing' in line for line in logged(logging.ERROR))
 
 
-def test_an_event_of_a_process_of_another_kind(pair: Pair,
-                                               stream: FakeStream) -> None:
+def test_event_of_other_emitter_is_delivered(
+        pair: Pair, stream: FakeStream) -> None:
     clients = pair.connect()
     stream.put(*Encoder(EMITTER_UID).encode('/', Broadcast(('hello', b'x'))))
     for client in clients:
@@ -98,8 +99,8 @@ def test_an_event_of_a_process_of_another_kind(pair: Pair,
     assert pair.a.manager.server_count() == 2
 
 
-def test_a_member_without_clients(make_manager: MakeManager, pair: Pair,
-                                  log: Log) -> None:
+def test_member_without_server_answers(make_manager: MakeManager, pair: Pair,
+                                       log: Log) -> None:
     """It has no server, but it is counted, and answers."""
     member = make_manager()
     member.start()

@@ -15,8 +15,9 @@ from ..nodes import Node
 MakeManager = Callable[..., RedisStreamsManager]
 
 
-def test_losses_are_told(make_node: Callable[..., Node], stream: FakeStream,
-                         log: Log, logged: Any) -> None:
+def test_losses_are_reported(make_node: Callable[..., Node],
+                             stream: FakeStream, log: Log,
+                             logged: Any) -> None:
     node = make_node(on_loss=log)
     node.manager.start()
     client = node.connect()
@@ -47,8 +48,9 @@ def test_losses_are_told(make_node: Callable[..., Node], stream: FakeStream,
         '(messages_lost: 5 in all)']
 
 
-def test_what_vanishes_is_told(make_manager: MakeManager, stream: FakeStream,
-                               log: Log, logged: Any) -> None:
+def test_vanished_messages_are_reported(make_manager: MakeManager,
+                                        stream: FakeStream, log: Log,
+                                        logged: Any) -> None:
     stream.put(b'the', b'first')
     emitter = make_manager(write_only=True, on_loss=log)
     for number in range(5):

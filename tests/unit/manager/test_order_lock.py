@@ -73,8 +73,8 @@ def watch() -> Watch:
 
 @pytest.mark.usefixtures('the_json_of_python_socketio')
 @pytest.mark.parametrize('options', RECOVERY, ids=IDS)
-def test_json_module_and_log(make_node: MakeNode, watch: Watch,
-                             options: Dict[str, Any]) -> None:
+def test_json_module_and_log_run_without_lock(
+        make_node: MakeNode, watch: Watch, options: Dict[str, Any]) -> None:
     Watched.watch = watch
     handler = Handler(watch)
     log = logging.getLogger('tests.unit.engineio')
@@ -117,7 +117,7 @@ def test_json_module_and_log(make_node: MakeNode, watch: Watch,
 @pytest.mark.parametrize('limits', [
     {'outbox_limit': 10}, {'outbox_max_bytes': 12_000}], ids=str)
 @pytest.mark.parametrize('how', ['ignore_queue', 'callback'])
-def test_local_deliveries_that_wait(
+def test_waiting_local_deliveries_count_against_limits(
         make_node: MakeNode, stream: FakeStream, limits: Dict[str, int],
         how: str) -> None:
     node = make_node(connection_state_recovery=True, **limits)
@@ -151,8 +151,8 @@ def test_local_deliveries_that_wait(
     client.wait_for('last')
 
 
-def test_closing_gives_the_share_back(make_node: MakeNode,
-                                      stream: FakeStream) -> None:
+def test_close_gives_share_back(make_node: MakeNode,
+                                stream: FakeStream) -> None:
     node = make_node(connection_state_recovery=True)
     node.manager.start()
     node.connect()
@@ -168,7 +168,7 @@ def test_closing_gives_the_share_back(make_node: MakeNode,
     stream.thaw()
 
 
-def test_an_event_that_cannot_be_encoded(make_node: MakeNode) -> None:
+def test_unencodable_event_is_stored(make_node: MakeNode) -> None:
     """It is remembered all the same: other nodes may be able to."""
     node = make_node(connection_state_recovery=True)
     node.manager.start()
@@ -188,7 +188,7 @@ def test_an_event_that_cannot_be_encoded(make_node: MakeNode) -> None:
     assert delivery.history.has('/', at)
 
 
-def test_no_room_for_local_clients_of_a_question_over_pubsub(
+def test_full_outbox_refuses_call_over_pubsub(
         make_node: MakeNode, stream: FakeStream,
         monkeypatch: pytest.MonkeyPatch) -> None:
     """It is sent to no other server either."""
@@ -213,7 +213,7 @@ def test_no_room_for_local_clients_of_a_question_over_pubsub(
     assert node.open_acks == accepted
 
 
-def test_log_of_what_is_emitted_while_a_client_comes_or_goes(
+def test_emits_of_hooks_are_logged_without_lock(
         make_node: MakeNode, watch: Watch) -> None:
     """As the admin UI of python-socketio does."""
     handler, log = Handler(watch), logging.getLogger('tests.unit.admin')

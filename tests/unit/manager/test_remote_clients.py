@@ -9,7 +9,8 @@ from redis_streams_adapter.testing.stream import FakeStream
 from ..nodes import messages, Pair
 
 
-def test_rooms_of_clients_elsewhere(pair: Pair, stream: FakeStream) -> None:
+def test_remote_clients_enter_and_leave_rooms(
+        pair: Pair, stream: FakeStream) -> None:
     client = pair.b.connect()
     pair.a.server.enter_room(client.sid, 'x')
     wait_until(lambda: 'x' in pair.b.server.rooms(client.sid))
@@ -22,7 +23,8 @@ def test_rooms_of_clients_elsewhere(pair: Pair, stream: FakeStream) -> None:
     assert messages(stream)[-1] == SocketsLeave(target, ('x',))
 
 
-def test_rooms_of_local_clients(pair: Pair, stream: FakeStream) -> None:
+def test_local_clients_enter_and_leave_rooms(
+        pair: Pair, stream: FakeStream) -> None:
     client = pair.a.connect()
     pair.a.server.enter_room(client.sid, 'x')
     assert 'x' in pair.a.server.rooms(client.sid)
@@ -31,7 +33,7 @@ def test_rooms_of_local_clients(pair: Pair, stream: FakeStream) -> None:
     assert messages(stream) == []
 
 
-def test_close_room(pair: Pair) -> None:
+def test_close_room_reaches_all_servers(pair: Pair) -> None:
     a, b = pair.connect()
     for client, node in ((a, pair.a), (b, pair.b)):
         node.server.enter_room(client.sid, 'x')
@@ -44,13 +46,14 @@ def test_close_room(pair: Pair) -> None:
         client.wait_for('last')
 
 
-def test_close_no_room(pair: Pair, stream: FakeStream) -> None:
+def test_close_of_no_room_sends_nothing(pair: Pair,
+                                        stream: FakeStream) -> None:
     for nothing in (None, []):
         pair.a.manager.close_room(nothing)
     assert messages(stream) == []
 
 
-def test_a_sid_is_no_room_to_close(pair: Pair, stream: FakeStream) -> None:
+def test_sid_is_no_room_to_close(pair: Pair, stream: FakeStream) -> None:
     """Since python-socketio 5.17; nothing is sent to other servers."""
     client = pair.a.connect()
     if hasattr(pair.a.manager, 'is_sid_room'):
@@ -60,7 +63,8 @@ def test_a_sid_is_no_room_to_close(pair: Pair, stream: FakeStream) -> None:
         assert client.sid in pair.a.server.rooms(client.sid)
 
 
-def test_disconnect(pair: Pair, stream: FakeStream) -> None:
+def test_disconnect_reaches_other_server(pair: Pair,
+                                         stream: FakeStream) -> None:
     a, b = pair.connect()
     for client, node in ((a, pair.a), (b, pair.b)):
         sid = client.sid
@@ -73,8 +77,8 @@ def test_disconnect(pair: Pair, stream: FakeStream) -> None:
         DisconnectSockets) == 1
 
 
-def test_disconnect_one_that_is_going(pair: Pair,
-                                      stream: FakeStream) -> None:
+def test_disconnect_of_leaving_client_is_ignored(
+        pair: Pair, stream: FakeStream) -> None:
     client = pair.a.connect()
     assert pair.a.manager.can_disconnect(client.sid, '/')
     pair.a.manager.pre_disconnect(client.sid, '/')
@@ -85,7 +89,7 @@ def test_disconnect_one_that_is_going(pair: Pair,
     assert messages(stream) == []
 
 
-def test_disconnect_by_the_manager(pair: Pair) -> None:
+def test_manager_disconnects_local_client(pair: Pair) -> None:
     a, b = pair.connect()
     for client in (a, b):
         sid = client.sid
@@ -93,8 +97,8 @@ def test_disconnect_by_the_manager(pair: Pair) -> None:
         wait_until(client.was_disconnected)
 
 
-def test_a_client_that_goes_by_itself(pair: Pair,
-                                      stream: FakeStream) -> None:
+def test_client_that_leaves_is_forgotten(pair: Pair,
+                                         stream: FakeStream) -> None:
     client = pair.a.connect()
     client.leave()
     assert '/' not in pair.a.manager.rooms

@@ -33,7 +33,7 @@ def spread(make_node: Callable[..., Node]) -> Pair:
     return pair
 
 
-def test_each_namespace_has_its_stream(
+def test_namespaces_have_separate_streams(
         spread: Pair, streams: Dict[str, FakeStream]) -> None:
     clients = spread.connect(*NAMESPACES)
     for number in range(50):
@@ -57,7 +57,7 @@ def test_each_namespace_has_its_stream(
     assert spread.b.manager.stats()['duplicates'] == 0
 
 
-def test_one_of_the_streams_may_be_away(
+def test_outage_of_one_stream_spares_others(
         spread: Pair, streams: Dict[str, FakeStream]) -> None:
     _, client = spread.connect(*NAMESPACES)
     streams['socket.io-1'].go_away()
@@ -76,8 +76,8 @@ def test_one_of_the_streams_may_be_away(
         wait_until(lambda: node.manager.health()['status'] == 'ok')
 
 
-def test_goodbye_is_said_in_each_of_the_streams(
-        spread: Pair, streams: Dict[str, FakeStream]) -> None:
+def test_close_is_sent_to_all_streams(spread: Pair,
+                                      streams: Dict[str, FakeStream]) -> None:
     spread.a.server.emit('hello', namespace='/chat')
     spread.a.manager.close()
     for index, namespace in enumerate(NAMESPACES):
@@ -90,8 +90,8 @@ def test_goodbye_is_said_in_each_of_the_streams(
         wait_for_value(partial(spread.b.manager.server_count, namespace), 1)
 
 
-def test_an_emitter_with_several_streams(
-        spread: Pair, make_manager: MakeManager) -> None:
+def test_emitter_writes_to_several_streams(spread: Pair,
+                                           make_manager: MakeManager) -> None:
     clients = spread.connect(*NAMESPACES)
     emitter = make_manager(write_only=True, stream_count=3)
     for namespace in NAMESPACES:

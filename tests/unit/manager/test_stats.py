@@ -10,7 +10,7 @@ from ..nodes import Node, Pair
 MakeManager = Callable[..., RedisStreamsManager]
 
 
-def test_stats(pair: Pair) -> None:
+def test_stats_have_all_counters(pair: Pair) -> None:
     a, b = pair.connect()
     for _ in range(5):
         pair.a.server.emit('hello')
@@ -31,7 +31,8 @@ def test_stats(pair: Pair) -> None:
     assert all(type(value) is int for value in sender.values())
 
 
-def test_health(make_node: Callable[..., Node], stream: FakeStream) -> None:
+def test_health_reports_outage(make_node: Callable[..., Node],
+                               stream: FakeStream) -> None:
     node = make_node()
     health = node.manager.health
     assert health() == {
@@ -68,7 +69,7 @@ def test_health(make_node: Callable[..., Node], stream: FakeStream) -> None:
     assert not health()['connected']
 
 
-def test_server_count(make_manager: MakeManager) -> None:
+def test_server_count_counts_members(make_manager: MakeManager) -> None:
     members = []
     for count in range(1, 4):
         members.append(make_manager())

@@ -48,21 +48,24 @@ def is_gone(stream: FakeStream) -> bool:
         and stream.history[-1].fields[5] == GOODBYE
 
 
-def test_the_end_of_the_process(manager: Mine, stream: FakeStream) -> None:
+def test_exit_calls_close_of_subclass(manager: Mine,
+                                      stream: FakeStream) -> None:
     manager.start()
     lifecycle._close_all()
     assert manager.calls == [('start',), ('close', OWN_TIMEOUT)]
     assert is_gone(stream)
 
 
-def test_a_shutdown(manager: Mine, stream: FakeStream) -> None:
+def test_shutdown_calls_close_of_subclass(manager: Mine,
+                                          stream: FakeStream) -> None:
     manager.start()
     shutdown.close([manager._lifecycle], 1.5)
     assert manager.calls == [('start',), ('close', 1.5)]
     assert is_gone(stream)
 
 
-def test_a_worker_of_gunicorn(manager: Mine, stream: FakeStream) -> None:
+def test_gunicorn_hooks_call_methods_of_subclass(
+        manager: Mine, stream: FakeStream) -> None:
     gunicorn.post_worker_init(worker=None)
     assert manager.calls == [('start',)]
     gunicorn.worker_exit(server=None, worker=None)
@@ -70,7 +73,7 @@ def test_a_worker_of_gunicorn(manager: Mine, stream: FakeStream) -> None:
     assert is_gone(stream)
 
 
-def test_a_start_after_a_close_that_was_struck(
+def test_start_after_struck_close_calls_close_again(
         manager: Mine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The application's ``close()`` is called once more, then."""
     manager.start()

@@ -14,8 +14,8 @@ from ..nodes import messages, Node, Pair
 MakeManager = Callable[..., RedisStreamsManager]
 
 
-def test_an_emitter(make_manager: MakeManager, pair: Pair,
-                    stream: FakeStream) -> None:
+def test_emitter_writes(make_manager: MakeManager, pair: Pair,
+                        stream: FakeStream) -> None:
     emitter = make_manager(write_only=True)
     clients = pair.connect()
     emitter.emit('hello', b'x')
@@ -33,7 +33,7 @@ def test_an_emitter(make_manager: MakeManager, pair: Pair,
         assert node.manager.server_count() == 2
 
 
-def test_what_an_emitter_cannot(make_manager: MakeManager) -> None:
+def test_emitter_refuses_cluster_calls(make_manager: MakeManager) -> None:
     emitter = make_manager(write_only=True)
     for call in (emitter.start, emitter.server_count):
         with pytest.raises(RuntimeError, match='write-only'):
@@ -42,8 +42,8 @@ def test_what_an_emitter_cannot(make_manager: MakeManager) -> None:
         entered.emit('hello', None)
 
 
-def test_an_emitter_in_the_background(make_manager: MakeManager,
-                                      stream: FakeStream) -> None:
+def test_background_emitter_flushes(make_manager: MakeManager,
+                                    stream: FakeStream) -> None:
     emitter = make_manager(write_only=True, publish='background')
     stream.freeze()
     emitter.emit('hello', None)
@@ -51,8 +51,8 @@ def test_an_emitter_in_the_background(make_manager: MakeManager,
     assert emitter.flush(DEADLINE)
 
 
-def test_an_emitter_without_redis(make_manager: MakeManager,
-                                  stream: FakeStream) -> None:
+def test_emitter_keeps_messages_without_redis(
+        make_manager: MakeManager, stream: FakeStream) -> None:
     stream.go_away()
     emitter = make_manager(write_only=True)
     for number in range(3):
@@ -62,8 +62,8 @@ def test_an_emitter_without_redis(make_manager: MakeManager,
     assert [message.args[1] for message in messages(stream)] == [0, 1, 2]
 
 
-def test_a_server_can_wait_for_redis(make_node: Callable[..., Node],
-                                     stream: FakeStream) -> None:
+def test_sync_emit_returns_with_message_in_stream(
+        make_node: Callable[..., Node], stream: FakeStream) -> None:
     node = make_node(publish='sync')
     node.connect()
     for number in range(3):
@@ -71,8 +71,8 @@ def test_a_server_can_wait_for_redis(make_node: Callable[..., Node],
         assert messages(stream)[-1].args[1] == number
 
 
-def test_a_message_that_redis_refuses(make_manager: MakeManager,
-                                      stream: FakeStream) -> None:
+def test_refused_message_raises(make_manager: MakeManager,
+                                stream: FakeStream) -> None:
     emitter = make_manager(write_only=True)
     stream.refuses = lambda fields: b'too much' in fields[7]
     with pytest.raises(RedisStreamsError, match='refused'):
