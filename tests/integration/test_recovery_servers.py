@@ -7,10 +7,10 @@ import pytest
 
 from ..conftest import running
 from ..support.account import account, EXACT
-from ..support.client import Client
+from ..support.client import Client, close_all
 from ..support.proxy import Proxy
 from ..support.redis_server import RedisServer
-from ..support.returning_client import close_all, ReturningClient
+from ..support.returning_client import ReturningClient
 from ..support.styled_app import ABSENT, APART, StyledProcess, TOGETHER
 from ..support.upstream import LOST, NEEDS_ADMIN
 from ..support.wait import wait_for_value, wait_until

@@ -8,7 +8,8 @@ from ..conftest import running
 from ..integration.conftest import start_managers
 from ..support.node_process import NodeProcess
 from ..support.redis_server import RedisServer
-from ..support.returning_client import close_all, ReturningClient
+from ..support.client import close_all
+from ..support.returning_client import ReturningClient
 from ..support.wait import wait_for_value, wait_until
 from ..support.wire_format import read_session, write_session
 from .helpers import check_reason, RECOVERING, Unique

@@ -107,6 +107,22 @@ class Listener:
         """How many events of this name there are so far."""
         raise NotImplementedError
 
+    def disconnects(self) -> List[Tuple[str, str]]:
+        """Each disconnect so far: namespace and reason, the latter in the
+        words of the client's library."""
+        raise NotImplementedError
+
+    def wait_disconnected(self, namespace: Optional[str] = None,
+                          timeout: float = DEADLINE) -> str:
+        """Wait until a namespace (default: the first) is disconnected.
+
+        :return: the reason of the last disconnect.
+        """
+        name = namespace or self._first
+        return str(wait_until(
+            lambda: dict(self.disconnects()).get(name), timeout,
+            f'client {self.sid} to be disconnected from {name}'))
+
     def wait_for(self, name: str, count: int = 1,
                  timeout: float = DEADLINE) -> List[Tuple[Any, ...]]:
         """Wait for events of a name.
@@ -163,16 +179,8 @@ class Client(Listener):
         return [event.name for event in self.events()
                 if not among or event.name in among]
 
-    def wait_disconnected(self, namespace: Optional[str] = None,
-                          timeout: float = DEADLINE) -> str:
-        """Wait until a namespace (default: the first) is disconnected.
-
-        :return: the reason.
-        """
-        name = namespace or self._namespaces[0]
-        wait_until(lambda: name in dict(self._disconnects), timeout,
-                   f'client {self.sid} to be disconnected from {name}')
-        return dict(self._disconnects)[name]
+    def disconnects(self) -> List[Tuple[str, str]]:
+        return list(self._disconnects)
 
     def is_responsive(self) -> bool:
         """Whether the server answers it."""
@@ -241,7 +249,7 @@ class Client(Listener):
         self._disconnects.append((namespace, reason))
 
 
-def close_all(clients: Sequence[Client]) -> None:
+def close_all(clients: Sequence[Any]) -> None:
     """Close clients."""
     for client in clients:
         client.close()

@@ -78,18 +78,6 @@ class JsClient(Listener):
     def count(self, name: str) -> int:
         return int(self._control('count', name))
 
-    def wait_disconnected(self, namespace: Optional[str] = None,
-                          timeout: float = DEADLINE) -> str:
-        """Wait until a namespace (default: the first) is disconnected.
-
-        :return: the reason, in the words of socket.io-client.
-        """
-        name = namespace or self._first
-        reason = wait_until(
-            lambda: dict(self._control('disconnects')).get(name), timeout,
-            f'client {self.sid} to be disconnected from {name}')
-        return str(reason)
-
     def answer(self, name: str, *args: Any) -> None:
         """Acknowledge events of this name with these arguments."""
         self._control('answer', name, args)
@@ -137,7 +125,6 @@ class JsClient(Listener):
         return int(self._control('port'))
 
     def disconnects(self) -> List[Tuple[str, str]]:
-        """Each disconnect: namespace and reason."""
         return [(namespace, reason) for namespace, reason
                 in self._control('disconnects')]
 

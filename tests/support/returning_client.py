@@ -145,16 +145,8 @@ class ReturningClient(Listener):
     def count(self, name: str) -> int:
         return len(self.received(name))
 
-    def wait_disconnected(self, namespace: Optional[str] = None,
-                          timeout: float = DEADLINE) -> str:
-        """Wait until a namespace (default: the first) is disconnected.
-
-        :return: the reason, in the words of socket.io-client.
-        """
-        name = namespace or self._first
-        wait_until(lambda: name in dict(self._disconnects), timeout,
-                   f'client {self.sid} to be disconnected from {name}')
-        return dict(self._disconnects)[name]
+    def disconnects(self) -> List[Tuple[str, str]]:
+        return list(self._disconnects)
 
     # -- the protocol -------------------------------------------------------
 
@@ -231,9 +223,3 @@ class ReturningClient(Listener):
         # Missed events arrive before the reply with the same pid.
         if namespace in self.pids and args and isinstance(args[-1], str):
             self.offsets[namespace] = args[-1]
-
-
-def close_all(clients: Sequence[ReturningClient]) -> None:
-    """Close clients."""
-    for client in clients:
-        client.close()

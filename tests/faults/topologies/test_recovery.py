@@ -8,10 +8,11 @@ from ...integration.conftest import start_managers
 from ...integration.helpers import BACK_WITHIN
 from ...recovery.helpers import RECOVERING
 from ...support.account import account, EXACT
+from ...support.client import close_all
 from ...support.node_process import NodeProcess
 from ...support.redis_cluster import RedisCluster
 from ...support.replicated import Replicated, SLOW
-from ...support.returning_client import close_all, ReturningClient
+from ...support.returning_client import ReturningClient
 from ...support.wait import wait_until
 from ..fixtures import StartNodes, Unique
 
