@@ -124,7 +124,7 @@ class StreamOrderDelivery:
             with self._order:
                 clients = local.recipients(namespace, target)
                 if clients and encoded is None:
-                    # The first of them came in this moment.
+                    # The first client has just joined.
                     is_needed = True
                     continue
                 pending = self._append(namespace, fields)
@@ -327,7 +327,7 @@ class StreamOrderDelivery:
                         encoded.prepare(self._end or entry.id)
                 with self._order:
                     clients = local.recipients(namespace, target)
-                    # The first of them may have come in this moment.
+                    # The first client may just have joined.
                     is_needed = bool(clients)
                     if encoded is not None or not is_needed:
                         noted = True
