@@ -39,6 +39,11 @@ from .delivery import Deliveries, Delivery
 from .tasks import State
 
 
+#: Within how many seconds the writer learns that its entries were read, while
+#: a page takes long: it waits two seconds for a reader that seems stuck.
+REPORT_WITHIN = 0.05
+
+
 class Channel:
     """The two tasks of one stream, and what they know about it.
 
@@ -104,8 +109,8 @@ class Channel:
         self.reader = Reader(
             lambda: open_link(driver, key, max_len, options.block_time),
             self.take_in, state.clients_since, self.began, self.resume,
-            self.lost_history, self.lagging, logger, pause=engine.pause,
-            max_len=max_len, count=options.read_count,
+            self.report_returned, self.lost_history, self.lagging, logger,
+            pause=engine.pause, max_len=max_len, count=options.read_count,
             block=options.block_time,
             read_back=ReadBack(
                 self.recall, self.recalled, seconds=options.heartbeat_timeout,
@@ -132,6 +137,12 @@ class Channel:
         self.positioned = False
         #: How many copies were read. Written by the reader's task.
         self.duplicates = 0
+        #: The number of the last entry of ours that was read and not yet
+        #: reported to the writer. Written by the reader's task. If an
+        #: exception strikes it, it reports when it reads again.
+        self._returned: Optional[int] = None
+        #: When that is due, at the latest.
+        self._report_at = 0.0
 
     def succeed(self, former: 'Channel') -> None:
         """Take over from a closed runtime of this process: its clients do
@@ -162,7 +173,9 @@ class Channel:
                 if isinstance(event, Act):
                     delivery.received(entry, event)
                 elif isinstance(event, Returned):
-                    self.writer.backpressure.seen(event.sequence)
+                    self._returned = event.sequence
+                    if now > self._report_at:
+                        self.report_returned()
                     if follower is not None:
                         follower.came_back(
                             entry, event.sequence, event.is_message)
@@ -174,6 +187,17 @@ class Channel:
         finally:
             if follower is not None:
                 follower.moved(entry.id)
+
+    def report_returned(self) -> None:
+        """Report to the writer which of its entries were read.
+
+        Once a page, and in between if that takes long: each report may wake
+        the writer, which then sends only as much as was read.
+        """
+        if self._returned is not None:
+            self.writer.backpressure.seen(self._returned)
+            self._returned = None
+        self._report_at = time.monotonic() + REPORT_WITHIN
 
     def _note(self, event: Event, entry: Entry) -> None:
         if isinstance(event, Missing):
@@ -213,6 +237,7 @@ class Channel:
 
     def resume(self) -> None:
         """The reader gets through."""
+        self.report_returned()
         self.set_window()
         self.writer.backpressure.await_reader()
         with self._core:

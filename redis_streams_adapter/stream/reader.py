@@ -55,6 +55,7 @@ class Reader:
                   it was known, by the server's clock, in milliseconds.
     :param resumed: called each time the reader reaches Redis, before the
                     first entry.
+    :param page_done: called after the last entry of each page.
     :param lost, max_len, doubtful: see
                                     :class:`~redis_streams_adapter.stream.\
 loss_detection.LossDetector`.
@@ -73,6 +74,7 @@ loss_detection.LossDetector`.
                  since: Callable[[], float],
                  began: Callable[[Position, int], None],
                  resumed: Callable[[], None],
+                 page_done: Callable[[], None],
                  lost: Callable[[str, Optional[int]], None],
                  lagging: Callable[[Optional[Position]], None],
                  logger: Callable[[], logging.Logger], *,
@@ -84,6 +86,7 @@ loss_detection.LossDetector`.
         self._since = since
         self._began = began
         self._resumed = resumed
+        self._page_done = page_done
         self._detector = LossDetector(lost, max_len, doubtful)
         self._lagging = lagging
         self._logger = logger
@@ -250,6 +253,7 @@ loss_detection.LossDetector`.
             if full and (slow or time.monotonic() - begun > LAG):
                 self._report_lag()
             self._hand_on(entry)
+        self._page_done()
         if not full and self._reported is not None:
             self._reported = None
             self._lagging(None)

@@ -45,10 +45,11 @@ class Readings:
         self.doubtful = Log()
         self.lagging = Log()
         self.paused = Log()
+        self.page_done = Log()
         self._handle = handle
         self.reader = Reader(
             stream.link, self._take, lambda: self.since, self.began,
-            self.resumed,
+            self.resumed, self.page_done,
             lambda *loss: self.lost(*filter(None, loss)), self.lagging,
             lambda: logging.getLogger('tests.unit'), pause=self.paused,
             max_len=MAX_LEN, count=count, block=block,

@@ -19,7 +19,8 @@ from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE, \
 from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.routing import stream_index
 from redis_streams_adapter.protocol.transport import Entry
-from redis_streams_adapter.runtime.channel import Channel
+from redis_streams_adapter.runtime import channel as channel_module
+from redis_streams_adapter.runtime.channel import Channel, REPORT_WITHIN
 from redis_streams_adapter.runtime.tasks import State
 from redis_streams_adapter.stream.outbox import Capacity
 from redis_streams_adapter.stream.reconcile import stamp
@@ -153,6 +154,39 @@ def test_message_of_other_process_is_delivered(world: World) -> None:
 def test_entry_of_this_process_is_recognized(world: World) -> None:
     assert world.take_in(Returned(5, True)) == [
         ('seen', 5), ('came_back', ENTRY, 5, True)]
+
+
+def test_writer_learns_once_a_page_what_was_read(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And in between if a page takes long."""
+    clock = SimpleNamespace(monotonic=lambda: clock.now, now=100.0)
+    monkeypatch.setattr(channel_module, 'time', clock)
+    delivery: Any = world.channel.delivery
+    delivery.follower = None
+    world.channel.report_returned()
+    for number in (5, 6, 7):
+        world.events = [Returned(number, True)]
+        world.channel.take_in(ENTRY)
+    assert world.calls == []
+    for _ in range(2):
+        world.channel.report_returned()
+        assert world.calls == [('seen', 7)]
+    clock.now += 2 * REPORT_WITHIN
+    world.events = [Returned(8, True)]
+    world.channel.take_in(ENTRY)
+    assert world.calls[1:] == [('seen', 8)]
+
+
+def test_returning_reader_reports_what_was_read_before(world: World) -> None:
+    """An exception may have ended its page."""
+    delivery: Any = world.channel.delivery
+    delivery.follower = None
+    world.channel.report_returned()
+    world.events = [Returned(5, True)]
+    world.channel.take_in(ENTRY)
+    world.events = []
+    world.channel.resume()
+    assert ('seen', 5) in world.calls
 
 
 def test_delivery_may_ignore_local_entries(world: World) -> None:

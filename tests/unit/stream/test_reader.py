@@ -150,6 +150,18 @@ def test_it_reports_each_time_it_reaches_redis(readings: Readings,
         assert task.got_through == 1
 
 
+def test_end_of_each_page_is_reported(readings: Readings,
+                                      stream: FakeStream) -> None:
+    readings.idle()
+    put(stream, *range(7))
+    before = len(readings.page_done.calls)
+    ends: List[int] = []
+    readings._handle = lambda entry: ends.append(
+        len(readings.page_done.calls) - before)
+    readings.until(7)
+    assert ends == [0, 0, 0, 1, 1, 1, 2]
+
+
 @pytest.mark.parametrize('operation', ['connect', 'time', 'ends', 'read'])
 @pytest.mark.parametrize('fault', [Fault.BREAK_BEFORE, Fault.ERROR])
 def test_the_first_time_counts_only_when_it_reaches_redis(
