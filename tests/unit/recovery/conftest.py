@@ -1,4 +1,4 @@
-"""Sessions, and what keeps them."""
+"""Sessions, and what stores them."""
 import logging
 from types import SimpleNamespace
 from typing import Any, Callable

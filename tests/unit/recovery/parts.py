@@ -1,4 +1,4 @@
-"""What the modules of recovery are given, as small fakes: a server, the
+"""The parts that modules of recovery need, as small fakes: a server, the
 runtime, the delivery, and a Redis that has sessions and a stream."""
 import json
 import logging
@@ -25,7 +25,7 @@ from .writing import FakeSessions, OURS
 
 
 class FakeEvent:
-    """An event that never blocks: ``on_wait`` is what happens meanwhile."""
+    """An event that never blocks: ``on_wait`` runs during a wait."""
 
     def __init__(self) -> None:
         self._is_set = False

@@ -1,4 +1,4 @@
-"""A stream that is written by hand, and the clients that get its events."""
+"""A stream that tests write to, and the clients that get its events."""
 import logging
 import threading
 from typing import Any, Callable, List, Tuple
@@ -64,7 +64,7 @@ class Process:
         return Pending(fields, sum(map(len, fields)), self._sequence, True)
 
     def put(self, message: Message, namespace: str = '/') -> Pending:
-        """Write something that the delivery is not told of."""
+        """Write an entry without informing the delivery."""
         return self.append(namespace, self._encoder.encode(
             namespace, message))
 
@@ -101,7 +101,7 @@ class Process:
         self.delivery.moved(entry_id)
 
     def heartbeat(self, after: Pending, entry_id: Position) -> None:
-        """An own sign of life is read, sent after a message."""
+        """A heartbeat of this process is read, sent after a message."""
         self.delivery.arriving(entry_id)
         self.delivery.came_back(Entry(entry_id, []), after.sequence, False)
         self.delivery.moved(entry_id)

@@ -1,4 +1,4 @@
-"""A new client is registered, with a session of its own if it takes part."""
+"""A new client is registered, with a session if it asks for recovery."""
 import logging
 from typing import Any, Callable, List
 
@@ -54,7 +54,7 @@ def test_ids_of_sessions_cannot_be_guessed(world: World) -> None:
 
 
 def test_node_joins_before_it_admits_client(world: World) -> None:
-    """From then on, what comes is remembered."""
+    """From then on, events are recorded for clients."""
     world.admit(world.comes())
     assert world.appeared == {'/': False}
 
@@ -69,7 +69,7 @@ def test_first_client_waits_for_start(world: World, hears: bool) -> None:
 
 
 def test_client_waits_for_first_entry_of_stream(world: World) -> None:
-    """But no longer than for that: without Redis there is none."""
+    """But not for ever: without Redis there is no entry."""
     timeline = world.timeline()
     timeline.position, timeline.reaches = START, False
     assert world.admit(world.comes()) == 'new sid'
@@ -105,7 +105,7 @@ def test_second_connect_to_namespace_is_ignored(world: World) -> None:
 
 
 def test_closing_node_rejects_new_client(world: World) -> None:
-    """Here it would get nothing of what others emit."""
+    """Its clients would get no events of other servers."""
     world.timeline().has_left = True
     visit = world.comes()
     assert world.admit(visit) is None
@@ -115,7 +115,7 @@ def test_closing_node_rejects_new_client(world: World) -> None:
     assert len(world.log_texts) == 1
 
 
-# -- whether it takes part ---------------------------------------------------
+# -- recovery for some clients -----------------------------------------------
 
 def test_application_decides_about_recovery(logger: Any) -> None:
     asked: List[Any] = []
@@ -181,7 +181,7 @@ def test_auth_is_checked_before_accepts(world: World, pid: Any, offset: Any,
     ('9-0', Position(9)), (None, None), ('nonsense', None)])
 def test_new_session_remembers_former_offset(
         world: World, offset: Any, former: Any) -> None:
-    """For as long as it receives nothing here."""
+    """It is used until the client receives its first event here."""
     visit = world.returns('', offset)
     world.admit(visit)
     client: Any = visit.client

@@ -66,7 +66,7 @@ def test_returning_client_keeps_its_state(world: World) -> None:
     # be gone before.
     assert world.restored == [('e', world.found)]
     assert (client.data, client.flask) == ({'name': 'x'}, 'of flask')
-    # Written anew before long.
+    # It is written again soon.
     assert world.claimed == [(client, VALUE)]
 
 
@@ -145,7 +145,7 @@ def test_missed_commands_apply(world: World) -> None:
 
 
 def test_waiting_events_are_replayed(world: World) -> None:
-    """What its own node has emitted, and not read yet."""
+    """They were emitted by this node, which has not read them yet."""
     visit = world.returns()
     world.admit(visit)
     (name, address, namespace, replay), = world.timeline().calls
@@ -171,7 +171,7 @@ def test_waiting_disconnect_applies(world: World) -> None:
 
 
 def test_missed_disconnect_ends_session(world: World) -> None:
-    """No other node could do better: its session is deleted."""
+    """No other node can recover the client: its session is deleted."""
     world.timeline().history.add('/', Record(
         Position(21), DisconnectSockets(EVERYONE)))
     is_new(world, 'unknown-session')
@@ -200,7 +200,7 @@ def test_session_of_other_node_is_not_deleted(world: World) -> None:
 
 
 def test_client_is_new_while_reader_lags(world: World) -> None:
-    """Another node may do better."""
+    """The session stays: another node may recover the client."""
     world.timeline().reaches = False
     is_new(world, 'redis-unavailable')
     assert world.kept == VALUE
@@ -279,7 +279,7 @@ def test_node_that_closes_during_claim_rejects_client(
 
 
 def test_connection_lost_during_claim_is_rejected(world: World) -> None:
-    """Its client may be elsewhere by now, and has it there."""
+    """The client may have its session on another node by now."""
     def claim(accepts: Callable[[str], bool]) -> None:
         assert accepts('s')
         world.connection.closing = True
@@ -334,7 +334,7 @@ def test_newer_rival_wins(world: World) -> None:
 
 
 def test_rival_between_check_and_lock_is_noticed(world: World) -> None:
-    """Between the look and the order lock: there is another round."""
+    """A rival between the check and the order lock causes another round."""
     first: List[Any] = [rival_comes(world)]
 
     def next_comes(rival: Any) -> None:
@@ -360,7 +360,7 @@ def test_endless_rivals_end_admission(world: World) -> None:
 
 
 def test_memory_trimmed_during_admission_is_read_again(world: World) -> None:
-    """Then it is read from Redis."""
+    """The missed events are read from Redis then."""
     history = world.timeline().history
     rival_comes(world)
 
@@ -379,7 +379,7 @@ def test_memory_trimmed_during_admission_is_read_again(world: World) -> None:
 
 
 def test_new_stream_during_admission_ends_recovery(world: World) -> None:
-    """Where it goes on may be a position of the former stream."""
+    """The client's position may be one of the former stream."""
     rival_comes(world)
 
     def set_back(rival: Any) -> None:
@@ -395,7 +395,7 @@ def test_new_stream_during_admission_ends_recovery(world: World) -> None:
 @pytest.mark.parametrize('fails', [False, True])
 def test_number_of_admissions_at_a_time_is_limited(
         world: World, fails: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next one waits until it is its turn, but not for ever."""
+    """The next one waits for its turn, up to a limit."""
     monkeypatch.setattr(module, 'AT_A_TIME', 1)
     world = World(world.manager._get_logger)
     waits: List[Any] = []

@@ -1,4 +1,4 @@
-"""What clients missed is read from Redis, up to where the memory begins."""
+"""Missed events are read from Redis, up to the beginning of the memory."""
 import logging
 from types import SimpleNamespace
 from typing import Any, Callable, List, Optional
@@ -116,7 +116,7 @@ def test_entries_are_read_in_pages(parts: Parts, backlog: Backlog,
 
 
 def test_page_beyond_floor_is_cut(parts: Parts, backlog: Backlog) -> None:
-    """The rest of it is in memory, and is not skipped there."""
+    """The rest of the page is taken from memory."""
     parts.store.entries = [entry(number) for number in range(1, 2 * PAGE)]
     served(parts, 3)
     replay = replay_from(1)
@@ -189,7 +189,7 @@ def test_duplicate_on_next_page_is_noticed(parts: Parts,
 @pytest.mark.parametrize('start', [3, 4])
 def test_duplicate_of_received_event_is_not_replayed(
         parts: Parts, backlog: Backlog, start: int) -> None:
-    """Neither by it, nor by the next one."""
+    """It is replayed neither to this client nor to the next one."""
     parts.store.entries = [
         entry(1), written(2, b'a', 1), written(3, b'a', 2),
         written(4, b'b', 7), written(5, b'a', 1), written(6, b'a', 2),

@@ -115,7 +115,7 @@ def before_swap(world: World, what: Callable[[], Any]) -> None:
 
 
 def test_session_changed_during_claim_is_claimed_again(world: World) -> None:
-    """What is claimed is what the other one has written."""
+    """The claim gets the state that the other node has written."""
     world.keep(world.session())
     before_swap(world, lambda: world.keep(
         world.session(data={'newer': 1}, claim='newer')))
@@ -386,7 +386,8 @@ def test_disconnected_client_is_not_claimed(world: World, why: str) -> None:
 
 
 def test_state_of_later_node_counts(world: World) -> None:
-    """What it wrote counts; and this node has not heard of it yet."""
+    """The state that the other node wrote counts, before this node has read
+    about its claim."""
     world.keep(world.session(claim='of another', data={'newer': 1}))
     client = world.here(data={'older': 1})
     claim = world.claim()
@@ -400,14 +401,14 @@ def test_state_of_later_node_counts(world: World) -> None:
 
 def test_state_lost_by_redis_is_not_replaced_by_older_one(
         world: World) -> None:
-    """What is here is older than that."""
+    """The local state is older than the lost one."""
     world.local.supersede(world.here())
     assert world.refusal() == UNKNOWN_SESSION
     assert world.store.writes == 0
 
 
 def test_session_registered_during_lookup_is_found_again(world: World) -> None:
-    """Then what was found is older than that."""
+    """The state that was found is older than the registered one."""
     world.keep(world.session())
     find = world.store.find
 
@@ -508,7 +509,7 @@ def test_ended_connection_reads_no_reply(world: World) -> None:
 
 
 def test_later_offset_shows_what_client_has_read(world: World) -> None:
-    """It has read that."""
+    """The client has read the event at that offset."""
     world.keep(world.session(ahead='3-0'))
     claim = world.claim()
     assert claim.session.ahead == '3-0'

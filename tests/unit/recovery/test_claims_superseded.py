@@ -1,4 +1,4 @@
-"""Of two connections that claim a session the later one has it, here or on
+"""The later one of two connections that claim a session has it, here or on
 another node."""
 import logging
 from typing import Any, Callable, Optional
@@ -80,7 +80,7 @@ def test_claim_before_registration_counts(world: World) -> None:
 
 @pytest.mark.parametrize('claim', [None, '', 5, ['x']])
 def test_malformed_claim_is_ignored(world: World, claim: Any) -> None:
-    """Others may write anything."""
+    """Anyone may write to the stream."""
     client = world.here()
     supersede(world, claim, 's', 5)
     assert client.is_held

@@ -60,7 +60,7 @@ def process(logger: Callable[[], logging.Logger]) -> Process:
 
 @pytest.mark.parametrize('count', [10, 3 * MANY])
 def test_long_outage_needs_few_lists(process: Process, count: int) -> None:
-    """As in an outage, in which clients leave, and return."""
+    """Clients leave and return during an outage."""
     stays, leaves, client = (process.connect('x') for _ in range(3))
     targets: List[Any] = [(), ('x',), (stays.sid,), ('nobody',)]
     own = []

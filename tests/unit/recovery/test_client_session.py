@@ -33,7 +33,7 @@ def test_former_offset_is_kept_until_first_event() -> None:
 
 @pytest.mark.parametrize('former', [Position(5), Position(5, 1), Position(10)])
 def test_offset_that_may_be_received_here_is_not_kept(former: bytes) -> None:
-    """Nobody could tell later in which session that was."""
+    """Its session could not be told later."""
     session = make(former)
     session.begin_at(Position(5))
     assert (session.sent, session.gap) == (None, None)

@@ -1,4 +1,4 @@
-"""A client that returns is handed what it missed, unless another connection
+"""A returning client is given its missed events, unless another connection
 has taken it over."""
 import logging
 from typing import Any, Callable, List

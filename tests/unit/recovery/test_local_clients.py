@@ -1,4 +1,4 @@
-"""What is known of the local clients, and what became of those that came."""
+"""The state of local clients, and the outcomes of their connects."""
 import logging
 from typing import Any, Callable, List
 

@@ -89,7 +89,7 @@ def test_expiry_starts_when_client_is_lost(house: House,
 
 def test_session_expires_during_long_outage(house: House, store: FakeSessions,
                                             clock: Any) -> None:
-    """Nobody could come back to it: it is not written any more."""
+    """The session is not written any more: its client cannot return."""
     client, here = house.stays(), house.stays('here')
     house.leave(client)
     store.faults.extend(['before'] * 2)

@@ -15,7 +15,7 @@ AMPLE = 5.0
 
 
 class Stream:
-    """A stream whose reader is moved by hand."""
+    """A stream whose reader is moved by tests."""
 
     def __init__(self) -> None:
         self.position = Position(100)

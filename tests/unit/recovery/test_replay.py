@@ -1,4 +1,4 @@
-"""What clients have missed, while they were away and lately."""
+"""The events that clients have missed, and the recent history of events."""
 from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
@@ -331,7 +331,7 @@ def test_older_entries_above_limit_are_not_kept() -> None:
 
 
 class Model:
-    """What a history has to know, told in the simplest way."""
+    """What a history has to record, in the simplest form."""
 
     def __init__(self) -> None:
         self.floors: Dict[str, bytes] = {}

@@ -1,4 +1,4 @@
-"""What a client missed is encoded and sent again."""
+"""Missed events are encoded and sent again."""
 import logging
 from typing import Any, Callable, List
 
@@ -59,7 +59,7 @@ def test_local_events_without_recipients_are_decoded(process: Process) -> None:
 
 def test_unencodable_events_are_skipped(
         process: Process, logged: Callable[[int], List[str]]) -> None:
-    """And logged; the others are sent."""
+    """They are logged, and the others are sent."""
     for number in (101, 102):
         process.receive(Position(number), 'event', number)
     missed = process.delivery.history.after('/', Position(100)) or ()

@@ -1,4 +1,4 @@
-"""What a client shows that returns, and its session."""
+"""The ``auth`` of a returning client, and its session."""
 import base64
 from typing import Any, Dict, Optional
 
@@ -154,7 +154,7 @@ def test_session_survives_encoding(session: Session) -> None:
 
 
 def test_node_js_reads_session() -> None:
-    """It takes the keys that it knows, and leaves ours alone."""
+    """Node.js reads the keys that it knows, and ignores ours."""
     fields = to_fields(Session('s', 'p', ('s', 7), {'a': 1}, '/', 'c'), OURS)
     assert {key: fields[key] for key in NODES} == {
         'sid': 's', 'pid': 'p', 'rooms': ['s', 7], 'data': {'a': 1}}
@@ -258,7 +258,7 @@ def session(*rooms: Any, upto: Optional[bytes] = START,
     (Position(9), Position(3), Position(12), (Position(12), True)),
     (Position(9), Position(3), Position(2), (Position(2), True)),
     (Position(9), None, Position(12), (Position(12), True)),
-    # Node.js tells nothing.
+    # A session of Node.js has neither.
     (None, None, Position(3), (Position(3), True))])
 def test_replay_starts_at_offset(upto: Any, sent: Any, offset: Any,
                                  expected: Any) -> None:

@@ -1,4 +1,4 @@
-"""What an application keeps for a client, and what cannot be kept."""
+"""The user sessions of applications, and those that cannot be stored."""
 import logging
 from typing import Any, Callable, Dict, List
 
@@ -24,7 +24,7 @@ def small_house(store: FakeSessions, clock: Any,
 def test_unserializable_session_is_not_stored(
         small_house: House, store: FakeSessions, clock: Any, data: Any,
         why: str, logged: Callable[[int], List[str]]) -> None:
-    """Nothing is kept, rather than something old; the log is told once."""
+    """No older session is stored instead; the error is logged once."""
     house, client = small_house, small_house.stays()
     client.data = data
     for number in range(3):
@@ -87,7 +87,7 @@ def test_too_large_session_is_refused(small_house: House) -> None:
 def test_any_error_of_serializer_is_caught(
         house: House, store: FakeSessions, error: Exception,
         logged: Callable[[int], List[str]]) -> None:
-    """It is one client's trouble."""
+    """The error concerns one client alone."""
     bad, good = house.stays('bad'), house.stays('good')
 
     def describe(client: ClientSession) -> Session:
@@ -125,7 +125,7 @@ def test_session_changed_during_encoding_is_retried(house: House) -> None:
 
 
 def test_copy_is_independent(house: House) -> None:
-    """Whatever the application does with it afterwards."""
+    """Later changes by the application do not alter it."""
     client = house.stays()
     client.data = {'a': [1], 2: (3,)}
     session = house.describe(client)

@@ -175,7 +175,7 @@ def test_failed_touch_is_retried(house: House, store: FakeSessions,
 
 def test_refused_touch_is_retried(house: House, store: FakeSessions,
                                   clock: Any) -> None:
-    """By the server of one session: it is tried again at once."""
+    """One server refuses: the touch is tried again at once."""
     clients = [house.stays('s'), house.stays('t')]
     store.refusing = {clients[0].pid}
     clock.now += INTERVAL
@@ -200,7 +200,7 @@ def test_expiry_is_renewed_before_writes(house: House, store: FakeSessions,
 
 def test_position_is_written_from_time_to_time(
         house: House, store: FakeSessions, clock: Any) -> None:
-    """What its session says must not be older than the stream goes back."""
+    """The position in a session must not be older than the stream."""
     client = house.stays()
     house.position, house.sent = Position(500), Position(400)
     began = clock.now
@@ -217,7 +217,7 @@ def test_position_is_written_from_time_to_time(
 
 def test_position_before_takeover_is_kept(house: House, store: FakeSessions,
                                           clock: Any) -> None:
-    """It says how far the client was before it was away."""
+    """It is the position at which the client was lost."""
     client = house.enter()
     value = house.writer.codec.encode(client.marked(house.describe(client)))
     store.values[client.pid] = value
@@ -259,7 +259,7 @@ def test_close_writes_all_sessions(house: House, store: FakeSessions) -> None:
 def test_close_writes_sessions_of_other_servers(
         house: House, store: FakeSessions,
         logged: Callable[[int], List[str]]) -> None:
-    """What other servers have is written, however much it is."""
+    """All sessions of the other servers are written."""
     stays = [house.stays(f's{number}') for number in range(2 * BATCH + 1)]
     store.refusing = {stays[0].pid}
     house.position = Position(900)
@@ -327,7 +327,7 @@ def test_random_faults_leave_right_sessions(events: List[str]) -> None:
         assert store.values[client.pid] == b'of another'
         assert not client.is_held or client.is_leaving
     elif clock.now - client.left > DURATION:
-        # It could not come back any more: it need not be written.
+        # Its client cannot return any more: it need not be written.
         assert client.is_leaving
     elif client.is_discarded:
         assert store.values == {}

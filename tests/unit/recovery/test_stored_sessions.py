@@ -1,4 +1,4 @@
-"""What Redis has of the sessions: doubt, refusals, and other nodes."""
+"""The sessions in Redis: doubtful writes, refusals, and other nodes."""
 import logging
 from typing import Any, Callable, List, Optional
 
@@ -13,7 +13,7 @@ from .writing import AMPLE, DURATION, FakeSessions, House, INTERVAL, taken
 @pytest.mark.parametrize('fault', ['before', 'after'])
 def test_first_write_without_reply_is_in_doubt(
         house: House, store: FakeSessions, fault: str) -> None:
-    """The client is let in all the same, and it is written later."""
+    """The client is admitted, and its session is written later."""
     client = house.enter()
     store.faults.append(fault)
     house.writer.write_first(client)
@@ -52,7 +52,7 @@ def test_write_without_reply_is_in_doubt(house: House, store: FakeSessions,
 
 def test_refused_write_is_not_in_doubt(house: House,
                                        store: FakeSessions) -> None:
-    """Nothing was written, and it is not sent again with the next one."""
+    """Nothing was written, and the value is not sent again."""
     fresh, client = house.enter('fresh'), house.stays()
     store.faults.append('refused: OOM')
     house.writer.write_first(fresh)
@@ -85,7 +85,7 @@ def test_refusal_keeps_earlier_doubt(house: House,
 def test_number_of_doubtful_values_is_bounded(
         house: House, store: FakeSessions, fault: str,
         intended: Optional[bool]) -> None:
-    """However often a reply is lost, and whatever changes meanwhile."""
+    """It is bounded, however often a reply is lost and a session changes."""
     client = house.stays()
     for number in range(50):
         house.room(client, str(number))
@@ -200,7 +200,7 @@ def test_session_of_newer_connection_is_kept(
 
 def test_session_deleted_by_node_js_is_lost(house: House,
                                             store: FakeSessions) -> None:
-    """It deletes what it takes."""
+    """A server in Node.js deletes the sessions that it claims."""
     client = house.stays()
     del store.values[client.pid]
     house.room(client, 'x')
@@ -229,7 +229,7 @@ def test_session_dropped_by_redis_is_written_again(
 
 def test_sessions_are_written_again_after_flush(
         house: House, store: FakeSessions) -> None:
-    """Without our losing the connection."""
+    """The connection stays."""
     stays = [house.stays(), house.stays('other')]
     store.values.clear()
     house.writer.history_is_gone()
@@ -243,7 +243,7 @@ def test_sessions_are_written_again_after_flush(
 @pytest.mark.parametrize('how', ['touch', 'swap'])
 def test_flush_noticed_by_writer_is_no_claim(
         house: House, store: FakeSessions, clock: Any, how: str) -> None:
-    """It looks as if a server in Node.js had taken them all."""
+    """It looks as if a server in Node.js had claimed all sessions."""
     client, taken_over = house.stays(), house.stays('other')
     taken(store, taken_over)
     house.room(taken_over, 'x')
@@ -280,7 +280,7 @@ def test_reconnect_during_write_keeps_session(
 def test_refused_write_is_logged_once(
         house: House, store: FakeSessions, clock: Any,
         logged: Callable[[int], List[str]]) -> None:
-    """Nobody else may notice; the log is told once, until it is over."""
+    """No other session is affected; the refusal is logged once."""
     client = house.enter()
     store.faults.append('refused: NOPERM')
     house.writer.write_first(client)
@@ -299,7 +299,7 @@ def test_refused_write_is_logged_once(
     store.faults.append('refused: OOM')
     assert not house.round()
     assert len(logged(logging.WARNING)) == 3
-    # An outage is told by others.
+    # Other tasks report the outage.
     store.faults.append('before')
     assert not house.round()
     assert len(logged(logging.WARNING)) == 3
@@ -308,7 +308,7 @@ def test_refused_write_is_logged_once(
 def test_refusal_of_one_server_spares_others(
         house: House, store: FakeSessions, clock: Any,
         logged: Callable[[int], List[str]]) -> None:
-    """The sessions that other servers have are written all the same."""
+    """The sessions of other servers are written."""
     clients = [house.stays(f's{number}') for number in range(2 * BATCH)]
     store.refusing = {client.pid for client in clients[::2]}
     for attempt in range(3):

@@ -1,4 +1,4 @@
-"""Events come back from the stream, and are delivered in its order."""
+"""Events are delivered in the order in which they stand in the stream."""
 import logging
 from typing import Any, Callable
 
@@ -17,7 +17,7 @@ def process(logger: Callable[[], logging.Logger]) -> Process:
     return Process(logger)
 
 
-# -- own messages come back --------------------------------------------------
+# -- local messages are read --------------------------------------------------
 
 def test_events_come_in_order_of_stream(process: Process) -> None:
     client, guest = process.connect(), process.connect(takes_part=False)
@@ -127,7 +127,7 @@ def test_closing_node_delivers_local_events_without_offset(
     assert process.local.sent == {client.sid: Position(101)}
 
 
-# -- what never comes back ---------------------------------------------------
+# -- messages that are lost ---------------------------------------------------
 
 def test_event_lost_by_redis_has_no_offset(process: Process) -> None:
     """Redis has lost it. It can be delivered here; it is not an offset,

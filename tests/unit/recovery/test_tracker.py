@@ -154,7 +154,7 @@ def test_lost_client_gets_no_reply(world: World, how: str) -> None:
 @GOES
 def test_client_lost_during_write_gets_no_missed_events(
         world: World, how: str) -> None:
-    """It has none of what it missed."""
+    """It is given none of its missed events."""
     visit = world.visit(MISSED)
     client: Any = visit.client
     client.ahead = '3-0'
@@ -280,7 +280,7 @@ def test_disconnected_client_does_not_retry(world: World) -> None:
 
 
 def test_disconnect_during_connect_is_completed(world: World) -> None:
-    """But by nothing that has disconnected it already."""
+    """It is not disconnected a second time."""
     visit = world.visit(has_missed=True)
     client: Any = visit.client
     world.local.discard(client)

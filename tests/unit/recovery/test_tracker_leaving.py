@@ -74,7 +74,7 @@ def test_leaving_client_keeps_rooms(world: World) -> None:
 # -- about to be disconnected ------------------------------------------------
 
 def test_lost_connection_leaves_session(world: World) -> None:
-    """What it was like, and how far it had come, is what counts."""
+    """The state and position at that time count."""
     client = world.connected(rooms={'s', 'room'})
     world.delivery.sent['s'] = Position(99)
     world.connection.closing = True
@@ -89,7 +89,7 @@ def test_lost_connection_leaves_session(world: World) -> None:
 
 
 def test_disconnect_deletes_session(world: World) -> None:
-    """It gets what was emitted before, also what is held."""
+    """It gets what was emitted before, held events included."""
     client = world.connected()
     world.tracker.leave('s', '/')
     assert client.is_discarded and client.presence is State.LEAVING
@@ -229,7 +229,7 @@ def test_client_is_unregistered(world: World) -> None:
 
 
 def test_client_without_recovery_is_unregistered(world: World) -> None:
-    """What became of it is forgotten, too."""
+    """Its outcome is forgotten, too."""
     world.tracker._outcomes.note('s', '/', Outcome(False, REJECTED))
     world.tracker.unregister('s', '/')
     assert world.tracker.outcome('s', '/') is None
@@ -248,7 +248,7 @@ def connection_of_two(world: World) -> List[ClientSession]:
     (False, [True, False, False]), (True, [True, True, False])])
 def test_disconnected_clients_are_not_recovered(
         world: World, close: bool, discarded: List[bool]) -> None:
-    """And Redis is to know that."""
+    """Redis gets to know it, too."""
     clients = connection_of_two(world)
     world.tracker.discard('/', ('s', 'e'), close)
     assert [each.is_discarded for each in clients] == discarded

@@ -14,7 +14,7 @@ from .stream_orders import got, Process
 
 
 class World(Process):
-    """A server whose packet class notes who calls it under the lock."""
+    """A server whose packet class notes calls under the lock."""
 
     def __init__(self, logger: Callable[[], logging.Logger]) -> None:
         #: The data that was encoded under the order lock.

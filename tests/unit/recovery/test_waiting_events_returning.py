@@ -1,4 +1,4 @@
-"""What waits to come back, and clients that leave or return meanwhile."""
+"""Events that wait to be read, and clients that leave or return."""
 import logging
 from typing import Any, Callable
 
@@ -84,7 +84,7 @@ def test_waiting_events_reach_returning_client(process: Process) -> None:
 
 
 def test_event_for_former_room_is_delivered_once(process: Process) -> None:
-    """And is no longer in the room; once is enough."""
+    """The client is no longer in the room."""
     client = process.connect('x', 'y')
     pending = process.emit('hello', to=['x', 'y'])
     again = returns(process, client)
@@ -113,7 +113,7 @@ def test_event_without_recipients_reaches_returning_client(
 
 
 def test_failed_registration_leaves_waiting_events(process: Process) -> None:
-    """What waits is as it was."""
+    """The waiting events stay unchanged."""
     client = process.connect('x')
     own = [process.emit('all'), process.emit('nobody', to=['y'])]
     connection = FakeClient(process.server, '/chat')
@@ -193,7 +193,7 @@ def test_applied_waiting_commands_are_not_repeated(process: Process) -> None:
 
 
 def test_commands_are_told_apart_by_node(process: Process) -> None:
-    """That can be told of those that were read, too."""
+    """Commands that were read before are told apart, too."""
     pending = process.command(SocketsLeave(EVERYONE, ('x',)))
     process.delivery.came_back(
         Entry(Position(101), (*pending.fields, b'wid', b'w', b'seq', b'1')), 1,

@@ -27,7 +27,7 @@ class World(Parts):
             lambda: self.runtime, lambda *_: None)
 
     def visit(self, missed: Any = (), **state: Any) -> Visit:
-        """A client that is registered, and whose connect handler runs."""
+        """A registered client whose connect handler runs."""
         client = self.client()
         visit = self.tracker.begin('e', '/', {'pid': 'p', 'offset': '4-0'})
         visit.admitted = True

@@ -35,7 +35,7 @@ AMPLE = 5.0
 
 
 class FakeSessions:
-    """A Redis with nothing but sessions, whose clock stands still."""
+    """A Redis that has only sessions, and whose clock tests move."""
 
     def __init__(self) -> None:
         self.values: Dict[str, bytes] = {}
@@ -101,7 +101,7 @@ class FakeSessions:
 
 
 class _Failing:
-    """What is done in it is done, and then told or not."""
+    """The block is executed, and its reply may get lost."""
 
     def __init__(self, fails: bool) -> None:
         self._fails = fails

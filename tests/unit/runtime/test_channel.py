@@ -1,5 +1,5 @@
-"""One stream, as a process uses it: what becomes of each entry, and what the
-processes of a cluster say to each other about their readers."""
+"""A stream and its process: what happens to each entry, and what processes
+report to each other about their readers."""
 import threading
 from types import SimpleNamespace
 from typing import Any, Dict, List
@@ -346,7 +346,7 @@ def test_writer_reads_about_lagging_readers(world: World) -> None:
     assert world.calls == [('reader_lags', 'other', THERE),
                            ('reader_lags', 'a-reader', THERE)]
     world.calls.clear()
-    # A sign of life says nothing about a reader.
+    # A plain heartbeat says nothing about a reader.
     world.overhear(Heartbeat())
     world.overhear(Broadcast(('hello',)))
     assert world.calls == []
@@ -355,7 +355,7 @@ def test_writer_reads_about_lagging_readers(world: World) -> None:
 
 
 def test_writer_ignores_malformed_entries(world: World) -> None:
-    """They log and count it."""
+    """Readers log and count them."""
     world.channel.overhear((b'nonsense', b''))
     world.channel.overhear(())
     assert world.calls == []
@@ -373,7 +373,7 @@ def test_readers_are_known_after_outage(world: World) -> None:
 
 
 def test_unknown_readers_after_outage_end_wait_by_time(world: World) -> None:
-    """There may be readers all the same: the wait ends by time."""
+    """There may be other readers: the wait ends by time."""
     awaited, _ = world.channel.absent()
     assert awaited == [None, '']
     world.channel.writer.outbox.closed = True

@@ -1,4 +1,4 @@
-"""A manager starts, closes, forks, and says goodbye."""
+"""A manager starts, closes, and survives a fork."""
 import gc
 import importlib
 import logging
@@ -45,7 +45,7 @@ def test_server_joins_with_first_client(make_node: Callable[..., Node],
 def test_close_ends_all_tasks(pair: Pair, stream: FakeStream) -> None:
     pair.a.server.emit('hello')
     pair.a.manager.close()
-    # The goodbye is the last thing it says, in each namespace.
+    # ADAPTER_CLOSE is its last message in each namespace.
     kinds = [open_envelope(entry.fields) for entry in stream.history]
     assert [each.type for each in kinds[-3:]] == [
         MessageType.BROADCAST, MessageType.ADAPTER_CLOSE,
@@ -131,7 +131,7 @@ def test_outage_is_survived(pair: Pair, stream: FakeStream) -> None:
 
 
 def test_fork_gets_new_runtime(pair: Pair, stream: FakeStream) -> None:
-    """As in the child; the parent's is another process."""
+    """The child gets a runtime of its own."""
     manager, uid = pair.a.manager, pair.a.manager.uid
     before = manager._lifecycle.current
     assert before is not None
@@ -216,7 +216,7 @@ def test_unsent_close_is_no_loss(make_node: Callable[..., Node], count: int,
 def test_batch_sent_during_close_is_no_loss(make_node: Callable[..., Node],
                                             stream: FakeStream,
                                             logged: Any) -> None:
-    """The batch that is on its way when time is up may get through."""
+    """The batch under way when the time is up may still be stored."""
     node = make_node()
     node.manager.start()
     assert node.manager.flush(DEADLINE)

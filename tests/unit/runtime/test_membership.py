@@ -1,5 +1,5 @@
-"""In which namespaces a process is a member, and what it says of it: over a
-real node, which decides, and streams that note what is called."""
+"""The namespaces in which a process is a member, and what it sends about
+them: with a real node, which decides, and streams that record calls."""
 import logging
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, List
@@ -215,7 +215,7 @@ def test_unserved_namespace_is_left(world: World) -> None:
 
 
 def test_closed_process_serves_nothing(world: World) -> None:
-    """The others have its goodbye."""
+    """The others have its ADAPTER_CLOSE."""
     world.state.closed = True
     assert world.serve('/') == []
     assert world.node.namespaces == []
@@ -248,7 +248,7 @@ def test_full_outbox_skips_heartbeat(world: World) -> None:
 
 
 def test_full_outbox_skips_close(world: World) -> None:
-    """It is not kept: the others find out by the silence."""
+    """It is not kept: the node expires for the others."""
     world.serve('/')
     world.full = True
     assert ('debug', 'no room for a heartbeat') in world.serve()
@@ -377,7 +377,7 @@ def test_unseen_members_are_asked_for(world: World) -> None:
 
 
 def test_request_for_members_waits_for_followed_stream(world: World) -> None:
-    """That asks by itself."""
+    """The start of reading asks by itself."""
     world.second.positioned = False
     world.serve('/', '/a')
     assert world.calls_of(

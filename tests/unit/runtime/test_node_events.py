@@ -1,4 +1,4 @@
-"""What a process does about each event of its node."""
+"""How a process handles each event of its node."""
 import threading
 from types import SimpleNamespace
 from typing import Any, List, Tuple
@@ -131,8 +131,7 @@ def test_there_is_no_room_for_what_a_message_brings_about(
 
 
 def test_tick_updates_namespaces_before_expiry(world: World) -> None:
-    """Before the node lets others go, it is known which namespaces are
-    served."""
+    """The served namespaces are up to date before members expire."""
     rests: List[float] = []
     task: Any = SimpleNamespace(stopping=False)
 

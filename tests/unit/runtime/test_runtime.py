@@ -1,4 +1,4 @@
-"""The parts of a process together: signs of life, flow control, a server
+"""The parts of a process together: heartbeats, flow control, and a server
 that is created later."""
 import logging
 import threading
@@ -26,7 +26,7 @@ MakeManager = Callable[..., RedisStreamsManager]
 def test_heartbeats_need_no_room_in_outbox(make_node: Callable[..., Node],
                                            stream: FakeStream,
                                            logged: Any) -> None:
-    """Where the outbox is full they are left out, and nothing ends."""
+    """They are skipped while the outbox is full."""
     node = make_node(outbox_limit=1)
     node.manager.start()
     # In two namespaces; there was no room for the second one at once.
@@ -44,7 +44,7 @@ def test_heartbeats_need_no_room_in_outbox(make_node: Callable[..., Node],
 
 
 def test_lagging_reader_is_announced(pair: Pair, stream: FakeStream) -> None:
-    """And the other one takes account of it."""
+    """The other process waits for it."""
     a, b = (node.manager._live().channels[0] for node in pair)
     lagging = b.lagging
     assert pair.a.manager.flush(DEADLINE)
@@ -89,7 +89,7 @@ def test_first_burst_waits_for_local_reader(make_node: Callable[..., Node],
 def test_joining_writer_has_share_at_once(
         make_node: Callable[..., Node],
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """All may have much to say when they start."""
+    """All processes may emit much when they start."""
     monkeypatch.setattr(node_module, 'TICK_INTERVAL', 100)
     first, second = (make_node(heartbeat_interval=100, heartbeat_timeout=200
                                ).manager for _ in range(2))

@@ -1,5 +1,4 @@
-"""The counters and the health of a process, from what its parts say of
-themselves."""
+"""The counters and the health of a process, from those of its parts."""
 import logging
 import threading
 from types import SimpleNamespace
@@ -156,7 +155,7 @@ def test_only_outages_of_redis_are_counted(world: World) -> None:
 # -- health ------------------------------------------------------------------
 
 def test_unstarted_process_is_ok(world: World) -> None:
-    """It has nothing to complain about."""
+    """It has no problem to report."""
     assert world.health(others=3) == {
         'status': 'ok', 'connected': False, 'reader_lag': None, 'outbox': 0,
         'outbox_bytes': 0, 'nodes': 0, 'messages_lost': 0,
@@ -175,7 +174,7 @@ def test_health_of_member(world: World) -> None:
 
 
 def test_health_of_emitter(world: World) -> None:
-    """It has a writer, and is no node; the others it need not count."""
+    """It has a writer, and is no node; it does not count members."""
     world.start(a=0.0)
     del world.node.others
     health = world.status.health()

@@ -1,4 +1,4 @@
-"""How messages get into the streams of their namespaces."""
+"""Messages are written to the streams of their namespaces."""
 import time
 from types import SimpleNamespace
 from typing import Any, Callable

@@ -1,4 +1,4 @@
-"""The tasks of a process, and how far it is from its start to its end."""
+"""The tasks of a process, from its start to its end."""
 import threading
 import time
 from types import SimpleNamespace
@@ -85,7 +85,7 @@ def test_only_needed_pubsub_task_reports_outage(world: World) -> None:
 
 
 def test_no_task_waits_for_itself(world: World) -> None:
-    """A reader takes in the answers."""
+    """Its reader handles the answers."""
     raised: List[str] = []
 
     def work(task: Task) -> None:

@@ -1,4 +1,4 @@
-"""A client without a network, of a real server."""
+"""A client of a real server, without a network."""
 from typing import Any, List
 
 import pytest

@@ -1,4 +1,4 @@
-"""The Redis in memory: it answers what a real one answers to recovery."""
+"""The Redis in memory answers the commands of recovery as a real one does."""
 import pytest
 
 from redis_streams_adapter.protocol.transport import Unavailable

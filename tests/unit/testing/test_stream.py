@@ -1,4 +1,4 @@
-"""The stream in memory keeps the contract of a transport, as Redis does."""
+"""The stream in memory fulfils the contract of a transport, as Redis does."""
 import contextlib
 from typing import Any, Iterator
 
