@@ -152,11 +152,13 @@ class Round:
 
 
 def run(options: argparse.Namespace, kinds: Sequence[str],
-        redis: RedisServer) -> Results:
-    """Measure."""
+        redis: RedisServer, results: Results) -> None:
+    """Measure.
+
+    :param results: is filled, also if an error ends the run.
+    """
     deadline = time.monotonic() + QUICK_LIMIT if options.quick else None
     hide = peers.PARSERS if options.without_parsers else ()
-    results: Results = {scenario.name: [] for scenario in options.scenarios}
     for turn in range(options.rounds):
         # The order changes, so that a machine that slows down or speeds up
         # favours none.
@@ -164,7 +166,8 @@ def run(options: argparse.Namespace, kinds: Sequence[str],
         with ExitStack() as stack:
             this = Round(order, hide, redis, stack)
             for scenario in options.scenarios:
-                measured = {}
+                measured: dict[str, Measurement] = {}
+                results[scenario.name].append(measured)
                 for kind in order:
                     if kind not in scenario.kinds:
                         continue
@@ -174,8 +177,6 @@ def run(options: argparse.Namespace, kinds: Sequence[str],
                         continue
                     measured[kind] = this.measure(kind, scenario)
                     progress(turn, scenario, kind, measured[kind])
-                results[scenario.name].append(measured)
-    return results
 
 
 def progress(turn: int, scenario: Scenario, kind: str,
@@ -197,16 +198,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # SIGTERM unwinds the stack as an interrupt does, so that no process is
     # left.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    results: Results = {scenario.name: [] for scenario in options.scenarios}
+    failed = False
+    about: dict[str, Any] = {}
     try:
         kinds = available(options.scenarios, options.kind)
         with RedisServer() as redis:
             about = environment(redis)
-            results = run(options, kinds, redis)
+            run(options, kinds, redis, results)
     except (ChildError, EmbeddedRedisError) as exc:
         print(f'failed: {exc}', file=sys.stderr)
-        return 2
+        failed = True
     except KeyboardInterrupt:
         return 130
+    if failed and not any(any(rounds) for rounds in results.values()):
+        return 2
     slack = PARSERS_SHARE if options.without_parsers else 1.0
     summaries, targets = {}, []
     for scenario in options.scenarios:
@@ -231,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file.write('\n')
     if options.plot:
         plot.draw(output, options.plot)
-    return status(summaries, targets, options.check)
+    return 2 if failed else status(summaries, targets, options.check)
 
 
 def status(summaries: dict[str, Any], targets: Sequence[dict[str, Any]],
