@@ -1,4 +1,5 @@
 """Servers over a real Redis, and clients that connect and return."""
+import threading
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import pytest
@@ -8,6 +9,7 @@ from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.protocol.position import START
 from redis_streams_adapter.recovery.session import Outcome, Session
 
+from ...support.wait import DEADLINE
 from ...unit.fake_server import FakeClient
 from ...unit.nodes import session_writer
 
@@ -115,6 +117,20 @@ def received(client: FakeClient,
         assert str(event.args[-1]).partition('-')[0].isdigit()
         found.append((event.name, *event.args[:-1]))
     return found
+
+
+def hold_reader(node: Node,
+                monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Let a node's reader deliver nothing until the returned event is set."""
+    reader = node.manager._live().channels[0].reader
+    gate, handle = threading.Event(), reader._handle
+
+    def wait(*args: Any) -> None:
+        assert gate.wait(DEADLINE)
+        handle(*args)
+
+    monkeypatch.setattr(reader, '_handle', wait)
+    return gate
 
 
 MakeNode = Callable[..., Node]

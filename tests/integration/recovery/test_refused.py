@@ -12,8 +12,8 @@ from redis_streams_adapter.recovery.session import Outcome
 from ...support.redis_server import free_port
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ...unit.nodes import Call, session_writer
-from .harness import check_refused, forget_history, MakeNode, Node, pid_of, \
-    received, StoredSession
+from .harness import check_refused, forget_history, hold_reader, MakeNode, \
+    Node, pid_of, received, StoredSession
 
 
 def wait_for_readers(node: Node, *others: Node) -> None:
@@ -250,14 +250,7 @@ def test_reader_that_lags(node: Node, other: Node, where: str,
     client = node.connect()
     client.lose()
     target = node if where == 'here' else other
-    reader = target.manager._live().channels[0].reader
-    gate, take_in = threading.Event(), reader._handle
-
-    def wait(*args: Any) -> None:
-        assert gate.wait(DEADLINE)
-        take_in(*args)
-
-    monkeypatch.setattr(reader, '_handle', wait)
+    gate = hold_reader(target, monkeypatch)
     node.server.emit('missed')
     node.manager.flush()
     with monkeypatch.context() as patch:

@@ -120,12 +120,13 @@ class Late:
                  name: str, function: Callable[..., Any],
                  *args: Any) -> None:
         method = getattr(owner, name)
-        stands, self._go_on = threading.Event(), threading.Event()
+        is_paused, self._go_on = threading.Event(), threading.Event()
 
         def stop(*args: Any, **kwargs: Any) -> Any:
             result = method(*args, **kwargs)
-            if threading.current_thread() is thread and not stands.is_set():
-                stands.set()
+            if threading.current_thread() is thread \
+                    and not is_paused.is_set():
+                is_paused.set()
                 self._go_on.wait(DEADLINE)
             return result
 
@@ -133,7 +134,7 @@ class Late:
         self._thread = thread = threading.Thread(
             target=function, args=args, daemon=True)
         thread.start()
-        assert stands.wait(DEADLINE), f'{name} is not called'
+        assert is_paused.wait(DEADLINE), f'{name} is not called'
 
     def go_on(self) -> None:
         """Let the method return."""
@@ -189,17 +190,17 @@ def test_late_refusal(node: Node) -> None:
     client = node.connect()
     sid = client.sid
     client.lose()
-    stands, go_on = threading.Event(), threading.Event()
+    is_refusing, go_on = threading.Event(), threading.Event()
 
     def refuse(sid: str) -> Any:
         node.on_connect = lambda sid: None
-        stands.set()
+        is_refusing.set()
         go_on.wait(DEADLINE)
         return False
 
     node.on_connect = refuse
     late = Call(node.reconnect, client)
-    assert stands.wait(DEADLINE)
+    assert is_refusing.wait(DEADLINE)
     lost = node.server.eio.sockets[max(
         node.server.eio.sockets, key=lambda name: int(name.split('-')[1]))]
     lost.close(reason='transport close')

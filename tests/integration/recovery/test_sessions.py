@@ -1,9 +1,7 @@
 """The content of stored sessions: data and rooms."""
-import base64
 import threading
 from typing import Any, Callable
 
-import msgpack
 import pytest
 from engineio.socket import Socket
 
@@ -11,11 +9,12 @@ from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.recovery.session import Outcome
 
 from ...support.redis_server import RedisServer
-from ...support.wait import DEADLINE, wait_for_value, wait_until
+from ...support.wait import wait_for_value, wait_until
+from ...support.wire_format import write_session
 from ...unit.conftest import Log
 from ...unit.fake_server import FakeClient, make_server
 from ...unit.nodes import session_writer
-from .harness import MakeNode, Node, received, StoredSession
+from .harness import hold_reader, MakeNode, Node, received, StoredSession
 
 
 def test_session_from_node_js(node: Node, redis: Any, stream: str) -> None:
@@ -26,9 +25,9 @@ def test_session_from_node_js(node: Node, redis: Any, stream: str) -> None:
         node.server.emit('event', number, to=['x', sender.sid])
     for args in sender.wait_for('event', 3):
         offsets.append(args[-1])
-    redis.set(f'{stream}:of-node', base64.b64encode(msgpack.packb({
+    write_session(redis, f'{stream}:of-node', {
         'sid': 'sid-of-node', 'pid': 'of-node', 'rooms': ['sid-of-node', 'x'],
-        'data': {'a': 1}})), px=120_000)
+        'data': {'a': 1}}, px=120_000)
     again = node.connect(auth={'pid': 'of-node', 'offset': offsets[0]})
     assert again.reply() == {'sid': 'sid-of-node', 'pid': 'of-node'}
     assert received(again) == [('event', 1), ('event', 2)]
@@ -110,16 +109,10 @@ def test_room_that_is_closed_and_entered_again(
     """Before the node has read back its own close: the client is in the room
     after its return."""
     client = node.connect()
-    sid, reader = client.sid, node.manager._live().channels[0].reader
+    sid = client.sid
     node.server.enter_room(sid, 'game')
     # The reader waits, as if busy with others' messages.
-    gate, take_in = threading.Event(), reader._handle
-
-    def wait(*args: Any) -> None:
-        assert gate.wait(DEADLINE)
-        take_in(*args)
-
-    monkeypatch.setattr(reader, '_handle', wait)
+    gate = hold_reader(node, monkeypatch)
     node.server.close_room('game')
     node.manager.disconnect_sockets(to='game')
     node.server.enter_room(sid, 'game')
