@@ -33,9 +33,9 @@ def make_cluster(make_node: MakeNode, server: FakePubSub,
     """Makes a node for each of some transports, all of which know, and
     hear, each other."""
     def make(*transports: str) -> List[Node]:
-        nodes = [make_node(request_transport=each) for each in transports]
+        nodes = [make_node(url=server.driver(socket_timeout=AMPLE),
+                           request_transport=each) for each in transports]
         for node in nodes:
-            node.manager._driver = server.driver(socket_timeout=AMPLE)
             node.manager.start()
         for namespace in '/', '/chat':
             channel = f'socket.io#{namespace}#'
