@@ -18,7 +18,7 @@ HANDSHAKE = {'REQUEST_METHOD': 'GET', 'QUERY_STRING': 'EIO=4'}
 
 
 class Refusing:
-    """Whether clients are turned away."""
+    """A manager that rejects clients, or admits them."""
 
     def __init__(self) -> None:
         self.value = False
@@ -88,7 +88,7 @@ def test_only_new_clients_are_refused(server: Any, connections: Connections,
 
 def test_polling_request_is_answered(server: Any,
                                      connections: Connections) -> None:
-    """With nothing that a client could take for the end of it."""
+    """The answer does not end the connection for the client."""
     sock = open_polling(server)
     thread, answers = poll_in_thread(server, sock.sid)
     wait_until(lambda: connections._requests)
@@ -135,7 +135,7 @@ def test_close_runs_handlers_and_sends_nothing(
 
 def test_client_that_connects_during_close_is_closed(
         server: Any, connections: Connections) -> None:
-    """Its request was let in before the server shut down."""
+    """Its request was admitted before the server shut down."""
     late: List[FakeClient] = []
 
     def disconnect(sid: str, reason: str) -> None:
@@ -283,7 +283,7 @@ def test_closing_manager_rejects_clients(make_manager: Callable[..., Any],
 
 def test_ending_connection_gets_no_reply(
         make_manager: Callable[..., Any]) -> None:
-    """By another task, whose disconnect handler takes its time."""
+    """Another task ends the connection, with a slow disconnect handler."""
     manager = make_manager()
     server = make_server(client_manager=manager, monitor_clients=False)
     runs, go_on = threading.Event(), threading.Event()

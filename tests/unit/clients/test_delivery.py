@@ -141,7 +141,7 @@ def test_unencodable_packet_raises(delivery: Delivery,
 
 def test_binary_packets_are_not_shared(delivery: Delivery,
                                        connect: Connect) -> None:
-    """Engine.IO may encode one for a client that polls, and remember it."""
+    """Engine.IO may encode a packet for polling, and keep the result in it."""
     a, b = connect(), connect()
     delivery.hand_over(delivery.pack('/', ('hello', b'x'), EVERYONE))
     for part, other in zip(a.socket.packets[-1:], b.socket.packets[-1:]):
@@ -200,7 +200,7 @@ def test_binary_packets_with_offsets_are_not_shared(
 
 def test_held_packets_follow_missed_ones(delivery: Delivery,
                                          connect: Connect) -> None:
-    """It comes after what was missed, with the offsets that it had."""
+    """They come with their own offsets."""
     client, other = connect(), connect()
     sid = client.sid
     delivery.sent[sid] = Position(1)

@@ -1,4 +1,4 @@
-"""Packets to connections that are going, and what the log says of it."""
+"""Packets to connections that end, and the log lines about them."""
 import threading
 import time
 from typing import Any, List
@@ -56,7 +56,7 @@ def test_silent_client_is_closed(delivery: Delivery, connect: Connect,
 
 def test_client_that_answers_during_check_stays(
         delivery: Delivery, connect: Connect) -> None:
-    """Its connection's task notes that while another one looks."""
+    """The connection's task notes the answer while another task checks."""
     answering, here = connect(), connect()
 
     class Socket(type(answering.socket)):  # type: ignore[misc]

@@ -128,7 +128,7 @@ def test_description_contains_rooms(node: Node) -> None:
 
 
 def test_rooms_may_change_during_description(node: Node) -> None:
-    """Under threads they do, and no client is left out."""
+    """They do with threads, and no client is left out."""
     clients = [node.connect() for _ in range(3)]
     rooms = node.manager.rooms['/']
 
@@ -217,7 +217,7 @@ def test_session_may_be_any_value(make_cluster: MakeCluster,
 
 
 def test_session_none_counts_as_empty(node: Node) -> None:
-    """As if nothing had been saved."""
+    """It counts as if nothing had been saved."""
     client = node.connect()
     node.server.save_session(client.sid, None)
     found, = node.manager.fetch_sockets(local=True)

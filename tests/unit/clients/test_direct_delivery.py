@@ -17,7 +17,7 @@ PENDING = Pending(FIELDS, 0, 1, True)
 
 
 class Order:
-    """The order lock; what happens is noted with whether it is held."""
+    """The order lock. Each step is noted, and whether the lock is held."""
 
     def __init__(self) -> None:
         self.held = False
@@ -146,7 +146,7 @@ def test_event_with_callback_is_stored_and_delivered(world: World) -> None:
 
 
 def test_event_of_other_process_is_delivered(world: World) -> None:
-    """It is delivered right here, without a way through other parts."""
+    """It is delivered directly, without calls of other parts."""
     entry: Any = object()
     world.delivery.received(entry, Act('/', 'other', HELLO))
     assert world.acts == []
@@ -175,13 +175,13 @@ def test_direct_delivery_follows_no_stream(world: World) -> None:
 
 
 def test_all_streams_share_delivery(world: World) -> None:
-    """One order for all events of the process."""
+    """All events of the process have one order."""
     assert world.delivery.of_stream(b'w') is world.delivery
     assert list(world.delivery.tasks()) == []
 
 
 def test_concurrent_emits_keep_order_of_outbox() -> None:
-    """Whatever they do in between."""
+    """The order holds, whatever the tasks do between the steps."""
     world = World()
     lock = threading.RLock()
     appended: List[int] = []

@@ -51,7 +51,7 @@ def test_connection_is_closed(delivery: Delivery, server: socketio.Server,
 
 def test_failing_handler_does_not_stop_others(
         delivery: Delivery, server: socketio.Server, connect: Connect) -> None:
-    """The others are disconnected all the same."""
+    """The other clients are disconnected."""
     clients = [connect() for _ in range(3)]
 
     @server.on('disconnect')

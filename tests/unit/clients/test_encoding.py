@@ -50,7 +50,7 @@ def decoded(server: socketio.Server, parts: Any) -> Any:
 
 @pytest.fixture(params=['default', 'msgpack'])
 def encoder(request: pytest.FixtureRequest) -> PacketEncoder:
-    """With either serialiser that python-socketio has."""
+    """An encoder for each serializer of python-socketio."""
     return PacketEncoder(make_server(client_manager=socketio.Manager(),
                                      serializer=request.param))
 
@@ -129,7 +129,7 @@ def test_concurrent_marking_is_safe() -> None:
 
 
 def test_packet_keeps_data_from_time_of_emit(encoder: PacketEncoder) -> None:
-    """Whatever the application does with it then."""
+    """Later changes by the application do not alter it."""
     data: Any = {'a': [1, b'x'], 'b': {}}
     encoded = encoder.encode('/', ['hello', data])
     data['a'].append(2)

@@ -1,4 +1,4 @@
-"""What is hooked on python-socketio's server, and on what it relies."""
+"""The hooks in python-socketio's server, and the names they rely on."""
 import datetime
 import inspect
 import logging
@@ -26,7 +26,7 @@ SHOWN = {'pid': 'secret-pid', 'offset': '5-0'}
 
 
 class FakeVisits:
-    """Remembers what is reported to it."""
+    """Records its calls."""
 
     def __init__(self) -> None:
         self.calls: List[Any] = []
@@ -147,7 +147,7 @@ def test_many_missing_names_are_listed() -> None:
 
 
 def test_connection_has_used_names() -> None:
-    """What the hooks use of a connection."""
+    """The attributes of a connection that the hooks use."""
     server = make_server()
     sock = Socket(server.eio, 'sid')
     assert not sock.closing and not sock.closed
@@ -433,7 +433,7 @@ def test_drop_closes_connection(server: socketio.Server, log: Log) -> None:
 
 
 def test_drop_does_not_wait_for_client() -> None:
-    """On a real connection, whose other end takes nothing any more."""
+    """A real connection is dropped whose other end reads nothing any more."""
     server = make_server(client_manager=socketio.Manager())
     sock = Socket(server.eio, 'sid')
     sock.connected = True
@@ -515,7 +515,7 @@ def test_unserializable_flask_session_raises(value: Any) -> None:
     '{"a": {" di": {}}}',
     '[' * 100_000, '{" t": [1]}'], ids=lambda text: text[:20])
 def test_invalid_flask_session_is_refused(text: str) -> None:
-    """Anybody may have written it."""
+    """Anyone with access to Redis may have written it."""
     environ: Dict[str, Any] = {}
     with pytest.raises(ValueError):
         hooks.restore_flask_session(environ, text)

@@ -121,8 +121,7 @@ def test_second_connect_closes_connection(app: Application) -> None:
 
 def test_second_connect_of_ending_connection_gets_no_reply(
         app: Application) -> None:
-    """It is not refused: what is sent now may still arrive before the
-    end."""
+    """It gets no CONNECT_ERROR, which might still arrive before the end."""
     client = FakeClient(app.server)
     client.socket.closing = True
     app.say(client, CONNECT)
@@ -240,7 +239,7 @@ def test_late_read_of_disconnect_is_handled(app: Application) -> None:
 
 
 def test_number_of_remembered_refusals_is_limited(app: Application) -> None:
-    """It cannot make the server remember refusals without end."""
+    """A client cannot make the server remember refusals without limit."""
     client = FakeClient(app.server, '/chat')
     client.socket.reads = False
     for number in range(MAX_UNREAD):
@@ -269,7 +268,7 @@ def test_client_of_failed_handler_may_connect_again(app: Application) -> None:
 
 
 def test_concurrent_disconnects_run_handler_once(app: Application) -> None:
-    """Its handler runs once, with the reason of the first task."""
+    """The handler gets the reason of the first task."""
     client, handler = FakeClient(app.server), Handler()
     sid = app.sid_of(client)
     app.server.on('disconnect', lambda sid, reason: (

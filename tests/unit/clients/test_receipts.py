@@ -17,7 +17,7 @@ from ..fake_server import make_server
 
 
 class Connection:
-    """Both ends of one."""
+    """Both ends of a connection."""
 
     def __init__(self, server: socketio.Server) -> None:
         self.server = server
@@ -153,7 +153,7 @@ def test_concurrent_receipts_share_regular_ping(
 def test_struck_receipt_takes_no_later_answer(
         connection: Connection, log: Log,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """No answer of another PING is taken for its own."""
+    """The answer to another PING does not count."""
     def strike(*args: Any) -> None:
         raise KeyboardInterrupt
 

@@ -23,7 +23,7 @@ def server() -> Iterator[socketio.Server]:
 
 @pytest.fixture
 def at_any_line() -> Iterator[None]:
-    """Threads take turns after each line, or nearly so."""
+    """Threads take turns after nearly every line."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -74,8 +74,7 @@ def test_concurrent_room_changes_are_safe(server: socketio.Server,
 
 def test_concurrent_connects_and_disconnects_are_safe(
         server: socketio.Server, at_any_line: None) -> None:
-    """That the last client leaves the server is no matter to the one that
-    comes."""
+    """A client connects while the last one leaves the server."""
     def come_and_go() -> None:
         for _ in range(300):
             client = FakeClient(server)
@@ -92,7 +91,7 @@ def test_concurrent_connects_and_disconnects_are_safe(
 
 def test_a_client_that_is_not_here_enters_no_room(
         server: socketio.Server) -> None:
-    """Nothing is left of it."""
+    """Nothing of the room is left."""
     for sid in ('nobody', None):
         with pytest.raises((KeyError, ValueError)):
             server.manager.basic_enter_room(sid, '/', 'x')

@@ -1,4 +1,4 @@
-"""What waits to be sent to one client, under threads."""
+"""The packets that wait to be sent to a client, with threads."""
 import queue
 from types import SimpleNamespace
 from typing import Any, Callable
@@ -24,7 +24,8 @@ def connection(server: Any) -> Any:
 
 def test_struck_send_loses_no_other_event(
         make_node: Callable[..., Node]) -> None:
-    """It gets the others, each once, and the emitting task does not wait."""
+    """The client gets the other events once, and the emitting task does not
+    wait."""
     node = make_node()
     delivery = node.manager._parts.local
     assert delivery is not None

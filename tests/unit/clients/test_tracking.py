@@ -1,5 +1,5 @@
-"""Without recovery nothing follows the local clients; with it, what does has
-the same calls."""
+"""The tracker of local clients and its substitute without recovery have the
+same calls."""
 import inspect
 from typing import Any, Callable, List
 
@@ -33,7 +33,7 @@ def test_tracker_and_null_tracker_have_same_calls(
 
 def test_client_without_recovery_is_registered(
         make_manager: Callable[..., Any]) -> None:
-    """It is registered, and disconnected when that is asked for."""
+    """It is registered, and disconnected on request."""
     manager = make_manager()
     server = make_server(client_manager=manager, monitor_clients=False)
     client = FakeClient(server)

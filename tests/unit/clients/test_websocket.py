@@ -22,7 +22,7 @@ LOGGER = logging.getLogger('test.websocket')
 
 @pytest.fixture
 def pair() -> Iterator[Tuple[FrameSocket, socket.socket]]:
-    """What a server writes to, and the client's end."""
+    """The socket that a server writes to, and the client's end."""
     near, far = socket.socketpair()
     with near, far:
         # As Engine.IO does: then send() writes what there is room for.
@@ -60,7 +60,7 @@ def test_all_bytes_are_written(
 
 def test_concurrent_frames_are_not_mixed(
         pair: Tuple[FrameSocket, socket.socket]) -> None:
-    """They are never mixed, and the task that waits is next."""
+    """The task that waits is next."""
     frames, far = pair
     write(frames, b'x' * LARGE, b'y' * LARGE)
     far.recv(1, socket.MSG_PEEK)
@@ -72,7 +72,7 @@ def test_concurrent_frames_are_not_mixed(
 
 def test_partial_frame_closes_socket(
         pair: Tuple[FrameSocket, socket.socket]) -> None:
-    """The other end learns that the connection is gone."""
+    """The other end notices that the connection is closed."""
     frames, far = pair
     frames.settimeout(0.1)
     with pytest.raises(BrokenPipeError, match='timed out'):
@@ -131,7 +131,7 @@ def make_server(**options: Any) -> socketio.Server:
 
 
 class Connection:
-    """What simple-websocket has."""
+    """A connection of simple-websocket."""
 
     def __init__(self, sock: Any) -> None:
         self.sock = sock
@@ -222,7 +222,7 @@ def test_server_gets_safe_websocket_once() -> None:
 
 
 class Foreign:
-    """What serves WebSockets of some other kind."""
+    """A driver for WebSockets of another kind."""
 
 
 @pytest.mark.parametrize('driver', [Foreign, None])

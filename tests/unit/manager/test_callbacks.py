@@ -42,7 +42,7 @@ def test_callback_of_room_is_called_for_each_client(
 
 
 def test_slow_callback_blocks_nothing(pair: Pair, log: Log) -> None:
-    """Meanwhile others are called, and entries are read."""
+    """Other callbacks run, and entries are read."""
     clients = [pair.b.connect(), pair.b.connect()]
     both = threading.Barrier(2)
 

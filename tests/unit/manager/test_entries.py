@@ -1,4 +1,4 @@
-"""What a manager makes of the entries of a stream."""
+"""How a manager handles the entries of a stream."""
 import logging
 from typing import Any, Callable, List
 
@@ -101,7 +101,7 @@ def test_event_of_other_emitter_is_delivered(
 
 def test_member_without_server_answers(make_manager: MakeManager, pair: Pair,
                                        log: Log) -> None:
-    """It has no server, but it is counted, and answers."""
+    """It is counted, and answers."""
     member = make_manager()
     member.start()
     for node in pair:

@@ -26,7 +26,7 @@ IDS = ['plain', 'recovery']
 
 
 class Watch:
-    """Notes what runs while this task holds the order lock."""
+    """Notes the calls that run while this task holds the order lock."""
 
     def __init__(self) -> None:
         self.manager: Any = None
@@ -169,7 +169,7 @@ def test_close_gives_share_back(make_node: MakeNode,
 
 
 def test_unencodable_event_is_stored(make_node: MakeNode) -> None:
-    """It is remembered all the same: other nodes may be able to."""
+    """It is recorded: other nodes may be able to encode it."""
     node = make_node(connection_state_recovery=True)
     node.manager.start()
     node.connect()
@@ -191,7 +191,7 @@ def test_unencodable_event_is_stored(make_node: MakeNode) -> None:
 def test_full_outbox_refuses_call_over_pubsub(
         make_node: MakeNode, stream: FakeStream,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is sent to no other server either."""
+    """The request is sent to no other server."""
     sent: List[Any] = []
     monkeypatch.setattr(PubSub, '_publish', lambda *args: sent.append(args))
     node = make_node(connection_state_recovery=True, outbox_limit=10,

@@ -1,4 +1,4 @@
-"""Rooms and the end of clients, wherever they are connected."""
+"""Rooms and disconnects of clients on any server."""
 import pytest
 
 from redis_streams_adapter.protocol.messages import DisconnectSockets, \

@@ -21,7 +21,7 @@ NAMESPACES = ['/a', '/chat', '/']
 
 @pytest.fixture
 def spread(make_node: Callable[..., Node]) -> Pair:
-    """Two nodes over three streams, of which each has a namespace."""
+    """Two nodes with three streams, each with a namespace."""
     pair = Pair(make_node(stream_count=3), make_node(stream_count=3))
     for node in pair:
         for namespace in NAMESPACES:

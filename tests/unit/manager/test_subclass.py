@@ -18,7 +18,7 @@ OWN_TIMEOUT = 4.0
 
 
 class Mine(RedisStreamsManager):
-    """Notes what is called, and does it."""
+    """Notes the calls, and executes them."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.calls: List[Tuple[Any, ...]] = []
@@ -75,7 +75,7 @@ def test_gunicorn_hooks_call_methods_of_subclass(
 
 def test_start_after_struck_close_calls_close_again(
         manager: Mine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The application's ``close()`` is called once more, then."""
+    """The application's ``close()`` is called once more."""
     manager.start()
     runtime = manager._live()
 
