@@ -5,6 +5,7 @@ Run as ``python -m benchmarks.plot FILE.json FILE.png`` to draw what
 """
 import importlib.util
 import json
+import math
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -86,7 +87,13 @@ def _bars(axes: Any, summary: dict[str, Any], title: str,
                     list(groups))
     axes.set_title(title)
     if log and groups:
+        least = min(min(found.values()) for found in groups.values())
         axes.set_yscale('log')
+        # Whole powers of ten: a bar's length means nothing otherwise.
+        axes.set_ylim(bottom=10 ** math.floor(math.log10(least)))
+        axes.yaxis.set_major_formatter('{x:,g}')
+        axes.yaxis.set_minor_formatter('')
+        axes.grid(axis='y', which='both', alpha=0.3)
 
 
 def _lines(axes: Any, summary: dict[str, Any], metric: str,
