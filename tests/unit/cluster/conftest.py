@@ -44,7 +44,7 @@ def make_side(server: FakePubSub, logger: Callable[[], logging.Logger],
 
 @pytest.fixture
 def nothing_is_open(make_manager: Any, managers: List[Any]) -> Iterator[None]:
-    """On the side that asks, no request is under way after the test."""
+    """The asking side has no open request after the test."""
     yield
     for manager in managers:
         assert len(manager._live().node._requests) == 0

@@ -35,11 +35,11 @@ class Side:
         self.server = server
         self.heard, self.malformed = Log(), Log()
         self.tasks: Dict[str, Task] = {}
-        #: What is known of other nodes from the stream.
+        #: The other nodes known from the stream.
         self.known: Dict[str, Known] = {}
-        #: Whether it serves the namespaces that it is asked about.
+        #: Whether it serves the namespaces of its requests.
         self.joins = True
-        #: The names of the tasks that matter.
+        #: The names of the required tasks.
         self.matters: List[str] = []
         self._logger = logger
         self.channel = PubSub(
@@ -48,7 +48,7 @@ class Side:
             application, self.heard, self.malformed, self._start)
 
     def _start(self, name: str, work: Any, matters: bool) -> None:
-        """As the runtime does."""
+        """Like the runtime."""
         if name not in self.tasks:
             self.tasks[name] = Task(
                 name, work, ThreadEngine(), None, self._logger)
@@ -66,7 +66,7 @@ class Side:
 
     def knows(self, *uids: str, python: bool = True,
               namespace: str = '/') -> None:
-        """They are heard of in the stream."""
+        """Other nodes are heard in the stream."""
         self.known = {uid: Known(namespace, python) for uid in uids}
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ def kinds_of(transport: str) -> Sequence[bytes]:
 
 
 def channels_of(namespace: str, uid: str) -> Set[bytes]:
-    """Those of a member."""
+    """The channels of a member."""
     return {each.encode() for each in (
         f'x#{namespace}#', f'x#{namespace}#{uid}#',
         marker_channel('x', namespace),
@@ -95,7 +95,7 @@ def channels_of(namespace: str, uid: str) -> Set[bytes]:
 
 
 def start_js(server: FakePubSub) -> Any:
-    """A server in Node.js, of which no heartbeat is heard."""
+    """A Node.js server, whose heartbeats are not heard."""
     connection = server.driver().make(1.0, 'other')
     connection.connect()
     connection.places.update(((b'', b'x#/#'), (b's', b'x#/#')))

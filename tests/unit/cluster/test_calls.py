@@ -1,4 +1,4 @@
-"""What is asked of all nodes, and done to all clients, over the fake stream:
+"""Requests to all nodes and commands to all clients, over the fake stream:
 :mod:`redis_streams_adapter.cluster.calls`."""
 import threading
 import time
@@ -24,22 +24,22 @@ MakeNode = Callable[..., Node]
 MakeCluster = Callable[..., List[Node]]
 MakeManager = Callable[..., RedisStreamsManager]
 
-#: Seconds that a wait which ends by itself is given: it is never reached.
+#: Seconds for a wait that ends by itself: never reached.
 AMPLE = DEADLINE * 3
 
-#: Heartbeats of a cluster of which a node falls silent.
+#: Heartbeats of a cluster in which a node falls silent.
 QUICK = {'heartbeat_interval': 0.1, 'heartbeat_timeout': 0.5}
 
 
 @pytest.fixture
 def nodes(make_cluster: MakeCluster) -> List[Node]:
-    """Three that know each other."""
+    """Three nodes that know each other."""
     return make_cluster(3)
 
 
 @pytest.fixture
 def clients(nodes: List[Node]) -> List[FakeClient]:
-    """One client on each of them."""
+    """One client on each node."""
     return [node.connect() for node in nodes]
 
 
@@ -48,15 +48,15 @@ def sids(found: List[RemoteSocket]) -> List[str]:
 
 
 def deaf(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It lives, but answers no question."""
+    """It is alive, but answers no request."""
     delivery = node.manager._live().delivery('/')
     monkeypatch.setattr(delivery, '_act', lambda act: None)
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind(make_manager: Any, managers: List[Any]
-                           ) -> Iterator[None]:
-    """Whatever becomes of a call."""
+def no_request_stays_open(make_manager: Any,
+                          managers: List[Any]) -> Iterator[None]:
+    """However the call ends."""
     yield
     for manager in managers:
         node = Node(manager.server, manager)
@@ -79,7 +79,7 @@ def test_nodes(nodes: List[Node]) -> None:
     wait_for_value(lambda: len(nodes[0].manager.nodes()), 2)
 
 
-def test_nodes_of_who_is_alone(make_node: MakeNode) -> None:
+def test_nodes_of_a_lone_server(make_node: MakeNode) -> None:
     manager = make_node().manager
     assert manager.nodes() == [(manager.uid, 0.0)]
 
@@ -100,12 +100,12 @@ def test_fetch_sockets(make_cluster: MakeCluster, stream: FakeStream,
             assert each.rooms == [each.sid]
             assert each.namespace == '/'
             assert each.data == {}
-    # A server that knows no other asks as well: one may have joined that it
-    # has not read of yet.
+    # A server that knows no other one asks as well: one may have joined
+    # whose entries it has not read yet.
     assert len(messages(stream, MessageType.FETCH_SOCKETS)) == count
 
 
-def test_what_is_told_of_a_socket(nodes: List[Node]) -> None:
+def test_description_of_a_socket(nodes: List[Node]) -> None:
     client = FakeClient(nodes[1].server, environ={
         'PATH_INFO': '/socket.io/', 'QUERY_STRING': 'EIO=4&x=y',
         'REMOTE_ADDR': '10.0.0.1', 'wsgi.url_scheme': 'https',
@@ -131,7 +131,7 @@ def test_what_is_told_of_a_socket(nodes: List[Node]) -> None:
         assert 0 < handshake['issued'] <= before
 
 
-def test_who_is_meant(nodes: List[Node], clients: List[FakeClient]) -> None:
+def test_targets(nodes: List[Node], clients: List[FakeClient]) -> None:
     a, b, c = (client.sid for client in clients)
     for node, sid, room in ((nodes[0], a, 'x'), (nodes[1], b, 'x'),
                             (nodes[1], b, 'y'), (nodes[2], c, 7)):
@@ -141,7 +141,7 @@ def test_who_is_meant(nodes: List[Node], clients: List[FakeClient]) -> None:
             ({'to': a}, [a]), ({'to': b}, [b]), ({'to': 'x'}, [a, b]),
             ({'to': 7}, [c]), ({'to': ['x', 7]}, [a, b, c]),
             ({'to': ('y', 7)}, [b, c]), ({'to': [b, c]}, [b, c]),
-            ({'to': 'nobody'}, []), ({'to': []}, []), ({'to': ()}, []),
+            ({'to': 'unknown'}, []), ({'to': []}, []), ({'to': ()}, []),
             ({'skip_sid': a}, [b, c]), ({'skip_sid': [a, b]}, [c]),
             ({'skip_sid': 'x'}, [c]), ({'skip_sid': []}, [a, b, c]),
             ({'to': 'x', 'skip_sid': 'y'}, [a]),
@@ -152,7 +152,7 @@ def test_who_is_meant(nodes: List[Node], clients: List[FakeClient]) -> None:
             assert sids(found) == sorted(expected), arguments
 
 
-def test_of_a_namespace(nodes: List[Node]) -> None:
+def test_fetch_sockets_of_a_namespace(nodes: List[Node]) -> None:
     client = nodes[1].connect('/', '/chat')
     for namespace in ('/', '/chat'):
         found, = nodes[0].manager.fetch_sockets(namespace, timeout=AMPLE)
@@ -174,9 +174,9 @@ def test_local_sockets(nodes: List[Node], clients: List[FakeClient],
     assert messages(stream) == []
 
 
-def test_nobody_is_meant(nodes: List[Node], clients: List[FakeClient],
-                         stream: FakeStream) -> None:
-    """On the wire no room at all would be everyone."""
+def test_empty_target(nodes: List[Node], clients: List[FakeClient],
+                      stream: FakeStream) -> None:
+    """On the wire, an empty list of rooms would mean everyone."""
     manager = nodes[0].manager
     for nothing in ([], (), set(), frozenset()):
         assert manager.fetch_sockets(to=nothing) == []
@@ -191,10 +191,10 @@ def test_nobody_is_meant(nodes: List[Node], clients: List[FakeClient],
     assert all(client.events() == [] for client in clients)
 
 
-def test_of_a_member_without_a_server(make_manager: MakeManager,
-                                      nodes: List[Node],
-                                      clients: List[FakeClient]) -> None:
-    """It has no clients, asks, and is asked."""
+def test_fetch_sockets_of_a_member_without_a_server(
+        make_manager: MakeManager, nodes: List[Node],
+        clients: List[FakeClient]) -> None:
+    """It has no clients, sends requests and answers them."""
     member = make_manager()
     member.start()
     for node in nodes:
@@ -206,14 +206,15 @@ def test_of_a_member_without_a_server(make_manager: MakeManager,
     assert member.fetch_sockets(local=True) == []
 
 
-def test_who_asks_becomes_a_member(make_manager: MakeManager) -> None:
+def test_request_makes_a_member(make_manager: MakeManager) -> None:
     manager = make_manager()
     assert manager.fetch_sockets() == []
     assert manager._live().member
 
 
-def test_many_at_once(nodes: List[Node], clients: List[FakeClient]) -> None:
-    """Every answer finds its own question."""
+def test_many_requests_at_once(nodes: List[Node],
+                               clients: List[FakeClient]) -> None:
+    """Every answer reaches its own request."""
     calls = [(client, Call(node.manager.fetch_sockets, to=client.sid,
                            timeout=AMPLE))
              for _ in range(10) for node in nodes for client in clients]
@@ -221,21 +222,23 @@ def test_many_at_once(nodes: List[Node], clients: List[FakeClient]) -> None:
         assert sids(call.result()) == [client.sid]
 
 
-def test_clients_may_come_and_go_meanwhile(nodes: List[Node]) -> None:
-    """Who is described while rooms change is described all the same."""
+def test_clients_that_connect_and_disconnect_during_requests(
+        nodes: List[Node]) -> None:
+    """Clients whose rooms change during their description are still
+    described."""
     lasting = nodes[1].connect()
     over = threading.Event()
 
     def come_and_go() -> None:
-        # The pause lets the tasks of the nodes in: a thread that never waits
-        # keeps them from it.
+        # The pause lets the nodes' tasks run, which a thread that never waits
+        # would prevent.
         while not over.wait(0.001):
             client = nodes[1].connect()
             for number in range(20):
                 nodes[1].server.enter_room(client.sid, f'room {number}')
             client.leave()
 
-    # One thread: two get into each other's way in python-socketio (5.18).
+    # One thread: two threads conflict in python-socketio (5.18).
     thread = Call(come_and_go)
     try:
         for _ in range(100):
@@ -280,7 +283,7 @@ def test_join_and_leave(nodes: List[Node], clients: List[FakeClient],
     wait_for_value(rooms, [['x'], ['y', 'z'], ['y', 'z']])
     manager.sockets_leave(['y', 'z'], to='y', skip_sid=[b])
     wait_for_value(rooms, [['x'], ['y', 'z'], []])
-    manager.sockets_join('x', to='nobody')
+    manager.sockets_join('x', to='unknown')
     manager.sockets_leave(('x', 'y', 'z'))
     wait_for_value(rooms, [[], [], []])
     assert messages(stream) == [
@@ -288,7 +291,7 @@ def test_join_and_leave(nodes: List[Node], clients: List[FakeClient],
         SocketsJoin(Target((b, c)), ('y', 'z')),
         SocketsLeave(Target((), (a,)), ('x',)),
         SocketsLeave(Target(('y',), (b,)), ('y', 'z')),
-        SocketsJoin(Target(('nobody',)), ('x',)),
+        SocketsJoin(Target(('unknown',)), ('x',)),
         SocketsLeave(Target(), ('x', 'y', 'z'))]
 
 
@@ -326,7 +329,7 @@ def test_disconnect_from_a_namespace(nodes: List[Node], close: bool) -> None:
     for node, client in zip(nodes, clients):
         wait_for_value(partial(node.manager.fetch_sockets, '/chat',
                                local=True), [])
-        # What was emitted before has arrived.
+        # Earlier events have arrived.
         client.wait_for('last', namespace='/chat')
         left = node.manager.fetch_sockets(local=True)
         if close:
@@ -349,9 +352,8 @@ def test_commands_keep_the_order(nodes: List[Node],
         assert client.received('out') == []
 
 
-def test_who_only_writes_commands(make_manager: MakeManager,
-                                  nodes: List[Node],
-                                  clients: List[FakeClient]) -> None:
+def test_commands_of_an_emitter(make_manager: MakeManager, nodes: List[Node],
+                                clients: List[FakeClient]) -> None:
     emitter = make_manager(write_only=True)
     emitter.sockets_join('x')
     emitter.emit('in', None, to='x')
@@ -364,11 +366,11 @@ def test_who_only_writes_commands(make_manager: MakeManager,
     assert not clients[0].was_disconnected()
 
 
-# -- what goes wrong ---------------------------------------------------------
+# -- failures ----------------------------------------------------------------
 
-def test_a_node_that_does_not_answer(
-        nodes: List[Node], clients: List[FakeClient],
-        monkeypatch: pytest.MonkeyPatch) -> None:
+def test_node_that_does_not_answer(nodes: List[Node],
+                                   clients: List[FakeClient],
+                                   monkeypatch: pytest.MonkeyPatch) -> None:
     deaf(nodes[2], monkeypatch)
     with pytest.raises(ClusterTimeoutError) as info:
         nodes[0].manager.fetch_sockets(timeout=0.5)
@@ -398,17 +400,16 @@ def test_without_redis(nodes: List[Node], clients: List[FakeClient],
         assert str(info.value) == ('timeout reached: only 0 responses '
                                    'received out of 2')
     assert time.monotonic() - started < DEADLINE
-    # Who waits long enough gets the answers when it is back.
+    # A call with a long timeout gets the answers when Redis is back.
     call_ = Call(nodes[0].manager.fetch_sockets, timeout=AMPLE)
     wait_until(lambda: nodes[0].open_requests)
     stream.come_back()
     assert len(call_.result()) == 3
 
 
-def test_answers_that_come_late(nodes: List[Node],
-                                clients: List[FakeClient],
-                                stream: FakeStream) -> None:
-    """They are nobody's."""
+def test_late_answers(nodes: List[Node], clients: List[FakeClient],
+                      stream: FakeStream) -> None:
+    """No request gets them."""
     stream.go_away()
     with pytest.raises(ClusterTimeoutError):
         nodes[0].manager.fetch_sockets(timeout=0)
@@ -419,9 +420,9 @@ def test_answers_that_come_late(nodes: List[Node],
     assert nodes[0].manager.stats()['failed'] == 0
 
 
-def test_a_node_that_leaves(nodes: List[Node], clients: List[FakeClient],
-                            monkeypatch: pytest.MonkeyPatch) -> None:
-    """The wait for it ends; what others have answered is kept."""
+def test_node_that_leaves(nodes: List[Node], clients: List[FakeClient],
+                          monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wait for it ends; the others' answers are kept."""
     deaf(nodes[2], monkeypatch)
     call = Call(nodes[0].manager.fetch_sockets, timeout=AMPLE)
     wait_until(lambda: nodes[0].open_requests)
@@ -430,7 +431,7 @@ def test_a_node_that_leaves(nodes: List[Node], clients: List[FakeClient],
         client.sid for client in clients[:2])
 
 
-def test_a_node_that_falls_silent(make_cluster: MakeCluster) -> None:
+def test_node_that_falls_silent(make_cluster: MakeCluster) -> None:
     nodes = make_cluster(3, **QUICK)
     clients = [node.connect() for node in nodes]
     nodes[2].fall_silent()
@@ -439,7 +440,7 @@ def test_a_node_that_falls_silent(make_cluster: MakeCluster) -> None:
     assert nodes[0].manager.server_count() == 2
 
 
-def test_a_node_that_leaves_another_namespace(
+def test_node_that_leaves_another_namespace(
         nodes: List[Node], monkeypatch: pytest.MonkeyPatch) -> None:
     deaf(nodes[2], monkeypatch)
     call = Call(nodes[0].manager.fetch_sockets, timeout=AMPLE)
@@ -456,9 +457,8 @@ def test_a_node_that_leaves_another_namespace(
     call.result()
 
 
-def test_the_outbox_is_full(make_cluster: MakeCluster,
-                            stream: FakeStream) -> None:
-    """A call that is refused has no effect, and leaves nothing open."""
+def test_full_outbox(make_cluster: MakeCluster, stream: FakeStream) -> None:
+    """A refused call has no effect, and leaves nothing open."""
     nodes = make_cluster(2, outbox_limit=2)
     clients = [node.connect() for node in nodes]
     for node in nodes:
@@ -466,7 +466,7 @@ def test_the_outbox_is_full(make_cluster: MakeCluster,
     stream.go_away()
     manager = nodes[0].manager
     while manager.stats()['outbox'] < 2:
-        manager.emit('filler', None, to='nobody')
+        manager.emit('filler', None, to='unknown')
     for call in (manager.fetch_sockets, manager.all_rooms,
                  partial(manager.emit_with_ack, 'hello'),
                  partial(manager.emit_with_ack, 'hello', to=clients[1].sid),
@@ -493,9 +493,9 @@ def test_the_outbox_is_full(make_cluster: MakeCluster,
     lambda manager: manager.emit_with_ack('hello'),
     lambda manager: manager.server_side_call('hello'),
     lambda manager: manager.nodes()])
-def test_who_only_writes_cannot_ask(make_manager: MakeManager,
-                                    stream: FakeStream,
-                                    call: Callable[[Any], Any]) -> None:
+def test_requests_of_an_emitter_are_refused(
+        make_manager: MakeManager, stream: FakeStream,
+        call: Callable[[Any], Any]) -> None:
     with pytest.raises(RuntimeError, match='write-only'):
         call(make_manager(write_only=True))
     assert stream.history == []
@@ -506,10 +506,10 @@ def test_who_only_writes_cannot_ask(make_manager: MakeManager,
     lambda manager: manager.all_rooms(),
     lambda manager: manager.emit_with_ack('hello'),
     lambda manager: manager.server_side_call('hello')])
-def test_on_the_readers_own_task(nodes: List[Node], stream: FakeStream,
-                                 monkeypatch: pytest.MonkeyPatch,
-                                 call: Callable[[Any], Any]) -> None:
-    """It takes in the answers: a call there would wait for itself."""
+def test_requests_in_the_readers_task_are_refused(
+        nodes: List[Node], stream: FakeStream, monkeypatch: pytest.MonkeyPatch,
+        call: Callable[[Any], Any]) -> None:
+    """The reader receives the answers: a call there would wait for itself."""
     manager, raised = nodes[0].manager, []
 
     def act(_: Any) -> None:
@@ -523,12 +523,12 @@ def test_on_the_readers_own_task(nodes: List[Node], stream: FakeStream,
         nodes[1].manager.sockets_join('x')
         text, = wait_until(lambda: raised)
     assert 'waits for other servers' in text
-    # Elsewhere it is allowed, also on a task of the manager's making, and
-    # what asks nobody is allowed there too.
+    # It is allowed elsewhere, also in the manager's other tasks; calls that
+    # ask no other node are allowed there, too.
     assert manager.fetch_sockets(timeout=AMPLE) == []
 
 
-def test_what_asks_nobody_may_be_called_there(
+def test_local_calls_in_the_readers_task(
         nodes: List[Node], monkeypatch: pytest.MonkeyPatch) -> None:
     manager, done = nodes[0].manager, []
     client = nodes[0].connect()
@@ -546,10 +546,9 @@ def test_what_asks_nobody_may_be_called_there(
     wait_until(lambda: 'x' in nodes[0].server.rooms(client.sid))
 
 
-def test_a_question_of_another_kind_of_process(
-        nodes: List[Node], clients: List[FakeClient],
-        stream: FakeStream) -> None:
-    """Node.js asks, and is no less answered for being a stranger."""
+def test_request_of_node_js(nodes: List[Node], clients: List[FakeClient],
+                            stream: FakeStream) -> None:
+    """Requests of Node.js are answered even if it is unknown."""
     stranger = Encoder('0123456789abcdef')
     stream.put(*stranger.encode('/', FetchSockets(
         Target((clients[1].sid,)), 'r')))
@@ -557,7 +556,7 @@ def test_a_question_of_another_kind_of_process(
         stream, MessageType.FETCH_SOCKETS_RESPONSE)), 3)
     answers = messages(stream, MessageType.FETCH_SOCKETS_RESPONSE)
     assert sorted(len(answer.sockets) for answer in answers) == [0, 0, 1]
-    # Its answer to a question of ours: its rooms and data are as they come.
+    # Its answer to our request: its rooms and data are kept as they are.
     call = Call(nodes[0].manager.fetch_sockets, timeout=AMPLE)
     asked = wait_until(lambda: messages(
         stream, MessageType.FETCH_SOCKETS)[1:])[0]
@@ -571,9 +570,9 @@ def test_a_question_of_another_kind_of_process(
     assert found['js'].node == '0123456789abcdef'
 
 
-def test_events_are_not_confused_with_questions(
-        nodes: List[Node], clients: List[FakeClient],
-        stream: FakeStream) -> None:
+def test_events_are_not_mistaken_for_requests(nodes: List[Node],
+                                              clients: List[FakeClient],
+                                              stream: FakeStream) -> None:
     stream.put(*Encoder('x').encode('/', Broadcast(('hello',))))
     for client in clients:
         assert client.wait_for('hello') == [()]

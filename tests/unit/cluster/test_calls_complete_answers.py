@@ -1,5 +1,5 @@
-"""Answers that depend on the members, and the uid under which a manager
-writes, over the fake stream."""
+"""Answers of all members, and the uid under which a manager writes, over the
+fake stream."""
 import threading
 from typing import Any, Callable, Dict, List
 
@@ -22,10 +22,10 @@ from ..nodes import Call, messages, Node
 
 MakeManager = Callable[..., RedisStreamsManager]
 
-#: Seconds of a wait that is expected to end in vain.
+#: Seconds of a wait that is expected to fail.
 SHORT = 0.3
 
-#: Seconds that are never reached.
+#: Seconds: longer than any test.
 AMPLE = DEADLINE * 3
 
 
@@ -45,7 +45,7 @@ def put(stream: FakeStream, message: Any, uid: str = EMITTER_UID,
 
 @pytest.fixture
 def trimmed(stream: FakeStream) -> FakeStream:
-    """It does not reach back far enough to show all members."""
+    """A stream that does not reach back far enough to show all members."""
     for _ in range(10):
         put(stream, Broadcast(('hello',)))
     stream.trim(1)
@@ -57,11 +57,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, 'TIMEOUT', SHORT)
 
 
-# -- members that are not known ----------------------------------------------
+# -- unknown members ---------------------------------------------------------
 
-def test_members_are_unknown(make_manager: MakeManager, trimmed: FakeStream,
-                             quick: None) -> None:
-    """An error that says so, and nothing is sent."""
+def test_unknown_members(make_manager: MakeManager, trimmed: FakeStream,
+                         quick: None) -> None:
+    """The call raises, and nothing is sent."""
     manager = make_manager()
     manager.start()
     for call in (lambda: manager.server_count(), lambda: manager.nodes(),
@@ -78,9 +78,9 @@ def test_members_are_unknown(make_manager: MakeManager, trimmed: FakeStream,
     assert len(messages(trimmed)) == 10
 
 
-def test_members_are_known_in_time(make_manager: MakeManager,
-                                   trimmed: FakeStream) -> None:
-    """Everybody has spoken by then."""
+def test_members_that_become_known_in_time(make_manager: MakeManager,
+                                           trimmed: FakeStream) -> None:
+    """Every member has written by then."""
     manager = make_manager(heartbeat_interval=0.3, heartbeat_timeout=0.6)
     manager.start()
     call = Call(manager.server_count)
@@ -93,9 +93,9 @@ def test_members_are_known_in_time(make_manager: MakeManager,
     assert call.result() == 2
 
 
-def test_it_counts_itself(make_manager: MakeManager,
-                          stream: FakeStream) -> None:
-    """Also if it knows all others a moment before it joins."""
+def test_server_counts_itself(make_manager: MakeManager,
+                              stream: FakeStream) -> None:
+    """Even if it knows all others a moment before it joins."""
     put(stream, Broadcast(('hello',)))
     stream.advance(60.0)
     manager = make_manager()
@@ -119,10 +119,10 @@ def test_it_counts_itself(make_manager: MakeManager,
     start.result()
 
 
-def test_members_are_listed(make_manager: MakeManager,
-                            stream: FakeStream) -> None:
-    """By one that has been there for longer, also of a namespace that the
-    newcomer does not serve."""
+def test_list_of_members(make_manager: MakeManager,
+                         stream: FakeStream) -> None:
+    """An older member lists them, also in a namespace that the new one does
+    not serve."""
     first = make_manager()
     first.on_server_side('x', lambda: None, namespace='/chat')
     first.start()
@@ -140,7 +140,7 @@ def test_members_are_listed(make_manager: MakeManager,
 
 def answer(manager: RedisStreamsManager, stream: FakeStream,
            members: Dict[str, float]) -> None:
-    """As a member that knows all others, and leaves."""
+    """Answer like a member that knows all others, and leave."""
     reader = manager._live().channels[0].reader
     wait_until(lambda: reader.cursor is not None)
     stream.advance(0.001)
@@ -149,9 +149,9 @@ def answer(manager: RedisStreamsManager, stream: FakeStream,
     wait_until(lambda: reader.cursor == stream.last)
 
 
-def test_while_redis_is_away(make_manager: MakeManager, stream: FakeStream,
-                             quick: None) -> None:
-    """The number last known, once there was one."""
+def test_count_during_an_outage(make_manager: MakeManager, stream: FakeStream,
+                                quick: None) -> None:
+    """The last known number, once there was one."""
     stream.go_away()
     manager = make_manager()
     manager.start()
@@ -168,9 +168,10 @@ def test_while_redis_is_away(make_manager: MakeManager, stream: FakeStream,
 
 
 @pytest.mark.parametrize('loss', ['delete', 'set back'])
-def test_after_a_loss(make_manager: MakeManager, stream: FakeStream,
-                      loss: str) -> None:
-    """Members may have joined in what is lost: the others are asked anew."""
+def test_count_after_a_loss(make_manager: MakeManager, stream: FakeStream,
+                            loss: str) -> None:
+    """Members may have joined in the lost part: the others are asked again.
+    """
     options = {'block_time': 0.05}
     one, two = (make_manager(**options) for _ in range(2))
     for each in one, two:
@@ -187,13 +188,13 @@ def test_after_a_loss(make_manager: MakeManager, stream: FakeStream,
         each.uid for each in envelopes(stream)[before:]
         if each.type is MessageType.INITIAL_HEARTBEAT} >= {one.uid, two.uid})
     if loss == 'delete':
-        # The stream is another one, and both have read all of it.
+        # The stream is a different one, and both have read all of it.
         assert one.server_count() == two.server_count() == 2
 
 
-def test_on_a_task_of_its_own(make_manager: MakeManager,
-                              trimmed: FakeStream) -> None:
-    """It returns what is known; no call waits there for the rest."""
+def test_count_in_the_managers_tasks(make_manager: MakeManager,
+                                     trimmed: FakeStream) -> None:
+    """It returns the known number; no call waits there for more."""
     manager = make_manager()
     manager.start()
     runtime = manager._live()
@@ -211,7 +212,7 @@ def test_on_a_task_of_its_own(make_manager: MakeManager,
     assert 'must not be made' in str(raised[0])
 
 
-def test_after_the_end(make_manager: MakeManager) -> None:
+def test_count_after_close(make_manager: MakeManager) -> None:
     manager = make_manager()
     manager.start()
     assert manager.server_count() == 1
@@ -222,10 +223,10 @@ def test_after_the_end(make_manager: MakeManager) -> None:
 
 
 @pytest.mark.parametrize('listed', [False, True])
-def test_it_does_not_count_what_it_was(make_manager: MakeManager,
-                                       stream: FakeStream,
-                                       listed: bool) -> None:
-    """Its goodbye did not come through, so others take it for a member."""
+def test_former_membership_is_not_counted(make_manager: MakeManager,
+                                          stream: FakeStream,
+                                          listed: bool) -> None:
+    """Its goodbye was not stored, so others still take it for a member."""
     manager = make_manager()
     manager.start()
     assert manager.server_count() == 1
@@ -244,51 +245,51 @@ def test_it_does_not_count_what_it_was(make_manager: MakeManager,
     assert manager.fetch_sockets(timeout=AMPLE) == []
 
 
-# -- nodes that a request asks -----------------------------------------------
+# -- nodes that are asked ----------------------------------------------------
 
-def test_who_joins_before_the_request(make_cluster: Any, stream: FakeStream
-                                      ) -> None:
-    """Its arrival has not been read when the call is made."""
+def test_node_that_joins_before_the_request(make_cluster: Any,
+                                            stream: FakeStream) -> None:
+    """Its announcement has not been read when the call is made."""
     node: Node = make_cluster(1)[0]
     link = stream.link()
     link.connect()
     arrival = [*Encoder('late').encode('/', Heartbeat())]
     append = node.manager._live().append
 
-    def append_behind(*args: Any, **kwargs: Any) -> Any:
+    def append_after(*args: Any, **kwargs: Any) -> Any:
         if args[1][5] == b'%d' % MessageType.SERVER_SIDE_EMIT:
             link.append([arrival])
         return append(*args, **kwargs)
 
-    node.manager._live().append = append_behind  # type: ignore
+    node.manager._live().append = append_after  # type: ignore
     with pytest.raises(ClusterTimeoutError) as info:
         node.manager.server_side_call('hi', timeout=SHORT)
     assert info.value.missing == ['late']
     assert len(messages(stream, MessageType.SERVER_SIDE_EMIT)) == 1
 
 
-def test_who_joins_behind_the_request(make_cluster: Any, stream: FakeStream
-                                      ) -> None:
+def test_node_that_joins_after_the_request(make_cluster: Any,
+                                           stream: FakeStream) -> None:
     first, second = make_cluster(2)
     second.manager.on_server_side('hi', lambda: 'yes')
     delivery = second.manager._live().delivery('/')
     act = delivery._act
     joined = threading.Event()
 
-    def act_behind(message: Any) -> None:
+    def act_after(message: Any) -> None:
         if isinstance(message.message, ServerSideEmit):
             put(stream, Heartbeat(), 'late')
             joined.set()
         act(message)
 
-    delivery._act = act_behind
+    delivery._act = act_after
     assert first.manager.server_side_call('hi', timeout=AMPLE) == ['yes']
     assert joined.is_set()
 
 
-# -- under which uid it writes -----------------------------------------------
+# -- the uid of its entries --------------------------------------------------
 
-def test_before_it_is_a_member(make_node: Any, stream: FakeStream) -> None:
+def test_uid_before_membership(make_node: Any, stream: FakeStream) -> None:
     node: Node = make_node()
     node.server.emit('hello')
     node.manager.flush(DEADLINE)
@@ -302,9 +303,9 @@ def test_before_it_is_a_member(make_node: Any, stream: FakeStream) -> None:
     assert uids(stream, '/foreign') == {EMITTER_UID}
 
 
-def test_nothing_comes_behind_the_goodbye(make_manager: MakeManager,
-                                          stream: FakeStream) -> None:
-    """However many emit and serve meanwhile."""
+def test_nothing_is_written_after_the_goodbye(make_manager: MakeManager,
+                                              stream: FakeStream) -> None:
+    """However many tasks emit and serve at the same time."""
     manager = make_manager()
     manager.start()
     manager.server_count()
@@ -351,10 +352,10 @@ def test_nothing_comes_behind_the_goodbye(make_manager: MakeManager,
     assert member == {'/': False, '/chat': False}
 
 
-def test_questions_are_no_signs_of_life(make_manager: MakeManager,
-                                        trimmed: FakeStream) -> None:
-    """They come from an emitter: other servers would forget a node that asks
-    all the time."""
+def test_questions_are_not_heartbeats(make_manager: MakeManager,
+                                      trimmed: FakeStream) -> None:
+    """They are written as an emitter; other servers drop a node that only
+    asks."""
     manager = make_manager(heartbeat_interval=60.0, heartbeat_timeout=120.0)
     manager.start()
     runtime = manager._live()
@@ -366,9 +367,9 @@ def test_questions_are_no_signs_of_life(make_manager: MakeManager,
     assert envelopes(trimmed)[-1].uid == EMITTER_UID
 
 
-def test_what_is_decided_last_is_listened_to(
+def test_last_decision_determines_the_channels(
         make_manager: MakeManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One task is slow, and another one serves more meanwhile."""
+    """One task is slow, and another one adds namespaces in the meantime."""
     manager = make_manager()
     manager.start()
     runtime = manager._live()
@@ -393,10 +394,9 @@ def test_what_is_decided_last_is_listened_to(
     assert listened == [['/'], ['/', '/chat']]
 
 
-def test_nobody_asks_behind_the_goodbye(
-        make_cluster: Any, stream: FakeStream,
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a close was struck, and the connection breaks over it."""
+def test_no_request_after_the_goodbye(make_cluster: Any, stream: FakeStream,
+                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a close was struck, and the connection breaks during it."""
     node, _ = make_cluster(2, heartbeat_interval=60.0,
                            heartbeat_timeout=120.0)
     runtime, uid = node.manager._live(), node.manager.uid
@@ -417,9 +417,9 @@ def test_nobody_asks_behind_the_goodbye(
             if each.uid == uid][-1] is MessageType.ADAPTER_CLOSE
 
 
-def test_an_arrival_without_room(make_manager: MakeManager,
-                                 stream: FakeStream) -> None:
-    """It is an emitter until there is some."""
+def test_announcement_without_room_in_the_outbox(make_manager: MakeManager,
+                                                 stream: FakeStream) -> None:
+    """It writes as an emitter until there is room."""
     manager = make_manager(outbox_limit=3)
     manager.start()
     manager.server_count()
@@ -437,10 +437,10 @@ def test_an_arrival_without_room(make_manager: MakeManager,
     assert said[0].type is MessageType.INITIAL_HEARTBEAT
 
 
-def test_reader_that_lags_where_it_is_no_member(
+def test_lagging_reader_of_a_non_member(
         make_manager: MakeManager, streams: Dict[str, FakeStream]) -> None:
-    """Each writer to the stream knows which node it is, and none takes it
-    for a member."""
+    """Each writer to the stream knows the node, and none takes it for a
+    member."""
     one, two = (make_manager(stream_count=2) for _ in range(2))
     for each in one, two:
         each.start()
@@ -458,9 +458,9 @@ def test_reader_that_lags_where_it_is_no_member(
 
 # -- the log -----------------------------------------------------------------
 
-def test_who_comes_and_goes_is_logged(make_manager: MakeManager,
-                                      stream: FakeStream,
-                                      logged: Any) -> None:
+def test_joining_and_leaving_nodes_are_logged(make_manager: MakeManager,
+                                              stream: FakeStream,
+                                              logged: Any) -> None:
     """At level INFO only if this server is a member itself."""
     import logging
 
@@ -478,9 +478,9 @@ def test_who_comes_and_goes_is_logged(make_manager: MakeManager,
                 'node b joined [/]']
 
 
-def test_calls_wait_and_end(make_manager: MakeManager,
-                            trimmed: FakeStream) -> None:
-    """As soon as all members are known."""
+def test_waiting_calls_end(make_manager: MakeManager,
+                           trimmed: FakeStream) -> None:
+    """They end as soon as all members are known."""
     manager = make_manager()
     manager.start()
     call = Call(manager.server_side_call, 'hi', timeout=AMPLE)

@@ -16,7 +16,7 @@ MakeCluster = Callable[..., List[Node]]
 
 pytestmark = pytest.mark.usefixtures('nothing_is_open')
 
-#: Seconds that a wait which ends by itself is given: it is never reached.
+#: Seconds for a wait that ends by itself: never reached.
 AMPLE = DEADLINE * 3
 
 
@@ -30,7 +30,7 @@ def trio(make_cluster: MakeCluster) -> List[Node]:
     return make_cluster(3)
 
 
-def test_everyone(nodes: List[Node]) -> None:
+def test_emit_to_all_clients(nodes: List[Node]) -> None:
     clients = [node.connect() for node in nodes for _ in range(2)]
     call = Call(nodes[0].manager.emit_with_ack, 'hello', ('a', 1),
                 timeout=AMPLE)
@@ -47,8 +47,8 @@ def test_everyone(nodes: List[Node]) -> None:
     ((), None), ((None,), None), (('x',), 'x'), (([1, 2],), [1, 2]),
     (('x', 2), ('x', 2)), ((b'x', {'y': b'z'}), (b'x', {'y': b'z'}))])
 @pytest.mark.parametrize('target', [0, 1])
-def test_one_client(trio: List[Node], target: int, args: Any,
-                    response: Any) -> None:
+def test_emit_to_one_client(trio: List[Node], target: int, args: Any,
+                            response: Any) -> None:
     client = trio[target].connect()
     call = Call(trio[0].manager.emit_with_ack, 'hello', to=client.sid,
                 timeout=AMPLE)
@@ -58,7 +58,7 @@ def test_one_client(trio: List[Node], target: int, args: Any,
     assert trio[0].open_acks == trio[1].open_acks == 0
 
 
-def test_who_is_meant(trio: List[Node]) -> None:
+def test_targets(trio: List[Node]) -> None:
     clients = [node.connect() for node in trio]
     a, b, c = (client.sid for client in clients)
     trio[0].server.enter_room(a, 'x')
@@ -76,9 +76,9 @@ def test_who_is_meant(trio: List[Node]) -> None:
 
 
 @pytest.mark.parametrize('arguments', [
-    {'to': 'nobody'}, {'to': []}, {'namespace': '/nowhere'},
+    {'to': 'unknown'}, {'to': []}, {'namespace': '/nowhere'},
     {'to': 'own', 'skip_sid': 'own'}, {'to': 'far', 'skip_sid': 'far'}])
-def test_nobody(nodes: List[Node], arguments: Any) -> None:
+def test_empty_target(nodes: List[Node], arguments: Any) -> None:
     sids = {'own': nodes[0].connect().sid, 'far': nodes[-1].connect().sid}
     arguments = {name: sids.get(str(value), value)
                  for name, value in arguments.items()}
@@ -87,13 +87,13 @@ def test_nobody(nodes: List[Node], arguments: Any) -> None:
     assert nodes[0].open_acks == 0
 
 
-def test_nobody_is_waited_for(nodes: List[Node]) -> None:
+def test_call_without_recipients_ends_at_once(nodes: List[Node]) -> None:
     """The call ends at once, not at its timeout."""
     call = Call(nodes[0].manager.emit_with_ack, 'hello', timeout=3600)
     assert call.result() == []
 
 
-def test_a_namespace(trio: List[Node]) -> None:
+def test_namespace(trio: List[Node]) -> None:
     client = trio[1].connect('/', '/chat')
     call = Call(trio[0].manager.emit_with_ack, 'hello', namespace='/chat',
                 timeout=AMPLE)
@@ -103,8 +103,7 @@ def test_a_namespace(trio: List[Node]) -> None:
 
 
 @pytest.mark.parametrize('silent', [0, 1])
-def test_a_client_that_does_not_answer(trio: List[Node],
-                                       silent: int) -> None:
+def test_client_that_does_not_answer(trio: List[Node], silent: int) -> None:
     clients = [node.connect() for node in trio]
     call = Call(trio[0].manager.emit_with_ack, 'hello', timeout=1.0)
     for number, client in enumerate(clients):
@@ -117,16 +116,16 @@ def test_a_client_that_does_not_answer(trio: List[Node],
     assert str(info.value) == ('timeout reached: only 2 responses received '
                                'out of 3')
     assert trio[0].open_acks == 0
-    # It answers after all.
+    # It answers later.
     answer(clients[silent], 'hello', 'late')
     assert all(node.open_acks == 0 for node in trio)
 
 
-def test_an_own_client_alone_does_not_answer(trio: List[Node]) -> None:
+def test_local_client_that_does_not_answer(trio: List[Node]) -> None:
     client = trio[0].connect()
     with pytest.raises(ClusterTimeoutError) as info:
         trio[0].manager.emit_with_ack('hello', to=client.sid, timeout=0.1)
-    # The others were not asked.
+    # Other nodes were not asked.
     assert info.value.missing == [trio[0].manager.uid]
     assert str(info.value) == ('timeout reached: only 0 responses received '
                                'out of 1')
@@ -146,8 +145,8 @@ def test_without_redis(trio: List[Node], stream: FakeStream) -> None:
     assert trio[0].open_acks == 0
 
 
-def test_a_node_that_leaves(trio: List[Node]) -> None:
-    """Its clients are waited for no longer."""
+def test_node_that_leaves(trio: List[Node]) -> None:
+    """Its clients are not waited for any longer."""
     clients = [node.connect() for node in trio]
     call = Call(trio[0].manager.emit_with_ack, 'hello', timeout=AMPLE)
     for client in clients[:2]:
@@ -158,7 +157,7 @@ def test_a_node_that_leaves(trio: List[Node]) -> None:
         client.sid for client in clients[:2])
 
 
-def test_a_node_that_falls_silent(make_cluster: MakeCluster) -> None:
+def test_node_that_falls_silent(make_cluster: MakeCluster) -> None:
     nodes = make_cluster(3, heartbeat_interval=0.1, heartbeat_timeout=0.5)
     clients = [node.connect() for node in nodes]
     nodes[2].fall_silent()
@@ -173,10 +172,9 @@ def test_a_node_that_falls_silent(make_cluster: MakeCluster) -> None:
     (object(), {}), ({'x': {1, 2}}, {}), ((b'x', object()), {}),
     # The stream could carry it, the clients' packets cannot.
     (2**70, {'serializer': 'msgpack'})])
-def test_what_cannot_be_serialised(make_cluster: MakeCluster,
-                                   stream: FakeStream, data: Any,
-                                   options: Any) -> None:
-    """It raises in the caller, and no client gets anything."""
+def test_unserialisable_values(make_cluster: MakeCluster, stream: FakeStream,
+                               data: Any, options: Any) -> None:
+    """It raises in the caller, and no client receives anything."""
     nodes = make_cluster(2, server=options)
     clients: List[FakeClient] = []
     if not options:
@@ -184,7 +182,7 @@ def test_what_cannot_be_serialised(make_cluster: MakeCluster,
         with pytest.raises((TypeError, ValueError, OverflowError)):
             nodes[0].manager.emit_with_ack('hello', data, timeout=AMPLE)
     else:
-        # Its packets are none that the fake client could read.
+        # The fake client could not read its packets.
         nodes[0].manager.basic_enter_room('s', '/', None, eio_sid='e')
         for call in (lambda: nodes[0].manager.emit_with_ack(
                          'hello', data, timeout=AMPLE),
@@ -210,21 +208,21 @@ def test_wrong_arguments(trio: List[Node], stream: FakeStream,
     assert messages(stream) == []
 
 
-def test_handlers_that_run_one_after_the_other(
-        make_cluster: MakeCluster, stream: FakeStream) -> None:
+def test_handlers_that_run_in_sequence(make_cluster: MakeCluster,
+                                       stream: FakeStream) -> None:
     """They would block the answers of the local clients."""
     nodes = make_cluster(2, server={'async_handlers': False})
     client = nodes[1].connect()
     with pytest.raises(RuntimeError, match='async_handlers'):
         nodes[0].manager.emit_with_ack('hello')
     assert messages(stream) == []
-    # Other servers answer, which needs no client of ours.
+    # Other servers answer, which needs no local client.
     found, = nodes[0].manager.fetch_sockets(timeout=AMPLE)
     assert found.sid == client.sid
 
 
-def test_many_at_once(trio: List[Node]) -> None:
-    """Every answer finds its own question."""
+def test_many_calls_at_once(trio: List[Node]) -> None:
+    """Every answer reaches its own request."""
     clients = [node.connect() for node in trio]
     calls = [Call(trio[0].manager.emit_with_ack, f'hello {number}',
                   timeout=AMPLE) for number in range(20)]
@@ -236,8 +234,8 @@ def test_many_at_once(trio: List[Node]) -> None:
         assert call.result() == [f'hello {number}'] * 3
 
 
-def test_a_remote_socket(trio: List[Node]) -> None:
-    """What can be done to a client, wherever it is."""
+def test_remote_socket(trio: List[Node]) -> None:
+    """All operations on a client, on any server."""
     client = trio[1].connect()
     for node in trio:
         socket, = node.manager.fetch_sockets(timeout=AMPLE)
@@ -255,7 +253,7 @@ def test_a_remote_socket(trio: List[Node]) -> None:
                            [client.sid])
     socket.disconnect()
     wait_until(client.was_disconnected)
-    # It is gone: no client answers.
+    # It is disconnected: no client answers.
     wait_until(lambda: trio[1].manager.fetch_sockets(local=True) == [])
     with pytest.raises(ClusterTimeoutError) as info:
         socket.call('hello', timeout=AMPLE)

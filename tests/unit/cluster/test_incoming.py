@@ -1,4 +1,4 @@
-"""What a node does for each message of another process."""
+"""A node's actions for each message of another process."""
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, Tuple
 
@@ -17,7 +17,7 @@ ONE, TWO = ('one', 'eio-one'), ('two', 'eio-two')
 
 ROOM = Target(('room',))
 
-#: What cannot be serialised.
+#: A value that cannot be serialised.
 UNSENDABLE = 'unsendable'
 
 
@@ -26,15 +26,15 @@ def can_be_sent(value: Any) -> bool:
 
 
 class World:
-    """The parts of a process, which note what is called."""
+    """The parts of a process, which record their calls."""
 
     def __init__(self) -> None:
         self.calls: List[Any] = []
-        #: What is answered to other nodes: the request and the answer.
+        #: The answers to other nodes: the request and the answer.
         self.replies: List[Tuple[Act, Message]] = []
         #: The local clients that any target matches.
         self.clients = [ONE, TWO]
-        #: What the handlers of a server-side event are given.
+        #: The arguments of the handlers of a server-side event.
         self.handled: Any = None
         self.sessions: Dict[str, Any] = {}
         self.runtime = SimpleNamespace(
@@ -91,7 +91,7 @@ class World:
 
     def act(self, message: Message, namespace: str = '/chat',
             way: Any = None) -> Act:
-        """Carry out a message of another process."""
+        """Process a message of another process."""
         act = Act(namespace, 'other', message, way)
         self.incoming.act(act)
         return act
@@ -104,7 +104,7 @@ def world() -> World:
 
 # -- events ------------------------------------------------------------------
 
-def test_an_event_is_delivered_to_local_clients_only(world: World) -> None:
+def test_event_is_delivered_to_local_clients_only(world: World) -> None:
     world.act(Broadcast(('hi', 1), ROOM))
     assert world.calls == [('emit_locally', '/chat', ('hi', 1), ROOM)]
     assert world.replies == []
@@ -112,9 +112,9 @@ def test_an_event_is_delivered_to_local_clients_only(world: World) -> None:
 
 @pytest.mark.parametrize('way, received', [
     (None, True), (Way.PLAIN, False)])
-def test_an_event_that_asks_is_delivered_and_counted(
+def test_event_with_acknowledgement_is_delivered_and_counted(
         world: World, way: Any, received: bool) -> None:
-    """Only what came over the stream is what the reader has just read."""
+    """Only events from the stream have just been read by the reader."""
     act = world.act(Broadcast(('hi',), ROOM, 'r'), way=way)
     assert world.calls == [
         ('recipients', '/chat', ROOM),
@@ -131,9 +131,9 @@ def test_each_acknowledgement_is_passed_on(world: World) -> None:
                              (act, BroadcastAck('r', ()))]
 
 
-def test_an_acknowledgement_goes_to_the_runtime_that_was_asked(
+def test_acknowledgement_goes_to_the_runtime_that_was_asked(
         world: World) -> None:
-    """Also after the manager was closed and started again."""
+    """Even after the manager was closed and started again."""
     act = world.act(Broadcast(('hi',), ROOM, 'r'))
     world.replies.clear()
     world.runtime = None  # type: ignore[assignment]
@@ -147,8 +147,7 @@ def test_no_clients_are_counted_as_none(world: World) -> None:
     assert world.replies == [(act, BroadcastClientCount('r', 0))]
 
 
-def test_an_event_that_cannot_be_delivered_is_not_counted(
-        world: World) -> None:
+def test_event_that_cannot_be_delivered_is_not_counted(world: World) -> None:
     """The asking node must not wait for clients that do not have it."""
     def fail(*args: Any, **kwargs: Any) -> None:
         raise ZeroDivisionError
@@ -167,7 +166,7 @@ def answered_sockets(world: World) -> Any:
     (replied, answer), = world.replies
     assert replied is act
     assert isinstance(answer, FetchSocketsResponse)
-    # A message does not change.
+    # Messages are immutable.
     assert isinstance(answer.sockets, tuple)
     assert answer.request_id == 'r'
     return answer.sockets
@@ -181,15 +180,14 @@ def test_local_clients_are_described(world: World) -> None:
                                      ('two', ['two', 'room'], '')]
 
 
-def test_a_node_without_such_clients_answers_all_the_same(
-        world: World) -> None:
-    """And needs no server for it."""
+def test_node_without_such_clients_still_answers(world: World) -> None:
+    """It needs no server for that."""
     world.clients = []
     world.lifecycle.server = None
     assert answered_sockets(world) == ()
 
 
-def test_data_that_cannot_be_sent_is_left_out(world: World) -> None:
+def test_unserialisable_data_is_left_out(world: World) -> None:
     world.sessions['eio-one'] = {'name': 'One', 'socket': UNSENDABLE}
     world.sessions['eio-two'] = {'name': 'Two'}
     assert [each['data'] for each in answered_sockets(world)] == [
@@ -199,14 +197,13 @@ def test_data_that_cannot_be_sent_is_left_out(world: World) -> None:
 # -- server-side events ------------------------------------------------------
 
 @pytest.mark.parametrize('request_id', [None, 'r'])
-def test_a_server_side_event_is_handled(world: World,
-                                        request_id: Any) -> None:
+def test_server_side_event_is_handled(world: World, request_id: Any) -> None:
     world.act(ServerSideEmit(('hello', 1), request_id))
     assert world.handled[:3] == ('engine', '/chat', ('hello', 1))
     assert world.replies == [] == world.calls
 
 
-def test_a_response_is_encoded_first_and_then_sent(world: World) -> None:
+def test_response_is_encoded_before_it_is_sent(world: World) -> None:
     act = world.act(ServerSideEmit(('hello',), 'r'))
     *_, encode, answer = world.handled
     send = encode(['yes'])
@@ -215,16 +212,15 @@ def test_a_response_is_encoded_first_and_then_sent(world: World) -> None:
     assert world.replies == [(act, ServerSideEmitResponse('r', ['yes']))]
 
 
-def test_a_response_that_cannot_be_sent_fails_in_its_handler(
-        world: World) -> None:
+def test_unserialisable_response_fails_in_its_handler(world: World) -> None:
     world.act(ServerSideEmit(('hello',), 'r'))
     *_, encode, _ = world.handled
     with pytest.raises(TypeError):
         encode(UNSENDABLE)
 
 
-def test_an_emit_is_not_answered(world: World) -> None:
-    """Nor is what a handler returns serialised for it."""
+def test_emit_is_not_answered(world: World) -> None:
+    """A handler's result is not even serialised for it."""
     world.act(ServerSideEmit(('hello',)))
     *_, encode, answer = world.handled
     answer(encode(UNSENDABLE))
@@ -238,8 +234,9 @@ def test_an_emit_is_not_answered(world: World) -> None:
     (SocketsLeave(ROOM, ('a', 'b')), ('leave', '/chat', ROOM, ('a', 'b'))),
     (DisconnectSockets(ROOM, True),
      ('disconnect', '/chat', DisconnectSockets(ROOM, True)))])
-def test_a_command_is_carried_out_and_not_answered(
-        world: World, message: Message, call: Any) -> None:
+def test_command_is_carried_out_and_not_answered(world: World,
+                                                 message: Message,
+                                                 call: Any) -> None:
     world.act(message)
     assert world.calls == [call]
     assert world.replies == []
@@ -250,13 +247,13 @@ def test_a_command_is_carried_out_and_not_answered(
     DisconnectSockets(ROOM)])
 def test_commands_before_there_is_a_server(world: World,
                                            message: Message) -> None:
-    """There are no clients yet that they could mean."""
+    """There are no clients yet to which they could apply."""
     world.outgoing.local = None
     world.act(message)
     assert world.calls == []
 
 
-def test_a_disconnect_before_clients_are_tracked(world: World) -> None:
+def test_disconnect_before_clients_are_tracked(world: World) -> None:
     world.incoming.tracking = None
     world.act(DisconnectSockets(ROOM))
     assert world.calls == []

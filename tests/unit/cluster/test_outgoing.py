@@ -1,5 +1,5 @@
-"""How a process sends events and commands: what goes into the outbox, what
-the local clients get, and what the call waits for."""
+"""Sending events and commands: the entry in the outbox, the delivery to
+local clients, and the wait of the call."""
 from types import SimpleNamespace
 from typing import Any, Dict, List
 
@@ -17,11 +17,11 @@ ROOM = Target(('room',))
 
 
 class World:
-    """The parts of a process, which note what is called."""
+    """The parts of a process, which record their calls."""
 
     def __init__(self, sync: bool = False) -> None:
         self.calls: List[Any] = []
-        #: What raises, by the name of the call.
+        #: The exceptions to raise, by the name of the call.
         self.errors: Dict[str, Exception] = {}
         self.asks_in_stream = True
         #: The connections of local clients, by sid and namespace.
@@ -52,14 +52,14 @@ class World:
         return called
 
     def noting(self, *names: str) -> Any:
-        """A part whose methods return what they have put into the outbox."""
+        """A part whose methods return their entry in the outbox."""
         return SimpleNamespace(**{
             name: self.note(name, f'pending {name}') for name in names})
 
     def ask(self, namespace: str, args: Any, clients: Any, ack_id: Any,
             append: Any, received: bool, in_stream: bool) -> Any:
-        """As a delivery does: each client is expected to acknowledge, then
-        the event is put into the outbox."""
+        """Like a delivery: each client is expected to acknowledge, then the
+        event is put into the outbox."""
         self.calls.append((
             'ask', namespace, args, [ack_id(sid) for sid, _ in clients],
             received, in_stream))
@@ -77,13 +77,13 @@ def world() -> World:
     return World()
 
 
-# -- who is meant ------------------------------------------------------------
+# -- targets -----------------------------------------------------------------
 
 def test_no_local_clients_before_there_is_a_server(world: World) -> None:
     assert world.outgoing.recipients('/chat', ROOM) == []
 
 
-def test_the_local_clients_that_are_meant(world: World) -> None:
+def test_local_clients_of_a_target(world: World) -> None:
     world.outgoing.local = SimpleNamespace(  # type: ignore[assignment]
         recipients=world.note('recipients', [ONE, TWO]))
     assert world.outgoing.recipients('/chat', ROOM) == [ONE, TWO]
@@ -103,8 +103,7 @@ def test_one_local_client(world: World, namespace: str, target: Target,
 
 # -- events ------------------------------------------------------------------
 
-def test_an_event_is_encoded_and_handed_to_its_delivery(
-        world: World) -> None:
+def test_event_is_encoded_and_passed_to_its_delivery(world: World) -> None:
     message = Broadcast(('hi', 1), ROOM)
     world.outgoing.emit('/chat', ('hi', 1), ROOM)
     assert world.calls == [('encode', '/chat', message),
@@ -112,15 +111,14 @@ def test_an_event_is_encoded_and_handed_to_its_delivery(
                            ('make_room',)]
 
 
-def test_an_event_that_cannot_be_encoded_reaches_nobody(
-        world: World) -> None:
+def test_event_that_cannot_be_encoded_is_not_delivered(world: World) -> None:
     world.errors['encode'] = TypeError('cannot be serialised')
     with pytest.raises(TypeError):
         world.outgoing.emit('/chat', (object(),), ROOM)
     assert world.names == ['encode']
 
 
-def test_an_event_that_was_refused_is_not_waited_for() -> None:
+def test_refused_event_is_not_waited_for() -> None:
     world = World(sync=True)
     world.errors['emit'] = OutboxFullError()
     with pytest.raises(OutboxFullError):
@@ -128,7 +126,7 @@ def test_an_event_that_was_refused_is_not_waited_for() -> None:
     assert world.names == ['encode', 'emit']
 
 
-def test_an_event_for_local_clients_is_not_sent(world: World) -> None:
+def test_event_for_local_clients_is_not_sent(world: World) -> None:
     world.outgoing.emit_locally('/chat', ('hi',), ROOM)
     assert world.calls == [('locally', '/chat', ('hi',), ROOM)]
 
@@ -149,7 +147,7 @@ def test_each_client_is_asked(world: World, received: bool,
         ('ask', '/chat', ('hi',), [5, 5], received, in_stream), ('append',)]
 
 
-def test_local_clients_alone_are_asked(world: World) -> None:
+def test_only_local_clients_are_asked(world: World) -> None:
     assert world.outgoing.ask(
         '/chat', ('hi',), [ONE], world.note('callback')) is None
     assert world.calls[-1] == ('ask', '/chat', ('hi',), [5], False, True)
@@ -158,7 +156,7 @@ def test_local_clients_alone_are_asked(world: World) -> None:
 @pytest.mark.parametrize('struck', [OutboxFullError(), KeyboardInterrupt()])
 def test_no_acknowledgement_is_waited_for_after_a_failure(
         world: World, struck: Any) -> None:
-    """Also of those clients that were registered before it."""
+    """Including clients that were registered before it."""
     callback = world.note('callback')
     world.errors['ask'] = struck
     with pytest.raises(type(struck)):
@@ -166,7 +164,7 @@ def test_no_acknowledgement_is_waited_for_after_a_failure(
     assert world.calls[-1] == ('forget_acks', [ONE, TWO], callback)
 
 
-def test_a_closed_process_asks_nobody(world: World) -> None:
+def test_closed_process_sends_no_requests(world: World) -> None:
     def closed() -> None:
         raise ZeroDivisionError
 
@@ -187,7 +185,7 @@ def test_acknowledgements_can_be_forgotten(world: World) -> None:
 @pytest.mark.parametrize('message', [
     SocketsJoin(ROOM, ('a',)), SocketsLeave(ROOM, ('a',)),
     DisconnectSockets(ROOM)])
-def test_a_command_is_carried_out_in_the_order_of_events(
+def test_command_is_carried_out_in_the_order_of_events(
         world: World, message: Message) -> None:
     carry_out = world.note('carry_out')
     world.outgoing.command('/chat', message, carry_out)
@@ -198,9 +196,9 @@ def test_a_command_is_carried_out_in_the_order_of_events(
 
 @pytest.mark.parametrize('message', [
     FetchSockets(ROOM, 'r'), ServerSideEmit(('hello',))])
-def test_a_message_without_order_goes_straight_to_the_outbox(
+def test_unordered_message_goes_directly_to_the_outbox(
         world: World, message: Message) -> None:
-    """Also in a namespace whose events local clients do not get."""
+    """Also in a namespace whose events local clients do not receive."""
     world.outgoing.command('/other', message)
     assert world.calls == [('encode', '/other', message),
                            ('append', '/other', 'fields'), ('make_room',)]
@@ -209,8 +207,8 @@ def test_a_message_without_order_goes_straight_to_the_outbox(
 @pytest.mark.parametrize('message, pending', [
     (SocketsJoin(ROOM, ('a',)), 'pending command'),
     (ServerSideEmit(('hello',)), 'appended')])
-def test_what_is_put_is_returned_and_not_waited_for(
-        world: World, message: Message, pending: str) -> None:
+def test_entry_is_returned_without_waiting(world: World, message: Message,
+                                           pending: str) -> None:
     put: Any = world.outgoing.put(world.runtime, '/chat', message)
     assert put == pending
     assert not {'wait', 'make_room'} & set(world.names)
@@ -218,7 +216,7 @@ def test_what_is_put_is_returned_and_not_waited_for(
 
 # -- the option ``publish`` --------------------------------------------------
 
-def test_sync_calls_wait_until_redis_has_their_message() -> None:
+def test_synchronous_calls_wait_until_redis_has_their_message() -> None:
     world = World(sync=True)
     world.outgoing.emit('/chat', ('hi',), ROOM)
     world.outgoing.command('/chat', SocketsJoin(ROOM, ('a',)))
@@ -229,7 +227,7 @@ def test_sync_calls_wait_until_redis_has_their_message() -> None:
                   ('wait', '/other', 'appended')]
 
 
-def test_a_message_that_redis_does_not_confirm_fails_its_call() -> None:
+def test_unconfirmed_message_fails_its_call() -> None:
     world = World(sync=True)
     world.errors['wait'] = OutboxFullError()
     with pytest.raises(OutboxFullError):

@@ -1,4 +1,4 @@
-"""Requests and answers over PUB/SUB, and which nodes are asked."""
+"""Requests and answers over PUB/SUB, and the nodes that are asked."""
 import math
 
 import pytest
@@ -16,23 +16,24 @@ from .sides import ANSWER, MakeSide, OURS, REQUEST, start_js, THEIRS, \
     TRANSPORTS
 
 
-# -- questions and answers ---------------------------------------------------
+# -- requests and answers ----------------------------------------------------
 
 @pytest.mark.parametrize('cluster', [False, True])
 @pytest.mark.parametrize('asker, asked', [
     *(('pubsub', each) for each in TRANSPORTS),
     ('sharded-pubsub', 'sharded-pubsub')])
-def test_answer_goes_the_way_of_the_question(
-        server: FakePubSub, make_side: MakeSide, asker: str, asked: str,
-        cluster: bool) -> None:
-    """Whatever the transport of the node that is asked, if it listens."""
+def test_answer_takes_the_way_of_the_request(server: FakePubSub,
+                                             make_side: MakeSide, asker: str,
+                                             asked: str,
+                                             cluster: bool) -> None:
+    """Whatever transport the asked node uses, if it listens."""
     one, other = (make_side('a', asker, cluster),
                   make_side('b', asked, cluster))
     way = Way(asker)
     one.channel.ask('/', REQUEST)()
     wait_for_value(lambda: other.heard.calls,
                    [(Packed('a', '/', REQUEST), way)])
-    # Its own message has come back to it.
+    # It has received its own message.
     assert one.heard.calls == []
     other.channel.answer(way, '/', 'a', ANSWER)()
     wait_for_value(lambda: one.heard.calls,
@@ -47,8 +48,8 @@ def test_answer_goes_the_way_of_the_question(
 
 def test_another_application(server: FakePubSub,
                              make_side: MakeSide) -> None:
-    """Neither questions nor answers of it, whether they are valid or not;
-    nobody complains of them."""
+    """Neither its requests nor its answers are received, whether valid or not,
+    and they are not reported."""
     me = make_side('me', 'pubsub')
     stranger = make_side('stranger', 'pubsub', application=THEIRS)
     stranger.channel.ask('/', REQUEST)()
@@ -64,7 +65,7 @@ def test_another_application(server: FakePubSub,
 @pytest.mark.parametrize('raw', [b'', b'\xc0', b'nonsense'])
 def test_malformed(server: FakePubSub, make_side: MakeSide,
                    raw: bytes) -> None:
-    """It is reported, and the next message is heard."""
+    """It is reported, and the next message is received."""
     me = make_side('me', 'pubsub')
     server.publish('x#/#', raw)
     server.publish('x#/#', Encoder('a').pack('/', REQUEST, OURS))
@@ -72,7 +73,7 @@ def test_malformed(server: FakePubSub, make_side: MakeSide,
     assert len(me.malformed.calls) == 1
 
 
-def test_what_cannot_be_sent(make_side: MakeSide) -> None:
+def test_unserialisable_messages(make_side: MakeSide) -> None:
     me = make_side('me', 'pubsub')
     answer = FetchSocketsResponse('r', ({'data': object()},))
     with pytest.raises(TypeError):
@@ -86,12 +87,12 @@ def test_what_cannot_be_sent(make_side: MakeSide) -> None:
 
 @pytest.mark.parametrize('cluster', [False, True])
 @pytest.mark.parametrize('transport', TRANSPORTS[1:])
-def test_who_listens(server: FakePubSub, make_side: MakeSide,
-                     transport: str, cluster: bool) -> None:
+def test_listening_nodes(server: FakePubSub, make_side: MakeSide,
+                         transport: str, cluster: bool) -> None:
     me = make_side('me', transport, cluster)
     assert me.listening() == Asked(0, [])
     make_side('a', transport if transport != 'pubsub' else 'stream', cluster)
-    # It was not heard of in the stream yet.
+    # It was not heard in the stream yet.
     assert me.listening() == Asked(1, [])
     me.knows('a')
     assert me.listening() == Asked(1, ['a'])
@@ -121,7 +122,7 @@ def test_node_that_does_not_listen_to_sharded_channels(
 
 def test_others_on_the_same_channels(server: FakePubSub,
                                      make_side: MakeSide) -> None:
-    """Another application, and an older version of our own."""
+    """Another application, and an older version of the package."""
     me = make_side('me', 'pubsub')
     make_side('stranger', 'pubsub', application=THEIRS)
     assert me.listening() == Asked(0, [])
@@ -130,13 +131,13 @@ def test_others_on_the_same_channels(server: FakePubSub,
     old.places.add((b'', b'x#/#old#'))
     me.knows('old')
     assert me.listening() == Asked(1, [])
-    # One in Node.js is known by its channel.
+    # A Node.js server is recognised by its channel.
     me.knows('old', python=False)
     assert me.listening() == Asked(1, ['old'])
     old.disconnect()
 
 
-def test_one_in_node_js_that_is_asked_over_the_stream(
+def test_node_js_server_that_is_asked_over_the_stream(
         server: FakePubSub, make_side: MakeSide) -> None:
     """It never listens."""
     me = make_side('me', 'pubsub')
@@ -145,10 +146,9 @@ def test_one_in_node_js_that_is_asked_over_the_stream(
     assert me.count() == 1
 
 
-def test_node_that_comes_back(server: FakePubSub,
-                              make_side: MakeSide) -> None:
-    """It is known, and its connection is being made anew: it is waited for
-    before anything is asked."""
+def test_node_that_reconnects(server: FakePubSub, make_side: MakeSide) -> None:
+    """The known node is just reconnecting: the request waits for it before
+    anything is sent."""
     me = make_side('me', 'pubsub')
     me.knows('a')
     asking = Call(me.listening)
@@ -159,9 +159,9 @@ def test_node_that_comes_back(server: FakePubSub,
 
 
 @pytest.mark.parametrize('namespace', ['/', '/chat'])
-def test_node_that_does_not_come_back(
-        make_side: MakeSide, namespace: str) -> None:
-    """It is waited for in vain for as long as it is known; also in a
+def test_node_that_does_not_reconnect(make_side: MakeSide,
+                                      namespace: str) -> None:
+    """The request waits in vain for as long as the node is known, also in a
     namespace of which nothing is known."""
     me = make_side('me', 'pubsub')
     me.joins = namespace == '/'
@@ -174,7 +174,7 @@ def test_node_that_does_not_come_back(
     assert me.count(namespace) == 1 + me.joins
 
 
-def test_nobody_waits_for_a_node_where_nobody_waits_for_answers(
+def test_no_wait_for_nodes_without_a_wait_for_answers(
         server: FakePubSub, make_side: MakeSide) -> None:
     me = make_side('me', 'pubsub')
     me.knows('a')
@@ -183,13 +183,14 @@ def test_nobody_waits_for_a_node_where_nobody_waits_for_answers(
     assert len(server.commands(b'PUBSUB')) == before + 1
 
 
-# -- nodes that ask ----------------------------------------------------------
+# -- nodes that send requests -------------------------------------------------
 
 @pytest.mark.parametrize('transport', TRANSPORTS[1:])
-def test_nothing_is_asked_before_answers_are_heard(
-        server: FakePubSub, make_side: MakeSide, transport: str) -> None:
+def test_no_request_before_answers_can_be_received(server: FakePubSub,
+                                                   make_side: MakeSide,
+                                                   transport: str) -> None:
     me = make_side('me', transport, serve=[])
-    # Returns when it listens.
+    # Returns once it listens.
     make_side('other', transport)
     with server.changed:
         me.channel.serve(['/'])
@@ -205,14 +206,14 @@ def test_nothing_is_asked_before_answers_are_heard(
 @pytest.mark.parametrize('transport', TRANSPORTS[1:])
 def test_guest(server: FakePubSub, make_side: MakeSide, transport: str,
                cluster: bool) -> None:
-    """It hears answers, and is neither counted nor asked."""
+    """It receives answers, and is neither counted nor asked."""
     guest = make_side('guest', transport, cluster)
     guest.joins = False
     member = make_side('member', transport, cluster, serve=['/chat'])
     assert guest.listening('/chat') == Asked(1, [])
     assert guest.count('/chat') == member.count('/chat') == 1
     assert member.listening('/chat') == Asked(0, [])
-    # Also if the guest is known as a member of another namespace.
+    # Even if the guest is known as a member of another namespace.
     member.knows('guest')
     assert member.listening('/chat') == Asked(0, [])
     guest.knows('member', namespace='/chat')
@@ -226,8 +227,8 @@ def test_guest(server: FakePubSub, make_side: MakeSide, transport: str,
     assert guest.count('/chat') == 2
 
 
-def test_connection_that_is_dead_unnoticed(
-        server: FakePubSub, make_side: MakeSide) -> None:
+def test_dead_connection_is_replaced(server: FakePubSub,
+                                     make_side: MakeSide) -> None:
     """Redis does not know of it, so it is replaced."""
     me = make_side('me', 'pubsub')
     make_side('a', 'pubsub')
@@ -238,15 +239,14 @@ def test_connection_that_is_dead_unnoticed(
     assert dead not in server.connections
 
 
-def test_nobody_tells_who_listens(server: FakePubSub,
-                                  make_side: MakeSide) -> None:
+def test_unknown_number_of_listeners(server: FakePubSub,
+                                     make_side: MakeSide) -> None:
     me = make_side('me', 'pubsub')
     server.frozen = True
     assert me.listening(timeout=0.05) is None
 
 
-def test_closed_while_it_waits(server: FakePubSub,
-                               make_side: MakeSide) -> None:
+def test_close_during_a_wait(server: FakePubSub, make_side: MakeSide) -> None:
     me = make_side('me', 'pubsub')
     server.frozen = True
     asking = Call(me.listening, '/chat', 3 * DEADLINE)

@@ -6,15 +6,15 @@ import pytest
 from redis_streams_adapter import ClusterTimeoutError
 from redis_streams_adapter.cluster.remote_socket import RemoteSocket
 
-TOLD: Dict[str, Any] = {
+DESCRIPTION: Dict[str, Any] = {
     'id': 's', 'handshake': {'issued': 1}, 'rooms': ('s', 'x', 7),
     'data': {'name': 'ann'}}
 
 
 class Manager:
-    """Remembers what it is asked for.
+    """Records its calls.
 
-    :param responses: of those who are to acknowledge.
+    :param responses: the acknowledgements.
     """
 
     def __init__(self, *responses: Any) -> None:
@@ -29,11 +29,11 @@ class Manager:
         return call
 
 
-def make(manager: Any, **told: Any) -> RemoteSocket:
-    return RemoteSocket(manager, '/chat', 'node', {**TOLD, **told})
+def make(manager: Any, **described: Any) -> RemoteSocket:
+    return RemoteSocket(manager, '/chat', 'node', {**DESCRIPTION, **described})
 
 
-def test_what_it_tells() -> None:
+def test_attributes() -> None:
     socket = make(Manager())
     assert socket.sid == 's'
     assert socket.node == 'node'
@@ -45,26 +45,26 @@ def test_what_it_tells() -> None:
 
 
 @pytest.mark.parametrize('data', ['', 0, [], False, 'text', [1]])
-def test_node_js_lets_data_be_anything(data: Any) -> None:
+def test_data_of_node_js_may_be_anything(data: Any) -> None:
     assert make(Manager(), data=data).data == data
     assert type(make(Manager(), data=data).data) is type(data)
 
 
-@pytest.mark.parametrize('told', [{**TOLD, 'data': None},
-                                  {key: TOLD[key] for key in (
-                                      'id', 'handshake', 'rooms')}])
-def test_no_data(told: Any) -> None:
+@pytest.mark.parametrize('described', [{**DESCRIPTION, 'data': None},
+                                       {key: DESCRIPTION[key] for key in (
+                                           'id', 'handshake', 'rooms')}])
+def test_missing_data(described: Any) -> None:
     """``undefined`` in Node.js."""
-    assert RemoteSocket(Manager(), '/', 'node', told).data == {}
+    assert RemoteSocket(Manager(), '/', 'node', described).data == {}
 
 
-def test_what_it_is_told_is_copied() -> None:
-    told = {**TOLD, 'rooms': ['s'], 'handshake': {'issued': 1}}
-    socket = make(Manager(), **told)
+def test_description_is_copied() -> None:
+    described = {**DESCRIPTION, 'rooms': ['s'], 'handshake': {'issued': 1}}
+    socket = make(Manager(), **described)
     socket.rooms.append('y')
     socket.handshake['issued'] = 2
-    assert told['rooms'] == ['s']
-    assert told['handshake'] == {'issued': 1}
+    assert described['rooms'] == ['s']
+    assert described['handshake'] == {'issued': 1}
 
 
 @pytest.mark.parametrize('method, args, expected', [
@@ -81,20 +81,19 @@ def test_what_it_is_told_is_copied() -> None:
      ('disconnect_sockets', ('s',), {'namespace': '/chat', 'close': False})),
     ('disconnect', (True,),
      ('disconnect_sockets', ('s',), {'namespace': '/chat', 'close': True}))])
-def test_what_can_be_done_to_it(method: str, args: Any,
-                                expected: Any) -> None:
-    """To it alone, in its namespace."""
+def test_methods(method: str, args: Any, expected: Any) -> None:
+    """Only this client is affected, in its namespace."""
     manager = Manager('yes')
     getattr(make(manager), method)(*args)
     assert manager.calls == [expected]
 
 
 @pytest.mark.parametrize('response', ['yes', None, ('yes', 2), [1]])
-def test_its_answer(response: Any) -> None:
+def test_answer(response: Any) -> None:
     assert make(Manager(response)).call('hello') == response
 
 
-def test_nobody_answers_for_one_that_is_gone() -> None:
+def test_no_answer_of_a_disconnected_client() -> None:
     with pytest.raises(ClusterTimeoutError) as info:
         make(Manager()).call('hello')
     assert info.value.missing == ['node']

@@ -15,10 +15,10 @@ MakeNode = Callable[..., Node]
 
 TRANSPORTS = ['stream', 'pubsub', 'sharded-pubsub']
 
-#: Seconds that a call may take which cannot be answered.
+#: Seconds for a call that cannot be answered.
 TIMEOUT = 0.3
 
-#: Seconds that no test waits for.
+#: Seconds: longer than any test.
 AMPLE = DEADLINE * 3
 
 
@@ -30,8 +30,8 @@ def server() -> FakePubSub:
 @pytest.fixture
 def make_cluster(make_node: MakeNode, server: FakePubSub,
                  ) -> Callable[..., List[Node]]:
-    """Makes a node for each of some transports, all of which know, and
-    hear, each other."""
+    """Makes a node for each of some transports; all of them know and hear each
+    other."""
     def make(*transports: str) -> List[Node]:
         nodes = [make_node(url=server.driver(socket_timeout=AMPLE),
                            request_transport=each) for each in transports]
@@ -61,11 +61,11 @@ def test_every_call(make_cluster: MakeCluster,
     clients = [node.connect() for node in nodes]
     sids = sorted(client.sid for client in clients)
     for number, node in enumerate(nodes):
-        node.manager.on_server_side('who', lambda number=number: number)
+        node.manager.on_server_side('identify', lambda number=number: number)
     for number, node in enumerate(nodes):
         manager = node.manager
         assert sorted(each.sid for each in manager.fetch_sockets()) == sids
-        assert sorted(manager.server_side_call('who')) == [
+        assert sorted(manager.server_side_call('identify')) == [
             each for each in range(len(nodes)) if each != number]
         call = Call(manager.emit_with_ack, f'event-{number}', timeout=AMPLE)
         for client in clients:
@@ -75,25 +75,24 @@ def test_every_call(make_cluster: MakeCluster,
         assert node.open_requests == node.open_acks == 0
 
 
-def test_cluster_on_the_way_to_sharded_channels(
-        make_cluster: MakeCluster) -> None:
+def test_migration_to_sharded_channels(make_cluster: MakeCluster) -> None:
     """Servers that do not listen to them are missing, by name. Their own
     requests are answered by all."""
     nodes = make_cluster(*TRANSPORTS)
     clients = [node.connect() for node in nodes]
     sids = sorted(client.sid for client in clients)
     for number, node in enumerate(nodes):
-        node.manager.on_server_side('who', lambda number=number: number)
+        node.manager.on_server_side('identify', lambda number=number: number)
     *others, sharded = nodes
     for number, node in enumerate(others):
         assert sorted(each.sid for each in node.manager.fetch_sockets()) \
             == sids
-        assert sorted(node.manager.server_side_call('who')) == [
+        assert sorted(node.manager.server_side_call('identify')) == [
             each for each in range(len(nodes)) if each != number]
     unheard = sorted(node.manager.uid for node in others)
     for call in (sharded.manager.fetch_sockets, sharded.manager.all_rooms,
                  lambda timeout: sharded.manager.server_side_call(
-                     'who', timeout=timeout)):
+                     'identify', timeout=timeout)):
         with pytest.raises(ClusterTimeoutError) as info:
             call(timeout=TIMEOUT)
         assert sorted(info.value.missing) == unheard
@@ -103,8 +102,8 @@ def test_cluster_on_the_way_to_sharded_channels(
 
 
 @pytest.mark.parametrize('transport', TRANSPORTS)
-def test_own_client_does_not_answer(make_cluster: MakeCluster,
-                                    transport: str) -> None:
+def test_local_client_that_does_not_answer(make_cluster: MakeCluster,
+                                           transport: str) -> None:
     """No other node was asked, and none is missing."""
     nodes = make_cluster(transport, transport)
     client = nodes[0].connect()
@@ -118,13 +117,13 @@ def test_own_client_does_not_answer(make_cluster: MakeCluster,
 @pytest.mark.parametrize('call', [
     lambda manager: manager.fetch_sockets(timeout=TIMEOUT),
     lambda manager: manager.all_rooms(timeout=TIMEOUT),
-    lambda manager: manager.server_side_call('who', timeout=TIMEOUT),
+    lambda manager: manager.server_side_call('identify', timeout=TIMEOUT),
     lambda manager: manager.emit_with_ack('event', timeout=TIMEOUT)])
 @pytest.mark.parametrize('transport', TRANSPORTS[1:])
-def test_server_that_does_not_tell_how_many_there_are(
+def test_server_that_does_not_count_listeners(
         make_cluster: MakeCluster, server: FakePubSub, transport: str,
         call: Callable[[Any], Any]) -> None:
-    """The call takes no longer for that, and does not look complete."""
+    """The call takes no longer because of that, and does not look complete."""
     one, other = make_cluster(transport, transport)
     server.frozen = True
     started = time.monotonic()
@@ -135,9 +134,9 @@ def test_server_that_does_not_tell_how_many_there_are(
     assert one.open_requests == 0
 
 
-def test_nobody_is_known_and_nobody_tells(make_cluster: MakeCluster,
-                                          server: FakePubSub) -> None:
-    """There may be servers in Node.js, of which no heartbeat is heard."""
+def test_unknown_number_of_listeners_without_known_nodes(
+        make_cluster: MakeCluster, server: FakePubSub) -> None:
+    """There may be Node.js servers whose heartbeats are not heard."""
     (node,) = make_cluster('pubsub')
     client = node.connect()
     assert [each.sid for each in node.manager.fetch_sockets()] \
@@ -150,8 +149,8 @@ def test_nobody_is_known_and_nobody_tells(make_cluster: MakeCluster,
     assert str(info.value).endswith('only 0 responses received out of 1')
 
 
-def test_manager_is_closed_while_it_counts(
-        make_cluster: MakeCluster, server: FakePubSub) -> None:
+def test_close_while_listeners_are_counted(make_cluster: MakeCluster,
+                                           server: FakePubSub) -> None:
     """It closes at once, and a waiting call raises at its timeout."""
     one, other = make_cluster('pubsub', 'pubsub')
     server.frozen = True
@@ -165,7 +164,7 @@ def test_manager_is_closed_while_it_counts(
     counting.result()
     with pytest.raises(ClusterTimeoutError):
         asking.result()
-    # Who has left cannot ask.
+    # A node that has left cannot send requests.
     with pytest.raises(RedisStreamsError):
         one.manager.fetch_sockets(timeout=AMPLE)
     assert one.manager.server_count() == 1
@@ -173,9 +172,10 @@ def test_manager_is_closed_while_it_counts(
     wait_for_value(other.manager.server_count, 1)
 
 
-def test_channels_are_refused(make_cluster: MakeCluster,
-                              server: FakePubSub) -> None:
-    """That of PUB/SUB is reported; the stream and heartbeats go on."""
+def test_refused_channels(make_cluster: MakeCluster,
+                          server: FakePubSub) -> None:
+    """The refusal over PUB/SUB is reported; the stream and heartbeats
+    continue."""
     import redis
 
     one, other = make_cluster('pubsub', 'stream')

@@ -1,5 +1,4 @@
-"""Events between servers: the handlers, and the calls over the fake stream.
-"""
+"""Events between servers: handlers, and calls over the fake stream."""
 import logging
 import pickle
 import threading
@@ -20,7 +19,7 @@ MakeCluster = Callable[..., List[Node]]
 
 pytestmark = pytest.mark.usefixtures('nothing_is_open')
 
-#: Seconds that a wait which ends by itself is given: it is never reached.
+#: Seconds for a wait that ends by itself: never reached.
 AMPLE = DEADLINE * 3
 
 
@@ -30,12 +29,12 @@ def nodes(make_cluster: MakeCluster) -> List[Node]:
 
 
 def fail(*args: Any) -> None:
-    raise ValueError('told to fail')
+    raise ValueError('failed as configured')
 
 
 # -- emit --------------------------------------------------------------------
 
-def test_to_every_other_server(nodes: List[Node], log: Log) -> None:
+def test_emit_reaches_every_other_server(nodes: List[Node], log: Log) -> None:
     for number, node in enumerate(nodes):
         node.manager.on_server_side(
             'hello', lambda *args, number=number: log(number, args))
@@ -48,9 +47,8 @@ def test_to_every_other_server(nodes: List[Node], log: Log) -> None:
         [(1, args), (2, args), (0, ()), (2, ())], key=repr)
 
 
-def test_nothing_is_answered_to_an_emit(nodes: List[Node],
-                                        stream: FakeStream,
-                                        log: Log) -> None:
+def test_emit_is_not_answered(nodes: List[Node], stream: FakeStream,
+                              log: Log) -> None:
     nodes[1].manager.on_server_side('hello', lambda: log() or 'x')
     nodes[0].manager.server_side_emit('hello')
     wait_until(lambda: log.calls)
@@ -59,7 +57,7 @@ def test_nothing_is_answered_to_an_emit(nodes: List[Node],
     assert messages(stream) == [ServerSideEmit(('hello',))]
 
 
-def test_in_a_namespace(nodes: List[Node], log: Log) -> None:
+def test_emit_in_a_namespace(nodes: List[Node], log: Log) -> None:
     nodes[1].manager.on_server_side('hello', log, namespace='/chat')
     nodes[1].manager.on_server_side(
         'hello', lambda *args: log('wrong namespace'))
@@ -68,8 +66,8 @@ def test_in_a_namespace(nodes: List[Node], log: Log) -> None:
 
 
 @pytest.mark.parametrize('order', ['handler first', 'start first'])
-def test_a_handler_makes_a_namespace_served(
-        make_node: Callable[..., Node], log: Log, order: str) -> None:
+def test_handler_makes_a_namespace_served(make_node: Callable[..., Node],
+                                          log: Log, order: str) -> None:
     nodes = [make_node() for _ in range(2)]
     steps = [lambda manager: manager.on_server_side(
         'hello', lambda: 'yes', namespace='/servers'),
@@ -107,16 +105,16 @@ def test_responses(nodes: List[Node], value: Any) -> None:
         'get', timeout=AMPLE) == [value, value]
 
 
-def test_who_is_alone(make_node: Callable[..., Node],
-                      stream: FakeStream) -> None:
+def test_lone_server(make_node: Callable[..., Node],
+                     stream: FakeStream) -> None:
     node = make_node()
     node.manager.on_server_side('hello', fail)
     assert node.manager.server_side_call('hello', timeout=AMPLE) == []
-    # Another server may have joined that it has not read of yet.
+    # Another server may have joined whose entries it has not read yet.
     assert len(messages(stream, MessageType.SERVER_SIDE_EMIT)) == 1
 
 
-def test_as_a_decorator(nodes: List[Node]) -> None:
+def test_decorator(nodes: List[Node]) -> None:
     @nodes[1].manager.on_server_side('hello')
     def hello() -> str:
         return 'one'
@@ -125,7 +123,7 @@ def test_as_a_decorator(nodes: List[Node]) -> None:
     def other() -> str:
         return 'two'
 
-    # They are what they were.
+    # The decorated functions are unchanged.
     assert (hello(), other()) == ('one', 'two')
     assert sorted(nodes[0].manager.server_side_call(
         'hello', timeout=AMPLE)) == ['one', 'two']
@@ -137,16 +135,16 @@ def test_as_a_decorator(nodes: List[Node]) -> None:
     ([fail, lambda: 'x'], 'x'), ([lambda: 'x', fail], 'x'),
     ([fail, lambda: None], None), ([lambda: None, fail], None),
     ([lambda: None, lambda: None], None),
-    # What cannot be sent is the handler's fault as well.
+    # A response that cannot be sent is the handler's fault, too.
     ([lambda: object(), lambda: 'x'], 'x'),
     ([lambda: object(), lambda: None], None),
     ([lambda: None, lambda: object()], None)])
 def test_several_handlers(make_cluster: MakeCluster, stream: FakeStream,
                           monkeypatch: pytest.MonkeyPatch, handlers: Any,
                           response: Any) -> None:
-    """All are called, and one answer goes back."""
+    """All are called, and one answer is sent."""
     a, b = make_cluster(2)
-    # One after the other, so that each case is what it says.
+    # One after the other, so that the order is that of the case.
     monkeypatch.setattr(b.manager._live().engine, 'spawn',
                         lambda work, *args: work(*args))
     called: List[int] = []
@@ -158,8 +156,8 @@ def test_several_handlers(make_cluster: MakeCluster, stream: FakeStream,
     assert len(messages(stream, MessageType.SERVER_SIDE_EMIT_RESPONSE)) == 1
 
 
-def test_a_handler_may_take_its_time(nodes: List[Node]) -> None:
-    """Meanwhile others are called, and entries are read."""
+def test_slow_handler(nodes: List[Node]) -> None:
+    """Other handlers are called and entries are read in the meantime."""
     released = threading.Event()
     nodes[1].manager.on_server_side(
         'slow', lambda: released.wait(DEADLINE) and 'slow')
@@ -174,28 +172,28 @@ def test_a_handler_may_take_its_time(nodes: List[Node]) -> None:
     assert slow.result() == ['slow', 'slow']
 
 
-def test_a_handler_may_ask_itself(nodes: List[Node]) -> None:
+def test_handler_that_sends_a_request(nodes: List[Node]) -> None:
     client = nodes[0].connect()
-    nodes[1].manager.on_server_side('who', lambda: [
+    nodes[1].manager.on_server_side('identify', lambda: [
         each.sid for each in nodes[1].manager.fetch_sockets(timeout=AMPLE)])
     nodes[2].manager.on_server_side(
-        'who', lambda: nodes[2].manager.server_side_call(
+        'identify', lambda: nodes[2].manager.server_side_call(
             'count', timeout=AMPLE))
     for node in nodes:
         node.manager.on_server_side('count', lambda: 1)
-    found = nodes[0].manager.server_side_call('who', timeout=AMPLE)
+    found = nodes[0].manager.server_side_call('identify', timeout=AMPLE)
     assert sorted(found, key=repr) == sorted(
         [[client.sid], [1, 1]], key=repr)
 
 
-# -- what goes wrong ---------------------------------------------------------
+# -- failures ----------------------------------------------------------------
 
 @pytest.mark.parametrize('handler', [None, fail, lambda: object(),
                                      lambda too, many: None],
                          ids=['none', 'raises', 'unserialisable',
                               'signature'])
-def test_who_does_not_answer(nodes: List[Node], logged: Any,
-                             handler: Any) -> None:
+def test_server_that_does_not_answer(nodes: List[Node], logged: Any,
+                                     handler: Any) -> None:
     nodes[1].manager.on_server_side('hello', lambda: 2)
     if handler is not None:
         nodes[2].manager.on_server_side('hello', handler)
@@ -222,7 +220,7 @@ def test_without_redis(nodes: List[Node], stream: FakeStream) -> None:
     assert len(info.value.missing) == 2
 
 
-def test_a_node_that_leaves(nodes: List[Node]) -> None:
+def test_node_that_leaves(nodes: List[Node]) -> None:
     asked = threading.Event()
     nodes[1].manager.on_server_side('hello', lambda: 2)
     nodes[2].manager.on_server_side(
@@ -233,7 +231,7 @@ def test_a_node_that_leaves(nodes: List[Node]) -> None:
     assert call.result() == [2]
 
 
-def test_a_node_that_falls_silent(make_cluster: MakeCluster) -> None:
+def test_node_that_falls_silent(make_cluster: MakeCluster) -> None:
     nodes = make_cluster(3, heartbeat_interval=0.1, heartbeat_timeout=0.5)
     nodes[1].manager.on_server_side('hello', lambda: 2)
     nodes[2].fall_silent()
@@ -245,9 +243,9 @@ def test_a_node_that_falls_silent(make_cluster: MakeCluster) -> None:
     (('connect',), ValueError), (('connection',), ValueError),
     (('new_namespace',), ValueError), ((b'hello',), TypeError),
     ((None,), TypeError), ((7,), TypeError)])
-def test_what_is_refused(nodes: List[Node], stream: FakeStream, args: Any,
-                         error: Any) -> None:
-    """In the caller, and nothing is sent."""
+def test_refused_arguments(nodes: List[Node], stream: FakeStream, args: Any,
+                           error: Any) -> None:
+    """It raises in the caller, and nothing is sent."""
     for call in (nodes[0].manager.server_side_emit,
                  nodes[0].manager.server_side_call):
         with pytest.raises(error):
@@ -259,7 +257,7 @@ def test_what_is_refused(nodes: List[Node], stream: FakeStream, args: Any,
     assert messages(stream) == []
 
 
-def test_a_name_of_node_js_that_is_no_text(nodes: List[Node],
+def test_name_of_node_js_that_is_no_string(nodes: List[Node],
                                            stream: FakeStream,
                                            log: Log) -> None:
     """No content of the stream does harm."""
@@ -283,7 +281,7 @@ def test_a_name_of_node_js_that_is_no_text(nodes: List[Node],
     (([1, 2], ['a', 'b', 'c']), 'only 2 responses received out of 5'),
     (([1, 2, 3], ['a'], 1, 2), 'only 1 responses received out of 2'),
     (([1], ['a'], None, 7), 'only 1 responses received out of 7')])
-def test_the_text_is_that_of_node_js(arguments: Any, text: str) -> None:
+def test_error_text_is_that_of_node_js(arguments: Any, text: str) -> None:
     error = ClusterTimeoutError(*arguments)
     assert str(error) == f'timeout reached: {text}'
     copied = pickle.loads(pickle.dumps(error))

@@ -1,4 +1,4 @@
-"""Which channels a process listens to, and on which connections."""
+"""The channels that a process listens to, and their connections."""
 from typing import List
 
 import pytest
@@ -15,7 +15,7 @@ from .sides import channels_of, kinds_of, MakeSide, OURS, THEIRS, TRANSPORTS
 
 
 def test_names_of_channels() -> None:
-    """Only the public and private ones have names that Node.js knows."""
+    """Only the public and private channels have names known to Node.js."""
     uid = ['']
     channels = Channels('x', OURS, lambda: uid[0])
     # The id of this node is known once it is a member.
@@ -27,14 +27,14 @@ def test_names_of_channels() -> None:
     assert counted[0] == channels.public('/chat')
     assert counted[-1] == channels.member('/chat', 'me')
     assert len(set(counted)) == 4
-    # Those by which applications are told apart differ.
+    # The names that distinguish applications differ.
     others = Channels('x', THEIRS, lambda: 'me').counted('/chat')
     assert len({*counted, *others}) == 6
 
 
 @pytest.mark.parametrize('transport', TRANSPORTS)
-def test_on_one_server(server: FakePubSub, make_side: MakeSide,
-                       transport: str) -> None:
+def test_channels_on_one_server(server: FakePubSub, make_side: MakeSide,
+                                transport: str) -> None:
     """On one connection; to sharded channels only if that is the transport.
     """
     side = make_side('me', transport, serve=['/', '/chat'])
@@ -47,9 +47,10 @@ def test_on_one_server(server: FakePubSub, make_side: MakeSide,
 
 @pytest.mark.parametrize('transport, matters', [
     ('stream', []), ('pubsub', ['listener'])])
-def test_in_a_cluster(server: FakePubSub, make_side: MakeSide,
-                      transport: str, matters: List[str]) -> None:
-    """Plain channels are everywhere; the cluster is not asked for others."""
+def test_channels_in_a_cluster(server: FakePubSub, make_side: MakeSide,
+                               transport: str, matters: List[str]) -> None:
+    """Plain channels are on every server; the cluster is not asked for
+    others."""
     side = make_side('me', transport, cluster=True, serve=['/', '/chat'])
     (connection,) = server.connections
     assert connection.places == {
@@ -62,8 +63,8 @@ def test_in_a_cluster(server: FakePubSub, make_side: MakeSide,
 
 def test_sharded_channels_in_a_cluster(
         server: FakePubSub, make_side: MakeSide) -> None:
-    """One connection for each master, however many namespaces there are, and
-    one for plain channels."""
+    """One connection for each master, for any number of namespaces, and one
+    for plain channels."""
     namespaces = [f'/{number}' for number in range(30)]
     side = make_side('me', 'sharded-pubsub', cluster=True, serve=namespaces)
     assert server.on_masters() == ['one', 'three', 'two']
@@ -80,7 +81,7 @@ def test_sharded_channels_in_a_cluster(
     for kind in b'', b's':
         server.wait_listening('x#/chat#', kind=kind)
         server.wait_listening('x#/0#', 0, kind)
-    # Listeners without channels are idle, and are there for others.
+    # Listeners without channels are idle, and ready for others.
     side.channel.serve(namespaces)
     for namespace in namespaces:
         server.wait_listening(f'x#{namespace}#', kind=b's')
@@ -88,9 +89,9 @@ def test_sharded_channels_in_a_cluster(
     assert server.on_masters() == ['one', 'three', 'two']
 
 
-def test_channels_that_come_back(server: FakePubSub,
-                                 make_side: MakeSide) -> None:
-    """Their connection in a cluster may be one to another master by then."""
+def test_channels_that_are_served_again(server: FakePubSub,
+                                        make_side: MakeSide) -> None:
+    """Their connection in a cluster may be to another master by then."""
     side = make_side('me', 'sharded-pubsub', cluster=True)
     for namespaces in ['/chat'], ['/chat', '/']:
         side.channel.serve(namespaces)
@@ -99,8 +100,7 @@ def test_channels_that_come_back(server: FakePubSub,
             server.wait_listening(f'x#{namespace}#me#', kind=b's')
 
 
-def test_nothing_is_served_yet(server: FakePubSub,
-                               make_side: MakeSide) -> None:
+def test_no_namespaces_yet(server: FakePubSub, make_side: MakeSide) -> None:
     """A listener that never gets a channel ends like any other."""
     for cluster in False, True:
         side = make_side('me', 'pubsub', cluster, serve=[])
@@ -110,9 +110,9 @@ def test_nothing_is_served_yet(server: FakePubSub,
 
 
 @pytest.mark.parametrize('transport', TRANSPORTS)
-def test_rights_that_come_later(server: FakePubSub, make_side: MakeSide,
-                                transport: str) -> None:
-    """It tries again until it may, even if it does not need to."""
+def test_rights_granted_later(server: FakePubSub, make_side: MakeSide,
+                              transport: str) -> None:
+    """It retries until it is allowed, even if it need not listen."""
     side = make_side('me', transport, serve=[])
     for name in b'SUBSCRIBE', b'SSUBSCRIBE':
         server.errors[name] = redis.exceptions.NoPermissionError('no')
@@ -125,9 +125,9 @@ def test_rights_that_come_later(server: FakePubSub, make_side: MakeSide,
 
 @pytest.mark.parametrize('cluster', [False, True])
 @pytest.mark.parametrize('transport', TRANSPORTS[1:])
-def test_guests_are_bounded(server: FakePubSub, make_side: MakeSide,
-                            monkeypatch: pytest.MonkeyPatch,
-                            transport: str, cluster: bool) -> None:
+def test_guests_are_limited(server: FakePubSub, make_side: MakeSide,
+                            monkeypatch: pytest.MonkeyPatch, transport: str,
+                            cluster: bool) -> None:
     """In namespaces, connections and tasks."""
     monkeypatch.setattr(subscriptions_module, 'MAX_GUESTS', 2)
     me = make_side('me', transport, cluster)
@@ -140,13 +140,13 @@ def test_guests_are_bounded(server: FakePubSub, make_side: MakeSide,
     # publisher's, and that of plain channels.
     assert len(me.tasks) <= 6
     wait_until(lambda: len(server.connections) <= 5)
-    # What was given up is had again.
+    # A namespace that was given up is available again.
     assert me.listening('/0') == Asked(0, [])
 
 
 def test_listener_is_woken(server: FakePubSub, make_side: MakeSide,
                            monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does not wait until the connection is to be checked."""
+    """It does not wait until the next check of the connection."""
     monkeypatch.setattr(listener_module, 'QUIET', 3 * DEADLINE)
     me = make_side('me', 'pubsub')
     assert me.listening('/chat') == Asked(0, [])

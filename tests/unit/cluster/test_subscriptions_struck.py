@@ -1,5 +1,5 @@
-"""An exception that strikes a task which asks or serves over PUB/SUB: the
-next call repairs what it left."""
+"""An exception that strikes a task during a request or a change of namespaces
+over PUB/SUB: the next call repairs what it left."""
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ def make(logger: Any, cluster: bool) -> Side:
 
 
 def check(side: Side, namespace: str, where: str) -> None:
-    """It listens as a member, and nothing is left of the strike."""
+    """It listens as a member, and nothing of the strike remains."""
     assert not held_locks(side.channel), where
     Call(side.channel.serve, [namespace]).result()
     side.server.wait_listening(f'x#{namespace}#', 1, b's')
@@ -30,7 +30,7 @@ def check(side: Side, namespace: str, where: str) -> None:
 
 @pytest.mark.parametrize('cluster', [False, True])
 def test_serve(logger: Any, cluster: bool) -> None:
-    """For the first time, and in the place of others."""
+    """For the first time, and when it replaces others."""
     def serve(striker: Striker) -> None:
         side = make(logger, cluster)
         striker.run(lambda: (side.channel.serve(['/']),

@@ -1,4 +1,4 @@
-"""Whether a server can be used, and what is logged of its outages."""
+"""Whether a server can be used, and the log of its outages."""
 import logging
 from typing import Callable, List
 
@@ -60,8 +60,8 @@ def test_one_line_down_one_line_up(availability: Availability,
     assert availability.outages == 2
 
 
-def test_a_replaced_connection_logs_no_warning(
-        availability: Availability, logged: Logged) -> None:
+def test_replaced_connection_logs_no_warning(availability: Availability,
+                                             logged: Logged) -> None:
     for part in ('writer', 'reader'):
         availability.up(part)
     for _ in range(10):
@@ -72,23 +72,23 @@ def test_a_replaced_connection_logs_no_warning(
     assert availability.last_error == 'killed'
 
 
-def test_one_part_that_works_wakes_the_others(logger: Logger) -> None:
+def test_working_part_wakes_the_others(logger: Logger) -> None:
     availability = Availability('Redis', logger, lambda: '7 messages wait')
-    told: List[str] = []
+    woken: List[str] = []
     for part in ('writer', 'reader'):
-        availability.add(part, lambda part=part: told.append(part))
+        availability.add(part, lambda part=part: woken.append(part))
     availability.up('writer')
-    assert told == ['reader']
+    assert woken == ['reader']
     availability.up('writer')
-    assert told == ['reader']
+    assert woken == ['reader']
     availability.down('writer', 'x')
     availability.up('writer')
     availability.up('reader')
-    assert told == ['reader', 'reader', 'writer']
+    assert woken == ['reader', 'reader', 'writer']
 
 
-def test_a_part_added_while_another_reports(logger: Logger) -> None:
-    """With several streams the first one's tasks run before the last one's
+def test_part_added_while_another_reports(logger: Logger) -> None:
+    """With several streams, the first one's tasks run before the last one's
     are made."""
     availability = Availability('Redis', logger, lambda: '7 messages wait')
     availability.add('writer', lambda: None)
@@ -97,7 +97,7 @@ def test_a_part_added_while_another_reports(logger: Logger) -> None:
     assert not availability.ok
 
 
-def test_watchers_that_are_no_parts(availability: Availability) -> None:
+def test_watchers_are_not_parts(availability: Availability) -> None:
     """They are called for each part that works again, and do not count."""
     called: List[int] = []
     availability.watch('recovery', lambda: called.append(1))
@@ -107,8 +107,7 @@ def test_watchers_that_are_no_parts(availability: Availability) -> None:
     assert availability.ok
 
 
-def test_away_is_more_than_a_lost_connection(
-        availability: Availability) -> None:
+def test_lost_connection_is_not_an_outage(availability: Availability) -> None:
     for part in ('writer', 'reader'):
         availability.up(part)
     availability.broken('writer', 'lost')
@@ -133,15 +132,14 @@ def test_history(availability: Availability) -> None:
     availability.up('reader')
     history = availability.history()
     assert history['outage'] is None
-    # The reason for which it began.
+    # The reason of its beginning.
     assert history['last_outage']['reason'] == 'writer: refused'
     assert history['last_outage']['lasted'] >= 0
     assert history['last_outage']['ended'] >= 0
 
 
-def test_a_log_handler_that_fails(
-        capsys: pytest.CaptureFixture[str]) -> None:
-    """It is printed, as logging prints what its own handlers raise."""
+def test_log_handler_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is printed, as logging prints exceptions of its own handlers."""
     def write(*args: object) -> None:
         raise RuntimeError('the outbox is full')
 

@@ -1,5 +1,5 @@
 """Tasks and events of threads, gevent and eventlet; the latter two each in a
-process of its own."""
+separate process."""
 import importlib.util
 import subprocess
 import sys
@@ -15,7 +15,7 @@ from ...conftest import skip_or_fail
 from ...support.wait import DEADLINE
 
 
-def test_the_servers_tasks() -> None:
+def test_tasks_of_the_server() -> None:
     class Eio:
         def create_event(self) -> threading.Event:
             return threading.Event()
@@ -44,7 +44,7 @@ def test_the_servers_tasks() -> None:
     assert event.wait(0)
 
 
-def test_threads_do_not_keep_the_process() -> None:
+def test_threads_do_not_keep_the_process_alive() -> None:
     engine = ThreadEngine()
     seen: List[bool] = []
     done = engine.event()
@@ -61,7 +61,7 @@ def test_threads_do_not_keep_the_process() -> None:
 
 # -- events of gevent -------------------------------------------------------
 
-#: Keeps gevent's loop from looking at the clock, and then waits.
+#: Keeps gevent's loop from reading the clock, and then waits.
 LATE_CLOCK = '''
 import time
 import gevent
@@ -77,8 +77,8 @@ print(time.monotonic() - begun)
 '''
 
 
-def test_a_wait_of_gevent_is_no_shorter_than_its_timeout() -> None:
-    """Also if the loop has not looked at the clock for a while."""
+def test_gevent_wait_is_no_shorter_than_its_timeout() -> None:
+    """Even if the loop has not read the clock for a while."""
     if importlib.util.find_spec('gevent') is None:
         skip_or_fail('gevent is not installed')
     waited = subprocess.run([sys.executable, '-c', LATE_CLOCK], check=True,
@@ -88,8 +88,8 @@ def test_a_wait_of_gevent_is_no_shorter_than_its_timeout() -> None:
 
 # -- monkey patching ---------------------------------------------------------
 
-#: Makes a server that uses a library, and starts its manager in one of three
-#: ways. Nothing listens on that port.
+#: Makes a server with a library, and starts its manager in one of three ways.
+#: No server listens on that port.
 SCRIPT = '''
 import sys
 mode, patched, way = sys.argv[1:]
@@ -149,7 +149,7 @@ def test_with_monkey_patching(library: str) -> None:
     assert 'Traceback' not in done.stderr
 
 
-#: A pause lets a task run whose socket has something for it.
+#: A pause lets a task run whose socket has data.
 PAUSE = '''
 from gevent import monkey
 monkey.patch_all()
@@ -174,7 +174,7 @@ assert received == [b'x']
 
 
 @pytest.mark.parametrize('engine', ['server', 'thread'])
-def test_a_pause_lets_gevent_poll(engine: str) -> None:
+def test_pause_lets_gevent_poll(engine: str) -> None:
     if importlib.util.find_spec('gevent') is None:
         skip_or_fail('gevent is not installed')
     subprocess.run([sys.executable, '-c', PAUSE, engine], check=True,

@@ -15,7 +15,7 @@ FOREVER = 10.0
 def acquire(limiter: Limiter, timeout: float = FOREVER) -> Optional[Slot]:
     """Acquire a slot.
 
-    :return: ``None``: there was none. It is not released then.
+    :return: ``None`` if there was none. The slot is not released.
     """
     slot = limiter.slot()
     return slot if slot.acquire(timeout) else None
@@ -56,7 +56,7 @@ def test_first_come_first_served() -> None:
     assert entered == list(range(5))
 
 
-def test_a_task_that_gives_up_frees_no_slot() -> None:
+def test_task_that_gives_up_frees_no_slot() -> None:
     limiter = Limiter(1, threading.Event)
     slot = acquire(limiter)
     assert slot
@@ -67,7 +67,7 @@ def test_a_task_that_gives_up_frees_no_slot() -> None:
     assert not acquire(limiter, 0.0)
 
 
-def test_a_slot_that_gets_free_at_the_timeout() -> None:
+def test_slot_freed_at_the_timeout() -> None:
     """The task has it, and releases it."""
     slots: List[Slot] = []
 
@@ -84,7 +84,7 @@ def test_a_slot_that_gets_free_at_the_timeout() -> None:
     assert len(limiter.queue) == 1
 
 
-def test_a_task_struck_while_it_waits_holds_no_slot() -> None:
+def test_task_struck_while_it_waits_holds_no_slot() -> None:
     """``gevent.Timeout`` is raised while a task waits."""
     class Impatient(threading.Event):
         def wait(self, timeout: Any = None) -> bool:
@@ -103,7 +103,7 @@ def test_a_task_struck_while_it_waits_holds_no_slot() -> None:
     assert len(limiter.queue) == 1
 
 
-def test_many() -> None:
+def test_many_tasks() -> None:
     """Never more than the limit, and every task gets a slot."""
     limiter, inside, most, through = Limiter(3, threading.Event), [0], [0], []
     lock = threading.Lock()
@@ -115,7 +115,7 @@ def test_many() -> None:
             with lock:
                 inside[0] += 1
                 most[0] = max(most[0], inside[0])
-            # Let the other threads run, inside the limit.
+            # Let the other threads run within the limit.
             time.sleep(0)
             with lock:
                 inside[0] -= 1

@@ -1,4 +1,4 @@
-"""Locks for green threads, which one thread has many of."""
+"""Locks for green threads, of which one thread has many."""
 import sys
 from types import SimpleNamespace
 from typing import Any, Callable, List, Optional
@@ -13,26 +13,26 @@ from ..striking import held_locks, strike, Striker
 class Nothing:
     """Stands for an event that is never set.
 
-    :param meanwhile: what other green threads do.
+    :param others: the actions of other green threads.
     """
 
     def __init__(self) -> None:
-        self.meanwhile: Callable[[], Any] = lambda: pytest.fail('it waits')
+        self.others: Callable[[], Any] = lambda: pytest.fail('it waits')
 
     def wait(self, timeout: Optional[float] = None) -> None:
-        self.meanwhile()
+        self.others()
 
 
 @pytest.fixture
 def be(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Says which green thread runs."""
+    """Sets the green thread that runs."""
     current = ['main']
     monkeypatch.setitem(sys.modules, 'greenlet', SimpleNamespace(
         getcurrent=lambda: current[-1]))
     return lambda name: current.append(name)
 
 
-def test_one_at_a_time(be: Callable[[str], None]) -> None:
+def test_one_holder_at_a_time(be: Callable[[str], None]) -> None:
     nothing, done = Nothing(), []  # type: Any
     lock = GreenLock(nothing)
 
@@ -43,13 +43,13 @@ def test_one_at_a_time(be: Callable[[str], None]) -> None:
     be('first')
     lock.__enter__()
     be('second')
-    nothing.meanwhile = leave
+    nothing.others = leave
     with lock:
         done.append('entered')
     assert done == ['waited', 'entered']
 
 
-def test_again_by_the_same_one(be: Callable[[str], None]) -> None:
+def test_lock_is_reentrant(be: Callable[[str], None]) -> None:
     lock = GreenLock(Nothing())
     with lock:
         with lock:
@@ -62,8 +62,7 @@ def test_again_by_the_same_one(be: Callable[[str], None]) -> None:
 
 
 @pytest.mark.parametrize('depth', [1, 2, 3])
-def test_struck_when_it_is_entered(be: Callable[[str], None],
-                                   depth: int) -> None:
+def test_struck_on_entry(be: Callable[[str], None], depth: int) -> None:
     """It is held as often as before, by the same green thread."""
     def enter(striker: Striker) -> None:
         lock = GreenLock(Nothing())

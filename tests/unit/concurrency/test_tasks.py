@@ -1,4 +1,4 @@
-"""The supervised loop, its pauses, and which task the caller is on."""
+"""The supervised loop, its pauses, and the caller's task."""
 import logging
 import sys
 import threading
@@ -23,7 +23,7 @@ Logger = Callable[[], logging.Logger]
 
 # -- pauses ------------------------------------------------------------------
 
-def test_the_first_failure_is_answered_at_once() -> None:
+def test_first_failure_is_retried_at_once() -> None:
     assert compute_backoff(1, 0.0) == 0.0
     assert compute_backoff(1, 1e6) == 0.0
 
@@ -48,11 +48,11 @@ def test_bounds(attempt: int, elapsed: float, chance: float) -> None:
     pause = compute_backoff(attempt, elapsed, lambda: chance)
     cap = BACKOFF_CAP if elapsed < BACKOFF_PATIENCE else BACKOFF_CAP_LATER
     assert BACKOFF_FIRST / 2 <= pause <= cap
-    # Half of it is drawn by chance.
+    # Half of it is random.
     assert pause >= compute_backoff(attempt, elapsed, lambda: 1.0) / 2
 
 
-def test_nodes_do_not_come_back_together() -> None:
+def test_nodes_do_not_reconnect_together() -> None:
     assert len({compute_backoff(5, 0.0) for _ in range(20)}) > 1
 
 
@@ -61,8 +61,8 @@ def test_nodes_do_not_come_back_together() -> None:
 class Rounds:
     """A task's work that fails as planned, then waits for its end.
 
-    :param troubles: what each round raises; ``None``: it gets through
-                     before.
+    :param troubles: the exception of each round; ``None``: it reports success
+                     first.
     """
 
     def __init__(self, *troubles: Any) -> None:
@@ -101,7 +101,7 @@ def start(logger: Logger) -> Iterator[Callable[..., Task]]:
         assert task.join(DEADLINE)
 
 
-def test_it_runs_until_it_is_stopped(start: Callable[..., Task]) -> None:
+def test_task_runs_until_it_is_stopped(start: Callable[..., Task]) -> None:
     work = Rounds()
     task = start(work)
     assert work.at_rest.wait(DEADLINE)
@@ -116,8 +116,8 @@ def test_it_runs_until_it_is_stopped(start: Callable[..., Task]) -> None:
     Unavailable('gone'), OSError('broken'), ValueError('a defect'),
     RecursionError(), MemoryError(), KeyError('x'), StopIteration(),
     AssertionError()], ids=lambda trouble: type(trouble).__name__)
-def test_nothing_ends_it(start: Callable[..., Task],
-                         trouble: Exception) -> None:
+def test_no_exception_ends_the_task(start: Callable[..., Task],
+                                    trouble: Exception) -> None:
     work = Rounds(trouble, None, trouble, None, trouble)
     task = start(work)
     assert work.at_rest.wait(DEADLINE)
@@ -125,9 +125,8 @@ def test_nothing_ends_it(start: Callable[..., Task],
     assert task.restarts == 3
 
 
-def test_a_defect_is_logged_with_its_traceback(
-        start: Callable[..., Task],
-        caplog: pytest.LogCaptureFixture) -> None:
+def test_defect_is_logged_with_its_traceback(
+        start: Callable[..., Task], caplog: pytest.LogCaptureFixture) -> None:
     work = Rounds(ValueError('a defect'))
     start(work)
     assert work.at_rest.wait(DEADLINE)
@@ -137,8 +136,8 @@ def test_a_defect_is_logged_with_its_traceback(
     assert 'worker' in record.getMessage()
 
 
-def test_a_defect_that_stays_is_logged_once(start: Callable[..., Task],
-                                            logged: Logged) -> None:
+def test_repeated_defect_is_logged_once(start: Callable[..., Task],
+                                        logged: Logged) -> None:
     work = Rounds(*[ValueError('a defect')] * 4)
     start(work)
     assert work.at_rest.wait(DEADLINE)
@@ -147,10 +146,10 @@ def test_a_defect_that_stays_is_logged_once(start: Callable[..., Task],
 
 
 @pytest.mark.parametrize('failure', [Unavailable('away'), ValueError('x')])
-def test_a_log_that_fails_does_not_end_it(
+def test_failing_log_does_not_end_the_task(
         failure: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    """A handler of the application may emit what it is given, and an outbox
-    may be full."""
+    """An application's handler may emit the record, and an outbox may be
+    full."""
     class Broken(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             raise RuntimeError('the outbox is full')
@@ -175,8 +174,8 @@ def test_a_log_that_fails_does_not_end_it(
     assert availability.ok
 
 
-def test_an_outage_is_no_defect(start: Callable[..., Task], logger: Logger,
-                                logged: Logged) -> None:
+def test_outage_is_no_defect(start: Callable[..., Task], logger: Logger,
+                             logged: Logged) -> None:
     availability = Availability('Redis', logger, lambda: '7 messages wait')
     work = Rounds(*[Unavailable('gone')] * 4)
     start(work, availability)
@@ -188,8 +187,8 @@ def test_an_outage_is_no_defect(start: Callable[..., Task], logger: Logger,
     assert availability.outages == 1
 
 
-def test_one_break_is_no_outage(start: Callable[..., Task], logger: Logger,
-                                logged: Logged) -> None:
+def test_single_break_is_no_outage(start: Callable[..., Task], logger: Logger,
+                                   logged: Logged) -> None:
     availability = Availability('Redis', logger, lambda: '7 messages wait')
     work = Rounds(None, Unavailable('killed'), None, Unavailable('killed'))
     start(work, availability)
@@ -201,22 +200,22 @@ def test_one_break_is_no_outage(start: Callable[..., Task], logger: Logger,
 
 @pytest.mark.parametrize('troubles', [[], [Unavailable('gone')]],
                          ids=['works', 'fails'])
-def test_it_is_known_soon_whether_it_works(start: Callable[..., Task],
-                                           troubles: Any) -> None:
+def test_availability_is_known_soon(start: Callable[..., Task],
+                                    troubles: Any) -> None:
     task = start(Rounds(*troubles))
     assert task.tried.wait(DEADLINE)
 
 
 @pytest.fixture
 def endless_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what wakes a task ends its pause."""
+    """Only a wake-up ends a task's pause."""
     monkeypatch.setattr(tasks, 'compute_backoff', lambda *_: 3600.0)
 
 
 @pytest.mark.usefixtures('endless_pauses')
-def test_a_pause_ends_when_another_part_gets_through(
-        start: Callable[..., Task], logger: Logger) -> None:
-    """Or else each of them would wait for itself after an outage."""
+def test_pause_ends_when_another_part_succeeds(start: Callable[..., Task],
+                                               logger: Logger) -> None:
+    """Otherwise each of them would wait out its pause after an outage."""
     availability = Availability('Redis', logger, lambda: '7 messages wait')
     availability.add('other', lambda: None)
     work = Rounds(*[Unavailable('gone')] * 4)
@@ -229,7 +228,7 @@ def test_a_pause_ends_when_another_part_gets_through(
 
 
 @pytest.mark.usefixtures('endless_pauses')
-def test_it_can_be_stopped_in_a_pause(start: Callable[..., Task]) -> None:
+def test_task_can_be_stopped_in_a_pause(start: Callable[..., Task]) -> None:
     work = Rounds(Unavailable('gone'))
     task = start(work)
     wait_until(lambda: task.restarts)
@@ -238,9 +237,9 @@ def test_it_can_be_stopped_in_a_pause(start: Callable[..., Task]) -> None:
     assert not work.at_rest.is_set()
 
 
-def test_what_it_raises_while_it_ends_is_nothing(
-        start: Callable[..., Task], logged: Logged) -> None:
-    """A connection that was interrupted fails in every way."""
+def test_exceptions_after_the_stop_are_ignored(start: Callable[..., Task],
+                                               logged: Logged) -> None:
+    """An interrupted connection may fail in any way."""
     ready = threading.Event()
 
     def work(task: Task) -> None:
@@ -257,7 +256,7 @@ def test_what_it_raises_while_it_ends_is_nothing(
     assert task.restarts == 0
 
 
-def test_in_a_child_process(logger: Logger) -> None:
+def test_task_in_a_child_process(logger: Logger) -> None:
     """Threads are not copied by a fork; a greenlet is, and is killed."""
     class Greenlet:
         killed: Any = None
@@ -279,15 +278,14 @@ def test_in_a_child_process(logger: Logger) -> None:
         task.abandon()
         assert task.stopping
         task.stop()
-    # Not here and now: this is within the fork.
+    # Not at once, because this runs within the fork.
     assert greenlet.killed == {'block': False}
 
 
-# -- which task is the current one ------------------------------------------
+# -- the current task --------------------------------------------------------
 
-class OfItself:
-    """A task's work that asks whether it runs on that task, again and again.
-    """
+class CurrentTask:
+    """A task's work that repeatedly checks whether it runs in that task."""
 
     def __init__(self) -> None:
         self.asked = threading.Event()
@@ -301,9 +299,9 @@ class OfItself:
             task.rest(0.001)
 
 
-def test_whether_the_caller_runs_on_it(start: Callable[..., Task],
-                                       logger: Logger) -> None:
-    work = OfItself()
+def test_caller_in_the_task_is_recognised(start: Callable[..., Task],
+                                          logger: Logger) -> None:
+    work = CurrentTask()
     other = start(Rounds())
     task = start(work)
     assert work.asked.wait(DEADLINE)
@@ -313,13 +311,12 @@ def test_whether_the_caller_runs_on_it(start: Callable[..., Task],
     assert not Task('idle', work, ThreadEngine(), None, logger).is_current()
 
 
-def test_green_threads_may_come_later(
-        start: Callable[..., Task],
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    """An application's import brings greenlet in while threads run: they
-    are known all the same."""
+def test_greenlet_imported_later(start: Callable[..., Task],
+                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application may import greenlet while threads run; its green threads
+    are still recognised."""
     monkeypatch.delitem(sys.modules, 'greenlet', raising=False)
-    work = OfItself()
+    work = CurrentTask()
     task = start(work)
     assert work.asked.wait(DEADLINE)
     monkeypatch.setitem(sys.modules, 'greenlet', SimpleNamespace(
@@ -331,7 +328,7 @@ def test_green_threads_may_come_later(
 
 
 def test_green_threads_of_one_thread(logger: Logger) -> None:
-    """Where only sockets are monkey patched all have one thread's id."""
+    """If only sockets are monkey patched, all have one thread's id."""
     greenlet = pytest.importorskip('greenlet')
     answers: List[bool] = []
 

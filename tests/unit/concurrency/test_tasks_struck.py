@@ -1,5 +1,6 @@
-"""What strikes a task of ours, as a signal handler's exception does that
-strikes whichever green thread runs: its next round finds state whole."""
+"""An exception that strikes a task of the package, such as that of a signal
+handler, which strikes the running green thread: its next round finds
+consistent state."""
 import sys
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, List
@@ -24,11 +25,11 @@ Target = Callable[[str, Striker], None]
 
 @pytest.fixture
 def strike_task(monkeypatch: pytest.MonkeyPatch) -> Target:
-    """Has the next task of a name struck."""
+    """Makes an exception strike the next task of a name."""
     target: List[Any] = []
 
     def start(engine: Any, loop: Callable[[], Any]) -> Any:
-        # As a greenlet reports it.
+        # Like the report of a greenlet.
         handle = SimpleNamespace(dead=False)
 
         def run() -> None:
@@ -67,7 +68,7 @@ def numbers(stream: FakeStream) -> List[int]:
     ids=['', 'with a lost reply', 'with a lost batch'])
 def test_writer(streams: Streams, make_manager: Make, strike_task: Target,
                 faults: Any) -> None:
-    """What is emitted is stored once, and counted once."""
+    """Each emitted event is stored once, and counted once."""
     def emit(striker: Striker) -> None:
         stream = streams['socket.io'] = FakeStream()
         stream.plan('append', *faults)
@@ -96,8 +97,8 @@ def test_writer(streams: Streams, make_manager: Make, strike_task: Target,
 def test_reader(streams: Streams, make_manager: Make,
                 make_node: Callable[..., Node], strike_task: Target,
                 options: Any) -> None:
-    """An entry is handed on once. One that is struck counts as failed: it may
-    be done in part, and is not done again."""
+    """An entry is passed on once. A struck one counts as failed: it may have
+    been handled in part, and is not handled again."""
     def receive(striker: Striker) -> None:
         stream = streams['socket.io'] = FakeStream()
         strike_task('reader of socket.io', striker)
@@ -129,7 +130,7 @@ def test_reader(streams: Streams, make_manager: Make,
 
 def test_heartbeat(streams: Streams, make_node: Callable[..., Node],
                    strike_task: Target) -> None:
-    """It goes on: the node stays one, and says so."""
+    """It continues: the node remains a member, and announces it."""
     def beat(striker: Striker) -> None:
         stream = streams['socket.io'] = FakeStream()
         strike_task('heartbeat', striker)

@@ -1,5 +1,5 @@
-"""Waiting for a socket, and being woken: in threads, and in green threads in
-a process of their own."""
+"""Waiting for a socket, and being woken: in threads, and in green threads in a
+separate process."""
 import importlib.util
 import os
 import resource
@@ -30,7 +30,7 @@ def pair() -> Iterator[Pair]:
         yield one, other
 
 
-def test_data(pair: Pair) -> None:
+def test_wait_ends_with_data(pair: Pair) -> None:
     wakeup = Wakeup()
     waiting = Call(wakeup.wait, pair[0].fileno(), LONG)
     pair[1].send(b'1')
@@ -38,20 +38,20 @@ def test_data(pair: Pair) -> None:
     assert wakeup.wait(pair[0].fileno(), LONG) is True
 
 
-def test_end(pair: Pair) -> None:
+def test_wait_ends_with_the_connection(pair: Pair) -> None:
     """Of this side, by another task."""
     waiting = Call(Wakeup().wait, pair[0].fileno(), LONG)
     pair[0].shutdown(socket.SHUT_RDWR)
     assert waiting.result() is True
 
 
-def test_timeout(pair: Pair) -> None:
+def test_wait_ends_at_its_timeout(pair: Pair) -> None:
     begun = time.monotonic()
     assert Wakeup().wait(pair[0].fileno(), 0.1) is False
     assert time.monotonic() - begun >= 0.099
 
 
-def test_set(pair: Pair) -> None:
+def test_wait_ends_when_set(pair: Pair) -> None:
     """Before and after the wait begins; each wait ends once."""
     wakeup = Wakeup()
     for _ in range(3):
@@ -82,8 +82,8 @@ def test_files_are_closed() -> None:
                 os.fstat(end)
 
 
-def test_a_closed_one_writes_nowhere() -> None:
-    """The number of its file may be that of another connection by now."""
+def test_closed_wakeup_writes_nothing() -> None:
+    """The number of its file may belong to another connection by now."""
     wakeup = Wakeup()
     ends = wakeup._ends
     wakeup.close()
@@ -99,14 +99,14 @@ def test_a_closed_one_writes_nowhere() -> None:
         os.close(write)
 
 
-def test_a_child_process_closes_its_copy_whatever_the_parent_holds() -> None:
+def test_child_process_closes_its_copy_despite_a_held_lock() -> None:
     wakeup = Wakeup()
     with wakeup._lock:
         child = os.fork()
         if not child:
             code = 1
             try:
-                # Another thread has the lock, as far as this call can tell.
+                # Another thread has the lock, as far as this call can know.
                 Call(wakeup.close).result()
                 code = len(wakeup._ends)
             finally:
@@ -115,7 +115,7 @@ def test_a_child_process_closes_its_copy_whatever_the_parent_holds() -> None:
     assert wakeup._ends
 
 
-def test_high_numbers(pair: Pair) -> None:
+def test_high_file_numbers(pair: Pair) -> None:
     """A server may have more than 1024 files open."""
     wanted = 1100
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -132,12 +132,12 @@ def test_high_numbers(pair: Pair) -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, 'fork'), reason='there is no fork')
-def test_child_process_leaves_it_alone(pair: Pair) -> None:
+def test_child_process_does_not_use_the_pipe(pair: Pair) -> None:
     wakeup = Wakeup()
     wakeup.set()
     child = os.fork()
     if not child:
-        # It takes nothing out of the pipe, and puts nothing in.
+        # It reads nothing from the pipe, and writes nothing.
         woken = not wakeup.wait(pair[0].fileno(), LONG)
         wakeup.set()
         os._exit(0 if woken else 1)
@@ -146,7 +146,7 @@ def test_child_process_leaves_it_alone(pair: Pair) -> None:
     assert wakeup.wait(pair[0].fileno(), 0.01) is False
 
 
-#: One green thread waits, another one works meanwhile and wakes it; so does
+#: One green thread waits, another one works and then wakes it; so does
 #: a thread of the system, and data.
 SCRIPT = '''
 import sys
@@ -174,7 +174,7 @@ for begin, wake, expected in (
         (lambda function: start(function, ()), wakeup.set, False),
         (spawn, lambda: other.send(b'1'), True)):
     task = spawn(wakeup.wait, one.fileno(), 60)
-    # The others run meanwhile.
+    # The others run during the pause.
     time.sleep(0.05)
     begin(wake)
     assert join(task) is expected

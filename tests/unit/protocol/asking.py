@@ -3,7 +3,7 @@ from redis_streams_adapter.protocol.pending_requests import PendingRequests
 from redis_streams_adapter.protocol.requests import ClientsRequest, \
     NodesRequest
 
-#: Stands for what the caller waits on.
+#: Stands for the object on which the caller waits.
 WAITER = object()
 
 

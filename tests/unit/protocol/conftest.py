@@ -1,4 +1,4 @@
-"""What the tests of requests share."""
+"""Fixtures shared by the tests of requests."""
 import pytest
 
 from redis_streams_adapter.protocol.pending_requests import PendingRequests

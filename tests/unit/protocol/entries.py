@@ -1,4 +1,4 @@
-"""Entries and messages that the tests of the codec share."""
+"""Entries and messages shared by the tests of the codec."""
 import base64
 import json
 from typing import Any, List, Tuple
@@ -20,7 +20,7 @@ ALL = {'rooms': [], 'except': [], 'flags': {}}
 SOCKET = {'id': 'sid', 'handshake': {'url': '/'}, 'rooms': ['sid', 'room'],
           'data': {'name': 'x'}}
 
-#: A message, its number, and its data as Node.js writes them.
+#: A message, its number, and its data in the form of Node.js.
 WIRE: List[Tuple[Any, int, Any]] = [
     (InitialHeartbeat(), 1, None),
     (Heartbeat(), 2, None),
@@ -45,14 +45,14 @@ WIRE: List[Tuple[Any, int, Any]] = [
      {'requestId': REQUEST, 'packet': {'ok': True}}),
     (BroadcastClientCount(REQUEST, 3), 11,
      {'requestId': REQUEST, 'clientCount': 3}),
-    # `args` is our own: Node.js reads the first argument alone.
+    # `args` is this package's own: Node.js reads only the first argument.
     (BroadcastAck(REQUEST, ('yes', 2)), 12,
      {'requestId': REQUEST, 'packet': 'yes', 'args': ['yes', 2]}),
     (BroadcastAck(REQUEST, ()), 12, {'requestId': REQUEST, 'args': []}),
     (AdapterClose(), 13, None),
 ]
 
-#: Whether msgpack may be used for it; by type.
+#: The types of messages that may be encoded with msgpack.
 MAY_BE_BINARY = (3, 8, 9, 10, 12)
 
 encoder = Encoder(UID)
@@ -61,8 +61,8 @@ encoder = Encoder(UID)
 def fields_of(kind: int, data: Any = None, **others: bytes) -> List[bytes]:
     """An entry.
 
-    :param data: the field as it stands, or a value to write as JSON.
-    :param others: more fields, or other values of those that there are.
+    :param data: the field's bytes, or a value to write as JSON.
+    :param others: further fields, or other values of these.
     """
     fields = {'uid': UID.encode(), 'nsp': b'/', 'type': b'%d' % kind}
     if data is not None:
@@ -83,7 +83,7 @@ def understand(fields: Any) -> Any:
 
 
 def again(value: Any) -> Any:
-    """What becomes of an argument on its way."""
+    """An argument after its transport."""
     fields = encoder.encode('/', Broadcast(('event', value)))
     name, argument = understand(fields).args
     assert name == 'event'
@@ -91,7 +91,7 @@ def again(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """What JSON makes of a value; bytes stay."""
+    """A value after its conversion by JSON; bytes stay."""
     if isinstance(value, (list, tuple)):
         return [plain(child) for child in value]
     if isinstance(value, dict):

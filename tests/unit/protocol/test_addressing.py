@@ -1,4 +1,4 @@
-"""What python-socketio's calls take, as messages hold it."""
+"""Arguments of python-socketio's calls, in the form that messages hold."""
 from typing import Any
 
 import pytest
@@ -19,12 +19,12 @@ def test_arguments(data: Any, expected: Any) -> None:
     assert arguments('event', data) == expected
 
 
-def test_an_event_with_a_number() -> None:
+def test_event_with_a_number() -> None:
     assert arguments(5, None) == (5,)
 
 
 @pytest.mark.parametrize('event', [None, b'event', 1.5, ['event'], object()])
-def test_no_event(event: Any) -> None:
+def test_invalid_events(event: Any) -> None:
     with pytest.raises(TypeError, match='event'):
         arguments(event, None)
 
@@ -41,7 +41,7 @@ def test_rooms(value: Any, expected: Any) -> None:
 @pytest.mark.parametrize('value', [
     True, 1.5, b'room', object(), {'room': 1}, ['a', b'b'], [True],
     [['a']], iter(['a'])])
-def test_no_rooms(value: Any) -> None:
+def test_invalid_rooms(value: Any) -> None:
     """No other node could find it."""
     with pytest.raises(TypeError, match='room'):
         rooms(value)

@@ -1,4 +1,4 @@
-"""Which application a message over PUB/SUB or a session belongs to."""
+"""The application that a message over PUB/SUB or a session belongs to."""
 from typing import Any
 
 import pytest
@@ -19,21 +19,21 @@ def test_names_differ(other: Application) -> None:
 
 
 @pytest.mark.parametrize('stream', ['a#b', '{a}b', 'ü', 'a:b', 'a/b', '%7B'])
-def test_a_name_can_be_part_of_a_channel(stream: str) -> None:
+def test_name_in_a_channel(stream: str) -> None:
     name = Application(stream, 15).name
     assert name.isascii()
     assert not set('#{}') & set(name)
 
 
-def test_quoted_names_stay_apart() -> None:
+def test_quoted_names_stay_distinct() -> None:
     assert Application('{', 0).name != Application('%7B', 0).name
 
 
-def test_without_a_name() -> None:
+def test_missing_name() -> None:
     """Servers in Node.js send none, and must be heard."""
     assert not Application('chat', 0).is_foreign(None)
 
 
 @pytest.mark.parametrize('name', ['', 0, b'0:chat', ['0:chat'], {}, True])
-def test_what_is_no_name_is_foreign(name: Any) -> None:
+def test_invalid_name_is_foreign(name: Any) -> None:
     assert Application('chat', 0).is_foreign(name)

@@ -1,4 +1,4 @@
-"""What stands on the wire."""
+"""Messages on the wire."""
 import base64
 import datetime
 import decimal
@@ -22,10 +22,10 @@ from .entries import again, ALL, binary, encoder, fields_of, MAY_BE_BINARY, \
     plain, REQUEST, SOCKET, TARGET, UID, understand, WIRE
 
 
-# -- to the letter ---------------------------------------------------------
+# -- exact bytes -----------------------------------------------------------
 
 @pytest.mark.parametrize('message, number, data', WIRE)
-def test_the_wire(message: Any, number: int, data: Any) -> None:
+def test_wire_format(message: Any, number: int, data: Any) -> None:
     fields = encoder.encode('/chat', message)
     assert all(type(each) is bytes for each in fields)
     named = dict(zip(fields[::2], fields[1::2]))
@@ -52,7 +52,7 @@ def test_round_trip(message: Any, number: int, data: Any) -> None:
 
 @pytest.mark.parametrize('message, number, data', [
     each for each in WIRE if each[2] is not None])
-def test_what_node_writes(message: Any, number: int, data: Any) -> None:
+def test_messages_of_node_js(message: Any, number: int, data: Any) -> None:
     data = {name: value for name, value in data.items() if name != 'args'}
     if number == 12:
         message = BroadcastAck(REQUEST, message.args[:1])
@@ -62,7 +62,7 @@ def test_what_node_writes(message: Any, number: int, data: Any) -> None:
             number, nsp=b'/chat', data=binary(data))) == message
 
 
-def test_every_type_stands_here() -> None:
+def test_every_type_is_tested() -> None:
     assert {message.type for message, _, _ in WIRE} == set(MessageType)
 
 
@@ -76,7 +76,7 @@ def test_fields_of_others_are_ignored() -> None:
     ({'opts': {'rooms': [], 'except': []},
       'packet': {'type': 2, 'data': ['a'], 'nsp': '/'}, 'requestId': None},
      Broadcast(('a',))),
-    # An event with binary attachments, as Node.js calls it inside.
+    # An event with binary attachments, as Node.js calls it internally.
     ({'opts': ALL, 'packet': {'type': 5, 'data': ['a'], 'nsp': '/'}},
      Broadcast(('a',))),
     ({'opts': ALL, 'packet': {'type': 2, 'data': [1, 2], 'nsp': '/'}},
@@ -86,7 +86,7 @@ def test_broadcasts_of_others(data: Any, message: Broadcast) -> None:
     assert understand(fields_of(3, data)) == message
 
 
-def test_close_may_be_left_out() -> None:
+def test_close_is_optional() -> None:
     assert understand(fields_of(6, {'opts': ALL})) == \
         DisconnectSockets(EVERYONE, False)
 
@@ -99,33 +99,33 @@ def test_acknowledgements(data: Dict[str, Any], args: Any) -> None:
     assert message == BroadcastAck(REQUEST, args)
 
 
-def test_everyone_is_made_once() -> None:
-    """It is what most broadcasts mean."""
+def test_everyone_is_a_shared_target() -> None:
+    """It is the target of most broadcasts."""
     data = {'opts': ALL, 'packet': {'type': 2, 'data': ['a'], 'nsp': '/'}}
     assert understand(fields_of(3, data)).target is EVERYONE
 
 
 # -- the writer's fields ---------------------------------------------------
 
-def test_the_writers_fields() -> None:
+def test_writers_fields() -> None:
     envelope = open_envelope(fields_of(2, wid=b'abc', seq=b'17'))
     assert (envelope.writer, envelope.sequence) == (b'abc', 17)
 
 
-def test_a_position_in_a_heartbeat() -> None:
+def test_position_in_a_heartbeat() -> None:
     for position in (Position(1700000000000, 12), CAUGHT_UP):
         fields = encoder.encode('/', Heartbeat(position))
         assert fields[-2:] == (
             b'behind', bytes(position) if position else b'')
         assert understand(fields) == Heartbeat(position)
-    # In another message it means nothing.
+    # In other messages it has no meaning.
     assert understand(fields_of(13, behind=b'x')) == AdapterClose()
 
 
 @pytest.mark.parametrize('position', [
     b'x', b'1', b'-', b'1-', b'-1', b'1-1-1', b'1-x', b' 1-1', b'1-1\n',
     b'9' * 5000 + b'-0', '\u0661-1'.encode()])
-def test_no_position(position: bytes) -> None:
+def test_invalid_position(position: bytes) -> None:
     with pytest.raises(DecodeError):
         understand(fields_of(2, behind=position))
 
@@ -135,7 +135,7 @@ def test_no_position(position: bytes) -> None:
 @pytest.mark.parametrize('value', [
     b'', b'\x00\xff', bytes(range(256)), [b'a'], {'a': {'b': [b'c']}},
     (b'a', 'b'), [1, [2, [b'3']]]])
-def test_bytes_go_by_msgpack(value: Any) -> None:
+def test_bytes_are_sent_as_msgpack(value: Any) -> None:
     fields = encoder.encode('/', Broadcast(('event', value)))
     assert not fields[-1].startswith(b'{')
     data = msgpack.unpackb(base64.b64decode(fields[-1], validate=True))
@@ -150,13 +150,13 @@ def test_bytes_go_by_msgpack(value: Any) -> None:
     ServerSideEmitResponse(REQUEST, b'x'),
     BroadcastAck(REQUEST, (b'x', 1)), BroadcastAck(REQUEST, (1, b'x')),
     Broadcast(('hello', b'x'), TARGET, REQUEST)])
-def test_bytes_in_any_message_that_may_have_them(message: Any) -> None:
+def test_bytes_in_each_message_that_may_have_them(message: Any) -> None:
     fields = encoder.encode('/', message)
     assert not fields[-1].startswith(b'{')
     assert understand(fields) == message
 
 
-def test_a_bytearray_becomes_bytes() -> None:
+def test_bytearray_becomes_bytes() -> None:
     assert again([bytearray(b'abc')]) == [b'abc']
 
 
@@ -167,13 +167,13 @@ def test_numbers(number: Any) -> None:
     assert again(number) == number
 
 
-def test_a_number_too_long_to_go_with_bytes() -> None:
+def test_number_too_long_for_msgpack() -> None:
     for number in (2**64 - 1, -2**63):
         assert again([number, b'x']) == [number, b'x']
     for number in (2**64, -2**63 - 1):
         with pytest.raises((TypeError, ValueError)):
             again([number, b'x'])
-        # A key is text.
+        # A key is always a string.
         assert again({number: b'x'}) == {str(number): b'x'}
 
 
@@ -190,20 +190,20 @@ def test_keys_are_those_of_json(key: Any, text: str) -> None:
     datetime.datetime(2024, 1, 1), decimal.Decimal(1), {b'key': 1},
     {(1, 2): 'x'}, {'a': {b'key': 1}}, range(3), msgpack.ExtType(5, b'x')])
 @pytest.mark.parametrize('companion', ['text', b'bytes'])
-def test_what_cannot_be_serialised(value: Any, companion: Any) -> None:
+def test_unserialisable_values(value: Any, companion: Any) -> None:
     """It raises here, not on another node."""
     with pytest.raises((TypeError, ValueError)):
         encoder.encode('/', Broadcast(('event', value, companion)))
 
 
-def test_a_circle() -> None:
+def test_circular_value() -> None:
     circle: List[Any] = []
     circle.append(circle)
     with pytest.raises(ValueError, match='deep'):
         again(circle)
 
 
-def test_the_json_module_of_the_application() -> None:
+def test_json_module_of_the_application() -> None:
     knows_dates = Encoder(UID, DateJSON())
     day = datetime.date(2024, 2, 29)
     for companion in ('text', b'bytes'):
@@ -225,5 +225,5 @@ def test_only_plaintext() -> None:
 
 
 def test_only_plaintext_reads_everything() -> None:
-    """It is about what this node writes."""
+    """The option affects only what this node writes."""
     assert again(b'x') == b'x'

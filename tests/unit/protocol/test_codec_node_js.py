@@ -1,4 +1,4 @@
-"""What Node.js writes, with msgpack."""
+"""Messages that Node.js writes with msgpack."""
 from typing import Any, List, Tuple
 
 import msgpack
@@ -11,10 +11,10 @@ from redis_streams_adapter.protocol.messages import Broadcast, BroadcastAck, \
 from .entries import binary, fields_of, REQUEST, understand
 
 
-# -- as @msgpack/msgpack 2.8.0 writes it, which Node's adapter uses ---------
+# -- as written by @msgpack/msgpack 2.8.0, which Node's adapter uses --------
 
-#: The arguments of an event ``e`` to the room ``r1``, and what
-#: ``Buffer.from(encode({packet, opts})).toString('base64')`` gives.
+#: The arguments of an event ``e`` to the room ``r1``, and the result of
+#: ``Buffer.from(encode({packet, opts})).toString('base64')``.
 NODE_EVENTS: List[Tuple[str, List[Any]]] = [
     # Buffer.from([1, 2, 3])
     ('gqZwYWNrZXSDpHR5cGUCpGRhdGGSoWXEAwECA6Nuc3ChL6RvcHRzg6Vyb29tc5GicjGmZXh'
@@ -40,7 +40,7 @@ NODE_EVENTS: List[Tuple[str, List[Any]]] = [
     ('gqZwYWNrZXSDpHR5cGUCpGRhdGGToWXHDP8AAAAAAAAH26ghgADEAQCjbnNwoS+kb3B0c4O'
      'lcm9vbXORonIxpmV4Y2VwdJClZmxhZ3OA',
      ['+275760-09-13T00:00:00.000Z', b'\0']),
-    # new Date(NaN), of which Node.js makes the same, Buffer.from([0])
+    # new Date(NaN), for which Node.js writes the same, Buffer.from([0])
     ('gqZwYWNrZXSDpHR5cGUCpGRhdGGToWXHDP8AAAAAAAAAAAAAAADEAQCjbnNwoS+kb3B0c4O'
      'lcm9vbXORonIxpmV4Y2VwdJClZmxhZ3OA',
      ['1970-01-01T00:00:00.000Z', b'\0']),
@@ -84,12 +84,12 @@ def test_dates(milliseconds: int, text: str) -> None:
         b'x', {'date': text}]
 
 
-def test_numbers_of_node_that_json_has_no_word_for() -> None:
+def test_numbers_of_node_that_json_cannot_express() -> None:
     # NaN, Infinity, -Infinity, Buffer.from([0])
     text = ('gqZwYWNrZXSDpHR5cGUCpGRhdGGVoWXLf/gAAAAAAADLf/AAAAAAAADL//AAAAAA'
             'AADEAQCjbnNwoS+kb3B0c4Olcm9vbXORonIxpmV4Y2VwdJClZmxhZ3OA')
     message = understand(fields_of(3, text.encode()))
-    # As JSON.stringify writes it: a server in Node.js sends its clients that.
+    # Written like JSON.stringify, as a server in Node.js sends it to clients.
     assert message.args == ('e', None, None, None, b'\x00')
 
 

@@ -25,9 +25,8 @@ NOT_JSON = [math.inf, -math.inf, math.nan]
 @pytest.mark.parametrize('where', [
     lambda number: number, lambda number: [1, [number]],
     lambda number: {'a': {'b': (number,)}}, lambda number: [b'x', number]])
-def test_no_event_for_clients_holds_what_is_not_json(
-        number: float, where: Any) -> None:
-    """A browser that gets it closes its connection with a parse error."""
+def test_events_for_clients_are_valid_json(number: float, where: Any) -> None:
+    """A browser that receives it closes its connection with a parse error."""
     for request_id in None, REQUEST:
         message = Broadcast(('event', where(number)), EVERYONE, request_id)
         with pytest.raises(ValueError, match=f'{number}.* not JSON'):
@@ -37,7 +36,7 @@ def test_no_event_for_clients_holds_what_is_not_json(
 
 
 @pytest.mark.parametrize('number', NOT_JSON)
-def test_servers_exchange_what_is_not_json(number: float) -> None:
+def test_servers_exchange_infinity_and_nan(number: float) -> None:
     for message in (ServerSideEmit(('event', [number])),
                     ServerSideEmitResponse(REQUEST, [number]),
                     FetchSocketsResponse(REQUEST, (
@@ -50,7 +49,7 @@ def test_servers_exchange_what_is_not_json(number: float) -> None:
 @pytest.mark.parametrize('word', [
     b'NaN', b'Infinity', b'-Infinity', b'1e999', b'-1E+999', b'1e309',
     b'9' * 400 + b'.5', b'0.1e400'])
-def test_json_with_what_is_not_json(word: bytes) -> None:
+def test_json_with_invalid_words(word: bytes) -> None:
     for number, data in [
             (3, b'{"opts":{"rooms":[],"except":[],"flags":{}},"packet":'
                 b'{"type":2,"data":["event",[%s]]}}'),
@@ -59,12 +58,12 @@ def test_json_with_what_is_not_json(word: bytes) -> None:
         with pytest.raises(DecodeError):
             understand(fields_of(number, data % word))
         assert understand(fields_of(number, data % b'1e308'))
-        # In a text it is one.
+        # Within a string it is valid.
         assert understand(fields_of(number, data % (b'"%s"' % word)))
 
 
 class WritesNaN:
-    """A JSON module whose way with its own types ends in NaN."""
+    """A JSON module that writes NaN for its own types."""
 
     @staticmethod
     def dumps(value: Any, **kwargs: Any) -> str:
@@ -72,14 +71,14 @@ class WritesNaN:
 
 
 class Reading:
-    """A number that only the application's JSON module knows."""
+    """A number that only the application's JSON module can serialise."""
 
     def __init__(self, number: float) -> None:
         self.number = number
 
 
 @pytest.mark.parametrize('number', NOT_JSON)
-def test_a_json_module_that_writes_what_is_not_json(number: float) -> None:
+def test_json_module_that_writes_invalid_json(number: float) -> None:
     own = Encoder(UID, WritesNaN())
     for message in (Broadcast(('event', Reading(number))),
                     ServerSideEmit(('event', Reading(number)))):
@@ -91,7 +90,7 @@ def test_a_json_module_that_writes_what_is_not_json(number: float) -> None:
 
 
 def test_over_pubsub() -> None:
-    """What Node.js has packed becomes what its JSON would make of it."""
+    """What Node.js has packed becomes what its JSON would write."""
     raw = msgpack.packb({'uid': 'a', 'nsp': '/', 'type': 3, 'data': {
         'opts': {'rooms': [], 'except': [], 'flags': {}},
         'requestId': REQUEST, 'packet': {
@@ -106,8 +105,8 @@ def test_over_pubsub() -> None:
 def test_every_way_to_emit(
         make_cluster: Callable[..., List[Node]], number: float,
         recovery: Any) -> None:
-    """It raises in the caller, and neither clients of this server nor of
-    others get anything."""
+    """It raises in the caller, and no client of any server receives
+    anything."""
     a, b = make_cluster(2, connection_state_recovery=recovery)
     clients = [a.connect(), b.connect()]
     data = {'reading': [number]}

@@ -1,4 +1,4 @@
-"""Messages as they travel over PUB/SUB: what of any bytes there is."""
+"""Messages in the form used over PUB/SUB, decoded from any bytes."""
 from typing import Any, Dict
 
 import msgpack
@@ -21,13 +21,13 @@ OURS = Application('socket.io', 0)
 
 ALL = {'rooms': [], 'except': [], 'flags': {}}
 
-#: As Node.js packs a request.
+#: A request as Node.js packs it.
 REQUEST = {'uid': 'a', 'nsp': '/', 'type': 7,
            'data': {'opts': ALL, 'requestId': 'r'}}
 
 
 def packed(**others: Any) -> bytes:
-    """A request, of which something is different."""
+    """A request with some changes."""
     data = {**REQUEST, **others}
     return bytes(msgpack.packb(
         {name: value for name, value in data.items() if value is not ...}))
@@ -35,9 +35,9 @@ def packed(**others: Any) -> bytes:
 
 @pytest.mark.parametrize('message, number, data', [
     each for each in WIRE if each[2] is not None])
-def test_as_in_the_stream(message: Any, number: int,
-                          data: Dict[str, Any]) -> None:
-    """What is packed is the whole message, with the same data."""
+def test_data_are_as_in_the_stream(message: Any, number: int,
+                                   data: Dict[str, Any]) -> None:
+    """The whole message is packed, with the same data."""
     raw = encoder.pack('/chat', message, OURS)
     assert msgpack.unpackb(raw) == {
         'uid': 'me', 'nsp': '/chat', 'app': OURS.name, 'type': number,
@@ -84,14 +84,15 @@ def test_malformed(others: Dict[str, Any]) -> None:
     False, [], {}, b'', OURS.name.encode()], ids=repr)
 @pytest.mark.parametrize('others', [
     {}, {'uid': 5}, {'type': 13}, {'data': None}], ids=repr)
-def test_of_another_application(name: Any, others: Dict[str, Any]) -> None:
-    """Valid or not, it is none of our business."""
+def test_message_of_another_application(name: Any,
+                                        others: Dict[str, Any]) -> None:
+    """Valid or not, it is ignored."""
     assert unpack(packed(app=name, **others), OURS) is None
 
 
 @pytest.mark.parametrize('name', [..., None, OURS.name])
-def test_of_this_application(name: Any) -> None:
-    """Or of one that does not say so: Node.js, or an older version."""
+def test_message_of_this_application(name: Any) -> None:
+    """Or of one that does not name itself: Node.js, or an older version."""
     message = unpack(packed(app=name), OURS)
     assert message is not None and message.uid == 'a'
 
@@ -99,13 +100,13 @@ def test_of_this_application(name: Any) -> None:
 @pytest.mark.parametrize('raw', [
     b'', b'\xc0', b'\x01', b'\x90', b'\xc1', packed()[:-1], packed() + b'x',
     b'{"uid":"a"}', b'\xdf\xff\xff\xff\xff', b'\x91' * 2000])
-def test_not_even_a_mapping(raw: bytes) -> None:
+def test_packed_value_that_is_no_mapping(raw: bytes) -> None:
     with pytest.raises(DecodeError):
         unpack(raw, OURS)
 
 
 def check(raw: bytes) -> None:
-    """Nothing but a message or the error comes of it."""
+    """The result is a message or a DecodeError, and nothing else."""
     try:
         heard = unpack(raw, OURS)
     except DecodeError:
@@ -114,7 +115,7 @@ def check(raw: bytes) -> None:
     uid, namespace, message = heard
     assert uid and namespace
     assert isinstance(message.type, MessageType)
-    # What one node understands every node does.
+    # A message that one node understands is understood by every node.
     again = unpack(Encoder(uid).pack(namespace, message, OURS), OURS)
     assert again is not None and again[:2] == (uid, namespace)
 
@@ -160,7 +161,7 @@ def test_any_data(kind: Any, data: Any) -> None:
     check(raw)
 
 
-def test_what_cannot_be_packed() -> None:
+def test_values_that_cannot_be_packed() -> None:
     for value in object(), {b'key': 1}, msgpack.ExtType(5, b'x'):
         with pytest.raises(TypeError):
             encoder.pack('/', ServerSideEmit(('event', value), 'r'), OURS)
@@ -172,6 +173,6 @@ def test_what_cannot_be_packed() -> None:
 
 
 @pytest.mark.parametrize('namespace', ['', '/' * (MAX_NAME + 1)])
-def test_namespace_that_no_node_would_take(namespace: str) -> None:
+def test_namespace_that_no_node_would_accept(namespace: str) -> None:
     with pytest.raises(ValueError):
         encoder.pack(namespace, FetchSockets(EVERYONE, 'r'), OURS)

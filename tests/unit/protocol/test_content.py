@@ -1,4 +1,4 @@
-"""What becomes of anything that may stand in an entry."""
+"""The decoding of any content that an entry may have."""
 import base64
 import json
 import struct
@@ -29,7 +29,7 @@ def nested(levels: int, core: Any = 1) -> Any:
 
 
 @pytest.mark.parametrize('core', [1, b'x'])
-def test_the_deepest_that_is_accepted(core: Any) -> None:
+def test_maximum_depth(core: Any) -> None:
     value = nested(MAX_DEPTH, core)
     assert again(value) == value
     Packet(EVENT, data=['event', value], namespace='/').encode()
@@ -53,14 +53,14 @@ def test_too_deep_json() -> None:
                 understand(fields)
 
 
-def test_many_brackets_are_not_deep() -> None:
+def test_many_brackets_without_depth() -> None:
     data = broadcast_with(b'[' + b'[],' * 1000 + b'{}]')
     assert len(understand(fields_of(3, data=data)).args[1]) == 1001
 
 
 def test_too_deep_msgpack() -> None:
     for levels in (MAX_DEPTH + 1, 400, 100_000):
-        # One list in the other, without its end: it is too deep before.
+        # Lists in lists without an end: the depth is exceeded earlier.
         packed = msgpack.packb({'opts': ALL, 'packet': {
             'type': 2, 'nsp': '/', 'data': ['e', 'X']}})
         packed = packed.replace(b'\xa1X', b'\x91' * levels + b'\x01')
@@ -85,7 +85,7 @@ def test_too_deep_msgpack() -> None:
     fields_of(2, wid=b'abc'), fields_of(2, wid=b'', seq=b'1'),
     fields_of(2, wid=b'x' * (MAX_NAME + 1), seq=b'1'),
 ])
-def test_no_envelope(fields: List[bytes]) -> None:
+def test_invalid_envelopes(fields: List[bytes]) -> None:
     with pytest.raises(DecodeError):
         open_envelope(fields)
 
@@ -99,7 +99,7 @@ def test_long_names_that_are_accepted() -> None:
 
 EVENT_PACKET = {'type': 2, 'data': ['a'], 'nsp': '/'}
 
-#: A type, and data that are not for it.
+#: A type, and data that are invalid for it.
 WRONG: List[Tuple[int, Any]] = [
     *((number, data) for number in range(3, 13)
       for data in ({}, {'opts': 1}, {'packet': 1}, {'requestId': 1})),
@@ -153,7 +153,7 @@ def test_wrong_data(number: int, data: Any) -> None:
     base64.b64encode(b'\xdf\xff\xff\xff\xff'),
     base64.b64encode(b'\x81\x90\x01'),
     base64.b64encode(b'\x81\xa1a\xa1\xff')])
-def test_data_that_are_none(number: int, data: bytes) -> None:
+def test_data_that_are_null(number: int, data: bytes) -> None:
     with pytest.raises(DecodeError):
         understand(fields_of(number, data=data))
 
@@ -162,13 +162,13 @@ def test_data_that_are_none(number: int, data: bytes) -> None:
     msgpack.ExtType(1, b'x'), {b'key': 1}, {'a': {b'key': 1}},
     msgpack.Timestamp(LAST_DATE + 1), msgpack.Timestamp(-LAST_DATE - 1),
     msgpack.Timestamp(2**62), msgpack.Timestamp(-2**62)])
-def test_what_no_client_can_be_told(value: Any) -> None:
+def test_arguments_that_no_client_can_receive(value: Any) -> None:
     data = {'opts': ALL, 'packet': {**EVENT_PACKET, 'data': ['a', value]}}
     with pytest.raises(DecodeError):
         understand(fields_of(3, data=binary(data)))
 
 
-def test_the_error_does_not_repeat_the_payload() -> None:
+def test_error_does_not_contain_the_payload() -> None:
     for fields in (fields_of(2, type=b'geheim'), fields_of(3, data=b'geheim'),
                    fields_of(3, data=b'{"geheim": geheim'),
                    fields_of(3, {'opts': 'geheim'}),
@@ -185,7 +185,7 @@ def test_names_that_cannot_be_sent(namespace: str) -> None:
         encoder.encode(namespace, Heartbeat())
 
 
-# -- whatever it is ----------------------------------------------------------
+# -- arbitrary content -------------------------------------------------------
 
 keys = st.one_of(st.text(max_size=5), st.integers(-10**6, 10**6),
                  st.booleans(), st.none(), st.floats(allow_nan=False))
@@ -203,7 +203,7 @@ values = st.recursive(scalars, lambda children: st.one_of(
 @given(values)
 @example([b'', {1: 1, '1': 2}])
 @example({'a': '\ud800'})
-def test_all_that_is_accepted_arrives(value: Any) -> None:
+def test_every_accepted_value_arrives(value: Any) -> None:
     assert again(value) == plain(value)
 
 
@@ -217,7 +217,7 @@ jsons = st.recursive(
         st.lists(children, max_size=4),
         st.dictionaries(st.text(max_size=5), children, max_size=4)),
     max_leaves=10)
-#: Anything that msgpack can say: a client of ours would not.
+#: Anything that msgpack can express: this package would not write it.
 packables = st.recursive(
     st.one_of(scalars, st.builds(msgpack.ExtType, st.integers(0, 127),
                                  st.binary(max_size=16)),
@@ -249,8 +249,8 @@ def known(children: Any) -> Any:
         'clientCount': children, 'args': st.lists(children) | children})
 
 
-def survive(fields: List[bytes]) -> None:
-    """A message or a DecodeError; and what is for clients can be sent."""
+def check_decoding(fields: List[bytes]) -> None:
+    """A message or a DecodeError; and an event for clients can be sent."""
     try:
         message = understand(fields)
     except DecodeError as exc:
@@ -265,31 +265,31 @@ def survive(fields: List[bytes]) -> None:
 
 @given(st.lists(st.binary(max_size=50) | names))
 def test_any_fields(fields: List[bytes]) -> None:
-    survive(fields)
+    check_decoding(fields)
 
 
 @given(st.dictionaries(names, st.binary(max_size=50) | kinds))
 def test_any_values_of_the_fields(fields: Dict[bytes, bytes]) -> None:
-    survive([each for pair in fields.items() for each in pair])
+    check_decoding([each for pair in fields.items() for each in pair])
 
 
 @given(kinds, st.binary(max_size=200))
 def test_any_data(kind: bytes, data: bytes) -> None:
-    survive(fields_of(0, type=kind, data=data))
-    survive(fields_of(0, type=kind, data=b'{' + data))
-    survive(fields_of(0, type=kind, data=base64.b64encode(data)))
+    check_decoding(fields_of(0, type=kind, data=data))
+    check_decoding(fields_of(0, type=kind, data=b'{' + data))
+    check_decoding(fields_of(0, type=kind, data=base64.b64encode(data)))
 
 
 @given(kinds, jsons | known(jsons))
 @example(b'3', {'opts': ALL, 'packet': {
     'type': 2, 'nsp': '/', 'data': ['e', '\ud800', 1e400]}})
 def test_any_json(kind: bytes, data: Any) -> None:
-    survive(fields_of(0, type=kind, data=json.dumps(data).encode()))
+    check_decoding(fields_of(0, type=kind, data=json.dumps(data).encode()))
 
 
 @given(kinds, packables | known(packables))
 def test_any_msgpack(kind: bytes, data: Any) -> None:
-    survive(fields_of(0, type=kind, data=binary(data)))
+    check_decoding(fields_of(0, type=kind, data=binary(data)))
 
 
 @given(kinds, known(packables), st.data())
@@ -297,7 +297,7 @@ def test_damaged_msgpack(kind: bytes, data: Any, draw: Any) -> None:
     packed = bytearray(msgpack.packb(data))
     position = draw.draw(st.integers(0, len(packed) - 1))
     packed[position] = draw.draw(st.integers(0, 255))
-    survive(fields_of(0, type=kind, data=base64.b64encode(packed)))
+    check_decoding(fields_of(0, type=kind, data=base64.b64encode(packed)))
 
 
 @given(st.integers(-2**63, 2**63 - 1), st.integers(0, 2**32 - 1))
@@ -306,9 +306,9 @@ def test_damaged_msgpack(kind: bytes, data: Any, draw: Any) -> None:
 @example(LAST_DATE, 0)
 @example(-LAST_DATE, 0)
 def test_any_date(seconds: int, nanoseconds: int) -> None:
-    """The extension's longest form holds more than a date can be."""
+    """The extension's longest form exceeds the range of dates."""
     packed = msgpack.packb({'opts': ALL, 'packet': {
         'type': 2, 'nsp': '/', 'data': ['e', 'X']}})
     stamp = b'\xc7\x0c\xff' + struct.pack('>Iq', nanoseconds, seconds)
-    survive(fields_of(3, data=base64.b64encode(
+    check_decoding(fields_of(3, data=base64.b64encode(
         packed.replace(b'\xa1X', stamp))))

@@ -37,7 +37,7 @@ def ask(knowledge: Knowledge, at: float, back: float,
 def test_before_anything_was_read(knowledge: Knowledge) -> None:
     assert knowledge.remaining('/', 1000.0) is None
     assert not knowledge.is_to_ask('/', 1000.0)
-    # What arrives in this state says nothing, and is not an error.
+    # What arrives in this state proves nothing, and is not an error.
     ask(knowledge, 0.0, 0.1)
     assert not knowledge.tell('/', (9, 0))
     knowledge.suspend(5.0)
@@ -54,10 +54,10 @@ def test_the_whole_timeout_was_read(whole: bool) -> None:
 
 
 def test_less_was_read() -> None:
-    """Then time has to pass, or a member has to list all."""
+    """Then time has to pass, or a member has to list all members."""
     knowledge = begun(4.0, False)
     assert knowledge.remaining('/', 100.0) == 6.0
-    # Nobody's silence says anything.
+    # Silence proves nothing.
     ask(knowledge, 100.0, 100.1)
     ask(knowledge, 104.0, 104.1)
     assert not known_at(knowledge, 105.9)
@@ -74,14 +74,14 @@ def test_time_without_hearing_does_not_count() -> None:
     assert known_at(knowledge, 111.0)
 
 
-def test_a_list() -> None:
+def test_list_of_members() -> None:
     knowledge = begun(0.0, False)
-    # It was true before we began, and a node may have joined since.
+    # It was true before this node began, and a node may have joined since.
     assert not knowledge.tell('/', (4, 7))
     assert not known_at(knowledge, 100.0)
     assert knowledge.tell('/', START)
     assert known_at(knowledge, 100.0)
-    # One is enough; and it is about one namespace.
+    # One is enough; and it applies to one namespace.
     assert not knowledge.tell('/', (6, 0))
     assert not known_at(knowledge, 100.0, '/x')
     assert not knowledge.settled
@@ -99,8 +99,9 @@ def test_goodbyes_before_a_list() -> None:
     assert not knowledge.has_left('/', 'a')
 
 
-def test_a_young_stream() -> None:
-    """Silence means that there are no members, if we could have heard them."""
+def test_young_stream() -> None:
+    """Silence means that there are no members, if they could have been
+    heard."""
     knowledge = begun(0.0, True)
     assert knowledge.is_to_ask('/', 100.0)
     knowledge.asked('/', 100.0)
@@ -110,7 +111,7 @@ def test_a_young_stream() -> None:
     left = knowledge.remaining('/', 100.01)
     assert left is not None and abs(left - ANSWER_PATIENCE) < 1e-6
     assert not known_at(knowledge, end + 0.01)
-    # It is not enough that time passes: our reader may have stood still.
+    # Elapsed time is not enough: the reader may have been stuck.
     assert knowledge.is_to_ask('/', end + 0.01)
     knowledge.asked('/', end + 0.01)
     assert not knowledge.is_to_ask('/', end + 0.02)
@@ -120,7 +121,7 @@ def test_a_young_stream() -> None:
     assert not known_at(knowledge, end + 0.03, '/x')
 
 
-def test_an_answer_to_the_first_question_is_not_the_second() -> None:
+def test_answer_to_the_first_question_does_not_answer_the_second() -> None:
     knowledge = begun(0.0, True)
     ask(knowledge, 100.0, 100.01)
     knowledge.asked_back('/', 100.02)
@@ -130,7 +131,7 @@ def test_an_answer_to_the_first_question_is_not_the_second() -> None:
 
 @pytest.mark.parametrize('trip, patience', [
     (0.0, ANSWER_PATIENCE), (0.4, TRIPS * 0.4), (30.0, LONGEST_PATIENCE)])
-def test_patience_by_the_network(trip: float, patience: float) -> None:
+def test_patience_depends_on_the_network(trip: float, patience: float) -> None:
     knowledge = begun(0.0, True, 0.0)
     ask(knowledge, 0.0, trip)
     left: Optional[float] = knowledge._patience['/'] - trip
@@ -138,7 +139,7 @@ def test_patience_by_the_network(trip: float, patience: float) -> None:
 
 
 def test_questions_are_repeated() -> None:
-    """Who did not know all members may know them later."""
+    """A member that did not know all members may know them later."""
     knowledge = begun(0.0, False)
     ask(knowledge, 100.0, 100.01)
     assert not knowledge.is_to_ask('/', 100.9)
@@ -158,7 +159,7 @@ def test_loss() -> None:
     assert known_at(knowledge, 212.0)
 
 
-def test_another_stream() -> None:
+def test_second_stream() -> None:
     knowledge = begun(TIMEOUT, False)
     knowledge.lose((9, 0), True, 200.0)
     ask(knowledge, 200.0, 200.0)
@@ -168,7 +169,7 @@ def test_another_stream() -> None:
 
 @pytest.mark.parametrize('span', [
     Span(TIMEOUT, False, True), Span(0.0, True, True)])
-def test_redis_was_away_at_the_start(span: Span) -> None:
+def test_outage_at_the_start(span: Span) -> None:
     """Members have time to reconnect before silence means anything."""
     knowledge = Knowledge(TIMEOUT)
     knowledge.begin(START, span, 100.0)
@@ -180,8 +181,8 @@ def test_redis_was_away_at_the_start(span: Span) -> None:
     assert known_at(knowledge, 100.2 + RECONNECT_PATIENCE)
 
 
-def test_redis_was_away_and_the_stream_is_trimmed() -> None:
-    """Then one heartbeat timeout has to pass, unless a member lists all."""
+def test_outage_with_a_trimmed_stream() -> None:
+    """One heartbeat timeout has to pass, unless a member lists all."""
     knowledge = Knowledge(TIMEOUT)
     knowledge.begin(START, Span(TIMEOUT - 1, False, True), 100.0)
     ask(knowledge, 100.0, 100.1)
@@ -190,7 +191,7 @@ def test_redis_was_away_and_the_stream_is_trimmed() -> None:
     assert known_at(knowledge, 100.0 + TIMEOUT)
 
 
-def test_a_later_loss_is_no_start_during_an_outage() -> None:
+def test_later_loss_is_not_an_outage_at_the_start() -> None:
     knowledge = Knowledge(TIMEOUT)
     knowledge.begin(START, Span(0.0, True, True), 100.0)
     knowledge.lose((9, 0), True, 200.0)

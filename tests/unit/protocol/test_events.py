@@ -1,4 +1,4 @@
-"""What a node has the runtime carry out."""
+"""What a node asks the runtime to do."""
 import dataclasses
 import typing
 
@@ -12,7 +12,7 @@ ALL = typing.get_args(Event)
 
 
 @pytest.mark.parametrize('kind', ALL, ids=lambda kind: kind.__name__)
-def test_events_do_not_change(kind: type) -> None:
+def test_events_are_immutable(kind: type) -> None:
     if dataclasses.is_dataclass(kind):
         assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
     else:
@@ -28,5 +28,5 @@ def test_equality() -> None:
     assert Learned() == Learned()
 
 
-def test_over_the_stream_unless_said_otherwise() -> None:
+def test_default_way_is_the_stream() -> None:
     assert Act('/', 'a', Broadcast(('x',))).way is None

@@ -10,7 +10,7 @@ from redis_streams_adapter.protocol.flow_control import FlowControl, \
 
 WINDOW = 100
 
-#: A moment, in seconds, at which no timeout has passed.
+#: A time in seconds at which no timeout has passed.
 NOW = 1000.0
 
 
@@ -22,18 +22,18 @@ def flow() -> FlowControl:
 
 
 def write(flow: FlowControl, last: int, now: float = NOW) -> None:
-    """A batch whose last entry has this number; its id is made of it."""
+    """A batch whose last entry has this number, from which its id is made."""
     flow.wrote((last, 0), last, now)
 
 
-def test_where_nobody_reads_there_is_no_limit() -> None:
+def test_no_limit_without_readers() -> None:
     flow = FlowControl()
     assert flow.room(NOW) is None
     write(flow, 1_000_000)
     assert flow.room(NOW) is None
 
 
-def test_what_our_own_reader_has_not_seen_counts(flow: FlowControl) -> None:
+def test_entries_unread_by_the_local_reader_count(flow: FlowControl) -> None:
     flow.seen(0, NOW)
     assert flow.room(NOW) == WINDOW
     write(flow, 60)
@@ -46,7 +46,7 @@ def test_what_our_own_reader_has_not_seen_counts(flow: FlowControl) -> None:
     assert flow.room(NOW) == WINDOW
 
 
-def test_a_reader_that_lags_counts(flow: FlowControl) -> None:
+def test_lagging_reader_counts(flow: FlowControl) -> None:
     for last in (10, 20, 30, 90):
         write(flow, last)
     flow.seen(90, NOW)
@@ -60,7 +60,7 @@ def test_a_reader_that_lags_counts(flow: FlowControl) -> None:
     assert flow.room(NOW) == WINDOW
 
 
-def test_the_slowest_counts(flow: FlowControl) -> None:
+def test_slowest_reader_counts(flow: FlowControl) -> None:
     for last in (10, 20, 30):
         write(flow, last)
     flow.lags('a', (20, 0), NOW)
@@ -73,23 +73,23 @@ def test_the_slowest_counts(flow: FlowControl) -> None:
     assert flow.room(NOW) == WINDOW - 10
 
 
-def test_one_that_is_before_all_that_we_wrote(flow: FlowControl) -> None:
+def test_reader_before_all_written_entries(flow: FlowControl) -> None:
     write(flow, 50)
     flow.lags('a', (3, 0), NOW)
     assert flow.room(NOW) == WINDOW - 50
 
 
-def test_nobody_holds_us_back_for_ever(flow: FlowControl) -> None:
+def test_no_reader_holds_the_writer_for_ever(flow: FlowControl) -> None:
     flow.seen(0, NOW)
     write(flow, WINDOW)
     assert flow.room(NOW + PATIENCE) == 0
     assert flow.room(NOW + PATIENCE + 0.1) == WINDOW
-    # But it counts again from there.
+    # From then on it counts again.
     write(flow, 2 * WINDOW, NOW + PATIENCE + 0.1)
     assert flow.room(NOW + PATIENCE + 0.1) == 0
 
 
-def test_who_gets_on_is_waited_for(flow: FlowControl) -> None:
+def test_progressing_reader_is_waited_for(flow: FlowControl) -> None:
     write(flow, 300)
     for step in range(1, 10):
         now = NOW + step * 0.9 * PATIENCE
@@ -97,14 +97,14 @@ def test_who_gets_on_is_waited_for(flow: FlowControl) -> None:
         assert flow.room(now) == 0
 
 
-def test_who_had_nothing_to_read_is_not_late(flow: FlowControl) -> None:
+def test_idle_reader_is_not_late(flow: FlowControl) -> None:
     flow.seen(0, NOW)
     much_later = NOW + 100 * PATIENCE
     write(flow, WINDOW, much_later)
     assert flow.room(much_later) == 0
 
 
-def test_saying_the_same_again_is_not_getting_on(flow: FlowControl) -> None:
+def test_repeated_position_is_no_progress(flow: FlowControl) -> None:
     write(flow, 10)
     write(flow, 200)
     for step in range(10):
@@ -112,8 +112,8 @@ def test_saying_the_same_again_is_not_getting_on(flow: FlowControl) -> None:
     assert flow.room(NOW + PATIENCE + 0.1) == WINDOW
 
 
-def test_a_reader_that_died_holds_us_back_once(flow: FlowControl) -> None:
-    """Who only writes never hears that a node is gone."""
+def test_dead_reader_holds_the_writer_once(flow: FlowControl) -> None:
+    """An emitter is not informed that a node is gone."""
     write(flow, 10)
     flow.lags('a', (10, 0), NOW)
     write(flow, 10 + WINDOW)
@@ -122,15 +122,15 @@ def test_a_reader_that_died_holds_us_back_once(flow: FlowControl) -> None:
     assert flow.room(later) == WINDOW
     write(flow, 10 + 2 * WINDOW, later)
     assert flow.room(later) == WINDOW
-    # Until it says something new.
+    # Until it sends something new.
     flow.lags('a', (10, 0), later)
     assert flow.room(later) == WINDOW
     flow.lags('a', (10 + WINDOW, 0), later)
     assert flow.room(later) == 0
 
 
-def test_the_dead_are_forgotten(monkeypatch: pytest.MonkeyPatch,
-                                flow: FlowControl) -> None:
+def test_dead_readers_are_forgotten(monkeypatch: pytest.MonkeyPatch,
+                                    flow: FlowControl) -> None:
     monkeypatch.setattr(flow_control, 'REMEMBERED', WINDOW)
     write(flow, 10)
     now = NOW
@@ -142,9 +142,9 @@ def test_the_dead_are_forgotten(monkeypatch: pytest.MonkeyPatch,
     assert len(flow._readers) < 5
 
 
-def test_who_gets_on_among_the_entries_of_others_is_waited_for(
+def test_reader_progressing_through_others_entries_is_waited_for(
         flow: FlowControl) -> None:
-    """Ours would push out what it has not come to yet."""
+    """New entries would trim those that it has not read yet."""
     write(flow, 10)
     write(flow, 1000)
     for uid in ('a', None):
@@ -155,7 +155,7 @@ def test_who_gets_on_among_the_entries_of_others_is_waited_for(
         flow.caught_up(uid)
 
 
-def test_who_may_be_away_is_awaited(flow: FlowControl) -> None:
+def test_reader_that_may_be_away_is_awaited(flow: FlowControl) -> None:
     write(flow, 500)
     flow.await_readers([None, 'a', 'b', 'c'], NOW)
     assert flow.room(NOW) == WINDOW
@@ -165,7 +165,7 @@ def test_who_may_be_away_is_awaited(flow: FlowControl) -> None:
         assert flow.room(NOW) == 0
         speak()
     assert flow.room(NOW) == 0
-    # That nothing can be heard just now does not make it come back.
+    # An outage of this node does not bring it back.
     flow.forget_readers()
     assert flow.room(NOW + RETURN_PATIENCE) == 0
     assert flow.room(NOW + RETURN_PATIENCE + 0.1) == WINDOW
@@ -174,7 +174,7 @@ def test_who_may_be_away_is_awaited(flow: FlowControl) -> None:
     assert flow.room(NOW + RETURN_PATIENCE + 0.1) == WINDOW
 
 
-def test_whom_nobody_hears_does_not_count(flow: FlowControl) -> None:
+def test_unheard_reader_does_not_count(flow: FlowControl) -> None:
     flow.seen(0, NOW)
     write(flow, WINDOW)
     assert flow.room(NOW) == 0
@@ -182,8 +182,8 @@ def test_whom_nobody_hears_does_not_count(flow: FlowControl) -> None:
     assert flow.room(NOW) == WINDOW
 
 
-def test_not_everything_is_remembered(
-        monkeypatch: pytest.MonkeyPatch, flow: FlowControl) -> None:
+def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch,
+                           flow: FlowControl) -> None:
     """Apart from the window: a reader further back leaves no room."""
     monkeypatch.setattr(flow_control, 'REMEMBERED', 20)
     flow.window = 50
@@ -200,9 +200,8 @@ def test_not_everything_is_remembered(
     assert flow.forgotten == 80
 
 
-def test_who_only_gives_signs_of_life_remembers_no_more_by_it(
-        flow: FlowControl) -> None:
-    """They have no number of their own, and go on for months."""
+def test_heartbeats_add_nothing_to_memory(flow: FlowControl) -> None:
+    """They have no number of their own, and continue for months."""
     write(flow, 10)
     for moment in range(11, 1000):
         flow.wrote((moment, 0), 10, NOW)
@@ -213,7 +212,7 @@ def test_who_only_gives_signs_of_life_remembers_no_more_by_it(
     assert list(flow.checkpoints) == [((10, 0), 10), ((1000, 0), 1000)]
 
 
-def test_the_widest_window(flow: FlowControl) -> None:
+def test_widest_window(flow: FlowControl) -> None:
     flow.window = 10**9
     assert flow.window == flow_control.MAX_WINDOW
 
@@ -221,8 +220,8 @@ def test_the_widest_window(flow: FlowControl) -> None:
 @given(st.lists(st.tuples(
     st.sampled_from(['wrote', 'seen', 'behind', 'up', 'away']),
     st.integers(0, 50), st.floats(0, 5))))
-def test_whatever_is_said(said: List[Tuple[str, int, float]]) -> None:
-    """The room is never below 0, and a task that waits gets some."""
+def test_any_reports(said: List[Tuple[str, int, float]]) -> None:
+    """The room is never below 0, and a waiting task gets some."""
     flow = FlowControl()
     flow.window = WINDOW
     written, now = 0, NOW

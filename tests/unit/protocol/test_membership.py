@@ -1,4 +1,4 @@
-"""Which other nodes are in the cluster."""
+"""The other nodes of the cluster."""
 from typing import Any, List, Optional
 
 import pytest
@@ -22,13 +22,13 @@ def members() -> Membership:
     return Membership(TIMEOUT)
 
 
-def test_nobody_at_first(members: Membership) -> None:
+def test_no_members_at_first(members: Membership) -> None:
     assert members.count('/') == 0
     assert members.nodes('/') == {}
     assert members.tick(1e9) == []
 
 
-def test_who_is_heard_is_there(members: Membership) -> None:
+def test_node_that_is_heard_is_a_member(members: Membership) -> None:
     assert members.heard('/', 'a', 1.0)
     assert members.heard('/', 'b', 2.0)
     assert not members.heard('/', 'a', 3.0)
@@ -36,7 +36,7 @@ def test_who_is_heard_is_there(members: Membership) -> None:
     assert members.count('/') == 2
 
 
-def test_who_leaves_is_gone_at_once(members: Membership) -> None:
+def test_node_that_leaves_is_gone_at_once(members: Membership) -> None:
     members.heard('/', 'a', 1.0)
     assert members.left('/', 'a')
     assert not members.left('/', 'a')
@@ -44,7 +44,7 @@ def test_who_leaves_is_gone_at_once(members: Membership) -> None:
     assert members.heard('/', 'a', 2.0)
 
 
-def test_who_is_silent_is_dropped_once(members: Membership) -> None:
+def test_silent_node_is_dropped_once(members: Membership) -> None:
     members.heard('/', 'a', 1.0)
     members.heard('/', 'b', 5.0)
     assert members.tick(1.0 + TIMEOUT) == []
@@ -53,15 +53,13 @@ def test_who_is_silent_is_dropped_once(members: Membership) -> None:
     assert members.nodes('/') == {'b': 5.0}
 
 
-def test_each_sign_of_life_gives_the_whole_timeout(
-        members: Membership) -> None:
+def test_each_message_restarts_the_timeout(members: Membership) -> None:
     for now in range(0, 100, 9):
         members.heard('/', 'a', now)
         assert members.tick(now + TIMEOUT) == []
 
 
-def test_refresh_gives_everybody_the_whole_timeout(
-        members: Membership) -> None:
+def test_refresh_restarts_all_timeouts(members: Membership) -> None:
     members.heard('/', 'a', 1.0)
     members.heard('/chat', 'b', 2.0)
     members.refresh(100.0)
@@ -70,7 +68,7 @@ def test_refresh_gives_everybody_the_whole_timeout(
         ('/', 'a', False), ('/chat', 'b', False)]
 
 
-def test_namespaces_are_apart(members: Membership) -> None:
+def test_namespaces_are_separate(members: Membership) -> None:
     members.heard('/', 'a', 1.0)
     members.heard('/chat', 'a', 5.0)
     members.heard('/chat', 'b', 5.0)
@@ -81,9 +79,8 @@ def test_namespaces_are_apart(members: Membership) -> None:
     assert members.nodes('/chat') == {'b': 5.0}
 
 
-def test_a_namespace_lasts_as_long_as_its_members(
-        members: Membership) -> None:
-    """Names that are no longer used do not pile up."""
+def test_namespace_lasts_as_long_as_its_members(members: Membership) -> None:
+    """Unused names do not accumulate."""
     for number in range(100):
         members.heard(f'/{number}', 'a', 1.0)
         members.heard(f'/{number}', 'b', 1.0)
@@ -97,14 +94,14 @@ def test_a_namespace_lasts_as_long_as_its_members(
     assert not members.left('/nowhere', 'a')
 
 
-def test_what_is_told_can_be_kept(members: Membership) -> None:
+def test_returned_members_are_a_copy(members: Membership) -> None:
     members.heard('/', 'a', 1.0)
-    told = members.nodes('/')
+    found = members.nodes('/')
     members.left('/', 'a')
-    assert told == {'a': 1.0}
+    assert found == {'a': 1.0}
 
 
-# -- what the stream shows ---------------------------------------------------
+# -- members shown by the stream ---------------------------------------------
 
 def fields(message: Any, uid: str,
            writer: Optional[bytes] = None) -> List[bytes]:
@@ -118,7 +115,7 @@ def hear(members: Membership, message: Any, uid: str, now: float = 1.0,
     return members.hear(open_envelope(fields(message, uid, writer)), now)
 
 
-def test_a_node_is_heard() -> None:
+def test_node_is_heard() -> None:
     members = Membership(TIMEOUT, ['me', 'emitter'])
     assert not hear(members, HELLO, 'me')
     assert not hear(members, HELLO, 'emitter')
@@ -127,8 +124,7 @@ def test_a_node_is_heard() -> None:
     assert members.nodes('/') == {'a': 2.0}
 
 
-def test_only_a_node_in_python_stamps_its_entries(
-        members: Membership) -> None:
+def test_only_python_nodes_stamp_their_entries(members: Membership) -> None:
     hear(members, HELLO, 'python', writer=b'w')
     hear(members, Heartbeat(), 'node.js')
     hear(members, HELLO, 'node.js 0.3')
@@ -140,15 +136,14 @@ def test_only_a_node_in_python_stamps_its_entries(
         ('/', 'node.js 0.3', False)}
 
 
-def test_nothing_is_kept_of_a_node_that_has_left(
-        members: Membership) -> None:
+def test_node_that_left_is_forgotten(members: Membership) -> None:
     hear(members, Heartbeat(), 'a', writer=b'w')
     assert members.left('/', 'a')
     members.heard('/', 'a', 1.0)
     assert members.known('/') == {'a': Known('/', False)}
 
 
-def test_the_history(members: Membership) -> None:
+def test_history(members: Membership) -> None:
     seen = Sequences()
     for message, uid in ((HELLO, 'a'), (HELLO, 'b'), (AdapterClose(), 'a')):
         members.recall(Entry(Position(4), fields(message, uid)), -1.0, seen)
@@ -158,7 +153,7 @@ def test_the_history(members: Membership) -> None:
 
 # -- lists -------------------------------------------------------------------
 
-def test_a_list_is_learned() -> None:
+def test_list_is_learned() -> None:
     members, knowledge = Membership(TIMEOUT, ['me']), Knowledge(TIMEOUT)
     members.heard('/', 'seen', 1.0)
     knowledge.left('/', 'left')
@@ -177,8 +172,8 @@ def test_ages(members: Membership) -> None:
 @pytest.mark.parametrize('uids', [
     [f'uid-{number}' for number in range(MAX_LISTED + 1)],
     [str(number) * (MAX_LISTED_BYTES // 9) for number in range(10)]])
-def test_too_many_are_not_listed(members: Membership,
-                                 uids: List[str]) -> None:
+def test_too_many_members_are_not_listed(members: Membership,
+                                         uids: List[str]) -> None:
     for uid in uids:
         members.heard('/', uid, 1.0)
     assert members.ages('/', 1.0) is None

@@ -1,4 +1,4 @@
-"""What nodes say to each other."""
+"""The messages between nodes."""
 import dataclasses
 import typing
 
@@ -10,7 +10,7 @@ from redis_streams_adapter.protocol.messages import Broadcast, CAUGHT_UP, \
 ALL = typing.get_args(Message)
 
 
-def test_the_numbers_of_node() -> None:
+def test_numbers_of_node_js() -> None:
     """``MessageType`` of socket.io-adapter 2.5."""
     assert {each.name: each.value for each in MessageType} == {
         'INITIAL_HEARTBEAT': 1, 'HEARTBEAT': 2, 'BROADCAST': 3,
@@ -27,7 +27,7 @@ def test_each_type_has_its_message() -> None:
 
 
 @pytest.mark.parametrize('kind', ALL, ids=lambda kind: kind.__name__)
-def test_messages_do_not_change(kind: type) -> None:
+def test_messages_are_immutable(kind: type) -> None:
     assert dataclasses.is_dataclass(kind)
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
 

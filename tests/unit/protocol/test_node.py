@@ -1,4 +1,4 @@
-"""What a node makes of entries and of time."""
+"""A node's reactions to entries and to time."""
 from typing import Any, Iterator, List, Optional, Sequence
 
 import pytest
@@ -29,7 +29,7 @@ WRITER = b'the-writer-of-this-node'
 
 @pytest.fixture
 def node() -> Node:
-    """A node that serves ``/`` since the moment 0, and has said so."""
+    """A node that serves ``/`` since time 0, and has announced it."""
     node = Node('me', INTERVAL, TIMEOUT)
     node.serve(['/'], 0.0)
     return node
@@ -37,7 +37,7 @@ def node() -> Node:
 
 @pytest.fixture(autouse=True)
 def sequences() -> Iterator[Sequences]:
-    """What the node of the test has seen, from the position 5-0 on."""
+    """The entries that the tested node has seen, from position 5-0 on."""
     seen.append(Sequences(WRITER))
     seen[-1].begin((5, 0))
     yield seen[-1]
@@ -58,14 +58,15 @@ def entry(message: Any, uid: str = 'a', namespace: str = '/',
     return fields
 
 
-def take(node: Node, fields: List[bytes], now: float = 0.0) -> List[Any]:
-    """Have a node take an entry in that stands at 9-0."""
+def receive_entry(node: Node, fields: List[bytes],
+                  now: float = 0.0) -> List[Any]:
+    """Let a node receive an entry with the position 9-0."""
     return list(node.receive(Entry(Position(9), fields), now, seen[0]))
 
 
 def receive(node: Node, message: Any, now: float = 0.0,
             **others: Any) -> List[Any]:
-    return take(node, entry(message, **others), now)
+    return receive_entry(node, entry(message, **others), now)
 
 
 HELLO = Broadcast(('hello',))
@@ -73,7 +74,7 @@ HELLO = Broadcast(('hello',))
 
 # -- entries -----------------------------------------------------------------
 
-def test_the_first_entry_of_a_node(node: Node) -> None:
+def test_first_entry_of_a_node(node: Node) -> None:
     assert receive(node, HELLO) == [NodeJoined('/', 'a'),
                                     Act('/', 'a', HELLO)]
     assert receive(node, HELLO) == [Act('/', 'a', HELLO)]
@@ -85,15 +86,15 @@ def test_the_first_entry_of_a_node(node: Node) -> None:
     SocketsJoin(Target(('x',)), ('y',)), SocketsLeave(EVERYONE, ('y',)),
     DisconnectSockets(EVERYONE, True), FetchSockets(EVERYONE, 'request'),
     ServerSideEmit(('hello',))])
-def test_what_is_to_be_done(node: Node, message: Any) -> None:
+def test_commands_of_other_nodes(node: Node, message: Any) -> None:
     receive(node, Heartbeat())
     assert receive(node, message) == [Act('/', 'a', message)]
 
 
 @pytest.mark.parametrize('way', Way)
-def test_what_is_heard_over_pubsub(node: Node, way: Way) -> None:
-    """The answer takes the same way. It is not a sign of life: Redis counts
-    the nodes that listen."""
+def test_messages_over_pubsub(node: Node, way: Way) -> None:
+    """The answer takes the same way. It is not a heartbeat: Redis counts the
+    subscribed nodes."""
     for message in FetchSockets(EVERYONE, 'r'), ServerSideEmit(('hello',)):
         assert list(node.hear(Packed('a', '/', message), way)) == [
             Act('/', 'a', message, way)]
@@ -102,7 +103,7 @@ def test_what_is_heard_over_pubsub(node: Node, way: Way) -> None:
 
 
 def test_answer_over_pubsub(node: Node) -> None:
-    """Whatever way it takes, it is one, and counts once."""
+    """Over either way it is the same answer, and counts once."""
     waiter = object()
     request = NodesRequest('/', waiter)
     node.expect('r', request, 0.0, Asked(2, ['a']))
@@ -116,18 +117,18 @@ def test_answer_over_pubsub(node: Node) -> None:
     assert request.answers == {'a': 1, 'js': 2}
 
 
-def test_whom_a_request_waits_for(node: Node) -> None:
-    """Those that were counted, known by name or not; without a count, those
-    that are known."""
+def test_nodes_that_a_request_waits_for(node: Node) -> None:
+    """It waits for the counted nodes, known by name or not; without a count,
+    for the known nodes."""
     receive(node, Heartbeat())
     receive(node, Heartbeat(), uid='killed')
-    counted, known, nobody = (NodesRequest('/', each) for each in range(3))
+    counted, known, none = (NodesRequest('/', each) for each in range(3))
     node.expect('1', counted, 0.0, Asked(2, ['a']))
     node.expect('2', known, 0.0)
-    node.expect('3', nobody, 0.0, NOBODY)
+    node.expect('3', none, 0.0, NOBODY)
     assert counted.missing == ['a'] and counted.progress == (0, 2)
     assert known.missing == ['a', 'killed']
-    assert nobody.complete and nobody.missing == []
+    assert none.complete and none.missing == []
     receive(node, AdapterClose(), uid='killed')
     assert counted.progress == (0, 2)
     assert known.missing == ['a']
@@ -141,7 +142,7 @@ def test_heartbeats(node: Node) -> None:
     assert receive(node, Heartbeat()) == []
 
 
-def test_who_arrives_is_answered(node: Node) -> None:
+def test_new_node_is_answered(node: Node) -> None:
     answer = Send('/', Heartbeat())
     assert receive(node, InitialHeartbeat()) == [NodeJoined('/', 'a'), answer]
     # It may have been away for a moment.
@@ -149,7 +150,7 @@ def test_who_arrives_is_answered(node: Node) -> None:
 
 
 def test_each_other_node_is_asked_once(node: Node) -> None:
-    node.serve(['/', '/chat', '/nobody'], 0.0)
+    node.serve(['/', '/chat', '/other'], 0.0)
     for namespace, uid in (('/', 'a'), ('/', 'b'), ('/chat', 'b'),
                            ('/chat', 'c')):
         receive(node, Heartbeat(), namespace=namespace, uid=uid)
@@ -159,20 +160,20 @@ def test_each_other_node_is_asked_once(node: Node) -> None:
     assert node.nodes_to_ask([]) == {}
 
 
-def test_who_leaves(node: Node) -> None:
+def test_node_that_leaves(node: Node) -> None:
     receive(node, Heartbeat())
     assert receive(node, AdapterClose()) == [
         NodeLeft('/', 'a', silent=False)]
     assert node.count('/') == 1
 
 
-def test_who_leaves_without_having_been_seen(node: Node) -> None:
+def test_unknown_node_that_leaves(node: Node) -> None:
     events = receive(node, AdapterClose())
     assert NodeJoined('/', 'a') not in events
     assert node.count('/') == 1
 
 
-def test_an_emitter_is_no_node(node: Node) -> None:
+def test_emitter_is_no_node(node: Node) -> None:
     assert receive(node, HELLO, uid=EMITTER_UID) == [
         Act('/', EMITTER_UID, HELLO)]
     assert receive(node, Heartbeat(), uid=EMITTER_UID) == []
@@ -181,7 +182,7 @@ def test_an_emitter_is_no_node(node: Node) -> None:
 
 
 def test_another_namespace(node: Node) -> None:
-    """Who is a member there is known; nothing is done for it."""
+    """Members of it are known; nothing is done for them."""
     assert receive(node, HELLO, namespace='/chat') == [
         NodeJoined('/chat', 'a')]
     assert receive(node, HELLO, namespace='/chat') == []
@@ -198,7 +199,7 @@ def test_another_namespace(node: Node) -> None:
     assert node.count('/chat') == node.others == 0
 
 
-def test_ones_own_entries(node: Node, sequences: Sequences) -> None:
+def test_entries_of_the_node_itself(node: Node, sequences: Sequences) -> None:
     for uid in ('me', EMITTER_UID):
         for message in (HELLO, InitialHeartbeat(), AdapterClose()):
             assert receive(node, message, uid=uid, writer=WRITER,
@@ -215,7 +216,7 @@ def test_copies(node: Node) -> None:
             Duplicate()]
 
 
-def test_a_copy_is_no_sign_of_life(node: Node) -> None:
+def test_copy_is_no_heartbeat(node: Node) -> None:
     receive(node, HELLO, 0.0, writer=b'w', sequence=1)
     receive(node, HELLO, 9.0, writer=b'w', sequence=1)
     node.tick(9.0, True)
@@ -223,8 +224,8 @@ def test_a_copy_is_no_sign_of_life(node: Node) -> None:
     assert node.count('/') == 1
 
 
-def test_signs_of_life_are_not_counted(node: Node) -> None:
-    """They carry the number of the message before them."""
+def test_heartbeats_are_not_numbered(node: Node) -> None:
+    """They carry the number of the previous message."""
     receive(node, InitialHeartbeat(), writer=b'w', sequence=0)
     assert receive(node, HELLO, writer=b'w', sequence=1) == [
         Act('/', 'a', HELLO)]
@@ -237,8 +238,7 @@ def test_signs_of_life_are_not_counted(node: Node) -> None:
         Act('/', 'a', HELLO)]
 
 
-def test_who_began_after_us_was_to_be_seen_from_the_first(
-        node: Node) -> None:
+def test_newer_writer_is_seen_from_its_first_entry(node: Node) -> None:
     events = receive(node, HELLO, writer=b'w', sequence=8, since=b'5-0')
     assert events[0] == Missing('a', 7)
     assert receive(node, HELLO, writer=b'w', sequence=9, since=b'5-0') == [
@@ -249,8 +249,8 @@ def test_who_began_after_us_was_to_be_seen_from_the_first(
     assert isinstance(skipped, Skipped) and 'since' in str(skipped.error)
 
 
-def test_copies_of_what_came_in_another_namespace(node: Node) -> None:
-    """A namespace may be served from the moment between the two."""
+def test_copies_of_entries_in_another_namespace(node: Node) -> None:
+    """A namespace may be served from a time between the two."""
     receive(node, HELLO, namespace='/chat', writer=b'w', sequence=1)
     node.serve(['/', '/chat'], 0.0)
     assert receive(node, HELLO, namespace='/chat', writer=b'w',
@@ -269,21 +269,22 @@ def test_gaps(node: Node) -> None:
 
 
 def test_malformed_entries(node: Node) -> None:
-    event, = take(node, [b'uid', b'a'])
+    event, = receive_entry(node, [b'uid', b'a'])
     assert isinstance(event, Skipped)
     fields = entry(HELLO)
-    joined, skipped = take(node, [*fields[:-1], b'{'])
+    joined, skipped = receive_entry(node, [*fields[:-1], b'{'])
     # A node that writes is alive, whatever it writes.
     assert joined == NodeJoined('/', 'a')
     assert isinstance(skipped, Skipped)
     assert 'JSON' in str(skipped.error)
-    assert take(node, fields) == [Act('/', 'a', HELLO)]
+    assert receive_entry(node, fields) == [Act('/', 'a', HELLO)]
 
 
 def test_malformed_data_of_another_namespace(node: Node) -> None:
-    """They are not even looked at."""
+    """They are not even decoded."""
     fields = entry(HELLO, namespace='/chat')
-    assert take(node, [*fields[:-1], b'{']) == [NodeJoined('/chat', 'a')]
+    assert receive_entry(node, [*fields[:-1], b'{']) == [
+        NodeJoined('/chat', 'a')]
 
 
 def test_readers_that_lag(node: Node) -> None:
@@ -296,13 +297,14 @@ def test_readers_that_lag(node: Node) -> None:
 
 
 def test_readers_that_lag_in_another_namespace(node: Node) -> None:
-    """One stream carries all of them."""
+    """One stream carries all namespaces."""
     receive(node, Heartbeat(), namespace='/chat')
     assert receive(node, Heartbeat(Position(17, 3)), namespace='/chat') == [
         ReaderLags('a', Position(17, 3))]
     for fields in ([b'behind', b'x'], [b'type', b'3', b'behind', b'1-1']):
-        assert not any(isinstance(event, ReaderLags) for event in take(
-            node, [*entry(Heartbeat(), namespace='/chat'), *fields]))
+        events = receive_entry(
+            node, [*entry(Heartbeat(), namespace='/chat'), *fields])
+        assert not any(isinstance(event, ReaderLags) for event in events)
 
 
 # -- acknowledgements --------------------------------------------------------
@@ -315,11 +317,11 @@ def test_acknowledgements(node: Node, log: Log) -> None:
         Acknowledged(log, (1, 'two'))]
     assert receive(node, BroadcastAck('r', ())) == [Acknowledged(log, ())]
     assert receive(node, BroadcastAck('r', ())) == []
-    # The shell calls, not the node.
+    # The shell makes the calls, not the node.
     assert log.calls == []
 
 
-def test_answers_that_nobody_waits_for(node: Node, log: Log) -> None:
+def test_unexpected_answers(node: Node, log: Log) -> None:
     receive(node, Heartbeat())
     assert receive(node, BroadcastClientCount('x', 1)) == []
     assert receive(node, BroadcastAck('x', (1,))) == []
@@ -329,8 +331,8 @@ def test_answers_that_nobody_waits_for(node: Node, log: Log) -> None:
 
 
 @pytest.mark.parametrize('says_goodbye', [True, False])
-def test_who_is_gone_is_not_waited_for(node: Node, log: Log,
-                                       says_goodbye: bool) -> None:
+def test_lost_node_is_not_waited_for(node: Node, log: Log,
+                                     says_goodbye: bool) -> None:
     for uid in ('a', 'b'):
         receive(node, Heartbeat(), uid=uid)
     node.expect('r', ClientsRequest('/', callback=log), 0.0)
@@ -366,7 +368,7 @@ def test_nodes_answer(node: Node, answer: Any, response: Any) -> None:
     assert request.answers == {'a': response, 'b': response}
 
 
-def test_the_last_one_that_is_waited_for_is_gone(node: Node) -> None:
+def test_loss_of_the_last_awaited_node(node: Node) -> None:
     for uid in ('a', 'b'):
         receive(node, Heartbeat(), uid=uid)
     nodes, clients = NodesRequest('/', WAITER), ClientsRequest('/', WAITER)
@@ -384,10 +386,11 @@ def test_the_last_one_that_is_waited_for_is_gone(node: Node) -> None:
 
 @pytest.mark.parametrize('said, writer, gone', [
     (HELLO, None, False), (Heartbeat(), None, True), (HELLO, b'w', True)])
-def test_silence_of_who_has_no_heartbeat(
-        node: Node, said: Any, writer: Optional[bytes], gone: bool) -> None:
-    """Node.js 0.3 has none: those that are asked over PUB/SUB are alive as
-    long as they are subscribed. Python nodes have one, whatever they say."""
+def test_silence_of_nodes_without_heartbeats(node: Node, said: Any,
+                                             writer: Optional[bytes],
+                                             gone: bool) -> None:
+    """Node.js 0.3 has none: nodes asked over PUB/SUB are alive as long as they
+    are subscribed. Python nodes have heartbeats, whatever they write."""
     receive(node, said, uid='a', writer=writer, sequence=1)
     request = ClientsRequest('/', WAITER)
     node.expect('r', request, 0.0, Asked(1))
@@ -399,7 +402,7 @@ def test_silence_of_who_has_no_heartbeat(
     assert request.complete == gone
 
 
-def test_own_clients_answer(node: Node) -> None:
+def test_local_clients_answer(node: Node) -> None:
     request = ClientsRequest('/', WAITER)
     request.count_own(node.uid, 1)
     node.expect('r', request, 0.0)
@@ -424,14 +427,14 @@ def pass_time(node: Node, start: float, end: float,
     return events
 
 
-def test_a_heartbeat_is_due_after_silence(node: Node) -> None:
+def test_heartbeat_is_due_after_silence(node: Node) -> None:
     events = pass_time(node, 0.0, 4.5)
     assert events == []
     (now, event), = pass_time(node, 5.0, 5.0)
     assert event == Send('/', Heartbeat())
     node.spoke('/', now)
     assert pass_time(node, 6.0, 9.0) == []
-    # Anything at all that it writes will do.
+    # Any message that it writes will do.
     node.spoke('/', 9.0)
     assert pass_time(node, 10.0, 13.0) == []
     assert len(pass_time(node, 14.0, 14.0)) == 1
@@ -443,7 +446,7 @@ def test_heartbeats_are_due_in_each_namespace(node: Node) -> None:
     assert node.tick(5.0, True) == [Send('/chat', Heartbeat())]
 
 
-def test_who_is_silent_is_dropped(node: Node) -> None:
+def test_silent_node_is_dropped(node: Node) -> None:
     receive(node, Heartbeat(), 0.5)
     node.spoke('/', 100.0)
     assert pass_time(node, 0.0, 10.0) == []
@@ -453,25 +456,25 @@ def test_who_is_silent_is_dropped(node: Node) -> None:
     assert receive(node, Heartbeat(), 12.0) == [NodeJoined('/', 'a')]
 
 
-def test_while_nothing_is_heard_nobody_is_dropped(node: Node) -> None:
+def test_no_node_is_dropped_while_nothing_is_heard(node: Node) -> None:
     receive(node, Heartbeat(), 0.0)
     assert pass_time(node, 0.0, 100.0, hearing=False) == []
     assert node.count('/') == 2
-    # Then each node has the whole timeout again.
+    # Afterwards each node has the whole timeout again.
     node.spoke('/', 200.0)
     assert pass_time(node, 101.0, 110.0) == []
     assert pass_time(node, 111.0, 111.0) == [
         (111.0, NodeLeft('/', 'a', silent=True))]
 
 
-#: Intervals and timeouts that the options allow.
+#: Valid intervals and timeouts.
 TIMES = [(5.0, 10.0), (0.5, 1.5), (0.5, 0.6), (1.0, 2.0), (1.9, 2.0),
          (9.0, 10.0), (20.0, 60.0), (0.05, 0.1)]
 
 
 @pytest.mark.parametrize('interval, timeout', TIMES)
-def test_after_sleep_nobody_is_dropped(interval: float,
-                                       timeout: float) -> None:
+def test_no_node_is_dropped_after_sleep(interval: float,
+                                        timeout: float) -> None:
     node = Node('me', interval, timeout)
     node.serve(['/'], 0.0)
     receive(node, Heartbeat(), 0.0)
@@ -488,7 +491,7 @@ def test_after_sleep_nobody_is_dropped(interval: float,
 @pytest.mark.parametrize('moment', [0.0, 0.01, 0.5, 0.99])
 def test_idle_nodes_do_not_drop_each_other(interval: float, timeout: float,
                                            moment: float) -> None:
-    """Whenever it was between two ticks that one of them last spoke."""
+    """One of them last wrote at any time between two ticks."""
     node = Node('me', interval, timeout)
     node.serve(['/'], 0.0)
     now = node.next_tick(0.0)
@@ -500,7 +503,7 @@ def test_idle_nodes_do_not_drop_each_other(interval: float, timeout: float,
 
 
 @pytest.mark.parametrize('interval, timeout', TIMES)
-def test_the_dead_are_dropped(interval: float, timeout: float) -> None:
+def test_dead_nodes_are_dropped(interval: float, timeout: float) -> None:
     node = Node('me', interval, timeout)
     node.serve(['/'], 0.0)
     receive(node, Heartbeat(), 0.0)
@@ -512,7 +515,7 @@ def test_the_dead_are_dropped(interval: float, timeout: float) -> None:
 
 
 def later(node: Node, now: float) -> float:
-    """When it ticks next: always a little late, as in life."""
+    """The time of the next tick: always a little late, as in practice."""
     return now + node.next_tick(now) * 1.01
 
 
@@ -522,7 +525,7 @@ def test_ticks(node: Node) -> None:
     assert node.next_tick(0.0) == TICK_INTERVAL
     # Earlier if a heartbeat is due earlier.
     assert node.next_tick(4.5) == 0.5
-    # One that is overdue cannot be sent now; it is not tried for ever.
+    # An overdue heartbeat that cannot be sent is not retried for ever.
     for now in (5.0, 6.0, 100.0):
         assert node.next_tick(now) == TICK_INTERVAL
 
@@ -544,7 +547,7 @@ def test_serving() -> None:
         Send('/chat', AdapterClose()), Send('/news', AdapterClose())]
 
 
-def test_a_namespace_that_is_no_longer_served(node: Node) -> None:
+def test_namespace_that_is_no_longer_served(node: Node) -> None:
     receive(node, Heartbeat())
     node.serve([], 0.0)
     assert node.count('/') == 1
@@ -562,8 +565,8 @@ def test_counts(node: Node) -> None:
     assert node.others == 2
 
 
-def test_events_are_told_once(node: Node) -> None:
-    """A list that was returned does not change any more."""
+def test_events_are_returned_once(node: Node) -> None:
+    """A returned list does not change any more."""
     events: Sequence[Any] = receive(node, Heartbeat())
     receive(node, Heartbeat(), uid='b')
     assert list(events) == [NodeJoined('/', 'a')]

@@ -1,4 +1,4 @@
-"""Several nodes over one stream, and a clock that the tests turn."""
+"""Several nodes over one stream, with a simulated clock."""
 from typing import Any, Dict, List, Optional
 
 import pytest
@@ -22,7 +22,7 @@ INTERVAL, TIMEOUT = 5.0, 10.0
 
 
 class Cluster:
-    """Nodes, their stream, their time."""
+    """Nodes, their stream, and their time."""
 
     def __init__(self) -> None:
         self.stream = FakeStream()
@@ -37,12 +37,12 @@ class Cluster:
         return member
 
     def settle(self) -> None:
-        """Let all that can read come to the end of the stream."""
+        """Let all nodes that can read reach the end of the stream."""
         while any(member.read() for member in self.members.values()):
             continue
 
     def pass_time(self, seconds: float, step: float = 1.0) -> None:
-        """Let time pass for all, in ticks."""
+        """Let time pass for all nodes, in ticks."""
         end = self.now + seconds
         while self.now < end:
             self.now = min(end, self.now + step)
@@ -57,12 +57,12 @@ class Cluster:
 
 
 class Member:
-    """A node's shell: it reads, writes, and does as its node says."""
+    """A node's shell: it reads, writes, and does what its node returns."""
 
     def __init__(self, cluster: Cluster, uid: str) -> None:
         self.cluster = cluster
         self.uid = uid
-        # A process that comes back has another one.
+        # A restarted process has a different one.
         cluster.writers += 1
         self.writer = b'writer-%d' % cluster.writers
         self.node = Node(uid, INTERVAL, TIMEOUT)
@@ -89,9 +89,9 @@ class Member:
         self.node.spoke(namespace, self.cluster.now)
 
     def read(self) -> bool:
-        """Take one page in.
+        """Read one page.
 
-        :return: whether there was anything in it.
+        :return: whether it had entries.
         """
         if self.asleep or not self.hearing:
             return False
@@ -114,7 +114,7 @@ class Member:
         self._link.close()
         del self.cluster.members[self.uid]
 
-    def told(self, kind: type) -> List[Any]:
+    def events_of(self, kind: type) -> List[Any]:
         return [event for event in self.events if type(event) is kind]
 
     def _do(self, events: Any) -> None:
@@ -129,9 +129,9 @@ def cluster() -> Cluster:
     return Cluster()
 
 
-def said(cluster: Cluster, kind: MessageType,
-         since: int = 0) -> List[bytes]:
-    """Who has said something of a type."""
+def writers_of(cluster: Cluster, kind: MessageType,
+               since: int = 0) -> List[bytes]:
+    """The writers of messages of a type."""
     return [entry.fields[1] for entry in cluster.stream.entries[since:]
             if entry.fields[5] == b'%d' % kind]
 
@@ -141,12 +141,12 @@ def test_joining_takes_one_round(cluster: Cluster) -> None:
         cluster.start(uid)
         assert set(cluster.counts().values()) == {count}
     assert cluster.now == 0.0
-    assert said(cluster, MessageType.INITIAL_HEARTBEAT) == [
+    assert writers_of(cluster, MessageType.INITIAL_HEARTBEAT) == [
         b'a', b'b', b'c', b'd']
-    # Every node that was there has answered each that came.
-    assert len(said(cluster, MessageType.HEARTBEAT)) == 0 + 1 + 2 + 3
+    # Each existing node has answered each new one.
+    assert len(writers_of(cluster, MessageType.HEARTBEAT)) == 0 + 1 + 2 + 3
     for uid, member in cluster.members.items():
-        joined = [event.uid for event in member.told(NodeJoined)]
+        joined = [event.uid for event in member.events_of(NodeJoined)]
         assert sorted(joined) == sorted(set('abcd') - {uid})
 
 
@@ -156,11 +156,11 @@ def test_leaving_is_known_at_once(cluster: Cluster) -> None:
     cluster.members['b'].leave()
     cluster.settle()
     assert cluster.counts() == {'a': 2, 'c': 2}
-    assert cluster.members['a'].told(NodeLeft) == [
+    assert cluster.members['a'].events_of(NodeLeft) == [
         NodeLeft('/', 'b', silent=False)]
 
 
-def test_a_node_that_dies_is_dropped(cluster: Cluster) -> None:
+def test_dead_node_is_dropped(cluster: Cluster) -> None:
     for uid in 'abc':
         cluster.start(uid)
     cluster.members['b'].die()
@@ -168,7 +168,7 @@ def test_a_node_that_dies_is_dropped(cluster: Cluster) -> None:
     assert cluster.counts() == {'a': 3, 'c': 3}
     cluster.pass_time(2.0)
     assert cluster.counts() == {'a': 2, 'c': 2}
-    assert cluster.members['c'].told(NodeLeft) == [
+    assert cluster.members['c'].events_of(NodeLeft) == [
         NodeLeft('/', 'b', silent=True)]
 
 
@@ -178,28 +178,28 @@ def test_an_idle_hour(cluster: Cluster) -> None:
     start = len(cluster.stream.entries)
     cluster.pass_time(3600.0)
     assert cluster.counts() == {'a': 3, 'b': 3, 'c': 3}
-    assert not any(member.told(NodeLeft)
+    assert not any(member.events_of(NodeLeft)
                    for member in cluster.members.values())
-    beats = said(cluster, MessageType.HEARTBEAT, start)
+    beats = writers_of(cluster, MessageType.HEARTBEAT, start)
     assert len(beats) == len(cluster.stream.entries) - start
     for uid in (b'a', b'b', b'c'):
         assert 3600 / (INTERVAL + 1) <= beats.count(uid) <= 3600 / 4
 
 
-def test_who_speaks_sends_no_heartbeats(cluster: Cluster) -> None:
+def test_writing_node_sends_no_heartbeats(cluster: Cluster) -> None:
     busy, idle = cluster.start('busy'), cluster.start('idle')
     start = len(cluster.stream.entries)
     for _ in range(100):
         busy.say(Broadcast(('hello',)))
         cluster.pass_time(1.0)
-    assert b'busy' not in said(cluster, MessageType.HEARTBEAT, start)
-    assert len(idle.told(Act)) == 100
+    assert b'busy' not in writers_of(cluster, MessageType.HEARTBEAT, start)
+    assert len(idle.events_of(Act)) == 100
     assert cluster.counts() == {'busy': 2, 'idle': 2}
 
 
-def test_a_process_that_was_asleep(cluster: Cluster) -> None:
-    """It drops nobody for what it slept through; the others drop it, and
-    take it in again."""
+def test_process_that_was_asleep(cluster: Cluster) -> None:
+    """It drops no node because of its sleep; the others drop it, and accept it
+    again."""
     for uid in 'abc':
         cluster.start(uid)
     cluster.pass_time(1.0)
@@ -210,30 +210,30 @@ def test_a_process_that_was_asleep(cluster: Cluster) -> None:
     sleeper.asleep = False
     cluster.pass_time(INTERVAL + 1)
     assert cluster.counts() == {'a': 3, 'b': 3, 'c': 3}
-    assert sleeper.told(NodeLeft) == []
+    assert sleeper.events_of(NodeLeft) == []
 
 
-def test_a_node_that_cannot_hear(cluster: Cluster) -> None:
+def test_node_that_cannot_hear(cluster: Cluster) -> None:
     for uid in 'abc':
         cluster.start(uid)
     deaf = cluster.members['b']
     deaf.hearing = False
     start = len(cluster.stream.entries)
     cluster.pass_time(60.0)
-    # What it would say now would only arrive when it is over.
-    assert b'b' not in said(cluster, MessageType.HEARTBEAT, start)
+    # Its messages would only arrive when the outage is over.
+    assert b'b' not in writers_of(cluster, MessageType.HEARTBEAT, start)
     assert cluster.counts() == {'a': 2, 'b': 3, 'c': 2}
-    # One of the others dies meanwhile, which is noticed afterwards.
+    # Another node dies in the meantime, which is noticed afterwards.
     cluster.members['c'].die()
     deaf.hearing = True
     cluster.pass_time(INTERVAL + 1)
-    assert deaf.told(NodeLeft) == []
+    assert deaf.events_of(NodeLeft) == []
     cluster.pass_time(TIMEOUT)
     assert cluster.counts() == {'a': 2, 'b': 2}
-    assert deaf.told(NodeLeft) == [NodeLeft('/', 'c', silent=True)]
+    assert deaf.events_of(NodeLeft) == [NodeLeft('/', 'c', silent=True)]
 
 
-def test_nobody_hears(cluster: Cluster) -> None:
+def test_no_node_hears(cluster: Cluster) -> None:
     """Redis is away."""
     for uid in 'abc':
         cluster.start(uid)
@@ -244,11 +244,11 @@ def test_nobody_hears(cluster: Cluster) -> None:
         member.hearing = True
     cluster.pass_time(60.0)
     assert cluster.counts() == {'a': 3, 'b': 3, 'c': 3}
-    assert not any(member.told(NodeLeft)
+    assert not any(member.events_of(NodeLeft)
                    for member in cluster.members.values())
 
 
-def test_namespaces_come_and_go(cluster: Cluster) -> None:
+def test_namespaces_are_added_and_removed(cluster: Cluster) -> None:
     a, b = cluster.start('a'), cluster.start('b', '/', '/chat')
     assert cluster.counts('/chat') == {'a': 1, 'b': 1}
     a.serve('/', '/chat')
@@ -262,7 +262,7 @@ def test_namespaces_come_and_go(cluster: Cluster) -> None:
     assert cluster.counts('/chat') == {'a': 1, 'b': 1}
 
 
-def test_a_node_comes_back_under_the_same_uid(cluster: Cluster) -> None:
+def test_node_returns_with_the_same_uid(cluster: Cluster) -> None:
     cluster.start('a')
     for _ in range(3):
         cluster.start('b')
@@ -272,23 +272,24 @@ def test_a_node_comes_back_under_the_same_uid(cluster: Cluster) -> None:
         assert cluster.counts() == {'a': 1}
 
 
-def test_asking_the_cluster(cluster: Cluster, log: Log) -> None:
+def test_requests_to_the_cluster(cluster: Cluster, log: Log) -> None:
     a, b, c = (cluster.start(uid) for uid in 'abc')
     a.node.expect('r', ClientsRequest('/', callback=log), cluster.now)
     a.say(Broadcast(('hello',), request_id='r'))
     cluster.settle()
     for member in (b, c):
-        act, = member.told(Act)
+        act, = member.events_of(Act)
         assert act.message.request_id == 'r'
         member.say(BroadcastClientCount('r', 1))
     b.say(BroadcastAck('r', ('b',)))
     c.say(BroadcastAck('r', ('c',)))
     cluster.settle()
-    assert [event.args for event in a.told(Acknowledged)] == [('b',), ('c',)]
-    assert b.told(Acknowledged) == []
+    assert [event.args for event in a.events_of(Acknowledged)] == [
+        ('b',), ('c',)]
+    assert b.events_of(Acknowledged) == []
 
 
-def test_what_is_trimmed_is_told(cluster: Cluster) -> None:
+def test_trimmed_entries_are_reported(cluster: Cluster) -> None:
     a, b = cluster.start('a'), cluster.start('b')
     b.hearing = False
     for _ in range(10):
@@ -296,18 +297,18 @@ def test_what_is_trimmed_is_told(cluster: Cluster) -> None:
     cluster.stream.trim(3)
     b.hearing = True
     cluster.settle()
-    assert b.told(Missing) == [Missing('a', 7)]
-    assert len(b.told(Act)) == 3
+    assert b.events_of(Missing) == [Missing('a', 7)]
+    assert len(b.events_of(Act)) == 3
 
 
 class AnyCluster(RuleBasedStateMachine):
-    """Nodes come, go, die, sleep, and are cut off, in any order."""
+    """Nodes start, leave, die, sleep, and are cut off, in any order."""
 
     def __init__(self) -> None:
         super().__init__()
         self.cluster = Cluster()
         self._count = 0
-        #: Who has been awake and heard since when.
+        #: Since when each node has been awake and hearing.
         self._well: Dict[str, float] = {}
 
     def _members(self) -> List[str]:
@@ -374,9 +375,9 @@ class AnyCluster(RuleBasedStateMachine):
         self.cluster.pass_time(seconds)
 
     @invariant()
-    def who_is_well_is_known(self) -> None:
-        """Two nodes that have both been well for long enough to have spoken
-        know each other."""
+    def healthy_nodes_are_known(self) -> None:
+        """Two nodes that have both been healthy for long enough to have
+        written know each other."""
         long_well = [uid for uid, since in self._well.items()
                      if self.cluster.now - since > INTERVAL + 1]
         for uid in long_well:
@@ -384,7 +385,7 @@ class AnyCluster(RuleBasedStateMachine):
             assert set(long_well) - {uid} <= set(known)
 
     @invariant()
-    def who_is_gone_is_forgotten(self) -> None:
+    def lost_nodes_are_forgotten(self) -> None:
         now = self.cluster.now
         for uid, since in self._well.items():
             if now - since > TIMEOUT + 2:

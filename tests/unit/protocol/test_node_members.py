@@ -1,5 +1,5 @@
-"""What a node learns of members: in the history, from lists, about namespaces
-that it does not serve."""
+"""The members that a node learns of: from the history, from lists, in
+namespaces that it does not serve."""
 from typing import Any, List, Optional
 
 import pytest
@@ -31,7 +31,7 @@ WAITER = object()
 class Watched:
     """A node that serves ``/``, and reads one stream from 5-0 on.
 
-    :param span: what it has read of the history.
+    :param span: the history that it has read.
     """
 
     def __init__(self, span: Span = Span(TIMEOUT, True)) -> None:
@@ -73,7 +73,7 @@ def watched() -> Watched:
 
 @pytest.fixture
 def newcomer() -> Watched:
-    """It has seen nothing of the history."""
+    """A node that has read nothing of the history."""
     return Watched(Span(0.0, False))
 
 
@@ -100,20 +100,20 @@ def test_goodbyes_in_the_history(watched: Watched) -> None:
     assert watched.node.nodes('/chat') == {'a': -1.0}
 
 
-def test_nothing_of_the_history_is_done(watched: Watched) -> None:
+def test_history_is_not_carried_out(watched: Watched) -> None:
     for message in (InitialHeartbeat(True), FetchSockets(EVERYONE, 'r')):
         watched.recall(message)
     watched.node.recall(Entry(Position(4), [b'uid', b'a']), 0.0,
                         watched.before)
     assert watched.receive(HELLO, writer=b'w', sequence=1) == [
         Act('/', 'a', HELLO)]
-    # Nor is it taken for a copy when it comes again.
+    # Nor is it taken for a copy when it arrives again.
     watched.recall(HELLO, writer=b'v', sequence=9)
     assert len(watched.receive(HELLO, writer=b'v', sequence=3)) == 1
 
 
 def test_copies_in_the_history(watched: Watched) -> None:
-    """A copy after a goodbye does not bring the node back."""
+    """A copy after a goodbye does not restore the node."""
     watched.recall(HELLO, writer=b'w', sequence=1)
     watched.recall(AdapterClose(), writer=b'w', sequence=1)
     watched.recall(HELLO, writer=b'w', sequence=1)
@@ -122,7 +122,7 @@ def test_copies_in_the_history(watched: Watched) -> None:
 
 # -- lists -------------------------------------------------------------------
 
-def test_who_knows_all_lists_them(watched: Watched) -> None:
+def test_node_that_knows_all_members_lists_them(watched: Watched) -> None:
     for uid, now in (('a', 1.0), ('b', 2.0)):
         watched.receive(Heartbeat(), uid, now=now)
     watched.receive(Heartbeat(), 'elsewhere', '/chat')
@@ -133,14 +133,15 @@ def test_who_knows_all_lists_them(watched: Watched) -> None:
     # A process that is not a member asks as an emitter.
     assert watched.receive(InitialHeartbeat(True), EMITTER_UID,
                            now=3.0) == [Send('/', answer)]
-    # No node asked; and none is asked in a namespace that is not served.
+    # Not asked by a node, nor in a namespace that is served.
     assert watched.receive(InitialHeartbeat(), 'new', now=3.0) == [
         Send('/', Heartbeat())]
     assert watched.receive(InitialHeartbeat(True), EMITTER_UID,
                            '/chat') == []
 
 
-def test_who_does_not_know_all_lists_nobody(newcomer: Watched) -> None:
+def test_node_that_does_not_know_all_members_lists_none(
+        newcomer: Watched) -> None:
     assert newcomer.receive(InitialHeartbeat(True), EMITTER_UID) == [
         Send('/', Heartbeat())]
 
@@ -148,37 +149,36 @@ def test_who_does_not_know_all_lists_nobody(newcomer: Watched) -> None:
 @pytest.mark.parametrize('uids', [
     [f'uid-{number}' for number in range(MAX_LISTED + 1)],
     [str(number) * (MAX_LISTED_BYTES // 9) for number in range(10)]])
-def test_a_list_has_an_end(watched: Watched, uids: List[str]) -> None:
+def test_list_is_limited(watched: Watched, uids: List[str]) -> None:
     for uid in uids:
         watched.receive(Heartbeat(), uid)
     assert watched.receive(InitialHeartbeat(True), EMITTER_UID) == [
         Send('/', Heartbeat())]
 
 
-def test_a_list_completes(newcomer: Watched) -> None:
+def test_list_completes_discovery(newcomer: Watched) -> None:
     assert not newcomer.knows()
     newcomer.receive(Heartbeat(), 'seen', now=1.0)
     newcomer.receive(AdapterClose(), 'left', now=1.0)
-    told = Heartbeat(members={'seen': 5.0, 'left': 1.0, 'other': 4.0,
-                              'me': 0.0, EMITTER_UID: 0.0}, at=Position(6))
-    assert newcomer.receive(told, 'a', now=2.0) == [
+    listed = Heartbeat(members={'seen': 5.0, 'left': 1.0, 'other': 4.0,
+                                'me': 0.0, EMITTER_UID: 0.0}, at=Position(6))
+    assert newcomer.receive(listed, 'a', now=2.0) == [
         NodeJoined('/', 'a'), NodeJoined('/', 'other'), Learned()]
     assert newcomer.node.nodes('/') == {'seen': 1.0, 'a': 2.0, 'other': -2.0}
     assert newcomer.knows() and not newcomer.knows('/chat')
-    assert newcomer.receive(told, 'a', now=2.0) == []
+    assert newcomer.receive(listed, 'a', now=2.0) == []
 
 
-def test_a_list_of_a_namespace_that_is_not_served(
-        newcomer: Watched) -> None:
-    told = Heartbeat(members={'b': 0.0}, at=Position(6))
-    newcomer.receive(told, 'a', '/chat')
+def test_list_of_a_namespace_that_is_not_served(newcomer: Watched) -> None:
+    listed = Heartbeat(members={'b': 0.0}, at=Position(6))
+    newcomer.receive(listed, 'a', '/chat')
     assert set(newcomer.node.nodes('/chat')) == {'a', 'b'}
     assert newcomer.knows('/chat') and not newcomer.knows()
 
 
-def test_a_list_that_is_too_old(newcomer: Watched) -> None:
-    told = Heartbeat(members={'b': 0.0}, at=Position(4, 9))
-    assert newcomer.receive(told) == [NodeJoined('/', 'a')]
+def test_list_that_is_too_old(newcomer: Watched) -> None:
+    listed = Heartbeat(members={'b': 0.0}, at=Position(4, 9))
+    assert newcomer.receive(listed) == [NodeJoined('/', 'a')]
     assert not newcomer.knows()
 
 
@@ -205,13 +205,13 @@ def test_malformed_lists(extra: List[bytes]) -> None:
     Heartbeat(CAUGHT_UP), Heartbeat(Position(7, 1), 'me'),
     Heartbeat(members={}, at=Position(6)),
     Heartbeat(members={'ä "x"': 1.5}, at=Position(6))])
-def test_there_and_back(message: Any) -> None:
+def test_round_trip(message: Any) -> None:
     assert decode(open_envelope(fields(message, 'a', '/'))) == message
 
 
-def test_what_came_before_still_reads_it() -> None:
-    """Fields of our own that it does not know are ignored by everybody; a
-    list without its position is none."""
+def test_older_versions_read_it() -> None:
+    """It ignores this package's fields that it does not know; a list without
+    its position is none."""
     assert decode(open_envelope([
         b'uid', b'a', b'nsp', b'/', b'type', b'2', b'members', b'{}',
         b'new', b'x'])) == Heartbeat()
@@ -219,7 +219,7 @@ def test_what_came_before_still_reads_it() -> None:
 
 # -- questions ---------------------------------------------------------------
 
-def test_own_question(newcomer: Watched) -> None:
+def test_question_of_the_node_itself(newcomer: Watched) -> None:
     for uid in ('me', EMITTER_UID):
         assert newcomer.receive(
             InitialHeartbeat(True), uid, '/chat', writer=WRITER) == [
@@ -239,12 +239,12 @@ def test_answers_from_another_namespace(watched: Watched, answer: Any,
     watched.node.expect('r', request, 0.0)
     assert watched.receive(answer, 'a', '/chat') == [Completed(WAITER)]
     assert request.answers == {'a': response}
-    # Nobody asks any more: they are not even decoded.
+    # The request is over: they are not even decoded.
     assert watched.receive(BroadcastAck('r', ()), 'a', '/chat') == []
     assert watched.receive(BroadcastClientCount('r', 1), 'a', '/chat') == []
 
 
-def test_who_joins_another_namespace_while_it_is_asked(
+def test_node_that_joins_another_namespace_during_a_request(
         watched: Watched) -> None:
     request = NodesRequest('/chat', WAITER)
     watched.node.expect('r', request, 0.0, writer=WRITER)
@@ -260,7 +260,7 @@ def test_who_joins_another_namespace_while_it_is_asked(
 
 # -- time --------------------------------------------------------------------
 
-def test_who_has_slept_says_so_at_once(watched: Watched) -> None:
+def test_heartbeat_is_due_at_once_after_sleep(watched: Watched) -> None:
     """In every namespace: the others may have dropped it."""
     watched.node.serve(['/', '/chat'], 0.0)
     watched.node.tick(0.0, True)
@@ -270,9 +270,9 @@ def test_who_has_slept_says_so_at_once(watched: Watched) -> None:
         Send('/', Heartbeat()), Send('/chat', Heartbeat())]
 
 
-def test_what_was_slept_through_is_not_known(newcomer: Watched) -> None:
+def test_members_are_unknown_after_sleep(newcomer: Watched) -> None:
     newcomer.node.tick(0.0, True, [newcomer.knowledge])
-    # Nor is it before a node has noticed.
+    # Nor before a node has noticed.
     assert not newcomer.knows(now=100.0)
     newcomer.node.tick(100.0, True, [newcomer.knowledge])
     assert not newcomer.knows(now=100.0)
@@ -281,19 +281,19 @@ def test_what_was_slept_through_is_not_known(newcomer: Watched) -> None:
     assert newcomer.knows(now=110.0)
 
 
-def test_what_could_not_be_heard_is_not_known(newcomer: Watched) -> None:
+def test_members_are_unknown_after_an_outage(newcomer: Watched) -> None:
     for now in range(20):
         newcomer.node.tick(now, False, [newcomer.knowledge])
     assert not newcomer.knows(now=19.0)
 
 
-def test_what_is_due_when_it_can_be_heard_again(watched: Watched) -> None:
+def test_heartbeats_due_after_an_outage(watched: Watched) -> None:
     assert watched.node.resume(INTERVAL - 1) == []
     assert watched.node.resume(INTERVAL) == [Send('/', Heartbeat())]
 
 
-def test_an_arrival_that_could_not_be_written(watched: Watched) -> None:
-    """No other sign of life takes its place."""
+def test_announcement_that_could_not_be_written(watched: Watched) -> None:
+    """No other heartbeat replaces it."""
     watched.node.unannounced('/')
     watched.node.unannounced('/nowhere')
     assert watched.node.tick(0.0, True) == [Send('/', InitialHeartbeat())]
@@ -310,14 +310,13 @@ def test_reader_of_a_node_that_writes_as_an_emitter(
     assert watched.receive(Heartbeat(Position(3, 1), 'b'), EMITTER_UID,
                            '/chat') == [
         ReaderLags('b', Position(3, 1))]
-    # Our own writer knows it from our own reader.
+    # The local writer knows it from the local reader.
     assert watched.receive(Heartbeat(Position(3, 1), 'me'), EMITTER_UID) == []
 
 
-def test_a_report_of_a_reader_does_not_make_a_python_node_another_one(
-        watched: Watched) -> None:
-    """It is written outside of the order, without the writer's fields. Over
-    PUB/SUB a Python node that does not listen yet is waited for."""
+def test_report_of_a_reader_keeps_a_python_node(watched: Watched) -> None:
+    """It is written out of order, without the writer's fields. Over PUB/SUB, a
+    Python node that does not listen yet is waited for."""
     watched.receive(Heartbeat(), writer=b'w')
     watched.receive(Heartbeat(CAUGHT_UP))
     assert watched.node.known('/')['a'].python

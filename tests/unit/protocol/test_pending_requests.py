@@ -1,4 +1,4 @@
-"""Which requests are under way, and how each ends."""
+"""The requests in progress, and the end of each."""
 from typing import Any
 
 import pytest
@@ -19,8 +19,8 @@ from .asking import ask_clients, ask_nodes, is_open, WAITER
 
 @pytest.mark.parametrize('nodes, lifetime', [
     (['a'], CALLBACK_LIFETIME), ([], CALLBACK_LIFETIME_ALONE)])
-def test_a_callback_lapses(requests: PendingRequests, log: Log, nodes: Any,
-                           lifetime: float) -> None:
+def test_callback_expires(requests: PendingRequests, log: Log, nodes: Any,
+                          lifetime: float) -> None:
     requests.open('r', ClientsRequest('/', callback=log), nodes, 5.0)
     assert requests.expire(5.0 + lifetime) == []
     assert requests.expire(5.5 + lifetime) == ['r']
@@ -28,22 +28,22 @@ def test_a_callback_lapses(requests: PendingRequests, log: Log, nodes: Any,
     assert requests.acknowledged('r', 'a', ()) == (None, None)
 
 
-def test_who_waits_ends_the_wait_himself(requests: PendingRequests) -> None:
+def test_waiting_caller_ends_its_request(requests: PendingRequests) -> None:
     ask_clients(requests, 'a')
     assert requests.expire(1e9) == []
     assert is_open(requests)
 
 
-def test_lifetimes_are_above_that_of_a_call() -> None:
+def test_lifetimes_exceed_that_of_a_call() -> None:
     """python-socketio's call() waits for 60 seconds."""
     assert min(CALLBACK_LIFETIME, CALLBACK_LIFETIME_ALONE) > 60
 
 
-def test_what_is_withdrawn(requests: PendingRequests) -> None:
+def test_withdrawn_requests(requests: PendingRequests) -> None:
     request = ask_clients(requests, 'a')
     requests.withdraw('r')
     assert not is_open(requests)
-    # All of these come late, and have no effect.
+    # All of these arrive late, and have no effect.
     requests.withdraw('r')
     assert requests.counted('r', 'a', 5) is None
     assert requests.answered('r', 'a', 5) is None
@@ -52,7 +52,7 @@ def test_what_is_withdrawn(requests: PendingRequests) -> None:
     assert request.responses == []
 
 
-def test_an_answer_of_the_wrong_kind(requests: PendingRequests) -> None:
+def test_answer_of_the_wrong_kind(requests: PendingRequests) -> None:
     request = ask_clients(requests, 'a')
     assert requests.answered('r', 'a', 5) is None
     assert request.missing == ['a']
@@ -63,7 +63,7 @@ def test_an_answer_of_the_wrong_kind(requests: PendingRequests) -> None:
     assert nodes.missing == ['a']
 
 
-def test_requests_are_apart(requests: PendingRequests) -> None:
+def test_requests_are_separate(requests: PendingRequests) -> None:
     first, second = NodesRequest('/', 1), NodesRequest('/', 2)
     requests.open('1', first, ['a'], 0.0)
     requests.open('2', second, ['a'], 0.0)
@@ -101,7 +101,7 @@ def test_responses_of_clients(requests: PendingRequests) -> None:
     assert request.responses == ['x']
 
 
-def test_responses_to_no_request(requests: PendingRequests) -> None:
+def test_responses_to_unknown_requests(requests: PendingRequests) -> None:
     for answer in BroadcastClientCount('r', 0), BroadcastAck('r', ()), \
             FetchSocketsResponse('r', ()), ServerSideEmitResponse('r', 1):
         assert requests.respond('a', answer) == []

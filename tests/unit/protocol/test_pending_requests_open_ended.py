@@ -1,5 +1,5 @@
-"""Requests whose addressees are not known yet: those over the stream, until
-their own entry has been read back."""
+"""Requests over the stream, whose addressees are unknown until their own entry
+has been read back."""
 from typing import Any
 
 from redis_streams_adapter.protocol.pending_requests import \
@@ -19,7 +19,7 @@ def ask(requests: PendingRequests, *nodes: str) -> NodesRequest:
     return request
 
 
-def test_nobody_else_is_there(requests: PendingRequests) -> None:
+def test_no_other_members(requests: PendingRequests) -> None:
     request = ask(requests)
     assert not request.complete
     assert request.obstacle == NOT_READ_BACK
@@ -31,16 +31,15 @@ def test_nobody_else_is_there(requests: PendingRequests) -> None:
     assert len(requests) == 0
 
 
-def test_it_was_read_back_before_that_was_noted(
+def test_request_read_back_before_it_was_noted(
         requests: PendingRequests) -> None:
     ask(requests)
     assert requests.returned(WRITER, 3) == []
     assert requests.written('r', WRITER, 3) is WAITER
 
 
-def test_it_is_read_back_with_one_that_came_later(
-        requests: PendingRequests) -> None:
-    """As if Redis has refused it."""
+def test_request_is_settled_by_a_later_one(requests: PendingRequests) -> None:
+    """As if Redis had refused it."""
     ask(requests)
     requests.written('r', WRITER, 3)
     assert requests.returned(WRITER, 7) == [WAITER]
@@ -53,7 +52,7 @@ def test_entries_of_another_stream(requests: PendingRequests) -> None:
     assert requests.returned(WRITER, 3) == [WAITER]
 
 
-def test_who_joins_before_it_is_asked(requests: PendingRequests) -> None:
+def test_node_that_joins_before_the_request(requests: PendingRequests) -> None:
     request = ask(requests, 'a')
     requests.joined('/', 'early', WRITER)
     requests.written('r', WRITER, 3)
@@ -68,7 +67,7 @@ def test_who_joins_before_it_is_asked(requests: PendingRequests) -> None:
     assert request.answers == {'a': 'a', 'b': 'b', 'early': 'e'}
 
 
-def test_who_joins_between_its_return_and_the_note_of_it(
+def test_node_that_joins_between_read_back_and_note(
         requests: PendingRequests) -> None:
     request = ask(requests, 'a')
     requests.joined('/', 'early', WRITER)
@@ -78,7 +77,7 @@ def test_who_joins_between_its_return_and_the_note_of_it(
     assert request.missing == ['a', 'early']
 
 
-def test_who_leaves_and_comes_back(requests: PendingRequests) -> None:
+def test_node_that_leaves_and_returns(requests: PendingRequests) -> None:
     request = ask(requests, 'a', 'b')
     assert requests.node_left('/', 'a') == []
     assert requests.node_left('/', 'b') == []
@@ -90,7 +89,8 @@ def test_who_leaves_and_comes_back(requests: PendingRequests) -> None:
     assert requests.node_left('/', 'b') == [WAITER]
 
 
-def test_who_leaves_and_comes_back_too_late(requests: PendingRequests) -> None:
+def test_node_that_leaves_and_returns_too_late(
+        requests: PendingRequests) -> None:
     request = ask(requests, 'a')
     requests.node_left('/', 'a')
     requests.returned(WRITER, 1)
@@ -99,8 +99,8 @@ def test_who_leaves_and_comes_back_too_late(requests: PendingRequests) -> None:
     assert request.missing == []
 
 
-def test_history_was_lost(requests: PendingRequests) -> None:
-    """Who may have joined there is unknown: it ends at its timeout."""
+def test_lost_history(requests: PendingRequests) -> None:
+    """New members are unknown then: it ends at its timeout."""
     request = ask(requests, 'a')
     requests.lost(b'other')
     assert request.obstacle == NOT_READ_BACK
@@ -125,7 +125,7 @@ def test_history_that_is_lost_later(requests: PendingRequests) -> None:
 
 def test_callback_while_members_are_unknown(requests: PendingRequests,
                                             log: Log) -> None:
-    """It is not known which other nodes have clients that answer."""
+    """It is unknown which other nodes have clients that answer."""
     request = ClientsRequest('/', callback=log)
     request.doubt = UNKNOWN_MEMBERS
     requests.open('r', request, [], 0.0, writer=WRITER)
@@ -142,7 +142,7 @@ def test_callback_while_members_are_unknown(requests: PendingRequests,
 
 def test_callback_without_other_nodes(requests: PendingRequests,
                                       log: Log) -> None:
-    """One that was silent for too long may answer after all."""
+    """A node that was silent for too long may answer after all."""
     request: Any = ClientsRequest('/', callback=log)
     requests.open('r', request, [], 0.0, writer=WRITER)
     requests.written('r', WRITER, 1)
@@ -153,7 +153,7 @@ def test_callback_without_other_nodes(requests: PendingRequests,
     assert requests.expire(CALLBACK_LIFETIME_ALONE + 1) == ['r']
 
 
-def test_where_answers_are_waited_for(requests: PendingRequests) -> None:
+def test_ways_of_answers(requests: PendingRequests) -> None:
     assert not requests.concern('/')
     ask(requests, 'a')
     other = NodesRequest('/', WAITER)

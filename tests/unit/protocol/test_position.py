@@ -10,7 +10,7 @@ POSITIONS = st.builds(Position, NUMBERS, NUMBERS)
 
 
 @given(POSITIONS)
-def test_what_is_written_is_read(position: Position) -> None:
+def test_round_trip(position: Position) -> None:
     assert Position.parse(bytes(position)) == position
     assert Position.parse(str(position).encode()) == position
     assert f'{position}' == '%s' % (position,) == str(position)
@@ -23,13 +23,12 @@ def test_positions_are_ordered_as_numbers() -> None:
     assert len({*ordered, Position.parse(b'9-10')}) == len(ordered)
 
 
-def test_the_text_of_another_form_is_the_same_position() -> None:
+def test_other_forms_of_the_same_position() -> None:
     assert Position.parse(b'0009-01') == Position(9, 1)
 
 
 @given(POSITIONS)
-def test_nothing_is_between_a_position_and_the_one_before(
-        position: Position) -> None:
+def test_no_position_between_two_neighbours(position: Position) -> None:
     before = position.before()
     if position == START:
         assert before == START
@@ -44,6 +43,6 @@ def test_nothing_is_between_a_position_and_the_one_before(
     b'5_0-0', b'5.0-0', b'-5-0', b'$', b'\xd9\xa5-0',
     b'18446744073709551616-0', b'0-18446744073709551616',
     b'0' * 40 + b'-0', b'9' * 10_000 + b'-0'])
-def test_nonsense(text: bytes) -> None:
+def test_invalid_ids(text: bytes) -> None:
     with pytest.raises(DecodeError, match='^not an entry id$'):
         Position.parse(text)

@@ -1,4 +1,4 @@
-"""Who still has to answer."""
+"""The nodes and clients that still have to answer."""
 from redis_streams_adapter.protocol.pending_requests import PendingRequests
 from redis_streams_adapter.protocol.requests import ClientsRequest, \
     NodesRequest
@@ -21,7 +21,7 @@ def test_every_node_answers(requests: PendingRequests) -> None:
     assert not is_open(requests)
 
 
-def test_an_answer_counts_once(requests: PendingRequests) -> None:
+def test_answer_counts_once(requests: PendingRequests) -> None:
     request = ask_nodes(requests, 'a', 'b')
     requests.answered('r', 'a', 1)
     requests.answered('r', 'a', 2)
@@ -30,7 +30,7 @@ def test_an_answer_counts_once(requests: PendingRequests) -> None:
     assert is_open(requests)
 
 
-def test_the_last_node_leaves(requests: PendingRequests) -> None:
+def test_last_node_leaves(requests: PendingRequests) -> None:
     request = ask_nodes(requests, 'a', 'b')
     requests.answered('r', 'a', 1)
     assert requests.node_left('/chat', 'b') == []
@@ -53,8 +53,9 @@ def test_only_the_number_of_nodes_is_known(requests: PendingRequests) -> None:
     assert request.answers == {'x': 1, 'y': 3}
 
 
-def test_a_node_that_was_not_asked_leaves(requests: PendingRequests) -> None:
-    """Nobody's answer is taken for its."""
+def test_departure_of_a_node_that_was_not_asked(
+        requests: PendingRequests) -> None:
+    """No other answer is mistaken for its answer."""
     request = NodesRequest('/', WAITER)
     requests.open('r', request, ['a'], 0.0, others=1)
     assert requests.node_left('/', 'killed long ago') == []
@@ -62,8 +63,8 @@ def test_a_node_that_was_not_asked_leaves(requests: PendingRequests) -> None:
     assert requests.node_left('/', 'a') == [WAITER]
 
 
-def test_more_answer_than_were_counted(requests: PendingRequests) -> None:
-    """One has subscribed a moment later, and its answer is here first."""
+def test_more_answers_than_counted_nodes(requests: PendingRequests) -> None:
+    """A node subscribed a moment later, and its answer arrived first."""
     request = NodesRequest('/', WAITER)
     requests.open('r', request, ['a'], 0.0, others=2)
     assert requests.answered('r', 'late', 1) is None
@@ -91,7 +92,7 @@ def test_every_node_counts_every_client_answers(
     assert len(request.responses) == 3
 
 
-def test_a_callback(requests: PendingRequests, log: Log) -> None:
+def test_callback(requests: PendingRequests, log: Log) -> None:
     request = ClientsRequest('/', callback=log)
     requests.open('r', request, ['a'], 0.0)
     requests.counted('r', 'a', 2)
@@ -99,33 +100,32 @@ def test_a_callback(requests: PendingRequests, log: Log) -> None:
     assert is_open(requests)
     assert requests.acknowledged('r', 'a', (1,)) == (log, None)
     assert not is_open(requests)
-    # It only says whom to call, and keeps nothing.
+    # It only names the function to call, and keeps nothing.
     assert log.calls == request.responses == []
 
 
-def test_nobody_has_clients(requests: PendingRequests) -> None:
+def test_nodes_without_clients(requests: PendingRequests) -> None:
     ask_clients(requests, 'a', 'b')
     assert requests.counted('r', 'a', 0) is None
     assert requests.counted('r', 'b', 0) is WAITER
     assert not is_open(requests)
 
 
-def test_a_node_that_was_not_known_counts_too(
-        requests: PendingRequests) -> None:
+def test_unknown_node_counts_too(requests: PendingRequests) -> None:
     ask_clients(requests, 'a')
     requests.counted('r', 'new', 1)
     assert requests.counted('r', 'a', 0) is None
     assert requests.acknowledged('r', 'new', (1,)) == (None, WAITER)
 
 
-def test_an_answer_may_overtake_the_count(requests: PendingRequests) -> None:
+def test_answer_may_overtake_the_count(requests: PendingRequests) -> None:
     ask_clients(requests, 'a')
     assert requests.acknowledged('r', 'a', (1,)) == (None, None)
     assert requests.counted('r', 'a', 2) is None
     assert requests.acknowledged('r', 'a', (1,)) == (None, WAITER)
 
 
-def test_own_clients_count_before_anybody_is_asked(
+def test_local_clients_count_before_the_request(
         requests: PendingRequests) -> None:
     request = ClientsRequest('/', WAITER)
     request.count_own('own', 1)
@@ -135,9 +135,9 @@ def test_own_clients_count_before_anybody_is_asked(
     assert requests.acknowledged('r', 'own', (1,)) == (None, WAITER)
 
 
-def test_own_clients_do_not_answer_for_another_node(
+def test_local_clients_do_not_answer_for_another_node(
         requests: PendingRequests) -> None:
-    """Where only the number of nodes is known, too."""
+    """Even if only the number of nodes is known."""
     request = ClientsRequest('/', WAITER)
     request.count_own('own', 0)
     requests.open('r', request, [], 0.0, others=1)
@@ -147,8 +147,7 @@ def test_own_clients_do_not_answer_for_another_node(
     assert requests.acknowledged('r', 'a', (1,)) == (None, WAITER)
 
 
-def test_a_node_that_leaves_is_not_waited_for(
-        requests: PendingRequests) -> None:
+def test_node_that_leaves_is_not_waited_for(requests: PendingRequests) -> None:
     ask_clients(requests, 'a', 'b')
     requests.counted('r', 'a', 0)
     assert requests.node_left('/chat', 'b') == []
@@ -156,8 +155,8 @@ def test_a_node_that_leaves_is_not_waited_for(
     assert requests.node_left('/', 'b') == [WAITER]
 
 
-def test_the_clients_of_a_node_that_leaves(requests: PendingRequests) -> None:
-    """They answer nobody any more; what they have answered is kept."""
+def test_clients_of_a_node_that_leaves(requests: PendingRequests) -> None:
+    """They cannot answer any more; earlier answers are kept."""
     request = ask_clients(requests, 'a', 'b')
     requests.counted('r', 'a', 2)
     requests.acknowledged('r', 'a', (1,))
@@ -167,14 +166,13 @@ def test_the_clients_of_a_node_that_leaves(requests: PendingRequests) -> None:
     assert request.complete
 
 
-def test_a_late_answer_of_a_node_that_was_lost(
-        requests: PendingRequests) -> None:
-    """It does not stand for one that is still to come."""
+def test_late_answer_of_a_lost_node(requests: PendingRequests) -> None:
+    """It does not replace an answer that is still due."""
     request = ask_clients(requests, 'a', 'b')
     requests.counted('r', 'a', 1)
     requests.counted('r', 'b', 1)
     assert requests.node_left('/', 'a') == []
-    # It only slept.
+    # It was only asleep.
     assert requests.acknowledged('r', 'a', (1,)) == (None, None)
     assert not request.complete
     assert request.missing == ['b']

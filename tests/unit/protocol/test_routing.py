@@ -1,4 +1,4 @@
-"""Which stream a namespace goes to."""
+"""The stream of each namespace."""
 from typing import List
 
 import pytest
@@ -17,7 +17,7 @@ def test_names() -> None:
 
 
 def test_channels() -> None:
-    """As ``dist/adapter.js`` of the adapter 0.3 has them."""
+    """The names in ``dist/adapter.js`` of the adapter 0.3."""
     assert public_channel('socket.io', '/') == 'socket.io#/#'
     assert public_channel('x', '/chat') == 'x#/chat#'
     assert private_channel('socket.io', '/', 'uid') == 'socket.io#/#uid#'
@@ -29,7 +29,7 @@ def test_channels() -> None:
 def test_channels_that_are_counted_are_in_one_slot(
         prefix: str, namespace: str) -> None:
     """They differ from each other and from those of Node.js, and one pattern
-    of an access control list has them all."""
+    of an access control list matches them all."""
     public = public_channel(prefix, namespace)
     counted = [marker_channel(prefix, namespace),
                application_channel(prefix, namespace, 'one'),
@@ -58,7 +58,7 @@ def test_names_of_applications(one: str, other: str, database: int,
         first = Application(one, database)
         second = Application(other, number)
     except UnicodeEncodeError:
-        return  # it cannot be the key of a stream
+        return  # invalid as the key of a stream
     same = (one, database) == (other, number)
     assert (first.name == second.name) is same
     assert first.is_foreign(second.name) is not same
@@ -66,8 +66,8 @@ def test_names_of_applications(one: str, other: str, database: int,
     assert not first.is_foreign(None)
 
 
-#: As JavaScript computed them: the hash, and its remainders by 2, 3, 4, 7.
-#: Those below 0 name streams that no server reads.
+#: Computed by JavaScript: the hash, and its remainders by 2, 3, 4, 7. Negative
+#: ones name streams that no server reads.
 IN_NODE = [
     ('', 0, [0, 0, 0, 0]),
     ('/', 47, [1, 2, 3, 5]),
@@ -83,8 +83,8 @@ IN_NODE = [
 
 
 @pytest.mark.parametrize('namespace, number, remainders', IN_NODE)
-def test_as_in_node(namespace: str, number: int,
-                    remainders: List[int]) -> None:
+def test_same_stream_as_in_node_js(namespace: str, number: int,
+                                   remainders: List[int]) -> None:
     assert hash_code(namespace) == number
     for count, remainder in zip((2, 3, 4, 7), remainders):
         index = stream_index(namespace, count)

@@ -1,4 +1,4 @@
-"""Under which uid a process writes."""
+"""The uid under which a process writes."""
 import threading
 from typing import Any, List
 
@@ -43,18 +43,18 @@ def test_only_the_uid_changes(signature: Signature) -> None:
     before = fields(Broadcast(('hello', {'x': 1})), '/chat')
     after = signature(before)
     assert after[0] == b'uid' and after[2:] == before[2:]
-    # What need not change is not copied.
+    # An unchanged entry is not copied.
     signature(fields(InitialHeartbeat(), '/chat'))
     assert signature(before) is before
 
 
-def test_namespaces_are_apart(signature: Signature) -> None:
+def test_namespaces_are_separate(signature: Signature) -> None:
     signature(fields(InitialHeartbeat(), '/chat'))
     assert uid_of(signature(fields(HELLO, '/'))) == EMITTER_UID
     assert uid_of(signature(fields(HELLO, '/chat'))) == 'me'
 
 
-def test_a_question_joins_nothing(signature: Signature) -> None:
+def test_question_does_not_join(signature: Signature) -> None:
     question = fields(InitialHeartbeat(asks=True), uid=EMITTER_UID)
     assert signature(question) is question
     assert not signature.joined('/')
@@ -66,7 +66,7 @@ def test_a_question_joins_nothing(signature: Signature) -> None:
     assert signature.joined('/')
 
 
-def test_what_is_refused_joins_nothing(signature: Signature) -> None:
+def test_refused_entry_does_not_join(signature: Signature) -> None:
     outbox = Outbox(Capacity(1, 10_000), signature)
     outbox.put(fields(HELLO))
     with pytest.raises(OutboxFullError):
@@ -74,8 +74,8 @@ def test_what_is_refused_joins_nothing(signature: Signature) -> None:
     assert not signature.joined('/')
 
 
-def test_the_outbox_decides(signature: Signature) -> None:
-    """Tasks encode while others join and leave: the own uid is in every
+def test_order_of_the_outbox_decides(signature: Signature) -> None:
+    """Tasks encode while others join and leave: the node's uid is in every
     entry between an arrival and its goodbye, and in no other."""
     outbox = Outbox(Capacity(100_000, 1 << 30), signature)
     over = threading.Event()
@@ -83,7 +83,7 @@ def test_the_outbox_decides(signature: Signature) -> None:
 
     def emit() -> None:
         while not over.is_set():
-            # However fast this is, there is room for what the test puts in.
+            # However fast this is, there is room for the test's entries.
             if len(outbox) < 90_000:
                 outbox.put(fields(HELLO))
             emitted.set()

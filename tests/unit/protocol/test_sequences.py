@@ -7,7 +7,7 @@ from redis_streams_adapter.protocol.sequences import Sequences as _Sequences
 
 
 class Sequences(_Sequences):
-    """Meets unknown writers, as a node does."""
+    """Accepts unknown writers, as a node does."""
 
     def missing_before(self, writer: bytes, sequence: int,
                        numbered: bool = True, since: Any = None,
@@ -23,7 +23,7 @@ def test_in_order() -> None:
             for number in range(1, 6)] == [0] * 5
 
 
-def test_the_first_may_have_any_number() -> None:
+def test_first_entry_may_have_any_number() -> None:
     sequences = Sequences()
     assert sequences.missing_before(b'a', 1000) == 0
     assert sequences.missing_before(b'b', 0) == 0
@@ -44,11 +44,11 @@ def test_gaps() -> None:
     sequences.missing_before(b'a', 5)
     assert sequences.missing_before(b'a', 9) == 3
     assert sequences.missing_before(b'a', 10) == 0
-    # What comes after all is a copy, by all that is known.
+    # A late entry is a copy, as far as is known.
     assert sequences.missing_before(b'a', 7) < 0
 
 
-def test_writers_are_apart() -> None:
+def test_writers_are_separate() -> None:
     sequences = Sequences()
     sequences.missing_before(b'a', 5)
     sequences.missing_before(b'b', 1)
@@ -56,19 +56,19 @@ def test_writers_are_apart() -> None:
     assert sequences.missing_before(b'a', 6) == 0
 
 
-def test_writers_of_whom_nothing_is_heard_are_forgotten() -> None:
+def test_silent_writers_are_forgotten() -> None:
     sequences = Sequences(remembered=3)
     sequences.missing_before(b'gone', 5)
     sequences.missing_before(b'here', 5)
     for number in range(10):
         sequences.missing_before(b'%d' % number, 1)
         assert sequences.missing_before(b'here', 6 + number) == 0
-    # It would be a copy and a gap, if it was remembered.
+    # It would be a copy and a gap if it was remembered.
     assert sequences.missing_before(b'gone', 1) == 0
     assert sequences.missing_before(b'gone', 2) == 0
 
 
-def test_so_many_are_remembered() -> None:
+def test_number_of_remembered_writers() -> None:
     sequences = Sequences(remembered=3)
     writers = [b'a', b'b', b'c', b'd', b'e']
     for count in range(1, len(writers) + 1):
@@ -79,7 +79,7 @@ def test_so_many_are_remembered() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from([b'a', b'b', b'c']),
                           st.integers(0, 20))))
-def test_as_an_account_that_forgets_nothing(
+def test_same_result_as_with_unlimited_memory(
         entries: List[Tuple[bytes, int]]) -> None:
     sequences = Sequences(remembered=3)
     account: Dict[bytes, int] = {}
@@ -92,24 +92,24 @@ def test_as_an_account_that_forgets_nothing(
             account[writer] = number
 
 
-def test_signs_of_life() -> None:
-    """They carry the number of the last message before them."""
+def test_heartbeats() -> None:
+    """They carry the number of the previous message."""
     sequences = Sequences()
     assert [sequences.missing_before(b'a', number, numbered)
             for number, numbered in [(0, False), (0, False), (1, True),
                                      (1, False), (4, False), (5, True),
                                      (9, True), (9, False)]] == [
         0, 0, 0, 0, 3, 0, 3, 0]
-    # One of before what was seen is a copy.
+    # A number before the last one seen is a copy.
     assert sequences.missing_before(b'a', 8, False) < 0
-    # The first that is seen of a writer may be a sign of life.
+    # The first entry seen of a writer may be a heartbeat.
     assert sequences.missing_before(b'b', 7, False) == 0
     assert sequences.missing_before(b'b', 8) == 0
 
 
-def test_who_began_after_the_reader_was_to_be_seen_from_the_first() -> None:
+def test_newer_writer_is_seen_from_its_first_entry() -> None:
     sequences = Sequences()
-    # Not known yet where the reader began.
+    # It is not yet known where the reader began.
     assert sequences.missing_before(b'x', 5, since=(9, 9)) == 0
     sequences.begin((5, 3))
     assert sequences.missing_before(b'a', 5, since=(5, 2)) == 0
@@ -122,18 +122,18 @@ def test_who_began_after_the_reader_was_to_be_seen_from_the_first() -> None:
     assert sequences.missing_before(b'b', 6, since=(5, 3)) == 0
 
 
-def test_who_began_with_another_stream_is_not_judged() -> None:
-    """The reader found none; what was there before was deleted, or was lost
-    when Redis was started anew."""
+def test_writer_of_another_stream_has_no_gaps() -> None:
+    """The reader found none; an earlier one was deleted, or was lost when
+    Redis was restarted."""
     sequences = Sequences()
     sequences.begin((0, 0), 1000)
     assert sequences.missing_before(b'a', 5, since=(999, 9)) == 0
     assert sequences.missing_before(b'b', 5, since=(1000, 0)) == 4
-    # When that one began is not known.
+    # The beginning of that stream is unknown.
     assert sequences.missing_before(b'c', 5, since=(0, 0)) == 0
 
 
-def test_who_may_have_been_forgotten_is_not_judged() -> None:
+def test_writer_that_may_have_been_forgotten_has_no_gaps() -> None:
     sequences = Sequences(remembered=3)
     sequences.begin((1, 0))
     sequences.missing_before(b'quiet', 7, since=(2, 0), at=(2, 5))
@@ -147,8 +147,8 @@ def test_who_may_have_been_forgotten_is_not_judged() -> None:
                                     at=(12, 0)) == 8
 
 
-def test_what_this_process_wrote_before_it_closed() -> None:
-    """Its clients had it when it was emitted, whatever its number."""
+def test_entries_of_this_process_before_it_closed() -> None:
+    """Its clients received it when it was emitted, whatever its number."""
     sequences = Sequences(b'own')
     sequences.former = frozenset([b'former'])
     sequences.begin((5, 0))

@@ -1,5 +1,5 @@
-"""What the contract of a transport is made of. The contract itself is tested
-for each transport, see tests/support/transport_contract.py."""
+"""The values of a transport's contract. The contract itself is tested for each
+transport, see tests/support/transport_contract.py."""
 import pytest
 
 from redis_streams_adapter.protocol.position import Position, START
@@ -20,7 +20,7 @@ def test_errors() -> None:
     assert not issubclass(EntryRefused, Unavailable)
 
 
-def test_a_stream_that_does_not_exist() -> None:
+def test_missing_stream() -> None:
     assert NO_STREAM.first_id is None
     assert NO_STREAM.last_id == START
     assert NO_STREAM.added == NO_STREAM.length == 0

@@ -15,7 +15,7 @@ from redis_streams_adapter.protocol.values import check_finite, LAST_DATE, \
 
 PLAIN = Serialiser(json, False)
 
-#: What JSON can say; whole numbers that msgpack can, too.
+#: Values that JSON can express; with whole numbers that msgpack can, too.
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-2**63, 2**64 - 1)
     | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -41,10 +41,10 @@ def nested(depth: int, leaf: Any = None, mapping: bool = False) -> Any:
     return value
 
 
-# -- there and back ----------------------------------------------------------
+# -- round trips -------------------------------------------------------------
 
 @given(VALUES)
-def test_what_json_can_say(value: Any) -> None:
+def test_json_values(value: Any) -> None:
     data = {'value': value}
     raw = PLAIN.dump(data)
     assert load_json(raw) == data
@@ -157,8 +157,8 @@ def test_blanks_after_json() -> None:
 
 
 @pytest.mark.parametrize('mapping', [False, True])
-def test_how_deep_values_may_be(mapping: bool) -> None:
-    """Three levels are those of the message itself."""
+def test_maximum_depth(mapping: bool) -> None:
+    """Three levels belong to the message itself."""
     deepest = nested(MAX_DEPTH + 3, mapping=mapping)
     too_deep = nested(MAX_DEPTH + 4, mapping=mapping)
     assert load_json(json.dumps(deepest).encode()) == deepest
@@ -186,7 +186,7 @@ def test_dates_of_node(seconds: int, nanoseconds: int, text: str) -> None:
     assert load_msgpack(msgpack.packb([stamp])) == [text]
 
 
-def test_what_node_cannot_have_sent() -> None:
+def test_values_that_node_cannot_send() -> None:
     for value in (msgpack.Timestamp(LAST_DATE + 1),
                   msgpack.ExtType(5, b'x')):
         with pytest.raises(DecodeError):
@@ -194,7 +194,7 @@ def test_what_node_cannot_have_sent() -> None:
 
 
 def test_keys_become_text() -> None:
-    """As in JSON, whose keys are nothing else."""
+    """As in JSON, in which all keys are strings."""
     data = {7: 'a', None: 'b', True: 'c', 'd': 'd', 2.5: 'e'}
     assert load_msgpack(msgpack.packb(data)) == json.loads(json.dumps(data))
     assert load_base64(PLAIN.dump({'x': data, 'y': b''}))['x'] \
@@ -216,13 +216,13 @@ def test_only_plaintext() -> None:
 
 
 @pytest.mark.parametrize('value', [object(), {1, 2}, 1j])
-def test_what_cannot_be_serialised(value: Any) -> None:
+def test_unserialisable_values(value: Any) -> None:
     for data in ({'a': value}, {'a': value, 'b': b''}):
         with pytest.raises(TypeError):
             PLAIN.dump(data)
 
 
-def test_what_msgpack_cannot_carry() -> None:
+def test_values_that_msgpack_cannot_carry() -> None:
     for value in (2**64, -2**63 - 1):
         assert load_json(PLAIN.dump({'a': value})) == {'a': value}
         with pytest.raises(ValueError, match='64 bits'):
@@ -232,8 +232,8 @@ def test_what_msgpack_cannot_carry() -> None:
 
 
 class Module:
-    """An application's JSON module: it knows complex numbers, and writes
-    the text that it is given."""
+    """An application's JSON module: it serialises complex numbers, and writes
+    the given text."""
 
     def __init__(self, text: str = '') -> None:
         self.text = text
@@ -243,7 +243,7 @@ class Module:
             obj, default=lambda value: [value.real, value.imag], **kwargs)
 
 
-def test_the_json_module_of_an_application() -> None:
+def test_json_module_of_the_application() -> None:
     serialiser = Serialiser(Module(), False)
     assert serialiser.dump({'a': 1 + 2j}) == b'{"a":[1.0,2.0]}'
     assert load_base64(serialiser.dump({'a': 1 + 2j, 'b': b''})) == {
@@ -252,13 +252,13 @@ def test_the_json_module_of_an_application() -> None:
 
 @pytest.mark.parametrize('text', ['{"a":NaN}', '[-Infinity]', '1e999',
                                   '[1' + '0' * 400 + '.5]'])
-def test_a_json_module_that_writes_no_json(text: str) -> None:
+def test_json_module_that_writes_invalid_json(text: str) -> None:
     with pytest.raises(ValueError, match='not JSON'):
         Serialiser(Module(text), False).dump({})
 
 
 @pytest.mark.parametrize('text', ['"NaN"', '["1e999"]', '[1e100]'])
-def test_a_json_module_whose_text_looks_suspicious(text: str) -> None:
+def test_json_module_with_unusual_valid_text(text: str) -> None:
     assert Serialiser(Module(text), False).dump({}) == text.encode()
 
 
