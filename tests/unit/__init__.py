@@ -1,3 +1,3 @@
-"""Tests of one module each, without processes and without waiting. What
-speaks to a stream speaks to :mod:`redis_streams_adapter.testing.stream`, which
-keeps the same promises as Redis: ``test_transport.py`` tests both."""
+"""Tests of one module each, without processes and without waiting. They use
+the stream of :mod:`redis_streams_adapter.testing.stream`, which keeps the
+contract of Redis: ``tests/support/transport_contract.py`` tests both."""

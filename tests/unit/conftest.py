@@ -1,4 +1,4 @@
-"""What the tests of modules share."""
+"""Fixtures shared by the unit tests."""
 import sys
 import weakref
 from collections import defaultdict
@@ -20,14 +20,14 @@ from .fake_server import make_server
 from redis_streams_adapter.testing.stream import FakeStream
 from .nodes import Node, Pair
 
-# How long an example takes says nothing on a machine that does other things.
+# The time of an example is meaningless on a busy machine.
 settings.register_profile(
     'unit', deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('unit')
 
 
-#: Nobody listens there. The managers of these tests have a fake stream, and
-#: one that came to speak to Redis all the same would fail.
+#: No server listens there. The managers of these tests have a fake stream; one
+#: that connects to Redis anyway fails.
 NOWHERE = 'redis://127.0.0.1:1'
 
 
@@ -58,7 +58,7 @@ def streams(stream: FakeStream) -> Dict[str, FakeStream]:
 
 @pytest.fixture
 def managers() -> List[RedisStreamsManager]:
-    """All that :func:`make_manager` has made."""
+    """All managers made by :func:`make_manager`."""
     return []
 
 
@@ -106,8 +106,7 @@ def make_node(make_manager: Callable[..., RedisStreamsManager]
 def make_cluster(make_node: Callable[..., Node],
                  streams: Dict[str, FakeStream]
                  ) -> Callable[..., List[Node]]:
-    """Makes so many nodes that know each other, and have nothing more to say
-    about it."""
+    """Makes nodes that know each other and have finished their discovery."""
     def make(count: int, **options: Any) -> List[Node]:
         nodes = [make_node(**options) for _ in range(count)]
         for node in nodes:
@@ -161,7 +160,7 @@ def have_answered(stream: FakeStream, uids: List[str]) -> bool:
 
 
 @pytest.fixture
-def the_json_of_python_socketio() -> Iterator[None]:
+def default_json_module() -> Iterator[None]:
     """A server with a module of its own sets it for all servers."""
     before = Packet.json
     yield
@@ -169,9 +168,9 @@ def the_json_of_python_socketio() -> Iterator[None]:
 
 
 @pytest.fixture(scope='package', autouse=True)
-def nobody_patches_this_process() -> Iterator[None]:
-    """gevent and eventlet change what these tests rely on. Those that need
-    them run them in a process of their own."""
+def process_is_not_patched() -> Iterator[None]:
+    """gevent and eventlet change what these tests rely on. Tests that need
+    them run them in a separate process."""
     before = set(sys.modules)
     yield
     imported = set(sys.modules) - before

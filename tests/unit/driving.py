@@ -1,4 +1,4 @@
-"""How a test drives a task's work by itself, without a task."""
+"""Running a task's work in a test, without a task."""
 from typing import Any, Callable, List
 
 from redis_streams_adapter.concurrency.engines import ThreadEngine
@@ -6,8 +6,8 @@ from redis_streams_adapter.protocol.transport import Unavailable
 
 
 class UntilDone:
-    """Stands for a task: its work is to stop as soon as a condition holds,
-    but not before it has begun.
+    """Stands for a task whose work stops as soon as a condition holds, but not
+    before it has begun.
 
     :param done: the condition.
     """
@@ -30,10 +30,10 @@ class UntilDone:
 
 def drive(work: Callable[[Any], None], done: Callable[[], Any],
           attempts: int = 1000) -> List[Unavailable]:
-    """Do rounds of a task's work until a condition holds.
+    """Run rounds of a task's work until a condition holds.
 
     :param attempts: how many rounds may fail.
-    :return: what they failed with.
+    :return: their exceptions.
     """
     failures: List[Unavailable] = []
     while len(failures) < attempts:

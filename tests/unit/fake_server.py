@@ -19,7 +19,7 @@ def make_server(**options: Any) -> socketio.Server:
 
 
 class DateJSON:
-    """A JSON module of an application, which knows more than others."""
+    """A JSON module of an application, which also serialises other types."""
 
     loads = staticmethod(json.loads)
 

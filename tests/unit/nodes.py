@@ -1,4 +1,4 @@
-"""Servers with managers over the fake stream, and what they write."""
+"""Servers with managers over the fake stream, and their entries."""
 import threading
 from typing import Any, Callable, List, NamedTuple, Optional
 
@@ -14,7 +14,7 @@ from redis_streams_adapter.testing.stream import FakeStream
 
 
 def session_writer(manager: RedisStreamsManager) -> Any:
-    """What keeps the sessions of a manager's clients."""
+    """The session writer of a manager."""
     return manager._live().deliveries.session_writer
 
 
@@ -40,7 +40,7 @@ class Node(NamedTuple):
                    for number in acks)
 
     def fall_silent(self) -> None:
-        """End its tasks, as a process is killed: without a word."""
+        """End all tasks without a goodbye, as in a killed process."""
         self.manager._live().abandon()
 
 
@@ -56,7 +56,7 @@ class Pair(NamedTuple):
 
 
 def messages(stream: FakeStream, kind: Optional[MessageType] = None) -> Any:
-    """What stands in the stream, of one type or all but heartbeats."""
+    """The stream's messages, of one type or all except heartbeats."""
     envelopes = [open_envelope(entry.fields) for entry in stream.history]
     return [decode(envelope) for envelope in envelopes
             if envelope.type == kind or kind is None and envelope.type not in (
@@ -64,7 +64,7 @@ def messages(stream: FakeStream, kind: Optional[MessageType] = None) -> Any:
 
 
 class Call:
-    """A call that waits, in a thread of its own.
+    """A call that waits, in a separate thread.
 
     :param function: called at once.
     """
@@ -103,7 +103,7 @@ class Call:
 
 def answer(client: FakeClient, name: str, *args: Any,
            namespace: str = '/') -> None:
-    """Acknowledge the one event of this name that comes."""
+    """Acknowledge the only event of this name."""
     client.wait_for(name, namespace=namespace)
     event = [each for each in client.events(namespace)
              if each.name == name][-1]

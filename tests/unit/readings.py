@@ -1,4 +1,4 @@
-"""A reader of the fake stream, driven by a test, and what it was given."""
+"""A reader of the fake stream, driven by a test, and the entries it read."""
 import logging
 from typing import Callable, List, Optional
 
@@ -9,14 +9,14 @@ from .conftest import Log
 from .driving import drive
 from redis_streams_adapter.testing.stream import FakeStream
 
-#: Seconds: no test waits for so long where nothing is to come.
+#: Seconds: short, because tests also read when no entry follows.
 BLOCK = 0.001
 
-#: How many entries the stream keeps.
+#: The maximum length of the stream.
 MAX_LEN = 1000
 
-#: A moment that never comes: no client is ever connected, and a reader begins
-#: where the stream ends.
+#: A time that is never reached: no client is ever connected, and a reader
+#: begins at the end of the stream.
 NEVER = 1e9
 
 
@@ -31,7 +31,7 @@ class Clock:
 
 
 class Readings:
-    """A reader, and what it was given."""
+    """A reader, and the entries it read."""
 
     def __init__(self, stream: FakeStream, count: int = 3,
                  block: float = BLOCK,

@@ -1,4 +1,4 @@
-"""Connections as redis-py has them, whose servers reply what a test says."""
+"""Connections like redis-py's, whose servers send the replies of a test."""
 import io
 import pickle
 import socket
@@ -28,7 +28,7 @@ class Sent(NamedTuple):
 
 
 class ScriptedServers:
-    """Servers that reply as the test says.
+    """Servers that send the replies of a test.
 
     :param reply: what a server replies to a command: called with the
                   server's name and the command. An exception is an error

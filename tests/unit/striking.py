@@ -1,4 +1,4 @@
-"""Exceptions that strike at every moment at which one can strike.
+"""Exceptions at every moment at which one can strike.
 
 CPython carries out signal handlers, and raises what another thread has set
 with ``PyThreadState_SetAsyncExc``, when a function begins, when a call is
@@ -57,11 +57,12 @@ def is_spared(frame: FrameType) -> bool:
 
 
 class Strike(BaseException):
-    """What strikes, as ``gevent.Timeout`` no :class:`Exception`."""
+    """The exception, which like ``gevent.Timeout`` is no
+    :class:`Exception`."""
 
 
 class Struck(Exception):
-    """The same, as a job queue's time limits are."""
+    """The same, like the time limits of a job queue."""
 
 
 class Striker:

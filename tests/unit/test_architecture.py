@@ -239,7 +239,7 @@ def test_every_module_has_its_floor() -> None:
         == set(FLOOR_WITHIN)
 
 
-def test_every_package_says_what_it_is() -> None:
+def test_every_package_describes_itself() -> None:
     for name in WITHIN:
         package, = (each for each in MODULES if each.name == name)
         assert ast.get_docstring(package.tree)
@@ -280,7 +280,7 @@ def test_imports_point_downwards(module: Module) -> None:
 
 @pytest.mark.parametrize('module', [
     each for each in MODULES if each.top == 'demo'])
-def test_what_the_demo_imports(module: Module) -> None:
+def test_imports_of_the_demo(module: Module) -> None:
     for name in own_imports(module) - {'__init__'}:
         assert top_of(name) == 'demo' or FLOOR[top_of(name)] < FLOOR['demo']
 
@@ -319,7 +319,7 @@ def test_green_threads_are_imported_when_they_are_used() -> None:
 
 @pytest.mark.parametrize('module', [
     each for each in LIBRARY if {each.name, each.top} & set(CORE)])
-def test_the_core_knows_nothing_of_the_world(module: Module) -> None:
+def test_core_is_pure(module: Module) -> None:
     assert not {each.name.split('.')[0] for each in imports(module)} & WORLD
     called = {node.func.id for node, _ in nodes(module)  # type: ignore
               if isinstance(node, ast.Call)
@@ -331,7 +331,7 @@ def test_the_core_knows_nothing_of_the_world(module: Module) -> None:
     'import redis_streams_adapter',
     'from redis_streams_adapter import RedisStreamsManager',
     'import redis_streams_adapter.cli'])
-def test_what_an_import_imports(statement: str) -> None:
+def test_import_loads_no_optional_package(statement: str) -> None:
     code = (f'import sys\n{statement}\n'
             'sys.exit(", ".join({"gevent", "eventlet", "flask", '
             '"flask_socketio", "gunicorn", "valkey"} & set(sys.modules)) '
@@ -350,7 +350,7 @@ def test_no_assertions(module: Module) -> None:
 
 
 @pytest.mark.parametrize('module', LIBRARY, ids=ids(LIBRARY))
-def test_what_catches_everything(module: Module) -> None:
+def test_broad_exception_handlers(module: Module) -> None:
     for node, function in nodes(module):  # type: ignore[misc]
         if isinstance(node, ast.ExceptHandler):
             assert node.type is not None, 'a bare except'
@@ -362,7 +362,7 @@ def test_what_catches_everything(module: Module) -> None:
 
 
 @pytest.mark.parametrize('module', LIBRARY, ids=ids(LIBRARY))
-def test_nobody_sleeps(module: Module) -> None:
+def test_no_module_sleeps(module: Module) -> None:
     for node, function in nodes(module):  # type: ignore[misc]
         if isinstance(node, ast.Call) and isinstance(
                 node.func, ast.Attribute) and node.func.attr == 'sleep':
@@ -370,6 +370,6 @@ def test_nobody_sleeps(module: Module) -> None:
             assert ast.unparse(node.args[0]) == '0'
 
 
-def test_nothing_is_left_out_of_the_coverage() -> None:
+def test_nothing_is_excluded_from_coverage() -> None:
     for module in MODULES:
         assert 'pragma: no cover' not in module.path.read_text('utf-8')

@@ -1,5 +1,5 @@
-"""``docs/architecture.rst``: what it names exists, and it names all that
-there is."""
+"""``docs/architecture.rst`` names only things that exist, and all modules and
+locks."""
 import ast
 import importlib
 import re
@@ -57,23 +57,23 @@ def _member(owner: Any, name: str) -> Any:
     raise AttributeError(f'{owner} has no {name}')
 
 
-def test_the_page_names_something() -> None:
+def test_page_names_something() -> None:
     assert len(named()) > 50
 
 
 @pytest.mark.parametrize('name', named())
-def test_what_it_names_exists(name: str) -> None:
+def test_named_objects_exist(name: str) -> None:
     resolve(name)
 
 
 @pytest.mark.parametrize('path', sorted(set(FILE.findall(PAGE))))
-def test_the_files_exist(path: str) -> None:
+def test_named_files_exist(path: str) -> None:
     assert (REPOSITORY / path).exists()
 
 
 @pytest.mark.parametrize('name', ['stream.writer.Writer.no_such', 'no.such',
                                   'stream.no_such'])
-def test_a_name_that_does_not_exist_is_found_out(name: str) -> None:
+def test_missing_name_is_detected(name: str) -> None:
     with pytest.raises(AttributeError):
         resolve(name)
 
@@ -94,13 +94,13 @@ def classes_with_locks() -> List[str]:
     return found
 
 
-def test_it_lists_every_lock() -> None:
+def test_page_lists_every_lock() -> None:
     classes = classes_with_locks()
     assert len(classes) > 8
     assert [each for each in classes if f'``{each}``' not in PAGE] == []
 
 
-def test_it_names_every_module() -> None:
+def test_page_names_every_module() -> None:
     missing = [each.name for each in LIBRARY
                if each.name not in ('__init__', '__main__')
                and f'``{each.name}``' not in PAGE]

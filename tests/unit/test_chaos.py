@@ -1,5 +1,5 @@
-"""The judge of the chaos run finds what is wrong, and its schedule is what it
-says."""
+"""The oracle of the chaos run finds violations, and its schedule is
+reproducible."""
 import base64
 import json
 from collections import Counter
@@ -35,7 +35,7 @@ DUE = due_to(MEMBER, STREAM)
 
 # -- what is due ------------------------------------------------------------
 
-def test_who_is_due_what() -> None:
+def test_due_events() -> None:
     assert [message.number for message in DUE] == [0, 2, 4, 6, 8]
 
 
@@ -65,7 +65,7 @@ def test_other_entries_do_not_count(others: Any) -> None:
     assert decode(b'1000-7', others, PREFIX) is None
 
 
-def test_what_is_stored_twice() -> None:
+def test_entries_stored_twice() -> None:
     again = Entry(Message('load-0', 2, '1000-9'), *STREAM[2][1:])
     assert list(stored_twice(STREAM)) == []
     assert list(stored_twice([*STREAM, again])) == [
@@ -78,7 +78,7 @@ def check(came: List[Message]) -> List[str]:
     return list(check_record(MEMBER, DUE, came))
 
 
-def test_what_is_due_is_no_violation() -> None:
+def test_due_events_are_no_violation() -> None:
     assert check(list(DUE)) == []
 
 
@@ -123,8 +123,8 @@ def instead(came: List[Message]) -> None:
     (other_offset, ['1 with another offset: load-0 2']),
     (instead, ['1 lost: load-0 8', '1 twice: load-0 6']),
     (lambda came: came.clear(), ['5 lost'])])
-def test_what_was_falsified_is_found(
-        falsify: Callable[[List[Message]], Any], found: List[str]) -> None:
+def test_falsified_records_are_found(falsify: Callable[[List[Message]], Any],
+                                     found: List[str]) -> None:
     came = list(DUE)
     falsify(came)
     violations = check(came)
@@ -148,8 +148,8 @@ FIRST = connect(recovered=False)
     ([FIRST, connect(recovered=False)], 'not recovered at return 1 of 1'),
     ([], 'was never connected'),
     ([connect('sid-2', False)], 'was never connected')])
-def test_who_comes_back_as_somebody_else(
-        connects: List[Connect], found: Optional[str]) -> None:
+def test_client_that_returns_as_a_new_one(connects: List[Connect],
+                                          found: Optional[str]) -> None:
     violations = list(check_connects(
         MEMBER, connects, lambda sid: f'{sid} for a reason'))
     if found is None:
@@ -165,7 +165,7 @@ def faults() -> List[Fault]:
     return make(7, 300.0, 3)
 
 
-def test_a_seed_has_one_schedule(faults: List[Fault]) -> None:
+def test_seed_determines_the_schedule(faults: List[Fault]) -> None:
     assert make(7, 300.0, 3) == faults
     assert make(8, 300.0, 3) != faults
     # The beginning of a longer one is the shorter one.
@@ -174,15 +174,14 @@ def test_a_seed_has_one_schedule(faults: List[Fault]) -> None:
     assert short[-1].begin <= 60.0 < faults[len(short)].begin
 
 
-def test_every_kind_has_its_turn(faults: List[Fault]) -> None:
+def test_every_kind_of_fault_occurs(faults: List[Fault]) -> None:
     counts = Counter(fault.kind for fault in faults)
     assert set(counts) == set(KINDS)
     assert max(counts.values()) - min(counts.values()) <= 1
     assert {fault.kind for fault in make(7, 60.0, 3)} == set(KINDS)
 
 
-def test_what_is_never_on_its_way_at_the_same_time(
-        faults: List[Fault]) -> None:
+def test_faults_that_exclude_each_other(faults: List[Fault]) -> None:
     overlaps = 0
     for number, first in enumerate(faults):
         over = first.begin + first.lasts + first.kind.after

@@ -29,7 +29,7 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
     return calls
 
 
-def test_the_demo(runs: List[Any]) -> None:
+def test_demo(runs: List[Any]) -> None:
     assert cli.main(['demo']) == 0
     assert cli.main(['demo', '--redis-url', 'redis://host/3', '--timeout',
                      '2.5']) == 0
@@ -41,8 +41,8 @@ def test_the_demo(runs: List[Any]) -> None:
     ['demo', '--timeout', '-1'], ['demo', '--timeout', 'nan'],
     ['demo', '--timeout', 'inf'], ['demo', '--timeout', 'x'],
     ['demo', '--redis-url', 'localhost']])
-def test_called_wrongly(runs: List[Any], arguments: List[str],
-                        capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments(runs: List[Any], arguments: List[str],
+                         capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
         cli.main(arguments)
     assert raised.value.code == 2
@@ -50,16 +50,15 @@ def test_called_wrongly(runs: List[Any], arguments: List[str],
     assert runs == []
 
 
-def test_a_password_is_not_repeated(
-        runs: List[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_password_is_not_repeated(runs: List[Any],
+                                  capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(['demo', '--redis-url', ':secret@host'])
     assert 'secret' not in capsys.readouterr().err
 
 
-def test_something_is_missing(runs: List[Any],
-                              monkeypatch: pytest.MonkeyPatch,
-                              capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_requirement(runs: List[Any], monkeypatch: pytest.MonkeyPatch,
+                             capsys: pytest.CaptureFixture[str]) -> None:
     needed: List[bool] = []
 
     def check(needs_redis: bool) -> None:
@@ -74,8 +73,8 @@ def test_something_is_missing(runs: List[Any],
     assert runs == []
 
 
-def test_interrupted_before_it_begins(
-        runs: List[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupt_before_the_start(runs: List[Any],
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*arguments: Any) -> int:
         raise KeyboardInterrupt
 
@@ -83,8 +82,8 @@ def test_interrupted_before_it_begins(
     assert cli.main(['demo']) == 128 + signal.SIGINT
 
 
-def test_the_reader_of_its_output_has_gone(
-        runs: List[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_output(runs: List[Any],
+                       monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends with 1, and the interpreter does not complain at its exit."""
     def broken(*arguments: Any) -> int:
         raise BrokenPipeError

@@ -47,8 +47,7 @@ def test_recovery_needs_clients(make_manager: MakeManager,
     assert manager._outgoing.local is None
 
 
-def test_a_process_that_emits_before_it_has_a_server(
-        make_manager: MakeManager) -> None:
+def test_emit_before_there_is_a_server(make_manager: MakeManager) -> None:
     """The runtime that it has then delivers to the clients that come."""
     manager = make_manager()
     manager.emit('early', None)
@@ -59,7 +58,7 @@ def test_a_process_that_emits_before_it_has_a_server(
     assert client.received('early') == []
 
 
-def test_the_tasks_are_those_of_the_server(make_manager: MakeManager) -> None:
+def test_tasks_are_those_of_the_server(make_manager: MakeManager) -> None:
     """A process without clients has threads."""
     served, emitter, alone = make_manager(), make_manager(
         write_only=True), make_manager()
@@ -70,14 +69,13 @@ def test_the_tasks_are_those_of_the_server(make_manager: MakeManager) -> None:
         assert isinstance(manager._live().engine, ThreadEngine)
 
 
-def test_the_name_that_python_socketio_shows(
-        make_manager: MakeManager) -> None:
+def test_name_shown_by_python_socketio(make_manager: MakeManager) -> None:
     manager = make_manager()
     uid = manager.uid
     assert manager.host_id == uid
 
 
-def test_the_json_module(make_manager: MakeManager) -> None:
+def test_json_module(make_manager: MakeManager) -> None:
     """The option, then the server's, then Python's."""
     given, of_server, alone = make_manager(
         json=DateJSON), make_manager(), make_manager()

@@ -1,5 +1,5 @@
-"""What is used of other packages besides their documented API: a version
-that lacks some of it fails here, and says what."""
+"""The undocumented parts of other packages that are used: a version without
+one of them fails here, with its name."""
 import configparser
 import pathlib
 import re
@@ -73,7 +73,7 @@ def test_redis(what: Any, names: Any) -> None:
 
 
 @pytest.mark.parametrize('name', ['Connection', 'SSLConnection'])
-def test_a_connection_of_redis(name: str) -> None:
+def test_connection_of_redis(name: str) -> None:
     connection = getattr(redis.connection, name)(
         socket_timeout=1.0, protocol=2,
         retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0))
@@ -86,7 +86,7 @@ def test_engine_io() -> None:
     assert not gone, sentence('python-engineio', gone)
 
 
-def test_what_is_imported_is_required() -> None:
+def test_imported_packages_are_required() -> None:
     """At least, and at most, a version that was tried."""
     config = configparser.ConfigParser()
     config.read(ROOT / 'setup.cfg')

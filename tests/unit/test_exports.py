@@ -1,4 +1,4 @@
-"""What an application may import."""
+"""The names that an application may import."""
 import inspect
 
 import pytest
@@ -21,17 +21,17 @@ def test_exported_names() -> None:
         redis_streams_adapter.no_such_name
 
 
-def test_a_star_gives_all_of_them() -> None:
+def test_star_import() -> None:
     names: dict = {}
     exec('from redis_streams_adapter import *', names)
     assert set(redis_streams_adapter.__all__) <= set(names)
 
 
-def test_the_version() -> None:
+def test_version() -> None:
     assert redis_streams_adapter.__version__[0].isdigit()
 
 
-def test_the_tree_of_errors() -> None:
+def test_tree_of_errors() -> None:
     assert RedisStreamsError.__bases__ == (Exception,)
     assert ConfigurationError.__bases__ == (RedisStreamsError, ValueError)
     assert ClusterTimeoutError.__bases__ == (RedisStreamsError, TimeoutError)
@@ -44,7 +44,7 @@ def test_the_tree_of_errors() -> None:
                        if name.endswith('Error')}
 
 
-def test_a_timeout_tells_who_is_missing() -> None:
+def test_timeout_names_missing_servers() -> None:
     error = ClusterTimeoutError(['a'], ['uid'])
     # The text of Node.js.
     assert str(error) == \
@@ -54,7 +54,7 @@ def test_a_timeout_tells_who_is_missing() -> None:
     assert str(ClusterTimeoutError()).endswith('0 responses received out of 0')
 
 
-def test_the_methods_of_python_socketio() -> None:
+def test_methods_called_by_python_socketio() -> None:
     """All arguments by which its server calls a manager."""
     for name in ('emit', 'disconnect', 'can_disconnect', 'enter_room',
                  'leave_room', 'close_room', 'initialize', 'set_server'):
@@ -64,6 +64,6 @@ def test_the_methods_of_python_socketio() -> None:
             :len(theirs.parameters)], name
 
 
-def test_monkey_patching_is_only_asked_of_who_needs_it() -> None:
+def test_monkey_patching_is_required_only_if_needed() -> None:
     for mode in ('threading', 'asgi'):
         check_monkey_patching(mode)

@@ -131,7 +131,7 @@ def test_wrong_options(query: str, name: str) -> None:
         make_manager(f'redis+streams://host?{query}')
 
 
-def test_the_channel_is_the_streams_name() -> None:
+def test_channel_is_the_name_of_the_stream() -> None:
     assert make_manager(QUEUE).channel == 'socket.io'
     assert make_manager(QUEUE, 'name').channel == 'name'
     assert make_manager(QUEUE + '?stream_name=name').channel == 'name'
@@ -144,7 +144,7 @@ def test_the_channel_is_the_streams_name() -> None:
 
 # -- the server --------------------------------------------------------------
 
-def test_an_application(make: Any, stream: FakeStream) -> None:
+def test_application(make: Any, stream: FakeStream) -> None:
     server = make(Flask('a'), message_queue=QUEUE + '?max_len=5',
                   channel='name')
     manager = server.server.manager
@@ -154,15 +154,14 @@ def test_an_application(make: Any, stream: FakeStream) -> None:
     assert manager._options.max_len == 5
 
 
-def test_the_app_first_the_queue_later(make: Any) -> None:
+def test_queue_configured_after_the_app(make: Any) -> None:
     server = make()
     server.init_app(Flask('a'), message_queue=QUEUE, channel='name')
     assert not server.server.manager.write_only
     assert server.server.manager.channel == 'name'
 
 
-def test_the_queue_first_the_app_later(make: Any,
-                                       stream: FakeStream) -> None:
+def test_app_configured_after_the_queue(make: Any, stream: FakeStream) -> None:
     """Until there is an application it only emits."""
     server = make(message_queue=QUEUE + '?max_len=5', channel='name')
     assert server.server.manager.write_only
@@ -176,7 +175,7 @@ def test_the_queue_first_the_app_later(make: Any,
     wait_for_value(manager.server_count, 1)
 
 
-def test_an_external_process(make: Any, stream: FakeStream) -> None:
+def test_external_process(make: Any, stream: FakeStream) -> None:
     emitter = make(message_queue=QUEUE)
     assert emitter.server.manager.write_only
     emitter.emit('hello', {'a': 1}, to='room')
@@ -211,8 +210,8 @@ def test_wrong_queues(make: Any, url: str, app: Any) -> None:
         make(app and Flask(app), message_queue=url)
 
 
-def test_other_queues_are_flask_socketios(
-        make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_queues_are_unchanged(make: Any,
+                                    monkeypatch: pytest.MonkeyPatch) -> None:
     seen: List[Any] = []
 
     class Redis(socketio.Manager):
@@ -232,8 +231,7 @@ def test_without_a_queue(make: Any) -> None:
     assert type(server.server.manager) is socketio.Manager
 
 
-def test_a_manager_that_is_given(make: Any,
-                                 make_manager: Callable[..., Any]) -> None:
+def test_given_manager(make: Any, make_manager: Callable[..., Any]) -> None:
     given = make_manager()
     server = make(Flask('a'), message_queue=QUEUE, client_manager=given)
     assert server.server.manager is given
@@ -249,7 +247,7 @@ def test_flush_of_an_external_process(make: Any, stream: FakeStream,
     assert logged(logging.ERROR) == []
 
 
-def test_an_emitter_imports_no_green_library() -> None:
+def test_emitter_imports_no_green_library() -> None:
     """And the application that comes later is not bound by its mode."""
     code = ('import sys\n'
             'from redis_streams_adapter.flask_socketio import SocketIO\n'

@@ -49,7 +49,7 @@ def lose_master(worker: Worker) -> None:
     worker.ppid = 0
 
 
-def test_a_worker_is_a_member_before_its_first_client(
+def test_worker_is_a_member_before_its_first_client(
         make_manager: Callable[..., Any], stream: FakeStream) -> None:
     manager = make_manager()
     make_server(client_manager=manager)
@@ -63,8 +63,8 @@ def test_a_worker_is_a_member_before_its_first_client(
     assert stream.connections == 2
 
 
-def test_a_worker_says_goodbye(make_manager: Callable[..., Any],
-                               stream: FakeStream) -> None:
+def test_worker_leaves_at_its_exit(make_manager: Callable[..., Any],
+                                   stream: FakeStream) -> None:
     manager, emitter = make_manager(), make_manager(write_only=True)
     make_server(client_manager=manager)
     gunicorn.post_worker_init(worker=None)
@@ -79,9 +79,9 @@ def test_a_worker_says_goodbye(make_manager: Callable[..., Any],
 
 
 @pytest.mark.parametrize('end', [leave, lose_master])
-def test_clients_of_a_worker_that_is_to_end(
-        make_manager: Callable[..., Any], stream: FakeStream, worker: Worker,
-        end: Callable[[Worker], None]) -> None:
+def test_clients_of_an_ending_worker(make_manager: Callable[..., Any],
+                                     stream: FakeStream, worker: Worker,
+                                     end: Callable[[Worker], None]) -> None:
     """They go at once; what requests that are under way emit is sent."""
     manager = make_manager()
     server = make_server(client_manager=manager, monitor_clients=False)
@@ -100,9 +100,9 @@ def test_clients_of_a_worker_that_is_to_end(
     assert kinds[-1] == b'13'
 
 
-def test_a_worker_whose_requests_do_not_end(
-        make_manager: Callable[..., Any], stream: FakeStream,
-        worker: Worker) -> None:
+def test_worker_whose_requests_do_not_end(make_manager: Callable[..., Any],
+                                          stream: FakeStream,
+                                          worker: Worker) -> None:
     """It is killed soon, and says goodbye before."""
     manager = make_manager()
     make_server(client_manager=manager, monitor_clients=False)
@@ -114,9 +114,10 @@ def test_a_worker_whose_requests_do_not_end(
 
 
 @pytest.mark.parametrize('error', [SystemExit, KeyboardInterrupt])
-def test_a_second_signal_while_a_worker_ends(
-        make_manager: Callable[..., Any], stream: FakeStream, worker: Worker,
-        monkeypatch: pytest.MonkeyPatch, error: type) -> None:
+def test_second_signal_while_a_worker_ends(make_manager: Callable[..., Any],
+                                           stream: FakeStream, worker: Worker,
+                                           monkeypatch: pytest.MonkeyPatch,
+                                           error: type) -> None:
     """It raises in whatever waits for the end, which goes on."""
     manager = make_manager()
     make_server(client_manager=manager, monitor_clients=False)
@@ -145,7 +146,7 @@ def test_a_second_signal_while_a_worker_ends(
     assert len(struck) == 3
 
 
-def test_a_child_of_a_worker_has_no_part_in_it(worker: Worker) -> None:
+def test_child_of_a_worker_is_separate(worker: Worker) -> None:
     """When it exits, nothing ends that its parent has."""
     gunicorn.post_worker_init(worker)
     end = gunicorn._end
@@ -156,8 +157,8 @@ def test_a_child_of_a_worker_has_no_part_in_it(worker: Worker) -> None:
     end._pid -= 1
 
 
-def test_the_master_misses_a_worker(
-        make_manager: Callable[..., Any], worker: Worker) -> None:
+def test_worker_that_died(make_manager: Callable[..., Any],
+                          worker: Worker) -> None:
     """It then calls the hook itself; its own managers are those that other
     workers will have."""
     manager = make_manager()
@@ -170,8 +171,7 @@ def test_the_master_misses_a_worker(
 
 
 @pytest.mark.parametrize('name', ['redis', 'ssl', 'socketio', 'engineio'])
-def test_a_configuration_that_imports_it_imports_little_else(
-        name: str) -> None:
+def test_configuration_imports_little_else(name: str) -> None:
     """gunicorn reads its configuration before a worker is patched."""
     subprocess.run([sys.executable, '-c', (
         'import sys\n'

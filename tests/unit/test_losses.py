@@ -18,7 +18,7 @@ def test_each_kind_has_a_counter_and_a_text() -> None:
         assert f'({COUNTERS[kind]}: 3 in all)' in line
 
 
-def test_a_loss_without_a_number_counts_once() -> None:
+def test_loss_without_a_number_counts_once() -> None:
     losses = Losses()
     losses.add(Loss(DELETED, 'chat'), 0.0)
     losses.add(Loss(DELETED, 'chat'), 0.0)
@@ -41,7 +41,7 @@ def test_one_line_for_each_kind_at_a_time() -> None:
     assert losses.more(math.inf) == []
 
 
-def test_what_was_trimmed_without_a_number() -> None:
+def test_trimming_without_a_number() -> None:
     losses = Losses()
     line = losses.add(Loss(TRIMMED, 's'), 0.0)
     assert line is not None

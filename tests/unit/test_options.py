@@ -131,7 +131,7 @@ def test_options_with_limits() -> None:
 
 
 @pytest.mark.parametrize('option', LIMITED, ids=names_of(LIMITED))
-def test_the_text_of_a_rule_names_its_limit(option: Option) -> None:
+def test_text_of_a_rule_names_its_limit(option: Option) -> None:
     limit = limit_of(option)
     option.check(limit)
     option.check(limit - 1)
@@ -149,8 +149,7 @@ ANY_VALUE = st.one_of(
 
 
 @given(st.sampled_from((*TABLE, *RECOVERY)), ANY_VALUE)
-def test_any_value_is_allowed_or_complained_about(option: Option,
-                                                  value: Any) -> None:
+def test_any_value_is_allowed_or_refused(option: Option, value: Any) -> None:
     try:
         option.check(value)
     except ConfigurationError as exc:
@@ -160,8 +159,7 @@ def test_any_value_is_allowed_or_complained_about(option: Option,
 
 
 @given(st.sampled_from(OPTIONS), ANY_VALUE)
-def test_the_constructor_applies_the_rules(option: Option,
-                                           value: Any) -> None:
+def test_constructor_applies_the_rules(option: Option, value: Any) -> None:
     """The mapping of recovery, and pairs of options, have rules besides."""
     if option.rule.allows(value) or option.name == 'retention':
         return
@@ -172,7 +170,7 @@ def test_the_constructor_applies_the_rules(option: Option,
 
 @pytest.mark.parametrize('option', [*TABLE, *RECOVERY],
                          ids=names_of([*TABLE, *RECOVERY]))
-def test_defaults_keep_to_the_rules(option: Option) -> None:
+def test_defaults_follow_the_rules(option: Option) -> None:
     option.check(option.default)
 
 
@@ -199,7 +197,7 @@ def test_every_argument_but_the_url_refuses_something() -> None:
         names_of(ARGUMENTS)) - {'url'}
 
 
-def test_an_error_does_not_repeat_secrets() -> None:
+def test_error_does_not_repeat_secrets() -> None:
     with pytest.raises(ConfigurationError) as caught:
         RedisStreamsManager(
             redis_options=[('password', 'hidden')])  # type: ignore
@@ -228,8 +226,7 @@ def test_two_names_of_the_stream() -> None:
 
 @pytest.mark.parametrize('interval, timeout', [
     (10, 10), (10.0, 10), (10.5, 10.0), (20, 10)])
-def test_the_timeout_is_above_the_interval(interval: float,
-                                           timeout: float) -> None:
+def test_timeout_exceeds_the_interval(interval: float, timeout: float) -> None:
     with pytest.raises(ConfigurationError) as caught:
         make({'heartbeat_interval': interval, 'heartbeat_timeout': timeout})
     assert 'heartbeat_timeout' in str(caught.value)
@@ -250,7 +247,7 @@ def test_recovery_by_default(value: Any) -> None:
     assert options.max_len == 1_000_000
 
 
-def test_recovery_as_it_is_said() -> None:
+def test_recovery_with_given_options() -> None:
     given = {'max_disconnection_duration': 60, 'max_missed_packets': 5,
              'max_session_bytes': 6, 'accepts': callable}
     options = make({'connection_state_recovery': given})
@@ -272,14 +269,14 @@ def test_unknown_options() -> None:
             make({name: 1})
 
 
-def test_it_is_a_value_error() -> None:
+def test_configuration_error_is_a_value_error() -> None:
     with pytest.raises(ValueError):
         make({'max_len': 0})
 
 
 # -- in a URL --------------------------------------------------------------
 
-def test_a_query() -> None:
+def test_query() -> None:
     texts = {
         'stream_name': 'x', 'stream_count': '3', 'max_len': '50',
         'read_count': '5', 'block_time': '1.5', 'heartbeat_interval': '2',
@@ -333,7 +330,7 @@ def test_recovery(text: str, value: Any) -> None:
     ('only_plaintext', ''), ('connection_state_recovery', 'x'),
     ('unknown', '1'), ('on_loss', 'print'), ('url', 'x'),
     ('write_only', '1'), ('', 'x')])
-def test_queries_that_are_wrong(name: str, text: str) -> None:
+def test_wrong_queries(name: str, text: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         from_query([(name, text)])
     assert name in str(caught.value)
@@ -348,19 +345,19 @@ def test_queries_that_are_wrong(name: str, text: str) -> None:
     [('hidden@host', '')], [('hidden', ''), ('x@host', '')],
     [('hidden', 'x@host')], [('max_len', 'hidden@host')],
     [('max_len', '5'), ('hidden@host', '')]])
-def test_a_question_mark_in_a_password(pairs: Any) -> None:
+def test_question_mark_in_a_password(pairs: Any) -> None:
     """The query of such a URL begins within the password."""
     with pytest.raises(ConfigurationError) as caught:
         from_query(pairs)
     assert 'hidden' not in str(caught.value)
 
 
-def test_an_at_sign_in_an_option() -> None:
+def test_at_sign_in_an_option() -> None:
     assert from_query([('channel_prefix', 'a@b')]) == {
         'channel_prefix': 'a@b'}
 
 
-def test_twice_in_a_query() -> None:
+def test_option_twice_in_a_query() -> None:
     with pytest.raises(ConfigurationError, match='max_len'):
         from_query([('max_len', '5'), ('read_count', '5'), ('max_len', '5')])
 
@@ -368,8 +365,8 @@ def test_twice_in_a_query() -> None:
 @pytest.mark.parametrize('name, text', [
     ('max_len', '-1'), ('block_time', 'nan'), ('block_time', 'inf'),
     ('publish', 'x'), ('stream_name', '')])
-def test_what_a_query_can_say_and_the_options_refuse(name: str,
-                                                     text: str) -> None:
+def test_values_of_a_query_that_the_options_refuse(name: str,
+                                                   text: str) -> None:
     values = from_query([(name, text)])
     with pytest.raises(ConfigurationError, match=name):
         make(values)

@@ -37,7 +37,8 @@ class Unequal:
     (rules.MAPPING, [{}, {'a': 1}], [None, [], [('a', 1)]]),
     (rules.TEXT, ['a', 'ü'], ['', b'a', None, '\ud800']),
     (rules.ANYTHING, VALUES, [])])
-def test_what_a_rule_allows(rule: Rule, allowed: Any, refused: Any) -> None:
+def test_values_that_a_rule_allows(rule: Rule, allowed: Any,
+                                   refused: Any) -> None:
     assert [value for value in allowed if not rule.allows(value)] == []
     assert [value for value in refused if rule.allows(value)] == []
 
@@ -46,12 +47,12 @@ def test_what_a_rule_allows(rule: Rule, allowed: Any, refused: Any) -> None:
     SECONDS, COUNT, CHOICE, rules.or_none(SECONDS), rules.BOOL,
     rules.FUNCTION, rules.MAPPING, rules.TEXT, rules.ANYTHING],
     ids=lambda rule: rule.text)
-def test_no_value_makes_a_rule_raise(rule: Rule) -> None:
+def test_rules_never_raise(rule: Rule) -> None:
     for value in [*VALUES, Unequal()]:
         assert rule.allows(value) in (True, False)
 
 
-def test_the_text_names_the_limit() -> None:
+def test_text_names_the_limit() -> None:
     """It is made from the same number."""
     assert '1,000' in SECONDS.text
     assert 'from 1 to 2**63 - 1' in COUNT.text

@@ -19,7 +19,7 @@ def kinds(stream: FakeStream) -> List[bytes]:
 
 
 @pytest.mark.parametrize('recovery', [False, True])
-def test_what_handlers_emit_is_sent_before_the_goodbye(
+def test_events_of_handlers_are_sent_before_the_goodbye(
         make_manager: Make, stream: FakeStream, recovery: bool) -> None:
     manager = make_manager(connection_state_recovery=recovery)
     server = make_server(client_manager=manager, monitor_clients=False)
@@ -39,8 +39,8 @@ def test_what_handlers_emit_is_sent_before_the_goodbye(
 
 
 @pytest.mark.parametrize('recovery', [False, True])
-def test_clients_get_what_was_emitted_before(
-        make_manager: Make, recovery: bool) -> None:
+def test_clients_receive_events_emitted_before(make_manager: Make,
+                                               recovery: bool) -> None:
     """Where it comes back from the stream first, too."""
     manager = make_manager(connection_state_recovery=recovery)
     server = make_server(client_manager=manager, monitor_clients=False)
@@ -81,7 +81,7 @@ def test_managers_are_closed_at_the_same_time(
     monkeypatch.undo()
 
 
-def test_a_manager_that_hangs_is_not_waited_for_for_ever(
+def test_wait_for_a_hanging_manager_is_limited(
         make_manager: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     manager, go_on = make_manager(), threading.Event()
     monkeypatch.setattr(shutdown, 'MARGIN', 0.1)

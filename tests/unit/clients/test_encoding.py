@@ -149,7 +149,7 @@ def test_event_with_callback_has_no_offset(encoder: PacketEncoder) -> None:
     assert decoded(encoder._server, encoded.plain()).id == 5
 
 
-@pytest.mark.usefixtures('the_json_of_python_socketio')
+@pytest.mark.usefixtures('default_json_module')
 def test_value_encoded_as_text_ends_in_text() -> None:
     """A date, say: a client sees a text."""
     server = make_server(client_manager=socketio.Manager(), json=DateJSON)

@@ -143,7 +143,7 @@ def test_wrong_arguments_raise(pair: Pair, stream: FakeStream,
 
 
 def test_json_module_of_server_is_used(
-        make_manager: MakeManager, the_json_of_python_socketio: None) -> None:
+        make_manager: MakeManager, default_json_module: None) -> None:
     nodes = []
     for _ in range(2):
         manager = make_manager()

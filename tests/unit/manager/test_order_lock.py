@@ -71,7 +71,7 @@ def watch() -> Watch:
     return Watch()
 
 
-@pytest.mark.usefixtures('the_json_of_python_socketio')
+@pytest.mark.usefixtures('default_json_module')
 @pytest.mark.parametrize('options', RECOVERY, ids=IDS)
 def test_json_module_and_log_run_without_lock(
         make_node: MakeNode, watch: Watch, options: Dict[str, Any]) -> None:
