@@ -297,7 +297,7 @@ def test_unserializable_list_is_left_out(make_cluster: MakeCluster,
 
 
 def test_any_error_of_json_module_is_caught(
-        make_cluster: MakeCluster, the_json_of_python_socketio: None) -> None:
+        make_cluster: MakeCluster, default_json_module: None) -> None:
     a, b = make_cluster(2, server={'json': DateJSON})
     client = b.connect()
     b.server.save_session(client.sid, {
