@@ -29,6 +29,9 @@ MAX_AGE = 10**6
 #: ``type`` of an EVENT and of a BINARY_EVENT packet (``socket.io-parser``).
 EVENT_PACKETS = (2, 5)
 
+#: The ``opts`` of most events, as they are read.
+_FOR_EVERYONE: Mapping[str, Any] = {'rooms': [], 'except': [], 'flags': {}}
+
 _NO_FLAGS: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -50,6 +53,8 @@ def _rooms(value: Any, what: str) -> Tuple[Room, ...]:
 
 def _target(data: Dict[str, Any]) -> Target:
     opts = data.get('opts')
+    if opts == _FOR_EVERYONE:
+        return EVERYONE
     if not isinstance(opts, dict):
         raise DecodeError('opts is missing or of the wrong type')
     flags = opts.get('flags')
