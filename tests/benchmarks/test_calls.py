@@ -25,13 +25,13 @@ PACKAGES = {
 #: they are for a message and client.
 FIGURES = {
     'streams': {
-        'sending': calls.Calls(45.6, 136.8),
+        'sending': calls.Calls(36.6, 107.0),
         'receiving': calls.Calls(39.1, 145.6),
         'nobody': calls.Calls(20.1, 75.5),
         'fanout': calls.Calls(10.6, 40.3),
     },
     'recovery': {
-        'sending': calls.Calls(54.6, 160.8),
+        'sending': calls.Calls(45.6, 131.0),
         'receiving': calls.Calls(52.1, 170.6),
         'nobody': calls.Calls(29.1, 98.5),
         'fanout': calls.Calls(11.9, 42.8),
