@@ -110,7 +110,8 @@ class Parts:
                 self.outgoing.put)
             hooks.install(server, self.tracker)
         self._incoming.tracking = self.tracking
-        runtime = lifecycle.current
+        # From here on, a new runtime is made with these parts.
+        runtime = lifecycle.made()
         if runtime is not None:
             # This process was used before there was a server.
             runtime.deliver_by(self._make_deliveries(runtime))

@@ -46,7 +46,8 @@ class DirectDelivery:
         #: No delivery depends on a position.
         self.follower: Optional[Follower] = None
 
-    def of_stream(self, writer_id: bytes) -> 'DirectDelivery':
+    def of_stream(self, writer_id: bytes,
+                  arrived: Callable[[], Position]) -> 'DirectDelivery':
         """See :class:`~redis_streams_adapter.runtime.delivery.\
 Deliveries`."""
         return self

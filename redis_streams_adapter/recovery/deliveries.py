@@ -12,6 +12,7 @@ from ..clients.direct_delivery import Append, DirectDelivery
 from ..concurrency.engines import Event
 from ..concurrency.tasks import Task
 from ..protocol.events import Act
+from ..protocol.position import Position
 from ..runtime.delivery import Delivery as AnyDelivery
 from ..stream.outbox import Capacity
 from .session_writer import SessionWriter
@@ -39,19 +40,21 @@ StreamOrderDelivery`.
         self.session_writer = session_writer
         self._direct = direct
         self._delivery_of = delivery_of
-        self._make: Callable[[bytes], StreamOrderDelivery] = \
-            lambda writer_id: StreamOrderDelivery(
+        self._make: Callable[[bytes, Callable[[], Position]],
+                             StreamOrderDelivery] = \
+            lambda writer_id, arrived: StreamOrderDelivery(
                 writer_id, local, direct, append, order, act, capacity,
-                make_event, logger, self._began,
+                make_event, logger, arrived, self._began,
                 session_writer.history_is_gone)
         #: Appended to by the task that makes the runtime; only read after
         #: that.
         self._streams: List[StreamOrderDelivery] = []
 
-    def of_stream(self, writer_id: bytes) -> StreamOrderDelivery:
+    def of_stream(self, writer_id: bytes, arrived: Callable[[], Position]
+                  ) -> StreamOrderDelivery:
         """See :class:`~redis_streams_adapter.runtime.delivery.\
 Deliveries`."""
-        delivery = self._make(writer_id)
+        delivery = self._make(writer_id, arrived)
         self._streams.append(delivery)
         return delivery
 

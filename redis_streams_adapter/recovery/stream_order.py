@@ -7,10 +7,10 @@ before. Until then they wait with the clients that they were meant for when
 they were emitted, see :mod:`redis_streams_adapter.recovery.waiting_events`.
 
 Everything here is read and written under the order lock. Only the reader's
-task writes :attr:`StreamOrderDelivery.arrived` and the mark that the history
-is lost, without it. Packets are encoded without the order lock, because packet
-classes and JSON modules are the application's: if it turns out under the lock
-that a packet is needed, the lock is released and taken again.
+task writes the mark that the history is lost, without it. Packets are encoded
+without the order lock, because packet classes and JSON modules are the
+application's: if it turns out under the lock that a packet is needed, the lock
+is released and taken again.
 
 *If an exception strikes a task that emits*, its event is in the outbox and
 waits here, or it is in the outbox alone. Then it reaches the clients of other
@@ -52,6 +52,8 @@ class StreamOrderDelivery:
     :param act: carries out what another process asks for.
     :param capacity: how much may wait, here and in the outboxes.
     :param make_event: makes an event for tasks of the server.
+    :param arrived: returns the position of the entry that is being taken in,
+                    or was last.
     :param on_begin: called when the reader has its first position, under the
                      order lock.
     :param on_loss: called when the history of the stream is lost.
@@ -61,6 +63,7 @@ class StreamOrderDelivery:
                  append: Append, order: Any, act: Callable[[Act], None],
                  capacity: Capacity, make_event: Callable[[], Event],
                  logger: Callable[[], logging.Logger],
+                 arrived: Callable[[], Position],
                  on_begin: Callable[['StreamOrderDelivery'], None],
                  on_loss: Callable[[], None]) -> None:
         self._writer = writer
@@ -69,6 +72,7 @@ class StreamOrderDelivery:
         self._append = append
         self._order = order
         self._act = act
+        self._arrived = arrived
         self._on_begin = on_begin
         self._on_loss = on_loss
         #: Each entry moves the position.
@@ -82,9 +86,6 @@ class StreamOrderDelivery:
         self.position = START
         #: Whether the reader has its first position.
         self.has_begun = False
-        #: The entry that is being taken in, or was last. Anything that is
-        #: begun after this was read has what comes after it.
-        self.arrived = START
         resender = Resender(local, order, logger)
         self._events = WaitingEvents(
             local, order, capacity, make_event, resender.encode,
@@ -230,20 +231,17 @@ class StreamOrderDelivery:
         """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
         with self._order:
             # What comes after this is recorded: it is not received yet.
-            self.history.serve(namespaces, self.arrived)
+            self.history.serve(namespaces, self._arrived())
 
     # -- for the reader's task --------------------------------------------
 
     def began(self, cursor: Position) -> None:
         """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
         with self._order:
-            self.position = self.arrived = cursor
+            if cursor > self.position:
+                self.position = cursor
             self.has_begun = True
             self._on_begin(self)
-
-    def arriving(self, entry_id: Position) -> None:
-        """See :class:`~redis_streams_adapter.runtime.delivery.Follower`."""
-        self.arrived = entry_id
 
     def history_lost(self) -> None:
         """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""

@@ -23,7 +23,7 @@ from ..protocol.events import Act, Duplicate, Event, Missing, ReaderLags, \
 from ..protocol.messages import CAUGHT_UP, Heartbeat, InitialHeartbeat, \
     MessageType
 from ..protocol.node import Node
-from ..protocol.position import Position
+from ..protocol.position import Position, START
 from ..protocol.routing import stream_index
 from ..protocol.sender import Signature
 from ..protocol.sequences import Sequences
@@ -121,9 +121,14 @@ class Channel:
         self.sequences = Sequences(self.writer.writer_id)
         #: What is known of its members; under the core lock.
         self.knowledge = Knowledge(options.heartbeat_timeout)
+        #: The entry that is being taken in, or was last; at first, the first
+        #: position. Written by the reader's task before it looks at the
+        #: delivery: the delivery that replaces another one has all entries
+        #: after what it reads here.
+        self.arrived: Optional[Position] = None
         #: How its events reach the local clients. Written by the task that
         #: makes the channel, and by the one that creates the server.
-        self.delivery: Delivery = deliveries.of_stream(self.writer.writer_id)
+        self.delivery: Delivery = self.make_delivery(deliveries)
         #: Whether the writer's task is known to run. Written by the tasks
         #: that start it.
         self.sending = False
@@ -152,6 +157,21 @@ class Channel:
         self.sequences.former = \
             former.sequences.former | {former.sequences.own}
 
+    def make_delivery(self, deliveries: Deliveries) -> Delivery:
+        """Make a delivery for the events of this stream."""
+        return deliveries.of_stream(self.writer.writer_id,
+                                    lambda: self.arrived or START)
+
+    def deliver_by(self, delivery: Delivery) -> None:
+        """Deliver in another way from now on; under the serving lock."""
+        former, self.delivery = self.delivery, delivery
+        # Looked at after that.
+        arrived = self.arrived
+        if arrived is not None:
+            delivery.began(arrived)
+        delivery.serve(self.carried(self._node.namespaces))
+        former.end()
+
     def carried(self, namespaces: Iterable[str]) -> List[str]:
         """Those of the namespaces whose messages go to this stream."""
         return [each for each in namespaces
@@ -161,10 +181,10 @@ class Channel:
 
     def take_in(self, entry: Entry) -> None:
         """Carry out an entry."""
-        now, delivery = time.monotonic(), self.delivery
+        now = time.monotonic()
+        self.arrived = entry.id
+        delivery = self.delivery
         follower = delivery.follower
-        if follower is not None:
-            follower.arriving(entry.id)
         try:
             with self._core:
                 events = self._node.receive(
@@ -231,6 +251,7 @@ class Channel:
     def began(self, cursor: Position, moment: int) -> None:
         """The stream is followed from this position on."""
         self.sequences.begin(cursor, moment)
+        self.arrived = cursor
         self.delivery.began(cursor)
         self.positioned = True
         self._serve()

@@ -29,9 +29,6 @@ Client = Tuple[str, str]
 class Follower(Protocol):
     """Follows a stream entry by entry; on the reader's task."""
 
-    def arriving(self, entry_id: Position) -> None:
-        """An entry is about to be taken in."""
-
     def came_back(self, entry: Entry, sequence: int,
                   is_message: bool) -> None:
         """An entry of this process was read.
@@ -100,7 +97,8 @@ class Delivery(Protocol):
     # -- for the reader's task --------------------------------------------
 
     def began(self, cursor: Position) -> None:
-        """The stream is read from this position on."""
+        """The stream is read from this position on. If the delivery replaces
+        another one, it may already have taken in entries after it."""
 
     def received(self, entry: Entry, act: Act) -> None:
         """Carry out a message of another process that was read."""
@@ -132,10 +130,14 @@ class Deliveries(Protocol):
     """The deliveries of a process, one for each stream, and what they
     share."""
 
-    def of_stream(self, writer_id: bytes) -> Delivery:
+    def of_stream(self, writer_id: bytes,
+                  arrived: Callable[[], Position]) -> Delivery:
         """Make the delivery of one stream.
 
         :param writer_id: the writer id of this process.
+        :param arrived: returns the position of the entry that is being taken
+                        in, or was last. What is begun after it was read has
+                        all that comes after it.
         """
 
     def tasks(self) -> Iterable[Tuple[str, Callable[[Task], None]]]:

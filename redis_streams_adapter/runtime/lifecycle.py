@@ -100,6 +100,12 @@ class Lifecycle(Generic[R]):
             self._restart = False
         return runtime
 
+    def made(self) -> Optional[Runtime[R]]:
+        """The runtime of this process, if it has one. Waits for another task
+        that is making it."""
+        with self._lock:
+            return self.current
+
     def start(self) -> None:
         """Join the cluster. See the manager."""
         if self.write_only:

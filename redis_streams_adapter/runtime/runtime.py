@@ -164,19 +164,20 @@ class Runtime(Generic[R]):
 
     def deliver_by(self, deliveries: Deliveries) -> None:
         """Deliver in another way from now on. For a server that is created
-        after the runtime: no client is connected yet."""
-        self.deliveries = deliveries
-        for channel in self.channels:
+        after the runtime: none of its clients is connected yet. Clients of a
+        server before it get nothing more."""
+        made = [channel.make_delivery(deliveries) for channel in self.channels]
+        with self.tasks.start_lock:
+            # A start() in another task has started the former tasks by now,
+            # or will start the new ones.
+            former, self.deliveries = self.deliveries, deliveries
+            self.tasks.end([name for name, _ in former.tasks()])
+            has_started = self.state.member
+        former.interrupt()
+        for channel, delivery in zip(self.channels, made):
             with self.membership.serving_lock:
-                delivery = channel.delivery = deliveries.of_stream(
-                    channel.writer.writer_id)
-                # Looked at after that: the reader notes its first position
-                # before it reports it.
-                cursor = channel.reader.cursor
-                if cursor is not None:
-                    delivery.began(cursor)
-                delivery.serve(channel.carried(self.node.namespaces))
-        if self.state.member:
+                channel.deliver_by(delivery)
+        if has_started:
             self.start()
 
     # -- beginning and end ------------------------------------------------

@@ -3,7 +3,7 @@ its start to its end.
 """
 import logging
 import time
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Dict, Iterable, Optional
 
 from ..concurrency.availability import Availability
 from ..concurrency.engines import Engine
@@ -83,6 +83,14 @@ class Tasks:
             task.start()
         return task
 
+    def end(self, names: Iterable[str]) -> None:
+        """Stop tasks, and forget them: others may get their names; under the
+        start lock. The caller has to wake their work."""
+        for name in names:
+            task = self.by_name.pop(name, None)
+            if task is not None:
+                task.stop()
+
     def start_writer(self, key: str, writer: Writer) -> bool:
         """Start the writer of a stream. Idempotent.
 
@@ -117,7 +125,7 @@ class Tasks:
         :raises RuntimeError: it is one of ours. A reader's task takes the
                               answers in, so it must not wait for them.
         """
-        if any(self.by_name[name].is_current() for name in list(self.by_name)):
+        if any(task.is_current() for task in list(self.by_name.values())):
             raise RuntimeError(
                 'this call waits for other servers, and must not be made on '
                 'a task of the manager, which takes in their answers')

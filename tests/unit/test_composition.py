@@ -1,5 +1,6 @@
 """Which parts a manager has, and which of them know of each other."""
-from typing import Any, Callable, Mapping
+import threading
+from typing import Any, Callable, List, Mapping
 
 import pytest
 
@@ -56,6 +57,33 @@ def test_emit_before_there_is_a_server(make_manager: MakeManager) -> None:
     manager.emit('late', None)
     assert client.received('late') == [()]
     assert client.received('early') == []
+
+
+@pytest.mark.parametrize('recovery', [None, True])
+def test_server_that_is_created_while_another_task_emits_first(
+        make_manager: MakeManager, recovery: Any) -> None:
+    """Its clients get events, whichever comes first."""
+    manager = make_manager(connection_state_recovery=recovery)
+    lifecycle = manager._lifecycle
+    make = lifecycle._make_runtime
+    servers: List[Any] = []
+    creating = threading.Thread(target=lambda: servers.append(
+        make_server(client_manager=manager, monitor_clients=False)))
+
+    def make_slowly(former: Any) -> Any:
+        runtime = make(former)
+        creating.start()
+        # The server waits for this runtime, so this takes all the time.
+        creating.join(0.2)
+        return runtime
+
+    lifecycle._make_runtime = make_slowly
+    manager.emit('early', None)
+    creating.join()
+    manager.start()
+    client = FakeClient(servers[0])
+    manager.emit('late', None)
+    client.wait_for('late')
 
 
 def test_tasks_are_those_of_the_server(make_manager: MakeManager) -> None:

@@ -9,6 +9,7 @@ from redis_streams_adapter.errors import OutboxFullError
 from redis_streams_adapter.protocol.events import Act
 from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE, \
     SocketsJoin
+from redis_streams_adapter.protocol.position import START
 from redis_streams_adapter.stream.outbox import Pending
 
 HELLO = Broadcast(('hello', 1))
@@ -176,7 +177,7 @@ def test_direct_delivery_follows_no_stream(world: World) -> None:
 
 def test_all_streams_share_delivery(world: World) -> None:
     """All events of the process have one order."""
-    assert world.delivery.of_stream(b'w') is world.delivery
+    assert world.delivery.of_stream(b'w', lambda: START) is world.delivery
     assert list(world.delivery.tasks()) == []
 
 

@@ -36,12 +36,14 @@ class Process:
         direct = DirectDelivery(
             self.append, self.order, self.acts.append, False)
         direct.local = self.local
+        #: The entry that is being taken in, or was last.
+        self.arrived = Position(100)
         self.delivery = StreamOrderDelivery(
             b'w', self.local, direct, self.append, self.order,
             self.acts.append, self.capacity, threading.Event, logger,
-            lambda delivery: None, self._lose)
+            lambda: self.arrived, lambda delivery: None, self._lose)
         self.delivery.is_read = True
-        self.delivery.began(Position(100))
+        self.delivery.began(self.arrived)
         self.delivery.serve(['/', '/chat'])
         self._encoder = Encoder('uid')
         self._sequence = 0
@@ -95,14 +97,14 @@ class Process:
 
     def back(self, pending: Pending, entry_id: Position) -> None:
         """An own message is read."""
-        self.delivery.arriving(entry_id)
+        self.arrived = entry_id
         self.delivery.came_back(
             Entry(entry_id, pending.fields), pending.sequence, True)
         self.delivery.moved(entry_id)
 
     def heartbeat(self, after: Pending, entry_id: Position) -> None:
         """A heartbeat of this process is read, sent after a message."""
-        self.delivery.arriving(entry_id)
+        self.arrived = entry_id
         self.delivery.came_back(Entry(entry_id, []), after.sequence, False)
         self.delivery.moved(entry_id)
 
@@ -115,7 +117,7 @@ class Process:
     def take_in(self, entry_id: Position, namespace: str,
                 message: Message, fields: Any = ()) -> None:
         """Another node's message is read."""
-        self.delivery.arriving(entry_id)
+        self.arrived = entry_id
         try:
             self.delivery.received(
                 Entry(entry_id, [*self._encoder.encode(namespace, message),

@@ -6,7 +6,7 @@ from typing import Any, Dict, List
 import pytest
 
 from redis_streams_adapter.protocol.messages import EVERYONE, SocketsJoin
-from redis_streams_adapter.protocol.position import Position
+from redis_streams_adapter.protocol.position import Position, START
 from redis_streams_adapter.recovery.deliveries import StreamOrderDeliveries
 from redis_streams_adapter.recovery.session import Origin
 from redis_streams_adapter.recovery.stream_order import StreamOrderDelivery
@@ -39,6 +39,9 @@ class World:
     def append(namespace: str, fields: Any) -> Pending:
         return Pending(fields, 1, 7, True)
 
+    def make(self, writer_id: bytes) -> StreamOrderDelivery:
+        return self.deliveries.of_stream(writer_id, lambda: START)
+
     def note(self, name: str) -> Any:
         return lambda *args: self.calls.append((name, *args))
 
@@ -49,14 +52,14 @@ def world() -> World:
 
 
 def test_each_stream_has_its_delivery(world: World) -> None:
-    one, other = map(world.deliveries.of_stream, (b'one', b'other'))
+    one, other = map(world.make, (b'one', b'other'))
     assert isinstance(one, StreamOrderDelivery) and one is not other
     one.began(Position(5))
     assert one.has_begun and not other.has_begun
 
 
 def test_command_goes_to_writer_of_its_stream(world: World) -> None:
-    one, other = map(world.deliveries.of_stream, (b'one', b'other'))
+    one, other = map(world.make, (b'one', b'other'))
     for each in (one, other):
         each.is_read = True
         each.began(Position(5))
@@ -66,7 +69,7 @@ def test_command_goes_to_writer_of_its_stream(world: World) -> None:
 
 def test_namespace_has_delivery_of_its_stream(world: World) -> None:
     deliveries = world.deliveries
-    one, other = map(deliveries.of_stream, (b'one', b'other'))
+    one, other = map(world.make, (b'one', b'other'))
     world.by_namespace.update({'/': one, '/chat': other})
     assert deliveries.of_namespace('/') is one
     assert deliveries.of_namespace('/chat') is other
@@ -79,7 +82,7 @@ def test_other_kind_of_delivery_raises(world: World) -> None:
 
 
 def test_clients_begin_at_position_of_reader(world: World) -> None:
-    one, other = map(world.deliveries.of_stream, (b'one', b'other'))
+    one, other = map(world.make, (b'one', b'other'))
     world.by_namespace.update({'/': one, '/chat': other})
     one.began(Position(5))
     (name, place, is_there), = world.calls
@@ -89,7 +92,7 @@ def test_clients_begin_at_position_of_reader(world: World) -> None:
 
 
 def test_lost_history_reaches_its_sessions(world: World) -> None:
-    delivery = world.deliveries.of_stream(b'one')
+    delivery = world.make(b'one')
     delivery.began(Position(5))
     world.calls.clear()
     delivery.history_lost()
@@ -98,7 +101,7 @@ def test_lost_history_reaches_its_sessions(world: World) -> None:
 
 def test_all_streams_are_read_once_the_process_has_joined(
         world: World) -> None:
-    streams = [world.deliveries.of_stream(each) for each in (b'1', b'2')]
+    streams = [world.make(each) for each in (b'1', b'2')]
     assert [each.is_read for each in streams] == [False, False]
     world.deliveries.joined()
     assert [each.is_read for each in streams] == [True, True]

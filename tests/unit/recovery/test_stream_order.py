@@ -211,7 +211,7 @@ def test_namespaces_are_added_and_removed(process: Process) -> None:
     delivery = process.delivery
     process.receive(Position(101), 'hello')
     # While an entry is taken in: the entries after it are recorded.
-    delivery.arriving(Position(102))
+    process.arrived = Position(102)
     delivery.serve(['/', '/new'])
     assert delivery.history.floor('/new') == Position(102)
     assert delivery.history.floor('/') == Position(100)

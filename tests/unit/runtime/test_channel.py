@@ -73,14 +73,14 @@ class World:
     def make(self) -> Channel:
         driver: Any = SimpleNamespace(socket_timeout=5.0)
         delivery = self.noting('began', 'received', 'history_lost')
-        delivery.follower = self.noting('arriving', 'came_back', 'moved')
+        delivery.follower = self.noting('came_back', 'moved')
         logger: Any = None
         options = Options(stream_count=2, max_len=MAX_LEN)
         return Channel(
             INDEX, 'socket.io', options, driver, ThreadEngine(), logger,
             Capacity(10, 10_000), self.node, self.core,  # type: ignore
             Encoder('me'), self.state, SimpleNamespace(  # type: ignore
-                of_stream=lambda writer_id: delivery),
+                of_stream=lambda writer_id, arrived: delivery),
             self.note('serve'), self.note('lose_sight'), self.note('lose'),
             self.note('skip'), self.note('no_room'),
             self.note('carry_out'))
@@ -98,14 +98,15 @@ class World:
     def take_in(self, *events: Any) -> List[Any]:
         """Take in an entry of which the node makes these events.
 
-        :return: what was called between its arrival and its end.
+        :return: what was called before its end.
         """
         self.events = list(events)
         self.channel.take_in(ENTRY)
         assert not self.core.locked()
-        first, *between, last = self.calls
-        assert (first, last) == (('arriving', ENTRY.id), ('moved', ENTRY.id))
-        return between
+        *before, last = self.calls
+        assert last == ('moved', ENTRY.id)
+        assert self.channel.arrived == ENTRY.id
+        return before
 
     def overhear(self, message: Message, uid: str = 'other',
                  writer: bytes = b'other', number: int = 7) -> None:

@@ -206,3 +206,63 @@ def test_what_was_emitted_before_there_was_a_server(
             if each.args[0] == 'hello'] == [0, 1, 2, 3]
         # Signs of life may follow.
         wait_until(lambda: manager.stats()['outbox'] == 0)
+
+
+def test_entry_being_read_when_server_is_created_is_not_lost() -> None:
+    """It is not in the history of the new server, which knows that."""
+    with LocalCluster(2, connection_state_recovery=True) as cluster:
+        manager, other = cluster.managers
+        server = make_server(client_manager=other)
+        # Makes the namespace one that is served, and so recorded.
+        manager.on_server_side('unused', lambda: None)
+        cluster.start()
+        client = FakeClient(server)
+        pid = client.reply()['pid']
+        server.emit('hello', 1)
+        cluster.settle()
+        (_, offset), = client.received('hello')
+        client.lose()
+        cluster.settle()
+        delivery: Any = manager._live().channels[0].delivery
+        received = delivery.received
+        arrived, go_on = threading.Event(), threading.Event()
+
+        def wait(*args: Any) -> None:
+            arrived.set()
+            go_on.wait(DEADLINE)
+            received(*args)
+
+        delivery.received = wait
+        server.emit('hello', 2)
+        assert arrived.wait(DEADLINE)
+        new = make_server(client_manager=manager)
+        go_on.set()
+        server.emit('hello', 3)
+        cluster.settle()
+        back = FakeClient(new, auth={'pid': pid, 'offset': offset})
+        cluster.settle()
+        assert [args[0] for args in back.received('hello')] == [2, 3]
+
+
+def test_server_that_replaces_another_one() -> None:
+    """An application may be made several times with one manager, by a test
+    of it, say. The clients of the last server are recovered."""
+    with LocalCluster(2, connection_state_recovery=True) as cluster:
+        manager, other = cluster.managers
+        make_server(client_manager=other)
+        cluster.start()
+        FakeClient(make_server(client_manager=manager))
+        server = make_server(client_manager=manager)
+        client = FakeClient(server)
+        sid, pid = client.sid, client.reply()['pid']
+        server.emit('hello', 1)
+        cluster.settle()
+        (_, offset), = client.received('hello')
+        client.lose()
+        other.emit('hello', 2)
+        cluster.settle()
+        back = FakeClient(server, auth={'pid': pid, 'offset': offset})
+        cluster.settle()
+        assert back.sid == sid
+        assert [args[0] for args in back.received('hello')] == [2]
+        assert manager.health()['status'] == 'ok'

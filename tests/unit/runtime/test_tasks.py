@@ -54,6 +54,16 @@ def test_task_is_started_once(world: World) -> None:
     assert world.begun == [first]
 
 
+def test_ended_task_frees_its_name(world: World) -> None:
+    first = world.tasks.start('a', world.work)
+    wait_until(lambda: world.begun)
+    world.tasks.end(['a', 'unknown'])
+    second = world.tasks.start('a', world.work)
+    assert first is not None and first.join(DEADLINE)
+    assert second is not first
+    wait_until(lambda: world.begun == [first, second])
+
+
 def test_ended_process_starts_no_task(world: World) -> None:
     world.state.ended = True
     assert world.tasks.start('a', world.work) is None
