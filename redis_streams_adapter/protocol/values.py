@@ -231,23 +231,23 @@ class Serialiser:
         :raises ValueError: something in it is nested too deeply, or is not
                             for clients.
         """
+        text = None
         if self._try is not None:
             # Most data pass here: they need no look at each value, which
             # takes three times as long as the encoder in C.
             try:
                 text = self._try(data)
+                # Counting is quick, and text with fewer brackets cannot be
+                # too deep.
+                if text.count('[') + text.count('{') <= MAX_DEPTH:
+                    return text.encode()
             except (TypeError, ValueError, RecursionError):
                 # They hold bytes, infinity or NaN, are nested too deeply, or
                 # cannot be sent. The look at each value finds out what it is.
-                text = None
-            # Counting is quick, and text with fewer brackets cannot be too
-            # deep.
-            if text is not None \
-                    and text.count('[') + text.count('{') <= MAX_DEPTH:
-                return text.encode()
+                pass
         if self._needs_msgpack(data, for_clients):
             return base64.b64encode(self._pack(data))
-        return self._dumps(data).encode()
+        return (self._dumps(data) if text is None else text).encode()
 
     def pack(self, data: Dict[str, Any],
              for_clients: bool = False) -> bytes:
@@ -284,18 +284,19 @@ class Serialiser:
 
 def _finite_encoder() -> Callable[[Any], str]:
     """As ``json.dumps``, for what is JSON: it raises ValueError for infinity
-    and NaN, and may raise RecursionError for what contains itself."""
-    encoder = standard_json.JSONEncoder(
-        separators=(',', ':'), allow_nan=False, check_circular=False)
-    # What `JSONEncoder.iterencode` makes for each value. It keeps no state.
+    and NaN."""
+    encoder = standard_json.JSONEncoder(separators=(',', ':'), allow_nan=False)
     make = getattr(standard_json.encoder, 'c_make_encoder', None)
     if make is None:
         return encoder.encode
-    encode = make(
-        None, encoder.default, standard_json.encoder.encode_basestring_ascii,
+    options = (
+        encoder.default, standard_json.encoder.encode_basestring_ascii,
         encoder.indent, encoder.key_separator, encoder.item_separator,
         encoder.sort_keys, encoder.skipkeys, encoder.allow_nan)
-    return lambda value: ''.join(encode(value, 0))
+    # As `JSONEncoder.iterencode` does. The mapping is for the containers that
+    # are being encoded: without it, what contains itself would be written
+    # thousands of times before the recursion ends.
+    return lambda value: ''.join(make({}, *options)(value, 0))
 
 
 def _dumps_checked(dumps: Callable[..., str], data: Any) -> str:

@@ -102,9 +102,35 @@ def test_value_that_contains_itself_is_nested_too_deeply() -> None:
     assert outcome(PLAIN, {'a': value})[0] is ValueError
 
 
+class Row(Dict[str, Any]):
+    """Notes how often it is written."""
+
+    written = 0
+
+    def items(self) -> Any:
+        self.written += 1
+        return super().items()
+
+
+def test_value_that_contains_itself_is_written_once() -> None:
+    """A large one would take all memory, or time."""
+    row = Row(b=1)
+    value: Any = [row]
+    value.append(value)
+    assert outcome(PLAIN, {'a': value})[0] is ValueError
+    assert row.written == 1
+
+
 def test_many_shallow_lists_are_not_deep() -> None:
     data = {'a': [[]] * (2 * MAX_DEPTH)}
     assert load_json(PLAIN.dump(data)) == data
+
+
+def test_many_lists_are_written_once() -> None:
+    """It is most of the work for a large message."""
+    rows = [Row(b=[]) for _ in range(MAX_DEPTH)]
+    PLAIN.dump({'a': rows})
+    assert {row.written for row in rows} == {1}
 
 
 def test_without_blanks() -> None:
