@@ -182,6 +182,9 @@ class Channel:
     def take_in(self, entry: Entry) -> None:
         """Carry out an entry."""
         now = time.monotonic()
+        if self._returned is not None and now > self._report_at:
+            # Entries of others may follow, and take long.
+            self.report_returned()
         self.arrived = entry.id
         delivery = self.delivery
         follower = delivery.follower

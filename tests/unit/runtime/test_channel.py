@@ -178,6 +178,25 @@ def test_writer_learns_once_a_page_what_was_read(
     assert world.calls[1:] == [('seen', 8)]
 
 
+def test_slow_messages_of_others_delay_no_report(
+        world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The writer may wait for room, and its last entry may be read long
+    before the page ends."""
+    clock = SimpleNamespace(monotonic=lambda: clock.now, now=100.0)
+    monkeypatch.setattr(channel_module, 'time', clock)
+    delivery: Any = world.channel.delivery
+    delivery.follower = None
+    world.channel.report_returned()
+    world.events = [Returned(5, True)]
+    world.channel.take_in(ENTRY)
+    assert world.calls == []
+    clock.now += 2 * REPORT_WITHIN
+    act = Act('/', 'other', Broadcast(('hi',), EVERYONE))
+    world.events = [act]
+    world.channel.take_in(ENTRY)
+    assert world.calls == [('seen', 5), ('received', ENTRY, act)]
+
+
 def test_returning_reader_reports_what_was_read_before(world: World) -> None:
     """An exception may have ended its page."""
     delivery: Any = world.channel.delivery
