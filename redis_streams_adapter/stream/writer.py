@@ -340,9 +340,13 @@ backpressure.Backpressure`.
             raise
         self.batches += 1
         self.backpressure.sent(len(batch))
-        if self._since == _NO_STREAM and self._acknowledged == START \
-                and isinstance(results[0], bytes):
-            self._since = bytes(Position.parse(results[0]).before())
+        if self._since == _NO_STREAM and not self.outbox.stored:
+            for result in results:
+                if isinstance(result, bytes):
+                    # Our first entry. If it was found after a broken
+                    # connection, the field stays as it is.
+                    self._since = bytes(Position.parse(result).before())
+                    break
         self._leave(results)
 
     def _look_back(self, link: Link) -> None:

@@ -46,6 +46,18 @@ def test_writer_that_made_the_stream_began_before_its_first_entry(
         b'0-0', *2 * [bytes(stream.entries[0].id.before())]]
 
 
+def test_writer_whose_first_entry_is_refused_made_the_stream(
+        writer: Writer, stream: FakeStream) -> None:
+    stream.clock = 1234
+    stream.refuses = lambda fields: fields[1] == b'1'
+    put(writer, 1, 2)
+    send(writer)
+    put(writer, 3)
+    send(writer)
+    assert [entry.fields[-1] for entry in stream.entries] == [
+        b'0-0', bytes(stream.entries[0].id.before())]
+
+
 def test_each_writer_has_its_own_id(make_writer: Make) -> None:
     assert make_writer().writer_id != make_writer().writer_id
 

@@ -259,6 +259,21 @@ def test_entries_of_a_deleted_stream_have_not_vanished(writer: Writer,
         0, 1, 2, 3, 999, 999]
 
 
+def test_writer_found_in_doubt_did_not_begin_with_a_later_stream(
+        writer: Writer, stream: FakeStream) -> None:
+    """Readers of that stream would miss what the deleted one held."""
+    put(writer, 1, 2)
+    stream.plan('append', Fault.BREAK_AFTER)
+    send(writer)
+    breaks(writer, stream)
+    stream.delete()
+    send(writer)
+    put(writer, 3)
+    send(writer)
+    assert stored(stream) == [1, 2, 999, 3]
+    assert {entry.fields[-1] for entry in stream.history} == {b'0-0'}
+
+
 def test_failover_after_much_was_trimmed(make_writer: Make, stream: FakeStream,
                                          log: Any) -> None:
     writer = make_writer(vanished=log)
