@@ -178,6 +178,11 @@ class RedisLink(Connection):
     def _results(self, replies: List[Any]) -> List[Result]:
         if set(map(type, replies)) == {bytes}:
             return replies
+        for reply in replies:
+            if not isinstance(reply, (bytes, self._error_reply)):
+                # No id: LOADING within a transaction, or no transaction.
+                self.close()
+                raise Unavailable(f'unexpected reply: {reply!r}', True)
         errors = [reply for reply in replies
                   if isinstance(reply, self._error_reply)]
         if len(errors) == len(replies) and not any(

@@ -25,6 +25,7 @@ OOM = redis.ResponseError("OOM command not allowed when used memory > "
 TOO_LARGE = redis.ResponseError('ERR Elements are too large to be stored')
 TOO_LONG = redis.ResponseError('Protocol error: invalid bulk length')
 NO_PERMISSION = redis.ResponseError('NOPERM no permission')
+LOADING = redis.ResponseError('LOADING Redis is loading the dataset')
 ABORTED = redis.ResponseError('EXECABORT Transaction discarded')
 
 
@@ -115,6 +116,16 @@ def test_temporary_error(servers: ScriptedServers, later: List[Any]) -> None:
         link.append([ONE] if len(later) == 1 else [ONE, TWO])
     assert not caught.value.in_doubt
     assert not servers.connections[0].closed
+
+
+@pytest.mark.parametrize('results', [
+    [b'5-0', LOADING], [LOADING, b'5-1'], None])
+def test_entries_without_an_id_are_not_stored(servers: ScriptedServers,
+                                              results: Any) -> None:
+    link = connect(servers, b'OK', b'QUEUED', b'QUEUED', results)
+    with pytest.raises(Unavailable) as caught:
+        link.append([ONE, TWO])
+    assert caught.value.in_doubt
 
 
 def test_entry_that_is_too_large(servers: ScriptedServers) -> None:
