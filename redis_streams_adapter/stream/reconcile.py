@@ -6,10 +6,10 @@ connection broke before the reply arrived, and after a failover to a server
 that may lack what the old one had acknowledged.
 """
 from bisect import bisect_left
-from typing import Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import Iterable, Mapping, NamedTuple, Optional, Sequence, Tuple
 
-from ..protocol.position import Position
-from ..protocol.transport import Ends, Fields, is_there, Link
+from ..protocol.position import Position, START
+from ..protocol.transport import Ends, Fields, is_there, Link, Result
 
 #: How many entries are read at once in a search for a writer's own.
 PAGE = 1000
@@ -30,6 +30,13 @@ def stamp(writer: bytes, sequence: int, since: bytes) -> Fields:
     :param since: where the stream ended when it began.
     """
     return (b'wid', writer, b'seq', b'%d' % sequence, b'since', since)
+
+
+def before_first(results: Iterable[Result]) -> Position:
+    """The position just before the first entry that was stored; ``START``:
+    none was."""
+    return next((Position.parse(each).before() for each in results
+                 if isinstance(each, bytes)), START)
 
 
 def _number_in(fields: Fields, writer: bytes,

@@ -46,7 +46,7 @@ from ..protocol.transport import EntryRefused, Fields, Identity, Link, \
     NotReplicated, Result, Unavailable
 from .backpressure import Absent, Backpressure
 from .outbox import Capacity, Outbox, Pending, Settled
-from .reconcile import find_kept, find_stored, stamp
+from .reconcile import before_first, find_kept, find_stored, stamp
 from .waiters import Waiters
 
 #: The field ``since`` of a writer that began before there was a stream.
@@ -341,12 +341,8 @@ backpressure.Backpressure`.
         self.batches += 1
         self.backpressure.sent(len(batch))
         if self._since == _NO_STREAM and not self.outbox.stored:
-            for result in results:
-                if isinstance(result, bytes):
-                    # Our first entry. If it was found after a broken
-                    # connection, the field stays as it is.
-                    self._since = bytes(Position.parse(result).before())
-                    break
+            # If our first entry was found after a break, it stays as it is.
+            self._since = bytes(before_first(results))
         self._leave(results)
 
     def _look_back(self, link: Link) -> None:

@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, strategies as st
 
 from redis_streams_adapter.protocol.position import Position, START
+from redis_streams_adapter.protocol.transport import EntryRefused
 from redis_streams_adapter.stream import reconcile
-from redis_streams_adapter.stream.reconcile import find_kept, find_stored, \
-    Kept, Mark, stamp
+from redis_streams_adapter.stream.reconcile import before_first, find_kept, \
+    find_stored, Kept, Mark, stamp
 from redis_streams_adapter.testing.stream import FakeStream
 
 OURS, THEIRS = b'our-writer', b'their-writer'
@@ -40,6 +41,12 @@ def put(stream: FakeStream, *numbers: int,
         positions.append(stream.put(
             b'name', b'value', *stamp(writer, number, b'0-0')))
     return positions
+
+
+def test_position_before_the_first_entry_that_was_stored() -> None:
+    refused = EntryRefused('too large', 0)
+    assert before_first([refused, b'7-1', b'7-2']) == Position(7)
+    assert before_first([refused]) == START
 
 
 # -- after a connection broke ------------------------------------------------
