@@ -210,7 +210,7 @@ class PendingRequests:
         for request_id, request in list(self._requests.items()):
             if request.namespace == namespace and (
                     certain or request.others is None):
-                request.lose(uid)
+                request.lose(uid, certain)
                 waiter = self._close_if_complete(request_id, request)
                 if waiter is not None:
                     waiters.append(waiter)

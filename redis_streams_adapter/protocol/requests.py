@@ -65,6 +65,8 @@ class Request:
         self.others: Optional[int] = None
         #: The nodes that have answered, or are no longer waited for.
         self._heard: Set[str] = set()
+        #: Those of which also the clients are no longer waited for.
+        self._gone: Set[str] = set()
         #: The writer of the request's entry, which has to be read back before
         #: it is known which nodes are asked; ``None``: that is known.
         self.writer: Optional[bytes] = None
@@ -113,6 +115,7 @@ class Request:
             self._joined[uid] = number
             self.known |= {uid}
             self._heard.discard(uid)
+            self._gone.discard(uid)
 
     def place(self, number: int) -> None:
         """The request is the entry of this process with this number. A node
@@ -148,8 +151,15 @@ class Request:
         self._heard.add(uid)
         return self.silent < due
 
-    def lose(self, uid: str) -> None:
-        """Stop waiting for a node."""
+    def lose(self, uid: str, certain: bool = True) -> None:
+        """Stop waiting for a node.
+
+        :param certain: whether no clients of it are waited for, either, if it
+                        counts them after that: over PUB/SUB, the goodbye of a
+                        node may overtake its count.
+        """
+        if certain:
+            self._gone.add(uid)
         if self.others is None or uid in self.known:
             # A node that was not counted must not stand for one that was.
             self._heard.add(uid)
@@ -217,7 +227,8 @@ class ClientsRequest(Request):
     def count(self, uid: str, clients: int) -> None:
         """A node has sent the event to this many clients."""
         self.hear(uid)
-        self._outstanding[uid] = self._outstanding.get(uid, 0) + clients
+        if uid not in self._gone:
+            self._outstanding[uid] = self._outstanding.get(uid, 0) + clients
 
     @property
     def has_stranger(self) -> bool:
@@ -233,6 +244,6 @@ class ClientsRequest(Request):
             self.responses.append(
                 args[0] if len(args) == 1 else args or None)
 
-    def lose(self, uid: str) -> None:
-        super().lose(uid)
+    def lose(self, uid: str, certain: bool = True) -> None:
+        super().lose(uid, certain)
         self._outstanding.pop(uid, None)

@@ -1,4 +1,8 @@
 """The nodes and clients that still have to answer."""
+from typing import Optional
+
+import pytest
+
 from redis_streams_adapter.protocol.pending_requests import PendingRequests
 from redis_streams_adapter.protocol.requests import ClientsRequest, \
     NodesRequest
@@ -164,6 +168,30 @@ def test_clients_of_a_node_that_leaves(requests: PendingRequests) -> None:
     assert requests.node_left('/', 'a') == [WAITER]
     assert request.responses == [1]
     assert request.complete
+
+
+@pytest.mark.parametrize('known, others', [('ab', None), ('', 2)])
+def test_goodbye_overtakes_count(requests: PendingRequests, known: str,
+                                 others: Optional[int]) -> None:
+    """They travel on two ways, if requests use PUB/SUB. The clients that are
+    counted cannot answer any more."""
+    request = ClientsRequest('/', WAITER)
+    requests.open('r', request, known, 0.0, others=others)
+    assert requests.node_left('/', 'a') == []
+    assert not request.complete
+    steps = [requests.counted('r', 'a', 1), requests.counted('r', 'b', 0)]
+    assert steps == [None, WAITER]
+    assert request.complete
+
+
+def test_silent_node_counts_its_clients_after_all(
+        requests: PendingRequests) -> None:
+    request = ask_clients(requests, 'a', 'b')
+    requests.node_left('/', 'a', certain=False)
+    requests.counted('r', 'a', 1)
+    requests.counted('r', 'b', 0)
+    assert not request.complete
+    assert requests.acknowledged('r', 'a', (1,)) == (None, WAITER)
 
 
 def test_late_answer_of_a_lost_node(requests: PendingRequests) -> None:
