@@ -115,7 +115,7 @@ class Runtime(Generic[R]):
         self._redis = Availability('Redis', logger, self._backlog)
         # Separate: if PUB/SUB fails, the stream may work, and nothing waits.
         pubsub = Availability('PUB/SUB of Redis', logger,
-                              lambda: 'events are sent as ever',
+                              lambda: 'events are still sent',
                               'requests fail')
         self.state = State()
         #: Complete at the end of this method.
