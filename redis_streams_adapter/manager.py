@@ -311,6 +311,8 @@ class RedisStreamsManager(PubSubManager):
 
         Returns when the message is in the outbox; with ``publish='sync'``
         when Redis has it, or, while Redis is away, when it is in the outbox.
+        While the outbox is more than half full and Redis works, waits like
+        that for a second at most.
 
         :param room: a sid, a room, or a list of them; ``None``: everyone in
                      the namespace. ``to`` is another name for it.

@@ -119,4 +119,4 @@ class Outgoing:
         if self._sync:
             runtime.wait(namespace, pending)
         else:
-            runtime.make_room()
+            runtime.make_room(namespace, pending)

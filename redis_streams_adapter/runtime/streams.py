@@ -28,6 +28,11 @@ START_PATIENCE = 2.0
 #: ends, and the outbox could become full while Redis works.
 YIELD_EVERY = 256
 
+#: How long an emit waits at most while the outbox is more than half full, in
+#: seconds. Otherwise a loop of emits that is faster than Redis, or than the
+#: readers that the writer waits for, would fill it.
+CROWD_PATIENCE = 1.0
+
 #: For how many namespaces the channel is cached. An application never has so
 #: many, but a task can emit to any name.
 MAX_ROUTES = 1000
@@ -137,8 +142,13 @@ class Streams:
             if begun or self._state.ended or time.monotonic() >= deadline:
                 return False
 
-    def make_room(self) -> None:
-        """Let the writers run, from time to time; never under a lock."""
+    def make_room(self, namespace: str, pending: Pending) -> None:
+        """Let the writers run, from time to time; never under a lock. While
+        the outbox is more than half full, wait for the entry that was just
+        put into it; but not while Redis is known to be away."""
+        capacity = self._capacity
+        if capacity.crowded:
+            self.channel(namespace).writer.pause(pending, CROWD_PATIENCE)
         # Including the entry that was just emitted.
-        if (self._capacity.before_last + 1) % YIELD_EVERY == 0:
+        elif (capacity.before_last + 1) % YIELD_EVERY == 0:
             self._engine.pause()

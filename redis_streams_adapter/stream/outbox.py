@@ -52,6 +52,8 @@ class Capacity:
         #: How many entries there were before the last one. Written under the
         #: lock, read without it; may be slightly out of date.
         self.before_last = 0
+        #: Whether more than half of it was in use then. The same holds.
+        self.crowded = False
         #: The outboxes that share it: complete before any is used.
         self.outboxes: List['Outbox'] = []
 
@@ -200,6 +202,8 @@ class Outbox:
             if count >= capacity.limit or used > capacity.max_bytes:
                 raise capacity.full(pending.size)
             capacity.before_last = count
+            capacity.crowded = 2 * count > capacity.limit \
+                or 2 * used > capacity.max_bytes
             if self._sign is not None:
                 pending.fields = self._sign(pending.fields)
         # Nothing is called from here to the end, so the emit of a signal

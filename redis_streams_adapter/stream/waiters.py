@@ -40,6 +40,14 @@ class Waiters:
         :param timeout: seconds at most, if less than that.
         :raises RedisStreamsError: Redis has refused this entry for good.
         """
+        self.pause(pending, timeout)
+        if pending.refused is not None:
+            raise RedisStreamsError(
+                f'Redis refused the message: {pending.refused}'
+            ) from pending.refused
+
+    def pause(self, pending: Pending, timeout: Optional[float]) -> None:
+        """The same, whether Redis takes the entry or refuses it."""
         woken = self._engine.event()
         try:
             self.impatient[woken] = pending
@@ -48,10 +56,6 @@ class Waiters:
                 woken.wait(self._patience if timeout is None else timeout)
         finally:
             self.impatient.pop(woken, None)
-        if pending.refused is not None:
-            raise RedisStreamsError(
-                f'Redis refused the message: {pending.refused}'
-            ) from pending.refused
 
     def flush(self, last: Pending, timeout: Optional[float]) -> bool:
         """Wait until all up to an entry has left the outbox.

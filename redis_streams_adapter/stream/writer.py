@@ -127,6 +127,8 @@ backpressure.Backpressure`.
         #: The entries not known to be stored yet. Only the task removes any.
         self.outbox = Outbox(capacity, sign)
         self._waiters = Waiters(engine, patience)
+        # For the tasks that emit.
+        self.wait, self.pause = self._waiters.wait, self._waiters.pause
         #: What readers have reported.
         self.backpressure = Backpressure(
             self._lock, self.wake, overhear, absent)
@@ -176,11 +178,6 @@ backpressure.Backpressure`.
         :meth:`~redis_streams_adapter.stream.outbox.Outbox.put_urgent`."""
         self.outbox.put_urgent(fields)
         self.wake()
-
-    def wait(self, pending: Pending,
-             timeout: Optional[float] = None) -> None:
-        """See :meth:`~redis_streams_adapter.stream.waiters.Waiters.wait`."""
-        self._waiters.wait(pending, timeout)
 
     def flush(self, timeout: Optional[float]) -> bool:
         """Wait until all that is in the outbox now has left it.

@@ -5,7 +5,7 @@ import pytest
 
 from ..support.client import Client
 from ..support.node_process import NodeProcess, RemoteError
-from .conftest import Cluster
+from .conftest import Cluster, STEADY, start_managers
 
 Connect = Callable[..., Client]
 Unique = Callable[[str], str]
@@ -242,6 +242,25 @@ def test_streams_are_separate(
         assert listener.received(event) == []
     assert other.server_count() == 1
     assert cluster.a.server_count() == 3
+
+
+@pytest.mark.parametrize('limit', [
+    {'outbox_limit': 100}, {'outbox_max_bytes': 1 << 20}])
+@pytest.mark.parametrize('emitters', [1, 10])
+def test_emits_in_a_loop_keep_the_pace_of_redis(
+        redis_server: Any, connect: Connect, unique: Unique,
+        start_nodes: Callable[..., List[NodeProcess]], emitters: int,
+        limit: Any) -> None:
+    """They send ten times as much as the outbox holds."""
+    stream, event = unique('stream'), unique('event')
+    nodes = start_nodes(2, redis_server.url, stream_name=stream, **STEADY,
+                        **limit)
+    start_managers(nodes)
+    clients = [connect(node) for node in nodes]
+    nodes[0].storm(event, emitters, 1000 // emitters, 10_000)
+    # None of them if the outbox was full.
+    for client in clients:
+        client.wait_for(event, 1000)
 
 
 @pytest.mark.parametrize('wrong', [

@@ -108,7 +108,7 @@ def test_event_is_encoded_and_passed_to_its_delivery(world: World) -> None:
     world.outgoing.emit('/chat', ('hi', 1), ROOM)
     assert world.calls == [('encode', '/chat', message),
                            ('emit', '/chat', message, 'fields'),
-                           ('make_room',)]
+                           ('make_room', '/chat', 'pending emit')]
 
 
 def test_event_that_cannot_be_encoded_is_not_delivered(world: World) -> None:
@@ -191,7 +191,8 @@ def test_command_is_carried_out_in_the_order_of_events(
     world.outgoing.command('/chat', message, carry_out)
     assert world.calls == [
         ('encode', '/chat', message),
-        ('command', '/chat', message, 'fields', carry_out), ('make_room',)]
+        ('command', '/chat', message, 'fields', carry_out),
+        ('make_room', '/chat', 'pending command')]
 
 
 @pytest.mark.parametrize('message', [
@@ -201,7 +202,8 @@ def test_unordered_message_goes_directly_to_the_outbox(
     """Also in a namespace whose events local clients do not receive."""
     world.outgoing.command('/other', message)
     assert world.calls == [('encode', '/other', message),
-                           ('append', '/other', 'fields'), ('make_room',)]
+                           ('append', '/other', 'fields'),
+                           ('make_room', '/other', 'appended')]
 
 
 @pytest.mark.parametrize('message, pending', [

@@ -1,7 +1,8 @@
 """Messages are written to the streams of their namespaces."""
+import threading
 import time
 from types import SimpleNamespace
-from typing import Any, Callable
+from typing import Any, Callable, List
 
 import pytest
 
@@ -9,11 +10,12 @@ from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter import composition
 from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.protocol.messages import MessageType
+from redis_streams_adapter.errors import OutboxFullError
 from redis_streams_adapter.runtime import streams
-
-from ...support.wait import DEADLINE
-from ..driving import CountingEngine
 from redis_streams_adapter.testing.stream import FakeStream
+
+from ...support.wait import DEADLINE, wait_until
+from ..driving import CountingEngine
 from ..nodes import messages
 
 MakeManager = Callable[..., RedisStreamsManager]
@@ -57,6 +59,51 @@ def test_other_tasks_run_during_many_emits(
     for _ in range(1024):
         manager.emit('hello', None)
     assert engine.pauses == 4
+
+
+@pytest.mark.parametrize('limit', [
+    {'outbox_limit': 10}, {'outbox_max_bytes': 7000}])
+def test_emits_wait_while_the_outbox_is_crowded(
+        make_manager: MakeManager, stream: FakeStream,
+        monkeypatch: pytest.MonkeyPatch, limit: Any) -> None:
+    monkeypatch.setattr(streams, 'CROWD_PATIENCE', DEADLINE)
+    manager = make_manager(**limit)
+    manager.start()
+    assert manager.flush(DEADLINE)
+    stream.freeze()
+    emitted: List[int] = []
+
+    def emit() -> None:
+        for number in range(50):
+            manager.emit('hello', None)
+            emitted.append(number)
+
+    emits = threading.Thread(target=emit)
+    emits.start()
+    wait_until(lambda: len(emitted) >= 4)
+    emits.join(0.05)
+    assert emits.is_alive() and len(emitted) < 8
+    stream.thaw()
+    emits.join(DEADLINE)
+    assert not emits.is_alive()
+    assert manager.flush(DEADLINE)
+    assert len(messages(stream, MessageType.BROADCAST)) == 50
+
+
+def test_no_emit_waits_while_redis_is_away(
+        make_manager: MakeManager, stream: FakeStream,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, 'CROWD_PATIENCE', DEADLINE)
+    manager = make_manager(outbox_limit=4)
+    manager.start()
+    stream.go_away()
+    wait_until(lambda: manager.health()['status'] != 'ok')
+    begun = time.monotonic()
+    for _ in range(4):
+        manager.emit('hello', None)
+    with pytest.raises(OutboxFullError):
+        manager.emit('hello', None)
+    assert time.monotonic() - begun < PATIENCE
 
 
 def test_unstartable_task_is_started_later(

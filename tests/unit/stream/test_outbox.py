@@ -114,6 +114,21 @@ def test_limit_of_bytes() -> None:
     outbox.put(fields())
 
 
+def test_more_than_half_in_use_is_crowded() -> None:
+    size = ENTRY_OVERHEAD + len(b'number0')
+    for capacity in (Capacity(4, AMPLE), Capacity(100, 5 * size)):
+        outbox, other = Outbox(capacity), Outbox(capacity)
+        crowded = []
+        for each in (outbox, other, outbox, other):
+            each.put(fields())
+            crowded.append(capacity.crowded)
+        assert crowded == [False, False, capacity.limit == 100, True]
+        outbox.settle([b'1-0'] * 2)
+        other.settle([b'1-0'] * 2)
+        outbox.put(fields())
+        assert not capacity.crowded
+
+
 def test_limits_apply_to_all_outboxes_of_a_process(capacity: Capacity,
                                                    outbox: Outbox) -> None:
     other = Outbox(capacity)

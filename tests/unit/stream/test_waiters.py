@@ -92,6 +92,20 @@ def test_wait_ends_in_an_outage(writer: Writer, stream: FakeStream,
     assert result == [None] and stored(stream) == [1, 2, 3]
 
 
+def test_pause_is_a_wait_that_accepts_a_refusal(
+        writer: Writer, stream: FakeStream,
+        start_writer: Callable[[], None]) -> None:
+    start_writer()
+    stream.refuses = lambda fields: fields[1] == b'1'
+    pending, = put(writer, 1)
+    writer.pause(pending, DEADLINE)
+    assert pending.refused is not None
+    stream.freeze()
+    pending, = put(writer, 2)
+    writer.pause(pending, 0.01)
+    assert not pending.settled
+
+
 def test_wait_ends_if_redis_does_not_answer(make_writer: Make,
                                             stream: FakeStream) -> None:
     writer = make_writer(patience=0.05)
