@@ -149,13 +149,17 @@ class ClientTracker:
                 sid, namespace) != visit.eio_sid:
             # It was refused, or is gone.
             return
-        if not done and not visit.replied:
-            # Its handler failed before it had a reply, and python-socketio
+        server = self._clients.server
+        if not done and not (visit.replied and server.always_connect):
+            # Its handler failed, or what comes after it, and python-socketio
             # leaves it registered. With always_connect it had its reply, and
             # stays connected.
             if client is not None:
                 client.leaving_task = visit.task
             manager.disconnect(sid, namespace, ignore_queue=True)
+            if visit.replied:
+                # It may have the reply, and would wait for events.
+                hooks.drop(server, visit.eio_sid)
             return
         if client is None or visit.turned_away \
                 or hooks.is_closing(self._clients.server, client.eio_sid):

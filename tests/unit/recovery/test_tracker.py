@@ -312,9 +312,22 @@ def test_client_of_failed_handler_is_removed(
 
 def test_client_stays_when_handler_fails_after_reply(world: World) -> None:
     """With ``always_connect``: it stays connected."""
+    world.server.always_connect = True
     visit = world.visit(replied=True)
     assert finished(world, visit, False) is State.CONNECTED
     assert world.manager.disconnected == []
+
+
+def test_client_whose_reply_fails_has_to_reconnect(world: World) -> None:
+    """python-socketio has not connected it, so it would never unregister it:
+    the client could not be recovered any more."""
+    visit = world.visit(replied=True, has_missed=True)
+    client: Any = visit.client
+    world.tracker.finish(visit, False)
+    assert world.manager.disconnected == [('/', 's')]
+    assert client.leaving_task == visit.task
+    assert client.presence is State.CONNECTING
+    assert world.connection.closed
 
 
 @pytest.mark.parametrize('why', ['turned away', 'closing', 'elsewhere'])
