@@ -35,8 +35,10 @@ def stamp(writer: bytes, sequence: int, since: bytes) -> Fields:
 def before_first(results: Iterable[Result]) -> Position:
     """The position just before the first entry that was stored; ``START``:
     none was."""
-    return next((Position.parse(each).before() for each in results
-                 if isinstance(each, bytes)), START)
+    for result in results:
+        if isinstance(result, bytes):
+            return Position.parse(result).before()
+    return START
 
 
 def _number_in(fields: Fields, writer: bytes,
