@@ -31,9 +31,9 @@ FIGURES = {
         'fanout': calls.Calls(10.6, 40.3),
     },
     'recovery': {
-        'sending': calls.Calls(45.6, 131.0),
-        'receiving': calls.Calls(52.1, 170.6),
-        'nobody': calls.Calls(29.1, 98.5),
+        'sending': calls.Calls(44.6, 130.0),
+        'receiving': calls.Calls(51.1, 169.6),
+        'nobody': calls.Calls(28.1, 97.5),
         'fanout': calls.Calls(11.9, 42.8),
     },
 }
