@@ -108,7 +108,10 @@ class Streams:
                 channel.key, channel.writer)
 
     def wait(self, namespace: str, pending: Pending) -> None:
-        """See :meth:`~redis_streams_adapter.stream.waiters.Waiters.wait`."""
+        """See :meth:`~redis_streams_adapter.stream.waiters.Waiters.wait`. A
+        task of the manager does not wait: the writer might wait for it."""
+        if self._tasks.on_own_task():
+            return
         channel = self.channel(namespace)
         deadline = time.monotonic() + START_PATIENCE
         while not channel.sending and not self._state.ended \
@@ -148,7 +151,9 @@ class Streams:
         put into it; but not while Redis is known to be away."""
         capacity = self._capacity
         if capacity.crowded:
-            self.channel(namespace).writer.pause(pending, CROWD_PATIENCE)
+            # A log handler may emit on a task of the manager.
+            if not self._tasks.on_own_task():
+                self.channel(namespace).writer.pause(pending, CROWD_PATIENCE)
         # Including the entry that was just emitted.
         elif (capacity.before_last + 1) % YIELD_EVERY == 0:
             self._engine.pause()

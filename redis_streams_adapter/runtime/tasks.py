@@ -119,13 +119,18 @@ class Tasks:
                 for task in self.by_name.values():
                     task.start()
 
+    def on_own_task(self) -> bool:
+        """Whether the caller runs on one of these tasks."""
+        return any([task.is_current() for task in list(
+            self.by_name.values())])
+
     def refuse_on_own_task(self) -> None:
         """Make sure that this task may wait for answers.
 
         :raises RuntimeError: it is one of ours. A reader's task takes the
                               answers in, so it must not wait for them.
         """
-        if any(task.is_current() for task in list(self.by_name.values())):
+        if self.on_own_task():
             raise RuntimeError(
                 'this call waits for other servers, and must not be made on '
                 'a task of the manager, which takes in their answers')

@@ -9,6 +9,7 @@ import pytest
 from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter import composition
 from redis_streams_adapter.concurrency.engines import ThreadEngine
+from redis_streams_adapter.concurrency.tasks import Task
 from redis_streams_adapter.protocol.messages import MessageType
 from redis_streams_adapter.errors import OutboxFullError
 from redis_streams_adapter.runtime import streams
@@ -104,6 +105,33 @@ def test_no_emit_waits_while_redis_is_away(
     with pytest.raises(OutboxFullError):
         manager.emit('hello', None)
     assert time.monotonic() - begun < PATIENCE
+
+
+@pytest.mark.parametrize('options', [
+    {'outbox_limit': 6}, {'publish': 'sync'}])
+def test_no_task_of_the_manager_waits_for_its_emit(
+        make_manager: MakeManager, stream: FakeStream,
+        monkeypatch: pytest.MonkeyPatch, options: Any) -> None:
+    """A log handler may emit on the writer's task, which would wait for
+    itself."""
+    monkeypatch.setattr(streams, 'CROWD_PATIENCE', DEADLINE)
+    manager = make_manager(**options)
+    manager.start()
+    assert manager.flush(DEADLINE)
+    stream.freeze()
+    emitted = threading.Event()
+
+    def work(task: Task) -> None:
+        for _ in range(5):
+            manager.emit('hello', None)
+        emitted.set()
+        task.rest(DEADLINE)
+
+    manager._live().tasks.start('of the manager', work)
+    assert emitted.wait(PATIENCE / 2)
+    stream.thaw()
+    assert manager.flush(DEADLINE)
+    assert len(messages(stream, MessageType.BROADCAST)) == 5
 
 
 def test_unstartable_task_is_started_later(
