@@ -1,4 +1,4 @@
-"""The admission of clients, in a world of small fakes."""
+"""Fakes for tests of the admission of clients."""
 import logging
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, Optional
@@ -20,15 +20,15 @@ from .parts import Parts
 #: The last entry of the stream when a session was looked up.
 LAST = Position(20)
 
-#: How a client's session stands in Redis, once it is claimed.
+#: The value of a client's session in Redis after its claim.
 VALUE = b'claimed'
 
 encoder = Encoder('uid')
 
 
-class World(Parts):
-    """The session of one client, which may be claimed, and a stream of which
-    all after 10-0 is in memory."""
+class Fakes(Parts):
+    """The session of one client, which can be claimed, and a stream whose
+    entries after 10-0 are in memory."""
 
     def __init__(self, logger: Callable[[], logging.Logger],
                  **options: Any) -> None:
@@ -37,16 +37,17 @@ class World(Parts):
             rooms=('s', 'room'), claim='claimed', data={'name': 'x'},
             flask='of flask')
         self.start = Position(10)
-        #: What happens when the session is claimed.
+        #: Called when the session is claimed.
         self.on_claim: Callable[..., Any] = lambda *args: None
-        #: What the claims were asked for.
+        #: The arguments of the claims.
         self.asked: List[Any] = []
         self.rivals: List[Any] = []
-        #: What happens when a rival is to go.
-        self.on_rival: Callable[[Any], Any] = self.goes
+        #: Called when a rival has to be removed.
+        self.on_rival: Callable[[Any], Any] = self.disconnects
         self.superseded = False
         self.outcomes = Outcomes(self.clients)
-        #: Where the node has appeared, and whether the client was there.
+        #: The namespaces in which the node has appeared; for each, whether
+        #: a client was already registered.
         self.appeared: Dict[str, bool] = {}
         claims: Any = SimpleNamespace(
             claim=self._claim, supersede_rival=self._supersede_rival,
@@ -85,17 +86,17 @@ class World(Parts):
         return Entry(Position(number), encoder.encode(
             '/', Broadcast((number,))))
 
-    def goes(self, client: Any) -> None:
+    def disconnects(self, client: Any) -> None:
         self.manager.clients.pop((client.namespace, client.sid), None)
         self.local.unregister(client)
 
-    def comes(self, *, eio_sid: str = 'e', auth: Any = None) -> Visit:
+    def connects(self, *, eio_sid: str = 'e', auth: Any = None) -> Visit:
         """A new client connects."""
         return Visit(eio_sid, '/', None, auth)
 
     def returns(self, pid: Any = 'pid of s', offset: Any = '9-0',
                 eio_sid: str = 'e') -> Visit:
-        """One that has been here before."""
+        """A client that has a session connects again."""
         return Visit(eio_sid, '/', Return(pid, offset), None)
 
     def admit(self, visit: Visit) -> Optional[str]:
@@ -108,8 +109,8 @@ class World(Parts):
         return sid
 
     @property
-    def kept(self) -> Optional[bytes]:
-        """What Redis has of the session."""
+    def stored(self) -> Optional[bytes]:
+        """The session's value in Redis."""
         return self.store.values.get('pid of s')
 
     @property
@@ -117,7 +118,7 @@ class World(Parts):
         return self.server.eio.sockets['e']
 
     def shown(self) -> Any:
-        """What the connect handler sees of the outcome."""
+        """The outcome that the connect handler sees."""
         return self.server.environ['e'].get('socketio.recovery')
 
     def counted(self) -> Dict[str, int]:
@@ -125,7 +126,7 @@ class World(Parts):
                 if count}
 
 
-def with_session(world: World, **changes: Any) -> Session:
-    """Let the session be another one."""
-    world.found = world.found._replace(**changes)
-    return world.found
+def with_session(fakes: Fakes, **changes: Any) -> Session:
+    """Change the session that claims find."""
+    fakes.found = fakes.found._replace(**changes)
+    return fakes.found

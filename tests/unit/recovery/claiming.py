@@ -1,4 +1,4 @@
-"""Claims, in a world of small fakes."""
+"""Fakes for tests of claims."""
 import logging
 from typing import Any, Callable, List, Optional, Tuple
 
@@ -16,14 +16,14 @@ from .parts import Parts
 
 PID = 'pid of s'
 
-#: What the client received last, in the session of these tests.
+#: The offset of the last event that the client received.
 OFFSET = Position(9)
 
 encoder = Encoder('uid')
 
 
-class World(Parts):
-    """Claims, and what they put into the outbox."""
+class Fakes(Parts):
+    """Claims, and the messages that they publish."""
 
     def __init__(self, logger: Callable[[], logging.Logger],
                  **options: Any) -> None:
@@ -46,22 +46,23 @@ class World(Parts):
             self.claim(*args, **more)
         return caught.value.reason
 
-    def kept(self) -> Session:
-        """What Redis has."""
+    def stored(self) -> Session:
+        """The session in Redis."""
         session: Session = self.writer.codec.load(
             self.store.values[PID], PID, '/')
         return session
 
     def here(self, **kept: Any) -> ClientSession:
-        """A client that is connected here, and goes if it is dropped."""
+        """A client that is connected here. It is unregistered if its
+        connection is dropped."""
         client = self.client(upto=Position(10), sent=OFFSET, **kept)
         self.local.settle(client)
 
-        def go() -> None:
+        def unregister() -> None:
             self.manager.clients.pop((client.namespace, client.sid), None)
             self.local.unregister(client)
 
-        self.server.eio.sockets['e'].on_close = go
+        self.server.eio.sockets['e'].on_close = unregister
         return client
 
     def is_dropped(self, eio_sid: str = 'e') -> bool:

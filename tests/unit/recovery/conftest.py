@@ -1,18 +1,18 @@
-"""Sessions, and what stores them."""
+"""A node's sessions and the Redis that stores them."""
 import logging
 from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
 
-from .writing import FakeSessions, House, show
+from .writing import FakeSessions, Node, set_clock
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """What the keeper takes for the time: ``clock.now``."""
+    """The session writer's clock; ``clock.now`` is the time."""
     clock = SimpleNamespace(now=1000.0)
-    show(clock, monkeypatch)
+    set_clock(clock, monkeypatch)
     return clock
 
 
@@ -22,6 +22,6 @@ def store() -> FakeSessions:
 
 
 @pytest.fixture
-def house(store: FakeSessions, clock: Any,
-          logger: Callable[[], logging.Logger]) -> House:
-    return House(store, logger)
+def node(store: FakeSessions, clock: Any,
+         logger: Callable[[], logging.Logger]) -> Node:
+    return Node(store, logger)

@@ -1,5 +1,5 @@
-"""The parts that modules of recovery need, as small fakes: a server, the
-runtime, the delivery, and a Redis that has sessions and a stream."""
+"""Fakes of the parts that modules of recovery need: a server, the runtime,
+the delivery, and a Redis with sessions and a stream."""
 import json
 import logging
 from collections import deque
@@ -50,7 +50,7 @@ class FakeEvent:
 
 
 class Order:
-    """The order lock, which one task holds at a time, and no task twice."""
+    """The order lock. It is not reentrant here."""
 
     def __init__(self) -> None:
         self.held = False
@@ -64,12 +64,12 @@ class Order:
 
 
 class Connection:
-    """A connection, as python-engineio has it."""
+    """A connection of python-engineio."""
 
     def __init__(self) -> None:
         self.closing = self.closed = False
         self.last_ping = None
-        #: The reasons for which it was closed.
+        #: The reasons of all calls of close().
         self.reasons: List[str] = []
         self.on_close: Callable[[], Any] = lambda: None
 
@@ -93,7 +93,7 @@ class Manager:
     def __init__(self, logger: Callable[[], logging.Logger]) -> None:
         self._get_logger = logger
         self.clients: Dict[Tuple[str, str], str] = {}
-        #: In which rooms each was registered.
+        #: The rooms with which each client was registered.
         self.rooms: Dict[Tuple[str, str], Any] = {}
         self.disconnected: List[Tuple[str, str]] = []
 
@@ -123,19 +123,19 @@ class Manager:
 
 
 class Store(FakeSessions):
-    """A Redis that has sessions and a stream."""
+    """A Redis with sessions and a stream."""
 
     def __init__(self) -> None:
         super().__init__()
         self.entries: List[Entry] = []
-        #: What was trimmed: all up to this position.
+        #: The stream was trimmed up to this position.
         self.trimmed: Optional[Position] = None
-        #: Called before each look-up, page and swap; what they do first.
+        #: Each look-up, page and swap first calls the next of these.
         self.before: Deque[Callable[[], Any]] = deque()
         self.is_up = True
         #: The positions after which pages were read.
         self.pages: List[Position] = []
-        #: The positions before which they were read, backwards.
+        #: The positions from which pages were read backwards.
         self.looked_back: List[Position] = []
 
     def _next(self) -> None:
@@ -175,7 +175,7 @@ class Store(FakeSessions):
 
 
 class Timeline:
-    """How events of a namespace reach the clients."""
+    """The delivery of a namespace's events to its clients."""
 
     def __init__(self, parts: 'Parts') -> None:
         self.history = History()
@@ -184,9 +184,10 @@ class Timeline:
         self.has_left = False
         self.has_begun = True
         self.is_waiting = False
-        #: What was done by it.
+        #: Its calls.
         self.calls: List[Any] = []
-        #: What was waited for, and whether it comes.
+        #: The positions of waits, with their timeouts. ``reaches`` is the
+        #: result of each wait.
         self.reached: List[Any] = []
         self.reaches = True
         #: Called when records are about to be delivered.
@@ -264,7 +265,7 @@ class FakeDelivery:
 
 
 class Parts:
-    """All of them, and what stands for
+    """All of these fakes, and a fake
     :class:`~redis_streams_adapter.recovery.local_clients.LocalClients`."""
 
     def __init__(self, logger: Callable[[], logging.Logger],
@@ -273,7 +274,7 @@ class Parts:
         self.store = Store()
         self.manager = Manager(logger)
         self.delivery: Any = FakeDelivery(self.order)
-        #: What was started in the background, and not run yet.
+        #: Background tasks that were started and have not run yet.
         self.background: List[Callable[[], Any]] = []
         self.sent_packets: List[Any] = []
         self.engine_sessions: Dict[str, Dict[str, Any]] = {}
@@ -289,7 +290,7 @@ class Parts:
                 args),
             start_background_task=lambda work, *args: self.background.append(
                 lambda: work(*args)))
-        #: How often other tasks had a turn.
+        #: How often the engine paused for other tasks.
         self.pauses = 0
         self.events: List[FakeEvent] = []
         self.runtime: Any = SimpleNamespace(
@@ -302,7 +303,7 @@ class Parts:
         self.copied: List[ClientSession] = []
         self.local = LocalSessions(
             self._copy_of, FakeEvent())  # type: ignore[arg-type]
-        #: The clients whose session was written first or claimed.
+        #: The clients whose session was written for the first time.
         self.written: List[ClientSession] = []
         self.claimed: List[Any] = []
         self.on_write: Callable[[], Any] = lambda: None
@@ -356,7 +357,7 @@ class Parts:
         return self.timelines[namespace]
 
     def connect(self, eio_sid: str = 'e') -> Connection:
-        """A connection that is there."""
+        """Add an open connection."""
         self.server.environ[eio_sid] = {}
         self.engine_sessions[eio_sid] = {}
         connection = Connection()
@@ -365,7 +366,7 @@ class Parts:
 
     def client(self, sid: str = 's', namespace: str = '/', eio_sid: str = 'e',
                **kept: Any) -> ClientSession:
-        """A client whose connect handler runs."""
+        """Register a client whose connect handler is running."""
         if eio_sid not in self.server.eio.sockets:
             self.connect(eio_sid)
         gone: Any = FakeEvent()
@@ -378,27 +379,27 @@ class Parts:
         return client
 
     def run_background(self) -> None:
-        """Run what was started in the background so far."""
+        """Run the background tasks that were started so far."""
         works, self.background[:] = list(self.background), []
         for work in works:
             work()
 
     def session(self, sid: str = 's', **changes: Any) -> Session:
-        """A session that has all that this package writes."""
+        """A session with all fields that this package writes."""
         return Session(
             sid, f'pid of {sid}', (sid,), {}, '/', f'claim of {sid}',
             upto=Position(10), sent=Position(9), since=Position(1),
             obeyed=Position(10))._replace(**changes)
 
     def keep(self, session: Session) -> bytes:
-        """Let Redis have a session."""
+        """Store a session in Redis."""
         value: bytes = self.writer.codec.encode(session)
         self.store.values[session.pid] = value
         return value
 
 
 class FakeDeliveries(StreamOrderDeliveries):
-    """Those of a process with recovery."""
+    """The deliveries of a process with recovery."""
 
     def __init__(self, parts: Parts) -> None:
         self.session_writer = parts.writer

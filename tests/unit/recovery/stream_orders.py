@@ -1,4 +1,4 @@
-"""A stream that tests write to, and the clients that get its events."""
+"""A process whose stream is written and read by tests, and its clients."""
 import logging
 import threading
 from typing import Any, Callable, List, Tuple
@@ -20,7 +20,7 @@ from ..fake_server import FakeClient, make_server
 
 
 class Process:
-    """A server's clients, and their delivery."""
+    """A server's clients and their delivery."""
 
     def __init__(self, logger: Callable[[], logging.Logger],
                  limit: int = 1000, max_bytes: int = 2**20,
@@ -30,13 +30,13 @@ class Process:
         self.local = Delivery(self.server.manager, self.server, logger)
         self.order = threading.RLock()
         self.capacity = Capacity(limit, max_bytes)
-        #: What was carried out that another process asked for.
+        #: The commands of other processes that were carried out.
         self.acts: List[Act] = []
         self.lost = 0
         direct = DirectDelivery(
             self.append, self.order, self.acts.append, False)
         direct.local = self.local
-        #: The entry that is being taken in, or was last.
+        #: The position of the current entry, or of the last one.
         self.arrived = Position(100)
         self.delivery = StreamOrderDelivery(
             b'w', self.local, direct, self.append, self.order,
@@ -59,14 +59,14 @@ class Process:
             self.local.sent[client.sid] = None
         return client
 
-    # -- what the manager does -------------------------------------------
+    # -- the manager's calls ---------------------------------------------
 
     def append(self, namespace: str, fields: Any) -> Pending:
         self._sequence += 1
         return Pending(fields, sum(map(len, fields)), self._sequence, True)
 
     def put(self, message: Message, namespace: str = '/') -> Pending:
-        """Write an entry without informing the delivery."""
+        """Write an entry that the delivery does not know."""
         return self.append(namespace, self._encoder.encode(
             namespace, message))
 
@@ -82,7 +82,7 @@ class Process:
             None)
 
     def ask(self, *args: Any, ack_id: int = 1) -> Pending:
-        """Emit something that is to be acknowledged."""
+        """Emit an event that requests an acknowledgement."""
         pending = self.delivery.ask(
             '/', args, self.local.recipients('/', EVERYONE),
             lambda sid: ack_id,
@@ -93,30 +93,30 @@ class Process:
     def locally(self, *args: Any) -> None:
         self.delivery.locally('/', args, EVERYONE)
 
-    # -- what the reader does --------------------------------------------
+    # -- the reader's calls ----------------------------------------------
 
     def back(self, pending: Pending, entry_id: Position) -> None:
-        """An own message is read."""
+        """Read a message of this process."""
         self.arrived = entry_id
         self.delivery.came_back(
             Entry(entry_id, pending.fields), pending.sequence, True)
         self.delivery.moved(entry_id)
 
     def heartbeat(self, after: Pending, entry_id: Position) -> None:
-        """A heartbeat of this process is read, sent after a message."""
+        """Read a heartbeat that this process sent after a message."""
         self.arrived = entry_id
         self.delivery.came_back(Entry(entry_id, []), after.sequence, False)
         self.delivery.moved(entry_id)
 
     def receive(self, entry_id: Position, *args: Any, to: Any = (),
                 flags: Any = {}, namespace: str = '/') -> None:
-        """Another node's event is read."""
+        """Read another node's event."""
         message = Broadcast(args, Target(tuple(to), (), flags))
         self.take_in(entry_id, namespace, message)
 
     def take_in(self, entry_id: Position, namespace: str,
                 message: Message, fields: Any = ()) -> None:
-        """Another node's message is read."""
+        """Read another node's message."""
         self.arrived = entry_id
         try:
             self.delivery.received(

@@ -1,4 +1,4 @@
-"""Missed events are read from Redis, up to the beginning of the memory."""
+"""Missed events are read from Redis up to the start of the memory."""
 import logging
 from types import SimpleNamespace
 from typing import Any, Callable, List, Optional
@@ -43,7 +43,7 @@ def entry(number: int, message: Optional[Message] = None,
 
 
 def served(parts: Parts, floor: int) -> None:
-    """All after this position is in memory."""
+    """All entries after this position are in memory."""
     parts.timeline().history.serve(['/'], Position(floor))
 
 
@@ -53,9 +53,9 @@ def replay_from(start: int) -> Replay:
 
 def read(parts: Parts, backlog: Backlog, replay: Replay,
          namespace: str = '/') -> List[Position]:
-    """Read.
+    """Read the backlog.
 
-    :return: the positions of what was missed.
+    :return: the positions of the missed events.
     """
     last = parts.store.entries[-1].id if parts.store.entries else None
     claim = Claim(SESSION, b'', replay.at, Found(b'', True, None, last))
@@ -82,7 +82,7 @@ def test_entries_older_than_memory_are_read(parts: Parts,
     served(parts, 5)
     parts.store.entries = [entry(number) for number in range(1, 9)]
     replay = replay_from(2)
-    # Up to the floor, and no further: the rest is in memory.
+    # Only up to the floor: the rest is in memory.
     assert read(parts, backlog, replay) == [
         Position(3), Position(4), Position(5)]
     assert replay.at == Position(5)
@@ -189,7 +189,7 @@ def test_duplicate_on_next_page_is_noticed(parts: Parts,
 @pytest.mark.parametrize('start', [3, 4])
 def test_duplicate_of_received_event_is_not_replayed(
         parts: Parts, backlog: Backlog, start: int) -> None:
-    """It is replayed neither to this client nor to the next one."""
+    """It is not replayed, neither to this client nor to the next one."""
     parts.store.entries = [
         entry(1), written(2, b'a', 1), written(3, b'a', 2),
         written(4, b'b', 7), written(5, b'a', 1), written(6, b'a', 2),
@@ -214,7 +214,7 @@ def test_distant_duplicate_is_noticed(parts: Parts, backlog: Backlog,
 
 
 @pytest.mark.parametrize('interval, count', [
-    # A busy stream, one in which a few seconds take two pages, a quiet one.
+    # A busy stream; one in which a few seconds take two pages; a quiet one.
     (1, LOOK_BACK_PAGES), (LOOK_BACK * 8, 2), (LOOK_BACK * 11, 1)])
 def test_search_for_duplicates_is_limited(parts: Parts, backlog: Backlog,
                                           interval: int, count: int) -> None:
@@ -232,7 +232,7 @@ def test_search_for_duplicates_is_limited(parts: Parts, backlog: Backlog,
     assert len(looked_back) == count
 
 
-# -- what is not there -------------------------------------------------------
+# -- missing entries ---------------------------------------------------------
 
 def test_trimmed_entries_end_recovery(parts: Parts, backlog: Backlog) -> None:
     served(parts, 5)
@@ -265,7 +265,7 @@ def test_unrecorded_namespace_is_not_replayed(
 
 def test_memory_trimmed_faster_than_read_ends_recovery(
         parts: Parts, backlog: Backlog) -> None:
-    """Each time there is more to read."""
+    """Each read finds more entries that have to be read."""
     floors = iter(range(6, 1000))
     parts.store.entries = [entry(number) for number in range(1, 50)]
     history = parts.timeline().history
@@ -301,9 +301,9 @@ def test_forgotten_memory_is_read_again(parts: Parts,
 
 def while_one_reads(parts: Parts, backlog: Backlog,
                     what: Callable[[FakeEvent], Any]) -> None:
-    """Do something while a client reads what came after 2-0.
+    """Call a function while a client reads the entries after 2-0.
 
-    :param what: gets the event that is set when that is done.
+    :param what: called with the event that is set at the end of the read.
     """
     done: List[Any] = []
 
@@ -375,7 +375,7 @@ def test_no_client_waits_for_failed_read(parts: Parts,
     parts.store.before.append(fail)
     with pytest.raises(Unavailable):
         read(parts, backlog, replay_from(2))
-    # Those that wait already go on, and no one else begins to.
+    # Waiting clients go on, and no other client starts to wait.
     assert all(event.is_set() for event in parts.events)
     assert read(parts, backlog, replay_from(4)) == [Position(5)]
     assert not any(event.waits for event in parts.events)

@@ -1,4 +1,4 @@
-"""Events that wait share lists of clients, which are replaced."""
+"""Waiting events share lists of clients, which are replaced on a change."""
 import logging
 from typing import Any, Callable, List
 

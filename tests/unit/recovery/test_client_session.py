@@ -1,4 +1,4 @@
-"""Where in the stream a new client begins, once that is known."""
+"""A new client's session gets its first position in the stream."""
 import threading
 from typing import Optional
 
@@ -24,7 +24,7 @@ def test_session_begins_at_position() -> None:
 
 
 def test_former_offset_is_kept_until_first_event() -> None:
-    """It shows that for as long as it receives nothing here."""
+    """The client sends that offset until it receives an event here."""
     session = make(Position(4, 9))
     session.begin_at(Position(5))
     assert (session.sent, session.gap) == (
@@ -33,14 +33,15 @@ def test_former_offset_is_kept_until_first_event() -> None:
 
 @pytest.mark.parametrize('former', [Position(5), Position(5, 1), Position(10)])
 def test_offset_that_may_be_received_here_is_not_kept(former: bytes) -> None:
-    """Its session could not be told later."""
+    """A later claim could not identify the session."""
     session = make(former)
     session.begin_at(Position(5))
     assert (session.sent, session.gap) == (None, None)
 
 
 def test_event_before_position_keeps_gap() -> None:
-    """What did not pass through the stream comes before it is placed."""
+    """The event did not pass through the stream, and came before the session
+    had a position."""
     session = make(Position(4, 9))
     session.sent = Position(0)
     session.begin_at(Position(5))

@@ -1,4 +1,4 @@
-"""The deliveries of a process if recovery is on, one for each stream."""
+"""The deliveries of a process with recovery, one for each stream."""
 import threading
 from types import SimpleNamespace
 from typing import Any, Dict, List
@@ -13,12 +13,12 @@ from redis_streams_adapter.recovery.stream_order import StreamOrderDelivery
 from redis_streams_adapter.stream.outbox import Capacity, Pending
 
 
-class World:
-    """The parts that they are given, which note what is called."""
+class Fakes:
+    """Fakes of the parts that the deliveries use. They record their calls."""
 
     def __init__(self) -> None:
         self.calls: List[Any] = []
-        #: Which delivery each namespace has.
+        #: The delivery of each namespace.
         self.by_namespace: Dict[str, Any] = {}
         self.order = threading.RLock()
         self.writer: Any = SimpleNamespace(
@@ -47,19 +47,19 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def fakes() -> Fakes:
+    return Fakes()
 
 
-def test_each_stream_has_its_delivery(world: World) -> None:
-    one, other = map(world.make, (b'one', b'other'))
+def test_each_stream_has_its_delivery(fakes: Fakes) -> None:
+    one, other = map(fakes.make, (b'one', b'other'))
     assert isinstance(one, StreamOrderDelivery) and one is not other
     one.began(Position(5))
     assert one.has_begun and not other.has_begun
 
 
-def test_command_goes_to_writer_of_its_stream(world: World) -> None:
-    one, other = map(world.make, (b'one', b'other'))
+def test_command_goes_to_writer_of_its_stream(fakes: Fakes) -> None:
+    one, other = map(fakes.make, (b'one', b'other'))
     for each in (one, other):
         each.is_read = True
         each.began(Position(5))
@@ -67,57 +67,57 @@ def test_command_goes_to_writer_of_its_stream(world: World) -> None:
     assert (one.commanded, other.commanded) == (Origin(b'one', 7), None)
 
 
-def test_namespace_has_delivery_of_its_stream(world: World) -> None:
-    deliveries = world.deliveries
-    one, other = map(world.make, (b'one', b'other'))
-    world.by_namespace.update({'/': one, '/chat': other})
+def test_namespace_has_delivery_of_its_stream(fakes: Fakes) -> None:
+    deliveries = fakes.deliveries
+    one, other = map(fakes.make, (b'one', b'other'))
+    fakes.by_namespace.update({'/': one, '/chat': other})
     assert deliveries.of_namespace('/') is one
     assert deliveries.of_namespace('/chat') is other
 
 
-def test_other_kind_of_delivery_raises(world: World) -> None:
-    world.by_namespace['/'] = object()
+def test_other_kind_of_delivery_raises(fakes: Fakes) -> None:
+    fakes.by_namespace['/'] = object()
     with pytest.raises(RuntimeError, match='recovery is off'):
-        world.deliveries.of_namespace('/')
+        fakes.deliveries.of_namespace('/')
 
 
-def test_clients_begin_at_position_of_reader(world: World) -> None:
-    one, other = map(world.make, (b'one', b'other'))
-    world.by_namespace.update({'/': one, '/chat': other})
+def test_clients_begin_at_position_of_reader(fakes: Fakes) -> None:
+    one, other = map(fakes.make, (b'one', b'other'))
+    fakes.by_namespace.update({'/': one, '/chat': other})
     one.began(Position(5))
-    (name, place, is_there), = world.calls
+    (name, place, is_there), = fakes.calls
     assert name == 'begin'
     assert place == one.place
     assert is_there('/') and not is_there('/chat')
 
 
-def test_lost_history_reaches_its_sessions(world: World) -> None:
-    delivery = world.make(b'one')
+def test_lost_history_reaches_its_sessions(fakes: Fakes) -> None:
+    delivery = fakes.make(b'one')
     delivery.began(Position(5))
-    world.calls.clear()
+    fakes.calls.clear()
     delivery.history_lost()
-    assert world.calls == [('history_is_gone',)]
+    assert fakes.calls == [('history_is_gone',)]
 
 
 def test_all_streams_are_read_once_the_process_has_joined(
-        world: World) -> None:
-    streams = [world.make(each) for each in (b'1', b'2')]
+        fakes: Fakes) -> None:
+    streams = [fakes.make(each) for each in (b'1', b'2')]
     assert [each.is_read for each in streams] == [False, False]
-    world.deliveries.joined()
+    fakes.deliveries.joined()
     assert [each.is_read for each in streams] == [True, True]
 
 
-def test_deliveries_name_their_tasks(world: World) -> None:
-    assert dict(world.deliveries.tasks()) == {
+def test_deliveries_name_their_tasks(fakes: Fakes) -> None:
+    assert dict(fakes.deliveries.tasks()) == {
         'sessions': 'store task', 'session writer': 'writer task'}
 
 
 @pytest.mark.parametrize('name, args', [
     ('close', (2.0,)), ('catch_up', (3.0,)), ('interrupt', ()),
     ('abandon', ())])
-def test_calls_about_sessions_are_forwarded(world: World, name: str,
+def test_calls_about_sessions_are_forwarded(fakes: Fakes, name: str,
                                             args: Any) -> None:
-    """The session writer ends or goes on with them; in a child process they
-    are not its own, and the store is abandoned alone."""
-    getattr(world.deliveries, name)(*args)
-    assert world.calls == [(name, *args)]
+    """Calls go to the session writer. A child process does not own the
+    sessions: only its store is abandoned."""
+    getattr(fakes.deliveries, name)(*args)
+    assert fakes.calls == [(name, *args)]

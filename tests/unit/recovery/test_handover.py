@@ -1,5 +1,5 @@
-"""A returning client is given its missed events, unless another connection
-has taken it over."""
+"""A returning client gets its missed events, unless another connection has
+taken it over."""
 import logging
 from typing import Any, Callable, List
 
@@ -52,7 +52,7 @@ def test_missed_packets_come_in_order_with_pauses(
     assert [record for call in given for record in call[3]] == missed
     assert {call[:3] for call in given} == {('again', ('s', 'e'), '/')}
     assert max(len(call[3]) for call in given) <= YIELD_EVERY
-    # None after the last ones: nothing comes before what is sent next.
+    # No pause follows the last ones, so no other packet precedes the next.
     assert parts.pauses == len(given) - 1 == (count - 1) // YIELD_EVERY
 
 
@@ -117,7 +117,7 @@ def test_lost_connection_reads_no_reply(parts: Parts,
     assert client.ahead == '5-0'
 
 
-# -- a client that may have some of what it missed ---------------------------
+# -- a client that may have received some missed events ----------------------
 
 def test_connection_is_dropped_after_reply_is_read(
         parts: Parts, handover: Handover) -> None:
@@ -141,7 +141,7 @@ def test_connection_that_reads_nothing_is_dropped(
     parts.run_background()
     assert client.gone.waits == [PATIENCE]
     assert connection.reasons == ['not yet', 'transport close']
-    # It may have read what it was sent, or not.
+    # It may or may not have read its packets.
     assert client.ahead == '5-0'
 
 

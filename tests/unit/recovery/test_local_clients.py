@@ -47,7 +47,7 @@ def test_each_process_has_its_sessions(parts: Parts,
 
 
 def test_current_runtime_is_used(parts: Parts, clients: LocalClients) -> None:
-    """A child process has another one after a fork."""
+    """A child process has another runtime after a fork."""
     parts.client()
     child = Parts(parts.manager._get_logger)
     child.runtime.deliveries = FakeDeliveries(child)
@@ -78,7 +78,7 @@ def test_environ_of_connection_is_found(parts: Parts,
     assert clients.environ('gone') is None
 
 
-# -- a session as it is now --------------------------------------------------
+# -- the current state of a session ------------------------------------------
 
 def test_session_holds_state_of_client(parts: Parts,
                                        clients: LocalClients) -> None:
@@ -91,7 +91,8 @@ def test_session_holds_state_of_client(parts: Parts,
 
 def test_rooms_of_session_are_sorted(parts: Parts,
                                      clients: LocalClients) -> None:
-    """And those that are no names are left out: no node could read them."""
+    """Rooms whose names are not strings are left out: no node could read
+    them."""
     client = parts.client(rooms={10, 's', 9, 'a', ('no', 'room'), None, 1.5})
     assert clients.describe(client).rooms == (10, 9, 'a', 's')
 
@@ -124,7 +125,7 @@ def test_flask_session_is_stored(parts: Parts, clients: LocalClients,
 def test_unserializable_flask_session_is_logged_once(
         parts: Parts, clients: LocalClients, logged: Logged,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log has it once for each client; the rest is kept."""
+    """One line is logged for each client, and the rest is stored."""
     def fail(environ: Any) -> None:
         raise ZeroDivisionError
 
@@ -139,7 +140,7 @@ def test_unserializable_flask_session_is_logged_once(
     assert len(logged(logging.WARNING)) == 2
 
 
-# -- how far a client has come -----------------------------------------------
+# -- the position of a client ------------------------------------------------
 
 def test_position_follows_delivered_events(parts: Parts,
                                            clients: LocalClients) -> None:
@@ -167,7 +168,7 @@ def test_older_gap_stays(parts: Parts, clients: LocalClients) -> None:
 
 def test_position_waits_for_missed_events(parts: Parts,
                                           clients: LocalClients) -> None:
-    """Commands are obeyed all the same."""
+    """Commands apply nevertheless."""
     client = parts.client()
     parts.delivery.sent['s'] = Position(49)
     clients.progress(client)
@@ -192,7 +193,7 @@ def test_state_of_left_client_ignores_later_commands(
     parts.delivery.sent['s'] = None
     clients.progress(client)
     assert (client.obeyed, client.own) == (Position(1), Origin(b'w', 1))
-    # It was still handed all up to here.
+    # It still got all events up to here.
     assert client.upto == Position(100)
 
 
@@ -223,7 +224,7 @@ def test_position_is_noted_under_order_lock(parts: Parts,
     assert not parts.order.held
 
 
-# -- what was kept for a client ----------------------------------------------
+# -- the stored session of a client ------------------------------------------
 
 def test_connection_gets_stored_session(parts: Parts,
                                         clients: LocalClients) -> None:
@@ -278,10 +279,10 @@ def test_session_for_lost_connection_is_ignored(
     assert parts.engine_sessions == {}
 
 
-# -- what became of them -----------------------------------------------------
+# -- outcomes ----------------------------------------------------------------
 
 def test_counters_have_names_of_stats(outcomes: Outcomes) -> None:
-    """These ``stats()`` has."""
+    """``stats()`` has these names."""
     assert counter_of(UNKNOWN_SESSION) == 'not_recovered_unknown_session'
     assert set(outcomes.counts) == {'recovered', *map(counter_of, REASONS)}
     assert set(outcomes.counts.values()) == {0}
@@ -313,7 +314,8 @@ def test_unrecovered_client_is_shown_and_counted(
 @pytest.mark.parametrize('outcome', [Outcome(True), Outcome(False)])
 def test_other_outcomes_are_shown_but_not_counted(
         parts: Parts, outcomes: Outcomes, outcome: Outcome) -> None:
-    """One that did not ask for it, or lacks what it missed."""
+    """The client did not ask for recovery, or has not got its missed events
+    yet."""
     parts.connect('e')
     outcomes.show('e', outcome)
     assert parts.server.environ['e'] == {'socketio.recovery': outcome}

@@ -10,12 +10,12 @@ from redis_streams_adapter.recovery.position_waits import PositionWaits
 from ...support.wait import DEADLINE, wait_until
 from ..nodes import Call
 
-#: Seconds that a wait which ends by itself is given.
+#: Seconds: a limit that no wait of these tests reaches.
 AMPLE = 5.0
 
 
 class Stream:
-    """A stream whose reader is moved by tests."""
+    """A stream whose reader's position is set by tests."""
 
     def __init__(self) -> None:
         self.position = Position(100)
@@ -58,7 +58,7 @@ def test_wait_ends_at_position(stream: Stream) -> None:
 
 
 def test_position_reached_before_wait_is_noticed(stream: Stream) -> None:
-    """Between the first look at the position and the wait."""
+    """The position is reached between the first check and the wait."""
     def make_event() -> threading.Event:
         stream.move(Position(101))
         return threading.Event()
@@ -68,7 +68,7 @@ def test_position_reached_before_wait_is_noticed(stream: Stream) -> None:
 
 
 def test_killed_task_leaves_no_wait(stream: Stream) -> None:
-    """It leaves no wait, and the others are not disturbed."""
+    """The other waits are not disturbed."""
     class Struck(threading.Event):
         def wait(self, timeout: Any = None) -> bool:
             raise KeyboardInterrupt

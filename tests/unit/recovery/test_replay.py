@@ -1,4 +1,4 @@
-"""The events that clients have missed, and the recent history of events."""
+"""The missed events of clients, and the recent history of events."""
 from typing import Any, Dict, List, Optional, Tuple
 
 import pytest
@@ -29,7 +29,7 @@ def reason_of(caught: Any) -> str:
     (Position(5), Position(4, 7), Position(9), True),
     (Position(5), Position(5, 1), Position(9), False),
     (Position(9), Position(10), Position(11), False),
-    # Nothing was added after it.
+    # No entry was added after it.
     (Position(9), Position(9), Position(9), True),
     (Position(10), Position(9), Position(9), True),
     # There is no stream.
@@ -40,7 +40,7 @@ def test_completeness_depends_on_first_and_last_entry(
     assert is_complete(start, first, last) is expected
 
 
-# -- what was missed ---------------------------------------------------------
+# -- missed events -----------------------------------------------------------
 
 @pytest.mark.parametrize('message, expected', [
     (EVENT, True), (Broadcast(('x',), Target(('a',), ('b',))), True),
@@ -80,7 +80,7 @@ def to(*rooms: Any, skip: Any = ()) -> Broadcast:
 
 def test_replay_returns_events_for_client() -> None:
     replay = Replay(session('x', 7), START, 100)
-    # Its own room it is always in.
+    # A client is always in its own room.
     messages = [to(), to('x'), to('y'), to('s'), to(7), to('7'),
                 to(skip=['x']), to(skip=['y']), to('x', skip=['s']),
                 to('y', 'x')]
@@ -113,7 +113,7 @@ def test_commands_for_others_are_ignored() -> None:
 
 
 def test_known_commands_are_not_repeated() -> None:
-    """They were carried out while it was there: what came after them on
+    """They were carried out while the client was connected. Later changes on
     its node must not be undone."""
     replay = Replay(session('x', upto=Position(2)), START, 100)
     replay.feed(records(
@@ -124,8 +124,8 @@ def test_known_commands_are_not_repeated() -> None:
 
 
 def test_commands_applied_before_read_are_not_repeated() -> None:
-    """A node carries out its commands for local clients at once; the
-    application may then do the opposite before the command is read."""
+    """A node carries out its commands for local clients at once. The
+    application may do the opposite before the command is read."""
     leave, out = SocketsLeave(EVERYONE, ('x',)), DisconnectSockets(EVERYONE)
     known = session('x', upto=Position(1))._replace(own=Origin(b'w', 5))
     for origin, message, rooms in (
@@ -134,7 +134,7 @@ def test_commands_applied_before_read_are_not_repeated() -> None:
             (Origin(b'w', 5), out, {'s', 'x'}),
             (Origin(b'w', 6), leave, {'s'}),
             (Origin(b'other', 5), leave, {'s'}),
-            # Node.js has no numbers.
+            # Node.js writes no sequence numbers.
             (None, leave, {'s'})):
         replay = Replay(known, START, 100)
         replay.feed([Record(Position(20), message, origin=origin)])
@@ -162,7 +162,7 @@ def test_missed_disconnect_ends_replay(target: Target) -> None:
 
 
 def test_takeover_is_no_command() -> None:
-    """That ends the connection, and nothing else: it is no command."""
+    """A takeover ends the connection, and is not a command."""
     assert not is_missed(DisconnectSockets(
         Target(('s',), (), {SUPERSEDES: 'c'}), close=True))
 
@@ -199,7 +199,7 @@ def test_size_of_chunks_does_not_matter(messages: Any, cuts: List[int],
     assert pieces.at == whole.at
 
 
-# -- what came lately --------------------------------------------------------
+# -- recent events -----------------------------------------------------------
 
 def entry_id(number: int) -> bytes:
     # Text and numbers have different orders.
@@ -264,7 +264,7 @@ def test_new_stream_clears_records() -> None:
 
 
 def test_large_entry_replaces_smaller_ones() -> None:
-    """However small those are that were there before."""
+    """All smaller entries are removed, whatever their number."""
     size = 100 * (RECORD_OVERHEAD + 10)
     history = History(size=size)
     history.serve(['/'], START)
@@ -294,7 +294,7 @@ def test_older_entries_are_added() -> None:
     for number in 11, 12:
         history.add('/', Record(Position(number), EVENT))
     older = records(EVENT, EVENT, first=8)
-    # Meanwhile it begins elsewhere, or is not served.
+    # By then the floor has moved, or the namespace is not served.
     history.prepend('/', Position(7), older, Position(9))
     history.prepend('/other', Position(7), older, Position(10))
     assert history.floor('/') == Position(10)
@@ -304,13 +304,13 @@ def test_older_entries_are_added() -> None:
         Position(8), Position(9), Position(11), Position(12)]
     assert history.has('/', Position(8))
     assert history.floor('/chat') == Position(10)
-    # There is room for one more.
+    # One more fits.
     history.prepend('/', Position(1), records(EVENT, EVENT, first=5),
                     Position(7))
     assert history.floor('/') == Position(5)
     assert ids(history.after('/', Position(5))) == [
         Position(6), Position(8), Position(9), Position(11), Position(12)]
-    # But where nothing is, that can be known.
+    # A range without entries can still be recorded.
     history.prepend('/', Position(4), [], Position(5))
     assert history.after('/', Position(4)) == history.after('/', Position(5))
     history.add('/', Record(Position(13), EVENT))
@@ -331,7 +331,7 @@ def test_older_entries_above_limit_are_not_kept() -> None:
 
 
 class Model:
-    """What a history has to record, in the simplest form."""
+    """The simplest implementation of a history."""
 
     def __init__(self) -> None:
         self.floors: Dict[str, bytes] = {}
@@ -354,7 +354,7 @@ class Model:
 
     def older(self, namespace: str, position: bytes,
               floor: bytes) -> List[Record]:
-        """What the stream has between two positions."""
+        """Add the stream's entries between two positions."""
         return [Record(each, EVENT, self.lengths[each])
                 for each in self.all[namespace]
                 if position < each <= floor]
@@ -405,7 +405,7 @@ def test_all_entries_after_floor_are_kept(steps: List[Tuple[str, Any]],
             if floor is None:
                 assert history.after(namespace, position) is None
                 continue
-            # It is never lower than it was when that was served.
+            # It never moves below the floor that the namespace had at first.
             assert floor >= model.floors[namespace]
             for other in range(number + 1):
                 at = entry_id(other)

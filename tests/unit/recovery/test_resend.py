@@ -16,8 +16,8 @@ def process(logger: Callable[[], logging.Logger]) -> Process:
 
 
 def test_missed_events_are_sent_before_held_ones(process: Process) -> None:
-    """It comes before what is held; and is what it was when it was
-    emitted."""
+    """A missed event precedes held events, and has the data from the time of
+    the emit."""
     client, data = process.connect(), {'a': 1}
     with_offset, own = process.connect('x'), process.emit('own', data)
     data['a'] = 2
@@ -42,7 +42,7 @@ def test_missed_events_are_sent_before_held_ones(process: Process) -> None:
 
 
 def test_local_events_without_recipients_are_decoded(process: Process) -> None:
-    """Their arguments are made of what stands in the stream."""
+    """Their arguments are decoded from the stream's entry."""
     data = [1, b'x']
     pending = process.emit('own', data, to=['x'])
     data.append(2)

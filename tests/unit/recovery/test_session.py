@@ -1,4 +1,4 @@
-"""The ``auth`` of a returning client, and its session."""
+"""The ``auth`` of a returning client and its session."""
 import base64
 from typing import Any, Dict, Optional
 
@@ -25,12 +25,12 @@ def reason_of(caught: Any) -> str:
     return str(caught.value.reason)
 
 
-# -- what a client says ------------------------------------------------------
+# -- auth --------------------------------------------------------------------
 
 @pytest.mark.parametrize('data', [
     None, {}, {'offset': '1-0'}, {'token': 'x'}, 'pid', ['pid'], 5, True])
 def test_auth_without_pid_reaches_application(data: Any) -> None:
-    """The application sees all that it has sent."""
+    """The application gets the client's whole ``auth``."""
     assert split_auth(data) == (None, data)
 
 
@@ -104,7 +104,7 @@ def test_offset_is_position_of_redis(offset: str) -> None:
 
 
 def test_reasons_are_documented() -> None:
-    """These the documentation names."""
+    """The documentation names exactly these."""
     assert REASONS == (
         'unknown-session', 'offset-not-found', 'invalid-offset',
         'too-many-missed', 'redis-unavailable', 'rejected')
@@ -118,7 +118,7 @@ def encoded(fields: Any) -> bytes:
     return base64.b64encode(msgpack.packb(fields))
 
 
-#: As Node.js writes it.
+#: A session as Node.js writes it.
 NODES: Dict[str, Any] = {'sid': 's', 'pid': 'p', 'rooms': ['s', 'x'],
                          'data': {'a': 1}}
 
@@ -154,7 +154,8 @@ def test_session_survives_encoding(session: Session) -> None:
 
 
 def test_node_js_reads_session() -> None:
-    """Node.js reads the keys that it knows, and ignores ours."""
+    """Node.js reads the keys that it knows, and ignores those of this
+    package."""
     fields = to_fields(Session('s', 'p', ('s', 7), {'a': 1}, '/', 'c'), OURS)
     assert {key: fields[key] for key in NODES} == {
         'sid': 's', 'pid': 'p', 'rooms': ['s', 7], 'data': {'a': 1}}
@@ -166,7 +167,7 @@ def test_node_js_reads_session() -> None:
     ({key: NODES[key] for key in ('sid', 'pid', 'rooms')}, None),
     ({**NODES, 'unknown': object}, {'a': 1})])
 def test_session_of_node_js_is_read(fields: Any, data: Any) -> None:
-    """It does not say in which namespace, or for which application."""
+    """It has no namespace and no application."""
     if 'unknown' in fields:
         fields = {**fields, 'unknown': [{'of': b'another version'}]}
     assert load_session(encoded(fields), 'p', '/any', OURS) == Session(
@@ -217,7 +218,7 @@ def test_incomplete_session_is_refused(missing: str) -> None:
     base64.b64encode(b'cposix\nsystem\n(S"true"\ntR.')],
     ids=lambda raw: repr(raw)[:30])
 def test_hostile_bytes_are_refused(raw: bytes) -> None:
-    """A pickle is one of them: nothing is ever executed."""
+    """One of them is a pickle. No code is ever executed."""
     with pytest.raises(DecodeError):
         load_session(raw, 'p', '/', OURS)
 
@@ -240,7 +241,7 @@ def test_random_bytes_are_refused_or_read(raw: bytes) -> None:
     assert all(type(room) in (str, int) for room in session.rooms)
 
 
-# -- where to go on ----------------------------------------------------------
+# -- the start of a replay ---------------------------------------------------
 
 def session(*rooms: Any, upto: Optional[bytes] = START,
             sent: Optional[bytes] = None,
@@ -251,14 +252,14 @@ def session(*rooms: Any, upto: Optional[bytes] = START,
 
 
 @pytest.mark.parametrize('upto, sent, offset, expected', [
-    # It has received all up to there.
+    # The client has received all events up to there.
     (Position(9), Position(3), Position(3), (Position(9), False)),
     (Position(9), None, None, (Position(9), False)),
     # It has received more, or less.
     (Position(9), Position(3), Position(12), (Position(12), True)),
     (Position(9), Position(3), Position(2), (Position(2), True)),
     (Position(9), None, Position(12), (Position(12), True)),
-    # A session of Node.js has neither.
+    # A session of Node.js has neither field.
     (None, None, Position(3), (Position(3), True))])
 def test_replay_starts_at_offset(upto: Any, sent: Any, offset: Any,
                                  expected: Any) -> None:
@@ -266,10 +267,10 @@ def test_replay_starts_at_offset(upto: Any, sent: Any, offset: Any,
 
 
 @pytest.mark.parametrize('offset, expected', [
-    # It was handed nothing for a long time, then much: all of that has gone
-    # to a connection that was half open.
+    # The client was sent no event for a long time, then many, all to a
+    # half-open connection.
     (Position(2), (Position(7), False)),
-    # Not all of it.
+    # Some of them arrived.
     (Position(8), (Position(8), True)), (Position(9), (Position(10), False)),
     (Position(1), (Position(1), True)), (Position(11), (Position(11), True))])
 def test_gap_moves_start_of_replay(offset: bytes, expected: Any) -> None:
@@ -279,7 +280,7 @@ def test_gap_moves_start_of_replay(offset: bytes, expected: Any) -> None:
 
 
 def test_replay_starts_at_session_without_received_event() -> None:
-    """Its connection was half open from the beginning."""
+    """The client's connection was half open from the beginning."""
     known = session(upto=Position(10), sent=Position(9),
                     gap=Gap(None, Position(7)),
                     since=Position(1))
@@ -287,7 +288,7 @@ def test_replay_starts_at_session_without_received_event() -> None:
 
 
 def test_offset_before_session_is_ignored() -> None:
-    """It shows another client's offset, or one that it has made up."""
+    """The client sends another client's offset, or an invented one."""
     known = session(upto=Position(30), sent=Position(20), since=Position(9))
     for offset in Position(1), Position(8, 9):
         with pytest.raises(Refusal) as caught:
@@ -298,7 +299,8 @@ def test_offset_before_session_is_ignored() -> None:
 
 
 @pytest.mark.parametrize('upto, sent', [
-    # It has not received what was sent to it: maybe not the one before.
+    # The client has not received the event that was sent to it, and maybe not
+    # the one before either.
     (Position(9), Position(3)),
     (None, None)])
 def test_unknown_position_is_refused(upto: Any, sent: Any) -> None:

@@ -1,4 +1,4 @@
-"""When sessions are written."""
+"""Sessions are written on changes, from time to time, and at the end."""
 import logging
 import threading
 from types import SimpleNamespace
@@ -11,271 +11,272 @@ from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.recovery.session import Gap, Session
 from redis_streams_adapter.recovery.session_writer import BATCH
 
-from .writing import AMPLE, DURATION, FakeSessions, House, INTERVAL, show, \
-    taken
+from .writing import AMPLE, DURATION, FakeSessions, Node, INTERVAL, \
+    set_clock, take_over
 
 
-def test_each_connect_writes_once(house: House, store: FakeSessions) -> None:
-    client = house.enter()
+def test_each_connect_writes_once(node: Node, store: FakeSessions) -> None:
+    client = node.connect()
     client.data = {'name': 'x'}
-    # In its connect handler.
-    house.room(client, 'x')
-    house.round()
+    # A change in the connect handler.
+    node.enter_room(client, 'x')
+    node.run_once()
     assert store.calls == []
-    house.writer.write_first(client)
-    assert house.kept(client) == Session(
+    node.writer.write_first(client)
+    assert node.stored(client) == Session(
         's', 'pid of s', ('s', 'x'), {'name': 'x'}, '/', 'claim', Position(1),
         since=Position(0, 1), obeyed=Position(100))
-    house.local.settle(client)
+    node.local.settle(client)
     for _ in range(3):
-        assert house.round()
+        assert node.run_once()
     assert store.calls == [('put', ['pid of s'])]
 
 
-def test_event_writes_nothing(house: House, store: FakeSessions,
+def test_event_writes_nothing(node: Node, store: FakeSessions,
                               clock: Any) -> None:
-    house.stays()
+    node.connected()
     for number in range(200, 300):
-        house.position = house.sent = Position(number)
-        house.round()
+        node.position = node.sent = Position(number)
+        node.run_once()
     assert store.calls == []
 
 
-def test_change_is_written_once(house: House, store: FakeSessions) -> None:
-    client = house.stays()
-    house.position, house.sent = Position(200), Position(199)
-    house.gap = Gap(None, Position(150))
+def test_change_is_written_once(node: Node, store: FakeSessions) -> None:
+    client = node.connected()
+    node.position, node.sent = Position(200), Position(199)
+    node.gap = Gap(None, Position(150))
     for number in range(10):
-        house.room(client, str(number))
-    house.round()
+        node.enter_room(client, str(number))
+    node.run_once()
     assert store.calls == [('swap', [client.pid])]
-    kept = house.kept(client)
-    assert kept is not None and len(kept.rooms) == 11
-    # And with it how far the client has come.
-    assert (kept.upto, kept.sent, kept.gap, kept.since) == (
+    stored = node.stored(client)
+    assert stored is not None and len(stored.rooms) == 11
+    # The client's position is written, too.
+    assert (stored.upto, stored.sent, stored.gap, stored.since) == (
         Position(200), Position(199), (None, Position(150)), Position(0, 1))
 
 
-def test_unchanged_session_is_not_written(house: House,
+def test_unchanged_session_is_not_written(node: Node,
                                           store: FakeSessions) -> None:
-    client = house.stays()
-    house.room(client, 'x')
+    client = node.connected()
+    node.enter_room(client, 'x')
     client.rooms.discard('x')
-    house.local.change(client)
-    house.position = Position(200)
-    house.round()
+    node.local.change(client)
+    node.position = Position(200)
+    node.run_once()
     assert store.calls == []
 
 
 def test_change_before_end_of_connect_is_written(
-        house: House, store: FakeSessions) -> None:
-    """As with ``always_connect``."""
-    client = house.enter()
-    house.writer.write_first(client)
-    house.room(client, 'x')
-    house.round()
+        node: Node, store: FakeSessions) -> None:
+    """This happens with ``always_connect``."""
+    client = node.connect()
+    node.writer.write_first(client)
+    node.enter_room(client, 'x')
+    node.run_once()
     assert store.writes == 1
-    house.local.settle(client)
-    house.round()
-    kept = house.kept(client)
-    assert kept is not None and kept.rooms == ('s', 'x')
+    node.local.settle(client)
+    node.run_once()
+    stored = node.stored(client)
+    assert stored is not None and stored.rooms == ('s', 'x')
     assert store.writes == 2
 
 
-def test_sessions_are_written_in_batches(house: House,
+def test_sessions_are_written_in_batches(node: Node,
                                          store: FakeSessions) -> None:
-    stays = [house.stays(f's{number}') for number in range(2 * BATCH + 1)]
-    for client in stays:
-        house.room(client, 'x')
-    house.round()
+    clients = [node.connected(f's{number}') for number in range(2 * BATCH + 1)]
+    for client in clients:
+        node.enter_room(client, 'x')
+    node.run_once()
     assert [len(pids) for _, pids in store.calls] == [BATCH, BATCH, 1]
-    for client in stays:
-        kept = house.kept(client)
-        assert kept is not None and 'x' in kept.rooms
+    for client in clients:
+        stored = node.stored(client)
+        assert stored is not None and 'x' in stored.rooms
 
 
-def test_change_wakes_task(house: House) -> None:
-    client = house.stays()
-    woken = house.writer._work_there
+def test_change_wakes_task(node: Node) -> None:
+    client = node.connected()
+    woken = node.writer._work_there
     woken.clear()
-    house.room(client, 'x')
+    node.enter_room(client, 'x')
     assert woken.is_set()
     woken.clear()
-    house.leave(client)
+    node.disconnect(client)
     assert woken.is_set() and client.gone.is_set()
 
 
-def test_task_ends(house: House, store: FakeSessions) -> None:
+def test_task_ends(node: Node, store: FakeSessions) -> None:
     task = SimpleNamespace(stopping=False, works=lambda: None)
-    thread = threading.Thread(target=house.writer.work, args=(task,))
+    thread = threading.Thread(target=node.writer.work, args=(task,))
     thread.start()
     task.stopping = True
-    house.writer.interrupt()
+    node.writer.interrupt()
     thread.join(10.0)
     assert not thread.is_alive()
     assert store.interrupted
 
 
-def test_touch_renews_expiry(house: House, store: FakeSessions,
+def test_touch_renews_expiry(node: Node, store: FakeSessions,
                              clock: Any) -> None:
-    stays = [house.stays(), house.stays('other')]
-    house.enter('connecting')
+    clients = [node.connected(), node.connected('other')]
+    node.connect('connecting')
     clock.now += INTERVAL - 1
-    house.round()
+    node.run_once()
     assert store.calls == []
     clock.now += 1
-    house.round()
-    assert store.calls == [('touch', [client.pid for client in stays])]
-    house.round()
+    node.run_once()
+    assert store.calls == [('touch', [client.pid for client in clients])]
+    node.run_once()
     assert len(store.calls) == 1
 
 
-def test_touch_is_batched(house: House, store: FakeSessions,
+def test_touch_is_batched(node: Node, store: FakeSessions,
                           clock: Any) -> None:
     for number in range(BATCH + 1):
-        house.stays(f's{number}')
+        node.connected(f's{number}')
     clock.now += INTERVAL
-    house.round()
+    node.run_once()
     assert [(name, len(pids)) for name, pids in store.calls] == [
         ('touch', BATCH), ('touch', 1)]
 
 
-def test_touch_notices_claim_of_other_node(house: House, store: FakeSessions,
+def test_touch_notices_claim_of_other_node(node: Node, store: FakeSessions,
                                            clock: Any) -> None:
-    gone, here = house.stays(), house.stays('other')
+    gone, here = node.connected(), node.connected('other')
     del store.values[gone.pid]
     clock.now += INTERVAL
-    house.round()
+    node.run_once()
     assert not gone.is_held and here.is_held
-    house.round()
+    node.run_once()
     assert gone.pid not in store.values
 
 
-def test_touch_notices_dropped_session(house: House, store: FakeSessions,
+def test_touch_notices_dropped_session(node: Node, store: FakeSessions,
                                        clock: Any) -> None:
-    client = house.stays()
+    client = node.connected()
     store.values.clear()
     store.connections += 1
     clock.now += INTERVAL
-    house.round()
-    house.round()
+    node.run_once()
+    node.run_once()
     assert client.is_held
     assert client.pid in store.values
 
 
-def test_failed_touch_is_retried(house: House, store: FakeSessions,
+def test_failed_touch_is_retried(node: Node, store: FakeSessions,
                                  clock: Any) -> None:
-    house.stays()
+    node.connected()
     clock.now += INTERVAL
     store.faults.append('before')
-    assert not house.round()
-    assert house.round()
+    assert not node.run_once()
+    assert node.run_once()
     assert [name for name, _ in store.calls] == ['touch']
 
 
-def test_refused_touch_is_retried(house: House, store: FakeSessions,
+def test_refused_touch_is_retried(node: Node, store: FakeSessions,
                                   clock: Any) -> None:
-    """One server refuses: the touch is tried again at once."""
-    clients = [house.stays('s'), house.stays('t')]
+    """One server refuses. The touch is retried at once."""
+    clients = [node.connected('s'), node.connected('t')]
     store.refusing = {clients[0].pid}
     clock.now += INTERVAL
-    assert not house.round()
+    assert not node.run_once()
     store.refusing.clear()
-    assert house.round()
+    assert node.run_once()
     assert [name for name, _ in store.calls] == ['touch', 'touch']
 
 
-def test_expiry_is_renewed_before_writes(house: House, store: FakeSessions,
+def test_expiry_is_renewed_before_writes(node: Node, store: FakeSessions,
                                          clock: Any) -> None:
-    """That works even if Redis refuses to write."""
-    client = house.stays()
-    house.room(client, 'x')
+    """Renewing works even if Redis refuses writes."""
+    client = node.connected()
+    node.enter_room(client, 'x')
     clock.now += INTERVAL
     store.faults.extend(['none', 'refused'])
-    assert not house.round()
+    assert not node.run_once()
     assert store.calls == [('touch', [client.pid])]
-    assert house.round()
+    assert node.run_once()
     assert [name for name, _ in store.calls] == ['touch', 'swap']
 
 
 def test_position_is_written_from_time_to_time(
-        house: House, store: FakeSessions, clock: Any) -> None:
-    """The position in a session must not be older than the stream."""
-    client = house.stays()
-    house.position, house.sent = Position(500), Position(400)
+        node: Node, store: FakeSessions, clock: Any) -> None:
+    """The position in a session must not be older than the stream's first
+    entry."""
+    client = node.connected()
+    node.position, node.sent = Position(500), Position(400)
     began = clock.now
     while clock.now - began <= DURATION / 2:
-        kept = house.kept(client)
-        assert kept is not None and kept.upto == Position(1)
+        stored = node.stored(client)
+        assert stored is not None and stored.upto == Position(1)
         clock.now += INTERVAL
-        house.round()
+        node.run_once()
     assert [name for name, _ in store.calls] == ['touch'] * 13 + ['swap']
-    kept = house.kept(client)
-    assert kept is not None
-    assert (kept.upto, kept.sent) == (Position(500), Position(400))
+    stored = node.stored(client)
+    assert stored is not None
+    assert (stored.upto, stored.sent) == (Position(500), Position(400))
 
 
-def test_position_before_takeover_is_kept(house: House, store: FakeSessions,
+def test_position_before_takeover_is_kept(node: Node, store: FakeSessions,
                                           clock: Any) -> None:
-    """It is the position at which the client was lost."""
-    client = house.enter()
-    value = house.writer.codec.encode(client.marked(house.describe(client)))
+    """The client was lost at that position."""
+    client = node.connect()
+    value = node.writer.codec.encode(client.marked(node.describe(client)))
     store.values[client.pid] = value
-    house.writer.claimed(client, value)
-    house.writer.write_first(client)
-    house.local.settle(client)
-    house.round()
+    node.writer.claimed(client, value)
+    node.writer.write_first(client)
+    node.local.settle(client)
+    node.run_once()
     assert store.calls == []
     clock.now += INTERVAL
-    house.round()
+    node.run_once()
     assert [name for name, _ in store.calls] == ['touch', 'swap']
-    kept = house.kept(client)
-    assert kept is not None and kept.upto == Position(100)
+    stored = node.stored(client)
+    assert stored is not None and stored.upto == Position(100)
     clock.now += INTERVAL
-    house.round()
+    node.run_once()
     assert [name for name, _ in store.calls] == ['touch', 'swap', 'touch']
 
 
-def test_close_writes_all_sessions(house: House, store: FakeSessions) -> None:
-    stays = [house.stays(f's{number}') for number in range(BATCH + 1)]
-    connecting, lost = house.enter('connecting'), house.stays('lost')
-    taken(store, lost)
-    house.local.supersede(lost)
-    leaves = house.stays('leaves')
-    house.leave(leaves, intended=True)
-    house.position = Position(900)
-    house.writer.close(AMPLE)
+def test_close_writes_all_sessions(node: Node, store: FakeSessions) -> None:
+    clients = [node.connected(f's{number}') for number in range(BATCH + 1)]
+    connecting, lost = node.connect('connecting'), node.connected('lost')
+    take_over(store, lost)
+    node.local.supersede(lost)
+    leaves = node.connected('leaves')
+    node.disconnect(leaves, intended=True)
+    node.position = Position(900)
+    node.writer.close(AMPLE)
     assert store.patience == AMPLE
-    for client in [*stays, connecting]:
-        kept = house.kept(client)
-        assert kept is not None and kept.obeyed == Position(900)
-        # Who is connecting has not got what it missed.
-        assert kept.upto == Position(
+    for client in [*clients, connecting]:
+        stored = node.stored(client)
+        assert stored is not None and stored.obeyed == Position(900)
+        # A connecting client has not received its missed events.
+        assert stored.upto == Position(
             1 if client is connecting else 900)
     assert leaves.pid not in store.values
     assert store.values[lost.pid] == b'of another'
 
 
 def test_close_writes_sessions_of_other_servers(
-        house: House, store: FakeSessions,
+        node: Node, store: FakeSessions,
         logged: Callable[[int], List[str]]) -> None:
-    """All sessions of the other servers are written."""
-    stays = [house.stays(f's{number}') for number in range(2 * BATCH + 1)]
-    store.refusing = {stays[0].pid}
-    house.position = Position(900)
-    house.writer.close(AMPLE)
+    """One server refuses. All sessions of the other servers are written."""
+    clients = [node.connected(f's{number}') for number in range(2 * BATCH + 1)]
+    store.refusing = {clients[0].pid}
+    node.position = Position(900)
+    node.writer.close(AMPLE)
     assert len(logged(logging.WARNING)) == 1
-    for client in stays[1:]:
-        kept = house.kept(client)
-        assert kept is not None and kept.obeyed == Position(900)
+    for client in clients[1:]:
+        stored = node.stored(client)
+        assert stored is not None and stored.obeyed == Position(900)
 
 
 def test_close_ends_while_redis_is_away(
-        house: House, store: FakeSessions,
+        node: Node, store: FakeSessions,
         logged: Callable[[int], List[str]]) -> None:
-    house.stays()
+    node.connected()
     store.faults.append('before')
-    house.writer.close(AMPLE)
+    node.writer.close(AMPLE)
     assert len(logged(logging.WARNING)) == 1
 
 
@@ -287,21 +288,21 @@ EVENTS = st.lists(st.sampled_from([
 @settings(max_examples=500)
 @given(EVENTS)
 def test_random_faults_leave_right_sessions(events: List[str]) -> None:
-    """What another node has is never touched; else Redis has what the client
-    is like, in the end."""
+    """A session that another node has claimed is never changed. Any other
+    session is up to date in Redis in the end."""
     store, clock = FakeSessions(), SimpleNamespace(now=1000.0)
     other = False
     with pytest.MonkeyPatch.context() as patch:
-        show(clock, patch)
-        house = House(store, lambda: logging.getLogger('tests.unit'))
-        client = house.enter()
-        house.writer.write_first(client)
-        house.local.settle(client)
+        set_clock(clock, patch)
+        node = Node(store, lambda: logging.getLogger('tests.unit'))
+        client = node.connect()
+        node.writer.write_first(client)
+        node.local.settle(client)
         for number, event in enumerate(events):
             if event == 'room' and not client.is_leaving:
-                house.room(client, str(number))
+                node.enter_room(client, str(number))
             elif event == 'round':
-                house.round()
+                node.run_once()
             elif event in ('before', 'after'):
                 store.faults.append(event)
             elif event == 'reconnect':
@@ -309,53 +310,53 @@ def test_random_faults_leave_right_sessions(events: List[str]) -> None:
             elif event == 'time':
                 clock.now += 3 * INTERVAL
             elif event == 'emptied' and not other \
-                    and house.local.of_pid(client.pid):
+                    and node.local.of_pid(client.pid):
                 store.values.clear()
-                house.writer.history_is_gone()
+                node.writer.history_is_gone()
             elif event == 'taken' and client.pid in store.values:
                 store.values[client.pid] = b'of another'
                 other = True
             elif event in ('leave', 'purpose') and not client.is_leaving:
-                house.leave(client, intended=event == 'purpose')
+                node.disconnect(client, intended=event == 'purpose')
             if other:
                 assert store.values[client.pid] == b'of another'
         store.faults.clear()
         clock.now += DURATION
         for _ in range(3):
-            assert house.round()
+            assert node.run_once()
     if other:
         assert store.values[client.pid] == b'of another'
         assert not client.is_held or client.is_leaving
     elif clock.now - client.left > DURATION:
-        # Its client cannot return any more: it need not be written.
+        # Its client cannot return, so the session need not be written.
         assert client.is_leaving
     elif client.is_discarded:
         assert store.values == {}
     else:
-        kept = house.kept(client)
-        assert kept is not None
-        assert kept.rooms == (client.last or house.describe(client)).rooms
-    assert (house.local.of_pid(client.pid) is None) is (
+        stored = node.stored(client)
+        assert stored is not None
+        assert stored.rooms == (client.last or node.describe(client)).rooms
+    assert (node.local.of_pid(client.pid) is None) is (
         client.is_leaving)
 
 
 def test_wait_ends_after_write_of_change(
         store: FakeSessions, logger: Callable[[], logging.Logger]) -> None:
-    house = House(store, logger)
-    client = house.stays()
-    house.writer.catch_up(AMPLE)
-    house.room(client, 'tea')
+    node = Node(store, logger)
+    client = node.connected()
+    node.writer.catch_up(AMPLE)
+    node.enter_room(client, 'tea')
     task = SimpleNamespace(stopping=False, works=lambda: None)
-    thread = threading.Thread(target=house.writer.work, args=(task,))
-    waits = threading.Thread(target=house.writer.catch_up, args=(AMPLE,))
+    thread = threading.Thread(target=node.writer.work, args=(task,))
+    waits = threading.Thread(target=node.writer.catch_up, args=(AMPLE,))
     waits.start()
     thread.start()
     waits.join(2 * AMPLE)
-    kept = house.kept(client)
-    assert kept is not None and 'tea' in kept.rooms
+    stored = node.stored(client)
+    assert stored is not None and 'tea' in stored.rooms
     task.stopping = True
-    house.writer.interrupt()
+    node.writer.interrupt()
     thread.join(AMPLE)
-    # Nobody writes it any more.
-    house.room(client, 'cake')
-    house.writer.catch_up(0.1)
+    # The writer has ended, so the wait times out.
+    node.enter_room(client, 'cake')
+    node.writer.catch_up(0.1)

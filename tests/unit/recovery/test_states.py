@@ -1,4 +1,4 @@
-"""The states of a session, and every transition."""
+"""The states of a session and all transitions."""
 import itertools
 import threading
 from typing import Dict, Set
@@ -10,7 +10,7 @@ from redis_streams_adapter.recovery.client_session import ClientSession
 from redis_streams_adapter.recovery.states import Event, \
     ImpossibleTransition, State, state_after, TRANSITIONS
 
-#: The states of each aspect; those with which a session may begin first.
+#: The states of each aspect, initial states first.
 ASPECTS: Dict[str, Set[State]] = {
     'presence': {State.CONNECTING, State.CONNECTED, State.LEAVING_EARLY,
                  State.LEAVING, State.GONE},

@@ -1,4 +1,4 @@
-"""Events are delivered in the order in which they stand in the stream."""
+"""Events are delivered in the order of the stream."""
 import logging
 from typing import Any, Callable
 
@@ -17,7 +17,7 @@ def process(logger: Callable[[], logging.Logger]) -> Process:
     return Process(logger)
 
 
-# -- local messages are read --------------------------------------------------
+# -- local messages are read -------------------------------------------------
 
 def test_events_come_in_order_of_stream(process: Process) -> None:
     client, guest = process.connect(), process.connect(takes_part=False)
@@ -63,7 +63,8 @@ def test_event_without_recipients_is_recorded(process: Process) -> None:
 
 
 def test_emit_before_first_client_is_recorded(process: Process) -> None:
-    """It does not wait here; but clients of others may have missed it."""
+    """The event does not wait here, but clients of other nodes may have missed
+    it."""
     client, history = process.connect(), process.delivery.history
     for number, (message, remembered) in enumerate([
             (Broadcast(('hello', 1)), True),
@@ -85,7 +86,7 @@ def test_emit_before_first_client_is_recorded(process: Process) -> None:
 @pytest.mark.parametrize('flags', [{'volatile': True}, {}])
 def test_events_of_other_nodes_are_delivered(
         process: Process, flags: Any) -> None:
-    """What is volatile is not sent again, and is no offset."""
+    """A volatile event is not replayed and has no offset."""
     client = process.connect('x')
     process.receive(Position(101), 'hello', 1, to=['x'], flags=flags)
     assert got(client) == [
@@ -107,12 +108,13 @@ def test_last_text_argument_is_no_offset(process: Process) -> None:
         ('local', 'text', '102-0'), ('local', 1), ('local', '102-0')]
 
 
-# -- the end -----------------------------------------------------------------
+# -- closing -----------------------------------------------------------------
 
 def test_closing_node_delivers_local_events_without_offset(
         process: Process) -> None:
-    """Other nodes' messages are taken in no more, so an offset of an own one
-    would lead past them: who can be recovered gets both where it returns."""
+    """A closing node no longer delivers other nodes' messages. The offset of a
+    local event would skip them. A recovered client gets both from its next
+    node."""
     client, guest = process.connect(), process.connect(takes_part=False)
     process.receive(Position(101), 'before')
     own = process.emit('own', 1)
@@ -127,11 +129,11 @@ def test_closing_node_delivers_local_events_without_offset(
     assert process.local.sent == {client.sid: Position(101)}
 
 
-# -- messages that are lost ---------------------------------------------------
+# -- lost messages -----------------------------------------------------------
 
 def test_event_lost_by_redis_has_no_offset(process: Process) -> None:
-    """Redis has lost it. It can be delivered here; it is not an offset,
-    because no client could resume after it."""
+    """The event can be delivered here. It has no offset, because no client
+    could resume after it."""
     client = process.connect()
     process.emit('lost', 1)
     process.locally('local', 2)
@@ -146,7 +148,8 @@ def test_event_lost_by_redis_has_no_offset(process: Process) -> None:
 
 
 def test_refused_event_is_not_delivered(process: Process) -> None:
-    """The call raised, or it was logged: no client gets it, anywhere."""
+    """The error was raised or logged. The event is delivered to no client on
+    any node."""
     client = process.connect()
     refused = process.emit('refused')
     refused.refused = EntryRefused('too large', 0)
@@ -178,17 +181,17 @@ def test_local_delivery_does_not_wait_for_lost_event(process: Process) -> None:
     assert got(client)[2:] == [('local', 3)]
 
 
-# -- the stream is another one -----------------------------------------------
+# -- a new stream ------------------------------------------------------------
 
 @pytest.mark.parametrize('how', ['own', 'other', 'nothing', 'heartbeat'])
 def test_restart_clears_positions(process: Process, how: str) -> None:
-    """What was read before has no place in it."""
+    """Former positions are invalid in the new stream."""
     client = process.connect()
     process.receive(Position(200), 'hello')
     history = process.delivery.history
     assert history.has('/', Position(200))
     process.delivery.history_lost()
-    # Until something is read.
+    # The first entry of the new stream sets the position again.
     assert history.has('/', Position(200))
     if how == 'own':
         process.back(process.emit('again'), Position(150, 3))
@@ -210,7 +213,7 @@ def test_restart_clears_positions(process: Process, how: str) -> None:
 def test_namespaces_are_added_and_removed(process: Process) -> None:
     delivery = process.delivery
     process.receive(Position(101), 'hello')
-    # While an entry is taken in: the entries after it are recorded.
+    # This happens during an entry: later entries are recorded.
     process.arrived = Position(102)
     delivery.serve(['/', '/new'])
     assert delivery.history.floor('/new') == Position(102)
@@ -223,7 +226,7 @@ def test_namespaces_are_added_and_removed(process: Process) -> None:
 
 def test_event_without_local_recipients_is_not_encoded(
         process: Process) -> None:
-    """Nothing is encoded for them that their packets could not carry."""
+    """The event cannot be encoded as a packet, and does not have to be."""
     client, encode = process.connect('x'), process.local.encode
 
     def fail(*args: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Events wait until the stream has come to them, each with its share."""
+"""Events wait until the reader reaches them, and count against the limits."""
 import logging
 from typing import Any, Callable
 
@@ -11,7 +11,7 @@ from ...support.wait import DEADLINE, wait_until
 from ..nodes import Call
 from .stream_orders import got, Process
 
-#: Seconds that a wait which ends by itself is given.
+#: Seconds: a limit that no wait of these tests reaches.
 AMPLE = 5.0
 
 
@@ -20,7 +20,7 @@ def process(logger: Callable[[], logging.Logger]) -> Process:
     return Process(logger)
 
 
-# -- what does not pass through the stream -----------------------------------
+# -- events that do not pass through the stream ------------------------------
 
 def test_local_event_waits_for_earlier_ones(process: Process) -> None:
     client = process.connect()
@@ -55,11 +55,11 @@ def test_event_with_callback_waits(process: Process) -> None:
     assert not process.delivery.history.has('/', Position(102))
 
 
-# -- what waits takes its share ----------------------------------------------
+# -- waiting events count against the limits ---------------------------------
 
 def test_struck_task_gives_share_back(process: Process,
                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is given back, although something always waits."""
+    """The share is returned, although other events still wait."""
     client, shares = process.connect(), process.delivery._events.shares
     put, last = shares.put, process.emit('hello')
 
@@ -94,7 +94,7 @@ def test_waiting_local_events_count_against_limit(
     assert got(client)[1:] == [('local', 1), ('local', 2)]
 
 
-# -- waits for all that waits ------------------------------------------------
+# -- drain -------------------------------------------------------------------
 
 def test_drain_waits_for_earlier_events(process: Process) -> None:
     delivery = process.delivery

@@ -1,5 +1,5 @@
-"""The application's packet class encodes what waits, and never under the
-order lock: not even the offset that goes with it."""
+"""The application's packet class encodes waiting events without the order
+lock, even if an offset is added."""
 import logging
 from typing import Any, Callable, List
 
@@ -13,8 +13,8 @@ from ..fake_server import FakeClient
 from .stream_orders import got, Process
 
 
-class World(Process):
-    """A server whose packet class notes calls under the lock."""
+class PacketProcess(Process):
+    """A process whose packet class records calls under the order lock."""
 
     def __init__(self, logger: Callable[[], logging.Logger]) -> None:
         #: The data that was encoded under the order lock.
@@ -28,7 +28,7 @@ class World(Process):
                 world.on_encode()
                 if world.order._is_owned():  # type: ignore[attr-defined]
                     world.under_lock.append(self.data)
-                # Not what JSON looks like.
+                # This is not JSON.
                 return super().encode() + ' '
 
         super().__init__(logger, serializer=Packet)
@@ -36,17 +36,17 @@ class World(Process):
 
 @pytest.fixture
 def process(logger: Callable[[], logging.Logger]) -> Any:
-    world = World(logger)
+    world = PacketProcess(logger)
     yield world
     assert world.under_lock == []
 
 
 @pytest.fixture
-def client(process: World) -> FakeClient:
+def client(process: PacketProcess) -> FakeClient:
     return process.connect()
 
 
-def test_event_is_delivered_when_read(process: World,
+def test_event_is_delivered_when_read(process: PacketProcess,
                                       client: FakeClient) -> None:
     first = process.emit('first')
     process.locally('local', 'text')
@@ -60,8 +60,8 @@ def test_event_is_delivered_when_read(process: World,
 
 
 @pytest.mark.parametrize('how', ['overtaken', 'sign of life'])
-def test_event_lost_by_redis_is_delivered(process: World, client: FakeClient,
-                                          how: str) -> None:
+def test_event_lost_by_redis_is_delivered(
+        process: PacketProcess, client: FakeClient, how: str) -> None:
     lost = process.emit('lost', 'text')
     process.locally('local', 'text')
     if how == 'overtaken':
@@ -73,35 +73,35 @@ def test_event_lost_by_redis_is_delivered(process: World, client: FakeClient,
 
 
 def test_event_without_wait_is_delivered_at_once(
-        process: World, client: FakeClient) -> None:
+        process: PacketProcess, client: FakeClient) -> None:
     process.receive(Position(101), 'other')
     process.locally('local', 'text')
     assert got(client)[1:] == [('local', 'text', '101-0')]
 
 
-def test_reader_continues_during_encoding(process: World,
+def test_reader_continues_during_encoding(process: PacketProcess,
                                           client: FakeClient) -> None:
-    """The offset is the one of the moment in which it is delivered."""
+    """The offset is that of the time of delivery."""
     positions = iter([Position(101), Position(102)])
 
-    def go_on() -> None:
+    def advance() -> None:
         position = next(positions, None)
         if position is not None:
             process.delivery.moved(position)
 
-    process.on_encode = go_on
+    process.on_encode = advance
     process.locally('local', 'text')
     assert got(client) == [('local', 'text', '102-0')]
 
 
 def test_endless_reader_does_not_delay_encoding(
-        process: World, client: FakeClient) -> None:
-    """Then the offset is encoded under the lock: no wait is endless."""
+        process: PacketProcess, client: FakeClient) -> None:
+    """After some attempts the offset is encoded under the lock."""
     positions = iter(range(101, 200))
     process.on_encode = lambda: process.delivery.moved(
         Position(next(positions)))
     process.locally('local', 'text')
-    # Once as it is, and with an offset in each attempt.
+    # Encoded once without an offset, and once with one in each attempt.
     offset = 100 + 1 + ATTEMPTS
     assert got(client) == [('local', 'text', f'{offset}-0')]
     assert len(process.under_lock) == 1
@@ -109,7 +109,7 @@ def test_endless_reader_does_not_delay_encoding(
 
 
 def test_disconnected_client_gets_waiting_events(
-        process: World, client: FakeClient) -> None:
+        process: PacketProcess, client: FakeClient) -> None:
     other, first = process.connect('x'), process.emit('first', 'text')
     process.locally('local', 'text')
     process.delivery.flush(client.sid)
@@ -121,7 +121,7 @@ def test_disconnected_client_gets_waiting_events(
         ('first', 'text', '101-0'), ('local', 'text', '101-0')]
 
 
-def test_emit_during_disconnect_keeps_order(process: World,
+def test_emit_during_disconnect_keeps_order(process: PacketProcess,
                                             client: FakeClient) -> None:
     process.emit('first', 'text')
     calls: List[str] = []
@@ -139,8 +139,8 @@ def test_emit_during_disconnect_keeps_order(process: World,
 
 
 @pytest.mark.parametrize('own', [False, True])
-def test_closing_node_delivers_no_offsets(process: World, client: FakeClient,
-                                          own: bool) -> None:
+def test_closing_node_delivers_no_offsets(
+        process: PacketProcess, client: FakeClient, own: bool) -> None:
     guest = process.connect(takes_part=False)
     pending = process.emit('own', 'text')
     process.locally('local', 'text')

@@ -1,4 +1,4 @@
-"""Events that wait to be read, and clients that leave or return."""
+"""Waiting events, and clients that leave or return."""
 import logging
 from typing import Any, Callable
 
@@ -21,7 +21,7 @@ def process(logger: Callable[[], logging.Logger]) -> Process:
     return Process(logger)
 
 
-# -- a client is on its way out ----------------------------------------------
+# -- a client leaves ---------------------------------------------------------
 
 def test_flush_delivers_waiting_events_to_client(process: Process) -> None:
     leaving, here = process.connect('x'), process.connect('x')
@@ -30,8 +30,8 @@ def test_flush_delivers_waiting_events_to_client(process: Process) -> None:
     process.locally('local', 5)
     last = process.emit('last', to=['x'])
     process.delivery.flush(leaving.sid)
-    # None of these follows in the stream, so there is no new offset; but a
-    # text at the end would be taken for one.
+    # None of these events was read, so there is no new offset. But the client
+    # would take a last text argument for one.
     assert got(leaving) == [
         ('first', '100-0'), ('alone', '100-0'), ('local', 5),
         ('last', '100-0')]
@@ -53,8 +53,7 @@ def session_of(sid: str, *rooms: Any) -> Session:
 
 def returns(process: Process, client: FakeClient, *rooms: Any,
             namespace: str = '/') -> FakeClient:
-    """Let a client return on a new connection, with these rooms in its
-    session.
+    """Recover a client on a new connection, with these rooms in its session.
 
     :return: the connection.
     """
@@ -76,7 +75,7 @@ def test_waiting_events_reach_returning_client(process: Process) -> None:
     again = returns(process, client, 'x')
     for number, pending in enumerate(own, 101):
         process.back(pending, Position(number))
-    # "except" was meant for it when it was emitted.
+    # Its room was excluded at the time of the emit.
     assert got(again) == [('all', '101-0'), ('room', '102-0'),
                           ('except', '104-0'), ('alone', '105-0')]
     assert got(client) == []
@@ -113,7 +112,7 @@ def test_event_without_recipients_reaches_returning_client(
 
 
 def test_failed_registration_leaves_waiting_events(process: Process) -> None:
-    """The waiting events stay unchanged."""
+    """The waiting events do not change."""
     client = process.connect('x')
     own = [process.emit('all'), process.emit('nobody', to=['y'])]
     connection = FakeClient(process.server, '/chat')
@@ -137,8 +136,8 @@ def test_volatile_events_are_not_replayed(process: Process) -> None:
 
 def test_acknowledgement_is_not_requested_from_new_connection(
         process: Process) -> None:
-    """Who asked waits no longer, and the number of the question may be
-    given to another one."""
+    """The emitter no longer waits, and the number of its acknowledgement may
+    have been reused."""
     client = process.connect()
     sid = client.sid
     own = [process.emit('first'), process.ask('question'),
@@ -175,7 +174,8 @@ def test_waiting_commands_apply(process: Process) -> None:
 
 
 def test_applied_waiting_commands_are_not_repeated(process: Process) -> None:
-    """While it was there: what the application did after them holds."""
+    """They were applied while the client was connected. Later changes by the
+    application stay."""
     client = process.connect('x')
     assert process.delivery.commanded is None
     process.command(SocketsLeave(EVERYONE, ('x',)))
@@ -192,8 +192,8 @@ def test_applied_waiting_commands_are_not_repeated(process: Process) -> None:
     assert replay.rooms == {'s', 'x', 'y', 'z'}
 
 
-def test_commands_are_told_apart_by_node(process: Process) -> None:
-    """Commands that were read before are told apart, too."""
+def test_commands_are_distinguished_by_node(process: Process) -> None:
+    """Nodes are distinguished for commands that were read before, too."""
     pending = process.command(SocketsLeave(EVERYONE, ('x',)))
     process.delivery.came_back(
         Entry(Position(101), (*pending.fields, b'wid', b'w', b'seq', b'1')), 1,
@@ -214,7 +214,7 @@ def test_waiting_disconnect_ends_recovery(process: Process) -> None:
     with pytest.raises(Refusal) as caught:
         returns(process, client, 'x')
     assert caught.value.reason == UNKNOWN_SESSION
-    # It has not been added to what waits.
+    # The disconnect does not wait itself.
     again = FakeClient(process.server, '/chat')
     process.local.hold(sid)
     process.back(pending, Position(101))

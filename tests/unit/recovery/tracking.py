@@ -1,4 +1,4 @@
-"""A tracker, in a world of small fakes."""
+"""Fakes for tests of the tracker."""
 import logging
 import threading
 from typing import Any, Callable, List
@@ -12,12 +12,12 @@ from .parts import FakeDeliveries, Parts
 
 ME = threading.get_ident()
 
-#: Another task.
+#: The identifier of another task.
 OTHER = ME + 1
 
 
-class World(Parts):
-    """A tracker, and the parts that it works with."""
+class Fakes(Parts):
+    """A tracker and the parts that it uses."""
 
     def __init__(self, logger: Callable[[], logging.Logger]) -> None:
         super().__init__(logger)
@@ -27,7 +27,7 @@ class World(Parts):
             lambda: self.runtime, lambda *_: None)
 
     def visit(self, missed: Any = (), **state: Any) -> Visit:
-        """A registered client whose connect handler runs."""
+        """The visit of a registered client during its connect handler."""
         client = self.client()
         visit = self.tracker.begin('e', '/', {'pid': 'p', 'offset': '4-0'})
         visit.admitted = True
@@ -53,6 +53,6 @@ class World(Parts):
 
     @property
     def given(self) -> List[Any]:
-        """The missed packets that were given."""
+        """The missed packets that were delivered."""
         return [record for call in self.timeline().calls
                 if call[0] == 'again' for record in call[3]]

@@ -1,5 +1,5 @@
-"""What tests of the sessions share: a Redis that has nothing but sessions, and
-clients whose sessions it keeps."""
+"""Helpers for tests of stored sessions: a fake Redis, and a node that stores
+its clients' sessions there."""
 import json
 from collections import deque
 from types import SimpleNamespace
@@ -25,31 +25,31 @@ from redis_streams_adapter.stream.session_store import ABSENT, CHANGED, DONE, \
 
 OURS = Application('socket.io', 0)
 
-#: Of the sessions of these tests, in seconds.
+#: Seconds: the sessions of these tests expire after this time.
 DURATION = 120.0
 
 INTERVAL = 5.0
 
-#: Seconds that a wait which ends by itself is given.
+#: Seconds: a limit that no wait of these tests reaches.
 AMPLE = 5.0
 
 
 class FakeSessions:
-    """A Redis that has only sessions, and whose clock tests move."""
+    """A fake Redis that has only sessions."""
 
     def __init__(self) -> None:
         self.values: Dict[str, bytes] = {}
-        #: What was asked, by the name of the method; of each the pids.
+        #: The calls: the name of the method, and the pids.
         self.calls: List[Tuple[str, List[str]]] = []
-        #: For the next calls: whether each works, fails before it is carried
-        #: out or after that, or is refused.
+        #: The faults of the next calls, one each: 'none', 'before' or 'after'
+        #: the command is carried out, 'replaced', 'refused'.
         self.faults: Deque[str] = deque()
-        #: Whose sessions a server has that refuses all writes.
+        #: The pids of sessions on a server that refuses all writes.
         self.refusing: Set[str] = set()
         self.connections = 1
         self.interrupted = False
         self.patience = 0.0
-        #: How many bytes the swaps have sent.
+        #: The bytes that swaps have sent.
         self.sent = 0
 
     def put(self, pid: str, value: bytes) -> None:
@@ -85,7 +85,7 @@ class FakeSessions:
         if fault == 'before':
             raise Unavailable('the connection is broken')
         if fault == 'replaced':
-            # By a connection to a Redis that has nothing.
+            # The client has reconnected to an empty Redis.
             self.connections += 1
             self.values.clear()
         if fault.startswith('refused'):
@@ -95,13 +95,13 @@ class FakeSessions:
 
     @property
     def writes(self) -> int:
-        """How many sessions were written, or tried to."""
+        """The number of attempts to write a session."""
         return sum(len(pids) for name, pids in self.calls
                    if name in ('put', 'swap'))
 
 
 class _Failing:
-    """The block is executed, and its reply may get lost."""
+    """The block is executed, but its reply may be lost."""
 
     def __init__(self, fails: bool) -> None:
         self._fails = fails
@@ -115,7 +115,7 @@ class _Failing:
 
 
 class OneRound:
-    """Stands for a task that is stopped when it has been through once."""
+    """Replaces a task that stops after one round."""
 
     def __init__(self) -> None:
         self.stopping = False
@@ -124,13 +124,13 @@ class OneRound:
         self.stopping = True
 
 
-class House:
-    """A keeper, and the clients whose sessions it keeps."""
+class Node:
+    """A node: its session writer, and the clients whose sessions it stores."""
 
     def __init__(self, store: FakeSessions, logger: Any,
                  max_bytes: int = 65_536) -> None:
         self.store = store
-        #: Where all clients are in the stream.
+        #: The position of all clients in the stream.
         self.position = Position(100)
         self.sent: Optional[bytes] = None
         self.gap: Optional[Gap] = None
@@ -154,8 +154,8 @@ class House:
             client.upto, client.sent = self.position, self.sent
             client.gap = self.gap
 
-    def enter(self, sid: str = 's', namespace: str = '/',
-              connection: str = 'e', pid: str = '') -> ClientSession:
+    def connect(self, sid: str = 's', namespace: str = '/',
+                connection: str = 'e', pid: str = '') -> ClientSession:
         client = ClientSession(
             (sid, connection), namespace, pid or f'pid of {sid}', 'claim',
             upto=Position(1), gone=ThreadEngine().event(),
@@ -163,28 +163,29 @@ class House:
         self.local.register(client)
         return client
 
-    def stays(self, sid: str = 's') -> ClientSession:
-        """A client that has connected while Redis works."""
-        client = self.enter(sid)
+    def connected(self, sid: str = 's') -> ClientSession:
+        """A connected client whose session is in Redis."""
+        client = self.connect(sid)
         self.writer.write_first(client)
         self.local.settle(client)
-        self.round()
+        self.run_once()
         self.store.calls.clear()
         return client
 
-    def leave(self, client: ClientSession, intended: bool = False) -> None:
+    def disconnect(self, client: ClientSession,
+                   intended: bool = False) -> None:
         if intended:
             self.local.discard(client)
         self.local.unregister(client)
 
-    def room(self, client: ClientSession, room: str) -> None:
+    def enter_room(self, client: ClientSession, room: str) -> None:
         client.rooms.add(room)
         self.local.change(client)
 
-    def round(self) -> bool:
-        """Let the keeper's task go once through what there is to do.
+    def run_once(self) -> bool:
+        """Run one round of the writer's task.
 
-        :return: whether it could.
+        :return: whether it succeeded.
         """
         self.writer._work_there.set()
         try:
@@ -193,22 +194,22 @@ class House:
             return False
         return True
 
-    def kept(self, client: ClientSession) -> Optional[Session]:
-        """What Redis has of a client."""
+    def stored(self, client: ClientSession) -> Optional[Session]:
+        """The session of a client in Redis."""
         value = self.store.values.get(client.pid)
         return value and load_session(  # type: ignore[return-value]
             value, client.pid, client.namespace, OURS)
 
 
-def show(clock: Any, patch: pytest.MonkeyPatch) -> None:
-    """Let all that writes sessions see this clock."""
+def set_clock(clock: Any, patch: pytest.MonkeyPatch) -> None:
+    """Use this clock in all modules that write sessions."""
     for module in (local_sessions, session_writer, stored_sessions):
         patch.setattr(module, 'time', SimpleNamespace(
             monotonic=lambda: clock.now))
 
 
-def taken(store: FakeSessions, client: ClientSession) -> None:
-    """Another node takes a client over."""
+def take_over(store: FakeSessions, client: ClientSession) -> None:
+    """Take a client over, as another node does."""
     result, = store.swap([Swap(
         client.pid, b'of another', [store.values[client.pid]])])
     assert result == DONE
