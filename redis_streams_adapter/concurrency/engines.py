@@ -145,10 +145,10 @@ class ServerEngine:
 
     def __init__(self, server: Any) -> None:
         self._server = server
-        self._gevent = 'gevent' in server.async_mode
+        self._gevent = 'gevent' in server.eio.async_mode
         #: Set if the server's tasks are threads.
         self._threads = ThreadEngine() \
-            if server.async_mode == 'threading' else None
+            if server.eio.async_mode == 'threading' else None
 
     def spawn(self, work: Callable[..., Any], *args: Any) -> Any:
         return self._server.start_background_task(work, *args)

@@ -126,7 +126,7 @@ class Lifecycle(Generic[R]):
         :raises RuntimeError: ``socket`` is not monkey patched.
         """
         if self.server is not None:
-            check_monkey_patching(self.server.async_mode)
+            check_monkey_patching(self.server.eio.async_mode)
 
     def close(self, timeout: float = 5) -> None:
         """Leave the cluster. See the manager."""

@@ -86,6 +86,22 @@ def test_server_that_is_created_while_another_task_emits_first(
     client.wait_for('late')
 
 
+def test_first_emit_while_server_is_constructed(
+        make_manager: MakeManager) -> None:
+    """By another task. The server has no ``async_mode`` yet."""
+    manager: Any = make_manager()
+    set_server = manager.set_server
+
+    def set_and_emit(server: Any) -> None:
+        set_server(server)
+        assert not hasattr(server, 'async_mode')
+        manager.emit('early', None)
+
+    manager.set_server = set_and_emit
+    make_server(client_manager=manager)
+    assert isinstance(manager._live().engine, ServerEngine)
+
+
 def test_tasks_are_those_of_the_server(make_manager: MakeManager) -> None:
     """A process without clients has threads."""
     served, emitter, alone = make_manager(), make_manager(

@@ -17,12 +17,13 @@ from ...support.wait import DEADLINE
 
 def test_tasks_of_the_server() -> None:
     class Eio:
+        async_mode = 'threading'
+
         def create_event(self) -> threading.Event:
             return threading.Event()
 
     class Server:
         eio = Eio()
-        async_mode = 'threading'
 
         def __init__(self) -> None:
             self.calls: List[Any] = []
