@@ -179,8 +179,8 @@ class Client:
         self._rest = buffer[position:]
 
     def _message(self, buffer: bytes, start: int, now: int) -> int | None:
-        """Take in a message; return its index in the account, ``None`` if it
-        is none that was still missing.
+        """Take in a message; return its index in the tally; ``None`` if it
+        was not missing any more.
 
         :param start: where its packet begins; of a binary one, where it would
                       begin.
@@ -230,7 +230,7 @@ class Client:
 
 
 class Group:
-    """Clients that share one account.
+    """Clients that share one tally.
 
     :param ports: of the nodes that they connect to.
     :param count: how many there are on each.

@@ -3,9 +3,9 @@
 Run as :mod:`.node`, whose commands it has, too.
 
 Counted are the calls of Python functions and of those written in C, as
-``cProfile`` counts them, in all greenlets of the process. This package's own
-functions are left out, and what they call is the same in each round, so that
-a round without messages shows how much of the rest is theirs.
+``cProfile`` counts them, in all greenlets of the process. The functions of
+``benchmarks`` are left out. What they call is the same in each round, so a
+round without messages shows how many of the calls are theirs.
 """
 from . import node  # before all others: it patches the standard library
 

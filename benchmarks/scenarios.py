@@ -116,8 +116,8 @@ SCENARIOS = (
              'node, {count:,} in all', ALL, 5_000, rate=500),
     Scenario('10kb', '{count:,} messages of {size:,} characters', SENDERS,
              5_000, size=10_000),
-    # All of them fit into the manager's outbox, which has 64 MiB: the loop
-    # that emits gives the writer no turn.
+    # All of them fit into the manager's outbox, which holds 64 MiB. While it
+    # is more than half full, emit() waits for Redis.
     Scenario('100kb', '{count:,} messages of {size:,} characters', SENDERS,
              500, size=100_000),
     Scenario('binary', '{count:,} binary messages of {size} bytes', ALL,

@@ -29,8 +29,8 @@ DEFAULT_MAX_LEN_WITH_RETENTION = 1_000_000
 
 #: How much of the stream recovery needs, as a multiple of the longest
 #: disconnection: the entries that were added while a client was away, and
-#: those that were added since its session was last renewed, see
-#: :mod:`redis_streams_adapter.recovery.session_writer`.
+#: those that were added since its session last said how far the client had
+#: come, see :mod:`redis_streams_adapter.recovery.session_writer`.
 RETENTION_FACTOR = 2
 
 REQUEST_TRANSPORTS = ('stream', 'pubsub', 'sharded-pubsub')

@@ -1,5 +1,4 @@
-"""Hooks on python-socketio's server: the only module that touches its private
-names.
+"""Hooks on python-socketio's server, which touch its private names.
 
 :func:`guard` sets the hooks of every server, :func:`install` those that
 recovery needs in addition. They are set on the server object, never on its

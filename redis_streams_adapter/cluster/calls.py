@@ -1,11 +1,12 @@
 """Calls to all servers of the cluster: requests and commands.
 
-Each of these calls sends one message to all nodes of a namespace, and carries
-it out for the local clients. Requests wait for the answers, which return over
-the stream or PUB/SUB; :mod:`redis_streams_adapter.protocol.requests` matches
-them. The wire format is that of the npm package ``socket.io-adapter`` 2.5
-(``dist/cluster-adapter.js``).
-:mod:`redis_streams_adapter.cluster.incoming` answers.
+A request or a command is one message to all other nodes of a namespace; this
+node carries it out for the local clients itself. Requests wait for the
+answers, which return over the stream or PUB/SUB;
+:mod:`redis_streams_adapter.protocol.pending_requests` finds the request of
+each answer. :mod:`redis_streams_adapter.cluster.incoming` answers the requests
+of other nodes. The wire format is that of the npm package
+``socket.io-adapter`` 2.5 (``dist/cluster-adapter.js``).
 
 Every wait ends: when all nodes have answered, when those that have not are
 gone, or at its timeout, even while Redis is away.

@@ -227,7 +227,8 @@ class PubSub:
 
     def _survey(self, namespace: str, known: Mapping[str, Known],
                 timeout: float) -> Optional[Survey]:
-        """Have Redis count, by one command.
+        """Have Redis count, by one command; in a cluster, by one command to
+        each master.
 
         :param known: other nodes, and the namespace in which each is known.
         :return: ``None`` if it does not count in time.

@@ -20,8 +20,8 @@ import tempfile
 import time
 from types import TracebackType
 
-#: The oldest server with all the commands of this package (``GETDEL``,
-#: ``XADD … MINID`` and exclusive ranges came with it).
+#: The oldest server with all that this package uses: ``XADD … MINID`` and
+#: exclusive ranges came with it.
 OLDEST_VERSION = (6, 2)
 
 #: Seconds in which ``redis-server --version`` has to answer. It takes

@@ -12,8 +12,8 @@ from .clients import Delivery
 from .orders import NEWS, QUESTION, ROOM
 
 #: The clients and the number of the worker that each connects to: two for
-#: each, so that every event has recipients with the sender's worker and
-#: with others.
+#: each worker, so that an event to everyone has recipients on the sender's
+#: worker and on others.
 CLIENTS: Mapping[str, int] = {
     'ana': 1, 'ben': 1, 'cleo': 2, 'dan': 2, 'eve': 3, 'finn': 3}
 

@@ -5,7 +5,9 @@ Each event is a value: it calls nothing, and does not change.
 =================  ======================================================
 entry              events
 =================  ======================================================
-own                :class:`Returned`, if it came through the outbox
+own                :class:`Returned`, if it came through the outbox; then
+                   :class:`Completed` for each request that waited for it,
+                   and :class:`Learned` after an INITIAL_HEARTBEAT
 a copy             :class:`Duplicate`
 after a gap        :class:`Missing`, then as follows
 malformed          :class:`Skipped`
@@ -15,7 +17,8 @@ INITIAL_HEARTBEAT  :class:`Send` of a HEARTBEAT
 HEARTBEAT          :class:`ReaderLags`, if it reports a position;
                    :class:`NodeJoined` and :class:`Learned`, if it lists
                    members
-ADAPTER_CLOSE      :class:`NodeLeft`
+ADAPTER_CLOSE      :class:`NodeLeft`, then :class:`Completed` for each
+                   request that waited for that node alone
 a response         :class:`Completed`, if it is the last one
 acknowledgement    :class:`Acknowledged`, if there is a callback;
                    :class:`Completed`, if it is the last one

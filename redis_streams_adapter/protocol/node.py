@@ -7,8 +7,9 @@ that it does not serve, a sign of life, or a message to act on. It answers
 INITIAL_HEARTBEAT, decides when a HEARTBEAT is due and which node has been
 silent for too long, and finds the callback for an acknowledgement.
 
-Not synchronised: its owner lets one task in at a time. Only
-:meth:`Node.spoke`, which is one assignment, may be called by any task.
+Not synchronised: its owner lets one task in at a time. Any task may call
+:meth:`Node.spoke`, which is one assignment, and look up
+:attr:`Node.namespaces`, :meth:`Node.serves` and :attr:`Node.others`.
 """
 from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple
 

@@ -16,8 +16,8 @@ when the stream is deleted, and changes at a failover that loses nothing, while
 a value beside the stream is the same on a replica that lacks entries. A number
 that each process raises for itself cannot be compared with a position that
 comes as text from another process. So the reader detects a loss by what the
-server reports of the stream, see ``stream/reader.py``, and what is remembered
-of the former stream is forgotten then.
+server reports of the stream, see ``stream/loss_detection.py``, and what is
+remembered of the former stream is forgotten then.
 """
 from typing import NamedTuple
 

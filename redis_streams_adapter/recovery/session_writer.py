@@ -12,7 +12,8 @@ change, to say how far its client has come: ``upto`` and ``sent`` must not be
 older than the stream goes back, see
 :mod:`redis_streams_adapter.recovery.session`.
 
-Each write is a compare-and-set with what was written last. If Redis has
+The first write of a new session is a plain SET: no other node knows its name.
+Each later write is a compare-and-set with what was written last. If Redis has
 another value, another node has taken the client over: the session is
 *superseded*, and never written again. If Redis has none, a server in Node.js
 may have taken it (Node.js deletes what it takes), or Redis may have lost it.

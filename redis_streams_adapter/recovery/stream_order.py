@@ -6,11 +6,11 @@ delivers its own messages, too, when it reads them from the stream, and never
 before. Until then they wait with the clients that they were meant for when
 they were emitted, see :mod:`redis_streams_adapter.recovery.waiting_events`.
 
-Everything here is read and written under the order lock. Only the reader's
-task writes the mark that the history is lost, without it. Packets are encoded
-without the order lock, because packet classes and JSON modules are the
-application's: if it turns out under the lock that a packet is needed, the lock
-is released and taken again.
+Everything here is written under the order lock, except two marks: the
+reader's task marks the history as lost, and the task that starts the reader
+marks the stream as read. Packets are encoded without the order lock, because
+packet classes and JSON modules are the application's: if it turns out under
+the lock that a packet is needed, the lock is released and taken again.
 
 *If an exception strikes a task that emits*, its event is in the outbox and
 waits here, or it is in the outbox alone. Then it reaches the clients of other
@@ -285,7 +285,8 @@ class StreamOrderDelivery:
             self._returned = sequence
             if not waiting or waiting[0].sequence != sequence \
                     or waiting[0].pending is None:
-                # This process had no clients, or it asks for no order.
+                # It did not wait here: it was emitted before the stream was
+                # read, or its order does not matter.
                 self.history.add_entry(entry)
         while waiting and waiting[0].sequence == sequence:
             first = waiting.popleft()

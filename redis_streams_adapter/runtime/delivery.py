@@ -5,8 +5,9 @@ Events reach the local clients in one of two ways. Without recovery
 get an event of this process at once, and an event of another process when it
 is read. With recovery
 (:class:`~redis_streams_adapter.recovery.stream_order.StreamOrderDelivery`)
-they get all events in the order of the stream. The manager chooses the way
-once, when it is made; nothing below it knows the difference.
+they get all events in the order of the stream.
+:mod:`redis_streams_adapter.composition` chooses the way for each runtime, and
+again if the server is created after it; nothing below knows the difference.
 
 The lock order of :mod:`redis_streams_adapter.runtime.runtime` applies: these
 methods may take the order lock, and none is called under the core lock.

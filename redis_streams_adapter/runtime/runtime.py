@@ -14,7 +14,8 @@ heartbeat calls the node's timers              at its next tick
 ========= ==================================== ==========================
 
 There is one writer and one reader for each stream, see
-:mod:`redis_streams_adapter.runtime.channel`, and one heartbeat.
+:mod:`redis_streams_adapter.runtime.channel`, and one heartbeat. Recovery and
+PUB/SUB have further tasks.
 
 Four locks, taken in this order and never held over I/O or user code:
 

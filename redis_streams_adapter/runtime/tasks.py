@@ -36,7 +36,8 @@ class State:
         self.closed = False
         self.ended = False
         self.finished = False
-        #: Whether a close() is in progress.
+        #: Whether a close() is in progress. Set together with ``closed``, by
+        #: each close() that has something to do; cleared at its end.
         self.closing = False
 
     def may_have_clients(self) -> None:

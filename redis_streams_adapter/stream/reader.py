@@ -1,7 +1,8 @@
 """One task reads the stream, with a cursor that stays right through failures.
 
 The cursor is resolved once, when the reader first reaches Redis. From then on
-it is the position of the last entry that was handed on. It moves after each
+it is the position of the last entry that was handed on, or the end of the
+stream if that is now before it (deleted, or set back). It moves after each
 entry, also after one that fails: an entry is handed on once, and a bad one
 stops nothing. The same holds for an exception that strikes the task from
 outside while it handles an entry (a signal handler's): the entry may be done
@@ -66,7 +67,7 @@ loss_detection.LossDetector`.
     :param block: how many seconds to wait for one.
     :param read_back: reads the history before the first cursor, once.
 
-    All attributes are written by the reader's task alone.
+    All attributes but :attr:`skip_to` are written by the reader's task alone.
     """
 
     def __init__(self, open_link: Callable[[], Link],

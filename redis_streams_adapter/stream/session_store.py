@@ -7,7 +7,7 @@ sent twice. If a connection breaks, each command that was on its way fails
 with :class:`~redis_streams_adapter.protocol.transport.Unavailable`, and so
 does each one that comes before the next attempt to connect succeeds.
 
-A session is written by compare-and-set, so that a node that has lost a
+A session is replaced by compare-and-set, so that a node that has lost a
 session to another node does not overwrite it. That takes a script: one
 command, one key, on any server of a cluster.
 """

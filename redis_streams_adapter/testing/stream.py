@@ -6,7 +6,7 @@ single commands, see :class:`Fault`, or caused at any moment by
 :meth:`FakeStream.freeze`, :meth:`~FakeStream.go_away`,
 :meth:`~FakeStream.kill`, :meth:`~FakeStream.trim`,
 :meth:`~FakeStream.delete`. One conformance suite,
-``tests/unit/protocol/test_transport.py``, tests it and Redis.
+``tests/support/transport_contract.py``, tests it and Redis.
 """
 import threading
 import time
