@@ -1,11 +1,11 @@
-"""Function calls a message: what no busy machine changes.
+"""Function calls per message, which do not depend on how busy a machine is.
 
 Run as ``python -m benchmarks.calls``; see ``README.rst`` beside this file.
 
-Messages go in chunks, each chunk after the one before has arrived: so a chunk
+Messages are sent in chunks, each after the one before has arrived. So a chunk
 is one batch of the writer and one page of the reader, whatever the machine
-does meanwhile. What a chunk takes beside the messages, such as a heartbeat
-now and then, the median over the rounds leaves out.
+does meanwhile. The median over the rounds leaves out what a chunk takes
+besides the messages, such as a heartbeat now and then.
 """
 import argparse
 import json
@@ -21,11 +21,11 @@ from .channel import Child, ChildError
 from .server import EmbeddedRedisError, RedisServer
 
 CHUNK = 100
-"""Messages of a round."""
+"""Messages in a round."""
 
 ROUNDS = 5
 """Rounds of a case, and as many without messages. They are few enough for a
-test, and a heartbeat strikes fewer than half of them."""
+test, and a heartbeat falls into fewer than half of them."""
 
 CLIENTS = 50
 """Clients of the fan-out."""
@@ -38,13 +38,13 @@ TIMEOUT = 10.0
 """Seconds for a chunk to arrive."""
 
 LINGER = 0.05
-"""Seconds between two looks whether a chunk has been read everywhere."""
+"""Seconds between two checks of whether every node has read a chunk."""
 
 KINDS = {'streams': 'without recovery', 'recovery': 'with recovery'}
 
 
 class Calls(NamedTuple):
-    """Calls for a message; in a fan-out, for a message and client.
+    """Calls per message; in a fan-out, per message and client.
 
     :param ours: of functions of the package.
     :param every: of all functions.
@@ -82,7 +82,7 @@ CASES = {
 
 
 class Profiled:
-    """Two nodes of one kind that count, and their clients.
+    """Two nodes of one kind that count calls, and their clients.
 
     :param kind: one of :data:`KINDS`.
     """

@@ -13,29 +13,29 @@ PROBE_INTERVAL = 0.2
 yet gets none."""
 
 PROBE_LIMIT = 50
-"""Probes until a cluster counts as broken."""
+"""Probes after which a cluster counts as broken."""
 
 SILENCE = 5.0
 """Seconds without a message after which the missing ones are lost."""
 
 SETTLE_INTERVAL = 0.1
-"""Seconds between two looks whether a node is idle again."""
+"""Seconds between two checks of whether a node is idle again."""
 
 SETTLED = 0.005
 """Seconds of CPU that an idle node uses in that time at most."""
 
 SETTLE_LIMIT = 50
-"""Looks until the next scenario begins anyhow."""
+"""Checks after which the next scenario begins anyway."""
 
 _numbers = itertools.count(1)
 
 
 class Cluster:
-    """Nodes, whose first one sends.
+    """Nodes, the first of which sends.
 
     Each has a client of its own: a node joins its cluster when the first
-    client connects. That of the sender is to get nothing, unless the scenario
-    says so.
+    client connects. The sender's client gets nothing, unless the scenario says
+    so.
 
     :param kind: one of :data:`.peers.NAMES`.
     :param redis: the server they share.

@@ -32,7 +32,7 @@ QUICK_LIMIT = 90.0
 """Seconds after which a quick run begins nothing more."""
 
 Results = dict[str, list[dict[str, Measurement]]]
-"""For each scenario its rounds; for each of these, what each kind did."""
+"""For each scenario its rounds; for each round, what each kind did."""
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

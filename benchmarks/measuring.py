@@ -22,11 +22,12 @@ WAIT_TIMEOUT = 60.0
 """Seconds for all messages of a scenario to arrive, beyond its pace."""
 
 CALIBRATION = 2.0
-"""Seconds of a paced scenario's rhythm without a message, at most."""
+"""Seconds, at most, in which a paced scenario keeps its pace without sending.
+"""
 
 IDLE = 2.0
-"""Seconds of a cluster in which nothing happens, at most; in seconds for each
-thousand messages, :data:`IDLE_SHARE`."""
+"""Seconds, at most, in which an idle cluster is measured; for each thousand
+messages of the scenario, :data:`IDLE_SHARE` seconds."""
 
 IDLE_SHARE = 0.4
 
@@ -45,7 +46,7 @@ class Measurement:
     that of a node with one client, in MiB, ``memory_client`` what each
     further one takes, in KiB.
 
-    If the unit is another one than a message, read that instead.
+    If the unit of a scenario is not a message, read that unit instead.
     """
     throughput: float | None = None
     emit_throughput: float | None = None
@@ -92,7 +93,7 @@ class Usage:
         self.receiver = self._receiver_cpu()
 
     def end(self) -> None:
-        """Take the difference, that of the nearest process first."""
+        """Take the differences, beginning with the receivers."""
         self.receiver = self._receiver_cpu() - self.receiver
         self.clients = self._clients.cpu() - self.clients
         self.redis = self._redis.cpu() - self.redis

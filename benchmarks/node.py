@@ -45,8 +45,8 @@ class Options:
 
 
 def make_manager(kind: str, url: str, cluster: str) -> socketio.PubSubManager:
-    """Return the manager, its options by their defaults but for the name of
-    the cluster.
+    """Return the manager, with default options apart from the name of the
+    cluster.
 
     :param kind: ``redis``; ``streams`` or ``plain``; or ``recovery``, with
                  connection state recovery.
@@ -145,7 +145,7 @@ class Node:
         """Emit ``count`` messages, ``rate`` of them in a second.
 
         :param to: if ``None``, keep the pace and emit nothing: what the pace
-                   itself costs is the sender's CPU as well.
+                   itself costs is part of the sender's CPU.
         """
         make = maker(binary)
         cpu = time.process_time()

@@ -13,11 +13,11 @@ NAMES = {
     'recovery': 'RedisStreamsManager, recovery',
     'streams': 'RedisStreamsManager',
 }
-"""The kinds, and how they are called."""
+"""The kinds, and their names."""
 
 HEADS = {'redis': 'Redis', 'nodejs': 'Node.js', 'xadd': 'XADD',
          'recovery': 'recovery', 'streams': 'Streams'}
-"""The same, in few letters."""
+"""The same, abbreviated."""
 
 OURS = ('streams', 'recovery')
 """Those of this package. A fault of theirs fails the run."""

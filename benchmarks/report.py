@@ -24,17 +24,17 @@ METRICS = {
 }
 
 LONG = {'client_cpu': 'CPU for each client'}
-"""Titles that stand for themselves, if others do not."""
+"""Titles for the table of targets, if those above need their context."""
 
 RATIOS = (('streams', 'redis'), ('streams', 'nodejs'),
           ('recovery', 'streams'))
-"""Which kind is compared with which."""
+"""The pairs of kinds that are compared."""
 
 SIGNS = {'ratio': ' x', 'difference': ' more', 'value': ''}
 
 
 def title(metric: str, unit: str = 'message') -> str:
-    """Return how a metric is called."""
+    """Return the title of a metric."""
     return METRICS[metric].format(unit=unit)
 
 

@@ -2,8 +2,8 @@
 
 Run as ``python -m benchmarks.returning``. They are those of :mod:`.clients`,
 with what a JavaScript client keeps for its return: the ``pid`` of the CONNECT
-reply, and the last argument of the last event, its offset. They return side
-by side, without blocking: thousands of them at once.
+reply, and the last argument of the last event, its offset. Thousands of them
+return at once, without blocking.
 """
 import errno
 import heapq

@@ -1,4 +1,4 @@
-"""What is measured."""
+"""The scenarios that are measured."""
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -7,19 +7,19 @@ from .peers import GEVENT_WEBSOCKET
 
 WARM_UP = 200
 """Messages sent and received before a scenario is measured: connections are
-open then, and the interpreter has specialised the code on the way."""
+open then, and the interpreter has specialised the code that runs."""
 
 LINGER = 0.3
 """Seconds in which a duplicate would show."""
 
 QUICK_SHARE = 20
-"""A quick run has this part of the messages and clients."""
+"""A quick run divides the numbers of messages and clients by this."""
 
 QUICK_COUNT = 20
-"""It has at least so many messages, to be measured and before."""
+"""It has at least this many messages, and as many for the warm-up."""
 
 QUICK_LINGER = 0.05
-"""It waits so many seconds for duplicates."""
+"""Seconds for which it waits for duplicates."""
 
 QUICK_RECOVERY = ('single', 'fanout')
 """Scenarios in which it compares nodes with recovery, too."""
@@ -80,7 +80,7 @@ class Scenario:
         return self.everywhere or self.unit == 'client' or bool(self.hide)
 
     def quick(self) -> 'Scenario':
-        """Return the same in short, for a run that only tries it."""
+        """Return a shortened scenario, for a run that only tries it."""
         return replace(
             self, count=max(QUICK_COUNT, self.count // QUICK_SHARE),
             clients=min(self.clients, max(2, self.clients // QUICK_SHARE)),
@@ -142,6 +142,6 @@ RECOVERY_SCENARIOS = (
 
 
 def quick(scenarios: Sequence[Scenario]) -> list[Scenario]:
-    """Return them in short."""
+    """Return them shortened."""
     return [scenario.quick() for scenario in scenarios
             if scenario.name not in QUICK_OMITTED]

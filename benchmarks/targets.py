@@ -1,4 +1,4 @@
-"""What the figures are to be."""
+"""The targets that the figures have to reach."""
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -8,7 +8,7 @@ from typing import Any
 from .measuring import Measurement
 
 RECOVERY_SHARE = 1.3
-"""What recovery may cost, in times of the same without it."""
+"""What recovery may cost, as a multiple of the same without it."""
 
 PARSERS_SHARE = 1.4
 """How much further a ratio may be without the optional parsers."""
@@ -81,8 +81,8 @@ def figures(rounds: Rounds, metric: str, ours: str,
 def _against(metric: str, redis: float | None = None,
              nodejs: float | None = None,
              least: bool = False) -> tuple[Target, ...]:
-    """Return the targets of a metric, in times of the peers'; with recovery
-    it may be :data:`RECOVERY_SHARE` times as far from good."""
+    """Return the targets of a metric, as multiples of those of the peers; with
+    recovery, it may be :data:`RECOVERY_SHARE` times as bad."""
     share = 1 / RECOVERY_SHARE if least else RECOVERY_SHARE
     return (
         *(Target(metric, bound, base, least)
@@ -119,8 +119,8 @@ _ONE_STREAM = (Target('throughput', 0.8, 'streams', True, 'recovery'),
                _NO_WRITES)
 
 RECOVERY_TARGETS: dict[str, tuple[Target, ...]] = {
-    # A session is written when its client comes, and never for an event.
-    # What the heartbeat renews is no writing of the session.
+    # A session is written when its client connects, and never for an event.
+    # Renewing its expiry is not a write.
     'own': (Target('latency_median', 1.0, 'streams', ours='recovery',
                    how='difference'), _NO_WRITES),
     'single': _ONE_STREAM,

@@ -1,4 +1,4 @@
-"""What limits the sending: redis-py's pipelined XADD, and nothing besides.
+"""The limit for sending: redis-py's pipelined XADD, and nothing else.
 
 Run as ``python -m benchmarks.xadd URL STREAM``. It obeys the commands ``cpu``
 and ``burst`` of :mod:`.node`. The entries have the fields and about the size

@@ -3,10 +3,9 @@
     from redis_streams_adapter.gunicorn import post_worker_init, worker_exit
 
 A worker is then a member of the cluster from its start, even before its first
-client. When it ends, its clients reconnect to other workers, and have
-everything that it emitted; then it leaves the cluster. gunicorn looks for
-hooks of these names. If your configuration has hooks of its own, call these
-from them.
+client. When it ends, its clients get everything that it emitted, and reconnect
+to other workers; then it leaves the cluster. gunicorn looks for hooks of these
+names. If your configuration has hooks of its own, call these from them.
 
 How a worker ends, from the source of gunicorn 22 to 27:
 
@@ -20,8 +19,8 @@ reason             what the worker does
                    ``SystemExit`` is raised in the main thread, or greenlet
 its master is gone it exits, as for ``TERM`` or at once
 ``ABRT``           ``SystemExit``, in whatever runs. Sent to a worker that
-                   was not heard of for ``timeout`` seconds; if it has not
-                   exited a second later, it is killed
+                   has given no sign of life for ``timeout`` seconds; if it
+                   has not exited a second later, it is killed
 ================== ========================================================
 
 ``worker_exit`` is not enough. gunicorn calls it when all requests have ended,

@@ -311,8 +311,8 @@ class RedisStreamsManager(PubSubManager):
 
         Returns when the message is in the outbox; with ``publish='sync'``
         when Redis has it, or, while Redis is away, when it is in the outbox.
-        While the outbox is more than half full and Redis works, waits like
-        that for a second at most.
+        While the outbox is more than half full and Redis works, waits until
+        Redis has the message, for a second at most.
 
         :param room: a sid, a room, or a list of them; ``None``: everyone in
                      the namespace. ``to`` is another name for it.
@@ -649,8 +649,9 @@ class RedisStreamsManager(PubSubManager):
         ``received``
             Entries that were read.
         ``malformed``, ``duplicates``, ``failed``
-            Those of them that had no effect: they were no valid message,
-            copies, or an error struck while they were carried out.
+            Those of them that had no effect: they were not a valid message,
+            or a copy, or an error struck while they were carried out.
+            ``malformed`` also counts messages over PUB/SUB.
         ``messages_lost``, ``entries_trimmed``, ``streams_deleted``, \
 ``stream_setbacks``, ``messages_vanished``
             Losses, see :mod:`redis_streams_adapter.losses`.

@@ -1,4 +1,4 @@
-"""As what packets a local client gets an event.
+"""How an event is encoded for the local clients.
 
 An event is encoded once, as soon as it is emitted: the application may change
 its arguments afterwards. With recovery, a client also gets an *offset* with an

@@ -175,7 +175,7 @@ class Registry:
 
     def forget_acks(self, clients: Iterable[Client],
                     callback: Callable[..., Any]) -> None:
-        """Wait for no acknowledgement any longer that goes to this object.
+        """Wait no longer for acknowledgements that go to this callback.
 
         What was registered shows in the register alone: an exception may
         have struck python-socketio after it did so, and before it returned.

@@ -8,11 +8,11 @@ which it serves WebSockets under threads and gevent:
   slowly than the server writes, gevent's ``send()`` writes a part of the
   frame, or nothing, and the client finds the next frame in the middle of this
   one.
-- In both, it and gevent-websocket (0.10), the task that sends data and the
-  task that reads, which answers PING and CLOSE frames, write to one socket
-  without a lock. A blocking ``send()`` of a thread, or ``sendall()`` of
-  gevent, writes everything, but in pieces, and the other task's frame can get
-  between them.
+- In both simple-websocket and gevent-websocket (0.10), the task that sends
+  data and the task that reads, which answers PING and CLOSE frames, write to
+  one socket without a lock. A blocking ``send()`` of a thread, or
+  ``sendall()`` of gevent, writes everything, but in pieces, and the other
+  task's frame can get between them.
 
 So :func:`install` puts a :class:`FrameSocket` between the package and the
 socket. eventlet's WebSocket (0.36 and 0.41) has a lock and uses

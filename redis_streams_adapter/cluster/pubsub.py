@@ -165,7 +165,7 @@ class PubSub:
                   timeout: float) -> Optional[Asked]:
         """The other nodes of a namespace that have to answer a request that
         is published now: those that hear it, and those that should but do
-        not, which the request waits for in vain.
+        not, so that the request waits for them until its timeout.
 
         :param members: returns the nodes that are known.
         :param timeout: how many seconds to wait, at most. If it is infinite,

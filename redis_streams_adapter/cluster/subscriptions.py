@@ -206,7 +206,7 @@ class Subscriptions:
                 event.wait(left)
                 event.clear()
         finally:
-            # If an exception struck before it was added, it is not there.
+            # It is missing if an exception struck before it was added.
             if event in self._waiting:
                 self._waiting.remove(event)
         return True

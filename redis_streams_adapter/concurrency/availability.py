@@ -17,7 +17,7 @@ class Outage(NamedTuple):
 
     #: When it ended, by the monotonic clock.
     ended: float
-    #: How many seconds it took.
+    #: How many seconds it lasted.
     lasted: float
     #: Why it began.
     reason: str

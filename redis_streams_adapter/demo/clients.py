@@ -66,7 +66,7 @@ class Inbox:
 
     def wait_for_marker(self, clients: list[str], step: int,
                         timeout: float) -> list[str]:
-        """Wait until these clients have a marker, at most that long.
+        """Wait until these clients have a marker.
 
         :param timeout: in seconds.
 
@@ -108,7 +108,7 @@ class Client:
         return str(self._socketio.get_sid())
 
     def connect(self, url: str, timeout: float) -> None:
-        """Connect, and wait until the worker has said its name.
+        """Connect, and wait until the worker has sent its name.
 
         :param url: the worker's.
         :param timeout: in seconds.

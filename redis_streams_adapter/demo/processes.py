@@ -26,7 +26,7 @@ from .orders import QUEUE, STREAM, WORKER
 #: The application of the workers, as gunicorn takes it.
 APPLICATION = 'redis_streams_adapter.demo.worker:app'
 
-#: Seconds between two questions to a worker that is starting.
+#: Seconds between two requests to a worker that is starting.
 POLL_INTERVAL = 0.05
 
 #: Seconds from SIGTERM to SIGKILL. gunicorn's gevent worker looks once a
@@ -92,7 +92,7 @@ class Process:
         return (errors or said or ['its log is empty'])[-1].strip()[-LOG_TAIL:]
 
     def terminate(self) -> None:
-        """Ask it to end. What it needs for that it does meanwhile."""
+        """Ask it to end; :meth:`wait` waits for that."""
         if self.process is not None:
             self.process.terminate()
 
@@ -103,13 +103,13 @@ class Process:
         try:
             self.process.wait(END_TIMEOUT)
         except subprocess.TimeoutExpired:
-            # Not waited for yet, so its id cannot be anybody else's, and
+            # Not waited for yet, so no other process can have its id; and
             # it leads the group that its children are in.
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
-                # What was not written yet has nobody to read it.
+                # Nothing reads what was not written yet.
                 with suppress(OSError):
                     pipe.close()
         self.process = None
@@ -137,7 +137,7 @@ class Worker(Process):
         :param application: as gunicorn takes it, ``module:name``.
         :param environment: where the cluster meets.
         """
-        # The port is bound here and inherited: nobody can take it between.
+        # The port is bound here and inherited: no other process can take it.
         with socket.socket() as listener:
             listener.bind(('127.0.0.1', 0))
             self.port = listener.getsockname()[1]
@@ -150,7 +150,7 @@ class Worker(Process):
     def wait_until_member(self, count: int, timeout: float) -> None:
         """Wait until this worker knows the whole cluster.
 
-        :param count: how many servers that are.
+        :param count: how many servers the cluster has.
         :param timeout: in seconds.
 
         A worker that has heard from every other one reads what they write.

@@ -13,7 +13,7 @@ from typing import TextIO
 from .scenario import CLIENTS, Cell, Step
 
 #: Characters for the number and the title of a line, and for each client.
-#: With a last column of three this stays within a terminal of 80.
+#: With a last column of three this fits into a terminal of 80 columns.
 TITLE_WIDTH = 34
 CELL_WIDTH = 7
 

@@ -1,4 +1,4 @@
-"""One run of the demo, from an empty machine to the summary and back."""
+"""One run of the demo, from the start of its processes to their end."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -96,7 +96,7 @@ class Demo:
             process.wait()
         self._workers, self._emitter = [], None
         try:
-            # Only now: a worker that ends says so in the stream.
+            # Only now: a worker that ends writes its goodbye to the stream.
             if self._given is not None:
                 self._given.delete_stream()
         finally:
@@ -255,13 +255,13 @@ def run(out: TextIO, err: TextIO, redis_url: str | None = None,
     """Run the demo and return the status to exit with.
 
     :param out: the output of the report.
-    :param err: where the line goes that says why there is none.
+    :param err: the output of the line that says why there is no report.
     :param redis_url: the Redis to use; by default, it starts one.
     :param timeout: seconds that each step may take.
     :param application: what the workers serve, as gunicorn takes it.
 
-    0: everyone got exactly what was meant for them. 1: somebody did not, or
-    a step failed. 128 and the signal's number: it was interrupted.
+    0: every client got exactly what was meant for it. 1: one did not, or a
+    step failed. 128 and the signal's number: it was interrupted.
     """
     def say(text: str) -> None:
         text = hide_secrets(text, redis_url or '')

@@ -20,7 +20,7 @@ CLIENTS: Mapping[str, int] = {
 #: How many workers that makes.
 WORKERS = 3
 
-#: Who is in the room: one client of each worker.
+#: The clients in the room: one of each worker.
 MEMBERS = ('ana', 'cleo', 'eve')
 
 #: The sender that is no worker and no client.
@@ -60,7 +60,7 @@ class Step:
         return self.event == QUESTION
 
     def order(self, addressee: str | None, wait: float) -> dict[str, Any]:
-        """Return what to tell the sender.
+        """Return the order for the sender.
 
         :param addressee: the room or the sid that ``to`` stands for.
         :param wait: seconds to wait for an answer.
@@ -86,7 +86,7 @@ STEPS = (
 
 @dataclass(frozen=True)
 class Cell:
-    """What one client got of one step.
+    """What one client got from one step.
 
     :param client: its name.
     :param seconds: from the emit to its handler, if it got something.

@@ -23,7 +23,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class Signals:
     """Turns the first of these signals into :class:`Interrupted`.
 
-    Outside of the main thread, where Python handles no signals, it does
+    Outside the main thread, where Python handles no signals, it does
     nothing.
     """
 

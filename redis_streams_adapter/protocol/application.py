@@ -1,12 +1,11 @@
 """The application that a process belongs to.
 
 Servers belong to one application if they read the same stream: the option
-``stream_name`` in one database of one Redis. What is outside of the stream
-does not show that. PUB/SUB channels know neither databases nor streams, and
-several applications may keep their sessions in one database. Therefore each
-message over PUB/SUB and each session carries the name of its application
-under the key :data:`KEY`. A server refuses a message or a session with another
-name.
+``stream_name`` in one database of one Redis. What is outside the stream does
+not show that. PUB/SUB channels know neither databases nor streams, and several
+applications may keep their sessions in one database. Therefore each message
+over PUB/SUB and each session carries the name of its application under the key
+:data:`KEY`. A server refuses a message or a session with another name.
 
 One without a name comes from a server in Node.js, which has no such key and
 ignores ours, or from an older version of this package. Its application is

@@ -162,7 +162,7 @@ def unpack(packed: bytes, application: Application) -> Optional[Packed]:
             raise DecodeError('uid or nsp is missing, empty or too long')
     kind: Any = data.get('type')
     try:
-        # Those without data stay on the stream.
+        # Messages without data travel over the stream only.
         reader = READERS[MessageType(kind)]
     except (KeyError, ValueError) as exc:
         raise DecodeError('unknown message type') from exc

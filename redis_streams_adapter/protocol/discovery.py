@@ -195,7 +195,7 @@ class Knowledge:
         """A member lists all members.
 
         :param at: the position at which the list was true.
-        :return: whether the list is of use: all members were not known, and
+        :return: whether the list is of use: not all members were known, and
                  everything after the position was read.
         """
         if self._settled or namespace in self._told or self._since is None \

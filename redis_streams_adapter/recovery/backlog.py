@@ -1,5 +1,5 @@
-"""What a client missed and the history in memory does not hold is read from
-Redis, in pages.
+"""Reads from Redis, in pages, what a client missed and the history in memory
+does not hold.
 
 One client at a time reads, because most need the same. What it reads goes into
 the history for the next clients.

@@ -2,8 +2,8 @@
 wins.
 
 The node gives the session a new *claim*, a random name, by compare-and-set
-with what it has read. Then it tells all nodes which claim is superseded by
-that. A node that has the client under the superseded claim drops its
+with what it has read. Then it announces to all nodes which claim this
+supersedes. A node that has the client under the superseded claim drops its
 connection. So does a node that is about to register the client: the client has
 lost that connection, and is connecting to another node. If the connection is
 alive after all, the client returns, and this node claims the session in turn.

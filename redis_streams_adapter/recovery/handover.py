@@ -1,4 +1,4 @@
-"""A returning client is handed what it missed, and what was emitted while it
+"""Hands a returning client what it missed, and what was emitted while it
 connected.
 
 This runs on the task of the client's connection. Another connection may take

@@ -278,7 +278,7 @@ class StreamOrderDelivery:
         while waiting and (
                 waiting[0].sequence < sequence or not is_message
                 and waiting[0].sequence == sequence):
-            # It was to come before this one, and never will.
+            # It should have come before this one, and never will.
             self._events.give_up(waiting.popleft())
         self.position = entry.id
         if is_message and sequence > self._returned:

@@ -1,6 +1,6 @@
 """Events of this process that wait until the stream has come to them.
 
-They stand in the order in which they were emitted. An event that passes
+They are kept in the order in which they were emitted. An event that passes
 through the stream waits until the reader reads it. An event that does not
 (``ignore_queue``, a question to local clients) waits until what was emitted
 before it was read. Meanwhile it takes its share of the outbox's limits.
@@ -27,8 +27,8 @@ from .client_lists import With, Without
 from .replay import is_meant, Record, Replay
 
 #: How often an event that need not wait is encoded with the position of the
-#: moment, if the reader goes on meanwhile. Then it is encoded under the order
-#: lock: that takes a large event, and a reader that never pauses.
+#: moment, if the reader goes on meanwhile. After that, it is encoded under the
+#: order lock. Only a large event and a reader that never pauses lead to this.
 ATTEMPTS = 10
 
 #: Stands for an event until it is encoded.

@@ -39,8 +39,8 @@ from .delivery import Deliveries, Delivery
 from .tasks import State
 
 
-#: Within how many seconds the writer learns that its entries were read, while
-#: a page takes long: it waits two seconds for a reader that seems stuck.
+#: Within how many seconds the writer learns that its entries were read, if a
+#: page takes long: it waits two seconds for a reader that seems stuck.
 REPORT_WITHIN = 0.05
 
 
@@ -142,9 +142,9 @@ class Channel:
         self.positioned = False
         #: How many copies were read. Written by the reader's task.
         self.duplicates = 0
-        #: The number of the last entry of ours that was read and not yet
-        #: reported to the writer. Written by the reader's task. If an
-        #: exception strikes it, it reports when it reads again.
+        #: The number of our last entry that was read and not yet reported to
+        #: the writer. Written by the reader's task. If an exception strikes
+        #: it, it reports when it reads again.
         self._returned: Optional[int] = None
         #: When that is due, at the latest.
         self._report_at = 0.0

@@ -140,7 +140,7 @@ class Lifecycle(Generic[R]):
 
     @property
     def turns_away(self) -> bool:
-        """Whether new clients are sent to another server: here they would not
+        """Whether new clients have to try another server: here they would not
         receive what other servers emit, or not for long."""
         runtime = self.current
         return self._shutting_down or runtime is not None and runtime.closed

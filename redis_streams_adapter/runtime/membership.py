@@ -126,7 +126,7 @@ class Membership:
             and namespace in self.namespaces()
 
     def leave(self) -> None:
-        """Put the goodbye into the outbox, the last entry of this process.
+        """Put the goodbye into the outbox, as the last entry of this process.
         """
         with self.serving_lock, self._core:
             # From here on no namespace is served again.

@@ -124,7 +124,7 @@ class Runtime(Generic[R]):
         self.tasks = Tasks(engine, logger, self.state, self._redis, pubsub)
         self.streams = Streams(self.channels, self.capacity, node, encoder,
                                engine, self.state, self.tasks)
-        # For the parts above. They are no methods: each message needs them.
+        # For the parts above. Not methods: that saves a call for each message.
         self.encode = encoder.encode
         self.channel = self.streams.channel
         self.delivery = self.streams.delivery

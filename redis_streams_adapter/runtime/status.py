@@ -103,7 +103,7 @@ class Status:
         redis.watch('tasks that wait for a connection', self._wake_waiting)
 
     def skip(self, error: DecodeError, what: str = 'a request') -> None:
-        """Count and log what is no valid message."""
+        """Count and log what is not a valid message."""
         with self._core:
             self._skipped += 1
         self._logger().warning('%s was skipped: %s', what, error)

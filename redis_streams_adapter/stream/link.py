@@ -1,9 +1,8 @@
 """One connection to Redis, as :mod:`redis_streams_adapter.protocol.transport`
 describes it.
 
-Only this module decides what each error means. An error *reply*
-means that a command was not carried out; a broken connection leaves open
-whether it was.
+Only this module decides what each error means. An error *reply* means that a
+command was not carried out; a broken connection leaves open whether it was.
 """
 from typing import Any, List, Optional, Sequence, Tuple
 
@@ -234,7 +233,7 @@ class RedisLink(Connection):
         pairs = iter(reply)
         info = dict(zip(pairs, pairs))
         first = info[b'first-entry']
-        # Since Redis 7.0.
+        # Redis has `entries-added` since 7.0.
         return Ends(first and Position.parse(first[0]),
                     Position.parse(info[b'last-generated-id']),
                     info.get(b'entries-added'), info[b'length'])

@@ -37,7 +37,7 @@ class Waiters:
         """Wait until Redis has an entry; in an outage, no longer than it
         takes to notice.
 
-        :param timeout: seconds at most, if less than that.
+        :param timeout: seconds; ``None``: the patience.
         :raises RedisStreamsError: Redis has refused this entry for good.
         """
         self.pause(pending, timeout)

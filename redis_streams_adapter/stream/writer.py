@@ -20,9 +20,9 @@ entry, and reports how many of its messages have vanished.
 trimmed before they are read, see
 :mod:`redis_streams_adapter.stream.backpressure`.
 
-*Ahead*: that a reader lags must be known at once, while the outbox may be
-long. That report is sent without a number, ahead of the next batch, and only
-the last one counts.
+*Ahead*: a report that a reader lags must arrive at once, while the outbox may
+be long. It is sent without a number, ahead of the next batch, and only the
+last one counts.
 
 Invariant: what is in ``_flight`` and is not settled was sent, and may be
 stored; nothing after it was. If the process dies, what is in flight is stored

@@ -1,7 +1,7 @@
 """A client without a network, for tests of servers.
 
-The server is a real one. In the place of an Engine.IO connection there is a
-:class:`LocalSocket`, which keeps what the server sends. The server's methods
+The server is a real one. A :class:`LocalSocket` takes the place of an
+Engine.IO connection, and keeps what the server sends. The server's methods
 for Engine.IO's events are called as Engine.IO calls them (python-socketio
 5.12 to 5.18, ``server.py``).
 """
@@ -16,11 +16,11 @@ from engineio.packet import Packet as EnginePacket, PING, PONG
 from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, \
     CONNECT_ERROR, DISCONNECT, EVENT, Packet as SocketPacket
 
-#: How long :meth:`LocalClient.wait_for` waits unless it is told, in seconds.
+#: How long :meth:`LocalClient.wait_for` waits by default, in seconds.
 #: Generous: only a test that fails waits for so long.
 TIMEOUT = 10.0
 
-# Their calls have no type hints.
+# Calls of python-socketio and python-engineio have no type hints.
 _Packet: Any = SocketPacket
 _EnginePacket: Any = EnginePacket
 
@@ -60,14 +60,14 @@ class LocalSocket:
         #: Whether the client reads what it is sent, and the number of PINGs
         #: that it has not answered.
         self.reads, self.pings = True, 0
-        #: What python-engineio's queue is to the package.
+        #: Stands for python-engineio's queue.
         self.queue = SimpleNamespace(
             put=self._put, empty=lambda: not self.packets)
         #: The threads that have sent something.
         self.senders: List[threading.Thread] = []
 
     def send(self, packet: Any) -> None:
-        """Take a packet of the server's."""
+        """Take a packet from the server."""
         if self.closed:
             raise SocketIsClosedError()
         self.queue.put(packet)
@@ -89,7 +89,7 @@ class LocalSocket:
             self.receive(_EnginePacket(PONG))
 
     def receive(self, packet: Any) -> None:
-        """Take a packet of the client's."""
+        """Take a packet from the client."""
 
     def close(self, *args: Any, **kwargs: Any) -> None:
         """Close the connection from the server's side."""
@@ -163,13 +163,13 @@ class LocalClient:
 
     def received(self, name: str,
                  namespace: str = '/') -> List[Tuple[Any, ...]]:
-        """The arguments of each event of a name, in order."""
+        """The arguments of each event with this name, in order."""
         return [event.args for event in self.events(namespace)
                 if event.name == name]
 
     def wait_for(self, name: str, count: int = 1, namespace: str = '/',
                  timeout: float = TIMEOUT) -> List[Tuple[Any, ...]]:
-        """Wait for so many events of a name.
+        """Wait for so many events with this name.
 
         :param timeout: seconds.
         :return: their arguments.
@@ -201,8 +201,7 @@ class LocalClient:
         return self._first(CONNECT, namespace)
 
     def refusal(self, namespace: str = '/') -> Any:
-        """The reason for which the server has refused the client; ``None``:
-        it has not."""
+        """Why the server has refused the client; ``None``: it has not."""
         return self._first(CONNECT_ERROR, namespace)
 
     def _first(self, kind: int, namespace: str) -> Any:

@@ -6,7 +6,7 @@ from ..errors import ConfigurationError
 from ..manager import RedisStreamsManager
 from .local_redis import LocalRedis
 
-#: How long :meth:`LocalCluster.settle` waits unless it is told, in seconds.
+#: How long :meth:`LocalCluster.settle` waits by default, in seconds.
 #: Generous: only a test that fails waits for so long.
 TIMEOUT = 10.0
 
@@ -99,7 +99,7 @@ class LocalCluster:
     def settle(self, timeout: float = TIMEOUT) -> None:
         """Wait until all that was emitted so far is delivered: it has left
         every outbox, every manager has read it and handed it to its clients,
-        and so on with what that has caused.
+        and the same is true of all that this has caused.
 
         Handlers that python-socketio runs in tasks of their own are not
         waited for, nor what they emit later.
@@ -115,8 +115,8 @@ class LocalCluster:
                            for manager in self.managers])
             streams = self.redis.streams
             members = sum(map(_is_member, self.managers))
-            # What is read may be answered: only if nothing was added while
-            # all was read is there nothing more to come.
+            # What is read may be answered. Nothing more comes only if nothing
+            # was added while all was read.
             after = [len(stream.history) for stream in streams]
             read = all([stream.wait_until_read(members, INTERVAL)
                         for stream in streams])

@@ -1,6 +1,6 @@
 """A Redis in memory, as far as managers use it: streams, PUB/SUB, sessions.
 
-Streams are spoken to through links, see :mod:`.stream`; all else arrives as
+Streams are reached through links, see :mod:`.stream`; all else arrives as
 commands on connections, see :mod:`.pubsub`. There is one server, no replica
 and no cluster. All that it has is lost with the object.
 """
@@ -13,8 +13,8 @@ from ..stream.session_store import ABSENT, CHANGED, DONE, SWAP
 from .pubsub import error_reply, FakePubSub
 from .stream import FakeStream
 
-#: Redis trims in pieces of so many entries (``stream-node-max-entries``): it
-#: may keep so many more than ``max_len``.
+#: Redis trims in pieces of this many entries (``stream-node-max-entries``), so
+#: it may keep this many more than ``max_len``.
 PIECE = 100
 
 

@@ -26,7 +26,7 @@ KINDS = {b'SUBSCRIBE': b'', b'UNSUBSCRIBE': b'', b'PUBLISH': b'',
 
 
 def error_reply(text: str) -> Exception:
-    """An error reply of the server's."""
+    """An error reply of the server."""
     error: Exception = _redis.ResponseError(text)
     return error
 
@@ -45,8 +45,8 @@ class FakePubSub:
         #: Protects everything, and is notified of every change.
         self.changed = threading.Condition(threading.RLock())
         self.connections: List['FakeConnection'] = []
-        #: The masters of a cluster, and which of them has which channels; all
-        #: others are where their slots' names say.
+        #: The masters of a cluster, and the master of each slot that was
+        #: moved. A checksum assigns the other slots, see :meth:`master_of`.
         self.masters: List[Address] = [('one', 1), ('two', 2), ('three', 3)]
         self.moved: Dict[str, Address] = {}
         #: How often the cluster was asked where channels are.
@@ -58,8 +58,8 @@ class FakePubSub:
         self.handlers: Dict[bytes, Callable[..., Any]] = {}
         #: Whether connections are refused.
         self.away = False
-        #: How often something was looked for on a connection. Counted by
-        #: each task without a lock; exact for one task.
+        #: How often a connection was checked for replies. Updated without a
+        #: lock; exact if one task does so.
         self.reads = 0
         #: Whether nothing is answered, though connections stay open.
         self.frozen = False
@@ -92,8 +92,8 @@ class FakePubSub:
                   moved: Optional[Dict[str, Address]] = None) -> Address:
         """Which master of a cluster has a channel.
 
-        :param masters: all that there are, if not those of now.
-        :param moved: which of them has which slot, if not as now.
+        :param masters: all masters; by default, the present ones.
+        :param moved: the slots that were moved; by default, up to now.
         """
         key = slot_key(channel)
         some = self.masters if masters is None else masters
@@ -173,8 +173,8 @@ class FakePubSub:
 
 
 class Replies(Deque[Any]):
-    """What a connection has to read, and a file that is readable while there
-    is something. To be used under the server's lock."""
+    """What a connection has to read, and a file that is readable as long as
+    there is something. Used under the server's lock."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -280,8 +280,8 @@ class FakeConnection:
     # -- the server's part --------------------------------------------------
 
     def _elsewhere(self, name: bytes, args: Tuple[bytes, ...]) -> Any:
-        """What the server of a cluster says of channels that it does not
-        have."""
+        """How the server of a cluster replies to commands for channels that
+        it does not have; ``None``: it has them."""
         if self.address is None or KINDS.get(name) != b's' \
                 or name == b'SHARDNUMSUB':
             return None

@@ -252,7 +252,7 @@ class FakeLink:
         self.waits_after: Optional[Position] = None
         self._interrupted = False
         self._connecting = False
-        #: The number that the server gives it, also if it is not permitted
+        #: The number that the server gives it, even if it is not permitted
         #: to know it.
         self.number = 0
         self.connected = False
