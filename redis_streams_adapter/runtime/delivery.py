@@ -124,7 +124,8 @@ class Delivery(Protocol):
         """
 
     def end(self) -> None:
-        """No reader runs from now on. Idempotent."""
+        """No reader calls it from now on: none runs, or another delivery has
+        replaced it. Idempotent."""
 
 
 class Deliveries(Protocol):
