@@ -1,5 +1,5 @@
-// One node of the peer in Node.js: socket.io with the published adapter, all
-// options by their defaults but for the name of the stream.
+// One node of the peer in Node.js: socket.io with the published adapter, with
+// default options apart from the name of the stream.
 //
 // node server.mjs PACKAGES '{"url": "redis://...", "cluster": "name"}'
 //
