@@ -130,6 +130,6 @@ class Cluster:
         return self.clients.receive(timeout + SILENCE)
 
     def numbers(self, count: int) -> int:
-        """Return the first of so many numbers for messages."""
+        """Return the first of this many numbers for messages."""
         self.next_number += count
         return self.next_number - count

@@ -43,7 +43,7 @@ import threading
 import time
 from typing import Any, List, Optional
 
-#: How often to look whether the worker is to end, in seconds. This takes a
+#: How often to check whether the worker is to end, in seconds. This takes a
 #: thousandth of a CPU.
 LOOK_INTERVAL = 0.2
 

@@ -96,10 +96,11 @@ class RedisStreamsManager(PubSubManager):
     :param read_count: How many entries one read returns at most. Default: 100
         entries.
     :param block_time: How long one read waits for entries. Default: 5.0 s.
-    :param heartbeat_interval: A server that has sent no message for so long
-        sends a heartbeat. Default: 5.0 s.
-    :param heartbeat_timeout: A server that has sent no message for so long is
-        considered gone. Must be above ``heartbeat_interval``. Default: 10.0 s.
+    :param heartbeat_interval: A server that has sent no message for this many
+        seconds sends a heartbeat. Default: 5.0 s.
+    :param heartbeat_timeout: A server that has sent no message for this many
+        seconds is considered gone. Must be above ``heartbeat_interval``.
+        Default: 10.0 s.
     :param request_transport: How requests travel: ``'stream'``, ``'pubsub'``
         or ``'sharded-pubsub'``, see ``docs/interop.rst``. Requests over
         PUB/SUB are lost while Redis is away, and time out. Default:

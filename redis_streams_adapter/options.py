@@ -179,12 +179,13 @@ class Options:
         unit='s', parse=float, node='blockTimeInMs')
     heartbeat_interval: float = _option(
         5.0, seconds(LONGEST_TIME),
-        'A server that has sent no message for so long sends a heartbeat.',
+        'A server that has sent no message for this many seconds sends a '
+        'heartbeat.',
         unit='s', parse=float, node='heartbeatInterval')
     heartbeat_timeout: float = _option(
         10.0, seconds(LONGEST_TIME),
-        'A server that has sent no message for so long is considered gone. '
-        'Must be above ``heartbeat_interval``.',
+        'A server that has sent no message for this many seconds is '
+        'considered gone. Must be above ``heartbeat_interval``.',
         unit='s', parse=float, node='heartbeatTimeout')
     request_transport: str = _option(
         'stream', one_of(*REQUEST_TRANSPORTS),

@@ -5,7 +5,7 @@ and the documentation never name another limit than the one that is applied.
 """
 from typing import Any, Callable, Mapping, NamedTuple
 
-#: Redis' integers have so many bits, besides the sign.
+#: How many bits Redis' integers have, besides the sign.
 INTEGER_BITS = 63
 
 

@@ -26,8 +26,8 @@ SETTLE_TIMEOUT = 1.0
 #: How long all disconnect handlers together may take, in seconds.
 HANDLERS_TIMEOUT = 5.0
 
-#: How long :func:`close` waits beyond its timeout, in seconds: a manager
-#: waits as long for its tasks, see
+#: How long :func:`close` waits beyond its timeout, in seconds: a little longer
+#: than a manager waits for its tasks, see
 #: :data:`redis_streams_adapter.runtime.runtime.JOIN_PATIENCE`.
 MARGIN = 2.5
 

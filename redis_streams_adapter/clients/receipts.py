@@ -28,7 +28,7 @@ ATTRIBUTE = '_redis_streams_receipts'
 class Receipts:
     """The PONGs that are expected from a connection.
 
-    :param sock: the connection, a socket of python-engineio's.
+    :param sock: the connection, a socket of python-engineio.
     """
 
     def __init__(self, sock: Any) -> None:

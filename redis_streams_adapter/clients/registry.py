@@ -5,8 +5,8 @@ In python-socketio a sid belongs to one connection forever: a task that sees a
 connection end looks up its sid, and disconnects that. A recovered client has
 the sid of an earlier connection. A task that looks up a sid, and acts after
 another task has disconnected it, would disconnect the next connection's
-client, which stays connected and receives nothing. Here one task alone
-disconnects a client, and only one that means its connection.
+client, which stays connected and receives nothing. Here only one task
+disconnects a client, and never the client of a later connection.
 
 Tasks may be threads. A room is removed when its last client leaves it, and
 another client may enter it at that moment.
@@ -63,7 +63,7 @@ class ClientManager(Protocol):
 
 class Registry:
     """See the module. Its methods have the names of those of python-socketio
-    that they take the place of.
+    that they replace.
 
     :param manager: holds the register.
     :param plain: python-socketio's own methods of the manager: its

@@ -19,7 +19,7 @@ from ..concurrency.locks import ThreadEvent
 #: the key of the part that makes a queue.
 TABLE, ENTRY = '_async', 'queue'
 
-#: How often ``join()`` looks whether the queue is empty, in seconds.
+#: How often ``join()`` checks whether the queue is empty, in seconds.
 LOOK_AGAIN = 0.01
 
 

@@ -41,7 +41,7 @@ class FrameSocket:
     Everything else is the socket's own.
 
     :param sock: a connected socket, of threads or of gevent.
-    :param limiter: lets one task at a time write, first come first served:
+    :param limiter: lets one task at a time write, in the order of arrival:
                     otherwise a task that sends frame after frame would keep
                     the reading task from its PONG, and so from reading. A
                     task has the slot while it writes a frame, so for as long

@@ -2,7 +2,7 @@
 
 :class:`ServerEngine` makes those that fit the ``async_mode`` of a Socket.IO
 server; :class:`ThreadEngine` is for processes without a server. An exception
-that strikes from outside cannot leave them in pieces, as far as that is
+that strikes from outside cannot leave them broken, as far as that is
 possible (see :mod:`redis_streams_adapter.concurrency.locks`). gevent and
 eventlet are imported only by the functions that use them.
 """

@@ -1,4 +1,4 @@
-"""A limit on how many tasks do something at the same time, first come first
+"""A limit on how many tasks do something at the same time, first come, first
 served.
 
 Under gevent and eventlet every task that can run does so once before any task

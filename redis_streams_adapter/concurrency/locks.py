@@ -1,4 +1,4 @@
-"""Locks and events that an exception cannot leave in pieces.
+"""Locks and events that an exception cannot leave broken.
 
 A signal handler's exception, a job queue's time limit, ``gevent.Timeout`` or
 ``greenlet.kill()`` may strike the application's task in the middle of any

@@ -29,8 +29,8 @@ APPLICATION = 'redis_streams_adapter.demo.worker:app'
 #: Seconds between two requests to a worker that is starting.
 POLL_INTERVAL = 0.05
 
-#: Seconds from SIGTERM to SIGKILL. gunicorn's gevent worker looks once a
-#: second whether it is to end, and whether its connections have.
+#: Seconds from SIGTERM to SIGKILL. gunicorn's gevent worker checks once a
+#: second whether it is to end, and whether its connections have ended.
 END_TIMEOUT = 6.0
 
 #: Characters of a process's log that an error quotes at most.

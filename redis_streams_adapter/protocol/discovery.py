@@ -63,7 +63,7 @@ ASK_INTERVAL = 1.0
 class Span(NamedTuple):
     """How much of the history of a stream was read.
 
-    :param seconds: everything of the last so many seconds was read.
+    :param seconds: of how many of the last seconds everything was read.
     :param whole: whether that is all that the stream ever held.
     :param late: whether Redis could not be reached, or was slow, when this
                  process started.
@@ -214,7 +214,7 @@ class Knowledge:
         return (namespace, uid) in self._left
 
     def suspend(self, seconds: float) -> None:
-        """For so many seconds no member could be heard: that time does not
+        """No member could be heard for this many seconds, which do not
         count."""
         if not self._settled and self._since is not None:
             self._since += seconds

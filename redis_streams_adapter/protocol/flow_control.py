@@ -46,7 +46,7 @@ MAX_WINDOW = 100_000
 
 
 class _Reader(NamedTuple):
-    """How far a reader is.
+    """How far a reader has come.
 
     :param read: the number of our last entry that it has read.
     :param position: the last position that it has reported.

@@ -42,7 +42,8 @@ class Node:
 
     :param uid: its id in the cluster.
     :param heartbeat_interval: write a HEARTBEAT in a namespace in which this
-                               node has written nothing for so many seconds.
+                               node has written nothing for this long, in
+                               seconds.
     :param heartbeat_timeout: seconds after which a silent node is dropped.
     :param former: the ids that this process had before. They never count as
                    members: their ADAPTER_CLOSE may not have been stored.

@@ -23,7 +23,7 @@ from .position import Position, START
 
 #: How many writers are remembered at least. Every process that emits is one
 #: more, so there has to be a limit. A copy follows its original within
-#: seconds, and a cluster does not start so many processes in that time.
+#: seconds, and a cluster does not start that many processes in that time.
 REMEMBERED = 10_000
 
 #: No writer ever reaches a number above this.

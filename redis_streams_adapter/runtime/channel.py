@@ -57,7 +57,7 @@ class Channel:
     :param lose_sight: called with this channel, and whether the stream is a
                        new one, if members may have joined unseen.
     :param lose: called with each loss.
-    :param skip: called with the error of an entry that is no valid message.
+    :param skip: called with the error of an entry that is not a valid message.
     :param no_room: called with an entry, in words, and the error, if there
                     is no room for what it brings about.
     :param carry_out: carries out the other events of the node.

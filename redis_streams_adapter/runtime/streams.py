@@ -23,9 +23,9 @@ BEGIN_PATIENCE = 0.1
 #: struck before it began, in seconds.
 START_PATIENCE = 2.0
 
-#: After so many entries in the outbox an emitting task lets others run. Under
-#: gevent and eventlet nothing would otherwise be sent before a loop of emits
-#: ends, and the outbox could become full while Redis works.
+#: After this many entries in the outbox an emitting task lets others run.
+#: Otherwise, under gevent and eventlet, nothing would be sent before a loop of
+#: emits ends, and the outbox could become full while Redis works.
 YIELD_EVERY = 256
 
 #: How long an emit waits at most while the outbox is more than half full, in

@@ -24,7 +24,7 @@ Absent = Tuple[Iterable[Optional[str]], Sequence[Fields]]
 
 
 class Backpressure:
-    """How far the readers of one writer are.
+    """How far the readers of one writer have come.
 
     :param lock: the lock of the outbox. It protects :attr:`flow`.
     :param wake: wakes the writer's task.

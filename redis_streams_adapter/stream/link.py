@@ -130,7 +130,7 @@ class RedisLink(Connection):
                 f'entries (min_replicas)')
 
     def _executed(self, count: int) -> List[Any]:
-        """The replies to a transaction of so many commands."""
+        """The replies to a transaction of this many commands."""
         begun = self._reply(-1)
         queued: List[Any] = []
         while len(queued) < count:

@@ -29,8 +29,8 @@ from ..protocol.transport import Ends, Entry, Link
 from .loss_detection import LossDetector
 from .read_back import ReadBack
 
-#: A reader that lags so many seconds, with a full page at hand, reports it: a
-#: fast writer stores 50,000 entries a second, and a stream keeps 10,000.
+#: A reader that lags by this many seconds, with a full page at hand, reports
+#: it: a fast writer stores 50,000 entries a second, and a stream keeps 10,000.
 LAG = 0.05
 
 #: How often it reports that, in seconds.

@@ -17,7 +17,7 @@ from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, CONNECT, \
     CONNECT_ERROR, DISCONNECT, EVENT, Packet as SocketPacket
 
 #: How long :meth:`LocalClient.wait_for` waits by default, in seconds.
-#: Generous: only a test that fails waits for so long.
+#: Generous: only a test that fails waits that long.
 TIMEOUT = 10.0
 
 # Calls of python-socketio and python-engineio have no type hints.
@@ -169,7 +169,7 @@ class LocalClient:
 
     def wait_for(self, name: str, count: int = 1, namespace: str = '/',
                  timeout: float = TIMEOUT) -> List[Tuple[Any, ...]]:
-        """Wait for so many events with this name.
+        """Wait for this many events with this name.
 
         :param timeout: seconds.
         :return: their arguments.

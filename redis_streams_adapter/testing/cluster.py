@@ -7,7 +7,7 @@ from ..manager import RedisStreamsManager
 from .local_redis import LocalRedis
 
 #: How long :meth:`LocalCluster.settle` waits by default, in seconds.
-#: Generous: only a test that fails waits for so long.
+#: Generous: only a test that fails waits that long.
 TIMEOUT = 10.0
 
 #: How long one wait for news lasts, in seconds.

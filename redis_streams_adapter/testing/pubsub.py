@@ -10,7 +10,7 @@ from ..stream.driver import Driver, open_driver
 from ..stream.topology import Address, Cluster
 
 #: Seconds that anything may take in a test. Generous: only a test that fails
-#: waits for so long.
+#: waits that long.
 PATIENCE = 10.0
 
 #: redis-py: its errors are raised here as by its connections.
@@ -129,7 +129,7 @@ class FakePubSub:
 
     def wait_listening(self, channel: str, count: int = 1,
                        kind: bytes = b'') -> None:
-        """Wait until so many connections listen to a channel.
+        """Wait until this many connections listen to a channel.
 
         :raises TimeoutError: they do not in time.
         """

@@ -161,7 +161,7 @@ class FakeStream:
                         self._store(fields)
 
     def trim(self, keep: int = 0) -> None:
-        """Trim the stream to so many entries."""
+        """Trim the stream to this many entries."""
         with self._changed:
             self.entries = self.entries[-keep:] if keep else []
 
@@ -183,7 +183,7 @@ class FakeStream:
             self._added -= count - len(self.entries)
 
     def wait_until_read(self, count: int, timeout: float) -> bool:
-        """Wait until so many connections have read all entries and wait for
+        """Wait until this many connections have read all entries and wait for
         more.
 
         :param timeout: seconds.
