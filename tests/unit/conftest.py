@@ -20,24 +20,25 @@ from .fake_server import make_server
 from redis_streams_adapter.testing.stream import FakeStream
 from .nodes import Node, Pair
 
-# The time of an example is meaningless on a busy machine.
+# On a busy machine the time of an example means nothing.
 settings.register_profile(
     'unit', deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('unit')
 
 
-#: No server listens there. The managers of these tests have a fake stream; one
-#: that connects to Redis anyway fails.
+#: No server listens at this address. The managers of these tests have a fake
+#: stream. A manager that connects to Redis fails.
 NOWHERE = 'redis://127.0.0.1:1'
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
-    """Strike first, and import greenlet last, which the tests of tasks do.
+    """Run the tests that strike first, and those that import greenlet last.
 
-    Once it is imported, a manager under threads takes ten times as long to
-    close, 20 ms, and the tests that strike close thousands. And CPython 3.11
-    was seen to crash in a garbage collection (greenlet 3.5): each thread that
-    asks for its greenlet has a state, which is torn down after it has ended.
+    After the import of greenlet a manager with threads takes ten times as
+    long to close (20 ms), and the tests that strike close thousands. CPython
+    3.11 with greenlet 3.5 has also crashed in a garbage collection: each
+    thread that asks for its greenlet has a state, which is freed after the
+    thread has ended.
     """
     items.sort(key=lambda item: ('struck' not in item.path.name)
                + (item.path.name == 'test_tasks.py'))
@@ -50,7 +51,7 @@ def stream() -> FakeStream:
 
 @pytest.fixture
 def streams(stream: FakeStream) -> Dict[str, FakeStream]:
-    """The streams by their keys; :func:`stream` has the usual one."""
+    """The streams by key. :func:`stream` is that of the default key."""
     result: Dict[str, FakeStream] = defaultdict(FakeStream)
     result['socket.io'] = stream
     return result
@@ -67,14 +68,14 @@ def make_manager(streams: Dict[str, FakeStream],
                  managers: List[RedisStreamsManager],
                  monkeypatch: pytest.MonkeyPatch
                  ) -> Iterator[Callable[..., Any]]:
-    """Makes managers over the fake streams; closes them at the end."""
+    """Makes managers with the fake streams, and closes them at the end."""
     monkeypatch.setattr(
         channel, 'open_link',
         lambda driver, key, *args, **kwargs: streams[key].link())
-    # All nodes are in this process, and there is no network between them.
+    # All nodes are in this process, so answers arrive at once.
     monkeypatch.setattr(discovery, 'ANSWER_PATIENCE', 0.02)
     monkeypatch.setattr(discovery, 'RECONNECT_PATIENCE', 0.1)
-    # No test finds those of another.
+    # A test does not find the managers of other tests.
     monkeypatch.setattr(lifecycle, 'lifecycles', weakref.WeakSet())
 
     def make(url: Any = NOWHERE, **options: Any) -> RedisStreamsManager:
@@ -92,8 +93,8 @@ def make_manager(streams: Dict[str, FakeStream],
 @pytest.fixture
 def make_node(make_manager: Callable[..., RedisStreamsManager]
               ) -> Callable[..., Node]:
-    """Makes a server with a manager, which has not joined yet; the options
-    of the server are named ``server``."""
+    """Makes a server with a manager that has not joined yet. The argument
+    ``server`` has the options of the server."""
     def make(server: Any = None, **options: Any) -> Node:
         manager = make_manager(**options)
         return Node(make_server(client_manager=manager, **(server or {})),
@@ -113,8 +114,8 @@ def make_cluster(make_node: Callable[..., Node],
             node.manager.start()
         for node in nodes:
             wait_for_value(node.manager.server_count, count)
-        # A question may still be on its way, though the answer to an earlier
-        # one was enough.
+        # A request may still be on its way, although the answer to an earlier
+        # one was sufficient.
         for node in nodes:
             assert node.manager.flush(DEADLINE)
         uids = [node.manager.uid for node in nodes]
@@ -130,7 +131,7 @@ def pair(make_node: Callable[..., Node], stream: FakeStream) -> Pair:
     pair = Pair(make_node(), make_node())
     for node in pair:
         node.manager.start()
-        # The next one reads nothing that was written before it started.
+        # The next node reads no entry that was written before it started.
         assert node.manager.flush(DEADLINE)
         stream.advance(1.0)
     for node in pair:
@@ -139,29 +140,30 @@ def pair(make_node: Callable[..., Node], stream: FakeStream) -> Pair:
 
 
 def have_answered(stream: FakeStream, uids: List[str]) -> bool:
-    """Whether each of these nodes has answered all questions of others."""
+    """Whether each of these nodes has answered all requests of others."""
     due: Dict[Any, int] = defaultdict(int)
     writers: Dict[Any, bytes] = {}
     for envelope in [open_envelope(entry.fields)
                      for entry in list(stream.history)]:
-        who = envelope.uid, envelope.namespace
+        node = envelope.uid, envelope.namespace
         if envelope.type is MessageType.INITIAL_HEARTBEAT:
             for each, writer in writers.items():
                 if each[1] == envelope.namespace \
                         and writer != envelope.writer:
                     due[each] += 1
             if envelope.uid in uids and envelope.writer is not None:
-                writers[who] = envelope.writer
+                writers[node] = envelope.writer
         elif envelope.type is MessageType.HEARTBEAT \
                 and envelope.writer is not None:
-            # Not one that says where a reader is.
-            due[who] -= 1
+            # A heartbeat with a reader's position is not an answer.
+            due[node] -= 1
     return all(count <= 0 for count in due.values())
 
 
 @pytest.fixture
 def default_json_module() -> Iterator[None]:
-    """A server with a module of its own sets it for all servers."""
+    """Restores the JSON module: a server's option changes it for all
+    servers."""
     before = Packet.json
     yield
     Packet.json = before
@@ -169,8 +171,8 @@ def default_json_module() -> Iterator[None]:
 
 @pytest.fixture(scope='package', autouse=True)
 def process_is_not_patched() -> Iterator[None]:
-    """gevent and eventlet change what these tests rely on. Tests that need
-    them run them in a separate process."""
+    """gevent and eventlet patch the modules that these tests use. Tests that
+    need them import them in a separate process."""
     before = set(sys.modules)
     yield
     imported = set(sys.modules) - before

@@ -1,4 +1,4 @@
-"""Running a task's work in a test, without a task."""
+"""Runs a task's work in a test, without a task."""
 from typing import Any, Callable, List
 
 from redis_streams_adapter.concurrency.engines import ThreadEngine
@@ -6,8 +6,8 @@ from redis_streams_adapter.protocol.transport import Unavailable
 
 
 class UntilDone:
-    """Stands for a task whose work stops as soon as a condition holds, but not
-    before it has begun.
+    """Replaces a task. It stops as soon as a condition holds, but not before
+    the work has started.
 
     :param done: the condition.
     """
@@ -15,12 +15,12 @@ class UntilDone:
     def __init__(self, done: Callable[[], Any]) -> None:
         self._done = done
         self._asked = False
-        #: How often the work said that it gets through.
+        #: How often the work has reported success.
         self.got_through = 0
 
     @property
     def stopping(self) -> bool:
-        # The first time it is asked it has just connected.
+        # The work asks for the first time when it has just connected.
         asked, self._asked = self._asked, True
         return asked and bool(self._done())
 
@@ -48,7 +48,7 @@ def drive(work: Callable[[Any], None], done: Callable[[], Any],
 
 
 class CountingEngine(ThreadEngine):
-    """Real threads and events; it counts the pauses."""
+    """An engine with real threads and events, which counts its pauses."""
 
     def __init__(self) -> None:
         self.pauses = 0

@@ -6,7 +6,7 @@ import socketio
 
 from redis_streams_adapter.testing import LocalClient
 
-#: The tests' name for it.
+#: The name that the tests use.
 FakeClient = LocalClient
 
 
@@ -19,7 +19,7 @@ def make_server(**options: Any) -> socketio.Server:
 
 
 class DateJSON:
-    """A JSON module of an application, which also serialises other types."""
+    """An application's JSON module, which also serialises dates."""
 
     loads = staticmethod(json.loads)
 

@@ -1,4 +1,4 @@
-"""Servers with managers over the fake stream, and their entries."""
+"""Servers whose managers use the fake stream, and their entries."""
 import threading
 from typing import Any, Callable, List, NamedTuple, Optional
 
@@ -29,17 +29,17 @@ class Node(NamedTuple):
 
     @property
     def open_requests(self) -> int:
-        """How many requests wait for answers."""
+        """The number of requests that wait for answers."""
         return len(self.manager._live().node._requests)
 
     @property
     def open_acks(self) -> int:
-        """How many acknowledgements python-socketio waits for; under 0 it
-        keeps the counter."""
+        """The number of acknowledgements that python-socketio waits for. Its
+        entry 0 is the counter."""
         return sum(number != 0 for acks in self.manager.callbacks.values()
                    for number in acks)
 
-    def fall_silent(self) -> None:
+    def kill(self) -> None:
         """End all tasks without a goodbye, as in a killed process."""
         self.manager._live().abandon()
 
@@ -51,12 +51,12 @@ class Pair(NamedTuple):
     b: Node
 
     def connect(self, *namespaces: str) -> List[FakeClient]:
-        """A client on each."""
+        """Connect a client to each node."""
         return [node.connect(*namespaces) for node in self]
 
 
 def messages(stream: FakeStream, kind: Optional[MessageType] = None) -> Any:
-    """The stream's messages, of one type or all except heartbeats."""
+    """The stream's messages of one type, or all except heartbeats."""
     envelopes = [open_envelope(entry.fields) for entry in stream.history]
     return [decode(envelope) for envelope in envelopes
             if envelope.type == kind or kind is None and envelope.type not in (
@@ -64,7 +64,7 @@ def messages(stream: FakeStream, kind: Optional[MessageType] = None) -> Any:
 
 
 class Call:
-    """A call that waits, in a separate thread.
+    """A call in a separate thread.
 
     :param function: called at once.
     """
@@ -85,14 +85,14 @@ class Call:
 
     @property
     def waits(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether the call has not ended yet."""
         return self._thread.is_alive()
 
     def result(self) -> Any:
-        """Wait for its end.
+        """Wait until the call ends.
 
-        :return: what it returned.
-        :raises Exception: what it raised.
+        :return: the result of the call.
+        :raises Exception: the exception of the call.
         """
         self._thread.join(DEADLINE)
         assert not self.waits, 'the call does not end'
@@ -103,7 +103,7 @@ class Call:
 
 def answer(client: FakeClient, name: str, *args: Any,
            namespace: str = '/') -> None:
-    """Acknowledge the only event of this name."""
+    """Acknowledge the last event of this name."""
     client.wait_for(name, namespace=namespace)
     event = [each for each in client.events(namespace)
              if each.name == name][-1]

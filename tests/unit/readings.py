@@ -1,4 +1,4 @@
-"""A reader of the fake stream, driven by a test, and the entries it read."""
+"""A reader of the fake stream that is driven by a test."""
 import logging
 from typing import Callable, List, Optional
 
@@ -9,19 +9,19 @@ from .conftest import Log
 from .driving import drive
 from redis_streams_adapter.testing.stream import FakeStream
 
-#: Seconds: short, because tests also read when no entry follows.
+#: Seconds: short, because tests also read at the end of the stream.
 BLOCK = 0.001
 
 #: The maximum length of the stream.
 MAX_LEN = 1000
 
-#: A time that is never reached: no client is ever connected, and a reader
-#: begins at the end of the stream.
+#: A time that is never reached. No client connects before it, so a reader
+#: starts at the end of the stream.
 NEVER = 1e9
 
 
 class Clock:
-    """Stands for the module ``time``: the process's own clock."""
+    """Replaces the module ``time``: the clock of the process."""
 
     def __init__(self) -> None:
         self.now = 50.0
@@ -31,7 +31,7 @@ class Clock:
 
 
 class Readings:
-    """A reader, and the entries it read."""
+    """A reader, and the entries that it has read."""
 
     def __init__(self, stream: FakeStream, count: int = 3,
                  block: float = BLOCK,
@@ -61,14 +61,14 @@ class Readings:
             self._handle(entry)
 
     def until(self, count: int) -> List[Unavailable]:
-        """Read until so many entries have come.
+        """Read until this number of entries has arrived.
 
-        :return: what went wrong meanwhile.
+        :return: the errors until then.
         """
         return drive(self.reader.work, lambda: len(self.numbers) >= count)
 
     def idle(self) -> List[Unavailable]:
-        """Read until nothing more is there."""
+        """Read until no more entries arrive."""
         reads: List[int] = []
 
         def done() -> bool:

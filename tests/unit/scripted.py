@@ -1,4 +1,4 @@
-"""Connections like redis-py's, whose servers send the replies of a test."""
+"""Fakes of redis-py's connections, whose servers send a test's replies."""
 import io
 import pickle
 import socket
@@ -12,16 +12,16 @@ import redis
 from redis_streams_adapter.stream.driver import Driver
 from redis_streams_adapter.stream.resp import READ_SIZE
 
-#: Seconds: the socket timeout of the driver. Nothing here waits.
+#: Seconds: the socket timeout of the driver. No fake waits.
 SOCKET_TIMEOUT = 5.0
 
 
 class Break(Exception):
-    """Instead of a reply: the connection breaks."""
+    """The connection breaks instead of a reply."""
 
 
 class Sent(NamedTuple):
-    """A command, and the server that got it."""
+    """A command and the server that received it."""
 
     place: Any
     command: Tuple[bytes, ...]
@@ -30,9 +30,9 @@ class Sent(NamedTuple):
 class ScriptedServers:
     """Servers that send the replies of a test.
 
-    :param reply: what a server replies to a command: called with the
-                  server's name and the command. An exception is an error
-                  reply; :class:`Break` breaks the connection.
+    :param reply: called with the server's name and a command; returns the
+                  server's reply. An exception is an error reply;
+                  :class:`Break` breaks the connection.
     """
 
     def __init__(self, reply: Callable[..., Any] = lambda *_: b'OK') -> None:
@@ -43,7 +43,7 @@ class ScriptedServers:
         self.away: List[Any] = []
 
     def driver(self, **options: Any) -> Driver:
-        """How to connect to the one server, which is named ``None``."""
+        """A driver that connects to one server, which is named ``None``."""
         return Driver(redis, lambda timeout, key: self.connection(
             None, timeout, key), SOCKET_TIMEOUT)._replace(**options)
 
@@ -70,7 +70,7 @@ def encode(reply: Any) -> bytes:
 
 
 class ScriptedSocket:
-    """What is sent and received past redis-py; remembers how it was ended."""
+    """The socket of a connection. It records how it was closed."""
 
     def __init__(self, connection: 'ScriptedConnection') -> None:
         self._connection = connection
@@ -119,7 +119,7 @@ class ScriptedConnection:
         self.replies: Deque[Any] = deque()
         self._parser = redis.connection.DefaultParser(READ_SIZE)
         self._sock: Optional[ScriptedSocket] = None
-        #: Whether the server has ended it.
+        #: Whether the server has closed it.
         self.ended = False
         self.closed = False
 
@@ -141,7 +141,7 @@ class ScriptedConnection:
             self.receive(pickle.load(stream))
 
     def receive(self, command: Tuple[bytes, ...]) -> None:
-        """Take in a command, and prepare the reply to it."""
+        """Receive a command, and prepare the reply."""
         self._servers.sent.append(Sent(self.place, command))
         self.replies.append(self._servers.reply(self.place, command))
 
@@ -161,7 +161,7 @@ class ScriptedConnection:
 
 
 def replies(*values: Any) -> Callable[..., Any]:
-    """For :class:`ScriptedServers`: these replies, one after the other."""
+    """For :class:`ScriptedServers`: these replies in turn."""
     rest = deque(values)
     return lambda place, command: rest.popleft()
 

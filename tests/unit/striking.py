@@ -1,19 +1,19 @@
-"""Exceptions at every moment at which one can strike.
+"""Exceptions at every point at which one can strike.
 
-CPython carries out signal handlers, and raises what another thread has set
-with ``PyThreadState_SetAsyncExc``, when a function begins, when a call is
-over, and where a loop jumps back; nowhere else (``ceval.c`` of 3.10 to 3.13;
-3.10 also where it jumps forward). An exception that strikes after a call is
-raised *by* that call, in the frame of the caller: it finds there the ``try``
-that the call stands in. A profile function is called at the same moments and
-raises in the same way. Loops of ours without a call are not struck.
+CPython runs signal handlers, and raises the exceptions of
+``PyThreadState_SetAsyncExc``, only at these points: when a function starts,
+when a call ends, and when a loop jumps back (``ceval.c`` of 3.10 to 3.13; 3.10
+also when it jumps forward). An exception that strikes after a call is raised
+*by* that call, in the frame of the caller, inside the ``try`` statement that
+encloses the call. A profile function is called at the same points and raises
+in the same way. Loops of the package without a call are not struck.
 
-Nothing strikes between the end of ``__enter__`` and the block of a ``with``
-statement: entering a block is one instruction, and no call to the interpreter
-(``BEFORE_WITH``, in 3.10 ``SETUP_WITH``). So locks of the interpreter are safe
-there. Where ``__enter__`` is written in Python the profile function is called
-at its end all the same: that moment is left out. All others within it, and
-the beginning of an ``__exit__`` in Python, are struck.
+No exception strikes between the end of ``__enter__`` and the block of a
+``with`` statement: a block is entered by one instruction (``BEFORE_WITH``, in
+3.10 ``SETUP_WITH``), so the interpreter's locks are safe there. If
+``__enter__`` is written in Python, the profile function is also called at its
+end. That point is left out. All other points within it, and the start of an
+``__exit__`` in Python, are struck.
 """
 import _weakrefset
 import logging
@@ -34,21 +34,21 @@ _TESTS = str(Path(__file__).parents[1])
 
 _PACKAGE = str(Path(redis_streams_adapter.__file__).parent)
 
-#: Not struck: what stands for Redis and for clients; the standard library's
-#: log, whose own locks are nobody else's business; imports; and finalizers of
-#: redis-py and of weak sets, whose exceptions the interpreter swallows.
-_SPARED = (_TESTS, str(Path(_PACKAGE) / 'testing'), str(logging.__file__),
-           str(Path(redis.__file__).parent), str(_weakrefset.__file__),
-           '<frozen')
+#: These are not struck: the fakes of Redis and of clients; the standard
+#: library's logging, which has its own locks; imports; and finalizers of
+#: redis-py and of weak sets, whose exceptions the interpreter ignores.
+_EXCLUDED = (_TESTS, str(Path(_PACKAGE) / 'testing'), str(logging.__file__),
+             str(Path(redis.__file__).parent), str(_weakrefset.__file__),
+             '<frozen')
 
 
-def is_spared(frame: FrameType) -> bool:
-    """Whether it is not ours, nor called by us; or called by us, but part of
-    what is not struck."""
+def is_excluded(frame: FrameType) -> bool:
+    """Whether this frame is not struck: it is excluded, or was not called by
+    the package."""
     each: Optional[FrameType] = frame
     while each is not None:
         name = each.f_code.co_filename
-        if name.startswith(_SPARED):
+        if name.startswith(_EXCLUDED):
             return True
         if name.startswith(_PACKAGE):
             return False
@@ -57,26 +57,27 @@ def is_spared(frame: FrameType) -> bool:
 
 
 class Strike(BaseException):
-    """The exception, which like ``gevent.Timeout`` is no
+    """The exception. Like ``gevent.Timeout`` it is not an
     :class:`Exception`."""
 
 
 class Struck(Exception):
-    """The same, like the time limits of a job queue."""
+    """An :class:`Exception`, like the time limit of a job queue."""
 
 
 class Striker:
-    """Raises once.
+    """A profile function that raises once.
 
-    :param at: at the how manyth moment; 0: never, it only counts.
-    :param kind: what it raises.
+    :param at: the number of the point at which it raises, from 1; with 0 it
+               only counts the points.
+    :param kind: the exception that it raises.
     """
 
     def __init__(self, at: int, kind: Type[BaseException] = Strike) -> None:
         self._at = at
         self._kind = kind
         self.count = 0
-        #: Where it has struck.
+        #: The place at which it has struck.
         self.where = ''
 
     @property
@@ -84,7 +85,7 @@ class Striker:
         return bool(self.where)
 
     def __call__(self, frame: FrameType, event: str, arg: Any) -> None:
-        if event not in ('call', 'return', 'c_return') or is_spared(frame):
+        if event not in ('call', 'return', 'c_return') or is_excluded(frame):
             return
         if event == 'return' and frame.f_code.co_name == '__enter__':
             return
@@ -97,9 +98,9 @@ class Striker:
 
     def run(self, operation: Callable[[], Any]
             ) -> Tuple[Any, Optional[BaseException]]:
-        """Carry it out on this thread.
+        """Run an operation on this thread.
 
-        :return: what it returned, and what it raised.
+        :return: its result, and its exception.
         """
         sys.setprofile(self)
         try:
@@ -110,18 +111,19 @@ class Striker:
             sys.setprofile(None)
 
 
-#: Every how manyth moment is tried. Four versions of Python begin at four
-#: moments, so together they try all. ``STRIKE_STEP=1``: all of them here.
+#: One in this number of points is struck. Four versions of Python start at
+#: four different points, so together they strike all. ``STRIKE_STEP=1``
+#: strikes all points in one run.
 STEP = int(os.environ.get('STRIKE_STEP', '4'))
 
 
 def strike(operation: Callable[[Striker], Any],
            kind: Type[BaseException] = Strike, step: int = STEP) -> int:
-    """Have an operation struck at one moment after the other, until it
-    passes.
+    """Strike an operation at one point after the other, until it runs to its
+    end.
 
-    :param operation: given what strikes; does everything anew each time.
-    :return: how often that was.
+    :param operation: called with the striker; starts from scratch each time.
+    :return: how often it was struck.
     """
     count, at = 0, 1 + sys.version_info.minor % step
     while True:
@@ -138,7 +140,7 @@ _LOCKS = (type(threading.Lock()), type(threading.RLock()))
 
 
 def locks_of(root: Any) -> List[Any]:
-    """All locks that an object of the package holds, and what it holds."""
+    """All locks of an object of the package and of the objects in it."""
     found: List[Any] = []
     seen, rest = set(), [root]
     while rest:
@@ -158,7 +160,7 @@ def locks_of(root: Any) -> List[Any]:
 
 
 def held_locks(root: Any) -> List[Any]:
-    """Those of them that another thread cannot have."""
+    """The locks of an object that another thread cannot acquire."""
     held: List[Any] = []
 
     def look() -> None:

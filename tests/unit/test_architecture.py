@@ -1,4 +1,4 @@
-"""The design, as far as a program can read it from the source."""
+"""The design, as far as the source shows it."""
 import ast
 import subprocess
 import sys
@@ -12,8 +12,8 @@ import redis_streams_adapter
 ROOT = Path(redis_streams_adapter.__file__).parent
 PACKAGE = ROOT.name
 
-#: What stands at the top of the package, floor by floor: each may import
-#: what lies below its own floor.
+#: The modules and packages at the top level, floor by floor. Each may import
+#: those on lower floors.
 TOP = [
     ['errors', 'losses', 'rules'], ['options'], ['protocol'], ['concurrency'],
     ['stream'], ['runtime'], ['clients'], ['recovery'], ['cluster'],
@@ -22,8 +22,8 @@ TOP = [
     ['demo'], ['cli'], ['__main__'],
 ]
 
-#: The same for the modules within each package. Two of one floor do not
-#: import each other: that is a circle in the making.
+#: The same for the modules within each package. Two modules of one floor do
+#: not import each other: that could become an import cycle.
 WITHIN = {
     'protocol': [
         ['application', 'position', 'requests', 'routing', 'values'],
@@ -76,14 +76,15 @@ WITHIN = {
         ['client', 'pubsub', 'stream'], ['local_redis'], ['cluster']],
 }
 
-#: Imports that still point upwards. There are to be none.
+#: Imports that point upwards. This set must stay empty.
 UPWARDS: Set[Tuple[str, str]] = set()
 
-#: No I/O, no clock, no threads, no logging.
+#: Modules without I/O, clock, threads and logging.
 CORE = ['errors', 'options', 'rules', 'losses', 'protocol', 'recovery.session',
         'recovery.replay', 'recovery.states']
 
-#: Who may import what, besides the standard library; the demo apart.
+#: The packages that each module may import besides the standard library. The
+#: demo has its own test.
 FOREIGN = {
     'protocol.values': {'msgpack'}, 'stream.driver': {'redis', 'valkey'},
     'stream.resp': {'hiredis'},
@@ -97,23 +98,23 @@ FOREIGN = {
     'testing.client': {'engineio', 'socketio'},
 }
 
-#: What core modules have no business with.
-WORLD = {'threading', 'time', 'logging', 'socket', 'os', 'random',
-         'subprocess', 'select', 'queue', 'asyncio'}
+#: Modules that core modules must not import.
+IMPURE = {'threading', 'time', 'logging', 'socket', 'os', 'random',
+          'subprocess', 'select', 'queue', 'asyncio'}
 
-#: How many lines a module has at most.
+#: The maximum number of lines of a module.
 MAX_LINES = 400
 
 #: Modules that are longer, with their limits. Their docstrings say why.
 LONGER = {'manager': 700}
 
-#: By how many lines such a module may stay below its limit: one that has
-#: become shorter gets a lower limit.
+#: The maximum number of lines by which such a module may stay below its limit.
+#: A module that has become shorter gets a lower limit.
 SLACK = 40
 
-#: Where an exception of any kind is caught: around the work of a task, around
-#: what an entry makes happen, and around functions, disconnect handlers and
-#: the log's handlers of the application's.
+#: The functions that catch any exception: around the work of a task, around
+#: the effects of an entry, and around the application's functions, disconnect
+#: handlers and log handlers.
 CATCH_ALL = {('concurrency.tasks', '_run'),
              ('concurrency.tasks', '_repeat'),
              ('concurrency.availability', 'log_safely'),
@@ -129,7 +130,7 @@ CATCH_ALL = {('concurrency.tasks', '_run'),
              ('clients.hooks', '_trigger_event'),
              ('clients.disconnecting', '_disconnect')}
 
-#: Where a task sleeps: never, it only lets others run.
+#: The functions that may call sleep(), to let other tasks run.
 SLEEP = {('concurrency.engines', 'pause'),
          ('concurrency.engines', '_let_gevent_poll')}
 
@@ -143,12 +144,12 @@ class Module(NamedTuple):
 
     @property
     def top(self) -> str:
-        """What it is part of, as it stands in the table of floors."""
+        """Its name in the table of floors."""
         return top_of(self.name)
 
 
 class Import(NamedTuple):
-    """One import: the absolute name, and the function it stands in."""
+    """An import: the absolute name, and the function that contains it."""
 
     name: str
     function: str
@@ -170,7 +171,7 @@ LIBRARY = [module for module in MODULES if module.top != 'demo']
 
 
 def nodes(module: Module) -> Iterator[object]:
-    """Each node with the name of the function it stands in."""
+    """Each node with the name of the function that contains it."""
     def walk(node: ast.AST, function: str) -> Iterator[object]:
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.If) and isinstance(
@@ -186,7 +187,7 @@ def nodes(module: Module) -> Iterator[object]:
 
 
 def imports(module: Module) -> Iterator[Import]:
-    """All that a module imports, by absolute names."""
+    """The imports of a module, by absolute names."""
     package = [PACKAGE, *module.name.split('.')]
     if module.path.name != '__init__.py':
         package.pop()
@@ -243,8 +244,8 @@ def test_every_package_describes_itself() -> None:
     for name in WITHIN:
         package, = (each for each in MODULES if each.name == name)
         assert ast.get_docstring(package.tree)
-        # And nothing else: an import of one module runs no other. But for
-        # what applications import.
+        # It contains nothing else, so the import of one module runs no other.
+        # The packages that applications import are exceptions.
         assert len(package.tree.body) == 1 or name == 'testing'
 
 
@@ -259,7 +260,7 @@ def test_no_module_is_long(module: Module) -> None:
 
 def points_upwards(importer: str, imported: str) -> bool:
     if importer in WITHIN and top_of(imported) == importer:
-        # A package stands above its own modules.
+        # A package is above its own modules.
         return False
     if top_of(importer) != top_of(imported):
         return FLOOR[top_of(importer)] <= FLOOR[top_of(imported)]
@@ -269,7 +270,7 @@ def points_upwards(importer: str, imported: str) -> bool:
 @pytest.mark.parametrize('module', LIBRARY, ids=ids(LIBRARY))
 def test_imports_point_downwards(module: Module) -> None:
     if module.name == '__init__':
-        # Its names are those of the errors and of the manager.
+        # The names of the package are the errors and the manager.
         assert own_imports(module) == {'errors'}
         return
     upwards = {name for name in own_imports(module) - {'__init__', module.name}
@@ -293,7 +294,7 @@ def test_foreign_imports(module: Module) -> None:
 
 
 def test_one_client_manager() -> None:
-    """The parts are handed what they need; they are no ancestors."""
+    """The manager gets its parts as arguments. They are not base classes."""
     found = {(module.name, node.name)
              for module in LIBRARY for node in ast.walk(module.tree)
              if isinstance(node, ast.ClassDef)
@@ -306,7 +307,7 @@ def test_redis_is_imported_in_one_place() -> None:
         for each in imports(module):
             if each.name.split('.')[0] in ('redis', 'valkey'):
                 assert module.name == 'stream.driver'
-                # The twin may be missing, and neither is needed before.
+                # valkey may be missing, and neither is needed earlier.
                 assert each.function
 
 
@@ -320,7 +321,7 @@ def test_green_threads_are_imported_when_they_are_used() -> None:
 @pytest.mark.parametrize('module', [
     each for each in LIBRARY if {each.name, each.top} & set(CORE)])
 def test_core_is_pure(module: Module) -> None:
-    assert not {each.name.split('.')[0] for each in imports(module)} & WORLD
+    assert not {each.name.split('.')[0] for each in imports(module)} & IMPURE
     called = {node.func.id for node, _ in nodes(module)  # type: ignore
               if isinstance(node, ast.Call)
               and isinstance(node.func, ast.Name)}
@@ -344,7 +345,7 @@ def test_import_loads_no_optional_package(statement: str) -> None:
 
 @pytest.mark.parametrize('module', MODULES, ids=ids(MODULES))
 def test_no_assertions(module: Module) -> None:
-    """They are no validation: python -O leaves them out."""
+    """An assert statement does not validate: python -O removes it."""
     assert [node.lineno for node, _ in nodes(module)  # type: ignore[misc]
             if isinstance(node, ast.Assert)] == []
 

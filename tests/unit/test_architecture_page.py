@@ -1,5 +1,5 @@
-"""``docs/architecture.rst`` names only things that exist, and all modules and
-locks."""
+"""``docs/architecture.rst`` names only objects that exist. It names all
+modules and locks."""
 import ast
 import importlib
 import re
@@ -10,12 +10,12 @@ import pytest
 
 from .test_architecture import LIBRARY, PACKAGE, ROOT
 
-#: The repository; the package may be installed elsewhere.
+#: The repository. The package may be installed elsewhere.
 REPOSITORY = Path(__file__).parents[2]
 
 PAGE = (REPOSITORY / 'docs' / 'architecture.rst').read_text('utf-8')
 
-#: A module of the package, or something in one, without the package's name.
+#: A module of the package or an object in one, without the package's name.
 NAME = re.compile(r'``([a-z_]+(?:\.[A-Za-z_]+)+)(?:\(\))?``')
 
 #: A file, from the root of the repository.
@@ -29,9 +29,9 @@ def named() -> List[str]:
 
 
 def resolve(name: str) -> Any:
-    """What a name means.
+    """The object of a name.
 
-    :raises AttributeError: nothing.
+    :raises AttributeError: the name has no object.
     """
     parts = name.split('.')
     for count in range(len(parts), 0, -1):
@@ -51,7 +51,7 @@ def _member(owner: Any, name: str) -> Any:
     if not isinstance(owner, type):
         raise AttributeError(f'{owner} has no {name}')
     source = Path(importlib.import_module(owner.__module__).__file__ or '')
-    # An attribute that instances have.
+    # An attribute of instances.
     if re.search(rf'self\.{name}\b.* = ', source.read_text('utf-8')):
         return None
     raise AttributeError(f'{owner} has no {name}')
@@ -79,12 +79,12 @@ def test_missing_name_is_detected(name: str) -> None:
 
 
 def classes_with_locks() -> List[str]:
-    """Each class that makes itself a lock, with its module."""
+    """Each class that creates a lock for itself, with its module."""
     found = []
     for module in LIBRARY:
         if module.top in ('testing', 'concurrency') \
                 and module.name != 'concurrency.availability':
-            # Fakes; and what makes locks for others.
+            # Fakes, and modules that create locks for others.
             continue
         for node in ast.walk(module.tree):
             if isinstance(node, ast.ClassDef) and re.search(

@@ -1,4 +1,4 @@
-"""The oracle of the chaos run finds violations, and its schedule is
+"""The oracle of the chaos run finds violations. The schedule is
 reproducible."""
 import base64
 import json
@@ -24,7 +24,7 @@ def entry(number: int, namespace: str = '/chat', rooms: Any = (),
                  frozenset(rooms), frozenset(excluded))
 
 
-#: What they are due, and what not, one after the other.
+#: Entries that are due to the member alternate with others.
 STREAM = [entry(0), entry(1, '/'), entry(2, rooms=['red']),
           entry(3, rooms=['blue']), entry(4, rooms=['blue', 'sid-1']),
           entry(5, excluded=['red']), entry(6, excluded=['blue']),
@@ -33,7 +33,7 @@ STREAM = [entry(0), entry(1, '/'), entry(2, rooms=['red']),
 DUE = due_to(MEMBER, STREAM)
 
 
-# -- what is due ------------------------------------------------------------
+# -- due events -------------------------------------------------------------
 
 def test_due_events() -> None:
     assert [message.number for message in DUE] == [0, 2, 4, 6, 8]
@@ -168,7 +168,7 @@ def faults() -> List[Fault]:
 def test_seed_determines_the_schedule(faults: List[Fault]) -> None:
     assert make(7, 300.0, 3) == faults
     assert make(8, 300.0, 3) != faults
-    # The beginning of a longer one is the shorter one.
+    # A longer schedule begins with the shorter one.
     short = make(7, 60.0, 3)
     assert short == faults[:len(short)]
     assert short[-1].begin <= 60.0 < faults[len(short)].begin

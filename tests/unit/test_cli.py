@@ -1,5 +1,4 @@
-"""The command line, and its exit status. The demo itself is tested in
-tests/demo."""
+"""The command line and its exit status. tests/demo tests the demo itself."""
 import io
 import os
 import signal
@@ -16,7 +15,7 @@ from redis_streams_adapter.demo.errors import RequirementError
 
 @pytest.fixture
 def runs(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
-    """The calls of the demo, which does nothing here, and is possible."""
+    """The calls of the demo, which is replaced. All requirements are met."""
     calls: List[Any] = []
 
     def demo(out: Any, err: Any, *arguments: Any) -> int:
@@ -84,7 +83,8 @@ def test_interrupt_before_the_start(runs: List[Any],
 
 def test_closed_output(runs: List[Any],
                        monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends with 1, and the interpreter does not complain at its exit."""
+    """The exit status is 1, and the interpreter reports no error at its
+    exit."""
     def broken(*arguments: Any) -> int:
         raise BrokenPipeError
 
@@ -95,7 +95,7 @@ def test_closed_output(runs: List[Any],
             monkeypatch.setattr(run, 'run', broken)
             monkeypatch.setattr(sys, 'stdout', output)
             assert cli.main(['demo']) == 1
-            # To /dev/null now.
+            # The output goes to /dev/null now.
             output.write('more')
             output.flush()
     finally:

@@ -1,4 +1,4 @@
-"""Which parts a manager has, and which of them know of each other."""
+"""The parts of a manager, and their connections."""
 import threading
 from typing import Any, Callable, List, Mapping
 
@@ -49,7 +49,7 @@ def test_recovery_needs_clients(make_manager: MakeManager,
 
 
 def test_emit_before_there_is_a_server(make_manager: MakeManager) -> None:
-    """The runtime that it has then delivers to the clients that come."""
+    """The runtime of that emit delivers to clients that connect later."""
     manager = make_manager()
     manager.emit('early', None)
     server = make_server(client_manager=manager, monitor_clients=False)
@@ -62,7 +62,7 @@ def test_emit_before_there_is_a_server(make_manager: MakeManager) -> None:
 @pytest.mark.parametrize('recovery', [None, True])
 def test_server_that_is_created_while_another_task_emits_first(
         make_manager: MakeManager, recovery: Any) -> None:
-    """Its clients get events, whichever comes first."""
+    """The server's clients get events, whichever is first."""
     manager = make_manager(connection_state_recovery=recovery)
     lifecycle = manager._lifecycle
     make = lifecycle._make_runtime
@@ -73,7 +73,7 @@ def test_server_that_is_created_while_another_task_emits_first(
     def make_slowly(former: Any) -> Any:
         runtime = make(former)
         creating.start()
-        # The server waits for this runtime, so this takes all the time.
+        # The server waits for this runtime, so this wait times out.
         creating.join(0.2)
         return runtime
 
@@ -103,7 +103,7 @@ def test_first_emit_while_server_is_constructed(
 
 
 def test_tasks_are_those_of_the_server(make_manager: MakeManager) -> None:
-    """A process without clients has threads."""
+    """A process without clients uses threads."""
     served, emitter, alone = make_manager(), make_manager(
         write_only=True), make_manager()
     for manager in (served, emitter):
@@ -120,7 +120,7 @@ def test_name_shown_by_python_socketio(make_manager: MakeManager) -> None:
 
 
 def test_json_module(make_manager: MakeManager) -> None:
-    """The option, then the server's, then Python's."""
+    """The option comes first, then the server's module, then Python's."""
     given, of_server, alone = make_manager(
         json=DateJSON), make_manager(), make_manager()
     for manager in (given, of_server):

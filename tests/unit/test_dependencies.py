@@ -1,5 +1,5 @@
-"""The undocumented parts of other packages that are used: a version without
-one of them fails here, with its name."""
+"""The undocumented parts of other packages that this package uses. If a new
+version lacks one of them, a test fails and names it."""
 import configparser
 import pathlib
 import re
@@ -16,7 +16,7 @@ import redis.sentinel
 
 ROOT = pathlib.Path(__file__).parents[2]
 
-#: Of the package redis.
+#: Names in the package redis.
 OF_REDIS = (
     'ConnectionPool.from_url', 'connection.Connection',
     'connection.SSLConnection', 'connection.parse_url', 'retry.Retry',
@@ -28,24 +28,25 @@ OF_REDIS = (
     'exceptions.ClusterDownError',
     'exceptions.InvalidResponse')
 
-#: Of a connection, of TCP and of TLS.
+#: Names of a connection, with TCP and with TLS.
 OF_A_CONNECTION = (
     'connect', 'disconnect', 'pack_command', 'send_command',
     'send_packed_command', 'read_response', 'can_read', 'socket_timeout',
     'host', '_sock', '_parser.parse_error')
 
-#: Of a pool, of a client for clusters, and of one that Sentinels watch.
+#: Names of a pool, of a client of a cluster, and of a pool that Sentinels
+#: watch.
 OF_A_POOL = ('connection_kwargs', 'connection_class')
 OF_A_CLUSTER = ('get_node', 'get_node_from_key', 'get_primaries')
 OF_A_SENTINEL = ('sentinels', 'min_other_sentinels')
 
-#: Of Engine.IO.
+#: Names of Engine.IO.
 OF_ENGINE_IO = ('packet.Packet', 'packet.MESSAGE',
                 'exceptions.SocketIsClosedError')
 
 
 def missing(package: Any, names: Any) -> List[str]:
-    """Those of these names that a package, or an object, does not have."""
+    """The names that a package or an object does not have."""
     found = []
     for name in names:
         value = package
@@ -87,7 +88,7 @@ def test_engine_io() -> None:
 
 
 def test_imported_packages_are_required() -> None:
-    """At least, and at most, a version that was tried."""
+    """Each requirement has a lower and an upper limit."""
     config = configparser.ConfigParser()
     config.read(ROOT / 'setup.cfg')
     declared = {

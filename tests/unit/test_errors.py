@@ -6,7 +6,7 @@ from redis_streams_adapter import ClusterTimeoutError, ConfigurationError, \
 
 
 def test_errors_can_be_sent_to_another_process() -> None:
-    """As multiprocessing does."""
+    """multiprocessing pickles errors."""
     for error in (OutboxFullError('full'), ConfigurationError('wrong'),
                   RedisStreamsError('x'), DecodeError('y'),
                   ClusterTimeoutError(['a'], ['b', 'c'])):

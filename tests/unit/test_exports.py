@@ -46,7 +46,7 @@ def test_tree_of_errors() -> None:
 
 def test_timeout_names_missing_servers() -> None:
     error = ClusterTimeoutError(['a'], ['uid'])
-    # The text of Node.js.
+    # Node.js has the same text.
     assert str(error) == \
         'timeout reached: only 1 responses received out of 2'
     assert error.responses == ['a']
@@ -55,7 +55,8 @@ def test_timeout_names_missing_servers() -> None:
 
 
 def test_methods_called_by_python_socketio() -> None:
-    """All arguments by which its server calls a manager."""
+    """The manager's methods have all parameters that python-socketio's server
+    passes."""
     for name in ('emit', 'disconnect', 'can_disconnect', 'enter_room',
                  'leave_room', 'close_room', 'initialize', 'set_server'):
         ours = inspect.signature(getattr(RedisStreamsManager, name))

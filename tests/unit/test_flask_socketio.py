@@ -1,4 +1,4 @@
-"""Flask-SocketIO with a queue that is a stream."""
+"""Flask-SocketIO with a stream as its message queue."""
 import logging
 import subprocess
 import sys
@@ -31,12 +31,12 @@ def option_of(url: str, name: str) -> Any:
 
 @pytest.fixture
 def make(make_manager: Callable[..., Any]) -> Any:
-    """Makes SocketIO objects, over the fake stream; closes their managers
+    """Makes SocketIO objects with the fake stream, and closes their managers
     at the end."""
     made: List[SocketIO] = []
 
     def make_socketio(*args: Any, **options: Any) -> SocketIO:
-        # Or else Engine.IO would look for gevent and eventlet.
+        # Engine.IO would otherwise try to import gevent and eventlet.
         made.append(SocketIO(*args, **{'async_mode': 'threading', **options}))
         return made[-1]
 
@@ -51,7 +51,7 @@ def make(make_manager: Callable[..., Any]) -> Any:
 
 @pytest.fixture(autouse=True)
 def sentinels(monkeypatch: pytest.MonkeyPatch) -> List[Sentinels]:
-    """The Sentinels that were asked for the master, and answered."""
+    """The Sentinels that were asked for the master. Each answers."""
     found: List[Sentinels] = []
 
     def master(asked: Sentinels) -> Any:
@@ -162,7 +162,7 @@ def test_queue_configured_after_the_app(make: Any) -> None:
 
 
 def test_app_configured_after_the_queue(make: Any, stream: FakeStream) -> None:
-    """Until there is an application it only emits."""
+    """Without an application it only emits."""
     server = make(message_queue=QUEUE + '?max_len=5', channel='name')
     assert server.server.manager.write_only
     server.init_app(Flask('a'))
@@ -248,7 +248,7 @@ def test_flush_of_an_external_process(make: Any, stream: FakeStream,
 
 
 def test_emitter_imports_no_green_library() -> None:
-    """And the application that comes later is not bound by its mode."""
+    """An application that is created later does not depend on its mode."""
     code = ('import sys\n'
             'from redis_streams_adapter.flask_socketio import SocketIO\n'
             'emitter = SocketIO(message_queue="redis+streams://")\n'

@@ -15,14 +15,14 @@ from redis_streams_adapter.testing.stream import FakeStream
 
 
 class Settings:
-    """Those of gunicorn, with its defaults."""
+    """The settings of gunicorn, with their defaults."""
 
     timeout = 30
     graceful_timeout = 30
 
 
 class Worker:
-    """What the hooks need to know of gunicorn's."""
+    """The attributes of gunicorn's worker that the hooks use."""
 
     def __init__(self) -> None:
         self.alive = True
@@ -33,7 +33,7 @@ class Worker:
 
 @pytest.fixture
 def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
-    """One that ends with the test."""
+    """A worker that exits at the end of the test."""
     monkeypatch.setattr(gunicorn, '_end', None)
     found = Worker()
     yield found
@@ -53,7 +53,7 @@ def test_worker_is_a_member_before_its_first_client(
         make_manager: Callable[..., Any], stream: FakeStream) -> None:
     manager = make_manager()
     make_server(client_manager=manager)
-    # Neither of these is a server's.
+    # Neither of these managers belongs to a server.
     make_manager(write_only=True)
     make_manager()
     gunicorn.post_worker_init(worker=None)
@@ -82,7 +82,7 @@ def test_worker_leaves_at_its_exit(make_manager: Callable[..., Any],
 def test_clients_of_an_ending_worker(make_manager: Callable[..., Any],
                                      stream: FakeStream, worker: Worker,
                                      end: Callable[[Worker], None]) -> None:
-    """They go at once; what requests that are under way emit is sent."""
+    """Clients leave at once. Events of requests in progress are sent."""
     manager = make_manager()
     server = make_server(client_manager=manager, monitor_clients=False)
     gunicorn.post_worker_init(worker)
@@ -103,7 +103,7 @@ def test_clients_of_an_ending_worker(make_manager: Callable[..., Any],
 def test_worker_whose_requests_do_not_end(make_manager: Callable[..., Any],
                                           stream: FakeStream,
                                           worker: Worker) -> None:
-    """It is killed soon, and says goodbye before."""
+    """The worker will be killed soon. It sends its goodbye before."""
     manager = make_manager()
     make_server(client_manager=manager, monitor_clients=False)
     worker.cfg.graceful_timeout = 1
@@ -118,7 +118,8 @@ def test_second_signal_while_a_worker_ends(make_manager: Callable[..., Any],
                                            stream: FakeStream, worker: Worker,
                                            monkeypatch: pytest.MonkeyPatch,
                                            error: type) -> None:
-    """It raises in whatever waits for the end, which goes on."""
+    """The exception strikes the task that waits for the shutdown. The shutdown
+    continues."""
     manager = make_manager()
     make_server(client_manager=manager, monitor_clients=False)
     gunicorn.post_worker_init(worker)
@@ -147,7 +148,7 @@ def test_second_signal_while_a_worker_ends(make_manager: Callable[..., Any],
 
 
 def test_child_of_a_worker_is_separate(worker: Worker) -> None:
-    """When it exits, nothing ends that its parent has."""
+    """The exit of the child closes no manager of its parent."""
     gunicorn.post_worker_init(worker)
     end = gunicorn._end
     assert end is not None
@@ -159,8 +160,8 @@ def test_child_of_a_worker_is_separate(worker: Worker) -> None:
 
 def test_worker_that_died(make_manager: Callable[..., Any],
                           worker: Worker) -> None:
-    """It then calls the hook itself; its own managers are those that other
-    workers will have."""
+    """The master then calls the hook. Its managers are those that later
+    workers inherit."""
     manager = make_manager()
     make_server(client_manager=manager)
     manager.start()

@@ -1,4 +1,4 @@
-"""The counters of losses, and their lines in the log."""
+"""The counters of losses and their log lines."""
 import math
 
 from redis_streams_adapter.losses import COUNTERS, DELETED, Loss, \
@@ -33,11 +33,11 @@ def test_one_line_for_each_kind_at_a_time() -> None:
     assert losses.more(LOSS_INTERVAL) == []
     line, = losses.more(LOSS_INTERVAL + 1)
     assert '(messages_lost: 3 in all)' in line
-    # That line counts for the interval, too.
+    # That line starts a new interval, too.
     assert losses.add(Loss(MISSING, 'chat', 4, 'x'),
                       2 * LOSS_INTERVAL) is None
     assert losses.add(Loss(MISSING, 'chat', 4, 'x'), 3 * LOSS_INTERVAL)
-    # That line includes everything before it.
+    # That line includes all losses before it.
     assert losses.more(math.inf) == []
 
 

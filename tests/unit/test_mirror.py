@@ -1,5 +1,5 @@
-"""The tests mirror the package, as far as a program can read it from the
-files' names and imports."""
+"""The tests mirror the package, as far as the names and imports of files show
+it."""
 import ast
 import configparser
 from pathlib import Path
@@ -13,30 +13,29 @@ PACKAGE = Path(redis_streams_adapter.__file__).parent
 UNIT = Path(__file__).parent
 TESTS = UNIT.parent
 
-#: How many lines a file of tests has at most.
+#: The maximum number of lines of a test file.
 MAX_LINES = 600
 
-#: Modules without a unit test of their own.
+#: Modules without their own unit test.
 UNTESTED = {
-    # The same as the command, see test_cli.
+    # It runs the command, see test_cli.
     '__main__',
-    # Interfaces, without code.
+    # Interfaces without code.
     'runtime/delivery',
 }
 
-#: Tests of no single module: those of the package as a whole, and of what
-#: tests use.
+#: Tests of the package as a whole, and of code that only tests use.
 OF_NO_MODULE = {
     'test_architecture', 'test_architecture_page', 'test_chaos',
     'test_dependencies', 'test_errors', 'test_exports', 'test_mirror',
     'test_option_docs',
     'testing/test_documentation',
-    # Calls of a manager, and of recovery's sessions, each struck by an
-    # exception at every moment.
+    # Calls of a manager and of recovery's sessions, struck by an exception at
+    # every point.
     'test_struck_anywhere', 'recovery/test_struck_sessions',
 }
 
-#: What starts or needs a Redis, or processes that do.
+#: Modules that start or need a Redis.
 NEEDS_REDIS = {
     'redis_binary', 'redis_server', 'make_redis', 'make_proxy',
     'start_nodes', 'RedisServer', 'RedisCluster', 'Sentinels', 'Proxy',
@@ -44,8 +43,8 @@ NEEDS_REDIS = {
 
 
 def modules() -> Iterator[str]:
-    """The modules, by their paths without the ending. The demo is run as a
-    whole, see tests/demo."""
+    """The paths of the modules, without the extension. The demo is tested as
+    a whole, see tests/demo."""
     for path in PACKAGE.rglob('*.py'):
         name = path.relative_to(PACKAGE).with_suffix('').as_posix()
         if path.name != '__init__.py' and not name.startswith('demo/'):
@@ -61,8 +60,8 @@ def name_of(path: Path) -> str:
 
 
 def names_for(module: str) -> Set[str]:
-    """What the tests of a module are named: one file for it, further ones
-    for parts of it, or a directory."""
+    """The names of a module's tests: one file, further files for its parts,
+    or a directory."""
     package, _, name = module.rpartition('/')
     prefix = f'{package}/' if package else ''
     return {name_of(path) for path in unit_tests()
@@ -89,8 +88,7 @@ def test_each_unit_test_has_its_module() -> None:
     path for path in UNIT.rglob('*.py') if path != Path(__file__)],
     ids=lambda path: path.relative_to(UNIT).as_posix())
 def test_unit_tests_need_no_redis(path: Path) -> None:
-    """By nothing that they import from the support of other tests, and by
-    no fixture."""
+    """They import no helper that needs Redis, and use no fixture that does."""
     tree = ast.parse(path.read_text('utf-8'))
     used: Set[str] = set()
     for node in ast.walk(tree):
@@ -111,8 +109,8 @@ def test_no_file_is_long(path: Path) -> None:
 
 
 def test_modules_that_need_a_redis_are_tested_on_each_python() -> None:
-    """With one mode of tasks only; tests/integration leaves its
-    sub-directories out with the others."""
+    """They run with one mode of tasks. tests/integration skips its
+    subdirectories in the other modes."""
     tox = configparser.ConfigParser(interpolation=None)
     tox.read(TESTS.parent / 'tox.ini')
     found = {f'tests/integration/{path.name}'

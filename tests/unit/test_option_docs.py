@@ -36,7 +36,7 @@ def test_the_signature(option: Option) -> None:
     parameter = SIGNATURE.parameters[option.name]
     assert parameter.default == option.default
     assert type(parameter.default) is type(option.default)
-    # The table's module imports no logging.
+    # The module of the table does not import logging.
     expected = typing.Optional[Logger] if option.name == 'logger' \
         else option.type
     assert parameter.annotation == expected
@@ -71,7 +71,7 @@ def test_the_explanations(option: Option) -> None:
 @pytest.mark.parametrize('option', [*TABLE, *RECOVERY],
                          ids=ids([*TABLE, *RECOVERY]))
 def test_a_number_has_a_unit(option: Option) -> None:
-    """Where the name does not say what is counted."""
+    """An option needs a unit unless its name says what is counted."""
     if isinstance(option.default, (int, float)) \
             and not isinstance(option.default, bool) \
             and option.name != 'stream_count':
@@ -79,7 +79,7 @@ def test_a_number_has_a_unit(option: Option) -> None:
 
 
 def test_the_names_in_nodejs() -> None:
-    """The documentation has them in tables of its own, too."""
+    """The documentation has them in its tables, too."""
     text = (ROOT / 'docs' / 'interop.rst').read_text('utf-8')
     found = dict(re.findall(r'^``(\w+)``\s+``(\w+)``  ', text, re.MULTILINE))
     assert found

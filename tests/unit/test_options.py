@@ -1,4 +1,4 @@
-"""The options: their defaults, and what each of them refuses."""
+"""The options: their defaults and the values that they refuse."""
 import math
 import re
 from typing import Any, Dict, List
@@ -12,7 +12,7 @@ from redis_streams_adapter.options import ARGUMENTS, DEFAULT_MAX_LEN, \
     DEFAULT_MAX_LEN_WITH_RETENTION, from_arguments, from_query, make, NAMES, \
     Option, Options, OPTIONS, RECOVERY, RecoveryOptions, TABLE
 
-#: Written out once more, so that none changes by accident.
+#: A second copy, so that no default changes by accident.
 DEFAULTS: Dict[str, Any] = {
     'stream_name': 'socket.io', 'stream_count': 1, 'max_len': None,
     'read_count': 100, 'block_time': 5.0, 'heartbeat_interval': 5.0,
@@ -31,12 +31,12 @@ TIMES = ('block_time', 'heartbeat_interval', 'heartbeat_timeout',
          'retention')
 CHOICES = ('request_transport', 'publish')
 
-#: Of no use for any option that is not a text.
+#: Invalid values of any option that is not a string.
 NONSENSE: List[Any] = ['', 'x', b'x', [], {}, object(), 1j]
 
 
 class Incomparable:
-    """As the arrays of some libraries."""
+    """A value that cannot be compared, like the arrays of some libraries."""
 
     def __eq__(self, other: object) -> Any:
         raise ValueError('ambiguous')
@@ -52,7 +52,7 @@ WRONG = [
         *NONSENSE, 0, -1, 1.0, True, 2**63, math.nan)),
     *((name, value) for name in TIMES for value in (
         *NONSENSE, 0, -1, 0.0, -0.5, True, math.nan, math.inf, 1e12, 10**400)),
-    # Whose milliseconds are too many for poll(), which takes a C int.
+    # In milliseconds this is too large for poll(), which takes a C int.
     ('block_time', 2**31 / 1000),
     *((name, None) for name in COUNTS + TIMES
       if name not in ('max_len', 'retention')),
@@ -104,7 +104,7 @@ def test_right_values(name: str, value: Any) -> None:
 
 # -- rules -----------------------------------------------------------------
 
-#: How a rule names the greatest value that it allows.
+#: The phrases by which a rule names the largest value that it allows.
 LIMITS = [(re.compile(r'([\d,]+) at most'), lambda found: int(
               found.group(1).replace(',', ''))),
           (re.compile(r'2\*\*(\d+) - 1'), lambda found: 2**int(
@@ -160,7 +160,7 @@ def test_any_value_is_allowed_or_refused(option: Option, value: Any) -> None:
 
 @given(st.sampled_from(OPTIONS), ANY_VALUE)
 def test_constructor_applies_the_rules(option: Option, value: Any) -> None:
-    """The mapping of recovery, and pairs of options, have rules besides."""
+    """The mapping of recovery and pairs of options have further rules."""
     if option.rule.allows(value) or option.name == 'retention':
         return
     with pytest.raises(ConfigurationError) as caught:
@@ -192,7 +192,7 @@ def test_wrong_arguments(name: str, value: Any) -> None:
 
 
 def test_every_argument_but_the_url_refuses_something() -> None:
-    # What the URL may be is up to the driver.
+    # The driver checks the URL.
     assert {name for name, _ in WRONG_ARGUMENTS} == set(
         names_of(ARGUMENTS)) - {'url'}
 
@@ -285,7 +285,7 @@ def test_query() -> None:
         'connection_state_recovery': 'true', 'session_key_prefix': 'z',
         'retention': '60', 'outbox_limit': '7', 'outbox_max_bytes': '8',
         'publish': 'sync', 'min_replicas': '1'}
-    # All, but for what no text can be.
+    # All options, except those that a string cannot express.
     assert {*texts, 'on_loss'} == set(NAMES)
     values = from_query(list(texts.items()))
     assert {name: type(value) for name, value in values.items()
@@ -346,7 +346,7 @@ def test_wrong_queries(name: str, text: str) -> None:
     [('hidden', 'x@host')], [('max_len', 'hidden@host')],
     [('max_len', '5'), ('hidden@host', '')]])
 def test_question_mark_in_a_password(pairs: Any) -> None:
-    """The query of such a URL begins within the password."""
+    """The query of such a URL seems to start within the password."""
     with pytest.raises(ConfigurationError) as caught:
         from_query(pairs)
     assert 'hidden' not in str(caught.value)

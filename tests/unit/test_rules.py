@@ -1,4 +1,4 @@
-"""What each rule allows, and that its text says so."""
+"""The values that each rule allows. The text of the rule agrees."""
 import math
 from typing import Any
 
@@ -11,13 +11,14 @@ SECONDS = rules.seconds(1000)
 COUNT = rules.count(1)
 CHOICE = rules.one_of('a', 'b')
 
-#: Values of all kinds; none of them may make a rule raise.
+#: Values of all kinds. No rule may raise for any of them.
 VALUES = [None, True, 0, 1, -1, 1.5, math.nan, math.inf, '', 'a', b'a', [],
           {}, set(), object(), print, '\ud800']
 
 
 class Unequal:
-    """What an application may give by mistake: it cannot be compared."""
+    """A value that cannot be compared. An application may pass it by
+    mistake."""
 
     def __eq__(self, other: object) -> bool:
         raise TypeError('not to be compared')
@@ -53,7 +54,7 @@ def test_rules_never_raise(rule: Rule) -> None:
 
 
 def test_text_names_the_limit() -> None:
-    """It is made from the same number."""
+    """The text is made from the same number."""
     assert '1,000' in SECONDS.text
     assert 'from 1 to 2**63 - 1' in COUNT.text
     assert CHOICE.text == "'a' or 'b'"

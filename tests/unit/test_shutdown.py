@@ -1,4 +1,4 @@
-"""How a server process shuts down."""
+"""The shutdown of a server process."""
 import threading
 from typing import Any, Callable, Dict, List
 
@@ -30,7 +30,7 @@ def test_events_of_handlers_are_sent_before_the_goodbye(
     shutdown.disconnect_clients([manager._lifecycle])
     assert all(client.socket.closed for client in clients)
     assert manager.server_count() == 1
-    # As a request does that is under way.
+    # A request in progress emits like this.
     manager.emit('done', 1)
     shutdown.close([manager._lifecycle])
     found = [kind for kind in kinds(stream) if kind in (BROADCAST, GOODBYE)]
@@ -41,7 +41,7 @@ def test_events_of_handlers_are_sent_before_the_goodbye(
 @pytest.mark.parametrize('recovery', [False, True])
 def test_clients_receive_events_emitted_before(make_manager: Make,
                                                recovery: bool) -> None:
-    """Where it comes back from the stream first, too."""
+    """With recovery the event is first read from the stream."""
     manager = make_manager(connection_state_recovery=recovery)
     server = make_server(client_manager=manager, monitor_clients=False)
     client = FakeClient(server)

@@ -1,5 +1,5 @@
-"""Whatever line an exception strikes, state stays whole: a task is started
-once, an entry is counted once, and nothing is held."""
+"""An exception at any line leaves the state consistent: a task is started
+once, an entry is counted once, and no lock is held."""
 from typing import Any, Callable, Dict, List
 
 import pytest
@@ -27,20 +27,20 @@ RECOVERY = [{}, {'connection_state_recovery': True}]
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A question about members that was struck is asked again soon."""
+    """A struck request for members is soon repeated."""
     for module in requester, discovery:
         monkeypatch.setattr(module, 'ASK_INTERVAL', 0.05)
 
 
 def numbers(stream: FakeStream) -> List[int]:
-    """What was emitted and is stored, in order."""
+    """The stored numbers, in order."""
     return [message.args[1]
             for message in messages(stream, MessageType.BROADCAST)]
 
 
 def check(stream: FakeStream, manager: RedisStreamsManager,
           where: str) -> None:
-    """Nothing is left of a strike, and everything works."""
+    """The strike has left no trace, and the manager works."""
     assert not held_locks(manager), where
     Call(manager.emit, 'number', 999).result()
     assert Call(manager.flush, DEADLINE).result(), where
@@ -56,8 +56,8 @@ def check(stream: FakeStream, manager: RedisStreamsManager,
 
 def check_emitted(stream: FakeStream, where: str, returned: List[int],
                   raised: List[int]) -> None:
-    """What returned is stored once and in order, what raised at most
-    once."""
+    """An emit that returned is stored once and in order. One that raised is
+    stored at most once."""
     stored = numbers(stream)
     assert stored == sorted(set(stored)), where
     assert set(returned) <= set(stored) <= {*returned, *raised, 999}, where
@@ -65,7 +65,7 @@ def check_emitted(stream: FakeStream, where: str, returned: List[int],
 
 def check_end(stream: FakeStream, manager: RedisStreamsManager,
               connections: int, where: str) -> None:
-    """One task for each thing, and none that stays."""
+    """Each task runs once, and no task is left after the close."""
     wait_for_value(lambda: stream.connections, connections)
     Call(manager.close, 1).result()
     wait_for_value(lambda: stream.connections, 0)
@@ -102,7 +102,7 @@ def test_start(streams: Streams, make_node: MakeNode, options: Any) -> None:
 
 @pytest.mark.parametrize('options', RECOVERY, ids=['plain', 'recovery'])
 def test_close(streams: Streams, make_node: MakeNode, options: Any) -> None:
-    """The next one finishes it."""
+    """The next close() completes it."""
     def close(striker: Striker) -> None:
         stream = streams['socket.io'] = FakeStream()
         manager = make_node(**options).manager
@@ -124,7 +124,7 @@ def test_close(streams: Streams, make_node: MakeNode, options: Any) -> None:
 @pytest.fixture
 def make_member(streams: Streams, make_node: MakeNode
                 ) -> Callable[..., Node]:
-    """Makes a node on a stream of its own, which has joined."""
+    """Makes a node that has joined, on a new stream."""
     def make(**options: Any) -> Node:
         streams['socket.io'] = FakeStream()
         node = make_node(**options)
@@ -136,7 +136,7 @@ def make_member(streams: Streams, make_node: MakeNode
 
 Act = Callable[[Node, FakeClient], Any]
 
-#: What passes through the outbox, or hands over.
+#: Calls that put entries into the outbox or deliver.
 EMITS: Dict[str, Act] = {
     'emit': lambda node, client: node.manager.emit('number', 1),
     'emit to a client': lambda node, client: node.manager.emit(
@@ -150,7 +150,7 @@ EMITS: Dict[str, Act] = {
     'close_room': lambda node, client: node.manager.close_room('room'),
 }
 
-#: What does not, or in the same way.
+#: Other calls, and calls that do this in the same way.
 OTHERS: Dict[str, Act] = {
     'flush': lambda node, client: node.manager.flush(DEADLINE),
     'enter_room': lambda node, client: node.manager.enter_room(
@@ -194,14 +194,14 @@ def test_calls(streams: Streams, make_member: Callable[..., Node],
         striker.run(lambda: act(node, client))
         check(stream, node.manager, striker.where)
         stored = numbers(stream)
-        # At most once, besides what the check emits.
+        # At most once, besides the emit of the check.
         assert stored[before:] in ([1, 999], [999]), striker.where
         before = len(stored)
         count = stored.count(999)
-        # With recovery an offset follows it.
+        # With recovery an offset follows the number.
         wait_until(lambda: [args[0] for args in client.received('number')
                             ].count(999) == count, what=striker.where)
-        # A task that waits for an answer has sent the event.
+        # A task that waits for an answer has already sent the event.
         assert node.open_acks <= len(
             [event for event in client.events() if event.ack_id])
         assert node.open_requests <= len(
@@ -214,7 +214,7 @@ def test_calls(streams: Streams, make_member: Callable[..., Node],
 
 def test_emit_with_ack(make_cluster: Callable[..., List[Node]],
                        stream: FakeStream) -> None:
-    """Over two nodes, with a client that answers."""
+    """There are two nodes, each with a client that answers."""
     here, there = make_cluster(2)
     clients = [here.connect(), there.connect()]
 
@@ -224,7 +224,7 @@ def test_emit_with_ack(make_cluster: Callable[..., List[Node]],
         call = Call(striker.run, lambda: here.manager.emit_with_ack(
             'number', 1, timeout=DEADLINE))
         for client in clients:
-            # Or what the check has emitted before.
+            # The event may be that of the check.
             wait_until(lambda: not call.waits or any(
                 event.ack_id for event in client.events()))
             for event in client.events():
@@ -239,7 +239,7 @@ def test_emit_with_ack(make_cluster: Callable[..., List[Node]],
 
 
 def test_limiter() -> None:
-    """A task that is struck frees its own slot, and no other one."""
+    """A struck task releases its own slot and no other one."""
     def acquire(striker: Striker) -> None:
         limiter = Limiter(1, ThreadEvent)
         first = limiter.slot()
@@ -267,7 +267,7 @@ def test_limiter() -> None:
 
 
 def test_event() -> None:
-    """A waiting task is woken, at the latest by the next set()."""
+    """A waiting task wakes up, at the latest at the next set()."""
     def wait(striker: Striker) -> None:
         event = ThreadEvent()
         call = Call(striker.run, lambda: event.wait(DEADLINE))

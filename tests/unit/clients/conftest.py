@@ -1,4 +1,4 @@
-"""What the tests of delivery share: a server, its clients, and a delivery to
+"""Fixtures for tests of delivery: a server, its clients, and a delivery to
 them."""
 import functools
 import logging

@@ -1,4 +1,4 @@
-"""Connections, and how they end when a server shuts down."""
+"""Connections and their end when a server shuts down."""
 import contextlib
 import socket
 import threading
@@ -41,14 +41,17 @@ def server() -> Any:
 def connections(server: Any, refusing: Refusing) -> Connections:
     found = Connections(server, refusing)
     found.watch()
-    # Not a second time.
+    # A second call changes nothing.
     found.watch()
     return found
 
 
 def get(server: Any, query: str = 'EIO=4', **environ: Any
         ) -> Tuple[str, bytes]:
-    """A request: its status, and the body of the answer."""
+    """Send a request.
+
+    :return: the status and the body of the response.
+    """
     said: List[str] = []
     body = server.handle_request(
         {'REQUEST_METHOD': 'GET', 'QUERY_STRING': query, **environ},
@@ -66,7 +69,7 @@ def poll_in_thread(server: Any, sid: str, **environ: Any
 
 
 def open_polling(server: Any) -> Socket:
-    """A client that polls, and has got its first answer."""
+    """Connect a polling client that has got its first response."""
     before = set(server.eio.sockets)
     status, _ = get(server)
     assert status == '200 OK'
@@ -88,7 +91,7 @@ def test_only_new_clients_are_refused(server: Any, connections: Connections,
 
 def test_polling_request_is_answered(server: Any,
                                      connections: Connections) -> None:
-    """The answer does not end the connection for the client."""
+    """The response does not end the connection for the client."""
     sock = open_polling(server)
     thread, answers = poll_in_thread(server, sock.sid)
     wait_until(lambda: connections._requests)
@@ -96,7 +99,7 @@ def test_polling_request_is_answered(server: Any,
     thread.join(10)
     assert answers == [('200 OK', b'')]
     assert sock.closed
-    # Nor later.
+    # Later requests do not end it either.
     assert get(server, f'EIO=4&sid={sock.sid}')[0].startswith('400 ')
 
 
@@ -186,7 +189,7 @@ def connected() -> Iterator[Tuple[socket.socket, socket.socket]]:
                                   'werkzeug.socket'])
 def test_blocked_websocket_is_cut(server: Any, connections: Connections,
                                   name: str) -> None:
-    """A WebSocket whose client does not answer: it is waited for in
+    """The client of a WebSocket does not answer, so the server waits in
     recv()."""
     with connected() as (ours, theirs):
         def serve(environ: Any, start_response: Any) -> List[bytes]:
@@ -208,8 +211,8 @@ def test_blocked_websocket_is_cut(server: Any, connections: Connections,
 @pytest.mark.parametrize('upgrade', ['websocket', ''])
 def test_nothing_follows_a_websocket(
         server: Any, connections: Connections, upgrade: str) -> None:
-    """A WSGI server that keeps its connection would wait for a request. It
-    may for those of others."""
+    """A WSGI server that kept the connection would wait for another request.
+    It may keep other connections."""
     with connected() as (ours, theirs):
         go_on = threading.Event()
 
@@ -260,7 +263,7 @@ def test_request_without_socket_is_ignored(server: Any,
 @pytest.mark.parametrize('how', ['closed', 'shutting down'])
 def test_closing_manager_rejects_clients(make_manager: Callable[..., Any],
                                          how: str, recovery: bool) -> None:
-    """They would not get events of other servers. They get no
+    """The clients would not get events of other servers. They get no
     CONNECT_ERROR, after which they would not retry."""
     manager = make_manager(connection_state_recovery=recovery)
     server = make_server(client_manager=manager, monitor_clients=False)
@@ -272,7 +275,7 @@ def test_closing_manager_rejects_clients(make_manager: Callable[..., Any],
     coming = FakeClient(server)
     assert coming.socket.closed
     assert coming.reply() is None and coming.refusal() is None
-    # Nor in another namespace, if the connection has been in one.
+    # The same holds for another namespace of an existing connection.
     server._handle_eio_message(before.eio_sid, '0/chat,')
     assert before.socket.closed
     assert before.refusal('/chat') is None

@@ -1,4 +1,4 @@
-"""Packets to the local clients."""
+"""Packets are delivered to the local clients."""
 import math
 from typing import Any, List
 
@@ -79,7 +79,7 @@ def test_packet_is_sent_to_recipients(delivery: Delivery, connect: Connect,
     for client in clients:
         assert client.received('hello', namespace) == [args]
         assert client.events(namespace)[0].ack_id is None
-        # In the form that a WebSocket needs.
+        # This is the form for a WebSocket.
         assert all(type(part.data) in (str, bytes)
                    for part in client.socket.packets)
     assert delivery.delivered == 3
@@ -141,7 +141,8 @@ def test_unencodable_packet_raises(delivery: Delivery,
 
 def test_binary_packets_are_not_shared(delivery: Delivery,
                                        connect: Connect) -> None:
-    """Engine.IO may encode a packet for polling, and keep the result in it."""
+    """Engine.IO may encode a packet for polling, and store the result in
+    it."""
     a, b = connect(), connect()
     delivery.hand_over(delivery.pack('/', ('hello', b'x'), EVERYONE))
     for part, other in zip(a.socket.packets[-1:], b.socket.packets[-1:]):
@@ -179,7 +180,8 @@ def test_clients_that_can_recover_get_offsets(delivery: Delivery,
         assert client.received('hello')[-1] == (*args, str(OFFSET))
         assert guest.received('hello')[-1] == args
     assert delivery.sent == {client.sid: OFFSET}
-    # What is not sent again has none, unless its last text looks like one.
+    # An event that is not replayed has none, unless its last text looks like
+    # an offset.
     hand(delivery, 1, recoverable=False, position=LATER)
     hand(delivery, 'text', recoverable=False, position=LATER)
     assert client.received('hello')[4:] == [
@@ -200,7 +202,7 @@ def test_binary_packets_with_offsets_are_not_shared(
 
 def test_held_packets_follow_missed_ones(delivery: Delivery,
                                          connect: Connect) -> None:
-    """They come with their own offsets."""
+    """Held packets have their own offsets."""
     client, other = connect(), connect()
     sid = client.sid
     delivery.sent[sid] = Position(1)
@@ -223,7 +225,7 @@ def test_held_packets_follow_missed_ones(delivery: Delivery,
     assert delivery.sent[sid] == LATER
     hand(delivery, 3, position=Position(1700000000001))
     assert client.received('hello')[-1] == (3, '1700000000001-0')
-    # Nothing is held any more.
+    # No packets are held any more.
     delivery.release((sid, client.eio_sid))
     assert len(client.events()) == 6
 
@@ -247,7 +249,7 @@ def test_gap_is_noted_for_idle_client(delivery: Delivery,
     delivery.long_time = 1000
     delivery.sent[sid] = None
     hand(delivery, position=Position(1700000000500, 1))
-    # Before its first one, whenever that is.
+    # The gap precedes the client's first event.
     assert delivery.gaps[sid] == (None, Position(1700000000500))
     hand(delivery, position=Position(1700000001500))
     assert delivery.gaps[sid] == (None, Position(1700000000500))
@@ -320,7 +322,8 @@ def test_client_that_just_left_enters_no_room(
 def test_clients_that_may_enter_room_do(delivery: Delivery,
                                         server: socketio.Server,
                                         connect: Connect) -> None:
-    """One may not enter another's own room since python-socketio 5.17."""
+    """Since python-socketio 5.17 a client may not enter another client's own
+    room."""
     a, b = connect().sid, connect().sid
     delivery.join('/', EVERYONE, (a, 'x'))
     for sid in (a, b):

@@ -38,8 +38,8 @@ def raise_closed(packet: Any) -> None:
 
 def test_silent_client_is_closed(delivery: Delivery, connect: Connect,
                                  server: socketio.Server) -> None:
-    """Engine.IO closes it when it is sent something, and runs the
-    application's handler in that."""
+    """Engine.IO closes the connection at the next send, and runs the
+    application's disconnect handler in that call."""
     silent, here = connect(), connect()
     silent.socket.last_ping = time.time() - server.eio.ping_timeout - 1
     delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
@@ -47,7 +47,7 @@ def test_silent_client_is_closed(delivery: Delivery, connect: Connect,
     wait_until(lambda: silent.received('hello'))
     assert threading.current_thread() is not silent.socket.senders[-1]
     assert threading.current_thread() is here.socket.senders[-1]
-    # Not again and again, while it is being closed.
+    # It is closed only once.
     silent.socket.closing = True
     delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
     assert here.received('hello') == [(), ()]
@@ -56,7 +56,7 @@ def test_silent_client_is_closed(delivery: Delivery, connect: Connect,
 
 def test_client_that_answers_during_check_stays(
         delivery: Delivery, connect: Connect) -> None:
-    """The connection's task notes the answer while another task checks."""
+    """The connection's task records the answer while another task checks."""
     answering, here = connect(), connect()
 
     class Socket(type(answering.socket)):  # type: ignore[misc]

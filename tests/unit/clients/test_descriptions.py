@@ -1,4 +1,4 @@
-"""How local clients are described to other servers."""
+"""The descriptions of local clients that other servers get."""
 import datetime
 import time
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ from ..nodes import Node
 MakeNode = Callable[..., Node]
 MakeCluster = Callable[..., List[Node]]
 
-#: Seconds that a wait which ends by itself is given.
+#: Seconds: a limit that no wait of these tests reaches.
 AMPLE = 5.0
 
 
@@ -43,7 +43,7 @@ def test_unknown_client_has_empty_description(node: Node) -> None:
     found, = show(node, client)
     assert set(found) == {'id', 'handshake', 'rooms', 'data'}
     assert found['id'] == client.sid
-    # Node's keys.
+    # Node.js has the same keys.
     assert set(found['handshake']) == {
         'headers', 'time', 'address', 'xdomain', 'secure', 'issued', 'url',
         'query', 'auth'}
@@ -76,7 +76,7 @@ def test_description_contains_time_of_connect(node: Node) -> None:
     first, = show(node, client)
     again, = show(node, client, namespace='/chat')
     issued = first['handshake']['issued']
-    # A connection comes once, however many namespaces it is for.
+    # All namespaces of a connection have the same time.
     assert again['handshake']['issued'] == issued
     assert before <= issued <= time.time() * 1000
 
@@ -88,7 +88,7 @@ def test_time_has_format_of_javascript() -> None:
         eio=SimpleNamespace(get_session=lambda eio_sid: {}))
     note_arrival(server, 'e')
     assert environ == {ISSUED: 951782399000}
-    # One that has just disconnected.
+    # A client that has just disconnected.
     note_arrival(server, 'gone')
     found, = describe(server, '/', [('s', 'e')], lambda value: True)
     assert found['handshake']['time'] == (
@@ -128,7 +128,7 @@ def test_description_contains_rooms(node: Node) -> None:
 
 
 def test_rooms_may_change_during_description(node: Node) -> None:
-    """They do with threads, and no client is left out."""
+    """Threads change rooms at any time. No client is left out."""
     clients = [node.connect() for _ in range(3)]
     rooms = node.manager.rooms['/']
 
@@ -150,8 +150,8 @@ def test_rooms_may_change_during_description(node: Node) -> None:
 
 
 def test_cost_is_not_quadratic(node: Node) -> None:
-    """Each client has a room of its own, so looking into all rooms for each
-    of them would be their number squared."""
+    """Each client has its own room. A search of all rooms for each client
+    would have quadratic cost."""
     clients = [node.connect() for _ in range(300)]
     looked: List[Any] = []
 
@@ -173,11 +173,11 @@ def test_cost_is_not_quadratic(node: Node) -> None:
     ('a', 1), 1.5, True, b'x', frozenset('x'), '\ud800', 2**70], ids=repr)
 def test_a_room_that_no_other_server_can_name(make_cluster: MakeCluster,
                                               room: Any) -> None:
-    """python-socketio lets a local client enter it. It is left out, and the
-    answer arrives."""
+    """python-socketio lets a local client enter the room. The room is left out
+    of the answer."""
     a, b = make_cluster(2)
     client = b.connect()
-    # bytes make the whole answer msgpack, which has no such numbers.
+    # With bytes the whole answer is msgpack, which has no such numbers.
     b.server.save_session(client.sid, {'raw': b'x'})
     b.server.enter_room(client.sid, 'x')
     b.manager.basic_enter_room(client.sid, '/', room)
@@ -196,7 +196,7 @@ def test_description_contains_session(node: Node, log: Log) -> None:
     node.server.save_session(client.sid_in('/chat'), {'c': 3}, '/chat')
     assert show(node, client)[0]['data'] == {'a': 1, 'b': [2]}
     assert show(node, client, namespace='/chat')[0]['data'] == {'c': 3}
-    # It is a copy.
+    # The description has a copy.
     show(node, client)[0]['data']['a'] = 2
     assert node.server.get_session(client.sid)['a'] == 1
 
@@ -206,7 +206,7 @@ def test_description_contains_session(node: Node, log: Log) -> None:
     b'\0\xff', [b'x', 'y'], {}], ids=repr)
 def test_session_may_be_any_value(make_cluster: MakeCluster,
                                   session: Any) -> None:
-    """Any node finds the value that was saved."""
+    """Any node gets the value that was saved."""
     a, b = make_cluster(2)
     client = b.connect()
     b.server.save_session(client.sid, session)
@@ -217,7 +217,7 @@ def test_session_may_be_any_value(make_cluster: MakeCluster,
 
 
 def test_session_none_counts_as_empty(node: Node) -> None:
-    """It counts as if nothing had been saved."""
+    """None counts as an empty session."""
     client = node.connect()
     node.server.save_session(client.sid, None)
     found, = node.manager.fetch_sockets(local=True)
@@ -260,8 +260,8 @@ def circular() -> Any:
                          ids=['plain', 'bytes', 'infinity'])
 def test_unserializable_items_of_session_are_left_out(
         make_cluster: MakeCluster, bad: Any, neighbour: Any) -> None:
-    """Any node finds its other items, and all other sessions; also if each
-    can be sent alone, but not both together."""
+    """Any node gets the other items and all other sessions. Two items may also
+    be serializable alone, but not together."""
     a, b = make_cluster(2)
     one, other = b.connect(), b.connect()
     b.server.save_session(one.sid, {'good': 1, 'bad': bad})
@@ -282,8 +282,8 @@ def test_unserializable_items_of_session_are_left_out(
     ids=lambda value: type(value).__name__)
 def test_unserializable_list_is_left_out(make_cluster: MakeCluster,
                                          session: Any) -> None:
-    """What is no mapping has no keys that could be left out: a list without
-    some of its items would be another list."""
+    """Only a mapping has keys that can be left out. A list without some of its
+    items would be another list."""
     a, b = make_cluster(2)
     one, other = b.connect(), b.connect()
     b.server.save_session(one.sid, session)

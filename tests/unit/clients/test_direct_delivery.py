@@ -1,4 +1,4 @@
-"""Delivery without recovery: local clients get an event at once."""
+"""Without recovery, local clients get an event at once."""
 import threading
 from typing import Any, List
 
@@ -18,7 +18,7 @@ PENDING = Pending(FIELDS, 0, 1, True)
 
 
 class Order:
-    """The order lock. Each step is noted, and whether the lock is held."""
+    """The order lock. It records each step, and whether the lock is held."""
 
     def __init__(self) -> None:
         self.held = False
@@ -39,7 +39,7 @@ class Local:
 
     def __init__(self, order: Order) -> None:
         self._order = order
-        #: To be logged when the lock is free.
+        #: The lines to be logged without the lock.
         self.lines: List[str] = ['a line']
         self.loads: List[Any] = ['a load']
         self.delivered: List[Any] = []
@@ -60,8 +60,8 @@ class Local:
         self._order.note('log')
 
 
-class World:
-    """A delivery and what it calls."""
+class Fakes:
+    """A delivery and fakes of its parts."""
 
     def __init__(self, write_only: bool = False) -> None:
         self.order = Order()
@@ -80,110 +80,111 @@ class World:
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def fakes() -> Fakes:
+    return Fakes()
 
 
-def test_event_is_stored_and_delivered_in_one_step(world: World) -> None:
+def test_event_is_stored_and_delivered_in_one_step(fakes: Fakes) -> None:
     """The application's packet class and the log run without the lock."""
-    assert world.delivery.emit('/', HELLO, FIELDS) is PENDING
-    assert world.order.steps == [
+    assert fakes.delivery.emit('/', HELLO, FIELDS) is PENDING
+    assert fakes.order.steps == [
         ('pack', False), ('append', True), ('deliver', True),
         ('log', False)]
-    assert world.local.delivered == ['a load']
+    assert fakes.local.delivered == ['a load']
 
 
-def test_refused_event_is_not_delivered(world: World) -> None:
-    world.full = True
+def test_refused_event_is_not_delivered(fakes: Fakes) -> None:
+    fakes.full = True
     with pytest.raises(OutboxFullError):
-        world.delivery.emit('/', HELLO, FIELDS)
+        fakes.delivery.emit('/', HELLO, FIELDS)
     with pytest.raises(OutboxFullError):
-        world.delivery.command('/', HELLO, FIELDS, lambda: pytest.fail('ran'))
-    assert world.local.delivered == []
-    assert not world.order.held
+        fakes.delivery.command('/', HELLO, FIELDS, lambda: pytest.fail('ran'))
+    assert fakes.local.delivered == []
+    assert not fakes.order.held
 
 
 @pytest.mark.parametrize('write_only', [False, True])
 def test_event_without_local_clients_is_stored(write_only: bool) -> None:
-    """A write-only manager has none, nor has one without a server."""
-    world = World(write_only)
+    """A write-only manager and a manager without a server have no local
+    clients."""
+    fakes = Fakes(write_only)
     if not write_only:
-        world.delivery.local = None
-    assert world.delivery.emit('/', HELLO, FIELDS) is PENDING
-    assert world.order.steps == [('append', False)]
+        fakes.delivery.local = None
+    assert fakes.delivery.emit('/', HELLO, FIELDS) is PENDING
+    assert fakes.order.steps == [('append', False)]
 
 
-def test_command_is_applied_and_stored(world: World) -> None:
+def test_command_is_applied_and_stored(fakes: Fakes) -> None:
     done: List[bool] = []
-    assert world.delivery.command(
+    assert fakes.delivery.command(
         '/', HELLO, FIELDS,
-        lambda: done.append(world.order.held)) is PENDING
-    # For other servers alone.
-    world.delivery.command('/', HELLO, FIELDS, None)
+        lambda: done.append(fakes.order.held)) is PENDING
+    # The command is only for other servers.
+    fakes.delivery.command('/', HELLO, FIELDS, None)
     assert done == [True]
 
 
-def test_local_event_is_not_stored(world: World) -> None:
-    world.delivery.locally('/', ('hello',), EVERYONE)
-    assert world.local.delivered == ['a load']
-    assert ('append', True) not in world.order.steps
+def test_local_event_is_not_stored(fakes: Fakes) -> None:
+    fakes.delivery.locally('/', ('hello',), EVERYONE)
+    assert fakes.local.delivered == ['a load']
+    assert ('append', True) not in fakes.order.steps
     # The target matches no client: the lock is not taken.
-    world.local.loads = []
-    world.order.steps.clear()
-    world.delivery.locally('/', ('hello',), EVERYONE)
-    assert world.order.steps == [('pack', False)]
+    fakes.local.loads = []
+    fakes.order.steps.clear()
+    fakes.delivery.locally('/', ('hello',), EVERYONE)
+    assert fakes.order.steps == [('pack', False)]
 
 
-def test_event_with_callback_is_stored_and_delivered(world: World) -> None:
-    pending = world.delivery.ask(
-        '/', ('hello',), [('sid', 'eio')], lambda sid: 1, world.append,
+def test_event_with_callback_is_stored_and_delivered(fakes: Fakes) -> None:
+    pending = fakes.delivery.ask(
+        '/', ('hello',), [('sid', 'eio')], lambda sid: 1, fakes.append,
         False)
     assert pending is PENDING
-    assert world.order.steps == [
+    assert fakes.order.steps == [
         ('pack', False), ('append', True), ('deliver', True),
         ('log', False)]
-    assert world.delivery.ask('/', ('hello',), [], lambda sid: 1, None,
+    assert fakes.delivery.ask('/', ('hello',), [], lambda sid: 1, None,
                               True) is None
 
 
-def test_event_of_other_process_is_delivered(world: World) -> None:
+def test_event_of_other_process_is_delivered(fakes: Fakes) -> None:
     """It is delivered directly, without calls of other parts."""
     entry: Any = object()
-    world.delivery.received(entry, Act('/', 'other', HELLO))
-    assert world.acts == []
-    assert world.local.delivered == ['a load']
-    assert world.order.steps == [
+    fakes.delivery.received(entry, Act('/', 'other', HELLO))
+    assert fakes.acts == []
+    assert fakes.local.delivered == ['a load']
+    assert fakes.order.steps == [
         ('pack', False), ('deliver', True), ('log', False)]
 
 
 @pytest.mark.parametrize('message', [
     SocketsJoin(EVERYONE, ('room',)), Broadcast(('hi',), EVERYONE, 'r1')])
-def test_other_messages_are_passed_on(world: World, message: Any) -> None:
-    """A command, or an event that asks for an answer."""
+def test_other_messages_are_passed_on(fakes: Fakes, message: Any) -> None:
+    """The message is a command, or an event that requests an answer."""
     entry: Any = object()
     act = Act('/', 'other', message)
-    world.delivery.received(entry, act)
-    assert world.acts == [act]
-    assert world.local.delivered == []
-    # If a client may not enter a room, the log has it at once.
-    assert world.order.steps == [('log', False)]
+    fakes.delivery.received(entry, act)
+    assert fakes.acts == [act]
+    assert fakes.local.delivered == []
+    # If a client may not enter a room, this is logged at once.
+    assert fakes.order.steps == [('log', False)]
 
 
-def test_direct_delivery_follows_no_stream(world: World) -> None:
-    """The reader makes no calls for entries of this process: their events
-    were delivered when they were emitted."""
-    assert world.delivery.follower is None
+def test_direct_delivery_follows_no_stream(fakes: Fakes) -> None:
+    """The reader makes no calls for entries of this process. Their events were
+    delivered by the emit."""
+    assert fakes.delivery.follower is None
 
 
-def test_all_streams_share_delivery(world: World) -> None:
+def test_all_streams_share_delivery(fakes: Fakes) -> None:
     """All events of the process have one order."""
-    assert world.delivery.of_stream(b'w', lambda: START) is world.delivery
-    assert list(world.delivery.tasks()) == []
+    assert fakes.delivery.of_stream(b'w', lambda: START) is fakes.delivery
+    assert list(fakes.delivery.tasks()) == []
 
 
 def test_concurrent_emits_keep_order_of_outbox() -> None:
-    """The order holds, whatever the tasks do between the steps."""
-    world = World()
+    """The order holds, whenever the tasks switch."""
+    fakes = Fakes()
     lock = threading.RLock()
     appended: List[int] = []
 
@@ -191,12 +192,12 @@ def test_concurrent_emits_keep_order_of_outbox() -> None:
         appended.append(threading.get_ident())
         return PENDING
 
-    delivery = DirectDelivery(append, lock, world.acts.append, False)
+    delivery = DirectDelivery(append, lock, fakes.acts.append, False)
     delivered: List[int] = []
-    world.local.hand_over = lambda loads: delivered.append(  # type: ignore
+    fakes.local.hand_over = lambda loads: delivered.append(  # type: ignore
         threading.get_ident())
-    world.local.log_lines = lambda order: None  # type: ignore
-    delivery.local = world.local  # type: ignore[assignment]
+    fakes.local.log_lines = lambda order: None  # type: ignore
+    delivery.local = fakes.local  # type: ignore[assignment]
     threads = [threading.Thread(target=lambda: [
         delivery.emit('/', HELLO, FIELDS) for _ in range(200)])
         for _ in range(4)]

@@ -1,4 +1,4 @@
-"""Local clients are disconnected by command."""
+"""A command disconnects local clients."""
 import threading
 from typing import Any, List
 
@@ -30,7 +30,7 @@ def test_handler_runs_in_separate_task(delivery: Delivery,
     wait_until(lambda: not server.manager.is_connected(sid, '/'))
     (handled, thread), = seen
     assert handled == sid
-    # Handlers are the application's, and may take their time.
+    # The application's handlers may take a long time.
     assert thread is not threading.current_thread()
     assert client.was_disconnected('/')
     assert not client.was_disconnected('/chat')

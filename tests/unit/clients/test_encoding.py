@@ -1,4 +1,4 @@
-"""An event as packets: with and without an offset."""
+"""An event is encoded as packets, with and without an offset."""
 import datetime
 import itertools
 import sys
@@ -40,7 +40,7 @@ def test_shortcut_leaves_bytes_to_packet_class(value: Any) -> None:
 
 
 def decoded(server: socketio.Server, parts: Any) -> Any:
-    """What a client makes of these packets."""
+    """The packets as a client decodes them."""
     first, *rest = [part.data for part in parts]
     result = server.packet_class(encoded_packet=first)
     for part in rest:
@@ -74,7 +74,7 @@ def test_packet_is_encoded_with_and_without_offset(
             assert (marked.namespace or '/') == namespace
             assert marked.packet_type == plain.packet_type
             assert marked.id is None
-    # A client takes the name of an event, too, for an offset.
+    # A client would take even the event's name for an offset.
     assert encoded.ends_in_text is isinstance((args or ('hello',))[-1], str)
 
 
@@ -86,7 +86,8 @@ def test_packet_is_marked_once_for_each_offset(encoder: PacketEncoder) -> None:
 
 
 def test_packet_is_ready_for_offset_once_encoded() -> None:
-    """JSON always is; otherwise once a serialiser has encoded it."""
+    """JSON is always ready. Other packets are ready after they were
+    encoded."""
     assert Encoded(['2["x"]'], None, False).is_ready(OFFSET)
     encoded = Encoded([b'x'], lambda text: [text.encode()], False)
     assert not encoded.is_ready(OFFSET)
@@ -95,10 +96,10 @@ def test_packet_is_ready_for_offset_once_encoded() -> None:
 
 
 def test_concurrent_marking_is_safe() -> None:
-    """The reader's task marks it without a lock, for its clients, and another
-    one for a client that leaves."""
-    # Python 3.12 reports opcodes only if a frame has asked for them before
-    # tracing begins.
+    """The reader's task marks a packet without a lock for its clients, and
+    another task does for a client that leaves."""
+    # Python 3.12 reports opcodes only if a frame requests them before
+    # tracing starts.
     sys._getframe().f_trace_opcodes = True
     for moment in itertools.count():
         encoded = Encoded(['2["hello",1]'], lambda text: [text], True)
@@ -129,7 +130,7 @@ def test_concurrent_marking_is_safe() -> None:
 
 
 def test_packet_keeps_data_from_time_of_emit(encoder: PacketEncoder) -> None:
-    """Later changes by the application do not alter it."""
+    """Later changes by the application do not change the packet."""
     data: Any = {'a': [1, b'x'], 'b': {}}
     encoded = encoder.encode('/', ['hello', data])
     data['a'].append(2)
@@ -143,7 +144,7 @@ def test_packet_keeps_data_from_time_of_emit(encoder: PacketEncoder) -> None:
 
 
 def test_event_with_callback_has_no_offset(encoder: PacketEncoder) -> None:
-    """The acknowledgement function follows it."""
+    """The acknowledgement function would follow the offset."""
     encoded = encoder.encode('/', ['hello', 'text'], 5)
     assert not encoded.ends_in_text
     assert decoded(encoder._server, encoded.plain()).id == 5
@@ -151,7 +152,7 @@ def test_event_with_callback_has_no_offset(encoder: PacketEncoder) -> None:
 
 @pytest.mark.usefixtures('default_json_module')
 def test_value_encoded_as_text_ends_in_text() -> None:
-    """A date, say: a client sees a text."""
+    """A client gets a date, for example, as a string."""
     server = make_server(client_manager=socketio.Manager(), json=DateJSON)
     encoded = PacketEncoder(server).encode(
         '/', ['hello', datetime.date(2020, 1, 2)])

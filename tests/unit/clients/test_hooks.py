@@ -1,4 +1,4 @@
-"""The hooks in python-socketio's server, and the names they rely on."""
+"""The hooks in python-socketio's server, and the names that they use."""
 import datetime
 import inspect
 import logging
@@ -30,7 +30,7 @@ class FakeVisits:
 
     def __init__(self) -> None:
         self.calls: List[Any] = []
-        #: What clients get with their reply.
+        #: The pid that clients get with their reply.
         self.pid: Optional[str] = 'secret-pid'
         #: Whether acknowledgements wait.
         self.waits = False
@@ -78,7 +78,7 @@ def visits() -> FakeVisits:
 
 @pytest.fixture
 def make(visits: FakeVisits) -> Callable[..., socketio.Server]:
-    """Makes servers with the hooks; events are handled on the task that
+    """Makes servers with the hooks. Events are handled by the task that
     receives them."""
     def make_one(**options: Any) -> socketio.Server:
         server = make_server(client_manager=socketio.Manager(), **{
@@ -97,10 +97,10 @@ def server(make: Callable[..., socketio.Server]) -> socketio.Server:
 ALWAYS = pytest.mark.parametrize('always_connect', [False, True])
 
 
-# -- what it relies on -------------------------------------------------------
+# -- the names that the hooks use --------------------------------------------
 
 class Without:
-    """Something that lacks an attribute."""
+    """A proxy of an object without one of its attributes."""
 
     def __init__(self, whole: Any, name: str, **instead: Any) -> None:
         self._whole, self._name = whole, name
@@ -262,8 +262,8 @@ def test_error_of_handler_is_raised(server: socketio.Server,
 
 def test_handled_events_are_reported(server: socketio.Server,
                                      visits: FakeVisits) -> None:
-    """For each event, whether or not there is a handler, and whatever it
-    does."""
+    """Each event is reported, with or without a handler, and whatever the
+    handler does."""
     @server.on('fails')
     def fails(sid: str) -> None:
         raise KeyError('a defect of the application')
@@ -294,12 +294,12 @@ def test_acknowledgements_are_hooked(server: socketio.Server,
             for eio_sid, namespace, packet in visits.waiting] == [
         (client.eio_sid, '/', ACK, ['answer']),
         (client.eio_sid, '/', BINARY_ACK, [b'answer'])]
-    # Nothing else is held back.
+    # No other packet is held back.
     server.emit('hello', to=client.sid)
     assert client.received('hello') == [()]
 
 
-# -- what an application keeps -----------------------------------------------
+# -- user sessions -----------------------------------------------------------
 
 def test_saved_session_is_reported(server: socketio.Server,
                                    visits: FakeVisits) -> None:
@@ -353,7 +353,7 @@ def test_hooks_work_with_instrument(visits: FakeVisits, first: str) -> None:
     sid = client.sid
     client.emit('hello', 1)
     client.lose()
-    # Of itself, too.
+    # The UI instruments its own namespace, too.
     assert [len(admin.received(name, '/admin')) for name in (
         'socket_connected', 'event_received', 'socket_disconnected')] == [
             2, 1, 1]
@@ -370,7 +370,7 @@ def test_log_of_engineio_shows_no_secrets(
     server = make_server(client_manager=socketio.Manager(),
                          engineio_logger=logger)
     for _ in range(3):
-        # A logger may be that of many servers.
+        # Several servers may share a logger.
         hooks.install(server, visits)
     assert sum(isinstance(each, hooks.NoSecrets)
                for each in logger.filters) == 1
@@ -433,7 +433,7 @@ def test_drop_closes_connection(server: socketio.Server, log: Log) -> None:
 
 
 def test_drop_does_not_wait_for_client() -> None:
-    """A real connection is dropped whose other end reads nothing any more."""
+    """A real connection is dropped although its client no longer reads."""
     server = make_server(client_manager=socketio.Manager())
     sock = Socket(server.eio, 'sid')
     sock.connected = True
@@ -474,9 +474,9 @@ def test_flask_session_is_saved_and_restored() -> None:
     environ: Dict[str, Any] = {}
     hooks.restore_flask_session(environ, text)
     assert environ['saved_session'] == VALUES
-    # The one that Flask-SocketIO takes for its own.
+    # Flask-SocketIO takes this session for its own.
     environ['saved_session'].modified = True
-    # Another namespace of this connection was first.
+    # Another namespace of this connection has already restored it.
     hooks.restore_flask_session(environ, '{"other": 1}')
     assert environ['saved_session'] == VALUES
 
@@ -488,7 +488,7 @@ def test_missing_flask_session_is_none() -> None:
 
 def test_flask_session_without_flask_socketio_is_ignored(
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a server that took a client over from one that has it."""
+    """The client may come from a server that has Flask-SocketIO."""
     monkeypatch.delitem(__import__('sys').modules, 'flask_socketio')
     environ: Dict[str, Any] = {}
     hooks.restore_flask_session(environ, '{"a": 1}')
@@ -515,7 +515,7 @@ def test_unserializable_flask_session_raises(value: Any) -> None:
     '{"a": {" di": {}}}',
     '[' * 100_000, '{" t": [1]}'], ids=lambda text: text[:20])
 def test_invalid_flask_session_is_refused(text: str) -> None:
-    """Anyone with access to Redis may have written it."""
+    """Any program with access to Redis may have written it."""
     environ: Dict[str, Any] = {}
     with pytest.raises(ValueError):
         hooks.restore_flask_session(environ, text)

@@ -1,8 +1,9 @@
-"""CONNECT and DISCONNECT in orders that python-socketio leaves the client and
-its server of two minds about: the connection ends, or both know the same.
+"""CONNECT and DISCONNECT in orders after which python-socketio would leave the
+client and the server with different states. Here the connection ends, or both
+have the same state.
 
-Recovery is off here; with it, and with clients and connections that are real,
-see ``tests/recovery/test_pending_connect.py``.
+Recovery is off here. ``tests/recovery/test_pending_connect.py`` tests it with
+real clients and connections.
 """
 import threading
 from typing import Any, Callable, Dict, List, Optional
@@ -23,9 +24,9 @@ class Application:
 
     def __init__(self, server: socketio.Server) -> None:
         self.server = server
-        #: Their calls: what, namespace, and the reason of a disconnect.
+        #: Their calls: the name, the namespace, the reason of a disconnect.
         self.calls: List[Any] = []
-        #: What the connect handler of a namespace does.
+        #: The connect handler of each namespace calls this.
         self.on_connect: Dict[str, Callable[[], Any]] = {}
         for namespace in ('/', '/chat'):
             self._register(namespace)
@@ -47,14 +48,14 @@ class Application:
             client.eio_sid, namespace)
         return sid
 
-    def say(self, client: FakeClient, kind: int,
-            namespace: str = '/') -> None:
+    def send(self, client: FakeClient, kind: int,
+             namespace: str = '/') -> None:
         self.server._handle_eio_message(
             client.eio_sid, Packet(kind, namespace=namespace).encode())
 
     def check_is_gone(self, client: FakeClient) -> None:
-        """Nothing of it is left, and it has no other word for it than the
-        end of its connection."""
+        """Check that the server has no state of the client, and that the
+        client was sent no packet, but its connection has ended."""
         assert client.socket.closed
         assert client.refusal() is None
         assert not client.was_disconnected()
@@ -91,7 +92,7 @@ class Handler:
 
 @pytest.fixture
 def connecting(app: Application) -> Any:
-    """Begins to connect a client of ``/chat`` to ``/``:
+    """Starts to connect a client of ``/chat`` to ``/``:
     ``client, handler, call = connecting()``."""
     handlers: List[Handler] = []
 
@@ -99,7 +100,7 @@ def connecting(app: Application) -> Any:
         handler = app.on_connect['/'] = Handler(returns)
         handlers.append(handler)
         client = FakeClient(app.server, '/chat')
-        call = Call(app.say, client, CONNECT)
+        call = Call(app.send, client, CONNECT)
         assert handler.began.wait(DEADLINE)
         return client, handler, call
 
@@ -111,7 +112,7 @@ def connecting(app: Application) -> Any:
 def test_second_connect_closes_connection(app: Application) -> None:
     client = FakeClient(app.server, '/chat', '/')
     before = len(client.socket.packets)
-    app.say(client, CONNECT)
+    app.send(client, CONNECT)
     app.check_is_gone(client)
     assert len(client.socket.packets) == before
     for namespace in ('/', '/chat'):
@@ -121,10 +122,10 @@ def test_second_connect_closes_connection(app: Application) -> None:
 
 def test_second_connect_of_ending_connection_gets_no_reply(
         app: Application) -> None:
-    """It gets no CONNECT_ERROR, which might still arrive before the end."""
+    """The client gets no CONNECT_ERROR, which could arrive before the end."""
     client = FakeClient(app.server)
     client.socket.closing = True
-    app.say(client, CONNECT)
+    app.send(client, CONNECT)
     assert client.refusal() is None
 
 
@@ -134,7 +135,7 @@ def test_second_connect_of_ending_connection_gets_no_reply(
 def test_second_connect_during_handler_closes_connection(
         app: Application, connecting: Any, kind: int, returns: Any) -> None:
     client, handler, call = connecting(returns)
-    app.say(client, kind)
+    app.send(client, kind)
     assert client.socket.closed
     handler.end()
     call.result()
@@ -155,10 +156,10 @@ def test_connection_may_end_during_handler(app: Application,
 
 
 def test_one_of_many_connects_is_handled(app: Application) -> None:
-    """One is handled."""
+    """The others are ignored."""
     app.on_connect['/'] = handler = Handler()
     client = FakeClient(app.server, '/chat')
-    calls = [Call(app.say, client, CONNECT) for _ in range(10)]
+    calls = [Call(app.send, client, CONNECT) for _ in range(10)]
     assert handler.began.wait(DEADLINE)
     wait_until(lambda: sum(call.waits for call in calls) == 1)
     handler.end()
@@ -171,8 +172,8 @@ def test_one_of_many_connects_is_handled(app: Application) -> None:
 def test_connect_to_other_namespace_is_handled(
         app: Application, connecting: Any) -> None:
     client, handler, call = connecting()
-    app.say(client, DISCONNECT, '/chat')
-    app.say(client, CONNECT, '/chat')
+    app.send(client, DISCONNECT, '/chat')
+    app.send(client, CONNECT, '/chat')
     handler.end()
     call.result()
     assert app.sid_of(client) and app.sid_of(client, '/chat')
@@ -183,9 +184,9 @@ def test_client_may_leave_and_connect_again(app: Application) -> None:
     client = FakeClient(app.server)
     sids = {app.sid_of(client)}
     for _ in range(3):
-        app.say(client, DISCONNECT)
+        app.send(client, DISCONNECT)
         assert app.sid_of(client) is None
-        app.say(client, CONNECT)
+        app.send(client, CONNECT)
         sids.add(app.sid_of(client))
     assert len(sids) == 4 and None not in sids
     assert not client.socket.closed
@@ -196,7 +197,7 @@ def test_refused_client_may_connect_again(app: Application) -> None:
     client = FakeClient(app.server)
     assert app.sid_of(client) is None
     app.on_connect.clear()
-    app.say(client, CONNECT)
+    app.send(client, CONNECT)
     assert app.sid_of(client)
     assert not client.socket.closed
 
@@ -204,22 +205,22 @@ def test_refused_client_may_connect_again(app: Application) -> None:
 @pytest.mark.parametrize('how', ['refused', 'disconnected'])
 def test_connect_before_disconnect_is_read_gets_no_reply(
         app: Application, how: str) -> None:
-    """It would take that for the answer to a CONNECT that it has sent
-    before it was there, and not listen any more."""
+    """The client would take a pending DISCONNECT for the answer to its new
+    CONNECT, and ignore later packets."""
     client = FakeClient(app.server, '/chat')
     client.socket.reads = False
     if how == 'refused':
         app.on_connect['/'] = lambda: False
-        app.say(client, CONNECT)
+        app.send(client, CONNECT)
         app.on_connect.clear()
     else:
-        app.say(client, CONNECT)
+        app.send(client, CONNECT)
         app.server.disconnect(app.sid_of(client))
-    # That is of one namespace alone.
-    app.say(client, DISCONNECT, '/chat')
-    app.say(client, CONNECT, '/chat')
+    # Other namespaces are not affected.
+    app.send(client, DISCONNECT, '/chat')
+    app.send(client, CONNECT, '/chat')
     assert app.sid_of(client, '/chat')
-    app.say(client, CONNECT)
+    app.send(client, CONNECT)
     assert client.socket.closed
     assert app.server.manager.rooms == {}
 
@@ -229,12 +230,12 @@ def test_late_read_of_disconnect_is_handled(app: Application) -> None:
     client = FakeClient(app.server, '/chat')
     for _ in range(3):
         client.socket.reads = False
-        app.say(client, CONNECT)
+        app.send(client, CONNECT)
         assert client.socket.pings == 1
         client.socket.reads = True
         client.socket.answer()
     app.on_connect.clear()
-    app.say(client, CONNECT)
+    app.send(client, CONNECT)
     assert app.sid_of(client)
 
 
@@ -243,26 +244,26 @@ def test_number_of_remembered_refusals_is_limited(app: Application) -> None:
     client = FakeClient(app.server, '/chat')
     client.socket.reads = False
     for number in range(MAX_UNREAD):
-        app.say(client, CONNECT, f'/{number}')
+        app.send(client, CONNECT, f'/{number}')
     assert not client.socket.closed
-    app.say(client, CONNECT, '/one-more')
+    app.send(client, CONNECT, '/one-more')
     assert client.socket.closed
     assert client.socket.pings == MAX_UNREAD
 
 
 def test_client_of_failed_handler_may_connect_again(app: Application) -> None:
-    """It may come again on the same connection, unless it was let in before
-    the handler ran."""
+    """The client may connect again on the same connection, unless it was
+    admitted before the handler ran."""
     def fail() -> None:
         raise KeyError('a defect of the application')
 
     app.on_connect['/'] = fail
     client = FakeClient(app.server, '/chat')
     with pytest.raises(KeyError):
-        app.say(client, CONNECT)
+        app.send(client, CONNECT)
     app.on_connect.clear()
     is_in = app.sid_of(client) is not None
-    app.say(client, CONNECT)
+    app.send(client, CONNECT)
     assert client.socket.closed is is_in
     assert is_in or app.sid_of(client)
 
@@ -276,7 +277,7 @@ def test_concurrent_disconnects_run_handler_once(app: Application) -> None:
     first = Call(client.lose)
     assert handler.began.wait(DEADLINE)
     app.server.disconnect(sid)
-    app.say(client, DISCONNECT)
+    app.send(client, DISCONNECT)
     handler.end()
     first.result()
     assert app.calls[1:] == ['transport close']

@@ -1,5 +1,5 @@
-"""Whether a client has read what was sent to it, on connections of
-python-engineio's whose other end is this test."""
+"""A receipt shows whether a client has read its packets. The tests are the
+client of python-engineio's connections."""
 import threading
 import time
 from typing import Any, List
@@ -25,7 +25,7 @@ class Connection:
         self.socket.connected = True
         self.socket.last_ping = None
         server.eio.sockets['sid'] = self.socket
-        #: How often python-engineio began to send regular PINGs.
+        #: The number of times that python-engineio scheduled a regular PING.
         self.scheduled = 0
         self.socket.schedule_ping = self._schedule
 
@@ -41,7 +41,7 @@ class Connection:
         return found
 
     def ping(self) -> None:
-        """A regular one."""
+        """Send a regular PING."""
         self.socket.last_ping = time.time()
         self.socket.send(Packet(PING))
 
@@ -61,7 +61,7 @@ def test_answered_ping_is_receipt(connection: Connection, log: Log) -> None:
     assert log.calls == []
     connection.answer()
     assert len(log.calls) == 1
-    # python-engineio does not know of it.
+    # python-engineio does not see the answer.
     assert connection.scheduled == 0
     connection.answer()
     assert (len(log.calls), connection.scheduled) == (1, 1)
@@ -88,7 +88,7 @@ def test_regular_ping_between_is_respected(connection: Connection,
     for calls, scheduled in (([0], 0), ([0], 1), ([0, 1], 1)):
         connection.answer()
         assert (log.calls, connection.scheduled) == (calls, scheduled)
-    # The next regular one is unchanged.
+    # The next regular PING is unchanged.
     connection.ping()
     connection.answer()
     assert connection.scheduled == 2
@@ -117,12 +117,12 @@ def test_missing_connection_gives_no_receipt(
 
 def test_concurrent_receipts_share_regular_ping(
         connection: Connection, log: Log) -> None:
-    """It is counted once: python-engineio would miss an answer, and take
-    the client for gone."""
+    """The regular PING is counted once. Otherwise python-engineio would miss
+    an answer and close the connection."""
     others: List[threading.Thread] = []
 
     class Late(float):
-        """Lets another thread by when it is looked at."""
+        """A time that lets another thread run when it is compared."""
 
         def __ne__(self, other: object) -> bool:
             result = super().__ne__(other)
@@ -131,7 +131,7 @@ def test_concurrent_receipts_share_regular_ping(
                     target=when_read, daemon=True,
                     args=(connection.server, 'sid', lambda: log('other'))))
                 others[0].start()
-                # It may have to wait for this one.
+                # The other thread may have to wait for this one.
                 others[0].join(0.2)
             return result
 

@@ -1,5 +1,5 @@
-"""The register of local clients and their rooms. Which task may disconnect
-them is tested with recovery."""
+"""The registry of local clients and their rooms. The tests of recovery check
+which task may disconnect a client."""
 import sys
 import threading
 from typing import Any, Callable, Iterator, List
@@ -23,7 +23,7 @@ def server() -> Iterator[socketio.Server]:
 
 @pytest.fixture
 def at_any_line() -> Iterator[None]:
-    """Threads take turns after nearly every line."""
+    """Threads switch after nearly every line."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -44,21 +44,20 @@ def test_client_is_registered(server: socketio.Server) -> None:
         assert not manager.is_connected('s', '/')
         assert manager.connect('s', '/') == 's'
     assert manager.is_connected('s', '/')
-    # It is in the namespace once.
+    # It is in the namespace only once.
     assert not manager.register('t', connection.eio_sid, '/', ['x'])
     assert manager.eio_sid_from_sid('t', '/') is None
     assert server.rooms('t') == []
     assert not manager.register('s', other.eio_sid, '/', ['x'])
     assert manager.eio_sid_from_sid('s', '/') == connection.eio_sid
-    # A room may have got another's name meanwhile.
+    # A room may have got the name of another room by then.
     assert manager.register('u', other.eio_sid, '/', ['s', 'x'])
     assert set(server.rooms('u')) >= {'u', 'x'}
 
 
 def test_concurrent_room_changes_are_safe(server: socketio.Server,
                                           at_any_line: None) -> None:
-    """That the last client leaves a room is no matter to the one that
-    enters it."""
+    """A client enters a room while its last client leaves it."""
     clients = [FakeClient(server) for _ in range(3)]
 
     def move(sid: str) -> None:
@@ -75,14 +74,14 @@ def test_concurrent_room_changes_are_safe(server: socketio.Server,
 def test_concurrent_connects_and_disconnects_are_safe(
         server: socketio.Server, at_any_line: None) -> None:
     """A client connects while the last one leaves the server."""
-    def come_and_go() -> None:
+    def connect_and_disconnect() -> None:
         for _ in range(300):
             client = FakeClient(server)
             assert client.reply()['sid'] == client.sid
             assert server.manager.is_connected(client.sid, '/')
             client.lose()
 
-    for call in [Call(come_and_go) for _ in range(3)]:
+    for call in [Call(connect_and_disconnect) for _ in range(3)]:
         call.result()
     remains: Any = server.manager
     assert not remains.rooms and not remains.pending_disconnect
@@ -91,7 +90,7 @@ def test_concurrent_connects_and_disconnects_are_safe(
 
 def test_a_client_that_is_not_here_enters_no_room(
         server: socketio.Server) -> None:
-    """Nothing of the room is left."""
+    """The room is removed."""
     for sid in ('nobody', None):
         with pytest.raises((KeyError, ValueError)):
             server.manager.basic_enter_room(sid, '/', 'x')
@@ -105,8 +104,8 @@ def test_a_client_that_is_not_here_enters_no_room(
 @pytest.mark.parametrize('what', ['connect', 'disconnect'])
 def test_hooks_may_emit(make_node: Callable[..., Node], what: str,
                         monkeypatch: pytest.MonkeyPatch) -> None:
-    """As those of python-socketio's admin UI do whenever a client enters or
-    leaves a room: no task that emits or closes a room waits forever."""
+    """The hooks of python-socketio's admin UI emit whenever a client enters or
+    leaves a room. No task that emits or closes a room waits forever."""
     node, closes = make_node(), threading.Event()
     server, manager = node.server, node.manager
     client = FakeClient(server)
@@ -124,7 +123,7 @@ def test_hooks_may_emit(make_node: Callable[..., Node], what: str,
                  eio_sid: Any = None) -> Any:
             if not calls:
                 calls.append(Call(manager.close_room, 'room', namespace))
-                # It may have to wait until this is done.
+                # That task may have to wait for this one.
                 closes.wait(0.2)
                 server.emit('moved', room)
             return method(sid, namespace, room,
@@ -143,7 +142,7 @@ def test_hooks_may_emit(make_node: Callable[..., Node], what: str,
 
 def test_rooms_may_be_listed_during_changes(server: socketio.Server,
                                             at_any_line: None) -> None:
-    """python-socketio looks at all rooms, for those of one client."""
+    """python-socketio searches all rooms for one client."""
     client, other = FakeClient(server), FakeClient(server)
     sid, rooms = client.sid, [f'room-{number}' for number in range(200)]
     for room in rooms:

@@ -1,4 +1,4 @@
-"""The packets that wait to be sent to a client, with threads."""
+"""The queue of packets for a client, with threads."""
 import queue
 from types import SimpleNamespace
 from typing import Any, Callable
@@ -15,7 +15,7 @@ from ..striking import strike, Striker
 
 
 def connection(server: Any) -> Any:
-    """A connection of Engine.IO's whose client reads nothing."""
+    """A connection of Engine.IO whose client does not read."""
     sock = Socket(server.eio, 'connection')
     sock.connected = True
     server.eio.sockets['connection'] = sock
@@ -24,7 +24,7 @@ def connection(server: Any) -> Any:
 
 def test_struck_send_loses_no_other_event(
         make_node: Callable[..., Node]) -> None:
-    """The client gets the other events once, and the emitting task does not
+    """The client gets each other event once, and the emitting task does not
     wait."""
     node = make_node()
     delivery = node.manager._parts.local

@@ -1,5 +1,5 @@
 """The tracker of local clients and its substitute without recovery have the
-same calls."""
+same methods."""
 import inspect
 from typing import Any, Callable, List
 
@@ -22,7 +22,7 @@ def test_tracker_and_null_tracker_have_same_calls(
         implementation: Any, name: str) -> None:
     call = getattr(implementation, name)
     if name == 'namespaces':
-        # No call.
+        # This is not a method.
         return
     wanted = inspect.signature(getattr(Tracking, name)).parameters
     given = inspect.signature(call).parameters

@@ -1,4 +1,4 @@
-"""Frames are written whole, and one after the other."""
+"""Frames are written completely, and one after the other."""
 import logging
 import socket
 import threading
@@ -22,16 +22,16 @@ LOGGER = logging.getLogger('test.websocket')
 
 @pytest.fixture
 def pair() -> Iterator[Tuple[FrameSocket, socket.socket]]:
-    """The socket that a server writes to, and the client's end."""
+    """The server's socket, and the client's end."""
     near, far = socket.socketpair()
     with near, far:
-        # As Engine.IO does: then send() writes what there is room for.
+        # Engine.IO does the same. send() then may write only a part.
         near.settimeout(10.0)
         yield FrameSocket(near, Limiter(1, threading.Event)), far
 
 
 def write(frames: FrameSocket, *data: bytes) -> threading.Thread:
-    """Write one after the other, from a thread."""
+    """Write frames in a thread, one after the other."""
     def send() -> None:
         for each in data:
             frames.send(each)
@@ -60,7 +60,7 @@ def test_all_bytes_are_written(
 
 def test_concurrent_frames_are_not_mixed(
         pair: Tuple[FrameSocket, socket.socket]) -> None:
-    """The task that waits is next."""
+    """A waiting task is next."""
     frames, far = pair
     write(frames, b'x' * LARGE, b'y' * LARGE)
     far.recv(1, socket.MSG_PEEK)
@@ -87,7 +87,7 @@ def test_partial_frame_closes_socket(
 
 def test_struck_write_closes_socket(pair: Tuple[FrameSocket, socket.socket],
                                     monkeypatch: Any) -> None:
-    """A timeout of gevent's is no error of the socket's."""
+    """A gevent timeout is not a socket error."""
     class Struck(BaseException):
         pass
 
@@ -165,14 +165,13 @@ def test_server_gets_safe_websocket(
     ws, = serve(make_server(**options), connection, monkeypatch)
     assert isinstance(connection.sock, FrameSocket)
     assert connection.sock.fileno() == near.fileno()
-    # Engine.IO looks here for the socket whose timeout it sets.
+    # Engine.IO sets the timeout of this attribute's socket.
     assert ws.socket is connection.sock
 
 
 def test_gevent_websocket_is_made_safe(
         monkeypatch: Any, pair: Tuple[FrameSocket, socket.socket]) -> None:
-    """Its frames are made elsewhere, and written by the socket's own
-    sendall()."""
+    """gevent-websocket writes its frames with the socket's sendall()."""
     near = pair[0]._sock
 
     class Handler:
@@ -222,7 +221,7 @@ def test_server_gets_safe_websocket_once() -> None:
 
 
 class Foreign:
-    """A driver for WebSockets of another kind."""
+    """Another kind of driver for WebSockets."""
 
 
 @pytest.mark.parametrize('driver', [Foreign, None])
@@ -246,7 +245,7 @@ def test_unknown_python_engineio_is_logged(table: Any, caplog: Any) -> None:
 @pytest.mark.parametrize('connection', [None, Connection(object())])
 def test_unknown_simple_websocket_is_logged_once(
         connection: Any, monkeypatch: Any, caplog: Any) -> None:
-    """Logged once."""
+    """The second connection logs no line."""
     server = make_server()
     sock = getattr(connection, 'sock', None)
     with caplog.at_level(logging.DEBUG):

@@ -434,7 +434,7 @@ def test_node_that_leaves(nodes: List[Node], clients: List[FakeClient],
 def test_node_that_falls_silent(make_cluster: MakeCluster) -> None:
     nodes = make_cluster(3, **QUICK)
     clients = [node.connect() for node in nodes]
-    nodes[2].fall_silent()
+    nodes[2].kill()
     found = nodes[0].manager.fetch_sockets(timeout=AMPLE)
     assert sids(found) == sorted(client.sid for client in clients[:2])
     assert nodes[0].manager.server_count() == 2

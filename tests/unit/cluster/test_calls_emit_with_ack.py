@@ -160,7 +160,7 @@ def test_node_that_leaves(trio: List[Node]) -> None:
 def test_node_that_falls_silent(make_cluster: MakeCluster) -> None:
     nodes = make_cluster(3, heartbeat_interval=0.1, heartbeat_timeout=0.5)
     clients = [node.connect() for node in nodes]
-    nodes[2].fall_silent()
+    nodes[2].kill()
     call = Call(nodes[0].manager.emit_with_ack, 'hello', timeout=AMPLE)
     for client in clients[:2]:
         answer(client, 'hello', client.sid)

@@ -234,7 +234,7 @@ def test_node_that_leaves(nodes: List[Node]) -> None:
 def test_node_that_falls_silent(make_cluster: MakeCluster) -> None:
     nodes = make_cluster(3, heartbeat_interval=0.1, heartbeat_timeout=0.5)
     nodes[1].manager.on_server_side('hello', lambda: 2)
-    nodes[2].fall_silent()
+    nodes[2].kill()
     assert nodes[0].manager.server_side_call('hello', timeout=AMPLE) == [2]
 
 

@@ -1,4 +1,4 @@
-"""A reader and a writer of the fake stream; tasks over the fake PUB/SUB."""
+"""A reader and a writer of the fake stream, and tasks of the fake PUB/SUB."""
 from typing import Any, Callable, Iterator, List
 
 import pytest
@@ -19,7 +19,7 @@ from .writers import Logger, Make, unexpected
 
 @pytest.fixture(autouse=True)
 def probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A reader does not wait long after a failure."""
+    """Shortens a reader's wait after a failure."""
     monkeypatch.setattr(reader_module, 'PROBE', BLOCK)
 
 
@@ -58,7 +58,7 @@ def writer(make_writer: Make) -> Writer:
 
 @pytest.fixture
 def start_writer(logger: Logger, writer: Writer) -> Any:
-    """Starts the writer's task; ends it after the test."""
+    """Starts the writer's task, and ends it after the test."""
     task = Task('writer', writer.work, ThreadEngine(), None, logger)
     yield task.start
     task.stop()
@@ -79,7 +79,8 @@ def condition(logger: Logger) -> Availability:
 @pytest.fixture
 def run(logger: Logger, condition: Availability
         ) -> Iterator[Callable[..., Task]]:
-    """Runs the task of a listener or a publisher; ends it at the end."""
+    """Runs the task of a listener or a publisher, and ends it after the
+    test."""
     running: List[Any] = []
 
     def start(part: Any) -> Task:

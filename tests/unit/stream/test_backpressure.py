@@ -48,7 +48,7 @@ def test_lagging_reader_of_another_server(
     writer.backpressure.reader_lags('other', position)
     put(writer, *range(5, 25))
     start_writer()
-    # The present batch counts as a whole.
+    # The current batch counts as a whole.
     wait_until(has_stored(stream, WINDOW))
     wait_until(lambda: writer.backpressure.held)
     assert len(writer.outbox) == 15
@@ -58,14 +58,14 @@ def test_lagging_reader_of_another_server(
 
 def test_readers_that_reconnect_later_than_the_writer(
         make_writer: Make, stream: FakeStream) -> None:
-    """After an outage readers are asked, and no writer sends more than a
-    window before they have answered."""
+    """After an outage the writers ask the readers for their positions. No
+    writer sends more than a window before they have answered."""
     question = (b'number', b'-1')
     writer = make_writer(absent=lambda: (['other'], [question]))
     writer.backpressure.set_window(WINDOW)
     put(writer, 0)
     send(writer)
-    # No reader was away.
+    # No reader had lost its connection.
     assert stored(stream) == [0]
     put(writer, *range(1, 26))
     waited: List[List[int]] = []
@@ -99,7 +99,7 @@ def test_writer_is_never_held_for_ever(
 
     drive(writer.work, done)
     assert stored(stream) == list(range(25))
-    # It did wait.
+    # It has waited.
     assert rounds.count(10) > 5
 
 
@@ -126,8 +126,8 @@ def test_writer_without_a_reader_listens(make_writer: Make,
 
 def test_writer_skips_old_entries(make_writer: Make,
                                   stream: FakeStream) -> None:
-    """A stream trimmed by time may have grown by a million entries since the
-    writer last listened, and reading them would delay its own entries."""
+    """A stream that is trimmed by time may have grown by a million entries
+    since the writer last read it. Reading them would delay its own entries."""
     heard: List[Sequence[bytes]] = []
     writer = make_writer(overhear=heard.append)
     put(writer, 0)
@@ -149,13 +149,13 @@ def test_writer_skips_old_entries(make_writer: Make,
     drive(writer.work, done)
     assert [int(fields[1]) for fields in heard if fields[0] == b'age'] \
         == list(range(int(PATIENCE) - 1, -1, -1))
-    # What it knows of others is stale, too.
+    # The known positions of readers are outdated, too.
     assert 'dead' not in writer.backpressure.flow._readers
 
 
 def test_held_writer_listens(make_writer: Make, stream: FakeStream,
                              monkeypatch: pytest.MonkeyPatch) -> None:
-    """No other task would report that there is room again."""
+    """No other task would report that the readers have caught up."""
     monkeypatch.setattr(writer_module, 'HOLD', 0.001)
     own: Optional[Writer] = None
 

@@ -1,4 +1,4 @@
-"""A single connection: what breaks it, and what does not."""
+"""A single connection and the errors that break it."""
 import os
 from typing import Any
 
@@ -55,7 +55,7 @@ def test_error_reply_does_not_break_connection(servers: ScriptedServers,
 
 
 def test_exchange(servers: ScriptedServers, wire: Connection) -> None:
-    """Errors are in the list of replies, each in its place."""
+    """Errors are in the list of replies, at the position of their command."""
     error = redis.ResponseError('ERR')
     servers.reply = replies(b'1', error, b'3')
     assert wire.exchange([(b'A',), (b'B', b'x'), (b'C',)]) == [
@@ -68,7 +68,7 @@ def test_exchange(servers: ScriptedServers, wire: Connection) -> None:
     lambda wire: wire.exchange([(b'A',), (b'B',)])])
 def test_broken_connection_stays_broken(servers: ScriptedServers,
                                         wire: Connection, call: Any) -> None:
-    """Nothing is retried: the result of the last command is unknown."""
+    """No command is retried: the result of the last one is unknown."""
     servers.reply = replies(Break(), Break())
     for _ in range(2):
         with pytest.raises(Unavailable):
@@ -82,7 +82,7 @@ def test_broken_connection_stays_broken(servers: ScriptedServers,
 
 def test_ended_connection_is_detected(servers: ScriptedServers,
                                       wire: Connection) -> None:
-    """Detected while no reply is due."""
+    """The end is detected while no reply is due."""
     assert not wire.ended
     servers.connections[0].ended = True
     assert wire.ended
@@ -94,7 +94,7 @@ def test_interrupt_ends_the_waiting_task(servers: ScriptedServers,
                                          wire: Connection) -> None:
     """redis-py would otherwise close the parser that the task is using."""
     wire.interrupt()
-    # Interrupting it again when it is not connected is no error.
+    # A second interrupt of an ended connection is no error.
     wire.interrupt()
     connection, = servers.connections
     assert connection._sock is not None
@@ -122,7 +122,7 @@ def test_closing_before_connecting(servers: ScriptedServers) -> None:
 def test_child_process_does_not_use_connection(
         servers: ScriptedServers, wire: Connection,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """A fork copies green threads, which would continue."""
+    """A fork copies green threads, which would continue to use it."""
     parent = os.getpid()
     monkeypatch.setattr(os, 'getpid', lambda: parent + 1)
     with pytest.raises(Unavailable):

@@ -1,4 +1,4 @@
-"""From URLs and clients to connections. They are opened only to a server of
+"""Connections from URLs and from clients. None is opened, except to servers of
 the tests."""
 import importlib.util
 from pathlib import Path
@@ -100,7 +100,7 @@ def test_construction_does_not_connect() -> None:
     (redis.Redis(db=6), {'db': 4}), (redis.Redis(db='7'), {}),
     (redis.sentinel.Sentinel([('a', 1)]).master_for('name', db=6), {})])
 def test_database_number(url: Any, options: Dict[str, Any]) -> None:
-    """It is the one that the connections select."""
+    """The connections select this database."""
     driver = driver_of(url, **options)
     assert driver.database == int(driver.make(1.0, 'x').db)
 
@@ -109,7 +109,7 @@ def test_database_number(url: Any, options: Dict[str, Any]) -> None:
 
 @pytest.fixture(autouse=True)
 def sentinels(monkeypatch: pytest.MonkeyPatch) -> List[Sentinels]:
-    """The Sentinels that were asked; they answer that the master is at
+    """The Sentinels that were asked. They answer that the master is at
     master:7001."""
     found: List[Sentinels] = []
 
@@ -178,7 +178,7 @@ def test_options_of_a_sentinel_url(sentinels: List[Sentinels]) -> None:
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> List[Any]:
-    """The members and slots that a cluster's driver asks about; every slot is
+    """The members and slots that a cluster's driver asks about. Every slot is
     at master:7001."""
     found: List[Any] = []
 
@@ -367,7 +367,8 @@ def test_asynchronous_clients(make: Callable[[], Any]) -> None:
 # -- settings of the package -------------------------------------------------
 
 def check_settings(connection: Any, timeout: float) -> None:
-    """Nothing is retried or decoded, and RESP2 is spoken."""
+    """Commands are not retried, replies are not decoded, and the protocol is
+    RESP2."""
     assert connection.retry._retries == 0
     assert not getattr(connection, 'retry_on_timeout', False)
     assert not getattr(connection, 'retry_on_error', None)
@@ -489,8 +490,8 @@ SECRETS = ['geh/eim', 'geh#eim', 'geh?eim', 'geh:eim', 'geh@eim', 'geh[eim',
     'redis', 'rediss', 'redis+sentinel', 'redis+cluster', 'valkey', 'http'])
 @pytest.mark.parametrize('secret', SECRETS)
 def test_passwords_are_in_no_error(scheme: str, secret: str) -> None:
-    """Even if a password was not percent-encoded, so that parts of it look
-    like something else."""
+    """This holds even if a password is not percent-encoded, so that parts of
+    it look like other parts of the URL."""
     for user in ('', 'user'):
         for rest in ('host', 'host:6379/0', 'host:port', 'host:6379/x/y',
                      'host/0?no_such_option=1', '[host'):

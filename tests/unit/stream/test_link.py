@@ -1,5 +1,5 @@
-"""The commands of a link to Redis, and the meaning of each reply. Its contract
-is tested with a real Redis, in tests/integration/stream."""
+"""The commands of a link to Redis and the meaning of each reply.
+tests/integration/stream tests its contract with a real Redis."""
 from typing import Any, List
 
 import pytest
@@ -36,7 +36,7 @@ def servers() -> ScriptedServers:
 
 def connect(servers: ScriptedServers, *later: Any, block: float = 0.0,
             min_replicas: int = 0) -> RedisLink:
-    """A connected link, with the replies to later commands."""
+    """A connected link, and the replies to later commands."""
     link = RedisLink(servers.driver(), 's', MAX_LEN, block, min_replicas)
     servers.reply = lambda place, command: INFO
     link.connect()
@@ -48,7 +48,7 @@ def connect(servers: ScriptedServers, *later: Any, block: float = 0.0,
 # -- connecting --------------------------------------------------------------
 
 def test_appending_link_tries_a_transaction(servers: ScriptedServers) -> None:
-    """Without it the entries of a batch would be stored one by one."""
+    """Without a transaction the entries of a batch are stored one by one."""
     servers.reply = lambda place, command: INFO
     RedisLink(servers.driver(), 's', MAX_LEN).connect()
     assert servers.commands() == [(b'CLIENT', b'INFO'), (b'MULTI',),
@@ -65,7 +65,8 @@ def test_forbidden_transactions(servers: ScriptedServers) -> None:
 
 
 def test_identity(servers: ScriptedServers) -> None:
-    """The number and the address: a restarted server counts from 1 again."""
+    """The identity includes the address: a restarted server counts from 1
+    again."""
     assert connect(servers).identity == (b'7', b'127.0.0.1:5')
     servers.reply = replies(NO_PERMISSION)
     link = RedisLink(servers.driver(), 's', MAX_LEN, block=1.0)
@@ -100,7 +101,7 @@ def test_a_batch_is_a_transaction(servers: ScriptedServers) -> None:
 
 
 def test_trimming_by_time(servers: ScriptedServers) -> None:
-    """One XADD takes one rule."""
+    """One XADD accepts only one rule for trimming."""
     connect(servers, b'5-0').append([ONE], 1234)
     assert servers.commands() == [
         (b'XADD', b's', b'MINID', b'~', b'1234', b'*', *ONE)]
@@ -110,7 +111,7 @@ def test_trimming_by_time(servers: ScriptedServers) -> None:
     [OOM], [b'OK', OOM, b'QUEUED', ABORTED], [b'OK', b'QUEUED', OOM, ABORTED],
     [b'OK', b'QUEUED', b'QUEUED', [OOM, OOM]]])
 def test_temporary_error(servers: ScriptedServers, later: List[Any]) -> None:
-    """Certainly nothing is stored."""
+    """The error shows that no entry is stored."""
     link = connect(servers, *later)
     with pytest.raises(Unavailable, match='maxmemory') as caught:
         link.append([ONE] if len(later) == 1 else [ONE, TWO])
@@ -202,7 +203,7 @@ def test_read(servers: ScriptedServers) -> None:
     (1.5, b'1500'), (0.0001, b'1'), (0.0, b'1')])
 def test_read_has_a_bounded_wait(servers: ScriptedServers, block: float,
                                  milliseconds: bytes) -> None:
-    """BLOCK 0 would."""
+    """BLOCK 0 would wait without a limit."""
     connect(servers, None).read(START, 10, block)
     assert servers.commands()[0][3:5] == (b'BLOCK', milliseconds)
 
@@ -233,8 +234,8 @@ def test_time_and_trim(servers: ScriptedServers) -> None:
 
 @pytest.mark.parametrize('reply', [1, 0, NO_PERMISSION])
 def test_end_other(servers: ScriptedServers, reply: Any) -> None:
-    """By number and address, so that no other connection is ended. If that is
-    forbidden, readers drop copies."""
+    """CLIENT KILL names the number and the address, so that no other
+    connection is ended. If the command is forbidden, readers drop copies."""
     connect(servers, reply).end_other((b'7', b'127.0.0.1:5'))
     assert servers.commands() == [
         (b'CLIENT', b'KILL', b'ID', b'7', b'ADDR', b'127.0.0.1:5')]

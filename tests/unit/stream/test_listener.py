@@ -90,7 +90,7 @@ def test_refusal_of_an_optional_way(server: FakePubSub, listener: Listener,
 def test_refusal_of_a_required_way(server: FakePubSub, make_listener: Any,
                                    run: Run, condition: Availability,
                                    command: bytes, error: Exception) -> None:
-    """It retries until it is allowed."""
+    """The listener retries until it is allowed."""
     server.errors[command] = error
     listener = make_listener()
     task = run(listener)
@@ -107,7 +107,7 @@ def test_refusal_of_a_required_way(server: FakePubSub, make_listener: Any,
 
 def test_change_of_channels(server: FakePubSub, listener: Listener,
                             log: Log) -> None:
-    """On the same connection, so nothing is missed in between."""
+    """The connection stays, so no message is missed."""
     server.wait_listening('b')
     (connection,) = server.connections
     listener.listen_to(['b', 'c'])
@@ -146,7 +146,7 @@ def test_broken_connection(server: FakePubSub, listener: Listener,
 
 
 def test_channel_that_moves(server: FakePubSub, listener: Listener) -> None:
-    """The server reports it, and keeps the connection."""
+    """The server reports the move, and keeps the connection."""
     server.wait_listening('b')
     (connection,) = server.connections
     with server.changed:
@@ -159,7 +159,7 @@ def test_channel_that_moves(server: FakePubSub, listener: Listener) -> None:
 def test_silence(server: FakePubSub, make_listener: Any, run: Run,
                  monkeypatch: pytest.MonkeyPatch,
                  condition: Availability) -> None:
-    """It sends a PING, and reconnects if no reply arrives."""
+    """The listener sends a PING, and reconnects if no reply arrives."""
     monkeypatch.setattr(listener_module, 'QUIET', 0.1)
     listener = make_listener(socket_timeout=0.2)
     task = run(listener)
@@ -176,8 +176,8 @@ def test_silence(server: FakePubSub, make_listener: Any, run: Run,
 
 def test_record_without_a_message(
         server: FakePubSub, make_listener: Any, run: Run, log: Log) -> None:
-    """TLS has records without data: the socket is readable although there is
-    no message."""
+    """TLS has records without data. The socket is then readable without a
+    message."""
     listener = make_listener(socket_timeout=0.2)
     task = run(listener)
     listener.listen_to(['a'])
@@ -206,13 +206,14 @@ def test_record_without_a_message(
 
 def test_idle_listener_sleeps(server: FakePubSub, listener: Listener,
                               log: Log) -> None:
-    """It checks for data when some arrives, and after a long silence."""
+    """An idle listener checks for data only when some arrives, and after a
+    long silence."""
     server.wait_listening('b')
     server.publish('b', b'1')
     wait_for_value(lambda: len(log.calls), 1)
     before = server.reads
     time.sleep(2.0)
-    # It may just be about to sleep.
+    # It may not sleep yet.
     assert server.reads <= before + 1
     listener.listen_to(['c'])
     server.wait_listening('c')
@@ -221,7 +222,7 @@ def test_idle_listener_sleeps(server: FakePubSub, listener: Listener,
 
 def test_no_channels_is_no_fault(server: FakePubSub, make_listener: Any,
                                  run: Run, condition: Availability) -> None:
-    """Even if it could not listen before."""
+    """This holds even if it could not listen before."""
     server.away = True
     listener = make_listener()
     task = run(listener)

@@ -1,4 +1,4 @@
-"""Losses of the stream, as a reader of the fake stream detects them."""
+"""A reader of the fake stream detects losses."""
 from typing import List
 
 import pytest
@@ -30,7 +30,7 @@ def test_failover_that_lost_the_tail(readings: Readings,
 
 def test_failover_after_which_others_wrote_first(readings: Readings,
                                                  stream: FakeStream) -> None:
-    """The ids alone do not show it: the new ones are higher."""
+    """The ids do not show the loss: the new ones are higher."""
     readings.idle()
     first, *_ = put(stream, 1, 2, 3)
     readings.idle()
@@ -46,7 +46,7 @@ def test_failover_after_which_others_wrote_first(readings: Readings,
 def test_failover_with_more_new_than_lost_entries(readings: Readings,
                                                   stream: FakeStream,
                                                   counts: bool) -> None:
-    """Neither the ids nor the number of entries show it."""
+    """Neither the ids nor the number of entries shows the loss."""
     stream.counts_added = counts
     readings.idle()
     first, *_ = put(stream, 1, 2, 3)
@@ -62,7 +62,7 @@ def test_failover_with_more_new_than_lost_entries(readings: Readings,
 
 def test_deletion_of_the_last_entry_read(readings: Readings,
                                          stream: FakeStream) -> None:
-    """It looks like a failover, but only once."""
+    """The deletion looks like a failover, but only once."""
     readings.idle()
     put(stream, 1, 2, 3)
     readings.idle()
@@ -76,7 +76,7 @@ def test_deletion_of_the_last_entry_read(readings: Readings,
 
 
 def grow(readings: Readings, stream: FakeStream, count: int) -> List[bytes]:
-    """Let the stream grow to this length while it is read, between two checks.
+    """Grow the stream to this length while it is read, between two checks.
 
     :return: the ids.
     """
@@ -91,7 +91,7 @@ def grow(readings: Readings, stream: FakeStream, count: int) -> List[bytes]:
 
 def test_failover_after_which_all_known_entries_are_trimmed(
         stream: FakeStream) -> None:
-    """At the last check, the stream ended before its present beginning."""
+    """At the last check the stream ended before its current start."""
     readings = Readings(stream, count=2)
     readings.idle()
     ids = grow(readings, stream, 6)
@@ -129,13 +129,14 @@ def test_stream_deleted_and_recreated_between_reads(readings: Readings,
     put(stream, 3)
     readings.idle()
     assert readings.numbers == [1, 2, 3]
-    # Redis 6.2 does not report what would show it.
+    # Redis 6.2 does not report the number that would show it.
     assert readings.lost.calls == [DELETED] * counts
 
 
 def test_stream_deleted_during_a_read(readings: Readings,
                                       stream: FakeStream) -> None:
-    """The connection continues, and would wait for ids above the cursor."""
+    """The connection stays, and the read would wait for ids above the
+    cursor."""
     readings.idle()
     put(stream, 1)
     steps = [
@@ -154,8 +155,8 @@ def test_stream_deleted_during_a_read(readings: Readings,
 
 
 def test_stream_deleted_after_it_had_grown(stream: FakeStream) -> None:
-    """It has fewer entries than were read, and more than at the reader's last
-    check."""
+    """The stream has fewer entries than were read, but more than at the
+    reader's last check."""
     readings = Readings(stream, count=2)
     readings.idle()
     grow(readings, stream, 8)
@@ -202,7 +203,7 @@ def test_trimmed_stream_is_not_set_back(readings: Readings,
 
 def test_entries_trimmed_before_they_were_read(readings: Readings,
                                                stream: FakeStream) -> None:
-    """No entry of their writers need remain."""
+    """The loss is detected even if no entry of their writers remains."""
     readings.idle()
     put(stream, 1, 2, 3)
     readings.idle()
@@ -222,7 +223,7 @@ def test_server_that_does_not_count_entries(readings: Readings,
     put(stream, 1, 2, 3)
     stream.trim(1)
     readings.idle()
-    # It is upgraded, and counts what is there.
+    # After an upgrade it counts the existing entries.
     stream.counts_added = True
     stream._added = 1
     put(stream, 4)
@@ -235,8 +236,8 @@ def test_server_that_does_not_count_entries(readings: Readings,
 @pytest.mark.parametrize('counts', [False, True])
 def test_undetectable_loss(readings: Readings, stream: FakeStream,
                            counts: bool) -> None:
-    """All that was read is gone, and more may be. A server that counts knows
-    that it is not."""
+    """All entries that were read are gone, and maybe others. A server that
+    counts entries shows that no others are."""
     stream.counts_added = counts
     readings.idle()
     put(stream, 1, 2)

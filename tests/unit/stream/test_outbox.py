@@ -1,5 +1,5 @@
-"""The outbox: numbered without gaps, bounded, and each entry stays until it is
-known to be stored or refused."""
+"""The outbox numbers entries without gaps and is bounded. Each entry stays
+until it is known to be stored or refused."""
 import threading
 from typing import Any, List
 
@@ -10,7 +10,7 @@ from redis_streams_adapter.protocol.transport import EntryRefused
 from redis_streams_adapter.stream.outbox import Capacity, ENTRY_OVERHEAD, \
     Outbox, Pending
 
-#: More than any test needs.
+#: A limit that no test reaches.
 AMPLE = 1 << 20
 
 
@@ -19,7 +19,7 @@ def fields(number: Any = 0) -> Any:
 
 
 def numbers(entries: Any) -> List[int]:
-    """The arguments of :func:`fields` for each entry."""
+    """The argument of :func:`fields` for each entry."""
     return [int(each.fields[1]) for each in entries]
 
 
@@ -53,7 +53,7 @@ def test_heartbeat_repeats_the_last_number(outbox: Outbox) -> None:
 
 
 def test_refused_number_is_not_reused(outbox: Outbox) -> None:
-    """Other servers may have seen part of it."""
+    """Other servers may have read a part of it."""
     outbox.put(fields())
     outbox.settle([EntryRefused('too large', 0)])
     assert outbox.put(fields()).sequence == 2
@@ -72,7 +72,7 @@ def test_entry_that_is_not_accepted_has_no_number(capacity: Capacity,
 
 
 def test_many_tasks(capacity: Capacity, outbox: Outbox) -> None:
-    """Numbers follow the order of the outbox, and that of each task."""
+    """Numbers follow the order of the outbox and of each task."""
     capacity.limit = AMPLE
 
     def put(first: int) -> None:
@@ -169,7 +169,7 @@ def test_batch(outbox: Outbox) -> None:
     for number in range(5):
         outbox.put(fields(number))
     assert numbers(outbox.first(3, AMPLE)) == [0, 1, 2]
-    # It stays until its result is known.
+    # The batch stays until its result is known.
     assert numbers(outbox.first(10, AMPLE)) == [0, 1, 2, 3, 4]
     assert len(outbox) == 5
 
@@ -179,7 +179,7 @@ def test_batch_has_a_bounded_size(outbox: Outbox) -> None:
         outbox.put(fields(number))
     size = outbox.first(1, AMPLE)[0].size
     assert numbers(outbox.first(3, 2 * size)) == [0, 1]
-    # A single entry may be too large, and is sent alone.
+    # A single entry may exceed the limit. It is sent alone.
     assert numbers(outbox.first(3, 1)) == [0]
     assert Outbox(Capacity(1, 1)).first(3, AMPLE) == []
 
@@ -213,7 +213,7 @@ def test_refuse_one_in_the_middle(outbox: Outbox) -> None:
 
 
 def test_settled_entries_before_an_exception(outbox: Outbox) -> None:
-    """It is marked first and removed later; it is not sent again."""
+    """An entry is first marked and later removed. It is not sent again."""
     first, second = outbox.put(fields(1)), outbox.put(fields(2))
     first.settled = True
     assert outbox.first(10, AMPLE) == [second]

@@ -1,4 +1,4 @@
-"""Publishing on channels, and counting their subscribers."""
+"""The publisher sends to channels and counts their subscribers."""
 import logging
 from typing import Any, Callable
 
@@ -32,7 +32,7 @@ def publisher(server: FakePubSub, run: Run) -> Publisher:
 
 
 def listen(server: FakePubSub, channel: str, kind: bytes = b'') -> Any:
-    """Somebody else listens."""
+    """Add another listener."""
     connection = server.driver().make(1.0, 'other')
     connection.connect()
     connection.places.add((kind, channel.encode()))
@@ -56,13 +56,13 @@ def test_publish_and_count(server: FakePubSub, publisher: Publisher, way: Way,
 
 
 def test_count_while_it_connects(server: FakePubSub, run: Run) -> None:
-    """The first caller does not get the answer that nothing is known."""
+    """The first caller waits for the connection, and gets a count."""
     publisher = Publisher(server.driver(), ThreadEngine())
     with server.changed:
         task = run(publisher)
         call = Call(publisher.count, PLAIN, ['a'], AMPLE)
         wait_until(lambda: None in publisher._links)
-        # Now it connects, and another task counts.
+        # It connects now, while another task counts.
         late = Call(publisher.count, PLAIN, ['a'], AMPLE)
         wait_until(lambda: len(publisher._jobs) == 2)
     assert call.result() == late.result() == [0]
@@ -72,7 +72,7 @@ def test_count_while_it_connects(server: FakePubSub, run: Run) -> None:
 def test_first_message_after_a_break(server: FakePubSub,
                                      publisher: Publisher) -> None:
     for _ in range(3):
-        # Now it is connected.
+        # It is connected now.
         assert publisher.count(PLAIN, ['b'], DEADLINE) == [0]
         server.break_all()
         other = listen(server, 'a')
@@ -83,7 +83,8 @@ def test_first_message_after_a_break(server: FakePubSub,
 
 def test_server_that_is_away(server: FakePubSub, publisher: Publisher,
                              condition: Availability) -> None:
-    """No caller waits, nothing accumulates, and recent messages are sent."""
+    """No caller waits, old messages are dropped, and recent ones are sent
+    later."""
     assert publisher.count(PLAIN, ['a'], DEADLINE) == [0]
     server.away = True
     server.break_all()
@@ -118,7 +119,7 @@ def test_close_while_a_task_counts(server: FakePubSub, run: Run) -> None:
     publisher.interrupt()
     assert [call.result() for call in calls] == [None] * 3
     assert task.join(DEADLINE)
-    # And no task waits afterwards.
+    # Later calls do not wait.
     assert publisher.count(PLAIN, ['a'], DEADLINE * 3) is None
 
 
@@ -130,7 +131,7 @@ def test_count_of_an_unstarted_publisher(server: FakePubSub) -> None:
 
 def test_refusal(server: FakePubSub, publisher: Publisher,
                  condition: Availability) -> None:
-    """It is reported until something gets through."""
+    """The refusal is reported until a message is accepted."""
     assert publisher.count(PLAIN, ['a'], DEADLINE) == [0]
     server.errors[b'PUBLISH'] = redis.exceptions.NoPermissionError(
         "no permissions to run the 'publish' command")
@@ -138,7 +139,7 @@ def test_refusal(server: FakePubSub, publisher: Publisher,
     wait_for_value(lambda: publisher.dropped, 1)
     wait_until(lambda: not condition.ok)
     assert 'publish' in str(condition.last_error)
-    # It is connected again, which proves nothing.
+    # A new connection does not end the report.
     wait_until(lambda: not publisher._down)
     assert not condition.ok
     del server.errors[b'PUBLISH']
@@ -148,7 +149,7 @@ def test_refusal(server: FakePubSub, publisher: Publisher,
 
 
 def test_too_many_waiting_messages(server: FakePubSub) -> None:
-    """Of a publisher whose task does not run."""
+    """The publisher's task does not run."""
     publisher = Publisher(server.driver(), ThreadEngine())
     for _ in range(MAX_WAITING + 5):
         publisher.publish(PLAIN, 'a', b'')
@@ -180,7 +181,7 @@ def test_servers_of_channels(server: FakePubSub,
 
 def test_one_connection_for_each_master(server: FakePubSub,
                                         in_cluster: Publisher) -> None:
-    """For any number of channels; the cluster is asked once."""
+    """The number of channels does not matter. The cluster is asked once."""
     for number in range(100):
         in_cluster.publish(SHARDED, f'{number}', b'')
     assert in_cluster.count(PLAIN, ['a'], DEADLINE) == [0]
@@ -194,7 +195,7 @@ def test_one_connection_for_each_master(server: FakePubSub,
 
 def test_channel_that_has_moved(server: FakePubSub,
                                 in_cluster: Publisher) -> None:
-    """The refused message is sent again, once, to the new server."""
+    """The refused message is sent once more, to the new server."""
     in_cluster.publish(SHARDED, 'a', b'1')
     assert in_cluster.count(SHARDED, ['a'], DEADLINE) == [0]
     here = server.master_of('a')
@@ -211,7 +212,7 @@ def test_channel_that_has_moved(server: FakePubSub,
 
 def test_master_that_was_replaced(server: FakePubSub,
                                   in_cluster: Publisher) -> None:
-    """Its connection has ended; the cluster is asked again."""
+    """Its connection has ended, so the cluster is asked again."""
     in_cluster.publish(SHARDED, 'a', b'1')
     assert in_cluster.count(SHARDED, ['a'], DEADLINE) == [0]
     server.masters[server.masters.index(server.master_of('a'))] = ('four', 4)
@@ -228,7 +229,7 @@ def test_master_that_was_replaced(server: FakePubSub,
 
 def test_first_message_after_a_failover(server: FakePubSub,
                                         in_cluster: Publisher) -> None:
-    """It goes to the new master, on a new connection."""
+    """The message goes to the new master, on a new connection."""
     in_cluster.publish(SHARDED, 'a', b'1')
     assert in_cluster.count(SHARDED, ['a'], DEADLINE) == [0]
     old = server.master_of('a')
@@ -248,7 +249,7 @@ def test_first_message_after_a_failover(server: FakePubSub,
 def test_master_that_is_gone_before_its_first_use(
         server: FakePubSub, in_cluster: Publisher,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cluster is asked again, and nothing is lost."""
+    """The cluster is asked again, and no message is lost."""
     in_cluster.publish(SHARDED, 'a', b'1')
     assert in_cluster.count(SHARDED, ['a'], DEADLINE) == [0]
     channel = next(each for each in 'bcdefgh'
@@ -273,7 +274,7 @@ def test_slot_that_no_master_has(server: FakePubSub,
                                  in_cluster: Publisher,
                                  condition: Availability,
                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is reported, and other messages are sent."""
+    """The missing master is reported, and other messages are sent."""
     know = server.master_of
     monkeypatch.setattr(
         server, 'master_of', lambda channel, *state: None

@@ -1,4 +1,4 @@
-"""The history that is read before a reader starts, over the fake stream."""
+"""A reader reads history before it starts, from the fake stream."""
 import time
 from typing import Any, List
 
@@ -21,7 +21,7 @@ MAX_LEN = 1000
 
 
 class Reading:
-    """What was read."""
+    """A read of the history, and its entries."""
 
     def __init__(self, stream: FakeStream, count: int = 3,
                  max_len: Any = MAX_LEN) -> None:
@@ -134,14 +134,15 @@ def test_emptied_stream(stream: FakeStream) -> None:
 
 def test_stream_trimmed_by_time_without_entry_count(
         stream: FakeStream) -> None:
-    """Its length says nothing."""
+    """The stream's length does not show how old its history is."""
     stream.counts_added = False
     put(stream, 1, 2)
     assert not Reading(stream, max_len=None).read().whole
 
 
 def test_stream_trimmed_during_the_read() -> None:
-    """The known history begins with entries that existed to the end."""
+    """The known history starts with entries that existed at the end of the
+    read."""
     stream = FakeStream(max_len=8)
     put(stream, *range(4))
     stream.advance(5.0)
@@ -177,7 +178,7 @@ def test_pages_of_large_entries_do_not(stream: FakeStream) -> None:
 
 def test_read_that_takes_too_long(stream: FakeStream,
                                   monkeypatch: pytest.MonkeyPatch) -> None:
-    """The start must continue; other members can be asked."""
+    """The start has to continue. Other members can be asked."""
     monkeypatch.setattr(module, 'PATIENCE', -1.0)
     put(stream, 1, 2)
     assert Reading(stream).read() == Span(0.0, False)
@@ -196,7 +197,7 @@ def test_broken_connection(stream: FakeStream) -> None:
 
 
 def test_clock(stream: FakeStream) -> None:
-    """Only the server's own clock counts."""
+    """Only the server's clock counts."""
     stream.clock = CLOCK_START - 10**9
     put(stream, 1)
     stream.advance(5.0)
@@ -208,8 +209,8 @@ def test_clock(stream: FakeStream) -> None:
 # -- after an outage ---------------------------------------------------------
 
 def test_redis_that_answers_late(stream: FakeStream) -> None:
-    """What matters was written before the first position. It does not show all
-    members, because they could not write either."""
+    """The relevant entries precede the first position. They do not show all
+    members, because other members could not write either."""
     put(stream, 1)
     stream.advance(SECONDS - 1)
     put(stream, 2)
@@ -236,7 +237,7 @@ def test_outage_without_a_stream(stream: FakeStream) -> None:
     assert Reading(stream).read(START, failed=True) == Span(0.0, True, True)
 
 
-# -- within the reader --------------------------------------------------------
+# -- within the reader -------------------------------------------------------
 
 def readings(stream: FakeStream, read_back: Any = None) -> Readings:
     found = Readings(stream)
@@ -245,7 +246,8 @@ def readings(stream: FakeStream, read_back: Any = None) -> Readings:
 
 
 def test_reader_reads_back_once(stream: FakeStream) -> None:
-    """Before it reports that it has started, and again if that has failed."""
+    """The reader does this before it reports its start, and again after a
+    failure."""
     put(stream, 1, 2)
     events: List[Any] = []
 
@@ -266,8 +268,8 @@ def test_reader_reads_back_once(stream: FakeStream) -> None:
 
 
 def test_loss_precedes_the_horizon(stream: FakeStream) -> None:
-    """Whatever the stream contains now: a list of members older than the
-    loss must not be taken for complete."""
+    """A list of members that is older than the loss is not complete, whatever
+    the stream contains now."""
     found = readings(stream)
     found.idle()
     put(stream, 1)

@@ -1,4 +1,4 @@
-"""The cursor and its movement, over the fake stream."""
+"""The reader's cursor, with the fake stream."""
 import logging
 import threading
 from typing import Any, List, Optional
@@ -167,7 +167,7 @@ def test_end_of_each_page_is_reported(readings: Readings,
 def test_the_first_time_counts_only_when_it_reaches_redis(
         readings: Readings, stream: FakeStream, operation: str,
         fault: Fault) -> None:
-    """A node would never be a member otherwise."""
+    """Otherwise the node would never become a member."""
     stream.plan(operation, fault)
     task = UntilDone(lambda: True)
     with pytest.raises(Unavailable):
@@ -221,7 +221,7 @@ def test_lag(stream: FakeStream, clock: Clock) -> None:
     stream.advance(7.0)
     put(stream, 4)
     readings.until(4)
-    # A full page: the first three are 7 seconds old; then there are no more.
+    # A full page: its three entries are 7 seconds old. No more entries follow.
     assert lags[1:] == [pytest.approx(7.0), pytest.approx(7.0), 0.0]
 
 
@@ -267,8 +267,8 @@ def test_position_is_reported_on_request(stream: FakeStream,
     first, _, _, _ = put(stream, *range(4))
     readings.until(4)
     reports = readings.lagging.calls
-    # Within a full page, the entry before the present one; in the last page,
-    # the fact that there is nothing more.
+    # Within a full page it reports the entry before the current one; in the
+    # last page, that no more entries exist.
     assert reports[1] == first
     assert None not in reports[:3]
     assert reports[3:] and set(reports[3:]) == {None}
@@ -286,7 +286,7 @@ def test_reports_are_not_made_for_each_entry(
     assert len([call for call in readings.lagging.calls if call]) == 1
 
 
-# -- its end -----------------------------------------------------------------
+# -- the end -----------------------------------------------------------------
 
 @pytest.mark.parametrize('frozen', [False, True])
 def test_interrupt(stream: FakeStream, frozen: bool) -> None:

@@ -1,5 +1,5 @@
-"""The reader's first position: before all entries stored since a local client
-may have learned that it is connected, in whatever state Redis was."""
+"""The reader's first position precedes all entries that were stored since a
+local client could know that it is connected, whatever the state of Redis."""
 import itertools
 from typing import Any, Iterator, List, Tuple
 
@@ -20,11 +20,11 @@ from ..readings import BLOCK, Clock, MAX_LEN, put, Readings
 OPERATIONS = ('connect', 'time', 'ends', 'read')
 
 
-class World:
-    """A process and a server whose clocks both advance while calls wait.
+class Simulation:
+    """A process and a server whose clocks advance while calls wait.
 
-    :param delays: the seconds that each command and each reply take, in turn;
-                   none once they are used up.
+    :param delays: the seconds that each command and each reply takes, in turn;
+                   later ones take no time.
     :param max_len: the maximum length of the stream.
     """
 
@@ -33,7 +33,7 @@ class World:
         self.clock = Clock()
         self._begun = self.clock.now
         self._delays = iter(delays)
-        #: What others store, and when: seconds from now, in order.
+        #: The entries that others store: the time in seconds, and the number.
         self.due: List[Tuple[float, int]] = []
         self.readings = Readings(self.stream)
         self.readings.since = self.clock.now
@@ -41,15 +41,15 @@ class World:
 
     @property
     def now(self) -> float:
-        """The seconds that have passed."""
+        """The seconds since the start."""
         return self.clock.now - self._begun
 
     def wait(self) -> None:
-        """A command or a reply is in transit."""
+        """Wait until a command or a reply has arrived."""
         self.pass_time(next(self._delays, 0.0))
 
     def pass_time(self, seconds: float) -> None:
-        """Let others store what is due by then."""
+        """Advance the clocks; others store entries that become due."""
         end = self.now + seconds
         while self.due and self.due[0][0] <= end:
             moment, number = self.due.pop(0)
@@ -58,64 +58,64 @@ class World:
         self._set(end)
 
     def read_all(self) -> None:
-        """Let the reader read what others store now and later."""
+        """Read all entries that others store now and later."""
         self.readings.idle()
         self.pass_time(300.0)
         self.readings.idle()
 
     def _set(self, moment: float) -> None:
         self.clock.now = self._begun + moment
-        # Like Redis: in whole milliseconds, rounded down.
+        # Redis has whole milliseconds, rounded down.
         self.stream.clock = CLOCK_START + int(moment * 1000 + 1e-6)
 
 
 class SlowLink(FakeLink):
     """A link whose commands and replies take time."""
 
-    def __init__(self, world: World) -> None:
-        super().__init__(world.stream)
-        self._world = world
+    def __init__(self, simulation: Simulation) -> None:
+        super().__init__(simulation.stream)
+        self._simulation = simulation
 
     def connect(self) -> None:
-        self._world.wait()
+        self._simulation.wait()
         super().connect()
-        self._world.wait()
+        self._simulation.wait()
 
     def time(self) -> int:
-        self._world.wait()
+        self._simulation.wait()
         result = super().time()
-        self._world.wait()
+        self._simulation.wait()
         return result
 
     def ends(self) -> Ends:
-        self._world.wait()
+        self._simulation.wait()
         result = super().ends()
-        self._world.wait()
+        self._simulation.wait()
         return result
 
     def read(self, after: bytes, count: int, block: Any) -> List[Entry]:
-        self._world.wait()
+        self._simulation.wait()
         result = super().read(after, count, block)
-        self._world.wait()
+        self._simulation.wait()
         return result
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return make_world(monkeypatch)
+def simulation(monkeypatch: pytest.MonkeyPatch) -> Simulation:
+    return simulate(monkeypatch)
 
 
-def make_world(patch: pytest.MonkeyPatch, delays: Any = (),
-               max_len: int = MAX_LEN) -> World:
-    world = World(delays, max_len)
-    patch.setattr(reader_module, 'time', world.clock)
+def simulate(patch: pytest.MonkeyPatch, delays: Any = (),
+             max_len: int = MAX_LEN) -> Simulation:
+    simulation = Simulation(delays, max_len)
+    patch.setattr(reader_module, 'time', simulation.clock)
     patch.setattr(reader_module, 'PROBE', BLOCK)
-    return world
+    return simulation
 
 
 def hang(*operations: str, way: int = 0, seconds: float = 5.0
          ) -> Iterator[float]:
-    """The delays if some calls hang, on the way to Redis or back."""
+    """The delays if some calls hang, either their command or their reply."""
     for operation in OPERATIONS:
         for each in (0, 1):
             yield seconds if operation in operations and each == way else 0.0
@@ -125,103 +125,105 @@ def hang(*operations: str, way: int = 0, seconds: float = 5.0
 @pytest.mark.parametrize('operation', OPERATIONS)
 def test_call_that_hangs(monkeypatch: pytest.MonkeyPatch, operation: str,
                          way: int) -> None:
-    """It does not fail, and in the meantime others store entries for connected
-    clients."""
-    world = make_world(monkeypatch, hang(operation, way=way))
-    put(world.stream, 0)
-    world.pass_time(1.0)
-    world.readings.since = world.clock.now
-    # Entries stored a moment earlier may be read, too, if the reply with the
-    # server's time was slow.
-    world.due = [(1.0 + number / 10, number) for number in range(1, 50)]
-    world.read_all()
-    arrived = [each for each in world.readings.numbers if each]
+    """The call does not fail. Others store entries for connected clients while
+    it hangs."""
+    simulation = simulate(monkeypatch, hang(operation, way=way))
+    put(simulation.stream, 0)
+    simulation.pass_time(1.0)
+    simulation.readings.since = simulation.clock.now
+    # If the reply with the server's time was slow, entries that were stored
+    # shortly before may be read, too.
+    simulation.due = [(1.0 + number / 10, number) for number in range(1, 50)]
+    simulation.read_all()
+    arrived = [each for each in simulation.readings.numbers if each]
     assert arrived == list(range(1, 50))
 
 
 @pytest.mark.parametrize('operation', ['connect', 'time', 'ends'])
-def test_call_that_fails(world: World, operation: str) -> None:
-    put(world.stream, 1)
-    world.pass_time(1.0)
-    readings = world.readings
-    readings.since = world.clock.now
-    world.stream.plan(operation, Fault.BREAK_BEFORE, Fault.BREAK_BEFORE)
+def test_call_that_fails(simulation: Simulation, operation: str) -> None:
+    put(simulation.stream, 1)
+    simulation.pass_time(1.0)
+    readings = simulation.readings
+    readings.since = simulation.clock.now
+    simulation.stream.plan(operation, Fault.BREAK_BEFORE, Fault.BREAK_BEFORE)
     for number in (2, 3):
         with pytest.raises(Unavailable):
             readings.reader.work(UntilDone(lambda: False))
-        world.pass_time(1.0)
-        put(world.stream, number)
-    world.pass_time(1.0)
+        simulation.pass_time(1.0)
+        put(simulation.stream, number)
+    simulation.pass_time(1.0)
     readings.idle()
     assert readings.numbers == [2, 3]
 
 
-def test_call_that_fails_with_any_exception(world: World) -> None:
+def test_call_that_fails_with_any_exception(simulation: Simulation) -> None:
     """A client library may raise exceptions of other types."""
     def connect() -> None:
         raise LookupError('no node of the cluster answers')
 
-    link = SlowLink(world)
+    link = SlowLink(simulation)
     link.connect = connect  # type: ignore[method-assign]
-    links = iter([link, SlowLink(world)])
-    world.readings.reader._open_link = lambda: next(links)
+    links = iter([link, SlowLink(simulation)])
+    simulation.readings.reader._open_link = lambda: next(links)
     with pytest.raises(LookupError):
-        world.readings.idle()
-    world.pass_time(5.0)
-    put(world.stream, 1)
-    world.readings.idle()
-    assert world.readings.numbers == [1]
+        simulation.readings.idle()
+    simulation.pass_time(5.0)
+    put(simulation.stream, 1)
+    simulation.readings.idle()
+    assert simulation.readings.numbers == [1]
 
 
-def test_client_that_connects_before_the_task_runs(world: World) -> None:
+def test_client_that_connects_before_the_task_runs(
+        simulation: Simulation) -> None:
     """The reader's task has not run its first line yet."""
-    put(world.stream, 1)
-    world.pass_time(1.0)
-    world.readings.since = world.clock.now
-    world.pass_time(1.0)
-    put(world.stream, 2)
-    world.pass_time(1.0)
-    world.readings.idle()
-    assert world.readings.numbers == [2]
+    put(simulation.stream, 1)
+    simulation.pass_time(1.0)
+    simulation.readings.since = simulation.clock.now
+    simulation.pass_time(1.0)
+    put(simulation.stream, 2)
+    simulation.pass_time(1.0)
+    simulation.readings.idle()
+    assert simulation.readings.numbers == [2]
 
 
-def test_entry_of_the_same_millisecond(world: World) -> None:
-    """An id has only milliseconds, and the first entry of one may be later
-    than a client that connected in the same."""
-    world.pass_time(1.0)
-    world.readings.since = world.clock.now
-    put(world.stream, 1, 2)
-    world.readings.idle()
-    assert world.readings.numbers == [1, 2]
+def test_entry_of_the_same_millisecond(simulation: Simulation) -> None:
+    """An id has only milliseconds. A client may connect in the same
+    millisecond, before its first entry."""
+    simulation.pass_time(1.0)
+    simulation.readings.since = simulation.clock.now
+    put(simulation.stream, 1, 2)
+    simulation.readings.idle()
+    assert simulation.readings.numbers == [1, 2]
 
 
-def test_no_client_for_a_long_time(world: World) -> None:
-    """History is not for clients that connect later, however long it took."""
-    world.pass_time(60.0)
-    put(world.stream, 1)
-    world.pass_time(60.0)
-    world.readings.since = world.clock.now
-    world.readings.idle()
-    assert world.readings.numbers == []
-    # No future id is before it.
-    assert world.readings.reader.cursor == world.stream.last
+def test_no_client_for_a_long_time(simulation: Simulation) -> None:
+    """A client does not get entries that precede its connect, however long the
+    reader waited."""
+    simulation.pass_time(60.0)
+    put(simulation.stream, 1)
+    simulation.pass_time(60.0)
+    simulation.readings.since = simulation.clock.now
+    simulation.readings.idle()
+    assert simulation.readings.numbers == []
+    # No future id precedes it.
+    assert simulation.readings.reader.cursor == simulation.stream.last
 
 
 def test_stream_created_while_a_call_hangs(
         monkeypatch: pytest.MonkeyPatch) -> None:
-    world = make_world(monkeypatch, hang('time'))
-    world.due = [(1.0, 1), (2.0, 2)]
-    world.read_all()
-    assert world.readings.numbers == [1, 2]
-    assert world.readings.lost.calls == []
+    simulation = simulate(monkeypatch, hang('time'))
+    simulation.due = [(1.0, 1), (2.0, 2)]
+    simulation.read_all()
+    assert simulation.readings.numbers == [1, 2]
+    assert simulation.readings.lost.calls == []
 
 
-def test_missing_stream(world: World) -> None:
-    world.readings.idle()
-    assert world.readings.reader.cursor == START
-    put(world.stream, 1)
-    world.readings.idle()
-    assert world.readings.numbers == [1]
+def test_missing_stream(simulation: Simulation) -> None:
+    simulation.readings.idle()
+    assert simulation.readings.reader.cursor == START
+    put(simulation.stream, 1)
+    simulation.readings.idle()
+    assert simulation.readings.numbers == [1]
 
 
 @pytest.mark.parametrize('counts', [True, False],
@@ -229,51 +231,52 @@ def test_missing_stream(world: World) -> None:
 @pytest.mark.parametrize('operation', ['time', 'ends'])
 def test_entries_trimmed_before_they_can_be_read(
         monkeypatch: pytest.MonkeyPatch, operation: str, counts: bool) -> None:
-    """The size of the loss is unknown, its occurrence is not."""
-    world = make_world(monkeypatch, hang(operation))
-    world.stream.counts_added = counts
-    put(world.stream, 0)
-    world.pass_time(1.0)
-    world.readings.since = world.clock.now
+    """The loss is reported, although its size is unknown."""
+    simulation = simulate(monkeypatch, hang(operation))
+    simulation.stream.counts_added = counts
+    put(simulation.stream, 0)
+    simulation.pass_time(1.0)
+    simulation.readings.since = simulation.clock.now
     count = 2 * MAX_LEN
-    world.due = [(2.0, number) for number in range(1, count)]
-    world.read_all()
-    assert world.readings.numbers == list(range(MAX_LEN, count))
-    assert world.readings.lost.calls == [TRIMMED]
+    simulation.due = [(2.0, number) for number in range(1, count)]
+    simulation.read_all()
+    assert simulation.readings.numbers == list(range(MAX_LEN, count))
+    assert simulation.readings.lost.calls == [TRIMMED]
 
 
 def test_entries_trimmed_between_two_calls(
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """The reader has seen where the stream begins and ends, but not read
-    it."""
-    world = make_world(monkeypatch, hang('ends', 'read'))
-    put(world.stream, 0)
-    world.pass_time(1.0)
-    world.readings.since = world.clock.now
-    world.due = [(2.0, 1), *(
+    """The reader knows the stream's first and last entry, but has not read
+    any."""
+    simulation = simulate(monkeypatch, hang('ends', 'read'))
+    put(simulation.stream, 0)
+    simulation.pass_time(1.0)
+    simulation.readings.since = simulation.clock.now
+    simulation.due = [(2.0, 1), *(
         (7.0, number) for number in range(2, MAX_LEN + 1)),
         (7.0, MAX_LEN + 1)]
-    world.read_all()
-    assert 1 not in world.readings.numbers
-    assert world.readings.lost.calls == [TRIMMED]
+    simulation.read_all()
+    assert 1 not in simulation.readings.numbers
+    assert simulation.readings.lost.calls == [TRIMMED]
 
 
 @pytest.mark.parametrize('counts', [True, False],
                          ids=['counted', 'not counted'])
-def test_earlier_trimming_is_no_loss(world: World, counts: bool) -> None:
-    """It was never for a client of this process."""
-    world.stream.counts_added = counts
-    put(world.stream, *range(3 * MAX_LEN))
-    world.pass_time(1.0)
-    world.readings.since = world.clock.now
-    world.pass_time(1.0)
-    put(world.stream, -1)
-    world.read_all()
-    assert world.readings.numbers == [-1]
-    assert world.readings.lost.calls == []
+def test_earlier_trimming_is_no_loss(simulation: Simulation,
+                                     counts: bool) -> None:
+    """The trimmed entries were not for a client of this process."""
+    simulation.stream.counts_added = counts
+    put(simulation.stream, *range(3 * MAX_LEN))
+    simulation.pass_time(1.0)
+    simulation.readings.since = simulation.clock.now
+    simulation.pass_time(1.0)
+    put(simulation.stream, -1)
+    simulation.read_all()
+    assert simulation.readings.numbers == [-1]
+    assert simulation.readings.lost.calls == []
 
 
-#: Seconds: almost none, as on a network, or until a timeout.
+#: Seconds: almost none, the delay of a network, or the time until a timeout.
 SECONDS = st.one_of(
     st.just(0.0), st.floats(0.0, 0.003), st.floats(0.0, 10.0))
 
@@ -290,27 +293,27 @@ SECONDS = st.one_of(
 def test_any_delays(delays: List[float], since: float, before: List[float],
                     gaps: List[float], faults: List[Any], started: float,
                     max_len: int) -> None:
-    """All entries stored from that moment on arrive, once and in order, or
-    their trimming is reported; entries stored before it arrive only if replies
-    were slow."""
+    """All entries since the client's connect arrive once and in order, or
+    their trimming is reported. Earlier entries arrive only if replies were
+    slow."""
     with pytest.MonkeyPatch.context() as patch:
-        world = make_world(patch, delays, max_len)
+        simulation = simulate(patch, delays, max_len)
         moments = sorted(before)
-        world.due = [(moment, number)
-                     for number, moment in enumerate(moments)]
-        world.pass_time(max([since, *moments]))
+        simulation.due = [(moment, number)
+                          for number, moment in enumerate(moments)]
+        simulation.pass_time(max([since, *moments]))
         put_before = len(moments)
-        came = world.now
-        world.readings.since = world.clock.now
-        world.due = [
+        came = simulation.now
+        simulation.readings.since = simulation.clock.now
+        simulation.due = [
             (came + gap, put_before + number) for number, gap in enumerate(
                 itertools.accumulate(gaps))]
         last = put_before + len(gaps)
         for operation, fault in faults:
-            world.stream.plan(operation, fault)
-        world.pass_time(started)
-        readings = world.readings
-        world.read_all()
+            simulation.stream.plan(operation, fault)
+        simulation.pass_time(started)
+        readings = simulation.readings
+        simulation.read_all()
         first = readings.numbers[0] if readings.numbers else put_before
         lost = set(range(put_before, last)) - set(readings.numbers)
         assert readings.numbers == sorted(
@@ -318,6 +321,6 @@ def test_any_delays(delays: List[float], since: float, before: List[float],
         assert not lost or readings.lost.calls
         if max_len == MAX_LEN:
             assert not lost and not readings.lost.calls
-        # By the time of a reply, and two milliseconds.
+        # They are earlier by the time of a reply and two milliseconds at most.
         oldest = came - max(delays, default=0.0) - 0.003
         assert all(moment > oldest for moment in moments[first:])

@@ -1,4 +1,4 @@
-"""The part of a writer's entries that the stream holds."""
+"""The writer finds which of its entries the stream contains."""
 from typing import Any, Iterator, List, Optional, Sequence
 
 import pytest
@@ -34,7 +34,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def put(stream: FakeStream, *numbers: int,
         writer: bytes = OURS) -> List[Position]:
-    """Store entries of a writer, each a moment after the previous one."""
+    """Store entries of a writer, each shortly after the previous one."""
     positions = []
     for number in numbers:
         stream.advance(1.0)
@@ -56,7 +56,7 @@ def test_position_before_the_first_entry_that_was_stored() -> None:
 def test_stream_holds_the_first_entries_in_flight(stored: int, count: int,
                                                   others: List[int],
                                                   between: bool) -> None:
-    """However many entries of others are among them."""
+    """Any number of entries of others may be between them."""
     stream = FakeStream()
     link = stream.link()
     link.connect()
@@ -94,7 +94,7 @@ def test_entries_that_resemble_the_writers(stream: FakeStream, link: Any,
 # -- after a server took over ------------------------------------------------
 
 def marks(positions: Sequence[Position]) -> List[Mark]:
-    """Each entry was a batch by itself."""
+    """Each entry was a separate batch."""
     return [(position, number)
             for number, position in enumerate(positions, 1)]
 
@@ -116,14 +116,14 @@ def test_replica_that_lacked_the_last_entries(stream: FakeStream, link: Any,
     end = stream.last
     if goes_on:
         put(stream, 7, 8, writer=THEIRS)
-    # Without later entries the stream ends before what was acknowledged.
+    # Without later entries the stream ends before the acknowledged ones.
     assert find_kept(link, positions[-1], marks(positions), 0) == Kept(
         positions[-1] if goes_on else end, kept)
 
 
 def test_entries_without_a_mark_count_as_stored(stream: FakeStream,
                                                 link: Any) -> None:
-    """Marks are limited in number: the older ones are gone."""
+    """The number of marks is limited, so older ones are gone."""
     put(stream, 1, writer=THEIRS)
     positions = put(stream, *range(1, 6))
     stream.set_back(stream.entries[0].id)
@@ -136,7 +136,7 @@ def test_entries_without_a_mark_count_as_stored(stream: FakeStream,
     lambda stream: stream.trim(1)])
 def test_trimmed_entries_are_not_lost(stream: FakeStream, link: Any,
                                       lose: Any) -> None:
-    """Readers had time to read them; a deletion is theirs to detect."""
+    """Readers had time to read them. The readers detect deletions."""
     positions = put(stream, 1, 2, 3)
     put(stream, 1, writer=THEIRS)
     lose(stream)

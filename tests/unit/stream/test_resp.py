@@ -1,4 +1,4 @@
-"""Commands and replies, as Redis has them."""
+"""Commands and replies in the protocol of Redis."""
 import socket
 from typing import Any, List, Tuple
 
@@ -27,7 +27,7 @@ def packed(fields: Tuple[bytes, ...]) -> bytes:
 
 
 def parsed(data: bytes) -> Any:
-    """What a server reads: arrays of strings are written as in replies."""
+    """The command that a server reads. Commands have the format of replies."""
     reader = hiredis.Reader()
     reader.feed(data)
     value = reader.gets()

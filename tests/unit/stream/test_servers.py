@@ -1,4 +1,4 @@
-"""Commands for keys on several servers: each is sent to its key's server."""
+"""Keys are on several servers: each command is sent to its key's server."""
 from typing import Any, Callable, Dict, List
 
 import pytest
@@ -18,13 +18,13 @@ class FakeCluster(ScriptedServers):
 
     def __init__(self) -> None:
         super().__init__(self.answer)
-        #: The server of each key, and where the client believes it to be.
+        #: The server of each key, and the server that the client knows.
         self.places: Dict[str, Any] = {}
         self.known: Dict[str, Any] = {}
         #: The error of a server that does not have the key.
         self.error: Callable[[str, Any], Exception] = \
             lambda key, place: MovedError(f'1 {place}:1')
-        #: How often the client has asked for the servers of keys.
+        #: The number of times that the client has asked for the servers.
         self.looks = 0
         #: The servers that received ASKING before the next command.
         self.asking: List[Any] = []
@@ -81,7 +81,7 @@ def test_each_command_is_sent_to_its_server(cluster: FakeCluster) -> None:
     servers.open()
     assert servers.carry_out(get('x', 'y', 'z', 'y')) == [
         b'x at a', b'y at b', b'z at a', b'y at b']
-    # One connection to each, and one pipeline.
+    # One connection and one pipeline for each server.
     assert [each.place for each in cluster.connections] == ['a', 'b']
     assert [each.place for each in cluster.sent] == ['a', 'a', 'b', 'b']
     assert cluster.looks == 1
@@ -100,7 +100,7 @@ def test_error_reply_affects_only_its_command(cluster: FakeCluster) -> None:
 @pytest.mark.parametrize('error', [
     lambda key, place: MovedError(f'1 {place}:1'),
     lambda key, place: TryAgainError('multiple keys'),
-    # The form of redis-py 5.0.
+    # redis-py 5.0 has this form.
     lambda key, place: redis.ResponseError(f'MOVED 1 {place}:1')])
 def test_keys_that_have_moved(cluster: FakeCluster, error: Any) -> None:
     servers = cluster.servers()
@@ -120,7 +120,8 @@ def test_keys_that_have_moved(cluster: FakeCluster, error: Any) -> None:
     lambda key, place: AskError(f'1 {place}:1'),
     lambda key, place: redis.ResponseError(f'ASK 1 {place}:1')])
 def test_keys_that_are_moving(cluster: FakeCluster, error: Any) -> None:
-    """The other server is used for this command only; the table stays."""
+    """The other server is used only for this command. The table does not
+    change."""
     servers = cluster.servers()
     servers.open()
     cluster.error = error
@@ -137,7 +138,7 @@ def test_keys_that_are_moving(cluster: FakeCluster, error: Any) -> None:
     redis.ResponseError('CLUSTERDOWN no'),
     redis.ResponseError('MASTERDOWN no')])
 def test_deposed_master(error: Exception) -> None:
-    """Its reply is not valid: another server has to be found."""
+    """Its reply is invalid, so another server has to be found."""
     servers = Servers(ScriptedServers(lambda *_: error).driver())
     servers.open()
     with pytest.raises(Unavailable):
@@ -145,7 +146,7 @@ def test_deposed_master(error: Exception) -> None:
 
 
 def test_ended_connection_is_replaced(cluster: FakeCluster) -> None:
-    """It is counted, because the server may have dropped something."""
+    """The new connection is counted, because the server may have lost data."""
     servers = cluster.servers()
     servers.open()
     servers.carry_out(get('x', 'y'))
@@ -157,7 +158,7 @@ def test_ended_connection_is_replaced(cluster: FakeCluster) -> None:
 
 
 def test_connection_that_breaks(cluster: FakeCluster) -> None:
-    """Nothing is sent twice."""
+    """No command is sent twice."""
     servers = cluster.servers()
     servers.open()
     cluster.reply = lambda *_: Break()

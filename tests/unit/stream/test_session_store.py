@@ -1,5 +1,5 @@
-"""Commands of many tasks, sent by one. Scripts and keys are tested with a real
-Redis, in tests/integration/stream."""
+"""One task sends the commands of many. tests/integration/stream tests scripts
+and keys with a real Redis."""
 import logging
 import threading
 from typing import Any, Callable, Dict, Iterator, List
@@ -21,12 +21,12 @@ from ..scripted import Break, ScriptedServers
 
 
 class Store(ScriptedServers):
-    """A server with keys, which answers unless it is held."""
+    """A server with keys, which replies unless it is held."""
 
     def __init__(self) -> None:
         super().__init__(self.answer)
         self.values: Dict[bytes, bytes] = {}
-        #: Replies to commands that replace the normal ones.
+        #: Replies that replace the normal ones, by command.
         self.replies: Dict[bytes, Any] = {}
         self.goes_on = threading.Event()
         self.goes_on.set()
@@ -55,7 +55,7 @@ def sessions(server: Store) -> SessionStore:
 def start(sessions: SessionStore, server: Store,
           logger: Callable[[], logging.Logger]
           ) -> Iterator[Callable[[], Task]]:
-    """Starts the task; ends it."""
+    """Starts the task, and ends it after the test."""
     task = Task('sessions', sessions.work, ThreadEngine(), None, logger)
 
     def start_task() -> Task:
@@ -97,7 +97,7 @@ def test_touch(sessions: SessionStore, server: Store) -> None:
 @pytest.mark.usefixtures('task')
 @pytest.mark.parametrize('result', [DONE, CHANGED, ABSENT])
 def test_swap(sessions: SessionStore, server: Store, result: int) -> None:
-    """One script call for each key: the keys may be on several servers."""
+    """Each key has its own script call: the keys may be on several servers."""
     server.replies[b'EVAL'] = result
     assert sessions.swap([Swap('p', b'2', [b'1', b'']),
                           Swap('q', b'', [b'1'])]) == [result] * 2
@@ -144,7 +144,7 @@ def test_page_before(sessions: SessionStore, server: Store) -> None:
 def test_waiting_commands_are_sent_together(sessions: SessionStore,
                                             server: Store,
                                             monkeypatch: Any) -> None:
-    """And each caller gets the replies to its own commands."""
+    """Each caller gets the replies to its own commands."""
     for number in range(PIPELINE):
         server.values[b'sessions:%d' % number] = b'%d' % number
     batches: List[int] = []
@@ -198,7 +198,7 @@ def test_server_that_refuses_some_writes(sessions: SessionStore,
 
 def test_connection_that_breaks(sessions: SessionStore, server: Store,
                                 task: Task) -> None:
-    """Nothing is sent twice; the next command uses a new connection."""
+    """No command is sent twice. The next one uses a new connection."""
     server.replies[b'SET'] = Break()
     with pytest.raises(Unavailable):
         sessions.put('p', b'1')
@@ -233,7 +233,7 @@ def test_late_reply(sessions: SessionStore, server: Store) -> None:
 
 def test_end_of_the_task(sessions: SessionStore, server: Store,
                          task: Task) -> None:
-    """Waiting calls are given up, and later calls fail at once."""
+    """Waiting calls end, and later calls fail at once."""
     server.goes_on.clear()
     calls = [Call(sessions.get, str(number)) for number in range(3)]
     wait_until(lambda: server.sent)

@@ -1,4 +1,4 @@
-"""Listening to a cluster's sharded channels, on all masters that have some."""
+"""Sharded listeners connect to all masters that have one of their channels."""
 import logging
 from typing import Any, Callable, Dict, Iterator, List
 
@@ -16,12 +16,12 @@ from redis_streams_adapter.testing.pubsub import FakeConnection, FakePubSub
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ..conftest import Log
 
-#: Enough that each master has some of them.
+#: Enough channels that each master has some.
 CHANNELS = [f'c{number}' for number in range(20)]
 
 
 class Running:
-    """Listeners, and their tasks."""
+    """The listeners and their tasks."""
 
     def __init__(self, server: FakePubSub, logger: Any) -> None:
         self.heard, self.changed = Log(), Log()
@@ -49,7 +49,7 @@ class Running:
 
 def ask_differently(monkeypatch: pytest.MonkeyPatch,
                     listeners: ShardedListeners, places: Any) -> None:
-    """Make the cluster report other places."""
+    """Change the servers that the cluster reports."""
     driver = listeners._driver
     assert driver.cluster is not None
     monkeypatch.setattr(listeners, '_driver', driver._replace(
@@ -72,7 +72,7 @@ def running(server: FakePubSub, logger: Callable[[], logging.Logger],
 
 @pytest.fixture
 def listeners(running: Running) -> ShardedListeners:
-    """Listeners to all channels."""
+    """Listeners on all channels."""
     running.listeners.listen_to(CHANNELS)
     wait_until(lambda: all(map(running.listeners.hears, CHANNELS)))
     return running.listeners
@@ -80,7 +80,7 @@ def listeners(running: Running) -> ShardedListeners:
 
 def check(server: FakePubSub, running: Running,
           channels: List[str]) -> None:
-    """Each channel is heard once, and no other one."""
+    """Check that each channel has one subscription, and no other channel."""
     wait_until(lambda: all(map(running.listeners.hears, channels)),
                what=lambda: f'{[each.places for each in server.connections]}')
     for channel in CHANNELS:
@@ -121,7 +121,7 @@ def test_change_of_channels(server: FakePubSub, running: Running,
 
 def test_channel_that_moves(server: FakePubSub, running: Running,
                             listeners: ShardedListeners) -> None:
-    """Other channels are still heard, on the same connections."""
+    """Other channels keep their subscriptions and connections."""
     connections = list(server.connections)
     channel = CHANNELS[0]
     here = server.master_of(channel)
@@ -159,8 +159,8 @@ def test_move_that_the_cluster_does_not_report_yet(
 def test_one_of_many_channels_has_moved(server: FakePubSub, running: Running,
                                         monkeypatch: pytest.MonkeyPatch,
                                         old: bool) -> None:
-    """Other channels are still heard, also with redis-py 5.0, which has no
-    classes for the errors of a cluster."""
+    """Other channels keep their subscriptions. redis-py 5.0 has no classes for
+    the errors of a cluster."""
     channel, know = CHANNELS[0], server.master_of
     there = next(each for each in server.masters if each != know(channel))
     if old:
@@ -181,7 +181,8 @@ def test_one_of_many_channels_has_moved(server: FakePubSub, running: Running,
 
 def test_slot_that_no_master_has(server: FakePubSub, running: Running,
                                  monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is reported; the other channels are heard."""
+    """The missing master is reported. Other channels keep their
+    subscriptions."""
     listeners, lost = running.listeners, CHANNELS[0]
     know = server.master_of
     there = [False]
@@ -200,7 +201,7 @@ def test_slot_that_no_master_has(server: FakePubSub, running: Running,
 
 def test_replaced_master(server: FakePubSub, running: Running,
                          listeners: ShardedListeners) -> None:
-    """By a server at another address."""
+    """A server at another address replaces the master."""
     with server.changed:
         server.masters[0] = ('four', 4)
         for each in list(server.connections):
@@ -233,7 +234,7 @@ def test_cluster_that_is_away(server: FakePubSub, running: Running) -> None:
 
 
 def test_no_rights(server: FakePubSub, running: Running) -> None:
-    """The listeners report it; other channels would not be heard either."""
+    """The listeners report the refusal. It would affect all channels."""
     server.errors[b'SSUBSCRIBE'] = redis.exceptions.NoPermissionError('no')
     listeners = running.listeners
     listeners.listen_to(CHANNELS)
@@ -247,7 +248,7 @@ def test_no_rights(server: FakePubSub, running: Running) -> None:
 
 def test_renew(server: FakePubSub, running: Running,
                listeners: ShardedListeners) -> None:
-    """One connection is replaced, the others stay."""
+    """One connection is replaced, and the others stay."""
     before = list(server.connections)
     listeners.renew(CHANNELS[0])
     wait_until(lambda: len(set(before) - set(server.connections)) == 1)

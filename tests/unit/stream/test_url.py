@@ -1,4 +1,4 @@
-"""The parts of a Redis URL, and what an error must not quote."""
+"""The parts of a Redis URL. An error quotes none of them."""
 import pytest
 import redis
 
@@ -35,7 +35,7 @@ def test_database_and_service() -> None:
 
 
 def test_options() -> None:
-    """Typed like redis-py's own, in every scheme."""
+    """Options have the same types as in redis-py, with every scheme."""
     assert options_of(redis, split_url(
         'redis+cluster://host?socket_timeout=1.5&health_check_interval=7')
     ) == {'socket_timeout': 1.5, 'health_check_interval': 7}
@@ -46,7 +46,7 @@ def test_options() -> None:
     'redis://host:secret', 'redis://host/secret', 'redis://[secret',
     'redis+sentinel://a:1,b:secret/0/mymaster'])
 def test_an_error_quotes_no_part_of_the_url(url: str) -> None:
-    """What looks like a port may be part of a password."""
+    """A part that looks like a port may belong to a password."""
     with pytest.raises(ConfigurationError) as caught:
         split_url(url)
     error: object = caught.value

@@ -43,7 +43,7 @@ def test_wait_until_stored(writer: Writer, stream: FakeStream,
         pending, = put(writer, number)
         writer.wait(pending)
         assert stored(stream)[-1] == number
-    # Again, because it is settled.
+    # A settled entry needs no wait.
     writer.wait(pending)
 
 
@@ -60,7 +60,7 @@ def test_wait_for_a_refused_entry(writer: Writer, stream: FakeStream,
 def test_wait_survives_a_replaced_connection(
         writer: Writer, stream: FakeStream,
         start_writer: Callable[[], None]) -> None:
-    """That is not an outage."""
+    """A replaced connection is not an outage."""
     start_writer()
     writer.wait(*put(writer, 1))
     for fault in (Fault.BREAK_BEFORE, Fault.BREAK_AFTER):
@@ -83,7 +83,7 @@ def test_wait_ends_in_an_outage(writer: Writer, stream: FakeStream,
     stream.come_back()
     assert writer.flush(DEADLINE)
     assert stored(stream) == [1, 2]
-    # From here on waiting is possible again.
+    # Waiting is possible again from here on.
     stream.freeze()
     thread, result = in_thread(writer.wait, *put(writer, 3))
     assert not result
@@ -152,7 +152,7 @@ def test_flush_through_an_outage(writer: Writer, stream: FakeStream,
 def test_interrupted_wait_leaves_no_waiter(
         writer: Writer, stream: FakeStream,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gevent timeout is raised wherever the task waits."""
+    """A gevent timeout is raised in the wait."""
     class Impatient(threading.Event):
         def wait(self, timeout: Optional[float] = None) -> bool:
             raise KeyboardInterrupt
@@ -186,7 +186,7 @@ def test_no_wait_for_an_ended_task(writer: Writer) -> None:
 @pytest.mark.parametrize('frozen', [False, True])
 def test_interrupt(writer: Writer, stream: FakeStream, logger: Logger,
                    frozen: bool) -> None:
-    """Whatever it waits for, on its connection or here."""
+    """The task may wait on its connection or for entries."""
     task = Task('writer', writer.work, ThreadEngine(), None, logger)
     task.start()
     put(writer, 1)
@@ -217,7 +217,7 @@ def test_abandon(writer: Writer, stream: FakeStream) -> None:
 
 def test_success_is_reported_once_something_is_stored(
         writer: Writer, stream: FakeStream) -> None:
-    """Not already when it is connected: writing may be forbidden."""
+    """A connection is not enough: writing may be forbidden."""
     def task() -> UntilDone:
         return UntilDone(lambda: not len(writer.outbox))
 
@@ -230,7 +230,7 @@ def test_success_is_reported_once_something_is_stored(
     stream.error = None
     writer.work(accepted)
     assert accepted.got_through == 1
-    # With nothing to write, this is all that can be known.
+    # Without an entry, the connection counts as success.
     writer.work(idle)
     assert idle.got_through == 1
 
@@ -241,7 +241,7 @@ def test_urgent_entry_is_sent_first(writer: Writer,
     writer.append_urgent([b'urgent', b'7'])
     writer.append_urgent([b'urgent', b'8'])
     send(writer)
-    # Once, and only the last one.
+    # It is sent once, and only the last one.
     assert stored(stream) == [8, 1, 2]
     assert stream.history[0].fields == [b'urgent', b'8']
 
@@ -249,7 +249,8 @@ def test_urgent_entry_is_sent_first(writer: Writer,
 def test_urgent_entry_needs_no_outbox(
         writer: Writer, stream: FakeStream,
         start_writer: Callable[[], None]) -> None:
-    """Nor does it wait for readers, whom it is about."""
+    """It does not wait for readers either, because it asks for their
+    positions."""
     writer.backpressure.set_window(1)
     writer.backpressure.seen(0)
     start_writer()
@@ -265,7 +266,7 @@ def test_urgent_entry_needs_no_outbox(
 def test_nothing_urgent_follows_the_goodbyes(
         writer: Writer, stream: FakeStream,
         start_writer: Callable[[], None]) -> None:
-    """Others would otherwise take the node for a member again."""
+    """Otherwise other nodes would count the node as a member again."""
     put(writer, 1)
     writer.append_urgent([b'urgent', b'7'])
     writer.close([[b'bye', b'9']])
@@ -280,7 +281,7 @@ def test_nothing_urgent_follows_the_goodbyes(
                                    Fault.ERROR])
 def test_urgent_entry_is_never_in_doubt(writer: Writer, stream: FakeStream,
                                         fault: Fault) -> None:
-    """Sending it twice does no harm; it is not lost."""
+    """A second copy is harmless, so the entry is sent again."""
     put(writer, 1)
     send(writer)
     writer.append_urgent([b'urgent', b'7'])
@@ -295,8 +296,8 @@ def test_urgent_entry_is_never_in_doubt(writer: Writer, stream: FakeStream,
 def test_urgent_entry_survives_an_ended_connection(
         writer: Writer, stream: FakeStream,
         start_writer: Callable[[], None]) -> None:
-    """The end of the connection is noticed only now, and there is nothing else
-    to send."""
+    """The end of the connection is detected only now, and no other entry has
+    to be sent."""
     start_writer()
     stream.plan('append', Fault.BREAK_BEFORE)
     writer.append_urgent([b'urgent', b'7'])

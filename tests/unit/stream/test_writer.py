@@ -37,7 +37,8 @@ def test_stored_entry(writer: Writer, stream: FakeStream) -> None:
 
 def test_writer_that_made_the_stream_began_before_its_first_entry(
         writer: Writer, stream: FakeStream) -> None:
-    """A stream that began with this writer may be deleted and begin again."""
+    """A stream that began with this writer may be deleted and created
+    again."""
     stream.clock = 1234
     for number in (1, 2, 3):
         put(writer, number)
@@ -171,7 +172,7 @@ def test_temporary_error(writer: Writer, stream: FakeStream) -> None:
     stream.plan('append', Fault.ERROR, Fault.ERROR)
     assert len(send(writer)) == 2
     assert stored(stream) == [1, 2]
-    # Nothing was in doubt, so nothing had to be searched.
+    # No entry was in doubt, so the stream was not searched.
     assert writer.found_stored == 0
 
 
@@ -204,7 +205,7 @@ def test_entry_that_makes_the_server_hang_up(writer: Writer,
 def test_large_entry_that_always_breaks_the_connection(writer: Writer,
                                                        stream: FakeStream,
                                                        logged: Any) -> None:
-    """A server may hang up without a reply that arrives."""
+    """A server may close the connection before its reply arrives."""
     put(writer, 1)
     send(writer)
     put(writer, 2, filling=LARGE)
@@ -243,7 +244,7 @@ def test_links_are_closed(writer: Writer, stream: FakeStream) -> None:
     assert stream.connections == 0
 
 
-# -- heartbeats ---------------------------------------------------------------
+# -- heartbeats --------------------------------------------------------------
 
 def test_heartbeats_have_no_number(writer: Writer, stream: FakeStream) -> None:
     for numbered in (False, True, False, True, True, False):
@@ -289,7 +290,8 @@ def test_writers_share_limits(stream: FakeStream, logger: Logger) -> None:
 # -- by time -----------------------------------------------------------------
 
 def test_retention(make_writer: Make, stream: FakeStream) -> None:
-    """By the server's clock: the last id minus the retention."""
+    """The limit follows the server's clock: the last id minus the
+    retention."""
     writer = make_writer(retention=10.0)
     for number in range(20):
         put(writer, number)
@@ -320,7 +322,7 @@ def test_retention_is_limited(logger: Logger,
 
 def test_forbidden_trim_is_an_outage(make_writer: Make,
                                      stream: FakeStream) -> None:
-    """Otherwise it would fail at each trim, and work in between."""
+    """Otherwise the writer would fail at each trim, and work in between."""
     writer = make_writer(retention=10.0)
     put(writer, 1)
     stream.plan('trim', Fault.ERROR)

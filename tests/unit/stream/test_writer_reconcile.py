@@ -1,4 +1,4 @@
-"""Stored and vanished entries after a connection broke."""
+"""The writer finds stored and vanished entries after a connection broke."""
 import logging
 from typing import Any, List
 
@@ -29,7 +29,7 @@ def test_in_doubt(writer: Writer, stream: FakeStream, fault: Fault,
     assert writer.found_stored == found
     put(writer, 4)
     send(writer)
-    # Too late: the server has ended its connection.
+    # This comes too late: the server has ended its connection.
     stream.arrive()
     assert stored(stream) == [1, 2, 3, 4]
     assert writer.outbox.stored == 4
@@ -37,7 +37,7 @@ def test_in_doubt(writer: Writer, stream: FakeStream, fault: Fault,
 
 def test_in_doubt_among_the_entries_of_others(
         writer: Writer, make_writer: Make, stream: FakeStream) -> None:
-    """Far more of them than one page of the search."""
+    """They fill many pages of the search."""
     other = make_writer()
     put(writer, 1)
     send(writer)
@@ -106,7 +106,7 @@ def test_in_doubt_before_anything_was_acknowledged(
 
 def test_in_doubt_without_the_right_to_end_connections(
         writer: Writer, stream: FakeStream) -> None:
-    """A copy may arrive then, which readers recognise by its number."""
+    """A copy may arrive later. Readers recognise it by its number."""
     stream.permissive = False
     put(writer, 1)
     stream.plan('append', Fault.BREAK_LATE)
@@ -119,7 +119,7 @@ def test_in_doubt_without_the_right_to_end_connections(
 
 
 def test_in_doubt_and_trimmed(writer: Writer, stream: FakeStream) -> None:
-    """If its fate is unknown, it is sent again rather than lost."""
+    """An entry with an unknown result is sent again, not lost."""
     put(writer, 1)
     stream.plan('append', Fault.BREAK_AFTER)
     with pytest.raises(Unavailable):
@@ -132,7 +132,7 @@ def test_in_doubt_and_trimmed(writer: Writer, stream: FakeStream) -> None:
 
 def test_in_doubt_after_a_refused_entry(writer: Writer,
                                         stream: FakeStream) -> None:
-    """The numbers have a gap then."""
+    """The numbers then have a gap."""
     stream.chokes_on = lambda fields: fields[1] == b'2'
     put(writer, 1, 2, 3)
     stream.plan('append', Fault.NONE, Fault.BREAK_AFTER)
@@ -155,14 +155,14 @@ faults = st.lists(st.sampled_from(list(Fault)), max_size=6)
     choking=st.sets(st.integers(0, 40), max_size=3))
 def test_exactly_once_and_in_order(plans: Any, refused: Any,
                                    choking: Any) -> None:
-    """Whatever breaks, and whenever."""
+    """This holds for any sequence of faults."""
     stream = FakeStream()
     writer = Writer(stream.link, ThreadEngine(),
                     lambda: logging.getLogger('tests.unit.quiet'),
                     capacity=Capacity(1000, 1 << 30), patience=DEADLINE,
                     vanished=unexpected)
-    # A batch with an entry that is refused individually, whose reply is lost,
-    # cannot be resolved.
+    # If the reply to a batch with a refused entry is lost, its result cannot
+    # be determined.
     stream.refuses = lambda fields: False
     stream.chokes_on = lambda fields: int(fields[1]) in choking | refused
     number = 0
@@ -195,7 +195,7 @@ def test_heartbeats_in_doubt(writer: Writer, stream: FakeStream, fault: Fault,
     assert stored(stream) == list(range(len(flight) + 1))
 
 
-# -- vanished entries ---------------------------------------------------------
+# -- vanished entries --------------------------------------------------------
 
 @pytest.mark.parametrize('size', [1, 4])
 @pytest.mark.parametrize('kept', range(0, 8, 4))
@@ -241,7 +241,7 @@ def test_vanished_heartbeats_are_no_loss(writer: Writer,
 def test_entries_of_a_deleted_stream_have_not_vanished(writer: Writer,
                                                        stream: FakeStream,
                                                        how: str) -> None:
-    """The readers report that, and what they miss."""
+    """The readers report the deletion and the entries that they miss."""
     put(writer, *range(4))
     send(writer)
     breaks(writer, stream)
@@ -261,7 +261,7 @@ def test_entries_of_a_deleted_stream_have_not_vanished(writer: Writer,
 
 def test_writer_found_in_doubt_did_not_begin_with_a_later_stream(
         writer: Writer, stream: FakeStream) -> None:
-    """Readers of that stream would miss what the deleted one held."""
+    """Readers of that stream would miss the entries of the deleted one."""
     put(writer, 1, 2)
     stream.plan('append', Fault.BREAK_AFTER)
     send(writer)
@@ -300,7 +300,8 @@ def test_unreplicated_entries_are_not_acknowledged(make_writer: Make,
         assert len(writer.outbox) == 2 and not pending.settled
     send(writer)
     assert pending.settled
-    # Found, not sent again; the other appended entry has no writer here.
+    # The entry was found, and not sent again. The other appended entry has no
+    # writer here.
     assert [entry.fields[1] for entry in stream.history] == [
         b'1', b'2', b'emitter', b'emitter']
 

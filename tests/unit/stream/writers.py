@@ -26,7 +26,7 @@ def put(writer: Writer, *numbers: int, filling: int = 0) -> List[Pending]:
 
 
 def send(writer: Writer) -> List[Unavailable]:
-    """Run the task's work until the outbox is empty.
+    """Run the writer's work until the outbox is empty.
 
     :return: the errors.
     """
