@@ -1,1 +1,1 @@
-"""Shared test infrastructure: real servers, real clients, real Redis."""
+"""Shared test infrastructure: real servers, real clients and a real Redis."""

@@ -3,12 +3,12 @@ from typing import NamedTuple, Sequence
 
 
 class Account(NamedTuple):
-    """How the messages that were received differ from those emitted.
+    """The differences between received and emitted messages.
 
-    :param lost: how many never arrived.
-    :param twice: how many arrived more than once.
-    :param out_of_order: how many arrived after a later one.
-    :param strange: how many were never emitted.
+    :param lost: the number of messages that did not arrive.
+    :param twice: the number of duplicates.
+    :param out_of_order: the number of messages that arrived after a later one.
+    :param strange: the number of messages that were never emitted.
     """
 
     lost: int
@@ -17,7 +17,7 @@ class Account(NamedTuple):
     strange: int
 
 
-#: Every message, once, in order.
+#: Every message arrived once and in order.
 EXACT = Account(0, 0, 0, 0)
 
 
@@ -25,7 +25,7 @@ def account(received: Sequence[int], emitted: int) -> Account:
     """Compare the numbers of one emitter's messages, in order of arrival,
     with 0, 1, 2, … as they were emitted.
 
-    :param emitted: how many there were.
+    :param emitted: the number of emitted messages.
     """
     highest = -1
     late = 0

@@ -9,7 +9,7 @@ class Balancer(Proxy):
     """Sends each new connection to the next server, in turn.
 
     :param ports: the servers' ports on the loopback interface. The list may
-                  be changed; existing connections stay where they are.
+                  be changed. Existing connections stay.
     """
 
     def __init__(self, ports: List[int]) -> None:
@@ -24,7 +24,7 @@ class Balancer(Proxy):
 
     @property
     def target_port(self) -> int:
-        """The server whose turn it is."""
+        """The port of the next server."""
         self._turn += 1
         return self.ports[self._turn % len(self.ports)]
 

@@ -16,7 +16,8 @@ class Certificate(NamedTuple):
 
     @property
     def server_arguments(self) -> 'tuple[str, ...]':
-        """For a redis-server that requires client certificates."""
+        """The arguments of a redis-server that requires client
+        certificates."""
         return ('--tls-cert-file', str(self.cert),
                 '--tls-key-file', str(self.key),
                 '--tls-ca-cert-file', str(self.authority),
@@ -24,21 +25,21 @@ class Certificate(NamedTuple):
 
     @property
     def client_options(self) -> Dict[str, Any]:
-        """Of redis-py."""
+        """The options of redis-py."""
         return {'ssl_certfile': str(self.cert),
                 'ssl_keyfile': str(self.key),
                 'ssl_ca_certs': str(self.authority)}
 
     @property
     def query(self) -> str:
-        """The same in a URL."""
+        """The options as the query of a URL."""
         return urlencode(self.client_options)
 
 
 class Authority:
-    """A certificate authority. It needs trustme.
+    """A certificate authority. It needs the package trustme.
 
-    :param directory: where the files are written.
+    :param directory: the directory for the files.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -52,7 +53,7 @@ class Authority:
     def issue(self, name: str) -> Certificate:
         """Issue a certificate for :data:`HOST`.
 
-        :param name: the beginning of the files' names.
+        :param name: the prefix of the files' names.
         """
         certificate = self._authority.issue_cert(HOST)
         cert, key = (self._directory / f'{name}.{kind}.pem'

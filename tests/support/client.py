@@ -1,4 +1,4 @@
-"""A real Socket.IO client that remembers what it received."""
+"""A real Socket.IO client that records the events that it receives."""
 import functools
 import logging
 import queue
@@ -11,13 +11,13 @@ import socketio
 
 from .wait import DEADLINE, wait_until
 
-# A polling client refuses more than 16 packets at once, however many have
-# gathered on the server.
+# By default a polling client refuses more than 16 packets in one response. The
+# server may have more.
 engineio.payload.Payload.max_decode_packets = 10_000
 
 
 class Event(NamedTuple):
-    """One event as it arrived."""
+    """One received event."""
 
     name: str
     args: Tuple[Any, ...]
@@ -25,13 +25,13 @@ class Event(NamedTuple):
 
 
 class NoAnswer(Exception):
-    """Raised by an answer: the event is not acknowledged."""
+    """Raised by an answer function: the event is not acknowledged."""
 
 
 class _InOrder(engineio.Client):  # type: ignore[misc]
     """Handles messages one after the other.
 
-    The original starts a thread for each, in no particular order.
+    python-engineio starts a thread for each message, so their order varies.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -49,8 +49,8 @@ class _InOrder(engineio.Client):  # type: ignore[misc]
     def connect(self, *args: Any, **kwargs: Any) -> None:
         super().connect(*args, **kwargs)
         if self.ws is not None:
-            # It would wait three seconds for the server's closing frame,
-            # which the reading thread has taken.
+            # It would wait three seconds for the server's close frame,
+            # which the reading thread has already received.
             self.ws.close = functools.partial(self.ws.close, timeout=0)
 
     def end(self) -> None:
@@ -68,7 +68,8 @@ class _InOrder(engineio.Client):  # type: ignore[misc]
             except NoAnswer:
                 pass
             except Exception:
-                # As in the original, where it ends that one thread.
+                # In python-engineio the error ends only the thread of one
+                # message.
                 logging.exception('a message could not be handled')
 
 
@@ -78,7 +79,7 @@ class _Socket(socketio.Client):  # type: ignore[misc]
 
 
 class Listener:
-    """What any client remembers, in whatever language it is written."""
+    """The records of a client, in Python or JavaScript."""
 
     #: The socket's id in each namespace, in the order of connecting.
     sids: Dict[str, str]
@@ -104,12 +105,12 @@ class Listener:
         raise NotImplementedError
 
     def count(self, name: str) -> int:
-        """How many events of this name there are so far."""
+        """The number of events of this name so far."""
         raise NotImplementedError
 
     def disconnects(self) -> List[Tuple[str, str]]:
-        """Each disconnect so far: namespace and reason, the latter in the
-        words of the client's library."""
+        """Each disconnect so far: the namespace and the reason of the client's
+        library."""
         raise NotImplementedError
 
     def wait_disconnected(self, namespace: Optional[str] = None,
@@ -127,8 +128,8 @@ class Listener:
                  timeout: float = DEADLINE) -> List[Tuple[Any, ...]]:
         """Wait for events of a name.
 
-        :param count: at least this many.
-        :return: the arguments of all that have arrived.
+        :param count: the minimum number of events.
+        :return: the arguments of all received events.
         """
         wait_until(lambda: self.count(name) >= count, timeout, lambda: (
             f'{count} x {name!r} at client {self.sid}, which has '
@@ -148,8 +149,8 @@ class Client(Listener):
     def __init__(self, url: str, *namespaces: str,
                  transport: str = 'websocket', auth: Any = None) -> None:
         self._namespaces = namespaces or ('/',)
-        # Appended to by the message thread and copied by the test; both are
-        # atomic in CPython.
+        # The message thread appends to these lists, and the test copies them.
+        # Both are atomic in CPython.
         self._events: List[Event] = []
         self._by_name: Dict[str, List[Tuple[Any, ...]]] = {}
         self._disconnects: List[Tuple[str, str]] = []
@@ -163,7 +164,7 @@ class Client(Listener):
         self.sids = {
             name: self._socket.get_sid(name) for name in self._namespaces}
 
-    # -- what it received --------------------------------------------------
+    # -- records -----------------------------------------------------------
 
     def events(self) -> List[Event]:
         """All events so far, in the order in which they arrived."""
@@ -183,7 +184,7 @@ class Client(Listener):
         return list(self._disconnects)
 
     def is_responsive(self) -> bool:
-        """Whether the server answers it."""
+        """Whether the server answers the client."""
         try:
             self.call('echo', timeout=2.0)
         except (OSError, socketio.exceptions.SocketIOError):
@@ -191,11 +192,12 @@ class Client(Listener):
         return True
 
     def is_connected(self, namespace: Optional[str] = None) -> bool:
-        """Whether it is connected to a namespace (default: the first)."""
+        """Whether the client is connected to a namespace (default: the
+        first)."""
         name = namespace or self._namespaces[0]
         return self._socket.get_sid(name) is not None
 
-    # -- what it does -------------------------------------------------------
+    # -- actions ------------------------------------------------------------
 
     def answer(self, name: str, *args: Any) -> None:
         """Acknowledge events of this name with these arguments."""
@@ -219,7 +221,7 @@ class Client(Listener):
 
     def call(self, name: str, *args: Any, namespace: Optional[str] = None,
              timeout: float = DEADLINE) -> Any:
-        """Send an event and return what the server's handler returned."""
+        """Send an event and return the result of the server's handler."""
         return self._socket.call(
             name, args, namespace=namespace or self._namespaces[0],
             timeout=timeout)
@@ -233,7 +235,7 @@ class Client(Listener):
         try:
             self._socket.disconnect()
         except (OSError, socketio.exceptions.SocketIOError):
-            pass  # the server may be gone
+            pass  # the server may have ended
         finally:
             self._socket.eio.end()
 

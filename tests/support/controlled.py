@@ -8,7 +8,7 @@ from . import json_values
 from .process import OwnProcess
 from .wait import wait_until
 
-#: Seconds that a control call may take. A handler that hangs for longer has
+#: Seconds: the time limit of a control call. A handler that takes longer has
 #: failed.
 CONTROL_TIMEOUT = 20.0
 
@@ -18,11 +18,11 @@ _Self = TypeVar('_Self', bound='ControlledProcess')
 class RemoteError(Exception):
     """An exception that was raised in the process.
 
-    :param types: the names of its class and of that class's bases.
+    :param types: the names of its class and of the base classes.
     :param text: its text.
-    :param remote_traceback: where it was raised.
-    :param responses: the answers received until then, if it has them.
-    :param missing: the servers that did not answer, if it names them.
+    :param remote_traceback: its traceback.
+    :param responses: the responses that it contains, if any.
+    :param missing: the servers that it names as missing, if any.
     """
 
     def __init__(self, types: List[str], text: str,
@@ -37,7 +37,7 @@ class RemoteError(Exception):
 
 
 class ControlledProcess:
-    """A process that prints ``port <n>`` once it serves.
+    """A process that prints ``port <n>`` as soon as it serves.
 
     :param name: its name in the messages of failed tests.
     :param command: program and arguments.
@@ -54,11 +54,11 @@ class ControlledProcess:
 
     @property
     def url(self) -> str:
-        """Where it serves."""
+        """The URL of the server."""
         return f'http://127.0.0.1:{self.port}'
 
     def launch(self: _Self) -> _Self:
-        """Start it, without waiting until it serves."""
+        """Start the process, without waiting until it serves."""
         with tempfile.NamedTemporaryFile(
                 prefix=f'{self.name}-', suffix='.out', delete=False) as file:
             output = Path(file.name)
@@ -67,7 +67,7 @@ class ControlledProcess:
         return self
 
     def wait_ready(self: _Self) -> _Self:
-        """Wait until it serves."""
+        """Wait until the process serves."""
         process = self.process
 
         def announced() -> int:
@@ -84,46 +84,46 @@ class ControlledProcess:
         return self
 
     def start(self: _Self) -> _Self:
-        """Start it and wait until it serves."""
+        """Start the process, and wait until it serves."""
         return self.launch().wait_ready()
 
     @property
     def process(self) -> OwnProcess:
-        """The process, once started."""
+        """The process. It must have been started."""
         assert self._process is not None, f'{self.name} was not started'
         return self._process
 
     def kill(self) -> None:
-        """End the process at once."""
+        """Kill the process."""
         self.process.kill()
         if self in self.running:
             self.running.remove(self)
 
     def prepare_stop(self) -> None:
-        """Prepare for a stop: finish what is in progress."""
+        """Prepare for a stop: finish operations in progress."""
 
     def stop(self) -> None:
-        """End the process, gracefully if it can."""
+        """Stop the process, gracefully if possible."""
         try:
             if self.process.returncode is None:
                 self.prepare_stop()
         except (OSError, RemoteError):
-            pass  # it is ended below
+            pass  # it is stopped below
         finally:
             self.kill()
             self.process.output_file.unlink(missing_ok=True)
 
     def freeze(self) -> None:
-        """Stop its execution; its connections stay open."""
+        """Suspend the process. Its connections stay open."""
         self.process.freeze()
 
     def thaw(self) -> None:
-        """Resume its execution."""
+        """Resume the process."""
         self.process.thaw()
 
     def control(self, operation: str, *arguments: Any,
                 timeout: float = CONTROL_TIMEOUT) -> Any:
-        """Carry out an operation in a request handler of the process.
+        """Run an operation in a request handler of the process.
 
         :raises RemoteError: the operation raised.
         """
@@ -143,6 +143,6 @@ class ControlledProcess:
         return answer['result']
 
     def recorded(self, what: str) -> List[Any]:
-        """What was recorded: connects, disconnects, losses, or a callback's
-        calls."""
+        """The records of one kind: connects, disconnects, losses, or the calls
+        of a callback."""
         return list(self.control('recorded', what))

@@ -1,5 +1,5 @@
 """The application of :mod:`.node_app`, and the operations that the test
-process calls on it."""
+process calls."""
 import logging
 import os
 import statistics
@@ -22,7 +22,7 @@ NAMESPACES = ('/', '/chat')
 
 
 class LogRecords(logging.Handler):
-    """Keeps what is logged, for the test to read."""
+    """Keeps log records for the test."""
 
     def __init__(self) -> None:
         super().__init__(logging.DEBUG)
@@ -38,7 +38,7 @@ class LogRecords(logging.Handler):
 
 
 def plain(value: Any) -> Any:
-    """A result in a form that can be sent to another process."""
+    """Convert a result so that it can be sent to another process."""
     if isinstance(value, list):
         return [plain(each) for each in value]
     if isinstance(value, RemoteSocket):
@@ -50,11 +50,11 @@ def plain(value: Any) -> Any:
 class Node:
     """The application and the operations on it.
 
-    Lists are only ever appended to and copied, which is atomic in CPython.
+    Lists are only appended to and copied. Both are atomic in CPython.
 
     :param server: the Socket.IO server, with a manager.
-    :param front: the object whose ``emit`` such an application calls: the
-                  server itself or Flask-SocketIO's object.
+    :param front: the object whose ``emit`` an application calls: the server
+                  itself or Flask-SocketIO's object.
     :param make_emitter: makes a write-only manager from its options.
     :param with_auth: whether the connect handlers have a third argument.
     """
@@ -69,7 +69,7 @@ class Node:
         self._make_emitter = make_emitter
         self._recorded: Dict[str, List[Any]] = {
             'connect': [], 'disconnect': []}
-        #: How each client was connected, see :meth:`welcome`.
+        #: The records of each connect, see :meth:`welcome`.
         self._connected: List[Dict[str, Any]] = []
         self._refusal: Optional[str] = None
         self._greeting: Optional[str] = None
@@ -83,7 +83,7 @@ class Node:
             self.register_handlers(namespace)
 
     def register_handlers(self, namespace: str) -> None:
-        """Serve a namespace."""
+        """Add the handlers of a namespace."""
         server = self._server
 
         def on_connect(sid: str, environ: Any, auth: Any) -> Any:
@@ -115,8 +115,8 @@ class Node:
 
     def welcome(self, namespace: str, sid: str, environ: Dict[str, Any],
                 auth: Any) -> Any:
-        """A connect handler's work: record what it finds, emit and refuse
-        as configured."""
+        """The connect handler: record its arguments and the client's state,
+        emit and refuse as configured."""
         manager = self.targets['manager']
 
         session = self._server.get_session(sid, namespace)
@@ -130,7 +130,7 @@ class Node:
             'manager': outcome(manager.recovery(sid, namespace)) if hasattr(
                 manager, 'recovery') else None,
             'rooms': sorted(self._server.rooms(sid, namespace), key=str),
-            # Of a client of Node.js, it may be anything.
+            # The data of a client of Node.js may have any type.
             'session': dict(session) if isinstance(session, dict)
             else session})
         if self._greeting is not None:
@@ -144,14 +144,13 @@ class Node:
     # -- operations ---------------------------------------------------------
 
     def connected(self, sid: Optional[str]) -> List[Dict[str, Any]]:
-        """What the connect handlers found, for each connect of one client or
-        of all."""
+        """The records of the connect handlers, for one client or for all."""
         return [each for each in list(self._connected)
                 if sid in (None, each['sid'])]
 
     def refuse(self, how: Optional[str]) -> None:
-        """Make the connect handlers ``'return'`` ``False``, ``'raise'`` or
-        ``'wait'`` until this is called again; ``None`` restores the
+        """Make the connect handlers ``'return'`` ``False``, ``'raise'``, or
+        ``'wait'`` until the next call of this method. ``None`` restores the
         default."""
         self._refusal = how
 
@@ -169,7 +168,7 @@ class Node:
         """Call a method of the manager from many tasks at once, and wait
         until all calls have returned.
 
-        :return: the results, or what was raised.
+        :return: the results, or the exceptions.
         """
         results: List[Any] = []
 
@@ -181,7 +180,7 @@ class Node:
 
         tasks = [self._server.start_background_task(call)
                  for _ in range(count)]
-        # Under eventlet a task that has not begun cannot be joined
+        # With eventlet a task that has not started cannot be joined
         # (python-engineio 4.15).
         self._server.sleep(0)
         for task in tasks:
@@ -192,7 +191,7 @@ class Node:
                    kwargs: Dict[str, Any], count: int) -> List[float]:
         """Call a method of the manager repeatedly.
 
-        :return: how many seconds each call took.
+        :return: the duration of each call, in seconds.
         """
         call, taken = getattr(self.targets['manager'], method), []
         for _ in range(count):
@@ -202,8 +201,9 @@ class Node:
         return taken
 
     def leftovers(self) -> Tuple[int, int]:
-        """How many requests are open in the manager, and how many
-        acknowledgements of local clients. Key 0 is a counter."""
+        """The number of open requests of the manager, and the number of
+        acknowledgements that local clients have not sent. Key 0 is a
+        counter."""
         manager = self.targets['manager']
         return len(manager._live().node._requests), sum(
             number != 0 for acks in list(manager.callbacks.values())
@@ -211,7 +211,7 @@ class Node:
 
     def on_server_side(self, event: str, does: str, value: Any,
                        namespace: str) -> None:
-        """Handle a server-side event; its arguments are recorded under its
+        """Handle a server-side event, and record its arguments under its
         name.
 
         :param does: ``'return'`` the value, ``'raise'``, or ``'leave'`` the
@@ -239,18 +239,17 @@ class Node:
         return os.getpid(), self.targets['manager'].uid
 
     def make_emitter(self, options: Dict[str, Any]) -> None:
-        """Make the target ``emitter``, a write-only manager."""
+        """Create the target ``emitter``, a write-only manager."""
         self.targets['emitter'] = self._make_emitter(**options)
 
     def storm(self, event: str, emitters: int, each: int,
               kwargs: Dict[str, Any], padding: int = 0) -> List[List[int]]:
         """Emit from many tasks at once, and wait until all have finished.
 
-        Every event has two arguments, the emitter's number and its own
-        count, and a third one of length ``padding`` unless that is 0.
+        Every event has two arguments, the emitter's number and the event's
+        number, and a third one of length ``padding`` unless that is 0.
 
-        :return: for each emitter the numbers that were accepted, without
-                 those for which the outbox was full.
+        :return: for each emitter the numbers that the outbox accepted.
         """
         from redis_streams_adapter import OutboxFullError
 
@@ -266,7 +265,7 @@ class Node:
                     pass
                 else:
                     accepted[emitter].append(number)
-                # Lets other tasks run, at whatever line they are.
+                # This lets other tasks run.
                 self._server.sleep(0)
 
         tasks = [self._server.start_background_task(emit_all, emitter)
@@ -276,16 +275,16 @@ class Node:
         return accepted
 
     def fork(self) -> None:
-        """Make a child process."""
+        """Fork a child process."""
         self._child = ForkedChild(self.in_process)
 
     def in_child(self, *call: Any) -> Any:
-        """Call a method in the child, as :meth:`in_process`."""
+        """Call a method in the child, like :meth:`in_process`."""
         assert self._child is not None
         return self._child.invoke(*call)
 
     def end_child(self) -> int:
-        """Let the child end.
+        """End the child.
 
         :return: its exit code.
         """
@@ -294,7 +293,7 @@ class Node:
 
     def in_process(self, target: str, method: str, args: List[Any],
                    kwargs: Dict[str, Any]) -> Any:
-        """Call a method; with the target ``node``, an operation."""
+        """Call a method. The target ``node`` has the operations."""
         if target == 'node':
             return getattr(self, method)(*args)
         return self.invoke(target, method, args, kwargs)
@@ -304,8 +303,8 @@ class Node:
                     limit: Optional[int] = None) -> None:
         """Emit 0, 1, 2, … in the background until stopped, or up to a limit.
 
-        It catches up after a delay, so the number of messages in an hour does
-        not depend on how busy the machine is.
+        The task catches up after a delay, so the number of messages per hour
+        does not depend on the load of the machine.
         """
         pulse: Dict[str, Any] = {
             'going': True, 'emitted': 0, 'error': None}
@@ -326,13 +325,14 @@ class Node:
         self._pulses[event] = pulse
 
     def pulses(self) -> List[str]:
-        """The events of the pulses that are running."""
+        """The events of the running pulses."""
         return list(self._pulses)
 
     def stop_pulse(self, event: str) -> Any:
         """Stop a pulse.
 
-        :return: how many were emitted, and the error that stopped it earlier.
+        :return: the number of emitted events, and the error that ended the
+                 pulse before, if any.
         """
         pulse = self._pulses.pop(event)
         pulse['going'] = False
@@ -340,7 +340,7 @@ class Node:
         return pulse['emitted'], pulse['error']
 
     def fetch_sockets(self, kwargs: Dict[str, Any]) -> List[Any]:
-        """What ``fetch_sockets`` returns for each socket."""
+        """The sockets that ``fetch_sockets`` returns, as mappings."""
         return [{'sid': each.sid, 'handshake': each.handshake,
                  'rooms': each.rooms, 'data': each.data, 'node': each.node}
                 for each in self.targets['manager'].fetch_sockets(**kwargs)]
@@ -363,18 +363,18 @@ class Node:
         self.targets['manager'].on_server_side(event, handle, namespace)
 
     def open_requests(self) -> int:
-        """How many requests wait for answers."""
+        """The number of requests that wait for answers."""
         return len(self.targets['manager']._live().node._requests)
 
     def record(self, what: str, records: List[Any]) -> None:
-        """Make a list readable under a name."""
+        """Register a list, so that :meth:`recorded` returns it."""
         self._recorded[what] = records
 
     def time_emits(self, event: str, count: int, target: str,
                    kwargs: Dict[str, Any]) -> Dict[str, float]:
         """Emit 0, 1, 2, … as fast as possible.
 
-        :return: seconds for one emit: the median, the longest.
+        :return: seconds per emit: the median and the maximum.
         """
         emit = self.targets[target].emit
         times = []
@@ -385,11 +385,11 @@ class Node:
         return {'median': statistics.median(times), 'longest': max(times)}
 
     def cpu_time(self) -> float:
-        """How many seconds of CPU the process has used."""
+        """The CPU time of the process, in seconds."""
         return time.process_time()
 
     def start_watch(self) -> None:
-        """Measure how long a task that is ready to run has to wait."""
+        """Start measuring the delay of a task that is ready to run."""
         watch = self._watch = {'going': True, 'longest': 0.0}
 
         def look() -> None:
@@ -416,7 +416,7 @@ class Node:
         return list(self._recorded.get(what, ()))
 
     def logs(self) -> List[Any]:
-        """What the process has logged."""
+        """The log records of the process."""
         return list(self._logs.records)
 
     # -- the endpoint -------------------------------------------------------
@@ -424,7 +424,7 @@ class Node:
     def callback(self, tag: str) -> Callable[..., None]:
         """A callback that records its arguments under a tag.
 
-        One whose tag starts with ``raise`` raises afterwards.
+        If the tag starts with ``raise``, the callback then raises.
         """
         calls = self._recorded.setdefault(tag, [])
 
@@ -436,7 +436,7 @@ class Node:
         return record
 
     def control(self, body: bytes) -> bytes:
-        """Carry out an operation and return its result or its error."""
+        """Run an operation, and return its result or its error."""
         request = json_values.loads(body, self.callback)
         try:
             operation = getattr(self, request['operation'])

@@ -1,7 +1,7 @@
-"""A script that emits numbers and ends without waiting for anything.
+"""A script that emits numbers and exits without any wait.
 
 ``python -m tests.support.emitting_script MODE WAY REDIS_URL EVENT COUNT``;
-``WAY`` is one of :data:`WAYS`.
+``WAY`` is a key of :data:`WAYS`.
 """
 import sys
 
@@ -14,7 +14,7 @@ from typing import Any  # noqa: E402
 
 from redis_streams_adapter import RedisStreamsManager  # noqa: E402
 
-#: Whether the script is a member, and whether it uses ``with``.
+#: For each way: whether the script is a member, and whether it uses ``with``.
 WAYS = {'emitter': (False, False), 'emitter in a with': (False, True),
         'member': (True, False), 'member in a with': (True, True)}
 

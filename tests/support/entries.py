@@ -1,4 +1,4 @@
-"""Malformed and odd entries, as none of our nodes would write them."""
+"""Malformed and odd entries, which no node writes."""
 import base64
 import json
 from typing import Any, Dict
@@ -14,7 +14,7 @@ def add_entry(admin: redis.Redis, stream: str, fields: Fields) -> str:
 
     :return: its id.
     """
-    # Not a mapping: redis-py would not accept an empty name.
+    # A list of pairs: redis-py does not accept an empty name in a mapping.
     flat = [part for pair in fields.items() for part in pair]
     return str(admin.execute_command('XADD', stream, '*', *flat).decode())
 
@@ -42,7 +42,7 @@ def without(*names: str) -> Fields:
 
 def broadcast(opts: Any = None, packet: Any = None,
               **more: Any) -> Fields:
-    """A BROADCAST, valid unless something else is given."""
+    """A BROADCAST. It is valid unless arguments replace parts."""
     if opts is None:
         opts = {'rooms': [], 'except': [], 'flags': {}}
     if packet is None:
@@ -51,25 +51,25 @@ def broadcast(opts: Any = None, packet: Any = None,
 
 
 def with_opts(**opts: Any) -> Fields:
-    """A BROADCAST with something odd in its ``opts``."""
+    """A BROADCAST with odd ``opts``."""
     return broadcast({'rooms': [], 'except': [], 'flags': {}, **opts})
 
 
 def with_packet(**packet: Any) -> Fields:
-    """A BROADCAST with something odd in its packet."""
+    """A BROADCAST with an odd packet."""
     return broadcast(packet={'type': 2, 'data': ['malformed'], 'nsp': '/',
                              **packet})
 
 
 def packed(raw: bytes) -> bytes:
-    """Data as they travel when they are not JSON."""
+    """The encoding of data that are not JSON."""
     return base64.b64encode(raw)
 
 
 OPTS: Dict[str, Any] = {'rooms': [], 'except': [], 'flags': {}}
 DEEP = 100_000
 
-#: Entries that hold no valid message.
+#: Entries without a valid message.
 MALFORMED: Dict[str, Fields] = {
     # The fields.
     'one strange field': {b'a': b'b'},
@@ -174,7 +174,7 @@ MALFORMED: Dict[str, Fields] = {
         **broadcast(), b'wid': b'w', b'seq': b'9' * 5000},
 }
 
-#: Odd entries, which a node may accept or skip.
+#: Odd entries. A node may accept or skip them.
 ODD: Dict[str, Fields] = {
     'unknown namespace': entry(OPTS, nsp=b'/not/served'),
     'more fields than any node knows': {

@@ -1,17 +1,17 @@
-"""A forked child of a server process that runs the calls it is sent."""
+"""A forked child of a server process. It runs the calls that it receives."""
 import multiprocessing
 from multiprocessing.connection import Connection
 from typing import Any, Callable, List
 
-#: Seconds that a call in the child may take.
+#: Seconds: the time limit of a call in the child.
 TIMEOUT = 15.0
 
-#: As :meth:`.controlled_node.Node.invoke`.
+#: The signature of :meth:`.controlled_node.Node.invoke`.
 Invoke = Callable[..., Any]
 
 
 class ForkedChild:
-    """A child process; it ends with its parent.
+    """A child process. It ends with its parent.
 
     :param invoke: calls a method in the current process.
     """
@@ -38,7 +38,7 @@ class ForkedChild:
         return result
 
     def end(self) -> int:
-        """Let it end like a child process of multiprocessing.
+        """End the process like a child process of multiprocessing.
 
         :return: its exit code.
         """
@@ -53,8 +53,8 @@ class ForkedChild:
 
 
 def _obey(near: Connection, far: Connection, invoke: Invoke) -> None:
-    # Otherwise the child itself would keep open the connection whose end
-    # reports that its parent has ended.
+    # The end of this connection shows that the parent has ended. If the child
+    # kept its copy open, the connection would not end.
     near.close()
     while True:
         try:

@@ -1,7 +1,7 @@
 """The application of :mod:`.node_app` for gunicorn.
 
-``gunicorn tests.support.gunicorn_app:application``, with its parameters in
-the environment.
+``gunicorn tests.support.gunicorn_app:application`` has its parameters in the
+environment.
 """
 import os
 
@@ -23,21 +23,21 @@ manager = node.targets['manager']
 def count(event: str, directory: str) -> None:
     """Emit 0, 1, 2, … in the background until an emit is refused.
 
-    The event's name ends with the worker's pid, as does the name of a file
-    that has a line for each number tried. The line is complete if the number
-    was accepted.
+    The name of the event ends with the worker's pid. So does the name of a
+    file with a line for each number. The line is complete if the number was
+    accepted.
     """
     server, pid = node.targets['server'], os.getpid()
 
-    def go_on() -> None:
-        # Unbuffered: each write reaches the file before the process can end.
+    def emit_numbers() -> None:
+        # Each write reaches the file at once, even if the process then ends.
         with open(f'{directory}/{pid}.tried', 'wb', buffering=0) as record:
             for number in itertools.count():
                 record.write(b'%d' % number)
                 server.emit(f'{event}-{pid}', number)
                 record.write(b'\n')
                 if number % 20 == 0:
-                    # Some wait in the outbox during this time.
+                    # Some events wait in the outbox during this time.
                     server.sleep(0.01)
 
-    server.start_background_task(go_on)
+    server.start_background_task(emit_numbers)

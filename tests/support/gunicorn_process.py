@@ -22,12 +22,12 @@ class GunicornProcess:
 
     :param mode: one of :data:`WORKERS`.
     :param options: the manager's options.
-    :param directory: for its output and its configuration.
-    :param workers: how many.
+    :param directory: the directory for its output and its configuration.
+    :param workers: the number of workers.
     :param configuration: the text of a ``gunicorn.conf.py``.
     :param preload: whether the application is loaded before the workers are
-                    forked. The master is then monkey patched and, under
-                    gevent, does not notice that a worker has ended.
+                    forked. The master is then monkey patched. With gevent it
+                    does not detect the end of a worker.
     :param application: the application's module.
     :param env: further environment variables for the application.
     """
@@ -40,7 +40,8 @@ class GunicornProcess:
         self._workers = workers
         config = directory / 'gunicorn.conf.py'
         config.write_text(configuration)
-        # Opened here and inherited, so that no other process takes the port.
+        # The socket is opened here and inherited, so that no other process can
+        # take the port.
         listener = socket.create_server(('127.0.0.1', 0), backlog=64)
         self.port: int = listener.getsockname()[1]
         self.url = f'http://127.0.0.1:{self.port}'
@@ -55,14 +56,14 @@ class GunicornProcess:
             env={'NODE_MODE': mode, 'NODE_REDIS_URL': redis_url,
                  'NODE_OPTIONS': json.dumps(options), **(env or {})},
             pass_fds=[listener.fileno()])
-        # Once it has ended, no process accepts connections any more.
+        # Then no process accepts connections after gunicorn has ended.
         listener.close()
 
     def clients_of_all_workers(self) -> Iterator[Client]:
         """Connect a client to each worker, one after the other.
 
-        A worker that has one is frozen until all have, so that the next
-        connection goes to another worker.
+        A worker with a client is frozen until all workers have one, so that
+        the next connection goes to another worker.
         """
         frozen: List[int] = []
         try:
@@ -90,5 +91,5 @@ class GunicornProcess:
             f'a client to be connected:\n{self.process.tail()}'))
 
     def stop(self) -> None:
-        """End it and its workers."""
+        """Stop the master and its workers."""
         self.process.stop()

@@ -9,17 +9,17 @@ from .controlled import ControlledProcess
 from .js_server import script
 from .wait import DEADLINE, wait_until
 
-#: Options of a client that reconnects by itself, in milliseconds. By
-#: default a second or more passes between two attempts.
+#: Options of a client that reconnects by itself, in milliseconds. The default
+#: delay between two attempts is a second or more.
 PROMPT = {'reconnection': True, 'reconnectionDelay': 50,
           'reconnectionDelayMax': 250, 'timeout': 5000}
 
 
 class Connect(NamedTuple):
-    """What a client knew when it was connected.
+    """A connect of a client.
 
-    :param recovered: whether its state was restored.
-    :param position: how many events it had received before.
+    :param recovered: whether the client's state was recovered.
+    :param position: the number of events that it had received before.
     """
 
     namespace: str
@@ -29,7 +29,7 @@ class Connect(NamedTuple):
 
 
 class JsClients(ControlledProcess):
-    """A process that runs ``client.js``: any number of clients."""
+    """A process that runs ``client.js`` with any number of clients."""
 
     def __init__(self) -> None:
         super().__init__('js-clients', script('client.js'))
@@ -40,8 +40,8 @@ class JsClients(ControlledProcess):
                 auth: Any = None, reconnection: bool = False) -> 'JsClient':
         """Connect another client.
 
-        :param transport: one, or those that it may upgrade to, in order.
-        :param reconnection: whether it reconnects by itself.
+        :param transport: the transport, or several for upgrades, in order.
+        :param reconnection: whether the client reconnects by itself.
         """
         number = next(self._numbers)
         names = namespaces or ('/',)
@@ -52,10 +52,10 @@ class JsClients(ControlledProcess):
 
 
 class JsClient(Listener):
-    """One client. It is connected.
+    """A connected client.
 
-    :param process: the process that runs it.
-    :param number: its number in that process.
+    :param process: the process of the client.
+    :param number: the client's number in that process.
     :param sids: the socket's id in each namespace.
     """
 
@@ -83,7 +83,7 @@ class JsClient(Listener):
         self._control('answer', name, args)
 
     def answer_late(self, name: str, delay: float, *args: Any) -> None:
-        """The same, after a delay in seconds."""
+        """Acknowledge them after a delay in seconds."""
         self._control('answer', name, args, int(delay * 1000))
 
     def never_answer(self, name: str) -> None:
@@ -92,8 +92,8 @@ class JsClient(Listener):
 
     def call(self, name: str, *args: Any, namespace: Optional[str] = None,
              timeout: float = DEADLINE) -> Any:
-        """Send an event and return the acknowledgement: its argument, a tuple
-        if it has several, ``None`` if it has none."""
+        """Send an event and return its acknowledgement: the argument, a tuple
+        of several arguments, or ``None``."""
         answer = self._control('call', name, args, namespace or self._first,
                                int(timeout * 1000))
         return answer[0] if len(answer) == 1 else tuple(answer) or None
@@ -101,7 +101,7 @@ class JsClient(Listener):
     def log(self, start: int = 0) -> List[Event]:
         """All events so far, in order of arrival.
 
-        :param start: skip this many.
+        :param start: the number of events to skip.
         """
         return [Event(name, tuple(args), namespace)
                 for namespace, name, args in self._control('log', start)]
@@ -120,8 +120,8 @@ class JsClient(Listener):
         return str(self._control('transport'))
 
     def port(self) -> int:
-        """The port of the server that it is connected to, was connected to
-        last, or is connecting to."""
+        """The port of the current or last server, or of the one to which the
+        client is connecting."""
         return int(self._control('port'))
 
     def disconnects(self) -> List[Tuple[str, str]]:
@@ -129,10 +129,10 @@ class JsClient(Listener):
                 in self._control('disconnects')]
 
     def story(self, last: int = 20) -> str:
-        """The client's history with times, a line for each event; the last
+        """The client's history with times, one line for each event. The last
         line is the state of its connection.
 
-        :param last: how many lines.
+        :param last: the number of lines.
         """
         return '\n'.join(f'{when % 1000:7.3f} {what}' for when, what
                          in self._control('story')[-last:])
@@ -142,8 +142,8 @@ class JsClient(Listener):
         self._control('begin', namespace)
 
     def drop_next_connection(self, count: int) -> None:
-        """Lose the next connection when a packet arrives on it after ``count``
-        events, in any namespace."""
+        """Lose the next connection at the first packet after ``count`` events,
+        in any namespace."""
         self._control('dropNextConnection', count)
 
     def reconnect_namespace(self, namespace: str) -> None:
@@ -151,7 +151,7 @@ class JsClient(Listener):
         self._control('reconnectNamespace', namespace)
 
     def connected_sid(self, namespace: str) -> Optional[str]:
-        """The sid, if the client regards itself as connected."""
+        """The sid, if the client considers itself connected."""
         sid = self._control('connectedSid', namespace)
         return None if sid is None else str(sid)
 
@@ -160,23 +160,23 @@ class JsClient(Listener):
         self._control('cut')
 
     def drop(self) -> None:
-        """Lose the connection without notice to the server, and wait until the
-        client knows."""
+        """Lose the connection without notice to the server. Wait until the
+        client has detected the loss."""
         expected = len(self.disconnects()) + len(self.sids)
         self._control('drop')
         wait_until(lambda: len(self.disconnects()) >= expected,
                    what=f'client {self.sid} to have lost its connection')
 
     def give_up(self) -> None:
-        """The same, whether it is connected or still connecting."""
+        """Lose the connection like :meth:`drop`, even while connecting."""
         self._control('drop')
 
     def move(self, url: str, timeout: float = DEADLINE) -> List[Connect]:
-        """Reconnect after a loss of the connection, to this or another server.
+        """Reconnect to this or another server after a loss of the connection.
 
-        :param timeout: seconds until the attempt is given up.
+        :param timeout: seconds until the attempt times out.
         :return: the connect in each namespace.
-        :raises RemoteError: it failed in at least one of them.
+        :raises RemoteError: the connect failed in at least one namespace.
         """
         seen = len(self.connects())
         sids = self._process.control(
@@ -186,19 +186,19 @@ class JsClient(Listener):
         return self.connects()[seen:]
 
     def steer(self, url: str) -> None:
-        """Use this server when the client reconnects by itself."""
+        """Set the server to which the client reconnects by itself."""
         self._control('steer', url)
 
     def flap(self, url: str, delay: float) -> None:
-        """Keep reconnecting, and lose the connection after a delay in seconds,
-        however far the handshake is."""
+        """Reconnect repeatedly. Each time, lose the connection after a delay
+        in seconds, even during the handshake."""
         self._control('flap', url, int(delay * 1000))
 
     def wait_connects(self, count: int,
                       timeout: float = DEADLINE) -> List[Connect]:
-        """Wait until it was connected this many times.
+        """Wait until the client has connected this number of times.
 
-        :return: each connect.
+        :return: all connects.
         """
         wait_until(lambda: len(self.connects()) >= count, timeout, lambda: (
             f'{count} connects of client {self.sid}, it has '
@@ -209,13 +209,13 @@ class JsClient(Listener):
         return found
 
     def state(self, namespace: Optional[str] = None) -> Tuple[Any, Any]:
-        """What it would send to recover its state: pid and offset."""
+        """The pid and the offset that the client would send."""
         pid, offset = self._control('state', namespace or self._first)
         return pid, offset
 
     def set_state(self, pid: Any, offset: Any,
                   namespace: Optional[str] = None) -> None:
-        """Make it send these values."""
+        """Make the client send these values."""
         self._control('setState', namespace or self._first, pid, offset)
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
-"""A Socket.IO server in Node.js, controlled like :class:`.node_process.\
-NodeProcess`: methods of both have the same names and meanings."""
+"""A Socket.IO server in Node.js. Its methods have the same names and meanings
+as those of :class:`.node_process.NodeProcess`."""
 import itertools
 import json
 from pathlib import Path
@@ -36,8 +36,8 @@ class JsServer(ControlledProcess):
     """A process that runs ``server.js``.
 
     :param redis_url: the Redis of its adapter.
-    :param options: the adapter's own, in its spelling, and the server's
-                    ``connectionStateRecovery``.
+    :param options: the adapter's options by their names in Node.js, and the
+                    server's ``connectionStateRecovery``.
     """
 
     def __init__(self, generation: Generation, redis_url: str,
@@ -49,7 +49,7 @@ class JsServer(ControlledProcess):
                 'redisUrl': redis_url, 'options': dict(options or {})})))
 
     def leave(self) -> int:
-        """Let it leave the cluster gracefully, and end.
+        """Make the server leave the cluster gracefully and exit.
 
         :return: its exit code.
         """
@@ -115,18 +115,18 @@ class JsServer(ControlledProcess):
 
     def ask_socket(self, sid: str, event: str, data: Any,
                    namespace: str = '/', timeout: float = DEADLINE) -> Any:
-        """The same with ``emitWithAck()``."""
+        """``emitWithAck()`` of such a socket."""
         return self.control('askSocket', sid, namespace, event,
                             _arguments(data), int(timeout * 1000))
 
     def rooms(self, sid: str, namespace: str = '/') -> List[str]:
-        """The rooms of a local client, without its own."""
+        """The rooms of a local client, without its own room."""
         rooms = self.control('rooms', sid, namespace)
         return sorted(room for room in rooms if room != sid)
 
     def connected(self, sid: Optional[str] = None) -> List[Dict[str, Any]]:
-        """What the connection handlers found, for each connect of one client
-        or of all."""
+        """The records of the connection handlers, for one client or for
+        all."""
         return [{**each, 'environ': [each['recovered'], None]}
                 for each in self.recorded('connected')
                 if sid in (None, each['sid'])]
@@ -163,12 +163,12 @@ class JsServer(ControlledProcess):
         return int(self.control('serverCount', namespace))
 
     def uid(self, namespace: str = '/') -> str:
-        """The id of its adapter; each namespace has a different one."""
+        """The id of its adapter. Each namespace has a different one."""
         return str(self.control('uid', namespace))
 
     def wait_server_count(self, count: int, namespace: str = '/',
                           timeout: float = DEADLINE) -> None:
-        """Wait until it counts this many nodes."""
+        """Wait until the server counts this number of nodes."""
         wait_for_value(lambda: self.server_count(namespace), count, timeout,
                        f"{self.name}'s serverCount() of {namespace!r}")
 

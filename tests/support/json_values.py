@@ -1,8 +1,8 @@
-"""JSON that also carries what the tests' control calls need.
+"""JSON with further types for the tests' control calls.
 
-``bytes``, ``bytearray`` and tuples keep their type; so do the keys of
-mappings. Two more values have a name here and are replaced in the process
-that decodes them: a callback, and an object that no serialiser accepts.
+``bytes``, ``bytearray``, tuples and the keys of mappings keep their types.
+Placeholders stand for values that the decoding process creates: a callback, a
+date, and an object that no serialiser accepts.
 """
 import base64
 import json
@@ -37,7 +37,7 @@ def loads(raw: bytes,
           make_callback: Callable[[str], Any] = Callback) -> Any:
     """Decode a value.
 
-    :param make_callback: makes the replacement of a :class:`Callback`.
+    :param make_callback: creates the function for a :class:`Callback`.
     """
     def revive(pairs: Any) -> Any:
         if len(pairs) != 1 or not pairs[0][0].startswith('$'):

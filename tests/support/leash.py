@@ -1,9 +1,9 @@
-"""Runs a command that does not outlive its parent process.
+"""Runs a command that ends with its parent process.
 
-``python leash.py command args...`` asks the kernel to kill the process when
-its parent ends, in whatever way, and then becomes the command: the pid stays
-the same, and it can be interrupted. On systems other than Linux, whose kernels
-cannot do that, the command is simply run.
+``python leash.py command args...`` asks the kernel to kill this process when
+the parent ends for any reason. It then executes the command, so the pid stays
+the same and the process can be interrupted. Kernels other than Linux cannot do
+that; there the command is only executed.
 """
 import ctypes
 import os
@@ -17,8 +17,7 @@ PR_SET_PDEATHSIG = 1
 def main() -> None:
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    # A shell makes its background processes ignore it, and so do their
-    # children.
+    # Background processes of a shell, and their children, ignore this signal.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execvp(sys.argv[1], sys.argv[1:])
 

@@ -1,13 +1,13 @@
-"""The three ways in which a server process runs its tasks.
+"""The three modes in which a server process runs its tasks.
 
-Importing this module imports none of them.
+The import of this module imports none of their libraries.
 """
 import warnings
 from typing import Any, Callable
 
 MODES = ('threading', 'gevent', 'eventlet')
 
-#: The modules that a mode needs besides those of every installation.
+#: The modules that each mode needs in addition to the requirements.
 REQUIREMENTS = {'threading': ('simple_websocket', 'werkzeug'),
                 'gevent': ('gevent', 'simple_websocket'),
                 'eventlet': ('eventlet',)}
@@ -16,14 +16,14 @@ REQUIREMENTS = {'threading': ('simple_websocket', 'werkzeug'),
 def prepare(mode: str) -> None:
     """Patch the standard library for a mode.
 
-    Call it before anything else is imported.
+    Call this function before any other import.
     """
     if mode == 'gevent':
         from gevent import monkey
         monkey.patch_all()
     elif mode == 'eventlet':
         with warnings.catch_warnings():
-            # At every import it warns that it is only maintained.
+            # Each import warns that eventlet is only maintained.
             warnings.simplefilter('ignore')
             import eventlet
         eventlet.monkey_patch()
@@ -33,7 +33,7 @@ def serve(mode: str, app: Callable[..., Any],
           announce: Callable[[int], None]) -> None:
     """Serve a WSGI application on a free port of the loopback interface.
 
-    :param announce: called with the port once connections are accepted.
+    :param announce: called with the port when connections are accepted.
     """
     _SERVERS[mode](app, announce)
 

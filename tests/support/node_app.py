@@ -1,12 +1,12 @@
 """One server process of a cluster under test.
 
 ``python -m tests.support.node_app --mode gevent --redis-url redis://...``
-serves a Socket.IO application and prints ``port <n>`` once it does. The test
-process controls it over ``POST /control`` (:class:`.node_process.NodeProcess`
-has a method for each operation): the calls run inside a request handler, as
-those of an application do.
+serves a Socket.IO application and then prints ``port <n>``. The test process
+controls it over ``POST /control`` (:class:`.node_process.NodeProcess` has a
+method for each operation). The calls run inside a request handler, like those
+of an application.
 """
-# The patching precedes every other import, hence the two halves.
+# The patching must precede all other imports, so this module has two parts.
 import argparse
 
 from tests.support import modes
@@ -35,7 +35,7 @@ from tests.support.controlled_node import LOGGER, Node  # noqa: E402
 
 
 def loss_recorder(losses: List[Any], raises: bool) -> Callable[[Any], None]:
-    """The ``on_loss`` of a manager: it records each loss."""
+    """An ``on_loss`` function that records each loss."""
     def record(loss: Any) -> None:
         losses.append((loss.kind, loss.stream, loss.count, loss.uid))
         if raises:
@@ -45,9 +45,9 @@ def loss_recorder(losses: List[Any], raises: bool) -> Callable[[Any], None]:
 
 
 def acceptance(word: str, calls: List[Any]) -> Callable[..., bool]:
-    """An ``accepts`` that lets clients recover unless they send the word.
+    """An ``accepts`` function that rejects clients that send the word.
 
-    :param calls: gets the arguments of each call, without the environ.
+    :param calls: records the arguments of each call, without the environ.
     """
     def accepts(sid: str, environ: Dict[str, Any], auth: Any) -> bool:
         calls.append((sid, 'wsgi.input' in environ, auth))
@@ -60,13 +60,13 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
                ) -> Tuple[Node, Any]:
     """A node, and its WSGI application for python-socketio.
 
-    :param options: the manager's; ``on_loss`` is ``'record'`` or
-                    ``'raise'``, which records too; ``accepts`` in
+    :param options: the manager's options. ``on_loss`` is ``'record'`` or
+                    ``'raise'``, which records, too. ``accepts`` in
                     ``connection_state_recovery`` is the value of ``auth``
-                    with which a client is not accepted. Further keys:
-                    ``namespaces``, a list of more; ``server``, options of
-                    the server; ``with_auth``, whether the connect handlers
-                    have a third argument.
+                    with which a client is rejected. Further keys:
+                    ``namespaces``, a list of additional namespaces;
+                    ``server``, options of the server; ``with_auth``,
+                    whether the connect handlers have a third argument.
     """
     from redis_streams_adapter import RedisStreamsManager
 
@@ -100,7 +100,8 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
 
 def make_flask(mode: str, redis_url: str, options: Dict[str, Any]
                ) -> Tuple[Node, Any]:
-    """The same for Flask-SocketIO; the manager's options are in the URL."""
+    """A node, and its WSGI application for Flask-SocketIO. The URL has the
+    manager's options."""
     import flask
     import flask_socketio
 
@@ -126,7 +127,7 @@ def make_flask(mode: str, redis_url: str, options: Dict[str, Any]
 
 
 def leave_on_sigterm(server: Any) -> None:
-    """Leave the cluster gracefully on SIGTERM, and end."""
+    """Leave the cluster gracefully and exit on SIGTERM."""
     def leave() -> None:
         try:
             server.manager.close()
@@ -141,7 +142,7 @@ def main(mode: str, redis_url: str, options: str, flask: bool) -> None:
     printer = logging.StreamHandler(sys.stdout)
     printer.setLevel(logging.INFO)
     logging.basicConfig(handlers=[printer])
-    # It complains about connections that a WebSocket has left open.
+    # It logs errors about connections that a WebSocket has left open.
     logging.getLogger('werkzeug').setLevel(logging.CRITICAL)
     make = make_flask if flask else make_plain
     node, app = make(mode, redis_url, json.loads(options))

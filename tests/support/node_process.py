@@ -1,4 +1,4 @@
-"""A server process, with its operations as methods."""
+"""A server process with its operations as methods."""
 import itertools
 import json
 import sys
@@ -36,15 +36,15 @@ class NodeProcess(ControlledProcess):
             *(['--flask'] if flask else [])])
 
     def prepare_stop(self) -> None:
-        # No test waits for the events that remain in an outbox.
+        # No test needs the events that remain in an outbox.
         self.close_manager(timeout=0.5)
 
     # -- operations ---------------------------------------------------------
 
     def invoke(self, target: str, method: str, *args: Any,
                timeout: float = CONTROL_TIMEOUT, **kwargs: Any) -> Any:
-        """Call a method of ``server``, ``manager``, ``front``, ``emitter``.
-        """
+        """Call a method of ``server``, ``manager``, ``front`` or
+        ``emitter``."""
         return self.control('invoke', target, method, list(args), kwargs,
                             timeout=timeout)
 
@@ -91,7 +91,7 @@ class NodeProcess(ControlledProcess):
               **kwargs: Any) -> List[List[int]]:
         """Emit from many tasks at once.
 
-        :return: the numbers accepted from each of them.
+        :return: the numbers that were accepted from each task.
         """
         return [list(numbers) for numbers in self.control(
             'storm', event, emitters, each, kwargs, padding, timeout=60.0)]
@@ -111,7 +111,7 @@ class NodeProcess(ControlledProcess):
         return self.identify()[1]
 
     def fork(self) -> None:
-        """Make a child process."""
+        """Fork a child process."""
         self.control('fork')
 
     def in_child(self, target: str, method: str, *args: Any,
@@ -120,7 +120,7 @@ class NodeProcess(ControlledProcess):
         return self.control('in_child', target, method, list(args), kwargs)
 
     def end_child(self) -> int:
-        """Let the child process end.
+        """End the child process.
 
         :return: its exit code.
         """
@@ -132,14 +132,14 @@ class NodeProcess(ControlledProcess):
         """Emit 0, 1, 2, … in the background.
 
         :param interval: seconds between two events.
-        :param limit: stop after this many.
+        :param limit: the number of events after which the pulse stops.
         """
         self.control('start_pulse', event, interval, target, kwargs, limit)
 
     def stop_pulse(self, event: str) -> int:
         """Stop a pulse.
 
-        :return: how many were emitted.
+        :return: the number of emitted events.
         """
         emitted, error = self.control('stop_pulse', event)
         assert error is None, f'emit raised after {emitted} times: {error}'
@@ -149,17 +149,17 @@ class NodeProcess(ControlledProcess):
                    **kwargs: Any) -> Dict[str, float]:
         """Emit 0, 1, 2, … as fast as possible.
 
-        :return: seconds for one emit: the ``median``, the ``longest``.
+        :return: seconds per emit: the ``median`` and the ``longest``.
         """
         return dict(self.control('time_emits', event, count, target,
                                  kwargs, timeout=60.0))
 
     def cpu_time(self) -> float:
-        """How many seconds of CPU the process has used."""
+        """The CPU time of the process, in seconds."""
         return float(self.control('cpu_time'))
 
     def start_watch(self) -> None:
-        """Measure how long a task that is ready to run has to wait."""
+        """Start measuring the delay of a task that is ready to run."""
         self.control('start_watch')
 
     def stop_watch(self) -> float:
@@ -170,17 +170,16 @@ class NodeProcess(ControlledProcess):
         return float(self.control('stop_watch'))
 
     def make_emitter(self, **options: Any) -> None:
-        """Make a write-only manager, the target ``emitter``."""
+        """Create a write-only manager, the target ``emitter``."""
         self.control('make_emitter', options)
 
     def connected(self, sid: Optional[str] = None) -> List[Dict[str, Any]]:
-        """What the connect handlers found, for each connect of one client or
-        of all."""
+        """The records of the connect handlers, for one client or for all."""
         return list(self.control('connected', sid))
 
     def refuse(self, how: Optional[str]) -> None:
-        """Make the connect handlers ``'return'`` ``False``, ``'raise'`` or
-        ``'wait'`` until this is called again; ``None`` restores the
+        """Make the connect handlers ``'return'`` ``False``, ``'raise'``, or
+        ``'wait'`` until the next call of this method. ``None`` restores the
         default."""
         self.control('refuse', how)
 
@@ -206,7 +205,7 @@ class NodeProcess(ControlledProcess):
     def logs(self, level: int = 0, start: int = 0) -> List[str]:
         """The process's log at this level or above.
 
-        :param start: skip this many of all records.
+        :param start: the number of records to skip.
         """
         return [record['text'] for record in self.control('logs')[start:]
                 if record['level'] >= level]
@@ -220,7 +219,7 @@ class NodeProcess(ControlledProcess):
                             timeout=kwargs['timeout'] + 10)
 
     def fetch_sids(self, **kwargs: Any) -> List[str]:
-        """The sids of the sockets found, in order."""
+        """The sids of the sockets, sorted."""
         return sorted(each['sid'] for each in self.fetch_sockets(**kwargs))
 
     def on_server_side(self, event: str, does: str = 'return',
@@ -229,7 +228,7 @@ class NodeProcess(ControlledProcess):
         self.control('on_server_side', event, does, value, namespace)
 
     def leftovers(self) -> Tuple[int, ...]:
-        """How many requests and acknowledgements are still open."""
+        """The numbers of open requests and of missing acknowledgements."""
         return tuple(self.control('leftovers'))
 
     # -- the manager ---------------------------------------------------------
@@ -320,7 +319,7 @@ class NodeProcess(ControlledProcess):
         return self.recorded(f'server-side:{event}')
 
     def open_requests(self) -> int:
-        """How many of its requests are waiting for answers."""
+        """The number of its requests that wait for answers."""
         return int(self.control('open_requests'))
 
     def nodes(self, namespace: str = '/') -> List[str]:
@@ -337,7 +336,7 @@ class NodeProcess(ControlledProcess):
 
     def wait_server_count(self, count: int, namespace: str = '/',
                           timeout: float = DEADLINE) -> None:
-        """Wait until it counts this many nodes."""
+        """Wait until the node counts this number of nodes."""
         wait_for_value(lambda: self.server_count(namespace), count, timeout,
                        f"{self.name}'s server_count({namespace!r})")
 

@@ -1,5 +1,5 @@
-"""The npm packages of the tests: those of ``package-lock.json``, installed
-on demand."""
+"""The npm packages of ``package-lock.json``, which are installed on
+demand."""
 import fcntl
 import hashlib
 import shutil
@@ -8,15 +8,16 @@ from typing import Optional
 
 from .js_server import SCRIPTS
 
-#: The oldest Node.js that the packages support.
+#: The oldest version of Node.js that the packages support.
 OLDEST = 18
 
-#: Seconds that an installation may take on a slow network.
+#: Seconds: the time limit of an installation, for a slow network.
 INSTALL_TIMEOUT = 100.0
 
 
 def find_obstacle() -> Optional[str]:
-    """Why the packages cannot be used; ``None``: they are installed."""
+    """The reason why the packages cannot be used; ``None`` if they are
+    installed."""
     for program in ('node', 'npm'):
         if shutil.which(program) is None:
             return f'there is no {program} on PATH'
@@ -25,11 +26,11 @@ def find_obstacle() -> Optional[str]:
     if int(version.lstrip('v').split('.')[0]) < OLDEST:
         return f'Node.js {version} is too old, {OLDEST} is needed'
     lock_file = SCRIPTS / 'package-lock.json'
-    # Inside the directory, so that deleting the packages deletes it too.
+    # The file is in this directory, so that it is deleted with the packages.
     stamp = SCRIPTS / 'node_modules' / '.installed'
     with lock_file.open('rb') as file:
         wanted = hashlib.sha256(file.read()).hexdigest()
-        # Several test processes may arrive at once; one of them installs.
+        # If several test processes start at once, one of them installs.
         fcntl.flock(file, fcntl.LOCK_EX)
         if stamp.exists() and stamp.read_text() == wanted:
             return None

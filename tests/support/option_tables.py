@@ -1,8 +1,8 @@
-"""The places that repeat the table of options.
+"""The places in the documentation that repeat the table of options.
 
-``python -m tests.support.option_tables`` writes them again from the table;
-the unit tests compare them with it. The constructor's signature is written by
-hand, and compared.
+``python -m tests.support.option_tables`` generates them from the table. The
+unit tests compare them with it. The constructor's signature is written by
+hand, and compared, too.
 """
 import textwrap
 from pathlib import Path
@@ -56,11 +56,11 @@ def node_name(option: Option) -> str:
 
 
 class Place(NamedTuple):
-    """Text in a file, between two lines that are not part of it.
+    """A generated text in a file, between two fixed lines.
 
-    :param before: the text begins after the first occurrence of this line.
+    :param before: the text starts after the first occurrence of this line.
     :param after: the text ends before the next occurrence of this line.
-    :param expected: makes the text.
+    :param expected: generates the text.
     """
 
     path: str
@@ -70,11 +70,11 @@ class Place(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The text in the file."""
+        """The current text in the file."""
         return self._parts()[1]
 
     def write(self) -> None:
-        """Write the text again."""
+        """Replace the text by the expected one."""
         start, _, end = self._parts()
         (ROOT / self.path).write_text(
             start + self.expected() + end, encoding='utf-8')

@@ -1,7 +1,7 @@
-"""A process started by a test, which always ends.
+"""A process that a test starts, and that always ends.
 
-It is ended by its own pid: by the test, else when the interpreter exits,
-else by the kernel when the test process is gone (see :mod:`.leash`).
+The test ends it by its pid. Otherwise it ends when the interpreter exits, or
+the kernel kills it when the test process ends (see :mod:`.leash`).
 """
 import atexit
 import os
@@ -22,9 +22,9 @@ class OwnProcess:
     """One process. Its output goes to a file.
 
     :param command: program and arguments.
-    :param output: the file for what it prints.
+    :param output: the file for its output.
     :param env: added to this process's environment.
-    :param pass_fds: file descriptors that it inherits.
+    :param pass_fds: the file descriptors that it inherits.
     """
 
     def __init__(self, command: Sequence[str], output: Path,
@@ -43,23 +43,23 @@ class OwnProcess:
 
     @property
     def returncode(self) -> Optional[int]:
-        """Its exit code, ``None`` while it runs."""
+        """Its exit code; ``None`` while it runs."""
         return self._popen.poll()
 
     def signal(self, number: int) -> None:
-        """Send it a signal, if it still runs."""
+        """Send a signal to the process, if it still runs."""
         self._popen.send_signal(number)
 
     def freeze(self) -> None:
-        """Stop its execution; its connections stay open."""
+        """Suspend the process. Its connections stay open."""
         self.signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Resume its execution."""
+        """Resume the process."""
         self.signal(signal.SIGCONT)
 
     def wait(self, timeout: float = 10.0) -> int:
-        """Wait until it ends.
+        """Wait until the process ends.
 
         :return: its exit code.
         """
@@ -68,7 +68,7 @@ class OwnProcess:
         return self._popen.returncode
 
     def stop(self, timeout: float = 10.0) -> int:
-        """Ask it to end, and wait until it has.
+        """Terminate the process, and wait until it has ended.
 
         :return: its exit code.
         """
@@ -79,16 +79,16 @@ class OwnProcess:
             self.kill()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process."""
         atexit.unregister(self.kill)
         if self._popen.poll() is None:
             self._popen.kill()
             self._popen.wait()
 
     def output(self) -> str:
-        """What it has printed so far."""
+        """The output so far."""
         return self.output_file.read_text(errors='replace')
 
     def tail(self, lines: int = 40) -> str:
-        """The last lines of what it has printed."""
+        """The last lines of the output."""
         return '\n'.join(self.output().splitlines()[-lines:])

@@ -1,28 +1,28 @@
-"""A faulty connection to Redis, for a single node.
+"""A faulty connection between one node and Redis.
 
 ==========================  ================================================
-call                        what the node sees
+call                        effect on the node
 ==========================  ================================================
-``open``, ``cut``           a port that accepts or refuses connections
+``open``, ``cut``           the port accepts or refuses connections
 ``break_connections``       its connections end, and new ones are accepted
 ``lose_reply_to``           a command is executed, its reply never arrives
 ``tear_command``            the connection ends in the middle of a command
 ``tear_reply_to``           the connection ends in the middle of a reply
-``swallow_commands``        a half-dead connection: it stays open, and nothing
-and ``swallow_replies``     passes in that direction any more
-``go_silent``               the same in both directions; the end of one side
-                            is hidden from the other: it looks alive
+``swallow_commands``        a half-dead connection: it stays open, but no bytes
+and ``swallow_replies``     pass in that direction
+``go_silent``               the same in both directions; neither side sees that
+                            the other has ended
 ``end_commands``            one direction ends, while the other stays open for
 and ``end_replies``         as long as the other side keeps it
 ``delay_commands``          each piece is delayed
 and ``delay_replies``
-``hold``, ``let_go``        nothing passes until released, then all of it in
-                            order, as if Redis were frozen for this node only
+``hold``, ``let_go``        no bytes pass until they are released in order, as
+                            if Redis were frozen only for this node
 ``heal``                    new connections work normally again
 ==========================  ================================================
 
 A fault applies to existing and new connections until it is removed. A trap
-(``lose_reply_to``, ``tear_…``) stays armed until it is sprung, and is sprung
+(``lose_reply_to``, ``tear_…``) stays armed until it is sprung. It is sprung
 once.
 """
 import socket
@@ -37,7 +37,7 @@ class _Trap(NamedTuple):
     :param command: a part of the command's bytes.
     :param of_reply: whether the fault is in the reply.
     :param share: the part that is passed on, from 0 to 1.
-    :param sprung: set when it has happened.
+    :param sprung: set when the fault has happened.
     """
 
     command: bytes
@@ -49,19 +49,19 @@ class _Trap(NamedTuple):
 class _Connection:
     """A connection of the node, paired with its connection to Redis.
 
-    The attributes are written under the proxy's lock.
+    The proxy's lock protects the attributes.
     """
 
     def __init__(self, near: socket.socket, far: socket.socket) -> None:
         self.near = near
         self.far = far
-        #: The trap it has triggered, which is not sprung yet.
+        #: The trap that it has triggered and that is not sprung yet.
         self.trap: Optional[_Trap] = None
-        #: No more of the replies is passed on.
+        #: Whether replies are withheld.
         self.mute = False
-        #: Something was withheld: later bytes would make no sense.
+        #: Whether bytes were withheld. Later ones would be incomplete.
         self.maimed = False
-        #: Nothing is passed on any more, not even the end.
+        #: Whether all bytes and the end are withheld.
         self.silent = False
 
     def close(self) -> None:
@@ -70,16 +70,16 @@ class _Connection:
             try:
                 each.shutdown(socket.SHUT_RDWR)
             except OSError:
-                pass  # closed earlier, or by the other side
+                pass  # already closed, possibly by the other side
             each.close()
 
 
 class Proxy:
     """Passes bytes between its own port and another one.
 
-    It refuses connections until :meth:`open` and after :meth:`cut`.
+    It refuses connections before :meth:`open` and after :meth:`cut`.
 
-    :param target_port: a port of the loopback interface; a change applies
+    :param target_port: a port of the loopback interface. A change applies
                         to later connections.
     """
 
@@ -87,25 +87,26 @@ class Proxy:
         self.port = port
         self.target_port = target_port
         self._listener: Optional[socket.socket] = None
-        #: Protects the attributes below, which the threads share.
+        #: The lock protects the attributes below, which the threads share.
         self._lock = threading.Lock()
         self._connections: List[_Connection] = []
-        #: The time when each connection was accepted, by the monotonic clock.
+        #: The monotonic times at which connections were accepted.
         self.accepted: List[float] = []
         self._trap: Optional[_Trap] = None
         self._deaf = False
-        #: No reply is passed on.
+        #: Whether all replies are withheld.
         self._mute = False
-        #: Nor any on the connection that sends this command next.
+        #: Replies are withheld on the connection that sends this command
+        #: next.
         self._mute_next: Optional[bytes] = None
         self._swallowed = threading.Event()
         self._command_delay = 0.0
         self._reply_delay = 0.0
-        #: Cleared while everything is held.
+        #: Cleared while all bytes are held.
         self._flows = threading.Event()
         self._flows.set()
-        #: The command that starts a hold (a part of its bytes), and whether
-        #: that command itself is still passed on.
+        #: The command that starts a hold (a part of its bytes). The second
+        #: attribute is whether the command itself is passed on.
         self._hold_at: Optional[bytes] = None
         self._hold_after = False
         self._holds = threading.Event()
@@ -137,12 +138,12 @@ class Proxy:
     def cut(self) -> None:
         """Close every connection, and accept no more."""
         if self._listener is not None:
-            # Wakes the thread that accepts, which close() does not.
+            # This wakes the accepting thread; close() does not.
             self._listener.shutdown(socket.SHUT_RDWR)
             self._listener.close()
             self._listener = None
         self.break_connections()
-        # Threads that hold bytes end.
+        # Threads that hold bytes can end.
         self._flows.set()
 
     def break_connections(self) -> None:
@@ -154,7 +155,7 @@ class Proxy:
 
     def heal(self) -> None:
         """Stop swallowing and delaying, remove the trap, and close the
-        connections on which something was withheld."""
+        connections on which bytes were withheld."""
         with self._lock:
             self._trap = None
             self._deaf, self._mute, self._mute_next = False, False, None
@@ -167,7 +168,7 @@ class Proxy:
     # -- traps --------------------------------------------------------------
 
     def lose_reply_to(self, command: bytes) -> threading.Event:
-        """Pass on the next command of this name, once; cut all connections
+        """Pass on the next command of this name, and break all connections
         before its reply is passed on.
 
         :return: set when that has happened.
@@ -176,18 +177,18 @@ class Proxy:
 
     def tear_reply_to(self, command: bytes,
                       share: float = 0.5) -> threading.Event:
-        """The same, with a part of the reply passed on.
+        """Do the same, but pass on a part of the reply.
 
-        :param share: how much of the reply, at least one byte.
+        :param share: the part of the reply, at least one byte.
         """
         return self._set_trap(command, of_reply=True, share=share)
 
     def tear_command(self, command: bytes,
                      share: float = 0.5) -> threading.Event:
-        """Pass on a part of the next command of this name and of what is sent
-        with it; then cut all connections.
+        """Pass on a part of the next command of this name and of the commands
+        sent with it; then break all connections.
 
-        :param share: how much of the bytes after the name.
+        :param share: the part of the bytes after the name.
         :return: set when that has happened.
         """
         return self._set_trap(command, of_reply=False, share=share)
@@ -204,7 +205,7 @@ class Proxy:
     def swallow_commands(self) -> threading.Event:
         """Pass on no commands.
 
-        :return: set when something was swallowed.
+        :return: set when bytes were swallowed.
         """
         with self._lock:
             self._deaf, self._swallowed = True, threading.Event()
@@ -213,9 +214,8 @@ class Proxy:
     def swallow_replies(self, to: bytes = b'') -> threading.Event:
         """Pass on commands, but no replies.
 
-        :param to: only on the connection that is next to send such a
-                   command.
-        :return: set when something was swallowed.
+        :param to: affect only the connection that next sends this command.
+        :return: set when bytes were swallowed.
         """
         with self._lock:
             self._mute, self._mute_next = not to, to or None
@@ -223,8 +223,8 @@ class Proxy:
             return self._swallowed
 
     def go_silent(self) -> None:
-        """Pass on nothing on existing connections, and hide the end of either
-        side from the other; new connections work normally."""
+        """Pass on no bytes on existing connections, and hide the end of either
+        side from the other. New connections work normally."""
         with self._lock:
             for each in self._connections:
                 each.silent = each.maimed = True
@@ -245,14 +245,14 @@ class Proxy:
             try:
                 each.shutdown(socket.SHUT_WR)
             except OSError:
-                pass  # it has just ended
+                pass  # the connection has just ended
 
     def hold(self, at: bytes = b'', reply: bool = False) -> threading.Event:
-        """Pass on nothing in either direction, until :meth:`let_go`.
+        """Pass on no bytes in either direction until :meth:`let_go`.
 
-        :param at: start at the next command of this name; empty: now.
-        :param reply: start at its reply; the command is passed on.
-        :return: set once the hold has begun.
+        :param at: start at the next command of this name; if empty, start now.
+        :param reply: start at the command's reply; the command is passed on.
+        :return: set when the hold has started.
         """
         with self._lock:
             self._holds = threading.Event()
@@ -263,15 +263,15 @@ class Proxy:
             return self._holds
 
     def let_go(self) -> None:
-        """Pass on what was held, and everything after it."""
+        """Pass on the held bytes and all later ones."""
         with self._lock:
             self._hold_at = None
             self._flows.set()
 
     def _await_flow(self, chunk: bytes = b'') -> None:
-        """Wait while everything is held.
+        """Wait while all bytes are held.
 
-        :param chunk: commands to pass on.
+        :param chunk: the commands to pass on.
         """
         with self._lock:
             begins = self._hold_at is not None and self._hold_at in chunk
@@ -284,12 +284,12 @@ class Proxy:
             self._flows.wait()
 
     def delay_commands(self, seconds: float) -> None:
-        """Delay each piece of what the node sends."""
+        """Delay each chunk of bytes that the node sends."""
         with self._lock:
             self._command_delay = seconds
 
     def delay_replies(self, seconds: float) -> None:
-        """Delay each piece of what Redis sends."""
+        """Delay each chunk of bytes that Redis sends."""
         with self._lock:
             self._reply_delay = seconds
 
@@ -312,7 +312,7 @@ class Proxy:
                 self._connections.append(connection)
                 self.accepted.append(time.monotonic())
             if self._listener is not listener:
-                # It was cut in the meantime.
+                # The port was cut by then.
                 self._end(connection)
                 return
             for target in (self._pass_commands, self._pass_replies):
@@ -371,7 +371,8 @@ class Proxy:
         self._ended(connection)
 
     def _lead(self, connection: _Connection, chunk: bytes) -> None:
-        """Trigger the trap if it is for this command; hold the lock."""
+        """Trigger the trap if it is for this command. The caller holds the
+        lock."""
         if self._trap is not None and self._trap.command in chunk:
             connection.trap, self._trap = self._trap, None
 
@@ -393,6 +394,6 @@ class Proxy:
             if connection in self._connections:
                 self._connections.remove(connection)
             if connection.trap is not None:
-                # It ended by itself: the trap remains armed.
+                # The connection ended by itself, so the trap stays armed.
                 self._trap, connection.trap = connection.trap, None
         connection.close()

@@ -1,4 +1,4 @@
-"""A client that sends exactly what a test gives it, over a WebSocket."""
+"""A client that sends exactly the packets of a test, over a WebSocket."""
 import json
 import socket
 import threading
@@ -15,7 +15,7 @@ PING, PONG = '2', '3'
 
 
 class RawClient:
-    """One connection, on which nothing was sent yet.
+    """A connection without any Socket.IO packet so far.
 
     :param url: the server's.
     """
@@ -24,8 +24,8 @@ class RawClient:
         self._socket = websocket.create_connection(
             url.replace('http', 'ws', 1)
             + '/socket.io/?EIO=4&transport=websocket', timeout=DEADLINE)
-        # Appended to by the reading thread and copied by the test: both are
-        # atomic in CPython.
+        # The reading thread appends to this list, and the test copies it. Both
+        # are atomic in CPython.
         self._packets: List[str] = []
         self._ended = threading.Event()
         self._socket.settimeout(None)
@@ -40,11 +40,11 @@ class RawClient:
                 else:
                     self._packets.append(packet)
         except (OSError, websocket.WebSocketException):
-            pass  # it has ended
+            pass  # the connection has ended
         self._ended.set()
 
     def send_connect(self, auth: Any, namespace: str = '/') -> None:
-        """Request a connection to a namespace, with this payload."""
+        """Send a CONNECT to a namespace, with this payload."""
         self._socket.send(
             f'{CONNECT}{_prefix(namespace)}{json.dumps(auth)}')
 
@@ -58,9 +58,9 @@ class RawClient:
 
     def wait_reply(self, namespace: str = '/',
                    timeout: float = DEADLINE) -> Dict[str, Any]:
-        """Wait for the answer to the request.
+        """Wait for the reply to the CONNECT.
 
-        :return: its payload.
+        :return: the payload of the reply.
         """
         replies = wait_until(lambda: self._payloads(CONNECT, namespace),
                              timeout, lambda: (
@@ -68,14 +68,14 @@ class RawClient:
         return dict(replies[-1])
 
     def connect(self, auth: Any, namespace: str = '/') -> Dict[str, Any]:
-        """Request a connection and wait for the answer."""
+        """Send a CONNECT, and wait for the reply."""
         self.send_connect(auth, namespace)
         return self.wait_reply(namespace)
 
     def try_to_connect(self, auth: Any,
                        namespace: str = '/') -> Dict[str, Any]:
-        """The same, if the server may also end the connection: then the answer
-        is empty."""
+        """Connect, although the server may end the connection. The reply is
+        then empty."""
         self.send_connect(auth, namespace)
         wait_until(lambda: self._ended.is_set()
                    or self._payloads(CONNECT, namespace), what='an answer')
@@ -93,7 +93,7 @@ class RawClient:
             what=lambda: f'{name!r} among {self.events(namespace)[-5:]}')
 
     def is_connected(self, namespace: str = '/') -> bool:
-        """Whether the last packet of a namespace was a successful reply, and
+        """Whether the last packet of a namespace was a successful reply and
         the connection is open."""
         kinds = [kind for kind, name, _ in self._parsed()
                  if name == namespace and kind != EVENT]
@@ -102,10 +102,10 @@ class RawClient:
     def drop(self) -> None:
         """End the connection without notice."""
         try:
-            # Wakes the reading thread, which close() does not.
+            # This wakes the reading thread; close() does not.
             self._socket.sock.shutdown(socket.SHUT_RDWR)
         except (AttributeError, OSError):
-            pass  # the server was first
+            pass  # the server has already closed it
         self._thread.join()
         self._socket.shutdown()
 

@@ -1,7 +1,6 @@
-"""A python-socketio server with hand-made clients: real Engine.IO sockets
-without a network, so that a test decides when a connection is lost and what
-was received before.
-"""
+"""A python-socketio server and clients without a network. The clients have
+real Engine.IO sockets. A test decides when a connection is lost, and which
+packets were received before. """
 import json
 import logging
 from queue import Empty
@@ -17,7 +16,7 @@ from .wait import wait_until
 
 
 class Client:
-    """One connection to one server, and the packets received over it."""
+    """A connection to one server, and its received packets."""
 
     def __init__(self, node: 'RecoveringNode') -> None:
         self.node = node
@@ -25,7 +24,7 @@ class Client:
         self.eio_sid = eio.generate_id()
         self.socket = Socket(eio, self.eio_sid)
         self.socket.connected = self.socket.upgraded = True
-        # As in a connection that was just accepted: no PING was sent yet.
+        # The connection was just accepted: no PING was sent yet.
         self.socket.last_ping = None
         eio.sockets[self.eio_sid] = self.socket
         self.received: List[str] = []
@@ -47,14 +46,14 @@ class Client:
         self.node.server._handle_eio_message(self.eio_sid, text)
 
     def back(self) -> Dict[str, Any]:
-        """The ``auth`` that this client sends when it returns."""
+        """The ``auth`` that the returning client sends."""
         shown = {'pid': self.pid}
         if self.offset is not None:
             shown['offset'] = self.offset
         return shown
 
     def receive(self) -> List[List[Any]]:
-        """Take in all waiting packets; return all events so far."""
+        """Receive all waiting packets, and return all events so far."""
         while True:
             try:
                 packet = self.socket.queue.get(block=False)
@@ -69,7 +68,7 @@ class Client:
             if text.startswith('0'):
                 reply = json.loads(text[text.index('{'):])
                 self.sid, self.pid = reply['sid'], reply.get('pid')
-                # Events that arrived before it are handled now.
+                # Earlier events are handled now.
                 for args in self.events:
                     self._note_offset(args)
             elif text.startswith('4'):
@@ -91,14 +90,14 @@ class Client:
                    what=lambda: f'{list(names)}, got {self.names()}')
 
     def lose(self) -> None:
-        """The connection breaks."""
+        """Break the connection."""
         self.socket.close(wait=False, abort=True,
                           reason=self.node.server.reason.TRANSPORT_CLOSE)
         self.node.server.eio.sockets.pop(self.eio_sid, None)
 
 
 class RecoveringNode:
-    """A server."""
+    """A server with recovery."""
 
     def __init__(self, url: str, always_connect: bool = False,
                  recovery: Any = True, async_mode: str = 'threading',

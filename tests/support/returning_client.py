@@ -1,8 +1,8 @@
-"""A client that speaks the protocol itself and recovers its session like the
-JavaScript client, which python-socketio's client does not.
+"""A client that recovers its session like the JavaScript client.
 
-It uses a WebSocket, and decodes packets with python-socketio. Events keep the
-arguments that they have on the wire, the offset included.
+python-socketio's client does not recover sessions. This one implements the
+protocol itself. It uses a WebSocket, and decodes packets with python-socketio.
+Events keep their arguments from the wire, including the offset.
 """
 import contextlib
 import itertools
@@ -18,17 +18,17 @@ from .wait import DEADLINE, wait_until
 
 
 class Refused(Exception):
-    """The server has refused the connection to a namespace."""
+    """The server refused the connection to a namespace."""
 
 
 class ReturningClient(Listener):
     """A client that is connected once it is constructed.
 
-    The attributes are by namespace. To send false values to a server, change
-    ``pids`` or ``offsets`` before connecting again.
+    Each attribute is a mapping by namespace. To send wrong values to a server,
+    change ``pids`` or ``offsets`` before the next connect.
 
     :ivar pids: the session's private id, if the server assigned one.
-    :ivar offsets: the last argument of the last event that had a string there.
+    :ivar offsets: the last argument of the last event that ended in a string.
     :ivar recovered: whether the server has recovered the requested session.
 
     :param url: the server's.
@@ -45,14 +45,14 @@ class ReturningClient(Listener):
         self.pids: Dict[str, str] = {}
         self.offsets: Dict[str, str] = {}
         self.recovered: Dict[str, bool] = {}
-        # Appended to by the reading thread and copied by the test.
+        # The reading thread appends to these lists, and the test copies them.
         self._events: List[Event] = []
         self._disconnects: List[Tuple[str, str]] = []
         self._refusals: Dict[str, Any] = {}
         self._answers: Dict[str, Sequence[Any]] = {}
         self._acknowledged: Dict[int, List[Any]] = {}
         self._numbers = itertools.count()
-        # State of the present connection; there is none yet.
+        # The state of the current connection. There is none yet.
         self._socket: Any = None
         self._reader = threading.Thread()
         self._missing: List[str] = []
@@ -62,11 +62,11 @@ class ReturningClient(Listener):
     def _first(self) -> str:
         return self._namespaces[0]
 
-    # -- what it does -------------------------------------------------------
+    # -- actions ------------------------------------------------------------
 
     def connect(self, url: Optional[str] = None) -> None:
-        """Connect, possibly again and to another server, and wait for the
-        replies of all namespaces.
+        """Connect to this or another server, and wait for the replies of all
+        namespaces.
 
         :raises Refused: a server refused the connection to a namespace.
         """
@@ -78,7 +78,7 @@ class ReturningClient(Listener):
             f'{self._url.replace("http", "ws", 1)}/socket.io/'
             '?EIO=4&transport=websocket',
             timeout=DEADLINE, enable_multithread=True)
-        # A server may be silent for any length of time.
+        # A server may be silent for any time.
         self._socket.settimeout(None)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -89,12 +89,12 @@ class ReturningClient(Listener):
         assert not self._missing, f'no reply of {self._missing}'
 
     def is_connected(self) -> bool:
-        """Whether the connection seems to be open."""
+        """Whether the connection appears to be open."""
         return self._reader.is_alive()
 
     def drop(self) -> None:
-        """End the connection without notice, as a network failure would.
-        Nothing arrives after this returns."""
+        """End the connection without notice, like a network failure. No packet
+        arrives after this call."""
         with contextlib.suppress(OSError, AttributeError):
             # The server may already have closed it.
             self._socket.sock.shutdown(socket.SHUT_RDWR)
@@ -114,7 +114,7 @@ class ReturningClient(Listener):
                 self.disconnect()
 
     def answer(self, name: str, *args: Any) -> None:
-        """Acknowledge events of this name with these arguments; other events
+        """Acknowledge events of this name with these arguments. Other events
         are acknowledged without arguments."""
         self._answers[name] = args
 
@@ -129,7 +129,7 @@ class ReturningClient(Listener):
                    what=f'the acknowledgement of {name!r}')
         return self._acknowledged[number]
 
-    # -- what it received ---------------------------------------------------
+    # -- records ------------------------------------------------------------
 
     def events(self) -> List[Event]:
         """All events so far, in the order in which they arrived."""
@@ -160,7 +160,7 @@ class ReturningClient(Listener):
             self._socket.send_binary(attachment)
 
     def _read(self) -> None:
-        """Handle what arrives until the connection ends."""
+        """Handle packets until the connection ends."""
         incomplete: Any = None
         with contextlib.suppress(OSError, websocket.WebSocketException):
             while True:
@@ -183,7 +183,7 @@ class ReturningClient(Listener):
             self._disconnects.append((namespace, 'transport close'))
 
     def _introduce(self) -> None:
-        """Request all namespaces, with the sessions' pids and offsets."""
+        """Connect to all namespaces, with the sessions' pids and offsets."""
         for namespace in self._namespaces:
             known = {}
             if namespace in self.pids:

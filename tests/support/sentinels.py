@@ -1,4 +1,4 @@
-"""Real Sentinels for the tests, and the servers that they watch."""
+"""Real Sentinels for the tests, and the servers that they monitor."""
 import shutil
 import tempfile
 from pathlib import Path
@@ -16,8 +16,8 @@ from .wait import wait_until
 #: The Sentinels' name for the master and its replicas.
 SERVICE = 'mymaster'
 
-#: The number of Sentinels, and how many of them must agree that the master
-#: is down.
+#: The number of Sentinels, and the number of them that must agree that the
+#: master is down.
 COUNT = 3
 QUORUM = 2
 
@@ -32,20 +32,20 @@ class Sentinel:
         self.port = free_port()
         self._directory = Path(tempfile.mkdtemp(prefix='sentinel-of-tests-'))
         self._file = self._directory / 'sentinel.conf'
-        # It records its findings in this file.
+        # The Sentinel writes its state to this file.
         self._file.write_text(
             f'port {self.port}\n'
             f'bind 127.0.0.1\n'
             f'dir {self._directory}\n'
             f'sentinel monitor {SERVICE} 127.0.0.1 {master.port} {QUORUM}\n'
             f'sentinel down-after-milliseconds {SERVICE} {CALM}\n'
-            # Twice this time passes between two failovers.
+            # The delay between two failovers is twice this time.
             f'sentinel failover-timeout {SERVICE} 3000\n'
             f'{settings}\n')
         self._process: Optional[OwnProcess] = None
 
     def start(self) -> None:
-        """Start it; :meth:`ask` answers a little later."""
+        """Start the Sentinel. It answers shortly after."""
         binary = find_redis_server()
         if binary is None:
             raise FileNotFoundError('there is no redis-server')
@@ -58,27 +58,27 @@ class Sentinel:
         return redis.Redis(host='127.0.0.1', port=self.port, **options)
 
     def freeze(self) -> None:
-        """Stop its execution; its connections stay open."""
+        """Suspend the process. Its connections stay open."""
         assert self._process is not None
         self._process.freeze()
 
     def thaw(self) -> None:
-        """Resume its execution."""
+        """Resume the process."""
         assert self._process is not None
         self._process.thaw()
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill the process."""
         if self._process is not None:
             self._process.kill()
 
     def close(self) -> None:
-        """End it, and remove its directory."""
+        """Stop the Sentinel, and remove its directory."""
         self.kill()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def master(self) -> Dict[str, str]:
-        """Its view of the master; empty before it answers."""
+        """Its view of the master; empty while it does not answer."""
         try:
             reply = ask(self, 'SENTINEL', 'MASTER', SERVICE)
         except redis.RedisError:
@@ -93,8 +93,8 @@ class SentinelSet(Replicated):
     :param settings: further lines of the Sentinels' configuration.
     """
 
-    #: Sentinels ask once a second: with a shorter time, a new master would
-    #: be taken for dead before it was asked.
+    #: Sentinels ask once a second. With a shorter time a new master would
+    #: count as down before it was asked.
     QUICK = 3000
 
     def __init__(self, settings: str = '') -> None:
@@ -112,7 +112,8 @@ class SentinelSet(Replicated):
         return f'redis+sentinel://{hosts}/0/{SERVICE}'
 
     def start(self) -> 'SentinelSet':
-        """Start everything, and wait until the Sentinels know each other."""
+        """Start all processes, and wait until the Sentinels know each
+        other."""
         master, replica = self.servers
         master.start()
         replica.start('--replicaof', '127.0.0.1', str(master.port))

@@ -1,7 +1,7 @@
-"""The contract between recovery and Redis' session store.
+"""The contract between recovery and the session store in Redis.
 
-A test module imports all names of this module, and adds the fixture
-``driver``: the connection to an empty Redis.
+A test module imports all names of this module and adds the fixture
+``driver``: a driver for an empty Redis.
 """
 import contextlib
 import logging
@@ -28,7 +28,7 @@ Make = Callable[..., SessionStore]
 @pytest.fixture
 def make(driver: Driver,
          logger: Callable[[], logging.Logger]) -> Iterator[Make]:
-    """Makes session stores with their task: ``make(ttl)``, in seconds."""
+    """Makes session stores with their tasks: ``make(ttl)``, in seconds."""
     with contextlib.ExitStack() as stack:
         def make_one(ttl: float = 100.0) -> SessionStore:
             sessions = SessionStore(driver, ThreadEngine(), 'sessions:', ttl)

@@ -1,7 +1,7 @@
 """An application for gunicorn whose disconnect handler emits.
 
-``gunicorn tests.support.shutdown_app:application``, with its parameters in
-the environment. It handles these events and requests:
+``gunicorn tests.support.shutdown_app:application`` has its parameters in the
+environment. It handles these events and requests:
 
 ==============  ============================================================
 ``identify``    returns the worker's process id and the id of its node
@@ -25,7 +25,7 @@ import socketio  # noqa: E402
 
 from redis_streams_adapter import RedisStreamsManager  # noqa: E402
 
-#: Seconds that ``/slow`` takes.
+#: Seconds: the duration of ``/slow``.
 SLOW = 1.5
 
 HANDLER_SECONDS = float(os.environ.get('HANDLER_SECONDS', '0'))

@@ -1,5 +1,5 @@
-"""A client on a plain socket that reads only when a test asks it to, and
-checks that the bytes are valid WebSocket frames."""
+"""A client with a plain socket. It reads only on request, and checks that the
+bytes are valid WebSocket frames."""
 import array
 import fcntl
 import json
@@ -15,12 +15,12 @@ from wsproto.extensions import PerMessageDeflate
 
 from .wait import DEADLINE, wait_until
 
-#: The kernel's receive buffer in bytes: small, so that the server soon cannot
-#: send any more.
+#: Bytes: the kernel's receive buffer. It is small, so that the server soon
+#: cannot send more.
 RECEIVE_BUFFER = 4096
 
-#: The number of checks of that buffer without a change after which it is
-#: regarded as full, or as getting nothing more.
+#: The number of checks of that buffer without a change after which no more
+#: bytes are expected.
 QUIET_LOOKS = 30
 
 
@@ -30,7 +30,7 @@ class Ended(Exception):
 
 
 class SlowClient:
-    """One connection, to the namespace ``/``.
+    """A connection to the namespace ``/``.
 
     :param url: the server's.
     :param compress: whether to offer permessage-deflate.
@@ -56,7 +56,7 @@ class SlowClient:
             host=parts.netloc,
             target='/socket.io/?EIO=4&transport=websocket',
             extensions=[PerMessageDeflate()] if compress else []))
-        #: What arrived before the reply.
+        #: The messages that arrived before the reply.
         self._early: List[Any] = []
         messages = self._arriving()
         next(messages)
@@ -83,10 +83,10 @@ class SlowClient:
         self._send(Ping(payload))
 
     def wait_stalled(self) -> None:
-        """Wait until nothing more arrives, without reading."""
+        """Wait until no more bytes arrive, without reading."""
         seen: List[int] = []
 
-        def nothing_comes() -> bool:
+        def is_stalled() -> bool:
             waiting = array.array('i', [0])
             fcntl.ioctl(self._socket, termios.FIONREAD, waiting)
             seen.append(waiting[0])
@@ -94,10 +94,10 @@ class SlowClient:
             return len(last) == QUIET_LOOKS and len(set(last)) == 1 \
                 and last[0] > 0
 
-        wait_until(nothing_comes, what=lambda: f'a stall, {seen[-5:]}')
+        wait_until(is_stalled, what=lambda: f'a stall, {seen[-5:]}')
 
     def messages(self) -> Iterator[Any]:
-        """What the server sends, text or bytes, until it ends the connection
+        """The server's messages, text or bytes, until it ends the connection
         without notice. PINGs of Engine.IO are answered.
 
         :raises Ended: the server sent a close frame or an invalid frame.

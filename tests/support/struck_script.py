@@ -1,12 +1,11 @@
-"""Processes that emit numbers while time limits strike them.
+"""Processes that emit numbers and are struck by time limits.
 
 ``python -m tests.support.struck_script MODE REDIS_URL STREAM TRIES EMITS``
-starts ``TRIES`` processes, one after the other, each with a manager on the
-stream ``STREAM-<n>``. Each prints a line of JSON: ``returned`` and
-``raised``, the numbers whose ``emit`` did so; ``writers``, the number of
-writing tasks; after the flush, ``flushed``, ``outbox``, ``outbox_bytes`` and
-``sent``. The last two numbers are emitted without a limit.
-"""
+starts ``TRIES`` processes, one after the other. Each has a manager with the
+stream ``STREAM-<n>``, and prints a line of JSON: ``returned`` and ``raised``,
+the numbers whose ``emit`` returned or raised; ``writers``, the number of
+writing tasks; and after the flush ``flushed``, ``outbox``, ``outbox_bytes``
+and ``sent``. The last two numbers are emitted without a time limit. """
 import sys
 
 from tests.support import modes
@@ -25,16 +24,16 @@ from typing import Any, Callable, Dict, Iterator, List  # noqa: E402
 from redis_streams_adapter import RedisStreamsManager  # noqa: E402
 from redis_streams_adapter.stream.writer import Writer  # noqa: E402
 
-#: Seconds that a process may take.
+#: Seconds: the time limit of a process.
 PATIENCE = 20
 
-#: The longest limits of a process's first emit, and of any other, in
-#: seconds.
+#: Seconds: the maximum time limits of a process's first emit and of the
+#: others.
 FIRST, OTHER = 0.004, 0.0003
 
 
 class Limit(Exception):
-    """Raised like the soft limit of a job queue."""
+    """The exception of a time limit, like the soft limit of a job queue."""
 
 
 def strike(*_: Any) -> None:
@@ -42,7 +41,7 @@ def strike(*_: Any) -> None:
 
 
 def by_signal(seconds: float, call: Callable[[], Any]) -> bool:
-    """Call a function, with a limit from a signal handler.
+    """Call a function with a time limit from a signal handler.
 
     :return: whether it returned within the limit.
     """
@@ -60,7 +59,7 @@ def by_signal(seconds: float, call: Callable[[], Any]) -> bool:
 
 
 def by_timeout(seconds: float, call: Callable[[], Any]) -> bool:
-    """The same, with a timeout of the green threads' library."""
+    """Call a function with a timeout of the library of green threads."""
     if 'gevent' in sys.modules:
         from gevent import Timeout
     else:
@@ -86,7 +85,7 @@ def frames() -> Iterator[Any]:
 
 
 def count_writers() -> int:
-    """How many tasks are running the writer's work."""
+    """The number of tasks that run the writer's work."""
     seen = set()
     for frame in list(frames()):
         while frame is not None:
@@ -129,7 +128,7 @@ def main(mode: str, url: str, stream: str, tries: int, emits: int) -> None:
     for number in range(tries):
         child = os.fork()
         if not child:
-            # If it hangs, the signal ends it without a line.
+            # If the process hangs, the signal ends it before it prints a line.
             signal.signal(signal.SIGALRM, strike)
             result = emit_all(url, f'{stream}-{number}', emits, limits,
                               random.Random(seed + number))

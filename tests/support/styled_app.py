@@ -1,22 +1,22 @@
 """A server process with handlers of every style.
 
-``python -m tests.support.styled_app``, with the parameters of
-:mod:`.node_app` and its behaviour; :class:`StyledProcess` has the methods.
-The option ``style`` selects the handlers:
+``python -m tests.support.styled_app`` has the parameters and the behaviour of
+:mod:`.node_app`. :class:`StyledProcess` has the methods. The option ``style``
+selects the handlers:
 
 ``'apart'``
     namespaces with functions, with classes, with a handler for all events,
     without connect handlers; see :data:`APART`
 ``'functions 2'``, ``'functions 3'``, ``'class 2'``, ``'class 3'``
-    handlers for all namespaces, whose connect handler has two arguments
-    besides the namespace, or three
+    handlers for all namespaces, whose connect handler has two or three
+    arguments besides the namespace
 
-and ``instrument`` is the mode of the admin UI, if there is to be one.
+The option ``instrument`` is the mode of the admin UI, if any.
 
-Every client can send ``remember``, which puts a value into its session, makes
-it enter a room, and emits ``remembered`` to it.
+Every client can send ``remember``. The handler stores a value in the client's
+session, makes the client enter a room, and emits ``remembered`` to it.
 """
-# The patching precedes every other import, hence the two halves.
+# The patching must precede all other imports, so this module has two parts.
 import argparse
 
 from tests.support import modes
@@ -40,14 +40,14 @@ from tests.support import node_app  # noqa: E402
 from tests.support.node_process import NodeProcess  # noqa: E402
 
 #: The namespaces with handlers, and the number of arguments of their connect
-#: handlers; ``None``: there is none.
+#: handlers; ``None`` without a connect handler.
 APART = {'/functions-2': 2, '/functions-3': 3, '/functions-default': 3,
          '/class-2': 2, '/class-3': 3, '/all-events': 3, '/mute': None}
 
 #: The styles of handlers for all namespaces.
 TOGETHER = {'functions 2': 2, 'functions 3': 3, 'class 2': 2, 'class 3': 3}
 
-#: Stands for an argument that a handler does not have.
+#: Replaces an argument that a handler does not have.
 ABSENT = 'absent'
 
 
@@ -66,7 +66,7 @@ class StyledProcess(NodeProcess):
             '--redis-url', redis_url, '--options', json.dumps(options)]
 
     def arrivals(self, sid: str) -> List[Dict[str, Any]]:
-        """The arguments and findings of each connect handler's call."""
+        """The arguments and records of each connect handler's call."""
         return [each for each in self.recorded('arrivals')
                 if each['sid'] == sid]
 
@@ -78,7 +78,7 @@ class StyledProcess(NodeProcess):
 
 
 class Application:
-    """What all the handlers do."""
+    """The work of all handlers."""
 
     def __init__(self, server: socketio.Server) -> None:
         self.server = server
@@ -202,7 +202,7 @@ def add_class_3(does: Application, namespace: str) -> None:
 
 
 def add_caught_functions(does: Application, arguments: int) -> None:
-    """Handlers for the namespaces without others."""
+    """Handlers for the namespaces without other handlers."""
     server = does.server
 
     if arguments == 2:

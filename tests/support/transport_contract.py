@@ -19,13 +19,13 @@ from redis_streams_adapter.protocol.transport import EntryRefused, NO_STREAM, \
 
 from .wait import DEADLINE, wait_until
 
-#: The longest value that the server of these tests accepts, in bytes. It is
-#: the lowest limit that Redis can be given.
+#: Bytes: the longest value that the server of these tests accepts. This is the
+#: lowest limit of Redis.
 LONGEST = 1 << 20
 
 MAX_LEN = 1000
 
-#: Seconds: longer than any test, so that such a wait never times out.
+#: Seconds: longer than any test, so that this wait never times out.
 UNLIMITED = 60.0
 
 
@@ -34,7 +34,7 @@ def fields(number: Any) -> List[bytes]:
 
 
 def numbers(entries: Any) -> List[int]:
-    """The arguments of :func:`fields` for each entry."""
+    """The argument of :func:`fields` for each entry."""
     return [int(entry.fields[3]) for entry in entries]
 
 
@@ -69,7 +69,7 @@ def stored(link: Any, batch: List[List[bytes]],
 def in_thread(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
     """Call a function in a thread.
 
-    :return: waits for its result, or raises its exception.
+    :return: a function that waits for the result, or raises the exception.
     """
     result: List[Any] = []
 
@@ -180,7 +180,7 @@ def test_frozen_append_can_be_interrupted(backend: Any, link: Any) -> None:
 
 
 def interrupt_until(link: Any, wait: Callable[[], Any]) -> None:
-    """Interrupt a call in a thread, from two sides."""
+    """Interrupt a call twice, and wait until it ends."""
     link.interrupt()
     link.interrupt()
     wait()
@@ -197,8 +197,8 @@ def test_entry_that_can_never_be_stored(
     batch[index] = [b'name', b'x' * size]
     with pytest.raises((EntryRefused, Unavailable)) as caught:
         link.append(batch)
-    # If the server hangs up before it has read everything, its reply may be
-    # lost.
+    # If the server closes the connection before it has read all bytes, its
+    # reply may be lost.
     if isinstance(caught.value, EntryRefused):
         assert caught.value.index == index
     else:
@@ -284,7 +284,7 @@ def test_waiting_read_can_be_interrupted(
 
 def test_read_after_interrupt_does_not_wait(
         connect: Callable[..., Any]) -> None:
-    """It may come a moment before the read it is meant for."""
+    """An interrupt may come shortly before its read."""
     link = connect(block=UNLIMITED)
     link.interrupt()
     with pytest.raises(Unavailable):
@@ -331,7 +331,7 @@ def test_position_from_which_read_finds_entry(link: Any) -> None:
 # -- trimming --------------------------------------------------------------
 
 def test_old_entries_are_trimmed(link: Any, backend: Any) -> None:
-    """Redis trims whole nodes of 100 entries."""
+    """Redis removes only whole nodes of 100 entries."""
     batch = [fields(number) for number in range(300)]
     ids = stored(link, batch)
     backend.pass_time(link)
@@ -362,12 +362,12 @@ def test_end_other(link: Any, connect: Callable[..., Any]) -> None:
     other, third = connect(), connect()
     other.append([fields(1)])
     link.end_other(other.identity)
-    # None of its commands takes effect any more.
+    # Its later commands have no effect.
     with pytest.raises(Unavailable):
         other.append([fields(2)])
     assert numbers(link.read(START, 10, None)) == [1]
     third.append([fields(3)])
-    # It has already ended, which is fine.
+    # Ending it again is no error.
     link.end_other(other.identity)
     assert numbers(link.read(START, 10, None)) == [1, 3]
 
@@ -384,7 +384,7 @@ def test_end_other_ends_a_waiting_read(
 
 def test_broken_link_stays_broken(backend: Any, link: Any,
                                   connect: Callable[..., Any]) -> None:
-    """Its identity would not cover later commands any more."""
+    """Its identity would not include later commands."""
     backend.kill(link)
     with pytest.raises(Unavailable):
         link.ends()

@@ -1,11 +1,11 @@
-"""Waiting for a condition, never for a length of time."""
+"""Waits for conditions. Tests never wait for a fixed time."""
 import time
 from typing import Any, Callable, TypeVar, Union
 
 Value = TypeVar('Value')
 
-#: Seconds that anything on this machine may take: generous, because only a
-#: failing test waits this long.
+#: Seconds: the default time limit. It is generous, because only a failing test
+#: waits this long.
 DEADLINE = 10.0
 
 #: Seconds between two checks of a condition.
@@ -18,11 +18,11 @@ def wait_until(condition: Callable[[], Value], timeout: float = DEADLINE,
     """Check a condition until it holds.
 
     :param condition: called repeatedly, in this thread.
-    :param timeout: seconds until the wait is given up.
-    :param what: the thing waited for, for the failure's text; or a callable
-                 that returns it, with the final state.
+    :param timeout: seconds until the wait fails.
+    :param what: the expected event, for the text of the failure; or a
+                 function that returns it with the final state.
     :return: the first truthy value of the condition.
-    :raises AssertionError: it did not hold in time.
+    :raises AssertionError: the condition did not hold in time.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -40,7 +40,7 @@ def wait_for_value(read: Callable[[], Any], expected: Any,
                    timeout: float = DEADLINE, what: str = 'a value') -> None:
     """Read a value until it equals the expected one.
 
-    :param read: returns the present value.
+    :param read: returns the current value.
     :param expected: the final value.
     """
     seen: Any = None

@@ -1,5 +1,5 @@
-"""What stands in Redis and what clients send back: data of entries, sessions
-and offsets, read and written without the package's help."""
+"""Entries and sessions in Redis, and offsets of clients, read and written
+without the package."""
 import base64
 import json
 import re
@@ -34,13 +34,13 @@ def write_session(client: redis.Redis, key: str, session: Mapping[str, Any],
                   **options: Any) -> None:
     """Store a session under a key.
 
-    :param options: those of SET.
+    :param options: the options of SET.
     """
     client.set(key, base64.b64encode(msgpack.packb(session)), **options)
 
 
 def parse_offset(text: str) -> Tuple[int, int]:
-    """The id of an entry, as numbers that can be compared."""
+    """The id of an entry as numbers that can be compared."""
     match = re.fullmatch('([0-9]+)-([0-9]+)', text)
     assert match, f'{text!r} is no offset'
     return int(match[1]), int(match[2])
