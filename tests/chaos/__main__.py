@@ -121,7 +121,7 @@ class Run:
                     *check_connects(member, own, lambda sid: world.reason_of(
                         sid, member.namespace))]
                 if found:
-                    found[-1] += f'\n{client.story(40)}'
+                    found[-1] += f'\n{client.history(40)}'
                 self.violations.extend(found)
         for kind, count in sorted(Counter(
                 fault.kind.name for fault in self._faults).items()):

@@ -223,7 +223,7 @@ class World:
                chance: random.Random) -> None:
         for client in self._clients_of(place):
             if chance.random() < 0.5:
-                client.steer(chance.choice(self.places).url)
+                client.set_server(chance.choice(self.places).url)
         place.line.break_connections()
 
     def _silence(self, place: Place, lasts: float,
@@ -239,14 +239,14 @@ class World:
               chance: random.Random) -> None:
         for client, _ in chance.sample(self.clients,
                                        chance.randint(1, CLIENTS // 2)):
-            client.steer(place.url)
+            client.set_server(place.url)
             client.give_up()
 
     def _flap(self, place: Place, lasts: float,
               chance: random.Random) -> None:
         client, _ = chance.choice(self.clients)
         for _ in range(chance.randint(2, 6)):
-            client.flap(place.url, chance.uniform(0.0, lasts / 4))
+            client.reconnect_briefly(place.url, chance.uniform(0.0, lasts / 4))
 
     def _freeze_redis(self, place: Place, lasts: float,
                       chance: random.Random) -> None:
@@ -287,7 +287,7 @@ class World:
 
     def _send_away(self, client: JsClient, place: Place,
                    chance: random.Random) -> None:
-        client.steer(chance.choice(
+        client.set_server(chance.choice(
             [each for each in self.places if each is not place]).url)
         client.give_up()
 
@@ -312,7 +312,7 @@ class World:
             except AssertionError:
                 self.violations.append(
                     f'{members[0].name} has no final message:\n'
-                    f'{client.story()}')
+                    f'{client.history()}')
         for place in self.places:
             place.node.wait_health('ok', BACK_WITHIN)
             self._check_node(place.node)

@@ -75,11 +75,11 @@ def check_outage_lines(nodes: List[NodeProcess],
 def no_open_requests_after(node: NodeProcess) -> Iterator[None]:
     """Requests made within the block are not open any more afterwards, even
     if earlier tests have left some in a shared node."""
-    before = node.leftovers()
+    before = node.open_calls()
 
     def is_clean() -> bool:
         return all(now <= then
-                   for now, then in zip(node.leftovers(), before))
+                   for now, then in zip(node.open_calls(), before))
 
     yield
     wait_until(is_clean, what='requests and acknowledgements to be forgotten')

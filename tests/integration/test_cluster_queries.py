@@ -245,7 +245,7 @@ def test_node_that_goes_before_it_answers(redis_server: RedisServer,
     assert outcome == [['kept']]
     if end == 'kill':
         assert time.monotonic() - started > QUICK['heartbeat_timeout'] / 2
-    assert nodes[0].leftovers() == (0, 0)
+    assert nodes[0].open_calls() == (0, 0)
     assert nodes[0].server_count() == 2
 
 
@@ -278,7 +278,7 @@ def test_requests_during_an_outage(make_redis: MakeRedis,
         else:
             found = info.value.responses
         assert found == responses
-    assert nodes[0].leftovers() == (0, 0)
+    assert nodes[0].open_calls() == (0, 0)
     redis.start()
     for node in nodes:
         node.wait_health('ok', BACK_WITHIN)

@@ -18,7 +18,7 @@ class Client {
     this.disconnects = [];
     this.errors = [];
     // What has happened to it, and when, for the report of a failed test.
-    this.story = [];
+    this.history = [];
     this.answers = new Map();
     this.delays = new Map();
     this.sockets = new Map();
@@ -29,13 +29,13 @@ class Client {
 
   // Records what has happened.
   note(...what) {
-    this.story.push([Date.now() / 1000, what.join(' ')]);
+    this.history.push([Date.now() / 1000, what.join(' ')]);
   }
 
   // Lets it reconnect to this server from now on.
-  steer(url) {
+  setServer(url) {
     this.manager.uri = url;
-    this.note('steered to', url);
+    this.note('reconnects to', url);
   }
 
   // The state of the connection, for a report.
@@ -179,7 +179,7 @@ const operations = {
   // `connect` returns.
   async move(id, url, timeout) {
     const client = clients.get(id);
-    client.steer(url);
+    client.setServer(url);
     return Promise.all([...client.sockets.values()].map((socket) => {
       if (socket.connected) {
         throw new Error(`${socket.id} has not lost its connection`);
@@ -191,15 +191,15 @@ const operations = {
   },
 
   // Lets the client's own reconnection go to this server from now on.
-  steer(id, url) {
-    clients.get(id).steer(url);
+  setServer(id, url) {
+    clients.get(id).setServer(url);
   },
 
   // Lets the client's own reconnection go on for that many milliseconds, and
   // then loses the connection, whatever its state.
-  async flap(id, url, delay) {
+  async reconnectBriefly(id, url, delay) {
     const client = clients.get(id);
-    client.steer(url);
+    client.setServer(url);
     await setTimeout(delay);
     client.drop();
   },
@@ -217,8 +217,8 @@ const operations = {
   },
 
   // What has happened to the client, and the state of its connection.
-  story: (id) => [
-    ...clients.get(id).story,
+  history: (id) => [
+    ...clients.get(id).history,
     [Date.now() / 1000, clients.get(id).condition()],
   ],
 

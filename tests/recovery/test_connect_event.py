@@ -70,7 +70,7 @@ def test_connection_is_lost_before_it(pair: Pair, connect_js: ConnectJs,
         client.wait_for(missed)
         before = 1
     client.drop_next_connection(arrived)
-    client.steer(pair.b.url)
+    client.set_server(pair.b.url)
     client.give_up()
     pair.a.emit_range(missed, range(before, before + 3), to=client.sid)
     pair.a.flush()

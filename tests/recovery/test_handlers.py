@@ -238,7 +238,7 @@ def test_session_changes(start: Start, connect_js: ConnectJs,
             'rooms': sorted([sid, 'c', 'd']),
             'data': {'step': 2, 'bytes': b'\x00\xff'}},
             what='the stored session')
-    client.steer(second.url)
+    client.set_server(second.url)
     first.kill()
     check_recovered(client, client.wait_connects(2)[1:], sids)
     assert second.rooms(sid) == ['c', 'd']

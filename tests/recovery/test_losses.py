@@ -184,7 +184,7 @@ def test_node_ends(start: Start, connect_js: ConnectJs, unique: Unique,
     for client in clients[::2]:
         client.wait_for(event, 20)
     for client in clients:
-        client.steer(staying.url)
+        client.set_server(staying.url)
     leaving.process.signal(getattr(signal, end))
     leaving.process.wait()
     for number in range(CLIENTS):
@@ -218,7 +218,7 @@ def test_node_leaves_while_it_emits(
             node.start_pulse(f'{event}-{node.name}-{number}', 0.002)
     for client in clients:
         client.wait_for(f'{event}-{leaving.name}-1', 100)
-        client.steer(staying.url)
+        client.set_server(staying.url)
     leaving.process.stop()
     for client, own in zip(clients, sids):
         check_recovered(client, client.wait_connects(2, 30.0)[1:], own)
@@ -243,12 +243,12 @@ def test_return_to_a_node_that_leaves(
     connect_js(second)
     # The process goes on, as during a graceful shutdown.
     second.invoke('manager', 'close')
-    client.steer(second.url)
+    client.set_server(second.url)
     client.give_up()
     first.emit_range(event, range(10), to=client.sid)
     wait_until(lambda: len(turned_away(second)) >= 3,
                what='three attempts to be turned away')
-    client.steer(first.url)
+    client.set_server(first.url)
     check_recovered(client, client.wait_connects(2)[1:], sids)
     check_received([client], [first], unique, **{event: 10})
 
@@ -372,7 +372,7 @@ def test_many_under_load(start: Start, connect_js: ConnectJs,
         node.start_pulse(name, 2 / MESSAGES_PER_SECOND, limit=each)
     for turn in range(1, ROUNDS + 1):
         for number, client in enumerate(clients):
-            client.steer(nodes[(number + turn) % 2].url)
+            client.set_server(nodes[(number + turn) % 2].url)
             client.give_up()
         for client, own in zip(clients, sids):
             connects = client.wait_connects(turn + 1, 30.0)[turn:]
@@ -412,7 +412,7 @@ def test_memory_of_packets_missed(start: Start, start_nodes: Any,
     clients = [connect_js(first, reconnection=True) for _ in range(20)]
     for client in clients:
         # To no node yet.
-        client.steer(f'http://127.0.0.1:{free_port()}')
+        client.set_server(f'http://127.0.0.1:{free_port()}')
         client.drop()
     first.script(*(('server', 'emit', [event, [number, 'x' * size]], {})
                    for number in range(count)))
@@ -421,7 +421,7 @@ def test_memory_of_packets_missed(start: Start, start_nodes: Any,
     second.start_manager()
     before = most = second.memory()
     for client in clients:
-        client.steer(second.url)
+        client.set_server(second.url)
 
     def arrived() -> bool:
         nonlocal most
@@ -517,7 +517,7 @@ def test_session_is_renewed_while_connected(
     second.start_pulse(event, 0.01)
     # They take eight seconds.
     client.wait_for(event, 800, 30.0)
-    client.steer(second.url)
+    client.set_server(second.url)
     first.kill()
     check_recovered(client, client.wait_connects(2)[1:], sids)
     check_received([client], [second], unique,

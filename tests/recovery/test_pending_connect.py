@@ -70,7 +70,7 @@ def wait_working(client: JsClient, node: NodeProcess, unique: Unique) -> None:
 
     wait_until(check, what=lambda: (
         f'a working client; its sid is {client.connected_sid("/")}, and '
-        f'the server has {sids_at(node)}\n{client.story()}'))
+        f'the server has {sids_at(node)}\n{client.history()}'))
 
 
 def wait_handlers(node: NodeProcess, count: int = 1,

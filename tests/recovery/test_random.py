@@ -139,7 +139,7 @@ class World:
         return clients
 
     def _bring(self, client: JsClient, to: Place) -> None:
-        client.steer(to.url)
+        client.set_server(to.url)
         to.clients.append(client)
 
     # -- faults -------------------------------------------------------------
@@ -159,7 +159,7 @@ class World:
             self._leave(client)
             place = self._chance.choice(self.places)
             self._bring(client, place)
-            client.flap(place.url, self._chance.uniform(0.0, 0.1))
+            client.reconnect_briefly(place.url, self._chance.uniform(0.0, 0.1))
 
     def _leave(self, client: JsClient) -> None:
         for place in self.places:
@@ -221,7 +221,7 @@ class World:
         for client, sid, _ in self.clients:
             wait_until(lambda: client.count(marker), BACK_WITHIN, lambda: (
                 f'{marker} at {sid}; it has {len(client.log())} events'
-                f'\n{client.story()}\n{self._whereabouts(sid)}'))
+                f'\n{client.history()}\n{self._whereabouts(sid)}'))
 
     def _whereabouts(self, sid: str) -> str:
         """What each node has logged, and which clients it has."""
@@ -261,7 +261,7 @@ def differences(client: JsClient, expected: List[Message],
         yield f'  around {wrong}: ' + ', '.join(
             f'{place.get(each)}: {each.offset}'
             for each in received[max(0, at - 5):at + 5])
-    yield client.story(60)
+    yield client.history(60)
 
 
 @pytest.fixture

@@ -150,7 +150,7 @@ def test_outage_before_a_node_is_killed(
     goals: List[int] = [each.count(event) + 20 for each in clients]
     for client, goal in zip(clients, goals):
         client.wait_for(event, goal, BACK_WITHIN)
-    clients[0].steer(second.url)
+    clients[0].set_server(second.url)
     first.kill()
     check_recovered(clients[0], clients[0].wait_connects(2, 20.0)[1:],
                     sids[0])

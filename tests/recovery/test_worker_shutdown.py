@@ -170,7 +170,7 @@ def test_clients_are_recovered(
     for client in clients:
         client.wait_for(event, 5)
         if not has_successor:
-            client.steer(node.url)
+            client.set_server(node.url)
     end(gunicorn, pid, file)
     wait_ended(pid, gunicorn)
     # The worker is no longer a member, so no request waits for it.

@@ -8,13 +8,13 @@ class Account(NamedTuple):
     :param lost: the number of messages that did not arrive.
     :param twice: the number of duplicates.
     :param out_of_order: the number of messages that arrived after a later one.
-    :param strange: the number of messages that were never emitted.
+    :param unknown: the number of messages that were never emitted.
     """
 
     lost: int
     twice: int
     out_of_order: int
-    strange: int
+    unknown: int
 
 
 #: Every message arrived once and in order.
@@ -41,4 +41,4 @@ def account(received: Sequence[int], emitted: int) -> Account:
     return Account(
         lost=len(set(expected) - seen), twice=len(received) - len(seen),
         out_of_order=late,
-        strange=sum(number not in expected for number in seen))
+        unknown=sum(number not in expected for number in seen))

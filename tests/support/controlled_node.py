@@ -200,7 +200,7 @@ class Node:
             taken.append(time.perf_counter() - begun)
         return taken
 
-    def leftovers(self) -> Tuple[int, int]:
+    def open_calls(self) -> Tuple[int, int]:
         """The number of open requests of the manager, and the number of
         acknowledgements that local clients have not sent. Key 0 is a
         counter."""

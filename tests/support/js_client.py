@@ -128,14 +128,14 @@ class JsClient(Listener):
         return [(namespace, reason) for namespace, reason
                 in self._control('disconnects')]
 
-    def story(self, last: int = 20) -> str:
+    def history(self, last: int = 20) -> str:
         """The client's history with times, one line for each event. The last
         line is the state of its connection.
 
         :param last: the number of lines.
         """
         return '\n'.join(f'{when % 1000:7.3f} {what}' for when, what
-                         in self._control('story')[-last:])
+                         in self._control('history')[-last:])
 
     def begin(self, namespace: str) -> None:
         """Start connecting to another namespace, without waiting for it."""
@@ -185,14 +185,14 @@ class JsClient(Listener):
         self.sids = dict(zip(self.sids, sids))
         return self.connects()[seen:]
 
-    def steer(self, url: str) -> None:
+    def set_server(self, url: str) -> None:
         """Set the server to which the client reconnects by itself."""
-        self._control('steer', url)
+        self._control('setServer', url)
 
-    def flap(self, url: str, delay: float) -> None:
-        """Reconnect repeatedly. Each time, lose the connection after a delay
-        in seconds, even during the handshake."""
-        self._control('flap', url, int(delay * 1000))
+    def reconnect_briefly(self, url: str, delay: float) -> None:
+        """Let the client reconnect by itself to this server, and lose the
+        connection after a delay in seconds, even during the handshake."""
+        self._control('reconnectBriefly', url, int(delay * 1000))
 
     def wait_connects(self, count: int,
                       timeout: float = DEADLINE) -> List[Connect]:

@@ -227,9 +227,9 @@ class NodeProcess(ControlledProcess):
         """Handle a server-side event, see :mod:`.node_app`."""
         self.control('on_server_side', event, does, value, namespace)
 
-    def leftovers(self) -> Tuple[int, ...]:
+    def open_calls(self) -> Tuple[int, ...]:
         """The numbers of open requests and of missing acknowledgements."""
-        return tuple(self.control('leftovers'))
+        return tuple(self.control('open_calls'))
 
     # -- the manager ---------------------------------------------------------
 

@@ -60,7 +60,7 @@ class _Connection:
         #: Whether replies are withheld.
         self.mute = False
         #: Whether bytes were withheld. Later ones would be incomplete.
-        self.maimed = False
+        self.damaged = False
         #: Whether all bytes and the end are withheld.
         self.silent = False
 
@@ -160,9 +160,9 @@ class Proxy:
             self._trap = None
             self._deaf, self._mute, self._mute_next = False, False, None
             self._command_delay = self._reply_delay = 0.0
-            maimed = [each for each in self._connections
-                      if each.maimed or each.mute]
-        for each in maimed:
+            damaged = [each for each in self._connections
+                       if each.damaged or each.mute]
+        for each in damaged:
             self._end(each)
 
     # -- traps --------------------------------------------------------------
@@ -227,7 +227,7 @@ class Proxy:
         side from the other. New connections work normally."""
         with self._lock:
             for each in self._connections:
-                each.silent = each.maimed = True
+                each.silent = each.damaged = True
 
     def end_commands(self) -> None:
         """End the stream of commands to Redis."""
@@ -327,11 +327,11 @@ class Proxy:
                 with self._lock:
                     if connection.silent:
                         continue
-                    self._lead(connection, chunk)
+                    self._trigger(connection, chunk)
                     if self._mute_next and self._mute_next in chunk:
                         self._mute_next, connection.mute = None, True
                     if self._deaf:
-                        connection.maimed = True
+                        connection.damaged = True
                         self._swallowed.set()
                         continue
                     trap = connection.trap
@@ -355,7 +355,7 @@ class Proxy:
                     if connection.silent:
                         continue
                     if self._mute or connection.mute:
-                        connection.maimed = True
+                        connection.damaged = True
                         self._swallowed.set()
                         continue
                     trap = connection.trap
@@ -370,7 +370,7 @@ class Proxy:
             pass  # cut
         self._ended(connection)
 
-    def _lead(self, connection: _Connection, chunk: bytes) -> None:
+    def _trigger(self, connection: _Connection, chunk: bytes) -> None:
         """Trigger the trap if it is for this command. The caller holds the
         lock."""
         if self._trap is not None and self._trap.command in chunk:

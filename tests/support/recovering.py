@@ -117,7 +117,8 @@ class RecoveringNode:
         return Client(self)
 
     @property
-    def keeper(self) -> Any:
+    def writer(self) -> Any:
+        """The session writer."""
         return self.manager._live().deliveries.session_writer
 
     def close(self) -> None:

@@ -30,7 +30,7 @@ from urllib.parse import urlencode  # noqa: E402
 
 #: The application's values in a session, besides those of the client. Flask
 #: has only types that its cookie can contain.
-KEEPSAKES: Dict[str, Dict[str, Any]] = {
+OWN_VALUES: Dict[str, Dict[str, Any]] = {
     'plain': {'number': 7, 'text': 'Zoë', 'nothing': None, 'yes': True,
               'share': 0.5, 'list': [1, [2, 'three']],
               'map': {'a': {'b': [4]}}},
@@ -41,12 +41,12 @@ KEEPSAKES: Dict[str, Dict[str, Any]] = {
                                         tzinfo=datetime.timezone.utc)}}
 
 
-def picture(session: Mapping[str, Any]) -> List[List[str]]:
+def with_types(session: Mapping[str, Any]) -> List[List[str]]:
     """A session with its types, in a form that can be sent to a client."""
     return [[name, repr(session[name])] for name in sorted(session)]
 
 
-def verdict(environ: Mapping[str, Any]) -> List[Any]:
+def outcome(environ: Mapping[str, Any]) -> List[Any]:
     """The outcome of the recovery that the connect handler gets."""
     recovery = environ['socketio.recovery']
     return [recovery.recovered, recovery.reason]
@@ -65,7 +65,7 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]) -> Any:
     @server.event  # type: ignore
     def connect(sid: str, environ: Dict[str, Any]) -> None:
         # The handler has two arguments, although the client sends an "auth".
-        found[sid] = [picture(server.get_session(sid)), verdict(environ),
+        found[sid] = [with_types(server.get_session(sid)), outcome(environ),
                       sorted(set(server.rooms(sid)) - {sid})]
 
     @server.event  # type: ignore
@@ -74,12 +74,12 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]) -> Any:
 
     @server.event  # type: ignore
     def remember(sid: str, value: Any, room: str) -> None:
-        server.save_session(sid, {'value': value, **KEEPSAKES['plain']})
+        server.save_session(sid, {'value': value, **OWN_VALUES['plain']})
         server.enter_room(sid, room)
 
     @server.event  # type: ignore
     def recall(sid: str) -> List[Any]:
-        return [picture(server.get_session(sid)), found[sid],
+        return [with_types(server.get_session(sid)), found[sid],
                 sorted(set(server.rooms(sid)) - {sid})]
 
     @server.event  # type: ignore
@@ -113,7 +113,7 @@ def make_flask(mode: str, redis_url: str, options: Dict[str, Any]) -> Any:
     @front.on('connect')  # type: ignore
     def on_connect() -> None:
         found[flask.request.sid] = [
-            picture(flask.session), verdict(flask.request.environ),
+            with_types(flask.session), outcome(flask.request.environ),
             own_rooms()]
 
     @front.on('identify')  # type: ignore
@@ -122,12 +122,12 @@ def make_flask(mode: str, redis_url: str, options: Dict[str, Any]) -> Any:
 
     @front.on('remember')  # type: ignore
     def remember(value: Any, room: str) -> None:
-        flask.session.update(value=value, **KEEPSAKES['flask'])
+        flask.session.update(value=value, **OWN_VALUES['flask'])
         flask_socketio.join_room(room)
 
     @front.on('recall')  # type: ignore
     def recall() -> List[Any]:
-        return [picture(flask.session), found[flask.request.sid],
+        return [with_types(flask.session), found[flask.request.sid],
                 own_rooms()]
 
     @front.on('say')  # type: ignore

@@ -26,7 +26,7 @@ def lose_session(node: RecoveringNode, client: Any) -> None:
     """Break a client's connection, and wait until its server has written
     the session a last time and forgotten it."""
     client.lose()
-    wait_until(lambda: node.keeper.local.of_pid(client.pid) is None)
+    wait_until(lambda: node.writer.local.of_pid(client.pid) is None)
 
 
 def left_over(node: RecoveringNode) -> Any:
@@ -37,8 +37,8 @@ def left_over(node: RecoveringNode) -> Any:
         'visits': tracker._visits,
         'outcomes': tracker._outcomes._outcomes,
         'sent': sender.sent, 'held': sender._held,
-        'connected': node.keeper.local._by_sid,
-        'sessions': node.keeper.local._by_pid,
+        'connected': node.writer.local._by_sid,
+        'sessions': node.writer.local._by_pid,
         'rooms': node.manager.rooms, 'environ': node.server.environ,
         'pending': getattr(node.manager, 'pending_connect', None),
         'leaving': node.manager.pending_disconnect,

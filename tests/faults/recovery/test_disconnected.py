@@ -16,16 +16,16 @@ def test_disconnected_client_is_not_recovered(make_node: MakeNode) -> None:
     before its session is deleted."""
     one = make_node()
     client = one.client().connect()
-    wait_until(lambda: one.keeper.local.of_pid(client.pid).is_settled)
+    wait_until(lambda: one.writer.local.of_pid(client.pid).is_settled)
     held = threading.Event()
-    swap = one.keeper.sessions.swap
+    swap = one.writer.sessions.swap
 
     def slow(swaps: Any) -> Any:
         if threading.current_thread() is not threading.main_thread():
             held.wait(5)
         return swap(swaps)
 
-    one.keeper.sessions.swap = slow
+    one.writer.sessions.swap = slow
     try:
         one.server.disconnect(client.sid)
         again = one.client().connect(client.back())
@@ -104,7 +104,7 @@ def test_room_changes_apply_when_client_is_lost(
     go_on.set()
     task.join()
     one.manager.flush(5)
-    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
+    wait_until(lambda: one.writer.local.of_pid(client.pid) is None)
     again = two.client().connect(client.back())
     assert again.sid == client.sid
     assert set(two.server.rooms(again.sid)) == {again.sid, 'kept', 'new'}
@@ -118,7 +118,7 @@ def test_client_disconnected_while_connecting_is_not_recovered(
     @one.server.event
     def connect(sid: str, environ: Any) -> None:
         one.manager.disconnect_sockets(to=sid)
-        wait_until(lambda: one.keeper.local.of_sid(sid, '/').is_discarded)
+        wait_until(lambda: one.writer.local.of_sid(sid, '/').is_discarded)
 
     client = one.client().connect()
     assert '1' in client.received

@@ -50,15 +50,15 @@ def test_session_stays_when_replay_fails(make_node: MakeNode) -> None:
     client = client_with_offset(one)
     client.lose()
     emit(one, 'b')
-    wait_until(lambda: one.keeper.local.of_pid(client.pid) is None)
+    wait_until(lambda: one.writer.local.of_pid(client.pid) is None)
     two.manager.start()
-    page = two.keeper.sessions.page
+    page = two.writer.sessions.page
 
     def fail(*args: Any) -> Any:
-        two.keeper.sessions.page = page
+        two.writer.sessions.page = page
         raise Unavailable('no reply from Redis in time')
 
-    two.keeper.sessions.page = fail
+    two.writer.sessions.page = fail
     new = two.client().connect(client.back())
     assert new.sid != client.sid
     again = two.client().connect(client.back())

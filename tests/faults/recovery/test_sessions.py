@@ -20,7 +20,7 @@ def test_cut_session_connection_is_renewed(make_node: MakeNode,
     two = make_node()
     two.manager.start()
     # As an idle timeout of the server or of the network does.
-    sessions = two.keeper.sessions
+    sessions = two.writer.sessions
     wait_until(lambda: sessions.connections)
     sock = sessions._servers._links[None]._connection._sock
     with redis_server.client() as admin:
@@ -53,12 +53,12 @@ def test_unserializable_session_spares_others(make_node: MakeNode) -> None:
     not keep the sessions of other clients from being written."""
     one = make_node(recovery={'max_disconnection_duration': 4.0})
     bad, good = one.client().connect(), one.client().connect()
-    wait_until(lambda: not one.keeper.local.of_pid(good.pid).has_changed)
+    wait_until(lambda: not one.writer.local.of_pid(good.pid).has_changed)
     circle: Any = {}
     circle['circle'] = circle
     # As Flask-SocketIO keeps it.
     one.server.environ[bad.eio_sid]['saved_session'] = circle
-    good_session = one.keeper.local.of_pid(good.pid)
+    good_session = one.writer.local.of_pid(good.pid)
     written = good_session.written
     wait_until(lambda: good_session.written > written, 10,
                'the other session to be written again')
@@ -85,7 +85,7 @@ def test_sessions_survive_full_redis(make_redis: Any, make_node: MakeNode,
     one = make_node(server.url,
                     recovery={'max_disconnection_duration': 3.0})
     client = client_with_offset(one)
-    session = one.keeper.local.of_pid(client.pid)
+    session = one.writer.local.of_pid(client.pid)
     wait_until(lambda: not session.has_changed and session.stored)
     key = 'sio:session:' + client.pid
     with server.client() as admin:
@@ -111,7 +111,7 @@ def test_unsent_writes_do_not_accumulate(make_redis: Any,
     server = make_redis().start()
     one = make_node(server.url)
     client = one.client().connect()
-    session = one.keeper.local.of_pid(client.pid)
+    session = one.writer.local.of_pid(client.pid)
     wait_until(lambda: not session.has_changed and session.stored)
     server.kill()
     one.server.enter_room(client.sid, 'room')
@@ -192,14 +192,14 @@ def test_deleted_session_is_written_again(make_redis: Any,
     server = make_redis().start()
     one = make_node(server.url)
     client = one.client().connect()
-    session = one.keeper.local.of_pid(client.pid)
+    session = one.writer.local.of_pid(client.pid)
     wait_until(lambda: session.stored and not session.has_changed)
     key = 'sio:session:' + client.pid
     # As if the reader had not noticed it yet.
-    one.keeper.history_is_gone = lambda: None
+    one.writer.history_is_gone = lambda: None
     with server.client() as admin:
         admin.delete(key)
-        sock = one.keeper.sessions._servers._links[None]._connection._sock
+        sock = one.writer.sessions._servers._links[None]._connection._sock
         admin.client_kill_filter(addr='%s:%d' % sock.getsockname())
         one.server.enter_room(client.sid, 'room')
         wait_until(lambda: admin.exists(key))
@@ -211,8 +211,8 @@ def test_claim_uses_latest_session(make_node: MakeNode) -> None:
     the claim gets the last state of the old connection."""
     one = make_node()
     client = one.client().connect()
-    wait_until(lambda: one.keeper.local.of_pid(client.pid).stored)
-    swap, claims = one.keeper.sessions.swap, []
+    wait_until(lambda: one.writer.local.of_pid(client.pid).stored)
+    swap, claims = one.writer.sessions.swap, []
 
     def late(swaps: Any) -> Any:
         if threading.current_thread() is not threading.main_thread():
@@ -220,7 +220,7 @@ def test_claim_uses_latest_session(make_node: MakeNode) -> None:
         claims.append(swaps)
         return [CHANGED] if len(claims) == 1 else swap(swaps)
 
-    one.keeper.sessions.swap = late
+    one.writer.sessions.swap = late
     one.server.enter_room(client.sid, 'late')
     again = one.client().connect({'pid': client.pid})
     assert len(claims) >= 2

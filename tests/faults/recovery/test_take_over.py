@@ -48,7 +48,7 @@ def test_client_moves_to_other_server_and_back(make_node: MakeNode) -> None:
     has read about the move."""
     one, two = make_node(), make_node()
     client = client_with_offset(one)
-    wait_until(lambda: one.keeper.local.of_pid(client.pid).stored)
+    wait_until(lambda: one.writer.local.of_pid(client.pid).stored)
     # The first server is frozen.
     frozen = threading.Event()
     handle = one.manager._live().channels[0].reader._handle
@@ -62,7 +62,7 @@ def test_client_moves_to_other_server_and_back(make_node: MakeNode) -> None:
     assert moved.sid == client.sid
     two.server.enter_room(moved.sid, 'new')
     two.server.save_session(moved.sid, {'name': 'new'})
-    value = two.keeper.local.of_pid(client.pid)
+    value = two.writer.local.of_pid(client.pid)
     wait_until(lambda: not value.has_changed and value.stored)
     emit(two, 'b')
     moved.await_names('b')
@@ -132,15 +132,15 @@ def test_newer_connection_replaces_lost_one(make_node: MakeNode, same: bool,
     other.manager.start()
     wait_until(lambda: other.manager._live().is_connected)
     emit(one, 'b')
-    find, lost = one.keeper.sessions.find, other.client()
+    find, lost = one.writer.sessions.find, other.client()
 
     def slow(*args: Any) -> Any:
-        one.keeper.sessions.find = find
+        one.writer.sessions.find = find
         found = find(*args) if when == 'after' else None
         assert lost.connect(client.back()).sid == client.sid
         return found or find(*args)
 
-    one.keeper.sessions.find = slow
+    one.writer.sessions.find = slow
     again = one.client().connect(client.back())
     assert again.sid == client.sid
     again.await_names('b')
@@ -208,17 +208,17 @@ def test_client_lost_before_takeover_keeps_session(
     one = make_node()
     client = client_with_offset(one)
     lose_session(one, client)
-    before = one.keeper.sessions.get(client.pid)
+    before = one.writer.sessions.get(client.pid)
     lost = one.client()
-    find = one.keeper.sessions.find
+    find = one.writer.sessions.find
 
     def slow(*args: Any) -> Any:
         lost.lose()
         return find(*args)
 
-    one.keeper.sessions.find = slow
+    one.writer.sessions.find = slow
     assert lost.connect(client.back()).sid is None
-    assert one.keeper.sessions.get(client.pid) == before
+    assert one.writer.sessions.get(client.pid) == before
 
 
 def test_client_lost_during_takeover_keeps_session(
@@ -228,17 +228,17 @@ def test_client_lost_during_takeover_keeps_session(
     client = one.client().connect()
     one.server.save_session(client.sid, {'name': 'Ada'})
     client.lose()
-    lost, register = one.client(), one.keeper.local.register
+    lost, register = one.client(), one.writer.local.register
 
     def lose(session: Any) -> None:
         register(session)
         lost.lose()
 
-    one.keeper.local.register = lose
+    one.writer.local.register = lose
     with pytest.raises(KeyError):
         # python-socketio does not find the connection any more.
         lost.connect({'pid': client.pid})
-    one.keeper.local.register = register
+    one.writer.local.register = register
     assert lost.sid is None
     again = one.client().connect({'pid': client.pid})
     assert again.sid == client.sid
@@ -300,8 +300,8 @@ def test_superseded_session_is_not_written_again(
 
     @one.server.event
     def connect(sid: str, environ: Any) -> None:
-        one.keeper.history_is_gone()
-        one.keeper.local.supersede(one.keeper.local.of_sid(sid, '/'))
+        one.writer.history_is_gone()
+        one.writer.local.supersede(one.writer.local.of_sid(sid, '/'))
         with redis_server.client() as admin:
             admin.delete('sio:session:' + client.pid)
         one.server.enter_room(sid, 'room')
@@ -309,4 +309,4 @@ def test_superseded_session_is_not_written_again(
     again = one.client().connect(client.back())
     again.lose()
     wait_nothing_left(one)
-    assert one.keeper.sessions.get(client.pid) is None
+    assert one.writer.sessions.get(client.pid) is None

@@ -70,9 +70,9 @@ class Node:
     def is_written(self) -> bool:
         """Whether Redis has all changes. A client without a marked change may
         still have a write in progress."""
-        keeper: Any = session_writer(self.manager)
-        return all(client.stored and client.stored == keeper._value(client)
-                   for client in keeper.local.connected())
+        writer: Any = session_writer(self.manager)
+        return all(client.stored and client.stored == writer._value(client)
+                   for client in writer.local.connected())
 
     @property
     def is_clean(self) -> bool:
@@ -82,12 +82,12 @@ class Node:
         """What memory holds of clients."""
         manager: Any = self.manager
         runtime = manager._live()
-        returning, keeper = manager._parts.tracker, session_writer(manager)
+        returning, writer = manager._parts.tracker, session_writer(manager)
         timeline = runtime.delivery('/')
         return {
             'visits': returning._visits,
             'outcomes': returning._outcomes._outcomes,
-            'connected': keeper.local._by_sid, 'leaving': keeper.local._by_pid,
+            'connected': writer.local._by_sid, 'leaving': writer.local._by_pid,
             'sent': manager._parts.local.sent,
             'held': manager._parts.local._held,
             'waiting': list(timeline._waiting),

@@ -143,10 +143,10 @@ def test_commands_before_the_last_write(
         node: Node, other: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """It returns to the same node before Redis has its last session."""
     client = node.connect()
-    sid, keeper = client.sid, session_writer(node.manager)
+    sid, writer = client.sid, session_writer(node.manager)
     node.server.enter_room(sid, 'x')
-    write = keeper._write_changed  # type: ignore[union-attr]
-    monkeypatch.setattr(keeper, '_write_changed', lambda: None)
+    write = writer._write_changed  # type: ignore[union-attr]
+    monkeypatch.setattr(writer, '_write_changed', lambda: None)
     client.lose()
     node.manager.sockets_join('y', to='x')
     node.manager.flush()
@@ -157,7 +157,7 @@ def test_commands_before_the_last_write(
     again = node.reconnect(client)
     assert node.outcome(again) == Outcome(True)
     assert set(node.server.rooms(sid)) == {sid, 'x', 'y', 'z'}
-    monkeypatch.setattr(keeper, '_write_changed', write)
+    monkeypatch.setattr(writer, '_write_changed', write)
 
 
 def without_end(find: Callable[..., Any]) -> Callable[..., Any]:
