@@ -54,8 +54,8 @@ class Application:
             client.eio_sid, Packet(kind, namespace=namespace).encode())
 
     def check_is_gone(self, client: FakeClient) -> None:
-        """Check that the server has no state of the client, and that the
-        client was sent no packet, but its connection has ended."""
+        """Check that the server has no state of the client, and that its
+        connection has ended without a CONNECT_ERROR or a DISCONNECT."""
         assert client.socket.closed
         assert client.refusal() is None
         assert not client.was_disconnected()

@@ -50,7 +50,7 @@ def test_client_is_registered(server: socketio.Server) -> None:
     assert server.rooms('t') == []
     assert not manager.register('s', other.eio_sid, '/', ['x'])
     assert manager.eio_sid_from_sid('s', '/') == connection.eio_sid
-    # A room may have got the name of another room by then.
+    # A requested room may be another client's own room by now.
     assert manager.register('u', other.eio_sid, '/', ['s', 'x'])
     assert set(server.rooms('u')) >= {'u', 'x'}
 

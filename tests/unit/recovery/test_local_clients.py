@@ -91,8 +91,8 @@ def test_session_holds_state_of_client(parts: Parts,
 
 def test_rooms_of_session_are_sorted(parts: Parts,
                                      clients: LocalClients) -> None:
-    """Rooms whose names are not strings are left out: no node could read
-    them."""
+    """Rooms that are neither strings nor integers are left out: no node could
+    read them."""
     client = parts.client(rooms={10, 's', 9, 'a', ('no', 'room'), None, 1.5})
     assert clients.describe(client).rooms == (10, 9, 'a', 's')
 

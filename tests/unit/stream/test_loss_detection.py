@@ -236,8 +236,8 @@ def test_server_that_does_not_count_entries(readings: Readings,
 @pytest.mark.parametrize('counts', [False, True])
 def test_undetectable_loss(readings: Readings, stream: FakeStream,
                            counts: bool) -> None:
-    """All entries that were read are gone, and maybe others. A server that
-    counts entries shows that no others are."""
+    """All entries that were read are gone, and others may be. Only a server
+    that counts entries can show that no others are."""
     stream.counts_added = counts
     readings.idle()
     put(stream, 1, 2)

@@ -249,8 +249,8 @@ def test_urgent_entry_is_sent_first(writer: Writer,
 def test_urgent_entry_needs_no_outbox(
         writer: Writer, stream: FakeStream,
         start_writer: Callable[[], None]) -> None:
-    """It does not wait for readers either, because it asks for their
-    positions."""
+    """An urgent entry does not wait for readers either, because it is about
+    their positions."""
     writer.backpressure.set_window(1)
     writer.backpressure.seen(0)
     start_writer()

@@ -300,8 +300,8 @@ def test_unreplicated_entries_are_not_acknowledged(make_writer: Make,
         assert len(writer.outbox) == 2 and not pending.settled
     send(writer)
     assert pending.settled
-    # The entry was found, and not sent again. The other appended entry has no
-    # writer here.
+    # The entries were found, and not sent again. The others are the probes of
+    # the writer.
     assert [entry.fields[1] for entry in stream.history] == [
         b'1', b'2', b'emitter', b'emitter']
 
