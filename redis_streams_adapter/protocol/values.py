@@ -31,6 +31,10 @@ from ..errors import DecodeError
 #: and then fail on another node, on its way to a client.
 MAX_DEPTH = 100
 
+#: In text of up to this many characters brackets are counted, which takes a
+#: microsecond; in longer text, values are mostly larger, and are looked at.
+COUNTED = 2000
+
 #: How many levels of every message this package adds to the application's
 #: data: the message, the packet, its list.
 _OWN_DEPTH = 3
@@ -237,9 +241,10 @@ class Serialiser:
             # takes three times as long as the encoder in C.
             try:
                 text = self._try(data)
-                # Counting is quick, and text with fewer brackets cannot be
-                # too deep.
-                if text.count('[') + text.count('{') <= MAX_DEPTH:
+                # Text with fewer brackets cannot be too deep, and in short
+                # text they are counted quickly.
+                if len(text) <= COUNTED \
+                        and text.count('[') + text.count('{') <= MAX_DEPTH:
                     return text.encode()
             except (TypeError, ValueError, RecursionError):
                 # They hold bytes, infinity or NaN, are nested too deeply, or

@@ -209,8 +209,12 @@ class RedisLink(Connection):
             return []
         # As Position.parse() does, without its checks: Redis made these ids,
         # and every entry of every page passes here.
-        return [Entry(_new(Position, map(int, entry_id.split(b'-'))), fields)
-                for entry_id, fields in reply[0][1]]
+        entries = []
+        for entry_id, fields in reply[0][1]:
+            milliseconds, number = entry_id.split(b'-')
+            entries.append(_new(Entry, (_new(
+                Position, (int(milliseconds), int(number))), fields)))
+        return entries
 
     def _read_command(self, count: int, block: Optional[float]) -> bytes:
         """The command XREAD, without the position at its end."""
