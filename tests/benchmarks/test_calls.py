@@ -25,13 +25,13 @@ PACKAGES = {
 #: they are for a message and client.
 FIGURES = {
     'streams': {
-        'sending': calls.Calls(36.6, 107.0),
+        'sending': calls.Calls(36.7, 108.4),
         'receiving': calls.Calls(39.1, 145.6),
         'nobody': calls.Calls(20.1, 75.5),
         'fanout': calls.Calls(10.6, 40.3),
     },
     'recovery': {
-        'sending': calls.Calls(44.6, 130.0),
+        'sending': calls.Calls(44.6, 131.4),
         'receiving': calls.Calls(51.1, 169.6),
         'nobody': calls.Calls(28.1, 97.5),
         'fanout': calls.Calls(11.9, 42.8),
