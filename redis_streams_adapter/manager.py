@@ -46,6 +46,7 @@ from .clients.registry import HAS_PRE_CONNECT
 from .cluster.calls import is_nobody, NodeInfo, TIMEOUT
 from .cluster.remote_socket import RemoteSocket
 from .composition import package_logger, Parts
+from .errors import ConfigurationError
 from .options import from_arguments, Options
 from .protocol.addressing import arguments, rooms as as_rooms, \
     target as make_target
@@ -195,6 +196,10 @@ class RedisStreamsManager(PubSubManager):
 
     def set_server(self, server: Any) -> None:
         """Called by the server when it is created."""
+        if server.is_asyncio_based():
+            raise ConfigurationError(
+                'a socketio.AsyncServer cannot use RedisStreamsManager: use '
+                'socketio.Server')
         super().set_server(server)
         self._parts.set_server(server)
 

@@ -11,7 +11,7 @@ from flask_socketio import SocketIO
 from redis_streams_adapter import ConfigurationError, RedisStreamsManager
 from redis_streams_adapter.testing import LocalClient, LocalCluster
 
-from ...support.wait import wait_until
+from ...support.wait import wait_for_value, wait_until
 from ..fake_server import make_server
 from ..nodes import Call
 
@@ -179,15 +179,24 @@ def test_flask_socketio_works(cluster: LocalCluster) -> None:
     applications = [SocketIO(Flask(__name__), client_manager=manager,
                              async_mode='threading')
                     for manager in cluster.managers]
+    clients: List[LocalClient] = []
+    asked: List[Any] = []
     for application in applications:
-        application.on_event('ask', lambda data: None)
+        # As docs/testing.rst has it: the handlers need the application.
+        app = application.sockio_mw.flask_app
+        application.on_event('connect', lambda auth: auth == 'let me in')
+        application.on_event('ask', asked.append)
+        clients.append(LocalClient(
+            application.server, auth='let me in', environ={
+                **app.test_request_context().request.environ,
+                'flask.app': app}))
     cluster.start()
-    clients = [LocalClient(application.server)
-               for application in applications]
     applications[0].emit('hello', 1)
     cluster.settle()
     for client in clients:
         assert client.received('hello') == [(1,)]
+        client.emit('ask', 2)
+    wait_for_value(lambda: asked, [2, 2])
 
 
 @pytest.mark.parametrize('options', [

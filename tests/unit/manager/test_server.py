@@ -1,0 +1,13 @@
+"""The server that a manager is given to."""
+import pytest
+import socketio
+
+from redis_streams_adapter import ConfigurationError, RedisStreamsManager
+
+
+def test_asyncio_server_is_refused() -> None:
+    """It would fail with its first event."""
+    manager = RedisStreamsManager()
+    with pytest.raises(ConfigurationError, match='AsyncServer'):
+        socketio.AsyncServer(client_manager=manager)
+    assert manager.server is None
