@@ -116,7 +116,8 @@ def open_driver(url: Any, options: Mapping[str, Any],
     except (ValueError, TypeError, *errors_of(module)) as exc:
         if isinstance(exc, ConfigurationError):
             raise
-        raise ConfigurationError(f'url or redis_options: {exc}') from exc
+        # Not chained: the cause of this error repeats a value of the URL.
+        raise ConfigurationError(f'url or redis_options: {exc}') from None
 
 
 def errors_of(module: Any) -> Tuple[Any, ...]:

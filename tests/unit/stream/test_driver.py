@@ -483,7 +483,8 @@ def test_missing_files(scheme: str, option: str, tmp_path: Path) -> None:
 
 
 SECRETS = ['geh/eim', 'geh#eim', 'geh?eim', 'geh:eim', 'geh@eim', 'geh[eim',
-           'geh]eim', '1/geheim', '12:geheim/5']
+           'geh]eim', '1/geheim', '12:geheim/5', 'geh?db=eim',
+           'geh?socket_timeout=eim']
 
 
 @pytest.mark.parametrize('scheme', [
@@ -494,7 +495,8 @@ def test_passwords_are_in_no_error(scheme: str, secret: str) -> None:
     it look like other parts of the URL."""
     for user in ('', 'user'):
         for rest in ('host', 'host:6379/0', 'host:port', 'host:6379/x/y',
-                     'host/0?no_such_option=1', '[host'):
+                     'host/0?no_such_option=1', 'host/0?db=geheim',
+                     'host/0?socket_timeout=geheim', '[host'):
             url = f'{scheme}://{user}:{secret}@{rest}'
             try:
                 driver_of(url)
