@@ -62,6 +62,10 @@ class Availability:
         #: without the lock when it is added or its connection breaks.
         self._parts: Dict[str, bool] = {}
         self._down_since: Optional[float] = None
+        #: When each part failed first, of those that have failed since they
+        #: last worked. A part's entry is added by its own task, without the
+        #: lock, and removed by it.
+        self._failing_since: Dict[str, float] = {}
         #: Why the present outage began, or the last one.
         self._why = ''
         self._over: Optional[Outage] = None
@@ -112,6 +116,7 @@ class Availability:
         with self._lock:
             was = self._parts[part]
             self._parts[part] = True
+            self._failing_since.pop(part, None)
             since = self._down_since
             back = since is not None and self.ok
             if since is not None and back:
@@ -131,6 +136,7 @@ class Availability:
     def broken(self, part: str, reason: str) -> None:
         """This part has failed once, and tries again at once."""
         self._parts[part] = False
+        self._failing_since.setdefault(part, time.monotonic())
         self.last_error = reason
         log_safely(self._logger().info, '%s: the %s reconnects (%s)',
                    self._what, part, reason)
@@ -142,7 +148,9 @@ class Availability:
             self.last_error = reason
             first = self._down_since is None
             if first:
-                self._down_since = time.monotonic()
+                # The attempt in between may have taken the socket timeout.
+                self._down_since = self._failing_since.get(
+                    part, time.monotonic())
                 self._why = f'{part}: {reason}'
                 self.outages += 1
         if first:

@@ -1,9 +1,12 @@
 """Whether a server can be used, and the log of its outages."""
 import logging
+from types import SimpleNamespace
 from typing import Callable, List
 
 import pytest
 
+from redis_streams_adapter.concurrency import availability as \
+    availability_module
 from redis_streams_adapter.concurrency.availability import Availability, \
     log_safely
 
@@ -136,6 +139,31 @@ def test_history(availability: Availability) -> None:
     assert history['last_outage']['reason'] == 'writer: refused'
     assert history['last_outage']['lasted'] >= 0
     assert history['last_outage']['ended'] >= 0
+
+
+def test_outage_begins_with_the_first_failure(
+        availability: Availability, logged: Logged,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """If Redis freezes, the second one comes seconds later."""
+    clock = SimpleNamespace(monotonic=lambda: clock.now, now=10.0)
+    monkeypatch.setattr(availability_module, 'time', clock)
+    for part in ('writer', 'reader'):
+        availability.up(part)
+    for begin, lasted in (20.0, 8.0), (40.0, 9.0):
+        clock.now = begin
+        availability.broken('reader', 'silent')
+        clock.now = begin + 5
+        availability.down('reader', 'silent')
+        clock.now = begin + lasted
+        assert availability.history()['outage'] == lasted
+        availability.up('reader')
+        assert availability.history()['last_outage']['lasted'] == lasted
+        assert f'back after {lasted} s' in logged(logging.WARNING)[-1]
+        # A failure that is no outage.
+        clock.now += 1
+        availability.broken('reader', 'lost')
+        clock.now += 1
+        availability.up('reader')
 
 
 def test_log_handler_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
