@@ -4,6 +4,10 @@ Nothing is sent twice, and nothing is kept: see
 :mod:`redis_streams_adapter.stream.listener`. In a Redis Cluster, a message on
 a sharded channel goes to the master that has the channel, on one connection
 for each master.
+
+The session store has a queue of jobs, too. What they would share is shorter
+than the parameters it would need: here a message that is late is dropped,
+there commands are gathered for each server and each must be answered.
 """
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, \

@@ -40,7 +40,8 @@ def pack(parts: Sequence[bytes]) -> bytes:
     return b''.join([b'$%d\r\n%b\r\n' % (len(part), part) for part in parts])
 
 
-#: The same, for parts that many entries share.
+#: The same, for parts that many entries share. Any writer's task calls it:
+#: the cache of functools has a lock of its own, and its values do not change.
 pack_constant: Callable[[Tuple[bytes, ...]], bytes] = lru_cache(
     maxsize=CACHED_PARTS)(pack)
 

@@ -1,5 +1,6 @@
 """The design, as far as the source shows it."""
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -243,7 +244,9 @@ def test_every_module_has_its_floor() -> None:
 def test_every_package_describes_itself() -> None:
     for name in WITHIN:
         package, = (each for each in MODULES if each.name == name)
-        assert ast.get_docstring(package.tree)
+        text = ast.get_docstring(package.tree) or ''
+        for part in ('Imports :mod:', 'reading at'):
+            assert part in ' '.join(text.split()), name
         # It contains nothing else, so the import of one module runs no other.
         # The packages that applications import are exceptions.
         assert len(package.tree.body) == 1 or name == 'testing'
@@ -256,6 +259,30 @@ def test_no_module_is_long(module: Module) -> None:
     assert lines <= limit
     if module.name in LONGER:
         assert lines > max(MAX_LINES, limit - SLACK), 'lower its limit'
+
+
+def test_only_composition_asks_whether_recovery_is_on() -> None:
+    """``options`` has the option, and checks it against others."""
+    assert {module.name for module in MODULES
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Attribute) and node.attr == 'recovery'
+            } == {'composition', 'options'}
+
+
+#: Words that have plainer ones.
+QUAINT = re.compile(
+    r'\b(whoever|shall|merely|likewise|own clients?|takes its leave|'
+    r'of no account|in good weather|as ever)\b', re.IGNORECASE)
+
+
+@pytest.mark.parametrize('folder', ['redis_streams_adapter', 'docs'])
+def test_words_are_plain(folder: str) -> None:
+    files = [path for path in (Path(__file__).parents[2] / folder).rglob('*')
+             if path.suffix in ('.py', '.rst')]
+    assert files
+    # Across the ends of lines.
+    assert {path.name: found for path in files if (found := QUAINT.findall(
+        ' '.join(path.read_text('utf-8').split())))} == {}
 
 
 def points_upwards(importer: str, imported: str) -> bool:
