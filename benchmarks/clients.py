@@ -1,9 +1,9 @@
 """The clients, all in one process, as cheap as Python allows.
 
 Run as ``python -m benchmarks.clients``. A client is a socket and a frame
-counter: it does the WebSocket handshake, without compression, and the
-Socket.IO CONNECT, answers pings, and reads the number of each message at a
-fixed place. A message costs about 1 us, so that the nodes are measured.
+counter: it does the WebSocket handshake and the Socket.IO CONNECT, answers
+pings, and reads the number of each message at a fixed place. A message costs
+about 1 us, so that the nodes are measured.
 """
 import base64
 import json
@@ -12,6 +12,7 @@ import os
 import selectors
 import socket
 import time
+import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -25,6 +26,10 @@ RECEIVE_SIZE = 262144
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 """WebSocket opcodes (RFC 6455, section 5.2)."""
+
+COMPRESSED, TAIL = 0x40, b'\0\0\xff\xff'
+"""The bit of a compressed message, and the end that is left out of its data
+(RFC 7692, sections 6 and 7.2.1)."""
 
 _START = payload.PACKET_START
 _NUMBER = len(_START)
@@ -46,11 +51,14 @@ def frame(opcode: int, data: bytes) -> bytes:
     return head + bytes(4) + data
 
 
-def request(port: int, room: str | None) -> bytes:
+def request(port: int, room: str | None, deflate: bool = False) -> bytes:
     """Return the request that opens a WebSocket to a node.
 
     :param room: a room that the client has to enter.
+    :param deflate: offer compression, as browsers do.
     """
+    offer = 'Sec-WebSocket-Extensions: permessage-deflate\r\n' \
+        if deflate else ''
     query = 'EIO=4&transport=websocket'
     if room is not None:
         query += f'&room={room}'
@@ -59,7 +67,7 @@ def request(port: int, room: str | None) -> bytes:
             f'Host: 127.0.0.1:{port}\r\n'
             'Upgrade: websocket\r\nConnection: Upgrade\r\n'
             f'Sec-WebSocket-Key: {key}\r\n'
-            'Sec-WebSocket-Version: 13\r\n\r\n').encode()
+            f'{offer}Sec-WebSocket-Version: 13\r\n\r\n').encode()
 
 
 class Tally:
@@ -75,7 +83,7 @@ class Tally:
         self.first = first
         self.count = count
         self.left = clients * count
-        self.wanted = self.left
+        self.expected = self.left
         self.latencies: list[int] | None = [] if latency else None
         self.duplicates = 0
         self.disorder = 0
@@ -87,7 +95,7 @@ class Tally:
         """Return the tally, times in nanoseconds."""
         times = sorted(self.latencies or [])
         return {
-            'wanted': self.wanted, 'lost': self.left,
+            'expected': self.expected, 'lost': self.left,
             'duplicates': self.duplicates, 'disorder': self.disorder,
             'strays': self.strays, 'closed': self.closed,
             'last_at': self.last_at,
@@ -109,23 +117,26 @@ class Client:
     :param port: where the node listens.
     :param room: a room that it has to enter.
     :param tally: that of its group.
+    :param deflate: offer compression.
     """
-    def __init__(self, port: int, room: str | None, tally: Tally) -> None:
+    def __init__(self, port: int, room: str | None, tally: Tally,
+                 deflate: bool = False) -> None:
         self.sid: str | None = None
         self.closed = False
         self._rest = b''
+        self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         self.expect(tally)
         self.socket = socket.create_connection(('127.0.0.1', port),
                                                timeout=CONNECT_TIMEOUT)
-        self._upgrade(port, room)
+        self._upgrade(port, room, deflate)
         while self.sid is None:
             self.receive()
             if self.closed:
                 raise ConnectionError('refused by the node')
         self.socket.setblocking(False)
 
-    def _upgrade(self, port: int, room: str | None) -> None:
-        self.socket.sendall(request(port, room))
+    def _upgrade(self, port: int, room: str | None, deflate: bool) -> None:
+        self.socket.sendall(request(port, room, deflate))
         head = b''
         while b'\r\n\r\n' not in head:
             data = self.socket.recv(RECEIVE_SIZE)
@@ -169,7 +180,13 @@ class Client:
             stop = start + length
             if stop > end or start > end:
                 break
-            if buffer.startswith(_START, start):
+            if buffer[position] & COMPRESSED:
+                data = self._inflater.decompress(buffer[start:stop] + TAIL)
+                if data.startswith(_START):
+                    self._message(data, 0, now)
+                else:
+                    self._other(buffer[position] & 15, data)
+            elif buffer.startswith(_START, start):
                 self._message(buffer, start, now)
             elif buffer[position] & 15 == BINARY:
                 self._message(buffer, start - _NUMBER, now)
@@ -234,11 +251,12 @@ class Group:
 
     :param ports: of the nodes that they connect to.
     :param count: how many there are on each.
+    :param deflate: offer compression.
     """
-    def __init__(self, ports: Sequence[int], count: int,
-                 room: str | None) -> None:
+    def __init__(self, ports: Sequence[int], count: int, room: str | None,
+                 deflate: bool) -> None:
         self.tally = Tally()
-        self.clients = [Client(port, room, self.tally)
+        self.clients = [Client(port, room, self.tally, deflate)
                         for port in ports for _ in range(count)]
 
     def arm(self, first: int, count: int, latency: bool) -> None:
@@ -296,11 +314,12 @@ class Process:
         return {'cpu': time.process_time()}
 
     def do_connect(self, group: str, port: int | Sequence[int],
-                   count: int = 1, room: str | None = None) -> dict[str, Any]:
+                   count: int = 1, room: str | None = None,
+                   deflate: bool = False) -> dict[str, Any]:
         """Connect a group of clients, ``count`` to each of the ports; answer
         with their sids."""
         ports = [port] if isinstance(port, int) else port
-        new = self.groups[group] = Group(ports, count, room)
+        new = self.groups[group] = Group(ports, count, room, deflate)
         for client in new.clients:
             self.selector.register(client.socket, selectors.EVENT_READ,
                                    client)

@@ -21,11 +21,10 @@ from .cluster import Cluster
 from .measuring import Measurement, measure
 from .scenarios import RECOVERY_SCENARIOS, SCENARIOS, Scenario, quick
 from .server import EmbeddedRedisError, RedisServer
-from .targets import PARSERS_SHARE, RECOVERY_TARGETS, TARGETS
+from .targets import RECOVERY_TARGETS, TARGETS
 
 PACKAGES = ('python-socketio', 'python-engineio', 'redis', 'hiredis',
-            'gevent', 'gevent-websocket', 'simple-websocket', 'orjson',
-            'msgspec')
+            'msgspec', 'gevent', 'gevent-websocket', 'simple-websocket')
 """Other packages that influence the figures."""
 
 QUICK_LIMIT = 90.0
@@ -53,8 +52,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help='only this one; may be repeated')
     parser.add_argument('--kind', action='append', choices=list(peers.NAMES),
                         help='only this one; may be repeated')
-    parser.add_argument('--without-parsers', action='store_true',
-                        help='hide the optional parsers from the nodes')
     parser.add_argument('--json', metavar='FILE',
                         help='write all measurements there')
     parser.add_argument('--plot', metavar='FILE',
@@ -97,7 +94,7 @@ def available(scenarios: Sequence[Scenario],
         fault = peers.obstacle(kind)
         if fault is None:
             kinds.append(kind)
-        elif kind != 'nodejs' or os.environ.get('CI') == 'true':
+        elif kind in peers.REQUIRED or os.environ.get('CI') == 'true':
             raise ChildError(fault)
         else:
             print(f'without {peers.NAMES[kind]}: {fault}', file=sys.stderr)
@@ -114,19 +111,18 @@ def environment(redis: RedisServer) -> dict[str, Any]:
             versions[name] = 'none'
     return {'python': platform.python_version(),
             'machine': platform.machine(), 'cpus': os.cpu_count(),
-            'redis-server': redis.version, **versions}
+            'redis-server': redis.version, 'node': peers.node_version(),
+            **versions}
 
 
 class Round:
     """One round, with nodes of its own.
 
     :param kinds: in the order in which they take turns.
-    :param hide: modules that the nodes must not find.
     """
-    def __init__(self, kinds: Sequence[str], hide: Sequence[str],
-                 redis: RedisServer, stack: ExitStack) -> None:
+    def __init__(self, kinds: Sequence[str], redis: RedisServer,
+                 stack: ExitStack) -> None:
         self.kinds = kinds
-        self._hide = hide
         self._redis = redis
         self._stack = stack
         self._clients = Child('clients', 'benchmarks.clients')
@@ -148,7 +144,7 @@ class Round:
 
     def _start(self, kind: str, scenario: Scenario) -> Cluster:
         return Cluster(kind, self._redis, self._clients, scenario.nodes,
-                       (*self._hide, *scenario.hide))
+                       scenario.hide)
 
 
 def run(options: argparse.Namespace, kinds: Sequence[str],
@@ -158,13 +154,12 @@ def run(options: argparse.Namespace, kinds: Sequence[str],
     :param results: is filled, also if an error ends the run.
     """
     deadline = time.monotonic() + QUICK_LIMIT if options.quick else None
-    hide = peers.PARSERS if options.without_parsers else ()
     for turn in range(options.rounds):
         # The order changes, so that a machine that slows down or speeds up
         # favours none.
         order = list(kinds) if turn % 2 == 0 else list(reversed(kinds))
         with ExitStack() as stack:
-            this = Round(order, hide, redis, stack)
+            this = Round(order, redis, stack)
             for scenario in options.scenarios:
                 measured: dict[str, Measurement] = {}
                 results[scenario.name].append(measured)
@@ -187,7 +182,7 @@ def progress(turn: int, scenario: Scenario, kind: str,
         ('throughput', '/s'), ('sender_cpu', 'us sending'),
         ('receiver_cpu', 'us receiving'), ('memory_start', 'MiB'),
         ('memory_client', 'KiB a client')) if figures[metric] is not None]
-    print(f'round {turn + 1}  {scenario.name:12}{peers.NAMES[kind]:31}'
+    print(f'round {turn + 1}  {scenario.name:12}{peers.NAMES[kind]:33}'
           f'{", ".join(shown)}  {measured.faults}', file=sys.stderr,
           flush=True)
 
@@ -199,7 +194,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # left.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     results: Results = {scenario.name: [] for scenario in options.scenarios}
-    failed = False
+    failed = 0
     about: dict[str, Any] = {}
     try:
         kinds = available(options.scenarios, options.kind)
@@ -208,26 +203,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
             run(options, kinds, redis, results)
     except (ChildError, EmbeddedRedisError) as exc:
         print(f'failed: {exc}', file=sys.stderr)
-        failed = True
+        failed = 2
     except KeyboardInterrupt:
-        return 130
+        failed = 130
     if failed and not any(any(rounds) for rounds in results.values()):
-        return 2
-    slack = PARSERS_SHARE if options.without_parsers else 1.0
+        return failed
     summaries, targets = {}, []
     for scenario in options.scenarios:
         rounds = results[scenario.name]
         if any(rounds):
             summaries[scenario.name] = report.summary(scenario, rounds)
             targets += report.judge(scenario, rounds, options.targets.get(
-                scenario.name, ()), slack)
+                scenario.name, ()))
     print(', '.join(f'{name} {value}' for name, value in about.items()))
     print('a quick run: it works, the figures say little' if options.quick
           else f'rounds: {options.rounds}; figures are medians')
     for summary in summaries.values():
         print(f'\n{report.text(summary)}')
     print(f'\n{report.targets_text(targets)}')
-    output = {'environment': about, 'summary': summaries, 'targets': targets,
+    output = {'environment': about, 'repeated': options.rounds,
+              'summary': summaries, 'targets': targets,
               'rounds': {name: [{kind: each.as_dict() for kind, each
                                  in measured.items()} for measured in rounds]
                          for name, rounds in results.items()}}
@@ -237,7 +232,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file.write('\n')
     if options.plot:
         plot.draw(output, options.plot)
-    return 2 if failed else status(summaries, targets, options.check)
+    return failed or status(summaries, targets, options.check)
 
 
 def status(summaries: dict[str, Any], targets: Sequence[dict[str, Any]],

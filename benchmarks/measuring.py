@@ -42,6 +42,8 @@ class Measurement:
     is the part of ``sender_cpu`` that keeping the pace takes by itself,
     ``client_cpu`` is ``receiver_cpu`` for each client, ``idle_cpu`` is that
     of a node while nothing happens, in milliseconds per second.
+    ``redis_input`` and ``redis_output`` are the bytes that Redis receives and
+    sends, per message.
     ``session_writes`` are those in Redis, per message. ``memory_start`` is
     that of a node with one client, in MiB, ``memory_client`` what each
     further one takes, in KiB.
@@ -55,6 +57,8 @@ class Measurement:
     receiver_cpu: float | None = None
     client_cpu: float | None = None
     redis_cpu: float | None = None
+    redis_input: float | None = None
+    redis_output: float | None = None
     clients_cpu: float | None = None
     clients_load: float | None = None
     latency_median: float | None = None
@@ -88,6 +92,7 @@ class Usage:
         self._clients = cluster.clients
         self._receivers = cluster.receivers
         self.redis = self._redis.cpu()
+        self.traffic = self._redis.traffic()
         self.session_writes = self._redis.session_writes()
         self.clients = self._clients.cpu()
         self.receiver = self._receiver_cpu()
@@ -97,6 +102,10 @@ class Usage:
         self.receiver = self._receiver_cpu() - self.receiver
         self.clients = self._clients.cpu() - self.clients
         self.redis = self._redis.cpu() - self.redis
+        received, sent = self.traffic
+        self.traffic = self._redis.traffic()
+        self.input = self.traffic[0] - received
+        self.output = self.traffic[1] - sent
         self.session_writes = \
             self._redis.session_writes() - self.session_writes
 
@@ -118,7 +127,7 @@ def measure(cluster: Cluster, scenario: Scenario) -> Measurement:
     if scenario.everywhere or scenario.clients > 1:
         ports = cluster.ports if scenario.everywhere else cluster.ports[1]
         cluster.clients.ask('connect', group=many, port=ports, room=many,
-                            count=scenario.clients)
+                            count=scenario.clients, deflate=scenario.deflate)
         try:
             cluster.probe(many, many)
             idle = _idle_cpu(cluster, scenario) \
@@ -164,7 +173,7 @@ def _measure(cluster: Cluster, scenario: Scenario, group: str, to: str,
     elapsed = (arrived_at - sent['started']) / 1e9
     # Once more, for the duplicates that come after.
     verdict = clients.ask('verdict', group=group, linger=scenario.linger)
-    arrived = (verdict['wanted'] - result['lost']) / verdict['wanted']
+    arrived = (verdict['expected'] - result['lost']) / verdict['expected']
     each = 1e6 / count
     # What was lost on the way has cost the receiver nothing, and must
     # not make it look cheap.
@@ -178,6 +187,7 @@ def _measure(cluster: Cluster, scenario: Scenario, group: str, to: str,
         client_cpu=receiver_cpu / scenario.clients
         if receiver_cpu and scenario.clients > 1 else None,
         redis_cpu=usage.redis * each,
+        redis_input=usage.input / count, redis_output=usage.output / count,
         clients_cpu=usage.clients * each,
         clients_load=usage.clients / elapsed,
         latency_median=milliseconds(result['latency_median']),

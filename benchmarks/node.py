@@ -80,7 +80,7 @@ def commands() -> Iterator[dict[str, Any]]:
         yield from map(json.loads, lines)
 
 
-def maker(binary: bool) -> Callable[[int, int], str | bytes]:
+def maker(binary: bool) -> Callable[..., str | bytes]:
     """Return what makes the data of a message."""
     return payload.make_binary if binary else payload.make
 
@@ -97,7 +97,7 @@ class Node:
         self.sio.on('connect', self.on_connect)
         self.http = WSGIServer(('127.0.0.1', 0), socketio.WSGIApp(self.sio),
                                log=None, backlog=BACKLOG, **handler())
-        self.lively = False
+        self.live = False
 
     def on_connect(self, sid: str, environ: dict[str, Any]) -> None:
         """Put the client in the room that its URL names, if any."""
@@ -144,18 +144,23 @@ class Node:
                   binary: bool = False) -> dict[str, Any]:
         """Emit ``count`` messages, ``rate`` of them in a second.
 
+        If an ``emit`` takes so long that the next message is late, its
+        latency counts from when it was due. Otherwise a manager whose
+        ``emit`` waits for Redis would hide that wait.
+
         :param to: if ``None``, keep the pace and emit nothing: what the pace
                    itself costs is part of the sender's CPU.
         """
         make = maker(binary)
         cpu = time.process_time()
         started = time.monotonic_ns()
-        begin = time.monotonic()
         for i in range(count):
-            delay = begin + i / rate - time.monotonic()
+            due: int | None = started + int(i / rate * 1e9)
+            delay = (due - time.monotonic_ns()) / 1e9
             if delay > 0:
                 gevent.sleep(delay)
-            data = make(first + i, size)
+                due = None
+            data = make(first + i, size, due)
             if to is not None:
                 self.sio.emit(payload.EVENT, data, to=to)
         ended = time.monotonic_ns()
@@ -164,11 +169,11 @@ class Node:
     def work_live(self, to: str, first: int,
                   rate: float) -> dict[str, Any]:
         """Answer, and go on emitting, ``rate`` messages in a second, until
-        ``hush``, which is answered with how many there were."""
-        self.lively = True
+        ``stop_live``, which is answered with how many there were."""
+        self.live = True
         channel.answer()
         begin, count = time.monotonic(), 0
-        while self.lively:
+        while self.live:
             self.sio.emit(payload.EVENT, payload.make(first + count), to=to)
             count += 1
             gevent.sleep(max(0.0, begin + count / rate - time.monotonic()))
@@ -180,30 +185,36 @@ class Node:
     def do_cpu(self) -> dict[str, Any]:
         return {'cpu': time.process_time()}
 
+    def do_serve(self, count: int) -> dict[str, Any]:
+        """Serve this many namespaces more."""
+        for number in range(count):
+            self.sio.on('connect', self.on_connect, f'/namespace{number}')
+        return {}
+
     def do_counts(self) -> dict[str, Any]:
         """Answer how many clients were not recovered, by reason."""
         return {'counts': {
             name: count for name, count in self.sio.manager.stats().items()
             if name.startswith('not_recovered') and count}}
 
-    def do_hush(self) -> None:
+    def do_stop_live(self) -> None:
         """End ``live``, which answers."""
-        self.lively = False
+        self.live = False
 
     def run(self) -> None:
-        """Serve and obey until the parent closes its end."""
+        """Serve, and execute commands, until the parent closes its end."""
         self.http.start()
         for command in commands():
             name = command.pop('command')
             if hasattr(self, f'work_{name}'):
-                gevent.spawn(self.obey, getattr(self, f'work_{name}'),
+                gevent.spawn(self.execute, getattr(self, f'work_{name}'),
                              command)
             else:
-                self.obey(getattr(self, f'do_{name}'), command)
+                self.execute(getattr(self, f'do_{name}'), command)
         self.http.stop(timeout=0)
 
     @staticmethod
-    def obey(work: Any, arguments: dict[str, Any]) -> None:
+    def execute(work: Any, arguments: dict[str, Any]) -> None:
         """Run the command and answer it, even if it fails."""
         try:
             answer = work(**arguments)

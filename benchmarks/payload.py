@@ -1,9 +1,9 @@
 """The message that every scenario sends.
 
-Each message carries its number and the moment of its emit, at fixed places,
-so that a client can check order and measure latency by two slices, without
-parsing JSON: clients must stay cheaper than the nodes they watch.
-``server.mjs`` makes the same.
+Each message carries its number and the moment from which its latency counts,
+at fixed places, so that a client can check order and measure latency by two
+slices, without parsing JSON: clients must stay cheaper than the nodes they
+watch. ``server.mjs`` makes the same.
 """
 import time
 
@@ -24,14 +24,18 @@ CLOCK_START = NUMBER_DIGITS + 1
 CLOCK_END = CLOCK_START + CLOCK_DIGITS
 
 
-def make(number: int, size: int = SIZE) -> str:
-    """Return the data of message ``number``, emitted now.
+def make(number: int, size: int = SIZE, due: int | None = None) -> str:
+    """Return the data of message ``number``.
 
-    The clock is CLOCK_MONOTONIC, which all processes of a machine share.
+    :param due: when it had to be emitted, in nanoseconds, if that is past.
+                The clock is CLOCK_MONOTONIC, which all processes of a machine
+                share.
     """
-    return f'{number:08d} {time.monotonic_ns():020d} '.ljust(size, 'x')
+    clock = time.monotonic_ns() if due is None else due
+    return f'{number:08d} {clock:020d} '.ljust(size, 'x')
 
 
-def make_binary(number: int, size: int = SIZE) -> bytes:
+def make_binary(number: int, size: int = SIZE,
+                due: int | None = None) -> bytes:
     """Return the same as bytes."""
-    return make(number, size).encode()
+    return make(number, size, due).encode()

@@ -1,4 +1,4 @@
-"""The medians of a run, as a picture.
+"""The medians of a run, and what follows from them, as pictures.
 
 Run as ``python -m benchmarks.plot FILE.json FILE.png`` to draw what
 ``--json`` has written.
@@ -10,10 +10,12 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from . import capacity
+from .costs import fit, OURS, SIZES
 from .peers import NAMES
 
 COLOURS = {'redis': '#8d8d8d', 'nodejs': '#5a9e6f', 'xadd': '#d9b44a',
-           'recovery': '#7fb0dd', 'streams': '#1f5fa8'}
+           'recovery': '#7fb0dd', 'fallback': '#b493c9', 'streams': '#1f5fa8'}
 
 THROUGHPUT = ('single', 'greenlets', '10kb', '100kb')
 CPU = {'sending': ('single', 'sender_cpu'),
@@ -25,7 +27,8 @@ CPU = {'sending': ('single', 'sender_cpu'),
 CLIENT_CPU = {'100, burst': ('fanout', 'client_cpu'),
               '1,000, burst': ('fanout1000', 'client_cpu'),
               '100 at 50/s': ('fanout50', 'client_cpu'),
-              'simple-\nwebsocket': ('simple', 'client_cpu')}
+              'simple-\nwebsocket': ('simple', 'client_cpu'),
+              'compression\noffered': ('deflate', 'client_cpu')}
 LATENCY = {'median': ('paced', 'latency_median'),
            'p99': ('paced', 'latency_p99')}
 
@@ -62,7 +65,56 @@ def draw(results: dict[str, Any], path: str) -> None:
         labels.update(zip(*reversed(each.get_legend_handles_labels())))
     figure.legend(labels.values(), labels.keys(), loc='outside lower center',
                   ncols=len(labels) or 1)
-    figure.savefig(path, format='png', dpi=100)
+    figure.savefig(path, format='png', dpi=70)
+
+
+def draw_capacity(results: dict[str, Any], path: str) -> None:
+    """Draw what the model says: next to measurements, and beyond them.
+
+    :param results: of a run with all scenarios.
+    :param path: of the PNG file.
+    """
+    from matplotlib.figure import Figure
+
+    summary = results['summary']
+    costs = fit(summary)
+    figure = Figure(figsize=(13, 4.2), layout='constrained')
+    axes = figure.subplots(1, 3)
+    for place, prefix, rate, title in (
+            (axes[0], 'nodes', math.inf, 'CPU of Redis in a burst, µs/event'),
+            (axes[1], 'paced', 500, 'CPU of Redis at 500/s, µs/event')):
+        place.plot(
+            SIZES,
+            [summary[f'{prefix}{nodes}']['metrics']['redis_cpu']['median'][
+                OURS] for nodes in SIZES],
+            'o', label='measured', color=COLOURS['streams'])
+        place.plot(
+            SIZES,
+            [costs.write.at(rate, costs.batch)
+             + nodes * costs.read.at(rate, costs.batch)
+             for nodes in SIZES],
+            label='model', color=COLOURS['recovery'])
+        place.set_ylim(bottom=0)
+        place.set_xticks(SIZES)
+        place.set_xlabel('nodes in the cluster')
+        place.set_title(title)
+        place.legend()
+    sizes = (1, 2, 4, 8, 16, 32, 64, 100, 200)
+    limits = [capacity.limit(capacity.Load(rate=1, nodes=nodes,
+                                           reached=nodes), costs)
+              for nodes in sizes]
+    for name, most, kind in zip(('Redis', 'each node'), zip(*limits),
+                                ('redis', 'streams')):
+        axes[2].plot(sizes, most, marker='o', label=name,
+                     color=COLOURS[kind])
+    axes[2].set(xscale='log', yscale='log', xlabel='nodes in the cluster',
+                title=f'events/s with {capacity.SHARE:.0%} of a core,\n'
+                'a client of each node gets each')
+    axes[2].xaxis.set_major_formatter('{x:,g}')
+    axes[2].yaxis.set_major_formatter('{x:,g}')
+    axes[2].grid(which='both', alpha=0.3)
+    axes[2].legend()
+    figure.savefig(path, format='png', dpi=70)
 
 
 def _bars(axes: Any, summary: dict[str, Any], title: str,

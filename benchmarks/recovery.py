@@ -178,7 +178,7 @@ class Stage:
             disorder=verdict.get('disorder', 0),
             closed=verdict.get('closed', 0),
             memory_before=before, memory_after=after, memory_peak=peak,
-            live_messages=live['wanted'], live_lost=live['lost'],
+            live_messages=live['expected'], live_lost=live['lost'],
             live_calm_median=milliseconds(calm['latency_median']),
             live_calm_p99=milliseconds(calm['latency_p99']),
             live_median=milliseconds(live['latency_median']),
@@ -238,9 +238,9 @@ class Stage:
 
     def _stop_live(self, begun: dict[str, Any]) -> dict[str, Any]:
         """Stop; return what arrived."""
-        count = self.emitter.ask('hush')['count']
+        count = self.emitter.ask('stop_live')['count']
         result = self.few.ask('verdict', group=STAYING, linger=1.0)
-        return {**result, 'wanted': count,
+        return {**result, 'expected': count,
                 'lost': result['lost'] - (begun['room'] - count)}
 
     def _cpu(self) -> list[float]:

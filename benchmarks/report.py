@@ -14,6 +14,8 @@ METRICS = {
     'receiver_cpu': 'CPU of the receiver, us/{unit}',
     'client_cpu': '  for each client',
     'redis_cpu': 'CPU of Redis, us/{unit}',
+    'redis_input': '  bytes in, a {unit}',
+    'redis_output': '  bytes out, a {unit}',
     'latency_median': 'latency, median, ms',
     'latency_p99': 'latency, p99, ms',
     'idle_cpu': 'CPU of an idle node, ms/s',
@@ -27,7 +29,7 @@ LONG = {'client_cpu': 'CPU for each client'}
 """Titles for the table of targets, if those above need their context."""
 
 RATIOS = (('streams', 'redis'), ('streams', 'nodejs'),
-          ('recovery', 'streams'))
+          ('recovery', 'streams'), ('fallback', 'streams'))
 """The pairs of kinds that are compared."""
 
 SIGNS = {'ratio': ' x', 'difference': ' more', 'value': ''}
@@ -69,10 +71,10 @@ def summary(scenario: Scenario, rounds: Rounds) -> dict[str, Any]:
             'nodes': scenario.nodes, 'metrics': metrics, 'faults': faults}
 
 
-def judge(scenario: Scenario, rounds: Rounds, targets: Sequence[Target],
-          slack: float) -> list[dict[str, Any]]:
+def judge(scenario: Scenario, rounds: Rounds,
+          targets: Sequence[Target]) -> list[dict[str, Any]]:
     """Return the targets of a scenario, and which are reached."""
-    return [{'scenario': scenario.name, **target.judge(rounds, slack)}
+    return [{'scenario': scenario.name, **target.judge(rounds)}
             for target in targets]
 
 

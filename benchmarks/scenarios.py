@@ -22,9 +22,10 @@ QUICK_LINGER = 0.05
 """Seconds for which it waits for duplicates."""
 
 QUICK_RECOVERY = ('single', 'fanout')
-"""Scenarios in which it compares nodes with recovery, too."""
+"""Scenarios in which it compares nodes with recovery, and without the optional
+parser, too."""
 
-QUICK_OMITTED = ('nodes2', 'nodes8')
+QUICK_OMITTED = ('nodes2', 'nodes8', 'paced2', 'paced4', 'paced8')
 """Scenarios that it leaves out: most of their time goes into starting nodes,
 and nothing in them is new."""
 
@@ -45,6 +46,7 @@ class Scenario:
     :param size: characters of a message.
     :param binary: they are sent as bytes.
     :param hide: modules that the nodes must not find.
+    :param deflate: the clients offer compression, as browsers do.
     :param nodes: how many there are in the cluster.
     :param everywhere: each node has one client that gets the messages.
     :param unit: what there are ``count`` of. With ``connect`` it is clients
@@ -64,6 +66,7 @@ class Scenario:
     size: int = payload.SIZE
     binary: bool = False
     hide: Sequence[str] = ()
+    deflate: bool = False
     nodes: int = 2
     everywhere: bool = False
     unit: str = 'message'
@@ -85,14 +88,15 @@ class Scenario:
             self, count=max(QUICK_COUNT, self.count // QUICK_SHARE),
             clients=min(self.clients, max(2, self.clients // QUICK_SHARE)),
             warm_up=QUICK_COUNT, linger=QUICK_LINGER,
-            kinds=[kind for kind in self.kinds if kind != 'recovery'
+            kinds=[kind for kind in self.kinds
+                   if kind not in ('recovery', 'fallback')
                    or 'redis' not in self.kinds
                    or self.name in QUICK_RECOVERY])
 
 
-ALL = ('redis', 'nodejs', 'recovery', 'streams')
-SENDERS = ('redis', 'nodejs', 'xadd', 'recovery', 'streams')
-PYTHON = ('redis', 'recovery', 'streams')
+ALL = ('redis', 'nodejs', 'recovery', 'fallback', 'streams')
+SENDERS = ('redis', 'nodejs', 'xadd', 'recovery', 'fallback', 'streams')
+PYTHON = ('redis', 'recovery', 'fallback', 'streams')
 PUBLISHED = ('redis', 'nodejs', 'streams')
 
 SCENARIOS = (
@@ -112,6 +116,9 @@ SCENARIOS = (
     Scenario('simple', '{count:,} messages to {clients} clients of the other '
              'node, with simple-websocket', PYTHON, 2_000, clients=100,
              hide=(GEVENT_WEBSOCKET,)),
+    Scenario('deflate', '{count:,} messages to {clients} clients of the other '
+             'node that offer compression, with simple-websocket', PYTHON,
+             1_000, clients=100, hide=(GEVENT_WEBSOCKET,), deflate=True),
     Scenario('paced', '{rate} messages a second to a client of the other '
              'node, {count:,} in all', ALL, 5_000, rate=500),
     Scenario('10kb', '{count:,} messages of {size:,} characters', SENDERS,
@@ -127,6 +134,12 @@ SCENARIOS = (
     *(Scenario(f'nodes{nodes}', '{count:,} messages to one client of each '
                'node, {nodes} in the cluster', PUBLISHED, 5_000, nodes=nodes,
                everywhere=True) for nodes in (1, 2, 4, 8)),
+    *(Scenario(f'paced{nodes}', '{rate} messages a second to one client of '
+               'each node, {nodes} in the cluster, {count:,} in all',
+               ('streams',), 1_000, rate=500, nodes=nodes, everywhere=True)
+      for nodes in (1, 2, 4, 8)),
+    Scenario('paced5000', '{rate:,} messages a second to a client of the '
+             'other node, {count:,} in all', ('streams',), 10_000, rate=5000),
 )
 
 RECOVERY_SCENARIOS = (

@@ -4,7 +4,7 @@
 // node server.mjs PACKAGES '{"url": "redis://...", "cluster": "name"}'
 //
 // PACKAGES is the directory whose node_modules it takes. It serves on a free
-// port of 127.0.0.1 and obeys the commands of node.py: one JSON object a line
+// port of 127.0.0.1 and executes the commands of node.py: one JSON object a line
 // on its standard input, answered in order on its standard output.
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
@@ -26,8 +26,8 @@ const EMITS_A_TURN = 100;
 const now = () => Number(process.hrtime.bigint());
 
 // As in payload.py.
-function make(number, size) {
-  const clock = process.hrtime.bigint().toString().padStart(20, '0');
+function make(number, size, due = process.hrtime.bigint()) {
+  const clock = due.toString().padStart(20, '0');
   return `${String(number).padStart(8, '0')} ${clock} `.padEnd(size, 'x');
 }
 
@@ -57,8 +57,8 @@ io.on('connection', (socket) => {
   }
 });
 
-function emit(to, number, size, binary) {
-  const data = make(number, size);
+function emit(to, number, size, binary, due) {
+  const data = make(number, size, due);
   io.to(to).emit('m', binary ? Buffer.from(data) : data);
 }
 
@@ -85,14 +85,16 @@ const commands = {
   async pace({ to, first, count, rate, size = 100, binary = false }) {
     const begun = { cpu: cpu(), started: now() };
     for (let i = 0; i < count; i += 1) {
-      const delay = (begun.started + (i / rate) * 1e9 - now()) / 1e6;
+      let due = BigInt(Math.floor(begun.started + (i / rate) * 1e9));
+      const delay = (Number(due) - now()) / 1e6;
       if (delay > 0) {
         await sleep(delay);
+        due = undefined;
       }
       if (to === null) {
-        make(first + i, size);
+        make(first + i, size, due);
       } else {
-        emit(to, first + i, size, binary);
+        emit(to, first + i, size, binary, due);
       }
     }
     return { ...begun, ended: now() };

@@ -27,6 +27,16 @@ class RedisServer(EmbeddedRedis):
         info = self._client.info('cpu')
         return float(info['used_cpu_user'] + info['used_cpu_sys'])
 
+    def traffic(self) -> tuple[int, int]:
+        """Return the bytes that the server has received and sent so far."""
+        info = self._client.info('stats')
+        return (int(info['total_net_input_bytes']),
+                int(info['total_net_output_bytes']))
+
+    def pause(self, seconds: float) -> None:
+        """Let the server carry out nothing for so long."""
+        self._client.client_pause(int(seconds * 1000))
+
     def session_writes(self) -> int:
         """Return how often a session was written so far."""
         calls = self._client.info('commandstats')

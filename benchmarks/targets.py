@@ -10,8 +10,8 @@ from .measuring import Measurement
 RECOVERY_SHARE = 1.3
 """What recovery may cost, as a multiple of the same without it."""
 
-PARSERS_SHARE = 1.4
-"""How much further a ratio may be without the optional parsers."""
+FALLBACK_SHARE = 1.4
+"""How much further a ratio may be without the optional parser."""
 
 Rounds = Sequence[dict[str, Measurement]]
 """Measurements of one scenario, per round by kind."""
@@ -50,17 +50,12 @@ class Target:
             pairs = [pair for pair in pairs if pair[1]]
         return sorted(_COMBINE[self.how](*pair) for pair in pairs)
 
-    def judge(self, rounds: Rounds, slack: float = 1.0) -> dict[str, Any]:
+    def judge(self, rounds: Rounds) -> dict[str, Any]:
         """Return the target, and whether it is reached: ``None`` if it was
-        not measured.
-
-        :param slack: how much further a ratio may be.
-        """
+        not measured."""
         bound = self.bound
-        if self.how == 'ratio':
-            bound = bound / slack if self.least else bound * slack
-        result = {**asdict(self), 'bound': bound, 'value': None,
-                  'lowest': None, 'highest': None, 'reached': None}
+        result = {**asdict(self), 'value': None, 'lowest': None,
+                  'highest': None, 'reached': None}
         values = self.values(rounds)
         if values:
             value = median(values)
@@ -81,14 +76,24 @@ def figures(rounds: Rounds, metric: str, ours: str,
 def _against(metric: str, redis: float | None = None,
              nodejs: float | None = None,
              least: bool = False) -> tuple[Target, ...]:
-    """Return the targets of a metric, as multiples of those of the peers; with
-    recovery, it may be :data:`RECOVERY_SHARE` times as bad."""
-    share = 1 / RECOVERY_SHARE if least else RECOVERY_SHARE
+    """Return the targets of a metric, as multiples of those of the peers.
+
+    With recovery it may be :data:`RECOVERY_SHARE` times as bad as without.
+    Without the optional parser it may be :data:`FALLBACK_SHARE` times as far
+    from the peers.
+    """
+    def times(bound: float, share: float) -> float:
+        return bound / share if least else bound * share
+
+    bounds = {base: bound for base, bound in (
+        ('redis', redis), ('nodejs', nodejs)) if bound is not None}
     return (
         *(Target(metric, bound, base, least)
-          for base, bound in (('redis', redis), ('nodejs', nodejs))
-          if bound is not None),
-        Target(metric, share, 'streams', least, 'recovery'))
+          for base, bound in bounds.items()),
+        Target(metric, times(1, RECOVERY_SHARE), 'streams', least,
+               'recovery'),
+        *(Target(metric, times(bound, FALLBACK_SHARE), base, least,
+                 'fallback') for base, bound in bounds.items()))
 
 
 _FANOUT = _against('client_cpu', redis=0.2, nodejs=0.2)
@@ -103,6 +108,7 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     'fanout1000': _FANOUT,
     'fanout50': _against('client_cpu', 0.4, 0.7),
     'simple': _against('client_cpu', 0.12),
+    'deflate': _against('client_cpu', 0.12),
     'paced': (*_against('sender_cpu', 0.75, 0.9),
               *_against('receiver_cpu', 0.75, 0.9),
               *_against('latency_median', 1.0, 0.5),

@@ -1,8 +1,9 @@
 """The limit for sending: redis-py's pipelined XADD, and nothing else.
 
-Run as ``python -m benchmarks.xadd URL STREAM``. It obeys the commands ``cpu``
-and ``burst`` of :mod:`.node`. The entries have the fields and about the size
-of those that the managers write; they are packed one by one, as redis-py does.
+Run as ``python -m benchmarks.xadd URL STREAM``. It executes the commands
+``cpu`` and ``burst`` of :mod:`.node`. The entries have the fields and about
+the size of those that the managers write; they are packed one by one, as
+redis-py does.
 """
 import json
 import sys
@@ -54,7 +55,7 @@ class Sender:
         return {'cpu': cpu, 'started': started, 'ended': ended}
 
     def run(self) -> None:
-        """Obey until the parent closes its end."""
+        """Execute commands until the parent closes its end."""
         for line in sys.stdin:
             command = json.loads(line)
             name = command.pop('command')

@@ -25,16 +25,16 @@ PACKAGES = {
 #: they are for a message and client.
 FIGURES = {
     'streams': {
-        'sending': calls.Calls(36.7, 108.4),
-        'receiving': calls.Calls(39.1, 145.6),
-        'nobody': calls.Calls(20.1, 75.5),
-        'fanout': calls.Calls(10.6, 40.3),
+        'sending': calls.Calls(22.6, 68.7),
+        'receiving': calls.Calls(13.2, 54.6),
+        'nobody': calls.Calls(6.2, 19.5),
+        'fanout': calls.Calls(0.28, 3.1),
     },
     'recovery': {
-        'sending': calls.Calls(44.6, 131.4),
-        'receiving': calls.Calls(51.1, 169.6),
-        'nobody': calls.Calls(28.1, 97.5),
-        'fanout': calls.Calls(11.9, 42.8),
+        'sending': calls.Calls(30.7, 93.9),
+        'receiving': calls.Calls(26.2, 79.6),
+        'nobody': calls.Calls(13.2, 37.5),
+        'fanout': calls.Calls(0.54, 3.6),
     },
 }
 

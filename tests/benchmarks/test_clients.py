@@ -1,10 +1,11 @@
 """What the clients of the benchmarks make of frames."""
+import zlib
 from typing import List
 
 import pytest
 
 from benchmarks import payload
-from benchmarks.clients import Client, Tally
+from benchmarks.clients import Client, COMPRESSED, Tally, TAIL
 
 
 def frame(opcode: int, data: bytes) -> bytes:
@@ -31,6 +32,7 @@ def client() -> Client:
     client = Client.__new__(Client)
     client.closed = False
     client._rest = b''
+    client._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     return client
 
 
@@ -51,10 +53,23 @@ def test_each_message_is_counted_once(client: Client, size: int,
                                       binary: bool, chunk: int) -> None:
     tally = feed(client, [10, 11, 12], size, binary, chunk)
     result = tally.result()
-    assert (result['wanted'], result['lost']) == (3, 0)
+    assert (result['expected'], result['lost']) == (3, 0)
     assert not any(result[fault] for fault in (
         'duplicates', 'disorder', 'strays', 'closed'))
     assert 0 < result['latency_median'] < 10e9
+
+
+def test_compressed_messages_are_counted(client: Client) -> None:
+    tally = Tally(1, 10, 3)
+    client.expect(tally)
+    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    for number in (10, 12):
+        data = deflater.compress(b'42["m","%s"]' % payload.make(
+            number).encode()) + deflater.flush(zlib.Z_SYNC_FLUSH)
+        client._feed(frame(1 | COMPRESSED, data[:-len(TAIL)]))
+    # A server may also leave one uncompressed.
+    client._feed(message(11, 100, False))
+    assert tally.result()['lost'] == 0
 
 
 @pytest.mark.parametrize('numbers, fault', [
