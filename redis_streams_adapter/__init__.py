@@ -10,14 +10,15 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TYPE_CHECKING
 
 from .errors import ClusterTimeoutError, ConfigurationError, DecodeError, \
-    OutboxFullError, RedisStreamsError
+    EventTooLargeError, NotStoredError, OutboxFullError, RedisStreamsError
 
 if TYPE_CHECKING:
     from .manager import RedisStreamsManager
 
 __all__ = [
     'ClusterTimeoutError', 'ConfigurationError', 'DecodeError',
-    'OutboxFullError', 'RedisStreamsError', 'RedisStreamsManager',
+    'EventTooLargeError', 'NotStoredError', 'OutboxFullError',
+    'RedisStreamsError', 'RedisStreamsManager',
 ]
 
 try:

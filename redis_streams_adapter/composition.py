@@ -28,6 +28,7 @@ from .cluster.pubsub import PubSub
 from .cluster.requester import Requester
 from .cluster.server_side import ServerSideHandlers
 from .concurrency.engines import Engine, ServerEngine, ThreadEngine
+from .concurrency.log_limiter import LogLimiter
 from .options import Options
 from .protocol.values import Serialiser
 from .recovery.deliveries import StreamOrderDeliveries
@@ -69,10 +70,10 @@ class Parts:
         self.lifecycle: Lifecycle[Requester] = Lifecycle(
             manager, self.make_runtime, self._write_only, logger,
             self.registry.after_fork)
-        self._handlers = ServerSideHandlers(logger)
+        self._limited = LogLimiter(logger)
+        self._handlers = ServerSideHandlers(self._limited)
         #: Sends events and commands.
-        self.outgoing = Outgoing(
-            self.lifecycle, self.registry, options.publish == 'sync')
+        self.outgoing = Outgoing(self.lifecycle, self.registry)
         #: Carries out what other processes write.
         self._incoming = Incoming(
             self.lifecycle, self.outgoing, self._handlers)
@@ -97,7 +98,7 @@ class Parts:
             server, lambda: lifecycle.turns_away)
         websocket.install(server, package_logger)
         send_queue.install(server)
-        self.local = local = Delivery(self._manager, server, self._logger)
+        self.local = local = Delivery(self._manager, server, self._limited)
         if not self._write_only:
             self.outgoing.local = local
         recovery = self._options.recovery
@@ -151,15 +152,15 @@ class Parts:
                          recovery.max_disconnection_duration),
             runtime.engine, recovery, self._options.heartbeat_interval,
             Serialiser(self._json_module(), False), runtime.application,
-            tracker.describe, tracker.progress, self._logger)
+            tracker.describe, tracker.progress, runtime.limited)
         return StreamOrderDeliveries(
             writer, local, direct, runtime.append, runtime.order, runtime.act,
-            runtime.capacity, runtime.engine.event, self._logger,
+            runtime.capacity, runtime.engine.event, runtime.limited,
             runtime.delivery)
 
     def _make_requests(self, runtime: Runtime[Requester]) -> Requester:
         return Requester(runtime.node, runtime.core, PubSub(
-            self._options, self._driver, runtime.engine, self._logger,
+            self._options, self._driver, runtime.engine, runtime.limited,
             runtime.encoder, runtime.application, runtime.events.receive,
             runtime.status.skip, runtime.tasks.start_pubsub), runtime)
 

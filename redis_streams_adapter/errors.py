@@ -4,6 +4,8 @@
     ├── ConfigurationError   (ValueError)    an option is wrong
     ├── ClusterTimeoutError  (TimeoutError)  not every answer came in time
     ├── OutboxFullError                      Redis has been away too long
+    ├── EventTooLargeError   (ValueError)    it never fits into the outbox
+    ├── NotStoredError                       Redis does not have it yet
     └── DecodeError                          an entry is not a valid message
 
 Errors of Redis itself never leave the package. ``health()`` and the log show
@@ -64,6 +66,24 @@ class OutboxFullError(RedisStreamsError):
     """The outbox is full: this message was refused, and not sent anywhere.
 
     Messages that were accepted before are kept, and sent when Redis is back.
+    """
+
+
+class EventTooLargeError(RedisStreamsError, ValueError):
+    """This message is larger than the whole outbox: it was refused, and not
+    sent anywhere. To emit it again is of no use."""
+
+
+#: The errors of a message for which there is no room.
+NO_ROOM = OutboxFullError, EventTooLargeError
+
+
+class NotStoredError(RedisStreamsError):
+    """Redis is not known to have stored this message: it is away, say, or the
+    password is wrong. Raised with ``publish='confirmed'`` only.
+
+    The message was accepted, and waits in the outbox: do not emit it again.
+    ``flush()`` waits until Redis has it.
     """
 
 

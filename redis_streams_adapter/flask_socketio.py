@@ -10,24 +10,14 @@
 In an external process, leave ``app`` out, as with Flask-SocketIO itself: the
 object then only emits.
 """
-from typing import Any, Dict, List, Optional, Tuple
-from urllib.parse import parse_qsl, urlencode
+from typing import Any, Optional
 
 import flask_socketio
 
 from .manager import RedisStreamsManager
-from .options import from_query, one_name
-from .stream.url import split_url
-
-#: The end of the scheme.
-SUFFIX = '+streams'
-
-#: Options of a connection, not of the manager; redis-py reads them from the
-#: query of its URLs.
-_CONNECTION_OPTIONS = frozenset((
-    'db', 'client_name', 'socket_timeout', 'socket_connect_timeout',
-    'socket_keepalive', 'ssl_ca_certs', 'ssl_ca_path', 'ssl_certfile',
-    'ssl_cert_reqs', 'ssl_check_hostname', 'ssl_keyfile', 'ssl_password'))
+from .configuration import one_name
+from .streams_url import is_ours, read, refuse_look_alikes
+from .termination import graceful_sigterm
 
 
 class SocketIO(flask_socketio.SocketIO):
@@ -53,17 +43,46 @@ class SocketIO(flask_socketio.SocketIO):
         # The constructor calls this without an app, and the application
         # again with one. Each call makes a new manager, as Flask-SocketIO
         # does.
-        given = options.get('client_manager')
-        if given is self._made and isinstance(url, str) \
-                and url.partition('://')[0].endswith(SUFFIX):
-            if self._made is not None:
-                self._made.close()
-            self._made = kwargs['client_manager'] = make_manager(
-                url, options.get('channel'), write_only=app is None)
-            if app is None and options.get('async_mode') is None:
-                self._init_emitter(**kwargs)
-                return
+        if options.get('client_manager') is self._made:
+            if isinstance(url, str) and is_ours(url):
+                self._close_made()
+                self._made = kwargs['client_manager'] = make_manager(
+                    url, options.get('channel'), write_only=app is None)
+                if app is None and options.get('async_mode') is None:
+                    self._init_emitter(**kwargs)
+                    return
+            else:
+                refuse_look_alikes(url)
+                if self._close_made() and not url:
+                    # Else Flask-SocketIO would go on with the manager that
+                    # was made for the URL before.
+                    kwargs['client_manager'] = None
         super().init_app(app, **kwargs)
+
+    def test_client(self, app: Any, *args: Any, **kwargs: Any) -> Any:
+        """As that of Flask-SocketIO, also with a queue of ours."""
+        server: Any = self.server
+        if not isinstance(server.manager, RedisStreamsManager):
+            return super().test_client(app, *args, **kwargs)
+        # Imported when needed: it is for tests only.
+        from .flask_test_client import StreamsTestClient
+        return StreamsTestClient(app, self, *args, **kwargs)
+
+    def _close_made(self) -> bool:
+        """Close the manager that was made here.
+
+        :return: whether there was one.
+        """
+        made, self._made = self._made, None
+        if made is not None:
+            made.close()
+        return made is not None
+
+    def run(self, app: Any, *args: Any, **kwargs: Any) -> None:
+        """As in Flask-SocketIO. ``SIGTERM`` shuts the server down, see
+        :mod:`redis_streams_adapter.termination`."""
+        with graceful_sigterm():
+            super().run(app, *args, **kwargs)
 
     def _init_emitter(self, **kwargs: Any) -> None:
         # A process that only emits has no clients, and needs no mode. By
@@ -82,17 +101,8 @@ def make_manager(url: str, channel: Any = None,
     :param channel: the stream's name.
     :raises ConfigurationError: an option is unknown or wrong; it is named.
     """
-    parts = split_url(url)
-    ours: List[Tuple[str, str]] = []
-    theirs: List[Tuple[str, str]] = []
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
-        pairs = theirs if name in _CONNECTION_OPTIONS else ours
-        pairs.append((name, value))
-    options: Dict[str, Any] = from_query(ours)
+    plain, options = read(url)
     if channel is not None:
         options['stream_name'] = one_name(
             options.get('stream_name'), channel)
-    # Not with geturl(), which turns `unix:///path` into `unix:/path`.
-    plain = (f'{parts.scheme[:-len(SUFFIX)]}://{parts.netloc}{parts.path}'
-             f'?{urlencode(theirs)}')
     return RedisStreamsManager(plain, write_only=write_only, **options)

@@ -26,6 +26,11 @@ kind              counter                what was found
                                          had acknowledged are gone; nodes
                                          that had not read them will not get
                                          them
+``evicted``       ``entries_evicted``    this process trimmed entries before
+                                         their time, because Redis had no
+                                         memory for new ones: a client that
+                                         comes back may not get what it
+                                         missed
 ================  =====================  ===================================
 """
 from dataclasses import dataclass
@@ -36,12 +41,13 @@ TRIMMED = 'trimmed'
 DELETED = 'deleted'
 SET_BACK = 'set-back'
 VANISHED = 'vanished'
+EVICTED = 'evicted'
 
 #: The counter of each kind. It counts messages or entries if their number is
 #: known, or else how often it happened.
 COUNTERS = {MISSING: 'messages_lost', TRIMMED: 'entries_trimmed',
             DELETED: 'streams_deleted', SET_BACK: 'stream_setbacks',
-            VANISHED: 'messages_vanished'}
+            VANISHED: 'messages_vanished', EVICTED: 'entries_evicted'}
 
 #: How often losses of one kind are logged at most, in seconds.
 LOSS_INTERVAL = 10.0
@@ -51,8 +57,8 @@ LOSS_INTERVAL = 10.0
 class Loss:
     """One loss that was detected; ``on_loss`` is called with it.
 
-    :param kind: ``'missing'``, ``'trimmed'``, ``'deleted'``, ``'set-back'``
-                 or ``'vanished'``, see the module.
+    :param kind: ``'missing'``, ``'trimmed'``, ``'deleted'``, ``'set-back'``,
+                 ``'vanished'`` or ``'evicted'``, see the module.
     :param stream: the key of the stream.
     :param count: how many messages are lost (``'trimmed'``: how many
                   entries); ``None``: that cannot be known.
@@ -84,6 +90,11 @@ class Loss:
             return (f'stream {self.stream!r} ends before the last entry that '
                     f'was read: a replica that lagged has taken over; '
                     f'messages may be lost')
+        if self.kind == EVICTED:
+            return (f'{self.count} entries of stream {self.stream!r} were '
+                    f'trimmed before their time, because the memory of Redis '
+                    f'is full (maxmemory); clients that come back may miss '
+                    f'them')
         return (f'{self.count} messages of this process that Redis had '
                 f'acknowledged are gone from stream {self.stream!r}; nodes '
                 f'that had not read them will not get them')

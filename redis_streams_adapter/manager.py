@@ -36,7 +36,7 @@ method has more than a few steps.
 """
 from logging import Logger, WARNING
 from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional, \
-    TypeVar, Union
+    Type, TypeVar, Union
 
 from socketio import PubSubManager
 
@@ -46,15 +46,17 @@ from .clients.registry import HAS_PRE_CONNECT
 from .cluster.calls import is_nobody, NodeInfo, TIMEOUT
 from .cluster.remote_socket import RemoteSocket
 from .composition import package_logger, Parts
+from .configuration import from_arguments
 from .errors import ConfigurationError
-from .options import from_arguments, Options
+from .options import Options
 from .protocol.addressing import arguments, rooms as as_rooms, \
     target as make_target
-from .protocol.messages import DisconnectSockets, Room, SocketsJoin, \
-    SocketsLeave, Target
+from .protocol.messages import Broadcast, DisconnectSockets, Room, \
+    SocketsJoin, SocketsLeave, Target
 from .protocol.values import check_finite
 from .recovery.session import Outcome
 from .stream.driver import open_driver
+from .streams_url import in_environment, resolve, text
 
 _Handler = TypeVar('_Handler', bound=Callable[..., Any])
 Self = TypeVar('Self', bound='RedisStreamsManager')
@@ -111,7 +113,8 @@ class RedisStreamsManager(PubSubManager):
     :param only_plaintext: Refuse ``bytes``, so that every entry is JSON.
         Default: ``False``.
     :param connection_state_recovery: Give clients that reconnect their state
-        and the events that they missed: ``True``, or a mapping with
+        and the events that they missed: ``True``; a number, the
+        ``max_disconnection_duration`` in seconds; or a mapping with
         ``max_disconnection_duration``, ``max_missed_packets``,
         ``max_session_bytes``, ``accepts``, see ``docs/recovery.rst``. With it,
         events to local clients, too, wait while Redis is away. Default:
@@ -124,11 +127,15 @@ class RedisStreamsManager(PubSubManager):
     :param outbox_limit: How many events may wait for Redis. Above that
         ``emit`` raises ``OutboxFullError``. Default: 100,000 events.
     :param outbox_max_bytes: How much memory the events that wait for Redis may
-        take. Above that ``emit`` raises ``OutboxFullError``. Default: 64 MiB.
+        take. Above that ``emit`` raises ``OutboxFullError``, or
+        ``EventTooLargeError`` for an event that alone takes more. Default: 64
+        MiB.
     :param publish: ``'background'``: ``emit`` returns when the event is in the
         outbox. ``'sync'``: ``emit`` returns when Redis has stored the event,
-        or, while Redis is away, when it is in the outbox. Default:
-        ``'background'``; ``'sync'`` with ``write_only``.
+        or, while Redis is away, when it is in the outbox. ``'confirmed'``: the
+        same, but ``emit`` raises ``NotStoredError`` if Redis has not stored
+        the event. Default: ``'background'`` in a member of the cluster,
+        ``'sync'`` in any other process.
     :param min_replicas: How many replicas must have an event before it counts
         as stored. While fewer have it, events wait in the outbox. Default: 0
         replicas.
@@ -154,7 +161,7 @@ class RedisStreamsManager(PubSubManager):
                  channel_prefix: str = 'socket.io',
                  only_plaintext: bool = False,
                  connection_state_recovery: Union[
-                     None, bool, Mapping[str, Any]] = None,
+                     None, bool, float, Mapping[str, Any]] = None,
                  session_key_prefix: str = 'sio:session:',
                  retention: Optional[float] = None,
                  outbox_limit: int = 100_000,
@@ -164,27 +171,13 @@ class RedisStreamsManager(PubSubManager):
                  publish: str = Options.publish, min_replicas: int = 0,
                  on_loss: Optional[Callable[[Any], Any]] = None,
                  channel: Optional[str] = None, **unknown: Any) -> None:
-        options = from_arguments({
-            'url': url, 'stream_name': stream_name, 'write_only': write_only,
-            'logger': logger, 'json': json, 'redis_options': redis_options,
-            'stream_count': stream_count, 'max_len': max_len,
-            'read_count': read_count, 'block_time': block_time,
-            'heartbeat_interval': heartbeat_interval,
-            'heartbeat_timeout': heartbeat_timeout,
-            'request_transport': request_transport,
-            'channel_prefix': channel_prefix,
-            'only_plaintext': only_plaintext,
-            'connection_state_recovery': connection_state_recovery,
-            'session_key_prefix': session_key_prefix,
-            'retention': retention, 'outbox_limit': outbox_limit,
-            'outbox_max_bytes': outbox_max_bytes, 'publish': publish,
-            'min_replicas': min_replicas, 'on_loss': on_loss,
-            'channel': channel, **unknown})
+        given = resolve(locals())
+        options = from_arguments(given)
         super().__init__(channel=options.stream_name, write_only=write_only,
                          logger=logger)
         self._options = options
         self._driver = open_driver(
-            url, redis_options or {}, options.stream_name)
+            given['url'], redis_options or {}, options.stream_name)
         self._parts = parts = Parts(
             self, super(), options, self._driver, json, self._get_logger)
         self._registry = parts.registry
@@ -194,18 +187,32 @@ class RedisStreamsManager(PubSubManager):
         #: Returns the runtime of this process.
         self._live = parts.lifecycle.runtime
 
+    @classmethod
+    def from_url(cls: Type[Self], url: str, **options: Any) -> Self:
+        """Make a manager from a URL, a string, and further arguments."""
+        return cls(text(url), **options)
+
+    @classmethod
+    def from_env(cls: Type[Self], variable: str = 'REDIS_STREAMS_URL',
+                 **options: Any) -> Self:
+        """Make a manager from the URL in an environment variable.
+
+        :raises ConfigurationError: as the constructor; or it is not set.
+        """
+        return cls(in_environment(variable), **options)
+
     def set_server(self, server: Any) -> None:
         """Called by the server when it is created."""
         if server.is_asyncio_based():
             raise ConfigurationError(
                 'a socketio.AsyncServer cannot use RedisStreamsManager: use '
-                'socketio.Server')
+                'socketio.Server, or with asyncio socketio.AsyncRedisManager')
         super().set_server(server)
         self._parts.set_server(server)
 
     def _get_logger(self) -> Logger:
-        if self.logger:
-            given: Logger = self.logger
+        given: Optional[Logger] = self.logger
+        if given:
             return given
         # By default, a server logs errors only; an outage of Redis must be
         # logged all the same.
@@ -315,10 +322,8 @@ class RedisStreamsManager(PubSubManager):
              to: Any = None, **kwargs: Any) -> None:
         """Emit an event to clients, wherever they are connected.
 
-        Returns when the message is in the outbox; with ``publish='sync'``
-        when Redis has it, or, while Redis is away, when it is in the outbox.
-        While the outbox is more than half full and Redis works, waits until
-        Redis has the message, for a second at most.
+        The option ``publish`` says when it returns. While the outbox is more
+        than half full and Redis works, it waits for a second at most.
 
         :param room: a sid, a room, or a list of them; ``None``: everyone in
                      the namespace. ``to`` is another name for it.
@@ -331,14 +336,14 @@ class RedisStreamsManager(PubSubManager):
         :raises OutboxFullError: Redis has been away for too long; the message
                                  was not sent to any client.
         :raises TypeError, ValueError: the data cannot be serialised, or
-                                       contains infinity or NaN, which no
-                                       browser accepts; the message was not
-                                       sent to any client.
+            contains infinity or NaN, which no browser accepts, or is larger
+            than the outbox (``EventTooLargeError``); the message was not sent
+            to any client.
         """
         namespace = namespace or '/'
         if to is not None:
             room = to
-        if is_nobody(room):
+        if not room and is_nobody(room):
             return
         args = arguments(event, data)
         target = make_target(room, skip_sid)
@@ -349,7 +354,8 @@ class RedisStreamsManager(PubSubManager):
         elif local:
             # For other servers, the encoder does this.
             check_finite(args)
-            self._outgoing.emit_locally(namespace, args, target)
+            self._outgoing.emit_locally(
+                namespace, Broadcast(args, target))
         else:
             self._outgoing.emit(namespace, args, target)
 
@@ -621,9 +627,9 @@ class RedisStreamsManager(PubSubManager):
         """Send an event to every other server of the cluster, and wait for
         their responses.
 
-        :param timeout: seconds to wait. A server without a handler for the
-                        event, or whose handler raises, does not answer.
-        :return: one response for each other server.
+        :param timeout: seconds to wait. A server whose handler raises, or in
+                        Node.js without one, does not answer.
+        :return: one response for each other server; ``None``: no handler.
         :raises ClusterTimeoutError: not all have answered, or it is not known
                                      in time which servers have to.
         :raises OutboxFullError, TypeError, ValueError: as
@@ -657,9 +663,10 @@ class RedisStreamsManager(PubSubManager):
         ``malformed``, ``duplicates``, ``failed``
             Those of them that had no effect: they were not a valid message,
             or a copy, or an error struck while they were carried out.
-            ``malformed`` also counts messages over PUB/SUB.
+            ``malformed`` also counts messages over PUB/SUB. The arguments of
+            an event are read only if a client here gets it.
         ``messages_lost``, ``entries_trimmed``, ``streams_deleted``, \
-``stream_setbacks``, ``messages_vanished``
+``stream_setbacks``, ``messages_vanished``, ``entries_evicted``
             Losses, see :mod:`redis_streams_adapter.losses`.
         ``writer_restarts``, ``reader_restarts``
             Restarts of a task after an error.
@@ -668,6 +675,9 @@ class RedisStreamsManager(PubSubManager):
             known to be.
         ``outages``
             Outages of Redis.
+        ``task_deaths``, ``stalls``
+            How often a task of the manager ended without being asked to, and
+            how often one had work and made no progress.
 
         With recovery also ``sessions``, how many sessions of local clients
         are kept, ``recovered``, how many clients were recovered, and how many
@@ -681,9 +691,10 @@ class RedisStreamsManager(PubSubManager):
         """The state of the manager, for a health check:
 
         ``status``
-            ``'ok'`` or ``'degraded'``.
+            ``'ok'`` or ``'degraded'``; that too if only requests fail, or
+            only the sessions of clients cannot be read and written.
         ``connected``
-            Whether Redis can be read and written.
+            Whether Redis can be read and written; ``None``: not tried yet.
         ``reader_lag``
             How many seconds the reader lags; ``None``: unknown.
         ``outbox``, ``outbox_bytes``
@@ -692,6 +703,11 @@ class RedisStreamsManager(PubSubManager):
             How many nodes are known, including this one.
         ``messages_lost``
             How many messages of other servers never arrived here.
+        ``entries_evicted``
+            How many entries it trimmed since the memory of Redis was full.
+        ``stalled``
+            The names of tasks that have ended, or have work and make no
+            progress.
         ``last_error``
             The last error of Redis or its connection; ``None``: there was
             none.

@@ -49,9 +49,13 @@ def one_of(*choices: str) -> Rule:
                 lambda value: isinstance(value, str) and value in choices)
 
 
+#: The end of the text of :func:`or_none`.
+OR_NONE = ', or None'
+
+
 def or_none(rule: Rule) -> Rule:
     """``None``, or what another rule allows."""
-    return Rule(f'{rule.text}, or None',
+    return Rule(rule.text + OR_NONE,
                 lambda value: value is None or rule.allows(value))
 
 

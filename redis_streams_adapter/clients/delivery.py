@@ -11,15 +11,17 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from typing import Any, Callable, Collection, Deque, Dict, Iterable, List, \
-    NamedTuple, Optional, Sequence, Tuple
+    NamedTuple, Optional, Sequence, Set, Tuple
 
 from engineio import packet as eio_packet
 
-from ..protocol.messages import Room, Target
+from ..protocol.messages import Broadcast, Room, Target
 from ..protocol.position import Position, START
 from ..runtime.delivery import Client
 from .disconnecting import Disconnector
 from .encoding import Encoded, PacketEncoder
+from .frames import SharedPacket
+from .gevent_queue import GeventQueue
 
 
 class _Held(NamedTuple):
@@ -79,8 +81,9 @@ class Delivery:
         self._manager = manager
         self._server = server
         self._eio = server.eio
-        #: See :meth:`.PacketEncoder.encode`.
-        self.encode = PacketEncoder(server).encode
+        encoder = PacketEncoder(server)
+        #: See :meth:`.PacketEncoder.encode` and :meth:`.PacketEncoder.plain`.
+        self.encode, self.encode_plain = encoder.encode, encoder.plain
         self._disconnector = Disconnector(server, logger)
         #: How many packets were delivered. Written under the order lock.
         self.delivered = 0
@@ -88,6 +91,13 @@ class Delivery:
         #: take part in recovery. Written under the order lock; the task that
         #: sees a client go removes its entry.
         self.sent: Dict[str, Optional[Position]] = {}
+        #: The sids of the clients that do not take part, if recovery is on;
+        #: written as ``sent``. A sid in neither is one of a client that is
+        #: gone: it gets nothing, for its connection may still be closing, and
+        #: the client gets everything again when it returns.
+        self.exempt: Set[str] = set()
+        #: Whether recovery is on. Set before there are clients.
+        self.has_recovery = False
         #: The last long time in which each of them got nothing: the last
         #: offset before it, and the position at its end.
         self.gaps: Dict[str, Tuple[Optional[Position], Position]] = {}
@@ -121,6 +131,9 @@ class Delivery:
         if target.except_rooms:
             return bool(self.recipients(namespace, target))
         rooms = target.rooms
+        if len(rooms) == 1:
+            # With recovery, this runs for each emit.
+            return rooms[0] in members
         return not rooms or any([room in members for room in rooms])
 
     def recipients(self, namespace: str, target: Target) -> List[Client]:
@@ -130,11 +143,17 @@ class Delivery:
         if members is None:
             return []
         rooms: Collection[Room] = target.rooms
-        if len(rooms) == 1 and not target.except_rooms:
-            room, = rooms
+        if len(rooms) < 2 and not target.except_rooms:
+            room = target.rooms[0] if rooms else None
             if room not in members:
                 return []
-            return list(manager.get_participants(namespace, room))
+            try:
+                # As python-socketio (5.12 to 5.18) does. Its generator is
+                # entered once for each client, and takes twice as long.
+                return list(members[room]._fwdm.copy().items())
+            except (AttributeError, KeyError):
+                # Another version, or the last client has just left.
+                return list(manager.get_participants(namespace, room))
         if not rooms:
             clients = dict(manager.get_participants(namespace, None))
         else:
@@ -149,20 +168,19 @@ class Delivery:
                     clients.pop(sid, None)
         return list(clients.items())
 
-    def pack(self, namespace: str, args: Iterable[Any], target: Target,
+    def pack(self, namespace: str, message: Broadcast,
              recoverable: bool = False) -> List[Load]:
         """Find the clients that get an event, and encode it if there are
         any.
 
-        :param args: the event's name, then its arguments.
         :raises TypeError: the server's packet class cannot encode it.
         """
-        clients = self.recipients(namespace, target)
+        clients = self.recipients(namespace, message.target)
         if not clients:
             return []
-        return [Load(clients, self.encode(namespace, args), recoverable)]
+        return [Load(clients, self.encode(namespace, message), recoverable)]
 
-    def pack_with_acks(self, namespace: str, args: Sequence[Any],
+    def pack_with_acks(self, namespace: str, args: Tuple[Any, ...],
                        clients: Sequence[Client],
                        ack_id: Callable[[str], int]) -> List[Load]:
         """Encode an event that each client is to acknowledge.
@@ -170,8 +188,9 @@ class Delivery:
         :param ack_id: registers the wait for the acknowledgement of a sid,
                        and returns its id.
         """
-        return [Load([client], self.encode(namespace, args, ack_id(client[0])))
-                for client in clients]
+        message = Broadcast(args)
+        return [Load([client], self.encode(
+            namespace, message, ack_id(client[0]))) for client in clients]
 
     def hand_over(self, loads: Iterable[Load],
                   position: Position = START) -> None:
@@ -181,48 +200,49 @@ class Delivery:
         :param position: with recovery: the position of the event in the
                          stream, or of the last one before it.
         """
-        sent, held = self.sent, self._held
+        sent, held, has_recovery = self.sent, self._held, self.has_recovery
         for load in loads:
-            encoded = load.encoded
-            offset: Optional[Position] = None
-            old: Tuple[int] = (0,)
-            if sent and (load.recoverable or encoded.ends_in_text):
-                offset, old = position, self._long_before(position)
-            for sid, eio_sid in load.clients:
-                mark = offset if sid in sent else None
-                if sid in held:
-                    held[sid].append(_Held(encoded, mark))
+            encoded, clients = load.encoded, load.clients
+            has_offset = has_recovery and (
+                load.recoverable or encoded.ends_in_text)
+            if held:
+                clients = [each for each in clients if each[0] not in held]
+                for sid, _ in load.clients:
+                    if sid in held:
+                        held[sid].append(_Held(
+                            encoded, position if has_offset and sid in sent
+                            else None))
+            if has_offset:
+                marked = [each for each in clients if each[0] in sent]
+                if marked:
+                    self.put(marked, encoded.marked(position))
+                    self._note(marked, position)
+                    self.delivered += len(marked)
+                if len(marked) == len(clients):
                     continue
-                self._hand(eio_sid, encoded, mark)
-                if mark is not None:
-                    self._note(sid, mark, old)
-                self.delivered += 1
+                clients = self.exempted(clients)
+            self.put(clients, encoded.plain())
+            self.delivered += len(clients)
 
-    def _long_before(self, position: Position) -> Tuple[int]:
-        # Compared with a position for each client and event.
-        return (position.milliseconds - self.long_time,)
+    def exempted(self, clients: Iterable[Client]) -> List[Client]:
+        """Those of the clients that do not take part in recovery."""
+        return [each for each in clients if each[0] in self.exempt]
 
-    def _note(self, sid: str, mark: Position, old: Tuple[int]) -> None:
-        """A client got an offset."""
-        last, self.sent[sid] = self.sent[sid], mark
-        if last is None or last < old:
-            self.gaps[sid] = last, mark.before()
-
-    def _hand(self, eio_sid: str, encoded: Encoded,
-              mark: Optional[Position]) -> None:
-        for part in encoded.plain() if mark is None else encoded.marked(mark):
-            if part.binary:
-                part = eio_packet.Packet(eio_packet.MESSAGE, part.data)
-            self._send(eio_sid, part)
+    def _note(self, clients: Iterable[Client], mark: Position) -> None:
+        """Clients that take part in recovery got an offset."""
+        sent, old = self.sent, (mark.milliseconds - self.long_time,)
+        for sid, _ in clients:
+            last, sent[sid] = sent[sid], mark
+            if last is None or last < old:
+                self.gaps[sid] = last, mark.before()
 
     def send_again(self, client: Client, encoded: Encoded,
                    offset: Position) -> None:
         """Put an event that a client has missed into its queue. Its other
         events are held meanwhile."""
-        sid, eio_sid = client
-        self._hand(eio_sid, encoded, offset)
-        if sid in self.sent:
-            self._note(sid, offset, self._long_before(offset))
+        self.put([client], encoded.marked(offset))
+        if client[0] in self.sent:
+            self._note([client], offset)
 
     def hold(self, sid: str) -> None:
         """Hold the events for a client from now on; under the order lock."""
@@ -231,17 +251,19 @@ class Delivery:
     def release(self, client: Client) -> None:
         """Deliver the events that are held for a client, and hold no more;
         under the order lock."""
-        sid, eio_sid = client
-        for encoded, mark in self._held.pop(sid, ()):
-            self._hand(eio_sid, encoded, mark)
-            if mark is not None:
-                self._note(sid, mark, self._long_before(mark))
+        for encoded, mark in self._held.pop(client[0], ()):
+            if mark is None:
+                self.put([client], encoded.plain())
+            else:
+                self.put([client], encoded.marked(mark))
+                self._note([client], mark)
             self.delivered += 1
 
     def forget(self, sid: str) -> None:
         """A client is gone; under the order lock."""
         self._held.pop(sid, None)
         self.sent.pop(sid, None)
+        self.exempt.discard(sid)
         self.gaps.pop(sid, None)
 
     def join(self, namespace: str, target: Target,
@@ -287,30 +309,69 @@ class Delivery:
                     expect(namespace, client, close)
             self._disconnector.start(namespace, clients, close, on_close)
 
-    def _send(self, eio_sid: str, part: Any) -> None:
-        """Put a packet into the queue of a connection, as ``send_packet`` of
-        python-engineio (4.11 and 4.15) does. That method also logs it, at
-        once."""
+    def put(self, clients: Iterable[Client],
+            packets: Sequence[SharedPacket]) -> None:
+        """Put packets into the queues of connections, as ``send_packet`` of
+        python-engineio (4.11 and 4.15) does. That method also logs them, at
+        once. Needs the order lock.
+
+        No function of ours for each client: this runs for each event and
+        client.
+        """
         eio = self._eio
-        sock, logger = eio.sockets.get(eio_sid), eio.logger
-        if sock is None or sock.closed:
-            if _is_on(logger, logging.WARNING):
-                self.lines.append(_Line(
-                    logger.warning, 'Cannot send to sid %s', (eio_sid,)))
-            return
-        # Read once: the connection's task clears it when the answer comes.
-        last_ping = sock.last_ping
-        if last_ping and time.time() - last_ping > eio.ping_timeout:
-            # Engine.IO closes a client that has not answered a ping, and runs
-            # the application's disconnect handler, which may take long. Not
-            # here: all other clients would wait.
-            if not getattr(sock, 'closing', False):
-                self._server.start_background_task(
-                    eio.send_packet, eio_sid, part)
-            return
-        sock.queue.put(part)
-        if _is_on(logger, logging.INFO):
-            self.lines.append(_Line(
-                logger.info, '%s: Sending packet %s data %s',
-                (eio_sid, eio_packet.packet_names[part.packet_type],
-                 '<binary>' if isinstance(part.data, bytes) else part.data)))
+        sockets, logger = eio.sockets, eio.logger
+        # Looked up once for all clients.
+        is_enabled = getattr(logger, 'isEnabledFor', None)
+        logs = is_enabled is None or is_enabled(logging.INFO)
+        hub: Any = None
+        marked: Dict[GeventQueue, None] = {}
+        for _, eio_sid in clients:
+            try:
+                sock = sockets[eio_sid]
+            except KeyError:
+                sock = None
+            if sock is None or sock.closed:
+                self._log_gone(eio_sid, len(packets))
+                continue
+            # Read once: the connection's task clears it when the answer
+            # comes.
+            last_ping = sock.last_ping
+            if last_ping and last_ping < time.time() - eio.ping_timeout:
+                # Engine.IO closes a client that has not answered a ping, and
+                # runs the application's disconnect handler, which may take
+                # long. Not here: all other clients would wait.
+                if not getattr(sock, 'closing', False):
+                    for packet in packets:
+                        self._server.start_background_task(
+                            eio.send_packet, eio_sid, packet)
+                continue
+            queue = sock.queue
+            if type(queue) is GeventQueue:
+                # What its put() does.
+                if queue.hub is not hub:
+                    hub = queue.hub
+                    marked = hub.marked
+                    if hub.callback is None or not hub.callback.pending:
+                        hub.schedule()
+                queue.items.extend(packets)
+                marked[queue] = None
+                if not hub.callback.pending:
+                    hub.schedule()
+            else:
+                for packet in packets:
+                    queue.put(packet)
+            if logs:
+                self._log_sent(eio_sid, packets)
+
+    def _log_gone(self, eio_sid: str, count: int) -> None:
+        logger = self._eio.logger
+        if _is_on(logger, logging.WARNING):
+            self.lines.extend([_Line(
+                logger.warning, 'Cannot send to sid %s', (eio_sid,))] * count)
+
+    def _log_sent(self, eio_sid: str, packets: Iterable[Any]) -> None:
+        self.lines.extend(_Line(
+            self._eio.logger.info, '%s: Sending packet %s data %s',
+            (eio_sid, eio_packet.packet_names[packet.packet_type],
+             '<binary>' if packet.binary else packet.data))
+            for packet in packets)

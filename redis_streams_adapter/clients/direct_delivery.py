@@ -9,13 +9,13 @@ is that of the queues.
 from typing import Any, Callable, Collection, Iterable, Optional, Sequence, \
     Tuple
 
-from ..concurrency.tasks import Task
 from ..protocol.codec import Fields
 from ..protocol.events import Act
-from ..protocol.messages import Broadcast, Message, Target
+from ..protocol.messages import Broadcast, Message
 from ..protocol.position import Position
 from ..protocol.transport import Entry
 from ..runtime.delivery import Client, Follower
+from ..runtime.tasks import Part
 from ..stream.outbox import Pending
 from .delivery import Delivery
 
@@ -60,11 +60,15 @@ Deliveries`."""
         local = self.local
         if local is None or self._write_only:
             return self._append(namespace, fields)
-        loads = local.pack(namespace, message.args, message.target)
+        loads = local.pack(namespace, message)
+        if not loads:
+            # No local client sees where it comes in the order, and the outbox
+            # has a lock of its own. Taking the order lock takes 6 % of the
+            # time of an emit.
+            return self._append(namespace, fields)
         with self._order:
             pending = self._append(namespace, fields)
-            if loads:
-                local.hand_over(loads)
+            local.hand_over(loads)
         if local.lines:
             local.log_lines(self._order)
         return pending
@@ -81,18 +85,17 @@ Deliveries`."""
             self.local.log_lines(self._order)
         return pending
 
-    def locally(self, namespace: str, args: Sequence[Any],
-                target: Target) -> None:
+    def locally(self, namespace: str, message: Broadcast) -> None:
         """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
         local = self.local
         if local is not None:
-            loads = local.pack(namespace, args, target)
+            loads = local.pack(namespace, message)
             if loads:
                 with self._order:
                     local.hand_over(loads)
                 local.log_lines(self._order)
 
-    def ask(self, namespace: str, args: Sequence[Any],
+    def ask(self, namespace: str, args: Tuple[Any, ...],
             clients: Sequence[Client], ack_id: Callable[[str], int],
             append: Optional[Callable[[], Optional[Pending]]],
             received: bool, in_stream: bool = True
@@ -118,7 +121,17 @@ Deliveries`."""
         """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
         message = act.message
         if isinstance(message, Broadcast) and message.request_id is None:
-            self.locally(act.namespace, message.args, message.target)
+            local = self.local
+            if local is not None:
+                # As locally(), with half of the calls.
+                clients = local.recipients(act.namespace, message.target)
+                if clients:
+                    packets = local.encode_plain(act.namespace, message)
+                    with self._order:
+                        local.put(clients, packets)
+                        local.delivered += len(clients)
+                    if local.lines:
+                        local.log_lines(self._order)
             return
         self._act(act)
         if self.local is not None and self.local.lines:
@@ -141,7 +154,7 @@ Deliveries`."""
     def end(self) -> None:
         """Nothing is left."""
 
-    def tasks(self) -> Iterable[Tuple[str, Callable[[Task], None]]]:
+    def tasks(self) -> Iterable[Part]:
         """None."""
         return ()
 
@@ -153,6 +166,9 @@ Deliveries`."""
 
     def catch_up(self, timeout: float) -> None:
         """Nothing is kept."""
+
+    def renew(self) -> None:
+        """It has no connections."""
 
     def interrupt(self) -> None:
         """It has no tasks."""

@@ -6,7 +6,10 @@ the task that reads the command must not wait for them.
 import logging
 from typing import Any, Callable, Optional, Sequence
 
+from socketio import packet
+
 from ..runtime.delivery import Client
+from . import closing
 
 
 class Disconnector:
@@ -51,10 +54,13 @@ class Disconnector:
             return
         if on_close is not None:
             on_close(eio_sid)
-        sock = self._server.eio.sockets.get(eio_sid)
-        if sock is not None:
-            # Not disconnect(), which waits until all was sent: to a client
-            # that polls, that never ends (python-engineio 4.15, whose poll()
-            # puts the end mark back).
-            sock.close(wait=False,
-                       reason=self._server.reason.SERVER_DISCONNECT)
+        # As in Node.js (``_disconnect()`` in ``dist/client.js`` of the npm
+        # package ``socket.io`` 4.8): a client that knows that it was
+        # disconnected on purpose does not reconnect by itself.
+        manager = self._server.manager
+        for each in list(manager.get_namespaces()):
+            if manager.sid_from_eio_sid(eio_sid, each) is not None:
+                self._server._send_packet(eio_sid, self._server.packet_class(
+                    packet.DISCONNECT, namespace=each))
+        closing.close(self._server, eio_sid,
+                      self._server.reason.SERVER_DISCONNECT)

@@ -8,31 +8,27 @@ inserted into the text; other serialisers encode the event again.
 import json
 from copy import deepcopy
 from functools import partial
-from typing import Any, Callable, Iterable, List, Optional, Sequence, Tuple
+from typing import Any, Callable, List, Optional, Sequence, Tuple
 
-from engineio import packet as eio_packet
 from socketio import packet
 
+from ..protocol.messages import Broadcast
 from ..protocol.position import Position, START
+from .frames import share, SharedPacket
 
 _to_json = json.JSONEncoder(separators=(',', ':')).encode
 
 
-def _encode_text(namespace: str, data: List[Any]) -> Optional[str]:
-    """Encode an event as python-socketio's ``Packet.encode`` does, at a
-    quarter of its cost.
+def _text_of(args: Tuple[Any, ...]) -> Optional[str]:
+    """Encode an event's arguments as python-socketio's ``Packet.encode``
+    does, at a quarter of its cost.
 
-    :return: ``None``: the event contains bytes, or cannot be encoded.
+    :return: ``None``: they contain bytes, or cannot be encoded.
     """
-    prefix = '2' if namespace == '/' else f'2{namespace},'
     try:
-        return prefix + _to_json(data)
+        return _to_json(args)
     except TypeError:
         return None
-
-
-def _packets(parts: Iterable[Any]) -> List[Any]:
-    return [eio_packet.Packet(eio_packet.MESSAGE, part) for part in parts]
 
 
 class Encoded:
@@ -53,15 +49,15 @@ class Encoded:
                  ends_in_text: bool) -> None:
         self.parts = parts
         self.again = again
-        self._plain: Optional[List[Any]] = None
+        self._plain: Optional[List[SharedPacket]] = None
         #: With the offset. Any task may replace both, in one step.
-        self._marked: Tuple[Position, List[Any]] = START, []
+        self._marked: Tuple[Position, List[SharedPacket]] = START, []
         self.ends_in_text = ends_in_text
 
-    def plain(self) -> List[Any]:
+    def plain(self) -> List[SharedPacket]:
         """The packets without an offset."""
         if self._plain is None:
-            self._plain = _packets(self.parts)
+            self._plain = list(map(share, self.parts))
         return self._plain
 
     def prepare(self, offset: Position) -> None:
@@ -76,7 +72,7 @@ class Encoded:
         known, packets = self._marked
         return self.again is None or known == offset and bool(packets)
 
-    def marked(self, offset: Position) -> List[Any]:
+    def marked(self, offset: Position) -> List[SharedPacket]:
         """The packets with an offset after the last argument."""
         known, packets = self._marked
         if known != offset or not packets:
@@ -87,7 +83,7 @@ class Encoded:
                 # A list in JSON; binary parts follow it.
                 first, *rest = self.parts
                 parts = [f'{first[:-1]},"{text}"]', *rest]
-            packets = _packets(parts)
+            packets = list(map(share, parts))
             self._marked = offset, packets
         return packets
 
@@ -104,16 +100,33 @@ class PacketEncoder:
     def __init__(self, server: Any) -> None:
         self._server = server
 
-    def encode(self, namespace: str, args: Iterable[Any],
+    def encode(self, namespace: str, message: Broadcast,
                ack_id: Optional[int] = None) -> Encoded:
         """Encode an event.
 
-        :param args: the event's name, then its arguments.
         :param ack_id: the id of the acknowledgement that a client is to send;
                        ``None``: it is to send none.
         :raises TypeError: the server's packet class cannot encode it.
         """
-        data = list(args)
+        packet_class, text = self._server.packet_class, None
+        if not message.is_read:
+            message.read()
+        if packet_class is packet.Packet \
+                and packet_class.json.dumps is json.dumps:
+            # Packets are python-socketio's, and JSON is Python's.
+            text = message.text
+            if text is None:
+                text = _text_of(message.args)
+        if text is not None:
+            attachments = message.attachments
+            prefix = f'5{len(attachments)}-' if attachments else '2'
+            if namespace != '/':
+                prefix += f'{namespace},'
+            if ack_id is not None:
+                prefix += str(ack_id)
+            return Encoded([prefix + text, *attachments], None,
+                           ack_id is None and text.endswith('"]'))
+        data = list(message.args)
         parts = self._parts(namespace, data, ack_id)
         again, ends_in_text = None, isinstance(data[-1], str)
         first = parts[0]
@@ -127,16 +140,28 @@ class PacketEncoder:
         # last argument.
         return Encoded(parts, again, ack_id is None and ends_in_text)
 
+    def plain(self, namespace: str,
+              message: Broadcast) -> List[SharedPacket]:
+        """Encode an event for clients that get no offset: as
+        ``encode(…).plain()``, with half of the calls if it is text.
+
+        :raises: as :meth:`encode`.
+        """
+        packet_class = self._server.packet_class
+        if not message.is_read:
+            message.read()
+        text = message.text
+        if text is None or message.attachments \
+                or packet_class is not packet.Packet \
+                or packet_class.json.dumps is not json.dumps:
+            return self.encode(namespace, message).plain()
+        return [share(f'2{text}' if namespace == '/'
+                      else f'2{namespace},{text}')]
+
     def _parts(self, namespace: str, data: List[Any],
                ack_id: Optional[int]) -> List[Any]:
-        packet_class = self._server.packet_class
-        if ack_id is None and packet_class is packet.Packet \
-                and packet_class.json.dumps is json.dumps:
-            text = _encode_text(namespace, data)
-            if text is not None:
-                return [text]
-        encoded = packet_class(packet.EVENT, namespace=namespace, data=data,
-                               id=ack_id).encode()
+        encoded = self._server.packet_class(
+            packet.EVENT, namespace=namespace, data=data, id=ack_id).encode()
         if not isinstance(encoded, list):
             return [encoded]
         # A bytearray may change before it is sent, and simple-websocket

@@ -15,6 +15,7 @@ from typing import Any, Deque, Dict, Optional, Protocol, Tuple
 
 from socketio import packet
 
+from . import closing
 from .receipts import when_read
 from .registry import AlreadyGone, ending
 
@@ -331,11 +332,7 @@ def is_closing(server: Any, eio_sid: str) -> bool:
 def drop(server: Any, eio_sid: str) -> None:
     """End a connection that does not answer any more, with all its clients.
     Their disconnect handlers run."""
-    sock = server.eio.sockets.get(eio_sid)
-    if sock is not None:
-        # Not disconnect(), which waits until everything was sent.
-        sock.close(wait=False, abort=True,
-                   reason=server.reason.TRANSPORT_CLOSE)
+    closing.close(server, eio_sid, server.reason.TRANSPORT_CLOSE, abort=True)
 
 
 def lose(server: Any, eio_sid: str, namespace: str) -> None:

@@ -1,4 +1,4 @@
-"""WebSocket frames to slow clients, whole and one after the other.
+"""How a WebSocket of python-engineio gets our frames, and writes them whole.
 
 This module touches private names of python-engineio, and of the packages with
 which it serves WebSockets under threads and gevent:
@@ -14,17 +14,23 @@ which it serves WebSockets under threads and gevent:
   ``sendall()`` of gevent, writes everything, but in pieces, and the other
   task's frame can get between them.
 
-So :func:`install` puts a :class:`FrameSocket` between the package and the
-socket. eventlet's WebSocket (0.36 and 0.41) has a lock and uses
+So :func:`install` puts a :class:`~redis_streams_adapter.clients.frame_socket.\
+FrameSocket` between the package and the socket. And the queue of the client's
+packets gets a :class:`~redis_streams_adapter.clients.frame_socket.\
+FrameWriter`, with which it sends frames that are made once for all clients,
+many in one write. Messages that are to be compressed are left to the package.
+
+eventlet's WebSocket (0.36 and 0.41) has a lock and uses
 ``sendall()``, and uWSGI makes the frames itself: these two stay as they are.
 Read from python-engineio 4.11 and 4.15.
 """
-import errno
 import logging
-import socket
-from typing import Any, Callable, Optional
+import sys
+from functools import partial
+from typing import Any, Callable, Optional, Tuple
 
 from ..concurrency.limiter import Limiter
+from .frame_socket import FrameSocket, FrameWriter
 
 #: The attribute of an Engine.IO server with the parts of its async mode, and
 #: the key of the part that serves a WebSocket.
@@ -34,81 +40,9 @@ TABLE, ENTRY = '_async', 'websocket'
 AFFECTED = ('engineio.async_drivers._websocket_wsgi',
             'engineio.async_drivers.gevent')
 
-
-class FrameSocket:
-    """A socket on which each ``send()`` writes all its data.
-
-    Everything else is the socket's own.
-
-    :param sock: a connected socket, of threads or of gevent.
-    :param limiter: lets one task at a time write, in the order of arrival:
-                    otherwise a task that sends frame after frame would keep
-                    the reading task from its PONG, and so from reading. A
-                    task has the slot while it writes a frame, so for as long
-                    as the client reads nothing. Only the two tasks of this
-                    connection use it, and neither holds a lock meanwhile:
-                    one is meant to wait for the other.
-    """
-
-    def __init__(self, sock: Any, limiter: Limiter) -> None:
-        self._sock = sock
-        self._limiter = limiter
-        #: Whether a frame may have been written in part. Written once, by
-        #: the task that has the slot. Nothing may follow then, and both ends
-        #: learn that the connection is gone.
-        self._torn = False
-
-    def send(self, data: bytes) -> int:
-        """Write a frame, or several.
-
-        :return: its length.
-        :raises BrokenPipeError: the connection is gone. Of all errors it is
-                                 the one that simple-websocket expects, also
-                                 when it closes a connection.
-        """
-        timeout = self._sock.gettimeout()
-        slot, whole, has_slot = self._limiter.slot(), False, False
-        try:
-            # The task in front has the timeout. If it takes twice as long,
-            # an exception has struck it between two lines.
-            has_slot = slot.acquire(None if timeout is None else 2 * timeout)
-            if not has_slot:
-                raise BrokenPipeError(errno.EPIPE, 'nothing can be written')
-            if self._torn:
-                raise BrokenPipeError(errno.EPIPE, 'the connection is gone')
-            # Mostly the buffer has room, and gevent's sendall() costs more.
-            written = self._sock.send(data)
-            if written < len(data):
-                self._sock.sendall(memoryview(data)[written:])
-            whole = True
-        except OSError as exc:
-            raise BrokenPipeError(errno.EPIPE, str(exc)) from exc
-        finally:
-            # Whatever was raised, a timeout of gevent for example: it is not
-            # known how much was written.
-            if has_slot and not whole:
-                self._torn = True
-                self._hang_up()
-            slot.release()
-        return len(data)
-
-    def close(self) -> None:
-        """End the connection, after what was written so far. Closing the
-        socket is not enough: gevent's server (26.9) has another one for the
-        connection, and would write a response to what it takes for a request.
-        """
-        self._hang_up()
-        self._sock.close()
-
-    def _hang_up(self) -> None:
-        try:
-            self._sock.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            # It is gone already.
-            pass
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
+#: Frames that are longer are worth compressing, if the client can read that:
+#: the JavaScript server has the same threshold (``ws``, option ``threshold``).
+COMPRESSED = 1024
 
 
 def install(server: Any, logger: logging.Logger) -> None:
@@ -132,9 +66,14 @@ def install(server: Any, logger: logging.Logger) -> None:
         driver, eio.create_event, logger)})
 
 
+#: The first parameters of a :class:`~redis_streams_adapter.clients.\
+#: frame_socket.FrameWriter`.
+_Parts = Tuple[FrameSocket, Callable[[], Any], bool, int]
+
+
 class _Driver:
     """Serves a WebSocket of Engine.IO as another driver does, but on a
-    :class:`FrameSocket`.
+    :class:`FrameSocket`, and with our frames.
 
     :param driver: the other driver.
     :param make_event: makes an event for the server's tasks.
@@ -152,40 +91,55 @@ class _Driver:
 
     def __call__(self, handler: Callable[[Any], Any], eio: Any) -> Any:
         def handle(ws: Any) -> Any:
-            self._replace_socket(ws)
-            return handler(ws)
+            # The handler is a method of the connection.
+            sock = getattr(handler, '__self__', None)
+            queue: Any = getattr(sock, 'queue', None)
+            parts = self._replace_socket(ws)
+            if parts is None or not hasattr(queue, 'writer') \
+                    or not hasattr(sock, 'upgraded'):
+                return handler(ws)
+            queue.writer = writer = FrameWriter(*parts, ws, sock)
+            response = handler(ws)
+            # The task that sends has ended. If an exception strikes the
+            # handler, that task goes on, and needs the writer.
+            queue.writer = None
+            writer.end()
+            return response
 
         return self._driver(handle, eio)
 
-    def _replace_socket(self, ws: Any) -> None:
+    def _replace_socket(self, ws: Any) -> Optional[_Parts]:
         """Called after the handshake: only then the socket is known. So far
         only the few bytes of the handshake were sent, into an empty buffer.
+
+        :return: what a writer of frames needs.
         """
-        frames = self._of_simple_websocket(ws) \
-            or self._of_gevent_websocket(ws)
-        if frames is not None:
+        parts = self._of_simple_websocket(ws) or self._of_gevent_websocket(ws)
+        if parts is not None:
             # Engine.IO looks for a socket in this attribute, and sets its
             # timeout to the time of a ping and its answer; it does not find
             # the package's own socket. So the connection of a client that
             # reads nothing, or does not answer, is ended together with all
             # that waits for it. Otherwise the client would get all that
             # first, and reconnect too late.
-            ws.socket = frames
+            ws.socket = parts[0]
         elif not self._logged:
             self._logged = True
             self._logger.debug('WebSockets are left as they are: %s has no '
                                'socket', type(ws).__name__)
+        return parts
 
-    def _of_simple_websocket(self, ws: Any) -> Optional[FrameSocket]:
+    def _of_simple_websocket(self, ws: Any) -> Optional[_Parts]:
         connection = getattr(ws, 'ws', None)
         sock = getattr(connection, 'sock', None)
         if connection is None or not hasattr(sock, 'sendall'):
             return None
         frames = self._frames(sock)
         setattr(connection, 'sock', frames)
-        return frames
+        return (frames, partial(getattr, connection, 'connected', None), True,
+                COMPRESSED if _compresses(connection) else sys.maxsize)
 
-    def _of_gevent_websocket(self, ws: Any) -> Optional[FrameSocket]:
+    def _of_gevent_websocket(self, ws: Any) -> Optional[_Parts]:
         connection = getattr(ws, '_sock', None)
         handler = getattr(connection, 'handler', None)
         sock = getattr(handler, 'socket', None)
@@ -195,7 +149,17 @@ class _Driver:
         frames = self._frames(sock)
         # Before, it is the socket's sendall().
         setattr(connection, 'raw_write', frames.send)
-        return frames
+        return (frames, partial(getattr, connection, 'closed', None), False,
+                sys.maxsize)
 
     def _frames(self, sock: Any) -> FrameSocket:
         return FrameSocket(sock, Limiter(1, self._make_event))
+
+
+def _compresses(connection: Any) -> bool:
+    """Whether simple-websocket and the client have agreed to compress, as far
+    as wsproto (1.2 and 1.3) shows that."""
+    protocol = getattr(getattr(connection, 'ws', None), 'connection', None)
+    extensions = getattr(
+        getattr(protocol, '_proto', None), 'extensions', None)
+    return extensions != []

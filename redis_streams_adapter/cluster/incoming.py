@@ -40,8 +40,7 @@ class Incoming:
         namespace, message = act.namespace, act.message
         if isinstance(message, Broadcast):
             if message.request_id is None:
-                self._outgoing.emit_locally(
-                    namespace, message.args, message.target)
+                self._outgoing.emit_locally(namespace, message)
             else:
                 self._deliver_and_count(act, message, message.request_id)
         elif isinstance(message, FetchSockets):

@@ -20,15 +20,12 @@ class Outgoing:
     """Sends events and commands.
 
     :param registry: the register of the local clients.
-    :param sync: whether to wait until Redis has a message, the option
-                 ``publish``.
     """
 
-    def __init__(self, lifecycle: Lifecycle[Requester], registry: Registry,
-                 sync: bool) -> None:
+    def __init__(self, lifecycle: Lifecycle[Requester],
+                 registry: Registry) -> None:
         self._runtime = lifecycle.runtime
         self._registry = registry
-        self._sync = sync
         self.forget_acks = registry.forget_acks
         #: The local clients; ``None`` before there is a server, and in a
         #: process that only emits. Set once, by the task that creates the
@@ -42,7 +39,8 @@ class Outgoing:
 
     def is_one_local_client(self, namespace: str, target: Target) -> bool:
         """Whether the target is a single client that is connected here."""
-        # A room that is a number is no client's: none is found.
+        # The type is ignored: a room may be a number. That of a client is a
+        # string, so none is found.
         return len(target.rooms) == 1 and self._registry.eio_sid_from_sid(
             target.rooms[0], namespace) is not None  # type: ignore[arg-type]
 
@@ -52,15 +50,14 @@ class Outgoing:
              target: Target) -> None:
         """Emit an event to clients, wherever they are connected."""
         runtime = self._runtime()
-        message = Broadcast(args, target)
-        pending = runtime.delivery(namespace).emit(
-            namespace, message, runtime.encoder.encode(namespace, message))
-        self.settle(runtime, namespace, pending)
+        message, fields = runtime.encoder.event(namespace, args, target)
+        pending = runtime.delivery(namespace).emit(namespace, message, fields)
+        if runtime.sync or runtime.capacity.presses:
+            self.settle(runtime, namespace, pending)
 
-    def emit_locally(self, namespace: str, args: Tuple[Any, ...],
-                     target: Target) -> None:
+    def emit_locally(self, namespace: str, message: Broadcast) -> None:
         """Emit an event to the local clients only."""
-        self._runtime().delivery(namespace).locally(namespace, args, target)
+        self._runtime().delivery(namespace).locally(namespace, message)
 
     def ask(self, namespace: str, args: Tuple[Any, ...],
             clients: List[Client], callback: Callable[..., Any],
@@ -116,7 +113,7 @@ class Outgoing:
                pending: Pending) -> None:
         """Wait after a message was put into the outbox, as ``publish`` says.
         """
-        if self._sync:
+        if runtime.sync:
             runtime.wait(namespace, pending)
-        else:
+        elif runtime.capacity.presses:
             runtime.make_room(namespace, pending)

@@ -259,7 +259,12 @@ class PubSub:
         return Survey(max(others, len(asked)), bool(ourselves),
                       bool(answers), asked, missing)
 
-    # -- the end ----------------------------------------------------------
+    # -- connections ------------------------------------------------------
+
+    def renew(self) -> None:
+        """Replace all connections: another server has taken over."""
+        self._publisher.renew()
+        self._subscriptions.renew()
 
     def interrupt(self) -> None:
         """End what the tasks wait for."""

@@ -58,6 +58,10 @@ class Requester:
         """Listen in exactly these namespaces over PUB/SUB."""
         self._pubsub.serve(namespaces)
 
+    def renew(self) -> None:
+        """Another server has taken over: connect to it."""
+        self._pubsub.renew()
+
     def interrupt(self) -> None:
         """End what the tasks wait for."""
         self._pubsub.interrupt()

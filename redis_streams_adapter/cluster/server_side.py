@@ -60,10 +60,13 @@ class ServerSideHandlers:
                        the handler has failed.
         :param answer: called once, with the encoded answer: the first value
                        that is not ``None``, or ``None`` if every handler that
-                       did not fail has returned that. If all have failed, or
-                       there are none, it is not called.
+                       did not fail has returned that, or if there are none:
+                       no task of the caller waits for a server that cannot
+                       answer. If all have failed, it is not called.
         """
         handlers = list(self._handlers.get((namespace, str(args[0])), ()))
+        if not handlers:
+            answer(encode(None))
         outcome = _Outcome(len(handlers), encode, answer)
         for handler in handlers:
             engine.spawn(self._run, handler, args, outcome)

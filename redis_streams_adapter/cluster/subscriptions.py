@@ -223,7 +223,13 @@ class Subscriptions:
         for event in list(self._waiting):
             event.set()
 
-    # -- the end ----------------------------------------------------------
+    # -- connections ------------------------------------------------------
+
+    def renew(self) -> None:
+        """Replace all connections: another server has taken over."""
+        self._listener.interrupt()
+        if self._sharded is not None:
+            self._sharded.interrupt()
 
     def interrupt(self) -> None:
         """End what tasks wait for."""

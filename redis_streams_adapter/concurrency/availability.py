@@ -5,11 +5,20 @@ One line in the log when the first task cannot go on, one when all tasks can
 again: not one for each task and attempt.
 """
 import logging
+import math
 import time
 import traceback
-from typing import Any, Callable, Dict, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional
 
 from .locks import Lock
+
+
+#: Part of the reason for which a part fails, if another server has taken the
+#: place of the one that it is connected to, in capital letters.
+DEPOSED = 'READONLY'
+
+#: How often connections follow one that has found another server, in seconds.
+FOLLOW_INTERVAL = 10.0
 
 
 class Outage(NamedTuple):
@@ -42,16 +51,16 @@ class Availability:
     Nothing is logged, and no watcher is called, under the lock.
 
     :param what: the name of the server in the log.
-    :param backlog: says in the log what waits.
-    :param meanwhile: says in the log what happens to it.
+    :param backlog: says in the log what waits when the server is back.
+    :param meanwhile: says in the log what happens while it is away; as
+                      ``backlog`` by default.
     """
 
     def __init__(self, what: str, logger: Callable[[], logging.Logger],
                  backlog: Callable[[], str],
-                 meanwhile: str = 'messages wait, and are sent when it is '
-                                  'back') -> None:
+                 meanwhile: Optional[Callable[[], str]] = None) -> None:
         self._what = what
-        self._meanwhile = meanwhile
+        self._meanwhile = meanwhile or backlog
         self._logger = logger
         self._backlog = backlog
         #: Makes "the first part down" and "the last part up" one task's
@@ -72,6 +81,15 @@ class Availability:
         self.outages = 0
         #: Written without the lock; the last writer wins.
         self.last_error: Optional[str] = None
+        #: The parts whose server was replaced. A part's entry is written by
+        #: its own task.
+        self._deposed: Dict[str, bool] = {}
+        #: The server that a part has reached last, if that is known, and when
+        #: the other parts had to follow it last.
+        self._server: Optional[bytes] = None
+        self._followed = -math.inf
+        #: Complete before the first part works.
+        self._followers: List[Callable[[str], None]] = []
         #: Added to by the task that adds a part, one entry at a time.
         self._watchers: Dict[str, Callable[[], None]] = {}
 
@@ -86,6 +104,13 @@ class Availability:
     def watch(self, name: str, watcher: Callable[[], None]) -> None:
         """Call ``watcher`` when a part reaches the server again."""
         self._watchers[name] = watcher
+
+    def follow(self, follower: Callable[[str], None]) -> None:
+        """Call ``follower``, with the name of the part, when a part works
+        again that was connected to a server which another one has replaced, or
+        that has found another server. Connections that are left open stay with
+        the old one: what they hear is incomplete."""
+        self._followers.append(follower)
 
     @property
     def ok(self) -> bool:
@@ -111,9 +136,22 @@ class Availability:
                     'reason': over.reason},
             }
 
-    def up(self, part: str) -> None:
-        """This part works."""
+    def up(self, part: str, server: Optional[bytes] = None) -> None:
+        """This part works.
+
+        :param server: what tells its server from others, if that is known.
+        """
+        moved = False
         with self._lock:
+            if server is not None and server != self._server:
+                now = time.monotonic()
+                # If each new connection reaches another server, no more can
+                # be done.
+                moved = self._server is not None \
+                    and now - self._followed > FOLLOW_INTERVAL
+                self._server = server
+                if moved:
+                    self._followed = now
             was = self._parts[part]
             self._parts[part] = True
             self._failing_since.pop(part, None)
@@ -128,6 +166,9 @@ class Availability:
             for name, watcher in list(self._watchers.items()):
                 if name != part:
                     watcher()
+        if self._deposed and self._deposed.pop(part, False) or moved:
+            for follow in self._followers:
+                follow(part)
         if back and since is not None:
             log_safely(self._logger().warning,
                        '%s is back after %.1f s; %s', self._what,
@@ -135,6 +176,8 @@ class Availability:
 
     def broken(self, part: str, reason: str) -> None:
         """This part has failed once, and tries again at once."""
+        if DEPOSED in reason.upper():
+            self._deposed[part] = True
         self._parts[part] = False
         self._failing_since.setdefault(part, time.monotonic())
         self.last_error = reason
@@ -143,6 +186,8 @@ class Availability:
 
     def down(self, part: str, reason: str) -> None:
         """This part cannot go on for now."""
+        if DEPOSED in reason.upper():
+            self._deposed[part] = True
         with self._lock:
             self._parts[part] = False
             self.last_error = reason
@@ -155,5 +200,5 @@ class Availability:
                 self.outages += 1
         if first:
             log_safely(self._logger().warning,
-                       '%s cannot be used (%s: %s); %s; %s', self._what, part,
-                       reason, self._meanwhile, self._backlog())
+                       '%s cannot be used (%s: %s); %s', self._what, part,
+                       reason, self._meanwhile())

@@ -7,12 +7,17 @@ possible (see :mod:`redis_streams_adapter.concurrency.locks`). gevent and
 eventlet are imported only by the functions that use them.
 """
 import _thread
+import os
 import sys
 import threading
 import time
 from typing import Any, Callable, Optional, Protocol
 
+from .eventlet_events import EventletEvent, hub_of_this_thread
 from .locks import GreenLock, Lock, ThreadEvent
+
+#: The thread that has imported this module: normally the first one.
+_IMPORTED_BY = threading.get_native_id()
 
 
 class Event(Protocol):
@@ -52,7 +57,10 @@ class Engine(Protocol):
         while they hold it."""
 
     def pause(self) -> None:
-        """Let other tasks run."""
+        """Let other tasks run, also those that wait for sockets and timers."""
+
+    def switch(self) -> None:
+        """Let green threads run that can run now. Threads need no help."""
 
 
 class GeventEvent(ThreadEvent):
@@ -118,7 +126,7 @@ class ThreadEngine:
     def event(self) -> Event:
         if _is_green_by_gevent():
             return GeventEvent()
-        return threading.Event() if _is_green() else ThreadEvent()
+        return EventletEvent() if _is_green() else ThreadEvent()
 
     def lock(self) -> Any:
         return GreenLock(self.event()) if _is_green() else Lock()
@@ -126,8 +134,16 @@ class ThreadEngine:
     def pause(self) -> None:
         if _is_green_by_gevent():
             _let_gevent_poll()
+        elif _is_green():
+            _let_eventlet_run(time.sleep)
         else:
             time.sleep(0)
+
+    def switch(self) -> None:
+        if _is_green_by_gevent():
+            time.sleep(0)
+        elif _is_green():
+            _let_eventlet_run(time.sleep)
 
 
 def _begin_thread(work: Callable[..., Any], args: Any) -> None:
@@ -163,8 +179,7 @@ class ServerEngine:
             return self._threads.event()
         if self._gevent:
             return GeventEvent()
-        event: Event = self._server.eio.create_event()
-        return event
+        return EventletEvent()
 
     def lock(self) -> Any:
         if self._threads is not None:
@@ -174,8 +189,22 @@ class ServerEngine:
     def pause(self) -> None:
         if self._gevent:
             _let_gevent_poll()
+        elif self._threads is None:
+            _let_eventlet_run(self._server.sleep)
+        elif _is_green():
+            self._threads.pause()
         else:
             self._server.sleep(0)
+
+    def switch(self) -> None:
+        if self._threads is not None:
+            self._threads.switch()
+        elif self._gevent:
+            # Two calls less than the server's, after each page of entries.
+            import gevent
+            gevent.sleep(0)
+        else:
+            _let_eventlet_run(self._server.sleep)
 
 
 def _is_green() -> bool:
@@ -191,12 +220,32 @@ def _start_green(loop: Callable[[], Any], by_gevent: bool) -> Any:
     begin.
 
     :return: the green thread, with its attribute ``dead``.
+    :raises RuntimeError: no green thread can run in this thread.
     """
+    if _is_foreign(by_gevent):
+        raise RuntimeError(
+            'the manager cannot be started in a thread of the system (tpool, '
+            'threadpool): call start(), or emit for the first time, in a '
+            'green thread; then any thread may emit')
     if by_gevent:
         import gevent
         return gevent.spawn(loop)
     import eventlet
     return eventlet.spawn(loop)
+
+
+def _is_foreign(by_gevent: bool) -> bool:
+    """Whether this is a thread of the system in which no green thread runs,
+    in a process of green threads."""
+    # The ids of Linux: that of the first thread is that of the process.
+    if threading.get_native_id() in (os.getpid(), _IMPORTED_BY):
+        return False
+    if by_gevent:
+        from gevent._hub_local import get_hub_if_exists
+        green = sys.modules['greenlet'].getcurrent()
+        return get_hub_if_exists() is None \
+            or 'WorkerGreenlet' in type(green).__name__
+    return hub_of_this_thread() is None
 
 
 def _is_green_by_gevent() -> bool:
@@ -219,6 +268,18 @@ def _let_gevent_poll() -> None:
 
     gevent.idle(gevent.get_hub().loop.MAXPRI)
     gevent.sleep(0)
+
+
+def _let_eventlet_run(sleep: Callable[[int], Any]) -> None:
+    """Let all green threads of this thread run.
+
+    In a thread of the system there are none. To sleep would give it a hub,
+    and with that it would look like a thread in which tasks can run.
+
+    :param sleep: eventlet's, under any name.
+    """
+    if hub_of_this_thread() is not None:
+        sleep(0)
 
 
 def check_monkey_patching(async_mode: str) -> None:

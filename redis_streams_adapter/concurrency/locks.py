@@ -56,13 +56,16 @@ class GreenLock(_NativeLock):  # type: ignore[misc]
     def __enter__(self) -> bool:
         # Not an import: a process without green threads has no greenlet.
         me = sys.modules['greenlet'].getcurrent()
-        while self._is_owned() and self._owner is not me:
+        owned = self._is_owned()
+        while owned and self._owner is not me:
             self._never.wait(LOOK_AGAIN)
+            owned = self._is_owned()
         self._owner = me
-        # The lock's repr() contains how often it is held.
-        before, entered = repr(self), False
+        # The lock's repr() contains how often it is held. Making it takes a
+        # third of the time of this method, so not for a lock that is free.
+        before, entered = repr(self) if owned else '', False
         try:
-            super().__enter__()
+            self.acquire()
             entered = True
             return entered
         finally:

@@ -4,6 +4,11 @@ A task's work is a function that runs until the task is stopped or until it
 fails. The loop calls it again after each failure, with back-off, until the
 task is stopped; nothing that the work raises ends it. The log and ``health()``
 see failures through an ``Availability``, which several tasks share.
+
+``SystemExit``, ``GreenletExit``, ``KeyboardInterrupt`` and their like are not
+swallowed: a signal handler may have raised one in a green thread to end the
+process, and gevent and eventlet carry it to the main one. Another task takes
+the loop over if the process goes on.
 """
 import logging
 import random
@@ -28,6 +33,9 @@ BACKOFF_CAP_LATER = 4.0
 
 #: When "later" begins, in seconds.
 BACKOFF_PATIENCE = 60.0
+
+#: Why a task that ended without being asked is not up.
+ENDED = 'the task has ended without being asked to'
 
 
 def compute_backoff(attempt: int, elapsed: float,
@@ -80,6 +88,11 @@ class Task:
         #: How many failures were followed by a new attempt. Written by the
         #: loop.
         self.restarts = 0
+        #: How often the loop has ended without being asked to, and was taken
+        #: over by another task; and how often in a row, without reaching
+        #: its server. Written by the task that ends.
+        self.deaths = 0
+        self._deaths_in_a_row = 0
         self._work = work
         self._engine = engine
         self._availability = availability
@@ -119,16 +132,27 @@ class Task:
             # of the two tasks ends at once.
             self._handle = self._engine.start(self._run)
 
-    def works(self) -> None:
-        """Called by the work: it reaches its server."""
+    @property
+    def dead(self) -> bool:
+        """Whether the loop has run, and runs no longer, although it was not
+        stopped."""
+        return self.deaths > 0 and not self._loops and not self.stopping
+
+    def works(self, server: Optional[bytes] = None) -> None:
+        """Called by the work: it reaches its server.
+
+        :param server: what tells it from others, if that is known.
+        """
         self._through = True
         if self._availability is not None:
-            self._availability.up(self.name)
+            self._availability.up(self.name, server)
         self.tried.set()
 
     def rest(self, seconds: float) -> None:
         """Wait, or until the task is stopped or hurried."""
         self._wake.wait(seconds)
+        # What the work does next takes account of all that woke it.
+        self._wake.clear()
 
     def hurry(self) -> None:
         """Let the next attempt begin now."""
@@ -165,36 +189,61 @@ class Task:
         return bool(self._ended.wait(timeout))
 
     def _run(self) -> None:
-        me, loop = object(), None
-        while True:
-            try:
-                # Compared by identity: struck after this line, it runs again.
-                loop = self._loops.setdefault('loop', me)
-                if loop is me:
-                    self._repeat()
-                    # The system may give the id to another thread.
-                    self._thread = None
-                    self._ended.set()
-                return
-            except Exception:
-                # Not raised by the work: it struck between two rounds.
-                self.restarts += 1
-                log_safely(self._logger().exception,
-                           '%s was interrupted', self.name)
-                self.rest(BACKOFF_FIRST)
+        me, done = object(), False
+        try:
+            while not done:
+                try:
+                    # Compared by identity: struck after this line, it runs
+                    # again.
+                    if self._loops.setdefault('loop', me) is me:
+                        self._repeat()
+                        # The system may give the id to another thread.
+                        self._thread = None
+                        self._ended.set()
+                    done = True
+                except Exception:
+                    # Not raised by the work: it struck between two rounds.
+                    self.restarts += 1
+                    log_safely(self._logger().exception,
+                               '%s was interrupted', self.name)
+                    self.rest(BACKOFF_FIRST)
+        finally:
+            if not done and self._loops.get('loop') is me \
+                    and not self.stopping:
+                self._hand_over(sys.exc_info()[1])
+
+    def _hand_over(self, exc: Optional[BaseException]) -> None:
+        """Let another task take the loop over, since this one ends. If an
+        exception strikes here, the heartbeat's task starts it again."""
+        self.restarts += 1
+        self.deaths += 1
+        self._deaths_in_a_row = 1 if self._through \
+            else self._deaths_in_a_row + 1
+        self._handle = None
+        self._loops.clear()
+        log_safely(self._logger().error,
+                   '%s has ended without being asked to (%r), and is started '
+                   'again', self.name, exc)
+        if self._availability is not None:
+            self._availability.broken(self.name, ENDED)
+        self.start()
 
     def _repeat(self) -> None:
         self._greenlet = _current_greenlet()
         self._thread = threading.get_ident()
+        if self._deaths_in_a_row:
+            # Not at once: it may die again and again.
+            self._wake.wait(max(BACKOFF_FIRST, compute_backoff(
+                self._deaths_in_a_row, 0.0)))
         attempt, since = 0, 0.0
         while not self.stopping:
             self._through = False
             begun = time.monotonic()
-            reason = None
+            reason = given = None
             try:
                 self._work(self)
             except Unavailable as exc:
-                reason = str(exc)
+                reason, given = str(exc), exc.pause
             except Exception as exc:
                 if self.stopping:
                     # An interrupted connection may raise anything.
@@ -218,7 +267,10 @@ class Task:
             self.tried.set()
             now = time.monotonic()
             pause = compute_backoff(attempt, now - since)
-            if now - begun < BACKOFF_FIRST:
+            if given is not None:
+                # All tasks that need this server try again together.
+                pause = given
+            elif now - begun < BACKOFF_FIRST:
                 # Do not storm a server that hangs up at once.
                 pause = max(pause, BACKOFF_FIRST)
             # Not cleared before the attempt: what happened meanwhile counts.

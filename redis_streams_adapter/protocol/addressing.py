@@ -4,6 +4,8 @@ from typing import Any, Tuple
 
 from .messages import EVERYONE, is_room, Room, Target
 
+_new = tuple.__new__
+
 
 def arguments(event: Any, data: Any) -> Tuple[Any, ...]:
     """The event's name, followed by its arguments.
@@ -44,6 +46,10 @@ def rooms(value: Any) -> Tuple[Room, ...]:
 
 def target(room: Any, skip_sid: Any) -> Target:
     """The clients that ``room`` and ``skip_sid`` address."""
-    if room is None and skip_sid is None:
-        return EVERYONE
+    if skip_sid is None:
+        if room is None:
+            return EVERYONE
+        if type(room) is str:
+            # Most events; half of the time.
+            return _new(Target, ((room,), (), EVERYONE.flags))
     return Target(rooms(room), rooms(skip_sid))

@@ -10,28 +10,37 @@ otherwise. Only this package has the following fields; Node.js ignores them.
 ``seq``              its number for this entry
 ``since``            where the stream ended when the writer began
 ``behind``           of a HEARTBEAT: the position of a reader that lags
+``read``             of a HEARTBEAT: the position of one that does not
 ``reader``           of a HEARTBEAT: the uid of the node with that reader
 ``members``, ``at``  of a HEARTBEAT: all members, and the position at
                      which that was true
-``asks``             of an INITIAL_HEARTBEAT: asks for that list
+``asks``             of an INITIAL_HEARTBEAT: asks for that list; of a
+                     HEARTBEAT: asks all readers for their positions
 ===================  ====================================================
 
 *Total* means two things. For any bytes in the stream, :func:`open_envelope`
 and :func:`decode` return a valid value or raise
 :class:`~redis_streams_adapter.errors.DecodeError`. And every node can decode
 and pass on whatever :meth:`Encoder.encode` accepts. Therefore
-:data:`~redis_streams_adapter.protocol.values.MAX_DEPTH` binds both sides.
+:data:`~redis_streams_adapter.protocol.json_parser.MAX_DEPTH` binds both sides.
 """
 import json as standard_json
+from functools import lru_cache
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .application import Application, KEY
-from .content import BARE, EXTRA, MAX_NAME, read_heartbeat, READERS, \
-    write_extra, WRITERS
+from .content import after_arguments, BARE, EXTRA, MAX_NAME, \
+    read_heartbeat, READERS, write_event, write_extra, WRITERS
 from ..errors import DecodeError
-from .messages import InitialHeartbeat, Message, MessageType
-from .values import JSONModule, load_base64, load_json, load_msgpack, \
+from .json_parser import load_json
+from .messages import Broadcast, EMITTER_UID, Heartbeat, InitialHeartbeat, \
+    Message, MessageType, Target
+from .values import JSONModule, load_base64, load_msgpack, \
     Serialiser, without_nonfinite
+
+#: For how many namespaces is kept what their events share. An application
+#: never has so many, but a task can emit to any name.
+MAX_SHARED = 1000
 
 #: Names and values in turn, as Redis takes and gives them.
 Fields = Sequence[bytes]
@@ -73,42 +82,75 @@ _HEARTBEATS = frozenset(
                               MessageType.HEARTBEAT))
 
 
+#: The names of the fields of most entries, in their order: those of a message
+#: with data that a Python node wrote.
+FIELD_NAMES = (b'uid', b'nsp', b'type', b'data', b'wid', b'seq', b'since')
+_COUNT = 2 * len(FIELD_NAMES)
+
+#: How many beginnings of entries are remembered: one for each namespace, type
+#: of message and process that writes it.
+HEADS = 1024
+
+_new = tuple.__new__
+
+
+# The cache of functools has a lock of its own, and no head changes: any task
+# may call it. It saves 0.8 of 2 microseconds an entry.
+@lru_cache(maxsize=HEADS)
+def read_head(uid: bytes, namespace: bytes,
+              kind: bytes) -> Tuple[str, str, MessageType]:
+    """Read what is the same in many entries.
+
+    :raises DecodeError: it is not what it should be.
+    """
+    if not 0 < len(uid) <= MAX_NAME or not 0 < len(namespace) <= MAX_NAME:
+        raise DecodeError('field uid or nsp is empty or too long')
+    try:
+        return uid.decode(), namespace.decode(), _TYPES[kind]
+    except KeyError as exc:
+        raise DecodeError('unknown message type') from exc
+    except UnicodeDecodeError as exc:
+        raise DecodeError('field uid or nsp is not UTF-8') from exc
+
+
 def open_envelope(fields: Fields) -> Envelope:
     """Read the fields of an entry, all but the data.
 
     :param fields: names and values in turn.
     :raises DecodeError: a field is missing or is not what it should be.
     """
-    pairs = iter(fields)
-    entry = dict(zip(pairs, pairs))
-    try:
-        uid, namespace = entry[b'uid'], entry[b'nsp']
-        kind = entry[b'type']
-    except KeyError as exc:
-        raise DecodeError(f'field {exc.args[0].decode()} is missing') from exc
-    if not 0 < len(uid) <= MAX_NAME or not 0 < len(namespace) <= MAX_NAME:
-        raise DecodeError('field uid or nsp is empty or too long')
-    try:
-        message_type = _TYPES[kind]
-    except KeyError as exc:
-        raise DecodeError('unknown message type') from exc
-    writer = entry.get(b'wid')
+    data: bytes
+    writer: Optional[bytes]
+    since: Optional[bytes]
+    extra: Optional[Dict[bytes, bytes]] = None
+    if len(fields) == _COUNT and tuple(fields[::2]) == FIELD_NAMES:
+        # Without a mapping, it takes half of the time.
+        uid, namespace, kind, data, writer, number, since = fields[1::2]
+    else:
+        pairs = iter(fields)
+        entry = dict(zip(pairs, pairs))
+        try:
+            uid, namespace = entry[b'uid'], entry[b'nsp']
+            kind = entry[b'type']
+        except KeyError as exc:
+            raise DecodeError(
+                f'field {exc.args[0].decode()} is missing') from exc
+        data, since = entry.get(b'data', b''), entry.get(b'since')
+        writer, number = entry.get(b'wid'), entry.get(b'seq', b'')
+        extra = entry
+    head = read_head(uid, namespace, kind)
     sequence = 0
     if writer is not None:
-        number = entry.get(b'seq', b'')
         # No writer reaches a number of more than nineteen digits.
         if not number.isdigit() or len(number) > 19:
             raise DecodeError('field seq is not a number')
         if not 0 < len(writer) <= MAX_NAME:
             raise DecodeError('field wid is empty or too long')
         sequence = int(number)
-    try:
-        return Envelope(uid.decode(), namespace.decode(), message_type,
-                        entry.get(b'data', b''), writer, sequence,
-                        entry.get(b'since'),
-                        entry if kind in _HEARTBEATS else None)
-    except UnicodeDecodeError as exc:
-        raise DecodeError('field uid or nsp is not UTF-8') from exc
+    if extra is not None and kind not in _HEARTBEATS:
+        extra = None
+    # As Envelope() does, in a quarter of the time.
+    return _new(Envelope, (*head, data, writer, sequence, since, extra))
 
 
 def decode(envelope: Envelope) -> Message:
@@ -188,6 +230,44 @@ class Encoder:
                  only_plaintext: bool = False) -> None:
         self.uid = uid
         self._serialiser = Serialiser(json, only_plaintext)
+        #: What all events of a namespace share: a uid, the fields before the
+        #: data, and the end of the data. Any task writes it, without a lock:
+        #: of a namespace and a uid, always the same.
+        self._shared: Dict[str, Tuple[str, Tuple[bytes, ...], str]] = {}
+
+    def event(self, namespace: str, args: Tuple[Any, ...],
+              target: Target) -> Tuple[Broadcast, Tuple[bytes, ...]]:
+        """Make an event for clients, and encode it as :meth:`encode` does.
+
+        The arguments are written once, for the stream and for local clients.
+        That and what is shared takes 45 % of the time of :meth:`encode`.
+
+        :param args: the event's name, then its arguments.
+        :return: the event, with its text if JSON can carry it; its fields.
+        :raises TypeError, ValueError: as :meth:`encode`.
+        """
+        text = self._serialiser.text(args)
+        message = Broadcast(args, target, None, text)
+        shared = self._shared.get(namespace)
+        if shared is None or shared[0] != self.uid:
+            shared = self._share(namespace)
+        _, head, rest = shared
+        if text is None:
+            write = WRITERS[MessageType.BROADCAST]
+            return message, (*head, self._serialiser.dump_event(
+                args, lambda given: write(
+                    namespace, Broadcast(tuple(given), target))))
+        return message, (*head, write_event(text, target, rest).encode())
+
+    def _share(self, namespace: str) -> Tuple[str, Tuple[bytes, ...], str]:
+        uid = self.uid
+        shared = uid, (
+            b'uid', uid.encode(), b'nsp', _name_of(namespace),
+            b'type', b'%d' % MessageType.BROADCAST, b'data'
+        ), after_arguments(namespace)
+        if namespace in self._shared or len(self._shared) < MAX_SHARED:
+            self._shared[namespace] = shared
+        return shared
 
     def encode(self, namespace: str, message: Message) -> Tuple[bytes, ...]:
         """Encode a message.
@@ -223,6 +303,13 @@ class Encoder:
             'type': int(message.type),
             'data': WRITERS[message.type](namespace, message)},
             message.type is MessageType.BROADCAST)
+
+
+def encode_unsigned(message: Heartbeat) -> Fields:
+    """Encode a heartbeat that is no sign of life: it is written as an
+    emitter, which no node takes for a member."""
+    return (b'uid', EMITTER_UID.encode(), b'nsp', b'/', b'type',
+            b'%d' % message.type, *write_extra(message))
 
 
 def _name_of(namespace: str) -> bytes:

@@ -10,13 +10,13 @@ from types import MappingProxyType
 from typing import Any, Callable, Dict, Mapping, Optional, Tuple, Union
 
 from ..errors import DecodeError
+from .json_parser import check_event, load_json
 from .messages import AdapterClose, Broadcast, BroadcastAck, \
     BroadcastClientCount, CAUGHT_UP, DisconnectSockets, EVERYONE, \
     FetchSockets, FetchSocketsResponse, Heartbeat, InitialHeartbeat, is_room, \
     Message, MessageType, Room, ServerSideEmit, ServerSideEmitResponse, \
     SocketsJoin, SocketsLeave, Target
 from .position import Position
-from .values import load_json
 
 #: The longest uid, namespace, writer id or request id that is accepted, in
 #: bytes. Each server that reads one keeps it in memory; the uids of Node.js
@@ -77,14 +77,6 @@ def _request_id(data: Dict[str, Any]) -> str:
     return request_id
 
 
-def _arguments(value: Any, what: str) -> Tuple[Any, ...]:
-    """An event's name and its arguments."""
-    if not isinstance(value, list) or not value \
-            or not isinstance(value[0], (str, int)):
-        raise DecodeError(f'{what} is missing or does not start with a name')
-    return tuple(value)
-
-
 def read_position(raw: bytes, field: str) -> Position:
     """Read a position.
 
@@ -98,7 +90,11 @@ def read_position(raw: bytes, field: str) -> Position:
 
 
 #: The fields of heartbeats that only this package has.
-EXTRA = frozenset((b'behind', b'reader', b'members', b'at', b'asks'))
+EXTRA = frozenset((b'behind', b'read', b'reader', b'members', b'at',
+                   b'asks'))
+
+#: Those of a HEARTBEAT that concern the whole stream, whatever its namespace.
+STREAM_WIDE = frozenset((b'behind', b'asks', b'members'))
 
 
 def read_heartbeat(extra: Mapping[bytes, bytes]) -> Heartbeat:
@@ -106,10 +102,12 @@ def read_heartbeat(extra: Mapping[bytes, bytes]) -> Heartbeat:
     members, at = extra.get(b'members'), extra.get(b'at')
     report = None if behind is None else behind and read_position(
         behind, 'behind') or CAUGHT_UP
+    read, asks = extra.get(b'read'), bool(extra.get(b'asks'))
+    reached = None if read is None else read_position(read, 'read')
     if members is None or at is None:
-        return Heartbeat(report, _read_reader(reader))
+        return Heartbeat(report, _read_reader(reader), read=reached, asks=asks)
     return Heartbeat(report, _read_reader(reader), _read_members(members),
-                     read_position(at, 'at'))
+                     read_position(at, 'at'), reached, asks)
 
 
 def _read_reader(reader: Optional[bytes]) -> Optional[str]:
@@ -134,7 +132,11 @@ def _read_members(raw: bytes) -> Mapping[str, float]:
     return members
 
 
-def _read_broadcast(data: Dict[str, Any]) -> Broadcast:
+def read_broadcast(data: Dict[str, Any]) -> Broadcast:
+    """Read the data of an event.
+
+    :raises DecodeError: they are not those of an event.
+    """
     packet = data.get('packet')
     if not isinstance(packet, dict) \
             or packet.get('type') not in EVENT_PACKETS:
@@ -142,7 +144,7 @@ def _read_broadcast(data: Dict[str, Any]) -> Broadcast:
     request_id = None
     if data.get('requestId') is not None:
         request_id = _request_id(data)
-    return Broadcast(_arguments(packet.get('data'), 'packet.data'),
+    return Broadcast(check_event(packet.get('data'), 'packet.data'),
                      _target(data), request_id)
 
 
@@ -180,7 +182,7 @@ def _read_server_side(data: Dict[str, Any]) -> ServerSideEmit:
     request_id = None
     if data.get('requestId') is not None:
         request_id = _request_id(data)
-    return ServerSideEmit(_arguments(data.get('packet'), 'packet'),
+    return ServerSideEmit(check_event(data.get('packet'), 'packet'),
                           request_id)
 
 
@@ -206,7 +208,7 @@ def _read_ack(data: Dict[str, Any]) -> BroadcastAck:
 
 
 READERS: Dict[MessageType, Callable[[Dict[str, Any]], Message]] = {
-    MessageType.BROADCAST: _read_broadcast,
+    MessageType.BROADCAST: read_broadcast,
     MessageType.SOCKETS_JOIN: _read_join,
     MessageType.SOCKETS_LEAVE: _read_leave,
     MessageType.DISCONNECT_SOCKETS: _read_disconnect,
@@ -229,6 +231,11 @@ BARE: Dict[MessageType, Message] = {
 
 _Data = Dict[str, Any]
 
+_to_json = standard_json.JSONEncoder(separators=(',', ':')).encode
+_quoted = standard_json.encoder.encode_basestring_ascii
+
+_TO_EVERYONE = '{"rooms":[],"except":[],"flags":{}}'
+
 
 def write_extra(message: Message) -> Tuple[bytes, ...]:
     """The fields of a heartbeat that only this package has."""
@@ -240,12 +247,16 @@ def write_extra(message: Message) -> Tuple[bytes, ...]:
     if message.behind is not None:
         extra += b'behind', \
             bytes(message.behind) if message.behind else b''
+    if message.read is not None:
+        extra += b'read', bytes(message.read)
     if message.reader is not None:
         extra += b'reader', message.reader.encode()
     if message.members is not None and message.at is not None:
         extra += (b'members', standard_json.dumps(
             dict(message.members), separators=(',', ':')).encode(),
             b'at', bytes(message.at))
+    if message.asks:
+        extra += b'asks', b'1'
     return extra
 
 
@@ -265,6 +276,38 @@ def _write_broadcast(namespace: str, message: Broadcast) -> _Data:
         {'opts': _opts(message.target),
          'packet': {'type': 2, 'data': message.args, 'nsp': namespace}},
         message.request_id)
+
+
+def write_event(args: str, target: Target, rest: str) -> str:
+    """The data of an event, as JSON: the text that
+    :meth:`~redis_streams_adapter.protocol.values.Serialiser.dump` makes of
+    what ``WRITERS`` returns, at a third of the time, because the arguments
+    were written before.
+
+    :param args: the arguments, as JSON.
+    :param rest: what follows them, see :func:`after_arguments`.
+    """
+    if target is EVERYONE:
+        opts = _TO_EVERYONE
+    else:
+        rooms, others, flags = target
+        opts = f'{{"rooms":{_names(rooms) if rooms else "[]"},' \
+            f'"except":{_names(others) if others else "[]"},' \
+            f'"flags":{_to_json(dict(flags)) if flags else "{}"}}}'
+    return f'{{"opts":{opts},"packet":{{"type":2,"data":{args}{rest}'
+
+
+def after_arguments(namespace: str) -> str:
+    """The end of the data of an event in a namespace."""
+    return f',"nsp":{_to_json(namespace)}}}}}'
+
+
+def _names(rooms: Tuple[Room, ...]) -> str:
+    """Names of rooms, as JSON."""
+    if len(rooms) == 1 and type(rooms[0]) is str:
+        # A tenth of the time.
+        return f'[{_quoted(rooms[0])}]'
+    return _to_json(rooms)
 
 
 def _write_rooms(_: str, message: Union[SocketsJoin, SocketsLeave]) -> _Data:

@@ -14,7 +14,8 @@ malformed          :class:`Skipped`
 other namespace    only those of membership and of answers
 first of a node    :class:`NodeJoined`, then those of the message
 INITIAL_HEARTBEAT  :class:`Send` of a HEARTBEAT
-HEARTBEAT          :class:`ReaderLags`, if it reports a position;
+HEARTBEAT          :class:`ReaderReports`, if it reports a position;
+                   :class:`ReadersAsked`, if it asks for that;
                    :class:`NodeJoined` and :class:`Learned`, if it lists
                    members
 ADAPTER_CLOSE      :class:`NodeLeft`, then :class:`Completed` for each
@@ -105,12 +106,21 @@ class NodeLeft:
 
 
 @dataclass(frozen=True)
-class ReaderLags:
-    """A node reports the position of its reader; ``None``: it has caught
-    up."""
+class ReaderReports:
+    """A node reports the position of its reader.
+
+    :param position: ``None``: the reader has caught up. Servers that do not
+                     answer questions report it so.
+    :param lags: whether the reader lags.
+    """
 
     uid: str
     position: Optional[Position]
+    lags: bool
+
+
+class ReadersAsked(NamedTuple):
+    """A node asks all readers for their positions."""
 
 
 class Learned(NamedTuple):
@@ -138,4 +148,5 @@ class Duplicate:
 
 
 Event = Union[Send, Act, Returned, Acknowledged, Completed, NodeJoined,
-              NodeLeft, ReaderLags, Learned, Skipped, Missing, Duplicate]
+              NodeLeft, ReaderReports, ReadersAsked, Learned, Skipped, Missing,
+              Duplicate]

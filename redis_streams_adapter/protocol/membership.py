@@ -18,8 +18,8 @@ of them the whole timeout again.
 Times are seconds of the receiver's monotonic clock, and come in as ``now``.
 Clocks of different machines are never compared.
 """
-from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Set, \
-    Tuple
+from typing import Dict, FrozenSet, Iterable, List, Mapping, NamedTuple, \
+    Optional, Set, Tuple
 
 from ..errors import DecodeError
 from .codec import Envelope, open_envelope
@@ -66,6 +66,17 @@ class Membership:
         #: The nodes that send heartbeats, by namespace and uid: whether each
         #: runs this package. Version 0.3 of the Node.js adapter sends none.
         self._beating: Dict[Tuple[str, str], bool] = {}
+
+    @property
+    def seen(self) -> Dict[str, Dict[str, float]]:
+        """The last-seen times, by namespace and uid. The owner may replace
+        the time of a node that is there."""
+        return self._seen
+
+    @property
+    def not_others(self) -> FrozenSet[str]:
+        """The uids that never belong to another node."""
+        return self._not_others
 
     def hear(self, envelope: Envelope, now: float) -> bool:
         """Note that a node has written an entry.

@@ -1,4 +1,5 @@
-"""What nodes say to each other: one frozen dataclass per message.
+"""What nodes say to each other: one class per message, of which no object
+changes.
 
 The types and their numbers are those of ``MessageType`` in the npm package
 ``socket.io-adapter`` 2.5 (``dist/cluster-adapter.js``). Their form in the
@@ -7,10 +8,11 @@ stream is defined in :mod:`redis_streams_adapter.protocol.codec`.
 A message does not hold its sender. The envelope does, see
 :class:`redis_streams_adapter.protocol.codec.Envelope`.
 """
+import json
 from dataclasses import dataclass
 from enum import IntEnum
 from types import MappingProxyType
-from typing import Any, Mapping, NamedTuple, Optional, Tuple, Union
+from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .position import Position
 
@@ -107,14 +109,16 @@ class InitialHeartbeat:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """A node has written nothing else for a while, or its reader lags, or it
-    lists the members that it knows.
+    """A node has written nothing else for a while, or reports the position of
+    its reader, or asks for such reports, or lists the members that it knows.
 
     Only this package has the fields; Node.js ignores them.
 
     :param behind: the position of a reader that lags, or :data:`CAUGHT_UP`,
                    see
                    :mod:`redis_streams_adapter.protocol.flow_control`.
+    :param read: the position of a reader that does not lag.
+    :param asks: every reader that comes upon this reports its position.
     :param reader: the uid of the node with that reader, if it writes as an
                    emitter.
     :param members: all other members of the namespace: by uid, how many
@@ -129,22 +133,70 @@ class Heartbeat:
     reader: Optional[str] = None
     members: Optional[Mapping[str, float]] = None
     at: Optional[Position] = None
+    read: Optional[Position] = None
+    asks: bool = False
 
 
-@dataclass(frozen=True)
 class Broadcast:
     """An event for clients.
 
-    :param args: the event's name, then its arguments.
+    Not a dataclass: one is made for each event that is sent or delivered, and
+    a frozen dataclass takes three times as long to make.
+
+    :param args: the event's name, then its arguments. ``None``: they are in
+                 ``text``.
     :param target: the clients that are addressed.
     :param request_id: asks each client for an acknowledgement.
+    :param text: the event's name and its arguments as one JSON array: text
+                 that every client can parse, without white space before the
+                 last bracket. ``None``: it is not known, or JSON cannot carry
+                 the arguments.
     """
+
+    __slots__ = ('target', 'request_id', 'text', '_args')
 
     type = MessageType.BROADCAST
 
-    args: Tuple[Any, ...]
-    target: Target = EVERYONE
-    request_id: Optional[str] = None
+    #: Whether :meth:`read` has been called, or has nothing to do.
+    is_read = True
+
+    #: The bytes that the placeholders in ``text`` stand for, if it has any.
+    attachments: Sequence[bytes] = ()
+
+    def __init__(self, args: Optional[Tuple[Any, ...]],
+                 target: Target = EVERYONE,
+                 request_id: Optional[str] = None,
+                 text: Optional[str] = None) -> None:
+        self.target = target
+        self.request_id = request_id
+        self.text = text
+        #: Any task may set it, in one step, to a value that is always equal.
+        self._args = args
+
+    def read(self) -> None:
+        """Validate what came from another process, unless that is done. Until
+        then, :attr:`text` and :attr:`attachments` are not set, and
+        :attr:`args` may raise the same error.
+
+        :raises DecodeError: it is not an event.
+        """
+
+    @property
+    def args(self) -> Tuple[Any, ...]:
+        """The event's name, then its arguments."""
+        args = self._args
+        if args is None:
+            self._args = args = tuple(json.loads(self.text or '[]'))
+        return args
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Broadcast) and (
+            self.args, self.target, self.request_id) == (
+            other.args, other.target, other.request_id)
+
+    def __repr__(self) -> str:
+        return (f'Broadcast({self.args!r}, {self.target!r}, '
+                f'{self.request_id!r})')
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,17 @@ from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple
 
 from . import codec
 from ..errors import DecodeError
-from .content import read_position
+from .content import read_position, STREAM_WIDE
 from .discovery import Knowledge
+from .event_text import find_event
 from .events import Act, Completed, Duplicate, Event, Learned, Missing, \
-    NodeJoined, NodeLeft, ReaderLags, Returned, Send, Skipped
+    NodeJoined, NodeLeft, ReaderReports, ReadersAsked, Returned, Send, Skipped
 from .membership import Known, Membership
 from .messages import AdapterClose, EMITTER_UID, Heartbeat, \
     InitialHeartbeat, MessageType, Response, RESPONSE_TYPES, RESPONSES, \
     SIGNS_OF_LIFE
 from .pending_requests import PendingRequests
+from .plain_events import PlainEvents
 from .requests import Asked, Request
 from .sequences import Sequences
 from .transport import Entry, Way
@@ -61,6 +63,9 @@ class Node:
         self._requests = PendingRequests()
         #: The namespaces that are served, in order.
         self._served: Dict[str, None] = {}
+        #: Takes most entries in, in half of the time: to be asked first.
+        self.plain_events = PlainEvents(self._served, self._members,
+                                        self._requests)
         #: Those of them in which no INITIAL_HEARTBEAT could be written yet.
         self._unannounced: Set[str] = set()
         #: When this node last wrote, by served namespace. Any task may change
@@ -75,9 +80,8 @@ class Node:
         """Take in an entry.
 
         :param sequences: what was seen of the stream that holds it. The id of
-                          the writer identifies own entries, because a process
-                          writes as an emitter in namespaces of which it is
-                          no member.
+                          the writer identifies own entries: a process may
+                          write as an emitter.
         :param knowledge: what is known of the members in that stream;
                           ``None``: all of them are known.
         :return: what to do, in this order.
@@ -86,45 +90,37 @@ class Node:
             envelope = codec.open_envelope(entry.fields)
         except DecodeError as exc:
             return (Skipped(exc),)
-        uid, writer = envelope.uid, envelope.writer
+        uid, _, kind, _, writer, number, since, extra = envelope
         if writer is None:
-            if uid == self.uid or self._is_own_report(envelope):
-                # Written outside of the order, see `Writer.append_urgent`.
+            # Reports have no order, see `Writer.append_urgent`.
+            if uid == self.uid or uid == EMITTER_UID and (extra or {}).get(
+                    b'reader') == self.uid.encode():
                 return _NOTHING
             return self._accept(entry, envelope, now, sequences, knowledge)
         if writer == sequences.own:
-            if self._requests.open_ended or envelope.type in SIGNS_OF_LIFE:
-                return self._return(envelope, now, knowledge)
-            self._requests.read_back[writer] = envelope.sequence
-            return (Returned(envelope.sequence, True),)
-        if not sequences.knows(writer):
+            return self._return(envelope, now, knowledge)
+        is_numbered = kind not in SIGNS_OF_LIFE
+        missing = sequences.missing_since(writer, number, is_numbered)
+        if missing is None:
             try:
-                since = read_position(envelope.since, 'since') \
-                    if envelope.since else None
+                began = read_position(since, 'since') if since else None
             except DecodeError as exc:
                 return (Skipped(exc),)
-            sequences.meet(writer, since, entry.id)
-        missing = sequences.missing_before(
-            writer, envelope.sequence, envelope.type not in SIGNS_OF_LIFE)
+            sequences.meet(writer, began, entry.id)
+            missing = sequences.missing_before(writer, number, is_numbered)
         if missing < 0:
             return (_DUPLICATE,)
-        if missing:
-            return (Missing(uid, missing), *self._accept(
-                entry, envelope, now, sequences, knowledge))
-        return self._accept(entry, envelope, now, sequences, knowledge)
-
-    def _is_own_report(self, envelope: codec.Envelope) -> bool:
-        """Whether it reports the position of this process's reader."""
-        return envelope.uid == EMITTER_UID and envelope.extra is not None \
-            and envelope.extra.get(b'reader') == self.uid.encode()
+        events = self._accept(entry, envelope, now, sequences, knowledge)
+        return (Missing(uid, missing), *events) if missing else events
 
     def _return(self, envelope: codec.Envelope, now: float,
                 knowledge: Optional[Knowledge]) -> Sequence[Event]:
         """An entry of this process was read back."""
         kind, number = envelope.type, envelope.sequence
-        events: List[Event] = [Returned(number, kind not in SIGNS_OF_LIFE)]
-        events.extend(map(Completed, self._requests.returned(
-            envelope.writer or b'', number)))
+        events: List[Event] = [
+            Returned(number, kind not in SIGNS_OF_LIFE),
+            *map(Completed, self._requests.returned(
+                envelope.writer or b'', number))]
         if kind is MessageType.INITIAL_HEARTBEAT and knowledge is not None:
             knowledge.asked_back(envelope.namespace, now)
             events.append(Learned())
@@ -133,7 +129,7 @@ class Node:
     def _accept(self, entry: Entry, envelope: codec.Envelope, now: float,
                 sequences: Sequences,
                 knowledge: Optional[Knowledge]) -> Sequence[Event]:
-        uid, namespace, kind = envelope.uid, envelope.namespace, envelope.type
+        uid, namespace, kind, *_ = envelope
         joined = self._members.hear(envelope, now)
         if namespace not in self._served and (
                 kind is MessageType.BROADCAST
@@ -143,11 +139,10 @@ class Node:
             self._requests.joined(namespace, uid, sequences.own)
             return (NodeJoined(namespace, uid),)
         try:
-            message = codec.decode(envelope)
+            message = kind is MessageType.BROADCAST and find_event(
+                envelope.data) or codec.decode(envelope)
             events: List[Event]
-            if kind is MessageType.BROADCAST:
-                events = [Act(namespace, uid, message)]
-            elif isinstance(message, Heartbeat):
+            if isinstance(message, Heartbeat):
                 events = self._understand_heartbeat(
                     namespace, uid, message, now, knowledge)
             elif isinstance(message, InitialHeartbeat):
@@ -174,19 +169,20 @@ class Node:
         kind = envelope.type
         if kind in RESPONSE_TYPES:
             return self._requests.concern(envelope.namespace)
-        if kind is MessageType.HEARTBEAT:
-            extra = envelope.extra
-            return extra is not None and (
-                b'behind' in extra or b'members' in extra)
-        return kind is MessageType.ADAPTER_CLOSE
+        return kind is MessageType.ADAPTER_CLOSE \
+            or kind is MessageType.HEARTBEAT \
+            and not STREAM_WIDE.isdisjoint(envelope.extra or ())
 
     def _understand_heartbeat(
             self, namespace: str, uid: str, message: Heartbeat, now: float,
             knowledge: Optional[Knowledge]) -> List[Event]:
         events: List[Event] = []
         if message.behind is not None:
-            events.append(ReaderLags(message.reader or uid,
-                                     message.behind or None))
+            events.append(ReaderReports(
+                message.reader or uid, message.behind or message.read,
+                bool(message.behind)))
+        if message.asks:
+            events.append(ReadersAsked())
         if knowledge is not None and message.members is not None \
                 and message.at is not None \
                 and knowledge.tell(namespace, message.at):

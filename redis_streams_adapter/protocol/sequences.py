@@ -47,7 +47,8 @@ class Sequences:
                  remembered: int = REMEMBERED) -> None:
         self.own = own
         self._remembered = remembered
-        self._young: Dict[bytes, int] = {}
+        #: The highest number seen of each writer that was seen lately.
+        self.young: Dict[bytes, int] = {}
         self._old: Dict[bytes, int] = {}
         #: The ids of this process's earlier writers. It knows what they have
         #: written.
@@ -69,10 +70,6 @@ class Sequences:
         if position == START:
             self._birth = Position(moment)
 
-    def knows(self, writer: bytes) -> bool:
-        """Whether an entry of this writer was seen before."""
-        return writer in self._young or writer in self._old
-
     def meet(self, writer: bytes, since: Optional[Position],
              at: Position) -> None:
         """Note a writer of which nothing was seen before.
@@ -84,15 +81,31 @@ class Sequences:
         """
         if writer in self.former:
             # It is a copy, with any number.
-            self._young[writer] = MAX_NUMBER
+            self.young[writer] = MAX_NUMBER
         elif since is not None and self._start is not None \
                 and since >= max(self._start, self._birth):
-            self._young[writer] = 0
-        if len(self._young) > self._remembered:
-            self._old, self._young = self._young, {}
+            self.young[writer] = 0
+        if len(self.young) > self._remembered:
+            self._old, self.young = self.young, {}
             # Of a writer that began earlier, nothing is assumed to be
             # missing: it may be one that is forgotten now.
             self._start = at
+
+    def missing_since(self, writer: bytes, sequence: int,
+                      numbered: bool = True) -> Optional[int]:
+        """Note an entry, if an entry of its writer was seen before.
+
+        :return: see :meth:`missing_before`; ``None``: none was.
+        """
+        last = self.young.get(writer)
+        if last is None:
+            last = self._old.get(writer)
+            if last is None:
+                return None
+        missing = sequence - last - numbered
+        if missing >= 0:
+            self.young[writer] = sequence
+        return missing
 
     def missing_before(self, writer: bytes, sequence: int,
                        numbered: bool = True) -> int:
@@ -104,12 +117,9 @@ class Sequences:
         :return: how many messages of its writer are missing just before it;
                  below 0: the entry is a copy of one that was seen.
         """
-        step = 1 if numbered else 0
-        last = self._young.get(writer)
-        if last is None:
+        missing = self.missing_since(writer, sequence, numbered)
+        if missing is None:
             # What came before the first one is unknown.
-            last = self._old.get(writer, sequence - step)
-        missing = sequence - last - step
-        if missing >= 0:
-            self._young[writer] = sequence
+            self.young[writer] = sequence
+            return 0
         return missing

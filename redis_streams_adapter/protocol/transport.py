@@ -20,8 +20,8 @@ One suite, ``tests/support/transport_contract.py``, tests this contract on
 (``tests/integration/stream/test_link.py``).
 """
 from enum import Enum
-from typing import List, NamedTuple, Optional, Protocol, Sequence, Tuple, \
-    Union
+from typing import Iterable, List, NamedTuple, Optional, Protocol, \
+    Sequence, Tuple, Union
 
 from .position import Position, START
 
@@ -46,11 +46,20 @@ class Unavailable(TransportError):
     """The stream cannot be used now.
 
     :param in_doubt: whether what was to be appended may have been stored.
+    :param pause: after how many seconds to try again; ``None``: that is for
+                  the caller to decide.
     """
 
-    def __init__(self, reason: str, in_doubt: bool = False) -> None:
+    def __init__(self, reason: str, in_doubt: bool = False,
+                 pause: Optional[float] = None) -> None:
         super().__init__(reason)
         self.in_doubt = in_doubt
+        self.pause = pause
+
+
+class OutOfMemory(Unavailable):
+    """The server has no memory for more entries. Nothing is stored. It still
+    trims."""
 
 
 class NotReplicated(Unavailable):
@@ -86,6 +95,11 @@ class Entry(NamedTuple):
     fields: Fields
 
 
+def size_of(entries: Iterable[Entry]) -> int:
+    """How many bytes the names and values of entries have."""
+    return sum([len(part) for entry in entries for part in entry.fields])
+
+
 class Ends(NamedTuple):
     """Where a stream begins and ends.
 
@@ -97,12 +111,15 @@ class Ends(NamedTuple):
     :param added: how many entries were ever added; ``None`` if the server
                   does not report it.
     :param length: how many entries it holds.
+    :param size: how many bytes of entries the reply had: some servers cannot
+                 answer without them.
     """
 
     first_id: Optional[Position]
     last_id: Position
     added: Optional[int]
     length: int
+    size: int = 0
 
 
 #: Of a stream that does not exist.
@@ -137,6 +154,7 @@ class Link(Protocol):
         :return: the id of each as Redis wrote it, in order. The caller parses
                  only the last one.
         :raises Unavailable: see the module; ``in_doubt`` is meaningful.
+        :raises OutOfMemory: the server has no memory for them.
         :raises NotReplicated: too few replicas had them in time.
         :raises EntryRefused: nothing is stored, and the link is broken.
         """
@@ -150,12 +168,37 @@ class Link(Protocol):
         :param count: how many entries at most.
         :param block: how many seconds to wait for one; ``None``: do not
                       wait.
+        :raises Unavailable: nothing was consumed. If the connection broke,
+                             the reply may have been too large.
+        """
+
+    #: About how many bytes the last page had.
+    page_bytes: int
+
+    def read_in_parts(self, after: Position) -> Optional[List[Entry]]:
+        """Read the entry after a position, whatever its size.
+
+        :return: the entry, if there is one; ``None``: the server does not
+                 permit this.
         :raises Unavailable: nothing was consumed.
         """
 
-    def trim(self) -> None:
+    def next_id(self, after: Position) -> Optional[Position]:
+        """The position of the first entry after a position; ``None``: there
+        is none. Takes no account of the entry's size, if the server permits
+        that.
+
+        :raises Unavailable: see the module.
+        """
+
+    def trim(self, keep: Optional[int] = None,
+             oldest: Optional[int] = None) -> int:
         """Trim, approximately, what is more than the stream keeps.
 
+        :param keep: how many entries to keep, if not as many as usual.
+        :param oldest: in place of that: trim what is older than this, in
+                       milliseconds by the server's clock.
+        :return: how many entries were trimmed.
         :raises Unavailable: see the module.
         """
 
@@ -186,6 +229,12 @@ class Link(Protocol):
         and if the server does not permit the question. No other connection
         ever has the same name, not even after a restart or a failover."""
 
+    @property
+    def server(self) -> Optional[bytes]:
+        """What tells the server from others: its address, as it sees it
+        itself. ``None``: it is not known, or the links of one process are
+        meant to differ, as in a cluster."""
+
     def interrupt(self) -> None:
         """End a call that blocks: it raises :class:`Unavailable`. Any task may
         call this, and more than once."""
@@ -203,5 +252,4 @@ def is_there(link: Link, position: Position) -> bool:
 
     :raises Unavailable: see the module.
     """
-    page = link.read(position.before(), 1, None)
-    return bool(page) and page[0].id == position
+    return link.next_id(position.before()) == position

@@ -19,25 +19,14 @@ import math
 import re
 from datetime import datetime, timedelta, timezone
 from functools import partial
-from typing import Any, Callable, Dict, Iterable, Optional, Protocol
+from typing import Any, Callable, Dict, Iterable, Optional, Protocol, \
+    Sequence, Tuple
 
 import msgpack
 
 from ..errors import DecodeError
-
-#: How deeply lists and mappings may be nested. The packet classes of
-#: python-socketio walk data recursively with three Python frames a level, and
-#: the interpreter's limit is 1000 frames. Deeper data would be accepted here,
-#: and then fail on another node, on its way to a client.
-MAX_DEPTH = 100
-
-#: In text of up to this many characters brackets are counted, which takes a
-#: microsecond; in longer text, values are mostly larger, and are looked at.
-COUNTED = 2000
-
-#: How many levels of every message this package adds to the application's
-#: data: the message, the packet, its list.
-_OWN_DEPTH = 3
+from .json_encoder import FiniteEncoder
+from .json_parser import COUNTED, MAX_DEPTH, OWN_DEPTH, parse_text
 
 #: The types of most values. JSON can carry them.
 _COMMON = frozenset({str, int, bool, type(None)})
@@ -48,20 +37,6 @@ _COMMON = frozenset({str, int, bool, type(None)})
 _DOUBTFUL = re.compile(r'NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{309}')
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f'{name} is not JSON')
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f'{text:.20} is out of range')
-    return number
-
-
-#: Cheaper than ``json.loads``, which looks for white space on both sides.
-_from_json = standard_json.JSONDecoder(
-    parse_constant=_refuse_constant, parse_float=_finite).raw_decode
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 #: The range of JavaScript's dates, in seconds from 1970 (ECMA-262, "Time
@@ -79,47 +54,24 @@ class JSONModule(Protocol):
 
 # -- from bytes -----------------------------------------------------------
 
-def load_json(raw: bytes) -> Any:
-    """Read JSON.
-
-    :raises DecodeError: it is not JSON, or is nested too deeply.
-    """
-    try:
-        text = raw.decode()
-        data, end = _from_json(text)
-    except (ValueError, RecursionError) as exc:
-        raise DecodeError('field data is not JSON') from exc
-    if end != len(text) and not text[end:].isspace():
-        raise DecodeError('field data is not JSON')
-    # Counting is quick, and text with fewer brackets cannot be too deep.
-    if raw.count(b'[') + raw.count(b'{') > MAX_DEPTH:
-        _check_depth(data, MAX_DEPTH + _OWN_DEPTH)
-    return data
-
-
-def _check_depth(value: Any, depth: int) -> None:
-    if isinstance(value, dict):
-        children: Any = value.values()
-    elif isinstance(value, list):
-        children = value
-    else:
-        return
-    if not depth:
-        raise DecodeError('field data is nested too deeply')
-    for child in children:
-        _check_depth(child, depth - 1)
-
-
 def load_base64(raw: bytes) -> Any:
     """Read msgpack in base64, as values that can be sent to a client.
 
     :raises DecodeError: it is not base64, or as :func:`load_msgpack`.
     """
+    return plain(load_packed(raw), MAX_DEPTH + OWN_DEPTH)
+
+
+def load_packed(raw: bytes) -> Any:
+    """Read msgpack in base64, as it is.
+
+    :raises DecodeError: it is not msgpack in base64.
+    """
     try:
         packed = base64.b64decode(raw, validate=True)
     except binascii.Error as exc:
         raise DecodeError('field data is neither JSON nor base64') from exc
-    return load_msgpack(packed)
+    return _unpack(packed)
 
 
 def load_msgpack(packed: bytes) -> Any:
@@ -128,32 +80,47 @@ def load_msgpack(packed: bytes) -> Any:
     :raises DecodeError: it is not msgpack, is nested too deeply, or holds what
                          JSON cannot express.
     """
+    return plain(_unpack(packed), MAX_DEPTH + OWN_DEPTH)
+
+
+def _unpack(packed: bytes) -> Any:
     try:
-        data = msgpack.unpackb(packed, strict_map_key=False)
+        return msgpack.unpackb(packed, strict_map_key=False)
     except (ValueError, TypeError, OverflowError, RecursionError,
             msgpack.UnpackException) as exc:
         raise DecodeError('field data is not msgpack') from exc
-    return _plain(data, MAX_DEPTH + _OWN_DEPTH)
 
 
-def _plain(value: Any, depth: int) -> Any:
-    """Turn a msgpack value into one that can be sent to a client."""
+def plain(value: Any, depth: int) -> Any:
+    """Turn a msgpack value into one that can be sent to a client.
+
+    :param depth: how deeply lists and mappings may be nested.
+    :raises DecodeError: it is nested more deeply, or JSON cannot express it.
+    """
     if isinstance(value, (list, dict)) and not depth:
         raise DecodeError('field data is nested too deeply')
     if isinstance(value, list):
-        return [_plain(child, depth - 1) for child in value]
+        return [plain(child, depth - 1) for child in value]
     if isinstance(value, dict):
-        try:
-            return {_text_of_key(key): _plain(child, depth - 1)
-                    for key, child in value.items()}
-        except TypeError as exc:
-            raise DecodeError('field data holds a mapping with a key that '
-                              'is not text') from exc
+        return {key_text(key): plain(child, depth - 1)
+                for key, child in value.items()}
     if isinstance(value, msgpack.Timestamp):
         return _iso8601(value)
     if isinstance(value, msgpack.ExtType):
         raise DecodeError('field data holds an unknown msgpack extension')
     return value
+
+
+def key_text(key: Any) -> str:
+    """The text that JSON has for a key of msgpack.
+
+    :raises DecodeError: it has none.
+    """
+    try:
+        return key if type(key) is str else _text_of_key(key)
+    except TypeError as exc:
+        raise DecodeError('field data holds a mapping with a key that '
+                          'is not text') from exc
 
 
 def check_finite(value: Any) -> None:
@@ -221,7 +188,7 @@ class Serialiser:
             # The same, but without a new encoder for each message.
             self._dumps = standard_json.JSONEncoder(
                 separators=(',', ':')).encode
-            self._try = _finite_encoder()
+            self._try = FiniteEncoder()
         else:
             self._dumps = partial(_dumps_checked, dumps)
 
@@ -235,24 +202,58 @@ class Serialiser:
         :raises ValueError: something in it is nested too deeply, or is not
                             for clients.
         """
-        text = None
-        if self._try is not None:
-            # Most data pass here: they need no look at each value, which
-            # takes three times as long as the encoder in C.
-            try:
-                text = self._try(data)
-                # Text with fewer brackets cannot be too deep, and in short
-                # text they are counted quickly.
-                if len(text) <= COUNTED \
-                        and text.count('[') + text.count('{') <= MAX_DEPTH:
-                    return text.encode()
-            except (TypeError, ValueError, RecursionError):
-                # They hold bytes, infinity or NaN, are nested too deeply, or
-                # cannot be sent. The look at each value finds out what it is.
-                pass
+        text = self.text(data, MAX_DEPTH + OWN_DEPTH)
+        return self.dump_any(data, for_clients) if text is None \
+            else text.encode()
+
+    def text(self, value: Any, depth: int = MAX_DEPTH + 1) -> Optional[str]:
+        """Write JSON without white space, if that is quick and certain to be
+        right: most data need no look at each value, which takes three times
+        as long as the encoder in C.
+
+        :param depth: how deeply it may be nested; the default is for the
+                      tuple of an event's arguments.
+        :return: ``None``: :meth:`dump_any` finds out what to do. The value
+                 holds bytes, infinity or NaN, is nested too deeply, or cannot
+                 be sent; or the JSON module is not Python's.
+        """
+        if self._try is None:
+            return None
+        try:
+            text = self._try(value)
+            size = len(text)
+            # Text with fewer brackets cannot be too deep, and in short text
+            # they are counted quickly.
+            if size > 2 * MAX_DEPTH and (
+                    size > COUNTED
+                    or text.count('[') + text.count('{') > MAX_DEPTH):
+                _needs_msgpack((value,), depth)
+        except (TypeError, ValueError, RecursionError):
+            return None
+        return text
+
+    def dump_any(self, data: Dict[str, Any], for_clients: bool) -> bytes:
+        """As :meth:`dump`, if :meth:`text` has returned ``None`` for what is
+        to be sent."""
         if self._needs_msgpack(data, for_clients):
             return base64.b64encode(self._pack(data))
-        return (self._dumps(data) if text is None else text).encode()
+        return self._dumps(data).encode()
+
+    def dump_event(self, args: Tuple[Any, ...],
+                   data_of: Callable[[Sequence[Any]], Dict[str, Any]]
+                   ) -> bytes:
+        """The same for the data of an event. Only its arguments are looked
+        at, which takes half of the time: all else comes from this package.
+
+        :param args: the arguments.
+        :param data_of: returns the data, given the arguments.
+        """
+        needed = _needs_msgpack(args, MAX_DEPTH)
+        if not needed:
+            return self._dumps(data_of(args)).encode()
+        check_finite(args)
+        self._check_allowed()
+        return base64.b64encode(self._pack(data_of(_packable(args)), True))
 
     def pack(self, data: Dict[str, Any],
              for_clients: bool = False) -> bytes:
@@ -265,18 +266,23 @@ class Serialiser:
 
     def _needs_msgpack(self, data: Dict[str, Any],
                        for_clients: bool) -> bool:
-        needed = _needs_msgpack(data.values(), MAX_DEPTH + _OWN_DEPTH - 1)
+        needed = _needs_msgpack(data.values(), MAX_DEPTH + OWN_DEPTH - 1)
         if needed and for_clients:
             check_finite(data)
-        if needed and self._only_plaintext:
-            raise TypeError('with only_plaintext, data must not contain '
-                            'bytes, NaN or infinity')
+        if needed:
+            self._check_allowed()
         return needed
 
-    def _pack(self, data: Dict[str, Any]) -> bytes:
+    def _check_allowed(self) -> None:
+        if self._only_plaintext:
+            raise TypeError('with only_plaintext, data must not contain '
+                            'bytes, NaN or infinity')
+
+    def _pack(self, data: Dict[str, Any], is_packable: bool = False) -> bytes:
         try:
             packed: bytes = msgpack.packb(
-                _packable(data), default=self._as_json)
+                data if is_packable else _packable(data),
+                default=self._as_json)
         except OverflowError as exc:
             raise ValueError('integers in data that contains bytes must '
                              'fit into 64 bits') from exc
@@ -285,23 +291,6 @@ class Serialiser:
     def _as_json(self, value: Any) -> Any:
         # An application's JSON module may know types that msgpack does not.
         return standard_json.loads(self._dumps(value))
-
-
-def _finite_encoder() -> Callable[[Any], str]:
-    """As ``json.dumps``, for what is JSON: it raises ValueError for infinity
-    and NaN."""
-    encoder = standard_json.JSONEncoder(separators=(',', ':'), allow_nan=False)
-    make = getattr(standard_json.encoder, 'c_make_encoder', None)
-    if make is None:
-        return encoder.encode
-    options = (
-        encoder.default, standard_json.encoder.encode_basestring_ascii,
-        encoder.indent, encoder.key_separator, encoder.item_separator,
-        encoder.sort_keys, encoder.skipkeys, encoder.allow_nan)
-    # As `JSONEncoder.iterencode` does. The mapping is for the containers that
-    # are being encoded: without it, what contains itself would be written
-    # thousands of times before the recursion ends.
-    return lambda value: ''.join(make({}, *options)(value, 0))
 
 
 def _dumps_checked(dumps: Callable[..., str], data: Any) -> str:
@@ -313,7 +302,7 @@ def _dumps_checked(dumps: Callable[..., str], data: Any) -> str:
     if _DOUBTFUL.search(text):
         # The same words may stand in text, which is allowed.
         try:
-            _from_json(text)
+            parse_text(text)
         except ValueError as exc:
             raise ValueError(
                 f'the JSON module returned text that is not JSON: {exc}'

@@ -221,6 +221,8 @@ class Admission:
                 raise TurnedAway
             if takes_part:
                 self._clients.delivery.sent[sid] = None
+            else:
+                self._clients.delivery.exempt.add(sid)
             if not self._clients.manager.register(
                     sid, visit.eio_sid, namespace, ()):
                 self._clients.delivery.forget(sid)

@@ -22,7 +22,7 @@ from ..stream.session_store import ABSENT, DONE, Found, Swap
 from ..runtime.runtime import Runtime
 from .client_session import ClientSession
 from ..protocol.position import Position, START
-from ..protocol.transport import Entry, Unavailable
+from ..protocol.transport import Unavailable
 
 #: How often to try to claim a session that changes meanwhile.
 ATTEMPTS = 5
@@ -237,8 +237,8 @@ class Claims:
         if not must_exist and not remembered \
                 and START != start != floor \
                 and (start <= former or is_past_end):
-            entry = self._first_from(start, namespace)
-            if entry is None or start <= former and entry.id != start:
+            first = self._first_from(start, namespace)
+            if first is None or start <= former and first != start:
                 raise Refusal(OFFSET_NOT_FOUND)
         in_memory = floor is not None and floor <= start
         if not in_memory and not is_complete(start, found.first, found.last):
@@ -258,19 +258,21 @@ class Claims:
             remembered = timeline.history.has(namespace, offset)
         if remembered:
             return True
-        entry = self._first_from(offset, namespace)
-        return entry is not None and entry.id == offset \
-            and is_event(entry.fields, namespace)
+        if self._first_from(offset, namespace) != offset:
+            return False
+        page, _ = self._clients.session_writer.sessions.page(
+            self._clients.live().stream(namespace), offset.before(), 1)
+        return bool(page) and page[0].id == offset \
+            and is_event(page[0].fields, namespace)
 
     def _first_from(self, position: Position,
-                    namespace: str) -> Optional[Entry]:
+                    namespace: str) -> Optional[Position]:
         """The first entry of the stream that is not before a position.
 
         :raises Unavailable: Redis is away.
         """
-        page, _ = self._clients.session_writer.sessions.page(
-            self._clients.live().stream(namespace), position.before(), 1)
-        return page[0] if page else None
+        return self._clients.session_writer.sessions.next_id(
+            self._clients.live().stream(namespace), position.before())
 
     def _drop_old(self, session: Session, namespace: str) -> bool:
         """Drop an old connection of a client that has lost its session.

@@ -5,15 +5,15 @@ It is made once for each process. No task changes it afterwards. Its parts say
 what protects their state.
 """
 import logging
-from typing import Any, Callable, Iterable, List, Tuple
+from typing import Any, Callable, Iterable, List
 
 from ..clients.delivery import Delivery
 from ..clients.direct_delivery import Append, DirectDelivery
 from ..concurrency.engines import Event
-from ..concurrency.tasks import Task
 from ..protocol.events import Act
 from ..protocol.position import Position
 from ..runtime.delivery import Delivery as AnyDelivery
+from ..runtime.tasks import Part
 from ..stream.outbox import Capacity
 from .session_writer import SessionWriter
 from .stream_order import StreamOrderDelivery
@@ -70,11 +70,11 @@ Deliveries`."""
             delivery.place,
             lambda namespace: self._delivery_of(namespace) is delivery)
 
-    def tasks(self) -> Iterable[Tuple[str, Callable[[Task], None]]]:
+    def tasks(self) -> Iterable[Part]:
         """See :class:`~redis_streams_adapter.runtime.delivery.\
 Deliveries`."""
-        return (('sessions', self.session_writer.sessions.work),
-                ('session writer', self.session_writer.work))
+        return (Part('sessions', self.session_writer.sessions.work, True),
+                Part('session writer', self.session_writer.work))
 
     def joined(self) -> None:
         """See :class:`~redis_streams_adapter.runtime.delivery.\
@@ -91,6 +91,11 @@ Deliveries`."""
         """See :class:`~redis_streams_adapter.runtime.delivery.\
 Deliveries`."""
         self.session_writer.catch_up(timeout)
+
+    def renew(self) -> None:
+        """See :class:`~redis_streams_adapter.runtime.delivery.\
+Deliveries`."""
+        self.session_writer.sessions.renew()
 
     def interrupt(self) -> None:
         """See :class:`~redis_streams_adapter.runtime.delivery.\

@@ -84,8 +84,9 @@ def is_missed(message: Message) -> bool:
     """Whether a client that is away misses a message. Events that are
     volatile, or ask for an acknowledgement, are not sent again."""
     if isinstance(message, Broadcast):
+        flags = message.target.flags
         return message.request_id is None \
-            and not message.target.flags.get('volatile')
+            and not (flags and flags.get('volatile'))
     if isinstance(message, DisconnectSockets):
         # That a client was taken over does not matter to any other, and there
         # is such a message for each client that returns.

@@ -35,7 +35,7 @@ class Resender:
             try:
                 message: Any = codec.decode(
                     codec.open_envelope(record.fields))
-                record.encoded = self._local.encode(namespace, message.args)
+                record.encoded = self._local.encode(namespace, message)
             except Exception:
                 # The server's packet class, which is the application's,
                 # cannot encode it. So no client here got it when it came.

@@ -17,13 +17,13 @@ waits here, or it is in the outbox alone. Then it reaches the clients of other
 nodes, and clients that are away, but no local client.
 """
 import logging
-from typing import Any, Callable, Collection, Optional, Sequence
+from typing import Any, Callable, Collection, Optional, Sequence, Tuple
 
 from ..clients.delivery import Delivery, Load
 from ..clients.direct_delivery import Append, DirectDelivery
 from ..concurrency.engines import Event
 from ..protocol.events import Act
-from ..protocol.messages import Broadcast, Message, ORDERED, Target
+from ..protocol.messages import Broadcast, Message, ORDERED
 from ..protocol.position import Position, START
 from ..protocol.transport import Entry
 from ..runtime.delivery import Client, Follower
@@ -121,7 +121,7 @@ class StreamOrderDelivery:
         while True:
             if is_needed:
                 # Now: the application may change the arguments next.
-                encoded = local.encode(namespace, message.args)
+                encoded = local.encode(namespace, message)
             with self._order:
                 clients = local.recipients(namespace, target)
                 if clients and encoded is None:
@@ -165,13 +165,12 @@ class StreamOrderDelivery:
         self._local.log_lines(self._order)
         return pending
 
-    def locally(self, namespace: str, args: Sequence[Any],
-                target: Target) -> None:
+    def locally(self, namespace: str, message: Broadcast) -> None:
         """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
         self.hand_over_later(
-            namespace, self._local.pack(namespace, args, target))
+            namespace, self._local.pack(namespace, message))
 
-    def ask(self, namespace: str, args: Sequence[Any],
+    def ask(self, namespace: str, args: Tuple[Any, ...],
             clients: Sequence[Client], ack_id: Callable[[str], int],
             append: Optional[Callable[[], Optional[Pending]]],
             received: bool, in_stream: bool = True
@@ -302,55 +301,72 @@ class StreamOrderDelivery:
 
     def received(self, entry: Entry, act: Act) -> None:
         """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
-        message = act.message
-        if isinstance(message, Broadcast) and message.request_id is None:
-            self._receive_event(entry, act.namespace, message)
-        elif isinstance(message, Broadcast) or message.type not in ORDERED:
-            # It goes with no offset, and is not delivered again.
-            self._act(act)
-        else:
-            with self._order:
-                self._note(entry, act.namespace, message)
-                self._act(act)
-            self._local.log_lines(self._order)
-
-    def _receive_event(self, entry: Entry, namespace: str,
-                       message: Broadcast) -> None:
+        message, namespace = act.message, act.namespace
+        if not isinstance(message, Broadcast) \
+                or message.request_id is not None:
+            self._obey(entry, act)
+            return
         local, target, encoded = self._local, message.target, None
-        is_needed, noted = local.reaches(namespace, target), False
+        is_needed, done = local.reaches(namespace, target), False
+        if is_needed:
+            # What is malformed is not noted. If no client is here, it is found
+            # when one returns.
+            message.read()
+        # As record_of(), with a call less.
+        record = Record(entry.id, message, sum(map(len, entry.fields)),
+                        entry.fields) if is_missed(message) else None
         try:
-            while not noted:
+            while not done:
                 if is_needed:
-                    encoded = local.encode(namespace, message.args)
-                    if local.sent:
+                    encoded = local.encode(namespace, message)
+                    if encoded.again is not None and local.sent:
                         encoded.prepare(self._end or entry.id)
                 with self._order:
                     clients = local.recipients(namespace, target)
                     # The first client may just have joined.
                     is_needed = bool(clients)
                     if encoded is not None or not is_needed:
-                        noted = True
-                        self._note(entry, namespace, message)
+                        done = True
+                        self._note(entry.id, namespace, record)
                         if encoded is not None:
-                            self._hand_over(
-                                [Load(clients, encoded, is_missed(message))],
+                            self._hand_over([Load(
+                                clients, encoded, record is not None)],
                                 self._end or entry.id)
         finally:
-            if not noted:
+            if not done:
                 # It cannot be encoded. Other nodes may be able to.
                 with self._order:
-                    self._note(entry, namespace, message)
+                    self._note(entry.id, namespace, record)
         if local.lines:
             local.log_lines(self._order)
 
-    def _note(self, entry: Entry, namespace: str, message: Message) -> None:
+    def _obey(self, entry: Entry, act: Act) -> None:
+        """Carry out a message of another process that is not a plain
+        event."""
+        message = act.message
+        if isinstance(message, Broadcast) or message.type not in ORDERED:
+            # It goes with no offset, and is not delivered again.
+            self._act(act)
+            return
+        record = record_of(entry, message) if is_missed(message) else None
+        with self._order:
+            self._note(entry.id, act.namespace, record)
+            self._act(act)
+        self._local.log_lines(self._order)
+
+    def _note(self, position: Position, namespace: str,
+              record: Optional[Record]) -> None:
         """A message of another process is carried out now; under the order
-        lock."""
-        if self.history.is_lost:
-            self.history.restart(entry.id, self.position)
-        self.position = entry.id
-        if is_missed(message):
-            self.history.add(namespace, record_of(entry, message))
+        lock.
+
+        :param record: what clients that are away miss with it, if anything.
+        """
+        history = self.history
+        if history.is_lost:
+            history.restart(position, self.position)
+        self.position = position
+        if record is not None:
+            history.add(namespace, record)
 
     def moved(self, position: Position) -> None:
         """An entry was taken in, whatever it was."""
@@ -370,7 +386,6 @@ class StreamOrderDelivery:
         if self._end is not None:
             # Clients that can be recovered get it from the node to which
             # they return.
-            loads = [Load([each for each in load.clients
-                           if each[0] not in local.sent], load.encoded)
+            loads = [Load(local.exempted(load.clients), load.encoded)
                      if load.recoverable else load for load in loads]
         local.hand_over(loads, offset)

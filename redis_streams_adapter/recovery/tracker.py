@@ -15,7 +15,7 @@ from .claims import Claims
 from .handover import Handover
 from ..clients.delivery import Delivery, Load
 from ..clients.encoding import Encoded
-from ..errors import OutboxFullError
+from ..errors import NO_ROOM
 from ..protocol.messages import DisconnectSockets, Message
 from ..options import RecoveryOptions
 from .local_clients import LocalClients, Outcomes
@@ -44,6 +44,7 @@ class ClientTracker:
         self.describe = self._clients.describe
         self.progress = self._clients.progress
         self.superseded = self._claims.superseded
+        delivery.has_recovery = True
         # The last event of a client may be older than this, by the time in
         # which its connection was half open and by the time of its absence.
         delivery.long_time = int(
@@ -135,7 +136,7 @@ class ClientTracker:
         try:
             timeline.hand_over_later(namespace, [Load(
                 [(sid, eio_sid)], Encoded(parts, None, False))])
-        except OutboxFullError:
+        except NO_ROOM:
             # Too early is better than never.
             return False
         return True
@@ -279,9 +280,9 @@ class ClientTracker:
         """A client is unregistered."""
         client = self._clients.sessions.of_sid(sid, namespace)
         self._outcomes.forget(sid, namespace)
+        with self._clients.live().order:
+            self._clients.delivery.forget(sid)
         if client is not None:
-            with self._clients.live().order:
-                self._clients.delivery.forget(sid)
             self._clients.sessions.unregister(client)
 
     def discard(self, namespace: str, address: Client,

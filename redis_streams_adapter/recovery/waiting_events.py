@@ -19,7 +19,7 @@ from typing import Any, Callable, Deque, Iterable, List, Optional, Sequence, \
 from ..clients.delivery import Delivery, Load
 from ..clients.encoding import Encoded
 from ..concurrency.engines import Event
-from ..errors import OutboxFullError
+from ..errors import NO_ROOM
 from ..protocol.position import Position
 from ..runtime.delivery import Client
 from ..stream.outbox import Capacity, Outbox, Pending
@@ -142,7 +142,7 @@ class WaitingEvents:
                 self.queue[-1].sequence, None, namespace, None, list(loads),
                 share=share))
             is_decided = True
-        except OutboxFullError:
+        except NO_ROOM:
             is_decided = True
             raise
         finally:

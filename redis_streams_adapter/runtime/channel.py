@@ -10,16 +10,18 @@ import logging
 import threading
 import time
 from itertools import chain
-from typing import Callable, Iterable, List, Optional, Tuple
+from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
 from ..concurrency.engines import Engine
-from ..errors import DecodeError, OutboxFullError
-from ..losses import DELETED, Loss, MISSING, TRIMMED, VANISHED
+from ..errors import DecodeError, NO_ROOM, RedisStreamsError
+from ..losses import DELETED, EVICTED, Loss, MISSING, TRIMMED, VANISHED
 from ..options import Options
-from ..protocol.codec import decode, Encoder, Fields, open_envelope
+from ..protocol.codec import decode, encode_unsigned, Encoder, open_envelope
 from ..protocol.discovery import Knowledge, Span
-from ..protocol.events import Act, Duplicate, Event, Missing, ReaderLags, \
-    Returned, Send, Skipped
+from ..protocol.events import Act, Duplicate, Event, Learned, Missing, \
+    ReaderReports, ReadersAsked, Returned, Send, Skipped
+from ..protocol.flow_control import emitter_share, mark_every, node_share, \
+    reach
 from ..protocol.messages import CAUGHT_UP, Heartbeat, InitialHeartbeat, \
     MessageType
 from ..protocol.node import Node
@@ -71,13 +73,14 @@ class Channel:
                  lose_sight: Callable[['Channel', bool], None],
                  lose: Callable[[Loss], None],
                  skip: Callable[[DecodeError, str], None],
-                 no_room: Callable[[str, OutboxFullError], None],
+                 no_room: Callable[[str, RedisStreamsError], None],
                  carry_out: Callable[[Event], None]) -> None:
         self.key = key
         self._index = index
         self._count = options.stream_count
         self._max_len = max_len = options.max_len or 0
         self._node = node
+        self._receive_plain = node.plain_events.receive
         self._core = core
         self._encoder = encoder
         self._state = state
@@ -89,32 +92,37 @@ class Channel:
         self._carry_out = carry_out
         #: The uid under which this process writes to it.
         self.signature = Signature()
+        # For both tasks: a proxy that ends one connection ends the other.
+        ended: Dict[bytes, float] = {}
         #: Sends to it.
         self.writer = Writer(
-            lambda: open_link(driver, key, max_len,
-                              min_replicas=options.min_replicas),
+            lambda: open_link(driver, key, max_len, 0.0,
+                              options.min_replicas, ended),
             engine, logger, capacity=capacity,
             patience=driver.socket_timeout,
             vanished=lambda count: lose(Loss(VANISHED, key, count)),
             overhear=self.overhear, absent=self.absent,
             retention=options.retention,
+            evicted=lambda count: lose(Loss(EVICTED, key, count)),
             replicated=options.min_replicas > 0, sign=self.signature)
         # As long as the number of other nodes is unknown.
-        self.writer.backpressure.set_window(max(1, max_len // 4))
+        self.writer.backpressure.set_window(
+            emitter_share(max_len), reach=reach(max_len, 1))
         trimmed_by_time = options.retention is not None \
             and options.retention < options.heartbeat_timeout
         #: What was seen of the history before the first position.
         self._before = Sequences()
         #: Reads it; may never be started.
         self.reader = Reader(
-            lambda: open_link(driver, key, max_len, options.block_time),
+            lambda: open_link(driver, key, max_len, options.block_time,
+                              ended=ended),
             self.take_in, state.clients_since, self.began, self.resume,
             self.report_returned, self.lost_history, self.lagging, logger,
-            pause=engine.pause, max_len=max_len, count=options.read_count,
-            block=options.block_time,
+            pause=engine.pause, switch=engine.switch, max_len=max_len,
+            count=options.read_count, block=options.block_time,
             read_back=ReadBack(
                 self.recall, self.recalled, seconds=options.heartbeat_timeout,
-                pause=engine.pause, count=options.read_count,
+                pause=engine.pause,
                 max_len=None if trimmed_by_time else options.max_len),
             doubtful=self.doubtful)
         #: The numbers that were seen in it; used by the reader's task only.
@@ -148,6 +156,10 @@ class Channel:
         self._returned: Optional[int] = None
         #: When that is due, at the latest.
         self._report_at = 0.0
+        #: After how many entries the reader notes how far it is, and at which
+        #: number it does so next; used by its task only.
+        self._step = mark_every(max_len)
+        self._mark_at = 0
 
     def succeed(self, former: 'Channel') -> None:
         """Take over from a closed runtime of this process: its clients do
@@ -190,10 +202,12 @@ class Channel:
         follower = delivery.follower
         try:
             with self._core:
-                events = self._node.receive(
-                    entry, now, self.sequences, self.knowledge)
+                events = self._receive_plain(entry, now, self.sequences)
+                if events is None:
+                    events = self._node.receive(
+                        entry, now, self.sequences, self.knowledge)
             for event in events:
-                if isinstance(event, Act):
+                if type(event) is Act:
                     delivery.received(entry, event)
                 elif isinstance(event, Returned):
                     self._returned = event.sequence
@@ -204,7 +218,10 @@ class Channel:
                             entry, event.sequence, event.is_message)
                 else:
                     self._note(event, entry)
-        except OutboxFullError as exc:
+        except DecodeError as exc:
+            # The text of an event is read when a client gets it.
+            self._skip(exc, f'entry {entry.id}')
+        except NO_ROOM as exc:
             self.reader.failed += 1
             self._no_room(f'entry {entry.id}', exc)
         finally:
@@ -221,6 +238,10 @@ class Channel:
             self.writer.backpressure.seen(self._returned)
             self._returned = None
         self._report_at = time.monotonic() + REPORT_WITHIN
+        count = self.reader.received
+        if count >= self._mark_at and self.arrived is not None:
+            self._mark_at = count + self._step
+            self.writer.backpressure.passed(self.arrived, count)
 
     def _note(self, event: Event, entry: Entry) -> None:
         if isinstance(event, Missing):
@@ -232,14 +253,18 @@ class Channel:
             self.duplicates += 1
         elif isinstance(event, Skipped):
             self._skip(event.error, f'entry {entry.id}')
-        elif isinstance(event, ReaderLags):
-            self.writer.backpressure.reader_lags(event.uid, event.position)
+        elif isinstance(event, ReaderReports):
+            self.writer.backpressure.node_reported(
+                event.uid, event.position, event.lags)
+        elif isinstance(event, ReadersAsked):
+            self.answer(entry.id)
         else:
             self._carry_out(event)
-            if isinstance(event, Send) and not self._state.closed:
+            if isinstance(event, (Send, Learned)) and not self._state.closed:
                 # The answer to an INITIAL_HEARTBEAT may have to wait for a
                 # long outbox. A node that asks after an outage sends little
-                # until it has this report.
+                # until it has this report. The others wait for the reader of
+                # a node that has joined from its first report on.
                 self.reader.report_position()
 
     def recall(self, entry: Entry, at: float) -> None:
@@ -284,10 +309,23 @@ class Channel:
 
     def set_window(self) -> None:
         """Set how many entries of the writer may be unread."""
-        # Half of what a stream keeps, shared by all nodes that may write. The
-        # other half is for what is written before a slow reader reports.
-        share = max(1, self._max_len // (2 * (self._node.others + 1)))
-        self.writer.backpressure.set_window(share, self.reader.connected)
+        others = self._node.others
+        self.writer.backpressure.set_window(
+            node_share(self._max_len, others + 1), self.reader.connected,
+            reach(self._max_len, others) if others else None)
+
+    def answer(self, position: Position) -> None:
+        """Report the position of the reader to a writer that has asked for
+        it; on its task."""
+        # The entry is being taken in.
+        self.writer.backpressure.asked(position, self.reader.received + 1)
+        if not self._state.closed:
+            self._report(position, self.reader.lags)
+
+    def _report(self, position: Position, lags: bool) -> None:
+        self.writer.append_urgent(encode_unsigned(Heartbeat(
+            position if lags else CAUGHT_UP, self._node.uid,
+            read=None if lags else position)))
 
     def lagging(self, cursor: Optional[Position]) -> None:
         """Report that the reader lags, or no longer does; on its task.
@@ -295,30 +333,34 @@ class Channel:
         :param cursor: its position; ``None``: it has caught up.
         """
         if cursor is not None:
-            self.writer.backpressure.reader_lags(None, cursor)
+            self.writer.backpressure.reader_lags(cursor)
         # It concerns the stream, not the namespace that it names. A node that
         # is a member of no namespace in this stream writes as an emitter.
         namespaces = self.carried(self._node.namespaces)
         reader = None if namespaces else self._node.uid
         self.writer.append_urgent(self._encoder.encode(
             namespaces[0] if namespaces else '/',
-            Heartbeat(cursor or CAUGHT_UP, reader)))
+            Heartbeat(cursor or CAUGHT_UP, reader,
+                      read=self.arrived if cursor is None else None)))
 
-    def overhear(self, fields: Fields) -> None:
-        """Take in a report of a reader that lags. Called on the writer's task
-        of a process that only writes, or is not a member yet."""
+    def overhear(self, entry: Entry) -> None:
+        """Take in what readers report. Called on the writer's task of a
+        process that only writes, or is not a member yet."""
         backpressure = self.writer.backpressure
         try:
-            envelope = open_envelope(fields)
+            envelope = open_envelope(entry.fields)
             if envelope.writer == self.writer.writer_id:
                 backpressure.seen(envelope.sequence)
             elif envelope.type is MessageType.HEARTBEAT:
                 message = decode(envelope)
-                if isinstance(message, Heartbeat) \
-                        and message.behind is not None:
-                    backpressure.reader_lags(
+                if not isinstance(message, Heartbeat):
+                    return
+                if message.behind is not None:
+                    backpressure.node_reported(
                         message.reader or envelope.uid,
-                        message.behind or None)
+                        message.behind or message.read, bool(message.behind))
+                if message.asks:
+                    backpressure.asked(entry.id, backpressure.heard)
         except DecodeError:
             # Each reader logs and counts it.
             return

@@ -15,13 +15,13 @@ methods may take the order lock, and none is called under the core lock.
 from typing import Any, Callable, Collection, Iterable, Optional, Protocol, \
     Sequence, Tuple
 
-from ..concurrency.tasks import Task
 from ..protocol.codec import Fields
 from ..protocol.events import Act
-from ..protocol.messages import Broadcast, Message, Target
+from ..protocol.messages import Broadcast, Message
 from ..protocol.position import Position
 from ..protocol.transport import Entry
 from ..stream.outbox import Pending
+from .tasks import Part
 
 #: A client: its sid, and the id of its connection.
 Client = Tuple[str, str]
@@ -70,15 +70,14 @@ class Delivery(Protocol):
         :raises OutboxFullError: it was neither accepted nor carried out.
         """
 
-    def locally(self, namespace: str, args: Sequence[Any],
-                target: Target) -> None:
+    def locally(self, namespace: str, message: Broadcast) -> None:
         """Deliver an event to the local clients only.
 
         :raises OutboxFullError: it has to wait, and there is no room.
         :raises TypeError: the server's packet class cannot encode it.
         """
 
-    def ask(self, namespace: str, args: Sequence[Any],
+    def ask(self, namespace: str, args: Tuple[Any, ...],
             clients: Sequence[Client], ack_id: Callable[[str], int],
             append: Optional[Callable[[], Optional[Pending]]],
             received: bool, in_stream: bool = True
@@ -102,7 +101,10 @@ class Delivery(Protocol):
         another one, it may already have taken in entries after it."""
 
     def received(self, entry: Entry, act: Act) -> None:
-        """Carry out a message of another process that was read."""
+        """Carry out a message of another process that was read.
+
+        :raises DecodeError: see :meth:`.Broadcast.read`.
+        """
 
     def history_lost(self) -> None:
         """The stream is a new one, or ends before what was read."""
@@ -142,9 +144,9 @@ class Deliveries(Protocol):
                         all that comes after it.
         """
 
-    def tasks(self) -> Iterable[Tuple[str, Callable[[Task], None]]]:
-        """Names and functions of further tasks to start. They do not report
-        outages of Redis, and try again at once when one is over."""
+    def tasks(self) -> Iterable[Part]:
+        """Further tasks to start. They try again at once when an outage of
+        Redis is over."""
 
     def joined(self) -> None:
         """The streams are read from now on, or about to be."""
@@ -160,6 +162,9 @@ class Deliveries(Protocol):
 
         :param timeout: seconds.
         """
+
+    def renew(self) -> None:
+        """Connect anew to Redis: another server has taken over."""
 
     def interrupt(self) -> None:
         """End the waits of the tasks, which stop then."""
@@ -184,6 +189,9 @@ class Requests(Protocol):
     def serve(self, namespaces: Iterable[str]) -> None:
         """Listen for exactly these namespaces over PUB/SUB; under the serving
         lock."""
+
+    def renew(self) -> None:
+        """Connect again: another server has taken over."""
 
     def interrupt(self) -> None:
         """End the waits of the tasks, which stop then."""

@@ -9,12 +9,12 @@ import atexit
 import contextlib
 import logging
 import os
-import sys
 import weakref
 from typing import Any, Callable, Generic, Optional, Protocol
 
 from ..concurrency.locks import Lock
 from ..concurrency.engines import check_monkey_patching
+from .processes import is_uwsgi_master, mark, notice_fork, register
 from .runtime import R, Runtime
 
 #: The lifecycle of every manager of this process, for the fork handler, the
@@ -86,23 +86,35 @@ class Lifecycle(Generic[R]):
     def runtime(self) -> Runtime[R]:
         """The runtime of this process."""
         runtime = self.current
-        if runtime is None:
-            with self._lock:
-                runtime = self.current
-                if runtime is None:
-                    # One step, once all of it is there.
-                    runtime = self.current = self._make_runtime(self._former)
-                    self._former = None
-                    _close_in_children()
+        if runtime is None or not mark[0]:
+            runtime = self._make()
         if self._restart:
             if not runtime.member:
                 runtime.start()
             self._restart = False
         return runtime
 
+    def _make(self) -> Runtime[R]:
+        """Make the runtime of this process, if it has none."""
+        _notice_fork()
+        with self._lock:
+            runtime = self.current
+            if runtime is None:
+                # One step, once all of it is there.
+                runtime = self.current = self._make_runtime(self._former)
+                self._former = None
+                register(_notice_fork, _close_all)
+        if is_uwsgi_master():
+            self._logger().warning(
+                'a manager is used while uWSGI loads the application in its '
+                'master: workers may hang, because threads run when it forks; '
+                'use it in workers only, or set lazy-apps')
+        return runtime
+
     def made(self) -> Optional[Runtime[R]]:
         """The runtime of this process, if it has one. Waits for another task
         that is making it."""
+        _notice_fork()
         with self._lock:
             return self.current
 
@@ -110,6 +122,7 @@ class Lifecycle(Generic[R]):
         """Join the cluster. See the manager."""
         if self.write_only:
             raise RuntimeError('a write-only manager cannot join the cluster')
+        _notice_fork()
         self.check_server()
         runtime = self.current
         if runtime is not None and runtime.half_closed:
@@ -118,7 +131,7 @@ class Lifecycle(Generic[R]):
             if self.current is not None and self.current.closed:
                 self._former, self.current = self.current, None
                 self._shutting_down = False
-        self.runtime().start()
+        self.runtime().join()
 
     def check_server(self) -> None:
         """Make sure that tasks of the server's kind work.
@@ -130,6 +143,7 @@ class Lifecycle(Generic[R]):
 
     def close(self, timeout: float = 5) -> None:
         """Leave the cluster. See the manager."""
+        _notice_fork()
         with self._lock:
             runtime, self._restart = self.current, False
         if runtime is not None:
@@ -142,11 +156,13 @@ class Lifecycle(Generic[R]):
     def turns_away(self) -> bool:
         """Whether new clients have to try another server: here they would not
         receive what other servers emit, or not for long."""
+        _notice_fork()
         runtime = self.current
         return self._shutting_down or runtime is not None and runtime.closed
 
     def turn_clients_away(self) -> None:
         """The server shuts down: it accepts no more clients."""
+        _notice_fork()
         self._shutting_down = True
 
     def settle(self, timeout: float) -> None:
@@ -156,12 +172,14 @@ class Lifecycle(Generic[R]):
 
         :param timeout: seconds.
         """
+        _notice_fork()
         runtime = self.current
         if runtime is not None:
             runtime.settle(timeout)
 
     def flush(self, timeout: Optional[float] = None) -> bool:
         """Wait until Redis has all that was emitted. See the manager."""
+        _notice_fork()
         runtime = self.current
         return runtime is None or runtime.streams.flush(timeout)
 
@@ -178,7 +196,7 @@ class Lifecycle(Generic[R]):
             runtime.abandon()
 
 
-def _close_all() -> None:
+def _close_all(**_: Any) -> None:
     """At the end of a process: close all managers, which may still have
     messages to send."""
     with contextlib.ExitStack() as stack:
@@ -187,24 +205,15 @@ def _close_all() -> None:
             stack.callback(lifecycle.manager.close)
 
 
-class _Children:
-    """The process that has registered multiprocessing's finalizer. Written by
-    any task: registering it twice does no harm."""
-
-    registered_in: Optional[int] = None
-
-
-def _close_in_children() -> None:
-    """Children of :mod:`multiprocessing` end without atexit's functions."""
-    finalizers = sys.modules.get('multiprocessing.util')
-    if finalizers is not None and _Children.registered_in != os.getpid():
-        finalizers.Finalize(None, _close_all, exitpriority=100)
-        _Children.registered_in = os.getpid()
-
-
 def _after_fork_in_child() -> None:
     for lifecycle in list(lifecycles):
         lifecycle.after_fork()
+    mark[0] = 1
+
+
+def _notice_fork() -> None:
+    """Notice a fork that is not Python's."""
+    notice_fork(_after_fork_in_child)
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -12,7 +12,7 @@ import threading
 import time
 from typing import Any, Callable, Iterable, Sequence
 
-from ..errors import OutboxFullError
+from ..errors import NO_ROOM
 from ..protocol.codec import Encoder
 from ..protocol.events import Send
 from ..protocol.messages import AdapterClose, EMITTER_UID, \
@@ -155,10 +155,11 @@ class Membership:
         if event.message.type is MessageType.INITIAL_HEARTBEAT:
             with self.serving_lock:
                 # Never after the goodbye.
-                said = not self._node.serves(event.namespace) \
+                said = self._state.closed \
+                    or not self._node.serves(event.namespace) \
                     or self._put_sign(event)
         else:
-            said = self._put_sign(event)
+            said = self._state.closed or self._put_sign(event)
         if not said:
             self._logger().debug('no room for a heartbeat')
 
@@ -168,16 +169,13 @@ class Membership:
 
         :return: whether there was room.
         """
-        if self._state.closed:
-            # The other nodes have the goodbye, or will have it.
-            return True
         namespace, message = event.namespace, event.message
         joins = message.type is MessageType.INITIAL_HEARTBEAT
         if joins:
             message = self.arrival(namespace)
         try:
             self._publish(namespace, message)
-        except OutboxFullError:
+        except NO_ROOM:
             # A sign of life is useless later; there is no need to keep this
             # one, and the next is due soon.
             if joins:
@@ -217,7 +215,7 @@ class Membership:
         try:
             channel.writer.append(self._emitter.encode(
                 namespace, self.arrival(namespace)), False)
-        except OutboxFullError:
+        except NO_ROOM:
             self._logger().debug('no room for a question')
         else:
             self._start_writer(channel)

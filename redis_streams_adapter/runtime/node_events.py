@@ -7,7 +7,7 @@ from typing import Callable, Sequence
 
 from ..concurrency.engines import Engine
 from ..concurrency.tasks import Task
-from ..errors import OutboxFullError
+from ..errors import NO_ROOM
 from ..protocol.codec import Packed
 from ..protocol.events import Acknowledged, Act, Completed, Event, Learned, \
     NodeJoined, NodeLeft, Send
@@ -60,7 +60,8 @@ class NodeEvents:
                 event.namespace)
         elif isinstance(event, NodeLeft):
             for channel in self._channels:
-                channel.writer.backpressure.reader_lags(event.uid, None)
+                channel.writer.backpressure.node_reported(
+                    event.uid, None, False)
             self._membership.log_about(
                 event.namespace, 'node %s %s [%s]', event.uid,
                 'fell silent' if event.silent else 'left', event.namespace)
@@ -73,7 +74,7 @@ class NodeEvents:
             if isinstance(event, Act):
                 try:
                     self._act(event)
-                except OutboxFullError as exc:
+                except NO_ROOM as exc:
                     self._status.no_room('a request', exc)
             else:
                 self.carry_out(event)
@@ -82,13 +83,14 @@ class NodeEvents:
         """The heartbeat's task: call the node's timers."""
         while not task.stopping:
             self._tasks.start_again()
+            self._status.watchdog.beat(time.monotonic())
             self._membership.serve()
             connected = self._status.is_connected
             self._set_windows()
             with self._core:
                 events = self._node.tick(time.monotonic(), connected, [
                     each.knowledge for each in self._channels])
-            self._status.losses.log_more(time.monotonic())
+            self._status.log_more(time.monotonic())
             for event in events:
                 self.carry_out(event)
             with self._core:

@@ -13,9 +13,8 @@ reader    takes entries in, acts on them       when interrupted
 heartbeat calls the node's timers              at its next tick
 ========= ==================================== ==========================
 
-There is one writer and one reader for each stream, see
-:mod:`redis_streams_adapter.runtime.channel`, and one heartbeat. Recovery and
-PUB/SUB have further tasks.
+Each stream has a writer and a reader, see
+:mod:`redis_streams_adapter.runtime.channel`. Recovery and PUB/SUB have more.
 
 Four locks, taken in this order and never held over I/O or user code:
 
@@ -36,9 +35,10 @@ import time
 from typing import Any, Callable, cast, FrozenSet, Generic, Iterable, List, \
     Optional, TypeVar
 
-from ..concurrency.availability import Availability
+from ..concurrency.availability import Availability, log_safely
 from ..concurrency.engines import Engine
 from ..concurrency.locks import Lock
+from ..concurrency.log_limiter import LogLimiter
 from ..options import Options
 from ..protocol.application import Application
 from ..protocol.codec import Encoder
@@ -55,6 +55,7 @@ from .node_events import NodeEvents
 from .status import LossReport, Status
 from .streams import Streams
 from .tasks import State, Tasks
+from .watchdog import Watchdog
 
 #: How long a start waits for the first attempt to read, in seconds. Normally
 #: it takes milliseconds, and no client is accepted before the stream is
@@ -70,7 +71,6 @@ JOIN_PATIENCE = 2.0
 COME_BACK_PATIENCE = 1.0
 
 Logger = Callable[[], logging.Logger]
-
 
 #: The type of the requests of this process, for the parts above the runtime.
 R = TypeVar('R', bound=Requests)
@@ -99,12 +99,16 @@ class Runtime(Generic[R]):
         self.engine = engine
         self.order = engine.lock()
         self.core = cast(Any, Lock())
-        self._logger = logger
+        self._logger, self.limited = logger, LogLimiter(logger)
         self.act = act
         # Until it is a member: other nodes wait for answers of members.
         self.encoder = encoder = Encoder(
             EMITTER_UID, json, options.only_plaintext)
         self._only_plaintext = options.only_plaintext
+        self._summary = options.summary
+        #: Whether the log has been told of the start. Written under the
+        #: start lock.
+        self._announced = False
         #: The uids that this process had before.
         self._former_uids: FrozenSet[str] = frozenset() if former is None \
             else former._former_uids | {former.uid}
@@ -113,17 +117,21 @@ class Runtime(Generic[R]):
             self._former_uids)
         self.capacity = Capacity(options.outbox_limit,
                                  options.outbox_max_bytes)
-        self._redis = Availability('Redis', logger, self._backlog)
-        # Separate: if PUB/SUB fails, the stream may work, and nothing waits.
-        pubsub = Availability('PUB/SUB of Redis', logger,
-                              lambda: 'events are still sent',
-                              'requests fail')
+        self._redis = Availability(
+            'Redis', logger, self._backlog, self._waiting)
+        self._waits_as_member = options.publish != 'background'
+        #: Whether ``emit`` waits until Redis has the message. By default it
+        #: does until :meth:`join`: a process that is no server may end at any
+        #: time, and say nothing. Cleared by the task that joins.
+        self.sync = self._waits_as_member \
+            or options.publish is Options.publish
         self.state = State()
         #: Complete at the end of this method.
         self.channels: List[Channel] = []
-        self.tasks = Tasks(engine, logger, self.state, self._redis, pubsub)
+        self.tasks = Tasks(engine, logger, self.state, self._redis)
         self.streams = Streams(self.channels, self.capacity, node, encoder,
-                               engine, self.state, self.tasks)
+                               engine, self.state, self.tasks,
+                               options.publish == 'confirmed')
         # For the parts above. Not methods: that saves a call for each message.
         self.encode = encoder.encode
         self.channel = self.streams.channel
@@ -133,16 +141,22 @@ class Runtime(Generic[R]):
         self.make_room = self.streams.make_room
         self.stream = self.streams.key
         self.status = Status(
-            node, self.core, engine, logger, self.state, self.channels,
+            node, self.core, engine, self.limited, self.state, self.channels,
             self.tasks.by_name, self.capacity,
-            LossReport(engine, logger, options.on_loss), self._redis, pubsub,
-            lambda: self.requester)
+            LossReport(engine, logger, options.on_loss), self._redis,
+            self.tasks.others,
+            Watchdog(self.tasks.by_name, self.channels, self._redis, logger,
+                     block=options.block_time,
+                     interval=options.heartbeat_interval,
+                     timeout=driver.socket_timeout),
+            lambda: self.requester, lambda: self.deliveries.renew(),
+            not write_only)
         self.await_connection = self.status.await_connection
         self.membership = Membership(
             node, self.core, engine.lock(), encoder, self.state,
             self.channels, self.channel, self.streams.publish,
             self.streams.start_writer, lambda: self.requester, namespaces,
-            logger)
+            self.limited)
         self.events = NodeEvents(
             node, self.core, engine, self.channels, self.membership,
             self.status, self.tasks, act, lambda: self.requester)
@@ -150,7 +164,7 @@ class Runtime(Generic[R]):
         #: creates the server.
         self.deliveries = make_deliveries(self)
         self.channels += [
-            Channel(index, key, options, driver, engine, logger,
+            Channel(index, key, options, driver, engine, self.limited,
                     self.capacity, node, self.core, encoder, self.state,
                     self.deliveries, self.membership.serve,
                     self.membership.lose_sight, self.status.losses,
@@ -172,7 +186,7 @@ class Runtime(Generic[R]):
             # A start() in another task has started the former tasks by now,
             # or will start the new ones.
             former, self.deliveries = self.deliveries, deliveries
-            self.tasks.end([name for name, _ in former.tasks()])
+            self.tasks.end([each.name for each in former.tasks()])
             has_started = self.state.member
         former.interrupt()
         for channel, delivery in zip(self.channels, made):
@@ -205,6 +219,13 @@ class Runtime(Generic[R]):
         state = self.state
         return state.closed and not state.finished and not state.closing
 
+    def join(self) -> None:
+        """Become a member because the application, or a client, asks for it;
+        a child process may also :meth:`start` because its parent was one.
+        Idempotent."""
+        self.sync = self._waits_as_member
+        self.start()
+
     def start(self) -> None:
         """Become a member. Idempotent.
 
@@ -213,6 +234,7 @@ class Runtime(Generic[R]):
         call at most.
         """
         tasks, state, redis = self.tasks, self.state, self._redis
+        joined = False
         state.may_have_clients()
         with tasks.start_lock:
             if state.closed:
@@ -223,15 +245,19 @@ class Runtime(Generic[R]):
                 self.streams.start_writer(channel)
                 tasks.start(f'reader of {channel.key}', channel.reader.work,
                             redis)
-            for name, work in self.deliveries.tasks():
-                tasks.start(name, work)
-                redis.watch(name, tasks.by_name[name].hurry)
+            for part in self.deliveries.tasks():
+                tasks.start_part(part)
             tasks.start('heartbeat', self.events.keep_time)
             state.member = True
             self.deliveries.joined()
+            if not self._announced:
+                self._announced = joined = True
             awaited = [tasks.by_name[f'{what} of {channel.key}']
                        for channel in self.channels
                        for what in ('reader', 'writer')]
+        if joined:
+            log_safely(self._logger().info, 'joining the cluster: %s, uid %s',
+                       self._summary, self.uid)
         # One deadline for all calls: if Redis hangs, each client would wait.
         deadline = state.clients_since() + START_PATIENCE
         for each in awaited:
@@ -297,7 +323,7 @@ class Runtime(Generic[R]):
         left = sum([channel.writer.end() for channel in self.channels])
         for channel in self.channels:
             channel.delivery.end()
-        self.status.losses.log_more(math.inf)
+        self.status.log_more(math.inf)
         self.state.finished = True
         return left
 
@@ -339,8 +365,17 @@ class Runtime(Generic[R]):
         self.deliveries.abandon()
 
     def _backlog(self) -> str:
-        """The waiting messages, for the log."""
-        return f'{self.capacity.count} messages wait in the outbox'
+        """What waits when Redis is back, for the log."""
+        count = self.capacity.count
+        return 'no message waits' if not count else \
+            f'{count} {"message waits" if count == 1 else "messages wait"} ' \
+            f'in the outbox'
+
+    def _waiting(self) -> str:
+        """What waits while Redis is away, for the log."""
+        count = self.capacity.count
+        return 'messages wait in the outbox until it is back' + (
+            f', so far {count}' if count else '')
 
     def can_carry(self, value: Any) -> bool:
         """Whether a value can be sent as part of a socket's data, next to any

@@ -9,14 +9,16 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 from ..concurrency.availability import Availability
 from ..concurrency.engines import Engine, Event
 from ..concurrency.locks import Lock
+from ..concurrency.log_limiter import LogLimiter
 from ..concurrency.tasks import Task
-from ..errors import DecodeError, OutboxFullError
-from ..losses import COUNTERS, Loss, Losses, MISSING
+from ..errors import DecodeError, RedisStreamsError
+from ..losses import COUNTERS, EVICTED, Loss, Losses, MISSING
 from ..protocol.node import Node
 from ..stream.outbox import Capacity
 from .channel import Channel
 from .delivery import Requests
 from .tasks import State
+from .watchdog import Watchdog
 
 
 class LossReport:
@@ -72,17 +74,23 @@ class Status:
     :param channels: the channels of the process.
     :param tasks: its tasks, by name; may still be empty.
     :param redis: whether Redis can be used.
-    :param pubsub: whether PUB/SUB can be used.
+    :param others: whether what Redis is used for besides streams works.
+    :param watchdog: looks after the tasks.
     :param requests: returns what sends requests and answers.
+    :param renew_deliveries: lets the deliveries connect anew.
+    :param is_node: whether the process can become a node.
     """
 
     def __init__(self, node: Node, core: threading.Lock, engine: Engine,
-                 logger: Callable[[], logging.Logger], state: State,
+                 logger: LogLimiter, state: State,
                  channels: Sequence[Channel], tasks: Mapping[str, Task],
                  capacity: Capacity, losses: LossReport, redis: Availability,
-                 pubsub: Availability, requests: Callable[[], Requests],
-                 ) -> None:
+                 others: Sequence[Availability], watchdog: Watchdog,
+                 requests: Callable[[], Requests],
+                 renew_deliveries: Callable[[], None],
+                 is_node: bool = True) -> None:
         self._node = node
+        self._is_node = is_node
         self._core = core
         self._engine = engine
         self._logger = logger
@@ -92,8 +100,10 @@ class Status:
         self._capacity = capacity
         self.losses = losses
         self._redis = redis
-        self._pubsub = pubsub
+        self._others = others
+        self.watchdog = watchdog
         self._requests = requests
+        self._renew_deliveries = renew_deliveries
         #: How many messages were malformed. Written by the tasks of readers
         #: and listeners, under the core lock.
         self._skipped = 0
@@ -101,6 +111,19 @@ class Status:
         #: and removes its own.
         self._waiting: List[Event] = []
         redis.watch('tasks that wait for a connection', self._wake_waiting)
+        redis.follow(self._follow)
+
+    def _follow(self, part: str) -> None:
+        """Another server has taken over, and this part is connected to it:
+        let no other connection stay with the old one, which may still
+        answer. On the task of the part."""
+        for channel in self._channels:
+            for kind, each in (('reader', channel.reader),
+                               ('writer', channel.writer)):
+                if part != f'{kind} of {channel.key}':
+                    each.interrupt()
+        self._requests().renew()
+        self._renew_deliveries()
 
     def skip(self, error: DecodeError, what: str = 'a request') -> None:
         """Count and log what is not a valid message."""
@@ -108,7 +131,7 @@ class Status:
             self._skipped += 1
         self._logger().warning('%s was skipped: %s', what, error)
 
-    def no_room(self, what: str, error: OutboxFullError) -> None:
+    def no_room(self, what: str, error: RedisStreamsError) -> None:
         """Log that there was no room for what an entry or a request brings
         about. The node that waits for it reports that this one is missing."""
         self._logger().warning('%s was not carried out: %s', what, error)
@@ -147,6 +170,12 @@ class Status:
         for event in list(self._waiting):
             event.set()
 
+    def log_more(self, now: float) -> None:
+        """Log what came too soon after another line of its kind. To be called
+        now and then, and with infinity at the end."""
+        self.losses.log_more(now)
+        self._logger.log_more(now)
+
     def stats(self) -> Dict[str, int]:
         """Counters since the start, see the manager's ``stats``."""
         writers = [channel.writer for channel in self._channels]
@@ -169,6 +198,8 @@ class Status:
             'reader_restarts': self._restarts('reader'),
             'requests_dropped': self._requests().dropped,
             'outages': self._redis.outages,
+            'task_deaths': self.watchdog.deaths,
+            'stalls': self.watchdog.stalls,
         }
 
     def _restarts(self, kind: str) -> int:
@@ -177,21 +208,29 @@ class Status:
 
     def health(self) -> Dict[str, Any]:
         """See the manager's ``health``."""
-        started, redis, pubsub = bool(self._tasks), self._redis, self._pubsub
+        started, redis = bool(self._tasks), self._redis
+        failing = [each for each in self._others if not each.ok]
         member = self._state.member
         connected = started and not self._state.closed and redis.ok
-        well = connected and pubsub.ok
+        stalled = [] if self._state.closed \
+            else self.watchdog.look(time.monotonic())
+        well = connected and not failing and not stalled
         return {
             'status': 'ok' if well or not started else 'degraded',
-            'connected': connected,
+            # Before the first client that is not known.
+            'connected': connected if started else None,
             'reader_lag': self._lag() if member else None,
             'outbox': self._capacity.count,
             'outbox_bytes': self._capacity.bytes,
-            'nodes': self._count_others() + 1 if member else 0,
+            # As server_count(), by which a process joins.
+            'nodes': self._count_others() + 1 if member
+            else int(self._is_node and not started),
             'messages_lost': self.losses.counts[COUNTERS[MISSING]],
-            'last_error': pubsub.last_error
-            if not pubsub.ok and pubsub.last_error
-            else redis.last_error or pubsub.last_error,
+            'entries_evicted': self.losses.counts[COUNTERS[EVICTED]],
+            'stalled': stalled,
+            'last_error': next((
+                each.last_error for each in (*failing, redis, *self._others)
+                if each.last_error), None),
             **redis.history(),
         }
 

@@ -6,6 +6,7 @@ import time
 from typing import Any, Dict, Optional, Sequence
 
 from ..concurrency.engines import Engine
+from ..errors import NotStoredError
 from ..protocol.codec import Encoder
 from ..protocol.messages import Message, SIGNS_OF_LIFE
 from ..protocol.node import Node
@@ -23,11 +24,6 @@ BEGIN_PATIENCE = 0.1
 #: struck before it began, in seconds.
 START_PATIENCE = 2.0
 
-#: After this many entries in the outbox an emitting task lets others run.
-#: Otherwise, under gevent and eventlet, nothing would be sent before a loop of
-#: emits ends, and the outbox could become full while Redis works.
-YIELD_EVERY = 256
-
 #: How long an emit waits at most while the outbox is more than half full, in
 #: seconds. Otherwise a loop of emits that is faster than Redis, or than the
 #: readers that the writer waits for, would fill it.
@@ -44,11 +40,13 @@ class Streams:
     :param channels: the channels of the process, one for each stream;
                      complete before any method is called.
     :param capacity: how much the outboxes hold together.
+    :param confirmed: whether :meth:`wait` raises if Redis does not have the
+                      message.
     """
 
     def __init__(self, channels: Sequence[Channel], capacity: Capacity,
                  node: Node, encoder: Encoder, engine: Engine, state: State,
-                 tasks: Tasks) -> None:
+                 tasks: Tasks, confirmed: bool = False) -> None:
         self._channels = channels
         self._capacity = capacity
         self._node = node
@@ -56,6 +54,7 @@ class Streams:
         self._engine = engine
         self._state = state
         self._tasks = tasks
+        self._confirmed = confirmed
         #: The channel of each namespace that was looked up. Written by any
         #: task without a lock: all tasks compute the same channel.
         self._routes: Dict[str, Channel] = {}
@@ -109,7 +108,10 @@ class Streams:
 
     def wait(self, namespace: str, pending: Pending) -> None:
         """See :meth:`~redis_streams_adapter.stream.waiters.Waiters.wait`. A
-        task of the manager does not wait: the writer might wait for it."""
+        task of the manager does not wait: the writer might wait for it.
+
+        :raises NotStoredError: Redis does not have it, and has to.
+        """
         if self._tasks.on_own_task():
             return
         channel = self.channel(namespace)
@@ -120,6 +122,10 @@ class Streams:
             channel.writer.wait(pending, BEGIN_PATIENCE)
             self.start_writer(channel)
         channel.writer.wait(pending)
+        if self._confirmed and not pending.settled:
+            raise NotStoredError(
+                f'Redis has not stored the message, which waits in the outbox '
+                f'({self._tasks.why_not()})')
 
     def flush(self, timeout: Optional[float]) -> bool:
         """Wait until Redis has all that was emitted.
@@ -146,14 +152,12 @@ class Streams:
                 return False
 
     def make_room(self, namespace: str, pending: Pending) -> None:
-        """Let the writers run, from time to time; never under a lock. While
-        the outbox is more than half full, wait for the entry that was just
-        put into it; but not while Redis is known to be away."""
-        capacity = self._capacity
-        if capacity.crowded:
-            # A log handler may emit on a task of the manager.
-            if not self._tasks.on_own_task():
-                self.channel(namespace).writer.pause(pending, CROWD_PATIENCE)
-        # Including the entry that was just emitted.
-        elif (capacity.before_last + 1) % YIELD_EVERY == 0:
+        """Let the writers run, when :attr:`.Capacity.presses` says so; never
+        under a lock. While the outbox is more than half full, wait for the
+        entry that was just put into it; but not while Redis is known to be
+        away."""
+        if not self._capacity.crowded:
             self._engine.pause()
+        # A log handler may emit on a task of the manager.
+        elif not self._tasks.on_own_task():
+            self.channel(namespace).writer.pause(pending, CROWD_PATIENCE)

@@ -3,7 +3,7 @@ its start to its end.
 """
 import logging
 import time
-from typing import Any, Callable, Dict, Iterable, Optional
+from typing import Any, Callable, Dict, Iterable, NamedTuple, Optional
 
 from ..concurrency.availability import Availability
 from ..concurrency.engines import Engine
@@ -52,21 +52,41 @@ class State:
         return self._clients_since['since']
 
 
+class Part(NamedTuple):
+    """A task of the deliveries.
+
+    :param work: see :class:`~redis_streams_adapter.concurrency.tasks.Task`.
+    :param connects: whether it has connections to Redis, and so reports
+                     whether sessions can be read and written.
+    """
+
+    name: str
+    work: Callable[[Task], None]
+    connects: bool = False
+
+
 class Tasks:
     """The tasks of a process, by name.
 
     :param redis: whether Redis can be used.
-    :param pubsub: whether PUB/SUB can be used.
     """
 
     def __init__(self, engine: Engine, logger: Callable[[], logging.Logger],
-                 state: State, redis: Availability,
-                 pubsub: Availability) -> None:
+                 state: State, redis: Availability) -> None:
         self._engine = engine
         self._logger = logger
         self._state = state
         self._redis = redis
-        self._pubsub = pubsub
+        # Separate: if these fail, the streams may work, and nothing waits.
+        self._pubsub = Availability(
+            'PUB/SUB of Redis', logger, lambda: 'events are still sent',
+            lambda: 'requests fail; events are still sent')
+        self._sessions = Availability(
+            'Redis, for the sessions of clients,', logger,
+            lambda: 'clients that return can be recovered',
+            lambda: 'a client that returns now is new; events are still sent')
+        #: What ``health()`` reports besides the streams.
+        self.others = self._pubsub, self._sessions
         #: The start lock: one task at a time starts tasks.
         self.start_lock: Any = engine.lock()
         #: Each is noted before it is started; under the start lock.
@@ -83,6 +103,15 @@ class Tasks:
                     name, work, self._engine, availability, self._logger)
             task.start()
         return task
+
+    def start_part(self, part: Part) -> None:
+        """Start a task of the deliveries, unless it runs; under the start
+        lock. Idempotent."""
+        self.start(part.name, part.work,
+                   self._sessions if part.connects else None)
+        if part.name in self.by_name:
+            # It tries again at once when an outage is over.
+            self._redis.watch(part.name, self.by_name[part.name].hurry)
 
     def end(self, names: Iterable[str]) -> None:
         """Stop tasks, and forget them: others may get their names; under the
@@ -124,6 +153,10 @@ class Tasks:
         """Whether the caller runs on one of these tasks."""
         return any([task.is_current() for task in list(
             self.by_name.values())])
+
+    def why_not(self) -> str:
+        """Why Redis does not take a message, as far as is known."""
+        return self._redis.last_error or 'it has not answered in time'
 
     def refuse_on_own_task(self) -> None:
         """Make sure that this task may wait for answers.

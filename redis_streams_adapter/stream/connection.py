@@ -11,6 +11,18 @@ from typing import Any, Iterator, List, Sequence
 
 from ..protocol.transport import Unavailable
 from .driver import Driver, errors_of
+from .refusals import address_of, Refusals, refuses
+
+
+#: Parts of errors, and what they mean for the options.
+HINTS = {
+    'not allowed in cluster mode':
+        'use a URL with redis+cluster://, without a database',
+    # Of XADD in Redis 5.0 and 6.0, which take MINID for the entry's id; and of
+    # XTRIM.
+    'Invalid stream ID specified': 'retention and recovery need Redis 6.2',
+    'syntax error': 'retention and recovery need Redis 6.2',
+}
 
 
 class Refused(Unavailable):
@@ -34,6 +46,7 @@ class Connection:
         self._key = key
         self._timeout = timeout
         self._connection: Any = None
+        self._refusals = driver.refusals or Refusals()
         #: A fork copies green threads, and they must not go on.
         self._pid = os.getpid()
         self._error_reply = driver.module.exceptions.ResponseError
@@ -46,7 +59,40 @@ class Connection:
         """
         with translated(self._driver):
             self._connection = self._driver.make(self._timeout, self._key)
-            self._connection.connect()
+        self._begin()
+        self._prepare()
+        mode = self._driver.mode
+        if mode is not None and mode.asks:
+            mode.examine(self._command)
+
+    def _begin(self) -> None:
+        """Connect, and wait for a reply. A frozen server accepts connections,
+        and so does one at its limit of clients: only a reply, be it an
+        error, shows that it works."""
+        connection, refusals = self._connection, self._refusals
+        server = address_of(connection)
+        begun = refusals.attempt(server)
+        try:
+            connection.connect()
+            connection.send_packed_command(connection.pack_command(b'PING'))
+            self._answer_to_ping(connection)
+        except self._broken as exc:
+            reason = describe(exc)
+            if refuses(exc):
+                refusals.refused(server, begun, reason)
+            raise Unavailable(reason) from exc
+        refusals.accepted(server)
+
+    def _answer_to_ping(self, connection: Any) -> None:
+        try:
+            connection.read_response()
+        except self._error_reply as exc:
+            # Otherwise a reply: this user may not send PING, say.
+            if refuses(exc):
+                raise
+
+    def _prepare(self) -> None:
+        """Called when the connection is there, before the first command."""
 
     def interrupt(self) -> None:
         """End a wait for a reply."""
@@ -152,4 +198,6 @@ def translated(driver: Driver) -> Iterator[None]:
 
 def describe(error: BaseException) -> str:
     """An error as the log and ``health()`` show it."""
-    return f'{type(error).__name__}: {error}'
+    text = f'{type(error).__name__}: {error}'
+    return text + next((f'; {hint}' for part, hint in HINTS.items()
+                        if part in text), '')

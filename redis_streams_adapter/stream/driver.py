@@ -8,12 +8,16 @@ commands and parses replies, and nothing else. Connections use RESP2, because
 its replies are the same under every version of redis-py.
 """
 import os
+import re
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, \
     Tuple
 from urllib.parse import SplitResult
 
 from ..errors import ConfigurationError
+from ..parsing import ENCODE
 from ..protocol.transport import Link
+from .cluster_mode import ClusterMode
+from .refusals import Refusals
 from .topology import Address, Cluster, master_in, Members, Sentinels
 from .url import credentials_of, database_of, hosts_of, options_of, \
     service_of, split_url
@@ -48,6 +52,10 @@ class Driver(NamedTuple):
     :param socket_timeout: seconds, for commands that do not block.
     :param cluster: how to look up servers; ``None``: all keys are on one.
     :param database: the number of the database that connections select.
+    :param mode: finds out whether the server is part of a cluster, if it is
+                 named alone.
+    :param refusals: the servers that refuse connections; ``None``: they are
+                     asked again at any time.
     :param link: makes a link to a stream, given its key and its ``max_len``,
                  in place of a connection to Redis: for tests.
     """
@@ -58,6 +66,8 @@ class Driver(NamedTuple):
     cluster: Optional[Cluster] = None
     database: int = 0
     link: Optional[Callable[[str, int], Link]] = None
+    mode: Optional[ClusterMode] = None
+    refusals: Optional[Refusals] = None
 
     def connecting_to(self, address: Optional[Address]) -> 'Driver':
         """How to connect to one server of a cluster.
@@ -90,7 +100,8 @@ def open_driver(url: Any, options: Mapping[str, Any],
         try:
             return _of_client(module, url, options)
         except (ValueError, TypeError) as exc:
-            raise ConfigurationError(f'redis_options: {exc}') from exc
+            raise ConfigurationError(
+                f'redis_options: {_complaint(exc)}') from exc
     parts = split_url(url)
     base, _, topology = parts.scheme.partition('+')
     if base not in SCHEMES or topology not in ('', 'sentinel', 'cluster') \
@@ -116,8 +127,18 @@ def open_driver(url: Any, options: Mapping[str, Any],
     except (ValueError, TypeError, *errors_of(module)) as exc:
         if isinstance(exc, ConfigurationError):
             raise
-        # Not chained: the cause of this error repeats a value of the URL.
-        raise ConfigurationError(f'url or redis_options: {exc}') from None
+        # Not chained: the cause of this error repeats a value of the URL. And
+        # the query may be the end of a password.
+        raise ConfigurationError(
+            f'url: an option in the query is not valid; {ENCODE}'
+            if '@' in parts.query
+            else f'url or redis_options: {_complaint(exc)}') from None
+
+
+def _complaint(exc: Exception) -> str:
+    """What redis-py says of wrong options."""
+    unknown = re.search(r"unexpected keyword argument ('\w+')", str(exc))
+    return f'redis-py has no option {unknown[1]}' if unknown else str(exc)
 
 
 def errors_of(module: Any) -> Tuple[Any, ...]:
@@ -147,7 +168,8 @@ def _of_pool(module: Any, pool: Any, options: Mapping[str, Any]) -> Driver:
     connect = _connector(module, kwargs, pool.connection_class)
     return Driver(module, lambda timeout, key: connect(timeout),
                   _timeout(kwargs.get('socket_timeout')),
-                  database=_selected(kwargs))
+                  database=_selected(kwargs), mode=ClusterMode(),
+                  refusals=Refusals())
 
 
 def _selected(kwargs: Mapping[str, Any]) -> int:
@@ -175,12 +197,19 @@ def _connector(module: Any, options: Mapping[str, Any],
         if path and not os.path.isfile(path):
             raise ConfigurationError(f'{name}: no such file: {path!r}')
 
+    named = {'lib_name', 'lib_version', 'driver_info'} & kwargs.keys()
+
     def connect(timeout: float, **more: Any) -> Any:
         retry = module.retry.Retry(module.backoff.NoBackoff(), 0)
         connection = cls(**kwargs, **more, retry=retry, protocol=2,
                          socket_timeout=timeout)
         # Unix sockets of redis-py 5.0 ignore the argument.
         connection.socket_timeout = timeout
+        if not named:
+            # No CLIENT SETINFO, over which some proxies end the connection:
+            # redis-py 5 to 7, and 8.
+            connection.lib_name = connection.lib_version = None
+            connection.driver_info = None
         return connection
 
     # An unknown option fails here, not when Redis is first needed.
@@ -261,7 +290,8 @@ def _of_client(module: Any, client: Any,
 
     _connector(module, options)
     return Driver(module, make, _timeout(options.get('socket_timeout')),
-                  Cluster(masters, places, connect), _selected(options))
+                  Cluster(masters, places, connect), _selected(options),
+                  refusals=Refusals())
 
 
 def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
@@ -316,11 +346,16 @@ def _told_by(module: Any, sentinels: Sentinels,
         host, port = sentinels.master()
         return connect(timeout, host=forced_host or host, port=port)
 
-    return Driver(module, make, socket_timeout, database=database)
+    return Driver(module, make, socket_timeout, database=database,
+                  refusals=Refusals())
 
 
 def _of_cluster(module: Any, parts: SplitResult,
                 kwargs: Dict[str, Any]) -> Driver:
+    if database_of(parts) or _selected(kwargs):
+        raise ConfigurationError(
+            'url: a Redis Cluster has only database 0, so the URL must name '
+            'no other')
     kwargs.setdefault('socket_timeout', None)
     kwargs['socket_timeout'] = _timeout(kwargs['socket_timeout'])
     connect = _connector(module, kwargs)
@@ -345,7 +380,8 @@ def _of_cluster(module: Any, parts: SplitResult,
         return lambda key: master_in(table, slot_of(key))
 
     return Driver(module, make, kwargs['socket_timeout'],
-                  Cluster(members.masters, places, at), _selected(kwargs))
+                  Cluster(members.masters, places, at), _selected(kwargs),
+                  refusals=members.refusals)
 
 
 def _connection_to(module: Any, node: Any, options: Mapping[str, Any],

@@ -4,18 +4,29 @@ describes it.
 Only this module decides what each error means. An error *reply* means that a
 command was not carried out; a broken connection leaves open whether it was.
 """
-from typing import Any, List, Optional, Sequence, Tuple
+import math
+import time
+from typing import Any, cast, Dict, List, Optional, Sequence, Tuple
 
 from ..protocol.position import Position
 from ..protocol.transport import Ends, Entry, EntryRefused, Fields, Identity, \
-    Link, NO_STREAM, NotReplicated, Result, Unavailable
+    Link, NO_STREAM, NotReplicated, OutOfMemory, Result, size_of, Unavailable
 from .driver import Driver
 from .connection import describe, Connection
-from .resp import pack, pack_command, pack_fields, Replies
+from .resp import EntryPacker, pack, pack_command, Replies, send
+from .scripts import ENDS, ends_of, NEXT, read_in_parts
 
 #: How long a read may take beyond its waiting time, in seconds, before the
 #: connection is taken for dead.
 READ_MARGIN = 5.0
+
+#: How many bytes a page may have, if it was meant to have more than one entry.
+#: One that is larger is not read to its end, so that the memory of this
+#: process is bounded, too.
+PAGE_LIMIT = 1 << 24
+
+#: Parts of the error replies to a script if the server permits none.
+NO_SCRIPTS = ('permission', 'unknown command')
 
 #: Parts of the replies to an entry that the server will never take, from
 #: ``networking.c`` (which then closes the connection) and ``t_stream.c`` of
@@ -25,6 +36,14 @@ READ_MARGIN = 5.0
 TOO_LONG = 'invalid bulk length'
 ENTRY_ERRORS = (TOO_LONG, 'Elements are too large')
 
+#: For how many seconds an optional command is not sent after a connection has
+#: ended over it. It may have been an outage.
+TRY_AGAIN = 300.0
+
+#: Part of the error while the server's memory is full (``server.c``). It
+#: begins with OOM, which redis-py removes.
+NO_MEMORY = "used memory > 'maxmemory'"
+
 MULTI, EXEC = pack_command(b'MULTI'), pack_command(b'EXEC')
 QUEUED = b'QUEUED'
 
@@ -32,11 +51,12 @@ _new = tuple.__new__
 
 
 def open_link(driver: Driver, stream: str, max_len: int, block: float = 0.0,
-              min_replicas: int = 0) -> Link:
+              min_replicas: int = 0,
+              ended: Optional[Dict[bytes, float]] = None) -> Link:
     """A link to a stream, not connected yet: see :class:`RedisLink`."""
     if driver.link is not None:
         return driver.link(stream, max_len)
-    return RedisLink(driver, stream, max_len, block, min_replicas)
+    return RedisLink(driver, stream, max_len, block, min_replicas, ended)
 
 
 class RedisLink(Connection):
@@ -48,35 +68,48 @@ class RedisLink(Connection):
     :param block: the longest time to wait in a read, in seconds; 0 for a
                   link that appends.
     :param min_replicas: how many replicas must have what is appended.
+    :param ended: which optional commands have ended a connection, and when;
+                  written by all links that share it, in one step each.
     """
 
     def __init__(self, driver: Driver, stream: str, max_len: int,
-                 block: float = 0.0, min_replicas: int = 0) -> None:
+                 block: float = 0.0, min_replicas: int = 0,
+                 ended: Optional[Dict[bytes, float]] = None) -> None:
         super().__init__(driver, stream, max(
             driver.socket_timeout, block + READ_MARGIN if block else 0))
         self._stream = stream.encode()
         self._cap = (b'MAXLEN', b'~', b'%d' % max_len)
         self._appends = not block
         self._min_replicas = min_replicas
+        self._ended: Dict[bytes, float] = {} if ended is None else ended
         # The reply must arrive before the connection is taken for dead.
         self._replica_wait = int(driver.socket_timeout * 1000 / 2)
         self._identity: Optional[Identity] = None
-        #: Made by :meth:`connect`.
+        self._server: Optional[bytes] = None
+        self._packer = EntryPacker()
+        #: Made by :meth:`_prepare`.
         self._replies: Replies
         #: The last arguments of XREAD, and the command up to the position.
         self._last_read: Tuple[Any, bytes] = (None, b'')
+        self.page_bytes = 0
 
     @property
     def identity(self) -> Optional[Identity]:
         return self._identity
 
+    @property
+    def server(self) -> Optional[bytes]:
+        return self._server
+
+    def _prepare(self) -> None:
+        self._replies = Replies(self._connection, self._driver)
+
     def connect(self) -> None:
         super().connect()
-        self._replies = Replies(self._connection, self._driver)
         # Without transactions, an entry of a batch would be stored even if
         # one before it was not.
         probe = ((b'MULTI',), (b'EXEC',)) if self._appends else ()
-        info, *begun = self._commands((b'CLIENT', b'INFO'), *probe)
+        info, *begun = self._optional((b'CLIENT', b'INFO'), *probe)
         for reply in begun:
             self._check(reply)
         if isinstance(info, bytes):
@@ -84,6 +117,9 @@ class RedisLink(Connection):
             # and the address identify this connection.
             known = dict(each.partition(b'=')[::2] for each in info.split())
             self._identity = known[b'id'], known[b'addr']
+            if self._driver.cluster is None:
+                # Since Redis 6.2.
+                self._server = known.get(b'laddr')
 
     def append(self, batch: Sequence[Fields],
                oldest: Optional[int] = None) -> List[Result]:
@@ -91,12 +127,8 @@ class RedisLink(Connection):
         # An XADD takes only one trimming rule.
         rule = self._cap if oldest is None else (
             b'MINID', b'~', b'%d' % oldest)
-        add = (b'XADD', self._stream, *rule, b'*')
-        count, head = len(add), pack(add)
-        pieces: List[bytes] = []
-        for fields in batch:
-            pieces.append(b'*%d\r\n%b' % (count + len(fields), head))
-            pieces += pack_fields(fields)
+        pieces = self._packer.pack(
+            (b'XADD', self._stream, *rule, b'*'), batch)
         if len(batch) > 1:
             # All or nothing: one refused command stops them all, so that no
             # later one overtakes it.
@@ -107,10 +139,10 @@ class RedisLink(Connection):
                 b'%d' % self._replica_wait))
         try:
             # A single entry may be large: do not copy it once more.
-            if len(batch) > 1 or len(pieces) <= 3:
+            if len(batch) > 1 or len(pieces) < 3:
                 pieces = [b''.join(pieces)]
             for piece in pieces:
-                connection._sock.sendall(piece)
+                send(connection._sock, piece)
             replies = [self._reply(0)] if len(batch) == 1 \
                 else self._executed(len(batch))
             replicas = self._reply(0) if self._min_replicas else None
@@ -175,7 +207,9 @@ class RedisLink(Connection):
             raise reply
 
     def _results(self, replies: List[Any]) -> List[Result]:
-        if set(map(type, replies)) == {bytes}:
+        # Without a set for a single reply.
+        if type(replies[0]) is bytes and (
+                len(replies) == 1 or set(map(type, replies)) == {bytes}):
             return replies
         for reply in replies:
             if not isinstance(reply, (bytes, self._error_reply)):
@@ -186,7 +220,8 @@ class RedisLink(Connection):
                   if isinstance(reply, self._error_reply)]
         if len(errors) == len(replies) and not any(
                 text in str(errors[0]) for text in ENTRY_ERRORS):
-            raise Unavailable(describe(errors[0])) from errors[0]
+            why = OutOfMemory if NO_MEMORY in str(errors[0]) else Unavailable
+            raise why(describe(errors[0])) from errors[0]
         return [EntryRefused(str(reply), index)
                 if isinstance(reply, self._error_reply) else reply
                 for index, reply in enumerate(replies)]
@@ -199,22 +234,27 @@ class RedisLink(Connection):
             self._last_read = (count, block), command
         connection = self._open()
         position = bytes(after)
+        replies = self._replies
+        before = replies.received
+        if count > 1:
+            replies.limit = before + PAGE_LIMIT
         try:
-            connection._sock.sendall(
-                b'%b$%d\r\n%b\r\n' % (command, len(position), position))
+            send(connection._sock, b'%b$%d\r\n%b\r\n' % (
+                command, len(position), position))
             reply = self._check(self._answer())
         except self._broken as exc:
             raise self._lost(exc) from exc
+        finally:
+            replies.limit = math.inf
+        self.page_bytes = replies.received - before
         if not reply:
             return []
         # As Position.parse() does, without its checks: Redis made these ids,
         # and every entry of every page passes here.
-        entries = []
-        for entry_id, fields in reply[0][1]:
-            milliseconds, number = entry_id.split(b'-')
-            entries.append(_new(Entry, (_new(
-                Position, (int(milliseconds), int(number))), fields)))
-        return entries
+        return [_new(Entry, (_new(
+            Position, (int(milliseconds), int(number))), fields))
+            for entry_id, fields in reply[0][1]
+            for milliseconds, number in [entry_id.split(b'-')]]
 
     def _read_command(self, count: int, block: Optional[float]) -> bytes:
         """The command XREAD, without the position at its end."""
@@ -225,10 +265,32 @@ class RedisLink(Connection):
                  self._stream)
         return b'*%d\r\n%b' % (len(parts) + 1, pack(parts))
 
-    def trim(self) -> None:
-        self.ask(b'XTRIM', self._stream, *self._cap)
+    def read_in_parts(self, after: Position) -> Optional[List[Entry]]:
+        page = read_in_parts(self._script, b'XREAD', bytes(after))
+        self.page_bytes = size_of(page or ())
+        return page
+
+    def next_id(self, after: Position) -> Optional[Position]:
+        reply = self._script(NEXT, bytes(after))
+        if reply is None:
+            page = self.read(after, 1, None)
+            return page[0].id if page else None
+        return Position.parse(reply[0]) if reply else None
+
+    def trim(self, keep: Optional[int] = None,
+             oldest: Optional[int] = None) -> int:
+        rule = self._cap
+        if oldest is not None:
+            rule = b'MINID', b'~', b'%d' % oldest
+        elif keep is not None:
+            rule = b'MAXLEN', b'~', b'%d' % keep
+        return int(self.ask(b'XTRIM', self._stream, *rule))
 
     def ends(self) -> Ends:
+        found = self._script(ENDS)
+        if found is not None:
+            return ends_of(found)
+        before = self._replies.received
         reply = self._command(b'XINFO', b'STREAM', self._stream)
         if isinstance(reply, self._error_reply):
             if 'no such key' in str(reply):
@@ -240,7 +302,8 @@ class RedisLink(Connection):
         # Redis has `entries-added` since 7.0.
         return Ends(first and Position.parse(first[0]),
                     Position.parse(info[b'last-generated-id']),
-                    info.get(b'entries-added'), info[b'length'])
+                    info.get(b'entries-added'), info[b'length'],
+                    self._replies.received - before)
 
     def time(self) -> int:
         seconds, microseconds = self.ask(b'TIME')
@@ -250,4 +313,29 @@ class RedisLink(Connection):
         # An error here means "no permission": a late command may then store
         # copies, which readers drop.
         number, address = identity
-        self._command(b'CLIENT', b'KILL', b'ID', number, b'ADDR', address)
+        self._optional((b'CLIENT', b'KILL', b'ID', number, b'ADDR', address))
+
+    def _script(self, script: bytes, *arguments: bytes) -> Optional[List[Any]]:
+        """The reply to a script, a list; ``None``: it was refused."""
+        reply, = self._optional(
+            (b'EVAL', script, b'1', self._stream, *arguments), name=b'EVAL')
+        if not isinstance(reply, self._error_reply):
+            return cast(Optional[List[Any]], reply)
+        if any(text in str(reply) for text in NO_SCRIPTS):
+            self._ended[b'EVAL'] = time.monotonic()
+        return None
+
+    def _optional(self, command: Sequence[bytes], *more: Sequence[bytes],
+                  name: bytes = b'') -> List[Any]:
+        """The replies to a command that a proxy may end the connection over,
+        and to others. For a while, it is not sent on the next connections:
+        its reply is then ``None``."""
+        name = name or b' '.join(command[:2])
+        if time.monotonic() - self._ended.get(name, -math.inf) < TRY_AGAIN:
+            return [None, *(self._commands(*more) if more else ())]
+        try:
+            return self._commands(command, *more)
+        except Unavailable as exc:
+            self._ended[name] = time.monotonic()
+            raise Unavailable(f'{exc} (after {name.decode()}, which is not '
+                              f'needed, and not tried again for now)') from exc

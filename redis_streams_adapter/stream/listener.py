@@ -91,10 +91,12 @@ class ListenerLink(Connection):
 
     def _change(self, command: bytes, channels: Sequence[bytes]) -> None:
         self._send(command, *channels)
+        # With thousands of namespaces, there are many.
+        changed = frozenset(channels)
         for _ in channels:
             while True:
                 reply = self._receive()
-                if reply[0] == command.lower() and reply[1] in channels:
+                if reply[0] == command.lower() and reply[1] in changed:
                     break
                 early = self._parse(reply)
                 if early is not None:
@@ -314,7 +316,8 @@ class Listener:
         :param ways: those in use; one that is refused is removed.
         """
         new = [each for each in wanted if each not in self._confirmed]
-        old = [each for each in self._confirmed if each not in wanted]
+        kept = frozenset(wanted)
+        old = [each for each in self._confirmed if each not in kept]
         elsewhere: Set[bytes] = set()
         for way, dispensable in list(ways.items()):
             try:
@@ -329,7 +332,7 @@ class Listener:
                 continue
             for some in self._by_command(old):
                 self._try(link.unsubscribe, way, some)
-        self._confirm(frozenset(wanted) - elsewhere)
+        self._confirm(kept - elsewhere)
         if elsewhere and self._moved is not None:
             self._moved()
 

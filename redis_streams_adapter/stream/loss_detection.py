@@ -56,6 +56,9 @@ class LossDetector:
         #: Until then, the reader looks after each page.
         self.unsure: Optional[Position] = None
         self._goal = START
+        #: Whether some of them may have been, by now. That is reported once,
+        #: when the goal is reached.
+        self._short = False
         #: Whether the next page is needed, see :meth:`page`.
         self.needs_page = True
         #: What the reader had received when its cursor was last set to a
@@ -123,13 +126,17 @@ class LossDetector:
         unsure, first = self.unsure, ends.first_id
         if unsure is None:
             return
-        self.unsure = None if cursor >= self._goal else cursor
-        if unsure != ends.last_id and self._is_trimmed(ends) and (
-                first is None or first > unsure):
+        is_trimmed = unsure != ends.last_id and self._is_trimmed(ends) and (
+            first is None or first > unsure)
+        self._short = self._short or is_trimmed
+        if cursor < self._goal and first is not None and first <= self._goal:
+            self.unsure = max(cursor, first) if is_trimmed else cursor
+            return
+        # Once, and at the end: what is trimmed meanwhile belongs to it.
+        self.unsure, short, self._short = None, self._short, False
+        if short:
             # What was trimmed may have been older: that cannot be known.
             self._lost(TRIMMED, None)
-            if self.unsure is not None and first is not None:
-                self.unsure = max(cursor, first)
 
     def _is_trimmed(self, ends: Ends) -> bool:
         """Whether the stream has had entries that are gone."""
@@ -152,7 +159,7 @@ class LossDetector:
         # First: if an exception strikes, no number is relied on.
         self._exact = False
         self._uncounted = None if ends.added is None else -received
-        self.unsure = None
+        self.unsure, self._short = None, False
         self._misplaced = received
 
     def _what_happened(self, ends: Ends) -> str:

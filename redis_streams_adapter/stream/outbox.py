@@ -21,18 +21,28 @@ settled. The number of entries, their size and the next number are computed
 from the entries. A settled entry that is still at the front is removed by the
 next call that looks.
 """
+from bisect import bisect_right
 from collections import deque
 from itertools import islice
 from typing import Callable, Deque, Iterable, Iterator, List, NamedTuple, \
     Optional, Sequence
 
-from ..errors import OutboxFullError, RedisStreamsError
+from ..errors import EventTooLargeError, OutboxFullError, \
+    RedisStreamsError
 from ..concurrency.locks import Lock
 from ..protocol.transport import EntryRefused, Fields, Result
 
 #: What an entry costs in memory besides its fields, in bytes: objects,
 #: references and the numbers.
 ENTRY_OVERHEAD = 500
+
+#: After this many entries an emitting task lets others run. Otherwise, under
+#: gevent and eventlet, nothing would be sent before a loop of emits ends, and
+#: the outbox could become full while Redis works.
+YIELD_EVERY = 256
+
+#: The same of an entry with data, the names ``uid nsp type data`` included.
+DATA_OVERHEAD = ENTRY_OVERHEAD + 14
 
 
 class Capacity:
@@ -49,11 +59,13 @@ class Capacity:
         self.lock = Lock()
         self.limit = limit
         self.max_bytes = max_bytes
-        #: How many entries there were before the last one. Written under the
-        #: lock, read without it; may be slightly out of date.
-        self.before_last = 0
-        #: Whether more than half of it was in use then. The same holds.
+        #: Whether more than half of it was in use before the last entry.
+        #: Written under the lock, read without it; may be slightly out of
+        #: date.
         self.crowded = False
+        #: Whether the task that put the last entry should let others run. The
+        #: same holds.
+        self.presses = False
         #: The outboxes that share it: complete before any is used.
         self.outboxes: List['Outbox'] = []
 
@@ -71,8 +83,12 @@ class Capacity:
         with self.lock:
             return sum([each.bytes for each in self.outboxes])
 
-    def full(self, size: int) -> OutboxFullError:
+    def full(self, size: int) -> RedisStreamsError:
         """The error to raise if there is no room for one more entry."""
+        if size > self.max_bytes:
+            return EventTooLargeError(
+                f'the message takes {size} bytes, and never fits into the '
+                f'outbox (outbox_max_bytes={self.max_bytes})')
         if self.count >= self.limit:
             return OutboxFullError(
                 f'the outbox is full (outbox_limit={self.limit})')
@@ -105,6 +121,11 @@ class Pending:
         self.breaks = 0
 
 
+def _end_of(pending: Pending) -> int:
+    """How many bytes are in the outbox up to the end of an entry."""
+    return pending.before + pending.size
+
+
 class Settled(NamedTuple):
     """What has left the outbox in one step.
 
@@ -125,12 +146,21 @@ class Outbox:
     :param sign: puts into the fields of each entry the uid that is right at
                  its place in the order; called under the lock, see
                  :mod:`redis_streams_adapter.protocol.sender`.
+    :param wake: wakes the task that takes entries out; called without the
+                 lock.
     """
 
     def __init__(self, capacity: Capacity,
-                 sign: Optional[Callable[[Fields], Fields]] = None) -> None:
+                 sign: Optional[Callable[[Fields], Fields]] = None,
+                 wake: Callable[[], None] = lambda: None) -> None:
         self._capacity = capacity
         self._sign = sign
+        self._wake = wake
+        #: Set by the task that takes entries out, before it looks and waits.
+        #: The first task that puts an entry in after that clears it, and
+        #: wakes that task. If an exception strikes between the two, the next
+        #: look finds the entry.
+        self.is_awaited = False
         self._lock = capacity.lock
         #: Under the lock; the length is read without it.
         self.entries: Deque[Pending] = deque()
@@ -170,52 +200,62 @@ class Outbox:
         with self._lock:
             return self.entries[-1] if self.entries else None
 
-    def put(self, fields: Fields, numbered: bool = True) -> Pending:
-        """Accept an entry. Never blocks.
+    def put(self, fields: Fields, numbered: bool = True,
+            bounded: bool = True) -> Pending:
+        """Number an entry and accept it. Never blocks.
 
         :param numbered: whether it is a message; if not, a sign of life.
+        :param bounded: whether there has to be room for it; if not, it has
+                        its uid already.
         :raises OutboxFullError: it was not accepted.
+        :raises EventTooLargeError: it can never be accepted.
         :raises RedisStreamsError: the outbox is closed.
         """
-        size = sum(map(len, fields)) + ENTRY_OVERHEAD
+        size = 0
+        if bounded and len(fields) == 8:
+            # A message. Its values alone, at a quarter of the time.
+            size = DATA_OVERHEAD + len(fields[1]) + len(fields[3]) \
+                + len(fields[5]) + len(fields[7])
+        elif bounded:
+            size = ENTRY_OVERHEAD + sum(map(len, fields))
         pending = Pending(fields, size, 1 if numbered else 0, numbered)
         with self._lock:
             if self.closed:
                 raise RedisStreamsError('the manager is closed')
-            self._append(pending)
+            if bounded:
+                capacity, count, used = self._capacity, 0, size
+                for each in capacity.outboxes:
+                    entries = each.entries
+                    if entries:
+                        last = entries[-1]
+                        used += last.before + last.size - entries[0].before
+                        count += len(entries)
+                if count >= capacity.limit or used > capacity.max_bytes:
+                    raise capacity.full(size)
+                capacity.crowded = 2 * count > capacity.limit \
+                    or 2 * used > capacity.max_bytes
+                # Including this one.
+                capacity.presses = capacity.crowded \
+                    or count % YIELD_EVERY == YIELD_EVERY - 1
+                if self._sign is not None:
+                    pending.fields = self._sign(fields)
+            # Nothing is called from here to the end, so the emit of a signal
+            # handler comes before or after this entry.
+            entries, number = self.entries, self._sequence
+            if entries:
+                last = entries[-1]
+                pending.before = last.before + last.size
+                if last.sequence > number:
+                    number = last.sequence
+            pending.sequence += number
+            entries.append(pending)
+        if self.is_awaited and bounded:
+            # In this order: if another task finds the flag cleared, the task
+            # that waits is awake or about to be woken. It looks by itself
+            # after the goodbyes.
+            self.is_awaited = False
+            self._wake()
         return pending
-
-    def _append(self, pending: Pending, bounded: bool = True) -> None:
-        """Number an entry and accept it; under the lock.
-
-        :param bounded: whether there has to be room for it.
-        :raises OutboxFullError: there is none.
-        """
-        if bounded:
-            capacity, count, used = self._capacity, 0, pending.size
-            for each in capacity.outboxes:
-                entries = each.entries
-                if entries:
-                    last = entries[-1]
-                    used += last.before + last.size - entries[0].before
-                    count += len(entries)
-            if count >= capacity.limit or used > capacity.max_bytes:
-                raise capacity.full(pending.size)
-            capacity.before_last = count
-            capacity.crowded = 2 * count > capacity.limit \
-                or 2 * used > capacity.max_bytes
-            if self._sign is not None:
-                pending.fields = self._sign(pending.fields)
-        # Nothing is called from here to the end, so the emit of a signal
-        # handler comes before or after this entry.
-        entries, number = self.entries, self._sequence
-        if entries:
-            last = entries[-1]
-            pending.before = last.before + last.size
-            if last.sequence > number:
-                number = last.sequence
-        pending.sequence += number
-        entries.append(pending)
 
     def put_urgent(self, fields: Fields) -> None:
         """Accept an entry without a number, which is sent before all others,
@@ -240,7 +280,7 @@ class Outbox:
         with self._lock:
             if not self.closed:
                 for fields in goodbyes:
-                    self._append(Pending(fields, 0, 0, False), False)
+                    self.put(fields, numbered=False, bounded=False)
                 self.closed = True
 
     def first(self, count: int, max_bytes: int) -> List[Pending]:
@@ -249,15 +289,12 @@ class Outbox:
         :param count: how many at most.
         :param max_bytes: how large they may be together.
         """
-        batch: List[Pending] = []
-        size = 0
         with self._lock:
             self._tidy()
-            for pending in islice(self.entries, count):
-                size += pending.size
-                if batch and size > max_bytes:
-                    break
-                batch.append(pending)
+            batch = list(islice(self.entries, count))
+        end = batch[0].before + max_bytes if batch else 0
+        if batch and _end_of(batch[-1]) > end:
+            del batch[max(1, bisect_right(batch, end, key=_end_of)):]
         return batch
 
     def settle(self, results: Iterable[Result]) -> Settled:
@@ -270,16 +307,18 @@ class Outbox:
             entries = self.entries
             for result in results:
                 pending = entries[0]
-                self._note(pending)
-                if isinstance(result, EntryRefused):
-                    refused.append(result)
-                    pending.refused = result
-                    # One step, as below.
-                    self.refused += 1
-                    pending.settled = True
-                else:
+                # Its number is not used again.
+                if pending.sequence > self._sequence:
+                    self._sequence = pending.sequence
+                if isinstance(result, bytes):
                     last, last_id = pending, result
                     self.stored += 1
+                    pending.settled = True
+                else:
+                    refused.append(result)
+                    pending.refused = result
+                    # One step, as above.
+                    self.refused += 1
                     pending.settled = True
                 entries.popleft()
         return Settled(last, last_id, refused)
@@ -290,7 +329,8 @@ class Outbox:
             self._tidy()
             entries = self.entries
             pending = entries[index]
-            self._note(pending)
+            if pending.sequence > self._sequence:
+                self._sequence = pending.sequence
             pending.refused = error
             # One step.
             self.refused += 1
@@ -301,11 +341,6 @@ class Outbox:
             for each in islice(entries, index):
                 each.before += pending.size
         return Settled(None, None, [error])
-
-    def _note(self, pending: Pending) -> None:
-        """Note the number of an entry that leaves: it is not used again."""
-        if pending.sequence > self._sequence:
-            self._sequence = pending.sequence
 
     def tidy(self, everything: bool) -> None:
         """Remove settled entries from the front.

@@ -109,6 +109,12 @@ class Publisher:
             count.event.wait(timeout)
         return count.value
 
+    def renew(self) -> None:
+        """End the connections. The next job finds that they have ended, and
+        makes others."""
+        for link in list(self._links.values()):
+            link.interrupt()
+
     def interrupt(self) -> None:
         """End the wait of the task, which stops then."""
         self._down = True

@@ -22,11 +22,10 @@ from typing import Callable, Optional
 from ..protocol.discovery import Span
 from ..protocol.position import Position, START
 from ..protocol.transport import Ends, Entry, Link
+from .pages import Pages
 
-#: About how many bytes to read at once, and how many entries at most: half a
-#: megabyte passes a network of 100 Mbit/s in 40 ms, and two thousand entries
-#: are parsed in 5 ms, for which no other green thread runs.
-PAGE_BYTES = 1 << 19
+#: How many entries to read at once, at most: two thousand are parsed in 5 ms,
+#: for which no other green thread runs.
 PAGE_ENTRIES = 2000
 
 #: How long to go on reading, in seconds. A start must not take longer; then
@@ -49,7 +48,6 @@ class ReadBack:
     :param done: called with the cursor and how much was read.
     :param seconds: the age of the oldest entries that matter.
     :param pause: lets other tasks run.
-    :param count: how many entries to read at once at first.
     :param max_len: about how many entries the stream keeps; ``None``: it is
                     not only trimmed by its length, and a server that does
                     not count cannot tell whether it was trimmed.
@@ -57,13 +55,13 @@ class ReadBack:
 
     def __init__(self, note: Callable[[Entry, float], None],
                  done: Callable[[Position, Span], None], *, seconds: float,
-                 pause: Callable[[], None], count: int,
+                 pause: Callable[[], None],
                  max_len: Optional[int]) -> None:
         self._note = note
         self._done = done
         self._seconds = seconds
         self._pause = pause
-        self._count = count
+        self._pages = Pages(PAGE_ENTRIES)
         self._max_len = max_len
 
     def __call__(self, link: Link, clock_ahead: float, cursor: Position,
@@ -100,24 +98,20 @@ class ReadBack:
 
         :return: in how many pages; 0: there was not enough time.
         """
-        count, pages = self._count, 0
+        pages = 0
         deadline = time.monotonic() + PATIENCE
         while after < end:
             if time.monotonic() > deadline:
                 return 0
-            page = link.read(after, count, None)
+            page = self._pages.read(link, after)
             pages += 1
-            size = 0
             for entry in page:
                 if entry.id > end:
                     return pages
-                size += sum(map(len, entry.fields))
                 self._note(entry, entry.id.milliseconds / 1000 - clock_ahead)
-            if len(page) < count:
+            if not self._pages.full:
                 break
             after = page[-1].id
-            count = max(self._count, min(
-                PAGE_ENTRIES, PAGE_BYTES * len(page) // max(1, size)))
             self._pause()
         return max(1, pages)
 

@@ -10,8 +10,9 @@ from typing import Iterable, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from ..protocol.position import Position, START
 from ..protocol.transport import Ends, Fields, is_there, Link, Result
+from .pages import Pages
 
-#: How many entries are read at once in a search for a writer's own.
+#: How many entries are read at once in a search for a writer's own, at most.
 PAGE = 1000
 
 #: How many fields a stamp has: names and values.
@@ -20,16 +21,6 @@ _STAMP_LENGTH = 6
 #: The position of a batch: the id of its last entry, and the number of the
 #: last message up to it.
 Mark = Tuple[Position, int]
-
-
-def stamp(writer: bytes, sequence: int, since: bytes) -> Fields:
-    """The fields that a writer adds to an entry, after all others.
-
-    :param writer: its id.
-    :param sequence: the number of the entry.
-    :param since: where the stream ended when it began.
-    """
-    return (b'wid', writer, b'seq', b'%d' % sequence, b'since', since)
 
 
 def before_first(results: Iterable[Result]) -> Position:
@@ -53,11 +44,13 @@ def _number_in(fields: Fields, writer: bytes,
 
 
 def find_stored(link: Link, writer: bytes, after: Position,
-                sequences: Sequence[int]) -> Tuple[int, Position]:
+                sequences: Sequence[int],
+                pages: Pages) -> Tuple[int, Position]:
     """Find out which of the entries that were in flight are stored.
 
     :param after: the position after which they would be.
     :param sequences: their numbers, in order.
+    :param pages: how to read the stream.
     :return: the highest number that is stored, below all of them if none is,
              and the position of that entry.
     :raises Unavailable: always may.
@@ -66,13 +59,13 @@ def find_stored(link: Link, writer: bytes, after: Position,
     highest, found_at = sequences[0] - 1, after
     position = after
     while highest < sequences[-1]:
-        page = link.read(position, PAGE, None)
+        page = pages.read(link, position)
         for entry in page:
             position = entry.id
             sequence = _number_in(entry.fields, writer, numbers)
             if sequence > highest:
                 highest, found_at = sequence, entry.id
-        if len(page) < PAGE:
+        if not pages.full:
             break
     return highest, found_at
 

@@ -5,8 +5,8 @@ to the socket and come from it directly: its layers took 66 function calls for
 each entry that was written, and half of the time of a single read.
 https://redis.io/docs/latest/develop/reference/protocol-spec/
 """
-from functools import lru_cache
-from typing import Any, Callable, List, Sequence, Tuple
+import math
+from typing import Any, Iterable, List, Sequence, Tuple
 
 import hiredis
 
@@ -14,10 +14,6 @@ from .driver import Driver
 
 #: How many bytes are read from the socket at once.
 READ_SIZE = 65536
-
-#: How many encoded constant parts are kept: one for each namespace and
-#: type of message, and two for a writer.
-CACHED_PARTS = 1024
 
 #: Values of more bytes than this are not copied once more.
 LARGE = 65536
@@ -40,24 +36,71 @@ def pack(parts: Sequence[bytes]) -> bytes:
     return b''.join([b'$%d\r\n%b\r\n' % (len(part), part) for part in parts])
 
 
-#: The same, for parts that many entries share. Any writer's task calls it:
-#: the cache of functools has a lock of its own, and its values do not change.
-pack_constant: Callable[[Tuple[bytes, ...]], bytes] = lru_cache(
-    maxsize=CACHED_PARTS)(pack)
+class EntryPacker:
+    """Encodes the commands that add entries to a stream.
+
+    Most entries differ in their data and their number only. The other parts
+    are encoded once for all entries in a row that share them, also from batch
+    to batch: at a low rate a batch is one entry, and takes 3 us instead of 6.
+
+    One task uses it.
+    """
+
+    def __init__(self) -> None:
+        #: The parts of the last entry, and each of them encoded. Written in
+        #: one step, so that an exception cannot leave some of them old.
+        self._last: Tuple[Any, ...] = (None, b'', None, b'', None, b'', None,
+                                       b'')
+
+    def pack(self, command: Sequence[bytes],
+             entries: Iterable[Sequence[bytes]]) -> List[bytes]:
+        """Encode the commands that add entries: the pieces, in order.
+
+        :param command: what each command begins with.
+        :param entries: the fields of each entry.
+        """
+        pieces: List[bytes] = []
+        count = len(command)
+        known, begin, before, head, after, middle, last, tail = self._last
+        if command != known:
+            begin, before = pack(command), None
+        for fields in entries:
+            if len(fields) != _LENGTH or fields[_DATA - 1] != b'data':
+                pieces.append(b'*%d\r\n%b%b' % (
+                    count + len(fields), begin, pack(fields)))
+                continue
+            data, number = fields[_DATA], fields[_NUMBER]
+            if fields[:_DATA] != before:
+                before = fields[:_DATA]
+                head = b'*%d\r\n%b%b' % (
+                    count + _LENGTH, begin, pack(before))
+            if fields[_DATA + 1:_NUMBER] != after:
+                after = fields[_DATA + 1:_NUMBER]
+                middle = b'\r\n%b' % pack(after)
+            if fields[_NUMBER + 1:] != last:
+                last = fields[_NUMBER + 1:]
+                tail = b'\r\n%b' % pack(last)
+            size = len(data)
+            if size > LARGE:
+                pieces += (
+                    b'%b$%d\r\n' % (head, size), data,
+                    b'%b$%d\r\n%b%b' % (middle, len(number), number, tail))
+            else:
+                pieces.append(b'%b$%d\r\n%b%b$%d\r\n%b%b' % (
+                    head, size, data, middle, len(number), number, tail))
+        self._last = (command, begin, before, head, after, middle, last, tail)
+        return pieces
 
 
-def pack_fields(fields: Sequence[bytes]) -> List[bytes]:
-    """Encode the fields of an entry: the pieces, in order."""
-    if len(fields) != _LENGTH or fields[_DATA - 1] != b'data':
-        return [pack(fields)]
-    data, number = fields[_DATA], fields[_NUMBER]
-    head, size = pack_constant(tuple(fields[:_DATA])), len(data)
-    tail = b'\r\n%b$%d\r\n%b\r\n%b' % (
-        pack_constant(tuple(fields[_DATA + 1:_NUMBER])), len(number), number,
-        pack_constant(tuple(fields[_NUMBER + 1:])))
-    if size > LARGE:
-        return [b'%b$%d\r\n' % (head, size), data, tail]
-    return [b'%b$%d\r\n%b%b' % (head, size, data, tail)]
+def send(sock: Any, data: bytes) -> None:
+    """Send all of something.
+
+    A socket almost always takes it at once. Without ``sendall()``, gevent
+    takes 8.1 us rather than 10.7 for a command and its reply.
+    """
+    sent = sock.send(data)
+    if sent < len(data):
+        sock.sendall(memoryview(data)[sent:])
 
 
 class Replies:
@@ -77,6 +120,9 @@ class Replies:
             notEnoughData=_NOT_ENOUGH)
         self._feed, self._gets = reader.feed, reader.gets
         self._buffer = bytearray(READ_SIZE)
+        #: How many bytes have come, and how many may.
+        self.received = 0
+        self.limit = math.inf
 
     def read(self) -> Any:
         """The next reply. An error is returned, not raised.
@@ -97,12 +143,14 @@ class Replies:
         :raises OSError: see :meth:`read`.
         """
         replies: List[Any] = []
-        gets, reply = self._gets, usual
-        while len(replies) < count and reply == usual:
+        gets = self._gets
+        for _ in range(count):
             reply = gets()
             if reply is _NOT_ENOUGH:
                 reply = self.read()
             replies.append(reply)
+            if reply != usual:
+                break
         return replies
 
     def _receive(self) -> None:
@@ -113,5 +161,9 @@ class Replies:
                 f'no reply within {self._sock.gettimeout():g} s') from exc
         if not size:
             raise ConnectionError('the server closed the connection')
-        # Its stub does not know of bytearray, which it takes without a copy.
+        self.received += size
+        if self.received > self.limit:
+            raise ConnectionError('a page of the stream is too large')
+        # The type is ignored: hiredis takes a bytearray, without a copy, and
+        # its stub does not say so.
         self._feed(self._buffer, 0, size)  # type: ignore[arg-type]

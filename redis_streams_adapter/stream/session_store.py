@@ -20,6 +20,7 @@ from ..concurrency.tasks import Task
 from ..protocol.position import Position
 from ..protocol.transport import Entry, Unavailable
 from .driver import Driver
+from .scripts import NEXT, RANGE, read_in_parts
 from .servers import Command, Servers
 from .connection import describe, Refused
 
@@ -167,15 +168,12 @@ class SessionStore:
     def find(self, pid: str, stream: str, offset: Optional[Position]) -> Found:
         """Look up a session, and whether the stream goes back to an offset.
         """
-        key = stream.encode()
-        session, first, last, *there = self._do([
+        session, ids = self._do([
             (self._key(pid), (b'GET', self._key(pid).encode())),
-            (stream, (b'XRANGE', key, b'-', b'+', b'COUNT', b'1')),
-            (stream, (b'XREVRANGE', key, b'+', b'-', b'COUNT', b'1')),
-            *([] if offset is None else [
-                (stream, (b'XRANGE', key, bytes(offset), bytes(offset)))])])
-        return Found(session, bool(there and there[0]),
-                     _position_of(first), _position_of(last))
+            _script(RANGE, stream,
+                    *(() if offset is None else (bytes(offset),)))])
+        first, last, there = map(_position_of, ids)
+        return Found(session, there is not None, first, last)
 
     def get(self, pid: str) -> Optional[bytes]:
         """A session's value; ``None``: it does not exist."""
@@ -190,13 +188,12 @@ class SessionStore:
         :return: the entries, and the position of the stream's first entry,
                  asked after them.
         """
-        key = stream.encode()
-        page, first = self._do([
-            (stream, (b'XRANGE', key, b'(%d-%d' % after, b'+', b'COUNT',
-                      b'%d' % count)),
-            (stream, (b'XRANGE', key, b'-', b'+', b'COUNT', b'1'))])
+        page, ids = self._do([
+            (stream, (b'XRANGE', stream.encode(), b'(%d-%d' % after, b'+',
+                      b'COUNT', b'%d' % count)),
+            _script(RANGE, stream)])
         return [Entry(Position.parse(entry_id), fields)
-                for entry_id, fields in page], _position_of(first)
+                for entry_id, fields in page], _position_of(ids[0])
 
     def page_before(self, stream: str, upto: Position,
                     count: int) -> List[Entry]:
@@ -206,6 +203,24 @@ class SessionStore:
             b'%d' % count))])
         return [Entry(Position.parse(entry_id), fields)
                 for entry_id, fields in page]
+
+    def first_id(self, stream: str) -> Optional[Position]:
+        """The position of the first entry of the stream."""
+        ids, = self._do([_script(RANGE, stream)])
+        return _position_of(ids[0])
+
+    def next_id(self, stream: str, after: Position) -> Optional[Position]:
+        """The position of the first entry after a position."""
+        ids, = self._do([_script(NEXT, stream, bytes(after))])
+        return Position.parse(ids[0]) if ids else None
+
+    def read_in_parts(self, stream: str,
+                      *command: bytes) -> Optional[List[Entry]]:
+        """See :func:`~redis_streams_adapter.stream.scripts.read_in_parts`."""
+        def run(script: bytes, *arguments: bytes) -> Any:
+            return self._do([_script(script, stream, *arguments)])[0]
+
+        return read_in_parts(run, *command)
 
     def _key(self, pid: str) -> str:
         return self._prefix + pid
@@ -262,6 +277,11 @@ class SessionStore:
                 isinstance(reply, Refused) for reply in found):
             raise refusal
         return found
+
+    def renew(self) -> None:
+        """Connect anew with the next commands. Those that are on their way
+        may fail."""
+        self._servers.interrupt()
 
     def interrupt(self) -> None:
         """End the wait of the task, which stops then."""
@@ -321,11 +341,17 @@ class SessionStore:
                 job.replies = [next(replies) for _ in job.commands]
             done = True
         finally:
+            if not done:
+                # First: a caller waits for the next connection then.
+                self._up.clear()
             for job in jobs:
                 self._answer(job, None if done else Unavailable(
                     'the connection to Redis is broken'))
 
 
-def _position_of(reply: Sequence[Any]) -> Optional[Position]:
-    """The position of the one entry in a reply; ``None``: there is none."""
-    return Position.parse(reply[0][0]) if reply else None
+def _script(script: bytes, stream: str, *arguments: bytes) -> Command:
+    return stream, (b'EVAL', script, b'1', stream.encode(), *arguments)
+
+
+def _position_of(entry_id: Optional[bytes]) -> Optional[Position]:
+    return None if entry_id is None else Position.parse(entry_id)

@@ -15,6 +15,9 @@ import random
 from typing import Any, Callable, FrozenSet, Iterator, List, NamedTuple, \
     Optional, Sequence, Tuple
 
+from ..protocol.transport import Unavailable
+from .refusals import Refusals, refuses
+
 Address = Tuple[str, int]
 
 #: The flags that a Sentinel reports for a master it cannot reach.
@@ -64,6 +67,8 @@ class Asked:
         self._errors = errors
         self._given = frozenset(addresses)
         self._known = self._given
+        #: Those that refuse connections are not asked.
+        self.refusals = Refusals()
         #: The servers that did not answer the last time. They are asked
         #: after all others.
         self._silent: FrozenSet[Address] = frozenset()
@@ -79,17 +84,26 @@ class Asked:
         random.shuffle(addresses)
         silent = self._silent
         for address in sorted(addresses, key=lambda each: each in silent):
+            try:
+                begun = self.refusals.attempt(address)
+            except Unavailable as exc:
+                yield address, exc
+                continue
             connection = self._connect(address)
             try:
                 connection.connect()
                 connection.send_command(*command)
                 reply = connection.read_response()
             except self._errors as exc:
+                if refuses(exc):
+                    self.refusals.refused(
+                        address, begun, f'{type(exc).__name__}: {exc}')
                 self._silent |= {address}
                 yield address, exc
                 continue
             finally:
                 connection.disconnect()
+            self.refusals.accepted(address)
             self._silent -= {address}
             yield address, reply
 

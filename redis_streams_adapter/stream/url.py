@@ -2,13 +2,23 @@
 
 An error never quotes the URL: it may hold a password.
 """
+import re
 from typing import Any, Dict, List, Optional, Tuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..errors import ConfigurationError
+from ..parsing import ENCODE
 
 #: The port of a server whose URL does not name one.
 DEFAULT_PORT = 6379
+
+#: Some releases of Python refuse brackets that do not begin the host, as in a
+#: list of servers (CVE-2024-11168): other characters stand for them meanwhile.
+_HIDE = str.maketrans('[]', '\ue000\ue001')
+_SHOW = str.maketrans('\ue000\ue001', '[]')
+
+#: Names in a query whose value may contain an ``@``: like those of options.
+_OPTION = re.compile('[a-z]+(_[a-z]+)+|username|password')
 
 
 def split_url(url: str) -> SplitResult:
@@ -16,19 +26,44 @@ def split_url(url: str) -> SplitResult:
 
     :raises ConfigurationError: it cannot be understood.
     """
+    if '#' in url:
+        # It begins a fragment: what follows would be ignored.
+        raise ConfigurationError(f"url: there is a '#' in it; {ENCODE}")
     try:
-        parts = urlsplit(url)
+        hidden = urlsplit(url.translate(_HIDE))
+        parts = SplitResult(*(each.translate(_SHOW) for each in hidden))
+        if ('[' in parts.netloc) != (']' in parts.netloc):
+            raise ValueError('a bracket is missing')
         hosts_of(parts)
         if not parts.scheme.startswith('unix'):
             database_of(parts)
-    except ValueError as exc:
+    except ValueError:
         # Not the text of that error, which may quote part of a password. And
         # not its traceback, for the same reason.
         raise ConfigurationError(
             'url: the host, the port or the database is not valid; '
-            'in a password, percent-encode : / ? # [ ] @') from (
-                exc if isinstance(exc, ConfigurationError) else None)
+            + ENCODE) from None
+    if _cuts_a_password(parts):
+        raise ConfigurationError(
+            f"url: there is an '@' after the host; {ENCODE}")
     return parts
+
+
+def _cuts_a_password(parts: SplitResult) -> bool:
+    """Whether a ``/`` or ``?`` of a password seems to end the host: the ``@``
+    after the password is further on."""
+    if '@' not in parts.path + parts.query:
+        return False
+    if '@' in parts.netloc:
+        # An option's value may contain one.
+        return any('@' in each.partition('=')[0]
+                   for each in parts.query.split('&'))
+    if '@' not in parts.path and parts.netloc.strip(':'):
+        # The same without credentials, if the name shows that it is one.
+        return not all(_OPTION.fullmatch(each.partition('=')[0])
+                       for each in parts.query.split('&') if '@' in each)
+    # The path of a socket may contain one, too.
+    return bool(parts.netloc) or not parts.scheme.startswith('unix')
 
 
 def credentials_of(parts: SplitResult) -> Dict[str, Any]:

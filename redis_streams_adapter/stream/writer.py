@@ -20,9 +20,9 @@ entry, and reports how many of its messages have vanished.
 trimmed before they are read, see
 :mod:`redis_streams_adapter.stream.backpressure`.
 
-*Ahead*: a report that a reader lags must arrive at once, while the outbox may
-be long. It is sent without a number, ahead of the next batch, and only the
-last one counts.
+*Ahead*: what a reader reports, and a question for that, must arrive at once,
+while the outbox may be long and may wait for readers. It is sent without a
+number, ahead of the next batch, and only the last report counts.
 
 Invariant: what is in ``_flight`` and is not settled was sent, and may be
 stored; nothing after it was. If the process dies, what is in flight is stored
@@ -42,11 +42,13 @@ from typing import Any, Callable, Iterable, List, Optional, Sequence
 from ..concurrency.engines import Engine
 from ..concurrency.tasks import Task
 from ..protocol.position import Position, START
-from ..protocol.transport import EntryRefused, Fields, Identity, Link, \
-    NotReplicated, Result, Unavailable
+from ..protocol.transport import Entry, EntryRefused, Fields, Identity, Link, \
+    NotReplicated, OutOfMemory, Result, Unavailable
 from .backpressure import Absent, Backpressure
+from .eviction import Eviction
 from .outbox import Capacity, Outbox, Pending, Settled
-from .reconcile import before_first, find_kept, find_stored, stamp
+from .pages import Pages
+from .reconcile import before_first, find_kept, find_stored, PAGE
 from .waiters import Waiters
 
 #: The field ``since`` of a writer that began before there was a stream.
@@ -101,6 +103,8 @@ class Writer:
 backpressure.Backpressure`.
     :param retention: how many seconds an entry is to be kept; ``None``: as
                       long as the stream is not too long.
+    :param evicted: called with the number of entries that were trimmed since
+                    Redis had no memory; on the writer's task.
     :param replicated: whether the link waits for replicas.
     :param sign: see :class:`~redis_streams_adapter.stream.outbox.Outbox`.
 
@@ -111,9 +115,10 @@ backpressure.Backpressure`.
                  logger: Callable[[], logging.Logger], *,
                  capacity: Capacity, patience: float,
                  vanished: Callable[[int], None],
-                 overhear: Optional[Callable[[Fields], None]] = None,
+                 overhear: Optional[Callable[[Entry], None]] = None,
                  absent: Optional[Callable[[], Absent]] = None,
                  retention: Optional[float] = None,
+                 evicted: Callable[[int], None] = lambda count: None,
                  replicated: bool = False,
                  sign: Optional[Callable[[Fields], Fields]] = None) -> None:
         self.writer_id = os.urandom(8).hex().encode()
@@ -122,10 +127,15 @@ backpressure.Backpressure`.
         self._logger = logger
         self._vanished = vanished
         self._retention = retention
+        self._eviction = Eviction(retention, evicted)
         self._replicated = replicated
         self._lock: Any = capacity.lock
+        self._work_there = engine.event()
         #: The entries not known to be stored yet. Only the task removes any.
-        self.outbox = Outbox(capacity, sign)
+        self.outbox = Outbox(capacity, sign, self.wake)
+        #: Puts an entry into it, without the fields of the writer. Not a
+        #: method: that saves a call for each message.
+        self.append = self.outbox.put
         self._waiters = Waiters(engine, patience)
         # For the tasks that emit.
         self.wait, self.pause = self._waiters.wait, self._waiters.pause
@@ -134,10 +144,6 @@ backpressure.Backpressure`.
             self._lock, self.wake, overhear, absent)
         #: Written by the task; read by those that interrupt it.
         self._link: Optional[Link] = None
-        #: Set by the task before it looks into the outbox. The first task
-        #: that puts an entry in after that clears it, and wakes the task.
-        self._asleep = False
-        self._work_there = engine.event()
         # From here on: written by the task alone.
         #: The last batch that was sent, until it is known what is stored.
         self._flight: Sequence[Pending] = ()
@@ -151,27 +157,12 @@ backpressure.Backpressure`.
         self._since = _NO_STREAM
         self._last_identity: Optional[Identity] = None
         self._failures = 0
+        self._pages = Pages(PAGE)
         self._trimmed = time.monotonic()
         self.batches = 0
         self.found_stored = 0
 
     # -- for every task ---------------------------------------------------
-
-    def append(self, fields: Fields, numbered: bool = True) -> Pending:
-        """Put an entry into the outbox. Never blocks.
-
-        :param fields: names and values in turn; those of the writer are
-                       added when it is sent.
-        :param numbered: whether it is a message; if not, a sign of life.
-        :raises OutboxFullError: nothing was accepted.
-        """
-        pending = self.outbox.put(fields, numbered)
-        if self._asleep:
-            # In this order: if another task finds the flag cleared, the
-            # writer is awake or about to be woken.
-            self._asleep = False
-            self._work_there.set()
-        return pending
 
     def append_urgent(self, fields: Fields) -> None:
         """Have an entry sent once, ahead of the outbox; see
@@ -254,19 +245,22 @@ backpressure.Backpressure`.
                 # that it works.
                 link.trim()
             self._last_identity = link.identity
-            if not self.outbox:
-                self._note_success(task)
+            noted = not self.outbox and self._note_success(task, link)
             while not task.stopping:
                 self.backpressure.listen(link, self._acknowledged)
                 batch = self._take()
                 self._send_urgent(link)
                 if batch:
                     self._send(link, batch)
-                    self._note_success(task)
+                    # Once a round: that saves 12 calls for each batch.
+                    noted = noted or self._note_success(task, link)
                     self._cap(link)
                 if len(batch) == BATCH_ENTRIES:
                     # Let others run, however fast the server answers.
                     self._engine.pause()
+        except OutOfMemory:
+            self._eviction.free(link, self.batches)
+            raise
         finally:
             self._failures += 1
             if self._failures > 1:
@@ -275,28 +269,34 @@ backpressure.Backpressure`.
             self._link = None
             link.close()
 
-    def _note_success(self, task: Task) -> None:
+    def _note_success(self, task: Task, link: Link) -> bool:
         self._failures = 0
         self._waiters.resume()
-        task.works()
+        task.works(link.server)
+        return True
 
     def _send_urgent(self, link: Link) -> None:
         urgent = self.outbox.urgent
         if urgent is not None:
             link.append([urgent])
             self.outbox.urgent_sent(urgent)
+        if self.backpressure.asks:
+            self.backpressure.ask(link)
 
     def _take(self) -> List[Pending]:
         """The next batch; empty if the wait ended without one."""
-        self._asleep = True
+        self.outbox.is_awaited = True
         if not self.outbox and self.outbox.urgent is None:
             self._work_there.wait(IDLE)
-        self._asleep = False
+        self.outbox.is_awaited = False
         # Cleared before looking: what comes later sets it again.
         self._work_there.clear()
+        if not self.outbox.entries:
+            return []
         room = self.backpressure.room()
         if room == 0:
-            self._work_there.wait(HOLD)
+            if self.backpressure.waits:
+                self._work_there.wait(HOLD)
             return []
         return self.outbox.first(
             BATCH_ENTRIES if room is None else min(room, BATCH_ENTRIES),
@@ -319,9 +319,11 @@ backpressure.Backpressure`.
             now = self._acknowledged.milliseconds
             oldest = max(0, now - int(self._retention * 1000))
         try:
-            results = link.append(
-                [(*pending.fields, *stamp(writer, pending.sequence, since))
-                 for pending in batch], oldest)
+            # Not in a function for each entry: this runs for every message.
+            results = link.append([
+                (*pending.fields, b'wid', writer,
+                 b'seq', b'%d' % pending.sequence, b'since', since)
+                for pending in batch], oldest)
         except EntryRefused as exc:
             self._report(self.outbox.refuse(exc.index, exc))
             self._flight = ()
@@ -363,7 +365,7 @@ backpressure.Backpressure`.
             return
         highest, found_at = find_stored(
             link, self.writer_id, self._acknowledged,
-            [pending.sequence for pending in flight])
+            [pending.sequence for pending in flight], self._pages)
         # Counted: a refused entry leaves a gap in the numbers.
         found = sum(pending.sequence <= highest for pending in flight)
         if found and self._replicated:

@@ -9,6 +9,7 @@ from typing import Any, Dict, List, Tuple
 
 from ..protocol.transport import Link
 from ..stream.driver import Driver, SOCKET_TIMEOUT
+from ..stream.scripts import NEXT, RANGE
 from ..stream.session_store import ABSENT, CHANGED, DONE, SWAP
 from .pubsub import error_reply, FakePubSub
 from .stream import FakeStream
@@ -102,10 +103,22 @@ class LocalRedis(FakePubSub):
             self._store(key, value, milliseconds)
         return int(bool(value))
 
-    def _eval(self, script: bytes, count: bytes, key: bytes, new: bytes,
-              milliseconds: bytes, *expected: bytes) -> Any:
-        if script != SWAP:
-            return error_reply('only the session script is supported')
+    def _eval(self, script: bytes, count: bytes, key: bytes,
+              *arguments: bytes) -> Any:
+        if script == SWAP:
+            return self._swap(key, *arguments)
+        entries = self._xrange(key, b'-', b'+')
+        if script == RANGE:
+            there = arguments and self._xrange(key, *arguments * 2)
+            return [found[0][0] if found else None for found in (
+                entries, entries[-1:], there)]
+        if script == NEXT:
+            return [found[0] for found in self._xrange(
+                key, b'(' + arguments[0], b'+')[:1]]
+        return error_reply('unknown script')
+
+    def _swap(self, key: bytes, new: bytes, milliseconds: bytes,
+              *expected: bytes) -> Any:
         now = self._value(key)
         if now not in expected:
             return CHANGED if now else ABSENT

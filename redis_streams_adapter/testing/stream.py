@@ -2,45 +2,24 @@
 
 :class:`FakeStream` is the server, :class:`FakeLink` a connection to it: a
 :class:`redis_streams_adapter.protocol.transport.Link`. Faults are planned for
-single commands, see :class:`Fault`, or caused at any moment by
-:meth:`FakeStream.freeze`, :meth:`~FakeStream.go_away`,
-:meth:`~FakeStream.kill`, :meth:`~FakeStream.trim`,
-:meth:`~FakeStream.delete`. One conformance suite,
+single commands, see :mod:`.faults`, or caused at any moment by
+:meth:`FakeStream.freeze`, :meth:`~FakeStream.go_away` and others. One suite,
 ``tests/support/transport_contract.py``, tests it and Redis.
 """
+import math
 import threading
 import time
 from bisect import bisect_right
 from collections import defaultdict, deque
-from enum import Enum
-from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, \
-    Tuple
+from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 from ..protocol.position import Position, START
 from ..protocol.transport import Ends, Entry, EntryRefused, Fields, \
-    Identity, NO_STREAM, NotReplicated, Result, Unavailable
+    Identity, NO_STREAM, NotReplicated, Result, size_of, Unavailable
+from .faults import Fault
 
 #: Where the server's clock starts, in milliseconds since 1970.
 CLOCK_START = 1_700_000_000_000
-
-
-class Fault(Enum):
-    """What happens to one command."""
-
-    #: None: the command works. To let some pass before a fault.
-    NONE = 'none'
-    #: The connection breaks before the server has the command.
-    BREAK_BEFORE = 'break before'
-    #: The server executes it; the connection breaks before the reply.
-    BREAK_AFTER = 'break after'
-    #: The connection breaks for the client. The server has the command in a
-    #: buffer, and executes it at :meth:`FakeStream.arrive`, unless the
-    #: connection is ended on its side before.
-    BREAK_LATE = 'break late'
-    #: An error reply; the connection stays.
-    ERROR = 'error'
-    #: The server executes it; too few replicas have it in time.
-    LAG = 'lag'
 
 
 class FakeStream:
@@ -84,6 +63,10 @@ class FakeStream:
         self.chokes_on: Callable[[Fields], bool] = lambda fields: False
         #: Whether it reports how many entries it ever had, as since Redis 7.
         self.counts_added = True
+        #: The connection breaks over a page of more bytes.
+        self.page_limit = math.inf
+        #: Whether it permits scripts.
+        self.scripts = True
         #: Whether a connection may know its identity and end others.
         self.permissive = True
 
@@ -227,13 +210,12 @@ class FakeStream:
         return entry.id
 
     def cut(self, oldest: Optional[int] = None,
-            max_len: Optional[int] = None) -> None:
+            max_len: Optional[int] = None) -> int:
         """Trim entries that are too old or too many."""
-        if oldest is None:
-            del self.entries[:-(max_len or self._max_len)]
-        else:
-            self.entries = [entry for entry in self.entries
-                            if entry.id.milliseconds >= oldest]
+        kept = self.entries[-(max_len or self._max_len):] if oldest is None \
+            else [e for e in self.entries if e.id.milliseconds >= oldest]
+        count, self.entries = len(self.entries) - len(kept), kept
+        return count
 
     def _end(self, link: 'FakeLink') -> None:
         self._links.pop(link.number, None)
@@ -244,19 +226,20 @@ class FakeStream:
 class FakeLink:
     """One connection to a :class:`FakeStream`."""
 
+    server: Optional[bytes] = None
+
     def __init__(self, stream: FakeStream,
                  max_len: Optional[int] = None) -> None:
         self._stream = stream
         self._max_len = max_len
         #: After which entry a read waits for another, if one does.
         self.waits_after: Optional[Position] = None
-        self._interrupted = False
-        self._connecting = False
+        self._interrupted = self._connecting = False
         #: The number that the server gives it, even if it is not permitted
         #: to know it.
         self.number = 0
-        self.connected = False
-        self.abandoned = False
+        self.connected = self.abandoned = False
+        self.page_bytes = 0
 
     @property
     def identity(self) -> Optional[Identity]:
@@ -320,6 +303,9 @@ class FakeLink:
                 page = stream.entries[start:start + count]
                 left = deadline - time.monotonic()
                 if page or block is None or left <= 0:
+                    self.page_bytes = size_of(page)
+                    if self.page_bytes > stream.page_limit:
+                        self._break(in_doubt=False)
                     return page
                 stream.waiting += 1
                 self.waits_after = after
@@ -329,10 +315,24 @@ class FakeLink:
                 stream.waiting -= 1
                 self._await_thaw(in_doubt=False)
 
-    def trim(self) -> None:
+    def read_in_parts(self, after: Position) -> Optional[List[Entry]]:
+        with self._stream._changed:
+            self._ask('read')
+            page = [e for e in self._stream.entries if e.id > after][:1]
+            self.page_bytes = size_of(page)
+        return page if self._stream.scripts else None
+
+    def next_id(self, after: Position) -> Optional[Position]:
+        with self._stream._changed:
+            self._ask('read')
+            return next(
+                (e.id for e in self._stream.entries if e.id > after), None)
+
+    def trim(self, keep: Optional[int] = None,
+             oldest: Optional[int] = None) -> int:
         with self._stream._changed:
             self._ask('trim')
-            self._stream.cut(None, self._max_len)
+            return self._stream.cut(oldest, keep or self._max_len)
 
     def ends(self) -> Ends:
         stream = self._stream

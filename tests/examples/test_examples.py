@@ -169,6 +169,19 @@ def test_stopped_server_leaves_cluster(cluster: Cluster, name: str,
     assert cluster.types().count(ADAPTER_CLOSE) == members, server.tail()
 
 
+@pytest.mark.parametrize('wrong', ['away', 'password'])
+def test_emitter_says_that_redis_lacks_the_message(cluster: Cluster,
+                                                   wrong: str) -> None:
+    if wrong == 'away':
+        cluster.redis.stop()
+    else:
+        with cluster.redis.client() as client:
+            client.config_set('requirepass', 'S3cr3t')
+    emitter = cluster.run('external_emitter.py', 'lobby', 'dinner')
+    assert emitter.wait(PROCESS_TIMEOUT) == 1
+    assert 'Redis does not have the message' in emitter.tail()
+
+
 def test_all_servers_form_one_cluster(cluster: Cluster) -> None:
     clients = [cluster.enter(cluster.serve(name), 'lobby', name)
                for name in SERVERS]

@@ -182,9 +182,10 @@ def test_outbox_is_sent_when_gunicorn_worker_ends(
     listener.start_manager()
     client = connect(listener)
     event = unique('event')
-    gunicorn = start_gunicorn(server.url, STEADY, HOOKS[how]
-                              + COUNT.format(event=event,
-                                             directory=str(tmp_path)))
+    # Without hooks the workers have not joined, and would wait for Redis.
+    gunicorn = start_gunicorn(
+        server.url, {**STEADY, 'publish': 'background'},
+        HOOKS[how] + COUNT.format(event=event, directory=str(tmp_path)))
 
     def busy() -> Dict[int, bytes]:
         """The attempts of the workers that have emitted for a while."""

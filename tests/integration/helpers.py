@@ -38,12 +38,12 @@ def check_working(nodes: List[NodeProcess], clients: List[Client],
 
 
 def outage_lines(node: NodeProcess, start: int = 0) -> List[str]:
-    """What a node has logged about Redis at warning level.
+    """What a node has logged about outages of Redis at warning level.
 
     :param start: skip this many of all its records.
     """
     return [text for text in node.logs(logging.WARNING, start)
-            if 'Redis' in text]
+            if 'Redis cannot be used' in text or 'Redis is back' in text]
 
 
 def wait_for_outage(nodes: List[NodeProcess],

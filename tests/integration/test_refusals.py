@@ -201,7 +201,7 @@ def busy_with_a_script(admin: Any) -> Iterator[None]:
 
 FAULTS = {
     'WRONGTYPE': wrong_type, 'READONLY': read_only,
-    'MASTERDOWN': cut_off_replica, 'OOM': out_of_memory,
+    'MASTERDOWN': cut_off_replica,
     'NOPERM to write': without_rights('-xadd'),
     'NOPERM to read': without_rights('-xread'),
     'NOPERM at all': without_rights('-@all'),
@@ -230,6 +230,37 @@ def test_refusal(pair: List[NodeProcess], clients: List[Client],
             assert [number for emitter, number in client.received(event)
                     if emitter == sender] == list(range(10))
     check_outage_lines(pair, starts)
+
+
+# Of the shorter history, a node of the stream is more than the usual share.
+@pytest.mark.parametrize('history', [160, 200])
+def test_memory_of_redis_is_full(make_redis: MakeRedis,
+                                 start_nodes: StartNodes, connect: Connect,
+                                 unique: Unique, history: int) -> None:
+    """The writers trim the stream, report that, and wait if it does not
+    help. Nothing that was emitted meanwhile is lost."""
+    redis = make_redis().start()
+    nodes = start_nodes(2, redis.url, **STEADY)
+    start_managers(nodes)
+    clients = [connect(node) for node in nodes]
+    for number in range(history):
+        nodes[0].emit('before', number)
+    assert nodes[0].flush()
+    event, starts = unique('event'), log_lengths(nodes)
+    with redis.client() as admin, out_of_memory(admin):
+        for number in range(10):
+            for sender, node in enumerate(nodes):
+                node.emit(event, (sender, number))
+        wait_for_outage(nodes, starts)
+    for client in clients:
+        client.wait_for(event, 20, timeout=BACK_WITHIN)
+        for sender in range(2):
+            assert [number for emitter, number in client.received(event)
+                    if emitter == sender] == list(range(10))
+    check_outage_lines(nodes, starts)
+    errors = [line for node in nodes for line in node.logs(logging.ERROR)]
+    assert errors
+    assert all('entries_evicted' in line for line in errors), errors
 
 
 def test_loading(make_redis: MakeRedis, start_nodes: StartNodes,

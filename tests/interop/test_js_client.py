@@ -40,6 +40,34 @@ def test_transport(mixed: MixedCluster, js_clients: JsClients,
         client.close()
 
 
+@pytest.mark.parametrize('transport', ['websocket', 'polling'])
+@pytest.mark.parametrize('sender', ['python', OLD.name])
+@pytest.mark.parametrize('home', ['python', OLD.name])
+def test_events_before_connection_is_closed(
+        mixed: MixedCluster, js_clients: JsClients, unique: Unique,
+        home: str, sender: str, transport: str) -> None:
+    """They arrive, also between two polls. The client knows that it was
+    disconnected on purpose, so it does not reconnect."""
+    commanding: Any = mixed.servers[sender]
+    event, numbers = unique('event'), range(20)
+    clients = [js_clients.connect(mixed.servers[home].url, '/', '/chat',
+                                  transport=transport) for _ in range(5)]
+    try:
+        for client in clients:
+            for number in numbers:
+                commanding.emit(event, number, to=client.sid)
+            commanding.disconnect_sockets(to=client.sid, close=True)
+        for client in clients:
+            for namespace in '/', '/chat':
+                # It does not receive an error in place of a response.
+                assert client.wait_disconnected(namespace) \
+                    == 'io server disconnect'
+            assert client.received(event) == [(each,) for each in numbers]
+    finally:
+        for client in clients:
+            client.close()
+
+
 def test_lost_connection(mixed: MixedCluster, connect_js: Callable[..., Any],
                          unique: Unique) -> None:
     """The client receives no more events. The other clients still receive

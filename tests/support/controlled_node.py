@@ -12,6 +12,8 @@ import socketio
 from redis_streams_adapter.cluster.remote_socket import RemoteSocket
 
 from . import json_values
+from .elsewhere import run_elsewhere
+from .ending import strike
 from .forked import ForkedChild
 
 #: The logger of a node's manager.
@@ -365,6 +367,39 @@ class Node:
     def open_requests(self) -> int:
         """The number of requests that wait for answers."""
         return len(self.targets['manager']._live().node._requests)
+
+    def tasks(self) -> List[str]:
+        """The names of the manager's tasks."""
+        return list(self.targets['manager']._live().tasks.by_name)
+
+    def end_task(self, name: str, exception: str) -> None:
+        """Let an exception strike a task of the manager."""
+        strike(self.targets['manager']._live().tasks.by_name[name], exception)
+
+    def emit_elsewhere(self, how: str, event: str, first: int,
+                       count: int) -> Dict[str, Any]:
+        """Emit from a thread of the system, in which no green thread runs.
+
+        :param how: ``'pool'``, the one of gevent or eventlet, or
+                    ``'thread'``.
+        :return: how many ``emit`` accepted, what it raised, and the longest
+                 time in seconds that it took.
+        """
+        found: Dict[str, Any] = {'accepted': 0, 'error': '', 'longest': 0.0}
+
+        def emit() -> None:
+            for number in range(first, first + count):
+                begun = time.monotonic()
+                try:
+                    self._server.emit(event, number)
+                    found['accepted'] += 1
+                except RuntimeError as exc:
+                    found['error'] = str(exc)
+                found['longest'] = max(found['longest'],
+                                       time.monotonic() - begun)
+
+        run_elsewhere(how, emit)
+        return found
 
     def record(self, what: str, records: List[Any]) -> None:
         """Register a list, so that :meth:`recorded` returns it."""

@@ -3,6 +3,7 @@
 The import of this module imports none of their libraries.
 """
 import warnings
+from importlib.util import find_spec
 from typing import Any, Callable
 
 MODES = ('threading', 'gevent', 'eventlet')
@@ -57,7 +58,12 @@ def _serve_gevent(app: Callable[..., Any],
                   announce: Callable[[int], None]) -> None:
     from gevent import pywsgi
 
-    server = pywsgi.WSGIServer(('127.0.0.1', 0), app, log=None)
+    handler = {}
+    if find_spec('geventwebsocket') is not None:
+        # Then Engine.IO does not use simple-websocket.
+        from geventwebsocket.handler import WebSocketHandler
+        handler['handler_class'] = WebSocketHandler
+    server = pywsgi.WSGIServer(('127.0.0.1', 0), app, log=None, **handler)
     server.start()
     announce(server.server_port)
     server.serve_forever()

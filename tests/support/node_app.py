@@ -66,7 +66,8 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
                     with which a client is rejected. Further keys:
                     ``namespaces``, a list of additional namespaces;
                     ``server``, options of the server; ``with_auth``,
-                    whether the connect handlers have a third argument.
+                    whether the connect handlers have a third argument;
+                    ``goes_on``, see :func:`main`.
     """
     from redis_streams_adapter import RedisStreamsManager
 
@@ -139,15 +140,36 @@ def leave_on_sigterm(server: Any) -> None:
 
 
 def main(mode: str, redis_url: str, options: str, flask: bool) -> None:
+    """Serve.
+
+    :param options: as JSON. With ``goes_on``, a ``SystemExit`` that gevent or
+                    eventlet carries to the main green thread does not end the
+                    process.
+    """
     printer = logging.StreamHandler(sys.stdout)
     printer.setLevel(logging.INFO)
     logging.basicConfig(handlers=[printer])
     # It logs errors about connections that a WebSocket has left open.
     logging.getLogger('werkzeug').setLevel(logging.CRITICAL)
     make = make_flask if flask else make_plain
-    node, app = make(mode, redis_url, json.loads(options))
-    leave_on_sigterm(node.targets['server'])
-    modes.serve(mode, app, lambda port: print(f'port {port}', flush=True))
+    settings = json.loads(options)
+    goes_on = settings.pop('goes_on', False)
+    node, app = make(mode, redis_url, settings)
+    server = node.targets['server']
+    leave_on_sigterm(server)
+
+    def serve() -> None:
+        modes.serve(mode, app, lambda port: print(f'port {port}', flush=True))
+
+    if not goes_on:
+        serve()
+    else:
+        server.start_background_task(serve)
+    while goes_on:
+        try:
+            server.sleep(60)
+        except SystemExit:
+            print('the main task goes on', flush=True)
 
 
 if __name__ == '__main__':

@@ -231,6 +231,16 @@ class NodeProcess(ControlledProcess):
         """The numbers of open requests and of missing acknowledgements."""
         return tuple(self.control('open_calls'))
 
+    def end_task(self, name: str, exception: str) -> None:
+        """Let an exception strike a task of the manager, which ends it."""
+        self.control('end_task', name, exception)
+
+    def emit_elsewhere(self, how: str, event: str, first: int,
+                       count: int) -> Dict[str, Any]:
+        """Emit numbers from a thread of the system, see
+        :mod:`.controlled_node`."""
+        return dict(self.control('emit_elsewhere', how, event, first, count))
+
     # -- the manager ---------------------------------------------------------
 
     def start_manager(self) -> None:

@@ -16,6 +16,8 @@ and ``swallow_replies``     pass in that direction
 and ``end_replies``         as long as the other side keeps it
 ``delay_commands``          each piece is delayed
 and ``delay_replies``
+``end_waits``               XREAD does not wait for entries: its BLOCK is left
+                            out
 ``hold``, ``let_go``        no bytes pass until they are released in order, as
                             if Redis were frozen only for this node
 ``heal``                    new connections work normally again
@@ -25,10 +27,20 @@ A fault applies to existing and new connections until it is removed. A trap
 (``lose_reply_to``, ``tear_…``) stays armed until it is sprung. It is sprung
 once.
 """
+import re
 import socket
 import threading
 import time
 from typing import List, NamedTuple, Optional, Sequence
+
+
+#: A command XREAD, up to its option BLOCK.
+_READ = re.compile(rb'\*(\d+)(\r\n\$5\r\nXREAD(?:\r\n[$\w]+){0,6}?\r\n)'
+                   rb'\$5\r\nBLOCK\r\n\$\d+\r\n\d+\r\n')
+
+
+def _without_wait(found: 're.Match[bytes]') -> bytes:
+    return b'*%d%b' % (int(found[1]) - 2, found[2])
 
 
 class _Trap(NamedTuple):
@@ -102,6 +114,8 @@ class Proxy:
         self._swallowed = threading.Event()
         self._command_delay = 0.0
         self._reply_delay = 0.0
+        #: Whether reads do not wait.
+        self._hasty = False
         #: Cleared while all bytes are held.
         self._flows = threading.Event()
         self._flows.set()
@@ -293,6 +307,11 @@ class Proxy:
         with self._lock:
             self._reply_delay = seconds
 
+    def end_waits(self) -> None:
+        """Let no XREAD wait for entries, as some proxies do."""
+        with self._lock:
+            self._hasty = True
+
     # -- threads ------------------------------------------------------------
 
     def _accept(self, listener: socket.socket) -> None:
@@ -335,6 +354,8 @@ class Proxy:
                         self._swallowed.set()
                         continue
                     trap = connection.trap
+                    if self._hasty:
+                        chunk = _READ.sub(_without_wait, chunk)
                 if trap is None or trap.of_reply:
                     connection.far.sendall(chunk)
                     continue

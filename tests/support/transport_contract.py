@@ -224,6 +224,23 @@ def test_read_after_cursor(link: Any) -> None:
     assert link.read(ids[-1], 10, None) == []
 
 
+def test_next_id(link: Any) -> None:
+    assert link.next_id(START) is None
+    ids = stored(link, [fields(number) for number in range(3)])
+    assert [link.next_id(each) for each in (START, *ids)] == [*ids, None]
+
+
+def test_entry_in_parts(link: Any) -> None:
+    assert link.read_in_parts(START) == []
+    large = [b'', b'x' * 700_000, b'name', bytes(range(256)) * 10]
+    ids = stored(link, [large, fields(1)])
+    (entry_id, found), = link.read_in_parts(START)
+    assert (entry_id, list(found)) == (ids[0], large)
+    assert link.page_bytes >= 700_000
+    assert numbers(link.read_in_parts(ids[0])) == [1]
+    assert link.read_in_parts(ids[1]) == []
+
+
 def test_cursor_of_trimmed_entry(
         backend: Any, link: Any) -> None:
     ids = stored(link, [fields(number) for number in range(5)])

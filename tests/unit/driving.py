@@ -1,5 +1,5 @@
 """Runs a task's work in a test, without a task."""
-from typing import Any, Callable, List
+from typing import Any, Callable, List, Optional
 
 from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.protocol.transport import Unavailable
@@ -17,6 +17,8 @@ class UntilDone:
         self._asked = False
         #: How often the work has reported success.
         self.got_through = 0
+        #: The pauses of the work, in seconds.
+        self.rests: List[float] = []
 
     @property
     def stopping(self) -> bool:
@@ -24,8 +26,11 @@ class UntilDone:
         asked, self._asked = self._asked, True
         return asked and bool(self._done())
 
-    def works(self) -> None:
+    def works(self, server: Optional[bytes] = None) -> None:
         self.got_through += 1
+
+    def rest(self, seconds: float) -> None:
+        self.rests.append(seconds)
 
 
 def drive(work: Callable[[Any], None], done: Callable[[], Any],

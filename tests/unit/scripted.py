@@ -39,6 +39,10 @@ class ScriptedServers:
         self.reply = reply
         self.sent: List[Sent] = []
         self.connections: List['ScriptedConnection'] = []
+        #: The reply to a PING, by which a connection is checked; as ``reply``.
+        self.greeting: Callable[..., Any] = lambda *_: b'PONG'
+        #: The servers that were sent PING, which their script does not have.
+        self.pinged: List[Any] = []
         #: The servers that refuse connections.
         self.away: List[Any] = []
 
@@ -77,10 +81,11 @@ class ScriptedSocket:
         self._commands = hiredis.Reader()
         self.ended_by: Optional[str] = None
 
-    def sendall(self, data: bytes) -> None:
+    def send(self, data: bytes) -> int:
         self._commands.feed(data)
         while command := self._commands.gets():
             self._connection.receive(tuple(command))
+        return len(data)
 
     def recv_into(self, buffer: bytearray) -> int:
         reply = self._connection.replies.popleft()
@@ -142,6 +147,11 @@ class ScriptedConnection:
 
     def receive(self, command: Tuple[bytes, ...]) -> None:
         """Receive a command, and prepare the reply."""
+        if command == (b'PING',):
+            # A connection is checked with it, whatever the test is about.
+            self._servers.pinged.append(self.place)
+            self.replies.append(self._servers.greeting(self.place, command))
+            return
         self._servers.sent.append(Sent(self.place, command))
         self.replies.append(self._servers.reply(self.place, command))
 

@@ -7,14 +7,17 @@ import socketio
 import redis_streams_adapter
 from redis_streams_adapter import errors, RedisStreamsManager
 from redis_streams_adapter.errors import ClusterTimeoutError, \
-    ConfigurationError, DecodeError, OutboxFullError, RedisStreamsError
+    ConfigurationError, DecodeError, EventTooLargeError, NotStoredError, \
+    OutboxFullError, RedisStreamsError
 from redis_streams_adapter.concurrency.engines import check_monkey_patching
 
 
 def test_exported_names() -> None:
     assert redis_streams_adapter.__all__ == [
         'ClusterTimeoutError', 'ConfigurationError', 'DecodeError',
-        'OutboxFullError', 'RedisStreamsError', 'RedisStreamsManager']
+        'EventTooLargeError', 'NotStoredError', 'OutboxFullError',
+        'RedisStreamsError',
+        'RedisStreamsManager']
     for name in redis_streams_adapter.__all__:
         assert getattr(redis_streams_adapter, name).__name__ == name
     with pytest.raises(AttributeError, match='no_such_name'):
@@ -36,6 +39,9 @@ def test_tree_of_errors() -> None:
     assert ConfigurationError.__bases__ == (RedisStreamsError, ValueError)
     assert ClusterTimeoutError.__bases__ == (RedisStreamsError, TimeoutError)
     assert OutboxFullError.__bases__ == (RedisStreamsError,)
+    # Not an OutboxFullError, after which a caller may try again.
+    assert EventTooLargeError.__bases__ == (RedisStreamsError, ValueError)
+    assert NotStoredError.__bases__ == (RedisStreamsError,)
     assert DecodeError.__bases__ == (RedisStreamsError,)
     defined = {name for name, value in vars(errors).items()
                if inspect.isclass(value)

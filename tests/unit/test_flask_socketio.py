@@ -210,6 +210,43 @@ def test_wrong_queues(make: Any, url: str, app: Any) -> None:
         make(app and Flask(app), message_queue=url)
 
 
+@pytest.mark.parametrize('scheme', [
+    'redis+stream', 'REDIS+STREAMS', 'redis-streams', 'redis+steams'])
+@pytest.mark.parametrize('app', [None, 'a'])
+def test_look_alikes(make: Any, scheme: str, app: Any) -> None:
+    with pytest.raises(ConfigurationError, match='did you mean'):
+        make(app and Flask(app), message_queue=f'{scheme}://host')
+
+
+@pytest.mark.parametrize('queue', [None, ''])
+def test_queue_is_taken_back(make: Any, queue: Any) -> None:
+    """The set-up of tests: no client could connect to a manager that only
+    emits."""
+    server = make(message_queue=QUEUE)
+    former = server.server.manager
+    server.init_app(Flask('a'), message_queue=queue)
+    assert type(server.server.manager) is socketio.Manager
+    assert former._lifecycle.current is None or former._lifecycle.turns_away
+    server.on_event('ask', lambda data: 'yes')
+    client = server.test_client(Flask('a'))
+    assert client.emit('ask', 'x', callback=True) == 'yes'
+    # And given again.
+    server.init_app(Flask('b'), message_queue=QUEUE)
+    assert not server.server.manager.write_only
+
+
+def test_queue_of_another_kind_afterwards(
+        make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Redis(socketio.Manager):
+        def __init__(self, url: str, **options: Any) -> None:
+            super().__init__()
+
+    monkeypatch.setattr(socketio, 'RedisManager', Redis)
+    server = make(message_queue=QUEUE)
+    server.init_app(Flask('a'), message_queue='redis://host')
+    assert isinstance(server.server.manager, Redis)
+
+
 def test_other_queues_are_unchanged(make: Any,
                                     monkeypatch: pytest.MonkeyPatch) -> None:
     seen: List[Any] = []

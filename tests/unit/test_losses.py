@@ -1,10 +1,10 @@
 """The counters of losses and their log lines."""
 import math
 
-from redis_streams_adapter.losses import COUNTERS, DELETED, Loss, \
+from redis_streams_adapter.losses import COUNTERS, DELETED, EVICTED, Loss, \
     LOSS_INTERVAL, Losses, MISSING, SET_BACK, TRIMMED, VANISHED
 
-KINDS = (MISSING, TRIMMED, DELETED, SET_BACK, VANISHED)
+KINDS = (MISSING, TRIMMED, DELETED, SET_BACK, VANISHED, EVICTED)
 
 
 def test_each_kind_has_a_counter_and_a_text() -> None:

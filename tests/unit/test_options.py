@@ -8,9 +8,10 @@ from hypothesis import given, strategies as st
 
 from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.errors import ConfigurationError
+from redis_streams_adapter.configuration import from_arguments, make
 from redis_streams_adapter.options import ARGUMENTS, DEFAULT_MAX_LEN, \
-    DEFAULT_MAX_LEN_WITH_RETENTION, from_arguments, from_query, make, NAMES, \
-    Option, Options, OPTIONS, RECOVERY, RecoveryOptions, TABLE
+    DEFAULT_MAX_LEN_WITH_RETENTION, NAMES, Option, Options, OPTIONS, \
+    RECOVERY, RecoveryOptions, TABLE
 
 #: A second copy, so that no default changes by accident.
 DEFAULTS: Dict[str, Any] = {
@@ -63,7 +64,7 @@ WRONG = [
         *NONSENSE, None, -1, False, True, 0.5, 2**63)),
     *(('on_loss', value) for value in ('x', 1, True)),
     *(('connection_state_recovery', value) for value in (
-        'x', 1, [], object(), {'unknown': 1},
+        'x', -1, 0.0, math.nan, 1e12, [], object(), {'unknown': 1},
         {'max_disconnection_duration': 0}, {'max_missed_packets': 1.5},
         {'max_session_bytes': -1}, {'accepts': True})),
 ]
@@ -247,6 +248,32 @@ def test_recovery_by_default(value: Any) -> None:
     assert options.max_len == 1_000_000
 
 
+@pytest.mark.parametrize('value', [120, 120.0])
+def test_recovery_by_a_number(value: float) -> None:
+    """As in a URL."""
+    options = make({'connection_state_recovery': value})
+    assert options.recovery == RecoveryOptions(120)
+    assert options.retention == 240
+
+
+@pytest.mark.parametrize('value, expected', [
+    (1, RecoveryOptions()), (0, None), (1.0, RecoveryOptions(1.0))])
+def test_recovery_by_one_and_zero(value: Any, expected: Any) -> None:
+    assert make({'connection_state_recovery': value}).recovery == expected
+
+
+@pytest.mark.parametrize('given, summary', [
+    ({}, 'stream socket.io, connection state recovery off'),
+    ({'connection_state_recovery': False, 'stream_count': 3},
+     'stream socket.io in 3 parts, connection state recovery off'),
+    ({'connection_state_recovery': {}, 'stream_name': 'x'},
+     'stream x, connection state recovery on'),
+    ({'connection_state_recovery': 60},
+     'stream socket.io, connection state recovery on')])
+def test_summary(given: Dict[str, Any], summary: str) -> None:
+    assert make(given).summary == summary
+
+
 def test_recovery_with_given_options() -> None:
     given = {'max_disconnection_duration': 60, 'max_missed_packets': 5,
              'max_session_bytes': 6, 'accepts': callable}
@@ -269,104 +296,44 @@ def test_unknown_options() -> None:
             make({name: 1})
 
 
+@pytest.mark.parametrize('name, meant', [
+    ('maxLen', 'max_len'), ('maxlen', 'max_len'), ('max-len', 'max_len'),
+    ('max_length', 'max_len'), ('MAX_LEN', 'max_len'),
+    ('streamname', 'stream_name'), ('redis_option', 'redis_options'),
+    ('heartbeatInterval', 'heartbeat_interval, in seconds'),
+    ('blockTimeInMs', 'block_time, in seconds'),
+    ('useShardedPubSub', 'request_transport'),
+    ('connection_state_recover', 'connection_state_recovery'),
+    ('write_olny', 'write_only'), ('chanel', 'channel'),
+    ('recovery', 'connection_state_recovery'),
+    ('max_disconnection_duration', 'max_disconnection_duration, in seconds, '
+                                   'in connection_state_recovery'),
+    ('maxDisconnectionDuration', 'max_disconnection_duration, in seconds, '
+                                 'in connection_state_recovery'),
+    ('accept', 'accepts, in connection_state_recovery')])
+def test_near_misses(name: str, meant: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        RedisStreamsManager(**{name: 1})  # type: ignore[arg-type]
+    assert str(caught.value) == \
+        f'unknown option {name!r}; did you mean {meant}?'
+
+
+@pytest.mark.parametrize('name', ['', 'x', 'no_such_option', 'block', 'host'])
+def test_other_names_are_like_no_option(name: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        RedisStreamsManager(**{name: 1})  # type: ignore[arg-type]
+    assert str(caught.value) == f'unknown option {name!r}'
+
+
+@pytest.mark.parametrize('name, meant', [
+    ('maxDisconnectionDuration', 'max_disconnection_duration, in seconds'),
+    ('max_missed_packet', 'max_missed_packets')])
+def test_near_misses_within_recovery(name: str, meant: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        make({'connection_state_recovery': {name: 1}})
+    assert str(caught.value).endswith(f'did you mean {meant}?')
+
+
 def test_configuration_error_is_a_value_error() -> None:
     with pytest.raises(ValueError):
         make({'max_len': 0})
-
-
-# -- in a URL --------------------------------------------------------------
-
-def test_query() -> None:
-    texts = {
-        'stream_name': 'x', 'stream_count': '3', 'max_len': '50',
-        'read_count': '5', 'block_time': '1.5', 'heartbeat_interval': '2',
-        'heartbeat_timeout': '2.5', 'request_transport': 'pubsub',
-        'channel_prefix': 'y', 'only_plaintext': 'true',
-        'connection_state_recovery': 'true', 'session_key_prefix': 'z',
-        'retention': '60', 'outbox_limit': '7', 'outbox_max_bytes': '8',
-        'publish': 'sync', 'min_replicas': '1'}
-    # All options, except those that a string cannot express.
-    assert {*texts, 'on_loss'} == set(NAMES)
-    values = from_query(list(texts.items()))
-    assert {name: type(value) for name, value in values.items()
-            if type(value) is not str} == {
-        **dict.fromkeys(['stream_count', 'max_len', 'read_count',
-                         'outbox_limit', 'outbox_max_bytes',
-                         'min_replicas'], int),
-        **dict.fromkeys(['block_time', 'heartbeat_interval',
-                         'heartbeat_timeout', 'retention'], float),
-        'only_plaintext': bool, 'connection_state_recovery': bool}
-    assert values == {
-        'stream_name': 'x', 'stream_count': 3, 'max_len': 50,
-        'read_count': 5, 'block_time': 1.5, 'heartbeat_interval': 2.0,
-        'heartbeat_timeout': 2.5, 'request_transport': 'pubsub',
-        'channel_prefix': 'y', 'only_plaintext': True,
-        'connection_state_recovery': True, 'session_key_prefix': 'z',
-        'retention': 60.0, 'outbox_limit': 7, 'outbox_max_bytes': 8,
-        'publish': 'sync', 'min_replicas': 1}
-    assert from_query([]) == {}
-
-
-@pytest.mark.parametrize('text, value', [
-    ('true', True), ('True', True), ('1', True), ('yes', True), ('on', True),
-    ('false', False), ('FALSE', False), ('0', False), ('no', False),
-    ('off', False)])
-def test_true_and_false(text: str, value: bool) -> None:
-    assert from_query([('only_plaintext', text)]) == {'only_plaintext': value}
-
-
-@pytest.mark.parametrize('text, value', [
-    ('true', True), ('false', False),
-    ('60', {'max_disconnection_duration': 60.0}),
-    ('0.5', {'max_disconnection_duration': 0.5})])
-def test_recovery(text: str, value: Any) -> None:
-    name = 'connection_state_recovery'
-    assert from_query([(name, text)]) == {name: value}
-
-
-@pytest.mark.parametrize('name, text', [
-    ('max_len', 'x'), ('max_len', ''), ('max_len', '1.5'),
-    ('block_time', 'x'), ('block_time', ''), ('only_plaintext', 'x'),
-    ('only_plaintext', ''), ('connection_state_recovery', 'x'),
-    ('unknown', '1'), ('on_loss', 'print'), ('url', 'x'),
-    ('write_only', '1'), ('', 'x')])
-def test_wrong_queries(name: str, text: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        from_query([(name, text)])
-    assert name in str(caught.value)
-    assert isinstance(caught.value.__cause__, (ValueError, type(None)))
-    if caught.value.__cause__ is not None:
-        option, = (each for each in OPTIONS if each.name == name)
-        assert str(caught.value) == \
-            f'{name} must be {option.rule.text}, not {text!r}, in the URL'
-
-
-@pytest.mark.parametrize('pairs', [
-    [('hidden@host', '')], [('hidden', ''), ('x@host', '')],
-    [('hidden', 'x@host')], [('max_len', 'hidden@host')],
-    [('max_len', '5'), ('hidden@host', '')]])
-def test_question_mark_in_a_password(pairs: Any) -> None:
-    """The query of such a URL seems to start within the password."""
-    with pytest.raises(ConfigurationError) as caught:
-        from_query(pairs)
-    assert 'hidden' not in str(caught.value)
-
-
-def test_at_sign_in_an_option() -> None:
-    assert from_query([('channel_prefix', 'a@b')]) == {
-        'channel_prefix': 'a@b'}
-
-
-def test_option_twice_in_a_query() -> None:
-    with pytest.raises(ConfigurationError, match='max_len'):
-        from_query([('max_len', '5'), ('read_count', '5'), ('max_len', '5')])
-
-
-@pytest.mark.parametrize('name, text', [
-    ('max_len', '-1'), ('block_time', 'nan'), ('block_time', 'inf'),
-    ('publish', 'x'), ('stream_name', '')])
-def test_values_of_a_query_that_the_options_refuse(name: str,
-                                                   text: str) -> None:
-    values = from_query([(name, text)])
-    with pytest.raises(ConfigurationError, match=name):
-        make(values)

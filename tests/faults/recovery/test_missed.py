@@ -103,10 +103,10 @@ def test_unencodable_event_is_skipped(make_node: MakeNode) -> None:
     delivery = two.manager._parts.local
     encode = delivery.encode
 
-    def picky(namespace: str, args: Any, *more: Any) -> Any:
-        if args[0] == 'bad':
+    def picky(namespace: str, message: Any, *more: Any) -> Any:
+        if message.args[0] == 'bad':
             raise OverflowError('too large for msgpack')
-        return encode(namespace, args, *more)
+        return encode(namespace, message, *more)
 
     delivery.encode = picky
     again = two.client().connect(client.back())
@@ -232,3 +232,38 @@ def test_client_returns_while_namespace_is_removed(
     connecting.join()
     assert again.sid == client.sid
     assert runtime.node.serves('/own')
+
+
+@pytest.mark.parametrize('size, count', [
+    (100_000, 300), (1_000_000, 20), (5_000_000, 3)])
+def test_events_that_are_large_for_the_server(
+        make_node: MakeNode, redis_server: Any, size: int,
+        count: int) -> None:
+    """Redis closes a connection that it would have to send more than 4 MB.
+    Another server replays all, once and in order."""
+    one = make_node()
+    client = client_with_offset(one)
+    lose_session(one, client)
+    emit(one, 'b')
+    for number in range(count):
+        one.server.emit(f'large {number}', 'x' * size)
+    emit(one, 'c')
+    assert one.manager.flush(30)
+    with redis_server.client() as admin:
+        admin.config_set('client-output-buffer-limit',
+                         f'normal {4 << 20} 0 0')
+        try:
+            two = make_node()
+            returned: List[Any] = []
+
+            def returns() -> bool:
+                # An attempt over which the connection breaks has no result.
+                returned.append(two.client().connect(client.back()))
+                return bool(returned[-1].sid == client.sid)
+
+            wait_until(returns, what='the client to be recovered')
+            again = returned[-1]
+            again.await_names(
+                'b', *(f'large {number}' for number in range(count)), 'c')
+        finally:
+            admin.config_set('client-output-buffer-limit', 'normal 0 0 0')

@@ -2,6 +2,9 @@
 nothing is lost, and nothing arrives twice."""
 from typing import Any, List
 
+import pytest
+
+from redis_streams_adapter import NotStoredError, RedisStreamsManager
 from redis_streams_adapter.protocol.routing import stream_index, stream_names
 
 from ...integration.conftest import STEADY, start_managers
@@ -132,3 +135,23 @@ def test_streams_on_several_servers_stay_apart(
                 for _, fields in entries} == {namespace}
         assert sum(event in str(fields) for _, fields in entries) == 200
     assert [losses(node) for node in nodes] == [{}, {}]
+
+
+# -- a URL that names one server ----------------------------------------------
+
+def test_plain_url_of_a_member_is_named(cluster: RedisCluster,
+                                        unique: Unique) -> None:
+    """Also if the stream happens to be on that server."""
+    name = unique('stream')
+    owner = cluster.master_of(name)
+    for url in (owner.url, cluster.others(owner)[0].url,
+                owner.url.rpartition('/')[0] + '/1'):
+        with RedisStreamsManager(url, name, write_only=True,
+                                 publish='confirmed') as manager:
+            with pytest.raises(NotStoredError, match=r'redis\+cluster://'):
+                manager.emit('news', 1)
+            health = manager.health()
+            assert health['status'] == 'degraded'
+            assert 'redis+cluster://' in health['last_error']
+            manager.close(timeout=0)
+    assert cluster.count_keys(name, owner) == 0

@@ -8,7 +8,7 @@ from engineio.packet import MESSAGE
 from socketio.packet import BINARY_EVENT, EVENT, Packet
 
 from redis_streams_adapter.clients.delivery import Delivery
-from redis_streams_adapter.protocol.messages import EVERYONE, Target
+from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE, Target
 from redis_streams_adapter.protocol.position import Position
 
 from ..conftest import Log
@@ -55,6 +55,36 @@ def test_recipients_are_chosen_by_room(delivery: Delivery,
     assert found('x', namespace='/chat') == set()
 
 
+@pytest.mark.parametrize('rooms', [('x',), ()])
+def test_recipients_are_copied_in_one_step(
+        delivery: Delivery, server: socketio.Server, connect: Connect,
+        monkeypatch: pytest.MonkeyPatch, rooms: Any) -> None:
+    """A name of python-socketio's dictionaries is needed for that. It is
+    there; in a version without it, the public way leads to the same."""
+    expected = {connect().sid, connect().sid}
+    for sid in expected:
+        server.enter_room(sid, 'x')
+    public = server.manager.get_participants
+    calls: List[Any] = []
+    monkeypatch.setattr(
+        server.manager, 'get_participants',
+        lambda *args: calls.append(args) or public(*args))
+
+    def found() -> Any:
+        return set(sids(delivery.recipients('/', Target(rooms))))
+
+    assert found() == expected
+    assert not calls
+    members = server.manager.rooms['/']
+    room = rooms[0] if rooms else None
+    clients = dict(members[room])
+    monkeypatch.setitem(members, room, object())
+    monkeypatch.setattr(server.manager, 'get_participants',
+                        lambda *args: calls.append(args) or clients.items())
+    assert found() == expected
+    assert calls == [('/', room)]
+
+
 def test_every_client_is_found_once(delivery: Delivery,
                                     server: socketio.Server,
                                     connect: Connect) -> None:
@@ -75,7 +105,7 @@ def test_every_client_is_found_once(delivery: Delivery,
 def test_packet_is_sent_to_recipients(delivery: Delivery, connect: Connect,
                                       args: Any, namespace: str) -> None:
     clients = [connect(namespace) for _ in range(3)]
-    delivery.hand_over(delivery.pack(namespace, ('hello', *args), EVERYONE))
+    delivery.hand_over(delivery.pack(namespace, Broadcast(('hello', *args))))
     for client in clients:
         assert client.received('hello', namespace) == [args]
         assert client.events(namespace)[0].ack_id is None
@@ -100,7 +130,7 @@ def test_packet_equals_that_of_python_socketio(
                       data=['hello', *args]).encode()
     if not isinstance(expected, list):
         expected = [expected]
-    delivery.hand_over(delivery.pack(namespace, ('hello', *args), EVERYONE))
+    delivery.hand_over(delivery.pack(namespace, Broadcast(('hello', *args))))
     sent = client.socket.packets[-len(expected):]
     assert [part.data for part in sent] == expected
     assert all(part.packet_type == MESSAGE for part in sent)
@@ -118,7 +148,7 @@ def test_packet_is_encoded_once(delivery: Delivery, connect: Connect,
     for _ in range(5):
         connect()
     server.packet_class = Counting
-    load, = delivery.pack('/', ('hello', 'x'), EVERYONE)
+    load, = delivery.pack('/', Broadcast(('hello', 'x')))
     assert len(load.clients) == 5
     assert Counting.encoded == 1
 
@@ -127,7 +157,7 @@ def test_an_event_for_no_client_is_not_encoded(delivery: Delivery,
                                                connect: Connect) -> None:
     client = connect()
     for target in (Target(('nobody',)), Target((), (client.sid,))):
-        assert delivery.pack('/', ('hello', object()), target) == []
+        assert delivery.pack('/', Broadcast(('hello', object()), target)) == []
     delivery.hand_over([])
     assert delivery.delivered == 0
 
@@ -136,25 +166,23 @@ def test_unencodable_packet_raises(delivery: Delivery,
                                    connect: Connect) -> None:
     connect()
     with pytest.raises(TypeError):
-        delivery.pack('/', ('hello', object()), EVERYONE)
+        delivery.pack('/', Broadcast(('hello', object())))
 
 
-def test_binary_packets_are_not_shared(delivery: Delivery,
-                                       connect: Connect) -> None:
-    """Engine.IO may encode a packet for polling, and store the result in
-    it."""
-    a, b = connect(), connect()
-    delivery.hand_over(delivery.pack('/', ('hello', b'x'), EVERYONE))
-    for part, other in zip(a.socket.packets[-1:], b.socket.packets[-1:]):
-        assert part.data == other.data == b'x'
-        assert part is not other
+def test_binary_packets_are_bytes_for_websockets(
+        delivery: Delivery, connect: Connect) -> None:
+    """Engine.IO may encode a packet for a polling client first."""
+    polling, client = connect(), connect()
+    delivery.hand_over(delivery.pack('/', Broadcast(('hello', b'x'))))
+    assert polling.socket.packets[-1].encode(b64=True) == 'beA=='
+    assert client.socket.packets[-1].encode() == b'x'
 
 
 @NEEDS_BYTEARRAY
 def test_bytearray_may_change_after_emit(delivery: Delivery,
                                          connect: Connect) -> None:
     client, data = connect(), bytearray(b'abc')
-    delivery.hand_over(delivery.pack('/', ('hello', data), EVERYONE))
+    delivery.hand_over(delivery.pack('/', Broadcast(('hello', data))))
     data[:] = b'xyz'
     assert client.received('hello') == [(b'abc',)]
 
@@ -168,13 +196,15 @@ LATER = Position(1700000000000, 13)
 def hand(delivery: Delivery, *args: Any, recoverable: bool = True,
          position: bytes = OFFSET) -> None:
     delivery.hand_over(delivery.pack(
-        '/', ('hello', *args), EVERYONE, recoverable), position)
+        '/', Broadcast(('hello', *args)), recoverable), position)
 
 
 def test_clients_that_can_recover_get_offsets(delivery: Delivery,
                                               connect: Connect) -> None:
     client, guest = connect(), connect()
+    delivery.has_recovery = True
     delivery.sent[client.sid] = None
+    delivery.exempt.add(guest.sid)
     for args in ((), (1,), ('text',), (b'x',)):
         hand(delivery, *args)
         assert client.received('hello')[-1] == (*args, str(OFFSET))
@@ -189,15 +219,15 @@ def test_clients_that_can_recover_get_offsets(delivery: Delivery,
     assert delivery.delivered == 12
 
 
-def test_binary_packets_with_offsets_are_not_shared(
+def test_binary_packets_with_offsets_are_bytes_for_websockets(
         delivery: Delivery, connect: Connect) -> None:
-    clients = [connect(), connect()]
-    for client in clients:
-        delivery.sent[client.sid] = None
+    polling, client = connect(), connect()
+    delivery.has_recovery = True
+    for each in polling, client:
+        delivery.sent[each.sid] = None
     hand(delivery, b'x')
-    one, other = (client.socket.packets[-1] for client in clients)
-    assert one.data == other.data == b'x'
-    assert one is not other
+    assert polling.socket.packets[-1].encode(b64=True) == 'beA=='
+    assert client.socket.packets[-1].encode() == b'x'
 
 
 def test_held_packets_follow_missed_ones(delivery: Delivery,
@@ -205,7 +235,9 @@ def test_held_packets_follow_missed_ones(delivery: Delivery,
     """Held packets have their own offsets."""
     client, other = connect(), connect()
     sid = client.sid
+    delivery.has_recovery = True
     delivery.sent[sid] = Position(1)
+    delivery.exempt.add(other.sid)
     delivery.hold(sid)
     hand(delivery, 1)
     hand(delivery, 2, recoverable=False)
@@ -215,7 +247,8 @@ def test_held_packets_follow_missed_ones(delivery: Delivery,
     assert delivery.sent[sid] == Position(1)
     for number in range(2):
         delivery.send_again(
-            (sid, client.eio_sid), delivery.encode('/', ['missed', number]),
+            (sid, client.eio_sid),
+            delivery.encode('/', Broadcast(('missed', number))),
             Position(2, number))
     assert delivery.sent[sid] == Position(2, 1)
     delivery.release((sid, client.eio_sid))
@@ -233,6 +266,7 @@ def test_held_packets_follow_missed_ones(delivery: Delivery,
 def test_client_lost_while_held_gets_nothing(
         delivery: Delivery, connect: Connect) -> None:
     client = connect()
+    delivery.has_recovery = True
     delivery.sent[client.sid] = None
     delivery.hold(client.sid)
     hand(delivery, 1)
@@ -246,6 +280,7 @@ def test_gap_is_noted_for_idle_client(delivery: Delivery,
                                       connect: Connect) -> None:
     client = connect()
     sid = client.sid
+    delivery.has_recovery = True
     delivery.long_time = 1000
     delivery.sent[sid] = None
     hand(delivery, position=Position(1700000000500, 1))
@@ -262,7 +297,7 @@ def test_gap_is_noted_for_idle_client(delivery: Delivery,
                                   Position(1700000002600, 4))
     delivery.hold(sid)
     delivery.send_again((sid, client.eio_sid), delivery.encode(
-        '/', ['missed']), Position(1700000005000))
+        '/', Broadcast(('missed',))), Position(1700000005000))
     assert delivery.gaps[sid] == (
         Position(1700000002600, 5), Position(1700000004999, 2**64 - 1))
     delivery.forget(sid)

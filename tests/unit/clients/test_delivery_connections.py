@@ -7,7 +7,7 @@ import socketio
 from engineio.exceptions import SocketIsClosedError
 
 from redis_streams_adapter.clients.delivery import Delivery
-from redis_streams_adapter.protocol.messages import EVERYONE
+from redis_streams_adapter.protocol.messages import Broadcast
 
 from ...support.wait import wait_until
 from .conftest import Connect
@@ -16,7 +16,7 @@ from .conftest import Connect
 def test_client_that_just_left_is_skipped(delivery: Delivery,
                                           connect: Connect) -> None:
     gone, closed, here = connect(), connect(), connect()
-    loads = delivery.pack('/', ('hello',), EVERYONE)
+    loads = delivery.pack('/', Broadcast(('hello',)))
     gone.leave()
     closed.socket.closed = True
     delivery.hand_over(loads)
@@ -28,7 +28,7 @@ def test_socket_that_closes_during_send_is_skipped(
         delivery: Delivery, connect: Connect) -> None:
     closing, here = connect(), connect()
     closing.socket.send = raise_closed  # type: ignore[method-assign]
-    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    delivery.hand_over(delivery.pack('/', Broadcast(('hello',))))
     assert here.received('hello') == [()]
 
 
@@ -42,14 +42,14 @@ def test_silent_client_is_closed(delivery: Delivery, connect: Connect,
     application's disconnect handler in that call."""
     silent, here = connect(), connect()
     silent.socket.last_ping = time.time() - server.eio.ping_timeout - 1
-    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    delivery.hand_over(delivery.pack('/', Broadcast(('hello',))))
     assert here.received('hello') == [()]
     wait_until(lambda: silent.received('hello'))
     assert threading.current_thread() is not silent.socket.senders[-1]
     assert threading.current_thread() is here.socket.senders[-1]
     # It is closed only once.
     silent.socket.closing = True
-    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    delivery.hand_over(delivery.pack('/', Broadcast(('hello',))))
     assert here.received('hello') == [(), ()]
     assert silent.received('hello') == [()]
 
@@ -65,7 +65,7 @@ def test_client_that_answers_during_check_stays(
 
     answering.socket.__dict__.pop('last_ping')
     answering.socket.__class__ = Socket
-    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    delivery.hand_over(delivery.pack('/', Broadcast(('hello',))))
     assert here.received('hello') == answering.received('hello') == [()]
 
 
@@ -82,9 +82,9 @@ def test_partial_logger_suffices(delivery: Delivery, connect: Connect,
 
     client = connect()
     server.eio.logger = Plain()
-    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    delivery.hand_over(delivery.pack('/', Broadcast(('hello',))))
     server.eio.sockets.clear()
-    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    delivery.hand_over(delivery.pack('/', Broadcast(('hello',))))
     delivery.log_lines(threading.RLock())
     assert client.received('hello') == [()]
     assert lines == [
@@ -96,6 +96,6 @@ def test_client_within_ping_timeout_gets_event(
         delivery: Delivery, connect: Connect) -> None:
     client = connect()
     client.socket.last_ping = time.time()
-    delivery.hand_over(delivery.pack('/', ('hello',), EVERYONE))
+    delivery.hand_over(delivery.pack('/', Broadcast(('hello',))))
     assert client.received('hello') == [()]
     assert threading.current_thread() is client.socket.senders[-1]

@@ -7,7 +7,7 @@ from typing import Any, Callable, Dict, List
 import pytest
 from bidict import bidict
 
-from redis_streams_adapter.protocol.values import MAX_DEPTH
+from redis_streams_adapter.protocol.json_parser import MAX_DEPTH
 from redis_streams_adapter.clients.descriptions import describe, ISSUED, \
     note_arrival
 

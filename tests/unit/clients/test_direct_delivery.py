@@ -42,11 +42,29 @@ class Local:
         #: The lines to be logged without the lock.
         self.lines: List[str] = ['a line']
         self.loads: List[Any] = ['a load']
-        self.delivered: List[Any] = []
+        self.clients: List[Any] = [('sid', 'eio')]
+        #: What was handed over.
+        self.handed: List[Any] = []
+        self.delivered = 0
 
     def pack(self, *args: Any) -> Any:
         self._order.note('pack')
         return self.loads
+
+    def recipients(self, *args: Any) -> Any:
+        return self.clients
+
+    def encode(self, *args: Any) -> Any:
+        self._order.note('encode')
+        return 'encoded'
+
+    def encode_plain(self, *args: Any) -> Any:
+        self._order.note('encode')
+        return ['packet']
+
+    def put(self, clients: Any, packets: Any) -> None:
+        self._order.note('deliver')
+        self.handed.append((list(clients), packets))
 
     def pack_with_acks(self, *args: Any) -> Any:
         self._order.note('pack')
@@ -54,7 +72,7 @@ class Local:
 
     def hand_over(self, loads: Any) -> None:
         self._order.note('deliver')
-        self.delivered.extend(loads)
+        self.handed.extend(loads)
 
     def log_lines(self, order: Any) -> None:
         self._order.note('log')
@@ -90,7 +108,7 @@ def test_event_is_stored_and_delivered_in_one_step(fakes: Fakes) -> None:
     assert fakes.order.steps == [
         ('pack', False), ('append', True), ('deliver', True),
         ('log', False)]
-    assert fakes.local.delivered == ['a load']
+    assert fakes.local.handed == ['a load']
 
 
 def test_refused_event_is_not_delivered(fakes: Fakes) -> None:
@@ -99,7 +117,7 @@ def test_refused_event_is_not_delivered(fakes: Fakes) -> None:
         fakes.delivery.emit('/', HELLO, FIELDS)
     with pytest.raises(OutboxFullError):
         fakes.delivery.command('/', HELLO, FIELDS, lambda: pytest.fail('ran'))
-    assert fakes.local.delivered == []
+    assert fakes.local.handed == []
     assert not fakes.order.held
 
 
@@ -114,6 +132,12 @@ def test_event_without_local_clients_is_stored(write_only: bool) -> None:
     assert fakes.order.steps == [('append', False)]
 
 
+def test_event_for_no_local_client_needs_no_order(fakes: Fakes) -> None:
+    fakes.local.loads = []
+    assert fakes.delivery.emit('/', HELLO, FIELDS) is PENDING
+    assert fakes.order.steps == [('pack', False), ('append', False)]
+
+
 def test_command_is_applied_and_stored(fakes: Fakes) -> None:
     done: List[bool] = []
     assert fakes.delivery.command(
@@ -125,13 +149,13 @@ def test_command_is_applied_and_stored(fakes: Fakes) -> None:
 
 
 def test_local_event_is_not_stored(fakes: Fakes) -> None:
-    fakes.delivery.locally('/', ('hello',), EVERYONE)
-    assert fakes.local.delivered == ['a load']
+    fakes.delivery.locally('/', Broadcast(('hello',)))
+    assert fakes.local.handed == ['a load']
     assert ('append', True) not in fakes.order.steps
     # The target matches no client: the lock is not taken.
     fakes.local.loads = []
     fakes.order.steps.clear()
-    fakes.delivery.locally('/', ('hello',), EVERYONE)
+    fakes.delivery.locally('/', Broadcast(('hello',)))
     assert fakes.order.steps == [('pack', False)]
 
 
@@ -152,9 +176,15 @@ def test_event_of_other_process_is_delivered(fakes: Fakes) -> None:
     entry: Any = object()
     fakes.delivery.received(entry, Act('/', 'other', HELLO))
     assert fakes.acts == []
-    assert fakes.local.delivered == ['a load']
+    assert fakes.local.handed == [([('sid', 'eio')], ['packet'])]
+    assert fakes.local.delivered == 1
     assert fakes.order.steps == [
-        ('pack', False), ('deliver', True), ('log', False)]
+        ('encode', False), ('deliver', True), ('log', False)]
+    # Nothing is encoded for no client, and the lock is not taken.
+    fakes.local.clients = []
+    fakes.order.steps.clear()
+    fakes.delivery.received(entry, Act('/', 'other', HELLO))
+    assert fakes.order.steps == []
 
 
 @pytest.mark.parametrize('message', [
@@ -165,7 +195,7 @@ def test_other_messages_are_passed_on(fakes: Fakes, message: Any) -> None:
     act = Act('/', 'other', message)
     fakes.delivery.received(entry, act)
     assert fakes.acts == [act]
-    assert fakes.local.delivered == []
+    assert fakes.local.handed == []
     # If a client may not enter a room, this is logged at once.
     assert fakes.order.steps == [('log', False)]
 

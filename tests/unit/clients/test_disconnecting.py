@@ -8,6 +8,7 @@ import socketio
 from redis_streams_adapter.clients.delivery import Delivery
 from redis_streams_adapter.protocol.messages import EVERYONE, Target
 
+from ...support.polling_client import in_process, PollingClient
 from ...support.wait import DEADLINE, wait_until
 from .conftest import Connect
 
@@ -43,6 +44,8 @@ def test_connection_is_closed(delivery: Delivery, server: socketio.Server,
     client, other = connect('/', '/chat'), connect()
     delivery.disconnect('/', Target((client.sid,)), close=True)
     wait_until(lambda: client.socket.closed)
+    assert client.was_disconnected('/') and client.was_disconnected('/chat')
+    assert not other.was_disconnected()
     wait_until(lambda: '/chat' not in server.manager.rooms)
     assert not other.socket.closed
     assert delivery.recipients('/', EVERYONE) == [
@@ -68,3 +71,14 @@ def test_disconnect_without_clients_starts_no_task(
         monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(type(server), 'start_background_task')
     delivery.disconnect('/', EVERYONE, close=True)
+
+
+def test_client_that_polls_gets_what_was_emitted_before(
+        delivery: Delivery, server: socketio.Server) -> None:
+    clients = [PollingClient(in_process(server)) for _ in range(3)]
+    for client in clients:
+        server.emit('last', 'words', to=client.connect())
+    delivery.disconnect('/', EVERYONE, close=True)
+    wait_until(lambda: not server.manager.rooms)
+    for client in clients:
+        assert client.poll()[0] == '42["last","words"]'

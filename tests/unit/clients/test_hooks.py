@@ -442,7 +442,7 @@ def test_drop_does_not_wait_for_client() -> None:
     server._handle_connect('sid', '/', None)
     assert sock.queue.qsize()
     hooks.drop(server, 'sid')
-    assert sock.closed
+    assert hooks.is_closing(server, 'sid')
     assert server.manager.sid_from_eio_sid('sid', '/') is None
 
 

@@ -1,6 +1,7 @@
-"""Frames are written completely, and one after the other."""
+"""A WebSocket of python-engineio gets our socket and our frames."""
 import logging
 import socket
+import sys
 import threading
 from typing import Any, Iterator, List, Tuple
 
@@ -9,13 +10,11 @@ import socketio
 from engineio.async_drivers import threading as upstream
 
 from redis_streams_adapter import RedisStreamsManager
+from redis_streams_adapter.clients.frame_socket import FrameSocket
+from redis_streams_adapter.clients.frames import Joined
+from redis_streams_adapter.clients.send_queue import SendQueue
+from redis_streams_adapter.clients.websocket import install
 from redis_streams_adapter.concurrency.limiter import Limiter
-from redis_streams_adapter.clients.websocket import FrameSocket, install
-
-from ...support.wait import wait_until
-
-#: More than the buffers of a pair of sockets hold.
-LARGE = 4 * 2**20
 
 LOGGER = logging.getLogger('test.websocket')
 
@@ -25,102 +24,7 @@ def pair() -> Iterator[Tuple[FrameSocket, socket.socket]]:
     """The server's socket, and the client's end."""
     near, far = socket.socketpair()
     with near, far:
-        # Engine.IO does the same. send() then may write only a part.
-        near.settimeout(10.0)
         yield FrameSocket(near, Limiter(1, threading.Event)), far
-
-
-def write(frames: FrameSocket, *data: bytes) -> threading.Thread:
-    """Write frames in a thread, one after the other."""
-    def send() -> None:
-        for each in data:
-            frames.send(each)
-
-    thread = threading.Thread(target=send, daemon=True)
-    thread.start()
-    return thread
-
-
-def read(sock: socket.socket, length: int) -> bytes:
-    data = bytearray()
-    while len(data) < length:
-        data += sock.recv(min(65536, length - len(data)))
-    return bytes(data)
-
-
-def test_all_bytes_are_written(
-        pair: Tuple[FrameSocket, socket.socket]) -> None:
-    frames, far = pair
-    thread = write(frames, b'x' * LARGE)
-    assert read(far, LARGE) == b'x' * LARGE
-    thread.join(10.0)
-    assert frames.send(b'more') == 4
-    assert far.recv(100) == b'more'
-
-
-def test_concurrent_frames_are_not_mixed(
-        pair: Tuple[FrameSocket, socket.socket]) -> None:
-    """A waiting task is next."""
-    frames, far = pair
-    write(frames, b'x' * LARGE, b'y' * LARGE)
-    far.recv(1, socket.MSG_PEEK)
-    write(frames, b'pong')
-    wait_until(lambda: len(frames._limiter.queue) == 2)
-    assert read(far, 2 * LARGE + 4) == b''.join(
-        [b'x' * LARGE, b'pong', b'y' * LARGE])
-
-
-def test_partial_frame_closes_socket(
-        pair: Tuple[FrameSocket, socket.socket]) -> None:
-    """The other end notices that the connection is closed."""
-    frames, far = pair
-    frames.settimeout(0.1)
-    with pytest.raises(BrokenPipeError, match='timed out'):
-        frames.send(b'x' * LARGE)
-    with pytest.raises(BrokenPipeError, match='gone'):
-        frames.send(b'pong')
-    came = b''.join(iter(lambda: far.recv(65536), b''))
-    assert 0 < len(came) < LARGE
-    assert set(came) == {ord('x')}
-    assert frames.recv(1) == b''
-
-
-def test_struck_write_closes_socket(pair: Tuple[FrameSocket, socket.socket],
-                                    monkeypatch: Any) -> None:
-    """A gevent timeout is not a socket error."""
-    class Struck(BaseException):
-        pass
-
-    class Socket:
-        def gettimeout(self) -> None:
-            return None
-
-        def send(self, data: bytes) -> int:
-            return 1
-
-        def sendall(self, data: bytes) -> None:
-            raise Struck
-
-        def shutdown(self, how: int) -> None:
-            raise OSError('gone already')
-
-    frames = FrameSocket(Socket(), Limiter(1, threading.Event))
-    with pytest.raises(Struck):
-        frames.send(b'frame')
-    with pytest.raises(BrokenPipeError):
-        frames.send(b'frame')
-
-
-def test_other_attributes_are_those_of_socket(
-        pair: Tuple[FrameSocket, socket.socket]) -> None:
-    frames, far = pair
-    far.send(b'request')
-    assert frames.recv(100) == b'request'
-    frames.settimeout(3.0)
-    assert frames.gettimeout() == 3.0
-    assert frames.fileno() > 0
-    frames.close()
-    assert far.recv(100) == b''
 
 
 # -- installation -----------------------------------------------------------
@@ -254,3 +158,82 @@ def test_unknown_simple_websocket_is_logged_once(
             assert not hasattr(ws, 'socket')
     assert getattr(connection, 'sock', None) is sock
     assert [each.levelname for each in caplog.records] == ['DEBUG']
+
+
+# -- frames ------------------------------------------------------------------
+
+class Handler:
+    """python-engineio's connection, and its handler of a WebSocket."""
+
+    upgraded = True
+
+    def __init__(self, struck: bool = False) -> None:
+        self.queue = SendQueue()
+        self.struck = struck
+        #: The writer that the queue has while the WebSocket is served.
+        self.writer: Any = None
+
+    def handle(self, ws: Any) -> List[Any]:
+        self.writer = self.queue.writer
+        if self.struck:
+            raise Struck()
+        return []
+
+
+class Struck(Exception):
+    """Strikes a handler."""
+
+
+class Agreed:
+    """What wsproto shows of the extensions that both ends have agreed on."""
+
+    def __init__(self, *extensions: Any) -> None:
+        self.connection = self._proto = self
+        self.extensions = list(extensions)
+
+
+@pytest.mark.parametrize('protocol, longest', [
+    (Agreed(), sys.maxsize), (Agreed('deflate'), 1024), (None, 1024)])
+def test_queue_writes_frames_while_websocket_is_served(
+        monkeypatch: Any, pair: Tuple[FrameSocket, socket.socket],
+        protocol: Any, longest: int) -> None:
+    """Long messages are left to the package if it compresses, or may do."""
+    server, connection = make_server(), Connection(pair[0]._sock)
+    connection.ws = protocol  # type: ignore[attr-defined]
+    connection.connected = True  # type: ignore[attr-defined]
+
+    def call(self: Any, environ: Any, start_response: Any) -> Any:
+        self.ws = connection
+        return self.app(self)
+
+    monkeypatch.setattr(upstream.SimpleWebSocketWSGI, '__call__', call)
+    handler = Handler()
+    server.eio._async['websocket'](handler.handle, server.eio)({}, None)
+    assert handler.writer.longest == longest
+    assert handler.writer.state() is handler.writer.is_open
+    connection.connected = False  # type: ignore[attr-defined]
+    assert handler.writer.state() is not handler.writer.is_open
+    assert handler.queue.writer is None
+    assert not handler.writer.is_used
+
+
+def test_struck_handler_leaves_writer_to_task_that_sends(
+        monkeypatch: Any, pair: Tuple[FrameSocket, socket.socket]) -> None:
+    """gevent's server strikes the handlers when it stops. The other task
+    may have taken frames; the package would send their ``str()``."""
+    server, connection = make_server(), Connection(pair[0]._sock)
+    connection.connected = True  # type: ignore[attr-defined]
+    served: List[Any] = []
+
+    def call(self: Any, environ: Any, start_response: Any) -> Any:
+        self.ws = connection
+        served.append(self)
+        return self.app(self)
+
+    monkeypatch.setattr(upstream.SimpleWebSocketWSGI, '__call__', call)
+    handler = Handler(struck=True)
+    with pytest.raises(Struck):
+        server.eio._async['websocket'](handler.handle, server.eio)({}, None)
+    assert handler.queue.writer is handler.writer and handler.writer.is_used
+    served[0].send(Joined(b'frames'))
+    assert pair[1].recv(100) == b'frames'

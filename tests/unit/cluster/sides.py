@@ -4,7 +4,7 @@ from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 from redis_streams_adapter.cluster.pubsub import PubSub
 from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.concurrency.tasks import Task
-from redis_streams_adapter.options import make
+from redis_streams_adapter.configuration import make
 from redis_streams_adapter.protocol.application import Application
 from redis_streams_adapter.protocol.codec import Encoder
 from redis_streams_adapter.protocol.membership import Known

@@ -106,7 +106,8 @@ def world() -> World:
 
 def test_event_is_delivered_to_local_clients_only(world: World) -> None:
     world.act(Broadcast(('hi', 1), ROOM))
-    assert world.calls == [('emit_locally', '/chat', ('hi', 1), ROOM)]
+    assert world.calls == [
+        ('emit_locally', '/chat', Broadcast(('hi', 1), ROOM))]
     assert world.replies == []
 
 

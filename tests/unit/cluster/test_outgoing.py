@@ -29,7 +29,9 @@ class World:
         delivery = self.noting('emit', 'locally', 'command')
         delivery.ask = self.ask
         self.runtime: Any = SimpleNamespace(
-            encoder=SimpleNamespace(encode=self.note('encode', 'fields')),
+            encoder=SimpleNamespace(encode=self.note('encode', 'fields'),
+                                    event=self.encode_event),
+            capacity=SimpleNamespace(presses=True), sync=sync,
             append=self.note('append', 'appended'),
             wait=self.note('wait'), make_room=self.note('make_room'),
             delivery=lambda namespace: {'/chat': delivery}[namespace],
@@ -40,7 +42,11 @@ class World:
             expect_ack=self.note('expect_ack', 5),
             forget_acks=self.note('forget_acks'))
         lifecycle: Any = SimpleNamespace(runtime=lambda: self.runtime)
-        self.outgoing = Outgoing(lifecycle, self.registry, sync)
+        self.outgoing = Outgoing(lifecycle, self.registry)
+
+    def encode_event(self, namespace: str, args: Any, target: Target) -> Any:
+        self.note('event')(namespace, args, target)
+        return Broadcast(args, target), 'fields'
 
     def note(self, name: str, result: Any = None) -> Any:
         def called(*args: Any) -> Any:
@@ -106,16 +112,23 @@ def test_one_local_client(world: World, namespace: str, target: Target,
 def test_event_is_encoded_and_passed_to_its_delivery(world: World) -> None:
     message = Broadcast(('hi', 1), ROOM)
     world.outgoing.emit('/chat', ('hi', 1), ROOM)
-    assert world.calls == [('encode', '/chat', message),
+    assert world.calls == [('event', '/chat', ('hi', 1), ROOM),
                            ('emit', '/chat', message, 'fields'),
                            ('make_room', '/chat', 'pending emit')]
 
 
+def test_event_waits_only_while_the_outbox_presses(world: World) -> None:
+    world.runtime.capacity.presses = False
+    world.outgoing.emit('/chat', ('hi', 1), ROOM)
+    world.outgoing.command('/chat', SocketsJoin(ROOM, ('a',)))
+    assert 'make_room' not in world.names
+
+
 def test_event_that_cannot_be_encoded_is_not_delivered(world: World) -> None:
-    world.errors['encode'] = TypeError('cannot be serialised')
+    world.errors['event'] = TypeError('cannot be serialised')
     with pytest.raises(TypeError):
         world.outgoing.emit('/chat', (object(),), ROOM)
-    assert world.names == ['encode']
+    assert world.names == ['event']
 
 
 def test_refused_event_is_not_waited_for() -> None:
@@ -123,12 +136,12 @@ def test_refused_event_is_not_waited_for() -> None:
     world.errors['emit'] = OutboxFullError()
     with pytest.raises(OutboxFullError):
         world.outgoing.emit('/chat', ('hi',), ROOM)
-    assert world.names == ['encode', 'emit']
+    assert world.names == ['event', 'emit']
 
 
 def test_event_for_local_clients_is_not_sent(world: World) -> None:
-    world.outgoing.emit_locally('/chat', ('hi',), ROOM)
-    assert world.calls == [('locally', '/chat', ('hi',), ROOM)]
+    world.outgoing.emit_locally('/chat', Broadcast(('hi',), ROOM))
+    assert world.calls == [('locally', '/chat', Broadcast(('hi',), ROOM))]
 
 
 # -- acknowledgements --------------------------------------------------------
@@ -169,7 +182,7 @@ def test_closed_process_sends_no_requests(world: World) -> None:
         raise ZeroDivisionError
 
     lifecycle: Any = SimpleNamespace(runtime=closed)
-    outgoing = Outgoing(lifecycle, world.registry, False)
+    outgoing = Outgoing(lifecycle, world.registry)
     with pytest.raises(ZeroDivisionError):
         outgoing.ask('/chat', ('hi',), [ONE], world.note('callback'))
     assert world.calls == []

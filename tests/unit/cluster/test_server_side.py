@@ -188,27 +188,45 @@ def test_handler_that_sends_a_request(nodes: List[Node]) -> None:
 
 # -- failures ----------------------------------------------------------------
 
-@pytest.mark.parametrize('handler', [None, fail, lambda: object(),
+@pytest.mark.parametrize('names', [[], ['other'], ['hello/']])
+def test_server_without_a_handler_answers_at_once(
+        nodes: List[Node], logged: Any, names: List[str]) -> None:
+    nodes[1].manager.on_server_side('hello', lambda: 2)
+    for name in names:
+        nodes[2].manager.on_server_side(name, fail)
+    nodes[2].manager.on_server_side('hello', fail, namespace='/other')
+    assert sorted(nodes[0].manager.server_side_call('hello', timeout=AMPLE),
+                  key=str) == [2, None]
+    assert nodes[0].manager.server_side_call('unheard', timeout=AMPLE) == [
+        None, None]
+    assert logged(logging.ERROR) == []
+
+
+def test_event_without_a_handler_is_not_answered(
+        nodes: List[Node], stream: FakeStream, log: Log) -> None:
+    """Nothing is asked for."""
+    nodes[1].manager.on_server_side('last', log)
+    nodes[0].manager.server_side_emit('hello')
+    nodes[0].manager.server_side_emit('last', 1)
+    wait_for_value(lambda: log.calls, [1])
+    assert messages(stream, MessageType.SERVER_SIDE_EMIT_RESPONSE) == []
+
+
+@pytest.mark.parametrize('handler', [fail, lambda: object(),
                                      lambda too, many: None],
-                         ids=['none', 'raises', 'unserialisable',
-                              'signature'])
+                         ids=['raises', 'unserialisable', 'signature'])
 def test_server_that_does_not_answer(nodes: List[Node], logged: Any,
                                      handler: Any) -> None:
     nodes[1].manager.on_server_side('hello', lambda: 2)
-    if handler is not None:
-        nodes[2].manager.on_server_side('hello', handler)
+    nodes[2].manager.on_server_side('hello', handler)
     with pytest.raises(ClusterTimeoutError) as info:
         nodes[0].manager.server_side_call('hello', timeout=0.5)
     assert info.value.responses == [2]
     assert info.value.missing == [nodes[2].manager.uid]
     assert str(info.value) == ('timeout reached: only 1 responses received '
                                'out of 2')
-    lines = logged(logging.ERROR)
-    if handler is None:
-        assert lines == []
-    else:
-        line, = lines
-        assert 'hello' in line
+    line, = logged(logging.ERROR)
+    assert 'hello' in line
     assert nodes[2].manager.health()['status'] == 'ok'
 
 
@@ -264,13 +282,13 @@ def test_name_of_node_js_that_is_no_string(nodes: List[Node],
     from redis_streams_adapter.protocol.codec import Encoder
 
     nodes[1].manager.on_server_side('hello', log)
-    for packet in ((7, 'x'), ('unheard',), ('hello', 'x')):
+    for packet in ((7, 'x'), ('hello', 'x')):
         stream.put(*Encoder('0123456789abcdef').encode(
             '/', ServerSideEmit(packet, 'r')))
     wait_for_value(lambda: log.calls, ['x'])
     wait_for_value(
         lambda: messages(stream, MessageType.SERVER_SIDE_EMIT_RESPONSE),
-        [ServerSideEmitResponse('r', None)])
+        [ServerSideEmitResponse('r', None)] * 6)
 
 
 # -- the error ---------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Whether a server can be used, and the log of its outages."""
 import logging
+import re
 from types import SimpleNamespace
 from typing import Callable, List
 
@@ -8,7 +9,7 @@ import pytest
 from redis_streams_adapter.concurrency import availability as \
     availability_module
 from redis_streams_adapter.concurrency.availability import Availability, \
-    log_safely
+    FOLLOW_INTERVAL, log_safely
 
 Logged = Callable[[int], List[str]]
 Logger = Callable[[], logging.Logger]
@@ -61,6 +62,18 @@ def test_one_line_down_one_line_up(availability: Availability,
     availability.up('reader')
     assert len(logged(logging.WARNING)) == 4
     assert availability.outages == 2
+
+
+def test_lines_are_sentences(logger: Logger, logged: Logged) -> None:
+    availability = Availability(
+        'Redis', logger, lambda: '7 messages wait', lambda: 'calls wait')
+    availability.add('writer', lambda: None)
+    availability.down('writer', 'refused')
+    availability.up('writer')
+    down, up = logged(logging.WARNING)
+    assert down == 'Redis cannot be used (writer: refused); calls wait'
+    assert re.fullmatch(
+        r'Redis is back after \d+\.\d s; 7 messages wait', up)
 
 
 def test_replaced_connection_logs_no_warning(availability: Availability,
@@ -173,3 +186,75 @@ def test_log_handler_that_fails(capsys: pytest.CaptureFixture[str]) -> None:
 
     log_safely(write, 'Redis is away')
     assert 'the outbox is full' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('reason', [
+    "ReadOnlyError: You can't write against a read only replica.",
+    "ResponseError: READONLY You can't write against a read only replica."])
+@pytest.mark.parametrize('failures', [1, 3])
+def test_followers_are_called_when_another_server_has_taken_over(
+        reason: str, failures: int) -> None:
+    logger = logging.Logger('unheard')
+    availability = Availability('Redis', lambda: logger, str)
+    followed: List[str] = []
+    availability.follow(followed.append)
+    for part in 'writer', 'reader':
+        availability.add(part, lambda: None)
+        availability.up(part)
+    availability.broken('reader', 'ConnectionError: closed')
+    availability.up('reader')
+    assert followed == []
+    availability.broken('writer', reason if failures == 1 else 'closed')
+    for _ in range(failures - 1):
+        availability.down('writer', reason)
+    availability.up('reader')
+    assert followed == []
+    availability.up('writer')
+    availability.up('writer')
+    assert followed == ['writer']
+
+
+@pytest.fixture
+def parts() -> Availability:
+    logger = logging.Logger('unheard')
+    availability = Availability('Redis', lambda: logger, str)
+    for part in 'writer', 'reader':
+        availability.add(part, lambda: None)
+    return availability
+
+
+@pytest.mark.parametrize('first, second', [
+    ('writer', 'reader'), ('reader', 'writer')])
+def test_followers_are_called_when_a_part_has_found_another_server(
+        parts: Availability, first: str, second: str) -> None:
+    followed: List[str] = []
+    parts.follow(followed.append)
+    for part in 'writer', 'reader':
+        parts.up(part, b'old')
+    parts.broken(first, 'closed')
+    # It may not be known.
+    parts.up(first)
+    parts.broken(first, 'closed')
+    parts.up(first, b'old')
+    assert followed == []
+    parts.broken(first, 'closed')
+    parts.up(first, b'new')
+    assert followed == [first]
+    # It has followed.
+    parts.broken(second, 'closed')
+    parts.up(second, b'new')
+    assert followed == [first]
+
+
+def test_parts_do_not_follow_each_other_without_end(
+        parts: Availability, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each new connection may reach another server."""
+    now, followed = [1000.0], []
+    monkeypatch.setattr(availability_module.time, 'monotonic', lambda: now[0])
+    parts.follow(followed.append)
+    for number in range(20):
+        parts.up(('writer', 'reader')[number % 2], b'%d' % number)
+    assert followed == ['reader']
+    now[0] += FOLLOW_INTERVAL + 1
+    parts.up('writer', b'new')
+    assert followed == ['reader', 'writer']

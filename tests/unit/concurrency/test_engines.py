@@ -38,6 +38,7 @@ def test_tasks_of_the_server() -> None:
     engine = ServerEngine(server)
     engine.spawn(print, 'x', 1)
     engine.pause()
+    engine.switch()
     assert server.calls == [(print, 'x', 1), 0]
     event = engine.event()
     assert not event.is_set()
@@ -58,6 +59,7 @@ def test_threads_do_not_keep_the_process_alive() -> None:
     assert done.wait(DEADLINE)
     assert seen == [True]
     engine.pause()
+    engine.switch()
 
 
 # -- events of gevent -------------------------------------------------------
@@ -85,6 +87,87 @@ def test_gevent_wait_is_no_shorter_than_its_timeout() -> None:
     waited = subprocess.run([sys.executable, '-c', LATE_CLOCK], check=True,
                             timeout=30, capture_output=True, text=True)
     assert float(waited.stdout) >= 0.099
+
+
+# -- threads of the system ---------------------------------------------------
+
+#: Runs functions in threads of the system, in a process of green threads.
+REAL_THREADS = '''
+import sys
+import time
+if sys.argv[1] == 'gevent':
+    from gevent import monkey
+    monkey.patch_all()
+    import gevent
+    spawn, execute = gevent.spawn, gevent.get_hub().threadpool.apply
+else:
+    import eventlet
+    eventlet.monkey_patch()
+    import eventlet.tpool
+    spawn = eventlet.spawn
+
+    def execute(function, args=()):
+        return eventlet.tpool.execute(function, *args)
+
+import socketio
+from redis_streams_adapter.concurrency.engines import \\
+    ServerEngine, ThreadEngine
+
+for engine in (ServerEngine(socketio.Server(async_mode=sys.argv[1])),
+               ThreadEngine()):
+    for _ in range(20):
+        # A green thread that waits is woken by another thread at once.
+        event, woken, begun = engine.event(), [], time.monotonic()
+        waits = spawn(lambda: woken.append(event.wait(20)))
+        time.sleep(0)
+        execute(event.set)
+        getattr(waits, 'join', getattr(waits, 'wait', None))()
+        assert woken == [True]
+        # And the other way round.
+        event = engine.event()
+        spawn(lambda: (time.sleep(0.01), event.set()))
+        assert execute(event.wait, (20,))
+        assert not execute(engine.event().wait, (0.01,))
+        execute(engine.pause)
+        assert time.monotonic() - begun < 5, time.monotonic() - begun
+    # Both threads use a lock.
+    lock, count = engine.lock(), []
+
+    def add():
+        for _ in range(1000):
+            with lock:
+                count.append(len(count))
+
+    working = spawn(add)
+    execute(add)
+    getattr(working, 'join', getattr(working, 'wait', None))()
+    assert count == list(range(2000))
+    # No task can be started there: it would never run.
+    def start():
+        # The pool has many threads: all in the same one.
+        engine.pause()
+        engine.switch()
+        engine.start(print)
+
+    try:
+        execute(start)
+    except RuntimeError as exc:
+        assert 'start()' in str(exc) and 'green thread' in str(exc)
+    else:
+        sys.exit('a task was started')
+    engine.start(lambda: print('started'))
+    time.sleep(0.01)
+'''
+
+
+def test_threads_of_the_system(library: str) -> None:
+    """``tpool.execute`` of eventlet, and the pool of threads of gevent."""
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', REAL_THREADS, library],
+        capture_output=True, text=True, timeout=60)
+    # gevent's pool reports what is raised in it.
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ['started', 'started']
 
 
 # -- monkey patching ---------------------------------------------------------
@@ -179,4 +262,36 @@ def test_pause_lets_gevent_poll(engine: str) -> None:
     if importlib.util.find_spec('gevent') is None:
         skip_or_fail('gevent is not installed')
     subprocess.run([sys.executable, '-c', PAUSE, engine], check=True,
+                   timeout=30)
+
+
+#: A switch lets a task run that can run.
+SWITCH = '''
+import sys
+if sys.argv[1] == 'gevent':
+    from gevent import monkey
+    monkey.patch_all()
+else:
+    import eventlet
+    eventlet.monkey_patch()
+import threading
+import socketio
+from redis_streams_adapter.concurrency.engines import \
+    ServerEngine, ThreadEngine
+
+for engine in (ServerEngine(socketio.Server(async_mode=sys.argv[1])),
+               ThreadEngine()):
+    run = []
+    threading.Thread(target=lambda: run.append(1)).start()
+    engine.spawn(run.append, 2)
+    engine.switch()
+    assert sorted(run) == [1, 2], run
+'''
+
+
+@pytest.mark.parametrize('library', ['gevent', 'eventlet'])
+def test_switch_lets_green_threads_run(library: str) -> None:
+    if importlib.util.find_spec(library) is None:
+        skip_or_fail(f'{library} is not installed')
+    subprocess.run([sys.executable, '-c', SWITCH, library], check=True,
                    timeout=30)

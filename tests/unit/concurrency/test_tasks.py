@@ -125,6 +125,99 @@ def test_no_exception_ends_the_task(start: Callable[..., Task],
     assert task.restarts == 3
 
 
+def test_pause_that_an_error_names(start: Callable[..., Task],
+                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    """All tasks that need a server try again together."""
+    monkeypatch.setattr(tasks, 'compute_backoff', lambda *_: DEADLINE * 10)
+    work = Rounds(*[Unavailable('full', pause=0.001)] * 5)
+    start(work)
+    assert work.at_rest.wait(DEADLINE)
+
+
+#: An exception that ends a thread is reported.
+ENDS = 'ignore::pytest.PytestUnhandledThreadExceptionWarning'
+
+
+class Fatal(BaseException):
+    """As eventlet's ``Timeout``: it is no ``Exception``."""
+
+
+@pytest.mark.parametrize('trouble', [
+    SystemExit(), SystemExit(1), KeyboardInterrupt(), GeneratorExit(),
+    Fatal()], ids=repr)
+@pytest.mark.filterwarnings(ENDS)
+def test_another_task_takes_over_from_one_that_ends(
+        start: Callable[..., Task], logger: Logger, logged: Logged,
+        trouble: BaseException) -> None:
+    availability = Availability('Redis', logger, lambda: '7 messages wait')
+    work = Rounds(trouble, None, trouble)
+    task = start(work, availability)
+    assert work.at_rest.wait(DEADLINE)
+    assert (task.deaths, task.restarts, task.dead) == (2, 2, False)
+    assert availability.ok
+    assert [repr(trouble) in line and 'worker' in line
+            for line in logged(logging.ERROR)] == [True, True]
+
+
+@pytest.mark.filterwarnings(ENDS)
+def test_task_that_ends_at_its_stop_is_not_started_again(
+        start: Callable[..., Task], logged: Logged) -> None:
+    def work(task: Task) -> None:
+        task.stop()
+        raise SystemExit
+
+    task = start(work)
+    wait_until(lambda: task.stopping)
+    task._ended.set()
+    assert (task.deaths, task.dead, logged(logging.ERROR)) == (0, False, [])
+
+
+def test_end_is_seen_if_no_other_task_can_be_started(
+        logger: Logger) -> None:
+    class Engine(ThreadEngine):
+        def start(self, loop: Callable[[], Any]) -> Any:
+            if task.deaths:
+                raise RuntimeError("can't start new thread")
+            return super().start(loop)
+
+    def work(task: Task) -> None:
+        raise SystemExit
+
+    engine = Engine()
+    task = Task('worker', work, engine, None, logger)
+    assert not task.dead
+    try:
+        loop, task._run = task._run, lambda: None  # type: ignore[assignment]
+        task.start()
+        with pytest.raises(RuntimeError):
+            loop()
+        assert task.dead
+        task._work, task._run = Rounds(), loop  # type: ignore[assignment]
+        engine.start = super(Engine, engine).start  # type: ignore
+        # As the heartbeat's task does.
+        task.start()
+        wait_until(lambda: task.begun)
+        assert not task.dead
+    finally:
+        task.stop()
+
+
+@pytest.mark.filterwarnings(ENDS)
+def test_pauses_of_a_task_that_ends_again_and_again(
+        logger: Logger, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: List[int] = []
+    monkeypatch.setattr(tasks, 'BACKOFF_FIRST', 0.0)
+    monkeypatch.setattr(tasks, 'compute_backoff',
+                        lambda count, _: asked.append(count) or 0.0)
+    work = Rounds(*[SystemExit()] * 3, None, SystemExit(), SystemExit())
+    task = Task('worker', work, ThreadEngine(), None, logger)
+    task.start()
+    assert work.at_rest.wait(DEADLINE)
+    task.stop()
+    assert task.join(DEADLINE)
+    assert asked == [1, 2, 3, 1, 2]
+
+
 def test_defect_is_logged_with_its_traceback(
         start: Callable[..., Task], caplog: pytest.LogCaptureFixture) -> None:
     work = Rounds(ValueError('a defect'))

@@ -7,7 +7,7 @@ import pytest
 from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.protocol.codec import Encoder, open_envelope
 from redis_streams_adapter.protocol.messages import Broadcast, EMITTER_UID, \
-    MessageType
+    MessageType, Target
 from redis_streams_adapter.stream.backpressure import LISTEN_EVERY
 
 from ...support.wait import DEADLINE, wait_for_value
@@ -24,6 +24,8 @@ MakeManager = Callable[..., RedisStreamsManager]
     [b'uid', b'x', b'nsp', b'/', b'type', b'3', b'data', b'{'],
     [b'uid', b'x', b'nsp', b'/', b'type', b'3', b'data', b'[' * 100_000],
     [b'uid', b'x', b'nsp', b'/', b'type', b'2', b'behind', b'x'],
+    [b'uid', b'emitter', b'nsp', b'/', b'type', b'2', b'behind', b'',
+     b'read', b'x', b'reader', b'y'],
     [b'uid', b'x', b'nsp', b'/', b'type', b'4', b'data', b'{}']])
 def test_malformed_entry_is_counted(pair: Pair, stream: FakeStream,
                                     logged: Any, fields: List[bytes]) -> None:
@@ -44,19 +46,37 @@ def test_malformed_entry_is_counted(pair: Pair, stream: FakeStream,
     assert lines() == 2
 
 
-@pytest.mark.parametrize('behind', [
+def test_malformed_text_reaches_no_client(pair: Pair,
+                                          stream: FakeStream) -> None:
+    """It is counted where a client would get it. The events after it are
+    delivered."""
+    _, b = pair.connect()
+    pair.b.server.enter_room(b.sid, 'room')
+    *fields, data = Encoder('x').encode(
+        '/', Broadcast(('hello', 1), Target(('room',))))
+    stream.put(*fields, data.replace(b'"hello",1', b'"hello",1,'))
+    pair.a.server.emit('end')
+    b.wait_for('end')
+    assert b.received('hello') == []
+    assert pair.b.manager.stats()['malformed'] == 1
+    assert pair.a.manager.stats()['malformed'] == 0
+    assert pair.b.manager.stats()['failed'] == 0
+
+
+@pytest.mark.parametrize('field', [b'behind', b'read'])
+@pytest.mark.parametrize('position', [
     b'x', b'-', b'1', b'1-x', b'\xff', b'9' * 5000 + b'-0'])
 def test_a_malformed_entry_does_not_harm_a_process_that_only_writes(
         make_manager: MakeManager, stream: FakeStream, logged: Any,
-        behind: bytes) -> None:
-    """It listens, now and then, for readers that lag."""
+        position: bytes, field: bytes) -> None:
+    """It listens, now and then, for the reports of readers."""
     emitter = make_manager(write_only=True, publish='background')
     for _ in range(2):
         emitter.emit('hello', None)
         assert emitter.flush(DEADLINE)
         stream.put(b'x', b'y')
         stream.put(b'uid', b'x', b'nsp', b'/', b'type', b'2',
-                   b'behind', behind)
+                   field, position)
         for _ in range(LISTEN_EVERY):
             emitter.emit('hello', None)
         assert emitter.flush(DEADLINE)

@@ -1,6 +1,8 @@
 """``stats``, ``health`` and ``server_count``."""
 from typing import Callable
 
+import pytest
+
 from redis_streams_adapter import RedisStreamsManager
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
@@ -19,9 +21,11 @@ def test_stats_have_all_counters(pair: Pair) -> None:
     assert set(sender) == {
         'delivered', 'sent', 'batches', 'found_after_break', 'refused',
         'outbox', 'outbox_bytes', 'received', 'malformed', 'messages_lost',
-        'entries_trimmed', 'messages_vanished', 'duplicates', 'failed',
+        'entries_trimmed', 'messages_vanished', 'entries_evicted',
+        'duplicates', 'failed',
         'streams_deleted', 'stream_setbacks', 'writer_restarts',
-        'reader_restarts', 'requests_dropped', 'outages'}
+        'reader_restarts', 'requests_dropped', 'outages', 'task_deaths',
+        'stalls'}
     assert sender['delivered'] == receiver['delivered'] == 5
     assert sender['sent'] >= 5
     assert receiver['received'] >= 5
@@ -36,16 +40,18 @@ def test_health_reports_outage(make_node: Callable[..., Node],
     node = make_node()
     health = node.manager.health
     assert health() == {
-        'status': 'ok', 'connected': False, 'reader_lag': None, 'outbox': 0,
-        'outbox_bytes': 0, 'nodes': 0, 'messages_lost': 0,
-        'last_error': None, 'outage': None, 'last_outage': None}
+        'status': 'ok', 'connected': None, 'reader_lag': None, 'outbox': 0,
+        'outbox_bytes': 0, 'nodes': 1, 'messages_lost': 0,
+        'entries_evicted': 0, 'stalled': [], 'last_error': None,
+        'outage': None, 'last_outage': None}
     node.manager.start()
     assert node.manager.flush(DEADLINE)
     wait_until(lambda: health()['connected'])
     assert health() == {
         'status': 'ok', 'connected': True, 'reader_lag': 0.0, 'outbox': 0,
         'outbox_bytes': 0, 'nodes': 1, 'messages_lost': 0,
-        'last_error': None, 'outage': None, 'last_outage': None}
+        'entries_evicted': 0, 'stalled': [], 'last_error': None,
+        'outage': None, 'last_outage': None}
     stream.go_away()
     node.server.emit('hello')
     wait_until(lambda: health()['status'] == 'degraded')
@@ -80,3 +86,19 @@ def test_server_count_counts_members(make_manager: MakeManager) -> None:
     members.pop().close()
     for member in members:
         wait_for_value(member.server_count, 2)
+
+
+@pytest.mark.parametrize('write_only', [True, False])
+def test_health_contradicts_nothing(make_manager: MakeManager,
+                                    write_only: bool) -> None:
+    """Before a process has tried, and after that."""
+    manager = make_manager(write_only=write_only)
+    health = manager.health()
+    assert health['connected'] is None
+    assert health['nodes'] == (0 if write_only else 1)
+    if write_only:
+        manager.emit('news', 1)
+    else:
+        assert manager.server_count() == 1
+    wait_until(lambda: manager.health()['connected'])
+    assert manager.health()['nodes'] == (0 if write_only else 1)

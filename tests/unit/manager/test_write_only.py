@@ -3,7 +3,8 @@ from typing import Callable
 
 import pytest
 
-from redis_streams_adapter import RedisStreamsError, RedisStreamsManager
+from redis_streams_adapter import NotStoredError, RedisStreamsError, \
+    RedisStreamsManager
 from redis_streams_adapter.protocol.messages import Broadcast, EMITTER_UID, \
     MessageType
 
@@ -79,3 +80,56 @@ def test_refused_message_raises(make_manager: MakeManager,
         emitter.emit('hello', 'too much')
     emitter.emit('hello', 'enough')
     assert emitter.stats()['refused'] == 1
+
+
+# -- publish='confirmed' -----------------------------------------------------
+
+def test_confirmed_emit_returns_with_message_in_stream(
+        make_manager: MakeManager, stream: FakeStream) -> None:
+    emitter = make_manager(write_only=True, publish='confirmed')
+    for number in range(3):
+        emitter.emit('hello', number)
+        assert messages(stream)[-1].args[1] == number
+
+
+@pytest.mark.parametrize('write_only', [True, False])
+def test_confirmed_emit_raises_without_redis(
+        make_manager: MakeManager, stream: FakeStream,
+        write_only: bool) -> None:
+    """The message waits all the same, once."""
+    stream.go_away()
+    emitter = make_manager(write_only=write_only, publish='confirmed')
+    for number in range(2):
+        with pytest.raises(NotStoredError) as caught:
+            emitter.emit('hello', number)
+        # The reason is the error of the connection.
+        assert emitter.health()['last_error'] in str(caught.value)
+    with pytest.raises(NotStoredError):
+        emitter.enter_room('someone', '/', 'x')
+    stream.come_back()
+    assert emitter.flush(DEADLINE)
+    assert [message.args[1] for message in messages(
+        stream, MessageType.BROADCAST)] == [0, 1]
+
+
+def test_confirmed_emit_raises_if_redis_is_frozen(
+        make_manager: MakeManager, stream: FakeStream,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    emitter = make_manager(write_only=True, publish='confirmed')
+    channel, = emitter._live().channels
+    monkeypatch.setattr(channel.writer._waiters, '_patience', 0.1)
+    stream.freeze()
+    with pytest.raises(NotStoredError):
+        emitter.emit('hello', 1)
+    stream.thaw()
+    assert emitter.flush(DEADLINE)
+    assert len(messages(stream)) == 1
+
+
+def test_confirmed_message_is_refused(make_manager: MakeManager,
+                                      stream: FakeStream) -> None:
+    emitter = make_manager(write_only=True, publish='confirmed')
+    stream.refuses = lambda fields: b'too much' in fields[7]
+    with pytest.raises(RedisStreamsError, match='refused') as caught:
+        emitter.emit('hello', 'too much')
+    assert not isinstance(caught.value, NotStoredError)

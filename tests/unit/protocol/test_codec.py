@@ -8,18 +8,23 @@ from typing import Any, Dict, List
 
 import msgpack
 import pytest
+from hypothesis import given, strategies as st
 
-from redis_streams_adapter.protocol.codec import decode, Encoder, open_envelope
+from redis_streams_adapter.protocol import codec
+from redis_streams_adapter.protocol.codec import decode, encode_unsigned, \
+    Encoder, open_envelope
 from redis_streams_adapter.errors import DecodeError
 from redis_streams_adapter.protocol.messages import AdapterClose, Broadcast, \
     BroadcastAck, CAUGHT_UP, DisconnectSockets, EVERYONE, \
     FetchSocketsResponse, Heartbeat, MessageType, ServerSideEmit, \
-    ServerSideEmitResponse
+    ServerSideEmitResponse, Target
 from redis_streams_adapter.protocol.position import Position
+from redis_streams_adapter.protocol.values import COUNTED, MAX_DEPTH
 
 from ..fake_server import DateJSON
 from .entries import again, ALL, binary, encoder, fields_of, MAY_BE_BINARY, \
     plain, REQUEST, SOCKET, TARGET, UID, understand, WIRE
+from .test_values import ANYTHING, nested
 
 
 # -- exact bytes -----------------------------------------------------------
@@ -122,12 +127,33 @@ def test_position_in_a_heartbeat() -> None:
     assert understand(fields_of(13, behind=b'x')) == AdapterClose()
 
 
+def test_report_of_a_reader_that_keeps_up() -> None:
+    report = Heartbeat(CAUGHT_UP, 'a-reader', read=Position(17, 3))
+    fields = encode_unsigned(report)
+    # No node counts the writer as a member. Earlier versions only see that
+    # the reader does not lag.
+    assert fields == (
+        b'uid', b'emitter', b'nsp', b'/', b'type', b'2', b'behind', b'',
+        b'read', b'17-3', b'reader', b'a-reader')
+    assert understand(fields) == report
+    assert understand(fields_of(13, read=b'x')) == AdapterClose()
+
+
+def test_question_for_the_positions_of_readers() -> None:
+    fields = encode_unsigned(Heartbeat(asks=True))
+    assert fields == (b'uid', b'emitter', b'nsp', b'/', b'type', b'2',
+                      b'asks', b'1')
+    assert understand(fields) == Heartbeat(asks=True)
+    assert understand(fields_of(2, asks=b'')) == Heartbeat()
+
+
 @pytest.mark.parametrize('position', [
     b'x', b'1', b'-', b'1-', b'-1', b'1-1-1', b'1-x', b' 1-1', b'1-1\n',
     b'9' * 5000 + b'-0', '\u0661-1'.encode()])
 def test_invalid_position(position: bytes) -> None:
-    with pytest.raises(DecodeError):
-        understand(fields_of(2, behind=position))
+    for field in 'behind', 'read':
+        with pytest.raises(DecodeError):
+            understand(fields_of(2, **{field: position}))
 
 
 # -- bytes, dates, numbers -------------------------------------------------
@@ -227,3 +253,96 @@ def test_only_plaintext() -> None:
 def test_only_plaintext_reads_everything() -> None:
     """The option affects only what this node writes."""
     assert again(b'x') == b'x'
+
+
+# -- events ------------------------------------------------------------------
+
+NAMES = st.text(max_size=5) | st.integers(-9, 2**70)
+
+TARGETS = st.just(EVERYONE) | st.builds(
+    Target, st.lists(NAMES, max_size=3).map(tuple),
+    st.lists(NAMES, max_size=2).map(tuple),
+    st.just({}) | st.just({'volatile': True, 'x': None}))
+
+
+def outcome(encode: Any) -> Any:
+    """What a call returns, or the error that it raises."""
+    try:
+        return encode()
+    except (TypeError, ValueError) as exc:
+        return type(exc), str(exc)
+
+
+@given(st.lists(ANYTHING, max_size=4), TARGETS,
+       st.text(max_size=10), st.booleans())
+def test_event_is_encoded_as_any_message(
+        values: List[Any], target: Target, namespace: str,
+        only_plaintext: bool) -> None:
+    """Events have a way of their own, with the same bytes and errors."""
+    encoder = Encoder(UID, only_plaintext=only_plaintext)
+    args = 'name', *values
+    for _ in range(2):
+        found = outcome(lambda: encoder.event(namespace, args, target))
+        expected = outcome(
+            lambda: encoder.encode(namespace, Broadcast(args, target)))
+        if isinstance(found[0], Broadcast):
+            message, fields = found
+            assert fields == expected
+            assert message.args is args and message.target is target
+            assert message.request_id is None
+            data = fields[-1]
+            if message.text is not None:
+                assert f'"data":{message.text},' in data.decode()
+            elif data.startswith(b'{'):
+                # The encoder in C refuses them as keys, which are text.
+                assert any(b'"%b":' % key in data
+                           for key in (b'Infinity', b'-Infinity', b'NaN'))
+        else:
+            assert found == expected
+
+
+@pytest.mark.parametrize('depth, size, good', [
+    (MAX_DEPTH, 1, True), (MAX_DEPTH, COUNTED, True),
+    (MAX_DEPTH + 1, 1, False), (MAX_DEPTH + 1, COUNTED, False)])
+def test_depth_of_an_event(depth: int, size: int, good: bool) -> None:
+    args = 'name', 'x' * size, nested(depth)
+    if good:
+        message, fields = encoder.event('/', args, EVERYONE)
+        assert json.loads(message.text or '') == list(args)
+        assert understand(fields) == Broadcast(args)
+    else:
+        with pytest.raises(ValueError, match='nested'):
+            encoder.event('/', args, EVERYONE)
+
+
+def test_text_is_that_of_pythons_json_only() -> None:
+    """Another module may write what a client cannot parse."""
+    other = Encoder(UID, DateJSON)
+    message, fields = other.event('/', ('a', 1), EVERYONE)
+    assert message.text is None
+    assert fields == encoder.event('/', ('a', 1), EVERYONE)[1]
+
+
+def test_event_has_the_uid_of_the_moment() -> None:
+    """A process may become a node after it has emitted."""
+    own = Encoder('emitter')
+    assert own.event('/', ('a',), EVERYONE)[1][1] == b'emitter'
+    own.uid = UID
+    assert own.event('/', ('a',), EVERYONE)[1][1] == UID.encode()
+    assert own.event('/', ('a',), EVERYONE)[1][3] == b'/'
+
+
+def test_unused_names_take_no_memory(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task can emit to any name."""
+    monkeypatch.setattr(codec, 'MAX_SHARED', 2)
+    own = Encoder('emitter')
+    for _ in range(2):
+        for number in range(4):
+            _, fields = own.event(f'/{number}', ('a',), EVERYONE)
+            assert fields[3] == b'/%d' % number
+            assert fields[-1].endswith(b'"nsp":"/%d"}}' % number)
+        assert len(own._shared) == 2
+        # The names that it knows get the new uid.
+        own.uid = UID
+    assert {uid for uid, *_ in own._shared.values()} == {UID}

@@ -14,7 +14,8 @@ from redis_streams_adapter.protocol.content import MAX_NAME
 from redis_streams_adapter.errors import DecodeError
 from redis_streams_adapter.protocol.messages import Broadcast, Heartbeat, \
     MessageType
-from redis_streams_adapter.protocol.values import LAST_DATE, MAX_DEPTH
+from redis_streams_adapter.protocol.json_parser import MAX_DEPTH
+from redis_streams_adapter.protocol.values import LAST_DATE
 
 from .entries import again, ALL, binary, encoder, fields_of, plain, REQUEST, \
     SOCKET, understand
@@ -208,7 +209,7 @@ def test_every_accepted_value_arrives(value: Any) -> None:
 
 
 names = st.sampled_from([b'uid', b'nsp', b'type', b'data', b'wid', b'seq',
-                         b'behind'])
+                         b'behind', b'read', b'asks'])
 kinds = st.sampled_from([b'%d' % number for number in range(15)])
 jsons = st.recursive(
     st.one_of(st.none(), st.booleans(), st.integers(), st.floats(),

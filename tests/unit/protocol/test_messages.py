@@ -26,10 +26,25 @@ def test_each_type_has_its_message() -> None:
     assert [each.type for each in ALL] == list(MessageType)
 
 
-@pytest.mark.parametrize('kind', ALL, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize('kind', sorted({*ALL} - {Broadcast}, key=str),
+                         ids=lambda kind: kind.__name__)
 def test_messages_are_immutable(kind: type) -> None:
     assert dataclasses.is_dataclass(kind)
     assert kind.__dataclass_params__.frozen  # type: ignore[attr-defined]
+
+
+def test_arguments_are_read_from_text() -> None:
+    message = Broadcast(None, text='["a",{"b":[1,null]}]')
+    assert message.args == ('a', {'b': [1, None]})
+    assert message.args is message.args
+    assert message == Broadcast(('a', {'b': [1, None]}))
+    assert repr(message) == repr(Broadcast(('a', {'b': [1, None]})))
+    assert message != ('a', {'b': [1, None]})
+
+
+def test_arguments_of_event_are_not_replaced() -> None:
+    with pytest.raises(AttributeError):
+        Broadcast(('a',)).args = ('b',)  # type: ignore[misc]
 
 
 def test_equality() -> None:

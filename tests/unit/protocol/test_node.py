@@ -5,8 +5,8 @@ import pytest
 
 from redis_streams_adapter.protocol.codec import Encoder, Packed
 from redis_streams_adapter.protocol.events import Acknowledged, Act, \
-    Completed, Duplicate, Missing, NodeJoined, NodeLeft, ReaderLags, \
-    Returned, Send, Skipped
+    Completed, Duplicate, Missing, NodeJoined, NodeLeft, ReaderReports, \
+    ReadersAsked, Returned, Send, Skipped
 from redis_streams_adapter.protocol.messages import AdapterClose, Broadcast, \
     BroadcastAck, BroadcastClientCount, CAUGHT_UP, DisconnectSockets, \
     EMITTER_UID, EVERYONE, FetchSockets, FetchSocketsResponse, Heartbeat, \
@@ -289,10 +289,14 @@ def test_malformed_data_of_another_namespace(node: Node) -> None:
 
 def test_readers_that_lag(node: Node) -> None:
     receive(node, Heartbeat())
-    assert receive(node,
-                   Heartbeat(Position(17, 3))) == [ReaderLags('a',
-                                                              Position(17, 3))]
-    assert receive(node, Heartbeat(CAUGHT_UP)) == [ReaderLags('a', None)]
+    position = Position(17, 3)
+    assert receive(node, Heartbeat(position)) == [
+        ReaderReports('a', position, True)]
+    assert receive(node, Heartbeat(CAUGHT_UP, read=position)) == [
+        ReaderReports('a', position, False)]
+    # As earlier versions report it.
+    assert receive(node, Heartbeat(CAUGHT_UP)) == [
+        ReaderReports('a', None, False)]
     assert receive(node, Heartbeat()) == []
 
 
@@ -300,11 +304,27 @@ def test_readers_that_lag_in_another_namespace(node: Node) -> None:
     """One stream carries all namespaces."""
     receive(node, Heartbeat(), namespace='/chat')
     assert receive(node, Heartbeat(Position(17, 3)), namespace='/chat') == [
-        ReaderLags('a', Position(17, 3))]
-    for fields in ([b'behind', b'x'], [b'type', b'3', b'behind', b'1-1']):
+        ReaderReports('a', Position(17, 3), True)]
+    assert receive(node, Heartbeat(CAUGHT_UP, read=Position(17, 4)),
+                   namespace='/chat') == [
+        ReaderReports('a', Position(17, 4), False)]
+    for fields in ([b'behind', b'x'], [b'behind', b'', b'read', b'x'],
+                   [b'behind', b'', b'read', b''],
+                   [b'type', b'3', b'behind', b'1-1']):
         events = receive_entry(
             node, [*entry(Heartbeat(), namespace='/chat'), *fields])
-        assert not any(isinstance(event, ReaderLags) for event in events)
+        assert not any(isinstance(event, ReaderReports) for event in events)
+
+
+def test_question_for_the_positions_of_readers(node: Node) -> None:
+    """Every reader answers, whatever its namespaces. Who asks is no member.
+    """
+    for namespace in '/', '/chat':
+        assert receive(node, Heartbeat(asks=True), uid=EMITTER_UID,
+                       namespace=namespace) == [ReadersAsked()]
+    # Other messages ask for nothing.
+    assert ReadersAsked() not in receive_entry(
+        node, [*entry(HELLO), b'asks', b'1'])
 
 
 # -- acknowledgements --------------------------------------------------------

@@ -8,7 +8,7 @@ from redis_streams_adapter.protocol.codec import decode, Encoder, open_envelope
 from redis_streams_adapter.errors import DecodeError
 from redis_streams_adapter.protocol.discovery import Knowledge, Span
 from redis_streams_adapter.protocol.events import Act, Completed, Learned, \
-    NodeJoined, NodeLeft, ReaderLags, Returned, Send
+    NodeJoined, NodeLeft, ReaderReports, Returned, Send
 from redis_streams_adapter.protocol.messages import AdapterClose, Broadcast, \
     BroadcastAck, BroadcastClientCount, CAUGHT_UP, EMITTER_UID, EVERYONE, \
     FetchSockets, FetchSocketsResponse, Heartbeat, InitialHeartbeat, \
@@ -309,9 +309,14 @@ def test_reader_of_a_node_that_writes_as_an_emitter(
         watched: Watched) -> None:
     assert watched.receive(Heartbeat(Position(3, 1), 'b'), EMITTER_UID,
                            '/chat') == [
-        ReaderLags('b', Position(3, 1))]
+        ReaderReports('b', Position(3, 1), True)]
+    assert watched.receive(
+        Heartbeat(CAUGHT_UP, 'b', read=Position(3, 2)), EMITTER_UID) == [
+        ReaderReports('b', Position(3, 2), False)]
     # The local writer knows it from the local reader.
     assert watched.receive(Heartbeat(Position(3, 1), 'me'), EMITTER_UID) == []
+    assert watched.receive(
+        Heartbeat(CAUGHT_UP, 'me', read=Position(3, 1)), EMITTER_UID) == []
 
 
 def test_report_of_a_reader_keeps_a_python_node(watched: Watched) -> None:

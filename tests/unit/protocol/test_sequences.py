@@ -12,9 +12,11 @@ class Sequences(_Sequences):
     def missing_before(self, writer: bytes, sequence: int,
                        numbered: bool = True, since: Any = None,
                        at: Tuple[int, int] = (0, 0)) -> int:
-        if not self.knows(writer):
+        missing = self.missing_since(writer, sequence, numbered)
+        if missing is None:
             self.meet(writer, since, at)
-        return super().missing_before(writer, sequence, numbered)
+            missing = super().missing_before(writer, sequence, numbered)
+        return missing
 
 
 def test_in_order() -> None:
@@ -140,7 +142,7 @@ def test_writer_that_may_have_been_forgotten_has_no_gaps() -> None:
     for number in range(10):
         sequences.missing_before(b'%d' % number, 1, since=(3, 0),
                                  at=(10, number))
-    assert not sequences.knows(b'quiet')
+    assert sequences.missing_since(b'quiet', 8) is None
     assert sequences.missing_before(b'quiet', 9, since=(2, 0),
                                     at=(11, 0)) == 0
     assert sequences.missing_before(b'young', 9, since=(11, 0),

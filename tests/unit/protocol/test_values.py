@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, strategies as st
 
 from redis_streams_adapter.errors import DecodeError
+from redis_streams_adapter.protocol.json_parser import load_json, MAX_DEPTH
 from redis_streams_adapter.protocol.values import check_finite, LAST_DATE, \
-    load_base64, load_json, load_msgpack, MAX_DEPTH, Serialiser, \
+    load_base64, load_msgpack, Serialiser, \
     without_nonfinite
 
 PLAIN = Serialiser(json, False)

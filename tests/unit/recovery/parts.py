@@ -5,7 +5,7 @@ import logging
 from collections import deque
 from types import SimpleNamespace
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, \
-    Tuple
+    Set, Tuple
 
 from engineio.packet import Packet, PONG
 
@@ -170,6 +170,19 @@ class Store(FakeSessions):
         return [entry for entry in reversed(self.entries)
                 if entry.id <= upto][:count]
 
+    def next_id(self, stream: str, after: Position) -> Optional[Position]:
+        assert stream == 'socket.io'
+        self._next()
+        return next((entry.id for entry in self.entries
+                     if entry.id > after), None)
+
+    def read_in_parts(self, stream: str, *command: bytes) -> Any:
+        # As a server that permits no scripts.
+        return None
+
+    def first_id(self, stream: str) -> Optional[Position]:
+        return self.entries[0].id if self.entries else None
+
     def wait(self, timeout: float) -> bool:
         return self.is_up
 
@@ -236,6 +249,7 @@ class FakeDelivery:
     def __init__(self, order: Order) -> None:
         self._order = order
         self.sent: Dict[str, Any] = {}
+        self.exempt: Set[str] = set()
         self.gaps: Dict[str, Any] = {}
         self.long_time = 0
         self.held: List[str] = []
@@ -254,6 +268,7 @@ class FakeDelivery:
     def forget(self, sid: str) -> None:
         assert self._order.held
         self.sent.pop(sid, None)
+        self.exempt.discard(sid)
         self.forgotten.append(sid)
 
     def disconnect(self, *args: Any) -> None:

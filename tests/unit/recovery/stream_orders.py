@@ -28,6 +28,7 @@ class Process:
         self.server = make_server(
             client_manager=socketio.Manager(), **server)
         self.local = Delivery(self.server.manager, self.server, logger)
+        self.local.has_recovery = True
         self.order = threading.RLock()
         self.capacity = Capacity(limit, max_bytes)
         #: The commands of other processes that were carried out.
@@ -57,7 +58,15 @@ class Process:
             self.server.enter_room(client.sid, room)
         if takes_part:
             self.local.sent[client.sid] = None
+        else:
+            self.local.exempt.add(client.sid)
         return client
+
+    def lose(self, client: FakeClient) -> None:
+        """Unregister a client. Its connection is still closing."""
+        sid = client.sid
+        self.server.manager.disconnect(sid, '/', ignore_queue=True)
+        self.local.forget(sid)
 
     # -- the manager's calls ---------------------------------------------
 
@@ -91,7 +100,7 @@ class Process:
         return pending
 
     def locally(self, *args: Any) -> None:
-        self.delivery.locally('/', args, EVERYONE)
+        self.delivery.locally('/', Broadcast(args))
 
     # -- the reader's calls ----------------------------------------------
 

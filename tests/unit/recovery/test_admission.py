@@ -130,6 +130,7 @@ def test_application_decides_about_recovery(logger: Any) -> None:
     assert asked == [('new sid', fakes.server.environ['e'], {'token': 't'})]
     assert visit.client is None and fakes.local.count == 0
     assert fakes.delivery.sent == {}
+    assert fakes.delivery.exempt == {'new sid'}
     assert fakes.manager.clients == {('/', 'new sid'): 'e'}
     assert fakes.shown() == Outcome(False)
 

@@ -376,7 +376,7 @@ def test_memory_trimmed_during_admission_is_read_again(fakes: Fakes) -> None:
     assert fakes.admit(visit) == 's'
     assert [record.id for record in visit.missed] == [
         Position(number) for number in range(11, 21)]
-    assert fakes.store.pages == [Position(10)]
+    assert fakes.store.pages[0] == Position(10)
 
 
 def test_new_stream_during_admission_ends_recovery(fakes: Fakes) -> None:

@@ -108,8 +108,9 @@ def test_all_streams_are_read_once_the_process_has_joined(
 
 
 def test_deliveries_name_their_tasks(fakes: Fakes) -> None:
-    assert dict(fakes.deliveries.tasks()) == {
-        'sessions': 'store task', 'session writer': 'writer task'}
+    assert list(fakes.deliveries.tasks()) == [
+        ('sessions', 'store task', True),
+        ('session writer', 'writer task', False)]
 
 
 @pytest.mark.parametrize('name, args', [

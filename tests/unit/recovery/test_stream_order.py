@@ -4,11 +4,16 @@ from typing import Any, Callable
 
 import pytest
 
+from redis_streams_adapter.errors import DecodeError
+from redis_streams_adapter.protocol.codec import Encoder
+from redis_streams_adapter.protocol.event_text import find_event
+from redis_streams_adapter.protocol.events import Act
 from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE, \
     ServerSideEmit, SocketsJoin, Target
 from redis_streams_adapter.protocol.position import Position
-from redis_streams_adapter.protocol.transport import EntryRefused
+from redis_streams_adapter.protocol.transport import Entry, EntryRefused
 
+from ..fake_server import FakeClient
 from .stream_orders import got, Process
 
 
@@ -129,6 +134,28 @@ def test_closing_node_delivers_local_events_without_offset(
     assert process.local.sent == {client.sid: Position(101)}
 
 
+@pytest.mark.parametrize('leaves', [False, True])
+@pytest.mark.parametrize('stays', [False, True])
+def test_lost_client_gets_no_event_that_waited(
+        process: Process, stays: bool, leaves: bool) -> None:
+    """Its connection may still be closing, and its polls fetch what is put
+    into its queue. The client gets the event again when it returns."""
+    other = process.connect() if stays else None
+    client, guest = process.connect(), process.connect(takes_part=False)
+    binary = process.emit('own', b'1')
+    text = process.emit('own', '2')
+    process.lose(client)
+    process.lose(guest)
+    if leaves:
+        process.delivery.leave()
+    process.back(binary, Position(101))
+    process.back(text, Position(102))
+    assert got(client) == got(guest) == []
+    assert process.local.delivered == 2 * (stays and not leaves)
+    if other is not None and not leaves:
+        assert got(other) == [('own', b'1', '101-0'), ('own', '2', '102-0')]
+
+
 # -- lost messages -----------------------------------------------------------
 
 def test_event_lost_by_redis_has_no_offset(process: Process) -> None:
@@ -222,6 +249,45 @@ def test_namespaces_are_added_and_removed(process: Process) -> None:
     process.receive(Position(103), 'hello', namespace='/new')
     assert [record.id for record in delivery.history.after(
         '/new', Position(102)) or ()] == [Position(103)]
+
+
+def receive_malformed(process: Process, *to: str) -> None:
+    """Read another node's event whose text is not JSON, at 101."""
+    *fields, data = Encoder('other').encode(
+        '/', Broadcast(('hello', 1), Target(to)))
+    data = data.replace(b'"hello"', b'"hello",,')
+    message = find_event(data)
+    assert message is not None
+    at = Position(101)
+    try:
+        process.delivery.received(
+            Entry(at, [*fields, data]), Act('/', 'other', message))
+    finally:
+        process.delivery.moved(at)
+
+
+def test_malformed_event_is_not_recorded(process: Process) -> None:
+    client = process.connect('x')
+    with pytest.raises(DecodeError):
+        receive_malformed(process, 'x')
+    assert not process.delivery.history.has('/', Position(101))
+    process.receive(Position(102), 'next')
+    assert got(client) == [('next', '102-0')]
+
+
+def test_event_for_no_client_here_is_not_read(process: Process) -> None:
+    """If it turns out to be malformed, it is not sent to clients that
+    return."""
+    client = process.connect('x')
+    receive_malformed(process, 'y')
+    process.receive(Position(102), 'next', to=['y'])
+    missed = process.delivery.history.after('/', Position(100)) or ()
+    assert [record.id for record in missed] == [Position(101), Position(102)]
+    connection = FakeClient(process.server, '/chat')
+    assert process.delivery.deliver_again(
+        ('s', connection.eio_sid), '/', missed, lambda: True)
+    assert got(connection) == [('next', '102-0')]
+    assert got(client) == []
 
 
 def test_event_without_local_recipients_is_not_encoded(

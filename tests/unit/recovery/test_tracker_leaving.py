@@ -233,7 +233,7 @@ def test_client_without_recovery_is_unregistered(fakes: Fakes) -> None:
     fakes.tracker._outcomes.note('s', '/', Outcome(False, REJECTED))
     fakes.tracker.unregister('s', '/')
     assert fakes.tracker.outcome('s', '/') is None
-    assert fakes.delivery.forgotten == []
+    assert fakes.delivery.forgotten == ['s']
 
 
 # -- the application disconnects a client ------------------------------------

@@ -2,7 +2,7 @@
 report to each other about their readers."""
 import threading
 from types import SimpleNamespace
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import pytest
 
@@ -13,9 +13,11 @@ from redis_streams_adapter.options import Options
 from redis_streams_adapter.protocol.codec import decode, Encoder, open_envelope
 from redis_streams_adapter.protocol.discovery import Span
 from redis_streams_adapter.protocol.events import Act, Completed, \
-    Duplicate, Missing, ReaderLags, Returned, Send, Skipped
-from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE, \
-    Heartbeat, InitialHeartbeat, Message
+    Duplicate, Learned, Missing, ReaderReports, ReadersAsked, Returned, \
+    Send, Skipped
+from redis_streams_adapter.protocol.flow_control import mark_every
+from redis_streams_adapter.protocol.messages import Broadcast, CAUGHT_UP, \
+    EMITTER_UID, EVERYONE, Heartbeat, InitialHeartbeat, Message
 from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.routing import stream_index
 from redis_streams_adapter.protocol.transport import Entry
@@ -23,7 +25,6 @@ from redis_streams_adapter.runtime import channel as channel_module
 from redis_streams_adapter.runtime.channel import Channel, REPORT_WITHIN
 from redis_streams_adapter.runtime.tasks import State
 from redis_streams_adapter.stream.outbox import Capacity
-from redis_streams_adapter.stream.reconcile import stamp
 
 ENTRY = Entry(Position(7, 1), (b'uid', b'other'))
 
@@ -47,14 +48,19 @@ class World:
         #: What was sent at once.
         self.said: List[Any] = []
         self.readers: Dict[str, List[str]] = {}
+        #: How much its writer has heard to be read.
+        self.marks: List[Any] = []
         #: The namespaces that this process has joined, to its writer.
         self.joined = [HERE]
         self.core = threading.Lock()
+        #: What the short way makes of an entry.
+        self.plain: Any = None
         self.state = State()
         self.state.member = True
         self.node: Any = SimpleNamespace(
             uid='me', others=0, namespaces=[ELSEWHERE, HERE],
             receive=self.receive, recall=self.note('recall'),
+            plain_events=SimpleNamespace(receive=self.receive_plain),
             resume=lambda now: self.events,
             nodes_to_ask=lambda namespaces: self.readers)
         self.channel = channel = self.make()
@@ -62,9 +68,13 @@ class World:
         made.writer = SimpleNamespace(
             writer_id=b'me', outbox=SimpleNamespace(closed=False),
             append_urgent=self.said.append, backpressure=self.noting(
-                'set_window', 'await_reader', 'reader_lags', 'seen'))
+                'await_reader', 'reader_lags', 'node_reported', 'seen',
+                'asked'))
+        made.writer.backpressure.heard = 40
+        made.writer.backpressure.passed = self.passed
+        made.writer.backpressure.set_window = self.set_window
         made.reader = SimpleNamespace(
-            counts=True, connected=True,
+            counts=True, connected=True, received=0, lags=False,
             report_position=self.note('report_position'))
         made.sequences = SimpleNamespace(begin=self.note('sequences.begin'))
         made.signature = SimpleNamespace(
@@ -88,12 +98,23 @@ class World:
     def note(self, name: str) -> Any:
         return lambda *args: self.calls.append((name, *args))
 
+    def set_window(self, window: int, hearing: bool,
+                   reach: Optional[int]) -> None:
+        self.calls.append(('set_window', window, hearing, reach))
+
+    def passed(self, position: Position, count: int) -> None:
+        self.marks.append((position, count))
+
     def noting(self, *names: str) -> Any:
         return SimpleNamespace(**{name: self.note(name) for name in names})
 
     def receive(self, *args: Any) -> List[Any]:
         assert self.core.locked()
         return self.events
+
+    def receive_plain(self, *args: Any) -> Any:
+        assert self.core.locked()
+        return self.plain
 
     def take_in(self, *events: Any) -> List[Any]:
         """Take in an entry of which the node makes these events.
@@ -110,8 +131,9 @@ class World:
 
     def overhear(self, message: Message, uid: str = 'other',
                  writer: bytes = b'other', number: int = 7) -> None:
-        self.channel.overhear((
-            *Encoder(uid).encode('/', message), *stamp(writer, number, b'0')))
+        self.channel.overhear(Entry(THERE, (
+            *Encoder(uid).encode('/', message), b'wid', writer,
+            b'seq', b'%d' % number, b'since', b'0')))
 
 
 @pytest.fixture
@@ -150,6 +172,12 @@ def test_channel_knows_its_namespaces(world: World) -> None:
 def test_message_of_other_process_is_delivered(world: World) -> None:
     act = Act('/', 'other', Broadcast(('hi',), EVERYONE))
     assert world.take_in(act) == [('received', ENTRY, act)]
+
+
+def test_plain_event_takes_the_short_way(world: World) -> None:
+    world.plain = [Act('/', 'other', Broadcast(('hi',)))]
+    assert world.take_in(Missing('other', 1)) == [
+        ('received', ENTRY, world.plain[0])]
 
 
 def test_entry_of_this_process_is_recognized(world: World) -> None:
@@ -195,6 +223,23 @@ def test_slow_messages_of_others_delay_no_report(
     world.events = [act]
     world.channel.take_in(ENTRY)
     assert world.calls == [('seen', 5), ('received', ENTRY, act)]
+
+
+def test_writer_learns_how_much_was_read(world: World) -> None:
+    """Of the entries of all writers, once in a while."""
+    delivery: Any = world.channel.delivery
+    delivery.follower = None
+    world.channel.report_returned()
+    # Nothing was read yet.
+    assert world.marks == []
+    reader = world.channel.reader
+    step = mark_every(MAX_LEN)
+    for reader.received in range(1, 3 * step):
+        world.channel.take_in(
+            Entry(Position(7, reader.received), ENTRY.fields))
+        world.channel.report_returned()
+    assert world.marks == [(Position(7, count), count)
+                           for count in (1, 1 + step, 1 + 2 * step)]
 
 
 def test_returning_reader_reports_what_was_read_before(world: World) -> None:
@@ -243,17 +288,44 @@ def test_malformed_entry_is_skipped(world: World) -> None:
 
 
 def test_writer_learns_of_lagging_reader(world: World) -> None:
-    assert world.take_in(ReaderLags('other', Position(3, 0))) == [
-        ('reader_lags', 'other', Position(3, 0))]
+    for report in (('other', Position(3, 0), True),
+                   ('other', Position(3, 0), False), ('other', None, False)):
+        world.calls.clear()
+        assert world.take_in(ReaderReports(*report)) == [
+            ('node_reported', *report)]
+
+
+@pytest.mark.parametrize('lags', [False, True])
+def test_question_is_answered_with_the_position(
+        world: World, lags: bool) -> None:
+    """At once, ahead of the outbox, and as an emitter."""
+    world.channel.reader.received = 12
+    world.channel.reader.lags = lags  # type: ignore[misc]
+    # With this entry.
+    assert world.take_in(ReadersAsked()) == [('asked', ENTRY.id, 13)]
+    report = open_envelope(world.said.pop())
+    assert report.uid == EMITTER_UID
+    message = decode(report)
+    assert isinstance(message, Heartbeat) and message.reader == 'me'
+    assert (message.behind or None, message.read) == (
+        (ENTRY.id, None) if lags else (None, ENTRY.id))
+
+
+def test_closed_process_answers_no_question(world: World) -> None:
+    """Its answer might follow its goodbye, and nobody waits for it."""
+    world.state.closed = True
+    assert world.take_in(ReadersAsked()) == [('asked', ENTRY.id, 1)]
+    assert world.said == []
 
 
 @pytest.mark.parametrize('closed', [False, True])
-def test_answer_is_reported_to_reader_unless_closed(
-        world: World, closed: bool) -> None:
+@pytest.mark.parametrize('event', [Send('/', Heartbeat()), Learned()])
+def test_position_is_reported_when_a_node_joins_unless_closed(
+        world: World, event: Any, closed: bool) -> None:
+    """Another one, or this one."""
     world.state.closed = closed
-    send = Send('/', Heartbeat())
-    assert world.take_in(send) == [
-        ('carry_out', send), *([] if closed else [('report_position',)])]
+    assert world.take_in(event) == [
+        ('carry_out', event), *([] if closed else [('report_position',)])]
 
 
 def test_other_messages_are_executed(world: World) -> None:
@@ -270,6 +342,19 @@ def test_failing_entry_counts_as_read(world: World) -> None:
     with pytest.raises(ZeroDivisionError):
         world.channel.take_in(ENTRY)
     assert world.calls[-1] == ('moved', ENTRY.id)
+
+
+def test_event_whose_text_is_malformed_is_skipped(world: World) -> None:
+    """It is read only when a client gets it."""
+    error = DecodeError('nonsense')
+
+    def fail(*args: Any) -> None:
+        raise error
+
+    delivery: Any = world.channel.delivery
+    delivery.received = fail
+    assert world.take_in(Act('/', 'other', Broadcast(('hi',), EVERYONE))) == [
+        ('skip', error, 'entry 7-1')]
 
 
 def test_there_is_no_room_for_an_answer(world: World) -> None:
@@ -327,14 +412,16 @@ def test_returning_reader_executes_its_events(world: World) -> None:
 
 # -- the pace of readers -----------------------------------------------------
 
-def test_writers_share_half_of_what_a_stream_keeps(world: World) -> None:
-    window = world.make().writer.backpressure.flow.window
+def test_writers_share_what_a_stream_keeps(world: World) -> None:
+    flow = world.make().writer.backpressure.flow
     # As long as the number of other nodes is unknown.
-    assert window == MAX_LEN // 4
-    for others, share in (0, 500), (1, 250), (9, 50), (5000, 1):
+    assert (flow.window, flow.reach) == (MAX_LEN // 16, MAX_LEN * 3 // 8)
+    # A node that is alone waits for no other reader.
+    for others, share, reach in (0, 375, None), (1, 187, 375), \
+            (9, 37, 375), (5000, 1, 40_008):
         world.node.others = others
         world.channel.set_window()
-        assert world.calls.pop() == ('set_window', share, True)
+        assert world.calls.pop() == ('set_window', share, True, reach)
 
 
 @pytest.mark.parametrize('cursor', [THERE, None])
@@ -349,7 +436,14 @@ def test_lagging_reader_of_member_is_announced(
     assert (message.behind or None) == cursor
     # Its own writer waits, too.
     assert world.calls == ([] if cursor is None else [
-        ('reader_lags', None, THERE)])
+        ('reader_lags', THERE)])
+
+
+def test_reader_that_no_longer_lags_gives_its_position(world: World) -> None:
+    world.take_in()
+    world.channel.lagging(None)
+    message = decode(open_envelope(world.said[0]))
+    assert isinstance(message, Heartbeat) and message.read == ENTRY.id
 
 
 def test_lagging_reader_of_emitter_gives_its_name(world: World) -> None:
@@ -363,9 +457,20 @@ def test_lagging_reader_of_emitter_gives_its_name(world: World) -> None:
 def test_writer_reads_about_lagging_readers(world: World) -> None:
     world.overhear(Heartbeat(THERE))
     world.overhear(Heartbeat(THERE, 'a-reader'), uid='emitter')
-    assert world.calls == [('reader_lags', 'other', THERE),
-                           ('reader_lags', 'a-reader', THERE)]
+    world.overhear(Heartbeat(CAUGHT_UP, 'a-reader', read=THERE), 'emitter')
+    # As earlier versions report it.
+    world.overhear(Heartbeat(CAUGHT_UP))
+    assert world.calls == [
+        ('node_reported', 'other', THERE, True),
+        ('node_reported', 'a-reader', THERE, True),
+        ('node_reported', 'a-reader', THERE, False),
+        ('node_reported', 'other', None, False)]
     world.calls.clear()
+    world.overhear(Heartbeat(asks=True), 'emitter')
+    assert world.calls == [('asked', THERE, 40)]
+    world.calls.clear()
+    # No reader answers on behalf of a process that has none.
+    assert world.said == []
     # A plain heartbeat says nothing about a reader.
     world.overhear(Heartbeat())
     world.overhear(Broadcast(('hello',)))
@@ -376,8 +481,11 @@ def test_writer_reads_about_lagging_readers(world: World) -> None:
 
 def test_writer_ignores_malformed_entries(world: World) -> None:
     """Readers log and count them."""
-    world.channel.overhear((b'nonsense', b''))
-    world.channel.overhear(())
+    plain = Encoder('other').encode('/', Heartbeat())
+    for fields in ((b'nonsense', b''), (), (*plain, b'behind', b'x'),
+                   (*plain, b'behind', b'', b'read', b'x'),
+                   (*plain, b'read', b'')):
+        world.channel.overhear(Entry(THERE, fields))
     assert world.calls == []
 
 

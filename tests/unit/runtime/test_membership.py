@@ -221,6 +221,23 @@ def test_closed_process_serves_nothing(world: World) -> None:
     assert world.node.namespaces == []
 
 
+@pytest.mark.parametrize('served, written', [
+    (['/'], [('/a', AdapterClose)]),
+    (['/', '/a', '/b'], [('/b', InitialHeartbeat)])])
+def test_process_that_is_closed_meanwhile(world: World, served: List[str],
+                                          written: List[Any]) -> None:
+    """What has been decided is written. The goodbye, which waits for the lock,
+    names just the namespaces that are served then."""
+    world.serve('/', '/a')
+
+    def close() -> List[str]:
+        world.state.closed = True
+        return served
+
+    world.membership.namespaces = close
+    assert published(world.calls_of(world.membership.serve)) == written
+
+
 def test_known_members_are_logged(world: World) -> None:
     for uid, namespace in ('a', '/'), ('b', '/'), ('c', '/other'):
         world.hear_of(uid, namespace)

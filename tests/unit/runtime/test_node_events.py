@@ -25,7 +25,7 @@ class World:
         self.channel = SimpleNamespace(
             knowledge='knowledge', set_window=self.note('set_window'),
             writer=SimpleNamespace(backpressure=SimpleNamespace(
-                reader_lags=self.note('reader_lags'))))
+                node_reported=self.note('node_reported'))))
         self.node = SimpleNamespace(
             hear=self.under_core('hear'), tick=self.under_core('tick'),
             next_tick=lambda now: 1.5)
@@ -34,7 +34,8 @@ class World:
             SimpleNamespace(spawn=self.note('spawn')),  # type: ignore
             [self.channel, self.channel],  # type: ignore[list-item]
             self.noting('say', 'serve', 'log_about'), SimpleNamespace(
-                is_connected=True, losses=self.noting('log_more'),
+                is_connected=True, log_more=self.note('log_more'),
+                watchdog=self.noting('beat'),
                 no_room=lambda what, error: self.calls.append(
                     ('no_room', what, str(error)))),
             self.noting('start_again'), self.note('act'),
@@ -100,8 +101,8 @@ def test_joining_node_changes_shares(world: World) -> None:
 def test_leaving_node_is_not_awaited(world: World, silent: bool) -> None:
     """No writer waits for its reader."""
     world.node_events.carry_out(NodeLeft('/', 'other', silent))
-    *lags, log = world.calls
-    assert lags == 2 * [('reader_lags', 'other', None)]
+    *reports, log = world.calls
+    assert reports == 2 * [('node_reported', 'other', None, False)]
     assert log[3:] == ('other', 'fell silent' if silent else 'left', '/')
 
 
@@ -143,8 +144,8 @@ def test_tick_updates_namespaces_before_expiry(world: World) -> None:
     world.events = [Learned()]
     world.node_events.keep_time(task)
     assert world.names == [
-        'start_again', 'serve', 'set_window', 'set_window', 'tick',
+        'start_again', 'beat', 'serve', 'set_window', 'set_window', 'tick',
         'log_more', 'learned']
-    _, _, connected, knowledge = world.calls[4]
+    _, _, connected, knowledge = world.calls[5]
     assert (connected, knowledge) == (True, 2 * ['knowledge'])
     assert rests == [1.5]

@@ -49,22 +49,23 @@ def test_lagging_reader_is_announced(pair: Pair, stream: FakeStream) -> None:
     lagging = b.lagging
     assert pair.a.manager.flush(DEADLINE)
     lagging(stream.entries[0].id)
-    pace = a.writer.backpressure.flow
-    wait_until(lambda: pair.b.manager.uid in pace._readers)
+    readers = a.writer.backpressure.flow.readers
+    uid = pair.b.manager.uid
+    wait_until(lambda: uid in readers and readers[uid].lags)
     said = [open_envelope(entry.fields) for entry in stream.history
             if entry.fields[-2:] == [
                 b'behind', bytes(stream.entries[0].id)]][-1]
-    assert said.uid == pair.b.manager.uid
+    assert said.uid == uid
     assert decode(said) == Heartbeat(stream.entries[0].id)
     # It takes account of itself, too: it may be among the entries of others.
-    assert b.writer.backpressure.flow._readers[None].position \
-        == stream.entries[0].id
+    local = b.writer.backpressure.flow.local
+    assert local is not None and local.position == stream.entries[0].id
     lagging(None)
-    wait_until(lambda: pair.b.manager.uid not in pace._readers)
+    wait_until(lambda: not readers[uid].lags)
     lagging(stream.entries[0].id)
-    wait_until(lambda: pair.b.manager.uid in pace._readers)
+    wait_until(lambda: readers[uid].lags)
     pair.b.manager.close()
-    wait_until(lambda: pair.b.manager.uid not in pace._readers)
+    wait_until(lambda: uid not in readers)
 
 
 def test_first_burst_waits_for_local_reader(make_node: Callable[..., Node],
@@ -81,7 +82,8 @@ def test_first_burst_waits_for_local_reader(make_node: Callable[..., Node],
     for number in range(100):
         manager.emit('hello', number)
     wait_until(lambda: channel.writer.backpressure.held)
-    assert len(messages(stream, MessageType.BROADCAST)) == 10
+    # 3/8 of what the stream keeps.
+    assert len(messages(stream, MessageType.BROADCAST)) == 7
     stuck.set()
     assert manager.flush(DEADLINE)
 
@@ -98,7 +100,7 @@ def test_joining_writer_has_share_at_once(
     for manager in (first, second):
         wait_for_value(manager.server_count, 2)
         channel, = manager._live().channels
-        wait_for_value(lambda: channel.writer.backpressure.flow.window, 2500)
+        wait_for_value(lambda: channel.writer.backpressure.flow.window, 1875)
 
 
 def test_writer_from_before_deletion_lost_nothing(
@@ -266,3 +268,34 @@ def test_server_that_replaces_another_one() -> None:
         assert back.sid == sid
         assert [args[0] for args in back.received('hello')] == [2]
         assert manager.health()['status'] == 'ok'
+
+
+# -- the log -----------------------------------------------------------------
+
+@pytest.mark.parametrize('recovery', [None, True])
+def test_the_start_is_logged(make_manager: MakeManager, logged: Any,
+                             recovery: Any) -> None:
+    manager = make_manager(stream_name='chat',
+                           connection_state_recovery=recovery)
+    for _ in range(2):
+        manager.start()
+    assert [line for line in logged(logging.INFO) if 'joining' in line] == [
+        f'joining the cluster: stream chat, connection state recovery '
+        f'{"on" if recovery else "off"}, uid {manager.uid}']
+
+
+@pytest.mark.parametrize('count, waiting, back', [
+    (0, '', 'no message waits'),
+    (1, ', so far 1', '1 message waits in the outbox'),
+    (3, ', so far 3', '3 messages wait in the outbox')])
+def test_an_outage_is_logged(
+        make_manager: MakeManager, stream: FakeStream, count: int,
+        waiting: str, back: str) -> None:
+    stream.go_away()
+    manager = make_manager(publish='background')
+    for number in range(count):
+        manager.emit('news', number)
+    runtime = manager._live()
+    assert runtime._waiting() == \
+        'messages wait in the outbox until it is back' + waiting
+    assert runtime._backlog() == back

@@ -1,6 +1,8 @@
 """The counters and the health of a process, from those of its parts."""
 import logging
+import math
 import threading
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Dict, List, Optional
 
@@ -8,6 +10,7 @@ import pytest
 
 from redis_streams_adapter.concurrency.availability import Availability
 from redis_streams_adapter.concurrency.engines import ThreadEngine
+from redis_streams_adapter.concurrency.log_limiter import LogLimiter
 from redis_streams_adapter.errors import DecodeError
 from redis_streams_adapter.losses import Loss, MISSING, TRIMMED
 from redis_streams_adapter.runtime.status import LossReport, Status
@@ -43,20 +46,27 @@ class World:
         logger = logging.getLogger('unheard')
         logger.disabled = True
         self.losses = LossReport(ThreadEngine(), lambda: logger, None)
-        self.redis, self.pubsub = (
+        self.redis, self.pubsub, self.sessions = (
             Availability(what, lambda: logger, str)
-            for what in ('Redis', 'PUB/SUB'))
-        for each in self.redis, self.pubsub:
+            for what in ('Redis', 'PUB/SUB', 'sessions'))
+        for each in self.redis, self.pubsub, self.sessions:
             each.add('part', lambda: None)
             each.up('part')
         self.state = State()
         self.node: Any = SimpleNamespace(others=0)
-        self.requests: Any = SimpleNamespace(dropped=0)
+        #: What connects anew.
+        self.renewed: List[str] = []
+        self.requests: Any = SimpleNamespace(
+            dropped=0, renew=lambda: self.renewed.append('PUB/SUB'))
+        self.stalled: List[str] = []
+        self.watchdog: Any = SimpleNamespace(
+            look=lambda now: self.stalled, deaths=0, stalls=0)
         self.status = Status(
             self.node, threading.Lock(), ThreadEngine(),  # type: ignore
-            lambda: logger, self.state, self.channels, self.tasks,
-            self.capacity, self.losses, self.redis, self.pubsub,
-            lambda: self.requests)
+            LogLimiter(lambda: logger), self.state, self.channels, self.tasks,
+            self.capacity, self.losses, self.redis,
+            (self.pubsub, self.sessions), self.watchdog, lambda: self.requests,
+            lambda: self.renewed.append('sessions'))
 
     def start(self, **lags: Optional[float]) -> None:
         """Start a reader for each of these streams, by its lag."""
@@ -84,8 +94,10 @@ def test_counters_start_at_zero(world: World) -> None:
         'sent', 'batches', 'found_after_break', 'refused', 'outbox',
         'outbox_bytes', 'received', 'malformed', 'duplicates', 'failed',
         'messages_lost', 'entries_trimmed', 'streams_deleted',
-        'stream_setbacks', 'messages_vanished', 'writer_restarts',
-        'reader_restarts', 'requests_dropped', 'outages'), 0)
+        'stream_setbacks', 'messages_vanished', 'entries_evicted',
+        'writer_restarts',
+        'reader_restarts', 'requests_dropped', 'outages', 'task_deaths',
+        'stalls'), 0)
 
 
 def test_counters_of_streams_are_added(world: World) -> None:
@@ -111,6 +123,20 @@ def test_shared_counters_are_counted_once(world: World) -> None:
         'requests_dropped')} == {
             'outbox': 7, 'outbox_bytes': 800, 'malformed': 3,
             'duplicates': 4, 'requests_dropped': 5}
+
+
+def test_flood_of_malformed_entries_is_two_lines(
+        world: World) -> None:
+    lines: List[str] = []
+    logger: Any = SimpleNamespace(
+        warning=lambda text, *args: lines.append(text % args))
+    world.status._logger = LogLimiter(lambda: logger)
+    for number in range(1000):
+        world.status.skip(DecodeError(f'nonsense {number}'), f'entry {number}')
+    assert lines == ['entry 0 was skipped: nonsense 0']
+    world.status.log_more(math.inf)
+    assert len(lines) == 2 and '999 more' in lines[1]
+    assert world.status.stats()['malformed'] == 1000
 
 
 def test_losses_are_counted_by_kind(world: World) -> None:
@@ -155,11 +181,13 @@ def test_only_outages_of_redis_are_counted(world: World) -> None:
 # -- health ------------------------------------------------------------------
 
 def test_unstarted_process_is_ok(world: World) -> None:
-    """It has no problem to report."""
+    """It has no problem to report, and knows nothing of Redis and of other
+    nodes. Its server_count() is 1."""
     assert world.health(others=3) == {
-        'status': 'ok', 'connected': False, 'reader_lag': None, 'outbox': 0,
-        'outbox_bytes': 0, 'nodes': 0, 'messages_lost': 0,
-        'last_error': None, 'outage': None, 'last_outage': None}
+        'status': 'ok', 'connected': None, 'reader_lag': None, 'outbox': 0,
+        'outbox_bytes': 0, 'nodes': 1, 'messages_lost': 0,
+        'entries_evicted': 0, 'stalled': [], 'last_error': None,
+        'outage': None, 'last_outage': None}
 
 
 def test_health_of_member(world: World) -> None:
@@ -170,7 +198,41 @@ def test_health_of_member(world: World) -> None:
     assert world.health(others=2) == {
         'status': 'ok', 'connected': True, 'reader_lag': 0.0, 'outbox': 7,
         'outbox_bytes': 800, 'nodes': 3, 'messages_lost': 3,
-        'last_error': None, 'outage': None, 'last_outage': None}
+        'entries_evicted': 0, 'stalled': [], 'last_error': None,
+        'outage': None, 'last_outage': None}
+
+
+def test_stalled_tasks_degrade(world: World) -> None:
+    world.start(a=0.0)
+    world.stalled = ['writer of a']
+    health = world.health()
+    assert (health['status'], health['stalled'], health['connected']) == (
+        'degraded', ['writer of a'], True)
+    # Closed: its tasks have ended.
+    assert world.health(closed=True)['stalled'] == []
+    world.watchdog.deaths, world.watchdog.stalls = 2, 3
+    stats = world.status.stats()
+    assert (stats['task_deaths'], stats['stalls']) == (2, 3)
+
+
+def test_all_connections_follow_to_another_server(world: World) -> None:
+    """One that is left open at the old server hears too little."""
+    world.start(a=0.0, b=0.0)
+    for name, each in zip('ab', world.channels):
+        each.key = name
+        each.reader.interrupt = partial(
+            world.renewed.append, f'reader of {name}')
+        each.writer.interrupt = partial(
+            world.renewed.append, f'writer of {name}')
+    part = 'writer of a'
+    world.redis.add(part, lambda: None)
+    world.redis.broken(part, 'closed')
+    world.redis.up(part)
+    assert world.renewed == []
+    world.redis.broken(part, 'ReadOnlyError: a replica')
+    world.redis.up(part)
+    assert world.renewed == ['reader of a', 'reader of b', 'writer of b',
+                             'PUB/SUB', 'sessions']
 
 
 def test_health_of_emitter(world: World) -> None:
@@ -204,10 +266,12 @@ def test_health_while_redis_is_away(world: World) -> None:
     assert health['last_error'] == 'refused'
 
 
-def test_health_while_pubsub_is_away(world: World) -> None:
-    """Events are still sent; only requests fail."""
+@pytest.mark.parametrize('away', ['pubsub', 'sessions'])
+def test_health_while_not_all_of_redis_is_away(world: World,
+                                               away: str) -> None:
+    """Events are still sent; only requests fail, or clients are new."""
     world.start(a=0.0)
-    world.pubsub.down('part', 'no permissions')
+    getattr(world, away).down('part', 'no permissions')
     health = world.health()
     assert (health['status'], health['connected']) == ('degraded', True)
     assert health['last_error'] == 'no permissions'

@@ -55,7 +55,7 @@ def test_other_tasks_run_during_many_emits(
     """Under gevent nothing would be sent before the loop is over."""
     engine = CountingEngine()
     monkeypatch.setattr(composition, 'ThreadEngine', lambda: engine)
-    manager = make_manager()
+    manager = make_manager(publish='background')
     stream.freeze()
     for _ in range(1024):
         manager.emit('hello', None)

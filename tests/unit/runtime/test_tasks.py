@@ -9,7 +9,7 @@ import pytest
 from redis_streams_adapter.concurrency.availability import Availability
 from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.concurrency.tasks import Task
-from redis_streams_adapter.runtime.tasks import State, Tasks
+from redis_streams_adapter.runtime.tasks import Part, State, Tasks
 
 from ...support.wait import DEADLINE, wait_until
 
@@ -20,10 +20,8 @@ class World:
     def __init__(self, logger: Any) -> None:
         self.state = State()
         self.engine = ThreadEngine()
-        self.redis, self.pubsub = (
-            Availability(what, logger, str) for what in ('Redis', 'PUB/SUB'))
-        self.tasks = Tasks(self.engine, logger, self.state, self.redis,
-                           self.pubsub)
+        self.redis = Availability('Redis', logger, str)
+        self.tasks = Tasks(self.engine, logger, self.state, self.redis)
         #: The task of each call of :meth:`work`.
         self.begun: List[Task] = []
         self.goes_on = threading.Event()
@@ -64,6 +62,21 @@ def test_ended_task_frees_its_name(world: World) -> None:
     wait_until(lambda: world.begun == [first, second])
 
 
+def test_parts_of_the_deliveries(world: World) -> None:
+    """That which connects reports outages of its own. All try again when one
+    of the streams is over."""
+    _, sessions = world.tasks.others
+    for part in Part('store', world.work, True), Part('writer', world.work):
+        world.tasks.start_part(part)
+    assert world.redis.ok and not sessions.ok
+    world.tasks.by_name['store'].works()
+    world.tasks.by_name['writer'].works()
+    assert sessions.ok
+    sessions.down('store', 'refused')
+    assert world.redis.ok
+    assert {'store', 'writer'} <= set(world.redis._watchers)
+
+
 def test_ended_process_starts_no_task(world: World) -> None:
     world.state.ended = True
     assert world.tasks.start('a', world.work) is None
@@ -88,10 +101,11 @@ def test_task_struck_before_start_is_started_again(
 
 
 def test_only_needed_pubsub_task_reports_outage(world: World) -> None:
+    pubsub, sessions = world.tasks.others
     world.tasks.start_pubsub('publisher', world.work, False)
-    assert world.pubsub.ok
+    assert pubsub.ok
     world.tasks.start_pubsub('listener', world.work, True)
-    assert not world.pubsub.ok and world.redis.ok
+    assert not pubsub.ok and sessions.ok and world.redis.ok
 
 
 def test_no_task_waits_for_itself(world: World) -> None:

@@ -38,6 +38,17 @@ def test_unreachable_server(servers: ScriptedServers) -> None:
     assert not caught.value.in_doubt
 
 
+def test_database_of_a_cluster(servers: ScriptedServers) -> None:
+    def connect() -> None:
+        raise redis.ResponseError('SELECT is not allowed in cluster mode')
+
+    connection = servers.connection()
+    connection.connect = connect  # type: ignore[method-assign]
+    with pytest.raises(Unavailable, match=r'redis\+cluster://'):
+        Connection(servers.driver(make=lambda timeout, key: connection), '',
+                   1.0).connect()
+
+
 def test_ask(servers: ScriptedServers, wire: Connection) -> None:
     servers.reply = replies(b'1', [b'2', None])
     assert wire.ask(b'GET', b'x') == b'1'

@@ -105,6 +105,20 @@ def test_database_number(url: Any, options: Dict[str, Any]) -> None:
     assert driver.database == int(driver.make(1.0, 'x').db)
 
 
+@pytest.mark.parametrize('url, options', [
+    ('redis+cluster://host/1', {}), ('rediss+cluster://host/12', {}),
+    ('redis+cluster://host?db=1', {}), ('redis+cluster://host/0', {'db': 1})])
+def test_cluster_has_one_database(url: str, options: Dict[str, Any]) -> None:
+    text = error_of(url, **options)
+    assert 'url' in text and 'database 0' in text
+
+
+def test_database_of_a_cluster() -> None:
+    for url in ('redis+cluster://host', 'redis+cluster://host/',
+                'redis+cluster://host/0', 'redis+cluster://host/0?db=0'):
+        assert driver_of(url).database == 0
+
+
 # -- sentinel and cluster ----------------------------------------------------
 
 @pytest.fixture(autouse=True)
@@ -453,14 +467,16 @@ class _Unreachable:
     'redis+sentinel://host/0/name', 'redis+cluster://host',
     'rediss+cluster://host', redis.Redis()], ids=str)
 def test_unknown_options_are_named(url: Any) -> None:
-    assert 'no_such_option' in error_of(url, no_such_option=1)
+    assert error_of(url, no_such_option=1).endswith(
+        "redis_options: redis-py has no option 'no_such_option'")
 
 
 @pytest.mark.parametrize('url', [
     'redis://host', 'rediss://host', 'unix:///tmp/x',
     'redis+sentinel://host/0/name', 'redis+cluster://host'])
 def test_unknown_options_in_a_url_are_named(url: str) -> None:
-    assert 'no_such_option' in error_of(url + '?no_such_option=1')
+    assert error_of(url + '?no_such_option=1').endswith(
+        "redis-py has no option 'no_such_option'")
 
 
 def test_wrong_options_in_a_url_are_named() -> None:
@@ -521,3 +537,27 @@ def chain_of(error: Optional[BaseException]) -> Any:
     'redis://host/x'])
 def test_invalid_urls(url: str) -> None:
     assert 'url' in error_of(url)
+
+
+@pytest.mark.parametrize('scheme', [
+    'redis', 'rediss', 'redis+sentinel', 'redis+cluster'])
+@pytest.mark.parametrize('query', [
+    'S3cr3t=1@host', 'db=S3cr3t@host', 'socket_timeout=S3cr3t@host'])
+def test_a_query_that_may_be_a_password_is_not_quoted(
+        scheme: str, query: str) -> None:
+    """The password is ``a@b?S3cr3t=1``, say."""
+    with pytest.raises(ConfigurationError) as caught:
+        driver_of(f'{scheme}://:a@b?{query}')
+    assert 'S3cr3t' not in str(caught.value)
+    assert 'percent-encode' in str(caught.value)
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+def test_connections_do_not_send_their_name() -> None:
+    """Some proxies end a connection over CLIENT SETINFO."""
+    made = open_driver('redis://localhost', {}, 'x').make(1.0, '')
+    assert made.lib_name is made.lib_version is made.driver_info is None
+    named = open_driver('redis://localhost', {'lib_name': 'shop'},
+                        'x').make(1.0, '')
+    assert getattr(named, 'driver_info', None) is not None \
+        or named.lib_name == 'shop'

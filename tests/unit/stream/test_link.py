@@ -1,13 +1,14 @@
 """The commands of a link to Redis and the meaning of each reply.
 tests/integration/stream tests its contract with a real Redis."""
-from typing import Any, List
+from typing import Any, Dict, List
 
 import pytest
 import redis
 
 from redis_streams_adapter.protocol.position import Position, START
 from redis_streams_adapter.protocol.transport import Ends, Entry, \
-    EntryRefused, NO_STREAM, NotReplicated, Unavailable
+    EntryRefused, NO_STREAM, NotReplicated, OutOfMemory, Unavailable
+from redis_streams_adapter.stream import link as link_module
 from redis_streams_adapter.stream.link import READ_MARGIN, RedisLink
 
 from ..scripted import Break, replies, ScriptedServers, SOCKET_TIMEOUT
@@ -113,10 +114,22 @@ def test_trimming_by_time(servers: ScriptedServers) -> None:
 def test_temporary_error(servers: ScriptedServers, later: List[Any]) -> None:
     """The error shows that no entry is stored."""
     link = connect(servers, *later)
-    with pytest.raises(Unavailable, match='maxmemory') as caught:
+    with pytest.raises(OutOfMemory, match='maxmemory') as caught:
         link.append([ONE] if len(later) == 1 else [ONE, TWO])
     assert not caught.value.in_doubt
     assert not servers.connections[0].closed
+
+
+@pytest.mark.parametrize('text', [
+    # Of Redis 5.0.
+    'Invalid stream ID specified as stream command argument',
+    'syntax error'])
+def test_old_server_cannot_trim_by_time(servers: ScriptedServers,
+                                        text: str) -> None:
+    link = connect(servers, redis.ResponseError(text))
+    with pytest.raises(Unavailable, match='retention and recovery need Redis '
+                                          '6.2'):
+        link.append([ONE], 1234)
 
 
 @pytest.mark.parametrize('results', [
@@ -212,24 +225,63 @@ def test_ends(servers: ScriptedServers) -> None:
     info = [b'length', 2, b'last-generated-id', b'5-7', b'first-entry',
             [b'5-1', [b'a', b'1']]]
     link = connect(
-        servers, info, [*info, b'entries-added', 9],
+        servers, NO_PERMISSION, info, [*info, b'entries-added', 9],
         [b'length', 0, b'last-generated-id', b'5-7', b'first-entry', None],
         redis.ResponseError('no such key'), OOM)
     # Redis 7 counts added entries.
-    assert link.ends() == Ends(Position(5, 1), Position(5, 7), None, 2)
-    assert link.ends() == Ends(Position(5, 1), Position(5, 7), 9, 2)
-    assert link.ends() == Ends(None, Position(5, 7), None, 0)
+    assert link.ends()[:4] == (Position(5, 1), Position(5, 7), None, 2)
+    assert link.ends()[:4] == (Position(5, 1), Position(5, 7), 9, 2)
+    assert link.ends()[:4] == (None, Position(5, 7), None, 0)
     assert link.ends() == NO_STREAM
     with pytest.raises(Unavailable, match='maxmemory'):
         link.ends()
 
 
+def test_ends_without_entries(servers: ScriptedServers) -> None:
+    link = connect(servers, [b'5-1', b'5-7', 9, 2],
+                   [None, b'5-7', None, 0], [])
+    assert link.ends() == Ends(Position(5, 1), Position(5, 7), 9, 2)
+    assert link.ends() == Ends(None, Position(5, 7), None, 0)
+    assert link.ends() == NO_STREAM
+    assert [each[0] for each in servers.commands()] == [b'EVAL'] * 3
+
+
+@pytest.mark.parametrize('refusal', [
+    NO_PERMISSION, redis.ResponseError('unknown command `EVAL`')])
+def test_refused_scripts_are_tried_again_later(
+        servers: ScriptedServers, refusal: Any,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    page = [[b's', [[b'5-0', [b'a', b'1']]]]]
+    link = connect(servers, refusal, page, page, [b'6-0'])
+    assert link.next_id(START) == link.next_id(START) == Position(5)
+    monkeypatch.setattr(link_module, 'TRY_AGAIN', 0.0)
+    assert link.next_id(START) == Position(6)
+    assert [each[0] for each in servers.commands()] == [
+        b'EVAL', b'XREAD', b'XREAD', b'EVAL']
+
+
+def test_page_that_is_too_large_is_not_read_to_its_end(
+        servers: ScriptedServers, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = [[b's', [[b'5-0', [b'a', b'x' * 3000]]]]]
+    monkeypatch.setattr(link_module, 'PAGE_LIMIT', 1000)
+    link = connect(servers, page, b'x' * 2000, page)
+    # A single entry may have any size, and so may other replies.
+    assert len(link.read(START, 1, None)) == 1
+    assert link.page_bytes > 3000
+    assert link.ask(b'GET', b'x') == b'x' * 2000
+    with pytest.raises(Unavailable, match='too large'):
+        link.read(START, 2, None)
+    assert servers.connections[0].closed
+
+
 def test_time_and_trim(servers: ScriptedServers) -> None:
-    link = connect(servers, [b'1700000000', b'123999'], 5)
+    link = connect(servers, [b'1700000000', b'123999'], 5, 6, 7)
     assert link.time() == 1_700_000_000_123
-    link.trim()
-    assert servers.commands()[1] == (
-        b'XTRIM', b's', b'MAXLEN', b'~', b'1000')
+    assert [link.trim(), link.trim(70), link.trim(oldest=123)] == [5, 6, 7]
+    assert servers.commands()[1:] == [
+        (b'XTRIM', b's', b'MAXLEN', b'~', b'1000'),
+        (b'XTRIM', b's', b'MAXLEN', b'~', b'70'),
+        (b'XTRIM', b's', b'MINID', b'~', b'123')]
 
 
 @pytest.mark.parametrize('reply', [1, 0, NO_PERMISSION])
@@ -239,3 +291,37 @@ def test_end_other(servers: ScriptedServers, reply: Any) -> None:
     connect(servers, reply).end_other((b'7', b'127.0.0.1:5'))
     assert servers.commands() == [
         (b'CLIENT', b'KILL', b'ID', b'7', b'ADDR', b'127.0.0.1:5')]
+
+
+# -- commands that a proxy may end the connection over -----------------------
+
+@pytest.mark.parametrize('forbidden', ['INFO', 'KILL'])
+def test_optional_command_that_ends_the_connection_is_not_tried_again(
+        servers: ScriptedServers, forbidden: str,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    def reply(place: Any, command: Any) -> Any:
+        if command[:2] == (b'CLIENT', forbidden.encode()):
+            return Break()
+        return INFO if command[0] == b'CLIENT' else b'OK'
+
+    def use() -> None:
+        link = RedisLink(servers.driver(), 's', MAX_LEN, ended=ended)
+        link.connect()
+        link.end_other((b'7', b'127.0.0.1:5'))
+
+    def tried() -> int:
+        return sum(each[:2] == (b'CLIENT', forbidden.encode())
+                   for each in servers.commands())
+
+    servers.reply = reply
+    ended: Dict[bytes, float] = {}
+    with pytest.raises(Unavailable, match=f'CLIENT {forbidden}'):
+        use()
+    for _ in range(3):
+        use()
+    assert tried() == 1
+    # It may have been an outage.
+    monkeypatch.setattr(link_module, 'TRY_AGAIN', 0.0)
+    with pytest.raises(Unavailable):
+        use()
+    assert tried() == 2

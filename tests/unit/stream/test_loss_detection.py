@@ -1,11 +1,12 @@
 """A reader of the fake stream detects losses."""
-from typing import List
+from typing import Any, List
 
 import pytest
 
 from redis_streams_adapter.losses import DELETED, SET_BACK, TRIMMED
-from redis_streams_adapter.protocol.position import START
-from redis_streams_adapter.protocol.transport import Entry
+from redis_streams_adapter.protocol.position import Position, START
+from redis_streams_adapter.protocol.transport import Ends, Entry
+from redis_streams_adapter.stream.loss_detection import LossDetector
 from redis_streams_adapter.stream.reader import LOOK_INTERVAL
 from redis_streams_adapter.testing.stream import CLOCK_START, FakeStream
 
@@ -58,6 +59,26 @@ def test_failover_with_more_new_than_lost_entries(readings: Readings,
     readings.idle()
     assert readings.numbers == [1, 2, 3, 4, 5, 6]
     assert readings.lost.calls == [SET_BACK]
+
+
+@pytest.mark.parametrize('counts', [True, False])
+def test_trimming_during_the_start_is_one_loss(counts: bool) -> None:
+    """It is reported when everything that was there has been read."""
+    lost: List[Any] = []
+    detector = LossDetector(lambda *loss: lost.append(loss), 4)
+
+    def ends(first: int, last: int) -> Ends:
+        return Ends(Position(first), Position(last), last if counts else None,
+                    last - first + 1)
+
+    cursor = detector.begin(ends(10, 20), Position(12))
+    link: Any = None
+    for first, cursor in ((14, 15), (17, 18), (19, 19)):
+        detector.check(link, ends(first, 22), Position(cursor),
+                       cursor - 13, False)
+        assert lost == [] and detector.unsure is not None
+    detector.check(link, ends(19, 22), Position(22), 8, False)
+    assert lost == [(TRIMMED, None)] and detector.unsure is None
 
 
 def test_deletion_of_the_last_entry_read(readings: Readings,

@@ -4,11 +4,13 @@ import threading
 from typing import Any, List
 
 import pytest
+from hypothesis import given, strategies
 
-from redis_streams_adapter.errors import OutboxFullError, RedisStreamsError
+from redis_streams_adapter.errors import EventTooLargeError, OutboxFullError, \
+    RedisStreamsError
 from redis_streams_adapter.protocol.transport import EntryRefused
 from redis_streams_adapter.stream.outbox import Capacity, ENTRY_OVERHEAD, \
-    Outbox, Pending
+    Outbox, Pending, YIELD_EVERY
 
 #: A limit that no test reaches.
 AMPLE = 1 << 20
@@ -103,6 +105,19 @@ def test_limit_of_entries(outbox: Outbox) -> None:
     outbox.put(fields())
 
 
+@pytest.mark.parametrize('waiting', [0, 1, 10])
+def test_entry_that_never_fits(waiting: int) -> None:
+    """It says so at any time, also while the outbox is full."""
+    size = ENTRY_OVERHEAD + len(b''.join(fields()))
+    outbox = Outbox(Capacity(10, 10 * size))
+    for _ in range(waiting):
+        outbox.put(fields())
+    with pytest.raises(EventTooLargeError, match=f'={10 * size}') as caught:
+        outbox.put((b'data', b'x' * 10 * size))
+    assert not isinstance(caught.value, OutboxFullError)
+    assert len(outbox) == waiting
+
+
 def test_limit_of_bytes() -> None:
     size = ENTRY_OVERHEAD + len(b''.join(fields()))
     outbox = Outbox(Capacity(AMPLE, 2 * size))
@@ -127,6 +142,26 @@ def test_more_than_half_in_use_is_crowded() -> None:
         other.settle([b'1-0'] * 2)
         outbox.put(fields())
         assert not capacity.crowded
+
+
+def test_many_entries_press() -> None:
+    """Every so many entries, and as long as it is crowded."""
+    capacity = Capacity(4 * YIELD_EVERY, AMPLE)
+    outbox, other = Outbox(capacity), Outbox(capacity)
+    pressed = []
+    for number in range(2 * YIELD_EVERY + 2):
+        (outbox if number % 2 else other).put(fields())
+        if capacity.presses:
+            pressed.append(number + 1)
+    assert pressed == [YIELD_EVERY, 2 * YIELD_EVERY, 2 * YIELD_EVERY + 2]
+
+
+@given(strategies.lists(strategies.binary(max_size=9), max_size=16))
+def test_size_of_fields(parts: List[bytes]) -> None:
+    if len(parts) == 8:
+        parts[::2] = b'uid', b'nsp', b'type', b'data'
+    size = Outbox(Capacity(1, AMPLE)).put(parts).size
+    assert size == ENTRY_OVERHEAD + len(b''.join(parts))
 
 
 def test_limits_apply_to_all_outboxes_of_a_process(capacity: Capacity,
@@ -163,6 +198,29 @@ def test_bytes_are_those_of_waiting_entries(outbox: Outbox) -> None:
     assert outbox.bytes == 0
 
 
+# -- waking ------------------------------------------------------------------
+
+def test_first_entry_wakes_the_task_that_waits(capacity: Capacity) -> None:
+    woken: List[int] = []
+
+    def wake() -> None:
+        assert not capacity.lock._is_owned()
+        woken.append(len(outbox))
+
+    outbox = Outbox(capacity, wake=wake)
+    outbox.put(fields())
+    outbox.is_awaited = True
+    outbox.put(fields())
+    outbox.put(fields())
+    assert woken == [2]
+    outbox.is_awaited = True
+    outbox.put(fields())
+    # Its task is woken by whatever closes it.
+    outbox.is_awaited = True
+    outbox.close([fields()])
+    assert woken == [2, 4]
+
+
 # -- batches -----------------------------------------------------------------
 
 def test_batch(outbox: Outbox) -> None:
@@ -182,6 +240,22 @@ def test_batch_has_a_bounded_size(outbox: Outbox) -> None:
     # A single entry may exceed the limit. It is sent alone.
     assert numbers(outbox.first(3, 1)) == [0]
     assert Outbox(Capacity(1, 1)).first(3, AMPLE) == []
+
+
+@pytest.mark.parametrize('before', [0, 3])
+@given(sizes=strategies.lists(strategies.integers(0, 2000), min_size=1),
+       count=strategies.integers(1, 10), limit=strategies.integers(0, 9000))
+def test_batch_is_the_longest_that_fits(before: int, sizes: List[int],
+                                        count: int, limit: int) -> None:
+    outbox = Outbox(Capacity(AMPLE, AMPLE))
+    for size in (*[7] * before, *sizes):
+        outbox.put((b'x' * size,))
+    outbox.settle([b'1-0'] * before)
+    batch = outbox.first(count, limit)
+    assert batch == list(outbox)[:len(batch)]
+    longest = [n for n in range(1, min(count, len(sizes)) + 1) if n == 1
+               or sum(sizes[:n]) + n * ENTRY_OVERHEAD <= limit][-1]
+    assert len(batch) == longest
 
 
 def test_settle(outbox: Outbox) -> None:

@@ -81,6 +81,19 @@ def test_first_message_after_a_break(server: FakePubSub,
     assert publisher.dropped == 0
 
 
+def test_renewed_connections(server: FakePubSub,
+                             publisher: Publisher) -> None:
+    """Nothing is lost, and counting goes on."""
+    for number in range(3):
+        assert publisher.count(PLAIN, ['a'], DEADLINE) == [number]
+        link = publisher._links[None]
+        publisher.renew()
+        listen(server, 'a')
+        assert publisher.count(PLAIN, ['a'], DEADLINE) == [number + 1]
+        assert publisher._links[None] is not link
+    assert publisher.dropped == 0
+
+
 def test_server_that_is_away(server: FakePubSub, publisher: Publisher,
                              condition: Availability) -> None:
     """No caller waits, old messages are dropped, and recent ones are sent
@@ -111,6 +124,7 @@ def test_server_that_is_frozen(server: FakePubSub, run: Run) -> None:
 def test_close_while_a_task_counts(server: FakePubSub, run: Run) -> None:
     publisher = Publisher(server.driver(), ThreadEngine())
     task = run(publisher)
+    assert task.tried.wait(DEADLINE)
     server.frozen = True
     calls = [Call(publisher.count, PLAIN, ['a'], DEADLINE * 3)
              for _ in range(3)]

@@ -1,11 +1,12 @@
 """A reader reads history before it starts, from the fake stream."""
 import time
-from typing import Any, List
+from typing import Any, List, Optional
 
 import pytest
 
 from redis_streams_adapter.protocol.discovery import Span
 from redis_streams_adapter.stream import read_back as module
+from redis_streams_adapter.stream.pages import BYTES, Pages
 from redis_streams_adapter.stream.read_back import ReadBack
 from redis_streams_adapter.protocol.position import START
 from redis_streams_adapter.protocol.transport import Unavailable
@@ -23,7 +24,7 @@ MAX_LEN = 1000
 class Reading:
     """A read of the history, and its entries."""
 
-    def __init__(self, stream: FakeStream, count: int = 3,
+    def __init__(self, stream: FakeStream, count: Optional[int] = 3,
                  max_len: Any = MAX_LEN) -> None:
         self.stream = stream
         self.numbers: List[int] = []
@@ -32,7 +33,9 @@ class Reading:
         self.pages = 0
         self._read_back = ReadBack(
             self._note, self.done, seconds=SECONDS, pause=self._pause,
-            count=count, max_len=max_len)
+            max_len=max_len)
+        if count is not None:
+            self._read_back._pages = Pages(count)
 
     def _pause(self) -> None:
         self.pages += 1
@@ -161,16 +164,16 @@ def test_stream_trimmed_during_the_read() -> None:
 
 def test_pages_grow_with_small_entries(stream: FakeStream) -> None:
     put(stream, *range(3000))
-    reading = Reading(stream, 10, 10_000)
+    reading = Reading(stream, None, 10_000)
     reading.read()
     assert reading.numbers == list(range(3000))
-    assert reading.pages <= 3
+    assert reading.pages <= 6
 
 
 def test_pages_of_large_entries_do_not(stream: FakeStream) -> None:
     for number in range(30):
-        stream.put(b'%d' % number, b'x' * (module.PAGE_BYTES // 10))
-    reading = Reading(stream, 3)
+        stream.put(b'%d' % number, b'x' * (BYTES // 10))
+    reading = Reading(stream, None)
     reading.read()
     assert len(reading.numbers) == 30
     assert reading.pages >= 3

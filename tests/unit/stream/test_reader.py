@@ -6,7 +6,8 @@ from typing import Any, List, Optional
 import pytest
 from hypothesis import given, HealthCheck, settings, strategies as st
 
-from redis_streams_adapter.stream.reader import LAG
+from redis_streams_adapter.stream.reader import FIRST_PAUSE, LAG, \
+    LONGEST_PAUSE
 from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.concurrency.tasks import Task
 from redis_streams_adapter.protocol.position import START
@@ -59,6 +60,63 @@ def test_break_before_the_first_entry(readings: Readings,
     put(stream, 2)
     readings.until(1)
     assert readings.numbers == [2]
+
+
+# -- a server that does not wait ----------------------------------------------
+
+@pytest.fixture
+def impatient(stream: FakeStream, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Makes the server, or a proxy, answer at once."""
+    link = type(stream.link())
+    read = link.read
+    monkeypatch.setattr(link, 'read', lambda self, after, count, block: read(
+        self, after, count, None))
+
+
+def rests(readings: Readings, count: int) -> List[float]:
+    """The first pauses of a reader."""
+    task = UntilDone(lambda: len(task.rests) >= count)
+    readings.reader.work(task)  # type: ignore[arg-type]
+    return task.rests
+
+
+@pytest.mark.usefixtures('impatient')
+def test_reads_that_do_not_wait_are_followed_by_longer_and_longer_pauses(
+        stream: FakeStream, logged: Any) -> None:
+    readings = Readings(stream, block=5.0)
+    pauses = rests(readings, 20)
+    assert pauses[:3] == [FIRST_PAUSE, 2 * FIRST_PAUSE, 4 * FIRST_PAUSE]
+    assert pauses == sorted(pauses) and pauses[-1] == LONGEST_PAUSE
+    assert ['BLOCK' in line for line in logged(logging.WARNING)] == [True]
+    # Entries still come, and the pauses begin anew; the log has it already.
+    put(stream, 1, 2)
+    assert rests(readings, 20)[0] == FIRST_PAUSE
+    assert rests(readings, 20)[0] == LONGEST_PAUSE
+    assert readings.numbers == [1, 2]
+    assert len(logged(logging.WARNING)) == 1
+
+
+def test_reads_that_wait_have_no_pause(readings: Readings,
+                                       stream: FakeStream,
+                                       logged: Any) -> None:
+    task = UntilDone(lambda: len(reads) > 20)
+    reads: List[int] = []
+    take = readings.reader._take
+    readings.reader._take = (  # type: ignore[method-assign]
+        lambda page: (reads.append(1), take(page)))
+    readings.reader.work(task)  # type: ignore[arg-type]
+    put(stream, 1)
+    readings.until(1)
+    assert task.rests == []
+    assert logged(logging.WARNING) == []
+
+
+def test_one_read_that_is_ended_is_no_matter_for_the_log(
+        stream: FakeStream, impatient: Any, logged: Any) -> None:
+    """An operator has unblocked the connection."""
+    assert rests(Readings(stream, block=5.0), 2) == [
+        FIRST_PAUSE, 2 * FIRST_PAUSE]
+    assert logged(logging.WARNING) == []
 
 
 # -- the cursor --------------------------------------------------------------
@@ -198,6 +256,17 @@ def test_other_tasks_run_between_full_pages(readings: Readings,
     assert len(readings.paused.calls) == 2
 
 
+def test_clients_get_what_they_were_given_before_it_reads_on(
+        readings: Readings, stream: FakeStream) -> None:
+    """Green threads that write to them run after a page that is the last
+    one for now; not after an empty one."""
+    readings.idle()
+    assert readings.switched.calls == []
+    put(stream, *range(7))
+    readings.idle()
+    assert len(readings.switched.calls) == 1
+
+
 def test_task_stopped_while_it_connected(readings: Readings,
                                          stream: FakeStream) -> None:
     class Stopped:
@@ -257,6 +326,32 @@ def test_lagging_reader_reports_its_position(stream: FakeStream,
     put(stream, *range(8))
     readings.idle()
     assert readings.lagging.calls[-1] is None
+
+
+def test_reader_that_has_caught_up_reports_it_before_it_waits(
+        stream: FakeStream, clock: Clock) -> None:
+    """Also if the last page was full. The writers of other nodes may wait
+    for this report, and then no entry comes."""
+    readings = Readings(stream, block=DEADLINE)
+
+    def handle(entry: Entry) -> None:
+        clock.now += 2 * LAG
+        stream.advance(2 * LAG)
+
+    readings._handle = handle
+    task = UntilDone(lambda: False)
+    reading = threading.Thread(target=readings.reader.work, args=(task,))
+    reading.start()
+    try:
+        assert stream.wait_until_read(1, DEADLINE)
+        put(stream, *range(6))
+        assert stream.wait_until_read(1, DEADLINE)
+        assert readings.numbers == list(range(6))
+        assert readings.lagging.calls[-1] is None
+    finally:
+        task._done = lambda: True
+        put(stream, 6)
+        reading.join(DEADLINE)
 
 
 def test_position_is_reported_on_request(stream: FakeStream,

@@ -6,9 +6,9 @@ from hypothesis import given, strategies as st
 
 from redis_streams_adapter.protocol.position import Position, START
 from redis_streams_adapter.protocol.transport import EntryRefused
-from redis_streams_adapter.stream import reconcile
+from redis_streams_adapter.stream.pages import Pages
 from redis_streams_adapter.stream.reconcile import before_first, find_kept, \
-    find_stored, Kept, Mark, stamp
+    find_stored, Kept, Mark
 from redis_streams_adapter.testing.stream import FakeStream
 
 OURS, THEIRS = b'our-writer', b'their-writer'
@@ -27,11 +27,6 @@ def link(stream: FakeStream) -> Iterator[Any]:
     link.close()
 
 
-@pytest.fixture(autouse=True)
-def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reconcile, 'PAGE', 3)
-
-
 def put(stream: FakeStream, *numbers: int,
         writer: bytes = OURS) -> List[Position]:
     """Store entries of a writer, each shortly after the previous one."""
@@ -39,7 +34,8 @@ def put(stream: FakeStream, *numbers: int,
     for number in numbers:
         stream.advance(1.0)
         positions.append(stream.put(
-            b'name', b'value', *stamp(writer, number, b'0-0')))
+            b'name', b'value', b'wid', writer,
+            b'seq', b'%d' % number, b'since', b'0-0'))
     return positions
 
 
@@ -67,14 +63,14 @@ def test_stream_holds_the_first_entries_in_flight(stored: int, count: int,
     positions = put(stream, *range(4, 4 + stored))
     put(stream, *others, writer=THEIRS)
     in_flight = range(4, 4 + count)
-    assert find_stored(link, OURS, after, in_flight) == (
+    assert find_stored(link, OURS, after, in_flight, Pages(3)) == (
         3 + stored, positions[-1] if stored else after)
     link.close()
 
 
 def test_earlier_entries_are_not_read(stream: FakeStream, link: Any) -> None:
     after = put(stream, 4, 5)[-1]
-    assert find_stored(link, OURS, after, [4, 5]) == (3, after)
+    assert find_stored(link, OURS, after, [4, 5], Pages(3)) == (3, after)
 
 
 @pytest.mark.parametrize('fields', [
@@ -88,7 +84,7 @@ def test_entries_that_resemble_the_writers(stream: FakeStream, link: Any,
                                            fields: Sequence[bytes]) -> None:
     """Any program can write to the stream."""
     stream.put(b'name', b'value', *fields)
-    assert find_stored(link, OURS, START, [4, 5])[0] == 3
+    assert find_stored(link, OURS, START, [4, 5], Pages(3))[0] == 3
 
 
 # -- after a server took over ------------------------------------------------

@@ -8,8 +8,8 @@ import redis
 from hypothesis import given, strategies
 
 from redis_streams_adapter.stream.driver import Driver
-from redis_streams_adapter.stream.resp import LARGE, pack_command, \
-    pack_fields, READ_SIZE, Replies
+from redis_streams_adapter.stream.resp import EntryPacker, LARGE, \
+    pack_command, READ_SIZE, Replies, send
 
 #: Seconds: the socket timeout.
 TIMEOUT = 0.05
@@ -22,17 +22,41 @@ def entry(data: bytes = b'{}', number: bytes = b'7') -> Tuple[bytes, ...]:
             b'wid', b'two', b'seq', number, b'since', b'1-0')
 
 
-def packed(fields: Tuple[bytes, ...]) -> bytes:
-    return b'*%d\r\n%b' % (len(fields), b''.join(pack_fields(fields)))
+def parsed_all(data: bytes) -> Any:
+    """The commands that a server reads. Commands have the format of
+    replies."""
+    reader = hiredis.Reader()
+    reader.feed(data)
+    values = []
+    while True:
+        value = reader.gets(False)
+        if value is False:
+            break
+        values.append(value)
+    assert not reader.has_data()
+    return values
 
 
 def parsed(data: bytes) -> Any:
-    """The command that a server reads. Commands have the format of replies."""
-    reader = hiredis.Reader()
-    reader.feed(data)
-    value = reader.gets()
-    assert not reader.has_data()
+    value, = parsed_all(data)
     return value
+
+
+def check(*entries: Any) -> None:
+    """Encode entries, one by one and together."""
+    pieces = EntryPacker().pack((b'ADD', b'key'), entries)
+    assert parsed_all(b''.join(pieces)) == [
+        [b'ADD', b'key', *fields] for fields in entries]
+    assert pieces == [
+        piece for fields in entries
+        for piece in EntryPacker().pack((b'ADD', b'key'), [fields])]
+    # One that remembers the entries before.
+    packer = EntryPacker()
+    for command in ((b'ADD', b'key'), (b'ADD', b'other'), (b'ADD', b'key')):
+        assert b''.join(
+            piece for fields in entries
+            for piece in packer.pack(command, [fields])) == b''.join(
+            pack_command(*command, *fields) for fields in entries)
 
 
 # -- commands ----------------------------------------------------------------
@@ -44,28 +68,55 @@ def test_a_command(parts: List[bytes]) -> None:
 
 @given(PARTS)
 def test_any_fields(parts: List[bytes]) -> None:
-    assert parsed(packed(tuple(parts))) == parts
+    check(parts)
+    check(tuple(parts), entry(), tuple(parts))
 
 
 @given(strategies.lists(strategies.binary(max_size=20), min_size=14,
                         max_size=14))
 def test_as_many_fields_as_most_entries_have(parts: List[bytes]) -> None:
-    for fields in (parts, [*parts[:6], b'data', *parts[7:]]):
-        assert parsed(packed(tuple(fields))) == fields
+    check(parts, [*parts[:6], b'data', *parts[7:]], entry(), parts)
 
 
-def test_entries_that_share_parts() -> None:
-    for number in range(9, 12):
-        fields = entry(b'%d' % number * number, b'%d' % number)
-        assert parsed(packed(fields)) == list(fields)
+@given(strategies.lists(strategies.tuples(*[
+    strategies.sampled_from((given, b'other')) for given in entry()[:6]],
+    strategies.just(b'data'), strategies.binary(max_size=9), *[
+    strategies.sampled_from((given, b'other')) for given in entry()[8:]])))
+def test_entries_that_share_parts(batch: List[Any]) -> None:
+    """What two entries in a row share is encoded once."""
+    check(*batch)
 
 
 def test_large_data_is_not_copied() -> None:
     data = b'x' * (LARGE + 1)
-    fields = entry(data)
-    assert any(piece is data for piece in pack_fields(fields))
-    assert parsed(packed(fields)) == list(fields)
-    assert len(pack_fields(entry(data[1:]))) == 1
+    pieces = EntryPacker().pack(
+        (), [entry(), entry(data), entry(data[1:])])
+    assert any(piece is data for piece in pieces)
+    assert len(pieces) == 5
+    check(entry(), entry(data), entry(data[1:]))
+
+
+class Slow:
+    """A socket that takes so many bytes at once."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.taken = b''
+
+    def send(self, data: Any) -> int:
+        self.taken += bytes(data[:self._size])
+        return min(len(data), self._size)
+
+    def sendall(self, data: Any) -> None:
+        while data:
+            data = data[self.send(data):]
+
+
+@pytest.mark.parametrize('size', [1, 3, 4, 5])
+def test_all_is_sent(size: int) -> None:
+    sock = Slow(size)
+    send(sock, b'four')
+    assert sock.taken == b'four'
 
 
 # -- replies -----------------------------------------------------------------

@@ -12,6 +12,7 @@ from redis_streams_adapter.concurrency.tasks import Task
 from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.transport import Entry, Unavailable
 from redis_streams_adapter.stream.connection import Refused
+from redis_streams_adapter.stream.scripts import NEXT, RANGE
 from redis_streams_adapter.stream.session_store import ABSENT, CHANGED, DONE, \
     Found, PIPELINE, SessionStore, Swap
 
@@ -109,15 +110,15 @@ def test_swap(sessions: SessionStore, server: Store, result: int) -> None:
 @pytest.mark.usefixtures('task')
 def test_find(sessions: SessionStore, server: Store) -> None:
     server.values[b'sessions:p'] = b'1'
-    server.replies[b'XRANGE'] = [[b'5-0', []]]
-    server.replies[b'XREVRANGE'] = [[b'7-0', []]]
+    server.replies[b'EVAL'] = [b'5-0', b'7-0', b'6-0']
     assert sessions.find('p', 's', Position(6)) == Found(
         b'1', True, Position(5), Position(7))
-    assert server.commands()[-1] == (b'XRANGE', b's', b'6-0', b'6-0')
+    assert server.commands()[-1] == (b'EVAL', RANGE, b'1', b's', b'6-0')
+    server.replies[b'EVAL'] = [b'5-0', b'7-0', None]
     assert sessions.find('p', 's', None) == Found(
         b'1', False, Position(5), Position(7))
-    for name in (b'XRANGE', b'XREVRANGE'):
-        server.replies[name] = []
+    assert server.commands()[-1] == (b'EVAL', RANGE, b'1', b's')
+    server.replies[b'EVAL'] = [None] * 3
     assert sessions.find('x', 's', Position(6)) == Found(
         None, False, None, None)
 
@@ -125,10 +126,30 @@ def test_find(sessions: SessionStore, server: Store) -> None:
 @pytest.mark.usefixtures('task')
 def test_page(sessions: SessionStore, server: Store) -> None:
     server.replies[b'XRANGE'] = [[b'5-0', [b'a', b'1']]]
+    server.replies[b'EVAL'] = [b'4-0', b'5-0', None]
     assert sessions.page('s', Position(4, 7), 10) == (
-        [Entry(Position(5), [b'a', b'1'])], Position(5))
+        [Entry(Position(5), [b'a', b'1'])], Position(4))
     assert server.commands()[0] == (
         b'XRANGE', b's', b'(4-7', b'+', b'COUNT', b'10')
+
+
+@pytest.mark.usefixtures('task')
+def test_ids(sessions: SessionStore, server: Store) -> None:
+    server.replies[b'EVAL'] = [b'4-0', b'5-0', None]
+    assert sessions.first_id('s') == Position(4)
+    server.replies[b'EVAL'] = [b'5-0']
+    assert sessions.next_id('s', Position(4)) == Position(5)
+    assert server.commands()[-1] == (b'EVAL', NEXT, b'1', b's', b'4-0')
+    server.replies[b'EVAL'] = []
+    assert sessions.next_id('s', Position(5)) is None
+
+
+@pytest.mark.usefixtures('task')
+def test_read_in_parts(sessions: SessionStore, server: Store) -> None:
+    server.replies[b'EVAL'] = [b'5-0', [1, 2], b'abc']
+    assert sessions.read_in_parts('s', b'XRANGE', b'(4-0', b'+') == [
+        Entry(Position(5), [b'a', b'bc'])]
+    assert server.commands()[-1][-3:] == (b'XRANGE', b'(4-0', b'+')
 
 
 @pytest.mark.usefixtures('task')
@@ -205,9 +226,26 @@ def test_connection_that_breaks(sessions: SessionStore, server: Store,
     assert [each[0] for each in server.commands()] == [b'SET']
     del server.replies[b'SET']
     assert sessions.wait(DEADLINE)
-    wait_until(lambda: sessions.connections == 2 and not sessions._down)
     sessions.put('p', b'1')
+    assert sessions.connections == 2
     assert task.restarts == 1
+
+
+@pytest.mark.usefixtures('task')
+def test_caller_of_broken_connection_waits_for_the_next(
+        sessions: SessionStore, server: Store, monkeypatch: Any) -> None:
+    """When the error arrives, the store is no longer connected."""
+    is_up, answer = [], sessions._answer
+
+    def note(*args: Any) -> None:
+        is_up.append(sessions.wait(0))
+        answer(*args)
+
+    monkeypatch.setattr(sessions, '_answer', note)
+    server.replies[b'SET'] = Break()
+    with pytest.raises(Unavailable):
+        sessions.put('p', b'1')
+    assert is_up == [False]
 
 
 def test_outage(sessions: SessionStore, server: Store,

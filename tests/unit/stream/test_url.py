@@ -53,3 +53,55 @@ def test_an_error_quotes_no_part_of_the_url(url: str) -> None:
     while error is not None:
         assert 'sec' not in str(error)
         error = getattr(error, '__cause__')
+
+
+#: Passwords with characters that are not percent-encoded.
+RAW = ['#S3cr3t', '?S3cr3t', '/S3cr3t', '12#S3cr3t', '12?S3cr3t',
+       '12/S3cr3t', '?S3cr3t=1', '12?S3cr3t=1', 'S3c/r3t', '[S3cr3t',
+       'S3c#r3t', '?db=1&S3cr3t', '1/2/S3cr3t', '1/2?S3cr3t', '/1/S3cr3t']
+
+SCHEMES = [
+    'redis://:{}@db.example:6379/2', 'redis://user:{}@db.example',
+    'unix://:{}@/tmp/s.sock?db=2', 'rediss+cluster://:{}@db.example:6379',
+    'redis+sentinel://:{}@db.example:26379/2/main',
+    'redis+streams://:{}@db.example:6379/2?max_len=5',
+    'unix+streams://:{}@/tmp/s.sock']
+
+
+@pytest.mark.parametrize('scheme', SCHEMES)
+@pytest.mark.parametrize('password', RAW)
+def test_raw_characters_in_a_password(scheme: str, password: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        split_url(scheme.format(password))
+    assert 'cr3t' not in str(caught.value) and 'r3t' not in str(caught.value)
+    assert 'percent-encode' in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize('url', [
+    'redis://host/0#', 'redis://host/0#x', 'unix:///tmp/a#b.sock',
+    'redis://:p%23w@host#x', 'redis://host?client_name=a#b'])
+def test_a_fragment_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match='#'):
+        split_url(url)
+
+
+@pytest.mark.parametrize('url', [
+    'redis://host?client_name=a%40b', 'redis://:p%23%3F%2Fw@host/1',
+    'redis://:pw@host?client_name=a@b', 'unix:///tmp/a@b.sock',
+    'unix://:pw@/tmp/a@b.sock', 'redis://:p@w@host',
+    'redis://host?client_name=a@b', 'redis://host:6379/0?password=p@w',
+    'redis+streams://host/0?max_len=5&stream_name=a@b',
+    'redis+cluster://a:1,b:2?username=a@b&password=c@d'])
+def test_an_at_sign_where_it_may_be(url: str) -> None:
+    split_url(url)
+
+
+@pytest.mark.parametrize('url', [
+    'redis://host?a=a@b', 'redis://host/0/a@b', 'redis://host/a@b',
+    'redis://:?client_name=a@b', 'redis://:12?client_name=a@b&3@host',
+    'redis://host/a@b?client_name=a@b',
+    'redis://:p@w?x@host', 'redis://:p@w?db=1&x@host', 'unix://host/tmp/a@b'])
+def test_an_at_sign_where_it_may_end_a_password(url: str) -> None:
+    with pytest.raises(ConfigurationError, match='percent-encode'):
+        split_url(url)

@@ -5,7 +5,8 @@ from typing import Any, Callable
 
 import pytest
 
-from redis_streams_adapter.errors import OutboxFullError, RedisStreamsError
+from redis_streams_adapter.errors import EventTooLargeError, \
+    OutboxFullError, RedisStreamsError
 from redis_streams_adapter.stream import writer as writer_module
 from redis_streams_adapter.stream.outbox import Capacity, ENTRY_OVERHEAD
 from redis_streams_adapter.stream.writer import BATCH_BYTES, BATCH_ENTRIES, \
@@ -118,7 +119,7 @@ def test_limit_of_bytes(make_writer: Make, stream: FakeStream) -> None:
     assert (len(writer.outbox), writer.outbox.bytes) == (3, size)
     send(writer)
     assert (len(writer.outbox), writer.outbox.bytes) == (0, 0)
-    with pytest.raises(OutboxFullError, match='outbox_max_bytes'):
+    with pytest.raises(EventTooLargeError, match='outbox_max_bytes'):
         put(writer, 5, filling=4 * ENTRY_OVERHEAD)
     put(writer, 6)
     send(writer)
