@@ -200,29 +200,38 @@ class Delivery:
         :param position: with recovery: the position of the event in the
                          stream, or of the last one before it.
         """
-        sent, held, has_recovery = self.sent, self._held, self.has_recovery
         for load in loads:
-            encoded, clients = load.encoded, load.clients
-            has_offset = has_recovery and (
-                load.recoverable or encoded.ends_in_text)
-            if held:
-                clients = [each for each in clients if each[0] not in held]
-                for sid, _ in load.clients:
-                    if sid in held:
-                        held[sid].append(_Held(
-                            encoded, position if has_offset and sid in sent
-                            else None))
-            if has_offset:
-                marked = [each for each in clients if each[0] in sent]
-                if marked:
-                    self.put(marked, encoded.marked(position))
-                    self._note(marked, position)
-                    self.delivered += len(marked)
-                if len(marked) == len(clients):
-                    continue
-                clients = self.exempted(clients)
-            self.put(clients, encoded.plain())
-            self.delivered += len(clients)
+            self.deliver(load.clients, load.encoded, load.recoverable,
+                         position)
+
+    def deliver(self, clients: Sequence[Client], encoded: Encoded,
+                recoverable: bool, position: Position) -> None:
+        """Put one event into the queues of its clients, as
+        :meth:`hand_over` does with several.
+
+        :param clients, encoded, recoverable: see :class:`Load`.
+        """
+        sent, held = self.sent, self._held
+        has_offset = self.has_recovery and (
+            recoverable or encoded.ends_in_text)
+        if held:
+            for sid, _ in clients:
+                if sid in held:
+                    held[sid].append(_Held(
+                        encoded, position if has_offset and sid in sent
+                        else None))
+            clients = [each for each in clients if each[0] not in held]
+        if has_offset:
+            marked = [each for each in clients if each[0] in sent]
+            if marked:
+                self.put(marked, encoded.marked(position))
+                self._note(marked, position)
+                self.delivered += len(marked)
+            if len(marked) == len(clients):
+                return
+            clients = self.exempted(clients)
+        self.put(clients, encoded.plain())
+        self.delivered += len(clients)
 
     def exempted(self, clients: Iterable[Client]) -> List[Client]:
         """Those of the clients that do not take part in recovery."""

@@ -55,12 +55,13 @@ class Record:
                  origin: Optional[Origin] = None) -> None:
         self.id = position
         #: ``None``: it is a broadcast to these rooms, except to those.
-        self.command: Optional[Message] = message
+        self.command: Optional[Message] = None
         self.rooms: Tuple[Room, ...] = ()
         self.except_rooms: Tuple[Room, ...] = ()
         if isinstance(message, Broadcast):
-            self.command = None
             self.rooms, self.except_rooms, _ = message.target
+        else:
+            self.command = message
         self.size = size
         self.fields = tuple(fields)
         self.origin = origin

@@ -21,6 +21,7 @@ from typing import Any, Callable, Collection, Optional, Sequence, Tuple
 
 from ..clients.delivery import Delivery, Load
 from ..clients.direct_delivery import Append, DirectDelivery
+from ..clients.encoding import Encoded
 from ..concurrency.engines import Event
 from ..protocol.events import Act
 from ..protocol.messages import Broadcast, Message, ORDERED
@@ -130,7 +131,10 @@ class StreamOrderDelivery:
                     continue
                 pending = self._append(namespace, fields)
                 record, loads = None, []
-                if is_missed(message):
+                flags = target.flags
+                if message.request_id is None \
+                        and not (flags and flags.get('volatile')):
+                    # As is_missed(), with two calls less.
                     record = Record(
                         START, message, pending.size, pending.fields)
                 if encoded is not None and clients:
@@ -298,6 +302,8 @@ class StreamOrderDelivery:
                 self._events.done(first)
         if not waiting and self._lists.by_target:
             self._lists.by_target.clear()
+        if self._waits.waits:
+            self._waits.reached(entry.id)
 
     def received(self, entry: Entry, act: Act) -> None:
         """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
@@ -312,9 +318,10 @@ class StreamOrderDelivery:
             # What is malformed is not noted. If no client is here, it is found
             # when one returns.
             message.read()
-        # As record_of(), with a call less.
-        record = Record(entry.id, message, sum(map(len, entry.fields)),
-                        entry.fields) if is_missed(message) else None
+        # As is_missed() and record_of(), with five calls less.
+        flags = target.flags
+        record = None if flags and flags.get('volatile') else Record(
+            entry.id, message, sum(map(len, entry.fields)), entry.fields)
         try:
             while not done:
                 if is_needed:
@@ -329,9 +336,9 @@ class StreamOrderDelivery:
                         done = True
                         self._note(entry.id, namespace, record)
                         if encoded is not None:
-                            self._hand_over([Load(
-                                clients, encoded, record is not None)],
-                                self._end or entry.id)
+                            self._deliver(clients, encoded,
+                                          record is not None,
+                                          self._end or entry.id)
         finally:
             if not done:
                 # It cannot be encoded. Other nodes may be able to.
@@ -356,8 +363,9 @@ class StreamOrderDelivery:
 
     def _note(self, position: Position, namespace: str,
               record: Optional[Record]) -> None:
-        """A message of another process is carried out now; under the order
-        lock.
+        """An entry is carried out now; under the order lock. If an exception
+        strikes before its end, those who wait for its position wake with the
+        next entry.
 
         :param record: what clients that are away miss with it, if anything.
         """
@@ -367,25 +375,26 @@ class StreamOrderDelivery:
         self.position = position
         if record is not None:
             history.add(namespace, record)
-
-    def moved(self, position: Position) -> None:
-        """An entry was taken in, whatever it was."""
-        if self.position != position:
-            with self._order:
-                if self.history.is_lost:
-                    self.history.restart(position, self.position)
-                self.position = position
         if self._waits.waits:
             self._waits.reached(position)
+
+    def moved(self, position: Position) -> None:
+        """See :class:`~redis_streams_adapter.runtime.delivery.Follower`."""
+        with self._order:
+            self._note(position, '', None)
 
     # -- how it is delivered ----------------------------------------------
 
     def _hand_over(self, loads: Sequence[Load], offset: Position) -> None:
         """Deliver now; under the order lock."""
-        local = self._local
-        if self._end is not None:
+        for load in loads:
+            self._deliver(load.clients, load.encoded, load.recoverable, offset)
+
+    def _deliver(self, clients: Sequence[Client], encoded: Encoded,
+                 recoverable: bool, offset: Position) -> None:
+        """Deliver one event now; under the order lock."""
+        if self._end is not None and recoverable:
             # Clients that can be recovered get it from the node to which
             # they return.
-            loads = [Load(local.exempted(load.clients), load.encoded)
-                     if load.recoverable else load for load in loads]
-        local.hand_over(loads, offset)
+            clients, recoverable = self._local.exempted(clients), False
+        self._local.deliver(clients, encoded, recoverable, offset)

@@ -225,7 +225,7 @@ class Channel:
             self.reader.failed += 1
             self._no_room(f'entry {entry.id}', exc)
         finally:
-            if follower is not None:
+            if follower is not None and follower.position is not entry.id:
                 follower.moved(entry.id)
 
     def report_returned(self) -> None:

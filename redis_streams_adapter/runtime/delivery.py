@@ -28,7 +28,12 @@ Client = Tuple[str, str]
 
 
 class Follower(Protocol):
-    """Follows a stream entry by entry; on the reader's task."""
+    """Follows a stream entry by entry; on the reader's task.
+
+    :param position: the position of the last entry that it knows of.
+    """
+
+    position: Position
 
     def came_back(self, entry: Entry, sequence: int,
                   is_message: bool) -> None:
@@ -39,7 +44,7 @@ class Follower(Protocol):
         """
 
     def moved(self, entry_id: Position) -> None:
-        """An entry of any kind was taken in."""
+        """An entry was taken in, and nothing else has told of it."""
 
 
 class Delivery(Protocol):

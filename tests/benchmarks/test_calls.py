@@ -31,10 +31,10 @@ FIGURES = {
         'fanout': calls.Calls(0.28, 3.1),
     },
     'recovery': {
-        'sending': calls.Calls(30.7, 93.9),
-        'receiving': calls.Calls(26.2, 79.6),
-        'nobody': calls.Calls(13.2, 37.5),
-        'fanout': calls.Calls(0.54, 3.6),
+        'sending': calls.Calls(28.7, 90.7),
+        'receiving': calls.Calls(24.2, 75.6),
+        'nobody': calls.Calls(11.2, 34.4),
+        'fanout': calls.Calls(0.50, 3.5),
     },
 }
 

@@ -18,7 +18,7 @@ from redis_streams_adapter.protocol.events import Act, Completed, \
 from redis_streams_adapter.protocol.flow_control import mark_every
 from redis_streams_adapter.protocol.messages import Broadcast, CAUGHT_UP, \
     EMITTER_UID, EVERYONE, Heartbeat, InitialHeartbeat, Message
-from redis_streams_adapter.protocol.position import Position
+from redis_streams_adapter.protocol.position import Position, START
 from redis_streams_adapter.protocol.routing import stream_index
 from redis_streams_adapter.protocol.transport import Entry
 from redis_streams_adapter.runtime import channel as channel_module
@@ -84,6 +84,7 @@ class World:
         driver: Any = SimpleNamespace(socket_timeout=5.0)
         delivery = self.noting('began', 'received', 'history_lost')
         delivery.follower = self.noting('came_back', 'moved')
+        delivery.follower.position = START
         logger: Any = None
         options = Options(stream_count=2, max_len=MAX_LEN)
         return Channel(
@@ -331,6 +332,12 @@ def test_position_is_reported_when_a_node_joins_unless_closed(
 def test_other_messages_are_executed(world: World) -> None:
     completed = Completed(threading.Event())  # type: ignore[arg-type]
     assert world.take_in(completed) == [('carry_out', completed)]
+
+
+def test_position_is_told_once(world: World) -> None:
+    world.channel.delivery.follower.position = ENTRY.id
+    world.channel.take_in(ENTRY)
+    assert world.calls == []
 
 
 def test_failing_entry_counts_as_read(world: World) -> None:
