@@ -181,8 +181,9 @@ class Availability:
         self._parts[part] = False
         self._failing_since.setdefault(part, time.monotonic())
         self.last_error = reason
-        log_safely(self._logger().info, '%s: the %s reconnects (%s)',
-                   self._what, part, reason)
+        log_safely(self._logger().info,
+                   'a connection failed, connecting again: %s (%s)', part,
+                   reason)
 
     def down(self, part: str, reason: str) -> None:
         """This part cannot go on for now."""

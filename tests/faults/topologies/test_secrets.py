@@ -67,7 +67,7 @@ def watched(given: Given, caplog: pytest.LogCaptureFixture,
             collect(manager)
             manager.close(timeout=0.1)
         collect(manager)
-    assert 'reconnects' in caplog.text
+    assert 'connecting again' in caplog.text
     for text in (*shown, caplog.text, *(
             repr(vars(record)) for record in caplog.records)):
         assert SECRET not in text
@@ -137,5 +137,5 @@ def test_outage_leaks_no_password(make_redis: MakeRedis,
                'the new password to be noticed')
     reported += [node.health(), node.stats()]
     text = f'{reported} {node.logs()} {node.process.output()}'
-    assert 'reconnects' in text
+    assert 'connecting again' in text
     assert SECRET not in text
