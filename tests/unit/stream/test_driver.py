@@ -1,6 +1,6 @@
 """Connections from URLs and from clients. None is opened, except to servers of
 the tests."""
-import importlib.util
+import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional
 
@@ -15,8 +15,6 @@ from redis_streams_adapter.stream.driver import Driver, open_driver, \
 from redis_streams_adapter.stream.topology import Address, Members, Sentinels
 from redis_streams_adapter.stream.link import READ_MARGIN, RedisLink
 from redis_streams_adapter.protocol.transport import Unavailable
-
-HAS_VALKEY = importlib.util.find_spec('valkey') is not None
 
 
 def driver_of(url: Any, **options: Any) -> Driver:
@@ -75,10 +73,11 @@ def test_neither_url_nor_client(url: Any) -> None:
     assert 'url' in error_of(url)
 
 
-@pytest.mark.skipif(HAS_VALKEY, reason='valkey is installed')
 @pytest.mark.parametrize('scheme', [
     'valkey', 'valkeys', 'valkey+sentinel', 'valkey+cluster'])
-def test_missing_valkey_package(scheme: str) -> None:
+def test_missing_valkey_package(monkeypatch: pytest.MonkeyPatch,
+                                scheme: str) -> None:
+    monkeypatch.setitem(sys.modules, 'valkey', None)
     assert 'the package valkey is not installed' in error_of(
         f'{scheme}://host')
 
