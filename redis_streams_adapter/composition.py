@@ -23,6 +23,7 @@ from .clients.registry import Registry
 from .clients.tracking import NoTracking, Tracking
 from .cluster.calls import Cluster
 from .cluster.incoming import Incoming
+from .cluster.inboxes import Inboxes
 from .cluster.outgoing import Outgoing
 from .cluster.pubsub import PubSub
 from .cluster.requester import Requester
@@ -159,10 +160,16 @@ class Parts:
             runtime.delivery)
 
     def _make_requests(self, runtime: Runtime[Requester]) -> Requester:
-        return Requester(runtime.node, runtime.core, PubSub(
+        start = runtime.tasks.start_pubsub
+        pubsub = PubSub(
             self._options, self._driver, runtime.engine, runtime.limited,
             runtime.encoder, runtime.application, runtime.events.receive,
-            runtime.status.skip, runtime.tasks.start_pubsub), runtime)
+            runtime.status.skip, start)
+        inboxes = Inboxes(
+            self._options, self._driver, runtime.engine, runtime.limited,
+            runtime.uid, runtime.events.receive, runtime.status.skip, start)
+        return Requester(
+            runtime.node, runtime.core, pubsub, inboxes, runtime)
 
     def _served_namespaces(self) -> Iterable[str]:
         return dict.fromkeys([*self.registry.namespaces(),

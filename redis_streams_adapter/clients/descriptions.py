@@ -5,7 +5,8 @@ The keys are those of ``Handshake`` in the npm package ``socket.io`` 4.8
 so that an application in Node.js finds the same as for clients of Node.js.
 """
 import time
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, \
+    Sequence
 from urllib.parse import parse_qsl
 
 from ..runtime.delivery import Client
@@ -14,6 +15,10 @@ from ..protocol.messages import is_room, Room
 #: The key of the time of connecting, in milliseconds since 1970, in the
 #: environ of the connection; python-socketio drops both together.
 ISSUED = 'redis_streams_adapter.issued'
+
+#: How many seconds of work to do before other tasks may run. With one client
+#: more, and with what the caller does, it stays below 20 ms.
+STEP = 0.005
 
 
 def note_arrival(server: Any, eio_sid: str) -> None:
@@ -24,52 +29,96 @@ def note_arrival(server: Any, eio_sid: str) -> None:
 
 
 def describe(server: Any, namespace: str, clients: Sequence[Client],
-             is_sendable: Callable[[Any], bool]) -> List[Dict[str, Any]]:
+             is_sendable: Callable[[Any], bool]
+             ) -> Iterator[Optional[Dict[str, Any]]]:
     """Describe local clients, as Node.js does.
 
     :param is_sendable: whether a value can be serialised, next to any other
                         values. Those that cannot are left out of ``data``
                         and ``rooms``: python-socketio allows any value in
                         both.
+    :return: yields the descriptions, and ``None`` whenever it has taken
+             :data:`STEP`: the caller may then let other tasks run. A room
+             change meanwhile may show or not.
     """
-    rooms = _rooms(server.manager, namespace,
-                   [sid for sid, _ in clients], is_sendable)
-    described = []
+    rooms: Dict[str, List[Room]] = {sid: [] for sid, _ in clients}
+    for _ in _find_rooms(server.manager, namespace, rooms, is_sendable):
+        yield None
+    clock = _Clock()
     for sid, eio_sid in clients:
         environ = server.environ.get(eio_sid)
         if environ is None:
             # It has just disconnected.
             continue
-        described.append({
+        yield {
             'id': sid,
             'handshake': _handshake(environ),
             'rooms': rooms[sid],
             'data': _data(server, eio_sid, namespace, is_sendable),
-        })
-    return described
+        }
+        if clock.is_due():
+            yield None
 
 
-def _rooms(manager: Any, namespace: str, sids: Iterable[str],
-           is_sendable: Callable[[Any], bool]) -> Dict[str, List[Room]]:
-    """The rooms of each of these clients, in one pass.
+def count_rooms(manager: Any, namespace: str,
+                is_sendable: Callable[[Any], bool],
+                counts: Dict[Room, int]) -> Iterator[None]:
+    """Count the local clients in each room, without the rooms that are named
+    like local clients.
+
+    :param counts: where to put the numbers, by room.
+    :return: yields as :func:`describe`.
+    """
+    clock = _Clock()
+    members = manager.rooms.get(namespace, {})
+    clients = members.get(None, {})
+    for room, inside in list(members.items()):
+        if room not in clients and inside \
+                and _is_sendable_room(room, is_sendable):
+            counts[room] = len(inside)
+        if clock.is_due():
+            yield
+
+
+class _Clock:
+    """When to let other tasks run. Used by one task."""
+
+    def __init__(self) -> None:
+        self._next = time.perf_counter() + STEP
+
+    def is_due(self) -> bool:
+        """Whether it is time, the next time :data:`STEP` from now."""
+        now = time.perf_counter()
+        if now < self._next:
+            return False
+        self._next = now + STEP
+        return True
+
+
+def _find_rooms(manager: Any, namespace: str, found: Dict[str, List[Room]],
+                is_sendable: Callable[[Any], bool]) -> Iterator[None]:
+    """Find the rooms of clients, in one pass.
 
     ``get_rooms`` of python-socketio (5.18) would look at all rooms for each
     client, and each client has a room of its own. It also fails if another
     thread makes a room meanwhile.
+
+    :param found: where to put the rooms, by the sids of the clients.
+    :return: yields as :func:`describe`.
     """
-    found: Dict[str, List[Room]] = {sid: [] for sid in sids}
+    clock = _Clock()
     for room, members in list(manager.rooms.get(namespace, {}).items()):
         if not _is_sendable_room(room, is_sendable):
             continue
         if len(members) > len(found):
             inside = [sid for sid in found if sid in members]
         else:
-            inside = [sid for sid, _
-                      in manager.get_participants(namespace, room)
-                      if sid in found]
+            # A copy, in one step.
+            inside = [sid for sid in list(members) if sid in found]
         for sid in inside:
             found[sid].append(room)
-    return found
+        if clock.is_due():
+            yield
 
 
 def _is_sendable_room(room: Any, is_sendable: Callable[[Any], bool]) -> bool:

@@ -18,6 +18,7 @@ import os
 import time
 from collections import Counter
 from functools import partial
+from itertools import chain
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, \
     Sequence, Tuple, TypeVar
 
@@ -26,8 +27,8 @@ from ..protocol.addressing import arguments, rooms as as_rooms, \
 from .outgoing import Outgoing
 from ..errors import ClusterTimeoutError
 from ..protocol.messages import Broadcast, BroadcastAck, DisconnectSockets, \
-    FetchSockets, Message, Room, ServerSideEmit, SocketsJoin, SocketsLeave, \
-    Target
+    EVERYONE, FetchSockets, Message, Request as RequestMessage, Room, \
+    ServerSideEmit, SocketsJoin, SocketsLeave, Target
 from .incoming import Incoming
 from .remote_socket import Manager, RemoteSocket
 from ..protocol.requests import ClientsRequest, NodesRequest, Request, \
@@ -41,6 +42,9 @@ from .server_side import check_name, ServerSideHandlers
 #: How long a call waits for answers by default, in seconds: Node's
 #: ``requestsTimeout``.
 TIMEOUT = 5.0
+
+#: How many clients are taken out of an answer before other tasks may run.
+AT_ONCE = 500
 
 _Handler = TypeVar('_Handler', bound=Callable[..., Any])
 
@@ -103,30 +107,74 @@ class Cluster:
             return []
         target = make_target(to, skip_sid)
         runtime = self._member(asks=not local)
-
-        def make(uid: str, descriptions: Sequence[Any]) -> List[RemoteSocket]:
-            return [RemoteSocket(self._manager, namespace, uid, each)
-                    for each in descriptions]
-
-        found = make(runtime.uid, self._incoming.describe(
-            runtime, namespace, target))
+        found = self._find_locally(runtime, namespace, target, not local)
         if local:
             return found
         request = NodesRequest(namespace, runtime.engine.event())
         self._ask(runtime, request, timeout,
-                  lambda request_id: FetchSockets(target, request_id))
-        for uid, sockets in request.answers.items():
-            found.extend(make(uid, sockets))
+                  lambda request_id: FetchSockets(target, request_id, True))
+        self._take_sockets(runtime, request, found)
         if not request.complete:
             raise not_complete(request, found)
         return found
 
+    def _find_locally(self, runtime: Runtime[Requester], namespace: str,
+                      target: Target, pauses: bool) -> List[RemoteSocket]:
+        """Find local clients.
+
+        :param pauses: let other tasks run from time to time.
+        """
+        found: List[RemoteSocket] = []
+        for each in self._incoming.describe(runtime, namespace, target):
+            if each is not None:
+                found.append(RemoteSocket(
+                    self._manager, namespace, runtime.uid, each))
+            elif pauses:
+                runtime.engine.pause()
+        return found
+
+    def _take_sockets(self, runtime: Runtime[Requester],
+                      request: NodesRequest,
+                      found: List[RemoteSocket]) -> None:
+        """Take the clients out of the answers of other nodes.
+
+        :param found: where to put them.
+        """
+        for uid, sockets in request.answers.items():
+            if isinstance(sockets, dict):
+                # The counts of a server in Python.
+                continue
+            for number, each in enumerate(sockets):
+                found.append(RemoteSocket(
+                    self._manager, request.namespace, uid, each))
+                if number % AT_ONCE == AT_ONCE - 1:
+                    runtime.engine.pause()
+
     def all_rooms(self, namespace: str, timeout: float) -> Dict[Room, int]:
         """How many clients are in each room."""
-        sockets = self.fetch_sockets(namespace, None, None, False, timeout)
-        counts = Counter(room for each in sockets for room in each.rooms)
-        for each in sockets:
-            del counts[each.sid]
+        runtime = self._member(asks=True)
+        local: Dict[Room, int] = {}
+        for _ in self._incoming.count_rooms(runtime, namespace, local):
+            runtime.engine.pause()
+        request = NodesRequest(namespace, runtime.engine.event())
+        self._ask(runtime, request, timeout, lambda request_id: FetchSockets(
+            EVERYONE, request_id, True, counts=True))
+        counts = Counter(local)
+        sids: List[str] = []
+        for answer in request.answers.values():
+            if isinstance(answer, dict):
+                counts.update(answer)
+            else:
+                # A server in Node.js, or of an older version.
+                counts.update(chain.from_iterable(
+                    each['rooms'] for each in answer))
+                sids.extend(each['id'] for each in answer)
+        for sid in sids:
+            del counts[sid]
+        if not request.complete:
+            found = self._find_locally(runtime, namespace, EVERYONE, True)
+            self._take_sockets(runtime, request, found)
+            raise not_complete(request, found)
         return dict(counts)
 
     def sockets_join(self, rooms: Any, to: Any, skip_sid: Any,
@@ -215,7 +263,8 @@ class Cluster:
         deadline = time.monotonic() + timeout
         request_id = new_id()
         send = runtime.requester.request(
-            request_id, namespace, Broadcast(args, target, request_id))
+            request_id, namespace, Broadcast(args, target, request_id),
+            timeout)
         clients = self._outgoing.recipients(namespace, target)
         alone = self._outgoing.is_one_local_client(namespace, target)
         request = ClientsRequest(namespace, runtime.engine.event())
@@ -232,7 +281,7 @@ class Cluster:
             # Before anything is sent: the event is delivered to no one if it
             # is not known which servers have to acknowledge it.
             asked = runtime.requester.expect(
-                request_id, request, timeout, alone)
+                request_id, request, deadline - time.monotonic(), alone)
             if asked and not request.complete:
                 self._outgoing.ask(
                     namespace, args, clients, acknowledge,
@@ -311,15 +360,16 @@ class Cluster:
 
     @staticmethod
     def _ask(runtime: Runtime[Requester], request: Request, timeout: float,
-             make: Callable[[str], Message]) -> None:
+             make: Callable[[str], RequestMessage]) -> None:
         """Ask all other nodes, and wait for their answers."""
         deadline = time.monotonic() + timeout
         request_id = new_id()
         send = runtime.requester.request(
-            request_id, request.namespace, make(request_id))
+            request_id, request.namespace, make(request_id), timeout)
         try:
             # This may take time, too, at worst all of it.
-            asked = runtime.requester.expect(request_id, request, timeout)
+            asked = runtime.requester.expect(
+                request_id, request, deadline - time.monotonic())
             if asked and not request.complete:
                 send()
                 request.waiter.wait(max(0.0, deadline - time.monotonic()))

@@ -4,20 +4,23 @@ It runs on the reader's task, or on that of a PUB/SUB connection, and never
 waits. Handlers of server-side events and disconnect handlers run in tasks of
 their own.
 """
-from typing import Any, Callable, Dict, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, Optional
 
-from ..clients.descriptions import describe
+from ..clients.descriptions import count_rooms, describe
 from ..clients.tracking import Tracking
 from ..protocol.events import Act
 from ..protocol.messages import Broadcast, BroadcastAck, \
-    BroadcastClientCount, DisconnectSockets, FetchSockets, \
-    FetchSocketsResponse, Message, ServerSideEmit, ServerSideEmitResponse, \
-    SocketsJoin, SocketsLeave, Target
+    BroadcastClientCount, DisconnectSockets, FetchSockets, Message, Room, \
+    ServerSideEmit, ServerSideEmitResponse, SocketsJoin, SocketsLeave, Target
 from ..runtime.lifecycle import Lifecycle
 from ..runtime.runtime import Runtime
 from .outgoing import Outgoing
+from .pages import answer_with_counts, answer_with_sockets, FIRST
 from .requester import Requester
 from .server_side import ServerSideHandlers
+
+#: Up to this many clients, a question about them is answered at once.
+FEW = FIRST
 
 
 class Incoming:
@@ -65,10 +68,22 @@ class Incoming:
             act, BroadcastClientCount(request_id, len(clients)))
 
     def _answer_sockets(self, act: Act, message: FetchSockets) -> None:
-        runtime = self._live()
-        sockets = self.describe(runtime, act.namespace, message.target)
-        runtime.requester.reply(act, FetchSocketsResponse(
-            message.request_id, tuple(sockets)))
+        runtime, server = self._live(), self._lifecycle.server
+        clients = self._outgoing.recipients(act.namespace, message.target)
+        if message.counts:
+            work = answer_with_counts(
+                runtime.requester, act, message, server,
+                lambda value: runtime.can_carry(value))
+        else:
+            work = answer_with_sockets(
+                runtime.requester, act, message, server, clients,
+                lambda value: runtime.can_carry(value))
+        if len(clients) > FEW:
+            runtime.requester.later(work)
+        else:
+            # It fits on one page, and nothing waits.
+            for _ in work:
+                continue
 
     def _handle(self, act: Act, message: ServerSideEmit) -> None:
         runtime, request_id = self._live(), message.request_id
@@ -84,13 +99,21 @@ class Incoming:
                               encode, lambda send: send())
 
     def describe(self, runtime: Runtime[Requester], namespace: str,
-                 target: Target) -> Sequence[Dict[str, Any]]:
-        """Describe the local clients that match a target."""
+                 target: Target) -> Iterator[Optional[Dict[str, Any]]]:
+        """Describe the local clients that match a target, in small steps:
+        :func:`~redis_streams_adapter.clients.descriptions.describe`."""
         clients = self._outgoing.recipients(namespace, target)
-        if not clients:
-            return ()
         return describe(self._lifecycle.server, namespace, clients,
-                        lambda value: runtime.can_carry(value))
+                        lambda value: runtime.can_carry(value)) \
+            if clients else iter(())
+
+    def count_rooms(self, runtime: Runtime[Requester], namespace: str,
+                    counts: Dict[Room, int]) -> Iterator[None]:
+        """Count the local clients in each room, in small steps:
+        :func:`~redis_streams_adapter.clients.descriptions.count_rooms`."""
+        server = self._lifecycle.server
+        return count_rooms(server.manager, namespace, runtime.can_carry,
+                           counts) if server is not None else iter(())
 
     def obey(self, namespace: str, message: Message) -> None:
         """Carry out a command for the local clients."""

@@ -30,7 +30,7 @@ import logging
 import math
 import time
 from typing import Callable, Iterable, Mapping, NamedTuple, Optional, \
-    Sequence
+    Sequence, Tuple
 
 from ..protocol.application import Application
 from ..protocol.codec import Encoder, Packed, unpack
@@ -144,15 +144,15 @@ class PubSub:
         return lambda: self._publish(
             self._way, self._channels.public(namespace), packed)
 
-    def answer(self, way: Way, namespace: str, uid: str,
-               message: Message) -> Callable[[], None]:
+    def answer(self, way: Way, namespace: str, uid: str, message: Message
+               ) -> Tuple[int, Callable[[], None]]:
         """Encode an answer to a node, for the way of its request.
 
-        :return: a function that publishes it.
+        :return: its size in bytes, and a function that publishes it.
         :raises TypeError, ValueError: it cannot be serialised.
         """
         packed = self._encoder.pack(namespace, message, self._application)
-        return lambda: self._publish(
+        return len(packed), lambda: self._publish(
             way, self._channels.private(namespace, uid), packed)
 
     def _publish(self, way: Way, channel: str, packed: bytes) -> None:

@@ -4,24 +4,34 @@ theirs: over which transport, and which servers have to answer.
 There are two transports, the stream and PUB/SUB
 (:mod:`redis_streams_adapter.cluster.pubsub`). The option ``request_transport``
 selects one for the requests of this process; an answer takes the transport of
-its request.
+its request. If that is the stream, it goes into the inbox of the server that
+has asked (:mod:`redis_streams_adapter.cluster.inboxes`), if there is one.
 """
 import math
 import threading
 import time
-from typing import Any, Callable, Dict, Iterable, List, Optional
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, \
+    Tuple
 
 from ..runtime.runtime import Runtime
-from ..errors import RedisStreamsError
+from ..errors import NO_ROOM, RedisStreamsError
 from ..protocol.discovery import ASK_INTERVAL
 from ..protocol.events import Act
 from ..protocol.membership import Known
-from ..protocol.messages import Message, Response
+from ..protocol.messages import Message, Request as RequestMessage, \
+    Response, with_inbox
 from ..protocol.node import Node
 from ..stream.outbox import Pending
 from ..protocol.requests import Asked, NOBODY, Request, UNKNOWN_MEMBERS
+from .inboxes import Inboxes
 from .pubsub import PubSub
+from .steps import Steps
 from ..concurrency.engines import Event as TaskEvent
+
+
+#: How long the first request waits until the inbox of this process is open, in
+#: seconds. It takes milliseconds.
+INBOX_PATIENCE = 0.5
 
 
 class Requester:
@@ -34,20 +44,23 @@ class Requester:
     """
 
     def __init__(self, node: Node, core: threading.Lock, pubsub: PubSub,
-                 runtime: Runtime[Any]) -> None:
+                 inboxes: Inboxes, runtime: Runtime[Any]) -> None:
         self._node = node
         self._core = core
         self._pubsub = pubsub
+        self._inboxes = inboxes
         self._runtime = runtime
+        self._steps = Steps(runtime.engine)
         #: Events of the tasks that wait until all members are known. Each
         #: task adds and removes its own, also when an exception ends it.
         self._waiting: List[TaskEvent] = []
 
     @property
     def dropped(self) -> int:
-        """How many messages over PUB/SUB were not sent, or not known to
-        be."""
-        return self._pubsub.dropped
+        """How many requests and answers over PUB/SUB, and answers to inboxes,
+        were not sent, or not known to be."""
+        return self._pubsub.dropped + self._inboxes.dropped \
+            + self._steps.dropped
 
     @property
     def asks_in_stream(self) -> bool:
@@ -61,14 +74,25 @@ class Requester:
     def renew(self) -> None:
         """Another server has taken over: connect to it."""
         self._pubsub.renew()
+        self._inboxes.renew()
+
+    def flush(self, deadline: float) -> bool:
+        """Wait until Redis has the answers to other nodes that are complete.
+
+        :param deadline: by the monotonic clock.
+        """
+        return self._inboxes.flush(deadline)
 
     def interrupt(self) -> None:
         """End what the tasks wait for."""
         self._pubsub.interrupt()
+        self._inboxes.interrupt()
+        self._steps.interrupt()
 
     def abandon(self) -> None:
         """In a child process after a fork."""
         self._pubsub.abandon()
+        self._inboxes.abandon()
 
     def count(self, namespace: str, timeout: float) -> Optional[int]:
         """The number of nodes, including this one if it is a member. Blocks
@@ -155,15 +179,20 @@ class Requester:
             event.set()
 
     def request(self, request_id: str, namespace: str,
-                message: Message) -> Callable[[], Optional[Pending]]:
+                message: RequestMessage, patience: float = 0.0
+                ) -> Callable[[], Optional[Pending]]:
         """Encode a request.
 
+        :param patience: how many seconds it may take until the inbox of this
+                         process is open; without it, answers come in the
+                         stream.
         :return: a function that sends it.
         :raises TypeError, ValueError: the request cannot be serialised.
         """
         if self._pubsub.asks:
             return self._pubsub.ask(namespace, message)
-        fields = self._runtime.encode(namespace, message)
+        inbox = self._inboxes.offer(min(patience / 4, INBOX_PATIENCE))
+        fields = self._runtime.encode(namespace, with_inbox(message, inbox))
 
         def send() -> Pending:
             pending = self._runtime.append(namespace, fields)
@@ -257,11 +286,56 @@ class Requester:
         :return: a function that sends it.
         :raises TypeError, ValueError: it cannot be serialised.
         """
+        return self.encode_reply(act, message)[1]
+
+    def encode_reply(self, act: Act, message: Message
+                     ) -> Tuple[int, Callable[[], object]]:
+        """As :meth:`prepare_reply`.
+
+        :return: the size of the answer in bytes, and the function.
+        """
         if act.way is not None:
             return self._pubsub.answer(
                 act.way, act.namespace, act.uid, message)
         fields = self._runtime.encode(act.namespace, message)
-        return lambda: self._runtime.append(act.namespace, fields)
+        inbox = getattr(act.message, 'inbox', None)
+
+        def send() -> None:
+            self._runtime.append(act.namespace, fields)
+
+        def send_late() -> None:
+            try:
+                send()
+            except NO_ROOM as exc:
+                self._runtime.status.no_room('an answer', exc)
+
+        if inbox is None or not self._inboxes.accept:
+            return len(fields[-1]), send
+        return len(fields[-1]), lambda: self._inboxes.answer(
+            inbox, fields, send_late)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether so many answers wait that more should be made later."""
+        return self._inboxes.crowded
+
+    @property
+    def idle(self) -> bool:
+        """Whether all answers to other nodes were made, and have left, but
+        for those in the stream."""
+        return self._steps.idle and self._inboxes.idle
+
+    def later(self, work: Iterator[bool]) -> None:
+        """Make an answer in small steps, on a task of its own."""
+        self._runtime.tasks.start_pubsub(
+            'answers', self._steps.work, matters=False)
+        self._steps.put(self._guarded(work))
+
+    def _guarded(self, work: Iterator[bool]) -> Iterator[bool]:
+        try:
+            yield from work
+        except NO_ROOM as exc:
+            self._runtime.status.no_room('an answer', exc)
 
     def withdraw(self, request_id: str) -> None:
         """Stop waiting for answers to a request."""

@@ -29,8 +29,9 @@ from functools import lru_cache
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .application import Application, KEY
-from .content import after_arguments, BARE, EXTRA, MAX_NAME, \
-    read_heartbeat, READERS, write_event, write_extra, WRITERS
+from .content import after_arguments, BARE, EXTRA, read_heartbeat, READERS, \
+    write_event, write_extra, WRITERS
+from .content_parts import MAX_NAME
 from ..errors import DecodeError
 from .json_parser import load_json
 from .messages import Broadcast, EMITTER_UID, Heartbeat, InitialHeartbeat, \

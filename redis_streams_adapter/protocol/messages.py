@@ -9,7 +9,7 @@ A message does not hold its sender. The envelope does, see
 :class:`redis_streams_adapter.protocol.codec.Envelope`.
 """
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
@@ -163,6 +163,9 @@ class Broadcast:
     #: The bytes that the placeholders in ``text`` stand for, if it has any.
     attachments: Sequence[bytes] = ()
 
+    #: See :func:`with_inbox`.
+    inbox: Optional[str] = None
+
     def __init__(self, args: Optional[Tuple[Any, ...]],
                  target: Target = EVERYONE,
                  request_id: Optional[str] = None,
@@ -197,6 +200,18 @@ class Broadcast:
     def __repr__(self) -> str:
         return (f'Broadcast({self.args!r}, {self.target!r}, '
                 f'{self.request_id!r})')
+
+
+class BroadcastRequest(Broadcast):
+    """An event that each client acknowledges, with an inbox for the answers.
+    """
+
+    __slots__ = ('inbox',)
+
+    def __init__(self, args: Tuple[Any, ...], target: Target,
+                 request_id: Optional[str], inbox: Optional[str]) -> None:
+        super().__init__(args, target, request_id)
+        self.inbox = inbox
 
 
 @dataclass(frozen=True)
@@ -234,22 +249,51 @@ class DisconnectSockets:
 
 @dataclass(frozen=True)
 class FetchSockets:
-    """Asks every node for its matching sockets."""
+    """Asks every node for its matching sockets.
+
+    Only this package has the last three fields; Node.js ignores them, and
+    answers with all sockets at once.
+
+    :param pages: the answer may come in pages.
+    :param counts: the number of sockets in each room is asked for, not the
+                   sockets.
+    """
 
     type = MessageType.FETCH_SOCKETS
 
     target: Target
     request_id: str
+    pages: bool = False
+    counts: bool = False
+    inbox: Optional[str] = None
+
+
+class Page(NamedTuple):
+    """Which part of an answer it is.
+
+    :param number: from 0 on.
+    :param last: whether the answer is complete with it.
+    """
+
+    number: int
+    last: bool
 
 
 @dataclass(frozen=True)
 class FetchSocketsResponse:
-    """The matching sockets of one node, as mappings with Node's keys."""
+    """The matching sockets of one node, as mappings with Node's keys.
+
+    :param page: which part of the answer it is; ``None``: all of it.
+    :param counts: instead of the sockets: rooms, and how many of the sockets
+                   are in each.
+    """
 
     type = MessageType.FETCH_SOCKETS_RESPONSE
 
     request_id: str
     sockets: Tuple[Mapping[str, Any], ...]
+    page: Optional[Page] = None
+    counts: Optional[Tuple[Tuple[Room, int], ...]] = None
 
 
 @dataclass(frozen=True)
@@ -263,6 +307,7 @@ class ServerSideEmit:
 
     args: Tuple[Any, ...]
     request_id: Optional[str] = None
+    inbox: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -312,9 +357,27 @@ Message = Union[
     DisconnectSockets, FetchSockets, FetchSocketsResponse, ServerSideEmit,
     ServerSideEmitResponse, BroadcastClientCount, BroadcastAck, AdapterClose]
 
+#: The messages that are answered, if they have a request id.
+Request = Union[Broadcast, FetchSockets, ServerSideEmit]
+
 #: The answers to requests.
 Response = Union[BroadcastAck, BroadcastClientCount, FetchSocketsResponse,
                  ServerSideEmitResponse]
 
 RESPONSES = (BroadcastAck, BroadcastClientCount, FetchSocketsResponse,
              ServerSideEmitResponse)
+
+
+def with_inbox(message: Request, inbox: Optional[str]) -> Request:
+    """A request whose answers may go into an inbox instead of the stream.
+
+    :param inbox: the uid of the node that has the inbox, see
+                  :mod:`redis_streams_adapter.cluster.inboxes`; ``None``: the
+                  answers go where the request goes.
+    """
+    if inbox is None:
+        return message
+    if isinstance(message, Broadcast):
+        return BroadcastRequest(message.args, message.target,
+                                message.request_id, inbox)
+    return replace(message, inbox=inbox)

@@ -120,7 +120,8 @@ class Node:
         events: List[Event] = [
             Returned(number, kind not in SIGNS_OF_LIFE),
             *map(Completed, self._requests.returned(
-                envelope.writer or b'', number))]
+                envelope.writer or b'', number)),
+            *self._requests.take_early()]
         if kind is MessageType.INITIAL_HEARTBEAT and knowledge is not None:
             knowledge.asked_back(envelope.namespace, now)
             events.append(Learned())
@@ -209,14 +210,14 @@ class Node:
         self._members.recall(entry, seen, sequences)
 
     def hear(self, packed: codec.Packed, way: Way) -> Iterable[Event]:
-        """Take in a message that came over PUB/SUB.
+        """Take in a message that came over PUB/SUB, or into the inbox.
 
         :param way: the kind of PUB/SUB.
         """
         uid, namespace, message = packed
         if isinstance(message, RESPONSES):
             # A process may ask in a namespace that it does not serve.
-            return self.respond(uid, message)
+            return self._requests.overhear(uid, message)
         if namespace not in self._served:
             return _NOTHING
         return (Act(namespace, uid, message, way),)
@@ -389,7 +390,8 @@ class Node:
                 number: int) -> List[Event]:
         """A request is in the outbox: :meth:`.PendingRequests.written`."""
         waiter = self._requests.written(request_id, writer, number)
-        return [] if waiter is None else [Completed(waiter)]
+        early = self._requests.take_early()
+        return early if waiter is None else [*early, Completed(waiter)]
 
     def withdraw(self, request_id: str) -> None:
         """Stop waiting for answers."""

@@ -4,6 +4,7 @@ to, and which caller does it wake? Pure.
 A request itself decides what it waits for, see
 :mod:`redis_streams_adapter.protocol.requests`.
 """
+from itertools import chain
 from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 from .events import Acknowledged, Completed, Event
@@ -38,6 +39,8 @@ class PendingRequests:
         #: The number of the last message of this process that was read back,
         #: by writer.
         self.read_back: Dict[bytes, int] = {}
+        #: What early answers cause; see :meth:`take_early`.
+        self._early: List[Event] = []
 
     def __len__(self) -> int:
         return len(self._requests)
@@ -122,10 +125,29 @@ class PendingRequests:
     def _settle(self, request_id: str, request: Request) -> Optional[Any]:
         del self.open_ended[request_id]
         request.writer = None
+        for uid, message in request.early:
+            self._early.extend(self.respond(uid, message))
+        request.early.clear()
         if request.waiter is None:
             # A node that was silent for too long may still answer.
             return None
         return self._close_if_complete(request_id, request)
+
+    def overhear(self, uid: str, message: Response) -> List[Event]:
+        """Take in an answer that came beside the stream. It waits while its
+        request is open-ended: the answer may have overtaken the entries by
+        which it is known who is asked."""
+        request = self.open_ended.get(message.request_id)
+        if request is None:
+            return self.respond(uid, message)
+        request.early.append((uid, message))
+        return []
+
+    def take_early(self) -> List[Event]:
+        """What the answers have caused that waited for what was read back or
+        written last."""
+        early, self._early = self._early, []
+        return early
 
     def respond(self, uid: str, message: Response) -> List[Event]:
         """Take in an answer to a request, by a node or one of its clients.
@@ -140,12 +162,29 @@ class PendingRequests:
         elif isinstance(message, BroadcastClientCount):
             waiter = self.counted(request_id, uid, message.client_count)
         elif isinstance(message, FetchSocketsResponse):
-            waiter = self.answered(request_id, uid, message.sockets)
+            waiter = self._fetched(request_id, uid, message)
         else:
             waiter = self.answered(request_id, uid, message.response)
         if waiter is not None:
             events.append(Completed(waiter))
         return events
+
+    def _fetched(self, request_id: str, uid: str,
+                 message: FetchSocketsResponse) -> Optional[Any]:
+        page = message.page
+        if page is None:
+            return self.answered(request_id, uid, message.sockets)
+        request = self._requests.get(request_id)
+        if not isinstance(request, NodesRequest):
+            return None
+        pages = request.turn(uid, page.number, message)
+        if not pages or not page.last:
+            return None
+        if message.counts is None:
+            return self.answered(request_id, uid, tuple(chain.from_iterable(
+                each.sockets for each in pages)))
+        return self.answered(request_id, uid, dict(chain.from_iterable(
+            each.counts or () for each in pages)))
 
     def answered(self, request_id: str, uid: str,
                  response: Any) -> Optional[Any]:

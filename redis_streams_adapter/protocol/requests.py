@@ -9,7 +9,8 @@ A request over the stream asks the nodes that had joined before its position in
 the stream. They are not known before this process has read its entry back. The
 request is *open-ended* until then: a node that joins meanwhile is added, and
 the request cannot be complete. All entries of one stream have one order, so
-the answer is exact.
+the answer is exact. An answer that came beside the stream, over another
+connection, waits for that: it may have overtaken the entries of its node.
 
 A request is complete when all have answered. A node that leaves or falls
 silent is no longer waited for, nor are its clients. The caller that waits ends
@@ -75,6 +76,9 @@ class Request:
         #: The nodes that have joined since the request was opened: the number
         #: of the last entry of this process that had been read back then.
         self._joined: Dict[str, int] = {}
+        #: The answers that came beside the stream while the request was
+        #: open-ended: the uid of the node, and its answer.
+        self.early: List[Tuple[str, Any]] = []
         #: Why it cannot be known which nodes are asked; ``None``: it can.
         self.doubt: Optional[str] = None
         #: When it expires; ``None``: never.
@@ -172,6 +176,8 @@ class NodesRequest(Request):
         super().__init__(namespace, waiter)
         #: The answers so far, by node.
         self.answers: Dict[str, Any] = {}
+        #: The first pages of answers that are not complete yet, by node.
+        self._pages: Dict[str, List[Any]] = {}
 
     @property
     def progress(self) -> Tuple[int, int]:
@@ -182,6 +188,19 @@ class NodesRequest(Request):
         asked, are ignored."""
         if self.hear(uid):
             self.answers[uid] = response
+
+    def turn(self, uid: str, number: int, page: Any) -> List[Any]:
+        """A page of a node's answer has come. A page that has come before, and
+        one after a page that is missing, are ignored.
+
+        :param number: that of the page, from 0 on.
+        :return: all pages so far; none if this one is ignored.
+        """
+        pages = self._pages.setdefault(uid, [])
+        if uid in self._heard or number != len(pages):
+            return []
+        pages.append(page)
+        return pages
 
 
 class ClientsRequest(Request):

@@ -38,6 +38,10 @@ def stream_names(name: str, count: int) -> List[str]:
     return [f'{name}-{index}' for index in range(count)]
 
 
+#: Between the name of the stream and the uid, in the key of an inbox.
+_INBOX = ':answers:'
+
+
 def hash_code(text: str) -> int:
     """JavaScript's and Java's hash of a text, a signed number of 32 bits
     over its UTF-16 code units."""
@@ -58,6 +62,19 @@ def stream_index(namespace: str, count: int) -> int:
         # Node.js gets a negative index here.
         value &= 0x7fffffff
     return value % count
+
+
+def inbox_key(stream_name: str, uid: str) -> str:
+    """The key of the stream that holds the answers to one node's requests.
+
+    :param stream_name: the option of this name.
+    """
+    return f'{stream_name}{_INBOX}{uid}'
+
+
+def is_inbox(key: str) -> bool:
+    """Whether a key is that of an inbox."""
+    return _INBOX in key
 
 
 def public_channel(prefix: str, namespace: str) -> str:

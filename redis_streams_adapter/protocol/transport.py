@@ -202,6 +202,17 @@ class Link(Protocol):
         :raises Unavailable: see the module.
         """
 
+    def discard(self, positions: Sequence[Position],
+                lifetime: float) -> None:
+        """Delete entries of a stream that is no log, but an inbox.
+
+        :param positions: those of the entries, some of which may be deleted
+                          already. May be empty.
+        :param lifetime: after how many seconds the whole stream is deleted,
+                         unless another call comes before that.
+        :raises Unavailable: see the module.
+        """
+
     def ends(self) -> Ends:
         """Where the stream begins and ends.
 

@@ -46,7 +46,7 @@ that was half open, the client shows the offset in ``gap``.
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
 from ..protocol.application import Application, KEY
-from ..protocol.content import MAX_NAME
+from ..protocol.content_parts import MAX_NAME
 from ..errors import DecodeError
 from ..protocol.messages import is_room, Room
 from ..protocol.position import Position

@@ -185,8 +185,18 @@ class Requests(Protocol):
 
     @property
     def dropped(self) -> int:
-        """How many requests and answers over PUB/SUB were not sent, or not
-        known to be."""
+        """How many requests and answers over PUB/SUB, and answers to inboxes,
+        were not sent, or not known to be."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether no answer to another node waits outside the stream."""
+
+    def flush(self, deadline: float) -> bool:
+        """Wait until Redis has those answers, as far as they are complete.
+
+        :param deadline: by the monotonic clock.
+        """
 
     def learned(self) -> None:
         """More may be known of the members of a namespace."""

@@ -298,6 +298,8 @@ class Runtime(Generic[R]):
             # The runtime is closed by now: no new client comes whose session
             # would not be written.
             self.deliveries.close(timeout / 2)
+        # After the goodbye, no node waits for its answers.
+        self.requester.flush(deadline - timeout / 2)
         self.membership.leave()
         self._flush_and_drain(deadline)
 

@@ -286,6 +286,15 @@ class RedisLink(Connection):
             rule = b'MAXLEN', b'~', b'%d' % keep
         return int(self.ask(b'XTRIM', self._stream, *rule))
 
+    def discard(self, positions: Sequence[Position],
+                lifetime: float) -> None:
+        # XDEL needs an id. No entry has the lowest one.
+        ids = [bytes(each) for each in positions] or [b'0-1']
+        for reply in self._commands(
+                (b'XDEL', self._stream, *ids),
+                (b'PEXPIRE', self._stream, b'%d' % (lifetime * 1000))):
+            self._check(reply)
+
     def ends(self) -> Ends:
         found = self._script(ENDS)
         if found is not None:

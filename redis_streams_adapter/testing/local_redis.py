@@ -7,6 +7,7 @@ and no cluster. All that it has is lost with the object.
 import time
 from typing import Any, Dict, List, Tuple
 
+from ..protocol.routing import is_inbox
 from ..protocol.transport import Link
 from ..stream.driver import Driver, SOCKET_TIMEOUT
 from ..stream.scripts import NEXT, RANGE
@@ -32,7 +33,7 @@ class LocalRedis(FakePubSub):
         self.handlers = {
             b'GET': self._get, b'SET': self._set, b'PEXPIRE': self._pexpire,
             b'EVAL': self._eval, b'XRANGE': self._xrange,
-            b'XREVRANGE': self._xrevrange}
+            b'XREVRANGE': self._xrevrange, b'XADD': self._xadd}
 
     def driver(self, cluster: bool = False,
                socket_timeout: float = SOCKET_TIMEOUT) -> Driver:
@@ -53,9 +54,17 @@ class LocalRedis(FakePubSub):
 
     @property
     def streams(self) -> List[FakeStream]:
-        """All streams."""
+        """All streams that are logs."""
         with self.changed:
-            return list(self._streams.values())
+            return [stream for key, stream in self._streams.items()
+                    if not is_inbox(key)]
+
+    @property
+    def inboxes(self) -> List[FakeStream]:
+        """All streams that are inboxes for answers to requests."""
+        with self.changed:
+            return [stream for key, stream in self._streams.items()
+                    if is_inbox(key)]
 
     def go_away(self) -> None:
         """End all connections, and refuse new ones. The data is kept."""
@@ -98,6 +107,9 @@ class LocalRedis(FakePubSub):
         return b'OK'
 
     def _pexpire(self, key: bytes, milliseconds: bytes) -> Any:
+        if key.decode() in self._streams:
+            return int(self.stream(key.decode()).expire(
+                int(milliseconds) / 1000))
         value = self._value(key)
         if value:
             self._store(key, value, milliseconds)
@@ -127,6 +139,11 @@ class LocalRedis(FakePubSub):
         else:
             self._sessions.pop(key, None)
         return DONE
+
+    def _xadd(self, key: bytes, position: bytes, *fields: bytes) -> Any:
+        stream = self.stream(key.decode())
+        stream.expire()
+        return bytes(stream.put(*fields))
 
     def _xrange(self, key: bytes, start: bytes, end: bytes,
                 *count: bytes) -> Any:

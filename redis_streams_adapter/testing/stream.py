@@ -1,22 +1,21 @@
 """A stream in memory, with a clock and faults of its own.
 
-:class:`FakeStream` is the server, :class:`FakeLink` a connection to it: a
-:class:`redis_streams_adapter.protocol.transport.Link`. Faults are planned for
-single commands, see :mod:`.faults`, or caused at any moment by
+:class:`FakeStream` is the server, :class:`~.link.FakeLink` a connection to
+it: a :class:`redis_streams_adapter.protocol.transport.Link`. Faults are
+planned for single commands, see :mod:`.faults`, or caused at any moment by
 :meth:`FakeStream.freeze`, :meth:`~FakeStream.go_away` and others. One suite,
 ``tests/support/transport_contract.py``, tests it and Redis.
 """
 import math
 import threading
 import time
-from bisect import bisect_right
 from collections import defaultdict, deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 from ..protocol.position import Position, START
-from ..protocol.transport import Ends, Entry, EntryRefused, Fields, \
-    Identity, NO_STREAM, NotReplicated, Result, size_of, Unavailable
+from ..protocol.transport import Entry, Fields
 from .faults import Fault
+from .link import FakeLink
 
 #: Where the server's clock starts, in milliseconds since 1970.
 CLOCK_START = 1_700_000_000_000
@@ -25,24 +24,28 @@ CLOCK_START = 1_700_000_000_000
 class FakeStream:
     """A server with one stream.
 
-    ``_changed`` protects everything, and is notified of every change.
+    ``changed`` protects everything, and is notified of every change.
 
     :param max_len: the number of entries that it keeps, exactly.
     """
 
     def __init__(self, max_len: int = 1_000_000) -> None:
         lock = threading.RLock()
-        self._changed = threading.Condition(lock)
-        # Notified of every read that has to wait.
-        self._up_to_date = threading.Condition(lock)
+        self.changed = threading.Condition(lock)
+        #: Notified of every read that has to wait.
+        self.up_to_date = threading.Condition(lock)
         self._max_len = max_len
-        self._faults: Dict[str, Deque[Fault]] = defaultdict(deque)
-        self._links: Dict[int, 'FakeLink'] = {}
-        self._late: List[Tuple['FakeLink', List[Fields]]] = []
-        self._identities = 0
-        self._added = 0
-        self._frozen = False
-        self._away = False
+        #: What happens to the next calls of each method of a link.
+        self.faults: Dict[str, Deque[Fault]] = defaultdict(deque)
+        #: The connections, by the numbers that the server gives them.
+        self.links: Dict[int, FakeLink] = {}
+        self.identities = 0
+        #: What :meth:`arrive` executes.
+        self.late: List[Tuple[FakeLink, List[Fields]]] = []
+        #: How many entries there ever were, as Redis counts.
+        self.added = 0
+        self.frozen = False
+        self.away = False
         #: The number of reads that wait for an entry.
         self.waiting = 0
         #: The server's clock, in milliseconds.
@@ -69,8 +72,10 @@ class FakeStream:
         self.scripts = True
         #: Whether a connection may know its identity and end others.
         self.permissive = True
+        #: When all entries are deleted, by the monotonic clock.
+        self.expiry = math.inf
 
-    def link(self, max_len: Optional[int] = None) -> 'FakeLink':
+    def link(self, max_len: Optional[int] = None) -> FakeLink:
         """A new connection, not connected yet.
 
         :param max_len: to how many entries it trims; ``None``: to as many
@@ -82,17 +87,17 @@ class FakeStream:
 
     def plan(self, operation: str, *faults: Fault) -> None:
         """Plan what happens to the next calls of a method of the links."""
-        with self._changed:
-            self._faults[operation].extend(faults)
+        with self.changed:
+            self.faults[operation].extend(faults)
 
     @property
     def planned(self) -> int:
         """The number of faults that have not happened yet."""
-        return sum(map(len, self._faults.values()))
+        return sum(map(len, self.faults.values()))
 
     def advance(self, seconds: float) -> None:
         """Let the server's time pass."""
-        with self._changed:
+        with self.changed:
             self.clock += int(seconds * 1000)
 
     def put(self, *fields: bytes) -> Position:
@@ -100,70 +105,91 @@ class FakeStream:
 
         :return: its position.
         """
-        with self._changed:
-            position = self._store(fields)
+        with self.changed:
+            position = self.store(fields)
             self.cut()
             return position
 
     def freeze(self) -> None:
         """Answer nothing from now on."""
-        with self._changed:
-            self._frozen = True
+        with self.changed:
+            self.frozen = True
 
     def thaw(self) -> None:
         """Answer again."""
-        with self._changed:
-            self._frozen = False
-            self._changed.notify_all()
+        with self.changed:
+            self.frozen = False
+            self.changed.notify_all()
 
     def go_away(self) -> None:
         """End all connections, and refuse new ones."""
-        with self._changed:
-            self._away = True
-            for link in list(self._links.values()):
-                self._end(link)
+        with self.changed:
+            self.away = True
+            for link in list(self.links.values()):
+                self.end(link)
 
     def come_back(self) -> None:
         """Accept connections again."""
-        with self._changed:
-            self._away = False
+        with self.changed:
+            self.away = False
 
-    def kill(self, link: 'FakeLink') -> None:
+    def kill(self, link: FakeLink) -> None:
         """End one connection."""
-        with self._changed:
-            self._end(link)
+        with self.changed:
+            self.end(link)
 
     def arrive(self) -> None:
         """Execute the commands in the buffers of connections that are
         broken for their clients."""
-        with self._changed:
-            late, self._late = self._late, []
+        with self.changed:
+            late, self.late = self.late, []
             for link, batch in late:
-                if link in self._links.values():
+                if link in self.links.values():
                     for fields in batch:
-                        self._store(fields)
+                        self.store(fields)
 
     def trim(self, keep: int = 0) -> None:
         """Trim the stream to this many entries."""
-        with self._changed:
+        with self.changed:
             self.entries = self.entries[-keep:] if keep else []
 
     def delete(self) -> None:
         """Delete the stream."""
-        with self._changed:
+        with self.changed:
             self.entries = []
             self.last = START
-            self._added = 0
+            self.added = 0
 
     def set_back(self, position: Position) -> None:
         """Lose all entries after a position, as in a failover to a replica
         that has not received them."""
-        with self._changed:
+        with self.changed:
             self.last = position
             count = len(self.entries)
             self.entries = [entry for entry in self.entries
                             if entry.id <= self.last]
-            self._added -= count - len(self.entries)
+            self.added -= count - len(self.entries)
+
+    def discard(self, positions: Sequence[Position]) -> None:
+        """Delete single entries."""
+        with self.changed:
+            gone = frozenset(positions)
+            self.entries = [each for each in self.entries
+                            if each.id not in gone]
+
+    def expire(self, lifetime: Optional[float] = None) -> bool:
+        """Delete the stream when its time has come.
+
+        :param lifetime: let that be in this many seconds.
+        :return: whether there is a stream.
+        """
+        with self.changed:
+            if time.monotonic() >= self.expiry:
+                self.delete()
+                self.expiry = math.inf
+            if lifetime is not None and self.added:
+                self.expiry = time.monotonic() + lifetime
+            return self.added > 0
 
     def wait_until_read(self, count: int, timeout: float) -> bool:
         """Wait until this many connections have read all entries and wait for
@@ -172,16 +198,16 @@ class FakeStream:
         :param timeout: seconds.
         :return: whether they do.
         """
-        with self._changed:
-            return self._up_to_date.wait_for(lambda: sum(
+        with self.changed:
+            return self.up_to_date.wait_for(lambda: sum(
                 each.waits_after == self.last
-                for each in self._links.values()) >= count, timeout)
+                for each in self.links.values()) >= count, timeout)
 
     def range(self, start: bytes, end: bytes) -> List[List[Any]]:
         """The entries between two ids, as in XRANGE."""
         lowest = START if start == b'-' else Position.parse(
             start.lstrip(b'('))
-        with self._changed:
+        with self.changed:
             highest = self.last if end == b'+' else Position.parse(end)
             return [[bytes(entry.id), list(entry.fields)]
                     for entry in self.entries
@@ -191,12 +217,13 @@ class FakeStream:
     @property
     def connections(self) -> int:
         """How many connections there are on the server's side."""
-        with self._changed:
-            return len(self._links)
+        with self.changed:
+            return len(self.links)
 
     # -- with the lock held -----------------------------------------------
 
-    def _store(self, fields: Sequence[bytes]) -> Position:
+    def store(self, fields: Sequence[bytes]) -> Position:
+        """Append an entry."""
         milliseconds, number = self.last
         if self.clock > milliseconds:
             self.last = Position(self.clock)
@@ -205,8 +232,8 @@ class FakeStream:
         entry = Entry(self.last, list(fields))
         self.entries.append(entry)
         self.history.append(entry)
-        self._added += 1
-        self._changed.notify_all()
+        self.added += 1
+        self.changed.notify_all()
         return entry.id
 
     def cut(self, oldest: Optional[int] = None,
@@ -217,184 +244,8 @@ class FakeStream:
         count, self.entries = len(self.entries) - len(kept), kept
         return count
 
-    def _end(self, link: 'FakeLink') -> None:
-        self._links.pop(link.number, None)
+    def end(self, link: FakeLink) -> None:
+        """End a connection."""
+        self.links.pop(link.number, None)
         link.connected = False
-        self._changed.notify_all()
-
-
-class FakeLink:
-    """One connection to a :class:`FakeStream`."""
-
-    server: Optional[bytes] = None
-
-    def __init__(self, stream: FakeStream,
-                 max_len: Optional[int] = None) -> None:
-        self._stream = stream
-        self._max_len = max_len
-        #: After which entry a read waits for another, if one does.
-        self.waits_after: Optional[Position] = None
-        self._interrupted = self._connecting = False
-        #: The number that the server gives it, even if it is not permitted
-        #: to know it.
-        self.number = 0
-        self.connected = self.abandoned = False
-        self.page_bytes = 0
-
-    @property
-    def identity(self) -> Optional[Identity]:
-        if self.number and self._stream.permissive:
-            return (b'%d' % self.number,)
-        return None
-
-    def connect(self) -> None:
-        stream = self._stream
-        with stream._changed:
-            self._connecting = True
-            self._await_thaw(in_doubt=False)
-            self._connecting = False
-            if stream._away or self._next_fault('connect') != Fault.NONE:
-                raise Unavailable('connection refused')
-            stream._identities += 1
-            self.number = stream._identities
-            self.connected = True
-            stream._links[self.number] = self
-
-    def append(self, batch: Sequence[Fields],
-               oldest: Optional[int] = None) -> List[Result]:
-        stream = self._stream
-        with stream._changed:
-            stream.batches.append(len(batch))
-            self._await_thaw(in_doubt=True)
-            fault = self._next_fault('append')
-            if fault is Fault.BREAK_BEFORE:
-                self._break(in_doubt=True)
-            if fault is Fault.BREAK_LATE:
-                stream._late.append((self, list(batch)))
-                # It lives on, on the server's side.
-                self.connected = False
-                raise Unavailable('no reply', in_doubt=True)
-            if fault is Fault.ERROR or stream.error:
-                raise Unavailable(stream.error or 'error reply')
-            for index, fields in enumerate(batch):
-                if stream.chokes_on(fields):
-                    stream._end(self)
-                    raise EntryRefused('Protocol error', index)
-            results: List[Result] = [
-                EntryRefused('too large', index) if stream.refuses(fields)
-                else bytes(stream._store(fields))
-                for index, fields in enumerate(batch)]
-            stream.cut(oldest, self._max_len)
-            if fault is Fault.BREAK_AFTER:
-                self._break(in_doubt=True)
-            if fault is Fault.LAG:
-                raise NotReplicated('only 0 of 1 replicas')
-            return results
-
-    def read(self, after: Position, count: int,
-             block: Optional[float]) -> List[Entry]:
-        stream = self._stream
-        deadline = time.monotonic() + (block or 0)
-        with stream._changed:
-            self._ask('read')
-            while True:
-                start = bisect_right(stream.entries, after,
-                                     key=lambda entry: entry.id)
-                page = stream.entries[start:start + count]
-                left = deadline - time.monotonic()
-                if page or block is None or left <= 0:
-                    self.page_bytes = size_of(page)
-                    if self.page_bytes > stream.page_limit:
-                        self._break(in_doubt=False)
-                    return page
-                stream.waiting += 1
-                self.waits_after = after
-                stream._up_to_date.notify_all()
-                stream._changed.wait(left)
-                self.waits_after = None
-                stream.waiting -= 1
-                self._await_thaw(in_doubt=False)
-
-    def read_in_parts(self, after: Position) -> Optional[List[Entry]]:
-        with self._stream._changed:
-            self._ask('read')
-            page = [e for e in self._stream.entries if e.id > after][:1]
-            self.page_bytes = size_of(page)
-        return page if self._stream.scripts else None
-
-    def next_id(self, after: Position) -> Optional[Position]:
-        with self._stream._changed:
-            self._ask('read')
-            return next(
-                (e.id for e in self._stream.entries if e.id > after), None)
-
-    def trim(self, keep: Optional[int] = None,
-             oldest: Optional[int] = None) -> int:
-        with self._stream._changed:
-            self._ask('trim')
-            return self._stream.cut(oldest, keep or self._max_len)
-
-    def ends(self) -> Ends:
-        stream = self._stream
-        with stream._changed:
-            self._ask('ends')
-            if not stream._added:
-                return NO_STREAM
-            first = stream.entries[0].id if stream.entries else None
-            return Ends(first, stream.last,
-                        stream._added if stream.counts_added else None,
-                        len(stream.entries))
-
-    def time(self) -> int:
-        with self._stream._changed:
-            self._ask('time')
-            return self._stream.clock
-
-    def end_other(self, identity: Identity) -> None:
-        stream = self._stream
-        with stream._changed:
-            self._ask('end_other')
-            other = stream._links.get(int(identity[0]))
-            if other is not None and stream.permissive:
-                stream._end(other)
-
-    def interrupt(self) -> None:
-        with self._stream._changed:
-            # As with a socket: one that is not there yet ends nothing.
-            if self.connected or self._connecting:
-                self._interrupted = True
-                self._stream._changed.notify_all()
-
-    def abandon(self) -> None:
-        self.abandoned = True
-        self.connected = False
-
-    def close(self) -> None:
-        with self._stream._changed:
-            if self.connected:
-                self._stream._end(self)
-
-    # -- with the lock held -----------------------------------------------
-
-    def _ask(self, operation: str) -> None:
-        """Apply faults to a command that changes nothing."""
-        self._await_thaw(in_doubt=False)
-        fault = self._next_fault(operation)
-        if fault is Fault.ERROR:
-            raise Unavailable('error reply')
-        if fault is not Fault.NONE:
-            self._break(in_doubt=False)
-
-    def _await_thaw(self, in_doubt: bool) -> None:
-        while self._stream._frozen and not self._interrupted:
-            self._stream._changed.wait()
-        if self._interrupted or not (self.connected or self._connecting):
-            self._break(in_doubt)
-
-    def _next_fault(self, operation: str) -> Fault:
-        planned = self._stream._faults[operation]
-        return planned.popleft() if planned else Fault.NONE
-
-    def _break(self, in_doubt: bool) -> None:
-        self._stream._end(self)
-        raise Unavailable('the connection is broken', in_doubt)
+        self.changed.notify_all()

@@ -33,7 +33,9 @@ WITHIN = {
          'routing'],
         ['discovery', 'flow_control', 'messages', 'sequences', 'transport',
          'values'],
-        ['addressing', 'content', 'events'],
+        ['addressing', 'content_parts', 'events'],
+        ['request_content'],
+        ['content'],
         ['event_bytes', 'pending_requests'],
         ['event_text'],
         ['codec'],
@@ -52,7 +54,7 @@ WITHIN = {
         ['writer'],
         ['connection', 'resp'],
         ['link', 'listener', 'publisher', 'servers'],
-        ['session_store', 'sharded_listeners']],
+        ['inbox', 'session_store', 'sharded_listeners'], ['inbox_writer']],
     'runtime': [
         ['processes', 'tasks'], ['delivery'], ['channel'],
         ['membership', 'streams', 'watchdog'], ['status'], ['node_events'],
@@ -77,14 +79,15 @@ WITHIN = {
         ['admission'],
         ['tracker']],
     'cluster': [
-        ['remote_socket', 'server_side', 'subscriptions'],
-        ['pubsub'],
+        ['remote_socket', 'server_side', 'steps', 'subscriptions'],
+        ['inboxes', 'pubsub'],
         ['requester'],
-        ['outgoing'],
+        ['outgoing', 'pages'],
         ['incoming'],
         ['calls']],
     'testing': [
-        ['client', 'faults', 'pubsub'], ['stream'], ['local_redis'],
+        ['client', 'faults', 'pubsub'], ['link'], ['stream'],
+        ['local_redis'],
         ['cluster']],
 }
 

@@ -31,9 +31,9 @@ def show(node: Node, *clients: FakeClient, namespace: str = '/',
          is_sendable: Callable[[Any], bool] = lambda value: True
          ) -> List[Dict[str, Any]]:
     """The descriptions of these clients."""
-    return describe(node.server, namespace, [
+    return [each for each in describe(node.server, namespace, [
         (client.sid_in(namespace), client.eio_sid) for client in clients],
-        is_sendable)
+        is_sendable) if each is not None]
 
 
 # -- the handshake -----------------------------------------------------------

@@ -7,7 +7,7 @@ from hypothesis import given, strategies as st
 
 from redis_streams_adapter.protocol.application import Application
 from redis_streams_adapter.protocol.codec import Encoder, Packed, unpack
-from redis_streams_adapter.protocol.content import MAX_NAME
+from redis_streams_adapter.protocol.content_parts import MAX_NAME
 from redis_streams_adapter.errors import DecodeError
 from redis_streams_adapter.protocol.messages import Broadcast, BroadcastAck, \
     BroadcastClientCount, EVERYONE, FetchSockets, FetchSocketsResponse, \

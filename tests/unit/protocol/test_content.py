@@ -10,7 +10,7 @@ from hypothesis import example, given, strategies as st
 from socketio.packet import EVENT, Packet
 
 from redis_streams_adapter.protocol.codec import open_envelope
-from redis_streams_adapter.protocol.content import MAX_NAME
+from redis_streams_adapter.protocol.content_parts import MAX_NAME
 from redis_streams_adapter.errors import DecodeError
 from redis_streams_adapter.protocol.messages import Broadcast, Heartbeat, \
     MessageType

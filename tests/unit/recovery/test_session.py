@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from redis_streams_adapter.protocol.application import Application
-from redis_streams_adapter.protocol.content import MAX_NAME
+from redis_streams_adapter.protocol.content_parts import MAX_NAME
 from redis_streams_adapter.errors import DecodeError
 from redis_streams_adapter.recovery.session import check_offset, check_pid, \
     Gap, INVALID_OFFSET, load_session, OFFSET_NOT_FOUND, Origin, Outcome, \

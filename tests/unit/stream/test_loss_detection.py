@@ -246,7 +246,7 @@ def test_server_that_does_not_count_entries(readings: Readings,
     readings.idle()
     # After an upgrade it counts the existing entries.
     stream.counts_added = True
-    stream._added = 1
+    stream.added = 1
     put(stream, 4)
     readings.idle()
     readings.idle()
