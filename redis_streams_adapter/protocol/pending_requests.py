@@ -128,8 +128,9 @@ class PendingRequests:
         for uid, message in request.early:
             self._early.extend(self.respond(uid, message))
         request.early.clear()
-        if request.waiter is None:
-            # A node that was silent for too long may still answer.
+        if request.waiter is None or request_id not in self._requests:
+            # A node that was silent for too long may still answer. Or the
+            # early answers were all.
             return None
         return self._close_if_complete(request_id, request)
 

@@ -99,7 +99,8 @@ class LocalCluster:
     def settle(self, timeout: float = TIMEOUT) -> None:
         """Wait until all that was emitted so far is delivered: it has left
         every outbox, every manager has read it and handed it to its clients,
-        and the same is true of all that this has caused.
+        and the same is true of all that this has caused, such as the answers
+        to requests.
 
         Handlers that python-socketio runs in tasks of their own are not
         waited for, nor what they emit later.
@@ -117,10 +118,14 @@ class LocalCluster:
             members = sum(map(_is_member, self.managers))
             # What is read may be answered. Nothing more comes only if nothing
             # was added while all was read.
-            after = [len(stream.history) for stream in streams]
+            inboxes = self.redis.inboxes
+            answered = all(map(_has_answered, self.managers))
+            after = [len(stream.history) for stream in (*streams, *inboxes)]
             read = all([stream.wait_until_read(members, INTERVAL)
                         for stream in streams])
-            if flushed and read and after == before:
+            # What was read from an inbox is deleted there.
+            taken = not any(stream.entries for stream in inboxes)
+            if flushed and answered and read and taken and after == before:
                 return
             before = after
 
@@ -162,3 +167,9 @@ def _is_member(manager: RedisStreamsManager) -> bool:
     """Whether a manager has joined the cluster, and not left it."""
     runtime = manager._lifecycle.current
     return runtime is not None and runtime.member and not runtime.closed
+
+
+def _has_answered(manager: RedisStreamsManager) -> bool:
+    """Whether no answer of a manager to a request of another waits."""
+    runtime = manager._lifecycle.current
+    return runtime is None or runtime.closed or runtime.requester.idle

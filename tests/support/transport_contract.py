@@ -428,3 +428,47 @@ def test_time_is_the_servers_clock(link: Any) -> None:
     before = link.time()
     position, = stored(link, [fields(1)])
     assert before <= position.milliseconds <= link.time()
+
+
+# -- an inbox --------------------------------------------------------------
+
+def test_discarded_entries_are_gone(link: Any) -> None:
+    ids = stored(link, [fields(number) for number in range(5)])
+    link.discard([ids[0], ids[3]], UNLIMITED)
+    assert numbers(link.read(START, 10, None)) == [1, 2, 4]
+    # Some are gone already.
+    link.discard(ids, UNLIMITED)
+    assert link.read(START, 10, None) == []
+    link.append([fields(5)])
+    assert numbers(link.read(START, 10, None)) == [5]
+
+
+def test_discard_of_nothing(link: Any) -> None:
+    link.discard((), UNLIMITED)
+    link.append([fields(1)])
+    link.discard((), UNLIMITED)
+    assert numbers(link.read(START, 10, None)) == [1]
+
+
+def test_unused_inbox_expires(link: Any) -> None:
+    link.append([fields(1)])
+    link.discard((), 0.05)
+    wait_until(lambda: link.read(START, 10, None) == [])
+    link.append([fields(2)])
+    assert numbers(link.read(START, 10, None)) == [2]
+
+
+def test_read_waits_for_an_inbox_that_was_emptied(
+        backend: Any, link: Any, connect: Callable[..., Any]) -> None:
+    link.discard(stored(link, [fields(1)]), UNLIMITED)
+    reader = connect(block=UNLIMITED)
+    wait = in_thread(reader.read, START, 10, UNLIMITED)
+    wait_until(backend.waiting)
+    link.append([fields(2)])
+    assert numbers(wait()) == [2]
+
+
+def test_discard_on_killed_link(backend: Any, link: Any) -> None:
+    backend.kill(link)
+    with pytest.raises(Unavailable):
+        link.discard((), UNLIMITED)

@@ -29,6 +29,9 @@ REQUESTS = {
     'sharded-pubsub': ('ssubscribe', 'sunsubscribe', 'spublish',
                        'pubsub|shardnumsub', 'ping')}
 
+#: Those that keep answers to requests out of the stream.
+INBOX = ('pexpire', 'xdel')
+
 USER, PASSWORD = 'node', 'secret'
 
 
@@ -48,11 +51,17 @@ def servers(each_binary: str) -> Iterator[Servers]:
         yield Servers(master, replica)
 
 
-def admit(server: Any, *commands: str, stream: str = '') -> None:
-    """Give the user these rights, and no others."""
+def admit(server: Any, *commands: str, stream: str = '',
+          inboxes: bool = False) -> None:
+    """Give the user these rights, and no others.
+
+    :param inboxes: those for the keys of inboxes, too.
+    """
     rules = [f'+{command}' for command in commands]
     if stream:
         rules.append(f'~{stream}')
+    if inboxes:
+        rules.append(f'~{stream}:answers:*')
     ask(server, 'ACL', 'SETUSER', USER, 'reset', 'on', f'>{PASSWORD}',
         *rules)
 
@@ -108,6 +117,60 @@ def test_least_rights_suffice_for_requests(servers: Servers,
     denied = [each for entry in ask(master, 'ACL', 'LOG') for each in entry
               if each in REQUESTS[transport]]
     assert denied == []
+
+
+@pytest.mark.parametrize('commands, inboxes', [
+    ((*NODE, *INBOX), True), ((*NODE, *INBOX), False), (NODE, True),
+    ((*NODE, 'xdel'), True), ((*NODE, 'pexpire'), True)],
+    ids=['all rights', 'no key', 'no command', 'no pexpire', 'no xdel'])
+def test_rights_for_inboxes(servers: Servers, start_nodes: StartNodes,
+                            unique: Unique, commands: List[str],
+                            inboxes: bool) -> None:
+    """Without them, answers come in the stream."""
+    master, stream = servers.master, unique('stream')
+    admit(master, *commands, stream=stream, inboxes=inboxes)
+    nodes = start_nodes(2, master.url_of(USER, PASSWORD), stream_name=stream,
+                        **STEADY)
+    start_managers(nodes)
+    for node in nodes:
+        node.handle_server_side('name', node.name)
+        node.wait_server_count(2)
+    for _ in range(3):
+        for node, other in zip(nodes, nodes[::-1]):
+            assert node.server_side_call('name') == [other.name]
+    allowed = inboxes and len(commands) == len(NODE) + len(INBOX)
+    with master.client() as admin:
+        answers = [fields for _, fields in admin.xrange(stream)
+                   if fields[b'type'] == b'10']
+        keys = list(admin.scan_iter(f'{stream}:answers:*'))
+        lives = [admin.pttl(key) for key in keys]
+    assert len(answers) == (0 if allowed else 6)
+    assert len(keys) == (2 if allowed else 0)
+    assert all(0 < each <= 120_000 for each in lives)
+    for node in nodes:
+        assert node.health()['status'] == 'ok'
+        assert node.stats()['requests_dropped'] == 0
+
+
+def test_right_to_use_inboxes_is_withdrawn(
+        servers: Servers, start_nodes: StartNodes, unique: Unique) -> None:
+    """A server that may no longer write there answers in the stream."""
+    master, stream = servers.master, unique('stream')
+    admit(master, *NODE, *INBOX, stream=stream, inboxes=True)
+    # The one that asks keeps its rights.
+    asking, = start_nodes(1, master.url, stream_name=stream, **STEADY)
+    other, = start_nodes(1, master.url_of(USER, PASSWORD),
+                         stream_name=stream, **STEADY)
+    start_managers([asking, other])
+    other.handle_server_side('name', 'other')
+    asking.wait_server_count(2)
+    assert asking.server_side_call('name') == ['other']
+    admit(master, *NODE, stream=stream)
+    for _ in range(2):
+        assert asking.server_side_call('name') == ['other']
+    with master.client() as admin:
+        assert 2 == len([fields for _, fields in admin.xrange(stream)
+                         if fields[b'type'] == b'10'])
 
 
 def test_least_rights_suffice_for_emitter(servers: Servers,

@@ -2,6 +2,9 @@
 has been read back."""
 from typing import Any
 
+from redis_streams_adapter.protocol.events import Acknowledged, Completed
+from redis_streams_adapter.protocol.messages import BroadcastAck, \
+    BroadcastClientCount, FetchSocketsResponse, Page
 from redis_streams_adapter.protocol.pending_requests import \
     CALLBACK_LIFETIME, CALLBACK_LIFETIME_ALONE, PendingRequests
 from redis_streams_adapter.protocol.requests import ClientsRequest, LOST, \
@@ -163,3 +166,106 @@ def test_ways_of_answers(requests: PendingRequests) -> None:
     assert requests.concern('/') and not requests.concern('/chat')
     assert requests.answered('s', 'a', 1) is WAITER
     assert not requests.concern('/')
+
+
+# -- answers that came beside the stream ------------------------------------
+
+def answer(sid: str) -> FetchSocketsResponse:
+    return FetchSocketsResponse('r', ({'id': sid},))
+
+
+def test_early_answer_waits(requests: PendingRequests) -> None:
+    """Its node was not known when it came."""
+    request = ask(requests)
+    assert requests.overhear('a', answer('s')) == []
+    assert request.answers == {}
+    requests.joined('/', 'a', WRITER)
+    requests.written('r', WRITER, 3)
+    assert requests.returned(WRITER, 3) == []
+    assert requests.take_early() == [Completed(WAITER)]
+    assert request.answers == {'a': ({'id': 's'},)}
+    assert requests.take_early() == []
+
+
+def test_early_answer_of_a_node_that_was_not_asked(
+        requests: PendingRequests) -> None:
+    request = ask(requests)
+    requests.written('r', WRITER, 3)
+    requests.overhear('late', answer('s'))
+    requests.returned(WRITER, 3)
+    assert requests.take_early() == [Completed(WAITER)]
+    assert request.answers == {}
+
+
+def test_answer_after_the_request_was_read_back(
+        requests: PendingRequests) -> None:
+    ask(requests, 'a')
+    requests.written('r', WRITER, 3)
+    requests.returned(WRITER, 3)
+    assert requests.overhear('a', answer('s')) == [Completed(WAITER)]
+
+
+def test_early_acknowledgement(requests: PendingRequests) -> None:
+    log = Log()
+    requests.open('r', ClientsRequest('/', callback=log), ['a'], 0.0,
+                  writer=WRITER)
+    requests.overhear('a', BroadcastClientCount('r', 1))
+    requests.overhear('a', BroadcastAck('r', ('yes',)))
+    assert requests.take_early() == []
+    requests.returned(WRITER, 3)
+    requests.written('r', WRITER, 3)
+    assert requests.take_early() == [Acknowledged(log, ('yes',))]
+    assert len(requests) == 0
+
+
+# -- pages -------------------------------------------------------------------
+
+def page(number: int, last: bool, *sids: str) -> FetchSocketsResponse:
+    return FetchSocketsResponse(
+        'r', tuple({'id': sid} for sid in sids), Page(number, last))
+
+
+def asked(requests: PendingRequests, *nodes: str) -> NodesRequest:
+    request = NodesRequest('/', WAITER)
+    requests.open('r', request, nodes, 0.0)
+    return request
+
+
+def test_pages_make_one_answer(requests: PendingRequests) -> None:
+    request = asked(requests, 'a')
+    assert requests.respond('a', page(0, False, 's', 't')) == []
+    assert requests.respond('a', page(1, False)) == []
+    assert request.answers == {} and request.missing == ['a']
+    assert requests.respond('a', page(2, True, 'u')) == [Completed(WAITER)]
+    assert request.answers == {'a': ({'id': 's'}, {'id': 't'}, {'id': 'u'})}
+
+
+def test_missing_page(requests: PendingRequests) -> None:
+    """The answer must not look complete."""
+    request = asked(requests, 'a')
+    requests.respond('a', page(0, False, 's'))
+    assert requests.respond('a', page(2, True, 'u')) == []
+    assert request.answers == {} and request.missing == ['a']
+
+
+def test_page_that_comes_twice(requests: PendingRequests) -> None:
+    request = asked(requests, 'a', 'b')
+    for _ in range(2):
+        requests.respond('a', page(0, False, 's'))
+    for _ in range(2):
+        assert requests.respond('a', page(1, True, 't')) == []
+    assert request.answers == {'a': ({'id': 's'}, {'id': 't'})}
+    assert request.missing == ['b']
+
+
+def test_pages_of_counts(requests: PendingRequests) -> None:
+    request = asked(requests, 'a')
+    requests.respond('a', FetchSocketsResponse(
+        'r', (), Page(0, False), (('x', 1), ('y', 2))))
+    requests.respond('a', FetchSocketsResponse(
+        'r', (), Page(1, True), ((5, 3),)))
+    assert request.answers == {'a': {'x': 1, 'y': 2, 5: 3}}
+
+
+def test_page_for_nobody(requests: PendingRequests) -> None:
+    assert requests.respond('a', page(0, True)) == []
