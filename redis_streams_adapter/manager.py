@@ -671,8 +671,8 @@ class RedisStreamsManager(PubSubManager):
         ``writer_restarts``, ``reader_restarts``
             Restarts of a task after an error.
         ``requests_dropped``
-            Requests and answers over PUB/SUB that were not sent, or not
-            known to be.
+            Requests and answers over PUB/SUB, and answers to inboxes, that
+            were not sent, or not known to be.
         ``outages``
             Outages of Redis.
         ``task_deaths``, ``stalls``
