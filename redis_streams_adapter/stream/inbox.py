@@ -28,7 +28,7 @@ from .connection import Refused
 #: that a call survives.
 LIFETIME = 120.0
 
-#: How many answers are read at once. Each is bounded, see
+#: How many answers are read at once, at most. Each is bounded, see
 #: :mod:`redis_streams_adapter.cluster.pages`.
 COUNT = 25
 
@@ -69,6 +69,11 @@ class Inbox:
         #: The highest number of each writer, the last used writer last. Used
         #: by the task. If the process dies, so do the callers of its requests.
         self._numbers: Dict[bytes, int] = {}
+        #: How many answers to read next. Used by the task.
+        self._count = COUNT
+        #: Whether the log has been told of the missing right. Used by the
+        #: task.
+        self._warned = False
 
     def await_open(self, patience: float) -> bool:
         """Wait until it is known whether the inbox is open.
@@ -114,9 +119,12 @@ class Inbox:
             if NO_RIGHT not in str(exc):
                 raise
             self._close()
-            self._logger().warning(
-                'this user may not use an inbox, so answers to requests go '
-                'into the stream of events, and shorten its history (%s)', exc)
+            if not self._warned:
+                self._warned = True
+                self._logger().warning(
+                    'this user may not use an inbox, so answers to requests '
+                    'go into the stream of events, and shorten its history '
+                    '(%s)', exc)
             link.close()
             task.rest(TRY_AGAIN)
         finally:
@@ -133,7 +141,10 @@ class Inbox:
 
         :return: whether there was anything.
         """
-        page = link.read(START, COUNT, block)
+        # If they are too large together, the connection breaks.
+        count, self._count = self._count, 1
+        page = link.read(START, count, block)
+        self._count = min(2 * count, COUNT)
         for entry in page:
             if self._is_new(entry):
                 self._take(entry)

@@ -226,14 +226,19 @@ class InboxWriter:
                         or 'MovedError' in reason:
                     raise Unavailable(reason)
                 answer = self._sending[number]
-                if NO_RIGHT in reason.lower() and self.accepts:
-                    self._refused_until = time.monotonic() + TRY_AGAIN
-                    self._logger().warning(
-                        'this user may not write into inboxes, so answers to '
-                        'requests go into the stream of events, and shorten '
-                        'its history (%s)', reason)
+                if NO_RIGHT in reason.lower():
+                    self._refuse(reason)
                 if number > tried:
                     answer.otherwise()
                 else:
                     self.dropped += 1
             self._settle(number)
+
+    def _refuse(self, reason: str) -> None:
+        first = self._refused_until == -math.inf
+        self._refused_until = time.monotonic() + TRY_AGAIN
+        if first:
+            self._logger().warning(
+                'this user may not write into inboxes, so answers to requests '
+                'go into the stream of events, and shorten its history (%s)',
+                reason)

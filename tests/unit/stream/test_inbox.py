@@ -121,11 +121,29 @@ def test_without_the_right(stream: FakeStream, reading: Reading,
         def discard(self, *args: Any) -> None:
             raise Refused("NoPermissionError: no permissions to run 'xdel'")
 
-    reading.make_link = lambda: Forbidden(stream)
+    made: List[Any] = []
+
+    def make() -> Any:
+        made.append(Forbidden(stream))
+        return made[-1]
+
+    reading.make_link = make
     assert not reading.start()
+    wait_until(lambda: stream.connections == 0)
+    reading.task.hurry()
+    wait_until(lambda: made[1:] and stream.connections == 0)
     assert len([each for each in caplog.records
                 if 'may not use an inbox' in each.getMessage()]) == 1
-    assert stream.connections == 0
+
+
+def test_large_answers_are_read_one_by_one(stream: FakeStream,
+                                           reading: Reading) -> None:
+    """Redis, or a limit of ours, breaks the connection over many of them."""
+    stream.page_limit = 1500
+    for name in b'a', b'b', b'c':
+        put(stream, name, b'text', b'x' * 1000)
+    reading.task.start()
+    wait_for_value(lambda: reading.taken, [b'a', b'b', b'c'])
 
 
 def test_few_writers_are_remembered(
