@@ -44,9 +44,12 @@ def answer_with_sockets(requester: Requester, act: Act,
             batch = []
     if message.pages:
         yield from pages.send(batch, True)
+        return
+    whole = FetchSocketsResponse(message.request_id, tuple(batch))
+    if len(batch) <= FIRST:
+        requester.reply(act, whole)
     else:
-        requester.reply(act, FetchSocketsResponse(
-            message.request_id, tuple(batch)))
+        yield from requester.reply_in_parts(act, whole, FIRST)
 
 
 def answer_with_counts(requester: Requester, act: Act,

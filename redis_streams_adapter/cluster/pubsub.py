@@ -30,7 +30,7 @@ import logging
 import math
 import time
 from typing import Callable, Iterable, Mapping, NamedTuple, Optional, \
-    Sequence, Tuple
+    Sequence
 
 from ..protocol.application import Application
 from ..protocol.codec import Encoder, Packed, unpack
@@ -144,16 +144,17 @@ class PubSub:
         return lambda: self._publish(
             self._way, self._channels.public(namespace), packed)
 
-    def answer(self, way: Way, namespace: str, uid: str, message: Message
-               ) -> Tuple[int, Callable[[], None]]:
-        """Encode an answer to a node, for the way of its request.
+    def pack(self, namespace: str, message: Message) -> bytes:
+        """Encode an answer.
 
-        :return: its size in bytes, and a function that publishes it.
         :raises TypeError, ValueError: it cannot be serialised.
         """
-        packed = self._encoder.pack(namespace, message, self._application)
-        return len(packed), lambda: self._publish(
-            way, self._channels.private(namespace, uid), packed)
+        return self._encoder.pack(namespace, message, self._application)
+
+    def answer(self, way: Way, namespace: str, uid: str,
+               packed: bytes) -> None:
+        """Publish an answer to a node, the way of its request."""
+        self._publish(way, self._channels.private(namespace, uid), packed)
 
     def _publish(self, way: Way, channel: str, packed: bytes) -> None:
         self._start('publisher', self._publisher.work, matters=self.asks)

@@ -10,16 +10,18 @@ has asked (:mod:`redis_streams_adapter.cluster.inboxes`), if there is one.
 import math
 import threading
 import time
+from dataclasses import replace
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, \
-    Tuple
+    Sequence, Tuple
 
 from ..runtime.runtime import Runtime
 from ..errors import NO_ROOM, RedisStreamsError
 from ..protocol.discovery import ASK_INTERVAL
 from ..protocol.events import Act
+from ..protocol.joining import join_json, join_msgpack, Part
 from ..protocol.membership import Known
-from ..protocol.messages import Message, Request as RequestMessage, \
-    Response, with_inbox
+from ..protocol.messages import FetchSocketsResponse, Message, \
+    Request as RequestMessage, Response, with_inbox
 from ..protocol.node import Node
 from ..stream.outbox import Pending
 from ..protocol.requests import Asked, NOBODY, Request, UNKNOWN_MEMBERS
@@ -295,8 +297,8 @@ class Requester:
         :return: the size of the answer in bytes, and the function.
         """
         if act.way is not None:
-            return self._pubsub.answer(
-                act.way, act.namespace, act.uid, message)
+            packed = self._pubsub.pack(act.namespace, message)
+            return len(packed), lambda: self._publish(act, packed)
         fields = self._runtime.encode(act.namespace, message)
         inbox = getattr(act.message, 'inbox', None)
 
@@ -313,6 +315,41 @@ class Requester:
             return len(fields[-1]), send
         return len(fields[-1]), lambda: self._inboxes.answer(
             inbox, fields, send_late)
+
+    def _publish(self, act: Act, packed: bytes) -> None:
+        if act.way is not None:
+            self._pubsub.answer(act.way, act.namespace, act.uid, packed)
+
+    def reply_in_parts(self, act: Act, message: FetchSocketsResponse,
+                       size: int) -> Iterator[bool]:
+        """Answer a request of another node as :meth:`reply` does, in small
+        steps.
+
+        :param size: how many sockets to encode in one step.
+        :return: work for :meth:`later`.
+        """
+        packs, parts = act.way is not None, []
+
+        def encode(sockets: Sequence[Any]) -> Any:
+            some = replace(message, sockets=tuple(sockets))
+            return self._pubsub.pack(act.namespace, some) if packs \
+                else self._runtime.encode(act.namespace, some)
+
+        for start in range(0, len(message.sockets), size):
+            some = message.sockets[start:start + size]
+            encoded = encode(some)
+            parts.append(Part(
+                len(some), encoded if packs else encoded[-1]))
+            yield False
+        empty = encode(())
+        whole = join_msgpack(empty, parts) if packs \
+            else join_json(empty[-1], parts)
+        if whole is None:
+            self.reply(act, message)
+        elif packs:
+            self._publish(act, whole)
+        else:
+            self._runtime.append(act.namespace, (*empty[:-1], whole))
 
     @property
     def crowded(self) -> bool:

@@ -29,8 +29,8 @@ TOP = [
 #: not import each other: that could become an import cycle.
 WITHIN = {
     'protocol': [
-        ['application', 'json_encoder', 'json_parser', 'position', 'requests',
-         'routing'],
+        ['application', 'joining', 'json_encoder', 'json_parser', 'position',
+         'requests', 'routing'],
         ['discovery', 'flow_control', 'messages', 'sequences', 'transport',
          'values'],
         ['addressing', 'content_parts', 'events'],

@@ -40,6 +40,11 @@ class World:
     def reply(self, act: Act, message: Any) -> None:
         self.sent.append(message)
 
+    def reply_in_parts(self, act: Act, message: Any, size: int) -> Any:
+        for _ in range(0, len(message.sockets), size):
+            yield False
+        self.reply(act, message)
+
     def encode_reply(self, act: Act, message: Any) -> Any:
         size = len(Encoder('me').encode('/', message)[-1])
         return size, lambda: self.sent.append(message)

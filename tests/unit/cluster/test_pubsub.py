@@ -35,7 +35,8 @@ def test_answer_takes_the_way_of_the_request(server: FakePubSub,
                    [(Packed('a', '/', REQUEST), way)])
     # It has received its own message.
     assert one.heard.calls == []
-    other.channel.answer(way, '/', 'a', ANSWER)[1]()
+    other.channel.answer(
+        way, '/', 'a', other.channel.pack('/', ANSWER))
     wait_for_value(lambda: one.heard.calls,
                    [(Packed('b', '/', ANSWER), way)])
     assert len(other.heard.calls) == 1
@@ -53,7 +54,8 @@ def test_another_application(server: FakePubSub,
     me = make_side('me', 'pubsub')
     stranger = make_side('stranger', 'pubsub', application=THEIRS)
     stranger.channel.ask('/', REQUEST)()
-    stranger.channel.answer(Way.PLAIN, '/', 'me', ANSWER)[1]()
+    stranger.channel.answer(
+        Way.PLAIN, '/', 'me', stranger.channel.pack('/', ANSWER))
     stranger.channel.ask('/', FetchSockets(EVERYONE, ''))()
     make_side('friend', 'pubsub').channel.ask('/', REQUEST)()
     wait_for_value(lambda: me.heard.calls,
@@ -79,7 +81,7 @@ def test_unserialisable_messages(make_side: MakeSide) -> None:
     with pytest.raises(TypeError):
         me.channel.ask('/', answer)
     with pytest.raises(TypeError):
-        me.channel.answer(Way.PLAIN, '/', 'a', answer)
+        me.channel.pack('/', answer)
     assert 'publisher' not in me.tasks
 
 
@@ -218,7 +220,8 @@ def test_guest(server: FakePubSub, make_side: MakeSide, transport: str,
     assert member.listening('/chat') == Asked(0, [])
     guest.knows('member', namespace='/chat')
     assert guest.listening('/chat') == Asked(1, ['member'])
-    member.channel.answer(Way(transport), '/chat', 'guest', ANSWER)[1]()
+    member.channel.answer(Way(transport), '/chat', 'guest',
+                          member.channel.pack('/chat', ANSWER))
     wait_for_value(lambda: len(guest.heard.calls), 1)
     # Now it serves the namespace.
     guest.channel.serve(['/', '/chat'])
