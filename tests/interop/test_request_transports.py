@@ -100,3 +100,31 @@ def test_servers_answer_over_sharded_channels(
     clients = [connect_js(server) for server in servers]
     for requester in servers[-2:]:
         check_answers(requester, servers, clients, unique)
+
+
+@pytest.mark.parametrize('generation', [OLD, NEW],
+                         ids=lambda generation: generation.name)
+def test_answers_about_many_clients(
+        redis_server: RedisServer, unique: Unique, start_nodes: StartNodes,
+        start_js: StartJs, connect_js: Connect,
+        generation: Generation) -> None:
+    """A server in Node.js gets them whole, one in Python in pages."""
+    transport = 'stream' if generation is OLD else 'pubsub'
+    servers = start(redis_server, unique, start_nodes, start_js, generation,
+                    [transport] * 2)
+    clients = [connect_js(server) for server in (*servers, *servers[:1] * 45)]
+    wait_until_heard(servers, clients[:3], unique)
+    sids = sorted(client.sid for client in clients)
+    text = '"]}' * 100
+    servers[0].save_session(clients[-1].sid, {'text': text})
+    for server in servers:
+        server.wait_server_count(3)
+        found = server.fetch_sockets()
+        assert sorted(each['sid'] for each in found) == sids
+        assert [each['data'] for each in found
+                if each['sid'] == clients[-1].sid] == [{'text': text}]
+    room = unique('room')
+    servers[0].sockets_join([room])
+    for server in servers[:2]:
+        wait_for_value(
+            lambda: server.invoke('manager', 'all_rooms').get(room), 48)
