@@ -15,7 +15,7 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, \
     Sequence, Tuple
 
 from ..runtime.runtime import Runtime
-from ..errors import NO_ROOM, RedisStreamsError
+from ..errors import RedisStreamsError
 from ..protocol.discovery import ASK_INTERVAL
 from ..protocol.events import Act
 from ..protocol.joining import join_json, join_msgpack, Part
@@ -308,8 +308,8 @@ class Requester:
         def send_late() -> None:
             try:
                 send()
-            except NO_ROOM as exc:
-                self._runtime.status.no_room('an answer', exc)
+            except RedisStreamsError as exc:
+                self._give_up(exc)
 
         if inbox is None or not self._inboxes.accept:
             return len(fields[-1]), send
@@ -371,8 +371,15 @@ class Requester:
     def _guarded(self, work: Iterator[bool]) -> Iterator[bool]:
         try:
             yield from work
-        except NO_ROOM as exc:
-            self._runtime.status.no_room('an answer', exc)
+        except RedisStreamsError as exc:
+            self._give_up(exc)
+
+    def _give_up(self, error: RedisStreamsError) -> None:
+        """An answer cannot be sent: there is no room, or this manager is
+        closed. The node that waits for it reports that this one is missing.
+        """
+        if not self._runtime.closed:
+            self._runtime.status.no_room('an answer', error)
 
     def withdraw(self, request_id: str) -> None:
         """Stop waiting for answers to a request."""

@@ -1,12 +1,15 @@
 """Answers to requests over the stream go into inboxes."""
-from typing import Any, Callable, List
+from typing import Any, Callable, Iterator, List
 
 import pytest
 import socketio
 
+from redis_streams_adapter.cluster.incoming import FEW
+from redis_streams_adapter.errors import OutboxFullError
 from redis_streams_adapter.protocol.codec import open_envelope
-from redis_streams_adapter.protocol.messages import MessageType, \
-    RESPONSE_TYPES
+from redis_streams_adapter.protocol.messages import EVERYONE, FetchSockets, \
+    MessageType, RESPONSE_TYPES
+from redis_streams_adapter.protocol.requests import NodesRequest
 from redis_streams_adapter.testing import LocalClient, LocalCluster
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
@@ -147,3 +150,52 @@ def test_closed_cluster_has_sent_its_answers() -> None:
         cluster.settle()
         other.close()
         assert other.stats()['requests_dropped'] == 0
+
+
+@pytest.mark.parametrize('transport', ['stream', 'pubsub', 'sharded-pubsub'])
+def test_many_clients(transport: str) -> None:
+    """Their server makes the answer on a task of its own."""
+    with LocalCluster(2, request_transport=transport) as cluster:
+        servers = [
+            socketio.Server(client_manager=manager, async_mode='threading')
+            for manager in cluster.managers]
+        clients = [LocalClient(servers[0]) for _ in range(3 * FEW)]
+        one, other = cluster.managers
+        for client in clients:
+            one.enter_room(client.sid, '/', 'room')
+        cluster.start()
+        found = Call(other.fetch_sockets).result()
+        assert {each.sid for each in found} == {
+            client.sid for client in clients}
+        assert {tuple(sorted(each.rooms)) for each in found} == {
+            tuple(sorted(('room', client.sid))) for client in clients}
+        assert Call(other.all_rooms).result() == {'room': 3 * FEW}
+        # As a server in Node.js asks.
+        request = FetchSockets(EVERYONE, 'r')
+        requester = other._live().requester
+        waiter = other._live().engine.event()
+        asked = NodesRequest('/', waiter)
+        send = requester.request('r', '/', request)
+        assert Call(requester.expect, 'r', asked, DEADLINE).result()
+        send()
+        assert waiter.wait(DEADLINE)
+        sockets, = asked.answers.values()
+        assert {each['id'] for each in sockets} == {
+            client.sid for client in clients}
+
+
+def test_no_room_for_an_answer(cluster: Any) -> None:
+    """It is given up, and the next one is made."""
+    runtime = cluster.managers[1]._live()
+
+    def full() -> Iterator[bool]:
+        yield False
+        raise OutboxFullError('on purpose')
+
+    runtime.requester.later(full())
+    wait_until(lambda: runtime.requester.idle)
+    done: List[bool] = []
+    runtime.requester.later(iter(lambda: bool(done.append(True)) or len(
+        done) > 2, True))
+    wait_until(lambda: len(done) > 2)
+    assert runtime.tasks.by_name['answers'].restarts == 0
