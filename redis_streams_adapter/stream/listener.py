@@ -28,6 +28,9 @@ from .topology import Address
 #: still works.
 QUIET = 5.0
 
+#: After a message of this many bytes, other tasks may run.
+LARGE = 1 << 13
+
 #: The commands of each way.
 SUBSCRIBE = {Way.PLAIN: b'SUBSCRIBE', Way.SHARDED: b'SSUBSCRIBE'}
 UNSUBSCRIBE = {Way.PLAIN: b'UNSUBSCRIBE', Way.SHARDED: b'SUNSUBSCRIBE'}
@@ -204,6 +207,7 @@ class Listener:
         self._changed = changed
         self._moved = moved
         self._work_there = engine.event()
+        self._pause = engine.pause
         #: Ends what the task waits for; ``None`` while it does not wait.
         #: Written by the task, before it reads what is wanted.
         self._wakeup: Optional[Wakeup] = None
@@ -361,8 +365,7 @@ class Listener:
             return False
         return True
 
-    def _listen(self, link: ListenerLink, task: Task,
-                wanted: Wanted) -> None:
+    def _listen(self, link: ListenerLink, task: Task, wanted: Wanted) -> None:
         """Hand on what is heard, until the channels change."""
         asked, due = False, time.monotonic() + QUIET
         while wanted is self._wanted and not task.stopping:
@@ -393,3 +396,5 @@ class Listener:
         except Exception:
             # The defect concerns this message alone.
             self._logger().exception('a request could not be processed')
+        if len(heard.message) >= LARGE:
+            self._pause()

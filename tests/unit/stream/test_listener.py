@@ -64,6 +64,19 @@ def test_plain_and_sharded_channels(server: FakePubSub, listener: Listener,
     assert len(server.connections) == 1
 
 
+def test_others_run_after_a_large_message(
+        server: FakePubSub, listener: Listener, log: Log,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: List[int] = []
+    monkeypatch.setattr(
+        listener, '_pause', lambda: pauses.append(len(log.calls)))
+    server.wait_listening('a')
+    for size in 1, listener_module.LARGE, 2:
+        server.publish('a', b'x' * size)
+    wait_for_value(lambda: len(log.calls), 3)
+    assert pauses == [2]
+
+
 @pytest.mark.parametrize('error', [UNKNOWN, NO_PERMISSION])
 def test_refusal_of_an_optional_way(server: FakePubSub, listener: Listener,
                                     log: Log, run: Run, make_listener: Any,
