@@ -16,6 +16,8 @@ otherwise. Only this package has the following fields; Node.js ignores them.
                      which that was true
 ``asks``             of an INITIAL_HEARTBEAT: asks for that list; of a
                      HEARTBEAT: asks all readers for their positions
+``presence``, …      of a sign of life: the namespaces of the server, see
+                     :mod:`redis_streams_adapter.protocol.presence`
 ===================  ====================================================
 
 *Total* means two things. For any bytes in the stream, :func:`open_envelope`
@@ -35,7 +37,7 @@ from .content_parts import MAX_NAME
 from ..errors import DecodeError
 from .json_parser import load_json
 from .messages import Broadcast, EMITTER_UID, Heartbeat, InitialHeartbeat, \
-    Message, MessageType, Target
+    Message, MessageType, SIGNS_OF_LIFE, Target
 from .values import JSONModule, load_base64, load_msgpack, \
     Serialiser, without_nonfinite
 
@@ -61,7 +63,7 @@ class Envelope(NamedTuple):
     :param since: where the stream ended when the writer began, undecoded;
                   see :func:`~redis_streams_adapter.protocol.content.\
 read_position`.
-    :param extra: for a heartbeat, all its fields.
+    :param extra: for a sign of life, all its fields.
     """
 
     uid: str
@@ -78,9 +80,7 @@ _TYPES: Dict[bytes, MessageType] = {
     str(int(each)).encode(): each for each in MessageType}
 
 #: The types that have fields of this package instead of data.
-_HEARTBEATS = frozenset(
-    b'%d' % each for each in (MessageType.INITIAL_HEARTBEAT,
-                              MessageType.HEARTBEAT))
+_SIGNS = frozenset(b'%d' % each for each in SIGNS_OF_LIFE)
 
 
 #: The names of the fields of most entries, in their order: those of a message
@@ -148,7 +148,7 @@ def open_envelope(fields: Fields) -> Envelope:
         if not 0 < len(writer) <= MAX_NAME:
             raise DecodeError('field wid is empty or too long')
         sequence = int(number)
-    if extra is not None and kind not in _HEARTBEATS:
+    if extra is not None and kind not in _SIGNS:
         extra = None
     # As Envelope() does, in a quarter of the time.
     return _new(Envelope, (*head, data, writer, sequence, since, extra))
@@ -166,6 +166,8 @@ def decode(envelope: Envelope) -> Message:
             return bare
         if envelope.type is MessageType.HEARTBEAT:
             return read_heartbeat(envelope.extra)
+        if envelope.type is MessageType.ADAPTER_CLOSE:
+            return bare
         return InitialHeartbeat(asks=bool(envelope.extra.get(b'asks')))
     raw = envelope.data
     if raw.startswith(b'{'):
@@ -286,7 +288,9 @@ class Encoder:
         writer = WRITERS.get(message.type)
         if writer is None:
             # `sender.Signature` needs the uid, namespace and type first.
-            return head + write_extra(message)
+            presence = getattr(message, 'presence', None)
+            return head + write_extra(message) + (
+                () if presence is None else presence.fields())
         return head + (b'data', self._serialiser.dump(
             writer(namespace, message),
             message.type is MessageType.BROADCAST))

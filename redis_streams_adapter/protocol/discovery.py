@@ -108,6 +108,8 @@ class Knowledge:
         self._patience: Dict[str, float] = {}
         #: The members that have left meanwhile: namespace and uid.
         self._left: Set[Tuple[str, str]] = set()
+        #: The uids of those that have left all namespaces.
+        self._gone: Set[str] = set()
 
     def begin(self, start: Position, span: Span, now: float) -> None:
         """The stream is read from a position on.
@@ -156,6 +158,7 @@ class Knowledge:
         self._asked.clear()
         self._patience.clear()
         self._left.clear()
+        self._gone.clear()
 
     @property
     def settled(self) -> bool:
@@ -209,9 +212,14 @@ class Knowledge:
         if not self._settled:
             self._left.add((namespace, uid))
 
+    def gone(self, uid: str) -> None:
+        """A member has left the stream."""
+        if not self._settled:
+            self._gone.add(uid)
+
     def has_left(self, namespace: str, uid: str) -> bool:
         """Whether a member has left since a list may have been made."""
-        return (namespace, uid) in self._left
+        return uid in self._gone or (namespace, uid) in self._left
 
     def suspend(self, seconds: float) -> None:
         """No member could be heard for this many seconds, which do not

@@ -86,10 +86,14 @@ class Completed:
 
 @dataclass(frozen=True)
 class NodeJoined:
-    """A node was heard of for the first time."""
+    """A node was heard of for the first time.
+
+    :param others: in how many more namespaces.
+    """
 
     namespace: str
     uid: str
+    others: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,11 +102,13 @@ class NodeLeft:
 
     :param silent: it was silent for the heartbeat timeout, and wrote no
                    ADAPTER_CLOSE.
+    :param others: in how many more namespaces.
     """
 
     namespace: str
     uid: str
     silent: bool
+    others: int = 0
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ A message does not hold its sender. The envelope does, see
 :class:`redis_streams_adapter.protocol.codec.Envelope`.
 """
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
 
 from .position import Position
+from .presence import Presence, Question
 
 #: The name of a room. In Node.js it is text. Python applications use numbers
 #: too, which JSON keeps apart from text.
@@ -100,11 +101,13 @@ class InitialHeartbeat:
     :param asks: the node does not know all members yet, and asks those that
                  do to list them. Only this package has it, see
                  :mod:`redis_streams_adapter.protocol.discovery`.
+    :param presence: see :class:`Heartbeat`.
     """
 
     type = MessageType.INITIAL_HEARTBEAT
 
     asks: bool = False
+    presence: Optional[Presence] = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,10 @@ class Heartbeat:
                     seconds ago each was heard of. See
                     :mod:`redis_streams_adapter.protocol.discovery`.
     :param at: the position at which that list was true.
+    :param presence: which namespaces the node serves in the stream, or a
+                     question for that to another node. It is about the
+                     stream, and read without the message: it does not count
+                     when two messages are compared.
     """
 
     type = MessageType.HEARTBEAT
@@ -135,6 +142,8 @@ class Heartbeat:
     at: Optional[Position] = None
     read: Optional[Position] = None
     asks: bool = False
+    presence: Union[Presence, Question, None] = field(
+        default=None, compare=False)
 
 
 class Broadcast:
@@ -347,9 +356,14 @@ class BroadcastAck:
 @dataclass(frozen=True)
 class AdapterClose:
     """A node leaves, in a graceful shutdown or when it no longer serves the
-    namespace."""
+    namespace.
+
+    :param presence: see :class:`Heartbeat`.
+    """
 
     type = MessageType.ADAPTER_CLOSE
+
+    presence: Optional[Presence] = field(default=None, compare=False)
 
 
 Message = Union[

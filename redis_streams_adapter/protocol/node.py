@@ -8,15 +8,18 @@ INITIAL_HEARTBEAT, decides when a HEARTBEAT is due and which node has been
 silent for too long, and finds the callback for an acknowledgement.
 
 Not synchronised: its owner lets one task in at a time. Any task may call
-:meth:`Node.spoke`, which is one assignment, and look up
+:attr:`Node.spoke`, which is one assignment, and look up
 :attr:`Node.namespaces`, :meth:`Node.serves` and :attr:`Node.others`.
 """
-from typing import Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from typing import Callable, Container, Dict, Iterable, List, Optional, \
+    Sequence, Tuple
 
 from . import codec
 from ..errors import DecodeError
+from .announcements import Announcements, TICK_INTERVAL, TICK_MINIMUM
+from .arrivals import Arrivals
 from .content import read_position, STREAM_WIDE
-from .discovery import Knowledge
+from .discovery import ASK_INTERVAL, Knowledge
 from .event_text import find_event
 from .events import Act, Completed, Duplicate, Event, Learned, Missing, \
     NodeJoined, NodeLeft, ReaderReports, ReadersAsked, Returned, Send, Skipped
@@ -30,11 +33,6 @@ from .requests import Asked, Request
 from .sequences import Sequences
 from .transport import Entry, Way
 
-#: The longest time between two calls of :meth:`Node.tick`, in seconds, as in
-#: Node.js, and the shortest.
-TICK_INTERVAL = 1.0
-TICK_MINIMUM = 0.01
-
 _NOTHING: Tuple[Event, ...] = ()
 _DUPLICATE = Duplicate()
 
@@ -43,34 +41,41 @@ class Node:
     """The state of one member.
 
     :param uid: its id in the cluster.
-    :param heartbeat_interval: write a HEARTBEAT in a namespace in which this
-                               node has written nothing for this long, in
-                               seconds.
+    :param heartbeat_interval: seconds between two signs of life in a stream;
+                               the same, at most, between two entries in a
+                               namespace with servers that need that.
     :param heartbeat_timeout: seconds after which a silent node is dropped.
     :param former: the ids that this process had before. They never count as
                    members: their ADAPTER_CLOSE may not have been stored.
+    :param stream_of: returns the number of the stream of a namespace.
     """
 
     def __init__(self, uid: str, heartbeat_interval: float,
-                 heartbeat_timeout: float,
-                 former: Iterable[str] = ()) -> None:
+                 heartbeat_timeout: float, former: Iterable[str] = (),
+                 stream_of: Callable[[str], int] = lambda _: 0) -> None:
         self.uid = uid
         self._heartbeat_interval = heartbeat_interval
         # If two ticks are further apart, this process was asleep.
         self._asleep_after = max(heartbeat_timeout / 2, 2 * TICK_INTERVAL)
+        self._stream_of = stream_of
         self._members = Membership(heartbeat_timeout,
-                                   (uid, EMITTER_UID, *former))
+                                   (uid, EMITTER_UID, *former), stream_of)
         self._requests = PendingRequests()
-        #: The namespaces that are served, in order.
-        self._served: Dict[str, None] = {}
+        #: The namespaces that are served, and what is written of them.
+        self.announcements = Announcements(
+            heartbeat_interval, stream_of, self._members.needing)
+        self._served = self.announcements.served
+        self._arrivals = Arrivals(uid, self._members, self.announcements,
+                                  self._requests, stream_of)
+        #: What to ask the servers whose namespaces are not known:
+        #: :meth:`.Arrivals.questions`.
+        self.questions = self._arrivals.questions
         #: Takes most entries in, in half of the time: to be asked first.
         self.plain_events = PlainEvents(self._served, self._members,
                                         self._requests)
-        #: Those of them in which no INITIAL_HEARTBEAT could be written yet.
-        self._unannounced: Set[str] = set()
-        #: When this node last wrote, by served namespace. Any task may change
-        #: a time, see :meth:`spoke`.
-        self._spoke: Dict[str, float] = {}
+        #: Note that this node has written in a namespace: see
+        #: :meth:`.Announcements.spoke`. Any task may call it.
+        self.spoke = self.announcements.spoke
         self._ticked: Optional[float] = None
 
     # -- entries and messages ---------------------------------------------
@@ -131,14 +136,26 @@ class Node:
                 sequences: Sequences,
                 knowledge: Optional[Knowledge]) -> Sequence[Event]:
         uid, namespace, kind, *_ = envelope
-        joined = self._members.hear(envelope, now)
+        found: List[Event] = []
+        if kind in SIGNS_OF_LIFE and envelope.extra is not None:
+            try:
+                change = self._arrivals.present(
+                    envelope, now, found, sequences, knowledge)
+            except DecodeError as exc:
+                return (Skipped(exc),)
+            if change and kind is MessageType.ADAPTER_CLOSE:
+                return found
+        else:
+            change = False
+        joined = not change and self._arrivals.hear(
+            envelope, now, found)
         if namespace not in self._served and (
                 kind is MessageType.BROADCAST
                 or not self._concerns(envelope)):
             if not joined:
-                return _NOTHING
+                return found or _NOTHING
             self._requests.joined(namespace, uid, sequences.own)
-            return (NodeJoined(namespace, uid),)
+            return (NodeJoined(namespace, uid), *found)
         try:
             message = kind is MessageType.BROADCAST and find_event(
                 envelope.data) or codec.decode(envelope)
@@ -162,8 +179,8 @@ class Node:
             events = [Skipped(exc)]
         if joined:
             self._requests.joined(namespace, uid, sequences.own)
-            return (NodeJoined(namespace, uid), *events)
-        return events
+            return (NodeJoined(namespace, uid), *events, *found)
+        return [*found, *events] if found else events
 
     def _concerns(self, envelope: codec.Envelope) -> bool:
         """Whether an entry of a namespace that is not served matters."""
@@ -255,76 +272,38 @@ class Node:
         if not hearing:
             return []
         events: List[Event] = []
+        for change in self._members.tick_servers(now):
+            events.extend(self._arrivals.changed(
+                change, '', silent=True))
         for namespace, uid, has_heartbeat in self._members.tick(now):
             events.extend(self._lose(namespace, uid, True, has_heartbeat))
         # After sleep, the others may have dropped this node: it writes at
         # once.
-        events.extend(self.due(0.0 if asleep else self._heartbeat_interval,
-                               now))
-        return events
-
-    def due(self, interval: float, now: float) -> List[Event]:
-        """The signs of life for the namespaces in which this node has written
-        nothing for ``interval`` seconds."""
-        events: List[Event] = []
-        for namespace in self._served:
-            if namespace in self._unannounced:
-                self._unannounced.discard(namespace)
-                events.append(Send(namespace, InitialHeartbeat()))
-            elif now - self._spoke[namespace] >= interval:
-                events.append(Send(namespace, Heartbeat()))
+        events.extend(self.announcements.due(
+            0.0 if asleep else self.announcements.interval, now))
+        events.extend(self._arrivals.questions(now))
         return events
 
     def resume(self, now: float) -> List[Event]:
         """The stream can be read again: write at once what is due."""
-        return self.due(self._heartbeat_interval, now)
-
-    def unannounced(self, namespace: str) -> None:
-        """The INITIAL_HEARTBEAT could not be written. The next tick tries
-        again."""
-        if namespace in self._served:
-            self._unannounced.add(namespace)
+        return list(self.announcements.due(
+            self.announcements.interval, now))
 
     def next_tick(self, now: float) -> float:
         """In how many seconds to call :meth:`tick` again: at the latest when
         the next heartbeat is due."""
-        last = min((self._spoke[namespace]
-                    for namespace in self._served), default=now)
-        due = last + self._heartbeat_interval - now
-        # An overdue heartbeat could not be sent: do not retry at once.
-        return min(TICK_INTERVAL, max(due, TICK_MINIMUM)) if due > 0 \
-            else TICK_INTERVAL
-
-    def spoke(self, namespace: str, now: float) -> None:
-        """Note that this node has written: no heartbeat is due for a while.
-
-        One assignment, which needs no lock. Every task that emits calls it.
-        """
-        if namespace in self._spoke:
-            self._spoke[namespace] = now
+        return self.announcements.next_due(now)
 
     # -- membership -------------------------------------------------------
 
-    def serve(self, namespaces: Iterable[str], now: float) -> List[Event]:
+    def serve(self, namespaces: Iterable[str], now: float,
+              settled: Container[int] = ()) -> List[Event]:
         """Serve exactly these namespaces from now on.
 
-        :return: an INITIAL_HEARTBEAT for each new one, and an ADAPTER_CLOSE
-                 for each that is no longer served.
+        :param settled: the streams of which all members are known.
+        :return: what to write: :meth:`.Announcements.serve`.
         """
-        wanted = dict.fromkeys(namespaces)
-        events: List[Event] = []
-        for namespace in list(self._served):
-            if namespace not in wanted:
-                del self._served[namespace]
-                self._unannounced.discard(namespace)
-                self._spoke.pop(namespace, None)
-                events.append(Send(namespace, AdapterClose()))
-        for namespace in wanted:
-            if namespace not in self._served:
-                self._spoke[namespace] = now
-                self._served[namespace] = None
-                events.append(Send(namespace, InitialHeartbeat()))
-        return events
+        return list(self.announcements.serve(namespaces, now, settled))
 
     @property
     def namespaces(self) -> List[str]:
@@ -340,9 +319,11 @@ class Node:
         member."""
         return self._members.count(namespace) + self.serves(namespace)
 
-    def lose_sight(self, writer: bytes) -> None:
-        """Part of a stream was lost: :meth:`.PendingRequests.lost`."""
+    def lose_sight(self, writer: bytes, stream: int = 0) -> None:
+        """Part of a stream was lost: :meth:`.PendingRequests.lost`, and
+        :meth:`.Servers.lose_sight`."""
         self._requests.lost(writer)
+        self._members.servers.lose_sight(stream)
 
     def unknown_for(self, namespace: str, knowledge: Knowledge,
                     now: float) -> Optional[float]:
@@ -352,12 +333,25 @@ class Node:
                 and now - self._ticked > self._asleep_after:
             # This process slept, or is starved: the next tick finds how long.
             return TICK_MINIMUM
-        return knowledge.remaining(namespace, now)
+        left = knowledge.remaining(namespace, now)
+        if left == 0 and self._members.servers.doubt(
+                namespace, self._stream_of(namespace)):
+            return ASK_INTERVAL
+        return left
 
     def nodes_to_ask(self, namespaces: Iterable[str]) -> Dict[str, List[str]]:
         """Which nodes to ask in which of these namespaces:
         :meth:`.Membership.nodes_to_ask`."""
         return self._members.nodes_to_ask(namespaces)
+
+    def shared(self, namespaces: List[str]) -> Dict[str, List[str]]:
+        """In which of these namespaces each other node is, by uid:
+        :meth:`.Membership.shared`."""
+        return self._members.shared(namespaces)
+
+    def is_known(self, uid: str) -> bool:
+        """Whether a node is a member of any namespace."""
+        return uid in self._members.uids
 
     @property
     def others(self) -> int:

@@ -72,6 +72,11 @@ class PendingRequests:
             request.writer = writer
             self.open_ended[request_id] = request
 
+    @property
+    def namespaces(self) -> List[str]:
+        """The namespaces in which requests wait for answers."""
+        return list(self._namespaces)
+
     def concern(self, namespace: str) -> bool:
         """Whether a request in this namespace waits for answers."""
         return namespace in self._namespaces

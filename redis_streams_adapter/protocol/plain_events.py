@@ -38,6 +38,7 @@ class PlainEvents:
                  requests: PendingRequests) -> None:
         self._served = served
         self._seen = members.seen
+        self._servers = members.servers.by_writer
         self._not_others = members.not_others
         self._requests = requests
 
@@ -69,11 +70,16 @@ class PlainEvents:
             sequence = highest[writer] + 1
             if number != b'%d' % sequence or sequence > MAX_NUMBER:
                 return None
-            times = None
+            times = server = None
             if uid not in self._not_others:
-                times = self._seen[namespace]
-                if uid not in times:
-                    return None
+                if writer in self._servers:
+                    server = self._servers[writer]
+                    if namespace not in server.known.names:
+                        return None
+                else:
+                    times = self._seen[namespace]
+                    if uid not in times:
+                        return None
             events = _NOTHING
             if namespace in self._served:
                 message = find_event(data)
@@ -85,4 +91,6 @@ class PlainEvents:
         highest[writer] = sequence
         if times is not None:
             times[uid] = now
+        elif server is not None:
+            server.seen = now
         return events

@@ -7,18 +7,23 @@ never counts. So a process writes under its own uid in the namespaces of which
 it is a member, and as ``emitter`` in all others.
 
 The order of the *outbox* decides: the process is a member from its
-INITIAL_HEARTBEAT in the outbox until its ADAPTER_CLOSE there. A message may be
+INITIAL_HEARTBEAT in the outbox until its ADAPTER_CLOSE there, or from the sign
+of life that names the namespace as joined until the one that names it as left,
+see :mod:`redis_streams_adapter.protocol.presence`. A message may be
 encoded before one of them and enter the outbox after it. It then gets the uid
 that is right at its place in the outbox.
 """
 from typing import Set
 
 from .codec import Fields
-from .messages import EMITTER_UID, MessageType
+from .messages import EMITTER_UID, MessageType, SIGNS_OF_LIFE
+from .presence import EMPTY, read_names
 
 _EMITTER = EMITTER_UID.encode()
 _JOIN = b'%d' % MessageType.INITIAL_HEARTBEAT
 _LEAVE = b'%d' % MessageType.ADAPTER_CLOSE
+_SIGNS = frozenset(b'%d' % each for each in SIGNS_OF_LIFE)
+_NONE = EMPTY.encode()
 
 
 class Signature:
@@ -46,6 +51,8 @@ class Signature:
 encode`: ``uid``, ``nsp`` and ``type`` come first.
         """
         uid, namespace, kind = fields[1], fields[3], fields[5]
+        if kind in _SIGNS and uid != _EMITTER and b'presence' in fields[6::2]:
+            return self._present(fields)
         if namespace in self._joined:
             if kind == _LEAVE and uid != _EMITTER:
                 self._joined.discard(namespace)
@@ -56,3 +63,19 @@ encode`: ``uid``, ``nsp`` and ``type`` come first.
             self._joined.add(namespace)
             return fields
         return (fields[0], _EMITTER, *fields[2:])
+
+    def _present(self, fields: Fields) -> Fields:
+        """Note the namespaces that a sign of life names."""
+        extra = dict(zip(fields[6::2], fields[7::2]))
+        if extra[b'presence'] == _NONE:
+            # The goodbye in all namespaces, but not the second one.
+            was_member = fields[3] in self._joined
+            self._joined.clear()
+            return fields if was_member else (fields[0], _EMITTER, *fields[2:])
+        self._joined.update(
+            name.encode() for name in read_names(extra.get(b'joins')))
+        signed = fields if fields[3] in self._joined \
+            else (fields[0], _EMITTER, *fields[2:])
+        self._joined.difference_update(
+            name.encode() for name in read_names(extra.get(b'leaves')))
+        return signed

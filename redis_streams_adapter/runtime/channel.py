@@ -76,7 +76,7 @@ class Channel:
                  no_room: Callable[[str, RedisStreamsError], None],
                  carry_out: Callable[[Event], None]) -> None:
         self.key = key
-        self._index = index
+        self.index = index
         self._count = options.stream_count
         self._max_len = max_len = options.max_len or 0
         self._node = node
@@ -187,7 +187,7 @@ class Channel:
     def carried(self, namespaces: Iterable[str]) -> List[str]:
         """Those of the namespaces whose messages go to this stream."""
         return [each for each in namespaces
-                if stream_index(each, self._count) == self._index]
+                if stream_index(each, self._count) == self.index]
 
     # -- what the reader reads; on its task -------------------------------
 
@@ -336,10 +336,10 @@ class Channel:
             self.writer.backpressure.reader_lags(cursor)
         # It concerns the stream, not the namespace that it names. A node that
         # is a member of no namespace in this stream writes as an emitter.
-        namespaces = self.carried(self._node.namespaces)
-        reader = None if namespaces else self._node.uid
+        namespace = self._node.announcements.carrier(self.index)
+        reader = None if namespace is not None else self._node.uid
         self.writer.append_urgent(self._encoder.encode(
-            namespaces[0] if namespaces else '/',
+            '/' if namespace is None else namespace,
             Heartbeat(cursor or CAUGHT_UP, reader,
                       read=self.arrived if cursor is None else None)))
 

@@ -10,14 +10,16 @@ nodes drop it after a timeout, because it writes nothing more.
 import logging
 import threading
 import time
+from dataclasses import replace
 from typing import Any, Callable, Iterable, Sequence
 
 from ..errors import NO_ROOM
 from ..protocol.codec import Encoder
-from ..protocol.events import Send
-from ..protocol.messages import AdapterClose, EMITTER_UID, \
-    InitialHeartbeat, Message, MessageType
+from ..protocol.events import Learned, Send
+from ..protocol.messages import EMITTER_UID, InitialHeartbeat, Message, \
+    MessageType
 from ..protocol.node import Node
+from ..protocol.presence import Presence, Question
 from .channel import Channel
 from .delivery import Requests
 from .tasks import State
@@ -58,6 +60,11 @@ class Membership:
         self._requests = requests
         self.namespaces = namespaces
         self._logger = logger
+        #: What the last call of :meth:`serve` has carried out: the namespaces
+        #: of the server, and those channels that were followed; under the
+        #: serving lock. If an exception strikes before it is written, the
+        #: next call does all of it again.
+        self._done: Any = None
 
     def serve(self) -> None:
         """Become a member of the namespaces that are served now, if their
@@ -65,13 +72,26 @@ class Membership:
         with self.serving_lock:
             if self._state.closed:
                 return
-            namespaces = [each for each in self.namespaces()
+            served = list(self.namespaces())
+            due = served, [(each.positioned, each.delivery)
+                           for each in self._channels]
+            if due == self._done and all(
+                    each.history is None for each in self._channels):
+                # Every second: with many namespaces, the rest takes long.
+                return
+            self._done = None
+            namespaces = [each for each in served
                           if self._channel_of(each).positioned]
+            now = time.monotonic()
             with self._core:
                 # A node that knows all members counts itself, too.
                 learned = [self._begin_to_know(channel)
                            for channel in self._channels]
-                events = self._node.serve(namespaces, time.monotonic())
+                settled = {channel.index for channel in self._channels
+                           if channel.knowledge.settled}
+                events = self._node.serve(namespaces, now, settled)
+                # The other servers may have the same namespaces.
+                questions = self._node.questions(now)
             for channel in self._channels:
                 channel.delivery.serve(channel.carried(namespaces))
             # In the order of the decisions: another task may revoke what this
@@ -79,17 +99,22 @@ class Membership:
             said = [self._put_sign(event) for event in events
                     if isinstance(event, Send)]
             with self._core:
-                there = [(uid, event.namespace) for event in events
-                         if isinstance(event, Send) and event.message.type
-                         is MessageType.INITIAL_HEARTBEAT
-                         for uid in self._node.nodes(event.namespace)]
+                there = self._node.shared([
+                    name for event in events if isinstance(event, Send)
+                    for name in names_joined(event.message)])
             self._requests().serve(namespaces)
-        if any(learned):
+            self._done = due
+        for each in questions:
+            if isinstance(each, Send):
+                self.say(each)
+        if any(learned) or any(isinstance(each, Learned)
+                               for each in questions):
             self._requests().learned()
         if not all(said):
             self._logger().debug('no room for a heartbeat')
-        for uid, namespace in there:
-            self.log_about(namespace, 'node %s is there [%s]', uid, namespace)
+        for uid, shared in there.items():
+            self.log_about(shared[0], 'node %s is there [%s]', uid,
+                           in_words(shared[0], len(shared) - 1))
 
     @staticmethod
     def _begin_to_know(channel: Channel) -> bool:
@@ -130,13 +155,13 @@ class Membership:
         """
         with self.serving_lock, self._core:
             # From here on no namespace is served again.
-            namespaces = self._node.namespaces
+            goodbyes = self._node.announcements.farewell()
         for channel in self._channels:
             # No message of this node may follow the goodbye: a node that
             # reads one takes this node for a member again.
             channel.writer.close([
-                self._encoder.encode(namespace, AdapterClose())
-                for namespace in channel.carried(namespaces)])
+                self._encoder.encode(event.namespace, event.message)
+                for event in goodbyes if channel.carried([event.namespace])])
         with self._core:
             # As announced.
             self._node.serve((), time.monotonic())
@@ -151,17 +176,32 @@ class Membership:
             else logging.DEBUG
 
     def say(self, event: Send) -> None:
-        """Write a sign of life."""
-        if event.message.type is MessageType.INITIAL_HEARTBEAT:
+        """Write a sign of life, or a question to another node."""
+        message = event.message
+        presence = getattr(message, 'presence', None)
+        if isinstance(presence, Question):
+            self._ask(event.namespace, message)
+            return
+        if presence is not None \
+                or message.type is MessageType.INITIAL_HEARTBEAT:
             with self.serving_lock:
-                # Never after the goodbye.
-                said = self._state.closed \
-                    or not self._node.serves(event.namespace) \
-                    or self._put_sign(event)
+                # Never after the goodbye, nor out of the order in which
+                # namespaces are joined and left.
+                said = self._state.closed or self._say_current(event)
         else:
             said = self._state.closed or self._put_sign(event)
         if not said:
             self._logger().debug('no room for a heartbeat')
+
+    def _say_current(self, event: Send) -> bool:
+        """Write what is true now of the namespaces that are served; under the
+        serving lock.
+
+        :return: whether there was room.
+        """
+        with self._core:
+            signs = self._node.announcements.current(event, time.monotonic())
+        return all([self._put_sign(sign) for sign in signs])
 
     def _put_sign(self, event: Send) -> bool:
         """Put a sign of life into the outbox; under the serving lock if this
@@ -170,17 +210,21 @@ class Membership:
         :return: whether there was room.
         """
         namespace, message = event.namespace, event.message
-        joins = message.type is MessageType.INITIAL_HEARTBEAT
-        if joins:
-            message = self.arrival(namespace)
+        presence = getattr(message, 'presence', None)
+        changes = presence is not None and bool(
+            presence.joins or presence.leaves)
+        if message.type is MessageType.INITIAL_HEARTBEAT:
+            message = replace(self.arrival(namespace), presence=presence)
+            changes = True
         try:
             self._publish(namespace, message)
         except NO_ROOM:
             # A sign of life is useless later; there is no need to keep this
             # one, and the next is due soon.
-            if joins:
+            if changes:
                 with self._core:
-                    self._node.unannounced(namespace)
+                    self._node.announcements.unsaid(
+                        namespace, presence is not None)
             return False
         return True
 
@@ -202,20 +246,35 @@ class Membership:
         now, start = time.monotonic(), channel.reader.horizon
         with self._core:
             asks = channel.knowledge.lose(start, young, now)
-            self._node.lose_sight(channel.writer.writer_id)
-            namespaces = self._node.namespaces
+            self._node.lose_sight(channel.writer.writer_id, channel.index)
+            namespaces = self._node.announcements.audible(channel.index)
         if asks:
-            for namespace in channel.carried(namespaces):
+            for namespace in namespaces:
                 self.say(Send(namespace, InitialHeartbeat()))
 
     def ask_for_members(self, namespace: str) -> None:
         """Ask all members of a namespace for a heartbeat. Sent as an emitter
         even by a member: the question neither joins nor is a sign of life."""
+        self._ask(namespace, self.arrival(namespace))
+
+    def _ask(self, namespace: str, message: Message) -> None:
+        """Write a question, as an emitter."""
         channel = self._channel_of(namespace)
         try:
-            channel.writer.append(self._emitter.encode(
-                namespace, self.arrival(namespace)), False)
+            channel.writer.append(
+                self._emitter.encode(namespace, message), False)
         except NO_ROOM:
             self._logger().debug('no room for a question')
         else:
             self._start_writer(channel)
+
+
+def names_joined(message: Message) -> Sequence[str]:
+    """The namespaces that a node joins with a message."""
+    presence = getattr(message, 'presence', None)
+    return presence.joins if isinstance(presence, Presence) else ()
+
+
+def in_words(namespace: str, others: int) -> str:
+    """A namespace and others, for the log."""
+    return namespace if not others else f'{namespace} and {others:,} more'

@@ -15,7 +15,7 @@ from ..protocol.node import Node
 from ..protocol.transport import Way
 from .channel import Channel
 from .delivery import Requests
-from .membership import Membership
+from .membership import in_words, Membership
 from .status import Status
 from .tasks import Tasks
 
@@ -57,14 +57,19 @@ class NodeEvents:
             self._set_windows()
             self._membership.log_about(
                 event.namespace, 'node %s joined [%s]', event.uid,
-                event.namespace)
+                in_words(event.namespace, event.others))
         elif isinstance(event, NodeLeft):
-            for channel in self._channels:
-                channel.writer.backpressure.node_reported(
-                    event.uid, None, False)
+            with self._core:
+                is_gone = not self._node.is_known(event.uid)
+            if is_gone:
+                # Else it still reads the streams.
+                for channel in self._channels:
+                    channel.writer.backpressure.node_reported(
+                        event.uid, None, False)
             self._membership.log_about(
                 event.namespace, 'node %s %s [%s]', event.uid,
-                'fell silent' if event.silent else 'left', event.namespace)
+                'fell silent' if event.silent else 'left',
+                in_words(event.namespace, event.others))
 
     def receive(self, packed: Packed, way: Way) -> None:
         """Take in a message from PUB/SUB; on a listener's task."""

@@ -45,7 +45,7 @@ from ..protocol.codec import Encoder
 from ..protocol.events import Act
 from ..protocol.messages import EMITTER_UID, FetchSocketsResponse
 from ..protocol.node import Node
-from ..protocol.routing import stream_names
+from ..protocol.routing import stream_index, stream_names
 from ..stream.driver import Driver
 from ..stream.outbox import Capacity
 from .channel import Channel
@@ -114,7 +114,8 @@ class Runtime(Generic[R]):
             else former._former_uids | {former.uid}
         self.node = node = Node(
             self.uid, options.heartbeat_interval, options.heartbeat_timeout,
-            self._former_uids)
+            self._former_uids,
+            lambda name: stream_index(name, options.stream_count))
         self.capacity = Capacity(options.outbox_limit,
                                  options.outbox_max_bytes)
         self._redis = Availability(

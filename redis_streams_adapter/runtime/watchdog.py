@@ -14,7 +14,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, \
 
 from ..concurrency.availability import Availability, log_safely
 from ..concurrency.tasks import Task
-from ..protocol.node import TICK_INTERVAL
+from ..protocol.announcements import TICK_INTERVAL
 from .channel import Channel
 
 #: How long a task may have work and make no progress, in seconds, beyond what

@@ -371,9 +371,9 @@ def test_questions_are_not_heartbeats(make_manager: MakeManager,
     manager.start()
     runtime = manager._live()
     wait_until(lambda: envelopes(trimmed)[-1].uid == manager.uid)
-    said = runtime.node._spoke['/']
+    said = runtime.node.next_tick(0.0)
     runtime.membership.ask_for_members('/')
-    assert runtime.node._spoke['/'] == said
+    assert runtime.node.next_tick(0.0) == said
     assert manager.flush(DEADLINE)
     # The report of a position may follow: it is a sign of life.
     assert [each.uid for each in envelopes(trimmed)
@@ -400,12 +400,12 @@ def test_last_decision_determines_the_channels(
         listened.append([*namespaces])
 
     monkeypatch.setattr(runtime.requester, 'serve', serve_slowly)
-    call = Call(runtime.membership.serve)
+    call = Call(manager.on_server_side, 'x', lambda: None, '/news')
     assert decided.wait(DEADLINE)
     manager.on_server_side('x', lambda: None, namespace='/chat')
     go_on.set()
     call.result()
-    assert listened == [['/'], ['/', '/chat']]
+    assert listened == [['/', '/news'], ['/', '/news', '/chat']]
 
 
 def test_no_request_after_the_goodbye(make_cluster: Any, stream: FakeStream,

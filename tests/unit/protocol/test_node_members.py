@@ -261,8 +261,10 @@ def test_node_that_joins_another_namespace_during_a_request(
 # -- time --------------------------------------------------------------------
 
 def test_heartbeat_is_due_at_once_after_sleep(watched: Watched) -> None:
-    """In every namespace: the others may have dropped it."""
-    watched.node.serve(['/', '/chat'], 0.0)
+    """In every namespace in which it is needed: the others may have dropped
+    it."""
+    watched.node.serve(['/', '/chat', '/news'], 0.0)
+    watched.receive(Heartbeat(), 'a', '/chat', 99.0)
     watched.node.tick(0.0, True)
     for namespace in ('/', '/chat'):
         watched.node.spoke(namespace, 99.0)
@@ -294,11 +296,11 @@ def test_heartbeats_due_after_an_outage(watched: Watched) -> None:
 
 def test_announcement_that_could_not_be_written(watched: Watched) -> None:
     """No other heartbeat replaces it."""
-    watched.node.unannounced('/')
-    watched.node.unannounced('/nowhere')
+    watched.node.announcements.unsaid('/')
+    watched.node.announcements.unsaid('/nowhere')
     assert watched.node.tick(0.0, True) == [Send('/', InitialHeartbeat())]
     assert watched.node.tick(1.0, True) == []
-    watched.node.unannounced('/')
+    watched.node.announcements.unsaid('/')
     watched.node.serve([], 1.0)
     assert watched.node.tick(2.0, True) == []
 

@@ -62,6 +62,8 @@ class World:
             receive=self.receive, recall=self.note('recall'),
             plain_events=SimpleNamespace(receive=self.receive_plain),
             resume=lambda now: self.events,
+            announcements=SimpleNamespace(carrier=lambda stream: next(iter(
+                self.channel.carried(self.node.namespaces)), None)),
             nodes_to_ask=lambda namespaces: self.readers)
         self.channel = channel = self.make()
         made: Any = channel

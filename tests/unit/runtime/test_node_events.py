@@ -28,7 +28,7 @@ class World:
                 node_reported=self.note('node_reported'))))
         self.node = SimpleNamespace(
             hear=self.under_core('hear'), tick=self.under_core('tick'),
-            next_tick=lambda now: 1.5)
+            next_tick=lambda now: 1.5, is_known=self.is_known)
         self.node_events = NodeEvents(
             self.node, self.core,  # type: ignore[arg-type]
             SimpleNamespace(spawn=self.note('spawn')),  # type: ignore
@@ -40,6 +40,10 @@ class World:
                     ('no_room', what, str(error)))),
             self.noting('start_again'), self.note('act'),
             lambda: self.noting('learned'))
+
+    def is_known(self, uid: str) -> bool:
+        assert self.core.locked()
+        return uid == 'elsewhere'
 
     def note(self, name: str) -> Any:
         def called(*args: Any) -> None:
@@ -104,6 +108,24 @@ def test_leaving_node_is_not_awaited(world: World, silent: bool) -> None:
     *reports, log = world.calls
     assert reports == 2 * [('node_reported', 'other', None, False)]
     assert log[3:] == ('other', 'fell silent' if silent else 'left', '/')
+
+
+def test_node_that_leaves_one_namespace_is_awaited(world: World) -> None:
+    """It still reads the streams."""
+    world.node_events.carry_out(NodeLeft('/', 'elsewhere', False))
+    log, = world.calls
+    assert log[3:] == ('elsewhere', 'left', '/')
+
+
+@pytest.mark.parametrize('event, verb', [
+    (NodeJoined('/', 'other', 4999), None),
+    (NodeLeft('/', 'other', True, 4999), 'fell silent')])
+def test_several_namespaces_take_one_line(world: World, event: Any,
+                                          verb: Any) -> None:
+    world.node_events.carry_out(event)
+    lines = [call for call in world.calls if call[0] == 'log_about']
+    assert [line[-1] for line in lines] == ['/ and 4,999 more']
+    assert verb is None or lines[0][4] == verb
 
 
 def test_message_over_pubsub_is_executed(world: World) -> None:
