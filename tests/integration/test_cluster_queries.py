@@ -290,8 +290,8 @@ def test_requests_during_an_outage(make_redis: MakeRedis,
 
 def test_idle_and_busy_nodes(redis_server: RedisServer,
                              unique: Unique) -> None:
-    """An idle node writes heartbeats and nothing else, no more often than it
-    has to; an emitting node writes none."""
+    """An idle node writes one heartbeat for each interval, whatever the
+    number of its namespaces, and nothing else; so does an emitting node."""
     stream, interval = unique('stream'), 2.0
     namespaces = ('/', '/one', '/two')
     with contextlib.ExitStack() as stack:
@@ -328,14 +328,15 @@ def test_idle_and_busy_nodes(redis_server: RedisServer,
         def has_heartbeats() -> bool:
             for name in namespaces:
                 busy.emit('event', None, namespace=name)
-            return len(of_idle_nodes(entries())) > 9 * 3 * 2
+            return len(of_idle_nodes(entries())) > 9 * 2
 
         wait_until(has_heartbeats, 30.0, 'heartbeats of the idle nodes')
         found, elapsed = entries(), time.monotonic() - started
     idle = of_idle_nodes(found)
     assert {fields[b'type'] for fields in idle} == {b'2'}
     # One for each interval, and the one due at the beginning.
-    assert len(idle) <= 9 * 3 * (elapsed / interval + 1)
-    said = {fields[b'type'] for fields in found
-            if fields[b'uid'] == busy.uid.encode()}
-    assert said == {b'3'}
+    assert len(idle) <= 9 * (elapsed / interval + 1)
+    said = [fields[b'type'] for fields in found
+            if fields[b'uid'] == busy.uid.encode()]
+    assert set(said) == {b'2', b'3'}
+    assert said.count(b'2') <= elapsed / interval + 1

@@ -12,6 +12,9 @@ from .helpers import check_received, LANGUAGES, NEW, OLD, Server, Transport, \
 
 Connect = Callable[..., Any]
 
+#: Heartbeats so rare that no test waits for one.
+RARE = {'heartbeat_interval': 50.0, 'heartbeat_timeout': 60.0}
+
 #: Two of each language, in this order.
 Four = Tuple[NodeProcess, NodeProcess, JsServer, JsServer]
 
@@ -49,6 +52,40 @@ def check_working(servers: List[Server], connect_js: Connect,
             event: [[(1,)]] * len(clients)})
         assert {each['sid'] for each in server.fetch_sockets()} == {
             client.sid for client in clients}
+
+
+@pytest.fixture
+def rare(redis_server: RedisServer, unique: Unique) -> Any:
+    """Where servers meet, and what options they have."""
+    return redis_server.url, {'stream_name': unique('stream'), **RARE}
+
+
+def test_server_in_nodejs_joins_late(
+        rare: Any, start_nodes: Callable[..., List[NodeProcess]],
+        start_js: Callable[..., List[JsServer]]) -> None:
+    """Servers in Python have written nothing in most of their namespaces by
+    then. They answer it in each of them."""
+    url, options = rare
+    nodes = start_nodes(2, url, **options)
+    for node in nodes:
+        node.start_manager()
+    wait_counted(nodes, 2)
+    late, = start_js([OLD], url, **options)
+    wait_counted([late, *nodes], 3)
+
+
+def test_server_in_python_joins_late(
+        rare: Any, start_nodes: Callable[..., List[NodeProcess]],
+        start_js: Callable[..., List[JsServer]]) -> None:
+    """It announces itself, and leaves, in each namespace of a server in
+    Node.js."""
+    url, options = rare
+    js, = start_js([OLD], url, **options)
+    node, = start_nodes(1, url, **options)
+    node.start_manager()
+    wait_counted([js, node], 2)
+    node.close_manager()
+    wait_counted([js], 1)
 
 
 def test_leaving_server(four: Four, connect_js: Connect,
