@@ -24,11 +24,12 @@ from .presence import EMPTY, NamespaceSet, pages, Presence
 
 #: In how many namespaces of a stream a node announces itself, at most, if it
 #: does not know whether there are servers that count it in each namespace.
-ANNOUNCED = 100
+#: Each other server answers in each of them.
+ANNOUNCED = 16
 
-#: How long a node that has written the list of its namespaces does not write
-#: it again, in seconds. All that ask read the same answer. Less than what
-#: they wait before they ask again.
+#: How long a node that has written its digest, or the list of its namespaces,
+#: does not write it again to answer a question, in seconds. All that ask read
+#: the same answer. Less than what they wait before they ask again.
 LIST_PAUSE = 0.5
 
 #: As in :mod:`redis_streams_adapter.protocol.node`, in seconds.
@@ -39,7 +40,7 @@ TICK_MINIMUM = 0.01
 class _Stream:
     """What this node says in one stream. Changed in place."""
 
-    __slots__ = ('names', 'set', 'beat', 'listed', 'is_unsaid')
+    __slots__ = ('names', 'set', 'beat', 'listed', 'told', 'is_unsaid')
 
     def __init__(self, now: float) -> None:
         #: The namespaces that are served there, in order, and as a set.
@@ -47,8 +48,8 @@ class _Stream:
         self.set = NamespaceSet()
         #: When the last sign of life was due.
         self.beat = now
-        #: When the list was last due.
-        self.listed = -math.inf
+        #: When the list was last due, and the digest as an answer.
+        self.listed = self.told = -math.inf
         #: Whether a change could not be written.
         self.is_unsaid = False
 
@@ -113,18 +114,25 @@ class Announcements:
             events += self._join(stream, names, now, stream in settled)
         return events
 
+    # If an exception strikes one of the next two, the names stay among those
+    # to join or to leave, and the next call does all of it again.
+
     def _leave(self, stream: int, names: List[str]) -> List[Send]:
-        state = self._streams[stream]
-        state.set = state.set.minus(names)
-        events = self._goodbyes(names, state.set)
+        state = self._streams.get(stream)
+        gone = frozenset(names)
+        rest = {} if state is None else {
+            name: None for name in state.names if name not in gone}
+        if state is None or not rest:
+            events = self._goodbyes(names, NamespaceSet())
+            self._streams.pop(stream, None)
+        else:
+            state.names, state.set = rest, state.set.minus(names)
+            events = self._goodbyes(names, state.set)
         for name in names:
-            del self.served[name]
-            del state.names[name]
             self._announced.discard(name)
             self._unsaid.discard(name)
             self._spoke.pop(name, None)
-        if not state.names:
-            del self._streams[stream]
+            self.served.pop(name, None)
         return events
 
     def _goodbyes(self, names: List[str], rest: NamespaceSet) -> List[Send]:
@@ -148,18 +156,16 @@ class Announcements:
 
     def _join(self, stream: int, names: List[str], now: float,
               settled: bool) -> List[Send]:
-        state = self._streams.get(stream)
-        if state is None:
-            state = self._streams[stream] = _Stream(now)
+        state = self._streams.get(stream) or _Stream(now)
+        state.names = {**state.names, **dict.fromkeys(names)}
         state.set = state.set.plus(names)
-        for name in names:
-            state.names[name] = None
-            self.served[name] = None
+        self._streams[stream] = state
         chosen = self._audible(names, 0 if settled else ANNOUNCED)
         self._announced.update(chosen)
         for name in chosen:
             if name in self._needing:
                 self._spoke[name] = now
+        self.served.update(dict.fromkeys(names))
         return [*self._pages(names[0], names, state.set.digest),
                 *(Send(name, InitialHeartbeat()) for name in chosen[1:])]
 
@@ -245,6 +251,11 @@ class Announcements:
         elif namespace in self.served:
             self._unsaid.add(namespace)
 
+    def unsaid_all(self) -> None:
+        """An exception may have struck before changes were written."""
+        for state in self._streams.values():
+            state.is_unsaid = True
+
     def due(self, interval: float, now: float) -> List[Send]:
         """The signs of life for the streams and namespaces in which this node
         has written none for ``interval`` seconds."""
@@ -275,20 +286,25 @@ class Announcements:
                 events.append(Send(namespace, Heartbeat()))
         return events
 
-    def answer(self, namespace: str, digest: str, now: float) -> List[Send]:
+    def answer(self, namespace: str, digest: Optional[str],
+               now: float) -> List[Send]:
         """The answer to a server that asks for the namespaces in a stream.
 
         :param namespace: one that goes to that stream.
-        :param digest: that of the set that the server knows.
+        :param digest: that of the set that the server knows; ``None``: it
+                       asks for the digest alone.
         """
         state = self._streams.get(self._stream_of(namespace))
         if state is None:
             return []
-        if digest != state.set.digest:
+        if digest is not None and digest != state.set.digest:
             if now - state.listed < LIST_PAUSE:
                 return []
             return [Send(state.carrier, Heartbeat(
                 presence=Presence(state.set.digest, begins=True)))]
+        if now - state.told < LIST_PAUSE:
+            return []
+        state.told = now
         return [Send(state.carrier, Heartbeat(
             presence=Presence(state.set.digest)))]
 

@@ -71,9 +71,9 @@ class Arrivals:
         """
         namespace = envelope.namespace
         question = read_question(envelope.extra or {})
-        if question is not None and question.uid == self._uid:
+        if question is not None and question.uid in ('', self._uid):
             found.extend(self._announcements.answer(
-                namespace, question.digest, now))
+                namespace, question.digest if question.uid else None, now))
         change = self._members.present(
             envelope, now,
             self._announcements.set_of(self._stream_of(namespace)))

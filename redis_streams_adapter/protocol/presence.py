@@ -21,7 +21,7 @@ These are the fields. Node.js and older versions of this package ignore them.
 ``list``      the whole list begins: what was known before does not count
 ``more``      the next entry of this kind continues this one
 ``wants``     of a HEARTBEAT of an emitter: the uid of the server that is
-              asked for its set
+              asked for its set; empty: all are asked for their digests
 ``knows``     the digest that the server that asks knows: if it is right,
               the answer has no list
 ============  ==============================================================
@@ -111,7 +111,7 @@ class Presence(NamedTuple):
 class Question(NamedTuple):
     """A question to one server for its namespaces.
 
-    :param uid: that server.
+    :param uid: that server; empty: all of them, for their digests.
     :param digest: that of the set that the asking server knows.
     """
 

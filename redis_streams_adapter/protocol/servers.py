@@ -8,7 +8,7 @@ for its answer, or until it has been silent for the heartbeat timeout.
 """
 import math
 from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Optional, \
-    Tuple
+    Set, Tuple
 
 from .discovery import ASK_INTERVAL
 from .presence import EMPTY, NamespaceSet, Presence, Question
@@ -173,7 +173,16 @@ class Servers:
         """The questions to servers in doubt that are due now, each with a
         namespace in whose stream to write it."""
         questions = []
+        asked: Set[int] = set()
         for writer, server in self.by_writer.items():
+            if server.digest is None and now - server.asked >= ASK_INTERVAL:
+                # Entries were lost, and it has named no digest since: one
+                # question asks all servers.
+                server.asked = now
+                if server.stream not in asked:
+                    asked.add(server.stream)
+                    questions.append((server.namespace, Question('', '')))
+                continue
             question = self.question(writer, now)
             if question is not None:
                 questions.append((server.namespace, question))

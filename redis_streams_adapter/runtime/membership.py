@@ -92,12 +92,18 @@ class Membership:
                 events = self._node.serve(namespaces, now, settled)
                 # The other servers may have the same namespaces.
                 questions = self._node.questions(now)
-            for channel in self._channels:
-                channel.delivery.serve(channel.carried(namespaces))
-            # In the order of the decisions: another task may revoke what this
-            # one announces.
-            said = [self._put_sign(event) for event in events
-                    if isinstance(event, Send)]
+            said = None
+            try:
+                for channel in self._channels:
+                    channel.delivery.serve(channel.carried(namespaces))
+                # In the order of the decisions: another task may revoke what
+                # this one announces.
+                said = [self._put_sign(event) for event in events
+                        if isinstance(event, Send)]
+            finally:
+                if said is None:
+                    with self._core:
+                        self._node.announcements.unsaid_all()
             with self._core:
                 there = self._node.shared([
                     name for event in events if isinstance(event, Send)

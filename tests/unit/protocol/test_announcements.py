@@ -171,6 +171,8 @@ def test_answer(own: Own) -> None:
     assert own.it.answer('/x', '', 0.0) == []
     assert said(own.it.answer('/', digest('/', '/a'), 0.0)) == [
         ('/', Heartbeat, Presence(digest('/', '/a')))]
+    assert own.it.answer('/', None, LIST_PAUSE - 0.1) == []
+    assert len(own.it.answer('/', None, LIST_PAUSE)) == 1
     answer, = own.it.answer('/', '', 0.0)
     assert said(own.it.current(answer, 0.0)) == [
         ('/', Heartbeat,

@@ -200,7 +200,7 @@ def test_loss_of_entries(reading: Reading) -> None:
 
 
 def test_question_to_this_node(reading: Reading) -> None:
-    for uid, expected in ('me', 1), ('other', 0):
+    for uid, expected in ('me', 1), ('other', 0), ('', 1):
         events = reading.take(Heartbeat(presence=Question(uid, EMPTY)),
                               EMITTER_UID)
         assert len(events) == expected
@@ -208,7 +208,7 @@ def test_question_to_this_node(reading: Reading) -> None:
     reading.node.serve(['/'], 0.0)
     assert len(reading.take(Heartbeat(presence=Question(
         'me', NamespaceSet().plus(['/']).digest)), EMITTER_UID,
-        '/elsewhere')) == 1
+        '/elsewhere', now=1.0)) == 1
 
 
 def test_request_waits_for_a_server_that_joins(reading: Reading) -> None:

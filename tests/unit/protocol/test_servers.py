@@ -120,9 +120,17 @@ def test_loss(servers: Servers) -> None:
     assert servers.doubt('/news', 0) and not servers.doubt('/news', 1)
     # It is known to serve this one.
     assert not servers.doubt('/', 0)
-    assert servers.questions(0.0) == [('/', Question('writer', TWO.digest))]
+    # One question asks all.
+    take(servers, Presence(THREE.digest, ('/', '/chat', '/news')), b'third')
+    servers.lose_sight(0)
+    assert servers.questions(0.0) == [('/', Question('', ''))]
+    assert servers.questions(0.5) == []
     assert take(servers, Presence(TWO.digest)).told
-    assert not servers.doubt('/news', 0)
+    assert take(servers, Presence('another'), b'third') == Change('third')
+    assert servers.doubt('/x', 0)
+    # The answer has another digest.
+    assert servers.questions(ASK_INTERVAL) == [
+        ('/', Question('third', THREE.digest))]
 
 
 def test_message_in_a_namespace(servers: Servers) -> None:
