@@ -248,7 +248,10 @@ class Announcements:
         state = self._streams.get(self._stream_of(namespace))
         if changed and state is not None:
             state.is_unsaid = True
-        elif namespace in self.served:
+            if namespace == state.carrier:
+                # The list is written there.
+                return
+        if namespace in self.served:
             self._unsaid.add(namespace)
 
     def unsaid_all(self) -> None:
