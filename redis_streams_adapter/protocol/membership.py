@@ -226,6 +226,15 @@ class Membership:
         else:
             self.hear(envelope, seen)
 
+    def forget(self, stream: int) -> None:
+        """Drop all nodes of a stream: its history was read in part only, and
+        they may have left in the rest of it."""
+        for namespace in list(self._seen):
+            if self._stream_of(namespace) == stream:
+                for uid in list(self._seen[namespace]):
+                    self.left(namespace, uid)
+        self.servers.forget(stream)
+
     def learn(self, namespace: str, listed: Mapping[str, float],
               knowledge: Knowledge, now: float) -> List[str]:
         """Take in a list of all members.

@@ -226,6 +226,10 @@ class Node:
         """Take in an entry of the history: :meth:`.Membership.recall`."""
         self._members.recall(entry, seen, sequences)
 
+    def forget(self, stream: int) -> None:
+        """Drop what was recalled of a stream: :meth:`.Membership.forget`."""
+        self._members.forget(stream)
+
     def hear(self, packed: codec.Packed, way: Way) -> Iterable[Event]:
         """Take in a message that came over PUB/SUB, or into the inbox.
 

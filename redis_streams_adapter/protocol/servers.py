@@ -205,6 +205,12 @@ class Servers:
             if server.stream == stream:
                 server.digest, server.asked = None, -math.inf
 
+    def forget(self, stream: int) -> None:
+        """Drop the servers of a stream."""
+        for writer, server in list(self.by_writer.items()):
+            if server.stream == stream:
+                del self.by_writer[writer]
+
     def tick(self, now: float, timeout: float) -> List[Change]:
         """Drop the servers that were silent for the timeout."""
         return [self._drop(writer)

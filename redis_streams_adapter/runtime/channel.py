@@ -273,7 +273,11 @@ class Channel:
             self._node.recall(entry, min(at, time.monotonic()), self._before)
 
     def recalled(self, cursor: Position, span: Span) -> None:
-        """The history before the first position was read."""
+        """The history before the first position was read, or was not."""
+        if not span.seconds and not span.whole:
+            # In part, from its beginning. Who has left later is no member.
+            with self._core:
+                self._node.forget(self.index)
         self.history = cursor, span, time.monotonic()
 
     def began(self, cursor: Position, moment: int) -> None:

@@ -1,6 +1,7 @@
 """Answers of all members, and the uid under which a manager writes, over the
 fake stream."""
 import threading
+import time
 from typing import Any, Callable, Dict, List
 
 import pytest
@@ -8,6 +9,8 @@ import pytest
 from redis_streams_adapter import ClusterTimeoutError, RedisStreamsError, \
     RedisStreamsManager
 from redis_streams_adapter.cluster import calls
+from redis_streams_adapter.concurrency.engines import ServerEngine, \
+    ThreadEngine
 from redis_streams_adapter.protocol.codec import Encoder, Envelope, \
     open_envelope
 from redis_streams_adapter.protocol.messages import AdapterClose, Broadcast, \
@@ -15,6 +18,7 @@ from redis_streams_adapter.protocol.messages import AdapterClose, Broadcast, \
     SocketsJoin
 from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.protocol.routing import stream_index
+from redis_streams_adapter.stream import read_back
 
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from redis_streams_adapter.testing.stream import FakeStream, Fault
@@ -250,6 +254,23 @@ def test_former_membership_is_not_counted(make_manager: MakeManager,
         answer(manager, stream, {former: 1.0})
     assert manager.server_count() == 1
     assert manager.fetch_sockets(timeout=AMPLE) == []
+
+
+def test_history_that_takes_too_long(
+        make_manager: MakeManager, stream: FakeStream,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """The goodbye of a member was not read."""
+    monkeypatch.setattr(read_back, 'PAGE_ENTRIES', 1)
+    monkeypatch.setattr(read_back, 'PATIENCE', SHORT)
+    for engine in ServerEngine, ThreadEngine:
+        monkeypatch.setattr(engine, 'pause', lambda self: time.sleep(SHORT))
+    for message in (Heartbeat(), AdapterClose(), AdapterClose()):
+        put(stream, message, 'former')
+    stream.advance(PAST)
+    manager = make_manager()
+    manager.start()
+    answer(manager, stream, {})
+    assert manager.server_count() == 1
 
 
 # -- nodes that are asked ----------------------------------------------------

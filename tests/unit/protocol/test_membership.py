@@ -153,6 +153,14 @@ def test_history(members: Membership) -> None:
 
 # -- lists -------------------------------------------------------------------
 
+def test_nodes_of_a_stream_are_forgotten() -> None:
+    members = Membership(10.0, stream_of=lambda name: int(name == '/b'))
+    for namespace in ('/', '/a', '/b'):
+        members.heard(namespace, 'x', 1.0)
+    members.forget(0)
+    assert [members.count(each) for each in ('/', '/a', '/b')] == [0, 0, 1]
+
+
 def test_list_is_learned() -> None:
     members, knowledge = Membership(TIMEOUT, ['me']), Knowledge(TIMEOUT)
     members.heard('/', 'seen', 1.0)

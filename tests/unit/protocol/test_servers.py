@@ -152,3 +152,10 @@ def test_silent_server_is_gone_everywhere(servers: Servers) -> None:
     # The doubt ends with the server.
     change, = servers.tick(110.5, 10.0)
     assert change.told and not servers.doubt('/', 0)
+
+
+def test_servers_of_a_stream_are_forgotten(servers: Servers) -> None:
+    take(servers, Presence(TWO.digest, ('/', '/chat')))
+    take(servers, Presence(THREE.digest), V, stream=1)
+    servers.forget(0)
+    assert list(servers.by_writer) == [V]

@@ -60,6 +60,7 @@ class World:
         self.node: Any = SimpleNamespace(
             uid='me', others=0, namespaces=[ELSEWHERE, HERE],
             receive=self.receive, recall=self.note('recall'),
+            forget=self.note('forget'),
             plain_events=SimpleNamespace(receive=self.receive_plain),
             resume=lambda now: self.events,
             announcements=SimpleNamespace(carrier=lambda stream: next(iter(
@@ -409,6 +410,16 @@ def test_history_before_first_position_is_recalled(world: World) -> None:
     world.channel.recalled(ENTRY.id, span)
     history = world.channel.history
     assert history is not None and history[:2] == (ENTRY.id, span)
+
+
+@pytest.mark.parametrize('span, calls', [
+    (Span(0.0, False), [('forget', INDEX)]), (Span(0.0, True), []),
+    (Span(3.0, False), [])])
+def test_history_that_was_read_in_part_is_forgotten(
+        world: World, span: Span, calls: List[Any]) -> None:
+    """Its rest may hold goodbyes."""
+    world.channel.recalled(ENTRY.id, span)
+    assert world.calls == calls
 
 
 def test_returning_reader_executes_its_events(world: World) -> None:
