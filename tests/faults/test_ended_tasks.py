@@ -23,7 +23,8 @@ EXCEPTIONS = {'threading': ['SystemExit'],
 #: The tasks of a server, by the transport of requests. What stands for a
 #: namespace or a stream is left out.
 TASKS = ['heartbeat', 'reader', 'session writer', 'sessions', 'writer']
-PUBSUB_TASKS = {'stream': ['listener'], 'pubsub': ['listener', 'publisher']}
+REQUEST_TASKS = {'stream': ['inbox', 'inbox writer', 'listener'],
+                 'pubsub': ['listener', 'publisher']}
 
 #: How long a read waits for entries, in seconds. A thread is struck when it
 #: returns.
@@ -49,10 +50,11 @@ def end_all_tasks(node: NodeProcess, names: List[str], exception: str,
         node.end_task(name, exception)
 
         def is_replaced() -> bool:
-            # What it waits for wakes a thread. That may be an answer, which is
-            # lost then.
-            with contextlib.suppress(RemoteError):
-                node.fetch_sockets(timeout=0.2)
+            # What it waits for wakes a thread. That may be an answer, of this
+            # node or to it, which is lost then.
+            for each in nodes:
+                with contextlib.suppress(RemoteError):
+                    each.fetch_sockets(timeout=0.2)
             node.save_session(node.connected()[0]['sid'], {'of': name})
             return bool(node.stats()['task_deaths']
                         > before['task_deaths'])
@@ -68,7 +70,7 @@ def end_all_tasks(node: NodeProcess, names: List[str], exception: str,
             ask_all(each, nodes)
 
 
-@pytest.mark.parametrize('transport', PUBSUB_TASKS)
+@pytest.mark.parametrize('transport', REQUEST_TASKS)
 @pytest.mark.parametrize('mode', modes.MODES)
 def test_each_task_is_replaced(mode: str, redis: RedisServer,
                                start_nodes: StartNodes, connect: Connect,
@@ -87,7 +89,7 @@ def test_each_task_is_replaced(mode: str, redis: RedisServer,
     struck = nodes[0]
     names = sorted(struck.control('tasks'))
     assert [kind_of(name) for name in names] == sorted(
-        TASKS + PUBSUB_TASKS[transport])
+        TASKS + REQUEST_TASKS[transport])
     events = [unique('event') for _ in nodes]
     for node, event in zip(nodes, events):
         node.start_pulse(event, 0.005)
