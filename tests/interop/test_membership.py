@@ -64,9 +64,10 @@ def test_server_in_nodejs_joins_late(
         rare: Any, start_nodes: Callable[..., List[NodeProcess]],
         start_js: Callable[..., List[JsServer]]) -> None:
     """Servers in Python have written nothing in most of their namespaces by
-    then. They answer it in each of them."""
+    then. They answer it in each of them, and as it may not read yet, write
+    heartbeats there from then on."""
     url, options = rare
-    nodes = start_nodes(2, url, **options)
+    nodes = start_nodes(2, url, **{**options, 'heartbeat_interval': 2.0})
     for node in nodes:
         node.start_manager()
     wait_counted(nodes, 2)
