@@ -5,6 +5,7 @@ import pytest
 
 from ..support.client import Client
 from ..support.node_process import NodeProcess, RemoteError
+from ..support.wait import DEADLINE
 from .conftest import Cluster, STEADY, start_managers
 
 Connect = Callable[..., Client]
@@ -258,9 +259,10 @@ def test_emits_in_a_loop_keep_the_pace_of_redis(
     start_managers(nodes)
     clients = [connect(node) for node in nodes]
     nodes[0].storm(event, emitters, 1000 // emitters, 10_000)
-    # None of them if the outbox was full.
+    # None of them if the outbox was full. The clients check 20 MB of text byte
+    # by byte in Python (websocket-client).
     for client in clients:
-        client.wait_for(event, 1000)
+        client.wait_for(event, 1000, timeout=6 * DEADLINE)
 
 
 @pytest.mark.parametrize('wrong', [
