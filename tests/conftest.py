@@ -109,7 +109,7 @@ def make_proxy() -> Iterator[Callable[[int], Any]]:
     """Makes a proxy to a port; a node behind it has to be made later, so
     that it is ended before."""
     from .support.proxy import Proxy
-    from .support.redis_server import free_port
+    from .support.ports import free_port
 
     with contextlib.ExitStack() as stack:
         yield lambda port: stack.enter_context(Proxy(free_port(), port))

@@ -10,7 +10,8 @@ from ..integration.conftest import start_managers
 from ..support.js_client import JsClient, JsClients
 from ..support.node_process import NodeProcess
 from ..support.proxy import Proxy
-from ..support.redis_server import free_port, RedisServer
+from ..support.ports import free_port
+from ..support.redis_server import RedisServer
 from ..support.wait import wait_until
 from .oracle import Member
 from .schedule import Fault

@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.client import Client, close_all
 from tests.support.process import ROOT, OwnProcess
-from tests.support.redis_server import RedisServer, free_port
+from tests.support.ports import free_port
+from tests.support.redis_server import RedisServer
 from tests.support.wait import wait_until
 
 EXAMPLES = ROOT / 'examples'

@@ -14,7 +14,8 @@ from ..integration.helpers import BACK_WITHIN
 from ..support.node_process import NodeProcess, RemoteError
 from ..support.proxy import Proxy
 from ..support.redis_binaries import redis_binaries
-from ..support.redis_server import free_port, RedisServer
+from ..support.ports import free_port
+from ..support.redis_server import RedisServer
 from ..support.wait import DEADLINE, wait_until
 from .fixtures import MakeProxy
 

@@ -16,7 +16,8 @@ from redis_streams_adapter.runtime import runtime
 from redis_streams_adapter.losses import COUNTERS
 
 from ..support.proxy import Proxy
-from ..support.redis_server import free_port, RedisServer
+from ..support.ports import free_port
+from ..support.redis_server import RedisServer
 from ..support.wait import DEADLINE, wait_until
 from ..unit.fake_server import FakeClient, make_server
 from ..unit.nodes import Call

@@ -8,7 +8,8 @@ import redis
 from redis_streams_adapter import RedisStreamsManager
 
 from ..support.process import OwnProcess
-from ..support.redis_server import free_port, RedisServer
+from ..support.ports import free_port
+from ..support.redis_server import RedisServer
 from ..support.wait import wait_until
 
 MakeRedis = Callable[..., RedisServer]

@@ -10,7 +10,8 @@ import pytest
 from ..conftest import running
 from ..support.client import Client
 from ..support.node_process import NodeProcess, RemoteError
-from ..support.redis_server import RedisServer, free_port
+from ..support.ports import free_port
+from ..support.redis_server import RedisServer
 from ..support.wait import wait_until
 from .conftest import STEADY, start_managers
 from .helpers import BACK_WITHIN, check_outage_lines, check_working, \

@@ -9,7 +9,7 @@ from ..support.account import account, EXACT
 from ..support.js_client import JsClient
 from ..support.node_process import NodeProcess
 from ..support.proxy import Proxy
-from ..support.redis_server import free_port
+from ..support.ports import free_port
 from ..support.wait import wait_for_value, wait_until
 from ..support.wire_format import read_session, write_session
 from .helpers import catch_up, check_recovered, check_offsets, check_reason, \

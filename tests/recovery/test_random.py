@@ -18,7 +18,7 @@ from ..integration.conftest import start_managers
 from ..support.js_client import JsClient
 from ..support.node_process import NodeProcess
 from ..support.proxy import Proxy
-from ..support.redis_server import free_port
+from ..support.ports import free_port
 from ..support.wait import wait_for_value, wait_until
 from .helpers import ConnectJs, Message, messages_for, received_by, \
     RECOVERING, TRANSPORTS, Unique

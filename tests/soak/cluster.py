@@ -11,7 +11,8 @@ from ..support.account import account, EXACT
 from ..support.client import Client, close_all
 from ..support.node_process import NodeProcess, RemoteError
 from ..support.proxy import Proxy
-from ..support.redis_server import free_port, RedisServer
+from ..support.ports import free_port
+from ..support.redis_server import RedisServer
 from ..support.wait import wait_until
 
 #: Seconds between two messages of one emitter. There are five of them.

@@ -2,7 +2,7 @@
 from typing import List
 
 from .proxy import Proxy
-from .redis_server import free_port
+from .ports import free_port
 
 
 class Balancer(Proxy):

@@ -1,7 +1,5 @@
 """A real Redis server for the tests."""
-import random
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 from typing import Any, Mapping, Optional, Sequence
@@ -10,28 +8,9 @@ import redis
 
 from redis_streams_adapter.demo.embedded import find_redis_server
 
+from .ports import free_port
 from .process import OwnProcess
 from .wait import wait_until
-
-
-#: These are below the ports of outgoing connections. Otherwise a client of a
-#: server that is down could get the server's port for its own end, and would
-#: be connected to itself. The second port of a cluster member is 10,000
-#: higher, and is below them, too.
-PORTS = range(12_000, 22_000)
-
-
-def free_port() -> int:
-    """A port of the loopback interface on which no process listens."""
-    while True:
-        port = random.choice(PORTS)
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(('127.0.0.1', port))
-            except OSError:
-                continue
-        return port
 
 
 class RedisServer:

@@ -9,7 +9,8 @@ import redis
 from redis_streams_adapter.demo.embedded import find_redis_server
 
 from .process import OwnProcess
-from .redis_server import free_port, RedisServer
+from .ports import free_port
+from .redis_server import RedisServer
 from .replicated import ask, CALM, Replicated, SLOW, info_of
 from .wait import wait_until
 

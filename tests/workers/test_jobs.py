@@ -13,7 +13,8 @@ from typing import Any, Callable, Iterator, List, Set, Tuple
 import pytest
 
 from ..support.process import ROOT
-from ..support.redis_server import free_port, RedisServer
+from ..support.ports import free_port
+from ..support.redis_server import RedisServer
 from ..support.wait import wait_until
 
 for _name in ('celery', 'rq'):

@@ -11,7 +11,8 @@ from redis_streams_adapter import RedisStreamsManager
 
 from ...integration.conftest import STEADY
 from ...integration.helpers import BACK_WITHIN, log_lengths, wait_for_outage
-from ...support.redis_server import free_port, RedisServer
+from ...support.ports import free_port
+from ...support.redis_server import RedisServer
 from ...support.wait import wait_until
 from ..fixtures import MakeRedis, StartNodes
 

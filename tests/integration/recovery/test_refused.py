@@ -9,7 +9,7 @@ from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.recovery import admission, claims
 from redis_streams_adapter.recovery.session import Outcome
 
-from ...support.redis_server import free_port
+from ...support.ports import free_port
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ...unit.nodes import Call, session_writer
 from .harness import check_refused, forget_history, hold_reader, MakeNode, \

@@ -11,7 +11,8 @@ from redis_streams_adapter.stream.driver import open_driver
 from redis_streams_adapter.stream.session_store import SessionStore
 
 from ...support.proxy import Proxy
-from ...support.redis_server import free_port, RedisServer
+from ...support.ports import free_port
+from ...support.redis_server import RedisServer
 from ...support.wait import DEADLINE
 
 #: The expiry of the sessions in these tests, in seconds.

@@ -14,7 +14,8 @@ from redis_streams_adapter.protocol.transport import NO_STREAM, \
     NotReplicated, Unavailable
 
 from ...support.proxy import Proxy
-from ...support.redis_server import RedisServer, free_port
+from ...support.ports import free_port
+from ...support.redis_server import RedisServer
 # The tests, and their fixtures.
 from ...support.transport_contract import *  # noqa: F401, F403
 from ...support.transport_contract import fields, in_thread, LONGEST, \

@@ -16,7 +16,8 @@ from redis_streams_adapter.protocol.position import Position, START
 from redis_streams_adapter.protocol.transport import Unavailable
 
 from ...support.proxy import Proxy
-from ...support.redis_server import free_port, RedisServer
+from ...support.ports import free_port
+from ...support.redis_server import RedisServer
 from ...support.replicated import ask
 from ...support.wait import DEADLINE, wait_for_value, wait_until
 from ...unit.nodes import Call
