@@ -349,7 +349,9 @@ def test_forked_child_sends_and_answers_requests(mode: str,
         node.start_manager()
         node.handle_server_side('identify', node.name)
     wait_for_nodes(nodes)
-    assert parent.server_side_call('identify') == [other.name]
+    # Each opens the connections that questions and answers need.
+    for node, asked in zip(nodes, nodes[::-1]):
+        assert node.server_side_call('identify') == [asked.name]
 
     def connections() -> Set[str]:
         with redis7.client() as client:
