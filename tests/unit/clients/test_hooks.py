@@ -502,7 +502,8 @@ def endless() -> List[Any]:
 
 
 @pytest.mark.parametrize('value', [
-    object(), {1, 2}, endless(), {('a', 'b'): 1}], ids=repr)
+    object(), {1, 2}, endless(), {('a', 'b'): 1}],
+    ids=['object', 'set', 'endless', 'tuple as key'])
 def test_unserializable_flask_session_raises(value: Any) -> None:
     with pytest.raises(TypeError):
         hooks.flask_session({'saved_session': {'a': value}})

@@ -162,7 +162,8 @@ def test_disconnecting_task_unregisters_client(fakes: Fakes) -> None:
     assert client.is_leaving and not client.is_discarded
 
 
-@pytest.mark.parametrize('leaving_task', [None, OTHER])
+@pytest.mark.parametrize('leaving_task', [None, OTHER],
+                         ids=['none', 'other'])
 def test_other_task_does_not_unregister_client(
         fakes: Fakes, leaving_task: Any) -> None:
     client = fakes.connected()

@@ -464,7 +464,8 @@ class _Unreachable:
 @pytest.mark.parametrize('url', [
     'redis://host', 'rediss://host', 'unix:///tmp/x',
     'redis+sentinel://host/0/name', 'redis+cluster://host',
-    'rediss+cluster://host', redis.Redis()], ids=str)
+    'rediss+cluster://host', redis.Redis()],
+    ids=lambda url: url if isinstance(url, str) else 'client')
 def test_unknown_options_are_named(url: Any) -> None:
     assert error_of(url, no_such_option=1).endswith(
         "redis_options: redis-py has no option 'no_such_option'")
