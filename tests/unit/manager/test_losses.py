@@ -18,7 +18,9 @@ MakeManager = Callable[..., RedisStreamsManager]
 def test_losses_are_reported(make_node: Callable[..., Node],
                              stream: FakeStream, log: Log,
                              logged: Any) -> None:
-    node = make_node(on_loss=log)
+    # No heartbeat is the first entry after the stream is deleted.
+    node = make_node(on_loss=log, heartbeat_interval=60.0,
+                     heartbeat_timeout=300.0)
     node.manager.start()
     client = node.connect()
     for sequence in (1, 4, 4, 5, 9):
@@ -34,8 +36,8 @@ def test_losses_are_reported(make_node: Callable[..., Node],
     assert '2 of process x' in line and "'socket.io'" in line
 
     assert node.manager.flush(DEADLINE)
-    stream.delete()
     stream.go_away()
+    stream.delete()
     stream.come_back()
     wait_until(lambda: node.manager.stats()['streams_deleted'])
     wait_until(lambda: Loss('deleted', 'socket.io') in log.calls)
