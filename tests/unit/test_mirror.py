@@ -2,6 +2,7 @@
 it."""
 import ast
 import configparser
+import re
 from pathlib import Path
 from typing import Iterator, Set
 
@@ -102,18 +103,19 @@ def test_unit_tests_need_no_redis(path: Path) -> None:
     assert not used & NEEDS_REDIS
 
 
-@pytest.mark.parametrize('path', list(TESTS.rglob('*.py')),
+@pytest.mark.parametrize('path', sorted(TESTS.rglob('*.py')),
                          ids=lambda path: path.relative_to(TESTS).as_posix())
 def test_no_file_is_long(path: Path) -> None:
     assert len(path.read_text('utf-8').splitlines()) <= MAX_LINES
 
 
-def test_modules_that_need_a_redis_are_tested_on_each_python() -> None:
-    """They run with one mode of tasks. tests/integration skips its
-    subdirectories in the other modes."""
+def test_each_directory_of_tests_is_run() -> None:
     tox = configparser.ConfigParser(interpolation=None)
     tox.read(TESTS.parent / 'tox.ini')
-    found = {f'tests/integration/{path.name}'
-             for path in (TESTS / 'integration').iterdir()
-             if (path / '__init__.py').exists()}
-    assert found == set(tox['testenv']['with_redis'].split())
+    commands = ' '.join(tox[section].get('commands', '')
+                        for section in tox.sections())
+    named = {re.sub(r'[/.]', '.', each)
+             for each in re.findall(r'tests[/.]\w+', commands)}
+    assert named == {f'tests.{path.name}' for path in TESTS.iterdir()
+                     if list(path.glob('test_*.py')) or list(path.glob(
+                         '__main__.py'))}
