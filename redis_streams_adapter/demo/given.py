@@ -18,8 +18,8 @@ class GivenRedis:
         self._url = url
         self._stream = stream
 
-    def check(self) -> str:
-        """Return what it is, as in ``Redis 7.0.15``.
+    def check(self) -> tuple[str, str]:
+        """Return the product and its version, as in ``Redis``, ``7.0.15``.
 
         Raises :class:`DemoError`, a line that says why it cannot be used.
         """
@@ -31,11 +31,11 @@ class GivenRedis:
             reason = hide_secrets(str(exc) or type(exc).__name__, self._url)
             raise DemoError(f'no Redis to use at {shown(self._url)}: '
                             f'{reason}') from exc
-        for line in info.splitlines():
-            name, _, value = line.partition(':')
-            if name == 'redis_version':
-                return str(value)
-        return 'of unknown version'
+        fields = dict(line.partition(':')[::2] for line in info.splitlines())
+        # Valkey calls itself Redis 7.2.4, too, for old clients.
+        if 'valkey_version' in fields:
+            return 'Valkey', fields['valkey_version']
+        return 'Redis', fields.get('redis_version', 'of unknown version')
 
     def delete_stream(self) -> None:
         """Remove the stream of this run.

