@@ -142,11 +142,11 @@ class Link(Protocol):
         """Append entries to the stream, and trim old ones.
 
         Order: they are stored in the order of the batch, after all that this
-        link has appended before. Atomicity: all of them are stored or none.
-        The exception is an error that concerns one entry only: it comes back
-        as :class:`EntryRefused` in the place of an id. Blocks until they are
-        stored, and until as many replicas have them as the link has to wait
-        for; no longer than the socket timeout.
+        link has appended before. Atomicity: all of them are stored or none, if
+        the link is :attr:`atomic`. The exception is an error that concerns one
+        entry only: it comes back as :class:`EntryRefused` in the place of an
+        id. Blocks until they are stored, and until as many replicas have them
+        as the link has to wait for; no longer than the socket timeout.
 
         :param oldest: trim, approximately, what is older than this, in
                        milliseconds by the server's clock; ``None``: what is
@@ -174,6 +174,10 @@ class Link(Protocol):
 
     #: About how many bytes the last page had.
     page_bytes: int
+
+    #: Whether the entries of a batch are stored all or none. If not, the
+    #: caller appends events one by one. Known when it is connected.
+    atomic: bool
 
     def read_in_parts(self, after: Position) -> Optional[List[Entry]]:
         """Read the entry after a position, whatever its size.

@@ -12,9 +12,9 @@ from ..protocol.position import Position
 from ..protocol.transport import Ends, Entry, EntryRefused, Fields, Identity, \
     Link, NO_STREAM, NotReplicated, OutOfMemory, Result, size_of, Unavailable
 from .driver import Driver
-from .connection import describe, Connection
+from .connection import describe, Connection, Refused
 from .resp import EntryPacker, pack, pack_command, Replies, send
-from .scripts import ENDS, ends_of, NEXT, read_in_parts
+from .scripts import ENDS, ends_of, NEXT, read_in_parts, TIME
 
 #: How long a read may take beyond its waiting time, in seconds, before the
 #: connection is taken for dead.
@@ -43,6 +43,9 @@ TRY_AGAIN = 300.0
 #: Part of the error while the server's memory is full (``server.c``). It
 #: begins with OOM, which redis-py removes.
 NO_MEMORY = "used memory > 'maxmemory'"
+
+#: How the reply begins while a script runs. Redis 6.2 answers MULTI so, too.
+BUSY = 'BUSY'
 
 MULTI, EXEC = pack_command(b'MULTI'), pack_command(b'EXEC')
 QUEUED = b'QUEUED'
@@ -86,6 +89,7 @@ class RedisLink(Connection):
         self._replica_wait = int(driver.socket_timeout * 1000 / 2)
         self._identity: Optional[Identity] = None
         self._server: Optional[bytes] = None
+        self.atomic = True
         self._packer = EntryPacker()
         #: Made by :meth:`_prepare`.
         self._replies: Replies
@@ -106,12 +110,9 @@ class RedisLink(Connection):
 
     def connect(self) -> None:
         super().connect()
-        # Without transactions, an entry of a batch would be stored even if
-        # one before it was not.
-        probe = ((b'MULTI',), (b'EXEC',)) if self._appends else ()
-        info, *begun = self._optional((b'CLIENT', b'INFO'), *probe)
-        for reply in begun:
-            self._check(reply)
+        info, = self._optional((b'CLIENT', b'INFO'))
+        if self._appends:
+            self.atomic = self._has_transactions()
         if isinstance(info, bytes):
             # A server that restarts begins to number anew: only the number
             # and the address identify this connection.
@@ -121,6 +122,24 @@ class RedisLink(Connection):
                 # Since Redis 6.2.
                 self._server = known.get(b'laddr')
 
+    def _has_transactions(self) -> bool:
+        if self._avoided(b'MULTI'):
+            return False
+        begun, executed = self._optional((b'MULTI',), (b'EXEC',),
+                                         name=b'MULTI')
+        for reply in begun, executed:
+            if isinstance(reply, self._error_reply) \
+                    and str(reply).startswith(BUSY):
+                raise Unavailable(describe(reply)) from reply
+        if isinstance(begun, self._error_reply):
+            return False
+        if isinstance(executed, self._error_reply):
+            # The transaction may still be open.
+            self._ended[b'MULTI'] = time.monotonic()
+            self.close()
+            raise Unavailable(describe(executed)) from executed
+        return True
+
     def append(self, batch: Sequence[Fields],
                oldest: Optional[int] = None) -> List[Result]:
         connection = self._open()
@@ -129,7 +148,8 @@ class RedisLink(Connection):
             b'MINID', b'~', b'%d' % oldest)
         pieces = self._packer.pack(
             (b'XADD', self._stream, *rule, b'*'), batch)
-        if len(batch) > 1:
+        transaction = len(batch) > 1 and self.atomic
+        if transaction:
             # All or nothing: one refused command stops them all, so that no
             # later one overtakes it.
             pieces = [MULTI, *pieces, EXEC]
@@ -143,8 +163,8 @@ class RedisLink(Connection):
                 pieces = [b''.join(pieces)]
             for piece in pieces:
                 send(connection._sock, piece)
-            replies = [self._reply(0)] if len(batch) == 1 \
-                else self._executed(len(batch))
+            replies = self._executed(len(batch)) if transaction \
+                else [self._reply(index) for index in range(len(batch))]
             replicas = self._reply(0) if self._min_replicas else None
         except self._broken as exc:
             raise self._lost(exc, in_doubt=True) from exc
@@ -174,6 +194,7 @@ class RedisLink(Connection):
         if isinstance(begun, self._error_reply):
             # MULTI may become forbidden at any time: then the commands were
             # carried out one by one.
+            self.atomic = False
             return queued
         errors = (reply for reply in queued
                   if isinstance(reply, self._error_reply))
@@ -315,7 +336,17 @@ class RedisLink(Connection):
                     self._replies.received - before)
 
     def time(self) -> int:
-        seconds, microseconds = self.ask(b'TIME')
+        reply: Any = None
+        if not self._avoided(b'TIME'):
+            reply, = self._optional((b'TIME',))
+        if not isinstance(reply, list):
+            # Some servers refuse the command, but permit scripts.
+            found = self._script(TIME)
+            if not found:
+                raise Refused(describe(reply) if reply is not None
+                              else 'TIME and EVAL are refused')
+            reply = found
+        seconds, microseconds = reply
         return int(seconds) * 1000 + int(microseconds) // 1000
 
     def end_other(self, identity: Identity) -> None:
@@ -334,13 +365,18 @@ class RedisLink(Connection):
             self._ended[b'EVAL'] = time.monotonic()
         return None
 
+    def _avoided(self, name: bytes) -> bool:
+        """Whether an optional command is not sent for now."""
+        return time.monotonic() - self._ended.get(
+            name, -math.inf) < TRY_AGAIN
+
     def _optional(self, command: Sequence[bytes], *more: Sequence[bytes],
                   name: bytes = b'') -> List[Any]:
         """The replies to a command that a proxy may end the connection over,
         and to others. For a while, it is not sent on the next connections:
         its reply is then ``None``."""
         name = name or b' '.join(command[:2])
-        if time.monotonic() - self._ended.get(name, -math.inf) < TRY_AGAIN:
+        if self._avoided(name):
             return [None, *(self._commands(*more) if more else ())]
         try:
             return self._commands(command, *more)

@@ -34,6 +34,12 @@ return {first and first[1], info['last-generated-id'],
         info['entries-added'] or false, info['length']}
 """
 
+#: Returns the server's clock, as TIME does; an empty list if it may not.
+TIME = b"""
+local reply = redis.pcall('TIME')
+return reply.err and {} or reply
+"""
+
 #: Returns the id of the first entry after an id: a list of one, or of none.
 NEXT = b"""
 local reply = redis.call('XREAD', 'COUNT', '1', 'STREAMS', KEYS[1], ARGV[1])

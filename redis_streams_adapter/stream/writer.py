@@ -248,7 +248,7 @@ backpressure.Backpressure`.
             noted = not self.outbox and self._note_success(task, link)
             while not task.stopping:
                 self.backpressure.listen(link, self._acknowledged)
-                batch = self._take()
+                batch = self._take(link)
                 self._send_urgent(link)
                 if batch:
                     self._send(link, batch)
@@ -283,7 +283,7 @@ backpressure.Backpressure`.
         if self.backpressure.asks:
             self.backpressure.ask(link)
 
-    def _take(self) -> List[Pending]:
+    def _take(self, link: Link) -> List[Pending]:
         """The next batch; empty if the wait ended without one."""
         self.outbox.is_awaited = True
         if not self.outbox and self.outbox.urgent is None:
@@ -298,9 +298,9 @@ backpressure.Backpressure`.
             if self.backpressure.waits:
                 self._work_there.wait(HOLD)
             return []
+        most = BATCH_ENTRIES if link.atomic else 1
         return self.outbox.first(
-            BATCH_ENTRIES if room is None else min(room, BATCH_ENTRIES),
-            BATCH_BYTES)
+            most if room is None else min(room, most), BATCH_BYTES)
 
     def _cap(self, link: Link) -> None:
         """Cut a stream that is kept by time to its greatest length."""

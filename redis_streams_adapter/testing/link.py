@@ -16,6 +16,7 @@ class FakeLink:
     """One connection to a :class:`~.stream.FakeStream`."""
 
     server: Optional[bytes] = None
+    atomic = True
 
     def __init__(self, stream: Any,
                  max_len: Optional[int] = None) -> None:

@@ -239,11 +239,18 @@ def test_no_permission(redis: Redis, user: Callable[..., str]) -> None:
 
 
 def test_no_transactions(redis: Redis, user: Callable[..., str]) -> None:
-    """A batch would not be atomic."""
+    """A batch is not atomic then."""
     for command in ('multi', 'exec'):
         link = redis.link(url=user('+@all', f'-{command}'))
-        with pytest.raises(Unavailable, match=command):
-            link.connect()
+        if command == 'exec':
+            # The transaction might be open still.
+            with pytest.raises(Unavailable, match=command):
+                link.connect()
+        link.connect()
+        assert not link.atomic
+        before = redis.entries()
+        assert len(link.append([fields(1), fields(2)])) == 2
+        assert redis.entries() == before + 2
         link.close()
 
 
@@ -256,7 +263,12 @@ def test_revoked_transactions(redis: Redis, user: Callable[..., str]) -> None:
     entries = link.read(START, 10, None)
     assert [bytes(entry.id) for entry in entries] == ids
     assert numbers(entries) == [1, 2]
-    user('+multi', '-exec')
+    assert not link.atomic
+    link.close()
+    user('+multi')
+    link.connect()
+    assert link.atomic
+    user('-exec')
     with pytest.raises(Unavailable, match='exec') as caught:
         link.append([fields(3), fields(4)])
     assert not caught.value.in_doubt

@@ -27,6 +27,8 @@ TOO_LARGE = redis.ResponseError('ERR Elements are too large to be stored')
 TOO_LONG = redis.ResponseError('Protocol error: invalid bulk length')
 NO_PERMISSION = redis.ResponseError('NOPERM no permission')
 LOADING = redis.ResponseError('LOADING Redis is loading the dataset')
+#: The reply to TIME.
+CLOCK = [b'1700000000', b'5000']
 ABORTED = redis.ResponseError('EXECABORT Transaction discarded')
 
 
@@ -60,9 +62,60 @@ def test_appending_link_tries_a_transaction(servers: ScriptedServers) -> None:
 
 
 def test_forbidden_transactions(servers: ScriptedServers) -> None:
-    servers.reply = replies(INFO, NO_PERMISSION, b'x')
+    link = RedisLink(servers.driver(), 's', MAX_LEN)
+    servers.reply = replies(INFO, NO_PERMISSION, NO_PERMISSION,
+                            b'5-0', b'5-1')
+    link.connect()
+    assert not link.atomic
+    servers.sent.clear()
+    assert link.append([ONE, TWO]) == [b'5-0', b'5-1']
+    assert servers.commands() == [(*CAPPED, *ONE), (*CAPPED, *TWO)]
+
+
+def test_transaction_that_may_not_be_executed(
+        servers: ScriptedServers) -> None:
+    """It may still be open, so the connection is given up."""
+    link = RedisLink(servers.driver(), 's', MAX_LEN)
+    servers.reply = replies(INFO, b'OK', NO_PERMISSION, INFO)
     with pytest.raises(Unavailable, match='no permission'):
-        RedisLink(servers.driver(), 's', MAX_LEN).connect()
+        link.connect()
+    assert servers.connections[0].closed
+    link.connect()
+    assert not link.atomic
+
+
+def test_transactions_while_a_script_runs(servers: ScriptedServers) -> None:
+    """Redis 6.2 refuses MULTI then."""
+    busy = redis.ResponseError('BUSY Redis is busy running a script.')
+    link = RedisLink(servers.driver(), 's', MAX_LEN)
+    servers.reply = replies(INFO, busy, busy, INFO, b'OK', [])
+    with pytest.raises(Unavailable, match='BUSY'):
+        link.connect()
+    link.connect()
+    assert link.atomic
+
+
+def test_clock_without_time(servers: ScriptedServers) -> None:
+    link = connect(servers, NO_PERMISSION, CLOCK, block=1.0)
+    assert link.time() == 1_700_000_000_005
+    assert [name for name, *_ in servers.commands()] == [b'TIME', b'EVAL']
+
+
+def test_time_ends_the_connection(servers: ScriptedServers) -> None:
+    """A proxy may do that. The next connection does without."""
+    link = connect(servers, Break(), INFO, CLOCK, block=1.0)
+    with pytest.raises(Unavailable, match='after TIME'):
+        link.time()
+    link.connect()
+    servers.sent.clear()
+    assert link.time() == 1_700_000_000_005
+    assert [name for name, *_ in servers.commands()] == [b'EVAL']
+
+
+def test_no_clock_at_all(servers: ScriptedServers) -> None:
+    link = connect(servers, NO_PERMISSION, [], block=1.0)
+    with pytest.raises(Unavailable, match='no permission'):
+        link.time()
 
 
 def test_identity(servers: ScriptedServers) -> None:
