@@ -16,6 +16,7 @@ and a number that grows, see :mod:`redis_streams_adapter.stream.inbox_writer`.
 and answers come in the stream.
 """
 import logging
+import time
 from typing import Callable, Dict, Optional
 
 from ..concurrency.engines import Engine
@@ -37,6 +38,10 @@ NO_RIGHT = 'permission'
 
 #: After how many seconds without the right to check for it again.
 TRY_AGAIN = 300.0
+
+#: How long to pause, in seconds, after a read that has found nothing and has
+#: not waited; each time twice as long.
+FIRST_PAUSE, LONGEST_PAUSE = 0.005, 0.25
 
 #: The largest number of writers whose last number is remembered.
 MAX_WRITERS = 10_000
@@ -112,9 +117,17 @@ class Inbox:
             self.is_open = True
             self._known.set()
             task.works()
+            pause = FIRST_PAUSE
             while not task.stopping:
+                begun = time.monotonic()
                 if self._read(link, self._block):
                     self._engine.pause()
+                    pause = FIRST_PAUSE
+                elif time.monotonic() - begun < self._block / 2:
+                    # A server, or a proxy before it, that does not wait for
+                    # entries: the reader of the stream says so in the log.
+                    task.rest(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE)
         except Refused as exc:
             if NO_RIGHT not in str(exc):
                 raise

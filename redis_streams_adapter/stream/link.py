@@ -44,6 +44,9 @@ TRY_AGAIN = 300.0
 #: begins with OOM, which redis-py removes.
 NO_MEMORY = "used memory > 'maxmemory'"
 
+#: The option of XREAD that some servers refuse.
+WAITING = b'XREAD BLOCK'
+
 #: How the reply begins while a script runs. Redis 6.2 answers MULTI so, too.
 BUSY = 'BUSY'
 
@@ -262,7 +265,7 @@ class RedisLink(Connection):
         try:
             send(connection._sock, b'%b$%d\r\n%b\r\n' % (
                 command, len(position), position))
-            reply = self._check(self._answer())
+            reply = self._answer()
         except self._broken as exc:
             raise self._lost(exc) from exc
         finally:
@@ -270,6 +273,8 @@ class RedisLink(Connection):
         self.page_bytes = replies.received - before
         if not reply:
             return []
+        if isinstance(reply, self._error_reply):
+            return self._read_again(reply, after, count, block)
         # As Position.parse() does, without its checks: Redis made these ids,
         # and every entry of every page passes here.
         return [_new(Entry, (_new(
@@ -277,9 +282,18 @@ class RedisLink(Connection):
             for entry_id, fields in reply[0][1]
             for milliseconds, number in [entry_id.split(b'-')]]
 
+    def _read_again(self, error: Exception, after: Position, count: int,
+                    block: Optional[float]) -> List[Entry]:
+        """Read without waiting, if that is what the server has refused."""
+        if block is None or self._avoided(WAITING):
+            raise Refused(describe(error)) from error
+        page = self.read(after, count, None)
+        self._ended[WAITING] = time.monotonic()
+        return page
+
     def _read_command(self, count: int, block: Optional[float]) -> bytes:
         """The command XREAD, without the position at its end."""
-        wait = () if block is None else (
+        wait = () if block is None or self._avoided(WAITING) else (
             # BLOCK 0 would wait forever.
             b'BLOCK', b'%d' % max(1, int(block * 1000)))
         parts = (b'XREAD', b'COUNT', b'%d' % count, *wait, b'STREAMS',
