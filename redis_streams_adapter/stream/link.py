@@ -130,17 +130,15 @@ class RedisLink(Connection):
             return False
         begun, executed = self._optional((b'MULTI',), (b'EXEC',),
                                          name=b'MULTI')
-        for reply in begun, executed:
-            if isinstance(reply, self._error_reply) \
-                    and str(reply).startswith(BUSY):
-                raise Unavailable(describe(reply)) from reply
         if isinstance(begun, self._error_reply):
+            if str(begun).startswith(BUSY):
+                raise Unavailable(describe(begun)) from begun
             return False
-        if isinstance(executed, self._error_reply):
+        if not isinstance(executed, list):
             # The transaction may still be open.
             self._ended[b'MULTI'] = time.monotonic()
             self.close()
-            raise Unavailable(describe(executed)) from executed
+            raise Unavailable(f'EXEC: {executed}')
         return True
 
     def append(self, batch: Sequence[Fields],

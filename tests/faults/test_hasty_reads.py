@@ -15,7 +15,7 @@ from ..support.wait import wait_until
 from .fixtures import Connect, StartNodes, Unique
 
 #: How many commands a second two servers at rest may send: two for each read
-#: of the stream and one for each of the inbox, of both of which there are four,
+#: of the stream and one for each of the inbox, four a second of both,
 #: and a few for what is done now and then.
 AT_REST = 30
 

@@ -7,6 +7,7 @@ from redis_streams_adapter import RedisStreamsManager
 
 from ...integration.conftest import STEADY, start_managers
 from ...integration.helpers import BACK_WITHIN
+from ...support.commands import row_of
 from ...support.redis_cluster import RedisCluster
 from ...support.redis_server import RedisServer
 from ...support.replicated import ask
@@ -16,21 +17,21 @@ from ..fixtures import Connect, StartNodes, Unique
 from .accounts import start_pulses
 
 
-#: The commands that a process that only writes needs, those that a node
-#: needs, and those that avoid duplicate entries after a broken connection.
-WRITER = ('xadd', 'xread', 'xinfo|stream', 'multi', 'exec')
+#: The commands that a process that only writes needs, and those that a node
+#: needs.
+WRITER = ('xadd', 'xread', 'xinfo|stream')
 NODE = (*WRITER, 'time')
-OPTIONAL = ('client|info', 'client|kill')
+
+#: Those that write events in batches, and those that avoid duplicate entries
+#: after a broken connection.
+OPTIONAL = (*row_of('multi'), *row_of('client|info'))
 
 #: The further commands that a node needs for requests, by transport.
-REQUESTS = {
-    'pubsub': ('subscribe', 'unsubscribe', 'publish', 'pubsub|numsub',
-               'ping'),
-    'sharded-pubsub': ('ssubscribe', 'sunsubscribe', 'spublish',
-                       'pubsub|shardnumsub', 'ping')}
+REQUESTS = {'pubsub': row_of('subscribe'),
+            'sharded-pubsub': (*row_of('ssubscribe'), 'ping')}
 
 #: Those that keep answers to requests out of the stream.
-INBOX = ('pexpire', 'xdel')
+INBOX = row_of('pexpire')
 
 USER, PASSWORD = 'node', 'secret'
 
