@@ -134,11 +134,11 @@ class RedisLink(Connection):
             if str(begun).startswith(BUSY):
                 raise Unavailable(describe(begun)) from begun
             return False
-        if not isinstance(executed, list):
+        if isinstance(executed, self._error_reply):
             # The transaction may still be open.
             self._ended[b'MULTI'] = time.monotonic()
             self.close()
-            raise Unavailable(f'EXEC: {executed}')
+            raise Unavailable(describe(executed)) from executed
         return True
 
     def append(self, batch: Sequence[Fields],
