@@ -27,9 +27,9 @@ class SocketIO(flask_socketio.SocketIO):
     :param message_queue: ``redis+streams://``, ``rediss+streams://``,
                           ``unix+streams://``, ``redis+sentinel+streams://``,
                           ``redis+cluster+streams://``, or the same with
-                          ``valkey``. Options of the manager stand in the
-                          query, typed like those of the constructor. Any
-                          other URL is Flask-SocketIO's.
+                          ``rediss`` or ``valkey``. Options of the manager
+                          stand in the query, typed like those of the
+                          constructor. Any other URL is Flask-SocketIO's.
     :param channel: the stream's name.
     :raises ConfigurationError: an option is unknown or wrong; it is named.
     """

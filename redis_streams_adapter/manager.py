@@ -75,10 +75,10 @@ class RedisStreamsManager(PubSubManager):
     back; the clients of this server get it at once.
 
     :param url: Where Redis is: ``redis``, ``rediss``, ``unix``,
-        ``redis+sentinel`` (as in python-socketio), ``redis+cluster`` or
-        ``rediss+cluster``, the same with ``valkey``; or a client object of
-        redis-py, whose settings are used but not its connections. Redis may be
-        away at construction. Default: ``'redis://localhost:6379/0'``.
+        ``redis+sentinel`` (as in python-socketio), ``redis+cluster``, the same
+        with ``rediss`` and ``valkey``; or a client object of redis-py or
+        valkey-py, whose settings are used but not its connections. Redis may
+        be away at construction. Default: ``'redis://localhost:6379/0'``.
     :param stream_name: Key of the stream, the same on all servers of a
         cluster. Default: ``'socket.io'``.
     :param write_only: Only emit. For a process without clients, which then

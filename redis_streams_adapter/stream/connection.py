@@ -10,7 +10,8 @@ from itertools import chain
 from typing import Any, Iterator, List, Sequence
 
 from ..protocol.transport import Unavailable
-from .driver import Driver, errors_of
+from .driver import Driver
+from .library import errors_of
 from .refusals import address_of, Refusals, refuses
 
 

@@ -8,15 +8,15 @@ commands and parses replies, and nothing else. Connections use RESP2, because
 its replies are the same under every version of redis-py.
 """
 import os
-import re
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, \
-    Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
 from urllib.parse import SplitResult
 
 from ..errors import ConfigurationError
 from ..parsing import ENCODE
 from ..protocol.transport import Link
 from .cluster_mode import ClusterMode
+from .library import client_of, complaint, errors_of, import_library, \
+    is_named, library_of
 from .refusals import Refusals
 from .topology import Address, Cluster, master_in, Members, Sentinels
 from .url import credentials_of, database_of, hosts_of, options_of, \
@@ -35,6 +35,9 @@ _OWN = frozenset((
 
 #: The options that name a file.
 _FILES = ('ssl_certfile', 'ssl_keyfile', 'ssl_ca_certs')
+
+#: What is wrong with another one.
+ONE_DATABASE = 'a Redis Cluster has only database 0, so name no other'
 
 Make = Callable[[float, str], Any]
 
@@ -96,22 +99,23 @@ def open_driver(url: Any, options: Mapping[str, Any],
     if isinstance(url, Driver):
         return url
     if not isinstance(url, str):
-        module = _module_of(url)
+        module = library_of(url)
         try:
             return _of_client(module, url, options)
+        except ConfigurationError:
+            raise
         except (ValueError, TypeError) as exc:
             raise ConfigurationError(
-                f'redis_options: {_complaint(exc)}') from exc
+                f'redis_options: {complaint(module, exc)}') from exc
     parts = split_url(url)
     base, _, topology = parts.scheme.partition('+')
     if base not in SCHEMES or topology not in ('', 'sentinel', 'cluster') \
-            or (base == 'unix' and topology) \
-            or (base in ('rediss', 'valkeys') and topology == 'sentinel'):
+            or (base == 'unix' and topology):
         raise ConfigurationError(
             f'url: unknown scheme {parts.scheme!r}; supported are redis, '
-            f'rediss, unix, redis+sentinel, redis+cluster, rediss+cluster, '
-            f'and the same with valkey')
-    module = _import('valkey' if base.startswith('valkey') else 'redis')
+            f'rediss, unix, redis+sentinel, rediss+sentinel, redis+cluster, '
+            f'rediss+cluster, and the same with valkey')
+    module = import_library('valkey' if base.startswith('valkey') else 'redis')
     try:
         if not topology:
             pool = module.ConnectionPool.from_url(
@@ -132,34 +136,7 @@ def open_driver(url: Any, options: Mapping[str, Any],
         raise ConfigurationError(
             f'url: an option in the query is not valid; {ENCODE}'
             if '@' in parts.query
-            else f'url or redis_options: {_complaint(exc)}') from None
-
-
-def _complaint(exc: Exception) -> str:
-    """What redis-py says of wrong options."""
-    unknown = re.search(r"unexpected keyword argument ('\w+')", str(exc))
-    return f'redis-py has no option {unknown[1]}' if unknown else str(exc)
-
-
-def errors_of(module: Any) -> Tuple[Any, ...]:
-    """The base classes of all errors of redis-py, or of valkey. The errors of
-    their cluster clients have a base class of their own."""
-    prefix = 'Redis' if hasattr(module.exceptions, 'RedisError') else 'Valkey'
-    return (getattr(module.exceptions, prefix + 'Error'),
-            getattr(module.exceptions, prefix + 'ClusterException'))
-
-
-def _import(name: str) -> Any:
-    try:
-        if name == 'redis':
-            import redis
-            return redis
-        import valkey
-        return valkey
-    except ImportError as exc:
-        raise ConfigurationError(
-            f'url: the package {name} is not installed; run: pip '
-            f'install {name}') from exc
+            else f'url or redis_options: {complaint(module, exc)}') from None
 
 
 def _of_pool(module: Any, pool: Any, options: Mapping[str, Any]) -> Driver:
@@ -197,7 +174,7 @@ def _connector(module: Any, options: Mapping[str, Any],
         if path and not os.path.isfile(path):
             raise ConfigurationError(f'{name}: no such file: {path!r}')
 
-    named = {'lib_name', 'lib_version', 'driver_info'} & kwargs.keys()
+    named = is_named(kwargs)
 
     def connect(timeout: float, **more: Any) -> Any:
         retry = module.retry.Retry(module.backoff.NoBackoff(), 0)
@@ -207,7 +184,7 @@ def _connector(module: Any, options: Mapping[str, Any],
         connection.socket_timeout = timeout
         if not named:
             # No CLIENT SETINFO, over which some proxies end the connection:
-            # redis-py 5 to 7, and 8.
+            # redis-py 5 to 7 and valkey-py, and redis-py 8.
             connection.lib_name = connection.lib_version = None
             connection.driver_info = None
         return connection
@@ -236,19 +213,6 @@ def _timeout(value: Any) -> float:
     return float(value)
 
 
-def _module_of(client: Any) -> Any:
-    """The package that a client object comes from."""
-    modules = [cls.__module__.split('.') for cls in type(client).__mro__]
-    names = [each[0] for each in modules if each[0] in ('redis', 'valkey')]
-    if names and not any('asyncio' in each for each in modules) \
-            and (hasattr(client, 'connection_pool')
-                 or hasattr(client, 'get_node_from_key')):
-        return _import(names[0])
-    raise ConfigurationError(
-        f'url must be a URL or a synchronous client of redis-py or valkey, '
-        f'not {type(client).__module__}.{type(client).__name__}')
-
-
 def _of_client(module: Any, client: Any,
                options: Mapping[str, Any]) -> Driver:
     pool = getattr(client, 'connection_pool', None)
@@ -260,8 +224,7 @@ def _of_client(module: Any, client: Any,
     def make(timeout: float, key: str) -> Any:
         # Looked up for each connection: the slot may have moved.
         client.nodes_manager.initialize()
-        return _connection_to(
-            module, client.get_node_from_key(key), options, timeout)
+        return connection_to(client.get_node_from_key(key), timeout)
 
     def masters() -> List[Address]:
         client.nodes_manager.initialize()
@@ -286,8 +249,16 @@ def _of_client(module: Any, client: Any,
             # It has joined since.
             client.nodes_manager.initialize()
             node = client.get_node(host=host, port=port)
-        return _connection_to(module, node, options, timeout)
+        return connection_to(node, timeout)
 
+    def connection_to(node: Any, timeout: float) -> Any:
+        if node is None:
+            raise _no_server(module)
+        pool = client_of(module, client, node).connection_pool
+        return _of_pool(module, pool, options).make(timeout, '')
+
+    if _selected(options):
+        raise ConfigurationError(f'redis_options: {ONE_DATABASE}')
     _connector(module, options)
     return Driver(module, make, _timeout(options.get('socket_timeout')),
                   Cluster(masters, places, connect), _selected(options),
@@ -298,12 +269,18 @@ def _of_sentinel(module: Any, parts: SplitResult, kwargs: Dict[str, Any],
                  service: str) -> Driver:
     """``redis+sentinel://[user:password@]host:port,…/db/service``, as
     python-socketio spells it. Without a service, the name of the stream is
-    the name of the service."""
+    the name of the service. With ``rediss``, TLS is used for the Sentinels,
+    too."""
     kwargs['db'] = database_of(parts)
     socket_timeout = _timeout(kwargs.get('socket_timeout'))
     asking = {'socket_timeout': socket_timeout,
-              'socket_connect_timeout': socket_timeout,
-              **kwargs.pop('sentinel_kwargs', {})}
+              'socket_connect_timeout': socket_timeout}
+    of_sentinels = kwargs.pop('sentinel_kwargs', {})
+    if parts.scheme.startswith(('rediss', 'valkeys')) \
+            and of_sentinels.get('ssl', True):
+        asking.update((name, value) for name, value in kwargs.items()
+                      if name.startswith('ssl'))
+    asking.update(of_sentinels)
     others = kwargs.pop('min_other_sentinels', 0)
     forced_host = kwargs.pop('force_master_ip', None)
     sentinels = Sentinels(
@@ -353,9 +330,7 @@ def _told_by(module: Any, sentinels: Sentinels,
 def _of_cluster(module: Any, parts: SplitResult,
                 kwargs: Dict[str, Any]) -> Driver:
     if database_of(parts) or _selected(kwargs):
-        raise ConfigurationError(
-            'url: a Redis Cluster has only database 0, so the URL must name '
-            'no other')
+        raise ConfigurationError(f'url: {ONE_DATABASE}')
     kwargs.setdefault('socket_timeout', None)
     kwargs['socket_timeout'] = _timeout(kwargs['socket_timeout'])
     connect = _connector(module, kwargs)
@@ -382,14 +357,6 @@ def _of_cluster(module: Any, parts: SplitResult,
     return Driver(module, make, kwargs['socket_timeout'],
                   Cluster(members.masters, places, at), _selected(kwargs),
                   refusals=members.refusals)
-
-
-def _connection_to(module: Any, node: Any, options: Mapping[str, Any],
-                   timeout: float) -> Any:
-    if node is None:
-        raise _no_server(module)
-    pool = node.redis_connection.connection_pool
-    return _of_pool(module, pool, options).make(timeout, '')
 
 
 def _no_server(module: Any) -> Exception:

@@ -1,9 +1,11 @@
 """Requirements of a manager's process, checked at the start."""
+import importlib.util
 import subprocess
 import sys
 
 import pytest
 
+from ..conftest import skip_or_fail
 from ..support.process import ROOT
 from ..support.redis_server import RedisServer
 
@@ -35,6 +37,21 @@ except RuntimeError as exc:
 ''', mode, redis_server.url)
     assert 'monkey' in output
     assert mode in output
+
+
+def test_valkey_without_redis_py(redis_server: RedisServer) -> None:
+    """valkey-py is enough for a URL of Valkey."""
+    if importlib.util.find_spec('valkey') is None:
+        skip_or_fail('valkey is not installed')
+    url = f'valkey://127.0.0.1:{redis_server.port}'
+    assert run('''
+import sys
+sys.modules['redis'] = None
+from redis_streams_adapter import RedisStreamsManager
+with RedisStreamsManager(sys.argv[1], 'no-redis-py') as manager:
+    manager.emit('event', None)
+    print(manager.flush(10), manager.health()['status'])
+''', url) == 'True ok'
 
 
 def test_import_loads_no_optional_package() -> None:

@@ -33,6 +33,8 @@ import threading
 import time
 from typing import List, NamedTuple, Optional, Sequence
 
+from .client_library import REDIS_CLIENT
+
 
 #: A command XREAD, up to its option BLOCK.
 _READ = re.compile(rb'\*(\d+)(\r\n\$5\r\nXREAD(?:\r\n[$\w]+){0,6}?\r\n)'
@@ -128,7 +130,7 @@ class Proxy:
     @property
     def url(self) -> str:
         """The URL of the Redis server reached through the proxy."""
-        return f'redis://127.0.0.1:{self.port}/0'
+        return f'{REDIS_CLIENT}://127.0.0.1:{self.port}/0'
 
     def __enter__(self) -> 'Proxy':
         return self

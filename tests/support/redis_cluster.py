@@ -5,6 +5,7 @@ from typing import Dict, List
 import redis
 from redis.crc import key_slot
 
+from .client_library import REDIS_CLIENT
 from .redis_server import RedisServer
 from .replicated import ask, CALM, Replicated, SLOW, info_of
 from .wait import wait_for_value, wait_until
@@ -41,7 +42,7 @@ class RedisCluster(Replicated):
     def url_of(*servers: RedisServer) -> str:
         """A URL that names these servers."""
         hosts = ','.join(f'127.0.0.1:{each.port}' for each in servers)
-        return f'redis+cluster://{hosts}'
+        return f'{REDIS_CLIENT}+cluster://{hosts}'
 
     # -- lifecycle ----------------------------------------------------------
 

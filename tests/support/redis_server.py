@@ -6,10 +6,10 @@ from typing import Any, Mapping, Optional, Sequence
 
 import redis
 
-from redis_streams_adapter.demo.embedded import find_redis_server
-
+from .client_library import REDIS_CLIENT
 from .ports import free_port
 from .process import OwnProcess
+from .redis_binaries import default_binary
 from .wait import wait_until
 
 
@@ -46,7 +46,7 @@ class RedisServer:
     def url_of(self, user: str = '', password: str = '') -> str:
         """The URL of database 0 for a user of the access control list."""
         login = f'{user}:{password}@' if user else ''
-        return f'redis://{login}127.0.0.1:{self.port}/0'
+        return f'{REDIS_CLIENT}://{login}127.0.0.1:{self.port}/0'
 
     def client(self, **options: Any) -> redis.Redis:
         """A new client of this server."""
@@ -77,8 +77,7 @@ class RedisServer:
         :param arguments: further command-line arguments.
         :param ready: whether to wait until it answers.
         """
-        found = find_redis_server()
-        binary = self._binary or found and found.path
+        binary = self._binary or default_binary()
         if binary is None:
             raise FileNotFoundError('there is no redis-server')
         self._process = OwnProcess([

@@ -6,10 +6,10 @@ from typing import Any, Dict, Optional
 
 import redis
 
-from redis_streams_adapter.demo.embedded import find_redis_server
-
+from .client_library import REDIS_CLIENT
 from .process import OwnProcess
 from .ports import free_port
+from .redis_binaries import default_binary
 from .redis_server import RedisServer
 from .replicated import ask, CALM, Replicated, SLOW, info_of
 from .wait import wait_until
@@ -47,11 +47,11 @@ class Sentinel:
 
     def start(self) -> None:
         """Start the Sentinel. It answers shortly after."""
-        found = find_redis_server()
-        if found is None:
+        binary = default_binary()
+        if binary is None:
             raise FileNotFoundError('there is no redis-server')
         self._process = OwnProcess(
-            [found.path, str(self._file), '--sentinel'],
+            [binary, str(self._file), '--sentinel'],
             self._directory / 'sentinel.out')
 
     def client(self, **options: Any) -> redis.Redis:
@@ -110,7 +110,7 @@ class SentinelSet(Replicated):
     def url(self) -> str:
         """A URL that names all Sentinels."""
         hosts = ','.join(f'127.0.0.1:{each.port}' for each in self.sentinels)
-        return f'redis+sentinel://{hosts}/0/{SERVICE}'
+        return f'{REDIS_CLIENT}+sentinel://{hosts}/0/{SERVICE}'
 
     def start(self) -> 'SentinelSet':
         """Start all processes, and wait until the Sentinels know each

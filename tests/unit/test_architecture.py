@@ -48,8 +48,8 @@ WITHIN = {
         ['engines', 'log_limiter'], ['limiter', 'tasks']],
     'stream': [
         ['pages', 'scripts'],
-        ['cluster_mode', 'eviction', 'loss_detection', 'outbox', 'read_back',
-         'reconcile', 'refusals', 'url'],
+        ['cluster_mode', 'eviction', 'library', 'loss_detection', 'outbox',
+         'read_back', 'reconcile', 'refusals', 'url'],
         ['backpressure', 'reader', 'topology', 'waiters'],
         ['driver'],
         ['writer'],
@@ -104,7 +104,7 @@ CORE = ['errors', 'configuration', 'options', 'parsing', 'rules', 'losses',
 #: demo has its own test.
 FOREIGN = {
     'protocol.json_parser': {'msgspec'}, 'protocol.values': {'msgpack'},
-    'stream.driver': {'redis', 'valkey'},
+    'stream.library': {'redis', 'valkey'},
     'stream.resp': {'hiredis'},
     'concurrency.engines': {'gevent', 'eventlet'},
     'concurrency.eventlet_events': {'eventlet'},
@@ -355,7 +355,7 @@ def test_redis_is_imported_in_one_place() -> None:
     for module in MODULES:
         for each in imports(module):
             if each.name.split('.')[0] in ('redis', 'valkey'):
-                assert module.name == 'stream.driver'
+                assert module.name == 'stream.library'
                 # valkey may be missing, and neither is needed earlier.
                 assert each.function
 

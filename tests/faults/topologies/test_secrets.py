@@ -5,12 +5,12 @@ import logging
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
 import pytest
-import redis
 
 from redis_streams_adapter import RedisStreamsManager
 
 from ...integration.conftest import STEADY
 from ...integration.helpers import BACK_WITHIN, log_lengths, wait_for_outage
+from ...support.client_library import library, REDIS_CLIENT
 from ...support.ports import free_port
 from ...support.redis_server import RedisServer
 from ...support.wait import wait_until
@@ -26,23 +26,23 @@ Given = Tuple[Any, Dict[str, Any]]
 
 #: The ways to give a password, each as a URL or a client, and options.
 WAYS: Dict[str, Callable[[int], Given]] = {
-    'url': lambda port: (f'redis://:{WRONG}@127.0.0.1:{port}', {}),
+    'url': lambda port: (f'{REDIS_CLIENT}://:{WRONG}@127.0.0.1:{port}', {}),
     'url with user': lambda port: (
-        f'redis://user:{WRONG}@127.0.0.1:{port}/0', {}),
+        f'{REDIS_CLIENT}://user:{WRONG}@127.0.0.1:{port}/0', {}),
     'query': lambda port: (
-        f'redis://127.0.0.1:{port}/0?password={WRONG}', {}),
+        f'{REDIS_CLIENT}://127.0.0.1:{port}/0?password={WRONG}', {}),
     'options': lambda port: (
-        f'redis://127.0.0.1:{port}/0', {'password': WRONG}),
-    'client': lambda port: (redis.Redis(port=port, password=WRONG), {}),
+        f'{REDIS_CLIENT}://127.0.0.1:{port}/0', {'password': WRONG}),
+    'client': lambda port: (library.Redis(port=port, password=WRONG), {}),
     'cluster': lambda port: (
-        f'redis+cluster://user:{WRONG}@127.0.0.1:{port}', {}),
+        f'{REDIS_CLIENT}+cluster://user:{WRONG}@127.0.0.1:{port}', {}),
     'query of a cluster': lambda port: (
-        f'redis+cluster://127.0.0.1:{port}?password={WRONG}', {}),
+        f'{REDIS_CLIENT}+cluster://127.0.0.1:{port}?password={WRONG}', {}),
     'sentinel': lambda port: (
-        f'redis+sentinel://user:{WRONG}@127.0.0.1:{port}/0/name', {
+        f'{REDIS_CLIENT}+sentinel://user:{WRONG}@127.0.0.1:{port}/0/name', {
             'sentinel_kwargs': {'password': SENTINELS}}),
     'client of a sentinel': lambda port: (
-        redis.sentinel.Sentinel(
+        library.sentinel.Sentinel(
             [('127.0.0.1', port)], password=WRONG,
             sentinel_kwargs={'password': SENTINELS}).master_for('name'), {}),
 }
@@ -118,7 +118,7 @@ def test_outage_leaks_no_password(make_redis: MakeRedis,
     another password."""
     server = make_redis(client_options={'password': RIGHT})
     server.start('--requirepass', RIGHT)
-    url = f'redis://default:{RIGHT}@127.0.0.1:{server.port}/0'
+    url = f'{REDIS_CLIENT}://default:{RIGHT}@127.0.0.1:{server.port}/0'
     (node,) = start_nodes(1, url, **STEADY)
     node.start_manager()
     node.wait_health('ok')

@@ -11,6 +11,7 @@ from ...conftest import skip_or_fail
 from ...integration.conftest import STEADY
 from ...integration.helpers import BACK_WITHIN
 from ...support.certificates import Authority, Certificate, HOST
+from ...support.client_library import REDIS_CLIENT
 from ...support.redis_binaries import tls_binary
 from ...support.redis_cluster import SLOTS
 from ...support.redis_server import RedisServer
@@ -49,7 +50,7 @@ def redis(authority: Authority, certificate: Certificate,
 
 
 def url_of(server: RedisServer, query: str) -> str:
-    return f'rediss://{HOST}:{server.port}/0?{query}'
+    return f'{REDIS_CLIENT}s://{HOST}:{server.port}/0?{query}'
 
 
 def test_killed_connections_lose_nothing(redis: RedisServer,
@@ -87,7 +88,8 @@ def test_cluster_uses_certificate(authority: Authority,
             server, 'CLUSTER', 'INFO'), what='the cluster')
         stream = unique('stream')
         with RedisStreamsManager(
-                f'rediss+cluster://{HOST}:{server.port}?{certificate.query}',
+                f'{REDIS_CLIENT}s+cluster://{HOST}:{server.port}?'
+                f'{certificate.query}',
                 stream) as manager:
             manager.emit('event', None)
             assert manager.flush(BACK_WITHIN)

@@ -2,12 +2,12 @@
 from pathlib import Path
 from typing import Any, Callable
 
-import redis
-
 from redis_streams_adapter.stream.driver import open_driver
 from redis_streams_adapter.stream.link import RedisLink
 from redis_streams_adapter.protocol.position import START
 from redis_streams_adapter.protocol.transport import NO_STREAM
+
+from ...support.client_library import library, REDIS_CLIENT
 
 
 def driver_of(place: Any) -> Any:
@@ -34,8 +34,8 @@ def test_user_and_password(make_redis: Callable[..., Any]) -> None:
     with server.client() as admin:
         admin.acl_setuser('user', enabled=True, passwords=['+p/w@d'],
                           categories=['+@all'], keys=['*'])
-    url = f'redis://user:p%2Fw%40d@127.0.0.1:{server.port}/0'
-    for each in (url, redis.Redis.from_url(url)):
+    url = f'{REDIS_CLIENT}://user:p%2Fw%40d@127.0.0.1:{server.port}/0'
+    for each in (url, library.Redis.from_url(url)):
         link = RedisLink(driver_of(each), 'stream', 100)
         link.connect()
         link.append([[b'name', b'value']])

@@ -12,6 +12,7 @@ from redis_streams_adapter.stream.link import RedisLink
 from redis_streams_adapter.stream.pages import Pages
 from redis_streams_adapter.stream.reconcile import find_stored
 
+from ...support.client_library import REDIS_CLIENT
 from ...support.redis_server import RedisServer
 from .conftest import Make, STREAM
 
@@ -117,7 +118,7 @@ def test_ends_are_found_without_entries(server: RedisServer, redis: Any,
         'b', reset=True, enabled=True, nopass=True, keys=['*'], commands=[
             '+xread', '+xinfo', *(['+eval'] if permitted else [])])
     ids = put(redis, 3, 1_000_000)
-    url = f'redis://b:x@127.0.0.1:{server.port}'
+    url = f'{REDIS_CLIENT}://b:x@127.0.0.1:{server.port}'
     with contextlib.ExitStack() as stack:
         link = RedisLink(open_driver(url, {}, STREAM), STREAM, 1000, 1.0)
         link.connect()

@@ -13,6 +13,7 @@ from redis_streams_adapter.protocol.position import START
 from redis_streams_adapter.protocol.transport import NO_STREAM, \
     NotReplicated, Unavailable
 
+from ...support.client_library import REDIS_CLIENT
 from ...support.proxy import Proxy
 from ...support.ports import free_port
 from ...support.redis_server import RedisServer
@@ -46,7 +47,7 @@ class Redis:
         return RedisLink(driver, self._stream, MAX_LEN, block, min_replicas)
 
     def unreachable_link(self) -> RedisLink:
-        return self.link(url=f'redis://127.0.0.1:{free_port()}')
+        return self.link(url=f'{REDIS_CLIENT}://127.0.0.1:{free_port()}')
 
     def link_losing_a_reply(self) -> RedisLink:
         self._proxy.open()
@@ -293,8 +294,8 @@ def test_without_permission_for_client_commands(
 def test_no_password(redis: Redis, server: RedisServer) -> None:
     needs_password = state(['CONFIG', 'SET', 'requirepass', 'secret'],
                            ['CONFIG', 'SET', 'requirepass', ''])
-    wrong = f'redis://:wrong@127.0.0.1:{server.port}'
-    right = f'redis://:secret@127.0.0.1:{server.port}'
+    wrong = f'{REDIS_CLIENT}://:wrong@127.0.0.1:{server.port}'
+    right = f'{REDIS_CLIENT}://:secret@127.0.0.1:{server.port}'
     with needs_password(redis):
         for url in (server.url, wrong):
             link = redis.link(url=url)

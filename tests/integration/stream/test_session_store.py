@@ -15,6 +15,7 @@ from redis_streams_adapter.concurrency.tasks import Task
 from redis_streams_adapter.protocol.position import Position, START
 from redis_streams_adapter.protocol.transport import Unavailable
 
+from ...support.client_library import REDIS_CLIENT
 from ...support.proxy import Proxy
 from ...support.ports import free_port
 from ...support.redis_server import RedisServer
@@ -242,7 +243,7 @@ def test_concurrent_calls_share_round_trips(
 # -- outages -----------------------------------------------------------------
 
 def test_unreachable_server(make: Make) -> None:
-    sessions = make(f'redis://127.0.0.1:{free_port()}')
+    sessions = make(f'{REDIS_CLIENT}://127.0.0.1:{free_port()}')
     begun = time.monotonic()
     with pytest.raises(Unavailable):
         sessions.get('p')

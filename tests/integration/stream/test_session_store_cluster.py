@@ -2,12 +2,12 @@
 from typing import Any, Iterator
 
 import pytest
-import redis as redis_py
 
 from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.stream.driver import open_driver
 from redis_streams_adapter.stream.session_store import DONE, Found, Swap
 
+from ...support.client_library import library
 from ...support.redis_cluster import RedisCluster
 from ...unit.nodes import Call
 from .conftest import Make, PREFIX, STREAM
@@ -50,7 +50,7 @@ def place(request: Any, cluster: RedisCluster) -> Any:
     if request.param == 'URL':
         return cluster.url
     server = cluster.servers[0]
-    return redis_py.cluster.RedisCluster(
+    return library.RedisCluster(
         host='127.0.0.1', port=server.port)
 
 

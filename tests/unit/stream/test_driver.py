@@ -61,7 +61,7 @@ def test_urls(url: str, expected: Mapping[str, Any]) -> None:
     '', 'host', 'host:6379', ':password@host', '//host', 'http://host',
     'amqp://host', 'redis+host://', 'redis+streams://host',
     'unix+sentinel://host', 'unix+cluster://host', 'redis+://x+y',
-    'redis+sentinel+cluster://host', 'rediss+sentinel://host'])
+    'redis+sentinel+cluster://host', 'unixs://host'])
 def test_unknown_schemes(url: str) -> None:
     assert 'url' in error_of(url)
 
@@ -561,3 +561,33 @@ def test_connections_do_not_send_their_name() -> None:
                         'x').make(1.0, '')
     assert getattr(named, 'driver_info', None) is not None \
         or named.lib_name == 'shop'
+
+
+@pytest.mark.filterwarnings('ignore::DeprecationWarning')
+def test_clients_do_not_send_the_name_of_their_library() -> None:
+    """Each client object has that name."""
+    made = connection_of(redis.Redis())
+    assert made.lib_name is made.lib_version is made.driver_info is None
+    named = connection_of(redis.Redis(lib_name='shop'))
+    assert getattr(named, 'driver_info', None) is not None \
+        or named.lib_name == 'shop'
+
+
+def test_sentinels_with_tls(sentinels: List[Sentinels]) -> None:
+    url = 'rediss+sentinel://a:1/0/name?ssl_check_hostname=False'
+    connection = connection_of(url)
+    assert type(connection) is redis.SSLConnection
+    (asked,) = sentinels
+    asking = asked._connect(('a', 1))
+    assert type(asking) is redis.SSLConnection
+    assert connection.check_hostname is asking.check_hostname is False
+    # The Sentinels alone, without it.
+    connection = connection_of(url, sentinel_kwargs={'ssl': False})
+    assert type(connection) is redis.SSLConnection
+    assert type(sentinels[1]._connect(('a', 1))) is redis.Connection
+
+
+def test_client_of_a_cluster_has_one_database() -> None:
+    client = redis.RedisCluster.__new__(redis.RedisCluster)
+    client.get_node_from_key = None
+    assert 'database 0' in error_of(client, db=1)
