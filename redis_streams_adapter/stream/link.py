@@ -6,7 +6,8 @@ command was not carried out; a broken connection leaves open whether it was.
 """
 import math
 import time
-from typing import Any, cast, Dict, List, Optional, Sequence, Tuple
+from typing import Any, cast, Dict, Hashable, List, Optional, Sequence, \
+    Tuple
 
 from ..protocol.position import Position
 from ..protocol.transport import Ends, Entry, EntryRefused, Fields, Identity, \
@@ -14,7 +15,9 @@ from ..protocol.transport import Ends, Entry, EntryRefused, Fields, Identity, \
 from .driver import Driver
 from .connection import describe, Connection, Refused
 from .resp import EntryPacker, pack, pack_command, Replies, send
+from .refusals import address_of
 from .scripts import ENDS, ends_of, NEXT, read_in_parts, TIME
+from .versions import find_too_old
 
 #: How long a read may take beyond its waiting time, in seconds, before the
 #: connection is taken for dead.
@@ -25,8 +28,11 @@ READ_MARGIN = 5.0
 #: process is bounded, too.
 PAGE_LIMIT = 1 << 24
 
+#: Part of the error for a command that this user may not use.
+NO_RIGHT = 'permission'
+
 #: Parts of the error replies to a script if the server permits none.
-NO_SCRIPTS = ('permission', 'unknown command')
+NO_SCRIPTS = (NO_RIGHT, 'unknown command')
 
 #: Parts of the replies to an entry that the server will never take, from
 #: ``networking.c`` (which then closes the connection) and ``t_stream.c`` of
@@ -93,6 +99,8 @@ class RedisLink(Connection):
         self._identity: Optional[Identity] = None
         self._server: Optional[bytes] = None
         self.atomic = True
+        #: When the attempt to connect began.
+        self._begun = 0.0
         self._packer = EntryPacker()
         #: Made by :meth:`_prepare`.
         self._replies: Replies
@@ -111,11 +119,27 @@ class RedisLink(Connection):
     def _prepare(self) -> None:
         self._replies = Replies(self._connection, self._driver)
 
+    def _begin(self) -> None:
+        # If it was too old, one link of the manager asks again, not each.
+        self._begun = self._refusals.attempt(self._place)
+        super()._begin()
+
+    @property
+    def _place(self) -> Hashable:
+        """The server, for :class:`~redis_streams_adapter.stream.refusals.\
+Refusals`. Connections for other things than streams may use one that is too
+        old: so that the log says it once."""
+        return 'version', address_of(self._connection)
+
     def connect(self) -> None:
         super().connect()
         info, = self._optional((b'CLIENT', b'INFO'))
+        if isinstance(info, self._error_reply) and NO_RIGHT not in str(info):
+            # Since Redis 6.2.
+            self._check_version()
         if self._appends:
             self.atomic = self._has_transactions()
+        self._refusals.accepted(self._place)
         if isinstance(info, bytes):
             # A server that restarts begins to number anew: only the number
             # and the address identify this connection.
@@ -140,6 +164,13 @@ class RedisLink(Connection):
             self.close()
             raise Unavailable(describe(executed)) from executed
         return True
+
+    def _check_version(self) -> None:
+        info, = self._optional((b'INFO', b'server'))
+        reason = find_too_old(info) if isinstance(info, bytes) else None
+        if reason is not None:
+            self._refusals.refused(self._place, self._begun, reason)
+            raise Unavailable(reason)
 
     def append(self, batch: Sequence[Fields],
                oldest: Optional[int] = None) -> List[Result]:

@@ -31,7 +31,8 @@ class RedisServer:
                  ) -> None:
         self.port = free_port()
         self._append_only = append_only
-        self._binary = binary
+        #: The path of the server for the next start.
+        self.binary = binary
         self._arguments = arguments
         self._client_options = {
             'host': '127.0.0.1', 'port': self.port, **(client_options or {})}
@@ -77,7 +78,7 @@ class RedisServer:
         :param arguments: further command-line arguments.
         :param ready: whether to wait until it answers.
         """
-        binary = self._binary or default_binary()
+        binary = self.binary or default_binary()
         if binary is None:
             raise FileNotFoundError('there is no redis-server')
         self._process = OwnProcess([

@@ -47,7 +47,7 @@ WITHIN = {
         ['locks'], ['availability', 'eventlet_events', 'wakeup'],
         ['engines', 'log_limiter'], ['limiter', 'tasks']],
     'stream': [
-        ['pages', 'scripts'],
+        ['pages', 'scripts', 'versions'],
         ['cluster_mode', 'eviction', 'library', 'loss_detection', 'outbox',
          'read_back', 'reconcile', 'refusals', 'url'],
         ['backpressure', 'reader', 'topology', 'waiters'],

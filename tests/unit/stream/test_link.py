@@ -8,8 +8,11 @@ import redis
 from redis_streams_adapter.protocol.position import Position, START
 from redis_streams_adapter.protocol.transport import Ends, Entry, \
     EntryRefused, NO_STREAM, NotReplicated, OutOfMemory, Unavailable
+from redis_streams_adapter.concurrency.tasks import BACKOFF_CAP
 from redis_streams_adapter.stream import link as link_module
+from redis_streams_adapter.stream.connection import Connection
 from redis_streams_adapter.stream.link import READ_MARGIN, RedisLink
+from redis_streams_adapter.stream.refusals import Refusals
 
 from ..scripted import Break, replies, ScriptedServers, SOCKET_TIMEOUT
 
@@ -116,6 +119,83 @@ def test_no_clock_at_all(servers: ScriptedServers) -> None:
     link = connect(servers, NO_PERMISSION, [], block=1.0)
     with pytest.raises(Unavailable, match='no permission'):
         link.time()
+
+
+#: What Redis 5.0 replies to CLIENT INFO and INFO.
+NO_CLIENT_INFO = redis.ResponseError(
+    "ERR Unknown subcommand or wrong number of arguments for 'INFO'. Try "
+    "CLIENT HELP")
+OLD = b'# Server\r\nredis_version:5.0.6\r\n'
+VALKEY = (b'# Server\r\nredis_version:6.0.0\r\nserver_name:valkey\r\n'
+          b'valkey_version:9.1.2\r\n')
+TOO_OLD = 'needs Redis 6.2 or newer, this is Redis 5.0.6'
+
+
+def test_server_that_is_too_old(servers: ScriptedServers,
+                                monkeypatch: pytest.MonkeyPatch) -> None:
+    """The links of a manager ask again one at a time, after a pause. Other
+    connections work."""
+    now = 100.0
+    monkeypatch.setattr('time.monotonic', lambda: now)
+    monkeypatch.setattr('random.random', lambda: 0.0)
+    driver = servers.driver(refusals=Refusals())
+
+    def connect(block: float = 1.0) -> int:
+        """How many connections were made."""
+        count = len(servers.connections)
+        with pytest.raises(Unavailable) as caught:
+            RedisLink(driver, 's', MAX_LEN, block).connect()
+        assert str(caught.value) == TOO_OLD
+        return len(servers.connections) - count
+
+    servers.reply = replies(NO_CLIENT_INFO, OLD)
+    assert connect() == 1
+    # The first is tried again at once, as after any failure.
+    servers.reply = replies(NO_CLIENT_INFO, b'OK', b'OK', OLD)
+    assert connect(block=0.0) == 1
+    for block in (0.0, 1.0, 0.0):
+        assert connect(block) == 0
+    Connection(driver, '', 1.0).connect()
+    now += BACKOFF_CAP
+    servers.reply = replies(NO_CLIENT_INFO, OLD)
+    assert connect() == 1
+    assert connect() == 0
+    # It was replaced.
+    now += BACKOFF_CAP
+    for _ in range(2):
+        servers.reply = replies(INFO)
+        RedisLink(driver, 's', MAX_LEN, 1.0).connect()
+
+
+@pytest.mark.parametrize('reply', [
+    VALKEY, NO_PERMISSION, redis.ResponseError('ERR unknown command'),
+    b'redis_version:7.0.0'])
+def test_server_without_client_info(servers: ScriptedServers,
+                                    reply: Any) -> None:
+    """It is not known to be too old."""
+    servers.reply = replies(NO_CLIENT_INFO, reply)
+    RedisLink(servers.driver(), 's', MAX_LEN, block=1.0).connect()
+    assert servers.commands() == [(b'CLIENT', b'INFO'), (b'INFO', b'server')]
+
+
+def test_version_without_right_is_not_asked(servers: ScriptedServers) -> None:
+    servers.reply = replies(NO_PERMISSION)
+    RedisLink(servers.driver(), 's', MAX_LEN, block=1.0).connect()
+    assert servers.commands() == [(b'CLIENT', b'INFO')]
+
+
+def test_proxy_that_hangs_up_over_info(servers: ScriptedServers) -> None:
+    """It is not sent again for a while."""
+    ended: Dict[bytes, float] = {}
+
+    def connect() -> None:
+        RedisLink(servers.driver(), 's', MAX_LEN, 1.0, ended=ended).connect()
+
+    servers.reply = replies(NO_CLIENT_INFO, Break())
+    with pytest.raises(Unavailable, match='after INFO server, which is not'):
+        connect()
+    servers.reply = replies(NO_CLIENT_INFO)
+    connect()
 
 
 def test_identity(servers: ScriptedServers) -> None:
