@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any, Iterator, List, Sequence
 
 from ..protocol.transport import Unavailable
+from .cluster_mode import ELSEWHERE, HINT
 from .driver import Driver
 from .library import errors_of
 from .refusals import address_of, Refusals, refuses
@@ -19,6 +20,11 @@ from .refusals import address_of, Refusals, refuses
 HINTS = {
     'not allowed in cluster mode':
         'use a URL with redis+cluster://, without a database',
+    # Of SELECT in a cluster of Valkey, too.
+    'DB index is out of range':
+        'there is no such database; a cluster needs a URL with '
+        'redis+cluster://, without a database',
+    'cluster support disabled': "use a URL without '+cluster'",
     # Of XADD in Redis 5.0 and 6.0, which take MINID for the entry's id; and of
     # XTRIM.
     'Invalid stream ID specified': 'retention and recovery need Redis 6.2',
@@ -78,7 +84,7 @@ class Connection:
             connection.send_packed_command(connection.pack_command(b'PING'))
             self._answer_to_ping(connection)
         except self._broken as exc:
-            reason = describe(exc)
+            reason = self.describe(exc)
             if refuses(exc):
                 refusals.refused(server, begun, reason)
             raise Unavailable(reason) from exc
@@ -149,9 +155,16 @@ class Connection:
         except (Unavailable, *self._broken):
             return True
 
+    def describe(self, error: BaseException) -> str:
+        """An error as the log and ``health()`` show it."""
+        text = describe(error)
+        if self._driver.cluster is None and text.startswith(ELSEWHERE):
+            text += f'; the server is part of a Redis Cluster: {HINT}'
+        return text
+
     def _check(self, reply: Any) -> Any:
         if isinstance(reply, self._error_reply):
-            raise Refused(describe(reply)) from reply
+            raise Refused(self.describe(reply)) from reply
         return reply
 
     def _command(self, *command: bytes) -> Any:
@@ -177,7 +190,7 @@ class Connection:
     def _lost(self, error: BaseException,
               in_doubt: bool = False) -> Unavailable:
         self.close()
-        return Unavailable(describe(error), in_doubt)
+        return Unavailable(self.describe(error), in_doubt)
 
     def _open(self) -> Any:
         if self._connection is None or os.getpid() != self._pid:
@@ -198,7 +211,7 @@ def translated(driver: Driver) -> Iterator[None]:
 
 
 def describe(error: BaseException) -> str:
-    """An error as the log and ``health()`` show it."""
+    """An error, and what it means for the options."""
     text = f'{type(error).__name__}: {error}'
     return text + next((f'; {hint}' for part, hint in HINTS.items()
                         if part in text), '')

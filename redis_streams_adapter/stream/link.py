@@ -156,13 +156,13 @@ Refusals`. Connections for other things than streams may use one that is too
                                          name=b'MULTI')
         if isinstance(begun, self._error_reply):
             if str(begun).startswith(BUSY):
-                raise Unavailable(describe(begun)) from begun
+                raise Unavailable(self.describe(begun)) from begun
             return False
         if isinstance(executed, self._error_reply):
             # The transaction may still be open.
             self._ended[b'MULTI'] = time.monotonic()
             self.close()
-            raise Unavailable(describe(executed)) from executed
+            raise Unavailable(self.describe(executed)) from executed
         return True
 
     def _check_version(self) -> None:
@@ -207,7 +207,7 @@ Refusals`. Connections for other things than streams may use one that is too
 
     def _check_replicas(self, reply: Any) -> None:
         if isinstance(reply, self._error_reply):
-            raise NotReplicated(describe(reply)) from reply
+            raise NotReplicated(self.describe(reply)) from reply
         if reply < self._min_replicas:
             raise NotReplicated(
                 f'only {reply} of {self._min_replicas} replicas have the '
@@ -274,7 +274,7 @@ Refusals`. Connections for other things than streams may use one that is too
         if len(errors) == len(replies) and not any(
                 text in str(errors[0]) for text in ENTRY_ERRORS):
             why = OutOfMemory if NO_MEMORY in str(errors[0]) else Unavailable
-            raise why(describe(errors[0])) from errors[0]
+            raise why(self.describe(errors[0])) from errors[0]
         return [EntryRefused(str(reply), index)
                 if isinstance(reply, self._error_reply) else reply
                 for index, reply in enumerate(replies)]
@@ -315,7 +315,7 @@ Refusals`. Connections for other things than streams may use one that is too
                     block: Optional[float]) -> List[Entry]:
         """Read without waiting, if that is what the server has refused."""
         if block is None or self._avoided(WAITING):
-            raise Refused(describe(error)) from error
+            raise Refused(self.describe(error)) from error
         page = self.read(after, count, None)
         self._ended[WAITING] = time.monotonic()
         return page
@@ -368,7 +368,7 @@ Refusals`. Connections for other things than streams may use one that is too
         if isinstance(reply, self._error_reply):
             if 'no such key' in str(reply):
                 return NO_STREAM
-            raise Unavailable(describe(reply)) from reply
+            raise Unavailable(self.describe(reply)) from reply
         pairs = iter(reply)
         info = dict(zip(pairs, pairs))
         first = info[b'first-entry']
@@ -386,7 +386,7 @@ Refusals`. Connections for other things than streams may use one that is too
             # Some servers refuse the command, but permit scripts.
             found = self._script(TIME)
             if not found:
-                raise Refused(describe(reply) if reply is not None
+                raise Refused(self.describe(reply) if reply is not None
                               else 'TIME and EVAL are refused')
             reply = found
         seconds, microseconds = reply

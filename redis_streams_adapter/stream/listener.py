@@ -21,7 +21,7 @@ from ..concurrency.wakeup import Wakeup
 from ..protocol.routing import slot_key
 from ..protocol.transport import Unavailable, Way
 from .driver import Driver
-from .connection import Connection, describe, Refused
+from .connection import Connection, Refused
 from .topology import Address
 
 #: After how many seconds of silence the listener asks whether the connection
@@ -160,7 +160,7 @@ class ListenerLink(Connection):
         try:
             return self._open().read_response()
         except self._error_reply as exc:
-            raise Refused(describe(exc)) from exc
+            raise Refused(self.describe(exc)) from exc
         except self._broken as exc:
             raise self._lost(exc) from exc
 

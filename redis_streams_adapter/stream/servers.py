@@ -140,6 +140,9 @@ class Servers:
             text = str(reply)
             if isinstance(reply, (*self._moved, self._ask)) \
                     or text.startswith((*MOVED_CODES, ASK_CODE)):
+                if self._driver.cluster is None:
+                    # There is no other server to ask.
+                    raise Unavailable(link.describe(reply)) from reply
                 elsewhere.append(index)
             elif isinstance(reply, self._deposed) \
                     or text.startswith(DEPOSED_CODES):
@@ -173,9 +176,6 @@ class Servers:
     def _link_at(self, address: Address) -> Connection:
         """A connection to a server of a cluster."""
         driver, link = self._driver, self._links.get(address)
-        if driver.cluster is None:
-            raise Unavailable('a server redirected a command, but it is not '
-                              'part of a cluster')
         if link is None or link.ended:
             if link is not None:
                 link.close()

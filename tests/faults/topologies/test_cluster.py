@@ -1,6 +1,7 @@
 """A Redis Cluster moves the slot of the stream, or has several streams:
 nothing is lost, and nothing arrives twice."""
-from typing import Any, List
+import logging
+from typing import Any, Iterator, List
 
 import pytest
 
@@ -8,8 +9,9 @@ from redis_streams_adapter import NotStoredError, RedisStreamsManager
 from redis_streams_adapter.protocol.routing import stream_index, stream_names
 
 from ...integration.conftest import STEADY, start_managers
-from ...integration.helpers import BACK_WITHIN
+from ...integration.helpers import BACK_WITHIN, check_working
 from ...support.redis_cluster import RedisCluster
+from ...support.redis_server import RedisServer
 from ...support.replicated import ask
 from ...support.wait import wait_for_value, wait_until
 from ..fixtures import Connect, StartNodes, Unique
@@ -155,3 +157,91 @@ def test_plain_url_of_a_member_is_named(cluster: RedisCluster,
             assert 'redis+cluster://' in health['last_error']
             manager.close(timeout=0)
     assert cluster.count_keys(name, owner) == 0
+
+
+def test_plain_url_of_a_member_is_named_by_servers(
+        cluster: RedisCluster, start_nodes: StartNodes, connect: Connect,
+        unique: Unique) -> None:
+    """In the log, once for each thing that does not work, and in ``health()``.
+    """
+    name = unique('stream')
+    (node,) = start_nodes(1, cluster.master_of(name).url, stream_name=name,
+                          connection_state_recovery=True, **STEADY)
+    connect(node)
+    node.wait_health('degraded', BACK_WITHIN)
+    # The streams, and the sessions.
+    wait_for_value(lambda: [
+        'redis+cluster://' in line for line in node.logs(logging.WARNING)],
+        [True] * 2, BACK_WITHIN, 'the warnings')
+    assert 'redis+cluster://' in node.health()['last_error']
+    assert node.logs(logging.ERROR) == []
+
+
+def test_plain_url_of_a_user_that_may_not_ask(cluster: RedisCluster,
+                                              unique: Unique) -> None:
+    """The cluster shows itself by its redirection."""
+    name = unique('stream')
+    other = cluster.others(cluster.master_of(name))[0]
+    ask(other, 'ACL', 'SETUSER', name, 'on', '>secret', '~*', '&*', '+@all',
+        '-cluster')
+    try:
+        with RedisStreamsManager(other.url_of(name, 'secret'), name,
+                                 write_only=True,
+                                 publish='confirmed') as manager:
+            with pytest.raises(NotStoredError, match=r'redis\+cluster://'):
+                manager.emit('news', 1)
+            assert 'redis+cluster://' in manager.health()['last_error']
+            manager.close(timeout=0)
+    finally:
+        ask(other, 'ACL', 'DELUSER', name)
+
+
+@pytest.fixture(scope='module')
+def small(redis_binary: str) -> Iterator[RedisCluster]:
+    """One master with a replica."""
+    with RedisCluster(masters=1) as servers:
+        yield servers.start()
+
+
+def test_plain_url_of_the_only_master_works(
+        small: RedisCluster, start_nodes: StartNodes, connect: Connect,
+        unique: Unique) -> None:
+    """It has all keys. A service may show a cluster in this way."""
+    name = unique('stream')
+    nodes = start_nodes(2, small.master_of(name).url, stream_name=name,
+                        stream_count=2, connection_state_recovery=True,
+                        **STEADY)
+    start_managers(nodes)
+    clients = [connect(node) for node in nodes]
+    check_working(nodes, clients, unique)
+    for node in nodes:
+        node.handle_server_side('name', node.name)
+    assert nodes[0].server_side_call('name') == [nodes[1].name]
+    for node in nodes:
+        assert node.logs(logging.WARNING) == []
+
+
+@pytest.mark.parametrize('which, database', [('replica', 0), ('master', 1)])
+def test_plain_url_that_does_not_work_with_one_master(
+        small: RedisCluster, unique: Unique, which: str,
+        database: int) -> None:
+    """The replica redirects all commands. There is only database 0."""
+    name = unique('stream')
+    master = small.master_of(name)
+    server = master if which == 'master' else small.replica_of(master)
+    url = f'{server.url[:-1]}{database}'
+    with RedisStreamsManager(url, name, write_only=True,
+                             publish='confirmed') as manager:
+        with pytest.raises(NotStoredError, match=r'redis\+cluster://'):
+            manager.emit('news', 1)
+        assert 'redis+cluster://' in manager.health()['last_error']
+        manager.close(timeout=0)
+
+
+def test_cluster_url_of_a_plain_server(redis_server: RedisServer) -> None:
+    url = redis_server.url.replace('://', '+cluster://')
+    with RedisStreamsManager(url, write_only=True,
+                             publish='confirmed') as manager:
+        with pytest.raises(NotStoredError, match=r"without '\+cluster'"):
+            manager.emit('news', 1)
+        manager.close(timeout=0)

@@ -49,6 +49,24 @@ def test_masters_of_a_cluster_are_refused(servers: ScriptedServers,
         connect()
 
 
+def test_two_connections_at_the_same_time(servers: ScriptedServers) -> None:
+    """The second one does not pass while the first one asks."""
+    mode = ClusterMode()
+    asked = []
+
+    def answer(*command: bytes) -> bytes:
+        asked.append(command)
+        if len(asked) == 1:
+            assert mode.asks
+            with pytest.raises(Unavailable):
+                mode.examine(answer)
+        return INFO % 3
+
+    with pytest.raises(Unavailable):
+        mode.examine(answer)
+    assert asked == [QUESTION] * 2
+
+
 @pytest.mark.parametrize('reply', [
     NO_CLUSTER, redis.ResponseError('NOPERM no permission'),
     redis.ResponseError('ERR unknown command')])

@@ -8,6 +8,7 @@ import redis
 from redis_streams_adapter.protocol.transport import Unavailable
 from redis_streams_adapter.stream.connection import Connection, Refused, \
     translated
+from redis_streams_adapter.stream.topology import Cluster
 
 from ..scripted import Break, replies, ScriptedServers
 
@@ -47,6 +48,42 @@ def test_database_of_a_cluster(servers: ScriptedServers) -> None:
     with pytest.raises(Unavailable, match=r'redis\+cluster://'):
         Connection(servers.driver(make=lambda timeout, key: connection), '',
                    1.0).connect()
+
+
+def test_database_of_a_cluster_of_valkey(servers: ScriptedServers) -> None:
+    """Also if there are others: Valkey 9 may have several."""
+    servers.away.append(None)
+    with pytest.raises(Unavailable, match=r'redis\+cluster://'):
+        with translated(servers.driver()):
+            raise redis.ResponseError('DB index is out of range')
+
+
+def test_cluster_url_of_a_server_without_cluster(
+        servers: ScriptedServers) -> None:
+    with pytest.raises(Unavailable, match=r"'\+cluster'"):
+        with translated(servers.driver()):
+            raise redis.ResponseError(
+                'This instance has cluster support disabled')
+
+
+#: The replies of a member of a cluster to commands for keys of others.
+ELSEWHERE = [redis.exceptions.MovedError('1 127.0.0.1:1'),
+             redis.ResponseError('MOVED 1 127.0.0.1:1'),
+             redis.exceptions.AskError('1 127.0.0.1:1'),
+             redis.ResponseError('ASK 1 127.0.0.1:1')]
+
+
+@pytest.mark.parametrize('error', ELSEWHERE)
+def test_key_of_another_member(servers: ScriptedServers,
+                               error: Exception) -> None:
+    """If the server is named alone, its redirection is of no use."""
+    for cluster in None, Cluster(list, lambda: lambda key: None, None):
+        wire = Connection(servers.driver(cluster=cluster), '', 1.0)
+        wire.connect()
+        servers.reply = replies(error)
+        with pytest.raises(Refused, match='127.0.0.1:1') as caught:
+            wire.ask(b'GET', b'x')
+        assert ('redis+cluster://' in str(caught.value)) is (cluster is None)
 
 
 def test_ask(servers: ScriptedServers, wire: Connection) -> None:

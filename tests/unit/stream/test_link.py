@@ -198,6 +198,17 @@ def test_proxy_that_hangs_up_over_info(servers: ScriptedServers) -> None:
     connect()
 
 
+@pytest.mark.parametrize('later', [
+    [redis.ResponseError('MOVED 1 127.0.0.1:1')],
+    [b'OK', redis.ResponseError('MOVED 1 127.0.0.1:1'), b'QUEUED', ABORTED]])
+def test_member_of_a_cluster_that_is_named_alone(
+        servers: ScriptedServers, later: List[Any]) -> None:
+    """The stream is on another one."""
+    link = connect(servers, *later)
+    with pytest.raises(Unavailable, match=r'127.0.0.1:1.*redis\+cluster://'):
+        link.append([ONE, TWO][:max(1, len(later) - 2)])
+
+
 def test_identity(servers: ScriptedServers) -> None:
     """The identity includes the address: a restarted server counts from 1
     again."""

@@ -56,6 +56,19 @@ class FakeCluster(ScriptedServers):
                     address[0], timeout))))
 
 
+@pytest.mark.parametrize('error', [
+    MovedError('1 127.0.0.1:1'), redis.ResponseError('MOVED 1 127.0.0.1:1'),
+    AskError('1 127.0.0.1:1'), redis.ResponseError('ASK 1 127.0.0.1:1')])
+def test_member_of_a_cluster_that_is_named_alone(error: Exception) -> None:
+    """It has only some of the keys. Where the others are is not looked up."""
+    alone = ScriptedServers(lambda place, command: error)
+    servers = Servers(alone.driver())
+    servers.open()
+    with pytest.raises(Unavailable, match=r'redis\+cluster://'):
+        servers.carry_out([('x', (b'GET', b'x'))])
+    assert alone.commands() == [(b'GET', b'x')]
+
+
 @pytest.fixture
 def cluster() -> FakeCluster:
     cluster = FakeCluster()
