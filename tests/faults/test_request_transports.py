@@ -6,7 +6,7 @@ from typing import Any, Iterator, List
 
 import pytest
 
-from ..conftest import running, skip_or_fail
+from ..conftest import running, skip_incapable
 from ..integration.conftest import STEADY
 from ..integration.helpers import BACK_WITHIN, log_lengths, outage_lines, \
     PROMPT
@@ -37,10 +37,10 @@ def transport(request: Any) -> str:
 @pytest.fixture(scope='module')
 def binary(transport: str) -> str:
     """The path of the oldest redis-server that supports the transport."""
-    for version, path in sorted(redis_binaries().items()):
-        if transport != SHARDED or int(version.partition('.')[0]) >= 7:
-            return path
-    skip_or_fail(f'there is no redis-server for {transport}')
+    for each in redis_binaries():
+        if transport != SHARDED or each.has_sharded_channels:
+            return each.path
+    skip_incapable(f'there is no redis-server for {transport}')
     return ''
 
 

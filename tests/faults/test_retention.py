@@ -7,7 +7,7 @@ import redis
 
 from ..integration.conftest import STEADY
 from ..support.node_process import NodeProcess
-from ..support.redis_binaries import redis_binaries
+from ..support.redis_binaries import RedisBinary, redis_binaries
 from ..support.wait import wait_until
 from .fixtures import MakeRedis, StartNodes, Unique
 
@@ -19,7 +19,8 @@ BLOCK = 100
 
 BINARIES = redis_binaries()
 
-each_server = pytest.mark.parametrize('version', BINARIES)
+each_server = pytest.mark.parametrize(
+    'binary', BINARIES, ids=[each.name for each in BINARIES])
 
 
 def emit_many(node: NodeProcess, event: str, count: int) -> None:
@@ -47,8 +48,8 @@ def messages(admin: redis.Redis, event: str) -> List[Tuple[bytes, Any]]:
 @each_server
 def test_older_entries_are_trimmed(make_redis: MakeRedis,
                                    start_nodes: StartNodes, unique: Unique,
-                                   version: str) -> None:
-    server = make_redis(binary=BINARIES[version]).start()
+                                   binary: RedisBinary) -> None:
+    server = make_redis(binary=binary.path).start()
     (node,) = start_nodes(1, server.url, retention=2, **STEADY)
     node.start_manager()
     old, young = unique('old'), unique('young')
@@ -69,9 +70,9 @@ def test_older_entries_are_trimmed(make_redis: MakeRedis,
 @each_server
 def test_max_len_limits_retention(make_redis: MakeRedis,
                                   start_nodes: StartNodes, unique: Unique,
-                                  version: str) -> None:
+                                  binary: RedisBinary) -> None:
     """It limits entries that are young enough to be kept, too."""
-    server = make_redis(binary=BINARIES[version]).start()
+    server = make_redis(binary=binary.path).start()
     (node,) = start_nodes(1, server.url, retention=60, max_len=500,
                           **STEADY)
     node.start_manager()
@@ -97,8 +98,8 @@ def test_max_len_limits_retention(make_redis: MakeRedis,
 def test_max_len_applies_without_retention(make_redis: MakeRedis,
                                            start_nodes: StartNodes,
                                            unique: Unique,
-                                           version: str) -> None:
-    server = make_redis(binary=BINARIES[version]).start()
+                                           binary: RedisBinary) -> None:
+    server = make_redis(binary=binary.path).start()
     (node,) = start_nodes(1, server.url, max_len=500, **STEADY)
     node.start_manager()
     with server.client() as admin:

@@ -6,11 +6,11 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Set
 
 import pytest
 
-from ..conftest import running, skip_or_fail
+from ..conftest import running, skip_incapable
 from ..support.client import Client, close_all
 from ..support.json_values import Callback
 from ..support.node_process import NodeProcess, RemoteError
-from ..support.redis_binaries import redis_binaries
+from ..support.redis_binaries import sharding_binary
 from ..support.redis_server import RedisServer
 from ..support.wait import DEADLINE, wait_for_value
 from .conftest import STEADY
@@ -30,11 +30,10 @@ NAMESPACES = ('/', '/chat')
 
 def sharding_redis_binary() -> str:
     """The path of a redis-server with sharded channels."""
-    for version, path in redis_binaries().items():
-        if int(version.partition('.')[0]) >= 7:
-            return path
-    skip_or_fail('there is no redis-server of version 7')
-    return ''
+    binary = sharding_binary()
+    if binary is None:
+        skip_incapable('no sharded channels')
+    return binary.path
 
 
 class Party(NamedTuple):

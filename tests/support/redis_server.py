@@ -9,7 +9,7 @@ import redis
 from .client_library import REDIS_CLIENT
 from .ports import free_port
 from .process import OwnProcess
-from .redis_binaries import default_binary
+from .redis_binaries import default_binary, describe, RedisBinary
 from .wait import wait_until
 
 
@@ -53,11 +53,10 @@ class RedisServer:
         """A new client of this server."""
         return redis.Redis(**{**self._client_options, **options})
 
-    def counts_entries(self) -> bool:
-        """Whether it counts all entries ever added to a stream (since 7.0)."""
-        with self.client() as client:
-            version = client.info('server')['redis_version']
-        return int(version.partition('.')[0]) >= 7
+    @property
+    def binary(self) -> RedisBinary:
+        """The server's product and version, and what it can do."""
+        return describe(self._binary) if self._binary else default_binary()
 
     def follow(self, port: int) -> None:
         """Become a replica of a server, and wait until it has all current
@@ -78,11 +77,8 @@ class RedisServer:
         :param arguments: further command-line arguments.
         :param ready: whether to wait until it answers.
         """
-        binary = self.binary or default_binary()
-        if binary is None:
-            raise FileNotFoundError('there is no redis-server')
         self._process = OwnProcess([
-            binary, '--port', str(self.port), '--bind', '127.0.0.1',
+            self.binary.path, '--port', str(self.port), '--bind', '127.0.0.1',
             '--dir', str(self._directory), '--save', '',
             '--appendonly', 'yes' if self._append_only else 'no',
             # The file is written before the reply, but never synced. It

@@ -47,11 +47,8 @@ class Sentinel:
 
     def start(self) -> None:
         """Start the Sentinel. It answers shortly after."""
-        binary = default_binary()
-        if binary is None:
-            raise FileNotFoundError('there is no redis-server')
         self._process = OwnProcess(
-            [binary, str(self._file), '--sentinel'],
+            [default_binary().path, str(self._file), '--sentinel'],
             self._directory / 'sentinel.out')
 
     def client(self, **options: Any) -> redis.Redis:

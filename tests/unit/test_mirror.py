@@ -29,7 +29,7 @@ UNTESTED = {
 OF_NO_MODULE = {
     'test_architecture', 'test_architecture_page', 'test_chaos',
     'test_dependencies', 'test_errors', 'test_exports', 'test_mirror',
-    'test_option_docs', 'test_command_docs',
+    'test_option_docs', 'test_command_docs', 'test_redis_binaries',
     'testing/test_documentation',
     # Calls of a manager and of recovery's sessions, struck by an exception at
     # every point.

@@ -1,12 +1,13 @@
 """The topologies that these tests share. A test that kills a server starts it
 again."""
-from typing import Any, Iterator, List, Tuple
+import os
+from typing import Any, Iterator, List
 
 import pytest
 
 from ...conftest import skip_or_fail
-from ...support.client_library import REDIS_CLIENT
-from ...support.redis_binaries import redis_binaries
+from ...support.redis_binaries import RedisBinary, redis_binaries, \
+    VARIABLE
 from ...support.redis_cluster import RedisCluster
 from ...support.replicated import Replicated
 from ...support.sentinels import SentinelSet
@@ -15,10 +16,13 @@ from ...support.sentinels import SentinelSet
 SILENT = {'heartbeat_interval': 60.0, 'heartbeat_timeout': 120.0}
 
 
-def binaries() -> List[Tuple[str, str]]:
-    """Version and path of each installed redis-server, oldest first."""
-    found = sorted(redis_binaries().items(), key=lambda each: [
-        int(number) for number in each[0].split('.')])
+#: Which of the installed redis-servers a test runs on.
+EACH = ['chosen'] if os.environ.get(VARIABLE) else ['oldest', 'newest']
+
+
+def binaries() -> List[RedisBinary]:
+    """The installed redis-servers, oldest first; the chosen one alone."""
+    found = redis_binaries()
     if not found:
         skip_or_fail('there is no redis-server')
     return found
@@ -28,7 +32,7 @@ def binaries() -> List[Tuple[str, str]]:
 def cluster() -> Iterator[RedisCluster]:
     """Three masters with a replica each, of the newest version, which has
     sharded channels."""
-    with RedisCluster(binary=binaries()[-1][1]) as servers:
+    with RedisCluster(binary=binaries()[-1].path) as servers:
         yield servers.start()
 
 
@@ -39,14 +43,14 @@ def sentinels(redis_binary: str) -> Iterator[SentinelSet]:
         yield servers.start()
 
 
-@pytest.fixture(scope='session', params=['oldest', 'newest'])
+@pytest.fixture(scope='session', params=EACH)
 def each_binary(request: Any) -> str:
-    """The oldest installed redis-server, then the newest."""
+    """The oldest installed redis-server, then the newest; the chosen one
+    alone."""
     found = binaries()
     if request.param == 'newest' and len(found) == 1:
-        leave_out = pytest.skip if REDIS_CLIENT == 'valkey' else skip_or_fail
-        leave_out(f'there is only one server, {found[0][0]}')
-    return found[0 if request.param == 'oldest' else -1][1]
+        skip_or_fail(f'there is only one redis-server, {found[0].name}')
+    return found[-1 if request.param == 'newest' else 0].path
 
 
 @pytest.fixture(params=['cluster', 'sentinels'])

@@ -7,7 +7,7 @@ import pytest
 from redis_streams_adapter.protocol.routing import private_channel, \
     public_channel
 
-from ...conftest import skip_or_fail
+from ...conftest import skip_incapable
 from ...integration.conftest import STEADY
 from ...integration.helpers import BACK_WITHIN
 from ...support.node_process import NodeProcess, RemoteError
@@ -27,10 +27,8 @@ TIMEOUT = 1.0
 @pytest.fixture(autouse=True)
 def require_sharded_channels(cluster: RedisCluster) -> None:
     """Skip tests if the cluster has no sharded channels."""
-    version = ask(cluster.servers[0], 'INFO', 'server').partition(
-        'redis_version:')[2]
-    if int(version.partition('.')[0]) < 7:
-        skip_or_fail('the redis-server is older than 7.0')
+    if not cluster.servers[0].binary.has_sharded_channels:
+        skip_incapable('no sharded channels')
 
 
 class Group:

@@ -7,7 +7,7 @@ import pytest
 
 from redis_streams_adapter import RedisStreamsManager
 
-from ...conftest import skip_or_fail
+from ...conftest import skip_incapable, skip_or_fail
 from ...integration.conftest import STEADY
 from ...integration.helpers import BACK_WITHIN
 from ...support.certificates import Authority, Certificate, HOST
@@ -39,9 +39,9 @@ def redis(authority: Authority, certificate: Certificate,
           ) -> Iterator[RedisServer]:
     binary = tls_binary()
     if binary is None:
-        skip_or_fail('there is no redis-server with TLS')
+        skip_incapable('no TLS')
     with RedisServer(
-            append_only=True, binary=str(binary),
+            append_only=True, binary=binary.path,
             client_options={'ssl': True, **certificate.client_options},
             ) as server:
         yield server.start(
@@ -75,9 +75,9 @@ def test_cluster_uses_certificate(authority: Authority,
     needs the certificate, too."""
     binary = tls_binary()
     if binary is None:
-        skip_or_fail('there is no redis-server with TLS')
+        skip_incapable('no TLS')
     with RedisServer(
-            binary=str(binary), arguments=(
+            binary=binary.path, arguments=(
                 '--cluster-enabled', 'yes', '--tls-cluster', 'yes'),
             client_options={'ssl': True, **certificate.client_options},
             ) as server:

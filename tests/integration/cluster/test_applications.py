@@ -7,7 +7,7 @@ import pytest
 
 from redis_streams_adapter import RedisStreamsManager
 
-from ...conftest import skip_or_fail
+from ...conftest import skip_incapable, skip_or_fail
 from ...support.redis_binaries import redis_binaries
 from ...support.redis_server import RedisServer
 from ...support.wait import wait_until
@@ -44,8 +44,7 @@ def redis() -> Iterator[RedisServer]:
     found = redis_binaries()
     if not found:
         skip_or_fail('there is no redis-server')
-    newest = max(found, key=lambda version: int(version.partition('.')[0]))
-    with RedisServer(binary=found[newest]) as server:
+    with RedisServer(binary=found[-1].path) as server:
         yield server.start()
 
 
@@ -53,8 +52,8 @@ def redis() -> Iterator[RedisServer]:
     TRANSPORTS, DIFFERENCES), ids='-'.join)
 def party(request: Any, redis: RedisServer) -> Iterator[Party]:
     transport, difference = request.param
-    if transport == 'sharded-pubsub' and not redis.counts_entries():
-        skip_or_fail('there is no redis-server of version 7')
+    if transport == 'sharded-pubsub' and not redis.binary.has_sharded_channels:
+        skip_incapable('no sharded channels')
     prefix = f'{transport}-{difference}'
     party = Party(transport, {}, {}, [])
 

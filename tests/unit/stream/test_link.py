@@ -30,8 +30,6 @@ TOO_LARGE = redis.ResponseError('ERR Elements are too large to be stored')
 TOO_LONG = redis.ResponseError('Protocol error: invalid bulk length')
 NO_PERMISSION = redis.ResponseError('NOPERM no permission')
 LOADING = redis.ResponseError('LOADING Redis is loading the dataset')
-#: The reply to TIME.
-CLOCK = [b'1700000000', b'5000']
 ABORTED = redis.ResponseError('EXECABORT Transaction discarded')
 
 
@@ -96,29 +94,6 @@ def test_transactions_while_a_script_runs(servers: ScriptedServers) -> None:
         link.connect()
     link.connect()
     assert link.atomic
-
-
-def test_clock_without_time(servers: ScriptedServers) -> None:
-    link = connect(servers, NO_PERMISSION, CLOCK, block=1.0)
-    assert link.time() == 1_700_000_000_005
-    assert [name for name, *_ in servers.commands()] == [b'TIME', b'EVAL']
-
-
-def test_time_ends_the_connection(servers: ScriptedServers) -> None:
-    """A proxy may do that. The next connection does without."""
-    link = connect(servers, Break(), INFO, CLOCK, block=1.0)
-    with pytest.raises(Unavailable, match='after TIME'):
-        link.time()
-    link.connect()
-    servers.sent.clear()
-    assert link.time() == 1_700_000_000_005
-    assert [name for name, *_ in servers.commands()] == [b'EVAL']
-
-
-def test_no_clock_at_all(servers: ScriptedServers) -> None:
-    link = connect(servers, NO_PERMISSION, [], block=1.0)
-    with pytest.raises(Unavailable, match='no permission'):
-        link.time()
 
 
 #: What Redis 5.0 replies to CLIENT INFO and INFO.
@@ -390,20 +365,6 @@ def test_ends_without_entries(servers: ScriptedServers) -> None:
     assert [each[0] for each in servers.commands()] == [b'EVAL'] * 3
 
 
-@pytest.mark.parametrize('refusal', [
-    NO_PERMISSION, redis.ResponseError('unknown command `EVAL`')])
-def test_refused_scripts_are_tried_again_later(
-        servers: ScriptedServers, refusal: Any,
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    page = [[b's', [[b'5-0', [b'a', b'1']]]]]
-    link = connect(servers, refusal, page, page, [b'6-0'])
-    assert link.next_id(START) == link.next_id(START) == Position(5)
-    monkeypatch.setattr(link_module, 'TRY_AGAIN', 0.0)
-    assert link.next_id(START) == Position(6)
-    assert [each[0] for each in servers.commands()] == [
-        b'EVAL', b'XREAD', b'XREAD', b'EVAL']
-
-
 def test_page_that_is_too_large_is_not_read_to_its_end(
         servers: ScriptedServers, monkeypatch: pytest.MonkeyPatch) -> None:
     page = [[b's', [[b'5-0', [b'a', b'x' * 3000]]]]]
@@ -435,37 +396,3 @@ def test_end_other(servers: ScriptedServers, reply: Any) -> None:
     connect(servers, reply).end_other((b'7', b'127.0.0.1:5'))
     assert servers.commands() == [
         (b'CLIENT', b'KILL', b'ID', b'7', b'ADDR', b'127.0.0.1:5')]
-
-
-# -- commands that a proxy may end the connection over -----------------------
-
-@pytest.mark.parametrize('forbidden', ['INFO', 'KILL'])
-def test_optional_command_that_ends_the_connection_is_not_tried_again(
-        servers: ScriptedServers, forbidden: str,
-        monkeypatch: pytest.MonkeyPatch) -> None:
-    def reply(place: Any, command: Any) -> Any:
-        if command[:2] == (b'CLIENT', forbidden.encode()):
-            return Break()
-        return INFO if command[0] == b'CLIENT' else b'OK'
-
-    def use() -> None:
-        link = RedisLink(servers.driver(), 's', MAX_LEN, ended=ended)
-        link.connect()
-        link.end_other((b'7', b'127.0.0.1:5'))
-
-    def tried() -> int:
-        return sum(each[:2] == (b'CLIENT', forbidden.encode())
-                   for each in servers.commands())
-
-    servers.reply = reply
-    ended: Dict[bytes, float] = {}
-    with pytest.raises(Unavailable, match=f'CLIENT {forbidden}'):
-        use()
-    for _ in range(3):
-        use()
-    assert tried() == 1
-    # It may have been an outage.
-    monkeypatch.setattr(link_module, 'TRY_AGAIN', 0.0)
-    with pytest.raises(Unavailable):
-        use()
-    assert tried() == 2

@@ -1,0 +1,121 @@
+"""A link to a server that refuses commands, or ends connections over them.
+tests/faults/test_refused_commands.py does so with a real Redis."""
+from typing import Any, Dict
+
+import pytest
+import redis
+
+from redis_streams_adapter.protocol.position import Position, START
+from redis_streams_adapter.protocol.transport import Unavailable
+from redis_streams_adapter.stream import optional
+from redis_streams_adapter.stream.link import RedisLink
+
+from ..scripted import Break, replies, ScriptedServers
+
+MAX_LEN = 1000
+
+INFO = b'id=7 addr=127.0.0.1:5 fd=8 name='
+
+#: The reply to TIME.
+CLOCK = [b'1700000000', b'5000']
+
+NO_PERMISSION = redis.ResponseError('NOPERM no permission')
+
+
+@pytest.fixture
+def servers() -> ScriptedServers:
+    return ScriptedServers()
+
+
+def connect(servers: ScriptedServers, *later: Any,
+            block: float = 1.0) -> RedisLink:
+    """A connected link that reads, and the replies to later commands."""
+    link = RedisLink(servers.driver(), 's', MAX_LEN, block)
+    servers.reply = lambda place, command: INFO
+    link.connect()
+    servers.sent.clear()
+    servers.reply = replies(*later)
+    return link
+
+
+def test_clock_without_time(servers: ScriptedServers) -> None:
+    link = connect(servers, NO_PERMISSION, CLOCK)
+    assert link.time() == 1_700_000_000_005
+    assert [name for name, *_ in servers.commands()] == [b'TIME', b'EVAL']
+
+
+def test_time_ends_the_connection(servers: ScriptedServers) -> None:
+    """A proxy may do that. The next connection does without."""
+    link = connect(servers, Break(), INFO, CLOCK)
+    with pytest.raises(Unavailable, match='after TIME'):
+        link.time()
+    link.connect()
+    servers.sent.clear()
+    assert link.time() == 1_700_000_000_005
+    assert [name for name, *_ in servers.commands()] == [b'EVAL']
+
+
+def test_no_clock_at_all(servers: ScriptedServers) -> None:
+    link = connect(servers, NO_PERMISSION, [])
+    with pytest.raises(Unavailable, match='no permission'):
+        link.time()
+
+
+@pytest.mark.parametrize('refusal', [
+    NO_PERMISSION, redis.ResponseError('unknown command `EVAL`')])
+def test_refused_scripts_are_tried_again_later(
+        servers: ScriptedServers, refusal: Any,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    page = [[b's', [[b'5-0', [b'a', b'1']]]]]
+    link = connect(servers, refusal, page, page, [b'6-0'])
+    assert link.next_id(START) == link.next_id(START) == Position(5)
+    monkeypatch.setattr(optional, 'TRY_AGAIN', 0.0)
+    assert link.next_id(START) == Position(6)
+    assert [each[0] for each in servers.commands()] == [
+        b'EVAL', b'XREAD', b'XREAD', b'EVAL']
+
+
+@pytest.mark.parametrize('forbidden', ['INFO', 'KILL'])
+def test_optional_command_that_ends_the_connection_is_not_tried_again(
+        servers: ScriptedServers, forbidden: str,
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    def reply(place: Any, command: Any) -> Any:
+        if command[:2] == (b'CLIENT', forbidden.encode()):
+            return Break()
+        return INFO if command[0] == b'CLIENT' else b'OK'
+
+    def use() -> None:
+        link = RedisLink(servers.driver(), 's', MAX_LEN, ended=ended)
+        link.connect()
+        link.end_other((b'7', b'127.0.0.1:5'))
+
+    def tried() -> int:
+        return sum(each[:2] == (b'CLIENT', forbidden.encode())
+                   for each in servers.commands())
+
+    servers.reply = reply
+    ended: Dict[bytes, float] = {}
+    with pytest.raises(Unavailable, match=f'CLIENT {forbidden}'):
+        use()
+    for _ in range(3):
+        use()
+    assert tried() == 1
+    # It may have been an outage.
+    monkeypatch.setattr(optional, 'TRY_AGAIN', 0.0)
+    with pytest.raises(Unavailable):
+        use()
+    assert tried() == 2
+
+
+def test_waiting_that_is_refused(servers: ScriptedServers) -> None:
+    """The stream is read without waiting, then and from then on."""
+    page = [[b's', [[b'5-0', [b'a', b'1']]]]]
+    refusal = redis.ResponseError('ERR BLOCK is not supported')
+    link = connect(servers, refusal, page, page, refusal)
+    for _ in range(2):
+        assert link.read(START, 10, 1.0)[0].id == Position(5)
+    assert [b'BLOCK' in each for each in servers.commands()] == [
+        True, False, False]
+    # What is refused without waiting, too, is refused.
+    with pytest.raises(Unavailable, match='not supported'):
+        link.read(START, 10, 1.0)
