@@ -70,7 +70,7 @@ def test_old_server_is_named_once(
         assert node.health()['last_error'] == TOO_OLD
         lines = node.logs(logging.WARNING)
         assert len(lines) == 1 and TOO_OLD in lines[0], lines
-    old.binary = ''
+    old.use()
     old.restart()
     for node in nodes:
         node.wait_health('ok', BACK_WITHIN)

@@ -53,6 +53,13 @@ class RedisServer:
         """A new client of this server."""
         return redis.Redis(**{**self._client_options, **options})
 
+    def use(self, binary: str = '') -> None:
+        """Use another executable from the next start on.
+
+        :param binary: its path; the default one if empty.
+        """
+        self._binary = binary
+
     @property
     def binary(self) -> RedisBinary:
         """The server's product and version, and what it can do."""
@@ -78,8 +85,8 @@ class RedisServer:
         :param ready: whether to wait until it answers.
         """
         self._process = OwnProcess([
-            self.binary.path, '--port', str(self.port), '--bind', '127.0.0.1',
-            '--dir', str(self._directory), '--save', '',
+            self._binary or default_binary().path, '--port', str(self.port),
+            '--bind', '127.0.0.1', '--dir', str(self._directory), '--save', '',
             '--appendonly', 'yes' if self._append_only else 'no',
             # The file is written before the reply, but never synced. It
             # survives the end of the process, which is enough here.

@@ -54,6 +54,7 @@ WITHIN = {
         ['driver'],
         ['writer'],
         ['connection', 'resp'],
+        ['optional'],
         ['link', 'listener', 'publisher', 'servers'],
         ['inbox', 'session_store', 'sharded_listeners'], ['inbox_writer']],
     'runtime': [
