@@ -45,6 +45,9 @@ WAITING = b'XREAD BLOCK'
 #: How the reply begins while a script runs. Redis 6.2 answers MULTI so, too.
 BUSY = 'BUSY'
 
+#: How it begins when something else has ended the wait.
+UNBLOCKED = 'UNBLOCKED'
+
 MULTI, EXEC = pack_command(b'MULTI'), pack_command(b'EXEC')
 QUEUED = b'QUEUED'
 
@@ -302,7 +305,8 @@ Refusals`. Connections for other things than streams may use one that is too
     def _read_again(self, error: Exception, after: Position, count: int,
                     block: Optional[float]) -> List[Entry]:
         """Read without waiting, if that is what the server has refused."""
-        if block is None or self._avoided(WAITING):
+        if block is None or self._avoided(WAITING) \
+                or str(error).startswith((BUSY, UNBLOCKED)):
             raise Refused(self.describe(error)) from error
         page = self.read(after, count, None)
         self._avoid(WAITING)

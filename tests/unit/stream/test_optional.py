@@ -119,3 +119,16 @@ def test_waiting_that_is_refused(servers: ScriptedServers) -> None:
     # What is refused without waiting, too, is refused.
     with pytest.raises(Unavailable, match='not supported'):
         link.read(START, 10, 1.0)
+
+
+@pytest.mark.parametrize('error', [
+    'UNBLOCKED client unblocked via CLIENT UNBLOCK',
+    'BUSY Redis is busy running a script.'])
+def test_wait_that_is_ended(servers: ScriptedServers, error: str) -> None:
+    """The next read waits again."""
+    page = [[b's', [[b'5-0', [b'a', b'1']]]]]
+    link = connect(servers, redis.ResponseError(error), page)
+    with pytest.raises(Unavailable, match=error.split()[0]):
+        link.read(START, 10, 1.0)
+    assert link.read(START, 10, 1.0)
+    assert all(b'BLOCK' in each for each in servers.commands())
