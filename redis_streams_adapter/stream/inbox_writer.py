@@ -5,7 +5,8 @@ One task sends the answers for all inboxes, in pipelines. If a connection
 breaks, it sends all of the last pipeline again, in the same order: each entry
 bears the id of this writer and a number that grows, so the reader drops what
 it has had before. An answer that finds no server within :data:`PATIENCE` is
-dropped: no caller waits for it any more.
+dropped: no caller waits for it any more. So is one over which :data:`TRIES`
+connections have broken.
 
 If Redis refuses an answer, it goes into the stream of events instead, as it
 does if the user has not the right to use inboxes. An answer that may have been
@@ -36,6 +37,10 @@ BATCH, BATCH_BYTES = 100, 1 << 19
 #: How many bytes may wait before large answers are made more slowly, and
 #: before answers are dropped.
 CROWDED, FULL = 1 << 20, 1 << 26
+
+#: How many times in a row an answer may be sent over a connection that then
+#: breaks, before it is dropped.
+TRIES = 4
 
 #: About how many bytes an answer takes besides its fields.
 OVERHEAD = 500
@@ -79,6 +84,10 @@ class InboxWriter:
         #: the task.
         self._tried = 0
         self._number = 0
+        #: How many connections in a row have broken over answers that were
+        #: sent. Used by the task; if an exception strikes, one too many is
+        #: counted at most.
+        self._breaks = 0
         #: How many bytes wait. Updated without a lock; corrected when none
         #: wait.
         self._bytes = 0
@@ -180,19 +189,28 @@ class InboxWriter:
             if answer.deadline < now:
                 self._settle(number)
                 self.dropped += 1
+        if self._breaks == TRIES:
+            # Redis closes a connection over what is too large for it.
+            self._settle(next(iter(self._sending)))
+            self.dropped += 1
+            self._breaks = 0
         if not self._sending:
             self._take(now)
+        # One by one after a break, to find the one that Redis does not take.
+        some = list(self._sending.items())[:1 if self._breaks else None]
         commands: List[Command] = [
             (each.key, (b'XADD', each.key.encode(), b'*', *each.fields,
                         b'wid', self._id, b'seq', b'%d' % number))
-            for number, each in self._sending.items()]
+            for number, each in some]
         if not commands:
             return
-        keys = dict.fromkeys(each.key for each in self._sending.values())
+        keys = dict.fromkeys(each.key for _, each in some)
         tried, self._tried = self._tried, self._number
+        self._breaks += 1
         # After them, so that no key is left without an expiry.
         replies = self._servers.carry_out([*commands, *(
             (key, (b'PEXPIRE', key.encode(), _LIFETIME)) for key in keys)])
+        self._breaks = 0
         self._check(replies[:len(commands)], tried)
         self._left.set()
 

@@ -117,6 +117,25 @@ def test_broken_connection(server: Server, sending: Sending) -> None:
     assert sending.elsewhere == [] and sending.writer.dropped == 0
 
 
+def test_answer_that_breaks_each_connection(
+        server: Server, sending: Sending) -> None:
+    """Redis closes the connection over what is too large. The others are sent
+    at once, in their order."""
+    normal = server.answer
+
+    def answer(place: Any, command: Any) -> Any:
+        return Break() if b'large' in command else normal(place, command)
+
+    server.reply = answer
+    for name in (b'a', b'large', b'b', b'c'):
+        sending.put(name)
+    sending.task.start()
+    sending.flush()
+    # The reader drops what it has had.
+    assert list(dict.fromkeys(names(server))) == [b'a', b'b', b'c']
+    assert sending.writer.dropped == 1 and not sending.elsewhere
+
+
 def test_refused_answer_goes_elsewhere(server: Server,
                                        sending: Sending) -> None:
     server.replies = [redis.ResponseError('OOM command not allowed')]
