@@ -155,7 +155,7 @@ def test_two_demos_run_side_by_side(
 
 
 @pytest.mark.parametrize('moment, signum', [
-    ('Redis', signal.SIGINT), ('Redis', signal.SIGTERM),
+    ('for this run', signal.SIGINT), ('for this run', signal.SIGTERM),
     ('Ready', signal.SIGINT), ('Ready', signal.SIGTERM),
     ('Ready', signal.SIGHUP)])
 def test_signal_ends_all_processes(run: Callable[..., Run], redis_binary: str,

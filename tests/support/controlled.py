@@ -62,9 +62,12 @@ class ControlledProcess:
         with tempfile.NamedTemporaryFile(
                 prefix=f'{self.name}-', suffix='.out', delete=False) as file:
             output = Path(file.name)
-        self._process = OwnProcess(self._command, output)
+        self._process = self._begin(output)
         self.running.append(self)
         return self
+
+    def _begin(self, output: Path) -> OwnProcess:
+        return OwnProcess(self._command, output)
 
     def wait_ready(self: _Self) -> _Self:
         """Wait until the process serves."""

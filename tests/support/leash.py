@@ -14,9 +14,14 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def main() -> None:
+def end_with_parent() -> None:
+    """Let the kernel kill this process when the parent ends."""
     if sys.platform == 'linux':
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main() -> None:
+    end_with_parent()
     # Background processes of a shell, and their children, ignore this signal.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execvp(sys.argv[1], sys.argv[1:])

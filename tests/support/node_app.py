@@ -1,37 +1,22 @@
 """One server process of a cluster under test.
 
-``python -m tests.support.node_app --mode gevent --redis-url redis://...``
-serves a Socket.IO application and then prints ``port <n>``. The test process
-controls it over ``POST /control`` (:class:`.node_process.NodeProcess` has a
-method for each operation). The calls run inside a request handler, like those
-of an application.
+It serves a Socket.IO application and then prints ``port <n>``. The test
+process controls it over ``POST /control``
+(:class:`.node_process.NodeProcess` has a method for each operation). The
+calls run inside a request handler, like those of an application.
+:mod:`.node_forge` starts it.
 """
-# The patching must precede all other imports, so this module has two parts.
-import argparse
+import json
+import logging
+import os
+import signal
+import sys
+from typing import Any, Callable, Dict, List, Tuple
+
+import socketio
 
 from tests.support import modes
-
-if __name__ == '__main__':
-    _parser = argparse.ArgumentParser()
-    _parser.add_argument('--mode', choices=modes.MODES, required=True)
-    _parser.add_argument('--redis-url', required=True)
-    _parser.add_argument('--options', default='{}',
-                         help="the manager's, as JSON")
-    _parser.add_argument('--flask', action='store_true',
-                         help='a Flask-SocketIO application')
-    _arguments = _parser.parse_args()
-    modes.prepare(_arguments.mode)
-
-import json  # noqa: E402
-import logging  # noqa: E402
-import os  # noqa: E402
-import signal  # noqa: E402
-import sys  # noqa: E402
-from typing import Any, Callable, Dict, List, Tuple  # noqa: E402
-
-import socketio  # noqa: E402
-
-from tests.support.controlled_node import LOGGER, Node  # noqa: E402
+from tests.support.controlled_node import LOGGER, Node
 
 
 def loss_recorder(losses: List[Any], raises: bool) -> Callable[[Any], None]:
@@ -170,7 +155,3 @@ def main(mode: str, redis_url: str, options: str, flask: bool) -> None:
             server.sleep(60)
         except SystemExit:
             print('the main task goes on', flush=True)
-
-
-if __name__ == '__main__':
-    main(**vars(_arguments))

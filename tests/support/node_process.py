@@ -1,12 +1,14 @@
 """A server process with its operations as methods."""
 import itertools
 import json
-import sys
+from pathlib import Path
 from typing import Any, Dict, Iterable, List, Optional, Tuple
 
 import psutil
 
 from .controlled import CONTROL_TIMEOUT, ControlledProcess, RemoteError
+from .forged import start_node
+from .process import OwnProcess
 from .wait import DEADLINE, wait_for_value
 
 __all__ = ['NodeProcess', 'RemoteError', 'Step']
@@ -30,10 +32,13 @@ class NodeProcess(ControlledProcess):
                  options: Optional[Dict[str, Any]] = None,
                  flask: bool = False) -> None:
         self.options = options or {}
-        super().__init__(f'node-{next(_numbers)}', [
-            sys.executable, '-m', 'tests.support.node_app', '--mode', mode,
-            '--redis-url', redis_url, '--options', json.dumps(self.options),
-            *(['--flask'] if flask else [])])
+        self._mode = mode
+        self._arguments = {'redis_url': redis_url, 'flask': flask,
+                           'options': json.dumps(self.options)}
+        super().__init__(f'node-{next(_numbers)}', [])
+
+    def _begin(self, output: Path) -> OwnProcess:
+        return start_node(self._mode, self._arguments, output)
 
     def prepare_stop(self) -> None:
         # No test needs the events that remain in an outbox.

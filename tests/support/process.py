@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Mapping, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence
 
 from . import leash
 from .wait import wait_until
@@ -30,21 +30,38 @@ class OwnProcess:
     def __init__(self, command: Sequence[str], output: Path,
                  env: Optional[Mapping[str, str]] = None,
                  pass_fds: Sequence[int] = ()) -> None:
-        self.output_file = output
-        self._name = Path(command[0]).name
         with output.open('ab') as out:
-            self._popen = subprocess.Popen(
+            popen = subprocess.Popen(
                 [sys.executable, '-I', '-S', leash.__file__, *command],
                 stdin=subprocess.DEVNULL, stdout=out,
                 stderr=subprocess.STDOUT, cwd=ROOT, pass_fds=pass_fds,
                 env={**os.environ, **(env or {})})
-        self.pid = self._popen.pid
+        self._own(Path(command[0]).name, popen, output)
+
+    @classmethod
+    def adopt(cls, name: str, popen: Any, output: Path) -> 'OwnProcess':
+        """A process that was started in another way.
+
+        :param name: its name in the messages of failed tests.
+        :param popen: has the methods of ``subprocess.Popen``.
+        :param output: the file with its output.
+        """
+        process = cls.__new__(cls)
+        process._own(name, popen, output)
+        return process
+
+    def _own(self, name: str, popen: Any, output: Path) -> None:
+        self.output_file = output
+        self._name = name
+        self._popen = popen
+        self.pid = int(popen.pid)
         atexit.register(self.kill)
 
     @property
     def returncode(self) -> Optional[int]:
         """Its exit code; ``None`` while it runs."""
-        return self._popen.poll()
+        code: Optional[int] = self._popen.poll()
+        return code
 
     def signal(self, number: int) -> None:
         """Send a signal to the process, if it still runs."""
@@ -65,7 +82,7 @@ class OwnProcess:
         """
         wait_until(lambda: self._popen.poll() is not None, timeout,
                    lambda: f'{self._name} to end:\n{self.tail()}')
-        return self._popen.returncode
+        return int(self._popen.returncode)
 
     def stop(self, timeout: float = 10.0) -> int:
         """Terminate the process, and wait until it has ended.
