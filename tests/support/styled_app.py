@@ -32,12 +32,14 @@ if __name__ == '__main__':
 import json  # noqa: E402
 import logging  # noqa: E402
 import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
 from typing import Any, Callable, Dict, List, Tuple  # noqa: E402
 
 import socketio  # noqa: E402
 
 from tests.support import node_app  # noqa: E402
 from tests.support.node_process import NodeProcess  # noqa: E402
+from tests.support.process import OwnProcess  # noqa: E402
 
 #: The namespaces with handlers, and the number of arguments of their connect
 #: handlers; ``None`` without a connect handler.
@@ -64,6 +66,9 @@ class StyledProcess(NodeProcess):
         self._command = [
             sys.executable, '-m', 'tests.support.styled_app', '--mode', mode,
             '--redis-url', redis_url, '--options', json.dumps(options)]
+
+    def _begin(self, output: Path) -> OwnProcess:
+        return OwnProcess(self._command, output)
 
     def arrivals(self, sid: str) -> List[Dict[str, Any]]:
         """The arguments and records of each connect handler's call."""
