@@ -7,6 +7,7 @@ import socketio
 
 from redis_streams_adapter import RedisStreamsError, RedisStreamsManager
 
+from ..conftest import skip_incapable
 from ..support.commands import GOES_ON, ROWS, shown, WAITS
 from ..support.redis_server import RedisServer
 from ..support.refusing import RefusingProxy, WORDS
@@ -29,10 +30,14 @@ ASKING = {'subscribe', 'publish', 'pubsub|numsub', 'ssubscribe', 'spublish',
 Make = Callable[..., RedisStreamsManager]
 
 
-def rows(effect: str) -> List[Any]:
-    return [pytest.param(command, row.options, id=shown(command))
+def cases(effect: str) -> List[Any]:
+    """Each command that has this effect, refused in each way. Each
+    connection is tried with PING, so there is none if that closes it."""
+    return [pytest.param(command, row.options, words,
+                         id=f'{shown(command)}-{words}')
             for row in ROWS if row.effect == effect
-            for command in row.commands]
+            for command in row.commands for words in WORDS
+            if WORDS[words] or effect == GOES_ON and command != 'ping']
 
 
 @pytest.fixture(scope='module')
@@ -67,14 +72,12 @@ def make(unique: Unique) -> Iterator[Make]:
         manager.close(timeout=0)
 
 
-@pytest.mark.parametrize('words', WORDS)
-@pytest.mark.parametrize('command, options', rows(GOES_ON))
+@pytest.mark.parametrize('command, options, words', cases(GOES_ON))
 def test_events_go_on(master: RedisServer, make: Make, command: str,
                       options: Mapping[str, Any], words: str) -> None:
-    if 'sharded-pubsub' in options.values() and not master.binary.has_sharded_channels:
-        pytest.skip('it has no sharded channels before version 7')
-    if (command, words) == ('ping', 'closed'):
-        pytest.skip('each connection is tried with it')
+    if 'sharded-pubsub' in options.values() \
+            and not master.binary.has_sharded_channels:
+        skip_incapable('no sharded channels')
     with RefusingProxy(master.port, command.replace('|', ' '),
                        words) as proxy:
         sender, other = (make(f'redis://127.0.0.1:{proxy.port}/0', **options)
@@ -99,8 +102,7 @@ def test_events_go_on(master: RedisServer, make: Make, command: str,
             assert manager.stats()['messages_lost'] == 0
 
 
-@pytest.mark.parametrize('words', [each for each in WORDS if WORDS[each]])
-@pytest.mark.parametrize('command, options', rows(WAITS))
+@pytest.mark.parametrize('command, options, words', cases(WAITS))
 def test_events_wait(master: RedisServer, make: Make, command: str,
                      options: Mapping[str, Any], words: str) -> None:
     with RefusingProxy(master.port, command, words) as proxy:
