@@ -495,8 +495,9 @@ def test_away_for_too_long(start: Start, connect_js: ConnectJs,
 
         wait_until(keys, what='the session')
         client.drop()
-        wait_for_value(lambda: node.disconnects_of(sid)[0][1] in LOSSES,
-                       True, what='the disconnect handler')
+        wait_until(lambda: node.disconnects_of(sid),
+                   what='the disconnect handler')
+        assert node.disconnects_of(sid)[0][1] in LOSSES
         wait_until(lambda: not keys(), what='the session to expire')
     node.emit('missed')
     connect, = client.move(node.url)
