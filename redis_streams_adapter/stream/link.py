@@ -186,8 +186,12 @@ Refusals`. Connections for other things than streams may use one that is too
                 pieces = [b''.join(pieces)]
             for piece in pieces:
                 send(connection._sock, piece)
-            replies = self._executed(len(batch)) if transaction \
-                else [self._reply(index) for index in range(len(batch))]
+            if transaction:
+                replies = self._executed(len(batch))
+            elif len(batch) == 1:
+                replies = [self._reply(0)]
+            else:
+                replies = [self._reply(index) for index in range(len(batch))]
             replicas = self._reply(0) if self._min_replicas else None
         except self._broken as exc:
             raise self._lost(exc, in_doubt=True) from exc
