@@ -7,6 +7,7 @@ from typing import Any, List
 import pytest
 import redis
 
+from ...conftest import skip_incapable
 from ...integration.conftest import STEADY, start_managers
 from ...integration.helpers import BACK_WITHIN
 from ...support.node_process import NodeProcess, RemoteError
@@ -39,6 +40,10 @@ def single(redis_server: RedisServer) -> RedisServer:
 def test_full_servers(request: Any, which: str, transport: str,
                       start_nodes: StartNodes, unique: Unique) -> None:
     topology = request.getfixturevalue(which)
+    servers = getattr(topology, 'servers', [topology])
+    if transport == 'sharded-pubsub' \
+            and not servers[0].binary.has_sharded_channels:
+        skip_incapable('no sharded channels')
     name = unique('stream')
     nodes = start_nodes(
         2, topology.url, stream_name=name, channel_prefix=name,
@@ -52,8 +57,7 @@ def test_full_servers(request: Any, which: str, transport: str,
     for node in nodes:
         node.wait_server_count(2, NAMESPACES[-1])
     # Connected before the servers are full.
-    admins = [server.client() for server in getattr(
-        topology, 'servers', [topology])]
+    admins = [server.client() for server in servers]
     limits = [each.config_get('maxclients')['maxclients'] for each in admins]
     starts = [len(node.logs(logging.WARNING)) for node in nodes]
     try:
