@@ -14,7 +14,14 @@ from ..support.node_process import NodeProcess
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_until
 from .fixtures import Connect, StartNodes, Unique
-from .load import CATCH_UP_WITHIN, LOSSES
+from .load import LOSSES
+
+#: Seconds: three storms on a busy machine take 43 s alone, and seldom over a
+#: minute each: the writers wait for readers that get no CPU. What is tested is
+#: that nothing is lost, not how fast it is.
+DELIVERED_WITHIN = 150.0
+
+pytestmark = pytest.mark.timeout(480)
 
 #: How many tasks of a node emit at once, and how many messages each.
 TASKS, EACH = 50, 400
@@ -63,7 +70,7 @@ def check(nodes: List[NodeProcess], clients: List[Client], event: str,
 
     wait_until(lambda: all(client.count(name) >= total
                            for client in clients for name in names),
-               CATCH_UP_WITHIN, missing)
+               DELIVERED_WITHIN, missing)
     for client in clients:
         for name in names:
             numbers: List[List[int]] = [[] for _ in range(TASKS)]
