@@ -53,6 +53,9 @@ def test_all_connections_follow_the_first(
     start_managers(nodes)
     clients = [connect(node) for node in nodes]
     check_working(nodes, clients, unique)
+    with old.client() as master, new.client() as replica:
+        wait_until(lambda: 0 < master.xlen('socket.io') == replica.xlen(
+            'socket.io'), what='the replica to have the stream')
     line.target_port = new.port
     take_over(new)
     with old.client() as admin:
