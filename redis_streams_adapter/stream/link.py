@@ -89,8 +89,8 @@ OptionalCommands`.
         self._replica_wait = int(driver.socket_timeout * 1000 / 2)
         self._identity: Optional[Identity] = None
         self._server: Optional[bytes] = None
-        # The task that uses the link writes these two. Each new connection sets
-        # them anew, so an exception leaves nothing to restore.
+        # Written by the task that uses the link. Each connection sets both
+        # anew, so an exception leaves nothing to restore.
         self.atomic = True
         #: When the attempt to connect began.
         self._begun = 0.0
