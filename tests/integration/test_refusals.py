@@ -58,7 +58,8 @@ def test_connections_are_killed_twenty_times(
         faulty_redis: RedisServer, unique: Unique) -> None:
     events = [unique('event') for _ in pair]
     for node, event in zip(pair, events):
-        node.start_pulse(event)
+        # Each node also receives what the other one emits.
+        node.start_pulse(event, 0.01)
     with faulty_redis.client() as admin:
         for _ in range(20):
             before = [len(clients[1 - index].received(event))

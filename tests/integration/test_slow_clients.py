@@ -25,9 +25,9 @@ LONG_EVERY = 3_000
 #: The number of long events that still exceeds the buffers.
 LONG_EVENTS = 16
 
-#: Seconds that a slow client takes for one: too long to reach the ping, which
-#: follows them all.
-PACE = 0.3
+#: How many of them a slow client reads before it is given up, and the seconds
+#: that it takes for each: too long to reach the ping, which follows them all.
+SLOWLY_READ, PACE = 8, 0.3
 
 #: Every event with such a number holds bytes instead.
 BINARY_EVERY = 500
@@ -149,16 +149,18 @@ def test_clients_that_do_not_answer(impatient: NodeProcess) -> None:
             for number in range(LONG_EVENTS)))
         first = offset_of(next(quiet.messages()), 0)
         messages, number = slow.messages(), 0
-        while not impatient.disconnects_of(slow.sid):
+        while number < SLOWLY_READ:
             offset = offset_of(next(messages), number)
             number += 1
             # Its connection is that slow.
             threading.Event().wait(PACE)
+        wait_until(lambda: impatient.disconnects_of(slow.sid),
+                   what='the disconnect handler of the slow client')
         with contextlib.suppress(Ended):
             for message in messages:
                 offset = offset_of(message, number)
                 number += 1
-        assert 0 < number < LONG_EVENTS
+        assert number < LONG_EVENTS
         wait_until(lambda: impatient.disconnects_of(quiet.sid),
                    what='the disconnect handler')
         wait_until(lambda: not remote_ports(impatient) & {

@@ -131,7 +131,7 @@ class NodeProcess(ControlledProcess):
         """
         return int(self.control('end_child'))
 
-    def start_pulse(self, event: str, interval: float = 0.002,
+    def start_pulse(self, event: str, interval: float = 0.005,
                     target: str = 'server', limit: Optional[int] = None,
                     **kwargs: Any) -> None:
         """Emit 0, 1, 2, … in the background.
