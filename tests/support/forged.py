@@ -30,14 +30,17 @@ class Forge:
         self._lock = threading.Lock()
         atexit.register(self._popen.kill)
 
-    def start(self, arguments: Dict[str, Any], output: Path) -> 'Forged':
+    def start(self, module: str, arguments: Dict[str, Any],
+              output: Path) -> 'Forged':
         """Start a process.
 
-        :param arguments: those of ``node_app.main``.
+        :param module: the module that it runs.
+        :param arguments: those of the module's ``main``.
         :param output: the file for its output.
         """
-        return Forged(self, self.ask(start=arguments, output=str(output),
-                                     env=dict(os.environ)))
+        return Forged(self, self.ask(
+            start=module, arguments=arguments, output=str(output),
+            env=dict(os.environ)))
 
     def ask(self, **request: Any) -> Any:
         """Send a request, and wait for the answer."""
@@ -94,13 +97,14 @@ def forge_of(mode: str) -> Forge:
     return Forge(mode)
 
 
-def start_node(mode: str, arguments: Dict[str, Any],
+def start_node(mode: str, module: str, arguments: Dict[str, Any],
                output: Path) -> OwnProcess:
-    """Start a process that runs :mod:`.node_app`.
+    """Start a process that runs a module like :mod:`.node_app`.
 
-    :param arguments: those of ``node_app.main`` besides the mode.
+    :param arguments: those of the module's ``main`` besides the mode.
     :param output: the file for its output.
     """
     return OwnProcess.adopt(
-        f'node_app of {mode}',
-        forge_of(mode).start({'mode': mode, **arguments}, output), output)
+        f'{module} of {mode}',
+        forge_of(mode).start(module, {'mode': mode, **arguments}, output),
+        output)

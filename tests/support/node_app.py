@@ -124,6 +124,15 @@ def leave_on_sigterm(server: Any) -> None:
                   lambda *_: server.start_background_task(leave))
 
 
+def print_logs() -> None:
+    """Log to the standard output."""
+    printer = logging.StreamHandler(sys.stdout)
+    printer.setLevel(logging.INFO)
+    logging.basicConfig(handlers=[printer])
+    # It logs errors about connections that a WebSocket has left open.
+    logging.getLogger('werkzeug').setLevel(logging.CRITICAL)
+
+
 def main(mode: str, redis_url: str, options: str, flask: bool) -> None:
     """Serve.
 
@@ -131,11 +140,7 @@ def main(mode: str, redis_url: str, options: str, flask: bool) -> None:
                     eventlet carries to the main green thread does not end the
                     process.
     """
-    printer = logging.StreamHandler(sys.stdout)
-    printer.setLevel(logging.INFO)
-    logging.basicConfig(handlers=[printer])
-    # It logs errors about connections that a WebSocket has left open.
-    logging.getLogger('werkzeug').setLevel(logging.CRITICAL)
+    print_logs()
     make = make_flask if flask else make_plain
     settings = json.loads(options)
     goes_on = settings.pop('goes_on', False)

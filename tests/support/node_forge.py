@@ -1,13 +1,13 @@
-"""Forks processes that run :mod:`.node_app`, on request.
+"""Forks processes that run a module like :mod:`.node_app`, on request.
 
 The imports of a server take a second of CPU, and the tests start thousands.
 ``python -m tests.support.node_forge gevent`` makes them once. It reads
 requests from its standard input, one JSON object a line, and answers each on
 its standard output:
 
-- ``start``, the arguments of ``node_app.main``, ``output``, the file for the
-  output, and ``env``, the environment: forks a process, and answers with its
-  pid;
+- ``start``, the module, ``arguments``, those of its ``main``, ``output``, the
+  file for the output, and ``env``, the environment: forks a process, and
+  answers with its pid;
 - ``poll``, a pid: answers with the exit code as ``subprocess`` has it, or
   ``null`` while the process runs; ``wait`` waits until it has ended.
 
@@ -30,7 +30,7 @@ import os  # noqa: E402
 import signal  # noqa: E402
 from typing import Any, Dict, Iterator  # noqa: E402
 
-from tests.support import leash, node_app  # noqa: E402
+from tests.support import leash  # noqa: E402
 
 #: What a server of each mode imports when it starts.
 SERVERS = {'threading': ('werkzeug.serving', 'simple_websocket'),
@@ -82,7 +82,8 @@ def become(mode: str, output: str, env: Dict[str, str]) -> None:
 
 def main(mode: str) -> None:
     """Serve requests. In a process that was forked: run the application."""
-    for name in (*SERVERS[mode], 'redis_streams_adapter'):
+    for name in (*SERVERS[mode], 'redis_streams_adapter',
+                 'tests.support.node_app'):
         importlib.import_module(name)
     for request in requests():
         if 'start' in request:
@@ -98,7 +99,7 @@ def main(mode: str) -> None:
     else:
         return
     # It ends as any process does.
-    node_app.main(**request['start'])
+    importlib.import_module(request['start']).main(**request['arguments'])
 
 
 if __name__ == '__main__':

@@ -20,13 +20,16 @@ Step = Tuple[str, str, List[Any], Dict[str, Any]]
 
 
 class NodeProcess(ControlledProcess):
-    """A process that runs :mod:`.node_app`.
+    """A process that runs :attr:`module`.
 
     :param mode: ``'threading'``, ``'gevent'`` or ``'eventlet'``.
     :param redis_url: the Redis of its manager.
     :param options: further options of its manager.
     :param flask: run a Flask-SocketIO application instead.
     """
+
+    #: A module like :mod:`.node_app`.
+    module = 'tests.support.node_app'
 
     def __init__(self, mode: str, redis_url: str,
                  options: Optional[Dict[str, Any]] = None,
@@ -38,7 +41,7 @@ class NodeProcess(ControlledProcess):
         super().__init__(f'node-{next(_numbers)}', [])
 
     def _begin(self, output: Path) -> OwnProcess:
-        return start_node(self._mode, self._arguments, output)
+        return start_node(self._mode, self.module, self._arguments, output)
 
     def prepare_stop(self) -> None:
         # No test needs the events that remain in an outbox.

@@ -1,8 +1,7 @@
 """A server process with handlers of every style.
 
-``python -m tests.support.styled_app`` has the parameters and the behaviour of
-:mod:`.node_app`. :class:`StyledProcess` has the methods. The option ``style``
-selects the handlers:
+:class:`StyledProcess` starts it, and has the parameters and the methods of
+:class:`.node_process.NodeProcess`. The option ``style`` selects the handlers:
 
 ``'apart'``
     namespaces with functions, with classes, with a handler for all events,
@@ -16,30 +15,13 @@ The option ``instrument`` is the mode of the admin UI, if any.
 Every client can send ``remember``. The handler stores a value in the client's
 session, makes the client enter a room, and emits ``remembered`` to it.
 """
-# The patching must precede all other imports, so this module has two parts.
-import argparse
+import json
+from typing import Any, Callable, Dict, List, Tuple
 
-from tests.support import modes
+import socketio
 
-if __name__ == '__main__':
-    _parser = argparse.ArgumentParser()
-    _parser.add_argument('--mode', choices=modes.MODES, required=True)
-    _parser.add_argument('--redis-url', required=True)
-    _parser.add_argument('--options', default='{}')
-    _arguments = _parser.parse_args()
-    modes.prepare(_arguments.mode)
-
-import json  # noqa: E402
-import logging  # noqa: E402
-import sys  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any, Callable, Dict, List, Tuple  # noqa: E402
-
-import socketio  # noqa: E402
-
-from tests.support import node_app  # noqa: E402
-from tests.support.node_process import NodeProcess  # noqa: E402
-from tests.support.process import OwnProcess  # noqa: E402
+from tests.support import modes, node_app
+from tests.support.node_process import NodeProcess
 
 #: The namespaces with handlers, and the number of arguments of their connect
 #: handlers; ``None`` without a connect handler.
@@ -56,19 +38,11 @@ ABSENT = 'absent'
 class StyledProcess(NodeProcess):
     """A process that runs this module.
 
-    :param options: those of :func:`.node_app.make_plain`, ``style`` and
-                    ``instrument``.
+    The options are those of :func:`.node_app.make_plain`, ``style`` and
+    ``instrument``.
     """
 
-    def __init__(self, mode: str, redis_url: str,
-                 options: Dict[str, Any]) -> None:
-        super().__init__(mode, redis_url, options)
-        self._command = [
-            sys.executable, '-m', 'tests.support.styled_app', '--mode', mode,
-            '--redis-url', redis_url, '--options', json.dumps(options)]
-
-    def _begin(self, output: Path) -> OwnProcess:
-        return OwnProcess(self._command, output)
+    module = __name__
 
     def arrivals(self, sid: str) -> List[Dict[str, Any]]:
         """The arguments and records of each connect handler's call."""
@@ -270,11 +244,10 @@ def add_handlers(does: Application, style: str) -> None:
         add_caught_class(does, TOGETHER[style])
 
 
-def main(mode: str, redis_url: str, options: str) -> None:
-    printer = logging.StreamHandler(sys.stdout)
-    printer.setLevel(logging.INFO)
-    logging.basicConfig(handlers=[printer])
-    logging.getLogger('werkzeug').setLevel(logging.CRITICAL)
+def main(mode: str, redis_url: str, options: str, flask: bool) -> None:
+    """As :func:`.node_app.main`, without Flask."""
+    assert not flask
+    node_app.print_logs()
     given = json.loads(options)
     style, admin = given.pop('style'), given.pop('instrument', None)
     node, app = node_app.make_plain(mode, redis_url, given)
@@ -286,7 +259,3 @@ def main(mode: str, redis_url: str, options: str) -> None:
         server.instrument(auth=False, mode=admin, server_stats_interval=0.2)
     add_handlers(does, style)
     modes.serve(mode, app, lambda port: print(f'port {port}', flush=True))
-
-
-if __name__ == '__main__':
-    main(**vars(_arguments))
