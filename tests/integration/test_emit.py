@@ -259,10 +259,9 @@ def test_emits_in_a_loop_keep_the_pace_of_redis(
     start_managers(nodes)
     clients = [connect(node) for node in nodes]
     nodes[0].storm(event, emitters, 1000 // emitters, 10_000)
-    # None of them if the outbox was full. The clients check 20 MB of text byte
-    # by byte in Python (websocket-client).
+    # None of them if the outbox was full.
     for client in clients:
-        client.wait_for(event, 1000, timeout=6 * DEADLINE)
+        client.wait_for(event, 1000, timeout=3 * DEADLINE)
 
 
 @pytest.mark.parametrize('wrong', [

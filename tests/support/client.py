@@ -155,7 +155,10 @@ class Client(Listener):
         self._by_name: Dict[str, List[Tuple[Any, ...]]] = {}
         self._disconnects: List[Tuple[str, str]] = []
         self._answers: Dict[str, Any] = {}
-        self._socket = _Socket(reconnection=False, handle_sigint=False)
+        self._socket = _Socket(
+            reconnection=False, handle_sigint=False,
+            # It would check text byte by byte in Python.
+            websocket_extra_options={'skip_utf8_validation': True})
         self._socket.on('*', self._on_event, namespace='*')
         self._socket.on('disconnect', self._on_disconnect, namespace='*')
         self._socket.connect(url, transports=[transport], auth=auth,

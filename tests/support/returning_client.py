@@ -77,7 +77,9 @@ class ReturningClient(Listener):
         self._socket = websocket.create_connection(
             f'{self._url.replace("http", "ws", 1)}/socket.io/'
             '?EIO=4&transport=websocket',
-            timeout=DEADLINE, enable_multithread=True)
+            timeout=DEADLINE, enable_multithread=True,
+            # It would check text byte by byte in Python.
+            skip_utf8_validation=True)
         # A server may be silent for any time.
         self._socket.settimeout(None)
         self._reader = threading.Thread(target=self._read, daemon=True)
