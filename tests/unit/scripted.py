@@ -10,10 +10,17 @@ import hiredis
 import redis
 
 from redis_streams_adapter.stream.driver import Driver
+from redis_streams_adapter.stream.link import RedisLink
 from redis_streams_adapter.stream.resp import READ_SIZE
 
 #: Seconds: the socket timeout of the driver. No fake waits.
 SOCKET_TIMEOUT = 5.0
+
+#: How many entries the streams keep.
+MAX_LEN = 1000
+
+#: The reply to CLIENT INFO.
+INFO = b'id=7 addr=127.0.0.1:5 fd=8 name='
 
 
 class Break(Exception):
@@ -179,3 +186,17 @@ def replies(*values: Any) -> Callable[..., Any]:
 def by_command(table: Dict[bytes, Any]) -> Callable[..., Any]:
     """For :class:`ScriptedServers`: a reply for each command's name."""
     return lambda place, command: table[command[0]]
+
+
+def connect_link(servers: ScriptedServers, *later: Any, block: float = 0.0,
+                 min_replicas: int = 0) -> RedisLink:
+    """A connected link.
+
+    :param later: the replies to later commands.
+    """
+    link = RedisLink(servers.driver(), 's', MAX_LEN, block, min_replicas)
+    servers.reply = lambda place, command: INFO
+    link.connect()
+    servers.sent.clear()
+    servers.reply = replies(*later)
+    return link

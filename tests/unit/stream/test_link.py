@@ -14,11 +14,8 @@ from redis_streams_adapter.stream.connection import Connection
 from redis_streams_adapter.stream.link import READ_MARGIN, RedisLink
 from redis_streams_adapter.stream.refusals import Refusals
 
-from ..scripted import Break, replies, ScriptedServers, SOCKET_TIMEOUT
-
-MAX_LEN = 1000
-
-INFO = b'id=7 addr=127.0.0.1:5 fd=8 name='
+from ..scripted import Break, connect_link, INFO, MAX_LEN, replies, \
+    ScriptedServers, SOCKET_TIMEOUT
 
 ONE, TWO = (b'a', b'1'), (b'a', b'2')
 
@@ -36,17 +33,6 @@ ABORTED = redis.ResponseError('EXECABORT Transaction discarded')
 @pytest.fixture
 def servers() -> ScriptedServers:
     return ScriptedServers()
-
-
-def connect(servers: ScriptedServers, *later: Any, block: float = 0.0,
-            min_replicas: int = 0) -> RedisLink:
-    """A connected link, and the replies to later commands."""
-    link = RedisLink(servers.driver(), 's', MAX_LEN, block, min_replicas)
-    servers.reply = lambda place, command: INFO
-    link.connect()
-    servers.sent.clear()
-    servers.reply = replies(*later)
-    return link
 
 
 # -- connecting --------------------------------------------------------------
@@ -179,7 +165,7 @@ def test_proxy_that_hangs_up_over_info(servers: ScriptedServers) -> None:
 def test_member_of_a_cluster_that_is_named_alone(
         servers: ScriptedServers, later: List[Any]) -> None:
     """The stream is on another one."""
-    link = connect(servers, *later)
+    link = connect_link(servers, *later)
     with pytest.raises(Unavailable, match=r'127.0.0.1:1.*redis\+cluster://'):
         link.append([ONE, TWO][:max(1, len(later) - 2)])
 
@@ -187,7 +173,7 @@ def test_member_of_a_cluster_that_is_named_alone(
 def test_identity(servers: ScriptedServers) -> None:
     """The identity includes the address: a restarted server counts from 1
     again."""
-    assert connect(servers).identity == (b'7', b'127.0.0.1:5')
+    assert connect_link(servers).identity == (b'7', b'127.0.0.1:5')
     servers.reply = replies(NO_PERMISSION)
     link = RedisLink(servers.driver(), 's', MAX_LEN, block=1.0)
     link.connect()
@@ -200,7 +186,7 @@ def test_identity(servers: ScriptedServers) -> None:
 def test_socket_timeout_exceeds_waiting_time(servers: ScriptedServers,
                                              block: float,
                                              timeout: float) -> None:
-    connect(servers, block=block)
+    connect_link(servers, block=block)
     assert servers.connections[0].timeout == max(SOCKET_TIMEOUT, timeout)
     assert servers.connections[0].key == 's'
 
@@ -208,13 +194,13 @@ def test_socket_timeout_exceeds_waiting_time(servers: ScriptedServers,
 # -- appending ---------------------------------------------------------------
 
 def test_one_entry(servers: ScriptedServers) -> None:
-    link = connect(servers, b'5-0')
+    link = connect_link(servers, b'5-0')
     assert link.append([ONE]) == [b'5-0']
     assert servers.commands() == [(*CAPPED, *ONE)]
 
 
 def test_a_batch_is_a_transaction(servers: ScriptedServers) -> None:
-    link = connect(servers, b'OK', b'QUEUED', b'QUEUED', [b'5-0', b'5-1'])
+    link = connect_link(servers, b'OK', b'QUEUED', b'QUEUED', [b'5-0', b'5-1'])
     assert link.append([ONE, TWO]) == [b'5-0', b'5-1']
     assert servers.commands() == [
         (b'MULTI',), (*CAPPED, *ONE), (*CAPPED, *TWO), (b'EXEC',)]
@@ -222,7 +208,7 @@ def test_a_batch_is_a_transaction(servers: ScriptedServers) -> None:
 
 def test_trimming_by_time(servers: ScriptedServers) -> None:
     """One XADD accepts only one rule for trimming."""
-    connect(servers, b'5-0').append([ONE], 1234)
+    connect_link(servers, b'5-0').append([ONE], 1234)
     assert servers.commands() == [
         (b'XADD', b's', b'MINID', b'~', b'1234', b'*', *ONE)]
 
@@ -232,7 +218,7 @@ def test_trimming_by_time(servers: ScriptedServers) -> None:
     [b'OK', b'QUEUED', b'QUEUED', [OOM, OOM]]])
 def test_temporary_error(servers: ScriptedServers, later: List[Any]) -> None:
     """The error shows that no entry is stored."""
-    link = connect(servers, *later)
+    link = connect_link(servers, *later)
     with pytest.raises(OutOfMemory, match='maxmemory') as caught:
         link.append([ONE] if len(later) == 1 else [ONE, TWO])
     assert not caught.value.in_doubt
@@ -245,7 +231,7 @@ def test_temporary_error(servers: ScriptedServers, later: List[Any]) -> None:
     'syntax error'])
 def test_old_server_cannot_trim_by_time(servers: ScriptedServers,
                                         text: str) -> None:
-    link = connect(servers, redis.ResponseError(text))
+    link = connect_link(servers, redis.ResponseError(text))
     with pytest.raises(Unavailable, match='retention and recovery need Redis '
                                           '6.2'):
         link.append([ONE], 1234)
@@ -255,17 +241,18 @@ def test_old_server_cannot_trim_by_time(servers: ScriptedServers,
     [b'5-0', LOADING], [LOADING, b'5-1'], None])
 def test_entries_without_an_id_are_not_stored(servers: ScriptedServers,
                                               results: Any) -> None:
-    link = connect(servers, b'OK', b'QUEUED', b'QUEUED', results)
+    link = connect_link(servers, b'OK', b'QUEUED', b'QUEUED', results)
     with pytest.raises(Unavailable) as caught:
         link.append([ONE, TWO])
     assert caught.value.in_doubt
 
 
 def test_entry_that_is_too_large(servers: ScriptedServers) -> None:
-    link = connect(servers, TOO_LARGE)
+    link = connect_link(servers, TOO_LARGE)
     result, = link.append([ONE])
     assert isinstance(result, EntryRefused) and result.index == 0
-    link = connect(servers, b'OK', b'QUEUED', b'QUEUED', [b'5-0', TOO_LARGE])
+    link = connect_link(servers, b'OK', b'QUEUED', b'QUEUED',
+                        [b'5-0', TOO_LARGE])
     first, second = link.append([ONE, TWO])
     assert first == b'5-0'
     assert isinstance(second, EntryRefused) and second.index == 1
@@ -277,7 +264,7 @@ def test_entry_that_is_too_large(servers: ScriptedServers) -> None:
 def test_entry_that_makes_the_server_hang_up(servers: ScriptedServers,
                                              later: List[Any],
                                              index: int) -> None:
-    link = connect(servers, *later, *[Break()] * 3)
+    link = connect_link(servers, *later, *[Break()] * 3)
     with pytest.raises(EntryRefused) as caught:
         link.append([ONE] if later == [TOO_LONG] else [ONE, TWO])
     assert caught.value.index == index
@@ -287,7 +274,7 @@ def test_entry_that_makes_the_server_hang_up(servers: ScriptedServers,
     [Break()], [b'OK', b'QUEUED', b'QUEUED', Break()]])
 def test_broken_connection_is_in_doubt(servers: ScriptedServers,
                                        later: List[Any]) -> None:
-    link = connect(servers, *later)
+    link = connect_link(servers, *later)
     with pytest.raises(Unavailable) as caught:
         link.append([ONE] if len(later) == 1 else [ONE, TWO])
     assert caught.value.in_doubt
@@ -296,13 +283,13 @@ def test_broken_connection_is_in_doubt(servers: ScriptedServers,
 def test_transactions_forbidden_after_connect(
         servers: ScriptedServers) -> None:
     """The commands after the refused MULTI were executed."""
-    link = connect(servers, NO_PERMISSION, b'5-0', b'5-1',
-                   redis.ResponseError('ERR EXEC without MULTI'))
+    link = connect_link(servers, NO_PERMISSION, b'5-0', b'5-1',
+                        redis.ResponseError('ERR EXEC without MULTI'))
     assert link.append([ONE, TWO]) == [b'5-0', b'5-1']
 
 
 def test_replicas(servers: ScriptedServers) -> None:
-    link = connect(servers, b'5-0', 2, min_replicas=2)
+    link = connect_link(servers, b'5-0', 2, min_replicas=2)
     assert link.append([ONE]) == [b'5-0']
     assert servers.commands()[1] == (
         b'WAIT', b'2', b'%d' % (SOCKET_TIMEOUT * 1000 / 2))
@@ -311,7 +298,7 @@ def test_replicas(servers: ScriptedServers) -> None:
 @pytest.mark.parametrize('reply', [1, NO_PERMISSION])
 def test_too_few_replicas(servers: ScriptedServers, reply: Any) -> None:
     """The entries are stored, and the connection works."""
-    link = connect(servers, b'5-0', reply, min_replicas=2)
+    link = connect_link(servers, b'5-0', reply, min_replicas=2)
     with pytest.raises(NotReplicated) as caught:
         link.append([ONE])
     assert caught.value.in_doubt
@@ -321,8 +308,8 @@ def test_too_few_replicas(servers: ScriptedServers, reply: Any) -> None:
 # -- reading -----------------------------------------------------------------
 
 def test_read(servers: ScriptedServers) -> None:
-    link = connect(servers, [[b's', [[b'5-0', [b'a', b'1']],
-                                     [b'5-1', [b'a', b'2']]]]], None)
+    link = connect_link(servers, [[b's', [[b'5-0', [b'a', b'1']],
+                                          [b'5-1', [b'a', b'2']]]]], None)
     assert link.read(START, 10, None) == [
         Entry(Position(5), [b'a', b'1']), Entry(Position(5, 1), [b'a', b'2'])]
     assert link.read(Position(5, 1), 10, None) == []
@@ -336,14 +323,14 @@ def test_read(servers: ScriptedServers) -> None:
 def test_read_has_a_bounded_wait(servers: ScriptedServers, block: float,
                                  milliseconds: bytes) -> None:
     """BLOCK 0 would wait without a limit."""
-    connect(servers, None).read(START, 10, block)
+    connect_link(servers, None).read(START, 10, block)
     assert servers.commands()[0][3:5] == (b'BLOCK', milliseconds)
 
 
 def test_ends(servers: ScriptedServers) -> None:
     info = [b'length', 2, b'last-generated-id', b'5-7', b'first-entry',
             [b'5-1', [b'a', b'1']]]
-    link = connect(
+    link = connect_link(
         servers, NO_PERMISSION, info, [*info, b'entries-added', 9],
         [b'length', 0, b'last-generated-id', b'5-7', b'first-entry', None],
         redis.ResponseError('no such key'), OOM)
@@ -357,8 +344,8 @@ def test_ends(servers: ScriptedServers) -> None:
 
 
 def test_ends_without_entries(servers: ScriptedServers) -> None:
-    link = connect(servers, [b'5-1', b'5-7', 9, 2],
-                   [None, b'5-7', None, 0], [])
+    link = connect_link(servers, [b'5-1', b'5-7', 9, 2],
+                        [None, b'5-7', None, 0], [])
     assert link.ends() == Ends(Position(5, 1), Position(5, 7), 9, 2)
     assert link.ends() == Ends(None, Position(5, 7), None, 0)
     assert link.ends() == NO_STREAM
@@ -369,7 +356,7 @@ def test_page_that_is_too_large_is_not_read_to_its_end(
         servers: ScriptedServers, monkeypatch: pytest.MonkeyPatch) -> None:
     page = [[b's', [[b'5-0', [b'a', b'x' * 3000]]]]]
     monkeypatch.setattr(link_module, 'PAGE_LIMIT', 1000)
-    link = connect(servers, page, b'x' * 2000, page)
+    link = connect_link(servers, page, b'x' * 2000, page)
     # A single entry may have any size, and so may other replies.
     assert len(link.read(START, 1, None)) == 1
     assert link.page_bytes > 3000
@@ -380,7 +367,7 @@ def test_page_that_is_too_large_is_not_read_to_its_end(
 
 
 def test_time_and_trim(servers: ScriptedServers) -> None:
-    link = connect(servers, [b'1700000000', b'123999'], 5, 6, 7)
+    link = connect_link(servers, [b'1700000000', b'123999'], 5, 6, 7)
     assert link.time() == 1_700_000_000_123
     assert [link.trim(), link.trim(70), link.trim(oldest=123)] == [5, 6, 7]
     assert servers.commands()[1:] == [
@@ -393,6 +380,6 @@ def test_time_and_trim(servers: ScriptedServers) -> None:
 def test_end_other(servers: ScriptedServers, reply: Any) -> None:
     """CLIENT KILL names the number and the address, so that no other
     connection is ended. If the command is forbidden, readers drop copies."""
-    connect(servers, reply).end_other((b'7', b'127.0.0.1:5'))
+    connect_link(servers, reply).end_other((b'7', b'127.0.0.1:5'))
     assert servers.commands() == [
         (b'CLIENT', b'KILL', b'ID', b'7', b'ADDR', b'127.0.0.1:5')]

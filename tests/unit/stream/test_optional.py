@@ -10,11 +10,7 @@ from redis_streams_adapter.protocol.transport import Unavailable
 from redis_streams_adapter.stream import optional
 from redis_streams_adapter.stream.link import RedisLink
 
-from ..scripted import Break, replies, ScriptedServers
-
-MAX_LEN = 1000
-
-INFO = b'id=7 addr=127.0.0.1:5 fd=8 name='
+from ..scripted import Break, connect_link, INFO, MAX_LEN, ScriptedServers
 
 #: The reply to TIME.
 CLOCK = [b'1700000000', b'5000']
@@ -27,26 +23,15 @@ def servers() -> ScriptedServers:
     return ScriptedServers()
 
 
-def connect(servers: ScriptedServers, *later: Any,
-            block: float = 1.0) -> RedisLink:
-    """A connected link that reads, and the replies to later commands."""
-    link = RedisLink(servers.driver(), 's', MAX_LEN, block)
-    servers.reply = lambda place, command: INFO
-    link.connect()
-    servers.sent.clear()
-    servers.reply = replies(*later)
-    return link
-
-
 def test_clock_without_time(servers: ScriptedServers) -> None:
-    link = connect(servers, NO_PERMISSION, CLOCK)
+    link = connect_link(servers, NO_PERMISSION, CLOCK, block=1.0)
     assert link.time() == 1_700_000_000_005
     assert [name for name, *_ in servers.commands()] == [b'TIME', b'EVAL']
 
 
 def test_time_ends_the_connection(servers: ScriptedServers) -> None:
     """A proxy may do that. The next connection does without."""
-    link = connect(servers, Break(), INFO, CLOCK)
+    link = connect_link(servers, Break(), INFO, CLOCK, block=1.0)
     with pytest.raises(Unavailable, match='after TIME'):
         link.time()
     link.connect()
@@ -56,7 +41,7 @@ def test_time_ends_the_connection(servers: ScriptedServers) -> None:
 
 
 def test_no_clock_at_all(servers: ScriptedServers) -> None:
-    link = connect(servers, NO_PERMISSION, [])
+    link = connect_link(servers, NO_PERMISSION, [], block=1.0)
     with pytest.raises(Unavailable, match='no permission'):
         link.time()
 
@@ -67,7 +52,7 @@ def test_refused_scripts_are_tried_again_later(
         servers: ScriptedServers, refusal: Any,
         monkeypatch: pytest.MonkeyPatch) -> None:
     page = [[b's', [[b'5-0', [b'a', b'1']]]]]
-    link = connect(servers, refusal, page, page, [b'6-0'])
+    link = connect_link(servers, refusal, page, page, [b'6-0'], block=1.0)
     assert link.next_id(START) == link.next_id(START) == Position(5)
     monkeypatch.setattr(optional, 'TRY_AGAIN', 0.0)
     assert link.next_id(START) == Position(6)
@@ -111,7 +96,7 @@ def test_waiting_that_is_refused(servers: ScriptedServers) -> None:
     """The stream is read without waiting, then and from then on."""
     page = [[b's', [[b'5-0', [b'a', b'1']]]]]
     refusal = redis.ResponseError('ERR BLOCK is not supported')
-    link = connect(servers, refusal, page, page, refusal)
+    link = connect_link(servers, refusal, page, page, refusal, block=1.0)
     for _ in range(2):
         assert link.read(START, 10, 1.0)[0].id == Position(5)
     assert [b'BLOCK' in each for each in servers.commands()] == [
@@ -127,7 +112,7 @@ def test_waiting_that_is_refused(servers: ScriptedServers) -> None:
 def test_wait_that_is_ended(servers: ScriptedServers, error: str) -> None:
     """The next read waits again."""
     page = [[b's', [[b'5-0', [b'a', b'1']]]]]
-    link = connect(servers, redis.ResponseError(error), page)
+    link = connect_link(servers, redis.ResponseError(error), page, block=1.0)
     with pytest.raises(Unavailable, match=error.split()[0]):
         link.read(START, 10, 1.0)
     assert link.read(START, 10, 1.0)
