@@ -64,7 +64,12 @@ class Bell:
     def _answer(self, *_: Any) -> None:
         if self.pid == os.getpid():
             # After a fork, what is in the pipe is for the parent process.
-            self._os.read(self._ends[0], 65536)
+            try:
+                self._os.read(self._ends[0], 65536)
+            except BlockingIOError:
+                # A child process that uses the hub of its parent shares its
+                # epoll, and has a file with this number.
+                return
         while self._calls:
             # Not here: what it raises would remove the pipe from the hub.
             self.hub.schedule_call_global(0, self._calls.popleft())

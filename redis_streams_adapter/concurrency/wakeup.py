@@ -71,8 +71,25 @@ class Wakeup:
         pipe = self._ends[0]
         ready = wait_readable((socket, pipe), timeout)
         if pipe in ready and os.getpid() == self._pid:
-            os.read(pipe, 65536)
+            _empty(pipe)
         return socket in ready
+
+
+def _empty(pipe: int) -> None:
+    """Read what is in a pipe. It may be nothing: in an application that has
+    forked, the hub of eventlet also hears of the files of other processes.
+
+    :param pipe: the number of its file, which does not block.
+    """
+    read = os.read
+    patcher = sys.modules.get('eventlet.patcher')
+    if patcher is not None and patcher.is_monkey_patched('os'):
+        # That of eventlet waits.
+        read = patcher.original('os').read
+    try:
+        read(pipe, 65536)
+    except BlockingIOError:
+        return
 
 
 def wait_readable(files: Sequence[int], timeout: float) -> Sequence[int]:

@@ -70,6 +70,11 @@ def become(mode: str, output: str, env: Dict[str, str]) -> None:
     if mode == 'gevent':
         import gevent
         gevent.reinit()
+    if mode == 'eventlet':
+        from eventlet import hubs
+        # All processes would share one epoll, and hear of the files of the
+        # others.
+        hubs.use_hub()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     for path, flags, places in (
             (os.devnull, os.O_RDONLY, (0,)),

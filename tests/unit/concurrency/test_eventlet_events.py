@@ -87,8 +87,41 @@ assert woken == [True]
 '''
 
 
-@pytest.mark.parametrize('script', [WAITING, BELL, FORK],
-                         ids=['waiting', 'bell', 'fork'])
+#: A child process shares the epoll of eventlet's hub. So the hub hears of the
+#: child's files, one of which has the number of the bell.
+SHARED = '''
+import eventlet.hubs
+import eventlet.tpool
+import select
+original = eventlet.patcher.original('os')
+hub = eventlet.hubs.get_hub()
+bell = bell_of(hub)
+begun, end = original.pipe(), original.pipe()
+if not original.fork():
+    full = original.pipe()
+    original.write(full[1], b'1')
+    original.dup2(full[0], bell._ends[0])
+    hub.poll.register(bell._ends[0], select.EPOLLIN)
+    original.write(begun[1], b'1')
+    original.close(end[1])
+    original.read(end[0], 1)
+    os._exit(0)
+original.read(begun[0], 1)
+# The hub looks at all files.
+eventlet.sleep(0.01)
+called = []
+eventlet.tpool.execute(bell.call, lambda: called.append(7))
+deadline = time.monotonic() + 20
+while not called and time.monotonic() < deadline:
+    eventlet.sleep(0.01)
+assert called
+original.close(end[1])
+assert os.wait()[1] == 0
+'''
+
+
+@pytest.mark.parametrize('script', [WAITING, BELL, FORK, SHARED],
+                         ids=['waiting', 'bell', 'fork', 'shared'])
 def test_events(script: str) -> None:
     if importlib.util.find_spec('eventlet') is None:
         skip_or_fail('eventlet is not installed')

@@ -165,6 +165,7 @@ else:
     start = original('_thread').start_new_thread
 import socket
 import time
+from redis_streams_adapter.concurrency import wakeup as module
 from redis_streams_adapter.concurrency.wakeup import Wakeup
 
 wakeup = Wakeup()
@@ -186,6 +187,9 @@ task = spawn(wakeup.wait, one.fileno(), 60)
 time.sleep(0.05)
 one.shutdown(socket.SHUT_RDWR)
 assert join(task) is True
+# After a fork, the hub of eventlet also hears of the files of other processes.
+module.wait_readable = lambda files, timeout: files[1:]
+assert wakeup.wait(one.fileno(), 60) is False
 '''
 
 
