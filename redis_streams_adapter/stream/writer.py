@@ -36,9 +36,9 @@ within :data:`IDLE`.
 """
 import logging
 import os
-import time
 from typing import Any, Callable, Iterable, List, Optional, Sequence
 
+from ..concurrency.availability import log_safely
 from ..concurrency.engines import Engine
 from ..concurrency.tasks import Task
 from ..protocol.position import Position, START
@@ -80,10 +80,6 @@ HOLD = 0.1
 #: seconds. A task that puts something in wakes it, unless an exception
 #: strikes that task between the two.
 IDLE = 1.0
-
-#: How often a stream that is kept by time is cut to its greatest length, in
-#: seconds: meanwhile two fast writers add a tenth to a million entries.
-TRIM_INTERVAL = 1.0
 
 #: An entry that is appended so that WAIT counts on this connection: a sign of
 #: life of an emitter, which every node ignores.
@@ -158,7 +154,7 @@ backpressure.Backpressure`.
         self._last_identity: Optional[Identity] = None
         self._failures = 0
         self._pages = Pages(PAGE)
-        self._trimmed = time.monotonic()
+        self._warned = False
         self.batches = 0
         self.found_stored = 0
 
@@ -254,7 +250,7 @@ backpressure.Backpressure`.
                     self._send(link, batch)
                     # Once a round: that saves 12 calls for each batch.
                     noted = noted or self._note_success(task, link)
-                    self._cap(link)
+                    self._eviction.cap(link)
                 if len(batch) == BATCH_ENTRIES:
                     # Let others run, however fast the server answers.
                     self._engine.pause()
@@ -298,17 +294,17 @@ backpressure.Backpressure`.
             if self.backpressure.waits:
                 self._work_there.wait(HOLD)
             return []
-        most = BATCH_ENTRIES if link.atomic else 1
+        most = BATCH_ENTRIES
+        if not link.atomic:
+            most = 1
+            if not self._warned:
+                self._warned = True
+                log_safely(self._logger().warning,
+                           'the server, or a proxy before it, refuses '
+                           'transactions (MULTI), so events are written one '
+                           'by one')
         return self.outbox.first(
             most if room is None else min(room, most), BATCH_BYTES)
-
-    def _cap(self, link: Link) -> None:
-        """Cut a stream that is kept by time to its greatest length."""
-        if self._retention is not None:
-            now = time.monotonic()
-            if now - self._trimmed > TRIM_INTERVAL:
-                self._trimmed = now
-                link.trim()
 
     def _send(self, link: Link, batch: List[Pending]) -> None:
         self._flight = batch

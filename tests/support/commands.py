@@ -55,7 +55,7 @@ ROWS = [
     Row(('time',), 'a server', 'As with ``XINFO STREAM``.', GOES_ON),
     Row(('multi', 'exec'), 'batches of events',
         'Events are written one by one, each with a round trip: a few '
-        'thousand a second.', GOES_ON),
+        'thousand a second. One warning says so.', GOES_ON),
     Row(('eval',), 'entries that are larger than a buffer limit of the '
         'server; positions in the stream without the entries there',
         'A server cannot get past such an entry. Large entries are sent with '

@@ -103,7 +103,7 @@ def test_writer_is_never_held_for_ever(
         writer: Writer, stream: FakeStream,
         monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(writer_module.time, 'monotonic', lambda: now[0])
+    monkeypatch.setattr('time.monotonic', lambda: now[0])
     monkeypatch.setattr(writer_module, 'HOLD', 0.001)
     writer.backpressure.set_window(WINDOW)
     writer.backpressure.seen(0)

@@ -1,18 +1,19 @@
 """Emitted entries are sent in batches and in order."""
 import logging
 import threading
-from typing import Any, Callable
+from typing import Any, Callable, List
 
 import pytest
 
 from redis_streams_adapter.errors import EventTooLargeError, \
     OutboxFullError, RedisStreamsError
-from redis_streams_adapter.stream import writer as writer_module
+from redis_streams_adapter.stream.eviction import TRIM_INTERVAL
 from redis_streams_adapter.stream.outbox import Capacity, ENTRY_OVERHEAD
 from redis_streams_adapter.stream.writer import BATCH_BYTES, BATCH_ENTRIES, \
-    BREAKS, LARGE, TRIM_INTERVAL, Writer
+    BREAKS, LARGE, Writer
 from redis_streams_adapter.concurrency.engines import ThreadEngine
 from redis_streams_adapter.protocol.transport import EntryRefused, Unavailable
+from redis_streams_adapter.testing.link import FakeLink
 from redis_streams_adapter.testing.stream import FakeStream, Fault
 
 from ...support.wait import DEADLINE
@@ -166,6 +167,21 @@ def test_batch_has_a_bounded_size(writer: Writer, stream: FakeStream) -> None:
     assert stream.batches[-2:] == [1, 1]
 
 
+def test_server_without_transactions(writer: Writer, stream: FakeStream,
+                                     monkeypatch: pytest.MonkeyPatch,
+                                     logged: Callable[[int], List[str]],
+                                     ) -> None:
+    """The entries are sent one by one. One line in the log says so, however
+    often the writer connects."""
+    monkeypatch.setattr(FakeLink, 'atomic', False)
+    for _ in range(2):
+        put(writer, 1, 2, 3)
+        send(writer)
+    assert stream.batches == [1] * 6
+    line, = logged(logging.WARNING)
+    assert 'refuses transactions (MULTI)' in line
+
+
 # -- errors ------------------------------------------------------------------
 
 def test_temporary_error(writer: Writer, stream: FakeStream) -> None:
@@ -306,7 +322,7 @@ def test_retention(make_writer: Make, stream: FakeStream) -> None:
 def test_retention_is_limited(logger: Logger,
                               monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(writer_module.time, 'monotonic', lambda: now[0])
+    monkeypatch.setattr('time.monotonic', lambda: now[0])
     stream = FakeStream(max_len=5)
     writer = Writer(stream.link, ThreadEngine(), logger,
                     capacity=Capacity(1000, 1 << 20), patience=DEADLINE,
