@@ -38,6 +38,8 @@ def test_losses_are_reported(make_node: Callable[..., Node],
     assert node.manager.flush(DEADLINE)
     stream.go_away()
     stream.delete()
+    # The writer may write before the reader looks, and time has gone on.
+    stream.advance(1.0)
     stream.come_back()
     wait_until(lambda: node.manager.stats()['streams_deleted'])
     wait_until(lambda: Loss('deleted', 'socket.io') in log.calls)
