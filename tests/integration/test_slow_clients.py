@@ -149,20 +149,20 @@ def test_clients_that_do_not_answer(impatient: NodeProcess) -> None:
             for number in range(LONG_EVENTS)))
         first = offset_of(next(quiet.messages()), 0)
         messages, number = slow.messages(), 0
-        while number < SLOWLY_READ:
-            offset = offset_of(next(messages), number)
-            number += 1
-            # Its connection is that slow.
-            threading.Event().wait(PACE)
-        wait_until(lambda: impatient.disconnects_of(slow.sid),
-                   what='the disconnect handler of the slow client')
         with contextlib.suppress(Ended):
             for message in messages:
                 offset = offset_of(message, number)
                 number += 1
-        assert number < LONG_EVENTS
-        wait_until(lambda: impatient.disconnects_of(quiet.sid),
-                   what='the disconnect handler')
+                if number < SLOWLY_READ:
+                    # Its connection is that slow.
+                    threading.Event().wait(PACE)
+                else:
+                    wait_until(lambda: impatient.disconnects_of(slow.sid),
+                               what='the disconnect handler')
+        assert 0 < number < LONG_EVENTS
+        for client in slow, quiet:
+            wait_until(lambda: impatient.disconnects_of(client.sid),
+                       what='the disconnect handler')
         wait_until(lambda: not remote_ports(impatient) & {
             quiet.port, slow.port}, what='the end of both connections')
     check_return(impatient, quiet, first, 1)
