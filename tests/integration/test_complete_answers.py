@@ -114,8 +114,10 @@ def test_first_call_over_a_slow_network(
     with member(proxy) as manager:
         for namespace, nodes in (('/', 4), ('/chat', 3)):
             calls = asked(manager, namespace, event, room)
-            assert calls['server_count']() == nodes
+            # The first call may have longer than five seconds: if the
+            # machine is busy besides, Redis looks as if it had been away.
             assert calls['fetch_sockets']() == 3
+            assert calls['server_count']() == nodes
 
 
 @pytest.mark.parametrize('change', ['trimmed', 'deleted'])
