@@ -167,11 +167,11 @@ class Task:
         """Give up the loop in a child process. A fork copies no threads, but
         it copies green threads, in the middle of what they do."""
         self.stopping = True
-        kill = getattr(self._handle, 'kill', None)
-        if kill is not None:
-            # A greenlet of gevent. One of eventlet would run here and now if
-            # it was killed; it ends at its next command.
-            kill(block=False)
+        gevent = sys.modules.get('gevent')
+        if gevent is not None and isinstance(self._handle, gevent.Greenlet):
+            self._handle.kill(block=False)
+        # A green thread of eventlet would run here and now if it was killed.
+        # It ends at its next command.
 
     def is_current(self) -> bool:
         """Whether the caller runs on this task."""

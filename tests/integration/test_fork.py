@@ -1,12 +1,17 @@
 """After a fork the child is a separate node."""
+import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Callable, Iterator, List
 
 import pytest
 
 from ..support.client import Client, close_all
+from ..support.green_fork import EVENTS
 from ..support.gunicorn_process import GunicornProcess
 from ..support.node_process import NodeProcess
+from ..support.process import ROOT
 from ..support.redis_server import RedisServer
 from ..support.wait import wait_for_value, wait_until
 from .conftest import STEADY, start_managers
@@ -31,6 +36,23 @@ def wait_count(node: NodeProcess, count: int) -> None:
     """Wait until the child of a node counts this many nodes."""
     wait_for_value(lambda: node.in_child('manager', 'server_count'), count,
                    what="the child's server_count")
+
+
+def test_child_with_green_threads(redis_server: RedisServer, unique: Unique,
+                                  mode: str) -> None:
+    """The fork copies green threads, in the middle of what they do. The
+    copies touch nothing of the parent."""
+    if mode == 'threading':
+        pytest.skip('a fork copies no threads')
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', '-m', 'tests.support.green_fork',
+         mode, redis_server.url, unique('stream')],
+        cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ''
+    assert json.loads(done.stdout) == {
+        'exit code': 0, 'health': ['ok', 'ok'], 'restarts': [0] * 4,
+        'heard': [[name, number] for name in ('child', 'parent')
+                  for number in range(EVENTS)]}
 
 
 def test_child_of_a_member(pair: List[NodeProcess], connect: Connect,

@@ -1,5 +1,7 @@
 """The supervised loop, its pauses, and the caller's task."""
+import importlib.util
 import logging
+import subprocess
 import sys
 import threading
 from types import SimpleNamespace
@@ -15,6 +17,7 @@ from redis_streams_adapter.concurrency.tasks import BACKOFF_CAP, \
     BACKOFF_CAP_LATER, BACKOFF_FIRST, BACKOFF_PATIENCE, compute_backoff, Task
 from redis_streams_adapter.protocol.transport import Unavailable
 
+from ...conftest import skip_or_fail
 from ...support.wait import DEADLINE, wait_until
 
 Logged = Callable[[int], List[str]]
@@ -350,29 +353,71 @@ def test_exceptions_after_the_stop_are_ignored(start: Callable[..., Task],
 
 
 def test_task_in_a_child_process(logger: Logger) -> None:
-    """Threads are not copied by a fork; a greenlet is, and is killed."""
-    class Greenlet:
-        killed: Any = None
+    """Threads are not copied by a fork."""
+    task = Task('worker', lambda task: None, ThreadEngine(), None, logger)
+    task.abandon()
+    task = Task('worker', lambda task: task.rest(DEADLINE), ThreadEngine(),
+                None, logger)
+    task.start()
+    task.abandon()
+    assert task.stopping
+    task.stop()
 
-        def kill(self, **options: Any) -> None:
-            self.killed = options
 
-    class Engine(ThreadEngine):
-        def spawn(self, work: Callable[..., Any], *args: Any) -> Any:
-            return greenlet
+#: Green threads are copied. Those of gevent are killed, but not at once:
+#: this runs within the fork.
+GREEN = '''
+import sys
+if sys.argv[1] == 'gevent':
+    from gevent import monkey
+    monkey.patch_all()
+else:
+    import eventlet
+    eventlet.monkey_patch()
+import logging
+import os
+import socketio
+from redis_streams_adapter.concurrency.engines import ServerEngine
+from redis_streams_adapter.concurrency.tasks import Task
 
-    greenlet = Greenlet()
-    for engine in (Engine(), ThreadEngine()):
-        task = Task('worker', lambda task: None, engine, None, logger)
-        task.abandon()
-        task = Task('worker', lambda task: task.rest(DEADLINE), engine, None,
-                    logger)
-        task.start()
-        task.abandon()
-        assert task.stopping
-        task.stop()
-    # Not at once, because this runs within the fork.
-    assert greenlet.killed == {'block': False}
+engine = ServerEngine(socketio.Server(async_mode=sys.argv[1]))
+begun, struck = [], []
+
+
+def work(task):
+    begun.append(os.getpid())
+    try:
+        task.rest(60)
+    except BaseException:
+        struck.append(os.getpid())
+        raise
+
+
+task = Task('worker', work, engine, None, logging.getLogger)
+task.start()
+engine.switch()
+assert begun == [os.getpid()]
+child = os.fork()
+if not child:
+    task.abandon()
+    assert task.stopping and not struck
+    if sys.argv[1] == 'gevent':
+        engine.switch()
+        assert struck == [os.getpid()]
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert not task.stopping
+task.stop()
+assert task.join(20)
+'''
+
+
+@pytest.mark.parametrize('library', ['gevent', 'eventlet'])
+def test_green_task_in_a_child_process(library: str) -> None:
+    if importlib.util.find_spec(library) is None:
+        skip_or_fail(f'{library} is not installed')
+    subprocess.run([sys.executable, '-W', 'ignore', '-c', GREEN, library],
+                   check=True, timeout=60)
 
 
 # -- the current task --------------------------------------------------------
