@@ -19,6 +19,7 @@ from typing import List, Optional
 import psutil
 import redis
 
+from ..support.forged import forge_of
 from ..support.modes import MODES
 from ..support.node_process import NodeProcess, RemoteError
 from ..support.npm import find_obstacle
@@ -154,6 +155,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         print(f'FAIL: {obstacle}')
         return 1
     run = Run(given.mode, make(given.seed, given.seconds, PLACES))
+    # It stays: it starts the servers.
+    forge_of(given.mode)
     before = {each.pid for each in psutil.Process().children(recursive=True)}
     with contextlib.ExitStack() as stack:
         try:
