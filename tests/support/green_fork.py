@@ -37,7 +37,7 @@ def work(mode: str, manager: RedisStreamsManager) -> None:
 
 
 def main(mode: str, url: str, stream: str) -> None:
-    """Fork twice, the second time with two managers."""
+    """Fork while two managers are members. The child uses one of them."""
     heard: List[Any] = []
     managers = [RedisStreamsManager(url, stream_name=stream) for _ in range(2)]
     for manager in managers:
