@@ -18,6 +18,8 @@ A client is taken over in this order:
    lock: what is in memory is added, and the client is registered in its
    rooms, with its deliveries held. If another connection of the client was
    registered meanwhile, the session in Redis decides which of the two stays.
+   If the reader finds meanwhile that the stream is another one, step 1 is
+   done again for the new stream.
 6. The connect handler runs, and may refuse the client. If it does not, the
    client gets what it missed, its reply, and what was held. With
    ``always_connect`` the reply is sent before the handler runs, and the rest
@@ -46,7 +48,7 @@ from ..concurrency.limiter import Limiter
 from .replay import Record, Replay
 from ..options import RecoveryOptions
 from .local_clients import LocalClients, Outcomes
-from .session import check_offset, check_pid, OFFSET_NOT_FOUND, Outcome, \
+from .session import check_offset, check_pid, Outcome, \
     REDIS_UNAVAILABLE, Refusal, Return, TurnedAway, UNKNOWN_SESSION
 from ..stream.session_store import Swap
 from .client_session import ClientSession
@@ -293,13 +295,13 @@ class Admission:
         runtime, namespace = self._clients.live(), visit.namespace
         server, timeline = self._clients.server, self._clients.timeline(
             namespace)
-        last = claim.found.last
-        if last is not None and not timeline.reach(last, PATIENCE):
-            raise Refusal(REDIS_UNAVAILABLE)
-        replay = Replay(claim.session, claim.start,
-                        self._options.max_missed_packets)
+        replay = self._begin(claim, namespace)
         sessions = self._clients.sessions
         for _ in range(ROUNDS):
+            if timeline.history.restarts != claim.restarts:
+                # The position may be one of a former stream.
+                claim = self._claims.check_again(claim, namespace, offset)
+                replay = self._begin(claim, namespace)
             self._backlog.read(replay, claim, namespace)
             rival = sessions.of_sid(client.sid, namespace)
             if rival is not None:
@@ -312,8 +314,7 @@ class Admission:
                         or hooks.is_closing(server, client.eio_sid):
                     raise TurnedAway
                 if timeline.history.restarts != claim.restarts:
-                    # The position is one of a former stream.
-                    raise Refusal(OFFSET_NOT_FOUND)
+                    continue
                 records = timeline.history.after(namespace, replay.at)
                 if records is None:
                     # Forgotten just now.
@@ -323,6 +324,19 @@ class Admission:
                     visit, claim, client, offset, replay)
                 return
         raise Refusal(REDIS_UNAVAILABLE)
+
+    def _begin(self, claim: Claim, namespace: str) -> Replay:
+        """Wait until this node's reader has come to the end of what was
+        found.
+
+        :raises Refusal: it does not come there.
+        """
+        last = claim.found.last
+        if last is not None and not self._clients.timeline(
+                namespace).reach(last, PATIENCE):
+            raise Refusal(REDIS_UNAVAILABLE)
+        return Replay(claim.session, claim.start,
+                      self._options.max_missed_packets)
 
     def _register_recovered(
             self, visit: Visit, claim: Claim, client: ClientSession,

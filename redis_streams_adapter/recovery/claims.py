@@ -148,6 +148,9 @@ class Claims:
             if not accepts(session.sid):
                 raise Refusal(REJECTED)
             start = self._start(session, offset, found, namespace)
+            if timeline.history.restarts != restarts:
+                # What was found may be of the former stream.
+                continue
             if here is not None:
                 left = self._supersede_here(here)
             elif left is None and not self._drop_old(session, namespace):
@@ -172,6 +175,23 @@ class Claims:
             if result == ABSENT:
                 break
         raise Refusal(UNKNOWN_SESSION)
+
+    def check_again(self, claim: Claim, namespace: str,
+                    offset: Optional[Position]) -> Claim:
+        """The history has restarted since a session was claimed: look up
+        whether its client can go on in the new stream.
+
+        :param offset: the last offset that the client has received.
+        :raises Refusal: it cannot: its position is one of a former stream.
+        :raises Unavailable: Redis is away.
+        """
+        runtime = self._clients.live()
+        # First: if it restarts once more, this has to be done again.
+        restarts = self._clients.timeline(namespace).history.restarts
+        found = self._find(
+            claim.session.pid, runtime.stream(namespace), offset)
+        start = self._start(claim.session, offset, found, namespace)
+        return claim._replace(start=start, found=found, restarts=restarts)
 
     def _find(self, pid: str, stream: str,
               offset: Optional[Position]) -> Found:

@@ -42,6 +42,8 @@ class Fakes(Parts):
         #: The arguments of the claims.
         self.asked: List[Any] = []
         self.rivals: List[Any] = []
+        #: Called when the stream is another one since the claim.
+        self.on_check: Callable[[], Any] = lambda: None
         #: Called when a rival has to be removed.
         self.on_rival: Callable[[Any], Any] = self.disconnects
         self.superseded = False
@@ -51,7 +53,8 @@ class Fakes(Parts):
         self.appeared: Dict[str, bool] = {}
         claims: Any = SimpleNamespace(
             claim=self._claim, supersede_rival=self._supersede_rival,
-            is_superseded=self._is_superseded)
+            is_superseded=self._is_superseded,
+            check_again=self._check_again)
         self.admission = Admission(
             self.clients, claims, RecoveryOptions(**options), self.outcomes)
         self.connect('e')
@@ -67,6 +70,14 @@ class Fakes(Parts):
         self.store.values[pid] = VALUE
         return Claim(self.found, VALUE, self.start,
                      Found(b'', True, None, LAST))
+
+    def _check_again(self, claim: Claim, namespace: str,
+                     offset: Any) -> Claim:
+        assert not self.order.held and claim.session is self.found
+        assert (namespace, offset) == ('/', Position(9))
+        restarts = self.timeline().history.restarts
+        self.on_check()
+        return claim._replace(start=self.start, restarts=restarts)
 
     def _supersede_rival(self, rival: Any, claim: Claim) -> None:
         assert not self.order.held and claim.session is self.found

@@ -17,7 +17,7 @@ from redis_streams_adapter.recovery.admission import PATIENCE, ROUNDS, \
 from redis_streams_adapter.recovery.claims import CONNECT_PATIENCE
 from redis_streams_adapter.recovery.replay import Record
 from redis_streams_adapter.recovery.session import Gap, Origin, Outcome, \
-    Refusal, REJECTED, TurnedAway
+    OFFSET_NOT_FOUND, Refusal, REJECTED, TurnedAway
 
 from .admitting import LAST, VALUE, with_session, Fakes
 
@@ -379,18 +379,53 @@ def test_memory_trimmed_during_admission_is_read_again(fakes: Fakes) -> None:
     assert fakes.store.pages[0] == Position(10)
 
 
-def test_new_stream_during_admission_ends_recovery(fakes: Fakes) -> None:
-    """The client's position may belong to the former stream."""
+def new_stream(fakes: Fakes) -> None:
+    """The reader finds that the stream is another one, which begins with 11-0,
+    while a client is taken over."""
     add_rival(fakes)
 
     def set_back(rival: Any) -> None:
         fakes.disconnects(rival)
-        fakes.timeline().history.restart(Position(5), Position(30))
+        history = fakes.timeline().history
+        history.restart(Position(11), Position(30))
+        history.add('/', fakes.record(12, 'room'))
 
+    fakes.store.entries = [fakes.entry(11), fakes.entry(12)]
+    fakes.start = Position(11)
     fakes.on_rival = set_back
+
+
+def test_client_of_former_stream_is_refused_during_admission(
+        fakes: Fakes) -> None:
+    new_stream(fakes)
+
+    def refuse() -> None:
+        raise Refusal(OFFSET_NOT_FOUND)
+
+    fakes.on_check = refuse
     assert fakes.admit(fakes.returns()) == 'new sid'
-    assert fakes.shown() == Outcome(False, 'offset-not-found')
+    assert fakes.shown() == Outcome(False, OFFSET_NOT_FOUND)
     assert fakes.stored is None
+
+
+def test_client_of_new_stream_is_recovered_during_admission(
+        fakes: Fakes) -> None:
+    """What it missed comes from the new stream alone."""
+    new_stream(fakes)
+    visit = fakes.returns()
+    assert fakes.admit(visit) == 's'
+    assert [record.id for record in visit.missed] == [Position(12)]
+
+
+def test_streams_that_restart_without_end_end_recovery(
+        fakes: Fakes) -> None:
+    """The session is kept: another node may be able to recover it."""
+    new_stream(fakes)
+    fakes.on_check = lambda: fakes.timeline().history.restart(
+        Position(11), Position(30))
+    assert fakes.admit(fakes.returns()) == 'new sid'
+    assert fakes.shown() == Outcome(False, 'redis-unavailable')
+    assert fakes.stored == VALUE
 
 
 @pytest.mark.parametrize('fails', [False, True])

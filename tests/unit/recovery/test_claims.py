@@ -14,7 +14,7 @@ from redis_streams_adapter.recovery.claims import AHEAD_INTERVAL, \
 from redis_streams_adapter.recovery.client_session import ClientSession
 from redis_streams_adapter.recovery.replay import Record
 from redis_streams_adapter.recovery.session import Gap, OFFSET_NOT_FOUND, \
-    REJECTED, SUPERSEDES, UNKNOWN_SESSION
+    Refusal, REJECTED, SUPERSEDES, UNKNOWN_SESSION
 from redis_streams_adapter.recovery.states import State
 from redis_streams_adapter.stream.session_store import Found
 
@@ -231,6 +231,58 @@ def test_position_of_former_stream_is_refused(
     else:
         claim = fakes.claim()
         assert (claim.start, claim.restarts) == (upto, 1)
+
+
+def restart_after_find(fakes: Fakes) -> None:
+    """The reader finds that the stream is another one, just after Redis was
+    asked for the first time."""
+    find, history = fakes.store.find, fakes.timeline().history
+    history.serve(['/'], Position(1))
+
+    def do(*args: Any) -> Found:
+        fakes.store.find = find  # type: ignore[method-assign]
+        found = find(*args)
+        history.restart(Position(14, 2), Position(20, 5))
+        return found
+
+    fakes.store.find = do  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize('upto, refused', [
+    (Position(17), False), (Position(17, 1), True)])
+def test_new_stream_during_claim(fakes: Fakes, upto: Position,
+                                 refused: bool) -> None:
+    """Redis is asked again."""
+    fakes.keep(fakes.session(upto=upto))
+    restart_after_find(fakes)
+    if refused:
+        assert fakes.refusal() == OFFSET_NOT_FOUND
+        assert fakes.store.writes == 0
+    else:
+        assert fakes.claim().restarts == 1
+        assert fakes.store.writes == 1
+
+
+@pytest.mark.parametrize('upto, refused', [
+    (Position(17), False), (Position(17, 1), True)])
+def test_new_stream_after_claim(fakes: Fakes, upto: Position,
+                                refused: bool) -> None:
+    """The client goes on in the new stream, if its position is one of it."""
+    fakes.keep(fakes.session(upto=upto))
+    claim = fakes.claim()
+    history = fakes.timeline().history
+    history.serve(['/'], Position(1))
+    history.restart(Position(14, 2), Position(20, 5))
+    fakes.store.entries.append(entry(40))
+    if refused:
+        with pytest.raises(Refusal) as caught:
+            fakes.claims.check_again(claim, '/', OFFSET)
+        assert caught.value.reason == OFFSET_NOT_FOUND
+    else:
+        again = fakes.claims.check_again(claim, '/', OFFSET)
+        assert (again.session, again.value, again.start) \
+            == (claim.session, claim.value, claim.start)
+        assert (again.restarts, again.found.last) == (1, Position(40))
 
 
 @pytest.mark.parametrize('position, upto, refused', [
