@@ -161,6 +161,10 @@ class Pages:
             self._adapt(len(page), size)
         return page
 
+    def at_most(self, entries: int) -> None:
+        """Ask for no more than this with the next read, but for one."""
+        self.count = max(1, min(self.count, entries))
+
     def _read_in_parts(self, source: Source, after: Position) -> List[Entry]:
         """Read an entry that may be too large; none if there is none, or if
         that is not permitted."""

@@ -32,6 +32,10 @@ PAGE_ENTRIES = 2000
 #: the other members have to be asked.
 PATIENCE = 1.0
 
+#: How much longer than the fastest page another one takes if its size matters,
+#: in seconds.
+SLOW = 0.02
+
 #: How long a start may take until the history can be read, in seconds. It
 #: takes some five trips to Redis, so 0.2 seconds each are not an outage.
 LATE = 2.0
@@ -100,11 +104,21 @@ class ReadBack:
         """
         pages = 0
         deadline = time.monotonic() + PATIENCE
+        trip, rate = math.inf, 0.0
         while after < end:
-            if time.monotonic() > deadline:
+            begun = time.monotonic()
+            if begun > deadline:
                 return 0
             page = self._pages.read(link, after)
             pages += 1
+            now = time.monotonic()
+            trip = min(trip, now - begun)
+            slow = now - begun - trip
+            if slow > SLOW:
+                rate = len(page) / slow
+            if rate:
+                # Ask for no more than arrives in time.
+                self._pages.at_most(int(rate * (deadline - now - trip)))
             for entry in page:
                 if entry.id > end:
                     return pages

@@ -187,6 +187,59 @@ def test_read_that_takes_too_long(stream: FakeStream,
     assert Reading(stream).read() == Span(0.0, False)
 
 
+class SlowLink:
+    """A connection over a network, with a clock that stands still otherwise.
+
+    :param trip: how long each read takes, in seconds.
+    :param rate: how many bytes arrive in a second besides.
+    """
+
+    def __init__(self, stream: FakeStream, trip: float, rate: float) -> None:
+        self._link = stream.link()
+        self._link.connect()
+        self.now, self._trip, self._rate = 1000.0, trip, rate
+        self.ends = self._link.ends
+        self.page_bytes = 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def read(self, *args: Any) -> Any:
+        page = self._link.read(*args)
+        self.page_bytes = self._link.page_bytes
+        self.now += self._trip + self.page_bytes / self._rate
+        return page
+
+
+@pytest.mark.parametrize('trip, rate, entries, size, is_read', [
+    # 650,000 bytes a second: 6 MB are too much, 0.2 MB are not.
+    (0.2, 650e3, 600, 10_000, False), (0.2, 650e3, 20, 10_000, True),
+    (0.01, 130e3, 600, 10_000, False), (0.01, 130e3, 9, 10_000, True),
+    (0.05, 100e3, 600, 10_000, False), (0.05, 100e3, 5, 10_000, True),
+    # A long way with room for all of it.
+    (0.1, 100e6, 600, 10_000, True), (0.1, 100e6, 9000, 100, True),
+    (0.001, 1e6, 9000, 100, True)])
+def test_slow_network(stream: FakeStream, monkeypatch: pytest.MonkeyPatch,
+                      trip: float, rate: float, entries: int, size: int,
+                      is_read: bool) -> None:
+    """What cannot arrive in time is not asked for."""
+    for number in range(entries):
+        stream.put(b'%d' % number, b'x' * size)
+    link = SlowLink(stream, trip, rate)
+    monkeypatch.setattr(module, 'time', link)
+    numbers: List[int] = []
+    spans: List[Span] = []
+    read_back = ReadBack(
+        lambda entry, at: numbers.append(int(entry.fields[0])),
+        lambda cursor, span: spans.append(span), seconds=SECONDS,
+        pause=lambda: None, max_len=None)
+    ends, begun = link.ends(), link.now
+    read_back(link, stream.clock / 1000 - link.now, ends.last_id, ends)
+    assert link.now - begun < module.PATIENCE + 2 * (trip + size / rate)
+    assert (len(numbers) == entries) is is_read
+    assert (spans[0].seconds > 0 or spans[0].whole) is is_read
+
+
 def test_broken_connection(stream: FakeStream) -> None:
     put(stream, *range(10))
     reading = Reading(stream)
