@@ -3,7 +3,7 @@ clients goes on serving them meanwhile, and no single answer is large.
 
 A server that asks without ``pages``, one in Node.js say, gets all at once.
 """
-from typing import Any, Callable, Dict, Iterator, List, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 from ..clients.descriptions import count_rooms, describe
 from ..protocol.events import Act
@@ -31,25 +31,55 @@ def answer_with_sockets(requester: Requester, act: Act,
 
     :return: work for :class:`~redis_streams_adapter.cluster.steps.Steps`.
     """
-    pages = Pages(requester, act, message.request_id)
+    def described() -> Iterator[Optional[Dict[str, Any]]]:
+        return describe(server, act.namespace, clients, is_sendable) \
+            if clients else iter(())
+
+    if message.pages:
+        yield from _answer_in_pages(
+            Pages(requester, act, message.request_id), described())
+    elif len(clients) <= FIRST or not (yield from requester.reply_in_parts(
+            act, message.request_id, _batches(described()))):
+        # A small answer; or some of it is binary data, which changes how all
+        # of it is encoded.
+        sockets = []
+        for each in described():
+            if each is None:
+                yield False
+            else:
+                sockets.append(each)
+        requester.reply(act, FetchSocketsResponse(
+            message.request_id, tuple(sockets)))
+
+
+def _answer_in_pages(pages: 'Pages',
+                     described: Iterator[Optional[Dict[str, Any]]]
+                     ) -> Iterator[bool]:
     batch: List[Dict[str, Any]] = []
-    for each in describe(server, act.namespace, clients, is_sendable) \
-            if clients else ():
+    for each in described:
         if each is None:
             yield False
             continue
         batch.append(each)
-        if message.pages and len(batch) >= pages.size:
+        if len(batch) >= pages.size:
             yield from pages.send(batch, False)
             batch = []
-    if message.pages:
-        yield from pages.send(batch, True)
-        return
-    whole = FetchSocketsResponse(message.request_id, tuple(batch))
-    if len(batch) <= FIRST:
-        requester.reply(act, whole)
-    else:
-        yield from requester.reply_in_parts(act, whole, FIRST)
+    yield from pages.send(batch, True)
+
+
+def _batches(described: Iterator[Optional[Dict[str, Any]]]
+             ) -> Iterator[Optional[Sequence[Dict[str, Any]]]]:
+    batch: List[Dict[str, Any]] = []
+    for each in described:
+        if each is None:
+            yield None
+            continue
+        batch.append(each)
+        if len(batch) >= FIRST:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def answer_with_counts(requester: Requester, act: Act,

@@ -10,9 +10,8 @@ has asked (:mod:`redis_streams_adapter.cluster.inboxes`), if there is one.
 import math
 import threading
 import time
-from dataclasses import replace
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, \
-    Sequence, Tuple
+from typing import Any, Callable, Dict, Generator, Iterable, Iterator, \
+    List, Optional, Sequence, Tuple
 
 from ..runtime.runtime import Runtime
 from ..errors import RedisStreamsError
@@ -320,36 +319,40 @@ class Requester:
         if act.way is not None:
             self._pubsub.answer(act.way, act.namespace, act.uid, packed)
 
-    def reply_in_parts(self, act: Act, message: FetchSocketsResponse,
-                       size: int) -> Iterator[bool]:
-        """Answer a request of another node as :meth:`reply` does, in small
-        steps.
+    def reply_in_parts(self, act: Act, request_id: str,
+                       batches: Iterable[Optional[Sequence[Any]]]
+                       ) -> Generator[bool, None, bool]:
+        """Answer FETCH_SOCKETS of another node as :meth:`reply` does, in small
+        steps. No more than one batch is kept as objects: so many would cost
+        the garbage collector a long step.
 
-        :param size: how many sockets to encode in one step.
-        :return: work for :meth:`later`.
+        :param batches: descriptions of clients; ``None``: let others run.
+        :return: work for :meth:`later`, which returns whether this was
+                 possible. If not, nothing was sent.
         """
         packs, parts = act.way is not None, []
 
         def encode(sockets: Sequence[Any]) -> Any:
-            some = replace(message, sockets=tuple(sockets))
+            some = FetchSocketsResponse(request_id, tuple(sockets))
             return self._pubsub.pack(act.namespace, some) if packs \
                 else self._runtime.encode(act.namespace, some)
 
-        for start in range(0, len(message.sockets), size):
-            some = message.sockets[start:start + size]
-            encoded = encode(some)
-            parts.append(Part(
-                len(some), encoded if packs else encoded[-1]))
+        for batch in batches:
+            if batch is not None:
+                encoded = encode(batch)
+                parts.append(Part(
+                    len(batch), encoded if packs else encoded[-1]))
             yield False
         empty = encode(())
         whole = join_msgpack(empty, parts) if packs \
             else join_json(empty[-1], parts)
         if whole is None:
-            self.reply(act, message)
-        elif packs:
+            return False
+        if packs:
             self._publish(act, whole)
         else:
             self._runtime.append(act.namespace, (*empty[:-1], whole))
+        return True
 
     @property
     def crowded(self) -> bool:
