@@ -645,6 +645,14 @@ class RedisStreamsManager(PubSubManager):
         """The id of this process in the cluster; a fork gets another one."""
         return self._live().uid
 
+    @property
+    def phase(self) -> str:
+        """``'starting'`` until the manager is a member of the cluster and
+        follows its streams, or knows that it cannot now; then ``'joined'``;
+        ``'closing'`` from the moment from which the server shuts down or the
+        manager closes. Never waits, and starts nothing."""
+        return self._lifecycle.phase
+
     def stats(self) -> Dict[str, int]:
         """Counters since the manager was started in this process:
 

@@ -17,6 +17,9 @@ from ..concurrency.engines import check_monkey_patching
 from .processes import is_uwsgi_master, mark, notice_fork, register
 from .runtime import R, Runtime
 
+#: The phases of a manager, see :attr:`Lifecycle.phase`.
+STARTING, JOINED, CLOSING = 'starting', 'joined', 'closing'
+
 #: The lifecycle of every manager of this process, for the fork handler, the
 #: end of the process, and gunicorn.
 lifecycles: 'weakref.WeakSet[Lifecycle[Any]]' = weakref.WeakSet()
@@ -151,6 +154,16 @@ class Lifecycle(Generic[R]):
             if left:
                 self._logger().error(
                     'closed with %d messages that Redis did not take', left)
+
+    @property
+    def phase(self) -> str:
+        """:data:`STARTING`, :data:`JOINED` or :data:`CLOSING`, see the
+        manager. Never waits, and makes no runtime."""
+        if self.turns_away:
+            return CLOSING
+        runtime = self.current
+        return JOINED if self.write_only or runtime is not None \
+            and runtime.status.has_joined else STARTING
 
     @property
     def turns_away(self) -> bool:

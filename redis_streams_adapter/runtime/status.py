@@ -142,6 +142,14 @@ class Status:
         return self._redis.ok and all(
             channel.reader.connected for channel in self._channels)
 
+    @property
+    def has_joined(self) -> bool:
+        """Whether this process is a member, and it is known of each stream
+        whether it can be followed now. Never waits."""
+        return self._state.member and all(
+            task.tried.is_set() for name, task in list(self._tasks.items())
+            if name.startswith(('reader', 'writer')))
+
     def await_connection(self, timeout: float) -> bool:
         """Wait while connections are re-established, but not while Redis is
         known to be away.

@@ -52,13 +52,17 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
                     ``namespaces``, a list of additional namespaces;
                     ``server``, options of the server; ``with_auth``,
                     whether the connect handlers have a third argument;
+                    ``health``, options of the health checks, which are
+                    answered if it is there;
                     ``goes_on``, see :func:`main`.
     """
     from redis_streams_adapter import RedisStreamsManager
+    from redis_streams_adapter.monitoring.wsgi import HealthMiddleware
 
     namespaces = options.pop('namespaces', ())
     server_options = options.pop('server', {})
     with_auth = options.pop('with_auth', True)
+    health = options.pop('health', None)
     accepted: List[Any] = []
     recovery = options.get('connection_state_recovery')
     if isinstance(recovery, dict) and 'accepts' in recovery:
@@ -81,21 +85,34 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
     node.record('accepts', accepted)
     for namespace in namespaces:
         node.register_handlers(namespace)
-    return node, node.middleware(socketio.WSGIApp(server))
+    app: Any = socketio.WSGIApp(server)
+    if health is not None:
+        app = HealthMiddleware(app, server, **health)
+    return node, node.middleware(app)
 
 
 def make_flask(mode: str, redis_url: str, options: Dict[str, Any]
                ) -> Tuple[Node, Any]:
     """A node, and its WSGI application for Flask-SocketIO. The URL has the
-    manager's options."""
+    manager's options.
+
+    :param options: those of Flask-SocketIO, and ``health`` as for
+                    :func:`make_plain`.
+    """
     import flask
     import flask_socketio
 
     from redis_streams_adapter.flask_socketio import SocketIO
+    from redis_streams_adapter.monitoring.blueprint import health_blueprint
+
+    health = options.pop('health', None)
 
     app = flask.Flask(__name__)
     app.secret_key = 'of no importance'
     front = SocketIO(app, message_queue=redis_url, async_mode=mode, **options)
+
+    if health is not None:
+        app.register_blueprint(health_blueprint(front, **health))
 
     @front.on('join')  # type: ignore
     def on_join(room: str) -> None:

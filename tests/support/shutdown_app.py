@@ -8,6 +8,7 @@ environment. It handles these events and requests:
 ``echo``        returns its arguments
 ``/pid``        returns the worker's process id
 ``/slow``       emits ``begun``, waits, then emits ``slow``
+``/readyz``     and the other health checks
 ==============  ============================================================
 
 The disconnect handler waits for ``HANDLER_SECONDS``, then emits ``left``.
@@ -24,6 +25,8 @@ from typing import Any, Callable, Dict, Iterable, Tuple  # noqa: E402
 import socketio  # noqa: E402
 
 from redis_streams_adapter import RedisStreamsManager  # noqa: E402
+from redis_streams_adapter.monitoring.wsgi import \
+    HealthMiddleware  # noqa: E402
 
 #: Seconds: the duration of ``/slow``.
 SLOW = 1.5
@@ -62,4 +65,4 @@ def pages(environ: Dict[str, Any],
     return [str(os.getpid()).encode()]
 
 
-application = socketio.WSGIApp(server, pages)
+application = HealthMiddleware(socketio.WSGIApp(server, pages), server)

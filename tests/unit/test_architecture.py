@@ -21,7 +21,7 @@ TOP = [
     ['stream'], ['runtime'], ['clients'], ['recovery'], ['cluster'],
     ['composition', 'streams_url'], ['manager'],
     ['shutdown', 'testing'], ['flask_test_client', 'termination'],
-    ['flask_socketio', 'gunicorn'],
+    ['flask_socketio', 'gunicorn', 'monitoring'],
     ['demo'], ['cli'], ['__main__'],
 ]
 
@@ -91,6 +91,7 @@ WITHIN = {
         ['client', 'faults', 'pubsub'], ['link'], ['stream'],
         ['local_redis'],
         ['cluster']],
+    'monitoring': [['checks'], ['blueprint', 'wsgi']],
 }
 
 #: Imports that point upwards. This set must stay empty.
@@ -118,6 +119,7 @@ FOREIGN = {
     'clients.registry': {'bidict', 'socketio'},
     'manager': {'socketio'}, 'flask_socketio': {'flask_socketio'},
     'flask_test_client': {'engineio', 'flask_socketio'},
+    'monitoring.blueprint': {'flask'},
     'testing.client': {'engineio', 'socketio'},
 }
 
@@ -129,7 +131,7 @@ IMPURE = {'threading', 'time', 'logging', 'socket', 'os', 'random',
 MAX_LINES = 400
 
 #: Modules that are longer, with their limits. Their docstrings say why.
-LONGER = {'manager': 720}
+LONGER = {'manager': 728}
 
 #: The maximum number of lines by which such a module may stay below its limit.
 #: A module that has become shorter gets a lower limit.

@@ -34,6 +34,24 @@ def test_start_is_idempotent(pair: Pair, stream: FakeStream) -> None:
     assert stream.connections == 4
 
 
+def test_phases(make_manager: MakeManager, stream: FakeStream) -> None:
+    manager = make_manager()
+    assert manager.phase == 'starting'
+    manager.emit('event', None)
+    assert manager.phase == 'starting'
+    manager.start()
+    assert manager.phase == 'joined'
+    stream.go_away()
+    assert manager.phase == 'joined'
+    manager.close(timeout=0.1)
+    assert manager.phase == 'closing'
+    stream.come_back()
+    manager.start()
+    assert manager.phase == 'joined'
+    manager._lifecycle.turn_clients_away()
+    assert manager.phase == 'closing'
+
+
 def test_server_joins_with_first_client(make_node: Callable[..., Node],
                                         stream: FakeStream) -> None:
     node = make_node()

@@ -190,6 +190,21 @@ def test_unstarted_process_is_ok(world: World) -> None:
         'outage': None, 'last_outage': None}
 
 
+def test_has_joined(world: World) -> None:
+    """A member, once the first attempt of each reader and writer is over."""
+    events = {name: threading.Event() for name in (
+        'reader of a', 'writer of a', 'heartbeat')}
+    world.tasks.update((name, SimpleNamespace(tried=event))
+                       for name, event in events.items())
+    events['reader of a'].set()
+    world.state.member = True
+    assert not world.status.has_joined
+    events['writer of a'].set()
+    assert world.status.has_joined
+    world.state.member = False
+    assert not world.status.has_joined
+
+
 def test_health_of_member(world: World) -> None:
     world.start(a=0.0)
     world.capacity.count, world.capacity.bytes = 7, 800

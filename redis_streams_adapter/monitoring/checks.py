@@ -1,0 +1,168 @@
+"""What the health checks over HTTP answer.
+
+============ ===================================== =======================
+path         answers                               code
+============ ===================================== =======================
+``/livez``   that the process answers              200
+``/readyz``  whether new clients may come here     200, or 503 before the
+                                                   join and from the
+                                                   beginning of the close
+``/healthz`` what ``manager.health()`` says        200
+============ ===================================== =======================
+
+The body is a JSON object. Its ``status`` is ``starting``, ``ok``,
+``degraded`` or ``closing``.
+
+An answer takes no step that may wait: it reads what the tasks of the manager
+know already, and neither starts nor joins anything. So Redis may be frozen.
+
+A server that cannot reach Redis is *ready* and ``degraded``. Its clients stay
+connected, get the events of their own server (with recovery, later) and need
+no other server. All servers use the same Redis: if an outage made them
+unready, a load balancer would have none left, and would refuse clients that
+can be served.
+"""
+import json
+import re
+from http import HTTPStatus
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+from ..errors import ConfigurationError
+from ..manager import RedisStreamsManager
+from ..runtime.lifecycle import JOINED, STARTING
+
+LIVE, READY, HEALTH = 'livez', 'readyz', 'healthz'
+
+#: The names of the checks, which are the last parts of their paths.
+CHECKS = (LIVE, READY, HEALTH)
+
+#: The methods that get an answer other than 405.
+METHODS = ('GET', 'HEAD')
+
+#: For people who find that a server never becomes ready.
+HINT = 'call start() of the manager when the process starts'
+
+#: The login in a URL. Errors are not known to quote one; this is the second
+#: line of defence.
+LOGIN = re.compile(r'//[^/@\s]*@')
+
+
+class Answer(NamedTuple):
+    """An answer to a check."""
+
+    code: HTTPStatus
+    headers: List[Tuple[str, str]]
+    body: bytes
+
+    @property
+    def status(self) -> str:
+        """The status line of WSGI."""
+        return f'{self.code.value} {self.code.phrase}'
+
+
+def find_manager(source: Any) -> Callable[[], Optional[RedisStreamsManager]]:
+    """How to get the manager.
+
+    :param source: the manager; the ``socketio.Server`` that has it; or the
+                   ``SocketIO`` of Flask-SocketIO, which may get its server
+                   later.
+    :return: a function that returns the manager; ``None``: there is no server
+             yet.
+    :raises ConfigurationError: it has no such manager; so does the function.
+    """
+    def check(manager: Any) -> RedisStreamsManager:
+        if not isinstance(manager, RedisStreamsManager):
+            raise ConfigurationError(
+                f'a health check needs a RedisStreamsManager, or a server '
+                f'that has one, not {type(manager).__name__}')
+        return manager
+
+    def find() -> Optional[RedisStreamsManager]:
+        if isinstance(source, RedisStreamsManager):
+            return source
+        if hasattr(source, 'manager'):
+            return check(source.manager)
+        if not hasattr(source, 'init_app'):
+            return check(source)
+        # A SocketIO. init_app() gives it its server.
+        return None if source.server is None else check(source.server.manager)
+
+    find()
+    return find
+
+
+def paths(prefix: str) -> Dict[str, str]:
+    """The check at each path.
+
+    :param prefix: what the paths begin with: ``'/internal'``, for example.
+    """
+    parts = prefix.strip('/')
+    start = f'/{parts}/' if parts else '/'
+    return {start + check: check for check in CHECKS}
+
+
+class Checks:
+    """Answers the checks of one manager. It has no state of its own.
+
+    :param source: see :func:`find_manager`.
+    :param strict: whether ``readyz`` answers 503, too, while ``degraded``.
+    :param details: whether ``healthz`` answers with all of
+                    ``manager.health()``.
+    """
+
+    def __init__(self, source: Any, strict: bool = False,
+                 details: bool = False) -> None:
+        self._find = find_manager(source)
+        self._strict = strict
+        self._details = details
+
+    def answer(self, check: str, method: str) -> Answer:
+        """The answer to a request. Never waits.
+
+        :param check: one of :data:`CHECKS`.
+        :param method: of the request.
+        """
+        if method not in METHODS:
+            return _answer(HTTPStatus.METHOD_NOT_ALLOWED, {
+                'error': 'method not allowed'}, method, ('Allow', 'GET, HEAD'))
+        if check == LIVE:
+            return _answer(HTTPStatus.OK, {'status': 'ok'}, method)
+        state = self._state()
+        if check == HEALTH:
+            shown = state if self._details else {'status': state['status']}
+            return _answer(HTTPStatus.OK, shown, method)
+        status = state['status']
+        ready = status == 'ok' or status == 'degraded' and not self._strict
+        body = {'status': status}
+        if status == STARTING:
+            body['hint'] = HINT
+        return _answer(HTTPStatus.OK if ready
+                       else HTTPStatus.SERVICE_UNAVAILABLE, body, method)
+
+    def _state(self) -> Dict[str, Any]:
+        manager = self._find()
+        phase = STARTING if manager is None else manager.phase
+        if manager is None or phase != JOINED:
+            # health() would make what a member needs.
+            return {'status': phase}
+        return {name: _without_login(value)
+                for name, value in manager.health().items()}
+
+
+def _without_login(value: Any) -> Any:
+    if isinstance(value, str):
+        return LOGIN.sub('//', value)
+    if isinstance(value, dict):
+        return {name: _without_login(each) for name, each in value.items()}
+    return value
+
+
+def _answer(code: HTTPStatus, content: Dict[str, Any], method: str,
+            *headers: Tuple[str, str]) -> Answer:
+    body = json.dumps(content).encode() + b'\n'
+    return Answer(code, [
+        ('Content-Type', 'application/json'),
+        ('Content-Length', str(len(body))),
+        # An answer of a cache would be about another moment.
+        ('Cache-Control', 'no-store'), *headers],
+        b'' if method == 'HEAD' else body)
