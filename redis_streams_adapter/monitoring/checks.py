@@ -25,11 +25,10 @@ can be served.
 import json
 import re
 from http import HTTPStatus
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Tuple
 
-from ..errors import ConfigurationError
-from ..manager import RedisStreamsManager
-from ..runtime.lifecycle import JOINED, STARTING
+from ..runtime.lifecycle import STARTING
+from .source import find_manager, state_of
 
 LIVE, READY, HEALTH = 'livez', 'readyz', 'healthz'
 
@@ -60,37 +59,6 @@ class Answer(NamedTuple):
         return f'{self.code.value} {self.code.phrase}'
 
 
-def find_manager(source: Any) -> Callable[[], Optional[RedisStreamsManager]]:
-    """How to get the manager.
-
-    :param source: the manager; the ``socketio.Server`` that has it; or the
-                   ``SocketIO`` of Flask-SocketIO, which may get its server
-                   later.
-    :return: a function that returns the manager; ``None``: there is no server
-             yet.
-    :raises ConfigurationError: it has no such manager; so does the function.
-    """
-    def check(manager: Any) -> RedisStreamsManager:
-        if not isinstance(manager, RedisStreamsManager):
-            raise ConfigurationError(
-                f'a health check needs a RedisStreamsManager, or a server '
-                f'that has one, not {type(manager).__name__}')
-        return manager
-
-    def find() -> Optional[RedisStreamsManager]:
-        if isinstance(source, RedisStreamsManager):
-            return source
-        if hasattr(source, 'manager'):
-            return check(source.manager)
-        if not hasattr(source, 'init_app'):
-            return check(source)
-        # A SocketIO. init_app() gives it its server.
-        return None if source.server is None else check(source.server.manager)
-
-    find()
-    return find
-
-
 def paths(prefix: str) -> Dict[str, str]:
     """The check at each path.
 
@@ -104,7 +72,8 @@ def paths(prefix: str) -> Dict[str, str]:
 class Checks:
     """Answers the checks of one manager. It has no state of its own.
 
-    :param source: see :func:`find_manager`.
+    :param source: see :func:`~redis_streams_adapter.monitoring.source.\
+find_manager`.
     :param strict: whether ``readyz`` answers 503, too, while ``degraded``.
     :param details: whether ``healthz`` answers with all of
                     ``manager.health()``.
@@ -127,9 +96,10 @@ class Checks:
                 'error': 'method not allowed'}, method, ('Allow', 'GET, HEAD'))
         if check == LIVE:
             return _answer(HTTPStatus.OK, {'status': 'ok'}, method)
-        state = self._state()
+        state = state_of(self._find())
         if check == HEALTH:
-            shown = state if self._details else {'status': state['status']}
+            shown = _without_login(state) if self._details \
+                else {'status': state['status']}
             return _answer(HTTPStatus.OK, shown, method)
         status = state['status']
         ready = status == 'ok' or status == 'degraded' and not self._strict
@@ -138,15 +108,6 @@ class Checks:
             body['hint'] = HINT
         return _answer(HTTPStatus.OK if ready
                        else HTTPStatus.SERVICE_UNAVAILABLE, body, method)
-
-    def _state(self) -> Dict[str, Any]:
-        manager = self._find()
-        phase = STARTING if manager is None else manager.phase
-        if manager is None or phase != JOINED:
-            # health() would make what a member needs.
-            return {'status': phase}
-        return {name: _without_login(value)
-                for name, value in manager.health().items()}
 
 
 def _without_login(value: Any) -> Any:

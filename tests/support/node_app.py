@@ -53,7 +53,8 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
                     ``server``, options of the server; ``with_auth``,
                     whether the connect handlers have a third argument;
                     ``health``, options of the health checks, which are
-                    answered if it is there;
+                    answered if it is there; ``metrics``, whether they are
+                    at ``/metrics``;
                     ``goes_on``, see :func:`main`.
     """
     from redis_streams_adapter import RedisStreamsManager
@@ -63,6 +64,7 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
     server_options = options.pop('server', {})
     with_auth = options.pop('with_auth', True)
     health = options.pop('health', None)
+    with_metrics = options.pop('metrics', False)
     accepted: List[Any] = []
     recovery = options.get('connection_state_recovery')
     if isinstance(recovery, dict) and 'accepts' in recovery:
@@ -88,7 +90,21 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
     app: Any = socketio.WSGIApp(server)
     if health is not None:
         app = HealthMiddleware(app, server, **health)
+    if with_metrics:
+        app = add_metrics(app, server)
     return node, node.middleware(app)
+
+
+def add_metrics(app: Any, server: Any) -> Any:
+    """The application, with its metrics at ``/metrics``."""
+    from prometheus_client import CollectorRegistry, make_wsgi_app
+    from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+    from redis_streams_adapter.monitoring.prometheus import StreamsCollector
+
+    registry = CollectorRegistry()
+    registry.register(StreamsCollector(server))
+    return DispatcherMiddleware(app, {'/metrics': make_wsgi_app(registry)})
 
 
 def make_flask(mode: str, redis_url: str, options: Dict[str, Any]

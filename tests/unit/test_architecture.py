@@ -91,7 +91,9 @@ WITHIN = {
         ['client', 'faults', 'pubsub'], ['link'], ['stream'],
         ['local_redis'],
         ['cluster']],
-    'monitoring': [['checks'], ['blueprint', 'wsgi']],
+    'monitoring': [
+        ['metrics', 'source'], ['checks', 'prometheus'],
+        ['blueprint', 'wsgi']],
 }
 
 #: Imports that point upwards. This set must stay empty.
@@ -100,7 +102,7 @@ UPWARDS: Set[Tuple[str, str]] = set()
 #: Modules without I/O, clock, threads and logging.
 CORE = ['errors', 'configuration', 'options', 'parsing', 'rules', 'losses',
         'protocol', 'recovery.session',
-        'recovery.replay', 'recovery.states']
+        'recovery.replay', 'recovery.states', 'monitoring.metrics']
 
 #: The packages that each module may import besides the standard library. The
 #: demo has its own test.
@@ -120,6 +122,7 @@ FOREIGN = {
     'manager': {'socketio'}, 'flask_socketio': {'flask_socketio'},
     'flask_test_client': {'engineio', 'flask_socketio'},
     'monitoring.blueprint': {'flask'},
+    'monitoring.prometheus': {'prometheus_client'},
     'testing.client': {'engineio', 'socketio'},
 }
 
@@ -389,8 +392,8 @@ def test_import_loads_no_optional_package(statement: str) -> None:
     code = ('import sys, socketio\nbefore = set(sys.modules)\n'
             f'{statement}\n'
             'sys.exit(", ".join({"gevent", "eventlet", "flask", '
-            '"flask_socketio", "gunicorn", "valkey"} & set(sys.modules) '
-            '- before) or 0)')
+            '"flask_socketio", "gunicorn", "prometheus_client", "valkey"} '
+            '& set(sys.modules) - before) or 0)')
     done = subprocess.run([sys.executable, '-c', code],
                           stderr=subprocess.PIPE, text=True)
     assert done.stderr == ''

@@ -5,9 +5,8 @@ from typing import Any, Callable, Dict, Tuple
 
 import flask
 import pytest
-import socketio
 
-from redis_streams_adapter import ConfigurationError, RedisStreamsManager
+from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.flask_socketio import SocketIO
 from redis_streams_adapter.monitoring.checks import Checks, CHECKS, paths
 from redis_streams_adapter.testing.stream import FakeStream
@@ -205,14 +204,6 @@ def test_source_is_a_flask_socketio(make_manager: MakeManager) -> None:
     assert status(checks) == (503, 'starting')
     front.server.manager.start()
     assert status(checks) == (200, 'ok')
-
-
-@pytest.mark.parametrize('source', [
-    None, 'redis://localhost', socketio.RedisManager(write_only=True),
-    socketio.Server(async_mode='threading')], ids=repr)
-def test_source_has_no_such_manager(source: Any) -> None:
-    with pytest.raises(ConfigurationError, match='needs a RedisStreamsManag'):
-        Checks(source)
 
 
 # -- the paths ---------------------------------------------------------------
