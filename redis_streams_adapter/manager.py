@@ -27,8 +27,8 @@ emit>`: the event is encoded, and put into the outbox and into the queues of
 3. On each of those nodes, :meth:`DirectDelivery.received
    <redis_streams_adapter.clients.direct_delivery.DirectDelivery.received>`
    delivers the event to the local clients; with recovery,
-   :meth:`StreamOrderDelivery.received <redis_streams_adapter.recovery.\
-stream_order.StreamOrderDelivery.received>` does, in the stream's order.
+   :meth:`StreamFollower.received <redis_streams_adapter.recovery.\
+stream_follower.StreamFollower.received>` does, in the stream's order.
 
 This module is long because python-socketio and applications need all methods
 on one object. Half of its lines are docstrings, the reference for users; no

@@ -4,16 +4,12 @@ An event reaches a client when its packet is in the queue of the client's
 connection. That neither blocks nor runs code of the application, so it can be
 done on the reader's task and under the order lock. Log handlers are code of
 the application: lines for the log are kept until that lock is free, see
-:meth:`Delivery.log_lines`.
+:meth:`.Queueing.log_lines`.
 """
 import logging
-import time
-from collections import deque
 from dataclasses import dataclass
-from typing import Any, Callable, Collection, Deque, Dict, Iterable, List, \
+from typing import Any, Callable, Collection, Dict, Iterable, List, \
     NamedTuple, Optional, Sequence, Set, Tuple
-
-from engineio import packet as eio_packet
 
 from ..protocol.messages import Broadcast, Room, Target
 from ..protocol.position import Position, START
@@ -21,7 +17,7 @@ from ..runtime.delivery import Client
 from .disconnecting import Disconnector
 from .encoding import Encoded, PacketEncoder
 from .frames import SharedPacket
-from .gevent_queue import GeventQueue
+from .queueing import Line, Queueing
 
 
 class _Held(NamedTuple):
@@ -29,24 +25,6 @@ class _Held(NamedTuple):
 
     encoded: Encoded
     mark: Optional[Position]
-
-
-class _Line(NamedTuple):
-    """A line for the log.
-
-    :param write: the method of a logger.
-    """
-
-    write: Callable[..., None]
-    text: str
-    args: Tuple[Any, ...]
-
-
-def _is_on(logger: Any, level: int) -> bool:
-    """Whether a logger writes lines of this level. Engine.IO's may be any
-    object of the application with a method for each level."""
-    is_enabled = getattr(logger, 'isEnabledFor', None)
-    return is_enabled is None or is_enabled(level)
 
 
 @dataclass(slots=True)
@@ -78,12 +56,12 @@ class Delivery:
     def __init__(self, manager: Any, server: Any,
                  logger: Callable[[], logging.Logger]) -> None:
         self._logger = logger
-        self._manager = manager
-        self._server = server
-        self._eio = server.eio
+        #: Has the rooms.
+        self.manager = manager
         encoder = PacketEncoder(server)
-        #: See :meth:`.PacketEncoder.encode` and :meth:`.PacketEncoder.plain`.
-        self.encode, self.encode_plain = encoder.encode, encoder.plain
+        #: See the methods of :class:`.PacketEncoder`.
+        self.encode, self.encode_plain, self.encode_marked = \
+            encoder.encode, encoder.plain, encoder.marked
         self._disconnector = Disconnector(server, logger)
         #: How many packets were delivered. Written under the order lock.
         self.delivered = 0
@@ -106,26 +84,16 @@ class Delivery:
         #: Events for clients that return, by sid. They get these after the
         #: events that they missed. Written under the order lock.
         self._held: Dict[str, List[_Held]] = {}
-        #: Lines for the log, until the order lock is free. Any task adds
-        #: lines, under the order lock, and removes them; each is one step.
-        self.lines: Deque[_Line] = deque()
-
-    def log_lines(self, order: Any) -> None:
-        """Write the lines that were kept under the order lock. Does nothing
-        while this task holds that lock: it calls this again later."""
-        lines = self.lines
-        while lines and not order._is_owned():
-            try:
-                write, text, args = lines.popleft()
-            except IndexError:
-                # Another task was faster.
-                return
-            write(text, *args)
+        queues = Queueing(server)
+        #: See the methods of :class:`.Queueing`.
+        self.put, self.log_lines = queues.put, queues.log_lines
+        #: Lines for the log, see :class:`.Queueing`.
+        self.lines = queues.lines
 
     def reaches(self, namespace: str, target: Target) -> bool:
         """Whether a target matches local clients. Mostly cheaper than
         :meth:`recipients`."""
-        members = self._manager.rooms.get(namespace)
+        members = self.manager.rooms.get(namespace)
         if not members:
             return False
         if target.except_rooms:
@@ -138,7 +106,7 @@ class Delivery:
 
     def recipients(self, namespace: str, target: Target) -> List[Client]:
         """The local clients that a target matches."""
-        manager = self._manager
+        manager = self.manager
         members = manager.rooms.get(namespace)
         if members is None:
             return []
@@ -233,6 +201,34 @@ class Delivery:
         self.put(clients, encoded.plain())
         self.delivered += len(clients)
 
+    def deliver_marked(self, clients: Sequence[Client],
+                       packets: Sequence[SharedPacket],
+                       position: Position) -> bool:
+        """As :meth:`deliver` with packets that have an offset, with half of
+        the calls.
+
+        :return: ``False``: not all of the clients get these packets now.
+                 Nothing has changed.
+        """
+        if self._held:
+            return False
+        sent, old = self.sent, (position.milliseconds - self.long_time,)
+        for sid, _ in clients:
+            if sid not in sent:
+                return False
+        self.put(clients, packets)
+        self.delivered += len(clients)
+        recent: Optional[Position] = position
+        # As _note().
+        for sid, _ in clients:
+            last, sent[sid] = sent[sid], position
+            if last is not recent:
+                if last is None or last < old:
+                    self.gaps[sid] = last, position.before()
+                else:
+                    recent = last
+        return True
+
     def exempted(self, clients: Iterable[Client]) -> List[Client]:
         """Those of the clients that do not take part in recovery."""
         return [each for each in clients if each[0] in self.exempt]
@@ -240,10 +236,15 @@ class Delivery:
     def _note(self, clients: Iterable[Client], mark: Position) -> None:
         """Clients that take part in recovery got an offset."""
         sent, old = self.sent, (mark.milliseconds - self.long_time,)
+        recent: Optional[Position] = mark
         for sid, _ in clients:
             last, sent[sid] = sent[sid], mark
-            if last is None or last < old:
-                self.gaps[sid] = last, mark.before()
+            # Mostly, all clients of an event got the one before it, too.
+            if last is not recent:
+                if last is None or last < old:
+                    self.gaps[sid] = last, mark.before()
+                else:
+                    recent = last
 
     def send_again(self, client: Client, encoded: Encoded,
                    offset: Position) -> None:
@@ -282,11 +283,11 @@ class Delivery:
         for room in rooms:
             for sid, _ in clients:
                 try:
-                    self._manager.basic_enter_room(sid, namespace, room)
+                    self.manager.basic_enter_room(sid, namespace, room)
                 except (KeyError, ValueError) as exc:
                     # It has just gone; or the room is named like a sid, which
                     # python-socketio refuses since 5.17. The others enter.
-                    self.lines.append(_Line(
+                    self.lines.append(Line(
                         self._logger().warning,
                         '%s did not enter room %s: %s', (sid, room, exc)))
 
@@ -296,7 +297,7 @@ class Delivery:
         clients = self.recipients(namespace, target)
         for room in rooms:
             for sid, _ in clients:
-                self._manager.basic_leave_room(sid, namespace, room)
+                self.manager.basic_leave_room(sid, namespace, room)
 
     def disconnect(self, namespace: str, target: Target, close: bool,
                    on_close: Optional[Callable[[str], None]] = None,
@@ -317,70 +318,3 @@ class Delivery:
                 for client in clients:
                     expect(namespace, client, close)
             self._disconnector.start(namespace, clients, close, on_close)
-
-    def put(self, clients: Iterable[Client],
-            packets: Sequence[SharedPacket]) -> None:
-        """Put packets into the queues of connections, as ``send_packet`` of
-        python-engineio (4.11 and 4.15) does. That method also logs them, at
-        once. Needs the order lock.
-
-        No function of ours for each client: this runs for each event and
-        client.
-        """
-        eio = self._eio
-        sockets, logger = eio.sockets, eio.logger
-        # Looked up once for all clients.
-        is_enabled = getattr(logger, 'isEnabledFor', None)
-        logs = is_enabled is None or is_enabled(logging.INFO)
-        hub: Any = None
-        marked: Dict[GeventQueue, None] = {}
-        for _, eio_sid in clients:
-            try:
-                sock = sockets[eio_sid]
-            except KeyError:
-                sock = None
-            if sock is None or sock.closed:
-                self._log_gone(eio_sid, len(packets))
-                continue
-            # Read once: the connection's task clears it when the answer
-            # comes.
-            last_ping = sock.last_ping
-            if last_ping and last_ping < time.time() - eio.ping_timeout:
-                # Engine.IO closes a client that has not answered a ping, and
-                # runs the application's disconnect handler, which may take
-                # long. Not here: all other clients would wait.
-                if not getattr(sock, 'closing', False):
-                    for packet in packets:
-                        self._server.start_background_task(
-                            eio.send_packet, eio_sid, packet)
-                continue
-            queue = sock.queue
-            if type(queue) is GeventQueue:
-                # What its put() does.
-                if queue.hub is not hub:
-                    hub = queue.hub
-                    marked = hub.marked
-                    if hub.callback is None or not hub.callback.pending:
-                        hub.schedule()
-                queue.items.extend(packets)
-                marked[queue] = None
-                if not hub.callback.pending:
-                    hub.schedule()
-            else:
-                for packet in packets:
-                    queue.put(packet)
-            if logs:
-                self._log_sent(eio_sid, packets)
-
-    def _log_gone(self, eio_sid: str, count: int) -> None:
-        logger = self._eio.logger
-        if _is_on(logger, logging.WARNING):
-            self.lines.extend([_Line(
-                logger.warning, 'Cannot send to sid %s', (eio_sid,))] * count)
-
-    def _log_sent(self, eio_sid: str, packets: Iterable[Any]) -> None:
-        self.lines.extend(_Line(
-            self._eio.logger.info, '%s: Sending packet %s data %s',
-            (eio_sid, eio_packet.packet_names[packet.packet_type],
-             '<binary>' if packet.binary else packet.data))
-            for packet in packets)

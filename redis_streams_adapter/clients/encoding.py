@@ -158,6 +158,31 @@ class PacketEncoder:
         return [share(f'2{text}' if namespace == '/'
                       else f'2{namespace},{text}')]
 
+    def marked(self, namespace: str, message: Broadcast,
+               offset: Position) -> Optional[List[SharedPacket]]:
+        """Encode an event of another process for clients that get an offset:
+        as ``encode(…).marked(offset)``, with half of the calls.
+
+        :return: ``None``: it is not passed on as the text that came.
+        :raises: as :meth:`.Broadcast.read`.
+        """
+        packet_class = self._server.packet_class
+        if not message.is_read:
+            message.read()
+        text, attachments = message.text, message.attachments
+        if text is None or packet_class is not packet.Packet \
+                or packet_class.json.dumps is not json.dumps:
+            return None
+        milliseconds, number = offset
+        prefix = '2' if namespace == '/' else f'2{namespace},'
+        if attachments:
+            prefix = f'5{len(attachments)}-{prefix[1:]}'
+        first = f'{prefix}{text[:-1]},"{milliseconds}-{number}"]'
+        packets = [share(first)]
+        if attachments:
+            packets += map(share, attachments)
+        return packets
+
     def _parts(self, namespace: str, data: List[Any],
                ack_id: Optional[int]) -> List[Any]:
         encoded = self._server.packet_class(

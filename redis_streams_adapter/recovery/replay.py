@@ -5,8 +5,8 @@ it goes on and the position at which it is registered again, if they were meant
 for the client. Its rooms are those of its session. Commands that came while it
 was away change them; a command that disconnects the client ends its session.
 """
+import math
 from bisect import bisect_right
-from operator import attrgetter
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, \
     Tuple, Union
 
@@ -25,33 +25,40 @@ from ..protocol.transport import Entry
 HISTORY_ENTRIES = 30_000
 HISTORY_BYTES = 32 * 2**20
 
+#: The place of the data among the fields of most entries: of all that a
+#: process writes with this package, and of those that Node.js writes.
+DATA = 7
+
 #: What an entry in memory takes besides its data, in bytes.
 RECORD_OVERHEAD = 700
 
-
-_position_of = attrgetter('id')
+#: A record in memory: the two numbers of its position, how many bytes it
+#: takes, and the record. Instead of the record, most have what one is made of
+#: when a client returns: the rooms of an event, the rooms that are left out,
+#: and the data of its entry. The garbage collector visits every object that
+#: it tracks, and there are thousands of these: it stops tracking a tuple of
+#: numbers, text and such tuples.
+Kept = Tuple[Any, ...]
 
 
 class Record:
     """An entry that clients may have missed.
 
-    Thousands of them are kept, and the garbage collector visits every object
-    that it tracks. So a message and its arguments, which it tracks, are
-    decoded again when they are needed. It does not track tuples of bytes.
+    The message and its arguments are decoded again when they are needed.
 
     :param position: its position in the stream.
     :param message: a broadcast or a command.
     :param size: about how many bytes it takes.
-    :param fields: the entry's fields. The application cannot change them, as
-                   it can the arguments of a message.
+    :param data: the entry's data. The application cannot change them, as it
+                 can the arguments of a message.
     :param origin: the writer of a command of a Python node.
     """
 
-    __slots__ = ('id', 'rooms', 'except_rooms', 'command', 'size', 'fields',
+    __slots__ = ('id', 'rooms', 'except_rooms', 'command', 'size', 'data',
                  'origin', 'encoded')
 
     def __init__(self, position: Position, message: Message, size: int = 0,
-                 fields: Sequence[bytes] = (),
+                 data: bytes = b'',
                  origin: Optional[Origin] = None) -> None:
         self.id = position
         #: ``None``: it is a broadcast to these rooms, except to those.
@@ -63,22 +70,28 @@ class Record:
         else:
             self.command = message
         self.size = size
-        self.fields = tuple(fields)
+        self.data = data
         self.origin = origin
         #: The packets for returning clients, once they were encoded. Any task
         #: sets it, without a lock: it is always the same.
         self.encoded: Any = None
 
 
+def _kept(record: Record) -> Kept:
+    """What is kept of a record."""
+    milliseconds, number = record.id
+    if record.command is None and record.encoded is None:
+        return (milliseconds, number, record.size, record.rooms,
+                record.except_rooms, record.data)
+    return milliseconds, number, record.size, record
+
+
 def record_of(entry: Entry, message: Message) -> Record:
     """What clients may have missed with an entry."""
-    origin = None
-    if not isinstance(message, Broadcast):
-        envelope = open_envelope(entry.fields)
-        if envelope.writer is not None:
-            origin = Origin(envelope.writer, envelope.sequence)
-    return Record(entry.id, message, sum(map(len, entry.fields)),
-                  entry.fields, origin)
+    envelope, origin = open_envelope(entry.fields), None
+    if not isinstance(message, Broadcast) and envelope.writer is not None:
+        origin = Origin(envelope.writer, envelope.sequence)
+    return Record(entry.id, message, len(envelope.data), envelope.data, origin)
 
 
 def is_missed(message: Message) -> bool:
@@ -175,7 +188,7 @@ class History:
         self._size = size
         #: By namespace: the records, in order, and the floor: the position
         #: after which they are complete. Old ones are removed from the front.
-        self._records: Dict[str, List[Record]] = {}
+        self._records: Dict[str, List[Kept]] = {}
         self._floors: Dict[str, Position] = {}
         self._count = 0
         self._bytes = 0
@@ -203,9 +216,9 @@ class History:
 
     def _end(self, namespace: str) -> None:
         del self._floors[namespace]
-        for record in self._records.pop(namespace):
+        for kept in self._records.pop(namespace):
             self._count -= 1
-            self._bytes -= record.size
+            self._bytes -= kept[2]
 
     def restart(self, position: Position, former: Position) -> None:
         """The stream is another one: forget the former one.
@@ -216,7 +229,7 @@ class History:
         if former > self.former:
             self.former = former
         floors = dict.fromkeys(self._floors, position.before())
-        records: Dict[str, List[Record]] = {each: [] for each in floors}
+        records: Dict[str, List[Kept]] = {each: [] for each in floors}
         # One step: nothing is called.
         self._records, self._floors = records, floors
         self._count = self._bytes = 0
@@ -229,9 +242,26 @@ class History:
         if records is None:
             return
         record.size += RECORD_OVERHEAD
-        records.append(record)
+        records.append(_kept(record))
         self._count += 1
         self._bytes += record.size
+        while self._count > self._entries or self._bytes > self._size:
+            self._forget()
+
+    def add_event(self, namespace: str, position: Position,
+                  rooms: Tuple[Room, ...], except_rooms: Tuple[Room, ...],
+                  data: bytes) -> None:
+        """As :meth:`add` with the record of an event, in one call: this runs
+        for each event."""
+        try:
+            records = self._records[namespace]
+        except KeyError:
+            return
+        milliseconds, number = position
+        size = RECORD_OVERHEAD + len(data)
+        records.append((milliseconds, number, size, rooms, except_rooms, data))
+        self._count += 1
+        self._bytes += size
         while self._count > self._entries or self._bytes > self._size:
             self._forget()
 
@@ -259,7 +289,7 @@ class History:
             records[first].size += RECORD_OVERHEAD
             self._bytes += records[first].size
             self._count += 1
-        self._records[namespace][:0] = records[first:]
+        self._records[namespace][:0] = map(_kept, records[first:])
         self._floors[namespace] = records[first - 1].id if first \
             else position
 
@@ -270,9 +300,10 @@ class History:
             gone = records[:max(1, len(records) // 8)]
             if gone:
                 del records[:len(gone)]
-                self._floors[namespace] = gone[-1].id
+                milliseconds, number, *_ = gone[-1]
+                self._floors[namespace] = Position(milliseconds, number)
                 self._count -= len(gone)
-                self._bytes -= sum(record.size for record in gone)
+                self._bytes -= sum([kept[2] for kept in gone])
 
     def floor(self, namespace: str) -> Optional[Position]:
         """The floor of a namespace; ``None``: it is not served."""
@@ -285,13 +316,36 @@ class History:
         if floor is None or position < floor:
             return None
         records = self._records[namespace]
-        return records[bisect_right(records, position, key=_position_of):]
+        found = []
+        for index in range(_index(records, position), len(records)):
+            kept = records[index]
+            if len(kept) == 4:
+                found.append(kept[3])
+            else:
+                record = _made_of(*kept)
+                # The next client that returns finds its packets made.
+                records[index] = *kept[:3], record
+                found.append(record)
+        return found
 
     def has(self, namespace: str, position: Position) -> bool:
         """Whether the record of the entry at a position is here."""
-        records = self._records.get(namespace, ())
-        index = bisect_right(records, position, key=_position_of) - 1
-        return index >= 0 and records[index].id == position
+        records = self._records.get(namespace, [])
+        index = _index(records, position) - 1
+        return index >= 0 and records[index][:2] == position
+
+
+def _index(records: List[Kept], position: Position) -> int:
+    """How many records are at most at a position."""
+    return bisect_right(records, (*position, math.inf))
+
+
+def _made_of(milliseconds: int, number: int, size: int,
+             rooms: Tuple[Room, ...], except_rooms: Tuple[Room, ...],
+             data: bytes) -> Record:
+    """The record of what is kept of an event."""
+    return Record(Position(milliseconds, number),
+                  Broadcast((), Target(rooms, except_rooms)), size, data)
 
 
 def is_event(fields: Sequence[bytes], namespace: str) -> bool:

@@ -1,6 +1,6 @@
 """How an event that a client missed is encoded and sent again.
 
-It is made of the entry's fields, which the application cannot change. It is
+It is made of the entry's data, which the application cannot change. It is
 encoded once for all clients that missed it.
 """
 import logging
@@ -9,6 +9,7 @@ from typing import Any, Callable, Iterable, Optional
 from ..clients.delivery import Delivery
 from ..clients.encoding import Encoded
 from ..protocol import codec
+from ..protocol.messages import MessageType
 from ..runtime.delivery import Client
 from .replay import Record
 
@@ -33,8 +34,9 @@ class Resender:
         """
         if record.encoded is None:
             try:
-                message: Any = codec.decode(
-                    codec.open_envelope(record.fields))
+                message: Any = codec.decode(codec.Envelope(
+                    '', namespace, MessageType.BROADCAST, record.data, None,
+                    0))
                 record.encoded = self._local.encode(namespace, message)
             except Exception:
                 # The server's packet class, which is the application's,

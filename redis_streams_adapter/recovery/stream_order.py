@@ -5,6 +5,8 @@ All nodes deliver all messages in one order, that of the stream. So a node
 delivers its own messages, too, when it reads them from the stream, and never
 before. Until then they wait with the clients that they were meant for when
 they were emitted, see :mod:`redis_streams_adapter.recovery.waiting_events`.
+What the entries that are read do:
+:mod:`redis_streams_adapter.recovery.stream_follower`.
 
 Everything here is written under the order lock, except two marks: the
 reader's task marks the history as lost, and the task that starts the reader
@@ -21,21 +23,17 @@ from typing import Any, Callable, Collection, Optional, Sequence, Tuple
 
 from ..clients.delivery import Delivery, Load
 from ..clients.direct_delivery import Append, DirectDelivery
-from ..clients.encoding import Encoded
 from ..concurrency.engines import Event
 from ..protocol.events import Act
-from ..protocol.messages import Broadcast, Message, ORDERED
+from ..protocol.messages import Broadcast, Message
 from ..protocol.position import Position, START
-from ..protocol.transport import Entry
 from ..runtime.delivery import Client, Follower
 from ..stream.outbox import Capacity, Pending
-from .client_lists import SharedLists
 from .client_session import ClientSession
-from .position_waits import PositionWaits
-from .replay import History, is_missed, Record, record_of
-from .resend import Resender
+from .replay import DATA, is_missed, Record
 from .session import Origin
-from .waiting_events import Unprepared, Waiting, WaitingEvents
+from .stream_follower import StreamFollower
+from .waiting_events import Waiting
 
 #: With more waiting messages, lists of clients are compared and shared.
 MANY = 100
@@ -72,43 +70,34 @@ class StreamOrderDelivery:
         self._direct = direct
         self._append = append
         self._order = order
-        self._act = act
         self._arrived = arrived
         self._on_begin = on_begin
         self._on_loss = on_loss
-        #: Each entry moves the position.
-        self.follower: Optional[Follower] = self
         #: Whether a task reads the stream, or is about to. Set once, without
         #: a lock, by the task that starts the reader: what is emitted in that
         #: moment is delivered at once, and comes back as if for no clients.
         self.is_read = False
-        self.history = History()
-        #: Everything up to this entry was handed over.
-        self.position = START
         #: Whether the reader has its first position.
         self.has_begun = False
-        resender = Resender(local, order, logger)
-        self._events = WaitingEvents(
-            local, order, capacity, make_event, resender.encode,
-            self._hand_over, lambda: self.handed_over)
-        self._waiting = self._events.queue
-        self._lists = SharedLists()
+        follower = StreamFollower(
+            local, order, act, capacity, make_event, logger)
+        self._follower = follower
+        #: Each entry moves the position.
+        self.follower: Optional[Follower] = follower
+        self.received = follower.received
+        self.history = follower.history
+        self._events, self._waiting = follower.events, follower.waiting
+        self._lists = follower.lists
         #: The last command of this process, carried out when it was emitted.
         self.commanded: Optional[Origin] = None
-        #: The highest number of a message of this process that was read: a
-        #: number that is not above it belongs to a copy.
-        self._returned = 0
-        #: The position at which this node left; ``None``: it is a member.
-        self._end: Optional[Position] = None
-        self._waits = PositionWaits(lambda: self.position, make_event)
         #: See :class:`~redis_streams_adapter.runtime.delivery.Delivery`.
         self.drain, self.end = self._events.drain, self._events.end
         #: For the parts above.
         self.hand_over_later = self._events.hand_over_later
         self.flush = self._events.flush
         self.admit = self._events.admit
-        self.reach = self._waits.reach
-        self.deliver_again = resender.send
+        self.reach = follower.waits.reach
+        self.deliver_again = follower.resender.send
 
     # -- for tasks that emit ----------------------------------------------
 
@@ -135,8 +124,8 @@ class StreamOrderDelivery:
                 if message.request_id is None \
                         and not (flags and flags.get('volatile')):
                     # As is_missed(), with two calls less.
-                    record = Record(
-                        START, message, pending.size, pending.fields)
+                    data = fields[DATA]
+                    record = Record(START, message, len(data), data)
                 if encoded is not None and clients:
                     if len(self._waiting) > MANY:
                         clients = self._lists.share(
@@ -160,8 +149,8 @@ class StreamOrderDelivery:
                 if is_missed(message):
                     # Local clients that are away now will have missed it.
                     self.commanded = Origin(self._writer, pending.sequence)
-                    record = Record(START, message, pending.size,
-                                    pending.fields, self.commanded)
+                    record = Record(START, message, pending.size, b'',
+                                    self.commanded)
                 self._waiting.append(Waiting(
                     pending.sequence, pending, namespace, record, []))
             if carry_out is not None:
@@ -190,7 +179,7 @@ class StreamOrderDelivery:
             if append is not None:
                 pending = append()
             if is_now:
-                self._hand_over(loads, self.handed_over)
+                self._follower.hand_over(loads, self.handed_over)
             elif pending is not None:
                 self._waiting.append(Waiting(
                     pending.sequence, pending, namespace, None, loads))
@@ -209,18 +198,23 @@ class StreamOrderDelivery:
         still come back. Clients that can be recovered must not get them:
         their offsets would point past the messages of others."""
         with self._order:
-            if self._end is None:
-                self._end = self.position
+            if self._follower.left_at is None:
+                self._follower.left_at = self.position
+
+    @property
+    def position(self) -> Position:
+        """Everything up to this entry was handed over."""
+        return self._follower.position
 
     @property
     def handed_over(self) -> Position:
         """Clients that can be recovered have everything up to here."""
-        return self.position if self._end is None else self._end
+        return self._follower.handed_over
 
     @property
     def has_left(self) -> bool:
         """Whether this node has left: not everything is remembered then."""
-        return self._end is not None
+        return self._follower.left_at is not None
 
     def place(self, client: ClientSession) -> None:
         """A new client gets what is after the present position, or what the
@@ -242,7 +236,7 @@ class StreamOrderDelivery:
         """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
         with self._order:
             if cursor > self.position:
-                self.position = cursor
+                self._follower.position = cursor
             self.has_begun = True
             self._on_begin(self)
 
@@ -250,151 +244,3 @@ class StreamOrderDelivery:
         """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
         self.history.is_lost = True
         self._on_loss()
-
-    def came_back(self, entry: Entry, sequence: int,
-                  is_message: bool) -> None:
-        """See :class:`~redis_streams_adapter.runtime.delivery.Follower`."""
-        events = self._events
-        unprepared: Unprepared = ()
-        while True:
-            if events.unencoded:
-                events.encode()
-            for encoded, offset in unprepared:
-                encoded.prepare(offset)
-            with self._order:
-                if events.by_serialiser:
-                    unprepared = events.unprepared(
-                        sequence, is_message, self._end or entry.id)
-                if events.unencoded or unprepared:
-                    continue
-                self._take_back(entry, sequence, is_message)
-                break
-        if self._local.lines:
-            self._local.log_lines(self._order)
-
-    def _take_back(self, entry: Entry, sequence: int,
-                   is_message: bool) -> None:
-        """Deliver what waits for an entry; under the order lock."""
-        waiting = self._waiting
-        if self.history.is_lost:
-            self.history.restart(entry.id, self.position)
-        while waiting and (
-                waiting[0].sequence < sequence or not is_message
-                and waiting[0].sequence == sequence):
-            # It should have come before this one, and never will.
-            self._events.give_up(waiting.popleft())
-        self.position = entry.id
-        if is_message and sequence > self._returned:
-            self._returned = sequence
-            if not waiting or waiting[0].sequence != sequence \
-                    or waiting[0].pending is None:
-                # It did not wait here: it was emitted before the stream was
-                # read, or its order does not matter.
-                self.history.add_entry(entry)
-        while waiting and waiting[0].sequence == sequence:
-            first = waiting.popleft()
-            if first.record is not None:
-                first.record.id = entry.id
-                self.history.add(first.namespace, first.record)
-            if first.loads:
-                self._hand_over(first.loads, self._end or entry.id)
-            if first.pending is None:
-                self._events.done(first)
-        if not waiting and self._lists.by_target:
-            self._lists.by_target.clear()
-        if self._waits.waits:
-            self._waits.reached(entry.id)
-
-    def received(self, entry: Entry, act: Act) -> None:
-        """See :class:`~redis_streams_adapter.runtime.delivery.Delivery`."""
-        message, namespace = act.message, act.namespace
-        if not isinstance(message, Broadcast) \
-                or message.request_id is not None:
-            self._obey(entry, act)
-            return
-        local, target, encoded = self._local, message.target, None
-        is_needed, done = local.reaches(namespace, target), False
-        if is_needed:
-            # What is malformed is not noted. If no client is here, it is found
-            # when one returns.
-            message.read()
-        # As is_missed() and record_of(), with five calls less.
-        flags = target.flags
-        record = None if flags and flags.get('volatile') else Record(
-            entry.id, message, sum(map(len, entry.fields)), entry.fields)
-        try:
-            while not done:
-                if is_needed:
-                    encoded = local.encode(namespace, message)
-                    if encoded.again is not None and local.sent:
-                        encoded.prepare(self._end or entry.id)
-                with self._order:
-                    clients = local.recipients(namespace, target)
-                    # The first client may just have joined.
-                    is_needed = bool(clients)
-                    if encoded is not None or not is_needed:
-                        done = True
-                        self._note(entry.id, namespace, record)
-                        if encoded is not None:
-                            self._deliver(clients, encoded,
-                                          record is not None,
-                                          self._end or entry.id)
-        finally:
-            if not done:
-                # It cannot be encoded. Other nodes may be able to.
-                with self._order:
-                    self._note(entry.id, namespace, record)
-        if local.lines:
-            local.log_lines(self._order)
-
-    def _obey(self, entry: Entry, act: Act) -> None:
-        """Carry out a message of another process that is not a plain
-        event."""
-        message = act.message
-        if isinstance(message, Broadcast) or message.type not in ORDERED:
-            # It goes with no offset, and is not delivered again.
-            self._act(act)
-            return
-        record = record_of(entry, message) if is_missed(message) else None
-        with self._order:
-            self._note(entry.id, act.namespace, record)
-            self._act(act)
-        self._local.log_lines(self._order)
-
-    def _note(self, position: Position, namespace: str,
-              record: Optional[Record]) -> None:
-        """An entry is carried out now; under the order lock. If an exception
-        strikes before its end, those who wait for its position wake with the
-        next entry.
-
-        :param record: what clients that are away miss with it, if anything.
-        """
-        history = self.history
-        if history.is_lost:
-            history.restart(position, self.position)
-        self.position = position
-        if record is not None:
-            history.add(namespace, record)
-        if self._waits.waits:
-            self._waits.reached(position)
-
-    def moved(self, position: Position) -> None:
-        """See :class:`~redis_streams_adapter.runtime.delivery.Follower`."""
-        with self._order:
-            self._note(position, '', None)
-
-    # -- how it is delivered ----------------------------------------------
-
-    def _hand_over(self, loads: Sequence[Load], offset: Position) -> None:
-        """Deliver now; under the order lock."""
-        for load in loads:
-            self._deliver(load.clients, load.encoded, load.recoverable, offset)
-
-    def _deliver(self, clients: Sequence[Client], encoded: Encoded,
-                 recoverable: bool, offset: Position) -> None:
-        """Deliver one event now; under the order lock."""
-        if self._end is not None and recoverable:
-            # Clients that can be recovered get it from the node to which
-            # they return.
-            clients, recoverable = self._local.exempted(clients), False
-        self._local.deliver(clients, encoded, recoverable, offset)

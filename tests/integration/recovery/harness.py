@@ -91,7 +91,7 @@ class Node:
             'sent': manager._parts.local.sent,
             'held': manager._parts.local._held,
             'waiting': list(timeline._waiting),
-            'awaited': timeline._waits.waits, 'rooms': manager.rooms,
+            'awaited': timeline._follower.waits.waits, 'rooms': manager.rooms,
             'pending': getattr(manager, 'pending_connect', ()),
             'pending to leave': manager.pending_disconnect,
             'environ': self.server.environ,

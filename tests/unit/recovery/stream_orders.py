@@ -8,6 +8,7 @@ import socketio
 from redis_streams_adapter.clients.delivery import Delivery
 from redis_streams_adapter.clients.direct_delivery import DirectDelivery
 from redis_streams_adapter.protocol.codec import Encoder
+from redis_streams_adapter.protocol.event_text import find_event
 from redis_streams_adapter.protocol.events import Act
 from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE, \
     Message, Target
@@ -43,9 +44,13 @@ class Process:
             b'w', self.local, direct, self.append, self.order,
             self.acts.append, self.capacity, threading.Event, logger,
             lambda: self.arrived, lambda delivery: None, self._lose)
+        self.follower: Any = self.delivery.follower
         self.delivery.is_read = True
         self.delivery.began(self.arrived)
         self.delivery.serve(['/', '/chat'])
+        #: Whether events of other nodes come as the reader finds them in
+        #: entries, so that most are passed on as they came.
+        self.as_they_came = False
         self._encoder = Encoder('uid')
         self._sequence = 0
 
@@ -107,15 +112,15 @@ class Process:
     def back(self, pending: Pending, entry_id: Position) -> None:
         """Read a message of this process."""
         self.arrived = entry_id
-        self.delivery.came_back(
+        self.follower.came_back(
             Entry(entry_id, pending.fields), pending.sequence, True)
-        self.delivery.moved(entry_id)
+        self.follower.moved(entry_id)
 
     def heartbeat(self, after: Pending, entry_id: Position) -> None:
         """Read a heartbeat that this process sent after a message."""
         self.arrived = entry_id
-        self.delivery.came_back(Entry(entry_id, []), after.sequence, False)
-        self.delivery.moved(entry_id)
+        self.follower.came_back(Entry(entry_id, []), after.sequence, False)
+        self.follower.moved(entry_id)
 
     def receive(self, entry_id: Position, *args: Any, to: Any = (),
                 flags: Any = {}, namespace: str = '/') -> None:
@@ -127,13 +132,16 @@ class Process:
                 message: Message, fields: Any = ()) -> None:
         """Read another node's message."""
         self.arrived = entry_id
+        encoded = self._encoder.encode(namespace, message)
+        if self.as_they_came and isinstance(message, Broadcast):
+            message = find_event(encoded[-1]) or message
         try:
             self.delivery.received(
-                Entry(entry_id, [*self._encoder.encode(namespace, message),
-                                 *fields]),
+                Entry(entry_id, [*encoded, *fields]),
                 Act(namespace, 'other', message))
         finally:
-            self.delivery.moved(entry_id)
+            if self.delivery.position is not entry_id:
+                self.follower.moved(entry_id)
 
 
 def got(client: FakeClient) -> List[Tuple[Any, ...]]:

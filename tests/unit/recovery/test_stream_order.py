@@ -17,9 +17,11 @@ from ..fake_server import FakeClient
 from .stream_orders import got, Process
 
 
-@pytest.fixture
-def process(logger: Callable[[], logging.Logger]) -> Process:
-    return Process(logger)
+@pytest.fixture(params=['built', 'as they came'])
+def process(request: Any, logger: Callable[[], logging.Logger]) -> Process:
+    process = Process(logger)
+    process.as_they_came = request.param == 'as they came'
+    return process
 
 
 # -- local messages are read -------------------------------------------------
@@ -227,7 +229,7 @@ def test_restart_clears_positions(process: Process, how: str) -> None:
     elif how == 'heartbeat':
         process.heartbeat(process.emit('again'), Position(150, 3))
     else:
-        process.delivery.moved(Position(150, 3))
+        process.follower.moved(Position(150, 3))
     assert not history.has('/', Position(200))
     assert history.floor('/') == history.floor('/chat') == Position(150, 2)
     assert process.delivery.position == Position(150, 3)
@@ -263,7 +265,7 @@ def receive_malformed(process: Process, *to: str) -> None:
         process.delivery.received(
             Entry(at, [*fields, data]), Act('/', 'other', message))
     finally:
-        process.delivery.moved(at)
+        process.follower.moved(at)
 
 
 def test_malformed_event_is_not_recorded(process: Process) -> None:

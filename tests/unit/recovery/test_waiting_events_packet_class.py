@@ -87,7 +87,7 @@ def test_reader_continues_during_encoding(process: PacketProcess,
     def advance() -> None:
         position = next(positions, None)
         if position is not None:
-            process.delivery.moved(position)
+            process.follower.moved(position)
 
     process.on_encode = advance
     process.locally('local', 'text')
@@ -98,7 +98,7 @@ def test_endless_reader_does_not_delay_encoding(
         process: PacketProcess, client: FakeClient) -> None:
     """After some attempts the offset is encoded under the lock."""
     positions = iter(range(101, 200))
-    process.on_encode = lambda: process.delivery.moved(
+    process.on_encode = lambda: process.follower.moved(
         Position(next(positions)))
     process.locally('local', 'text')
     # Encoded once without an offset, and once with one in each attempt.
@@ -130,7 +130,7 @@ def test_emit_during_disconnect_keeps_order(process: PacketProcess,
         process.on_encode = lambda: None
         calls.append('emit')
         process.emit('second', 'text')
-        process.delivery.moved(Position(101))
+        process.follower.moved(Position(101))
 
     process.on_encode = emit
     process.delivery.flush(client.sid)

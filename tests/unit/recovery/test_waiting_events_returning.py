@@ -195,7 +195,7 @@ def test_applied_waiting_commands_are_not_repeated(process: Process) -> None:
 def test_commands_are_distinguished_by_node(process: Process) -> None:
     """Nodes are distinguished for commands that were read before, too."""
     pending = process.command(SocketsLeave(EVERYONE, ('x',)))
-    process.delivery.came_back(
+    process.follower.came_back(
         Entry(Position(101), (*pending.fields, b'wid', b'w', b'seq', b'1')), 1,
         True)
     message = SocketsLeave(EVERYONE, ('x',))
