@@ -124,8 +124,8 @@ class StreamOrderDelivery:
                 if message.request_id is None \
                         and not (flags and flags.get('volatile')):
                     # As is_missed(), with two calls less.
-                    data = fields[DATA]
-                    record = Record(START, message, len(data), data)
+                    # How large it is, is found out when it was read.
+                    record = Record(START, message, 0, fields[DATA])
                 if encoded is not None and clients:
                     if len(self._waiting) > MANY:
                         clients = self._lists.share(

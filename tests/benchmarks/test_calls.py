@@ -31,10 +31,10 @@ FIGURES = {
         'fanout': calls.Calls(0.28, 3.1),
     },
     'recovery': {
-        'sending': calls.Calls(28.7, 90.7),
-        'receiving': calls.Calls(24.2, 75.6),
-        'nobody': calls.Calls(11.2, 34.4),
-        'fanout': calls.Calls(0.50, 3.5),
+        'sending': calls.Calls(28.7, 90.9),
+        'receiving': calls.Calls(15.2, 58.6),
+        'nobody': calls.Calls(7.2, 24.5),
+        'fanout': calls.Calls(0.33, 3.2),
     },
 }
 

@@ -42,7 +42,8 @@ def left_over(node: RecoveringNode) -> Any:
         'rooms': node.manager.rooms, 'environ': node.server.environ,
         'pending': getattr(node.manager, 'pending_connect', None),
         'leaving': node.manager.pending_disconnect,
-        'awaited': delivery._follower.waits.waits, 'waiting': delivery._waiting,
+        'awaited': delivery._follower.waits.waits,
+        'waiting': delivery._waiting,
     }.items() if value}
 
 
