@@ -13,7 +13,7 @@ that behave accordingly.
 """
 import json as standard_json
 from logging import getLogger, Logger
-from typing import Any, Callable, Iterable, Optional
+from typing import Any, Callable, Dict, Iterable, Optional
 
 from .clients import hooks, send_queue, websocket
 from .clients.connections import Connections
@@ -24,6 +24,7 @@ from .clients.tracking import NoTracking, Tracking
 from .cluster.calls import Cluster
 from .cluster.incoming import Incoming
 from .cluster.inboxes import Inboxes
+from .cluster.local_stats import LocalStats
 from .cluster.outgoing import Outgoing
 from .cluster.pubsub import PubSub
 from .cluster.requester import Requester
@@ -76,12 +77,13 @@ class Parts:
         #: Sends events and commands.
         self.outgoing = Outgoing(self.lifecycle, self.registry)
         #: Carries out what other processes write.
+        stats = LocalStats(manager, self.stats, self.health)
         self._incoming = Incoming(
-            self.lifecycle, self.outgoing, self._handlers)
+            self.lifecycle, self.outgoing, self._handlers, stats)
         #: Sends requests and commands to all servers.
         self.cluster = Cluster(
             manager, self.lifecycle, self.outgoing, self._incoming,
-            self._handlers)
+            self._handlers, stats)
         # From here on: the task that creates the server sets these, once,
         # before any client connects.
         #: Puts packets into the queues of local clients.
@@ -138,6 +140,17 @@ class Parts:
         # The name that python-socketio uses; its admin interface shows it.
         self._manager.host_id = runtime.uid
         return runtime
+
+    def stats(self) -> Dict[str, int]:
+        """See the manager's ``stats``."""
+        local = self.local
+        return {'delivered': local.delivered if local is not None else 0,
+                **self.tracking.stats(),
+                **self.lifecycle.runtime().status.stats()}
+
+    def health(self) -> Dict[str, Any]:
+        """See the manager's ``health``."""
+        return self.lifecycle.runtime().status.health()
 
     def _make_deliveries(self, runtime: Runtime[Requester]) -> Deliveries:
         """Decide how events reach the local clients of this process."""

@@ -43,11 +43,12 @@ from socketio import PubSubManager
 from .clients.connections import turn_away
 from .clients.descriptions import note_arrival
 from .clients.registry import HAS_PRE_CONNECT
-from .cluster.calls import is_nobody, NodeInfo, TIMEOUT
+from .cluster.calls import is_nobody, TIMEOUT
 from .cluster.remote_socket import RemoteSocket
 from .composition import package_logger, Parts
 from .configuration import from_arguments
 from .errors import ConfigurationError
+from .nodes import NodeInfo, NodeStats
 from .options import Options
 from .protocol.addressing import arguments, rooms as as_rooms, \
     target as make_target
@@ -640,6 +641,30 @@ class RedisStreamsManager(PubSubManager):
 
     # -- monitoring -------------------------------------------------------
 
+    def cluster_stats(self, timeout: float = TIMEOUT) -> List[NodeStats]:
+        """The state of every server of the cluster, whichever namespaces it
+        serves, this one first: its host, process, version, clients, rooms,
+        memory, :meth:`stats` and :meth:`health`.
+
+        The servers answer by themselves, without a handler of the
+        application. Of a server in Node.js, and of one with an older version
+        of this package, only the uid, the language and when it was last heard
+        of are known. No server in Node.js is waited for.
+
+        Over PUB/SUB, a server that only hears another transport is waited for
+        until the timeout, as in :meth:`fetch_sockets`. The first call of a
+        process waits until it knows all servers: up to ``heartbeat_timeout``
+        if the stream does not reach back that far.
+
+        :param timeout: seconds to wait for the other servers.
+        :raises ClusterTimeoutError: not all have answered, or it is not known
+                                     which servers have to, as always
+                                     while Redis is away; ``responses`` has
+                                     those that have.
+        :raises RuntimeError: as :meth:`fetch_sockets`.
+        """
+        return self._cluster.cluster_stats(timeout)
+
     @property
     def uid(self) -> str:
         """The id of this process in the cluster; a fork gets another one."""
@@ -691,9 +716,7 @@ class RedisStreamsManager(PubSubManager):
         are kept, ``recovered``, how many clients were recovered, and how many
         were not, by reason: ``not_recovered_unknown_session`` and so on.
         """
-        local = self._parts.local
-        return {'delivered': local.delivered if local is not None else 0,
-                **self._parts.tracking.stats(), **self._live().status.stats()}
+        return self._parts.stats()
 
     def health(self) -> Dict[str, Any]:
         """The state of the manager, for a health check:
@@ -725,4 +748,4 @@ class RedisStreamsManager(PubSubManager):
             How many seconds ago the last outage ``ended``, how many it
             ``lasted``, and its ``reason``; ``None``: there was none.
         """
-        return self._live().status.health()
+        return self._parts.health()

@@ -80,6 +80,24 @@ def count_rooms(manager: Any, namespace: str,
             yield
 
 
+def count_all(manager: Any, counts: Dict[str, int]) -> Iterator[None]:
+    """Count the local clients, and the rooms that they are in, in all
+    namespaces.
+
+    :param counts: where to put ``clients`` and ``rooms``.
+    :return: yields as :func:`describe`.
+    """
+    clock = _Clock()
+    counts.update(clients=0, rooms=0)
+    for members in list(manager.rooms.values()):
+        clients = members.get(None, {})
+        counts['clients'] += len(clients)
+        for number, room in enumerate(list(members)):
+            counts['rooms'] += room is not None and room not in clients
+            if number % 1000 == 999 and clock.is_due():
+                yield
+
+
 class _Clock:
     """When to let other tasks run. Used by one task."""
 

@@ -19,13 +19,14 @@ import time
 from collections import Counter
 from functools import partial
 from itertools import chain
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, \
-    Sequence, Tuple, TypeVar
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, \
+    TypeVar
 
 from ..protocol.addressing import arguments, rooms as as_rooms, \
     target as make_target
 from .outgoing import Outgoing
 from ..errors import ClusterTimeoutError
+from ..nodes import NodeInfo, NodeStats
 from ..protocol.messages import Broadcast, BroadcastAck, DisconnectSockets, \
     EVERYONE, FetchSockets, Message, Request as RequestMessage, Room, \
     ServerSideEmit, SocketsJoin, SocketsLeave, Target
@@ -38,6 +39,8 @@ from ..runtime.lifecycle import Lifecycle
 from ..runtime.runtime import Runtime
 from .requester import Requester
 from .server_side import check_name, ServerSideHandlers
+from .local_stats import LocalStats
+from .survey import Survey
 
 #: How long a call waits for answers by default, in seconds: Node's
 #: ``requestsTimeout``.
@@ -49,35 +52,25 @@ AT_ONCE = 500
 _Handler = TypeVar('_Handler', bound=Callable[..., Any])
 
 
-class NodeInfo(NamedTuple):
-    """A node of the cluster.
-
-    :param uid: its id.
-    :param last_seen: how many seconds ago it was last heard of; 0 for this
-                      one.
-    """
-
-    uid: str
-    last_seen: float
-
-
 class Cluster:
     """Requests and commands to all nodes.
 
     :param manager: carries out what is called on the clients that are found.
     :param outgoing: sends messages, also to the local clients.
     :param incoming: describes the local clients, and carries out commands.
+    :param stats: says how this server is.
     """
 
     def __init__(self, manager: Manager, lifecycle: Lifecycle[Requester],
                  outgoing: Outgoing, incoming: Incoming,
-                 handlers: ServerSideHandlers) -> None:
+                 handlers: ServerSideHandlers, stats: LocalStats) -> None:
         self._manager = manager
         self._lifecycle = lifecycle
         self._live = lifecycle.runtime
         self._outgoing = outgoing
         self._incoming = incoming
         self._handlers = handlers
+        self._stats = stats
 
     # -- the nodes --------------------------------------------------------
 
@@ -97,6 +90,14 @@ class Cluster:
             raise ClusterTimeoutError(reason=UNKNOWN_MEMBERS)
         return [NodeInfo(*each) for each in sorted(
             found.items(), key=lambda each: (each[0] != runtime.uid, each))]
+
+    def cluster_stats(self, timeout: float) -> List[NodeStats]:
+        """The state of every server of the cluster."""
+        runtime = self._member(asks=True)
+        own: Dict[str, Any] = {}
+        for _ in self._stats.collect(runtime, own):
+            runtime.engine.pause()
+        return Survey(runtime, own).ask(timeout, new_id)
 
     # -- clients ----------------------------------------------------------
 

@@ -10,12 +10,15 @@ from ..clients.descriptions import count_rooms, describe
 from ..clients.tracking import Tracking
 from ..protocol.events import Act
 from ..protocol.messages import Broadcast, BroadcastAck, \
-    BroadcastClientCount, DisconnectSockets, FetchSockets, Message, Room, \
-    ServerSideEmit, ServerSideEmitResponse, SocketsJoin, SocketsLeave, Target
+    BroadcastClientCount, DisconnectSockets, EVERYONE, FetchSockets, \
+    Message, Room, ServerSideEmit, ServerSideEmitResponse, SocketsJoin, \
+    SocketsLeave, Target
 from ..runtime.lifecycle import Lifecycle
 from ..runtime.runtime import Runtime
 from .outgoing import Outgoing
-from .pages import answer_with_counts, answer_with_sockets, FIRST
+from .local_stats import LocalStats
+from .pages import answer_with_counts, answer_with_sockets, \
+    answer_with_stats, FIRST
 from .requester import Requester
 from .server_side import ServerSideHandlers
 
@@ -27,14 +30,16 @@ class Incoming:
     """Carries out what other processes write.
 
     :param outgoing: delivers events to the local clients.
+    :param stats: says how this server is.
     """
 
     def __init__(self, lifecycle: Lifecycle[Requester], outgoing: Outgoing,
-                 handlers: ServerSideHandlers) -> None:
+                 handlers: ServerSideHandlers, stats: LocalStats) -> None:
         self._lifecycle = lifecycle
         self._live = lifecycle.runtime
         self._outgoing = outgoing
         self._handlers = handlers
+        self._stats = stats
         #: Disconnects clients. Set once, with the server.
         self.tracking: Optional[Tracking] = None
 
@@ -69,8 +74,14 @@ class Incoming:
 
     def _answer_sockets(self, act: Act, message: FetchSockets) -> None:
         runtime, server = self._live(), self._lifecycle.server
-        clients = self._outgoing.recipients(act.namespace, message.target)
-        if message.counts:
+        clients = self._outgoing.recipients(
+            act.namespace, EVERYONE if message.stats else message.target)
+        if message.stats:
+            state: Dict[str, Any] = {}
+            work = answer_with_stats(
+                runtime.requester, act, message, state,
+                self._stats.collect(runtime, state))
+        elif message.counts:
             work = answer_with_counts(
                 runtime.requester, act, message, server,
                 lambda value: runtime.can_carry(value))

@@ -3,7 +3,8 @@ clients goes on serving them meanwhile, and no single answer is large.
 
 A server that asks without ``pages``, one in Node.js say, gets all at once.
 """
-from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, \
+    Sequence
 
 from ..clients.descriptions import count_rooms, describe
 from ..protocol.events import Act
@@ -100,6 +101,22 @@ def answer_with_counts(requester: Requester, act: Act,
             message.request_id, (), Page(number, start + ROOMS >= len(rooms)),
             tuple(rooms[start:start + ROOMS])))
         yield False
+
+
+def answer_with_stats(requester: Requester, act: Act, message: FetchSockets,
+                      state: Mapping[str, Any],
+                      work: Iterator[None]) -> Iterator[bool]:
+    """Say to another server how this one is; as :func:`answer_with_sockets`.
+
+    :param state: what to say, when the work is done.
+    """
+    for _ in work:
+        yield False
+    while requester.crowded:
+        yield True
+    requester.reply(act, FetchSocketsResponse(
+        message.request_id, (), Page(0, True), stats=state))
+    yield False
 
 
 class Pages:

@@ -15,19 +15,19 @@ from typing import Any, Callable, Dict, Generator, Iterable, Iterator, \
 
 from ..runtime.runtime import Runtime
 from ..errors import RedisStreamsError
-from ..protocol.discovery import ASK_INTERVAL
 from ..protocol.events import Act
 from ..protocol.joining import join_json, join_msgpack, Part
 from ..protocol.membership import Known
 from ..protocol.messages import FetchSocketsResponse, Message, \
-    Request as RequestMessage, Response, with_inbox
+    Request as RequestMessage, Response
 from ..protocol.node import Node
+from ..protocol.request_content import with_inbox
 from ..stream.outbox import Pending
 from ..protocol.requests import Asked, NOBODY, Request, UNKNOWN_MEMBERS
 from .inboxes import Inboxes
+from .members import MemberWaits
 from .pubsub import PubSub
 from .steps import Steps
-from ..concurrency.engines import Event as TaskEvent
 
 
 #: How long the first request waits until the inbox of this process is open, in
@@ -52,9 +52,8 @@ class Requester:
         self._inboxes = inboxes
         self._runtime = runtime
         self._steps = Steps(runtime.engine)
-        #: Events of the tasks that wait until all members are known. Each
-        #: task adds and removes its own, also when an exception ends it.
-        self._waiting: List[TaskEvent] = []
+        #: The tasks that wait until all members are known.
+        self.members = MemberWaits(node, core, runtime)
 
     @property
     def dropped(self) -> int:
@@ -104,7 +103,7 @@ class Requester:
         """
         deadline = time.monotonic() + timeout
         if self._pubsub.asks:
-            if not self._await_members(namespace, timeout, lambda: None):
+            if not self.members.in_namespace(namespace, timeout, lambda: None):
                 return None
             count = self._pubsub.count(
                 namespace, lambda: self._known(namespace),
@@ -112,7 +111,7 @@ class Requester:
             if count is not None:
                 return count
         counts: List[int] = []
-        self._await_members(
+        self.members.in_namespace(
             namespace, max(0.0, deadline - time.monotonic()),
             lambda: counts.append(self._node.count(namespace)))
         return counts[0] if counts else None
@@ -134,50 +133,12 @@ class Requester:
             if self._node.serves(namespace):
                 found[0][self._runtime.uid] = 0.0
 
-        self._await_members(namespace, timeout, look)
+        self.members.in_namespace(namespace, timeout, look)
         return found[0] if found else None
-
-    def _await_members(self, namespace: str, timeout: float,
-                       then: Callable[[], None]) -> bool:
-        """Wait until all members of a namespace are known.
-
-        :param timeout: how many seconds to wait, at most.
-        :param then: called at that moment, under the node's lock.
-        :return: whether they are known.
-        """
-        knowledge = self._runtime.channel(namespace).knowledge
-        deadline = time.monotonic() + timeout
-        learned = None
-        try:
-            while True:
-                now = time.monotonic()
-                with self._core:
-                    left = self._node.unknown_for(namespace, knowledge, now)
-                    if left == 0:
-                        then()
-                        return True
-                    asks = knowledge.is_to_ask(namespace, now)
-                if learned is None:
-                    self._runtime.tasks.refuse_on_own_task()
-                    learned = self._runtime.engine.event()
-                    self._waiting.append(learned)
-                    # They may have become known before the event existed.
-                    continue
-                if now >= deadline or self._runtime.closed:
-                    return False
-                if asks:
-                    self._runtime.membership.ask_for_members(namespace)
-                learned.wait(min(deadline - now, ASK_INTERVAL,
-                                 math.inf if left is None else left))
-                learned.clear()
-        finally:
-            if learned is not None and learned in self._waiting:
-                self._waiting.remove(learned)
 
     def learned(self) -> None:
         """Wake the waiting tasks: more members may be known."""
-        for event in list(self._waiting):
-            event.set()
+        self.members.learned()
 
     def request(self, request_id: str, namespace: str,
                 message: RequestMessage, patience: float = 0.0
@@ -235,20 +196,20 @@ class Requester:
         elif self._pubsub.asks:
             deadline = time.monotonic() + timeout
             # Nodes that do not hear it are only known from the stream.
-            if request.waiter is not None and not self._await_members(
+            if request.waiter is not None and not self.members.in_namespace(
                     namespace, timeout, lambda: None):
                 request.doubt = UNKNOWN_MEMBERS
                 return False
             asked = self._who_hears(
-                namespace, deadline - time.monotonic())
+                namespace, deadline - time.monotonic(), request.python_only)
         if asked is not None or self._pubsub.asks:
             with self._core:
                 take()
             return True
         writer = self._writer(namespace)
         if request.waiter is not None:
-            if not self._await_members(namespace, timeout,
-                                       lambda: take(writer)):
+            if not self.members.in_namespace(
+                    namespace, timeout, lambda: take(writer)):
                 request.doubt = UNKNOWN_MEMBERS
                 return False
             return True
@@ -260,8 +221,11 @@ class Requester:
             take(writer)
         return True
 
-    def _who_hears(self, namespace: str, timeout: float) -> Asked:
-        """The nodes that have to answer a request over PUB/SUB."""
+    def _who_hears(self, namespace: str, timeout: float,
+                   python_only: bool) -> Optional[Asked]:
+        """The nodes that have to answer a request over PUB/SUB; ``None``:
+        those in Python that are known from the stream, which all listen.
+        """
         asked = self._pubsub.listening(
             namespace, lambda: self._known(namespace), timeout)
         if asked is None:
@@ -269,8 +233,8 @@ class Requester:
             # result must not look as if there were no other nodes.
             with self._core:
                 known = list(self._node.nodes(namespace))
-            asked = Asked(max(1, len(known)), known)
-        return asked
+            return Asked(max(1, len(known)), known)
+        return None if python_only else asked
 
     def _known(self, namespace: str) -> Dict[str, Known]:
         with self._core:

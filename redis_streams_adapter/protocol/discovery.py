@@ -59,6 +59,10 @@ RECONNECT_PATIENCE = 4.2
 #: that did not know all others may know them later.
 ASK_INTERVAL = 1.0
 
+#: Instead of a namespace: all namespaces of a stream. No namespace has this
+#: name.
+EVERYWHERE = ''
+
 
 class Span(NamedTuple):
     """How much of the history of a stream was read.

@@ -26,6 +26,7 @@ from typing import Callable, Dict, FrozenSet, Iterable, List, Mapping, \
     NamedTuple, Optional, Set, Tuple
 
 from ..errors import DecodeError
+from ..nodes import JAVASCRIPT, PYTHON
 from .codec import Envelope, open_envelope
 from .content_parts import MAX_NAME
 from .discovery import Knowledge
@@ -74,6 +75,9 @@ class Membership:
         #: The nodes that send heartbeats, by namespace and uid: whether each
         #: runs this package. Version 0.3 of the Node.js adapter sends none.
         self._beating: Dict[Tuple[str, str], bool] = {}
+        #: The nodes that have written as only Node.js does, by namespace and
+        #: uid. A node that was listed by another one may be in neither.
+        self._foreign: Set[Tuple[str, str]] = set()
         #: Those of them that need heartbeats in the namespace, by namespace.
         self.needing: Dict[str, Set[str]] = {}
         #: The servers that say themselves which namespaces they serve.
@@ -156,6 +160,8 @@ class Membership:
             self._beating[namespace, uid] = envelope.writer is not None \
                 or b'behind' in (envelope.extra or ()) \
                 or self._beating.get((namespace, uid), False)
+        elif envelope.writer is None:
+            self._foreign.add((namespace, uid))
         return joined
 
     def _reports(self, uid: str, namespace: str, now: float) -> bool:
@@ -192,6 +198,7 @@ class Membership:
         if not nodes:
             del self._seen[namespace]
         self._beating.pop((namespace, uid), None)
+        self._foreign.discard((namespace, uid))
         needing = self.needing.get(namespace)
         if needing is not None:
             needing.discard(uid)
@@ -296,6 +303,14 @@ class Membership:
         for server in self.servers.within(namespace):
             nodes[server.uid] = server.seen
         return nodes
+
+    def language(self, namespace: str, uid: str) -> Optional[str]:
+        """The language of a node of a namespace, if it is known."""
+        beats = self._beating.get((namespace, uid))
+        if beats or any(self.servers.of(uid)):
+            return PYTHON
+        return JAVASCRIPT if beats is False \
+            or (namespace, uid) in self._foreign else None
 
     def count(self, namespace: str) -> int:
         """The number of other nodes."""

@@ -9,7 +9,7 @@ A message does not hold its sender. The envelope does, see
 :class:`redis_streams_adapter.protocol.codec.Envelope`.
 """
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum
 from types import MappingProxyType
 from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple, Union
@@ -172,7 +172,7 @@ class Broadcast:
     #: The bytes that the placeholders in ``text`` stand for, if it has any.
     attachments: Sequence[bytes] = ()
 
-    #: See :func:`with_inbox`.
+    #: See :func:`.request_content.with_inbox`.
     inbox: Optional[str] = None
 
     def __init__(self, args: Optional[Tuple[Any, ...]],
@@ -260,12 +260,14 @@ class DisconnectSockets:
 class FetchSockets:
     """Asks every node for its matching sockets.
 
-    Only this package has the last three fields; Node.js ignores them, and
+    Only this package has the last four fields; Node.js ignores them, and
     answers with all sockets at once.
 
     :param pages: the answer may come in pages.
     :param counts: the number of sockets in each room is asked for, not the
                    sockets.
+    :param stats: the state of the server is asked for, not the sockets, see
+                  :mod:`redis_streams_adapter.protocol.server_stats`.
     """
 
     type = MessageType.FETCH_SOCKETS
@@ -275,6 +277,7 @@ class FetchSockets:
     pages: bool = False
     counts: bool = False
     inbox: Optional[str] = None
+    stats: bool = False
 
 
 class Page(NamedTuple):
@@ -295,6 +298,7 @@ class FetchSocketsResponse:
     :param page: which part of the answer it is; ``None``: all of it.
     :param counts: instead of the sockets: rooms, and how many of the sockets
                    are in each.
+    :param stats: instead of the sockets: the state of the server.
     """
 
     type = MessageType.FETCH_SOCKETS_RESPONSE
@@ -303,6 +307,7 @@ class FetchSocketsResponse:
     sockets: Tuple[Mapping[str, Any], ...]
     page: Optional[Page] = None
     counts: Optional[Tuple[Tuple[Room, int], ...]] = None
+    stats: Optional[Mapping[str, Any]] = None
 
 
 @dataclass(frozen=True)
@@ -380,18 +385,3 @@ Response = Union[BroadcastAck, BroadcastClientCount, FetchSocketsResponse,
 
 RESPONSES = (BroadcastAck, BroadcastClientCount, FetchSocketsResponse,
              ServerSideEmitResponse)
-
-
-def with_inbox(message: Request, inbox: Optional[str]) -> Request:
-    """A request whose answers may go into an inbox instead of the stream.
-
-    :param inbox: the uid of the node that has the inbox, see
-                  :mod:`redis_streams_adapter.cluster.inboxes`; ``None``: the
-                  answers go where the request goes.
-    """
-    if inbox is None:
-        return message
-    if isinstance(message, Broadcast):
-        return BroadcastRequest(message.args, message.target,
-                                message.request_id, inbox)
-    return replace(message, inbox=inbox)

@@ -11,7 +11,7 @@ Not synchronised: its owner lets one task in at a time. Any task may call
 :attr:`Node.spoke`, which is one assignment, and look up
 :attr:`Node.namespaces`, :meth:`Node.serves` and :attr:`Node.others`.
 """
-from typing import Callable, Container, Dict, Iterable, List, Optional, \
+from typing import Callable, Container, Iterable, List, Optional, \
     Sequence, Tuple
 
 from . import codec
@@ -19,16 +19,18 @@ from ..errors import DecodeError
 from .announcements import Announcements, TICK_INTERVAL, TICK_MINIMUM
 from .arrivals import Arrivals
 from .content import read_position, STREAM_WIDE
-from .discovery import ASK_INTERVAL, Knowledge
+from .discovery import ASK_INTERVAL, EVERYWHERE, Knowledge
 from .event_text import find_event
 from .events import Act, Completed, Duplicate, Event, Learned, Missing, \
     NodeJoined, NodeLeft, ReaderReports, ReadersAsked, Returned, Send, Skipped
-from .membership import Known, Membership
+from .languages import Languages
+from .membership import Membership
 from .messages import AdapterClose, EMITTER_UID, Heartbeat, \
     InitialHeartbeat, MessageType, Response, RESPONSE_TYPES, RESPONSES, \
     SIGNS_OF_LIFE
 from .pending_requests import PendingRequests
 from .plain_events import PlainEvents
+from .presence import asks_everyone
 from .requests import Asked, Request
 from .sequences import Sequences
 from .transport import Entry, Way
@@ -76,6 +78,13 @@ class Node:
         #: Note that this node has written in a namespace: see
         #: :meth:`.Announcements.spoke`. Any task may call it.
         self.spoke = self.announcements.spoke
+        #: The languages of the other nodes.
+        self.languages = Languages(self._members)
+        # The questions that others answer: see :class:`.Membership`.
+        self.shared = self._members.shared
+        self.nodes_to_ask = self._members.nodes_to_ask
+        self.nodes = self._members.nodes
+        self.known = self._members.known
         self._ticked: Optional[float] = None
 
     # -- entries and messages ---------------------------------------------
@@ -127,8 +136,10 @@ class Node:
             *map(Completed, self._requests.returned(
                 envelope.writer or b'', number)),
             *self._requests.take_early()]
-        if kind is MessageType.INITIAL_HEARTBEAT and knowledge is not None:
-            knowledge.asked_back(envelope.namespace, now)
+        asked = envelope.namespace if kind is MessageType.INITIAL_HEARTBEAT \
+            else EVERYWHERE if asks_everyone(envelope.extra) else None
+        if asked is not None and knowledge is not None:
+            knowledge.asked_back(asked, now)
             events.append(Learned())
         return events
 
@@ -154,7 +165,8 @@ class Node:
                 or not self._concerns(envelope)):
             if not joined:
                 return found or _NOTHING
-            self._requests.joined(namespace, uid, sequences.own)
+            self._requests.joined(namespace, uid, sequences.own,
+                                  envelope.writer is not None)
             return (NodeJoined(namespace, uid), *found)
         try:
             message = kind is MessageType.BROADCAST and find_event(
@@ -178,7 +190,8 @@ class Node:
         except DecodeError as exc:
             events = [Skipped(exc)]
         if joined:
-            self._requests.joined(namespace, uid, sequences.own)
+            self._requests.joined(namespace, uid, sequences.own,
+                                  envelope.writer is not None)
             return (NodeJoined(namespace, uid), *events, *found)
         return [*found, *events] if found else events
 
@@ -333,25 +346,24 @@ class Node:
                     now: float) -> Optional[float]:
         """In how many seconds to check again whether all members of a
         namespace are known: :meth:`.Knowledge.remaining`."""
+        return self._unknown(
+            namespace, self._stream_of(namespace), knowledge, now)
+
+    def unknown_in(self, stream: int, knowledge: Knowledge,
+                   now: float) -> Optional[float]:
+        """The same for all namespaces of a stream."""
+        return self._unknown(EVERYWHERE, stream, knowledge, now)
+
+    def _unknown(self, namespace: str, stream: int, knowledge: Knowledge,
+                 now: float) -> Optional[float]:
         if not knowledge.settled and self._ticked is not None \
                 and now - self._ticked > self._asleep_after:
             # This process slept, or is starved: the next tick finds how long.
             return TICK_MINIMUM
         left = knowledge.remaining(namespace, now)
-        if left == 0 and self._members.servers.doubt(
-                namespace, self._stream_of(namespace)):
+        if left == 0 and self._members.servers.doubt(namespace, stream):
             return ASK_INTERVAL
         return left
-
-    def nodes_to_ask(self, namespaces: Iterable[str]) -> Dict[str, List[str]]:
-        """Which nodes to ask in which of these namespaces:
-        :meth:`.Membership.nodes_to_ask`."""
-        return self._members.nodes_to_ask(namespaces)
-
-    def shared(self, namespaces: List[str]) -> Dict[str, List[str]]:
-        """In which of these namespaces each other node is, by uid:
-        :meth:`.Membership.shared`."""
-        return self._members.shared(namespaces)
 
     def is_known(self, uid: str) -> bool:
         """Whether a node is a member of any namespace."""
@@ -361,14 +373,6 @@ class Node:
     def others(self) -> int:
         """The number of other nodes in any namespace."""
         return len(self._members.uids)
-
-    def nodes(self, namespace: str) -> Dict[str, float]:
-        """When each other node of a namespace was last heard of, by uid."""
-        return self._members.nodes(namespace)
-
-    def known(self, namespace: str) -> Dict[str, Known]:
-        """The other nodes of a namespace, by uid."""
-        return self._members.known(namespace)
 
     # -- requests ---------------------------------------------------------
 
@@ -380,8 +384,8 @@ class Node:
         :param asked: the nodes that are asked; ``None``: all that are known.
         :param writer: the id of the writer, if the request goes to the stream.
         """
-        others, known = asked or (None, self._members.nodes(
-            request.namespace))
+        others, known = asked or (None, self.languages.asked(
+            request.namespace, request.python_only))
         self._requests.open(request_id, request, known, now, others, writer)
 
     def written(self, request_id: str, writer: bytes,

@@ -110,14 +110,17 @@ class PendingRequests:
                    and request.number <= number]
         return [each for each in waiters if each is not None]
 
-    def joined(self, namespace: str, uid: str, writer: bytes) -> None:
+    def joined(self, namespace: str, uid: str, writer: bytes,
+               python: bool = True) -> None:
         """A node has joined a namespace.
 
         :param writer: the id of this process's writer to the stream of that
                        namespace.
+        :param python: whether it runs this package.
         """
         for request in self.open_ended.values():
-            if request.namespace == namespace:
+            if request.namespace == namespace \
+                    and (python or not request.python_only):
                 request.join(uid, self.read_back.get(writer, 0))
 
     def lost(self, writer: bytes) -> None:
@@ -186,6 +189,8 @@ class PendingRequests:
         pages = request.turn(uid, page.number, message)
         if not pages or not page.last:
             return None
+        if message.stats is not None:
+            return self.answered(request_id, uid, message.stats)
         if message.counts is None:
             return self.answered(request_id, uid, tuple(chain.from_iterable(
                 each.sockets for each in pages)))

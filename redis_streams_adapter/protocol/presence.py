@@ -141,6 +141,11 @@ def read_presence(extra: Mapping[bytes, bytes],
                     b'list' in extra, b'more' in extra)
 
 
+def asks_everyone(extra: Optional[Mapping[bytes, bytes]]) -> bool:
+    """Whether an entry with these fields asks all servers of a stream."""
+    return extra is not None and extra.get(b'wants') == b''
+
+
 def read_question(extra: Mapping[bytes, bytes]) -> Optional[Question]:
     """Read which server is asked for its namespaces.
 

@@ -3,19 +3,37 @@ Pure.
 
 Keys that Node.js does not have, and ignores: of a request ``inbox``, the uid
 of the node into whose inbox the answers go; ``pages``, if the answer may come
-in pages; ``counts``, if rooms are to be counted; of an answer ``page`` and
-``last``, the number of the page and whether it is the last one, and
-``counts``. See :mod:`redis_streams_adapter.protocol.content`.
+in pages; ``counts``, if rooms are to be counted; ``stats``, if the state of
+the server is asked for; of an answer ``page`` and ``last``, the number of the
+page and whether it is the last one, ``counts`` and ``stats``. See
+:mod:`redis_streams_adapter.protocol.content`.
 """
+from dataclasses import replace
 from typing import Any, Dict, Optional, Tuple
 
 from ..errors import DecodeError
 from .content_parts import Data, MAX_NAME, opts_of, read_request_id, \
     read_rooms, read_target, want
 from .json_parser import check_event
-from .messages import BroadcastAck, BroadcastClientCount, FetchSockets, \
-    FetchSocketsResponse, is_room, Page, Room, ServerSideEmit, \
-    ServerSideEmitResponse
+from .messages import Broadcast, BroadcastAck, BroadcastClientCount, \
+    BroadcastRequest, FetchSockets, FetchSocketsResponse, is_room, Page, \
+    Request, Room, ServerSideEmit, ServerSideEmitResponse
+from .server_stats import read_stats
+
+
+def with_inbox(message: Request, inbox: Optional[str]) -> Request:
+    """A request whose answers may go into an inbox instead of the stream.
+
+    :param inbox: the uid of the node that has the inbox, see
+                  :mod:`redis_streams_adapter.cluster.inboxes`; ``None``: the
+                  answers go where the request goes.
+    """
+    if inbox is None:
+        return message
+    if isinstance(message, Broadcast):
+        return BroadcastRequest(message.args, message.target,
+                                message.request_id, inbox)
+    return replace(message, inbox=inbox)
 
 
 def read_inbox(data: Dict[str, Any]) -> Optional[str]:
@@ -29,7 +47,8 @@ def read_inbox(data: Dict[str, Any]) -> Optional[str]:
 def read_fetch(data: Dict[str, Any]) -> FetchSockets:
     return FetchSockets(
         read_target(data), read_request_id(data), data.get('pages') is True,
-        data.get('counts') is True, read_inbox(data))
+        data.get('counts') is True, read_inbox(data),
+        data.get('stats') is True)
 
 
 def read_fetched(data: Dict[str, Any]) -> FetchSocketsResponse:
@@ -43,7 +62,7 @@ def read_fetched(data: Dict[str, Any]) -> FetchSocketsResponse:
         read_rooms(socket.get('rooms'), 'sockets[].rooms')
     return FetchSocketsResponse(
         read_request_id(data), tuple(sockets or ()), _read_page(data),
-        _read_counts(data.get('counts')))
+        _read_counts(data.get('counts')), read_stats(data.get('stats')))
 
 
 def _read_page(data: Dict[str, Any]) -> Optional[Page]:
@@ -110,7 +129,7 @@ def write_request(data: Data, request_id: Optional[str],
 def write_fetch(_: str, message: FetchSockets) -> Data:
     data = write_request({'opts': opts_of(message.target)},
                          message.request_id, message.inbox)
-    for name in ('pages', 'counts'):
+    for name in ('pages', 'counts', 'stats'):
         if getattr(message, name):
             data[name] = True
     return data
@@ -122,6 +141,8 @@ def write_fetched(_: str, message: FetchSocketsResponse) -> Data:
         data['page'], data['last'] = message.page
     if message.counts is not None:
         data['counts'] = message.counts
+    if message.stats is not None:
+        data['stats'] = message.stats
     return data
 
 

@@ -59,6 +59,9 @@ class Request:
     def __init__(self, namespace: str, waiter: Any = None) -> None:
         self.namespace = namespace
         self.waiter = waiter
+        #: Whether only servers that run this package are asked: no server in
+        #: Node.js is waited for. Set before it is opened.
+        self.python_only = False
         #: The uids of the nodes that are asked, as far as they are known.
         self.known: FrozenSet[str] = frozenset()
         #: How many nodes are asked, if only that is known; ``None``: those

@@ -24,6 +24,7 @@ member          one Python server, if it serves the namespace
 The subscribers of the public channel less those of the marker are the servers
 in Node.js.
 """
+from itertools import chain, count as naturals
 from typing import List
 
 
@@ -62,6 +63,13 @@ def stream_index(namespace: str, count: int) -> int:
         # Node.js gets a negative index here.
         value &= 0x7fffffff
     return value % count
+
+
+def namespace_in(index: int, count: int) -> str:
+    """A namespace that uses the stream with this index. It need not exist.
+    """
+    return next(name for name in chain(['/'], map('/{}'.format, naturals()))
+                if stream_index(name, count) == index)
 
 
 def inbox_key(stream_name: str, uid: str) -> str:

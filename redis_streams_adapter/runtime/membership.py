@@ -15,11 +15,13 @@ from typing import Any, Callable, Iterable, Sequence
 
 from ..errors import NO_ROOM
 from ..protocol.codec import Encoder
+from ..protocol.discovery import EVERYWHERE
 from ..protocol.events import Learned, Send
-from ..protocol.messages import EMITTER_UID, InitialHeartbeat, Message, \
-    MessageType
+from ..protocol.messages import EMITTER_UID, Heartbeat, InitialHeartbeat, \
+    Message, MessageType
 from ..protocol.node import Node
 from ..protocol.presence import Presence, Question
+from ..protocol.routing import namespace_in
 from .channel import Channel
 from .delivery import Requests
 from .tasks import State
@@ -262,6 +264,14 @@ class Membership:
         """Ask all members of a namespace for a heartbeat. Sent as an emitter
         even by a member: the question neither joins nor is a sign of life."""
         self._ask(namespace, self.arrival(namespace))
+
+    def ask_everyone(self, channel: Channel) -> None:
+        """Ask all servers in Python that serve a namespace of a stream for
+        the digest of their namespaces."""
+        with self._core:
+            channel.knowledge.asked(EVERYWHERE, time.monotonic())
+        self._ask(namespace_in(channel.index, len(self._channels)),
+                  Heartbeat(presence=Question('', '')))
 
     def _ask(self, namespace: str, message: Message) -> None:
         """Write a question, as an emitter."""

@@ -6,6 +6,9 @@ from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Set
 
 import pytest
 
+from redis_streams_adapter import NodeStats
+from redis_streams_adapter.version import VERSION
+
 from ..conftest import running, skip_incapable
 from ..support.client import Client, close_all
 from ..support.json_values import Callback
@@ -102,6 +105,24 @@ def test_all_rooms(party: Party, unique: Unique) -> None:
         assert rooms[room] == len(party.nodes)
         assert rooms[other] == 1
         assert not {client.sid for client in party.clients} & {*rooms}
+
+
+def test_cluster_stats(party: Party) -> None:
+    """Each server gets the answers of all, over whichever transport."""
+    expected = {node.uid() for node in party.nodes}
+    for node in party.nodes:
+        found = [NodeStats(*each)
+                 for each in node.invoke('manager', 'cluster_stats')]
+        assert found[0].uid == node.uid()
+        assert {each.uid for each in found} == expected
+        assert len({each.pid for each in found}) == len(party.nodes)
+        for each in found:
+            assert each.language == 'python'
+            assert each.version == VERSION
+            assert each.clients == len(NAMESPACES)
+            assert set(each.namespaces or ()) == {*NAMESPACES}
+            assert (each.health or {})['status'] == 'ok'
+            assert each.memory is None or each.memory > 10**6
 
 
 @pytest.mark.parametrize('namespace', NAMESPACES)

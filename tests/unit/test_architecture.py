@@ -16,7 +16,7 @@ PACKAGE = ROOT.name
 #: The modules and packages at the top level, floor by floor. Each may import
 #: those on lower floors.
 TOP = [
-    ['errors', 'losses', 'parsing', 'rules'], ['options'],
+    ['errors', 'losses', 'nodes', 'parsing', 'rules', 'version'], ['options'],
     ['configuration'], ['protocol'], ['concurrency'],
     ['stream'], ['runtime'], ['clients'], ['recovery'], ['cluster'],
     ['composition', 'streams_url'], ['manager'],
@@ -30,7 +30,7 @@ TOP = [
 WITHIN = {
     'protocol': [
         ['application', 'joining', 'json_encoder', 'json_parser', 'position',
-         'requests', 'routing'],
+         'requests', 'routing', 'server_stats'],
         ['presence'],
         ['discovery', 'flow_control', 'messages', 'sequences', 'transport',
          'values'],
@@ -41,7 +41,7 @@ WITHIN = {
         ['event_text'],
         ['codec'],
         ['membership', 'sender'],
-        ['arrivals', 'plain_events'],
+        ['arrivals', 'languages', 'plain_events'],
         ['node']],
     'concurrency': [
         ['locks'], ['availability', 'eventlet_events', 'wakeup'],
@@ -82,10 +82,11 @@ WITHIN = {
         ['admission'],
         ['tracker']],
     'cluster': [
-        ['remote_socket', 'server_side', 'steps', 'subscriptions'],
+        ['local_stats', 'members', 'remote_socket', 'server_side', 'steps',
+         'subscriptions'],
         ['inboxes', 'pubsub'],
         ['requester'],
-        ['outgoing', 'pages'],
+        ['outgoing', 'pages', 'survey'],
         ['incoming'],
         ['calls']],
     'testing': [
@@ -101,8 +102,8 @@ WITHIN = {
 UPWARDS: Set[Tuple[str, str]] = set()
 
 #: Modules without I/O, clock, threads and logging.
-CORE = ['errors', 'configuration', 'options', 'parsing', 'rules', 'losses',
-        'protocol', 'recovery.session',
+CORE = ['errors', 'configuration', 'nodes', 'options', 'parsing', 'rules',
+        'losses', 'protocol', 'recovery.session',
         'recovery.replay', 'recovery.states', 'monitoring.metrics']
 
 #: The packages that each module may import besides the standard library. The
@@ -135,7 +136,7 @@ IMPURE = {'threading', 'time', 'logging', 'socket', 'os', 'random',
 MAX_LINES = 400
 
 #: Modules that are longer, with their limits. Their docstrings say why.
-LONGER = {'manager': 728}
+LONGER = {'manager': 790}
 
 #: The maximum number of lines by which such a module may stay below its limit.
 #: A module that has become shorter gets a lower limit.
@@ -327,7 +328,7 @@ def points_upwards(importer: str, imported: str) -> bool:
 def test_imports_point_downwards(module: Module) -> None:
     if module.name == '__init__':
         # The names of the package are the errors and the manager.
-        assert own_imports(module) == {'errors'}
+        assert own_imports(module) == {'errors', 'nodes', 'version'}
         return
     upwards = {name for name in own_imports(module) - {'__init__', module.name}
                if points_upwards(module.name, name)}

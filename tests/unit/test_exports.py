@@ -15,7 +15,7 @@ from redis_streams_adapter.concurrency.engines import check_monkey_patching
 def test_exported_names() -> None:
     assert redis_streams_adapter.__all__ == [
         'ClusterTimeoutError', 'ConfigurationError', 'DecodeError',
-        'EventTooLargeError', 'NotStoredError', 'OutboxFullError',
+        'EventTooLargeError', 'NodeStats', 'NotStoredError', 'OutboxFullError',
         'RedisStreamsError',
         'RedisStreamsManager']
     for name in redis_streams_adapter.__all__:

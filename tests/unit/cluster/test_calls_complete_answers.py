@@ -122,7 +122,7 @@ def test_server_counts_itself(make_manager: MakeManager,
     start = Call(manager.start)
     assert has_read.wait(DEADLINE)
     count = Call(manager.server_count)
-    wait_until(lambda: runtime.requester._waiting or not count.waits)
+    wait_until(lambda: runtime.requester.members.waiting or not count.waits)
     go_on.set()
     assert count.result() == 1
     start.result()

@@ -5,6 +5,7 @@ from typing import Any, Callable, Dict, List, Tuple
 import pytest
 
 from redis_streams_adapter.cluster.incoming import Incoming
+from redis_streams_adapter.cluster.local_stats import LocalStats
 from redis_streams_adapter.protocol.events import Act
 from redis_streams_adapter.protocol.messages import Broadcast, BroadcastAck, \
     BroadcastClientCount, DisconnectSockets, FetchSockets, \
@@ -62,7 +63,8 @@ class World:
             runtime=lambda: self.runtime, server=self.server)
         self.incoming = Incoming(
             self.lifecycle, self.outgoing,
-            SimpleNamespace(handle=self.handle))  # type: ignore[arg-type]
+            SimpleNamespace(handle=self.handle),  # type: ignore[arg-type]
+            LocalStats(self.server.manager, dict, dict))
         self.incoming.tracking = SimpleNamespace(  # type: ignore[assignment]
             disconnect=self.note('disconnect'))
 

@@ -8,10 +8,9 @@ from redis_streams_adapter.protocol.codec import decode, Encoder, \
     open_envelope
 from redis_streams_adapter.protocol.content_parts import MAX_NAME
 from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE, \
-    FetchSockets, FetchSocketsResponse, Page, ServerSideEmit, Target, \
-    with_inbox
+    FetchSockets, FetchSocketsResponse, Page, ServerSideEmit, Target
 from redis_streams_adapter.protocol.request_content import read_fetch, \
-    read_fetched
+    read_fetched, with_inbox
 
 OPTS = {'rooms': [], 'except': [], 'flags': {}}
 
@@ -24,6 +23,7 @@ def round_trip(message: Any) -> Any:
     FetchSockets(EVERYONE, 'r'),
     FetchSockets(Target(('a',)), 'r', pages=True),
     FetchSockets(EVERYONE, 'r', counts=True),
+    FetchSockets(EVERYONE, 'r', True, stats=True),
     ServerSideEmit(('hi', 1), 'r'),
     Broadcast(('hi', 1), Target(('a',)), 'r')])
 @pytest.mark.parametrize('inbox', [None, 'me'])
@@ -37,6 +37,7 @@ def test_requests(message: Any, inbox: Any) -> None:
     FetchSocketsResponse('r', ()),
     FetchSocketsResponse('r', (), Page(0, False)),
     FetchSocketsResponse('r', (), Page(7, True), (('a', 1), (5, 2))),
+    FetchSocketsResponse('r', (), Page(0, True), stats={'pid': 1}),
     FetchSocketsResponse('r', (
         {'id': 's', 'handshake': {}, 'rooms': ['s'], 'data': {}},),
         Page(1, True))])

@@ -1,0 +1,56 @@
+"""What an application learns of the servers of a cluster."""
+from typing import Any, Dict, List, NamedTuple, Optional
+
+#: The languages of servers.
+PYTHON, JAVASCRIPT = 'python', 'javascript'
+
+
+class NodeInfo(NamedTuple):
+    """A node of the cluster.
+
+    :param uid: its id.
+    :param last_seen: how many seconds ago it was last heard of; 0 for this
+                      one.
+    """
+
+    uid: str
+    last_seen: float
+
+
+class NodeStats(NamedTuple):
+    """The state of a node. Of a server in Node.js, and of one with an older
+    version of this package, only the first three fields are known; the others
+    are ``None``.
+
+    :param uid: its id.
+    :param language: ``'python'`` or ``'javascript'``.
+    :param last_seen: how many seconds ago it was last heard of in a stream; 0
+                      for this one.
+    :param host: the name of its host.
+    :param pid: the id of its process.
+    :param version: the version of this package.
+    :param uptime: for how many seconds it has been in the cluster.
+    :param clients: how many clients it has; a client of two namespaces counts
+                    twice.
+    :param rooms: how many rooms its clients are in, without those named like
+                  a client's sid.
+    :param namespaces: the namespaces that it serves, 1,000 at most.
+    :param memory: its resident memory in bytes; ``None`` also if its system
+                   does not say.
+    :param stats: ``stats()`` of its manager.
+    :param health: ``health()`` of its manager.
+    """
+
+    uid: str
+    language: str
+    last_seen: float
+    host: Optional[str] = None
+    pid: Optional[int] = None
+    version: Optional[str] = None
+    uptime: Optional[float] = None
+    clients: Optional[int] = None
+    rooms: Optional[int] = None
+    namespaces: Optional[List[str]] = None
+    memory: Optional[int] = None
+    stats: Optional[Dict[str, Any]] = None
+    health: Optional[Dict[str, Any]] = None
