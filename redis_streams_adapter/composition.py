@@ -54,11 +54,14 @@ class Parts:
                   ``super()``.
     :param json: the option ``json``.
     :param logger: returns the logger to use now.
+    :param observes: whether it only watches the cluster, see
+                     :class:`~redis_streams_adapter.runtime.tasks.State`.
     """
 
     def __init__(self, manager: Any, plain: Any, options: Options,
-                 driver: Driver, json: Any,
-                 logger: Callable[[], Logger]) -> None:
+                 driver: Driver, json: Any, logger: Callable[[], Logger],
+                 observes: bool = False) -> None:
+        self._observes = observes
         self._manager = manager
         self._options = options
         self._driver = driver
@@ -136,7 +139,7 @@ class Parts:
             self._options, self._driver, engine, self._logger,
             self._json_module(), self._write_only, self._incoming.act,
             self._served_namespaces, self._make_deliveries,
-            self._make_requests, former)
+            self._make_requests, former, self._observes)
         # The name that python-socketio uses; its admin interface shows it.
         self._manager.host_id = runtime.uid
         return runtime
@@ -185,6 +188,8 @@ class Parts:
             runtime.node, runtime.core, pubsub, inboxes, runtime)
 
     def _served_namespaces(self) -> Iterable[str]:
+        if self._observes:
+            return ()
         return dict.fromkeys([*self.registry.namespaces(),
                               *self.tracking.namespaces,
                               *self._handlers.namespaces])

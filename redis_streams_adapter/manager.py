@@ -149,6 +149,10 @@ class RedisStreamsManager(PubSubManager):
     """
     name = 'redis-streams'
 
+    #: Whether it only watches the cluster, see
+    #: :mod:`redis_streams_adapter.observer`.
+    _observes = False
+
     def __init__(self, url: Any = 'redis://localhost:6379/0',
                  stream_name: str = 'socket.io',
                  write_only: bool = False,
@@ -180,7 +184,8 @@ class RedisStreamsManager(PubSubManager):
         self._driver = open_driver(
             given['url'], redis_options or {}, options.stream_name)
         self._parts = parts = Parts(
-            self, super(), options, self._driver, json, self._get_logger)
+            self, super(), options, self._driver, json, self._get_logger,
+            self._observes)
         self._registry = parts.registry
         self._lifecycle = parts.lifecycle
         self._outgoing = parts.outgoing
@@ -539,6 +544,17 @@ class RedisStreamsManager(PubSubManager):
         """
         return self._cluster.all_rooms(namespace, timeout)
 
+    def room_counts(self, namespace: str = '/',
+                    timeout: float = TIMEOUT) -> Dict[Room, int]:
+        """The number of clients in each room: :meth:`all_rooms` by the name
+        that other servers have for it. Servers in Python send numbers only.
+        Rooms that are named like a client's sid are left out.
+
+        :param timeout: seconds to wait for the other servers.
+        :raises ClusterTimeoutError, RuntimeError: as :meth:`fetch_sockets`.
+        """
+        return self.all_rooms(namespace, timeout)
+
     def sockets_join(self, rooms: Any, to: Any = None, skip_sid: Any = None,
                      namespace: str = '/') -> None:
         """Make clients enter rooms, wherever they are connected.
@@ -649,7 +665,8 @@ class RedisStreamsManager(PubSubManager):
         The servers answer by themselves, without a handler of the
         application. Of a server in Node.js, and of one with an older version
         of this package, only the uid, the language and when it was last heard
-        of are known. No server in Node.js is waited for.
+        of are known. A server in Node.js has a uid in each namespace, and is
+        listed with that in ``/``; it is never waited for.
 
         Over PUB/SUB, a server that only hears another transport is waited for
         until the timeout, as in :meth:`fetch_sockets`. The first call of a

@@ -103,7 +103,8 @@ class Survey:
         now = time.monotonic()
         with runtime.core:
             known = runtime.node.languages.all()
-        found = [_made(runtime.uid, PYTHON, 0.0, self._own)]
+        found = [] if runtime.state.observes else [
+            _made(runtime.uid, PYTHON, 0.0, self._own)]
         for uid in sorted(known.keys() | answers.keys()):
             language, seen = known.get(uid, (None, now))
             if uid in answers or language == JAVASCRIPT:

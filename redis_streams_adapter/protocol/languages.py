@@ -55,7 +55,11 @@ class Languages:
 
     def all(self) -> Dict[str, Tuple[Optional[str], float]]:
         """The language of each node, as far as it is known, and when the node
-        was last heard of, by uid."""
+        was last heard of, by uid.
+
+        A server in Node.js has another uid in each namespace. It always
+        serves ``/``, and is counted there alone.
+        """
         members = self._members
         found: Dict[str, Tuple[Optional[str], float]] = {}
         for namespace, nodes in members.seen.items():
@@ -66,4 +70,5 @@ class Languages:
         for server in members.servers.by_writer.values():
             _, before = found.get(server.uid, (None, server.seen))
             found[server.uid] = PYTHON, max(server.seen, before)
-        return found
+        return {uid: each for uid, each in found.items()
+                if each[0] != JAVASCRIPT or uid in members.seen.get('/', ())}

@@ -45,6 +45,9 @@ from .tasks import State
 #: page takes long: it waits two seconds for a reader that seems stuck.
 REPORT_WITHIN = 0.05
 
+#: More entries than a stream can have.
+UNTRIMMED = 2**62
+
 
 class Channel:
     """The two tasks of one stream, and what they know about it.
@@ -92,23 +95,27 @@ class Channel:
         self._carry_out = carry_out
         #: The uid under which this process writes to it.
         self.signature = Signature()
+        # An observer does not know what the servers keep: it trims nothing.
+        watches = state.observes
+        kept = UNTRIMMED if watches else max_len
         # For both tasks: a proxy that ends one connection ends the other.
         ended: Dict[bytes, float] = {}
         #: Sends to it.
         self.writer = Writer(
-            lambda: open_link(driver, key, max_len, 0.0,
+            lambda: open_link(driver, key, kept, 0.0,
                               options.min_replicas, ended),
             engine, logger, capacity=capacity,
             patience=driver.socket_timeout,
             vanished=lambda count: lose(Loss(VANISHED, key, count)),
             overhear=self.overhear, absent=self.absent,
-            retention=options.retention,
-            evicted=lambda count: lose(Loss(EVICTED, key, count)),
+            retention=None if watches else options.retention,
+            evicted=None if watches else lambda count: lose(
+                Loss(EVICTED, key, count)),
             replicated=options.min_replicas > 0, sign=self.signature)
         # As long as the number of other nodes is unknown.
         self.writer.backpressure.set_window(
             emitter_share(max_len), reach=reach(max_len, 1))
-        trimmed_by_time = options.retention is not None \
+        trimmed_by_time = watches or options.retention is not None \
             and options.retention < options.heartbeat_timeout
         #: What was seen of the history before the first position.
         self._before = Sequences()
@@ -323,7 +330,7 @@ class Channel:
         it; on its task."""
         # The entry is being taken in.
         self.writer.backpressure.asked(position, self.reader.received + 1)
-        if not self._state.closed:
+        if not self._state.closed and not self._state.observes:
             self._report(position, self.reader.lags)
 
     def _report(self, position: Position, lags: bool) -> None:
@@ -338,6 +345,8 @@ class Channel:
         """
         if cursor is not None:
             self.writer.backpressure.reader_lags(cursor)
+        if self._state.observes:
+            return
         # It concerns the stream, not the namespace that it names. A node that
         # is a member of no namespace in this stream writes as an emitter.
         namespace = self._node.announcements.carrier(self.index)

@@ -85,6 +85,7 @@ class Runtime(Generic[R]):
     :param make_deliveries: makes the deliveries to the local clients.
     :param make_requests: makes the part that sends requests and answers.
     :param former: the runtime before it in this process, which is closed.
+    :param observes: see :class:`~redis_streams_adapter.runtime.tasks.State`.
     """
 
     def __init__(self, options: Options, driver: Driver, engine: Engine,
@@ -93,7 +94,8 @@ class Runtime(Generic[R]):
                  namespaces: Callable[[], Iterable[str]],
                  make_deliveries: Callable[['Runtime[R]'], Deliveries],
                  make_requests: Callable[['Runtime[R]'], R],
-                 former: Optional['Runtime[R]'] = None) -> None:
+                 former: Optional['Runtime[R]'] = None,
+                 observes: bool = False) -> None:
         self.uid = EMITTER_UID if write_only else os.urandom(8).hex()
         self.application = Application(options.stream_name, driver.database)
         self.engine = engine
@@ -106,8 +108,7 @@ class Runtime(Generic[R]):
             EMITTER_UID, json, options.only_plaintext)
         self._only_plaintext = options.only_plaintext
         self._summary = options.summary
-        #: Whether the log has been told of the start. Written under the
-        #: start lock.
+        #: Whether the start was logged. Written under the start lock.
         self._announced = False
         #: The uids that this process had before.
         self._former_uids: FrozenSet[str] = frozenset() if former is None \
@@ -126,14 +127,14 @@ class Runtime(Generic[R]):
         #: time, and say nothing. Cleared by the task that joins.
         self.sync = self._waits_as_member \
             or options.publish is Options.publish
-        self.state = State()
+        self.state = State(observes)
         #: Complete at the end of this method.
         self.channels: List[Channel] = []
         self.tasks = Tasks(engine, logger, self.state, self._redis)
         self.streams = Streams(self.channels, self.capacity, node, encoder,
                                engine, self.state, self.tasks,
                                options.publish == 'confirmed')
-        # For the parts above. Not methods: that saves a call for each message.
+        # For the parts above. Not methods: that saves a call.
         self.encode = encoder.encode
         self.channel = self.streams.channel
         self.delivery = self.streams.delivery
@@ -151,7 +152,7 @@ class Runtime(Generic[R]):
                      interval=options.heartbeat_interval,
                      timeout=driver.socket_timeout),
             lambda: self.requester, lambda: self.deliveries.renew(),
-            not write_only)
+            not write_only and not observes)
         self.await_connection = self.status.await_connection
         self.membership = Membership(
             node, self.core, engine.lock(), encoder, self.state,
@@ -221,9 +222,8 @@ class Runtime(Generic[R]):
         return state.closed and not state.finished and not state.closing
 
     def join(self) -> None:
-        """Become a member because the application, or a client, asks for it;
-        a child process may also :meth:`start` because its parent was one.
-        Idempotent."""
+        """Become a member because the application, or a client, asks for it; a
+        child process may also :meth:`start` because its parent was one."""
         self.sync = self._waits_as_member
         self.start()
 
@@ -257,7 +257,8 @@ class Runtime(Generic[R]):
                        for channel in self.channels
                        for what in ('reader', 'writer')]
         if joined:
-            log_safely(self._logger().info, 'joining the cluster: %s, uid %s',
+            log_safely(self._logger().info, '%s the cluster: %s, uid %s',
+                       'observing' if state.observes else 'joining',
                        self._summary, self.uid)
         # One deadline for all calls: if Redis hangs, each client would wait.
         deadline = state.clients_since() + START_PATIENCE

@@ -231,7 +231,7 @@ class Status:
             'outbox': self._capacity.count,
             'outbox_bytes': self._capacity.bytes,
             # As server_count(), by which a process joins.
-            'nodes': self._count_others() + 1 if member
+            'nodes': self._count_others() + self._is_node if member
             else int(self._is_node and not started),
             'messages_lost': self.losses.counts[COUNTERS[MISSING]],
             'entries_evicted': self.losses.counts[COUNTERS[EVICTED]],

@@ -16,9 +16,14 @@ class State:
 
     Each flag is set once, in the order given here, under the start lock, but
     for what is said there. Every task reads them.
+
+    :param observes: whether it only watches the cluster: it reads and asks as
+                     a member does, but serves no namespace, so that no other
+                     node counts it, waits for it or reports that it is gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, observes: bool = False) -> None:
+        self.observes = observes
         #: The moment from which a client of this process may have been told
         #: that it is connected, by the monotonic clock; empty until then.
         #: Written once, with an atomic ``setdefault``, by the first task that

@@ -32,18 +32,21 @@ TRIM_INTERVAL = 1.0
 #: Which part of the entries is trimmed at once: one in so many.
 SHARE = 8
 
+#: Called with the number of entries that a writer has trimmed too early;
+#: ``None``: it must not trim.
+Evicted = Optional[Callable[[int], None]]
+
 
 class Eviction:
     """Trims one stream; on the writer's task.
 
     :param retention: how many seconds an entry is to be kept; ``None``: as
                       long as the stream is not too long.
-    :param evicted: called with the number of entries that were trimmed too
-                    early.
+    :param evicted: see :data:`Evicted`.
     """
 
     def __init__(self, retention: Optional[float],
-                 evicted: Callable[[int], None]) -> None:
+                 evicted: Evicted) -> None:
         self._retention = retention
         self._evicted = evicted
         #: When the stream was last cut to its greatest length.
@@ -69,6 +72,8 @@ class Eviction:
 
         :param batches: how many batches the writer has stored.
         """
+        if self._evicted is None:
+            return
         try:
             count = self._trim(link, batches)
         except Unavailable:

@@ -45,7 +45,7 @@ from ..protocol.position import Position, START
 from ..protocol.transport import Entry, EntryRefused, Fields, Identity, Link, \
     NotReplicated, OutOfMemory, Result, Unavailable
 from .backpressure import Absent, Backpressure
-from .eviction import Eviction
+from .eviction import Evicted, Eviction
 from .outbox import Capacity, Outbox, Pending, Settled
 from .pages import Pages
 from .reconcile import before_first, find_kept, find_stored, PAGE
@@ -114,7 +114,7 @@ backpressure.Backpressure`.
                  overhear: Optional[Callable[[Entry], None]] = None,
                  absent: Optional[Callable[[], Absent]] = None,
                  retention: Optional[float] = None,
-                 evicted: Callable[[int], None] = lambda count: None,
+                 evicted: Evicted = lambda count: None,
                  replicated: bool = False,
                  sign: Optional[Callable[[Fields], Fields]] = None) -> None:
         self.writer_id = os.urandom(8).hex().encode()

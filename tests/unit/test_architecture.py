@@ -20,7 +20,8 @@ TOP = [
     ['configuration'], ['protocol'], ['concurrency'],
     ['stream'], ['runtime'], ['clients'], ['recovery'], ['cluster'],
     ['composition', 'streams_url'], ['manager'],
-    ['shutdown', 'testing'], ['flask_test_client', 'termination'],
+    ['observer', 'shutdown', 'testing'],
+    ['flask_test_client', 'termination'],
     ['flask_socketio', 'gunicorn', 'monitoring'],
     ['demo'], ['cli'], ['__main__'],
 ]
@@ -356,7 +357,9 @@ def test_one_client_manager() -> None:
              for module in LIBRARY for node in ast.walk(module.tree)
              if isinstance(node, ast.ClassDef)
              for base in node.bases if 'Manager' in ast.unparse(base)}
-    assert found == {('manager', 'RedisStreamsManager')}
+    # The observer only switches an option on.
+    assert found == {('manager', 'RedisStreamsManager'),
+                     ('observer', '_Watching')}
 
 
 def test_redis_is_imported_in_one_place() -> None:

@@ -74,6 +74,15 @@ def test_last_seen_in_any_namespace() -> None:
     assert world.languages.all() == {'js': ('javascript', 3.0)}
 
 
+def test_server_in_node_js_counts_in_the_main_namespace_only() -> None:
+    """It has another uid in each."""
+    world = World()
+    world.hear('js1', Heartbeat())
+    world.hear('js2', Heartbeat(), '/chat')
+    world.hear('old', Heartbeat(), '/chat', b'w')
+    assert set(world.languages.all()) == {'js1', 'old'}
+
+
 def test_one_group_if_all_serve_the_main_namespace() -> None:
     world = World()
     world.server('a', '/chat', '/')
