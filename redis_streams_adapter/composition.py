@@ -24,7 +24,7 @@ from .clients.tracking import NoTracking, Tracking
 from .cluster.calls import Cluster
 from .cluster.incoming import Incoming
 from .cluster.inboxes import Inboxes
-from .cluster.local_stats import LocalStats
+from .cluster.local_stats import LocalStats, this_process
 from .cluster.outgoing import Outgoing
 from .cluster.pubsub import PubSub
 from .cluster.requester import Requester
@@ -140,6 +140,7 @@ class Parts:
             self._json_module(), self._write_only, self._incoming.act,
             self._served_namespaces, self._make_deliveries,
             self._make_requests, former, self._observes)
+        runtime.encoder.process = this_process()
         # The name that python-socketio uses; its admin interface shows it.
         self._manager.host_id = runtime.uid
         return runtime

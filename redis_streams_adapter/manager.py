@@ -506,8 +506,9 @@ class RedisStreamsManager(PubSubManager):
 
     def nodes(self, namespace: str = '/') -> List[NodeInfo]:
         """The nodes of a namespace, this one first if it serves the
-        namespace: the uid of each, and how many seconds ago it was last heard
-        of.
+        namespace: the uid of each, how many seconds ago it was last heard of,
+        its host, the id of its process, and its language, as far as they are
+        known.
 
         Waits and raises as :meth:`server_count` does. While Redis is away,
         returns the last known nodes.

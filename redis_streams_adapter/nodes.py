@@ -11,10 +11,18 @@ class NodeInfo(NamedTuple):
     :param uid: its id.
     :param last_seen: how many seconds ago it was last heard of; 0 for this
                       one.
+    :param host: the name of its host; ``None``: it has not said so, as no
+                 server in Node.js does.
+    :param pid: the id of its process; as ``host``.
+    :param language: ``'python'`` or ``'javascript'``; ``None``: another server
+                     has named it, and it has not been heard of yet.
     """
 
     uid: str
     last_seen: float
+    host: Optional[str] = None
+    pid: Optional[int] = None
+    language: Optional[str] = None
 
 
 class NodeStats(NamedTuple):

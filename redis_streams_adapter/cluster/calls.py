@@ -88,8 +88,7 @@ class Cluster:
         found = runtime.requester.nodes(namespace, TIMEOUT)
         if found is None:
             raise ClusterTimeoutError(reason=UNKNOWN_MEMBERS)
-        return [NodeInfo(*each) for each in sorted(
-            found.items(), key=lambda each: (each[0] != runtime.uid, each))]
+        return found
 
     def cluster_stats(self, timeout: float) -> List[NodeStats]:
         """The state of every server of the cluster."""

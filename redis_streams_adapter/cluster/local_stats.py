@@ -8,6 +8,7 @@ import time
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 from ..clients.descriptions import count_all
+from ..protocol.presence import process_field
 from ..protocol.server_stats import MAX_NAMESPACES, MAX_TEXT
 from ..runtime.runtime import Runtime
 from ..version import VERSION
@@ -56,6 +57,11 @@ def _shorten(health: Dict[str, Any]) -> Dict[str, Any]:
     """Errors of Redis may have any length."""
     return {name: value[:MAX_TEXT] if isinstance(value, str) else value
             for name, value in health.items()}
+
+
+def this_process() -> bytes:
+    """What the signs of life of this process say of it."""
+    return process_field(socket.gethostname(), os.getpid())
 
 
 def resident_memory(path: str = STATM) -> Optional[int]:

@@ -15,12 +15,14 @@ from typing import Any, Callable, Dict, Generator, Iterable, Iterator, \
 
 from ..runtime.runtime import Runtime
 from ..errors import RedisStreamsError
+from ..nodes import NodeInfo, PYTHON
 from ..protocol.events import Act
 from ..protocol.joining import join_json, join_msgpack, Part
 from ..protocol.membership import Known
 from ..protocol.messages import FetchSocketsResponse, Message, \
     Request as RequestMessage, Response
 from ..protocol.node import Node
+from ..protocol.presence import read_process
 from ..protocol.request_content import with_inbox
 from ..stream.outbox import Pending
 from ..protocol.requests import Asked, NOBODY, Request, UNKNOWN_MEMBERS
@@ -117,21 +119,22 @@ class Requester:
         return counts[0] if counts else None
 
     def nodes(self, namespace: str,
-              timeout: float) -> Optional[Dict[str, float]]:
-        """How many seconds ago each node was last heard of, by uid, including
-        this one if it is a member. Blocks until all members are known.
+              timeout: float) -> Optional[List[NodeInfo]]:
+        """What is known of each node, this one first if it is a member.
+        Blocks until all members are known.
 
         :param timeout: how many seconds to wait, at most.
         :return: ``None`` if they are not known.
         """
-        found: List[Dict[str, float]] = []
+        found: List[List[NodeInfo]] = []
 
         def look() -> None:
-            now = time.monotonic()
-            found.append({uid: max(0.0, now - at) for uid, at
-                          in self._node.nodes(namespace).items()})
-            if self._node.serves(namespace):
-                found[0][self._runtime.uid] = 0.0
+            others = sorted(self._node.languages.infos(
+                namespace, time.monotonic()), key=lambda each: each.uid)
+            found.append([NodeInfo(
+                self._runtime.uid, 0.0,
+                *read_process(self._runtime.encoder.process), PYTHON),
+                *others] if self._node.serves(namespace) else others)
 
         self.members.in_namespace(namespace, timeout, look)
         return found[0] if found else None

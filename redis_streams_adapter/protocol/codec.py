@@ -232,6 +232,9 @@ class Encoder:
     def __init__(self, uid: str, json: JSONModule = standard_json,
                  only_plaintext: bool = False) -> None:
         self.uid = uid
+        #: What signs of life say of the process, see
+        #: :mod:`redis_streams_adapter.protocol.presence`.
+        self.process = b''
         self._serialiser = Serialiser(json, only_plaintext)
         #: What all events of a namespace share: a uid, the fields before the
         #: data, and the end of the data. Any task writes it, without a lock:
@@ -290,7 +293,7 @@ class Encoder:
             # `sender.Signature` needs the uid, namespace and type first.
             presence = getattr(message, 'presence', None)
             return head + write_extra(message) + (
-                () if presence is None else presence.fields())
+                () if presence is None else presence.fields(self.process))
         return head + (b'data', self._serialiser.dump(
             writer(namespace, message),
             message.type is MessageType.BROADCAST))

@@ -7,8 +7,9 @@ see :mod:`redis_streams_adapter.protocol.discovery`.
 """
 from typing import Dict, Iterable, List, Optional, Tuple
 
-from ..nodes import JAVASCRIPT, PYTHON
+from ..nodes import JAVASCRIPT, NodeInfo, PYTHON
 from .membership import Membership
+from .presence import Process
 
 
 class Languages:
@@ -52,6 +53,16 @@ class Languages:
                 groups.append(namespace)
             namespace = next(iter(left.values()), '/')
         return groups
+
+    def infos(self, namespace: str, now: float) -> List[NodeInfo]:
+        """What is known of the other nodes of a namespace."""
+        members, found = self._members, []
+        for uid, seen in members.nodes(namespace).items():
+            process = next((each.process for each in members.servers.of(uid)),
+                           Process())
+            found.append(NodeInfo(uid, max(0.0, now - seen), *process,
+                                  members.language(namespace, uid)))
+        return found
 
     def all(self) -> Dict[str, Tuple[Optional[str], float]]:
         """The language of each node, as far as it is known, and when the node

@@ -31,7 +31,7 @@ from .codec import Envelope, open_envelope
 from .content_parts import MAX_NAME
 from .discovery import Knowledge
 from .messages import MessageType, SIGNS_OF_LIFE
-from .presence import NamespaceSet, read_presence
+from .presence import NamespaceSet, read_presence, read_process
 from .sequences import Sequences
 from .servers import Change, Servers
 from .transport import Entry
@@ -109,10 +109,13 @@ class Membership:
         presence = read_presence(envelope.extra, MAX_NAME)
         if presence is None or uid in self._not_others:
             return None
+        process = read_process(envelope.extra.get(b'process'))
         stream = self._stream_of(envelope.namespace)
         is_new = writer not in self.servers.by_writer
         change = self.servers.take(writer, uid, presence, stream,
                                    envelope.namespace, now, own)
+        if writer in self.servers.by_writer:
+            self.servers.by_writer[writer].process = process
         return self._adopt(writer, stream, change) if is_new else change
 
     def _adopt(self, writer: bytes, stream: int, change: Change) -> Change:

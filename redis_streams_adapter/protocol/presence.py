@@ -20,6 +20,8 @@ These are the fields. Node.js and older versions of this package ignore them.
 ``leaves``    those that no longer are
 ``list``      the whole list begins: what was known before does not count
 ``more``      the next entry of this kind continues this one
+``process``   the id of the process of the server, ``@``, and the name of its
+              host
 ``wants``     of a HEARTBEAT of an emitter: the uid of the server that is
               asked for its set; empty: all are asked for their digests
 ``knows``     the digest that the server that asks knows: if it is right,
@@ -43,6 +45,9 @@ PAGE_BYTES = 16 * 1024
 MAX_DIGEST = 128
 
 _BITS = 128
+
+#: The longest name of a host, and id of a process, that is accepted, in bytes.
+MAX_HOST, MAX_PID = 255, 19
 
 
 class NamespaceSet:
@@ -95,8 +100,11 @@ class Presence(NamedTuple):
     begins: bool = False
     more: bool = False
 
-    def fields(self) -> Tuple[bytes, ...]:
-        """The fields of an entry."""
+    def fields(self, process: bytes = b'') -> Tuple[bytes, ...]:
+        """The fields of an entry.
+
+        :param process: the process that writes it.
+        """
         fields: Tuple[bytes, ...] = (b'presence', self.digest.encode())
         for name, names in (b'joins', self.joins), (b'leaves', self.leaves):
             if names:
@@ -105,6 +113,8 @@ class Presence(NamedTuple):
             fields += b'list', b'1'
         if self.more:
             fields += b'more', b'1'
+        if process and self.digest != EMPTY:
+            fields += b'process', process
         return fields
 
 
@@ -118,7 +128,7 @@ class Question(NamedTuple):
     uid: str
     digest: str
 
-    def fields(self) -> Tuple[bytes, ...]:
+    def fields(self, _: bytes = b'') -> Tuple[bytes, ...]:
         """The fields of an entry."""
         return b'wants', self.uid.encode(), b'knows', self.digest.encode()
 
@@ -139,6 +149,32 @@ def read_presence(extra: Mapping[bytes, bytes],
                     _names(extra.get(b'joins'), 'joins', longest),
                     _names(extra.get(b'leaves'), 'leaves', longest),
                     b'list' in extra, b'more' in extra)
+
+
+class Process(NamedTuple):
+    """Where a server runs."""
+
+    host: Optional[str] = None
+    pid: Optional[int] = None
+
+
+def process_field(host: str, pid: int) -> bytes:
+    """The field ``process``. A name of a host that is too long is cut."""
+    return b'%d@%b' % (pid, host.encode()[:MAX_HOST].decode(
+        errors='ignore').encode())
+
+
+def read_process(raw: Optional[bytes]) -> Process:
+    """Read the field ``process``.
+
+    :raises DecodeError: it is not what it should be.
+    """
+    if raw is None:
+        return Process()
+    pid, _, host = raw.partition(b'@')
+    if not pid.isdigit() or len(pid) > MAX_PID or len(host) > MAX_HOST:
+        raise DecodeError('field process is invalid')
+    return Process(_text(host, 'process') if host else None, int(pid))
 
 
 def asks_everyone(extra: Optional[Mapping[bytes, bytes]]) -> bool:

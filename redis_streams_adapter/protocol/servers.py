@@ -11,7 +11,7 @@ from typing import Dict, FrozenSet, Iterable, List, NamedTuple, Optional, \
     Set, Tuple
 
 from .discovery import ASK_INTERVAL
-from .presence import EMPTY, NamespaceSet, Presence, Question
+from .presence import EMPTY, NamespaceSet, Presence, Process, Question
 
 _NONE: FrozenSet[str] = frozenset()
 
@@ -43,7 +43,7 @@ class Server:
     """
 
     __slots__ = ('uid', 'stream', 'namespace', 'seen', 'known', 'listing',
-                 'digest', 'asked', 'news')
+                 'digest', 'asked', 'news', 'process')
 
     def __init__(self, uid: str, stream: int, namespace: str,
                  now: float) -> None:
@@ -59,6 +59,8 @@ class Server:
         #: The digest that it has named last; ``None``: it may have named
         #: another one in an entry that was lost.
         self.digest: Optional[str] = EMPTY
+        #: Where it runs, as far as it has said so.
+        self.process = Process()
         #: When it was last asked.
         self.asked = -math.inf
         #: How many namespaces it has joined since that was reported.

@@ -61,6 +61,9 @@ def test_it_sees_all(watched: Watched, unique: Unique) -> None:
     with watched.observer() as observer:
         assert {each.uid for each in observer.cluster_stats(PATIENT)} == uids
         assert {each.uid for each in observer.nodes()} == uids
+        assert {(each.host, each.pid) for each in observer.nodes()} == {
+            (each.host, each.pid)
+            for each in observer.cluster_stats(PATIENT)}
         assert observer.server_count() == 2
         assert {each.sid for each in observer.fetch_sockets(
             timeout=PATIENT)} == {client.sid for client in watched.clients}

@@ -342,7 +342,7 @@ class NodeProcess(ControlledProcess):
 
     def nodes(self, namespace: str = '/') -> List[str]:
         """The uids of ``RedisStreamsManager.nodes``."""
-        return [uid for uid, _ in self.invoke('manager', 'nodes', namespace)]
+        return [uid for uid, *_ in self.invoke('manager', 'nodes', namespace)]
 
     def stats(self) -> Dict[str, Any]:
         """``RedisStreamsManager.stats``."""

@@ -1,5 +1,7 @@
 """Requests to all nodes and commands to all clients, over the fake stream:
 :mod:`redis_streams_adapter.cluster.calls`."""
+import os
+import socket
 import threading
 import time
 from functools import partial
@@ -70,7 +72,9 @@ def test_nodes(nodes: List[Node]) -> None:
     uids = {node.manager.uid for node in nodes}
     for node in nodes:
         found = node.manager.nodes()
-        assert found[0] == (node.manager.uid, 0.0)
+        assert found[0][:2] == (node.manager.uid, 0.0)
+        assert {each[2:] for each in found} == {
+            (socket.gethostname(), os.getpid(), 'python')}
         assert {each.uid for each in found} == uids
         assert len(found) == 3
         assert all(0 <= each.last_seen < 60 for each in found)
@@ -81,7 +85,9 @@ def test_nodes(nodes: List[Node]) -> None:
 
 def test_nodes_of_a_lone_server(make_node: MakeNode) -> None:
     manager = make_node().manager
-    assert manager.nodes() == [(manager.uid, 0.0)]
+    own, = manager.nodes()
+    assert own == (manager.uid, 0.0, socket.gethostname(), os.getpid(),
+                   'python')
 
 
 # -- fetch_sockets -----------------------------------------------------------

@@ -6,7 +6,8 @@ from redis_streams_adapter.protocol.languages import Languages
 from redis_streams_adapter.protocol.membership import Membership
 from redis_streams_adapter.protocol.messages import Broadcast, Heartbeat
 from redis_streams_adapter.protocol.position import START
-from redis_streams_adapter.protocol.presence import NamespaceSet, Presence
+from redis_streams_adapter.protocol.presence import NamespaceSet, \
+    Presence, process_field
 
 
 class World:
@@ -17,19 +18,24 @@ class World:
         self.languages = Languages(self.members)
 
     def hear(self, uid: str, message: Any, namespace: str = '/',
-             writer: bytes = b'', now: float = 0.0) -> None:
-        fields = Encoder(uid).encode(namespace, message)
+             writer: bytes = b'', now: float = 0.0,
+             process: bytes = b'') -> None:
+        encoder = Encoder(uid)
+        encoder.process = process
+        fields = encoder.encode(namespace, message)
         if writer:
             fields += b'wid', writer, b'seq', b'1', b'since', bytes(START)
         envelope = open_envelope(fields)
         if self.members.present(envelope, now) is None:
             self.members.hear(envelope, now)
 
-    def server(self, uid: str, *namespaces: str, now: float = 0.0) -> None:
+    def server(self, uid: str, *namespaces: str, now: float = 0.0,
+               process: bytes = b'') -> None:
         """A server of this version appears."""
         whole = NamespaceSet().plus(namespaces)
         self.hear(uid, Heartbeat(presence=Presence(
-            whole.digest, namespaces)), namespaces[0], uid.encode(), now)
+            whole.digest, namespaces)), namespaces[0], uid.encode(), now,
+            process)
 
     def language(self, uid: str) -> Any:
         return self.languages.all()[uid][0]
@@ -104,6 +110,20 @@ def test_groups_reach_every_server() -> None:
     reached = {uid for each in groups
                for uid in world.languages.asked(each, True)}
     assert reached == {'a', 'b', 'c', 'old'}
+
+
+def test_infos() -> None:
+    world = World()
+    world.server('new', '/', process=process_field('vm', 7))
+    world.server('mute', '/', process=b'')
+    world.hear('js', Heartbeat())
+    world.members.heard('/', 'listed', 0.0)
+    assert {each.uid: each[1:] for each in world.languages.infos('/', 2.0)} \
+        == {'new': (2.0, 'vm', 7, 'python'), 'js': (2.0, None, None,
+                                                    'javascript'),
+            'mute': (2.0, None, None, 'python'),
+            'listed': (2.0, None, None, None)}
+    assert world.languages.infos('/chat', 2.0) == []
 
 
 def test_no_other_node() -> None:

@@ -8,8 +8,8 @@ from redis_streams_adapter.protocol.codec import decode, Encoder, open_envelope
 from redis_streams_adapter.protocol.messages import AdapterClose, Heartbeat, \
     InitialHeartbeat
 from redis_streams_adapter.protocol.presence import EMPTY, MAX_DIGEST, \
-    NamespaceSet, PAGE_BYTES, pages, Presence, Question, read_names, \
-    read_presence, read_question
+    MAX_HOST, NamespaceSet, PAGE_BYTES, pages, Presence, process_field, \
+    Question, read_names, read_presence, read_process, read_question
 
 MANY = [f'/tenant-{number}' for number in range(5000)]
 
@@ -106,3 +106,40 @@ def test_long_list_has_pages() -> None:
 def test_short_list_has_one_page() -> None:
     assert list(pages(['/', '/chat'])) == [('/', '/chat')]
     assert list(pages([])) == []
+
+
+# -- where a server runs -----------------------------------------------------
+
+def test_process_is_said_with_the_digest() -> None:
+    process = process_field('vm', 7)
+    assert process == b'7@vm'
+    assert Presence('x').fields(process)[-2:] == (b'process', process)
+    assert b'process' not in Presence(EMPTY).fields(process)
+    assert b'process' not in Presence('x').fields()
+    assert b'process' not in Question('a', 'x').fields(process)
+    # At rest, this is what it costs in each heartbeat.
+    assert sum(map(len, Presence('x').fields(process))) \
+        - sum(map(len, Presence('x').fields())) <= 12
+
+
+@pytest.mark.parametrize('host, pid', [('vm', 7), ('ü.example', 4194304)])
+def test_process_is_read(host: str, pid: int) -> None:
+    assert read_process(process_field(host, pid)) == (host, pid)
+
+
+def test_process_that_is_not_said() -> None:
+    assert read_process(None) == (None, None)
+    assert read_process(b'7@') == (None, 7)
+
+
+def test_name_of_a_host_may_be_long() -> None:
+    host, pid = read_process(process_field('ü' * 1000, 7))
+    assert host == 'ü' * (MAX_HOST // 2) and pid == 7
+
+
+@pytest.mark.parametrize('raw', [
+    b'', b'@vm', b'x@vm', b'-1@vm', b'9' * 20 + b'@vm', b'7@\xff',
+    b'7@' + b'x' * (MAX_HOST + 1), '\u0663@vm'.encode()])
+def test_malformed_process(raw: bytes) -> None:
+    with pytest.raises(DecodeError):
+        read_process(raw)
