@@ -174,7 +174,8 @@ def read_process(raw: Optional[bytes]) -> Process:
     pid, _, host = raw.partition(b'@')
     if not pid.isdigit() or len(pid) > MAX_PID or len(host) > MAX_HOST:
         raise DecodeError('field process is invalid')
-    return Process(_text(host, 'process') if host else None, int(pid))
+    return Process(_text(host, 'process', MAX_HOST) if host else None,
+                   int(pid))
 
 
 def asks_everyone(extra: Optional[Mapping[bytes, bytes]]) -> bool:
