@@ -65,6 +65,7 @@ def test_server_of_an_unknown_namespace_is_found(
     other.manager.start()
     assert other.manager.flush(DEADLINE)
     shorten(stream)
-    manager = make_manager(heartbeat_interval=0.5, heartbeat_timeout=1.0)
+    # Longer than the stream reaches back.
+    manager = make_manager(heartbeat_interval=1.0, heartbeat_timeout=3 * PAST)
     found = manager.cluster_stats(timeout=DEADLINE)
     assert {each.uid for each in found} == {manager.uid, other.manager.uid}
