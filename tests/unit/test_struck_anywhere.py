@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, List
 import pytest
 
 from redis_streams_adapter import RedisStreamsManager
-from redis_streams_adapter.cluster import requester
+from redis_streams_adapter.cluster import members
 from redis_streams_adapter.protocol import discovery
 from redis_streams_adapter.concurrency.limiter import Limiter
 from redis_streams_adapter.concurrency.locks import ThreadEvent
@@ -28,7 +28,7 @@ RECOVERY = [{}, {'connection_state_recovery': True}]
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A struck request for members is soon repeated."""
-    for module in requester, discovery:
+    for module in members, discovery:
         monkeypatch.setattr(module, 'ASK_INTERVAL', 0.05)
 
 

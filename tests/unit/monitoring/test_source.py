@@ -32,7 +32,8 @@ def test_flask_with_another_manager() -> None:
 
 @pytest.mark.parametrize('source', [
     None, 'redis://localhost', socketio.RedisManager(write_only=True),
-    socketio.Server(async_mode='threading')], ids=lambda source: type(source).__name__)
+    socketio.Server(async_mode='threading')],
+    ids=lambda source: type(source).__name__)
 def test_source_has_no_such_manager(source: Any) -> None:
     with pytest.raises(ConfigurationError, match='StreamsManager is needed'):
         find_manager(source)
