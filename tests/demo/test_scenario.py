@@ -4,10 +4,10 @@ from typing import Dict, List
 import pytest
 
 from redis_streams_adapter.demo.clients import Delivery
-from redis_streams_adapter.demo.redis_url import hide_secrets, message_queue, \
-    plain, shown
+from redis_streams_adapter.demo.redis_url import message_queue, plain
 from redis_streams_adapter.demo.scenario import CLIENTS, MEMBERS, STEPS, \
     judge, with_unknown_steps
+from redis_streams_adapter.stream.masking import hide_secrets, shown
 
 TO_ROOM = STEPS[1]
 

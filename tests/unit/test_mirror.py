@@ -44,11 +44,12 @@ NEEDS_REDIS = {
 
 
 def modules() -> Iterator[str]:
-    """The paths of the modules, without the extension. The demo is tested as
-    a whole, see tests/demo."""
+    """The paths of the modules, without the extension. The demo and the
+    commands are tested as a whole, see tests/demo and tests/commands."""
     for path in PACKAGE.rglob('*.py'):
         name = path.relative_to(PACKAGE).with_suffix('').as_posix()
-        if path.name != '__init__.py' and not name.startswith('demo/'):
+        if path.name != '__init__.py' and not name.startswith(
+                ('demo/', 'commands/')):
             yield name
 
 

@@ -1,0 +1,41 @@
+"""The commands, in the order in which the help lists them."""
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from . import emit, lag, sessions, tail
+from .place import add_options
+from .running import run
+
+#: Each module has ``HELP``, ``add_arguments`` and ``run``.
+COMMANDS: dict[str, Any] = {
+    'tail': tail, 'lag': lag, 'sessions': sessions, 'emit': emit}
+
+#: What ``--help`` says of the exit status.
+EPILOG = ('Exit status: 0, it worked; 1, it did not; 2, the arguments are '
+          'wrong or a requirement is missing. docs/command-line.rst explains '
+          'what is shown.')
+
+
+def add_commands(commands: Any) -> None:
+    """Add all commands to the parser.
+
+    :param commands: what ``add_subparsers`` has returned.
+    """
+    for name, module in COMMANDS.items():
+        parser = commands.add_parser(
+            name, help=module.HELP, epilog=EPILOG,
+            description=_sentence(module.HELP))
+        module.add_arguments(parser)
+        add_options(parser)
+        parser.set_defaults(run=_runner(module))
+
+
+def _runner(module: Any) -> Callable[[argparse.Namespace], int]:
+    return lambda given: run(module.run, given)
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + '.'

@@ -1,0 +1,121 @@
+"""``lag``: how far back the stream goes, and so how long a server may be cut
+off from Redis without missing entries.
+
+A stream that has been trimmed keeps about as many entries as it has now. One
+that has not keeps ``max_len`` of them. Divided by the rate at which they come,
+that is the time for which they are kept. ``retention`` keeps them for longer.
+"""
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+from ..protocol.position import Position
+from ..stream.connection import describe
+from .clock import offset_of
+from .output import Column, number, Output, seconds, size
+from .place import Place
+from .reading import pairs, Redis, Refused
+
+HELP = 'how far back the stream goes, and how long a server may be away'
+
+#: The rate of now is that of the last so many seconds, or of the last so many
+#: entries, whichever are fewer.
+RECENT, RECENT_ENTRIES = 60.0, 1_000
+
+COLUMNS = [
+    Column('stream'), Column('length', 'entries', number, True),
+    Column('span', '', seconds, True),
+    Column('bytes', 'memory', size, True),
+    Column('rate', 'rate/s', number, True),
+    Column('recent_rate', 'rate now/s', number, True),
+    Column('away', 'away at most', seconds, True)]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """It has none of its own."""
+
+
+def run(given: argparse.Namespace, place: Place, output: Output) -> int:
+    """Run it."""
+    with Redis(place.driver) as redis:
+        records = [measure(redis, place, each) for each in place.streams]
+    output.table(records, COLUMNS, 'there is no stream')
+    for each in records:
+        if not each['length']:
+            output.note(f'the stream {each["stream"]} is empty: no server '
+                        'writes to it; check --stream and --url')
+    return 0
+
+
+def measure(redis: Redis, place: Place, stream: str) -> dict[str, Any]:
+    """Measure a stream.
+
+    :raises Unavailable: Redis cannot be reached, or does not permit it.
+    """
+    key = stream.encode()
+    now = time.time() + offset_of(redis, stream)
+    length, first, newest, memory, info = redis.ask_all([
+        (stream, (b'XLEN', key)),
+        (stream, (b'XRANGE', key, b'-', b'+', b'COUNT', b'1')),
+        # Only these ids count, but Redis has no way to ask for them alone.
+        (stream, (b'XREVRANGE', key, b'+', b'-', b'COUNT', b'1')),
+        (stream, (b'MEMORY', b'USAGE', key)),
+        (stream, (b'XINFO', b'STREAM', key))])
+    for reply in (length, first, newest):
+        if isinstance(reply, Exception):
+            raise Refused(describe(reply)) from reply
+    span = rate = recent = None
+    if first and newest:
+        begin, end = (Position.parse(each[0][0]).milliseconds / 1000
+                      for each in (first, newest))
+        span = max(0.0, now - begin)
+        if length > 1 and end > begin:
+            # Until now, so that a stream at rest gets a low rate.
+            rate = length / max(span, 0.001)
+        recent = _recent_rate(redis, stream, now)
+    record = {
+        'stream': stream, 'length': length, 'span': span,
+        'bytes': None if isinstance(memory, Exception) else memory or 0,
+        'rate': rate, 'recent_rate': recent,
+        'max_len': place.options.max_len,
+        'retention': place.options.retention,
+        'trimmed': _is_trimmed(info, length, place.options.max_len or 0)}
+    record['away'] = away(record)
+    return {name: round(value, 3) if isinstance(value, float) else value
+            for name, value in record.items()}
+
+
+def _recent_rate(redis: Redis, stream: str, now: float) -> float:
+    """The rate of the entries that have come lately."""
+    begin = Position(max(0, int((now - RECENT) * 1000)))
+    # From the newest on, so that a burst counts.
+    found = redis.ask(stream, b'XREVRANGE', stream.encode(), b'+',
+                      bytes(begin), b'COUNT', b'%d' % RECENT_ENTRIES)
+    if len(found) < RECENT_ENTRIES:
+        return len(found) / RECENT
+    oldest = Position.parse(found[-1][0]).milliseconds / 1000
+    return len(found) / max(now - oldest, 0.001)
+
+
+def _is_trimmed(info: Any, length: int, max_len: int) -> bool:
+    """Whether entries have been trimmed."""
+    if isinstance(info, Exception):
+        return length >= max_len
+    added = pairs(info).get(b'entries-added')
+    # Redis 6.2 does not count them.
+    return length >= max_len if added is None else added > length
+
+
+def away(record: dict[str, Any]) -> float | None:
+    """For how many seconds a server may be away from now on; ``None``: it is
+    not known, because nothing comes."""
+    rate = max(record['rate'] or 0.0, record['recent_rate'] or 0.0)
+    if not rate:
+        return None
+    kept = record['length'] if record['trimmed'] else max(
+        record['length'], record['max_len'])
+    # `max_len` binds `retention`, too.
+    retained = min(record['retention'] or 0.0, record['max_len'] / rate)
+    return float(max(kept / rate, retained))

@@ -1,0 +1,1 @@
+"""The commands that show a cluster, run as a user runs them."""
