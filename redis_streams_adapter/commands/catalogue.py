@@ -5,13 +5,14 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from . import emit, lag, sessions, tail
+from . import doctor, emit, lag, sessions, tail
 from .place import add_options
 from .running import run
 
 #: Each module has ``HELP``, ``add_arguments`` and ``run``.
 COMMANDS: dict[str, Any] = {
-    'tail': tail, 'lag': lag, 'sessions': sessions, 'emit': emit}
+    'tail': tail, 'lag': lag, 'sessions': sessions, 'emit': emit,
+    'doctor': doctor}
 
 #: What ``--help`` says of the exit status.
 EPILOG = ('Exit status: 0, it worked; 1, it did not; 2, the arguments are '

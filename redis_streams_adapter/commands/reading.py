@@ -59,6 +59,10 @@ class Redis:
                 self._is_open = False
             raise
 
+    def renew(self) -> None:
+        """Ask the next question over a new connection."""
+        self._is_open = False
+
     def masters(self) -> Iterator[Connection]:
         """A connection to each server that has keys, one after the other.
 

@@ -91,10 +91,11 @@ WITHIN = {
         ['incoming'],
         ['calls']],
     'commands': [
-        ['errors', 'entries', 'output', 'reading'],
-        ['clock', 'place'],
-        ['running'],
+        ['errors', 'entries', 'findings', 'output', 'reading'],
+        ['clock', 'observed', 'place'],
+        ['checks', 'rights', 'running'],
         ['emit', 'lag', 'sessions', 'tail'],
+        ['doctor'],
         ['catalogue']],
     'testing': [
         ['client', 'faults', 'pubsub'], ['link'], ['stream'],
