@@ -5,14 +5,16 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from . import doctor, emit, lag, sessions, tail
+from . import call, doctor, emit, lag, nodes, rooms, sessions, sockets, \
+    stats, tail, top
 from .place import add_options
 from .running import run
 
 #: Each module has ``HELP``, ``add_arguments`` and ``run``.
 COMMANDS: dict[str, Any] = {
-    'tail': tail, 'lag': lag, 'sessions': sessions, 'emit': emit,
-    'doctor': doctor}
+    'nodes': nodes, 'stats': stats, 'rooms': rooms, 'sockets': sockets,
+    'top': top, 'tail': tail, 'lag': lag, 'sessions': sessions,
+    'emit': emit, 'call': call, 'doctor': doctor}
 
 #: What ``--help`` says of the exit status.
 EPILOG = ('Exit status: 0, it worked; 1, it did not; 2, the arguments are '

@@ -59,6 +59,13 @@ class Redis:
                 self._is_open = False
             raise
 
+    def check(self) -> None:
+        """Connect.
+
+        :raises Unavailable: Redis cannot be reached.
+        """
+        self.ask_all([])
+
     def renew(self) -> None:
         """Ask the next question over a new connection."""
         self._is_open = False

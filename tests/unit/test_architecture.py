@@ -94,8 +94,9 @@ WITHIN = {
         ['errors', 'entries', 'findings', 'output', 'reading'],
         ['clock', 'observed', 'place'],
         ['checks', 'rights', 'running'],
-        ['emit', 'lag', 'sessions', 'tail'],
-        ['doctor'],
+        ['asking', 'emit', 'lag', 'sessions', 'tail'],
+        ['call', 'doctor', 'nodes', 'rooms', 'sockets', 'stats'],
+        ['top'],
         ['catalogue']],
     'testing': [
         ['client', 'faults', 'pubsub'], ['link'], ['stream'],
@@ -134,7 +135,7 @@ FOREIGN = {
     'monitoring.blueprint': {'flask'},
     'monitoring.prometheus': {'prometheus_client'},
     'testing.client': {'engineio', 'socketio'},
-    'commands.output': {'rich'},
+    'commands.output': {'rich'}, 'commands.top': {'rich'},
 }
 
 #: Modules that core modules must not import.
