@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--to', metavar='ROOM', action='append',
         help='only to this room or sid, may be repeated (default: to all '
-        'clients of the namespace)')
+        'clients of the namespace); --to=SID for one that begins with a '
+        'hyphen')
     parser.add_argument(
         '--except', dest='skip', metavar='ROOM', action='append',
         help='not to this room or sid, may be repeated')

@@ -32,9 +32,10 @@ def test_reaches_clients(redis_server: RedisServer, stream: str,
     node, = start_nodes(1, redis_server.url, stream_name=stream)
     clients = [connect(node) for _ in range(3)]
     sids = [str(each.sid) for each in clients]
-    done = run_process('emit', '--stream', stream, 'news', '"hello"', '--to',
-                       sids[0], '--to', sids[1], '--except', sids[1],
-                       '--json', url=redis_server.url)
+    done = run_process('emit', '--stream', stream, 'news', '"hello"',
+                       # A sid may begin with a hyphen.
+                       f'--to={sids[0]}', f'--to={sids[1]}',
+                       f'--except={sids[1]}', '--json', url=redis_server.url)
     assert done.objects == [{
         'event': 'news', 'namespace': '/', 'to': sids[:2],
         'except': [sids[1]], 'stored': True}]

@@ -109,7 +109,7 @@ def test_sockets(cluster: Cluster) -> None:
     assert first['rooms'] == ['tea'] and first['connected'] < 300
     assert 'handshake' not in first and 'data' not in first
     one, = cluster.run(
-        'sockets', '--to', 'tea', '--except', cluster.clients[0].sid,
+        'sockets', '--to', 'tea', f'--except={cluster.clients[0].sid}',
         '--data', '--json').objects
     assert one['sid'] == cluster.clients[2].sid
     assert 'headers' in one['handshake'] and 'data' in one
