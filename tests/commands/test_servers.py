@@ -2,6 +2,7 @@
 ``sockets``, ``call`` and ``top``."""
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -186,11 +187,11 @@ def test_top(cluster: Cluster, end: str) -> None:
     shown = b''
     try:
         deadline = time.monotonic() + 60
-        while b'2 servers, 3 clients' not in shown:
+        wanted = [b'2 servers, 3 clients', *(
+            node.uid().encode() for node in cluster.nodes)]
+        while not all(each in shown for each in wanted):
             assert time.monotonic() < deadline and process.poll() is None
             shown += os.read(terminal, 65536)
-        for node in cluster.nodes:
-            assert node.uid().encode() in shown
         if end == 'q':
             os.write(terminal, b'q')
         else:
@@ -211,7 +212,6 @@ def test_top(cluster: Cluster, end: str) -> None:
 
 def _drain(terminal: int) -> bool:
     """Read what is there, so that the process can write."""
-    import select
     try:
         if select.select([terminal], [], [], 0)[0]:
             return bool(os.read(terminal, 65536))
