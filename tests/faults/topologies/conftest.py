@@ -4,9 +4,10 @@ from typing import Any, Iterator, List
 
 import pytest
 
-from ...conftest import skip_or_fail
+from ...conftest import skip_incapable, skip_or_fail
 from ...support.redis_binaries import RedisBinary, redis_binaries
 from ...support.redis_cluster import RedisCluster
+from ...support.redis_server import RedisServer
 from ...support.replicated import Replicated
 from ...support.sentinels import SentinelSet
 
@@ -24,6 +25,13 @@ def binaries() -> List[RedisBinary]:
     if not found:
         skip_or_fail('there is no redis-server')
     return found
+
+
+def skip_if_incapable(transport: str, server: RedisServer) -> None:
+    """Leave a test out because the server does not have the transport."""
+    if transport == 'sharded-pubsub' \
+            and not server.binary.has_sharded_channels:
+        skip_incapable('no sharded channels')
 
 
 @pytest.fixture(scope='session')

@@ -13,6 +13,7 @@ from ...support.replicated import ask
 from ...support.wait import wait_until
 from ..fixtures import Connect, StartNodes, Unique
 from .accounts import Pulses
+from .conftest import skip_if_incapable
 
 
 @pytest.fixture
@@ -128,6 +129,7 @@ def test_namespaces_add_no_connections_in_cluster(
         unique: Unique) -> None:
     """The number of masters limits the connections, not that of namespaces.
     """
+    skip_if_incapable(transport, cluster.servers[0])
     name = unique('stream')
     nodes = start_nodes(
         2, cluster.url, stream_name=name, channel_prefix=name,

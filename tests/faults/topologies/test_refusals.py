@@ -7,13 +7,13 @@ from typing import Any, List
 import pytest
 import redis
 
-from ...conftest import skip_incapable
 from ...integration.conftest import STEADY, start_managers
 from ...integration.helpers import BACK_WITHIN
 from ...support.node_process import NodeProcess, RemoteError
 from ...support.redis_server import RedisServer
 from ...support.wait import wait_until
 from ..fixtures import StartNodes, Unique
+from .conftest import skip_if_incapable
 
 #: The number of streams: each has a reader and a writer in each node.
 STREAMS = 8
@@ -41,9 +41,7 @@ def test_full_servers(request: Any, which: str, transport: str,
                       start_nodes: StartNodes, unique: Unique) -> None:
     topology = request.getfixturevalue(which)
     servers = getattr(topology, 'servers', [topology])
-    if transport == 'sharded-pubsub' \
-            and not servers[0].binary.has_sharded_channels:
-        skip_incapable('no sharded channels')
+    skip_if_incapable(transport, servers[0])
     name = unique('stream')
     nodes = start_nodes(
         2, topology.url, stream_name=name, channel_prefix=name,
