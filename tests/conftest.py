@@ -5,6 +5,7 @@ import importlib.util
 import itertools
 import logging
 import os
+import signal
 import uuid
 from typing import Any, Callable, Generator, Iterator, List, Sequence
 
@@ -39,6 +40,9 @@ def skip_incapable(reason: str) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Start no test if the chosen redis-server is not there."""
+    # A shell that runs the tests in the background has it ignored, and so
+    # would the processes that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         chosen_binary()
     except NoServer as exc:
