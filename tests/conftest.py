@@ -241,7 +241,7 @@ def start_gunicorn_process(mode: str) -> Iterator[Callable[..., Any]]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
-    """Show what the nodes printed where a test failed."""
+    """Show what the nodes printed, and do, where a test failed."""
     report = yield
     if report.failed:
         from .support.controlled import ControlledProcess
@@ -249,4 +249,5 @@ def pytest_runtest_makereport(item: pytest.Item, call: Any) -> Any:
         for node in ControlledProcess.running:
             report.sections.append((f'output of {node.name}',
                                     node.process.tail()))
+            report.sections.append((f'state of {node.name}', node.state()))
     return report

@@ -52,6 +52,10 @@ class ControlledProcess:
         self._command = command
         self._process: Optional[OwnProcess] = None
 
+    def state(self) -> str:
+        """What it does now, for the report of a failed test."""
+        return ''
+
     @property
     def url(self) -> str:
         """The URL of the server."""

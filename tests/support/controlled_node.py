@@ -3,6 +3,7 @@ process calls."""
 import logging
 import os
 import statistics
+import sys
 import time
 import traceback
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple
@@ -375,6 +376,17 @@ class Node:
     def end_task(self, name: str, exception: str) -> None:
         """Let an exception strike a task of the manager."""
         strike(self.targets['manager']._live().tasks.by_name[name], exception)
+
+    def state(self) -> str:
+        """The health of the manager, and where each of its tasks is."""
+        manager = self.targets['manager']
+        lines = [f'health: {manager.health()}']
+        for name, task in list(manager._live().tasks.by_name.items()):
+            frame = getattr(task._greenlet, 'gr_frame', None) \
+                or sys._current_frames().get(task._thread)
+            lines.append(f'{name}, restarts: {task.restarts}')
+            lines.extend(traceback.format_stack(frame) if frame else ())
+        return '\n'.join(lines)
 
     def emit_elsewhere(self, how: str, event: str, first: int,
                        count: int) -> Dict[str, Any]:

@@ -1,4 +1,5 @@
 """A server process with its operations as methods."""
+import http.client
 import itertools
 import json
 from pathlib import Path
@@ -347,6 +348,12 @@ class NodeProcess(ControlledProcess):
     def stats(self) -> Dict[str, Any]:
         """``RedisStreamsManager.stats``."""
         return dict(self.invoke('manager', 'stats'))
+
+    def state(self) -> str:
+        try:
+            return str(self.control('state', timeout=5.0))
+        except (OSError, RemoteError, http.client.HTTPException) as exc:
+            return f'its state is not known: {exc!r}'
 
     def health(self) -> Dict[str, Any]:
         """``RedisStreamsManager.health``."""
