@@ -45,13 +45,11 @@ class Languages:
                 left.setdefault(server.uid, namespace)
                 break
         groups: List[str] = []
-        namespace = '/'
-        while left:
+        for namespace in ['/', *left.values()]:
             inside = [uid for uid in self.asked(namespace, True)
                       if left.pop(uid, None) is not None]
             if inside:
                 groups.append(namespace)
-            namespace = next(iter(left.values()), '/')
         return groups
 
     def infos(self, namespace: str, now: float) -> List[NodeInfo]:
