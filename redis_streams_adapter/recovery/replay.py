@@ -289,7 +289,10 @@ class History:
             records[first].size += RECORD_OVERHEAD
             self._bytes += records[first].size
             self._count += 1
-        self._records[namespace][:0] = map(_kept, records[first:])
+        # As records: the client for which they were read shares their packets
+        # with the next ones.
+        self._records[namespace][:0] = [
+            (*each.id, each.size, each) for each in records[first:]]
         self._floors[namespace] = records[first - 1].id if first \
             else position
 

@@ -318,6 +318,19 @@ def test_older_entries_are_added() -> None:
     assert history.floor('/') == Position(8)
 
 
+def test_clients_share_the_records() -> None:
+    """So the packets of an event are made once, whether it was read from the
+    stream for the first client that returned, or just received."""
+    history = History()
+    history.serve(['/'], Position(10))
+    history.add_event('/', Position(11), (), (), b'["hello"]')
+    older = records(EVENT, first=9)
+    history.prepend('/', Position(8), older, Position(10))
+    first, second = (history.after('/', Position(8)) or () for _ in range(2))
+    assert len(first) == 2 and first[0] is older[0]
+    assert all(each is other for each, other in zip(first, second))
+
+
 def test_older_entries_above_limit_are_not_kept() -> None:
     history = History(size=2 * RECORD_OVERHEAD)
     history.serve(['/'], Position(10))
