@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 import os
-import re
 import signal
 import sys
 from typing import NoReturn
 
 from .commands.catalogue import add_commands
 from .commands.place import as_seconds, as_url
+from .stream.masking import hide_logins
+from .version import VERSION
 
 PROGRAM = 'redis-streams-adapter'
 
@@ -31,22 +31,11 @@ PROGRAM = 'redis-streams-adapter'
 TIMEOUT = 15.0
 
 
-def package_version() -> str:
-    try:
-        return version(PROGRAM)
-    except PackageNotFoundError:
-        return '(not installed)'
-
-
-#: What may hold a password, in an argument that is not understood.
-LOGIN = re.compile('(://).*@', re.DOTALL)
-
-
 class _Parser(argparse.ArgumentParser):
     """Repeats no password of a URL in its errors."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(LOGIN.sub(r'\1***@', message))
+        super().error(hide_logins(message))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
         epilog='docs/command-line.rst describes the commands.')
     result.add_argument(
         '--version', action='version',
-        version=f'{PROGRAM} {package_version()}')
+        version=f'{PROGRAM} {VERSION}')
     commands = result.add_subparsers(
         title='commands', dest='command', required=True, metavar='COMMAND')
     demo = commands.add_parser(

@@ -219,7 +219,7 @@ class Delivery:
         self.put(clients, packets)
         self.delivered += len(clients)
         recent: Optional[Position] = position
-        # As _note().
+        # As _note(), without a call more for each event.
         for sid, _ in clients:
             last, sent[sid] = sent[sid], position
             if last is not recent:

@@ -23,11 +23,11 @@ unready, a load balancer would have none left, and would refuse clients that
 can be served.
 """
 import json
-import re
 from http import HTTPStatus
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 from ..runtime.lifecycle import STARTING
+from ..stream.masking import hide_logins
 from .source import find_manager, state_of
 
 LIVE, READY, HEALTH = 'livez', 'readyz', 'healthz'
@@ -40,10 +40,6 @@ METHODS = ('GET', 'HEAD')
 
 #: For people who find that a server never becomes ready.
 HINT = 'call start() of the manager when the process starts'
-
-#: The login in a URL. Errors are not known to quote one; this is the second
-#: line of defence.
-LOGIN = re.compile(r'//[^/@\s]*@')
 
 
 class Answer(NamedTuple):
@@ -111,8 +107,10 @@ find_manager`.
 
 
 def _without_login(value: Any) -> Any:
+    """Errors are not known to quote a URL; this is the second line of
+    defence."""
     if isinstance(value, str):
-        return LOGIN.sub('//', value)
+        return hide_logins(value)
     if isinstance(value, dict):
         return {name: _without_login(each) for name, each in value.items()}
     return value

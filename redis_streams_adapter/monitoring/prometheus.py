@@ -53,6 +53,7 @@ def families(reports: Iterable[Report],
             metric = sample.metric
             if metric.name not in found:
                 found[metric.name] = _family(metric, names)
+            # The type is ignored: the base class of the families lacks it.
             found[metric.name].add_metric(  # type: ignore[attr-defined]
                 [sample.labels[name] for name in (*names, *metric.labels)],
                 sample.value)

@@ -8,6 +8,10 @@ MASK = '***'
 #: Query options whose value is secret.
 SECRET_OPTION = re.compile('pass|secret|token')
 
+#: From the beginning of a URL to its last at sign, in a text. More is taken
+#: than a login where a text names several URLs: a password may hold anything.
+_LOGIN = re.compile('(://).*@', re.DOTALL)
+
 
 def shown(url: str) -> str:
     """Return the URL without user, password and query."""
@@ -35,3 +39,8 @@ def hide_secrets(text: str, url: str) -> str:
     for secret in sorted(secrets - {''}, key=len, reverse=True):
         text = text.replace(secret, MASK)
     return text
+
+
+def hide_logins(text: str) -> str:
+    """Return the text with the login of any URL in it masked."""
+    return _LOGIN.sub(rf'\1{MASK}@', text)

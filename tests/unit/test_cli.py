@@ -10,6 +10,7 @@ import pytest
 
 from redis_streams_adapter import cli
 from redis_streams_adapter.demo import requirements, run
+from redis_streams_adapter.version import VERSION
 from redis_streams_adapter.demo.errors import RequirementError
 
 
@@ -111,4 +112,4 @@ def test_version(command: List[str]) -> None:
     done = subprocess.run([sys.executable, *command, '--version'],
                           capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == [cli.PROGRAM, cli.package_version()]
+    assert done.stdout.split() == [cli.PROGRAM, VERSION]

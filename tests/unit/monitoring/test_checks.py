@@ -158,7 +158,7 @@ def test_a_login_is_not_shown(make_manager: MakeManager,
         'status': 'degraded', 'last_error': error, 'stalled': [],
         'last_outage': {'ended': 1.0, 'reason': error}})
     _, content = ask(Checks(manager, details=True), 'healthz')
-    shown = 'no answer from redis://127.0.0.1:6379/0, give up'
+    shown = 'no answer from redis://***@127.0.0.1:6379/0, give up'
     assert content == {
         'status': 'degraded', 'last_error': shown, 'stalled': [],
         'last_outage': {'ended': 1.0, 'reason': shown}}

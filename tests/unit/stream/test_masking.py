@@ -1,7 +1,8 @@
 """Passwords in URLs, and in texts about them."""
 import pytest
 
-from redis_streams_adapter.stream.masking import hide_secrets, shown
+from redis_streams_adapter.stream.masking import hide_logins, \
+    hide_secrets, shown
 
 
 @pytest.mark.parametrize('url, expected', [
@@ -20,3 +21,13 @@ def test_hidden(url: str) -> None:
     assert hide_secrets('cannot use w/ord, w%2Ford', url).count('ord') <= 1
     assert 'w/ord' not in hide_secrets('with w/ord', url)
     assert hide_secrets('other', url) == 'other'
+
+
+@pytest.mark.parametrize('text, expected', [
+    ('no URL, me@home', 'no URL, me@home'),
+    ('at redis://host/0, again', 'at redis://host/0, again'),
+    ('at redis://user:w/o r?d@host/0', 'at redis://***@host/0'),
+    # What is between two of them goes, too.
+    ('redis://a:b@one, redis://c:d@two', 'redis://***@two')])
+def test_logins_of_any_url(text: str, expected: str) -> None:
+    assert hide_logins(text) == expected
