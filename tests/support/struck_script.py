@@ -5,7 +5,11 @@ starts ``TRIES`` processes, one after the other. Each has a manager with the
 stream ``STREAM-<n>``, and prints a line of JSON: ``returned`` and ``raised``,
 the numbers whose ``emit`` returned or raised; ``writers``, the number of
 writing tasks; and after the flush ``flushed``, ``outbox``, ``outbox_bytes``
-and ``sent``. The last two numbers are emitted without a time limit. """
+and ``sent``. The last two numbers are emitted without a time limit.
+
+The limits are multiples of the time that an emit takes here, which a process
+with the stream ``STREAM`` measures first.
+"""
 import sys
 
 from tests.support import modes
@@ -18,8 +22,9 @@ import json  # noqa: E402
 import os  # noqa: E402
 import random  # noqa: E402
 import signal  # noqa: E402
+import statistics  # noqa: E402
 import time  # noqa: E402
-from typing import Any, Callable, Dict, Iterator, List  # noqa: E402
+from typing import Any, Callable, Dict, Iterator, List, Tuple  # noqa: E402
 
 from redis_streams_adapter import RedisStreamsManager  # noqa: E402
 from redis_streams_adapter.stream.writer import Writer  # noqa: E402
@@ -27,17 +32,23 @@ from redis_streams_adapter.stream.writer import Writer  # noqa: E402
 #: Seconds: the time limit of a process.
 PATIENCE = 20
 
-#: Seconds: the maximum time limits of a process's first emit and of the
-#: others.
-FIRST, OTHER = 0.004, 0.0003
+#: Of these each process takes one: the longest of its limits is so many times
+#: as long as an emit. On a busy machine the short ones let nothing through.
+FACTORS = 1.5, 3, 6, 12
 
 
 class Limit(Exception):
     """The exception of a time limit, like the soft limit of a job queue."""
 
 
+#: Whether a limit runs. Another thread may receive the signal, and then the
+#: handler is late.
+running = False
+
+
 def strike(*_: Any) -> None:
-    raise Limit
+    if running:
+        raise Limit
 
 
 def by_signal(seconds: float, call: Callable[[], Any]) -> bool:
@@ -45,13 +56,16 @@ def by_signal(seconds: float, call: Callable[[], Any]) -> bool:
 
     :return: whether it returned within the limit.
     """
+    global running
     done = False
     try:
         try:
+            running = True
             signal.setitimer(signal.ITIMER_REAL, seconds)
             call()
             done = True
         finally:
+            running = False
             signal.setitimer(signal.ITIMER_REAL, 0)
     except Limit:
         pass
@@ -95,15 +109,33 @@ def count_writers() -> int:
     return len(seen)
 
 
+def measure(url: str, stream: str, emits: int) -> Tuple[float, float]:
+    """Emit without a limit.
+
+    :return: seconds: how long the first emit took, and the median of the
+             others.
+    """
+    manager = RedisStreamsManager(url, stream, write_only=True)
+    times = []
+    for number in range(emits):
+        started = time.perf_counter()
+        manager.emit('number', number)
+        times.append(time.perf_counter() - started)
+    manager.close()
+    return times[0], statistics.median(times[1:])
+
+
 def emit_all(url: str, stream: str, emits: int, limits: List[Any],
+             times: Tuple[float, float],
              rng: random.Random) -> Dict[str, Any]:
     manager = RedisStreamsManager(
         url, stream, write_only=True, max_len=100_000,
         publish=rng.choice(['background', 'sync']))
+    factor = rng.choice(FACTORS)
     returned, raised = [], []
     for number in range(emits):
         limit = rng.choice(limits)
-        span = OTHER if number else FIRST
+        span = factor * times[bool(number)]
         if limit(rng.uniform(1e-6, span),
                  lambda: manager.emit('number', number)):
             returned.append(number)
@@ -121,26 +153,46 @@ def emit_all(url: str, stream: str, emits: int, limits: List[Any],
                for name in ('outbox', 'outbox_bytes', 'sent')}}
 
 
+def wait(child: int) -> None:
+    """Wait for the end of a process, and kill it if it takes too long."""
+    deadline = time.monotonic() + PATIENCE
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        time.sleep(0.002)
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            deadline += PATIENCE
+
+
+def measure_in_a_child(url: str, stream: str,
+                       emits: int) -> Tuple[float, float]:
+    """As :func:`measure`; this process remains without tasks."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(write, json.dumps(measure(url, stream, emits)).encode())
+        os._exit(0)
+    wait(child)
+    os.set_blocking(read, False)
+    first, others = json.loads(os.read(read, 1000))
+    return first, others
+
+
 def main(mode: str, url: str, stream: str, tries: int, emits: int) -> None:
     seed = int(os.environ.get('SEED') or time.time_ns() % 1_000_000)
     limits: List[Any] = [by_timeout] if mode == 'eventlet' else [
         by_signal] if mode == 'threading' else [by_signal, by_timeout]
+    times = measure_in_a_child(url, stream, emits)
     for number in range(tries):
         child = os.fork()
         if not child:
             # If the process hangs, the signal ends it before it prints a line.
             signal.signal(signal.SIGALRM, strike)
             result = emit_all(url, f'{stream}-{number}', emits, limits,
-                              random.Random(seed + number))
+                              times, random.Random(seed + number))
             result['seed'] = seed + number
             os.write(1, json.dumps(result).encode() + b'\n')
             os._exit(0)
-        deadline = time.monotonic() + PATIENCE
-        while os.waitpid(child, os.WNOHANG) == (0, 0):
-            time.sleep(0.002)
-            if time.monotonic() > deadline:
-                os.kill(child, signal.SIGKILL)
-                deadline += PATIENCE
+        wait(child)
 
 
 if __name__ == '__main__':
