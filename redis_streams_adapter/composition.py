@@ -31,6 +31,7 @@ from .cluster.requester import Requester
 from .cluster.server_side import ServerSideHandlers
 from .concurrency.engines import Engine, ServerEngine, ThreadEngine
 from .concurrency.log_limiter import LogLimiter
+from .configuration import described
 from .options import Options
 from .protocol.values import Serialiser
 from .recovery.deliveries import StreamOrderDeliveries
@@ -80,7 +81,8 @@ class Parts:
         #: Sends events and commands.
         self.outgoing = Outgoing(self.lifecycle, self.registry)
         #: Carries out what other processes write.
-        stats = LocalStats(manager, self.stats, self.health)
+        stats = LocalStats(manager, described(options), self.stats,
+                           self.health, self.latencies)
         self._incoming = Incoming(
             self.lifecycle, self.outgoing, self._handlers, stats)
         #: Sends requests and commands to all servers.
@@ -155,6 +157,10 @@ class Parts:
     def health(self) -> Dict[str, Any]:
         """See the manager's ``health``."""
         return self.lifecycle.runtime().status.health()
+
+    def latencies(self) -> Dict[str, Dict[str, float]]:
+        """See the manager's ``latencies``."""
+        return self.lifecycle.runtime().status.latencies()
 
     def _make_deliveries(self, runtime: Runtime[Requester]) -> Deliveries:
         """Decide how events reach the local clients of this process."""

@@ -48,6 +48,19 @@ def from_arguments(arguments: Mapping[str, Any]) -> Options:
     return make(values)
 
 
+def described(options: Options) -> Dict[str, Any]:
+    """The options that others can be told of: texts, numbers and truths. Of
+    recovery, the longest disconnection in seconds; 0: it is off."""
+    recovery = options.recovery
+    found = {each.name: getattr(options, each.name) for each in OPTIONS}
+    found['connection_state_recovery'] = \
+        0 if recovery is None else recovery.max_disconnection_duration
+    # str(): the default of `publish` has a type of its own.
+    return {name: str(value) if isinstance(value, str) else value
+            for name, value in found.items()
+            if value is None or isinstance(value, (str, int, float))}
+
+
 def is_given(name: str, arguments: Mapping[str, Any]) -> bool:
     """Whether an argument of the constructor is not just its default."""
     default = next(each.default for each in TABLE if each.name == name)

@@ -767,3 +767,24 @@ class RedisStreamsManager(PubSubManager):
             ``lasted``, and its ``reason``; ``None``: there was none.
         """
         return self._parts.health()
+
+    def latencies(self) -> Dict[str, Dict[str, float]]:
+        """How long entries took since the manager was started in this
+        process, as histograms:
+
+        ``outbox``
+            From the outbox until Redis had stored them. While Redis is away,
+            they wait there.
+        ``delivery``
+            From the moment in which Redis stored them until what is in them
+            was in the queues of local clients. By the clock of Redis, which
+            is known to about the time of a round trip.
+
+        Entries that were sent or read together count with the time of the
+        oldest one.
+
+        :return: for each, how many entries took at most as many seconds as
+                 the key says, ``'0.001'`` to ``'300.0'`` and ``'+Inf'``; and
+                 the ``sum`` of their times.
+        """
+        return self._parts.latencies()

@@ -47,6 +47,11 @@ class NodeStats(NamedTuple):
                    does not say.
     :param stats: ``stats()`` of its manager.
     :param health: ``health()`` of its manager.
+    :param cpu_seconds: for how many seconds its process has used a processor.
+    :param latencies: ``latencies()`` of its manager.
+    :param options: its options, as far as they are texts, numbers or truths.
+                    Of ``connection_state_recovery``, the longest
+                    disconnection in seconds; 0: it is off.
     """
 
     uid: str
@@ -62,3 +67,6 @@ class NodeStats(NamedTuple):
     memory: Optional[int] = None
     stats: Optional[Dict[str, Any]] = None
     health: Optional[Dict[str, Any]] = None
+    cpu_seconds: Optional[float] = None
+    latencies: Optional[Dict[str, Dict[str, float]]] = None
+    options: Optional[Dict[str, Any]] = None

@@ -24,15 +24,23 @@ class LocalStats:
     Any task may use it; it keeps nothing.
 
     :param manager: has the rooms of the local clients.
+    :param options: its options, as
+                    :func:`~redis_streams_adapter.configuration.described` has
+                    them.
     :param stats: returns the figures of the manager.
     :param health: returns its health.
+    :param latencies: returns how long entries took.
     """
 
-    def __init__(self, manager: Any, stats: Callable[[], Mapping[str, Any]],
-                 health: Callable[[], Mapping[str, Any]]) -> None:
+    def __init__(self, manager: Any, options: Mapping[str, Any],
+                 stats: Callable[[], Mapping[str, Any]],
+                 health: Callable[[], Mapping[str, Any]],
+                 latencies: Callable[[], Mapping[str, Any]]) -> None:
         self._manager = manager
+        self._options = options
         self._stats = stats
         self._health = health
+        self._latencies = latencies
 
     def collect(self, runtime: Runtime[Any],
                 found: Dict[str, Any]) -> Iterator[None]:
@@ -50,13 +58,16 @@ class LocalStats:
             namespaces=[name for name in runtime.node.namespaces
                         if len(name) <= MAX_TEXT][:MAX_NAMESPACES],
             memory=resident_memory(), stats=dict(self._stats()),
-            health=_shorten(dict(self._health())))
+            health=_shorten(self._health()),
+            cpu_seconds=round(time.process_time(), 3),
+            latencies=dict(self._latencies()),
+            options=_shorten(self._options))
 
 
-def _shorten(health: Dict[str, Any]) -> Dict[str, Any]:
-    """Errors of Redis may have any length."""
+def _shorten(values: Mapping[str, Any]) -> Dict[str, Any]:
+    """Errors of Redis may have any length, and so may names."""
     return {name: value[:MAX_TEXT] if isinstance(value, str) else value
-            for name, value in health.items()}
+            for name, value in values.items()}
 
 
 def this_process() -> bytes:

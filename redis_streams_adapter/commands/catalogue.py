@@ -5,8 +5,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from . import call, doctor, emit, lag, nodes, rooms, sessions, sockets, \
-    stats, tail, top
+from . import call, doctor, emit, exporter, lag, nodes, rooms, sessions, \
+    sockets, stats, tail, top
 from .place import add_options
 from .running import run
 
@@ -14,7 +14,7 @@ from .running import run
 COMMANDS: dict[str, Any] = {
     'nodes': nodes, 'stats': stats, 'rooms': rooms, 'sockets': sockets,
     'top': top, 'tail': tail, 'lag': lag, 'sessions': sessions,
-    'emit': emit, 'call': call, 'doctor': doctor}
+    'emit': emit, 'call': call, 'doctor': doctor, 'exporter': exporter}
 
 #: What ``--help`` says of the exit status.
 EPILOG = ('Exit status: 0, it worked; 1, it did not; 2, the arguments are '

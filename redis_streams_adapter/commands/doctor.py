@@ -1,6 +1,8 @@
 """``doctor``: looks for what is wrong with Redis, the stream and the servers.
 
-Nothing is changed. Exit status 1 if there is something to do.
+Nothing is changed. The servers are asked for their options, which writes a
+question and their answers to the stream, unless ``--passive`` is given. Exit
+status 1 if there is something to do.
 """
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ import time
 
 from . import checks
 from .clock import offset_of
+from .differences import check_options
 from .findings import Finding, FINDING, unknown
 from .lag import measure
 from .observed import recent_entries, Seen, servers_in
@@ -30,18 +33,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--user', metavar='NAME',
         help='check the rights of this user of Redis, if the servers have '
         'another one than the URL')
+    parser.add_argument(
+        '--passive', action='store_true',
+        help='only read: do not ask the servers for their options')
 
 
 def run(given: argparse.Namespace, place: Place, output: Output) -> int:
     """Run it."""
     with Redis(place.driver) as redis:
         # Together: the table of a terminal needs the widths of all.
-        results = list(_examine(redis, place, given.user))
+        results = list(_examine(redis, place, given.user, given.passive))
     output.table([each.record() for each in results], COLUMNS, '')
     return int(any(each.status == FINDING for each in results))
 
 
-def _examine(redis: Redis, place: Place, user: str | None,
+def _examine(redis: Redis, place: Place, user: str | None, passive: bool,
              ) -> Iterator[Finding]:
     yield from checks.check_server(redis, place)
     yield from check_rights(redis, place, user)
@@ -66,4 +72,8 @@ def _examine(redis: Redis, place: Place, user: str | None,
         now = time.time() + offset_of(redis, place.streams[0])
         yield from checks.check_heartbeats(servers, place.options, now)
         yield from checks.check_generations(redis, servers, place)
+        if not passive and any(
+                each.is_python and each.lives and not each.closed
+                for each in servers):
+            yield from check_options(place)
     yield from checks.check_installed()

@@ -144,6 +144,14 @@ def as_count(text: str) -> int:
     return number
 
 
+def as_port(text: str) -> int:
+    """A port among the arguments; 0: a free one."""
+    number = int(text)
+    if not 0 <= number <= 65_535:
+        raise argparse.ArgumentTypeError('must be from 0 to 65535')
+    return number
+
+
 def _name(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError('must not be empty')

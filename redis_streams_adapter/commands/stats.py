@@ -49,7 +49,8 @@ def flat(node: Any) -> dict[str, Any]:
               **{name: figures.get(name) for name in FIGURES},
               **{name: health.get(name) for name in HEALTH},
               'lost': lost(figures) if figures else None}
-    del record['stats'], record['health'], record['namespaces']
+    for name in 'stats', 'health', 'namespaces', 'latencies', 'options':
+        del record[name]
     return record
 
 

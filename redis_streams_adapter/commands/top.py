@@ -24,7 +24,7 @@ HELP = 'watch the servers of the cluster, live'
 INTERVAL = 2.0
 
 #: The figures of which a rate is shown.
-RATES = ('sent', 'received', 'delivered')
+RATES = ('sent', 'received', 'delivered', 'cpu_seconds')
 
 COLUMNS = [
     Column('uid', 'server'), Column('language'), Column('host'),
@@ -34,7 +34,9 @@ COLUMNS = [
     Column('received_rate', 'received/s', number, True),
     Column('delivered_rate', 'delivered/s', number, True),
     Column('reader_lag', 'lag', seconds, True),
-    Column('outbox', '', number, True), Column('memory', '', size, True),
+    Column('outbox', '', number, True),
+    Column('cpu', '', '{:.0%}'.format, True),
+    Column('memory', '', size, True),
     Column('lost', '', number, True)]
 
 
@@ -96,7 +98,9 @@ class Top:
             new, old = row[name], before.get(name)
             row[f'{name}_rate'] = None if new is None or old is None \
                 or now <= at or new < old else round((new - old)
-                                                     / (now - at), 2)
+                                                     / (now - at), 3)
+        # Of one processor: a process that keeps two busy has 2.
+        row['cpu'] = row.pop('cpu_seconds_rate')
         return row
 
 

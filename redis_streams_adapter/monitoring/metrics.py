@@ -2,7 +2,10 @@
 
 :func:`samples` makes them of the dictionaries that ``manager.stats()`` and
 ``manager.health()`` return, and of nothing else. So they can be those of this
-process, or of another one that has sent them.
+process, or of another one that has sent them. :data:`HISTOGRAMS` are made of
+``manager.latencies()``. What is known of a server besides, if it was asked by
+``cluster_stats()``, is in :data:`SERVER_METRICS`, and what is known of the
+cluster and its streams in :data:`CLUSTER_METRICS` and :data:`STREAM_METRICS`.
 
 Every name begins with :data:`PREFIX`. Counters end in ``_total``; times are in
 seconds, sizes in bytes. ``docs/monitoring.rst`` says what each means and what
@@ -12,7 +15,7 @@ Labels have few values, all known here or chosen by the operator. A sid, a room
 or the text of an error is never one.
 """
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, \
-    Optional, Tuple
+    Optional, Sequence, Tuple
 
 from ..recovery.session import REASONS
 
@@ -41,6 +44,17 @@ class Metric(NamedTuple):
     text: str
     read: Callable[[Values, Values], List[Reading]]
     labels: Tuple[str, ...] = ()
+
+
+class Histogram(NamedTuple):
+    """A histogram.
+
+    :param key: where it is in ``latencies()``.
+    """
+
+    name: str
+    key: str
+    text: str
 
 
 class Sample(NamedTuple):
@@ -159,8 +173,71 @@ METRICS = (
 )
 
 
-def samples(stats: Values, health: Values,
-            labels: Mapping[str, str]) -> Iterator[Sample]:
+HISTOGRAMS = (
+    Histogram(f'{PREFIX}outbox_seconds', 'outbox', 'Time of entries in the '
+              'outbox, until Redis had stored them.'),
+    Histogram(f'{PREFIX}delivery_seconds', 'delivery', 'Time of entries from '
+              'the stream to the queues of local clients.'),
+)
+
+
+def _known(name: str, key: str, text: str) -> Metric:
+    """A gauge that the first mapping has under this key."""
+    return _gauge(name, text, lambda values, health: values.get(key))
+
+
+def _info(node: Values, health: Values) -> List[Reading]:
+    known = (node.get(name) for name in ('language', 'version', 'pid'))
+    return [(tuple('' if each is None else str(each) for each in known), 1.0)]
+
+
+def _namespaces(node: Values, health: Values) -> Optional[float]:
+    names = node.get('namespaces')
+    return None if names is None else len(names)
+
+
+#: Of one server, asked from elsewhere: a ``NodeStats`` as a mapping.
+SERVER_METRICS = (
+    Metric(f'{PREFIX}server_info', GAUGE, 'What the server is; always 1.',
+           _info, ('language', 'version', 'process')),
+    _known('server_last_seen_seconds', 'last_seen', 'How long ago the server '
+           'was last heard of in a stream.'),
+    _known('server_uptime_seconds', 'uptime', 'For how long the server has '
+           'been in the cluster.'),
+    _known('server_clients', 'clients', 'Clients of the server; a client of '
+           'two namespaces counts twice.'),
+    _known('server_rooms', 'rooms', 'Rooms that its clients are in.'),
+    _gauge('server_namespaces', 'Namespaces that the server serves.',
+           _namespaces),
+    _known('server_memory_bytes', 'memory', 'Resident memory of its process.'),
+    _counter('server_cpu_seconds', 'cpu_seconds', 'For how long its process '
+             'has used a processor.'),
+)
+
+#: Of the whole cluster.
+CLUSTER_METRICS = (
+    _known('cluster_complete', 'complete', 'Whether Redis was reached and all '
+           'servers have answered: 1 or 0.'),
+    _known('cluster_servers', 'servers', 'Servers that are known.'),
+    _known('cluster_servers_missing', 'missing', 'Servers that have not '
+           'answered in time.'),
+)
+
+#: Of one stream: what the command ``lag`` shows, as a mapping.
+STREAM_METRICS = (
+    _known('stream_entries', 'length', 'Entries in the stream.'),
+    _known('stream_bytes', 'bytes', 'What the stream takes in the memory of '
+           'Redis.'),
+    _known('stream_span_seconds', 'span', 'The age of its oldest entry.'),
+    _known('stream_entries_per_second', 'recent_rate', 'How many entries have '
+           'come a second in the last minute.'),
+    _known('stream_away_seconds', 'away', 'For how long a server may be away '
+           'from Redis and still miss nothing.'),
+)
+
+
+def samples(stats: Values, health: Values, labels: Mapping[str, str],
+            metrics: Sequence[Metric] = METRICS) -> Iterator[Sample]:
     """The samples of one server.
 
     :param stats: what ``manager.stats()`` returned. What is missing in it has
@@ -169,8 +246,10 @@ def samples(stats: Values, health: Values,
                    has not joined, or is closing, only another ``status``.
     :param labels: those of the server, in front of the metrics' own:
                    ``stream``, or ``node`` and ``host``.
+    :param metrics: which metrics. For others than :data:`METRICS`, ``stats``
+                    is the mapping that they are made of.
     """
-    for metric in METRICS:
+    for metric in metrics:
         for values, value in metric.read(stats, health):
             yield Sample(metric, {**labels, **dict(
                 zip(metric.labels, values))}, value)

@@ -13,12 +13,14 @@ from typing import Any, Dict, Iterable, Iterator, Mapping, NamedTuple, \
 
 from ..errors import ConfigurationError
 from ..manager import RedisStreamsManager
-from .metrics import COUNTER, Metric, METRICS, samples, Values
+from .metrics import COUNTER, Histogram, HISTOGRAMS, Metric, METRICS, \
+    samples, Values
+from ..stream.latency import SUM
 from .source import find_manager, state_of
 
 try:
     from prometheus_client.metrics_core import CounterMetricFamily, \
-        GaugeMetricFamily, Metric as Family
+        GaugeMetricFamily, HistogramMetricFamily, Metric as Family
     from prometheus_client.registry import Collector
 except ImportError as exc:
     raise ImportError(
@@ -27,17 +29,21 @@ except ImportError as exc:
 
 
 class Report(NamedTuple):
-    """The state of one server.
+    """The state of one server, or of something else that has metrics.
 
     :param stats: what its ``stats()`` returned.
     :param health: what its ``health()`` returned, see
                    :func:`~redis_streams_adapter.monitoring.metrics.samples`.
     :param labels: those of the server. All reports have the same names.
+    :param metrics: which metrics.
+    :param latencies: what its ``latencies()`` returned.
     """
 
     stats: Values
     health: Values
     labels: Mapping[str, str]
+    metrics: Sequence[Metric] = METRICS
+    latencies: Values = {}
 
 
 def families(reports: Iterable[Report],
@@ -49,7 +55,7 @@ def families(reports: Iterable[Report],
     """
     found: Dict[str, Family] = {}
     for report in reports:
-        for sample in samples(*report):
+        for sample in samples(*report[:4]):
             metric = sample.metric
             if metric.name not in found:
                 found[metric.name] = _family(metric, names)
@@ -57,7 +63,22 @@ def families(reports: Iterable[Report],
             found[metric.name].add_metric(  # type: ignore[attr-defined]
                 [sample.labels[name] for name in (*names, *metric.labels)],
                 sample.value)
+        for histogram in HISTOGRAMS:
+            values = report.latencies.get(histogram.key)
+            if values is not None:
+                if histogram.name not in found:
+                    found[histogram.name] = _histogram(histogram, names)
+                # As above.
+                found[histogram.name].add_metric(  # type: ignore[attr-defined]
+                    [report.labels[name] for name in names],
+                    [(name, value) for name, value in values.items()
+                     if name != SUM], values[SUM])
     return iter(found.values())
+
+
+def _histogram(histogram: Histogram, names: Sequence[str]) -> Family:
+    return HistogramMetricFamily(
+        histogram.name, histogram.text, labels=list(names))
 
 
 def _family(metric: Metric, names: Sequence[str]) -> Family:
@@ -100,12 +121,14 @@ class StreamsCollector(Collector):
         # Without these, stats() would make what a member needs.
         member = 'connected' in health
         return Report(manager.stats() if member else {}, health,
-                      {**self._labels, 'stream': manager.channel})
+                      {**self._labels, 'stream': manager.channel},
+                      latencies=manager.latencies() if member else {})
 
     def describe(self) -> Iterator[Family]:
         """The metrics without samples, for a registry that looks for names
         which it has already."""
-        return (_family(metric, self._names) for metric in METRICS)
+        yield from (_family(metric, self._names) for metric in METRICS)
+        yield from (_histogram(each, self._names) for each in HISTOGRAMS)
 
     def collect(self) -> Iterator[Family]:
         """The metrics as they are now."""

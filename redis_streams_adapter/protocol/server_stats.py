@@ -14,6 +14,9 @@ keys. One that it does not know, or has no room for, is missing.
 ``memory``      its resident memory in bytes
 ``stats``       ``stats()`` of its manager
 ``health``      ``health()`` of its manager
+``cpu_seconds`` for how many seconds its process has used a processor
+``latencies``   ``latencies()`` of its manager
+``options``     its options, those that are texts, numbers or truths
 ==============  ============================================================
 
 A key that is not known here is skipped: a newer version has sent it.
@@ -63,12 +66,24 @@ def _are_figures(value: Any) -> bool:
     return _has_few_keys(value) and all(map(_is_number, value.values()))
 
 
+def _are_latencies(value: Any) -> bool:
+    return _has_few_keys(value) and all(map(_are_figures, value.values()))
+
+
+def _are_options(value: Any) -> bool:
+    return _has_few_keys(value) and all(
+        each is None or isinstance(each, bool) or _is_text(each)
+        or _is_number(each) for each in value.values())
+
+
 #: What each value has to be.
 RULES: Dict[str, Callable[[Any], bool]] = {
     'host': _is_text, 'pid': _is_count, 'version': _is_text,
     'uptime': _is_number, 'clients': _is_count, 'rooms': _is_count,
     'namespaces': _are_names, 'memory': _is_count,
     'stats': _are_figures, 'health': _has_few_keys,
+    'cpu_seconds': _is_number, 'latencies': _are_latencies,
+    'options': _are_options,
 }
 
 

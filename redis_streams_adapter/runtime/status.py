@@ -14,6 +14,7 @@ from ..concurrency.tasks import Task
 from ..errors import DecodeError, RedisStreamsError
 from ..losses import COUNTERS, EVICTED, Loss, Losses, MISSING
 from ..protocol.node import Node
+from ..stream.latency import total
 from ..stream.outbox import Capacity
 from .channel import Channel
 from .delivery import Requests
@@ -209,6 +210,14 @@ class Status:
             'task_deaths': self.watchdog.deaths,
             'stalls': self.watchdog.stalls,
         }
+
+    def latencies(self) -> Dict[str, Dict[str, float]]:
+        """How long entries took, see the manager's ``latencies``."""
+        return {
+            'outbox': total(
+                each.writer.outbox.latency for each in self._channels),
+            'delivery': total(
+                each.reader.latency for each in self._channels)}
 
     def _restarts(self, kind: str) -> int:
         return sum(task.restarts for name, task in list(self._tasks.items())

@@ -21,6 +21,7 @@ settled. The number of entries, their size and the next number are computed
 from the entries. A settled entry that is still at the front is removed by the
 next call that looks.
 """
+import time
 from bisect import bisect_right
 from collections import deque
 from itertools import islice
@@ -31,6 +32,7 @@ from ..errors import EventTooLargeError, OutboxFullError, \
     RedisStreamsError
 from ..concurrency.locks import Lock
 from ..protocol.transport import EntryRefused, Fields, Result
+from .latency import Latency
 
 #: What an entry costs in memory besides its fields, in bytes: objects,
 #: references and the numbers.
@@ -101,7 +103,7 @@ class Pending:
     """An entry in the outbox."""
 
     __slots__ = ('fields', 'size', 'sequence', 'numbered', 'before',
-                 'settled', 'refused', 'breaks')
+                 'settled', 'refused', 'breaks', 'since')
 
     def __init__(self, fields: Fields, size: int, sequence: int,
                  numbered: bool) -> None:
@@ -119,6 +121,8 @@ class Pending:
         self.refused: Optional[EntryRefused] = None
         #: How often it has broken the connection. For the writer's task only.
         self.breaks = 0
+        #: A time before it was put into the outbox, see :attr:`Outbox.clock`.
+        self.since = 0.0
 
 
 def _end_of(pending: Pending) -> int:
@@ -174,6 +178,15 @@ class Outbox:
         self.refused = 0
         #: Whether it accepts no more entries.
         self.closed = False
+        #: When the task that takes entries out last looked at the clock. To
+        #: look for each entry would cost a call. Written by that task, as the
+        #: next two.
+        self.clock = 0.0
+        #: When it last stopped waiting for entries. Those that are here were
+        #: put in after that, or shortly before.
+        self._empty_until = 0.0
+        #: How long entries were here until they were stored or refused.
+        self.latency = Latency()
         capacity.outboxes.append(self)
 
     def __len__(self) -> int:
@@ -241,6 +254,7 @@ class Outbox:
                     pending.fields = self._sign(fields)
             # Nothing is called from here to the end, so the emit of a signal
             # handler comes before or after this entry.
+            pending.since = self.clock
             entries, number = self.entries, self._sequence
             if entries:
                 last = entries[-1]
@@ -297,14 +311,26 @@ class Outbox:
             del batch[max(1, bisect_right(batch, end, key=_end_of)):]
         return batch
 
-    def settle(self, results: Iterable[Result]) -> Settled:
+    def look_at_clock(self) -> float:
+        """Entries that are put in from now on have waited from now on."""
+        self.clock = now = time.monotonic()
+        return now
+
+    def was_empty(self) -> None:
+        """The task has waited for entries until now."""
+        self._empty_until = self.look_at_clock()
+
+    def settle(self, results: Sequence[Result]) -> Settled:
         """Take entries off the front, with their results."""
         refused: List[EntryRefused] = []
+        now, since = self.look_at_clock(), self._empty_until
         last: Optional[Pending] = None
         last_id: Optional[bytes] = None
         with self._lock:
             self._tidy()
             entries = self.entries
+            if results and entries[0].since > since:
+                since = entries[0].since
             for result in results:
                 pending = entries[0]
                 # Its number is not used again.
@@ -321,6 +347,8 @@ class Outbox:
                     self.refused += 1
                     pending.settled = True
                 entries.popleft()
+        if results:
+            self.latency.add(now - since, len(results))
         return Settled(last, last_id, refused)
 
     def refuse(self, index: int, error: EntryRefused) -> Settled:

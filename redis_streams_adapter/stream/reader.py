@@ -27,6 +27,7 @@ from ..concurrency.availability import log_safely
 from ..concurrency.tasks import Task
 from ..protocol.position import Position, START
 from ..protocol.transport import Ends, Entry, Link
+from .latency import Latency
 from .loss_detection import LossDetector
 from .pages import Pages
 from .read_back import ReadBack
@@ -146,6 +147,8 @@ Engine`.
         self.connected = False
         self.received = 0
         self.failed = 0
+        #: The age of entries when local clients had what is in them for them.
+        self.latency = Latency()
         #: By how much the server's clock is ahead of our monotonic one at
         #: least, in seconds.
         self._clock_ahead = 0.0
@@ -234,6 +237,11 @@ Engine`.
             waits = was_full = False
             while not task.stopping:
                 self._take(page)
+                taken = time.monotonic()
+                if page:
+                    self.latency.add(
+                        taken + self._clock_ahead
+                        - page[0].id.milliseconds / 1000, len(page))
                 if self._behind:
                     # A reply that is there already is read without a switch
                     # to other green threads, page after page.
@@ -245,7 +253,7 @@ Engine`.
                     self._switch()
                 if not (page or was_full) \
                         or self._detector.unsure is not None \
-                        or time.monotonic() - self.looked > LOOK_INTERVAL:
+                        or taken - self.looked > LOOK_INTERVAL:
                     # Nothing may have come because the stream was deleted
                     # and begins again below the cursor.
                     if not page and waits:

@@ -217,6 +217,10 @@ backpressure.Backpressure`.
     def work(self, task: Task) -> None:
         """One round of the writer's task: connect, settle, then send until
         it fails or is stopped."""
+        self.outbox.look_at_clock()
+        if not self._failures:
+            # The first entry has started the task.
+            self.outbox.was_empty()
         # The last round may not have woken all.
         self._waiters.wake_settled()
         link = self._open_link()
@@ -284,6 +288,7 @@ backpressure.Backpressure`.
         self.outbox.is_awaited = True
         if not self.outbox and self.outbox.urgent is None:
             self._work_there.wait(IDLE)
+            self.outbox.was_empty()
         self.outbox.is_awaited = False
         # Cleared before looking: what comes later sets it again.
         self._work_there.clear()
@@ -375,7 +380,7 @@ backpressure.Backpressure`.
                 f'{first[0].size} bytes; the connection broke each time it '
                 f'was sent', 0)))
 
-    def _leave(self, results: Iterable[Result],
+    def _leave(self, results: Sequence[Result],
                found_at: Optional[Position] = None) -> None:
         """Take entries off the front of the outbox, with their results.
 

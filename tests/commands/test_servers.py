@@ -156,6 +156,10 @@ def test_top_as_json(cluster: Cluster) -> None:
         True, True, False, False]
     assert all(each['lost'] == 0 and each['status'] == 'ok'
                for each in found)
+    # Of a processor.
+    assert [each['cpu'] is None for each in found] == [
+        True, True, False, False]
+    assert all(0 <= each['cpu'] < 3 for each in found[2:])
 
 
 def test_top_needs_a_terminal(cluster: Cluster) -> None:

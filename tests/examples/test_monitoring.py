@@ -12,8 +12,11 @@ from typing import Any, Dict, Iterator, List
 
 import pytest
 
-from redis_streams_adapter.monitoring.metrics import METRICS, PREFIX
+from redis_streams_adapter.monitoring.metrics import CLUSTER_METRICS, \
+    HISTOGRAMS, METRICS, PREFIX, SERVER_METRICS, STREAM_METRICS
 
+from tests.conftest import connecting, running
+from tests.support.client import Client
 from tests.support.node_process import NodeProcess
 from tests.support.ports import free_port
 from tests.support.process import OwnProcess, ROOT
@@ -24,10 +27,13 @@ MONITORING = ROOT / 'examples' / 'monitoring'
 ALERTS = MONITORING / 'alerts.yml'
 DASHBOARD = MONITORING / 'dashboard.json'
 
-KNOWN = {each.name for each in METRICS}
+KNOWN = {each.name for each in (
+    *METRICS, *SERVER_METRICS, *CLUSTER_METRICS, *STREAM_METRICS)} | {
+        f'{each.name}_bucket' for each in HISTOGRAMS}
 
 #: The labels that rules and dashboard may use: ours, and Prometheus'.
-LABELS = {'stream', 'instance', 'task', 'result'}
+LABELS = {'stream', 'instance', 'task', 'result', 'node', 'host', 'key',
+          'language', 'le'}
 
 
 def tool(name: str) -> str:
@@ -64,12 +70,14 @@ def test_each_counter_is_shown_as_a_rate() -> None:
     for text in expressions():
         for name, following in re.findall(
                 PREFIX + r'(\w+)(\{[^}]*\}\[)?', text):
-            assert bool(following) == name.endswith('_total'), text
+            assert bool(following) == name.endswith(
+                ('_total', '_bucket')), text
 
 
 def test_labels_are_known() -> None:
     text = ALERTS.read_text('utf-8') + DASHBOARD.read_text('utf-8')
-    used = re.findall(r'by \((\w+)\)', text) + re.findall(
+    used = [name for each in re.findall(r'by \(([\w, ]+)\)', text)
+            for name in each.split(', ')] + re.findall(
         r'\$labels\.(\w+)', text) + re.findall(r'\{\{(\w+)\}\}', text)
     assert set(used) == LABELS
 
@@ -109,16 +117,19 @@ def test_configuration_is_valid() -> None:
 # -- with Prometheus ---------------------------------------------------------
 
 class Prometheus:
-    """A Prometheus that reads one server."""
+    """A Prometheus.
 
-    def __init__(self, target: str, directory: Path) -> None:
+    :param targets: what it reads.
+    """
+
+    def __init__(self, directory: Path, *targets: str) -> None:
         config = directory / 'prometheus.yml'
         config.write_text(
             f'global: {{scrape_interval: 1s, evaluation_interval: 1s}}\n'
             f'rule_files: ["{ALERTS}"]\n'
             f'scrape_configs:\n'
             f'  - job_name: test\n'
-            f'    static_configs: [{{targets: ["{target}"]}}]\n')
+            f'    static_configs: [{{targets: {json.dumps(targets)}}}]\n')
         self._url = f'http://127.0.0.1:{free_port()}'
         self.process = OwnProcess([
             tool('prometheus'), f'--config.file={config}',
@@ -165,7 +176,7 @@ def test_prometheus_reads_a_server(redis: RedisServer,
         'metrics': True, 'heartbeat_interval': 1.0,
         'redis_options': {'socket_timeout': 1.0}})
     node.start()
-    prometheus = Prometheus(f'127.0.0.1:{node.port}', tmp_path)
+    prometheus = Prometheus(tmp_path, f'127.0.0.1:{node.port}')
     try:
         node.start_manager()
         for number in range(7):
@@ -192,6 +203,44 @@ def test_prometheus_reads_a_server(redis: RedisServer,
     finally:
         prometheus.process.stop()
         node.stop()
+
+
+def test_prometheus_reads_a_cluster(redis: RedisServer,
+                                    tmp_path: Path) -> None:
+    """By one exporter: the clients of each server, and how fast it is."""
+    tool('prometheus')
+    port = free_port()
+    exporter = OwnProcess(
+        [sys.executable, '-m', 'redis_streams_adapter', 'exporter', '--url',
+         redis.url, '--port', str(port)], tmp_path / 'exporter.out')
+    prometheus = Prometheus(tmp_path, f'127.0.0.1:{port}')
+    try:
+        with running([NodeProcess('gevent', redis.url)
+                      for _ in range(2)]) as nodes, \
+                connecting(Client) as connect:
+            clients = [connect(node) for node in nodes]
+            for number in range(7):
+                nodes[0].emit('event', number)
+            for each in clients:
+                each.wait_for('event', 7)
+            for expression, value in (
+                    ('cluster_complete', 1.0), ('cluster_servers', 2.0),
+                    ('server_clients', 2.0), ('packets_delivered_total', 14),
+                    ('nodes', 4.0)):
+                wait_for_value(
+                    lambda: prometheus.query(f'sum({PREFIX}{expression})'),
+                    value, 30.0, f'{expression}:\n{exporter.tail()}')
+            assert prometheus.query(
+                f'count({PREFIX}server_info{{language="python"}})') == 2
+            # Of the events, on both servers.
+            assert prometheus.query(
+                f'sum({PREFIX}delivery_seconds_count)') >= 14
+            # No handler of this cluster is slow.
+            assert prometheus.query(
+                f'sum({PREFIX}delivery_seconds_bucket{{le="60.0"}})') >= 14
+    finally:
+        prometheus.process.stop()
+        exporter.stop()
 
 
 def test_skips_name_their_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ WITHIN = {
         ['locks'], ['availability', 'eventlet_events', 'wakeup'],
         ['engines', 'log_limiter'], ['limiter', 'tasks']],
     'stream': [
-        ['masking', 'pages', 'scripts', 'versions'],
+        ['latency', 'masking', 'pages', 'scripts', 'versions'],
         ['cluster_mode', 'eviction', 'library', 'loss_detection', 'outbox',
          'read_back', 'reconcile', 'refusals', 'url'],
         ['backpressure', 'reader', 'topology', 'waiters'],
@@ -95,6 +95,7 @@ WITHIN = {
         ['clock', 'observed', 'place'],
         ['checks', 'rights', 'running'],
         ['asking', 'emit', 'lag', 'sessions', 'tail'],
+        ['differences', 'exporter'],
         ['call', 'doctor', 'nodes', 'rooms', 'sockets', 'stats'],
         ['top'],
         ['catalogue']],
@@ -104,7 +105,7 @@ WITHIN = {
         ['cluster']],
     'monitoring': [
         ['metrics', 'source'], ['checks', 'prometheus'],
-        ['blueprint', 'wsgi']],
+        ['blueprint', 'cluster_collector', 'wsgi']],
 }
 
 #: Imports that point upwards. This set must stay empty.
@@ -133,8 +134,10 @@ FOREIGN = {
     'manager': {'socketio'}, 'flask_socketio': {'flask_socketio'},
     'flask_test_client': {'engineio', 'flask_socketio'},
     'monitoring.blueprint': {'flask'},
+    'monitoring.cluster_collector': {'prometheus_client'},
     'monitoring.prometheus': {'prometheus_client'},
     'testing.client': {'engineio', 'socketio'},
+    'commands.exporter': {'prometheus_client'},
     'commands.output': {'rich'}, 'commands.top': {'rich'},
 }
 

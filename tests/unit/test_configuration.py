@@ -3,9 +3,10 @@ from typing import Any
 
 import pytest
 
-from redis_streams_adapter.configuration import from_query, make
+from redis_streams_adapter.configuration import described, \
+    from_arguments, from_query, make
 from redis_streams_adapter.errors import ConfigurationError
-from redis_streams_adapter.options import NAMES
+from redis_streams_adapter.options import NAMES, Options
 
 WORDS = 'true, 1, yes, on, false, 0, no, off'
 ACCEPTED = {
@@ -118,3 +119,19 @@ def test_options_that_no_url_can_have(name: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         from_query([(name, '1')])
     assert str(caught.value) == f'unknown option {name!r} in the URL'
+
+
+# -- what others are told ----------------------------------------------------
+
+def test_described() -> None:
+    found = described(Options())
+    assert found['stream_count'] == 1 and found['retention'] is None
+    assert type(found['publish']) is str
+    assert found['connection_state_recovery'] == 0
+    # A function cannot be sent; a mapping becomes a number.
+    found = described(from_arguments({
+        'max_len': 5, 'on_loss': print, 'connection_state_recovery': {
+            'max_disconnection_duration': 7, 'accepts': print}}))
+    assert found['max_len'] == 5 and found['retention'] == 14
+    assert found['connection_state_recovery'] == 7
+    assert 'on_loss' not in found

@@ -13,14 +13,15 @@ from redis_streams_adapter.version import VERSION
 
 
 def collected(rooms: Any, namespaces: Any = ('/',),
-              **health: Any) -> Dict[str, Any]:
+              options: Any = {}, **health: Any) -> Dict[str, Any]:
     manager = SimpleNamespace(rooms=rooms)
     runtime: Any = SimpleNamespace(
         node=SimpleNamespace(namespaces=list(namespaces)),
         state=SimpleNamespace(clients_since=lambda: 0.0))
     found: Dict[str, Any] = {}
-    for _ in LocalStats(manager, lambda: {'sent': 1},
-                        lambda: health).collect(runtime, found):
+    for _ in LocalStats(
+            manager, options, lambda: {'sent': 1}, lambda: health,
+            lambda: {'outbox': {'sum': 0.5}}).collect(runtime, found):
         continue
     # Others can read it.
     assert read_stats(found) == {
@@ -44,6 +45,13 @@ def test_all() -> None:
     assert found['namespaces'] == ['/', '/chat']
     assert found['stats'] == {'sent': 1}
     assert found['health'] == {'status': 'ok'}
+    assert 0 < found['cpu_seconds'] < 1e6
+    assert found['latencies'] == {'outbox': {'sum': 0.5}}
+
+
+def test_options() -> None:
+    found = collected({}, options={'max_len': 5, 'x': 'y' * 10**6})['options']
+    assert found == {'max_len': 5, 'x': 'y' * MAX_TEXT}
 
 
 def test_without_clients() -> None:

@@ -7,7 +7,8 @@ import pytest
 
 from redis_streams_adapter import RedisStreamsManager
 from redis_streams_adapter.losses import COUNTERS
-from redis_streams_adapter.monitoring.metrics import METRICS, PREFIX, samples
+from redis_streams_adapter.monitoring.metrics import CLUSTER_METRICS, \
+    HISTOGRAMS, METRICS, PREFIX, samples, SERVER_METRICS, STREAM_METRICS
 from redis_streams_adapter.recovery.session import REASONS
 
 PAGE = Path(__file__).parents[3] / 'docs' / 'monitoring.rst'
@@ -26,8 +27,22 @@ task_restarts_total task_deaths_total task_stalls_total stalled_tasks sessions
 recoveries_total
 """.split()
 
+#: Those of the exporter alone.
+CLUSTER_NAMES = """
+server_info server_last_seen_seconds server_uptime_seconds server_clients
+server_rooms server_namespaces server_memory_bytes server_cpu_seconds_total
+cluster_complete cluster_servers cluster_servers_missing
+stream_entries stream_bytes stream_span_seconds stream_entries_per_second
+stream_away_seconds
+""".split()
+
+HISTOGRAM_NAMES = ['outbox_seconds', 'delivery_seconds']
+
+ALL = (*METRICS, *SERVER_METRICS, *CLUSTER_METRICS, *STREAM_METRICS)
+
 #: The labels of those that have some.
-LABELS = {'task_restarts_total': ('task',), 'recoveries_total': ('result',)}
+LABELS = {'task_restarts_total': ('task',), 'recoveries_total': ('result',),
+          'server_info': ('language', 'version', 'process')}
 
 #: The keys of health() that have no metric, because they are texts, and those
 #: that are in stats() too.
@@ -68,12 +83,16 @@ def member(make_manager: Callable[..., RedisStreamsManager]
 def test_names_are_pinned() -> None:
     assert [each.name for each in METRICS] == [
         PREFIX + name for name in NAMES]
+    assert [each.name for each in ALL[len(METRICS):]] == [
+        PREFIX + name for name in CLUSTER_NAMES]
+    assert [each.name for each in HISTOGRAMS] == [
+        PREFIX + name for name in HISTOGRAM_NAMES]
     assert {each.name[len(PREFIX):]: each.labels
-            for each in METRICS if each.labels} == LABELS
+            for each in ALL if each.labels} == LABELS
 
 
-@pytest.mark.parametrize('metric', METRICS, ids=[
-    each.name[len(PREFIX):] for each in METRICS])
+@pytest.mark.parametrize('metric', ALL, ids=[
+    each.name[len(PREFIX):] for each in ALL])
 def test_names_follow_the_conventions(metric: Any) -> None:
     assert re.fullmatch(r'redis_streams_adapter(_[a-z]+)+', metric.name)
     assert metric.name.endswith('_total') == (metric.kind == 'counter')
@@ -130,6 +149,26 @@ def test_server_that_is_no_member(status: Optional[str]) -> None:
     assert values_of({}, health) == {'ready': 0, 'degraded': 0}
 
 
+def test_server_asked_from_elsewhere() -> None:
+    node = {'uid': 'a', 'language': 'python', 'version': '1.0', 'pid': 7,
+            'last_seen': 0.5, 'clients': 3, 'namespaces': ['/', '/chat'],
+            'cpu_seconds': 2.5}
+    assert {each.metric.name[len(PREFIX):]: each.value
+            for each in samples(node, {}, {}, SERVER_METRICS)} == {
+        'server_info': 1, 'server_last_seen_seconds': 0.5,
+        'server_clients': 3, 'server_namespaces': 2,
+        'server_cpu_seconds_total': 2.5}
+
+
+def test_server_in_node_js() -> None:
+    node = {'uid': 'a', 'language': 'javascript', 'last_seen': 0.5,
+            'version': None, 'clients': None, 'namespaces': None}
+    info, seen = samples(node, {}, {}, SERVER_METRICS)
+    assert info.labels == {'language': 'javascript', 'version': '',
+                           'process': ''}
+    assert seen.value == 0.5
+
+
 def test_labels_are_bounded() -> None:
     """Their values are known here: no sid, no room, no text of an error."""
     stats: Dict[str, int] = {'recovered': 1, 'not_recovered_by_a_sid': 1,
@@ -153,6 +192,8 @@ def test_labels_of_the_server_come_first() -> None:
 def test_page_explains_every_metric() -> None:
     page = PAGE.read_text('utf-8')
     table = page[page.index('.. begin: metrics'):page.index('.. end: metrics')]
-    assert re.findall(r'^   \* - ``(\w+)``', table, re.MULTILINE) == NAMES
+    assert re.findall(r'^   \* - ``(\w+)``', table, re.MULTILINE) == [
+        *NAMES, *HISTOGRAM_NAMES, *CLUSTER_NAMES]
     for name, labels in LABELS.items():
-        assert f'``{name}``, by ``{labels[0]}``' in table
+        assert f'``{name}``, by ' + ', '.join(
+            f'``{each}``' for each in labels) in table

@@ -10,7 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from redis_streams_adapter import ConfigurationError, RedisStreamsManager
 from redis_streams_adapter.flask_socketio import SocketIO
-from redis_streams_adapter.monitoring.metrics import METRICS, PREFIX
+from redis_streams_adapter.monitoring.metrics import HISTOGRAMS, METRICS, \
+    PREFIX
 from redis_streams_adapter.monitoring.prometheus import families, Report, \
     StreamsCollector
 from redis_streams_adapter.testing.stream import FakeStream
@@ -44,6 +45,11 @@ def test_member(make_node: Callable[..., Node]) -> None:
     assert sent >= 3
     assert values[f'{PREFIX}task_restarts_total', label,
                   ('task', 'reader')] == 0
+    inf = ('le', '+Inf')
+    assert values[f'{PREFIX}outbox_seconds_bucket', inf, label] \
+        == values[f'{PREFIX}outbox_seconds_count', label] == sent
+    assert values[f'{PREFIX}outbox_seconds_sum', label] > 0
+    assert (f'{PREFIX}delivery_seconds_count', label) in values
     node.manager.emit('event', None)
     assert node.manager.flush(10)
     assert scraped(registry)[f'{PREFIX}entries_sent_total', label] > sent
@@ -134,7 +140,7 @@ def test_reports_of_several_servers() -> None:
 
 def test_described_names(make_manager: MakeManager) -> None:
     described = list(StreamsCollector(make_manager()).describe())
-    assert len(described) == len(METRICS)
+    assert len(described) == len(METRICS) + len(HISTOGRAMS)
     assert all(not each.samples for each in described)
 
 

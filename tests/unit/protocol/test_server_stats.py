@@ -11,7 +11,10 @@ WHOLE = {
     'host': 'a', 'pid': 1, 'version': '1.0', 'uptime': 1.5, 'clients': 2,
     'rooms': 3, 'namespaces': ['/', '/chat'], 'memory': 2**33,
     'stats': {'sent': 1, 'rate': 1.5}, 'health': {'status': 'ok',
-                                                  'stalled': []}}
+                                                  'stalled': []},
+    'cpu_seconds': 2.5, 'latencies': {'outbox': {'0.001': 3, 'sum': 0.5}},
+    'options': {'max_len': 5, 'retention': None, 'only_plaintext': True,
+                'publish': 'sync', 'block_time': 5.0}}
 
 
 def test_all_keys() -> None:
@@ -50,6 +53,10 @@ def test_not_a_mapping(value: Any) -> None:
     ('stats', []), ('stats', {'sent': '1'}), ('stats', {'sent': True}),
     ('stats', {'sent': None}), ('stats', {1: 1}),
     ('stats', {str(number): 1 for number in range(MAX_KEYS + 1)}),
+    ('cpu_seconds', '1'), ('latencies', {'outbox': [1]}),
+    ('latencies', {'outbox': {'0.001': '1'}}), ('latencies', {1: {}}),
+    ('options', ['x']), ('options', {'max_len': [1]}),
+    ('options', {'publish': 'x' * (MAX_TEXT + 1)}), ('options', {1: 1}),
     ('health', 'ok'), ('health', {1: 1}),
     ('health', {str(number): 1 for number in range(MAX_KEYS + 1)})])
 def test_malformed(name: str, value: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any, List, Optional
 import pytest
 from hypothesis import given, HealthCheck, settings, strategies as st
 
+from redis_streams_adapter.stream.latency import total
 from redis_streams_adapter.stream.reader import FIRST_PAUSE, LAG, \
     LONGEST_PAUSE
 from redis_streams_adapter.concurrency.engines import ThreadEngine
@@ -438,3 +439,21 @@ def test_links_are_closed(readings: Readings, stream: FakeStream,
     stream.plan('read', fault)
     readings.idle()
     assert stream.connections == 0
+
+
+# -- how long entries take ---------------------------------------------------
+
+def test_age_of_entries(stream: FakeStream,
+                        monkeypatch: pytest.MonkeyPatch) -> None:
+    """All entries of a page count with the age of the oldest one."""
+    readings = Readings(stream)
+    put(stream, 1)
+    readings.idle()
+    assert total([readings.reader.latency])['+Inf'] == 0
+    put(stream, 2)
+    stream.clock += 20_000
+    put(stream, 3)
+    readings.until(2)
+    found = total([readings.reader.latency])
+    assert found['+Inf'] == found['30.0'] - found['10.0'] == 2
+    assert 40 <= found['sum'] < 44

@@ -7,7 +7,9 @@ import pytest
 
 from redis_streams_adapter.errors import EventTooLargeError, \
     OutboxFullError, RedisStreamsError
+from redis_streams_adapter.stream import outbox
 from redis_streams_adapter.stream.eviction import TRIM_INTERVAL
+from redis_streams_adapter.stream.latency import total
 from redis_streams_adapter.stream.outbox import Capacity, ENTRY_OVERHEAD
 from redis_streams_adapter.stream.writer import BATCH_BYTES, BATCH_ENTRIES, \
     BREAKS, LARGE, Writer
@@ -16,8 +18,9 @@ from redis_streams_adapter.protocol.transport import EntryRefused, Unavailable
 from redis_streams_adapter.testing.link import FakeLink
 from redis_streams_adapter.testing.stream import FakeStream, Fault
 
-from ...support.wait import DEADLINE
+from ...support.wait import DEADLINE, wait_until
 from ..driving import UntilDone
+from ..readings import Clock
 from .writers import Logger, Make, put, send, stored, unexpected
 
 
@@ -349,3 +352,44 @@ def test_forbidden_trim_is_an_outage(make_writer: Make,
     assert not task.got_through
     send(writer)
     assert len(stream.entries) == 1
+
+
+# -- how long entries wait ----------------------------------------------------
+
+def test_time_in_the_outbox(make_writer: Make, stream: FakeStream,
+                            monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that wait through an outage count with all of it."""
+    clock = Clock()
+    monkeypatch.setattr(outbox, 'time', clock)
+    writer = make_writer()
+    # Before the task was started.
+    clock.now += 1000.0
+    put(writer, 1)
+    send(writer)
+    assert total([writer.outbox.latency])['0.001'] == 1
+    before = total([writer.outbox.latency])['+Inf']
+    put(writer, 2, 3)
+    stream.plan('append', Fault.BREAK_BEFORE)
+    with pytest.raises(Unavailable):
+        writer.work(UntilDone(lambda: False))  # type: ignore[arg-type]
+    clock.now += 20.0
+    send(writer)
+    found = total([writer.outbox.latency])
+    assert found['+Inf'] == before + 2
+    assert found['30.0'] - found['10.0'] == 2
+    assert found['sum'] == pytest.approx(40.0)
+
+
+def test_idle_time_does_not_count(
+        writer: Writer, stream: FakeStream, monkeypatch: pytest.MonkeyPatch,
+        start_writer: Callable[[], None]) -> None:
+    clock = Clock()
+    monkeypatch.setattr(outbox, 'time', clock)
+    start_writer()
+    for number in range(3):
+        # While it waits for work.
+        wait_until(lambda: writer.outbox.is_awaited)
+        clock.now += 100.0
+        put(writer, number)
+        wait_until(lambda: not len(writer.outbox))
+    assert total([writer.outbox.latency])['0.001'] == 3
