@@ -6,7 +6,6 @@ the rule, and repeats the value unless that may be a secret.
 """
 import re
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import Any, Dict, Iterable, List, Mapping, Optional, \
     Tuple
 
@@ -152,6 +151,8 @@ def _suggestion(name: Any, options: Iterable[Option],
     :param options: the options that are known.
     :param more: further names, and how to say what is meant.
     """
+    # Only errors need it, and it takes 0.1 MiB.
+    from difflib import get_close_matches
     meant = {_bare(each): text for each, text in more.items()}
     meant.update(_names(each for each in options if each.name != name))
     close = get_close_matches(_bare(str(name)), meant, 1, CLOSE)

@@ -3,7 +3,6 @@ which options of the manager are in its query.
 """
 import os
 import re
-from difflib import SequenceMatcher
 from typing import Any, Dict, List, Mapping, NamedTuple, Tuple
 from urllib.parse import parse_qsl, urlencode
 
@@ -60,13 +59,21 @@ def refuse_look_alikes(url: Any) -> None:
     """
     scheme = re.split('[:/?#@]', str(url), maxsplit=1)[0]
     words = re.split('[^a-z0-9]+', scheme.lower())
-    if isinstance(url, str) and not is_ours(url) and any(
-            'stream' in word or SequenceMatcher(
-                None, word, 'streams').ratio() >= CLOSE for word in words):
+    if isinstance(url, str) and not is_ours(url) \
+            and any(map(_looks_like_streams, words)):
         meant = '+'.join(each for each in words if each in WORDS)
         raise ConfigurationError(
             f'url: unknown scheme {scheme!r}; did you mean '
             f'{meant or "redis"}{SUFFIX}://?')
+
+
+def _looks_like_streams(word: str) -> bool:
+    if word in WORDS:
+        return False
+    # Seldom needed, and it takes 0.1 MiB.
+    from difflib import SequenceMatcher
+    return 'stream' in word \
+        or SequenceMatcher(None, word, 'streams').ratio() >= CLOSE
 
 
 def read(url: str) -> Parts:
