@@ -64,7 +64,7 @@ class World:
         self.incoming = Incoming(
             self.lifecycle, self.outgoing,
             SimpleNamespace(handle=self.handle),  # type: ignore[arg-type]
-            LocalStats(self.server.manager, dict, dict))
+            LocalStats(self.server.manager, {}, dict, dict, dict))
         self.incoming.tracking = SimpleNamespace(  # type: ignore[assignment]
             disconnect=self.note('disconnect'))
 
