@@ -16,13 +16,15 @@ from redis_streams_adapter.protocol.messages import MessageType
 
 from ..conftest import Log  # noqa: F401, for the tests
 from ..support.wait import DEADLINE, wait_for_value, wait_until
+from .examples import examples
 from .fake_server import make_server
 from redis_streams_adapter.testing.stream import FakeStream
 from .nodes import Node, Pair
 
 # On a busy machine the time of an example means nothing.
 settings.register_profile(
-    'unit', deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    'unit', deadline=None, max_examples=examples(100),
+    suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile('unit')
 
 

@@ -16,6 +16,7 @@ from redis_streams_adapter.protocol.json_parser import load_json, MAX_DEPTH
 from redis_streams_adapter.protocol.messages import Broadcast, EVERYONE, \
     Target
 
+from ..examples import examples
 from .test_json_parser import JSON, PIECES
 
 pytestmark = pytest.mark.usefixtures('parser')
@@ -258,7 +259,7 @@ def fast(data: bytes) -> Optional[Any]:
     return repr((message.args, message.target))
 
 
-@settings(max_examples=200, deadline=None,
+@settings(max_examples=examples(200), deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(written())
 def test_what_is_found_is_what_the_whole_data_hold(data: bytes) -> None:

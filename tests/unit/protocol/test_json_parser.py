@@ -14,6 +14,8 @@ from redis_streams_adapter.protocol import json_parser
 from redis_streams_adapter.protocol.json_parser import check_depth, COUNTED, \
     load_event, load_json, MAX_DEPTH, OWN_DEPTH
 
+from ..examples import examples
+
 BOTH = pytest.mark.usefixtures('parser')
 
 NOT_JSON = [
@@ -184,7 +186,7 @@ def outcome(load: Any, raw: bytes) -> Any:
 
 
 @pytest.mark.skipif(json_parser._fast is None, reason='without msgspec')
-@settings(max_examples=200, deadline=None,
+@settings(max_examples=examples(200), deadline=None,
           suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damaged() | PIECES | PIECES.map(lambda raw: b'[%b]' % raw)
        | PIECES.map(lambda raw: b'["%b"]' % raw))

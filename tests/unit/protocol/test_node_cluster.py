@@ -16,6 +16,7 @@ from redis_streams_adapter.protocol.requests import ClientsRequest
 from redis_streams_adapter.protocol.sequences import Sequences
 
 from ..conftest import Log
+from ..examples import examples
 from redis_streams_adapter.testing.stream import FakeStream
 
 INTERVAL, TIMEOUT = 5.0, 10.0
@@ -407,6 +408,6 @@ class AnyCluster(RuleBasedStateMachine):
 
 
 AnyCluster.TestCase.settings = settings(
-    max_examples=50, stateful_step_count=25)
+    max_examples=examples(50), stateful_step_count=25)
 TestAnyCluster = AnyCluster.TestCase
 TestAnyCluster.__name__ = 'TestAnyCluster'

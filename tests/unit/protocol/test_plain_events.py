@@ -16,6 +16,7 @@ from redis_streams_adapter.protocol.requests import NodesRequest
 from redis_streams_adapter.protocol.sequences import Sequences
 from redis_streams_adapter.protocol.transport import Entry
 
+from ..examples import examples
 from .test_event_text import written
 
 OWN, OTHER, EMITTER = b'own', b'other', b'emitter'
@@ -196,7 +197,7 @@ def entries(draw: Any) -> Tuple[List[bytes], float]:
     return entry, draw(st.sampled_from([0.0, 1.0, 2.0]))
 
 
-@settings(max_examples=300, deadline=None,
+@settings(max_examples=examples(300), deadline=None,
           suppress_health_check=list(HealthCheck))
 @given(st.lists(entries(), max_size=12))
 def test_both_ways_lead_to_the_same(

@@ -13,6 +13,8 @@ from redis_streams_adapter.recovery.session import Origin, Refusal, Session, \
     SUPERSEDES, TOO_MANY_MISSED, UNKNOWN_SESSION
 from redis_streams_adapter.protocol.position import Position, START
 
+from ..examples import examples
+
 EVENT = Broadcast(('hello',))
 
 
@@ -385,7 +387,7 @@ STEPS = st.lists(st.one_of(
     max_size=60)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(STEPS, st.integers(1, 12), st.integers(1, 8_000))
 def test_all_entries_after_floor_are_kept(steps: List[Tuple[str, Any]],
                                           entries: int, size: int) -> None:

@@ -11,6 +11,7 @@ from redis_streams_adapter.protocol.position import Position
 from redis_streams_adapter.recovery.session import Gap, Session
 from redis_streams_adapter.recovery.session_writer import BATCH
 
+from ..examples import examples
 from .writing import AMPLE, DURATION, FakeSessions, Node, INTERVAL, \
     set_clock, take_over
 
@@ -285,7 +286,7 @@ EVENTS = st.lists(st.sampled_from([
     'emptied', 'taken', 'leave', 'purpose']), max_size=30)
 
 
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 @given(EVENTS)
 def test_random_faults_leave_right_sessions(events: List[str]) -> None:
     """A session that another node has claimed is never changed. Any other

@@ -14,6 +14,7 @@ from redis_streams_adapter.protocol.transport import Ends, Entry, Unavailable
 from ..driving import UntilDone
 from redis_streams_adapter.testing.stream import CLOCK_START, FakeLink, \
     FakeStream, Fault
+from ..examples import examples
 from ..readings import BLOCK, Clock, MAX_LEN, put, Readings
 
 #: The reader's calls that wait for a reply.
@@ -281,7 +282,7 @@ SECONDS = st.one_of(
     st.just(0.0), st.floats(0.0, 0.003), st.floats(0.0, 10.0))
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(delays=st.lists(SECONDS, max_size=30), since=SECONDS,
        before=st.lists(SECONDS, max_size=5), gaps=st.lists(
            SECONDS, max_size=20),
