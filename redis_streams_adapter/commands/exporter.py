@@ -41,7 +41,7 @@ def run(given: argparse.Namespace, place: Place, output: Output) -> int:
     """Run it."""
     try:
         from prometheus_client import CollectorRegistry, start_http_server
-        from ..monitoring.cluster_collector import ClusterCollector
+        from ..monitoring.cluster import ClusterCollector
     except ImportError:
         raise UsageError(
             "prometheus_client is not installed; run: pip install "

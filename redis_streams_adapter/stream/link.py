@@ -366,6 +366,7 @@ Refusals`. Connections for other things than streams may use one that is too
         if isinstance(reply, self._error_reply):
             if 'no such key' in str(reply):
                 return NO_STREAM
+            self._try_again(b'EVAL')
             raise Unavailable(self.describe(reply)) from reply
         pairs = iter(reply)
         info = dict(zip(pairs, pairs))
@@ -377,6 +378,8 @@ Refusals`. Connections for other things than streams may use one that is too
                     self._replies.received - before)
 
     def time(self) -> int:
+        if self._avoided(b'TIME') and self._avoided(b'EVAL'):
+            self._try_again(b'TIME', b'EVAL')
         reply, = self._optional((b'TIME',))
         if not isinstance(reply, list):
             # Some servers refuse the command, but permit scripts.

@@ -10,7 +10,8 @@ from .connection import Connection
 from .driver import Driver
 
 #: For how many seconds an optional command is not sent after a connection has
-#: ended over it. It may have been an outage.
+#: ended over it. It may have been an outage, so a command without which
+#: nothing works is tried again at once.
 TRY_AGAIN = 300.0
 
 #: Part of the error for a command that this user may not use.
@@ -38,6 +39,12 @@ class OptionalCommands(Connection):
     def _avoid(self, name: bytes) -> None:
         """Do without a command for now."""
         self._ended[name] = time.monotonic()
+
+    def _try_again(self, *names: bytes) -> None:
+        """Avoid these commands no longer: nothing works without one of them,
+        and an outage may have ended the connections."""
+        for name in names:
+            self._ended.pop(name, None)
 
     def _avoided(self, name: bytes) -> bool:
         """Whether a command is not sent for now."""

@@ -21,7 +21,9 @@ CALLS = {
     'top': ['--json', '--count', '1', '--interval', '0.01'],
     'tail': ['--from', 'start', '--no-follow', '--data'], 'lag': [],
     'sessions': [], 'emit': ['news', '5'], 'call': ['event', '{}'],
-    'doctor': []}
+    'doctor': [],
+    # An address for documentation, which no machine has: it ends at once.
+    'exporter': ['--host', '192.0.2.1']}
 
 HIDDEN = [PASSWORD, DECODED, 'ss-word', PID]
 

@@ -105,7 +105,7 @@ WITHIN = {
         ['cluster']],
     'monitoring': [
         ['metrics', 'source'], ['checks', 'prometheus'],
-        ['blueprint', 'cluster_collector', 'wsgi']],
+        ['blueprint', 'cluster', 'wsgi']],
 }
 
 #: Imports that point upwards. This set must stay empty.
@@ -134,7 +134,7 @@ FOREIGN = {
     'manager': {'socketio'}, 'flask_socketio': {'flask_socketio'},
     'flask_test_client': {'engineio', 'flask_socketio'},
     'monitoring.blueprint': {'flask'},
-    'monitoring.cluster_collector': {'prometheus_client'},
+    'monitoring.cluster': {'prometheus_client'},
     'monitoring.prometheus': {'prometheus_client'},
     'testing.client': {'engineio', 'socketio'},
     'commands.exporter': {'prometheus_client'},

@@ -117,3 +117,31 @@ def test_wait_that_is_ended(servers: ScriptedServers, error: str) -> None:
         link.read(START, 10, 1.0)
     assert link.read(START, 10, 1.0)
     assert all(b'BLOCK' in each for each in servers.commands())
+
+
+def test_outage_during_both_ways_to_the_clock(
+        servers: ScriptedServers) -> None:
+    """One of them is needed, so neither is avoided then: it was an outage."""
+    link = connect_link(servers, Break(), INFO, Break(), INFO, CLOCK, block=1)
+    for name in 'TIME', 'EVAL':
+        with pytest.raises(Unavailable, match=f'after {name}'):
+            link.time()
+        link.connect()
+    servers.sent.clear()
+    assert link.time() == 1_700_000_000_005
+    assert [name for name, *_ in servers.commands()] == [b'TIME']
+
+
+def test_outage_during_a_script_that_is_needed(
+        servers: ScriptedServers) -> None:
+    """The user may not use XINFO."""
+    ends = [b'1-0', b'2-0', 2, 1]
+    link = connect_link(servers, Break(), INFO, NO_PERMISSION, ends, block=1)
+    with pytest.raises(Unavailable, match='after EVAL'):
+        link.ends()
+    link.connect()
+    with pytest.raises(Unavailable, match='no permission'):
+        link.ends()
+    servers.sent.clear()
+    link.ends()
+    assert [name for name, *_ in servers.commands()] == [b'EVAL']

@@ -1,7 +1,7 @@
 """The metrics of all servers of a cluster, for Prometheus::
 
     from prometheus_client import REGISTRY
-    from redis_streams_adapter.monitoring.cluster_collector import \\
+    from redis_streams_adapter.monitoring.cluster import \\
         ClusterCollector
     from redis_streams_adapter.observer import Observer
 

@@ -6,8 +6,8 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from redis_streams_adapter.errors import ClusterTimeoutError
-from redis_streams_adapter.monitoring import cluster_collector
-from redis_streams_adapter.monitoring.cluster_collector import \
+from redis_streams_adapter.monitoring import cluster
+from redis_streams_adapter.monitoring.cluster import \
     ClusterCollector
 from redis_streams_adapter.monitoring.metrics import PREFIX
 from redis_streams_adapter.nodes import NodeStats
@@ -97,13 +97,13 @@ def test_streams() -> None:
 def test_fresh_answers_are_used_again(
         monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(cluster_collector.time, 'monotonic', lambda: now[0])
+    monkeypatch.setattr(cluster.time, 'monotonic', lambda: now[0])
     source = Source(NODES, NODES[:1])
     registry = registry_of(source)
     first = generate_latest(registry)
-    now[0] += cluster_collector.FRESH / 2
+    now[0] += cluster.FRESH / 2
     assert generate_latest(registry) == first and len(source.timeouts) == 1
-    now[0] += cluster_collector.FRESH
+    now[0] += cluster.FRESH
     assert scraped(registry)[f'{PREFIX}cluster_servers', STREAM] == 1
 
 
