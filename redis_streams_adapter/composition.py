@@ -30,6 +30,7 @@ from .cluster.pubsub import PubSub
 from .cluster.requester import Requester
 from .cluster.server_side import ServerSideHandlers
 from .concurrency.engines import Engine, ServerEngine, ThreadEngine
+from .concurrency.log_context import ContextLogger
 from .concurrency.log_limiter import LogLimiter
 from .configuration import described
 from .options import Options
@@ -66,7 +67,8 @@ class Parts:
         self._options = options
         self._driver = driver
         self._json = json
-        self._logger = logger
+        #: The logger to use now, with the uid that this process has now.
+        self.logger = logger = ContextLogger(logger, self._uid)
         self._write_only: bool = manager.write_only
         #: python-socketio's register of local clients and rooms.
         self.registry = Registry(
@@ -103,7 +105,8 @@ class Parts:
         lifecycle.server = server
         lifecycle.connections = Connections(
             server, lambda: lifecycle.turns_away)
-        websocket.install(server, package_logger)
+        websocket.install(server, ContextLogger(
+            lambda: package_logger, self._uid)())
         send_queue.install(server)
         self.local = local = Delivery(self._manager, server, self._limited)
         if not self._write_only:
@@ -139,7 +142,7 @@ class Parts:
             self.lifecycle.check_server()
             engine = ServerEngine(server)
         runtime = Runtime(
-            self._options, self._driver, engine, self._logger,
+            self._options, self._driver, engine, self.logger,
             self._json_module(), self._write_only, self._incoming.act,
             self._served_namespaces, self._make_deliveries,
             self._make_requests, former, self._observes)
@@ -147,6 +150,11 @@ class Parts:
         # The name that python-socketio uses; its admin interface shows it.
         self._manager.host_id = runtime.uid
         return runtime
+
+    def _uid(self) -> Optional[str]:
+        """The uid of this process, if it has one."""
+        runtime = self.lifecycle.current
+        return None if runtime is None else runtime.uid
 
     def stats(self) -> Dict[str, int]:
         """See the manager's ``stats``."""

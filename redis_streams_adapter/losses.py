@@ -34,7 +34,7 @@ kind              counter                what was found
 ================  =====================  ===================================
 """
 from dataclasses import dataclass
-from typing import Dict, List, Optional, Set
+from typing import Dict, List, Optional, Set, Tuple
 
 MISSING = 'missing'
 TRIMMED = 'trimmed'
@@ -128,8 +128,9 @@ class Losses:
         self._unlogged.discard(kind)
         return f'{loss} ({name}: {self.counts[name]} in all)'
 
-    def more(self, now: float) -> List[str]:
-        """The lines to log about losses that came too soon after another.
+    def more(self, now: float) -> List[Tuple[str, str]]:
+        """The lines to log about losses that came too soon after another, each
+        with the kind of the losses.
 
         :param now: the time, by the monotonic clock; infinity at the end.
         """
@@ -137,6 +138,10 @@ class Losses:
                      if now - self._logged[kind] > LOSS_INTERVAL)
         self._unlogged.difference_update(due)
         self._logged.update(dict.fromkeys(due, now))
-        return [f'more was lost since the last message '
-                f'({COUNTERS[kind]}: {self.counts[COUNTERS[kind]]} in all)'
+        return [(kind, f'more was lost since the last message '
+                       f'({COUNTERS[kind]}: {self.total(kind)} in all)')
                 for kind in due]
+
+    def total(self, kind: str) -> int:
+        """How much was lost in this way so far."""
+        return self.counts[COUNTERS[kind]]

@@ -48,6 +48,7 @@ from .cluster.remote_socket import RemoteSocket
 from .composition import package_logger, Parts
 from .configuration import from_arguments
 from .errors import ConfigurationError
+from .log_events import CLIENT_TURNED_AWAY, INITIALIZED
 from .nodes import NodeInfo, NodeStats
 from .options import Options
 from .protocol.addressing import arguments, rooms as as_rooms, \
@@ -233,7 +234,8 @@ class RedisStreamsManager(PubSubManager):
     def initialize(self) -> None:
         """Called by the server before its first request."""
         self.start()
-        self._get_logger().info(self.name + ' backend initialized.')
+        self._parts.logger().info(self.name + ' backend initialized.',
+                                  extra=INITIALIZED())
 
     def start(self) -> None:
         """Join the cluster. Idempotent.
@@ -294,9 +296,10 @@ class RedisStreamsManager(PubSubManager):
 
     def _admit(self, eio_sid: str, namespace: str) -> Optional[str]:
         if self._lifecycle.turns_away:
-            self._get_logger().info(
+            self._parts.logger().info(
                 'the connection of a new client was closed: this server is '
-                'leaving the cluster')
+                'leaving the cluster', extra=CLIENT_TURNED_AWAY(
+                    namespace=namespace, reason='closing'))
             turn_away(self.server, eio_sid)
             return None
         if self.server is not None:

@@ -11,7 +11,7 @@ from typing import Any, Callable, Generator, Iterator, List, Sequence
 
 import pytest
 
-from .support import modes
+from .support import log_records, modes
 from .support.redis_binaries import chosen_binary, default_binary, NoServer
 
 # Before the module is imported.
@@ -56,6 +56,15 @@ def pytest_report_header(config: pytest.Config) -> List[str]:
         return []
     version = '.'.join(map(str, chosen.version))
     return [f'redis-server: {chosen.product} {version}, {chosen.path}']
+
+
+@pytest.fixture(autouse=True)
+def records_have_fields() -> Iterator[None]:
+    """Fails a test during which the package has logged a record without the
+    fields of its kind."""
+    with log_records.watching() as problems:
+        yield
+    assert problems == []
 
 
 @pytest.fixture

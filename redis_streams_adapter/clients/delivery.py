@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Callable, Collection, Dict, Iterable, List, \
     NamedTuple, Optional, Sequence, Set, Tuple
 
+from ..log_events import ROOM_NOT_ENTERED
 from ..protocol.messages import Broadcast, Room, Target
 from ..protocol.position import Position, START
 from ..runtime.delivery import Client
@@ -289,7 +290,9 @@ class Delivery:
                     # python-socketio refuses since 5.17. The others enter.
                     self.lines.append(Line(
                         self._logger().warning,
-                        '%s did not enter room %s: %s', (sid, room, exc)))
+                        '%s did not enter room %s: %s', (sid, room, exc),
+                        ROOM_NOT_ENTERED(namespace=namespace, sid=sid,
+                                         reason=str(exc))))
 
     def leave(self, namespace: str, target: Target,
               rooms: Iterable[Room]) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Callable, Optional, Sequence
 
 from socketio import packet
 
+from ..log_events import DISCONNECT_HANDLER_FAILED
 from ..runtime.delivery import Client
 from . import closing
 
@@ -44,7 +45,9 @@ class Disconnector:
                 # Its disconnect handler failed. Disconnect the others all the
                 # same.
                 self._logger().exception(
-                    'the disconnect handler of %s failed', client[0])
+                    'the disconnect handler of %s failed', client[0],
+                    extra=DISCONNECT_HANDLER_FAILED(
+                        namespace=namespace, sid=client[0]))
 
     def _disconnect_one(self, namespace: str, client: Client, close: bool,
                         on_close: Optional[Callable[[str], None]]) -> None:

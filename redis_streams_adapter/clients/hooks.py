@@ -15,6 +15,8 @@ from typing import Any, Deque, Dict, Optional, Protocol, Tuple
 
 from socketio import packet
 
+from ..concurrency.log_context import ContextLogger
+from ..log_events import CONNECTION_CLOSED, DISCONNECT_HANDLER_FAILED
 from . import closing
 from .receipts import when_read
 from .registry import AlreadyGone, ending
@@ -221,10 +223,17 @@ def _was_not_read(server: Any, eio_sid: str, namespace: str) -> bool:
 
 
 def _end_invalid(server: Any, eio_sid: str, namespace: str) -> None:
-    server.logger.info(
+    _logger(server).info(
         'closing connection %s: a CONNECT or DISCONNECT for %s that its '
-        'state does not allow', eio_sid, namespace)
+        'state does not allow', eio_sid, namespace, extra=CONNECTION_CLOSED(
+            namespace=namespace, reason='invalid packet'))
     drop(server, eio_sid)
+
+
+def _logger(server: Any) -> ContextLogger:
+    # The manager has its uid in this attribute, see composition.
+    return ContextLogger(lambda: server.logger,
+                         lambda: getattr(server.manager, 'host_id', None))
 
 
 def _unregister_unconnected(server: Any, eio_sid: str, namespace: str) -> None:
@@ -286,8 +295,10 @@ def install(server: Any, visits: Visits) -> None:
             # Otherwise python-socketio would never unregister the client, nor
             # the others on its connection. A client that returns waits for
             # that.
-            server.logger.exception('the disconnect handler of %s failed',
-                                    args[0])
+            _logger(server).exception(
+                'the disconnect handler of %s failed', args[0],
+                extra=DISCONNECT_HANDLER_FAILED(
+                    namespace=namespace, sid=args[0]))
             return None
         finally:
             # Flask-SocketIO changes its session in place.

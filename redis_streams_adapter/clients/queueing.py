@@ -8,7 +8,7 @@ import logging
 import time
 from collections import deque
 from typing import Any, Callable, Deque, Dict, Iterable, NamedTuple, \
-    Sequence, Tuple
+    Optional, Sequence, Tuple
 
 from engineio import packet as eio_packet
 
@@ -21,11 +21,13 @@ class Line(NamedTuple):
     """A line for the log.
 
     :param write: the method of a logger.
+    :param extra: the fields of the record; ``None``: it is Engine.IO's.
     """
 
     write: Callable[..., None]
     text: str
     args: Tuple[Any, ...]
+    extra: Optional[Dict[str, Any]] = None
 
 
 def _is_on(logger: Any, level: int) -> bool:
@@ -121,8 +123,11 @@ class Queueing:
         lines = self.lines
         while lines and not order._is_owned():
             try:
-                write, text, args = lines.popleft()
+                write, text, args, extra = lines.popleft()
             except IndexError:
                 # Another task was faster.
                 return
-            write(text, *args)
+            if extra is None:
+                write(text, *args)
+            else:
+                write(text, *args, extra=extra)

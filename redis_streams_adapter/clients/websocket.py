@@ -30,6 +30,7 @@ from functools import partial
 from typing import Any, Callable, Optional, Tuple
 
 from ..concurrency.limiter import Limiter
+from ..log_events import WEBSOCKET_UNCHANGED
 from .frame_socket import FrameSocket, FrameWriter
 
 #: The attribute of an Engine.IO server with the parts of its async mode, and
@@ -56,7 +57,8 @@ def install(server: Any, logger: logging.Logger) -> None:
     table = getattr(eio, TABLE, None)
     if not isinstance(table, dict) or ENTRY not in table:
         logger.debug('WebSockets are left as they are: python-engineio has '
-                     'no table of what serves them')
+                     'no table of what serves them',
+                     extra=WEBSOCKET_UNCHANGED(reason='no table'))
         return
     driver = table[ENTRY]
     if not any(each.__module__ in AFFECTED
@@ -126,7 +128,8 @@ class _Driver:
         elif not self._logged:
             self._logged = True
             self._logger.debug('WebSockets are left as they are: %s has no '
-                               'socket', type(ws).__name__)
+                               'socket', type(ws).__name__,
+                               extra=WEBSOCKET_UNCHANGED(reason='no socket'))
         return parts
 
     def _of_simple_websocket(self, ws: Any) -> Optional[_Parts]:

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, List, Tuple
 
 from ..concurrency.locks import Lock
 from ..concurrency.engines import Engine
+from ..log_events import SERVER_SIDE_HANDLER_FAILED
 
 Handler = Callable[..., Any]
 
@@ -69,16 +70,18 @@ class ServerSideHandlers:
             answer(encode(None))
         outcome = _Outcome(len(handlers), encode, answer)
         for handler in handlers:
-            engine.spawn(self._run, handler, args, outcome)
+            engine.spawn(self._run, handler, args, outcome, namespace)
 
     def _run(self, handler: Handler, args: Tuple[Any, ...],
-             outcome: '_Outcome') -> None:
+             outcome: '_Outcome', namespace: str) -> None:
         try:
             # A value that cannot be sent is an error of the handler, too.
             outcome.succeed(handler(*args[1:]))
         except Exception:
             self._logger().exception(
-                'a handler of the server-side event %r failed', args[0])
+                'a handler of the server-side event %r failed', args[0],
+                extra=SERVER_SIDE_HANDLER_FAILED(
+                    namespace=namespace, handler=args[0]))
             outcome.fail()
 
 

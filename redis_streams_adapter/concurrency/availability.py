@@ -2,14 +2,18 @@
 what is logged of its outages.
 
 One line in the log when the first task cannot go on, one when all tasks can
-again: not one for each task and attempt.
+again, and one when an attempt fails for a reason that this outage did not have
+yet: not one for each task and attempt.
 """
 import logging
 import math
+import re
 import time
 import traceback
-from typing import Any, Callable, Dict, List, NamedTuple, Optional
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set
 
+from ..log_events import CONNECTION_LOST, REDIS_AWAY, REDIS_BACK, \
+    REDIS_STILL_AWAY
 from .locks import Lock
 
 
@@ -19,6 +23,35 @@ DEPOSED = 'READONLY'
 
 #: How often connections follow one that has found another server, in seconds.
 FOLLOW_INTERVAL = 10.0
+
+#: How many reasons of one outage are logged at most: more would be a flood.
+REASONS = 20
+
+#: What differs between two reasons that are the same for a reader of the log:
+#: ports, numbers of errors, times.
+NUMBERS = re.compile(r'\d+')
+
+
+class Reasons:
+    """The reasons for which the attempts of one outage have failed. Its owner
+    has a lock, or is one task."""
+
+    def __init__(self) -> None:
+        self._seen: Set[str] = set()
+        #: How many attempts have failed.
+        self.count = 0
+
+    def add(self, reason: str) -> bool:
+        """Count an attempt.
+
+        :return: whether its reason is to be logged.
+        """
+        self.count += 1
+        kind = NUMBERS.sub('', reason)
+        if kind in self._seen or len(self._seen) >= REASONS:
+            return False
+        self._seen.add(kind)
+        return True
 
 
 class Outage(NamedTuple):
@@ -32,14 +65,18 @@ class Outage(NamedTuple):
     reason: str
 
 
-def log_safely(write: Callable[..., None], *args: Any) -> None:
+def log_safely(write: Callable[..., None], *args: Any, **more: Any) -> None:
     """Log something. Log handlers are the application's code, and may emit
     what they get: if one fails, the task that logs goes on.
 
     :param write: a method of a logger.
+    :param more: its other arguments, ``extra``.
     """
+    if more:
+        # The record is one of the caller.
+        more['stacklevel'] = 2
     try:
-        write(*args)
+        write(*args, **more)
     except Exception:
         # As logging does with what its own handlers raise.
         traceback.print_exc()
@@ -54,12 +91,15 @@ class Availability:
     :param backlog: says in the log what waits when the server is back.
     :param meanwhile: says in the log what happens while it is away; as
                       ``backlog`` by default.
+    :param service: what it is used for, in the fields of the records.
     """
 
     def __init__(self, what: str, logger: Callable[[], logging.Logger],
                  backlog: Callable[[], str],
-                 meanwhile: Optional[Callable[[], str]] = None) -> None:
+                 meanwhile: Optional[Callable[[], str]] = None,
+                 service: str = 'streams') -> None:
         self._what = what
+        self._service = service
         self._meanwhile = meanwhile or backlog
         self._logger = logger
         self._backlog = backlog
@@ -77,6 +117,8 @@ class Availability:
         self._failing_since: Dict[str, float] = {}
         #: Why the present outage began, or the last one.
         self._why = ''
+        #: And why its attempts have failed so far.
+        self._reasons = Reasons()
         self._over: Optional[Outage] = None
         self.outages = 0
         #: Written without the lock; the last writer wins.
@@ -155,7 +197,7 @@ class Availability:
             was = self._parts[part]
             self._parts[part] = True
             self._failing_since.pop(part, None)
-            since = self._down_since
+            since, failed = self._down_since, self._reasons.count
             back = since is not None and self.ok
             if since is not None and back:
                 now = time.monotonic()
@@ -170,9 +212,12 @@ class Availability:
             for follow in self._followers:
                 follow(part)
         if back and since is not None:
+            lasted = time.monotonic() - since
             log_safely(self._logger().warning,
                        '%s is back after %.1f s; %s', self._what,
-                       time.monotonic() - since, self._backlog())
+                       lasted, self._backlog(), extra=REDIS_BACK(
+                           service=self._service, count=failed,
+                           seconds=lasted))
 
     def broken(self, part: str, reason: str) -> None:
         """This part has failed once, and tries again at once."""
@@ -183,7 +228,8 @@ class Availability:
         self.last_error = reason
         log_safely(self._logger().info,
                    'a connection failed, connecting again: %s (%s)', part,
-                   reason)
+                   reason, extra=CONNECTION_LOST(
+                       service=self._service, task=part, reason=reason))
 
     def down(self, part: str, reason: str) -> None:
         """This part cannot go on for now."""
@@ -198,8 +244,19 @@ class Availability:
                 self._down_since = self._failing_since.get(
                     part, time.monotonic())
                 self._why = f'{part}: {reason}'
+                self._reasons = Reasons()
                 self.outages += 1
+            lasted = time.monotonic() - (self._down_since or 0.0)
+            is_new, failed = self._reasons.add(reason), self._reasons.count
         if first:
             log_safely(self._logger().warning,
                        '%s cannot be used (%s: %s); %s', self._what, part,
-                       reason, self._meanwhile())
+                       reason, self._meanwhile(), extra=REDIS_AWAY(
+                           service=self._service, task=part, reason=reason))
+        elif is_new:
+            log_safely(self._logger().warning,
+                       '%s is still away after %.1f s and %d attempts, now '
+                       'for another reason (%s: %s)', self._what, lasted,
+                       failed, part, reason, extra=REDIS_STILL_AWAY(
+                           service=self._service, task=part, reason=reason,
+                           count=failed, seconds=lasted))

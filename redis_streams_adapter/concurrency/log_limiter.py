@@ -8,18 +8,16 @@ are filled in.
 """
 import logging
 import time
-from typing import Any, Callable, cast, Dict
+from typing import Any, Callable, Dict, Optional
 
+from ..log_events import LINES_REPEATED
 from .availability import log_safely
+from .log_context import ContextLogger
 
 #: How many lines of a kind are written in an interval, by the name of their
 #: level; else one. Nodes that join and leave are one line each, until there
 #: are many at once.
 LINES = {'info': 20}
-
-#: The methods of a logger, by level. An application may rename the levels.
-METHODS = {logging.DEBUG: 'debug', logging.INFO: 'info',
-           logging.WARNING: 'warning', logging.ERROR: 'error'}
 
 #: For how long lines of one kind are counted, in seconds.
 INTERVAL = 10.0
@@ -28,15 +26,16 @@ INTERVAL = 10.0
 class _Kind:
     """Lines of one kind."""
 
-    __slots__ = ('name', 'since', 'written', 'counted', 'example')
+    __slots__ = ('name', 'since', 'written', 'counted', 'example', 'event')
 
     def __init__(self, name: str, since: float) -> None:
         self.name = name
         self.since = since
         self.written = self.counted = 0
-        #: The first line of the interval. Not its arguments, which may be
-        #: large.
+        #: The first line of the interval, and its event. Not its arguments,
+        #: which may be large.
         self.example = ''
+        self.event: Optional[str] = None
 
     def fill(self, text: str, args: Any) -> None:
         """Note the first line, filled in as the logger does it."""
@@ -45,49 +44,25 @@ class _Kind:
             '', 0, '', 0, text, args, None).getMessage()
 
 
-class LogLimiter:
+class LogLimiter(ContextLogger):
     """Stands between a part and its logger, which it is called in place of.
 
     Its state is changed without a lock: two tasks that log at once may write
-    one line more, or count one less.
+    one line more, or count one less. Lines for debugging are not limited.
 
     :param logger: returns the logger.
     """
 
     def __init__(self, logger: Callable[[], Any]) -> None:
-        self._real = logger
+        super().__init__(logger)
         #: By their texts: those of the source, so there are few.
         self._kinds: Dict[str, _Kind] = {}
 
-    def __call__(self) -> logging.Logger:
-        """As the function that returns the logger."""
-        return cast(logging.Logger, self)
-
-    def debug(self, text: str, *args: Any) -> None:
-        """As the logger's; not limited."""
-        self._real().debug(text, *args)
-
-    def info(self, text: str, *args: Any) -> None:
-        """As the logger's."""
-        self._write('info', text, args)
-
-    def warning(self, text: str, *args: Any) -> None:
-        """As the logger's."""
-        self._write('warning', text, args)
-
-    def error(self, text: str, *args: Any) -> None:
-        """As the logger's."""
-        self._write('error', text, args)
-
-    def exception(self, text: str, *args: Any) -> None:
-        """As the logger's."""
-        self._write('exception', text, args)
-
-    def log(self, level: int, text: str, *args: Any) -> None:
-        """As the logger's, with one of its usual levels."""
-        getattr(self, METHODS[level])(text, *args)
-
-    def _write(self, name: str, text: str, args: Any) -> None:
+    def _write(self, name: str, text: str, args: Any,
+               more: Dict[str, Any]) -> None:
+        if name == 'debug':
+            self._pass_on(name, text, args, more, 4)
+            return
         now = time.monotonic()
         kind = self._kinds.get(text)
         if kind is None:
@@ -96,9 +71,10 @@ class LogLimiter:
             self._close(kind, now)
         if kind.written < LINES.get(name, 1):
             if not kind.written:
+                kind.event = more.get('extra', {}).get('event')
                 log_safely(kind.fill, text, args)
             kind.written += 1
-            getattr(self._real(), name)(text, *args)
+            self._pass_on(name, text, args, more, 4)
         else:
             kind.counted += 1
 
@@ -109,10 +85,12 @@ class LogLimiter:
         if counted:
             # An exception's traceback is that of the first one.
             name = 'error' if kind.name == 'exception' else kind.name
-            log_safely(getattr(self._real(), name),
-                       '%d more %s like this in %.0f s: %s', counted,
-                       'line' if counted == 1 else 'lines', lasted,
-                       kind.example)
+            log_safely(
+                self._pass_on, name, '%d more %s like this in %.0f s: %s',
+                (counted, 'line' if counted == 1 else 'lines', lasted,
+                 kind.example),
+                {'extra': LINES_REPEATED(
+                    repeated=kind.event, count=counted, seconds=lasted)}, 2)
 
     def log_more(self, now: float) -> None:
         """Write the numbers that are due. To be called now and then, and with

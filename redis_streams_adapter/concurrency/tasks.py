@@ -17,7 +17,8 @@ import threading
 import time
 from typing import Any, Callable, Dict, Optional
 
-from .availability import Availability, log_safely
+from ..log_events import TASK_ENDED, TASK_FAILED, TASK_INTERRUPTED
+from .availability import Availability, log_safely, Reasons
 from .engines import Engine
 from ..protocol.transport import Unavailable
 
@@ -205,7 +206,8 @@ class Task:
                     # Not raised by the work: it struck between two rounds.
                     self.restarts += 1
                     log_safely(self._logger().exception,
-                               '%s was interrupted', self.name)
+                               '%s was interrupted', self.name,
+                               extra=TASK_INTERRUPTED(task=self.name))
                     self.rest(BACKOFF_FIRST)
         finally:
             if not done and self._loops.get('loop') is me \
@@ -223,7 +225,8 @@ class Task:
         self._loops.clear()
         log_safely(self._logger().error,
                    '%s has ended without being asked to (%r), and is started '
-                   'again', self.name, exc)
+                   'again', self.name, exc, extra=TASK_ENDED(
+                       task=self.name, reason=repr(exc)))
         if self._availability is not None:
             self._availability.broken(self.name, ENDED)
         self.start()
@@ -235,7 +238,7 @@ class Task:
             # Not at once: it may die again and again.
             self._wake.wait(max(BACKOFF_FIRST, compute_backoff(
                 self._deaths_in_a_row, 0.0)))
-        attempt, since = 0, 0.0
+        attempt, since, defects = 0, 0.0, Reasons()
         while not self.stopping:
             self._through = False
             begun = time.monotonic()
@@ -250,9 +253,12 @@ class Task:
                     break
                 reason = f'{type(exc).__name__}: {exc}'
                 if self._through or not attempt:
-                    # Once, not at each attempt.
+                    defects = Reasons()
+                if defects.add(reason):
+                    # Each one once, not at each attempt.
                     log_safely(self._logger().exception,
-                               '%s failed', self.name)
+                               '%s failed', self.name, extra=TASK_FAILED(
+                                   task=self.name, reason=reason))
             if self.stopping:
                 break
             if reason is None:

@@ -48,6 +48,8 @@ from ..concurrency.limiter import Limiter
 from .replay import Record, Replay
 from ..options import RecoveryOptions
 from .local_clients import LocalClients, Outcomes
+from ..log_events import ACCEPTS_FAILED, CLIENT_NOT_RECOVERED, \
+    CLIENT_TURNED_AWAY
 from .session import check_offset, check_pid, Outcome, \
     REDIS_UNAVAILABLE, Refusal, Return, TurnedAway, UNKNOWN_SESSION
 from ..stream.session_store import Swap
@@ -184,11 +186,12 @@ class Admission:
     def _turn_away(self, eio_sid: str) -> None:
         """Drop the connection of a client that is not let in. If the client is
         still there, it tries again."""
+        closing = self._clients.live().closed
         self._clients.log(
             'the connection of a new client was closed: %s',
-            'this server is leaving the cluster'
-            if self._clients.live().closed else
-            'it was lost, or the client has a newer one')
+            'this server is leaving the cluster' if closing else
+            'it was lost, or the client has a newer one',
+            extra=CLIENT_TURNED_AWAY(reason='closing' if closing else 'lost'))
         hooks.drop(self._clients.server, eio_sid)
 
     def _accepts(self, visit: Visit, sid: str) -> bool:
@@ -199,8 +202,9 @@ class Admission:
             return bool(accepts(
                 sid, self._clients.server.environ[visit.eio_sid], visit.auth))
         except Exception:
-            self._clients.manager._get_logger().exception(
-                'connection_state_recovery: accepts failed')
+            self._clients.logger().exception(
+                'connection_state_recovery: accepts failed',
+                extra=ACCEPTS_FAILED(namespace=visit.namespace, sid=sid))
             return False
 
     def _register_new(self, visit: Visit,
@@ -241,7 +245,10 @@ class Admission:
                     timeline.place(visit.client)
                 self._clients.sessions.register(visit.client)
         if visit.shown is not None:
-            self._clients.log('%s was not recovered: %s', sid, outcome.reason)
+            self._clients.log('%s was not recovered: %s', sid, outcome.reason,
+                              extra=CLIENT_NOT_RECOVERED(
+                                  namespace=namespace, sid=sid,
+                                  reason=outcome.reason))
         self._outcomes.show(visit.eio_sid, outcome)
         return sid
 

@@ -13,6 +13,8 @@ from typing import Any, Callable, Dict, NamedTuple, Optional
 
 from ..clients import hooks
 from ..errors import DecodeError
+from ..log_events import CLIENT_NOT_RECOVERED, SESSION_INVALID, \
+    SESSION_NOT_KEPT
 from ..protocol.messages import DisconnectSockets, Message, Target
 from .replay import is_complete, is_event
 from .local_clients import LocalClients
@@ -214,7 +216,9 @@ class Claims:
         except (TypeError, ValueError) as exc:
             # Another node may allow larger sessions.
             self._clients.log('the session of %s cannot be kept: %s',
-                              session.sid, exc)
+                              session.sid, exc, extra=SESSION_NOT_KEPT(
+                                  namespace=session.namespace,
+                                  sid=session.sid, reason=str(exc)))
             raise Refusal(UNKNOWN_SESSION) from exc
 
     def _found_session(self, found: Found, pid: str, namespace: str,
@@ -229,15 +233,16 @@ class Claims:
             return self._clients.session_writer.codec.load(
                 found.session, pid, namespace)
         except DecodeError as exc:
-            self._clients.log('a session in Redis is not valid: %s', exc)
+            self._clients.log('a session in Redis is not valid: %s', exc,
+                              extra=SESSION_INVALID(
+                                  namespace=namespace, reason=str(exc)))
             raise Refusal(UNKNOWN_SESSION) from exc
 
     def _start(self, session: Session, offset: Optional[Position],
                found: Found, namespace: str) -> Position:
         """The position after which to go on.
 
-        :raises Refusal: what came after it is not there any more, or the
-                         position may be one of a former stream.
+        :raises Refusal: what came after it is gone, or in a former stream.
         :raises Unavailable: Redis is away.
         """
         start, must_exist = start_of(session, offset)
@@ -315,10 +320,12 @@ class Claims:
         self._clients.sessions.supersede(here)
         hooks.drop(self._clients.server, here.eio_sid)
         if not here.gone.wait(PATIENCE) and not here.gone.is_set():
-            # The disconnect handler still runs, and there cannot be two
-            # clients with one sid.
-            self._clients.log('%s was not recovered: its disconnect '
-                              'handler has not ended', here.sid)
+            # There cannot be two clients with one sid.
+            self._clients.log(
+                '%s was not recovered: its disconnect handler has not ended',
+                here.sid, extra=CLIENT_NOT_RECOVERED(
+                    namespace=here.namespace, sid=here.sid,
+                    reason='disconnect handler'))
             raise Refusal(UNKNOWN_SESSION)
         if here.last is None:
             raise Refusal(UNKNOWN_SESSION)

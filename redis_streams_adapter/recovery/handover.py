@@ -10,6 +10,7 @@ from typing import Sequence
 from ..clients import hooks
 from .client_session import ClientSession
 from .local_clients import LocalClients
+from ..log_events import CLIENT_HAS_TO_RECONNECT
 from ..clients.receipts import when_read
 from .replay import Record
 
@@ -95,7 +96,9 @@ class Handover:
 
         if when_read(server, client.eio_sid, has_read):
             self._clients.log('%s has to reconnect: it may already have some '
-                              'of the packets that it missed', client.sid)
+                              'of the packets that it missed', client.sid,
+                              extra=CLIENT_HAS_TO_RECONNECT(
+                                  namespace=client.namespace, sid=client.sid))
             server.start_background_task(give_up)
         else:
             hooks.drop(server, client.eio_sid)

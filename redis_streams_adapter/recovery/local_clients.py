@@ -4,6 +4,9 @@ from typing import Any, Callable, Dict, Optional, Tuple
 
 from ..clients import hooks
 from ..clients.delivery import Delivery
+from ..concurrency.log_context import ContextLogger
+from ..log_events import FLASK_SESSION_NOT_KEPT, FLASK_SESSION_NOT_RESTORED, \
+    SESSION_OUTDATED
 from ..protocol.messages import is_room
 from .local_sessions import LocalSessions
 from .session_writer import SessionWriter
@@ -67,9 +70,14 @@ class LocalClients:
         """Log what was not logged under the order lock."""
         self.delivery.log_lines(self.live().order)
 
-    def log(self, *args: Any) -> None:
+    def logger(self) -> ContextLogger:
+        """The logger to use now."""
+        return ContextLogger(self.manager._get_logger,
+                             lambda: self.live().uid)
+
+    def log(self, text: str, *args: Any, extra: Dict[str, Any]) -> None:
         """Log what happened to one of them."""
-        self.manager._get_logger().info(*args)
+        self.logger().info(text, *args, extra=extra)
 
     def environ(self, eio_sid: str) -> Optional[Dict[str, Any]]:
         """The environment of a connection, if it still exists."""
@@ -83,7 +91,9 @@ class LocalClients:
                 client.namespace)
         except KeyError:
             # Its connection is gone.
-            self.log('the last session of %s may be out of date', client.sid)
+            self.log('the last session of %s may be out of date', client.sid,
+                     extra=SESSION_OUTDATED(
+                         namespace=client.namespace, sid=client.sid))
         client.flask = self.flask_session(client)
         return Session(
             client.sid, client.pid,
@@ -102,9 +112,10 @@ class LocalClients:
         except Exception:
             # The application's objects may raise anything.
             if client.warn():
-                self.manager._get_logger().warning(
+                self.logger().warning(
                     'the Flask session of %s cannot be kept', client.sid,
-                    exc_info=True)
+                    exc_info=True, extra=FLASK_SESSION_NOT_KEPT(
+                        namespace=client.namespace, sid=client.sid))
             return None
 
     def progress(self, client: ClientSession) -> None:
@@ -136,7 +147,10 @@ class LocalClients:
             try:
                 hooks.restore_flask_session(environ, session.flask)
             except ValueError as exc:
-                self.log('a Flask session was not restored: %s', exc)
+                self.log('a Flask session was not restored: %s', exc,
+                         extra=FLASK_SESSION_NOT_RESTORED(
+                             namespace=session.namespace, sid=session.sid,
+                             reason=str(exc)))
 
 
 class Outcomes:

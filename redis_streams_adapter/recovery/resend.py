@@ -8,6 +8,7 @@ from typing import Any, Callable, Iterable, Optional
 
 from ..clients.delivery import Delivery
 from ..clients.encoding import Encoded
+from ..log_events import RESEND_FAILED
 from ..protocol import codec
 from ..protocol.messages import MessageType
 from ..runtime.delivery import Client
@@ -42,7 +43,9 @@ class Resender:
                 # The server's packet class, which is the application's,
                 # cannot encode it. So no client here got it when it came.
                 self._logger().exception(
-                    'entry %s could not be delivered again', record.id)
+                    'entry %s could not be delivered again', record.id,
+                    extra=RESEND_FAILED(
+                        namespace=namespace, entry=str(record.id)))
                 return None
         encoded: Encoded = record.encoded
         return encoded

@@ -7,6 +7,7 @@ import base64
 import logging
 from typing import Any, Callable, Dict
 
+from ..log_events import SESSION_NOT_COPIED
 from ..protocol.application import Application
 from ..options import RecoveryOptions
 from .session import load_session, Session, to_fields
@@ -87,5 +88,9 @@ class SessionCodec:
                              session.namespace or '/')
         except Exception as exc:
             # The application's objects and JSON module may raise anything.
-            self._logger().debug('a session cannot be copied: %r', exc)
+            self._logger().debug(
+                'a session cannot be copied: %r', exc,
+                extra=SESSION_NOT_COPIED(
+                    namespace=session.namespace, sid=session.sid,
+                    reason=repr(exc)))
             return session

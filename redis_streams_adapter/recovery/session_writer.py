@@ -30,6 +30,8 @@ from typing import Callable, Iterable, List, Optional, Sequence
 
 from ..protocol.application import Application
 from .local_sessions import LocalSessions
+from ..log_events import SESSION_NOT_KEPT, SESSION_NOT_WRITTEN, \
+    SESSIONS_ACCEPTED, SESSIONS_NOT_WRITTEN, SESSIONS_REFUSED
 from ..options import RecoveryOptions
 from .session import Session
 from .session_codec import SessionCodec
@@ -152,7 +154,11 @@ class SessionWriter:
             else:
                 refusal = self.stored.put(client, value)
         except Unavailable as exc:
-            self._logger().debug('a session was not written: %s', exc)
+            self._logger().debug(
+                'a session was not written: %s', exc,
+                extra=SESSION_NOT_WRITTEN(
+                    namespace=client.namespace, sid=client.sid,
+                    reason=str(exc)))
             self.local.change(client)
         else:
             if refusal is not None:
@@ -171,7 +177,10 @@ class SessionWriter:
             if client.warn():
                 self._logger().warning(
                     'the session of %s cannot be kept, so the client cannot '
-                    'be recovered: %r', client.sid, exc)
+                    'be recovered: %r', client.sid, exc,
+                    extra=SESSION_NOT_KEPT(
+                        namespace=client.namespace, sid=client.sid,
+                        reason=repr(exc)))
             return b''
 
     # -- the writer's task ------------------------------------------------
@@ -196,7 +205,10 @@ class SessionWriter:
                 self._complain(refusal)
                 raise refusal
             self._round_ended.set()
-            self._complaint = ''
+            if self._complaint:
+                self._complaint = ''
+                self._logger().info('Redis keeps sessions again',
+                                    extra=SESSIONS_ACCEPTED())
             task.works()
 
     def interrupt(self) -> None:
@@ -295,7 +307,7 @@ class SessionWriter:
             self._complaint = reason
             self._logger().warning(
                 'Redis refuses to keep sessions, so clients may not be '
-                'recovered: %s', reason)
+                'recovered: %s', reason, extra=SESSIONS_REFUSED(reason=reason))
 
     def catch_up(self, timeout: float) -> None:
         """Wait until all changes are written.
@@ -328,4 +340,5 @@ class SessionWriter:
                 raise refusal
         except Unavailable as exc:
             self._logger().warning(
-                'sessions were not written for the last time: %s', exc)
+                'sessions were not written for the last time: %s', exc,
+                extra=SESSIONS_NOT_WRITTEN(reason=str(exc)))

@@ -16,6 +16,7 @@ from .handover import Handover
 from ..clients.delivery import Delivery, Load
 from ..clients.encoding import Encoded
 from ..errors import NO_ROOM
+from ..log_events import CLIENT_RECOVERED
 from ..protocol.messages import DisconnectSockets, Message
 from ..options import RecoveryOptions
 from .local_clients import LocalClients, Outcomes
@@ -179,7 +180,10 @@ class ClientTracker:
         sessions.settle(client)
         if self._outcomes.settled(client.sid, namespace):
             self._clients.log('%s was recovered; it had missed %d packets',
-                              client.sid, len(visit.missed))
+                              client.sid, len(visit.missed),
+                              extra=CLIENT_RECOVERED(
+                                  namespace=namespace, sid=client.sid,
+                                  count=len(visit.missed)))
         if client.is_discarded and not client.is_leaving:
             # It was to be disconnected while it connected, which
             # python-socketio ignores.

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
 from ..concurrency.engines import Engine
+from ..concurrency.log_context import ContextLogger
 from ..errors import DecodeError, NO_ROOM, RedisStreamsError
 from ..losses import DELETED, EVICTED, Loss, MISSING, TRIMMED, VANISHED
 from ..options import Options
@@ -78,7 +79,7 @@ class Channel:
                  skip: Callable[[DecodeError, str], None],
                  no_room: Callable[[str, RedisStreamsError], None],
                  carry_out: Callable[[Event], None]) -> None:
-        self.key = key
+        self.key, logger = key, ContextLogger(logger, stream=key)
         self.index = index
         self._count = options.stream_count
         self._max_len = max_len = options.max_len or 0

@@ -14,6 +14,7 @@ from typing import Any, Callable, Generic, Optional, Protocol
 
 from ..concurrency.locks import Lock
 from ..concurrency.engines import check_monkey_patching
+from ..log_events import OUTBOX_LOST, USED_IN_UWSGI_MASTER
 from .processes import is_uwsgi_master, mark, notice_fork, register
 from .runtime import R, Runtime
 
@@ -111,7 +112,8 @@ class Lifecycle(Generic[R]):
             self._logger().warning(
                 'a manager is used while uWSGI loads the application in its '
                 'master: workers may hang, because threads run when it forks; '
-                'use it in workers only, or set lazy-apps')
+                'use it in workers only, or set lazy-apps',
+                extra=USED_IN_UWSGI_MASTER())
         return runtime
 
     def made(self) -> Optional[Runtime[R]]:
@@ -153,7 +155,8 @@ class Lifecycle(Generic[R]):
             left = runtime.close(timeout)
             if left:
                 self._logger().error(
-                    'closed with %d messages that Redis did not take', left)
+                    'closed with %d messages that Redis did not take', left,
+                    extra=OUTBOX_LOST(count=left, node=runtime.uid))
 
     @property
     def phase(self) -> str:

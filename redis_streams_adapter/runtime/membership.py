@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Any, Callable, Iterable, Sequence
 
 from ..errors import NO_ROOM
+from ..log_events import LogEvent, NODE_PRESENT, SIGN_OF_LIFE_DROPPED
 from ..protocol.codec import Encoder
 from ..protocol.discovery import EVERYWHERE
 from ..protocol.events import Learned, Send
@@ -119,10 +120,11 @@ class Membership:
                                for each in questions):
             self._requests().learned()
         if not all(said):
-            self._logger().debug('no room for a heartbeat')
+            self._logger().debug('no room for a heartbeat',
+                                 extra=SIGN_OF_LIFE_DROPPED())
         for uid, shared in there.items():
-            self.log_about(shared[0], 'node %s is there [%s]', uid,
-                           in_words(shared[0], len(shared) - 1))
+            self.log_about(NODE_PRESENT, 'node %s is there [%s]', uid,
+                           shared[0], len(shared) - 1)
 
     @staticmethod
     def _begin_to_know(channel: Channel) -> bool:
@@ -174,9 +176,13 @@ class Membership:
             # As announced.
             self._node.serve((), time.monotonic())
 
-    def log_about(self, namespace: str, *args: Any) -> None:
-        """Log a change among the other members of a namespace."""
-        self._logger().log(self._level_of(namespace), *args)
+    def log_about(self, event: LogEvent, text: str, uid: str, namespace: str,
+                  others: int) -> None:
+        """Log a change among the other members of a namespace, and of others.
+        """
+        self._logger().log(
+            self._level_of(namespace), text, uid, in_words(namespace, others),
+            extra=event(namespace=namespace, other_node=uid, count=others + 1))
 
     def _level_of(self, namespace: str) -> int:
         """The log level for changes among the members of a namespace."""
@@ -199,7 +205,8 @@ class Membership:
         else:
             said = self._state.closed or self._put_sign(event)
         if not said:
-            self._logger().debug('no room for a heartbeat')
+            self._logger().debug('no room for a heartbeat',
+                                 extra=SIGN_OF_LIFE_DROPPED())
 
     def _say_current(self, event: Send) -> bool:
         """Write what is true now of the namespaces that are served; under the
@@ -280,7 +287,8 @@ class Membership:
             channel.writer.append(
                 self._emitter.encode(namespace, message), False)
         except NO_ROOM:
-            self._logger().debug('no room for a question')
+            self._logger().debug('no room for a question',
+                                 extra=SIGN_OF_LIFE_DROPPED())
         else:
             self._start_writer(channel)
 

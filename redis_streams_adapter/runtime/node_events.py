@@ -8,6 +8,7 @@ from typing import Callable, Sequence
 from ..concurrency.engines import Engine
 from ..concurrency.tasks import Task
 from ..errors import NO_ROOM
+from ..log_events import NODE_JOINED, NODE_LEFT, NODE_SILENT
 from ..protocol.codec import Packed
 from ..protocol.events import Acknowledged, Act, Completed, Event, Learned, \
     NodeJoined, NodeLeft, Send
@@ -15,7 +16,7 @@ from ..protocol.node import Node
 from ..protocol.transport import Way
 from .channel import Channel
 from .delivery import Requests
-from .membership import in_words, Membership
+from .membership import Membership
 from .status import Status
 from .tasks import Tasks
 
@@ -56,8 +57,8 @@ class NodeEvents:
         elif isinstance(event, NodeJoined):
             self._set_windows()
             self._membership.log_about(
-                event.namespace, 'node %s joined [%s]', event.uid,
-                in_words(event.namespace, event.others))
+                NODE_JOINED, 'node %s joined [%s]', event.uid,
+                event.namespace, event.others)
         elif isinstance(event, NodeLeft):
             with self._core:
                 is_gone = not self._node.is_known(event.uid)
@@ -66,10 +67,10 @@ class NodeEvents:
                 for channel in self._channels:
                     channel.writer.backpressure.node_reported(
                         event.uid, None, False)
+            kind, text = (NODE_SILENT, 'node %s fell silent [%s]') \
+                if event.silent else (NODE_LEFT, 'node %s left [%s]')
             self._membership.log_about(
-                event.namespace, 'node %s %s [%s]', event.uid,
-                'fell silent' if event.silent else 'left',
-                in_words(event.namespace, event.others))
+                kind, text, event.uid, event.namespace, event.others)
 
     def receive(self, packed: Packed, way: Way) -> None:
         """Take in a message from PUB/SUB; on a listener's task."""

@@ -35,10 +35,12 @@ import time
 from typing import Any, Callable, cast, FrozenSet, Generic, Iterable, List, \
     Optional, TypeVar
 
-from ..concurrency.availability import Availability, log_safely
+from ..concurrency.availability import Availability
 from ..concurrency.engines import Engine
 from ..concurrency.locks import Lock
+from ..concurrency.log_context import ContextLogger
 from ..concurrency.log_limiter import LogLimiter
+from ..log_events import VALUE_NOT_SENT
 from ..options import Options
 from ..protocol.application import Application
 from ..protocol.codec import Encoder
@@ -52,7 +54,7 @@ from .channel import Channel
 from .delivery import Deliveries, Requests
 from .membership import Membership
 from .node_events import NodeEvents
-from .status import LossReport, Status
+from .status import log_joined, log_left, LossReport, Status
 from .streams import Streams
 from .tasks import State, Tasks
 from .watchdog import Watchdog
@@ -71,7 +73,6 @@ JOIN_PATIENCE = 2.0
 COME_BACK_PATIENCE = 1.0
 
 Logger = Callable[[], logging.Logger]
-
 #: The type of the requests of this process, for the parts above the runtime.
 R = TypeVar('R', bound=Requests)
 
@@ -101,7 +102,8 @@ class Runtime(Generic[R]):
         self.engine = engine
         self.order = engine.lock()
         self.core = cast(Any, Lock())
-        self._logger, self.limited = logger, LogLimiter(logger)
+        self.logger = logger = ContextLogger(logger, lambda: self.uid)
+        self.limited = LogLimiter(logger)
         self.act = act
         # Until it is a member: other nodes wait for answers of members.
         self.encoder = encoder = Encoder(
@@ -257,9 +259,7 @@ class Runtime(Generic[R]):
                        for channel in self.channels
                        for what in ('reader', 'writer')]
         if joined:
-            log_safely(self._logger().info, '%s the cluster: %s, uid %s',
-                       'observing' if state.observes else 'joining',
-                       self._summary, self.uid)
+            log_joined(self.logger, state.observes, self._summary, self.uid)
         # One deadline for all calls: if Redis hangs, each client would wait.
         deadline = state.clients_since() + START_PATIENCE
         for each in awaited:
@@ -328,14 +328,13 @@ class Runtime(Generic[R]):
         for channel in self.channels:
             channel.delivery.end()
         self.status.log_more(math.inf)
+        if self._announced and not self.state.finished:
+            log_left(self.logger, self.uid, self.state.clients_since(), left)
         self.state.finished = True
         return left
 
     def _flush_and_drain(self, deadline: float) -> bool:
-        """Send the outbox, and deliver what is read back to local clients.
-
-        :return: whether the outbox was sent.
-        """
+        """Whether the outbox was sent; delivers what is read back, too."""
         if not self.streams.flush(max(0.0, deadline - time.monotonic())):
             return False
         for channel in self.channels:
@@ -395,6 +394,7 @@ class Runtime(Generic[R]):
                     '', ({'data': {'': value}}, neighbour)))
         except Exception as exc:
             # An application's object or JSON module may raise anything.
-            self._logger().debug('a value cannot be sent: %r', exc)
+            self.logger().debug('a value cannot be sent: %r', exc,
+                                extra=VALUE_NOT_SENT(reason=repr(exc)))
             return False
         return True

@@ -6,12 +6,14 @@ import threading
 import time
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
-from ..concurrency.availability import Availability
+from ..concurrency.availability import Availability, log_safely
 from ..concurrency.engines import Engine, Event
 from ..concurrency.locks import Lock
 from ..concurrency.log_limiter import LogLimiter
 from ..concurrency.tasks import Task
 from ..errors import DecodeError, RedisStreamsError
+from ..log_events import JOINED, LEFT, MESSAGE_NOT_CARRIED_OUT, \
+    MESSAGE_SKIPPED, MESSAGES_LOST, MORE_LOST, ON_LOSS_FAILED
 from ..losses import COUNTERS, EVICTED, Loss, Losses, MISSING
 from ..protocol.node import Node
 from ..stream.latency import total
@@ -20,6 +22,29 @@ from .channel import Channel
 from .delivery import Requests
 from .tasks import State
 from .watchdog import Watchdog
+
+
+def log_joined(logger: Callable[[], logging.Logger], observes: bool,
+               summary: str, uid: str) -> None:
+    """Log that this process becomes a member.
+
+    :param summary: the options that the servers of a cluster share.
+    """
+    log_safely(logger().info, '%s the cluster: %s, uid %s',
+               'observing' if observes else 'joining', summary, uid,
+               extra=JOINED())
+
+
+def log_left(logger: Callable[[], logging.Logger], uid: str, since: float,
+             left: int) -> None:
+    """Log that this process is no member any more.
+
+    :param since: when it became one, by the monotonic clock.
+    :param left: how many messages were left in the outbox.
+    """
+    lasted = time.monotonic() - since
+    log_safely(logger().info, 'left the cluster after %.1f s, uid %s',
+               lasted, uid, extra=LEFT(count=left, seconds=lasted))
 
 
 class LossReport:
@@ -47,8 +72,11 @@ class LossReport:
     def __call__(self, loss: Loss) -> None:
         with self._lock:
             line = self._losses.add(loss, time.monotonic())
+            total = self._losses.total(loss.kind)
         if line is not None:
-            self._logger().error('%s', line)
+            self._logger().error('%s', line, extra=MESSAGES_LOST(
+                loss=loss.kind, stream=loss.stream, other_node=loss.uid,
+                count=loss.count, total=total))
         if self._on_loss is not None:
             # A task of its own: it is the application's code.
             self._engine.spawn(self._call_back, self._on_loss, loss)
@@ -57,15 +85,17 @@ class LossReport:
         """Log losses that came too soon after another. To be called now and
         then, and with infinity at the end."""
         with self._lock:
-            lines = self._losses.more(now)
-        for line in lines:
-            self._logger().error('%s', line)
+            lines = [(kind, line, self._losses.total(kind))
+                     for kind, line in self._losses.more(now)]
+        for kind, line, total in lines:
+            self._logger().error(
+                '%s', line, extra=MORE_LOST(loss=kind, total=total))
 
     def _call_back(self, on_loss: Callable[[Loss], Any], loss: Loss) -> None:
         try:
             on_loss(loss)
         except Exception:
-            self._logger().exception('on_loss failed')
+            self._logger().exception('on_loss failed', extra=ON_LOSS_FAILED())
 
 
 class Status:
@@ -130,12 +160,15 @@ class Status:
         """Count and log what is not a valid message."""
         with self._core:
             self._skipped += 1
-        self._logger().warning('%s was skipped: %s', what, error)
+        self._logger().warning('%s was skipped: %s', what, error,
+                               extra=MESSAGE_SKIPPED(reason=str(error)))
 
     def no_room(self, what: str, error: RedisStreamsError) -> None:
         """Log that there was no room for what an entry or a request brings
         about. The node that waits for it reports that this one is missing."""
-        self._logger().warning('%s was not carried out: %s', what, error)
+        self._logger().warning(
+            '%s was not carried out: %s', what, error,
+            extra=MESSAGE_NOT_CARRIED_OUT(reason=str(error)))
 
     @property
     def is_connected(self) -> bool:

@@ -85,11 +85,12 @@ class Tasks:
         # Separate: if these fail, the streams may work, and nothing waits.
         self._pubsub = Availability(
             'PUB/SUB of Redis', logger, lambda: 'events are still sent',
-            lambda: 'requests fail; events are still sent')
+            lambda: 'requests fail; events are still sent', 'pubsub')
         self._sessions = Availability(
             'Redis, for the sessions of clients,', logger,
             lambda: 'clients that return can be recovered',
-            lambda: 'a client that returns now is new; events are still sent')
+            lambda: 'a client that returns now is new; events are still sent',
+            'sessions')
         #: What ``health()`` reports besides the streams.
         self.others = self._pubsub, self._sessions
         #: The start lock: one task at a time starts tasks.

@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, \
 
 from ..concurrency.availability import Availability, log_safely
 from ..concurrency.tasks import Task
+from ..log_events import TASK_RESUMED, TASK_STALLED
 from ..protocol.announcements import TICK_INTERVAL
 from .channel import Channel
 
@@ -59,8 +60,8 @@ class Watchdog:
         #: the two are never read in different states.
         self._beat: Optional[Tuple[float, float]] = None
         #: The tasks that were found without progress, and have made none
-        #: since.
-        self._stalled: List[str] = []
+        #: since; and since when, by the monotonic clock.
+        self._stalled: Dict[str, float] = {}
         #: How often a task was found without progress.
         self.stalls = 0
 
@@ -96,13 +97,21 @@ class Watchdog:
                 if self._rests(name, mark, clock) > patience:
                     stalled.append((name, part.interrupt))
         before, names = self._stalled, [name for name, _ in stalled]
-        self._stalled = names
+        self._stalled = {name: before.get(name, now) for name in names}
+        for name, since in before.items():
+            if name not in names:
+                log_safely(self._logger().warning,
+                           '%s makes progress again after %.0f s', name,
+                           now - since, extra=TASK_RESUMED(
+                               task=name, seconds=now - since))
         for name, interrupt in stalled:
             if name not in before:
                 self.stalls += 1
                 log_safely(self._logger().error,
                            '%s has work, and has made no progress for more '
-                           'than %.0f s', name, self._patience)
+                           'than %.0f s', name, self._patience,
+                           extra=TASK_STALLED(
+                               task=name, seconds=self._patience))
                 interrupt()
         if self._beat is not None \
                 and now - self._beat[0] > self._interval + self._patience:

@@ -21,6 +21,7 @@ from typing import Callable, Dict, Optional
 
 from ..concurrency.engines import Engine
 from ..concurrency.tasks import Task
+from ..log_events import INBOX_ALLOWED, INBOX_REFUSED
 from ..protocol.position import START
 from ..protocol.transport import Entry, Link
 from .connection import Refused
@@ -76,8 +77,8 @@ class Inbox:
         self._numbers: Dict[bytes, int] = {}
         #: How many answers to read next. Used by the task.
         self._count = COUNT
-        #: Whether the log has been told of the missing right. Used by the
-        #: task.
+        #: Whether the last thing that was logged is that the right is missing.
+        #: Used by the task.
         self._warned = False
 
     def await_open(self, patience: float) -> bool:
@@ -117,6 +118,10 @@ class Inbox:
             self.is_open = True
             self._known.set()
             task.works()
+            if self._warned:
+                self._warned = False
+                self._logger().info('this user may use an inbox again',
+                                    extra=INBOX_ALLOWED())
             pause = FIRST_PAUSE
             while not task.stopping:
                 begun = time.monotonic()
@@ -137,7 +142,7 @@ class Inbox:
                 self._logger().warning(
                     'this user may not use an inbox, so answers to requests '
                     'go into the stream of events, and shorten its history '
-                    '(%s)', exc)
+                    '(%s)', exc, extra=INBOX_REFUSED(reason=str(exc)))
             link.close()
             task.rest(TRY_AGAIN)
         finally:

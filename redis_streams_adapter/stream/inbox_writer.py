@@ -21,6 +21,7 @@ from typing import Callable, Deque, Dict, List, NamedTuple, Sequence
 
 from ..concurrency.engines import Engine
 from ..concurrency.tasks import Task
+from ..log_events import ANSWERS_ALLOWED, ANSWERS_REFUSED
 from ..protocol.transport import Fields, Unavailable
 from .connection import describe
 from .driver import Driver
@@ -250,6 +251,10 @@ class InboxWriter:
                     answer.otherwise()
                 else:
                     self.dropped += 1
+            elif self._refused_until != -math.inf:
+                self._refused_until = -math.inf
+                self._logger().info('this user may write into inboxes again',
+                                    extra=ANSWERS_ALLOWED())
             self._settle(number)
 
     def _refuse(self, reason: str) -> None:
@@ -259,4 +264,4 @@ class InboxWriter:
             self._logger().warning(
                 'this user may not write into inboxes, so answers to requests '
                 'go into the stream of events, and shorten its history (%s)',
-                reason)
+                reason, extra=ANSWERS_REFUSED(reason=reason))

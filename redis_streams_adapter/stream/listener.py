@@ -3,8 +3,7 @@
 ``@socket.io/redis-streams-adapter`` 0.3 sends over PUB/SUB what has no value
 later: requests and the answers to them (``dist/adapter.js``, ``doPublish``
 and ``doPublishResponse``). A message that is published while the connection
-is broken is not heard; a task that waits for an answer waits until its
-timeout.
+is broken is not heard: a call that needs it waits until its timeout.
 
 The task sleeps until the server sends something, until the channels change,
 or until the connection has to be checked, see :data:`QUIET`.
@@ -18,14 +17,14 @@ from typing import Any, Callable, Deque, Dict, FrozenSet, Iterable, List, \
 from ..concurrency.engines import Engine
 from ..concurrency.tasks import Task
 from ..concurrency.wakeup import Wakeup
+from ..log_events import REQUEST_FAILED
 from ..protocol.routing import slot_key
 from ..protocol.transport import Unavailable, Way
 from .driver import Driver
 from .connection import Connection, Refused
 from .topology import Address
 
-#: After how many seconds of silence the listener asks whether the connection
-#: still works.
+#: After how many seconds of silence the listener checks the connection.
 QUIET = 5.0
 
 #: After a message of this many bytes, other tasks may run.
@@ -395,6 +394,7 @@ class Listener:
             self._hear(heard)
         except Exception:
             # The defect concerns this message alone.
-            self._logger().exception('a request could not be processed')
+            self._logger().exception('a request could not be processed',
+                                     extra=REQUEST_FAILED())
         if len(heard.message) >= LARGE:
             self._pause()

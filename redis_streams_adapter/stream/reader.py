@@ -25,6 +25,7 @@ from typing import Callable, Optional, Sequence
 
 from ..concurrency.availability import log_safely
 from ..concurrency.tasks import Task
+from ..log_events import ENTRY_FAILED, READS_DO_NOT_WAIT, READS_WAIT
 from ..protocol.position import Position, START
 from ..protocol.transport import Ends, Entry, Link
 from .latency import Latency
@@ -282,6 +283,11 @@ Engine`.
         if not hasty or self.cursor != self._hasty_at:
             self._hasty, self._hasty_at = 0, self.cursor
         if not hasty:
+            if self._warned:
+                self._warned = False
+                log_safely(self._logger().info,
+                           'the server waits for entries again',
+                           extra=READS_WAIT())
             return
         self._hasty += 1
         if self._hasty >= HASTY_READS and not self._warned \
@@ -291,7 +297,8 @@ Engine`.
                        'the server, or a proxy before it, does not wait for '
                        'entries (XREAD BLOCK), so it is asked up to %d times '
                        'a second, and events are late by up to %g s',
-                       round(1 / LONGEST_PAUSE), LONGEST_PAUSE)
+                       round(1 / LONGEST_PAUSE), LONGEST_PAUSE,
+                       extra=READS_DO_NOT_WAIT())
         task.rest(min(LONGEST_PAUSE,
                       FIRST_PAUSE * 2 ** min(self._hasty - 1, 10)))
 
@@ -356,7 +363,8 @@ Engine`.
                 # The defect concerns this entry alone.
                 self.failed += 1
                 self._logger().exception(
-                    'entry %s could not be processed', entry.id)
+                    'entry %s could not be processed', entry.id,
+                    extra=ENTRY_FAILED(entry=str(entry.id)))
             finally:
                 # Also if logging fails. One step: nothing is called.
                 self.cursor = entry.id

@@ -1,8 +1,8 @@
 """Emitted messages wait in the outbox; one task sends them, batch by batch.
 
 *Group commit*: the task takes all that has gathered and sends it as one
-batch. The next batch forms by itself while this one is on its way, so the
-batches are as large as the load asks for.
+batch. The next batch forms while this one is on its way, so the batches are as
+large as the load.
 
 *Reconciliation*: if the connection breaks between a batch and its reply, the
 batch may be stored or not. Every entry carries the writer's id and its number
@@ -16,9 +16,8 @@ readers drop the copy by its numbers.
 acknowledged. After reconnecting the writer looks for its last acknowledged
 entry, and reports how many of its messages have vanished.
 
-*Backpressure*: if entries were sent faster than they are read, they would be
-trimmed before they are read, see
-:mod:`redis_streams_adapter.stream.backpressure`.
+*Backpressure*: entries sent faster than they are read would be trimmed
+unread, see :mod:`redis_streams_adapter.stream.backpressure`.
 
 *Ahead*: what a reader reports, and a question for that, must arrive at once,
 while the outbox may be long and may wait for readers. It is sent without a
@@ -41,6 +40,7 @@ from typing import Any, Callable, Iterable, List, Optional, Sequence
 from ..concurrency.availability import log_safely
 from ..concurrency.engines import Engine
 from ..concurrency.tasks import Task
+from ..log_events import MESSAGE_REFUSED, MULTI_ALLOWED, MULTI_REFUSED
 from ..protocol.position import Position, START
 from ..protocol.transport import Entry, EntryRefused, Fields, Identity, Link, \
     NotReplicated, OutOfMemory, Result, Unavailable
@@ -307,7 +307,11 @@ backpressure.Backpressure`.
                 log_safely(self._logger().warning,
                            'the server, or a proxy before it, refuses '
                            'transactions (MULTI), so events are written one '
-                           'by one')
+                           'by one', extra=MULTI_REFUSED())
+        elif self._warned:
+            self._warned = False
+            log_safely(self._logger().info, 'transactions are allowed again',
+                       extra=MULTI_ALLOWED())
         return self.outbox.first(
             most if room is None else min(room, most), BATCH_BYTES)
 
@@ -397,4 +401,5 @@ backpressure.Backpressure`.
     def _report(self, settled: Settled) -> None:
         self._waiters.wake_settled()
         for error in settled.refused:
-            self._logger().error('Redis refused a message: %s', error)
+            self._logger().error('Redis refused a message: %s', error,
+                                 extra=MESSAGE_REFUSED(reason=str(error)))

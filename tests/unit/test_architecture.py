@@ -16,7 +16,8 @@ PACKAGE = ROOT.name
 #: The modules and packages at the top level, floor by floor. Each may import
 #: those on lower floors.
 TOP = [
-    ['errors', 'losses', 'nodes', 'parsing', 'rules', 'version'], ['options'],
+    ['errors', 'log_events', 'losses', 'nodes', 'parsing', 'rules',
+     'version'], ['options'],
     ['configuration'], ['protocol'], ['concurrency'],
     ['stream'], ['runtime'], ['clients'], ['recovery'], ['cluster'],
     ['composition', 'streams_url'], ['manager'],
@@ -45,7 +46,8 @@ WITHIN = {
         ['arrivals', 'languages', 'plain_events'],
         ['node']],
     'concurrency': [
-        ['locks'], ['availability', 'eventlet_events', 'wakeup'],
+        ['locks', 'log_context'],
+        ['availability', 'eventlet_events', 'wakeup'],
         ['engines', 'log_limiter'], ['limiter', 'tasks']],
     'stream': [
         ['latency', 'masking', 'pages', 'scripts', 'versions'],

@@ -31,7 +31,8 @@ def test_one_line_for_each_kind_at_a_time() -> None:
     assert losses.add(Loss(MISSING, 'chat', 2, 'x'), LOSS_INTERVAL) is None
     assert losses.add(Loss(SET_BACK, 'chat'), LOSS_INTERVAL)
     assert losses.more(LOSS_INTERVAL) == []
-    line, = losses.more(LOSS_INTERVAL + 1)
+    (kind, line), = losses.more(LOSS_INTERVAL + 1)
+    assert kind == MISSING
     assert '(messages_lost: 3 in all)' in line
     # That line starts a new interval, too.
     assert losses.add(Loss(MISSING, 'chat', 4, 'x'),

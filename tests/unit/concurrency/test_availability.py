@@ -258,3 +258,50 @@ def test_parts_do_not_follow_each_other_without_end(
     now[0] += FOLLOW_INTERVAL + 1
     parts.up('writer', b'new')
     assert followed == ['reader', 'writer']
+
+
+def events(caplog: pytest.LogCaptureFixture) -> List[str]:
+    return [record.event for record in caplog.records
+            if record.levelno == logging.WARNING]
+
+
+def test_reason_that_changes_is_logged_once(
+        availability: Availability, caplog: pytest.LogCaptureFixture) -> None:
+    for part in ('writer', 'reader'):
+        availability.up(part)
+    for reason in ('ConnectionError: refused', 'NOPERM this user',
+                   'ConnectionError: refused', 'NOPERM this user'):
+        for part in ('writer', 'reader'):
+            for _ in range(3):
+                availability.down(part, reason)
+    away, other = (record for record in caplog.records
+                   if record.levelno == logging.WARNING)
+    assert (away.event, away.reason) == (
+        'redis_away', 'ConnectionError: refused')
+    assert (other.event, other.reason, other.task, other.count) == (
+        'redis_still_away', 'NOPERM this user', 'writer', 7)
+    assert 'after' in other.getMessage() and 'NOPERM' in other.getMessage()
+    for part in ('writer', 'reader'):
+        availability.up(part)
+    back = caplog.records[-1]
+    assert (back.event, back.count) == ('redis_back', 24)
+    # The next outage has its own reasons.
+    for reason in ('NOPERM this user', 'ConnectionError: refused'):
+        availability.down('writer', reason)
+    availability.up('writer')
+    assert events(caplog)[3:] == [
+        'redis_away', 'redis_still_away', 'redis_back']
+
+
+def test_reasons_that_differ_in_numbers_are_one(
+        availability: Availability, caplog: pytest.LogCaptureFixture) -> None:
+    for port in range(5):
+        availability.down('writer', f'Error 111 connecting to host:{port}')
+    assert events(caplog) == ['redis_away']
+
+
+def test_reasons_do_not_flood_the_log(
+        availability: Availability, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(1000):
+        availability.down('writer', 'x' * (number + 1))
+    assert len(caplog.records) == availability_module.REASONS

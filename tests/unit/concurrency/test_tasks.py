@@ -489,3 +489,24 @@ def test_green_threads_of_one_thread(logger: Logger) -> None:
     assert task.join(DEADLINE)
     assert answers == [True, True]
     assert not task.is_current()
+
+
+def test_later_defect_is_logged(start: Callable[..., Task], logger: Logger,
+                                caplog: pytest.LogCaptureFixture) -> None:
+    """Each error once, also if it follows a connection that broke."""
+    errors = [Unavailable('gone'), TypeError('a'), TypeError('a'),
+              ValueError('b'), TypeError('a')]
+    done = threading.Event()
+
+    def work(task: Task) -> None:
+        task.hurry()
+        if errors:
+            raise errors.pop(0)
+        done.set()
+        task.rest(DEADLINE)
+
+    start(work, Availability('Redis', logger, lambda: '7 messages wait'))
+    assert done.wait(DEADLINE)
+    assert [record.reason for record in caplog.records
+            if getattr(record, 'event', '') == 'task_failed'] == [
+        'TypeError: a', 'ValueError: b']

@@ -309,6 +309,7 @@ class Parts:
         self.pauses = 0
         self.events: List[FakeEvent] = []
         self.runtime: Any = SimpleNamespace(
+            uid='me',
             order=self.order, is_connected=True, closed=False,
             stream=lambda namespace: 'socket.io',
             await_connection=lambda timeout: self.runtime.is_connected,
@@ -337,7 +338,8 @@ class Parts:
             live=lambda: self.runtime, session_writer=self.writer,
             sessions=self.local, timeline=self.timeline,
             log_lines=lambda: self.delivery.log_lines(self.order),
-            log=lambda text, *args: self.log_texts.append(text % args),
+            log=lambda text, *args, extra: self.log_texts.append(text % args),
+            logger=logger,
             environ=self.server.environ.get, describe=self.describe,
             progress=self.progressed.append,
             flask_session=lambda client: client.flask,

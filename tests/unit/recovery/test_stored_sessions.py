@@ -294,7 +294,9 @@ def test_refused_write_is_logged_once(
     store.faults.append('refused: OOM')
     assert not node.run_once()
     assert len(logged(logging.WARNING)) == 2
+    assert logged(logging.INFO) == []
     assert node.run_once()
+    assert logged(logging.INFO) == ['Redis keeps sessions again']
     assert node.stored(client) is not None
     node.enter_room(client, 'x')
     store.faults.append('refused: OOM')

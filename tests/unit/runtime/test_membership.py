@@ -7,6 +7,7 @@ from typing import Any, Callable, Dict, List
 import pytest
 
 from redis_streams_adapter import OutboxFullError
+from redis_streams_adapter.log_events import NODE_LEFT
 from redis_streams_adapter.protocol.codec import Encoder
 from redis_streams_adapter.protocol.discovery import Knowledge, Span
 from redis_streams_adapter.protocol.events import Send
@@ -54,6 +55,7 @@ class World:
 
     def __init__(self) -> None:
         self.calls: List[Any] = []
+        self.fields: List[Dict[str, Any]] = []
         self.state = State()
         #: Whether the outbox has no room.
         self.full = False
@@ -77,7 +79,8 @@ class World:
                 learned=self.note('learned')),
             lambda: self.served,
             lambda: SimpleNamespace(  # type: ignore[arg-type, return-value]
-                log=self.note('log'), debug=self.note('debug')))
+                log=self.note_fields('log'),
+                debug=self.note_fields('debug')))
 
     def channel(self, writer_id: bytes,
                 carries: Callable[[str], bool]) -> Any:
@@ -97,6 +100,14 @@ class World:
         def called(*args: Any) -> None:
             assert not self.serving.depth and not self.core.depth
             self.calls.append((name, *args))
+
+        return called
+
+    def note_fields(self, name: str) -> Any:
+        """A method of a logger; the fields are kept apart."""
+        def called(*args: Any, extra: Dict[str, Any]) -> None:
+            self.note(name)(*args)
+            self.fields.append(extra)
 
         return called
 
@@ -336,8 +347,12 @@ def test_served_namespaces_are_known(world: World) -> None:
 def test_only_members_of_served_namespaces_matter(
         world: World, namespace: str, level: int) -> None:
     world.serve('/')
-    assert world.calls_of(world.membership.log_about, namespace, 'gone: %s',
-                          'a') == [('log', level, 'gone: %s', 'a')]
+    assert world.calls_of(
+        world.membership.log_about, NODE_LEFT, 'gone: %s [%s]', 'a', namespace,
+        4999) == [('log', level, 'gone: %s [%s]', 'a',
+                   f'{namespace} and 4,999 more')]
+    assert world.fields[-1] == NODE_LEFT(
+        namespace=namespace, other_node='a', count=5000)
 
 
 def test_heartbeat_is_sent(world: World) -> None:

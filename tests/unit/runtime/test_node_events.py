@@ -6,6 +6,8 @@ from typing import Any, List, Tuple
 import pytest
 
 from redis_streams_adapter import OutboxFullError
+from redis_streams_adapter.log_events import NODE_JOINED, NODE_LEFT, \
+    NODE_SILENT
 from redis_streams_adapter.protocol.codec import Packed
 from redis_streams_adapter.protocol.events import Acknowledged, Act, \
     Completed, Learned, NodeJoined, NodeLeft, Send
@@ -107,25 +109,27 @@ def test_leaving_node_is_not_awaited(world: World, silent: bool) -> None:
     world.node_events.carry_out(NodeLeft('/', 'other', silent))
     *reports, log = world.calls
     assert reports == 2 * [('node_reported', 'other', None, False)]
-    assert log[3:] == ('other', 'fell silent' if silent else 'left', '/')
+    text = f'node %s {"fell silent" if silent else "left"} [%s]'
+    assert log[1:] == (
+        NODE_SILENT if silent else NODE_LEFT, text, 'other', '/', 0)
 
 
 def test_node_that_leaves_one_namespace_is_awaited(world: World) -> None:
     """It still reads the streams."""
     world.node_events.carry_out(NodeLeft('/', 'elsewhere', False))
     log, = world.calls
-    assert log[3:] == ('elsewhere', 'left', '/')
+    assert log[1:] == (NODE_LEFT, 'node %s left [%s]', 'elsewhere', '/', 0)
 
 
-@pytest.mark.parametrize('event, verb', [
-    (NodeJoined('/', 'other', 4999), None),
-    (NodeLeft('/', 'other', True, 4999), 'fell silent')])
+@pytest.mark.parametrize('event, kind', [
+    (NodeJoined('/', 'other', 4999), NODE_JOINED),
+    (NodeLeft('/', 'other', True, 4999), NODE_SILENT)])
 def test_several_namespaces_take_one_line(world: World, event: Any,
-                                          verb: Any) -> None:
+                                          kind: Any) -> None:
     world.node_events.carry_out(event)
     lines = [call for call in world.calls if call[0] == 'log_about']
-    assert [line[-1] for line in lines] == ['/ and 4,999 more']
-    assert verb is None or lines[0][4] == verb
+    assert [line[-2:] for line in lines] == [('/', 4999)]
+    assert lines[0][1] is kind
 
 
 def test_message_over_pubsub_is_executed(world: World) -> None:

@@ -299,3 +299,24 @@ def test_an_outage_is_logged(
     assert runtime._waiting() == \
         'messages wait in the outbox until it is back' + waiting
     assert runtime._backlog() == back
+
+
+def test_records_name_the_node(
+        make_manager: MakeManager, stream: FakeStream,
+        caplog: pytest.LogCaptureFixture) -> None:
+    """One line when it joins, one when it has left."""
+    caplog.set_level(logging.INFO)
+    manager = make_manager()
+    manager.start()
+    uid = manager.uid
+    manager.close()
+    manager.close()
+    assert [(record.event, record.node) for record in caplog.records
+            if getattr(record, 'event', None) in ('joined', 'left')] == [
+        ('joined', uid), ('left', uid)]
+    left = caplog.records[-1]
+    assert left.count == 0 and left.seconds >= 0
+    assert 'left the cluster after' in left.getMessage()
+    # The next member of this process has a new uid.
+    manager.start()
+    assert caplog.records[-1].node == manager.uid != uid

@@ -82,7 +82,11 @@ def test_writer_with_work_and_no_progress(world: World,
     assert ['writer of a' in line for line in logged(logging.ERROR)] == [True]
     assert world.watchdog.stalls == 1
     world.outbox.stored += 1
+    assert logged(logging.WARNING) == []
     assert world.look(102.0 + LIMIT) == []
+    # Since the line before.
+    assert logged(logging.WARNING) == [
+        'writer of a makes progress again after 1 s']
     assert world.look(103.0 + 2 * LIMIT) == ['writer of a']
     assert world.watchdog.stalls == 2
 

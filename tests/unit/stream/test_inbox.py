@@ -118,6 +118,8 @@ def test_redis_is_away_at_first(stream: FakeStream,
 def test_without_the_right(stream: FakeStream, reading: Reading,
                            caplog: pytest.LogCaptureFixture) -> None:
     """The inbox stays closed, and says so once."""
+    caplog.set_level(logging.INFO)
+
     class Forbidden(FakeLink):
         def discard(self, *args: Any) -> None:
             raise Refused("NoPermissionError: no permissions to run 'xdel'")
@@ -135,6 +137,11 @@ def test_without_the_right(stream: FakeStream, reading: Reading,
     wait_until(lambda: made[1:] and stream.connections == 0)
     assert len([each for each in caplog.records
                 if 'may not use an inbox' in each.getMessage()]) == 1
+    reading.make_link = stream.link
+    reading.task.hurry()
+    wait_until(lambda: reading.inbox.is_open)
+    wait_until(lambda: [each for each in caplog.records if 'may use an inbox'
+                        in each.getMessage()])
 
 
 def test_large_answers_are_read_one_by_one(stream: FakeStream,

@@ -160,6 +160,7 @@ def test_answer_that_may_be_stored_does_not_go_elsewhere(
 
 def test_without_the_right(server: Server, sending: Sending,
                            caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     error = redis.exceptions.NoPermissionError(
         "User a has no permissions to run the 'xadd' command")
     server.replies = [error, error]
@@ -171,6 +172,11 @@ def test_without_the_right(server: Server, sending: Sending,
     assert not sending.writer.accepts
     assert len([each for each in caplog.records
                 if 'may not write' in each.getMessage()]) == 1
+    # What is sent all the same shows when it has the right.
+    sending.put(b'c')
+    sending.flush()
+    assert sending.writer.accepts
+    assert caplog.records[-1].event == 'answers_allowed'  # type: ignore
 
 
 def test_old_answers_are_dropped(server: Server, sending: Sending,

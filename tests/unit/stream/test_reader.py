@@ -174,7 +174,7 @@ def test_entry_whose_handler_and_log_raise(
     def trouble(entry: Entry) -> None:
         raise ValueError('x')
 
-    def full(*_: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError('no space left')
 
     monkeypatch.setattr(logging.getLogger('tests.unit'), 'exception', full)

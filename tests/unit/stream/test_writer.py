@@ -183,6 +183,11 @@ def test_server_without_transactions(writer: Writer, stream: FakeStream,
     assert stream.batches == [1] * 6
     line, = logged(logging.WARNING)
     assert 'refuses transactions (MULTI)' in line
+    monkeypatch.setattr(FakeLink, 'atomic', True)
+    for _ in range(2):
+        put(writer, 1, 2, 3)
+        send(writer)
+    assert logged(logging.INFO) == ['transactions are allowed again']
 
 
 # -- errors ------------------------------------------------------------------
