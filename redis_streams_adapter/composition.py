@@ -18,14 +18,11 @@ from typing import Any, Callable, Dict, Iterable, Optional, TYPE_CHECKING
 from .clients import hooks, send_queue, websocket
 from .clients.connections import Connections
 from .clients.delivery import Delivery
-from .clients.direct_delivery import DirectDelivery
 from .clients.registry import Registry
 from .clients.tracking import NoTracking, Tracking
-from .cluster.calls import Cluster
 from .cluster.incoming import Incoming
 from .cluster.inboxes import Inboxes
 from .cluster.local_stats import LocalStats, this_process
-from .cluster.outgoing import Outgoing
 from .cluster.pubsub import PubSub
 from .cluster.requester import Requester
 from .cluster.server_side import ServerSideHandlers
@@ -33,7 +30,10 @@ from .concurrency.engines import Engine, ServerEngine, ThreadEngine
 from .concurrency.log_context import ContextLogger
 from .concurrency.log_limiter import LogLimiter
 from .configuration import described
+from .errors import ConfigurationError
+from .kinds import Kinds, PLAIN
 from .options import Options
+from .protocol.messages import EMITTER_UID
 from .protocol.values import Serialiser
 from .runtime.delivery import Deliveries
 from .runtime.lifecycle import Lifecycle
@@ -45,6 +45,23 @@ if TYPE_CHECKING:
 
 #: The logger to use if neither the application nor its server has one.
 package_logger = getLogger('redis_streams_adapter')
+
+
+def _kinds(options: Options) -> Kinds:
+    """Which classes the parts are made of.
+
+    :raises ConfigurationError: an option needs a package that is not
+                                installed.
+    """
+    if not options.tracing:
+        return PLAIN
+    try:
+        from .tracing import KINDS
+    except ImportError as exc:
+        raise ConfigurationError(
+            "tracing needs opentelemetry-api, which is not installed: pip "
+            "install 'redis-streams-adapter[otel]'") from exc
+    return KINDS
 
 
 class Parts:
@@ -80,14 +97,16 @@ class Parts:
         self._limited = LogLimiter(logger)
         self._handlers = ServerSideHandlers(self._limited)
         #: Sends events and commands.
-        self.outgoing = Outgoing(self.lifecycle, self.registry)
+        #: The classes of the parts.
+        self._kinds = _kinds(options)
+        self.outgoing = self._kinds.outgoing(self.lifecycle, self.registry)
         #: Carries out what other processes write.
         stats = LocalStats(manager, described(options), self.stats,
                            self.health, self.latencies)
         self._incoming = Incoming(
             self.lifecycle, self.outgoing, self._handlers, stats)
         #: Sends requests and commands to all servers.
-        self.cluster = Cluster(
+        self.cluster = self._kinds.cluster(
             manager, self.lifecycle, self.outgoing, self._incoming,
             self._handlers, stats)
         # From here on: the task that creates the server sets these, once,
@@ -143,7 +162,9 @@ class Parts:
             engine = ServerEngine(server)
         runtime = Runtime(
             self._options, self._driver, engine, self.logger,
-            self._json_module(), self._write_only, self._incoming.act,
+            self._kinds.encoder(EMITTER_UID, self._json_module(),
+                                self._options.only_plaintext),
+            self._write_only, self._incoming.act,
             self._served_namespaces, self._make_deliveries,
             self._make_requests, former, self._observes)
         runtime.encoder.process = this_process()
@@ -173,14 +194,14 @@ class Parts:
 
     def _make_deliveries(self, runtime: Runtime[Requester]) -> Deliveries:
         """Decide how events reach the local clients of this process."""
-        direct = DirectDelivery(
-            runtime.append, runtime.order, runtime.act, self._write_only)
+        direct = self._kinds.direct(
+            runtime, runtime.append, runtime.order, runtime.act,
+            self._write_only)
         direct.local = local = self.local
         tracker, recovery = self.tracker, self._options.recovery
         if local is None or tracker is None or recovery is None:
             return direct
         # As above.
-        from .recovery.deliveries import StreamOrderDeliveries
         from .recovery.session_writer import SessionWriter
         from .stream.session_store import SessionStore
         writer = SessionWriter(
@@ -190,8 +211,9 @@ class Parts:
             runtime.engine, recovery, self._options.heartbeat_interval,
             Serialiser(self._json_module(), False), runtime.application,
             tracker.describe, tracker.progress, runtime.limited)
-        return StreamOrderDeliveries(
-            writer, local, direct, runtime.append, runtime.order, runtime.act,
+        return self._kinds.ordered(
+            runtime, writer, local, direct, runtime.append, runtime.order,
+            runtime.act,
             runtime.capacity, runtime.engine.event, runtime.limited,
             runtime.delivery)
 
@@ -199,8 +221,9 @@ class Parts:
         start = runtime.tasks.start_pubsub
         pubsub = PubSub(
             self._options, self._driver, runtime.engine, runtime.limited,
-            runtime.encoder, runtime.application, runtime.events.receive,
-            runtime.status.skip, start)
+            runtime.encoder, runtime.application,
+            self._kinds.hear(runtime, runtime.events.receive),
+            runtime.status.skip, start, self._kinds.unpack)
         inboxes = Inboxes(
             self._options, self._driver, runtime.engine, runtime.limited,
             runtime.uid, runtime.events.receive, runtime.status.skip, start)

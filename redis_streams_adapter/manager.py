@@ -144,6 +144,8 @@ class RedisStreamsManager(PubSubManager):
     :param on_loss: Called with a ``redis_streams_adapter.losses.Loss`` for
         every loss that was detected, in a task of its own, so that the
         application can ask its clients to reload. Default: ``None``.
+    :param tracing: Make spans of OpenTelemetry for events, see
+        ``docs/tracing.rst``. Needs the extra ``otel``. Default: ``False``.
     :param channel: Another name for ``stream_name``. Give one of them.
         Default: ``None``.
     :raises ConfigurationError: an option is unknown or wrong; it is named.
@@ -176,6 +178,7 @@ class RedisStreamsManager(PubSubManager):
                  # caller.
                  publish: str = Options.publish, min_replicas: int = 0,
                  on_loss: Optional[Callable[[Any], Any]] = None,
+                 tracing: bool = False,
                  channel: Optional[str] = None, **unknown: Any) -> None:
         given = resolve(locals())
         options = from_arguments(given)

@@ -240,6 +240,11 @@ class Options:
         'Called with a ``redis_streams_adapter.losses.Loss`` for every loss '
         'that was detected, in a task of its own, so that the application '
         'can ask its clients to reload.')
+    tracing: bool = _option(
+        False, BOOL,
+        'Make spans of OpenTelemetry for events, see ``docs/tracing.rst``. '
+        'Needs the extra ``otel``.',
+        parse=parsing.TRUTH)
 
     @property
     def recovery(self) -> Optional[RecoveryOptions]:

@@ -85,6 +85,7 @@ class PubSub:
                  listener's task.
     :param malformed: called with the error if a message is not valid.
     :param start: starts tasks.
+    :param decode: decodes a message.
     """
 
     def __init__(self, options: Options, driver: Driver, engine: Engine,
@@ -92,12 +93,15 @@ class PubSub:
                  application: Application,
                  hear: Callable[[Packed, Way], None],
                  malformed: Callable[[DecodeError], None],
-                 start: StartTask) -> None:
+                 start: StartTask,
+                 decode: Callable[[bytes, Application],
+                                  Optional[Packed]] = unpack) -> None:
         self._patience = driver.socket_timeout
         self._engine = engine
         self._encoder = encoder
         self._application = application
         self._hear = hear
+        self._decode = decode
         self._malformed = malformed
         self._start = start
         #: Whether the requests of this node go over PUB/SUB.
@@ -125,7 +129,7 @@ class PubSub:
 
     def _take_in(self, heard: Heard) -> None:
         try:
-            packed = unpack(heard.message, self._application)
+            packed = self._decode(heard.message, self._application)
         except DecodeError as exc:
             self._malformed(exc)
             return

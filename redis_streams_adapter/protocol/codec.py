@@ -16,6 +16,8 @@ otherwise. Only this package has the following fields; Node.js ignores them.
                      which that was true
 ``asks``             of an INITIAL_HEARTBEAT: asks for that list; of a
                      HEARTBEAT: asks all readers for their positions
+``trace``            of an event: the context of its span, see
+                     :mod:`redis_streams_adapter.tracing`
 ``presence``, …      of a sign of life: the namespaces of the server, see
                      :mod:`redis_streams_adapter.protocol.presence`
 ===================  ====================================================

@@ -27,6 +27,7 @@ from ..concurrency.engines import Event
 from ..protocol.events import Act
 from ..protocol.messages import Broadcast, Message
 from ..protocol.position import Position, START
+from ..protocol.transport import Entry
 from ..runtime.delivery import Client, Follower
 from ..stream.outbox import Capacity, Pending
 from .client_session import ClientSession
@@ -84,7 +85,7 @@ class StreamOrderDelivery:
         self._follower = follower
         #: Each entry moves the position.
         self.follower: Optional[Follower] = follower
-        self.received = follower.received
+        self.received: Callable[[Entry, Act], None] = follower.received
         self.history = follower.history
         self._events, self._waiting = follower.events, follower.waiting
         self._lists = follower.lists

@@ -80,6 +80,8 @@ R = TypeVar('R', bound=Requests)
 class Runtime(Generic[R]):
     """Everything of a manager that belongs to this process.
 
+    :param encoder: encodes as an emitter until the process is a member:
+                    other nodes wait for answers of members.
     :param act: carries out a message for the local clients; on the reader's
                 task.
     :param namespaces: returns the namespaces that are served.
@@ -90,7 +92,7 @@ class Runtime(Generic[R]):
     """
 
     def __init__(self, options: Options, driver: Driver, engine: Engine,
-                 logger: Logger, json: Any, write_only: bool,
+                 logger: Logger, encoder: Encoder, write_only: bool,
                  act: Callable[[Act], None],
                  namespaces: Callable[[], Iterable[str]],
                  make_deliveries: Callable[['Runtime[R]'], Deliveries],
@@ -105,9 +107,7 @@ class Runtime(Generic[R]):
         self.logger = logger = ContextLogger(logger, lambda: self.uid)
         self.limited = LogLimiter(logger)
         self.act = act
-        # Until it is a member: other nodes wait for answers of members.
-        self.encoder = encoder = Encoder(
-            EMITTER_UID, json, options.only_plaintext)
+        self.encoder = encoder
         self._only_plaintext = options.only_plaintext
         self._summary = options.summary
         #: Whether the start was logged. Written under the start lock.

@@ -20,7 +20,7 @@ TOP = [
      'version'], ['options'],
     ['configuration'], ['protocol'], ['concurrency'],
     ['stream'], ['runtime'], ['clients'], ['recovery'], ['cluster'],
-    ['composition', 'streams_url'], ['manager'],
+    ['kinds'], ['tracing'], ['composition', 'streams_url'], ['manager'],
     ['observer', 'shutdown', 'testing'],
     ['flask_test_client', 'termination'],
     ['flask_socketio', 'gunicorn', 'monitoring'],
@@ -138,7 +138,7 @@ FOREIGN = {
     'monitoring.blueprint': {'flask'},
     'monitoring.cluster': {'prometheus_client'},
     'monitoring.prometheus': {'prometheus_client'},
-    'testing.client': {'engineio', 'socketio'},
+    'testing.client': {'engineio', 'socketio'}, 'tracing': {'opentelemetry'},
     'commands.exporter': {'prometheus_client'},
     'commands.output': {'rich'}, 'commands.top': {'rich'},
 }
@@ -412,8 +412,8 @@ def test_import_loads_no_optional_package(statement: str) -> None:
     code = ('import sys, socketio\nbefore = set(sys.modules)\n'
             f'{statement}\n'
             'sys.exit(", ".join({"gevent", "eventlet", "flask", '
-            '"flask_socketio", "gunicorn", "prometheus_client", "rich", '
-            '"valkey"} '
+            '"flask_socketio", "gunicorn", "opentelemetry", '
+            '"prometheus_client", "rich", "valkey"} '
             '& set(sys.modules) - before) or 0)')
     done = subprocess.run([sys.executable, '-c', code],
                           stderr=subprocess.PIPE, text=True)

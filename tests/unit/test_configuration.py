@@ -26,7 +26,7 @@ def test_query() -> None:
         'channel_prefix': 'y', 'only_plaintext': 'true',
         'connection_state_recovery': 'true', 'session_key_prefix': 'z',
         'retention': '60', 'outbox_limit': '7', 'outbox_max_bytes': '8',
-        'publish': 'sync', 'min_replicas': '1'}
+        'publish': 'sync', 'min_replicas': '1', 'tracing': 'true'}
     # All options, except those that a string cannot express.
     assert {*texts, 'on_loss'} == set(NAMES)
     values = from_query(list(texts.items()))
@@ -37,7 +37,8 @@ def test_query() -> None:
                          'min_replicas'], int),
         **dict.fromkeys(['block_time', 'heartbeat_interval',
                          'heartbeat_timeout', 'retention'], float),
-        'only_plaintext': bool, 'connection_state_recovery': bool}
+        'only_plaintext': bool, 'connection_state_recovery': bool,
+        'tracing': bool}
     assert values == {
         'stream_name': 'x', 'stream_count': 3, 'max_len': 50,
         'read_count': 5, 'block_time': 1.5, 'heartbeat_interval': 2.0,
@@ -45,7 +46,7 @@ def test_query() -> None:
         'channel_prefix': 'y', 'only_plaintext': True,
         'connection_state_recovery': True, 'session_key_prefix': 'z',
         'retention': 60.0, 'outbox_limit': 7, 'outbox_max_bytes': 8,
-        'publish': 'sync', 'min_replicas': 1}
+        'publish': 'sync', 'min_replicas': 1, 'tracing': True}
     assert from_query([]) == {}
 
 

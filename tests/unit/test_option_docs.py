@@ -24,7 +24,7 @@ def test_the_parameters() -> None:
     names = [name for name, parameter in SIGNATURE.parameters.items()
              if parameter.kind is not parameter.VAR_KEYWORD]
     assert names == ids(TABLE)
-    assert len(names) == 24
+    assert len(names) == 25
     positional = [name for name, parameter in SIGNATURE.parameters.items()
                   if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
     assert positional == ['url', 'stream_name', 'write_only', 'logger',

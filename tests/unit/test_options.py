@@ -23,6 +23,7 @@ DEFAULTS: Dict[str, Any] = {
     'session_key_prefix': 'sio:session:', 'retention': None,
     'outbox_limit': 100_000, 'outbox_max_bytes': 64 * 1024 * 1024,
     'publish': 'background', 'min_replicas': 0, 'on_loss': None,
+    'tracing': False,
 }
 
 TEXTS = ('stream_name', 'channel_prefix', 'session_key_prefix')
@@ -59,7 +60,8 @@ WRONG = [
       if name not in ('max_len', 'retention')),
     *((name, value) for name in CHOICES for value in (
         *NONSENSE, None, True, 'STREAM', Incomparable())),
-    *(('only_plaintext', value) for value in (*NONSENSE, None, 0, 1)),
+    *((name, value) for name in ('only_plaintext', 'tracing')
+      for value in (*NONSENSE, None, 0, 1)),
     *(('min_replicas', value) for value in (
         *NONSENSE, None, -1, False, True, 0.5, 2**63)),
     *(('on_loss', value) for value in ('x', 1, True)),
