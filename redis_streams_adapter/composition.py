@@ -213,9 +213,8 @@ class Parts:
             tracker.describe, tracker.progress, runtime.limited)
         return self._kinds.ordered(
             runtime, writer, local, direct, runtime.append, runtime.order,
-            runtime.act,
-            runtime.capacity, runtime.engine.event, runtime.limited,
-            runtime.delivery)
+            runtime.act, runtime.capacity, runtime.engine.event,
+            runtime.limited, runtime.delivery)
 
     def _make_requests(self, runtime: Runtime[Requester]) -> Requester:
         start = runtime.tasks.start_pubsub

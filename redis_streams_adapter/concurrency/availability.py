@@ -82,6 +82,27 @@ def log_safely(write: Callable[..., None], *args: Any, **more: Any) -> None:
         traceback.print_exc()
 
 
+class Condition:
+    """What a server does not allow: one line in the log when it begins, one
+    when it is over. Used by one task."""
+
+    def __init__(self, logger: Callable[[], logging.Logger]) -> None:
+        self._logger = logger
+        #: Whether the last line is that it began.
+        self.holds = False
+
+    def begin(self, text: str, *args: Any, extra: Dict[str, Any]) -> None:
+        """It is so now, and may have been before."""
+        if not self.holds:
+            self.holds = True
+            log_safely(self._logger().warning, text, *args, extra=extra)
+
+    def end(self, text: str, extra: Dict[str, Any]) -> None:
+        """It is over."""
+        self.holds = False
+        log_safely(self._logger().info, text, extra=extra)
+
+
 class Availability:
     """What several tasks, its parts, know of one server.
 

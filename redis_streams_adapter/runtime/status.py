@@ -72,11 +72,11 @@ class LossReport:
     def __call__(self, loss: Loss) -> None:
         with self._lock:
             line = self._losses.add(loss, time.monotonic())
-            total = self._losses.total(loss.kind)
+            lost = self._losses.total(loss.kind)
         if line is not None:
             self._logger().error('%s', line, extra=MESSAGES_LOST(
                 loss=loss.kind, stream=loss.stream, other_node=loss.uid,
-                count=loss.count, total=total))
+                count=loss.count, total=lost))
         if self._on_loss is not None:
             # A task of its own: it is the application's code.
             self._engine.spawn(self._call_back, self._on_loss, loss)
@@ -87,9 +87,9 @@ class LossReport:
         with self._lock:
             lines = [(kind, line, self._losses.total(kind))
                      for kind, line in self._losses.more(now)]
-        for kind, line, total in lines:
+        for kind, line, lost in lines:
             self._logger().error(
-                '%s', line, extra=MORE_LOST(loss=kind, total=total))
+                '%s', line, extra=MORE_LOST(loss=kind, total=lost))
 
     def _call_back(self, on_loss: Callable[[Loss], Any], loss: Loss) -> None:
         try:

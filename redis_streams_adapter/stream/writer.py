@@ -30,14 +30,13 @@ as a whole or not at all.
 *Struck*: an exception that strikes the writer's task at any line ends its
 round as a broken connection does. The next round looks in the stream for what
 was in flight, and takes up the rest from the outbox. If one strikes a task
-that emits, what it has put into the outbox without waking the writer is found
-within :data:`IDLE`.
+that emits before it wakes the writer, its entry is found within :data:`IDLE`.
 """
 import logging
 import os
 from typing import Any, Callable, Iterable, List, Optional, Sequence
 
-from ..concurrency.availability import log_safely
+from ..concurrency.availability import Condition
 from ..concurrency.engines import Engine
 from ..concurrency.tasks import Task
 from ..log_events import MESSAGE_REFUSED, MULTI_ALLOWED, MULTI_REFUSED
@@ -154,7 +153,7 @@ backpressure.Backpressure`.
         self._last_identity: Optional[Identity] = None
         self._failures = 0
         self._pages = Pages(PAGE)
-        self._warned = False
+        self._no_multi = Condition(logger)
         self.batches = 0
         self.found_stored = 0
 
@@ -302,16 +301,12 @@ backpressure.Backpressure`.
         most = BATCH_ENTRIES
         if not link.atomic:
             most = 1
-            if not self._warned:
-                self._warned = True
-                log_safely(self._logger().warning,
-                           'the server, or a proxy before it, refuses '
-                           'transactions (MULTI), so events are written one '
-                           'by one', extra=MULTI_REFUSED())
-        elif self._warned:
-            self._warned = False
-            log_safely(self._logger().info, 'transactions are allowed again',
-                       extra=MULTI_ALLOWED())
+            self._no_multi.begin(
+                'the server, or a proxy before it, refuses transactions '
+                '(MULTI), so events are written one by one',
+                extra=MULTI_REFUSED())
+        elif self._no_multi.holds:
+            self._no_multi.end('transactions work again', MULTI_ALLOWED())
         return self.outbox.first(
             most if room is None else min(room, most), BATCH_BYTES)
 

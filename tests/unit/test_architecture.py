@@ -151,7 +151,7 @@ IMPURE = {'threading', 'time', 'logging', 'socket', 'os', 'random',
 MAX_LINES = 400
 
 #: Modules that are longer, with their limits. Their docstrings say why.
-LONGER = {'manager': 790}
+LONGER = {'manager': 800}
 
 #: The maximum number of lines by which such a module may stay below its limit.
 #: A module that has become shorter gets a lower limit.

@@ -187,7 +187,7 @@ def test_server_without_transactions(writer: Writer, stream: FakeStream,
     for _ in range(2):
         put(writer, 1, 2, 3)
         send(writer)
-    assert logged(logging.INFO) == ['transactions are allowed again']
+    assert logged(logging.INFO) == ['transactions work again']
 
 
 # -- errors ------------------------------------------------------------------
