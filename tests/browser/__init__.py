@@ -1,0 +1,1 @@
+"""Pages of the package in a real browser: Chromium."""
