@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from .commands.catalogue import add_commands
 from .commands.place import as_seconds, as_url
+from .dashboard import command as dashboard
 from .stream.masking import hide_logins
 from .version import VERSION
 
@@ -69,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         '--timeout', metavar='SECONDS', type=as_seconds, default=TIMEOUT,
         help='how long each step may take (default: %(default)g)')
     demo.set_defaults(run=lambda given: _demo(given.redis_url, given.timeout))
-    add_commands(commands)
+    add_commands(commands, {'dashboard': dashboard})
     return result
 
 

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from . import call, doctor, emit, exporter, lag, nodes, rooms, sessions, \
@@ -22,12 +22,13 @@ EPILOG = ('Exit status: 0, it worked; 1, it did not; 2, the arguments are '
           'what is shown.')
 
 
-def add_commands(commands: Any) -> None:
+def add_commands(commands: Any, more: Mapping[str, Any]) -> None:
     """Add all commands to the parser.
 
     :param commands: what ``add_subparsers`` has returned.
+    :param more: further ones, whose modules are above this one.
     """
-    for name, module in COMMANDS.items():
+    for name, module in {**COMMANDS, **more}.items():
         parser = commands.add_parser(
             name, help=module.HELP, epilog=EPILOG,
             description=_sentence(module.HELP))
