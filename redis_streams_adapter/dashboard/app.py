@@ -159,10 +159,10 @@ class Dashboard:
     def _redirect(self, environ: dict[str, Any], cookie: bool) -> _Answer:
         """To the page, at an address to which links are relative and that
         has no token."""
-        target = quote(str(environ.get('SCRIPT_NAME', '')),
-                       encoding='latin-1') + '/'
-        # Two slashes would begin the name of a host.
-        target = '/' + target.lstrip('/')
+        # Relative: a proxy may have taken a part of the path away.
+        place = '' if environ.get('PATH_INFO') else str(
+            environ.get('SCRIPT_NAME', '')).rpartition('/')[2]
+        target = './' + quote(place and place + '/', encoding='latin-1')
         return _plain('303 See Other', ('Location', target), *(
             [('Set-Cookie', self._access.cookie(environ))] if cookie else []))
 

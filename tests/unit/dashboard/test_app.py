@@ -110,8 +110,9 @@ def test_other_methods(dashboard: Dashboard, method: str, path: str) -> None:
 
 
 @pytest.mark.parametrize('place, target', [
-    ('/watch', '/watch/'), ('', '/'), ('//elsewhere', '/elsewhere/'),
-    ('/\u00c3\u00a9', '/%C3%A9/')])
+    ('/watch', './watch/'), ('/a/b', './b/'), ('', './'),
+    ('//elsewhere', './elsewhere/'), ('/\u00c3\u00a9', './%C3%A9/'),
+    ('/a:b', './a%3Ab/')])
 def test_links_are_relative_to_a_slash(dashboard: Dashboard, place: str,
                                        target: str) -> None:
     reply = ask(dashboard, '', SCRIPT_NAME=place)
@@ -140,7 +141,7 @@ def test_token_in_the_url(make: Callable[..., Dashboard]) -> None:
     dashboard = make(token='the token')
     reply = ask(dashboard, QUERY_STRING='token=the+token',
                 SCRIPT_NAME='/watch')
-    assert (reply.status, reply.headers['Location']) == (303, '/watch/')
+    assert (reply.status, reply.headers['Location']) == (303, './')
     cookie = cookie_of(reply)
     assert ask(dashboard, HTTP_COOKIE=cookie).status == 200
     assert ask(dashboard, '/dashboard.js', HTTP_COOKIE=cookie).status == 200
