@@ -150,7 +150,7 @@ class Dashboard:
         if path == '' or path == '/' and self._access.is_token(given):
             return self._redirect(environ, self._access.is_token(given))
         if path == '/events':
-            return self._events(method)
+            return self._events(environ, method)
         if path not in FILES:
             return _plain('404 Not Found')
         name, kind = FILES[path]
@@ -186,9 +186,11 @@ class Dashboard:
             return self._redirect(environ, True)
         return self._refuse(environ)
 
-    def _events(self, method: str) -> _Answer:
+    def _events(self, environ: dict[str, Any], method: str) -> _Answer:
         if self._feed.closed:
             return _plain('503 Service Unavailable')
+        # eventlet's server would keep them until it has 4 KB.
+        environ['eventlet.minimum_write_chunk_size'] = 0
         headers = [
             ('Content-Type', 'text/event-stream; charset=utf-8'), *HEADERS,
             # nginx would keep them until it has a page full.

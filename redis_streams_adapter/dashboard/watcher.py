@@ -50,11 +50,13 @@ class Watcher:
         #: Set while no task runs.
         self._idle = engine.event()
         self._idle.set()
-        #: Makes "is there a task" and "start one" one step, and "nobody looks"
-        #: and "end". Protects the field below.
+        #: Lets one viewer start the task. Protects the field below.
         self._lock = Lock()
-        #: The process whose task runs; ``None``: none. A child that was forked
-        #: has a copy of it, and no task.
+        #: The process whose task runs; ``None``: none. Written under the lock
+        #: by the viewer that starts the task, and without it by the task. A
+        #: viewer that comes between "nobody looks" and "the task has ended"
+        #: is served when it calls :meth:`ensure` again. A child that was
+        #: forked has a copy of it, and no task.
         self._runs_in: int | None = None
 
     def ensure(self) -> None:
@@ -65,13 +67,17 @@ class Watcher:
                 return
             self._runs_in = os.getpid()
             self._idle.clear()
-            try:
-                self._engine.spawn(self._run)
-            except BaseException:
-                # No thread can be started, or an exception struck.
+        started = False
+        try:
+            # Not under the lock: green threads may switch.
+            self._engine.spawn(self._run)
+            started = True
+        finally:
+            if not started:
+                # No thread can be started, or an exception struck; if the
+                # task has been started all the same, it notes that first.
                 self._runs_in = None
                 self._idle.set()
-                raise
 
     def wake(self) -> None:
         """Look now if nobody has looked for a while."""
@@ -84,6 +90,8 @@ class Watcher:
 
     def _run(self) -> None:
         try:
+            self._runs_in = os.getpid()
+            self._idle.clear()
             while self._goes_on():
                 began = time.monotonic()
                 point, state = self._source.look()
@@ -93,8 +101,7 @@ class Watcher:
             try:
                 self._source.close()
             finally:
-                with self._lock:
-                    self._runs_in = None
+                self._runs_in = None
                 self._idle.set()
 
     def _rest(self, began: float) -> None:

@@ -117,12 +117,8 @@ def test_cluster(make_redis: Callable[..., Any],
     state = viewer.wait_for(lambda each: each['problem'])
     assert state['events'][0]['to'] is None
     redis.start()
-    state = viewer.wait_for(lambda each: len(each['servers']) == 2)
-    outage = next(each for each in state['events']
-                  if each['kind'] == 'outage')
-    assert outage['to'] >= outage['from']
     # All servers have seen it, and it is one.
-    viewer.wait_for(lambda each: any(
+    viewer.wait_for(lambda each: len(each['servers']) == 2 and any(
         event['kind'] == 'outage' and event['to'] and len(event['by']) == 3
         for event in each['events']))
     # A server is killed.
@@ -157,8 +153,8 @@ def test_close_lets_viewers_go(redis_server: Any,
     assert app.counts['viewers'] == 1
     app.get('/close').read()
     assert viewer.ends()
-    assert app.counts == {'viewers': 0, 'asked': app.counts['asked'],
-                         'connected': False}
+    counts = app.counts
+    assert (counts['viewers'], counts['connected']) == (0, False)
     assert app.get('/watch/events').status == 503
 
 
