@@ -128,8 +128,12 @@
     while (body.rows.length > rows.length) body.deleteRow(-1);
     rows.forEach((cells, row) => {
       const line = body.rows[row] || body.insertRow();
+      // On a small screen the style makes cards of rows: they remain rows
+      // to a screen reader.
+      line.setAttribute('role', 'row');
       cells.forEach((cell, column) => {
         const each = line.cells[column] || line.insertCell();
+        each.setAttribute('role', 'cell');
         each.dataset.label = headings[id][column];
         const {text, bad, small, node} = typeof cell === 'object'
           ? cell : {text: cell};
