@@ -14,7 +14,8 @@ calls the node is a member like any other: HTTP requests that still run may
 emit. Each step has a time limit, even if Redis hangs.
 """
 import time
-from typing import Any, Callable, Iterable, List
+from typing import Any, Callable, Iterable, List, Protocol
+from weakref import WeakSet
 
 from .runtime.lifecycle import Lifecycle
 from .concurrency.engines import Engine, Event, ServerEngine, ThreadEngine
@@ -32,6 +33,19 @@ HANDLERS_TIMEOUT = 5.0
 MARGIN = 2.5
 
 
+class Endless(Protocol):
+    """Something with answers over HTTP that go on until the client leaves,
+    for which a server that shuts down would wait."""
+
+    def end_answers(self) -> None:
+        """End them soon. Returns at once; any task may call it."""
+
+
+#: All such things in this process. Each adds itself when it is made, in one
+#: step, and is gone when nothing else refers to it.
+ENDLESS: 'WeakSet[Endless]' = WeakSet()
+
+
 def watch(lifecycle: Lifecycle[Any]) -> None:
     """Track the requests of the manager's server from now on, so that their
     connections can be cut off if their clients do not let them end."""
@@ -41,10 +55,13 @@ def watch(lifecycle: Lifecycle[Any]) -> None:
 
 def disconnect_clients(lifecycles: Iterable[Lifecycle[Any]],
                        timeout: float = HANDLERS_TIMEOUT) -> None:
-    """Turn new clients away, and close the connections of all clients.
+    """Turn new clients away, and close the connections of all clients, and
+    answers that would go on.
 
     :param timeout: how many seconds disconnect handlers may take.
     """
+    for endless in list(ENDLESS):
+        endless.end_answers()
     serving = [each for each in lifecycles
                if each.connections is not None and not each.write_only]
     for lifecycle in serving:

@@ -22,6 +22,7 @@ from urllib.parse import quote
 
 from ..concurrency.engines import ThreadEngine
 from ..errors import ConfigurationError
+from ..shutdown import ENDLESS
 from ..version import VERSION
 from .access import Access, in_form
 from .feed import Feed
@@ -125,6 +126,12 @@ class Dashboard:
             'version': VERSION})
         self._watcher = Watcher(
             self._source, self._feed, engine, self._interval)
+        ENDLESS.add(self)
+
+    def end_answers(self) -> None:
+        """Let all viewers go, at once: a server that shuts down does not
+        have to wait for them. Later requests for events get 503."""
+        self._feed.close()
 
     def close(self) -> None:
         """Let all viewers go, and end the task and the connections.

@@ -90,3 +90,20 @@ def test_wait_for_a_hanging_manager_is_limited(
     assert not go_on.is_set()
     go_on.set()
     monkeypatch.undo()
+
+
+def test_answers_that_go_on_are_ended() -> None:
+    class Answers:
+        ended = 0
+
+        def end_answers(self) -> None:
+            self.ended += 1
+
+    answers, gone = Answers(), Answers()
+    shutdown.ENDLESS.add(answers)
+    shutdown.ENDLESS.add(gone)
+    del gone
+    shutdown.disconnect_clients([])
+    assert answers.ended == 1
+    assert len([each for each in shutdown.ENDLESS
+                if isinstance(each, Answers)]) == 1

@@ -10,6 +10,7 @@ import redis_streams_adapter.dashboard
 from redis_streams_adapter.dashboard import Dashboard
 from redis_streams_adapter.dashboard import app as module
 from redis_streams_adapter.errors import ConfigurationError
+from redis_streams_adapter.shutdown import disconnect_clients
 
 NOWHERE = 'redis://:secret@127.0.0.1:1/3'
 
@@ -207,6 +208,14 @@ def test_close_ends_the_events(make: Callable[..., Dashboard]) -> None:
     assert list(events) == []
     assert ask(dashboard, '/events').status == 503
     assert ask(dashboard).status == 200
+
+
+def test_shutdown_of_the_server_ends_the_events(
+        dashboard: Dashboard) -> None:
+    events = iter(ask(dashboard, '/events').iterable)
+    next(events)
+    disconnect_clients([])
+    assert list(events) == []
 
 
 @pytest.mark.parametrize('options, text', [
