@@ -91,10 +91,14 @@ def _most(measured: Any) -> float:
 
 def check_length(place: Place, measured: Sequence[Any]) -> Iterator[Finding]:
     """Check that streams are as long as they should be."""
+    is_used = any(each['length'] for each in measured)
     for each in measured:
         stream, length = each['stream'], each['length']
         most = math.ceil(each['max_len'] * EXCESS) + NODES
-        if not length:
+        if not length and is_used:
+            yield fine('stream', f'{stream} is empty: no namespace of the '
+                       'servers belongs to it')
+        elif not length:
             yield found('stream', f'the stream {stream} is empty: no server '
                         'writes to it; check --url and --stream, and '
                         'stream_name of the servers')
@@ -131,39 +135,47 @@ def check_names(redis: Redis, options: Options) -> Iterator[Finding]:
                         'namespace')
 
 
-def check_heartbeats(servers: Sequence[Seen], options: Options,
+def check_heartbeats(servers: Sequence[Seen], place: Place,
                      now: float) -> Iterator[Finding]:
     """Check that servers write when they should.
 
+    :param servers: those of each stream. One that writes to several streams
+                    is there several times.
     :param now: the time of Redis.
     """
-    limit = options.heartbeat_interval + GRACE
+    interval = place.options.heartbeat_interval
+    limit = interval + GRACE
     living = [each for each in servers if each.lives]
-    late = 0
+    late: set[str] = set()
     for each in living:
         silent = now - each.last
+        if each.uid in late:
+            continue
         if not each.closed and silent > limit:
-            late += 1
+            late.add(each.uid)
             yield found('heartbeats', f'the server {each.uid} has written '
                         f'nothing for {seconds(silent)}: it has died, hangs '
                         'or is cut off from Redis; look at its log')
         elif each.gap > limit:
-            late += 1
+            late.add(each.uid)
             yield found('heartbeats', f'the server {each.uid} wrote nothing '
                         f'for {seconds(each.gap)}, its heartbeats should '
-                        f'come every {seconds(options.heartbeat_interval)}: '
+                        f'come every {seconds(interval)}: '
                         'look for what blocks it (no monkey patching, long '
                         'computations, a full CPU)')
     if not late:
-        yield fine('heartbeats', f'{len(living)} servers write in time')
+        namespace = place.namespace or '/'
+        count = len({each.uid for each in living if each.serves(namespace)})
+        yield fine('heartbeats', f'{count} servers write in time')
 
 
 def check_generations(redis: Redis, servers: Sequence[Seen], place: Place,
                       ) -> Iterator[Finding]:
     """Check that servers in Node.js can ask each other."""
-    old = [each.uid for each in servers
-           if each.lives and not each.closed and not each.is_python]
     prefix, namespace = place.options.channel_prefix, place.namespace or '/'
+    old = [each.uid for each in servers
+           if each.lives and not each.closed and not each.is_python
+           and each.serves(namespace)]
     public = public_channel(prefix, namespace)
     marker = marker_channel(prefix, namespace)
     try:

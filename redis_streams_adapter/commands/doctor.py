@@ -70,7 +70,7 @@ def _examine(redis: Redis, place: Place, user: str | None, passive: bool,
                       'give the user of this command +xrevrange')
     else:
         now = time.time() + offset_of(redis, place.streams[0])
-        yield from checks.check_heartbeats(servers, place.options, now)
+        yield from checks.check_heartbeats(servers, place, now)
         yield from checks.check_generations(redis, servers, place)
         if not passive and any(
                 each.is_python and each.lives and not each.closed

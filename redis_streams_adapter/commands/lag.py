@@ -42,8 +42,9 @@ def run(given: argparse.Namespace, place: Place, output: Output) -> int:
     with Redis(place.driver) as redis:
         records = [measure(redis, place, each) for each in place.streams]
     output.table(records, COLUMNS, 'there is no stream')
-    for each in records:
-        if not each['length']:
+    if not any(each['length'] for each in records):
+        # One of several may be empty: no namespace belongs to it.
+        for each in records:
             output.note(f'the stream {each["stream"]} is empty: no server '
                         'writes to it; check --stream and --url')
     return 0

@@ -39,8 +39,12 @@ class Seen:
         self.closed = False
         #: Whether it runs this package.
         self.is_python = False
+        #: The namespaces in which it has written. A server in Node.js has
+        #: another uid in each.
+        self.namespaces: set[str] = set()
 
-    def add(self, at: float, kind: MessageType, is_python: bool) -> None:
+    def add(self, at: float, kind: MessageType, is_python: bool,
+            namespace: str) -> None:
         """Note an entry of it. They come in the order of the stream."""
         if self.last and not self.closed:
             self.gap = max(self.gap, at - self.last)
@@ -48,6 +52,11 @@ class Seen:
         self.closed = kind is MessageType.ADAPTER_CLOSE
         self.lives |= kind in SIGNS_OF_LIFE
         self.is_python |= is_python
+        self.namespaces.add(namespace)
+
+    def serves(self, namespace: str) -> bool:
+        """Whether it counts as a server of a namespace."""
+        return self.is_python or namespace in self.namespaces
 
 
 def servers_in(entries: Iterable[Any]) -> list[Seen]:
@@ -66,7 +75,7 @@ def servers_in(entries: Iterable[Any]) -> list[Seen]:
             continue
         seen.setdefault(envelope.uid, Seen(envelope.uid)).add(
             at, envelope.type, envelope.writer is not None
-            or b'presence' in (envelope.extra or {}))
+            or b'presence' in (envelope.extra or {}), envelope.namespace)
     return list(seen.values())
 
 

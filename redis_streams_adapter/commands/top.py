@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+import itertools
 import os
 import select
 import sys
@@ -105,12 +106,13 @@ class Top:
 
 
 def _print(top: Top, given: argparse.Namespace, output: Output) -> None:
-    for _ in _times(given.count):
+    for round_number in _times(given.count):
+        if round_number:
+            wait(given.interval)
         for each in top.look():
             output.object({'time': round(time.time(), 3), **each})
         if top.problem:
             output.note(top.problem)
-        wait(given.interval)
 
 
 def _draw(top: Top, given: argparse.Namespace, output: Output) -> None:
@@ -144,10 +146,12 @@ def _style(row: Record, column: Column) -> str:
     return 'bold red' if bad.get(column.key) else ''
 
 
-def _times(count: int | None) -> Iterator[None]:
-    while count is None or count > 0:
-        yield
-        count = None if count is None else count - 1
+def _times(count: int | None) -> Iterator[int]:
+    """0, 1, 2, …
+
+    :param count: how many; ``None``: for ever.
+    """
+    return itertools.count() if count is None else iter(range(count))
 
 
 @contextmanager

@@ -222,7 +222,7 @@ def test_generations_of_node(make_redis: Callable[..., RedisServer],
 def test_gap_before_a_goodbye_is_not_late() -> None:
     seen = Seen('x')
     for at, kind in (1.0, 1), (2.0, 13), (60.0, 1), (61.0, 2):
-        seen.add(at, rights_type(kind), True)
+        seen.add(at, rights_type(kind), True, '/')
     assert seen.gap == 1.0 and not seen.closed
 
 

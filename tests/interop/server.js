@@ -17,16 +17,23 @@ const NAMESPACES = ['/', '/chat'];
 const settings = JSON.parse(process.argv[2]);
 
 async function makeRedisClient(name, url) {
+  // As a manager spells the servers of a cluster.
+  const cluster = url.startsWith('redis+cluster://')
+    ? url.split('://')[1].split(',').map((each) => `redis://${each}`) : null;
+  const packaged = await import(name);
+  let client;
   if (name === 'ioredis') {
-    const { Redis } = await import(name);
-    const client = new Redis(url);
-    client.on('error', (error) => console.error(`Redis: ${error.message}`));
-    return client;
+    client = cluster ? new packaged.Cluster(cluster)
+      : new packaged.Redis(url);
+  } else {
+    client = cluster
+      ? packaged.createCluster({ rootNodes: cluster.map((each) => ({ url: each })) })
+      : packaged.createClient({ url });
   }
-  const { createClient } = await import(name);
-  const client = createClient({ url });
   client.on('error', (error) => console.error(`Redis: ${error.message}`));
-  await client.connect();
+  if (name !== 'ioredis') {
+    await client.connect();
+  }
   return client;
 }
 

@@ -1,11 +1,14 @@
 """The topologies that these tests share. A test that kills a server starts it
 again."""
+import importlib.util
 from typing import Any, Iterator, List
 
 import pytest
 
 from ...conftest import skip_incapable, skip_or_fail
-from ...support.redis_binaries import RedisBinary, redis_binaries
+from ...support.certificates import Authority, Certificate, HOST
+from ...support.client_library import REDIS_CLIENT
+from ...support.redis_binaries import RedisBinary, redis_binaries, tls_binary
 from ...support.redis_cluster import RedisCluster
 from ...support.redis_server import RedisServer
 from ...support.replicated import Replicated
@@ -47,6 +50,39 @@ def sentinels(redis_binary: str) -> Iterator[SentinelSet]:
     """A master with a replica, and three Sentinels."""
     with SentinelSet() as servers:
         yield servers.start()
+
+
+@pytest.fixture(scope='session')
+def authority(tmp_path_factory: Any) -> Authority:
+    if importlib.util.find_spec('trustme') is None:
+        skip_or_fail('trustme is not installed')
+    return Authority(tmp_path_factory.mktemp('certificates'))
+
+
+@pytest.fixture(scope='session')
+def certificate(authority: Authority) -> Certificate:
+    """The certificate of a client."""
+    return authority.issue('client')
+
+
+@pytest.fixture(scope='session')
+def tls_server(authority: Authority, certificate: Certificate,
+               ) -> Iterator[RedisServer]:
+    """A server that requires TLS, and a certificate of its clients."""
+    binary = tls_binary()
+    if binary is None:
+        skip_incapable('no TLS')
+    with RedisServer(
+            append_only=True, binary=binary.path,
+            client_options={'ssl': True, **certificate.client_options},
+            ) as server:
+        yield server.start(
+            '--port', '0', '--tls-port', str(server.port),
+            *authority.issue('server').server_arguments)
+
+
+def tls_url(server: RedisServer, query: str) -> str:
+    return f'{REDIS_CLIENT}s://{HOST}:{server.port}/0?{query}'
 
 
 @pytest.fixture(scope='session', params=EACH)

@@ -1,13 +1,11 @@
 """Redis requires TLS, and a certificate of its clients."""
-import importlib.util
 from pathlib import Path
-from typing import Any, Iterator
 
 import pytest
 
 from redis_streams_adapter import RedisStreamsManager
 
-from ...conftest import skip_incapable, skip_or_fail
+from ...conftest import skip_incapable
 from ...integration.conftest import STEADY
 from ...integration.helpers import BACK_WITHIN
 from ...support.certificates import Authority, Certificate, HOST
@@ -19,49 +17,18 @@ from ...support.replicated import ask
 from ...support.wait import wait_until
 from ..fixtures import Connect, StartNodes, Unique
 from .accounts import start_pulses
+from .conftest import tls_url
 
 
-@pytest.fixture(scope='module')
-def authority(tmp_path_factory: Any) -> Authority:
-    if importlib.util.find_spec('trustme') is None:
-        skip_or_fail('trustme is not installed')
-    return Authority(tmp_path_factory.mktemp('certificates'))
-
-
-@pytest.fixture(scope='module')
-def certificate(authority: Authority) -> Certificate:
-    """The certificate of a client."""
-    return authority.issue('client')
-
-
-@pytest.fixture(scope='module')
-def redis(authority: Authority, certificate: Certificate,
-          ) -> Iterator[RedisServer]:
-    binary = tls_binary()
-    if binary is None:
-        skip_incapable('no TLS')
-    with RedisServer(
-            append_only=True, binary=binary.path,
-            client_options={'ssl': True, **certificate.client_options},
-            ) as server:
-        yield server.start(
-            '--port', '0', '--tls-port', str(server.port),
-            *authority.issue('server').server_arguments)
-
-
-def url_of(server: RedisServer, query: str) -> str:
-    return f'{REDIS_CLIENT}s://{HOST}:{server.port}/0?{query}'
-
-
-def test_killed_connections_lose_nothing(redis: RedisServer,
+def test_killed_connections_lose_nothing(tls_server: RedisServer,
                                          certificate: Certificate,
                                          start_nodes: StartNodes,
                                          connect: Connect,
                                          unique: Unique) -> None:
     pulses = start_pulses(
-        start_nodes, connect, unique, url_of(redis, certificate.query),
+        start_nodes, connect, unique, tls_url(tls_server, certificate.query),
         stream_name=unique('stream'), **STEADY)
-    with redis.client() as admin:
+    with tls_server.client() as admin:
         for _ in range(3):
             admin.execute_command('CLIENT', 'KILL', 'TYPE', 'normal')
             pulses.wait_flow()
@@ -104,7 +71,7 @@ def test_cluster_uses_certificate(authority: Authority,
     ('of another authority', 'unknown ca'),
     ('trusts another authority', 'certificate verify failed'),
 ])
-def test_wrong_certificate_is_reported(redis: RedisServer,
+def test_wrong_certificate_is_reported(tls_server: RedisServer,
                                        certificate: Certificate,
                                        tmp_path: Path, start_nodes: StartNodes,
                                        connect: Connect, unique: Unique,
@@ -118,7 +85,7 @@ def test_wrong_certificate_is_reported(redis: RedisServer,
         'trusts another authority': certificate._replace(
             authority=other.authority).query,
     }[fault]
-    (node,) = start_nodes(1, url_of(redis, query), **STEADY)
+    (node,) = start_nodes(1, tls_url(tls_server, query), **STEADY)
     client = connect(node)
     node.wait_health('degraded')
     # The server may close the connection before its reason has arrived. Then
