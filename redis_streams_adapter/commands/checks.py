@@ -180,7 +180,7 @@ def check_generations(redis: Redis, servers: Sequence[Seen], place: Place,
     marker = marker_channel(prefix, namespace)
     try:
         new = sum(_subscribers(link, public, marker)
-                  for link in redis.masters())
+                  for link in redis.masters(and_replicas=True))
     except Refused as exc:
         yield unknown('node.js', f'PUBSUB NUMSUB is refused ({exc}), so '
                       'servers in Node.js with the adapter 0.3 are not seen')

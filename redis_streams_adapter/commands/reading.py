@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..protocol.transport import Unavailable
-from ..stream.connection import Connection, describe, Refused
+from ..stream.connection import Connection, describe, Refused, translated
 from ..stream.driver import Driver
 from ..stream.servers import Command, Servers
 
@@ -70,13 +70,19 @@ class Redis:
         """Ask the next question over a new connection."""
         self._is_open = False
 
-    def masters(self) -> Iterator[Connection]:
+    def masters(self, and_replicas: bool = False) -> Iterator[Connection]:
         """A connection to each server that has keys, one after the other.
 
+        :param and_replicas: to the replicas of a cluster, too.
         :raises Unavailable: one cannot be reached.
         """
         cluster = self._driver.cluster
-        addresses = [None] if cluster is None else cluster.masters()
+        addresses: Sequence[Any] = [None]
+        if cluster is not None:
+            with translated(self._driver):
+                present = cluster.servers()
+            addresses = [*present.masters,
+                         *(present.replicas if and_replicas else ())]
         for address in addresses:
             link = Connection(self._driver.connecting_to(address), '',
                               self._driver.socket_timeout)

@@ -8,7 +8,7 @@ commands and parses replies, and nothing else. Connections use RESP2, because
 its replies are the same under every version of redis-py.
 """
 import os
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional
+from typing import Any, Callable, Dict, Mapping, NamedTuple, Optional
 from urllib.parse import SplitResult
 
 from ..errors import ConfigurationError
@@ -18,7 +18,8 @@ from .cluster_mode import ClusterMode
 from .library import client_of, complaint, errors_of, import_library, \
     is_named, library_of
 from .refusals import Refusals
-from .topology import Address, Cluster, master_in, Members, Sentinels
+from .topology import Address, Cluster, master_in, Members, Present, \
+    Sentinels
 from .url import credentials_of, database_of, hosts_of, options_of, \
     service_of, split_url
 
@@ -226,9 +227,10 @@ def _of_client(module: Any, client: Any,
         client.nodes_manager.initialize()
         return connection_to(client.get_node_from_key(key), timeout)
 
-    def masters() -> List[Address]:
+    def servers() -> Present:
         client.nodes_manager.initialize()
-        return [(node.host, node.port) for node in client.get_primaries()]
+        return Present(*([(node.host, node.port) for node in some] for some in
+                         (client.get_primaries(), client.get_replicas())))
 
     def places() -> Callable[[str], Any]:
         client.nodes_manager.initialize()
@@ -261,7 +263,7 @@ def _of_client(module: Any, client: Any,
         raise ConfigurationError(f'redis_options: {ONE_DATABASE}')
     _connector(module, options)
     return Driver(module, make, _timeout(options.get('socket_timeout')),
-                  Cluster(masters, places, connect), _selected(options),
+                  Cluster(servers, places, connect), _selected(options),
                   refusals=Refusals())
 
 
@@ -355,7 +357,7 @@ def _of_cluster(module: Any, parts: SplitResult,
         return lambda key: master_in(table, slot_of(key))
 
     return Driver(module, make, kwargs['socket_timeout'],
-                  Cluster(members.masters, places, at), _selected(kwargs),
+                  Cluster(members.present, places, at), _selected(kwargs),
                   refusals=members.refusals)
 
 

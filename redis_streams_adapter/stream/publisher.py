@@ -9,6 +9,7 @@ The session store has a queue of jobs, too. What they would share is shorter
 than the parameters it would need: here a message that is late is dropped,
 there commands are gathered for each server and each must be answered.
 """
+import time
 from collections import deque
 from typing import Any, Callable, Deque, Dict, List, NamedTuple, Optional, \
     Sequence
@@ -23,6 +24,13 @@ from .topology import Address
 #: How many messages wait for the publisher, at most: a message is sent at
 #: once, or is useless.
 MAX_WAITING = 10_000
+
+#: How long a count waits for a replica, in seconds: messages wait meanwhile.
+REPLICA_PATIENCE = 1.0
+
+#: How long a replica that could not be reached is not asked, in seconds. The
+#: cluster itself takes 15 by default to find out that it is gone.
+UNASKED = 30.0
 
 #: The key of the connection that a count uses.
 COUNTING = 'counting'
@@ -77,6 +85,9 @@ class Publisher:
         #: Returns the master that has a sharded channel; ``None``: the
         #: cluster was not asked yet. Written by the task.
         self._place: Optional[Callable[[str], Optional[Address]]] = None
+        #: Until when replicas are not asked, by their addresses. Written by
+        #: the task.
+        self._unasked: Dict[Address, float] = {}
         #: Whether the last attempt to connect has failed, or the task has
         #: ended. Written by the task, and by the task that interrupts it.
         self._down = False
@@ -244,20 +255,41 @@ class Publisher:
         if cluster is None:
             replies = [self._link(None).ask(*command)]
         else:
-            # Each server of a cluster counts only its own listeners. The
-            # masters are looked up for each count: a server that has lost a
-            # channel would report no listeners.
+            # Each server of a cluster counts only its own listeners. They
+            # are looked up for each count: a server that has lost a channel
+            # would report no listeners.
             with translated(self._driver):
-                masters = cluster.masters()
-            replies = [self._ask_once(each, *command) for each in masters]
+                present = cluster.servers()
+            replies = [self._ask_once(each, *command)
+                       for each in present.masters]
+            replies += [reply for each in present.replicas
+                        for reply in self._ask_replica(each, *command)]
         # Channels and numbers in turn.
         return [sum(int(reply[index]) for reply in replies)
                 for index in range(1, 2 * len(channels), 2)]
 
-    def _ask_once(self, address: Address, *command: bytes) -> Any:
+    def _ask_replica(self, address: Address, *command: bytes) -> List[Any]:
+        """The reply of a replica. A server in Node.js with ioredis may listen
+        there.
+
+        If it is gone, so are its listeners. No request fails for that: the
+        cluster may take long to notice it.
+        """
+        if time.monotonic() < self._unasked.get(address, 0.0):
+            return []
+        self._unasked.pop(address, None)
+        try:
+            return [self._ask_once(address, *command, timeout=min(
+                REPLICA_PATIENCE, self._driver.socket_timeout))]
+        except Unavailable:
+            self._unasked[address] = time.monotonic() + UNASKED
+            return []
+
+    def _ask_once(self, address: Address, *command: bytes,
+                  timeout: Optional[float] = None) -> Any:
         link = self._links[COUNTING] = Connection(
             self._driver.connecting_to(address), '',
-            self._driver.socket_timeout)
+            self._driver.socket_timeout if timeout is None else timeout)
         try:
             link.connect()
             return link.ask(*command)

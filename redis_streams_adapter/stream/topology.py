@@ -24,11 +24,22 @@ Address = Tuple[str, int]
 DOWN = frozenset(('s_down', 'o_down'))
 
 
+class Present(NamedTuple):
+    """The servers of a Redis Cluster, as one of them sees them.
+
+    :param masters: those that have slots.
+    :param replicas: those that follow them.
+    """
+
+    masters: Sequence[Address]
+    replicas: Sequence[Address] = ()
+
+
 class Cluster(NamedTuple):
     """How to look up the servers of a Redis Cluster. All three may block, and
     raise the client library's errors.
 
-    :param masters: asks the cluster for the addresses of its masters.
+    :param servers: asks the cluster which servers there are.
     :param places: asks the cluster which master has which slot. The result
                    maps a key to its master's address; ``None``: no master
                    has the slot.
@@ -36,7 +47,7 @@ class Cluster(NamedTuple):
                     socket timeout in seconds and a server's address.
     """
 
-    masters: Callable[[], List[Address]]
+    servers: Callable[[], Present]
     places: Callable[[], Callable[[str], Optional[Address]]]
     connect: Callable[[float, Address], Any]
 
@@ -137,12 +148,15 @@ class Members(Asked):
                 return slots
         return []
 
-    def masters(self) -> List[Address]:
-        """All servers that have slots, as one of the members sees them.
+    def present(self) -> Present:
+        """All servers that have slots, and their replicas.
 
         :raises: as :meth:`master_of`.
         """
-        return sorted({some.servers[0] for some in self.table()})
+        table = self.table()
+        masters = {some.servers[0] for some in table}
+        return Present(sorted(masters), sorted({
+            each for some in table for each in some.servers} - masters))
 
     def _views(self) -> Iterator[List[Slots]]:
         """The tables of the members that answer."""

@@ -7,7 +7,7 @@ from zlib import crc32
 
 from ..protocol.routing import slot_key
 from ..stream.driver import Driver, open_driver
-from ..stream.topology import Address, Cluster
+from ..stream.topology import Address, Cluster, Present
 
 #: Seconds that anything may take in a test. Generous: only a test that fails
 #: waits that long.
@@ -48,6 +48,7 @@ class FakePubSub:
         #: The masters of a cluster, and the master of each slot that was
         #: moved. A checksum assigns the other slots, see :meth:`master_of`.
         self.masters: List[Address] = [('one', 1), ('two', 2), ('three', 3)]
+        self.replicas: List[Address] = []
         self.moved: Dict[str, Address] = {}
         #: How often the cluster was asked where channels are.
         self.asked = 0
@@ -83,7 +84,7 @@ class FakePubSub:
 
         return Driver(
             _redis, make, socket_timeout,
-            Cluster(lambda: [('master', 0)], places,
+            Cluster(lambda: Present([('master', 0)], self.replicas), places,
                     lambda timeout, address: FakeConnection(
                         self, address[0], timeout, address)))
 

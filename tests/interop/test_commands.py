@@ -17,7 +17,9 @@ TIMES = {'heartbeat_interval': 0.5, 'heartbeat_timeout': 60.0}
 #: Transports, and whether they are on a Redis Cluster.
 CASES = [(Transport(OLD, 'stream'), False), (Transport(NEW, 'pubsub'), False),
          (Transport(NEW_IOREDIS, 'sharded-pubsub'), False),
-         (Transport(OLD, 'stream'), True), (Transport(NEW, 'pubsub'), True)]
+         (Transport(OLD, 'stream'), True), (Transport(NEW, 'pubsub'), True),
+         # It listens on any server, also on a replica.
+         (Transport(NEW_IOREDIS, 'pubsub'), True)]
 
 
 class Watched(NamedTuple):

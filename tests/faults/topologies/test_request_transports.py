@@ -128,20 +128,36 @@ def test_requests_reach_all_nodes(cluster: RedisCluster,
         assert stats['requests_dropped'] == stats['malformed'] == 0
 
 
-def test_listener_on_any_master_is_counted(cluster: RedisCluster,
+def test_listener_on_any_server_is_counted(cluster: RedisCluster,
                                            start_nodes: StartNodes,
                                            connect: Connect,
                                            unique: Unique) -> None:
-    """A server in Node.js may listen on any master."""
+    """A server in Node.js may listen on any server: one with ioredis chooses
+    among masters and replicas."""
     group = Group(cluster, start_nodes, connect, unique, PUBSUB, PUBSUB)
-    servers = [each for each in cluster.servers
-               if each.port in cluster.owners(each).values()]
-    assert len(servers) == 3
-    for server in servers:
+    assert len(cluster.servers) == 6
+    for server in cluster.servers:
         with server.client() as client, client.pubsub() as listener:
             listener.subscribe(group.public)
             group.nodes[0].wait_server_count(3)
         group.nodes[0].wait_server_count(2)
+
+
+def test_requests_do_not_need_replicas(cluster: RedisCluster,
+                                       start_nodes: StartNodes,
+                                       connect: Connect,
+                                       unique: Unique) -> None:
+    """The cluster still lists one that is frozen."""
+    group = Group(cluster, start_nodes, connect, unique, PUBSUB, PUBSUB)
+    replica = cluster.replica_of(cluster.master_of(group.prefix))
+    replica.freeze()
+    try:
+        group.check_requests()
+        group.wait_complete()
+    finally:
+        replica.thaw()
+        cluster.wait_healthy()
+    group.check_requests()
 
 
 def test_requests_follow_slot_of_channel(cluster: RedisCluster,
