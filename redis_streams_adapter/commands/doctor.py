@@ -15,7 +15,7 @@ from .clock import offset_of
 from .differences import check_options
 from .findings import Finding, FINDING, unknown
 from .lag import measure
-from .observed import recent_entries, Seen, servers_in
+from .observed import Seen, servers_in
 from .output import Column, Output
 from .place import Place
 from .reading import Redis, Refused
@@ -55,7 +55,7 @@ def _examine(redis: Redis, place: Place, user: str | None, passive: bool,
         measured = [measure(redis, place, each) for each in place.streams]
     except Refused as exc:
         yield unknown('stream', f'its length is not known ({exc}): give the '
-                      'user of this command +xlen, +xrange and +xrevrange')
+                      'user of this command +xinfo|stream and +xrevrange')
     else:
         yield from checks.check_length(place, measured)
         yield from checks.check_memory(redis, place, measured)
@@ -64,7 +64,7 @@ def _examine(redis: Redis, place: Place, user: str | None, passive: bool,
     now = time.time() + offset_of(redis, place.streams[0])
     try:
         for stream in place.streams:
-            servers += servers_in(recent_entries(redis, stream, now))
+            servers += servers_in(redis, stream, now)
     except Refused as exc:
         yield unknown('heartbeats', f'the stream cannot be read ({exc}): '
                       'give the user of this command +xrevrange')

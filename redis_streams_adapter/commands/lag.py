@@ -12,11 +12,12 @@ import time
 from typing import Any
 
 from ..protocol.position import Position
-from ..stream.connection import describe
+from ..protocol.transport import Ends
 from .clock import offset_of
+from .history import ends, Latest
 from .output import Column, number, Output, seconds, size
 from .place import Place
-from .reading import pairs, Redis, Refused
+from .reading import Redis
 
 HELP = 'how far back the stream goes, and how long a server may be away'
 
@@ -55,22 +56,15 @@ def measure(redis: Redis, place: Place, stream: str) -> dict[str, Any]:
 
     :raises Unavailable: Redis cannot be reached, or does not permit it.
     """
-    key = stream.encode()
     now = time.time() + offset_of(redis, stream)
-    length, first, newest, memory, info = redis.ask_all([
-        (stream, (b'XLEN', key)),
-        (stream, (b'XRANGE', key, b'-', b'+', b'COUNT', b'1')),
-        # Only these ids count, but Redis has no way to ask for them alone.
-        (stream, (b'XREVRANGE', key, b'+', b'-', b'COUNT', b'1')),
-        (stream, (b'MEMORY', b'USAGE', key)),
-        (stream, (b'XINFO', b'STREAM', key))])
-    for reply in (length, first, newest):
-        if isinstance(reply, Exception):
-            raise Refused(describe(reply)) from reply
+    found = ends(redis, stream)
+    length, first = found.length, found.first_id
+    memory, = redis.ask_all([(stream, (b'MEMORY', b'USAGE',
+                                       stream.encode()))])
     span = rate = recent = None
-    if first and newest:
-        begin, end = (Position.parse(each[0][0]).milliseconds / 1000
-                      for each in (first, newest))
+    if first is not None:
+        begin, end = (each.milliseconds / 1000
+                      for each in (first, found.last_id))
         span = max(0.0, now - begin)
         if length > 1 and end > begin:
             # Until now, so that a stream at rest gets a low rate.
@@ -82,7 +76,7 @@ def measure(redis: Redis, place: Place, stream: str) -> dict[str, Any]:
         'rate': rate, 'recent_rate': recent,
         'max_len': place.options.max_len,
         'retention': place.options.retention,
-        'trimmed': _is_trimmed(info, length, place.options.max_len or 0)}
+        'trimmed': _is_trimmed(found, place.options.max_len or 0)}
     record['away'] = away(record)
     return {name: round(value, 3) if isinstance(value, float) else value
             for name, value in record.items()}
@@ -92,21 +86,20 @@ def _recent_rate(redis: Redis, stream: str, now: float) -> float:
     """The rate of the entries that have come lately."""
     begin = Position(max(0, int((now - RECENT) * 1000)))
     # From the newest on, so that a burst counts.
-    found = redis.ask(stream, b'XREVRANGE', stream.encode(), b'+',
-                      bytes(begin), b'COUNT', b'%d' % RECENT_ENTRIES)
-    if len(found) < RECENT_ENTRIES:
-        return len(found) / RECENT
-    oldest = Position.parse(found[-1][0]).milliseconds / 1000
-    return len(found) / max(now - oldest, 0.001)
+    count, moment = 0, now - RECENT
+    read = Latest(redis, stream, begin, RECENT_ENTRIES)
+    for entry in read:
+        count, moment = count + 1, entry.id.milliseconds / 1000
+    if read.is_all:
+        return count / RECENT
+    return count / max(now - moment, 0.001)
 
 
-def _is_trimmed(info: Any, length: int, max_len: int) -> bool:
+def _is_trimmed(found: Ends, max_len: int) -> bool:
     """Whether entries have been trimmed."""
-    if isinstance(info, Exception):
-        return length >= max_len
-    added = pairs(info).get(b'entries-added')
     # Redis 6.2 does not count them.
-    return length >= max_len if added is None else added > length
+    return found.length >= max_len if found.added is None \
+        else found.added > found.length
 
 
 def away(record: dict[str, Any]) -> float | None:

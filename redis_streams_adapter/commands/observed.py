@@ -5,20 +5,19 @@ and those in Node.js with the adapter 0.2. With 0.3 they write none.
 """
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from ..errors import DecodeError
 from ..protocol.codec import open_envelope
 from ..protocol.messages import EMITTER_UID, MessageType, SIGNS_OF_LIFE
 from ..protocol.position import Position
+from ..protocol.transport import Entry
+from .history import Latest
 from .reading import Redis
 
 #: How far back the stream is read: so many seconds, and so many entries.
 WINDOW, MOST = 120.0, 20_000
-
-#: How many entries are read at once.
-PAGE = 500
 
 
 class Seen:
@@ -59,41 +58,44 @@ class Seen:
         return self.is_python or namespace in self.namespaces
 
 
-def servers_in(entries: Iterable[Any]) -> list[Seen]:
-    """The servers that have written entries.
+class Signs(NamedTuple):
+    """What an entry says of its server.
 
-    :param entries: ids and fields, in the order of the stream.
+    :param at: when it was written, by the clock of Redis.
     """
-    seen: dict[str, Seen] = {}
-    for entry_id, fields in entries:
-        try:
-            at = Position.parse(entry_id).milliseconds / 1000
-            envelope = open_envelope(fields)
-        except DecodeError:
-            continue
-        if envelope.uid == EMITTER_UID:
-            continue
-        seen.setdefault(envelope.uid, Seen(envelope.uid)).add(
-            at, envelope.type, envelope.writer is not None
-            or b'presence' in (envelope.extra or {}), envelope.namespace)
-    return list(seen.values())
+
+    at: float
+    uid: str
+    kind: MessageType
+    is_python: bool
+    namespace: str
 
 
-def recent_entries(redis: Redis, stream: str, now: float) -> list[Any]:
-    """The last entries of a stream, the oldest first.
+def servers_in(redis: Redis, stream: str, now: float) -> list[Seen]:
+    """The servers that have written one of the last entries of a stream.
 
     :param now: the time of Redis.
     :raises Unavailable: Redis cannot be reached, or does not permit it.
     """
-    begin = bytes(Position(max(0, int((now - WINDOW) * 1000))))
-    found: list[Any] = []
-    upto = b'+'
-    while len(found) < MOST:
-        page: Sequence[Any] = redis.ask(
-            stream, b'XREVRANGE', stream.encode(), upto, begin, b'COUNT',
-            b'%d' % PAGE)
-        found += page
-        if len(page) < PAGE:
-            break
-        upto = bytes(Position.parse(page[-1][0]).before())
-    return found[::-1]
+    begin = Position(max(0, int((now - WINDOW) * 1000)))
+    # Only what is needed of each: an entry may have some megabytes.
+    signs = [found for entry in Latest(redis, stream, begin, MOST)
+             for found in _signs_of(entry)]
+    seen: dict[str, Seen] = {}
+    for each in reversed(signs):
+        seen.setdefault(each.uid, Seen(each.uid)).add(
+            each.at, each.kind, each.is_python, each.namespace)
+    return list(seen.values())
+
+
+def _signs_of(entry: Entry) -> Iterator[Signs]:
+    """What an entry says, if it is one of a server."""
+    try:
+        envelope = open_envelope(entry.fields)
+    except DecodeError:
+        return
+    if envelope.uid != EMITTER_UID:
+        yield Signs(entry.id.milliseconds / 1000, envelope.uid, envelope.type,
+                    envelope.writer is not None
+                    or b'presence' in (envelope.extra or {}),
+                    envelope.namespace)

@@ -6,24 +6,21 @@ in Redis, so it works with proxies that refuse blocking commands, too.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 import json
 import re
 import time
-from typing import Any
 
 from ..errors import DecodeError
-from ..protocol.position import Position
+from ..protocol.position import Position, START
+from ..protocol.transport import Entry
 from .clock import offset_of, wait
 from .entries import CHOICES, record_of
+from .history import ends, History
 from .output import names, number, Output, Record, seconds
 from .place import as_count, Place
-from .reading import pairs, Redis, Refused, Unavailable
+from .reading import Redis, Refused, Unavailable
 
 HELP = 'show the entries of the stream as they come'
-
-#: How many entries are read at once.
-PAGE = 200
 
 #: Seconds between two reads at the end of the stream.
 INTERVAL = 0.2
@@ -84,7 +81,9 @@ class Tail:
         self._output = output
         self._redis = redis
         self._ahead = offset_of(redis, place.streams[0])
-        #: The id after which to read on, by stream.
+        self._histories = {stream: History(redis, stream)
+                           for stream in place.streams}
+        #: The position after which to read on, by stream.
         self._cursors = {stream: self._start(stream, given.begin)
                          for stream in place.streams}
         #: Where to end, by stream; ``None``: nowhere.
@@ -104,7 +103,8 @@ class Tail:
         self._head()
         while True:
             try:
-                found = [self._read(each) for each in self._cursors]
+                found = [history.page(self._cursors[stream])
+                         for stream, history in self._histories.items()]
             except Unavailable as exc:
                 if isinstance(exc, Refused) and not self._has_read:
                     raise
@@ -115,26 +115,26 @@ class Tail:
             if self._away is not None:
                 self._note_return()
             for stream, entries in zip(self._cursors, found):
-                for entry_id, fields in entries:
-                    if self._is_past(stream, entry_id):
+                for entry in entries:
+                    if self._is_past(stream, entry):
                         break
-                    self._cursors[stream] = bytes(entry_id)
-                    self._show(stream, entry_id, fields)
+                    self._cursors[stream] = entry.id
+                    self._show(stream, entry)
                     if self._given.count == self._shown:
                         return
             if self._ends is not None and not any(
-                    entries and not self._is_past(stream, entries[-1][0])
+                    entries and not self._is_past(stream, entries[-1])
                     for stream, entries in zip(self._cursors, found)):
                 return
-            if not any(len(entries) == PAGE for entries in found):
+            if not any(each.pages.full for each in self._histories.values()):
                 wait(INTERVAL)
 
-    def _start(self, stream: str, begin: str) -> bytes:
-        """The id after which to begin."""
+    def _start(self, stream: str, begin: str) -> Position:
+        """The position after which to begin."""
         if begin == END:
             return self._last(stream)
         if begin == BEGINNING:
-            return b'0-0'
+            return START
         age = _AGE.fullmatch(begin)
         if age:
             moment = time.time() + self._ahead \
@@ -142,29 +142,14 @@ class Tail:
             position = Position(max(0, int(moment * 1000)))
         else:
             position = Position.parse(_whole(begin))
-        return bytes(position.before()) if position > (0, 0) else b'0-0'
+        return position.before()
 
-    def _last(self, stream: str) -> bytes:
-        """The id of the last entry."""
-        key = stream.encode()
-        try:
-            found = self._redis.ask(stream, b'XREVRANGE', key, b'+', b'-',
-                                    b'COUNT', b'1')
-            return bytes(found[0][0]) if found else b'0-0'
-        except Refused:
-            # A server needs XINFO, but not XREVRANGE.
-            info = pairs(self._redis.ask(stream, b'XINFO', b'STREAM', key))
-            return bytes(info[b'last-generated-id'])
+    def _last(self, stream: str) -> Position:
+        """The position of the last entry."""
+        return ends(self._redis, stream).last_id
 
-    def _is_past(self, stream: str, entry_id: bytes) -> bool:
-        return self._ends is not None and \
-            Position.parse(entry_id) > Position.parse(self._ends[stream])
-
-    def _read(self, stream: str) -> Sequence[Any]:
-        found = self._redis.ask(
-            stream, b'XREAD', b'COUNT', b'%d' % PAGE, b'STREAMS',
-            stream.encode(), self._cursors[stream])
-        return found[0][1] if found else ()
+    def _is_past(self, stream: str, entry: Entry) -> bool:
+        return self._ends is not None and entry.id > self._ends[stream]
 
     # -- what is shown ----------------------------------------------------
 
@@ -173,10 +158,9 @@ class Tail:
             self._output.line(f'{"ID":<20} {"AGE":>8} {"NODE":<16} '
                               f'{"KIND":<25} {"SIZE":>7} NAMESPACE ROOMS')
 
-    def _show(self, stream: str, entry_id: bytes,
-              fields: Sequence[bytes] | None) -> None:
+    def _show(self, stream: str, entry: Entry) -> None:
         given = self._given
-        record = record_of(stream, entry_id, fields or (),
+        record = record_of(stream, bytes(entry.id), entry.fields,
                            time.time() + self._ahead, given.data)
         if self._namespace is not None \
                 and record['namespace'] not in (None, self._namespace) \
@@ -207,7 +191,7 @@ class Tail:
                 last = self._last(stream)
             except Unavailable:
                 return
-            if Position.parse(last) < Position.parse(self._cursors[stream]):
+            if last < self._cursors[stream]:
                 self._output.note(
                     f'the stream {stream} ends before the last entry that '
                     'was shown: Redis has lost entries')

@@ -20,7 +20,7 @@ ALL = ['xadd', 'xread', 'xinfo|stream', 'time', 'multi', 'exec', 'eval',
        'client|info', 'client|kill', 'xdel', 'pexpire']
 
 #: Those that the command itself needs besides.
-OWN = ['info', 'xlen', 'xrange', 'xrevrange', 'memory|usage',
+OWN = ['info', 'xrevrange', 'memory|usage',
        'pubsub|numsub', 'ping']
 
 

@@ -197,3 +197,36 @@ def test_joins_nothing(redis_server: RedisServer, stream: str,
         written = {fields[b'uid'].decode()
                    for _, fields in client.xrange(stream)}
     assert written <= {*uids, 'emitter'}
+
+
+def test_large_entries_are_read_few_at_once(
+        make_redis: Callable[..., RedisServer]) -> None:
+    """Twenty of a megabyte pass a server that sends no more than four at
+    once."""
+    server = make_redis().start()
+    with server.client() as client:
+        for _ in range(20):
+            client.xadd('socket.io', {
+                'uid': 'x', 'nsp': '/', 'type': 2, 'other': b'x' * 2**20})
+        client.config_set('client-output-buffer-limit',
+                          f'normal {4 * 2**20} 0 0')
+        done = run_command('tail', '--from', 'start', '--no-follow',
+                           '--json', url=server.url)
+        assert done.status == 0 and len(done.objects) == 20
+        assert done.err == ''
+
+
+def test_entry_above_the_limit_is_read_in_parts(
+        make_redis: Callable[..., RedisServer]) -> None:
+    server = make_redis().start()
+    with server.client() as client:
+        for size in (10, 5 * 2**20, 20):
+            client.xadd('socket.io', {
+                'uid': 'x', 'nsp': '/', 'type': 2, 'other': b'x' * size})
+        client.config_set('client-output-buffer-limit',
+                          f'normal {2 * 2**20} 0 0')
+        for begin in 'start', '1h':
+            done = run_command('tail', '--from', begin, '--no-follow',
+                               '--json', url=server.url)
+            assert done.status == 0 and len(done.objects) == 3
+            assert done.objects[1]['size'] > 5 * 2**20

@@ -94,7 +94,8 @@ WITHIN = {
         ['calls']],
     'commands': [
         ['errors', 'entries', 'findings', 'output', 'reading'],
-        ['clock', 'observed', 'place'],
+        ['clock', 'history', 'place'],
+        ['observed'],
         ['checks', 'rights', 'running'],
         ['asking', 'emit', 'lag', 'sessions', 'tail'],
         ['differences', 'exporter'],
