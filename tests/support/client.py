@@ -222,6 +222,12 @@ class Client(Listener):
 
         self._answers[name] = refuse
 
+    def emit(self, name: str, *args: Any,
+             namespace: Optional[str] = None) -> None:
+        """Send an event."""
+        self._socket.emit(name, args,
+                          namespace=namespace or self._namespaces[0])
+
     def call(self, name: str, *args: Any, namespace: Optional[str] = None,
              timeout: float = DEADLINE) -> Any:
         """Send an event and return the result of the server's handler."""

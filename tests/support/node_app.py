@@ -54,7 +54,8 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
                     whether the connect handlers have a third argument;
                     ``health``, options of the health checks, which are
                     answered if it is there; ``metrics``, whether they are
-                    at ``/metrics``;
+                    at ``/metrics``; ``admin``, options of
+                    :func:`instrument`;
                     ``goes_on``, see :func:`main`.
     """
     from redis_streams_adapter import RedisStreamsManager
@@ -65,6 +66,7 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
     with_auth = options.pop('with_auth', True)
     health = options.pop('health', None)
     with_metrics = options.pop('metrics', False)
+    admin = options.pop('admin', None)
     accepted: List[Any] = []
     recovery = options.get('connection_state_recovery')
     if isinstance(recovery, dict) and 'accepts' in recovery:
@@ -87,12 +89,31 @@ def make_plain(mode: str, redis_url: str, options: Dict[str, Any]
     node.record('accepts', accepted)
     for namespace in namespaces:
         node.register_handlers(namespace)
-    app: Any = socketio.WSGIApp(server)
+    pages = {} if admin is None else instrument(server, **admin)
+    app: Any = socketio.WSGIApp(server, static_files=pages)
     if health is not None:
         app = HealthMiddleware(app, server, **health)
     if with_metrics:
         app = add_metrics(app, server)
     return node, node.middleware(app)
+
+
+def instrument(server: Any, whole: bool = True, page: str = '',
+               **options: Any) -> Dict[str, str]:
+    """Have a server serve Socket.IO's admin UI.
+
+    :param whole: whether with the clients of all servers.
+    :param page: the directory of its page.
+    :param options: those of ``sio.instrument``.
+    :return: the directory by the URL.
+    """
+    from redis_streams_adapter.monitoring.admin_ui import instrument
+
+    if whole:
+        instrument(server, **options)
+    else:
+        server.instrument(**options)
+    return {'/admin-ui': page} if page else {}
 
 
 def add_metrics(app: Any, server: Any) -> Any:

@@ -110,7 +110,7 @@ WITHIN = {
         ['local_redis'],
         ['cluster']],
     'monitoring': [
-        ['metrics', 'source'], ['checks', 'prometheus'],
+        ['metrics', 'source'], ['admin_ui', 'checks', 'prometheus'],
         ['blueprint', 'cluster', 'wsgi']],
 }
 
