@@ -1,23 +1,30 @@
 """The observer and the commands see a cluster of servers on every topology,
 and show no password."""
+import urllib.request
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Sequence, \
     Tuple
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from redis_streams_adapter.commands.catalogue import COMMANDS
+from redis_streams_adapter.monitoring.metrics import PREFIX
 from redis_streams_adapter.observer import Observer
 from redis_streams_adapter.protocol.routing import stream_names
 
-from ...commands.conftest import Done, run_command
+from ...commands.conftest import COMMAND, Done, environment, run_command
 from ...conftest import connecting, make_unique, running
 from ...integration.conftest import start_managers, STEADY
 from ...support.certificates import Certificate
 from ...support.client import Client
 from ...support.node_process import NodeProcess
+from ...support.ports import free_port
+from ...support.process import OwnProcess
 from ...support.redis_cluster import RedisCluster
 from ...support.redis_server import RedisServer
 from ...support.replicated import ask
+from ...support.wait import wait_until
 from .conftest import tls_url
 
 PASSWORD = 'geheim-of-commands'
@@ -78,15 +85,20 @@ class Watched(NamedTuple):
     nodes: List[NodeProcess]
     clients: List[Client]
 
-    def run(self, command: str, *arguments: str, as_json: bool = True) -> Done:
-        """Run a command, which must work."""
+    @property
+    def command_url(self) -> str:
+        """For a command."""
         scheme, _, rest = self.url.partition('://')
         query = '&'.join(f'{name}={str(value).lower()}' for name, value in {
             **self.options, 'connection_state_recovery': True}.items())
+        return f'{scheme}+streams://{rest}' \
+            f'{"&" if "?" in rest else "?"}{query}'
+
+    def run(self, command: str, *arguments: str, as_json: bool = True) -> Done:
+        """Run a command, which must work."""
         done = run_command(
             command, *arguments, *(['--json'] if as_json else []),
-            '--timeout', '20', url=f'{scheme}+streams://{rest}'
-            f'{"&" if "?" in rest else "?"}{query}')
+            '--timeout', '20', url=self.command_url)
         check_secrecy(done)
         assert done.status == 0, done
         return done
@@ -219,6 +231,26 @@ def test_doctor(watched: Watched) -> None:
     """There is nothing to do."""
     for each in watched.run('doctor').objects:
         assert each['status'] == 'ok', each
+
+
+def test_exporter(watched: Watched, tmp_path: Path) -> None:
+    port = free_port()
+    process = OwnProcess(
+        [*COMMAND, 'exporter', '--port', str(port), '--timeout', '20'],
+        tmp_path / 'exporter.out', env=environment(watched.command_url))
+    try:
+        wait_until(lambda: f':{port}/metrics' in process.output(), 30.0)
+        with urllib.request.urlopen(f'http://127.0.0.1:{port}/metrics',
+                                    timeout=30.0) as answer:
+            text = answer.read().decode()
+    finally:
+        process.stop()
+    samples = {each.name: each.value
+               for family in text_string_to_metric_families(text)
+               for each in family.samples}
+    assert samples[f'{PREFIX}cluster_servers'] == 2
+    assert samples[f'{PREFIX}cluster_complete'] == 1
+    assert PASSWORD not in text + process.output()
 
 
 @pytest.mark.parametrize('command, arguments', [
