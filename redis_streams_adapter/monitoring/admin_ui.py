@@ -106,9 +106,10 @@ class AdminUI:
 
     def _show(self, sid: str) -> None:
         """Show the clients, until the administrator is gone."""
-        pause = FIRST
+        # Nothing sets it: it lets other tasks run.
+        event, pause = self._server.eio.create_event(), FIRST
         while True:
-            self._server.sleep(pause)
+            event.wait(pause)
             pause = self._refresh
             if not self._manager.is_connected(sid, self._namespace):
                 return
