@@ -129,6 +129,8 @@ CONNECTION_CLOSED = _info('connection_closed', 'reason')
 ROOM_NOT_ENTERED = _warning('room_not_entered', 'sid', 'reason')
 DISCONNECT_HANDLER_FAILED = _error('disconnect_handler_failed', 'sid')
 SERVER_SIDE_HANDLER_FAILED = _error('server_side_handler_failed', 'handler')
+ADMIN_UI_OUTDATED = _info('admin_ui_outdated', 'reason')
+ADMIN_UI_CURRENT = _info('admin_ui_current')
 WEBSOCKET_UNCHANGED = _debug('websocket_unchanged', 'reason')
 
 # -- clients that come back ---------------------------------------------------

@@ -15,6 +15,7 @@ from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
 from ..cluster.remote_socket import RemoteSocket
 from ..errors import ClusterTimeoutError, ConfigurationError, \
     RedisStreamsError
+from ..log_events import ADMIN_UI_CURRENT, ADMIN_UI_OUTDATED
 from ..manager import RedisStreamsManager
 from .source import find_manager
 
@@ -108,6 +109,7 @@ class AdminUI:
         """Show the clients, until the administrator is gone."""
         # Nothing sets it: it lets other tasks run.
         event, pause = self._server.eio.create_event(), FIRST
+        is_outdated = False
         while True:
             event.wait(pause)
             pause = self._refresh
@@ -117,8 +119,17 @@ class AdminUI:
                 sockets = self._sockets()
             except RedisStreamsError as exc:
                 # Redis is away, say. What was shown stays.
-                logger.info('the admin UI is not up to date: %s', exc)
+                if not is_outdated:
+                    is_outdated = True
+                    logger.info(
+                        'the admin UI is not up to date: %s', exc,
+                        extra=ADMIN_UI_OUTDATED(
+                            namespace=self._namespace, reason=str(exc)))
                 continue
+            if is_outdated:
+                is_outdated = False
+                logger.info('the admin UI is up to date again',
+                            extra=ADMIN_UI_CURRENT(namespace=self._namespace))
             if sockets is not None:
                 self._tell(sid, 'config', {'supportedFeatures':
                                            self._features})
