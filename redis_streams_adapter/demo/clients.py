@@ -6,16 +6,19 @@ no client should have received.
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 import threading
 import time
-from typing import Any
+from typing import Any, Protocol
 
 import socketio
 
 from .errors import DemoError
 from .orders import MARKER, QUESTION, ROOM
+
+#: Seconds for all clients together to disconnect.
+DISCONNECT_TIMEOUT = 2.0
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,7 @@ class Client:
             websocket_extra_options={'http_no_proxy': ['*']})
         self._socketio.on('*', self._receive)
         self._socketio.on('disconnect', self._disconnected)
-        handle_in_order(self._socketio)
+        handle_in_order(self._socketio.eio)
 
     @property
     def sid(self) -> str:
@@ -159,20 +162,38 @@ class Client:
         self._inbox.lose(self.name)
 
 
+class CanDisconnect(Protocol):
+    """A client, also one of :mod:`.web`."""
+
+    def disconnect(self) -> None:
+        ...
+
+
+def disconnect_all(clients: Iterable[CanDisconnect]) -> None:
+    """Disconnect clients at once, within :data:`DISCONNECT_TIMEOUT`."""
+    threads = [threading.Thread(target=client.disconnect, daemon=True)
+               for client in clients]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + DISCONNECT_TIMEOUT
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+
+
 def handle_in_order(client: Any) -> None:
     """Have a client handle its messages one after the other.
 
-    :param client: a ``socketio.Client``.
+    :param client: an ``engineio.Client``.
 
     python-engineio (up to 4.15 at least) starts a thread for each message
     that arrives, and of two threads the second may be first. The order in
     which messages arrive is part of what the demo shows.
     """
-    start: Callable[..., Any] = client.eio.start_background_task
+    start: Callable[..., Any] = client.start_background_task
 
     def start_or_run(target: Any, *args: Any, **kwargs: Any) -> Any:
-        if target == client.eio.handlers['message']:
+        if target == client.handlers['message']:
             return target(*args, **kwargs)
         return start(target, *args, **kwargs)
 
-    client.eio.start_background_task = start_or_run
+    client.start_background_task = start_or_run

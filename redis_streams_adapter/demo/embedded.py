@@ -14,6 +14,7 @@ import os
 from pathlib import Path
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -154,6 +155,9 @@ class EmbeddedRedis:
                        default, of the one that :func:`find_redis_server`
                        finds.
     :param timeout: seconds within which the server has to answer a PING.
+    :param append_only: whether it writes each command to a file before it
+                        replies, and so has its data after :meth:`kill` and
+                        :meth:`restart`.
 
     Raises :class:`EmbeddedRedisError` if there is no server, or if it did
     not start; no files are left then. It is a context manager, which calls
@@ -162,7 +166,7 @@ class EmbeddedRedis:
     host = '127.0.0.1'
 
     def __init__(self, executable: str | None = None,
-                 timeout: float = 10.0) -> None:
+                 timeout: float = 10.0, append_only: bool = False) -> None:
         #: Where its binary comes from, in words.
         self.origin = f'from {executable}'
         if executable is None:
@@ -174,6 +178,7 @@ class EmbeddedRedis:
             executable, self.origin = found.path, found.origin
         self.executable = executable
         self.port = 0
+        self._append_only = append_only
         self.process: subprocess.Popen[bytes] | None = None
         self.directory = Path(tempfile.mkdtemp(prefix='embedded-redis-'))
         running = False
@@ -194,6 +199,35 @@ class EmbeddedRedis:
     def pid(self) -> int | None:
         """The id of the server's process, ``None`` once it was stopped."""
         return self.process.pid if self.process is not None else None
+
+    def freeze(self) -> None:
+        """Suspend the server, with ``SIGSTOP``. Connections stay open."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Resume it, with ``SIGCONT``."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """Kill the server, with ``SIGKILL``. Its files stay."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+
+    def restart(self, timeout: float = 10.0) -> None:
+        """Start it again, after :meth:`kill`, on the same port.
+
+        :param timeout: seconds within which it has to answer a PING.
+
+        Raises :class:`EmbeddedRedisError` if it does not.
+        """
+        self._spawn()
+        if not self._wait_until_ready(time.monotonic() + timeout):
+            raise EmbeddedRedisError(
+                f'{self.executable} did not start again: '
+                f'{self._last_log_line()}')
 
     def stop(self) -> None:
         """End the server and remove its directory. Idempotent."""
@@ -234,7 +268,8 @@ class EmbeddedRedis:
             '--dir': str(self.directory),
             '--logfile': 'redis.log',
             '--save': '',
-            '--appendonly': 'no',
+            '--appendonly': 'yes' if self._append_only else 'no',
+            '--appendfsync': 'always',
             '--daemonize': 'no',
         }
         command = [self.executable]

@@ -50,6 +50,21 @@ class GivenRedis:
             raise DemoError(f'the stream {self._stream} could not be '
                             f'deleted: {reason}') from exc
 
+    def cut_connections(self) -> int:
+        """End all other connections to this server; return how many.
+
+        Raises :class:`DemoError` if that fails.
+        """
+        try:
+            # Those that publish and read are "normal", those that listen to
+            # channels "pubsub". This one is a normal one, and is skipped.
+            return sum(int(self._command('CLIENT', 'KILL', 'TYPE', kind))
+                       for kind in ('normal', 'pubsub'))
+        except Exception as exc:
+            reason = hide_secrets(str(exc) or type(exc).__name__, self._url)
+            raise DemoError(f'the connections could not be cut: {reason}'
+                            ) from exc
+
     def _command(self, *command: str) -> Any:
         # Through the package's own way of connecting, so that every scheme
         # of the manager is one of the demo, and a cluster is asked for the

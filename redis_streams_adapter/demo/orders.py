@@ -11,10 +11,17 @@ a worker and the standard input of the external process:
 ``wait``   seconds to wait for it
 =========  ==============================================================
 
-After each order the same sender emits a marker to everyone. The messages of
-one sender arrive in the order in which they were emitted, so a client that
-has the marker has all that the order brought it, and nothing is left to
-wait for.
+Behind the page of :mod:`.web`, an order has only these:
+
+==========  =============================================================
+``source``  the name of the sender
+``number``  how many events that makes, from 1; both go along in the data
+==========  =============================================================
+
+After each order of the first kind the same sender emits a marker to everyone.
+The messages of one sender arrive in the order in which they were emitted, so a
+client that has the marker has all that the order brought it, and nothing is
+left to wait for.
 """
 from __future__ import annotations
 
@@ -23,6 +30,7 @@ from typing import Any
 
 #: Names of the events.
 NEWS, QUESTION, MARKER = 'news', 'question', 'marker'
+COUNT = 'count'
 
 #: The room that some of the clients are in.
 ROOM = 'tea'
@@ -43,12 +51,18 @@ def news(step: int, text: str) -> dict[str, Any]:
 
 
 def carry_out(sender: Any, order: dict[str, Any]) -> Any:
-    """Emit what an order says, then its marker, and return the answer.
+    """Emit what an order says, then its marker if it has a step, and return
+    the answer.
 
     :param sender: a ``flask_socketio.SocketIO``, with a server or without.
     :param order: see above.
     """
     answer = None
+    if 'number' in order:
+        sender.emit(COUNT, {'source': order['source'],
+                            'number': order['number'],
+                            'sent': time.monotonic()})
+        return None
     if 'text' in order:
         data = news(order['step'], order['text'])
         if order.get('ask'):

@@ -4,8 +4,15 @@ from __future__ import annotations
 from ..options import NAMES
 
 
-def message_queue(url: str) -> str:
+#: The option that has clients recovered, as it stands in a URL.
+RECOVERY = 'connection_state_recovery'
+
+
+def message_queue(url: str, recovery: bool = False) -> str:
     """Return the URL as Flask-SocketIO's ``message_queue`` takes it.
+
+    :param recovery: whether it turns connection state recovery on, unless it
+                     already says something of that.
 
     ``redis://host`` becomes ``redis+streams://host``, and the same with
     every other scheme.
@@ -13,6 +20,8 @@ def message_queue(url: str) -> str:
     scheme, separator, rest = url.partition('://')
     if not scheme.endswith('+streams'):
         scheme += '+streams'
+    if recovery and f'{RECOVERY}=' not in rest:
+        rest += f'{"&" if "?" in rest else "?"}{RECOVERY}=true'
     return scheme + separator + rest
 
 

@@ -6,6 +6,7 @@ the worker that the client is connected to above it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 import os
 from statistics import median
 from typing import TextIO
@@ -42,6 +43,16 @@ class Report:
         for line in lines or ('',):
             self._write(f'  {name:<10}{line}')
             name = ''
+
+    def gap(self) -> None:
+        """Write an empty line."""
+        self._write('')
+
+    def happening(self, line: str) -> None:
+        """Write what happens while the page is served. Any task may."""
+        # The output may be closed: the demo goes on.
+        with suppress(OSError):
+            self._write(f'  {line}')
 
     def table_head(self) -> None:
         workers = ''
@@ -90,6 +101,13 @@ class Report:
                 f'exactly once, {stray} misdelivered')
         if right:
             text += f'; median {median(right):.1f} ms'
+        self.verdict(text, good)
+
+    def verdict(self, text: str, good: bool) -> None:
+        """Write the last line.
+
+        :param good: whether everything was as it should be.
+        """
         self._write('')
         self._write((self._paint('PASS', GREEN) if good
                      else self._paint('FAIL', RED)) + f'  {text}')

@@ -2,32 +2,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from pathlib import Path
-import secrets
-import shutil
-import tempfile
-import threading
 import time
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 from .report import Report
-from .clients import Client, Inbox
-from .embedded import EmbeddedRedis, EmbeddedRedisError
+from .clients import Client, Inbox, disconnect_all
+from .cluster import Cluster
 from .errors import DemoError, Interrupted
-from .given import GivenRedis
 from .orders import ROOM
-from .processes import APPLICATION, Emitter, Worker, cluster_environment
-from ..stream.masking import hide_secrets, shown
-from .redis_url import message_queue
+from .processes import APPLICATION
+from ..stream.masking import hide_secrets
 from .scenario import CLIENTS, EXTERNAL, LAST, MEMBERS, STEPS, WORKERS, Cell, \
     Step, explain, judge, with_unknown_steps
 from .signals import Signals
 
 TITLE = 'One event, emitted on one server, reaches the clients of all'
-
-#: Seconds for all clients together to disconnect.
-DISCONNECT_TIMEOUT = 2.0
 
 
 class Demo:
@@ -45,25 +34,19 @@ class Demo:
                  redis_url: str | None = None, timeout: float = 10.0,
                  application: str = APPLICATION) -> None:
         self.report = report
-        self.stream = f'redis-streams-adapter-demo-{secrets.token_hex(4)}'
         self._signals = signals
         self._timeout = timeout
-        self._application = application
-        self._redis_url = redis_url or ''
-        self._given: GivenRedis | None = None
-        self._embedded: EmbeddedRedis | None = None
-        self._directory: Path | None = None
+        self._cluster = Cluster(report, signals, redis_url, timeout,
+                                application)
         self._inbox = Inbox()
-        self._workers: list[Worker] = []
-        self._emitter: Emitter | None = None
         self._clients: dict[str, Client] = {}
 
     def run(self) -> bool:
         """Go through all of it; return whether everything was right."""
         began = time.monotonic()
         self.report.title(TITLE)
-        self._open_redis()
-        self._start_processes()
+        self._cluster.open_redis()
+        self._cluster.start_processes()
         self._connect_clients()
         self._write_facts(time.monotonic() - began)
         self.report.table_head()
@@ -89,74 +72,13 @@ class Demo:
         Raises :class:`DemoError`, after everything else, if the stream could
         not be deleted.
         """
-        self._disconnect_clients()
-        processes = [*self._workers, *filter(None, [self._emitter])]
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait()
-        self._workers, self._emitter = [], None
-        try:
-            # Only now: a worker that ends writes its goodbye to the stream.
-            if self._given is not None:
-                self._given.delete_stream()
-        finally:
-            self._given = None
-            if self._embedded is not None:
-                self._embedded.stop()
-                self._embedded = None
-            if self._directory is not None:
-                shutil.rmtree(self._directory, ignore_errors=True)
-                self._directory = None
-
-    def _disconnect_clients(self) -> None:
-        threads = [threading.Thread(target=client.disconnect, daemon=True)
-                   for client in self._clients.values()]
-        for thread in threads:
-            thread.start()
-        deadline = time.monotonic() + DISCONNECT_TIMEOUT
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        disconnect_all(self._clients.values())
         self._clients = {}
-
-    def _open_redis(self) -> None:
-        if self._redis_url:
-            given = GivenRedis(self._redis_url, self.stream)
-            product, version = given.check()
-            self._given = given
-            origin = ['given with --redis-url']
-        else:
-            with self._held():
-                try:
-                    self._embedded = EmbeddedRedis(timeout=self._timeout)
-                except EmbeddedRedisError as exc:
-                    raise DemoError(str(exc)) from exc
-            self._redis_url = self._embedded.url
-            product, version = GivenRedis(
-                self._redis_url, self.stream).check()
-            origin = ['started for this run', self._embedded.origin]
-        self.report.fact(
-            product, f'{version} at {shown(self._redis_url)}', *origin)
-        self.report.fact('Stream', self.stream)
-
-    def _start_processes(self) -> None:
-        environment = cluster_environment(
-            message_queue(self._redis_url), self.stream)
-        with self._held():
-            self._directory = Path(tempfile.mkdtemp(prefix='demo-'))
-            for number in range(1, WORKERS + 1):
-                worker = Worker(number, self._directory)
-                self._workers.append(worker)
-                worker.serve(self._application, environment)
-            self._emitter = Emitter(self._directory)
-            self._emitter.launch(environment)
-        for worker in self._workers:
-            worker.wait_until_member(WORKERS, self._timeout)
-            self._signals.check()
+        self._cluster.close()
 
     def _connect_clients(self) -> None:
         for name, number in CLIENTS.items():
-            worker = self._workers[number - 1]
+            worker = self._cluster.workers[number - 1]
             client = Client(name, self._inbox)
             self._clients[name] = client
             try:
@@ -173,7 +95,7 @@ class Demo:
                 client.join(self._timeout)
 
     def _write_facts(self, seconds: float) -> None:
-        for worker in self._workers:
+        for worker in self._cluster.workers:
             names = [name for name, number in CLIENTS.items()
                      if f'worker {number}' == worker.name]
             self.report.fact(
@@ -214,10 +136,10 @@ class Demo:
 
     def _sender(self, number: int) -> Callable[[dict[str, Any], float], Any]:
         if number != EXTERNAL:
-            return self._workers[number - 1].carry_out
-        if self._emitter is None:
+            return self._cluster.workers[number - 1].carry_out
+        if self._cluster.emitter is None:
             raise DemoError('the external process was not started')
-        return self._emitter.carry_out
+        return self._cluster.emitter.carry_out
 
     def _wait_for_the_last(self) -> list[str]:
         # When a sender's last marker has arrived, so have all its events: no
@@ -248,9 +170,6 @@ class Demo:
     def _received(self) -> dict[str, Any]:
         return {name: self._inbox.of(name) for name in CLIENTS}
 
-    def _held(self) -> AbstractContextManager[None]:
-        return self._signals.held()
-
 
 def run(out: TextIO, err: TextIO, redis_url: str | None = None,
         timeout: float = 10.0, application: str = APPLICATION) -> int:
@@ -265,13 +184,36 @@ def run(out: TextIO, err: TextIO, redis_url: str | None = None,
     0: every client got exactly what was meant for it. 1: one did not, or a
     step failed. 128 and the signal's number: it was interrupted.
     """
+    return supervise(
+        lambda report, signals: Demo(report, signals, redis_url, timeout,
+                                     application), out, err, redis_url)
+
+
+class Run(Protocol):
+    """What starts processes, and ends them."""
+
+    def run(self) -> bool:
+        ...
+
+    def close(self) -> None:
+        ...
+
+
+def supervise(make: Callable[[Report, Signals], Run], out: TextIO,
+              err: TextIO, redis_url: str | None) -> int:
+    """Carry out a run, end all that it has started, and return the status to
+    exit with, as :func:`run` does.
+
+    :param make: makes the run.
+    :param redis_url: its password is not shown.
+    """
     def say(text: str) -> None:
         text = hide_secrets(text, redis_url or '')
         print(f'redis-streams-adapter demo: {text}', file=err, flush=True)
 
     status = 1
     with Signals() as signals:
-        demo = Demo(Report(out), signals, redis_url, timeout, application)
+        demo = make(Report(out), signals)
         try:
             try:
                 if demo.run():

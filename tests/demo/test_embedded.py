@@ -1,7 +1,9 @@
 """The private Redis server of the demo, and of the tests."""
 import os
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -12,6 +14,7 @@ from redis_streams_adapter.demo import embedded
 from redis_streams_adapter.demo.embedded import EmbeddedRedis, \
     EmbeddedRedisError, find_redis_server
 from redis_streams_adapter.demo.given import GivenRedis
+from tests.support.wait import wait_until
 
 
 def script(path: Path, text: str) -> str:
@@ -81,6 +84,60 @@ def test_error_contains_output_of_server(
     monkeypatch.setattr(EmbeddedRedis, 'host', '192.0.2.1')
     with pytest.raises(EmbeddedRedisError, match='did not start: .*isten'):
         EmbeddedRedis(redis_binary)
+
+
+def test_data_survive_a_kill(redis_binary: str) -> None:
+    with EmbeddedRedis(append_only=True) as server:
+        port, before = server.port, server.pid
+        with redis.Redis.from_url(server.url) as client:
+            client.set('a', 1)
+        server.kill()
+        assert not psutil.pid_exists(before or 0)
+        server.restart()
+        assert server.port == port and server.pid != before
+        with redis.Redis.from_url(server.url) as client:
+            assert client.get('a') == b'1'
+        directory = server.directory
+    assert not directory.exists()
+
+
+def test_second_start_that_fails(redis_binary: str) -> None:
+    """Another process has taken the port meanwhile."""
+    with EmbeddedRedis(append_only=True) as server:
+        server.kill()
+        with socket.socket() as taken:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            taken.bind((server.host, server.port))
+            taken.listen()
+            with pytest.raises(EmbeddedRedisError, match='did not start ag'):
+                server.restart(timeout=5)
+    assert not server.directory.exists()
+
+
+def test_frozen_server_answers_later(redis_binary: str) -> None:
+    with EmbeddedRedis() as server, redis.Redis.from_url(
+            server.url, socket_timeout=10) as client:
+        client.ping()
+        server.freeze()
+        wait_until(lambda: psutil.Process(server.pid).status()
+                   == psutil.STATUS_STOPPED, what='the server to be frozen')
+        late = threading.Timer(0.05, server.resume)
+        late.start()
+        assert client.ping()
+        late.join()
+
+
+def test_all_connections_are_cut(redis_binary: str) -> None:
+    with EmbeddedRedis() as server, redis.Redis.from_url(
+            server.url) as client:
+        before = client.client_id()
+        with client.pubsub() as listener:
+            listener.subscribe('a')
+            wait_until(lambda: client.pubsub_numsub('a')[0][1], what='it')
+            assert GivenRedis(server.url, 'x').cut_connections() == 2
+            assert client.pubsub_numsub('a') == [(b'a', 0)]
+        # A new connection.
+        assert client.client_id() > before
 
 
 def prints(product: str, version: str) -> str:

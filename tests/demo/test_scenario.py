@@ -78,6 +78,17 @@ def test_message_queue_url(url: str, queue: str) -> None:
     assert message_queue(url) == queue
 
 
+@pytest.mark.parametrize('url, queue', [
+    ('redis://h:1/0', 'redis+streams://h:1/0?connection_state_recovery=true'),
+    ('redis://h?db=1',
+     'redis+streams://h?db=1&connection_state_recovery=true'),
+    ('redis+streams://h?connection_state_recovery=60',
+     'redis+streams://h?connection_state_recovery=60'),
+])
+def test_message_queue_url_with_recovery(url: str, queue: str) -> None:
+    assert message_queue(url, recovery=True) == queue
+
+
 @pytest.mark.parametrize('url, connection', [
     ('redis://u:p@h:1/0', 'redis://u:p@h:1/0'),
     ('redis+streams://h?max_len=5', 'redis://h'),
