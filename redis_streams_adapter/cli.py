@@ -20,7 +20,7 @@ import sys
 from typing import NoReturn
 
 from .commands.catalogue import add_commands
-from .commands.place import as_seconds, as_url
+from .commands.place import as_port, as_seconds, as_url
 from .dashboard import command as dashboard
 from .stream.masking import hide_logins
 from .version import VERSION
@@ -69,7 +69,16 @@ def parser() -> argparse.ArgumentParser:
     demo.add_argument(
         '--timeout', metavar='SECONDS', type=as_seconds, default=TIMEOUT,
         help='how long each step may take (default: %(default)g)')
-    demo.set_defaults(run=lambda given: _demo(given.redis_url, given.timeout))
+    demo.add_argument(
+        '--web', action='store_true',
+        help='serve a page on this machine with buttons that kill a server, '
+        'freeze Redis and the like, and with what each client has received; '
+        'it goes on until Ctrl-C')
+    demo.add_argument(
+        '--port', type=as_port, metavar='PORT',
+        help='the port of the page; 0: any (default: 8788, or any if that '
+        'is taken)')
+    demo.set_defaults(run=_demo)
     add_commands(commands, {'dashboard': dashboard})
     return result
 
@@ -94,14 +103,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _demo(redis_url: str | None, timeout: float) -> int:
+def _demo(given: argparse.Namespace) -> int:
     from .demo.errors import RequirementError
     from .demo.requirements import check_requirements
     try:
-        check_requirements(needs_redis=redis_url is None)
+        if given.port is not None and not given.web:
+            raise RequirementError('--port is the port of --web')
+        check_requirements(needs_redis=given.redis_url is None)
     except RequirementError as exc:
         print(f'{PROGRAM} demo: {exc}', file=sys.stderr)
         return 2
-    # After the check: it imports packages that may be missing.
+    # After the check: they import packages that may be missing.
+    if given.web:
+        from .demo.web import run as web
+        return web.run(sys.stdout, sys.stderr, given.redis_url, given.timeout,
+                       given.port)
     from .demo.run import run
-    return run(sys.stdout, sys.stderr, redis_url, timeout)
+    return run(sys.stdout, sys.stderr, given.redis_url, given.timeout)

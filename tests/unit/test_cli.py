@@ -12,6 +12,7 @@ from redis_streams_adapter import cli
 from redis_streams_adapter.demo import requirements, run
 from redis_streams_adapter.version import VERSION
 from redis_streams_adapter.demo.errors import RequirementError
+from redis_streams_adapter.demo.web import run as web
 
 
 @pytest.fixture
@@ -36,11 +37,35 @@ def test_demo(runs: List[Any]) -> None:
     assert runs == [(None, cli.TIMEOUT), ('redis://host/3', 2.5)]
 
 
+def test_page_of_the_demo(runs: List[Any],
+                          monkeypatch: pytest.MonkeyPatch) -> None:
+    pages: List[Any] = []
+
+    def page(out: Any, err: Any, *arguments: Any) -> int:
+        pages.append(arguments)
+        return 0
+
+    monkeypatch.setattr(web, 'run', page)
+    assert cli.main(['demo', '--web']) == 0
+    assert cli.main(['demo', '--web', '--port', '0', '--redis-url',
+                     'redis://host/3', '--timeout', '2.5']) == 0
+    assert pages == [(None, cli.TIMEOUT, None), ('redis://host/3', 2.5, 0)]
+    assert runs == []
+
+
+def test_port_without_page(runs: List[Any],
+                           capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(['demo', '--port', '8788']) == 2
+    assert '--port is the port of --web' in capsys.readouterr().err
+    assert runs == []
+
+
 @pytest.mark.parametrize('arguments', [
     [], ['unknown'], ['demo', 'more'], ['demo', '--timeout', '0'],
     ['demo', '--timeout', '-1'], ['demo', '--timeout', 'nan'],
     ['demo', '--timeout', 'inf'], ['demo', '--timeout', 'x'],
-    ['demo', '--redis-url', 'localhost']])
+    ['demo', '--redis-url', 'localhost'], ['demo', '--port', '65536'],
+    ['demo', '--port', 'x'], ['demo', '--port', '-1']])
 def test_wrong_arguments(runs: List[Any], arguments: List[str],
                          capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as raised:
