@@ -57,7 +57,7 @@ function show(state) {
     [lost(each), zero(lost(each)), 'lost'],
     [each.twice, zero(each.twice), 'twice'],
     [each.disordered, zero(each.disordered), 'out of order'],
-    [`${each.recovered} of ${each.returns}`,
+    [each.returns ? `${each.recovered} of ${each.returns}` : '–',
       each.recovered === each.returns ? '' : 'some', 'recovered'],
   ]));
   const mark = (word) =>
