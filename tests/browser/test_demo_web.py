@@ -1,5 +1,6 @@
 """The page of ``redis-streams-adapter demo --web``: each button is pressed, as
 a visitor does, and no client loses an event."""
+import re
 import signal
 from pathlib import Path
 from typing import Dict, Iterator, List
@@ -74,7 +75,7 @@ class Shown:
 
 
 def test_each_button_is_pressed(browser: Browser, demo: Run) -> None:
-    browser.resize(1000, dark=True)
+    browser.resize(920, dark=True)
     browser.open(DemoPage(demo).url)
     shown = Shown(browser)
     shown.wait_until_idle()
@@ -95,12 +96,21 @@ def test_each_button_is_pressed(browser: Browser, demo: Run) -> None:
             if each['recovered'] != '–']
     assert sum(int(returns) for _, returns in back) >= 3
     assert all(recovered == returns for recovered, returns in back)
+    # The dashboard in the page shows all clients.
+    browser.wait_for('document.querySelector("iframe").contentDocument.body'
+                     '.innerText.includes(arguments[0])', 'live, ')
+    browser.wait_for('/Clients\\s+6\\b/.test(document.querySelector("iframe")'
+                     '.contentDocument.body.innerText)')
     assert browser.errors() == []
     assert browser.hosts() == [DemoPage(demo).url.split('/')[2]]
     browser.screenshot('demo')
     demo.process.signal(signal.SIGINT)
     browser.wait_for_text('#busy', 'PASS')
     assert demo.wait() == 0, demo.text
+    # The dashboard logs no outage between the lines of what happened.
+    happened = demo.text.partition('  Open ')[2].partition('the demo ends')[0]
+    assert [line for line in happened.splitlines()[2:] if not re.match(
+        r'  \d\d:\d\d:\d\d  ', line)] == []
 
 
 def test_state_of_what_is_broken(browser: Browser, demo: Run) -> None:

@@ -6,7 +6,7 @@
 ``/events``        the state, again and again, as server-sent events
 ``/state``         the state, once, as JSON
 ``/press/NAME``    ``POST``: press a button
-``/dashboard/``    the dashboard, if there is one
+``/dashboard/``    the dashboard
 ================== ======================================================
 
 Other pages in the same browser cannot use it. A request must name this
@@ -63,11 +63,11 @@ class Page:
 
     :param board: the state.
     :param actions: the buttons.
-    :param dashboard: a WSGI application, if there is one.
+    :param dashboard: the one of the package, or another WSGI application.
     """
 
     def __init__(self, board: Board, actions: Actions,
-                 dashboard: Any = None) -> None:
+                 dashboard: Any) -> None:
         self.token = secrets.token_urlsafe(24)
         self._board = board
         self._actions = actions
@@ -88,7 +88,7 @@ class Page:
             return _answer(start_response, '403 Forbidden',
                            'this host is not served')
         path = environ.get('PATH_INFO') or '/'
-        if self._dashboard is not None and path.startswith('/dashboard/'):
+        if path.startswith('/dashboard/'):
             shift_path_info(environ)
             dashboard: Iterable[bytes] = self._dashboard(
                 environ, start_response)
@@ -139,8 +139,7 @@ class Page:
 
     def _state(self) -> str:
         return json.dumps({**self._board.snapshot(),
-                           'buttons': self._actions.available(),
-                           'dashboard': self._dashboard is not None})
+                           'buttons': self._actions.available()})
 
     def _events(self) -> Iterator[bytes]:
         version = -1

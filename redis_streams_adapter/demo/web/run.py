@@ -1,15 +1,18 @@
 """One run of the demo with its page, from the first process to the last."""
 from __future__ import annotations
 
+import logging
 from statistics import median
 import threading
 import time
 from typing import Any, TextIO
 
+from ...dashboard import Dashboard
 from ..clients import disconnect_all
 from ..cluster import Cluster
 from ..errors import DemoError, Interrupted
 from ..processes import APPLICATION
+from ..redis_url import message_queue
 from ..report import Report
 from ..run import supervise
 from ..scenario import CLIENTS, EXTERNAL
@@ -20,6 +23,9 @@ from .clients import ReturningClient
 from .emitting import Emitting
 from .page import Page
 from .serving import Serving
+
+#: Seconds between two questions of the dashboard.
+DASHBOARD_INTERVAL = 1.0
 
 TITLE = 'Break something, and see that no client loses an event'
 
@@ -51,7 +57,8 @@ class WebDemo:
                          for name in CLIENTS]
         self._actions = Actions(self._cluster, self._clients, self._board,
                                 timeout)
-        self._page = Page(self._board, self._actions)
+        self._dashboard: Dashboard | None = None
+        self._page: Page | None = None
         self._serving: Serving | None = None
 
     def run(self) -> bool:
@@ -63,10 +70,10 @@ class WebDemo:
         # A signal must not strike while the main thread has the board's lock.
         with self._signals.held():
             self._begin()
-            self._serving = Serving(self._page, self._port)
+            self._serve()
         self._report.fact(
             'Ready', f'after {time.monotonic() - began:.1f} s; Ctrl-C ends it')
-        self._report.fact('Open', self._serving.url)
+        self._report.fact('Open', self._serving.url if self._serving else '')
         self._report.gap()
         try:
             threading.Event().wait()
@@ -85,7 +92,10 @@ class WebDemo:
         self._actions.end()
         for emitting in self._actions.emitting.values():
             emitting.stop()
-        self._page.close()
+        if self._page is not None:
+            self._page.close()
+        if self._dashboard is not None:
+            self._dashboard.close()
         if self._serving is not None:
             self._serving.close()
             self._serving = None
@@ -114,6 +124,14 @@ class WebDemo:
                                 self._timeout)
             self._actions.emitting[EXTERNAL] = external
             external.start()
+
+    def _serve(self) -> None:
+        self._dashboard = Dashboard(
+            message_queue(self._cluster.redis_url, recovery=True),
+            self._cluster.stream, interval=DASHBOARD_INTERVAL,
+            logger=_silent())
+        self._page = Page(self._board, self._actions, self._dashboard)
+        self._serving = Serving(self._page, self._port)
 
     def _conclude(self) -> bool:
         """Have the last events arrive, and compare."""
@@ -146,6 +164,15 @@ class WebDemo:
                 '', f'{state["unsent"]} more events were in the outbox of a '
                 'server that was killed')
         self._report.problems(state['problems'])
+
+
+def _silent() -> logging.Logger:
+    """A logger for the dashboard, which notices each outage: the page shows
+    them."""
+    logger = logging.getLogger(f'{__name__}.dashboard')
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    return logger
 
 
 def verdict(state: dict[str, Any],

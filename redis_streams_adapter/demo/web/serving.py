@@ -3,46 +3,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 import errno
-from socketserver import ThreadingMixIn
 import threading
-from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from wsgiref.simple_server import WSGIServer
 
+from ...dashboard.server import make_server
 from ..errors import DemoError
 
 HOST = '127.0.0.1'
 
 #: The port of the page if none is given, and it is free.
 PORT = 8788
-
-#: Seconds that a client may take to send its request, or to read a part of
-#: the response.
-TIMEOUT = 30.0
-
-
-class _Handler(WSGIRequestHandler):
-    timeout = TIMEOUT
-
-    def address_string(self) -> str:
-        return HOST
-
-    def log_message(self, *_: Any) -> None:
-        """The terminal is the report's."""
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-    def server_bind(self) -> None:
-        # HTTPServer's own asks the name service for the name of the host.
-        self.socket.bind(self.server_address)
-        host, port = self.socket.getsockname()[:2]
-        self.server_address = (host, port)
-        self.server_name, self.server_port = host, port
-        self.setup_environ()
-
-    def handle_error(self, *_: Any) -> None:
-        """A browser that has gone is no error."""
 
 
 class Serving:
@@ -57,8 +27,7 @@ class Serving:
 
     def __init__(self, application: Callable[..., Iterable[bytes]],
                  port: int | None = None) -> None:
-        self._server = _bind(port)
-        self._server.set_app(application)
+        self._server = _listen(application, port)
         self.url = f'http://{HOST}:{self._server.server_port}/'
         self._task = threading.Thread(
             target=self._server.serve_forever, args=(0.1,), daemon=True)
@@ -70,14 +39,12 @@ class Serving:
         self._server.server_close()
 
 
-def _bind(port: int | None) -> _Server:
-    for each in (PORT, 0) if port is None else (port,):
-        try:
-            return _Server((HOST, each), _Handler)
-        except OSError as exc:
-            reason = exc
-            if port is None and exc.errno == errno.EADDRINUSE:
-                continue
-            break
-    raise DemoError(f'the page cannot be served on port {port}: '
-                    f'{reason.strerror}') from reason
+def _listen(application: Callable[..., Iterable[bytes]],
+            port: int | None) -> WSGIServer:
+    try:
+        return make_server(application, HOST, PORT if port is None else port)
+    except OSError as exc:
+        if port is None and exc.errno == errno.EADDRINUSE:
+            return _listen(application, 0)
+        raise DemoError(f'the page cannot be served on port {port or PORT}: '
+                        f'{exc.strerror}') from exc

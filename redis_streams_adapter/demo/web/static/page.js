@@ -93,11 +93,6 @@ function show(state) {
   } else {
     set(byId('busy'), 'Everything works.');
   }
-  const dashboard = byId('dashboard');
-  if (state.dashboard && dashboard.hidden) {
-    dashboard.hidden = false;
-    dashboard.querySelector('iframe').src = 'dashboard/';
-  }
 }
 
 async function press(button) {
