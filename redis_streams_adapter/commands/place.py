@@ -136,14 +136,6 @@ def as_seconds(text: str) -> float:
     return min(seconds, LONGEST)
 
 
-def as_port(text: str) -> int:
-    """A port of TCP among the arguments."""
-    port = int(text)
-    if not 0 <= port < 2**16:
-        raise argparse.ArgumentTypeError('must be 0 to 65535')
-    return port
-
-
 def as_count(text: str) -> int:
     """A number of things among the arguments."""
     number = int(text)
