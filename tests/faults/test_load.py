@@ -87,7 +87,14 @@ def test_load_survives_swallowed_replies(proxy: Proxy,
     """
     load = make_load(proxy.url)
     times = [0 for _ in load.nodes]
-    for _ in range(20):
+
+    def have_sent(before: List[int]) -> bool:
+        return all(now > were for now, were in zip(load.stats('sent'), before))
+
+    for _ in range(40):
+        # A writer that is just connecting has nothing in doubt.
+        sent = load.stats('sent')
+        wait_until(lambda: have_sent(sent), BACK_WITHIN, 'both to send')
         before = load.stats('found_after_break')
         swallowed = proxy.swallow_replies()
         load.wait_emitted(RATE // 5)
@@ -95,8 +102,6 @@ def test_load_survives_swallowed_replies(proxy: Proxy,
         proxy.heal()
         proxy.break_connections()
         load.wait_emitted(RATE // 5)
-        # If its writer was just connecting, no message of the node was in
-        # doubt.
         times = [count + (found > were) for count, found, were in zip(
             times, load.stats('found_after_break'), before)]
         if min(times) >= 10:
