@@ -146,7 +146,7 @@ Refusals`. Connections for other things than streams may use one that is too
         if self._avoided(b'MULTI'):
             return False
         begun, executed = self._optional((b'MULTI',), (b'EXEC',),
-                                         name=b'MULTI')
+                                         name=b'MULTI', twice=True)
         if isinstance(begun, self._error_reply):
             if str(begun).startswith(BUSY):
                 raise Unavailable(self.describe(begun)) from begun

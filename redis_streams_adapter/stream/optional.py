@@ -52,23 +52,32 @@ class OptionalCommands(Connection):
             name, -math.inf) < TRY_AGAIN
 
     def _optional(self, command: Sequence[bytes], *more: Sequence[bytes],
-                  name: bytes = b'') -> List[Any]:
+                  name: bytes = b'', twice: bool = False) -> List[Any]:
         """The replies to a command that a proxy may end the connection over,
         and to others that go with it. For a while, they are not sent on the
         next connections: the replies are then ``None``.
 
         :param name: that of the command; its first two words if empty.
+        :param twice: avoid it only after it has ended two connections in a
+                      row: it is costly to do without, and the first time may
+                      have been an outage.
         :raises Unavailable: the connection is broken.
         """
         name = name or b' '.join(command[:2])
         if self._avoided(name):
             return [None] * (1 + len(more))
+        once = b'once ' + name
         try:
-            return self._commands(command, *more)
+            replies = self._commands(command, *more)
         except Unavailable as exc:
+            if twice and once not in self._ended:
+                self._ended[once] = time.monotonic()
+                raise
             self._avoid(name)
             raise Unavailable(f'{exc} (after {name.decode()}, which is not '
                               f'needed, and not tried again for now)') from exc
+        self._ended.pop(once, None)
+        return replies
 
     def _script(self, script: bytes, *arguments: bytes) -> Optional[List[Any]]:
         """The reply to a script, a list; ``None``: it was refused."""

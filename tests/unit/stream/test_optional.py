@@ -145,3 +145,31 @@ def test_outage_during_a_script_that_is_needed(
     servers.sent.clear()
     link.ends()
     assert [name for name, *_ in servers.commands()] == [b'EVAL']
+
+
+def test_outage_during_multi(servers: ScriptedServers) -> None:
+    """Without transactions, events are written one by one: so they are given
+    up only after the second connection in a row."""
+    breaks = [True, False, True, True, False]
+
+    def reply(place: Any, command: Any) -> Any:
+        if command[0] == b'CLIENT':
+            return INFO
+        if command[0] == b'MULTI' and breaks.pop(0):
+            return Break()
+        return b'OK'
+
+    def connect() -> bool:
+        link = RedisLink(servers.driver(), 's', MAX_LEN, ended=ended)
+        link.connect()
+        return link.atomic
+
+    servers.reply = reply
+    ended: Dict[bytes, float] = {}
+    with pytest.raises(Unavailable):
+        connect()
+    assert connect()
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            connect()
+    assert not connect() and breaks == [False]
