@@ -97,11 +97,12 @@ def test_sent_commands_are_recorded(server: FakePubSub) -> None:
     assert len(server.commands(b'PING', b'PUBLISH')) == 2
 
 
-def test_cluster_has_masters(server: FakePubSub) -> None:
+def test_cluster_has_servers(server: FakePubSub) -> None:
     assert server.driver().cluster is None
     cluster = server.driver(cluster=True).cluster
     assert cluster is not None
-    address, = cluster.masters()
+    (address,), replicas = cluster.servers()
+    assert replicas == []
     connection = cluster.connect(1.0, address)
     connection.connect()
     assert server.connections == [connection]
