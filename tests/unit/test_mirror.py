@@ -34,6 +34,7 @@ OF_NO_MODULE = {
     # Calls of a manager and of recovery's sessions, struck by an exception at
     # every point.
     'test_struck_anywhere', 'recovery/test_struck_sessions',
+    'test_troubleshooting',
 }
 
 #: Modules that start or need a Redis.
