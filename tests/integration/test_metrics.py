@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List
 from prometheus_client.parser import text_string_to_metric_families
 
 from redis_streams_adapter.monitoring.metrics import PREFIX
+from redis_streams_adapter.stream.latency import NAMES
 
 from ..support.client import Client
 from ..support.gunicorn_process import GunicornProcess
@@ -27,6 +28,9 @@ StartNodes = Callable[..., List[NodeProcess]]
 #: that half of these take at most. They take three milliseconds on an idle
 #: machine.
 READS, MEDIAN = 50, 0.1
+
+#: The series of two histograms: the buckets, their sum and their number.
+HISTOGRAMS = 2 * (len(NAMES) + 2)
 
 
 def read(url: str) -> str:
@@ -72,7 +76,7 @@ def test_two_servers(start_nodes: StartNodes, redis_server: RedisServer,
     assert after[1]['packets_delivered_total'] \
         - before[1]['packets_delivered_total'] >= 20
     # A fixed number of series, and no client in a label.
-    assert len(after[1]) == 30
+    assert len(after[1]) == 30 + HISTOGRAMS
     assert client.sid not in read(b.url)
 
 
@@ -90,7 +94,7 @@ def test_recovery(start_nodes: StartNodes, redis_server: RedisServer,
             'recovered', 'unknown-session', 'offset-not-found',
             'invalid-offset', 'too-many-missed', 'redis-unavailable',
             'rejected')}
-    assert len(values(node.url)) == 38
+    assert len(values(node.url)) == 38 + HISTOGRAMS
     assert client.sid not in read(node.url)
 
 
