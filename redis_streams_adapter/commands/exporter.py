@@ -12,6 +12,7 @@ import signal
 import threading
 from typing import Any
 
+from ..stream.masking import hide_secrets
 from .errors import CommandError, UsageError
 from .lag import measure
 from .output import Output
@@ -98,7 +99,8 @@ class Streams:
         except Unavailable as exc:
             if not self._is_away:
                 self._is_away = True
-                self._output.note(f'Redis cannot be used: {exc}')
+                self._output.note('Redis cannot be used: ' + hide_secrets(
+                    str(exc), self._place.url))
             return None
         if self._is_away:
             self._is_away = False
@@ -108,7 +110,7 @@ class Streams:
     def _measured(self, redis: Redis) -> Iterator[dict[str, Any]]:
         for each in self._place.streams:
             try:
-                yield measure(redis, self._place, each)
+                yield measure(redis, self._place, each, recent=False)
             except Refused:
                 # The user may not; doctor says so. The servers can be asked.
                 continue

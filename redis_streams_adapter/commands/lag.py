@@ -51,9 +51,12 @@ def run(given: argparse.Namespace, place: Place, output: Output) -> int:
     return 0
 
 
-def measure(redis: Redis, place: Place, stream: str) -> dict[str, Any]:
+def measure(redis: Redis, place: Place, stream: str,
+            recent: bool = True) -> dict[str, Any]:
     """Measure a stream.
 
+    :param recent: whether to find out the rate of now, for which up to 1,000
+                   entries are read.
     :raises Unavailable: Redis cannot be reached, or does not permit it.
     """
     now = time.time() + offset_of(redis, stream)
@@ -61,7 +64,7 @@ def measure(redis: Redis, place: Place, stream: str) -> dict[str, Any]:
     length, first = found.length, found.first_id
     memory, = redis.ask_all([(stream, (b'MEMORY', b'USAGE',
                                        stream.encode()))])
-    span = rate = recent = None
+    span = rate = recent_rate = None
     if first is not None:
         begin, end = (each.milliseconds / 1000
                       for each in (first, found.last_id))
@@ -69,11 +72,12 @@ def measure(redis: Redis, place: Place, stream: str) -> dict[str, Any]:
         if length > 1 and end > begin:
             # Until now, so that a stream at rest gets a low rate.
             rate = length / max(span, 0.001)
-        recent = _recent_rate(redis, stream, now)
+        if recent:
+            recent_rate = _recent_rate(redis, stream, now)
     record = {
         'stream': stream, 'length': length, 'span': span,
         'bytes': None if isinstance(memory, Exception) else memory or 0,
-        'rate': rate, 'recent_rate': recent,
+        'rate': rate, 'recent_rate': recent_rate, 'added': found.added,
         'max_len': place.options.max_len,
         'retention': place.options.retention,
         'trimmed': _is_trimmed(found, place.options.max_len or 0)}

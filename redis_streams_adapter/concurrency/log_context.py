@@ -74,11 +74,15 @@ class ContextLogger:
         :param frames: how many calls it is from the caller to the logger.
         """
         real, more = self._real(), dict(more)
-        write, extra = getattr(real, name), more.pop('extra', None)
+        extra = more.pop('extra', None)
         if not isinstance(real, (ContextLogger, *WITH_FIELDS)):
             more.pop('stacklevel', None)
-            write(text, *args, **more)
+            getattr(real, name)(text, *args, **more)
             return
+        if name == 'exception':
+            # Before Python 3.11, exception() is one call more from the line.
+            name, more = 'error', {'exc_info': True, **more}
+        write = getattr(real, name)
         more['stacklevel'] = more.get('stacklevel', 1) + frames - 1
         if extra is None:
             write(text, *args, **more)

@@ -9,12 +9,15 @@
 
 The servers are asked when Prometheus asks. Needs the extra ``prometheus``.
 """
-import threading
+import os
 import time
-from typing import Any, Callable, Iterator, List, Mapping, Optional, Sequence
+from typing import Any, Callable, Iterator, List, Mapping, Optional, \
+    Sequence, Tuple
 
 from ..cluster.calls import TIMEOUT
-from ..errors import ClusterTimeoutError
+from ..concurrency.engines import Event, ThreadEngine
+from ..concurrency.locks import Lock
+from ..errors import ClusterTimeoutError, RedisStreamsError
 from ..nodes import NodeStats
 from .metrics import CLUSTER_METRICS, Metric, METRICS, SERVER_METRICS, \
     STREAM_METRICS, Values
@@ -34,11 +37,13 @@ FRESH = 1.0
 
 
 class ClusterCollector(Collector):
-    """Collects the metrics of all servers of a cluster. It waits for their
-    answers, up to a timeout; one at a time, in the task that asks.
+    """Collects the metrics of all servers of a cluster, in the task that asks
+    for them. It waits for their answers, up to a timeout. Several tasks at
+    once share one answer.
 
     A server that has not answered has no samples, and counts in
-    ``cluster_servers_missing``. Nor has any if Redis is away.
+    ``cluster_servers_missing``. If they cannot be asked, because Redis is
+    away, none has, and nothing is raised.
 
     :param source: what asks them, and has ``cluster_stats(timeout)``: an
         :class:`~redis_streams_adapter.observer.Observer`, or a manager.
@@ -58,9 +63,14 @@ class ClusterCollector(Collector):
         self._labels = {'stream': name}
         self._timeout = timeout
         self._measure = measure
-        #: Held while servers are asked: others wait for that answer. Protects
-        #: the two below, which are set together at the end, without a call.
-        self._lock = threading.Lock()
+        self._engine = ThreadEngine()
+        #: Protects the fields below. Nothing waits under it.
+        self._lock = Lock()
+        #: The process in which a task asks, and what it sets when it is done,
+        #: in a ``finally``; ``None``: none asks. A child that was forked has a
+        #: copy of it, and no such task.
+        self._asking: Optional[Tuple[int, Event]] = None
+        #: The last answer, and until when it is used.
         self._found: List[Family] = []
         self._until = 0.0
 
@@ -71,12 +81,27 @@ class ClusterCollector(Collector):
 
     def collect(self) -> Iterator[Family]:
         """The metrics as they are now."""
-        with self._lock:
-            if time.monotonic() > self._until:
-                found = list(self._ask())
-                until = time.monotonic() + FRESH
-                self._found, self._until = found, until
-            return iter(self._found)
+        mine = os.getpid(), self._engine.event()
+        while True:
+            with self._lock:
+                if time.monotonic() < self._until:
+                    return iter(self._found)
+                asking = self._asking
+                if asking is None or asking[0] != mine[0]:
+                    self._asking = mine
+                    break
+            # If that task fails, this one asks.
+            asking[1].wait(FRESH)
+        try:
+            found = list(self._ask())
+            with self._lock:
+                self._found = found
+                self._until = time.monotonic() + FRESH
+            return iter(found)
+        finally:
+            with self._lock:
+                self._asking = None
+            mine[1].set()
 
     def _ask(self) -> Iterator[Family]:
         streams = self._measure()
@@ -88,6 +113,9 @@ class ClusterCollector(Collector):
             except ClusterTimeoutError as exc:
                 nodes, complete = exc.responses, False
                 missing = len(exc.missing)
+            except RedisStreamsError:
+                # The outbox is full after a long outage, or it is closed.
+                complete = False
         yield from families(
             [self._report({'complete': complete,
                            'servers': len(nodes) + missing,

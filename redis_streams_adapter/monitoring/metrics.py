@@ -66,7 +66,8 @@ class Sample(NamedTuple):
 
 
 def _one(value: Any) -> List[Reading]:
-    return [] if value is None else [((), float(value))]
+    # Another server, perhaps of another version, may have sent anything.
+    return [((), float(value))] if isinstance(value, (int, float)) else []
 
 
 def _counter(name: str, key: str, text: str) -> Metric:
@@ -163,8 +164,8 @@ METRICS = (
     _counter('task_stalls', 'stalls', 'How often a task had work and made no '
              'progress.'),
     _gauge('stalled_tasks', 'Tasks that have ended, or have work and make no '
-           'progress.', lambda stats, health: None if 'stalled' not in health
-           else len(health['stalled'])),
+           'progress.', lambda stats, health: len(health['stalled'])
+           if isinstance(health.get('stalled'), list) else None),
     _gauge('sessions', 'Sessions of local clients that are kept for '
            'recovery.', lambda stats, health: stats.get('sessions')),
     Metric(f'{PREFIX}recoveries_total', COUNTER, 'Clients that came back, by '
@@ -229,8 +230,8 @@ STREAM_METRICS = (
     _known('stream_bytes', 'bytes', 'What the stream takes in the memory of '
            'Redis.'),
     _known('stream_span_seconds', 'span', 'The age of its oldest entry.'),
-    _known('stream_entries_per_second', 'recent_rate', 'How many entries have '
-           'come a second in the last minute.'),
+    _counter('stream_entries_added', 'added', 'Entries that were ever added '
+             'to the stream; not known with Redis 6.2.'),
     _known('stream_away_seconds', 'away', 'For how long a server may be away '
            'from Redis and still miss nothing.'),
 )

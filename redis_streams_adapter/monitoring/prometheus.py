@@ -15,7 +15,7 @@ from ..errors import ConfigurationError
 from ..manager import RedisStreamsManager
 from .metrics import COUNTER, Histogram, HISTOGRAMS, Metric, METRICS, \
     samples, Values
-from ..stream.latency import SUM
+from ..stream.latency import INFINITE, SUM
 from .source import find_manager, state_of
 
 try:
@@ -64,8 +64,9 @@ def families(reports: Iterable[Report],
                 [sample.labels[name] for name in (*names, *metric.labels)],
                 sample.value)
         for histogram in HISTOGRAMS:
-            values = report.latencies.get(histogram.key)
-            if values is not None:
+            values = report.latencies.get(histogram.key, {})
+            # Another version may have other buckets, but not without these.
+            if SUM in values and INFINITE in values:
                 if histogram.name not in found:
                     found[histogram.name] = _histogram(histogram, names)
                 # As above.

@@ -13,7 +13,8 @@ BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
           1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 #: The names of the buckets, as Prometheus has them, and that of the sum.
-NAMES = (*map(str, BOUNDS), '+Inf')
+INFINITE = '+Inf'
+NAMES = (*map(str, BOUNDS), INFINITE)
 SUM = 'sum'
 
 

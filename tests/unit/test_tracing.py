@@ -171,6 +171,8 @@ def test_returning_client_gets_what_it_missed(spans: Spans) -> None:
         assert number == 1
         client.lose()
         servers[1].emit('news', 2)
+        # Otherwise either may be the first in the stream.
+        cluster.settle()
         servers[0].emit('news', 3)
         cluster.settle()
         back = LocalClient(servers[1], auth={'pid': pid, 'offset': offset})

@@ -1,11 +1,13 @@
 """The metrics of a cluster in Prometheus' form."""
+import os
 import threading
 from typing import Any, Dict, List
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from redis_streams_adapter.errors import ClusterTimeoutError
+from redis_streams_adapter.errors import ClusterTimeoutError, \
+    OutboxFullError, RedisStreamsError
 from redis_streams_adapter.monitoring import cluster
 from redis_streams_adapter.monitoring.cluster import \
     ClusterCollector
@@ -14,6 +16,7 @@ from redis_streams_adapter.nodes import NodeStats
 
 from ...support.wait import DEADLINE
 from ..nodes import Pair
+from ..readings import Clock
 from .test_prometheus import scraped
 
 NODES = [NodeStats('u1', 'python', 0.0, 'web1', 7, '1.0', clients=3,
@@ -84,6 +87,31 @@ def test_redis_away() -> None:
     assert source.timeouts == []
 
 
+@pytest.mark.parametrize('error', [
+    OutboxFullError('full'), RedisStreamsError('the manager is closed')])
+def test_servers_that_cannot_be_asked(error: Exception) -> None:
+    """The other metrics of the registry are still collected."""
+    values = scraped(registry_of(Source(error)))
+    assert set(values.values()) == {0}
+
+
+def test_histogram_of_another_version() -> None:
+    node = NODES[0]._replace(latencies={'outbox': {'7.5': 3.0}})
+    values = scraped(registry_of(Source([node])))
+    assert values[(f'{PREFIX}server_clients', *PYTHON)] == 3
+    assert not [each for each in values if 'outbox_seconds' in each[0]]
+
+
+def test_question_of_a_parent_process(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that was forked meanwhile asks by itself."""
+    source = Source(NODES)
+    collector = ClusterCollector(source)
+    collector._asking = os.getpid() + 1, threading.Event()
+    assert list(collector.collect())
+    assert collector._asking is None
+
+
 def test_streams() -> None:
     values = scraped(registry_of(
         Source([]), name='chat', measure=lambda: [
@@ -96,14 +124,14 @@ def test_streams() -> None:
 
 def test_fresh_answers_are_used_again(
         monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [100.0]
-    monkeypatch.setattr(cluster.time, 'monotonic', lambda: now[0])
+    clock = Clock()
+    monkeypatch.setattr(cluster, 'time', clock)
     source = Source(NODES, NODES[:1])
     registry = registry_of(source)
     first = generate_latest(registry)
-    now[0] += cluster.FRESH / 2
+    clock.now += cluster.FRESH / 2
     assert generate_latest(registry) == first and len(source.timeouts) == 1
-    now[0] += cluster.FRESH
+    clock.now += cluster.FRESH
     assert scraped(registry)[f'{PREFIX}cluster_servers', STREAM] == 1
 
 

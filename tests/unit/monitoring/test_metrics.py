@@ -32,7 +32,7 @@ CLUSTER_NAMES = """
 server_info server_last_seen_seconds server_uptime_seconds server_clients
 server_rooms server_namespaces server_memory_bytes server_cpu_seconds_total
 cluster_complete cluster_servers cluster_servers_missing
-stream_entries stream_bytes stream_span_seconds stream_entries_per_second
+stream_entries stream_bytes stream_span_seconds stream_entries_added_total
 stream_away_seconds
 """.split()
 
@@ -158,6 +158,14 @@ def test_server_asked_from_elsewhere() -> None:
         'server_info': 1, 'server_last_seen_seconds': 0.5,
         'server_clients': 3, 'server_namespaces': 2,
         'server_cpu_seconds_total': 2.5}
+
+
+@pytest.mark.parametrize('value', ['x', [1], {'a': 1}])
+def test_values_that_are_none(value: Any) -> None:
+    """As another version may send: they have no sample."""
+    health = {'status': 'ok', 'stalled': 5, **dict.fromkeys(
+        ('connected', 'outage', 'nodes', 'reader_lag'), value)}
+    assert values_of({'sent': value}, health) == {'ready': 1, 'degraded': 0}
 
 
 def test_server_in_node_js() -> None:
