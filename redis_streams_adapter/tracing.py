@@ -30,6 +30,7 @@ from .clients.direct_delivery import DirectDelivery
 from .cluster.calls import Cluster
 from .cluster.outgoing import Outgoing
 from .kinds import Hear, Kinds
+from .log_events import SPAN_FAILED
 from .protocol.application import Application
 from .protocol.codec import Encoder, Packed, unpack
 from .protocol.events import Act
@@ -96,18 +97,52 @@ def links(text: Any) -> List[Link]:
     return [Link(context)] if context.is_valid else []
 
 
+class _Guarded:
+    """A span that never stands between an event and its way. It runs code of
+    the application: samplers and processors of spans. If that raises at the
+    begin or at the end of a span, it is logged, and the event goes on.
+
+    :param span: makes the span.
+    """
+
+    def __init__(self, runtime: Any,
+                 span: Callable[[], 'AbstractContextManager[Span]']) -> None:
+        self._runtime = runtime
+        self._make = span
+        self._span: Optional['AbstractContextManager[Span]'] = None
+
+    def __enter__(self) -> None:
+        try:
+            span = self._make()
+            span.__enter__()
+            self._span = span
+        except Exception:
+            self._failed()
+
+    def __exit__(self, *error: Any) -> None:
+        if self._span is not None:
+            try:
+                self._span.__exit__(*error)
+            except Exception as exc:
+                if exc is not error[1]:
+                    self._failed()
+
+    def _failed(self) -> None:
+        self._runtime.limited.exception(
+            'a span of OpenTelemetry failed', extra=SPAN_FAILED())
+
+
 # -- what is sent ---------------------------------------------------------
 
-def producing(runtime: Any, namespace: str,
-              event: Any) -> 'AbstractContextManager[Span]':
+def producing(runtime: Any, namespace: str, event: Any) -> _Guarded:
     """The span of an emit, which is the current one meanwhile."""
-    return _TRACER.start_as_current_span(
+    return _Guarded(runtime, lambda: _TRACER.start_as_current_span(
         f'emit {runtime.stream(namespace)}', kind=SpanKind.PRODUCER,
         attributes={
             **_attributes(runtime, namespace),
             'messaging.operation.name': 'emit',
             'messaging.operation.type': 'send',
-            'socketio.event': str(event)})
+            'socketio.event': str(event)}))
 
 
 def _attributes(runtime: Any, namespace: str) -> Dict[str, Any]:
@@ -205,18 +240,18 @@ class TracedCluster(Cluster):
 # -- what is received -----------------------------------------------------
 
 def consuming(runtime: Any, namespace: str, linked: List[Link],
-              entry: Optional[Position]) -> 'AbstractContextManager[Span]':
+              entry: Optional[Position]) -> _Guarded:
     """The span of an event that was received, which is the current one
     meanwhile. A trace of its own: whatever the reader's task did before is
     not its parent."""
     attributes = _attributes(runtime, namespace)
     if entry is not None:
         attributes['messaging.message.id'] = str(entry)
-    return _TRACER.start_as_current_span(
+    return _Guarded(runtime, lambda: _TRACER.start_as_current_span(
         f'receive {attributes["messaging.destination.name"]}', Context(),
         SpanKind.CONSUMER, {
             **attributes, 'messaging.operation.name': 'receive',
-            'messaging.operation.type': 'process'}, linked)
+            'messaging.operation.type': 'process'}, linked))
 
 
 def receiving(runtime: Any, received: Received) -> Received:

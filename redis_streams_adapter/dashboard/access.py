@@ -17,7 +17,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 import hashlib
 import hmac
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -53,15 +52,20 @@ class Access:
             return True
         scheme, _, given = str(
             environ.get('HTTP_AUTHORIZATION', '')).partition(' ')
-        if scheme.lower() == 'bearer' and self.is_token(given.strip()):
+        # A WSGI server decodes headers as Latin-1.
+        if scheme.lower() == 'bearer' and self.is_token(
+                given.strip().encode('latin-1', 'replace').decode(
+                    'utf-8', 'surrogateescape')):
             return True
-        try:
-            cookies = SimpleCookie(environ.get('HTTP_COOKIE', ''))
-        except CookieError:
-            return False
-        found = cookies.get(self._name(environ))
-        return found is not None and hmac.compare_digest(
-            found.value.encode(), self._proof.encode())
+        # Not SimpleCookie: it drops what follows a cookie of another
+        # application that is not well formed.
+        for each in str(environ.get('HTTP_COOKIE', '')).split(';'):
+            name, _, value = each.strip().partition('=')
+            if name == self._name(environ) and hmac.compare_digest(
+                    value.encode('utf-8', 'surrogateescape'),
+                    self._proof.encode()):
+                return True
+        return False
 
     def is_token(self, given: str | None) -> bool:
         """Whether this is the token."""

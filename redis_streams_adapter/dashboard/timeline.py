@@ -12,7 +12,8 @@ from typing import Any
 
 from .snapshot import losses_of, number, text
 
-#: How many outages of one server, and how many other events, are kept.
+#: How many outages of one server, and how many other events, are kept; and the
+#: outages of how many servers.
 MOST = 100
 
 #: Servers say for how long something has lasted. Computed from that, its
@@ -57,7 +58,8 @@ class Timeline:
 
         :param problem: why not; ``None``: it can.
         """
-        known = self._outages.setdefault(ITSELF, [])
+        # The last one: it is never among the oldest.
+        known = self._outages[ITSELF] = self._outages.pop(ITSELF, [])
         last = known[-1] if known else None
         if problem is not None and (last is None or last.end is not None):
             self._add(known, _Outage(now, None, problem))
@@ -70,7 +72,7 @@ class Timeline:
 
         :param name: its name for people.
         """
-        known = self._outages.setdefault(name, [])
+        known = self._outages.pop(name, [])
         over = health.get('last_outage')
         if isinstance(over, Mapping):
             ended, lasted = number(over.get('ended')), \
@@ -86,6 +88,11 @@ class Timeline:
         elif known and known[-1].end is None:
             # It has ended, but the server has not said so.
             known[-1].end = now
+        if known:
+            # The last one, so that those of servers that are gone come first.
+            self._outages[name] = known
+            if len(self._outages) > MOST:
+                del self._outages[next(iter(self._outages))]
 
     def _note(self, known: list[_Outage], begin: float, end: float | None,
               reason: str | None) -> None:
@@ -129,7 +136,12 @@ class Timeline:
             after[uid] = (name, lost if lost is not None
                           else known[1] if known else None)
         for uid in before.keys() - after.keys():
-            self._event(now, 'left', before[uid][0], '')
+            name = before[uid][0]
+            self._event(now, 'left', name, '')
+            outages = self._outages.get(name)
+            if outages and outages[-1].end is None:
+                # It will not say that it has ended.
+                outages[-1].end = now
         self._servers = after
 
     def _event(self, now: float, kind: str, name: str, what: str) -> None:

@@ -10,7 +10,7 @@ While an administrator watches, the clients are fetched every few seconds, and
 handed to the administrator alone, past the stream. See ``docs/admin-ui.rst``.
 """
 import logging
-from typing import Any, Callable, Dict, Iterable, List, Mapping, Optional
+from typing import Any, Callable, Dict, List, Mapping, Optional
 
 from ..cluster.remote_socket import RemoteSocket
 from ..errors import ClusterTimeoutError, ConfigurationError, \
@@ -36,8 +36,13 @@ SHOWING = ['AGGREGATED_EVENTS', 'ALL_EVENTS']
 ACTING = ['EMIT', 'JOIN', 'LEAVE', 'DISCONNECT', 'MJOIN', 'MLEAVE',
           'MDISCONNECT']
 
-#: Headers that let others be who the client is.
-SECRET_HEADERS = ('cookie', 'authorization')
+#: The headers and the parts of the query that are shown. Others may let those
+#: who see them be who the client is.
+HEADERS = frozenset((
+    'accept', 'accept-encoding', 'accept-language', 'connection', 'host',
+    'origin', 'upgrade', 'user-agent', 'x-forwarded-for',
+    'x-forwarded-proto'))
+QUERY = ('EIO', 'transport')
 
 HIDDEN = '(hidden)'
 
@@ -58,8 +63,14 @@ def instrument(server: Any, auth: Any, *, read_only: bool = False,
     :param max_clients: if the cluster has more, they are not shown.
     :return: what ``sio.instrument`` returns. Its ``shutdown()`` ends its
              task.
-    :raises ConfigurationError: the server has another manager.
+    :raises ConfigurationError: the server has another manager, or ``refresh``
+                                or ``max_clients`` is not above 0.
     """
+    for name, value in ('refresh', refresh), ('max_clients', max_clients):
+        if isinstance(value, bool) or not isinstance(value, (int, float)) \
+                or not value > 0:
+            raise ConfigurationError(
+                f'{name} must be a number above 0, not {value!r}')
     manager = find_manager(server)()
     if manager is None:
         raise ConfigurationError('the server is not there yet: call this '
@@ -145,18 +156,19 @@ class AdminUI:
 
         :raises ClusterTimeoutError: not even one server has answered.
         """
-        nodes = self._manager.cluster_stats()
+        nodes = self._ask(self._manager.cluster_stats)
         if sum(each.clients or 0 for each in nodes) > self._max_clients:
             return None
         namespaces = {name for each in nodes
                       for name in each.namespaces or ()}
         return [described(each) for namespace in sorted(namespaces)
-                for each in self._fetch(namespace)]
+                for each in self._ask(
+                    self._manager.fetch_sockets, namespace)]
 
-    def _fetch(self, namespace: str) -> Iterable[RemoteSocket]:
+    @staticmethod
+    def _ask(ask: Callable[..., List[Any]], *args: Any) -> List[Any]:
         try:
-            found: List[RemoteSocket] = self._manager.fetch_sockets(namespace)
-            return found
+            return ask(*args)
         except ClusterTimeoutError as exc:
             if not exc.responses:
                 raise
@@ -185,10 +197,11 @@ class AdminUI:
 
 def described(socket: RemoteSocket) -> Dict[str, Any]:
     """A client as the UI knows it, without its session, without what it has
-    said when it connected (``auth``), and without cookies."""
-    handshake: Mapping[str, Any] = socket.handshake
-    headers = handshake.get('headers') or {}
-    query = handshake.get('query') or {}
+    said when it connected (``auth``, most of the query), and without headers
+    that others must not know."""
+    handshake = _mapping(socket.handshake)
+    headers = _mapping(handshake.get('headers'))
+    query = _mapping(handshake.get('query'))
     return {
         'id': socket.sid, 'nsp': socket.namespace, 'data': {},
         # The id of the connection is only known on its server.
@@ -197,7 +210,13 @@ def described(socket: RemoteSocket) -> Dict[str, Any]:
         'rooms': [str(each) for each in socket.rooms],
         'handshake': {
             **{name: handshake.get(name) for name in (
-                'address', 'issued', 'secure', 'time', 'url', 'xdomain')},
-            'query': query,
-            'headers': {name: HIDDEN if name.lower() in SECRET_HEADERS
-                        else value for name, value in headers.items()}}}
+                'address', 'issued', 'secure', 'time', 'xdomain')},
+            'url': str(handshake.get('url', '')).partition('?')[0],
+            'query': {name: query[name] for name in QUERY if name in query},
+            'headers': {name: value if str(name).lower() in HEADERS
+                        else HIDDEN for name, value in headers.items()}}}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """Another server may send anything."""
+    return value if isinstance(value, Mapping) else {}

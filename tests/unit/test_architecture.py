@@ -164,7 +164,7 @@ SLACK = 40
 
 #: The functions that catch any exception: around the work of a task, around
 #: the effects of an entry, and around the application's functions, disconnect
-#: handlers and log handlers.
+#: handlers, log handlers and spans.
 CATCH_ALL = {('concurrency.tasks', '_run'),
              ('concurrency.tasks', '_repeat'),
              ('concurrency.availability', 'log_safely'),
@@ -178,7 +178,8 @@ CATCH_ALL = {('concurrency.tasks', '_run'),
              ('recovery.session_codec', 'copy'),
              ('recovery.resend', 'encode'),
              ('clients.hooks', '_trigger_event'),
-             ('clients.disconnecting', '_disconnect')}
+             ('clients.disconnecting', '_disconnect'),
+             ('tracing', '__enter__'), ('tracing', '__exit__')}
 
 #: The functions that may call sleep(), to let other tasks run.
 SLEEP = {('concurrency.engines', 'pause'),

@@ -182,6 +182,63 @@ def test_returning_client_gets_what_it_missed(spans: Spans) -> None:
         assert len(spans.wait_consumers(3)) == 3
 
 
+class Raising:
+    """A processor of spans that fails.
+
+    :param place: the method that raises.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+        self.raised = 0
+
+    def __getattr__(self, name: str) -> Any:
+        def method(*_: Any, **__: Any) -> None:
+            if name == self.place:
+                self.raised += 1
+                raise ZeroDivisionError(name)
+
+        return method
+
+
+@pytest.mark.parametrize('place', ['on_start', 'on_end'])
+@pytest.mark.parametrize('options', [
+    {}, {'connection_state_recovery': True}, {'request_transport': 'pubsub'}],
+    ids=str)
+def test_errors_of_a_tracer_lose_nothing(
+        spans: Spans, place: str, options: Any) -> None:
+    provider: Any = trace.get_tracer_provider()
+    processor = Raising(place)
+    provider.add_span_processor(processor)
+    try:
+        with LocalCluster(2, tracing=True, **options) as cluster:
+            servers = [make_server(client_manager=manager)
+                       for manager in cluster.managers]
+            heard: List[Any] = []
+            cluster.managers[1].on_server_side('event', heard.append)
+            cluster.start()
+            clients = [LocalClient(server) for server in servers]
+            for number in range(3):
+                servers[0].emit('news', number)
+            cluster.managers[0].server_side_emit('event', 5)
+            cluster.settle()
+            for each in clients:
+                assert [args[0] for args in each.received('news')] == [0, 1, 2]
+            wait_until(lambda: heard == [5])
+            assert processor.raised >= 4
+    finally:
+        # It cannot be taken away.
+        processor.place = ''
+
+
+def test_errors_of_a_call_pass_on(spans: Spans) -> None:
+    with LocalCluster(1, tracing=True) as cluster:
+        cluster.start()
+        with pytest.raises(TypeError):
+            cluster.managers[0].emit('news', {1j: 2})
+    assert len(spans.producers) == 1
+
+
 # -- the context -------------------------------------------------------------
 
 def test_context_follows_the_fields_of_nodejs(tracer: Any) -> None:

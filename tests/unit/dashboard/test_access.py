@@ -73,3 +73,17 @@ def test_wrong_token(token: Any) -> None:
     with pytest.raises(ConfigurationError, match='token: must be') as raised:
         Access(token)
     assert 'bytes' not in str(raised.value)
+
+
+@pytest.mark.parametrize('foreign', ['prefs={"a":1}', 'x[0]=1', 'a b=1', '='])
+def test_cookies_of_other_applications(foreign: str) -> None:
+    """Browsers send those of all ports of a host."""
+    access = Access(TOKEN)
+    ours = access.cookie(environ()).partition(';')[0]
+    for cookies in f'{foreign}; {ours}', f'{ours}; {foreign}':
+        assert access.allows(environ(HTTP_COOKIE=cookies))
+
+
+def test_any_token_in_a_header() -> None:
+    header = f'Bearer {TOKEN}'.encode().decode('latin-1')
+    assert Access(TOKEN).allows(environ(HTTP_AUTHORIZATION=header))

@@ -106,3 +106,26 @@ def test_old_events_are_forgotten(timeline: Timeline) -> None:
     view = timeline.view()
     assert len(view) == MOST
     assert view[0]['from'] == 100.0 * (3 * MOST - 1)
+
+
+def test_outage_of_a_server_that_is_gone(timeline: Timeline) -> None:
+    """It ends, and is no part of the next one."""
+    timeline.servers(100.0, {'u': 'a'}, {}, True)
+    timeline.health('a', 100.0, {'outage': 5.0, 'last_error': 'refused'})
+    timeline.servers(110.0, {}, {}, True)
+    assert outages(timeline) == [(95.0, 110.0, ['a'])]
+    timeline.redis(900.0, 'refused')
+    timeline.redis(910.0, None)
+    assert outages(timeline) == [(900.0, 910.0, [ITSELF]),
+                                 (95.0, 110.0, ['a'])]
+
+
+def test_many_servers_that_come_and_go(timeline: Timeline) -> None:
+    timeline.redis(1.0, 'refused')
+    for number in range(3 * MOST):
+        timeline.health(f'a{number}', 10.0 * number, {
+            'last_outage': {'ended': 5.0, 'lasted': 1.0}})
+        timeline.health(f'b{number}', 10.0 * number, {})
+        timeline.redis(10.0 * number, 'refused')
+    assert len(timeline._outages) <= MOST + 1
+    assert outages(timeline)[-1][0] == 1.0
