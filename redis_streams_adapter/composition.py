@@ -96,9 +96,9 @@ class Parts:
             self.registry.after_fork)
         self._limited = LogLimiter(logger)
         self._handlers = ServerSideHandlers(self._limited)
-        #: Sends events and commands.
         #: The classes of the parts.
         self._kinds = _kinds(options)
+        #: Sends events and commands.
         self.outgoing = self._kinds.outgoing(self.lifecycle, self.registry)
         #: Carries out what other processes write.
         stats = LocalStats(manager, described(options), self.stats,

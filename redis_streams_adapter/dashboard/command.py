@@ -7,7 +7,7 @@ import secrets
 
 from ..commands.errors import CommandError, UsageError
 from ..commands.output import Output
-from ..commands.place import as_seconds, Place
+from ..commands.place import as_port, as_seconds, Place
 
 HELP = 'show the cluster on a page, live in the browser'
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         '--host', metavar='HOST', default=HOST,
         help='where to listen (default: %(default)s, this machine only)')
     parser.add_argument(
-        '--port', metavar='PORT', type=_port, default=PORT,
+        '--port', metavar='PORT', type=as_port, default=PORT,
         help='on which port (default: %(default)d; 0: any)')
     parser.add_argument(
         '--token', metavar='TOKEN',
@@ -109,10 +109,3 @@ def _announce(output: Output, address: tuple[object, ...],
         output.object({'url': url})
     else:
         output.line(f'The dashboard is at {url} until Ctrl-C.')
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port < 65536:
-        raise argparse.ArgumentTypeError('must be 0 to 65535')
-    return port
