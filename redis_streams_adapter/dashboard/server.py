@@ -82,6 +82,7 @@ class _RequestHandler(WSGIRequestHandler):
                 rfile, wfile, sys.stderr, self.get_environ())
             # wsgiref looks for it there.
             handler.request_handler = self  # type: ignore[attr-defined]
+            # Typeshed does not know that the server is a WSGIServer.
             handler.run(self.server.get_app())  # type: ignore[attr-defined]
 
     def log_message(self, format: str, *args: Any) -> None:
